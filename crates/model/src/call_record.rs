@@ -1,0 +1,184 @@
+//! One finished call, as the data plane tells it to telemetry and analytics.
+//!
+//! A record is cheap to fill on the request path: names are shared `Arc`s, texts are slices of the head's own
+//! bytes. Formatting, redaction, sampling and aggregation belong to whoever reads it.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+
+/// What happened to one request, from its first byte to the last byte of its answer.
+#[derive(Debug, Clone)]
+pub struct CallRecord {
+    /// When the head of the request was complete.
+    pub started: SystemTime,
+    /// How long each phase took.
+    pub timings: Timings,
+    /// `x-request-id`, kept from a trusted peer or minted.
+    pub request_id: HeaderValue,
+    /// W3C trace context of the gateway's own span.
+    pub trace: Option<TraceContext>,
+    /// Name of the listener that took the connection.
+    pub listener: Arc<str>,
+    /// Name of the route that matched.
+    pub route: Option<Arc<str>>,
+    /// Name of the upstream that was chosen.
+    pub upstream: Option<Arc<str>>,
+    /// Address of the endpoint that gave the final answer or the final failure.
+    pub endpoint: Option<Arc<str>>,
+    /// Name of the consumer that was authenticated.
+    pub consumer: Option<Arc<str>>,
+    /// Method of the request.
+    pub method: Method,
+    /// The target as it was routed: normalised path and the query as it came.
+    pub uri: Uri,
+    /// The host that the client asked for.
+    pub host: Option<HeaderValue>,
+    /// `User-Agent`, as it came.
+    pub user_agent: Option<HeaderValue>,
+    /// Protocol version on the client's side.
+    pub version: Version,
+    /// Whether the client's side is TLS.
+    pub tls: bool,
+    /// The true client address, found through trusted proxies.
+    pub client: IpAddr,
+    /// Status sent to the client; 499 when it left before an answer.
+    pub status: StatusCode,
+    /// `grpc-status` of a gRPC answer.
+    pub grpc_status: Option<u16>,
+    /// Bytes of body received from the client.
+    pub request_bytes: u64,
+    /// Bytes of body sent to the client.
+    pub response_bytes: u64,
+    /// How many tries went to upstreams; 0 when the gateway answered on its own.
+    pub attempts: u16,
+    /// Tries that failed before the last one, oldest first.
+    pub failed_tries: Vec<TryRecord>,
+    /// Why the call failed, when it did.
+    pub failure: Option<FailureRecord>,
+    /// Name of the policy that answered instead of the handler.
+    pub stopped_by: Option<&'static str>,
+}
+
+/// Durations of the phases of a call; a phase that did not happen is `None`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// Guard, routing and request policies.
+    pub policies: Option<Duration>,
+    /// From the pick of the endpoint to a usable connection (zero for a pooled one).
+    pub connect: Option<Duration>,
+    /// From the connection to the first byte of the upstream's head.
+    pub upstream_first_byte: Option<Duration>,
+    /// From the start to the moment the answer's head was given to the client.
+    pub head: Option<Duration>,
+    /// The whole exchange, body included.
+    pub total: Duration,
+}
+
+/// The gateway's own span in a W3C trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    /// Trace id, never all zero.
+    pub trace_id: [u8; 16],
+    /// Id of the gateway's span.
+    pub span_id: [u8; 8],
+    /// Id of the caller's span, when it sent one.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// The sampled flag.
+    pub sampled: bool,
+}
+
+/// One try that failed and was followed by another.
+#[derive(Debug, Clone)]
+pub struct TryRecord {
+    /// Address of the endpoint.
+    pub endpoint: Arc<str>,
+    /// Status it answered, when it did.
+    pub status: Option<StatusCode>,
+    /// Stable reason, such as `connect-refused`.
+    pub reason: &'static str,
+    /// How long the try took.
+    pub duration: Duration,
+}
+
+/// Why a call failed: whose fault, where, and what.
+#[derive(Debug, Clone)]
+pub struct FailureRecord {
+    /// Whose fault it is.
+    pub side: Side,
+    /// How far the call had come.
+    pub stage: Stage,
+    /// Stable reason, such as `rate-limited`: the last part of the problem type.
+    pub reason: &'static str,
+    /// For the log alone: never sent to the client.
+    pub detail: Option<String>,
+}
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The client sent something wrong, or left.
+    Client,
+    /// The gateway refused or broke.
+    Gateway,
+    /// The upstream broke, or could not be reached.
+    Upstream,
+}
+
+/// How far a call had come when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Accepting the connection, TLS, reading the head.
+    Listener,
+    /// Normalising and refusing what is ambiguous.
+    Guard,
+    /// Finding the route.
+    Router,
+    /// A policy, by its own name in `stopped_by`.
+    Policy,
+    /// Choosing an endpoint, its breaker and bulkhead.
+    Pick,
+    /// Opening the connection.
+    Connect,
+    /// The TLS handshake with the upstream.
+    Tls,
+    /// Sending the request.
+    Send,
+    /// Waiting for the answer's head.
+    FirstByte,
+    /// The bodies.
+    Body,
+}
+
+impl Side {
+    /// The name used in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Gateway => "gateway",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+impl Stage {
+    /// The name used in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::Guard => "guard",
+            Self::Router => "router",
+            Self::Policy => "policy",
+            Self::Pick => "pick",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Send => "send",
+            Self::FirstByte => "first-byte",
+            Self::Body => "body",
+        }
+    }
+}
