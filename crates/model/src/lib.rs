@@ -1,1 +1,20 @@
-//! Skeleton.
+//! The model: all that the planes of Tidegate exchange, typed and documented.
+//!
+//! Resources and policy settings are read from YAML, checked as a whole and frozen in a [`Snapshot`]; what
+//! happened to a call is a [`CallRecord`]. Nothing here opens a socket, reads a file or knows a runtime: the
+//! caller hands in texts and a [`Resolver`].
+
+mod call_record;
+pub mod policy;
+pub mod resource;
+mod snapshot;
+pub mod types;
+
+pub use call_record::{CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryRecord};
+pub use policy::{Phase, Policy, PolicyUse};
+pub use resource::{
+    access_log::AccessLog, admin::Admin, config::Config, consumer::Consumer, listener::Listener,
+    named_policy::NamedPolicy, route::Route, upstream::Upstream,
+};
+pub use snapshot::{Resolver, Snapshot};
+pub use types::{Cidr, Duration, FilePath, HeaderName, Percent, Secret, Size};

@@ -1,0 +1,14 @@
+//! `acl`: lets in consumers and groups by name.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Lets in consumers by their own name or a group's; otherwise 403. `deny` wins over `allow`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Acl {
+    /// Consumers and groups that are let in; everyone who is authenticated when empty.
+    pub allow: Vec<String>,
+    /// Consumers and groups that are refused.
+    pub deny: Vec<String>,
+}

@@ -1,0 +1,30 @@
+//! `decompress`: decompresses requests' bodies for upstreams that cannot.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::compress::Coding;
+use crate::Size;
+
+/// Decompresses requests' bodies; beyond its bounds 413.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Decompress {
+    /// Codings that are undone; others are 415.
+    pub algorithms: Vec<Coding>,
+    /// Bytes after decompression.
+    pub max_size: Size,
+    /// Bytes after decompression for each byte before.
+    #[schemars(range(min = 1))]
+    pub max_ratio: u32,
+}
+
+impl Default for Decompress {
+    fn default() -> Self {
+        Self {
+            algorithms: vec![Coding::Gzip, Coding::Br, Coding::Zstd],
+            max_size: Size::mib(10),
+            max_ratio: 100,
+        }
+    }
+}

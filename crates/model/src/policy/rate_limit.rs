@@ -1,0 +1,107 @@
+//! `rateLimit`: bounds calls per time.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, HeaderName};
+
+/// Bounds calls per time (GCRA); beyond it 429 with `Retry-After` and the `RateLimit` headers. One limit by
+/// `limit` and `window`, several by `limits`: all must have room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RateLimit {
+    /// Calls per window.
+    #[schemars(range(min = 1))]
+    pub limit: Option<u64>,
+    /// The window.
+    pub window: Option<Duration>,
+    /// Calls at once; `limit` without it.
+    #[schemars(range(min = 1))]
+    pub burst: Option<u64>,
+    /// Whose calls are counted together.
+    pub key: RateLimitKey,
+    /// Leading bits of an IPv6 client address that count as one client.
+    #[schemars(range(min = 1, max = 128))]
+    pub ipv6_prefix: u8,
+    /// Further limits.
+    pub limits: Vec<Limit>,
+    /// Name of the quota in the `RateLimit` headers.
+    #[schemars(extend("format" = "name"))]
+    pub name: Option<String>,
+    /// Send the `RateLimit` and `RateLimit-Policy` headers.
+    pub headers: bool,
+    /// Keys that are counted at a time; beyond it the oldest are forgotten.
+    #[schemars(range(min = 1))]
+    pub max_keys: usize,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            limit: None,
+            window: None,
+            burst: None,
+            key: RateLimitKey::default(),
+            ipv6_prefix: 64,
+            limits: Vec::new(),
+            name: None,
+            headers: true,
+            max_keys: 1_000_000,
+        }
+    }
+}
+
+impl RateLimit {
+    /// All limits, the short form first.
+    pub fn all(&self) -> Vec<Limit> {
+        let short = match (self.limit, self.window) {
+            (Some(limit), Some(window)) => {
+                Some(Limit { limit, window, burst: self.burst, key: None, name: None })
+            }
+            _ => None,
+        };
+        short.into_iter().chain(self.limits.iter().cloned()).collect()
+    }
+}
+
+/// One of several limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limit {
+    /// Calls per window.
+    #[schemars(range(min = 1))]
+    pub limit: u64,
+    /// The window.
+    pub window: Duration,
+    /// Calls at once; `limit` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub burst: Option<u64>,
+    /// Whose calls are counted together; the policy's `key` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<RateLimitKey>,
+    /// Name of the quota in the `RateLimit` headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "name"))]
+    pub name: Option<String>,
+}
+
+/// Whose calls are counted together.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum RateLimitKey {
+    /// The consumer; the client's address when nobody is authenticated.
+    Consumer,
+    /// The client's address.
+    #[default]
+    ClientAddress,
+    /// Everybody's together.
+    Global,
+    /// The value of a header; calls without it count as one.
+    Header(HeaderName),
+    /// The value of a token's claim; calls without it count as one.
+    Claim(String),
+    /// The value of a CEL expression.
+    #[schemars(extend("format" = "cel"))]
+    Cel(String),
+}

@@ -1,0 +1,46 @@
+//! `rewrite`: changes the path and the host that the upstream sees.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Changes the path and the host that the upstream sees. A path that is not its own normal form afterwards is 400.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rewrite {
+    /// How the path changes.
+    pub path: Option<PathRewrite>,
+    /// The `Host` sent, over the route's and upstream's.
+    pub host: Option<String>,
+}
+
+/// How a path changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = crate::types::one_key)]
+pub enum PathRewrite {
+    /// Replaces the prefix that matched.
+    #[schemars(extend("format" = "absolute-path"))]
+    ReplacePrefix(String),
+    /// Removes a prefix, on segment bounds.
+    #[schemars(extend("format" = "absolute-path"))]
+    StripPrefix(String),
+    /// A path with captures of the match: `/v2/{id}`.
+    #[schemars(extend("format" = "absolute-path"))]
+    Template(String),
+    /// Replaces what a regular expression finds; `$1` and `${name}` are its groups.
+    Regex(RegexRewrite),
+    /// Replaces the whole path.
+    #[schemars(extend("format" = "absolute-path"))]
+    Full(String),
+}
+
+/// A replacement by regular expression.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegexRewrite {
+    /// What is found.
+    #[schemars(extend("format" = "regex"))]
+    pub pattern: String,
+    /// What replaces it.
+    pub replacement: String,
+}

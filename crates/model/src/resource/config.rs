@@ -1,0 +1,40 @@
+//! The whole configuration: one document, or several merged.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    access_log::AccessLog, admin::Admin, consumer::Consumer, listener::Listener, named_policy::NamedPolicy,
+    route::Route, runtime::Runtime, runtime::Shutdown, telemetry::Telemetry, upstream::Upstream,
+};
+use crate::{Cidr, policy::PolicyUse};
+
+/// A configuration of Tidegate.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Sockets that clients connect to.
+    pub listeners: Vec<Listener>,
+    /// The admin API, metrics and health of the gateway itself.
+    pub admin: Option<Admin>,
+    /// Where a line per call is written; several are fine.
+    pub access_log: Vec<AccessLog>,
+    /// Services behind the gateway.
+    pub upstreams: Vec<Upstream>,
+    /// Who may call: applications and people, with their credentials.
+    pub consumers: Vec<Consumer>,
+    /// Which requests go where, and under which policies.
+    pub routes: Vec<Route>,
+    /// Policies with a name, shared by whoever writes `{use: name}`.
+    pub policies: Vec<NamedPolicy>,
+    /// Policies of every call, whatever its route.
+    pub global_policies: Vec<PolicyUse>,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed, on every listener.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Where traces, metrics and logs are sent.
+    pub telemetry: Option<Telemetry>,
+    /// How the gateway ends.
+    pub shutdown: Shutdown,
+    /// Threads and limits of the process.
+    pub runtime: Runtime,
+}

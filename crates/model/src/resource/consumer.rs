@@ -1,0 +1,58 @@
+//! Consumers: who calls, and how they prove it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Secret, policy::PolicyUse};
+
+/// An application or a person that calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Consumer {
+    /// Unique name.
+    #[schemars(extend("format" = "name"))]
+    pub name: String,
+    /// Groups that `acl` may name.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// API keys, for `keyAuth`.
+    #[serde(default)]
+    pub keys: Vec<Secret>,
+    /// User names and passwords, for `basicAuth`.
+    #[serde(default)]
+    pub basic: Vec<BasicCredential>,
+    /// Claims of tokens that are this consumer, for `jwt`.
+    #[serde(default)]
+    pub jwt: Vec<JwtIdentity>,
+    /// Policies of this consumer's calls, whatever the route.
+    #[serde(default)]
+    pub policies: Vec<PolicyUse>,
+}
+
+/// A user name and its password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BasicCredential {
+    /// User name; unique among all consumers, without a colon.
+    pub username: String,
+    /// The password, or `sha256:` and the hex digest of it.
+    pub password: Secret,
+}
+
+/// Whose token counts as this consumer: every field given must be equal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JwtIdentity {
+    /// The `iss` claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The claim that is compared; `sub` by default.
+    #[serde(default = "sub")]
+    pub claim: String,
+    /// Its value.
+    pub value: String,
+}
+
+fn sub() -> String {
+    "sub".to_owned()
+}

@@ -1,0 +1,127 @@
+//! A route as it is written: flat, with exactly one of the handlers' keys.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    path_rules::PathRules,
+    route::{Backend, Handler, Redirect, Respond, Route, Sticky},
+    route_match::Match,
+    tries::{RetryOverrides, TimeoutOverrides},
+};
+use crate::policy::PolicyUse;
+
+/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect` and `respond`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Route")]
+pub struct RouteDocument {
+    /// Unique name.
+    #[schemars(extend("format" = "name"))]
+    pub name: String,
+    /// Hosts, exact or `*.wildcard`; any when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("items" = {"type": "string", "format": "host-pattern"}))]
+    pub hosts: Vec<String>,
+    /// Listeners by name; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listeners: Option<Vec<String>>,
+    /// What matches: any of these. Everything without it.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<Match>,
+    /// Routes of a higher priority are tried first, whatever their specificity.
+    #[serde(default)]
+    pub priority: i32,
+    /// Policies, in any order: their phases decide when each runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyUse>,
+    /// Timeouts over the upstream's.
+    #[serde(default)]
+    pub timeouts: TimeoutOverrides,
+    /// Retries over the upstream's.
+    #[serde(default)]
+    pub retry: RetryOverrides,
+    /// Ambiguous forms in paths, over the listener's.
+    #[serde(default)]
+    pub path: PathRules,
+    /// The `Host` sent, over the upstream's: `preserve`, `upstream` or a literal host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_header: Option<String>,
+    /// Allow WebSocket upgrades.
+    #[serde(default = "yes")]
+    pub websocket: bool,
+    /// Handler: weighted upstreams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backends: Option<Vec<Backend>>,
+    /// Keeps a client on one endpoint; with `backends` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    /// Handler: a redirect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Handler: a fixed answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond: Option<Respond>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl TryFrom<RouteDocument> for Route {
+    type Error = String;
+
+    fn try_from(written: RouteDocument) -> Result<Self, String> {
+        let handler = match (written.backends, written.redirect, written.respond) {
+            (Some(backends), None, None) => Handler::Backends { backends, sticky: written.sticky },
+            (None, Some(redirect), None) => Handler::Redirect(redirect),
+            (None, None, Some(respond)) => Handler::Respond(respond),
+            _ => return Err("a route has exactly one of `backends`, `redirect` and `respond`".to_owned()),
+        };
+        Ok(Self {
+            name: written.name,
+            hosts: written.hosts,
+            listeners: written.listeners,
+            matches: written.matches,
+            priority: written.priority,
+            policies: written.policies,
+            timeouts: written.timeouts,
+            retry: written.retry,
+            path: written.path,
+            host_header: written.host_header,
+            websocket: written.websocket,
+            handler,
+        })
+    }
+}
+
+impl From<Route> for RouteDocument {
+    fn from(route: Route) -> Self {
+        let mut written = Self {
+            name: route.name,
+            hosts: route.hosts,
+            listeners: route.listeners,
+            matches: route.matches,
+            priority: route.priority,
+            policies: route.policies,
+            timeouts: route.timeouts,
+            retry: route.retry,
+            path: route.path,
+            host_header: route.host_header,
+            websocket: route.websocket,
+            backends: None,
+            sticky: None,
+            redirect: None,
+            respond: None,
+        };
+        match route.handler {
+            Handler::Backends { backends, sticky } => {
+                written.backends = Some(backends);
+                written.sticky = sticky;
+            }
+            Handler::Redirect(redirect) => written.redirect = Some(redirect),
+            Handler::Respond(respond) => written.respond = Some(respond),
+        }
+        written
+    }
+}

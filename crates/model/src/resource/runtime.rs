@@ -1,0 +1,33 @@
+//! How the process runs and how it ends.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Duration;
+
+/// Threads and limits of the process.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Worker threads; one per core without it.
+    #[schemars(range(min = 1, max = 1024))]
+    pub workers: Option<usize>,
+    /// Client connections of the whole process; beyond it new ones are closed at once.
+    pub max_connections: Option<u64>,
+}
+
+/// How the gateway ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// Between failing `/readyz` and closing the listeners, so that balancers notice.
+    pub drain_delay: Duration,
+    /// What is still in flight then is cut.
+    pub deadline: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain_delay: Duration::default(), deadline: Duration::from_secs(30) }
+    }
+}

@@ -1,0 +1,80 @@
+//! A snapshot: a whole, valid configuration with everything it refers to, frozen.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use crate::{Config, FilePath, NamedPolicy, Policy, PolicyUse, Secret, Upstream};
+
+/// What a configuration refers to outside of itself; the caller reads, the model asks.
+pub trait Resolver {
+    /// The value of an environment variable.
+    fn env(&self, name: &str) -> Option<String>;
+    /// The content of a file.
+    fn file(&self, path: &Path) -> io::Result<Bytes>;
+}
+
+/// A valid configuration with its secrets and files, as the data plane compiles it.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// A digest of the configuration and of everything it refers to.
+    pub revision: String,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) secret_files: BTreeMap<PathBuf, String>,
+    pub(crate) files: BTreeMap<PathBuf, Bytes>,
+}
+
+impl Snapshot {
+    /// The value of a secret. Every secret of the configuration was resolved when it was loaded; one that does
+    /// not come from it is empty.
+    pub fn secret<'a>(&'a self, secret: &'a Secret) -> &'a str {
+        let value = match secret {
+            Secret::Env(name) => self.env.get(name),
+            Secret::File(path) => self.secret_files.get(path.as_path()),
+            Secret::Literal(text) => Some(text),
+        };
+        value.map_or("", String::as_str)
+    }
+
+    /// The content of a file that the configuration names. Empty for one that it does not name.
+    pub fn file(&self, path: &FilePath) -> Bytes {
+        self.files.get(path.as_path()).cloned().unwrap_or_default()
+    }
+
+    /// Files that the configuration refers to and that are worth watching.
+    pub fn referenced_files(&self) -> Vec<PathBuf> {
+        self.files.keys().chain(self.secret_files.keys()).cloned().collect()
+    }
+
+    /// A shared policy by name.
+    pub fn named_policy(&self, name: &str) -> Option<&NamedPolicy> {
+        self.config.policies.iter().find(|policy| policy.name == name)
+    }
+
+    /// The policy that is meant: in place, or shared.
+    pub fn policy<'a>(&'a self, used: &'a PolicyUse) -> Option<&'a Policy> {
+        match used {
+            PolicyUse::Inline(policy) => Some(policy),
+            PolicyUse::Shared(shared) => self.named_policy(&shared.name).map(|named| &named.policy),
+        }
+    }
+
+    /// An upstream by name.
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.config.upstreams.iter().find(|upstream| upstream.name == name)
+    }
+}
+
+// Resolved secrets must not reach a log by way of `{:?}`.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}

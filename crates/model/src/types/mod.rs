@@ -1,0 +1,92 @@
+//! Small values with a written form of their own: durations, sizes, secrets, addresses.
+
+mod cidr;
+mod duration;
+mod file_path;
+mod header_name;
+mod percent;
+mod secret;
+mod size;
+
+pub use cidr::Cidr;
+pub use duration::Duration;
+pub use file_path::FilePath;
+pub use header_name::HeaderName;
+pub use percent::Percent;
+pub use secret::Secret;
+pub use size::Size;
+
+/// Serializes through `Display`, deserializes through `FromStr`, and describes itself as a string of a format.
+macro_rules! textual {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = crate::types::text_or_number(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+pub(crate) use textual;
+
+/// A YAML scalar as text, whether the parser took it for a string or a number.
+pub(crate) fn text_or_number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Text(String),
+        Whole(u64),
+        Fraction(f64),
+    }
+    Ok(match serde::Deserialize::deserialize(from)? {
+        Scalar::Text(text) => text,
+        Scalar::Whole(number) => number.to_string(),
+        Scalar::Fraction(number) => number.to_string(),
+    })
+}
+
+/// Rewrites the schema of an enum whose variants are keys into one object with exactly one property, so that
+/// editors complete the keys and the checker names them.
+pub(crate) fn one_key(schema: &mut schemars::Schema) {
+    let Some(serde_json::Value::Array(variants)) = schema.remove("oneOf") else { return };
+    let mut properties = serde_json::Map::new();
+    for variant in variants {
+        let description = variant.get("description").cloned();
+        let Some(found) = variant.get("properties").and_then(serde_json::Value::as_object) else { continue };
+        for (key, property) in found {
+            let mut property = property.clone();
+            if let (Some(description), Some(property)) = (&description, property.as_object_mut()) {
+                property.entry("description").or_insert_with(|| description.clone());
+                if let Some(format) = variant.get("format") {
+                    property.insert("format".to_owned(), format.clone());
+                }
+            }
+            properties.insert(key.clone(), property);
+        }
+    }
+    schema.insert("type".to_owned(), "object".into());
+    schema.insert("properties".to_owned(), properties.into());
+    schema.insert("additionalProperties".to_owned(), false.into());
+    schema.insert("minProperties".to_owned(), 1.into());
+    schema.insert("maxProperties".to_owned(), 1.into());
+}
