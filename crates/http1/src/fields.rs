@@ -1,0 +1,82 @@
+//! Field lines: `name ":" OWS value OWS` (RFC 9112 §5), and what they say of the message.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::{ParseErrorKind, framing::Facts, rules};
+
+/// Reads one field line of `head`, notes what it says of framing and connection, and appends it to `headers`.
+pub(crate) fn read(
+    head: &Bytes,
+    line: (usize, usize),
+    headers: &mut HeaderMap,
+    facts: &mut Facts,
+) -> Result<(), ParseErrorKind> {
+    let (name, start, end) = split(head, line)?;
+    let value = &head[start..end];
+    // Only names of these lengths matter to framing; comparing lengths first spares most fields the rest.
+    match name.as_str().len() {
+        4 if name == header::HOST && facts.host.replace((start, end)).is_some() => {
+            return Err(ParseErrorKind::RepeatedHost);
+        }
+        6 if name == header::EXPECT => facts.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+        7 if name == header::UPGRADE => facts.has_upgrade = true,
+        10 if name == header::CONNECTION => facts.connection(value)?,
+        14 if name == header::CONTENT_LENGTH => facts.content_length(value)?,
+        17 if name == header::TRANSFER_ENCODING => facts.transfer_encoding(value)?,
+        _ => {}
+    }
+    let value =
+        HeaderValue::from_maybe_shared(head.slice(start..end)).map_err(|_| bad_value(&head[start..end]))?;
+    headers.try_append(name, value).map_err(|_| ParseErrorKind::TooManyHeaders)?;
+    Ok(())
+}
+
+/// The name, and where the value lies, without the white space around it.
+pub(crate) fn split(head: &[u8], line: (usize, usize)) -> Result<(HeaderName, usize, usize), ParseErrorKind> {
+    let (start, end) = line;
+    let bytes = &head[start..end];
+    let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
+        return Err(bad_line(bytes));
+    };
+    let name = HeaderName::from_bytes(&bytes[..colon]).map_err(|_| bad_name(&bytes[..colon]))?;
+    let mut from = start + colon + 1;
+    let mut to = end;
+    while from < to && is_space(head[from]) {
+        from += 1;
+    }
+    while from < to && is_space(head[to - 1]) {
+        to -= 1;
+    }
+    Ok((name, from, to))
+}
+
+fn is_space(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+#[cold]
+fn bad_line(line: &[u8]) -> ParseErrorKind {
+    match line {
+        [b' ' | b'\t', ..] => ParseErrorKind::ObsoleteFold,
+        line if line.contains(&b'\r') => ParseErrorKind::BareCr,
+        _ => ParseErrorKind::MissingColon,
+    }
+}
+
+#[cold]
+fn bad_name(name: &[u8]) -> ParseErrorKind {
+    match name {
+        [] => ParseErrorKind::EmptyName,
+        [b' ' | b'\t', ..] => ParseErrorKind::ObsoleteFold,
+        [.., b' ' | b'\t'] => ParseErrorKind::SpaceBeforeColon,
+        name if name.contains(&b'\r') => ParseErrorKind::BareCr,
+        name if name.iter().copied().all(rules::is_token_byte) => ParseErrorKind::HeadTooLarge,
+        _ => ParseErrorKind::MalformedName,
+    }
+}
+
+#[cold]
+fn bad_value(value: &[u8]) -> ParseErrorKind {
+    if value.contains(&b'\r') { ParseErrorKind::BareCr } else { ParseErrorKind::ControlInValue }
+}
