@@ -177,6 +177,9 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<RequestLine, ParseErrorK
 
 #[cold]
 fn bad_request_line(rest: &[u8]) -> ParseErrorKind {
+    if rest.contains(&b'\r') {
+        return ParseErrorKind::BareCr;
+    }
     let version = rest.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if version.len() == rest.len() {
         // HTTP/0.9 had no version at all.

@@ -14,7 +14,7 @@
 //! | path bytes: `pchar`, `/`, and <code>[ ] ^ &#124;</code> as browsers send them | RFC 3986 §3.3, WHATWG URL §1.3 |
 //! | query bytes: `pchar`, `/ ?`, and <code>[ ] { } ^ &#96; &#124; \\</code> as browsers send them | RFC 3986 §3.4, WHATWG URL §1.3 |
 //! | exactly one Host on HTTP/1.1, at most one on HTTP/1.0 | RFC 9112 §3.2 |
-//! | Host: name, IPv4 or bracketed IPv6, with an optional port of 0 to 65535 | RFC 9110 §7.2, RFC 3986 §3.2.2 |
+//! | Host: name of unreserved bytes, IPv4 or bracketed IPv6, with an optional port of 0 to 65535 | RFC 9110 §7.2, RFC 3986 §3.2.2 |
 //! | `HTTP-version SP 3DIGIT [SP reason]`, status 100 to 599 | RFC 9112 §4, RFC 9110 §15 |
 //! | a field name is a token, directly followed by a colon | RFC 9112 §5.1 |
 //! | a field value: visible ASCII, obs-text, inner SP and HTAB; white space around it is not part of it | RFC 9110 §5.5 |
@@ -63,7 +63,7 @@ const fn classes() -> [u8; 256] {
     mark(&mut table, b"!#$%&'*+-.^_`|~", TOKEN);
     mark(&mut table, b"-._~!$&'()*+,;=:@%/[]^|", PATH | QUERY);
     mark(&mut table, b"?{}`\\", QUERY);
-    mark(&mut table, b"-._~!$&'()*+,;=%", HOST);
+    mark(&mut table, b"-._~", HOST);
     table
 }
 
@@ -92,7 +92,8 @@ pub(crate) fn is_query_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & QUERY != 0
 }
 
-/// `reg-name` and IPv4 (RFC 3986 §3.2.2).
+/// IPv4, and of `reg-name` its unreserved bytes: no DNS name has others, and commas and the like only serve to be
+/// misread (RFC 3986 §3.2.2).
 pub(crate) fn is_host_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & HOST != 0
 }
@@ -107,7 +108,6 @@ pub(crate) fn is_text_byte(byte: u8) -> bool {
 pub(crate) fn bad_version(version: &[u8]) -> ParseErrorKind {
     match version {
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => ParseErrorKind::UnsupportedVersion,
-        version if version.contains(&b'\r') => ParseErrorKind::BareCr,
         _ => ParseErrorKind::MalformedVersion,
     }
 }

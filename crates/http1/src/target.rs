@@ -100,8 +100,8 @@ enum Port {
     Given,
 }
 
-/// `host [":" port]` without user information (RFC 3986 §3.2.2, §3.2.3). Registered names are held to the bytes
-/// of DNS names and their percent-encoding; an IPv6 address stands in brackets.
+/// `host [":" port]` without user information (RFC 3986 §3.2.2, §3.2.3). Registered names are held to
+/// unreserved bytes; an IPv6 address stands in brackets.
 fn check_authority(bytes: &[u8]) -> Option<Port> {
     let host_len = if bytes.first() == Some(&b'[') {
         let close = bytes.iter().position(|byte| *byte == b']')?;

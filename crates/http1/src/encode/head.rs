@@ -35,7 +35,8 @@ pub fn encode_request_head(
     target::check_host(host).map_err(|_| EncodeError::Host)?;
     out.reserve(BESIDE_FIELDS_BYTES + target.len() + host.len() + parts.headers.len() * FIELD_BYTES);
     out.extend_from_slice(parts.method.as_str().as_bytes());
-    out.extend_from_slice(b" ");
+    // A URI in absolute-form may have a query and no path (RFC 9112 §3.2.1).
+    out.extend_from_slice(if target.starts_with(b"?") { b" /" } else { b" " });
     out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(host);
@@ -62,7 +63,7 @@ fn request_target(parts: &request::Parts) -> Result<&[u8], EncodeError> {
     match target {
         b"" => Ok(b"/"),
         b"*" if parts.method == Method::OPTIONS => Ok(target),
-        [b'/', ..] if target::check_path_and_query(target).is_ok() => Ok(target),
+        [b'/' | b'?', ..] if target::check_path_and_query(target).is_ok() => Ok(target),
         _ => Err(EncodeError::Target),
     }
 }
