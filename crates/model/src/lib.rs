@@ -5,16 +5,24 @@
 //! caller hands in texts and a [`Resolver`].
 
 mod call_record;
+pub mod diagnostic;
+mod digest;
+mod load;
 pub mod policy;
 pub mod resource;
+mod rules;
+mod schema;
 mod snapshot;
 pub mod types;
 
 pub use call_record::{CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryRecord};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
+pub use load::load;
 pub use policy::{Phase, Policy, PolicyUse};
 pub use resource::{
     access_log::AccessLog, admin::Admin, config::Config, consumer::Consumer, listener::Listener,
     named_policy::NamedPolicy, route::Route, upstream::Upstream,
 };
+pub use schema::schema;
 pub use snapshot::{Resolver, Snapshot};
 pub use types::{Cidr, Duration, FilePath, HeaderName, Percent, Secret, Size};

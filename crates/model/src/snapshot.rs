@@ -9,6 +9,8 @@ use std::{
 
 use bytes::Bytes;
 
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::load::places::Places;
 use crate::{Config, FilePath, NamedPolicy, Policy, PolicyUse, Secret, Upstream};
 
 /// What a configuration refers to outside of itself; the caller reads, the model asks.
@@ -26,6 +28,9 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// A digest of the configuration and of everything it refers to.
     pub revision: String,
+    /// What is odd about it; it can be used all the same.
+    pub warnings: Arc<Diagnostics>,
+    pub(crate) places: Arc<Places>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) secret_files: BTreeMap<PathBuf, String>,
     pub(crate) files: BTreeMap<PathBuf, Bytes>,
@@ -51,6 +56,21 @@ impl Snapshot {
     /// Files that the configuration refers to and that are worth watching.
     pub fn referenced_files(&self) -> Vec<PathBuf> {
         self.files.keys().chain(self.secret_files.keys()).cloned().collect()
+    }
+
+    /// A finding about a resource, drawn where the resource is written. The owner is the list and the name, such
+    /// as `routes/catalog`; one that nobody wrote has no place.
+    pub fn diagnostics(&self, owner: &str, message: impl Into<String>) -> Diagnostics {
+        let mut found = Diagnostics { sources: self.warnings.sources.clone(), items: Vec::new() };
+        found.push(self.locate(owner, message));
+        found
+    }
+
+    pub(crate) fn locate(&self, owner: &str, message: impl Into<String>) -> Diagnostic {
+        match self.places.get(owner) {
+            Some((path, place)) => Diagnostic::error(path, message).at(*place),
+            None => Diagnostic::error(owner, message),
+        }
     }
 
     /// A shared policy by name.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::load::{Context, scope::Named};
+
 /// Lets in consumers by their own name or a group's; otherwise 403. `deny` wins over `allow`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -11,4 +13,15 @@ pub struct Acl {
     pub allow: Vec<String>,
     /// Consumers and groups that are refused.
     pub deny: Vec<String>,
+}
+
+impl Acl {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.allow.is_empty() && self.deny.is_empty() {
+            at.error("expected names under `allow` or `deny`, found none");
+        }
+        for (key, names) in [("allow", &self.allow), ("deny", &self.deny)] {
+            at.each(key, names, |at, name| at.refer(Named::Subject, name));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Size;
+use crate::{Size, load::Context};
 
 /// Compresses answers for clients that accept it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,4 +53,14 @@ pub enum Coding {
     Br,
     /// RFC 8878.
     Zstd,
+}
+
+impl Compress {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        at.each("contentTypes", &self.content_types, |at, kind| {
+            if !kind.contains('/') {
+                at.error("expected a media type such as `application/json` or `text/*`");
+            }
+        });
+    }
 }

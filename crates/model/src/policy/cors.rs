@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, HeaderName};
+use crate::{Duration, HeaderName, load::Context};
 
 /// Answers preflights and marks answers for the origins that may read them (the Fetch standard).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,4 +37,40 @@ impl Default for Cors {
             allow_private_network: false,
         }
     }
+}
+
+impl Cors {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.allow_origins.is_empty() {
+            at.error_with("no origin is allowed", "name some under `allowOrigins`");
+        }
+        at.each("allowOrigins", &self.allow_origins, |at, origin| {
+            if origin == "*" && self.allow_credentials {
+                at.error("with `allowCredentials` origins must be named");
+            } else if !is_origin(origin) {
+                at.error(
+                    "expected an origin such as `https://app.example.com`, `https://*.example.com` or `*`",
+                );
+            }
+        });
+        at.each("allowMethods", &self.allow_methods, |at, method| {
+            if http::Method::from_bytes(method.as_bytes()).is_err() {
+                at.error("expected a method such as `GET`");
+            }
+        });
+    }
+}
+
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return matches!(origin, "*" | "null") };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let plain = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let good_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    !scheme.is_empty()
+        && plain
+        && good_port
+        && crate::load::format::host(host.strip_prefix("*.").unwrap_or(host))
 }

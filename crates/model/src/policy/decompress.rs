@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::compress::Coding;
-use crate::Size;
+use crate::{Size, load::Context};
 
 /// Decompresses requests' bodies; beyond its bounds 413.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +25,17 @@ impl Default for Decompress {
             algorithms: vec![Coding::Gzip, Coding::Br, Coding::Zstd],
             max_size: Size::mib(10),
             max_ratio: 100,
+        }
+    }
+}
+
+impl Decompress {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.algorithms.is_empty() {
+            at.field("algorithms", |at| at.error("expected at least one"));
+        }
+        if self.max_size.bytes() == 0 {
+            at.field("maxSize", |at| at.error("expected more than nothing"));
         }
     }
 }

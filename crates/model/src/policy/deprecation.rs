@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{load::Context, types::Date};
+
 /// Announces that an API goes away: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and `Link` headers.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -19,4 +21,30 @@ pub struct Deprecation {
     pub documentation: Option<String>,
     /// Answer 410 after the sunset.
     pub refuse_after_sunset: bool,
+}
+
+impl Deprecation {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.deprecated_at.is_none() && self.sunset_at.is_none() {
+            at.error("expected `deprecatedAt` or `sunsetAt`, found neither");
+        }
+        let date = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<Date>().ok());
+        match (date(&self.deprecated_at), date(&self.sunset_at)) {
+            (Some(deprecated), Some(sunset)) if sunset < deprecated => {
+                at.field("sunsetAt", |at| at.error("the sunset comes before the deprecation"));
+            }
+            (_, None) if self.refuse_after_sunset => {
+                at.field("refuseAfterSunset", |at| at.error("there is no `sunsetAt`"));
+            }
+            _ => {}
+        }
+        for (key, link) in [("successor", &self.successor), ("documentation", &self.documentation)] {
+            if link
+                .as_ref()
+                .is_some_and(|link| link.contains(['<', '>', '"']) || link.parse::<http::Uri>().is_err())
+            {
+                at.field(key, |at| at.error("expected a path or an address"));
+            }
+        }
+    }
 }

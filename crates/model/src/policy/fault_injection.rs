@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, HeaderName, Percent, Size};
+use crate::{Duration, HeaderName, Percent, Size, load::Context};
 
 /// Breaks a share of the calls, for trials.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -47,4 +47,15 @@ pub struct AbortFault {
 
 fn all() -> Percent {
     Percent::ALL
+}
+
+impl FaultInjection {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.delay.is_none() && self.abort.is_none() && self.bandwidth.is_none() {
+            at.error("expected `delay`, `abort` or `bandwidth`, found none");
+        }
+        if self.bandwidth.is_some_and(|bandwidth| bandwidth.bytes() == 0) {
+            at.field("bandwidth", |at| at.error("expected more than nothing"));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::HeaderName;
+use crate::{HeaderName, load::Context, rules::template};
 
 /// Changes headers of requests and answers. Values are templates: `{{ request.path }}`, `{{ consumer.name }}`,
 /// `{{ jwt.sub }}`, `{{ captures.id }}`, `{{ client.address }}`; what is not there is empty.
@@ -30,4 +30,65 @@ pub struct HeaderChanges {
     pub set: BTreeMap<HeaderName, String>,
     /// Values that join what is there.
     pub add: BTreeMap<HeaderName, String>,
+}
+
+/// Headers that frame messages or belong to one connection: changing them would break or split messages.
+pub(crate) const FRAMING: [&str; 8] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl Headers {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        for (key, changes) in [("request", &self.request), ("response", &self.response)] {
+            at.field(key, |at| changes.validate(at));
+        }
+        if *self == Self::default() {
+            at.error("nothing is changed here");
+        }
+    }
+}
+
+impl HeaderChanges {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        for (key, values) in [("set", &self.set), ("add", &self.add)] {
+            at.field(key, |at| {
+                for (name, value) in values {
+                    at.field(name, |at| {
+                        header_value(name, value, at);
+                        template(value, at);
+                    });
+                }
+            });
+        }
+        at.each("remove", &self.remove, |at, name| not_framing(name, at));
+        at.field("rename", |at| {
+            for (from, to) in &self.rename {
+                at.field(from, |at| {
+                    not_framing(from, at);
+                    not_framing(to, at);
+                });
+            }
+        });
+    }
+}
+
+fn not_framing(name: &HeaderName, at: &mut Context<'_, '_>) {
+    if FRAMING.contains(&name.as_str()) {
+        at.error(format!("`{name}` is the gateway's own to set"));
+    }
+}
+
+/// A header that may be set, and a value that it may have.
+pub(crate) fn header_value(name: &HeaderName, value: &str, at: &mut Context<'_, '_>) {
+    not_framing(name, at);
+    if http::HeaderValue::from_str(value).is_err() {
+        at.error("a header's value has no line ends or control characters");
+    }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Cidr;
+use crate::{Cidr, load::Context};
 
 /// Lets in clients by address; otherwise 403. `deny` wins over `allow`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -13,4 +13,12 @@ pub struct IpRestriction {
     pub allow: Vec<Cidr>,
     /// Networks that are refused.
     pub deny: Vec<Cidr>,
+}
+
+impl IpRestriction {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.allow.is_empty() && self.deny.is_empty() {
+            at.error("expected networks under `allow` or `deny`, found none");
+        }
+    }
 }

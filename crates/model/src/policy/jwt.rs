@@ -1,11 +1,15 @@
 //! `jwt`: lets in who shows a valid JSON Web Token.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, FilePath, HeaderName};
+use crate::{
+    Duration, FilePath, HeaderName,
+    load::{Context, scope::Named},
+    policy::headers::FRAMING,
+};
 
 /// Lets in who shows a valid JSON Web Token; otherwise 401, or 403 when a scope is missing. The key and the
 /// configuration decide the algorithm, never the token.
@@ -112,4 +116,55 @@ fn algorithms() -> Vec<JwtAlgorithm> {
 
 fn leeway() -> Duration {
     Duration::from_secs(60)
+}
+
+impl Jwt {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        at.field("jwks", |at| self.jwks.validate(at));
+        if let Some(consumer) = &self.anonymous {
+            at.field("anonymous", |at| at.refer(Named::Consumer, consumer));
+        }
+        let source = &self.source;
+        if [source.header.is_some(), source.cookie.is_some(), source.query.is_some()]
+            .iter()
+            .filter(|one| **one)
+            .count()
+            > 1
+        {
+            at.field("source", |at| at.error("expected at most one of `header`, `cookie` and `query`"));
+        }
+        at.field("claimsToHeaders", |at| {
+            for name in self.claims_to_headers.keys().filter(|name| FRAMING.contains(&name.as_str())) {
+                at.field(name, |at| at.error(format!("`{name}` is the gateway's own to set")));
+            }
+        });
+    }
+}
+
+impl Jwks {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        match (&self.file, &self.url) {
+            (None, None) => at.error("expected `file` or `url`, found neither"),
+            (Some(_), Some(_)) => at.error("expected either `file` or `url`, found both"),
+            (None, Some(url)) if !is_private_enough(url) => {
+                at.field("url", |at| at.error("keys come over https, or over http from a loopback address"));
+            }
+            _ => {}
+        }
+        for (key, time) in
+            [("refresh", self.refresh), ("minRefresh", self.min_refresh), ("timeout", self.timeout)]
+        {
+            if time.is_zero() {
+                at.field(key, |at| at.error("expected more than nothing"));
+            }
+        }
+    }
+}
+
+/// Whether nobody on the way can put in keys of their own.
+fn is_private_enough(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    uri.scheme_str() == Some("https") || loopback
 }

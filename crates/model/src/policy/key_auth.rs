@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::HeaderName;
+use crate::{
+    HeaderName,
+    load::{Context, scope::Named},
+};
 
 /// Lets in who shows a consumer's API key; otherwise 401. `Bearer ` before a key in `authorization` is dropped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +37,17 @@ impl KeyAuth {
         match given.is_empty() && self.query.is_none() {
             true => vec![HeaderName::from_static("x-api-key")],
             false => given,
+        }
+    }
+}
+
+impl KeyAuth {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if let Some(consumer) = &self.anonymous {
+            at.field("anonymous", |at| at.refer(Named::Consumer, consumer));
+        }
+        if self.query.as_ref().is_some_and(String::is_empty) {
+            at.field("query", |at| at.error("expected the name of a query parameter"));
         }
     }
 }

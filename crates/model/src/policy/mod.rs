@@ -23,6 +23,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::load::Context;
+
 pub use self::{
     acl::Acl, basic_auth::BasicAuth, compress::Compress, concurrency_limit::ConcurrencyLimit, cors::Cors,
     decompress::Decompress, deprecation::Deprecation, fault_injection::FaultInjection, headers::Headers,
@@ -33,7 +35,7 @@ pub use self::{
 /// A policy: one key, its settings below it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = crate::types::one_key)]
+#[schemars(transform = crate::schema::one_key)]
 pub enum Policy {
     /// Lets in who shows a consumer's API key.
     KeyAuth(KeyAuth),
@@ -142,6 +144,27 @@ impl Policy {
         }
     }
 
+    /// Applies the rules that the schema cannot say.
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        match self {
+            Self::KeyAuth(settings) => settings.validate(at),
+            Self::BasicAuth(settings) => settings.validate(at),
+            Self::Jwt(settings) => settings.validate(at),
+            Self::Acl(settings) => settings.validate(at),
+            Self::IpRestriction(settings) => settings.validate(at),
+            Self::Cors(settings) => settings.validate(at),
+            Self::RateLimit(settings) => settings.validate(at),
+            Self::ConcurrencyLimit(settings) => settings.validate(at),
+            Self::RequestLimits(settings) => settings.validate(at),
+            Self::Headers(settings) => settings.validate(at),
+            Self::Rewrite(settings) => settings.validate(at),
+            Self::Deprecation(settings) => settings.validate(at),
+            Self::FaultInjection(settings) => settings.validate(at),
+            Self::Compress(settings) => settings.validate(at),
+            Self::Decompress(settings) => settings.validate(at),
+        }
+    }
+
     /// When it runs.
     pub fn phase(&self) -> Phase {
         match self {
@@ -163,6 +186,7 @@ impl Policy {
 /// A policy in place, or a shared one by name: `{use: name}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[allow(clippy::large_enum_variant, reason = "most policies are in place, and matching on a box reads worse")]
 pub enum PolicyUse {
     /// A shared policy.
     Shared(Shared),

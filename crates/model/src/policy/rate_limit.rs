@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, HeaderName};
+use crate::{Duration, HeaderName, load::Context};
 
 /// Bounds calls per time (GCRA); beyond it 429 with `Retry-After` and the `RateLimit` headers. One limit by
 /// `limit` and `window`, several by `limits`: all must have room.
@@ -89,6 +89,7 @@ pub struct Limit {
 /// Whose calls are counted together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = crate::schema::one_key)]
 pub enum RateLimitKey {
     /// The consumer; the client's address when nobody is authenticated.
     Consumer,
@@ -104,4 +105,26 @@ pub enum RateLimitKey {
     /// The value of a CEL expression.
     #[schemars(extend("format" = "cel"))]
     Cel(String),
+}
+
+impl RateLimit {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        match (self.limit, self.window) {
+            (Some(_), None) => at.error("`limit` needs a `window`"),
+            (None, Some(_)) => at.error("`window` needs a `limit`"),
+            (None, None) if self.limits.is_empty() => at.error("expected `limit` and `window`, or `limits`"),
+            (None, None) if self.burst.is_some() => {
+                at.field("burst", |at| at.error("`burst` belongs to `limit`"))
+            }
+            (_, Some(window)) if window.is_zero() => {
+                at.field("window", |at| at.error("expected more than nothing"))
+            }
+            _ => {}
+        }
+        at.each("limits", &self.limits, |at, limit| {
+            if limit.window.is_zero() {
+                at.field("window", |at| at.error("expected more than nothing"));
+            }
+        });
+    }
 }

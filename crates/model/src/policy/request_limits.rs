@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Size;
+use crate::{Size, load::Context};
 
 /// Bounds the size of requests: 413 for the body, 431 for headers, 414 for the target.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -19,4 +19,12 @@ pub struct RequestLimits {
     pub max_uri_size: Option<Size>,
     /// Number of query parameters.
     pub max_query_parameters: Option<usize>,
+}
+
+impl RequestLimits {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if *self == Self::default() {
+            at.error("nothing is limited here");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::load::Context;
+
 /// Changes the path and the host that the upstream sees. A path that is not its own normal form afterwards is 400.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -16,7 +18,7 @@ pub struct Rewrite {
 /// How a path changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = crate::types::one_key)]
+#[schemars(transform = crate::schema::one_key)]
 pub enum PathRewrite {
     /// Replaces the prefix that matched.
     #[schemars(extend("format" = "absolute-path"))]
@@ -25,7 +27,7 @@ pub enum PathRewrite {
     #[schemars(extend("format" = "absolute-path"))]
     StripPrefix(String),
     /// A path with captures of the match: `/v2/{id}`.
-    #[schemars(extend("format" = "absolute-path"))]
+    #[schemars(extend("format" = "path-template"))]
     Template(String),
     /// Replaces what a regular expression finds; `$1` and `${name}` are its groups.
     Regex(RegexRewrite),
@@ -43,4 +45,19 @@ pub struct RegexRewrite {
     pub pattern: String,
     /// What replaces it.
     pub replacement: String,
+}
+
+impl Rewrite {
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.path.is_none() && self.host.is_none() {
+            at.error("expected `path` or `host`, found neither");
+        }
+        if self
+            .host
+            .as_ref()
+            .is_some_and(|host| http::HeaderValue::from_str(host).is_err() || host.is_empty())
+        {
+            at.field("host", |at| at.error("expected a host"));
+        }
+    }
 }

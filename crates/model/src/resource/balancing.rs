@@ -65,6 +65,7 @@ pub enum Algorithm {
 /// What is hashed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = crate::schema::one_key)]
 pub enum HashKey {
     /// A header.
     Header(HeaderName),

@@ -9,6 +9,7 @@ pub mod health;
 pub mod listener;
 pub mod named_policy;
 pub mod path_rules;
+pub mod path_template;
 pub mod route;
 pub mod route_document;
 pub mod route_match;

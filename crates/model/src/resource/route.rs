@@ -102,7 +102,7 @@ fn one() -> u32 {
 /// What keeps a client on one backend and endpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = crate::types::one_key)]
+#[schemars(transform = crate::schema::one_key)]
 pub enum Sticky {
     /// A signed cookie that the gateway sets.
     Cookie(StickyCookie),

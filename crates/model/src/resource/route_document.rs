@@ -14,7 +14,10 @@ use crate::policy::PolicyUse;
 /// Which requests go where, and under which policies. Exactly one of `backends`, `redirect` and `respond`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Route")]
+#[schemars(
+    rename = "Route",
+    extend("oneOf" = [{"required": ["backends"]}, {"required": ["redirect"]}, {"required": ["respond"]}])
+)]
 pub struct RouteDocument {
     /// Unique name.
     #[schemars(extend("format" = "name"))]

@@ -32,7 +32,7 @@ pub struct Match {
 /// How a path is matched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = crate::types::one_key)]
+#[schemars(transform = crate::schema::one_key)]
 pub enum PathMatch {
     /// The whole path.
     #[schemars(extend("format" = "absolute-path"))]

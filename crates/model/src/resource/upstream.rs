@@ -105,7 +105,7 @@ pub struct Endpoint {
 /// How endpoints are found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = crate::types::one_key)]
+#[schemars(transform = crate::schema::one_key)]
 pub enum Discovery {
     /// By DNS.
     Dns(DnsDiscovery),

@@ -59,7 +59,7 @@ impl FromStr for Duration {
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        match UNITS.iter().find(|(_, unit)| millis > 0 && millis % unit == 0) {
+        match UNITS.iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
             Some((name, unit)) => write!(f, "{}{name}", millis / unit),
             None => f.write_str("0s"),
         }

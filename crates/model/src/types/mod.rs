@@ -1,7 +1,9 @@
 //! Small values with a written form of their own: durations, sizes, secrets, addresses.
 
 mod cidr;
+mod date;
 mod duration;
+mod endpoint_address;
 mod file_path;
 mod header_name;
 mod percent;
@@ -9,7 +11,9 @@ mod secret;
 mod size;
 
 pub use cidr::Cidr;
+pub use date::Date;
 pub use duration::Duration;
+pub use endpoint_address::EndpointAddress;
 pub use file_path::FilePath;
 pub use header_name::HeaderName;
 pub use percent::Percent;
@@ -63,30 +67,4 @@ pub(crate) fn text_or_number<'de, D: serde::Deserializer<'de>>(from: D) -> Resul
         Scalar::Whole(number) => number.to_string(),
         Scalar::Fraction(number) => number.to_string(),
     })
-}
-
-/// Rewrites the schema of an enum whose variants are keys into one object with exactly one property, so that
-/// editors complete the keys and the checker names them.
-pub(crate) fn one_key(schema: &mut schemars::Schema) {
-    let Some(serde_json::Value::Array(variants)) = schema.remove("oneOf") else { return };
-    let mut properties = serde_json::Map::new();
-    for variant in variants {
-        let description = variant.get("description").cloned();
-        let Some(found) = variant.get("properties").and_then(serde_json::Value::as_object) else { continue };
-        for (key, property) in found {
-            let mut property = property.clone();
-            if let (Some(description), Some(property)) = (&description, property.as_object_mut()) {
-                property.entry("description").or_insert_with(|| description.clone());
-                if let Some(format) = variant.get("format") {
-                    property.insert("format".to_owned(), format.clone());
-                }
-            }
-            properties.insert(key.clone(), property);
-        }
-    }
-    schema.insert("type".to_owned(), "object".into());
-    schema.insert("properties".to_owned(), properties.into());
-    schema.insert("additionalProperties".to_owned(), false.into());
-    schema.insert("minProperties".to_owned(), 1.into());
-    schema.insert("maxProperties".to_owned(), 1.into());
 }

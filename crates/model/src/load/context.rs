@@ -1,0 +1,155 @@
+//! Where a rule stands in the configuration: it reports at a path, and the context knows the place.
+
+use super::{
+    nearest::nearest,
+    path::Path,
+    scope::{Named, Scope},
+    tree::{Entry, Kind, Node},
+};
+use crate::diagnostic::{Diagnostic, Diagnostics, Place};
+
+/// A position in the configuration, and what rules need to know about the rest of it.
+pub(crate) struct Context<'t, 'd> {
+    steps: Vec<Step<'t>>,
+    root: &'t Node,
+    scope: &'t Scope,
+    found: &'d mut Diagnostics,
+}
+
+/// One step from a value to a value inside of it; `None` when the value is a default that nobody wrote.
+struct Step<'t> {
+    name: Name,
+    node: Option<&'t Node>,
+    key: Option<Place>,
+}
+
+enum Name {
+    Key(String),
+    Index(usize),
+}
+
+impl<'t, 'd> Context<'t, 'd> {
+    pub(crate) fn new(root: &'t Node, scope: &'t Scope, found: &'d mut Diagnostics) -> Self {
+        Self { steps: Vec::new(), root, scope, found }
+    }
+
+    fn node(&self) -> Option<&'t Node> {
+        self.steps.last().map_or(Some(self.root), |step| step.node)
+    }
+
+    /// Goes to the value under a key.
+    pub(crate) fn field<R>(&mut self, key: &str, then: impl FnOnce(&mut Self) -> R) -> R {
+        let entry: Option<&'t Entry> = self.node().and_then(|node| node.entry(key));
+        let step = Step {
+            name: Name::Key(key.to_owned()),
+            node: entry.map(|entry| &entry.value),
+            key: entry.map(|entry| entry.place),
+        };
+        self.inside(step, then)
+    }
+
+    /// Goes to the n-th item of a list, items that were left out not counted.
+    pub(crate) fn item<R>(&mut self, position: usize, then: impl FnOnce(&mut Self) -> R) -> R {
+        let items = self.node().map(Node::items).unwrap_or_default();
+        let node = items.iter().filter(|item| !item.pruned).nth(position);
+        let name = Name::Index(node.map_or(position, |node| node.index));
+        self.inside(Step { name, node, key: None }, then)
+    }
+
+    /// Goes to each item of a list under a key.
+    pub(crate) fn each<'i, T>(&mut self, key: &str, items: &'i [T], mut then: impl FnMut(&mut Self, &'i T)) {
+        self.field(key, |at| {
+            // In step with the nodes, so that a hundred thousand items take a hundred thousand steps.
+            let mut nodes = at.node().map(Node::items).unwrap_or_default().iter().filter(|item| !item.pruned);
+            for (position, item) in items.iter().enumerate() {
+                let node = nodes.next();
+                let name = Name::Index(node.map_or(position, |node| node.index));
+                at.inside(Step { name, node, key: None }, |at| then(at, item));
+            }
+        });
+    }
+
+    fn inside<R>(&mut self, step: Step<'t>, then: impl FnOnce(&mut Self) -> R) -> R {
+        self.steps.push(step);
+        let result = then(self);
+        self.steps.pop();
+        result
+    }
+
+    /// The place of this value, or of the nearest one around it that was written.
+    pub(crate) fn place(&self) -> Place {
+        let written = self.steps.iter().rev().find_map(|step| match (step.node, step.key) {
+            (Some(node), key) => Some(match (&node.kind, key) {
+                (Kind::List(_) | Kind::Map(_), Some(key)) => key,
+                (Kind::List(_) | Kind::Map(_), None) => first(node),
+                _ => node.place,
+            }),
+            _ => None,
+        });
+        written.unwrap_or_else(|| first(self.root))
+    }
+
+    pub(crate) fn path(&self) -> String {
+        let mut path = Path::default();
+        for step in &self.steps {
+            match &step.name {
+                Name::Key(key) => path.push_key(key),
+                Name::Index(index) => path.push_index(*index),
+            }
+        }
+        path.to_string()
+    }
+
+    /// Whether something in here was left out: then a rule cannot tell what was meant.
+    fn is_tainted(&self) -> bool {
+        self.node().is_some_and(|node| node.tainted)
+    }
+
+    pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
+        if !self.is_tainted() {
+            self.found.push(diagnostic);
+        }
+    }
+
+    /// Reports an error here.
+    pub(crate) fn error(&mut self, message: impl Into<String>) {
+        let wrong = Diagnostic::error(self.path(), message).at(self.place());
+        self.report(wrong);
+    }
+
+    /// Reports an error here, with advice.
+    pub(crate) fn error_with(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        let wrong = Diagnostic::error(self.path(), message).at(self.place()).help(help);
+        self.report(wrong);
+    }
+
+    /// Reports a warning here.
+    pub(crate) fn warning(&mut self, message: impl Into<String>) {
+        let odd = Diagnostic::warning(self.path(), message).at(self.place());
+        self.report(odd);
+    }
+
+    /// Reports an error here that has to do with a second place.
+    pub(crate) fn error_beside(&mut self, message: impl Into<String>, other: Place, what: &str) {
+        let mut wrong = Diagnostic::error(self.path(), message).at(self.place());
+        wrong.other = Some((other, what.to_owned()));
+        self.report(wrong);
+    }
+
+    /// Reports a name that nothing has, with the nearest one that something has.
+    pub(crate) fn refer(&mut self, named: Named, name: &str) {
+        let known = self.scope.of(named);
+        if known.contains(name) {
+            return;
+        }
+        let message = format!("there is no {} `{name}`", named.noun());
+        match nearest(name, known.iter().map(String::as_str)) {
+            Some(meant) => self.error_with(message, format!("did you mean `{meant}`?")),
+            None => self.error(message),
+        }
+    }
+}
+
+fn first(node: &Node) -> Place {
+    Place { end: (node.place.start + 1).min(node.place.end), ..node.place }
+}

@@ -1,0 +1,110 @@
+//! From texts to a snapshot: parse, check, merge, validate, resolve; every finding is reported at once.
+
+mod check;
+pub(crate) mod context;
+pub(crate) mod format;
+mod hide;
+mod merge;
+mod nearest;
+mod parse;
+mod path;
+pub(crate) mod places;
+mod resolve;
+pub(crate) mod scope;
+mod shape;
+pub(crate) mod tree;
+
+use std::sync::Arc;
+
+pub(crate) use self::context::Context;
+use self::{
+    check::{Checker, Referred, Verdict},
+    path::Path,
+    tree::{Kind, Node},
+};
+use crate::{
+    Config, Resolver, Snapshot,
+    diagnostic::{Diagnostic, Diagnostics, Place, Source},
+    rules,
+    schema::SCHEMA,
+};
+
+/// Reads a configuration from one or several texts. Resources of all texts are joined; two of one name are
+/// refused. What the configuration refers to is asked of the resolver once the texts themselves are right.
+///
+/// # Errors
+/// Everything that is wrong, with its place and path, and the warnings beside it.
+pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Diagnostics> {
+    let mut found = Diagnostics::new(sources);
+    let read = read(sources, &mut found);
+    let config = deserialize(&read.tree, &mut found);
+    if let Some(config) = &config {
+        rules::check(config, &read.tree, &mut found);
+    }
+    found.sources = hide::hide(sources, &read.literals);
+    let resolved = match (config, found.has_errors()) {
+        (Some(config), false) => Some(resolve::resolve(
+            config,
+            &read.referred,
+            &read.literals,
+            places::of(&read.tree),
+            resolver,
+            &mut found,
+        )),
+        _ => None,
+    };
+    found.sort();
+    match resolved {
+        Some(snapshot) if !found.has_errors() => Ok(Snapshot { warnings: Arc::new(found), ..snapshot }),
+        _ => Err(found),
+    }
+}
+
+/// What the texts say, checked against the schema and joined.
+struct Reading {
+    tree: Node,
+    referred: Vec<Referred>,
+    literals: Vec<(Place, String)>,
+}
+
+fn read(sources: &[Source], found: &mut Diagnostics) -> Reading {
+    let mut trees = Vec::new();
+    let (mut referred, mut literals) = (Vec::new(), Vec::new());
+    for (index, source) in sources.iter().enumerate() {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let Some(mut tree) = parse::parse(index, &source.text, found) else { continue };
+        let mut checker = Checker {
+            root: &SCHEMA,
+            path: Path::default(),
+            found,
+            referred: Vec::new(),
+            literals: Vec::new(),
+        };
+        let verdict = checker.check(&SCHEMA, &mut tree);
+        referred.append(&mut checker.referred);
+        literals.append(&mut checker.literals);
+        if verdict != Verdict::Bad {
+            trees.push(tree);
+        }
+    }
+    Reading { tree: merge::merge(trees, found), referred, literals }
+}
+
+/// The typed configuration of what was not left out. The checker knows all that the types know; should it miss
+/// something, the type's own message is better than silence.
+fn deserialize(tree: &Node, found: &mut Diagnostics) -> Option<Config> {
+    match serde_json::from_value(tree.to_value()) {
+        Ok(config) => Some(config),
+        Err(wrong) => {
+            if !found.has_errors() {
+                found.push(Diagnostic::error("", format!("the configuration does not fit: {wrong}")));
+            }
+            None
+        }
+    }
+}
+
+/// An empty document.
+fn nothing() -> Node {
+    Node::new(Kind::Map(Vec::new()), Place::default())
+}

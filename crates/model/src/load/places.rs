@@ -1,0 +1,24 @@
+//! Where each named resource is written.
+
+use std::collections::BTreeMap;
+
+use super::tree::Node;
+use crate::diagnostic::Place;
+
+/// Path and place of each resource, by its list and name.
+pub(crate) type Places = BTreeMap<String, (String, Place)>;
+
+const LISTS: [&str; 5] = ["listeners", "upstreams", "consumers", "routes", "policies"];
+
+/// Path and place of each resource, by its list and name: `routes/catalog`.
+pub(super) fn of(tree: &Node) -> Places {
+    let mut places = BTreeMap::new();
+    for list in LISTS {
+        for item in tree.get(list).map(Node::items).unwrap_or_default() {
+            if let Some((node, name)) = item.get("name").and_then(|node| Some((node, node.text()?))) {
+                places.insert(format!("{list}/{name}"), (format!("{list}[{}]", item.index), node.place));
+            }
+        }
+    }
+    places
+}

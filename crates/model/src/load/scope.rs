@@ -1,0 +1,72 @@
+//! The names that a configuration defines, for references to them.
+
+use std::collections::BTreeSet;
+
+use super::tree::{Kind, Node};
+
+/// What a reference refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    Listener,
+    Upstream,
+    Consumer,
+    /// A consumer or a group of consumers.
+    Subject,
+    Policy,
+}
+
+impl Named {
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::Upstream => "upstream",
+            Self::Consumer => "consumer",
+            Self::Subject => "consumer or group",
+            Self::Policy => "shared policy",
+        }
+    }
+}
+
+/// All names, those of resources that are wrong elsewhere included.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    listeners: BTreeSet<String>,
+    upstreams: BTreeSet<String>,
+    consumers: BTreeSet<String>,
+    subjects: BTreeSet<String>,
+    policies: BTreeSet<String>,
+}
+
+impl Scope {
+    pub(crate) fn new(tree: &Node) -> Self {
+        let consumers = names(tree, "consumers");
+        let groups = tree.get("consumers").into_iter().flat_map(Node::items);
+        let groups = groups.filter_map(|consumer| consumer.get("groups")).flat_map(Node::items);
+        let groups: BTreeSet<String> = groups.filter_map(Node::text).map(str::to_owned).collect();
+        Self {
+            listeners: names(tree, "listeners"),
+            upstreams: names(tree, "upstreams"),
+            subjects: consumers.union(&groups).cloned().collect(),
+            consumers,
+            policies: names(tree, "policies"),
+        }
+    }
+
+    pub(crate) fn of(&self, named: Named) -> &BTreeSet<String> {
+        match named {
+            Named::Listener => &self.listeners,
+            Named::Upstream => &self.upstreams,
+            Named::Consumer => &self.consumers,
+            Named::Subject => &self.subjects,
+            Named::Policy => &self.policies,
+        }
+    }
+}
+
+fn names(tree: &Node, list: &str) -> BTreeSet<String> {
+    let items = tree.get(list).into_iter().flat_map(|list| match &list.kind {
+        Kind::List(items) => items.as_slice(),
+        _ => &[],
+    });
+    items.filter_map(|item| item.get("name")).filter_map(Node::text).map(str::to_owned).collect()
+}

@@ -1,0 +1,112 @@
+//! Rules of listeners and of the admin endpoint.
+
+use std::net::SocketAddr;
+
+use crate::{
+    Admin, Config, Listener,
+    load::Context,
+    resource::{
+        listener::ProxyProtocol,
+        tls::{Alpn, ListenerTls},
+    },
+};
+
+pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '_>) {
+    if let Some(tls) = &listener.tls {
+        at.field("tls", |at| self::tls(tls, at));
+        if listener.https_target().is_some() {
+            at.field("redirectToHttps", |at| at.error("this listener speaks https already"));
+        }
+        if !listener.http2 && tls.alpn.contains(&Alpn::H2) {
+            at.field("http2", |at| at.error("`alpn` offers h2 while HTTP/2 is off"));
+        }
+    }
+    let trusted = !listener.trusted_proxies.is_empty() || !config.trusted_proxies.is_empty();
+    if listener.proxy_protocol != ProxyProtocol::Off && !trusted && !listener.address.starts_with("unix:") {
+        at.field("proxyProtocol", |at| {
+            at.error_with(
+                "nobody is trusted to send it",
+                "name the balancer's addresses in `trustedProxies`",
+            );
+        });
+    }
+    at.field("limits", |at| {
+        let limits = &listener.limits;
+        let times = [
+            ("headerTimeout", limits.header_timeout),
+            ("bodyTimeout", limits.body_timeout),
+            ("idleTimeout", limits.idle_timeout),
+            ("tlsTimeout", limits.tls_timeout),
+        ];
+        for (key, time) in times {
+            if time.is_zero() {
+                at.field(key, |at| at.error("expected more than nothing"));
+            }
+        }
+        for (key, size) in [("maxHeaderSize", limits.max_header_size), ("maxUriSize", limits.max_uri_size)] {
+            if !(256..=16 << 20).contains(&size.bytes()) {
+                at.field(key, |at| at.error("expected a size from 256 to 16MiB"));
+            }
+        }
+    });
+    super::policies::check("policies", &listener.policies, at);
+}
+
+pub(super) fn admin(admin: &Admin, at: &mut Context<'_, '_>) {
+    if let Some(tls) = &admin.tls {
+        at.field("tls", |at| self::tls(tls, at));
+    }
+    let open =
+        admin.address.parse::<SocketAddr>().is_ok_and(|address| !address.ip().to_canonical().is_loopback());
+    if open && admin.tls.is_none() && !admin.allow_non_loopback {
+        at.field("address", |at| {
+            at.error_with(
+                "the admin endpoint would be open to the network in cleartext",
+                "use a loopback address, `tls`, or `allowNonLoopback: true`",
+            );
+        });
+    }
+}
+
+fn tls(tls: &ListenerTls, at: &mut Context<'_, '_>) {
+    if tls.certificates.iter().filter(|certificate| certificate.default).count() > 1 {
+        at.field("certificates", |at| at.error("expected at most one default certificate"));
+    }
+}
+
+/// No two listeners, the admin endpoint included, want the same socket.
+pub(super) fn addresses(config: &Config, at: &mut Context<'_, '_>) {
+    let mut taken: Vec<(&str, String, crate::diagnostic::Place)> = Vec::new();
+    at.each("listeners", &config.listeners, |at, listener| {
+        at.field("address", |at| {
+            address(&listener.address, format!("listener `{}`", listener.name), &mut taken, at)
+        });
+    });
+    if let Some(admin) = &config.admin {
+        at.field("admin", |at| {
+            at.field("address", |at| {
+                address(&admin.address, "the admin endpoint".to_owned(), &mut taken, at)
+            });
+        });
+    }
+}
+
+fn address<'c>(
+    wanted: &'c str,
+    owner: String,
+    taken: &mut Vec<(&'c str, String, crate::diagnostic::Place)>,
+    at: &mut Context<'_, '_>,
+) {
+    if let Some((_, other, place)) = taken.iter().find(|(there, ..)| overlap(there, wanted)) {
+        at.error_beside(format!("`{wanted}` overlaps the address of {other}"), *place, "this one");
+    }
+    taken.push((wanted, owner, at.place()));
+}
+
+/// Whether both cannot be bound at a time. Port 0 is a new port each time.
+fn overlap(a: &str, b: &str) -> bool {
+    let (Ok(a), Ok(b)) = (a.parse::<SocketAddr>(), b.parse::<SocketAddr>()) else { return a == b };
+    let everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
+    let covers = a.ip() == b.ip() || (everywhere && a.is_ipv4() == b.is_ipv4());
+    a.port() != 0 && a.port() == b.port() && covers
+}

@@ -1,0 +1,44 @@
+//! Rules that a schema cannot say: references, exclusions, orders, and what would surprise at run time.
+
+mod access_log;
+mod consumer;
+pub(crate) mod credentials;
+mod listener;
+mod names;
+mod policies;
+mod route;
+mod upstream;
+
+pub(crate) use policies::template;
+
+use crate::{
+    Config,
+    diagnostic::Diagnostics,
+    load::{Context, scope::Scope, tree::Node},
+};
+
+/// Applies every rule to what could be read of a configuration.
+pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
+    names::check(tree, found);
+    let scope = Scope::new(tree);
+    let mut at = Context::new(tree, &scope, found);
+    let at = &mut at;
+    listener::addresses(config, at);
+    at.each("listeners", &config.listeners, |at, listener| listener::check(listener, config, at));
+    if let Some(admin) = &config.admin {
+        at.field("admin", |at| listener::admin(admin, at));
+    }
+    at.each("accessLog", &config.access_log, |at, log| access_log::check(log, at));
+    if let Some(otlp) = config.telemetry.as_ref().and_then(|telemetry| telemetry.otlp.as_ref()) {
+        at.field("telemetry", |at| at.field("otlp", |at| access_log::otlp(otlp, at)));
+    }
+    at.each("upstreams", &config.upstreams, |at, upstream| upstream::check(upstream, at));
+    at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, at));
+    consumer::usernames(config, at);
+    at.each("policies", &config.policies, |at, named| {
+        at.field("policy", |at| policies::one(&named.policy, at))
+    });
+    policies::check("globalPolicies", &config.global_policies, at);
+    let world = route::World::new(config);
+    at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
+}

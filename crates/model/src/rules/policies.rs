@@ -1,0 +1,35 @@
+//! Rules of policies, wherever they are attached.
+
+use crate::{
+    load::{Context, scope::Named},
+    policy::{Policy, PolicyUse},
+};
+
+/// Checks the policies under a key.
+pub(super) fn check(key: &str, policies: &[PolicyUse], at: &mut Context<'_, '_>) {
+    at.each(key, policies, |at, policy| match policy {
+        PolicyUse::Shared(shared) => at.field("use", |at| at.refer(Named::Policy, &shared.name)),
+        PolicyUse::Inline(policy) => one(policy, at),
+    });
+}
+
+/// Checks one policy's settings.
+pub(super) fn one(policy: &Policy, at: &mut Context<'_, '_>) {
+    at.field(policy.name(), |at| policy.validate(at));
+}
+
+/// Places of a template are closed and not empty.
+pub(crate) fn template(text: &str, at: &mut Context<'_, '_>) {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("{{") {
+        let Some((inside, behind)) = after.split_once("}}") else {
+            at.error("a `{{` is not closed by `}}`");
+            return;
+        };
+        if inside.trim().is_empty() || inside.contains("{{") {
+            at.error("expected a name between `{{` and `}}`");
+            return;
+        }
+        rest = behind;
+    }
+}

@@ -1,0 +1,248 @@
+//! Rules of routes.
+
+use std::collections::HashMap;
+
+use crate::{
+    Config, Listener, Policy, PolicyUse, Route, Upstream,
+    load::{Context, scope::Named},
+    policy::rewrite::{PathRewrite, Rewrite},
+    resource::{
+        path_template::PathTemplate,
+        route::{Backend, Handler, Redirect, Sticky},
+        route_match::{Match, PathMatch},
+    },
+};
+
+/// What the rules of a route look up, prepared once for all routes.
+pub(super) struct World<'c> {
+    config: &'c Config,
+    upstreams: HashMap<&'c str, &'c Upstream>,
+    policies: HashMap<&'c str, &'c Policy>,
+}
+
+impl<'c> World<'c> {
+    pub(super) fn new(config: &'c Config) -> Self {
+        Self {
+            config,
+            upstreams: config.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream)).collect(),
+            policies: config.policies.iter().map(|named| (named.name.as_str(), &named.policy)).collect(),
+        }
+    }
+
+    fn policy<'p>(&self, used: &'p PolicyUse) -> Option<&'p Policy>
+    where
+        'c: 'p,
+    {
+        match used {
+            PolicyUse::Inline(policy) => Some(policy),
+            PolicyUse::Shared(shared) => self.policies.get(shared.name.as_str()).copied(),
+        }
+    }
+
+    fn authenticates(&self, policies: &[PolicyUse]) -> bool {
+        policies.iter().any(|used| match self.policy(used) {
+            Some(policy) => matches!(policy, Policy::KeyAuth(_) | Policy::BasicAuth(_) | Policy::Jwt(_)),
+            // Unknown or wrong: it is reported elsewhere.
+            None => true,
+        })
+    }
+}
+
+pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    at.each("listeners", route.listeners.as_deref().unwrap_or_default(), |at, name| {
+        at.refer(Named::Listener, name)
+    });
+    if route.listeners.as_ref().is_some_and(Vec::is_empty) {
+        at.field("listeners", |at| at.error("a route on no listener can never match"));
+    }
+    at.each("match", &route.matches, one_match);
+    super::policies::check("policies", &route.policies, at);
+    acl_needs_identity(route, world, at);
+    rewrite_captures(route, at);
+    tries(route, world, at);
+    if let Some(host) = &route.host_header {
+        at.field("hostHeader", |at| super::upstream::host_header(host, at));
+    }
+    match &route.handler {
+        Handler::Backends { backends, sticky } => self::backends(backends, sticky.as_ref(), at),
+        Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
+        Handler::Respond(respond) => at.field("respond", |at| {
+            at.field("headers", |at| {
+                for (name, value) in &respond.headers {
+                    at.field(name, |at| {
+                        crate::policy::headers::header_value(name, value, at);
+                    });
+                }
+            });
+        }),
+    }
+}
+
+fn one_match(at: &mut Context<'_, '_>, one: &Match) {
+    let tests = |exact: &Option<_>, prefix: &Option<_>, regex: &Option<_>, present: &Option<_>| {
+        [exact.is_some(), prefix.is_some(), regex.is_some(), present.is_some()]
+            .iter()
+            .filter(|given| **given)
+            .count()
+    };
+    let wrong = "expected at most one of `exact`, `prefix`, `regex` and `present`";
+    at.each("headers", &one.headers, |at, header| {
+        if tests(&header.exact, &header.prefix, &header.regex, &header.present.map(|_| String::new())) > 1 {
+            at.error(wrong);
+        }
+    });
+    for (key, values) in [("query", &one.query), ("cookies", &one.cookies)] {
+        at.each(key, values, |at, value| {
+            if tests(&value.exact, &value.prefix, &value.regex, &value.present.map(|_| String::new())) > 1 {
+                at.error(wrong);
+            }
+        });
+    }
+    at.each("sni", &one.sni, |at, name| {
+        if !crate::load::format::host(name.strip_prefix("*.").unwrap_or(name)) {
+            at.error("expected a host or `*.host`");
+        }
+    });
+}
+
+fn backends(backends: &[Backend], sticky: Option<&Sticky>, at: &mut Context<'_, '_>) {
+    if backends.is_empty() {
+        at.field("backends", |at| at.error("expected at least one backend"));
+    } else if backends.iter().all(|backend| backend.weight == 0) {
+        at.field("backends", |at| at.error("all weights are 0: nothing would take a request"));
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    at.each("backends", backends, |at, backend| {
+        at.field("upstream", |at| {
+            at.refer(Named::Upstream, &backend.upstream);
+            if seen.contains(&backend.upstream.as_str()) {
+                at.error("this upstream is there twice; add the weights up");
+            }
+        });
+        seen.push(&backend.upstream);
+    });
+    match sticky {
+        Some(Sticky::Consumer(false)) => at.field("sticky", |at| {
+            at.field("consumer", |at| at.error("expected `true`; leave `sticky` out to turn it off"));
+        }),
+        Some(Sticky::Cookie(cookie))
+            if cookie.secure == Some(false) && cookie.same_site == crate::resource::route::SameSite::None =>
+        {
+            at.field("sticky", |at| {
+                at.field("cookie", |at| at.error("`sameSite: none` needs a secure cookie"))
+            });
+        }
+        _ => {}
+    }
+}
+
+fn redirect(redirect: &Redirect, at: &mut Context<'_, '_>) {
+    if redirect.path.is_some() && redirect.path_prefix.is_some() {
+        at.error("expected at most one of `path` and `pathPrefix`, found both");
+    }
+    let same = redirect.path.is_none()
+        && redirect.path_prefix.is_none()
+        && redirect.host.is_none()
+        && redirect.scheme.is_none()
+        && redirect.port.is_none();
+    if same {
+        at.error("nothing changes: clients would be sent round in circles");
+    }
+    for (key, path) in [("path", &redirect.path), ("pathPrefix", &redirect.path_prefix)] {
+        if path.as_ref().is_some_and(|path| crate::load::format::check("absolute-path", path).is_err()) {
+            at.field(key, |at| at.error("expected a path that begins with `/`"));
+        }
+    }
+    if redirect.host.as_ref().is_some_and(|host| !crate::load::format::host(host)) {
+        at.field("host", |at| at.error("expected a host"));
+    }
+}
+
+fn tries(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    at.field("timeouts", |at| {
+        let written = &route.timeouts;
+        let backends = match &route.handler {
+            Handler::Backends { backends, .. } => backends.as_slice(),
+            _ => &[],
+        };
+        if *written == Default::default() {
+            return;
+        }
+        // Over each upstream's own: what is written here must fit all of them.
+        let upstream = backends.iter().find_map(|backend| world.upstreams.get(backend.upstream.as_str()));
+        let base = upstream.map(|upstream| upstream.timeouts.clone()).unwrap_or_default();
+        super::upstream::timeouts(&written.apply(&base), at);
+    });
+    if let Some(backoff) = &route.retry.backoff {
+        at.field("retry", |at| at.field("backoff", |at| super::upstream::backoff(backoff, at)));
+    }
+}
+
+/// An access list without anything that tells who calls would refuse everybody.
+fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    let policies: Vec<Option<&Policy>> = route.policies.iter().map(|used| world.policy(used)).collect();
+    let Some(position) = policies.iter().position(|policy| matches!(policy, Some(Policy::Acl(_)))) else {
+        return;
+    };
+    let on_all = |listeners: &[Listener]| {
+        let mut here = listeners.iter().filter(|listener| match &route.listeners {
+            Some(names) => names.contains(&listener.name),
+            None => true,
+        });
+        here.all(|listener| world.authenticates(&listener.policies))
+    };
+    let known = world.authenticates(&route.policies)
+        || world.authenticates(&world.config.global_policies)
+        || on_all(&world.config.listeners);
+    if !known {
+        at.field("policies", |at| {
+            at.item(position, |at| {
+                at.warning("nothing authenticates before this list: it refuses everybody")
+            });
+        });
+    }
+}
+
+/// A path made of captures needs each of them from whatever matched.
+fn rewrite_captures(route: &Route, at: &mut Context<'_, '_>) {
+    at.each("policies", &route.policies, |at, used| {
+        let PolicyUse::Inline(Policy::Rewrite(Rewrite {
+            path: Some(PathRewrite::Template(template)), ..
+        })) = used
+        else {
+            return;
+        };
+        let Ok(template) = template.parse::<PathTemplate>() else { return };
+        let offered: Vec<Vec<String>> = route.matches.iter().map(captures).collect();
+        let missing = |name: &&str| {
+            offered.is_empty() || offered.iter().any(|names| !names.iter().any(|one| one == name))
+        };
+        if let Some(name) = template.captures().find(missing) {
+            at.field("rewrite", |at| {
+                at.field("path", |at| {
+                    at.field("template", |at| {
+                        at.error(format!("not every match of this route captures `{name}`"))
+                    });
+                })
+            });
+        }
+    });
+}
+
+/// Names of the captures that a match offers.
+fn captures(one: &Match) -> Vec<String> {
+    match &one.path {
+        Some(PathMatch::Template(template)) => template
+            .parse::<PathTemplate>()
+            .map(|t| t.captures().map(str::to_owned).collect())
+            .unwrap_or_default(),
+        Some(PathMatch::Regex(pattern)) => {
+            let built =
+                regex::RegexBuilder::new(pattern).size_limit(crate::load::format::REGEX_BYTES_MAX).build();
+            built
+                .map(|regex| regex.capture_names().flatten().map(str::to_owned).collect())
+                .unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
+}

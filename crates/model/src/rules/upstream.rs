@@ -1,0 +1,202 @@
+//! Rules of upstreams.
+
+use crate::{
+    Upstream,
+    load::Context,
+    resource::{
+        balancing::Algorithm,
+        tries::{Backoff, RetryOn, Timeouts},
+        upstream::{Discovery, DnsDiscovery, DnsType},
+    },
+};
+
+pub(super) fn check(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    endpoints(upstream, at);
+    balancing(upstream, at);
+    health(upstream, at);
+    tries(upstream, at);
+    tls(upstream, at);
+    at.field("hostHeader", |at| host_header(&upstream.host_header, at));
+    super::policies::check("policies", &upstream.policies, at);
+}
+
+fn endpoints(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    match (&upstream.discovery, upstream.endpoints.is_empty()) {
+        (None, true) => at.error_with("this upstream has no endpoints", "give `endpoints` or `discovery`"),
+        (Some(_), false) => {
+            at.field("discovery", |at| at.error("expected either `endpoints` or `discovery`, found both"))
+        }
+        _ => {}
+    }
+    if let Some(Discovery::Dns(dns)) = &upstream.discovery {
+        at.field("discovery", |at| at.field("dns", |at| discovery(dns, at)));
+    }
+    if !upstream.endpoints.is_empty() && upstream.endpoints.iter().all(|endpoint| endpoint.backup) {
+        at.field("endpoints", |at| at.error("expected at least one endpoint that is not a backup"));
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    at.each("endpoints", &upstream.endpoints, |at, endpoint| {
+        if seen.contains(&endpoint.address.as_str()) {
+            at.field("address", |at| at.error("this endpoint is there twice"));
+        }
+        seen.push(&endpoint.address);
+    });
+}
+
+fn discovery(dns: &DnsDiscovery, at: &mut Context<'_, '_>) {
+    match (dns.kind, dns.port) {
+        (DnsType::A, None) => at.error("addresses need a `port`"),
+        (DnsType::Srv, Some(_)) => at.field("port", |at| at.error("SRV records carry the port themselves")),
+        _ => {}
+    }
+    if dns.min_refresh.is_zero() || dns.min_refresh > dns.max_refresh {
+        at.field("minRefresh", |at| at.error("expected more than nothing and at most `maxRefresh`"));
+    }
+}
+
+fn balancing(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    let settings = &upstream.load_balancing;
+    at.field("loadBalancing", |at| {
+        let hashes = matches!(settings.algorithm, Algorithm::RingHash | Algorithm::Maglev);
+        if settings.hash.is_some() && !hashes {
+            at.field("hash", |at| at.error("only `ringHash` and `maglev` hash"));
+        }
+        if settings.prefer_same_zone && settings.zone.is_none() {
+            at.field("preferSameZone", |at| at.error("the own `zone` is missing"));
+        }
+        if settings.decay.is_zero() {
+            at.field("decay", |at| at.error("expected more than nothing"));
+        }
+    });
+}
+
+fn health(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    if let Some(check) = &upstream.health_check {
+        at.field("healthCheck", |at| {
+            if check.path.is_some() && check.grpc.is_some() {
+                at.error("expected at most one of `path` and `grpc`, found both");
+            }
+            if check.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+                at.field("path", |at| at.error("expected a path that begins with `/`"));
+            }
+            for (key, time) in [("interval", check.interval), ("timeout", check.timeout)] {
+                if time.is_zero() {
+                    at.field(key, |at| at.error("expected more than nothing"));
+                }
+            }
+            at.each("expectedStatuses", &check.expected_statuses, |at, status| {
+                if !(100..=599).contains(status) {
+                    at.error("expected a status from 100 to 599");
+                }
+            });
+            at.field("headers", |at| {
+                for name in
+                    check.headers.keys().filter(|name| http::HeaderName::from_bytes(name.as_bytes()).is_err())
+                {
+                    at.field(name, |at| at.error(format!("`{name}` is not the name of a header")));
+                }
+            });
+        });
+    }
+    if let Some(outlier) = &upstream.outlier_detection {
+        at.field("outlierDetection", |at| {
+            let times = [("interval", outlier.interval), ("baseEjectionTime", outlier.base_ejection_time)];
+            for (key, time) in times {
+                if time.is_zero() {
+                    at.field(key, |at| at.error("expected more than nothing"));
+                }
+            }
+            if outlier.max_ejection_time < outlier.base_ejection_time {
+                at.field("maxEjectionTime", |at| at.error("expected at least `baseEjectionTime`"));
+            }
+        });
+    }
+}
+
+fn tries(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    at.field("timeouts", |at| timeouts(&upstream.timeouts, at));
+    at.field("retry", |at| {
+        at.field("backoff", |at| backoff(&upstream.retry.backoff, at));
+        at.field("budget", |at| {
+            if upstream.retry.budget.window.is_zero() {
+                at.field("window", |at| at.error("expected more than nothing"));
+            }
+        });
+        let on_timeout = upstream.retry.on.contains(&RetryOn::Timeout);
+        if on_timeout && upstream.timeouts.per_try.is_none() {
+            at.field("on", |at| at.warning("`timeout` never happens without `timeouts.perTry`"));
+        }
+    });
+    if let Some(breaker) = &upstream.circuit_breaker {
+        at.field("circuitBreaker", |at| {
+            let times = [
+                ("slidingWindow", breaker.sliding_window),
+                ("waitDurationInOpenState", breaker.wait_duration_in_open_state),
+                ("maxWaitDurationInHalfOpenState", breaker.max_wait_duration_in_half_open_state),
+                ("slowCallDurationThreshold", breaker.slow_call_duration_threshold),
+            ];
+            let rates = [
+                ("failureRateThreshold", breaker.failure_rate_threshold),
+                ("slowCallRateThreshold", breaker.slow_call_rate_threshold),
+            ];
+            let times = times.into_iter().filter(|(_, time)| time.is_zero()).map(|(key, _)| key);
+            let rates = rates.into_iter().filter(|(_, rate)| rate.get() <= 0.0).map(|(key, _)| key);
+            for key in times.chain(rates) {
+                at.field(key, |at| at.error("expected more than nothing"));
+            }
+        });
+    }
+}
+
+/// Timeouts that are not off are not zero, and a try fits into the whole.
+pub(super) fn timeouts(timeouts: &Timeouts, at: &mut Context<'_, '_>) {
+    let times = [
+        ("connect", Some(timeouts.connect)),
+        ("tls", Some(timeouts.tls)),
+        ("perTry", timeouts.per_try),
+        ("request", Some(timeouts.request)),
+        ("idle", Some(timeouts.idle)),
+        ("total", timeouts.total),
+    ];
+    for (key, time) in times {
+        if time.is_some_and(|time| time.is_zero()) {
+            at.field(key, |at| at.error("expected more than nothing"));
+        }
+    }
+    if timeouts.per_try.is_some_and(|per_try| per_try > timeouts.request) {
+        at.field("perTry", |at| at.warning("a try may take longer than `request` allows for all of them"));
+    }
+}
+
+pub(super) fn backoff(backoff: &Backoff, at: &mut Context<'_, '_>) {
+    if backoff.initial > backoff.max {
+        at.field("initial", |at| at.error("expected at most `max`"));
+    }
+}
+
+fn tls(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    let Some(tls) = &upstream.tls else { return };
+    at.field("tls", |at| {
+        match (&tls.cert_file, &tls.key_file) {
+            (Some(_), None) => at.field("certFile", |at| at.error("a certificate needs its `keyFile`")),
+            (None, Some(_)) => at.field("keyFile", |at| at.error("a key needs its `certFile`")),
+            _ => {}
+        }
+        if !tls.verify {
+            at.field("verify", |at| {
+                at.warning("the upstream is not verified: anyone on the way can answer for it")
+            });
+        }
+    });
+}
+
+/// `preserve`, `upstream`, or a host with or without a port.
+pub(super) fn host_header(host: &str, at: &mut Context<'_, '_>) {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    if !crate::load::format::host(name) {
+        at.error("expected `preserve`, `upstream` or a host");
+    }
+}

@@ -1,0 +1,61 @@
+//! The reference configuration: refused for what is not in this build and for nothing else, and it loads without.
+
+use crate::support::{errors, load};
+use model::{Policy, PolicyUse, resource::route::Handler};
+
+const REFERENCE: &str = include_str!("reference.yaml");
+
+#[test]
+fn the_reference_is_refused_for_exactly_what_is_not_in_this_build() {
+    let paths: Vec<String> = errors(REFERENCE)
+        .iter()
+        .map(|line| {
+            assert!(line.ends_with("is not in this build"), "{line}");
+            line.split(": ").nth(1).unwrap().to_owned()
+        })
+        .collect();
+    let want = [
+        "routes[3].compose",
+        "routes[6].transcode",
+        "routes[7].policies[1].tokenRateLimit",
+        "routes[7].ai",
+        "routes[8].prompt",
+        "routes[9].mcp",
+        "routes[10].policies[0].cache",
+        "ai",
+    ];
+    assert_eq!(paths, want);
+}
+
+/// The reference without what is not in this build: whole routes, one policy, and the last top-level key.
+fn trimmed() -> String {
+    let (kept, _) = REFERENCE.split_once("\nai:\n").unwrap();
+    let (head, routes) = kept.split_once("\nroutes:\n").unwrap();
+    let mut text = format!("{head}\nroutes:\n");
+    for route in routes.split_inclusive("\n\n") {
+        let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "mcp:", "- cache:"];
+        if !later.iter().any(|key| route.contains(key)) {
+            text.push_str(route);
+        }
+    }
+    text
+}
+
+#[test]
+fn the_reference_without_those_parts_loads_as_it_reads() {
+    let snapshot = load(&trimmed()).unwrap();
+    let config = &snapshot.config;
+    assert!(snapshot.warnings.is_empty(), "{}", snapshot.warnings);
+    let names: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping"]);
+    assert_eq!(config.upstreams[0].endpoints[1].weight, 2);
+    assert_eq!(config.upstreams[0].retry.max_attempts, 3);
+    assert_eq!(snapshot.secret(&config.consumers[0].keys[0]), "value-of-GOLD_KEY");
+    let PolicyUse::Inline(Policy::RateLimit(limit)) = &config.routes[0].policies[1] else {
+        panic!("rateLimit")
+    };
+    assert_eq!(limit.limit, Some(5));
+    assert!(matches!(&config.routes[3].handler, Handler::Redirect(to) if to.status == 308));
+    let files: Vec<_> = snapshot.referenced_files();
+    assert_eq!(files.len(), 3, "{files:?}");
+}
