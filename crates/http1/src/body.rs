@@ -2,10 +2,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
-use memchr::memchr;
 
 use crate::{
     Framing, Limits, ParseError, ParseErrorKind, chunk, fields,
+    find::find,
     framing::Facts,
     lines::{Lines, Scan, headers_max},
     rules,
@@ -143,7 +143,7 @@ impl BodyDecoder {
         // Digits, CRLF and what extensions may still take: a longer line is refused before its end has come.
         let line_max = chunk::SIZE_DIGITS_MAX + 2 + self.extension_bytes;
         let window = &buf[..buf.len().min(line_max)];
-        let Some(offset) = memchr(b'\n', &window[self.scanned..]) else {
+        let Some(offset) = find(b'\n', &window[self.scanned..]) else {
             self.scanned = window.len();
             return if window.len() == line_max {
                 Err(ParseErrorKind::ChunkExtensionsTooLong)

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{ParseErrorKind, framing::Facts, rules};
+use crate::{ParseErrorKind, find::find, framing::Facts, rules};
 
 /// Reads one field line of `head`, notes what it says of framing and connection, and appends it to `headers`.
 pub(crate) fn read(
@@ -35,20 +35,27 @@ pub(crate) fn read(
 /// The name, and where the value lies, without the white space around it.
 pub(crate) fn split(head: &[u8], line: (usize, usize)) -> Result<(HeaderName, usize, usize), ParseErrorKind> {
     let (start, end) = line;
-    let bytes = &head[start..end];
-    let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
-        return Err(bad_line(bytes));
+    // The search may run past the line: that is quicker than a search that must stop at an odd place.
+    let Some(colon) = find(b':', &head[start..]).map(|colon| start + colon).filter(|colon| *colon < end)
+    else {
+        return Err(bad_line(&head[start..end]));
     };
-    let name = HeaderName::from_bytes(&bytes[..colon]).map_err(|_| bad_name(&bytes[..colon]))?;
-    let mut from = start + colon + 1;
-    let mut to = end;
-    while from < to && is_space(head[from]) {
+    let raw_name = &head[start..colon];
+    let name = HeaderName::from_bytes(raw_name).map_err(|_| bad_name(raw_name))?;
+    let mut value = &head[colon + 1..end];
+    let mut from = colon + 1;
+    while let [first, rest @ ..] = value
+        && is_space(*first)
+    {
+        value = rest;
         from += 1;
     }
-    while from < to && is_space(head[to - 1]) {
-        to -= 1;
+    while let [rest @ .., last] = value
+        && is_space(*last)
+    {
+        value = rest;
     }
-    Ok((name, from, to))
+    Ok((name, from, from + value.len()))
 }
 
 fn is_space(byte: u8) -> bool {

@@ -18,6 +18,7 @@ mod chunk;
 mod encode;
 mod error;
 mod fields;
+mod find;
 mod framing;
 mod lines;
 mod request;

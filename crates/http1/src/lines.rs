@@ -2,9 +2,7 @@
 //!
 //! Every line must end in CRLF: a bare LF is refused here (RFC 9112 §2.2 lets a recipient accept one; we do not).
 
-use memchr::memchr;
-
-use crate::{Limits, ParseErrorKind};
+use crate::{Limits, ParseErrorKind, find::find};
 
 /// Line ends found so far.
 #[derive(Debug, Default)]
@@ -41,7 +39,7 @@ impl Lines {
             self.ends.reserve(LINES_USUAL);
         }
         let mut start = self.ends.last().map_or(0, |end| *end as usize);
-        while let Some(offset) = window.get(self.scanned..).and_then(|rest| memchr(b'\n', rest)) {
+        while let Some(offset) = window.get(self.scanned..).and_then(|rest| find(b'\n', rest)) {
             let feed = self.scanned + offset;
             if feed == start || window[feed - 1] != b'\r' {
                 return Err(ParseErrorKind::BareLf);

@@ -81,21 +81,39 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 }
 
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+    !bytes.is_empty() && all_in(TOKEN, bytes)
 }
 
-pub(crate) fn is_path_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & PATH != 0
+/// Whether all bytes are in a class. Bad bytes are rare, so nothing is decided before the end.
+#[inline]
+fn all_in(class: u8, bytes: &[u8]) -> bool {
+    let (quads, rest) = bytes.as_chunks::<4>();
+    let mut common = class;
+    for [a, b, c, d] in quads {
+        common &= CLASSES[usize::from(*a)]
+            & CLASSES[usize::from(*b)]
+            & CLASSES[usize::from(*c)]
+            & CLASSES[usize::from(*d)];
+    }
+    rest.iter().fold(common, |common, byte| common & CLASSES[usize::from(*byte)]) != 0
+}
+
+pub(crate) fn are_path(bytes: &[u8]) -> bool {
+    all_in(PATH, bytes)
 }
 
 pub(crate) fn is_query_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & QUERY != 0
 }
 
+pub(crate) fn are_query(bytes: &[u8]) -> bool {
+    all_in(QUERY, bytes)
+}
+
 /// IPv4, and of `reg-name` its unreserved bytes: no DNS name has others, and commas and the like only serve to be
 /// misread (RFC 3986 §3.2.2).
-pub(crate) fn is_host_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & HOST != 0
+pub(crate) fn are_host(bytes: &[u8]) -> bool {
+    all_in(HOST, bytes)
 }
 
 /// HTAB, SP, visible ASCII and obs-text.

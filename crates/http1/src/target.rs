@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::{Method, Uri};
 
-use crate::{ParseErrorKind, rules};
+use crate::{ParseErrorKind, find::find, rules};
 
 /// Judges the target and makes it a URI.
 pub(crate) fn parse(
@@ -69,13 +69,9 @@ fn strip_scheme(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Path and query as [`rules`] has them.
 pub(crate) fn check_path_and_query(bytes: &[u8]) -> Result<(), ParseErrorKind> {
-    let path_len = bytes.iter().position(|byte| !rules::is_path_byte(*byte)).unwrap_or(bytes.len());
-    let rest = &bytes[path_len..];
-    match rest {
-        [] => Ok(()),
-        [b'?', query @ ..] if query.iter().all(|byte| rules::is_query_byte(*byte)) => Ok(()),
-        _ => Err(bad_byte(rest)),
-    }
+    let path_len = find(b'?', bytes).unwrap_or(bytes.len());
+    let (path, query) = bytes.split_at(path_len);
+    if rules::are_path(path) && rules::are_query(query) { Ok(()) } else { Err(bad_byte(bytes)) }
 }
 
 #[cold]
@@ -109,8 +105,8 @@ fn check_authority(bytes: &[u8]) -> Option<Port> {
         address.parse::<std::net::Ipv6Addr>().ok()?;
         close + 1
     } else {
-        let len = bytes.iter().position(|byte| !rules::is_host_byte(*byte)).unwrap_or(bytes.len());
-        (len > 0).then_some(len)?
+        let len = find(b':', bytes).unwrap_or(bytes.len());
+        (len > 0 && rules::are_host(&bytes[..len])).then_some(len)?
     };
     match &bytes[host_len..] {
         [] => Some(Port::Absent),

@@ -1,1 +1,31 @@
-//! Skeleton.
+//! The data plane: carries traffic from a compiled, immutable snapshot.
+//!
+//! The way of a request, module by module: `listener` → `conn` → `guard` → `router` → `policy` → `handler` →
+//! `upstream` → `policy` → `conn`. Data goes forward through them and never back. Nothing here waits for a database,
+//! a log sink or the control plane.
+
+mod body;
+mod call;
+pub mod compiled;
+mod conn;
+mod consumer;
+mod date;
+mod discovery;
+mod expression;
+mod failure;
+mod guard;
+mod handler;
+mod listener;
+mod pipeline;
+mod policy;
+pub mod router;
+mod server;
+mod template;
+mod timer;
+mod tls;
+mod upstream;
+mod worker;
+
+pub use failure::Problem;
+pub use server::{Error, Gateway};
+pub use upstream::cluster::ClusterStatus;

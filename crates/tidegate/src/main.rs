@@ -1,6 +1,16 @@
-//! The `tidegate` binary.
+//! The `tidegate` binary: command line, configuration files, admin endpoint, and the wiring between the planes.
+
+mod admin;
+mod cli;
+mod config;
+mod exit;
+mod run;
+
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    cli::main()
+}

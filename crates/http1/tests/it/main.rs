@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod body_rows;
+mod compare;
 mod differential;
 mod encoding;
 mod hyper_peer;

@@ -1,0 +1,197 @@
+//! One request on its way: what is known about it, for policies, handlers and the record.
+
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, request::Parts};
+use model::{CallRecord, Side, Stage, TraceContext};
+
+use crate::{
+    conn::peer::Peer,
+    consumer::Consumer,
+    failure::{Failure, Problem},
+    policy::Progress,
+    router::Captures,
+    worker::Plan,
+};
+
+/// One request on its way. Policies read and change `head`; everything else is what the gateway found out.
+pub struct Call {
+    /// The head as it will be sent upstream: `uri` is origin-form with the one canonical path.
+    pub head: Parts,
+    /// The snapshot that this call began with, and keeps to its end.
+    pub plan: Plan,
+    /// The connection that it came on.
+    pub peer: Rc<Peer>,
+    /// The true client address, found through trusted proxies.
+    pub client: IpAddr,
+    /// The host that the client asked for: lower-case, without a port.
+    pub host: Option<Host>,
+    /// When the head was complete.
+    pub started: Instant,
+    /// Index of the matched route in the snapshot.
+    pub route: Option<usize>,
+    /// What the route's path template captured.
+    pub captures: Captures,
+    /// The path that `captures` points into: the one that was routed, before any rewrite.
+    pub routed_path: Bytes,
+    /// Who was authenticated.
+    pub consumer: Option<Arc<Consumer>>,
+    /// Claims of a verified token.
+    pub claims: Option<Rc<serde_json::Map<String, serde_json::Value>>>,
+    /// Headers that policies want on whatever answer the call gets, the gateway's own included.
+    pub answer_headers: http::HeaderMap,
+    /// What a policy keeps between the request and the response phase, by the policy's address.
+    pub(crate) notes: Vec<(usize, Box<dyn std::any::Any>)>,
+    /// The switch of protocols that the client asks for.
+    pub(crate) upgrade: Option<Upgrade>,
+    /// The upstream is asked for by the address of its endpoint, not by the client's host.
+    pub(crate) host_from_endpoint: bool,
+    /// How far the call has come in its policies.
+    pub(crate) chain: Progress,
+    /// A number drawn once for the call: every share and every sample of it is decided by this.
+    pub random: u64,
+    /// What will be recorded.
+    pub record: CallRecord,
+    /// Where 1xx answers of the upstream go.
+    pub(crate) interim: Option<Rc<dyn Interim>>,
+}
+
+/// A switch of protocols to WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    /// By `Upgrade` on an HTTP/1.1 connection.
+    Connection,
+    /// By extended CONNECT on an HTTP/2 stream (RFC 8441).
+    Stream,
+}
+
+/// Sends an informational (1xx) answer to the client while the call goes on.
+pub(crate) trait Interim {
+    /// Sends it as far as the connection takes it without waiting; the rest is dropped.
+    fn send(&self, head: http::response::Parts);
+}
+
+/// A host name without its port, lower-case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host(Bytes);
+
+impl Host {
+    /// From an authority such as `Example.test:8080`.
+    pub(crate) fn from_authority(authority: Bytes) -> Option<Self> {
+        let text = std::str::from_utf8(&authority).ok()?;
+        let end = match text.strip_prefix('[') {
+            Some(rest) => rest.find(']')? + 2,
+            None => text.find(':').unwrap_or(text.len()),
+        };
+        // A trailing dot names the same host (RFC 1034 §3.1).
+        let end = if end > 1 && text.as_bytes()[end - 1] == b'.' { end - 1 } else { end };
+        let name = authority.slice(..end);
+        if name.iter().any(u8::is_ascii_uppercase) {
+            return Some(Self(Bytes::from(name.to_ascii_lowercase())));
+        }
+        Some(Self(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        // Only `from_authority` makes one, from text.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Call {
+    /// The canonical path as it is now, rewrites included.
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    /// Value of a capture of the route's path template.
+    pub fn capture(&self, name: &str) -> Option<&str> {
+        let path = std::str::from_utf8(&self.routed_path).ok()?;
+        self.captures.get(path, name)
+    }
+
+    /// Keeps something for this policy's response phase.
+    pub fn keep<P: ?Sized, T: 'static>(&mut self, policy: &P, note: T) {
+        self.notes.push(((&raw const *policy).cast::<()>() as usize, Box::new(note)));
+    }
+
+    /// Takes what this policy kept.
+    pub fn take<P: ?Sized, T: 'static>(&mut self, policy: &P) -> Option<T> {
+        let key = (&raw const *policy).cast::<()>() as usize;
+        let at = self.notes.iter().position(|(owner, note)| *owner == key && note.is::<T>())?;
+        self.notes.swap_remove(at).1.downcast().ok().map(|note| *note)
+    }
+
+    /// Marks the record as failed.
+    pub(crate) fn record_failure(&mut self, failure: &Failure) {
+        self.record.failure = Some(failure.to_record());
+    }
+
+    /// Notes the `grpc-status` of trailers.
+    pub(crate) fn note_grpc_status(&mut self, trailers: &http::HeaderMap) {
+        if let Some(status) = trailers.get("grpc-status") {
+            self.record.grpc_status = status.to_str().ok().and_then(|text| text.parse().ok());
+        }
+    }
+
+    /// Time since the call began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// The record of a call whose head is just complete.
+pub(crate) fn new_record(
+    peer: &Peer,
+    head: &Parts,
+    client: IpAddr,
+    request_id: HeaderValue,
+    trace: Option<TraceContext>,
+) -> CallRecord {
+    CallRecord {
+        started: std::time::SystemTime::now(),
+        timings: Default::default(),
+        request_id,
+        trace,
+        listener: peer.listener.name.clone(),
+        route: None,
+        upstream: None,
+        endpoint: None,
+        consumer: None,
+        method: head.method.clone(),
+        uri: head.uri.clone(),
+        host: head.headers.get(http::header::HOST).cloned(),
+        user_agent: head.headers.get(http::header::USER_AGENT).cloned(),
+        version: head.version,
+        tls: peer.tls.is_some(),
+        client,
+        status: StatusCode::OK,
+        grpc_status: None,
+        request_bytes: 0,
+        response_bytes: 0,
+        attempts: 0,
+        failed_tries: Vec::new(),
+        failure: None,
+        stopped_by: None,
+    }
+}
+
+/// Whether the method is idempotent (RFC 9110 §9.2.2), so that a second try does no harm.
+pub(crate) fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// The failure of a call whose client has gone.
+pub(crate) fn client_left(stage: Stage) -> Failure {
+    Failure::new(Side::Client, stage, Problem::ClientLeft)
+}

@@ -1,0 +1,446 @@
+//! A client's HTTP/1 connection: one task that reads a request, has it answered, writes the answer, and again.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Response, Version, header};
+use http_body::{Frame, SizeHint};
+use http1::{BodyDecoder, BodyEvent, Framing, RequestDecoder, RequestHead};
+
+use super::{
+    answer::{self, Sending},
+    peer::Peer,
+    tunnel,
+    wire::{Io, Wire},
+};
+use crate::{
+    body::Body,
+    call::{Call, Interim, client_left},
+    failure::{Failure, Problem, Stage},
+    guard, pipeline,
+    timer::Timer,
+    worker::Worker,
+};
+
+/// What is read of an unfinished request body after its answer, so that the connection can be used again.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// How long the rest of an unfinished request is read and thrown away before the connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
+/// Pipelined bytes that are read while an answer is awaited; past it a client that leaves is noticed by the write.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// A client's HTTP/1 connection.
+pub(crate) struct Conn {
+    pub(crate) wire: Wire,
+    body: RefCell<Incoming>,
+    pub(crate) timer: Timer,
+    body_timeout: Duration,
+    /// Between two requests: closing then harms nobody.
+    idle: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    interim: RefCell<BytesMut>,
+}
+
+/// The body of the request that is being read.
+struct Incoming {
+    decoder: BodyDecoder,
+    /// The client waits for `100 Continue`.
+    expects: bool,
+    received: u64,
+    /// Whether it ended as it should.
+    done: bool,
+}
+
+impl Conn {
+    /// Wakes an idle connection so that it notices the drain.
+    pub(crate) fn wake(&self) {
+        if self.idle.get()
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Ready when the client has closed its side while nothing more of it is awaited.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.body.borrow().done {
+            return Poll::Pending;
+        }
+        loop {
+            if self.wire.input.borrow().len() > AHEAD_BYTES_MAX {
+                return Poll::Pending;
+            }
+            match ready!(self.wire.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    pub(crate) fn poll_gone_while_answering(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
+
+    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let mut body = self.body.borrow_mut();
+        if body.done {
+            return Poll::Ready(None);
+        }
+        if body.expects {
+            body.expects = false;
+            let mut interim = self.interim.borrow_mut();
+            http1::encode_continue(&mut interim);
+        }
+        self.push_interim(cx);
+        loop {
+            let event = body.decoder.decode(&mut self.wire.input.borrow_mut());
+            match event {
+                Ok(BodyEvent::Data(data)) => {
+                    body.received += data.len() as u64;
+                    self.timer.disarm();
+                    if body.decoder.is_done() {
+                        body.done = true;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(BodyEvent::End) => {
+                    body.done = true;
+                    self.timer.disarm();
+                    return Poll::Ready(None);
+                }
+                Ok(BodyEvent::NeedMore) => {}
+                Err(error) => {
+                    let failure = Failure::client(Stage::Body, Problem::BadRequest).with_hint(error.to_string());
+                    return Poll::Ready(Some(Err(failure)));
+                }
+            }
+            if !self.timer.is_armed() {
+                self.timer.arm(self.body_timeout);
+            }
+            match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
+                    return Poll::Ready(Some(Err(client_left(Stage::Body))));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    ready!(self.timer.poll(cx));
+                    let failure = Failure::client(Stage::Body, Problem::RequestTimeout);
+                    return Poll::Ready(Some(Err(failure)));
+                }
+            }
+        }
+    }
+
+    /// Writes interim answers as far as the connection takes them.
+    fn push_interim(&self, cx: &mut Context<'_>) {
+        let mut interim = self.interim.borrow_mut();
+        if !interim.is_empty() {
+            let _ = self.wire.poll_write(cx, &mut interim);
+        }
+    }
+}
+
+impl Interim for Conn {
+    fn send(&self, head: http::response::Parts) {
+        let mut interim = self.interim.borrow_mut();
+        if interim.len() < 16 * 1024 {
+            let _ = http1::encode_response_head(&head, Framing::None, &Method::GET, true, Version::HTTP_11, &mut interim);
+        }
+        drop(interim);
+        self.push_interim(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+/// The body of a request on an HTTP/1 connection: a handle, for the connection itself keeps the state.
+pub struct RequestBody(Rc<Conn>);
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        self.0.poll_body(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.body.borrow().done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (low, high) = self.0.body.borrow().decoder.remaining_hint();
+        let mut hint = SizeHint::new();
+        if let Some(high) = high {
+            hint.set_upper(high);
+        }
+        hint.set_lower(low);
+        hint
+    }
+}
+
+/// Serves one HTTP/1 connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
+    let limits = peer.listener.limits;
+    let conn = Rc::new(Conn {
+        wire: Wire::new(io),
+        body: RefCell::new(Incoming {
+            decoder: BodyDecoder::new(Framing::None, &limits.http1),
+            expects: false,
+            received: 0,
+            done: true,
+        }),
+        timer: Timer::new(),
+        body_timeout: limits.body_timeout,
+        idle: Cell::new(true),
+        waker: RefCell::new(None),
+        interim: RefCell::new(BytesMut::new()),
+    });
+    let _registered = worker.register(&conn);
+    let mut decoder = RequestDecoder::new(limits.http1);
+    let mut out = BytesMut::new();
+    let mut served = 0u32;
+    loop {
+        match read_head(&worker, &peer, &conn, &mut decoder, served == 0).await {
+            Heard::Request(head) => {
+                served += 1;
+                let last = served >= limits.max_requests_per_connection;
+                let mut future = Box::pin(exchange(&worker, &peer, &conn, *head, last, &mut out));
+                match future.as_mut().await {
+                    After::KeepAlive => {}
+                    After::Close => break,
+                    After::Tunnel(upstream) => {
+                        drop(future);
+                        tunnel::between(&conn.wire, &upstream).await;
+                        return;
+                    }
+                }
+            }
+            Heard::Refusal(failure) => {
+                let mut call = guard::refused(&worker, &peer, &failure);
+                let response = pipeline::refuse(&mut call, &failure);
+                let _ = answer::refusal(&conn, response, &mut out).await;
+                worker.finish(call);
+                break;
+            }
+            Heard::End => break,
+        }
+        conn.wire.settle();
+    }
+    linger(&conn).await;
+}
+
+enum Heard {
+    Request(Box<RequestHead>),
+    Refusal(Failure),
+    End,
+}
+
+async fn read_head(worker: &Worker, peer: &Peer, conn: &Conn, decoder: &mut RequestDecoder, first: bool) -> Heard {
+    let limits = &peer.listener.limits;
+    conn.idle.set(true);
+    let mut started = !conn.wire.input.borrow().is_empty();
+    // The first request of a connection gets the header timeout from the start: a connection that says nothing
+    // is a slow request, not an idle one.
+    conn.timer.arm(if started || first { limits.header_timeout } else { limits.idle_timeout });
+    let heard = poll_fn(|cx| {
+        loop {
+            if started {
+                conn.idle.set(false);
+                match decoder.decode(&mut conn.wire.input.borrow_mut()) {
+                    Ok(Some(head)) => return Poll::Ready(Heard::Request(Box::new(head))),
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Heard::Refusal(refusal(&error))),
+                }
+            } else if worker.is_draining() {
+                return Poll::Ready(Heard::End);
+            }
+            match conn.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Heard::End),
+                Poll::Ready(Ok(_)) => {
+                    if !started {
+                        started = true;
+                        if !first {
+                            conn.timer.arm(limits.header_timeout);
+                        }
+                    }
+                }
+                Poll::Pending => {
+                    if conn.timer.poll(cx).is_ready() {
+                        if started {
+                            let failure = Failure::client(Stage::Listener, Problem::RequestTimeout);
+                            return Poll::Ready(Heard::Refusal(failure));
+                        }
+                        return Poll::Ready(Heard::End);
+                    }
+                    if !started {
+                        *conn.waker.borrow_mut() = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    })
+    .await;
+    conn.idle.set(false);
+    conn.timer.disarm();
+    heard
+}
+
+fn refusal(error: &http1::ParseError) -> Failure {
+    let problem = match error.status().as_u16() {
+        414 => Problem::UriTooLong,
+        431 => Problem::HeadTooLarge,
+        501 => Problem::NotImplemented,
+        505 => Problem::VersionNotSupported,
+        _ => Problem::BadRequest,
+    };
+    Failure::client(Stage::Listener, problem).with_hint(error.to_string())
+}
+
+/// What happens to the connection after an exchange.
+enum After {
+    KeepAlive,
+    Close,
+    Tunnel(Box<Wire>),
+}
+
+/// Has one request answered, and writes the answer.
+async fn exchange(
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
+    conn: &Rc<Conn>,
+    head: RequestHead,
+    last: bool,
+    out: &mut BytesMut,
+) -> After {
+    let limits = &peer.listener.limits;
+    let empty = matches!(head.framing, Framing::None | Framing::Length(0));
+    *conn.body.borrow_mut() = Incoming {
+        decoder: BodyDecoder::new(head.framing, &limits.http1),
+        expects: head.expect_continue && !empty,
+        received: 0,
+        done: empty,
+    };
+    let body = if empty { Body::Empty } else { Body::Request(RequestBody(conn.clone())) };
+    let version = head.parts.version;
+    let mut keep_alive = head.keep_alive && !last;
+    let (mut call, admitted) = guard::admit(worker, peer, head.parts, head.upgrade);
+    call.interim = (version == Version::HTTP_11).then(|| conn.clone() as Rc<dyn Interim>);
+
+    let response = match admitted {
+        Err(failure) => Ok(pipeline::refuse(&mut call, &failure)),
+        Ok(()) => answered(worker, conn, &mut call, body).await,
+    };
+    let mut response = match response {
+        Ok(response) => response,
+        Err(failure) => {
+            call.record_failure(&failure);
+            call.record.status = failure.problem().recorded_status();
+            finish(worker, conn, call);
+            return After::Close;
+        }
+    };
+    call.record.timings.head = Some(call.elapsed());
+    let switching = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+    keep_alive = keep_alive && !worker.is_draining() && !asks_to_close(&response);
+    // An answer of the gateway's own to a request whose body is still on its way: whether the rest will ever
+    // come is not known, so the connection ends with the answer.
+    if matches!(response.body(), Body::Empty | Body::Full(_)) && !conn.body.borrow().done && !switching {
+        keep_alive = keep_alive && drain_now(conn);
+    }
+    response.headers_mut().remove(header::CONNECTION);
+    if switching {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let sending = Sending { method: &call.head.method.clone(), version, keep_alive };
+    let sent = answer::send(conn, &mut call, response, &sending, out).await;
+    let after = match sent {
+        Ok(answer::Sent::Whole) if !keep_alive => After::Close,
+        Ok(answer::Sent::Whole) if conn.body.borrow().done || drain_now(conn) => After::KeepAlive,
+        Ok(answer::Sent::Whole) => After::Close,
+        Ok(answer::Sent::Upgraded(wire)) => After::Tunnel(wire),
+        Err(failure) => {
+            call.record_failure(&failure);
+            After::Close
+        }
+    };
+    finish(worker, conn, call);
+    after
+}
+
+fn finish(worker: &Worker, conn: &Conn, mut call: Call) {
+    call.record.request_bytes = conn.body.borrow().received;
+    worker.finish(call);
+}
+
+/// Runs the call, and gives it up at once when the client goes.
+async fn answered(
+    worker: &Rc<Worker>,
+    conn: &Conn,
+    call: &mut Call,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    let mut work = pin!(pipeline::handle(worker, call, body));
+    poll_fn(|cx| {
+        if let Poll::Ready(response) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(response));
+        }
+        ready!(conn.poll_gone(cx));
+        Poll::Ready(Err(client_left(Stage::FirstByte)))
+    })
+    .await
+}
+
+fn asks_to_close(response: &Response<Body>) -> bool {
+    response.headers().get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
+/// Takes what has already arrived of an unfinished request body; true when that was all of it.
+fn drain_now(conn: &Conn) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    let before = conn.body.borrow().received;
+    while let Poll::Ready(frame) = {
+        conn.body.borrow_mut().expects = false;
+        conn.poll_body(&mut cx)
+    } {
+        match frame {
+            None => return true,
+            Some(Ok(_)) if conn.body.borrow().received - before <= DRAIN_BYTES_MAX => {}
+            Some(_) => return false,
+        }
+    }
+    false
+}
+
+/// Ends our side, and reads a little of what still comes: closing a socket with unread bytes sends a reset, which
+/// can destroy the answer before the client has read it (RFC 9112 §9.6).
+async fn linger(conn: &Conn) {
+    let _ = conn.wire.shutdown().await;
+    if conn.wire.is_eof() {
+        return;
+    }
+    conn.timer.arm(LINGER);
+    poll_fn(|cx| {
+        loop {
+            if conn.timer.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            conn.wire.input.borrow_mut().clear();
+            match ready!(conn.wire.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+    })
+    .await;
+}

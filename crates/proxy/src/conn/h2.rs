@@ -1,0 +1,10 @@
+//! A client's HTTP/2 connection, and bodies that are HTTP/2 streams.
+
+mod server;
+mod stream_body;
+mod upload;
+
+pub(crate) use self::server::serve;
+pub use self::stream_body::StreamBody;
+pub(crate) use self::upload::{Broken as Unsent, Upload};
+pub(crate) use self::server::Shared;

@@ -1,0 +1,292 @@
+//! Serves a client's HTTP/2 connection: the connection is one task, each of its streams another.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream,
+    server::{Builder, SendResponse},
+};
+use http::{Request, Response, StatusCode, header, request::Parts};
+
+use super::{StreamBody, Upload, upload::Broken};
+use crate::{
+    body::Body,
+    call::{Call, Interim, client_left},
+    conn::{peer::Peer, tunnel, wire::Io},
+    failure::{Failure, Stage},
+    guard, pipeline,
+    timer::Timer,
+    worker::Worker,
+};
+
+/// Window of a stream and of a connection: large enough for a fast link, small enough for a thousand streams.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Streams that the client reset before they were accepted (CVE-2023-44487, rapid reset).
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams that we had to reset because of the client's errors (CVE-2025-8671, MadeYouReset).
+const LOCAL_RESETS_MAX: usize = 128;
+/// Resets of accepted streams that a connection may have more than finished ones.
+const EXCESS_RESETS_MAX: i64 = 200;
+
+/// What a connection and its streams share.
+pub(crate) struct Shared {
+    streams: Cell<usize>,
+    /// Resets by the client less streams that ended well: what an attack drives up and traffic drives down.
+    excess_resets: Cell<i64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Shared {
+    /// Wakes the connection, so that it sees a drain or an end of its last stream.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+struct Open(Rc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        if self.0.streams.get() == 0 {
+            self.0.wake();
+        }
+    }
+}
+
+/// Serves one HTTP/2 connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
+    let limits = &peer.listener.limits;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(u32::try_from(limits.http1.head_bytes).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
+        .max_send_buffer_size(256 * 1024)
+        .enable_connect_protocol();
+    let timer = Timer::new();
+    timer.arm(limits.header_timeout);
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(io));
+    let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(opened) => Poll::Ready(opened.ok()),
+        Poll::Pending => timer.poll(cx).map(|()| None),
+    })
+    .await;
+    let Some(mut connection) = opened else { return };
+    let shared = Rc::new(Shared { streams: Cell::new(0), excess_resets: Cell::new(0), waker: RefCell::new(None) });
+    let _registered = worker.register_h2(&shared);
+    let mut leaving = false;
+    let mut served = 0u32;
+    timer.disarm();
+    loop {
+        let accepted = poll_fn(|cx| {
+            if !leaving && (worker.is_draining() || served >= limits.max_requests_per_connection) {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            if shared.excess_resets.get() > EXCESS_RESETS_MAX {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
+            *shared.waker.borrow_mut() = Some(cx.waker().clone());
+            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                return Poll::Ready(accepted);
+            }
+            if shared.streams.get() > 0 {
+                timer.disarm();
+                return Poll::Pending;
+            }
+            if !timer.is_armed() {
+                timer.arm(limits.idle_timeout);
+            }
+            if timer.poll(cx).is_ready() {
+                if leaving {
+                    return Poll::Ready(None);
+                }
+                leaving = true;
+                connection.graceful_shutdown();
+                timer.arm(limits.header_timeout);
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
+        let Some(Ok((request, respond))) = accepted else { return };
+        served += 1;
+        shared.streams.set(shared.streams.get() + 1);
+        let open = Open(shared.clone());
+        tokio::task::spawn_local(stream(worker.clone(), peer.clone(), request, respond, open));
+    }
+}
+
+/// Sends 1xx answers on a stream.
+struct StreamInterim(RefCell<SendResponse<Bytes>>);
+
+impl Interim for StreamInterim {
+    fn send(&self, head: http::response::Parts) {
+        let _ = self.0.borrow_mut().send_informational(Response::from_parts(head, ()));
+    }
+}
+
+/// Has one request answered, and sends the answer.
+async fn stream(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    open: Open,
+) {
+    let (parts, recv) = request.into_parts();
+    let received = Rc::new(Cell::new(0));
+    let upgrade = parts.extensions.get::<h2::ext::Protocol>().is_some();
+    let (mut call, admitted) = guard::admit(&worker, &peer, parts, upgrade);
+    let interim = Rc::new(StreamInterim(RefCell::new(respond)));
+    call.interim = Some(interim.clone());
+    let mut recv = Some(recv);
+    let response = match admitted {
+        Err(failure) => Ok(pipeline::refuse(&mut call, &failure)),
+        Ok(()) => {
+            let body = if upgrade { Body::Empty } else { request_body(&call.head, &mut recv, &peer, &received) };
+            answered(&worker, &interim, &mut call, body).await
+        }
+    };
+    let outcome = match response {
+        Ok(response) => deliver(&mut call, &interim, response, recv).await,
+        Err(failure) => Err(failure),
+    };
+    let shared = &open.0;
+    match outcome {
+        Ok(()) => shared.excess_resets.set((shared.excess_resets.get() - 1).max(0)),
+        Err(failure) => {
+            if call.record.timings.head.is_none() {
+                call.record.status = failure.problem().recorded_status();
+            }
+            if failure.side() == crate::failure::Side::Client {
+                shared.excess_resets.set(shared.excess_resets.get() + 1);
+                if shared.excess_resets.get() > EXCESS_RESETS_MAX {
+                    shared.wake();
+                }
+            }
+            call.record_failure(&failure);
+        }
+    }
+    call.record.request_bytes = received.get();
+    worker.finish(call);
+}
+
+fn request_body(
+    head: &Parts,
+    recv: &mut Option<RecvStream>,
+    peer: &Peer,
+    received: &Rc<Cell<u64>>,
+) -> Body {
+    match recv.take() {
+        Some(recv) if !recv.is_end_stream() => {
+            let length = content_length(&head.headers);
+            Body::Stream(StreamBody::request(recv, length, peer.listener.limits.body_timeout, received.clone()))
+        }
+        _ => Body::Empty,
+    }
+}
+
+/// The length that a head states; h2 has checked it against what arrives.
+pub(crate) fn content_length(headers: &http::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Runs the call, and gives it up at once when the client resets the stream.
+async fn answered(
+    worker: &Rc<Worker>,
+    respond: &StreamInterim,
+    call: &mut Call,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    let mut work = pin!(pipeline::handle(worker, call, body));
+    poll_fn(|cx| {
+        if let Poll::Ready(response) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(response));
+        }
+        match respond.0.borrow_mut().poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(Err(client_left(Stage::FirstByte))),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+async fn deliver(
+    call: &mut Call,
+    respond: &StreamInterim,
+    response: Response<Body>,
+    recv: Option<RecvStream>,
+) -> Result<(), Failure> {
+    let left = |error: h2::Error| client_left(Stage::Body).with_detail(error.to_string());
+    let (mut parts, mut body) = response.into_parts();
+    call.record.timings.head = Some(call.elapsed());
+    parts.version = http::Version::HTTP_2;
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        parts.headers.remove(name);
+    }
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        // To an HTTP/2 client a tunnel begins with 200 (RFC 8441 §5).
+        parts.status = StatusCode::OK;
+        call.record.status = StatusCode::OK;
+        parts.headers.remove("sec-websocket-accept");
+        let tunnel = body.into_tunnel().zip(recv);
+        let send = respond.0.borrow_mut().send_response(Response::from_parts(parts, ()), false).map_err(left)?;
+        if let Some(((wire, early), recv)) = tunnel {
+            tunnel::stream_and_wire(send, recv, &wire, early).await;
+        }
+        return Ok(());
+    }
+    let no_body = call.head.method == http::Method::HEAD
+        || parts.status == StatusCode::NO_CONTENT
+        || parts.status == StatusCode::NOT_MODIFIED;
+    if no_body {
+        body = Body::Empty;
+    } else if let Some(length) = body.length()
+        && (length > 0 || !crate::failure::is_grpc(&parts.headers))
+    {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let ended = body.is_empty();
+    let send = respond.0.borrow_mut().send_response(Response::from_parts(parts, ()), ended).map_err(left)?;
+    if ended {
+        return Ok(());
+    }
+    let mut upload = Upload::new(send, body);
+    let result = poll_fn(|cx: &mut Context<'_>| {
+        let polled = upload.poll(cx);
+        if polled.is_pending() {
+            match upload.body_mut() {
+                Body::Answer(answer) => answer.drive_upload(cx),
+                Body::Stream(stream) => stream.drive_upload(cx),
+                _ => {}
+            }
+        }
+        polled
+    })
+    .await;
+    call.record.response_bytes = upload.sent;
+    if let Some(trailers) = &upload.trailers {
+        call.note_grpc_status(trailers);
+    }
+    match result {
+        Ok(()) => Ok(()),
+        Err(Broken::Source(failure)) => Err(failure),
+        Err(Broken::Sink(reason)) => Err(client_left(Stage::Body)
+            .with_detail(reason.map_or_else(|| "the connection ended".to_owned(), |reason| reason.to_string()))),
+    }
+}

@@ -1,0 +1,8 @@
+//! Client connections: reading requests and writing answers, per protocol version.
+
+pub(crate) mod answer;
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod peer;
+pub(crate) mod tunnel;
+pub(crate) mod wire;

@@ -1,0 +1,234 @@
+//! Consumers: who may call, found by what they show.
+//!
+//! Credentials are kept as digests alone. Keys are digested with a salt that is drawn anew with every snapshot, so
+//! the time that a lookup takes tells nothing about any key; the last comparison is constant in time.
+
+use std::{collections::HashMap, sync::Arc};
+
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
+use serde_json::{Map, Value};
+
+use crate::{call::Call, compiled::Building, policy::Chain, template};
+
+/// Bytes of a SHA-256 digest.
+const DIGEST_BYTES: usize = 32;
+/// Bytes that are digested without an allocation: the salt and a key of usual length.
+const INLINE_BYTES: usize = 256;
+
+type Digest = [u8; DIGEST_BYTES];
+
+/// Who calls.
+pub struct Consumer {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Groups that `acl` may name.
+    pub groups: Vec<Box<str>>,
+    /// Policies of this consumer's calls, whatever the route.
+    pub(crate) chain: Chain,
+}
+
+impl Consumer {
+    /// Makes this consumer the one who calls.
+    pub(crate) fn enter(self: &Arc<Self>, call: &mut Call) {
+        call.record.consumer = Some(self.name.clone());
+        call.consumer = Some(self.clone());
+    }
+}
+
+/// All consumers of a snapshot.
+pub struct Consumers {
+    all: Vec<Arc<Consumer>>,
+    by_name: HashMap<Arc<str>, usize>,
+    salt: Digest,
+    by_key: HashMap<Digest, usize>,
+    by_user: HashMap<Box<str>, (usize, Digest)>,
+    /// Claims that identify consumers, and who has which value under which issuer.
+    by_claim: Vec<Claim>,
+}
+
+struct Claim {
+    path: Box<[Box<str>]>,
+    owners: HashMap<(Option<Box<str>>, Box<str>), usize>,
+}
+
+impl Default for Consumers {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            by_name: HashMap::new(),
+            salt: [0; DIGEST_BYTES],
+            by_key: HashMap::new(),
+            by_user: HashMap::new(),
+            by_claim: Vec::new(),
+        }
+    }
+}
+
+impl Consumers {
+    /// Builds all consumers. Every error names the consumer and the entry that is wrong; all are told at once.
+    pub(crate) fn compile(cx: &Building<'_>) -> Result<Self, String> {
+        let snapshot = cx.snapshot;
+        let mut built = Self::default();
+        rand::fill(&mut built.salt).map_err(|_| "the system gives no random bytes".to_owned())?;
+        let mut errors = Vec::new();
+        for (at, settings) in snapshot.config.consumers.iter().enumerate() {
+            let name: Arc<str> = settings.name.as_str().into();
+            if built.by_name.insert(name.clone(), at).is_some() {
+                errors.push(format!("consumer `{name}` is given twice"));
+            }
+            let owner = format!("consumers/{name}");
+            let chain = Chain::compile(&settings.policies, &owner, cx).unwrap_or_else(|error| {
+                errors.push(error);
+                Chain::default()
+            });
+            let groups = settings.groups.iter().map(|group| group.as_str().into()).collect();
+            built.all.push(Arc::new(Consumer { name, groups, chain }));
+            built.add_keys(at, settings, snapshot, &mut errors);
+            built.add_passwords(at, settings, snapshot, &mut errors);
+            built.add_identities(at, settings, &mut errors);
+        }
+        if errors.is_empty() { Ok(built) } else { Err(errors.join("; ")) }
+    }
+
+    fn add_keys(
+        &mut self,
+        at: usize,
+        settings: &model::Consumer,
+        snapshot: &model::Snapshot,
+        errors: &mut Vec<String>,
+    ) {
+        for (entry, secret) in settings.keys.iter().enumerate() {
+            let key = snapshot.secret(secret);
+            let what = format!("`keys[{entry}]` of consumer `{}`", settings.name);
+            if key.is_empty() {
+                errors.push(format!("{what} is empty"));
+                continue;
+            }
+            // No header can carry it, so that it would never be found.
+            if !key.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
+                errors.push(format!("{what} has a space or a character outside of ASCII"));
+                continue;
+            }
+            let digest = self.digest(key.as_bytes());
+            match self.by_key.insert(digest, at) {
+                Some(other) if other != at => {
+                    errors.push(format!("{what} is also a key of consumer `{}`", self.all[other].name));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn add_passwords(
+        &mut self,
+        at: usize,
+        settings: &model::Consumer,
+        snapshot: &model::Snapshot,
+        errors: &mut Vec<String>,
+    ) {
+        for (entry, credential) in settings.basic.iter().enumerate() {
+            let what = format!("`basic[{entry}]` of consumer `{}`", settings.name);
+            let user = credential.username.as_str();
+            if user.is_empty() || user.contains(':') {
+                errors.push(format!("{what}: a user name is not empty and has no colon"));
+                continue;
+            }
+            let password = snapshot.secret(&credential.password);
+            let digest = match password.strip_prefix("sha256:") {
+                _ if password.is_empty() => Err("the password is empty"),
+                Some(hex) => unhex(hex).ok_or("`sha256:` is followed by 64 hexadecimal digits"),
+                None => Ok(sha256(password.as_bytes())),
+            };
+            let digest = match digest {
+                Ok(digest) => digest,
+                Err(error) => {
+                    errors.push(format!("{what}: {error}"));
+                    continue;
+                }
+            };
+            if let Some((other, _)) = self.by_user.insert(user.into(), (at, digest)) {
+                let other = &self.all[other].name;
+                errors.push(format!("{what}: user `{user}` is also a user of consumer `{other}`"));
+            }
+        }
+    }
+
+    fn add_identities(&mut self, at: usize, settings: &model::Consumer, errors: &mut Vec<String>) {
+        for (entry, identity) in settings.jwt.iter().enumerate() {
+            let path: Box<[Box<str>]> = identity.claim.split('.').map(Into::into).collect();
+            let index = self.by_claim.iter().position(|claim| claim.path == path).unwrap_or_else(|| {
+                self.by_claim.push(Claim { path, owners: HashMap::new() });
+                self.by_claim.len() - 1
+            });
+            let key = (identity.issuer.as_deref().map(Into::into), identity.value.as_str().into());
+            match self.by_claim[index].owners.insert(key, at) {
+                Some(other) if other != at => errors.push(format!(
+                    "`jwt[{entry}]` of consumer `{}` also identifies consumer `{}`",
+                    settings.name, self.all[other].name
+                )),
+                _ => {}
+            }
+        }
+    }
+
+    /// The consumer of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Consumer>> {
+        self.by_name.get(name).map(|at| &self.all[*at])
+    }
+
+    /// The consumer with this API key.
+    pub(crate) fn with_key(&self, key: &[u8]) -> Option<&Arc<Consumer>> {
+        let digest = self.digest(key);
+        let (found, at) = self.by_key.get_key_value(&digest)?;
+        verify_slices_are_equal(found, &digest).ok()?;
+        Some(&self.all[*at])
+    }
+
+    /// The consumer with this user name and password. An unknown name takes as long as a wrong password.
+    pub(crate) fn with_password(&self, user: &str, password: &[u8]) -> Option<&Arc<Consumer>> {
+        let shown = sha256(password);
+        let (at, kept) = self.by_user.get(user).map_or((None, &self.salt), |(at, kept)| (Some(*at), kept));
+        let equal = verify_slices_are_equal(kept, &shown).is_ok();
+        at.filter(|_| equal).map(|at| &self.all[at])
+    }
+
+    /// The consumer that the claims of a verified token identify; an entry with the issuer comes before one without.
+    pub(crate) fn with_claims(&self, issuer: &str, claims: &Map<String, Value>) -> Option<&Arc<Consumer>> {
+        self.by_claim.iter().find_map(|claim| {
+            let value = template::claim_text(template::claim(claims, &claim.path)?)?;
+            let value: Box<str> = value.into();
+            let own = claim.owners.get(&(Some(issuer.into()), value.clone()));
+            own.or_else(|| claim.owners.get(&(None, value))).map(|at| &self.all[*at])
+        })
+    }
+
+    fn digest(&self, key: &[u8]) -> Digest {
+        let length = DIGEST_BYTES + key.len();
+        if length <= INLINE_BYTES {
+            let mut buffer = [0; INLINE_BYTES];
+            buffer[..DIGEST_BYTES].copy_from_slice(&self.salt);
+            buffer[DIGEST_BYTES..length].copy_from_slice(key);
+            sha256(&buffer[..length])
+        } else {
+            sha256(&[&self.salt, key].concat())
+        }
+    }
+}
+
+fn sha256(data: &[u8]) -> Digest {
+    let mut out = [0; DIGEST_BYTES];
+    out.copy_from_slice(digest::digest(&digest::SHA256, data).as_ref());
+    out
+}
+
+fn unhex(text: &str) -> Option<Digest> {
+    let mut out = [0; DIGEST_BYTES];
+    if text.len() != 2 * DIGEST_BYTES {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+    }
+    Some(out)
+}

@@ -1,0 +1,190 @@
+//! What went wrong with a call: whose fault, where, what the client is told and whether another try may help.
+//!
+//! [`Problem`] is the closed list of what the gateway answers on its own; [`answer`] turns a failure into a
+//! response. Nothing else in this crate writes an error response.
+
+mod answer;
+mod problem;
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+pub use model::{FailureRecord, Side, Stage};
+
+pub(crate) use self::answer::{answer, is_grpc};
+pub use self::problem::Problem;
+
+/// How much of a request may have reached an upstream before its try failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Provably nothing: another try cannot repeat an effect.
+    Nothing,
+    /// Possibly all of it.
+    Perhaps,
+}
+
+/// A failed call. Boxed, so that a `Result` on the request path stays one word wide.
+#[derive(Debug)]
+pub struct Failure(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    side: Side,
+    stage: Stage,
+    problem: Problem,
+    /// Another status than the problem's own.
+    status: Option<StatusCode>,
+    sent: Sent,
+    /// For the client: what to mend. Never holds anything of the upstream's or of the configuration.
+    hint: Option<String>,
+    /// For the log.
+    detail: Option<String>,
+    retry_after: Option<Duration>,
+    headers: HeaderMap,
+    /// The endpoint refused the connection: nobody listens there.
+    refused: bool,
+}
+
+impl Failure {
+    /// A failure with nothing but its kind.
+    pub fn new(side: Side, stage: Stage, problem: Problem) -> Self {
+        Self(Box::new(Inner {
+            side,
+            stage,
+            problem,
+            status: None,
+            sent: Sent::Perhaps,
+            hint: None,
+            detail: None,
+            retry_after: None,
+            headers: HeaderMap::new(),
+            refused: false,
+        }))
+    }
+
+    /// The client's fault.
+    pub fn client(stage: Stage, problem: Problem) -> Self {
+        Self::new(Side::Client, stage, problem)
+    }
+
+    /// The gateway's own refusal or fault.
+    pub fn gateway(stage: Stage, problem: Problem) -> Self {
+        Self::new(Side::Gateway, stage, problem)
+    }
+
+    /// The upstream's fault; the error is for the log alone.
+    pub fn upstream(stage: Stage, problem: Problem, error: impl std::fmt::Display) -> Self {
+        Self::new(Side::Upstream, stage, problem).with_detail(error.to_string())
+    }
+
+    /// A request that a policy refuses: the client can mend it.
+    pub fn refused(problem: Problem) -> Self {
+        Self::client(Stage::Policy, problem)
+    }
+
+    /// Tells the client what to mend.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Tells the log, and only the log, what happened.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// When the client may come again; becomes `Retry-After`, rounded up to whole seconds.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    /// A header of the answer, such as `WWW-Authenticate` or `Allow`.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.append(name, value);
+        self
+    }
+
+    /// Another status than the problem's own: what an operator asked to inject.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = Some(status);
+        self
+    }
+
+    /// States that nothing of the request can have reached the upstream.
+    #[must_use]
+    pub fn never_sent(mut self) -> Self {
+        self.0.sent = Sent::Nothing;
+        self
+    }
+
+    /// States that the endpoint refused the connection.
+    #[must_use]
+    pub(crate) fn with_refused(mut self) -> Self {
+        self.0.refused = true;
+        self
+    }
+
+    /// Whether the endpoint refused the connection.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.0.refused
+    }
+
+    /// Whose fault it is.
+    pub fn side(&self) -> Side {
+        self.0.side
+    }
+
+    /// How far the call had come.
+    pub fn stage(&self) -> Stage {
+        self.0.stage
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        self.0.status.unwrap_or_else(|| self.0.problem.status())
+    }
+
+    /// What the client is told.
+    pub fn problem(&self) -> Problem {
+        self.0.problem
+    }
+
+    /// How much of the request may have reached the upstream.
+    pub fn sent(&self) -> Sent {
+        self.0.sent
+    }
+
+    /// When the client may come again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// What the log is told.
+    pub fn to_record(&self) -> FailureRecord {
+        FailureRecord {
+            side: self.0.side,
+            stage: self.0.stage,
+            reason: self.0.problem.slug(),
+            detail: self.0.detail.clone().or_else(|| self.0.hint.clone()),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} at {})", self.0.problem.slug(), self.0.side.as_str(), self.0.stage.as_str())?;
+        match &self.0.detail {
+            Some(detail) => write!(f, ": {detail}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

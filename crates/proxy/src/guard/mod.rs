@@ -1,0 +1,259 @@
+//! What every request passes before anything looks at it: one meaning, one path, no header that lies.
+
+mod headers;
+pub mod path;
+
+use std::{net::IpAddr, rc::Rc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Uri, Version, header, request::Parts, uri::PathAndQuery};
+use model::TraceContext;
+
+use crate::{
+    call::{Call, Host, Upgrade, new_record},
+    conn::peer::Peer,
+    failure::{Failure, Problem, Stage},
+    listener::forwarded,
+    router::Captures,
+    worker::Worker,
+};
+
+/// A request id that a trusted peer may give is at most this long.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+pub(crate) const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+
+/// Makes a call of a head. The call exists even when the request is refused, so that the refusal has a record.
+pub(crate) fn admit(
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
+    mut head: Parts,
+    wants_upgrade: bool,
+) -> (Call, Result<(), Failure>) {
+    let plan = worker.plan();
+    let trusted = peer.listener.trusts(peer.ip());
+    let client = if trusted {
+        forwarded::client_address(peer.ip(), &peer.listener.trusted, &head.headers)
+    } else {
+        peer.ip()
+    };
+    let request_id = request_id(worker, &mut head, trusted);
+    let trace = trace_context(worker, &head);
+    let mut call = call(worker, peer, head, client, request_id, trace);
+    let admitted = judge(&mut call, trusted, wants_upgrade, &plan.protected_headers);
+    (call, admitted)
+}
+
+/// A call for something that was not even a request.
+pub(crate) fn refused(worker: &Rc<Worker>, peer: &Rc<Peer>, failure: &Failure) -> Call {
+    let _ = failure;
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.version = Version::HTTP_11;
+    let request_id = mint_request_id(worker);
+    call(worker, peer, head, peer.ip(), request_id, None)
+}
+
+fn call(
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
+    head: Parts,
+    client: IpAddr,
+    request_id: HeaderValue,
+    trace: Option<TraceContext>,
+) -> Call {
+    let record = new_record(peer, &head, client, request_id, trace);
+    Call {
+        head,
+        plan: worker.plan(),
+        peer: peer.clone(),
+        client,
+        host: None,
+        started: Instant::now(),
+        route: None,
+        captures: Captures::default(),
+        routed_path: Bytes::new(),
+        consumer: None,
+        claims: None,
+        answer_headers: http::HeaderMap::new(),
+        notes: Vec::new(),
+        upgrade: None,
+        host_from_endpoint: false,
+        record,
+        interim: None,
+        chain: Default::default(),
+        random: worker.random(),
+    }
+}
+
+fn judge(
+    call: &mut Call,
+    trusted: bool,
+    wants_upgrade: bool,
+    protected: &[http::HeaderName],
+) -> Result<(), Failure> {
+    host(call)?;
+    method(call)?;
+    upgrade(call, wants_upgrade)?;
+    target(call)?;
+    headers::clean(&mut call.head.headers, protected);
+    if call.head.version == Version::HTTP_2 {
+        headers::join_cookies(&mut call.head.headers);
+    }
+    let peer = call.peer.clone();
+    let host = call.head.headers.get(header::HOST).cloned();
+    forwarded::rewrite(&mut call.head.headers, &peer.address_value, trusted, peer.tls.is_some(), host.as_ref());
+    let headers = &mut call.head.headers;
+    headers.insert(X_REQUEST_ID, call.record.request_id.clone());
+    if let Some(trace) = &call.record.trace
+        && let Ok(value) = HeaderValue::from_bytes(&telemetry::trace::write_traceparent(trace))
+    {
+        headers.insert("traceparent", value);
+    }
+    Ok(())
+}
+
+/// Finds the one host that the request is for, and states it in `Host` (RFC 9112 §3.2).
+fn host(call: &mut Call) -> Result<(), Failure> {
+    let refuse = |text: &str| Failure::client(Stage::Guard, Problem::BadRequest).with_hint(text);
+    let named = call.head.uri.authority().map(|authority| authority.as_str());
+    let mut values = call.head.headers.get_all(header::HOST).iter();
+    let header = values.next();
+    if values.next().is_some() {
+        return Err(refuse("more than one Host"));
+    }
+    let authority = match (named, header) {
+        (Some(named), _) if named.contains('@') => return Err(refuse("user information in the authority")),
+        (Some(named), Some(header)) if !named.as_bytes().eq_ignore_ascii_case(header.as_bytes()) => {
+            return Err(refuse("Host differs from the authority of the target"));
+        }
+        (Some(named), _) => HeaderValue::from_str(named).map_err(|_| refuse("malformed authority"))?,
+        (None, Some(header)) => header.clone(),
+        (None, None) if call.head.version == Version::HTTP_2 => return Err(refuse("no :authority and no Host")),
+        (None, None) => return Ok(()),
+    };
+    call.host = Some(
+        Host::from_authority(Bytes::copy_from_slice(authority.as_bytes()))
+            .filter(|host| !host.as_str().is_empty())
+            .ok_or_else(|| refuse("malformed Host"))?,
+    );
+    call.record.host = Some(authority.clone());
+    if named.is_some() {
+        call.head.headers.insert(header::HOST, authority);
+    }
+    Ok(())
+}
+
+fn method(call: &Call) -> Result<(), Failure> {
+    let is_tunnel = call.head.method == Method::CONNECT;
+    let is_extended = call.head.extensions.get::<h2::ext::Protocol>().is_some();
+    if is_tunnel && !is_extended && !call.peer.listener.connect {
+        return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
+            .with_hint("CONNECT is not enabled on this listener"));
+    }
+    Ok(())
+}
+
+/// Finds out whether the request asks for WebSocket; every other upgrade, `h2c` first of all, is dropped.
+fn upgrade(call: &mut Call, wanted: bool) -> Result<(), Failure> {
+    if let Some(protocol) = call.head.extensions.remove::<h2::ext::Protocol>() {
+        if protocol.as_str() != "websocket" {
+            return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
+                .with_hint("the only extended CONNECT protocol is `websocket`"));
+        }
+        // RFC 8441 §5: to the route and the upstream this is the GET that HTTP/1.1 would have sent.
+        call.head.method = Method::GET;
+        call.record.method = Method::GET;
+        call.upgrade = Some(Upgrade::Stream);
+        return Ok(());
+    }
+    if wanted && call.head.method == Method::GET {
+        let mut tokens = call.head.headers.get_all(header::UPGRADE).iter();
+        let is_websocket = tokens.next().is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        if is_websocket && tokens.next().is_none() {
+            call.upgrade = Some(Upgrade::Connection);
+        }
+    }
+    Ok(())
+}
+
+/// Brings the path into its one normal form, which router, policies, log and upstream all see.
+fn target(call: &mut Call) -> Result<(), Failure> {
+    let uri = &call.head.uri;
+    if uri.path() == "*" || call.head.method == Method::CONNECT {
+        return Ok(());
+    }
+    let normal = path::normalise(uri.path(), &call.peer.listener.path).map_err(|refusal| {
+        Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string())
+    })?;
+    let changed = matches!(normal, std::borrow::Cow::Owned(_));
+    let is_origin_form = uri.authority().is_none() && uri.scheme().is_none();
+    if changed || !is_origin_form {
+        let target = match uri.query() {
+            Some(query) => format!("{normal}?{query}"),
+            None => normal.into_owned(),
+        };
+        let target: PathAndQuery = target.parse().map_err(|_| Failure::client(Stage::Guard, Problem::BadPath))?;
+        call.head.uri = Uri::from(target);
+    }
+    call.record.uri = call.head.uri.clone();
+    Ok(())
+}
+
+fn request_id(worker: &Worker, head: &mut Parts, trusted: bool) -> HeaderValue {
+    if trusted
+        && let Some(given) = head.headers.get(X_REQUEST_ID)
+        && given.len() <= REQUEST_ID_BYTES_MAX
+        && given.as_bytes().iter().all(u8::is_ascii_graphic)
+        && head.headers.get_all(X_REQUEST_ID).iter().count() == 1
+    {
+        return given.clone();
+    }
+    mint_request_id(worker)
+}
+
+fn mint_request_id(worker: &Worker) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for (half, chunk) in text.chunks_mut(16).enumerate() {
+        let _ = half;
+        let mut bits = worker.random();
+        for byte in chunk {
+            *byte = HEX[(bits & 15) as usize];
+            bits >>= 4;
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+/// Removes what an upstream's answer says about its own hop.
+pub(crate) fn clean_answer(response: &mut http::Response<crate::body::Body>) {
+    let upgrade = match response.status() {
+        http::StatusCode::SWITCHING_PROTOCOLS => response.headers_mut().remove(header::UPGRADE),
+        _ => None,
+    };
+    headers::clean_answer(response.headers_mut());
+    if let Some(upgrade) = upgrade {
+        response.headers_mut().insert(header::UPGRADE, upgrade);
+    }
+}
+
+/// Continues the caller's trace, or begins one.
+fn trace_context(worker: &Worker, head: &Parts) -> Option<TraceContext> {
+    let mut span_id = worker.random().to_be_bytes();
+    span_id[7] |= 1;
+    let mut given = head.headers.get_all("traceparent").iter();
+    if let Some(parent) = given.next().and_then(|value| telemetry::trace::parse_traceparent(value.as_bytes()))
+        && given.next().is_none()
+    {
+        return Some(TraceContext {
+            trace_id: parent.trace_id,
+            span_id,
+            parent_span_id: Some(parent.span_id),
+            sampled: parent.sampled,
+        });
+    }
+    let mut trace_id = [0; 16];
+    trace_id[..8].copy_from_slice(&worker.random().to_be_bytes());
+    trace_id[8..].copy_from_slice(&worker.random().to_be_bytes());
+    trace_id[15] |= 1;
+    Some(TraceContext { trace_id, span_id, parent_span_id: None, sampled: worker.samples_trace() })
+}

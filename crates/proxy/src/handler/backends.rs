@@ -1,0 +1,130 @@
+//! `backends`: one of several upstreams by weight, or the one that the client is tied to.
+
+mod sticky;
+
+use std::{rc::Rc, sync::Arc};
+
+use http::Response;
+use model::resource::route::{Backend, Route, Sticky as StickySettings};
+use resilience::balance::WeightedCycle;
+
+use self::sticky::Sticky;
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::{Failure, Problem, Stage},
+    guard,
+    policy::{Passed, chain},
+    upstream::{Effort, Upstream, tries},
+    worker::Worker,
+};
+
+/// Weighted upstreams.
+pub(crate) struct Backends {
+    targets: Vec<Target>,
+    /// Kept over reloads while the weights stay as they are, so that shares stay exact.
+    cycle: Arc<WeightedCycle>,
+    sticky: Option<Sticky>,
+    host_header: Option<String>,
+    websocket: bool,
+}
+
+/// One upstream as this route uses it.
+pub(crate) struct Target {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) effort: Effort,
+}
+
+impl Backends {
+    pub(crate) fn compile(
+        route: &Route,
+        backends: &[Backend],
+        sticky: Option<&StickySettings>,
+        cx: &Building<'_>,
+    ) -> Result<Self, String> {
+        let mut targets = Vec::with_capacity(backends.len());
+        for (index, backend) in backends.iter().enumerate() {
+            let upstream = cx
+                .upstreams
+                .get(backend.upstream.as_str())
+                .ok_or_else(|| format!("backends[{index}].upstream: no upstream `{}`", backend.upstream))?;
+            let timeouts = route.timeouts.apply(&upstream.settings.timeouts);
+            let retry = route.retry.apply(&upstream.settings.retry);
+            targets.push(Target { upstream: upstream.clone(), effort: Effort::new(&timeouts, &retry) });
+        }
+        let weights: Vec<u32> = backends.iter().map(|backend| backend.weight).collect();
+        if weights.iter().all(|weight| *weight == 0) {
+            return Err("backends: at least one needs a weight above 0".into());
+        }
+        let cycle = cx.keep("backends", &weights, || WeightedCycle::new(&weights));
+        let sticky = sticky.map(|settings| Sticky::compile(settings, cx)).transpose()?;
+        Ok(Self { targets, cycle, sticky, host_header: route.host_header.clone(), websocket: route.websocket })
+    }
+
+    /// The upstreams, for explanations.
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    pub(crate) async fn handle(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        mut body: Body,
+    ) -> Result<Response<Body>, Failure> {
+        if call.upgrade.is_some() && !self.websocket {
+            return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
+                .with_hint("this route does not take WebSocket connections"));
+        }
+        let tied = self.sticky.as_ref().and_then(|sticky| sticky.tied(call));
+        let target = match tied.as_ref().and_then(|tied| tied.upstream.as_deref()) {
+            Some(name) => self.targets.iter().find(|target| &*target.upstream.name == name),
+            None => None,
+        };
+        let hash = tied.as_ref().and_then(|tied| tied.hash);
+        let target = target.or_else(|| self.targets.get(self.choose(hash)));
+        let Some(target) = target else {
+            return Err(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint));
+        };
+        call.record.upstream = Some(target.upstream.name.clone());
+        if let Passed::Answered(response) =
+            chain::upstream_request(&target.upstream.chain, call, &mut body).await?
+        {
+            return Ok(*response);
+        }
+        self.host(call, &target.upstream);
+        let wish = tries::Wish {
+            endpoint: tied.as_ref().and_then(|tied| tied.endpoint.clone()),
+            hash: hash.or_else(|| tries::hash_of(call, &target.upstream)),
+        };
+        let mut response = tries::forward(worker, call, target, &wish, body).await?;
+        guard::clean_answer(&mut response);
+        for link in target.upstream.chain.links.iter().rev() {
+            link.policy.response(call, &mut response);
+        }
+        if let Some(sticky) = &self.sticky {
+            sticky.tie(call, tied.as_ref(), &target.upstream.name, &mut response);
+        }
+        Ok(response)
+    }
+
+    fn choose(&self, hash: Option<u64>) -> usize {
+        match hash {
+            Some(hash) => self.cycle.by_hash(hash),
+            None => self.cycle.next(),
+        }
+    }
+
+    /// States the host that the upstream is asked for.
+    fn host(&self, call: &mut Call, upstream: &Upstream) {
+        let wanted = self.host_header.as_deref().unwrap_or(&upstream.settings.host_header);
+        if wanted != "preserve"
+            && wanted != "upstream"
+            && let Ok(value) = http::HeaderValue::from_str(wanted)
+        {
+            call.head.headers.insert(http::header::HOST, value);
+        }
+        call.host_from_endpoint = wanted == "upstream";
+    }
+}

@@ -1,0 +1,45 @@
+//! Handlers: what answers a call that came past its policies. A route has exactly one.
+
+pub(crate) mod backends;
+pub(crate) mod redirect;
+pub(crate) mod respond;
+
+use std::rc::Rc;
+
+use http::Response;
+
+use self::{backends::Backends, redirect::Redirect, respond::Respond};
+use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
+
+/// A compiled handler.
+pub(crate) enum Handler {
+    Backends(Box<Backends>),
+    Redirect(Redirect),
+    Respond(Respond),
+}
+
+/// Builds a route's handler.
+pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler, String> {
+    use model::resource::route::Handler as Settings;
+    Ok(match &route.handler {
+        Settings::Backends { backends, sticky } => {
+            Handler::Backends(Box::new(Backends::compile(route, backends, sticky.as_ref(), cx)?))
+        }
+        Settings::Redirect(settings) => Handler::Redirect(Redirect::compile(settings, route)?),
+        Settings::Respond(settings) => Handler::Respond(Respond::compile(settings)?),
+    })
+}
+
+/// Has a call answered by its handler.
+pub(crate) async fn handle(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    handler: &Handler,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    match handler {
+        Handler::Backends(backends) => backends.handle(worker, call, body).await,
+        Handler::Redirect(redirect) => redirect.handle(call),
+        Handler::Respond(respond) => Ok(respond.handle()),
+    }
+}

@@ -1,0 +1,123 @@
+//! `redirect`: sends the client elsewhere.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use model::resource::{
+    listener::HttpsTarget,
+    route::{Redirect as Settings, Route},
+};
+
+use crate::{
+    body::Body,
+    call::Call,
+    failure::{Failure, Problem, Stage},
+};
+
+/// A compiled redirect.
+pub(crate) struct Redirect {
+    settings: Settings,
+    status: StatusCode,
+    /// Prefixes of the route's matches, the longest first: what `pathPrefix` replaces.
+    prefixes: Vec<String>,
+}
+
+impl Redirect {
+    pub(crate) fn compile(settings: &Settings, route: &Route) -> Result<Self, String> {
+        let status = StatusCode::from_u16(settings.status).map_err(|error| format!("redirect.status: {error}"))?;
+        Ok(Self { settings: settings.clone(), status, prefixes: crate::router::prefixes_of(route) })
+    }
+
+    pub(crate) fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
+        let path = call.path();
+        let path = match (&self.settings.path, &self.settings.path_prefix) {
+            (Some(whole), _) => whole.clone(),
+            (None, Some(prefix)) => {
+                let old = self.prefixes.iter().find(|old| path.starts_with(old.as_str()));
+                let rest = old.map_or(path, |old| &path[old.trim_end_matches('/').len()..]);
+                join(prefix, rest)
+            }
+            (None, None) => path.to_owned(),
+        };
+        let query = call.head.uri.query().filter(|_| self.settings.keep_query);
+        let target = Target {
+            scheme: self.settings.scheme.as_deref(),
+            host: self.settings.host.as_deref(),
+            port: self.settings.port,
+        };
+        answer(call, self.status, &target, &path, query)
+    }
+}
+
+/// What `redirectToHttps` of a listener answers.
+pub(crate) fn to_https(call: &Call, target: &HttpsTarget) -> Result<Response<Body>, Failure> {
+    let status = StatusCode::from_u16(target.status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+    let to = Target { scheme: Some("https"), host: None, port: Some(target.port) };
+    answer(call, status, &to, call.path(), call.head.uri.query())
+}
+
+struct Target<'a> {
+    scheme: Option<&'a str>,
+    host: Option<&'a str>,
+    port: Option<u16>,
+}
+
+fn answer(
+    call: &Call,
+    status: StatusCode,
+    target: &Target<'_>,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Response<Body>, Failure> {
+    let mut location = String::new();
+    if target.scheme.is_some() || target.host.is_some() || target.port.is_some() {
+        let scheme = target.scheme.unwrap_or(if call.peer.tls.is_some() { "https" } else { "http" });
+        let own = call.host.as_ref().map(|host| host.as_str());
+        let host = target.host.or(own).ok_or_else(|| {
+            Failure::client(Stage::Guard, Problem::BadRequest).with_hint("no Host to redirect from")
+        })?;
+        location.push_str(scheme);
+        location.push_str("://");
+        location.push_str(host);
+        let usual = if scheme == "https" { 443 } else { 80 };
+        if let Some(port) = target.port.filter(|port| *port != usual) {
+            location.push_str(&format!(":{port}"));
+        }
+    } else if path.starts_with("//") {
+        // A browser would read the path's first segment as a host.
+        return Err(Failure::client(Stage::Guard, Problem::BadPath));
+    }
+    location.push_str(path);
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let value = HeaderValue::from_str(&location).map_err(|_| Failure::client(Stage::Guard, Problem::BadPath))?;
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::LOCATION, value);
+    Ok(response)
+}
+
+/// Puts a prefix before what is left of a path, with one slash between.
+fn join(prefix: &str, rest: &str) -> String {
+    let prefix = prefix.trim_end_matches('/');
+    let rest = rest.trim_start_matches('/');
+    if rest.is_empty() && !prefix.is_empty() { prefix.to_owned() } else { format!("{prefix}/{rest}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn a_prefix_and_a_rest_meet_in_one_slash() {
+        for (prefix, rest, joined) in [
+            ("/v1", "/products", "/v1/products"),
+            ("/v1/", "products", "/v1/products"),
+            ("/v1", "", "/v1"),
+            ("/", "", "/"),
+            ("/", "/x", "/x"),
+        ] {
+            assert_eq!(join(prefix, rest), joined);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `respond`: a fixed answer.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use model::resource::route::Respond as Settings;
+
+use crate::body::Body;
+
+/// A fixed answer.
+pub(crate) struct Respond {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Respond {
+    pub(crate) fn compile(settings: &Settings) -> Result<Self, String> {
+        let status = StatusCode::from_u16(settings.status).map_err(|error| format!("respond.status: {error}"))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            let wrong = |error: String| format!("respond.headers.{name}: {error}");
+            let name = HeaderName::from_bytes(name.to_string().as_bytes()).map_err(|error| wrong(error.to_string()))?;
+            headers.append(name, HeaderValue::from_str(value).map_err(|error| wrong(error.to_string()))?);
+        }
+        Ok(Self { status, headers, body: Bytes::from(settings.body.clone()) })
+    }
+
+    pub(crate) fn handle(&self) -> Response<Body> {
+        let body = if self.body.is_empty() { Body::Empty } else { Body::Full(self.body.clone()) };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
+    }
+}

@@ -1,0 +1,135 @@
+//! Listeners: sockets, and what every connection that they take has in common.
+
+pub(crate) mod accept;
+pub mod forwarded;
+pub mod proxy_protocol;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use model::{
+    Cidr,
+    resource::{
+        listener::{HttpsTarget, ProxyProtocol},
+        path_rules::PathRules,
+    },
+};
+
+use crate::{compiled::Building, policy::Chain};
+
+/// A compiled listener.
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    pub(crate) index: usize,
+    pub(crate) address: String,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) redirect_to_https: Option<HttpsTarget>,
+    pub(crate) proxy_protocol: ProxyProtocol,
+    pub(crate) trusted: Vec<Cidr>,
+    pub(crate) limits: Limits,
+    pub(crate) http2: bool,
+    pub(crate) connect: bool,
+    pub(crate) half_close: bool,
+    pub(crate) path: PathRules,
+    pub(crate) chain: Chain,
+    /// Open connections; kept over reloads.
+    open: Arc<AtomicU64>,
+}
+
+/// Bounds of every connection of a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) http1: http1::Limits,
+    pub(crate) max_connections: u64,
+    pub(crate) max_requests_per_connection: u32,
+    pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) tls_timeout: Duration,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) max_resets: u32,
+}
+
+impl Listener {
+    /// Builds a listener; certificates are read from the snapshot.
+    pub(crate) fn compile(
+        settings: &model::Listener,
+        index: usize,
+        cx: &Building<'_>,
+    ) -> Result<Self, String> {
+        let tls = match &settings.tls {
+            Some(tls) => Some(crate::tls::server::compile(tls, settings.http2, cx.snapshot)?),
+            None => None,
+        };
+        let limits = &settings.limits;
+        let trusted = if settings.trusted_proxies.is_empty() {
+            &cx.snapshot.config.trusted_proxies
+        } else {
+            &settings.trusted_proxies
+        };
+        Ok(Self {
+            name: settings.name.as_str().into(),
+            index,
+            address: settings.address.clone(),
+            tls,
+            redirect_to_https: settings.https_target(),
+            proxy_protocol: settings.proxy_protocol,
+            trusted: trusted.clone(),
+            limits: Limits {
+                http1: http1::Limits {
+                    head_bytes: bytes(limits.max_header_size),
+                    headers: limits.max_headers,
+                    target_bytes: bytes(limits.max_uri_size),
+                    ..http1::Limits::default()
+                },
+                max_connections: limits.max_connections.unwrap_or(u64::MAX),
+                max_requests_per_connection: limits
+                    .max_requests_per_connection
+                    .and_then(|max| u32::try_from(max).ok())
+                    .unwrap_or(u32::MAX),
+                header_timeout: limits.header_timeout.get(),
+                body_timeout: limits.body_timeout.get(),
+                idle_timeout: limits.idle_timeout.get(),
+                tls_timeout: limits.tls_timeout.get(),
+                max_concurrent_streams: limits.max_concurrent_streams,
+                max_resets: limits.max_resets,
+            },
+            http2: settings.http2,
+            connect: settings.connect,
+            half_close: settings.half_close,
+            path: settings.path.clone(),
+            chain: Chain::compile(&settings.policies, &format!("listeners/{}", settings.name), cx)?,
+            open: cx.of(&format!("listeners/{}", settings.name)).keep("connections", &(), || AtomicU64::new(0)),
+        })
+    }
+
+    /// Counts a connection, unless there are as many as there may be.
+    pub(crate) fn enter(&self) -> bool {
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        if open >= self.limits.max_connections {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    /// A connection has ended.
+    pub(crate) fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a peer is one of the proxies whose word about the client is taken.
+    pub(crate) fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        self.trusted.iter().any(|cidr| cidr.contains(peer))
+    }
+}
+
+fn bytes(size: model::Size) -> usize {
+    usize::try_from(size.bytes()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,160 @@
+//! The way of a call, phase by phase: router, request policies, handler, response policies.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use crate::{
+    body::Body,
+    call::Call,
+    failure::{self, Failure, Problem, Stage},
+    guard::{self, X_REQUEST_ID},
+    handler,
+    policy::{Passed, chain},
+    router::{Found, RequestView},
+    worker::Worker,
+};
+
+/// Has a call answered. Every outcome is a response: a failure becomes the answer that its caller understands.
+pub(crate) async fn handle(worker: &Rc<Worker>, call: &mut Call, mut body: Body) -> Response<Body> {
+    let mut response = match answer(worker, call, &mut body).await {
+        Ok(response) => response,
+        Err(failure) => fail(call, &failure),
+    };
+    chain::response(call, &mut response);
+    complete(call, &mut response);
+    response
+}
+
+/// The answer to a request that was refused before it was routed.
+pub(crate) fn refuse(call: &mut Call, failure: &Failure) -> Response<Body> {
+    let mut response = fail(call, failure);
+    complete(call, &mut response);
+    response
+}
+
+fn fail(call: &mut Call, failure: &Failure) -> Response<Body> {
+    call.record_failure(failure);
+    failure::answer(failure, &call.head.headers, &call.head.method, &call.record.request_id)
+}
+
+async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result<Response<Body>, Failure> {
+    if call.head.uri.path() == "*" {
+        return Ok(about_the_server());
+    }
+    let plan = call.plan.clone();
+    let listener = plan.listener(&call.peer.listener).clone();
+    if let Some(target) = &listener.redirect_to_https {
+        return handler::redirect::to_https(call, target);
+    }
+    let route = route(call)?;
+    let route = &plan.routes[route];
+    call.record.route = Some(route.name.clone());
+    if let Some(allowed) = path_allowed(call, route) {
+        return Err(allowed);
+    }
+    let passed = chain::request(call, body).await;
+    call.record.timings.policies = Some(call.elapsed());
+    if let Some(consumer) = &call.consumer {
+        call.record.consumer = Some(consumer.name.clone());
+    }
+    match passed? {
+        Passed::Answered(response) => Ok(*response),
+        Passed::Through => handler::handle(worker, call, &route.handler, std::mem::take(body)).await,
+    }
+}
+
+/// Finds the route. A CORS preflight is matched by the method that it asks about, for the request that follows is
+/// the one that the route knows.
+fn route(call: &mut Call) -> Result<usize, Failure> {
+    let plan = call.plan.clone();
+    let found = find(call, &plan, &call.head.method.clone());
+    let found = match found {
+        Found::MethodNotAllowed { allow } if call.head.method == Method::OPTIONS => {
+            let asked = call
+                .head
+                .headers
+                .get(header::ACCESS_CONTROL_REQUEST_METHOD)
+                .filter(|_| call.head.headers.contains_key(header::ORIGIN))
+                .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+            match asked.map(|method| find(call, &plan, &method)) {
+                Some(Found::Route { id, rule })
+                    if plan.routes[id.0 as usize].chain.links.iter().any(|link| link.kind == "cors") =>
+                {
+                    Found::Route { id, rule }
+                }
+                _ => Found::MethodNotAllowed { allow },
+            }
+        }
+        found => found,
+    };
+    match found {
+        Found::Route { id, .. } => {
+            call.route = Some(id.0 as usize);
+            call.routed_path = Bytes::copy_from_slice(call.head.uri.path().as_bytes());
+            Ok(id.0 as usize)
+        }
+        Found::MethodNotAllowed { allow } => {
+            Err(Failure::client(Stage::Router, Problem::MethodNotAllowed).with_header(header::ALLOW, allow))
+        }
+        Found::NotFound => Err(Failure::client(Stage::Router, Problem::NoRoute)),
+    }
+}
+
+fn find(call: &mut Call, plan: &crate::worker::Plan, method: &Method) -> Found {
+    let view = RequestView {
+        listener: plan.listener(&call.peer.listener).index,
+        host: call.host.as_ref().map(|host| host.as_str()),
+        path: call.head.uri.path(),
+        method,
+        headers: &call.head.headers,
+        query: call.head.uri.query(),
+        client: call.client,
+        sni: call.peer.sni(),
+        tls: call.peer.tls.is_some(),
+    };
+    plan.router.find(&view, &mut call.captures)
+}
+
+/// A route may be stricter or laxer about paths than its listener.
+fn path_allowed(call: &Call, route: &crate::compiled::Route) -> Option<Failure> {
+    let rules = route.path.over(&call.peer.listener.path);
+    if rules == call.peer.listener.path {
+        return None;
+    }
+    match guard::path::normalise(call.head.uri.path(), &rules) {
+        Ok(_) => None,
+        Err(refusal) => {
+            Some(Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string()))
+        }
+    }
+}
+
+/// `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7).
+fn about_the_server() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    response
+}
+
+/// What every answer gets, whoever gave it.
+fn complete(call: &mut Call, response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    for (name, value) in &call.answer_headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers.insert(X_REQUEST_ID, call.record.request_id.clone());
+    if !headers.contains_key(header::DATE) {
+        headers.insert(header::DATE, crate::date::now());
+    }
+    let status = response.status();
+    call.record.status = status;
+    if status == StatusCode::OK
+        && let Some(grpc) = response.headers().get("grpc-status")
+    {
+        call.record.grpc_status = grpc.to_str().ok().and_then(|text| text.parse().ok());
+    }
+}

@@ -1,0 +1,205 @@
+//! Fetches a document from an address that the configuration names: over https, or over http from loopback.
+//!
+//! Addresses that lead into the machine's own cloud (link-local, metadata) are refused after the name is resolved,
+//! and the connection goes to the very address that was judged. Redirects are not followed.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// Bytes of a document at most.
+const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Metadata services outside of the link-local ranges.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Where a document is.
+pub(crate) struct Target {
+    uri: Uri,
+    host: String,
+    port: u16,
+    tls: Option<ServerName<'static>>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The query may hold a secret.
+        write!(f, "{}:{}{}", self.host, self.port, self.uri.path())
+    }
+}
+
+impl Target {
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|_| format!("`{url}` is not an address"))?;
+        let authority = uri.authority().ok_or_else(|| format!("`{url}` has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err("an address with a user name is not fetched from".into());
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let (port, tls) = match uri.scheme_str() {
+            Some("https") => {
+                let name = ServerName::try_from(host.clone()).map_err(|_| format!("`{host}` is not a host"))?;
+                (443, Some(name))
+            }
+            Some("http") => (80, None),
+            _ => return Err(format!("`{url}` begins neither with https:// nor with http://")),
+        };
+        let port = authority.port_u16().unwrap_or(port);
+        Ok(Self { uri, host, port, tls })
+    }
+
+    /// Fetches the document.
+    pub(crate) async fn get(&self) -> Result<Bytes, String> {
+        let stream = self.connect().await?;
+        match &self.tls {
+            None => self.exchange(stream).await,
+            Some(name) => {
+                let connector = TlsConnector::from(client_config()?);
+                let stream = connector.connect(name.clone(), stream).await;
+                self.exchange(stream.map_err(|error| format!("TLS: {error}"))?).await
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<TcpStream, String> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let found: Vec<SocketAddr> = found.map_err(|error| format!("{}: {error}", self.host))?.collect();
+        let mut last = format!("`{}` has no address", self.host);
+        for address in found {
+            if let Err(reason) = self.judge(address.ip()) {
+                last = reason;
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = format!("{address}: {error}"),
+            }
+        }
+        Err(last)
+    }
+
+    fn judge(&self, address: IpAddr) -> Result<(), String> {
+        let address = address.to_canonical();
+        if is_forbidden(address) {
+            return Err(format!("{address} is link-local, a metadata service or no host at all"));
+        }
+        if self.tls.is_none() && !address.is_loopback() {
+            return Err(format!("{address} is not loopback; anywhere else keys come over https"));
+        }
+        Ok(())
+    }
+
+    async fn exchange<S>(&self, stream: S) -> Result<Bytes, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let request = Request::get(target)
+            .header(header::HOST, authority)
+            .header(header::ACCEPT, "application/jwk-set+json, application/json")
+            .header(header::USER_AGENT, "tidegate")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| error.to_string())?;
+        let exchange = async {
+            let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            if answer.status() != StatusCode::OK {
+                return Err(format!("it answered {}", answer.status()));
+            }
+            let body = Limited::new(answer.into_body(), DOCUMENT_BYTES_MAX).collect().await;
+            body.map(|body| body.to_bytes()).map_err(|error| error.to_string())
+        };
+        tokio::pin!(exchange, connection);
+        tokio::select! {
+            biased;
+            document = &mut exchange => document,
+            // The connection may end first while its last bytes are still to be read.
+            _ = &mut connection => exchange.await,
+        }
+    }
+}
+
+fn is_forbidden(address: IpAddr) -> bool {
+    METADATA.contains(&address)
+        || address.is_unspecified()
+        || address.is_multicast()
+        || match address {
+            IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        }
+}
+
+/// TLS with the system's roots, loaded once.
+fn client_config() -> Result<Arc<ClientConfig>, String> {
+    static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+    CONFIG
+        .get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                return Err("the system has no root certificates".into());
+            }
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let builder = builder.map_err(|error: rustls::Error| error.to_string())?;
+            Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+        })
+        .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_lead_inwards_are_refused() {
+        let https = Target::parse("https://id.example.test/jwks").expect("a target");
+        let http = Target::parse("http://localhost/jwks").expect("a target");
+        for (address, over_https, over_http) in [
+            ("192.0.2.1", true, false),
+            ("127.0.0.1", true, true),
+            ("::1", true, true),
+            ("10.0.0.1", true, false),
+            ("169.254.169.254", false, false),
+            ("::ffff:169.254.169.254", false, false),
+            ("fe80::1", false, false),
+            ("fd00:ec2::254", false, false),
+            ("100.100.100.200", false, false),
+            ("0.0.0.0", false, false),
+            ("::", false, false),
+            ("224.0.0.1", false, false),
+        ] {
+            let address: IpAddr = address.parse().expect("an address");
+            assert_eq!(https.judge(address).is_ok(), over_https, "https {address}");
+            assert_eq!(http.judge(address).is_ok(), over_http, "http {address}");
+        }
+    }
+
+    #[test]
+    fn only_plain_web_addresses_are_targets() {
+        for url in ["file:///etc/passwd", "https://user:secret@host/", "/jwks", "gopher://host/", "https://"] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Opens connections to endpoints.
+
+use std::{io, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpStream, UnixStream},
+};
+
+use super::{
+    Effort, Upstream,
+    cluster::{Address, Endpoint},
+    h1,
+    h2::Channel,
+    pool::PoolKey,
+};
+use crate::{
+    conn::{peer::Peer, wire::Io},
+    failure::{Failure, Problem, Stage},
+    listener::proxy_protocol,
+    worker::Worker,
+};
+
+/// How a connection attempt failed, for the endpoint's account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Miss {
+    Refused,
+    Timeout,
+    Other,
+}
+
+/// An open connection of either version.
+pub(crate) enum Connected {
+    H1(Box<h1::Conn>),
+    H2(Rc<Channel>),
+}
+
+/// Opens a connection; nothing of any request is sent on it.
+pub(crate) async fn open(
+    worker: &Worker,
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    effort: &Effort,
+    key: PoolKey,
+    peer: Option<&Peer>,
+) -> Result<Connected, (Failure, Miss)> {
+    let mut io = transport(endpoint, effort.connect).await?;
+    if let Some(version) = upstream.proxy_protocol() {
+        let header = proxy_protocol::write(version, peer.and_then(|peer| peer.remote), None);
+        write_all(&mut io, &header).await.map_err(|error| failed(Stage::Connect, &error))?;
+    }
+    let mut is_http2 = upstream.is_http2();
+    if let Some(tls) = &upstream.tls {
+        let name = tls.server_name(&endpoint.host).map_err(|error| {
+            (Failure::gateway(Stage::Tls, Problem::Internal).with_detail(error).never_sent(), Miss::Other)
+        })?;
+        let handshake = tls.connector().connect(name, Box::new(io));
+        let stream = match tokio::time::timeout(effort.tls, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(failed(Stage::Tls, &error)),
+            Err(_) => return Err(timed_out(Stage::Tls, "TLS handshake")),
+        };
+        is_http2 |= stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        io = Io::TlsClient(Box::new(stream));
+    }
+    let pool = worker.pool();
+    pool.limit(key, upstream.pool);
+    if is_http2 {
+        let opening = tokio::time::timeout(effort.tls, Channel::open(io)).await;
+        let channel = match opening {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(failed(Stage::Connect, &io::Error::other(error))),
+            Err(_) => return Err(timed_out(Stage::Connect, "HTTP/2 preface")),
+        };
+        pool.share(key, channel.clone());
+        return Ok(Connected::H2(channel));
+    }
+    Ok(Connected::H1(Box::new(h1::Conn::new(io, key, pool))))
+}
+
+async fn transport(endpoint: &Endpoint, patience: Duration) -> Result<Io, (Failure, Miss)> {
+    let connecting = async {
+        match &endpoint.address {
+            Address::Socket(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok::<_, io::Error>(Io::Tcp(stream))
+            }
+            Address::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
+        }
+    };
+    match tokio::time::timeout(patience, connecting).await {
+        Ok(Ok(io)) => Ok(io),
+        Ok(Err(error)) => Err(failed(Stage::Connect, &error)),
+        Err(_) => Err(timed_out(Stage::Connect, "connect")),
+    }
+}
+
+async fn write_all(io: &mut Io, bytes: &[u8]) -> io::Result<()> {
+    io.write_all(bytes).await?;
+    io.flush().await
+}
+
+fn failed(stage: Stage, error: &io::Error) -> (Failure, Miss) {
+    let miss = match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Miss::Refused,
+        io::ErrorKind::TimedOut => Miss::Timeout,
+        _ => Miss::Other,
+    };
+    (Failure::upstream(stage, Problem::ConnectFailed, error).never_sent(), miss)
+}
+
+fn timed_out(stage: Stage, what: &str) -> (Failure, Miss) {
+    let failure = Failure::upstream(stage, Problem::UpstreamTimeout, format_args!("{what} took too long"));
+    (failure.never_sent(), Miss::Timeout)
+}
+
+/// The key under which an endpoint's connections are pooled.
+pub(crate) fn key(upstream: &Upstream, endpoint: &Arc<Endpoint>) -> PoolKey {
+    PoolKey { endpoint: endpoint.uid, way: upstream.way }
+}

@@ -1,0 +1,445 @@
+//! One exchange with an HTTP/1 upstream: the request goes out, the head comes back, the bodies flow both ways.
+//!
+//! The connection belongs to the call while in use and goes back to the worker's pool when the answer has ended as
+//! it should; after anything early, ambiguous or unfinished it is closed.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response, StatusCode, request::Parts};
+use http_body::{Body as _, Frame, SizeHint};
+use http1::{BodyDecoder, BodyEncoder, BodyEvent, Framing, Limits, ResponseDecoder, ResponseHead};
+
+use super::{
+    Guards,
+    pool::{Pool, PoolKey},
+};
+use crate::{
+    body::Body,
+    call::Interim,
+    conn::wire::{Io, Wire},
+    failure::{Failure, Problem, Stage},
+    timer::Timer,
+};
+
+/// Bytes gathered before a write.
+const GATHER_BYTES_MAX: usize = 16 * 1024;
+
+/// A connection to an HTTP/1 upstream.
+pub(crate) struct Conn {
+    wire: Wire,
+    pub(crate) key: PoolKey,
+    pub(crate) requests: u32,
+    pub(crate) born: Instant,
+    pub(crate) parked: Instant,
+    timer: Timer,
+    home: Weak<Pool>,
+    out: BytesMut,
+    large: Bytes,
+    /// A chunk's end is owed after `large`.
+    owes_end: bool,
+    upload: Option<Upload>,
+    /// Whether any byte of the current request was accepted by the transport.
+    wrote: bool,
+}
+
+struct Upload {
+    body: Body,
+    encoder: BodyEncoder,
+}
+
+enum UploadError {
+    Io(io::Error),
+    Body(Failure),
+}
+
+/// Why a try failed, and whether the connection had been used before and was found closed.
+pub(crate) struct Broken {
+    pub(crate) failure: Failure,
+    /// The upstream closed a kept connection as the request went out: no sign that the endpoint is ill.
+    pub(crate) stale: bool,
+}
+
+/// How long an exchange may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until the head of the answer.
+    pub(crate) head: Duration,
+    /// Between bytes of the answer's body.
+    pub(crate) idle: Duration,
+}
+
+impl Conn {
+    pub(crate) fn new(io: Io, key: PoolKey, home: &Rc<Pool>) -> Self {
+        let now = Instant::now();
+        Self {
+            wire: Wire::new(io),
+            key,
+            requests: 0,
+            born: now,
+            parked: now,
+            timer: Timer::new(),
+            home: Rc::downgrade(home),
+            out: BytesMut::new(),
+            large: Bytes::new(),
+            owes_end: false,
+            upload: None,
+            wrote: false,
+        }
+    }
+
+    /// Whether a parked connection can be used again.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.wire.is_quiet()
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        loop {
+            let Some(upload) = &mut self.upload else {
+                return self.poll_write(cx).map_err(UploadError::Io);
+            };
+            if !self.large.is_empty() || self.out.len() >= GATHER_BYTES_MAX {
+                ready!(self.poll_write(cx)).map_err(UploadError::Io)?;
+                continue;
+            }
+            match Pin::new(&mut upload.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if self.out.len() + data.len() <= GATHER_BYTES_MAX => {
+                        upload.encoder.data(&data, &mut self.out).map_err(encode_error)?;
+                    }
+                    Ok(data) => {
+                        upload.encoder.data_framing(data.len(), &mut self.out).map_err(encode_error)?;
+                        self.large = data;
+                        self.owes_end = true;
+                    }
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().ok();
+                        upload.encoder.end(trailers.as_ref(), &mut self.out).map_err(encode_error)?;
+                        self.upload = None;
+                    }
+                },
+                Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(UploadError::Body(failure))),
+                Poll::Ready(None) => {
+                    upload.encoder.end(None, &mut self.out).map_err(encode_error)?;
+                    self.upload = None;
+                }
+                Poll::Pending => {
+                    ready!(self.poll_write(cx)).map_err(UploadError::Io)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Writes all that is gathered.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() || !self.large.is_empty() {
+            let before = self.out.len() + self.large.len();
+            let wrote = self.wire.poll_write_pair(cx, &mut self.out, &mut self.large);
+            self.wrote |= self.out.len() + self.large.len() < before;
+            ready!(wrote)?;
+        }
+        if std::mem::take(&mut self.owes_end)
+            && let Some(upload) = &mut self.upload
+        {
+            upload.encoder.data_end(&mut self.out);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Everything of the request has gone out.
+    fn is_uploaded(&self) -> bool {
+        self.upload.is_none() && self.out.is_empty() && self.large.is_empty()
+    }
+
+    /// Gives the connection back, or closes it.
+    fn go_home(mut self: Box<Self>) {
+        self.timer.disarm();
+        self.wire.settle();
+        if let Some(home) = self.home.upgrade() {
+            self.parked = Instant::now();
+            home.park(self);
+        }
+    }
+}
+
+fn encode_error(error: http1::EncodeError) -> UploadError {
+    UploadError::Body(Failure::client(Stage::Send, Problem::BadRequest).with_detail(error.to_string()))
+}
+
+/// Sends a request and waits for the head of its answer.
+pub(crate) async fn exchange(
+    mut conn: Box<Conn>,
+    head: &Parts,
+    body: Body,
+    patience: Patience,
+    interim: Option<&Rc<dyn Interim>>,
+    guards: Guards,
+) -> Result<Response<Body>, Broken> {
+    let reused = conn.requests > 0;
+    conn.requests += 1;
+    conn.wrote = false;
+    let framing = request_framing(head, &body);
+    conn.out.clear();
+    if let Err(error) = http1::encode_request_head(head, framing, &mut conn.out) {
+        let failure = Failure::gateway(Stage::Send, Problem::Internal).with_detail(error.to_string());
+        return Err(Broken { failure: failure.never_sent(), stale: false });
+    }
+    conn.upload =
+        (framing != Framing::None).then(|| Upload { body, encoder: BodyEncoder::new(framing) });
+    conn.timer.arm(patience.head);
+
+    let mut decoder = ResponseDecoder::new(Limits::default());
+    let head = poll_fn(|cx| poll_head(&mut conn, &mut decoder, &head.method, interim, cx)).await;
+    let head = match head {
+        Ok(head) => head,
+        Err(failure) => {
+            let silent = conn.wire.input.borrow().is_empty();
+            let stale = reused && silent && failure.problem() == Problem::UpstreamReset;
+            let failure = if conn.wrote { failure } else { failure.never_sent() };
+            return Err(Broken { failure, stale });
+        }
+    };
+    conn.timer.disarm();
+    Ok(respond(conn, head, patience, guards))
+}
+
+fn poll_head(
+    conn: &mut Conn,
+    decoder: &mut ResponseDecoder,
+    method: &Method,
+    interim: Option<&Rc<dyn Interim>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<ResponseHead, Failure>> {
+    let mut send_error = None;
+    if !conn.is_uploaded() {
+        match conn.poll_upload(cx) {
+            Poll::Ready(Err(UploadError::Body(failure))) => return Poll::Ready(Err(failure)),
+            // The upstream may have answered before it closed: the answer is read first.
+            Poll::Ready(Err(UploadError::Io(error))) => {
+                conn.upload = None;
+                conn.out.clear();
+                conn.large = Bytes::new();
+                send_error = Some(error);
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+    }
+    loop {
+        let decoded = decoder.decode(&mut conn.wire.input.borrow_mut(), method);
+        match decoded {
+            Ok(Some(head)) if is_interim(head.parts.status) => {
+                // 100 is between the upstream and us; 102 and 103 are for the client (RFC 9110 §15.2).
+                if head.parts.status != StatusCode::CONTINUE
+                    && let Some(interim) = interim
+                {
+                    interim.send(head.parts);
+                }
+                continue;
+            }
+            Ok(Some(head)) => return Poll::Ready(Ok(head)),
+            Ok(None) => {}
+            Err(error) => {
+                return Poll::Ready(Err(Failure::upstream(Stage::FirstByte, Problem::BadUpstreamAnswer, error)));
+            }
+        }
+        match conn.wire.poll_fill(cx) {
+            Poll::Ready(Ok(0)) => {
+                let failure = match send_error {
+                    Some(error) => Failure::upstream(Stage::Send, Problem::UpstreamReset, error),
+                    None => Failure::upstream(Stage::FirstByte, Problem::UpstreamReset, "closed before an answer"),
+                };
+                return Poll::Ready(Err(failure));
+            }
+            Poll::Ready(Err(error)) => {
+                let stage = if send_error.is_some() { Stage::Send } else { Stage::FirstByte };
+                return Poll::Ready(Err(Failure::upstream(stage, Problem::UpstreamReset, error)));
+            }
+            Poll::Ready(Ok(_)) => {}
+            Poll::Pending => {
+                ready!(conn.timer.poll(cx));
+                return Poll::Ready(Err(Failure::upstream(
+                    Stage::FirstByte,
+                    Problem::UpstreamTimeout,
+                    "no answer in time",
+                )));
+            }
+        }
+    }
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn request_framing(head: &Parts, body: &Body) -> Framing {
+    match body.length() {
+        // Methods that expect content say so even when it is empty (RFC 9110 §8.6).
+        Some(0) if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) => Framing::Length(0),
+        Some(0) => Framing::None,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    }
+}
+
+fn respond(conn: Box<Conn>, head: ResponseHead, patience: Patience, guards: Guards) -> Response<Body> {
+    let switching = head.parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let reusable = head.keep_alive && !switching && head.framing != Framing::UntilClose;
+    if matches!(head.framing, Framing::None | Framing::Length(0)) && !switching {
+        if reusable && conn.is_uploaded() && conn.wire.input.borrow().is_empty() {
+            conn.go_home();
+        }
+        return Response::from_parts(head.parts, Body::Empty);
+    }
+    let body = AnswerBody {
+        decoder: BodyDecoder::new(head.framing, &Limits::default()),
+        conn: Some(conn),
+        idle: patience.idle,
+        reusable,
+        switching,
+        _guards: guards,
+    };
+    Response::from_parts(head.parts, Body::Answer(Box::new(body)))
+}
+
+/// The body of an HTTP/1 upstream's answer. Holds the connection until the end.
+pub struct AnswerBody {
+    conn: Option<Box<Conn>>,
+    decoder: BodyDecoder,
+    idle: Duration,
+    reusable: bool,
+    switching: bool,
+    _guards: Guards,
+}
+
+impl AnswerBody {
+    /// Keeps the request's body flowing while the answer's cannot.
+    pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
+        if let Some(conn) = &mut self.conn
+            && !conn.is_uploaded()
+            && let Poll::Ready(Err(_)) = conn.poll_upload(cx)
+        {
+            conn.upload = None;
+            conn.out.clear();
+            conn.large = Bytes::new();
+            self.reusable = false;
+        }
+    }
+
+    /// The connection and the bytes that came with the 101.
+    pub(crate) fn into_tunnel(mut self) -> Option<(Box<Wire>, Bytes)> {
+        let conn = self.conn.take().filter(|_| self.switching)?;
+        let early = conn.wire.input.borrow_mut().split().freeze();
+        Some((Box::new(conn.wire), early))
+    }
+
+    /// The answer has ended as it should.
+    fn finish(&mut self) {
+        if let Some(conn) = self.conn.take()
+            && self.reusable
+            && conn.is_uploaded()
+            && conn.wire.input.borrow().is_empty()
+        {
+            conn.go_home();
+        }
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        self.drive_upload(cx);
+        let this = &mut *self;
+        let Some(conn) = &mut this.conn else {
+            return Poll::Ready(None);
+        };
+        loop {
+            let event = this.decoder.decode(&mut conn.wire.input.borrow_mut());
+            match event {
+                Ok(BodyEvent::Data(data)) => {
+                    conn.timer.disarm();
+                    if this.decoder.is_done() {
+                        this.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(BodyEvent::End) => {
+                    this.finish();
+                    return Poll::Ready(None);
+                }
+                Ok(BodyEvent::NeedMore) => {}
+                Err(error) => {
+                    this.conn = None;
+                    return Poll::Ready(Some(Err(Failure::upstream(
+                        Stage::Body,
+                        Problem::BadUpstreamAnswer,
+                        error,
+                    ))));
+                }
+            }
+            if !conn.timer.is_armed() {
+                conn.timer.arm(this.idle);
+            }
+            match conn.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => {
+                    let ended = this.decoder.finish_eof();
+                    this.conn = None;
+                    return match ended {
+                        Ok(()) => Poll::Ready(None),
+                        Err(error) => Poll::Ready(Some(Err(Failure::upstream(
+                            Stage::Body,
+                            Problem::UpstreamReset,
+                            error,
+                        )))),
+                    };
+                }
+                Poll::Ready(Err(error)) => {
+                    this.conn = None;
+                    let failure = Failure::upstream(Stage::Body, Problem::UpstreamReset, error);
+                    return Poll::Ready(Some(Err(failure)));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    ready!(conn.timer.poll(cx));
+                    this.conn = None;
+                    return Poll::Ready(Some(Err(Failure::upstream(
+                        Stage::Body,
+                        Problem::UpstreamTimeout,
+                        "the answer stalled",
+                    ))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.conn.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        if self.conn.is_none() {
+            hint.set_upper(0);
+            return hint;
+        }
+        let (low, high) = self.decoder.remaining_hint();
+        if let Some(high) = high {
+            hint.set_upper(high);
+        }
+        hint.set_lower(low);
+        hint
+    }
+}

@@ -1,0 +1,147 @@
+//! Idle upstream connections of one worker.
+//!
+//! A connection is parked here between calls and owned by its call otherwise: no channel and no second task. The
+//! youngest is taken first, so that those that are not needed grow old and are closed.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{h1::Conn, h2::Channel};
+
+/// What a connection can be used for: an endpoint, reached in one certain way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    /// The endpoint's process-wide id.
+    pub(crate) endpoint: u64,
+    /// Hash of everything that decides how to connect: TLS, protocol, PROXY header.
+    pub(crate) way: u64,
+}
+
+/// Bounds of a pool, from the upstream's settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolLimits {
+    pub(crate) max_idle: usize,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_requests: u32,
+    pub(crate) max_age: Option<Duration>,
+}
+
+/// Idle connections of one worker, by endpoint.
+#[derive(Default)]
+pub(crate) struct Pool {
+    shelves: RefCell<HashMap<PoolKey, Shelf, BuildHasherDefault<KeyHasher>>>,
+    closed: Cell<bool>,
+}
+
+struct Shelf {
+    limits: PoolLimits,
+    #[expect(clippy::vec_box, reason = "connections move between the pool and calls as a pointer")]
+    idle: Vec<Box<Conn>>,
+    channels: Vec<Rc<Channel>>,
+}
+
+/// The key holds a counter and a hash already.
+#[derive(Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+}
+
+impl Pool {
+    /// Takes a connection that is still as it should be.
+    pub(crate) fn take(&self, key: PoolKey, now: Instant) -> Option<Box<Conn>> {
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf = shelves.get_mut(&key)?;
+        while let Some(conn) = shelf.idle.pop() {
+            if !shelf.limits.worn(&conn, now) && conn.is_quiet() {
+                return Some(conn);
+            }
+        }
+        None
+    }
+
+    /// Sets the bounds for an endpoint.
+    pub(crate) fn limit(&self, key: PoolKey, limits: PoolLimits) {
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf =
+            shelves.entry(key).or_insert_with(|| Shelf { limits, idle: Vec::new(), channels: Vec::new() });
+        shelf.limits = limits;
+    }
+
+    /// Parks a connection, or closes it when there are enough.
+    pub(crate) fn park(&self, conn: Box<Conn>) {
+        if self.closed.get() {
+            return;
+        }
+        let mut shelves = self.shelves.borrow_mut();
+        if let Some(shelf) = shelves.get_mut(&conn.key)
+            && shelf.idle.len() < shelf.limits.max_idle
+            && !shelf.limits.worn(&conn, conn.parked)
+        {
+            shelf.idle.push(conn);
+        }
+    }
+
+    /// The HTTP/2 connections to an endpoint that take another stream, the least busy one.
+    pub(crate) fn channel(&self, key: PoolKey) -> Option<Rc<Channel>> {
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf = shelves.get_mut(&key)?;
+        shelf.channels.retain(|channel| !channel.is_closed());
+        shelf.channels.iter().filter(|channel| channel.has_room()).min_by_key(|channel| channel.streams()).cloned()
+    }
+
+    /// Keeps an HTTP/2 connection for others to use.
+    pub(crate) fn share(&self, key: PoolKey, channel: Rc<Channel>) {
+        if let Some(shelf) = self.shelves.borrow_mut().get_mut(&key) {
+            shelf.channels.push(channel);
+        }
+    }
+
+    /// Closes what has been idle for too long, and everything of endpoints that are gone.
+    pub(crate) fn sweep(&self, now: Instant, is_live: impl Fn(u64) -> bool) {
+        self.shelves.borrow_mut().retain(|key, shelf| {
+            if !is_live(key.endpoint) {
+                return false;
+            }
+            let limits = shelf.limits;
+            shelf.idle.retain(|conn| !limits.worn(conn, now) && conn.is_quiet());
+            shelf.channels.retain(|channel| !channel.is_closed() && !channel.is_worn(&limits, now));
+            true
+        });
+    }
+
+    /// Closes everything, for good.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.shelves.borrow_mut().clear();
+    }
+
+    /// How many connections are idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.shelves.borrow().values().map(|shelf| shelf.idle.len()).sum()
+    }
+}
+
+impl PoolLimits {
+    fn worn(&self, conn: &Conn, now: Instant) -> bool {
+        conn.requests >= self.max_requests
+            || now.duration_since(conn.parked) > self.idle_timeout
+            || self.max_age.is_some_and(|age| now.duration_since(conn.born) > age)
+    }
+}

@@ -1,0 +1,283 @@
+//! A worker: one OS thread with its own runtime, listener sockets and pools. Nothing of a request leaves it.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use telemetry::{Recorder, Telemetry};
+use tokio::sync::mpsc;
+
+use crate::{
+    call::Call,
+    compiled::Compiled,
+    conn::{h1, h2},
+    listener::accept::{self, Socket, Stream},
+    timer,
+    upstream::pool::Pool,
+};
+
+/// The snapshot as a worker holds it: cloning costs no atomic operation that workers contend for.
+pub(crate) type Plan = Rc<Arc<Compiled>>;
+
+/// How often pools are swept and records are flushed.
+const SWEEP: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) compiled: ArcSwap<Compiled>,
+    /// Counts snapshots, so that a worker sees a new one at the price of one relaxed load.
+    pub(crate) generation: AtomicU64,
+    pub(crate) draining: AtomicBool,
+    pub(crate) telemetry: Telemetry,
+    /// Open client connections of each worker.
+    pub(crate) connections: Vec<AtomicUsize>,
+    pub(crate) max_connections: AtomicU64,
+    pub(crate) inboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Command>>>,
+    /// Traces that begin here are sampled when a random number is below this.
+    pub(crate) trace_threshold: AtomicU64,
+}
+
+/// What the control side tells a worker.
+pub(crate) enum Command {
+    /// Take connections from this socket.
+    Listen(Socket),
+    /// Stop taking connections for a listener.
+    Close(Arc<str>),
+    /// A connection that another worker accepted.
+    Adopt(Arc<str>, Stream),
+    /// No new requests; idle connections end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// A worker.
+pub struct Worker {
+    id: usize,
+    pub(crate) shared: Arc<Shared>,
+    plan: RefCell<(u64, Plan)>,
+    pool: Rc<Pool>,
+    recorder: RefCell<Recorder>,
+    random: Cell<u64>,
+    http1: RefCell<Registry<h1::Conn>>,
+    http2: RefCell<Registry<h2::Shared>>,
+}
+
+/// Connections that must be told of a drain.
+struct Registry<T> {
+    next: u64,
+    entries: std::collections::HashMap<u64, Weak<T>>,
+}
+
+impl<T> Default for Registry<T> {
+    fn default() -> Self {
+        Self { next: 0, entries: Default::default() }
+    }
+}
+
+/// Takes a connection out of its registry when it ends.
+pub(crate) struct Registered<'a> {
+    worker: &'a Worker,
+    id: u64,
+    is_http2: bool,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        if self.is_http2 {
+            self.worker.http2.borrow_mut().entries.remove(&self.id);
+        } else {
+            self.worker.http1.borrow_mut().entries.remove(&self.id);
+        }
+    }
+}
+
+impl Worker {
+    fn new(id: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let generation = shared.generation.load(Ordering::Acquire);
+        let plan = Rc::new(shared.compiled.load_full());
+        let recorder = shared.telemetry.recorder(id);
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), id);
+        Rc::new(Self {
+            id,
+            shared,
+            plan: RefCell::new((generation, plan)),
+            pool: Rc::default(),
+            recorder: RefCell::new(recorder),
+            random: Cell::new(seed | 1),
+            http1: RefCell::default(),
+            http2: RefCell::default(),
+        })
+    }
+
+    /// The snapshot that is live now.
+    pub(crate) fn plan(&self) -> Plan {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        let mut plan = self.plan.borrow_mut();
+        if plan.0 != generation {
+            *plan = (generation, Rc::new(self.shared.compiled.load_full()));
+        }
+        plan.1.clone()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// A number that is random enough for shares and ids, not for secrets (splitmix64).
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Whether a trace that begins here is sampled.
+    pub(crate) fn samples_trace(&self) -> bool {
+        let threshold = self.shared.trace_threshold.load(Ordering::Relaxed);
+        threshold > 0 && self.random() < threshold
+    }
+
+    /// Records a finished call.
+    pub(crate) fn finish(&self, mut call: Call) {
+        call.record.timings.total = call.started.elapsed();
+        self.recorder.borrow_mut().record(call.record);
+    }
+
+    pub(crate) fn register(&self, conn: &Rc<h1::Conn>) -> Registered<'_> {
+        let mut registry = self.http1.borrow_mut();
+        registry.next += 1;
+        let id = registry.next;
+        registry.entries.insert(id, Rc::downgrade(conn));
+        Registered { worker: self, id, is_http2: false }
+    }
+
+    pub(crate) fn register_h2(&self, conn: &Rc<h2::Shared>) -> Registered<'_> {
+        let mut registry = self.http2.borrow_mut();
+        registry.next += 1;
+        let id = registry.next;
+        registry.entries.insert(id, Rc::downgrade(conn));
+        Registered { worker: self, id, is_http2: true }
+    }
+
+    /// Counts a client connection here, unless the process has as many as it may.
+    pub(crate) fn open(self: &Rc<Self>, listener: &Arc<str>) -> Option<Opened> {
+        let count = self.shared.connections[self.id].fetch_add(1, Ordering::Relaxed) + 1;
+        let opened = Opened { worker: self.clone(), listener: listener.clone() };
+        self.recorder.borrow_mut().connection_opened(listener);
+        let max = self.shared.max_connections.load(Ordering::Relaxed);
+        let all = || self.shared.connections.iter().map(|count| count.load(Ordering::Relaxed) as u64).sum::<u64>();
+        (max == u64::MAX || count as u64 <= max / self.shared.connections.len() as u64 || all() <= max)
+            .then_some(opened)
+    }
+
+    /// The worker that should serve a new connection: another one when this one has more than its share.
+    pub(crate) fn better_home(&self) -> Option<usize> {
+        let counts = &self.shared.connections;
+        let mine = counts[self.id].load(Ordering::Relaxed);
+        let (least, fewest) = counts
+            .iter()
+            .enumerate()
+            .map(|(id, count)| (id, count.load(Ordering::Relaxed)))
+            .min_by_key(|(_, count)| *count)?;
+        // A little unevenness costs less than moving a socket.
+        (mine > fewest + 1 + fewest / 8).then_some(least)
+    }
+
+    fn drain(&self) {
+        for conn in self.http1.borrow().entries.values().filter_map(Weak::upgrade) {
+            conn.wake();
+        }
+        for conn in self.http2.borrow().entries.values().filter_map(Weak::upgrade) {
+            conn.wake();
+        }
+    }
+}
+
+/// A counted client connection.
+pub(crate) struct Opened {
+    worker: Rc<Worker>,
+    listener: Arc<str>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.worker.shared.connections[self.worker.id].fetch_sub(1, Ordering::Relaxed);
+        if let Ok(mut recorder) = self.worker.recorder.try_borrow_mut() {
+            recorder.connection_closed(&self.listener);
+        }
+    }
+}
+
+/// Runs a worker on this thread until it is told to stop.
+pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(worker = id, "a worker cannot start: {error}");
+            return;
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        let worker = Worker::new(id, shared);
+        tokio::task::spawn_local(timer::drive());
+        tokio::task::spawn_local(housekeeping(worker.clone()));
+        let mut accepting: Vec<(Arc<str>, tokio::task::JoinHandle<()>)> = Vec::new();
+        while let Some(command) = inbox.recv().await {
+            match command {
+                Command::Listen(socket) => {
+                    let name = socket.listener.clone();
+                    accepting.push((name, tokio::task::spawn_local(accept::run(worker.clone(), socket))));
+                }
+                Command::Close(name) => accepting.retain(|(listener, task)| {
+                    if *listener == name {
+                        task.abort();
+                    }
+                    *listener != name
+                }),
+                Command::Adopt(listener, stream) => accept::adopt(&worker, &listener, stream),
+                Command::Drain => {
+                    for (_, task) in accepting.drain(..) {
+                        task.abort();
+                    }
+                    worker.drain();
+                }
+                Command::Stop => break,
+            }
+        }
+        worker.pool.close();
+        worker.recorder.borrow_mut().flush();
+    });
+}
+
+/// Sweeps pools, hands records on, and lets go of a snapshot that is no longer live.
+async fn housekeeping(worker: Rc<Worker>) {
+    let mut swept = Instant::now();
+    loop {
+        tokio::time::sleep(FLUSH).await;
+        worker.recorder.borrow_mut().flush();
+        let now = Instant::now();
+        if now.duration_since(swept) >= SWEEP {
+            swept = now;
+            let plan = worker.plan();
+            worker.pool.sweep(now, |endpoint| {
+                plan.upstreams.values().any(|upstream| upstream.cluster.has_endpoint(endpoint))
+            });
+        }
+    }
+}

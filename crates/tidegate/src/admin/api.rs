@@ -1,0 +1,115 @@
+//! `/api/v1`: what runs, and what an operator may change while it runs.
+
+use std::sync::PoisonError;
+
+use axum::{
+    Json, Router,
+    extract::State as Extract,
+    http::{HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post, put},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::State;
+
+/// The routes under `/api/v1`.
+pub(crate) fn router() -> Router<State> {
+    Router::new()
+        .route("/status", get(status))
+        .route("/config", get(config))
+        .route("/config/reload", post(reload))
+        .route("/config/acknowledge", post(acknowledge))
+        .route("/log-level", put(log_level))
+        .fallback(missing)
+}
+
+/// A problem document.
+pub(crate) fn problem(status: StatusCode, slug: &str, detail: &str) -> Response {
+    let body = json!({
+        "type": format!("urn:tidegate:problem:{slug}"),
+        "title": status.canonical_reason().unwrap_or("error"),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let mut response = (status, body.to_string()).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+async fn missing() -> Response {
+    problem(StatusCode::NOT_FOUND, "no-route", "docs/configuration.md lists what is under /api/v1")
+}
+
+/// Per upstream: breaker, bulkhead, and each endpoint's health, ejection, calls in flight and latency.
+async fn status(Extract(state): Extract<State>) -> Json<Value> {
+    let gateway = &state.running.gateway;
+    let upstreams = serde_json::to_value(gateway.status()).unwrap_or_default();
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": gateway.compiled().snapshot.revision,
+        "draining": gateway.is_draining(),
+        "connections": gateway.connections(),
+        "upstreams": upstreams,
+    }))
+}
+
+/// The live configuration, secrets hidden.
+async fn config(Extract(state): Extract<State>) -> Json<Value> {
+    let snapshot = state.running.gateway.compiled().snapshot.clone();
+    Json(json!({
+        "revision": snapshot.revision,
+        "config": serde_json::to_value(&*snapshot.config).unwrap_or_default(),
+    }))
+}
+
+async fn reload(Extract(state): Extract<State>) -> Response {
+    load(state, false).await
+}
+
+/// Applies a configuration that waits because it exposes more.
+async fn acknowledge(Extract(state): Extract<State>) -> Response {
+    let pending =
+        state.running.state.lock().unwrap_or_else(PoisonError::into_inner).pending_exposure.is_some();
+    if !pending {
+        return problem(StatusCode::CONFLICT, "invalid", "no configuration waits for an acknowledgement");
+    }
+    load(state, true).await
+}
+
+async fn load(state: State, acknowledged: bool) -> Response {
+    let running = state.running.clone();
+    let _ = tokio::task::spawn_blocking(move || crate::run::reload(&running, acknowledged)).await;
+    let reload = state.running.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let revision = state.running.gateway.compiled().snapshot.revision.clone();
+    match reload.error {
+        None => Json(json!({"revision": revision})).into_response(),
+        Some(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid", &error),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogLevel {
+    level: String,
+}
+
+async fn log_level(Json(wanted): Json<LogLevel>) -> Response {
+    match telemetry::logging::set_level(&wanted.level) {
+        Ok(()) => Json(json!({"level": wanted.level})).into_response(),
+        Err(error) => problem(StatusCode::BAD_REQUEST, "invalid", &error.to_string()),
+    }
+}
+
+/// What is here, for a person with a browser.
+pub(crate) async fn index() -> Html<&'static str> {
+    Html(concat!(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Tidegate</title>",
+        "<h1>Tidegate</h1><ul>",
+        "<li><a href=/livez>/livez</a> the process runs</li>",
+        "<li><a href=/readyz?verbose>/readyz?verbose</a> the gateway takes traffic</li>",
+        "<li><a href=/metrics>/metrics</a> Prometheus metrics</li>",
+        "<li>/api/v1/status, /api/v1/config (with the admin token)</li></ul></html>"
+    ))
+}

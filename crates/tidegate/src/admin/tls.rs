@@ -1,0 +1,66 @@
+//! TLS for the admin endpoint.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The TLS settings of the admin endpoint, when it has any.
+pub(crate) fn config(
+    settings: &model::Admin,
+    snapshot: &model::Snapshot,
+) -> Result<Option<Arc<ServerConfig>>, String> {
+    settings.tls.as_ref().map(|tls| proxy::server_tls(tls, snapshot)).transpose()
+}
+
+/// A listener whose connections are TLS.
+pub(crate) struct Listener {
+    ready: tokio::sync::mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    address: io::Result<SocketAddr>,
+}
+
+impl Listener {
+    /// Accepts in the background, so that a slow handshake holds up nobody else.
+    pub(crate) fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+        let (sender, ready) = tokio::sync::mpsc::channel(64);
+        let address = listener.local_addr();
+        let acceptor = TlsAcceptor::from(config);
+        tokio::spawn(async move {
+            loop {
+                let Ok((stream, remote)) = listener.accept().await else {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
+                let (sender, acceptor) = (sender.clone(), acceptor.clone());
+                tokio::spawn(async move {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                        let _ = sender.send((stream, remote)).await;
+                    }
+                });
+            }
+        });
+        Self { ready, address }
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.ready.recv().await {
+            Some(accepted) => accepted,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.address {
+            Ok(address) => Ok(*address),
+            Err(error) => Err(error.kind().into()),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The admin token: given by environment or file, or minted into the data directory at the first start.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+const FILE: &str = "admin-token";
+const TOKEN_BYTES: usize = 24;
+
+/// Finds the token, or makes one.
+pub(crate) fn find(
+    settings: &model::Admin,
+    snapshot: &model::Snapshot,
+    given: Option<&str>,
+    data_dir: &Path,
+) -> Result<String, String> {
+    if let Some(given) = given.filter(|given| !given.is_empty()) {
+        return Ok(given.to_owned());
+    }
+    if let Some(secret) = &settings.token {
+        let token = snapshot.secret(secret).trim();
+        return if token.is_empty() { Err("admin.token is empty".into()) } else { Ok(token.to_owned()) };
+    }
+    let path = data_dir.join(FILE);
+    let wrong = |error: io::Error| format!("cannot keep the admin token in {}: {error}", path.display());
+    match fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(wrong(error)),
+    }
+    crate::run::data_dir(data_dir).map_err(wrong)?;
+    let token = mint()?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(wrong)?;
+    file.write_all(token.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(wrong)?;
+    tracing::info!("the admin token is in {}", path.display());
+    Ok(token)
+}
+
+fn mint() -> Result<String, String> {
+    let mut bytes = [0; TOKEN_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system gives no random bytes".to_owned())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

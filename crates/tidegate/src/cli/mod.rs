@@ -1,0 +1,175 @@
+//! The command line.
+
+mod check;
+mod completions;
+mod diff;
+mod fmt;
+mod routes;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{config::Files, exit::Exit, run};
+
+/// The front door of a microservice system: API gateway, AI gateway and API catalogue.
+#[derive(Parser)]
+#[command(name = "tidegate", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve traffic from a configuration.
+    Run(RunArgs),
+    /// Check a configuration and everything it refers to; says all that is wrong at once.
+    Validate(ConfigArgs),
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Show the routes in the order in which they match, or explain one request.
+    Routes(RoutesArgs),
+    /// Say what changes for traffic between two configurations, and what becomes exposed.
+    Diff(DiffArgs),
+    /// Bring configuration files into the normal layout.
+    Fmt(FmtArgs),
+    /// Print the version and what was built in.
+    Version,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: completions::Shell,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Args, Clone)]
+pub(crate) struct ConfigArgs {
+    /// A file, a folder of .yaml files, or a pattern such as `conf/*.yaml`.
+    #[arg(long, short, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    pub(crate) fn files(&self) -> Option<Files> {
+        self.config.as_ref().map(Files::new)
+    }
+}
+
+/// How to run.
+#[derive(Args, Clone)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Where state is kept: the admin token, the last good configuration.
+    #[arg(long, value_name = "DIR", default_value = "tidegate-data", env = "TIDEGATE_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Level of the process's own log: error, warn, info, debug, trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "TIDEGATE_LOG")]
+    pub(crate) log_level: String,
+    /// Refuse a reload that makes anything reachable, or reachable with weaker identity, until it is acknowledged
+    /// at the admin API.
+    #[arg(long)]
+    pub(crate) guard_exposure: bool,
+    /// Bearer token of the admin API, in place of the one in the data directory.
+    #[arg(long, value_name = "TOKEN", env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true)]
+    pub(crate) admin_token: Option<String>,
+}
+
+#[derive(Args)]
+struct RoutesArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<RoutesCommand>,
+}
+
+#[derive(Subcommand)]
+enum RoutesCommand {
+    /// Say which route a request takes and why, and why the near misses do not match.
+    Explain(ExplainArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The method.
+    method: String,
+    /// The URL, such as `https://api.example.test/v1/orders/7?full=1`, or a path.
+    url: String,
+    /// A request header, as `name: value`; may be given several times.
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    headers: Vec<String>,
+    /// Address of the client.
+    #[arg(long, default_value = "127.0.0.1")]
+    client: std::net::IpAddr,
+    /// Name of the listener; the first that fits the scheme otherwise.
+    #[arg(long)]
+    listener: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Ask the running gateway at this admin address for the state of endpoints.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+}
+
+#[derive(Args)]
+struct DiffArgs {
+    /// The configuration as it is.
+    old: PathBuf,
+    /// The configuration as it would be.
+    new: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct FmtArgs {
+    /// The files.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Change nothing; fail when a file is not in the normal layout.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Validate(args) => check::validate(&args),
+        Command::Schema => check::schema(),
+        Command::Routes(RoutesArgs { config, command: None }) => routes::table(&config),
+        Command::Routes(RoutesArgs { config, command: Some(RoutesCommand::Explain(mut args)) }) => {
+            args.config.config = args.config.config.or(config.config);
+            routes::explain(&args)
+        }
+        Command::Diff(args) => diff::diff(&args.old, &args.new, args.json),
+        Command::Fmt(args) => fmt::fmt(&args.files, args.check),
+        Command::Version => check::version(),
+        Command::Completions { shell } => completions::print(shell, &mut Cli::command()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.into(),
+    }
+}
+
+/// What a command ends with; everything that people should read has been printed.
+pub(crate) type Done = Result<(), Exit>;
+
+/// Whether diagnostics may be coloured.
+pub(crate) fn color() -> bool {
+    use std::io::IsTerminal;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Loads a configuration, or says what is wrong with it.
+pub(crate) fn load(files: Option<&Files>) -> Result<model::Snapshot, Exit> {
+    crate::config::load(files).map_err(|error| {
+        eprintln!("{}", error.render(color()));
+        Exit::Configuration
+    })
+}

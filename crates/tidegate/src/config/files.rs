@@ -1,0 +1,109 @@
+//! Finds the files of a configuration: one file, a folder, or a pattern with `*`.
+
+use std::path::{Path, PathBuf};
+
+use model::Source;
+
+/// Where a configuration is.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    given: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn new(given: impl Into<PathBuf>) -> Self {
+        Self { given: given.into() }
+    }
+
+    /// The folder that relative paths in the configuration are relative to.
+    pub(crate) fn base(&self) -> PathBuf {
+        if self.given.is_dir() {
+            return self.given.clone();
+        }
+        match self.given.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        }
+    }
+
+    /// The files, in the order of their names.
+    pub(crate) fn list(&self) -> Result<Vec<PathBuf>, String> {
+        let shown = self.given.display();
+        let name = self.given.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.contains('*') {
+            let found = entries(&self.base(), |candidate| matches(&name, candidate))?;
+            return if found.is_empty() { Err(format!("no file matches {shown}")) } else { Ok(found) };
+        }
+        if self.given.is_dir() {
+            let found = entries(&self.given, |name| {
+                (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.starts_with('.')
+            })?;
+            return if found.is_empty() { Err(format!("{shown} holds no .yaml file")) } else { Ok(found) };
+        }
+        Ok(vec![self.given.clone()])
+    }
+
+    /// The files with their texts.
+    pub(crate) fn read(&self) -> Result<Vec<Source>, String> {
+        self.list()?
+            .into_iter()
+            .map(|path| {
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                Ok(Source::new(path.display().to_string(), text))
+            })
+            .collect()
+    }
+}
+
+fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
+    let wrong = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.is_file() && wanted(&name) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a name fits a pattern in which `*` stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(middle) = last.replace(part) {
+            match rest.find(middle) {
+                Some(at) => rest = &rest[at + middle.len()..],
+                None => return false,
+            }
+        }
+    }
+    last.is_none_or(|last| rest.len() >= last.len() && rest.ends_with(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (pattern, name, fits) in [
+            ("*.yaml", "a.yaml", true),
+            ("*.yaml", "a.yml", false),
+            ("a*", "abc", true),
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*bc", "abc", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "a1c2b", false),
+            ("*", "x", true),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Black-box tests: the real binary, over sockets, with real peers.
+
+mod harness;
+mod tidy;
