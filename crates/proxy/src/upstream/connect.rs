@@ -44,7 +44,7 @@ pub(crate) async fn open(
     key: PoolKey,
     peer: Option<&Peer>,
 ) -> Result<Connected, (Failure, Miss)> {
-    let mut io = transport(endpoint, effort.connect).await?;
+    let mut io = transport(&endpoint.address, effort.connect).await?;
     if let Some(version) = upstream.proxy_protocol() {
         let header = proxy_protocol::write(version, peer.and_then(|peer| peer.remote), None);
         write_all(&mut io, &header).await.map_err(|error| failed(Stage::Connect, &error))?;
@@ -78,9 +78,9 @@ pub(crate) async fn open(
     Ok(Connected::H1(Box::new(h1::Conn::new(io, key, pool))))
 }
 
-async fn transport(endpoint: &Endpoint, patience: Duration) -> Result<Io, (Failure, Miss)> {
+pub(crate) async fn transport(address: &Address, patience: Duration) -> Result<Io, (Failure, Miss)> {
     let connecting = async {
-        match &endpoint.address {
+        match address {
             Address::Socket(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;

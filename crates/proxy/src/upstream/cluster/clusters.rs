@@ -1,0 +1,249 @@
+//! All clusters: builds those of a snapshot out of those that live.
+//!
+//! Whatever of an upstream did not change goes on: the whole cluster, or its breaker, its bulkhead, and the endpoints
+//! whose address it still names.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use model::{Snapshot, resource::upstream::Upstream as Settings};
+use resilience::{Breaker, BreakerSettings, Bulkhead, RetryBudget, outlier::OutlierSettings};
+use tokio::runtime::Handle;
+
+use super::{Cluster, Tasks, assemble, health, probe::Probe, set::EndpointSet, watch};
+use crate::discovery::{self, Found, Source, dns::Resolver};
+
+/// How long a new configuration waits for names to resolve for the first time.
+const FIRST_ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Builds clusters, and remembers those that live.
+pub(crate) struct Clusters {
+    background: Handle,
+    /// False when a configuration is only looked at: nothing is resolved, checked or watched then.
+    is_live: bool,
+    known: Mutex<HashMap<Arc<str>, Weak<Cluster>>>,
+}
+
+impl Clusters {
+    /// Clusters whose background work runs on `background`.
+    pub(crate) fn new(background: Handle) -> Self {
+        Self { background, is_live: true, known: Mutex::default() }
+    }
+
+    /// Clusters that touch no network.
+    pub(crate) fn offline(background: Handle) -> Self {
+        Self { is_live: false, ..Self::new(background) }
+    }
+
+    /// The clusters of a snapshot's upstreams, by name.
+    pub(crate) fn build(&self, snapshot: &Snapshot) -> Result<HashMap<Arc<str>, Arc<Cluster>>, Vec<String>> {
+        let now = Instant::now();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut errors, mut built, mut fresh) = (Vec::new(), HashMap::new(), Vec::new());
+        for settings in &snapshot.config.upstreams {
+            let before = known.get(settings.name.as_str()).and_then(Weak::upgrade);
+            if let Some(before) = before.as_ref().filter(|before| is_same(&before.settings, settings)) {
+                built.insert(before.name.clone(), before.clone());
+                continue;
+            }
+            match make(settings, before.as_deref(), now) {
+                Ok(cluster) => {
+                    let cluster = Arc::new(cluster);
+                    fresh.push(cluster.clone());
+                    built.insert(cluster.name.clone(), cluster);
+                }
+                Err(error) => errors.push(format!("upstreams/{}: {error}", settings.name)),
+            }
+        }
+        if self.is_live && !fresh.is_empty() {
+            if let Err(error) = self.animate(&fresh, snapshot) {
+                errors.extend(error);
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        *known = built.iter().map(|(name, cluster)| (name.clone(), Arc::downgrade(cluster))).collect();
+        Ok(built)
+    }
+
+    /// Resolves the names of new clusters, then begins to watch them and to check their endpoints.
+    fn animate(&self, fresh: &[Arc<Cluster>], snapshot: &Snapshot) -> Result<(), Vec<String>> {
+        let is_named = |cluster: &&Arc<Cluster>| {
+            cluster.specs.iter().any(|spec| !matches!(spec.source, Source::Fixed(_)))
+        };
+        let mut resolver = None;
+        if fresh.iter().any(|cluster| is_named(&cluster)) {
+            let servers = &snapshot.config.runtime.dns_servers;
+            let _inside = self.background.enter();
+            resolver = Some(Arc::new(Resolver::new(servers).map_err(|error| vec![error])?));
+        }
+        if let Some(resolver) = &resolver {
+            self.resolve_first(fresh, resolver);
+        }
+        let mut errors = Vec::new();
+        for cluster in fresh {
+            if let Some(resolver) = &resolver {
+                watch::begin(&self.background, cluster, resolver);
+            }
+            match Probe::new(&cluster.settings, snapshot) {
+                Ok(Some(probe)) => health::begin(&self.background, cluster, probe),
+                Ok(None) => {
+                    for endpoint in cluster.endpoints() {
+                        endpoint.set_healthy(true);
+                    }
+                }
+                Err(error) => errors.push(format!("upstreams/{}: {error}", cluster.name)),
+            }
+            super::watch::begin_outliers(&self.background, cluster);
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Waits, for a bounded time, until names that no address is known of are resolved.
+    fn resolve_first(&self, fresh: &[Arc<Cluster>], resolver: &Arc<Resolver>) {
+        let mut waiting = Vec::new();
+        for cluster in fresh {
+            let found = cluster.found.lock().unwrap_or_else(PoisonError::into_inner);
+            for (index, spec) in cluster.specs.iter().enumerate() {
+                if found[index].is_empty() && !matches!(spec.source, Source::Fixed(_)) {
+                    waiting.push((cluster.clone(), index, spec.source.clone()));
+                }
+            }
+        }
+        let (done, all) = std::sync::mpsc::channel();
+        let count = waiting.len();
+        for (cluster, index, source) in waiting {
+            let (done, resolver) = (done.clone(), resolver.clone());
+            self.background.spawn(async move {
+                match resolver.resolve(&source).await {
+                    Ok(resolved) => {
+                        cluster.update(index, resolved.found, Instant::now());
+                    }
+                    Err(error) => tracing::warn!(upstream = %cluster.name, "{error}"),
+                }
+                let _ = done.send(());
+            });
+        }
+        let end = Instant::now() + FIRST_ANSWER_PATIENCE;
+        for _ in 0..count {
+            if all.recv_timeout(end.saturating_duration_since(Instant::now())).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether two settings make the same cluster; what is read per call from elsewhere may differ.
+fn is_same(a: &Settings, b: &Settings) -> bool {
+    a.protocol == b.protocol
+        && a.endpoints == b.endpoints
+        && a.discovery == b.discovery
+        && a.load_balancing == b.load_balancing
+        && a.health_check == b.health_check
+        && a.outlier_detection == b.outlier_detection
+        && a.circuit_breaker == b.circuit_breaker
+        && a.bulkhead == b.bulkhead
+        && a.retry.budget == b.retry.budget
+        && a.tls == b.tls
+}
+
+/// A cluster for these settings, with what goes on from the one before.
+fn make(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Result<Cluster, String> {
+    let specs = discovery::specs(settings)?;
+    let found: Vec<Vec<Found>> = specs
+        .iter()
+        .map(|spec| match &spec.source {
+            Source::Fixed(address) => vec![Found::at(address.clone())],
+            source => before.map(|before| known_of(before, source)).unwrap_or_default(),
+        })
+        .collect();
+    let nothing = EndpointSet::new(Vec::new(), &settings.load_balancing, None);
+    let set = match before {
+        Some(before) => assemble(settings, &specs, &found, &before.set.load(), now),
+        None => assemble(settings, &specs, &found, &nothing, now),
+    };
+    Ok(Cluster {
+        name: settings.name.as_str().into(),
+        breaker: breaker(settings, before, now),
+        bulkhead: bulkhead(settings, before),
+        budget: budget(settings, before, now),
+        outlier: settings.outlier_detection.as_ref().map(outlier_settings),
+        settings: settings.clone(),
+        specs,
+        found: Mutex::new(found),
+        set: ArcSwap::from_pointee(set),
+        probe: OnceLock::new(),
+        tasks: Mutex::new(Tasks::default()),
+    })
+}
+
+/// What a source stood for in the cluster before.
+fn known_of(before: &Cluster, source: &Source) -> Vec<Found> {
+    let found = before.found.lock().unwrap_or_else(PoisonError::into_inner);
+    let index = before.specs.iter().position(|spec| spec.source == *source);
+    index.and_then(|index| found.get(index).cloned()).unwrap_or_default()
+}
+
+fn breaker(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Option<Arc<Breaker>> {
+    let wanted = settings.circuit_breaker.as_ref()?;
+    if let Some(before) = before
+        && before.settings.circuit_breaker.as_ref() == Some(wanted)
+    {
+        return before.breaker.clone();
+    }
+    let settings = BreakerSettings {
+        failure_rate_threshold: wanted.failure_rate_threshold.get(),
+        slow_call_rate_threshold: wanted.slow_call_rate_threshold.get(),
+        slow_call_duration_threshold: wanted.slow_call_duration_threshold.get(),
+        sliding_window: wanted.sliding_window.get(),
+        minimum_number_of_calls: wanted.minimum_number_of_calls,
+        wait_duration_in_open_state: wanted.wait_duration_in_open_state.get(),
+        permitted_number_of_calls_in_half_open_state: wanted.permitted_number_of_calls_in_half_open_state,
+        max_wait_duration_in_half_open_state: wanted.max_wait_duration_in_half_open_state.get(),
+    };
+    Some(Breaker::new(settings, now))
+}
+
+fn bulkhead(settings: &Settings, before: Option<&Cluster>) -> Option<Arc<Bulkhead>> {
+    let wanted = settings.bulkhead.as_ref()?;
+    if let Some(before) = before
+        && before.settings.bulkhead.as_ref() == Some(wanted)
+    {
+        return before.bulkhead.clone();
+    }
+    Some(Bulkhead::new(wanted.max_concurrent_calls as usize, wanted.max_wait_duration.get()))
+}
+
+fn budget(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Arc<RetryBudget> {
+    let wanted = &settings.retry.budget;
+    match before {
+        Some(before) if before.settings.retry.budget == *wanted => before.budget.clone(),
+        _ => Arc::new(RetryBudget::new(
+            wanted.percent.get(),
+            wanted.window.get(),
+            f64::from(wanted.min_per_second),
+            now,
+        )),
+    }
+}
+
+fn outlier_settings(wanted: &model::resource::health::OutlierDetection) -> OutlierSettings {
+    OutlierSettings {
+        consecutive_5xx: wanted.consecutive_5xx,
+        consecutive_gateway_failure: wanted.consecutive_gateway_failure,
+        consecutive_local_origin_failure: wanted.consecutive_local_origin_failure,
+        interval: wanted.interval.get(),
+        base_ejection_time: wanted.base_ejection_time.get(),
+        max_ejection_time: wanted.max_ejection_time.get(),
+        max_ejection_percent: wanted.max_ejection_percent.get(),
+        success_rate_minimum_hosts: wanted.success_rate_minimum_hosts,
+        success_rate_request_volume: wanted.success_rate_request_volume,
+        success_rate_stdev_factor: wanted.success_rate_stdev_factor,
+        failure_percentage_threshold: wanted.failure_percentage_threshold.map(|percent| percent.get()),
+    }
+}

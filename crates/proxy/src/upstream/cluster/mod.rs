@@ -1,0 +1,234 @@
+//! Clusters: the living side of an upstream.
+//!
+//! Which endpoints there are, which of them are to be used, and the state of breaker, bulkhead and retry budget. All
+//! workers share one cluster; a pick takes no lock. A cluster outlives reloads that leave its settings as they are.
+
+mod clusters;
+mod endpoint;
+mod health;
+mod probe;
+mod set;
+mod status;
+mod watch;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use model::resource::upstream::Upstream as Settings;
+use resilience::{Breaker, Bulkhead, InFlight, RetryBudget, outlier};
+use tokio::runtime::Handle;
+
+pub(crate) use self::{
+    clusters::Clusters,
+    endpoint::{Address, Endpoint},
+};
+pub use self::status::ClusterStatus;
+use self::{
+    probe::Probe,
+    set::{EndpointSet, Slot},
+};
+use crate::discovery::{Found, Spec};
+
+/// The living side of an upstream.
+pub(crate) struct Cluster {
+    pub(crate) name: Arc<str>,
+    pub(crate) breaker: Option<Arc<Breaker>>,
+    pub(crate) bulkhead: Option<Arc<Bulkhead>>,
+    pub(crate) budget: Arc<RetryBudget>,
+    settings: Settings,
+    outlier: Option<outlier::OutlierSettings>,
+    specs: Vec<Spec>,
+    /// What each source stands for at the moment, in the order of `specs`.
+    found: Mutex<Vec<Vec<Found>>>,
+    set: ArcSwap<EndpointSet>,
+    /// How its endpoints are checked, and where.
+    probe: OnceLock<(Handle, Arc<Probe>)>,
+    /// Ends with the cluster.
+    tasks: Mutex<Tasks>,
+}
+
+/// Background work of a cluster.
+#[derive(Default)]
+struct Tasks {
+    watchers: Vec<tokio::task::AbortHandle>,
+    checks: HashMap<u64, tokio::task::AbortHandle>,
+}
+
+/// What a pick goes by.
+pub(crate) struct PickRequest<'a> {
+    pub(crate) now: Instant,
+    pub(crate) random: u64,
+    /// What consistent hashing goes by.
+    pub(crate) hash: Option<u64>,
+    /// Endpoints that this call has tried, to be avoided while there are others.
+    pub(crate) tried: &'a [u64],
+    /// The label of the endpoint that the call is tied to.
+    pub(crate) sticky: Option<&'a str>,
+}
+
+/// An endpoint, and the count of the call at it.
+pub(crate) struct Picked {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) in_flight: InFlight,
+}
+
+/// How a try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TryResult {
+    Answered { status: u16, latency: Duration },
+    ConnectRefused,
+    ConnectTimeout,
+    ConnectFailed,
+    Reset,
+    Timeout,
+    /// The client left: says nothing about the endpoint.
+    Cancelled,
+}
+
+impl Cluster {
+    /// Picks an endpoint for a call.
+    pub(crate) fn pick(&self, request: &PickRequest<'_>) -> Option<Picked> {
+        let set = self.set.load();
+        let endpoint = set.pick(request)?.clone();
+        let in_flight = endpoint.load.enter();
+        Some(Picked { endpoint, in_flight })
+    }
+
+    /// Takes note of how a try at an endpoint ended.
+    pub(crate) fn report(&self, endpoint: &Endpoint, now: Instant, result: TryResult) {
+        use outlier::Kind;
+        let kind = match result {
+            TryResult::Cancelled => return,
+            TryResult::ConnectRefused => {
+                let base = self.base_ejection();
+                endpoint.outlier.refuse(now, base);
+                self.set.load().trouble();
+                tracing::debug!(upstream = %self.name, endpoint = %endpoint.label, "refuses connections: set aside");
+                return;
+            }
+            TryResult::Answered { status, latency } => {
+                endpoint.load.observe(now, latency);
+                match status {
+                    502..=504 => Kind::GatewayFailure,
+                    500.. => Kind::ServerError,
+                    _ => Kind::Success,
+                }
+            }
+            TryResult::ConnectTimeout | TryResult::ConnectFailed | TryResult::Reset | TryResult::Timeout => {
+                Kind::LocalFailure
+            }
+        };
+        let Some(settings) = &self.outlier else { return };
+        if !endpoint.outlier.on_result(settings, kind) {
+            return;
+        }
+        let set = self.set.load();
+        let ejected = set.endpoints().filter(|other| other.outlier.is_ejected(now)).count();
+        if outlier::may_eject(ejected, set.slots.len(), settings.max_ejection_percent) {
+            let until = endpoint.outlier.eject(settings, now);
+            set.trouble();
+            tracing::warn!(
+                upstream = %self.name, endpoint = %endpoint.label, seconds = until.as_secs_f64(),
+                "ejected for failing live traffic"
+            );
+        }
+    }
+
+    fn base_ejection(&self) -> Duration {
+        let default = || model::resource::health::OutlierDetection::default().base_ejection_time.get();
+        self.outlier.as_ref().map_or_else(default, |outlier| outlier.base_ejection_time)
+    }
+
+    /// Whether an endpoint still belongs to it.
+    pub(crate) fn has_endpoint(&self, uid: u64) -> bool {
+        self.set.load().endpoints().any(|endpoint| endpoint.uid == uid)
+    }
+
+    /// The endpoints at this moment.
+    pub(crate) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.set.load().endpoints().cloned().collect()
+    }
+
+    /// Takes over what a source stands for now. Endpoints that stay keep their state; true when something changed.
+    fn update(&self, source: usize, found: Vec<Found>, now: Instant) -> bool {
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(source) == Some(&found) {
+            return false;
+        }
+        if let Some(place) = all.get_mut(source) {
+            *place = found;
+        }
+        let before = self.set.load_full();
+        let set = assemble(&self.settings, &self.specs, &all, &before, now);
+        for endpoint in before.endpoints() {
+            endpoint.set_removed(set.by_label(&endpoint.label).is_none());
+        }
+        self.set.store(Arc::new(set));
+        true
+    }
+}
+
+/// Builds the set for what the sources stand for; an endpoint whose address was there before is the same one.
+fn assemble(
+    settings: &Settings,
+    specs: &[Spec],
+    found: &[Vec<Found>],
+    before: &EndpointSet,
+    now: Instant,
+) -> EndpointSet {
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for (spec, found) in specs.iter().zip(found) {
+        for one in found {
+            let label = one.address.to_string();
+            if !seen.insert(label.clone()) {
+                continue;
+            }
+            let host = one.host.as_ref().unwrap_or(&spec.host);
+            let known = before.by_label(&label).filter(|slot| slot.endpoint.host == *host);
+            let endpoint = match known {
+                Some(slot) => slot.endpoint.clone(),
+                None => Arc::new(Endpoint::new(
+                    one.address.clone(),
+                    host,
+                    &authority(host, &one.address),
+                    resilience::load::EndpointLoad::new(settings.load_balancing.decay.get(), now),
+                    now,
+                )),
+            };
+            slots.push(Slot {
+                endpoint,
+                weight: one.weight.map_or(spec.weight, |weight| weight.saturating_mul(spec.weight)),
+                zone: spec.zone.clone(),
+                backup: spec.backup || one.backup,
+            });
+        }
+    }
+    let previous = (!before.slots.is_empty()).then_some(before);
+    EndpointSet::new(slots, &settings.load_balancing, previous)
+}
+
+/// What names an endpoint in `Host`.
+fn authority(host: &str, address: &Address) -> String {
+    match address {
+        Address::Socket(address) if host.contains(':') => format!("[{host}]:{}", address.port()),
+        Address::Socket(address) => format!("{host}:{}", address.port()),
+        Address::Unix(_) => host.to_owned(),
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for task in tasks.watchers.drain(..) {
+            task.abort();
+        }
+        for (_, task) in tasks.checks.drain() {
+            task.abort();
+        }
+    }
+}

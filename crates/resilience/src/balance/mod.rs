@@ -1,0 +1,210 @@
+//! Balancers: which endpoint takes the next call.
+//!
+//! A balancer is built once for a set of members and shared by all threads; a pick takes no lock and allocates
+//! nothing. Whether a member is to be used at the moment is asked at each pick.
+
+mod cycle;
+mod maglev;
+mod ring;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use self::cycle::WeightedCycle;
+use self::{maglev::Maglev, ring::Ring};
+use crate::{hash::mix, load::EndpointLoad};
+
+/// How the next endpoint is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// In turn, smoothly by weight.
+    RoundRobin,
+    /// The less busy of two that are drawn.
+    LeastRequest,
+    /// The one of two with the better latency under its load.
+    PeakEwma,
+    /// Drawn by weight.
+    Random,
+    /// Consistent hashing on a ring, with so many points for a member of weight 1.
+    RingHash {
+        /// Points of a member of weight 1.
+        points: u32,
+    },
+    /// Consistent hashing with a Maglev table (Eisenbud et al., NSDI 2016).
+    Maglev,
+}
+
+/// One of those to pick among.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its share against the others.
+    pub weight: u32,
+    /// Its load.
+    pub load: Arc<EndpointLoad>,
+    /// What stands for it in consistent hashing.
+    pub hash_name: Arc<str>,
+    /// When it came, if it is to grow to its share from there.
+    pub warm_since: Option<Instant>,
+}
+
+/// Picks members.
+#[derive(Debug)]
+pub struct Balancer {
+    members: Vec<Member>,
+    slow_start: Option<Duration>,
+    cycle: WeightedCycle,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    InTurn,
+    Random,
+    LeastRequest,
+    PeakEwma,
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+/// An endpoint that is new takes this share of its weight at least.
+const SLOW_START_FLOOR: f64 = 0.1;
+/// Draws for the second of two choices before any is taken.
+const DRAWS_MAX: u32 = 8;
+
+impl Balancer {
+    /// A balancer over these members.
+    pub fn new(algorithm: Algorithm, members: Vec<Member>, slow_start: Option<Duration>) -> Self {
+        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
+        let way = match algorithm {
+            Algorithm::RoundRobin => Way::InTurn,
+            Algorithm::Random => Way::Random,
+            Algorithm::LeastRequest => Way::LeastRequest,
+            Algorithm::PeakEwma => Way::PeakEwma,
+            Algorithm::RingHash { points } => Way::Ring(Ring::new(&members, points)),
+            Algorithm::Maglev => Way::Maglev(Maglev::new(&members)),
+        };
+        Self { cycle: WeightedCycle::new(&weights), members, slow_start, way }
+    }
+
+    /// Picks among the members that `usable` lets through; none when it lets none.
+    pub fn pick(
+        &self,
+        now: Instant,
+        random: u64,
+        hash: Option<u64>,
+        usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        match &self.way {
+            Way::InTurn => self.in_turn(now, random, &usable),
+            Way::Random => self.drawn(now, random, &usable),
+            Way::LeastRequest => self.better_of_two(now, random, &usable, |index| {
+                f64::from(self.members[index].load.in_flight() + 1)
+                    / f64::from(self.members[index].weight.max(1))
+            }),
+            Way::PeakEwma => self.better_of_two(now, random, &usable, |index| {
+                let member = &self.members[index];
+                // One that was never measured is tried before those that are known to be slow.
+                (member.load.ewma(now) + 0.001) * f64::from(member.load.in_flight() + 1)
+                    / f64::from(member.weight.max(1))
+            }),
+            Way::Ring(ring) => ring.pick(hash.unwrap_or_else(|| mix(random)), &usable),
+            Way::Maglev(table) => table.pick(hash.unwrap_or_else(|| mix(random)), &usable),
+        }
+    }
+
+    /// The share of its weight that a member takes now.
+    fn warmth(&self, index: usize, now: Instant) -> f64 {
+        let (Some(window), Some(since)) = (self.slow_start, self.members[index].warm_since) else {
+            return 1.0;
+        };
+        let passed = now.saturating_duration_since(since).as_secs_f64() / window.as_secs_f64().max(1e-9);
+        passed.clamp(SLOW_START_FLOOR, 1.0)
+    }
+
+    /// Whether a member that is still growing gives this turn to another.
+    fn stands_back(&self, index: usize, now: Instant, random: u64) -> bool {
+        let warmth = self.warmth(index, now);
+        warmth < 1.0 && unit(mix(random ^ index as u64)) >= warmth
+    }
+
+    fn in_turn(&self, now: Instant, random: u64, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        let mut fallback = None;
+        // A turn of one that is out goes to the next in the cycle, which are different ones each time.
+        for _ in 0..self.cycle.len().min(4 * self.members.len()) {
+            let index = self.cycle.next()?;
+            if usable(index) {
+                if !self.stands_back(index, now, random) {
+                    return Some(index);
+                }
+                fallback = fallback.or(Some(index));
+            }
+        }
+        fallback.or_else(|| (0..self.members.len()).find(|index| usable(*index)))
+    }
+
+    fn drawn(&self, now: Instant, random: u64, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        let mut fallback = None;
+        let mut word = random;
+        for _ in 0..DRAWS_MAX {
+            word = mix(word);
+            let index = self.cycle.by_hash(word)?;
+            if usable(index) {
+                if !self.stands_back(index, now, word) {
+                    return Some(index);
+                }
+                fallback = fallback.or(Some(index));
+            }
+        }
+        fallback.or_else(|| {
+            let count = self.members.len();
+            let start = (mix(word) % count as u64) as usize;
+            (0..count).map(|step| (start + step) % count).find(|index| usable(*index))
+        })
+    }
+
+    fn better_of_two(
+        &self,
+        now: Instant,
+        random: u64,
+        usable: &impl Fn(usize) -> bool,
+        cost: impl Fn(usize) -> f64,
+    ) -> Option<usize> {
+        let count = self.members.len() as u64;
+        let uniform = |word: u64| ((u128::from(word) * u128::from(count)) >> 64) as usize;
+        let mut choices = [None; 2];
+        let mut word = random;
+        for _ in 0..DRAWS_MAX {
+            word = mix(word);
+            let index = uniform(word);
+            if !usable(index) || choices[0] == Some(index) || self.stands_back(index, now, word) {
+                continue;
+            }
+            if choices[0].is_none() {
+                choices[0] = Some(index);
+            } else {
+                choices[1] = Some(index);
+                break;
+            }
+        }
+        match choices {
+            [Some(first), Some(second)] => Some(if cost(second) < cost(first) { second } else { first }),
+            [Some(only), _] => Some(only),
+            _ => self.drawn(now, word, usable),
+        }
+    }
+}
+
+/// Whether so few of all are healthy that all must share the load.
+pub fn panics(healthy: usize, total: usize, threshold_percent: f64) -> bool {
+    (healthy as f64) * 100.0 < total as f64 * threshold_percent
+}
+
+/// A number from 0 to 1, exclusive.
+fn unit(word: u64) -> f64 {
+    (word >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! When endpoints are set aside, and when they come back.
+
+use super::*;
+
+fn settings() -> OutlierSettings {
+    OutlierSettings {
+        consecutive_5xx: 5,
+        consecutive_gateway_failure: 3,
+        consecutive_local_origin_failure: 2,
+        interval: Duration::from_secs(10),
+        base_ejection_time: Duration::from_secs(30),
+        max_ejection_time: Duration::from_secs(100),
+        max_ejection_percent: 10.0,
+        success_rate_minimum_hosts: 5,
+        success_rate_request_volume: 100,
+        success_rate_stdev_factor: 1900,
+        failure_percentage_threshold: None,
+    }
+}
+
+#[track_caller]
+fn ejects_after(kinds: &[Kind], expected: usize) {
+    let host = HostOutlier::new(Instant::now());
+    let settings = settings();
+    let at = kinds.iter().cycle().take(50).position(|kind| host.on_result(&settings, *kind));
+    assert_eq!(at.map(|index| index + 1), Some(expected));
+}
+
+#[test]
+fn rows_of_failures_eject_by_their_kind() {
+    ejects_after(&[Kind::ServerError], 5);
+    ejects_after(&[Kind::GatewayFailure], 3);
+    ejects_after(&[Kind::LocalFailure], 2);
+}
+
+#[test]
+fn one_success_ends_a_row() {
+    let (host, settings) = (HostOutlier::new(Instant::now()), settings());
+    for _ in 0..20 {
+        assert!(!(0..4).any(|_| host.on_result(&settings, Kind::ServerError)));
+        assert!(!host.on_result(&settings, Kind::Success));
+    }
+}
+
+#[test]
+fn each_ejection_is_longer_up_to_the_longest_and_good_times_shorten_it() {
+    let start = Instant::now();
+    let (host, settings) = (HostOutlier::new(start), settings());
+    let mut now = start + Duration::from_secs(1);
+    let mut lengths = Vec::new();
+    for _ in 0..4 {
+        let aside = host.eject(&settings, now);
+        lengths.push(aside.as_secs());
+        assert!(host.is_ejected(now + aside - Duration::from_millis(1)));
+        now += Duration::from_secs(30);
+        assert!(!host.is_ejected(now + Duration::from_secs(100)));
+    }
+    assert_eq!(lengths, [30, 60, 90, 100]);
+    assert_eq!(host.eject(&settings, now + Duration::from_secs(3600)).as_secs(), 30);
+}
+
+#[test]
+fn the_cap_holds_but_at_least_one_of_several_may_go() {
+    assert!(may_eject(0, 2, 10.0));
+    assert!(!may_eject(1, 2, 10.0));
+    assert!(may_eject(1, 20, 10.0));
+    assert!(!may_eject(2, 20, 10.0));
+    assert!(!may_eject(0, 1, 10.0), "the only endpoint stays");
+}
+
+#[test]
+fn a_refused_connect_sets_aside_at_once_and_a_good_check_takes_back() {
+    let now = Instant::now();
+    let host = HostOutlier::new(now);
+    host.refuse(now, Duration::from_secs(30));
+    assert!(host.is_ejected(now) && host.is_refusing(now));
+    assert_eq!(host.ejected_for(now), Some(Duration::from_secs(30)));
+    host.forgive();
+    assert!(!host.is_ejected(now) && !host.is_refusing(now));
+}
+
+fn fill(hosts: &[HostOutlier], rates: &[u32]) {
+    for (host, rate) in hosts.iter().zip(rates) {
+        for number in 0..100 {
+            let kind = if number < *rate { Kind::Success } else { Kind::ServerError };
+            host.on_result(&settings(), kind);
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_far_below_its_peers_is_found() {
+    let now = Instant::now();
+    let hosts: Vec<_> = (0..6).map(|_| HostOutlier::new(now)).collect();
+    let all: Vec<_> = hosts.iter().collect();
+    fill(&hosts, &[99, 98, 99, 60, 99, 100]);
+    assert_eq!(compare(&settings(), &all, now), [3]);
+    assert_eq!(compare(&settings(), &all, now), [0usize; 0], "counts begin anew with each interval");
+    fill(&hosts, &[99, 98, 99, 98, 99, 100]);
+    let found = compare(&settings(), &all, now);
+    assert!(!found.contains(&0), "small differences: {found:?}");
+}
+
+#[test]
+fn too_few_peers_are_not_compared() {
+    let now = Instant::now();
+    let hosts: Vec<_> = (0..4).map(|_| HostOutlier::new(now)).collect();
+    fill(&hosts, &[100, 100, 100, 0]);
+    assert!(compare(&settings(), &hosts.iter().collect::<Vec<_>>(), now).is_empty());
+}

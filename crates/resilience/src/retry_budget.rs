@@ -1,0 +1,147 @@
+//! Retry budget: keeps retries a bounded share of live traffic.
+//!
+//! Each first try deposits `percent / 100` of a token, which is forgotten when the window has passed; each retry
+//! withdraws one; and `min_per_second` may be withdrawn whatever the traffic. An empty budget refuses the retry; it
+//! never delays it.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Parts of the window, each forgotten as a whole.
+const SLICES: usize = 10;
+/// One token.
+const TOKEN: i64 = 1_000_000;
+
+/// Keeps retries a bounded share of live traffic.
+#[derive(Debug)]
+pub struct RetryBudget {
+    born: Instant,
+    slice: Duration,
+    deposit: i64,
+    /// What may be withdrawn in a window without any deposit.
+    floor: i64,
+    slices: [Slice; SLICES],
+}
+
+/// What came in and went out in one part of the window.
+#[derive(Debug, Default)]
+struct Slice {
+    /// Number of the part of time that it stands for.
+    number: AtomicU64,
+    balance: AtomicI64,
+}
+
+impl RetryBudget {
+    /// A budget of `percent` of first tries over `window`, and `min_per_second` in any case.
+    pub fn new(percent: f64, window: Duration, min_per_second: f64, now: Instant) -> Self {
+        let window = window.max(Duration::from_millis(10));
+        Self {
+            born: now,
+            slice: window / SLICES as u32,
+            deposit: (percent.clamp(0.0, 1000.0) / 100.0 * TOKEN as f64) as i64,
+            floor: (min_per_second.max(0.0) * window.as_secs_f64() * TOKEN as f64) as i64,
+            slices: std::array::from_fn(|_| Slice::default()),
+        }
+    }
+
+    /// Counts a first try.
+    pub fn deposit(&self, now: Instant) {
+        self.current(now).balance.fetch_add(self.deposit, Ordering::Relaxed);
+    }
+
+    /// Takes a token for a retry, if there is one.
+    pub fn try_withdraw(&self, now: Instant) -> bool {
+        if self.saved(now) < TOKEN {
+            return false;
+        }
+        self.current(now).balance.fetch_sub(TOKEN, Ordering::Relaxed);
+        true
+    }
+
+    /// Retries that would be allowed now.
+    pub fn balance(&self, now: Instant) -> f64 {
+        self.saved(now).max(0) as f64 / TOKEN as f64
+    }
+
+    fn saved(&self, now: Instant) -> i64 {
+        let number = self.number(now);
+        let live = self.slices.iter().filter(|slice| {
+            let age = number.wrapping_sub(slice.number.load(Ordering::Relaxed));
+            age < SLICES as u64
+        });
+        live.map(|slice| slice.balance.load(Ordering::Relaxed)).sum::<i64>() + self.floor
+    }
+
+    fn number(&self, now: Instant) -> u64 {
+        // Starts beyond the window, so that no slice of number zero is live at first.
+        (now.saturating_duration_since(self.born).as_nanos() / self.slice.as_nanos()) as u64 + SLICES as u64
+    }
+
+    fn current(&self, now: Instant) -> &Slice {
+        let number = self.number(now);
+        let slice = &self.slices[(number % SLICES as u64) as usize];
+        let before = slice.number.load(Ordering::Relaxed);
+        let renewed = slice.number.compare_exchange(before, number, Ordering::Relaxed, Ordering::Relaxed);
+        if before != number && renewed.is_ok() {
+            slice.balance.store(0, Ordering::Relaxed);
+        }
+        slice
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(percent: f64, floor: f64) -> (RetryBudget, Instant) {
+        let now = Instant::now();
+        (RetryBudget::new(percent, Duration::from_secs(10), floor, now), now)
+    }
+
+    #[test]
+    fn a_fifth_of_live_requests_may_be_tried_again() {
+        let (budget, now) = budget(20.0, 0.0);
+        (0..100).for_each(|_| budget.deposit(now));
+        let granted = (0..100).filter(|_| budget.try_withdraw(now)).count();
+        assert_eq!(granted, 20);
+    }
+
+    #[test]
+    fn the_floor_is_there_without_traffic_and_comes_back() {
+        let (budget, now) = budget(20.0, 10.0);
+        let granted = (0..1000).filter(|_| budget.try_withdraw(now)).count();
+        assert_eq!(granted, 100, "ten per second over ten seconds");
+        assert!(!budget.try_withdraw(now + Duration::from_secs(5)));
+        assert!(budget.try_withdraw(now + Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn deposits_are_forgotten_when_the_window_has_passed() {
+        let (budget, now) = budget(100.0, 0.0);
+        (0..50).for_each(|_| budget.deposit(now));
+        assert_eq!(budget.balance(now + Duration::from_secs(9)), 50.0);
+        assert_eq!(budget.balance(now + Duration::from_secs(10)), 0.0);
+        assert!(!budget.try_withdraw(now + Duration::from_secs(30)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn retries_never_exceed_share_plus_floor(steps in proptest::collection::vec((0u64..200, proptest::bool::ANY), 1..400)) {
+            let (budget, start) = budget(20.0, 1.0);
+            let mut now = start;
+            let (mut firsts, mut retries) = (0u32, 0u32);
+            for (pause, retries_too) in steps {
+                now += Duration::from_millis(pause);
+                budget.deposit(now);
+                firsts += 1;
+                if retries_too && budget.try_withdraw(now) {
+                    retries += 1;
+                }
+            }
+            let windows = (now - start).as_secs_f64() / 10.0 + 1.0;
+            proptest::prop_assert!(f64::from(retries) <= f64::from(firsts) * 0.2 + 10.0 * windows + 1.0);
+        }
+    }
+}
