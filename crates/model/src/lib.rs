@@ -25,4 +25,4 @@ pub use resource::{
 };
 pub use schema::schema;
 pub use snapshot::{Resolver, Snapshot};
-pub use types::{Cidr, Duration, FilePath, HeaderName, Percent, Secret, Size};
+pub use types::{Cidr, EndpointAddress, Duration, FilePath, HeaderName, Percent, Secret, Size};

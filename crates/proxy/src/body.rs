@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
-    conn::{h1::RequestBody, h2::StreamBody},
+    conn::{h1::RequestBody, h2::StreamBody, wire::Wire},
     failure::Failure,
     upstream::h1::AnswerBody,
 };
@@ -47,6 +47,14 @@ impl Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             other => other.is_end_stream(),
+        }
+    }
+
+    /// The other side of a switched protocol, and the bytes that came with its agreement.
+    pub(crate) fn into_tunnel(self) -> Option<(Box<Wire>, Bytes)> {
+        match self {
+            Self::Answer(answer) => answer.into_tunnel(),
+            _ => None,
         }
     }
 

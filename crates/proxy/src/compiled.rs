@@ -125,7 +125,7 @@ impl Compiled {
         };
         let consumers = Consumers::compile(&building(&none, None)).map(Arc::new).map_err(|error| vec![error])?;
         let cx = building(&none, Some(&consumers));
-        let built = clusters.build(&snapshot).map_err(|error| vec![error])?;
+        let built = clusters.build(&snapshot)?;
         for settings in &config.upstreams {
             let Some(cluster) = built.get(settings.name.as_str()) else { continue };
             match Upstream::compile(settings, cluster.clone(), &cx) {

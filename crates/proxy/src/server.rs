@@ -131,7 +131,7 @@ impl Gateway {
 
     /// Compiles a snapshot without making it live.
     pub fn check(snapshot: Arc<Snapshot>, background: &Handle) -> Result<Vec<String>, Error> {
-        let clusters = Clusters::new(background.clone());
+        let clusters = Clusters::offline(background.clone());
         let compiled =
             Compiled::build(snapshot, &clusters, background, None).map_err(Error::Configuration)?;
         Ok(compiled.warnings)
@@ -149,7 +149,7 @@ impl Gateway {
         self.shared
             .max_connections
             .store(config.runtime.max_connections.unwrap_or(u64::MAX), Ordering::Relaxed);
-        let ratio = config.telemetry.as_ref().map_or(0.0, |telemetry| telemetry.sample_ratio());
+        let ratio = config.telemetry.as_ref().map_or(0.0, |telemetry| telemetry.otlp.as_ref().map_or(0.0, |otlp| otlp.sample.fraction()));
         self.shared.trace_threshold.store((ratio * u64::MAX as f64) as u64, Ordering::Relaxed);
     }
 

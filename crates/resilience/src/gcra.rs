@@ -25,10 +25,10 @@ pub struct Quota {
 
 impl Quota {
     /// `limit` calls per `window`, of which up to `burst` may come at once.
-    pub fn new(limit: u32, window: Duration, burst: u32) -> Self {
+    pub fn new(limit: u64, window: Duration, burst: u64) -> Self {
         let window = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let cost = (window / u64::from(limit.max(1))).max(1);
-        Self { cost, burst: cost.saturating_mul(u64::from(burst.max(1))), limit: u64::from(burst.max(1)) }
+        let cost = (window / limit.max(1)).max(1);
+        Self { cost, burst: cost.saturating_mul(burst.max(1)), limit: burst.max(1) }
     }
 
     /// Calls that may come at once.
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    fn limiter(limit: u32, window: Duration) -> (KeyedGcra, Instant) {
+    fn limiter(limit: u64, window: Duration) -> (KeyedGcra, Instant) {
         let now = Instant::now();
         (KeyedGcra::new(Quota::new(limit, window, limit), 1000, now), now)
     }
@@ -226,7 +226,7 @@ mod tests {
         #[test]
         fn no_interval_sees_more_than_burst_and_rate(
             pauses in proptest::collection::vec(0u64..400, 1..300),
-            limit in 1u32..20,
+            limit in 1u64..20,
         ) {
             let (limiter, start) = limiter(limit, Duration::from_secs(1));
             let mut now = start;
@@ -240,7 +240,7 @@ mod tests {
             for first in 0..passed.len() {
                 for last in first..passed.len() {
                     let seconds = (passed[last] - passed[first]).as_secs_f64();
-                    let most = f64::from(limit) * (1.0 + seconds) + 1e-6;
+                    let most = (limit as f64) * (1.0 + seconds) + 1e-6;
                     prop_assert!((last - first + 1) as f64 <= most.floor() + 1.0 - f64::from(u8::from(seconds == 0.0)));
                 }
             }

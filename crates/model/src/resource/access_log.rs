@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{FilePath, HeaderName, Percent};
+use crate::{FilePath, Percent};
 
 /// One access log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,13 +24,6 @@ pub struct AccessLog {
     /// What never appears in a line.
     #[serde(default)]
     pub redact: Redact,
-    /// CEL: only calls for which it is true are written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "cel"))]
-    pub filter: Option<String>,
-    /// Request headers added to each line.
-    #[serde(default)]
-    pub request_headers: Vec<HeaderName>,
 }
 
 /// Where an access log goes.
@@ -50,8 +43,6 @@ pub enum AccessLogKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Redact {
-    /// Headers.
-    pub headers: Vec<HeaderName>,
     /// Query parameters.
     pub query: Vec<String>,
     /// Write client addresses without their last part (IPv4 /24, IPv6 /48).
@@ -60,9 +51,7 @@ pub struct Redact {
 
 impl Default for Redact {
     fn default() -> Self {
-        let names = ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
         Self {
-            headers: names.map(HeaderName::from_static).to_vec(),
             query: ["access_token", "api_key", "apikey", "token"].map(str::to_owned).to_vec(),
             client_address: false,
         }

@@ -14,6 +14,8 @@ pub struct Runtime {
     pub workers: Option<usize>,
     /// Client connections of the whole process; beyond it new ones are closed at once.
     pub max_connections: Option<u64>,
+    /// Name servers, as `ip:port`; those of the system without it.
+    pub dns_servers: Vec<String>,
 }
 
 /// How the gateway ends.

@@ -7,7 +7,7 @@ pub(crate) mod dns;
 use std::{sync::Arc, time::Duration};
 
 use model::resource::upstream::{self, DnsType};
-use model::types::endpoint_address::EndpointAddress;
+use model::EndpointAddress;
 
 use crate::upstream::cluster::Address;
 

@@ -111,8 +111,8 @@ impl Backends {
 
     fn choose(&self, hash: Option<u64>) -> usize {
         match hash {
-            Some(hash) => self.cycle.by_hash(hash),
-            None => self.cycle.next(),
+            Some(hash) => self.cycle.by_hash(hash).unwrap_or(0),
+            None => self.cycle.next().unwrap_or(0),
         }
     }
 

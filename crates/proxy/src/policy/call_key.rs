@@ -8,7 +8,12 @@ use std::{
 use http::HeaderName;
 use model::policy::rate_limit::RateLimitKey;
 
-use crate::{call::Call, expression::Expression, template};
+use super::facts::facts;
+use crate::{
+    call::Call,
+    expression::{Expression, Scope},
+    template,
+};
 
 /// How the key of a call is found.
 pub(crate) struct CallKey {
@@ -40,7 +45,7 @@ impl CallKey {
             RateLimitKey::Global => Kind::Global,
             RateLimitKey::Header(name) => Kind::Header(name.to_http()),
             RateLimitKey::Claim(path) => Kind::Claim(path.split('.').map(Into::into).collect()),
-            RateLimitKey::Cel(text) => Kind::Cel(Expression::compile(text)?),
+            RateLimitKey::Cel(text) => Kind::Cel(Expression::compile(text, Scope::Call)?),
         };
         Ok(Self { kind, ipv6_prefix })
     }
@@ -67,7 +72,7 @@ impl CallKey {
                 let value = call.claims.as_deref().and_then(|claims| template::claim(claims, path));
                 (4_u8, value.and_then(template::claim_text)).hash(&mut state);
             }
-            Kind::Cel(expression) => (5_u8, expression.eval_string(call)).hash(&mut state),
+            Kind::Cel(expression) => (5_u8, expression.eval_string(&facts(call))).hash(&mut state),
         }
         state.finish()
     }

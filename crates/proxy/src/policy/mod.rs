@@ -14,6 +14,7 @@ mod cors;
 mod credentials;
 mod decompress;
 mod deprecation;
+mod facts;
 mod fault_injection;
 mod headers;
 mod ip_restriction;
@@ -34,7 +35,7 @@ use futures_util::future::LocalBoxFuture;
 use http::Response;
 
 pub(crate) use self::{
-    chain::{Chain, Link, Passed, Progress},
+    chain::{Chain, Passed, Progress},
     names::headers_of,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure};

@@ -33,6 +33,7 @@ pub use self::{
     compile::{Problem, Warning},
     explain::{Explanation, NearMiss, TableRow},
 };
+pub(crate) use self::pattern::prefixes_of;
 pub(crate) use self::{
     captures::CapturesView,
     value::{cookies, parameters},

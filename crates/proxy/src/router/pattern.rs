@@ -111,6 +111,20 @@ impl Pattern {
     }
 }
 
+/// The prefixes that a route's matches name, the longest first.
+pub(crate) fn prefixes_of(route: &model::Route) -> Vec<String> {
+    let mut prefixes: Vec<String> = route
+        .matches
+        .iter()
+        .filter_map(|one| match &one.path {
+            Some(PathMatch::Prefix(text)) => canonical(text, true).ok(),
+            _ => None,
+        })
+        .collect();
+    prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+    prefixes
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -136,7 +136,7 @@ impl Channel {
             let failure = Failure::upstream(Stage::Send, Problem::UpstreamReset, error).never_sent();
             broken(failure, reused)
         })?;
-        let mut upload = (!empty).then(|| Upload::new(stream, body));
+        let mut upload = (!empty).then(|| Box::new(Upload::new(stream, body)));
         let mut response = pin!(response);
         let answer = poll_fn(|cx| {
             if let Some(sending) = &mut upload

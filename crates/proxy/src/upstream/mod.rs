@@ -67,7 +67,7 @@ impl Upstream {
         let written = serde_json::to_string(&(&settings.tls, settings.protocol, settings.proxy_protocol));
         written.map_err(|error| error.to_string())?.hash(&mut way);
         if let Some(tls) = &settings.tls {
-            for file in tls.files() {
+            for file in [&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten() {
                 cx.snapshot.file(file).hash(&mut way);
             }
         }

@@ -42,23 +42,23 @@ pub(crate) struct Wish {
 
 /// What the balancer hashes for this call, when its algorithm does.
 pub(crate) fn hash_of(call: &Call, upstream: &Upstream) -> Option<u64> {
-    use model::resource::balancing::HashOn;
+    use model::resource::balancing::HashKey;
     let bytes: &[u8] = match upstream.settings.load_balancing.hash.as_ref()? {
-        HashOn::Header(name) => call.head.headers.get(name.to_http())?.as_bytes(),
-        HashOn::Query(name) => {
+        HashKey::Header(name) => call.head.headers.get(name.to_http())?.as_bytes(),
+        HashKey::Query(name) => {
             let query = call.head.uri.query()?;
             query.split('&').find_map(|pair| pair.strip_prefix(name.as_str())?.strip_prefix('='))?.as_bytes()
         }
-        HashOn::Cookie(name) => call
+        HashKey::Cookie(name) => call
             .head
             .headers
             .get_all(header::COOKIE)
             .iter()
             .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
             .find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))?,
-        HashOn::Consumer => call.consumer.as_ref()?.name.as_bytes(),
-        HashOn::ClientAddress => return Some(resilience::hash::hash64(call.client.to_string().as_bytes())),
-        HashOn::Path => call.path().as_bytes(),
+        HashKey::Consumer => call.consumer.as_ref()?.name.as_bytes(),
+        HashKey::ClientAddress => return Some(resilience::hash::hash64(call.client.to_string().as_bytes())),
+        HashKey::Path => call.path().as_bytes(),
     };
     Some(resilience::hash::hash64(bytes))
 }

@@ -32,7 +32,7 @@ pub struct StreamBody {
     data_done: bool,
     ended: bool,
     /// The request that this answers, while it is still on its way.
-    upload: Option<Upload>,
+    upload: Option<Box<Upload>>,
     _guards: Option<Guards>,
 }
 
@@ -58,7 +58,7 @@ impl StreamBody {
         recv: RecvStream,
         length: Option<u64>,
         idle: Duration,
-        upload: Option<Upload>,
+        upload: Option<Box<Upload>>,
         guards: Guards,
     ) -> Self {
         let received = Rc::new(Cell::new(0));

@@ -78,9 +78,9 @@ impl Clusters {
         };
         let mut resolver = None;
         if fresh.iter().any(|cluster| is_named(&cluster)) {
-            let servers = &snapshot.config.runtime.dns_servers;
+            let servers = name_servers(snapshot).map_err(|error| vec![error])?;
             let _inside = self.background.enter();
-            resolver = Some(Arc::new(Resolver::new(servers).map_err(|error| vec![error])?));
+            resolver = Some(Arc::new(Resolver::new(&servers).map_err(|error| vec![error])?));
         }
         if let Some(resolver) = &resolver {
             self.resolve_first(fresh, resolver);
@@ -136,6 +136,13 @@ impl Clusters {
             }
         }
     }
+}
+
+/// The name servers that the configuration names.
+fn name_servers(snapshot: &Snapshot) -> Result<Vec<std::net::SocketAddr>, String> {
+    let servers = snapshot.config.runtime.dns_servers.iter();
+    let parse = |text: &String| text.parse().map_err(|_| format!("runtime.dnsServers: `{text}` is not `ip:port`"));
+    servers.map(parse).collect()
 }
 
 /// Whether two settings make the same cluster; what is read per call from elsewhere may differ.

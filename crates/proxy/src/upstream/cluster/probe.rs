@@ -131,7 +131,7 @@ fn is_h2(io: &Io) -> bool {
 async fn h1(mut io: Io, request: Request<()>) -> Result<StatusCode, String> {
     let (parts, ()) = request.into_parts();
     let mut out = BytesMut::new();
-    http1::encode_request_head(&parts, Framing::None, false, &mut out).map_err(|error| error.to_string())?;
+    http1::encode_request_head(&parts, Framing::None, &mut out).map_err(|error| error.to_string())?;
     io.write_all(&out).await.map_err(|error| error.to_string())?;
     io.flush().await.map_err(|error| error.to_string())?;
     let limits = Limits { head_bytes: HEAD_BYTES_MAX, ..Limits::default() };

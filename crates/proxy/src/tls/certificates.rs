@@ -1,0 +1,112 @@
+//! Certificates of a listener, and the choice among them by the name that the client asks for.
+
+use std::{collections::HashMap, sync::Arc};
+
+use model::{FilePath, Snapshot, resource::tls::Certificate};
+use rustls::{
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+
+use super::names;
+
+/// Certificates by the names that they cover.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By what follows the first label.
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    default: Arc<CertifiedKey>,
+}
+
+impl Certificates {
+    /// Reads the certificates of a listener. One that cannot be used refuses the configuration.
+    pub(super) fn load(
+        settings: &[Certificate],
+        provider: &CryptoProvider,
+        snapshot: &Snapshot,
+    ) -> Result<Self, String> {
+        let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
+        let mut default: Option<Arc<CertifiedKey>> = None;
+        for (index, one) in settings.iter().enumerate() {
+            let wrong = |error: String| format!("tls.certificates[{index}]: {error}");
+            let mut certified = pair(&one.cert_file, &one.key_file, provider, snapshot).map_err(wrong)?;
+            if let Some(file) = &one.ocsp_file {
+                certified.ocsp = Some(snapshot.file(file).to_vec());
+            }
+            let leaf = certified.cert.first().ok_or_else(|| wrong("no certificate".into()))?;
+            let covered = names::of(leaf).map_err(wrong)?;
+            let certified = Arc::new(certified);
+            for name in covered.dns {
+                match name.strip_prefix("*.") {
+                    Some(rest) => wildcard.entry(rest.to_owned()).or_insert_with(|| certified.clone()),
+                    None => exact.entry(name).or_insert_with(|| certified.clone()),
+                };
+            }
+            if one.default || default.is_none() {
+                default = Some(certified);
+            }
+        }
+        let default = default.ok_or("tls.certificates: at least one is needed")?;
+        Ok(Self { exact, wildcard, default })
+    }
+
+    fn find(&self, name: &str) -> &Arc<CertifiedKey> {
+        let name = name.to_ascii_lowercase();
+        let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        self.exact.get(&name).or_else(by_wildcard).unwrap_or(&self.default)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let key = hello.server_name().map_or(&self.default, |name| self.find(name));
+        Some(key.clone())
+    }
+}
+
+/// Reads a chain and the key that belongs to it.
+pub(super) fn pair(
+    cert_file: &FilePath,
+    key_file: &FilePath,
+    provider: &CryptoProvider,
+    snapshot: &Snapshot,
+) -> Result<CertifiedKey, String> {
+    let chain = chain(cert_file, snapshot)?;
+    let key = key(key_file, snapshot)?;
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| format!("{}: {error}", key_file.as_path().display()))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        // Not every key can tell; a handshake will.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
+        Err(_) => Err(format!(
+            "the key in {} does not belong to the certificate in {}",
+            key_file.as_path().display(),
+            cert_file.as_path().display()
+        )),
+    }
+}
+
+/// The certificates of a PEM file; at least one.
+pub(super) fn chain(file: &FilePath, snapshot: &Snapshot) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = snapshot.file(file);
+    let place = file.as_path().display();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(format!("{place} holds no PEM certificate")),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(format!("{place} is not PEM: {error}")),
+    }
+}
+
+/// The private key of a PEM file.
+pub(super) fn key(file: &FilePath, snapshot: &Snapshot) -> Result<PrivateKeyDer<'static>, String> {
+    let place = file.as_path().display();
+    PrivateKeyDer::from_pem_slice(&snapshot.file(file))
+        .map_err(|error| format!("{place} holds no PEM private key: {error}"))
+}

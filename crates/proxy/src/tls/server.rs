@@ -1,0 +1,156 @@
+//! TLS towards clients: certificates by SNI, versions, and certificates of clients.
+
+use std::sync::Arc;
+
+use model::{
+    Snapshot,
+    resource::tls::{Alpn, ClientAuth, ClientAuthMode, ListenerTls},
+};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, UnixTime},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+
+use super::{
+    certificates::{self, Certificates},
+    names::{self, Names},
+};
+
+/// TLS sessions that can be resumed by id (TLS 1.2).
+const SESSIONS_MAX: usize = 4096;
+
+/// Who a client is by its certificate, which its authority has signed.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientIdentity {
+    pub(crate) names: Arc<Names>,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub(crate) fingerprint: Arc<str>,
+}
+
+/// The TLS configuration of a listener.
+pub(crate) fn compile(settings: &ListenerTls, http2: bool, snapshot: &Snapshot) -> Result<Arc<ServerConfig>, String> {
+    let provider = super::with_suites(&settings.cipher_suites).map_err(|error| format!("tls.{error}"))?;
+    let certificates = Certificates::load(&settings.certificates, &provider, snapshot)?;
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(super::versions(settings.min_version))
+        .map_err(|error| format!("tls: {error}"))?;
+    let builder = match &settings.client_auth {
+        Some(auth) => builder.with_client_cert_verifier(verifier(auth, &provider, snapshot)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certificates));
+    config.alpn_protocols = alpn(settings, http2);
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_MAX);
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| format!("tls: {error}"))?;
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+fn alpn(settings: &ListenerTls, http2: bool) -> Vec<Vec<u8>> {
+    let offered = match settings.alpn.is_empty() {
+        true => &[Alpn::H2, Alpn::Http11][..],
+        false => &settings.alpn,
+    };
+    let offered = offered.iter().filter(|protocol| http2 || **protocol != Alpn::H2);
+    let name = |protocol: &Alpn| match protocol {
+        Alpn::H2 => b"h2".to_vec(),
+        Alpn::Http11 => b"http/1.1".to_vec(),
+    };
+    offered.map(name).collect()
+}
+
+fn verifier(
+    auth: &ClientAuth,
+    provider: &Arc<CryptoProvider>,
+    snapshot: &Snapshot,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let wrong = |error: String| format!("tls.clientAuth.caFile: {error}");
+    let roots = roots(&certificates::chain(&auth.ca_file, snapshot).map_err(wrong)?).map_err(wrong)?;
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    if auth.mode == ClientAuthMode::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let inner = builder.build().map_err(|error| wrong(error.to_string()))?;
+    if auth.subject_alt_names.is_empty() {
+        return Ok(inner);
+    }
+    Ok(Arc::new(NamedClients { inner, names: auth.subject_alt_names.clone() }))
+}
+
+/// A store of authorities; one that cannot be read is an error, not one fewer.
+pub(super) fn roots(chain: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain {
+        roots.add(certificate.clone()).map_err(|error| format!("an authority cannot be used: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// Lets in clients whose certificate carries one of these names.
+#[derive(Debug)]
+struct NamedClients {
+    inner: Arc<dyn ClientCertVerifier>,
+    names: Vec<String>,
+}
+
+impl ClientCertVerifier for NamedClients {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        let refused = || Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure);
+        let found = names::of(end_entity).map_err(|_| refused())?;
+        if self.names.iter().any(|wanted| found.matches(wanted)) { Ok(verified) } else { Err(refused()) }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Who the client of a connection is, when it showed a certificate.
+pub(crate) fn client_identity(session: &ServerConnection) -> Option<ClientIdentity> {
+    let leaf = session.peer_certificates()?.first()?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
+    let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(ClientIdentity { names: Arc::new(names::of(leaf).ok()?), fingerprint: fingerprint.into() })
+}

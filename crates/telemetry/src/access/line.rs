@@ -1,0 +1,183 @@
+//! The fields of a line, and the line as JSON.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use http::Version;
+use model::{CallRecord, resource::access_log::Redact};
+
+use crate::{json, trace::write_hex};
+
+/// What stands in the place of a value that is not to be seen.
+const REDACTED: &str = "[redacted]";
+
+/// Writes a call as a JSON object.
+pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    json::time(call.started, out);
+    out.push(b'"');
+    let level = if call.status.is_server_error() { "error" } else { "info" };
+    field("level", level, out);
+    field("message", "request", out);
+    if let Some(trace) = &call.trace {
+        let mut digits = [0; 32];
+        write_hex(&trace.trace_id, &mut digits);
+        raw("trace_id", &digits, out);
+        write_hex(&trace.span_id, &mut digits[..16]);
+        raw("span_id", &digits[..16], out);
+    }
+    bytes("request_id", call.request_id.as_bytes(), out);
+    field("listener", &call.listener, out);
+    optional("route", call.route.as_deref(), out);
+    optional("upstream", call.upstream.as_deref(), out);
+    optional("endpoint", call.endpoint.as_deref(), out);
+    optional("consumer", call.consumer.as_deref(), out);
+    field("method", call.method.as_str(), out);
+    field("path", call.uri.path(), out);
+    if let Some(query) = call.uri.query() {
+        field("query", &redacted_query(query, redact), out);
+    }
+    if let Some(host) = &call.host {
+        bytes("host", host.as_bytes(), out);
+    }
+    field("protocol", protocol(call.version), out);
+    out.extend_from_slice(if call.tls { b",\"tls\":true" } else { b",\"tls\":false" });
+    field("client_ip", &client(call.client, redact), out);
+    number("status", u64::from(call.status.as_u16()), out);
+    if let Some(status) = call.grpc_status {
+        number("grpc_status", u64::from(status), out);
+    }
+    number("request_bytes", call.request_bytes, out);
+    number("response_bytes", call.response_bytes, out);
+    duration("duration_ms", call.timings.total, out);
+    timings(call, out);
+    number("attempts", u64::from(call.attempts), out);
+    failed_tries(call, out);
+    failure(call, out);
+    optional("stopped_by", call.stopped_by, out);
+    if let Some(agent) = &call.user_agent {
+        bytes("user_agent", agent.as_bytes(), out);
+    }
+    out.push(b'}');
+}
+
+fn timings(call: &CallRecord, out: &mut Vec<u8>) {
+    let timings = &call.timings;
+    let phases = [
+        ("policies_ms", timings.policies),
+        ("connect_ms", timings.connect),
+        ("upstream_first_byte_ms", timings.upstream_first_byte),
+        ("head_ms", timings.head),
+    ];
+    for (name, phase) in phases {
+        if let Some(phase) = phase {
+            duration(name, phase, out);
+        }
+    }
+}
+
+fn failed_tries(call: &CallRecord, out: &mut Vec<u8>) {
+    if call.failed_tries.is_empty() {
+        return;
+    }
+    key("failed_tries", out);
+    let mut separator = b'[';
+    for failed in &call.failed_tries {
+        out.push(separator);
+        separator = b',';
+        out.extend_from_slice(b"{\"endpoint\":");
+        json::text(&failed.endpoint, out);
+        field("reason", failed.reason, out);
+        if let Some(status) = failed.status {
+            number("status", u64::from(status.as_u16()), out);
+        }
+        duration("duration_ms", failed.duration, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+fn failure(call: &CallRecord, out: &mut Vec<u8>) {
+    let Some(failure) = &call.failure else { return };
+    key("failure", out);
+    out.extend_from_slice(b"{\"side\":");
+    json::text(failure.side.as_str(), out);
+    field("stage", failure.stage.as_str(), out);
+    field("reason", failure.reason, out);
+    optional("detail", failure.detail.as_deref(), out);
+    out.push(b'}');
+}
+
+fn key(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn field(name: &str, value: &str, out: &mut Vec<u8>) {
+    key(name, out);
+    json::text(value, out);
+}
+
+/// A value of plain ASCII without anything to escape.
+fn raw(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    key(name, out);
+    out.push(b'"');
+    out.extend_from_slice(value);
+    out.push(b'"');
+}
+
+fn bytes(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    key(name, out);
+    json::bytes(value, out);
+}
+
+fn optional(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        field(name, value, out);
+    }
+}
+
+fn number(name: &str, value: u64, out: &mut Vec<u8>) {
+    key(name, out);
+    json::number(value, out);
+}
+
+fn duration(name: &str, value: Duration, out: &mut Vec<u8>) {
+    key(name, out);
+    json::millis(value, out);
+}
+
+/// The protocol as requests name it.
+pub(super) fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// A query without the values that are not to be seen.
+pub(super) fn redacted_query(query: &str, redact: &Redact) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if redact.query.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
+            format!("{name}={REDACTED}")
+        }
+        _ => pair.to_owned(),
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// The client's address, or its network.
+pub(super) fn client(address: IpAddr, redact: &Redact) -> String {
+    if !redact.client_address {
+        return address.to_string();
+    }
+    match address {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & 0xffff_ff00).to_string(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80).to_string(),
+    }
+}

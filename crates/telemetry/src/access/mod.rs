@@ -1,0 +1,120 @@
+//! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
+
+mod line;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use model::{
+    AccessLog, CallRecord,
+    resource::access_log::{AccessLogKind, Redact},
+};
+
+use self::template::Template;
+#[cfg(test)]
+pub(crate) use self::tests::call as test_call;
+
+/// An open access log.
+pub(crate) struct Log {
+    sink: Sink,
+    form: Form,
+    redact: Redact,
+    /// Calls whose number falls below it are written.
+    threshold: u64,
+    buffer: Vec<u8>,
+    /// Whether the last write failed, so that a full disk is reported once.
+    is_failing: bool,
+}
+
+enum Sink {
+    Stdout,
+    Stderr,
+    File(PathBuf, File),
+}
+
+enum Form {
+    Json,
+    Template(Template),
+}
+
+impl Log {
+    /// Opens a log; the error says what is wrong with its settings or its file.
+    pub(crate) fn open(settings: &AccessLog) -> Result<Self, String> {
+        let sink = match settings.kind {
+            AccessLogKind::Stdout => Sink::Stdout,
+            AccessLogKind::Stderr => Sink::Stderr,
+            AccessLogKind::File => {
+                let path = settings.path.as_ref().ok_or("kind `file` needs a `path`")?.as_path().to_owned();
+                let file = append(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                Sink::File(path, file)
+            }
+        };
+        let form = match settings.format.as_str() {
+            "json" => Form::Json,
+            text => Form::Template(Template::parse(text)?),
+        };
+        Ok(Self {
+            sink,
+            form,
+            redact: settings.redact.clone(),
+            threshold: (settings.sample.fraction() * u64::MAX as f64) as u64,
+            buffer: Vec::with_capacity(64 * 1024),
+            is_failing: false,
+        })
+    }
+
+    /// Writes the lines of a batch at once.
+    pub(crate) fn write(&mut self, batch: &[CallRecord]) {
+        self.buffer.clear();
+        for call in batch.iter().filter(|call| is_wanted(call, self.threshold)) {
+            match &self.form {
+                Form::Json => line::json(call, &self.redact, &mut self.buffer),
+                Form::Template(template) => template.write(call, &self.redact, &mut self.buffer),
+            }
+            self.buffer.push(b'\n');
+        }
+        let written = match &mut self.sink {
+            Sink::Stdout => io::stdout().lock().write_all(&self.buffer).and_then(|()| io::stdout().flush()),
+            Sink::Stderr => io::stderr().lock().write_all(&self.buffer),
+            Sink::File(_, file) => file.write_all(&self.buffer),
+        };
+        if let Err(error) = &written
+            && !self.is_failing
+        {
+            tracing::error!("an access log cannot be written: {error}");
+        }
+        self.is_failing = written.is_err();
+    }
+
+    /// Opens its file anew; the old one goes on when that fails.
+    pub(crate) fn reopen(&mut self) {
+        if let Sink::File(path, file) = &mut self.sink {
+            match append(path) {
+                Ok(new) => *file = new,
+                Err(error) => tracing::error!("cannot reopen the access log {}: {error}", path.display()),
+            }
+        }
+    }
+}
+
+fn append(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Whether a call is sampled. Failed ones always are; the choice goes by the request id, alike in every log.
+fn is_wanted(call: &CallRecord, threshold: u64) -> bool {
+    if threshold == u64::MAX || call.status.is_server_error() {
+        return true;
+    }
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in call.request_id.as_bytes() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    (hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) < threshold
+}

@@ -1,0 +1,172 @@
+//! The gateway's own log: JSON lines on standard error, with a level that can be changed while running.
+
+use std::{
+    fmt,
+    io::Write,
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    time::SystemTime,
+};
+
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+    span,
+};
+
+use crate::json;
+
+static LEVEL: AtomicU8 = AtomicU8::new(3);
+
+/// Starts logging at a level: `error`, `warn`, `info`, `debug` or `trace`.
+pub fn init(level: &str) -> Result<(), String> {
+    set_level(level)?;
+    // A second call, as in tests, leaves the first subscriber in place.
+    let _ = tracing::subscriber::set_global_default(Lines::default());
+    Ok(())
+}
+
+/// Changes the level.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let number = match level {
+        "off" => 0,
+        "error" => 1,
+        "warn" => 2,
+        "info" => 3,
+        "debug" => 4,
+        "trace" => 5,
+        _ => return Err(format!("`{level}` is none of `off`, `error`, `warn`, `info`, `debug`, `trace`")),
+    };
+    LEVEL.store(number, Ordering::Relaxed);
+    tracing::callsite::rebuild_interest_cache();
+    Ok(())
+}
+
+/// The level at the moment.
+pub fn level() -> &'static str {
+    ["off", "error", "warn", "info", "debug", "trace"][usize::from(LEVEL.load(Ordering::Relaxed)).min(5)]
+}
+
+/// Writes each event as a line.
+#[derive(Default)]
+struct Lines {
+    spans: AtomicU64,
+}
+
+fn rank(level: &Level) -> u8 {
+    match *level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let wanted = LEVEL.load(Ordering::Relaxed);
+        // Libraries are quieter than the gateway: their debug output is for `trace` alone.
+        let is_ours = ["proxy", "tidegate", "telemetry", "model"].iter().any(|name| {
+            metadata.target().strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        });
+        let wanted = if is_ours || wanted == 5 { wanted } else { wanted.min(2) };
+        rank(metadata.level()) <= wanted
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match LEVEL.load(Ordering::Relaxed) {
+            0 => LevelFilter::OFF,
+            1 => LevelFilter::ERROR,
+            2 => LevelFilter::WARN,
+            3 => LevelFilter::INFO,
+            4 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        })
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(self.spans.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut line = Vec::with_capacity(256);
+        line.extend_from_slice(b"{\"timestamp\":\"");
+        json::time(SystemTime::now(), &mut line);
+        line.extend_from_slice(b"\",\"level\":\"");
+        line.extend_from_slice(event.metadata().level().as_str().to_ascii_lowercase().as_bytes());
+        line.extend_from_slice(b"\",\"message\":");
+        json::text(&fields.message, &mut line);
+        line.extend_from_slice(b",\"target\":");
+        json::text(event.metadata().target(), &mut line);
+        line.extend_from_slice(&fields.others);
+        line.extend_from_slice(b"}\n");
+        let _ = std::io::stderr().lock().write_all(&line);
+    }
+}
+
+/// The fields of an event, as JSON.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<u8>,
+}
+
+impl Fields {
+    fn name(&mut self, field: &Field) {
+        self.others.push(b',');
+        json::text(field.name(), &mut self.others);
+        self.others.push(b':');
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.record_str(field, &text);
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message = value.to_owned();
+            return;
+        }
+        self.name(field);
+        json::text(value, &mut self.others);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.name(field);
+        json::number(value, &mut self.others);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.name(field);
+        self.others.extend_from_slice(value.to_string().as_bytes());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.name(field);
+        self.others.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.name(field);
+        if value.is_finite() {
+            self.others.extend_from_slice(value.to_string().as_bytes());
+        } else {
+            self.others.extend_from_slice(b"null");
+        }
+    }
+}

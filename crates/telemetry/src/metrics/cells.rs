@@ -1,0 +1,147 @@
+//! The counts of one worker: by route, by upstream, by listener.
+//!
+//! Only its worker writes to them, so the lock around them is free but while a scrape reads.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use http::Method;
+use model::{CallRecord, Side, Stage};
+
+use super::histogram::Histogram;
+
+/// Methods with a label of their own; others share `OTHER`, so that clients cannot make series.
+pub(super) const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "OTHER"];
+/// Status classes.
+pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The counts of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    pub(super) routes: HashMap<(Arc<str>, Arc<str>), RouteCells>,
+    pub(super) upstreams: HashMap<Arc<str>, UpstreamCells>,
+    pub(super) listeners: HashMap<Arc<str>, ListenerCells>,
+    none: Option<Arc<str>>,
+}
+
+/// Counts of a route on a listener.
+#[derive(Debug, Default, Clone)]
+pub(super) struct RouteCells {
+    pub(super) requests: [[u64; CLASSES.len()]; METHODS.len()],
+    pub(super) duration: Histogram,
+    pub(super) request_bytes: u64,
+    pub(super) response_bytes: u64,
+    pub(super) failures: BTreeMap<(&'static str, &'static str, &'static str), u64>,
+    pub(super) stops: BTreeMap<&'static str, u64>,
+}
+
+/// Counts of an upstream.
+#[derive(Debug, Default, Clone)]
+pub(super) struct UpstreamCells {
+    pub(super) first_byte: Histogram,
+    pub(super) attempts: u64,
+    pub(super) retries: u64,
+}
+
+/// Counts of a listener's connections.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct ListenerCells {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+}
+
+fn method(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
+impl Cells {
+    pub(super) fn record(&mut self, call: &CallRecord) {
+        let none = self.none.get_or_insert_with(|| Arc::from("none"));
+        let route = call.route.as_ref().unwrap_or(none);
+        let key = (call.listener.clone(), route.clone());
+        let cells = self.routes.entry(key).or_default();
+        let class = usize::from(call.status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        cells.requests[method(&call.method)][class] += 1;
+        cells.duration.observe(call.timings.total);
+        cells.request_bytes += call.request_bytes;
+        cells.response_bytes += call.response_bytes;
+        if let Some(failure) = &call.failure {
+            *cells.failures.entry((side(failure.side), stage(failure.stage), failure.reason)).or_default() +=
+                1;
+        }
+        if let Some(policy) = call.stopped_by {
+            *cells.stops.entry(policy).or_default() += 1;
+        }
+        if call.attempts > 0
+            && let Some(upstream) = &call.upstream
+        {
+            let cells = match self.upstreams.get_mut(upstream) {
+                Some(cells) => cells,
+                None => self.upstreams.entry(upstream.clone()).or_default(),
+            };
+            cells.attempts += u64::from(call.attempts);
+            cells.retries += u64::from(call.attempts - 1);
+            if let Some(first_byte) = call.timings.upstream_first_byte {
+                cells.first_byte.observe(first_byte);
+            }
+        }
+    }
+
+    /// Forgets what is not configured any more.
+    pub(super) fn prune(&mut self, live: &super::Live) {
+        self.routes.retain(|(listener, route), _| {
+            live.listeners.contains(&**listener) && (live.routes.contains(&**route) || &**route == "none")
+        });
+        self.upstreams.retain(|upstream, _| live.upstreams.contains(&**upstream));
+        self.listeners
+            .retain(|listener, cells| live.listeners.contains(&**listener) || cells.opened > cells.closed);
+    }
+
+    /// Adds the counts of another worker.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (key, more) in &other.routes {
+            self.routes.entry(key.clone()).or_default().add(more);
+        }
+        for (key, more) in &other.upstreams {
+            let cells = self.upstreams.entry(key.clone()).or_default();
+            cells.first_byte.add(&more.first_byte);
+            cells.attempts += more.attempts;
+            cells.retries += more.retries;
+        }
+        for (key, more) in &other.listeners {
+            let cells = self.listeners.entry(key.clone()).or_default();
+            cells.opened += more.opened;
+            cells.closed += more.closed;
+        }
+    }
+}
+
+impl RouteCells {
+    fn add(&mut self, other: &Self) {
+        for (counts, more) in self.requests.iter_mut().zip(&other.requests) {
+            for (count, more) in counts.iter_mut().zip(more) {
+                *count += more;
+            }
+        }
+        self.duration.add(&other.duration);
+        self.request_bytes += other.request_bytes;
+        self.response_bytes += other.response_bytes;
+        for (key, more) in &other.failures {
+            *self.failures.entry(*key).or_default() += more;
+        }
+        for (key, more) in &other.stops {
+            *self.stops.entry(key).or_default() += more;
+        }
+    }
+}
+
+fn side(side: Side) -> &'static str {
+    side.as_str()
+}
+
+fn stage(stage: Stage) -> &'static str {
+    stage.as_str()
+}

@@ -1,0 +1,247 @@
+//! Metrics: counts per worker, brought together when they are read.
+//!
+//! Labels are bounded by the configuration (listener, route, upstream, policy) or by fixed lists (method, status
+//! class, reason): never a path, a user or a key. Series of what is no longer configured are forgotten.
+
+mod cells;
+mod exposition;
+mod histogram;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use model::{CallRecord, Snapshot};
+
+use self::cells::{CLASSES, Cells, METHODS};
+pub use self::exposition::Exposition;
+
+/// Something that has metrics of its own at the time of a scrape, such as the state of upstreams.
+pub trait Collect: Send + Sync {
+    /// Writes them.
+    fn collect(&self, out: &mut Exposition);
+}
+
+/// All metrics of the process.
+#[derive(Default)]
+pub struct Metrics {
+    shards: Mutex<Vec<Arc<Shard>>>,
+    collectors: Mutex<Vec<Arc<dyn Collect>>>,
+    reloads_applied: AtomicU64,
+    reloads_refused: AtomicU64,
+    last_refused: AtomicBool,
+    /// Records that a sink did not take.
+    pub(crate) dropped_access_log: AtomicU64,
+    pub(crate) dropped_otlp: AtomicU64,
+    revision: Mutex<(String, usize)>,
+}
+
+/// The counts of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Shard(Mutex<Cells>);
+
+/// The names that are configured.
+struct Live {
+    listeners: HashSet<String>,
+    routes: HashSet<String>,
+    upstreams: HashSet<String>,
+}
+
+impl Shard {
+    pub(crate) fn record(&self, call: &CallRecord) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).record(call);
+    }
+
+    pub(crate) fn connection(&self, listener: &Arc<str>, is_opened: bool) {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cells = cells.listeners.entry(listener.clone()).or_default();
+        if is_opened {
+            cells.opened += 1;
+        } else {
+            cells.closed += 1;
+        }
+    }
+}
+
+impl Metrics {
+    /// A shard for one worker, for as long as the process runs.
+    pub(crate) fn shard(&self) -> Arc<Shard> {
+        let shard = Arc::new(Shard::default());
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(shard.clone());
+        shard
+    }
+
+    /// Counts a reload.
+    pub fn config_reload(&self, is_applied: bool) {
+        let count = if is_applied { &self.reloads_applied } else { &self.reloads_refused };
+        count.fetch_add(1, Ordering::Relaxed);
+        self.last_refused.store(!is_applied, Ordering::Relaxed);
+    }
+
+    pub(crate) fn register(&self, collector: Arc<dyn Collect>) {
+        self.collectors.lock().unwrap_or_else(PoisonError::into_inner).push(collector);
+    }
+
+    /// Follows a configuration: forgets the series of what it does not name.
+    pub(crate) fn apply(&self, snapshot: &Snapshot) {
+        let config = &snapshot.config;
+        let live = Live {
+            listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            routes: config.routes.iter().map(|route| route.name.clone()).collect(),
+            upstreams: config.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+        };
+        for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
+            shard.0.lock().unwrap_or_else(PoisonError::into_inner).prune(&live);
+        }
+        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) =
+            (snapshot.revision.clone(), config.routes.len());
+    }
+
+    /// Everything, as Prometheus reads it.
+    pub(crate) fn render(&self) -> String {
+        let mut all = Cells::default();
+        for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
+            all.add(&shard.0.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        let mut out = Exposition::default();
+        render_routes(&all, &mut out);
+        render_upstreams(&all, &mut out);
+        render_listeners(&all, &mut out);
+        self.render_config(&mut out);
+        for collector in &*self.collectors.lock().unwrap_or_else(PoisonError::into_inner) {
+            collector.collect(&mut out);
+        }
+        process::collect(&mut out);
+        out.finish()
+    }
+
+    fn render_config(&self, out: &mut Exposition) {
+        let name = "tidegate_config_reloads_total";
+        let help = "Configurations that were read anew, by result.";
+        for (result, count) in [("applied", &self.reloads_applied), ("refused", &self.reloads_refused)] {
+            out.counter(name, help, &[("result", result)], count.load(Ordering::Relaxed) as f64);
+        }
+        let successful = f64::from(u8::from(!self.last_refused.load(Ordering::Relaxed)));
+        let help = "1 when the last configuration that was read is live, 0 when it was refused.";
+        out.gauge("tidegate_config_last_reload_successful", help, &[], successful);
+        let (revision, routes) = self.revision.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        out.gauge("tidegate_config_info", "The live configuration.", &[("revision", &revision)], 1.0);
+        out.gauge("tidegate_config_routes", "Routes of the live configuration.", &[], routes as f64);
+        let version = env!("CARGO_PKG_VERSION");
+        out.gauge("tidegate_build_info", "The running build.", &[("version", version)], 1.0);
+        let help = "Records that a sink did not take because it was behind.";
+        for (sink, count) in [("access_log", &self.dropped_access_log), ("otlp", &self.dropped_otlp)] {
+            let count = count.load(Ordering::Relaxed) as f64;
+            out.counter("tidegate_records_dropped_total", help, &[("sink", sink)], count);
+        }
+    }
+}
+
+fn render_routes(all: &Cells, out: &mut Exposition) {
+    let mut routes: Vec<_> = all.routes.iter().collect();
+    routes.sort_by(|a, b| a.0.cmp(b.0));
+    for ((listener, route), cells) in &routes {
+        for (method, counts) in METHODS.iter().zip(&cells.requests) {
+            for (class, count) in CLASSES.iter().zip(counts).filter(|(_, count)| **count > 0) {
+                let labels =
+                    [("listener", &**listener), ("route", route), ("method", method), ("status", class)];
+                out.counter("tidegate_requests_total", "Finished requests.", &labels, *count as f64);
+            }
+        }
+    }
+    for ((listener, route), cells) in &routes {
+        let labels = [("listener", &**listener), ("route", &**route)];
+        let help = "From the head of a request to the end of its answer, in seconds.";
+        out.histogram("tidegate_request_duration_seconds", help, &labels, &cells.duration);
+    }
+    for ((listener, route), cells) in &routes {
+        let labels = [("listener", &**listener), ("route", &**route)];
+        out.counter(
+            "tidegate_request_bytes_total",
+            "Bytes of request bodies.",
+            &labels,
+            cells.request_bytes as f64,
+        );
+    }
+    for ((listener, route), cells) in &routes {
+        let labels = [("listener", &**listener), ("route", &**route)];
+        let bytes = cells.response_bytes as f64;
+        out.counter("tidegate_response_bytes_total", "Bytes of response bodies.", &labels, bytes);
+    }
+    for ((listener, route), cells) in &routes {
+        for ((side, stage, reason), count) in &cells.failures {
+            let labels = [
+                ("listener", &**listener),
+                ("route", route),
+                ("side", side),
+                ("stage", stage),
+                ("reason", reason),
+            ];
+            out.counter("tidegate_failures_total", "Failed requests, by cause.", &labels, *count as f64);
+        }
+    }
+    for ((listener, route), cells) in &routes {
+        for (policy, count) in &cells.stops {
+            let labels = [("listener", &**listener), ("route", route), ("policy", policy)];
+            out.counter(
+                "tidegate_policy_stops_total",
+                "Requests that a policy answered.",
+                &labels,
+                *count as f64,
+            );
+        }
+    }
+}
+
+fn render_upstreams(all: &Cells, out: &mut Exposition) {
+    let mut upstreams: Vec<_> = all.upstreams.iter().collect();
+    upstreams.sort_by(|a, b| a.0.cmp(b.0));
+    for (upstream, cells) in &upstreams {
+        let labels = [("upstream", &***upstream)];
+        let help = "From the start of the last try to the head of its answer, in seconds.";
+        out.histogram("tidegate_upstream_first_byte_seconds", help, &labels, &cells.first_byte);
+    }
+    for (upstream, cells) in &upstreams {
+        let labels = [("upstream", &***upstream)];
+        out.counter(
+            "tidegate_attempts_total",
+            "Tries that went to an upstream.",
+            &labels,
+            cells.attempts as f64,
+        );
+    }
+    for (upstream, cells) in &upstreams {
+        let labels = [("upstream", &***upstream)];
+        out.counter(
+            "tidegate_retries_total",
+            "Tries after the first of a call.",
+            &labels,
+            cells.retries as f64,
+        );
+    }
+}
+
+fn render_listeners(all: &Cells, out: &mut Exposition) {
+    let mut listeners: Vec<_> = all.listeners.iter().collect();
+    listeners.sort_by(|a, b| a.0.cmp(b.0));
+    for (listener, cells) in &listeners {
+        let open = cells.opened.saturating_sub(cells.closed) as f64;
+        out.gauge("tidegate_connections", "Open client connections.", &[("listener", listener)], open);
+    }
+    for (listener, cells) in &listeners {
+        let labels = [("listener", &***listener)];
+        out.counter(
+            "tidegate_connections_total",
+            "Accepted client connections.",
+            &labels,
+            cells.opened as f64,
+        );
+    }
+}

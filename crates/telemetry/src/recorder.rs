@@ -1,0 +1,64 @@
+//! The end of telemetry that a worker holds.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use model::CallRecord;
+
+use crate::{
+    metrics::{Metrics, Shard},
+    pipeline::Pipeline,
+};
+
+/// Records that are handed over at a time.
+const BATCH: usize = 256;
+
+/// Takes the records of one worker.
+pub struct Recorder {
+    metrics: Arc<Metrics>,
+    pipeline: Arc<Pipeline>,
+    shard: Arc<Shard>,
+    batch: Vec<CallRecord>,
+}
+
+impl Recorder {
+    pub(crate) fn new(metrics: Arc<Metrics>, pipeline: Arc<Pipeline>) -> Self {
+        Self { shard: metrics.shard(), metrics, pipeline, batch: Vec::new() }
+    }
+
+    /// Takes a record. Never waits.
+    pub fn record(&mut self, call: CallRecord) {
+        self.shard.record(&call);
+        if !self.pipeline.has_sinks() {
+            return;
+        }
+        if self.batch.capacity() == 0 {
+            self.batch.reserve_exact(BATCH);
+        }
+        self.batch.push(call);
+        if self.batch.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Hands over what was taken since the last time.
+    pub fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let count = batch.len() as u64;
+        if !self.pipeline.offer(batch) {
+            self.metrics.dropped_access_log.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a client connection.
+    pub fn connection_opened(&mut self, listener: &Arc<str>) {
+        self.shard.connection(listener, true);
+    }
+
+    /// Counts the end of a client connection.
+    pub fn connection_closed(&mut self, listener: &Arc<str>) {
+        self.shard.connection(listener, false);
+    }
+}
