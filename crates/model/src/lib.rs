@@ -6,7 +6,9 @@
 
 mod call_record;
 pub mod diagnostic;
+pub mod diff;
 mod digest;
+mod layout;
 mod load;
 pub mod policy;
 pub mod resource;
@@ -17,6 +19,7 @@ pub mod types;
 
 pub use call_record::{CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryRecord};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
+pub use layout::fmt;
 pub use load::load;
 pub use policy::{Phase, Policy, PolicyUse};
 pub use resource::{
@@ -25,4 +28,4 @@ pub use resource::{
 };
 pub use schema::schema;
 pub use snapshot::{Resolver, Snapshot};
-pub use types::{Cidr, EndpointAddress, Duration, FilePath, HeaderName, Percent, Secret, Size};
+pub use types::{Cidr, Duration, EndpointAddress, FilePath, HeaderName, Percent, Secret, Size};

@@ -11,6 +11,7 @@ mod conn;
 mod consumer;
 mod date;
 mod discovery;
+pub mod explain;
 mod expression;
 mod failure;
 mod guard;
@@ -27,5 +28,6 @@ mod upstream;
 mod worker;
 
 pub use failure::Problem;
+pub use tls::server::admin as server_tls;
 pub use server::{Error, Gateway};
-pub use upstream::cluster::ClusterStatus;
+pub use upstream::cluster::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};

@@ -52,8 +52,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let files = args.config.files();
     let watch = Watch::new(files.clone());
     let snapshot = crate::cli::load(files.as_ref())?;
-    if let Some(warnings) = snapshot.warnings().filter(|warnings| !warnings.is_empty()) {
-        eprintln!("{}", warnings.render(color()));
+    if !snapshot.warnings.is_empty() {
+        eprintln!("{}", snapshot.warnings.render(color()));
     }
     let snapshot = Arc::new(snapshot);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -164,7 +164,7 @@ impl Signals {
 
 /// Follows files and signals until one says to end.
 async fn follow(running: &Arc<Running>, watch: &mut Watch, mut signals: Signals) {
-    let mut ticks = tokio::time::interval(config::INTERVAL);
+    let mut ticks = tokio::time::interval(config::WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
@@ -225,7 +225,7 @@ fn try_reload(running: &Running, acknowledged: bool) -> Result<Option<String>, R
     }
     if running.guard_exposure && !acknowledged {
         let exposure: Vec<String> =
-            model::diff(&live, &snapshot).exposure.iter().map(ToString::to_string).collect();
+            model::diff::diff(&live, &snapshot).exposure.iter().map(ToString::to_string).collect();
         if !exposure.is_empty() {
             let text = format!(
                 "it exposes more than before and waits for POST /api/v1/config/acknowledge: {}",

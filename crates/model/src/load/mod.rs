@@ -6,7 +6,7 @@ pub(crate) mod format;
 mod hide;
 mod merge;
 mod nearest;
-mod parse;
+pub(crate) mod parse;
 mod path;
 pub(crate) mod places;
 mod resolve;

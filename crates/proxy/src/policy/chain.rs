@@ -98,6 +98,14 @@ impl Link {
     }
 }
 
+/// Name and owner of the policies of a listener and a route, in the order in which they run.
+pub(crate) fn order(listener: &Chain, route: &Chain) -> Vec<(String, String)> {
+    let own = listener.links.iter().filter(|link| !most_specific_wins(link.kind) || !route.has(link.kind));
+    let mut links: Vec<&Link> = own.chain(&route.links).collect();
+    links.sort_by_key(|link| link.phase);
+    links.into_iter().map(|link| (link.kind.to_owned(), link.owner.to_string())).collect()
+}
+
 /// The chains that a call runs through, of one snapshot.
 struct Chains {
     plan: crate::worker::Plan,

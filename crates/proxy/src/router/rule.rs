@@ -64,7 +64,7 @@ impl Rule {
         let sni = each(&settings.sni, "sni", &mut mistakes, |text| HostPattern::compile(text));
         let mut when = None;
         if let Some(text) = &settings.when {
-            match Expression::compile(text, Scope::Route { captures: &pattern.names }) {
+            match Expression::condition(text, Scope::Route { captures: &pattern.names }) {
                 Ok(expression) => when = Some((text.as_str().into(), expression)),
                 Err(message) => mistakes.push(("when".to_owned(), message)),
             }

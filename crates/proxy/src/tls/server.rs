@@ -52,6 +52,11 @@ pub(crate) fn compile(settings: &ListenerTls, http2: bool, snapshot: &Snapshot) 
     Ok(Arc::new(config))
 }
 
+/// The TLS configuration of the admin endpoint, which speaks HTTP/1.1.
+pub fn admin(settings: &ListenerTls, snapshot: &Snapshot) -> Result<Arc<ServerConfig>, String> {
+    compile(settings, false, snapshot)
+}
+
 fn alpn(settings: &ListenerTls, http2: bool) -> Vec<Vec<u8>> {
     let offered = match settings.alpn.is_empty() {
         true => &[Alpn::H2, Alpn::Http11][..],

@@ -9,8 +9,8 @@ use crate::exit::Exit;
 pub(crate) fn validate(args: &ConfigArgs) -> Done {
     let files = args.files();
     let snapshot = load(files.as_ref())?;
-    if let Some(warnings) = snapshot.warnings().filter(|warnings| !warnings.is_empty()) {
-        eprintln!("{}", warnings.render(color()));
+    if !snapshot.warnings.is_empty() {
+        eprintln!("{}", snapshot.warnings.render(color()));
     }
     let config = snapshot.config.clone();
     let background = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {

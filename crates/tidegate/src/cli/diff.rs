@@ -9,7 +9,7 @@ use crate::{config::Files, exit::Exit};
 pub(crate) fn diff(old: &Path, new: &Path, json: bool) -> Done {
     let old = load(Some(&Files::new(old)))?;
     let new = load(Some(&Files::new(new)))?;
-    let diff = model::diff(&old, &new);
+    let diff = model::diff::diff(&old, &new);
     if json {
         match serde_json::to_string_pretty(&diff) {
             Ok(text) => println!("{text}"),

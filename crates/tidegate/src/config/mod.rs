@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use model::{Diagnostics, Snapshot, Source};
 
-pub(crate) use self::{files::Files, watch::Watch};
+pub(crate) use self::{
+    files::Files,
+    watch::{INTERVAL as WATCH_INTERVAL, Watch},
+};
 
 /// What runs when no file is given.
 pub(crate) const DEFAULT: &str = include_str!("default.yaml");

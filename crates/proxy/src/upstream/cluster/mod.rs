@@ -26,7 +26,7 @@ pub(crate) use self::{
     clusters::Clusters,
     endpoint::{Address, Endpoint},
 };
-pub use self::status::ClusterStatus;
+pub use self::status::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};
 use self::{
     probe::Probe,
     set::{EndpointSet, Slot},

@@ -1,0 +1,74 @@
+//! The normal layout of a configuration file: line ends, blank lines, spaces; comments stay where they are.
+
+use crate::{
+    diagnostic::{Diagnostics, Source},
+    load::parse,
+};
+
+/// Brings a text into the normal layout: LF line ends, no spaces at line ends, no blank lines at the beginning or the
+/// end, at most one in a row, one space before a comment's text. What the text means does not change; where that
+/// cannot be kept, as in a block of text that ends in spaces, it is an error.
+///
+/// # Errors
+/// The text is not YAML, or its meaning depends on its layout.
+pub fn fmt(text: &str) -> Result<String, String> {
+    let meaning = meaning(text)?;
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.replace("\r\n", "\n").split('\n') {
+        let line = comment(line.trim_end());
+        let follows_blank = lines.last().is_none_or(String::is_empty);
+        if !(line.is_empty() && follows_blank) {
+            lines.push(line);
+        }
+    }
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    let formatted = lines.join("\n") + "\n";
+    if self::meaning(&formatted)? != meaning {
+        return Err("a block of text in it depends on spaces at line ends or on blank lines".to_owned());
+    }
+    Ok(formatted)
+}
+
+/// A whole-line comment with one space before its text.
+fn comment(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len();
+    match line[indent..].strip_prefix('#') {
+        Some(text) if !text.is_empty() && !text.starts_with([' ', '#', '!']) => {
+            format!("{}# {text}", &line[..indent])
+        }
+        _ => line.to_owned(),
+    }
+}
+
+fn meaning(text: &str) -> Result<serde_json::Value, String> {
+    let mut found = Diagnostics::new(&[Source::new("", text)]);
+    let tree = parse::parse(0, text, &mut found);
+    match tree {
+        Some(tree) if !found.has_errors() => Ok(tree.to_value()),
+        _ => Err(found
+            .iter()
+            .next()
+            .map_or_else(|| "it is not YAML".to_owned(), |first| first.message.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layout_is_normal_and_comments_stay() {
+        let untidy = "\n\n#one\nroutes:   \r\n\n\n\n  - name: a   # two\n    respond: {body: '#no'}\n\n\n";
+        let tidy = "# one\nroutes:\n\n  - name: a   # two\n    respond: {body: '#no'}\n";
+        assert_eq!(fmt(untidy).as_deref(), Ok(tidy));
+        assert_eq!(fmt(tidy).as_deref(), Ok(tidy), "what is normal stays as it is");
+    }
+
+    #[test]
+    fn a_text_whose_meaning_depends_on_layout_is_refused() {
+        assert!(fmt("a: |\n  one\n\n\n  two\n").is_err());
+        assert!(fmt("a: [").is_err());
+    }
+}
