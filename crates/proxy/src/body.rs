@@ -19,7 +19,7 @@ use crate::{
 
 /// A body of any origin. Belongs to one worker: it is not `Send`.
 #[derive(Default)]
-pub enum Body {
+pub(crate) enum Body {
     /// No body at all.
     #[default]
     Empty,
@@ -37,12 +37,12 @@ pub enum Body {
 
 impl Body {
     /// Boxes a body that a policy makes.
-    pub fn boxed(body: impl HttpBody<Data = Bytes, Error = Failure> + 'static) -> Self {
+    pub(crate) fn boxed(body: impl HttpBody<Data = Bytes, Error = Failure> + 'static) -> Self {
         Self::Boxed(Box::pin(body))
     }
 
     /// Whether it is known to be empty and without trailers.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
@@ -59,7 +59,7 @@ impl Body {
     }
 
     /// Its length, when it is known beforehand.
-    pub fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.size_hint().exact()
     }
 }

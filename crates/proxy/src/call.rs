@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// One request on its way. Policies read and change `head`; everything else is what the gateway found out.
-pub struct Call {
+pub(crate) struct Call {
     /// The head as it will be sent upstream: `uri` is origin-form with the one canonical path.
     pub head: Parts,
     /// The snapshot that this call began with, and keeps to its end.
@@ -79,7 +79,7 @@ pub(crate) trait Interim {
 
 /// A host name without its port, lower-case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host(Bytes);
+pub(crate) struct Host(Bytes);
 
 impl Host {
     /// From an authority such as `Example.test:8080`.
@@ -99,7 +99,7 @@ impl Host {
     }
 
     /// The name.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // Only `from_authority` makes one, from text.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -107,23 +107,23 @@ impl Host {
 
 impl Call {
     /// The canonical path as it is now, rewrites included.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.head.uri.path()
     }
 
     /// Value of a capture of the route's path template.
-    pub fn capture(&self, name: &str) -> Option<&str> {
+    pub(crate) fn capture(&self, name: &str) -> Option<&str> {
         let path = std::str::from_utf8(&self.routed_path).ok()?;
         self.captures.get(path, name)
     }
 
     /// Keeps something for this policy's response phase.
-    pub fn keep<P: ?Sized, T: 'static>(&mut self, policy: &P, note: T) {
+    pub(crate) fn keep<P: ?Sized, T: 'static>(&mut self, policy: &P, note: T) {
         self.notes.push(((&raw const *policy).cast::<()>() as usize, Box::new(note)));
     }
 
     /// Takes what this policy kept.
-    pub fn take<P: ?Sized, T: 'static>(&mut self, policy: &P) -> Option<T> {
+    pub(crate) fn take<P: ?Sized, T: 'static>(&mut self, policy: &P) -> Option<T> {
         let key = (&raw const *policy).cast::<()>() as usize;
         let at = self.notes.iter().position(|(owner, note)| *owner == key && note.is::<T>())?;
         self.notes.swap_remove(at).1.downcast().ok().map(|note| *note)
@@ -142,7 +142,7 @@ impl Call {
     }
 
     /// Time since the call began.
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }

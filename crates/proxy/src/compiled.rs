@@ -115,7 +115,7 @@ impl Compiled {
         let mut upstreams = HashMap::new();
         let none = HashMap::new();
         let building = |upstreams, consumers| Building {
-            snapshot: &*snapshot,
+            snapshot: &snapshot,
             owner: String::new(),
             background,
             consumers,

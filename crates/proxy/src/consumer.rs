@@ -18,7 +18,7 @@ const INLINE_BYTES: usize = 256;
 type Digest = [u8; DIGEST_BYTES];
 
 /// Who calls.
-pub struct Consumer {
+pub(crate) struct Consumer {
     /// Unique name.
     pub name: Arc<str>,
     /// Groups that `acl` may name.
@@ -36,7 +36,7 @@ impl Consumer {
 }
 
 /// All consumers of a snapshot.
-pub struct Consumers {
+pub(crate) struct Consumers {
     all: Vec<Arc<Consumer>>,
     by_name: HashMap<Arc<str>, usize>,
     salt: Digest,

@@ -8,7 +8,7 @@ use std::{
 use http::HeaderValue;
 
 thread_local! {
-    static NOW: RefCell<(u64, HeaderValue)> = RefCell::new((0, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT")));
+    static NOW: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))) };
 }
 
 /// The current date as a header value.

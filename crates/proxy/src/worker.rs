@@ -60,7 +60,7 @@ pub(crate) enum Command {
 }
 
 /// A worker.
-pub struct Worker {
+pub(crate) struct Worker {
     id: usize,
     pub(crate) shared: Arc<Shared>,
     plan: RefCell<(u64, Plan)>,

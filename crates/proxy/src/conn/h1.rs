@@ -160,7 +160,7 @@ impl Interim for Conn {
 }
 
 /// The body of a request on an HTTP/1 connection: a handle, for the connection itself keeps the state.
-pub struct RequestBody(Rc<Conn>);
+pub(crate) struct RequestBody(Rc<Conn>);
 
 impl http_body::Body for RequestBody {
     type Data = Bytes;

@@ -5,6 +5,6 @@ mod stream_body;
 mod upload;
 
 pub(crate) use self::server::serve;
-pub use self::stream_body::StreamBody;
+pub(crate) use self::stream_body::StreamBody;
 pub(crate) use self::upload::{Broken as Unsent, Upload};
 pub(crate) use self::server::Shared;

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use crate::listener::Listener;
 
 /// The other end of a client connection.
-pub struct Peer {
+pub(crate) struct Peer {
     /// The listener that took the connection.
     pub listener: Arc<Listener>,
     /// Address of the other end, or what a PROXY header said; `None` for a Unix socket.
@@ -23,7 +23,7 @@ pub struct Peer {
 
 /// What a client's TLS handshake told.
 #[derive(Debug, Clone, Default)]
-pub struct TlsPeer {
+pub(crate) struct TlsPeer {
     /// Server name that the client asked for, lower-case.
     pub sni: Option<Box<str>>,
     /// The verified client certificate, when there is one.
@@ -39,12 +39,12 @@ impl Peer {
     }
 
     /// Address of the other end; loopback for a Unix socket.
-    pub fn ip(&self) -> IpAddr {
+    pub(crate) fn ip(&self) -> IpAddr {
         self.remote.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |remote| canonical(remote.ip()))
     }
 
     /// Server name of the TLS handshake.
-    pub fn sni(&self) -> Option<&str> {
+    pub(crate) fn sni(&self) -> Option<&str> {
         self.tls.as_ref().and_then(|tls| tls.sni.as_deref())
     }
 }

@@ -9,14 +9,14 @@ mod problem;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-pub use model::{FailureRecord, Side, Stage};
+pub(crate) use model::{FailureRecord, Side, Stage};
 
 pub(crate) use self::answer::{answer, is_grpc};
 pub use self::problem::Problem;
 
 /// How much of a request may have reached an upstream before its try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub(crate) enum Sent {
     /// Provably nothing: another try cannot repeat an effect.
     Nothing,
     /// Possibly all of it.
@@ -25,7 +25,7 @@ pub enum Sent {
 
 /// A failed call. Boxed, so that a `Result` on the request path stays one word wide.
 #[derive(Debug)]
-pub struct Failure(Box<Inner>);
+pub(crate) struct Failure(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -47,7 +47,7 @@ struct Inner {
 
 impl Failure {
     /// A failure with nothing but its kind.
-    pub fn new(side: Side, stage: Stage, problem: Problem) -> Self {
+    pub(crate) fn new(side: Side, stage: Stage, problem: Problem) -> Self {
         Self(Box::new(Inner {
             side,
             stage,
@@ -63,63 +63,63 @@ impl Failure {
     }
 
     /// The client's fault.
-    pub fn client(stage: Stage, problem: Problem) -> Self {
+    pub(crate) fn client(stage: Stage, problem: Problem) -> Self {
         Self::new(Side::Client, stage, problem)
     }
 
     /// The gateway's own refusal or fault.
-    pub fn gateway(stage: Stage, problem: Problem) -> Self {
+    pub(crate) fn gateway(stage: Stage, problem: Problem) -> Self {
         Self::new(Side::Gateway, stage, problem)
     }
 
     /// The upstream's fault; the error is for the log alone.
-    pub fn upstream(stage: Stage, problem: Problem, error: impl std::fmt::Display) -> Self {
+    pub(crate) fn upstream(stage: Stage, problem: Problem, error: impl std::fmt::Display) -> Self {
         Self::new(Side::Upstream, stage, problem).with_detail(error.to_string())
     }
 
     /// A request that a policy refuses: the client can mend it.
-    pub fn refused(problem: Problem) -> Self {
+    pub(crate) fn refused(problem: Problem) -> Self {
         Self::client(Stage::Policy, problem)
     }
 
     /// Tells the client what to mend.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
     /// Tells the log, and only the log, what happened.
     #[must_use]
-    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
         self
     }
 
     /// When the client may come again; becomes `Retry-After`, rounded up to whole seconds.
     #[must_use]
-    pub fn with_retry_after(mut self, after: Duration) -> Self {
+    pub(crate) fn with_retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self
     }
 
     /// A header of the answer, such as `WWW-Authenticate` or `Allow`.
     #[must_use]
-    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.append(name, value);
         self
     }
 
     /// Another status than the problem's own: what an operator asked to inject.
     #[must_use]
-    pub fn with_status(mut self, status: StatusCode) -> Self {
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.0.status = Some(status);
         self
     }
 
     /// States that nothing of the request can have reached the upstream.
     #[must_use]
-    pub fn never_sent(mut self) -> Self {
+    pub(crate) fn never_sent(mut self) -> Self {
         self.0.sent = Sent::Nothing;
         self
     }
@@ -137,37 +137,37 @@ impl Failure {
     }
 
     /// Whose fault it is.
-    pub fn side(&self) -> Side {
+    pub(crate) fn side(&self) -> Side {
         self.0.side
     }
 
     /// How far the call had come.
-    pub fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         self.0.stage
     }
 
     /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.0.status.unwrap_or_else(|| self.0.problem.status())
     }
 
     /// What the client is told.
-    pub fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         self.0.problem
     }
 
     /// How much of the request may have reached the upstream.
-    pub fn sent(&self) -> Sent {
+    pub(crate) fn sent(&self) -> Sent {
         self.0.sent
     }
 
     /// When the client may come again.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
     /// What the log is told.
-    pub fn to_record(&self) -> FailureRecord {
+    pub(crate) fn to_record(&self) -> FailureRecord {
         FailureRecord {
             side: self.0.side,
             stage: self.0.stage,

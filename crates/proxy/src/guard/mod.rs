@@ -1,7 +1,7 @@
 //! What every request passes before anything looks at it: one meaning, one path, no header that lies.
 
 mod headers;
-pub mod path;
+pub(crate) mod path;
 
 use std::{net::IpAddr, rc::Rc, time::Instant};
 

@@ -1,8 +1,8 @@
 //! Listeners: sockets, and what every connection that they take has in common.
 
 pub(crate) mod accept;
-pub mod forwarded;
-pub mod proxy_protocol;
+pub(crate) mod forwarded;
+pub(crate) mod proxy_protocol;
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use model::{
 use crate::{compiled::Building, policy::Chain};
 
 /// A compiled listener.
-pub struct Listener {
+pub(crate) struct Listener {
     /// Its name.
     pub name: Arc<str>,
     pub(crate) index: usize,

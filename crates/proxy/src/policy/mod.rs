@@ -41,7 +41,7 @@ pub(crate) use self::{
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
 
 /// A compiled policy. One instance serves every worker at once.
-pub trait Policy: Send + Sync {
+pub(crate) trait Policy: Send + Sync {
     /// Judges or changes the request on its way in.
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
         let _ = (call, body);
@@ -56,7 +56,7 @@ pub trait Policy: Send + Sync {
 }
 
 /// What a policy decides about a request.
-pub enum Flow<'a> {
+pub(crate) enum Flow<'a> {
     /// On to the next.
     Continue,
     /// The answer is this; nothing further in sees the call.
@@ -68,7 +68,7 @@ pub enum Flow<'a> {
 }
 
 /// What a policy decided after it waited.
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// On to the next.
     Continue,
     /// The answer is this.

@@ -57,7 +57,7 @@ impl Rule {
         listeners: Option<Box<[bool]>>,
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let methods = each(&settings.methods, "methods", &mut mistakes, |text| method(text));
+        let methods = each(&settings.methods, "methods", &mut mistakes, method);
         let headers = each(&settings.headers, "headers", &mut mistakes, HeaderTest::compile);
         let query = each(&settings.query, "query", &mut mistakes, NamedTest::compile);
         let cookies = each(&settings.cookies, "cookies", &mut mistakes, NamedTest::compile);

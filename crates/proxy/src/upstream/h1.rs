@@ -310,7 +310,7 @@ fn respond(conn: Box<Conn>, head: ResponseHead, patience: Patience, guards: Guar
 }
 
 /// The body of an HTTP/1 upstream's answer. Holds the connection until the end.
-pub struct AnswerBody {
+pub(crate) struct AnswerBody {
     conn: Option<Box<Conn>>,
     decoder: BodyDecoder,
     idle: Duration,

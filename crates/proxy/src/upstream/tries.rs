@@ -315,7 +315,7 @@ impl Attempt<'_> {
         let patience =
             Patience { head: self.effort.per_try.map_or(left, |per_try| per_try.min(left)), idle: self.effort.idle };
         if call.host_from_endpoint
-            && let Ok(value) = HeaderValue::from_str(&self.endpoint.authority())
+            && let Ok(value) = HeaderValue::from_str(self.endpoint.authority())
         {
             call.head.headers.insert(header::HOST, value);
         }

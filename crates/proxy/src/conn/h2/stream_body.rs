@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A body that arrives on an HTTP/2 stream.
-pub struct StreamBody {
+pub(crate) struct StreamBody {
     recv: RecvStream,
     side: Side,
     timer: Timer,

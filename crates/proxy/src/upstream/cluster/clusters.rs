@@ -59,11 +59,10 @@ impl Clusters {
                 Err(error) => errors.push(format!("upstreams/{}: {error}", settings.name)),
             }
         }
-        if self.is_live && !fresh.is_empty() {
-            if let Err(error) = self.animate(&fresh, snapshot) {
+        if self.is_live && !fresh.is_empty()
+            && let Err(error) = self.animate(&fresh, snapshot) {
                 errors.extend(error);
             }
-        }
         if !errors.is_empty() {
             return Err(errors);
         }
