@@ -32,7 +32,6 @@ pub struct Compiled {
     pub(crate) routes: Vec<Route>,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
-    pub(crate) consumers: Arc<Consumers>,
     /// Header names that policies read or set, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// What is worth telling the operator.
@@ -46,7 +45,6 @@ pub(crate) struct Route {
     pub(crate) chain: Chain,
     pub(crate) handler: Handler,
     pub(crate) path: model::resource::path_rules::PathRules,
-    pub(crate) websocket: bool,
 }
 
 /// What policies and handlers are built with.
@@ -123,7 +121,8 @@ impl Compiled {
             previous,
             kept: &kept,
         };
-        let consumers = Consumers::compile(&building(&none, None)).map(Arc::new).map_err(|error| vec![error])?;
+        let consumers =
+            Consumers::compile(&building(&none, None)).map(Arc::new).map_err(|error| vec![error])?;
         let cx = building(&none, Some(&consumers));
         let built = clusters.build(&snapshot)?;
         for settings in &config.upstreams {
@@ -158,7 +157,9 @@ impl Compiled {
             }
         }
         let (router, warnings) = match Router::compile(&config.routes, &config.listeners) {
-            Ok((router, warnings)) => (router, warnings.into_iter().map(|warning| warning.to_string()).collect()),
+            Ok((router, warnings)) => {
+                (router, warnings.into_iter().map(|warning| warning.to_string()).collect())
+            }
             Err(problems) => {
                 errors.extend(problems.into_iter().map(|problem| problem.to_string()));
                 return Err(errors);
@@ -168,7 +169,7 @@ impl Compiled {
             return Err(errors);
         }
         let protected_headers = protected_headers(&snapshot);
-        Ok(Self { snapshot, router, routes, listeners, upstreams, consumers, protected_headers, warnings, kept })
+        Ok(Self { snapshot, router, routes, listeners, upstreams, protected_headers, warnings, kept })
     }
 
     /// The listener as it is in this snapshot.
@@ -186,13 +187,7 @@ impl Route {
         let chain = Chain::compile(&settings.policies, &owner, cx)?.under(global);
         let handler =
             crate::handler::compile(settings, &cx.of(&owner)).map_err(|error| format!("{owner}: {error}"))?;
-        Ok(Self {
-            name: settings.name.as_str().into(),
-            chain,
-            handler,
-            path: settings.path.clone(),
-            websocket: settings.websocket,
-        })
+        Ok(Self { name: settings.name.as_str().into(), chain, handler, path: settings.path.clone() })
     }
 }
 

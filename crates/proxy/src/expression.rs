@@ -27,11 +27,14 @@ use cel::{
     objects::Value,
 };
 
+pub(crate) use self::{
+    check::Scope,
+    facts::{ConsumerFacts, Facts},
+};
 use self::{
     check::{Checked, Kind},
     value::{PATTERN, Pattern, Resolver},
 };
-pub(crate) use self::{check::Scope, facts::{ConsumerFacts, Facts}};
 
 /// Bytes of an expression's text.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -114,6 +117,7 @@ impl Expression {
     }
 
     /// How often it failed since it was compiled.
+    #[cfg(test)]
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
@@ -157,6 +161,9 @@ fn deepest_bracket(text: &str) -> usize {
 
 impl fmt::Debug for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Expression").field("text", &self.text).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Expression")
+            .field("text", &self.text)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }

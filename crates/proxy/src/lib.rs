@@ -28,6 +28,6 @@ mod upstream;
 mod worker;
 
 pub use failure::Problem;
-pub use tls::server::admin as server_tls;
 pub use server::{Error, Gateway};
+pub use tls::server::admin as server_tls;
 pub use upstream::cluster::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};

@@ -125,9 +125,7 @@ fn path_allowed(call: &Call, route: &crate::compiled::Route) -> Option<Failure> 
     }
     match guard::path::normalise(call.head.uri.path(), &rules) {
         Ok(_) => None,
-        Err(refusal) => {
-            Some(Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string()))
-        }
+        Err(refusal) => Some(Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string())),
     }
 }
 

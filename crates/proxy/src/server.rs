@@ -23,6 +23,9 @@ use crate::{
     worker::{self, Command, Shared},
 };
 
+/// The sockets of a listener, one per worker: its name, its address, they.
+type Bound = (Arc<str>, String, Vec<accept::Socket>);
+
 /// A running data plane.
 pub struct Gateway {
     shared: Arc<Shared>,
@@ -71,13 +74,8 @@ impl Gateway {
             inboxes: OnceLock::new(),
             trace_threshold: AtomicU64::new(0),
         });
-        let gateway = Self {
-            shared,
-            clusters,
-            background,
-            threads: Mutex::default(),
-            bound: Mutex::default(),
-        };
+        let gateway =
+            Self { shared, clusters, background, threads: Mutex::default(), bound: Mutex::default() };
         gateway.settle();
         let compiled = gateway.shared.compiled.load_full();
         let sockets = gateway.bind(&compiled)?;
@@ -149,12 +147,15 @@ impl Gateway {
         self.shared
             .max_connections
             .store(config.runtime.max_connections.unwrap_or(u64::MAX), Ordering::Relaxed);
-        let ratio = config.telemetry.as_ref().map_or(0.0, |telemetry| telemetry.otlp.as_ref().map_or(0.0, |otlp| otlp.sample.fraction()));
+        let ratio = config
+            .telemetry
+            .as_ref()
+            .map_or(0.0, |telemetry| telemetry.otlp.as_ref().map_or(0.0, |otlp| otlp.sample.fraction()));
         self.shared.trace_threshold.store((ratio * u64::MAX as f64) as u64, Ordering::Relaxed);
     }
 
     /// Binds the sockets of listeners that are new or moved; nothing is changed when one cannot be bound.
-    fn bind(&self, compiled: &Compiled) -> Result<Vec<(Arc<str>, String, Vec<accept::Socket>)>, Error> {
+    fn bind(&self, compiled: &Compiled) -> Result<Vec<Bound>, Error> {
         let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sockets = Vec::new();
         for listener in &compiled.listeners {
@@ -170,14 +171,14 @@ impl Gateway {
             if !is_ours && accept::is_taken(&listener.address) {
                 return Err(wrong(io::ErrorKind::AddrInUse.into()));
             }
-            let made =
-                accept::bind(&listener.name, &listener.address, self.shared.connections.len()).map_err(wrong)?;
+            let made = accept::bind(&listener.name, &listener.address, self.shared.connections.len())
+                .map_err(wrong)?;
             sockets.push((listener.name.clone(), listener.address.clone(), made));
         }
         Ok(sockets)
     }
 
-    fn listen(&self, sockets: Vec<(Arc<str>, String, Vec<accept::Socket>)>) {
+    fn listen(&self, sockets: Vec<Bound>) {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, address, sockets) in sockets {
             if bound.insert(name.clone(), address).is_some() {

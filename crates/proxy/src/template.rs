@@ -41,12 +41,18 @@ enum Source {
     Client,
     RequestId,
     Route,
+    TlsSni,
+    TlsSubject,
+    TlsSerial,
+    TlsFingerprint,
+    TlsNames,
 }
 
 /// The names that a template may use, as error messages list them.
 const NAMES: &str = "request.method, request.path, request.host, request.scheme, request.id, request.query, \
                      request.query.<name>, request.header.<name>, request.cookie.<name>, captures.<name>, \
-                     jwt.<claim>, consumer.name, consumer.groups, client.address, route.name";
+                     jwt.<claim>, consumer.name, consumer.groups, client.address, route.name, tls.sni, \
+                     tls.client.subject, tls.client.serial, tls.client.fingerprint, tls.client.names";
 
 impl Template {
     /// Parses a template. The error is a sentence for the operator.
@@ -58,7 +64,8 @@ impl Template {
                 parts.push(Part::Text(rest[..open].into()));
             }
             let inner = &rest[open + 2..];
-            let close = inner.find("}}").ok_or_else(|| format!("`{text}` opens `{{{{` and never closes it"))?;
+            let close =
+                inner.find("}}").ok_or_else(|| format!("`{text}` opens `{{{{` and never closes it"))?;
             parts.push(Part::Value(Source::parse(inner[..close].trim())?));
             rest = &inner[close + 2..];
         }
@@ -143,6 +150,11 @@ impl Source {
             ("consumer", Some("groups")) => Self::ConsumerGroups,
             ("client", Some("address")) => Self::Client,
             ("route", Some("name")) => Self::Route,
+            ("tls", Some("sni")) => Self::TlsSni,
+            ("tls", Some("client.subject")) => Self::TlsSubject,
+            ("tls", Some("client.serial")) => Self::TlsSerial,
+            ("tls", Some("client.fingerprint")) => Self::TlsFingerprint,
+            ("tls", Some("client.names")) => Self::TlsNames,
             _ => return Err(unknown(name)),
         };
         Ok(source)
@@ -183,8 +195,21 @@ impl Source {
             Self::Client => Some(call.client.to_string().into()),
             Self::RequestId => call.record.request_id.to_str().ok().map(Into::into),
             Self::Route => call.record.route.as_deref().map(Cow::Borrowed),
+            Self::TlsSni => call.peer.sni().map(Cow::Borrowed),
+            Self::TlsSubject => Some(Cow::Borrowed(&*certificate(call)?.names.subject)),
+            Self::TlsSerial => Some(Cow::Borrowed(&*certificate(call)?.names.serial)),
+            Self::TlsFingerprint => Some(Cow::Borrowed(&*certificate(call)?.fingerprint)),
+            Self::TlsNames => {
+                let names: Vec<_> = certificate(call)?.names.alternatives().collect();
+                (!names.is_empty()).then(|| names.join(",").into())
+            }
         }
     }
+}
+
+/// The client's certificate, when it showed one.
+fn certificate(call: &Call) -> Option<&crate::tls::server::ClientIdentity> {
+    call.peer.tls.as_ref()?.client.as_ref()
 }
 
 fn unknown(name: &str) -> String {
@@ -349,7 +374,15 @@ mod tests {
 
     #[test]
     fn unknown_names_and_open_braces_are_refused() {
-        for text in ["{{ nope }}", "{{ jwt }}", "{{ jwt. }}", "{{ request.header.a b }}", "{{ request.path", "request.path }}", "{{}}"] {
+        for text in [
+            "{{ nope }}",
+            "{{ jwt }}",
+            "{{ jwt. }}",
+            "{{ request.header.a b }}",
+            "{{ request.path",
+            "request.path }}",
+            "{{}}",
+        ] {
             assert!(Template::compile(text).is_err(), "{text}");
         }
     }

@@ -59,7 +59,9 @@ impl Timer {
     /// Fires after `after`, whatever was armed before.
     pub(crate) fn arm(&self, after: Duration) {
         WHEEL.with(|wheel| {
-            let due = wheel.tick_of(Instant::now()) + (after.as_millis() as u64).div_ceil(TICK.as_millis() as u64) + 1;
+            let due = wheel.tick_of(Instant::now())
+                + (after.as_millis() as u64).div_ceil(TICK.as_millis() as u64)
+                + 1;
             self.0.fired.set(false);
             let before = self.0.due.replace(due);
             if self.0.slot.get() == NOWHERE {

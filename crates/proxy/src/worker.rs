@@ -180,7 +180,8 @@ impl Worker {
         let opened = Opened { worker: self.clone(), listener: listener.clone() };
         self.recorder.borrow_mut().connection_opened(listener);
         let max = self.shared.max_connections.load(Ordering::Relaxed);
-        let all = || self.shared.connections.iter().map(|count| count.load(Ordering::Relaxed) as u64).sum::<u64>();
+        let all =
+            || self.shared.connections.iter().map(|count| count.load(Ordering::Relaxed) as u64).sum::<u64>();
         (max == u64::MAX || count as u64 <= max / self.shared.connections.len() as u64 || all() <= max)
             .then_some(opened)
     }

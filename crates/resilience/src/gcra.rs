@@ -20,7 +20,6 @@ pub struct Quota {
     cost: u64,
     /// Nanoseconds that calls may be ahead.
     burst: u64,
-    limit: u64,
 }
 
 impl Quota {
@@ -28,12 +27,7 @@ impl Quota {
     pub fn new(limit: u64, window: Duration, burst: u64) -> Self {
         let window = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX).max(1);
         let cost = (window / limit.max(1)).max(1);
-        Self { cost, burst: cost.saturating_mul(burst.max(1)), limit: burst.max(1) }
-    }
-
-    /// Calls that may come at once.
-    pub fn burst(&self) -> u64 {
-        self.limit
+        Self { cost, burst: cost.saturating_mul(burst.max(1)) }
     }
 }
 

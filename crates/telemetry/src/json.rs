@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn moments_are_written_as_rfc_3339() {
-        let at = |secs: u64, millis: u32| written(|out| time(UNIX_EPOCH + Duration::new(secs, millis * 1_000_000), out));
+        let at = |secs: u64, millis: u32| {
+            written(|out| time(UNIX_EPOCH + Duration::new(secs, millis * 1_000_000), out))
+        };
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(1_709_164_800, 7), "2024-02-29T00:00:00.007Z");
         assert_eq!(at(1_795_564_799, 999), "2026-11-24T23:59:59.999Z");

@@ -63,14 +63,15 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         .build()
         .map_err(|error| say(&error))?;
     let telemetry = Telemetry::new(&snapshot).map_err(|error| say(&error))?;
-    let gateway = Gateway::start(snapshot.clone(), telemetry.clone(), runtime.handle().clone()).map_err(|error| {
-        say(&error);
-        match error {
-            proxy::Error::Configuration(_) => Exit::Configuration,
-            proxy::Error::Listen { .. } => Exit::Address,
-            proxy::Error::Worker(_) => Exit::Failed,
-        }
-    })?;
+    let gateway =
+        Gateway::start(snapshot.clone(), telemetry.clone(), runtime.handle().clone()).map_err(|error| {
+            say(&error);
+            match error {
+                proxy::Error::Configuration(_) => Exit::Configuration,
+                proxy::Error::Listen { .. } => Exit::Address,
+                proxy::Error::Worker(_) => Exit::Failed,
+            }
+        })?;
     for warning in &gateway.compiled().warnings {
         tracing::warn!("{warning}");
     }
@@ -140,7 +141,9 @@ fn announce(running: &Running, args: &RunArgs) {
         tracing::info!(address = %admin.address, "admin endpoint on http://{}", admin.address);
     }
     if args.config.config.is_none() {
-        tracing::info!("no --config was given: serving the built-in page; open the first address above to read what to do next");
+        tracing::info!(
+            "no --config was given: serving the built-in page; open the first address above to read what to do next"
+        );
     }
 }
 

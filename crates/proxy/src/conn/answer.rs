@@ -40,7 +40,11 @@ pub(crate) enum Sent {
 }
 
 /// Writes a refusal of something that was no request.
-pub(crate) async fn refusal(conn: &Conn, response: Response<Body>, out: &mut BytesMut) -> Result<(), Failure> {
+pub(crate) async fn refusal(
+    conn: &Conn,
+    response: Response<Body>,
+    out: &mut BytesMut,
+) -> Result<(), Failure> {
     let (parts, body) = response.into_parts();
     let framing = Framing::Length(body.length().unwrap_or_default());
     out.clear();
@@ -149,7 +153,12 @@ enum Next {
 }
 
 /// Writes everything, and meanwhile keeps the request's body flowing to the upstream.
-async fn write(conn: &Conn, mut body: Option<&mut Body>, out: &mut BytesMut, data: &mut Bytes) -> Result<(), Failure> {
+async fn write(
+    conn: &Conn,
+    mut body: Option<&mut Body>,
+    out: &mut BytesMut,
+    data: &mut Bytes,
+) -> Result<(), Failure> {
     if out.is_empty() && data.is_empty() {
         return Ok(());
     }

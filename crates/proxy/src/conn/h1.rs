@@ -42,6 +42,7 @@ pub(crate) struct Conn {
     body: RefCell<Incoming>,
     pub(crate) timer: Timer,
     body_timeout: Duration,
+    half_close: bool,
     /// Between two requests: closing then harms nobody.
     idle: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -77,7 +78,11 @@ impl Conn {
             if self.wire.input.borrow().len() > AHEAD_BYTES_MAX {
                 return Poll::Pending;
             }
+            if self.half_close && self.wire.is_eof() {
+                return Poll::Pending;
+            }
             match ready!(self.wire.poll_fill(cx)) {
+                Ok(0) if self.half_close => return Poll::Pending,
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}
             }
@@ -118,7 +123,8 @@ impl Conn {
                 }
                 Ok(BodyEvent::NeedMore) => {}
                 Err(error) => {
-                    let failure = Failure::client(Stage::Body, Problem::BadRequest).with_hint(error.to_string());
+                    let failure =
+                        Failure::client(Stage::Body, Problem::BadRequest).with_hint(error.to_string());
                     return Poll::Ready(Some(Err(failure)));
                 }
             }
@@ -152,7 +158,14 @@ impl Interim for Conn {
     fn send(&self, head: http::response::Parts) {
         let mut interim = self.interim.borrow_mut();
         if interim.len() < 16 * 1024 {
-            let _ = http1::encode_response_head(&head, Framing::None, &Method::GET, true, Version::HTTP_11, &mut interim);
+            let _ = http1::encode_response_head(
+                &head,
+                Framing::None,
+                &Method::GET,
+                true,
+                Version::HTTP_11,
+                &mut interim,
+            );
         }
         drop(interim);
         self.push_interim(&mut Context::from_waker(Waker::noop()));
@@ -166,10 +179,7 @@ impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         self.0.poll_body(cx)
     }
 
@@ -201,6 +211,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
         }),
         timer: Timer::new(),
         body_timeout: limits.body_timeout,
+        half_close: peer.listener.half_close,
         idle: Cell::new(true),
         waker: RefCell::new(None),
         interim: RefCell::new(BytesMut::new()),
@@ -245,7 +256,13 @@ enum Heard {
     End,
 }
 
-async fn read_head(worker: &Worker, peer: &Peer, conn: &Conn, decoder: &mut RequestDecoder, first: bool) -> Heard {
+async fn read_head(
+    worker: &Worker,
+    peer: &Peer,
+    conn: &Conn,
+    decoder: &mut RequestDecoder,
+    first: bool,
+) -> Heard {
     let limits = &peer.listener.limits;
     conn.idle.set(true);
     let mut started = !conn.wire.input.borrow().is_empty();
@@ -402,7 +419,10 @@ async fn answered(
 }
 
 fn asks_to_close(response: &Response<Body>) -> bool {
-    response.headers().get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+    response
+        .headers()
+        .get(header::CONNECTION)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// Takes what has already arrived of an unfinished request body; true when that was all of it.

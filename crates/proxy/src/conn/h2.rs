@@ -4,7 +4,7 @@ mod server;
 mod stream_body;
 mod upload;
 
+pub(crate) use self::server::Shared;
 pub(crate) use self::server::serve;
 pub(crate) use self::stream_body::StreamBody;
 pub(crate) use self::upload::{Broken as Unsent, Upload};
-pub(crate) use self::server::Shared;

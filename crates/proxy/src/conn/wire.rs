@@ -42,7 +42,11 @@ macro_rules! each {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Io::Ahead(bytes, _) = &mut *self
             && !bytes.is_empty()
         {
@@ -210,10 +214,5 @@ impl Wire {
                 self.poll_fill(&mut cx).is_pending()
             }
         }
-    }
-
-    /// The transport and what was read ahead.
-    pub(crate) fn into_parts(self) -> (Io, BytesMut) {
-        (self.io.into_inner(), self.input.into_inner())
     }
 }

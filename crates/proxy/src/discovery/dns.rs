@@ -66,7 +66,8 @@ impl Resolver {
                 let mut addresses: Vec<_> = answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
                 addresses.sort_unstable();
                 addresses.dedup();
-                let found = addresses.into_iter().map(|address| Found::at(Address::Socket(address))).collect();
+                let found =
+                    addresses.into_iter().map(|address| Found::at(Address::Socket(address))).collect();
                 Ok(Resolved { found, ttl: left(answer.valid_until()) })
             }
             Err(error) => negative(name, &error),

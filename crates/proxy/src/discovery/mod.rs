@@ -6,8 +6,8 @@ pub(crate) mod dns;
 
 use std::{sync::Arc, time::Duration};
 
-use model::resource::upstream::{self, DnsType};
 use model::EndpointAddress;
+use model::resource::upstream::{self, DnsType};
 
 use crate::upstream::cluster::Address;
 

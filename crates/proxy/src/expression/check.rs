@@ -123,7 +123,8 @@ pub(super) struct Checked {
 
 /// Checks an expression and replaces the patterns of `matches` by compiled ones.
 pub(super) fn check(root: &mut IdedExpr, scope: Scope<'_>) -> Result<Checked, String> {
-    let mut check = Check { scope, locals: Vec::new(), nodes: 0, depth: 0, in_loop: false, patterns: Vec::new() };
+    let mut check =
+        Check { scope, locals: Vec::new(), nodes: 0, depth: 0, in_loop: false, patterns: Vec::new() };
     let kind = check.kind(root)?;
     Ok(Checked { kind, patterns: check.patterns })
 }
@@ -206,7 +207,9 @@ impl Check<'_> {
         if let Some(members) = operand.members() {
             let names = || members.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             let member = members.iter().find(|(known, _)| *known == name);
-            return member.map(|(_, kind)| *kind).ok_or_else(|| format!("there is no `{name}` here: {} are", names()));
+            return member
+                .map(|(_, kind)| *kind)
+                .ok_or_else(|| format!("there is no `{name}` here: {} are", names()));
         }
         match (operand, self.scope) {
             (Kind::Captures, Scope::Route { captures }) if !captures.iter().any(|known| **known == *name) => {
@@ -238,7 +241,9 @@ impl Check<'_> {
             (operators::LOGICAL_OR, None, both @ [_, _]) => bools("||", both),
             (operators::LOGICAL_NOT, None, one @ [_]) => bools("!", one),
             (operators::NOT_STRICTLY_FALSE, None, [_]) => Ok(Kind::Bool),
-            (operators::EQUALS | operators::NOT_EQUALS, None, [left, right]) => compare("equal", *left, *right),
+            (operators::EQUALS | operators::NOT_EQUALS, None, [left, right]) => {
+                compare("equal", *left, *right)
+            }
             (
                 operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS,
                 None,
@@ -250,7 +255,11 @@ impl Check<'_> {
             },
             (operators::NEGATE, None, [one]) if one.is_number() || *one == Kind::Dyn => Ok(*one),
             (
-                operators::ADD | operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO,
+                operators::ADD
+                | operators::SUBSTRACT
+                | operators::MULTIPLY
+                | operators::DIVIDE
+                | operators::MODULO,
                 None,
                 [left, right],
             ) => arithmetic(&call.func_name, *left, *right),
@@ -274,12 +283,14 @@ impl Check<'_> {
         };
         let target = self.kind(target)?;
         let Expr::Literal(LiteralValue::String(pattern)) = &argument.expr else {
-            return Err("the pattern of `matches` must stand in the expression, so that it is compiled once".to_owned());
+            return Err("the pattern of `matches` must stand in the expression, so that it is compiled once"
+                .to_owned());
         };
         if !target.is(Kind::Text) {
             return Err(format!("`matches` is called on {target}, but wants a string"));
         }
-        let compiled = Pattern::compile(pattern.inner()).map_err(|error| format!("`{}`: {error}", pattern.inner()))?;
+        let compiled =
+            Pattern::compile(pattern.inner()).map_err(|error| format!("`{}`: {error}", pattern.inner()))?;
         argument.expr = Expr::Ident(format!("{PATTERN_NAME}{}", self.patterns.len()));
         self.patterns.push(compiled);
         self.nodes += 1;
@@ -289,7 +300,9 @@ impl Check<'_> {
     fn comprehension(&mut self, comprehension: &mut ComprehensionExpr) -> Result<Kind, String> {
         let over = self.kind(&mut comprehension.iter_range)?;
         if self.in_loop {
-            return Err("a loop (`all`, `exists`, `map`, `filter`) inside of another is not allowed".to_owned());
+            return Err(
+                "a loop (`all`, `exists`, `map`, `filter`) inside of another is not allowed".to_owned()
+            );
         }
         if !matches!(over, Kind::List | Kind::Dyn) {
             return Err(format!("only lists can be looped over, not {over}"));

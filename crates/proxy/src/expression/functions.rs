@@ -38,7 +38,8 @@ const SIGNATURES: &[Signature] = &[
 pub(super) fn kind(name: &str, target: Option<Kind>, args: &[Kind]) -> Result<Kind, String> {
     let mut named = SIGNATURES.iter().filter(|(known, ..)| *known == name).peekable();
     if named.peek().is_none() {
-        let mut names: Vec<&str> = SIGNATURES.iter().map(|(name, ..)| *name).chain(["matches", "has"]).collect();
+        let mut names: Vec<&str> =
+            SIGNATURES.iter().map(|(name, ..)| *name).chain(["matches", "has"]).collect();
         names.sort_unstable();
         names.dedup();
         return Err(format!("there is no function `{name}`: {} are", names.join(", ")));

@@ -70,7 +70,8 @@ const HOLD: &[&str] = &[
 fn conditions_read_the_call() {
     with_facts(|facts| {
         for text in HOLD {
-            let expression = Expression::condition(text, Scope::Call).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let expression =
+                Expression::condition(text, Scope::Call).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert!(expression.eval_bool(facts), "{text}");
             assert_eq!(expression.failures(), 0, "{text}");
         }
@@ -92,7 +93,8 @@ fn a_failing_condition_is_false_and_counted() {
     ];
     with_facts(|facts| {
         for text in failing {
-            let expression = Expression::condition(text, Scope::Call).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let expression =
+                Expression::condition(text, Scope::Call).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert!(!expression.eval_bool(facts), "{text}");
             assert_eq!(expression.failures(), 1, "{text}");
         }
@@ -118,7 +120,8 @@ fn a_key_is_text() {
     ];
     with_facts(|facts| {
         for (text, want) in cases {
-            let expression = Expression::compile(text, Scope::Call).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let expression =
+                Expression::compile(text, Scope::Call).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(expression.eval_string(facts).as_deref(), want, "{text}");
         }
     });

@@ -87,7 +87,9 @@ impl<'a> Fact<'a> {
                 _ => return None,
             },
             Self::Headers(headers) => cow(header(headers, name)?),
-            Self::Query(query) => cow(once(parameters(query).filter(|(key, _)| key == name).map(|(_, v)| v))?),
+            Self::Query(query) => {
+                cow(once(parameters(query).filter(|(key, _)| key == name).map(|(_, v)| v))?)
+            }
             Self::Cookies(headers) => {
                 cow(once(cookies(headers).filter(|(key, _)| *key == name).map(|(_, v)| Cow::Borrowed(v)))?)
             }

@@ -76,7 +76,10 @@ fn drop_named(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
 fn keep_trailers_only(headers: &mut HeaderMap) {
     let Some(value) = headers.get(header::TE) else { return };
     let accepts = value.as_bytes().split(|byte| *byte == b',').any(|part| {
-        part.trim_ascii().split(|byte| *byte == b';').next().is_some_and(|t| t.eq_ignore_ascii_case(b"trailers"))
+        part.trim_ascii()
+            .split(|byte| *byte == b';')
+            .next()
+            .is_some_and(|t| t.eq_ignore_ascii_case(b"trailers"))
     });
     if accepts {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -130,8 +133,10 @@ mod tests {
             headers.append(name, HeaderValue::from_str(value).expect("a value"));
         }
         clean(&mut headers, &[HeaderName::from_static("x-api-key")]);
-        let mut left: Vec<_> =
-            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?"))).collect();
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?")))
+            .collect();
         left.sort();
         left
     }

@@ -100,7 +100,13 @@ fn judge(
     }
     let peer = call.peer.clone();
     let host = call.head.headers.get(header::HOST).cloned();
-    forwarded::rewrite(&mut call.head.headers, &peer.address_value, trusted, peer.tls.is_some(), host.as_ref());
+    forwarded::rewrite(
+        &mut call.head.headers,
+        &peer.address_value,
+        trusted,
+        peer.tls.is_some(),
+        host.as_ref(),
+    );
     let headers = &mut call.head.headers;
     headers.insert(X_REQUEST_ID, call.record.request_id.clone());
     if let Some(trace) = &call.record.trace
@@ -127,7 +133,9 @@ fn host(call: &mut Call) -> Result<(), Failure> {
         }
         (Some(named), _) => HeaderValue::from_str(named).map_err(|_| refuse("malformed authority"))?,
         (None, Some(header)) => header.clone(),
-        (None, None) if call.head.version == Version::HTTP_2 => return Err(refuse("no :authority and no Host")),
+        (None, None) if call.head.version == Version::HTTP_2 => {
+            return Err(refuse("no :authority and no Host"));
+        }
         (None, None) => return Ok(()),
     };
     call.host = Some(
@@ -167,7 +175,8 @@ fn upgrade(call: &mut Call, wanted: bool) -> Result<(), Failure> {
     }
     if wanted && call.head.method == Method::GET {
         let mut tokens = call.head.headers.get_all(header::UPGRADE).iter();
-        let is_websocket = tokens.next().is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let is_websocket =
+            tokens.next().is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"));
         if is_websocket && tokens.next().is_none() {
             call.upgrade = Some(Upgrade::Connection);
         }
@@ -181,9 +190,8 @@ fn target(call: &mut Call) -> Result<(), Failure> {
     if uri.path() == "*" || call.head.method == Method::CONNECT {
         return Ok(());
     }
-    let normal = path::normalise(uri.path(), &call.peer.listener.path).map_err(|refusal| {
-        Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string())
-    })?;
+    let normal = path::normalise(uri.path(), &call.peer.listener.path)
+        .map_err(|refusal| Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string()))?;
     let changed = matches!(normal, std::borrow::Cow::Owned(_));
     let is_origin_form = uri.authority().is_none() && uri.scheme().is_none();
     if changed || !is_origin_form {
@@ -191,7 +199,8 @@ fn target(call: &mut Call) -> Result<(), Failure> {
             Some(query) => format!("{normal}?{query}"),
             None => normal.into_owned(),
         };
-        let target: PathAndQuery = target.parse().map_err(|_| Failure::client(Stage::Guard, Problem::BadPath))?;
+        let target: PathAndQuery =
+            target.parse().map_err(|_| Failure::client(Stage::Guard, Problem::BadPath))?;
         call.head.uri = Uri::from(target);
     }
     call.record.uri = call.head.uri.clone();

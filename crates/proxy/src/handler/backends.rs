@@ -59,7 +59,13 @@ impl Backends {
         }
         let cycle = cx.keep("backends", &weights, || WeightedCycle::new(&weights));
         let sticky = sticky.map(|settings| Sticky::compile(settings, cx)).transpose()?;
-        Ok(Self { targets, cycle, sticky, host_header: route.host_header.clone(), websocket: route.websocket })
+        Ok(Self {
+            targets,
+            cycle,
+            sticky,
+            host_header: route.host_header.clone(),
+            websocket: route.websocket,
+        })
     }
 
     /// The upstreams, for explanations.

@@ -22,7 +22,8 @@ pub(crate) struct Redirect {
 
 impl Redirect {
     pub(crate) fn compile(settings: &Settings, route: &Route) -> Result<Self, String> {
-        let status = StatusCode::from_u16(settings.status).map_err(|error| format!("redirect.status: {error}"))?;
+        let status =
+            StatusCode::from_u16(settings.status).map_err(|error| format!("redirect.status: {error}"))?;
         Ok(Self { settings: settings.clone(), status, prefixes: crate::router::prefixes_of(route) })
     }
 
@@ -90,7 +91,8 @@ fn answer(
         location.push('?');
         location.push_str(query);
     }
-    let value = HeaderValue::from_str(&location).map_err(|_| Failure::client(Stage::Guard, Problem::BadPath))?;
+    let value =
+        HeaderValue::from_str(&location).map_err(|_| Failure::client(Stage::Guard, Problem::BadPath))?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = status;
     response.headers_mut().insert(header::LOCATION, value);

@@ -15,11 +15,13 @@ pub(crate) struct Respond {
 
 impl Respond {
     pub(crate) fn compile(settings: &Settings) -> Result<Self, String> {
-        let status = StatusCode::from_u16(settings.status).map_err(|error| format!("respond.status: {error}"))?;
+        let status =
+            StatusCode::from_u16(settings.status).map_err(|error| format!("respond.status: {error}"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
             let wrong = |error: String| format!("respond.headers.{name}: {error}");
-            let name = HeaderName::from_bytes(name.to_string().as_bytes()).map_err(|error| wrong(error.to_string()))?;
+            let name = HeaderName::from_bytes(name.to_string().as_bytes())
+                .map_err(|error| wrong(error.to_string()))?;
             headers.append(name, HeaderValue::from_str(value).map_err(|error| wrong(error.to_string()))?);
         }
         Ok(Self { status, headers, body: Bytes::from(settings.body.clone()) })

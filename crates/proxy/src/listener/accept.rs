@@ -1,12 +1,6 @@
 //! Accepts connections and brings them to the protocol that they speak.
 
-use std::{
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use model::resource::listener::ProxyProtocol;

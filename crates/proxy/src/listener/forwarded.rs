@@ -206,7 +206,11 @@ mod tests {
 
     #[test]
     fn the_list_of_a_trusted_peer_is_continued() {
-        let mut given = headers(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"), ("forwarded", "for=203.0.113.9")]);
+        let mut given = headers(&[
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=203.0.113.9"),
+        ]);
         rewrite(&mut given, &HeaderValue::from_static("10.0.0.1"), true, false, None);
         assert_eq!(given["x-forwarded-for"], "203.0.113.9, 10.0.0.1");
         assert_eq!(given["x-forwarded-proto"], "https");

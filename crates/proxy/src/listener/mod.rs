@@ -105,7 +105,9 @@ impl Listener {
             half_close: settings.half_close,
             path: settings.path.clone(),
             chain: Chain::compile(&settings.policies, &format!("listeners/{}", settings.name), cx)?,
-            open: cx.of(&format!("listeners/{}", settings.name)).keep("connections", &(), || AtomicU64::new(0)),
+            open: cx
+                .of(&format!("listeners/{}", settings.name))
+                .keep("connections", &(), || AtomicU64::new(0)),
         })
     }
 

@@ -70,7 +70,8 @@ fn v1(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
             "TCP6" => text.parse::<Ipv6Addr>().map(IpAddr::from).map_err(|_| Error::Line)?,
             _ => return Err(Error::Line),
         };
-        let is_plain = port.bytes().all(|byte| byte.is_ascii_digit()) && (port == "0" || !port.starts_with('0'));
+        let is_plain =
+            port.bytes().all(|byte| byte.is_ascii_digit()) && (port == "0" || !port.starts_with('0'));
         let port = port.parse().ok().filter(|_| is_plain).ok_or(Error::Line)?;
         Ok(SocketAddr::new(ip, port))
     };
@@ -100,12 +101,11 @@ fn v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
     let header = match fixed[13] {
         0x11 | 0x12 => {
             let addresses: [u8; 12] = take(body)?;
-            let ip = |at: usize| Ipv4Addr::new(addresses[at], addresses[at + 1], addresses[at + 2], addresses[at + 3]);
+            let ip = |at: usize| {
+                Ipv4Addr::new(addresses[at], addresses[at + 1], addresses[at + 2], addresses[at + 3])
+            };
             let port = |at: usize| u16::from_be_bytes([addresses[at], addresses[at + 1]]);
-            Header {
-                source: Some((ip(0), port(8)).into()),
-                destination: Some((ip(4), port(10)).into()),
-            }
+            Header { source: Some((ip(0), port(8)).into()), destination: Some((ip(4), port(10)).into()) }
         }
         0x21 | 0x22 => {
             let addresses: [u8; 36] = take(body)?;
@@ -115,10 +115,7 @@ fn v2(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
                 Ipv6Addr::from(octets)
             };
             let port = |at: usize| u16::from_be_bytes([addresses[at], addresses[at + 1]]);
-            Header {
-                source: Some((ip(0), port(32)).into()),
-                destination: Some((ip(16), port(34)).into()),
-            }
+            Header { source: Some((ip(0), port(32)).into()), destination: Some((ip(16), port(34)).into()) }
         }
         // Unix sockets and what is not specified have no address that means anything here.
         0x00 | 0x31 | 0x32 => Header::default(),
@@ -142,7 +139,8 @@ pub(crate) fn write(
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
-        let destination = destination.filter(|other| other.is_ipv4() == source.is_ipv4()).unwrap_or(unspecified);
+        let destination =
+            destination.filter(|other| other.is_ipv4() == source.is_ipv4()).unwrap_or(unspecified);
         (source, destination)
     });
     match version {
@@ -221,7 +219,11 @@ mod tests {
         ] {
             assert_eq!(parse(line.as_bytes()), Err(Error::Line), "{line}");
         }
-        assert_eq!(parse(&[b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat()), Err(Error::Line), "no end in sight");
+        assert_eq!(
+            parse(&[b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat()),
+            Err(Error::Line),
+            "no end in sight"
+        );
         assert_eq!(parse(b"GET / HTTP/1.1\r\n"), Err(Error::Absent));
     }
 

@@ -53,8 +53,10 @@ impl Chain {
     pub(crate) fn compile(uses: &[PolicyUse], owner: &str, cx: &Building<'_>) -> Result<Self, String> {
         let mut links = Vec::with_capacity(uses.len());
         for (index, used) in uses.iter().enumerate() {
-            let settings =
-                cx.snapshot.policy(used).ok_or_else(|| format!("{owner}: policies[{index}] names no policy"))?;
+            let settings = cx
+                .snapshot
+                .policy(used)
+                .ok_or_else(|| format!("{owner}: policies[{index}] names no policy"))?;
             let owner: Arc<str> = match used {
                 PolicyUse::Shared(shared) => format!("policies/{}", shared.name).into(),
                 PolicyUse::Inline(_) => owner.into(),
@@ -85,7 +87,12 @@ impl Chain {
 }
 
 impl Link {
-    fn compile(settings: &Settings, owner: Arc<str>, index: usize, cx: &Building<'_>) -> Result<Self, String> {
+    fn compile(
+        settings: &Settings,
+        owner: Arc<str>,
+        index: usize,
+        cx: &Building<'_>,
+    ) -> Result<Self, String> {
         let kind = settings.name();
         let building = cx.of(&format!("{owner}/{kind}"));
         let policy = super::compile(settings, &building)
@@ -139,7 +146,10 @@ impl Chains {
     /// Whether a listener's link gives way to a route's of the same kind.
     fn is_replaced(&self, link: &Link) -> bool {
         most_specific_wins(link.kind)
-            && self.route.and_then(|route| self.plan.routes.get(route)).is_some_and(|route| route.chain.has(link.kind))
+            && self
+                .route
+                .and_then(|route| self.plan.routes.get(route))
+                .is_some_and(|route| route.chain.has(link.kind))
     }
 }
 
@@ -199,7 +209,9 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
     }
     let chains = Chains::of(call);
     loop {
-        let last = |links: &'_ [Link], at: usize| at.checked_sub(1).and_then(|at| links.get(at)).map(|link| link.phase);
+        let last = |links: &'_ [Link], at: usize| {
+            at.checked_sub(1).and_then(|at| links.get(at)).map(|link| link.phase)
+        };
         let listener = last(chains.listener(), progress.listener);
         let route = last(chains.route(), progress.route);
         let consumer = last(chains.consumer(), progress.consumer);
@@ -221,7 +233,11 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
 }
 
 /// Runs an upstream's own chain, which comes after the choice of a backend.
-pub(crate) async fn upstream_request(chain: &Chain, call: &mut Call, body: &mut Body) -> Result<Passed, Failure> {
+pub(crate) async fn upstream_request(
+    chain: &Chain,
+    call: &mut Call,
+    body: &mut Body,
+) -> Result<Passed, Failure> {
     for link in &chain.links {
         let verdict = match link.policy.request(call, body) {
             Flow::Continue => continue,

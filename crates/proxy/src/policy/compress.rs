@@ -75,7 +75,9 @@ impl Compress {
     }
 
     fn is_listed(&self, headers: &HeaderMap) -> bool {
-        let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str) else { return false };
+        let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str) else {
+            return false;
+        };
         let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         self.types.iter().any(|listed| match &listed.after {
             None => media_type == *listed.before,
@@ -132,7 +134,13 @@ mod tests {
     use super::*;
     use crate::policy::testing::{building, call, with_header};
 
-    fn compressed(method: &str, accepts: &str, status: u16, size: usize, headers: &[(&str, &str)]) -> Response<Body> {
+    fn compressed(
+        method: &str,
+        accepts: &str,
+        status: u16,
+        size: usize,
+        headers: &[(&str, &str)],
+    ) -> Response<Body> {
         let settings = serde_json::from_value(serde_json::json!({"minSize": 100})).expect("good settings");
         let policy = building("", |cx| Compress::compile(&settings, cx)).expect("compiles");
         let mut call = with_header(call(method, "/"), "accept-encoding", accepts);
@@ -177,12 +185,16 @@ mod tests {
     #[test]
     fn what_described_the_plain_bytes_goes_and_tags_get_weak() {
         let json = ("content-type", "application/json");
-        let headers = [json, ("etag", "\"1\""), ("vary", "Accept"), ("accept-ranges", "bytes"), ("digest", "x")];
+        let headers =
+            [json, ("etag", "\"1\""), ("vary", "Accept"), ("accept-ranges", "bytes"), ("digest", "x")];
         let answer = compressed("GET", "gzip", 200, 100, &headers);
         assert_eq!(answer.headers()["etag"], "W/\"1\"");
         assert_eq!(answer.headers()["vary"], "Accept, Accept-Encoding");
         assert!(!answer.headers().contains_key("accept-ranges") && !answer.headers().contains_key("digest"));
-        assert_eq!(compressed("GET", "gzip", 200, 100, &[json, ("etag", "W/\"1\"")]).headers()["etag"], "W/\"1\"");
+        assert_eq!(
+            compressed("GET", "gzip", 200, 100, &[json, ("etag", "W/\"1\"")]).headers()["etag"],
+            "W/\"1\""
+        );
         assert_eq!(compressed("GET", "x", 200, 100, &[json]).headers()["vary"], "Accept-Encoding");
     }
 }

@@ -76,7 +76,10 @@ impl Drop for Permit {
 }
 
 impl ConcurrencyLimit {
-    pub(crate) fn compile(settings: &model::policy::ConcurrencyLimit, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(
+        settings: &model::policy::ConcurrencyLimit,
+        cx: &Building<'_>,
+    ) -> Result<Self, String> {
         if settings.limit == 0 {
             return Err("`limit` is 0; expected at least 1".into());
         }

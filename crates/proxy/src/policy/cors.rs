@@ -77,7 +77,9 @@ impl Cors {
             }
             _ => {
                 let (scheme, authority) = origin.split_once("://").ok_or_else(wrong)?;
-                let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+                let plain = |text: &str| {
+                    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+                };
                 let lower = origin.to_ascii_lowercase();
                 if scheme.is_empty() || authority.is_empty() || !plain(scheme) {
                     return Err(wrong());
@@ -105,7 +107,8 @@ impl Cors {
         if self.any_origin {
             return Some(HeaderValue::from_static("*"));
         }
-        let listed = self.exact.contains(text) || self.wildcards.iter().any(|wildcard| wildcard.matches(text));
+        let listed =
+            self.exact.contains(text) || self.wildcards.iter().any(|wildcard| wildcard.matches(text));
         if listed { HeaderValue::from_bytes(origin).ok() } else { None }
     }
 
@@ -150,22 +153,22 @@ impl Cors {
         let Some(asked) = asked else { return true };
         let Ok(text) = asked.to_str() else { return false };
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).all(|name| {
-            HeaderName::try_from(name).is_ok_and(|name| self.headers.is_empty() || self.headers.contains(&name))
+            HeaderName::try_from(name)
+                .is_ok_and(|name| self.headers.is_empty() || self.headers.contains(&name))
         })
     }
 }
 
 impl Wildcard {
     fn matches(&self, origin: &str) -> bool {
-        origin
-            .strip_prefix(&*self.before)
-            .and_then(|rest| rest.strip_suffix(&*self.after))
-            .is_some_and(|labels| {
+        origin.strip_prefix(&*self.before).and_then(|rest| rest.strip_suffix(&*self.after)).is_some_and(
+            |labels| {
                 !labels.is_empty()
-                    && labels
-                        .bytes()
-                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte))
-            })
+                    && labels.bytes().all(|byte| {
+                        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)
+                    })
+            },
+        )
     }
 }
 
@@ -255,7 +258,8 @@ mod tests {
         let policy = compile(settings).expect("compiles");
         let mut call = with_header(call("GET", "/"), "origin", origin);
         outcome(&policy, &mut call).expect("goes on");
-        let upstream = Response::builder().header("access-control-allow-origin", "*").header("vary", "Accept");
+        let upstream =
+            Response::builder().header("access-control-allow-origin", "*").header("vary", "Accept");
         let mut answer = upstream.body(Body::Empty).expect("an answer");
         policy.response(&mut call, &mut answer);
         assert_eq!(answer.headers()["vary"], "Accept, Origin");
@@ -287,7 +291,10 @@ mod tests {
             let want = want.then(|| origin.to_owned());
             assert_eq!(origin_seen(settings.clone(), origin), want, "{origin}");
         }
-        assert_eq!(origin_seen(serde_json::json!({"allowOrigins": ["*"]}), "https://x.test").as_deref(), Some("*"));
+        assert_eq!(
+            origin_seen(serde_json::json!({"allowOrigins": ["*"]}), "https://x.test").as_deref(),
+            Some("*")
+        );
     }
 
     fn preflight(settings: serde_json::Value, headers: &[(&'static str, &str)]) -> Response<Body> {
@@ -335,7 +342,10 @@ mod tests {
             ("https://a.test", "P T", "x-one"),
         ] {
             let answer = asks(origin, method, names);
-            assert!(!answer.headers().contains_key("access-control-allow-origin"), "{origin} {method} {names}");
+            assert!(
+                !answer.headers().contains_key("access-control-allow-origin"),
+                "{origin} {method} {names}"
+            );
         }
     }
 
@@ -350,7 +360,8 @@ mod tests {
     fn the_routes_methods_are_allowed_when_none_are_given() {
         let yaml = "routes:\n- {name: r, match: [{methods: [GET, PATCH]}], respond: {status: 200}}\n";
         let settings = model::policy::Cors { allow_origins: vec!["*".into()], ..Default::default() };
-        let policy = building_for("routes/r/cors", yaml, |cx| Cors::compile(&settings, cx)).expect("compiles");
+        let policy =
+            building_for("routes/r/cors", yaml, |cx| Cors::compile(&settings, cx)).expect("compiles");
         assert_eq!(policy.methods, [Method::GET, Method::PATCH]);
     }
 

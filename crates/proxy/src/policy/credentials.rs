@@ -52,7 +52,9 @@ pub(crate) fn in_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option
     for value in headers.get_all(header::COOKIE) {
         for pair in value.as_bytes().split(|byte| *byte == b';') {
             let Some(at) = pair.iter().position(|byte| *byte == b'=') else { continue };
-            if pair[..at].trim_ascii() == name.as_bytes() && found.replace(pair[at + 1..].trim_ascii()).is_some() {
+            if pair[..at].trim_ascii() == name.as_bytes()
+                && found.replace(pair[at + 1..].trim_ascii()).is_some()
+            {
                 return Err(Repeated);
             }
         }
@@ -66,10 +68,8 @@ pub(crate) fn hide_in_query(call: &mut Call, name: &str) {
     if !query.split('&').any(|pair| is_name(pair.split('=').next().unwrap_or_default(), name)) {
         return;
     }
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|pair| !is_name(pair.split('=').next().unwrap_or_default(), name))
-        .collect();
+    let kept: Vec<&str> =
+        query.split('&').filter(|pair| !is_name(pair.split('=').next().unwrap_or_default(), name)).collect();
     let path = call.head.uri.path();
     let target = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
     set_target(call, target);

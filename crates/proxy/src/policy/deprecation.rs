@@ -35,7 +35,8 @@ impl Deprecation {
         }
         let mut headers = Vec::new();
         let mut add = |name: HeaderName, text: String| {
-            let value = HeaderValue::from_str(&text).map_err(|_| format!("`{text}` cannot stand in a header"))?;
+            let value =
+                HeaderValue::from_str(&text).map_err(|_| format!("`{text}` cannot stand in a header"))?;
             headers.push((name, value));
             Ok::<_, String>(())
         };
@@ -90,7 +91,8 @@ impl Policy for Deprecation {
 
 /// Seconds since 1970 of `2026-06-01` or `2026-06-01T12:00:00Z`.
 fn seconds(text: &str) -> Result<u64, String> {
-    parse(text).ok_or_else(|| format!("`{text}` is not a date such as `2026-06-01` or `2026-06-01T12:00:00Z`"))
+    parse(text)
+        .ok_or_else(|| format!("`{text}` is not a date such as `2026-06-01` or `2026-06-01T12:00:00Z`"))
 }
 
 fn parse(text: &str) -> Option<u64> {
@@ -171,16 +173,16 @@ mod tests {
         let policy = compile(serde_json::json!({
             "deprecatedAt": "2026-06-01", "sunsetAt": "2027-06-01", "successor": "/v1", "documentation": "/docs",
         }));
-        let mut answer = Response::builder().header("link", "</own>; rel=\"self\"").body(Body::Empty).expect("ok");
+        let mut answer =
+            Response::builder().header("link", "</own>; rel=\"self\"").body(Body::Empty).expect("ok");
         policy.expect("compiles").response(&mut call("GET", "/"), &mut answer);
         assert_eq!(answer.headers()["deprecation"], "@1780272000");
         assert_eq!(answer.headers()["sunset"], "Tue, 01 Jun 2027 00:00:00 GMT");
         let links: Vec<_> = answer.headers().get_all("link").iter().collect();
-        assert_eq!(links, [
-            "</own>; rel=\"self\"",
-            "</v1>; rel=\"successor-version\"",
-            "</docs>; rel=\"deprecation\""
-        ]);
+        assert_eq!(
+            links,
+            ["</own>; rel=\"self\"", "</v1>; rel=\"successor-version\"", "</docs>; rel=\"deprecation\""]
+        );
     }
 
     #[test]

@@ -38,10 +38,14 @@ pub(crate) struct FaultInjection {
 struct Throttle;
 
 impl FaultInjection {
-    pub(crate) fn compile(settings: &model::policy::FaultInjection, _: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(
+        settings: &model::policy::FaultInjection,
+        _: &Building<'_>,
+    ) -> Result<Self, String> {
         let abort = settings.abort.as_ref().map(|abort| {
             let status = StatusCode::from_u16(abort.status).ok().filter(|status| !status.is_informational());
-            let status = status.ok_or_else(|| format!("`abort.status` is {}; expected 200 to 599", abort.status))?;
+            let status =
+                status.ok_or_else(|| format!("`abort.status` is {}; expected 200 to 599", abort.status))?;
             Ok::<_, String>((status, abort.percent.fraction()))
         });
         let bytes_per_second = settings.bandwidth.map(model::Size::bytes);
@@ -126,10 +130,7 @@ impl HttpBody for Throttled {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let this = self.get_mut();
         if let Some(wait) = &mut this.wait {
             ready!(wait.as_mut().poll(cx));

@@ -55,7 +55,9 @@ impl Headers {
 impl Changes {
     fn compile(settings: &HeaderChanges) -> Result<Self, String> {
         let values = |map: &std::collections::BTreeMap<model::HeaderName, String>| {
-            map.iter().map(|(key, text)| Ok((name(key)?, Value::compile(text)?))).collect::<Result<_, String>>()
+            map.iter()
+                .map(|(key, text)| Ok((name(key)?, Value::compile(text)?)))
+                .collect::<Result<_, String>>()
         };
         Ok(Self {
             rename: settings

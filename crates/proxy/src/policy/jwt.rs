@@ -7,8 +7,6 @@ mod claims;
 mod fetch;
 mod keys;
 mod remote;
-#[cfg(test)]
-mod tests;
 mod token;
 
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::SystemTime};
@@ -74,7 +72,8 @@ enum Refused {
 
 impl Jwt {
     pub(crate) fn compile(settings: &model::policy::Jwt, cx: &Building<'_>) -> Result<Self, String> {
-        let algorithms: Vec<Algorithm> = settings.algorithms.iter().map(|one| Algorithm::from(*one)).collect();
+        let algorithms: Vec<Algorithm> =
+            settings.algorithms.iter().map(|one| Algorithm::from(*one)).collect();
         if algorithms.is_empty() {
             return Err("`algorithms` is empty".into());
         }
@@ -118,9 +117,8 @@ impl Jwt {
         if !self.algorithms.contains(&token.algorithm) {
             return Err(Refused::Invalid("the algorithm is not one that is accepted"));
         }
-        let verify = |keys: &Keys| {
-            keys.verify(token.kid.as_deref(), token.algorithm, token.message, &token.signature)
-        };
+        let verify =
+            |keys: &Keys| keys.verify(token.kid.as_deref(), token.algorithm, token.message, &token.signature);
         let verdict = match &self.keys {
             Place::File(keys) => verify(keys),
             Place::Url(remote) => verify(&*remote.keys().ok_or(Refused::NoKeys)?),
@@ -171,8 +169,10 @@ impl Jwt {
 
     /// RFC 6750 §3.1.
     fn insufficient(&self) -> Failure {
-        let text = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", self.rules.scopes().join(" "));
-        let failure = Failure::refused(Problem::Forbidden).with_hint("the token lacks a scope that is needed here");
+        let text =
+            format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", self.rules.scopes().join(" "));
+        let failure =
+            Failure::refused(Problem::Forbidden).with_hint("the token lacks a scope that is needed here");
         match HeaderValue::from_str(&text) {
             Ok(challenge) => failure.with_header(header::WWW_AUTHENTICATE, challenge),
             Err(_) => failure,

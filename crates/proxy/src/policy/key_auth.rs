@@ -110,7 +110,9 @@ mod tests {
                 call = with_header(call, name, value);
             }
             let result = match outcome(&policy, &mut call) {
-                Ok(()) => call.consumer.as_ref().map_or("nobody".into(), |consumer| consumer.name.to_string()),
+                Ok(()) => {
+                    call.consumer.as_ref().map_or("nobody".into(), |consumer| consumer.name.to_string())
+                }
                 Err(failure) => {
                     assert_eq!(failure.problem(), Problem::Unauthenticated);
                     "401".to_owned()

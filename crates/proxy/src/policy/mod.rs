@@ -96,7 +96,9 @@ pub(crate) fn compile(policy: &model::policy::Policy, cx: &Building<'_>) -> Resu
         Settings::Headers(settings) => Arc::new(headers::Headers::compile(settings, cx)?),
         Settings::Rewrite(settings) => Arc::new(rewrite::Rewrite::compile(settings, cx)?),
         Settings::Deprecation(settings) => Arc::new(deprecation::Deprecation::compile(settings, cx)?),
-        Settings::FaultInjection(settings) => Arc::new(fault_injection::FaultInjection::compile(settings, cx)?),
+        Settings::FaultInjection(settings) => {
+            Arc::new(fault_injection::FaultInjection::compile(settings, cx)?)
+        }
         Settings::Compress(settings) => Arc::new(compress::Compress::compile(settings, cx)?),
         Settings::Decompress(settings) => Arc::new(decompress::Decompress::compile(settings, cx)?),
     })

@@ -49,7 +49,8 @@ impl RateLimit {
         for (index, limit) in all.iter().enumerate() {
             let key = limit.key.as_ref().unwrap_or(&settings.key);
             let name = limit.name.clone().or_else(|| settings.name.clone().filter(|_| index == 0));
-            let name = name.unwrap_or_else(|| if index == 0 { "default".into() } else { format!("limit-{index}") });
+            let name =
+                name.unwrap_or_else(|| if index == 0 { "default".into() } else { format!("limit-{index}") });
             let window = limit.window.get();
             announced.push(format!("\"{name}\";q={};w={}", limit.limit, window.as_secs().max(1)));
             limits.push(Limit {
@@ -61,7 +62,9 @@ impl RateLimit {
             });
         }
         let announced = match settings.headers {
-            true => Some(HeaderValue::from_str(&announced.join(", ")).map_err(|error| format!("name: {error}"))?),
+            true => {
+                Some(HeaderValue::from_str(&announced.join(", ")).map_err(|error| format!("name: {error}"))?)
+            }
             false => None,
         };
         Ok(Self { limits, announced })

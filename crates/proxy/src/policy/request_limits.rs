@@ -69,10 +69,7 @@ impl RequestLimits {
 }
 
 fn bytes_of(headers: &HeaderMap) -> u64 {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str().len() + value.len()) as u64 + LINE_OVERHEAD_BYTES)
-        .sum()
+    headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64 + LINE_OVERHEAD_BYTES).sum()
 }
 
 /// The length that is known beforehand, from the framing or, for HTTP/2, from what the client says.
@@ -108,10 +105,7 @@ impl HttpBody for Counted {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame

@@ -59,7 +59,8 @@ impl Rewrite {
             call.head.extensions.insert(SentHost(value));
         }
         let Some(path) = self.path.as_ref().and_then(|path| path.of(call)) else { return Ok(()) };
-        let bad = || Failure::refused(Problem::BadPath).with_hint("the path is not in normal form once rewritten");
+        let bad =
+            || Failure::refused(Problem::BadPath).with_hint("the path is not in normal form once rewritten");
         let route = call.route.and_then(|route| call.plan.routes.get(route));
         let listener = &call.peer.listener.path;
         let rules = route.map_or_else(|| listener.clone(), |route| route.path.over(listener));
@@ -81,7 +82,8 @@ impl Path {
             PathRewrite::StripPrefix(prefix) => Self::Strip(absolute(prefix)?.trim_end_matches('/').into()),
             PathRewrite::Template(text) => Self::Template(compile_template(absolute(text)?, cx)?),
             PathRewrite::Regex(regex) => Self::Regex(
-                Regex::new(&regex.pattern).map_err(|error| format!("`pattern` is no regular expression: {error}"))?,
+                Regex::new(&regex.pattern)
+                    .map_err(|error| format!("`pattern` is no regular expression: {error}"))?,
                 regex.replacement.as_str().into(),
             ),
             PathRewrite::Full(path) => Self::Full(absolute(path)?.into()),
@@ -152,7 +154,11 @@ fn compile_template(text: &str, cx: &Building<'_>) -> Result<Template, String> {
     while let Some(open) = rest.find('{') {
         let (before, inner) = rest.split_at(open);
         long.push_str(before);
-        let end = if inner.starts_with("{{") { inner.find("}}").map(|at| at + 2) } else { inner.find('}').map(|at| at + 1) };
+        let end = if inner.starts_with("{{") {
+            inner.find("}}").map(|at| at + 2)
+        } else {
+            inner.find('}').map(|at| at + 1)
+        };
         let end = end.ok_or_else(|| format!("`{text}` opens a brace and never closes it"))?;
         if inner.starts_with("{{") {
             long.push_str(&inner[..end]);
@@ -249,8 +255,16 @@ mod tests {
             (serde_json::json!({"stripPrefix": "/api"}), "/api/a?q", "/a?q"),
             (serde_json::json!({"stripPrefix": "/api/"}), "/api", "/"),
             (serde_json::json!({"stripPrefix": "/api"}), "/apix", "/apix"),
-            (serde_json::json!({"regex": {"pattern": "^/api/(\\d+)$", "replacement": "/n/$1"}}), "/api/7", "/n/7"),
-            (serde_json::json!({"regex": {"pattern": "^/api/(\\d+)$", "replacement": "/n/$1"}}), "/api/x", "/api/x"),
+            (
+                serde_json::json!({"regex": {"pattern": "^/api/(\\d+)$", "replacement": "/n/$1"}}),
+                "/api/7",
+                "/n/7",
+            ),
+            (
+                serde_json::json!({"regex": {"pattern": "^/api/(\\d+)$", "replacement": "/n/$1"}}),
+                "/api/x",
+                "/api/x",
+            ),
             (serde_json::json!({"full": "/all"}), "/api/x?y=1", "/all?y=1"),
         ] {
             assert_eq!(rewritten(json(path.clone()), target).as_deref(), Ok(want), "{path} {target}");

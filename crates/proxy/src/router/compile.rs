@@ -4,14 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use model::{Listener, Route, resource::route_match::Match};
 
-use super::{
-    RouteId, Router, Tier,
-    host::HostPattern,
-    order::rank,
-    pattern::Pattern,
-    rule::Rule,
-    shadow,
-};
+use super::{RouteId, Router, Tier, host::HostPattern, order::rank, pattern::Pattern, rule::Rule, shadow};
 
 /// A mistake in a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,8 +120,11 @@ fn compile_route(
         }
     };
     let merge_slashes = merges_slashes(route, on.as_deref(), listeners);
-    let matches: Cow<'_, [Match]> =
-        if route.matches.is_empty() { vec![Match::default()].into() } else { route.matches.as_slice().into() };
+    let matches: Cow<'_, [Match]> = if route.matches.is_empty() {
+        vec![Match::default()].into()
+    } else {
+        route.matches.as_slice().into()
+    };
     for (entry, settings) in matches.iter().enumerate() {
         let number = u16::try_from(entry).unwrap_or(u16::MAX);
         let pattern = match Pattern::compile(settings.path.as_ref(), merge_slashes) {

@@ -82,7 +82,9 @@ impl Router {
         for (index, pattern) in self.in_order() {
             let rule = &self.rules[index as usize];
             let (host_ok, ranges) = (pattern.matches(host), rule.pattern.matches(request.path));
-            if !host_ok && (ranges.is_none() || host.is_none()) || (pattern == &HostPattern::Any && ranges.is_none()) {
+            if !host_ok && (ranges.is_none() || host.is_none())
+                || (pattern == &HostPattern::Any && ranges.is_none())
+            {
                 continue;
             }
             let mut reasons = Vec::new();
@@ -116,7 +118,8 @@ impl Router {
     /// Rules under each of their hosts, in match order.
     fn in_order(&self) -> Vec<(RuleIndex, &HostPattern)> {
         let entries = (0..).zip(&self.rules);
-        let mut all: Vec<_> = entries.flat_map(|(index, rule)| rule.hosts.iter().map(move |host| (index, host))).collect();
+        let mut all: Vec<_> =
+            entries.flat_map(|(index, rule)| rule.hosts.iter().map(move |host| (index, host))).collect();
         all.sort_by_key(|(index, host)| place(&self.rules[*index as usize], host, *index));
         all
     }

@@ -23,7 +23,9 @@ impl HostPattern {
             None => (lower.as_str(), false),
         };
         if name.is_empty() || name.contains('*') {
-            return Err(format!("`{text}` is no host: a `*` stands for whole labels in front, as in `*.example.test`"));
+            return Err(format!(
+                "`{text}` is no host: a `*` stands for whole labels in front, as in `*.example.test`"
+            ));
         }
         let is_v6 = name.starts_with('[') && name.ends_with(']') && !wildcard;
         if name.contains(['/', '@', ' ']) || (name.contains(':') && !is_v6) {

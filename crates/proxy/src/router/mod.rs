@@ -19,24 +19,27 @@ mod naive;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::{BTreeSet, HashMap}, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use http::{HeaderMap, HeaderValue, Method};
 
-use self::{
-    host::any_suffix,
-    rule::{Rule, Verdict},
-    tree::{Paths, Visit},
-};
+pub(crate) use self::pattern::prefixes_of;
 pub use self::{
     captures::Captures,
     compile::{Problem, Warning},
     explain::{Explanation, NearMiss, TableRow},
 };
-pub(crate) use self::pattern::prefixes_of;
 pub(crate) use self::{
     captures::CapturesView,
     value::{cookies, parameters},
+};
+use self::{
+    host::any_suffix,
+    rule::{Rule, Verdict},
+    tree::{Paths, Visit},
 };
 
 /// A route, by its place in the configuration.
@@ -198,4 +201,3 @@ impl Tier {
         self.exact.values_mut().chain(self.wildcard.values_mut()).chain([&mut self.any])
     }
 }
-

@@ -188,7 +188,9 @@ fn template(text: &str, merge_slashes: bool) -> Result<Pattern, String> {
         };
         let capture = capture.strip_suffix('}').ok_or_else(|| whole_segment(text))?;
         let (name, segment) = match (capture.strip_suffix('*'), capture.split_once(':')) {
-            (Some(_), _) if !last => return Err(format!("`{{{capture}}}` must be the last segment of `{text}`")),
+            (Some(_), _) if !last => {
+                return Err(format!("`{{{capture}}}` must be the last segment of `{text}`"));
+            }
             (Some(name), _) => (name, None),
             (None, Some((name, "int"))) => (name, Some(Segment::Int)),
             (None, Some((name, "uuid"))) => (name, Some(Segment::Uuid)),

@@ -154,7 +154,8 @@ impl Rule {
             (Some(_), None) => false,
             (Some(own), Some(others)) => own.iter().zip(others).all(|(own, other)| *own || !*other),
         };
-        let subset = |own: &[Method], others: &[Method]| !others.is_empty() && others.iter().all(|m| own.contains(m));
+        let subset =
+            |own: &[Method], others: &[Method]| !others.is_empty() && others.iter().all(|m| own.contains(m));
         let clients = |own: &[Cidr], others: &[Cidr]| {
             !others.is_empty() && others.iter().all(|other| own.iter().any(|own| own.covers(other)))
         };

@@ -17,11 +17,17 @@ const LOOKED_AT_MAX: usize = 32;
 pub(super) fn find(router: &Router) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for (index, rule) in (0..).zip(&router.rules) {
-        let by: Option<Vec<&Rule>> = rule.hosts.iter().map(|host| covered_by(router, index, rule, host)).collect();
+        let by: Option<Vec<&Rule>> =
+            rule.hosts.iter().map(|host| covered_by(router, index, rule, host)).collect();
         if let Some(first) = by.as_deref().and_then(<[_]>::first) {
             let name = router.route_name(first.route);
-            let message = format!("can never match: `{name}` (match[{}]) takes all its requests before", first.entry);
-            warnings.push(Warning { route: router.route_name(rule.route).to_owned(), rule: rule.entry, message });
+            let message =
+                format!("can never match: `{name}` (match[{}]) takes all its requests before", first.entry);
+            warnings.push(Warning {
+                route: router.route_name(rule.route).to_owned(),
+                rule: rule.entry,
+                message,
+            });
         }
     }
     warnings.sort_by(|one, two| (&one.route, one.rule).cmp(&(&two.route, two.rule)));

@@ -87,7 +87,12 @@ impl Paths {
     }
 
     /// Visits rules whose path takes every path that the pattern takes, as far as it is plain to see.
-    pub(super) fn visit_covering(&self, pattern: &Pattern, rules: &[Rule], visit: &mut dyn FnMut(RuleIndex) -> bool) -> bool {
+    pub(super) fn visit_covering(
+        &self,
+        pattern: &Pattern,
+        rules: &[Rule],
+        visit: &mut dyn FnMut(RuleIndex) -> bool,
+    ) -> bool {
         match &pattern.shape {
             Shape::Exact(path) => self.visit(path, rules, &mut |rule, _| visit(rule)),
             Shape::Regex(regex) => {
@@ -172,18 +177,26 @@ impl Node {
         false
     }
 
-    fn walk_covering(&self, segments: &[Segment], tail: Tail, visit: &mut dyn FnMut(RuleIndex) -> bool) -> bool {
+    fn walk_covering(
+        &self,
+        segments: &[Segment],
+        tail: Tail,
+        visit: &mut dyn FnMut(RuleIndex) -> bool,
+    ) -> bool {
         let here = match segments.split_first() {
             Some((first, rest)) => {
-                let children = [(&self.int, Segment::Int), (&self.uuid, Segment::Uuid), (&self.any, Segment::Any)];
+                let children =
+                    [(&self.int, Segment::Int), (&self.uuid, Segment::Uuid), (&self.any, Segment::Any)];
                 let literal = match first {
                     Segment::Literal(text) => self.literals.get(text),
                     _ => None,
                 };
                 let captures = children.into_iter().filter(|(_, kind)| kind.covers(first));
-                literal.into_iter().chain(captures.filter_map(|(node, _)| node.as_deref())).any(|node| {
-                    node.walk_covering(rest, tail, visit)
-                }) || self.rests.iter().any(|rule| visit(*rule))
+                literal
+                    .into_iter()
+                    .chain(captures.filter_map(|(node, _)| node.as_deref()))
+                    .any(|node| node.walk_covering(rest, tail, visit))
+                    || self.rests.iter().any(|rule| visit(*rule))
             }
             None => {
                 (tail == Tail::End && self.ends.iter().any(|rule| visit(*rule)))

@@ -24,7 +24,11 @@ pub(crate) struct UpstreamTls {
 
 impl UpstreamTls {
     /// Builds it; what cannot be read refuses the configuration.
-    pub(crate) fn compile(settings: &Settings, protocol: Protocol, snapshot: &Snapshot) -> Result<Self, String> {
+    pub(crate) fn compile(
+        settings: &Settings,
+        protocol: Protocol,
+        snapshot: &Snapshot,
+    ) -> Result<Self, String> {
         let provider = Arc::new(super::provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(super::versions(settings.min_version))
@@ -38,7 +42,8 @@ impl UpstreamTls {
             (Some(cert), Some(key)) => {
                 let wrong = |error: String| format!("tls.certFile: {error}");
                 let chain = certificates::chain(cert, snapshot).map_err(wrong)?;
-                let key = certificates::key(key, snapshot).map_err(|error| format!("tls.keyFile: {error}"))?;
+                let key =
+                    certificates::key(key, snapshot).map_err(|error| format!("tls.keyFile: {error}"))?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| wrong(error.to_string()))?
             }
             (None, None) => builder.with_no_client_auth(),
@@ -85,7 +90,9 @@ fn trusted(settings: &Settings, snapshot: &Snapshot) -> Result<RootCertStore, St
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err("tls: the system has no authorities to trust; install ca-certificates or set `caFile`".into());
+        return Err(
+            "tls: the system has no authorities to trust; install ca-certificates or set `caFile`".into()
+        );
     }
     Ok(roots)
 }

@@ -20,7 +20,8 @@ pub(crate) struct Names {
 
 /// Reads the names of a certificate.
 pub(crate) fn of(der: &[u8]) -> Result<Names, String> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| format!("not a certificate: {error}"))?;
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|error| format!("not a certificate: {error}"))?;
     let subject = certificate.subject();
     let mut names = Names {
         subject: subject.to_string(),
@@ -60,9 +61,8 @@ impl Names {
     pub(crate) fn matches(&self, wanted: &str) -> bool {
         if let Some(rest) = wanted.strip_prefix("*.") {
             return self.dns.iter().any(|name| {
-                name.split_once('.').is_some_and(|(label, after)| {
-                    !label.is_empty() && after.eq_ignore_ascii_case(rest)
-                })
+                name.split_once('.')
+                    .is_some_and(|(label, after)| !label.is_empty() && after.eq_ignore_ascii_case(rest))
             });
         }
         self.dns.iter().any(|name| name.eq_ignore_ascii_case(wanted))

@@ -7,7 +7,8 @@ use model::{
     resource::tls::{Alpn, ClientAuth, ClientAuthMode, ListenerTls},
 };
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, ServerConnection,
+    SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, UnixTime},
@@ -34,7 +35,11 @@ pub(crate) struct ClientIdentity {
 }
 
 /// The TLS configuration of a listener.
-pub(crate) fn compile(settings: &ListenerTls, http2: bool, snapshot: &Snapshot) -> Result<Arc<ServerConfig>, String> {
+pub(crate) fn compile(
+    settings: &ListenerTls,
+    http2: bool,
+    snapshot: &Snapshot,
+) -> Result<Arc<ServerConfig>, String> {
     let provider = super::with_suites(&settings.cipher_suites).map_err(|error| format!("tls.{error}"))?;
     let certificates = Certificates::load(&settings.certificates, &provider, snapshot)?;
     let builder = ServerConfig::builder_with_provider(provider.clone())

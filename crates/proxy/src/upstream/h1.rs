@@ -192,8 +192,7 @@ pub(crate) async fn exchange(
         let failure = Failure::gateway(Stage::Send, Problem::Internal).with_detail(error.to_string());
         return Err(Broken { failure: failure.never_sent(), stale: false });
     }
-    conn.upload =
-        (framing != Framing::None).then(|| Upload { body, encoder: BodyEncoder::new(framing) });
+    conn.upload = (framing != Framing::None).then(|| Upload { body, encoder: BodyEncoder::new(framing) });
     conn.timer.arm(patience.head);
 
     let mut decoder = ResponseDecoder::new(Limits::default());
@@ -247,14 +246,20 @@ fn poll_head(
             Ok(Some(head)) => return Poll::Ready(Ok(head)),
             Ok(None) => {}
             Err(error) => {
-                return Poll::Ready(Err(Failure::upstream(Stage::FirstByte, Problem::BadUpstreamAnswer, error)));
+                return Poll::Ready(Err(Failure::upstream(
+                    Stage::FirstByte,
+                    Problem::BadUpstreamAnswer,
+                    error,
+                )));
             }
         }
         match conn.wire.poll_fill(cx) {
             Poll::Ready(Ok(0)) => {
                 let failure = match send_error {
                     Some(error) => Failure::upstream(Stage::Send, Problem::UpstreamReset, error),
-                    None => Failure::upstream(Stage::FirstByte, Problem::UpstreamReset, "closed before an answer"),
+                    None => {
+                        Failure::upstream(Stage::FirstByte, Problem::UpstreamReset, "closed before an answer")
+                    }
                 };
                 return Poll::Ready(Err(failure));
             }

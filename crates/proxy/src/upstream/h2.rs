@@ -13,7 +13,11 @@ use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use http::{Method, Request, Response, Uri, header, request::Parts};
 
-use super::{Guards, h1::{Broken, Patience}, pool::PoolLimits};
+use super::{
+    Guards,
+    h1::{Broken, Patience},
+    pool::PoolLimits,
+};
 use crate::{
     body::Body,
     call::Interim,
@@ -165,7 +169,8 @@ impl Channel {
         .await
         .map_err(|failure| broken(failure, false))?;
         let (parts, recv) = answer.into_parts();
-        let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length =
+            parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = if recv.is_end_stream() && upload.is_none() {
             Body::Empty
         } else {
@@ -185,7 +190,8 @@ fn refused(error: &h2::Error) -> Failure {
 }
 
 fn outgoing(head: &Parts, tls: bool, body: &Body) -> Result<Request<()>, Failure> {
-    let bad = |error: String| Failure::gateway(Stage::Send, Problem::Internal).with_detail(error).never_sent();
+    let bad =
+        |error: String| Failure::gateway(Stage::Send, Problem::Internal).with_detail(error).never_sent();
     let host = head.headers.get(header::HOST).map(|host| host.as_bytes()).unwrap_or_default();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder()

@@ -8,6 +8,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod pool;
 pub(crate) mod replay;
+mod total;
 pub(crate) mod tries;
 
 use std::{
@@ -31,8 +32,10 @@ pub(crate) struct Guards {
     /// Counts the call at its endpoint.
     pub(crate) in_flight: Option<InFlight>,
     /// The call's place in the bulkhead.
+    #[expect(dead_code, reason = "gives its place back when it is dropped")]
     pub(crate) bulkhead: Option<BulkheadPermit>,
     /// Counts the stream on its HTTP/2 connection.
+    #[expect(dead_code, reason = "gives its place back when it is dropped")]
     pub(crate) streaming: Option<Box<dyn std::any::Any>>,
 }
 
@@ -56,11 +59,9 @@ impl Upstream {
         cx: &Building<'_>,
     ) -> Result<Self, String> {
         let tls = match &settings.tls {
-            Some(tls) => Some(Arc::new(crate::tls::client::UpstreamTls::compile(
-                tls,
-                settings.protocol,
-                cx.snapshot,
-            )?)),
+            Some(tls) => {
+                Some(Arc::new(crate::tls::client::UpstreamTls::compile(tls, settings.protocol, cx.snapshot)?))
+            }
             None => None,
         };
         let mut way = DefaultHasher::new();

@@ -103,7 +103,12 @@ impl Pool {
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&key)?;
         shelf.channels.retain(|channel| !channel.is_closed());
-        shelf.channels.iter().filter(|channel| channel.has_room()).min_by_key(|channel| channel.streams()).cloned()
+        shelf
+            .channels
+            .iter()
+            .filter(|channel| channel.has_room())
+            .min_by_key(|channel| channel.streams())
+            .cloned()
     }
 
     /// Keeps an HTTP/2 connection for others to use.
@@ -130,11 +135,6 @@ impl Pool {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.shelves.borrow_mut().clear();
-    }
-
-    /// How many connections are idle.
-    pub(crate) fn idle(&self) -> usize {
-        self.shelves.borrow().values().map(|shelf| shelf.idle.len()).sum()
     }
 }
 

@@ -10,10 +10,7 @@ use std::{
 };
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use model::{
-    TryRecord,
-    resource::tries::RetryOn,
-};
+use model::{TryRecord, resource::tries::RetryOn};
 use resilience::{Outcome, Permit};
 
 use super::{
@@ -73,7 +70,8 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, Failure> {
     let (upstream, effort) = (&*target.upstream, &target.effort);
     let cluster = &upstream.cluster;
-    let deadline = call.started + grpc_timeout(call).map_or(effort.request, |asked| asked.min(effort.request));
+    let whole = effort.total.map_or(effort.request, |total| total.min(effort.request));
+    let deadline = call.started + grpc_timeout(call).map_or(whole, |asked| asked.min(whole));
     prepare(call, upstream);
     let guards = Guards { bulkhead: bulkhead(call, upstream, deadline).await?, ..Guards::default() };
     let mut guards = Some(guards);
@@ -101,7 +99,7 @@ pub(crate) async fn forward(
         let again = match result {
             Ok(response) if !effort.retries_status(response.status().as_u16()) => {
                 call.record.timings.upstream_first_byte = Some(started.elapsed());
-                return Ok(response);
+                return Ok(bounded(call, effort, response));
             }
             Ok(response) => Again::Status(response),
             Err(broken) if broken.stale && stale_tries < 2 && source.may_repeat(call, Sent::Perhaps) => {
@@ -132,7 +130,8 @@ pub(crate) async fn forward(
         note(call, &endpoint, status, reason, started);
         drop(again);
         if guards.is_none() {
-            guards = Some(Guards { bulkhead: bulkhead(call, upstream, deadline).await?, ..Guards::default() });
+            guards =
+                Some(Guards { bulkhead: bulkhead(call, upstream, deadline).await?, ..Guards::default() });
         }
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -140,13 +139,31 @@ pub(crate) async fn forward(
     }
 }
 
+/// An answer whose body ends with the time that the whole exchange may take.
+fn bounded(call: &Call, effort: &Effort, response: Response<Body>) -> Response<Body> {
+    match effort.total {
+        Some(total) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+            let left = total.saturating_sub(call.elapsed());
+            response.map(|body| Body::boxed(super::total::Bounded::new(body, left)))
+        }
+        _ => response,
+    }
+}
+
 /// Why another try is considered.
+#[expect(clippy::large_enum_variant, reason = "one lives for a moment on the stack of its call")]
 enum Again {
     Status(Response<Body>),
     Failure(Failure),
 }
 
-fn note(call: &mut Call, endpoint: &Endpoint, status: Option<StatusCode>, reason: &'static str, started: Instant) {
+fn note(
+    call: &mut Call,
+    endpoint: &Endpoint,
+    status: Option<StatusCode>,
+    reason: &'static str,
+    started: Instant,
+) {
     call.record.failed_tries.push(TryRecord {
         endpoint: endpoint.label.clone(),
         status,
@@ -165,7 +182,8 @@ fn next(
     deadline: Instant,
     random: u64,
 ) -> Option<Duration> {
-    let tries = call.record.failed_tries.iter().filter(|try_| try_.reason != "stale-connection").count() as u32 + 1;
+    let tries =
+        call.record.failed_tries.iter().filter(|try_| try_.reason != "stale-connection").count() as u32 + 1;
     if tries >= effort.max_attempts || call.upgrade.is_some() {
         return None;
     }
@@ -312,8 +330,10 @@ impl Attempt<'_> {
         let connecting = began.elapsed();
         call.record.timings.connect = Some(connecting);
         let left = self.left.saturating_sub(connecting);
-        let patience =
-            Patience { head: self.effort.per_try.map_or(left, |per_try| per_try.min(left)), idle: self.effort.idle };
+        let patience = Patience {
+            head: self.effort.per_try.map_or(left, |per_try| per_try.min(left)),
+            idle: self.effort.idle,
+        };
         if call.host_from_endpoint
             && let Ok(value) = HeaderValue::from_str(self.endpoint.authority())
         {
@@ -383,10 +403,9 @@ fn pick(
         tried,
         sticky: wish.endpoint.as_deref(),
     };
-    upstream
-        .cluster
-        .pick(&request)
-        .ok_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint).with_retry_after(Duration::from_secs(1)))
+    upstream.cluster.pick(&request).ok_or_else(|| {
+        Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint).with_retry_after(Duration::from_secs(1))
+    })
 }
 
 /// A place in the upstream's bulkhead, if it has one; waiting for it takes from the call's time.
@@ -396,7 +415,8 @@ async fn bulkhead(
     deadline: Instant,
 ) -> Result<Option<resilience::BulkheadPermit>, Failure> {
     let Some(bulkhead) = &upstream.cluster.bulkhead else { return Ok(None) };
-    let full = || Failure::gateway(Stage::Pick, Problem::BulkheadFull).with_retry_after(Duration::from_secs(1));
+    let full =
+        || Failure::gateway(Stage::Pick, Problem::BulkheadFull).with_retry_after(Duration::from_secs(1));
     if let Some(permit) = bulkhead.try_acquire() {
         return Ok(Some(permit));
     }

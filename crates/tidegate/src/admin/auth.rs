@@ -19,8 +19,11 @@ pub(crate) async fn require_token(Extract(state): Extract<State>, request: Reque
     if is_right && values.next().is_none() {
         return next.run(request).await;
     }
-    let mut response =
-        problem(StatusCode::UNAUTHORIZED, "unauthenticated", "send the admin token as `Authorization: Bearer …`");
+    let mut response = problem(
+        StatusCode::UNAUTHORIZED,
+        "unauthenticated",
+        "send the admin token as `Authorization: Bearer …`",
+    );
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
@@ -35,8 +38,12 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
 pub(crate) async fn refuse_cross_origin(request: Request, next: Next) -> Response {
     let is_write = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if is_write && is_cross_origin(&request) {
-        return problem(StatusCode::FORBIDDEN, "forbidden", "the admin API takes no writes from other origins")
-            .into_response();
+        return problem(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "the admin API takes no writes from other origins",
+        )
+        .into_response();
     }
     next.run(request).await
 }

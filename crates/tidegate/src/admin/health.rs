@@ -20,7 +20,9 @@ pub(crate) async fn live() -> &'static str {
 pub(crate) async fn ready(Extract(state): Extract<State>, RawQuery(query): RawQuery) -> Response {
     let leaving = state.leaving.load(Ordering::Relaxed) || state.running.gateway.is_draining();
     let status = if leaving { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    if !query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose="))) {
+    if !query
+        .is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")))
+    {
         return (status, if leaving { "draining\n" } else { "ok\n" }).into_response();
     }
     let reload = state.running.state.lock().unwrap_or_else(PoisonError::into_inner).clone();

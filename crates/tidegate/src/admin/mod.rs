@@ -48,10 +48,9 @@ pub(crate) async fn start(
     snapshot: &model::Snapshot,
     token: String,
 ) -> Result<Admin, String> {
-    let address: SocketAddr = settings
-        .address
-        .parse()
-        .map_err(|_| format!("admin.address: `{}` is not an address such as 127.0.0.1:9080", settings.address))?;
+    let address: SocketAddr = settings.address.parse().map_err(|_| {
+        format!("admin.address: `{}` is not an address such as 127.0.0.1:9080", settings.address)
+    })?;
     if !address.ip().is_loopback() && settings.tls.is_none() && !settings.allow_non_loopback {
         return Err(format!(
             "admin.address: {address} is not a loopback address; set admin.tls, or allowNonLoopback: true if the \

@@ -56,7 +56,8 @@ fn compile(args: &ConfigArgs) -> Result<Compiled, Exit> {
         .enable_all()
         .build()
         .map_err(|error| failed(&error, Exit::Failed))?;
-    Compiled::offline(Arc::new(snapshot), background.handle()).map_err(|error| failed(&error, Exit::Configuration))
+    Compiled::offline(Arc::new(snapshot), background.handle())
+        .map_err(|error| failed(&error, Exit::Configuration))
 }
 
 /// Explains one request; ends with [`Exit::NotFound`] when no route takes it.
@@ -85,8 +86,10 @@ fn request(args: &ExplainArgs) -> Result<Request, String> {
     let mut headers = HeaderMap::new();
     for line in &args.headers {
         let (name, value) = line.split_once(':').ok_or_else(|| format!("`{line}` is not `name: value`"))?;
-        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
-        let value = HeaderValue::from_str(value.trim()).map_err(|_| format!("the value of `{name}` is malformed"))?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes())
+            .map_err(|_| format!("`{name}` is no header name"))?;
+        let value =
+            HeaderValue::from_str(value.trim()).map_err(|_| format!("the value of `{name}` is malformed"))?;
         headers.append(name, value);
     }
     let (scheme, rest) = match args.url.split_once("://") {
@@ -134,7 +137,8 @@ fn print(request: &Request, report: &Report, live: Option<&serde_json::Value>) {
             return;
         }
     };
-    let changed = if *path == request.path { String::new() } else { format!(" (normal form of {})", request.path) };
+    let changed =
+        if *path == request.path { String::new() } else { format!(" (normal form of {})", request.path) };
     println!("request    {} {}{path}{changed}", request.method, request.host.as_deref().unwrap_or("*"));
     let Some(explanation) = &report.route else { return };
     match &explanation.found {

@@ -33,14 +33,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams that we had to reset because of the client's errors (CVE-2025-8671, MadeYouReset).
 const LOCAL_RESETS_MAX: usize = 128;
-/// Resets of accepted streams that a connection may have more than finished ones.
-const EXCESS_RESETS_MAX: i64 = 200;
 
 /// What a connection and its streams share.
 pub(crate) struct Shared {
     streams: Cell<usize>,
     /// Resets by the client less streams that ended well: what an attack drives up and traffic drives down.
     excess_resets: Cell<i64>,
+    max_resets: i64,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -86,7 +85,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
     })
     .await;
     let Some(mut connection) = opened else { return };
-    let shared = Rc::new(Shared { streams: Cell::new(0), excess_resets: Cell::new(0), waker: RefCell::new(None) });
+    let shared = Rc::new(Shared {
+        streams: Cell::new(0),
+        excess_resets: Cell::new(0),
+        max_resets: i64::from(limits.max_resets),
+        waker: RefCell::new(None),
+    });
     let _registered = worker.register_h2(&shared);
     let mut leaving = false;
     let mut served = 0u32;
@@ -97,7 +101,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
                 leaving = true;
                 connection.graceful_shutdown();
             }
-            if shared.excess_resets.get() > EXCESS_RESETS_MAX {
+            if shared.excess_resets.get() > shared.max_resets {
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             *shared.waker.borrow_mut() = Some(cx.waker().clone());
@@ -158,7 +162,8 @@ async fn stream(
     let response = match admitted {
         Err(failure) => Ok(pipeline::refuse(&mut call, &failure)),
         Ok(()) => {
-            let body = if upgrade { Body::Empty } else { request_body(&call.head, &mut recv, &peer, &received) };
+            let body =
+                if upgrade { Body::Empty } else { request_body(&call.head, &mut recv, &peer, &received) };
             answered(&worker, &interim, &mut call, body).await
         }
     };
@@ -175,7 +180,7 @@ async fn stream(
             }
             if failure.side() == crate::failure::Side::Client {
                 shared.excess_resets.set(shared.excess_resets.get() + 1);
-                if shared.excess_resets.get() > EXCESS_RESETS_MAX {
+                if shared.excess_resets.get() > shared.max_resets {
                     shared.wake();
                 }
             }
@@ -186,16 +191,16 @@ async fn stream(
     worker.finish(call);
 }
 
-fn request_body(
-    head: &Parts,
-    recv: &mut Option<RecvStream>,
-    peer: &Peer,
-    received: &Rc<Cell<u64>>,
-) -> Body {
+fn request_body(head: &Parts, recv: &mut Option<RecvStream>, peer: &Peer, received: &Rc<Cell<u64>>) -> Body {
     match recv.take() {
         Some(recv) if !recv.is_end_stream() => {
             let length = content_length(&head.headers);
-            Body::Stream(StreamBody::request(recv, length, peer.listener.limits.body_timeout, received.clone()))
+            Body::Stream(StreamBody::request(
+                recv,
+                length,
+                peer.listener.limits.body_timeout,
+                received.clone(),
+            ))
         }
         _ => Body::Empty,
     }
@@ -245,7 +250,8 @@ async fn deliver(
         call.record.status = StatusCode::OK;
         parts.headers.remove("sec-websocket-accept");
         let tunnel = body.into_tunnel().zip(recv);
-        let send = respond.0.borrow_mut().send_response(Response::from_parts(parts, ()), false).map_err(left)?;
+        let send =
+            respond.0.borrow_mut().send_response(Response::from_parts(parts, ()), false).map_err(left)?;
         if let Some(((wire, early), recv)) = tunnel {
             tunnel::stream_and_wire(send, recv, &wire, early).await;
         }
@@ -286,7 +292,8 @@ async fn deliver(
     match result {
         Ok(()) => Ok(()),
         Err(Broken::Source(failure)) => Err(failure),
-        Err(Broken::Sink(reason)) => Err(client_left(Stage::Body)
-            .with_detail(reason.map_or_else(|| "the connection ended".to_owned(), |reason| reason.to_string()))),
+        Err(Broken::Sink(reason)) => Err(client_left(Stage::Body).with_detail(
+            reason.map_or_else(|| "the connection ended".to_owned(), |reason| reason.to_string()),
+        )),
     }
 }

@@ -38,7 +38,12 @@ pub(crate) struct StreamBody {
 
 impl StreamBody {
     /// A request's body.
-    pub(crate) fn request(recv: RecvStream, length: Option<u64>, idle: Duration, received: Rc<Cell<u64>>) -> Self {
+    pub(crate) fn request(
+        recv: RecvStream,
+        length: Option<u64>,
+        idle: Duration,
+        received: Rc<Cell<u64>>,
+    ) -> Self {
         Self {
             recv,
             side: Side::Client,

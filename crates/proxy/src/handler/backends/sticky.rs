@@ -64,7 +64,13 @@ impl Sticky {
     }
 
     /// Ties the client to what served it.
-    pub(crate) fn tie(&self, call: &Call, tied: Option<&Tied>, upstream: &str, response: &mut Response<Body>) {
+    pub(crate) fn tie(
+        &self,
+        call: &Call,
+        tied: Option<&Tied>,
+        upstream: &str,
+        response: &mut Response<Body>,
+    ) {
         let (Self::Cookie(cookie), Some(endpoint)) = (self, &call.record.endpoint) else { return };
         let is_same = tied.is_some_and(|tied| {
             tied.upstream.as_deref() == Some(upstream) && tied.endpoint.as_deref() == Some(&**endpoint)
@@ -122,8 +128,5 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if !digits.len().is_multiple_of(2) {
         return None;
     }
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

@@ -29,7 +29,9 @@ impl Coding {
     /// The coding of this name; `x-gzip` is gzip (RFC 9110 §8.4.1.3).
     pub(crate) fn named(name: &str) -> Option<Self> {
         match () {
-            () if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => Some(Self::Gzip),
+            () if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
+                Some(Self::Gzip)
+            }
             () if name.eq_ignore_ascii_case("br") => Some(Self::Brotli),
             () if name.eq_ignore_ascii_case("zstd") => Some(Self::Zstd),
             () => None,

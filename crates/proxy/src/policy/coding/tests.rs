@@ -36,10 +36,7 @@ impl HttpBody for Pipe {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match self.0.borrow_mut().pop_front() {
             Some(frame) => Poll::Ready(frame.map(Ok)),
             None => Poll::Pending,
@@ -160,8 +157,11 @@ fn broken_streams_are_refused() {
         garbled[middle..].fill(0xa5);
         let mut trailing = whole.clone();
         trailing.extend_from_slice(b"GET /admin HTTP/1.1\r\n\r\n");
-        let cases =
-            [("cut off", &whole[..whole.len() - 3]), ("garbled", &garbled), ("plain", b"hello, world, hello")];
+        let cases = [
+            ("cut off", &whole[..whole.len() - 3]),
+            ("garbled", &garbled),
+            ("plain", b"hello, world, hello"),
+        ];
         for (what, data) in cases.into_iter().chain([("trailing bytes", &*trailing)]) {
             match decode(coding, data, WIDE) {
                 Err(failure) => assert_eq!(failure.problem(), Problem::Invalid, "{coding:?} {what}"),

@@ -69,7 +69,8 @@ impl Rules {
     }
 
     fn is_for_us(&self, claimed: Option<&Value>) -> bool {
-        let is_ours = |value: &Value| value.as_str().is_some_and(|aud| self.audiences.iter().any(|own| own == aud));
+        let is_ours =
+            |value: &Value| value.as_str().is_some_and(|aud| self.audiences.iter().any(|own| own == aud));
         match claimed {
             Some(Value::Array(list)) => list.iter().any(is_ours),
             Some(one) => is_ours(one),

@@ -56,7 +56,8 @@ impl Target {
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let (port, tls) = match uri.scheme_str() {
             Some("https") => {
-                let name = ServerName::try_from(host.clone()).map_err(|_| format!("`{host}` is not a host"))?;
+                let name =
+                    ServerName::try_from(host.clone()).map_err(|_| format!("`{host}` is not a host"))?;
                 (443, Some(name))
             }
             Some("http") => (80, None),
@@ -198,7 +199,8 @@ mod tests {
 
     #[test]
     fn only_plain_web_addresses_are_targets() {
-        for url in ["file:///etc/passwd", "https://user:secret@host/", "/jwks", "gopher://host/", "https://"] {
+        for url in ["file:///etc/passwd", "https://user:secret@host/", "/jwks", "gopher://host/", "https://"]
+        {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }

@@ -131,7 +131,8 @@ impl Keys {
     /// Parses a key set. Keys of other kinds and uses are passed over (RFC 7517 §5); one without any key that
     /// serves is an error.
     pub(crate) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
-        let set: Set = serde_json::from_slice(json).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
+        let set: Set =
+            serde_json::from_slice(json).map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
         if set.keys.len() > KEYS_MAX {
             return Err(format!("the key set holds {} keys; at most {KEYS_MAX} are read", set.keys.len()));
         }
@@ -191,7 +192,9 @@ impl Jwk {
                 let (n, e) = (bytes(self.n.as_ref()?)?, bytes(self.e.as_ref()?)?);
                 PublicKeyComponents { n, e }.to_parsed_public_key(parameters).ok()
             }
-            Verifier::Ec(curve, width, parameters) if self.kty == "EC" && self.crv.as_deref() == Some(curve) => {
+            Verifier::Ec(curve, width, parameters)
+                if self.kty == "EC" && self.crv.as_deref() == Some(curve) =>
+            {
                 let (x, y) = (bytes(self.x.as_ref()?)?, bytes(self.y.as_ref()?)?);
                 if x.len() != width || y.len() != width {
                     return None;

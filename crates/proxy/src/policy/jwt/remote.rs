@@ -62,7 +62,11 @@ impl Fetched {
 }
 
 impl Remote {
-    pub(crate) fn new(target: Target, algorithms: Vec<Algorithm>, settings: &model::policy::jwt::Jwks) -> Self {
+    pub(crate) fn new(
+        target: Target,
+        algorithms: Vec<Algorithm>,
+        settings: &model::policy::jwt::Jwks,
+    ) -> Self {
         Self {
             target,
             algorithms,

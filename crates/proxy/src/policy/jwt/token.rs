@@ -51,7 +51,8 @@ impl<'a> Token<'a> {
             return Err("not a signed token");
         }
         let header = BASE64URL.decode(header).map_err(|_| "the header is not base64url")?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| "the header is not what it should be")?;
+        let header: Header =
+            serde_json::from_slice(&header).map_err(|_| "the header is not what it should be")?;
         if header.crit.is_some() {
             // RFC 7515 §4.1.11: an extension that is critical and not understood refuses the token.
             return Err("the token needs an extension that is not supported");

@@ -59,10 +59,12 @@ impl Clusters {
                 Err(error) => errors.push(format!("upstreams/{}: {error}", settings.name)),
             }
         }
-        if self.is_live && !fresh.is_empty()
-            && let Err(error) = self.animate(&fresh, snapshot) {
-                errors.extend(error);
-            }
+        if self.is_live
+            && !fresh.is_empty()
+            && let Err(error) = self.animate(&fresh, snapshot)
+        {
+            errors.extend(error);
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -140,7 +142,8 @@ impl Clusters {
 /// The name servers that the configuration names.
 fn name_servers(snapshot: &Snapshot) -> Result<Vec<std::net::SocketAddr>, String> {
     let servers = snapshot.config.runtime.dns_servers.iter();
-    let parse = |text: &String| text.parse().map_err(|_| format!("runtime.dnsServers: `{text}` is not `ip:port`"));
+    let parse =
+        |text: &String| text.parse().map_err(|_| format!("runtime.dnsServers: `{text}` is not `ip:port`"));
     servers.map(parse).collect()
 }
 

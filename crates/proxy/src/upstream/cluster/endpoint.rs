@@ -47,14 +47,19 @@ pub(crate) struct Endpoint {
     is_healthy: AtomicBool,
     /// When the process began to use it, in milliseconds of its upstream's clock; for slow start.
     pub(crate) since: Instant,
-    is_removed: AtomicBool,
 }
 
 static NEXT_UID: AtomicU64 = AtomicU64::new(1);
 
 impl Endpoint {
     /// An endpoint at an address that was configured as `host` and `authority` (`host:port`).
-    pub(crate) fn new(address: Address, host: &str, authority: &str, load: EndpointLoad, now: Instant) -> Self {
+    pub(crate) fn new(
+        address: Address,
+        host: &str,
+        authority: &str,
+        load: EndpointLoad,
+        now: Instant,
+    ) -> Self {
         Self {
             uid: NEXT_UID.fetch_add(1, Ordering::Relaxed),
             label: address.to_string().into(),
@@ -65,7 +70,6 @@ impl Endpoint {
             outlier: HostOutlier::new(now),
             is_healthy: AtomicBool::new(true),
             since: now,
-            is_removed: AtomicBool::new(false),
         }
     }
 
@@ -86,14 +90,5 @@ impl Endpoint {
     /// Neither unhealthy nor ejected.
     pub(crate) fn is_good(&self, now: Instant) -> bool {
         self.is_healthy() && !self.outlier.is_ejected(now)
-    }
-
-    /// Whether its upstream no longer names it.
-    pub(crate) fn is_removed(&self) -> bool {
-        self.is_removed.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_removed(&self, is_removed: bool) {
-        self.is_removed.store(is_removed, Ordering::Relaxed);
     }
 }

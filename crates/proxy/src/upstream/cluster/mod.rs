@@ -22,11 +22,11 @@ use model::resource::upstream::Upstream as Settings;
 use resilience::{Breaker, Bulkhead, InFlight, RetryBudget, outlier};
 use tokio::runtime::Handle;
 
+pub use self::status::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};
 pub(crate) use self::{
     clusters::Clusters,
     endpoint::{Address, Endpoint},
 };
-pub use self::status::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};
 use self::{
     probe::Probe,
     set::{EndpointSet, Slot},
@@ -79,7 +79,10 @@ pub(crate) struct Picked {
 /// How a try ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TryResult {
-    Answered { status: u16, latency: Duration },
+    Answered {
+        status: u16,
+        latency: Duration,
+    },
     ConnectRefused,
     ConnectTimeout,
     ConnectFailed,
@@ -164,9 +167,6 @@ impl Cluster {
         }
         let before = self.set.load_full();
         let set = assemble(&self.settings, &self.specs, &all, &before, now);
-        for endpoint in before.endpoints() {
-            endpoint.set_removed(set.by_label(&endpoint.label).is_none());
-        }
         self.set.store(Arc::new(set));
         true
     }

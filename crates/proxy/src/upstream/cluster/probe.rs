@@ -77,7 +77,8 @@ impl Probe {
             (address, _) => address.clone(),
         };
         let patience = self.settings.timeout.get().max(Duration::from_millis(1));
-        let mut io = connect::transport(&address, patience).await.map_err(|(failure, _)| failure.to_string())?;
+        let mut io =
+            connect::transport(&address, patience).await.map_err(|(failure, _)| failure.to_string())?;
         if let Some(version) = self.proxy_protocol {
             let local = proxy_protocol::write(version, None, None);
             io.write_all(&local).await.map_err(|error| error.to_string())?;

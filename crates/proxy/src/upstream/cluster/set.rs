@@ -47,8 +47,7 @@ impl EndpointSet {
     pub(crate) fn new(slots: Vec<Slot>, settings: &LoadBalancing, previous: Option<&Self>) -> Self {
         let tier = |wanted: &dyn Fn(&Slot) -> bool| Tier::new(&slots, wanted, settings, previous.is_some());
         let own_zone = settings.zone.as_deref().filter(|_| settings.prefer_same_zone);
-        let local = own_zone
-            .and_then(|own| tier(&|slot| !slot.backup && slot.zone.as_deref() == Some(own)));
+        let local = own_zone.and_then(|own| tier(&|slot| !slot.backup && slot.zone.as_deref() == Some(own)));
         Self {
             by_label: slots.iter().enumerate().map(|(i, slot)| (slot.endpoint.label.clone(), i)).collect(),
             primary: tier(&|slot| !slot.backup),

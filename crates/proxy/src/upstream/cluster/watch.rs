@@ -88,8 +88,10 @@ impl Cluster {
         let Some(settings) = &self.outlier else { return };
         let set = self.set.load();
         let hosts: Vec<_> = set.endpoints().map(|endpoint| &endpoint.outlier).collect();
-        let mut ejected = hosts.iter().filter(|host| host.is_ejected(now)).count();
-        for index in resilience::outlier::compare(settings, &hosts, now) {
+        let before = hosts.iter().filter(|host| host.is_ejected(now)).count();
+        let mut ejected = before;
+        let worst = resilience::outlier::compare(settings, &hosts, now);
+        while let Some(index) = worst.get(ejected - before).copied() {
             if !resilience::outlier::may_eject(ejected, hosts.len(), settings.max_ejection_percent) {
                 break;
             }

@@ -39,9 +39,8 @@ impl Answer {
         reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
         let status: u16 = line.split(' ').nth(1)?.trim().parse().ok()?;
         let headers = fields(reader)?;
-        let find = |name: &str| {
-            headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-        };
+        let find =
+            |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let mut body = Vec::new();
         let mut trailers = Vec::new();
         if to_head || status < 200 || status == 204 || status == 304 {

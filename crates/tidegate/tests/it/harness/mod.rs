@@ -57,9 +57,8 @@ impl Gateway {
     pub fn with(listener: &str, rest: &str) -> Self {
         let port = free_port();
         let comma = if listener.is_empty() { "" } else { ", " };
-        let text = format!(
-            "listeners:\n  - {{name: public, address: 127.0.0.1:{port}{comma}{listener}}}\n{rest}"
-        );
+        let text =
+            format!("listeners:\n  - {{name: public, address: 127.0.0.1:{port}{comma}{listener}}}\n{rest}");
         Self::from_text(&text, SocketAddr::from(([127, 0, 0, 1], port)), |_| {})
     }
 
@@ -250,7 +249,8 @@ pub fn pause(millis: u64) {
 
 /// Runs the binary to its end: exit code, standard output, standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output().expect("the binary runs");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output().expect("the binary runs");
     (
         output.status.code().unwrap_or(-1),
         String::from_utf8_lossy(&output.stdout).into_owned(),

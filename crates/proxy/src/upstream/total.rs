@@ -1,0 +1,60 @@
+//! `timeouts.total`: bounds a whole exchange, the answer's body included.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::{
+    body::Body,
+    failure::{Failure, Problem, Stage},
+    timer::Timer,
+};
+
+/// A body that breaks off when the time for the whole exchange is over.
+pub(super) struct Bounded {
+    body: Body,
+    timer: Timer,
+}
+
+impl Bounded {
+    /// Bounds what is left of an exchange.
+    pub(super) fn new(body: Body, left: Duration) -> Self {
+        let timer = Timer::new();
+        timer.arm(left);
+        Self { body, timer }
+    }
+}
+
+impl HttpBody for Bounded {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if self.timer.poll(cx).is_ready() {
+            let failure = Failure::upstream(
+                Stage::Body,
+                Problem::UpstreamTimeout,
+                "the exchange took longer than `total`",
+            );
+            self.body = Body::Empty;
+            return Poll::Ready(Some(Err(failure)));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

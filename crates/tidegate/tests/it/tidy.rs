@@ -1,0 +1,177 @@
+//! Rules that keep the house: crate arrows, promises at the top of files, sizes, pairs of policy files, examples.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Longest function and file, in lines.
+const FUNCTION_LINES_MAX: usize = 120;
+const FILE_LINES_MAX: usize = 800;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_owned()
+}
+
+/// Every file below a folder that ends so, `target` and hidden folders left out.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if path.is_dir() && name != "target" && name != "node_modules" && !name.starts_with('.') {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let all = [root().join("crates"), root().join("examples"), root().join("fuzz"), root().join("bench")];
+    let files = all.iter().flat_map(|folder| files(folder, ".rs"));
+    files.map(|path| (path.clone(), fs::read_to_string(&path).expect("a source file"))).collect()
+}
+
+#[test]
+fn every_file_opens_with_its_promise() {
+    let silent: Vec<_> = sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).collect();
+    assert!(
+        silent.is_empty(),
+        "without `//!`: {:?}",
+        silent.iter().map(|(path, _)| path).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn no_file_and_no_function_is_too_long() {
+    let mut long = Vec::new();
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() > FILE_LINES_MAX {
+            long.push(format!("{}: {} lines", path.display(), lines.len()));
+        }
+        for (at, line) in lines.iter().enumerate() {
+            let code = line.trim_start();
+            let is_function =
+                ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub(crate) async fn "]
+                    .iter()
+                    .any(|start| code.starts_with(start));
+            if !is_function {
+                continue;
+            }
+            let indent = line.len() - code.len();
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[at..].iter().position(|line| *line == end).unwrap_or(0);
+            if length > FUNCTION_LINES_MAX {
+                long.push(format!("{}:{}: a function of {length} lines", path.display(), at + 1));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn crates_depend_only_on_what_the_design_allows() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("tidegate-model", &[][..]),
+        ("tidegate-http1", &[]),
+        ("tidegate-resilience", &[]),
+        ("tidegate-telemetry", &["tidegate-model"]),
+        (
+            "tidegate-proxy",
+            &["tidegate-model", "tidegate-http1", "tidegate-resilience", "tidegate-telemetry"],
+        ),
+        ("tidegate", &["tidegate-model", "tidegate-proxy", "tidegate-telemetry"]),
+    ]);
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("metadata");
+    let packages = metadata["packages"].as_array().expect("packages");
+    assert_eq!(packages.len(), allowed.len(), "a crate without a rule here, or a rule without a crate");
+    for package in packages {
+        let name = package["name"].as_str().expect("a name");
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let other = dependency["name"].as_str().expect("a name");
+            let is_ours = allowed.contains_key(other);
+            let is_normal = dependency["kind"].is_null();
+            assert!(
+                !is_ours || !is_normal || allowed[name].contains(&other),
+                "{name} may not depend on {other}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_policy_is_a_pair_of_files() {
+    let names = |folder: &str| {
+        let all = fs::read_dir(root().join(folder)).expect("a folder").flatten();
+        let mut names: Vec<String> = all
+            .filter_map(|entry| entry.file_name().to_string_lossy().strip_suffix(".rs").map(str::to_owned))
+            .filter(|name| name != "mod")
+            .collect();
+        names.sort();
+        names
+    };
+    let behaviours = names("crates/proxy/src/policy");
+    for settings in names("crates/model/src/policy") {
+        assert!(behaviours.contains(&settings), "crates/proxy/src/policy/{settings}.rs is missing");
+    }
+}
+
+#[test]
+fn every_problem_has_a_section_in_the_documents() {
+    let page = fs::read_to_string(root().join("docs/problems.md")).expect("docs/problems.md");
+    for problem in proxy::Problem::ALL {
+        let heading = format!("## {}\n", problem.slug());
+        assert!(page.contains(&heading), "docs/problems.md lacks `{}`", heading.trim());
+    }
+}
+
+#[test]
+fn every_configuration_in_examples_and_documents_loads() {
+    let mut checked = 0;
+    for folder in ["examples", "docs"] {
+        for path in files(&root().join(folder), ".yaml") {
+            checked += 1;
+            let (code, _, problems) =
+                super::harness::run(&["validate", "--config", &path.display().to_string()]);
+            assert_eq!(code, 0, "{}:\n{problems}", path.display());
+        }
+        for path in files(&root().join(folder), ".md") {
+            let text = fs::read_to_string(&path).expect("a page");
+            for (number, block) in text.split("```yaml\n").skip(1).enumerate() {
+                let block = block.split("```").next().unwrap_or_default();
+                if !block.starts_with("# tidegate.yaml") {
+                    continue;
+                }
+                checked += 1;
+                let folder = tempfile::tempdir().expect("a folder");
+                let file = folder.path().join("tidegate.yaml");
+                fs::write(&file, block).expect("a file");
+                let (code, _, problems) =
+                    super::harness::run(&["validate", "--config", &file.display().to_string()]);
+                assert_eq!(code, 0, "{} block {}:\n{problems}", path.display(), number + 1);
+            }
+        }
+    }
+    assert!(checked > 0, "there is at least one example");
+}
+
+#[test]
+fn every_page_of_the_documents_is_reachable_from_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    for page in fs::read_dir(root().join("docs")).expect("docs/").flatten() {
+        let name = page.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".md") {
+            assert!(readme.contains(&format!("docs/{name}")), "README.md does not link docs/{name}");
+        }
+    }
+}
