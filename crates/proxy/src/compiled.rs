@@ -60,6 +60,30 @@ pub(crate) struct Building<'a> {
     kept: &'a Mutex<Kept>,
 }
 
+#[cfg(test)]
+impl Building<'_> {
+    /// Runs a function with what a policy of this owner is built with.
+    pub(crate) fn in_test<T>(
+        snapshot: &Snapshot,
+        owner: &str,
+        background: &tokio::runtime::Handle,
+        run: impl FnOnce(&Building<'_>) -> T,
+    ) -> T {
+        let (kept, none) = (Mutex::new(Kept::new()), HashMap::new());
+        let cx = |owner: &str, consumers| Building {
+            snapshot,
+            owner: owner.to_owned(),
+            background,
+            consumers,
+            upstreams: &none,
+            previous: None,
+            kept: &kept,
+        };
+        let consumers = Arc::new(Consumers::compile(&cx("", None)).expect("good consumers"));
+        run(&cx(owner, Some(&consumers)))
+    }
+}
+
 impl<'a> Building<'a> {
     /// The same for another owner.
     pub(crate) fn of(&self, owner: &str) -> Building<'a> {

@@ -119,7 +119,7 @@ mod tests {
             outcome(&policy, &mut call).map(|()| call)
         };
         let (first, second) = (enter().expect("room"), enter().expect("room"));
-        let refused = enter().expect_err("full");
+        let refused = enter().err().expect("full");
         assert_eq!(refused.problem(), Problem::ConcurrencyLimited);
         assert!(refused.retry_after().is_some());
         drop(first);

@@ -1,1 +1,217 @@
+//! The router against the naive law on random tables, and what its order promises in examples.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use model::Route;
+use proptest::{prelude::*, sample::select};
+use serde_json::{Value, json};
+
+use super::{
+    Captures, Found, RequestView, Router,
+    naive::{self, Told},
+};
+
+const HOSTS: &[&str] = &["a.test", "b.a.test", "c.b.a.test", "other.test"];
+const WILDCARDS: &[&str] = &["*.a.test", "*.b.a.test", "*.test"];
+const SEGMENTS: &[&str] = &["v1", "v2", "7", "x", "V1"];
+
+fn path_match() -> impl Strategy<Value = Value> {
+    let literal = || select(SEGMENTS).prop_map(str::to_owned);
+    let piece = prop_oneof![3 => literal(), 1 => Just("{}".to_owned()), 1 => Just("{:int}".to_owned())];
+    let template = prop::collection::vec(piece, 1..4).prop_map(|pieces| {
+        let named = pieces.iter().enumerate().map(|(at, piece)| piece.replace('{', &format!("{{n{at}")));
+        json!({"template": format!("/{}", named.collect::<Vec<_>>().join("/"))})
+    });
+    let literals = |range| prop::collection::vec(select(SEGMENTS), range).prop_map(|all| all.join("/"));
+    prop_oneof![
+        3 => literals(0..4).prop_map(|path| json!({"exact": format!("/{path}")})),
+        3 => literals(0..3).prop_map(|path| json!({"prefix": format!("/{path}")})),
+        3 => template,
+        1 => select(&["/v[12]/.*", "/[0-9]+", "/x(/y)?"][..]).prop_map(|regex| json!({"regex": regex})),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Value> {
+    let methods = prop::collection::vec(select(&["GET", "POST", "DELETE"][..]), 0..3);
+    let header = prop_oneof![Just(json!({"name": "x-a", "exact": "1"})), Just(json!({"name": "x-b"}))];
+    let query = Just(json!({"name": "q", "exact": "1"}));
+    let parts = (
+        prop::option::weighted(0.9, path_match()),
+        methods,
+        prop::collection::vec(header, 0..2),
+        prop::collection::vec(query, 0..2),
+    );
+    parts.prop_map(|(path, methods, headers, query)| {
+        let mut entry = json!({"methods": methods, "headers": headers, "query": query});
+        if let Some(path) = path {
+            entry["path"] = path;
+        }
+        entry
+    })
+}
+
+fn table() -> impl Strategy<Value = Vec<Route>> {
+    let host = prop_oneof![2 => select(HOSTS), 1 => select(WILDCARDS)];
+    let priority = prop_oneof![8 => Just(0), 1 => -1..2];
+    let route = (prop::collection::vec(host, 0..3), prop::collection::vec(entry(), 0..3), priority);
+    prop::collection::vec(route, 1..12).prop_map(|routes| {
+        let route = |(at, (hosts, entries, priority)): (usize, (Vec<&str>, Vec<Value>, i32))| {
+            let route = json!({
+                "name": format!("r{at}"), "hosts": hosts, "match": entries, "priority": priority,
+                "respond": {"status": 200},
+            });
+            serde_json::from_value(route).expect("a good route")
+        };
+        routes.into_iter().enumerate().map(route).collect()
+    })
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    host: Option<&'static str>,
+    path: String,
+    method: Method,
+    headers: HeaderMap,
+    query: Option<&'static str>,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let path = prop::collection::vec(prop_oneof![4 => select(SEGMENTS), 1 => Just("")], 0..4);
+    let header = (select(&["x-a", "x-b"][..]), select(&["1", "2"][..]));
+    let parts = (
+        prop::option::weighted(0.9, select(HOSTS)),
+        path,
+        select(&[Method::GET, Method::POST, Method::DELETE, Method::PUT][..]),
+        prop::collection::vec(header, 0..3),
+        prop::option::of(select(&["q=1", "q=2", "r=1&q=1"][..])),
+    );
+    parts.prop_map(|(host, path, method, pairs, query)| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Asked { host, path: format!("/{}", path.join("/")), method, headers, query }
+    })
+}
+
+impl Asked {
+    fn view(&self) -> RequestView<'_> {
+        RequestView {
+            listener: 0,
+            host: self.host,
+            path: &self.path,
+            method: &self.method,
+            headers: &self.headers,
+            query: self.query,
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            sni: None,
+            tls: false,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_router_is_the_naive_law_made_fast(routes in table(), asked in prop::collection::vec(asked(), 12)) {
+        let (router, _) = Router::compile(&routes, &[]).expect("a good table");
+        for asked in asked {
+            let found = match router.find(&asked.view(), &mut Captures::default()) {
+                Found::Route { id, rule } => Told::Route(id.0, rule),
+                Found::MethodNotAllowed { allow } => {
+                    let allow = allow.to_str().expect("text").split(", ").map(str::to_owned);
+                    Told::OtherMethod(allow.filter(|method| method != "OPTIONS" && method != "HEAD").collect())
+                }
+                Found::NotFound => Told::Nothing,
+            };
+            prop_assert_eq!(found, naive::find(&routes, &asked.view()), "{:?}", asked);
+        }
+    }
+}
+
+fn router(routes: &str) -> Router {
+    let routes: Vec<Route> = serde_json::from_str(routes).expect("good routes");
+    Router::compile(&routes, &[]).expect("a good table").0
+}
+
+fn route_of(router: &Router, path: &str) -> String {
+    let asked = Asked {
+        host: Some("a.test"),
+        path: path.to_owned(),
+        method: Method::GET,
+        headers: HeaderMap::new(),
+        query: None,
+    };
+    match router.find(&asked.view(), &mut Captures::default()) {
+        Found::Route { id, .. } => router.route_name(id).to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn patterns_match_alike_whatever_their_capitals_and_escapes() {
+    let router = router(
+        r#"[{"name": "caps", "match": [{"path": {"prefix": "/API/Caf%C3%A9"}}], "respond": {"status": 200}},
+            {"name": "space", "match": [{"path": {"exact": "/a b"}}], "respond": {"status": 200}}]"#,
+    );
+    assert_eq!(route_of(&router, "/API/Caf%C3%A9/x"), "caps");
+    assert_eq!(route_of(&router, "/api/caf%C3%A9/x"), "NotFound");
+    assert_eq!(route_of(&router, "/a%20b"), "space");
+}
+
+#[test]
+fn prefixes_end_at_segments() {
+    let router = router(
+        r#"[{"name": "p", "match": [{"path": {"prefix": "/v1/products"}}], "respond": {"status": 200}}]"#,
+    );
+    assert_eq!(route_of(&router, "/v1/products"), "p");
+    assert_eq!(route_of(&router, "/v1/products/7"), "p");
+    assert_eq!(route_of(&router, "/v1/products-internal"), "NotFound");
+    assert_eq!(route_of(&router, "/v1/product"), "NotFound");
+}
+
+#[test]
+fn a_route_that_can_never_match_is_told() {
+    let routes: Vec<Route> = serde_json::from_value(json!([
+        {"name": "all", "match": [{"path": {"prefix": "/v1"}}], "respond": {"status": 200}},
+        {"name": "never", "match": [{"path": {"prefix": "/v1"}, "methods": []}], "respond": {"status": 200}},
+        {"name": "sometimes", "match": [{"path": {"prefix": "/v2"}}], "respond": {"status": 200}},
+    ]))
+    .expect("good routes");
+    let warnings = Router::compile(&routes, &[]).expect("a good table").1;
+    let names: Vec<_> = warnings.iter().map(|warning| warning.route.as_str()).collect();
+    assert_eq!(names, ["never"]);
+}
+
+#[test]
+fn a_hundred_thousand_routes_are_found() {
+    let route = |at: usize| {
+        json!({"name": format!("r{at}"), "hosts": [format!("h{}.test", at % 1000)],
+               "match": [{"path": {"template": format!("/t{at}/{{id}}")}}], "respond": {"status": 200}})
+    };
+    let routes: Vec<Route> =
+        (0..100_000).map(|at| serde_json::from_value(route(at)).expect("a route")).collect();
+    let (router, warnings) = Router::compile(&routes, &[]).expect("a good table");
+    assert!(warnings.is_empty());
+    for at in (0..100_000).step_by(997) {
+        let host = format!("h{}.test", at % 1000);
+        let (path, headers) = (format!("/t{at}/7"), HeaderMap::new());
+        let view = RequestView {
+            listener: 0,
+            host: Some(&host),
+            path: &path,
+            method: &Method::GET,
+            headers: &headers,
+            query: None,
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            sni: None,
+            tls: false,
+        };
+        let mut captures = Captures::default();
+        let Found::Route { id, .. } = router.find(&view, &mut captures) else { panic!("{path} is not found") };
+        assert_eq!(id.0, at as u32);
+        assert_eq!(captures.get(&path, "id"), Some("7"));
+    }
+}
