@@ -158,8 +158,8 @@ mod tests {
             (serde_json::json!({"maxQueryParameters": 2}), Some(Problem::UriTooLong)),
             (serde_json::json!({"maxHeaders": 3}), None),
             (serde_json::json!({"maxHeaders": 2}), Some(Problem::HeadTooLarge)),
-            (serde_json::json!({"maxHeaderSize": 47}), None),
-            (serde_json::json!({"maxHeaderSize": 46}), Some(Problem::HeadTooLarge)),
+            (serde_json::json!({"maxHeaderSize": 43}), None),
+            (serde_json::json!({"maxHeaderSize": 42}), Some(Problem::HeadTooLarge)),
         ] {
             assert_eq!(judge(settings.clone(), &call), want, "{settings}");
         }
@@ -178,7 +178,8 @@ mod tests {
             assert_eq!(got, want, "{length}");
         }
         let call = with_header(call("POST", "/"), "content-length", "6");
-        assert_eq!(judge(serde_json::json!({"maxBodySize": 5}), &call), Some(Problem::BodyTooLarge));
+        let refused = policy.judge(&call, &pieces(&["x"])).err().map(|failure| failure.problem());
+        assert_eq!(refused, Some(Problem::BodyTooLarge));
     }
 
     #[test]

@@ -154,7 +154,7 @@ fn route_of(router: &Router, path: &str) -> String {
 fn patterns_match_alike_whatever_their_capitals_and_escapes() {
     let router = router(
         r#"[{"name": "caps", "match": [{"path": {"prefix": "/API/Caf%C3%A9"}}], "respond": {"status": 200}},
-            {"name": "space", "match": [{"path": {"exact": "/a b"}}], "respond": {"status": 200}}]"#,
+            {"name": "space", "match": [{"path": {"exact": "/a%20b"}}], "respond": {"status": 200}}]"#,
     );
     assert_eq!(route_of(&router, "/API/Caf%C3%A9/x"), "caps");
     assert_eq!(route_of(&router, "/api/caf%C3%A9/x"), "NotFound");

@@ -230,7 +230,10 @@ impl Zstd {
             let status = self.raw.run_on_buffers(data, &mut buffer)?;
             data = &data[status.bytes_read..];
             self.sink.write_all(&buffer[..status.bytes_written])?;
-            self.open = status.remaining != 0;
+            // A call that moves nothing asks for the next frame, which there need not be.
+            if status.bytes_read + status.bytes_written > 0 {
+                self.open = status.remaining != 0;
+            }
             // A full buffer may mean that more is waiting inside.
             if data.is_empty() && status.bytes_written < buffer.len() {
                 return Ok(());
