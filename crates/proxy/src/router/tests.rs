@@ -210,7 +210,9 @@ fn a_hundred_thousand_routes_are_found() {
             tls: false,
         };
         let mut captures = Captures::default();
-        let Found::Route { id, .. } = router.find(&view, &mut captures) else { panic!("{path} is not found") };
+        let Found::Route { id, .. } = router.find(&view, &mut captures) else {
+            panic!("{path} is not found")
+        };
         assert_eq!(id.0, at as u32);
         assert_eq!(captures.get(&path, "id"), Some("7"));
     }

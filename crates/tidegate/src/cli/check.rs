@@ -22,7 +22,7 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
             for warning in warnings {
                 eprintln!("warning: {warning}");
             }
-            println!(
+            show!(
                 "ok: {} listeners, {} routes, {} upstreams, {} consumers",
                 config.listeners.len(),
                 config.routes.len(),
@@ -43,7 +43,7 @@ pub(crate) fn schema() -> Done {
     let schema = model::schema();
     match serde_json::to_string_pretty(&schema) {
         Ok(text) => {
-            println!("{text}");
+            show!("{text}");
             Ok(())
         }
         Err(error) => {
@@ -55,7 +55,7 @@ pub(crate) fn schema() -> Done {
 
 /// Prints the version.
 pub(crate) fn version() -> Done {
-    println!("tidegate {}", env!("CARGO_PKG_VERSION"));
-    println!("profile: {}", if cfg!(debug_assertions) { "dev" } else { "release" });
+    show!("tidegate {}", env!("CARGO_PKG_VERSION"));
+    show!("profile: {}", if cfg!(debug_assertions) { "dev" } else { "release" });
     Ok(())
 }

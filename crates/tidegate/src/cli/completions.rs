@@ -24,6 +24,8 @@ pub(crate) fn print(shell: Shell, command: &mut clap::Command) -> Done {
         Shell::Powershell => Known::PowerShell,
         Shell::Zsh => Known::Zsh,
     };
-    generate(known, command, "tidegate", &mut std::io::stdout());
+    let mut script = Vec::new();
+    generate(known, command, "tidegate", &mut script);
+    super::show::bytes(&script);
     Ok(())
 }

@@ -12,7 +12,7 @@ pub(crate) fn diff(old: &Path, new: &Path, json: bool) -> Done {
     let diff = model::diff::diff(&old, &new);
     if json {
         match serde_json::to_string_pretty(&diff) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => show!("{text}"),
             Err(error) => {
                 eprintln!("error: {error}");
                 return Err(Exit::Failed);
@@ -20,13 +20,13 @@ pub(crate) fn diff(old: &Path, new: &Path, json: bool) -> Done {
         }
     } else {
         for change in &diff.changes {
-            println!("{change}");
+            show!("{change}");
         }
         for exposure in &diff.exposure {
-            println!("EXPOSED: {exposure}");
+            show!("EXPOSED: {exposure}");
         }
         if diff.changes.is_empty() && diff.exposure.is_empty() {
-            println!("nothing changes");
+            show!("nothing changes");
         }
     }
     if diff.exposure.is_empty() { Ok(()) } else { Err(Exit::Exposure) }

@@ -21,11 +21,11 @@ pub(crate) fn fmt(files: &[PathBuf], check: bool) -> Done {
         match model::fmt(&text) {
             Ok(formatted) if formatted == text => {}
             Ok(_) if check => {
-                println!("{shown} is not in the normal layout");
+                show!("{shown} is not in the normal layout");
                 result = Err(Exit::Failed);
             }
             Ok(formatted) => match std::fs::write(path, formatted) {
-                Ok(()) => println!("formatted {shown}"),
+                Ok(()) => show!("formatted {shown}"),
                 Err(error) => {
                     eprintln!("error: cannot write {shown}: {error}");
                     result = Err(Exit::Failed);

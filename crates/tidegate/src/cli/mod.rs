@@ -1,5 +1,7 @@
 //! The command line.
 
+#[macro_use]
+mod show;
 mod admin;
 mod check;
 mod completions;

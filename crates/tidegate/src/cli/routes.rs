@@ -37,7 +37,7 @@ pub(crate) fn table(args: &ConfigArgs) -> Done {
     }
     for row in [titles].iter().chain(&rows) {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
+        show!("{}", cells.join("  ").trim_end());
     }
     for warning in &compiled.warnings {
         eprintln!("warning: {warning}");
@@ -129,44 +129,44 @@ fn request(args: &ExplainArgs) -> Result<Request, String> {
 }
 
 fn print(request: &Request, report: &Report, live: Option<&serde_json::Value>) {
-    println!("listener   {}", report.listener);
+    show!("listener   {}", report.listener);
     let path = match &report.path {
         Ok(path) => path,
         Err(refusal) => {
-            println!("path       {} is refused with 400: {refusal}", request.path);
+            show!("path       {} is refused with 400: {refusal}", request.path);
             return;
         }
     };
     let changed =
         if *path == request.path { String::new() } else { format!(" (normal form of {})", request.path) };
-    println!("request    {} {}{path}{changed}", request.method, request.host.as_deref().unwrap_or("*"));
+    show!("request    {} {}{path}{changed}", request.method, request.host.as_deref().unwrap_or("*"));
     let Some(explanation) = &report.route else { return };
     match &explanation.found {
         Found::Route { rule, .. } => {
-            println!("route      {} (match[{rule}])", explanation.route.as_deref().unwrap_or_default());
+            show!("route      {} (match[{rule}])", explanation.route.as_deref().unwrap_or_default());
         }
         Found::MethodNotAllowed { allow } => {
-            println!("route      none: 405 with Allow: {}", allow.to_str().unwrap_or_default());
+            show!("route      none: 405 with Allow: {}", allow.to_str().unwrap_or_default());
         }
-        Found::NotFound => println!("route      none: 404"),
+        Found::NotFound => show!("route      none: 404"),
     }
     for line in &explanation.why {
-        println!("  because  {line}");
+        show!("  because  {line}");
     }
     for (name, value) in &explanation.captures {
-        println!("  capture  {name} = {value}");
+        show!("  capture  {name} = {value}");
     }
     for miss in &explanation.near_misses {
-        println!("  not      {} (match[{}]): {}", miss.route, miss.rule, miss.reasons.join("; "));
+        show!("  not      {} (match[{}]): {}", miss.route, miss.rule, miss.reasons.join("; "));
     }
     if explanation.left_out > 0 {
-        println!("  and {} more near misses", explanation.left_out);
+        show!("  and {} more near misses", explanation.left_out);
     }
     for (number, (name, owner)) in report.policies.iter().enumerate() {
-        println!("policy {:<3} {name} ({owner})", number + 1);
+        show!("policy {:<3} {name} ({owner})", number + 1);
     }
     if let Some(handler) = &report.handler {
-        println!("handler    {handler}");
+        show!("handler    {handler}");
     }
     for upstream in &report.upstreams {
         endpoints(upstream, live);
@@ -180,15 +180,15 @@ fn endpoints(upstream: &proxy::ClusterStatus, live: Option<&serde_json::Value>) 
     });
     let Some(known) = known else {
         for endpoint in &upstream.endpoints {
-            println!("endpoint   {} weight {} ({})", endpoint.address, endpoint.weight, upstream.name);
+            show!("endpoint   {} weight {} ({})", endpoint.address, endpoint.weight, upstream.name);
         }
         if upstream.endpoints.is_empty() {
-            println!("endpoint   found while running ({})", upstream.name);
+            show!("endpoint   found while running ({})", upstream.name);
         }
         return;
     };
     if let Some(state) = known["breaker"]["state"].as_str() {
-        println!("breaker    {state} ({})", upstream.name);
+        show!("breaker    {state} ({})", upstream.name);
     }
     for endpoint in known["endpoints"].as_array().into_iter().flatten() {
         let health = match (endpoint["healthy"].as_bool(), endpoint["ejectedSeconds"].as_f64()) {
@@ -196,7 +196,7 @@ fn endpoints(upstream: &proxy::ClusterStatus, live: Option<&serde_json::Value>) 
             (Some(false), None) => "unhealthy".to_owned(),
             _ => "healthy".to_owned(),
         };
-        println!(
+        show!(
             "endpoint   {} weight {} {health}, {} in flight, {:.1} ms ({})",
             endpoint["address"].as_str().unwrap_or_default(),
             endpoint["weight"],

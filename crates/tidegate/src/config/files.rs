@@ -15,8 +15,7 @@ impl Files {
         Self { given: given.into() }
     }
 
-    /// The folder that relative paths in the configuration are relative to.
-    pub(crate) fn base(&self) -> PathBuf {
+    fn base(&self) -> PathBuf {
         if self.given.is_dir() {
             return self.given.clone();
         }

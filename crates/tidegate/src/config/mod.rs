@@ -3,7 +3,7 @@
 mod files;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use model::{Diagnostics, Snapshot, Source};
@@ -17,16 +17,7 @@ pub(crate) use self::{
 pub(crate) const DEFAULT: &str = include_str!("default.yaml");
 
 /// Reads the environment and files for the model, which does neither.
-pub(crate) struct System {
-    /// What relative paths are relative to: the folder of the configuration.
-    base: PathBuf,
-}
-
-impl System {
-    pub(crate) fn new(base: impl Into<PathBuf>) -> Self {
-        Self { base: base.into() }
-    }
-}
+struct System;
 
 impl model::Resolver for System {
     fn env(&self, name: &str) -> Option<String> {
@@ -34,7 +25,7 @@ impl model::Resolver for System {
     }
 
     fn file(&self, path: &Path) -> std::io::Result<Bytes> {
-        std::fs::read(self.base.join(path)).map(Bytes::from)
+        std::fs::read(path).map(Bytes::from)
     }
 }
 
@@ -59,9 +50,9 @@ impl LoadError {
 
 /// Loads a configuration; without files, the built-in one.
 pub(crate) fn load(files: Option<&Files>) -> Result<Snapshot, LoadError> {
-    let (sources, base) = match files {
-        Some(files) => (files.read().map_err(LoadError::Files)?, files.base()),
-        None => (vec![Source::new("(built-in default)", DEFAULT)], PathBuf::from(".")),
+    let sources = match files {
+        Some(files) => files.read().map_err(LoadError::Files)?,
+        None => vec![Source::new("(built-in default)", DEFAULT)],
     };
-    model::load(&sources, &System::new(base)).map_err(LoadError::Refused)
+    model::load(&sources, &System).map_err(LoadError::Refused)
 }

@@ -55,8 +55,7 @@ impl Watch {
 
     /// Watches these files, too, in place of those before: certificates, keys, secrets.
     pub(crate) fn refer_to(&mut self, files: Vec<PathBuf>) {
-        let base = self.files.as_ref().map_or_else(|| PathBuf::from("."), Files::base);
-        self.referenced = files.into_iter().map(|file| base.join(file)).collect();
+        self.referenced = files;
         let now = self.look();
         // What was seen before the load keeps its state: a change during the load is not lost.
         for (path, state) in now {

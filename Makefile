@@ -1,0 +1,20 @@
+# Every target works from a fresh clone. `make demo` and `make test` share one profile and its artifacts.
+
+.PHONY: demo test bench lint fmt
+
+demo: ## build everything, start the gateway and the sample services, say what to try
+	@scripts/demo.sh
+
+test: ## install what the tests need and run them all
+	@scripts/test.sh
+
+bench: ## measure against other gateways on this machine; writes docs/performance.md
+	@scripts/bench.sh
+
+lint: ## formatting and lints, as CI has them
+	@scripts/lint.sh
+
+fmt: ## format all code
+	cargo fmt --all
+	cd examples/shop && cargo fmt
+	cd fuzz && cargo fmt

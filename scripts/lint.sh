@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Formatting and lints of every workspace; warnings are errors.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+export CARGO_TARGET_DIR="$root/target"
+cargo fmt --all --check
+(cd examples/shop && cargo fmt --check)
+(cd fuzz && cargo fmt --check)
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+(cd examples/shop && cargo clippy --all-targets --quiet -- -D warnings)
+if cargo deny --version >/dev/null 2>&1; then
+  cargo deny --all-features check --disable-fetch bans licenses sources
+else
+  echo "lint: cargo-deny is not installed; deny.toml was not checked"
+fi
+echo "lint: clean"

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them all. `scripts/test.sh --fast` leaves out the fuzzing and the demo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+export CARGO_TARGET_DIR="$root/target"
+fast=${1:-}
+
+scripts/peers.sh
+export TIDEGATE_PEERS="$root/target/peers"
+
+(cd examples/shop && cargo test --quiet)
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run --workspace --no-fail-fast
+else
+  cargo test --workspace --no-fail-fast
+fi
+if [ "$fast" != "--fast" ]; then
+  scripts/demo.sh --check
+fi
+echo "test: all passed"
