@@ -47,6 +47,7 @@ pub struct Upstream {
     pub retry: Retry,
     /// A second try beside a slow first one; off without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     pub hedging: Option<Hedging>,
     /// How long each part of a call may take.
     #[serde(default)]
@@ -157,6 +158,7 @@ pub struct Pool {
     /// Age of a connection, after which it is closed; unbounded without it.
     pub max_age: Option<Duration>,
     /// Connections per endpoint and worker that are opened ahead of traffic.
+    #[schemars(skip)]
     pub warm_up: usize,
 }
 

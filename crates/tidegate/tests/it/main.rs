@@ -3,4 +3,5 @@
 #![expect(unreachable_pub, reason = "the harness is a library for the tests beside it")]
 
 mod harness;
+mod reference;
 mod tidy;

@@ -11,7 +11,7 @@ use std::{
 const FUNCTION_LINES_MAX: usize = 120;
 const FILE_LINES_MAX: usize = 800;
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_owned()
 }
 
