@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Fields of one hop (RFC 9110 §7.6.1), and those that this hop states anew.
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -13,6 +13,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
     header::CONTENT_LENGTH,
     header::EXPECT,
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// What `Connection` may never name: naming a field that we read or set would make it vanish after it was judged.

@@ -92,6 +92,7 @@ fn judge(
 ) -> Result<(), Failure> {
     host(call)?;
     method(call)?;
+    expectation(call)?;
     upgrade(call, wants_upgrade)?;
     target(call)?;
     headers::clean(&mut call.head.headers, protected);
@@ -158,6 +159,16 @@ fn method(call: &Call) -> Result<(), Failure> {
             .with_hint("CONNECT is not enabled on this listener"));
     }
     Ok(())
+}
+
+/// The one expectation that there is (RFC 9110 §10.1.1).
+fn expectation(call: &Call) -> Result<(), Failure> {
+    let mut values = call.head.headers.get_all(header::EXPECT).iter();
+    if values.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Ok(());
+    }
+    Err(Failure::client(Stage::Guard, Problem::ExpectationFailed)
+        .with_hint("the only expectation that is known is `100-continue`"))
 }
 
 /// Finds out whether the request asks for WebSocket; every other upgrade, `h2c` first of all, is dropped.

@@ -26,6 +26,9 @@ pub(crate) enum PathRefusal {
     /// `%` without two hexadecimal digits.
     #[error("the path holds a `%` without two hexadecimal digits")]
     Escape,
+    /// ASCII written in more bytes than it has (RFC 3629 §3): lax readers take `%C0%AE` for a dot.
+    #[error("the path holds an overlong UTF-8 sequence")]
+    Overlong,
     /// More `..` than there are segments above.
     #[error("the path climbs above its root")]
     AboveRoot,
@@ -165,6 +168,8 @@ fn is_upper_hex(byte: &u8) -> bool {
 /// An escape that is canonical and unambiguous: not of an unreserved character, nor of one with a rule.
 fn stays_escaped(byte: u8) -> bool {
     match CLASSES[usize::from(byte)] {
+        // The bytes that begin overlong sequences are looked at twice.
+        Class::Refused if matches!(byte, 0xc0 | 0xc1 | 0xe0 | 0xf0) => false,
         Class::Refused => byte >= 0x80 || matches!(byte, b' ' | b'#' | b'?'),
         Class::Escaped => true,
         Class::Plain => !is_unreserved(byte),
@@ -217,6 +222,9 @@ fn decode(raw: &[u8]) -> Result<(String, Forms), PathRefusal> {
         }
         at += 1;
     }
+    if overlong(path.as_bytes()) {
+        return Err(PathRefusal::Overlong);
+    }
     // Judged on the result: `%25%32%66` only shows its second escape once the digits are decoded.
     if doubly_encoded(path.as_bytes()) {
         forms.note(Form::DoubleEncoding);
@@ -229,6 +237,20 @@ fn push_escape(path: &mut String, byte: u8) {
     path.push('%');
     path.push(char::from(HEX[usize::from(byte >> 4)]));
     path.push(char::from(HEX[usize::from(byte & 15)]));
+}
+
+/// Whether escapes spell a sequence that is longer than it need be.
+fn overlong(path: &[u8]) -> bool {
+    path.windows(6).any(|six| {
+        let next = matches!(six[4], b'8' | b'9' | b'A' | b'B');
+        six[3] == b'%'
+            && match &six[..3] {
+                b"%C0" | b"%C1" => next,
+                b"%E0" => matches!(six[4], b'8' | b'9'),
+                b"%F0" => six[4] == b'8',
+                _ => false,
+            }
+    })
 }
 
 fn doubly_encoded(path: &[u8]) -> bool {

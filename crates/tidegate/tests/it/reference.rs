@@ -85,7 +85,8 @@ fn words(definition: &Value) -> Vec<String> {
     let choices = definition["oneOf"].as_array().into_iter().flatten();
     let described = choices.filter_map(|choice| {
         let word = choice.get("const")?;
-        let meaning = choice["description"].as_str().map(|text| text.trim_end_matches('.')).unwrap_or_default();
+        let meaning =
+            choice["description"].as_str().map(|text| text.trim_end_matches('.')).unwrap_or_default();
         Some(if meaning.is_empty() { format!("`{word}`") } else { format!("`{word}` ({meaning})") })
     });
     listed.chain(described).collect()
