@@ -1,5 +1,6 @@
 //! A client's HTTP/2 connection, and bodies that are HTTP/2 streams.
 
+mod glitches;
 mod server;
 mod stream_body;
 mod upload;

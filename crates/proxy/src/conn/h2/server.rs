@@ -15,7 +15,7 @@ use h2::{
 };
 use http::{Request, Response, StatusCode, header, request::Parts};
 
-use super::{StreamBody, Upload, upload::Broken};
+use super::{StreamBody, Upload, glitches::Watched, upload::Broken};
 use crate::{
     body::Body,
     call::{Call, Interim, client_left},
@@ -78,7 +78,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
         .enable_connect_protocol();
     let timer = Timer::new();
     timer.arm(limits.header_timeout);
-    let mut handshake = pin!(builder.handshake::<_, Bytes>(io));
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(Watched::new(io)));
     let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(opened) => Poll::Ready(opened.ok()),
         Poll::Pending => timer.poll(cx).map(|()| None),
@@ -273,9 +273,23 @@ async fn deliver(
         return Ok(());
     }
     let mut upload = Upload::new(send, body);
+    let stalled = Timer::new();
+    let patience = call.peer.listener.limits.body_timeout;
+    let mut moved = 0;
     let result = poll_fn(|cx: &mut Context<'_>| {
         let polled = upload.poll(cx);
         if polled.is_pending() {
+            // A client that opens no window is not waited for without end.
+            if !upload.waits_for_sink() {
+                stalled.disarm();
+            } else if upload.sent != moved || !stalled.is_armed() {
+                moved = upload.sent;
+                stalled.arm(patience);
+            }
+            if stalled.is_armed() && stalled.poll(cx).is_ready() {
+                upload.give_up();
+                return Poll::Ready(Err(Broken::Sink(Some(Reason::CANCEL))));
+            }
             match upload.body_mut() {
                 Body::Answer(answer) => answer.drive_upload(cx),
                 Body::Stream(stream) => stream.drive_upload(cx),

@@ -97,6 +97,17 @@ impl Upload {
         }
     }
 
+    /// Whether there are bytes that the other side has given no room for.
+    pub(crate) fn waits_for_sink(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Resets the stream: the other side has taken nothing for too long.
+    pub(crate) fn give_up(&mut self) {
+        self.send.send_reset(Reason::CANCEL);
+        self.done = true;
+    }
+
     /// Keeps the source's own other direction flowing while the sink is full.
     pub(crate) fn body_mut(&mut self) -> &mut Body {
         &mut self.body

@@ -249,8 +249,16 @@ pub fn pause(millis: u64) {
 
 /// Runs the binary to its end: exit code, standard output, standard error.
 pub fn run(arguments: &[&str]) -> (i32, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output().expect("the binary runs");
+    run_with(arguments, &[])
+}
+
+/// The same with variables in its environment.
+pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the binary runs");
     (
         output.status.code().unwrap_or(-1),
         String::from_utf8_lossy(&output.stdout).into_owned(),

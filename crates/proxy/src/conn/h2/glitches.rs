@@ -1,0 +1,180 @@
+//! Counts frames that are allowed and do nothing: a flood of them ends the connection.
+//!
+//! `h2` answers pings and settings on its own and tells nobody, so the frames are counted on their way in, by their
+//! nine-byte heads alone.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::conn::wire::Io;
+
+/// Frames without a use, less frames with one, within [`WINDOW`].
+const GLITCHES_MAX: u32 = 1000;
+const WINDOW: Duration = Duration::from_secs(10);
+const PREFACE_BYTES: usize = 24;
+const HEAD_BYTES: usize = 9;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const FLAG_SET: u8 = 1;
+
+/// The bytes of a connection, with what its frames have cost so far.
+pub(super) struct Watched {
+    io: Io,
+    frames: Frames,
+}
+
+impl Watched {
+    pub(super) fn new(io: Io) -> Self {
+        Self { io, frames: Frames::new() }
+    }
+}
+
+/// Follows frames through any split of their bytes.
+struct Frames {
+    /// Bytes before the next head: of the preface, or of a payload.
+    skip: usize,
+    head: [u8; HEAD_BYTES],
+    have: usize,
+    glitches: u32,
+    since: Instant,
+}
+
+impl Frames {
+    fn new() -> Self {
+        Self { skip: PREFACE_BYTES, head: [0; HEAD_BYTES], have: 0, glitches: 0, since: Instant::now() }
+    }
+
+    /// Whether the connection may go on after these bytes.
+    fn take(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let count = (HEAD_BYTES - self.have).min(bytes.len());
+            self.head[self.have..self.have + count].copy_from_slice(&bytes[..count]);
+            self.have += count;
+            bytes = &bytes[count..];
+            if self.have == HEAD_BYTES {
+                self.have = 0;
+                let [high, middle, low, kind, flags, ..] = self.head;
+                self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+                if !self.count(kind, flags) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn count(&mut self, kind: u8, flags: u8) -> bool {
+        let is_useful = match kind {
+            // Without a byte and without an end it says nothing.
+            DATA => self.skip > 0 || flags & FLAG_SET != 0,
+            CONTINUATION => self.skip > 0,
+            HEADERS => true,
+            // Resets are counted by the stream, window updates answer what we send.
+            RST_STREAM | WINDOW_UPDATE | GOAWAY => return true,
+            _ => false,
+        };
+        if is_useful {
+            self.glitches = self.glitches.saturating_sub(1);
+            return true;
+        }
+        self.glitches += 1;
+        if self.glitches <= GLITCHES_MAX {
+            return true;
+        }
+        if self.since.elapsed() < WINDOW {
+            return false;
+        }
+        (self.glitches, self.since) = (0, Instant::now());
+        true
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if self.frames.take(&buf.filled()[before..]) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Ready(Err(io::Error::other("a flood of frames without a use")))
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, length: u8) -> Vec<u8> {
+        [vec![0, 0, length, kind, flags, 0, 0, 0, 1], vec![7; usize::from(length)]].concat()
+    }
+
+    /// Frames that were taken before the connection was ended, whatever the split of the bytes.
+    fn taken(frames: &[Vec<u8>], split: usize) -> usize {
+        let mut watched = Frames::new();
+        assert!(watched.take(&[0; PREFACE_BYTES]));
+        frames.iter().take_while(|frame| frame.chunks(split).all(|part| watched.take(part))).count()
+    }
+
+    #[test]
+    fn useless_frames_add_up_and_useful_ones_make_up_for_them() {
+        const PING: u8 = 6;
+        let pings = vec![frame(PING, 0, 8); 2000];
+        let settings = vec![frame(4, 0, 0); 2000];
+        let empty = vec![frame(DATA, 0, 0); 2000];
+        let unknown = vec![frame(99, 0, 3); 2000];
+        for split in [1, 4, 9, 100] {
+            for flood in [&pings, &settings, &empty, &unknown] {
+                assert_eq!(taken(flood, split), GLITCHES_MAX as usize);
+            }
+            let traffic: Vec<_> = (0..3000).flat_map(|_| [frame(PING, 0, 8), frame(DATA, 0, 100)]).collect();
+            assert_eq!(taken(&traffic, split), traffic.len());
+            let ends = vec![frame(DATA, FLAG_SET, 0); 3000];
+            assert_eq!(taken(&ends, split), ends.len());
+        }
+    }
+}
