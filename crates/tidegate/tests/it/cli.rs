@@ -133,7 +133,7 @@ fn a_difference_is_told_and_exposure_fails() {
 
 #[test]
 fn formatting_keeps_comments_and_meaning() {
-    let (_folder, path) = file("# top\nlisteners:\n- {name: a,   address: 127.0.0.1:1}   # here\n");
+    let (_folder, path) = file("#top\n\n\nlisteners:   \n- {name: a, address: 127.0.0.1:1} # here\n");
     assert_eq!(run(&["fmt", "--check", &path]).0, 1);
     assert_eq!(run(&["fmt", &path]).0, 0);
     assert_eq!(run(&["fmt", "--check", &path]).0, 0);

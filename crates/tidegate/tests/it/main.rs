@@ -2,8 +2,13 @@
 
 #![expect(unreachable_pub, reason = "the harness is a library for the tests beside it")]
 
+mod admin;
 mod attacks;
 mod cli;
+mod contract;
 mod harness;
 mod reference;
+mod reload;
 mod tidy;
+mod upstreams;
+mod wire;

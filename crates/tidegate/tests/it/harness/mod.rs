@@ -15,7 +15,7 @@ use std::{
 
 pub use self::{
     client::{Answer, Client, get, raw},
-    upstream::{Seen, Upstream},
+    upstream::{Seen, Upstream, read_request},
 };
 
 /// How long anything may take to come up.

@@ -1,0 +1,239 @@
+//! Reloads: atomic, refused whole, without harm to what is in flight or to state that did not change.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use super::harness::{Client, Gateway, Upstream, eventually, get, pause};
+
+fn config(gateway: &Gateway, routes: &str) -> String {
+    format!("listeners: [{{name: public, address: \"{}\"}}]\n{routes}", gateway.address)
+}
+
+fn fixed(body: &str) -> String {
+    format!("routes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{body: {body}}}}}]\n")
+}
+
+#[test]
+fn a_changed_file_is_live_without_being_asked() {
+    let gateway = Gateway::start(&fixed("one"));
+    assert_eq!(gateway.get("/").text(), "one");
+    let text = format!("admin: {{address: \"{}\"}}\n{}", gateway.admin, config(&gateway, &fixed("two")));
+    fs::write(gateway.config(), text).expect("a file");
+    eventually("the new answer", || gateway.get("/").text() == "two");
+}
+
+#[test]
+fn a_bad_configuration_leaves_the_old_running_and_says_why() {
+    let gateway = Gateway::start(&fixed("one"));
+    let state = gateway.reload(&config(&gateway, "routes: [{name: r, nonsense: 1}]\n"));
+    assert_eq!(gateway.get("/").text(), "one");
+    assert_eq!(state["lastReload"], "refused");
+    let error = state["reloadError"].as_str().expect("a reason");
+    assert!(error.contains("routes[0].nonsense") && error.contains("tidegate.yaml:3:"), "{error}");
+    assert_eq!(gateway.metric("tidegate_config_last_reload_successful"), Some(0.0));
+    assert_eq!(
+        gateway.metric("tidegate_config_reloads_total{result=\"refused\"}"),
+        Some(1.0),
+        "{}",
+        gateway.metrics()
+    );
+    assert!(gateway.stderr().contains("the old one stays"));
+    let state = gateway.reload(&config(&gateway, &fixed("two")));
+    assert_eq!((state["lastReload"].as_str(), gateway.get("/").text().as_str()), (Some("ok"), "two"));
+    assert_eq!(gateway.metric("tidegate_config_last_reload_successful"), Some(1.0));
+}
+
+#[test]
+fn a_policy_that_cannot_be_built_never_leaves_its_route_open() {
+    let guarded = "consumers: [{name: c, keys: [the-key-of-the-test]}]
+routes: [{name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {}}], respond: {body: inside}}]\n";
+    let gateway = Gateway::start(guarded);
+    assert_eq!(gateway.get("/").status, 401);
+    let broken = guarded.replace("{keyAuth: {}}", "{keyAuth: {anonymous: nobody}}");
+    let state = gateway.reload(&config(&gateway, &broken));
+    assert_eq!(state["lastReload"], "refused");
+    assert_eq!(gateway.get("/").status, 401);
+    let no_jwks = guarded.replace(
+        "{keyAuth: {}}",
+        "{jwt: {issuer: i, audiences: [a], algorithms: [ES256], jwks: {file: none.json}}}",
+    );
+    assert_eq!(gateway.reload(&config(&gateway, &no_jwks))["lastReload"], "refused");
+    assert_eq!(gateway.get("/").status, 401);
+}
+
+#[test]
+fn limits_go_on_where_they_were() {
+    let limited = |body: &str| {
+        format!(
+            "routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{rateLimit: {{limit: 3, window: 1h}}}}], respond: {{body: {body}}}}}]\n"
+        )
+    };
+    let gateway = Gateway::start(&limited("one"));
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    assert_eq!(gateway.get("/").status, 429);
+    gateway.reload(&config(&gateway, &limited("two")));
+    assert_eq!(gateway.get("/").status, 429, "the limiter is the same one");
+    gateway.reload(&config(&gateway, &limited("two").replace("limit: 3", "limit: 4")));
+    assert_eq!(gateway.get("/").text(), "two", "a changed limit begins anew");
+}
+
+#[test]
+fn one_named_limiter_is_one_limiter_on_a_hundred_routes() {
+    let routes: Vec<_> = (0..100)
+        .map(|at| format!("  - {{name: r{at}, match: [{{path: {{exact: /{at}}}}}], policies: [{{use: shared}}], respond: {{}}}}"))
+        .collect();
+    let gateway = Gateway::start(&format!(
+        "policies: [{{name: shared, rateLimit: {{limit: 10, window: 1h, key: global}}}}]\nroutes:\n{}\n",
+        routes.join("\n")
+    ));
+    let statuses: Vec<_> = (0..20).map(|at| gateway.get(&format!("/{}", at * 5)).status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 10, "{statuses:?}");
+}
+
+#[test]
+fn upstream_connections_survive_and_a_stream_in_flight_is_not_cut() {
+    let upstream = Upstream::raw(|mut reader, seen| {
+        use std::io::Write;
+        while let Some(request) = super::harness::read_request(&mut reader) {
+            let slow = request.target() == "/slow";
+            seen.lock().expect("not poisoned").push(request);
+            let stream = reader.get_mut();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345");
+            if slow {
+                pause(800);
+            }
+            if stream.write_all(b"67890").is_err() {
+                return;
+            }
+        }
+    });
+    let rest = |extra: &str| {
+        format!(
+            "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}{extra}]\n",
+            upstream.address
+        )
+    };
+    let gateway = Gateway::start(&format!("runtime: {{workers: 1}}\n{}", rest("")));
+    let mut client = Client::connect(gateway.address);
+    assert_eq!(client.get("/").expect("an answer").text(), "1234567890");
+    assert_eq!(upstream.connections(), 1);
+    let mut slow = Client::connect(gateway.address);
+    slow.write("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n");
+    pause(100);
+    let more = ", {name: extra, match: [{path: {exact: /extra}}], respond: {body: extra}}";
+    gateway.reload(&config(&gateway, &format!("runtime: {{workers: 1}}\n{}", rest(more))));
+    assert_eq!(client.get("/extra").expect("the connection lives on").text(), "extra");
+    assert_eq!(slow.read().expect("the whole answer").text(), "1234567890");
+    let before = upstream.connections();
+    assert_eq!(client.get("/").expect("an answer").text(), "1234567890");
+    assert_eq!(upstream.connections(), before, "the pool is the same");
+}
+
+#[test]
+fn edits_under_load_give_right_answers_alone() {
+    let body = |n: usize| {
+        format!("routes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{body: v{n}}}}}]\n")
+    };
+    let gateway = Gateway::start(&body(0));
+    let (stop, wrong, total) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let load: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, wrong, total, address) = (stop.clone(), wrong.clone(), total.clone(), gateway.address);
+            std::thread::spawn(move || {
+                let mut client = Client::connect(address);
+                while !stop.load(Ordering::Relaxed) {
+                    let good = client
+                        .get("/")
+                        .is_some_and(|answer| answer.status == 200 && answer.text().starts_with('v'));
+                    wrong.fetch_add(usize::from(!good), Ordering::Relaxed);
+                    total.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for n in 1..=30 {
+        gateway.reload(&config(&gateway, &body(n)));
+        assert_eq!(gateway.get("/").text(), format!("v{n}"), "the reload is live when it says so");
+    }
+    stop.store(true, Ordering::Relaxed);
+    load.into_iter().for_each(|thread| thread.join().expect("load"));
+    assert_eq!(wrong.load(Ordering::Relaxed), 0);
+    assert!(total.load(Ordering::Relaxed) > 100);
+}
+
+#[test]
+fn a_thousand_reloads_leak_nothing() {
+    let upstream = Upstream::fixed(200, "ok");
+    let text = |n: usize| {
+        format!(
+            "upstreams: [{{name: u{n}, endpoints: [{{address: \"{}\"}}], healthCheck: {{interval: 10s}}, circuitBreaker: {{}}}}]
+routes: [{{name: r{n}, match: [{{path: {{prefix: /}}}}], policies: [{{rateLimit: {{limit: 1000000, window: 1s}}}}], backends: [{{upstream: u{n}}}]}}]\n",
+            upstream.address
+        )
+    };
+    let gateway = Gateway::start(&text(0));
+    let reload = |n: usize| {
+        let fresh = gateway.folder.path().join("fresh.tmp");
+        let whole = format!("admin: {{address: \"{}\"}}\n{}", gateway.admin, config(&gateway, &text(n)));
+        fs::write(&fresh, whole).expect("a file");
+        fs::rename(&fresh, gateway.config()).expect("a swap");
+        let request = format!(
+            "POST /api/v1/config/reload HTTP/1.1\r\nhost: a\r\nauthorization: Bearer test-admin-token\r\nconnection: close\r\n\r\n"
+        );
+        let answer = super::harness::raw(gateway.admin, request.as_bytes());
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    };
+    for n in 1..=200 {
+        reload(n);
+        assert_eq!(gateway.get("/").text(), "ok");
+    }
+    let (rss, series) = (gateway.rss(), gateway.metrics().lines().count());
+    for n in 201..=1_000 {
+        reload(n);
+        if n % 50 == 0 {
+            assert_eq!(gateway.get("/").text(), "ok");
+        }
+    }
+    pause(300);
+    let grown = gateway.rss().saturating_sub(rss);
+    assert!(grown < 8 << 20, "memory grew by {grown} bytes over 800 reloads");
+    let more = gateway.metrics().lines().count();
+    assert!(more < series + 200, "{series} lines of metrics became {more}");
+    let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("tasks").count();
+    assert!(threads < 40, "{threads} threads");
+}
+
+#[test]
+fn a_reload_that_exposes_more_waits_for_an_acknowledgement() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = super::harness::free_port();
+    let guarded = "consumers: [{name: c, keys: [the-key-of-the-test]}]
+routes: [{name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {}}], respond: {body: inside}}]\n";
+    let text = |rest: &str| format!("listeners: [{{name: public, address: 127.0.0.1:{port}}}]\n{rest}");
+    let gateway = Gateway::in_folder(folder, &text(guarded), ([127, 0, 0, 1], port).into(), |command| {
+        command.arg("--guard-exposure");
+    });
+    assert_eq!(gateway.get("/").status, 401);
+    let state = gateway.reload(&text(&guarded.replace("policies: [{keyAuth: {}}], ", "")));
+    assert_eq!(state["lastReload"], "refused");
+    let exposure = state["pendingExposure"]["exposure"][0].as_str().expect("what is exposed");
+    assert!(exposure.contains("keyAuth"), "{exposure}");
+    assert_eq!(gateway.get("/").status, 401);
+    let request = format!(
+        "POST /api/v1/config/acknowledge HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\nconnection: close\r\n\r\n",
+        gateway.admin
+    );
+    let answer = super::harness::raw(gateway.admin, request.as_bytes());
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(gateway.get("/").text(), "inside");
+    assert_eq!(get(gateway.address, "/").expect("an answer").status, 200);
+}

@@ -1,0 +1,1 @@
+//! Upstreams that fail: retries, breaker, bulkhead, health, outages, connections.
