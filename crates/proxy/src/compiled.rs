@@ -7,6 +7,7 @@ use std::{
     any::Any,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use http::HeaderName;
@@ -19,7 +20,10 @@ use crate::{
     listener::Listener,
     policy::Chain,
     router::Router,
-    upstream::{Upstream, cluster::Clusters},
+    upstream::{
+        Upstream,
+        cluster::{ClusterStatus, Clusters},
+    },
 };
 
 type Kept = HashMap<String, (String, Arc<dyn Any + Send + Sync>)>;
@@ -194,6 +198,14 @@ impl Compiled {
         }
         let protected_headers = protected_headers(&snapshot);
         Ok(Self { snapshot, router, routes, listeners, upstreams, protected_headers, warnings, kept })
+    }
+
+    /// The state of every upstream, by name.
+    pub(crate) fn status(&self) -> Vec<ClusterStatus> {
+        let now = Instant::now();
+        let mut all: Vec<_> = self.upstreams.values().map(|upstream| upstream.cluster.status(now)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// The listener as it is in this snapshot.

@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use crate::{
     compiled::Compiled,
     listener::accept,
-    upstream::cluster::Clusters,
+    upstream::cluster::{Clusters, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
 };
 
@@ -74,6 +74,8 @@ impl Gateway {
             inboxes: OnceLock::new(),
             trace_threshold: AtomicU64::new(0),
         });
+        let upstreams = Arc::new(UpstreamMetrics(Arc::downgrade(&shared)));
+        shared.telemetry.register(upstreams);
         let gateway =
             Self { shared, clusters, background, threads: Mutex::default(), bound: Mutex::default() };
         gateway.settle();
@@ -207,12 +209,7 @@ impl Gateway {
 
     /// The state of every upstream.
     pub fn status(&self) -> Vec<crate::upstream::cluster::ClusterStatus> {
-        let now = Instant::now();
-        let compiled = self.shared.compiled.load();
-        let mut all: Vec<_> =
-            compiled.upstreams.values().map(|upstream| upstream.cluster.status(now)).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        self.shared.compiled.load().status()
     }
 
     /// Whether the gateway is on its way out.

@@ -29,8 +29,8 @@ fn the_reference_is_refused_for_exactly_what_is_not_in_this_build() {
 
 /// The reference without what is not in this build: whole routes, one policy, and the last top-level key.
 fn trimmed() -> String {
-    let (kept, _) = REFERENCE.split_once("\nai:\n").unwrap();
-    let (head, routes) = kept.split_once("\nroutes:\n").unwrap();
+    let (kept, _) = REFERENCE.split_once("\nai:\n").expect("the reference has this part");
+    let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
     let mut text = format!("{head}\nroutes:\n");
     for route in routes.split_inclusive("\n\n") {
         let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "mcp:", "- cache:"];

@@ -8,7 +8,8 @@ use super::harness::{Client, Gateway, Upstream, pause};
 /// The reference configuration's resources of this build, on upstreams of the test.
 fn setup(catalog: [&Upstream; 2], orders: [&Upstream; 2]) -> Gateway {
     Gateway::start(&format!(
-        "upstreams:
+        "accessLog: [{{kind: stdout, format: json}}]
+upstreams:
   - name: catalog
     endpoints: [{{address: \"{}\"}}, {{address: \"{}\", weight: 2}}]
     loadBalancing: {{algorithm: roundRobin}}
@@ -119,8 +120,9 @@ fn a_weight_of_two_is_twice_the_share() {
 
 #[test]
 fn a_try_over_its_time_counts_as_504_and_the_request_as_a_whole_too() {
-    let slow_once = {
-        let first = std::sync::atomic::AtomicBool::new(true);
+    let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let slow_once = || {
+        let first = first.clone();
         Upstream::scripted(move |_| {
             if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
                 pause(500);
@@ -128,15 +130,19 @@ fn a_try_over_its_time_counts_as_504_and_the_request_as_a_whole_too() {
             Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec())
         })
     };
-    let gateway = setup([&slow_once, &slow_once], [&slow_once, &slow_once]);
+    let (one, two) = (slow_once(), slow_once());
+    let gateway = setup([&one, &two], [&one, &two]);
     let start = Instant::now();
     assert_eq!(gateway.get("/free").status, 200, "the second try is quick");
     assert!(start.elapsed() >= Duration::from_millis(290));
-    let always_slow = Upstream::scripted(|_| {
-        pause(2_000);
-        None
-    });
-    let gateway = setup([&always_slow, &always_slow], [&always_slow, &always_slow]);
+    let never = || {
+        Upstream::scripted(|_| {
+            pause(2_000);
+            None
+        })
+    };
+    let (one, two) = (never(), never());
+    let gateway = setup([&one, &two], [&one, &two]);
     let start = Instant::now();
     let answer = gateway.get("/free");
     let took = start.elapsed().as_millis();

@@ -90,7 +90,7 @@ fn one_named_limiter_is_one_limiter_on_a_hundred_routes() {
         .map(|at| format!("  - {{name: r{at}, match: [{{path: {{exact: /{at}}}}}], policies: [{{use: shared}}], respond: {{}}}}"))
         .collect();
     let gateway = Gateway::start(&format!(
-        "policies: [{{name: shared, rateLimit: {{limit: 10, window: 1h, key: global}}}}]\nroutes:\n{}\n",
+        "policies: [{{name: shared, policy: {{rateLimit: {{limit: 10, window: 1h, key: global}}}}}}]\nroutes:\n{}\n",
         routes.join("\n")
     ));
     let statuses: Vec<_> = (0..20).map(|at| gateway.get(&format!("/{}", at * 5)).status).collect();
@@ -186,9 +186,7 @@ routes: [{{name: r{n}, match: [{{path: {{prefix: /}}}}], policies: [{{rateLimit:
         let whole = format!("admin: {{address: \"{}\"}}\n{}", gateway.admin, config(&gateway, &text(n)));
         fs::write(&fresh, whole).expect("a file");
         fs::rename(&fresh, gateway.config()).expect("a swap");
-        let request = format!(
-            "POST /api/v1/config/reload HTTP/1.1\r\nhost: a\r\nauthorization: Bearer test-admin-token\r\nconnection: close\r\n\r\n"
-        );
+        let request = "POST /api/v1/config/reload HTTP/1.1\r\nhost: a\r\nauthorization: Bearer test-admin-token\r\nconnection: close\r\n\r\n";
         let answer = super::harness::raw(gateway.admin, request.as_bytes());
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     };

@@ -6,6 +6,7 @@
 mod clusters;
 mod endpoint;
 mod health;
+pub(crate) mod metrics;
 mod probe;
 mod set;
 mod status;

@@ -1,0 +1,90 @@
+//! The state of upstreams as metrics, read at the time of a scrape.
+
+use std::sync::Weak;
+
+use telemetry::{Collect, Exposition};
+
+use super::status::{ClusterStatus, EndpointStatus};
+use crate::worker::Shared;
+
+/// What an endpoint's state says as a number.
+type Reading = fn(&EndpointStatus) -> f64;
+
+const STATES: [&str; 5] = ["CLOSED", "OPEN", "HALF_OPEN", "FORCED_OPEN", "DISABLED"];
+
+/// Writes what the live upstreams are like. What the configuration no longer names is gone from the page.
+pub(crate) struct UpstreamMetrics(pub(crate) Weak<Shared>);
+
+impl Collect for UpstreamMetrics {
+    fn collect(&self, out: &mut Exposition) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let upstreams = shared.compiled.load().status();
+        let gauges: [(&str, &str, Reading); 4] = [
+            ("tidegate_upstream_endpoint_healthy", "Whether active checks pass.", |endpoint| {
+                f64::from(u8::from(endpoint.healthy))
+            }),
+            ("tidegate_upstream_endpoint_ejected", "Whether it is ejected.", |endpoint| {
+                f64::from(u8::from(endpoint.ejected_seconds.is_some()))
+            }),
+            ("tidegate_upstream_in_flight", "Calls in flight.", |endpoint| f64::from(endpoint.in_flight)),
+            (
+                "tidegate_upstream_latency_ewma_seconds",
+                "Moving average of the time to an answer's head.",
+                |endpoint| endpoint.ewma_ms / 1e3,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            for (upstream, endpoint) in endpoints(&upstreams) {
+                out.gauge(name, help, &labels(upstream, endpoint), value(endpoint));
+            }
+        }
+        for (upstream, endpoint) in endpoints(&upstreams) {
+            let help = "Calls that were sent to the endpoint.";
+            let count = endpoint.requests as f64;
+            out.counter(
+                "tidegate_upstream_endpoint_requests_total",
+                help,
+                &labels(upstream, endpoint),
+                count,
+            );
+        }
+        breakers(&upstreams, out);
+        bulkheads(&upstreams, out);
+    }
+}
+
+fn endpoints(upstreams: &[ClusterStatus]) -> impl Iterator<Item = (&ClusterStatus, &EndpointStatus)> {
+    upstreams.iter().flat_map(|upstream| upstream.endpoints.iter().map(move |endpoint| (upstream, endpoint)))
+}
+
+fn labels<'a>(upstream: &'a ClusterStatus, endpoint: &'a EndpointStatus) -> [(&'a str, &'a str); 2] {
+    [("upstream", &upstream.name), ("endpoint", &endpoint.address)]
+}
+
+fn breakers(upstreams: &[ClusterStatus], out: &mut Exposition) {
+    let with = || upstreams.iter().filter_map(|one| Some((&*one.name, one.breaker.as_ref()?)));
+    for (upstream, breaker) in with() {
+        for state in STATES {
+            let is = f64::from(u8::from(breaker.state == state));
+            let labels = [("upstream", upstream), ("state", state)];
+            out.gauge("tidegate_upstream_breaker_state", "1 for the state that it is in.", &labels, is);
+        }
+    }
+    for (upstream, breaker) in with() {
+        let help = "Calls that the breaker refused.";
+        let count = breaker.not_permitted as f64;
+        out.counter("tidegate_upstream_breaker_refused_total", help, &[("upstream", upstream)], count);
+    }
+}
+
+fn bulkheads(upstreams: &[ClusterStatus], out: &mut Exposition) {
+    let with = || upstreams.iter().filter_map(|one| Some((&*one.name, one.bulkhead.as_ref()?)));
+    for (upstream, bulkhead) in with() {
+        let used = bulkhead.in_flight as f64;
+        out.gauge("tidegate_upstream_bulkhead_in_flight", "Places taken.", &[("upstream", upstream)], used);
+    }
+    for (upstream, bulkhead) in with() {
+        let places = bulkhead.max as f64;
+        out.gauge("tidegate_upstream_bulkhead_places", "Places in all.", &[("upstream", upstream)], places);
+    }
+}
