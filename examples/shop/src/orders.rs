@@ -120,7 +120,7 @@ fn check(body: &str) -> Result<Value, Problem> {
         if item["productId"].as_i64().is_none_or(|id| id < 1) {
             errors.push((format!("/items/{at}/productId"), "a product's id"));
         }
-        if item["quantity"].as_u64().is_none_or(|count| count < 1 || count > QUANTITY_MAX) {
+        if item["quantity"].as_u64().is_none_or(|count| !(1..=QUANTITY_MAX).contains(&count)) {
             errors.push((format!("/items/{at}/quantity"), "a whole number from 1 to 1000"));
         }
     }
