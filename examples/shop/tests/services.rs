@@ -35,7 +35,7 @@ impl Service {
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             assert!(start.elapsed() < Duration::from_secs(10), "the service does not come up");
-            std::thread::sleep(Duration::from_millis(10));
+            pause();
         }
         service
     }
@@ -106,4 +106,10 @@ fn a_bad_order_is_told_all_that_is_wrong() {
     for body in ["", "[]", "{\"items\":[]}"] {
         assert_eq!(orders.send("POST /v1/orders", "", body).0, 422, "{body}");
     }
+}
+
+/// Lets a little time pass between two looks.
+#[expect(clippy::disallowed_methods, reason = "a test is no worker")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
 }
