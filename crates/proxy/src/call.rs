@@ -50,6 +50,8 @@ pub(crate) struct Call {
     pub(crate) notes: Vec<(usize, Box<dyn std::any::Any>)>,
     /// The switch of protocols that the client asks for.
     pub(crate) upgrade: Option<Upgrade>,
+    /// The client waits for `100 Continue` before it sends its body.
+    pub(crate) expects_continue: bool,
     /// The upstream is asked for by the address of its endpoint, not by the client's host.
     pub(crate) host_from_endpoint: bool,
     /// How far the call has come in its policies.

@@ -65,6 +65,8 @@ pub(crate) async fn send(
 ) -> Result<Sent, Failure> {
     let (parts, mut body) = response.into_parts();
     out.clear();
+    // An interim answer that was cut by a full socket is finished first.
+    conn.finish_interim(out);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         encode_head(&parts, Framing::None, how.method, true, Version::HTTP_11, out)?;
         let Some((wire, early)) = body.into_tunnel() else {

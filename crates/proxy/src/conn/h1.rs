@@ -26,7 +26,7 @@ use crate::{
     failure::{Failure, Problem, Stage},
     guard, pipeline,
     timer::Timer,
-    worker::Worker,
+    worker::{Plan, Worker},
 };
 
 /// What is read of an unfinished request body after its answer, so that the connection can be used again.
@@ -57,6 +57,10 @@ struct Incoming {
     received: u64,
     /// Whether it ended as it should.
     done: bool,
+    /// The answer has begun: from then on its own idle time bounds both directions.
+    answering: bool,
+    /// The snapshot whose policies decide what trailers may not say; none before the first request.
+    plan: Option<Plan>,
 }
 
 impl Conn {
@@ -69,11 +73,9 @@ impl Conn {
         }
     }
 
-    /// Ready when the client has closed its side while nothing more of it is awaited.
+    /// Ready when the client has closed its side. Bytes that come before that are kept, be they of the body, which
+    /// its reader may not want yet, or of a further request.
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.body.borrow().done {
-            return Poll::Pending;
-        }
         loop {
             if self.wire.input.borrow().len() > AHEAD_BYTES_MAX {
                 return Poll::Pending;
@@ -115,7 +117,11 @@ impl Conn {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(BodyEvent::Trailers(mut trailers)) => {
+                    let plan = body.plan.as_ref();
+                    guard::clean_trailers(&mut trailers, plan.map_or(&[], |plan| &plan.protected_headers));
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
                 Ok(BodyEvent::End) => {
                     body.done = true;
                     self.timer.disarm();
@@ -128,7 +134,7 @@ impl Conn {
                     return Poll::Ready(Some(Err(failure)));
                 }
             }
-            if !self.timer.is_armed() {
+            if !self.timer.is_armed() && !body.answering {
                 self.timer.arm(self.body_timeout);
             }
             match self.wire.poll_fill(cx) {
@@ -137,11 +143,28 @@ impl Conn {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
+                    if body.answering {
+                        return Poll::Pending;
+                    }
                     ready!(self.timer.poll(cx));
                     let failure = Failure::client(Stage::Body, Problem::RequestTimeout);
                     return Poll::Ready(Some(Err(failure)));
                 }
             }
+        }
+    }
+
+    /// What is still to come of the request is no longer timed for itself.
+    fn answer_begins(&self) {
+        self.body.borrow_mut().answering = true;
+        self.timer.disarm();
+    }
+
+    /// Moves what is left of interim answers to what goes out next.
+    pub(crate) fn finish_interim(&self, out: &mut BytesMut) {
+        let mut interim = self.interim.borrow_mut();
+        if !interim.is_empty() {
+            out.extend_from_slice(&interim.split());
         }
     }
 
@@ -208,6 +231,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
             expects: false,
             received: 0,
             done: true,
+            answering: false,
+            plan: None,
         }),
         timer: Timer::new(),
         body_timeout: limits.body_timeout,
@@ -347,11 +372,14 @@ async fn exchange(
         expects: head.expect_continue && !empty,
         received: 0,
         done: empty,
+        answering: false,
+        plan: (!empty).then(|| worker.plan()),
     };
     let body = if empty { Body::Empty } else { Body::Request(RequestBody(conn.clone())) };
     let version = head.parts.version;
     let mut keep_alive = head.keep_alive && !last;
     let (mut call, admitted) = guard::admit(worker, peer, head.parts, head.upgrade);
+    call.expects_continue = head.expect_continue && !empty;
     call.interim = (version == Version::HTTP_11).then(|| conn.clone() as Rc<dyn Interim>);
 
     let response = match admitted {
@@ -368,6 +396,7 @@ async fn exchange(
         }
     };
     call.record.timings.head = Some(call.elapsed());
+    conn.answer_begins();
     let switching = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
     keep_alive = keep_alive && !worker.is_draining() && !asks_to_close(&response);
     // An answer of the gateway's own to a request whose body is still on its way: whether the rest will ever

@@ -7,5 +7,5 @@ mod upload;
 
 pub(crate) use self::server::Shared;
 pub(crate) use self::server::serve;
-pub(crate) use self::stream_body::StreamBody;
+pub(crate) use self::stream_body::{Arriving, StreamBody};
 pub(crate) use self::upload::{Broken as Unsent, Upload};

@@ -56,6 +56,46 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap) {
     headers.remove("te");
 }
 
+/// Removes from trailers what a head would have been judged by: fields that this gateway, its policies or HTTP itself
+/// read or set (RFC 9110 §6.5.1).
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, protected: &[HeaderName]) {
+    let dropped: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| {
+            END_TO_END.contains(name)
+                || protected.contains(name)
+                || HOP_BY_HOP.contains(name)
+                || is_ours(name.as_str())
+                || http1::rules::is_dropped_trailer(name)
+                || http1::rules::is_refused_trailer(name)
+        })
+        .cloned()
+        .collect();
+    for name in dropped {
+        trailers.remove(name);
+    }
+    drop_underscores(trailers, protected);
+}
+
+/// The same for an answer, of which only HTTP itself judges anything.
+pub(crate) fn clean_answer_trailers(trailers: &mut HeaderMap) {
+    let is_barred =
+        |name: &&HeaderName| http1::rules::is_dropped_trailer(name) || http1::rules::is_refused_trailer(name);
+    let dropped: Vec<HeaderName> = trailers.keys().filter(is_barred).cloned().collect();
+    for name in dropped {
+        trailers.remove(name);
+    }
+}
+
+/// Names that the gateway itself sets on every request, or drops.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "x-real-ip" | "x-request-id" | "x-client-ip" | "true-client-ip" | "traceparent" | "tracestate"
+        )
+}
+
 /// Removes what `Connection` names.
 fn drop_named(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     if !headers.contains_key(header::CONNECTION) {
@@ -101,8 +141,7 @@ fn drop_underscores(headers: &mut HeaderMap, protected: &[HeaderName]) {
             END_TO_END.iter().any(is)
                 || HOP_BY_HOP.iter().any(is)
                 || protected.iter().any(is)
-                || dashed.starts_with("x-forwarded-")
-                || matches!(dashed.as_str(), "x-real-ip" | "x-request-id" | "x-client-ip" | "tracestate")
+                || is_ours(&dashed)
         })
         .cloned()
         .collect();

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use model::TraceContext;
 
+pub(crate) use self::headers::{clean_answer_trailers, clean_trailers};
 use crate::{
     call::{Call, Host, Upgrade, new_record},
     conn::peer::Peer,
@@ -76,6 +77,7 @@ fn call(
         answer_headers: http::HeaderMap::new(),
         notes: Vec::new(),
         upgrade: None,
+        expects_continue: false,
         host_from_endpoint: false,
         record,
         interim: None,
@@ -90,6 +92,7 @@ fn judge(
     wants_upgrade: bool,
     protected: &[http::HeaderName],
 ) -> Result<(), Failure> {
+    size(call)?;
     host(call)?;
     method(call)?;
     expectation(call)?;
@@ -114,6 +117,19 @@ fn judge(
         && let Ok(value) = HeaderValue::from_bytes(&telemetry::trace::write_traceparent(trace))
     {
         headers.insert("traceparent", value);
+    }
+    Ok(())
+}
+
+/// What the HTTP/1 codec bounds while it reads is bounded here for HTTP/2, where only the list's size is.
+fn size(call: &Call) -> Result<(), Failure> {
+    let limits = &call.peer.listener.limits.http1;
+    if call.head.headers.len() > limits.headers {
+        return Err(Failure::client(Stage::Guard, Problem::HeadTooLarge).with_hint("too many header fields"));
+    }
+    let target = call.head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.target_bytes {
+        return Err(Failure::client(Stage::Guard, Problem::UriTooLong));
     }
     Ok(())
 }

@@ -82,6 +82,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         peer: Rc::new(peer),
         client: CLIENT,
         host: Host::from_authority(Bytes::from_static(b"api.example.test")),
+        expects_continue: false,
         started: Instant::now(),
         route: None,
         captures: Default::default(),

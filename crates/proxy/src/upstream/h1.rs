@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Response, StatusCode, request::Parts};
+use http::{Method, Response, StatusCode, header, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use http1::{BodyDecoder, BodyEncoder, BodyEvent, Framing, Limits, ResponseDecoder, ResponseHead};
 
@@ -31,6 +31,9 @@ use crate::{
 
 /// Bytes gathered before a write.
 const GATHER_BYTES_MAX: usize = 16 * 1024;
+/// How long an upstream may keep silent before the body of `Expect: 100-continue` is sent all the same
+/// (RFC 9110 §10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection to an HTTP/1 upstream.
 pub(crate) struct Conn {
@@ -46,6 +49,12 @@ pub(crate) struct Conn {
     /// A chunk's end is owed after `large`.
     owes_end: bool,
     upload: Option<Upload>,
+    /// The body waits for the upstream's `100 Continue`, or for this.
+    awaits: Option<Timer>,
+    /// The upstream answered without wanting the body.
+    unsent: bool,
+    /// Pieces of the body that were taken so far.
+    moved: u64,
     /// Whether any byte of the current request was accepted by the transport.
     wrote: bool,
 }
@@ -70,7 +79,7 @@ pub(crate) struct Broken {
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// Until the head of the answer.
+    /// From the last byte of the request that the upstream took until the head of the answer.
     pub(crate) head: Duration,
     /// Between bytes of the answer's body.
     pub(crate) idle: Duration,
@@ -91,6 +100,9 @@ impl Conn {
             large: Bytes::new(),
             owes_end: false,
             upload: None,
+            awaits: None,
+            unsent: false,
+            moved: 0,
             wrote: false,
         }
     }
@@ -109,7 +121,9 @@ impl Conn {
                 ready!(self.poll_write(cx)).map_err(UploadError::Io)?;
                 continue;
             }
-            match Pin::new(&mut upload.body).poll_frame(cx) {
+            let frame = Pin::new(&mut upload.body).poll_frame(cx);
+            self.moved += u64::from(frame.is_ready());
+            match frame {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if self.out.len() + data.len() <= GATHER_BYTES_MAX => {
                         upload.encoder.data(&data, &mut self.out).map_err(encode_error)?;
@@ -154,6 +168,37 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends what may be sent of the request, and times what the upstream is waited for: from the last byte that it
+    /// took, and not while the client is the one who is waited for.
+    fn poll_request(&mut self, patience: Duration, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        if self.awaits.as_ref().is_some_and(|wait| wait.poll(cx).is_ready()) {
+            self.awaits = None;
+        }
+        if self.awaits.is_some() {
+            return self.poll_write(cx).map_err(UploadError::Io);
+        }
+        if self.is_uploaded() {
+            return Poll::Ready(Ok(()));
+        }
+        let before = self.moved;
+        let sent = self.poll_upload(cx);
+        let waits_for_client = self.upload.is_some() && self.out.is_empty() && self.large.is_empty();
+        if waits_for_client {
+            self.timer.disarm();
+        } else if self.moved != before || !self.timer.is_armed() {
+            self.timer.arm(patience);
+        }
+        sent
+    }
+
+    /// Gives up what is still to be sent.
+    fn stop_upload(&mut self) {
+        self.upload = None;
+        self.awaits = None;
+        self.out.clear();
+        self.large = Bytes::new();
+    }
+
     /// Everything of the request has gone out.
     fn is_uploaded(&self) -> bool {
         self.upload.is_none() && self.out.is_empty() && self.large.is_empty()
@@ -193,10 +238,16 @@ pub(crate) async fn exchange(
         return Err(Broken { failure: failure.never_sent(), stale: false });
     }
     conn.upload = (framing != Framing::None).then(|| Upload { body, encoder: BodyEncoder::new(framing) });
+    conn.unsent = false;
+    conn.awaits = (conn.upload.is_some() && head.headers.contains_key(header::EXPECT)).then(|| {
+        let wait = Timer::new();
+        wait.arm(CONTINUE_WAIT);
+        wait
+    });
     conn.timer.arm(patience.head);
 
     let mut decoder = ResponseDecoder::new(Limits::default());
-    let head = poll_fn(|cx| poll_head(&mut conn, &mut decoder, &head.method, interim, cx)).await;
+    let head = poll_fn(|cx| poll_head(&mut conn, &mut decoder, &head.method, patience, interim, cx)).await;
     let head = match head {
         Ok(head) => head,
         Err(failure) => {
@@ -214,36 +265,41 @@ fn poll_head(
     conn: &mut Conn,
     decoder: &mut ResponseDecoder,
     method: &Method,
+    patience: Patience,
     interim: Option<&Rc<dyn Interim>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<ResponseHead, Failure>> {
     let mut send_error = None;
-    if !conn.is_uploaded() {
-        match conn.poll_upload(cx) {
-            Poll::Ready(Err(UploadError::Body(failure))) => return Poll::Ready(Err(failure)),
-            // The upstream may have answered before it closed: the answer is read first.
-            Poll::Ready(Err(UploadError::Io(error))) => {
-                conn.upload = None;
-                conn.out.clear();
-                conn.large = Bytes::new();
-                send_error = Some(error);
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => {}
+    match conn.poll_request(patience.head, cx) {
+        Poll::Ready(Err(UploadError::Body(failure))) => return Poll::Ready(Err(failure)),
+        // The upstream may have answered before it closed: the answer is read first.
+        Poll::Ready(Err(UploadError::Io(error))) => {
+            conn.stop_upload();
+            send_error = Some(error);
         }
+        Poll::Ready(Ok(())) | Poll::Pending => {}
     }
     loop {
         let decoded = decoder.decode(&mut conn.wire.input.borrow_mut(), method);
         match decoded {
             Ok(Some(head)) if is_interim(head.parts.status) => {
                 // 100 is between the upstream and us; 102 and 103 are for the client (RFC 9110 §15.2).
-                if head.parts.status != StatusCode::CONTINUE
-                    && let Some(interim) = interim
-                {
+                if head.parts.status == StatusCode::CONTINUE {
+                    if conn.awaits.take().is_some() {
+                        cx.waker().wake_by_ref();
+                    }
+                } else if let Some(interim) = interim {
                     interim.send(head.parts);
                 }
                 continue;
             }
-            Ok(Some(head)) => return Poll::Ready(Ok(head)),
+            Ok(Some(head)) => {
+                if conn.awaits.take().is_some() {
+                    conn.stop_upload();
+                    conn.unsent = true;
+                }
+                return Poll::Ready(Ok(head));
+            }
             Ok(None) => {}
             Err(error) => {
                 return Poll::Ready(Err(Failure::upstream(
@@ -296,7 +352,7 @@ fn request_framing(head: &Parts, body: &Body) -> Framing {
 
 fn respond(conn: Box<Conn>, head: ResponseHead, patience: Patience, guards: Guards) -> Response<Body> {
     let switching = head.parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    let reusable = head.keep_alive && !switching && head.framing != Framing::UntilClose;
+    let reusable = head.keep_alive && !switching && !conn.unsent && head.framing != Framing::UntilClose;
     if matches!(head.framing, Framing::None | Framing::Length(0)) && !switching {
         if reusable && conn.is_uploaded() && conn.wire.input.borrow().is_empty() {
             conn.go_home();
@@ -327,14 +383,18 @@ pub(crate) struct AnswerBody {
 impl AnswerBody {
     /// Keeps the request's body flowing while the answer's cannot.
     pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
-        if let Some(conn) = &mut self.conn
-            && !conn.is_uploaded()
-            && let Poll::Ready(Err(_)) = conn.poll_upload(cx)
-        {
-            conn.upload = None;
-            conn.out.clear();
-            conn.large = Bytes::new();
+        let Some(conn) = &mut self.conn else { return };
+        if conn.is_uploaded() {
+            return;
+        }
+        let before = conn.moved;
+        if let Poll::Ready(Err(_)) = conn.poll_upload(cx) {
+            conn.stop_upload();
             self.reusable = false;
+        }
+        if conn.moved != before {
+            // Bytes either way are a sign of life.
+            conn.timer.disarm();
         }
     }
 

@@ -143,13 +143,20 @@ impl Channel {
         let mut upload = (!empty).then(|| Box::new(Upload::new(stream, body)));
         let mut response = pin!(response);
         let answer = poll_fn(|cx| {
-            if let Some(sending) = &mut upload
-                && let Poll::Ready(sent) = sending.poll(cx)
-            {
-                if let Err(crate::conn::h2::Unsent::Source(failure)) = sent {
-                    return Poll::Ready(Err(failure));
+            if let Some(sending) = &mut upload {
+                let before = sending.sent;
+                if let Poll::Ready(sent) = sending.poll(cx) {
+                    if let Err(crate::conn::h2::Unsent::Source(failure)) = sent {
+                        return Poll::Ready(Err(failure));
+                    }
+                    upload = None;
+                    timer.arm(patience.head);
+                } else if !sending.waits_for_sink() {
+                    // The client is waited for, not the upstream.
+                    timer.disarm();
+                } else if sending.sent != before || !timer.is_armed() {
+                    timer.arm(patience.head);
                 }
-                upload = None;
             }
             if let Some(interim) = interim {
                 while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
@@ -209,6 +216,7 @@ fn outgoing(head: &Parts, tls: bool, body: &Body) -> Result<Request<()>, Failure
     headers.remove(header::HOST);
     headers.remove(header::CONNECTION);
     headers.remove(header::UPGRADE);
+    headers.remove(header::EXPECT);
     if let Some(length) = body.length()
         && (length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH))
         && !crate::failure::is_grpc(headers)

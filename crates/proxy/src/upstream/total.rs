@@ -1,4 +1,4 @@
-//! `timeouts.total`: bounds a whole exchange, the answer's body included.
+//! `timeouts.total` and `grpc-timeout`: bound a whole exchange, the answer's body included.
 
 use std::{
     pin::Pin,
@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
@@ -19,14 +20,15 @@ use crate::{
 pub(super) struct Bounded {
     body: Body,
     timer: Timer,
+    is_grpc: bool,
 }
 
 impl Bounded {
     /// Bounds what is left of an exchange.
-    pub(super) fn new(body: Body, left: Duration) -> Self {
+    pub(super) fn new(body: Body, left: Duration, is_grpc: bool) -> Self {
         let timer = Timer::new();
         timer.arm(left);
-        Self { body, timer }
+        Self { body, timer, is_grpc }
     }
 }
 
@@ -38,7 +40,13 @@ impl HttpBody for Bounded {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        if self.timer.poll(cx).is_ready() {
+        if self.timer.is_armed() && self.timer.poll(cx).is_ready() {
+            if self.is_grpc {
+                // A gRPC client is told how its call ended, after what had come of it.
+                self.body = Body::Empty;
+                self.timer.disarm();
+                return Poll::Ready(Some(Ok(Frame::trailers(deadline_exceeded()))));
+            }
             let failure = Failure::upstream(
                 Stage::Body,
                 Problem::UpstreamTimeout,
@@ -57,4 +65,11 @@ impl HttpBody for Bounded {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+fn deadline_exceeded() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from(Problem::UpstreamTimeout.grpc_status()));
+    trailers.insert("grpc-message", HeaderValue::from_static("the deadline of the call has passed"));
+    trailers
 }

@@ -70,8 +70,8 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, Failure> {
     let (upstream, effort) = (&*target.upstream, &target.effort);
     let cluster = &upstream.cluster;
-    let whole = effort.total.map_or(effort.request, |total| total.min(effort.request));
-    let deadline = call.started + grpc_timeout(call).map_or(whole, |asked| asked.min(whole));
+    let bound = Bound::of(call, effort);
+    let deadline = call.started + bound.time.map_or(effort.request, |time| time.min(effort.request));
     prepare(call, upstream);
     let guards = Guards { bulkhead: bulkhead(call, upstream, deadline).await?, ..Guards::default() };
     let mut guards = Some(guards);
@@ -94,12 +94,13 @@ pub(crate) async fn forward(
         held.in_flight = Some(picked.in_flight);
         let started = Instant::now();
         let left = deadline.saturating_duration_since(started);
-        let attempt = Attempt { upstream, effort, endpoint: &endpoint, left, fresh: stale_tries > 0 };
+        let end = bound.time.map(|time| call.started + time);
+        let attempt = Attempt { upstream, effort, endpoint: &endpoint, left, end, fresh: stale_tries > 0 };
         let result = attempt.run(worker, call, &mut source, held, permit).await;
         let again = match result {
             Ok(response) if !effort.retries_status(response.status().as_u16()) => {
                 call.record.timings.upstream_first_byte = Some(started.elapsed());
-                return Ok(bounded(call, effort, response));
+                return Ok(bound.over(call, response));
             }
             Ok(response) => Again::Status(response),
             Err(broken) if broken.stale && stale_tries < 2 && source.may_repeat(call, Sent::Perhaps) => {
@@ -139,14 +140,29 @@ pub(crate) async fn forward(
     }
 }
 
-/// An answer whose body ends with the time that the whole exchange may take.
-fn bounded(call: &Call, effort: &Effort, response: Response<Body>) -> Response<Body> {
-    match effort.total {
-        Some(total) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-            let left = total.saturating_sub(call.elapsed());
-            response.map(|body| Body::boxed(super::total::Bounded::new(body, left)))
+/// What bounds the whole exchange: the route's `total`, and the deadline that a gRPC client sets.
+struct Bound {
+    time: Option<Duration>,
+    is_grpc: bool,
+}
+
+impl Bound {
+    fn of(call: &Call, effort: &Effort) -> Self {
+        let time = [grpc_timeout(call), effort.total].into_iter().flatten().min();
+        Self { time, is_grpc: crate::failure::is_grpc(&call.head.headers) }
+    }
+
+    /// An answer whose body ends with the time that is left.
+    fn over(&self, call: &Call, response: Response<Body>) -> Response<Body> {
+        match self.time {
+            Some(time)
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS && !response.body().is_empty() =>
+            {
+                let left = time.saturating_sub(call.elapsed());
+                response.map(|body| Body::boxed(super::total::Bounded::new(body, left, self.is_grpc)))
+            }
+            _ => response,
         }
-        _ => response,
     }
 }
 
@@ -282,6 +298,8 @@ struct Attempt<'a> {
     effort: &'a Effort,
     endpoint: &'a Arc<Endpoint>,
     left: Duration,
+    /// When the whole exchange must be over.
+    end: Option<Instant>,
     /// Pooled connections were found closed: open a new one.
     fresh: bool,
 }
@@ -343,14 +361,23 @@ impl Attempt<'_> {
             broken(Failure::gateway(Stage::Send, Problem::Internal).with_detail("the body was already sent"))
         })?;
         let interim = call.interim.clone();
-        match connected {
-            Connected::H1(conn) => {
-                h1::exchange(conn, &call.head, body, patience, interim.as_ref(), guards).await
+        let exchange = async {
+            match connected {
+                Connected::H1(conn) => {
+                    h1::exchange(conn, &call.head, body, patience, interim.as_ref(), guards).await
+                }
+                Connected::H2(channel) => {
+                    let tls = self.upstream.tls.is_some();
+                    channel.exchange(&call.head, tls, body, patience, interim.as_ref(), guards).await
+                }
             }
-            Connected::H2(channel) => {
-                let tls = self.upstream.tls.is_some();
-                channel.exchange(&call.head, tls, body, patience, interim.as_ref(), guards).await
-            }
+        };
+        match self.end {
+            None => exchange.await,
+            Some(end) => tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| {
+                let text = "the whole exchange took too long";
+                Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
+            }),
         }
     }
 
@@ -439,6 +466,9 @@ async fn bulkhead(
 /// States what this hop's connection needs, and nothing of the client's own.
 fn prepare(call: &mut Call, upstream: &Upstream) {
     let headers = &mut call.head.headers;
+    if call.expects_continue {
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
     if call.upgrade.is_some() && !upstream.is_http2() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -6,7 +6,6 @@ mod admin;
 mod attacks;
 mod cli;
 mod contract;
-#[expect(dead_code, reason = "the tests of streams use the rest")]
 mod harness;
 mod reference;
 mod reload;

@@ -13,9 +13,9 @@ use h2::{
     Reason, RecvStream,
     server::{Builder, SendResponse},
 };
-use http::{Request, Response, StatusCode, header, request::Parts};
+use http::{Request, Response, StatusCode, header};
 
-use super::{StreamBody, Upload, glitches::Watched, upload::Broken};
+use super::{Arriving, StreamBody, Upload, glitches::Watched, upload::Broken};
 use crate::{
     body::Body,
     call::{Call, Interim, client_left},
@@ -153,7 +153,9 @@ async fn stream(
     open: Open,
 ) {
     let (parts, recv) = request.into_parts();
-    let received = Rc::new(Cell::new(0));
+    let arriving = Rc::new(Arriving::default());
+    let length = content_length(&parts.headers);
+    let expects = parts.headers.contains_key(header::EXPECT);
     let upgrade = parts.extensions.get::<h2::ext::Protocol>().is_some();
     let (mut call, admitted) = guard::admit(&worker, &peer, parts, upgrade);
     let interim = Rc::new(StreamInterim(RefCell::new(respond)));
@@ -162,13 +164,19 @@ async fn stream(
     let response = match admitted {
         Err(failure) => Ok(pipeline::refuse(&mut call, &failure)),
         Ok(()) => {
-            let body =
-                if upgrade { Body::Empty } else { request_body(&call.head, &mut recv, &peer, &received) };
+            if expects {
+                call.expects_continue = true;
+                *arriving.expects.borrow_mut() = Some(interim.clone());
+            }
+            let body = if upgrade { Body::Empty } else { request_body(&call, length, &mut recv, &arriving) };
             answered(&worker, &interim, &mut call, body).await
         }
     };
     let outcome = match response {
-        Ok(response) => deliver(&mut call, &interim, response, recv).await,
+        Ok(response) => {
+            arriving.answering.set(true);
+            deliver(&mut call, &interim, response, recv).await
+        }
         Err(failure) => Err(failure),
     };
     let shared = &open.0;
@@ -187,20 +195,21 @@ async fn stream(
             call.record_failure(&failure);
         }
     }
-    call.record.request_bytes = received.get();
+    call.record.request_bytes = arriving.received.get();
     worker.finish(call);
 }
 
-fn request_body(head: &Parts, recv: &mut Option<RecvStream>, peer: &Peer, received: &Rc<Cell<u64>>) -> Body {
+fn request_body(
+    call: &Call,
+    length: Option<u64>,
+    recv: &mut Option<RecvStream>,
+    arriving: &Rc<Arriving>,
+) -> Body {
     match recv.take() {
         Some(recv) if !recv.is_end_stream() => {
-            let length = content_length(&head.headers);
-            Body::Stream(StreamBody::request(
-                recv,
-                length,
-                peer.listener.limits.body_timeout,
-                received.clone(),
-            ))
+            let idle = call.peer.listener.limits.body_timeout;
+            let plan = Some(call.plan.clone());
+            Body::Stream(StreamBody::request(recv, length, idle, arriving.clone(), plan))
         }
         _ => Body::Empty,
     }

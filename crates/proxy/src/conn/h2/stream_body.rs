@@ -1,7 +1,7 @@
 //! A body that arrives on an HTTP/2 stream: a client's request or an upstream's answer.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -14,11 +14,24 @@ use http_body::{Frame, SizeHint};
 
 use super::Upload;
 use crate::{
-    call::client_left,
+    call::{Interim, client_left},
     failure::{Failure, Problem, Side, Stage},
+    guard,
     timer::Timer,
     upstream::Guards,
+    worker::Plan,
 };
+
+/// What is known of a request's body outside of it.
+#[derive(Default)]
+pub(crate) struct Arriving {
+    /// Bytes received.
+    pub(crate) received: Cell<u64>,
+    /// The answer has begun: from then on its own idle time bounds both directions.
+    pub(crate) answering: Cell<bool>,
+    /// Who tells a client that waits for it that the body may come.
+    pub(crate) expects: RefCell<Option<Rc<dyn Interim>>>,
+}
 
 /// A body that arrives on an HTTP/2 stream.
 pub(crate) struct StreamBody {
@@ -27,8 +40,10 @@ pub(crate) struct StreamBody {
     timer: Timer,
     idle: Duration,
     length: Option<u64>,
-    /// Bytes received, shared with whoever records the call.
-    received: Rc<Cell<u64>>,
+    /// Shared with whoever serves and records the call.
+    arriving: Rc<Arriving>,
+    /// The snapshot whose policies decide what a request's trailers may not say.
+    plan: Option<Plan>,
     data_done: bool,
     ended: bool,
     /// The request that this answers, while it is still on its way.
@@ -42,7 +57,8 @@ impl StreamBody {
         recv: RecvStream,
         length: Option<u64>,
         idle: Duration,
-        received: Rc<Cell<u64>>,
+        arriving: Rc<Arriving>,
+        plan: Option<Plan>,
     ) -> Self {
         Self {
             recv,
@@ -50,7 +66,8 @@ impl StreamBody {
             timer: Timer::new(),
             idle,
             length,
-            received,
+            arriving,
+            plan,
             data_done: false,
             ended: false,
             upload: None,
@@ -66,16 +83,20 @@ impl StreamBody {
         upload: Option<Box<Upload>>,
         guards: Guards,
     ) -> Self {
-        let received = Rc::new(Cell::new(0));
-        let body = Self::request(recv, length, idle, received);
+        let body = Self::request(recv, length, idle, Rc::default(), None);
         Self { side: Side::Upstream, upload, _guards: Some(guards), ..body }
     }
 
     /// Keeps the request's body flowing.
     pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
-        if let Some(upload) = &mut self.upload
-            && upload.poll(cx).is_ready()
-        {
+        let Some(upload) = &mut self.upload else { return };
+        let before = upload.sent;
+        let ended = upload.poll(cx).is_ready();
+        if upload.sent != before {
+            // Bytes either way are a sign of life.
+            self.timer.disarm();
+        }
+        if ended {
             self.upload = None;
         }
     }
@@ -95,6 +116,9 @@ impl StreamBody {
     }
 
     fn poll_wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Failure>>> {
+        if self.arriving.answering.get() {
+            return Poll::Pending;
+        }
         if !self.timer.is_armed() {
             self.timer.arm(self.idle);
         }
@@ -116,6 +140,9 @@ impl http_body::Body for StreamBody {
         if self.ended {
             return Poll::Ready(None);
         }
+        if let Some(interim) = self.arriving.expects.take() {
+            interim.send(continue_head());
+        }
         while !self.data_done {
             match self.recv.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {
@@ -125,7 +152,7 @@ impl http_body::Body for StreamBody {
                     if data.is_empty() {
                         continue;
                     }
-                    self.received.set(self.received.get() + data.len() as u64);
+                    self.arriving.received.set(self.arriving.received.get() + data.len() as u64);
                     if let Some(length) = &mut self.length {
                         *length = length.saturating_sub(data.len() as u64);
                     }
@@ -145,8 +172,12 @@ impl http_body::Body for StreamBody {
             }
         }
         match self.recv.poll_trailers(cx) {
-            Poll::Ready(Ok(Some(trailers))) => {
+            Poll::Ready(Ok(Some(mut trailers))) => {
                 self.ended = true;
+                match &self.plan {
+                    Some(plan) => guard::clean_trailers(&mut trailers, &plan.protected_headers),
+                    None => guard::clean_answer_trailers(&mut trailers),
+                }
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
             Poll::Ready(Ok(None)) => {
@@ -172,4 +203,10 @@ impl http_body::Body for StreamBody {
             None => SizeHint::new(),
         }
     }
+}
+
+fn continue_head() -> http::response::Parts {
+    let (mut head, ()) = http::Response::new(()).into_parts();
+    head.status = http::StatusCode::CONTINUE;
+    head
 }

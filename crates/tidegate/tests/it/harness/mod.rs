@@ -1,6 +1,8 @@
 //! Starts the real binary on free ports with a configuration of the test's own, and ends it by pid.
 
 mod client;
+pub mod h2;
+mod peers;
 mod upstream;
 
 use std::{
@@ -15,6 +17,7 @@ use std::{
 
 pub use self::{
     client::{Answer, Client, get, raw},
+    peers::{Peer, python},
     upstream::{Seen, Upstream, read_request},
 };
 

@@ -18,6 +18,8 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
     /// The body, chunks joined.
     pub body: Vec<u8>,
+    /// Trailers, names as they came.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Seen {
@@ -141,16 +143,7 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut seen = Seen::default();
     reader.read_line(&mut seen.line).ok().filter(|count| *count > 0)?;
     seen.line = seen.line.trim_end().to_owned();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        let (name, value) = line.split_once(':')?;
-        seen.headers.push((name.to_owned(), value.trim().to_owned()));
-    }
+    seen.headers = read_fields(reader)?;
     if let Some(length) = seen.header("content-length") {
         seen.body = vec![0; length.parse().ok()?];
         reader.read_exact(&mut seen.body).ok()?;
@@ -159,13 +152,29 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
             let mut size = String::new();
             reader.read_line(&mut size).ok().filter(|count| *count > 0)?;
             let size = usize::from_str_radix(size.trim(), 16).ok()?;
-            let mut chunk = vec![0; size + 2];
-            reader.read_exact(&mut chunk).ok()?;
             if size == 0 {
+                seen.trailers = read_fields(reader)?;
                 break;
             }
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk).ok()?;
             seen.body.extend_from_slice(&chunk[..size]);
         }
     }
     Some(seen)
+}
+
+/// Reads fields to the empty line.
+fn read_fields(reader: &mut BufReader<TcpStream>) -> Option<Vec<(String, String)>> {
+    let mut fields = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+        let line = line.trim_end();
+        if line.is_empty() {
+            return Some(fields);
+        }
+        let (name, value) = line.split_once(':')?;
+        fields.push((name.to_owned(), value.trim().to_owned()));
+    }
 }

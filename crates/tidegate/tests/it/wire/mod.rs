@@ -1,0 +1,32 @@
+//! Traffic on the wire: each file is one promise about what passes between clients and upstreams.
+
+mod expect;
+mod grpc;
+mod heads;
+mod streaming;
+mod trailers;
+
+use std::net::SocketAddr;
+
+use super::harness::Gateway;
+
+/// A gateway in front of one upstream that speaks HTTP/1.1.
+fn front(upstream: SocketAddr) -> Gateway {
+    front_with("", upstream, "", "")
+}
+
+/// The same with settings of the listener, the upstream (`protocol: http2`) and the route.
+fn front_with(listener: &str, address: SocketAddr, upstream: &str, route: &str) -> Gateway {
+    let more = |settings: &str| if settings.is_empty() { String::new() } else { format!(", {settings}") };
+    Gateway::with(
+        listener,
+        &format!(
+            "accessLog: [{{kind: stdout, format: json}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{address}\"}}]{}}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}]{}, backends: [{{upstream: u}}]}}]
+",
+            more(upstream),
+            more(route)
+        ),
+    )
+}
