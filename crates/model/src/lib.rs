@@ -8,6 +8,7 @@ mod call_record;
 pub mod diagnostic;
 pub mod diff;
 mod digest;
+mod finding;
 mod layout;
 mod load;
 pub mod policy;
@@ -19,6 +20,7 @@ pub mod types;
 
 pub use call_record::{CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryRecord};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
+pub use finding::Finding;
 pub use layout::fmt;
 pub use load::load;
 pub use policy::{Phase, Policy, PolicyUse};

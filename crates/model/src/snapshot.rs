@@ -58,14 +58,6 @@ impl Snapshot {
         self.files.keys().chain(self.secret_files.keys()).cloned().collect()
     }
 
-    /// A finding about a resource, drawn where the resource is written. The owner is the list and the name, such
-    /// as `routes/catalog`; one that nobody wrote has no place.
-    pub fn diagnostics(&self, owner: &str, message: impl Into<String>) -> Diagnostics {
-        let mut found = Diagnostics { sources: self.warnings.sources.clone(), items: Vec::new() };
-        found.push(self.locate(owner, message));
-        found
-    }
-
     pub(crate) fn locate(&self, owner: &str, message: impl Into<String>) -> Diagnostic {
         match self.places.get(owner) {
             Some((path, place)) => Diagnostic::error(path, message).at(*place),

@@ -54,6 +54,8 @@ pub(crate) struct Call {
     pub(crate) expects_continue: bool,
     /// The upstream is asked for by the address of its endpoint, not by the client's host.
     pub(crate) host_from_endpoint: bool,
+    /// Ambiguous forms in its path, to be judged by the rules of the route.
+    pub(crate) forms: crate::guard::path::Forms,
     /// How far the call has come in its policies.
     pub(crate) chain: Progress,
     /// A number drawn once for the call: every share and every sample of it is decided by this.

@@ -11,14 +11,14 @@ use std::{
 };
 
 use http::HeaderName;
-use model::{PolicyUse, Snapshot};
+use model::{Diagnostics, Finding, Snapshot};
 use serde::Serialize;
 
 use crate::{
     consumer::Consumers,
     handler::Handler,
     listener::Listener,
-    policy::Chain,
+    policy::{Chain, chain::GLOBAL},
     router::Router,
     upstream::{
         Upstream,
@@ -36,10 +36,10 @@ pub struct Compiled {
     pub(crate) routes: Vec<Route>,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
-    /// Header names that policies read or set, which a client's `Connection` cannot remove.
+    /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// What is worth telling the operator.
-    pub warnings: Vec<String>,
+    pub warnings: Diagnostics,
     kept: Mutex<Kept>,
 }
 
@@ -83,7 +83,7 @@ impl Building<'_> {
             previous: None,
             kept: &kept,
         };
-        let consumers = Arc::new(Consumers::compile(&cx("", None)).expect("good consumers"));
+        let consumers = Arc::new(Consumers::compile(&cx("", None), &mut Vec::new()));
         run(&cx(owner, Some(&consumers)))
     }
 }
@@ -128,17 +128,16 @@ impl<'a> Building<'a> {
 }
 
 impl Compiled {
-    /// Compiles a snapshot. Everything that is wrong is told at once; nothing of it goes live then.
+    /// Compiles a snapshot. Everything that is wrong is told at once, with its place; nothing of it goes live then.
     pub(crate) fn build(
         snapshot: Arc<Snapshot>,
         clusters: &Clusters,
         background: &tokio::runtime::Handle,
         previous: Option<&Compiled>,
-    ) -> Result<Self, Vec<String>> {
+    ) -> Result<Self, Diagnostics> {
         let mut errors = Vec::new();
         let config = snapshot.config.clone();
         let kept = Mutex::new(Kept::new());
-        let mut upstreams = HashMap::new();
         let none = HashMap::new();
         let building = |upstreams, consumers| Building {
             snapshot: &snapshot,
@@ -149,55 +148,53 @@ impl Compiled {
             previous,
             kept: &kept,
         };
-        let consumers =
-            Consumers::compile(&building(&none, None)).map(Arc::new).map_err(|error| vec![error])?;
+        let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
         let cx = building(&none, Some(&consumers));
-        let built = clusters.build(&snapshot)?;
-        for settings in &config.upstreams {
-            let Some(cluster) = built.get(settings.name.as_str()) else { continue };
-            match Upstream::compile(settings, cluster.clone(), &cx) {
-                Ok(upstream) => {
-                    upstreams.insert(upstream.name.clone(), Arc::new(upstream));
-                }
-                Err(error) => errors.push(error),
-            }
-        }
+        let upstreams = upstreams(&cx, clusters, &mut errors);
+        let has_upstreams = upstreams.len() == config.upstreams.len();
         let cx = building(&upstreams, Some(&consumers));
         let mut listeners = Vec::new();
         for (index, settings) in config.listeners.iter().enumerate() {
-            match Listener::compile(settings, index, &cx) {
+            match Listener::compile(settings, index, &cx, &mut errors) {
                 Ok(listener) => listeners.push(Arc::new(listener)),
-                Err(error) => errors.push(format!("listeners/{}: {error}", settings.name)),
+                Err(error) => {
+                    errors.push(Finding::new(format!("listeners/{}", settings.name), "tls", error));
+                }
             }
         }
-        let global = match Chain::compile(&config.global_policies, "global", &cx) {
-            Ok(chain) => chain,
-            Err(error) => {
-                errors.push(error);
-                Chain::default()
-            }
-        };
+        let global = Chain::compile(&config.global_policies, GLOBAL, &cx, &mut errors);
         let mut routes = Vec::with_capacity(config.routes.len());
         for settings in &config.routes {
-            match Route::compile(settings, &global, &cx) {
-                Ok(route) => routes.push(route),
-                Err(error) => errors.push(error),
+            let chain = Route::chain(settings, &global, &cx, &mut errors);
+            // Without its upstreams a route would only say that they are not there.
+            if has_upstreams {
+                routes.extend(Route::compile(settings, chain, &cx, &mut errors));
             }
         }
-        let (router, warnings) = match Router::compile(&config.routes, &config.listeners) {
-            Ok((router, warnings)) => {
-                (router, warnings.into_iter().map(|warning| warning.to_string()).collect())
-            }
+        let router = match Router::compile(&config.routes, &config.listeners) {
+            Ok(router) => Some(router),
             Err(problems) => {
-                errors.extend(problems.into_iter().map(|problem| problem.to_string()));
-                return Err(errors);
+                errors.extend(problems.into_iter().map(|problem| {
+                    Finding::new(format!("routes/{}", problem.route), problem.path, problem.message)
+                }));
+                None
             }
         };
-        if !errors.is_empty() {
-            return Err(errors);
+        match router {
+            Some((router, odd)) if errors.is_empty() => {
+                let odd: Vec<Finding> = odd
+                    .into_iter()
+                    .map(|odd| {
+                        let key = format!("match[{}]", odd.rule);
+                        Finding::new(format!("routes/{}", odd.route), key, odd.message)
+                    })
+                    .collect();
+                let warnings = if odd.is_empty() { Diagnostics::default() } else { snapshot.oddities(&odd) };
+                let protected_headers = crate::protected::headers(&snapshot);
+                Ok(Self { snapshot, router, routes, listeners, upstreams, protected_headers, warnings, kept })
+            }
+            _ => Err(snapshot.errors(&errors)),
         }
-        let protected_headers = protected_headers(&snapshot);
-        Ok(Self { snapshot, router, routes, listeners, upstreams, protected_headers, warnings, kept })
     }
 
     /// The state of every upstream, by name.
@@ -218,30 +215,51 @@ impl Compiled {
 }
 
 impl Route {
-    fn compile(settings: &model::Route, global: &Chain, cx: &Building<'_>) -> Result<Self, String> {
+    fn chain(settings: &model::Route, global: &Chain, cx: &Building<'_>, errors: &mut Vec<Finding>) -> Chain {
+        Chain::compile(&settings.policies, &format!("routes/{}", settings.name), cx, errors).under(global)
+    }
+
+    fn compile(
+        settings: &model::Route,
+        chain: Chain,
+        cx: &Building<'_>,
+        errors: &mut Vec<Finding>,
+    ) -> Option<Self> {
         let owner = format!("routes/{}", settings.name);
-        let chain = Chain::compile(&settings.policies, &owner, cx)?.under(global);
-        let handler =
-            crate::handler::compile(settings, &cx.of(&owner)).map_err(|error| format!("{owner}: {error}"))?;
-        Ok(Self { name: settings.name.as_str().into(), chain, handler, path: settings.path.clone() })
+        let handler = match crate::handler::compile(settings, &cx.of(&owner)) {
+            Ok(handler) => handler,
+            Err((key, message)) => {
+                errors.push(Finding::new(owner, key, message));
+                return None;
+            }
+        };
+        Some(Self { name: settings.name.as_str().into(), chain, handler, path: settings.path.clone() })
     }
 }
 
-/// The names of all headers that any policy of the snapshot reads or sets.
-fn protected_headers(snapshot: &Snapshot) -> Vec<HeaderName> {
-    let config = &snapshot.config;
-    let uses = config
-        .global_policies
-        .iter()
-        .chain(config.listeners.iter().flat_map(|listener| &listener.policies))
-        .chain(config.upstreams.iter().flat_map(|upstream| &upstream.policies))
-        .chain(config.routes.iter().flat_map(|route| &route.policies))
-        .chain(config.consumers.iter().flat_map(|consumer| &consumer.policies));
-    let mut names: Vec<HeaderName> = uses
-        .filter_map(|used: &PolicyUse| snapshot.policy(used))
-        .flat_map(crate::policy::headers_of)
-        .collect();
-    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-    names.dedup();
-    names
+/// The upstreams of a snapshot; those that cannot be built are told and are not among them.
+fn upstreams(
+    cx: &Building<'_>,
+    clusters: &Clusters,
+    errors: &mut Vec<Finding>,
+) -> HashMap<Arc<str>, Arc<Upstream>> {
+    let mut upstreams = HashMap::new();
+    let before = cx.previous.map(|previous| &previous.upstreams);
+    let built = match clusters.build(cx.snapshot, before) {
+        Ok(built) => built,
+        Err(found) => {
+            errors.extend(found);
+            HashMap::new()
+        }
+    };
+    for settings in &cx.snapshot.config.upstreams {
+        let Some(cluster) = built.get(settings.name.as_str()) else { continue };
+        match Upstream::compile(settings, cluster.clone(), cx, errors) {
+            Ok(upstream) => {
+                upstreams.insert(upstream.name.clone(), Arc::new(upstream));
+            }
+            Err(error) => errors.push(Finding::new(format!("upstreams/{}", settings.name), "tls", error)),
+        }
+    }
+    upstreams
 }

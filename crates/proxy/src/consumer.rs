@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
+use model::Finding;
 use serde_json::{Map, Value};
 
 use crate::{call::Call, compiled::Building, policy::Chain, template};
@@ -65,29 +66,27 @@ impl Default for Consumers {
 }
 
 impl Consumers {
-    /// Builds all consumers. Every error names the consumer and the entry that is wrong; all are told at once.
-    pub(crate) fn compile(cx: &Building<'_>) -> Result<Self, String> {
+    /// Builds all consumers. Every finding names the consumer and the entry that is wrong; all are told at once.
+    pub(crate) fn compile(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Self {
         let snapshot = cx.snapshot;
         let mut built = Self::default();
-        rand::fill(&mut built.salt).map_err(|_| "the system gives no random bytes".to_owned())?;
-        let mut errors = Vec::new();
+        if rand::fill(&mut built.salt).is_err() {
+            errors.push(Finding::new("", "consumers", "the system gives no random bytes"));
+        }
         for (at, settings) in snapshot.config.consumers.iter().enumerate() {
             let name: Arc<str> = settings.name.as_str().into();
             if built.by_name.insert(name.clone(), at).is_some() {
-                errors.push(format!("consumer `{name}` is given twice"));
+                errors.push(Finding::new(format!("consumers/{name}"), "", "a consumer is given twice"));
             }
             let owner = format!("consumers/{name}");
-            let chain = Chain::compile(&settings.policies, &owner, cx).unwrap_or_else(|error| {
-                errors.push(error);
-                Chain::default()
-            });
+            let chain = Chain::compile(&settings.policies, &owner, cx, errors);
             let groups = settings.groups.iter().map(|group| group.as_str().into()).collect();
             built.all.push(Arc::new(Consumer { name, groups, chain }));
-            built.add_keys(at, settings, snapshot, &mut errors);
-            built.add_passwords(at, settings, snapshot, &mut errors);
-            built.add_identities(at, settings, &mut errors);
+            built.add_keys(at, settings, snapshot, errors);
+            built.add_passwords(at, settings, snapshot, errors);
+            built.add_identities(at, settings, errors);
         }
-        if errors.is_empty() { Ok(built) } else { Err(errors.join("; ")) }
+        built
     }
 
     fn add_keys(
@@ -95,24 +94,27 @@ impl Consumers {
         at: usize,
         settings: &model::Consumer,
         snapshot: &model::Snapshot,
-        errors: &mut Vec<String>,
+        errors: &mut Vec<Finding>,
     ) {
         for (entry, secret) in settings.keys.iter().enumerate() {
             let key = snapshot.secret(secret);
-            let what = format!("`keys[{entry}]` of consumer `{}`", settings.name);
+            let wrong = |message: &str| {
+                Finding::new(format!("consumers/{}", settings.name), format!("keys[{entry}]"), message)
+            };
             if key.is_empty() {
-                errors.push(format!("{what} is empty"));
+                errors.push(wrong("the key is empty"));
                 continue;
             }
             // No header can carry it, so that it would never be found.
             if !key.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
-                errors.push(format!("{what} has a space or a character outside of ASCII"));
+                errors.push(wrong("the key has a space or a character outside of ASCII"));
                 continue;
             }
             let digest = self.digest(key.as_bytes());
             match self.by_key.insert(digest, at) {
                 Some(other) if other != at => {
-                    errors.push(format!("{what} is also a key of consumer `{}`", self.all[other].name));
+                    let other = &self.all[other].name;
+                    errors.push(wrong(&format!("this is also a key of consumer `{other}`")));
                 }
                 _ => {}
             }
@@ -124,13 +126,15 @@ impl Consumers {
         at: usize,
         settings: &model::Consumer,
         snapshot: &model::Snapshot,
-        errors: &mut Vec<String>,
+        errors: &mut Vec<Finding>,
     ) {
         for (entry, credential) in settings.basic.iter().enumerate() {
-            let what = format!("`basic[{entry}]` of consumer `{}`", settings.name);
+            let wrong = |message: &str| {
+                Finding::new(format!("consumers/{}", settings.name), format!("basic[{entry}]"), message)
+            };
             let user = credential.username.as_str();
             if user.is_empty() || user.contains(':') {
-                errors.push(format!("{what}: a user name is not empty and has no colon"));
+                errors.push(wrong("a user name is not empty and has no colon"));
                 continue;
             }
             let password = snapshot.secret(&credential.password);
@@ -142,18 +146,18 @@ impl Consumers {
             let digest = match digest {
                 Ok(digest) => digest,
                 Err(error) => {
-                    errors.push(format!("{what}: {error}"));
+                    errors.push(wrong(error));
                     continue;
                 }
             };
             if let Some((other, _)) = self.by_user.insert(user.into(), (at, digest)) {
                 let other = &self.all[other].name;
-                errors.push(format!("{what}: user `{user}` is also a user of consumer `{other}`"));
+                errors.push(wrong(&format!("user `{user}` is also a user of consumer `{other}`")));
             }
         }
     }
 
-    fn add_identities(&mut self, at: usize, settings: &model::Consumer, errors: &mut Vec<String>) {
+    fn add_identities(&mut self, at: usize, settings: &model::Consumer, errors: &mut Vec<Finding>) {
         for (entry, identity) in settings.jwt.iter().enumerate() {
             let path: Box<[Box<str>]> = identity.claim.split('.').map(Into::into).collect();
             let index = self.by_claim.iter().position(|claim| claim.path == path).unwrap_or_else(|| {
@@ -162,9 +166,10 @@ impl Consumers {
             });
             let key = (identity.issuer.as_deref().map(Into::into), identity.value.as_str().into());
             match self.by_claim[index].owners.insert(key, at) {
-                Some(other) if other != at => errors.push(format!(
-                    "`jwt[{entry}]` of consumer `{}` also identifies consumer `{}`",
-                    settings.name, self.all[other].name
+                Some(other) if other != at => errors.push(Finding::new(
+                    format!("consumers/{}", settings.name),
+                    format!("jwt[{entry}]"),
+                    format!("this also identifies consumer `{}`", self.all[other].name),
                 )),
                 _ => {}
             }

@@ -77,15 +77,21 @@ impl Compiled {
         })?;
         let mut report = Report {
             listener: listener.name.to_string(),
-            path: path::normalise(&request.path, &listener.path)
-                .map(std::borrow::Cow::into_owned)
-                .map_err(|refusal| refusal.to_string()),
+            path: Ok(String::new()),
             route: None,
             policies: Vec::new(),
             handler: None,
             upstreams: Vec::new(),
         };
-        let Ok(path) = &report.path else { return Ok(report) };
+        // As a call would be: what no rule can allow first, and forms by the rules of what answers.
+        let canonical = match path::canonical(&request.path, listener.path.merge_slashes.unwrap_or(true)) {
+            Ok(canonical) => canonical,
+            Err(refusal) => {
+                report.path = Err(refusal.to_string());
+                return Ok(report);
+            }
+        };
+        let path = &*canonical.path;
         let explanation = self.router.explain(&RequestView {
             listener: listener.index,
             host: request.host.as_deref(),
@@ -97,11 +103,22 @@ impl Compiled {
             sni: request.host.as_deref().filter(|_| request.tls),
             tls: request.tls,
         });
-        let name = explanation.route.clone();
-        report.route = Some(explanation);
-        let Some(route) = self.routes.iter().find(|route| name.as_deref() == Some(&*route.name)) else {
-            return Ok(report);
+        let route = self.routes.iter().find(|route| explanation.route.as_deref() == Some(&*route.name));
+        let route = route.filter(|_| listener.redirect_to_https.is_none());
+        let rules = route.map_or_else(|| listener.path.clone(), |route| route.path.over(&listener.path));
+        report.path = match canonical.forms.judge(&rules) {
+            Ok(()) => Ok(path.to_owned()),
+            Err(refusal) => Err(refusal.to_string()),
         };
+        if report.path.is_err() {
+            return Ok(report);
+        }
+        if listener.redirect_to_https.is_some() {
+            report.handler = Some("redirectToHttps of the listener, whatever the route".into());
+            return Ok(report);
+        }
+        report.route = Some(explanation);
+        let Some(route) = route else { return Ok(report) };
         report.policies = chain::order(&listener.chain, &route.chain);
         match &route.handler {
             Handler::Respond(_) => report.handler = Some("respond".into()),
@@ -109,6 +126,9 @@ impl Compiled {
             Handler::Backends(backends) => {
                 let names = backends.targets().iter().map(|target| format!("`{}`", target.upstream.name));
                 report.handler = Some(format!("backends {}", names.collect::<Vec<_>>().join(", ")));
+                for target in backends.targets() {
+                    report.policies.extend(chain::order(&Default::default(), &target.upstream.chain));
+                }
                 let now = std::time::Instant::now();
                 report.upstreams =
                     backends.targets().iter().map(|target| target.upstream.cluster.status(now)).collect();

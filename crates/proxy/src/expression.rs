@@ -105,6 +105,18 @@ impl Expression {
         }
     }
 
+    /// Compiles and checks an expression whose value can be told as text.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(crate) fn scalar(text: &str, scope: Scope<'_>) -> Result<Self, String> {
+        let expression = Self::compile(text, scope)?;
+        match expression.kind {
+            Kind::Text | Kind::Int | Kind::Uint | Kind::Double | Kind::Bool | Kind::Dyn => Ok(expression),
+            other => Err(format!("its value is {other}, but a text, a number or a truth value is needed")),
+        }
+    }
+
     /// Whether it is true. What fails or is no truth value is false.
     pub(crate) fn eval_bool(&self, facts: &Facts<'_>) -> bool {
         let answer = self.eval(facts, |value| value.downcast_ref::<CelBool>().map(|truth| *truth.inner()));

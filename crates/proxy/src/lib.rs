@@ -19,6 +19,7 @@ mod handler;
 mod listener;
 mod pipeline;
 mod policy;
+mod protected;
 pub mod router;
 mod server;
 mod template;

@@ -46,14 +46,18 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
     let plan = call.plan.clone();
     let listener = plan.listener(&call.peer.listener).clone();
     if let Some(target) = &listener.redirect_to_https {
+        guard::judge_path(call, &listener.path)?;
         return handler::redirect::to_https(call, target);
     }
-    let route = route(call)?;
-    let route = &plan.routes[route];
+    let route = match route(call) {
+        Ok(route) => &plan.routes[route],
+        Err(failure) => {
+            guard::judge_path(call, &listener.path)?;
+            return Err(failure);
+        }
+    };
     call.record.route = Some(route.name.clone());
-    if let Some(allowed) = path_allowed(call, route) {
-        return Err(allowed);
-    }
+    guard::judge_path(call, &route.path.over(&listener.path))?;
     let passed = chain::request(call, body).await;
     call.record.timings.policies = Some(call.elapsed());
     if let Some(consumer) = &call.consumer {
@@ -80,7 +84,8 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
                 .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
             match asked.map(|method| find(call, &plan, &method)) {
                 Some(Found::Route { id, rule })
-                    if plan.routes[id.0 as usize].chain.links.iter().any(|link| link.kind == "cors") =>
+                    if plan.routes[id.0 as usize].chain.has("cors")
+                        || plan.listener(&call.peer.listener).chain.has("cors") =>
                 {
                     Found::Route { id, rule }
                 }
@@ -115,18 +120,6 @@ fn find(call: &mut Call, plan: &crate::worker::Plan, method: &Method) -> Found {
         tls: call.peer.tls.is_some(),
     };
     plan.router.find(&view, &mut call.captures)
-}
-
-/// A route may be stricter or laxer about paths than its listener.
-fn path_allowed(call: &Call, route: &crate::compiled::Route) -> Option<Failure> {
-    let rules = route.path.over(&call.peer.listener.path);
-    if rules == call.peer.listener.path {
-        return None;
-    }
-    match guard::path::normalise(call.head.uri.path(), &rules) {
-        Ok(_) => None,
-        Err(refusal) => Some(Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string())),
-    }
 }
 
 /// `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7).

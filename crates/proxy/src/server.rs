@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use model::Snapshot;
+use model::{Diagnostics, Snapshot};
 use telemetry::Telemetry;
 use tokio::{runtime::Handle, sync::mpsc};
 
@@ -39,9 +39,9 @@ pub struct Gateway {
 /// Why a gateway does not start or does not take a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration cannot be compiled; one sentence for each reason.
-    #[error("{}", .0.join("\n"))]
-    Configuration(Vec<String>),
+    /// The configuration cannot be compiled.
+    #[error("{0}")]
+    Configuration(Diagnostics),
     /// An address cannot be listened on.
     #[error("listener `{listener}`: cannot listen on {address}: {error}")]
     Listen {
@@ -130,7 +130,7 @@ impl Gateway {
     }
 
     /// Compiles a snapshot without making it live.
-    pub fn check(snapshot: Arc<Snapshot>, background: &Handle) -> Result<Vec<String>, Error> {
+    pub fn check(snapshot: Arc<Snapshot>, background: &Handle) -> Result<Diagnostics, Error> {
         let clusters = Clusters::offline(background.clone());
         let compiled =
             Compiled::build(snapshot, &clusters, background, None).map_err(Error::Configuration)?;

@@ -37,6 +37,18 @@ pub struct Error {
     pub reason: String,
 }
 
+/// Checks what a snapshot asks of telemetry, without opening anything.
+///
+/// # Errors
+/// What cannot be done, and where the configuration asks for it.
+pub fn check(snapshot: &Snapshot) -> Result<(), Error> {
+    for (index, log) in snapshot.config.access_log.iter().enumerate() {
+        let place = format!("accessLog[{index}].format");
+        access::check(log).map_err(|reason| Error { place, reason })?;
+    }
+    Ok(())
+}
+
 impl Telemetry {
     /// Telemetry as a snapshot asks for it.
     pub fn new(snapshot: &Snapshot) -> Result<Self, Error> {

@@ -62,19 +62,25 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         .enable_all()
         .build()
         .map_err(|error| say(&error))?;
-    let telemetry = Telemetry::new(&snapshot).map_err(|error| say(&error))?;
+    let telemetry = Telemetry::new(&snapshot).map_err(|error| {
+        say(&error);
+        Exit::Configuration
+    })?;
     let gateway =
         Gateway::start(snapshot.clone(), telemetry.clone(), runtime.handle().clone()).map_err(|error| {
-            say(&error);
             match error {
-                proxy::Error::Configuration(_) => Exit::Configuration,
-                proxy::Error::Listen { .. } => Exit::Address,
-                proxy::Error::Worker(_) => Exit::Failed,
+                proxy::Error::Configuration(found) => {
+                    eprintln!("{}", found.render(color()));
+                    Exit::Configuration
+                }
+                proxy::Error::Listen { .. } => {
+                    say(&error);
+                    Exit::Address
+                }
+                proxy::Error::Worker(_) => say(&error),
             }
         })?;
-    for warning in &gateway.compiled().warnings {
-        tracing::warn!("{warning}");
-    }
+    warn_of(&gateway.compiled().warnings);
     let running = Arc::new(Running {
         gateway,
         telemetry,
@@ -83,6 +89,12 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         state: Mutex::default(),
     });
     runtime.block_on(serve(running, watch, args))
+}
+
+fn warn_of(found: &model::Diagnostics) {
+    for line in found.to_string().lines() {
+        tracing::warn!("{line}");
+    }
 }
 
 fn say(error: &dyn std::fmt::Display) -> Exit {
@@ -124,7 +136,11 @@ async fn start_admin(
 ) -> Result<Admin, Exit> {
     let token = admin::token::find(settings, snapshot, args.admin_token.as_deref(), &args.data_dir)
         .map_err(|error| say(&error))?;
-    admin::start(running.clone(), settings, snapshot, token).await.map_err(|error| {
+    let server = admin::tls::config(settings, snapshot).map_err(|error| {
+        say(&format!("admin.tls: {error}"));
+        Exit::Configuration
+    })?;
+    admin::start(running.clone(), settings, server, token).await.map_err(|error| {
         say(&error);
         Exit::Address
     })
@@ -142,7 +158,7 @@ fn announce(running: &Running, args: &RunArgs) {
     }
     if args.config.config.is_none() {
         tracing::info!(
-            "no --config was given: serving the built-in page; open the first address above to read what to do next"
+            "no --config was given: this is the built-in page; open the first address above to read what to do next"
         );
     }
 }
@@ -183,7 +199,7 @@ async fn follow(running: &Arc<Running>, watch: &mut Watch, mut signals: Signals)
         if watch.changed() || asked {
             let running = running.clone();
             let referenced = tokio::task::spawn_blocking(move || {
-                reload(&running, false);
+                reload(&running, None);
                 running.gateway.compiled().snapshot.referenced_files()
             })
             .await;
@@ -195,7 +211,9 @@ async fn follow(running: &Arc<Running>, watch: &mut Watch, mut signals: Signals)
 }
 
 /// Loads the configuration anew and makes it live; a bad one leaves the old running.
-pub(crate) fn reload(running: &Running, acknowledged: bool) {
+///
+/// `acknowledged` is the revision that may expose more than the running one.
+pub(crate) fn reload(running: &Running, acknowledged: Option<&str>) {
     let outcome = try_reload(running, acknowledged);
     let mut state = running.state.lock().unwrap_or_else(PoisonError::into_inner);
     match outcome {
@@ -219,14 +237,15 @@ pub(crate) fn reload(running: &Running, acknowledged: bool) {
 
 type Refusal = (String, Option<PendingExposure>);
 
-fn try_reload(running: &Running, acknowledged: bool) -> Result<Option<String>, Refusal> {
+fn try_reload(running: &Running, acknowledged: Option<&str>) -> Result<Option<String>, Refusal> {
     let snapshot = config::load(running.files.as_ref()).map_err(|error| (error.render(false), None))?;
     let live = running.gateway.compiled().snapshot.clone();
     let failed_before = running.state.lock().unwrap_or_else(PoisonError::into_inner).error.is_some();
     if snapshot.revision == live.revision && !failed_before {
         return Ok(None);
     }
-    if running.guard_exposure && !acknowledged {
+    // Only what was shown is acknowledged: the files may hold something else by now.
+    if running.guard_exposure && acknowledged != Some(snapshot.revision.as_str()) {
         let exposure: Vec<String> =
             model::diff::diff(&live, &snapshot).exposure.iter().map(ToString::to_string).collect();
         if !exposure.is_empty() {
@@ -239,9 +258,24 @@ fn try_reload(running: &Running, acknowledged: bool) -> Result<Option<String>, R
     }
     let revision = snapshot.revision.clone();
     let snapshot = Arc::new(snapshot);
-    running.gateway.apply(snapshot.clone()).map_err(|error| (error.to_string(), None))?;
-    if let Err(error) = running.telemetry.apply(&snapshot) {
-        tracing::error!("telemetry keeps its old settings: {error}");
+    let refused = |error: &dyn std::fmt::Display| (error.to_string(), None);
+    // Sinks first: when they cannot be opened nothing has changed yet, and they go back when the rest is refused.
+    running.telemetry.apply(&snapshot).map_err(|error| refused(&error))?;
+    if let Err(error) = running.gateway.apply(snapshot.clone()) {
+        if let Err(error) = running.telemetry.apply(&live) {
+            tracing::error!("the access logs of the old configuration cannot be opened again: {error}");
+        }
+        return Err(refused(&error));
+    }
+    warn_of(&snapshot.warnings);
+    warn_of(&running.gateway.compiled().warnings);
+    for (key, differs) in [
+        ("admin", live.config.admin != snapshot.config.admin),
+        ("runtime.workers", live.config.runtime.workers != snapshot.config.runtime.workers),
+    ] {
+        if differs {
+            tracing::warn!("`{key}` has changed: that takes effect at the next start");
+        }
     }
     Ok(Some(revision))
 }

@@ -1,5 +1,7 @@
 //! Doors: every listener, host, path and method under which something answers, in the order of matching.
 
+use std::cmp::Reverse;
+
 use serde_json::Value;
 
 use super::{Exposure, identity::Identity};
@@ -15,7 +17,7 @@ pub(super) struct Door {
     is_public: bool,
     host: String,
     path: Option<PathMatch>,
-    methods: Vec<String>,
+    pub(super) methods: Vec<String>,
     /// What else must hold, as the configuration writes it.
     conditions: Vec<Value>,
     pub(super) route: String,
@@ -23,22 +25,16 @@ pub(super) struct Door {
     rank: Rank,
 }
 
-/// The order of matching: priority, host, path, then what else is asked.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Rank(
-    std::cmp::Reverse<i32>,
-    u8,
-    std::cmp::Reverse<usize>,
-    u8,
-    std::cmp::Reverse<usize>,
-    std::cmp::Reverse<usize>,
-);
+/// The order of matching, as the router has it: priority, host, path, whether methods are named, how many headers,
+/// query parameters and other conditions; the rest is the order in the file.
+type Rank = (Reverse<i32>, (u8, Reverse<usize>), (u8, Vec<u8>), bool, [Reverse<usize>; 3]);
 
 /// All ways in, the one that is tried first in front.
 pub(super) fn doors(snapshot: &Snapshot) -> Vec<Door> {
     let config = &snapshot.config;
     let mut doors = Vec::new();
-    for listener in &config.listeners {
+    // A listener that redirects everything leads nowhere.
+    for listener in config.listeners.iter().filter(|listener| listener.https_target().is_none()) {
         for route in &config.routes {
             if route.listeners.as_ref().is_some_and(|names| !names.contains(&listener.name)) {
                 continue;
@@ -79,23 +75,19 @@ fn door(listener: &Listener, route: &Route, host: &str, one: &Match, identity: &
         }
     }
     let host_rank = if host == "*" { 2 } else { u8::from(host.starts_with("*.")) };
-    let (path_rank, length) = match &one.path {
-        Some(PathMatch::Exact(text)) => (0, text.len()),
-        Some(PathMatch::Template(text)) => (1, text.len()),
-        Some(PathMatch::Regex(text)) => (2, text.len()),
-        Some(PathMatch::Prefix(text)) => (3, text.len()),
-        None => (4, 0),
-    };
+    let others = one.cookies.len()
+        + usize::from(!one.client_address.is_empty())
+        + usize::from(!one.sni.is_empty())
+        + usize::from(one.when.is_some());
     Door {
         listener: format!("{} ({})", listener.name, listener.address),
         is_public: is_public(&listener.address),
-        rank: Rank(
-            std::cmp::Reverse(route.priority),
-            host_rank,
-            std::cmp::Reverse(host.len()),
-            path_rank,
-            std::cmp::Reverse(length),
-            std::cmp::Reverse(conditions.len() + usize::from(!one.methods.is_empty())),
+        rank: (
+            Reverse(route.priority),
+            (host_rank, Reverse(host.len())),
+            path_rank(one.path.as_ref()),
+            one.methods.is_empty(),
+            [Reverse(one.headers.len()), Reverse(one.query.len()), Reverse(others)],
         ),
         host,
         path: one.path.clone(),
@@ -103,6 +95,34 @@ fn door(listener: &Listener, route: &Route, host: &str, one: &Match, identity: &
         conditions,
         route: route.name.clone(),
         identity: identity.clone(),
+    }
+}
+
+/// Exact paths, then segment by segment (a literal, a typed capture, any capture; then the end, the rest, a
+/// prefix), then regular expressions.
+fn path_rank(path: Option<&PathMatch>) -> (u8, Vec<u8>) {
+    let segments = |text: &str, end: u8| {
+        let mut kinds: Vec<u8> = Vec::new();
+        for segment in text.split('/').filter(|segment| !segment.is_empty()) {
+            kinds.push(match segment.strip_prefix('{') {
+                None => 0,
+                Some(rest) if rest.ends_with("*}") => 4,
+                Some(rest) if rest.contains(':') => 1,
+                Some(_) => 2,
+            });
+        }
+        if kinds.last() != Some(&4) {
+            kinds.push(end);
+        }
+        (1, kinds)
+    };
+    match path {
+        Some(PathMatch::Exact(_)) => (0, Vec::new()),
+        Some(PathMatch::Template(text)) if !text.contains('{') => (0, Vec::new()),
+        Some(PathMatch::Template(text)) => segments(text, 3),
+        Some(PathMatch::Prefix(text)) => segments(text, 5),
+        Some(PathMatch::Regex(_)) => (2, Vec::new()),
+        None => segments("/", 5),
     }
 }
 
@@ -116,11 +136,21 @@ fn is_public(address: &str) -> bool {
 impl Door {
     /// Whether everything that comes through the other door comes through this one.
     pub(super) fn covers(&self, other: &Self) -> bool {
+        covers_methods(&self.methods, &other.methods) && self.covers_but_methods(other)
+    }
+
+    /// The same, whatever the methods.
+    pub(super) fn covers_but_methods(&self, other: &Self) -> bool {
         (self.is_public || !other.is_public)
             && covers_host(&self.host, &other.host)
             && covers_path(self.path.as_ref(), other.path.as_ref())
-            && covers_methods(&self.methods, &other.methods)
             && self.conditions.iter().all(|condition| other.conditions.contains(condition))
+    }
+
+    /// Whether this method comes through; `None` is any that nobody names.
+    pub(super) fn takes(&self, method: Option<&str>) -> bool {
+        self.methods.is_empty()
+            || method.is_some_and(|method| self.methods.iter().any(|known| known == method))
     }
 
     pub(super) fn exposure(&self, kind: &'static str, before: Option<&Self>) -> Exposure {

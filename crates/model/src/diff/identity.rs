@@ -1,9 +1,9 @@
 //! What is asked of callers before a route answers, and whether one demand is weaker than another.
 
 use crate::{
-    Listener, Policy, PolicyUse, Route, Snapshot,
+    Cidr, Listener, Policy, PolicyUse, Route, Snapshot,
     policy::{Acl, IpRestriction, Jwt},
-    resource::tls::ClientAuthMode,
+    resource::{route::Handler, tls::ClientAuthMode},
 };
 
 /// Everything that is asked of a caller.
@@ -21,7 +21,8 @@ enum Demand {
     Password,
     Token(Box<Jwt>),
     Groups(Acl),
-    Address(IpRestriction),
+    /// The client's address, as these proxies may state it.
+    Address(IpRestriction, Vec<Cidr>),
 }
 
 impl Identity {
@@ -34,7 +35,29 @@ impl Identity {
             demands.push(Demand::Certificate { ca, names: auth.subject_alt_names.clone() });
         }
         let uses = snapshot.config.global_policies.iter().chain(&listener.policies).chain(&route.policies);
-        demands.extend(uses.filter_map(|one: &PolicyUse| demand(snapshot.policy(one)?)));
+        let trusted = [&*snapshot.config.trusted_proxies, &listener.trusted_proxies].concat();
+        let demand = |one: &PolicyUse| demand(snapshot.policy(one)?, &trusted);
+        demands.extend(uses.filter_map(demand));
+        if let Handler::Backends { backends, .. } = &route.handler {
+            let asked = |name: &str| -> Vec<Demand> {
+                let upstream = snapshot.upstream(name);
+                upstream.into_iter().flat_map(|upstream| &upstream.policies).filter_map(demand).collect()
+            };
+            let mut all = backends.iter().filter(|backend| backend.weight > 0);
+            // What all backends ask for counts, and of two that ask for the same kind the weaker.
+            let mut common: Vec<Demand> = all.next().map(|first| asked(&first.upstream)).unwrap_or_default();
+            for other in all {
+                let theirs = asked(&other.upstream);
+                common = common
+                    .into_iter()
+                    .filter_map(|mine| match theirs.iter().find(|other| mine.implies(other)) {
+                        Some(weaker) => Some(weaker.clone()),
+                        None => theirs.iter().any(|other| other.implies(&mine)).then_some(mine),
+                    })
+                    .collect();
+            }
+            demands.append(&mut common);
+        }
         Self(demands)
     }
 
@@ -49,7 +72,7 @@ impl Identity {
     }
 }
 
-fn demand(policy: &Policy) -> Option<Demand> {
+fn demand(policy: &Policy, trusted: &[Cidr]) -> Option<Demand> {
     match policy {
         // With `anonymous`, whoever comes without credentials is let in.
         Policy::KeyAuth(settings) if settings.anonymous.is_none() => Some(Demand::Key),
@@ -58,7 +81,7 @@ fn demand(policy: &Policy) -> Option<Demand> {
             Some(Demand::Token(Box::new(settings.clone())))
         }
         Policy::Acl(settings) => Some(Demand::Groups(settings.clone())),
-        Policy::IpRestriction(settings) => Some(Demand::Address(settings.clone())),
+        Policy::IpRestriction(settings) => Some(Demand::Address(settings.clone(), trusted.to_vec())),
         _ => None,
     }
 }
@@ -85,11 +108,15 @@ impl Demand {
             (Self::Groups(mine), Self::Groups(theirs)) => {
                 among(&mine.allow, &theirs.allow) && theirs.deny.iter().all(|group| mine.deny.contains(group))
             }
-            (Self::Address(mine), Self::Address(theirs)) => {
+            (Self::Address(mine, trusted), Self::Address(theirs, others)) => {
+                // Whoever is trusted can claim any address.
+                let is_true = trusted.iter().all(|one| others.iter().any(|other| other.covers(one)));
                 let allowed = theirs.allow.is_empty()
                     || (!mine.allow.is_empty()
                         && mine.allow.iter().all(|one| theirs.allow.iter().any(|other| other.covers(one))));
-                allowed && theirs.deny.iter().all(|one| mine.deny.iter().any(|other| other.covers(one)))
+                is_true
+                    && allowed
+                    && theirs.deny.iter().all(|one| mine.deny.iter().any(|other| other.covers(one)))
             }
             _ => false,
         }
@@ -106,7 +133,7 @@ impl Demand {
             Self::Groups(acl) => {
                 format!("acl allow [{}] deny [{}]", acl.allow.join(", "), acl.deny.join(", "))
             }
-            Self::Address(rule) => {
+            Self::Address(rule, _) => {
                 let list =
                     |all: &[crate::Cidr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 format!("ipRestriction allow [{}] deny [{}]", list(&rule.allow), list(&rule.deny))

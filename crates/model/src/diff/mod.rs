@@ -3,7 +3,10 @@
 mod door;
 mod identity;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -143,19 +146,32 @@ fn exposure(old: &[Door], new: &[Door]) -> Vec<Exposure> {
             Some(_) => {}
         }
     }
+    // Method by method: one that an old door took may fall to another door than the next.
+    let named: BTreeSet<&str> = new.iter().flat_map(|door| &door.methods).map(String::as_str).collect();
+    let methods: Vec<Option<&str>> = named.into_iter().map(Some).chain([None]).collect();
     for before in old {
-        let now = new.iter().find(|door| door.covers(before));
-        if let Some(door) = now.filter(|door| door.identity.is_weaker_than(&before.identity)) {
+        for method in methods.iter().copied().filter(|method| before.takes(*method)) {
+            let now = new.iter().find(|door| door.takes(method) && door.covers_but_methods(before));
+            let Some(door) = now.filter(|door| door.identity.is_weaker_than(&before.identity)) else {
+                continue;
+            };
             let fallen = Exposure {
+                methods: method.map(str::to_owned).into_iter().collect(),
                 route: door.route.clone(),
                 now: door.identity.words(),
                 ..before.exposure("weakerIdentity", Some(before))
             };
-            let is_told = |told: &Exposure| {
+            let same = |told: &&mut Exposure| {
                 told.route == fallen.route && told.path == fallen.path && told.listener == fallen.listener
             };
-            if !found.iter().any(is_told) {
-                found.push(fallen);
+            match found.iter_mut().find(same) {
+                None => found.push(fallen),
+                Some(told)
+                    if !told.methods.is_empty() && !told.methods.contains(&fallen.methods.concat()) =>
+                {
+                    told.methods.extend(fallen.methods);
+                }
+                Some(_) => {}
             }
         }
     }

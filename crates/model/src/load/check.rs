@@ -42,6 +42,8 @@ pub(crate) struct Checker<'s, 'd> {
     pub(crate) referred: Vec<Referred>,
     /// Places of literal secrets, which must not be drawn.
     pub(crate) literals: Vec<(Place, String)>,
+    /// Whether something in it is for a later build.
+    pub(crate) is_later: bool,
 }
 
 /// Whether a value may stay.
@@ -240,6 +242,7 @@ impl Checker<'_, '_> {
     fn unknown_key(&mut self, shape: &Shape<'_>, entry: &Entry) {
         let key = &entry.key;
         if later_keys(self.root, shape).contains(&key.as_str()) {
+            self.is_later = true;
             self.error(entry.place, format!("`{key}` is not in this build"), None);
             return;
         }

@@ -100,6 +100,11 @@ impl<'t, 'd> Context<'t, 'd> {
         path.to_string()
     }
 
+    /// Whether somebody wrote this key here.
+    pub(crate) fn is_written(&self, key: &str) -> bool {
+        self.node().is_some_and(|node| node.entry(key).is_some())
+    }
+
     /// Whether something in here was left out: then a rule cannot tell what was meant.
     fn is_tainted(&self) -> bool {
         self.node().is_some_and(|node| node.tainted)

@@ -21,10 +21,12 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), String> {
         "cidr" => parse::<Cidr>(text),
         "retry-on" => parse::<RetryOn>(text),
         "path-template" => parse::<PathTemplate>(text),
+        "rewrite-template" => rewrite_template(text),
         "date-or-time" => parse::<Date>(text),
         "endpoint-address" => parse::<EndpointAddress>(text),
         "name" => require(name(text), "a name of letters, digits, `-`, `_` and `.`", text),
         "socket-address" => socket_address(text),
+        "ip-port" => require(text.parse::<SocketAddr>().is_ok(), "`ip:port`", text),
         "host-pattern" => require(host(text.strip_prefix("*.").unwrap_or(text)), "a host or `*.host`", text),
         "absolute-path" => require(absolute_path(text), "a path that begins with `/`, without query", text),
         "method" => require(method(text), "a method in capitals, such as `GET`", text),
@@ -83,6 +85,27 @@ pub(crate) fn host(text: &str) -> bool {
         !label.is_empty() && label.len() <= 63 && label.bytes().all(plain)
     };
     text.len() <= 253 && !text.is_empty() && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+/// A path template in which places such as `{{ request.query.id }}` may stand, too.
+fn rewrite_template(text: &str) -> Result<(), String> {
+    parse::<PathTemplate>(&without_places(text)).map_err(|_| {
+        format!("expected a path such as `/v2/{{id}}` or `/users/{{{{ jwt.sub }}}}`, found `{text}`")
+    })
+}
+
+/// The text with something plain in the place of each `{{ … }}`.
+pub(crate) fn without_places(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, (_, after))) =
+        rest.split_once("{{").and_then(|(before, inner)| Some((before, inner.split_once("}}")?)))
+    {
+        plain.push_str(before);
+        plain.push('x');
+        rest = after;
+    }
+    plain + rest
 }
 
 fn absolute_path(text: &str) -> bool {
@@ -170,6 +193,8 @@ mod tests {
             "path-template",
             &["a", "/{", "/{}", "/{a}{b}", "/{a}/{a}", "/{rest*}/b", "/{a:float}", "/x{a}"],
         );
+        accepts("rewrite-template", &["/v2/{id}", "/u/{{ request.query.u }}/x-{{jwt.sub}}"]);
+        refuses("rewrite-template", &["a", "/{{ open", "/{", "/a?b"]);
         accepts("retry-on", &["reset", "5xx", "503"]);
         refuses("retry-on", &["200", "6xx", ""]);
         accepts("name", &["orders-canary", "a.b_c"]);

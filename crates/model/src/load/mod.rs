@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Reads a configuration from one or several texts. Resources of all texts are joined; two of one name are
-/// refused. What the configuration refers to is asked of the resolver once the texts themselves are right.
+/// refused. What the configuration refers to is asked of the resolver, unless it is for a later build.
 ///
 /// # Errors
 /// Everything that is wrong, with its place and path, and the warnings beside it.
@@ -42,19 +42,19 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
         rules::check(config, &read.tree, &mut found);
     }
     found.sources = hide::hide(sources, &read.literals);
-    let resolved = match (config, found.has_errors()) {
-        (Some(config), false) => Some(resolve::resolve(
-            config,
-            &read.referred,
-            &read.literals,
-            places::of(&read.tree),
-            resolver,
-            &mut found,
-        )),
+    // A configuration for a later build is refused for that; what it refers to is of no use to this one.
+    let referred = if read.is_later { &[][..] } else { &read.referred };
+    let has_errors = found.has_errors();
+    let resolved = resolve::ask(referred, resolver, &mut found);
+    let frozen = match (config, has_errors) {
+        (Some(config), false) => {
+            let places = places::of(&read.tree);
+            Some(resolve::freeze(config, resolved, &read.literals, places, &mut found))
+        }
         _ => None,
     };
     found.sort();
-    match resolved {
+    match frozen {
         Some(snapshot) if !found.has_errors() => Ok(Snapshot { warnings: Arc::new(found), ..snapshot }),
         _ => Err(found),
     }
@@ -65,11 +65,13 @@ struct Reading {
     tree: Node,
     referred: Vec<Referred>,
     literals: Vec<(Place, String)>,
+    /// Whether something in them is for a later build.
+    is_later: bool,
 }
 
 fn read(sources: &[Source], found: &mut Diagnostics) -> Reading {
     let mut trees = Vec::new();
-    let (mut referred, mut literals) = (Vec::new(), Vec::new());
+    let (mut referred, mut literals, mut is_later) = (Vec::new(), Vec::new(), false);
     for (index, source) in sources.iter().enumerate() {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let Some(mut tree) = parse::parse(index, &source.text, found) else { continue };
@@ -79,15 +81,17 @@ fn read(sources: &[Source], found: &mut Diagnostics) -> Reading {
             found,
             referred: Vec::new(),
             literals: Vec::new(),
+            is_later: false,
         };
         let verdict = checker.check(&SCHEMA, &mut tree);
         referred.append(&mut checker.referred);
         literals.append(&mut checker.literals);
+        is_later |= checker.is_later;
         if verdict != Verdict::Bad {
             trees.push(tree);
         }
     }
-    Reading { tree: merge::merge(trees, found), referred, literals }
+    Reading { tree: merge::merge(trees, found), referred, literals, is_later }
 }
 
 /// The typed configuration of what was not left out. The checker knows all that the types know; should it miss

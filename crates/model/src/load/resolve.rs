@@ -19,17 +19,17 @@ use crate::{
 /// Bytes of a file that the configuration refers to.
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-pub(super) fn resolve(
-    config: Config,
-    referred: &[Referred],
-    literals: &[(Place, String)],
-    places: Places,
-    resolver: &dyn Resolver,
-    found: &mut Diagnostics,
-) -> Snapshot {
-    let mut env = BTreeMap::new();
-    let mut secret_files = BTreeMap::new();
-    let mut files: BTreeMap<PathBuf, Bytes> = BTreeMap::new();
+/// What the references stand for.
+#[derive(Default)]
+pub(super) struct Resolved {
+    env: BTreeMap<String, String>,
+    secret_files: BTreeMap<PathBuf, String>,
+    files: BTreeMap<PathBuf, Bytes>,
+}
+
+/// Asks for everything that is referred to; what cannot be had is told.
+pub(super) fn ask(referred: &[Referred], resolver: &dyn Resolver, found: &mut Diagnostics) -> Resolved {
+    let Resolved { mut env, mut secret_files, mut files } = Resolved::default();
     for one in referred {
         let resolved = match &one.reference {
             Reference::Env(name) => {
@@ -46,6 +46,17 @@ pub(super) fn resolve(
             found.push(Diagnostic::error(&one.path, wrong).at(one.place));
         }
     }
+    Resolved { env, secret_files, files }
+}
+
+/// Freezes a configuration with what it refers to.
+pub(super) fn freeze(
+    config: Config,
+    Resolved { env, secret_files, files }: Resolved,
+    literals: &[(Place, String)],
+    places: Places,
+    found: &mut Diagnostics,
+) -> Snapshot {
     let mut digest = Digest::default();
     digest.add(serde_json::to_string(&config).unwrap_or_default());
     literals.iter().for_each(|(_, literal)| digest.add(literal));

@@ -26,8 +26,8 @@ pub enum PathRewrite {
     /// Removes a prefix, on segment bounds.
     #[schemars(extend("format" = "absolute-path"))]
     StripPrefix(String),
-    /// A path with captures of the match: `/v2/{id}`.
-    #[schemars(extend("format" = "path-template"))]
+    /// A path with captures of the match: `/v2/{id}`; places such as `{{ jwt.sub }}` are filled in as one segment.
+    #[schemars(extend("format" = "rewrite-template"))]
     Template(String),
     /// Replaces what a regular expression finds; `$1` and `${name}` are its groups.
     Regex(RegexRewrite),

@@ -33,6 +33,7 @@ pub struct Config {
     pub trusted_proxies: Vec<Cidr>,
     /// Where traces, metrics and logs are sent.
     #[schemars(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
     /// How the gateway ends.
     pub shutdown: Shutdown,

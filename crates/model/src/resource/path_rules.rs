@@ -17,7 +17,8 @@ pub struct PathRules {
     pub nul: Option<Allowance>,
     /// `%25` followed by two hex digits: an escape that is escaped again.
     pub double_encoding: Option<Allowance>,
-    /// Replace runs of slashes by one (true by default); otherwise they stay as they are.
+    /// Replace runs of slashes by one (true by default); otherwise they stay as they are. A listener's alone: it
+    /// happens before a route is looked for.
     pub merge_slashes: Option<bool>,
 }
 

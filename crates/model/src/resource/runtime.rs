@@ -15,6 +15,7 @@ pub struct Runtime {
     /// Client connections of the whole process; beyond it new ones are closed at once.
     pub max_connections: Option<u64>,
     /// Name servers, as `ip:port`; those of the system without it.
+    #[schemars(extend("items" = {"type": "string", "format": "ip-port"}))]
     pub dns_servers: Vec<String>,
 }
 

@@ -159,7 +159,12 @@ pub struct Pool {
     pub max_age: Option<Duration>,
     /// Connections per endpoint and worker that are opened ahead of traffic.
     #[schemars(skip)]
+    #[serde(skip_serializing_if = "is_zero")]
     pub warm_up: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Default for Pool {

@@ -54,7 +54,12 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
 
 pub(super) fn admin(admin: &Admin, at: &mut Context<'_, '_>) {
     if let Some(tls) = &admin.tls {
-        at.field("tls", |at| self::tls(tls, at));
+        at.field("tls", |at| {
+            if admin.address.starts_with("unix:") {
+                at.error("a Unix socket is this machine's alone: TLS has no use there");
+            }
+            self::tls(tls, at);
+        });
     }
     let open =
         admin.address.parse::<SocketAddr>().is_ok_and(|address| !address.ip().to_canonical().is_loopback());

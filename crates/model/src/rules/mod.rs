@@ -5,6 +5,7 @@ mod consumer;
 pub(crate) mod credentials;
 mod listener;
 mod names;
+mod placement;
 mod policies;
 mod route;
 mod upstream;
@@ -39,6 +40,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
         at.field("policy", |at| policies::one(&named.policy, at))
     });
     policies::check("globalPolicies", &config.global_policies, at);
+    placement::check(config, at);
     let world = route::World::new(config);
     at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
 }

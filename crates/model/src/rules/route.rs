@@ -60,13 +60,39 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     acl_needs_identity(route, world, at);
     rewrite_captures(route, at);
     tries(route, world, at);
+    if route.path.merge_slashes.is_some() {
+        at.field("path", |at| {
+            at.field("mergeSlashes", |at| {
+                at.error_with(
+                    "slashes are merged before a route is looked for",
+                    "set it under the listener's `path`",
+                );
+            });
+        });
+    }
     if let Some(host) = &route.host_header {
         at.field("hostHeader", |at| super::upstream::host_header(host, at));
+    }
+    if !matches!(route.handler, Handler::Backends { .. }) {
+        let only = ["sticky", "timeouts", "retry", "hostHeader", "websocket"];
+        let written: Vec<&str> = only.into_iter().filter(|key| at.is_written(key)).collect();
+        for key in written {
+            let name = route.handler.name();
+            at.field(key, |at| {
+                at.error(format!("only `backends` have `{key}`, and this route has `{name}`"))
+            });
+        }
     }
     match &route.handler {
         Handler::Backends { backends, sticky } => self::backends(backends, sticky.as_ref(), at),
         Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
         Handler::Respond(respond) => at.field("respond", |at| {
+            // RFC 9110 §6.4.1: these have no content.
+            if !respond.body.is_empty() && matches!(respond.status, 204 | 205 | 304) {
+                at.field("body", |at| {
+                    at.error(format!("an answer with status {} has no body", respond.status))
+                });
+            }
             at.field("headers", |at| {
                 for (name, value) in &respond.headers {
                     at.field(name, |at| {
@@ -212,7 +238,8 @@ fn rewrite_captures(route: &Route, at: &mut Context<'_, '_>) {
         else {
             return;
         };
-        let Ok(template) = template.parse::<PathTemplate>() else { return };
+        let plain = crate::load::format::without_places(template);
+        let Ok(template) = plain.parse::<PathTemplate>() else { return };
         let offered: Vec<Vec<String>> = route.matches.iter().map(captures).collect();
         let missing = |name: &&str| {
             offered.is_empty() || offered.iter().any(|names| !names.iter().any(|one| one == name))

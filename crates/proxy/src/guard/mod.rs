@@ -7,7 +7,7 @@ use std::{net::IpAddr, rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, Version, header, request::Parts, uri::PathAndQuery};
-use model::TraceContext;
+use model::{TraceContext, resource::path_rules::PathRules};
 
 pub(crate) use self::headers::{clean_answer_trailers, clean_trailers};
 use crate::{
@@ -31,9 +31,11 @@ pub(crate) fn admit(
     wants_upgrade: bool,
 ) -> (Call, Result<(), Failure>) {
     let plan = worker.plan();
-    let trusted = peer.listener.trusts(peer.ip());
+    // The listener as it is now: a connection may be older than what it says.
+    let listener = plan.listener(&peer.listener);
+    let trusted = listener.trusts(peer.ip());
     let client = if trusted {
-        forwarded::client_address(peer.ip(), &peer.listener.trusted, &head.headers)
+        forwarded::client_address(peer.ip(), &listener.trusted, &head.headers)
     } else {
         peer.ip()
     };
@@ -79,6 +81,7 @@ fn call(
         upgrade: None,
         expects_continue: false,
         host_from_endpoint: false,
+        forms: path::Forms::default(),
         record,
         interim: None,
         chain: Default::default(),
@@ -170,7 +173,7 @@ fn host(call: &mut Call) -> Result<(), Failure> {
 fn method(call: &Call) -> Result<(), Failure> {
     let is_tunnel = call.head.method == Method::CONNECT;
     let is_extended = call.head.extensions.get::<h2::ext::Protocol>().is_some();
-    if is_tunnel && !is_extended && !call.peer.listener.connect {
+    if is_tunnel && !is_extended && !call.plan.listener(&call.peer.listener).connect {
         return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
             .with_hint("CONNECT is not enabled on this listener"));
     }
@@ -217,8 +220,10 @@ fn target(call: &mut Call) -> Result<(), Failure> {
     if uri.path() == "*" || call.head.method == Method::CONNECT {
         return Ok(());
     }
-    let normal = path::normalise(uri.path(), &call.peer.listener.path)
-        .map_err(|refusal| Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string()))?;
+    let listener = call.plan.listener(&call.peer.listener);
+    let path::Canonical { path: normal, forms } =
+        path::canonical(uri.path(), listener.path.merge_slashes.unwrap_or(true)).map_err(bad_path)?;
+    call.forms = forms;
     let changed = matches!(normal, std::borrow::Cow::Owned(_));
     let is_origin_form = uri.authority().is_none() && uri.scheme().is_none();
     if changed || !is_origin_form {
@@ -232,6 +237,15 @@ fn target(call: &mut Call) -> Result<(), Failure> {
     }
     call.record.uri = call.head.uri.clone();
     Ok(())
+}
+
+/// Judges the ambiguous forms in a call's path, by the rules of what answers it: the route, or its listener.
+pub(crate) fn judge_path(call: &Call, rules: &PathRules) -> Result<(), Failure> {
+    call.forms.judge(rules).map_err(bad_path)
+}
+
+fn bad_path(refusal: path::PathRefusal) -> Failure {
+    Failure::client(Stage::Guard, Problem::BadPath).with_hint(refusal.to_string())
 }
 
 fn request_id(worker: &Worker, head: &mut Parts, trusted: bool) -> HeaderValue {

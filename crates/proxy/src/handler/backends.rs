@@ -15,7 +15,7 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem, Stage},
     guard,
-    policy::{Passed, chain},
+    policy::{Passed, chain, rewrite::SentHost},
     upstream::{Effort, Upstream, tries},
     worker::Worker,
 };
@@ -42,23 +42,23 @@ impl Backends {
         backends: &[Backend],
         sticky: Option<&StickySettings>,
         cx: &Building<'_>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, (&'static str, String)> {
         let mut targets = Vec::with_capacity(backends.len());
         for (index, backend) in backends.iter().enumerate() {
-            let upstream = cx
-                .upstreams
-                .get(backend.upstream.as_str())
-                .ok_or_else(|| format!("backends[{index}].upstream: no upstream `{}`", backend.upstream))?;
+            let upstream = cx.upstreams.get(backend.upstream.as_str()).ok_or_else(|| {
+                ("backends", format!("[{index}].upstream: no upstream `{}`", backend.upstream))
+            })?;
             let timeouts = route.timeouts.apply(&upstream.settings.timeouts);
             let retry = route.retry.apply(&upstream.settings.retry);
             targets.push(Target { upstream: upstream.clone(), effort: Effort::new(&timeouts, &retry) });
         }
         let weights: Vec<u32> = backends.iter().map(|backend| backend.weight).collect();
         if weights.iter().all(|weight| *weight == 0) {
-            return Err("backends: at least one needs a weight above 0".into());
+            return Err(("backends", "at least one needs a weight above 0".into()));
         }
         let cycle = cx.keep("backends", &weights, || WeightedCycle::new(&weights));
-        let sticky = sticky.map(|settings| Sticky::compile(settings, cx)).transpose()?;
+        let sticky = sticky.map(|settings| Sticky::compile(settings, cx)).transpose();
+        let sticky = sticky.map_err(|error| ("sticky", error))?;
         Ok(Self {
             targets,
             cycle,
@@ -99,6 +99,9 @@ impl Backends {
         {
             return Ok(*response);
         }
+        if let Some(consumer) = &call.consumer {
+            call.record.consumer = Some(consumer.name.clone());
+        }
         self.host(call, &target.upstream);
         let wish = tries::Wish {
             endpoint: tied.as_ref().and_then(|tied| tied.endpoint.clone()),
@@ -106,9 +109,6 @@ impl Backends {
         };
         let mut response = tries::forward(worker, call, target, &wish, body).await?;
         guard::clean_answer(&mut response);
-        for link in target.upstream.chain.links.iter().rev() {
-            link.policy.response(call, &mut response);
-        }
         if let Some(sticky) = &self.sticky {
             sticky.tie(call, tied.as_ref(), &target.upstream.name, &mut response);
         }
@@ -124,6 +124,10 @@ impl Backends {
 
     /// States the host that the upstream is asked for.
     fn host(&self, call: &mut Call, upstream: &Upstream) {
+        if call.head.extensions.get::<SentHost>().is_some() {
+            call.host_from_endpoint = false;
+            return;
+        }
         let wanted = self.host_header.as_deref().unwrap_or(&upstream.settings.host_header);
         if wanted != "preserve"
             && wanted != "upstream"

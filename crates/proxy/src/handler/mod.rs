@@ -18,15 +18,19 @@ pub(crate) enum Handler {
     Respond(Respond),
 }
 
-/// Builds a route's handler.
-pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler, String> {
+/// Builds a route's handler. An error names the key under the route, and says what is wrong.
+pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler, (&'static str, String)> {
     use model::resource::route::Handler as Settings;
     Ok(match &route.handler {
         Settings::Backends { backends, sticky } => {
             Handler::Backends(Box::new(Backends::compile(route, backends, sticky.as_ref(), cx)?))
         }
-        Settings::Redirect(settings) => Handler::Redirect(Redirect::compile(settings, route)?),
-        Settings::Respond(settings) => Handler::Respond(Respond::compile(settings)?),
+        Settings::Redirect(settings) => {
+            Handler::Redirect(Redirect::compile(settings, route).map_err(|error| ("redirect", error))?)
+        }
+        Settings::Respond(settings) => {
+            Handler::Respond(Respond::compile(settings).map_err(|error| ("respond", error))?)
+        }
     })
 }
 
@@ -40,6 +44,6 @@ pub(crate) async fn handle(
     match handler {
         Handler::Backends(backends) => backends.handle(worker, call, body).await,
         Handler::Redirect(redirect) => redirect.handle(call),
-        Handler::Respond(respond) => Ok(respond.handle()),
+        Handler::Respond(respond) => Ok(respond.handle(&call.head.method)),
     }
 }

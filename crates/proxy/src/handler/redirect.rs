@@ -10,6 +10,7 @@ use crate::{
     body::Body,
     call::Call,
     failure::{Failure, Problem, Stage},
+    policy::rewrite::after_prefix,
 };
 
 /// A compiled redirect.
@@ -22,8 +23,7 @@ pub(crate) struct Redirect {
 
 impl Redirect {
     pub(crate) fn compile(settings: &Settings, route: &Route) -> Result<Self, String> {
-        let status =
-            StatusCode::from_u16(settings.status).map_err(|error| format!("redirect.status: {error}"))?;
+        let status = StatusCode::from_u16(settings.status).map_err(|error| format!("`status`: {error}"))?;
         Ok(Self { settings: settings.clone(), status, prefixes: crate::router::prefixes_of(route) })
     }
 
@@ -32,9 +32,8 @@ impl Redirect {
         let path = match (&self.settings.path, &self.settings.path_prefix) {
             (Some(whole), _) => whole.clone(),
             (None, Some(prefix)) => {
-                let old = self.prefixes.iter().find(|old| path.starts_with(old.as_str()));
-                let rest = old.map_or(path, |old| &path[old.trim_end_matches('/').len()..]);
-                join(prefix, rest)
+                let rest = self.prefixes.iter().find_map(|old| after_prefix(path, old));
+                join(prefix, rest.unwrap_or(path))
             }
             (None, None) => path.to_owned(),
         };
@@ -79,7 +78,8 @@ fn answer(
         location.push_str("://");
         location.push_str(host);
         let usual = if scheme == "https" { 443 } else { 80 };
-        if let Some(port) = target.port.filter(|port| *port != usual) {
+        let port = target.port.or_else(|| own_port(call).filter(|_| target.scheme.is_none()));
+        if let Some(port) = port.filter(|port| *port != usual) {
             location.push_str(&format!(":{port}"));
         }
     } else if path.starts_with("//") {
@@ -97,6 +97,12 @@ fn answer(
     *response.status_mut() = status;
     response.headers_mut().insert(header::LOCATION, value);
     Ok(response)
+}
+
+/// The port that the client wrote, which stays while the scheme does.
+fn own_port(call: &Call) -> Option<u16> {
+    let host = call.record.host.as_ref()?.to_str().ok()?;
+    host.rsplit_once(':')?.1.parse().ok()
 }
 
 /// Puts a prefix before what is left of a path, with one slash between.

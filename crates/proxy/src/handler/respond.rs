@@ -1,7 +1,7 @@
 //! `respond`: a fixed answer.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use model::resource::route::Respond as Settings;
 
 use crate::body::Body;
@@ -15,11 +15,10 @@ pub(crate) struct Respond {
 
 impl Respond {
     pub(crate) fn compile(settings: &Settings) -> Result<Self, String> {
-        let status =
-            StatusCode::from_u16(settings.status).map_err(|error| format!("respond.status: {error}"))?;
+        let status = StatusCode::from_u16(settings.status).map_err(|error| format!("`status`: {error}"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
-            let wrong = |error: String| format!("respond.headers.{name}: {error}");
+            let wrong = |error: String| format!("`headers.{name}`: {error}");
             let name = HeaderName::from_bytes(name.to_string().as_bytes())
                 .map_err(|error| wrong(error.to_string()))?;
             headers.append(name, HeaderValue::from_str(value).map_err(|error| wrong(error.to_string()))?);
@@ -27,11 +26,15 @@ impl Respond {
         Ok(Self { status, headers, body: Bytes::from(settings.body.clone()) })
     }
 
-    pub(crate) fn handle(&self) -> Response<Body> {
+    pub(crate) fn handle(&self, method: &Method) -> Response<Body> {
         let body = if self.body.is_empty() { Body::Empty } else { Body::Full(self.body.clone()) };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();
+        if *method == Method::HEAD && !self.body.is_empty() {
+            // What a GET would be sent (RFC 9110 §8.6).
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        }
         response
     }
 }

@@ -62,17 +62,13 @@ impl Listener {
         settings: &model::Listener,
         index: usize,
         cx: &Building<'_>,
+        found: &mut Vec<model::Finding>,
     ) -> Result<Self, String> {
         let tls = match &settings.tls {
             Some(tls) => Some(crate::tls::server::compile(tls, settings.http2, cx.snapshot)?),
             None => None,
         };
         let limits = &settings.limits;
-        let trusted = if settings.trusted_proxies.is_empty() {
-            &cx.snapshot.config.trusted_proxies
-        } else {
-            &settings.trusted_proxies
-        };
         Ok(Self {
             name: settings.name.as_str().into(),
             index,
@@ -80,7 +76,7 @@ impl Listener {
             tls,
             redirect_to_https: settings.https_target(),
             proxy_protocol: settings.proxy_protocol,
-            trusted: trusted.clone(),
+            trusted: [&*cx.snapshot.config.trusted_proxies, &settings.trusted_proxies].concat(),
             limits: Limits {
                 http1: http1::Limits {
                     head_bytes: bytes(limits.max_header_size),
@@ -104,7 +100,7 @@ impl Listener {
             connect: settings.connect,
             half_close: settings.half_close,
             path: settings.path.clone(),
-            chain: Chain::compile(&settings.policies, &format!("listeners/{}", settings.name), cx)?,
+            chain: Chain::compile(&settings.policies, &format!("listeners/{}", settings.name), cx, found),
             open: cx
                 .of(&format!("listeners/{}", settings.name))
                 .keep("connections", &(), || AtomicU64::new(0)),

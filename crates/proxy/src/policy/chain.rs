@@ -1,13 +1,14 @@
 //! Chains: the policies of one owner in the order of their phases, and how several owners' chains run as one.
 //!
-//! What runs for a call is the union of four chains: the listener's, the route's (which holds the global ones), and
-//! once authentication has found a consumer, the consumer's. Phase comes first, then owner, then the order in the
-//! file. Policies that configure one thing ([`most_specific_wins`]) run only for the most specific owner.
+//! What runs for a call is the union of the listener's chain, the route's (which holds the global ones), and once
+//! authentication has found a consumer, the consumer's. Phase comes first, then owner, then the order in the file.
+//! Policies that configure one thing ([`most_specific_wins`]) run only for the most specific owner. The chain of the
+//! upstream follows when a backend is picked; on the way out it is the first.
 
 use std::sync::Arc;
 
 use http::Response;
-use model::{Phase, Policy as Settings, PolicyUse};
+use model::{Finding, Phase, PolicyUse};
 
 use super::{Flow, Policy, Verdict};
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
@@ -17,8 +18,13 @@ pub(crate) struct Link {
     pub(crate) phase: Phase,
     pub(crate) kind: &'static str,
     pub(crate) owner: Arc<str>,
+    /// It comes from the global policies, in whatever chain it stands.
+    is_global: bool,
     pub(crate) policy: Arc<dyn Policy>,
 }
+
+/// The owner of the global policies.
+pub(crate) const GLOBAL: &str = "global";
 
 /// The policies of one owner, in the order of their phases.
 #[derive(Default)]
@@ -32,6 +38,9 @@ pub(crate) struct Progress {
     listener: usize,
     route: usize,
     consumer: usize,
+    upstream: usize,
+    /// Whether the consumer's policies take part: it was known before the others had all run.
+    has_consumer: bool,
 }
 
 /// How a request's way through its policies ended.
@@ -49,22 +58,40 @@ fn most_specific_wins(kind: &str) -> bool {
 }
 
 impl Chain {
-    /// Builds the policies of one owner.
-    pub(crate) fn compile(uses: &[PolicyUse], owner: &str, cx: &Building<'_>) -> Result<Self, String> {
+    /// Builds the policies of one owner; `global` is the owner of those that every route has. What cannot be built
+    /// is told, every one of them, and refuses the configuration: a chain that lacks it must never run.
+    pub(crate) fn compile(
+        uses: &[PolicyUse],
+        owner: &str,
+        cx: &Building<'_>,
+        found: &mut Vec<Finding>,
+    ) -> Self {
         let mut links = Vec::with_capacity(uses.len());
+        let is_global = owner == GLOBAL;
         for (index, used) in uses.iter().enumerate() {
-            let settings = cx
-                .snapshot
-                .policy(used)
-                .ok_or_else(|| format!("{owner}: policies[{index}] names no policy"))?;
-            let owner: Arc<str> = match used {
-                PolicyUse::Shared(shared) => format!("policies/{}", shared.name).into(),
-                PolicyUse::Inline(_) => owner.into(),
+            let (of, key) = match owner {
+                GLOBAL => ("", format!("globalPolicies[{index}]")),
+                owner => (owner, format!("policies[{index}]")),
             };
-            links.push(Link::compile(settings, owner, index, cx)?);
+            let Some(settings) = cx.snapshot.policy(used) else {
+                found.push(Finding::new(of, key, "names no policy"));
+                continue;
+            };
+            let kind = settings.name();
+            let (owner, of, key): (Arc<str>, _, _) = match used {
+                PolicyUse::Shared(shared) => {
+                    let owner = format!("policies/{}", shared.name);
+                    (owner.as_str().into(), owner, format!("policy.{kind}"))
+                }
+                PolicyUse::Inline(_) => (owner.into(), of.to_owned(), format!("{key}.{kind}")),
+            };
+            match super::compile(settings, &cx.of(&format!("{owner}/{kind}"))) {
+                Ok(policy) => links.push(Link { phase: settings.phase(), kind, owner, is_global, policy }),
+                Err(error) => found.push(Finding::new(of, key, error)),
+            }
         }
         links.sort_by_key(|link| link.phase);
-        Ok(Self { links })
+        Self { links }
     }
 
     /// A route's chain with the global one in front of it.
@@ -81,34 +108,32 @@ impl Chain {
         Self { links }
     }
 
-    fn has(&self, kind: &str) -> bool {
+    pub(crate) fn has(&self, kind: &str) -> bool {
         self.links.iter().any(|link| link.kind == kind)
     }
 }
 
 impl Link {
-    fn compile(
-        settings: &Settings,
-        owner: Arc<str>,
-        index: usize,
-        cx: &Building<'_>,
-    ) -> Result<Self, String> {
-        let kind = settings.name();
-        let building = cx.of(&format!("{owner}/{kind}"));
-        let policy = super::compile(settings, &building)
-            .map_err(|error| format!("{owner}: policies[{index}].{kind}: {error}"))?;
-        Ok(Self { phase: settings.phase(), kind, owner, policy })
-    }
-
     fn share(&self) -> Self {
-        Self { phase: self.phase, kind: self.kind, owner: self.owner.clone(), policy: self.policy.clone() }
+        Self {
+            phase: self.phase,
+            kind: self.kind,
+            owner: self.owner.clone(),
+            is_global: self.is_global,
+            policy: self.policy.clone(),
+        }
     }
 }
 
 /// Name and owner of the policies of a listener and a route, in the order in which they run.
 pub(crate) fn order(listener: &Chain, route: &Chain) -> Vec<(String, String)> {
-    let own = listener.links.iter().filter(|link| !most_specific_wins(link.kind) || !route.has(link.kind));
-    let mut links: Vec<&Link> = own.chain(&route.links).collect();
+    let (global, own): (Vec<&Link>, Vec<&Link>) = route.links.iter().partition(|link| link.is_global);
+    let stays =
+        |link: &&Link, over: &dyn Fn(&str) -> bool| !most_specific_wins(link.kind) || !over(link.kind);
+    let of_route = |kind: &str| own.iter().any(|link| link.kind == kind);
+    let global = global.into_iter().filter(|link| stays(link, &|kind| listener.has(kind)));
+    let between = listener.links.iter().filter(|link| stays(link, &of_route));
+    let mut links: Vec<&Link> = global.chain(between).chain(own.iter().copied()).collect();
     links.sort_by_key(|link| link.phase);
     links.into_iter().map(|link| (link.kind.to_owned(), link.owner.to_string())).collect()
 }
@@ -143,26 +168,41 @@ impl Chains {
         self.consumer.as_ref().map_or(&[], |consumer| &consumer.chain.links)
     }
 
-    /// Whether a listener's link gives way to a route's of the same kind.
+    /// Whether a link of the route's chain gives way to one of the same kind at a more specific place.
     fn is_replaced(&self, link: &Link) -> bool {
         most_specific_wins(link.kind)
-            && self
-                .route
-                .and_then(|route| self.plan.routes.get(route))
-                .is_some_and(|route| route.chain.has(link.kind))
+            && (has(self.consumer(), link.kind) || (link.is_global && has(self.listener(), link.kind)))
     }
+
+    /// The same for a link of the listener's chain.
+    fn is_replaced_on_listener(&self, link: &Link) -> bool {
+        let of_route = |other: &Link| other.kind == link.kind && !other.is_global;
+        most_specific_wins(link.kind)
+            && (has(self.consumer(), link.kind) || self.route().iter().any(of_route))
+    }
+
+    /// The chain of the upstream that was picked.
+    fn upstream(&self, call: &Call) -> &[Link] {
+        let name = call.record.upstream.as_ref();
+        name.and_then(|name| self.plan.upstreams.get(name)).map_or(&[], |upstream| &upstream.chain.links)
+    }
+}
+
+fn has(links: &[Link], kind: &str) -> bool {
+    links.iter().any(|link| link.kind == kind)
 }
 
 /// Runs the request phases.
 pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, Failure> {
     let mut chains = Chains::of(call);
-    if chains.route().is_empty() && chains.listener().is_empty() {
+    if chains.route().is_empty() && chains.listener().is_empty() && chains.consumer().is_empty() {
         return Ok(Passed::Through);
     }
     loop {
         if chains.consumer.is_none() && call.consumer.is_some() {
             chains.consumer = call.consumer.clone();
         }
+        call.chain.has_consumer = chains.consumer.is_some();
         let progress = &mut call.chain;
         let listener = chains.listener().get(progress.listener);
         let route = chains.route().get(progress.route);
@@ -170,12 +210,14 @@ pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, 
         let phase = |link: Option<&Link>| link.map(|link| link.phase);
         let first = [phase(listener), phase(route), phase(consumer)].into_iter().flatten().min();
         let Some(first) = first else { return Ok(Passed::Through) };
-        let link = if phase(listener) == Some(first) {
+        // Within a phase: global, listener, route, consumer. The global ones stand first in the route's chain.
+        let is_global = route.is_some_and(|link| link.phase == first && link.is_global);
+        let link = if phase(listener) == Some(first) && !is_global {
             progress.listener += 1;
-            listener.filter(|link| !chains.is_replaced(link))
+            listener.filter(|link| !chains.is_replaced_on_listener(link))
         } else if phase(route) == Some(first) {
             progress.route += 1;
-            route
+            route.filter(|link| !chains.is_replaced(link))
         } else {
             progress.consumer += 1;
             consumer
@@ -187,16 +229,27 @@ pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, 
             Flow::Fail(failure) => Verdict::Fail(failure),
             Flow::Wait(future) => future.await,
         };
-        match verdict {
-            Verdict::Continue => {}
-            Verdict::Answer(answer) => {
-                call.record.stopped_by = Some(link.kind);
-                return Ok(Passed::Answered(answer));
-            }
-            Verdict::Fail(failure) => {
-                call.record.stopped_by = Some(link.kind);
-                return Err(failure);
-            }
+        if let Some(answer) = conclude(verdict, link.kind, call)? {
+            return Ok(Passed::Answered(answer));
+        }
+    }
+}
+
+/// Notes who stopped the call, when somebody did.
+fn conclude(
+    verdict: Verdict,
+    kind: &'static str,
+    call: &mut Call,
+) -> Result<Option<Box<Response<Body>>>, Failure> {
+    match verdict {
+        Verdict::Continue => Ok(None),
+        Verdict::Answer(answer) => {
+            call.record.stopped_by = Some(kind);
+            Ok(Some(answer))
+        }
+        Verdict::Fail(failure) => {
+            call.record.stopped_by = Some(kind);
+            Err(failure)
         }
     }
 }
@@ -204,27 +257,35 @@ pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, 
 /// Runs the response phases of what the request came past, in reverse.
 pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
     let mut progress = std::mem::take(&mut call.chain);
-    if progress.listener + progress.route + progress.consumer == 0 {
+    if progress.listener + progress.route + progress.consumer + progress.upstream == 0 {
         return;
     }
-    let chains = Chains::of(call);
+    let mut chains = Chains::of(call);
+    if !progress.has_consumer {
+        chains.consumer = None;
+    }
+    for link in chains.upstream(call).iter().take(progress.upstream).rev() {
+        link.policy.response(call, answer);
+    }
     loop {
         let last = |links: &'_ [Link], at: usize| {
-            at.checked_sub(1).and_then(|at| links.get(at)).map(|link| link.phase)
+            at.checked_sub(1).and_then(|at| links.get(at)).map(|link| (link.phase, link.is_global))
         };
+        let phase = |last: Option<(Phase, bool)>| last.map(|(phase, _)| phase);
         let listener = last(chains.listener(), progress.listener);
         let route = last(chains.route(), progress.route);
         let consumer = last(chains.consumer(), progress.consumer);
-        let Some(phase) = [listener, route, consumer].into_iter().flatten().max() else { return };
-        let link = if consumer == Some(phase) {
+        let latest = [phase(listener), phase(route), phase(consumer)].into_iter().flatten().max();
+        let Some(latest) = latest else { return };
+        let link = if phase(consumer) == Some(latest) {
             progress.consumer -= 1;
             chains.consumer().get(progress.consumer)
-        } else if route == Some(phase) {
+        } else if route == Some((latest, false)) || phase(listener) != Some(latest) {
             progress.route -= 1;
-            chains.route().get(progress.route)
+            chains.route().get(progress.route).filter(|link| !chains.is_replaced(link))
         } else {
             progress.listener -= 1;
-            chains.listener().get(progress.listener).filter(|link| !chains.is_replaced(link))
+            chains.listener().get(progress.listener).filter(|link| !chains.is_replaced_on_listener(link))
         };
         if let Some(link) = link {
             link.policy.response(call, answer);
@@ -232,27 +293,28 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
     }
 }
 
-/// Runs an upstream's own chain, which comes after the choice of a backend.
+/// Runs an upstream's own chain, which comes after the choice of a backend, and the policies of a consumer that is
+/// found there.
 pub(crate) async fn upstream_request(
     chain: &Chain,
     call: &mut Call,
     body: &mut Body,
 ) -> Result<Passed, Failure> {
+    let was_known = call.consumer.is_some();
     for link in &chain.links {
+        call.chain.upstream += 1;
         let verdict = match link.policy.request(call, body) {
             Flow::Continue => continue,
             Flow::Answer(answer) => Verdict::Answer(answer),
             Flow::Fail(failure) => Verdict::Fail(failure),
             Flow::Wait(future) => future.await,
         };
-        match verdict {
-            Verdict::Continue => {}
-            Verdict::Answer(answer) => return Ok(Passed::Answered(answer)),
-            Verdict::Fail(failure) => {
-                call.record.stopped_by = Some(link.kind);
-                return Err(failure);
-            }
+        if let Some(answer) = conclude(verdict, link.kind, call)? {
+            return Ok(Passed::Answered(answer));
         }
     }
-    Ok(Passed::Through)
+    match call.consumer.is_some() && !was_known {
+        true => request(call, body).await,
+        false => Ok(Passed::Through),
+    }
 }

@@ -1,17 +1,19 @@
 //! The headers that a policy reads or sets: a client's `Connection` must not be able to remove them.
 
 use http::{HeaderName, header};
-use model::policy::{Policy, headers::HeaderChanges, rate_limit::RateLimitKey};
+use model::policy::{Policy, headers::HeaderChanges, rate_limit::RateLimitKey, rewrite::PathRewrite};
+
+use crate::protected::of_expression;
 
 /// Names of the request headers that this policy reads or sets.
 pub(crate) fn headers_of(policy: &Policy) -> Vec<HeaderName> {
     let key = |key: &RateLimitKey| match key {
-        RateLimitKey::Header(name) => Some(name.to_http()),
+        RateLimitKey::Header(name) => vec![name.to_http()],
+        RateLimitKey::Cel(text) => of_expression(text),
         RateLimitKey::Consumer
         | RateLimitKey::ClientAddress
         | RateLimitKey::Global
-        | RateLimitKey::Claim(_)
-        | RateLimitKey::Cel(_) => None,
+        | RateLimitKey::Claim(_) => Vec::new(),
     };
     match policy {
         Policy::KeyAuth(settings) => settings.sources().iter().map(model::HeaderName::to_http).collect(),
@@ -29,21 +31,39 @@ pub(crate) fn headers_of(policy: &Policy) -> Vec<HeaderName> {
         Policy::RateLimit(settings) => {
             let all = settings.all();
             let keys = all.iter().filter_map(|limit| limit.key.as_ref()).chain([&settings.key]);
-            keys.filter_map(key).collect()
+            keys.flat_map(key).collect()
         }
-        Policy::ConcurrencyLimit(settings) => key(&settings.key).into_iter().collect(),
-        Policy::Headers(settings) => changed(&settings.request),
+        Policy::ConcurrencyLimit(settings) => key(&settings.key),
+        Policy::Headers(settings) => {
+            let read = [&settings.request, &settings.response].into_iter().flat_map(read);
+            changed(&settings.request).into_iter().chain(read).collect()
+        }
+        Policy::Rewrite(settings) => {
+            let path = settings.path.as_ref().and_then(|path| match path {
+                PathRewrite::Template(text) => Some(text),
+                _ => None,
+            });
+            path.into_iter().chain(&settings.host).flat_map(|text| in_template(text)).collect()
+        }
         Policy::FaultInjection(settings) => {
             settings.only_when_header.iter().map(model::HeaderName::to_http).collect()
         }
         Policy::Compress(_) => vec![header::ACCEPT_ENCODING],
         Policy::Decompress(_) => vec![header::CONTENT_ENCODING],
-        Policy::Acl(_)
-        | Policy::IpRestriction(_)
-        | Policy::RequestLimits(_)
-        | Policy::Rewrite(_)
-        | Policy::Deprecation(_) => Vec::new(),
+        Policy::Acl(_) | Policy::IpRestriction(_) | Policy::RequestLimits(_) | Policy::Deprecation(_) => {
+            Vec::new()
+        }
     }
+}
+
+/// Headers that the values read.
+fn read(changes: &HeaderChanges) -> Vec<HeaderName> {
+    changes.set.values().chain(changes.add.values()).flat_map(|text| in_template(text)).collect()
+}
+
+fn in_template(text: &str) -> Vec<HeaderName> {
+    let parts = text.split("request.header.").skip(1);
+    parts.filter_map(|rest| HeaderName::try_from(rest.split(['}', ' ']).next()?).ok()).collect()
 }
 
 fn changed(changes: &HeaderChanges) -> Vec<HeaderName> {

@@ -90,10 +90,22 @@ impl RateLimit {
             push(seconds(reset), &mut text);
         }
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
-            call.answer_headers.insert(RATE_LIMIT, value);
-            call.answer_headers.insert(RATE_LIMIT_POLICY, announced.clone());
+            join(call, RATE_LIMIT, value);
+            join(call, RATE_LIMIT_POLICY, announced.clone());
         }
     }
+}
+
+/// Limits at several places tell of themselves one after the other.
+fn join(call: &mut Call, name: HeaderName, value: HeaderValue) {
+    let value = match call.answer_headers.get(&name) {
+        None => value,
+        Some(before) => {
+            let both = [before.as_bytes(), b", ", value.as_bytes()].concat();
+            HeaderValue::from_bytes(&both).unwrap_or(value)
+        }
+    };
+    call.answer_headers.insert(name, value);
 }
 
 fn state(limit: &LimitSettings, max_keys: usize) -> State {

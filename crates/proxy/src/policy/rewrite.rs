@@ -16,6 +16,7 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem},
     guard::path::is_canonical,
+    router::prefixes_of,
     template::Template,
 };
 
@@ -62,7 +63,7 @@ impl Rewrite {
         let bad =
             || Failure::refused(Problem::BadPath).with_hint("the path is not in normal form once rewritten");
         let route = call.route.and_then(|route| call.plan.routes.get(route));
-        let listener = &call.peer.listener.path;
+        let listener = &call.plan.listener(&call.peer.listener).path;
         let rules = route.map_or_else(|| listener.clone(), |route| route.path.over(listener));
         if !is_canonical(&path, &rules) {
             return Err(bad().with_detail(format!("the rewritten path is `{}`", path.escape_debug())));
@@ -112,7 +113,7 @@ impl Path {
 }
 
 /// What follows the prefix, when the prefix ends with a segment.
-fn after_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+pub(crate) fn after_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(prefix.trim_end_matches('/'))?;
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
@@ -128,15 +129,8 @@ fn prefixes(cx: &Building<'_>) -> Result<HashMap<Box<str>, Vec<Box<str>>>, Strin
     let mut all = HashMap::new();
     let routes = routes_of(cx);
     for route in &routes {
-        let mut prefixes: Vec<Box<str>> = route
-            .matches
-            .iter()
-            .filter_map(|one| match &one.path {
-                Some(PathMatch::Prefix(prefix)) => Some(prefix.as_str().into()),
-                _ => None,
-            })
-            .collect();
-        prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+        // In their normal form, as the router matches them.
+        let prefixes: Vec<Box<str>> = prefixes_of(route).into_iter().map(Into::into).collect();
         if !prefixes.is_empty() {
             all.insert(route.name.as_str().into(), prefixes);
         }
@@ -173,6 +167,8 @@ fn compile_template(text: &str, cx: &Building<'_>) -> Result<Template, String> {
         for route in routes_of(cx) {
             let captures = |one: &model::resource::route_match::Match| match &one.path {
                 Some(PathMatch::Template(path)) => capture_names(path).any(|known| known == name),
+                Some(PathMatch::Regex(pattern)) => Regex::new(pattern)
+                    .is_ok_and(|regex| regex.capture_names().flatten().any(|known| known == name)),
                 _ => false,
             };
             if route.matches.is_empty() || !route.matches.iter().all(captures) {

@@ -93,6 +93,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         notes: Vec::new(),
         upgrade: None,
         host_from_endpoint: false,
+        forms: Default::default(),
         chain: Default::default(),
         random: 7,
         record,

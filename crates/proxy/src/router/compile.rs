@@ -119,7 +119,7 @@ fn compile_route(
             None
         }
     };
-    let merge_slashes = merges_slashes(route, on.as_deref(), listeners);
+    let merge_slashes = merges_slashes(on.as_deref(), listeners);
     let matches: Cow<'_, [Match]> = if route.matches.is_empty() {
         vec![Match::default()].into()
     } else {
@@ -163,9 +163,8 @@ fn on_listeners(route: &Route, listeners: &[Listener]) -> Result<Option<Box<[boo
 }
 
 /// Whether paths have their runs of slashes merged on every listener that the route is on.
-fn merges_slashes(route: &Route, on: Option<&[bool]>, listeners: &[Listener]) -> bool {
+fn merges_slashes(on: Option<&[bool]>, listeners: &[Listener]) -> bool {
     let is_on = |index: usize| on.is_none_or(|on| on[index]);
     let mut used = listeners.iter().enumerate().filter(|(index, _)| is_on(*index));
-    used.all(|(_, listener)| route.path.over(&listener.path).merge_slashes.unwrap_or(true))
-        && route.path.merge_slashes.unwrap_or(true)
+    used.all(|(_, listener)| listener.path.merge_slashes.unwrap_or(true))
 }

@@ -57,6 +57,7 @@ impl Upstream {
         settings: &model::resource::upstream::Upstream,
         cluster: Arc<Cluster>,
         cx: &Building<'_>,
+        found: &mut Vec<model::Finding>,
     ) -> Result<Self, String> {
         let tls = match &settings.tls {
             Some(tls) => {
@@ -84,7 +85,7 @@ impl Upstream {
                 max_requests: pool.max_requests.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX),
                 max_age: pool.max_age.map(model::Duration::get),
             },
-            chain: Chain::compile(&settings.policies, &format!("upstreams/{}", settings.name), cx)?,
+            chain: Chain::compile(&settings.policies, &format!("upstreams/{}", settings.name), cx, found),
             settings: settings.clone(),
         })
     }

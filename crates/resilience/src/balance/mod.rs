@@ -96,6 +96,11 @@ impl Balancer {
         hash: Option<u64>,
         usable: impl Fn(usize) -> bool,
     ) -> Option<usize> {
+        // Only `Ring` and `Maglev` are made for hashes; under the others a hash ties its client to one member.
+        if let (Some(hash), Way::InTurn | Way::Random | Way::LeastRequest | Way::PeakEwma) = (hash, &self.way)
+        {
+            return self.tied(hash, &usable);
+        }
         match &self.way {
             Way::InTurn => self.in_turn(now, random, &usable),
             Way::Random => self.drawn(now, random, &usable),
@@ -112,6 +117,19 @@ impl Balancer {
             Way::Ring(ring) => ring.pick(hash.unwrap_or_else(|| mix(random)), &usable),
             Way::Maglev(table) => table.pick(hash.unwrap_or_else(|| mix(random)), &usable),
         }
+    }
+
+    /// The usable member that draws the best number for this hash, by weight: when one comes or goes, only its own
+    /// clients move (weighted rendezvous hashing).
+    fn tied(&self, hash: u64, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        let score = |index: usize| {
+            let member = &self.members[index];
+            let drawn =
+                unit(mix(hash ^ crate::hash::hash64(member.hash_name.as_bytes()))).max(f64::MIN_POSITIVE);
+            -f64::from(member.weight) / drawn.ln()
+        };
+        let all = (0..self.members.len()).filter(|index| usable(*index));
+        all.max_by(|one, other| score(*one).total_cmp(&score(*other)))
     }
 
     /// The share of its weight that a member takes now.

@@ -30,7 +30,9 @@ fn shares(balancer: &Balancer, picks: usize, usable: impl Fn(usize) -> bool) -> 
     let now = Instant::now();
     let mut counts = vec![0.0; balancer.members.len()];
     for number in 0..picks as u64 {
-        let picked = balancer.pick(now, mix(number), Some(mix(number ^ 7)), &usable);
+        let is_hashed = matches!(balancer.way, Way::Ring(_) | Way::Maglev(_));
+        let hash = is_hashed.then(|| mix(number ^ 7));
+        let picked = balancer.pick(now, mix(number), hash, &usable);
         counts[picked.expect("one is usable")] += 1.0 / picks as f64;
     }
     counts
@@ -100,7 +102,7 @@ fn peak_ewma_avoids_the_slow_one() {
 fn a_member_that_leaves_moves_its_own_keys_and_few_others() {
     let before = members(&[1; 10]);
     let after: Vec<_> = before.iter().filter(|member| &*member.hash_name != "10.0.0.3:80").cloned().collect();
-    for algorithm in [Algorithm::RingHash { points: 160 }, Algorithm::Maglev] {
+    for algorithm in ALL {
         let (old, new) =
             (Balancer::new(algorithm, before.clone(), None), Balancer::new(algorithm, after.clone(), None));
         let now = Instant::now();
@@ -121,13 +123,22 @@ fn a_member_that_leaves_moves_its_own_keys_and_few_others() {
 
 #[test]
 fn the_same_key_always_meets_the_same_endpoint() {
-    for algorithm in [Algorithm::RingHash { points: 160 }, Algorithm::Maglev] {
+    for algorithm in ALL {
         let balancer = Balancer::new(algorithm, members(&[1; 5]), None);
         let now = Instant::now();
         let picks: std::collections::BTreeSet<_> =
             (0..100).map(|random| balancer.pick(now, random, Some(42), |_| true)).collect();
         assert_eq!(picks.len(), 1);
     }
+}
+
+#[test]
+fn tied_clients_are_shared_out_by_weight() {
+    let balancer = Balancer::new(Algorithm::RoundRobin, members(&[1, 3]), None);
+    let now = Instant::now();
+    let second =
+        (0..10_000).filter(|key| balancer.pick(now, 0, Some(mix(*key)), |_| true) == Some(1)).count();
+    assert!((7_200..=7_800).contains(&second), "{second} of 10,000");
 }
 
 #[test]

@@ -43,6 +43,14 @@ enum Form {
     Template(Template),
 }
 
+/// Checks the settings of a log without opening it.
+pub(crate) fn check(settings: &AccessLog) -> Result<(), String> {
+    match settings.format.as_str() {
+        "json" => Ok(()),
+        text => Template::parse(text).map(drop),
+    }
+}
+
 impl Log {
     /// Opens a log; the error says what is wrong with its settings or its file.
     pub(crate) fn open(settings: &AccessLog) -> Result<Self, String> {

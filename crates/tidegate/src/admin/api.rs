@@ -65,22 +65,21 @@ async fn config(Extract(state): Extract<State>) -> Json<Value> {
 }
 
 async fn reload(Extract(state): Extract<State>) -> Response {
-    load(state, false).await
+    load(state, None).await
 }
 
-/// Applies a configuration that waits because it exposes more.
+/// Applies the configuration that waits because it exposes more. One that has changed since then waits again.
 async fn acknowledge(Extract(state): Extract<State>) -> Response {
-    let pending =
-        state.running.state.lock().unwrap_or_else(PoisonError::into_inner).pending_exposure.is_some();
-    if !pending {
-        return problem(StatusCode::CONFLICT, "invalid", "no configuration waits for an acknowledgement");
+    let pending = state.running.state.lock().unwrap_or_else(PoisonError::into_inner).pending_exposure.clone();
+    match pending {
+        Some(pending) => load(state, Some(pending.revision)).await,
+        None => problem(StatusCode::CONFLICT, "invalid", "no configuration waits for an acknowledgement"),
     }
-    load(state, true).await
 }
 
-async fn load(state: State, acknowledged: bool) -> Response {
+async fn load(state: State, acknowledged: Option<String>) -> Response {
     let running = state.running.clone();
-    let _ = tokio::task::spawn_blocking(move || crate::run::reload(&running, acknowledged)).await;
+    let _ = tokio::task::spawn_blocking(move || crate::run::reload(&running, acknowledged.as_deref())).await;
     let reload = state.running.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let revision = state.running.gateway.compiled().snapshot.revision.clone();
     match reload.error {

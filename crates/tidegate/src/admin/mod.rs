@@ -5,11 +5,14 @@
 mod api;
 mod auth;
 mod health;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod token;
 
 use std::{
+    fs::Permissions,
     net::SocketAddr,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +20,8 @@ use std::{
 };
 
 use axum::{Router, middleware, routing::get};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::run::Running;
 
@@ -45,35 +49,46 @@ pub(crate) struct State {
 pub(crate) async fn start(
     running: Arc<Running>,
     settings: &model::Admin,
-    snapshot: &model::Snapshot,
+    server: Option<Arc<ServerConfig>>,
     token: String,
 ) -> Result<Admin, String> {
+    let leaving = Arc::new(AtomicBool::new(false));
+    let app = router(State { running, leaving: leaving.clone(), token: token.into() });
+    let wrong = |error| format!("the admin endpoint cannot listen on {}: {error}", settings.address);
+    if let Some(path) = settings.address.strip_prefix("unix:") {
+        let listener = unix(Path::new(path)).map_err(wrong)?;
+        tokio::spawn(async move { ended(axum::serve(listener, app).await) });
+        return Ok(Admin { leaving });
+    }
     let address: SocketAddr = settings.address.parse().map_err(|_| {
         format!("admin.address: `{}` is not an address such as 127.0.0.1:9080", settings.address)
     })?;
-    if !address.ip().is_loopback() && settings.tls.is_none() && !settings.allow_non_loopback {
-        return Err(format!(
-            "admin.address: {address} is not a loopback address; set admin.tls, or allowNonLoopback: true if the \
-             network is trusted"
-        ));
-    }
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("the admin endpoint cannot listen on {address}: {error}"))?;
-    let leaving = Arc::new(AtomicBool::new(false));
-    let state = State { running, leaving: leaving.clone(), token: token.into() };
-    let app = router(state);
-    let server = tls::config(settings, snapshot)?;
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
     tokio::spawn(async move {
-        let served = match server {
+        ended(match server {
             Some(config) => axum::serve(tls::Listener::new(listener, config), app).await,
             None => axum::serve(listener, app).await,
-        };
-        if let Err(error) = served {
-            tracing::error!("the admin endpoint ended: {error}");
-        }
+        });
     });
     Ok(Admin { leaving })
+}
+
+/// A socket for its owner alone. One that is left over from a process that is gone makes room.
+fn unix(path: &Path) -> std::io::Result<UnixListener> {
+    let is_left_over = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path).is_err();
+    if is_left_over {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn ended(served: std::io::Result<()>) {
+    if let Err(error) = served {
+        tracing::error!("the admin endpoint ended: {error}");
+    }
 }
 
 fn router(state: State) -> Router {

@@ -1,8 +1,9 @@
-//! Asks a running gateway about its state, over its admin endpoint.
+//! Asks a running gateway about its state, over its admin endpoint (in cleartext: loopback or a Unix socket).
 
 use std::{
     io::{Read, Write},
     net::{TcpStream, ToSocketAddrs},
+    os::unix::net::UnixStream,
     time::Duration,
 };
 
@@ -14,20 +15,34 @@ pub(crate) fn status(address: &str) -> Result<serde_json::Value, String> {
     let token =
         token().ok_or("the admin API needs TIDEGATE_ADMIN_TOKEN, or TIDEGATE_DATA_DIR with its token")?;
     let wrong = |error: std::io::Error| format!("{address}: {error}");
-    let target =
-        address.to_socket_addrs().map_err(wrong)?.next().ok_or_else(|| format!("{address}: no address"))?;
-    let mut stream = TcpStream::connect_timeout(&target, PATIENCE).map_err(wrong)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
-    write!(stream, "GET /api/v1/status HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n")
-        .map_err(wrong)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(wrong)?;
+    let answer = match address.strip_prefix("unix:") {
+        Some(path) => {
+            let stream = UnixStream::connect(path).map_err(wrong)?;
+            stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
+            ask(stream, "localhost", &token)
+        }
+        None => {
+            let target = address.to_socket_addrs().map_err(wrong)?.next();
+            let target = target.ok_or_else(|| format!("{address}: no address"))?;
+            let stream = TcpStream::connect_timeout(&target, PATIENCE).map_err(wrong)?;
+            stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
+            ask(stream, address, &token)
+        }
+    };
+    let answer = answer.map_err(wrong)?;
     let (head, body) =
         answer.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
     if !head.contains(" 200 ") {
         return Err(format!("{address} answered `{}`", head.lines().next().unwrap_or_default()));
     }
     serde_json::from_str(body).map_err(|error| format!("{address}: {error}"))
+}
+
+fn ask(mut stream: impl Read + Write, host: &str, token: &str) -> std::io::Result<String> {
+    write!(stream, "GET /api/v1/status HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn token() -> Option<String> {

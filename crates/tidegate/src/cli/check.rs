@@ -17,10 +17,24 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
         eprintln!("error: {error}");
         Exit::Failed
     })?;
-    match proxy::Gateway::check(Arc::new(snapshot), background.handle()) {
-        Ok(warnings) => {
-            for warning in warnings {
-                eprintln!("warning: {warning}");
+    let snapshot = Arc::new(snapshot);
+    let mut found = Vec::new();
+    if let Err(error) = telemetry::check(&snapshot) {
+        found.push(model::Finding::new("", error.place, error.reason));
+    }
+    if let Some(Err(error)) =
+        config.admin.as_ref().and_then(|admin| Some(proxy::server_tls(admin.tls.as_ref()?, &snapshot)))
+    {
+        found.push(model::Finding::new("", "admin.tls", error));
+    }
+    let found = snapshot.errors(&found);
+    if !found.is_empty() {
+        eprintln!("{}", found.render(color()));
+    }
+    match proxy::Gateway::check(snapshot, background.handle()) {
+        Ok(warnings) if found.is_empty() => {
+            if !warnings.is_empty() {
+                eprintln!("{}", warnings.render(color()));
             }
             show!(
                 "ok: {} listeners, {} routes, {} upstreams, {} consumers",
@@ -31,11 +45,18 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
             );
             Ok(())
         }
-        Err(error) => {
-            eprintln!("error: {error}");
-            Err(Exit::Configuration)
-        }
+        Ok(_) => Err(Exit::Configuration),
+        Err(error) => Err(refused(&error)),
     }
+}
+
+/// Says why a configuration that could be read cannot be served.
+pub(crate) fn refused(error: &proxy::Error) -> Exit {
+    match error {
+        proxy::Error::Configuration(found) => eprintln!("{}", found.render(color())),
+        error => eprintln!("error: {error}"),
+    }
+    Exit::Configuration
 }
 
 /// Prints the JSON Schema.

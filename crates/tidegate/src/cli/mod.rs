@@ -111,8 +111,8 @@ pub(crate) struct ExplainArgs {
     listener: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Ask the running gateway at this admin address for the state of endpoints.
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Ask the running gateway at this admin address, `host:port` or `unix:/path`, for the state of endpoints.
+    #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
 }
 

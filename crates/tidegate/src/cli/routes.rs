@@ -39,8 +39,8 @@ pub(crate) fn table(args: &ConfigArgs) -> Done {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         show!("{}", cells.join("  ").trim_end());
     }
-    for warning in &compiled.warnings {
-        eprintln!("warning: {warning}");
+    if !compiled.warnings.is_empty() {
+        eprintln!("{}", compiled.warnings.render(super::color()));
     }
     Ok(())
 }
@@ -48,16 +48,11 @@ pub(crate) fn table(args: &ConfigArgs) -> Done {
 fn compile(args: &ConfigArgs) -> Result<Compiled, Exit> {
     let files = args.files();
     let snapshot = load(files.as_ref())?;
-    let failed = |error: &dyn std::fmt::Display, exit| {
+    let background = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         eprintln!("error: {error}");
-        exit
-    };
-    let background = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(&error, Exit::Failed))?;
-    Compiled::offline(Arc::new(snapshot), background.handle())
-        .map_err(|error| failed(&error, Exit::Configuration))
+        Exit::Failed
+    })?;
+    Compiled::offline(Arc::new(snapshot), background.handle()).map_err(|error| super::check::refused(&error))
 }
 
 /// Explains one request; ends with [`Exit::NotFound`] when no route takes it.
@@ -75,6 +70,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Done {
     };
     print(&request, &report, live.as_ref());
     match report.route {
+        None if report.handler.is_some() => Ok(()),
         Some(explanation) if matches!(explanation.found, Found::Route { .. }) => Ok(()),
         _ => Err(Exit::NotFound),
     }
@@ -140,7 +136,12 @@ fn print(request: &Request, report: &Report, live: Option<&serde_json::Value>) {
     let changed =
         if *path == request.path { String::new() } else { format!(" (normal form of {})", request.path) };
     show!("request    {} {}{path}{changed}", request.method, request.host.as_deref().unwrap_or("*"));
-    let Some(explanation) = &report.route else { return };
+    let Some(explanation) = &report.route else {
+        if let Some(handler) = &report.handler {
+            show!("handler    {handler}");
+        }
+        return;
+    };
     match &explanation.found {
         Found::Route { rule, .. } => {
             show!("route      {} (match[{rule}])", explanation.route.as_deref().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Finds the files of a configuration: one file, a folder, or a pattern with `*`.
+//! Finds the files of a configuration: one file, a folder, or a pattern with `*` in any part of the path.
 
 use std::path::{Path, PathBuf};
 
@@ -15,31 +15,19 @@ impl Files {
         Self { given: given.into() }
     }
 
-    fn base(&self) -> PathBuf {
-        if self.given.is_dir() {
-            return self.given.clone();
-        }
-        match self.given.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        }
-    }
-
     /// The files, in the order of their names.
     pub(crate) fn list(&self) -> Result<Vec<PathBuf>, String> {
         let shown = self.given.display();
-        let name = self.given.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.contains('*') {
-            let found = entries(&self.base(), |candidate| matches(&name, candidate))?;
-            return if found.is_empty() { Err(format!("no file matches {shown}")) } else { Ok(found) };
-        }
         if self.given.is_dir() {
-            let found = entries(&self.given, |name| {
-                (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.starts_with('.')
-            })?;
+            let found = entries(&self.given, |name| name.ends_with(".yaml") || name.ends_with(".yml"))?;
+            let found: Vec<PathBuf> = found.into_iter().filter(|path| path.is_file()).collect();
             return if found.is_empty() { Err(format!("{shown} holds no .yaml file")) } else { Ok(found) };
         }
-        Ok(vec![self.given.clone()])
+        if !self.given.to_string_lossy().contains('*') || self.given.exists() {
+            return Ok(vec![self.given.clone()]);
+        }
+        let found: Vec<PathBuf> = expand(&self.given)?.into_iter().filter(|path| path.is_file()).collect();
+        if found.is_empty() { Err(format!("no file matches {shown}")) } else { Ok(found) }
     }
 
     /// The files with their texts.
@@ -55,14 +43,36 @@ impl Files {
     }
 }
 
+/// What a pattern stands for; `*` may be in any part of the path.
+fn expand(pattern: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components() {
+        let name = part.as_os_str().to_string_lossy();
+        if !name.contains('*') {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        let mut below = Vec::new();
+        for folder in &found {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            if folder.is_dir() {
+                below.extend(entries(folder, |candidate| matches(&name, candidate))?);
+            }
+        }
+        found = below;
+    }
+    Ok(found)
+}
+
+/// What is in a folder and wanted, by name. Hidden files are not: editors leave their own there.
 fn entries(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
     let wrong = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if path.is_file() && wanted(&name) {
-            found.push(path);
+        let entry = entry.map_err(wrong)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if wanted(&name) && !name.starts_with('.') {
+            found.push(entry.path());
         }
     }
     found.sort();

@@ -3,7 +3,7 @@
 mod files;
 mod watch;
 
-use std::path::Path;
+use std::{net::TcpListener, path::Path, sync::OnceLock};
 
 use bytes::Bytes;
 use model::{Diagnostics, Snapshot, Source};
@@ -13,8 +13,21 @@ pub(crate) use self::{
     watch::{INTERVAL as WATCH_INTERVAL, Watch},
 };
 
-/// What runs when no file is given.
-pub(crate) const DEFAULT: &str = include_str!("default.yaml");
+/// Ports that the built-in configuration tries.
+const PORTS_TRIED: u16 = 100;
+
+/// What runs when no file is given. Ports that somebody else has give way to the next ones, once for the process.
+fn built_in() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let text = include_str!("default.yaml");
+        [8080, 9080].into_iter().fold(text.to_owned(), |text, usual: u16| {
+            let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+            let port = (usual..usual + PORTS_TRIED).find(free).unwrap_or(usual);
+            text.replace(&format!(":{usual}"), &format!(":{port}"))
+        })
+    })
+}
 
 /// Reads the environment and files for the model, which does neither.
 struct System;
@@ -52,7 +65,7 @@ impl LoadError {
 pub(crate) fn load(files: Option<&Files>) -> Result<Snapshot, LoadError> {
     let sources = match files {
         Some(files) => files.read().map_err(LoadError::Files)?,
-        None => vec![Source::new("(built-in default)", DEFAULT)],
+        None => vec![Source::new("(built-in default)", built_in())],
     };
     model::load(&sources, &System).map_err(LoadError::Refused)
 }

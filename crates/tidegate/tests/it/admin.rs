@@ -152,3 +152,44 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}
         assert!(text.contains(series), "metrics lack {series}");
     }
 }
+
+#[test]
+fn an_admin_endpoint_on_a_unix_socket_is_its_owners_alone() {
+    use std::io::{Read, Write};
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let (socket, path) = (folder.path().join("admin.sock"), folder.path().join("tidegate.yaml"));
+    // A socket that a process which is gone has left behind.
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+    let text = format!(
+        "listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\nadmin: {{address: 'unix:{}'}}\n{ROUTE}",
+        socket.display()
+    );
+    std::fs::write(&path, text).expect("a file");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["run", "--data-dir", &folder.path().join("data").display().to_string(), "-c"])
+        .arg(&path)
+        .env("TIDEGATE_ADMIN_TOKEN", "test-admin-token")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let ask = |line: &str, headers: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).ok()?;
+        write!(stream, "{line} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n").ok()?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).ok()?;
+        Answer::parse(&bytes)
+    };
+    super::harness::eventually("readiness", || {
+        ask("GET /readyz", "").is_some_and(|answer| answer.status == 200)
+    });
+    assert_eq!(std::fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o600);
+    assert_eq!(ask("GET /api/v1/status", "").expect("an answer").status, 401);
+    assert_eq!(ask("GET /api/v1/status", TOKEN).expect("an answer").status, 200);
+    let (config, admin) = (path.display().to_string(), format!("unix:{}", socket.display()));
+    let arguments = ["routes", "explain", "GET", "/", "-c", &config, "--admin", &admin];
+    let (code, _, problems) =
+        super::harness::run_with(&arguments, &[("TIDEGATE_ADMIN_TOKEN", "test-admin-token")]);
+    assert_eq!(code, 0, "{problems}");
+    child.kill().expect("an end");
+    child.wait().expect("an end");
+}

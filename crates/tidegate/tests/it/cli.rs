@@ -1,5 +1,9 @@
 //! The command line: what each command prints and ends with.
 
+mod diff;
+mod explain;
+mod start;
+
 use std::fs;
 
 use super::harness::{free_port, run};

@@ -5,10 +5,13 @@
 mod admin;
 mod attacks;
 mod cli;
+mod configuration;
 mod contract;
 mod harness;
+mod policies;
 mod reference;
 mod reload;
+mod routing;
 mod tidy;
 mod upstreams;
 mod wire;

@@ -1,5 +1,10 @@
 //! Reloads: atomic, refused whole, without harm to what is in flight or to state that did not change.
 
+mod exposure;
+mod state;
+mod streams;
+mod watch;
+
 use std::{
     fs,
     sync::{
@@ -8,7 +13,7 @@ use std::{
     },
 };
 
-use super::harness::{Client, Gateway, Upstream, eventually, get, pause};
+use super::harness::{Client, Gateway, Upstream, eventually, pause};
 
 fn config(gateway: &Gateway, routes: &str) -> String {
     format!("listeners: [{{name: public, address: \"{}\"}}]\n{routes}", gateway.address)
@@ -36,12 +41,9 @@ fn a_bad_configuration_leaves_the_old_running_and_says_why() {
     let error = state["reloadError"].as_str().expect("a reason");
     assert!(error.contains("routes[0].nonsense") && error.contains("tidegate.yaml:3:"), "{error}");
     assert_eq!(gateway.metric("tidegate_config_last_reload_successful"), Some(0.0));
-    assert_eq!(
-        gateway.metric("tidegate_config_reloads_total{result=\"refused\"}"),
-        Some(1.0),
-        "{}",
-        gateway.metrics()
-    );
+    // The watch may have seen the file before the signal came: then it was refused twice.
+    let refused = gateway.metric("tidegate_config_reloads_total{result=\"refused\"}");
+    assert!(refused.is_some_and(|count| count >= 1.0), "{}", gateway.metrics());
     assert!(gateway.stderr().contains("the old one stays"));
     let state = gateway.reload(&config(&gateway, &fixed("two")));
     assert_eq!((state["lastReload"].as_str(), gateway.get("/").text().as_str()), (Some("ok"), "two"));
@@ -208,30 +210,4 @@ routes: [{{name: r{n}, match: [{{path: {{prefix: /}}}}], policies: [{{rateLimit:
     assert!(more < series + 200, "{series} lines of metrics became {more}");
     let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("tasks").count();
     assert!(threads < 40, "{threads} threads");
-}
-
-#[test]
-fn a_reload_that_exposes_more_waits_for_an_acknowledgement() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let port = super::harness::free_port();
-    let guarded = "consumers: [{name: c, keys: [the-key-of-the-test]}]
-routes: [{name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {}}], respond: {body: inside}}]\n";
-    let text = |rest: &str| format!("listeners: [{{name: public, address: 127.0.0.1:{port}}}]\n{rest}");
-    let gateway = Gateway::in_folder(folder, &text(guarded), ([127, 0, 0, 1], port).into(), |command| {
-        command.arg("--guard-exposure");
-    });
-    assert_eq!(gateway.get("/").status, 401);
-    let state = gateway.reload(&text(&guarded.replace("policies: [{keyAuth: {}}], ", "")));
-    assert_eq!(state["lastReload"], "refused");
-    let exposure = state["pendingExposure"]["exposure"][0].as_str().expect("what is exposed");
-    assert!(exposure.contains("keyAuth"), "{exposure}");
-    assert_eq!(gateway.get("/").status, 401);
-    let request = format!(
-        "POST /api/v1/config/acknowledge HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\nconnection: close\r\n\r\n",
-        gateway.admin
-    );
-    let answer = super::harness::raw(gateway.admin, request.as_bytes());
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
-    assert_eq!(gateway.get("/").text(), "inside");
-    assert_eq!(get(gateway.address, "/").expect("an answer").status, 200);
 }

@@ -36,14 +36,14 @@ impl Sticky {
             Settings::Cookie(settings) => {
                 let secret = cx.snapshot.secret(&settings.secret);
                 if secret.len() < 16 {
-                    return Err("sticky.cookie.secret: at least 16 characters are needed".into());
+                    return Err("`cookie.secret`: at least 16 characters are needed".into());
                 }
                 let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
                 Self::Cookie(Box::new(Cookie { settings: settings.clone(), key }))
             }
             Settings::Header(name) => Self::Header(
                 HeaderName::from_bytes(name.to_string().as_bytes())
-                    .map_err(|error| format!("sticky.header: {error}"))?,
+                    .map_err(|error| format!("`header`: {error}"))?,
             ),
             Settings::Consumer(_) => Self::Consumer,
         })

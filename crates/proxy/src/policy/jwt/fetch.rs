@@ -64,7 +64,12 @@ impl Target {
             _ => return Err(format!("`{url}` begins neither with https:// nor with http://")),
         };
         let port = authority.port_u16().unwrap_or(port);
-        Ok(Self { uri, host, port, tls })
+        let target = Self { uri, host, port, tls };
+        // A name is judged when it is resolved, each time; an address is known now.
+        if let Ok(address) = target.host.parse() {
+            target.judge(address)?;
+        }
+        Ok(target)
     }
 
     /// Fetches the document.

@@ -5,33 +5,35 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use model::{Snapshot, resource::upstream::Upstream as Settings};
+use model::{Finding, Snapshot, resource::upstream::Upstream as Settings};
 use resilience::{Breaker, BreakerSettings, Bulkhead, RetryBudget, outlier::OutlierSettings};
 use tokio::runtime::Handle;
 
 use super::{Cluster, Tasks, assemble, health, probe::Probe, set::EndpointSet, watch};
-use crate::discovery::{self, Found, Source, dns::Resolver};
+use crate::{
+    discovery::{self, Found, Source, dns::Resolver},
+    upstream::Upstream,
+};
 
 /// How long a new configuration waits for names to resolve for the first time.
 const FIRST_ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Builds clusters, and remembers those that live.
+/// Builds clusters out of those that live.
 pub(crate) struct Clusters {
     background: Handle,
     /// False when a configuration is only looked at: nothing is resolved, checked or watched then.
     is_live: bool,
-    known: Mutex<HashMap<Arc<str>, Weak<Cluster>>>,
 }
 
 impl Clusters {
     /// Clusters whose background work runs on `background`.
     pub(crate) fn new(background: Handle) -> Self {
-        Self { background, is_live: true, known: Mutex::default() }
+        Self { background, is_live: true }
     }
 
     /// Clusters that touch no network.
@@ -39,13 +41,18 @@ impl Clusters {
         Self { is_live: false, ..Self::new(background) }
     }
 
-    /// The clusters of a snapshot's upstreams, by name.
-    pub(crate) fn build(&self, snapshot: &Snapshot) -> Result<HashMap<Arc<str>, Arc<Cluster>>, Vec<String>> {
+    /// The clusters of a snapshot's upstreams, by name, made of those that are live. Nothing is remembered of a
+    /// snapshot that is refused in the end.
+    pub(crate) fn build(
+        &self,
+        snapshot: &Snapshot,
+        live: Option<&HashMap<Arc<str>, Arc<Upstream>>>,
+    ) -> Result<HashMap<Arc<str>, Arc<Cluster>>, Vec<Finding>> {
         let now = Instant::now();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut errors, mut built, mut fresh) = (Vec::new(), HashMap::new(), Vec::new());
         for settings in &snapshot.config.upstreams {
-            let before = known.get(settings.name.as_str()).and_then(Weak::upgrade);
+            let before = live.and_then(|live| live.get(settings.name.as_str()));
+            let before = before.map(|upstream| upstream.cluster.clone());
             if let Some(before) = before.as_ref().filter(|before| is_same(&before.settings, settings)) {
                 built.insert(before.name.clone(), before.clone());
                 continue;
@@ -56,7 +63,7 @@ impl Clusters {
                     fresh.push(cluster.clone());
                     built.insert(cluster.name.clone(), cluster);
                 }
-                Err(error) => errors.push(format!("upstreams/{}: {error}", settings.name)),
+                Err(error) => errors.push(Finding::new(format!("upstreams/{}", settings.name), "", error)),
             }
         }
         if self.is_live
@@ -68,20 +75,20 @@ impl Clusters {
         if !errors.is_empty() {
             return Err(errors);
         }
-        *known = built.iter().map(|(name, cluster)| (name.clone(), Arc::downgrade(cluster))).collect();
         Ok(built)
     }
 
     /// Resolves the names of new clusters, then begins to watch them and to check their endpoints.
-    fn animate(&self, fresh: &[Arc<Cluster>], snapshot: &Snapshot) -> Result<(), Vec<String>> {
+    fn animate(&self, fresh: &[Arc<Cluster>], snapshot: &Snapshot) -> Result<(), Vec<Finding>> {
         let is_named = |cluster: &&Arc<Cluster>| {
             cluster.specs.iter().any(|spec| !matches!(spec.source, Source::Fixed(_)))
         };
         let mut resolver = None;
         if fresh.iter().any(|cluster| is_named(&cluster)) {
-            let servers = name_servers(snapshot).map_err(|error| vec![error])?;
+            let wrong = |error| vec![Finding::new("", "runtime.dnsServers", error)];
+            let servers = name_servers(snapshot).map_err(wrong)?;
             let _inside = self.background.enter();
-            resolver = Some(Arc::new(Resolver::new(&servers).map_err(|error| vec![error])?));
+            resolver = Some(Arc::new(Resolver::new(&servers).map_err(wrong)?));
         }
         if let Some(resolver) = &resolver {
             self.resolve_first(fresh, resolver);
@@ -98,7 +105,9 @@ impl Clusters {
                         endpoint.set_healthy(true);
                     }
                 }
-                Err(error) => errors.push(format!("upstreams/{}: {error}", cluster.name)),
+                Err(error) => {
+                    errors.push(Finding::new(format!("upstreams/{}", cluster.name), "healthCheck", error));
+                }
             }
             super::watch::begin_outliers(&self.background, cluster);
         }
@@ -142,8 +151,7 @@ impl Clusters {
 /// The name servers that the configuration names.
 fn name_servers(snapshot: &Snapshot) -> Result<Vec<std::net::SocketAddr>, String> {
     let servers = snapshot.config.runtime.dns_servers.iter();
-    let parse =
-        |text: &String| text.parse().map_err(|_| format!("runtime.dnsServers: `{text}` is not `ip:port`"));
+    let parse = |text: &String| text.parse().map_err(|_| format!("`{text}` is not `ip:port`"));
     servers.map(parse).collect()
 }
 

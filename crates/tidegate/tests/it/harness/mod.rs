@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
@@ -81,11 +81,31 @@ impl Gateway {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = folder.path().join("tidegate.yaml");
         fs::write(&path, format!("admin: {{address: \"{admin}\"}}\n{text}")).expect("a configuration");
+        Self::spawn(folder, &path, address, admin, prepare)
+    }
+
+    /// Starts a gateway on configuration files of the test's own, admin endpoint included.
+    pub fn on_folder(
+        folder: tempfile::TempDir,
+        config: &str,
+        address: SocketAddr,
+        admin: SocketAddr,
+    ) -> Self {
+        Self::spawn(folder, Path::new(config), address, admin, |_| {})
+    }
+
+    fn spawn(
+        folder: tempfile::TempDir,
+        path: &Path,
+        address: SocketAddr,
+        admin: SocketAddr,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .arg("run")
             .arg("--config")
-            .arg(&path)
+            .arg(path)
             .arg("--data-dir")
             .arg(folder.path().join("data"))
             .env("TIDEGATE_ADMIN_TOKEN", "test-admin-token")

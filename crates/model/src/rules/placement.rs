@@ -1,0 +1,41 @@
+//! Which policies make sense where: those of a consumer and of an upstream run when some decisions are past.
+
+use crate::{Config, Policy, PolicyUse, load::Context};
+
+pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
+    at.each("consumers", &config.consumers, |at, consumer| {
+        each(config, &consumer.policies, at, |policy| match policy {
+            Policy::KeyAuth(_) | Policy::BasicAuth(_) | Policy::Jwt(_) => {
+                Some("a consumer's policies run once it is known who calls: they cannot find it out")
+            }
+            Policy::Cors(_) => Some("a preflight carries no credentials, so it is no consumer's"),
+            _ => None,
+        });
+    });
+    at.each("upstreams", &config.upstreams, |at, upstream| {
+        each(config, &upstream.policies, at, |policy| match policy {
+            Policy::Cors(_) => Some("a preflight is answered before an upstream is picked"),
+            _ => None,
+        });
+    });
+}
+
+fn each(
+    config: &Config,
+    policies: &[PolicyUse],
+    at: &mut Context<'_, '_>,
+    wrong: impl Fn(&Policy) -> Option<&'static str>,
+) {
+    at.each("policies", policies, |at, used| {
+        let policy = match used {
+            PolicyUse::Inline(policy) => Some(policy),
+            PolicyUse::Shared(shared) => {
+                config.policies.iter().find(|named| named.name == shared.name).map(|named| &named.policy)
+            }
+        };
+        if let Some((policy, message)) = policy.and_then(|policy| Some((policy, wrong(policy)?))) {
+            let help = format!("attach `{}` to a route, a listener or `globalPolicies`", policy.name());
+            at.error_with(message, help);
+        }
+    });
+}

@@ -1,0 +1,84 @@
+//! Each policy over sockets: what it lets through, what it refuses, and that each of its settings has its effect.
+
+mod acl;
+mod attachment;
+mod basic_auth;
+mod compress;
+mod concurrency_limit;
+mod cors;
+mod decompress;
+mod deprecation;
+mod fault_injection;
+mod headers;
+mod ip_restriction;
+mod jwt;
+mod jwt_keys;
+mod jwt_remote;
+mod key_auth;
+mod rate_limit;
+mod request_limits;
+mod rewrite;
+mod tokens;
+
+use super::harness::{Answer, Gateway, Seen, Upstream};
+
+/// Two consumers with everything to show: `gold` (of `partners`) and `web`.
+const CONSUMERS: &str = "consumers:
+  - {name: gold, groups: [partners], keys: [gold-key-of-the-test], basic: [{username: ann, password: 'pass:word'}]}
+  - {name: web, keys: [web-key-of-the-test]}
+";
+
+/// A gateway with one route under these policies, to an upstream that answers with the target that it saw.
+fn guarded(policies: &str, rest: &str) -> (Gateway, Upstream) {
+    routed(&format!("match: [{{path: {{prefix: /}}}}], policies: {policies}"), rest)
+}
+
+/// The same with the rest of the route given, too.
+fn routed(route: &str, rest: &str) -> (Gateway, Upstream) {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&format!(
+        "accessLog: [{{kind: stdout}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes:
+  - {{name: r, {route}, backends: [{{upstream: u}}]}}
+{rest}",
+        upstream.address
+    ));
+    (gateway, upstream)
+}
+
+/// A GET with further header lines, each with a `\n` in front.
+fn ask(gateway: &Gateway, target: &str, headers: &str) -> Answer {
+    gateway.send(&format!("GET {target} HTTP/1.1\nhost: a.test{headers}"), b"")
+}
+
+/// The last request that an upstream saw.
+fn last(upstream: &Upstream) -> Seen {
+    upstream.seen().pop().expect("a request")
+}
+
+/// That a configuration is refused, and that all of these words say why.
+pub(super) fn refused(text: &str, words: &[&str]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    std::fs::write(&path, text).expect("a file");
+    let (code, _, problems) = super::harness::run(&["validate", "-c", &path.display().to_string()]);
+    assert_eq!(code, 3, "{text}\n{problems}");
+    for word in words {
+        assert!(problems.contains(word), "lacks {word:?}:\n{problems}");
+    }
+}
+
+/// A configuration whose one route has these policies.
+fn with_policies(policies: &str) -> String {
+    format!(
+        "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]\n{CONSUMERS}routes:\n  - {{name: r, match: [{{path: {{prefix: /}}}}], policies: {policies}, respond: {{}}}}\n"
+    )
+}
+
+/// That a call of this consumer is in the access log, whose lines come from several workers.
+fn logged(gateway: &Gateway, consumer: &str) {
+    super::harness::eventually(consumer, || {
+        gateway.records(1).iter().any(|record| record["consumer"] == consumer)
+    });
+}

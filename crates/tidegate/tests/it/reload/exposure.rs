@@ -1,0 +1,98 @@
+//! `--guard-exposure`: what makes more reachable waits, and only what was shown is acknowledged.
+
+use super::super::harness::{Answer, Gateway, free_port, raw};
+
+const GUARDED: &str = "consumers: [{name: c, keys: [the-key-of-the-test]}]
+routes:
+  - {name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {}}], respond: {body: inside}}
+  - {name: open, match: [{path: {exact: /open}}], respond: {body: open}}
+";
+
+fn guarded() -> (Gateway, impl Fn(&str) -> String) {
+    let port = free_port();
+    let text =
+        move |rest: &str| format!("listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\n{rest}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Gateway::in_folder(folder, &text(GUARDED), ([127, 0, 0, 1], port).into(), |command| {
+        command.arg("--guard-exposure");
+    });
+    (gateway, text)
+}
+
+fn acknowledge(gateway: &Gateway) -> Answer {
+    let request = format!(
+        "POST /api/v1/config/acknowledge HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        gateway.admin
+    );
+    Answer::parse(&raw(gateway.admin, request.as_bytes())).expect("an answer")
+}
+
+#[test]
+fn what_exposes_nothing_needs_nobody() {
+    let (gateway, text) = guarded();
+    let state = gateway.reload(&text(&GUARDED.replace("body: inside", "body: changed")));
+    assert_eq!((state["lastReload"].as_str(), state["pendingExposure"].is_null()), (Some("ok"), true));
+    let fewer =
+        GUARDED.replace("  - {name: open, match: [{path: {exact: /open}}], respond: {body: open}}\n", "");
+    assert_eq!(gateway.reload(&text(&fewer))["lastReload"], "ok");
+    assert_eq!(gateway.get("/open").status, 401);
+    assert_eq!(acknowledge(&gateway).status, 409, "nothing waits");
+}
+
+#[test]
+fn only_the_configuration_that_was_shown_is_acknowledged() {
+    let (gateway, text) = guarded();
+    let one = GUARDED.replace("exact: /open", "prefix: /open");
+    let shown = gateway.reload(&text(&one));
+    assert_eq!(shown["lastReload"], "refused");
+    let revision = shown["pendingExposure"]["revision"].as_str().expect("a revision").to_owned();
+    // Between the look and the word, the files change once more, before the gateway has noticed.
+    let all = GUARDED.replace(", policies: [{keyAuth: {}}]", "");
+    let admin = format!("admin: {{address: \"{}\"}}\n", gateway.admin);
+    std::fs::write(gateway.config(), format!("{admin}{}", text(&all))).expect("a file");
+    let answer = acknowledge(&gateway);
+    assert_eq!((answer.status, gateway.get("/").status), (422, 401), "{}", answer.text());
+    let now = gateway.readiness()["pendingExposure"].clone();
+    assert_ne!(now["revision"].as_str(), Some(revision.as_str()));
+    assert!(now["exposure"][0].as_str().is_some_and(|exposure| exposure.contains("keyAuth")), "{now}");
+    assert_eq!(acknowledge(&gateway).status, 200);
+    assert_eq!(gateway.get("/").text(), "inside");
+    assert!(gateway.readiness()["pendingExposure"].is_null());
+}
+
+#[test]
+fn a_pending_exposure_is_withdrawn_with_its_configuration() {
+    let (gateway, text) = guarded();
+    let state = gateway.reload(&text(&GUARDED.replace("exact: /open", "prefix: /open")));
+    assert!(!state["pendingExposure"].is_null());
+    assert_eq!(gateway.metric("tidegate_config_last_reload_successful"), Some(0.0));
+    let state = gateway.reload(&text(GUARDED));
+    assert_eq!((state["lastReload"].as_str(), state["pendingExposure"].is_null()), (Some("ok"), true));
+    assert_eq!(gateway.metric("tidegate_config_last_reload_successful"), Some(1.0));
+    assert_eq!(gateway.get("/open/x").status, 401);
+}
+
+#[test]
+fn a_reload_that_exposes_more_waits_for_an_acknowledgement() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port();
+    let guarded = "consumers: [{name: c, keys: [the-key-of-the-test]}]
+routes: [{name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {}}], respond: {body: inside}}]\n";
+    let text = |rest: &str| format!("listeners: [{{name: public, address: 127.0.0.1:{port}}}]\n{rest}");
+    let gateway = Gateway::in_folder(folder, &text(guarded), ([127, 0, 0, 1], port).into(), |command| {
+        command.arg("--guard-exposure");
+    });
+    assert_eq!(gateway.get("/").status, 401);
+    let state = gateway.reload(&text(&guarded.replace("policies: [{keyAuth: {}}], ", "")));
+    assert_eq!(state["lastReload"], "refused");
+    let exposure = state["pendingExposure"]["exposure"][0].as_str().expect("what is exposed");
+    assert!(exposure.contains("keyAuth"), "{exposure}");
+    assert_eq!(gateway.get("/").status, 401);
+    let request = format!(
+        "POST /api/v1/config/acknowledge HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\nconnection: close\r\n\r\n",
+        gateway.admin
+    );
+    let answer = raw(gateway.admin, request.as_bytes());
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(gateway.get("/").text(), "inside");
+}

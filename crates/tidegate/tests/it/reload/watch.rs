@@ -1,0 +1,66 @@
+//! Every file of a configuration is watched, and everything that it refers to.
+
+use std::{fs, os::unix::fs::symlink};
+
+use super::{
+    super::harness::{Gateway, eventually, free_port},
+    fixed,
+};
+
+#[test]
+fn a_secret_in_a_file_is_read_again_when_the_file_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("key"), "first-key-of-the-test\n").expect("a file");
+    let port = free_port();
+    let text = format!(
+        "listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]
+consumers: [{{name: c, keys: [{{file: key}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{keyAuth: {{}}}}], respond: {{}}}}]\n"
+    );
+    let gateway = Gateway::in_folder(folder, &text, ([127, 0, 0, 1], port).into(), |_| {});
+    let ask = |key: &str| {
+        gateway.send(&format!("GET / HTTP/1.1\nhost: a\nx-api-key: {key}-key-of-the-test"), b"").status
+    };
+    assert_eq!((ask("first"), ask("second")), (200, 401));
+    fs::write(gateway.folder.path().join("key"), "second-key-of-the-test\n").expect("a file");
+    eventually("the new key", || ask("second") == 200);
+    assert_eq!(ask("first"), 401);
+    fs::remove_file(gateway.folder.path().join("key")).expect("gone");
+    eventually("a refusal", || gateway.readiness()["lastReload"] == "refused");
+    assert_eq!(ask("second"), 200, "what runs goes on");
+    fs::write(gateway.folder.path().join("key"), "third-key-of-the-test\n").expect("a file");
+    eventually("the third key", || ask("third") == 200);
+    assert_eq!(gateway.readiness()["lastReload"], "ok");
+}
+
+#[test]
+fn a_file_that_comes_into_a_folder_or_goes_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let conf = folder.path().join("conf");
+    fs::create_dir(&conf).expect("a folder");
+    let (port, admin) = (free_port(), free_port());
+    let base = format!(
+        "admin: {{address: \"127.0.0.1:{admin}\"}}\nlisteners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\n"
+    );
+    fs::write(conf.join("base.yaml"), base).expect("a file");
+    // The harness's own configuration is not read: the folder is given in its place.
+    let shown = conf.display().to_string();
+    let gateway =
+        Gateway::on_folder(folder, &shown, ([127, 0, 0, 1], port).into(), ([127, 0, 0, 1], admin).into());
+    assert_eq!(gateway.get("/").status, 404);
+    fs::write(conf.join("routes.yaml"), fixed("one")).expect("a file");
+    eventually("the route", || gateway.get("/").text() == "one");
+    fs::remove_file(conf.join("routes.yaml")).expect("gone");
+    eventually("no route", || gateway.get("/").status == 404);
+}
+
+#[test]
+fn a_swapped_symbolic_link_is_noticed() {
+    let gateway = Gateway::start(&fixed("one"));
+    let folder = gateway.folder.path();
+    let two = fs::read_to_string(gateway.config()).expect("a file").replace("body: one", "body: two");
+    fs::write(folder.join("two.txt"), two).expect("a file");
+    symlink(folder.join("two.txt"), folder.join("fresh")).expect("a link");
+    fs::rename(folder.join("fresh"), gateway.config()).expect("a swap");
+    eventually("the new answer", || gateway.get("/").text() == "two");
+}
