@@ -8,7 +8,7 @@ mkdir -p "$peers"
 
 say() { echo "peers: $*" >&2; }
 
-python_packages=(grpcio==1.76.0 websockets==15.0.1 "httpx[http2]==0.28.1")
+python_packages=(grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 "httpx[http2]==0.28.1")
 stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
   if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then

@@ -56,7 +56,11 @@ pub struct CallRecord {
     pub response_bytes: u64,
     /// How many tries went to upstreams; 0 when the gateway answered on its own.
     pub attempts: u16,
-    /// Tries that failed before the last one, oldest first.
+    /// Those of them that were started beside a slow one.
+    pub hedges: u16,
+    /// Whether one of those gave the answer.
+    pub hedge_won: bool,
+    /// Tries that failed before the last one or lost against it, oldest first.
     pub failed_tries: Vec<TryRecord>,
     /// Why the call failed, when it did.
     pub failure: Option<FailureRecord>,

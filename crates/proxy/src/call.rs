@@ -181,6 +181,8 @@ pub(crate) fn new_record(
         request_bytes: 0,
         response_bytes: 0,
         attempts: 0,
+        hedges: 0,
+        hedge_won: false,
         failed_tries: Vec::new(),
         failure: None,
         stopped_by: None,

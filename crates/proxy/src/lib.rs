@@ -31,4 +31,6 @@ mod worker;
 pub use failure::Problem;
 pub use server::{Error, Gateway};
 pub use tls::server::admin as server_tls;
-pub use upstream::cluster::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};
+pub use upstream::cluster::{
+    BreakerStatus, BreakerWish, BulkheadStatus, ClusterStatus, EndpointStatus, NoSuchBreaker,
+};

@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use crate::{
     compiled::Compiled,
     listener::accept,
-    upstream::cluster::{Clusters, metrics::UpstreamMetrics},
+    upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
 };
 
@@ -145,6 +145,7 @@ impl Gateway {
     /// Takes over what the snapshot says about the process as a whole.
     fn settle(&self) {
         let compiled = self.shared.compiled.load();
+        self.clusters.publish(compiled.upstreams.values().map(|upstream| &upstream.cluster));
         let config = &compiled.snapshot.config;
         self.shared
             .max_connections
@@ -210,6 +211,13 @@ impl Gateway {
     /// The state of every upstream.
     pub fn status(&self) -> Vec<crate::upstream::cluster::ClusterStatus> {
         self.shared.compiled.load().status()
+    }
+
+    /// What an operator wants of an upstream's circuit breaker; its state then.
+    pub fn operate_breaker(&self, upstream: &str, wish: BreakerWish) -> Result<BreakerStatus, NoSuchBreaker> {
+        let compiled = self.shared.compiled.load();
+        let upstream = compiled.upstreams.get(upstream).ok_or(NoSuchBreaker::Upstream)?;
+        upstream.cluster.operate_breaker(wish, Instant::now()).ok_or(NoSuchBreaker::Breaker)
     }
 
     /// Whether the gateway is on its way out.

@@ -20,7 +20,7 @@ use crate::{
     conn::{h1, h2},
     listener::accept::{self, Socket, Stream},
     timer,
-    upstream::pool::Pool,
+    upstream::{pool::Pool, warm},
 };
 
 /// The snapshot as a worker holds it: cloning costs no atomic operation that workers contend for.
@@ -238,6 +238,7 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
         let worker = Worker::new(id, shared);
         tokio::task::spawn_local(timer::drive());
         tokio::task::spawn_local(housekeeping(worker.clone()));
+        tokio::task::spawn_local(warm::keep(worker.clone()));
         let mut accepting: Vec<(Arc<str>, tokio::task::JoinHandle<()>)> = Vec::new();
         while let Some(command) = inbox.recv().await {
             match command {

@@ -29,7 +29,6 @@ fn picks(c: &mut Criterion) {
                     weight: 1,
                     load: Arc::new(EndpointLoad::new(Duration::from_secs(10), now)),
                     hash_name: format!("10.0.0.{index}:80").into(),
-                    warm_since: None,
                 })
                 .collect();
             let balancer = Balancer::new(algorithm, members, None);

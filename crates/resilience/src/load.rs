@@ -1,4 +1,4 @@
-//! The load of an endpoint: calls in flight and a peak-sensitive average of its latency.
+//! The load of an endpoint: calls in flight, a peak-sensitive average of its latency, and since when it warms up.
 
 use std::{
     sync::{
@@ -19,7 +19,12 @@ pub struct EndpointLoad {
     average: AtomicU64,
     /// When the average was taken, in nanoseconds after `born`.
     taken: AtomicU64,
+    /// From when on it grows to its share, in nanoseconds after `born`; [`WARM`] when it has it.
+    warming: AtomicU64,
 }
+
+/// An endpoint that never began to warm up.
+const WARM: u64 = u64::MAX;
 
 /// Counts a call at an endpoint until it is dropped.
 #[derive(Debug)]
@@ -35,6 +40,23 @@ impl EndpointLoad {
             decay_nanos: (decay.as_nanos() as f64).max(1.0),
             average: AtomicU64::new(0f64.to_bits()),
             taken: AtomicU64::new(0),
+            warming: AtomicU64::new(WARM),
+        }
+    }
+
+    /// It is new, or comes back: it grows to its share from `from` on.
+    pub fn warm_up(&self, from: Instant) {
+        self.warming.store(self.nanos(from).min(WARM - 1), Ordering::Relaxed);
+    }
+
+    /// The share of its weight, 0 to 1, that it has grown to when it grows over `window`.
+    pub fn warmth(&self, now: Instant, window: Duration) -> f64 {
+        match self.warming.load(Ordering::Relaxed) {
+            WARM => 1.0,
+            from => {
+                let passed = self.nanos(now).saturating_sub(from) as f64;
+                (passed / (window.as_nanos() as f64).max(1.0)).clamp(0.0, 1.0)
+            }
         }
     }
 
@@ -70,6 +92,13 @@ impl EndpointLoad {
         self.average.store(next.to_bits(), Ordering::Relaxed);
     }
 
+    /// Takes note of a call that was given up after `waited`: its latency would have been at least that.
+    pub fn observe_at_least(&self, now: Instant, waited: Duration) {
+        if waited.as_secs_f64() * 1e3 > self.ewma(now) {
+            self.observe(now, waited);
+        }
+    }
+
     /// The average in milliseconds; what is not confirmed fades.
     pub fn ewma(&self, now: Instant) -> f64 {
         let passed = self.nanos(now).saturating_sub(self.taken.load(Ordering::Relaxed)) as f64;
@@ -102,6 +131,29 @@ mod tests {
         load.observe(now + Duration::from_secs(10), Duration::from_millis(10));
         let faded = load.ewma(now + Duration::from_secs(10));
         assert!((150.0..250.0).contains(&faded), "{faded}");
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_makes_its_endpoint_slower_and_never_faster() {
+        let now = Instant::now();
+        let load = EndpointLoad::new(Duration::from_secs(10), now);
+        load.observe(now, Duration::from_millis(100));
+        load.observe_at_least(now, Duration::from_millis(40));
+        assert!((load.ewma(now) - 100.0).abs() < 1.0, "{}", load.ewma(now));
+        load.observe_at_least(now, Duration::from_millis(300));
+        assert!((load.ewma(now) - 300.0).abs() < 1.0, "{}", load.ewma(now));
+    }
+
+    #[test]
+    fn warmth_grows_from_its_beginning_and_begins_anew() {
+        let (now, window) = (Instant::now(), Duration::from_secs(10));
+        let load = EndpointLoad::new(window, now);
+        assert_eq!(load.warmth(now, window), 1.0, "one that was there from the start has its share");
+        load.warm_up(now + Duration::from_secs(5));
+        let at = |seconds| load.warmth(now + Duration::from_secs(seconds), window);
+        assert_eq!([at(0), at(5), at(10), at(15), at(60)], [0.0, 0.0, 0.5, 1.0, 1.0]);
+        load.warm_up(now + Duration::from_secs(60));
+        assert_eq!(at(60), 0.0);
     }
 
     #[test]

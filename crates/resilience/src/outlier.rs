@@ -57,8 +57,8 @@ pub struct HostOutlier {
     until: AtomicU64,
     /// Until when it counts as refusing connections.
     refusing_until: AtomicU64,
-    /// When it was last ejected, for the multiplier to fade.
-    ejected_at: AtomicU64,
+    /// When its last ejection was to end: from there on the multiplier fades.
+    ended_at: AtomicU64,
     /// Ejections that the next one builds on.
     ejections: AtomicU32,
     row_5xx: AtomicU32,
@@ -76,7 +76,7 @@ impl HostOutlier {
             born: now,
             until: AtomicU64::new(0),
             refusing_until: AtomicU64::new(0),
-            ejected_at: AtomicU64::new(0),
+            ended_at: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             row_5xx: AtomicU32::new(0),
             row_gateway: AtomicU32::new(0),
@@ -119,16 +119,17 @@ impl HostOutlier {
 
     /// Sets it aside; returns for how long.
     pub fn eject(&self, settings: &OutlierSettings, now: Instant) -> Duration {
-        let at = self.nanos(now);
-        let last = self.ejected_at.swap(at, Ordering::Relaxed);
-        // The multiplier fades by one for each base time that passed without an ejection.
+        let last = self.ended_at.load(Ordering::Relaxed);
+        // The multiplier fades by one for each base time that passed in use.
         let base = settings.base_ejection_time.as_nanos().max(1) as u64;
-        let faded = u32::try_from(at.saturating_sub(last) / base).unwrap_or(u32::MAX).saturating_sub(1);
+        let faded = u32::try_from(self.nanos(now).saturating_sub(last) / base).unwrap_or(u32::MAX);
         let before = self.ejections.load(Ordering::Relaxed).saturating_sub(faded);
         let multiplier = before.saturating_add(1);
         self.ejections.store(multiplier, Ordering::Relaxed);
         let aside = settings.base_ejection_time.saturating_mul(multiplier).min(settings.max_ejection_time);
-        self.until.fetch_max(self.nanos(now + aside), Ordering::Relaxed);
+        let end = self.nanos(now + aside);
+        self.ended_at.store(end, Ordering::Relaxed);
+        self.until.fetch_max(end, Ordering::Relaxed);
         for row in [&self.row_5xx, &self.row_gateway, &self.row_local] {
             row.store(0, Ordering::Relaxed);
         }

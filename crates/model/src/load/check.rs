@@ -357,12 +357,6 @@ fn later_keys(root: &Value, shape: &Shape<'_>) -> &'static [&'static str] {
     if std::ptr::eq(root, shape.schema) {
         return &["ai", "telemetry"];
     }
-    if shape.value_of("loadBalancing").is_some() {
-        return &["hedging"];
-    }
-    if shape.value_of("maxIdlePerWorker").is_some() {
-        return &["warmUp"];
-    }
     if shape.value_of("backends").is_some() {
         return HANDLERS_NOT_IN_THIS_BUILD;
     }

@@ -219,13 +219,15 @@ impl Default for RetryBudget {
     }
 }
 
-/// A second try beside a slow first one, for idempotent calls; the first answer wins and the other is cancelled.
+/// Further tries beside a slow one, for calls that may be repeated and whose body is kept. The first answer below 500
+/// wins and the others are cancelled at once. Each draws on `retry.budget` and goes to another endpoint while there is
+/// one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hedging {
-    /// How long the first try may take before a second starts.
+    /// How long a try may take before another starts beside it, to a hundredth of a second.
     pub delay: Duration,
-    /// Tries, the first included.
+    /// Tries beside each other, the first included; those beyond the first are counted over the whole call.
     #[serde(default = "two")]
     #[schemars(range(min = 2, max = 5))]
     pub max_attempts: u32,

@@ -45,9 +45,8 @@ pub struct Upstream {
     /// Further tries of calls that may be repeated.
     #[serde(default)]
     pub retry: Retry,
-    /// A second try beside a slow first one; off without it.
+    /// Further tries beside a slow one, for calls that may be repeated; off without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
     pub hedging: Option<Hedging>,
     /// How long each part of a call may take.
     #[serde(default)]
@@ -157,14 +156,9 @@ pub struct Pool {
     pub max_requests: Option<u64>,
     /// Age of a connection, after which it is closed; unbounded without it.
     pub max_age: Option<Duration>,
-    /// Connections per endpoint and worker that are opened ahead of traffic.
-    #[schemars(skip)]
-    #[serde(skip_serializing_if = "is_zero")]
+    /// Connections per endpoint and worker that are opened ahead of traffic and kept open while they idle; of HTTP/2
+    /// connections, which calls share, one is enough. Endpoints that are unhealthy or ejected get none.
     pub warm_up: usize,
-}
-
-fn is_zero(number: &usize) -> bool {
-    *number == 0
 }
 
 impl Default for Pool {

@@ -15,6 +15,8 @@ pub(super) fn check(upstream: &Upstream, at: &mut Context<'_, '_>) {
     balancing(upstream, at);
     health(upstream, at);
     tries(upstream, at);
+    hedging(upstream, at);
+    pool(upstream, at);
     tls(upstream, at);
     at.field("hostHeader", |at| host_header(&upstream.host_header, at));
     super::policies::check("policies", &upstream.policies, at);
@@ -111,6 +113,36 @@ fn health(upstream: &Upstream, at: &mut Context<'_, '_>) {
             }
         });
     }
+}
+
+fn pool(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    let pool = &upstream.pool;
+    at.field("pool", |at| {
+        at.field("warmUp", |at| {
+            if pool.warm_up > pool.max_idle_per_worker {
+                at.error("expected at most `maxIdlePerWorker`");
+            }
+            if pool.warm_up > 0 && upstream.proxy_protocol.is_some() {
+                at.error_with(
+                    "a connection with a PROXY header serves one client: none can be opened ahead",
+                    "leave out `warmUp` or `proxyProtocol`",
+                );
+            }
+        });
+    });
+}
+
+fn hedging(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    let Some(hedging) = &upstream.hedging else { return };
+    at.field("hedging", |at| {
+        at.field("delay", |at| {
+            if hedging.delay.is_zero() {
+                at.error("expected more than nothing");
+            } else if hedging.delay >= upstream.timeouts.request {
+                at.warning("no try takes that long: `timeouts.request` ends the call first");
+            }
+        });
+    });
 }
 
 fn tries(upstream: &Upstream, at: &mut Context<'_, '_>) {

@@ -4,16 +4,16 @@
 //! such records, is an empty list.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use hickory_resolver::{
     TokioResolver,
-    config::{LookupIpStrategy, NameServerConfig, ResolverConfig},
+    config::{NameServerConfig, ResolverConfig},
     net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::RData,
+    proto::rr::{RData, RecordType},
 };
 
 use super::{Found, Source};
@@ -21,6 +21,9 @@ use crate::upstream::cluster::Address;
 
 /// Targets of one service name that are resolved; a larger answer is cut.
 const SERVICE_TARGETS_MAX: usize = 256;
+
+/// When a part of a name could not be resolved, the name is asked for again after this at the latest.
+const HALF_ANSWER_TTL: Duration = Duration::from_secs(10);
 
 /// What a source stands for, and for how long that is valid.
 pub(crate) struct Resolved {
@@ -43,41 +46,83 @@ impl Resolver {
         };
         let options = builder.options_mut();
         options.cache_size = 0;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.timeout = Duration::from_secs(2);
         options.attempts = 2;
         builder.build().map(Self).map_err(|error| format!("DNS resolver: {error}"))
     }
 
-    /// Resolves a source once.
-    pub(crate) async fn resolve(&self, source: &Source) -> Result<Resolved, String> {
+    /// Resolves a source once. What could not be asked (one address family, one target of several) keeps the addresses
+    /// that are known of it; when nothing could be, that is an error.
+    pub(crate) async fn resolve(&self, source: &Source, known: &[Found]) -> Result<Resolved, String> {
         match source {
             Source::Fixed(address) => {
                 Ok(Resolved { found: vec![Found::at(address.clone())], ttl: Duration::MAX })
             }
-            Source::Host { name, port, .. } => self.host(name, *port).await,
-            Source::Service { name, .. } => self.service(name).await,
+            Source::Host { name, port, .. } => self.host(name, *port, known).await,
+            Source::Service { name, .. } => self.service(name, known).await,
         }
     }
 
-    async fn host(&self, name: &str, port: u16) -> Result<Resolved, String> {
-        match self.0.lookup_ip(absolute(name)).await {
-            Ok(answer) => {
-                let mut addresses: Vec<_> = answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
-                addresses.sort_unstable();
-                addresses.dedup();
-                let found =
-                    addresses.into_iter().map(|address| Found::at(Address::Socket(address))).collect();
-                Ok(Resolved { found, ttl: left(answer.valid_until()) })
+    async fn host(&self, name: &str, port: u16, known: &[Found]) -> Result<Resolved, String> {
+        let (v4, v6) = tokio::join!(self.family(name, RecordType::A), self.family(name, RecordType::AAAA));
+        let is_failed = v4.is_err() || v6.is_err();
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        let mut ttl = Duration::MAX;
+        let mut errors = Vec::new();
+        for (answer, is_v4) in [(v4, true), (v6, false)] {
+            match answer {
+                Ok(answer) => {
+                    addresses.extend(answer.addresses.into_iter().map(|ip| SocketAddr::new(ip, port)));
+                    ttl = ttl.min(answer.ttl.unwrap_or(Duration::MAX));
+                }
+                Err(error) => {
+                    let kept = known.iter().filter_map(|one| match one.address {
+                        Address::Socket(address) if address.is_ipv4() == is_v4 => Some(address),
+                        _ => None,
+                    });
+                    addresses.extend(kept.filter(|address| address.port() == port));
+                    errors.push(error);
+                }
             }
-            Err(error) => negative(name, &error),
+        }
+        if errors.len() > 1 || (is_failed && addresses.is_empty()) {
+            return Err(errors.swap_remove(0));
+        }
+        if is_failed {
+            ttl = ttl.min(HALF_ANSWER_TTL);
+        }
+        if addresses.is_empty() {
+            ttl = Duration::ZERO;
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        let found = addresses.into_iter().map(|address| Found::at(Address::Socket(address))).collect();
+        Ok(Resolved { found, ttl })
+    }
+
+    /// The addresses of one family; none when there are no such records, and an error when nobody could say.
+    async fn family(&self, name: &str, kind: RecordType) -> Result<Family, String> {
+        match self.0.lookup(absolute(name), kind).await {
+            Ok(answer) => {
+                let addresses = answer.answers().iter().filter_map(|record| match &record.data {
+                    RData::A(a) => Some(IpAddr::V4(a.0)),
+                    RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+                    _ => None,
+                });
+                Ok(Family { addresses: addresses.collect(), ttl: Some(left(answer.valid_until())) })
+            }
+            Err(error) if is_negative(&error) => Ok(Family { addresses: Vec::new(), ttl: None }),
+            Err(error) => Err(format!("cannot resolve `{name}`: {error}")),
         }
     }
 
-    async fn service(&self, name: &str) -> Result<Resolved, String> {
+    async fn service(&self, name: &str, known: &[Found]) -> Result<Resolved, String> {
         let answer = match self.0.srv_lookup(absolute(name)).await {
             Ok(answer) => answer,
-            Err(error) => return negative(name, &error),
+            Err(error) if is_negative(&error) => {
+                return Ok(Resolved { found: Vec::new(), ttl: Duration::ZERO });
+            }
+            Err(error) => return Err(format!("cannot resolve `{name}`: {error}")),
         };
         let mut ttl = left(answer.valid_until());
         let mut records: Vec<_> = answer
@@ -92,19 +137,41 @@ impl Resolver {
         records.truncate(SERVICE_TARGETS_MAX);
         let best = records.first().map_or(0, |record| record.0);
         let mut found = Vec::new();
+        let mut failed = None;
         for (priority, weight, port, target) in records {
-            let addresses = self.host(&target, port).await?;
-            ttl = ttl.min(addresses.ttl);
             let host: Arc<str> = target.trim_end_matches('.').into();
-            found.extend(addresses.found.into_iter().map(|one| Found {
+            let known_of: Vec<Found> =
+                known.iter().filter(|one| one.host.as_ref() == Some(&host)).cloned().collect();
+            let addresses = match self.host(&target, port, &known_of).await {
+                Ok(resolved) => {
+                    ttl = ttl.min(resolved.ttl);
+                    resolved.found
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ttl = ttl.min(HALF_ANSWER_TTL);
+                    known_of
+                }
+            };
+            found.extend(addresses.into_iter().map(|one| Found {
                 host: Some(host.clone()),
                 weight: Some(u32::from(weight).max(1)),
                 backup: priority > best,
                 ..one
             }));
         }
-        Ok(Resolved { found, ttl })
+        match failed {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(Resolved { found, ttl }),
+        }
     }
+}
+
+/// What one lookup says about the addresses of one family.
+struct Family {
+    addresses: Vec<IpAddr>,
+    /// For how long that is valid, when there are any.
+    ttl: Option<Duration>,
 }
 
 /// A name with a dot is taken as it is; the search list is for short ones.
@@ -116,12 +183,9 @@ fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
 }
 
-/// An answer that there is no such name is an answer; anything else is a failure.
-fn negative(name: &str, error: &NetError) -> Result<Resolved, String> {
-    if error.is_no_records_found() || error.is_nx_domain() {
-        return Ok(Resolved { found: Vec::new(), ttl: Duration::ZERO });
-    }
-    Err(format!("cannot resolve `{name}`: {error}"))
+/// An answer that there is no such name, or that it has no such records, is an answer; anything else is a failure.
+fn is_negative(error: &NetError) -> bool {
+    error.is_no_records_found() || error.is_nx_domain()
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {

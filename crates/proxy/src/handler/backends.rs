@@ -50,7 +50,10 @@ impl Backends {
             })?;
             let timeouts = route.timeouts.apply(&upstream.settings.timeouts);
             let retry = route.retry.apply(&upstream.settings.retry);
-            targets.push(Target { upstream: upstream.clone(), effort: Effort::new(&timeouts, &retry) });
+            targets.push(Target {
+                upstream: upstream.clone(),
+                effort: Effort::new(&timeouts, &retry, upstream.settings.hedging.as_ref()),
+            });
         }
         let weights: Vec<u32> = backends.iter().map(|backend| backend.weight).collect();
         if weights.iter().all(|weight| *weight == 0) {

@@ -1,6 +1,11 @@
 //! Opens connections to endpoints.
 
-use std::{io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -8,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Effort, Upstream,
+    Upstream,
     cluster::{Address, Endpoint},
     h1,
     h2::Channel,
@@ -29,6 +34,17 @@ pub(crate) enum Miss {
     Other,
 }
 
+/// How long opening a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until the transport is there.
+    pub(crate) connect: Duration,
+    /// The TLS handshake, and the beginning of HTTP/2.
+    pub(crate) tls: Duration,
+    /// All of it together.
+    pub(crate) whole: Duration,
+}
+
 /// An open connection of either version.
 pub(crate) enum Connected {
     H1(Box<h1::Conn>),
@@ -40,11 +56,13 @@ pub(crate) async fn open(
     worker: &Worker,
     upstream: &Upstream,
     endpoint: &Endpoint,
-    effort: &Effort,
+    patience: Patience,
     key: PoolKey,
     peer: Option<&Peer>,
 ) -> Result<Connected, (Failure, Miss)> {
-    let mut io = transport(&endpoint.address, effort.connect).await?;
+    let end = Instant::now() + patience.whole;
+    let left = |bound: Duration| bound.min(end.saturating_duration_since(Instant::now()));
+    let mut io = transport(&endpoint.address, left(patience.connect)).await?;
     if let Some(version) = upstream.proxy_protocol() {
         let header = proxy_protocol::write(version, peer.and_then(|peer| peer.remote), None);
         write_all(&mut io, &header).await.map_err(|error| failed(Stage::Connect, &error))?;
@@ -55,7 +73,7 @@ pub(crate) async fn open(
             (Failure::gateway(Stage::Tls, Problem::Internal).with_detail(error).never_sent(), Miss::Other)
         })?;
         let handshake = tls.connector().connect(name, Box::new(io));
-        let stream = match tokio::time::timeout(effort.tls, handshake).await {
+        let stream = match tokio::time::timeout(left(patience.tls), handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(failed(Stage::Tls, &error)),
             Err(_) => return Err(timed_out(Stage::Tls, "TLS handshake")),
@@ -66,7 +84,7 @@ pub(crate) async fn open(
     let pool = worker.pool();
     pool.limit(key, upstream.pool);
     if is_http2 {
-        let opening = tokio::time::timeout(effort.tls, Channel::open(io)).await;
+        let opening = tokio::time::timeout(left(patience.tls), Channel::open(io)).await;
         let channel = match opening {
             Ok(Ok(channel)) => channel,
             Ok(Err(error)) => return Err(failed(Stage::Connect, &io::Error::other(error))),

@@ -219,14 +219,14 @@ fn encode_error(error: http1::EncodeError) -> UploadError {
     UploadError::Body(Failure::client(Stage::Send, Problem::BadRequest).with_detail(error.to_string()))
 }
 
-/// Sends a request and waits for the head of its answer.
+/// Sends a request and waits for the head of its answer, whose body takes the guards.
 pub(crate) async fn exchange(
     mut conn: Box<Conn>,
     head: &Parts,
     body: Body,
     patience: Patience,
     interim: Option<&Rc<dyn Interim>>,
-    guards: Guards,
+    guards: &mut Guards,
 ) -> Result<Response<Body>, Broken> {
     let reused = conn.requests > 0;
     conn.requests += 1;
@@ -258,7 +258,7 @@ pub(crate) async fn exchange(
         }
     };
     conn.timer.disarm();
-    Ok(respond(conn, head, patience, guards))
+    Ok(respond(conn, head, patience, std::mem::take(guards)))
 }
 
 fn poll_head(

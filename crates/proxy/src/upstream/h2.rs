@@ -101,7 +101,7 @@ impl Channel {
             || (self.streams.get() == 0 && now.duration_since(self.used.get()) > limits.idle_timeout)
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer, whose body takes the guards.
     pub(crate) async fn exchange(
         &self,
         head: &Parts,
@@ -109,7 +109,7 @@ impl Channel {
         body: Body,
         patience: Patience,
         interim: Option<&Rc<dyn Interim>>,
-        guards: Guards,
+        guards: &mut Guards,
     ) -> Result<Response<Body>, Broken> {
         let reused = self.started.get() > 0;
         self.started.set(self.started.get().saturating_add(1));
@@ -179,9 +179,10 @@ impl Channel {
         let length =
             parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = if recv.is_end_stream() && upload.is_none() {
+            *guards = Guards::default();
             Body::Empty
         } else {
-            let guards = Guards { streaming: Some(Box::new(streaming)), ..guards };
+            let guards = Guards { streaming: Some(Box::new(streaming)), ..std::mem::take(guards) };
             Body::Stream(StreamBody::answer(recv, length, patience.idle, upload, guards))
         };
         Ok(Response::from_parts(parts, body))

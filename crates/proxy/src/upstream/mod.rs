@@ -1,24 +1,30 @@
 //! Upstreams: from a chosen backend to an answer's head.
 //!
-//! [`tries`] decides how often, [`cluster`] where, [`connect`] opens, [`h1`] and [`h2`] exchange, [`pool`] keeps.
+//! [`tries`] decides how often, [`hedge`] how many at once, [`cluster`] where; [`attempt`] is one try. [`connect`]
+//! opens, [`h1`] and [`h2`] exchange, [`pool`] keeps, [`warm`] opens ahead of traffic.
 
+mod attempt;
 pub(crate) mod cluster;
 pub(crate) mod connect;
 pub(crate) mod h1;
 pub(crate) mod h2;
+mod hedge;
+mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;
 mod total;
 pub(crate) mod tries;
+pub(crate) mod warm;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use model::resource::{
-    tries::{Retry, RetryOn, Timeouts},
+    tries::{Hedging as HedgingSettings, Retry, RetryOn, Timeouts},
     upstream::{Protocol, ProxyProtocolVersion},
 };
 use resilience::{BulkheadPermit, InFlight};
@@ -30,10 +36,11 @@ use crate::{compiled::Building, policy::Chain};
 #[derive(Default)]
 pub(crate) struct Guards {
     /// Counts the call at its endpoint.
+    #[expect(dead_code, reason = "counts until it is dropped")]
     pub(crate) in_flight: Option<InFlight>,
-    /// The call's place in the bulkhead.
+    /// The call's place in the bulkhead, one for all its tries.
     #[expect(dead_code, reason = "gives its place back when it is dropped")]
-    pub(crate) bulkhead: Option<BulkheadPermit>,
+    pub(crate) bulkhead: Option<Rc<BulkheadPermit>>,
     /// Counts the stream on its HTTP/2 connection.
     #[expect(dead_code, reason = "gives its place back when it is dropped")]
     pub(crate) streaming: Option<Box<dyn std::any::Any>>,
@@ -48,6 +55,8 @@ pub(crate) struct Upstream {
     /// Distinguishes connections that were opened in different ways to one endpoint.
     pub(crate) way: u64,
     pub(crate) pool: PoolLimits,
+    /// Connections per endpoint and worker that are opened ahead of traffic.
+    pub(crate) warm_up: usize,
     pub(crate) chain: Chain,
 }
 
@@ -85,6 +94,7 @@ impl Upstream {
                 max_requests: pool.max_requests.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX),
                 max_age: pool.max_age.map(model::Duration::get),
             },
+            warm_up: pool.warm_up,
             chain: Chain::compile(&settings.policies, &format!("upstreams/{}", settings.name), cx, found),
             settings: settings.clone(),
         })
@@ -113,10 +123,19 @@ pub(crate) struct Effort {
     pub(crate) on: Vec<RetryOn>,
     pub(crate) backoff: resilience::Backoff,
     pub(crate) replay_bytes: usize,
+    pub(crate) hedging: Option<Hedging>,
+}
+
+/// When a further try starts beside those that are out, and how many there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hedging {
+    pub(crate) delay: Duration,
+    /// Tries beside the first, over the whole call.
+    pub(crate) further: u32,
 }
 
 impl Effort {
-    pub(crate) fn new(timeouts: &Timeouts, retry: &Retry) -> Self {
+    pub(crate) fn new(timeouts: &Timeouts, retry: &Retry, hedging: Option<&HedgingSettings>) -> Self {
         Self {
             connect: timeouts.connect.get(),
             tls: timeouts.tls.get(),
@@ -132,6 +151,10 @@ impl Effort {
                 max: retry.backoff.max.get(),
             },
             replay_bytes: usize::try_from(retry.max_body_size.bytes()).unwrap_or(usize::MAX),
+            hedging: hedging.map(|hedging| Hedging {
+                delay: hedging.delay.get(),
+                further: hedging.max_attempts.saturating_sub(1),
+            }),
         }
     }
 

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use super::{h1::Conn, h2::Channel};
 
 /// What a connection can be used for: an endpoint, reached in one certain way.
@@ -43,6 +45,64 @@ struct Shelf {
     #[expect(clippy::vec_box, reason = "connections move between the pool and calls as a pointer")]
     idle: Vec<Box<Conn>>,
     channels: Vec<Rc<Channel>>,
+    /// The last connection that was opened spoke HTTP/2, which calls share.
+    is_shared: bool,
+    /// An HTTP/2 connection that is being opened.
+    opening: Option<Rc<Opening>>,
+}
+
+/// A shared connection that is being opened; others wait for it.
+#[derive(Default)]
+pub(crate) struct Opening {
+    done: Notify,
+    is_open: Cell<bool>,
+}
+
+impl Opening {
+    /// Waits for its end; true when there is another connection now.
+    pub(crate) async fn ended(&self) -> bool {
+        self.done.notified().await;
+        self.is_open.get()
+    }
+}
+
+/// Who opens the next connection to an endpoint.
+pub(crate) enum Opener {
+    /// The caller, for itself.
+    Alone,
+    /// The caller, for all; the others learn of it when this is dropped.
+    ForAll(OpeningForAll),
+    /// Another call already does.
+    Another(Rc<Opening>),
+}
+
+/// Held while a shared connection is opened.
+pub(crate) struct OpeningForAll {
+    pool: Rc<Pool>,
+    key: PoolKey,
+    opening: Rc<Opening>,
+}
+
+impl OpeningForAll {
+    /// Tells that it is open.
+    pub(crate) fn opened(&self) {
+        self.opening.is_open.set(true);
+    }
+}
+
+impl Drop for OpeningForAll {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.pool.shelves.borrow_mut().get_mut(&self.key) {
+            shelf.opening = None;
+        }
+        self.opening.done.notify_waiters();
+    }
+}
+
+impl Shelf {
+    fn new(limits: PoolLimits) -> Self {
+        Self { limits, idle: Vec::new(), channels: Vec::new(), is_shared: false, opening: None }
+    }
 }
 
 /// The key holds a counter and a hash already.
@@ -79,9 +139,34 @@ impl Pool {
     /// Sets the bounds for an endpoint.
     pub(crate) fn limit(&self, key: PoolKey, limits: PoolLimits) {
         let mut shelves = self.shelves.borrow_mut();
-        let shelf =
-            shelves.entry(key).or_insert_with(|| Shelf { limits, idle: Vec::new(), channels: Vec::new() });
-        shelf.limits = limits;
+        shelves.entry(key).or_insert_with(|| Shelf::new(limits)).limits = limits;
+    }
+
+    /// Who opens the next connection to an endpoint. HTTP/2 connections are shared, so one call opens for all that
+    /// come meanwhile; `is_http2` says that the upstream speaks nothing else.
+    pub(crate) fn opener(self: &Rc<Self>, key: PoolKey, limits: PoolLimits, is_http2: bool) -> Opener {
+        let mut shelves = self.shelves.borrow_mut();
+        let shelf = shelves.entry(key).or_insert_with(|| Shelf::new(limits));
+        if !is_http2 && !shelf.is_shared {
+            return Opener::Alone;
+        }
+        if let Some(opening) = &shelf.opening {
+            return Opener::Another(opening.clone());
+        }
+        let opening = Rc::<Opening>::default();
+        shelf.opening = Some(opening.clone());
+        Opener::ForAll(OpeningForAll { pool: self.clone(), key, opening })
+    }
+
+    /// Connections that the next calls find open: as many as idle, or any number for a shared one.
+    pub(crate) fn ready(&self, key: PoolKey, now: Instant) -> usize {
+        let mut shelves = self.shelves.borrow_mut();
+        let Some(shelf) = shelves.get_mut(&key) else { return 0 };
+        let limits = shelf.limits;
+        shelf.idle.retain(|conn| !limits.worn(conn, now) && conn.is_quiet());
+        let is_shared =
+            shelf.channels.iter().any(|channel| !channel.is_closed() && !channel.is_worn(&limits, now));
+        if is_shared { usize::MAX } else { shelf.idle.len() }
     }
 
     /// Parks a connection, or closes it when there are enough.
@@ -99,10 +184,15 @@ impl Pool {
     }
 
     /// The HTTP/2 connections to an endpoint that take another stream, the least busy one.
-    pub(crate) fn channel(&self, key: PoolKey) -> Option<Rc<Channel>> {
+    pub(crate) fn channel(&self, key: PoolKey, now: Instant) -> Option<Rc<Channel>> {
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&key)?;
-        shelf.channels.retain(|channel| !channel.is_closed());
+        if shelf.channels.is_empty() {
+            return None;
+        }
+        let limits = shelf.limits;
+        // Streams that a worn connection still carries go on without the pool.
+        shelf.channels.retain(|channel| !channel.is_closed() && !channel.is_worn(&limits, now));
         shelf
             .channels
             .iter()
@@ -115,6 +205,7 @@ impl Pool {
     pub(crate) fn share(&self, key: PoolKey, channel: Rc<Channel>) {
         if let Some(shelf) = self.shelves.borrow_mut().get_mut(&key) {
             shelf.channels.push(channel);
+            shelf.is_shared = true;
         }
     }
 

@@ -26,7 +26,7 @@ struct Kept {
     over: bool,
     ended: bool,
     length: Option<u64>,
-    /// Number of the try that reads now; an older one gets nothing more.
+    /// Number of the try that reads now; an older one gets no more than is kept.
     turn: u32,
 }
 
@@ -52,6 +52,12 @@ impl Replay {
     pub(crate) fn is_whole(&self) -> bool {
         let kept = self.0.borrow();
         !kept.over || (kept.bytes == 0 && kept.turn == 0)
+    }
+
+    /// Whether all of it is kept, so that any number of tries can send it at the same time.
+    pub(crate) fn is_complete(&self) -> bool {
+        let kept = self.0.borrow();
+        kept.ended && !kept.over
     }
 
     /// The body from its beginning, for one try.
@@ -81,7 +87,7 @@ impl HttpBody for Replayed {
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let this = &mut *self;
         let mut kept = this.kept.borrow_mut();
-        if kept.turn != this.turn {
+        if kept.turn != this.turn && (!kept.ended || kept.over) {
             return Poll::Ready(None);
         }
         if let Some(chunk) = kept.chunks.get(this.next) {
@@ -126,7 +132,7 @@ impl HttpBody for Replayed {
 
     fn is_end_stream(&self) -> bool {
         let kept = self.kept.borrow();
-        kept.turn != self.turn
+        (kept.turn != self.turn && (!kept.ended || kept.over))
             || (self.next >= kept.chunks.len()
                 && kept.ended
                 && (kept.trailers.is_none() || self.told_trailers))

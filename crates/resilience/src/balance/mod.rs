@@ -45,8 +45,6 @@ pub struct Member {
     pub load: Arc<EndpointLoad>,
     /// What stands for it in consistent hashing.
     pub hash_name: Arc<str>,
-    /// When it came, if it is to grow to its share from there.
-    pub warm_since: Option<Instant>,
 }
 
 /// Picks members.
@@ -70,7 +68,7 @@ enum Way {
 
 /// An endpoint that is new takes this share of its weight at least.
 const SLOW_START_FLOOR: f64 = 0.1;
-/// Draws for the second of two choices before any is taken.
+/// Draws for each of two choices before any is taken.
 const DRAWS_MAX: u32 = 8;
 
 impl Balancer {
@@ -134,11 +132,8 @@ impl Balancer {
 
     /// The share of its weight that a member takes now.
     fn warmth(&self, index: usize, now: Instant) -> f64 {
-        let (Some(window), Some(since)) = (self.slow_start, self.members[index].warm_since) else {
-            return 1.0;
-        };
-        let passed = now.saturating_duration_since(since).as_secs_f64() / window.as_secs_f64().max(1e-9);
-        passed.clamp(SLOW_START_FLOOR, 1.0)
+        let Some(window) = self.slow_start else { return 1.0 };
+        self.members[index].load.warmth(now, window).max(SLOW_START_FLOOR)
     }
 
     /// Whether a member that is still growing gives this turn to another.
@@ -189,27 +184,23 @@ impl Balancer {
         usable: &impl Fn(usize) -> bool,
         cost: impl Fn(usize) -> f64,
     ) -> Option<usize> {
-        let count = self.members.len() as u64;
-        let uniform = |word: u64| ((u128::from(word) * u128::from(count)) >> 64) as usize;
-        let mut choices = [None; 2];
+        let count = self.members.len();
         let mut word = random;
-        for _ in 0..DRAWS_MAX {
-            word = mix(word);
-            let index = uniform(word);
-            if !usable(index) || choices[0] == Some(index) || self.stands_back(index, now, word) {
-                continue;
-            }
-            if choices[0].is_none() {
-                choices[0] = Some(index);
-            } else {
-                choices[1] = Some(index);
-                break;
-            }
+        let mut draw = |index: &dyn Fn(u64) -> usize| {
+            (0..DRAWS_MAX).find_map(|_| {
+                word = mix(word);
+                let index = index(word);
+                (usable(index) && !self.stands_back(index, now, word)).then_some(index)
+            })
+        };
+        let Some(first) = draw(&|word| below(count, word)) else { return self.drawn(now, random, usable) };
+        if count == 1 {
+            return Some(first);
         }
-        match choices {
-            [Some(first), Some(second)] => Some(if cost(second) < cost(first) { second } else { first }),
-            [Some(only), _] => Some(only),
-            _ => self.drawn(now, word, usable),
+        // The second is another one for sure, so that of two the less busy is always taken.
+        match draw(&|word| (first + 1 + below(count - 1, word)) % count) {
+            Some(second) if cost(second) < cost(first) => Some(second),
+            _ => Some(first),
         }
     }
 }
@@ -217,6 +208,11 @@ impl Balancer {
 /// Whether so few of all are healthy that all must share the load.
 pub fn panics(healthy: usize, total: usize, threshold_percent: f64) -> bool {
     (healthy as f64) * 100.0 < total as f64 * threshold_percent
+}
+
+/// A number below `count`.
+fn below(count: usize, word: u64) -> usize {
+    ((u128::from(word) * count as u128) >> 64) as usize
 }
 
 /// A number from 0 to 1, exclusive.

@@ -12,7 +12,6 @@ fn members(weights: &[u32]) -> Vec<Member> {
             weight: *weight,
             load: Arc::new(EndpointLoad::new(Duration::from_secs(10), Instant::now())),
             hash_name: format!("10.0.0.{index}:80").into(),
-            warm_since: None,
         })
         .collect()
 }
@@ -86,7 +85,7 @@ fn least_request_avoids_the_busy_one() {
     let all = members(&[1, 1]);
     let _busy: Vec<_> = (0..10).map(|_| all[0].load.enter()).collect();
     let found = shares(&Balancer::new(Algorithm::LeastRequest, all, None), 1000, |_| true);
-    assert!(found[1] > 0.95, "{found:?}");
+    assert_eq!(found[0], 0.0, "of two, always the less busy one");
 }
 
 #[test]
@@ -144,8 +143,8 @@ fn tied_clients_are_shared_out_by_weight() {
 #[test]
 fn a_new_endpoint_grows_to_its_share() {
     let start = Instant::now();
-    let mut all = members(&[1, 1]);
-    all[1].warm_since = Some(start);
+    let all = members(&[1, 1]);
+    all[1].load.warm_up(start);
     for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random] {
         let balancer = Balancer::new(algorithm, all.clone(), Some(Duration::from_secs(100)));
         let share = |after: u64| {
@@ -157,6 +156,28 @@ fn a_new_endpoint_grows_to_its_share() {
         assert!(cold < 0.2, "{algorithm:?} {cold}");
         assert!(cold < warm && warm < hot, "{algorithm:?} {cold} {warm} {hot}");
         assert!((0.45..0.55).contains(&hot), "{algorithm:?} {hot}");
+        // One that comes back grows anew.
+        all[1].load.warm_up(start + Duration::from_secs(200));
+        let back = share(201);
+        assert!(back < 0.2, "{algorithm:?} {back}");
+        all[1].load.warm_up(start);
+    }
+}
+
+#[test]
+fn least_request_and_peak_ewma_weigh_load_by_weight() {
+    // Calls that never end: what is drawn to an endpoint stays there, so that loads settle by weight.
+    for algorithm in [Algorithm::LeastRequest, Algorithm::PeakEwma] {
+        let all = members(&[1, 2, 1]);
+        let balancer = Balancer::new(algorithm, all.clone(), None);
+        let now = Instant::now();
+        let held: Vec<_> = (0..4_000u64)
+            .filter_map(|number| balancer.pick(now, mix(number), None, |_| true))
+            .map(|index| all[index].load.enter())
+            .collect();
+        let found: Vec<_> =
+            all.iter().map(|one| f64::from(one.load.in_flight()) / held.len() as f64).collect();
+        about(&found, &[0.25, 0.5, 0.25], 0.03);
     }
 }
 
@@ -212,6 +233,31 @@ proptest! {
             let picked = balancer.pick(Instant::now(), random, Some(random), usable);
             prop_assert_eq!(picked.is_some(), some, "{:?}", algorithm);
             prop_assert!(picked.is_none_or(usable));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn random_hashed_and_drawn_shares_follow_any_weights(
+        weights in proptest::collection::vec(1u32..9, 2..8),
+        seed in any::<u64>(),
+    ) {
+        let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        for algorithm in [Algorithm::RoundRobin, Algorithm::Random, Algorithm::RingHash { points: 1_000 }, Algorithm::Maglev] {
+            let balancer = Balancer::new(algorithm, members(&weights), None);
+            let now = Instant::now();
+            let mut counts = vec![0u32; weights.len()];
+            for number in 0..4_000u64 {
+                let word = mix(seed ^ number);
+                counts[balancer.pick(now, word, Some(mix(word)), |_| true).expect("all are usable")] += 1;
+            }
+            for (count, weight) in counts.iter().zip(&weights) {
+                let (share, fair) = (f64::from(*count) / 4_000.0, f64::from(*weight) / sum);
+                prop_assert!((share - fair).abs() < 0.06, "{:?}: {} against {} of {:?}", algorithm, share, fair, weights);
+            }
         }
     }
 }

@@ -54,6 +54,11 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     duration("duration_ms", call.timings.total, out);
     timings(call, out);
     number("attempts", u64::from(call.attempts), out);
+    if call.hedges > 0 {
+        number("hedges", u64::from(call.hedges), out);
+        let won: &[u8] = if call.hedge_won { b",\"hedge_won\":true" } else { b",\"hedge_won\":false" };
+        out.extend_from_slice(won);
+    }
     failed_tries(call, out);
     failure(call, out);
     optional("stopped_by", call.stopped_by, out);

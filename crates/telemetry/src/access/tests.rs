@@ -31,6 +31,8 @@ pub(crate) fn call() -> CallRecord {
         request_bytes: 0,
         response_bytes: 1024,
         attempts: 2,
+        hedges: 1,
+        hedge_won: true,
         failed_tries: vec![TryRecord {
             endpoint: Arc::from("127.0.0.1:7002"),
             status: None,
@@ -63,6 +65,8 @@ fn a_line_is_json_and_says_who_asked_what_and_how_it_went() {
         ("status", Value::from(200)),
         ("duration_ms", Value::from(1.5)),
         ("attempts", Value::from(2)),
+        ("hedges", Value::from(1)),
+        ("hedge_won", Value::from(true)),
         ("client_ip", Value::from("203.0.113.77")),
     ];
     for (name, value) in expected {

@@ -44,6 +44,8 @@ pub(super) struct UpstreamCells {
     pub(super) first_byte: Histogram,
     pub(super) attempts: u64,
     pub(super) retries: u64,
+    pub(super) hedges: u64,
+    pub(super) hedges_won: u64,
 }
 
 /// Counts of a listener's connections.
@@ -83,7 +85,9 @@ impl Cells {
                 None => self.upstreams.entry(upstream.clone()).or_default(),
             };
             cells.attempts += u64::from(call.attempts);
-            cells.retries += u64::from(call.attempts - 1);
+            cells.retries += u64::from((call.attempts - 1).saturating_sub(call.hedges));
+            cells.hedges += u64::from(call.hedges);
+            cells.hedges_won += u64::from(call.hedge_won);
             if let Some(first_byte) = call.timings.upstream_first_byte {
                 cells.first_byte.observe(first_byte);
             }
@@ -110,6 +114,8 @@ impl Cells {
             cells.first_byte.add(&more.first_byte);
             cells.attempts += more.attempts;
             cells.retries += more.retries;
+            cells.hedges += more.hedges;
+            cells.hedges_won += more.hedges_won;
         }
         for (key, more) in &other.listeners {
             let cells = self.listeners.entry(key.clone()).or_default();

@@ -221,10 +221,20 @@ fn render_upstreams(all: &Cells, out: &mut Exposition) {
         let labels = [("upstream", &***upstream)];
         out.counter(
             "tidegate_retries_total",
-            "Tries after the first of a call.",
+            "Tries after the first of a call, one after the other.",
             &labels,
             cells.retries as f64,
         );
+    }
+    for (upstream, cells) in &upstreams {
+        let labels = [("upstream", &***upstream)];
+        let help = "Tries that were started beside a slow one.";
+        out.counter("tidegate_hedges_total", help, &labels, cells.hedges as f64);
+    }
+    for (upstream, cells) in &upstreams {
+        let labels = [("upstream", &***upstream)];
+        let help = "Tries started beside a slow one that gave the answer.";
+        out.counter("tidegate_hedges_won_total", help, &labels, cells.hedges_won as f64);
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::PoisonError;
 
 use axum::{
     Json, Router,
-    extract::State as Extract,
+    extract::{Path, State as Extract},
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post, put},
 };
+use proxy::{BreakerWish, NoSuchBreaker};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,6 +23,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/config/reload", post(reload))
         .route("/config/acknowledge", post(acknowledge))
         .route("/log-level", put(log_level))
+        .route("/upstreams/{name}/breaker", put(breaker))
         .fallback(missing)
 }
 
@@ -98,6 +100,39 @@ async fn log_level(Json(wanted): Json<LogLevel>) -> Response {
     match telemetry::logging::set_level(&wanted.level) {
         Ok(()) => Json(json!({"level": wanted.level})).into_response(),
         Err(error) => problem(StatusCode::BAD_REQUEST, "invalid", &error.to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Breaker {
+    state: String,
+}
+
+/// Forces a circuit breaker open, turns it off, or has it begin anew.
+async fn breaker(
+    Extract(state): Extract<State>,
+    Path(name): Path<String>,
+    Json(wanted): Json<Breaker>,
+) -> Response {
+    let wish = match wanted.state.as_str() {
+        "FORCED_OPEN" => BreakerWish::ForcedOpen,
+        "DISABLED" => BreakerWish::Disabled,
+        "CLOSED" => BreakerWish::Closed,
+        other => {
+            let detail = format!("expected the state FORCED_OPEN, DISABLED or CLOSED, found `{other}`");
+            return problem(StatusCode::BAD_REQUEST, "invalid", &detail);
+        }
+    };
+    match state.running.gateway.operate_breaker(&name, wish) {
+        Ok(status) => Json(json!({"upstream": name, "breaker": status})).into_response(),
+        Err(NoSuchBreaker::Upstream) => {
+            problem(StatusCode::NOT_FOUND, "no-route", &format!("no upstream `{name}`"))
+        }
+        Err(NoSuchBreaker::Breaker) => {
+            let detail = format!("upstream `{name}` has no `circuitBreaker`");
+            problem(StatusCode::CONFLICT, "invalid", &detail)
+        }
     }
 }
 

@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use model::{Finding, Snapshot, resource::upstream::Upstream as Settings};
-use resilience::{Breaker, BreakerSettings, Bulkhead, RetryBudget, outlier::OutlierSettings};
+use resilience::{Breaker, BreakerSettings, Bulkhead, RetryBudget, breaker::State, outlier::OutlierSettings};
 use tokio::runtime::Handle;
 
 use super::{Cluster, Tasks, assemble, health, probe::Probe, set::EndpointSet, watch};
@@ -28,17 +29,33 @@ pub(crate) struct Clusters {
     background: Handle,
     /// False when a configuration is only looked at: nothing is resolved, checked or watched then.
     is_live: bool,
+    /// Those of the live snapshot.
+    known: Mutex<HashMap<Arc<str>, Weak<Cluster>>>,
 }
 
 impl Clusters {
     /// Clusters whose background work runs on `background`.
     pub(crate) fn new(background: Handle) -> Self {
-        Self { background, is_live: true }
+        Self { background, is_live: true, known: Mutex::default() }
     }
 
     /// Clusters that touch no network.
     pub(crate) fn offline(background: Handle) -> Self {
         Self { is_live: false, ..Self::new(background) }
+    }
+
+    /// Takes note of the clusters that are live now; the others, whatever still holds them, check and resolve no more.
+    pub(crate) fn publish<'a>(&self, live: impl Iterator<Item = &'a Arc<Cluster>>) {
+        let live = live.map(|cluster| (cluster.name.clone(), Arc::downgrade(cluster))).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *known, live);
+        for (name, old) in before {
+            if let Some(old) = old.upgrade()
+                && !known.get(&name).is_some_and(|new| std::ptr::eq(new.as_ptr(), Arc::as_ptr(&old)))
+            {
+                old.retire();
+            }
+        }
     }
 
     /// The clusters of a snapshot's upstreams, by name, made of those that are live. Nothing is remembered of a
@@ -53,11 +70,14 @@ impl Clusters {
         for settings in &snapshot.config.upstreams {
             let before = live.and_then(|live| live.get(settings.name.as_str()));
             let before = before.map(|upstream| upstream.cluster.clone());
-            if let Some(before) = before.as_ref().filter(|before| is_same(&before.settings, settings)) {
+            let named = named(settings, snapshot);
+            let is_as_before =
+                |before: &&Arc<Cluster>| before.named == named && is_same(&before.settings, settings);
+            if let Some(before) = before.as_ref().filter(is_as_before) {
                 built.insert(before.name.clone(), before.clone());
                 continue;
             }
-            match make(settings, before.as_deref(), now) {
+            match make(settings, named, before.as_deref(), now) {
                 Ok(cluster) => {
                     let cluster = Arc::new(cluster);
                     fresh.push(cluster.clone());
@@ -130,7 +150,7 @@ impl Clusters {
         for (cluster, index, source) in waiting {
             let (done, resolver) = (done.clone(), resolver.clone());
             self.background.spawn(async move {
-                match resolver.resolve(&source).await {
+                match resolver.resolve(&source, &[]).await {
                     Ok(resolved) => {
                         cluster.update(index, resolved.found, Instant::now());
                     }
@@ -167,10 +187,23 @@ fn is_same(a: &Settings, b: &Settings) -> bool {
         && a.bulkhead == b.bulkhead
         && a.retry.budget == b.retry.budget
         && a.tls == b.tls
+        && a.proxy_protocol == b.proxy_protocol
+}
+
+/// A hash of what the settings only name and a cluster depends on: the files of TLS, and the name servers.
+fn named(settings: &Settings, snapshot: &Snapshot) -> u64 {
+    let mut hash = DefaultHasher::new();
+    if let Some(tls) = &settings.tls {
+        for file in [&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten() {
+            snapshot.file(file).hash(&mut hash);
+        }
+    }
+    snapshot.config.runtime.dns_servers.hash(&mut hash);
+    hash.finish()
 }
 
 /// A cluster for these settings, with what goes on from the one before.
-fn make(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Result<Cluster, String> {
+fn make(settings: &Settings, named: u64, before: Option<&Cluster>, now: Instant) -> Result<Cluster, String> {
     let specs = discovery::specs(settings)?;
     let found: Vec<Vec<Found>> = specs
         .iter()
@@ -179,7 +212,7 @@ fn make(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Result<C
             source => before.map(|before| known_of(before, source)).unwrap_or_default(),
         })
         .collect();
-    let nothing = EndpointSet::new(Vec::new(), &settings.load_balancing, None);
+    let nothing = EndpointSet::new(Vec::new(), &settings.load_balancing);
     let set = match before {
         Some(before) => assemble(settings, &specs, &found, &before.set.load(), now),
         None => assemble(settings, &specs, &found, &nothing, now),
@@ -191,6 +224,7 @@ fn make(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Result<C
         budget: budget(settings, before, now),
         outlier: settings.outlier_detection.as_ref().map(outlier_settings),
         settings: settings.clone(),
+        named,
         specs,
         found: Mutex::new(found),
         set: ArcSwap::from_pointee(set),
@@ -223,7 +257,14 @@ fn breaker(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Optio
         permitted_number_of_calls_in_half_open_state: wanted.permitted_number_of_calls_in_half_open_state,
         max_wait_duration_in_half_open_state: wanted.max_wait_duration_in_half_open_state.get(),
     };
-    Some(Breaker::new(settings, now))
+    let breaker = Breaker::new(settings, now);
+    // What an operator has said stands, whatever the thresholds.
+    if let Some(state) = before.and_then(|before| before.breaker.as_ref()).map(|before| before.state(now))
+        && matches!(state, State::ForcedOpen | State::Disabled)
+    {
+        breaker.force(state, now);
+    }
+    Some(breaker)
 }
 
 fn bulkhead(settings: &Settings, before: Option<&Cluster>) -> Option<Arc<Bulkhead>> {

@@ -9,10 +9,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use resilience::{load::EndpointLoad, outlier::HostOutlier};
+use resilience::{
+    load::EndpointLoad,
+    outlier::{HostOutlier, OutlierSettings},
+};
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,8 +48,6 @@ pub(crate) struct Endpoint {
     pub(crate) load: Arc<EndpointLoad>,
     pub(crate) outlier: HostOutlier,
     is_healthy: AtomicBool,
-    /// When the process began to use it, in milliseconds of its upstream's clock; for slow start.
-    pub(crate) since: Instant,
 }
 
 static NEXT_UID: AtomicU64 = AtomicU64::new(1);
@@ -69,7 +70,6 @@ impl Endpoint {
             load: Arc::new(load),
             outlier: HostOutlier::new(now),
             is_healthy: AtomicBool::new(true),
-            since: now,
         }
     }
 
@@ -85,6 +85,27 @@ impl Endpoint {
 
     pub(crate) fn set_healthy(&self, is_healthy: bool) {
         self.is_healthy.store(is_healthy, Ordering::Relaxed);
+    }
+
+    /// Sets it aside for refusing a connection; it comes back slowly.
+    pub(crate) fn refuse(&self, now: Instant, aside: Duration) {
+        self.outlier.refuse(now, aside);
+        self.load.warm_up(now + aside);
+    }
+
+    /// Sets it aside for failing live traffic; it comes back slowly. Returns for how long.
+    pub(crate) fn eject(&self, settings: &OutlierSettings, now: Instant) -> Duration {
+        let aside = self.outlier.eject(settings, now);
+        self.load.warm_up(now + aside);
+        aside
+    }
+
+    /// Takes it back before its time, when it is set aside.
+    pub(crate) fn forgive(&self, now: Instant) {
+        if self.outlier.is_ejected(now) {
+            self.outlier.forgive();
+            self.load.warm_up(now);
+        }
     }
 
     /// Neither unhealthy nor ejected.

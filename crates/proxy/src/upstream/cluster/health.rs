@@ -21,6 +21,9 @@ pub(super) fn follow(cluster: &Arc<Cluster>) {
     let Some((background, probe)) = cluster.probe.get() else { return };
     let endpoints = cluster.endpoints();
     let mut tasks = cluster.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+    if tasks.is_retired {
+        return;
+    }
     tasks.checks.retain(|uid, task| {
         let stays = endpoints.iter().any(|endpoint| endpoint.uid == *uid);
         if !stays {
@@ -55,11 +58,14 @@ async fn run(cluster: Weak<Cluster>, endpoint: Arc<Endpoint>, probe: Arc<Probe>)
         };
         let change = state.on_result(answer.is_ok());
         let Some(cluster) = cluster.upgrade() else { return };
-        if answer.is_ok() && endpoint.outlier.is_ejected(Instant::now()) {
+        if answer.is_ok() {
             // What answers checks again is given traffic again.
-            endpoint.outlier.forgive();
+            endpoint.forgive(Instant::now());
         }
         if change.is_some() {
+            if state.is_healthy() {
+                endpoint.load.warm_up(Instant::now());
+            }
             endpoint.set_healthy(state.is_healthy());
             cluster.set.load().trouble();
             match &answer {

@@ -48,6 +48,11 @@ impl Collect for UpstreamMetrics {
                 count,
             );
         }
+        for upstream in &upstreams {
+            let help = "Further tries that the budget would allow now.";
+            let labels = [("upstream", &*upstream.name)];
+            out.gauge("tidegate_upstream_retry_budget", help, &labels, upstream.retry_budget);
+        }
         breakers(&upstreams, out);
         bulkheads(&upstreams, out);
     }
@@ -82,6 +87,15 @@ fn bulkheads(upstreams: &[ClusterStatus], out: &mut Exposition) {
     for (upstream, bulkhead) in with() {
         let used = bulkhead.in_flight as f64;
         out.gauge("tidegate_upstream_bulkhead_in_flight", "Places taken.", &[("upstream", upstream)], used);
+    }
+    for (upstream, bulkhead) in with() {
+        let waiting = bulkhead.waiting as f64;
+        out.gauge(
+            "tidegate_upstream_bulkhead_waiting",
+            "Calls that wait for a place.",
+            &[("upstream", upstream)],
+            waiting,
+        );
     }
     for (upstream, bulkhead) in with() {
         let places = bulkhead.max as f64;

@@ -7,6 +7,7 @@ mod clusters;
 mod endpoint;
 mod health;
 pub(crate) mod metrics;
+mod operate;
 mod probe;
 mod set;
 mod status;
@@ -20,13 +21,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use model::resource::upstream::Upstream as Settings;
-use resilience::{Breaker, Bulkhead, InFlight, RetryBudget, outlier};
+use resilience::{Breaker, Bulkhead, InFlight, RetryBudget, load::EndpointLoad, outlier};
 use tokio::runtime::Handle;
 
-pub use self::status::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};
 pub(crate) use self::{
     clusters::Clusters,
     endpoint::{Address, Endpoint},
+};
+pub use self::{
+    operate::{BreakerWish, NoSuchBreaker},
+    status::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus},
 };
 use self::{
     probe::Probe,
@@ -41,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) bulkhead: Option<Arc<Bulkhead>>,
     pub(crate) budget: Arc<RetryBudget>,
     settings: Settings,
+    /// Hash of what the settings only name: files, name servers.
+    named: u64,
     outlier: Option<outlier::OutlierSettings>,
     specs: Vec<Spec>,
     /// What each source stands for at the moment, in the order of `specs`.
@@ -55,6 +61,8 @@ pub(crate) struct Cluster {
 /// Background work of a cluster.
 #[derive(Default)]
 struct Tasks {
+    /// Nothing is begun any more.
+    is_retired: bool,
     watchers: Vec<tokio::task::AbortHandle>,
     checks: HashMap<u64, tokio::task::AbortHandle>,
 }
@@ -89,6 +97,10 @@ pub(crate) enum TryResult {
     ConnectFailed,
     Reset,
     Timeout,
+    /// Another try of the call answered first, after this one had waited so long.
+    Overtaken {
+        waited: Duration,
+    },
     /// The client left: says nothing about the endpoint.
     Cancelled,
 }
@@ -107,9 +119,10 @@ impl Cluster {
         use outlier::Kind;
         let kind = match result {
             TryResult::Cancelled => return,
+            TryResult::Overtaken { waited } => return endpoint.load.observe_at_least(now, waited),
             TryResult::ConnectRefused => {
                 let base = self.base_ejection();
-                endpoint.outlier.refuse(now, base);
+                endpoint.refuse(now, base);
                 self.set.load().trouble();
                 tracing::debug!(upstream = %self.name, endpoint = %endpoint.label, "refuses connections: set aside");
                 return;
@@ -133,7 +146,7 @@ impl Cluster {
         let set = self.set.load();
         let ejected = set.endpoints().filter(|other| other.outlier.is_ejected(now)).count();
         if outlier::may_eject(ejected, set.slots.len(), settings.max_ejection_percent) {
-            let until = endpoint.outlier.eject(settings, now);
+            let until = endpoint.eject(settings, now);
             set.trouble();
             tracing::warn!(
                 upstream = %self.name, endpoint = %endpoint.label, seconds = until.as_secs_f64(),
@@ -155,6 +168,13 @@ impl Cluster {
     /// The endpoints at this moment.
     pub(crate) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.set.load().endpoints().cloned().collect()
+    }
+
+    /// Ends its background work: another cluster has taken its place. Calls that hold it may end with it.
+    fn retire(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.is_retired = true;
+        tasks.end();
     }
 
     /// Takes over what a source stands for now. Endpoints that stay keep their state; true when something changed.
@@ -182,6 +202,8 @@ fn assemble(
     now: Instant,
 ) -> EndpointSet {
     let mut slots: Vec<Slot> = Vec::new();
+    // At first all endpoints are equally new.
+    let is_change = !before.slots.is_empty();
     let mut seen = std::collections::HashSet::new();
     for (spec, found) in specs.iter().zip(found) {
         for one in found {
@@ -193,13 +215,14 @@ fn assemble(
             let known = before.by_label(&label).filter(|slot| slot.endpoint.host == *host);
             let endpoint = match known {
                 Some(slot) => slot.endpoint.clone(),
-                None => Arc::new(Endpoint::new(
-                    one.address.clone(),
-                    host,
-                    &authority(host, &one.address),
-                    resilience::load::EndpointLoad::new(settings.load_balancing.decay.get(), now),
-                    now,
-                )),
+                None => {
+                    let load = EndpointLoad::new(settings.load_balancing.decay.get(), now);
+                    if is_change {
+                        load.warm_up(now);
+                    }
+                    let authority = authority(host, &one.address);
+                    Arc::new(Endpoint::new(one.address.clone(), host, &authority, load, now))
+                }
             };
             slots.push(Slot {
                 endpoint,
@@ -209,8 +232,7 @@ fn assemble(
             });
         }
     }
-    let previous = (!before.slots.is_empty()).then_some(before);
-    EndpointSet::new(slots, &settings.load_balancing, previous)
+    EndpointSet::new(slots, &settings.load_balancing)
 }
 
 /// What names an endpoint in `Host`.
@@ -222,14 +244,19 @@ fn authority(host: &str, address: &Address) -> String {
     }
 }
 
+impl Tasks {
+    fn end(&mut self) {
+        for task in self.watchers.drain(..) {
+            task.abort();
+        }
+        for (_, task) in self.checks.drain() {
+            task.abort();
+        }
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for task in tasks.watchers.drain(..) {
-            task.abort();
-        }
-        for (_, task) in tasks.checks.drain() {
-            task.abort();
-        }
+        self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).end();
     }
 }

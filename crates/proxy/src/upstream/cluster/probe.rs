@@ -61,12 +61,12 @@ impl Probe {
     pub(super) async fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
         let io = self.connect(endpoint).await?;
         match (&self.settings.path, &self.settings.grpc) {
-            (_, Some(service)) => grpc(io, service, &self.authority(endpoint)).await,
+            (_, Some(service)) => grpc(io, service, self.scheme(), &self.authority(endpoint)).await,
             (Some(path), None) if self.is_http2 || is_h2(&io) => {
-                let (status, _) = h2_call(io, self.request(path, endpoint)?, Bytes::new()).await?;
+                let (status, _) = h2_call(io, self.request(path, endpoint, true)?, Bytes::new()).await?;
                 self.judge(status)
             }
-            (Some(path), None) => self.judge(h1(io, self.request(path, endpoint)?).await?),
+            (Some(path), None) => self.judge(h1(io, self.request(path, endpoint, false)?).await?),
             (None, None) => Ok(()),
         }
     }
@@ -96,18 +96,17 @@ impl Probe {
         self.settings.host.clone().unwrap_or_else(|| endpoint.authority().to_owned())
     }
 
-    fn request(&self, path: &str, endpoint: &Endpoint) -> Result<Request<()>, String> {
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    fn request(&self, path: &str, endpoint: &Endpoint, is_http2: bool) -> Result<Request<()>, String> {
         let authority = self.authority(endpoint);
-        let uri = if self.is_http2 {
-            let scheme = if self.tls.is_some() { "https" } else { "http" };
-            format!("{scheme}://{authority}{path}")
-        } else {
-            path.to_owned()
-        };
+        let uri = if is_http2 { format!("{}://{authority}{path}", self.scheme()) } else { path.to_owned() };
         let mut request =
             Request::builder().method(Method::GET).uri(uri).body(()).map_err(|error| error.to_string())?;
         *request.headers_mut() = self.headers.clone();
-        if !self.is_http2 {
+        if !is_http2 {
             let host = HeaderValue::from_str(&authority).map_err(|error| error.to_string())?;
             request.headers_mut().insert(header::HOST, host);
         }
@@ -183,20 +182,25 @@ async fn h2_call(io: Io, mut request: Request<()>, body: Bytes) -> Result<(Statu
 }
 
 /// `grpc.health.v1.Health/Check`.
-async fn grpc(io: Io, service: &str, authority: &str) -> Result<(), String> {
+async fn grpc(io: Io, service: &str, scheme: &str, authority: &str) -> Result<(), String> {
     let request = Request::builder()
         .method(Method::POST)
-        .uri(format!("http://{authority}/grpc.health.v1.Health/Check"))
+        .uri(format!("{scheme}://{authority}/grpc.health.v1.Health/Check"))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .header(header::USER_AGENT, "tidegate-health-check")
         .body(())
         .map_err(|error| error.to_string())?;
+    // `HealthCheckRequest{service}`: field 1, its length, its bytes.
     let mut message = Vec::new();
     if !service.is_empty() {
-        let length = u8::try_from(service.len()).ok().filter(|length| *length < 128);
-        let length = length.ok_or("the service's name is longer than 127 bytes")?;
-        message.extend([0x0a, length]);
+        message.push(0x0a);
+        let mut length = service.len();
+        while length > 0x7f {
+            message.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        message.push(length as u8);
         message.extend(service.as_bytes());
     }
     let mut frame = vec![0];

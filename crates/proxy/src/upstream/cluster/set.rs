@@ -44,8 +44,8 @@ struct Tier {
 }
 
 impl EndpointSet {
-    pub(crate) fn new(slots: Vec<Slot>, settings: &LoadBalancing, previous: Option<&Self>) -> Self {
-        let tier = |wanted: &dyn Fn(&Slot) -> bool| Tier::new(&slots, wanted, settings, previous.is_some());
+    pub(crate) fn new(slots: Vec<Slot>, settings: &LoadBalancing) -> Self {
+        let tier = |wanted: &dyn Fn(&Slot) -> bool| Tier::new(&slots, wanted, settings);
         let own_zone = settings.zone.as_deref().filter(|_| settings.prefer_same_zone);
         let local = own_zone.and_then(|own| tier(&|slot| !slot.backup && slot.zone.as_deref() == Some(own)));
         Self {
@@ -126,12 +126,7 @@ impl PickRequest<'_> {
 }
 
 impl Tier {
-    fn new(
-        slots: &[Slot],
-        wanted: &dyn Fn(&Slot) -> bool,
-        settings: &LoadBalancing,
-        is_change: bool,
-    ) -> Option<Self> {
+    fn new(slots: &[Slot], wanted: &dyn Fn(&Slot) -> bool, settings: &LoadBalancing) -> Option<Self> {
         let members: Vec<usize> = (0..slots.len()).filter(|index| wanted(&slots[*index])).collect();
         if members.is_empty() {
             return None;
@@ -140,13 +135,7 @@ impl Tier {
             .iter()
             .map(|index| {
                 let Slot { endpoint, weight, .. } = &slots[*index];
-                Member {
-                    weight: *weight,
-                    load: endpoint.load.clone(),
-                    hash_name: endpoint.label.clone(),
-                    // At the start of the process all endpoints are equally new.
-                    warm_since: is_change.then_some(endpoint.since),
-                }
+                Member { weight: *weight, load: endpoint.load.clone(), hash_name: endpoint.label.clone() }
             })
             .collect();
         let slow_start = settings.slow_start.map(model::Duration::get);

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use resilience::Breaker;
 use serde::Serialize;
 
 use super::Cluster;
@@ -76,22 +77,27 @@ pub struct EndpointStatus {
     pub requests: u64,
 }
 
+impl BreakerStatus {
+    /// The state of a breaker at this moment.
+    pub(super) fn of(breaker: &Breaker, now: Instant) -> Self {
+        let status = breaker.status(now);
+        Self {
+            state: status.state.name(),
+            calls: u64::from(status.calls),
+            failure_rate: status.failure_rate,
+            slow_call_rate: status.slow_rate,
+            not_permitted: status.not_permitted,
+        }
+    }
+}
+
 impl Cluster {
     /// The state at this moment.
     pub(crate) fn status(&self, now: Instant) -> ClusterStatus {
         let set = self.set.load();
         ClusterStatus {
             name: self.name.clone(),
-            breaker: self.breaker.as_ref().map(|breaker| {
-                let status = breaker.status(now);
-                BreakerStatus {
-                    state: status.state.name(),
-                    calls: u64::from(status.calls),
-                    failure_rate: status.failure_rate,
-                    slow_call_rate: status.slow_rate,
-                    not_permitted: status.not_permitted,
-                }
-            }),
+            breaker: self.breaker.as_ref().map(|breaker| BreakerStatus::of(breaker, now)),
             bulkhead: self.bulkhead.as_ref().map(|bulkhead| BulkheadStatus {
                 in_flight: bulkhead.in_flight(),
                 waiting: bulkhead.waiting(),

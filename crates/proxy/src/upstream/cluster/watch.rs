@@ -10,7 +10,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::Cluster;
-use crate::discovery::{Refresh, Source, dns::Resolver};
+use crate::discovery::{Found, Refresh, Source, dns::Resolver};
 
 /// After a failure to resolve, the next attempt comes after this, doubled up to the longest refresh.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +28,8 @@ pub(super) fn begin(background: &Handle, cluster: &Arc<Cluster>, resolver: &Arc<
         let task = background.spawn(async move {
             let mut failures = 0;
             loop {
-                let answer = resolver.resolve(&source).await;
+                let Some(known) = weak.upgrade().map(|cluster| cluster.known(index)) else { return };
+                let answer = resolver.resolve(&source, &known).await;
                 let Some(cluster) = weak.upgrade() else { return };
                 let pause = follow(&cluster, index, answer, refresh, &mut failures);
                 drop(cluster);
@@ -83,6 +84,12 @@ pub(super) fn begin_outliers(background: &Handle, cluster: &Arc<Cluster>) {
 }
 
 impl Cluster {
+    /// What a source stands for at the moment.
+    pub(super) fn known(&self, source: usize) -> Vec<Found> {
+        let all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(source).cloned().unwrap_or_default()
+    }
+
     /// Ejects the endpoints that do clearly worse than the others.
     fn compare(&self, now: Instant) {
         let Some(settings) = &self.outlier else { return };
@@ -96,9 +103,10 @@ impl Cluster {
                 break;
             }
             ejected += 1;
-            hosts[index].eject(settings, now);
+            let endpoint = &set.slots[index].endpoint;
+            endpoint.eject(settings, now);
             set.trouble();
-            let label = &set.slots[index].endpoint.label;
+            let label = &endpoint.label;
             tracing::warn!(upstream = %self.name, endpoint = %label, "ejected for failing more than its peers");
         }
     }

@@ -1,6 +1,7 @@
 //! Starts the real binary on free ports with a configuration of the test's own, and ends it by pid.
 
 mod client;
+pub mod dns;
 pub mod h2;
 mod peers;
 mod upstream;

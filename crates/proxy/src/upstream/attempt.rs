@@ -1,0 +1,245 @@
+//! One try: a connection, an exchange, and what both say about the endpoint.
+//!
+//! A connection from the pool that turns out to be closed is no sign of illness: the try goes on with a new one.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, Response, request::Parts};
+use resilience::{Outcome, Permit};
+
+use super::{
+    Effort, Guards, Upstream,
+    cluster::{Endpoint, TryResult},
+    connect::{self, Connected, Miss},
+    h1::{self, Broken},
+    pool::{Opener, PoolKey},
+    replay::Replay,
+};
+use crate::{
+    body::Body,
+    call::{Call, Interim, is_idempotent},
+    conn::peer::Peer,
+    failure::{Failure, Problem, Sent, Side, Stage},
+    worker::Worker,
+};
+
+/// The request's body, for as many tries as it is good for.
+pub(super) enum Source {
+    Empty,
+    Once(Option<Body>),
+    Kept(Replay),
+}
+
+impl Source {
+    pub(super) fn new(body: Body, effort: &Effort, call: &Call) -> Self {
+        if body.is_empty() {
+            return Self::Empty;
+        }
+        if (effort.max_attempts < 2 && effort.hedging.is_none()) || call.upgrade.is_some() {
+            return Self::Once(Some(body));
+        }
+        Self::Kept(Replay::new(body, effort.replay_bytes))
+    }
+
+    fn body(&mut self) -> Option<Body> {
+        match self {
+            Self::Empty => Some(Body::Empty),
+            Self::Once(body) => body.take(),
+            Self::Kept(replay) => Some(replay.body()),
+        }
+    }
+
+    /// Whether the request can be sent again without doing twice what it asks for.
+    pub(super) fn may_repeat(&self, head: &Parts, sent: Sent) -> bool {
+        let harmless = sent == Sent::Nothing
+            || is_idempotent(&head.method)
+            || (matches!(head.method, Method::POST | Method::PATCH)
+                && head.headers.contains_key("idempotency-key"));
+        harmless
+            && match self {
+                Self::Empty => true,
+                Self::Once(body) => body.is_some(),
+                Self::Kept(replay) => replay.is_whole(),
+            }
+    }
+
+    /// Whether all of it is here, so that two tries can send it at the same time.
+    pub(super) fn is_complete(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Once(_) => false,
+            Self::Kept(replay) => replay.is_complete(),
+        }
+    }
+}
+
+/// One try.
+pub(super) struct Attempt<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) upstream: &'a Upstream,
+    pub(super) effort: &'a Effort,
+    pub(super) endpoint: &'a Arc<Endpoint>,
+    pub(super) head: &'a Parts,
+    pub(super) peer: &'a Peer,
+    /// Where 1xx answers go.
+    pub(super) interim: Option<&'a Rc<dyn Interim>>,
+    pub(super) source: &'a RefCell<Source>,
+    /// What is left of the time for all tries.
+    pub(super) left: Duration,
+    /// When the whole exchange must be over.
+    pub(super) end: Option<Instant>,
+}
+
+/// How a try ended.
+pub(super) struct Tried {
+    pub(super) result: Result<Response<Body>, Failure>,
+    /// How long it took to have a connection, when it had one.
+    pub(super) connect: Option<Duration>,
+    /// A kept connection turned out to be closed first, after this long.
+    pub(super) stale: Option<Duration>,
+}
+
+impl Attempt<'_> {
+    /// Makes the try, and tells the endpoint's account and the breaker how it ended.
+    pub(super) async fn run(&self, mut guards: Guards, permit: Option<Permit>) -> Tried {
+        let mut started = Instant::now();
+        let end = started + self.effort.per_try.map_or(self.left, |per_try| per_try.min(self.left));
+        let (mut connect, mut stale) = (None, None);
+        let result = loop {
+            match self.exchange(end, stale.is_some(), &mut connect, &mut guards).await {
+                Err(broken) if broken.stale && stale.is_none() && self.may_repeat(&broken.failure) => {
+                    stale = Some(started.elapsed());
+                    started = Instant::now();
+                }
+                Ok(response) => break Ok(response),
+                Err(broken) => break Err(broken),
+            }
+        };
+        let now = Instant::now();
+        let elapsed = now.duration_since(started);
+        let (report, outcome) = match &result {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let outcome = if status >= 500 { Outcome::Failure } else { Outcome::Success };
+                (TryResult::Answered { status, latency: elapsed }, outcome)
+            }
+            Err(broken) if broken.stale => (TryResult::Cancelled, Outcome::Ignored),
+            Err(broken) => judge(&broken.failure),
+        };
+        if !matches!(report, TryResult::Cancelled) {
+            self.upstream.cluster.report(self.endpoint, now, report);
+        }
+        if let Some(permit) = permit {
+            permit.record(now, elapsed, outcome);
+        }
+        Tried { result: result.map_err(|broken| broken.failure), connect, stale }
+    }
+
+    fn may_repeat(&self, failure: &Failure) -> bool {
+        self.source.borrow().may_repeat(self.head, failure.sent())
+    }
+
+    async fn exchange(
+        &self,
+        end: Instant,
+        fresh: bool,
+        connect: &mut Option<Duration>,
+        guards: &mut Guards,
+    ) -> Result<Response<Body>, Broken> {
+        let broken = |failure| Broken { failure, stale: false };
+        let began = Instant::now();
+        let connected = self.connected(end, fresh).await.map_err(broken)?;
+        *connect = Some(began.elapsed());
+        let patience =
+            h1::Patience { head: end.saturating_duration_since(Instant::now()), idle: self.effort.idle };
+        let body = self.source.borrow_mut().body().ok_or_else(|| {
+            broken(Failure::gateway(Stage::Send, Problem::Internal).with_detail("the body was already sent"))
+        })?;
+        let exchange = async {
+            match connected {
+                Connected::H1(conn) => {
+                    h1::exchange(conn, self.head, body, patience, self.interim, guards).await
+                }
+                Connected::H2(channel) => {
+                    let tls = self.upstream.tls.is_some();
+                    channel.exchange(self.head, tls, body, patience, self.interim, guards).await
+                }
+            }
+        };
+        match self.end {
+            None => exchange.await,
+            Some(end) => tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| {
+                let text = "the whole exchange took too long";
+                Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
+            }),
+        }
+    }
+
+    /// A connection: a kept one, unless those were found closed.
+    async fn connected(&self, end: Instant, fresh: bool) -> Result<Connected, Failure> {
+        let key = connect::key(self.upstream, self.endpoint);
+        // With a PROXY header, a connection speaks for one client: it is not shared between calls.
+        if self.upstream.proxy_protocol().is_some() || fresh {
+            return self.open(key, end).await;
+        }
+        let pool = self.worker.pool();
+        loop {
+            let now = Instant::now();
+            if let Some(channel) = pool.channel(key, now) {
+                return Ok(Connected::H2(channel));
+            }
+            if let Some(conn) = pool.take(key, now) {
+                return Ok(Connected::H1(conn));
+            }
+            match pool.opener(key, self.upstream.pool, self.upstream.is_http2()) {
+                Opener::Alone => return self.open(key, end).await,
+                Opener::ForAll(opening) => {
+                    let opened = self.open(key, end).await;
+                    if opened.is_ok() {
+                        opening.opened();
+                    }
+                    return opened;
+                }
+                Opener::Another(opening) => {
+                    let left = end.saturating_duration_since(now);
+                    let ended = tokio::time::timeout(left, opening.ended()).await;
+                    // What failed for another is tried again at once, by each for itself.
+                    if !ended.unwrap_or(false) {
+                        return self.open(key, end).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open(&self, key: PoolKey, end: Instant) -> Result<Connected, Failure> {
+        let patience = connect::Patience {
+            connect: self.effort.connect,
+            tls: self.effort.tls,
+            whole: end.saturating_duration_since(Instant::now()),
+        };
+        connect::open(self.worker, self.upstream, self.endpoint, patience, key, Some(self.peer))
+            .await
+            .map_err(|(failure, miss)| if miss == Miss::Refused { failure.with_refused() } else { failure })
+    }
+}
+
+/// What a failed try says about the endpoint and to the breaker.
+fn judge(failure: &Failure) -> (TryResult, Outcome) {
+    if failure.side() != Side::Upstream {
+        return (TryResult::Cancelled, Outcome::Ignored);
+    }
+    let result = match (failure.problem(), failure.stage()) {
+        (Problem::ConnectFailed, _) if failure.was_refused() => TryResult::ConnectRefused,
+        (Problem::ConnectFailed, _) => TryResult::ConnectFailed,
+        (Problem::UpstreamTimeout, Stage::Connect | Stage::Tls) => TryResult::ConnectTimeout,
+        (Problem::UpstreamTimeout, _) => TryResult::Timeout,
+        _ => TryResult::Reset,
+    };
+    (result, Outcome::Failure)
+}

@@ -1,0 +1,220 @@
+//! Hedging: further tries beside one that is slow. The first good answer wins, and the others are cancelled at once.
+//!
+//! All tries of a call run within its own task. A further try goes to another endpoint while there is one, draws on
+//! the retry budget, and is sent only when a repetition does no harm and all of the request's body is here.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Instant,
+};
+
+use http::{HeaderValue, Response, header};
+use model::TryRecord;
+use resilience::BulkheadPermit;
+
+use super::{
+    Effort, Guards, Hedging, Upstream,
+    attempt::{Attempt, Source, Tried},
+    cluster::{Endpoint, Picked, TryResult},
+    tries::{Wish, permit, pick},
+};
+use crate::{body::Body, call::Call, failure::Sent, timer::Timer, worker::Worker};
+
+/// Tries of one call that run at the same time.
+pub(super) struct Race<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) call: &'a Call,
+    pub(super) upstream: &'a Upstream,
+    pub(super) effort: &'a Effort,
+    pub(super) hedging: Hedging,
+    pub(super) wish: &'a Wish,
+    pub(super) source: &'a RefCell<Source>,
+    pub(super) bulkhead: &'a Option<Rc<BulkheadPermit>>,
+    pub(super) deadline: Instant,
+    /// When the whole exchange must be over.
+    pub(super) end: Option<Instant>,
+}
+
+/// How a race ended.
+pub(super) struct Raced {
+    pub(super) tried: Tried,
+    /// Where the try that counts went, and when.
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) started: Instant,
+    /// The tries that failed or lost.
+    pub(super) beside: Vec<TryRecord>,
+    /// Further tries that were started.
+    pub(super) further: u32,
+    /// Whether one of them counts.
+    pub(super) is_further: bool,
+}
+
+impl Raced {
+    /// A single try, beside which nothing ran.
+    pub(super) fn alone(tried: Tried, endpoint: Arc<Endpoint>, started: Instant) -> Self {
+        Self { tried, endpoint, started, beside: Vec::new(), further: 0, is_further: false }
+    }
+}
+
+impl Hedging {
+    /// What is left of it after so many further tries.
+    pub(super) fn after(self, used: u32) -> Option<Self> {
+        let further = self.further.checked_sub(used).filter(|left| *left > 0)?;
+        Some(Self { further, ..self })
+    }
+}
+
+/// A try that runs.
+struct Lane<'a> {
+    endpoint: Arc<Endpoint>,
+    started: Instant,
+    is_further: bool,
+    run: Pin<Box<dyn Future<Output = Tried> + 'a>>,
+}
+
+impl<'a> Race<'a> {
+    /// Whether a call may be tried twice at a time at all.
+    pub(super) fn suits(call: &Call, source: &Source) -> bool {
+        call.upgrade.is_none() && source.may_repeat(&call.head, Sent::Perhaps)
+    }
+
+    /// Runs the first try, and others beside it while it takes its time. What they meet is added to `met`.
+    pub(super) async fn run(
+        self,
+        first: Picked,
+        permit: Option<resilience::Permit>,
+        met: &mut Vec<u64>,
+    ) -> Raced {
+        met.push(first.endpoint.uid);
+        let mut lanes = vec![self.lane(first, permit, false)];
+        let mut may_start = self.hedging.further;
+        let (mut further, mut beside) = (0, Vec::new());
+        let timer = Timer::new();
+        timer.arm(self.hedging.delay);
+        loop {
+            // Which try has ended; none when the delay has.
+            let ended = poll_fn(|cx| {
+                for (at, lane) in lanes.iter_mut().enumerate() {
+                    if let Poll::Ready(tried) = lane.run.as_mut().poll(cx) {
+                        return Poll::Ready(Some((at, tried)));
+                    }
+                }
+                if may_start > 0 && timer.poll(cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
+            })
+            .await;
+            match ended {
+                None => match self.another(met) {
+                    Some(lane) => {
+                        lanes.push(lane);
+                        further += 1;
+                        may_start -= 1;
+                        timer.arm(self.hedging.delay);
+                    }
+                    None => may_start = 0,
+                },
+                Some((at, tried)) => {
+                    let lane = lanes.remove(at);
+                    if !lanes.is_empty() && !self.is_good(&tried.result) {
+                        beside.push(lane.record(&tried));
+                        continue;
+                    }
+                    beside.extend(lanes.iter().map(|loser| self.give_up(loser)));
+                    let Lane { endpoint, started, is_further, .. } = lane;
+                    return Raced { tried, endpoint, started, beside, further, is_further };
+                }
+            }
+        }
+    }
+
+    /// An answer that wins while others are still out: none of the upstream's own failures.
+    fn is_good(&self, result: &Result<Response<Body>, crate::failure::Failure>) -> bool {
+        result.as_ref().is_ok_and(|response| {
+            let status = response.status().as_u16();
+            status < 500 && !self.effort.retries_status(status)
+        })
+    }
+
+    /// A try beside those that run, if anything allows it.
+    fn another(&self, met: &mut Vec<u64>) -> Option<Lane<'a>> {
+        if !self.source.borrow().is_complete() || Instant::now() >= self.deadline {
+            return None;
+        }
+        let permit = permit(self.upstream).ok()?;
+        let picked = pick(self.worker, self.call, self.upstream, self.wish, met).ok()?;
+        // One that is ill would not be faster; and where all are, more load is no help.
+        if !picked.endpoint.is_good(Instant::now())
+            || !self.upstream.cluster.budget.try_withdraw(Instant::now())
+        {
+            return None;
+        }
+        met.push(picked.endpoint.uid);
+        Some(self.lane(picked, permit, true))
+    }
+
+    fn lane(&self, picked: Picked, permit: Option<resilience::Permit>, is_further: bool) -> Lane<'a> {
+        let (worker, call, upstream, effort, source) =
+            (self.worker, self.call, self.upstream, self.effort, self.source);
+        let Picked { endpoint, in_flight } = picked;
+        let guards =
+            Guards { in_flight: Some(in_flight), bulkhead: self.bulkhead.clone(), ..Guards::default() };
+        let (started, end) = (Instant::now(), self.end);
+        let left = self.deadline.saturating_duration_since(started);
+        let target = endpoint.clone();
+        let run = async move {
+            let endpoint = &target;
+            let own;
+            let head = match HeaderValue::from_str(endpoint.authority()) {
+                Ok(host) if call.host_from_endpoint => {
+                    let mut head = call.head.clone();
+                    head.headers.insert(header::HOST, host);
+                    own = head;
+                    &own
+                }
+                _ => &call.head,
+            };
+            // Two tries would tell the client twice.
+            let interim = if is_further { None } else { call.interim.as_ref() };
+            let attempt = Attempt {
+                worker,
+                upstream,
+                effort,
+                endpoint,
+                head,
+                peer: &call.peer,
+                interim,
+                source,
+                left,
+                end,
+            };
+            attempt.run(guards, permit).await
+        };
+        Lane { endpoint, started, is_further, run: Box::pin(run) }
+    }
+
+    /// Accounts for a try that another has overtaken; it ends when it is dropped.
+    fn give_up(&self, lane: &Lane<'_>) -> TryRecord {
+        let waited = lane.started.elapsed();
+        self.upstream.cluster.report(&lane.endpoint, Instant::now(), TryResult::Overtaken { waited });
+        TryRecord {
+            endpoint: lane.endpoint.label.clone(),
+            status: None,
+            reason: "hedge-lost",
+            duration: waited,
+        }
+    }
+}
+
+impl Lane<'_> {
+    fn record(&self, tried: &Tried) -> TryRecord {
+        let (status, reason) = match &tried.result {
+            Ok(response) => (Some(response.status()), "status"),
+            Err(failure) => (None, failure.problem().slug()),
+        };
+        TryRecord { endpoint: self.endpoint.label.clone(), status, reason, duration: self.started.elapsed() }
+    }
+}

@@ -1,0 +1,85 @@
+//! What goes out with a call beside what the client sent: hop headers, the balancer's hash, the caller's deadline.
+
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+
+use super::Upstream;
+use crate::call::{Call, Upgrade};
+
+/// What the balancer hashes for this call, when its algorithm does.
+pub(crate) fn hash_of(call: &Call, upstream: &Upstream) -> Option<u64> {
+    use model::resource::balancing::HashKey;
+    let bytes: &[u8] = match upstream.settings.load_balancing.hash.as_ref()? {
+        HashKey::Header(name) => call.head.headers.get(name.to_http())?.as_bytes(),
+        HashKey::Query(name) => {
+            let query = call.head.uri.query()?;
+            query.split('&').find_map(|pair| pair.strip_prefix(name.as_str())?.strip_prefix('='))?.as_bytes()
+        }
+        HashKey::Cookie(name) => call
+            .head
+            .headers
+            .get_all(header::COOKIE)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))?,
+        HashKey::Consumer => call.consumer.as_ref()?.name.as_bytes(),
+        HashKey::ClientAddress => return Some(resilience::hash::hash64(call.client.to_string().as_bytes())),
+        HashKey::Path => call.path().as_bytes(),
+    };
+    Some(resilience::hash::hash64(bytes))
+}
+
+/// States what this hop's connection needs, and nothing of the client's own.
+pub(super) fn prepare(call: &mut Call, upstream: &Upstream) {
+    let headers = &mut call.head.headers;
+    if call.expects_continue {
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    if call.upgrade.is_some() && !upstream.is_http2() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if call.upgrade == Some(Upgrade::Stream) && !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+            // RFC 8441 has no key; HTTP/1.1 wants one (RFC 6455 §4.1), any 16 bytes in base64.
+            headers.insert(header::SEC_WEBSOCKET_KEY, websocket_key(call.random));
+        }
+    } else if headers.contains_key(header::TE) && !upstream.is_http2() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Sixteen bytes drawn from `random`, in base64.
+fn websocket_key(random: u64) -> HeaderValue {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = [b'='; 24];
+    let mut bits = random;
+    for (index, byte) in text[..22].iter_mut().enumerate() {
+        bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        // The last digit of 16 bytes carries two bits only.
+        let digit = if index == 21 { (bits >> 62 << 4) as usize } else { (bits >> 58) as usize };
+        *byte = ALPHABET[digit];
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
+}
+
+/// What `grpc-timeout` of a gRPC call allows.
+pub(super) fn grpc_timeout(call: &Call) -> Option<Duration> {
+    if !crate::failure::is_grpc(&call.head.headers) {
+        return None;
+    }
+    let text = call.head.headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount.saturating_mul(3600)),
+        "M" => Duration::from_secs(amount.saturating_mul(60)),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}

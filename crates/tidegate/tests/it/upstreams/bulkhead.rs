@@ -1,0 +1,109 @@
+//! The bulkhead: a bound of calls at a time, and a queue for those who may wait.
+
+use std::time::Duration;
+
+use super::{endpoints, gateway, ok, state, timed};
+use crate::harness::{Client, Upstream, eventually, pause};
+
+#[test]
+fn a_full_bulkhead_refuses_and_empties() {
+    let upstream = Upstream::scripted(|_| {
+        pause(400);
+        ok()
+    });
+    let gateway = gateway(&format!(
+        "endpoints: [{{address: \"{}\"}}], bulkhead: {{maxConcurrentCalls: 2}}",
+        upstream.address
+    ));
+    let mut busy: Vec<_> = (0..2).map(|_| Client::connect(gateway.address)).collect();
+    busy.iter_mut().for_each(|client| client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    eventually("both are in flight", || upstream.seen().len() == 2);
+    let answer = gateway.get("/");
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("bulkhead-full")));
+    assert!(busy.iter_mut().all(|client| client.read().is_some_and(|answer| answer.status == 200)));
+    assert_eq!(gateway.get("/").status, 200);
+    // A caller that leaves gives its place back at once.
+    let mut leaver = Client::connect(gateway.address);
+    leaver.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    pause(50);
+    drop(leaver);
+    eventually("the place is free", || {
+        gateway.admin_get("/api/v1/status").json()["upstreams"][0]["bulkhead"]["inFlight"] == 0
+    });
+}
+
+#[test]
+fn calls_wait_for_a_place_in_turn_and_no_longer_than_they_may() {
+    let upstream = Upstream::scripted(|_| {
+        pause(150);
+        ok()
+    });
+    let gateway = gateway(&format!(
+        "{}, bulkhead: {{maxConcurrentCalls: 1, maxWaitDuration: 15s}}",
+        endpoints([&upstream])
+    ));
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(gateway.address)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.write(format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        eventually("it has its place or waits", || {
+            let bulkhead = &state(&gateway)["bulkhead"];
+            let known =
+                bulkhead["waiting"].as_u64().unwrap_or(0) + bulkhead["inFlight"].as_u64().unwrap_or(0);
+            known as usize + upstream.seen().len() > number
+        });
+    }
+    for client in &mut clients {
+        assert_eq!(client.read().expect("an answer").status, 200);
+    }
+    let order: Vec<_> = upstream.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    assert_eq!(order, ["/0", "/1", "/2", "/3"], "first come, first served");
+}
+
+#[test]
+fn who_waits_in_vain_is_told_so_and_who_leaves_frees_the_queue() {
+    let upstream = Upstream::scripted(|_| {
+        pause(3_000);
+        ok()
+    });
+    let gateway = gateway(&format!(
+        "{}, bulkhead: {{maxConcurrentCalls: 1, maxWaitDuration: 300ms}}",
+        endpoints([&upstream])
+    ));
+    let mut busy = Client::connect(gateway.address);
+    busy.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    eventually("one is in flight", || upstream.seen().len() == 1);
+    let (answer, took) = timed(|| gateway.get("/"));
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("bulkhead-full")));
+    assert!(answer.header("retry-after").is_some());
+    assert!(took >= Duration::from_millis(300), "{took:?}");
+    let mut leaver = Client::connect(gateway.address);
+    leaver.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    drop(leaver);
+    eventually("nobody waits", || state(&gateway)["bulkhead"]["waiting"] == 0);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn a_call_keeps_its_one_place_over_all_its_tries() {
+    let upstream =
+        Upstream::scripted(|seen| if seen.target() == "/again" { super::status(503) } else { ok() });
+    let gateway = gateway(&format!(
+        "{}, bulkhead: {{maxConcurrentCalls: 1}}, retry: {{maxAttempts: 3, on: [\"503\"], backoff: {{initial: 400ms, max: 400ms}}}}",
+        endpoints([&upstream])
+    ));
+    // Retries between which the place would be free for a moment would let another in.
+    let mut client = Client::connect(gateway.address);
+    client.write("GET /again HTTP/1.1\r\nhost: a\r\n\r\n");
+    eventually("the first try is out", || !upstream.seen().is_empty());
+    let mut refused = 0;
+    while upstream.seen().iter().filter(|seen| seen.target() == "/again").count() < 3 {
+        let status = gateway.get("/other").status;
+        if upstream.seen().iter().filter(|seen| seen.target() == "/again").count() < 3 {
+            assert_eq!(status, 503, "the place is taken between tries, too");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+    assert_eq!(client.read().expect("an answer").status, 503);
+    eventually("the place is free", || gateway.get("/other").status == 200);
+}
