@@ -18,3 +18,4 @@ fmt: ## format all code
 	cargo fmt --all
 	cd examples/shop && cargo fmt
 	cd fuzz && cargo fmt
+	cd bench/tools && cargo fmt

@@ -7,8 +7,10 @@ export CARGO_TARGET_DIR="$root/target"
 cargo fmt --all --check
 (cd examples/shop && cargo fmt --check)
 (cd fuzz && cargo fmt --check)
+(cd bench/tools && cargo fmt --check)
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 (cd examples/shop && cargo clippy --all-targets --quiet -- -D warnings)
+(cd bench/tools && CARGO_TARGET_DIR="$root/target/bench/tools" cargo clippy --quiet -- -D warnings)
 if cargo deny --version >/dev/null 2>&1; then
   cargo deny --all-features check --disable-fetch bans licenses sources
 else

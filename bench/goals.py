@@ -1,0 +1,72 @@
+"""The goals of the data plane, and what a run says about each."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from table import ratios
+
+OURS = "Tidegate"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound, and how the figures that it bounds are taken from all results."""
+
+    scene: str
+    what: str
+    most: float
+    unit: str
+    figures: callable
+
+    def row(self, results):
+        """what, goal, measured, verdict."""
+        values = self.figures(results)
+        measured = median(values)
+        digits = 0 if self.unit == " lost" else 2 if measured < 10 else 1
+        text = f"{measured:.{digits}f}{self.unit}"
+        if len(values) > 1:
+            text += f" ({min(values):.{digits}f}–{max(values):.{digits}f})"
+        return [self.what, f"≤ {self.most:g}{self.unit}", text, self.verdict(measured)]
+
+    def verdict(self, measured):
+        if measured <= self.most:
+            return "met"
+        over = f"{measured - self.most:.0f}{self.unit}" if self.most == 0 else f"{measured / self.most - 1:.0%}"
+        return f"**missed by {over}**"
+
+
+def against(scene, base, of=lambda sample: sample.cpu):
+    return lambda results: ratios(results[scene], OURS, base, of)
+
+
+def own(scene, of):
+    return lambda results: [of(sample) for sample in results[scene][OURS]]
+
+
+def growth(results):
+    few, many = results["routes-10"][OURS], results["routes-100000"][OURS]
+    return [after.cpu / before.cpu for before, after in zip(few, many, strict=True)]
+
+
+GOALS = (
+    Goal("bare", "bare proxying, CPU", 0.80, " × nginx", against("bare", "nginx")),
+    Goal("bare", "bare proxying, user space", 4, " µs", own("bare", lambda s: s.user)),
+    Goal("chain", "key + limit + log + metrics, CPU", 0.85, " × nginx", against("chain", "nginx")),
+    Goal("chain", "the same, user space", 6, " µs", own("chain", lambda s: s.user)),
+    Goal("tls", "TLS with keep-alive, CPU", 1.0, " × nginx", against("tls", "nginx")),
+    Goal("h2", "HTTP/2 in, CPU", 0.75, " × nginx", against("h2", "nginx")),
+    Goal("grpc", "gRPC unary, CPU", 0.35, " × Envoy", against("grpc", "Envoy")),
+    Goal("paced", "p99 at a fixed rate", 1.0, " × nginx", against("paced", "nginx", lambda s: s.p99)),
+    Goal("routes-100000", "100,000 routes, CPU", 2.0, " × 10 routes", growth),
+    Goal("reload", "reloads of 10,000 routes", 0, " lost", own("reload", lambda s: s.more["lost"])),
+    Goal("reload", "longest stall by a reload", 5, " ms", own("reload", lambda s: s.more["longest"] / 1e3)),
+    Goal("idle", "memory at rest", 30, " MB", own("idle", lambda s: s.more["rest"])),
+    Goal("idle", "memory with 10,000 idle connections", 120, " MB", own("idle", lambda s: s.more["full"])),
+)
+
+
+def rows(results):
+    """Only of the scenes that were measured."""
+    wanted = [goal for goal in GOALS if goal.scene in results and ("routes-10" in results or goal.figures is not growth)]
+    wanted = [goal for goal in wanted if OURS in results[goal.scene]]
+    return [goal.row(results) for goal in wanted]

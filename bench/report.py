@@ -1,0 +1,129 @@
+"""docs/performance.md, wholly: what is measured, how, on what machine, the goals beside the figures, and the recipes."""
+
+import os
+import pathlib
+import platform
+import re
+import subprocess
+
+import goals
+import picture
+import scenes
+import table
+from proxies import PEERS
+from tools import ROOT
+
+PAGE = """# Performance
+
+Written by `make bench`; do not edit. {rounds} interleaved rounds of {seconds} s per proxy and scene, all on one machine:
+{machine}. Tidegate {revision} beside {versions}.
+
+## Goals
+
+{goals}
+
+![CPU per request against nginx](performance.svg)
+
+## Scenes
+
+CPU is µs of the proxy's processes per request, user and system apart; a ratio is taken within a round and shown as
+median (least–most). Where the load is a closed loop, p50 and p99 are those of a saturated machine and say little;
+those at a fixed rate count.
+
+{scenes}
+
+## How it is measured
+
+- The proxies of a scene all run, and only one has load at a time: A B C A B C …, so that a machine that slows down
+  slows all alike. Medians and ratios are over rounds.
+- CPU is utime + stime of the proxy's whole tree of processes from `/proc`, over exactly the requests that were
+  answered. The kernel splits user from system by sampling, so the sum is exact and the parts are less so.
+- Each proxy has two workers, keep-alive on both sides, and adds `X-Forwarded-For` and `X-Request-Id`. Tidegate is built
+  with profile `dist`; its metrics, admin endpoint and trace context are on, as they always are.
+- The mock upstream (`bench/tools`) answers 1 KiB with eight header fields from memory, in a process of its own.
+- `wrk` sends HTTP/1.1 and TLS over 64 connections, `h2load` HTTP/2 and gRPC over 16 with 10 streams each,
+  `openssl s_time` shakes hands without resumption, four at a time.
+- The fixed rate is an open loop: a request has a time at which it is due, and its latency counts from then.
+- The chain is, in nginx, `map`, `limit_req` and a JSON `access_log` with a buffer of 64 KiB; in HAProxy a map, a
+  stick-table and a JSON `log-format` on standard output, in Envoy `api_key_auth`, `local_ratelimit` and a JSON access
+  log. No limit is ever reached.
+- One of the routes is asked for at random in every request. nginx has a `location` per route, HAProxy a `map_beg`,
+  Envoy a list, which it searches from the top.
+- A reload adds a route to 10,000 and counts as done when that route answers. The longest answer under reloads stands
+  beside the longest under the same load without.
+- Memory is proportional set size, so that what processes of a tree share counts once.
+
+```sh
+make bench                                          # everything; writes this page
+scripts/bench.sh --quick --scene bare --scene chain # a look, printed only
+scripts/bench.sh --against main --scene chain       # this tree beside another revision
+```
+
+## Instructions per request
+
+Time is noisy, instruction counts are not. `scripts/instructions.sh` runs the codec and the gateway with its full chain
+under callgrind and compares with `bench/instructions.toml`; `make test` fails when one grows by more than
+5 %. A growth that is worth it is recorded with `scripts/instructions.sh --record`, and its reason goes into the
+commit.
+
+## Parts
+
+`cargo bench` measures codec, router, header handling, rate limiter and balancers by themselves with Criterion, for
+example `cargo bench -p tidegate-proxy --bench router`.
+
+## Profiling
+
+```sh
+cargo build --profile dist --package tidegate       # keeps line tables
+target/dist/tidegate run --config tidegate.yaml &
+perf record --call-graph dwarf,16384 -F 999 -p $! -- sleep 10    # while load runs
+perf report --no-children                           # or a flame graph:
+perf script | stackcollapse-perf.pl | flamegraph.pl > flame.svg
+```
+
+`perf stat -e instructions:u,cycles:u,context-switches -p PID -- sleep 10` shows instructions per cycle, and
+`strace -c -f -p PID` the system calls per request: a keep-alive exchange should need one read and one write on each
+side.
+"""
+
+
+def write(results, options, tools):
+    """The page and its picture."""
+    titles = {scene.name: scene.title for scene in scenes.ALL}
+    versions = tools.versions()
+    text = PAGE.format(
+        rounds=options.rounds,
+        seconds=options.seconds,
+        machine=machine(),
+        revision=revision(),
+        versions=", ".join(f"{peer.NAME} {versions[peer.NAME]}" for peer in PEERS),
+        goals=markdown(["what", "goal", "measured", ""], goals.rows(results)),
+        scenes="\n\n".join(section(scene, results[scene.name]) for scene in scenes.ALL if scene.name in results),
+    )
+    (ROOT / "docs" / "performance.md").write_text(text)
+    (ROOT / "docs" / "performance.svg").write_text(picture.draw(results, titles))
+
+
+def section(scene, samples):
+    cannot = "".join(f"\n\n{name} cannot: {reason}." for name, reason in scene.cannot.items())
+    return f"### {scene.title}\n\n{markdown(*table.rows(samples))}{cannot}"
+
+
+def markdown(head, rows):
+    line = lambda cells: "| " + " | ".join(cells) + " |"  # noqa: E731
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
+
+
+def machine():
+    """The machine without its name."""
+    info = pathlib.Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*:\s*(.*)", info)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
+    name = model[1] if model else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {kernel}, loopback"
+
+
+def revision():
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return f"at {done.stdout.strip()}" if done.returncode == 0 else "of this tree"

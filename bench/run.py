@@ -1,0 +1,115 @@
+"""`make bench`: measures Tidegate beside its peers in interleaved rounds and writes docs/performance.md.
+
+    scripts/bench.sh [--quick] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
+
+Only a full run (no option but --rounds and --seconds) writes the page and its picture; any other prints its table.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import report
+import scenes
+import table
+from proxies import PEERS, Tidegate
+from proxies.process import Ports, free_port
+from tools import ROOT, TARGET, Tools
+
+FULL, QUICK = (7, 4), (3, 2)
+
+
+def arguments():
+    names = [scene.name for scene in scenes.ALL]
+    parser = argparse.ArgumentParser(prog="scripts/bench.sh", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--scene", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--against", metavar="REF", help="a revision of this repository to compare with")
+    parser.add_argument("--against-binary", help=argparse.SUPPRESS)
+    parser.add_argument("--no-peers", action="store_true", help="leave out all but nginx")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=int)
+    options = parser.parse_args()
+    rounds, seconds = QUICK if options.quick else FULL
+    options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
+    options.full = not (options.quick or options.scene or options.against or options.no_peers)
+    return options
+
+
+def candidates(options):
+    class Ours(Tidegate):
+        BINARY = str(ROOT / "target" / "dist" / "tidegate")
+
+    found = [Ours]
+    if options.against:
+
+        class Theirs(Tidegate):
+            NAME = f"Tidegate at {options.against}"
+            BINARY = options.against_binary
+
+        found.append(Theirs)
+    return found + [peer for peer in PEERS if not options.no_peers or peer.NAME == "nginx"]
+
+
+def start_upstream(tools):
+    ports = Ports(free_port(), free_port())
+    command = [tools.bench_tools, "upstream", f"127.0.0.1:{ports.http1}", f"127.0.0.1:{ports.h2c}", "2"]
+    process = subprocess.Popen(command)
+    time.sleep(0.3)
+    if process.poll() is not None:
+        raise RuntimeError("the mock upstream did not start")
+    return process, ports
+
+
+def run_scene(scene, options, tools, ports, kinds):
+    """Samples by proxy: a list with one entry per round."""
+    able = [kind for kind in kinds if kind.NAME not in scene.cannot]
+    running = []
+    try:
+        for kind in able:
+            folder = tools.folder / scene.name / kind.NAME.replace("/", "-")
+            running.append(kind(scene.setup, ports, folder, tools).start())
+        for proxy in running:
+            scene.warm(tools, proxy)
+        samples = {proxy.NAME: [] for proxy in running}
+        for number in range(min(options.rounds, scene.rounds_max)):
+            for proxy in running:
+                samples[proxy.NAME].append(scene.measure(tools, proxy, options.seconds))
+            print(f"  {scene.name}: round {number + 1} of {options.rounds}", file=sys.stderr)
+        return samples
+    finally:
+        for proxy in running:
+            proxy.stop()
+
+
+def main():
+    options = arguments()
+    tools = Tools()
+    upstream, ports = start_upstream(tools)
+    results = {}
+    try:
+        for scene in scenes.ALL:
+            if not options.scene or scene.name in options.scene:
+                results[scene.name] = run_scene(scene, options, tools, ports, candidates(options))
+                show(scene, results[scene.name])
+    finally:
+        upstream.terminate()
+        upstream.wait()
+    pathlib.Path(TARGET / "results.json").write_text(
+        json.dumps(results, default=lambda sample: sample.__dict__, indent=1)
+    )
+    if options.full:
+        report.write(results, options, tools)
+
+
+def show(scene, samples):
+    """A scene's table, on the terminal."""
+    print(f"\n{scene.title}")
+    print(table.plain(samples), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""From samples to rows: medians, spreads, and ratios that are taken within a round."""
+
+from statistics import median
+
+BASE = "nginx"
+
+
+def ratios(samples, name, base=BASE, of=lambda sample: sample.cpu):
+    """One ratio per round."""
+    return [of(ours) / of(theirs) for ours, theirs in zip(samples[name], samples[base], strict=True)]
+
+
+def spread(values, digits=2):
+    """`median (least–most)`."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def middle(samples, of):
+    values = [of(sample) for sample in samples]
+    return None if any(value is None for value in values) else median(values)
+
+
+def duration(value):
+    if value is None:
+        return "–"
+    return f"{value:.0f} µs" if value < 1000 else f"{value / 1000:.2f} ms" if value < 100_000 else f"{value / 1e6:.2f} s"
+
+
+def rows(samples):
+    """Header and rows of a scene, as text."""
+    first = next(iter(samples.values()))[0]
+    if first.user is None:
+        keys = list(first.more)
+        head = ["proxy", *keys]
+        return head, [[name, *(text(values[0].more[key]) for key in keys)] for name, values in samples.items()]
+    head = ["proxy", "CPU µs", "user", "system", f"ratio to {BASE}", "p50", "p99", "requests/s"]
+    table = []
+    for name, values in samples.items():
+        figures = [f"{middle(values, part):.1f}" for part in (lambda s: s.cpu, lambda s: s.user, lambda s: s.system)]
+        ratio = spread(ratios(samples, name)) if BASE in samples else "–"
+        latencies = [duration(middle(values, part)) for part in (lambda s: s.p50, lambda s: s.p99)]
+        table.append([name, *figures, ratio, *latencies, f"{middle(values, lambda s: s.per_second):,.0f}"])
+    return head, table
+
+
+def text(value):
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+def plain(samples):
+    head, table = rows(samples)
+    widths = [max(len(row[at]) for row in [head, *table]) for at in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in [head, *table])
