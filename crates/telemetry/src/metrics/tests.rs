@@ -27,7 +27,11 @@ fn calls_are_counted_by_route_method_and_class() {
     assert_eq!(sample(&page, &format!("{name}{labels}")), Some(2.0));
     assert!(page.contains(r#"route="none",method="GET",status="4xx""#));
     assert!(page.contains(r#"method="OTHER""#), "clients cannot make series");
-    assert_eq!(sample(&page, r#"tidegate_retries_total{upstream="catalog"}"#), Some(4.0));
+    // The second try of each call was a hedge, and a hedge is no retry.
+    assert_eq!(sample(&page, r#"tidegate_hedges_total{upstream="catalog"}"#), Some(4.0));
+    assert_eq!(sample(&page, r#"tidegate_retries_total{upstream="catalog"}"#), Some(0.0));
+    one.record(&CallRecord { hedges: 0, ..call() });
+    assert_eq!(sample(&metrics.render(), r#"tidegate_retries_total{upstream="catalog"}"#), Some(1.0));
 }
 
 #[test]
