@@ -8,6 +8,7 @@ mod cli;
 mod configuration;
 mod contract;
 mod harness;
+mod life;
 mod policies;
 mod reference;
 mod reload;
