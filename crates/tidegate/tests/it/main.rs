@@ -7,6 +7,7 @@ mod attacks;
 mod cli;
 mod configuration;
 mod contract;
+mod fault;
 mod harness;
 mod life;
 mod policies;
