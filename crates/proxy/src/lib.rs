@@ -17,6 +17,8 @@ mod failure;
 mod guard;
 mod handler;
 mod listener;
+#[doc(hidden)]
+pub mod measured;
 mod pipeline;
 mod policy;
 pub mod router;

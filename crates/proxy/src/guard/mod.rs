@@ -1,6 +1,6 @@
 //! What every request passes before anything looks at it: one meaning, one path, no header that lies.
 
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod path;
 
 use std::{net::IpAddr, rc::Rc, time::Instant};
