@@ -8,6 +8,7 @@ cargo fmt --all --check
 (cd examples/shop && cargo fmt --check)
 (cd fuzz && cargo fmt --check)
 cargo clippy --workspace --all-targets --quiet -- -D warnings
+(cd fuzz && cargo check --quiet)
 (cd examples/shop && cargo clippy --all-targets --quiet -- -D warnings)
 if cargo deny --version >/dev/null 2>&1; then
   cargo deny --all-features check --disable-fetch bans licenses sources
