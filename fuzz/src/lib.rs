@@ -9,6 +9,7 @@
 mod compare;
 #[path = "../../crates/http1/tests/it/hyper_peer.rs"]
 mod hyper_peer;
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../crates/http1/tests/it/read.rs"]
 mod read;
 
@@ -16,6 +17,7 @@ mod read;
 mod http1_targets;
 #[path = "../../crates/model/tests/load/fuzz.rs"]
 mod model_targets;
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../crates/model/tests/load/support.rs"]
 mod support;
 

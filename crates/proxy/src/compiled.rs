@@ -65,7 +65,6 @@ pub(crate) struct Building<'a> {
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
-#[cfg_attr(not(test), expect(dead_code, reason = "tests use it"))]
 impl Building<'_> {
     /// Runs a function with what a policy of this owner is built with.
     pub(crate) fn in_test<T>(

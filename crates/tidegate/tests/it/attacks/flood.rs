@@ -21,13 +21,14 @@ use super::{
 /// Memory that a flood may take for good.
 const GROWTH_BYTES_MAX: u64 = 24 << 20;
 
-fn setup() -> (Gateway, Upstream) {
+/// A gateway whose clients may be idle for so long.
+fn setup(idle: &str) -> (Gateway, Upstream) {
     let upstream = Upstream::fixed(200, &"x".repeat(200_000));
     let gateway = Gateway::with(
-        "limits: {idleTimeout: 2s, bodyTimeout: 2s, headerTimeout: 2s}",
+        &format!("limits: {{idleTimeout: {idle}, bodyTimeout: {idle}, headerTimeout: {idle}}}"),
         &format!(
             "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
-routes: [{{name: r, match: [{{path: {{prefix: /}}}}], timeouts: {{idle: 2s}}, backends: [{{upstream: u}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], timeouts: {{idle: {idle}}}, backends: [{{upstream: u}}]}}]
 ",
             upstream.address
         ),
@@ -91,14 +92,13 @@ fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|at| at * 2 + 1)
 }
 
-/// The gateway ended the flood early, works on, and kept its memory.
-fn check(what: &str, count: usize, frames: impl Iterator<Item = Vec<u8>>) {
-    let (gateway, upstream) = setup();
+/// The gateway ended the flood for what it was (idle it might have been for long), works on, and kept its memory.
+fn check(what: &str, frames: impl Iterator<Item = Vec<u8>>) {
+    let (gateway, upstream) = setup("60s");
     assert_eq!(gateway.get("/").status, 200);
     let before = gateway.rss();
     let outcome = flood(&gateway, frames);
     assert!(outcome.ended, "{what}: the connection lives on after {outcome:?}");
-    assert!(outcome.sent < count, "{what}: all of it was taken: {outcome:?}");
     assert!(upstream.seen().len() < 500, "{what}: the upstream saw {}", upstream.seen().len());
     let grown = gateway.rss().saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "{what}: memory grew by {grown}");
@@ -107,7 +107,7 @@ fn check(what: &str, count: usize, frames: impl Iterator<Item = Vec<u8>>) {
 
 /// The gateway took the flood, ended it or not, works on, and kept its memory.
 fn endured(what: &str, frames: impl Iterator<Item = Vec<u8>>) -> Outcome {
-    let (gateway, _upstream) = setup();
+    let (gateway, _upstream) = setup("2s");
     assert_eq!(gateway.get("/").status, 200);
     let before = gateway.rss();
     let outcome = flood(&gateway, frames);
@@ -124,7 +124,7 @@ fn rapid_reset_ends_the_connection() {
         let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get());
         [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
     });
-    check("rapid reset", 20_000, frames);
+    check("rapid reset", frames);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn made_you_reset_ends_the_connection() {
         let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get());
         [open, frame(WINDOW_UPDATE, 0, stream, &0_u32.to_be_bytes())].concat()
     });
-    check("MadeYouReset", 20_000, frames);
+    check("MadeYouReset", frames);
 }
 
 #[test]
@@ -146,12 +146,12 @@ fn made_you_reset_by_any_rule_ends_the_connection() {
         let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get());
         [open, if stream % 4 == 1 { too_wide(stream) } else { late(stream) }].concat()
     });
-    check("MadeYouReset by windows and late data", 20_000, frames);
+    check("MadeYouReset by windows and late data", frames);
     let lying = streams(20_000).map(|stream| {
         let post = [get(), field("content-length", "1")].concat();
         [frame(HEADERS, END_HEADERS, stream, &post), frame(DATA, END_STREAM, stream, b"xx")].concat()
     });
-    check("MadeYouReset by lengths", 20_000, lying);
+    check("MadeYouReset by lengths", lying);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn malformed_requests_add_up_and_end_the_connection() {
     // CVE-2025-8671: each is refused at the cost of a reset that is ours.
     let bad = fields(&[(":method", "GET"), (":path", "/"), (":scheme", "http"), ("connection", "close")]);
     let frames = streams(20_000).map(move |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &bad));
-    check("malformed requests", 20_000, frames);
+    check("malformed requests", frames);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_continuation_flood_ends_the_connection() {
     let part = field("x-long", &"y".repeat(100)).repeat(100);
     let open = std::iter::once(frame(HEADERS, END_STREAM, 1, &get()));
     let rest = std::iter::repeat_n(frame(CONTINUATION, 0, 1, &part), 5_000);
-    check("CONTINUATION", 5_000, open.chain(rest));
+    check("CONTINUATION", open.chain(rest));
 }
 
 #[test]
@@ -176,32 +176,32 @@ fn empty_continuations_end_the_connection() {
     // CVE-2024-28182.
     let open = std::iter::once(frame(HEADERS, END_STREAM, 1, &get()));
     let rest = std::iter::repeat_n(frame(CONTINUATION, 0, 1, &[]).repeat(100), 5_000);
-    check("empty CONTINUATION", 5_000, open.chain(rest));
+    check("empty CONTINUATION", open.chain(rest));
 }
 
 #[test]
 fn a_settings_flood_ends_the_connection() {
     // CVE-2019-9515.
-    check("settings", 20_000, std::iter::repeat_n(frame(SETTINGS, 0, 0, &[]).repeat(50), 20_000));
+    check("settings", std::iter::repeat_n(frame(SETTINGS, 0, 0, &[]).repeat(50), 20_000));
 }
 
 #[test]
 fn a_ping_flood_ends_the_connection() {
     // CVE-2019-9512.
-    check("ping", 20_000, std::iter::repeat_n(frame(PING, 0, 0, &[0; 8]).repeat(50), 20_000));
+    check("ping", std::iter::repeat_n(frame(PING, 0, 0, &[0; 8]).repeat(50), 20_000));
 }
 
 #[test]
 fn a_priority_flood_ends_the_connection() {
     // CVE-2019-9513.
     let shuffle = streams(20_000).map(|stream| frame(PRIORITY, 0, stream, &[0, 0, 0, 0, 255]).repeat(50));
-    check("priority", 20_000, shuffle);
+    check("priority", shuffle);
 }
 
 #[test]
 fn a_flood_of_unknown_frames_ends_the_connection() {
     // RFC 9113 §5.5 has them ignored, §10.5 has their number judged.
-    check("unknown frames", 20_000, std::iter::repeat_n(frame(0xbb, 0, 0, b"x").repeat(50), 20_000));
+    check("unknown frames", std::iter::repeat_n(frame(0xbb, 0, 0, b"x").repeat(50), 20_000));
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_flood_of_empty_data_ends_the_connection() {
     let post = fields(&[(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a.test")]);
     let open = std::iter::once(frame(HEADERS, END_HEADERS, 1, &post));
     let rest = std::iter::repeat_n(frame(DATA, 0, 1, &[]).repeat(50), 20_000);
-    check("empty DATA", 20_000, open.chain(rest));
+    check("empty DATA", open.chain(rest));
 }
 
 #[test]
@@ -258,13 +258,13 @@ fn resizing_the_table_again_and_again_takes_no_memory() {
 fn streams_beyond_the_bound_wait_for_nobody() {
     // RFC 9113 §5.1.2: more streams than allowed at a time are refused, and the refusals are counted as resets.
     let frames = streams(20_000).map(|stream| frame(HEADERS, END_HEADERS, stream, &get()));
-    check("open streams", 20_000, frames);
+    check("open streams", frames);
 }
 
 #[test]
 fn a_header_list_is_bounded_with_its_overhead() {
     // Each field is small on the wire and costs 32 bytes more in memory (RFC 9113 §6.5.2).
-    let (gateway, upstream) = setup();
+    let (gateway, upstream) = setup("2s");
     let block = [get(), field("x", "").repeat(4_000)].concat();
     let outcome = flood(&gateway, std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)));
     assert!(upstream.seen().is_empty(), "{outcome:?}");
@@ -274,7 +274,7 @@ fn a_header_list_is_bounded_with_its_overhead() {
 #[test]
 fn a_stalled_window_times_out() {
     // CVE-2019-9517: the answer is asked for and never taken.
-    let (gateway, upstream) = setup();
+    let (gateway, upstream) = setup("2s");
     let narrow = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     let ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get());
     let start = Instant::now();
