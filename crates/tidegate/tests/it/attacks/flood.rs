@@ -36,17 +36,8 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], timeouts: {{idle: {idle}}}
     (gateway, upstream)
 }
 
-/// What became of a flood.
-#[derive(Debug)]
-struct Outcome {
-    /// Frames of the flood that went out before the connection ended.
-    sent: usize,
-    /// Whether the other side ended it.
-    ended: bool,
-}
-
-/// Sends the frames of a flood until the other side says GOAWAY or closes.
-fn flood(gateway: &Gateway, frames: impl Iterator<Item = Vec<u8>>) -> Outcome {
+/// Sends the frames of a flood until the other side says GOAWAY or closes; tells whether it did.
+fn flood(gateway: &Gateway, frames: impl Iterator<Item = Vec<u8>>) -> bool {
     let mut stream = TcpStream::connect(gateway.address).expect("a connection");
     stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a timeout");
     stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).expect("sent");
@@ -57,21 +48,19 @@ fn flood(gateway: &Gateway, frames: impl Iterator<Item = Vec<u8>>) -> Outcome {
         watch_for_the_end(reader);
         told.store(true, Ordering::Relaxed);
     });
-    let mut sent = 0;
     for bytes in frames {
         if ended.load(Ordering::Relaxed) || stream.write_all(&bytes).is_err() {
             break;
         }
-        sent += 1;
     }
     let start = Instant::now();
     while !ended.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(10) {
         pause(20);
     }
-    let outcome = Outcome { sent, ended: ended.load(Ordering::Relaxed) };
+    let has_ended = ended.load(Ordering::Relaxed);
     let _ = stream.shutdown(std::net::Shutdown::Both);
     let _ = reading.join();
-    outcome
+    has_ended
 }
 
 /// Returns when the other side says GOAWAY or closes.
@@ -97,8 +86,7 @@ fn check(what: &str, frames: impl Iterator<Item = Vec<u8>>) {
     let (gateway, upstream) = setup("60s");
     assert_eq!(gateway.get("/").status, 200);
     let before = gateway.rss();
-    let outcome = flood(&gateway, frames);
-    assert!(outcome.ended, "{what}: the connection lives on after {outcome:?}");
+    assert!(flood(&gateway, frames), "{what}: the connection lives on");
     assert!(upstream.seen().len() < 500, "{what}: the upstream saw {}", upstream.seen().len());
     let grown = gateway.rss().saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "{what}: memory grew by {grown}");
@@ -106,15 +94,14 @@ fn check(what: &str, frames: impl Iterator<Item = Vec<u8>>) {
 }
 
 /// The gateway took the flood, ended it or not, works on, and kept its memory.
-fn endured(what: &str, frames: impl Iterator<Item = Vec<u8>>) -> Outcome {
+fn endured(what: &str, frames: impl Iterator<Item = Vec<u8>>) {
     let (gateway, _upstream) = setup("2s");
     assert_eq!(gateway.get("/").status, 200);
     let before = gateway.rss();
-    let outcome = flood(&gateway, frames);
+    flood(&gateway, frames);
     let grown = gateway.rss().saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "{what}: memory grew by {grown}");
     assert_eq!(gateway.get("/").status, 200, "{what}: others are still served");
-    outcome
 }
 
 #[test]
@@ -221,16 +208,14 @@ fn a_flood_of_empty_headers_ends_the_connection() {
         0 => frame(HEADERS, END_STREAM, 1, part),
         _ => frame(CONTINUATION, 0, 1, part),
     });
-    let outcome = endured("empty fields", open.collect::<Vec<_>>().into_iter());
-    assert!(outcome.ended, "{outcome:?}");
+    check("empty fields", open.collect::<Vec<_>>().into_iter());
 }
 
 #[test]
-fn a_flood_of_window_updates_takes_no_memory() {
+fn a_window_beyond_its_bound_ends_the_connection() {
     // RFC 9113 §6.9.1: the window may not pass 2^31-1.
     let updates = std::iter::repeat_n(frame(WINDOW_UPDATE, 0, 0, &0x00ff_ffff_u32.to_be_bytes()), 1_000);
-    let outcome = endured("window overflow", updates);
-    assert!(outcome.ended, "{outcome:?}");
+    check("window overflow", updates);
 }
 
 #[test]
@@ -246,12 +231,10 @@ fn a_bomb_of_references_is_bounded() {
 }
 
 #[test]
-fn resizing_the_table_again_and_again_takes_no_memory() {
+fn a_table_larger_than_allowed_ends_the_connection() {
     // RFC 7541 §6.3: updates of the size are allowed at the beginning of a block only, and never above what we set.
     let resize = [&[0x3f, 0xe1, 0xff, 0xff, 0x7f][..], &get()].concat();
-    let outcome =
-        endured("table size", std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &resize)));
-    assert!(outcome.ended, "{outcome:?}");
+    check("table size", std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &resize)));
 }
 
 #[test]
@@ -266,8 +249,8 @@ fn a_header_list_is_bounded_with_its_overhead() {
     // Each field is small on the wire and costs 32 bytes more in memory (RFC 9113 §6.5.2).
     let (gateway, upstream) = setup("2s");
     let block = [get(), field("x", "").repeat(4_000)].concat();
-    let outcome = flood(&gateway, std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)));
-    assert!(upstream.seen().is_empty(), "{outcome:?}");
+    flood(&gateway, std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block)));
+    assert!(upstream.seen().is_empty());
     assert_eq!(gateway.get("/").status, 200);
 }
 
@@ -278,8 +261,8 @@ fn a_stalled_window_times_out() {
     let narrow = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     let ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get());
     let start = Instant::now();
-    let outcome = flood(&gateway, [narrow, ask].into_iter());
-    assert!(outcome.ended, "the connection is held open");
+    let ended = flood(&gateway, [narrow, ask].into_iter());
+    assert!(ended, "the connection is held open");
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
     assert_eq!(upstream.seen().len(), 1);
 }
