@@ -41,6 +41,7 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
     if let Some(config) = &config {
         rules::check(config, &read.tree, &mut found);
     }
+    found.widen();
     found.sources = hide::hide(sources, &read.literals);
     let resolved = match (config, found.has_errors()) {
         (Some(config), false) => Some(resolve::resolve(
