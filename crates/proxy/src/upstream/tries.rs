@@ -19,10 +19,11 @@ use super::{
     connect::{self, Connected, Miss},
     h1::{self, Patience},
     replay::Replay,
+    switch,
 };
 use crate::{
     body::Body,
-    call::{Call, Upgrade, is_idempotent},
+    call::{Call, is_idempotent},
     failure::{Failure, Problem, Sent, Side, Stage},
     handler::backends::Target,
     worker::Worker,
@@ -156,7 +157,7 @@ impl Bound {
     fn over(&self, call: &Call, response: Response<Body>) -> Response<Body> {
         match self.time {
             Some(time)
-                if response.status() != StatusCode::SWITCHING_PROTOCOLS && !response.body().is_empty() =>
+                if !switch::opens(&call.head.method, response.status()) && !response.body().is_empty() =>
             {
                 let left = time.saturating_sub(call.elapsed());
                 response.map(|body| Body::boxed(super::total::Bounded::new(body, left, self.is_grpc)))
@@ -372,32 +373,35 @@ impl Attempt<'_> {
                 }
             }
         };
-        match self.end {
+        let answered = match self.end {
             None => exchange.await,
             Some(end) => tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| {
                 let text = "the whole exchange took too long";
                 Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
             }),
-        }
+        };
+        let response = answered?;
+        switch::judge(call, &response).map_err(broken)?;
+        Ok(response)
     }
 
     async fn connected(&self, worker: &Rc<Worker>, call: &Call) -> Result<Connected, Failure> {
         let key = connect::key(self.upstream, self.endpoint);
         // With a PROXY header, a connection speaks for one client: it is not shared between calls.
         let poolable = self.upstream.proxy_protocol().is_none() && !self.fresh;
+        // A switch of protocols takes a connection of HTTP/1.1 for itself.
+        let switches = call.upgrade.is_some();
         if poolable {
-            if let Some(channel) = worker.pool().channel(key) {
+            if !switches && let Some(channel) = worker.pool().channel(key) {
                 return Ok(Connected::H2(channel));
             }
             if let Some(conn) = worker.pool().take(key, Instant::now()) {
                 return Ok(Connected::H1(conn));
             }
         }
-        connect::open(worker, self.upstream, self.endpoint, self.effort, key, Some(&call.peer)).await.map_err(
-            |(failure, miss)| {
-                if miss == Miss::Refused { failure.with_refused() } else { failure }
-            },
-        )
+        let how = connect::How { effort: self.effort, peer: Some(&call.peer), only_http1: switches };
+        let opened = connect::open(worker, self.upstream, self.endpoint, &how, key).await;
+        opened.map_err(|(failure, miss)| if miss == Miss::Refused { failure.with_refused() } else { failure })
     }
 }
 
@@ -465,34 +469,14 @@ async fn bulkhead(
 
 /// States what this hop's connection needs, and nothing of the client's own.
 fn prepare(call: &mut Call, upstream: &Upstream) {
-    let headers = &mut call.head.headers;
     if call.expects_continue {
-        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        call.head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
-    if call.upgrade.is_some() && !upstream.is_http2() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if call.upgrade == Some(Upgrade::Stream) && !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-            // RFC 8441 has no key; HTTP/1.1 wants one (RFC 6455 §4.1), any 16 bytes in base64.
-            headers.insert(header::SEC_WEBSOCKET_KEY, websocket_key(call.random));
-        }
-    } else if headers.contains_key(header::TE) && !upstream.is_http2() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    if call.upgrade.is_some() {
+        switch::ask(call);
+    } else if call.head.headers.contains_key(header::TE) && !upstream.is_http2() {
+        call.head.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-}
-
-/// Sixteen bytes drawn from `random`, in base64.
-fn websocket_key(random: u64) -> HeaderValue {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = [b'='; 24];
-    let mut bits = random;
-    for (index, byte) in text[..22].iter_mut().enumerate() {
-        bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        // The last digit of 16 bytes carries two bits only.
-        let digit = if index == 21 { (bits >> 62 << 4) as usize } else { (bits >> 58) as usize };
-        *byte = ALPHABET[digit];
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
 }
 
 /// What `grpc-timeout` of a gRPC call allows.

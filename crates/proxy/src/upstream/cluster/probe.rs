@@ -62,7 +62,7 @@ impl Probe {
         let io = self.connect(endpoint).await?;
         match (&self.settings.path, &self.settings.grpc) {
             (_, Some(service)) => grpc(io, service, &self.authority(endpoint)).await,
-            (Some(path), None) if self.is_http2 || is_h2(&io) => {
+            (Some(path), None) if self.is_http2 => {
                 let (status, _) = h2_call(io, self.request(path, endpoint)?, Bytes::new()).await?;
                 self.judge(status)
             }
@@ -85,8 +85,10 @@ impl Probe {
         }
         if let Some(tls) = &self.tls {
             let name = tls.server_name(&endpoint.host)?;
-            let stream =
-                tls.connector().connect(name, Box::new(io)).await.map_err(|error| format!("TLS: {error}"))?;
+            // A check by path speaks HTTP/1.1 unless the upstream speaks nothing but HTTP/2.
+            let only_http1 = !self.is_http2 && self.settings.grpc.is_none();
+            let handshake = tls.connector(only_http1).connect(name, Box::new(io));
+            let stream = handshake.await.map_err(|error| format!("TLS: {error}"))?;
             io = Io::TlsClient(Box::new(stream));
         }
         Ok(io)
@@ -122,10 +124,6 @@ impl Probe {
         };
         if is_expected { Ok(()) } else { Err(format!("answered {status}")) }
     }
-}
-
-fn is_h2(io: &Io) -> bool {
-    matches!(io, Io::TlsClient(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
 }
 
 /// One HTTP/1.1 exchange; the connection is closed after the answer's head.

@@ -1,10 +1,19 @@
 //! Traffic on the wire: each file is one promise about what passes between clients and upstreams.
 
+mod abort;
+mod bodies;
+mod connect;
 mod expect;
+mod forwarded;
 mod grpc;
 mod heads;
+mod proxy_protocol;
+mod spread;
+mod sse;
 mod streaming;
+mod tls;
 mod trailers;
+mod websocket;
 
 use std::net::SocketAddr;
 
