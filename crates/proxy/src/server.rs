@@ -23,6 +23,9 @@ use crate::{
     worker::{self, Command, Shared},
 };
 
+/// How often a snapshot that is no longer live is looked at.
+const RETIRE_LOOK: Duration = Duration::from_millis(200);
+
 /// The sockets of a listener, one per worker: its name, its address, they.
 type Bound = (Arc<str>, String, Vec<accept::Socket>);
 
@@ -126,6 +129,7 @@ impl Gateway {
             self.tell(|| Command::Close(name.clone()));
         }
         self.listen(sockets);
+        self.background.spawn(retire(previous));
         Ok(())
     }
 
@@ -237,6 +241,15 @@ impl Gateway {
         .await;
         clean
     }
+}
+
+/// Holds a snapshot that is no longer live until no worker does, so that taking ten thousand routes apart is this
+/// task's work and stalls no request.
+async fn retire(old: Arc<Compiled>) {
+    while Arc::strong_count(&old) > 1 {
+        tokio::time::sleep(RETIRE_LOOK).await;
+    }
+    let _ = tokio::task::spawn_blocking(move || drop(old)).await;
 }
 
 /// As many workers as the configuration says, or as there are cores.
