@@ -1,10 +1,15 @@
 //! Real peers as processes: Python programs with the official clients that scripts/peers.sh installs.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::Duration,
 };
+
+/// How long a peer may say nothing before the test fails; none of them waits longer for anything.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Where the peers are.
 fn folder() -> PathBuf {
@@ -26,29 +31,34 @@ pub fn python(script: &str, arguments: &[&str]) -> Command {
 /// A running peer that prints lines; ends with the test.
 pub struct Peer {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Peer {
     /// Starts it.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the peer starts");
-        let lines = BufReader::new(child.stdout.take().expect("its output"));
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Self { child, lines }
     }
 
     /// Its next line; none when it has ended.
     pub fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).ok().filter(|count| *count > 0)?;
-        Some(line.trim_end().to_owned())
+        match self.lines.recv_timeout(SILENCE) {
+            Ok(line) => Some(line.trim_end().to_owned()),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the peer has said nothing for {SILENCE:?}"),
+        }
     }
 
     /// All that it prints until it ends, and whether it ended well.
     pub fn finish(mut self) -> (bool, String) {
-        let mut text = String::new();
-        let _ = self.lines.read_to_string(&mut text);
-        (self.child.wait().is_ok_and(|status| status.success()), text)
+        let lines: Vec<String> = std::iter::from_fn(|| self.line()).collect();
+        (self.child.wait().is_ok_and(|status| status.success()), lines.join("\n"))
     }
 }
 
