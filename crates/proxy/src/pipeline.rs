@@ -90,8 +90,9 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
         found => found,
     };
     match found {
-        Found::Route { id, .. } => {
+        Found::Route { id, rule } => {
             call.route = Some(id.0 as usize);
+            call.record.rule = Some(rule);
             call.routed_path = Bytes::copy_from_slice(call.head.uri.path().as_bytes());
             Ok(id.0 as usize)
         }
