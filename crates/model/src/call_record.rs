@@ -26,6 +26,8 @@ pub struct CallRecord {
     pub listener: Arc<str>,
     /// Name of the route that matched.
     pub route: Option<Arc<str>>,
+    /// Which of the route's matches it was, by its place in the list.
+    pub rule: Option<u16>,
     /// Name of the upstream that was chosen.
     pub upstream: Option<Arc<str>>,
     /// Address of the endpoint that gave the final answer or the final failure.
@@ -58,6 +60,8 @@ pub struct CallRecord {
     pub attempts: u16,
     /// Tries that failed before the last one, oldest first.
     pub failed_tries: Vec<TryRecord>,
+    /// Every try of a call whose trace is sampled and exported, oldest first; empty for others.
+    pub tries: Vec<TrySpan>,
     /// Why the call failed, when it did.
     pub failure: Option<FailureRecord>,
     /// Name of the policy that answered instead of the handler.
@@ -69,9 +73,9 @@ pub struct CallRecord {
 pub struct Timings {
     /// Guard, routing and request policies.
     pub policies: Option<Duration>,
-    /// From the pick of the endpoint to a usable connection (zero for a pooled one).
+    /// Of the last try: from the pick of the endpoint to a usable connection, or to the failure to get one.
     pub connect: Option<Duration>,
-    /// From the connection to the first byte of the upstream's head.
+    /// Of the last try: from the connection to the head of the upstream's answer, or to the failure to get one.
     pub upstream_first_byte: Option<Duration>,
     /// From the start to the moment the answer's head was given to the client.
     pub head: Option<Duration>,
@@ -103,6 +107,31 @@ pub struct TryRecord {
     pub reason: &'static str,
     /// How long the try took.
     pub duration: Duration,
+}
+
+/// A try as a span of its own.
+#[derive(Debug, Clone)]
+pub struct TrySpan {
+    /// Id of the span; the upstream was given it as its parent.
+    pub span_id: [u8; 8],
+    /// From the start of the call to the start of the try.
+    pub started: Duration,
+    /// To the head of the answer, or to the failure; none when the call ended before either.
+    pub duration: Option<Duration>,
+    /// Address of the endpoint.
+    pub endpoint: Arc<str>,
+    /// Whether the upstream is reached over TLS.
+    pub tls: bool,
+    /// Protocol version of the answer, when there was one.
+    pub version: Option<Version>,
+    /// The target and the host that were asked for.
+    pub uri: Uri,
+    /// `Host` of the request.
+    pub host: Option<HeaderValue>,
+    /// Status that was answered, when there was an answer.
+    pub status: Option<StatusCode>,
+    /// Stable reason of a failure, such as `connect-failed`.
+    pub failure: Option<&'static str>,
 }
 
 /// Why a call failed: whose fault, where, and what.

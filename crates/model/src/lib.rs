@@ -17,7 +17,7 @@ mod schema;
 mod snapshot;
 pub mod types;
 
-pub use call_record::{CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryRecord};
+pub use call_record::{CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryRecord, TrySpan};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use layout::fmt;
 pub use load::load;

@@ -169,6 +169,7 @@ pub(crate) fn new_record(
         trace,
         listener: peer.listener.name.clone(),
         route: None,
+        rule: None,
         upstream: None,
         endpoint: None,
         consumer: None,
@@ -185,6 +186,7 @@ pub(crate) fn new_record(
         response_bytes: 0,
         attempts: 0,
         failed_tries: Vec::new(),
+        tries: Vec::new(),
         failure: None,
         stopped_by: None,
     }

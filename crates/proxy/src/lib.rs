@@ -29,5 +29,5 @@ mod worker;
 
 pub use failure::Problem;
 pub use server::{Error, Gateway};
-pub use tls::server::admin as server_tls;
+pub use tls::{client::receiver as receiver_tls, server::admin as server_tls};
 pub use upstream::cluster::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus};

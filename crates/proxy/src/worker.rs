@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) inboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Command>>>,
     /// Traces that begin here are sampled when a random number is below this.
     pub(crate) trace_threshold: AtomicU64,
+    /// Spans leave the process, so that each try of a sampled call is one.
+    pub(crate) exports_traces: AtomicBool,
 }
 
 /// What the control side tells a worker.

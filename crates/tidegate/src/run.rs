@@ -62,7 +62,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         .enable_all()
         .build()
         .map_err(|error| say(&error))?;
-    let telemetry = Telemetry::new(&snapshot).map_err(|error| say(&error))?;
+    let telemetry = Telemetry::new(&snapshot, proxy::receiver_tls).map_err(|error| say(&error))?;
     let gateway =
         Gateway::start(snapshot.clone(), telemetry.clone(), runtime.handle().clone()).map_err(|error| {
             say(&error);
@@ -239,8 +239,10 @@ fn try_reload(running: &Running, acknowledged: bool) -> Result<Option<String>, R
     }
     let revision = snapshot.revision.clone();
     let snapshot = Arc::new(snapshot);
-    running.gateway.apply(snapshot.clone()).map_err(|error| (error.to_string(), None))?;
-    if let Err(error) = running.telemetry.apply(&snapshot) {
+    let refused = |error: &dyn std::fmt::Display| (error.to_string(), None);
+    let sinks = running.telemetry.prepare(&snapshot).map_err(|error| refused(&error))?;
+    running.gateway.apply(snapshot.clone()).map_err(|error| refused(&error))?;
+    if let Err(error) = running.telemetry.apply(&snapshot, sinks) {
         tracing::error!("telemetry keeps its old settings: {error}");
     }
     Ok(Some(revision))

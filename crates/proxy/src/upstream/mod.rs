@@ -8,6 +8,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod pool;
 pub(crate) mod replay;
+mod span;
 mod total;
 pub(crate) mod tries;
 

@@ -19,6 +19,7 @@ use super::{
     connect::{self, Connected, Miss},
     h1::{self, Patience},
     replay::Replay,
+    span::Span,
 };
 use crate::{
     body::Body,
@@ -99,7 +100,6 @@ pub(crate) async fn forward(
         let result = attempt.run(worker, call, &mut source, held, permit).await;
         let again = match result {
             Ok(response) if !effort.retries_status(response.status().as_u16()) => {
-                call.record.timings.upstream_first_byte = Some(started.elapsed());
                 return Ok(bound.over(call, response));
             }
             Ok(response) => Again::Status(response),
@@ -116,10 +116,7 @@ pub(crate) async fn forward(
             Some(wait) => wait,
             None => {
                 return match again {
-                    Again::Status(response) => {
-                        call.record.timings.upstream_first_byte = Some(started.elapsed());
-                        Ok(response)
-                    }
+                    Again::Status(response) => Ok(response),
                     Again::Failure(failure) => Err(failure),
                 };
             }
@@ -314,6 +311,7 @@ impl Attempt<'_> {
         permit: Option<Permit>,
     ) -> Result<Response<Body>, h1::Broken> {
         let started = Instant::now();
+        let span = Span::start(worker, call, self.endpoint, self.upstream);
         let result = self.exchange(worker, call, source, guards).await;
         let now = Instant::now();
         let elapsed = now.duration_since(started);
@@ -326,6 +324,9 @@ impl Attempt<'_> {
             Err(broken) if broken.stale => (TryResult::Cancelled, Outcome::Ignored),
             Err(broken) => judge(&broken.failure),
         };
+        if let Some(span) = span {
+            span.end(call, elapsed, &result);
+        }
         if !matches!(report, TryResult::Cancelled) {
             self.upstream.cluster.report(self.endpoint, now, report);
         }
@@ -344,9 +345,11 @@ impl Attempt<'_> {
     ) -> Result<Response<Body>, h1::Broken> {
         let broken = |failure| h1::Broken { failure, stale: false };
         let began = Instant::now();
-        let connected = self.connected(worker, call).await.map_err(broken)?;
+        let connected = self.connected(worker, call).await;
         let connecting = began.elapsed();
         call.record.timings.connect = Some(connecting);
+        call.record.timings.upstream_first_byte = None;
+        let connected = connected.map_err(broken)?;
         let left = self.left.saturating_sub(connecting);
         let patience = Patience {
             head: self.effort.per_try.map_or(left, |per_try| per_try.min(left)),
@@ -361,6 +364,7 @@ impl Attempt<'_> {
             broken(Failure::gateway(Stage::Send, Problem::Internal).with_detail("the body was already sent"))
         })?;
         let interim = call.interim.clone();
+        let sending = Instant::now();
         let exchange = async {
             match connected {
                 Connected::H1(conn) => {
@@ -372,13 +376,15 @@ impl Attempt<'_> {
                 }
             }
         };
-        match self.end {
+        let result = match self.end {
             None => exchange.await,
             Some(end) => tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| {
                 let text = "the whole exchange took too long";
                 Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
             }),
-        }
+        };
+        call.record.timings.upstream_first_byte = Some(sending.elapsed());
+        result
     }
 
     async fn connected(&self, worker: &Rc<Worker>, call: &Call) -> Result<Connected, Failure> {

@@ -84,7 +84,8 @@ impl Cells {
             };
             cells.attempts += u64::from(call.attempts);
             cells.retries += u64::from(call.attempts - 1);
-            if let Some(first_byte) = call.timings.upstream_first_byte {
+            let answered = call.failure.as_ref().is_none_or(|failure| failure.stage == Stage::Body);
+            if answered && let Some(first_byte) = call.timings.upstream_first_byte {
                 cells.first_byte.observe(first_byte);
             }
         }

@@ -17,6 +17,10 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
         eprintln!("error: {error}");
         Exit::Failed
     })?;
+    if let Err(error) = telemetry::Telemetry::check(&snapshot, proxy::receiver_tls) {
+        eprintln!("error: {error}");
+        return Err(Exit::Configuration);
+    }
     match proxy::Gateway::check(Arc::new(snapshot), background.handle()) {
         Ok(warnings) => {
             for warning in warnings {

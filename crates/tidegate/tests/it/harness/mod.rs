@@ -17,7 +17,7 @@ use std::{
 
 pub use self::{
     client::{Answer, Client, get, raw},
-    peers::{Peer, python},
+    peers::{Peer, folder as peers, python},
     upstream::{Seen, Upstream, read_request},
 };
 
@@ -79,8 +79,19 @@ impl Gateway {
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::with_admin(folder, &format!("admin: {{address: \"{admin}\"}}\n{text}"), address, admin, prepare)
+    }
+
+    /// The same on a configuration that names the admin endpoint itself.
+    pub fn with_admin(
+        folder: tempfile::TempDir,
+        text: &str,
+        address: SocketAddr,
+        admin: SocketAddr,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let path = folder.path().join("tidegate.yaml");
-        fs::write(&path, format!("admin: {{address: \"{admin}\"}}\n{text}")).expect("a configuration");
+        fs::write(&path, text).expect("a configuration");
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .arg("run")
