@@ -372,13 +372,20 @@ impl Attempt<'_> {
                 }
             }
         };
-        match self.end {
+        let result = match self.end {
             None => exchange.await,
             Some(end) => tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| {
                 let text = "the whole exchange took too long";
                 Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
             }),
+        };
+        let response = result?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && call.upgrade.is_none() {
+            // A tunnel that the client has not asked for would carry its next requests past every policy.
+            let text = "it switched protocols without being asked";
+            return Err(broken(Failure::upstream(Stage::FirstByte, Problem::BadUpstreamAnswer, text)));
         }
+        Ok(response)
     }
 
     async fn connected(&self, worker: &Rc<Worker>, call: &Call) -> Result<Connected, Failure> {

@@ -7,6 +7,7 @@ mod attacks;
 mod cli;
 mod contract;
 mod harness;
+mod life;
 mod reference;
 mod reload;
 mod tidy;

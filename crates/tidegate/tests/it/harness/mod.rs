@@ -3,6 +3,7 @@
 mod client;
 pub mod h2;
 mod peers;
+mod succession;
 mod upstream;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
@@ -81,17 +82,7 @@ impl Gateway {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = folder.path().join("tidegate.yaml");
         fs::write(&path, format!("admin: {{address: \"{admin}\"}}\n{text}")).expect("a configuration");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(&path)
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            .env("TIDEGATE_ADMIN_TOKEN", "test-admin-token")
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(folder.path().join("stdout")).expect("a file"))
-            .stderr(fs::File::create(folder.path().join("stderr")).expect("a file"));
+        let mut command = succession::command(folder.path(), &path);
         prepare(&mut command);
         let child = command.spawn().expect("the binary starts");
         let mut gateway = Self { child, address, admin, folder };
