@@ -6,6 +6,7 @@ mod admin;
 mod attacks;
 mod cli;
 mod contract;
+mod fault;
 mod harness;
 mod life;
 mod reference;

@@ -93,10 +93,13 @@ fn an_idle_connection_is_closed_after_its_grace_and_holds_up_nothing() {
 
 #[test]
 fn connections_that_wait_to_be_accepted_are_answered() {
-    let upstream = Upstream::fixed(200, "ok");
-    let mut gateway = gateway("deadline: 20s", &upstream);
+    let mut gateway = Gateway::start(
+        "runtime: {workers: 1}
+routes: [{name: r, match: [{path: {prefix: /}}], respond: {body: ok}}]\n",
+    );
     gateway.signal("STOP");
-    let mut waiting: Vec<_> = (0..40)
+    // More than a worker accepts before it hears of anything else.
+    let mut waiting: Vec<_> = (0..600)
         .map(|_| {
             let mut client = Client::connect(gateway.address);
             client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -105,9 +108,8 @@ fn connections_that_wait_to_be_accepted_are_answered() {
         .collect();
     gateway.signal("TERM");
     gateway.signal("CONT");
-    for client in &mut waiting {
-        assert_eq!(client.read().map(|answer| answer.status), Some(200));
-    }
+    let answered = waiting.iter_mut().filter_map(Client::read).filter(|answer| answer.status == 200).count();
+    assert_eq!(answered, waiting.len());
     assert_eq!(gateway.wait().code(), Some(0));
 }
 
