@@ -42,7 +42,8 @@ pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let base = 20_000 + (std::process::id() % 400) as u16 * 100;
+        // Below what the kernel gives to outgoing connections (32768 and up), of which there are many.
+        let base = 10_000 + (std::process::id() % 220) as u16 * 100;
         let port = base + offset % 100;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
