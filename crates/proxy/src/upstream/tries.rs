@@ -384,7 +384,13 @@ impl Attempt<'_> {
             }),
         };
         call.record.timings.upstream_first_byte = Some(sending.elapsed());
-        result
+        let response = result?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && call.upgrade.is_none() {
+            // A tunnel that the client has not asked for would carry its next requests past every policy.
+            let text = "it switched protocols without being asked";
+            return Err(broken(Failure::upstream(Stage::FirstByte, Problem::BadUpstreamAnswer, text)));
+        }
+        Ok(response)
     }
 
     async fn connected(&self, worker: &Rc<Worker>, call: &Call) -> Result<Connected, Failure> {

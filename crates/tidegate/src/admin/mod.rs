@@ -4,12 +4,19 @@
 
 mod api;
 mod auth;
+mod closing;
 mod health;
 mod tls;
 pub(crate) mod token;
 
 use std::{
+    future::Future,
+    io,
     net::SocketAddr,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,13 +24,16 @@ use std::{
 };
 
 use axum::{Router, middleware, routing::get};
-use tokio::net::TcpListener;
+use tokio_rustls::rustls::ServerConfig;
 
+use self::closing::{Closable, Closing};
 use crate::run::Running;
 
 /// A running admin endpoint.
 pub(crate) struct Admin {
     leaving: Arc<AtomicBool>,
+    closing: Arc<Closing>,
+    sockets: Arc<Sockets>,
 }
 
 impl Admin {
@@ -31,7 +41,50 @@ impl Admin {
     pub(crate) fn fail_readiness(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
+
+    /// Takes no more connections, and ends each with its next answer: another process answers at the same socket.
+    pub(crate) fn close(&self) {
+        self.closing.begin();
+    }
+
+    /// Its socket.
+    pub(crate) fn sockets(&self) -> Arc<Sockets> {
+        self.sockets.clone()
+    }
 }
+
+/// The listening socket of the admin endpoint, kept for another process to take over.
+pub(crate) struct Sockets {
+    address: String,
+    socket: Socket,
+}
+
+enum Socket {
+    Tcp(std::net::TcpListener),
+    Unix(UnixListener),
+}
+
+impl Sockets {
+    /// The socket for another process.
+    pub(crate) fn hand_over(&self) -> io::Result<Vec<proxy::Inherited>> {
+        let socket: OwnedFd = match &self.socket {
+            Socket::Tcp(socket) => socket.try_clone()?.into(),
+            Socket::Unix(socket) => socket.try_clone()?.into(),
+        };
+        let address = Some(self.address.clone());
+        Ok(vec![proxy::Inherited { listener: NAME.to_owned(), address, socket }])
+    }
+}
+
+/// An admin endpoint that has all it needs and does not answer yet.
+pub(crate) struct Prepared {
+    sockets: Sockets,
+    token: Arc<str>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// The name of its socket.
+const NAME: &str = "admin";
 
 /// What handlers see.
 #[derive(Clone)]
@@ -41,13 +94,37 @@ pub(crate) struct State {
     pub(crate) token: Arc<str>,
 }
 
-/// Starts the admin endpoint.
-pub(crate) async fn start(
-    running: Arc<Running>,
+/// Binds the admin endpoint, or takes a socket that another process or the service manager has bound for it.
+pub(crate) fn prepare(
     settings: &model::Admin,
     snapshot: &model::Snapshot,
     token: String,
-) -> Result<Admin, String> {
+    inherited: &mut Vec<proxy::Inherited>,
+) -> Result<Prepared, String> {
+    let tls = tls::config(settings, snapshot)?;
+    let taken = proxy::take_inherited(inherited, NAME, &settings.address).pop();
+    let socket = match settings.address.strip_prefix("unix:") {
+        Some(_) if tls.is_some() => return Err("admin.tls: a Unix socket has none".into()),
+        Some(path) => taken.map_or_else(|| bind_unix(path), |socket| Ok(socket.into())).map(Socket::Unix),
+        None => {
+            let address = tcp_address(settings)?;
+            taken
+                .map_or_else(|| std::net::TcpListener::bind(address), |socket| Ok(socket.into()))
+                .map(Socket::Tcp)
+        }
+    };
+    let wrong = |error| format!("the admin endpoint cannot listen on {}: {error}", settings.address);
+    let socket = socket.map_err(wrong)?;
+    match &socket {
+        Socket::Tcp(socket) => socket.set_nonblocking(true),
+        Socket::Unix(socket) => socket.set_nonblocking(true),
+    }
+    .map_err(wrong)?;
+    let sockets = Sockets { address: settings.address.clone(), socket };
+    Ok(Prepared { sockets, token: token.into(), tls })
+}
+
+fn tcp_address(settings: &model::Admin) -> Result<SocketAddr, String> {
     let address: SocketAddr = settings.address.parse().map_err(|_| {
         format!("admin.address: `{}` is not an address such as 127.0.0.1:9080", settings.address)
     })?;
@@ -57,23 +134,62 @@ pub(crate) async fn start(
              network is trusted"
         ));
     }
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("the admin endpoint cannot listen on {address}: {error}"))?;
-    let leaving = Arc::new(AtomicBool::new(false));
-    let state = State { running, leaving: leaving.clone(), token: token.into() };
-    let app = router(state);
-    let server = tls::config(settings, snapshot)?;
-    tokio::spawn(async move {
-        let served = match server {
-            Some(config) => axum::serve(tls::Listener::new(listener, config), app).await,
-            None => axum::serve(listener, app).await,
-        };
-        if let Err(error) = served {
-            tracing::error!("the admin endpoint ended: {error}");
+    Ok(address)
+}
+
+/// Whoever may write to the folder may connect: the token decides about the rest.
+fn bind_unix(path: &str) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    UnixListener::bind(path)
+}
+
+impl Prepared {
+    /// Answers from now on.
+    pub(crate) fn serve(self, running: Arc<Running>) -> Admin {
+        let leaving = Arc::new(AtomicBool::new(false));
+        let (closing, sockets) = (Arc::new(Closing::default()), Arc::new(self.sockets));
+        let app = router(State { running, leaving: leaving.clone(), token: self.token });
+        let app = app.layer(middleware::from_fn_with_state(closing.clone(), closing::say_goodbye));
+        match listen(&sockets, self.tls, app, closing.clone()) {
+            Ok(served) => {
+                tokio::spawn(async move {
+                    if let Err(error) = served.await {
+                        tracing::error!("the admin endpoint ended: {error}");
+                    }
+                });
+            }
+            Err(error) => tracing::error!("the admin endpoint does not answer: {error}"),
         }
-    });
-    Ok(Admin { leaving })
+        Admin { leaving, closing, sockets }
+    }
+}
+
+type Serving = std::pin::Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+fn listen(
+    sockets: &Sockets,
+    tls: Option<Arc<ServerConfig>>,
+    app: Router,
+    closing: Arc<Closing>,
+) -> io::Result<Serving> {
+    Ok(match &sockets.socket {
+        Socket::Tcp(socket) => {
+            let listener = Closable::new(tokio::net::TcpListener::from_std(socket.try_clone()?)?, closing);
+            match tls {
+                Some(config) => {
+                    let listener = tls::Listener::new(listener, config);
+                    Box::pin(async move { axum::serve(listener, app).await })
+                }
+                None => Box::pin(async move { axum::serve(listener, app).await }),
+            }
+        }
+        Socket::Unix(socket) => {
+            let listener = Closable::new(tokio::net::UnixListener::from_std(socket.try_clone()?)?, closing);
+            Box::pin(async move { axum::serve(listener, app).await })
+        }
+    })
 }
 
 fn router(state: State) -> Router {

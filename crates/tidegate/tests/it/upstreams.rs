@@ -366,3 +366,19 @@ fn rolling_restarts_of_all_endpoints_lose_nothing() {
     assert_eq!(failed.load(Ordering::Relaxed), 0, "of {}", total.load(Ordering::Relaxed));
     assert!(total.load(Ordering::Relaxed) > 200);
 }
+
+#[test]
+fn a_switch_of_protocols_that_nobody_asked_for_is_no_tunnel() {
+    let upstream = Upstream::scripted(|_| Some(b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec()));
+    let gateway = Gateway::start(&format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}]\n",
+        upstream.address
+    ));
+    let mut client = Client::connect(gateway.address);
+    let answer = client.get("/first").expect("an answer");
+    assert_eq!((answer.status, answer.problem().as_deref()), (502, Some("bad-upstream-answer")));
+    client.write("GET /second HTTP/1.1\r\nhost: a\r\n\r\n");
+    let _ = client.read();
+    assert!(upstream.seen().iter().all(|seen| seen.header("x-request-id").is_some()), "past the gateway");
+}
