@@ -66,13 +66,15 @@ pub(crate) struct Call {
     pub(crate) interim: Option<Rc<dyn Interim>>,
 }
 
-/// A switch of protocols to WebSocket.
+/// A switch of protocols, after which bytes flow: to WebSocket, or by CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upgrade {
     /// By `Upgrade` on an HTTP/1.1 connection.
     Connection,
     /// By extended CONNECT on an HTTP/2 stream (RFC 8441).
     Stream,
+    /// By CONNECT: to whatever the upstream connects to.
+    Connect,
 }
 
 /// Sends an informational (1xx) answer to the client while the call goes on.

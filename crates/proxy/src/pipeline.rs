@@ -97,7 +97,7 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
     match found {
         Found::Route { id, .. } => {
             call.route = Some(id.0 as usize);
-            call.routed_path = Bytes::copy_from_slice(call.head.uri.path().as_bytes());
+            call.routed_path = Bytes::copy_from_slice(routed_path(&call.head).as_bytes());
             Ok(id.0 as usize)
         }
         Found::MethodNotAllowed { allow } => {
@@ -107,11 +107,16 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
     }
 }
 
+/// The path that routes are matched with; the target of CONNECT has none.
+fn routed_path(head: &http::request::Parts) -> &str {
+    if head.method == Method::CONNECT { "/" } else { head.uri.path() }
+}
+
 fn find(call: &mut Call, plan: &crate::worker::Plan, method: &Method) -> Found {
     let view = RequestView {
         listener: plan.listener(&call.peer.listener).index,
         host: call.host.as_ref().map(|host| host.as_str()),
-        path: call.head.uri.path(),
+        path: routed_path(&call.head),
         method,
         headers: &call.head.headers,
         query: call.head.uri.query(),

@@ -76,6 +76,7 @@ impl Gateway {
         });
         let upstreams = Arc::new(UpstreamMetrics(Arc::downgrade(&shared)));
         shared.telemetry.register(upstreams);
+        shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
             Self { shared, clusters, background, threads: Mutex::default(), bound: Mutex::default() };
         gateway.settle();

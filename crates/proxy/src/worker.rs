@@ -45,6 +45,20 @@ pub(crate) struct Shared {
     pub(crate) trace_threshold: AtomicU64,
 }
 
+/// How client connections are spread over the workers, read at the time of a scrape.
+pub(crate) struct WorkerMetrics(pub(crate) std::sync::Weak<Shared>);
+
+impl telemetry::Collect for WorkerMetrics {
+    fn collect(&self, out: &mut telemetry::Exposition) {
+        let Some(shared) = self.0.upgrade() else { return };
+        for (id, count) in shared.connections.iter().enumerate() {
+            let help = "Open client connections of each worker.";
+            let count = count.load(Ordering::Relaxed) as f64;
+            out.gauge("tidegate_worker_connections", help, &[("worker", &id.to_string())], count);
+        }
+    }
+}
+
 /// What the control side tells a worker.
 pub(crate) enum Command {
     /// Take connections from this socket.

@@ -34,7 +34,7 @@ pub struct Listener {
     /// Speak HTTP/2 (ALPN on TLS, prior knowledge on cleartext).
     #[serde(default = "yes")]
     pub http2: bool,
-    /// Allow `CONNECT`; otherwise it is 501.
+    /// Allow `CONNECT`, which is routed by its host and goes to the route's upstream; otherwise it is 501.
     #[serde(default)]
     pub connect: bool,
     /// Go on sending an answer after the client has closed its sending side.

@@ -17,6 +17,7 @@ use crate::{
     body::Body,
     call::{Call, client_left},
     failure::{Failure, Problem, Side, Stage},
+    upstream::switch,
 };
 
 /// Bytes gathered before a write; larger pieces of a body are written as they are, without a copy.
@@ -67,10 +68,12 @@ pub(crate) async fn send(
     out.clear();
     // An interim answer that was cut by a full socket is finished first.
     conn.finish_interim(out);
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+    if call.upgrade.is_some() && switch::opens(how.method, parts.status) {
         encode_head(&parts, Framing::None, how.method, true, Version::HTTP_11, out)?;
         let Some((wire, early)) = body.into_tunnel() else {
-            return Err(Failure::gateway(Stage::Body, Problem::Internal).with_detail("101 without a tunnel"));
+            return Err(
+                Failure::gateway(Stage::Body, Problem::Internal).with_detail("a switch without a tunnel")
+            );
         };
         // Bytes that came with the 101 belong to the client.
         out.extend_from_slice(&early);

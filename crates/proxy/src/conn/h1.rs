@@ -26,6 +26,7 @@ use crate::{
     failure::{Failure, Problem, Stage},
     guard, pipeline,
     timer::Timer,
+    upstream::switch,
     worker::{Plan, Worker},
 };
 
@@ -397,7 +398,7 @@ async fn exchange(
     };
     call.record.timings.head = Some(call.elapsed());
     conn.answer_begins();
-    let switching = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+    let switching = call.upgrade.is_some() && switch::opens(&call.head.method, response.status());
     keep_alive = keep_alive && !worker.is_draining() && !asks_to_close(&response);
     // An answer of the gateway's own to a request whose body is still on its way: whether the rest will ever
     // come is not known, so the connection ends with the answer.
@@ -405,7 +406,7 @@ async fn exchange(
         keep_alive = keep_alive && drain_now(conn);
     }
     response.headers_mut().remove(header::CONNECTION);
-    if switching {
+    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     let sending = Sending { method: &call.head.method.clone(), version, keep_alive };

@@ -26,6 +26,8 @@ pub(crate) struct Peer {
 pub(crate) struct TlsPeer {
     /// Server name that the client asked for, lower-case.
     pub sni: Option<Box<str>>,
+    /// What the certificate was chosen from.
+    pub certificates: Option<Arc<crate::tls::Certificates>>,
     /// The verified client certificate, when there is one.
     pub client: Option<crate::tls::server::ClientIdentity>,
 }

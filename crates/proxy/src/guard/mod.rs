@@ -164,10 +164,22 @@ fn host(call: &mut Call) -> Result<(), Failure> {
             .ok_or_else(|| refuse("malformed Host"))?,
     );
     call.record.host = Some(authority.clone());
+    misdirected(call)?;
     if named.is_some() {
         call.head.headers.insert(header::HOST, authority);
     }
     Ok(())
+}
+
+/// A connection was made for the name in its handshake: a host that another certificate of the listener is for has
+/// to be asked on another connection (RFC 9110 §7.4).
+fn misdirected(call: &Call) -> Result<(), Failure> {
+    let (Some(tls), Some(host)) = (&call.peer.tls, &call.host) else { return Ok(()) };
+    let (Some(sni), Some(certificates)) = (&tls.sni, &tls.certificates) else { return Ok(()) };
+    if **sni == *host.as_str() || certificates.serve_alike(sni, host.as_str()) {
+        return Ok(());
+    }
+    Err(Failure::client(Stage::Guard, Problem::Misdirected))
 }
 
 fn method(call: &Call) -> Result<(), Failure> {
@@ -201,6 +213,10 @@ fn upgrade(call: &mut Call, wanted: bool) -> Result<(), Failure> {
         call.head.method = Method::GET;
         call.record.method = Method::GET;
         call.upgrade = Some(Upgrade::Stream);
+        return Ok(());
+    }
+    if call.head.method == Method::CONNECT {
+        call.upgrade = Some(Upgrade::Connect);
         return Ok(());
     }
     if wanted && call.head.method == Method::GET {

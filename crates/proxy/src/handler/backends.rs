@@ -11,7 +11,7 @@ use resilience::balance::WeightedCycle;
 use self::sticky::Sticky;
 use crate::{
     body::Body,
-    call::Call,
+    call::{Call, Upgrade},
     compiled::Building,
     failure::{Failure, Problem, Stage},
     guard,
@@ -82,7 +82,7 @@ impl Backends {
         call: &mut Call,
         mut body: Body,
     ) -> Result<Response<Body>, Failure> {
-        if call.upgrade.is_some() && !self.websocket {
+        if matches!(call.upgrade, Some(Upgrade::Connection | Upgrade::Stream)) && !self.websocket {
             return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
                 .with_hint("this route does not take WebSocket connections"));
         }
@@ -97,6 +97,10 @@ impl Backends {
             return Err(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint));
         };
         call.record.upstream = Some(target.upstream.name.clone());
+        if call.upgrade.is_some() && target.upstream.is_http2() {
+            return Err(Failure::gateway(Stage::Pick, Problem::NotImplemented)
+                .with_hint("the upstream speaks HTTP/2 alone, which takes no tunnel here"));
+        }
         if let Passed::Answered(response) =
             chain::upstream_request(&target.upstream.chain, call, &mut body).await?
         {

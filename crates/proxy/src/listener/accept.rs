@@ -162,14 +162,15 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
     }
     let mut tls = None;
     let mut is_http2 = false;
-    if let Some(config) = &listener.tls {
-        let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
+    if let Some(ours) = &listener.tls {
+        let acceptor = tokio_rustls::TlsAcceptor::from(ours.config.clone());
         match tokio::time::timeout(listener.limits.tls_timeout, acceptor.accept(Box::new(io))).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 is_http2 = session.alpn_protocol() == Some(b"h2");
                 tls = Some(TlsPeer {
                     sni: session.server_name().map(|name| name.to_ascii_lowercase().into()),
+                    certificates: Some(ours.certificates.clone()),
                     client: crate::tls::server::client_identity(session),
                 });
                 io = Io::TlsServer(Box::new(stream));

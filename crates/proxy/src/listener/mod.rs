@@ -28,7 +28,7 @@ pub(crate) struct Listener {
     pub name: Arc<str>,
     pub(crate) index: usize,
     pub(crate) address: String,
-    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) tls: Option<crate::tls::server::ListenerTlsConfig>,
     pub(crate) redirect_to_https: Option<HttpsTarget>,
     pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) trusted: Vec<Cidr>,

@@ -14,7 +14,7 @@ use super::names;
 
 /// Certificates by the names that they cover.
 #[derive(Debug)]
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows the first label.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
@@ -54,9 +54,18 @@ impl Certificates {
     }
 
     fn find(&self, name: &str) -> &Arc<CertifiedKey> {
+        self.covering(name).unwrap_or(&self.default)
+    }
+
+    fn covering(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
         let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
-        self.exact.get(&name).or_else(by_wildcard).unwrap_or(&self.default)
+        self.exact.get(&name).or_else(by_wildcard)
+    }
+
+    /// Whether a connection made for `sni` may be asked for `host`: unless that has a certificate of its own.
+    pub(crate) fn serve_alike(&self, sni: &str, host: &str) -> bool {
+        self.covering(host).is_none_or(|own| Arc::ptr_eq(own, self.find(sni)))
     }
 }
 

@@ -19,6 +19,8 @@ use super::{certificates, server};
 /// Compiled TLS towards an upstream.
 pub(crate) struct UpstreamTls {
     connector: TlsConnector,
+    /// The same without HTTP/2, for switches of protocol.
+    only_http1: TlsConnector,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -60,7 +62,9 @@ impl UpstreamTls {
             }
             None => None,
         };
-        Ok(Self { connector: Arc::new(config).into(), server_name })
+        let mut only_http1 = config.clone();
+        only_http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { connector: Arc::new(config).into(), only_http1: Arc::new(only_http1).into(), server_name })
     }
 
     /// The name for SNI and verification, for an endpoint found under `host`.
@@ -71,8 +75,8 @@ impl UpstreamTls {
         }
     }
 
-    pub(crate) fn connector(&self) -> &TlsConnector {
-        &self.connector
+    pub(crate) fn connector(&self, only_http1: bool) -> &TlsConnector {
+        if only_http1 { &self.only_http1 } else { &self.connector }
     }
 }
 

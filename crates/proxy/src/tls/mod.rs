@@ -7,6 +7,8 @@ pub(crate) mod server;
 
 use std::sync::Arc;
 
+pub(crate) use self::certificates::Certificates;
+
 use model::resource::tls::TlsVersion;
 use rustls::{SupportedProtocolVersion, crypto::CryptoProvider, version};
 

@@ -34,12 +34,19 @@ pub(crate) struct ClientIdentity {
     pub(crate) fingerprint: Arc<str>,
 }
 
+/// The TLS of a listener.
+pub(crate) struct ListenerTlsConfig {
+    pub(crate) config: Arc<ServerConfig>,
+    /// What `config` chooses from.
+    pub(crate) certificates: Arc<Certificates>,
+}
+
 /// The TLS configuration of a listener.
 pub(crate) fn compile(
     settings: &ListenerTls,
     http2: bool,
     snapshot: &Snapshot,
-) -> Result<Arc<ServerConfig>, String> {
+) -> Result<ListenerTlsConfig, String> {
     let provider = super::with_suites(&settings.cipher_suites).map_err(|error| format!("tls.{error}"))?;
     let certificates = Certificates::load(&settings.certificates, &provider, snapshot)?;
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -49,17 +56,18 @@ pub(crate) fn compile(
         Some(auth) => builder.with_client_cert_verifier(verifier(auth, &provider, snapshot)?),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(certificates));
+    let certificates = Arc::new(certificates);
+    let mut config = builder.with_cert_resolver(certificates.clone());
     config.alpn_protocols = alpn(settings, http2);
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_MAX);
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| format!("tls: {error}"))?;
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    Ok(ListenerTlsConfig { config: Arc::new(config), certificates })
 }
 
 /// The TLS configuration of the admin endpoint, which speaks HTTP/1.1.
 pub fn admin(settings: &ListenerTls, snapshot: &Snapshot) -> Result<Arc<ServerConfig>, String> {
-    compile(settings, false, snapshot)
+    Ok(compile(settings, false, snapshot)?.config)
 }
 
 fn alpn(settings: &ListenerTls, http2: bool) -> Vec<Vec<u8>> {

@@ -19,10 +19,11 @@ use super::{
     h1::{self, Broken},
     pool::{Opener, PoolKey},
     replay::Replay,
+    switch,
 };
 use crate::{
     body::Body,
-    call::{Call, Interim, is_idempotent},
+    call::{Call, Interim, Upgrade, is_idempotent},
     conn::peer::Peer,
     failure::{Failure, Problem, Sent, Side, Stage},
     worker::Worker,
@@ -85,6 +86,8 @@ pub(super) struct Attempt<'a> {
     pub(super) effort: &'a Effort,
     pub(super) endpoint: &'a Arc<Endpoint>,
     pub(super) head: &'a Parts,
+    /// The switch of protocols that is asked for.
+    pub(super) upgrade: Option<Upgrade>,
     pub(super) peer: &'a Peer,
     /// Where 1xx answers go.
     pub(super) interim: Option<&'a Rc<dyn Interim>>,
@@ -171,13 +174,15 @@ impl Attempt<'_> {
                 }
             }
         };
-        match self.end {
+        let response = match self.end {
             None => exchange.await,
             Some(end) => tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| {
                 let text = "the whole exchange took too long";
                 Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
             }),
-        }
+        }?;
+        switch::judge(self.upgrade, self.head, &response).map_err(broken)?;
+        Ok(response)
     }
 
     /// A connection: a kept one, unless those were found closed.
@@ -188,6 +193,13 @@ impl Attempt<'_> {
             return self.open(key, end).await;
         }
         let pool = self.worker.pool();
+        if self.upgrade.is_some() {
+            // A switch of protocols takes a connection of HTTP/1.1 for itself.
+            return match pool.take(key, Instant::now()) {
+                Some(conn) => Ok(Connected::H1(conn)),
+                None => self.open(key, end).await,
+            };
+        }
         loop {
             let now = Instant::now();
             if let Some(channel) = pool.channel(key, now) {
@@ -223,7 +235,8 @@ impl Attempt<'_> {
             tls: self.effort.tls,
             whole: end.saturating_duration_since(Instant::now()),
         };
-        connect::open(self.worker, self.upstream, self.endpoint, patience, key, Some(self.peer))
+        let how = connect::How { patience, peer: Some(self.peer), only_http1: self.upgrade.is_some() };
+        connect::open(self.worker, self.upstream, self.endpoint, &how, key)
             .await
             .map_err(|(failure, miss)| if miss == Miss::Refused { failure.with_refused() } else { failure })
     }

@@ -51,20 +51,29 @@ pub(crate) enum Connected {
     H2(Rc<Channel>),
 }
 
+/// How a connection is opened.
+pub(crate) struct How<'a> {
+    pub(crate) patience: Patience,
+    /// Whom a PROXY header speaks for.
+    pub(crate) peer: Option<&'a Peer>,
+    /// Not HTTP/2, whatever the upstream would speak.
+    pub(crate) only_http1: bool,
+}
+
 /// Opens a connection; nothing of any request is sent on it.
 pub(crate) async fn open(
     worker: &Worker,
     upstream: &Upstream,
     endpoint: &Endpoint,
-    patience: Patience,
+    how: &How<'_>,
     key: PoolKey,
-    peer: Option<&Peer>,
 ) -> Result<Connected, (Failure, Miss)> {
+    let patience = how.patience;
     let end = Instant::now() + patience.whole;
     let left = |bound: Duration| bound.min(end.saturating_duration_since(Instant::now()));
     let mut io = transport(&endpoint.address, left(patience.connect)).await?;
     if let Some(version) = upstream.proxy_protocol() {
-        let header = proxy_protocol::write(version, peer.and_then(|peer| peer.remote), None);
+        let header = proxy_protocol::write(version, how.peer.and_then(|peer| peer.remote), None);
         write_all(&mut io, &header).await.map_err(|error| failed(Stage::Connect, &error))?;
     }
     let mut is_http2 = upstream.is_http2();
@@ -72,7 +81,7 @@ pub(crate) async fn open(
         let name = tls.server_name(&endpoint.host).map_err(|error| {
             (Failure::gateway(Stage::Tls, Problem::Internal).with_detail(error).never_sent(), Miss::Other)
         })?;
-        let handshake = tls.connector().connect(name, Box::new(io));
+        let handshake = tls.connector(how.only_http1).connect(name, Box::new(io));
         let stream = match tokio::time::timeout(left(patience.tls), handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(failed(Stage::Tls, &error)),

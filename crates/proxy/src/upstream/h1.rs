@@ -247,7 +247,8 @@ pub(crate) async fn exchange(
     conn.timer.arm(patience.head);
 
     let mut decoder = ResponseDecoder::new(Limits::default());
-    let head = poll_fn(|cx| poll_head(&mut conn, &mut decoder, &head.method, patience, interim, cx)).await;
+    let method = &head.method;
+    let head = poll_fn(|cx| poll_head(&mut conn, &mut decoder, method, patience, interim, cx)).await;
     let head = match head {
         Ok(head) => head,
         Err(failure) => {
@@ -258,7 +259,7 @@ pub(crate) async fn exchange(
         }
     };
     conn.timer.disarm();
-    Ok(respond(conn, head, patience, std::mem::take(guards)))
+    Ok(respond(conn, method, head, patience, std::mem::take(guards)))
 }
 
 fn poll_head(
@@ -350,8 +351,14 @@ fn request_framing(head: &Parts, body: &Body) -> Framing {
     }
 }
 
-fn respond(conn: Box<Conn>, head: ResponseHead, patience: Patience, guards: Guards) -> Response<Body> {
-    let switching = head.parts.status == StatusCode::SWITCHING_PROTOCOLS;
+fn respond(
+    conn: Box<Conn>,
+    method: &Method,
+    head: ResponseHead,
+    patience: Patience,
+    guards: Guards,
+) -> Response<Body> {
+    let switching = super::switch::opens(method, head.parts.status);
     let reusable = head.keep_alive && !switching && !conn.unsent && head.framing != Framing::UntilClose;
     if matches!(head.framing, Framing::None | Framing::Length(0)) && !switching {
         if reusable && conn.is_uploaded() && conn.wire.input.borrow().is_empty() {

@@ -185,6 +185,7 @@ impl<'a> Race<'a> {
                 effort,
                 endpoint,
                 head,
+                upgrade: call.upgrade,
                 peer: &call.peer,
                 interim,
                 source,

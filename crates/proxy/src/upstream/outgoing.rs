@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, header};
 
-use super::Upstream;
-use crate::call::{Call, Upgrade};
+use super::{Upstream, switch};
+use crate::call::Call;
 
 /// What the balancer hashes for this call, when its algorithm does.
 pub(crate) fn hash_of(call: &Call, upstream: &Upstream) -> Option<u64> {
@@ -32,34 +32,14 @@ pub(crate) fn hash_of(call: &Call, upstream: &Upstream) -> Option<u64> {
 
 /// States what this hop's connection needs, and nothing of the client's own.
 pub(super) fn prepare(call: &mut Call, upstream: &Upstream) {
-    let headers = &mut call.head.headers;
     if call.expects_continue {
-        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        call.head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
-    if call.upgrade.is_some() && !upstream.is_http2() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if call.upgrade == Some(Upgrade::Stream) && !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-            // RFC 8441 has no key; HTTP/1.1 wants one (RFC 6455 §4.1), any 16 bytes in base64.
-            headers.insert(header::SEC_WEBSOCKET_KEY, websocket_key(call.random));
-        }
-    } else if headers.contains_key(header::TE) && !upstream.is_http2() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    if call.upgrade.is_some() {
+        switch::ask(call);
+    } else if call.head.headers.contains_key(header::TE) && !upstream.is_http2() {
+        call.head.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-}
-
-/// Sixteen bytes drawn from `random`, in base64.
-fn websocket_key(random: u64) -> HeaderValue {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = [b'='; 24];
-    let mut bits = random;
-    for (index, byte) in text[..22].iter_mut().enumerate() {
-        bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        // The last digit of 16 bytes carries two bits only.
-        let digit = if index == 21 { (bits >> 62 << 4) as usize } else { (bits >> 58) as usize };
-        *byte = ALPHABET[digit];
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
 }
 
 /// What `grpc-timeout` of a gRPC call allows.

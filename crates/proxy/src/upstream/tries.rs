@@ -21,6 +21,7 @@ use super::{
     cluster::{Endpoint, PickRequest, Picked},
     hedge::{Race, Raced},
     outgoing::{grpc_timeout, prepare},
+    switch,
 };
 use crate::{
     body::Body,
@@ -84,6 +85,7 @@ pub(crate) async fn forward(
                     effort,
                     endpoint: &endpoint,
                     head: &call.head,
+                    upgrade: call.upgrade,
                     peer: &call.peer,
                     interim: call.interim.as_ref(),
                     source: &source,
@@ -182,7 +184,7 @@ impl Bound {
     fn over(&self, call: &Call, response: Response<Body>) -> Response<Body> {
         match self.time {
             Some(time)
-                if response.status() != StatusCode::SWITCHING_PROTOCOLS && !response.body().is_empty() =>
+                if !switch::opens(&call.head.method, response.status()) && !response.body().is_empty() =>
             {
                 let left = time.saturating_sub(call.elapsed());
                 response.map(|body| Body::boxed(super::total::Bounded::new(body, left, self.is_grpc)))

@@ -72,11 +72,12 @@ async fn fill(worker: &Rc<Worker>, upstream: &Upstream, endpoint: &Arc<Endpoint>
     let timeouts = &upstream.settings.timeouts;
     let (connect, tls) = (timeouts.connect.get(), timeouts.tls.get());
     let patience = Patience { connect, tls, whole: connect + tls + tls };
+    let how = connect::How { patience, peer: None, only_http1: false };
     for _ in 0..upstream.warm_up {
         if worker.pool().ready(key, Instant::now()) >= upstream.warm_up {
             break;
         }
-        match connect::open(worker, upstream, endpoint, patience, key, None).await {
+        match connect::open(worker, upstream, endpoint, &how, key).await {
             Ok(Connected::H1(conn)) => worker.pool().park(conn),
             // It is shared already, and one is enough for many calls.
             Ok(Connected::H2(_)) => break,

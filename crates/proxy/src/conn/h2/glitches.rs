@@ -16,6 +16,13 @@ use crate::conn::wire::Io;
 
 /// Frames without a use, less frames with one, within [`WINDOW`].
 const GLITCHES_MAX: u32 = 1000;
+/// Window updates that a write of ours may be answered with, and bytes of ours for each more.
+const UPDATES_PER_WRITE: u32 = 4;
+const BYTES_PER_UPDATE: usize = 256;
+/// Window updates beyond those that answer what we sent: a client may open its windows wide at first.
+const UPDATES_AHEAD: u32 = 100;
+/// Window updates that may be saved up.
+const UPDATES_MAX: u32 = 100_000;
 const WINDOW: Duration = Duration::from_secs(10);
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
@@ -48,11 +55,29 @@ struct Frames {
     have: usize,
     glitches: u32,
     since: Instant,
+    /// Window updates that have a use.
+    updates: u32,
+    /// Streams that were opened and not reset yet.
+    resettable: u32,
 }
 
 impl Frames {
     fn new() -> Self {
-        Self { skip: PREFACE_BYTES, head: [0; HEAD_BYTES], have: 0, glitches: 0, since: Instant::now() }
+        Self {
+            skip: PREFACE_BYTES,
+            head: [0; HEAD_BYTES],
+            have: 0,
+            glitches: 0,
+            since: Instant::now(),
+            updates: UPDATES_AHEAD,
+            resettable: 0,
+        }
+    }
+
+    /// What we send may be answered with window updates.
+    fn sent(&mut self, bytes: usize) {
+        let more = u32::try_from(bytes / BYTES_PER_UPDATE).unwrap_or(u32::MAX);
+        self.updates = self.updates.saturating_add(more.saturating_add(UPDATES_PER_WRITE)).min(UPDATES_MAX);
     }
 
     /// Whether the connection may go on after these bytes.
@@ -82,9 +107,20 @@ impl Frames {
             // Without a byte and without an end it says nothing.
             DATA => self.skip > 0 || flags & FLAG_SET != 0,
             CONTINUATION => self.skip > 0,
-            HEADERS => true,
-            // Resets are counted by the stream, window updates answer what we send.
-            RST_STREAM | WINDOW_UPDATE | GOAWAY => return true,
+            HEADERS => {
+                self.resettable = self.resettable.saturating_add(1);
+                true
+            }
+            // A reset of an open stream is counted there; one of a stream that has ended does nothing.
+            RST_STREAM if self.resettable > 0 => {
+                self.resettable -= 1;
+                return true;
+            }
+            WINDOW_UPDATE if self.updates > 0 => {
+                self.updates -= 1;
+                return true;
+            }
+            GOAWAY => return true,
             _ => false,
         };
         if is_useful {
@@ -121,7 +157,9 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let count = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        self.frames.sent(count);
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write_vectored(
@@ -129,7 +167,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let count = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        self.frames.sent(count);
+        Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -161,6 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn window_updates_that_answer_what_we_send_cost_nothing() {
+        let mut watched = Frames::new();
+        assert!(watched.take(&[0; PREFACE_BYTES]));
+        for _ in 0..20_000 {
+            watched.sent(300);
+            assert!((0..5).all(|_| watched.take(&frame(WINDOW_UPDATE, 0, 4))));
+        }
+        watched.sent(usize::MAX);
+        assert_eq!(watched.updates, UPDATES_MAX);
+    }
+
+    #[test]
     fn useless_frames_add_up_and_useful_ones_make_up_for_them() {
         const PING: u8 = 6;
         let pings = vec![frame(PING, 0, 8); 2000];
@@ -173,6 +225,11 @@ mod tests {
             }
             let traffic: Vec<_> = (0..3000).flat_map(|_| [frame(PING, 0, 8), frame(DATA, 0, 100)]).collect();
             assert_eq!(taken(&traffic, split), traffic.len());
+            let updates = vec![frame(WINDOW_UPDATE, 0, 4); 3000];
+            assert_eq!(taken(&updates, split), (UPDATES_AHEAD + GLITCHES_MAX) as usize);
+            let resets: Vec<_> =
+                [frame(HEADERS, 5, 3)].into_iter().chain(vec![frame(RST_STREAM, 0, 4); 3000]).collect();
+            assert_eq!(taken(&resets, split), 2 + GLITCHES_MAX as usize);
             let ends = vec![frame(DATA, FLAG_SET, 0); 3000];
             assert_eq!(taken(&ends, split), ends.len());
         }

@@ -13,7 +13,7 @@ use h2::{
     Reason, RecvStream,
     server::{Builder, SendResponse},
 };
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 
 use super::{Arriving, StreamBody, Upload, glitches::Watched, upload::Broken};
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     failure::{Failure, Stage},
     guard, pipeline,
     timer::Timer,
+    upstream::switch,
     worker::Worker,
 };
 
@@ -156,7 +157,7 @@ async fn stream(
     let arriving = Rc::new(Arriving::default());
     let length = content_length(&parts.headers);
     let expects = parts.headers.contains_key(header::EXPECT);
-    let upgrade = parts.extensions.get::<h2::ext::Protocol>().is_some();
+    let upgrade = parts.method == Method::CONNECT;
     let (mut call, admitted) = guard::admit(&worker, &peer, parts, upgrade);
     let interim = Rc::new(StreamInterim(RefCell::new(respond)));
     call.interim = Some(interim.clone());
@@ -253,7 +254,7 @@ async fn deliver(
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
         parts.headers.remove(name);
     }
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+    if call.upgrade.is_some() && switch::opens(&call.head.method, parts.status) {
         // To an HTTP/2 client a tunnel begins with 200 (RFC 8441 §5).
         parts.status = StatusCode::OK;
         call.record.status = StatusCode::OK;
@@ -266,7 +267,7 @@ async fn deliver(
         }
         return Ok(());
     }
-    let no_body = call.head.method == http::Method::HEAD
+    let no_body = call.head.method == Method::HEAD
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
     if no_body {

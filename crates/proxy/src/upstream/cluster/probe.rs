@@ -85,8 +85,8 @@ impl Probe {
         }
         if let Some(tls) = &self.tls {
             let name = tls.server_name(&endpoint.host)?;
-            let stream =
-                tls.connector().connect(name, Box::new(io)).await.map_err(|error| format!("TLS: {error}"))?;
+            let handshake = tls.connector(false).connect(name, Box::new(io));
+            let stream = handshake.await.map_err(|error| format!("TLS: {error}"))?;
             io = Io::TlsClient(Box::new(stream));
         }
         Ok(io)

@@ -10,6 +10,7 @@ use super::super::harness::{Gateway, Upstream};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
@@ -108,7 +109,7 @@ fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|at| at * 2 + 1)
 }
 
-/// The gateway ended the flood early, works on, and kept its memory.
+/// The gateway ended the flood early (it is longer than what the sockets between hold), works on, and kept its memory.
 fn check(what: &str, count: usize, frames: impl Iterator<Item = Vec<u8>>) {
     let (gateway, upstream) = setup();
     assert_eq!(gateway.get("/").status, 200);
@@ -125,21 +126,66 @@ fn check(what: &str, count: usize, frames: impl Iterator<Item = Vec<u8>>) {
 #[test]
 fn rapid_reset_ends_the_connection() {
     // CVE-2023-44487.
-    let frames = streams(20_000).map(|stream| {
+    let frames = streams(400_000).map(|stream| {
         let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get());
         [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
     });
-    check("rapid reset", 20_000, frames);
+    check("rapid reset", 400_000, frames);
 }
 
 #[test]
 fn made_you_reset_ends_the_connection() {
     // CVE-2025-8671: the client breaks a rule of the stream, so that the server resets it.
-    let frames = streams(20_000).map(|stream| {
+    let frames = streams(400_000).map(|stream| {
         let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get());
         [open, frame(WINDOW_UPDATE, 0, stream, &0_u32.to_be_bytes())].concat()
     });
-    check("MadeYouReset", 20_000, frames);
+    check("MadeYouReset", 400_000, frames);
+}
+
+/// The frames that open a stream and break a rule of it.
+type Breach<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
+#[test]
+fn every_way_to_make_us_reset_counts() {
+    // The other breaches that CVE-2025-8671 names: each is an error of the stream alone.
+    let open = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &get());
+    let length = [get(), field("content-length", "1")].concat();
+    let breaches: [(&str, Breach<'_>); 4] = [
+        ("a window beyond its bound", &|stream| {
+            [open(stream), frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())].concat()
+        }),
+        ("data after the end", &|stream| [open(stream), frame(DATA, 0, stream, b"x")].concat()),
+        ("a stream that depends on itself", &|stream| {
+            [open(stream), frame(PRIORITY, 0, stream, &[&stream.to_be_bytes()[..], &[16]].concat())].concat()
+        }),
+        ("a length that the body does not have", &|stream| {
+            frame(HEADERS, END_HEADERS | END_STREAM, stream, &length)
+        }),
+    ];
+    for (what, breach) in breaches {
+        check(what, 400_000, streams(400_000).map(breach));
+    }
+}
+
+#[test]
+fn a_priority_flood_ends_the_connection() {
+    // CVE-2019-9513.
+    let frames = (0..20_000).map(|_| frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16]).repeat(50));
+    check("PRIORITY", 20_000, frames);
+}
+
+#[test]
+fn window_updates_that_answer_nothing_end_the_connection() {
+    let frames = std::iter::repeat_n(frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()).repeat(50), 20_000);
+    check("WINDOW_UPDATE", 20_000, frames);
+}
+
+#[test]
+fn resets_of_a_stream_that_has_ended_end_the_connection() {
+    let open = std::iter::once(frame(HEADERS, END_HEADERS | END_STREAM, 1, &get()));
+    let rest = std::iter::repeat_n(frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()).repeat(50), 20_000);
+    check("RST_STREAM", 20_000, open.chain(rest));
 }
 
 #[test]

@@ -143,6 +143,11 @@ impl Client {
         bytes
     }
 
+    /// Reads what is there; nothing at the end.
+    pub fn read_some(&mut self, buffer: &mut [u8]) -> usize {
+        self.reader.read(buffer).expect("bytes")
+    }
+
     /// Reads one line.
     pub fn read_line(&mut self) -> String {
         let mut line = String::new();

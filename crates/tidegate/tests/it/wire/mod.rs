@@ -1,10 +1,19 @@
 //! Traffic on the wire: each file is one promise about what passes between clients and upstreams.
 
+mod abort;
+mod bodies;
+mod connect;
 mod expect;
+mod forwarded;
 mod grpc;
 mod heads;
+mod proxy_protocol;
+mod spread;
+mod sse;
 mod streaming;
+mod tls;
 mod trailers;
+mod websocket;
 
 use std::net::SocketAddr;
 
@@ -15,13 +24,14 @@ fn front(upstream: SocketAddr) -> Gateway {
     front_with("", upstream, "", "")
 }
 
-/// The same with settings of the listener, the upstream (`protocol: http2`) and the route.
+/// The same, on one worker so that records keep their order, with settings of the listener, the upstream (`protocol: http2`) and the route.
 fn front_with(listener: &str, address: SocketAddr, upstream: &str, route: &str) -> Gateway {
     let more = |settings: &str| if settings.is_empty() { String::new() } else { format!(", {settings}") };
     Gateway::with(
         listener,
         &format!(
-            "accessLog: [{{kind: stdout, format: json}}]
+            "runtime: {{workers: 1}}
+accessLog: [{{kind: stdout, format: json}}]
 upstreams: [{{name: u, endpoints: [{{address: \"{address}\"}}]{}}}]
 routes: [{{name: r, match: [{{path: {{prefix: /}}}}]{}, backends: [{{upstream: u}}]}}]
 ",

@@ -1,0 +1,41 @@
+//! Few long HTTP/2 connections do not pile up on one worker.
+
+use super::super::harness::{Client, Gateway, eventually, h2};
+
+const WORKERS: usize = 4;
+
+/// Open connections of each worker.
+fn spread(gateway: &Gateway) -> Vec<u64> {
+    let count = |worker: usize| {
+        let series = format!("tidegate_worker_connections{{worker=\"{worker}\"}}");
+        gateway.metric(&series).expect("a gauge for each worker") as u64
+    };
+    (0..WORKERS).map(count).collect()
+}
+
+#[test]
+fn long_connections_are_spread_evenly_over_the_workers() {
+    let gateway = Gateway::start(&format!(
+        "runtime: {{workers: {WORKERS}}}\nroutes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{}}}}]\n"
+    ));
+    h2::run(async {
+        let mut held = Vec::new();
+        for _ in 0..16 {
+            let client = h2::Client::connect(gateway.address).await;
+            assert_eq!(client.get("/").await.expect("an answer").status, 200);
+            held.push(client);
+        }
+        let counts = spread(&gateway);
+        assert_eq!(counts.iter().sum::<u64>(), 16, "{counts:?}");
+        // By chance alone a worker has seven or more of sixteen in one of three runs.
+        assert!(counts.iter().all(|count| (2..=6).contains(count)), "{counts:?}");
+        // They work where they were handed to.
+        for client in &held {
+            assert_eq!(client.get("/").await.expect("an answer").status, 200);
+        }
+    });
+    eventually("all places are free again", || spread(&gateway).iter().sum::<u64>() == 0);
+    let mut clients: Vec<_> = (0..8).map(|_| Client::connect(gateway.address)).collect();
+    assert!(clients.iter_mut().all(|client| client.get("/").is_some_and(|answer| answer.status == 200)));
+    assert!(spread(&gateway).iter().all(|count| (1..=3).contains(count)), "{:?}", spread(&gateway));
+}

@@ -1,0 +1,121 @@
+//! Certificates of clients: required or optional, by authority and by name, and what policies see of them.
+
+use super::{
+    super::super::harness::{Gateway, Upstream, run},
+    *,
+};
+
+fn front(auth: &str, upstream: &Upstream, authority: &Authority, clients: &Authority) -> Gateway {
+    let rest = format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes:
+  - name: named
+    match: [{{path: {{prefix: /named}}, when: 'tls.sni == \"a.test\"'}}]
+    policies:
+      - headers:
+          request:
+            set:
+              x-subject: \"{{{{ tls.client.subject }}}}\"
+              x-names: \"{{{{ tls.client.names }}}}\"
+              x-serial: \"{{{{ tls.client.serial }}}}\"
+              x-fingerprint: \"{{{{ tls.client.fingerprint }}}}\"
+    backends: [{{upstream: u}}]
+",
+        upstream.address
+    );
+    let tls = format!(
+        "certificates: [{{certFile: one.crt, keyFile: one.key}}], clientAuth: {{caFile: clients.crt, {auth}}}"
+    );
+    gateway(&tls, &rest, |folder| {
+        authority.issue(&["a.test"]).write(folder, "one");
+        replace(&folder.join("clients.crt"), clients.0.pem().as_bytes());
+    })
+}
+
+/// The answer to a client, or nothing when the handshake or what follows it fails.
+fn visit(gateway: &Gateway, roots: RootCertStore, identity: Option<&Issued>) -> Option<Answer> {
+    let mut stream = dial(gateway.address, &client(roots, identity, &[]), "a.test").ok()?;
+    ask(&mut stream, "a.test", "/named")
+}
+
+#[test]
+fn a_required_certificate_must_come_from_the_authority_and_bear_a_name() {
+    let (authority, clients, strangers) =
+        (Authority::new("ca"), Authority::new("clients"), Authority::new("others"));
+    let upstream = Upstream::echo();
+    let gateway = front(
+        "mode: required, subjectAltNames: [\"*.partner.test\", \"spiffe://a/b\"]",
+        &upstream,
+        &authority,
+        &clients,
+    );
+    let good = clients.issue(&["x.partner.test"]);
+    assert_eq!(visit(&gateway, authority.roots(), Some(&good)).expect("an answer").status, 200);
+    let by_uri = clients.issue(&["svc", "spiffe://a/b"]);
+    assert_eq!(visit(&gateway, authority.roots(), Some(&by_uri)).expect("an answer").status, 200);
+    for (what, identity) in [
+        ("none", None),
+        ("another authority's", Some(strangers.issue(&["x.partner.test"]))),
+        ("another name", Some(clients.issue(&["x.other.test"]))),
+        ("two labels under the wildcard", Some(clients.issue(&["x.y.partner.test"]))),
+        ("the wildcard's own stem", Some(clients.issue(&["partner.test"]))),
+    ] {
+        assert!(visit(&gateway, authority.roots(), identity.as_ref()).is_none(), "{what}");
+    }
+    assert_eq!(upstream.seen().len(), 2);
+    let seen = upstream.seen().remove(0);
+    assert_eq!(seen.header("x-subject"), Some("CN=x.partner.test"));
+    assert_eq!(seen.header("x-names"), Some("x.partner.test"));
+    assert!(seen.header("x-serial").is_some_and(|serial| !serial.is_empty()));
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &good.cert);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(seen.header("x-fingerprint"), Some(&*hex));
+}
+
+#[test]
+fn an_optional_certificate_may_stay_away_but_not_be_wrong() {
+    let (authority, clients, strangers) =
+        (Authority::new("ca"), Authority::new("clients"), Authority::new("others"));
+    let upstream = Upstream::echo();
+    let gateway = front("mode: optional", &upstream, &authority, &clients);
+    assert_eq!(visit(&gateway, authority.roots(), None).expect("an answer").status, 200);
+    // Without an identity, what says who it is stays absent, whatever the client claims.
+    assert!(upstream.seen()[0].header("x-subject").is_none(), "{:?}", upstream.seen()[0]);
+    let mut stream =
+        dial(gateway.address, &client(authority.roots(), None, &[]), "a.test").expect("a connection");
+    write!(stream, "GET /named HTTP/1.1\r\nhost: a.test\r\nx-subject: CN=forged\r\n\r\n").expect("sent");
+    assert!(Answer::read(&mut std::io::BufReader::new(&mut stream), false).is_some());
+    assert!(upstream.seen()[1].header("x-subject").is_none(), "{:?}", upstream.seen()[1]);
+    let good = clients.issue(&["someone"]);
+    assert_eq!(visit(&gateway, authority.roots(), Some(&good)).expect("an answer").status, 200);
+    assert_eq!(upstream.seen()[2].header("x-subject"), Some("CN=someone"));
+    assert!(visit(&gateway, authority.roots(), Some(&strangers.issue(&["someone"]))).is_none());
+}
+
+#[test]
+fn a_client_authority_that_cannot_be_read_is_an_error() {
+    let authority = Authority::new("ca");
+    let folder = tempfile::tempdir().expect("a folder");
+    authority.issue(&["a.test"]).write(folder.path(), "one");
+    let path = folder.path().join("t.yaml");
+    let text = "listeners: [{name: l, address: 127.0.0.1:1, tls: {certificates: [{certFile: one.crt, keyFile: one.key}], clientAuth: {mode: optional, caFile: clients.crt}}}]\n";
+    std::fs::write(&path, format!("{text}{FIXED}")).expect("a file");
+    let validate = || {
+        let (code, out, err) = run(&["validate", "--config", path.to_str().expect("a path")]);
+        (code, format!("{out}{err}"))
+    };
+    let bad = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n";
+    for content in [None, Some(""), Some("nonsense"), Some(bad)] {
+        if let Some(content) = content {
+            std::fs::write(folder.path().join("clients.crt"), content).expect("a file");
+        }
+        let (code, text) = validate();
+        assert!(
+            code != 0 && text.contains("clients.crt") || text.contains("clientAuth"),
+            "{content:?}: {code} {text}"
+        );
+        assert_ne!(code, 0, "{content:?}");
+    }
+    std::fs::write(folder.path().join("clients.crt"), authority.0.pem()).expect("a file");
+    assert_eq!(validate().0, 0, "{}", validate().1);
+}
