@@ -205,7 +205,9 @@ fn services_bring_ports_weights_and_reserves() {
     }
     let gateway = resolving(
         &dns,
-        "discovery: {dns: {name: _shop._tcp.test, type: SRV, minRefresh: 100ms}}, retry: {maxAttempts: 3}",
+        // A kept connection would still be answered by an upstream that takes no new ones.
+        "discovery: {dns: {name: _shop._tcp.test, type: SRV, minRefresh: 100ms}}, retry: {maxAttempts: 3},
+        pool: {maxRequests: 1}",
     );
     let texts = super::answers(&gateway, 40);
     assert_eq!(texts.get(&ports[0].to_string()), Some(&10), "{texts:?}");
