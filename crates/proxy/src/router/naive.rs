@@ -72,6 +72,8 @@ impl<'a> Candidate<'a> {
     fn of(route: &Route, settings: &Match, host: (u8, usize)) -> Candidate<'static> {
         let path = settings.path.as_ref().map(|path| match path {
             PathMatch::Exact(_) => PathText::Exact,
+            // A template that captures nothing says what an exact path says.
+            PathMatch::Template(text) if !text.contains('{') => PathText::Exact,
             PathMatch::Regex(_) => PathText::Regex,
             PathMatch::Prefix(text) => {
                 let text = text.strip_suffix('/').unwrap_or(text);
