@@ -10,6 +10,8 @@ scripts/peers.sh
 export TIDEGATE_PEERS="$root/target/peers"
 
 (cd examples/shop && cargo test --quiet)
+# Each fuzz target plays its corpus, then mutates it for this long.
+[ "$fast" = "--fast" ] || export TIDEGATE_FUZZ_MILLIS=${TIDEGATE_FUZZ_MILLIS:-2000}
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --workspace --no-fail-fast
 else

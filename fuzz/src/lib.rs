@@ -1,24 +1,27 @@
-//! What the fuzz targets share with the codec's tests: the reader, hyper in memory, and the comparison.
+//! The fuzz targets in one place: each is a function of bytes that panics when a law does not hold.
 //!
-//! ```text
-//! RUSTC_BOOTSTRAP=1 cargo fuzz run request_head -- -max_total_time=30 -dict=fuzz/http1.dict
-//! ```
+//! They live beside what they test, where ordinary tests give each a short run over the same corpora:
+//! `crates/http1/tests/it/fuzz.rs`, `crates/model/tests/load/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
+//! `crates/proxy/src/fuzzing.rs`. CONTRIBUTING.md says how to run them for long.
 #![forbid(unsafe_code)]
 
 #[path = "../../crates/http1/tests/it/compare.rs"]
-pub mod compare;
+mod compare;
 #[path = "../../crates/http1/tests/it/hyper_peer.rs"]
-pub mod hyper_peer;
+mod hyper_peer;
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../crates/http1/tests/it/read.rs"]
-pub mod read;
+mod read;
 
-use read::{Reader, read as read_pieces};
+#[path = "../../crates/http1/tests/it/fuzz.rs"]
+mod http1_targets;
+#[path = "../../crates/model/tests/load/fuzz.rs"]
+mod model_targets;
+#[expect(dead_code, reason = "the tests use the rest")]
+#[path = "../../crates/model/tests/load/support.rs"]
+mod support;
 
-/// Panics unless the bytes read the same whole, in two pieces and byte by byte.
-pub fn assert_split_law(reader: impl Fn() -> Reader, bytes: &[u8], at: usize) {
-    let whole = read_pieces(reader(), &[bytes]);
-    let (left, right) = bytes.split_at(at.min(bytes.len()));
-    assert_eq!(read_pieces(reader(), &[left, right]), whole, "split at {at}");
-    let singles: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(read_pieces(reader(), &singles), whole, "byte by byte");
-}
+pub use http1_targets::{body, differential_hyper, request_head, response_head};
+pub use model_targets::{config, layout, values};
+pub use proxy::fuzzing::*;
+pub use telemetry::fuzzing::{access_line, traceparent};

@@ -14,7 +14,7 @@
 //! | path bytes: `pchar`, `/`, and <code>[ ] ^ &#124;</code> as browsers send them | RFC 3986 §3.3, WHATWG URL §1.3 |
 //! | query bytes: `pchar`, `/ ?`, and <code>[ ] { } ^ &#96; &#124; \\</code> as browsers send them | RFC 3986 §3.4, WHATWG URL §1.3 |
 //! | exactly one Host on HTTP/1.1, at most one on HTTP/1.0 | RFC 9112 §3.2 |
-//! | Host: name of unreserved bytes, IPv4 or bracketed IPv6, with an optional port of 0 to 65535 | RFC 9110 §7.2, RFC 3986 §3.2.2 |
+//! | Host: name of unreserved bytes without empty labels but the last, IPv4 or bracketed IPv6, with an optional port of 0 to 65535 | RFC 9110 §7.2, RFC 3986 §3.2.2 |
 //! | `HTTP-version SP 3DIGIT [SP reason]`, status 100 to 599 | RFC 9112 §4, RFC 9110 §15 |
 //! | a field name is a token, directly followed by a colon | RFC 9112 §5.1 |
 //! | a field value: visible ASCII, obs-text, inner SP and HTAB; white space around it is not part of it | RFC 9110 §5.5 |
@@ -32,7 +32,7 @@
 
 use http::{HeaderName, header};
 
-use crate::ParseErrorKind;
+use crate::{ParseErrorKind, target};
 
 /// A longer method is refused.
 pub const METHOD_BYTES_MAX: usize = 32;
@@ -108,6 +108,16 @@ pub(crate) fn is_query_byte(byte: u8) -> bool {
 
 pub(crate) fn are_query(bytes: &[u8]) -> bool {
     all_in(QUERY, bytes)
+}
+
+/// Whether this is a host with perhaps a port, as Host on HTTP/1.1 and `:authority` on HTTP/2 must be.
+pub fn is_host(value: &[u8]) -> bool {
+    target::check_host(value).is_ok()
+}
+
+/// Whether this is a query as a target of HTTP/1.1 may hold it, without its `?`.
+pub fn is_query(query: &str) -> bool {
+    are_query(query.as_bytes())
 }
 
 /// IPv4, and of `reg-name` its unreserved bytes: no DNS name has others, and commas and the like only serve to be

@@ -97,7 +97,7 @@ enum Port {
 }
 
 /// `host [":" port]` without user information (RFC 3986 §3.2.2, §3.2.3). Registered names are held to
-/// unreserved bytes; an IPv6 address stands in brackets.
+/// unreserved bytes, without empty labels; an IPv6 address stands in brackets.
 fn check_authority(bytes: &[u8]) -> Option<Port> {
     let host_len = if bytes.first() == Some(&b'[') {
         let close = bytes.iter().position(|byte| *byte == b']')?;
@@ -106,13 +106,26 @@ fn check_authority(bytes: &[u8]) -> Option<Port> {
         close + 1
     } else {
         let len = find(b':', bytes).unwrap_or(bytes.len());
-        (len > 0 && rules::are_host(&bytes[..len])).then_some(len)?
+        (rules::are_host(&bytes[..len]) && has_no_empty_label(&bytes[..len])).then_some(len)?
     };
     match &bytes[host_len..] {
         [] => Some(Port::Absent),
         [b':', port @ ..] if is_port(port) => Some(Port::Given),
         _ => None,
     }
+}
+
+/// Only the last label may be empty, as the root of DNS (RFC 1034 §3.1): `a..` would be one name to those who drop one
+/// dot, and another to those who drop all.
+fn has_no_empty_label(name: &[u8]) -> bool {
+    let mut before = b'.';
+    for byte in name {
+        if *byte == b'.' && before == b'.' {
+            return false;
+        }
+        before = *byte;
+    }
+    !name.is_empty()
 }
 
 fn is_port(port: &[u8]) -> bool {

@@ -88,13 +88,14 @@ pub(crate) trait Interim {
 pub(crate) struct Host(Bytes);
 
 impl Host {
-    /// From an authority such as `Example.test:8080`.
+    /// From an authority such as `Example.test:8080`. An IPv6 address has many spellings and is brought into one.
     pub(crate) fn from_authority(authority: Bytes) -> Option<Self> {
         let text = std::str::from_utf8(&authority).ok()?;
-        let end = match text.strip_prefix('[') {
-            Some(rest) => rest.find(']')? + 2,
-            None => text.find(':').unwrap_or(text.len()),
-        };
+        if let Some(rest) = text.strip_prefix('[') {
+            let address: std::net::Ipv6Addr = rest.split(']').next()?.parse().ok()?;
+            return Some(Self(Bytes::from(format!("[{address}]"))));
+        }
+        let end = text.find(':').unwrap_or(text.len());
         // A trailing dot names the same host (RFC 1034 §3.1).
         let end = if end > 1 && text.as_bytes()[end - 1] == b'.' { end - 1 } else { end };
         let name = authority.slice(..end);

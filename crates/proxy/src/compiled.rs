@@ -64,7 +64,7 @@ pub(crate) struct Building<'a> {
     kept: &'a Mutex<Kept>,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Building<'_> {
     /// Runs a function with what a policy of this owner is built with.
     pub(crate) fn in_test<T>(

@@ -14,6 +14,8 @@ mod discovery;
 pub mod explain;
 mod expression;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod guard;
 mod handler;
 mod listener;

@@ -239,5 +239,66 @@ mod tests {
                 }
             }
         }
+
+        #[test]
+        fn whatever_calls_cost_they_pass_as_a_bucket_that_leaks_would_have_it(
+            calls in proptest::collection::vec((0u64..3000, 1u32..6), 1..200),
+            limit in 1u64..20,
+            burst in 1u64..30,
+        ) {
+            let (start, cost) = (Instant::now(), 1_000_000_000 / limit);
+            let limiter = KeyedGcra::new(Quota::new(limit, Duration::from_secs(1), burst), 1000, start);
+            // The bucket itself, in nanoseconds of work that has not leaked out yet.
+            let (mut level, mut millis) = (0u64, 0u64);
+            for (pause, weight) in calls {
+                millis += pause;
+                level = level.saturating_sub(pause * 1_000_000);
+                let fits = level + cost * u64::from(weight) <= cost * burst;
+                let decision = limiter.check(b"k", start + Duration::from_millis(millis), weight);
+                prop_assert_eq!(decision.is_allowed(), fits);
+                if fits {
+                    level += cost * u64::from(weight);
+                }
+                match decision {
+                    Decision::Allowed { remaining, reset } => {
+                        prop_assert_eq!(remaining, (cost * burst - level) / cost);
+                        prop_assert_eq!(reset, Duration::from_nanos(level));
+                    }
+                    Decision::Limited { retry_after, reset } => {
+                        let over = level + cost * u64::from(weight) - cost * burst;
+                        prop_assert_eq!(retry_after, Duration::from_nanos(over));
+                        prop_assert_eq!(reset, Duration::from_nanos(level), "a refusal takes nothing");
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn who_keeps_to_the_rate_or_waits_as_told_is_never_refused(limit in 1u64..1000, calls in 1usize..300) {
+            let start = Instant::now();
+            let limiter = KeyedGcra::new(Quota::new(limit, Duration::from_secs(1), 1), 1000, start);
+            let mut now = start;
+            for _ in 0..calls {
+                prop_assert!(limiter.check(b"k", now, 1).is_allowed());
+                let Decision::Limited { retry_after, .. } = limiter.check(b"k", now, 1) else {
+                    return Err(TestCaseError::fail("a burst of one is one"));
+                };
+                prop_assert!(!limiter.check(b"k", now + retry_after - Duration::from_nanos(1), 1).is_allowed());
+                now += retry_after;
+            }
+        }
+
+        #[test]
+        fn what_is_given_back_is_as_if_it_had_not_been_taken(before in 0u32..10, weight in 1u32..5) {
+            let start = Instant::now();
+            let quota = Quota::new(20, Duration::from_secs(1), 20);
+            let (one, other) = (KeyedGcra::new(quota, 1000, start), KeyedGcra::new(quota, 1000, start));
+            for _ in 0..before {
+                let _ = (one.check(b"k", start, 1), other.check(b"k", start, 1));
+            }
+            prop_assert!(one.check(b"k", start, weight).is_allowed());
+            one.give_back(b"k", weight);
+            prop_assert_eq!(one.check(b"k", start, 1), other.check(b"k", start, 1));
+        }
     }
 }

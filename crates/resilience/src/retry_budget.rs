@@ -143,5 +143,40 @@ mod tests {
             let windows = (now - start).as_secs_f64() / 10.0 + 1.0;
             proptest::prop_assert!(f64::from(retries) <= f64::from(firsts) * 0.2 + 10.0 * windows + 1.0);
         }
+
+        #[test]
+        fn no_window_sees_more_retries_than_its_share_of_live_traffic_and_the_floor(
+            steps in proptest::collection::vec((0u64..1500, 0u32..8, 0u32..8), 1..200),
+            percent in 0u32..=100,
+            floor in 0u32..4,
+        ) {
+            let start = Instant::now();
+            let budget =
+                RetryBudget::new(f64::from(percent), Duration::from_secs(10), f64::from(floor), start);
+            let (mut firsts, mut retries, mut now) = (Vec::new(), Vec::new(), start);
+            for (pause, tries, wanted) in steps {
+                now += Duration::from_millis(pause);
+                for _ in 0..tries {
+                    budget.deposit(now);
+                    firsts.push(now);
+                }
+                for _ in 0..wanted {
+                    let had = budget.balance(now);
+                    let granted = budget.try_withdraw(now);
+                    proptest::prop_assert_eq!(granted, had >= 1.0);
+                    if !granted {
+                        break;
+                    }
+                    retries.push(now);
+                    // Slices are forgotten as a whole: what is younger than nine seconds counts for sure, what is
+                    // older than ten does not.
+                    let since = |log: &[Instant], seconds| {
+                        log.iter().filter(|at| now - **at < Duration::from_secs(seconds)).count() as f64
+                    };
+                    let most = since(&firsts, 10) * f64::from(percent) / 100.0 + f64::from(floor) * 10.0;
+                    proptest::prop_assert!(since(&retries, 9) <= most + 1e-6, "{} of {most}", retries.len());
+                }
+            }
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Workers hand records over in batches and never wait: what a sink cannot take is dropped and counted.
 
 mod access;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod json;
 pub mod logging;
 pub mod metrics;

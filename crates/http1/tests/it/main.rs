@@ -5,6 +5,7 @@ mod body_rows;
 mod compare;
 mod differential;
 mod encoding;
+mod fuzz;
 mod hyper_peer;
 mod limits;
 mod near_valid;

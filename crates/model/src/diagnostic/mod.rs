@@ -154,6 +154,20 @@ impl Diagnostics {
         Some(format!("{}:{line}:{column}", self.sources.get(place.source as usize)?.name))
     }
 
+    /// Widens places to whole characters: one byte is shown for a list or a mapping, and it may begin a longer one.
+    pub(crate) fn widen(&mut self) {
+        let sources = &self.sources;
+        let whole = |place: &mut Place| {
+            if let Some(source) = sources.get(place.source as usize) {
+                place.end = source.text.ceil_char_boundary(place.end as usize) as u32;
+            }
+        };
+        for item in &mut self.items {
+            item.place.iter_mut().for_each(whole);
+            item.other.iter_mut().for_each(|(place, _)| whole(place));
+        }
+    }
+
     pub(crate) fn sort(&mut self) {
         self.items.sort_by_key(|item| (item.place.is_none(), item.place, item.severity));
         self.items.dedup();

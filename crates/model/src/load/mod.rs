@@ -41,6 +41,7 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
     if let Some(config) = &config {
         rules::check(config, &read.tree, &mut found);
     }
+    found.widen();
     found.sources = hide::hide(sources, &read.literals);
     // A configuration for a later build is refused for that; what it refers to is of no use to this one.
     let referred = if read.is_later { &[][..] } else { &read.referred };

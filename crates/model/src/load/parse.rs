@@ -104,8 +104,7 @@ impl<'t> Reader<'t, '_> {
         match self.events.next() {
             Some(Ok((event, span))) => Ok((event, self.place(span))),
             Some(Err((wrong, mark))) => {
-                let start = self.offset(mark.index()).min(self.length.saturating_sub(1));
-                let place = Place { source: self.source, start, end: (start + 1).min(self.length) };
+                let place = self.character(mark.index());
                 Err(Diagnostic::error("", format!("not valid YAML: {wrong}")).at(place).into())
             }
             None => Err(Diagnostic::error("", "not valid YAML: the text ends too early").into()),
@@ -117,6 +116,16 @@ impl<'t> Reader<'t, '_> {
             Some(offsets) => offsets.get(character).copied().unwrap_or(self.length),
             None => (character as u32).min(self.length),
         }
+    }
+
+    /// The place of one character; of the last one when the index is beyond it.
+    fn character(&self, index: usize) -> Place {
+        let last = match &self.offsets {
+            Some(offsets) => offsets.len().saturating_sub(1),
+            None => (self.length as usize).saturating_sub(1),
+        };
+        let index = index.min(last);
+        Place { source: self.source, start: self.offset(index), end: self.offset(index + 1) }
     }
 
     fn place(&self, span: Span) -> Place {

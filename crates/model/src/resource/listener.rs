@@ -110,7 +110,7 @@ pub struct ListenerLimits {
     pub max_requests_per_connection: Option<u64>,
     /// From the first byte of a head (or of the TLS handshake) to its end.
     pub header_timeout: Duration,
-    /// Between bytes of a request's body.
+    /// Between bytes of a request's body, and of an answer that the client does not read.
     pub body_timeout: Duration,
     /// Between requests of a connection.
     pub idle_timeout: Duration,

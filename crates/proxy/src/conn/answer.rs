@@ -4,7 +4,6 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -22,8 +21,6 @@ use crate::{
 
 /// Bytes gathered before a write; larger pieces of a body are written as they are, without a copy.
 const GATHER_BYTES_MAX: usize = 16 * 1024;
-/// How long a client may read nothing while bytes wait for it.
-const WRITE_STALL: Duration = Duration::from_secs(60);
 
 /// How the answer is to be framed.
 pub(crate) struct Sending<'a> {
@@ -167,7 +164,7 @@ async fn write(
     if out.is_empty() && data.is_empty() {
         return Ok(());
     }
-    let mut stalled = false;
+    let mut left = usize::MAX;
     poll_fn(|cx: &mut Context<'_>| {
         let wrote = if data.is_empty() {
             conn.wire.poll_write(cx, out)
@@ -176,7 +173,7 @@ async fn write(
         };
         match wrote {
             Poll::Ready(Ok(())) => {
-                if stalled {
+                if left != usize::MAX {
                     conn.timer.disarm();
                 }
                 return Poll::Ready(Ok(()));
@@ -187,12 +184,13 @@ async fn write(
         if let Some(Body::Answer(answer)) = body.as_deref_mut() {
             answer.drive_upload(cx);
         }
-        if !stalled {
-            stalled = true;
-            conn.timer.arm(WRITE_STALL);
+        // A client that reads slowly is waited for; one that reads nothing is not.
+        if out.len() + data.len() != left || !conn.timer.is_armed() {
+            left = out.len() + data.len();
+            conn.timer.arm(conn.body_timeout);
         }
         ready!(conn.timer.poll(cx));
-        Poll::Ready(Err(client_left(Stage::Body).with_detail("the client read nothing for 60 s")))
+        Poll::Ready(Err(client_left(Stage::Body).with_detail("the client does not read")))
     })
     .await
 }

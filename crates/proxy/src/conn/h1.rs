@@ -42,7 +42,7 @@ pub(crate) struct Conn {
     pub(crate) wire: Wire,
     body: RefCell<Incoming>,
     pub(crate) timer: Timer,
-    body_timeout: Duration,
+    pub(super) body_timeout: Duration,
     half_close: bool,
     /// Between two requests: closing then harms nobody.
     idle: Cell<bool>,

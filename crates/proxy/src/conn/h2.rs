@@ -5,6 +5,8 @@ mod server;
 mod stream_body;
 mod upload;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::glitches::frames_allowed;
 pub(crate) use self::server::Shared;
 pub(crate) use self::server::serve;
 pub(crate) use self::stream_body::{Arriving, StreamBody};

@@ -1,6 +1,6 @@
 //! What every request passes before anything looks at it: one meaning, one path, no header that lies.
 
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod path;
 
 use std::{net::IpAddr, rc::Rc, time::Instant};
@@ -96,6 +96,9 @@ fn judge(
     protected: &[http::HeaderName],
 ) -> Result<(), Failure> {
     size(call)?;
+    if call.head.version == Version::HTTP_2 {
+        http2(call)?;
+    }
     host(call)?;
     method(call)?;
     expectation(call)?;
@@ -137,6 +140,27 @@ fn size(call: &Call) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Holds an HTTP/2 head to what the codec holds HTTP/1.1 to: what it could say beyond that, the upstream would have to
+/// guess at.
+fn http2(call: &Call) -> Result<(), Failure> {
+    let uri = &call.head.uri;
+    let is_extended = call.head.extensions.get::<h2::ext::Protocol>().is_some();
+    let hint = match uri.path() {
+        _ if call.head.method == Method::CONNECT && !is_extended => return Ok(()),
+        "*" if call.head.method != Method::OPTIONS => "`*` is a target of OPTIONS alone",
+        path if path != "*" && !path.starts_with('/') => "the path does not begin with a slash",
+        _ if !matches!(uri.scheme_str(), Some("http" | "https")) => "the scheme is neither http nor https",
+        _ if uri.query().is_some_and(|query| !http1::rules::is_query(query)) => {
+            "the query holds a byte that must be percent-encoded"
+        }
+        _ if call.head.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 => {
+            "more than one Content-Length"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::client(Stage::Guard, Problem::BadRequest).with_hint(hint))
+}
+
 /// Finds the one host that the request is for, and states it in `Host` (RFC 9112 §3.2).
 fn host(call: &mut Call) -> Result<(), Failure> {
     let refuse = |text: &str| Failure::client(Stage::Guard, Problem::BadRequest).with_hint(text);
@@ -158,6 +182,10 @@ fn host(call: &mut Call) -> Result<(), Failure> {
         }
         (None, None) => return Ok(()),
     };
+    // On HTTP/1.1 the codec has judged it already.
+    if call.head.version == Version::HTTP_2 && !http1::rules::is_host(authority.as_bytes()) {
+        return Err(refuse("malformed :authority"));
+    }
     call.host = Some(
         Host::from_authority(Bytes::copy_from_slice(authority.as_bytes()))
             .filter(|host| !host.as_str().is_empty())

@@ -273,7 +273,7 @@ fn hides_dots(path: &str) -> bool {
     true
 }
 
-fn decode_all(path: &[u8]) -> Vec<u8> {
+pub(crate) fn decode_all(path: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut at = 0;
     while at < path.len() {

@@ -37,7 +37,7 @@ impl BasicAuth {
 }
 
 /// User name and password of a header's value (RFC 7617 §2).
-fn parse(value: &[u8]) -> Option<(String, Vec<u8>)> {
+pub(super) fn parse(value: &[u8]) -> Option<(String, Vec<u8>)> {
     let mut pair = STANDARD.decode(credentials::after_scheme(value, "Basic")?).ok()?;
     let colon = pair.iter().position(|byte| *byte == b':')?;
     let password = pair.split_off(colon + 1);

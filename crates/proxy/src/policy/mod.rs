@@ -16,6 +16,8 @@ mod decompress;
 mod deprecation;
 mod facts;
 mod fault_injection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod headers;
 mod ip_restriction;
 mod jwt;
@@ -25,7 +27,8 @@ mod rate_limit;
 mod request_limits;
 pub(crate) mod rewrite;
 mod scope;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "tests use the rest"))]
 pub(crate) mod testing;
 mod vary;
 

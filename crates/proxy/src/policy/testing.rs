@@ -149,6 +149,11 @@ pub(crate) fn answered(policy: &dyn Policy, call: &mut Call) -> Response<Body> {
 
 /// A body that comes in pieces and does not tell its length.
 pub(crate) fn pieces(pieces: &[&str]) -> Body {
+    chunks(pieces.iter().map(|piece| piece.as_bytes()))
+}
+
+/// The same of bytes.
+pub(crate) fn chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Body {
     struct Pieces(VecDeque<Bytes>);
     impl http_body::Body for Pieces {
         type Data = Bytes;
@@ -161,5 +166,5 @@ pub(crate) fn pieces(pieces: &[&str]) -> Body {
             Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
         }
     }
-    Body::boxed(Pieces(pieces.iter().map(|piece| Bytes::from((*piece).to_owned())).collect()))
+    Body::boxed(Pieces(chunks.into_iter().map(Bytes::copy_from_slice).collect()))
 }

@@ -34,6 +34,15 @@ impl HostPattern {
         if !name.is_ascii() {
             return Err(format!("`{text}` must be written as it is sent, in punycode (`xn--…`)"));
         }
+        if is_v6 {
+            let address: Result<std::net::Ipv6Addr, _> = name[1..name.len() - 1].parse();
+            return match address {
+                Ok(address) => Ok(Self::Exact(format!("[{address}]").into())),
+                Err(_) => {
+                    Err(format!("`{text}` is no host: an IPv6 address is expected between the brackets"))
+                }
+            };
+        }
         Ok(if wildcard { Self::Wildcard(name.into()) } else { Self::Exact(name.into()) })
     }
 

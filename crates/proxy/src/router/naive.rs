@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use model::{
     Route,
-    resource::route_match::{HeaderMatch, Match, PathMatch, ValueMatch},
+    resource::route_match::{Match, PathMatch, ValueTest},
 };
 
 use super::RequestView;
@@ -59,6 +59,7 @@ struct Candidate<'a> {
     has_methods: bool,
     headers: usize,
     query: usize,
+    others: usize,
 }
 
 #[derive(PartialEq)]
@@ -80,12 +81,16 @@ impl<'a> Candidate<'a> {
                 PathText::Segments(text.split('/').skip(1).map(|_| "literal").collect(), "prefix")
             }
             PathMatch::Template(text) => {
+                let (text, tail) = match text.rsplit_once('/') {
+                    Some((before, last)) if last.ends_with("*}") => (before, "rest"),
+                    _ => (text.as_str(), "end"),
+                };
                 let segments = text.split('/').skip(1).map(|segment| match segment {
                     typed if typed.starts_with('{') && typed.contains(':') => "typed",
                     any if any.starts_with('{') => "any",
                     _ => "literal",
                 });
-                PathText::Segments(segments.collect(), "end")
+                PathText::Segments(segments.collect(), tail)
             }
         });
         Candidate {
@@ -95,6 +100,9 @@ impl<'a> Candidate<'a> {
             has_methods: !settings.methods.is_empty(),
             headers: settings.headers.len(),
             query: settings.query.len(),
+            others: settings.cookies.len()
+                + usize::from(!settings.client_address.is_empty())
+                + usize::from(!settings.sni.is_empty()),
         }
     }
 
@@ -108,6 +116,7 @@ impl<'a> Candidate<'a> {
             .then(other.has_methods.cmp(&self.has_methods))
             .then(other.headers.cmp(&self.headers))
             .then(other.query.cmp(&self.query))
+            .then(other.others.cmp(&self.others))
     }
 }
 
@@ -134,7 +143,8 @@ fn compare_paths(one: Option<&PathText<'_>>, other: Option<&PathText<'_>>) -> Or
             return order;
         }
     }
-    (*a_tail == "prefix").cmp(&(*b_tail == "prefix"))
+    let place = |tail: &str| ["end", "rest", "prefix"].iter().position(|known| *known == tail);
+    place(a_tail).cmp(&place(b_tail))
 }
 
 /// The most specific of the route's hosts that takes this one: exact, then the longest wildcard, then none at all.
@@ -156,21 +166,29 @@ fn best_host(hosts: &[String], host: Option<&str>) -> Option<(u8, usize)> {
 fn path_takes(pattern: Option<&PathMatch>, path: &str) -> bool {
     match pattern {
         None => true,
-        Some(PathMatch::Exact(text)) => text == path,
+        Some(PathMatch::Exact(text)) => spelled(text) == path,
         Some(PathMatch::Prefix(text)) => {
-            let text = text.strip_suffix('/').unwrap_or(text);
+            let text = spelled(text);
+            let text = text.strip_suffix('/').unwrap_or(&text);
             path == text || path.strip_prefix(text).is_some_and(|rest| rest.starts_with('/'))
         }
         Some(PathMatch::Template(text)) => {
             let (pattern, path): (Vec<_>, Vec<_>) = (text.split('/').collect(), path.split('/').collect());
-            pattern.len() == path.len()
-                && pattern.iter().zip(path).all(|(pattern, text)| match *pattern {
-                    typed if typed.ends_with(":int}") => {
-                        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-                    }
-                    any if any.starts_with('{') => !text.is_empty(),
-                    literal => literal == text,
-                })
+            let is_rest = pattern.last().is_some_and(|last| last.ends_with("*}"));
+            let fixed = pattern.len() - usize::from(is_rest);
+            let fits = if is_rest { path.len() > fixed } else { path.len() == fixed };
+            fits && pattern[..fixed].iter().zip(path).all(|(pattern, text)| match *pattern {
+                typed if typed.ends_with(":int}") => {
+                    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+                }
+                typed if typed.ends_with(":uuid}") => {
+                    let groups: Vec<&str> = text.split('-').collect();
+                    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+                        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+                }
+                any if any.starts_with('{') => !text.is_empty(),
+                literal => spelled(literal) == text,
+            })
         }
         Some(PathMatch::Regex(text)) => {
             regex::Regex::new(&format!("^(?:{text})$")).expect("a pattern").is_match(path)
@@ -178,21 +196,64 @@ fn path_takes(pattern: Option<&PathMatch>, path: &str) -> bool {
     }
 }
 
+/// A pattern's text in the spelling of paths: escapes of unreserved characters decoded, the others in capitals.
+fn spelled(text: &str) -> String {
+    let mut out = String::new();
+    let mut parts = text.split('%');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        let byte = u8::from_str_radix(digits, 16).expect("an escape");
+        match char::from(byte) {
+            plain if plain.is_ascii_alphanumeric() || "-._~".contains(plain) => out.push(plain),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        out.push_str(rest);
+    }
+    out
+}
+
 fn predicates_take(settings: &Match, request: &RequestView<'_>) -> bool {
-    let header = |test: &HeaderMatch| {
-        let value = request.headers.get(test.name.to_http()).and_then(|value| value.to_str().ok());
-        match &test.exact {
-            Some(exact) => value == Some(exact),
-            None => value.is_some(),
-        }
+    let query: Vec<(&str, &str)> = request
+        .query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .collect();
+    let cookies: Vec<(&str, &str)> = request
+        .headers
+        .get_all("cookie")
+        .iter()
+        .flat_map(|line| line.to_str().unwrap_or_default().split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .collect();
+    let named = |pairs: &[(&'_ str, &'_ str)], name: &str| -> Vec<String> {
+        pairs.iter().filter(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()).collect()
     };
-    let parameter = |test: &ValueMatch| {
-        let pairs = request.query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-        let value = pairs.filter(|(name, _)| *name == test.name).map(|(_, value)| value).next();
-        match &test.exact {
-            Some(exact) => value == Some(exact),
-            None => value.is_some(),
+    settings.headers.iter().all(|one| {
+        let values = request.headers.get_all(one.name.to_http()).iter();
+        let values: Vec<String> = values.map(|value| value.to_str().unwrap_or_default().to_owned()).collect();
+        holds(one.test(), &values)
+    }) && settings.query.iter().all(|one| holds(one.test(), &named(&query, &one.name)))
+        && settings.cookies.iter().all(|one| holds(one.test(), &named(&cookies, &one.name)))
+        && (settings.client_address.is_empty()
+            || settings.client_address.iter().any(|network| network.contains(request.client)))
+        && (settings.sni.is_empty()
+            || request.sni.is_some_and(|sni| best_host(&settings.sni, Some(sni)).is_some()))
+}
+
+/// Every value of a repeated name is judged.
+fn holds(test: ValueTest<'_>, values: &[String]) -> bool {
+    let each = |passes: &dyn Fn(&str) -> bool| !values.is_empty() && values.iter().all(|value| passes(value));
+    match test {
+        ValueTest::Absent => values.is_empty(),
+        ValueTest::Present => !values.is_empty(),
+        ValueTest::Exact(text) => each(&|value| value == text),
+        ValueTest::Prefix(text) => each(&|value| value.starts_with(text)),
+        ValueTest::Regex(text) => {
+            let regex = regex::Regex::new(&format!("^(?:{text})$")).expect("a pattern");
+            each(&|value| regex.is_match(value))
         }
-    };
-    settings.headers.iter().all(header) && settings.query.iter().all(parameter)
+    }
 }

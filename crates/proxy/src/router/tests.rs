@@ -14,41 +14,79 @@ use super::{
 
 const HOSTS: &[&str] = &["a.test", "b.a.test", "c.b.a.test", "other.test"];
 const WILDCARDS: &[&str] = &["*.a.test", "*.b.a.test", "*.test"];
-const SEGMENTS: &[&str] = &["v1", "v2", "7", "x", "V1"];
+const SEGMENTS: &[&str] = &["v1", "v2", "7", "x", "V1", "Caf%C3%A9", "a%20b", UUID];
+/// The same segments as an operator may spell them.
+const SPELLED: &[&str] = &["v1", "v%32", "%37", "x", "V1", "Caf%c3%a9", "a%20b", UUID];
+const CLIENTS: &[&[&str]] = &[&["10.0.0.0/8"], &["192.0.2.1"], &["10.1.0.0/16", "2001:db8::/32"]];
+const SNI: &[&[&str]] = &[&["a.test"], &["*.a.test"], &["other.test", "*.test"]];
+const UUID: &str = "123e4567-e89b-12d3-a456-42661417400A";
 
 fn path_match() -> impl Strategy<Value = Value> {
-    let literal = || select(SEGMENTS).prop_map(str::to_owned);
-    let piece = prop_oneof![3 => literal(), 1 => Just("{}".to_owned()), 1 => Just("{:int}".to_owned())];
-    let template = prop::collection::vec(piece, 1..4).prop_map(|pieces| {
-        let named = pieces.iter().enumerate().map(|(at, piece)| piece.replace('{', &format!("{{n{at}")));
-        json!({"template": format!("/{}", named.collect::<Vec<_>>().join("/"))})
-    });
-    let literals = |range| prop::collection::vec(select(SEGMENTS), range).prop_map(|all| all.join("/"));
+    let literal = || select(SPELLED).prop_map(str::to_owned);
+    let piece = prop_oneof![
+        4 => literal(),
+        1 => Just("{}".to_owned()),
+        1 => Just("{:int}".to_owned()),
+        1 => Just("{:uuid}".to_owned()),
+    ];
+    let template =
+        (prop::collection::vec(piece, 1..4), prop::bool::weighted(0.25)).prop_map(|(mut pieces, rest)| {
+            if rest {
+                pieces.push("{*}".to_owned());
+            }
+            let named = pieces.iter().enumerate().map(|(at, piece)| piece.replace('{', &format!("{{n{at}")));
+            json!({"template": format!("/{}", named.collect::<Vec<_>>().join("/"))})
+        });
+    let literals = |range| prop::collection::vec(select(SPELLED), range).prop_map(|all| all.join("/"));
     prop_oneof![
         3 => literals(0..4).prop_map(|path| json!({"exact": format!("/{path}")})),
         3 => literals(0..3).prop_map(|path| json!({"prefix": format!("/{path}")})),
         3 => template,
-        1 => select(&["/v[12]/.*", "/[0-9]+", "/x(/y)?"][..]).prop_map(|regex| json!({"regex": regex})),
+        1 => select(&["/v[12]/.*", "/[0-9]+", "/x(/y)?", "/(v1|V1)", "/v1|/x", "/[^/]+/7", "/.*"][..]).prop_map(|regex| json!({"regex": regex})),
     ]
 }
 
 fn entry() -> impl Strategy<Value = Value> {
     let methods = prop::collection::vec(select(&["GET", "POST", "DELETE"][..]), 0..3);
-    let header = prop_oneof![Just(json!({"name": "x-a", "exact": "1"})), Just(json!({"name": "x-b"}))];
-    let query = Just(json!({"name": "q", "exact": "1"}));
+    let header = (select(&["x-a", "X-B"][..]), value_test()).prop_map(|(name, test)| named(name, test));
+    let query = value_test().prop_map(|test| named("q", test));
+    let cookie = value_test().prop_map(|test| named("s", test));
+    let clients = select(CLIENTS);
+    let names = select(SNI);
     let parts = (
         prop::option::weighted(0.9, path_match()),
         methods,
         prop::collection::vec(header, 0..2),
         prop::collection::vec(query, 0..2),
+        prop::collection::vec(cookie, 0..2),
+        prop::option::weighted(0.15, clients),
+        prop::option::weighted(0.15, names),
     );
-    parts.prop_map(|(path, methods, headers, query)| {
-        let mut entry = json!({"methods": methods, "headers": headers, "query": query});
+    parts.prop_map(|(path, methods, headers, query, cookies, clients, names)| {
+        let mut entry = json!({
+            "methods": methods, "headers": headers, "query": query, "cookies": cookies,
+            "clientAddress": clients.unwrap_or_default(), "sni": names.unwrap_or_default(),
+        });
         if let Some(path) = path {
             entry["path"] = path;
         }
         entry
     })
+}
+
+fn value_test() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => Just(json!({"exact": "1"})),
+        1 => Just(json!({})),
+        1 => Just(json!({"prefix": "1"})),
+        1 => Just(json!({"regex": "[12]x?"})),
+        1 => Just(json!({"present": false})),
+    ]
+}
+
+fn named(name: &str, mut test: Value) -> Value {
+    test["name"] = name.into();
+    test
 }
 
 fn table() -> impl Strategy<Value = Vec<Route>> {
@@ -74,24 +112,40 @@ struct Asked {
     method: Method,
     headers: HeaderMap,
     query: Option<&'static str>,
+    client: IpAddr,
+    sni: Option<&'static str>,
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
     let path = prop::collection::vec(prop_oneof![4 => select(SEGMENTS), 1 => Just("")], 0..4);
-    let header = (select(&["x-a", "x-b"][..]), select(&["1", "2"][..]));
+    let header = prop_oneof![
+        3 => (select(&["x-a", "x-b"][..]), select(&["1", "2", "1x", "12"][..])),
+        1 => (Just("cookie"), select(&["s=1", "s=1; s=2", "t=1", "t=1;s=1x"][..])),
+    ];
+    let clients = [Ipv4Addr::new(10, 1, 2, 3), Ipv4Addr::new(10, 2, 2, 3), Ipv4Addr::new(192, 0, 2, 1)];
     let parts = (
         prop::option::weighted(0.9, select(HOSTS)),
         path,
         select(&[Method::GET, Method::POST, Method::DELETE, Method::PUT][..]),
         prop::collection::vec(header, 0..3),
-        prop::option::of(select(&["q=1", "q=2", "r=1&q=1"][..])),
+        prop::option::of(select(&["q=1", "q=2", "r=1&q=1", "q=1&q=2", "q=1&q=1x", "q", "&&q=12"][..])),
+        select(clients.to_vec()),
+        prop::option::of(select(HOSTS)),
     );
-    parts.prop_map(|(host, path, method, pairs, query)| {
+    parts.prop_map(|(host, path, method, pairs, query, client, sni)| {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        Asked { host, path: format!("/{}", path.join("/")), method, headers, query }
+        Asked {
+            host,
+            path: format!("/{}", path.join("/")),
+            method,
+            headers,
+            query,
+            client: client.into(),
+            sni,
+        }
     })
 }
 
@@ -104,30 +158,77 @@ impl Asked {
             method: &self.method,
             headers: &self.headers,
             query: self.query,
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            sni: None,
+            client: self.client,
+            sni: self.sni,
             tls: false,
         }
     }
 }
 
+fn told(router: &Router, asked: &Asked) -> Told {
+    match router.find(&asked.view(), &mut Captures::default()) {
+        Found::Route { id, rule } => Told::Route(id.0, rule),
+        Found::MethodNotAllowed { allow } => {
+            let allow = allow.to_str().expect("text").split(", ").map(str::to_owned);
+            Told::OtherMethod(allow.filter(|method| method != "OPTIONS" && method != "HEAD").collect())
+        }
+        Found::NotFound => Told::Nothing,
+    }
+}
+
+/// Routes for a thousand other hosts, with patterns of every kind.
+fn crowd() -> Vec<Route> {
+    let route = |at: usize| {
+        let path = match at % 5 {
+            0 => json!({"prefix": "/v1"}),
+            1 => json!({"template": "/v1/{id}"}),
+            2 => json!({"exact": "/v1/x"}),
+            3 => json!({"regex": "/v[0-9]+/.*"}),
+            _ => json!({"template": "/{rest*}"}),
+        };
+        let host = if at.is_multiple_of(7) { format!("*.h{at}.example") } else { format!("h{at}.example") };
+        json!({"name": format!("crowd-{at}"), "hosts": [host], "match": [{"path": path}], "respond": {"status": 200}})
+    };
+    let routes: Vec<Value> = (0..1000).map(route).collect();
+    serde_json::from_value(routes.into()).expect("good routes")
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn the_router_is_the_naive_law_made_fast(routes in table(), asked in prop::collection::vec(asked(), 12)) {
         let (router, _) = Router::compile(&routes, &[]).expect("a good table");
         for asked in asked {
-            let found = match router.find(&asked.view(), &mut Captures::default()) {
-                Found::Route { id, rule } => Told::Route(id.0, rule),
-                Found::MethodNotAllowed { allow } => {
-                    let allow = allow.to_str().expect("text").split(", ").map(str::to_owned);
-                    Told::OtherMethod(allow.filter(|method| method != "OPTIONS" && method != "HEAD").collect())
-                }
-                Found::NotFound => Told::Nothing,
-            };
-            prop_assert_eq!(found, naive::find(&routes, &asked.view()), "{:?}", asked);
+            prop_assert_eq!(told(&router, &asked), naive::find(&routes, &asked.view()), "{:?}", asked);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_thousand_other_hosts_change_no_answer(routes in table(), asked in prop::collection::vec(asked(), 40)) {
+        let (alone, _) = Router::compile(&routes, &[]).expect("a good table");
+        let crowded = [routes, crowd()].concat();
+        let (crowded, _) = Router::compile(&crowded, &[]).expect("a good table");
+        for asked in asked {
+            prop_assert_eq!(told(&crowded, &asked), told(&alone, &asked), "{:?}", asked);
+        }
+    }
+
+    #[test]
+    fn hosts_are_one_name_in_any_case(routes in table(), mut asked in asked()) {
+        let (router, _) = Router::compile(&routes, &[]).expect("a good table");
+        let small = told(&router, &asked);
+        asked.host = asked.host.map(|host| match host {
+            "a.test" => "A.Test",
+            "b.a.test" => "B.a.TEST",
+            "c.b.a.test" => "C.B.A.TEST",
+            _ => "OTHER.test",
+        });
+        prop_assert_eq!(told(&router, &asked), small);
     }
 }
 
@@ -143,6 +244,8 @@ fn route_of(router: &Router, path: &str) -> String {
         method: Method::GET,
         headers: HeaderMap::new(),
         query: None,
+        client: Ipv4Addr::LOCALHOST.into(),
+        sni: None,
     };
     match router.find(&asked.view(), &mut Captures::default()) {
         Found::Route { id, .. } => router.route_name(id).to_owned(),

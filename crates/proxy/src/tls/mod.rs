@@ -2,7 +2,7 @@
 
 mod certificates;
 pub(crate) mod client;
-mod names;
+pub(crate) mod names;
 pub(crate) mod server;
 
 use std::sync::Arc;

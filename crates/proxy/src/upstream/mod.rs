@@ -9,7 +9,7 @@ pub(crate) mod connect;
 pub(crate) mod h1;
 pub(crate) mod h2;
 mod hedge;
-mod outgoing;
+pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;
 pub(crate) mod switch;

@@ -42,12 +42,12 @@ pub(super) fn prepare(call: &mut Call, upstream: &Upstream) {
     }
 }
 
-/// What `grpc-timeout` of a gRPC call allows.
-pub(super) fn grpc_timeout(call: &Call) -> Option<Duration> {
-    if !crate::failure::is_grpc(&call.head.headers) {
+/// What `grpc-timeout` of a gRPC call allows (gRPC over HTTP/2, "Requests").
+pub(crate) fn grpc_timeout(headers: &http::HeaderMap) -> Option<Duration> {
+    if !crate::failure::is_grpc(headers) {
         return None;
     }
-    let text = call.head.headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -176,7 +176,7 @@ struct Bound {
 
 impl Bound {
     fn of(call: &Call, effort: &Effort) -> Self {
-        let time = [grpc_timeout(call), effort.total].into_iter().flatten().min();
+        let time = [grpc_timeout(&call.head.headers), effort.total].into_iter().flatten().min();
         Self { time, is_grpc: crate::failure::is_grpc(&call.head.headers) }
     }
 

@@ -235,6 +235,22 @@ proptest! {
             prop_assert!(picked.is_none_or(usable));
         }
     }
+
+    #[test]
+    fn shares_follow_weights_whatever_they_are(weights in proptest::collection::vec(1u32..8, 2..8)) {
+        let sum: u32 = weights.iter().sum();
+        let fair: Vec<f64> = weights.iter().map(|weight| f64::from(*weight) / f64::from(sum)).collect();
+        for (algorithm, slack) in [
+            (Algorithm::RoundRobin, 0.005),
+            (Algorithm::Random, 0.05),
+            (Algorithm::RingHash { points: 400 }, 0.1),
+            (Algorithm::Maglev, 0.05),
+        ] {
+            let found = shares(&Balancer::new(algorithm, members(&weights), None), 4_000, |_| true);
+            let close = found.iter().zip(&fair).all(|(found, fair)| (found - fair).abs() <= slack);
+            prop_assert!(close, "{:?}: {:?} is not about {:?}", algorithm, found, fair);
+        }
+    }
 }
 
 proptest! {

@@ -198,6 +198,56 @@ proptest! {
     }
 
     #[test]
+    fn it_opens_at_the_first_result_that_makes_the_share_and_not_before(
+        results in proptest::collection::vec((any::<bool>(), any::<bool>()), 1..60),
+        threshold in 1u32..=100,
+        slow_threshold in 1u32..=100,
+        minimum in 1u32..20,
+    ) {
+        let now = Instant::now();
+        let breaker = Breaker::new(BreakerSettings {
+            failure_rate_threshold: f64::from(threshold),
+            slow_call_rate_threshold: f64::from(slow_threshold),
+            minimum_number_of_calls: minimum,
+            ..settings()
+        }, now);
+        let (mut calls, mut failed, mut slow) = (0, 0, 0);
+        for (fails, is_slow) in results {
+            let Ok(permit) = breaker.try_acquire(now) else { break };
+            let took = if is_slow { Duration::from_secs(11) } else { TOOK };
+            let outcome = if fails { Outcome::Failure } else { Outcome::Success };
+            let opened = permit.record(now, took, outcome).is_some();
+            calls += 1;
+            failed += u32::from(fails);
+            slow += u32::from(is_slow);
+            let expected = calls >= minimum
+                && (failed * 100 >= threshold * calls || slow * 100 >= slow_threshold * calls);
+            prop_assert_eq!(opened, expected, "{} of {} failed, {} slow", failed, calls, slow);
+        }
+    }
+
+    #[test]
+    fn half_open_is_decided_by_exactly_its_trials(
+        outcomes in proptest::collection::vec(any::<bool>(), 2),
+        ignored in 0usize..5,
+    ) {
+        let now = Instant::now();
+        let breaker = opened(now);
+        let later = now + Duration::from_secs(2);
+        for _ in 0..ignored {
+            prop_assert_eq!(call(&breaker, later, Outcome::Ignored), None, "what is no result decides nothing");
+        }
+        let transitions: Vec<_> = outcomes
+            .iter()
+            .map(|is_good| call(&breaker, later, if *is_good { Outcome::Success } else { Outcome::Failure }))
+            .collect();
+        prop_assert_eq!(transitions[0], None);
+        // One failure of two is the threshold of half.
+        let to = if outcomes.iter().all(|is_good| *is_good) { State::Closed } else { State::Open };
+        prop_assert_eq!(transitions[1], Some(Transition { from: State::HalfOpen, to }));
+    }
+
+    #[test]
     fn fewer_calls_than_the_minimum_never_open_it(outcomes in proptest::collection::vec(any::<bool>(), 0..10)) {
         let now = Instant::now();
         let breaker = Breaker::new(settings(), now);

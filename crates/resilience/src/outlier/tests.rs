@@ -1,5 +1,7 @@
 //! When endpoints are set aside, and when they come back.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn settings() -> OutlierSettings {
@@ -108,4 +110,50 @@ fn too_few_peers_are_not_compared() {
     let hosts: Vec<_> = (0..4).map(|_| HostOutlier::new(now)).collect();
     fill(&hosts, &[100, 100, 100, 0]);
     assert!(compare(&settings(), &hosts.iter().collect::<Vec<_>>(), now).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn whatever_fails_never_more_are_ejected_than_the_cap_or_one(
+        steps in proptest::collection::vec((0usize..12, 0u64..20, 0u8..4), 1..400),
+        total in 1usize..=12,
+        percent in 0u32..=100,
+    ) {
+        let (settings, start) = (settings(), Instant::now());
+        let hosts: Vec<_> = (0..total).map(|_| HostOutlier::new(start)).collect();
+        let mut now = start;
+        for (which, pause, kind) in steps {
+            now += Duration::from_secs(pause);
+            let host = &hosts[which % total];
+            let kind = [Kind::Success, Kind::ServerError, Kind::GatewayFailure, Kind::LocalFailure][usize::from(kind)];
+            let ejected = |hosts: &[HostOutlier]| hosts.iter().filter(|host| host.is_ejected(now)).count();
+            if host.on_result(&settings, kind)
+                && !host.is_ejected(now)
+                && may_eject(ejected(&hosts), total, f64::from(percent))
+            {
+                let aside = host.eject(&settings, now);
+                prop_assert!(aside >= settings.base_ejection_time && aside <= settings.max_ejection_time);
+                prop_assert!(host.is_ejected(now) && !host.is_ejected(now + settings.max_ejection_time));
+            }
+            let out = ejected(&hosts);
+            let cap = (total as f64 * f64::from(percent) / 100.0).floor() as usize;
+            prop_assert!(out <= cap.max(1), "{out} of {total} at {percent}%");
+            prop_assert!(total > 1 || percent == 100 || out == 0, "the only endpoint stays");
+        }
+    }
+
+    #[test]
+    fn a_comparison_takes_the_worst_and_leaves_the_best(rates in proptest::collection::vec(0u32..=100, 5..12)) {
+        let now = Instant::now();
+        let hosts: Vec<_> = rates.iter().map(|_| HostOutlier::new(now)).collect();
+        fill(&hosts, &rates);
+        let found = compare(&settings(), &hosts.iter().collect::<Vec<_>>(), now);
+        let mean = rates.iter().sum::<u32>() as f64 / rates.len() as f64;
+        prop_assert!(found.iter().all(|index| f64::from(rates[*index]) < mean));
+        prop_assert!(found.windows(2).all(|pair| rates[pair[0]] <= rates[pair[1]]), "the worst comes first");
+        if let Some(last) = found.last() {
+            let worse = rates.iter().enumerate().filter(|(_, rate)| **rate < rates[*last]);
+            prop_assert!(worse.map(|(index, _)| index).all(|index| found.contains(&index)));
+        }
+    }
 }

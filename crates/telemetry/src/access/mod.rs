@@ -1,6 +1,8 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
 mod line;
+#[cfg(any(test, feature = "fuzzing"))]
+mod sample;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -16,9 +18,9 @@ use model::{
     resource::access_log::{AccessLogKind, Redact},
 };
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::sample::call as test_call;
 use self::template::Template;
-#[cfg(test)]
-pub(crate) use self::tests::call as test_call;
 
 /// An open access log.
 pub(crate) struct Log {
@@ -109,6 +111,22 @@ impl Log {
             }
         }
     }
+}
+
+/// A call's line of JSON.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn json_line(call: &CallRecord) -> Vec<u8> {
+    let mut out = Vec::new();
+    line::json(call, &Redact::default(), &mut out);
+    out
+}
+
+/// A call's line after a template; an error says what is wrong with the template.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn template_line(template: &str, call: &CallRecord) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    Template::parse(template)?.write(call, &Redact::default(), &mut out);
+    Ok(out)
 }
 
 fn append(path: &std::path::Path) -> io::Result<File> {

@@ -80,6 +80,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-model", &[][..]),
         ("tidegate-http1", &[]),
         ("tidegate-resilience", &[]),
+        ("tidegate-mutate", &[]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
             "tidegate-proxy",

@@ -139,6 +139,13 @@ impl Frames {
     }
 }
 
+/// Whether a connection goes on after these bytes, however they are parted.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn frames_allowed<'a>(mut parts: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut frames = Frames::new();
+    parts.all(|part| frames.take(part))
+}
+
 impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,

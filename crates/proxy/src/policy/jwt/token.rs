@@ -4,7 +4,10 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 use super::keys::Algorithm;
@@ -65,6 +68,37 @@ impl<'a> Token<'a> {
     /// What the token claims. To be read only once the signature is verified.
     pub(crate) fn claims(&self) -> Result<Map<String, Value>, &'static str> {
         let payload = BASE64URL.decode(self.payload).map_err(|_| "the payload is not base64url")?;
-        serde_json::from_slice(&payload).map_err(|_| "the payload is not a JSON object")
+        let Claims(claims) = serde_json::from_slice(&payload)
+            .map_err(|_| "the payload is not a JSON object of unique claims")?;
+        Ok(claims)
+    }
+}
+
+/// Claims, each there once: of two of one name, the next reader might take the other (RFC 7519 §4).
+struct Claims(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Unique;
+
+        impl<'de> Visitor<'de> for Unique {
+            type Value = Claims;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Claims, A::Error> {
+                let mut claims = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a claim is there twice"));
+                    }
+                }
+                Ok(Claims(claims))
+            }
+        }
+
+        from.deserialize_map(Unique)
     }
 }

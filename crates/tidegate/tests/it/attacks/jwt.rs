@@ -164,6 +164,119 @@ fn forgeries(keys: &Keys) -> Vec<(&'static str, &'static str, u16, String)> {
     ]
 }
 
+/// Tokens signed by the right key that say something two readers may take differently, and forms that are no token.
+fn oddities(keys: &Keys) -> Vec<(&'static str, &'static str, u16, String)> {
+    let head = |more: Value| {
+        let mut head = json!({"alg": "ES256", "kid": "ec"});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            head[name] = value.clone();
+        }
+        head
+    };
+    let good = || claims(|_| {});
+    let whole = keys.es(head(json!({})), good());
+    let raw = |head: &str, claims: &str| {
+        let input = format!("{}.{}", BASE64.encode(head), BASE64.encode(claims));
+        let signature = keys.ec.sign(&SystemRandom::new(), input.as_bytes()).expect("a signature");
+        format!("{input}.{}", BASE64.encode(signature))
+    };
+    let plain = r#"{"alg":"ES256","kid":"ec"}"#;
+    let text = good().to_string();
+    let twice = |name: &str, value: &str| format!("{},\"{name}\":{value}}}", text.trim_end_matches('}'));
+    let with = |change: fn(&mut Value)| keys.es(head(json!({})), claims(change));
+    let (start, end) = whole.split_at(whole.len() / 2);
+    vec![
+        (
+            "x5u",
+            "RFC 8725 §3.10",
+            401,
+            keys.es(json!({"alg": "ES256", "kid": "x", "x5u": "http://127.0.0.1:1/"}), good()),
+        ),
+        ("x5c", "CVE-2018-0114", 401, keys.es(json!({"alg": "ES256", "kid": "x", "x5c": ["AAAA"]}), good())),
+        ("kid number", "RFC 7515 §4.1.4", 401, keys.es(json!({"alg": "ES256", "kid": 1}), good())),
+        ("kid list", "RFC 7515 §4.1.4", 401, keys.es(json!({"alg": "ES256", "kid": ["ec"]}), good())),
+        (
+            "kid of an URL",
+            "RFC 8725 §3.10",
+            401,
+            keys.es(json!({"alg": "ES256", "kid": "http://127.0.0.1:1/"}), good()),
+        ),
+        ("kid with NUL", "RFC 8725 §3.10", 401, keys.es(json!({"alg": "ES256", "kid": "ec\u{0}"}), good())),
+        ("alg list", "RFC 7515 §4.1.1", 401, keys.es(json!({"alg": ["ES256"], "kid": "ec"}), good())),
+        ("alg with a space", "RFC 7515 §4.1.1", 401, keys.es(json!({"alg": "ES256 ", "kid": "ec"}), good())),
+        ("crit empty", "RFC 7515 §4.1.11", 401, keys.es(head(json!({"crit": []})), good())),
+        ("crit b64", "RFC 7797 §6", 401, keys.es(head(json!({"crit": ["b64"], "b64": false})), good())),
+        ("alg twice", "RFC 7515 §4", 401, raw(r#"{"alg":"none","alg":"ES256","kid":"ec"}"#, &text)),
+        ("kid twice", "RFC 7515 §4", 401, raw(r#"{"alg":"ES256","kid":"x","kid":"ec"}"#, &text)),
+        ("sub twice", "RFC 7519 §4", 401, raw(plain, &twice("sub", "\"root\""))),
+        ("exp twice", "RFC 7519 §4", 401, raw(plain, &twice("exp", "9999999999"))),
+        ("head with a tail", "RFC 7515 §5.2", 401, raw(&format!("{plain}{{}}"), &text)),
+        ("claims with a tail", "RFC 7519 §7.2", 401, raw(plain, &format!("{text}{{}}"))),
+        (
+            "deep claims",
+            "RFC 8259 §9",
+            401,
+            raw(plain, &twice("x", &format!("{}{}", "[".repeat(500), "]".repeat(500)))),
+        ),
+        ("not UTF-8", "RFC 7519 §3", 401, {
+            let input = format!("{}.{}", BASE64.encode(plain), BASE64.encode(b"{\"iss\":\"\xff\"}"));
+            let signature = keys.ec.sign(&SystemRandom::new(), input.as_bytes()).expect("a signature");
+            format!("{input}.{}", BASE64.encode(signature))
+        }),
+        ("exp zero", "RFC 7519 §4.1.4", 401, with(|claims| claims["exp"] = json!(0))),
+        ("exp negative", "RFC 7519 §4.1.4", 401, with(|claims| claims["exp"] = json!(-1))),
+        (
+            "exp beyond numbers",
+            "RFC 7519 §2",
+            401,
+            raw(plain, &text.replace("\"exp\":", "\"exp\":1e999,\"y\":")),
+        ),
+        ("exp list", "RFC 7519 §2", 401, with(|claims| claims["exp"] = json!([9_999_999_999_u64]))),
+        ("nbf as text", "RFC 7519 §2", 401, with(|claims| claims["nbf"] = json!("0"))),
+        ("audience object", "RFC 7519 §4.1.3", 401, with(|claims| claims["aud"] = json!({"shop": true}))),
+        ("audience in capitals", "RFC 7519 §4.1.3", 401, with(|claims| claims["aud"] = json!("SHOP"))),
+        ("audience with a space", "RFC 7519 §4.1.3", 401, with(|claims| claims["aud"] = json!("shop other"))),
+        (
+            "issuer list",
+            "RFC 7519 §4.1.1",
+            401,
+            with(|claims| claims["iss"] = json!(["https://id.example.test"])),
+        ),
+        (
+            "issuer with a slash",
+            "RFC 8725 §3.8",
+            401,
+            with(|claims| claims["iss"] = json!("https://id.example.test/")),
+        ),
+        (
+            "scope in a list of lists",
+            "RFC 8693 §4.2",
+            403,
+            with(|claims| claims["scope"] = json!([["orders"]])),
+        ),
+        ("space within", "RFC 7515 §7.1", 401, format!("{start} {end}")),
+        ("tab within", "RFC 7515 §7.1", 401, format!("{start}\t{end}")),
+        ("a word behind", "RFC 6750 §2.1", 401, format!("{whole} x")),
+        ("padding", "RFC 7515 §2", 401, format!("{whole}=")),
+        ("the other alphabet", "RFC 7515 §2", 401, whole.replace(['-', '_'], "+").replacen('.', "+.", 1)),
+        ("stray bits", "RFC 4648 §3.5", 401, stray_bits(&whole)),
+        ("encrypted", "RFC 7516 §7.1", 401, format!("{whole}.x.y")),
+        ("JSON serialisation", "RFC 7515 §7.2", 401, json!({"payload": "x", "signatures": []}).to_string()),
+        ("quoted", "RFC 6750 §2.1", 401, format!("\"{whole}\"")),
+        ("huge", "RFC 8725 §3.6", 401, format!("{whole}{}", "A".repeat(20_000))),
+    ]
+}
+
+/// The same signature with a bit set that no byte has room for.
+fn stray_bits(token: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = token.as_bytes().to_vec();
+    let last = bytes.last_mut().expect("not empty");
+    let at = ALPHABET.iter().position(|letter| letter == last).expect("a letter");
+    *last = ALPHABET[at | 1];
+    String::from_utf8(bytes).expect("letters")
+}
+
 #[test]
 fn forged_tokens_are_refused_and_good_ones_are_not() {
     let keys = Keys::new();
@@ -191,13 +304,18 @@ routes:
         Answer::parse(&raw(gateway.address, bytes.as_bytes())).expect("an answer")
     };
     let mut wrong = Vec::new();
-    for (name, source, status, token) in forgeries(&keys) {
+    let rows = [forgeries(&keys), oddities(&keys)].concat();
+    assert!(rows.len() >= 70, "{}", rows.len());
+    let before = gateway.rss();
+    for (name, source, status, token) in rows {
         let answer = ask(&format!("Authorization: Bearer {token}\r\n"));
         if answer.status != status || !upstream.seen().is_empty() {
             wrong.push(format!("{name} ({source}): {} instead of {status}", answer.status));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let grown = gateway.rss().saturating_sub(before);
+    assert!(grown < 16 << 20, "memory grew by {grown} bytes");
     let good = keys.es(json!({"alg": "ES256", "kid": "ec"}), claims(|_| {}));
     for (name, headers) in [
         ("none at all", String::new()),

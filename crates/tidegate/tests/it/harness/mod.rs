@@ -19,7 +19,7 @@ use std::{
 pub use self::{
     client::{Answer, Client, get, raw},
     peers::{Peer, python},
-    upstream::{Seen, Upstream, read_request},
+    upstream::{Seen, Upstream, read_body, read_head, read_request},
 };
 
 /// How long anything may take to come up.

@@ -140,10 +140,22 @@ impl Drop for Upstream {
 
 /// Reads one request to the end of its body.
 pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
+    let mut seen = read_head(reader)?;
+    read_body(reader, &mut seen)?;
+    Some(seen)
+}
+
+/// Reads a request's head.
+pub fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut seen = Seen::default();
     reader.read_line(&mut seen.line).ok().filter(|count| *count > 0)?;
     seen.line = seen.line.trim_end().to_owned();
     seen.headers = read_fields(reader)?;
+    Some(seen)
+}
+
+/// Reads the body that a head announces, and its trailers; nothing when it breaks off.
+pub fn read_body(reader: &mut BufReader<TcpStream>, seen: &mut Seen) -> Option<()> {
     if let Some(length) = seen.header("content-length") {
         seen.body = vec![0; length.parse().ok()?];
         reader.read_exact(&mut seen.body).ok()?;
@@ -161,7 +173,7 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
             seen.body.extend_from_slice(&chunk[..size]);
         }
     }
-    Some(seen)
+    Some(())
 }
 
 /// Reads fields to the empty line.

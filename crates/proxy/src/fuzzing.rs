@@ -1,0 +1,48 @@
+//! A door for the fuzz targets: thin functions that feed any bytes to what reads the bytes of strangers, and panic
+//! when a law does not hold.
+//!
+//! It exists in tests and with the feature `fuzzing`, never in a build that serves. Each target is a function of
+//! bytes here, a short run in these tests over the corpus in `fuzz/corpus`, and a binary in `fuzz/fuzz_targets`.
+
+mod connection;
+mod requests;
+mod texts;
+
+pub(crate) use self::requests::header_lines;
+pub use self::{
+    connection::{certificate, frames, proxy_protocol},
+    requests::{authority, forwarded, grpc_timeout, path, request_headers},
+    texts::{expression, pattern, template},
+};
+pub use crate::policy::fuzzing::{accept_encoding, codings, credentials, jwks, jwt_token, rate_key};
+
+#[cfg(test)]
+mod short {
+    macro_rules! short {
+        ($($name:ident),+ $(,)?) => { $(
+            #[test]
+            fn $name() {
+                mutate::fuzz(stringify!($name), super::$name);
+            }
+        )+ };
+    }
+    short!(
+        accept_encoding,
+        authority,
+        certificate,
+        codings,
+        credentials,
+        expression,
+        forwarded,
+        frames,
+        grpc_timeout,
+        jwks,
+        jwt_token,
+        path,
+        pattern,
+        proxy_protocol,
+        rate_key,
+        request_headers,
+        template,
+    );
+}
