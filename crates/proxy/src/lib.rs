@@ -31,6 +31,7 @@ mod upstream;
 mod worker;
 
 pub use failure::Problem;
+pub use listener::sockets::{Inherited, take_inherited};
 pub use server::{Error, Gateway};
 pub use tls::server::admin as server_tls;
 pub use upstream::cluster::{

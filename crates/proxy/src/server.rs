@@ -18,13 +18,10 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
     compiled::Compiled,
-    listener::accept,
+    listener::sockets::{self, Bound, Inherited, take_inherited},
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
 };
-
-/// The sockets of a listener, one per worker: its name, its address, they.
-type Bound = (Arc<str>, String, Vec<accept::Socket>);
 
 /// A running data plane.
 pub struct Gateway {
@@ -32,8 +29,8 @@ pub struct Gateway {
     clusters: Clusters,
     background: Handle,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// What is listened on: name of the listener to its address.
-    bound: Mutex<HashMap<Arc<str>, String>>,
+    /// What is listened on, by the name of the listener.
+    bound: Mutex<HashMap<Arc<str>, Bound>>,
 }
 
 /// Why a gateway does not start or does not take a configuration.
@@ -58,8 +55,9 @@ pub enum Error {
 }
 
 impl Gateway {
-    /// Starts workers and listens. `background` is the runtime for health checks, discovery and the like.
-    pub fn start(snapshot: Arc<Snapshot>, telemetry: Telemetry, background: Handle) -> Result<Self, Error> {
+    /// Compiles a snapshot, and does nothing more yet. `background` is the runtime for health checks, discovery and
+    /// the like.
+    pub fn prepare(snapshot: Arc<Snapshot>, telemetry: Telemetry, background: Handle) -> Result<Self, Error> {
         let clusters = Clusters::new(background.clone());
         let workers = worker_count(&snapshot);
         let compiled =
@@ -70,6 +68,8 @@ impl Gateway {
             draining: AtomicBool::new(false),
             telemetry,
             connections: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            started: Instant::now(),
+            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             max_connections: AtomicU64::new(u64::MAX),
             inboxes: OnceLock::new(),
             trace_threshold: AtomicU64::new(0),
@@ -80,11 +80,33 @@ impl Gateway {
         let gateway =
             Self { shared, clusters, background, threads: Mutex::default(), bound: Mutex::default() };
         gateway.settle();
-        let compiled = gateway.shared.compiled.load_full();
-        let sockets = gateway.bind(&compiled)?;
-        gateway.spawn(workers)?;
-        gateway.listen(sockets);
         Ok(gateway)
+    }
+
+    /// Starts the workers and listens, on sockets of `inherited` where there are some for an address. What is left
+    /// of them fits no listener.
+    pub fn open(&self, inherited: &mut Vec<Inherited>) -> Result<(), Error> {
+        let compiled = self.shared.compiled.load_full();
+        let sockets = self.bind(&compiled, inherited)?;
+        self.spawn(self.shared.connections.len())?;
+        self.listen(sockets)
+    }
+
+    /// The listening sockets, for another process to take over.
+    pub fn hand_over(&self) -> io::Result<Vec<Inherited>> {
+        let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::new();
+        for (listener, bound) in bound.iter() {
+            all.extend(bound.hand_over(listener)?);
+        }
+        Ok(all)
+    }
+
+    /// Whether every worker has done its housekeeping within this time.
+    pub fn is_alive(&self, within: Duration) -> bool {
+        let now = self.shared.started.elapsed().as_millis() as u64;
+        let silent = |beat: &AtomicU64| u128::from(now.saturating_sub(beat.load(Ordering::Relaxed)));
+        self.shared.beats.iter().all(|beat| silent(beat) <= within.as_millis())
     }
 
     fn spawn(&self, workers: usize) -> Result<(), Error> {
@@ -107,7 +129,7 @@ impl Gateway {
         let previous = self.shared.compiled.load_full();
         let compiled = Compiled::build(snapshot, &self.clusters, &self.background, Some(&previous))
             .map_err(Error::Configuration)?;
-        let sockets = self.bind(&compiled)?;
+        let sockets = self.bind(&compiled, &mut Vec::new())?;
         let gone: Vec<Arc<str>> = {
             let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = bound
@@ -126,8 +148,7 @@ impl Gateway {
         for name in gone {
             self.tell(|| Command::Close(name.clone()));
         }
-        self.listen(sockets);
-        Ok(())
+        self.listen(sockets)
     }
 
     /// Compiles a snapshot without making it live.
@@ -158,40 +179,47 @@ impl Gateway {
         self.shared.trace_threshold.store((ratio * u64::MAX as f64) as u64, Ordering::Relaxed);
     }
 
-    /// Binds the sockets of listeners that are new or moved; nothing is changed when one cannot be bound.
-    fn bind(&self, compiled: &Compiled) -> Result<Vec<Bound>, Error> {
+    /// Takes over or binds the sockets of listeners that are new or moved; nothing is changed when one cannot be.
+    fn bind(
+        &self,
+        compiled: &Compiled,
+        inherited: &mut Vec<Inherited>,
+    ) -> Result<Vec<(Arc<str>, Bound)>, Error> {
         let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sockets = Vec::new();
+        let mut made = Vec::new();
         for listener in &compiled.listeners {
-            if bound.get(&listener.name) == Some(&listener.address) {
+            let (name, address) = (&listener.name, &listener.address);
+            if bound.get(name).is_some_and(|bound| bound.address == *address) {
                 continue;
             }
-            let wrong = |error| Error::Listen {
-                listener: listener.name.to_string(),
-                address: listener.address.clone(),
-                error,
+            let taken = take_inherited(inherited, name, address);
+            let is_ours = bound.values().any(|bound| bound.address == *address);
+            let sockets = if !taken.is_empty() {
+                sockets::adopt(address, taken)
+            } else if !is_ours && sockets::is_taken(address) {
+                Err(io::ErrorKind::AddrInUse.into())
+            } else {
+                sockets::bind(address, self.shared.connections.len())
             };
-            let is_ours = bound.values().any(|address| *address == listener.address);
-            if !is_ours && accept::is_taken(&listener.address) {
-                return Err(wrong(io::ErrorKind::AddrInUse.into()));
-            }
-            let made = accept::bind(&listener.name, &listener.address, self.shared.connections.len())
-                .map_err(wrong)?;
-            sockets.push((listener.name.clone(), listener.address.clone(), made));
+            made.push((name.clone(), sockets.map_err(|error| listen_error(name, address, error))?));
         }
-        Ok(sockets)
+        Ok(made)
     }
 
-    fn listen(&self, sockets: Vec<Bound>) {
+    fn listen(&self, sockets: Vec<(Arc<str>, Bound)>) -> Result<(), Error> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, address, sockets) in sockets {
-            if bound.insert(name.clone(), address).is_some() {
+        for (name, made) in sockets {
+            let shares = made
+                .shares(&name, self.inboxes().len())
+                .map_err(|error| listen_error(&name, &made.address, error))?;
+            if bound.insert(name.clone(), made).is_some() {
                 self.tell(|| Command::Close(name.clone()));
             }
-            for (socket, inbox) in sockets.into_iter().zip(self.inboxes()) {
-                let _ = inbox.send(Command::Listen(socket));
+            for (worker, socket) in shares {
+                let _ = self.inboxes()[worker].send(Command::Listen(socket));
             }
         }
+        Ok(())
     }
 
     fn inboxes(&self) -> &[mpsc::UnboundedSender<Command>] {
@@ -230,8 +258,13 @@ impl Gateway {
     /// nothing was cut.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.shared.draining.store(true, Ordering::Relaxed);
-        self.tell(|| Command::Drain);
         let end = Instant::now() + deadline;
+        let (closing, mut closed) = mpsc::unbounded_channel();
+        // The workers' are the last handles then: what they leave in a queue is nobody's but another process's.
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.tell(|| Command::Drain(closing.clone()));
+        drop(closing);
+        let _ = tokio::time::timeout(deadline, closed.recv()).await;
         while self.connections() > 0 && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -246,6 +279,10 @@ impl Gateway {
         .await;
         clean
     }
+}
+
+fn listen_error(listener: &str, address: &str, error: io::Error) -> Error {
+    Error::Listen { listener: listener.to_owned(), address: address.to_owned(), error }
 }
 
 /// As many workers as the configuration says, or as there are cores.

@@ -12,13 +12,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use telemetry::{Recorder, Telemetry};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::{
     call::Call,
     compiled::Compiled,
     conn::{h1, h2},
-    listener::accept::{self, Socket, Stream},
+    listener::{
+        accept::{self, Stream},
+        sockets::Socket,
+    },
     timer,
     upstream::{pool::Pool, warm},
 };
@@ -39,6 +42,9 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     /// Open client connections of each worker.
     pub(crate) connections: Vec<AtomicUsize>,
+    pub(crate) started: Instant,
+    /// When each worker was last seen to do its housekeeping, in milliseconds after `started`.
+    pub(crate) beats: Vec<AtomicU64>,
     pub(crate) max_connections: AtomicU64,
     pub(crate) inboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Command>>>,
     /// Traces that begin here are sampled when a random number is below this.
@@ -67,8 +73,8 @@ pub(crate) enum Command {
     Close(Arc<str>),
     /// A connection that another worker accepted.
     Adopt(Arc<str>, Stream),
-    /// No new requests; idle connections end.
-    Drain,
+    /// No new connections, and the open ones end. The sender is dropped once nothing more is accepted.
+    Drain(mpsc::UnboundedSender<()>),
     /// End now.
     Stop,
 }
@@ -81,6 +87,8 @@ pub(crate) struct Worker {
     pool: Rc<Pool>,
     recorder: RefCell<Recorder>,
     random: Cell<u64>,
+    /// Told when the gateway begins to drain.
+    leaving: Notify,
     http1: RefCell<Registry<h1::Conn>>,
     http2: RefCell<Registry<h2::Shared>>,
 }
@@ -127,6 +135,7 @@ impl Worker {
             pool: Rc::default(),
             recorder: RefCell::new(recorder),
             random: Cell::new(seed | 1),
+            leaving: Notify::new(),
             http1: RefCell::default(),
             http2: RefCell::default(),
         })
@@ -144,6 +153,20 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ready when the gateway drains and an idle connection has been kept for long enough.
+    pub(crate) async fn left(&self) {
+        let mut told = std::pin::pin!(self.leaving.notified());
+        if !told.as_mut().enable() && !self.is_draining() {
+            told.await;
+        }
+        tokio::time::sleep(self.idle_grace()).await;
+    }
+
+    /// How long an idle connection is kept while draining.
+    pub(crate) fn idle_grace(&self) -> Duration {
+        self.plan().snapshot.config.shutdown.idle_grace.get()
     }
 
     pub(crate) fn pool(&self) -> &Rc<Pool> {
@@ -214,6 +237,7 @@ impl Worker {
     }
 
     fn drain(&self) {
+        self.leaving.notify_waiters();
         for conn in self.http1.borrow().entries.values().filter_map(Weak::upgrade) {
             conn.wake();
         }
@@ -253,25 +277,32 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
         tokio::task::spawn_local(timer::drive());
         tokio::task::spawn_local(housekeeping(worker.clone()));
         tokio::task::spawn_local(warm::keep(worker.clone()));
-        let mut accepting: Vec<(Arc<str>, tokio::task::JoinHandle<()>)> = Vec::new();
+        let mut accepting: Vec<(Arc<str>, Rc<Notify>, tokio::task::JoinHandle<()>)> = Vec::new();
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Listen(socket) => {
-                    let name = socket.listener.clone();
-                    accepting.push((name, tokio::task::spawn_local(accept::run(worker.clone(), socket))));
+                    let (name, closing) = (socket.listener.clone(), Rc::new(Notify::new()));
+                    let task = accept::run(worker.clone(), socket, closing.clone());
+                    accepting.push((name, closing, tokio::task::spawn_local(task)));
                 }
-                Command::Close(name) => accepting.retain(|(listener, task)| {
+                Command::Close(name) => accepting.retain(|(listener, closing, _)| {
                     if *listener == name {
-                        task.abort();
+                        closing.notify_one();
                     }
                     *listener != name
                 }),
                 Command::Adopt(listener, stream) => accept::adopt(&worker, &listener, stream),
-                Command::Drain => {
-                    for (_, task) in accepting.drain(..) {
-                        task.abort();
-                    }
-                    worker.drain();
+                Command::Drain(done) => {
+                    let closing = std::mem::take(&mut accepting);
+                    closing.iter().for_each(|(_, closing, _)| closing.notify_one());
+                    let worker = worker.clone();
+                    tokio::task::spawn_local(async move {
+                        for (.., task) in closing {
+                            let _ = task.await;
+                        }
+                        worker.drain();
+                        drop(done);
+                    });
                 }
                 Command::Stop => break,
             }
@@ -288,6 +319,8 @@ async fn housekeeping(worker: Rc<Worker>) {
         tokio::time::sleep(FLUSH).await;
         worker.recorder.borrow_mut().flush();
         let now = Instant::now();
+        let alive = now.saturating_duration_since(worker.shared.started).as_millis() as u64;
+        worker.shared.beats[worker.id].store(alive, Ordering::Relaxed);
         if now.duration_since(swept) >= SWEEP {
             swept = now;
             let plan = worker.plan();

@@ -1,4 +1,4 @@
-//! Exit codes, the same for every command: docs/getting-started.md lists them.
+//! Exit codes, the same for every command: docs/operations.md lists them.
 
 use std::process::ExitCode;
 
@@ -15,6 +15,12 @@ pub(crate) enum Exit {
     NotFound = 5,
     /// The change would expose more than before.
     Exposure = 6,
+    /// Another process runs with the same data directory.
+    Running = 7,
+    /// A second SIGINT ended the drain.
+    Interrupted = 130,
+    /// A second SIGTERM ended the drain.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

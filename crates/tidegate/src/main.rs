@@ -4,7 +4,10 @@ mod admin;
 mod cli;
 mod config;
 mod exit;
+mod handover;
 mod run;
+mod service;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -8,14 +8,19 @@ use std::{
 
 use proxy::Gateway;
 use telemetry::Telemetry;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     admin::{self, Admin},
     cli::{Done, RunArgs, color},
     config::{self, Files, Watch},
     exit::Exit,
+    handover::{self, Owner, Predecessor, Sockets, Successor, Waiting},
+    service,
+    signals::{Asked, Signals},
 };
+
+/// How long records of calls may take to reach their sinks at the end.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// What the control side shares: the parts of a running process.
 pub(crate) struct Running {
@@ -46,8 +51,10 @@ pub(crate) struct PendingExposure {
     pub(crate) exposure: Vec<String>,
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal, or a process that takes over, ends it.
 pub(crate) fn run(args: &RunArgs) -> Done {
+    // Before there is any thread: taking sockets from the environment changes it.
+    let mut sockets = service::sockets().map_err(|error| say(&error))?;
     telemetry::logging::init(&args.log_level).map_err(|error| say(&error))?;
     let files = args.config.files();
     let watch = Watch::new(files.clone());
@@ -56,6 +63,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         eprintln!("{}", snapshot.warnings.render(color()));
     }
     let snapshot = Arc::new(snapshot);
+    let predecessor = predecessor(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -66,20 +74,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         say(&error);
         Exit::Configuration
     })?;
-    let gateway =
-        Gateway::start(snapshot.clone(), telemetry.clone(), runtime.handle().clone()).map_err(|error| {
-            match error {
-                proxy::Error::Configuration(found) => {
-                    eprintln!("{}", found.render(color()));
-                    Exit::Configuration
-                }
-                proxy::Error::Listen { .. } => {
-                    say(&error);
-                    Exit::Address
-                }
-                proxy::Error::Worker(_) => say(&error),
-            }
-        })?;
+    let gateway = Gateway::prepare(snapshot.clone(), telemetry.clone(), runtime.handle().clone())
+        .map_err(|error| refused(&error))?;
     warn_of(&gateway.compiled().warnings);
     let running = Arc::new(Running {
         gateway,
@@ -88,7 +84,15 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         guard_exposure: args.guard_exposure,
         state: Mutex::default(),
     });
-    runtime.block_on(serve(running, watch, args))
+    // All that can fail comes before the sockets of another process are asked for and served from.
+    if let Some(predecessor) = &predecessor {
+        let taken = predecessor.take().map_err(|error| say(&not_taken_over(predecessor, &error)))?;
+        sockets.extend(taken);
+    }
+    let done = runtime.block_on(serve(running, watch, args, predecessor, sockets));
+    // Whatever still runs there has no say in when the process ends.
+    runtime.shutdown_background();
+    done
 }
 
 fn warn_of(found: &model::Diagnostics) {
@@ -102,45 +106,169 @@ fn say(error: &dyn std::fmt::Display) -> Exit {
     Exit::Failed
 }
 
-async fn serve(running: Arc<Running>, mut watch: Watch, args: &RunArgs) -> Done {
+fn refused(error: &proxy::Error) -> Exit {
+    match error {
+        proxy::Error::Configuration(found) => {
+            eprintln!("{}", found.render(color()));
+            Exit::Configuration
+        }
+        proxy::Error::Listen { .. } => {
+            say(error);
+            Exit::Address
+        }
+        proxy::Error::Worker(_) => say(error),
+    }
+}
+
+/// The process to take over from. That there is one, unasked for, ends this one.
+fn predecessor(args: &RunArgs) -> Result<Option<Predecessor>, Exit> {
+    let met = handover::meet(&args.data_dir).map_err(|error| {
+        say(&format!("cannot meet the process that runs with {}: {error}", args.data_dir.display()))
+    })?;
+    match met {
+        Some(met) if !args.upgrade => {
+            say(&format!(
+                "process {} runs with the data directory {}; `run --upgrade` takes over from it without losing a \
+                 connection, and another --data-dir runs beside it",
+                met.pid,
+                args.data_dir.display()
+            ));
+            Err(Exit::Running)
+        }
+        None if args.upgrade => {
+            tracing::info!("nobody runs with {}: starting anew", args.data_dir.display());
+            Ok(None)
+        }
+        met => Ok(met),
+    }
+}
+
+fn not_taken_over(predecessor: &Predecessor, error: &std::io::Error) -> String {
+    format!("cannot take over from process {}: {error}", predecessor.pid)
+}
+
+async fn serve(
+    running: Arc<Running>,
+    mut watch: Watch,
+    args: &RunArgs,
+    predecessor: Option<Predecessor>,
+    mut sockets: Sockets,
+) -> Done {
     let snapshot = running.gateway.compiled().snapshot.clone();
     watch.refer_to(snapshot.referenced_files());
     let admin = match &snapshot.config.admin {
-        Some(settings) => Some(start_admin(&running, settings, &snapshot, args).await?),
+        Some(settings) => Some(prepare_admin(settings, &snapshot, args, &mut sockets)?),
         None => None,
     };
+    let mut signals = Signals::new().map_err(|error| say(&error))?;
+    running.gateway.open(&mut sockets.listeners).map_err(|error| refused(&error))?;
+    for left in sockets.listeners.iter().chain(&sockets.admin) {
+        tracing::info!(
+            listener = left.listener,
+            "no listener of this configuration is at a socket that was taken over: it closes"
+        );
+    }
+    drop(sockets);
+    let admin = admin.map(|admin| admin.serve(running.clone()));
+    if let Some(predecessor) = predecessor {
+        if let Err(error) = predecessor.relieve() {
+            running.gateway.drain(snapshot.config.shutdown.deadline.get()).await;
+            return Err(say(&not_taken_over(&predecessor, &error)));
+        }
+        tracing::info!("took over from process {}", predecessor.pid);
+    }
     announce(&running, args);
-    let signals = Signals::new().map_err(|error| say(&error))?;
-    follow(&running, &mut watch, signals).await;
+    let mut waiting = wait_for_upgrade(&running, admin.as_ref(), args);
+    let alive = running.clone();
+    tokio::spawn(service::watchdog(move |within| alive.gateway.is_alive(within)));
+    service::ready("serving");
+    match follow(&running, &mut watch, &mut signals, waiting.as_mut()).await {
+        End::Asked => {
+            if let Some(waiting) = waiting {
+                waiting.withdraw();
+            }
+            tokio::select! {
+                biased;
+                exit = signals.impatient() => at_once(&running, exit).await,
+                () = end(&running, admin.as_ref()) => Ok(()),
+            }
+        }
+        End::Upgraded(pid) => {
+            service::succeeded_by(pid);
+            tracing::info!(pid, "a new process serves; this one ends with what it has in flight");
+            if let Some(admin) = &admin {
+                admin.close();
+            }
+            tokio::select! {
+                biased;
+                exit = signals.impatient() => at_once(&running, exit).await,
+                () = drain(&running) => Ok(()),
+            }
+        }
+    }
+}
+
+/// Fails readiness, waits until balancers have noticed, and drains.
+async fn end(running: &Running, admin: Option<&Admin>) {
     let shutdown = running.gateway.compiled().snapshot.config.shutdown.clone();
+    service::stopping(shutdown.drain_delay.get() + shutdown.deadline.get() + 2 * FLUSH);
     tracing::info!("shutting down: readiness fails now, draining begins in {}", shutdown.drain_delay);
     running.state.lock().unwrap_or_else(PoisonError::into_inner).error = Some("shutting down".into());
-    if let Some(admin) = &admin {
+    if let Some(admin) = admin {
         admin.fail_readiness();
     }
     tokio::time::sleep(shutdown.drain_delay.get()).await;
-    let clean = running.gateway.drain(shutdown.deadline.get()).await;
-    if !clean {
-        tracing::warn!("the deadline of {} ended calls that were still in flight", shutdown.deadline);
-    }
-    running.telemetry.shutdown(Duration::from_secs(2)).await;
-    tracing::info!("stopped");
-    Ok(())
+    drain(running).await;
 }
 
-async fn start_admin(
-    running: &Arc<Running>,
+/// Lets what is in flight end.
+async fn drain(running: &Running) {
+    let deadline = running.gateway.compiled().snapshot.config.shutdown.deadline;
+    if !running.gateway.drain(deadline.get()).await {
+        tracing::warn!("the deadline of {deadline} ended calls that were still in flight");
+    }
+    running.telemetry.shutdown(FLUSH).await;
+    tracing::info!("stopped");
+}
+
+/// Ends without waiting for anything in flight.
+async fn at_once(running: &Running, exit: Exit) -> Done {
+    tracing::warn!("told to end a second time: what is in flight is cut");
+    running.gateway.drain(Duration::ZERO).await;
+    running.telemetry.shutdown(FLUSH / 4).await;
+    Err(exit)
+}
+
+/// From now on another process can take over. When it cannot be, this one serves none the less.
+fn wait_for_upgrade(running: &Arc<Running>, admin: Option<&Admin>, args: &RunArgs) -> Option<Waiting> {
+    let (gateway, admin) = (running.clone(), admin.map(Admin::sockets));
+    let sockets = move || {
+        let admin = admin.as_ref().map(|sockets| sockets.hand_over()).transpose()?;
+        Ok(Sockets { listeners: gateway.gateway.hand_over()?, admin: admin.unwrap_or_default() })
+    };
+    match Owner::bind(&args.data_dir).and_then(|owner| owner.wait(sockets)) {
+        Ok(waiting) => Some(waiting),
+        Err(error) => {
+            tracing::warn!("no process can take over from this one: {}: {error}", args.data_dir.display());
+            None
+        }
+    }
+}
+
+/// Makes all of the admin endpoint that can fail.
+fn prepare_admin(
     settings: &model::Admin,
     snapshot: &model::Snapshot,
     args: &RunArgs,
-) -> Result<Admin, Exit> {
+    sockets: &mut Sockets,
+) -> Result<admin::Prepared, Exit> {
     let token = admin::token::find(settings, snapshot, args.admin_token.as_deref(), &args.data_dir)
         .map_err(|error| say(&error))?;
-    let server = admin::tls::config(settings, snapshot).map_err(|error| {
+    let tls = admin::tls::config(settings, snapshot).map_err(|error| {
         say(&format!("admin.tls: {error}"));
         Exit::Configuration
     })?;
-    admin::start(running.clone(), settings, server, token).await.map_err(|error| {
+    admin::prepare(settings, tls, token, &mut sockets.admin).map_err(|error| {
         say(&error);
         Exit::Address
     })
@@ -163,37 +291,48 @@ fn announce(running: &Running, args: &RunArgs) {
     }
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    rotate: Signal,
+/// Why the process is about to end.
+enum End {
+    /// A signal asks for it.
+    Asked,
+    /// The process with this id serves in its place.
+    Upgraded(u32),
 }
 
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            rotate: signal(SignalKind::user_defined1())?,
-        })
-    }
-}
-
-/// Follows files and signals until one says to end.
-async fn follow(running: &Arc<Running>, watch: &mut Watch, mut signals: Signals) {
+/// Follows files and signals until there is a reason to end.
+async fn follow(
+    running: &Arc<Running>,
+    watch: &mut Watch,
+    signals: &mut Signals,
+    mut waiting: Option<&mut Waiting>,
+) -> End {
+    let successor = Successor::of_this_process();
     let mut ticks = tokio::time::interval(config::WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let asked = tokio::select! {
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => true,
-            _ = signals.rotate.recv() => {
-                running.telemetry.reopen_logs();
-                false
+        let upgraded = async {
+            match &mut waiting {
+                Some(waiting) => waiting.upgraded().await,
+                None => std::future::pending().await,
             }
+        };
+        let asked = tokio::select! {
+            upgraded = upgraded => return End::Upgraded(upgraded.pid),
+            asked = signals.next() => match asked {
+                Asked::End => return End::Asked,
+                Asked::Reload => true,
+                Asked::Rotate => {
+                    running.telemetry.reopen_logs();
+                    false
+                }
+                Asked::Upgrade => {
+                    match &successor {
+                        Ok(successor) => successor.start(),
+                        Err(error) => tracing::error!("cannot start a new process: {error}"),
+                    }
+                    false
+                }
+            },
             _ = ticks.tick() => false,
         };
         if watch.changed() || asked {
@@ -214,6 +353,7 @@ async fn follow(running: &Arc<Running>, watch: &mut Watch, mut signals: Signals)
 ///
 /// `acknowledged` is the revision that may expose more than the running one.
 pub(crate) fn reload(running: &Running, acknowledged: Option<&str>) {
+    service::reloading();
     let outcome = try_reload(running, acknowledged);
     let mut state = running.state.lock().unwrap_or_else(PoisonError::into_inner);
     match outcome {
@@ -233,6 +373,9 @@ pub(crate) fn reload(running: &Running, acknowledged: Option<&str>) {
             running.telemetry.metrics().config_reload(false);
         }
     }
+    let status =
+        if state.error.is_none() { "serving" } else { "serving; the last configuration was refused" };
+    service::ready(status);
 }
 
 type Refusal = (String, Option<PendingExposure>);
@@ -274,7 +417,7 @@ fn try_reload(running: &Running, acknowledged: Option<&str>) -> Result<Option<St
         ("runtime.workers", live.config.runtime.workers != snapshot.config.runtime.workers),
     ] {
         if differs {
-            tracing::warn!("`{key}` has changed: that takes effect at the next start");
+            tracing::warn!("`{key}` has changed: that takes effect at the next start or upgrade");
         }
     }
     Ok(Some(revision))

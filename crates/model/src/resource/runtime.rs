@@ -25,12 +25,19 @@ pub struct Runtime {
 pub struct Shutdown {
     /// Between failing `/readyz` and closing the listeners, so that balancers notice.
     pub drain_delay: Duration,
+    /// How long an idle HTTP/1.1 connection is kept while draining: a request that is already on its way is
+    /// answered, with `Connection: close`.
+    pub idle_grace: Duration,
     /// What is still in flight then is cut.
     pub deadline: Duration,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { drain_delay: Duration::default(), deadline: Duration::from_secs(30) }
+        Self {
+            drain_delay: Duration::default(),
+            idle_grace: Duration::from_secs(1),
+            deadline: Duration::from_secs(30),
+        }
     }
 }

@@ -292,6 +292,7 @@ async fn read_head(
     let limits = &peer.listener.limits;
     conn.idle.set(true);
     let mut started = !conn.wire.input.borrow().is_empty();
+    let mut leaving = false;
     // The first request of a connection gets the header timeout from the start: a connection that says nothing
     // is a slow request, not an idle one.
     conn.timer.arm(if started || first { limits.header_timeout } else { limits.idle_timeout });
@@ -304,15 +305,17 @@ async fn read_head(
                     Ok(None) => {}
                     Err(error) => return Poll::Ready(Heard::Refusal(refusal(&error))),
                 }
-            } else if worker.is_draining() {
-                return Poll::Ready(Heard::End);
+            } else if worker.is_draining() && !leaving {
+                // A request may be on its way: closing at once would lose it (RFC 9112 §9.6).
+                leaving = true;
+                conn.timer.arm(worker.idle_grace().min(limits.idle_timeout));
             }
             match conn.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Heard::End),
                 Poll::Ready(Ok(_)) => {
                     if !started {
                         started = true;
-                        if !first {
+                        if !first || leaving {
                             conn.timer.arm(limits.header_timeout);
                         }
                     }

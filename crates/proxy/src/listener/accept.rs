@@ -6,10 +6,14 @@ use bytes::{Bytes, BytesMut};
 use model::resource::listener::ProxyProtocol;
 use tokio::{
     io::AsyncReadExt,
-    net::{TcpListener, TcpStream, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::Notify,
 };
 
-use super::{Listener, proxy_protocol};
+use super::{
+    Listener, proxy_protocol,
+    sockets::{Kind, Socket},
+};
 use crate::{
     conn::{
         h1, h2,
@@ -25,17 +29,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PROXY_HEADER_BYTES_MAX: usize = 4096;
 /// How long to wait before accepting again when the process is out of file descriptors.
 const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
-
-/// A listening socket of one worker.
-pub(crate) struct Socket {
-    pub(crate) listener: Arc<str>,
-    pub(crate) kind: SocketKind,
-}
-
-pub(crate) enum SocketKind {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
+/// Connections that are taken from the queue of a socket that is about to close.
+const QUEUE_MAX: usize = 4096;
 
 /// An accepted connection on its way to another worker.
 pub(crate) enum Stream {
@@ -47,11 +42,11 @@ enum Accepting {
     Unix(UnixListener),
 }
 
-/// Accepts connections until the task is ended.
-pub(crate) async fn run(worker: Rc<Worker>, socket: Socket) {
+/// Accepts connections until it is told to close; what waits in the socket's queue then is still served.
+pub(crate) async fn run(worker: Rc<Worker>, socket: Socket, closing: Rc<Notify>) {
     let accepting = match socket.kind {
-        SocketKind::Tcp(listener) => TcpListener::from_std(listener).map(Accepting::Tcp),
-        SocketKind::Unix(listener) => UnixListener::from_std(listener).map(Accepting::Unix),
+        Kind::Tcp(listener) => TcpListener::from_std(listener).map(Accepting::Tcp),
+        Kind::Unix(listener) => UnixListener::from_std(listener).map(Accepting::Unix),
     };
     let accepting = match accepting {
         Ok(accepting) => accepting,
@@ -61,11 +56,10 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: Socket) {
         }
     };
     loop {
-        let accepted = match &accepting {
-            Accepting::Tcp(listener) => {
-                listener.accept().await.map(|(stream, remote)| (Io::Tcp(stream), Some(remote)))
-            }
-            Accepting::Unix(listener) => listener.accept().await.map(|(stream, _)| (Io::Unix(stream), None)),
+        let accepted = tokio::select! {
+            biased;
+            () = closing.notified() => break,
+            accepted = accepting.accept() => accepted,
         };
         match accepted {
             Ok((Io::Tcp(stream), Some(remote))) => place(&worker, &socket.listener, stream, remote),
@@ -77,6 +71,46 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: Socket) {
                 tokio::time::sleep(OUT_OF_FILES_PAUSE).await;
             }
         }
+    }
+    if let Err(error) = accepting.empty(|io, remote| start(&worker, &socket.listener, io, remote))
+        && error.kind() != io::ErrorKind::WouldBlock
+    {
+        tracing::warn!(listener = %socket.listener, "cannot accept what waits: {error}");
+    }
+}
+
+impl Accepting {
+    async fn accept(&self) -> io::Result<(Io, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.accept().await.map(|(stream, remote)| (Io::Tcp(stream), Some(remote)))
+            }
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Io::Unix(stream), None)),
+        }
+    }
+
+    /// Accepts what waits in the queue now: closing the socket would reset it.
+    fn empty(self, mut start: impl FnMut(Io, Option<SocketAddr>)) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => {
+                let listener = listener.into_std()?;
+                for _ in 0..QUEUE_MAX {
+                    let (stream, remote) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    let _ = stream.set_nodelay(true);
+                    start(Io::Tcp(TcpStream::from_std(stream)?), Some(remote));
+                }
+            }
+            Self::Unix(listener) => {
+                let listener = listener.into_std()?;
+                for _ in 0..QUEUE_MAX {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    start(Io::Unix(UnixStream::from_std(stream)?), None);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -148,24 +182,24 @@ fn keep_alive(stream: &TcpStream) {
 async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remote: Option<SocketAddr>) {
     let patience = listener.limits.header_timeout;
     if listener.proxy_protocol != ProxyProtocol::Off {
-        match tokio::time::timeout(patience, proxy_header(&listener, io, remote)).await {
-            Ok(Ok((rest, client))) => {
+        match within(&worker, patience, proxy_header(&listener, io, remote)).await {
+            Some(Ok((rest, client))) => {
                 io = rest;
                 remote = client.or(remote);
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::debug!(listener = %listener.name, "refused a PROXY header: {error}");
                 return;
             }
-            Err(_) => return,
+            None => return,
         }
     }
     let mut tls = None;
     let mut is_http2 = false;
     if let Some(ours) = &listener.tls {
         let acceptor = tokio_rustls::TlsAcceptor::from(ours.config.clone());
-        match tokio::time::timeout(listener.limits.tls_timeout, acceptor.accept(Box::new(io))).await {
-            Ok(Ok(stream)) => {
+        match within(&worker, listener.limits.tls_timeout, acceptor.accept(Box::new(io))).await {
+            Some(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 is_http2 = session.alpn_protocol() == Some(b"h2");
                 tls = Some(TlsPeer {
@@ -175,15 +209,15 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
                 });
                 io = Io::TlsServer(Box::new(stream));
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::debug!(listener = %listener.name, "TLS handshake failed: {error}");
                 return;
             }
-            Err(_) => return,
+            None => return,
         }
     } else if listener.http2 {
-        match tokio::time::timeout(patience, sniff(io)).await {
-            Ok(Ok((rest, http2))) => {
+        match within(&worker, patience, sniff(io)).await {
+            Some(Ok((rest, http2))) => {
                 io = rest;
                 is_http2 = http2;
             }
@@ -195,6 +229,16 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
         h2::serve(worker, peer, io).await;
     } else {
         h1::serve(worker, peer, io).await;
+    }
+}
+
+/// What a connection says before its first request, if it says it in time; less is left when the gateway drains.
+async fn within<T>(worker: &Worker, patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = tokio::time::sleep(patience) => None,
+        () = worker.left() => None,
     }
 }
 
@@ -248,55 +292,4 @@ async fn proxy_header(
             return Err("the connection ended in the header".into());
         }
     }
-}
-
-/// Makes one listening socket per worker for an address.
-pub(crate) fn bind(listener: &Arc<str>, address: &str, workers: usize) -> io::Result<Vec<Socket>> {
-    if let Some(path) = address.strip_prefix("unix:") {
-        let path = std::path::Path::new(path);
-        if std::os::unix::net::UnixStream::connect(path).is_err() {
-            // Nobody listens: a socket file that a crashed process left.
-            let _ = std::fs::remove_file(path);
-        }
-        let socket = std::os::unix::net::UnixListener::bind(path)?;
-        socket.set_nonblocking(true)?;
-        return (0..workers)
-            .map(|_| Ok(Socket { listener: listener.clone(), kind: SocketKind::Unix(socket.try_clone()?) }))
-            .collect();
-    }
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{address}` is not an address")))?;
-    (0..workers)
-        .map(|_| Ok(Socket { listener: listener.clone(), kind: SocketKind::Tcp(bind_tcp(address)?) }))
-        .collect()
-}
-
-fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
-}
-
-/// Whether somebody else listens at an address: `SO_REUSEPORT` would share it silently.
-pub(crate) fn is_taken(address: &str) -> bool {
-    if address.starts_with("unix:") {
-        return false;
-    }
-    let Ok(address) = address.parse::<SocketAddr>() else { return false };
-    use socket2::{Domain, Protocol, Socket, Type};
-    let probe = || -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())
-    };
-    matches!(probe(), Err(error) if error.kind() == io::ErrorKind::AddrInUse)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod forwarded;
 pub(crate) mod proxy_protocol;
+pub(crate) mod sockets;
 
 use std::{
     sync::{

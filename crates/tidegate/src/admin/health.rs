@@ -18,7 +18,8 @@ pub(crate) async fn live() -> &'static str {
 
 /// The gateway takes traffic. With `?verbose`, why or why not, as JSON.
 pub(crate) async fn ready(Extract(state): Extract<State>, RawQuery(query): RawQuery) -> Response {
-    let leaving = state.leaving.load(Ordering::Relaxed) || state.running.gateway.is_draining();
+    // A gateway that drains because another process has taken over is no reason: that one answers from now on.
+    let leaving = state.leaving.load(Ordering::Relaxed);
     let status = if leaving { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     if !query
         .is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")))

@@ -4,14 +4,23 @@
 
 mod api;
 mod auth;
+mod closing;
 mod health;
 pub(crate) mod tls;
 pub(crate) mod token;
 
 use std::{
     fs::Permissions,
+    future::Future,
+    io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
     path::Path,
     sync::{
         Arc,
@@ -20,14 +29,16 @@ use std::{
 };
 
 use axum::{Router, middleware, routing::get};
-use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::rustls::ServerConfig;
 
+use self::closing::{Closable, Closing};
 use crate::run::Running;
 
 /// A running admin endpoint.
 pub(crate) struct Admin {
     leaving: Arc<AtomicBool>,
+    closing: Arc<Closing>,
+    sockets: Arc<Sockets>,
 }
 
 impl Admin {
@@ -35,7 +46,50 @@ impl Admin {
     pub(crate) fn fail_readiness(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
+
+    /// Takes no more connections, and ends each with its next answer: another process answers at the same socket.
+    pub(crate) fn close(&self) {
+        self.closing.begin();
+    }
+
+    /// Its socket.
+    pub(crate) fn sockets(&self) -> Arc<Sockets> {
+        self.sockets.clone()
+    }
 }
+
+/// The listening socket of the admin endpoint, kept for another process to take over.
+pub(crate) struct Sockets {
+    address: String,
+    socket: Socket,
+}
+
+enum Socket {
+    Tcp(std::net::TcpListener),
+    Unix(UnixListener),
+}
+
+impl Sockets {
+    /// The socket for another process.
+    pub(crate) fn hand_over(&self) -> io::Result<Vec<proxy::Inherited>> {
+        let socket: OwnedFd = match &self.socket {
+            Socket::Tcp(socket) => socket.try_clone()?.into(),
+            Socket::Unix(socket) => socket.try_clone()?.into(),
+        };
+        let address = Some(self.address.clone());
+        Ok(vec![proxy::Inherited { listener: NAME.to_owned(), address, socket }])
+    }
+}
+
+/// An admin endpoint that has all it needs and does not answer yet.
+pub(crate) struct Prepared {
+    sockets: Sockets,
+    token: Arc<str>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// The name of its socket.
+const NAME: &str = "admin";
 
 /// What handlers see.
 #[derive(Clone)]
@@ -45,38 +99,41 @@ pub(crate) struct State {
     pub(crate) token: Arc<str>,
 }
 
-/// Starts the admin endpoint.
-pub(crate) async fn start(
-    running: Arc<Running>,
+/// Binds the admin endpoint, or takes a socket that another process or the service manager has bound for it.
+pub(crate) fn prepare(
     settings: &model::Admin,
-    server: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerConfig>>,
     token: String,
-) -> Result<Admin, String> {
-    let leaving = Arc::new(AtomicBool::new(false));
-    let app = router(State { running, leaving: leaving.clone(), token: token.into() });
+    inherited: &mut Vec<proxy::Inherited>,
+) -> Result<Prepared, String> {
     let wrong = |error| format!("the admin endpoint cannot listen on {}: {error}", settings.address);
-    if let Some(path) = settings.address.strip_prefix("unix:") {
-        let listener = unix(Path::new(path)).map_err(wrong)?;
-        tokio::spawn(async move { ended(axum::serve(listener, app).await) });
-        return Ok(Admin { leaving });
+    let taken = proxy::take_inherited(inherited, NAME, &settings.address).pop();
+    let socket = match settings.address.strip_prefix("unix:") {
+        Some(path) => {
+            taken.map_or_else(|| unix(Path::new(path)), |socket| Ok(socket.into())).map(Socket::Unix)
+        }
+        None => {
+            let address: SocketAddr = settings.address.parse().map_err(|_| {
+                format!("admin.address: `{}` is not an address such as 127.0.0.1:9080", settings.address)
+            })?;
+            let bind = || std::net::TcpListener::bind(address);
+            taken.map_or_else(bind, |socket| Ok(socket.into())).map(Socket::Tcp)
+        }
+    };
+    let socket = socket.map_err(wrong)?;
+    match &socket {
+        Socket::Tcp(socket) => socket.set_nonblocking(true),
+        Socket::Unix(socket) => socket.set_nonblocking(true),
     }
-    let address: SocketAddr = settings.address.parse().map_err(|_| {
-        format!("admin.address: `{}` is not an address such as 127.0.0.1:9080", settings.address)
-    })?;
-    let listener = TcpListener::bind(address).await.map_err(wrong)?;
-    tokio::spawn(async move {
-        ended(match server {
-            Some(config) => axum::serve(tls::Listener::new(listener, config), app).await,
-            None => axum::serve(listener, app).await,
-        });
-    });
-    Ok(Admin { leaving })
+    .map_err(wrong)?;
+    let sockets = Sockets { address: settings.address.clone(), socket };
+    Ok(Prepared { sockets, token: token.into(), tls })
 }
 
 /// A socket for its owner alone. One that is left over from a process that is gone makes room.
-fn unix(path: &Path) -> std::io::Result<UnixListener> {
+fn unix(path: &Path) -> io::Result<UnixListener> {
     let is_left_over = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
-        && std::os::unix::net::UnixStream::connect(path).is_err();
+        && UnixStream::connect(path).is_err();
     if is_left_over {
         std::fs::remove_file(path)?;
     }
@@ -85,10 +142,51 @@ fn unix(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn ended(served: std::io::Result<()>) {
-    if let Err(error) = served {
-        tracing::error!("the admin endpoint ended: {error}");
+impl Prepared {
+    /// Answers from now on.
+    pub(crate) fn serve(self, running: Arc<Running>) -> Admin {
+        let leaving = Arc::new(AtomicBool::new(false));
+        let (closing, sockets) = (Arc::new(Closing::default()), Arc::new(self.sockets));
+        let app = router(State { running, leaving: leaving.clone(), token: self.token });
+        let app = app.layer(middleware::from_fn_with_state(closing.clone(), closing::say_goodbye));
+        match listen(&sockets, self.tls, app, closing.clone()) {
+            Ok(served) => {
+                tokio::spawn(async move {
+                    if let Err(error) = served.await {
+                        tracing::error!("the admin endpoint ended: {error}");
+                    }
+                });
+            }
+            Err(error) => tracing::error!("the admin endpoint does not answer: {error}"),
+        }
+        Admin { leaving, closing, sockets }
     }
+}
+
+type Serving = std::pin::Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+fn listen(
+    sockets: &Sockets,
+    tls: Option<Arc<ServerConfig>>,
+    app: Router,
+    closing: Arc<Closing>,
+) -> io::Result<Serving> {
+    Ok(match &sockets.socket {
+        Socket::Tcp(socket) => {
+            let listener = Closable::new(tokio::net::TcpListener::from_std(socket.try_clone()?)?, closing);
+            match tls {
+                Some(config) => {
+                    let listener = tls::Listener::new(listener, config);
+                    Box::pin(async move { axum::serve(listener, app).await })
+                }
+                None => Box::pin(async move { axum::serve(listener, app).await }),
+            }
+        }
+        Socket::Unix(socket) => {
+            let listener = Closable::new(tokio::net::UnixListener::from_std(socket.try_clone()?)?, closing);
+            Box::pin(async move { axum::serve(listener, app).await })
+        }
+    })
 }
 
 fn router(state: State) -> Router {

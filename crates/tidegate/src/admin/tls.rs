@@ -2,8 +2,11 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::serve::Listener as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
+
+use super::closing::Closable;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -17,22 +20,22 @@ pub(crate) fn config(
 }
 
 /// A listener whose connections are TLS.
-pub(crate) struct Listener {
+pub(super) struct Listener {
     ready: tokio::sync::mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
     address: io::Result<SocketAddr>,
 }
 
 impl Listener {
     /// Accepts in the background, so that a slow handshake holds up nobody else.
-    pub(crate) fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+    pub(super) fn new(mut listener: Closable<TcpListener>, config: Arc<ServerConfig>) -> Self {
         let (sender, ready) = tokio::sync::mpsc::channel(64);
         let address = listener.local_addr();
         let acceptor = TlsAcceptor::from(config);
         tokio::spawn(async move {
             loop {
-                let Ok((stream, remote)) = listener.accept().await else {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
+                let (stream, remote) = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = sender.closed() => return,
                 };
                 let (sender, acceptor) = (sender.clone(), acceptor.clone());
                 tokio::spawn(async move {

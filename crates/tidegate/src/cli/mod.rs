@@ -75,6 +75,10 @@ pub(crate) struct RunArgs {
     /// at the admin API.
     #[arg(long)]
     pub(crate) guard_exposure: bool,
+    /// Take over from the process that runs with the same data directory: its listening sockets come here, and it
+    /// ends when what it has in flight has ended. Without such a process, start anew.
+    #[arg(long)]
+    pub(crate) upgrade: bool,
     /// Bearer token of the admin API, in place of the one in the data directory.
     #[arg(long, value_name = "TOKEN", env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true)]
     pub(crate) admin_token: Option<String>,

@@ -4,6 +4,7 @@ mod client;
 pub mod dns;
 pub mod h2;
 mod peers;
+mod succession;
 mod upstream;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
@@ -42,7 +43,8 @@ pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let base = 20_000 + (std::process::id() % 400) as u16 * 100;
+        // Below what the kernel gives to outgoing connections (32768 and up), of which there are many.
+        let base = 10_000 + (std::process::id() % 220) as u16 * 100;
         let port = base + offset % 100;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
@@ -102,17 +104,7 @@ impl Gateway {
         admin: SocketAddr,
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(path)
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            .env("TIDEGATE_ADMIN_TOKEN", "test-admin-token")
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(folder.path().join("stdout")).expect("a file"))
-            .stderr(fs::File::create(folder.path().join("stderr")).expect("a file"));
+        let mut command = succession::command(folder.path(), path);
         prepare(&mut command);
         let child = command.spawn().expect("the binary starts");
         let mut gateway = Self { child, address, admin, folder };

@@ -1,0 +1,252 @@
+//! Listening sockets: bound anew, or taken over from the process before or from a service manager.
+//!
+//! A connection that waits in the queue of a socket is reset when the socket is closed, whatever other sockets share
+//! its port (`SO_REUSEPORT`). So what is taken over is the very sockets, all of them, whether this process has as many
+//! workers as the one before or not: several workers may share a socket, and a worker may have several.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    sync::Arc,
+};
+
+use socket2::{Domain, Protocol, SockRef, Type};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// A listening socket that was made elsewhere.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The name of the listener that it was made for.
+    pub listener: String,
+    /// The address as that listener's configuration has it; none when only the socket itself knows.
+    pub address: Option<String>,
+    /// The socket.
+    pub socket: OwnedFd,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Tcp(std::net::TcpListener),
+    Unix(UnixListener),
+}
+
+/// A listening socket of one worker.
+pub(crate) struct Socket {
+    pub(crate) listener: Arc<str>,
+    pub(crate) kind: Kind,
+}
+
+/// What a listener listens on.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) address: String,
+    pub(crate) sockets: Vec<Kind>,
+}
+
+impl Kind {
+    fn from_fd(socket: OwnedFd) -> io::Result<Self> {
+        let reference = SockRef::from(&socket);
+        reference.set_nonblocking(true)?;
+        let is_unix = reference.local_addr()?.is_unix();
+        Ok(if is_unix { Self::Unix(socket.into()) } else { Self::Tcp(socket.into()) })
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+        }
+    }
+}
+
+impl Bound {
+    /// The sockets by worker: each socket has at least one worker, and each worker at least one socket.
+    pub(crate) fn shares(&self, listener: &Arc<str>, workers: usize) -> io::Result<Vec<(usize, Socket)>> {
+        (0..self.sockets.len().max(workers))
+            .map(|turn| {
+                let kind = self.sockets[turn % self.sockets.len()].try_clone()?;
+                Ok((turn % workers, Socket { listener: listener.clone(), kind }))
+            })
+            .collect()
+    }
+
+    /// The sockets for another process.
+    pub(crate) fn hand_over(&self, listener: &str) -> io::Result<Vec<Inherited>> {
+        let made = |socket: &Kind| {
+            let socket = match socket.try_clone()? {
+                Kind::Tcp(socket) => socket.into(),
+                Kind::Unix(socket) => socket.into(),
+            };
+            Ok(Inherited { listener: listener.to_owned(), address: Some(self.address.clone()), socket })
+        };
+        self.sockets.iter().map(made).collect()
+    }
+}
+
+/// Takes the sockets that were made for a listener: those of its name, if they are at its address or the service
+/// manager has named them so; those at its address otherwise.
+pub fn take_inherited(from: &mut Vec<Inherited>, listener: &str, address: &str) -> Vec<OwnedFd> {
+    let named = |one: &Inherited| {
+        one.listener == listener && one.address.as_deref().is_none_or(|there| is_same(there, address))
+    };
+    let there = |one: &Inherited| match &one.address {
+        Some(there) => is_same(there, address) && !is_any_port(address),
+        None => SockRef::from(&one.socket).local_addr().is_ok_and(|local| is_at(&local, address)),
+    };
+    let by_name = from.iter().any(named);
+    let mut taken = Vec::new();
+    let mut rest = Vec::new();
+    for one in from.drain(..) {
+        if if by_name { named(&one) } else { there(&one) } {
+            taken.push(one.socket);
+        } else {
+            rest.push(one);
+        }
+    }
+    *from = rest;
+    taken
+}
+
+fn is_same(a: &str, b: &str) -> bool {
+    a == b || matches!((a.parse::<SocketAddr>(), b.parse::<SocketAddr>()), (Ok(a), Ok(b)) if a == b)
+}
+
+fn is_any_port(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| address.port() == 0)
+}
+
+fn is_at(local: &socket2::SockAddr, address: &str) -> bool {
+    match address.strip_prefix("unix:") {
+        Some(path) => local.as_pathname() == Some(Path::new(path)),
+        None => local.as_socket().is_some_and(|local| address.parse() == Ok(local)),
+    }
+}
+
+/// Makes the sockets of a listener out of those that were taken over.
+pub(crate) fn adopt(address: &str, taken: Vec<OwnedFd>) -> io::Result<Bound> {
+    let sockets = taken.into_iter().map(Kind::from_fd).collect::<io::Result<_>>()?;
+    Ok(Bound { address: address.to_owned(), sockets })
+}
+
+/// Binds an address: one socket per worker on TCP, one for all on a path.
+pub(crate) fn bind(address: &str, workers: usize) -> io::Result<Bound> {
+    let sockets = match address.strip_prefix("unix:") {
+        Some(path) => vec![Kind::Unix(bind_unix(Path::new(path))?)],
+        None => {
+            let address = address.parse().map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("`{address}` is not an address"))
+            })?;
+            let bind = |_| bind_tcp(address).map(Kind::Tcp);
+            (0..workers).map(bind).collect::<io::Result<_>>()?
+        }
+    };
+    Ok(Bound { address: address.to_owned(), sockets })
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_err() {
+        // Nobody listens: a socket file that a crashed process left.
+        let _ = std::fs::remove_file(path);
+    }
+    let socket = UnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Whether somebody else listens at an address: `SO_REUSEPORT` would share it silently.
+pub(crate) fn is_taken(address: &str) -> bool {
+    let Ok(address) = address.parse::<SocketAddr>() else { return false };
+    let probe = || -> io::Result<()> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())
+    };
+    matches!(probe(), Err(error) if error.kind() == io::ErrorKind::AddrInUse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inherited(listener: &str, address: Option<&str>) -> (Inherited, SocketAddr) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let at = socket.local_addr().expect("an address");
+        let one = Inherited {
+            listener: listener.to_owned(),
+            address: address.map(str::to_owned),
+            socket: socket.into(),
+        };
+        (one, at)
+    }
+
+    #[test]
+    fn sockets_are_matched_by_name_then_by_address() {
+        let pool = || -> Vec<Inherited> {
+            [("a", "10.0.0.1:80"), ("a", "10.0.0.1:80"), ("b", "10.0.0.1:81"), ("c", "127.0.0.1:0")]
+                .into_iter()
+                .map(|(name, address)| inherited(name, Some(address)).0)
+                .collect()
+        };
+        for (listener, address, taken) in [
+            ("a", "10.0.0.1:80", 2),
+            ("renamed", "10.0.0.1:80", 2),
+            ("a", "10.0.0.1:81", 1),
+            ("b", "10.0.0.1:82", 0),
+            ("c", "127.0.0.1:0", 1),
+            ("d", "127.0.0.1:0", 0),
+        ] {
+            let mut from = pool();
+            assert_eq!(take_inherited(&mut from, listener, address).len(), taken, "{listener} {address}");
+            assert_eq!(from.len(), 4 - taken);
+        }
+    }
+
+    #[test]
+    fn a_service_managers_name_counts_more_than_the_address() {
+        let (one, _) = inherited("public", None);
+        let (other, at) = inherited("connection.socket", None);
+        let mut from = vec![one, other];
+        assert_eq!(take_inherited(&mut from, "public", "0.0.0.0:80").len(), 1);
+        assert_eq!(take_inherited(&mut from, "else", &at.to_string()).len(), 1);
+        assert!(from.is_empty());
+    }
+
+    #[test]
+    fn every_socket_has_a_worker_and_every_worker_a_socket() {
+        for (sockets, workers) in [(1, 4), (2, 3), (3, 3), (5, 2)] {
+            let taken = (0..sockets).map(|_| inherited("a", None).0.socket).collect();
+            let bound = adopt("x", taken).expect("sockets");
+            let shares = bound.shares(&Arc::from("a"), workers).expect("shares");
+            let served: std::collections::BTreeSet<_> = shares
+                .iter()
+                .map(|(_, socket)| match &socket.kind {
+                    Kind::Tcp(socket) => socket.local_addr().expect("an address").port(),
+                    Kind::Unix(_) => 0,
+                })
+                .collect();
+            let busy: std::collections::BTreeSet<_> = shares.iter().map(|(worker, _)| *worker).collect();
+            assert_eq!((served.len(), busy.len()), (sockets, workers));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Starts a gateway on a folder, and others after it that take over.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::Gateway;
+
+/// The command that serves the configuration from a folder and logs into it.
+pub(super) fn command(folder: &Path, config: &Path) -> Command {
+    let log = |name| {
+        let opened = fs::OpenOptions::new().create(true).append(true).open(folder.join(name));
+        opened.expect("a log file")
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .env("TIDEGATE_ADMIN_TOKEN", "test-admin-token")
+        .stdin(Stdio::null())
+        .stdout(log("stdout"))
+        .stderr(log("stderr"));
+    command
+}
+
+impl Gateway {
+    /// The command that starts this gateway once more.
+    pub fn again(&self) -> Command {
+        command(self.folder.path(), &self.config())
+    }
+
+    /// The same with another configuration.
+    pub fn again_with(&self, config: &Path) -> Command {
+        command(self.folder.path(), config)
+    }
+
+    /// Starts a process that takes over, and waits until the one before has ended, which it does well. Returns the
+    /// id of the one before.
+    pub fn upgrade(&mut self) -> u32 {
+        let next = self.again().arg("--upgrade").spawn().expect("the binary starts");
+        let before = self.pid();
+        let status = self.wait();
+        assert!(status.success(), "{status}:\n{}", self.stderr());
+        self.child = next;
+        self.wait_until_ready();
+        before
+    }
+}

@@ -1,0 +1,5 @@
+//! The life of a process: how it ends, how another takes over from it, and what it tells a service manager.
+
+mod drain;
+mod service;
+mod upgrade;
