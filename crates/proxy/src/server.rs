@@ -23,6 +23,9 @@ use crate::{
     worker::{self, Command, Shared},
 };
 
+/// How often a snapshot that is no longer live is looked at.
+const RETIRE_LOOK: Duration = Duration::from_millis(200);
+
 /// A running data plane.
 pub struct Gateway {
     shared: Arc<Shared>,
@@ -148,7 +151,9 @@ impl Gateway {
         for name in gone {
             self.tell(|| Command::Close(name.clone()));
         }
-        self.listen(sockets)
+        self.listen(sockets)?;
+        self.background.spawn(retire(previous));
+        Ok(())
     }
 
     /// Compiles a snapshot without making it live.
@@ -283,6 +288,15 @@ impl Gateway {
 
 fn listen_error(listener: &str, address: &str, error: io::Error) -> Error {
     Error::Listen { listener: listener.to_owned(), address: address.to_owned(), error }
+}
+
+/// Holds a snapshot that is no longer live until no worker does, so that taking ten thousand routes apart is this
+/// task's work and stalls no request.
+async fn retire(old: Arc<Compiled>) {
+    while Arc::strong_count(&old) > 1 {
+        tokio::time::sleep(RETIRE_LOOK).await;
+    }
+    let _ = tokio::task::spawn_blocking(move || drop(old)).await;
 }
 
 /// As many workers as the configuration says, or as there are cores.
