@@ -5,6 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{ParseErrorKind, find::find, framing::Facts, rules};
 
+/// Fields that whoever handles a message usually adds; without room for them the map would be built twice.
+pub(crate) const ROOM: usize = 8;
+
 /// Reads one field line of `head`, notes what it says of framing and connection, and appends it to `headers`.
 pub(crate) fn read(
     head: &Bytes,

@@ -103,7 +103,7 @@ fn parse(head: &Bytes, lines: &Lines, limits: &Limits) -> Result<RequestHead, Pa
     let first = lines_iter.next().ok_or(ParseErrorKind::MalformedRequestLine)?;
     let line = request_line(&head[..first.1], limits)?;
     let mut facts = Facts::default();
-    let mut headers = HeaderMap::with_capacity(lines.len());
+    let mut headers = HeaderMap::with_capacity(lines.len() + fields::ROOM);
     if head.get(first.1 + 2).is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
         return Err(ParseErrorKind::SpaceBeforeFirstHeader);
     }

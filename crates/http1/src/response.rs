@@ -71,7 +71,7 @@ fn parse(head: &Bytes, lines: &Lines, request: &Method) -> Result<ResponseHead, 
     let first = lines_iter.next().ok_or(ParseErrorKind::MalformedStatusLine)?;
     let (status, is_11) = status_line(&head[..first.1])?;
     let mut facts = Facts::default();
-    let mut headers = HeaderMap::with_capacity(lines.len());
+    let mut headers = HeaderMap::with_capacity(lines.len() + fields::ROOM);
     if head.get(first.1 + 2).is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
         return Err(ParseErrorKind::SpaceBeforeFirstHeader);
     }

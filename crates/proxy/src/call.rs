@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, request::Parts};
+use http::{HeaderName, HeaderValue, Method, StatusCode, request::Parts};
 use model::{CallRecord, Side, Stage, TraceContext};
 
 use crate::{
@@ -19,6 +19,9 @@ use crate::{
     router::Captures,
     worker::Plan,
 };
+
+/// Carries the outcome of a gRPC call.
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// One request on its way. Policies read and change `head`; everything else is what the gateway found out.
 pub(crate) struct Call {
@@ -38,8 +41,6 @@ pub(crate) struct Call {
     pub route: Option<usize>,
     /// What the route's path template captured.
     pub captures: Captures,
-    /// The path that `captures` points into: the one that was routed, before any rewrite.
-    pub routed_path: Bytes,
     /// Who was authenticated.
     pub consumer: Option<Arc<Consumer>>,
     /// Claims of a verified token.
@@ -118,10 +119,18 @@ impl Call {
         self.head.uri.path()
     }
 
+    /// The path that `captures` points into: the one that was routed, before any rewrite.
+    pub(crate) fn routed_path(&self) -> &str {
+        // The target of CONNECT has no path and is routed as if it were the root.
+        match self.record.uri.path() {
+            "" => "/",
+            path => path,
+        }
+    }
+
     /// Value of a capture of the route's path template.
     pub(crate) fn capture(&self, name: &str) -> Option<&str> {
-        let path = std::str::from_utf8(&self.routed_path).ok()?;
-        self.captures.get(path, name)
+        self.captures.get(self.routed_path(), name)
     }
 
     /// Keeps something for this policy's response phase.
@@ -143,7 +152,7 @@ impl Call {
 
     /// Notes the `grpc-status` of trailers.
     pub(crate) fn note_grpc_status(&mut self, trailers: &http::HeaderMap) {
-        if let Some(status) = trailers.get("grpc-status") {
+        if let Some(status) = trailers.get(GRPC_STATUS) {
             self.record.grpc_status = status.to_str().ok().and_then(|text| text.parse().ok());
         }
     }

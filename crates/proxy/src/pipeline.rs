@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use crate::{
     body::Body,
-    call::Call,
+    call::{Call, GRPC_STATUS},
     failure::{self, Failure, Problem, Stage},
     guard::{self, X_REQUEST_ID},
     handler,
@@ -97,7 +96,6 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
     match found {
         Found::Route { id, .. } => {
             call.route = Some(id.0 as usize);
-            call.routed_path = Bytes::copy_from_slice(routed_path(&call.head).as_bytes());
             Ok(id.0 as usize)
         }
         Found::MethodNotAllowed { allow } => {
@@ -149,7 +147,7 @@ fn complete(call: &mut Call, response: &mut Response<Body>) {
     let status = response.status();
     call.record.status = status;
     if status == StatusCode::OK
-        && let Some(grpc) = response.headers().get("grpc-status")
+        && let Some(grpc) = response.headers().get(GRPC_STATUS)
     {
         call.record.grpc_status = grpc.to_str().ok().and_then(|text| text.parse().ok());
     }

@@ -190,7 +190,7 @@ impl Worker {
     }
 
     /// Records a finished call.
-    pub(crate) fn finish(&self, mut call: Call) {
+    pub(crate) fn finish(&self, mut call: Box<Call>) {
         call.record.timings.total = call.started.elapsed();
         self.recorder.borrow_mut().record(call.record);
     }

@@ -428,7 +428,7 @@ async fn exchange(
     after
 }
 
-fn finish(worker: &Worker, conn: &Conn, mut call: Call) {
+fn finish(worker: &Worker, conn: &Conn, mut call: Box<Call>) {
     call.record.request_bytes = conn.body.borrow().received;
     worker.finish(call);
 }

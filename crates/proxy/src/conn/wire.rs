@@ -19,6 +19,11 @@ use tokio::net::{TcpStream, UnixStream};
 const READ_BYTES_MIN: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 
+thread_local! {
+    /// What small reads go through.
+    static SCRATCH: RefCell<Box<[u8; READ_BYTES_MIN]>> = RefCell::new(Box::new([0; READ_BYTES_MIN]));
+}
+
 /// A transport of any kind.
 pub(crate) enum Io {
     Tcp(TcpStream),
@@ -123,35 +128,48 @@ impl Wire {
         if self.eof.get() {
             return Poll::Ready(Ok(0));
         }
-        let mut input = self.input.borrow_mut();
         let want = self.read_bytes.get();
-        if input.capacity() - input.len() < want / 2 {
-            input.reserve(want);
-        }
-        let room = input.capacity() - input.len();
-        let read = tokio_util::io::poll_read_buf(Pin::new(&mut *self.io.borrow_mut()), cx, &mut *input);
-        match read {
-            Poll::Pending => {
-                if input.is_empty() {
-                    *input = BytesMut::new();
-                }
-                Poll::Pending
-            }
-            Poll::Ready(Ok(0)) => {
+        let read = if want == READ_BYTES_MIN { self.read_small(cx) } else { self.read_large(cx, want) };
+        match ready!(read) {
+            Ok(0) => {
                 self.eof.set(true);
                 Poll::Ready(Ok(0))
             }
-            Poll::Ready(Ok(count)) => {
-                if count == room && want < READ_BYTES_MAX {
+            Ok(count) => {
+                if count >= want && want < READ_BYTES_MAX {
                     self.read_bytes.set(want * 2);
                 }
                 Poll::Ready(Ok(count))
             }
-            Poll::Ready(Err(error)) => {
+            Err(error) => {
                 self.eof.set(true);
                 Poll::Ready(Err(error))
             }
         }
+    }
+
+    /// Reads into the worker's scratch, and keeps no more than what came: a usual message is smaller than a buffer
+    /// that is fit for all, and its slices would keep the whole of that alive.
+    fn read_small(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(&mut scratch[..]);
+            ready!(Pin::new(&mut *self.io.borrow_mut()).poll_read(cx, &mut buf))?;
+            self.input.borrow_mut().extend_from_slice(buf.filled());
+            Poll::Ready(Ok(buf.filled().len()))
+        })
+    }
+
+    /// Reads straight into `input`.
+    fn read_large(&self, cx: &mut Context<'_>, want: usize) -> Poll<io::Result<usize>> {
+        let mut input = self.input.borrow_mut();
+        if input.capacity() - input.len() < want / 2 {
+            input.reserve(want);
+        }
+        let read = tokio_util::io::poll_read_buf(Pin::new(&mut *self.io.borrow_mut()), cx, &mut *input);
+        if read.is_pending() && input.is_empty() {
+            *input = BytesMut::new();
+        }
+        read
     }
 
     /// Forgets that reads were large, so that an idle connection's next read is small again.

@@ -2,19 +2,19 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Fields of one hop (RFC 9110 §7.6.1), and those that this hop states anew.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    HeaderName::from_static("http2-settings"),
-];
+use super::present::Present;
+
+/// Fields of one hop (RFC 9110 §7.6.1) in either direction.
+const OF_ONE_HOP: Present = Present::CONNECTION
+    .and(Present::KEEP_ALIVE)
+    .and(Present::PROXY_CONNECTION)
+    .and(Present::PROXY_AUTHENTICATE)
+    .and(Present::PROXY_AUTHORIZATION)
+    .and(Present::TRANSFER_ENCODING)
+    .and(Present::UPGRADE);
+
+/// Fields that a request to the next hop states anew.
+const STATED_ANEW: Present = Present::CONTENT_LENGTH.and(Present::EXPECT).and(Present::HTTP2_SETTINGS);
 
 /// What `Connection` may never name: naming a field that we read or set would make it vanish after it was judged.
 const END_TO_END: [HeaderName; 13] = [
@@ -34,26 +34,30 @@ const END_TO_END: [HeaderName; 13] = [
 ];
 
 /// Cleans a request's headers. `protected` are the names that policies read or set.
-pub(crate) fn clean(headers: &mut HeaderMap, protected: &[HeaderName]) {
-    drop_named(headers, |name| {
-        END_TO_END.contains(name) || protected.contains(name) || name.as_str().starts_with("x-forwarded-")
-    });
-    keep_trailers_only(headers);
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+pub(crate) fn clean(headers: &mut HeaderMap, present: Present, protected: &[HeaderName]) {
+    if present.has(Present::CONNECTION) {
+        drop_named(headers, |name| {
+            END_TO_END.contains(name) || protected.contains(name) || name.as_str().starts_with("x-forwarded-")
+        });
     }
-    drop_underscores(headers, protected);
+    if present.has(Present::TE) {
+        keep_trailers_only(headers);
+    }
+    present.remove(OF_ONE_HOP.and(STATED_ANEW), headers);
+    if present.has_underscore() {
+        drop_underscores(headers, protected);
+    }
 }
 
 /// Cleans an upstream's answer.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
-    drop_named(headers, |name| {
-        END_TO_END.contains(name) || *name == header::SET_COOKIE || *name == header::WWW_AUTHENTICATE
-    });
-    for name in &HOP_BY_HOP[..7] {
-        headers.remove(name);
+    let present = Present::of(headers);
+    if present.has(Present::CONNECTION) {
+        drop_named(headers, |name| {
+            END_TO_END.contains(name) || *name == header::SET_COOKIE || *name == header::WWW_AUTHENTICATE
+        });
     }
-    headers.remove("te");
+    present.remove(OF_ONE_HOP.and(Present::TE), headers);
 }
 
 /// Removes from trailers what a head would have been judged by: fields that this gateway, its policies or HTTP itself
@@ -64,7 +68,7 @@ pub(crate) fn clean_trailers(trailers: &mut HeaderMap, protected: &[HeaderName])
         .filter(|name| {
             END_TO_END.contains(name)
                 || protected.contains(name)
-                || HOP_BY_HOP.contains(name)
+                || OF_ONE_HOP.and(STATED_ANEW).names().any(|of_hop| of_hop == *name)
                 || is_ours(name.as_str())
                 || http1::rules::is_dropped_trailer(name)
                 || http1::rules::is_refused_trailer(name)
@@ -98,9 +102,6 @@ fn is_ours(name: &str) -> bool {
 
 /// Removes what `Connection` names.
 fn drop_named(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
-    if !headers.contains_key(header::CONNECTION) {
-        return;
-    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -139,7 +140,7 @@ fn drop_underscores(headers: &mut HeaderMap, protected: &[HeaderName]) {
             let dashed = name.as_str().replace('_', "-");
             let is = |known: &HeaderName| known.as_str() == dashed;
             END_TO_END.iter().any(is)
-                || HOP_BY_HOP.iter().any(is)
+                || OF_ONE_HOP.and(STATED_ANEW).names().any(is)
                 || protected.iter().any(is)
                 || is_ours(&dashed)
         })
@@ -172,7 +173,8 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
             headers.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        clean(&mut headers, &[HeaderName::from_static("x-api-key")]);
+        let present = Present::of(&headers);
+        clean(&mut headers, present, &[HeaderName::from_static("x-api-key")]);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?")))

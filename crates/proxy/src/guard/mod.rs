@@ -2,6 +2,7 @@
 
 pub(crate) mod headers;
 pub(crate) mod path;
+mod present;
 
 use std::{net::IpAddr, rc::Rc, time::Instant};
 
@@ -9,7 +10,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use model::{TraceContext, resource::path_rules::PathRules};
 
-pub(crate) use self::headers::{clean_answer_trailers, clean_trailers};
+pub(crate) use self::{
+    headers::{clean_answer_trailers, clean_trailers},
+    present::Present,
+};
 use crate::{
     call::{Call, Host, Upgrade, new_record},
     conn::peer::Peer,
@@ -22,6 +26,7 @@ use crate::{
 /// A request id that a trusted peer may give is at most this long.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(crate) const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+const TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");
 
 /// Makes a call of a head. The call exists even when the request is refused, so that the refusal has a record.
 pub(crate) fn admit(
@@ -29,8 +34,9 @@ pub(crate) fn admit(
     peer: &Rc<Peer>,
     mut head: Parts,
     wants_upgrade: bool,
-) -> (Call, Result<(), Failure>) {
+) -> (Box<Call>, Result<(), Failure>) {
     let plan = worker.plan();
+    let present = Present::of(&head.headers);
     // The listener as it is now: a connection may be older than what it says.
     let listener = plan.listener(&peer.listener);
     let trusted = listener.trusts(peer.ip());
@@ -40,14 +46,14 @@ pub(crate) fn admit(
         peer.ip()
     };
     let request_id = request_id(worker, &mut head, trusted);
-    let trace = trace_context(worker, &head);
+    let trace = trace_context(worker, &head, present);
     let mut call = call(worker, peer, head, client, request_id, trace);
-    let admitted = judge(&mut call, trusted, wants_upgrade, &plan.protected_headers);
+    let admitted = judge(&mut call, present, trusted, wants_upgrade, &plan.protected_headers);
     (call, admitted)
 }
 
 /// A call for something that was not even a request.
-pub(crate) fn refused(worker: &Rc<Worker>, peer: &Rc<Peer>, failure: &Failure) -> Call {
+pub(crate) fn refused(worker: &Rc<Worker>, peer: &Rc<Peer>, failure: &Failure) -> Box<Call> {
     let _ = failure;
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.version = Version::HTTP_11;
@@ -62,9 +68,9 @@ fn call(
     client: IpAddr,
     request_id: HeaderValue,
     trace: Option<TraceContext>,
-) -> Call {
+) -> Box<Call> {
     let record = new_record(peer, &head, client, request_id, trace);
-    Call {
+    Box::new(Call {
         head,
         plan: worker.plan(),
         peer: peer.clone(),
@@ -73,7 +79,6 @@ fn call(
         started: Instant::now(),
         route: None,
         captures: Captures::default(),
-        routed_path: Bytes::new(),
         consumer: None,
         claims: None,
         answer_headers: http::HeaderMap::new(),
@@ -86,11 +91,12 @@ fn call(
         interim: None,
         chain: Default::default(),
         random: worker.random(),
-    }
+    })
 }
 
 fn judge(
     call: &mut Call,
+    present: Present,
     trusted: bool,
     wants_upgrade: bool,
     protected: &[http::HeaderName],
@@ -101,17 +107,20 @@ fn judge(
     }
     host(call)?;
     method(call)?;
-    expectation(call)?;
+    if present.has(Present::EXPECT) {
+        expectation(call)?;
+    }
     upgrade(call, wants_upgrade)?;
     target(call)?;
-    headers::clean(&mut call.head.headers, protected);
-    if call.head.version == Version::HTTP_2 {
+    headers::clean(&mut call.head.headers, present, protected);
+    if call.head.version == Version::HTTP_2 && present.has(Present::COOKIE) {
         headers::join_cookies(&mut call.head.headers);
     }
     let peer = call.peer.clone();
     let host = call.head.headers.get(header::HOST).cloned();
     forwarded::rewrite(
         &mut call.head.headers,
+        present,
         &peer.address_value,
         trusted,
         peer.tls.is_some(),
@@ -122,7 +131,7 @@ fn judge(
     if let Some(trace) = &call.record.trace
         && let Ok(value) = HeaderValue::from_bytes(&telemetry::trace::write_traceparent(trace))
     {
-        headers.insert("traceparent", value);
+        headers.insert(TRACEPARENT, value);
     }
     Ok(())
 }
@@ -307,12 +316,10 @@ fn request_id(worker: &Worker, head: &mut Parts, trusted: bool) -> HeaderValue {
 fn mint_request_id(worker: &Worker) -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
-    for (half, chunk) in text.chunks_mut(16).enumerate() {
-        let _ = half;
-        let mut bits = worker.random();
-        for byte in chunk {
-            *byte = HEX[(bits & 15) as usize];
-            bits >>= 4;
+    for half in text.chunks_exact_mut(16) {
+        let bits = worker.random();
+        for (byte, shift) in half.iter_mut().zip((0..64).step_by(4)) {
+            *byte = HEX[(bits >> shift & 15) as usize];
         }
     }
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
@@ -331,11 +338,13 @@ pub(crate) fn clean_answer(response: &mut http::Response<crate::body::Body>) {
 }
 
 /// Continues the caller's trace, or begins one.
-fn trace_context(worker: &Worker, head: &Parts) -> Option<TraceContext> {
+fn trace_context(worker: &Worker, head: &Parts, present: Present) -> Option<TraceContext> {
     let mut span_id = worker.random().to_be_bytes();
     span_id[7] |= 1;
-    let mut given = head.headers.get_all("traceparent").iter();
-    if let Some(parent) = given.next().and_then(|value| telemetry::trace::parse_traceparent(value.as_bytes()))
+    let mut given = head.headers.get_all(TRACEPARENT).iter();
+    if present.has(Present::TRACEPARENT)
+        && let Some(parent) =
+            given.next().and_then(|value| telemetry::trace::parse_traceparent(value.as_bytes()))
         && given.next().is_none()
     {
         return Some(TraceContext {

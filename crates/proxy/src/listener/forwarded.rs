@@ -8,19 +8,20 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::Cidr;
 
+use crate::guard::Present;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// Claims that are dropped from peers that are not trusted, and not written anew.
-const DROPPED: [HeaderName; 6] = [
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("x-original-forwarded-for"),
-];
+/// Claims of a peer that is not trusted, which are dropped and not written anew.
+const CLAIMS: Present = Present::FORWARDED
+    .and(Present::X_REAL_IP)
+    .and(Present::X_FORWARDED_PORT)
+    .and(Present::X_FORWARDED_SERVER)
+    .and(Present::X_FORWARDED_PREFIX)
+    .and(Present::X_CLIENT_IP)
+    .and(Present::TRUE_CLIENT_IP)
+    .and(Present::X_ORIGINAL_FORWARDED_FOR);
 /// Proxies in a row that are looked through.
 const HOPS_MAX: usize = 64;
 
@@ -81,6 +82,7 @@ fn node(text: &str) -> Option<IpAddr> {
 /// States what this hop knows. A trusted peer's list is continued; anyone else's is replaced.
 pub(crate) fn rewrite(
     headers: &mut HeaderMap,
+    present: Present,
     peer: &HeaderValue,
     trusted: bool,
     tls: bool,
@@ -88,20 +90,18 @@ pub(crate) fn rewrite(
 ) {
     let scheme = HeaderValue::from_static(if tls { "https" } else { "http" });
     if !trusted {
-        headers.remove(header::FORWARDED);
-        headers.remove(X_REAL_IP);
-        for name in &DROPPED {
-            headers.remove(name);
-        }
+        present.remove(CLAIMS, headers);
         headers.insert(X_FORWARDED_FOR, peer.clone());
         headers.insert(X_FORWARDED_PROTO, scheme);
         match host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-            None => headers.remove(X_FORWARDED_HOST),
-        };
+            Some(host) => {
+                headers.insert(X_FORWARDED_HOST, host.clone());
+            }
+            None => present.remove(Present::X_FORWARDED_HOST, headers),
+        }
         return;
     }
-    if headers.contains_key(header::FORWARDED)
+    if present.has(Present::FORWARDED)
         && let Ok(element) = forwarded_element(peer)
     {
         headers.append(header::FORWARDED, element);
@@ -195,7 +195,8 @@ mod tests {
             ("true-client-ip", "127.0.0.1"),
         ]);
         let peer = HeaderValue::from_static("203.0.113.9");
-        rewrite(&mut given, &peer, false, false, Some(&HeaderValue::from_static("api.example")));
+        let present = Present::of(&given);
+        rewrite(&mut given, present, &peer, false, false, Some(&HeaderValue::from_static("api.example")));
         let expected = headers(&[
             ("x-forwarded-for", "203.0.113.9"),
             ("x-forwarded-proto", "http"),
@@ -211,7 +212,8 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("forwarded", "for=203.0.113.9"),
         ]);
-        rewrite(&mut given, &HeaderValue::from_static("10.0.0.1"), true, false, None);
+        let present = Present::of(&given);
+        rewrite(&mut given, present, &HeaderValue::from_static("10.0.0.1"), true, false, None);
         assert_eq!(given["x-forwarded-for"], "203.0.113.9, 10.0.0.1");
         assert_eq!(given["x-forwarded-proto"], "https");
         assert_eq!(given.get_all("forwarded").iter().count(), 2);

@@ -7,7 +7,7 @@ use crate::{
 
 /// What an expression may ask about this call.
 pub(crate) fn facts(call: &Call) -> Facts<'_> {
-    let routed = std::str::from_utf8(&call.routed_path).unwrap_or_default();
+    let routed = call.routed_path();
     Facts {
         method: call.head.method.as_str(),
         path: call.path(),

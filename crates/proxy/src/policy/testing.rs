@@ -76,7 +76,6 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
     let head = request.expect("a good request").into_parts().0;
     let peer = Peer::new(plan.listeners[0].clone(), Some(SocketAddr::from((CLIENT, 40_000))), None);
     let record = new_record(&peer, &head, CLIENT, HeaderValue::from_static("test-1"), None);
-    let routed_path = Bytes::from(head.uri.path().to_owned());
     Call {
         plan: Rc::new(plan),
         peer: Rc::new(peer),
@@ -86,7 +85,6 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         started: Instant::now(),
         route: None,
         captures: Default::default(),
-        routed_path,
         consumer: None,
         claims: None,
         answer_headers: Default::default(),
