@@ -7,7 +7,7 @@ from table import BASE, ratios
 COLOURS = {"Tidegate": "#0b7285", "nginx": "#868e96", "HAProxy": "#5c7cfa", "Envoy": "#e8590c"}
 GOALS = {"bare": 0.80, "chain": 0.85, "tls": 1.0, "h2": 0.75}
 SCENES = ("bare", "chain", "tls", "handshakes", "h2", "grpc", "large")
-LEFT, WIDTH, BAR, GAP, MOST = 250, 620, 14, 16, 2.5
+LEFT, WIDTH, BAR, GAP, MOST = 280, 590, 14, 16, 2.5
 SCALE = WIDTH / MOST
 
 

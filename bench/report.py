@@ -51,7 +51,7 @@ those at a fixed rate count.
   Envoy a list, which it searches from the top.
 - A reload adds a route to 10,000 and counts as done when that route answers. The longest answer under reloads stands
   beside the longest under the same load without.
-- Memory is proportional set size, so that what processes of a tree share counts once.
+- Memory is the resident set; of several processes the proportional one, so that what they share counts once.
 
 ```sh
 make bench                                          # everything; writes this page
@@ -73,17 +73,7 @@ example `cargo bench -p tidegate-proxy --bench router`.
 
 ## Profiling
 
-```sh
-cargo build --profile dist --package tidegate       # keeps line tables
-target/dist/tidegate run --config tidegate.yaml &
-perf record --call-graph dwarf,16384 -F 999 -p $! -- sleep 10    # while load runs
-perf report --no-children                           # or a flame graph:
-perf script | stackcollapse-perf.pl | flamegraph.pl > flame.svg
-```
-
-`perf stat -e instructions:u,cycles:u,context-switches -p PID -- sleep 10` shows instructions per cycle, and
-`strace -c -f -p PID` the system calls per request: a keep-alive exchange should need one read and one write on each
-side.
+[CONTRIBUTING.md](../CONTRIBUTING.md#speed) says how to record a profile and draw a flame graph.
 """
 
 

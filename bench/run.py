@@ -47,7 +47,7 @@ def candidates(options):
     if options.against:
 
         class Theirs(Tidegate):
-            NAME = f"Tidegate at {options.against}"
+            NAME = table.OTHER_REVISION + options.against
             BINARY = options.against_binary
 
         found.append(Theirs)

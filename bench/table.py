@@ -3,6 +3,8 @@
 from statistics import median
 
 BASE = "nginx"
+#: How the proxy of `--against` is named.
+OTHER_REVISION = "Tidegate at "
 
 
 def ratios(samples, name, base=BASE, of=lambda sample: sample.cpu):
@@ -33,13 +35,14 @@ def rows(samples):
         keys = list(first.more)
         head = ["proxy", *keys]
         return head, [[name, *(text(values[0].more[key]) for key in keys)] for name, values in samples.items()]
-    head = ["proxy", "CPU µs", "user", "system", f"ratio to {BASE}", "p50", "p99", "requests/s"]
+    bases = [BASE, *(name for name in samples if name.startswith(OTHER_REVISION))]
+    head = ["proxy", "CPU µs", "user", "system", *(f"ratio to {base}" for base in bases), "p50", "p99", "requests/s"]
     table = []
     for name, values in samples.items():
         figures = [f"{middle(values, part):.1f}" for part in (lambda s: s.cpu, lambda s: s.user, lambda s: s.system)]
-        ratio = spread(ratios(samples, name)) if BASE in samples else "–"
+        compared = [spread(ratios(samples, name, base)) for base in bases]
         latencies = [duration(middle(values, part)) for part in (lambda s: s.p50, lambda s: s.p99)]
-        table.append([name, *figures, ratio, *latencies, f"{middle(values, lambda s: s.per_second):,.0f}"])
+        table.append([name, *figures, *compared, *latencies, f"{middle(values, lambda s: s.per_second):,.0f}"])
     return head, table
 
 

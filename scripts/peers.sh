@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
-# official clients, and Prometheus' promtool from Debian's package. Versions are stated here and nowhere else.
+# official clients, and from Debian's packages Prometheus' promtool and valgrind. Versions are stated here and
+# nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -37,4 +38,12 @@ if [ ! -x "$peers/promtool" ]; then
     cp "$folder/tree/usr/bin/promtool" "$peers/promtool"
     say "installed promtool"
   fi
+fi
+
+if [ ! -x "$peers/valgrind/usr/bin/valgrind" ] && ! command -v valgrind >/dev/null; then
+  unpacked=$(mktemp -d)
+  (cd "$unpacked" && { apt-get download -qq valgrind || { apt-get update -qq && apt-get download -qq valgrind; }; })
+  dpkg-deb -x "$unpacked"/valgrind_*.deb "$peers/valgrind"
+  rm -rf "$unpacked"
+  say "installed valgrind"
 fi

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all. `scripts/test.sh --fast` leaves out the fuzzing and the demo.
+# Installs what the tests need and runs them all. `scripts/test.sh --fast` leaves out what takes long: the
+# fuzzing, the demo and the counting of instructions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -19,5 +20,6 @@ else
 fi
 if [ "$fast" != "--fast" ]; then
   scripts/demo.sh --check
+  scripts/instructions.sh
 fi
 echo "test: all passed"

@@ -138,10 +138,11 @@ class Proxy:
         return Cpu(user / TICK, system / TICK)
 
     def rss(self) -> int:
-        """Bytes of resident memory; what the processes of a tree share counts once."""
-        total = 0
-        for pid in self.pids():
+        """Bytes of resident memory; what several processes of a tree share counts once."""
+        total, pids = 0, self.pids()
+        kind = "Rss:" if len(pids) == 1 else "Pss:"
+        for pid in pids:
             for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
+                if line.startswith(kind):
                     total += int(line.split()[1]) * 1024
         return total

@@ -19,6 +19,8 @@ pub mod fuzzing;
 mod guard;
 mod handler;
 mod listener;
+#[doc(hidden)]
+pub mod measured;
 mod pipeline;
 mod policy;
 mod protected;

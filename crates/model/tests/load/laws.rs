@@ -99,7 +99,14 @@ fn a_hundred_thousand_routes_load_in_seconds() {
             "- {{name: r{number}, match: [{{path: {{prefix: /p{number}}}}}], backends: [{{upstream: u}}]}}\n"
         );
     }
-    let start = std::time::Instant::now();
+    let start = cpu_seconds();
     assert_eq!(load(&text).unwrap().config.routes.len(), 100_000);
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let took = cpu_seconds() - start;
+    assert!(took < 20.0, "{took} s");
+}
+
+/// What this thread has used: a busy machine makes a test wait, not work.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    stat.split(' ').next().expect("a field").parse::<f64>().expect("nanoseconds") / 1e9
 }
