@@ -11,7 +11,7 @@ use model::{
 
 use crate::{
     call::Host,
-    guard::{headers, path as paths},
+    guard::{Present, headers, path as paths},
     listener::forwarded as forwarding,
     upstream::outgoing::grpc_timeout as grpc_deadline,
 };
@@ -83,7 +83,8 @@ pub fn request_headers(bytes: &[u8]) {
     let protected = [HeaderName::from_static("x-api-key"), HeaderName::from_static("x-user")];
     let before = header_lines(bytes);
     let mut after = before.clone();
-    headers::clean(&mut after, &protected);
+    let present = Present::of(&after);
+    headers::clean(&mut after, present, &protected);
     for gone in
         ["connection", "upgrade", "http2-settings", "transfer-encoding", "proxy-authorization", "expect"]
     {
@@ -97,7 +98,8 @@ pub fn request_headers(bytes: &[u8]) {
         |name: &HeaderName| protected.iter().any(|known| name.as_str().replace('_', "-") == *known.as_str());
     assert!(after.keys().all(|name| !name.as_str().contains('_') || !spoofed(name)), "{after:?}");
     let mut again = after.clone();
-    headers::clean(&mut again, &protected);
+    let present = Present::of(&again);
+    headers::clean(&mut again, present, &protected);
     assert_eq!(again, after);
     headers::join_cookies(&mut again);
     assert!(again.get_all(header::COOKIE).iter().count() <= 1);
@@ -116,7 +118,8 @@ pub fn forwarded(bytes: &[u8]) {
     assert_eq!(client, client.to_canonical());
     let address = HeaderValue::from_static("10.0.0.1");
     let mut seen = given.clone();
-    forwarding::rewrite(&mut seen, &address, false, true, None);
+    let present = Present::of(&seen);
+    forwarding::rewrite(&mut seen, present, &address, false, true, None);
     let all: Vec<_> = seen.get_all("x-forwarded-for").iter().collect();
     assert_eq!(all, [&address]);
     assert_eq!(seen["x-forwarded-proto"], "https");
@@ -124,7 +127,8 @@ pub fn forwarded(bytes: &[u8]) {
         assert!(!seen.contains_key(name), "{name}");
     }
     let mut continued = given.clone();
-    forwarding::rewrite(&mut continued, &address, true, true, None);
+    let present = Present::of(&continued);
+    forwarding::rewrite(&mut continued, present, &address, true, true, None);
     let last = continued["x-forwarded-for"].as_bytes();
     assert!(last.ends_with(b"10.0.0.1") || continued.get_all("x-forwarded-for").iter().count() > 1);
 }
