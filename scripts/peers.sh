@@ -9,7 +9,10 @@ mkdir -p "$peers"
 
 say() { echo "peers: $*" >&2; }
 
-python_packages=(grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 "httpx[http2]==0.28.1")
+python_packages=(
+  grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 "httpx[http2]==0.28.1"
+  opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
+)
 stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
   if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
@@ -22,7 +25,7 @@ if [ ! -e "$stamp" ]; then
   fi
   rm -rf "$peers/python"
   python3 -m venv "$peers/python"
-  "$peers/python/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}"
+  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check "${python_packages[@]}"
   touch "$stamp"
   say "installed ${python_packages[*]}"
 fi

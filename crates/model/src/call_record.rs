@@ -26,6 +26,8 @@ pub struct CallRecord {
     pub listener: Arc<str>,
     /// Name of the route that matched.
     pub route: Option<Arc<str>>,
+    /// Which of the route's matches it was, by its place in the list.
+    pub rule: Option<u16>,
     /// Name of the upstream that was chosen.
     pub upstream: Option<Arc<str>>,
     /// Address of the endpoint that gave the final answer or the final failure.
@@ -62,6 +64,8 @@ pub struct CallRecord {
     pub hedge_won: bool,
     /// Tries that failed before the last one or lost against it, oldest first.
     pub failed_tries: Vec<TryRecord>,
+    /// Every try of a call whose trace is sampled and exported, oldest first; empty for others.
+    pub tries: Vec<TrySpan>,
     /// Why the call failed, when it did.
     pub failure: Option<FailureRecord>,
     /// Name of the policy that answered instead of the handler.
@@ -73,9 +77,9 @@ pub struct CallRecord {
 pub struct Timings {
     /// Guard, routing and request policies.
     pub policies: Option<Duration>,
-    /// From the pick of the endpoint to a usable connection (zero for a pooled one).
+    /// Of the last try: from the pick of the endpoint to a usable connection, or to the failure to get one.
     pub connect: Option<Duration>,
-    /// From the connection to the first byte of the upstream's head.
+    /// Of the last try: from the connection to the head of the upstream's answer, or to the failure to get one.
     pub upstream_first_byte: Option<Duration>,
     /// From the start to the moment the answer's head was given to the client.
     pub head: Option<Duration>,
@@ -107,6 +111,49 @@ pub struct TryRecord {
     pub reason: &'static str,
     /// How long the try took.
     pub duration: Duration,
+}
+
+/// A try as a span of its own.
+#[derive(Debug, Clone)]
+pub struct TrySpan {
+    /// Id of the span; the upstream was given it as its parent.
+    pub span_id: [u8; 8],
+    /// From the start of the call to the start of the try.
+    pub started: Duration,
+    /// To the head of the answer, to the failure, or to the answer of another; none when the call ended before.
+    pub duration: Option<Duration>,
+    /// Address of the endpoint.
+    pub endpoint: Arc<str>,
+    /// Whether the upstream is reached over TLS.
+    pub tls: bool,
+    /// The target that was asked for.
+    pub uri: Uri,
+    /// `Host` of the request.
+    pub host: Option<HeaderValue>,
+    /// Whether it was started beside a slow one.
+    pub is_hedge: bool,
+    /// How it ended.
+    pub end: TryEnd,
+}
+
+/// How a try ended.
+#[derive(Debug, Clone)]
+pub enum TryEnd {
+    /// With an answer.
+    Answered {
+        /// Its status.
+        status: StatusCode,
+        /// Its protocol version.
+        version: Version,
+        /// Whether the client got it; else it was thrown away, and another try followed or had won.
+        is_passed_on: bool,
+    },
+    /// With a failure, by its stable reason such as `connect-failed`.
+    Failed(&'static str),
+    /// Cancelled, because another try beside it had answered first.
+    Overtaken,
+    /// Not at all: the call ended first.
+    CutOff,
 }
 
 /// Why a call failed: whose fault, where, and what.

@@ -18,7 +18,9 @@ mod schema;
 mod snapshot;
 pub mod types;
 
-pub use call_record::{CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryRecord};
+pub use call_record::{
+    CallRecord, FailureRecord, Side, Stage, Timings, TraceContext, TryEnd, TryRecord, TrySpan,
+};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
 pub use layout::fmt;

@@ -17,6 +17,7 @@ use crate::{
     failure::{Failure, Problem},
     policy::Progress,
     router::Captures,
+    upstream::span::Trail,
     worker::Plan,
 };
 
@@ -63,6 +64,8 @@ pub(crate) struct Call {
     pub random: u64,
     /// What will be recorded.
     pub record: CallRecord,
+    /// What its tries leave for the record.
+    pub(crate) trail: Trail,
     /// Where 1xx answers of the upstream go.
     pub(crate) interim: Option<Rc<dyn Interim>>,
 }
@@ -178,6 +181,7 @@ pub(crate) fn new_record(
         trace,
         listener: peer.listener.name.clone(),
         route: None,
+        rule: None,
         upstream: None,
         endpoint: None,
         consumer: None,
@@ -196,6 +200,7 @@ pub(crate) fn new_record(
         hedges: 0,
         hedge_won: false,
         failed_tries: Vec::new(),
+        tries: Vec::new(),
         failure: None,
         stopped_by: None,
     }

@@ -35,7 +35,7 @@ mod worker;
 pub use failure::Problem;
 pub use listener::sockets::{Inherited, take_inherited};
 pub use server::{Error, Gateway};
-pub use tls::server::admin as server_tls;
+pub use tls::{client::receiver as receiver_tls, server::admin as server_tls};
 pub use upstream::cluster::{
     BreakerStatus, BreakerWish, BulkheadStatus, ClusterStatus, EndpointStatus, NoSuchBreaker,
 };

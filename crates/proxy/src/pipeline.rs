@@ -94,8 +94,9 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
         found => found,
     };
     match found {
-        Found::Route { id, .. } => {
+        Found::Route { id, rule } => {
             call.route = Some(id.0 as usize);
+            call.record.rule = Some(rule);
             Ok(id.0 as usize)
         }
         Found::MethodNotAllowed { allow } => {

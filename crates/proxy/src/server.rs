@@ -76,6 +76,7 @@ impl Gateway {
             max_connections: AtomicU64::new(u64::MAX),
             inboxes: OnceLock::new(),
             trace_threshold: AtomicU64::new(0),
+            exports_traces: AtomicBool::new(false),
         });
         let upstreams = Arc::new(UpstreamMetrics(Arc::downgrade(&shared)));
         shared.telemetry.register(upstreams);
@@ -177,10 +178,11 @@ impl Gateway {
         self.shared
             .max_connections
             .store(config.runtime.max_connections.unwrap_or(u64::MAX), Ordering::Relaxed);
-        let ratio = config
-            .telemetry
-            .as_ref()
-            .map_or(0.0, |telemetry| telemetry.otlp.as_ref().map_or(0.0, |otlp| otlp.sample.fraction()));
+        let otlp = config.telemetry.as_ref().and_then(|telemetry| telemetry.otlp.as_ref());
+        // Without an exporter the mark is for the services behind: unsampled, their own tracing would fall silent.
+        let ratio = otlp.map_or(1.0, |otlp| otlp.sample.fraction());
+        let exports = otlp.is_some_and(|otlp| otlp.signals.traces);
+        self.shared.exports_traces.store(exports, Ordering::Relaxed);
         self.shared.trace_threshold.store((ratio * u64::MAX as f64) as u64, Ordering::Relaxed);
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) inboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Command>>>,
     /// Traces that begin here are sampled when a random number is below this.
     pub(crate) trace_threshold: AtomicU64,
+    /// Spans leave the process, so that each try of a sampled call is one.
+    pub(crate) exports_traces: AtomicBool,
 }
 
 /// How client connections are spread over the workers, read at the time of a scrape.
@@ -192,6 +194,7 @@ impl Worker {
     /// Records a finished call.
     pub(crate) fn finish(&self, mut call: Box<Call>) {
         call.record.timings.total = call.started.elapsed();
+        call.trail.write(&mut call.record);
         self.recorder.borrow_mut().record(call.record);
     }
 

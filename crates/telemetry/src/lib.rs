@@ -8,6 +8,7 @@ pub mod fuzzing;
 mod json;
 pub mod logging;
 pub mod metrics;
+mod otlp;
 mod pipeline;
 mod recorder;
 pub mod trace;
@@ -19,6 +20,7 @@ use model::Snapshot;
 use self::pipeline::Pipeline;
 pub use self::{
     metrics::{Collect, Exposition, Metrics},
+    otlp::{ReceiverTls, TlsFor},
     recorder::Recorder,
 };
 
@@ -39,38 +41,40 @@ pub struct Error {
     pub reason: String,
 }
 
-/// Checks what a snapshot asks of telemetry, without opening anything.
-///
-/// # Errors
-/// What cannot be done, and where the configuration asks for it.
-pub fn check(snapshot: &Snapshot) -> Result<(), Error> {
-    for (index, log) in snapshot.config.access_log.iter().enumerate() {
-        let place = format!("accessLog[{index}].format");
-        access::check(log).map_err(|reason| Error { place, reason })?;
-    }
-    Ok(())
-}
+/// Sinks that are open and wait for their snapshot to become live.
+pub struct Prepared(pipeline::Prepared);
 
 impl Telemetry {
-    /// Telemetry as a snapshot asks for it.
-    pub fn new(snapshot: &Snapshot) -> Result<Self, Error> {
+    /// Telemetry as a snapshot asks for it; `tls` makes the TLS of an OTLP receiver.
+    pub fn new(snapshot: &Snapshot, tls: TlsFor) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
-        let pipeline = Arc::new(Pipeline::start(metrics.clone())?);
+        let pipeline = Arc::new(Pipeline::start(metrics.clone(), tls)?);
         let telemetry = Self { metrics, pipeline };
-        telemetry.apply(snapshot)?;
+        let prepared = telemetry.prepare(snapshot)?;
+        telemetry.apply(snapshot, prepared)?;
         Ok(telemetry)
     }
 
-    /// Follows another snapshot. When a sink cannot be opened, the sinks stay as they were.
-    pub fn apply(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        self.pipeline.apply(snapshot)?;
+    /// Whether the sinks of a snapshot could be opened, as far as that can be told without opening any.
+    pub fn check(snapshot: &Snapshot, tls: TlsFor) -> Result<(), Error> {
+        pipeline::check(snapshot, tls)
+    }
+
+    /// Opens the sinks of another snapshot, so that what cannot be opened refuses it before anything has changed.
+    pub fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, Error> {
+        self.pipeline.prepare(snapshot).map(Prepared)
+    }
+
+    /// Follows another snapshot with the sinks that were prepared for it.
+    pub fn apply(&self, snapshot: &Snapshot, prepared: Prepared) -> Result<(), Error> {
+        self.pipeline.apply(snapshot, prepared.0)?;
         self.metrics.apply(snapshot);
         Ok(())
     }
 
     /// A recorder for one worker.
     pub fn recorder(&self, _worker: usize) -> Recorder {
-        Recorder::new(self.metrics.clone(), self.pipeline.clone())
+        Recorder::new(&self.metrics, self.pipeline.clone())
     }
 
     /// The metrics as Prometheus reads them.
@@ -93,10 +97,9 @@ impl Telemetry {
         self.pipeline.reopen();
     }
 
-    /// Writes what is waiting, for as long as the deadline allows.
+    /// Writes and sends what is waiting, for as long as the deadline allows.
     pub async fn shutdown(&self, deadline: Duration) {
         let pipeline = self.pipeline.clone();
-        let _ = tokio::time::timeout(deadline, tokio::task::spawn_blocking(move || pipeline.flush(deadline)))
-            .await;
+        let _ = tokio::task::spawn_blocking(move || pipeline.finish(deadline)).await;
     }
 }

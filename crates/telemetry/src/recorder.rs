@@ -1,6 +1,6 @@
 //! The end of telemetry that a worker holds.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use model::CallRecord;
 
@@ -14,21 +14,20 @@ const BATCH: usize = 256;
 
 /// Takes the records of one worker.
 pub struct Recorder {
-    metrics: Arc<Metrics>,
     pipeline: Arc<Pipeline>,
     shard: Arc<Shard>,
     batch: Vec<CallRecord>,
 }
 
 impl Recorder {
-    pub(crate) fn new(metrics: Arc<Metrics>, pipeline: Arc<Pipeline>) -> Self {
-        Self { shard: metrics.shard(), metrics, pipeline, batch: Vec::new() }
+    pub(crate) fn new(metrics: &Metrics, pipeline: Arc<Pipeline>) -> Self {
+        Self { shard: metrics.shard(), pipeline, batch: Vec::new() }
     }
 
     /// Takes a record. Never waits.
     pub fn record(&mut self, call: CallRecord) {
         self.shard.record(&call);
-        if !self.pipeline.has_sinks() {
+        if !self.pipeline.wants_records() {
             return;
         }
         if self.batch.capacity() == 0 {
@@ -42,13 +41,8 @@ impl Recorder {
 
     /// Hands over what was taken since the last time.
     pub fn flush(&mut self) {
-        if self.batch.is_empty() {
-            return;
-        }
-        let batch = std::mem::take(&mut self.batch);
-        let count = batch.len() as u64;
-        if !self.pipeline.offer(batch) {
-            self.metrics.dropped_access_log.fetch_add(count, Ordering::Relaxed);
+        if !self.batch.is_empty() {
+            self.pipeline.offer(std::mem::take(&mut self.batch));
         }
     }
 

@@ -70,7 +70,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         .enable_all()
         .build()
         .map_err(|error| say(&error))?;
-    let telemetry = Telemetry::new(&snapshot).map_err(|error| {
+    let telemetry = Telemetry::new(&snapshot, proxy::receiver_tls).map_err(|error| {
         say(&error);
         Exit::Configuration
     })?;
@@ -402,13 +402,11 @@ fn try_reload(running: &Running, acknowledged: Option<&str>) -> Result<Option<St
     let revision = snapshot.revision.clone();
     let snapshot = Arc::new(snapshot);
     let refused = |error: &dyn std::fmt::Display| (error.to_string(), None);
-    // Sinks first: when they cannot be opened nothing has changed yet, and they go back when the rest is refused.
-    running.telemetry.apply(&snapshot).map_err(|error| refused(&error))?;
-    if let Err(error) = running.gateway.apply(snapshot.clone()) {
-        if let Err(error) = running.telemetry.apply(&live) {
-            tracing::error!("the access logs of the old configuration cannot be opened again: {error}");
-        }
-        return Err(refused(&error));
+    // Sinks first: what cannot be opened refuses the configuration before anything has changed.
+    let sinks = running.telemetry.prepare(&snapshot).map_err(|error| refused(&error))?;
+    running.gateway.apply(snapshot.clone()).map_err(|error| refused(&error))?;
+    if let Err(error) = running.telemetry.apply(&snapshot, sinks) {
+        tracing::error!("telemetry keeps its old settings: {error}");
     }
     warn_of(&snapshot.warnings);
     warn_of(&running.gateway.compiled().warnings);

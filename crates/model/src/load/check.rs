@@ -331,8 +331,12 @@ impl Checker<'_, '_> {
     }
 }
 
+/// Whether a schema is of a secret, or of one that may be left out.
 fn schema_is_secret(root: &Value, schema: &Value) -> bool {
-    Shape::resolve(root, schema).get("format").is_some_and(|format| format == "secret")
+    let schema = Shape::resolve(root, schema);
+    let mut alternatives = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    schema.get("format").is_some_and(|format| format == "secret")
+        || alternatives.any(|one| schema_is_secret(root, one))
 }
 
 /// Whether a schema is of secrets, or of a list or mapping of them.
@@ -355,7 +359,7 @@ fn texts(node: &Node, into: &mut Vec<(Place, String)>) {
 /// Keys that other builds know at this place.
 fn later_keys(root: &Value, shape: &Shape<'_>) -> &'static [&'static str] {
     if std::ptr::eq(root, shape.schema) {
-        return &["ai", "telemetry"];
+        return &["ai"];
     }
     if shape.value_of("backends").is_some() {
         return HANDLERS_NOT_IN_THIS_BUILD;

@@ -32,7 +32,6 @@ pub struct Config {
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed, on every listener.
     pub trusted_proxies: Vec<Cidr>,
     /// Where traces, metrics and logs are sent.
-    #[schemars(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
     /// How the gateway ends.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{access_log::Redact, tls::UpstreamTls};
 use crate::{Duration, Percent, Secret};
 
 /// Export to OpenTelemetry.
@@ -19,16 +20,24 @@ pub struct Telemetry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Otlp {
-    /// `http://host:4318` or `http://host:4317`; with `http/protobuf` the signal's path is appended.
+    /// `http://host:4318` with `http/protobuf` (the signal's path, such as `/v1/traces`, is appended), or
+    /// `http://host:4317` with `grpc`; `https://` for TLS.
     #[schemars(extend("format" = "url"))]
     pub endpoint: String,
     /// Wire protocol.
     #[serde(default)]
     pub protocol: OtlpProtocol,
-    /// Headers of each export, such as an API key.
+    /// TLS towards an `https://` receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// How exports are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Headers of each export, such as an API key; with `grpc` they are metadata.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// Share of the traces that start here which are sampled; a caller's decision is kept.
+    /// Share of the traces that start here which are sampled; a caller's decision is kept. Metrics and logs tell of
+    /// every call.
     #[serde(default = "all")]
     pub sample: Percent,
     /// What is sent.
@@ -40,16 +49,19 @@ pub struct Otlp {
     /// Further resource attributes.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// A batch leaves at least this often.
+    /// What never appears in a span or a log record.
+    #[serde(default)]
+    pub redact: Redact,
+    /// A batch leaves at least this often, and metrics leave this often.
     #[serde(default = "interval")]
     pub interval: Duration,
-    /// Bound of one export.
+    /// Bound of one request to the receiver; a batch that fails is sent again for up to a minute.
     #[serde(default = "timeout")]
     pub timeout: Duration,
-    /// Items of a batch.
+    /// Spans or log records of one request.
     #[serde(default = "batch")]
     pub max_batch: usize,
-    /// Items that wait; beyond it they are dropped and counted.
+    /// Spans, and log records, that wait; beyond it new ones are dropped and counted.
     #[serde(default = "queue")]
     pub max_queue: usize,
 }
@@ -64,6 +76,17 @@ pub enum OtlpProtocol {
     HttpProtobuf,
     /// gRPC.
     Grpc,
+}
+
+/// How exports are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip.
+    Gzip,
 }
 
 /// Signals that are exported.

@@ -20,13 +20,14 @@ use crate::{
     failure::{Failure, Problem, Stage},
     listener::forwarded,
     router::Captures,
+    upstream::span::Trail,
     worker::Worker,
 };
 
 /// A request id that a trusted peer may give is at most this long.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(crate) const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
-const TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");
+pub(crate) const TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");
 
 /// Makes a call of a head. The call exists even when the request is refused, so that the refusal has a record.
 pub(crate) fn admit(
@@ -88,6 +89,7 @@ fn call(
         host_from_endpoint: false,
         forms: path::Forms::default(),
         record,
+        trail: Trail::default(),
         interim: None,
         chain: Default::default(),
         random: worker.random(),
@@ -128,10 +130,12 @@ fn judge(
     );
     let headers = &mut call.head.headers;
     headers.insert(X_REQUEST_ID, call.record.request_id.clone());
-    if let Some(trace) = &call.record.trace
-        && let Ok(value) = HeaderValue::from_bytes(&telemetry::trace::write_traceparent(trace))
-    {
-        headers.insert(TRACEPARENT, value);
+    if let Some(trace) = &call.record.trace {
+        if trace.parent_span_id.is_none() {
+            // What stands in `tracestate` is about another trace (W3C Trace Context §3.3).
+            present.remove(Present::TRACESTATE, headers);
+        }
+        state_trace(headers, trace);
     }
     Ok(())
 }
@@ -168,6 +172,13 @@ fn http2(call: &Call) -> Result<(), Failure> {
         _ => return Ok(()),
     };
     Err(Failure::client(Stage::Guard, Problem::BadRequest).with_hint(hint))
+}
+
+/// Names the span that the next hop is to take as its parent.
+pub(crate) fn state_trace(headers: &mut http::HeaderMap, trace: &TraceContext) {
+    if let Ok(value) = HeaderValue::from_bytes(&telemetry::trace::write_traceparent(trace)) {
+        headers.insert(TRACEPARENT, value);
+    }
 }
 
 /// Finds the one host that the request is for, and states it in `Host` (RFC 9112 §3.2).
@@ -304,7 +315,7 @@ fn bad_path(refusal: path::PathRefusal) -> Failure {
 fn request_id(worker: &Worker, head: &mut Parts, trusted: bool) -> HeaderValue {
     if trusted
         && let Some(given) = head.headers.get(X_REQUEST_ID)
-        && given.len() <= REQUEST_ID_BYTES_MAX
+        && (1..=REQUEST_ID_BYTES_MAX).contains(&given.len())
         && given.as_bytes().iter().all(u8::is_ascii_graphic)
         && head.headers.get_all(X_REQUEST_ID).iter().count() == 1
     {
@@ -337,10 +348,14 @@ pub(crate) fn clean_answer(response: &mut http::Response<crate::body::Body>) {
     }
 }
 
+/// An id for a span, never all zero.
+pub(crate) fn span_id(worker: &Worker) -> [u8; 8] {
+    (worker.random() | 1).to_be_bytes()
+}
+
 /// Continues the caller's trace, or begins one.
 fn trace_context(worker: &Worker, head: &Parts, present: Present) -> Option<TraceContext> {
-    let mut span_id = worker.random().to_be_bytes();
-    span_id[7] |= 1;
+    let span_id = span_id(worker);
     let mut given = head.headers.get_all(TRACEPARENT).iter();
     if present.has(Present::TRACEPARENT)
         && let Some(parent) =

@@ -46,6 +46,7 @@ fields! {
     TRUE_CLIENT_IP = HeaderName::from_static("true-client-ip"), 14;
     X_ORIGINAL_FORWARDED_FOR = HeaderName::from_static("x-original-forwarded-for"), 24;
     TRACEPARENT = HeaderName::from_static("traceparent"), 11;
+    TRACESTATE = HeaderName::from_static("tracestate"), 10;
 }
 
 /// Some name has an underscore.

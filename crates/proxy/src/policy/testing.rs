@@ -95,6 +95,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         chain: Default::default(),
         random: 7,
         record,
+        trail: Default::default(),
         interim: None,
         head,
     }

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use model::{
     Snapshot,
-    resource::{tls::UpstreamTls as Settings, upstream::Protocol},
+    resource::{
+        telemetry::{Otlp, OtlpProtocol},
+        tls::UpstreamTls as Settings,
+        upstream::Protocol,
+    },
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -78,6 +82,18 @@ impl UpstreamTls {
     pub(crate) fn connector(&self, only_http1: bool) -> &TlsConnector {
         if only_http1 { &self.only_http1 } else { &self.connector }
     }
+}
+
+/// TLS towards an OTLP receiver.
+pub fn receiver(otlp: &Otlp, snapshot: &Snapshot) -> Result<telemetry::ReceiverTls, String> {
+    let protocol = match otlp.protocol {
+        OtlpProtocol::HttpProtobuf => Protocol::Http1,
+        OtlpProtocol::Grpc => Protocol::Grpc,
+    };
+    let tls = UpstreamTls::compile(&otlp.tls.clone().unwrap_or_default(), protocol, snapshot)?;
+    let uri: http::Uri = otlp.endpoint.parse().map_err(|_| format!("`{}` is no address", otlp.endpoint))?;
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    Ok(telemetry::ReceiverTls { server_name: tls.server_name(host)?, connector: tls.connector })
 }
 
 fn parse(name: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {

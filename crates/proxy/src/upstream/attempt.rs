@@ -19,12 +19,12 @@ use super::{
     h1::{self, Broken},
     pool::{Opener, PoolKey},
     replay::Replay,
+    span::Phases,
     switch,
 };
 use crate::{
     body::Body,
-    call::{Call, Interim, Upgrade, is_idempotent},
-    conn::peer::Peer,
+    call::{Call, Interim, is_idempotent},
     failure::{Failure, Problem, Sent, Side, Stage},
     worker::Worker,
 };
@@ -85,10 +85,9 @@ pub(super) struct Attempt<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) effort: &'a Effort,
     pub(super) endpoint: &'a Arc<Endpoint>,
+    pub(super) call: &'a Call,
+    /// The call's head as this endpoint gets it.
     pub(super) head: &'a Parts,
-    /// The switch of protocols that is asked for.
-    pub(super) upgrade: Option<Upgrade>,
-    pub(super) peer: &'a Peer,
     /// Where 1xx answers go.
     pub(super) interim: Option<&'a Rc<dyn Interim>>,
     pub(super) source: &'a RefCell<Source>,
@@ -101,8 +100,7 @@ pub(super) struct Attempt<'a> {
 /// How a try ended.
 pub(super) struct Tried {
     pub(super) result: Result<Response<Body>, Failure>,
-    /// How long it took to have a connection, when it had one.
-    pub(super) connect: Option<Duration>,
+    pub(super) phases: Phases,
     /// A kept connection turned out to be closed first, after this long.
     pub(super) stale: Option<Duration>,
 }
@@ -112,9 +110,10 @@ impl Attempt<'_> {
     pub(super) async fn run(&self, mut guards: Guards, permit: Option<Permit>) -> Tried {
         let mut started = Instant::now();
         let end = started + self.effort.per_try.map_or(self.left, |per_try| per_try.min(self.left));
-        let (mut connect, mut stale) = (None, None);
+        let (mut phases, mut stale) = (Phases::default(), None);
+        self.call.trail.reached(phases);
         let result = loop {
-            match self.exchange(end, stale.is_some(), &mut connect, &mut guards).await {
+            match self.exchange(end, stale.is_some(), &mut phases, &mut guards).await {
                 Err(broken) if broken.stale && stale.is_none() && self.may_repeat(&broken.failure) => {
                     stale = Some(started.elapsed());
                     started = Instant::now();
@@ -140,7 +139,7 @@ impl Attempt<'_> {
         if let Some(permit) = permit {
             permit.record(now, elapsed, outcome);
         }
-        Tried { result: result.map_err(|broken| broken.failure), connect, stale }
+        Tried { result: result.map_err(|broken| broken.failure), phases, stale }
     }
 
     fn may_repeat(&self, failure: &Failure) -> bool {
@@ -151,18 +150,21 @@ impl Attempt<'_> {
         &self,
         end: Instant,
         fresh: bool,
-        connect: &mut Option<Duration>,
+        phases: &mut Phases,
         guards: &mut Guards,
     ) -> Result<Response<Body>, Broken> {
         let broken = |failure| Broken { failure, stale: false };
         let began = Instant::now();
-        let connected = self.connected(end, fresh).await.map_err(broken)?;
-        *connect = Some(began.elapsed());
+        let connected = self.connected(end, fresh).await;
+        *phases = Phases { connect: Some(began.elapsed()), first_byte: None };
+        self.call.trail.reached(*phases);
+        let connected = connected.map_err(broken)?;
         let patience =
             h1::Patience { head: end.saturating_duration_since(Instant::now()), idle: self.effort.idle };
         let body = self.source.borrow_mut().body().ok_or_else(|| {
             broken(Failure::gateway(Stage::Send, Problem::Internal).with_detail("the body was already sent"))
         })?;
+        let sending = Instant::now();
         let exchange = async {
             match connected {
                 Connected::H1(conn) => {
@@ -174,14 +176,17 @@ impl Attempt<'_> {
                 }
             }
         };
-        let response = match self.end {
+        let result = match self.end {
             None => exchange.await,
             Some(end) => tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| {
                 let text = "the whole exchange took too long";
                 Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
             }),
-        }?;
-        switch::judge(self.upgrade, self.head, &response).map_err(broken)?;
+        };
+        phases.first_byte = Some(sending.elapsed());
+        self.call.trail.reached(*phases);
+        let response = result?;
+        switch::judge(self.call.upgrade, self.head, &response).map_err(broken)?;
         Ok(response)
     }
 
@@ -193,7 +198,7 @@ impl Attempt<'_> {
             return self.open(key, end).await;
         }
         let pool = self.worker.pool();
-        if self.upgrade.is_some() {
+        if self.call.upgrade.is_some() {
             // A switch of protocols takes a connection of HTTP/1.1 for itself.
             return match pool.take(key, Instant::now()) {
                 Some(conn) => Ok(Connected::H1(conn)),
@@ -235,7 +240,8 @@ impl Attempt<'_> {
             tls: self.effort.tls,
             whole: end.saturating_duration_since(Instant::now()),
         };
-        let how = connect::How { patience, peer: Some(self.peer), only_http1: self.upgrade.is_some() };
+        let how =
+            connect::How { patience, peer: Some(&self.call.peer), only_http1: self.call.upgrade.is_some() };
         connect::open(self.worker, self.upstream, self.endpoint, &how, key)
             .await
             .map_err(|(failure, miss)| if miss == Miss::Refused { failure.with_refused() } else { failure })

@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, header, request::Parts};
 use model::TryRecord;
 use resilience::BulkheadPermit;
 
@@ -21,6 +21,7 @@ use super::{
     Effort, Guards, Hedging, Upstream,
     attempt::{Attempt, Source, Tried},
     cluster::{Endpoint, Picked, TryResult},
+    span::Span,
     tries::{Wish, permit, pick},
 };
 use crate::{body::Body, call::Call, failure::Sent, timer::Timer, worker::Worker};
@@ -46,6 +47,7 @@ pub(super) struct Raced {
     /// Where the try that counts went, and when.
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) started: Instant,
+    pub(super) span: Option<Span>,
     /// The tries that failed or lost.
     pub(super) beside: Vec<TryRecord>,
     /// Further tries that were started.
@@ -56,8 +58,8 @@ pub(super) struct Raced {
 
 impl Raced {
     /// A single try, beside which nothing ran.
-    pub(super) fn alone(tried: Tried, endpoint: Arc<Endpoint>, started: Instant) -> Self {
-        Self { tried, endpoint, started, beside: Vec::new(), further: 0, is_further: false }
+    pub(super) fn alone(tried: Tried, endpoint: Arc<Endpoint>, started: Instant, span: Option<Span>) -> Self {
+        Self { tried, endpoint, started, span, beside: Vec::new(), further: 0, is_further: false }
     }
 }
 
@@ -73,6 +75,7 @@ impl Hedging {
 struct Lane<'a> {
     endpoint: Arc<Endpoint>,
     started: Instant,
+    span: Option<Span>,
     is_further: bool,
     run: Pin<Box<dyn Future<Output = Tried> + 'a>>,
 }
@@ -119,13 +122,16 @@ impl<'a> Race<'a> {
                 },
                 Some((at, tried)) => {
                     let lane = lanes.remove(at);
+                    if let Some(span) = lane.span {
+                        span.end(self.call, lane.started.elapsed(), &tried.result);
+                    }
                     if !lanes.is_empty() && !self.is_good(&tried.result) {
                         beside.push(lane.record(&tried));
                         continue;
                     }
                     beside.extend(lanes.iter().map(|loser| self.give_up(loser)));
-                    let Lane { endpoint, started, is_further, .. } = lane;
-                    return Raced { tried, endpoint, started, beside, further, is_further };
+                    let Lane { endpoint, started, span, is_further, .. } = lane;
+                    return Raced { tried, endpoint, started, span, beside, further, is_further };
                 }
             }
         }
@@ -164,19 +170,11 @@ impl<'a> Race<'a> {
             Guards { in_flight: Some(in_flight), bulkhead: self.bulkhead.clone(), ..Guards::default() };
         let (started, end) = (Instant::now(), self.end);
         let left = self.deadline.saturating_duration_since(started);
+        let span = Span::start(worker, call, &endpoint, upstream, is_further);
         let target = endpoint.clone();
         let run = async move {
             let endpoint = &target;
-            let own;
-            let head = match HeaderValue::from_str(endpoint.authority()) {
-                Ok(host) if call.host_from_endpoint => {
-                    let mut head = call.head.clone();
-                    head.headers.insert(header::HOST, host);
-                    own = head;
-                    &own
-                }
-                _ => &call.head,
-            };
+            let own = own_head(call, endpoint, span);
             // Two tries would tell the client twice.
             let interim = if is_further { None } else { call.interim.as_ref() };
             let attempt = Attempt {
@@ -184,9 +182,8 @@ impl<'a> Race<'a> {
                 upstream,
                 effort,
                 endpoint,
-                head,
-                upgrade: call.upgrade,
-                peer: &call.peer,
+                call,
+                head: own.as_ref().unwrap_or(&call.head),
                 interim,
                 source,
                 left,
@@ -194,12 +191,15 @@ impl<'a> Race<'a> {
             };
             attempt.run(guards, permit).await
         };
-        Lane { endpoint, started, is_further, run: Box::pin(run) }
+        Lane { endpoint, started, span, is_further, run: Box::pin(run) }
     }
 
     /// Accounts for a try that another has overtaken; it ends when it is dropped.
     fn give_up(&self, lane: &Lane<'_>) -> TryRecord {
         let waited = lane.started.elapsed();
+        if let Some(span) = lane.span {
+            span.overtaken(self.call, waited);
+        }
         self.upstream.cluster.report(&lane.endpoint, Instant::now(), TryResult::Overtaken { waited });
         TryRecord {
             endpoint: lane.endpoint.label.clone(),
@@ -208,6 +208,22 @@ impl<'a> Race<'a> {
             duration: waited,
         }
     }
+}
+
+/// The call's head for one of several tries, when it differs from that of the others.
+fn own_head(call: &Call, endpoint: &Endpoint, span: Option<Span>) -> Option<Parts> {
+    let host = HeaderValue::from_str(endpoint.authority()).ok().filter(|_| call.host_from_endpoint);
+    if host.is_none() && span.is_none() {
+        return None;
+    }
+    let mut head = call.head.clone();
+    if let Some(host) = host {
+        head.headers.insert(header::HOST, host);
+    }
+    if let Some(span) = span {
+        span.state(&mut head.headers);
+    }
+    Some(head)
 }
 
 impl Lane<'_> {

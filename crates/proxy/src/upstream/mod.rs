@@ -12,6 +12,7 @@ mod hedge;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;
+pub(crate) mod span;
 pub(crate) mod switch;
 mod total;
 pub(crate) mod tries;

@@ -21,6 +21,7 @@ use super::{
     cluster::{Endpoint, PickRequest, Picked},
     hedge::{Race, Raced},
     outgoing::{grpc_timeout, prepare},
+    span::Span,
     switch,
 };
 use crate::{
@@ -78,23 +79,29 @@ pub(crate) async fn forward(
                 {
                     call.head.headers.insert(header::HOST, value);
                 }
+                let span = Span::start(worker, call, &endpoint, upstream, false);
+                if let Some(span) = span {
+                    span.state(&mut call.head.headers);
+                }
                 let started = Instant::now();
                 let attempt = Attempt {
                     worker,
                     upstream,
                     effort,
                     endpoint: &endpoint,
+                    call,
                     head: &call.head,
-                    upgrade: call.upgrade,
-                    peer: &call.peer,
                     interim: call.interim.as_ref(),
                     source: &source,
                     left: deadline.saturating_duration_since(started),
                     end,
                 };
                 let result = attempt.run(guards, permit).await;
+                if let Some(span) = span {
+                    span.end(call, started.elapsed(), &result.result);
+                }
                 tried.push(endpoint.uid);
-                Raced::alone(result, endpoint, started)
+                Raced::alone(result, endpoint, started, span)
             }
             Some(settings) => {
                 let race = Race {
@@ -114,11 +121,10 @@ pub(crate) async fn forward(
                 raced
             }
         };
-        let (result, endpoint, started) = account(call, raced);
+        let Round { result, endpoint, started, span } = account(call, raced);
         let again = match result {
             Ok(response) if !effort.retries_status(response.status().as_u16()) => {
-                call.record.timings.upstream_first_byte = Some(started.elapsed());
-                return Ok(bound.over(call, response));
+                return Ok(pass_on(call, &bound, span, response));
             }
             Ok(response) => Again::Status(response),
             Err(failure) => Again::Failure(failure),
@@ -128,10 +134,7 @@ pub(crate) async fn forward(
             Some(wait) => wait,
             None => {
                 return match again {
-                    Again::Status(response) => {
-                        call.record.timings.upstream_first_byte = Some(started.elapsed());
-                        Ok(bound.over(call, response))
-                    }
+                    Again::Status(response) => Ok(pass_on(call, &bound, span, response)),
                     Again::Failure(failure) => Err(failure),
                 };
             }
@@ -148,9 +151,25 @@ pub(crate) async fn forward(
     }
 }
 
+/// What the try that counts in a round came to.
+struct Round {
+    result: Result<Response<Body>, Failure>,
+    endpoint: Arc<Endpoint>,
+    started: Instant,
+    span: Option<Span>,
+}
+
+/// The answer that the client gets.
+fn pass_on(call: &Call, bound: &Bound, span: Option<Span>, response: Response<Body>) -> Response<Body> {
+    if let Some(span) = span {
+        span.pass_on(call);
+    }
+    bound.over(call, response)
+}
+
 /// Writes into the record what a round was like.
-fn account(call: &mut Call, raced: Raced) -> (Result<Response<Body>, Failure>, Arc<Endpoint>, Instant) {
-    let Raced { tried, endpoint, started, beside, further, is_further } = raced;
+fn account(call: &mut Call, raced: Raced) -> Round {
+    let Raced { tried, endpoint, started, span, beside, further, is_further } = raced;
     let record = &mut call.record;
     if further > 0 {
         let further = u16::try_from(further).unwrap_or(u16::MAX);
@@ -160,12 +179,12 @@ fn account(call: &mut Call, raced: Raced) -> (Result<Response<Body>, Failure>, A
         record.endpoint = Some(endpoint.label.clone());
         record.failed_tries.extend(beside);
     }
-    record.timings.connect = tried.connect;
+    call.trail.reached(tried.phases);
     if let Some(after) = tried.stale {
         // A kept connection that the upstream had closed: no try at all, as far as anyone can tell.
         note(call, &endpoint, None, "stale-connection", after);
     }
-    (tried.result, endpoint, started)
+    Round { result: tried.result, endpoint, started, span }
 }
 
 /// What bounds the whole exchange: the route's `total`, and the deadline that a gRPC client sets.

@@ -156,7 +156,7 @@ fn duration(name: &str, value: Duration, out: &mut Vec<u8>) {
 }
 
 /// The protocol as requests name it.
-pub(super) fn protocol(version: Version) -> &'static str {
+pub(crate) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2",
@@ -166,7 +166,7 @@ pub(super) fn protocol(version: Version) -> &'static str {
 }
 
 /// A query without the values that are not to be seen.
-pub(super) fn redacted_query(query: &str, redact: &Redact) -> String {
+pub(crate) fn redacted_query(query: &str, redact: &Redact) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if redact.query.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
             format!("{name}={REDACTED}")
@@ -177,7 +177,7 @@ pub(super) fn redacted_query(query: &str, redact: &Redact) -> String {
 }
 
 /// The client's address, or its network.
-pub(super) fn client(address: IpAddr, redact: &Redact) -> String {
+pub(crate) fn client(address: IpAddr, redact: &Redact) -> String {
     if !redact.client_address {
         return address.to_string();
     }

@@ -1,6 +1,6 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
-mod line;
+pub(crate) mod line;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
 mod template;
@@ -45,17 +45,24 @@ enum Form {
     Template(Template),
 }
 
-/// Checks the settings of a log without opening it.
-pub(crate) fn check(settings: &AccessLog) -> Result<(), String> {
-    match settings.format.as_str() {
-        "json" => Ok(()),
-        text => Template::parse(text).map(drop),
+impl Form {
+    fn of(settings: &AccessLog) -> Result<Self, String> {
+        match settings.format.as_str() {
+            "json" => Ok(Self::Json),
+            text => Template::parse(text).map(Self::Template),
+        }
     }
 }
 
 impl Log {
+    /// What is wrong with a log's settings, before its file is opened.
+    pub(crate) fn check(settings: &AccessLog) -> Result<(), String> {
+        Form::of(settings).map(drop)
+    }
+
     /// Opens a log; the error says what is wrong with its settings or its file.
     pub(crate) fn open(settings: &AccessLog) -> Result<Self, String> {
+        let form = Form::of(settings)?;
         let sink = match settings.kind {
             AccessLogKind::Stdout => Sink::Stdout,
             AccessLogKind::Stderr => Sink::Stderr,
@@ -64,10 +71,6 @@ impl Log {
                 let file = append(&path).map_err(|error| format!("{}: {error}", path.display()))?;
                 Sink::File(path, file)
             }
-        };
-        let form = match settings.format.as_str() {
-            "json" => Form::Json,
-            text => Form::Template(Template::parse(text)?),
         };
         Ok(Self {
             sink,
@@ -79,15 +82,17 @@ impl Log {
         })
     }
 
-    /// Writes the lines of a batch at once.
-    pub(crate) fn write(&mut self, batch: &[CallRecord]) {
+    /// Writes the lines of a batch at once; says how many were written and how many were lost.
+    pub(crate) fn write(&mut self, batch: &[CallRecord]) -> (u64, u64) {
         self.buffer.clear();
+        let mut lines = 0;
         for call in batch.iter().filter(|call| is_wanted(call, self.threshold)) {
             match &self.form {
                 Form::Json => line::json(call, &self.redact, &mut self.buffer),
                 Form::Template(template) => template.write(call, &self.redact, &mut self.buffer),
             }
             self.buffer.push(b'\n');
+            lines += 1;
         }
         let written = match &mut self.sink {
             Sink::Stdout => io::stdout().lock().write_all(&self.buffer).and_then(|()| io::stdout().flush()),
@@ -100,6 +105,7 @@ impl Log {
             tracing::error!("an access log cannot be written: {error}");
         }
         self.is_failing = written.is_err();
+        if written.is_ok() { (lines, 0) } else { (0, lines) }
     }
 
     /// Opens its file anew; the old one goes on when that fails.

@@ -13,6 +13,7 @@ pub(crate) fn call() -> CallRecord {
         trace: Some(TraceContext { trace_id: [1; 16], span_id: [2; 8], parent_span_id: None, sampled: true }),
         listener: "public".into(),
         route: Some("catalog".into()),
+        rule: Some(0),
         upstream: Some("catalog".into()),
         endpoint: Some("127.0.0.1:7001".into()),
         consumer: None,
@@ -36,6 +37,7 @@ pub(crate) fn call() -> CallRecord {
             reason: "connect-failed",
             duration: Duration::from_millis(1),
         }],
+        tries: Vec::new(),
         failure: None,
         stopped_by: None,
     }

@@ -88,7 +88,8 @@ impl Cells {
             cells.retries += u64::from((call.attempts - 1).saturating_sub(call.hedges));
             cells.hedges += u64::from(call.hedges);
             cells.hedges_won += u64::from(call.hedge_won);
-            if let Some(first_byte) = call.timings.upstream_first_byte {
+            let answered = call.failure.as_ref().is_none_or(|failure| failure.stage == Stage::Body);
+            if answered && let Some(first_byte) = call.timings.upstream_first_byte {
                 cells.first_byte.observe(first_byte);
             }
         }

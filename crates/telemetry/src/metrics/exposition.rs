@@ -4,78 +4,174 @@ use std::fmt::{Display, Write};
 
 use super::histogram::{BOUNDS_MICROS, Histogram};
 
-/// A page of metrics in the making. Samples of one name must follow each other.
-#[derive(Debug, Default)]
+/// Metrics in the making: a page of text, or families of values. Samples of one name must follow each other.
+#[derive(Debug)]
 pub struct Exposition {
-    text: String,
+    out: Out,
     last: String,
 }
 
+#[derive(Debug)]
+enum Out {
+    Page(String),
+    Families(Vec<Family>),
+}
+
+/// All samples of one name.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) name: String,
+    pub(crate) help: String,
+    pub(crate) kind: Kind,
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// What a family's values mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Gauge,
+    Counter,
+    Histogram,
+}
+
+/// One value with its labels.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) value: Value,
+}
+
+/// A value.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Number(f64),
+    Durations(Box<Histogram>),
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 impl Exposition {
+    /// A page as Prometheus reads it.
+    pub(super) fn page() -> Self {
+        Self { out: Out::Page(String::new()), last: String::new() }
+    }
+
+    /// Families, for other protocols.
+    pub(super) fn families() -> Self {
+        Self { out: Out::Families(Vec::new()), last: String::new() }
+    }
+
     /// A value that goes up and down.
     pub fn gauge(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
-        self.head(name, help, "gauge");
-        self.sample(name, "", labels, None, value);
+        self.number(name, help, Kind::Gauge, labels, value);
     }
 
     /// A value that only goes up; the name ends in `_total`.
     pub fn counter(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
-        self.head(name, help, "counter");
-        self.sample(name, "", labels, None, value);
+        self.number(name, help, Kind::Counter, labels, value);
+    }
+
+    fn number(&mut self, name: &str, help: &str, kind: Kind, labels: &[(&str, &str)], value: f64) {
+        self.head(name, help, kind);
+        match &mut self.out {
+            Out::Page(text) => sample(text, name, "", labels, None, value),
+            Out::Families(families) => push(families, labels, Value::Number(value)),
+        }
     }
 
     pub(super) fn histogram(&mut self, name: &str, help: &str, labels: &[(&str, &str)], values: &Histogram) {
-        self.head(name, help, "histogram");
+        self.head(name, help, Kind::Histogram);
+        let text = match &mut self.out {
+            Out::Page(text) => text,
+            Out::Families(families) => return push(families, labels, Value::Durations(Box::new(*values))),
+        };
         let mut below = 0;
         for (bound, count) in BOUNDS_MICROS.iter().zip(values.counts) {
             below += count;
             let bound = (*bound as f64 / 1e6).to_string();
-            self.sample(name, "_bucket", labels, Some(&bound), below);
+            sample(text, name, "_bucket", labels, Some(&bound), below);
         }
-        self.sample(name, "_bucket", labels, Some("+Inf"), values.count());
-        self.sample(name, "_sum", labels, None, values.sum_micros as f64 / 1e6);
-        self.sample(name, "_count", labels, None, values.count());
+        sample(text, name, "_bucket", labels, Some("+Inf"), values.count());
+        sample(text, name, "_sum", labels, None, values.sum_micros as f64 / 1e6);
+        sample(text, name, "_count", labels, None, values.count());
     }
 
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
-        if self.last != name {
-            name.clone_into(&mut self.last);
-            let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    fn head(&mut self, name: &str, help: &str, kind: Kind) {
+        if self.last == name {
+            return;
         }
-    }
-
-    fn sample(
-        &mut self,
-        name: &str,
-        suffix: &str,
-        labels: &[(&str, &str)],
-        le: Option<&str>,
-        value: impl Display,
-    ) {
-        self.text.push_str(name);
-        self.text.push_str(suffix);
-        let all = labels.iter().copied().chain(le.map(|bound| ("le", bound)));
-        let mut separator = '{';
-        for (label, value) in all {
-            let _ = write!(self.text, "{separator}{label}=\"");
-            for character in value.chars() {
-                match character {
-                    '"' => self.text.push_str("\\\""),
-                    '\\' => self.text.push_str("\\\\"),
-                    '\n' => self.text.push_str("\\n"),
-                    other => self.text.push(other),
-                }
+        name.clone_into(&mut self.last);
+        match &mut self.out {
+            Out::Page(text) => {
+                let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {}", kind.as_str());
             }
-            self.text.push('"');
-            separator = ',';
+            Out::Families(families) => families.push(Family {
+                name: name.to_owned(),
+                help: help.to_owned(),
+                kind,
+                samples: Vec::new(),
+            }),
         }
-        if separator == ',' {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {value}");
     }
 
-    pub(super) fn finish(self) -> String {
-        self.text
+    pub(super) fn into_page(self) -> String {
+        match self.out {
+            Out::Page(text) => text,
+            Out::Families(_) => String::new(),
+        }
     }
+
+    pub(super) fn into_families(self) -> Vec<Family> {
+        match self.out {
+            Out::Page(_) => Vec::new(),
+            Out::Families(families) => families,
+        }
+    }
+}
+
+fn push(families: &mut [Family], labels: &[(&str, &str)], value: Value) {
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    if let Some(family) = families.last_mut() {
+        family.samples.push(Sample { labels, value });
+    }
+}
+
+/// Writes a line.
+fn sample(
+    text: &mut String,
+    name: &str,
+    suffix: &str,
+    labels: &[(&str, &str)],
+    le: Option<&str>,
+    value: impl Display,
+) {
+    text.push_str(name);
+    text.push_str(suffix);
+    let all = labels.iter().copied().chain(le.map(|bound| ("le", bound)));
+    let mut separator = '{';
+    for (label, value) in all {
+        let _ = write!(text, "{separator}{label}=\"");
+        for character in value.chars() {
+            match character {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                other => text.push(other),
+            }
+        }
+        text.push('"');
+        separator = ',';
+    }
+    if separator == ',' {
+        text.push('}');
+    }
+    let _ = writeln!(text, " {value}");
 }

@@ -6,6 +6,7 @@
 mod cells;
 mod exposition;
 mod histogram;
+mod loss;
 mod process;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,18 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use model::{CallRecord, Snapshot};
 
 use self::cells::{CLASSES, Cells, METHODS};
 pub use self::exposition::Exposition;
+pub(crate) use self::{
+    exposition::{Family, Kind, Sample, Value},
+    histogram::BOUNDS_MICROS,
+    loss::{Flow, Reason, Sink},
+};
 
 /// Something that has metrics of its own at the time of a scrape, such as the state of upstreams.
 pub trait Collect: Send + Sync {
@@ -37,10 +44,20 @@ pub struct Metrics {
     reloads_applied: AtomicU64,
     reloads_refused: AtomicU64,
     last_refused: AtomicBool,
-    /// Records that a sink did not take.
-    pub(crate) dropped_access_log: AtomicU64,
-    pub(crate) dropped_otlp: AtomicU64,
+    /// Since when everything is counted.
+    started: Started,
+    /// What sinks took and what they lost.
+    pub(crate) flow: Flow,
     revision: Mutex<(String, usize)>,
+}
+
+/// A moment that is the present when it is made.
+struct Started(SystemTime);
+
+impl Default for Started {
+    fn default() -> Self {
+        Self(SystemTime::now())
+    }
 }
 
 /// The counts of one worker.
@@ -106,20 +123,37 @@ impl Metrics {
 
     /// Everything, as Prometheus reads it.
     pub(crate) fn render(&self) -> String {
+        let mut out = Exposition::page();
+        self.collect(&mut out);
+        out.into_page()
+    }
+
+    /// Since when everything is counted.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.started.0
+    }
+
+    /// Everything, as families of values.
+    pub(crate) fn families(&self) -> Vec<Family> {
+        let mut out = Exposition::families();
+        self.collect(&mut out);
+        out.into_families()
+    }
+
+    fn collect(&self, out: &mut Exposition) {
         let mut all = Cells::default();
         for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
             all.add(&shard.0.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        let mut out = Exposition::default();
-        render_routes(&all, &mut out);
-        render_upstreams(&all, &mut out);
-        render_listeners(&all, &mut out);
-        self.render_config(&mut out);
+        render_routes(&all, out);
+        render_upstreams(&all, out);
+        render_listeners(&all, out);
+        self.render_config(out);
+        self.flow.collect(out);
         for collector in &*self.collectors.lock().unwrap_or_else(PoisonError::into_inner) {
-            collector.collect(&mut out);
+            collector.collect(out);
         }
-        process::collect(&mut out);
-        out.finish()
+        process::collect(out);
     }
 
     fn render_config(&self, out: &mut Exposition) {
@@ -136,11 +170,6 @@ impl Metrics {
         out.gauge("tidegate_config_routes", "Routes of the live configuration.", &[], routes as f64);
         let version = env!("CARGO_PKG_VERSION");
         out.gauge("tidegate_build_info", "The running build.", &[("version", version)], 1.0);
-        let help = "Records that a sink did not take because it was behind.";
-        for (sink, count) in [("access_log", &self.dropped_access_log), ("otlp", &self.dropped_otlp)] {
-            let count = count.load(Ordering::Relaxed) as f64;
-            out.counter("tidegate_records_dropped_total", help, &[("sink", sink)], count);
-        }
     }
 }
 
@@ -205,7 +234,7 @@ fn render_upstreams(all: &Cells, out: &mut Exposition) {
     upstreams.sort_by(|a, b| a.0.cmp(b.0));
     for (upstream, cells) in &upstreams {
         let labels = [("upstream", &***upstream)];
-        let help = "From the start of the last try to the head of its answer, in seconds.";
+        let help = "From a usable connection to the head of the upstream's answer, in seconds.";
         out.histogram("tidegate_upstream_first_byte_seconds", help, &labels, &cells.first_byte);
     }
     for (upstream, cells) in &upstreams {

@@ -22,7 +22,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/config", get(config))
         .route("/config/reload", post(reload))
         .route("/config/acknowledge", post(acknowledge))
-        .route("/log-level", put(log_level))
+        .route("/log-level", put(log_level).get(live_log_level))
         .route("/upstreams/{name}/breaker", put(breaker))
         .fallback(missing)
 }
@@ -94,6 +94,11 @@ async fn load(state: State, acknowledged: Option<String>) -> Response {
 #[serde(deny_unknown_fields)]
 struct LogLevel {
     level: String,
+}
+
+/// The level of the process's own log.
+async fn live_log_level() -> Json<Value> {
+    Json(json!({"level": telemetry::logging::level()}))
 }
 
 async fn log_level(Json(wanted): Json<LogLevel>) -> Response {

@@ -19,7 +19,7 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
     })?;
     let snapshot = Arc::new(snapshot);
     let mut found = Vec::new();
-    if let Err(error) = telemetry::check(&snapshot) {
+    if let Err(error) = telemetry::Telemetry::check(&snapshot, proxy::receiver_tls) {
         found.push(model::Finding::new("", error.place, error.reason));
     }
     if let Some(Err(error)) =

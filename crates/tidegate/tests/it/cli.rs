@@ -152,7 +152,8 @@ fn the_schema_is_one_and_completions_are_scripts() {
     let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(code, 0);
     assert!(schema["properties"]["routes"]["description"].is_string());
-    assert!(schema["properties"]["telemetry"].is_null(), "what is not in this build is not in the schema");
+    assert!(schema["properties"]["ai"].is_null(), "what is not in this build is not in the schema");
+    assert!(schema["properties"]["telemetry"].is_object(), "and what is in it is");
     for (shell, part) in [("bash", "complete"), ("zsh", "#compdef"), ("fish", "complete -c tidegate")] {
         let (code, out, _) = run(&["completions", shell]);
         assert!(code == 0 && out.contains(part), "{shell}: {out}");

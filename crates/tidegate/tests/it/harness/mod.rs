@@ -82,8 +82,19 @@ impl Gateway {
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Self::with_admin(folder, &format!("admin: {{address: \"{admin}\"}}\n{text}"), address, admin, prepare)
+    }
+
+    /// The same on a configuration that names the admin endpoint itself.
+    pub fn with_admin(
+        folder: tempfile::TempDir,
+        text: &str,
+        address: SocketAddr,
+        admin: SocketAddr,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let path = folder.path().join("tidegate.yaml");
-        fs::write(&path, format!("admin: {{address: \"{admin}\"}}\n{text}")).expect("a configuration");
+        fs::write(&path, text).expect("a configuration");
         Self::spawn(folder, &path, address, admin, prepare)
     }
 

@@ -1,0 +1,204 @@
+//! `/metrics`: well formed, bounded, documented; dashboards and alerts name what exists.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    harness::{Client, Gateway, Upstream, eventually, free_port},
+    otlp::receiver::peers,
+    tidy::root,
+};
+
+/// A gateway on which every metric has a series, after some traffic.
+fn busy() -> (Gateway, Upstream) {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&format!(
+        "accessLog: [{{kind: stdout}}]
+upstreams:
+  - {{name: good, endpoints: [{{address: \"{}\"}}], circuitBreaker: {{}}, bulkhead: {{maxConcurrentCalls: 8}}, healthCheck: {{path: /, interval: 200ms}}}}
+  - {{name: dead, endpoints: [{{address: \"127.0.0.1:{}\"}}], retry: {{maxAttempts: 2}}}}
+consumers: [{{name: someone, keys: [a-key-of-the-test]}}]
+routes:
+  - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
+  - {{name: dead, match: [{{path: {{prefix: /dead}}}}], backends: [{{upstream: dead}}]}}
+  - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
+",
+        upstream.address,
+        free_port()
+    ));
+    for path in ["/a", "/closed", "/dead", "/%00"] {
+        gateway.get(path);
+    }
+    eventually("lines are written", || {
+        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(4.0)
+    });
+    (gateway, upstream)
+}
+
+/// The names on a page, each with its type and its labels.
+fn families(page: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut found: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a type");
+            found.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        } else if !line.starts_with('#') {
+            let (name, labels) =
+                line.split_once('{').unwrap_or((line.split(' ').next().unwrap_or_default(), ""));
+            let plain = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let family = plain.filter(|plain| found.contains_key(*plain)).unwrap_or(name);
+            let entry = found.get_mut(family).unwrap_or_else(|| panic!("{name} without a type"));
+            let names = labels.split("\",").filter_map(|pair| pair.split_once("=\"")).map(|(name, _)| name);
+            entry.1.extend(names.filter(|name| *name != "le").map(str::to_owned));
+        }
+    }
+    found
+}
+
+/// Every word of a text that looks like a metric of ours.
+fn mentioned(text: &str) -> BTreeSet<String> {
+    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+        .filter(|word| word.starts_with("tidegate_") || word.starts_with("process_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Names as queries use them: histograms by their series.
+fn queryable(page: &str) -> BTreeSet<String> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
+}
+
+fn promtool(arguments: &[&str], input: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("input");
+    fs::write(&file, input).expect("a file");
+    let output = Command::new(peers().join("promtool"))
+        .args(arguments)
+        .current_dir(root().join("deploy/prometheus"))
+        .stdin(Stdio::from(fs::File::open(file).expect("a file")))
+        .output()
+        .expect("promtool runs");
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "promtool {arguments:?}: {said}");
+    said
+}
+
+#[test]
+fn promtool_finds_nothing_to_object_to_on_the_page() {
+    let said = promtool(&["check", "metrics"], &busy().0.metrics());
+    assert_eq!(said.trim(), "", "promtool objects");
+}
+
+#[test]
+fn alert_rules_hold_and_each_has_a_case_of_its_own() {
+    promtool(&["check", "rules", "rules.yaml"], "");
+    promtool(&["test", "rules", "rules.test.yaml"], "");
+    let read = |name: &str| fs::read_to_string(root().join("deploy/prometheus").join(name)).expect("a file");
+    let cases = read("rules.test.yaml");
+    let rules = read("rules.yaml");
+    let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 9);
+    for alert in alerts {
+        let fires = cases.split("alertname: ").any(|case| {
+            case.starts_with(alert)
+                && case.split("alertname").next().unwrap_or_default().contains("exp_labels")
+        });
+        assert!(fires, "{alert} has no case in which it fires");
+    }
+}
+
+#[test]
+fn every_metric_of_the_dashboard_and_of_the_alerts_exists() {
+    let page = busy().0.metrics();
+    let known = queryable(&page);
+    let rules = fs::read_to_string(root().join("deploy/prometheus/rules.yaml")).expect("rules");
+    let dashboard = fs::read_to_string(root().join("deploy/grafana/tidegate.json")).expect("a dashboard");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries: Vec<_> = targets.map(|target| target["expr"].as_str().expect("a query")).collect();
+    assert!(queries.len() > 30, "{} queries", queries.len());
+    for query in &queries {
+        assert!(!mentioned(query).is_empty(), "a query about nothing of ours: {query}");
+    }
+    let variables = dashboard["templating"]["list"].to_string();
+    let from_rules =
+        rules.lines().filter(|line| !line.contains("description:")).collect::<Vec<_>>().join("\n");
+    for text in queries.into_iter().chain([variables.as_str(), from_rules.as_str()]) {
+        for name in mentioned(text) {
+            assert!(known.contains(&name), "{name} is not on the page");
+        }
+    }
+}
+
+#[test]
+fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
+    let page = busy().0.metrics();
+    let text = fs::read_to_string(root().join("docs/observability.md")).expect("docs/observability.md");
+    let mut documented = BTreeMap::new();
+    for line in
+        text.lines().filter(|line| line.starts_with("| `tidegate_") || line.starts_with("| `process_"))
+    {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let labels = cells[3].split(", ").map(|label| label.trim_matches('`').to_owned());
+        let labels: BTreeSet<_> = labels.filter(|label| label != "–").collect();
+        documented.insert(cells[1].trim_matches('`').to_owned(), (cells[2].to_owned(), labels));
+    }
+    assert_eq!(documented, families(&page), "docs/observability.md (left) and /metrics (right) differ");
+}
+
+#[test]
+fn clients_cannot_make_series() {
+    let (gateway, _upstream) = busy();
+    let names = |page: &str| -> BTreeSet<String> {
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
+    };
+    let warm = |method: &str| gateway.send(&format!("{method} /a HTTP/1.1\nhost: a"), b"");
+    warm("BREW");
+    let before = names(&gateway.metrics());
+    for number in 0..200 {
+        let request = format!(
+            "BREW{number} /path/{number}?q={number} HTTP/1.1\nhost: host-{number}.test\nuser-agent: agent-{number}\nx-api-key: key-{number}\nx-request-id: id-{number}"
+        );
+        gateway.send(&request, b"");
+    }
+    let after = names(&gateway.metrics());
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(new.is_empty(), "new series: {new:?}");
+}
+
+#[test]
+fn durations_are_fit_for_a_p99_from_under_a_millisecond_to_half_a_minute() {
+    let page = busy().0.metrics();
+    let bounds: Vec<f64> = page
+        .lines()
+        .filter(|line| {
+            line.starts_with("tidegate_request_duration_seconds_bucket") && line.contains("route=\"good\"")
+        })
+        .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next()?.parse().ok())
+        .filter(|bound: &f64| bound.is_finite())
+        .collect();
+    assert!(bounds[0] <= 0.0005 && bounds.last() >= Some(&30.0), "{bounds:?}");
+    // A quantile is at most this factor beside the truth.
+    assert!(bounds.windows(2).all(|pair| pair[1] / pair[0] <= 3.0), "{bounds:?}");
+    assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{bounds:?}");
+}
+
+#[test]
+fn build_and_configuration_are_told() {
+    let (gateway, _upstream) = busy();
+    let page = gateway.metrics();
+    let revision = gateway.readiness()["revision"].as_str().expect("a revision").to_owned();
+    assert!(page.contains(&format!("tidegate_config_info{{revision=\"{revision}\"}} 1")));
+    assert!(page.contains(&format!("tidegate_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))));
+    assert!(page.contains("tidegate_config_routes 3\n"));
+    let mut client = Client::connect(gateway.address);
+    assert_eq!(client.get("/a").expect("an answer").status, 200);
+    assert!(gateway.metric("tidegate_connections{listener=\"public\"}") >= Some(1.0));
+}
