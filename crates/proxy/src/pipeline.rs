@@ -57,6 +57,7 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
     };
     call.record.route = Some(route.name.clone());
     guard::judge_path(call, &route.path.over(&listener.path))?;
+    chain::forget_identity(call);
     let passed = chain::request(call, body).await;
     call.record.timings.policies = Some(call.elapsed());
     if let Some(consumer) = &call.consumer {

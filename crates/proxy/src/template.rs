@@ -87,6 +87,24 @@ impl Template {
         }
     }
 
+    /// Whether it tells who the caller is, by what the gateway has verified.
+    pub(crate) fn tells_who(&self) -> bool {
+        self.parts.iter().any(|part| {
+            matches!(
+                part,
+                Part::Value(
+                    Source::Claim(_)
+                        | Source::Consumer
+                        | Source::ConsumerGroups
+                        | Source::TlsSubject
+                        | Source::TlsSerial
+                        | Source::TlsFingerprint
+                        | Source::TlsNames
+                )
+            )
+        })
+    }
+
     /// Names of the captures that it needs.
     pub(crate) fn captures(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {

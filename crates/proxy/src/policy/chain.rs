@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderName, Response};
 use model::{Finding, Phase, PolicyUse};
 
-use super::{Flow, Policy, Verdict};
+use super::{Flow, Policy, Verdict, names};
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
 
 /// One compiled policy and where it came from.
@@ -30,6 +30,10 @@ pub(crate) const GLOBAL: &str = "global";
 #[derive(Default)]
 pub(crate) struct Chain {
     pub(crate) links: Vec<Link>,
+    /// Request headers that these policies say who the caller is with.
+    identity: Vec<HeaderName>,
+    /// Those that they find the caller by.
+    credentials: Vec<HeaderName>,
 }
 
 /// How far a call has come in each of its chains.
@@ -67,6 +71,7 @@ impl Chain {
         found: &mut Vec<Finding>,
     ) -> Self {
         let mut links = Vec::with_capacity(uses.len());
+        let (mut identity, mut credentials) = (Vec::new(), Vec::new());
         let is_global = owner == GLOBAL;
         for (index, used) in uses.iter().enumerate() {
             let (of, key) = match owner {
@@ -77,6 +82,8 @@ impl Chain {
                 found.push(Finding::new(of, key, "names no policy"));
                 continue;
             };
+            identity.extend(names::identity_of(settings));
+            credentials.extend(names::credentials_of(settings));
             let kind = settings.name();
             let (owner, of, key): (Arc<str>, _, _) = match used {
                 PolicyUse::Shared(shared) => {
@@ -91,7 +98,7 @@ impl Chain {
             }
         }
         links.sort_by_key(|link| link.phase);
-        Self { links }
+        Self { links, identity, credentials }
     }
 
     /// A route's chain with the global one in front of it.
@@ -105,7 +112,11 @@ impl Chain {
             .collect();
         links.extend(own);
         links.sort_by_key(|link| link.phase);
-        Self { links }
+        Self {
+            links,
+            identity: [self.identity, global.identity.clone()].concat(),
+            credentials: [self.credentials, global.credentials.clone()].concat(),
+        }
     }
 
     pub(crate) fn has(&self, kind: &str) -> bool {
@@ -190,6 +201,20 @@ impl Chains {
 
 fn has(links: &[Link], kind: &str) -> bool {
     links.iter().any(|link| link.kind == kind)
+}
+
+/// Removes what a client says about who it is: identity headers are set by policies or absent, from before
+/// authentication on, so that nothing that counts, hashes or judges by them ever reads the client's own.
+pub(crate) fn forget_identity(call: &mut Call) {
+    let plan = call.plan.clone();
+    let listener = &plan.listener(&call.peer.listener).chain;
+    let route = call.route.and_then(|route| plan.routes.get(route)).map(|route| &route.chain);
+    let chains = || [Some(listener), route].into_iter().flatten();
+    for name in chains().flat_map(|chain| &chain.identity) {
+        if !chains().any(|chain| chain.credentials.contains(name)) {
+            call.head.headers.remove(name);
+        }
+    }
 }
 
 /// Runs the request phases.

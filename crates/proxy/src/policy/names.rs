@@ -1,9 +1,10 @@
-//! The headers that a policy reads or sets: a client's `Connection` must not be able to remove them.
+//! The headers that a policy reads or sets: a client's `Connection` must not be able to remove them, and those that
+//! say who the caller is are never the client's own.
 
 use http::{HeaderName, header};
 use model::policy::{Policy, headers::HeaderChanges, rate_limit::RateLimitKey, rewrite::PathRewrite};
 
-use crate::protected::of_expression;
+use crate::{protected::of_expression, template::Template};
 
 /// Names of the request headers that this policy reads or sets.
 pub(crate) fn headers_of(policy: &Policy) -> Vec<HeaderName> {
@@ -53,6 +54,34 @@ pub(crate) fn headers_of(policy: &Policy) -> Vec<HeaderName> {
         Policy::Acl(_) | Policy::IpRestriction(_) | Policy::RequestLimits(_) | Policy::Deprecation(_) => {
             Vec::new()
         }
+    }
+}
+
+/// Names of the request headers that this policy says who the caller is with.
+pub(crate) fn identity_of(policy: &Policy) -> Vec<HeaderName> {
+    match policy {
+        Policy::Jwt(settings) => settings.claims_to_headers.keys().map(model::HeaderName::to_http).collect(),
+        Policy::Headers(settings) => {
+            let read = read(&settings.request);
+            let both = settings.request.set.iter().chain(&settings.request.add);
+            both.filter(|(_, text)| Template::compile(text).is_ok_and(|template| template.tells_who()))
+                .map(|(name, _)| name.to_http())
+                .filter(|name| !read.contains(name))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Names of the request headers that this policy finds the caller by.
+pub(crate) fn credentials_of(policy: &Policy) -> Vec<HeaderName> {
+    match policy {
+        Policy::KeyAuth(_) | Policy::BasicAuth(_) => headers_of(policy),
+        Policy::Jwt(settings) => match &settings.source.header {
+            Some(name) => vec![name.to_http()],
+            None => vec![header::AUTHORIZATION, header::COOKIE],
+        },
+        _ => Vec::new(),
     }
 }
 

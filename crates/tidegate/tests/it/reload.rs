@@ -173,6 +173,70 @@ fn edits_under_load_give_right_answers_alone() {
 }
 
 #[test]
+fn edits_of_other_routes_never_change_a_routes_answer() {
+    let upstream = Upstream::echo();
+    let text = |n: usize| {
+        let mut routes = vec![
+            "{name: stable, hosts: [a.test], match: [{path: {template: '/stable/{id:int}'}}], backends: [{upstream: u}]}".to_owned(),
+            format!("{{name: flip, match: [{{path: {{exact: /flip}}}}], respond: {{body: v{}}}}}", n % 2),
+        ];
+        for at in 0..40 {
+            let path = match (at + n) % 4 {
+                0 => format!("{{exact: /other/{at}}}"),
+                1 => format!("{{prefix: /stable-{at}}}"),
+                2 => format!("{{template: '/other/{{x}}/{at}'}}"),
+                _ => format!("{{regex: '/other/{at}/.*'}}"),
+            };
+            let host =
+                if (at + n).is_multiple_of(3) { "\"*.test\"".to_owned() } else { format!("h{at}.test") };
+            routes.insert(
+                (at + n) % routes.len(),
+                format!("{{name: o{n}-{at}, hosts: [{host}], match: [{{path: {path}}}], respond: {{status: 418}}}}"),
+            );
+        }
+        format!(
+            "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]\nroutes:\n  - {}\n",
+            upstream.address,
+            routes.join("\n  - ")
+        )
+    };
+    let gateway = Gateway::start(&text(0));
+    let (stop, total) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, total, address) = (stop.clone(), total.clone(), gateway.address);
+            std::thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let mut wrong = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    for (path, right) in [("/stable/7", &["/stable/7"][..]), ("/flip", &["v0", "v1"])] {
+                        client.write(format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+                        let answer = client.read().map(|answer| (answer.status, answer.text()));
+                        if !answer
+                            .as_ref()
+                            .is_some_and(|(status, text)| *status == 200 && right.contains(&&**text))
+                        {
+                            wrong.push(format!("{path}: {answer:?}"));
+                        }
+                        total.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                wrong
+            })
+        })
+        .collect();
+    for n in 1..=20 {
+        gateway.reload(&config(&gateway, &text(n)));
+        let answer = gateway.send("GET /flip HTTP/1.1\nhost: a.test", b"");
+        assert_eq!(answer.text(), format!("v{}", n % 2), "the reload is live when it says so");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let wrong: Vec<String> = load.into_iter().flat_map(|thread| thread.join().expect("load")).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(total.load(Ordering::Relaxed) > 100);
+}
+
+#[test]
 fn a_thousand_reloads_leak_nothing() {
     let upstream = Upstream::fixed(200, "ok");
     let text = |n: usize| {

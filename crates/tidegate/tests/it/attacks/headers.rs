@@ -1,6 +1,6 @@
 //! Header spoofing, hop-by-hop abuse, upgrades and trailers: what the upstream gets to see.
 
-use super::super::harness::{Answer, Gateway, Seen, Upstream, raw};
+use super::super::harness::{Answer, Gateway, Seen, Upstream, h2, raw};
 
 fn setup(rest: &str) -> (Gateway, Upstream) {
     let upstream = Upstream::fixed(200, "ok");
@@ -66,16 +66,30 @@ fn connection_removes_nothing_that_the_gateway_reads_or_sets() {
     let (status, refused) = seen(&gateway, &upstream, hop);
     assert_eq!((status, refused.is_none()), (401, true), "without the key nothing gets through");
     let (status, got) = seen(&gateway, &upstream, &format!("X-Api-Key: the-key\r\n{hop}"));
-    // Either it is refused as a whole, or what is ours stays.
-    if status == 200 {
-        let got = got.expect("a request");
-        assert_eq!(got.header("x-forwarded-for"), Some("127.0.0.1"));
-        assert_eq!(got.header("x-user"), Some("c"));
-        assert_eq!(got.header("x-own"), None, "what the client named is hop-by-hop");
-        assert!(got.header("x-request-id").is_some());
-    } else {
-        assert_eq!((status, got.is_none()), (400, true));
+    assert_eq!(status, 200);
+    let got = got.expect("a request");
+    assert_eq!(got.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(got.header("x-user"), Some("c"));
+    assert_eq!(got.header("x-own"), None, "what the client named is hop-by-hop");
+    assert!(got.header("x-request-id").is_some());
+}
+
+#[test]
+fn connection_cannot_hide_a_credential_from_its_judge() {
+    let (gateway, upstream) = setup(
+        "routes:
+  - name: r
+    match: [{path: {prefix: /}}]
+    policies: [{basicAuth: {anonymous: c}}]
+    backends: [{upstream: u}]
+",
+    );
+    for credentials in ["Basic d3Jvbmc6d3Jvbmc=", "Basic ", "Basic !"] {
+        let lines = format!("Authorization: {credentials}\r\nConnection: authorization\r\n");
+        let (status, got) = seen(&gateway, &upstream, &lines);
+        assert_eq!((status, got.is_none()), (401, true), "{credentials}: wrong is not absent");
     }
+    assert_eq!(seen(&gateway, &upstream, "Connection: authorization\r\n").0, 200, "absent is anonymous");
 }
 
 #[test]
@@ -145,22 +159,122 @@ fn an_identity_header_is_never_the_clients() {
 }
 
 #[test]
-fn every_value_of_a_repeated_header_is_judged() {
+fn an_identity_header_is_gone_before_anyone_reads_it() {
+    // What counts by the header that authentication sets must never count by the one that the client sent.
+    for how in ["set", "add"] {
+        let (gateway, upstream) = setup(&format!(
+            "routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies:
+      - keyAuth: {{header: x-api-key}}
+      - headers: {{request: {{{how}: {{x-user: \"{{{{ consumer.name }}}}\"}}}}}}
+      - rateLimit: {{limit: 2, window: 1h, key: {{header: x-user}}}}
+    backends: [{{upstream: u}}]
+"
+        ));
+        let statuses: Vec<u16> = (0..4)
+            .map(|number| {
+                seen(&gateway, &upstream, &format!("X-Api-Key: the-key\r\nX-User: u{number}\r\n")).0
+            })
+            .collect();
+        assert_eq!(statuses, [200, 200, 429, 429], "{how}: another name is no other limit");
+        for seen in upstream.seen() {
+            let users: Vec<_> = seen.headers.iter().filter(|(name, _)| name == "x-user").collect();
+            assert_eq!(users, [&("x-user".to_owned(), "c".to_owned())], "{how}");
+        }
+    }
+}
+
+#[test]
+fn a_credential_is_still_found_where_an_identity_header_has_its_name() {
     let (gateway, upstream) = setup(
         "routes:
-  - name: guarded
-    match: [{path: {prefix: /}, headers: [{name: x-tenant, exact: good}]}]
+  - name: r
+    match: [{path: {prefix: /}}]
+    policies:
+      - keyAuth: {header: x-user}
+      - headers: {request: {set: {x-user: \"{{ consumer.name }}\"}}}
     backends: [{upstream: u}]
 ",
     );
-    assert_eq!(seen(&gateway, &upstream, "X-Tenant: good\r\n").0, 200);
-    for lines in [
-        "X-Tenant: good\r\nX-Tenant: evil\r\n",
-        "X-Tenant: evil\r\nX-Tenant: good\r\n",
-        "X-Tenant: good, evil\r\n",
-    ] {
-        assert_eq!(seen(&gateway, &upstream, lines).0, 404, "{lines:?}");
+    assert_eq!(seen(&gateway, &upstream, "X-User: wrong\r\n").0, 401);
+    let (status, seen) = seen(&gateway, &upstream, "X-User: the-key\r\n");
+    assert_eq!((status, seen.expect("a request").header("x-user")), (200, Some("c")));
+}
+
+#[test]
+fn http_2_cannot_say_what_http_1_may_not() {
+    let (gateway, upstream) = setup(
+        "routes:
+  - name: r
+    match: [{path: {prefix: /}}]
+    policies: [{headers: {request: {set: {x-user: \"{{ consumer.name }}\"}}}}]
+    backends: [{upstream: u}]
+",
+    );
+    const SPOOFED: [(&str, &str); 10] = [
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "admin.test"),
+        ("x-real-ip", "10.0.0.3"),
+        ("forwarded", "for=10.0.0.4;host=admin.test"),
+        ("x_forwarded_for", "10.0.0.5"),
+        ("x_real_ip", "10.0.0.6"),
+        ("x-user", "admin"),
+        ("x_user", "admin"),
+        ("proxy-authorization", "Basic admin"),
+    ];
+    h2::run(async {
+        let client = h2::Client::connect(gateway.address).await;
+        let mut request = h2::request("GET", "/x");
+        for (name, value) in SPOOFED {
+            request.headers_mut().append(name, value.parse().expect("a value"));
+        }
+        let answer = client.fetch(request, b"", None).await.expect("an answer");
+        assert_eq!(answer.status, 200);
+    });
+    let seen = upstream.seen().pop().expect("a request");
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
+    for (name, value) in &seen.headers {
+        assert!(!value.contains("10.0.0.") && !value.contains("admin"), "{name}: {value}");
     }
+}
+
+#[test]
+fn every_value_of_a_repeated_header_is_judged() {
+    for test in
+        ["headers: [{name: x-tenant, exact: good}]", "when: \"request.headers['x-tenant'] == 'good'\""]
+    {
+        let (gateway, upstream) = setup(&format!(
+            "routes: [{{name: guarded, match: [{{path: {{prefix: /}}, {test}}}], backends: [{{upstream: u}}]}}]\n"
+        ));
+        assert_eq!(seen(&gateway, &upstream, "X-Tenant: good\r\n").0, 200);
+        for lines in [
+            "X-Tenant: good\r\nX-Tenant: evil\r\n",
+            "X-Tenant: evil\r\nX-Tenant: good\r\n",
+            "X-Tenant: good, evil\r\n",
+        ] {
+            assert_eq!(seen(&gateway, &upstream, lines).0, 404, "{test}: {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_credential_that_comes_twice_lets_nobody_in() {
+    let (gateway, upstream) = setup(
+        "routes: [{name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {header: x-api-key}}], backends: [{upstream: u}]}]\n",
+    );
+    for lines in [
+        "X-Api-Key: the-key\r\nX-Api-Key: wrong\r\n",
+        "X-Api-Key: wrong\r\nX-Api-Key: the-key\r\n",
+        "X-Api-Key: the-key\r\nX-Api-Key: the-key\r\n",
+        "X-Api-Key: the-key, the-key\r\n",
+    ] {
+        assert_eq!(seen(&gateway, &upstream, lines).0, 401, "{lines:?}");
+    }
+    assert!(upstream.seen().is_empty());
 }
 
 #[test]

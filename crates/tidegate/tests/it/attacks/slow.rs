@@ -2,7 +2,13 @@
 
 use std::{io::Write, net::TcpStream, time::Instant};
 
-use super::super::harness::{Answer, Client, Gateway, Upstream, eventually, pause};
+use super::{
+    super::harness::{Answer, Client, Gateway, Upstream, eventually, pause},
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PREFACE, RESET, SETTINGS, ask, field, fields, frame,
+        get,
+    },
+};
 
 fn setup() -> (Gateway, Upstream) {
     let upstream = Upstream::fixed(200, "ok");
@@ -48,6 +54,52 @@ fn a_body_that_stops_is_cut_off() {
     let answer: Option<Answer> = client.read();
     assert_eq!(answer.map(|answer| answer.status), Some(408));
     assert!(start.elapsed().as_millis() < 4_000);
+}
+
+/// Opens an HTTP/2 connection, sends these bytes at once, and others again and again; tells how long it lived.
+fn lifetime(gateway: &Gateway, first: &[u8], again: &'static [u8]) -> std::time::Duration {
+    let mut client = Client::connect(gateway.address);
+    let start = Instant::now();
+    client.write([PREFACE, &frame(SETTINGS, 0, 0, &[]), first].concat());
+    let mut stream = client.stream().try_clone().expect("a socket");
+    let dripping = std::thread::spawn(move || {
+        while stream.write_all(again).is_ok() {
+            pause(50);
+        }
+    });
+    while !client.is_closed() {}
+    let lived = start.elapsed();
+    drop(client);
+    dripping.join().expect("the drip ends with its connection");
+    lived
+}
+
+#[test]
+fn an_http_2_head_that_drips_and_pings_without_a_request_are_cut_off() {
+    // CVE-2007-6750 on HTTP/2: a header block that never ends, and a connection that is kept up for nothing.
+    let (gateway, upstream) = setup();
+    let mut endless =
+        [frame(HEADERS, 0, 1, &get()), frame(CONTINUATION, 0, 1, &field("x", &"y".repeat(15_000)))].concat();
+    endless.truncate(endless.len() - 14_900);
+    let lived = lifetime(&gateway, &endless, b"y");
+    assert!(lived.as_millis() < 8_000, "{lived:?}");
+    const EMPTY_PING: &[u8] = &[0, 0, 8, PING, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let lived = lifetime(&gateway, &[], EMPTY_PING);
+    assert!(lived.as_millis() < 8_000, "{lived:?}");
+    assert!(upstream.seen().is_empty());
+    assert_eq!(gateway.get("/").status, 200);
+}
+
+#[test]
+fn an_http_2_body_that_stops_is_cut_off() {
+    let (gateway, upstream) = setup();
+    let post = fields(&[(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a.test")]);
+    let start = Instant::now();
+    let status =
+        ask(gateway.address, &[frame(HEADERS, END_HEADERS, 1, &post), frame(DATA, 0, 1, b"half")].concat());
+    assert!([408, RESET].contains(&status), "{status}");
+    assert!(start.elapsed().as_millis() < 8_000, "{:?}", start.elapsed());
+    assert!(upstream.seen().is_empty(), "it never had a whole request");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
+
 use super::{
     super::harness::{Gateway, Upstream, eventually, free_port, pause},
     ask, refused,
@@ -97,6 +99,36 @@ fn unknown_keys_cause_one_fetch_per_interval() {
     assert!(start.elapsed().as_millis() < 1_900, "the machine is too slow for this test");
     assert_eq!(fetches, 2, "twenty unknown keys cause one fetch");
     assert_eq!(status(&gateway, &token(&known)), 200);
+}
+
+#[test]
+fn nothing_is_fetched_because_a_token_says_so() {
+    // RFC 8725 §3.10: `jku`, `x5u`, a `kid` or an issuer that is an address are the token's words, and lead nowhere.
+    let ((server, keys), known, evil) =
+        (server(), Signer::new("ES256", "known"), Signer::new("ES256", "evil"));
+    *keys.lock().expect("not poisoned") = Some(jwks(&[&known]));
+    let own = jwks(&[&evil]);
+    let trap = Upstream::fixed(200, &own);
+    let gateway = gateway(&server, ", refresh: 1h, minRefresh: 1h");
+    assert_eq!(status(&gateway, &token(&known)), 200);
+    let url = format!("http://{}/keys", trap.address);
+    let good = claims(|_| {});
+    for head in [
+        json!({"kid": "evil", "jku": url}),
+        json!({"kid": "evil", "x5u": url}),
+        json!({"kid": url}),
+        json!({"jku": url, "jwk": evil.jwk()}),
+        json!({"kid": "known", "jku": url}),
+    ] {
+        assert_eq!(status(&gateway, &evil.sign_under(head.clone(), &good)), 401, "{head}");
+    }
+    let elsewhere = claims(|claims| claims["iss"] = json!(url));
+    assert_eq!(status(&gateway, &evil.sign(&elsewhere)), 401);
+    assert_eq!(status(&gateway, &known.sign(&elsewhere)), 401);
+    // A good key's token may carry such words; they change nothing.
+    assert_eq!(status(&gateway, &known.sign_under(json!({"kid": "known", "jku": url}), &good)), 200);
+    pause(300);
+    assert_eq!((trap.connections(), server.seen().len()), (0, 1));
 }
 
 #[test]

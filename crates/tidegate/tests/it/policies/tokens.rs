@@ -68,7 +68,12 @@ impl Signer {
 
     /// A token with these claims.
     pub(super) fn sign(&self, claims: &Value) -> String {
-        let head = json!({"alg": self.algorithm, "kid": self.kid, "typ": "JWT"});
+        self.sign_under(json!({"kid": self.kid, "typ": "JWT"}), claims)
+    }
+
+    /// The same under a head of the test's own, to which the algorithm is added.
+    pub(super) fn sign_under(&self, mut head: Value, claims: &Value) -> String {
+        head["alg"] = json!(self.algorithm);
         let input = format!("{}.{}", BASE64.encode(head.to_string()), BASE64.encode(claims.to_string()));
         let signature = match &self.key {
             Key::Rsa(key, encoding) => {
