@@ -165,7 +165,7 @@ pub struct FailureRecord {
     pub stage: Stage,
     /// Stable reason, such as `rate-limited`: the last part of the problem type.
     pub reason: &'static str,
-    /// For the log alone: never sent to the client.
+    /// What only the operator may know, never sent to the client; or else the hint that the client was given.
     pub detail: Option<String>,
 }
 

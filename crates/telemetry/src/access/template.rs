@@ -70,11 +70,14 @@ fn write(field: Field, call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     match field {
         Field::Timestamp => json::time(call.started, out),
         Field::RequestId => bytes(call.request_id.as_bytes(), out),
-        Field::TraceId => {
-            let mut digits = [b'0'; 32];
-            write_hex(&call.trace.map(|trace| trace.trace_id).unwrap_or_default(), &mut digits);
-            out.extend_from_slice(&digits);
-        }
+        Field::TraceId => match &call.trace {
+            Some(trace) => {
+                let mut digits = [b'0'; 32];
+                write_hex(&trace.trace_id, &mut digits);
+                out.extend_from_slice(&digits);
+            }
+            None => out.push(b'-'),
+        },
         Field::Listener => text(Some(&call.listener), out),
         Field::Route => text(call.route.as_deref(), out),
         Field::Upstream => text(call.upstream.as_deref(), out),

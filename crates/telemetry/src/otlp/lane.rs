@@ -183,10 +183,16 @@ impl Courier {
                 Exchange::Again { after, why } => (after, why),
             };
             self.fail(&why, "does not take");
-            let wait = asked.map_or_else(|| jittered(pause), |asked| asked.min(ASKED_MAX));
+            // A receiver that names a time is asked once more then, even if that is later than it is kept.
+            let (wait, counts) = match asked {
+                Some(asked) => (asked.min(ASKED_MAX), Duration::ZERO),
+                None => {
+                    let wait = jittered(pause);
+                    (wait, wait)
+                }
+            };
             pause = (pause * 2).min(PAUSE_LAST);
-            // A receiver that names a time is asked once more then, however long that is.
-            if asked.is_none() && began.elapsed() + wait > kept {
+            if began.elapsed() + counts > kept {
                 self.lose(Reason::Unreachable, count);
                 return false;
             }
@@ -196,10 +202,6 @@ impl Courier {
                     () = sleep(wait) => {}
                     _ = self.ending.begun() => {}
                 },
-            }
-            if began.elapsed() > kept {
-                self.lose(Reason::Unreachable, count);
-                return false;
             }
             self.metrics.flow.retried(self.signal.sink());
         }

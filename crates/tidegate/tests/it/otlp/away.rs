@@ -108,6 +108,22 @@ fn what_may_be_sent_again_is_sent_again_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_time_that_the_receiver_names_is_waited_for_even_if_it_is_longer_than_things_are_kept() {
+    for (protocol, how) in [
+        ("http/protobuf", json!([{"signal": "metrics", "status": 503, "retryAfter": 2, "times": 1}])),
+        ("grpc", json!([{"signal": "metrics", "grpc": 8, "retryAfter": 2, "times": 1}])),
+    ] {
+        let receiver = Receiver::start(protocol);
+        receiver.behave(&how);
+        // Metrics are kept for one interval.
+        let gateway = start(&receiver.telemetry(protocol, "interval: 100ms"));
+        eventually("metrics are taken", || exported(&gateway, "otlp_metrics") > 0.0);
+        assert_eq!(retries(&gateway, "otlp_metrics"), 1.0, "{how}");
+        assert_eq!(lost(&gateway, "otlp_metrics", "unreachable"), 0.0, "{how}");
+    }
+}
+
+#[test]
 fn what_is_refused_for_good_is_lost_and_counted_and_later_ones_go_on() {
     for (protocol, how) in [
         ("http/protobuf", json!({"status": 400})),
