@@ -49,7 +49,8 @@ impl Snapshot {
     }
 
     fn placed(&self, findings: &[Finding], make: fn(String, String) -> Diagnostic) -> Diagnostics {
-        let mut found = Diagnostics { sources: self.warnings.sources.clone(), items: Vec::new() };
+        let mut found =
+            Diagnostics { sources: self.warnings.sources.clone(), items: Vec::new(), files: Vec::new() };
         let mut trees = HashMap::new();
         for finding in findings {
             let (path, place) = self.find(finding, &mut trees);
@@ -100,7 +101,7 @@ fn read(source: u32, text: &str) -> Option<Node> {
         }
     }
     let text = String::from_utf8(text).ok()?;
-    parse(source, &text, &mut Diagnostics::default())
+    parse(source, &text, &mut Diagnostics::default()).tree
 }
 
 /// The place of a key below a node, or of the nearest one above it that is written.

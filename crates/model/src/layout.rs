@@ -51,8 +51,8 @@ fn comment(line: &str) -> String {
 
 fn meaning(text: &str) -> Result<serde_json::Value, String> {
     let mut found = Diagnostics::new(&[Source::new("", text)]);
-    let tree = parse::parse(0, text, &mut found);
-    match tree {
+    let parsed = parse::parse(0, text, &mut found);
+    match parsed.tree {
         Some(tree) if !found.has_errors() => Ok(tree.to_value()),
         _ => Err(found
             .iter()

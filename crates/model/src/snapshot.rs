@@ -78,6 +78,28 @@ impl Snapshot {
         }
     }
 
+    /// All policies of global, listener, upstream, route and consumer, shared ones as often as they are used.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        let config = &self.config;
+        let uses = config
+            .global_policies
+            .iter()
+            .chain(config.listeners.iter().flat_map(|listener| &listener.policies))
+            .chain(config.upstreams.iter().flat_map(|upstream| &upstream.policies))
+            .chain(config.routes.iter().flat_map(|route| &route.policies))
+            .chain(config.consumers.iter().flat_map(|consumer| &consumer.policies));
+        uses.filter_map(|used| self.policy(used))
+    }
+
+    /// Names of the query parameters that carry a key or a token.
+    pub fn credential_parameters(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.policies().filter_map(Policy::credential_parameter).map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// An upstream by name.
     pub fn upstream(&self, name: &str) -> Option<&Upstream> {
         self.config.upstreams.iter().find(|upstream| upstream.name == name)

@@ -44,6 +44,8 @@ pub(crate) struct Call {
     pub captures: Captures,
     /// Who was authenticated.
     pub consumer: Option<Arc<Consumer>>,
+    /// `consumer` stands in for nobody (`anonymous`), and gives way to somebody until it has been counted with.
+    pub(crate) stands_in: bool,
     /// Claims of a verified token.
     pub claims: Option<Rc<serde_json::Map<String, serde_json::Value>>>,
     /// Headers that policies want on whatever answer the call gets, the gateway's own included.
@@ -62,6 +64,8 @@ pub(crate) struct Call {
     pub(crate) chain: Progress,
     /// A number drawn once for the call: every share and every sample of it is decided by this.
     pub random: u64,
+    /// What the client's head held when it came, before anything was taken off or added.
+    pub(crate) received: Received,
     /// What will be recorded.
     pub record: CallRecord,
     /// What its tries leave for the record.
@@ -79,6 +83,29 @@ pub(crate) enum Upgrade {
     Stream,
     /// By CONNECT: to whatever the upstream connects to.
     Connect,
+}
+
+/// The size of a head as it came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received {
+    /// Header fields.
+    pub(crate) fields: usize,
+    /// Bytes of all header fields, each as the line that it is in HTTP/1.1.
+    pub(crate) field_bytes: u64,
+}
+
+/// What a header costs beside its name and value: `: ` and the line's end.
+const LINE_OVERHEAD_BYTES: u64 = 4;
+
+impl Received {
+    pub(crate) fn of(headers: &http::HeaderMap) -> Self {
+        let bytes =
+            |(name, value): (&http::HeaderName, &HeaderValue)| (name.as_str().len() + value.len()) as u64;
+        Self {
+            fields: headers.len(),
+            field_bytes: headers.iter().map(|field| bytes(field) + LINE_OVERHEAD_BYTES).sum(),
+        }
+    }
 }
 
 /// Sends an informational (1xx) answer to the client while the call goes on.

@@ -38,6 +38,8 @@ pub struct Compiled {
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
+    /// Somewhere the size of heads is bounded, so that they are measured as they come.
+    pub(crate) measures_heads: bool,
     /// What is worth telling the operator.
     pub warnings: Diagnostics,
     kept: Mutex<Kept>,
@@ -191,7 +193,20 @@ impl Compiled {
                     .collect();
                 let warnings = if odd.is_empty() { Diagnostics::default() } else { snapshot.oddities(&odd) };
                 let protected_headers = crate::protected::headers(&snapshot);
-                Ok(Self { snapshot, router, routes, listeners, upstreams, protected_headers, warnings, kept })
+                let measures_heads = snapshot.policies().any(
+                    |policy| matches!(policy, model::Policy::RequestLimits(limits) if limits.bounds_heads()),
+                );
+                Ok(Self {
+                    snapshot,
+                    router,
+                    routes,
+                    listeners,
+                    upstreams,
+                    protected_headers,
+                    measures_heads,
+                    warnings,
+                    kept,
+                })
             }
             _ => Err(snapshot.errors(&errors)),
         }

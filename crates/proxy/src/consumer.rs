@@ -29,12 +29,43 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// Makes this consumer the one who calls.
-    pub(crate) fn enter(self: &Arc<Self>, call: &mut Call) {
+    /// Makes this consumer the one who calls. A call has one caller: whoever comes after another one has to be the
+    /// same, unless the first only stands in for nobody and nothing has been decided by it yet.
+    pub(crate) fn enter(self: &Arc<Self>, call: &mut Call) -> Result<(), SomebodyElse> {
+        let is_known = call.consumer.as_ref().is_some_and(|known| known.name != self.name);
+        if is_known && !call.stands_in {
+            return Err(SomebodyElse);
+        }
+        call.stands_in = false;
+        self.become_caller(call);
+        Ok(())
+    }
+
+    /// Lets this consumer stand in for a caller who has shown nothing; who is somebody already stays who they are.
+    pub(crate) fn stand_in(self: &Arc<Self>, call: &mut Call) {
+        if call.consumer.is_none() && call.claims.is_none() {
+            call.stands_in = true;
+            self.become_caller(call);
+        }
+    }
+
+    /// Ends that a consumer stands in for nobody: the caller is somebody, though no consumer.
+    pub(crate) fn step_aside(call: &mut Call) {
+        if std::mem::take(&mut call.stands_in) {
+            call.consumer = None;
+            call.record.consumer = None;
+        }
+    }
+
+    fn become_caller(self: &Arc<Self>, call: &mut Call) {
         call.record.consumer = Some(self.name.clone());
         call.consumer = Some(self.clone());
     }
 }
+
+/// The caller has shown the credentials of two consumers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SomebodyElse;
 
 /// All consumers of a snapshot.
 pub(crate) struct Consumers {

@@ -3,7 +3,7 @@
 
 use http::HeaderName;
 use model::{
-    PolicyUse, Snapshot,
+    Snapshot,
     resource::{
         balancing::HashKey,
         route::{Handler, Sticky},
@@ -13,16 +13,7 @@ use model::{
 /// The names of all headers that a policy, a route or a balancer of the snapshot reads or sets.
 pub(crate) fn headers(snapshot: &Snapshot) -> Vec<HeaderName> {
     let config = &snapshot.config;
-    let uses = config
-        .global_policies
-        .iter()
-        .chain(config.listeners.iter().flat_map(|listener| &listener.policies))
-        .chain(config.upstreams.iter().flat_map(|upstream| &upstream.policies))
-        .chain(config.routes.iter().flat_map(|route| &route.policies))
-        .chain(config.consumers.iter().flat_map(|consumer| &consumer.policies));
-    let policies =
-        uses.filter_map(|used: &PolicyUse| snapshot.policy(used)).flat_map(crate::policy::headers_of);
-    let mut names: Vec<HeaderName> = policies.collect();
+    let mut names: Vec<HeaderName> = snapshot.policies().flat_map(crate::policy::headers_of).collect();
     for route in &config.routes {
         for one in &route.matches {
             names.extend(one.headers.iter().map(|test| test.name.to_http()));

@@ -138,7 +138,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Value(source @ (Source::Path | Source::Capture(_) | Source::Query)) => {
+                Part::Value(source @ (Source::Path | Source::Capture(_))) => {
                     out.push_str(&source.value(call)?);
                 }
                 Part::Value(source) => percent_encode(&source.value(call)?, &mut out),

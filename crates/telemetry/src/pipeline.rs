@@ -15,7 +15,7 @@ use model::{CallRecord, Snapshot};
 
 use crate::{
     Error, Metrics,
-    access::Log,
+    access::{self, Log},
     metrics::{Reason, Sink},
     otlp::{Exporter, Ready, TlsFor, Wanted},
 };
@@ -82,9 +82,9 @@ impl Pipeline {
 
     /// Opens the sinks of a snapshot; what is open goes on.
     pub(crate) fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, Error> {
-        let wanted = &snapshot.config.access_log;
-        let is_open = *self.logs.lock().unwrap_or_else(PoisonError::into_inner) == *wanted;
-        let logs = if is_open { None } else { Some(open(wanted)?) };
+        let wanted = access::settings(snapshot);
+        let is_open = *self.logs.lock().unwrap_or_else(PoisonError::into_inner) == wanted;
+        let logs = if is_open { None } else { Some(open(&wanted)?) };
         let exporter = match (Wanted::of(snapshot), &*self.exporter.load()) {
             (None, None) => Change::Stay,
             (None, Some(_)) => Change::Stop,
@@ -97,10 +97,7 @@ impl Pipeline {
     /// Takes over the sinks that were prepared for a snapshot.
     pub(crate) fn apply(&self, snapshot: &Snapshot, prepared: Prepared) -> Result<(), Error> {
         if let Some(logs) = prepared.logs {
-            snapshot
-                .config
-                .access_log
-                .clone_into(&mut self.logs.lock().unwrap_or_else(PoisonError::into_inner));
+            *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = access::settings(snapshot);
             self.has_logs.store(!logs.is_empty(), Ordering::Relaxed);
             let _ = self.sender.send(Message::Logs(logs));
         }

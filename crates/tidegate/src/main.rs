@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod exit;
 mod handover;
+mod reload;
 mod run;
 mod service;
 mod signals;

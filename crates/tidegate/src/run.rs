@@ -1,20 +1,17 @@
 //! `run`: starts everything, follows signals and files, and ends in order.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use proxy::Gateway;
 use telemetry::Telemetry;
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, Secrets},
     cli::{Done, RunArgs, color},
     config::{self, Files, Watch},
     exit::Exit,
     handover::{self, Owner, Predecessor, Sockets, Successor, Waiting},
+    reload::{self, Reloads},
     service,
     signals::{Asked, Signals},
 };
@@ -28,27 +25,8 @@ pub(crate) struct Running {
     pub(crate) telemetry: Telemetry,
     pub(crate) files: Option<Files>,
     pub(crate) guard_exposure: bool,
-    pub(crate) state: Mutex<ReloadState>,
-}
-
-/// How the last reload went.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct ReloadState {
-    /// Reloads that were applied.
-    pub(crate) applied: u64,
-    /// Reloads that were refused.
-    pub(crate) refused: u64,
-    /// Why the last one was refused; none when it was applied.
-    pub(crate) error: Option<String>,
-    /// Revision of a configuration that exposes more and waits for an acknowledgement.
-    pub(crate) pending_exposure: Option<PendingExposure>,
-}
-
-/// A configuration that would expose more than the running one.
-#[derive(Debug, Clone)]
-pub(crate) struct PendingExposure {
-    pub(crate) revision: String,
-    pub(crate) exposure: Vec<String>,
+    pub(crate) reloads: Reloads,
+    pub(crate) admin: Arc<Secrets>,
 }
 
 /// Serves until a signal, or a process that takes over, ends it.
@@ -82,7 +60,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         telemetry,
         files,
         guard_exposure: args.guard_exposure,
-        state: Mutex::default(),
+        reloads: Reloads::default(),
+        admin: Arc::new(Secrets::new(args.admin_token.clone(), args.data_dir.clone())),
     });
     // All that can fail comes before the sockets of another process are asked for and served from.
     if let Some(predecessor) = &predecessor {
@@ -95,7 +74,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     done
 }
 
-fn warn_of(found: &model::Diagnostics) {
+pub(crate) fn warn_of(found: &model::Diagnostics) {
     for line in found.to_string().lines() {
         tracing::warn!("{line}");
     }
@@ -157,7 +136,7 @@ async fn serve(
     let snapshot = running.gateway.compiled().snapshot.clone();
     watch.refer_to(snapshot.referenced_files());
     let admin = match &snapshot.config.admin {
-        Some(settings) => Some(prepare_admin(settings, &snapshot, args, &mut sockets)?),
+        Some(settings) => Some(prepare_admin(&running, settings, &snapshot, &mut sockets)?),
         None => None,
     };
     let mut signals = Signals::new().map_err(|error| say(&error))?;
@@ -213,7 +192,6 @@ async fn end(running: &Running, admin: Option<&Admin>) {
     let shutdown = running.gateway.compiled().snapshot.config.shutdown.clone();
     service::stopping(shutdown.drain_delay.get() + shutdown.deadline.get() + 2 * FLUSH);
     tracing::info!("shutting down: readiness fails now, draining begins in {}", shutdown.drain_delay);
-    running.state.lock().unwrap_or_else(PoisonError::into_inner).error = Some("shutting down".into());
     if let Some(admin) = admin {
         admin.fail_readiness();
     }
@@ -257,18 +235,17 @@ fn wait_for_upgrade(running: &Arc<Running>, admin: Option<&Admin>, args: &RunArg
 
 /// Makes all of the admin endpoint that can fail.
 fn prepare_admin(
+    running: &Running,
     settings: &model::Admin,
     snapshot: &model::Snapshot,
-    args: &RunArgs,
     sockets: &mut Sockets,
 ) -> Result<admin::Prepared, Exit> {
-    let token = admin::token::find(settings, snapshot, args.admin_token.as_deref(), &args.data_dir)
-        .map_err(|error| say(&error))?;
-    let tls = admin::tls::config(settings, snapshot).map_err(|error| {
-        say(&format!("admin.tls: {error}"));
+    let secrets = running.admin.read(snapshot).map_err(|error| {
+        say(&error);
         Exit::Configuration
     })?;
-    admin::prepare(settings, tls, token, &mut sockets.admin).map_err(|error| {
+    running.admin.set(secrets);
+    admin::prepare(settings, &mut sockets.admin).map_err(|error| {
         say(&error);
         Exit::Address
     })
@@ -278,16 +255,27 @@ fn announce(running: &Running, args: &RunArgs) {
     let compiled = running.gateway.compiled();
     let config = &compiled.snapshot.config;
     for listener in &config.listeners {
-        let scheme = if listener.tls.is_some() { "https" } else { "http" };
-        tracing::info!(listener = %listener.name, address = %listener.address, "listening on {scheme}://{}", listener.address);
+        let place = place(&listener.address, listener.tls.is_some());
+        tracing::info!(listener = %listener.name, address = %listener.address, "listening on {place}");
     }
     if let Some(admin) = &config.admin {
-        tracing::info!(address = %admin.address, "admin endpoint on http://{}", admin.address);
+        let place = place(&admin.address, admin.tls.is_some());
+        tracing::info!(address = %admin.address, "admin endpoint on {place}");
     }
     if args.config.config.is_none() {
         tracing::info!(
             "no --config was given: this is the built-in page; open the first address above to read what to do next"
         );
+    }
+}
+
+/// Where something answers, as a client would name it.
+fn place(address: &str, is_tls: bool) -> String {
+    match (address.starts_with("unix:"), is_tls) {
+        (true, false) => address.to_owned(),
+        (true, true) => format!("{address} over TLS"),
+        (false, true) => format!("https://{address}"),
+        (false, false) => format!("http://{address}"),
     }
 }
 
@@ -309,6 +297,7 @@ async fn follow(
     let successor = Successor::of_this_process();
     let mut ticks = tokio::time::interval(config::WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut wanted, mut loading, mut known) = (false, None, 0);
     loop {
         let upgraded = async {
             match &mut waiting {
@@ -316,109 +305,43 @@ async fn follow(
                 None => std::future::pending().await,
             }
         };
-        let asked = tokio::select! {
+        // A signal is heard while a configuration is loaded, however long its files take.
+        let loaded = async {
+            match &mut loading {
+                Some(loading) => {
+                    let loading: &mut tokio::task::JoinHandle<()> = loading;
+                    let _ = loading.await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
             upgraded = upgraded => return End::Upgraded(upgraded.pid),
             asked = signals.next() => match asked {
                 Asked::End => return End::Asked,
-                Asked::Reload => true,
-                Asked::Rotate => {
-                    running.telemetry.reopen_logs();
-                    false
-                }
-                Asked::Upgrade => {
-                    match &successor {
-                        Ok(successor) => successor.start(),
-                        Err(error) => tracing::error!("cannot start a new process: {error}"),
-                    }
-                    false
-                }
+                Asked::Reload => wanted = true,
+                Asked::Rotate => running.telemetry.reopen_logs(),
+                Asked::Upgrade => match &successor {
+                    Ok(successor) => successor.start(),
+                    Err(error) => tracing::error!("cannot start a new process: {error}"),
+                },
             },
-            _ = ticks.tick() => false,
-        };
-        if watch.changed() || asked {
+            () = loaded => loading = None,
+            _ = ticks.tick() => {}
+        }
+        // The admin API loads as well, and then there may be other files to watch.
+        let count = running.reloads.count();
+        if count != known && loading.is_none() {
+            known = count;
+            watch.refer_to(reload::watched(running));
+        }
+        wanted |= watch.changed();
+        if wanted && loading.is_none() {
+            wanted = false;
             let running = running.clone();
-            let referenced = tokio::task::spawn_blocking(move || {
-                reload(&running, None);
-                running.gateway.compiled().snapshot.referenced_files()
-            })
-            .await;
-            if let Ok(referenced) = referenced {
-                watch.refer_to(referenced);
-            }
+            loading = Some(tokio::task::spawn_blocking(move || reload::reload(&running, None)));
         }
     }
-}
-
-/// Loads the configuration anew and makes it live; a bad one leaves the old running.
-///
-/// `acknowledged` is the revision that may expose more than the running one.
-pub(crate) fn reload(running: &Running, acknowledged: Option<&str>) {
-    service::reloading();
-    let outcome = try_reload(running, acknowledged);
-    let mut state = running.state.lock().unwrap_or_else(PoisonError::into_inner);
-    match outcome {
-        Ok(None) => {}
-        Ok(Some(revision)) => {
-            state.applied += 1;
-            state.error = None;
-            state.pending_exposure = None;
-            tracing::info!(revision, "the new configuration is live");
-            running.telemetry.metrics().config_reload(true);
-        }
-        Err((error, pending)) => {
-            state.refused += 1;
-            tracing::error!("the new configuration is refused, the old one stays: {error}");
-            state.error = Some(error);
-            state.pending_exposure = pending;
-            running.telemetry.metrics().config_reload(false);
-        }
-    }
-    let status =
-        if state.error.is_none() { "serving" } else { "serving; the last configuration was refused" };
-    service::ready(status);
-}
-
-type Refusal = (String, Option<PendingExposure>);
-
-fn try_reload(running: &Running, acknowledged: Option<&str>) -> Result<Option<String>, Refusal> {
-    let snapshot = config::load(running.files.as_ref()).map_err(|error| (error.render(false), None))?;
-    let live = running.gateway.compiled().snapshot.clone();
-    let failed_before = running.state.lock().unwrap_or_else(PoisonError::into_inner).error.is_some();
-    if snapshot.revision == live.revision && !failed_before {
-        return Ok(None);
-    }
-    // Only what was shown is acknowledged: the files may hold something else by now.
-    if running.guard_exposure && acknowledged != Some(snapshot.revision.as_str()) {
-        let exposure: Vec<String> =
-            model::diff::diff(&live, &snapshot).exposure.iter().map(ToString::to_string).collect();
-        if !exposure.is_empty() {
-            let text = format!(
-                "it exposes more than before and waits for POST /api/v1/config/acknowledge: {}",
-                exposure.join("; ")
-            );
-            return Err((text, Some(PendingExposure { revision: snapshot.revision.clone(), exposure })));
-        }
-    }
-    let revision = snapshot.revision.clone();
-    let snapshot = Arc::new(snapshot);
-    let refused = |error: &dyn std::fmt::Display| (error.to_string(), None);
-    // Sinks first: what cannot be opened refuses the configuration before anything has changed.
-    let sinks = running.telemetry.prepare(&snapshot).map_err(|error| refused(&error))?;
-    running.gateway.apply(snapshot.clone()).map_err(|error| refused(&error))?;
-    if let Err(error) = running.telemetry.apply(&snapshot, sinks) {
-        tracing::error!("telemetry keeps its old settings: {error}");
-    }
-    warn_of(&snapshot.warnings);
-    warn_of(&running.gateway.compiled().warnings);
-    for (key, differs) in [
-        ("admin", live.config.admin != snapshot.config.admin),
-        ("runtime.workers", live.config.runtime.workers != snapshot.config.runtime.workers),
-    ] {
-        if differs {
-            tracing::warn!("`{key}` has changed: that takes effect at the next start or upgrade");
-        }
-    }
-    Ok(Some(revision))
 }
 
 /// The data directory, made when it is not there, for nobody else to read.

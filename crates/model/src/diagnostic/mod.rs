@@ -106,17 +106,23 @@ impl Diagnostic {
 pub struct Diagnostics {
     pub(crate) sources: Arc<[Source]>,
     pub(crate) items: Vec<Diagnostic>,
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl Diagnostics {
     /// Nothing found yet about these sources.
     pub fn new(sources: &[Source]) -> Self {
-        Self { sources: sources.into(), items: Vec::new() }
+        Self { sources: sources.into(), items: Vec::new(), files: Vec::new() }
     }
 
     /// One more finding.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         self.items.push(diagnostic);
+    }
+
+    /// Files that the configuration refers to, whether they could be read or not.
+    pub fn referenced_files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The findings, in the order of the sources.

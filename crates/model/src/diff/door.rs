@@ -1,27 +1,47 @@
 //! Doors: every listener, host, path and method under which something answers, in the order of matching.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, rc::Rc};
 
 use serde_json::Value;
 
-use super::{Exposure, identity::Identity};
+use super::{
+    Exposure,
+    host::Host,
+    identity::{Identity, World},
+    path::Paths,
+};
 use crate::{
     Listener, Route, Snapshot,
     resource::route_match::{Match, PathMatch},
 };
 
+/// All ways in, the one that is tried first in front.
+pub(super) struct Doors {
+    pub(super) all: Vec<Door>,
+    pub(super) places: Vec<Place>,
+}
+
+/// Where a listener is.
+pub(super) struct Place {
+    name: String,
+    address: String,
+    /// Whether it can be reached from other machines.
+    is_public: bool,
+}
+
 /// One way in.
 pub(super) struct Door {
+    /// Which of the places it is at.
+    pub(super) place: usize,
     listener: String,
-    /// Whether the listener can be reached from other machines.
-    is_public: bool,
-    host: String,
+    pub(super) host: Host,
+    pub(super) paths: Paths,
     path: Option<PathMatch>,
     pub(super) methods: Vec<String>,
     /// What else must hold, as the configuration writes it.
     conditions: Vec<Value>,
     pub(super) route: String,
-    pub(super) identity: Identity,
+    pub(super) identity: Rc<Identity>,
     rank: Rank,
 }
 
@@ -29,205 +49,193 @@ pub(super) struct Door {
 /// query parameters and other conditions; the rest is the order in the file.
 type Rank = (Reverse<i32>, (u8, Reverse<usize>), (u8, Vec<u8>), bool, [Reverse<usize>; 3]);
 
-/// All ways in, the one that is tried first in front.
-pub(super) fn doors(snapshot: &Snapshot) -> Vec<Door> {
-    let config = &snapshot.config;
-    let mut doors = Vec::new();
-    // A listener that redirects everything leads nowhere.
-    for listener in config.listeners.iter().filter(|listener| listener.https_target().is_none()) {
-        for route in &config.routes {
-            if route.listeners.as_ref().is_some_and(|names| !names.contains(&listener.name)) {
+impl Doors {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let (config, world) = (&snapshot.config, World::new(snapshot));
+        let mut all = Vec::new();
+        let places = config.listeners.iter().map(Place::of).collect();
+        for (place, listener) in config.listeners.iter().enumerate() {
+            // A listener that redirects everything leads nowhere.
+            if listener.https_target().is_some() {
                 continue;
             }
-            let identity = Identity::of(snapshot, listener, route);
-            let any = [Match::default()];
-            let matches = if route.matches.is_empty() { &any[..] } else { &route.matches };
-            let hosts = if route.hosts.is_empty() { vec!["*".to_owned()] } else { route.hosts.clone() };
-            for host in &hosts {
-                doors.extend(matches.iter().map(|one| door(listener, route, host, one, &identity)));
+            for route in &config.routes {
+                if route.listeners.as_ref().is_some_and(|names| !names.contains(&listener.name)) {
+                    continue;
+                }
+                let identity = Rc::new(Identity::of(&world, listener, route));
+                let any = [Match::default()];
+                let matches = if route.matches.is_empty() { &any[..] } else { &route.matches };
+                let hosts = if route.hosts.is_empty() { vec!["*".to_owned()] } else { route.hosts.clone() };
+                for host in &hosts {
+                    let door = |one| Door::of((place, listener), route, host, one, &identity);
+                    all.extend(matches.iter().map(door));
+                }
             }
         }
+        all.sort_by(|a: &Door, b| a.rank.cmp(&b.rank));
+        Self { all, places }
     }
-    doors.sort_by(|a: &Door, b| a.rank.cmp(&b.rank));
-    doors
-}
 
-fn door(listener: &Listener, route: &Route, host: &str, one: &Match, identity: &Identity) -> Door {
-    let host = host.to_ascii_lowercase();
-    let mut conditions: Vec<Value> = Vec::new();
-    if let Ok(Value::Object(all)) = serde_json::to_value(one) {
-        let kept = all.into_iter().filter(|(key, _)| key != "path" && key != "methods");
-        for (key, value) in kept {
-            match value {
-                Value::Null => {}
-                Value::Array(items) if key == "clientAddress" || key == "sni" => {
-                    // Any of them will do: a longer list asks for less, so a list is one condition.
-                    if !items.is_empty() {
-                        conditions.push(Value::Array(vec![key.into(), Value::Array(items)]));
-                    }
-                }
-                Value::Array(items) => {
-                    conditions
-                        .extend(items.into_iter().map(|item| Value::Array(vec![key.clone().into(), item])));
-                }
-                other => conditions.push(Value::Array(vec![key.into(), other])),
-            }
-        }
-    }
-    let host_rank = if host == "*" { 2 } else { u8::from(host.starts_with("*.")) };
-    let others = one.cookies.len()
-        + usize::from(!one.client_address.is_empty())
-        + usize::from(!one.sni.is_empty())
-        + usize::from(one.when.is_some());
-    Door {
-        listener: format!("{} ({})", listener.name, listener.address),
-        is_public: is_public(&listener.address),
-        rank: (
-            Reverse(route.priority),
-            (host_rank, Reverse(host.len())),
-            path_rank(one.path.as_ref()),
-            one.methods.is_empty(),
-            [Reverse(one.headers.len()), Reverse(one.query.len()), Reverse(others)],
-        ),
-        host,
-        path: one.path.clone(),
-        methods: one.methods.iter().map(|method| method.to_ascii_uppercase()).collect(),
-        conditions,
-        route: route.name.clone(),
-        identity: identity.clone(),
+    /// For each place of the other, which of these places its callers could go to as well. A place is known by its
+    /// address, else by its name; and whoever is on this machine can go to all that other machines can.
+    pub(super) fn known_from(&self, other: &Self) -> Vec<Vec<bool>> {
+        let known = |new: &Place| {
+            let is_there = self.places.iter().any(|old| old.address == new.address);
+            let knows = |old: &Place| {
+                old.address == new.address
+                    || (!is_there && old.name == new.name && (old.is_public || !new.is_public))
+                    || (old.is_public && !new.is_public)
+            };
+            self.places.iter().map(knows).collect()
+        };
+        other.places.iter().map(known).collect()
     }
 }
 
-/// Exact paths, then segment by segment (a literal, a typed capture, any capture; then the end, the rest, a
-/// prefix), then regular expressions.
-fn path_rank(path: Option<&PathMatch>) -> (u8, Vec<u8>) {
-    let segments = |text: &str, end: u8| {
-        let mut kinds: Vec<u8> = Vec::new();
-        for segment in text.split('/').filter(|segment| !segment.is_empty()) {
-            kinds.push(match segment.strip_prefix('{') {
-                None => 0,
-                Some(rest) if rest.ends_with("*}") => 4,
-                Some(rest) if rest.contains(':') => 1,
-                Some(_) => 2,
-            });
+impl Place {
+    fn of(listener: &Listener) -> Self {
+        Self {
+            name: listener.name.clone(),
+            address: listener.address.clone(),
+            is_public: is_public(&listener.address),
         }
-        if kinds.last() != Some(&4) {
-            kinds.push(end);
-        }
-        (1, kinds)
-    };
-    match path {
-        Some(PathMatch::Exact(_)) => (0, Vec::new()),
-        Some(PathMatch::Template(text)) if !text.contains('{') => (0, Vec::new()),
-        Some(PathMatch::Template(text)) => segments(text, 3),
-        Some(PathMatch::Prefix(text)) => segments(text, 5),
-        Some(PathMatch::Regex(_)) => (2, Vec::new()),
-        None => segments("/", 5),
     }
 }
 
 /// Whether an address takes connections from other machines.
-fn is_public(address: &str) -> bool {
+pub(super) fn is_public(address: &str) -> bool {
     let ip = address.rsplit_once(':').map(|(ip, _)| ip.trim_matches(['[', ']']));
     let is_local = ip.and_then(|ip| ip.parse::<std::net::IpAddr>().ok()).is_some_and(|ip| ip.is_loopback());
     !(is_local || address.starts_with("unix:"))
 }
 
 impl Door {
-    /// Whether everything that comes through the other door comes through this one.
+    fn of(
+        (place, listener): (usize, &Listener),
+        route: &Route,
+        host: &str,
+        one: &Match,
+        identity: &Rc<Identity>,
+    ) -> Self {
+        let (host, paths) = (Host::of(host), Paths::of(one.path.as_ref()));
+        let others = one.cookies.len()
+            + usize::from(!one.client_address.is_empty())
+            + usize::from(!one.sni.is_empty())
+            + usize::from(one.when.is_some());
+        Self {
+            place,
+            listener: format!("{} ({})", listener.name, listener.address),
+            rank: (
+                Reverse(route.priority),
+                host.rank(),
+                paths.rank(),
+                one.methods.is_empty(),
+                [Reverse(one.headers.len()), Reverse(one.query.len()), Reverse(others)],
+            ),
+            host,
+            paths,
+            path: one.path.clone(),
+            methods: one.methods.iter().map(|method| method.to_ascii_uppercase()).collect(),
+            conditions: conditions(one),
+            route: route.name.clone(),
+            identity: identity.clone(),
+        }
+    }
+
+    /// Whether everything that comes through the other door comes through this one, whatever the place and the
+    /// method.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        covers_methods(&self.methods, &other.methods) && self.covers_but_methods(other)
+        self.covers_common(other, other)
     }
 
-    /// The same, whatever the methods.
-    pub(super) fn covers_but_methods(&self, other: &Self) -> bool {
-        (self.is_public || !other.is_public)
-            && covers_host(&self.host, &other.host)
-            && covers_path(self.path.as_ref(), other.path.as_ref())
-            && self.conditions.iter().all(|condition| other.conditions.contains(condition))
+    /// The same for everything that comes through two doors.
+    pub(super) fn covers_common(&self, one: &Self, other: &Self) -> bool {
+        (self.host.covers(&one.host) || self.host.covers(&other.host))
+            && (self.paths.cover(&one.paths) || self.paths.cover(&other.paths))
+            && self
+                .conditions
+                .iter()
+                .all(|mine| one.conditions.contains(mine) || other.conditions.contains(mine))
     }
 
-    /// Whether this method comes through; `None` is any that nobody names.
-    pub(super) fn takes(&self, method: Option<&str>) -> bool {
-        self.methods.is_empty()
-            || method.is_some_and(|method| self.methods.iter().any(|known| known == method))
+    /// Whether something may come through both doors, whatever the place and the method.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.host.meets(&other.host)
+            && self.paths.meet(&other.paths)
+            && !self
+                .conditions
+                .iter()
+                .any(|mine| other.conditions.iter().any(|theirs| excludes(mine, theirs)))
     }
 
-    pub(super) fn exposure(&self, kind: &'static str, before: Option<&Self>) -> Exposure {
+    /// What becomes of what came through the old door, where there was one, with these methods.
+    pub(super) fn exposure(&self, was: Option<&Self>, methods: Vec<String>) -> Exposure {
+        // What both have in common is what the narrower one of them says.
+        let narrow = |is_wider: &dyn Fn(&Self) -> bool| was.filter(|was| is_wider(was)).unwrap_or(self);
+        let host = narrow(&|was| self.host.covers(&was.host));
+        let path = narrow(&|was| self.paths.cover(&was.paths) || was.is_deeper(self));
         Exposure {
-            kind,
+            kind: if was.is_some() { "weakerIdentity" } else { "newlyReachable" },
             listener: self.listener.clone(),
-            host: self.host.clone(),
-            path: match &self.path {
+            host: host.host.to_string(),
+            path: match &path.path {
                 None => "/*".to_owned(),
                 Some(PathMatch::Exact(text) | PathMatch::Template(text)) => text.clone(),
                 Some(PathMatch::Prefix(text)) => format!("{}/*", text.trim_end_matches('/')),
                 Some(PathMatch::Regex(text)) => format!("~{text}"),
             },
-            methods: self.methods.clone(),
+            methods,
             route: self.route.clone(),
-            was: before.map(|before| before.identity.words()),
+            was: was.map(|was| was.identity.words()),
             now: self.identity.words(),
         }
     }
-}
 
-fn covers_host(own: &str, other: &str) -> bool {
-    let under = |suffix: &str| other.strip_prefix('*').unwrap_or(other).ends_with(suffix);
-    own == "*" || own == other || own.strip_prefix('*').is_some_and(|suffix| other != "*" && under(suffix))
-}
+    /// Of two doors that only partly meet, the one that says more about the path.
+    fn is_deeper(&self, other: &Self) -> bool {
+        !self.paths.cover(&other.paths) && self.paths.literals().count() > other.paths.literals().count()
+    }
 
-fn covers_methods(own: &[String], other: &[String]) -> bool {
-    own.is_empty() || (!other.is_empty() && other.iter().all(|method| own.contains(method)))
-}
-
-fn covers_path(own: Option<&PathMatch>, other: Option<&PathMatch>) -> bool {
-    let Some(own) = own else { return true };
-    match (own, other) {
-        (PathMatch::Prefix(prefix), other) => {
-            let prefix = prefix.trim_end_matches('/');
-            let text = match other {
-                Some(PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Template(text)) => {
-                    text.as_str()
-                }
-                Some(PathMatch::Regex(_)) | None => "",
-            };
-            text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                && (prefix.is_empty() || !text.is_empty())
-        }
-        (PathMatch::Template(own), Some(PathMatch::Template(other))) => covers_template(own, other),
-        (PathMatch::Template(own), Some(PathMatch::Exact(other))) => covers_template(own, other),
-        (own, Some(other)) => own == other,
-        (_, None) => false,
+    /// The narrower one of two doors' hosts and paths, for looking up what else may be there.
+    pub(super) fn narrower<'d>(&'d self, other: &'d Self) -> (&'d Host, &'d Paths) {
+        let host = if self.host.covers(&other.host) { &other.host } else { &self.host };
+        let paths = match self.paths.cover(&other.paths) || other.is_deeper(self) {
+            true => &other.paths,
+            false => &self.paths,
+        };
+        (host, paths)
     }
 }
 
-/// Whether a template takes every path of another, or one path; a typed capture covers its own type alone.
-fn covers_template(own: &str, other: &str) -> bool {
-    let (mut own, mut other) = (own.split('/'), other.split('/'));
-    loop {
-        match (own.next(), other.next()) {
-            (None, None) => return true,
-            (Some(segment), Some(_)) if segment.starts_with('{') && segment.ends_with("*}") => return true,
-            (Some(mine), Some(theirs)) => {
-                let capture = |segment: &str| {
-                    segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).map(str::to_owned)
-                };
-                let is_covered = match (capture(mine), capture(theirs)) {
-                    (Some(mine), Some(theirs)) if theirs.ends_with('*') => mine.ends_with('*'),
-                    (Some(mine), Some(theirs)) => {
-                        let kind = |name: &str| name.split_once(':').map(|(_, kind)| kind.to_owned());
-                        kind(&mine).is_none() || kind(&mine) == kind(&theirs)
-                    }
-                    (Some(mine), None) => !mine.contains(':') && !theirs.is_empty(),
-                    (None, Some(_)) => false,
-                    (None, None) => mine == theirs,
-                };
-                if !is_covered {
-                    return false;
+/// What must hold beside host, path and method.
+fn conditions(one: &Match) -> Vec<Value> {
+    let mut conditions: Vec<Value> = Vec::new();
+    let Ok(Value::Object(all)) = serde_json::to_value(one) else { return conditions };
+    for (key, value) in all.into_iter().filter(|(key, _)| key != "path" && key != "methods") {
+        match value {
+            Value::Null => {}
+            Value::Array(items) if key == "clientAddress" || key == "sni" => {
+                // Any of them will do: a longer list asks for less, so a list is one condition.
+                if !items.is_empty() {
+                    conditions.push(Value::Array(vec![key.into(), Value::Array(items)]));
                 }
             }
-            _ => return false,
+            Value::Array(items) => {
+                conditions.extend(items.into_iter().map(|item| Value::Array(vec![key.clone().into(), item])));
+            }
+            other => conditions.push(Value::Array(vec![key.into(), other])),
         }
     }
+    conditions
+}
+
+/// Whether two conditions cannot both hold: one wants something there and the other wants it away. Two values of one
+/// header may both be there.
+fn excludes(one: &Value, other: &Value) -> bool {
+    let is_absent = |condition: &Value| condition[1]["present"] == Value::Bool(false);
+    one[0] == other[0]
+        && one[1]["name"].is_string()
+        && one[1]["name"] == other[1]["name"]
+        && is_absent(one) != is_absent(other)
 }

@@ -1,17 +1,18 @@
 //! What changes between two configurations, and what becomes exposed.
 
 mod door;
+mod exposed;
+mod host;
 mod identity;
+mod index;
+mod path;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use self::door::{Door, doors};
+use self::{door::Doors, exposed::exposure};
 use crate::Snapshot;
 
 /// What changes between two configurations.
@@ -84,7 +85,7 @@ impl fmt::Display for Exposure {
 
 /// Compares two configurations.
 pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
-    Diff { changes: changes(old, new), exposure: exposure(&doors(old), &doors(new)) }
+    Diff { changes: changes(old, new), exposure: exposure(&Doors::of(old), &Doors::of(new)) }
 }
 
 fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
@@ -128,62 +129,4 @@ fn fields(before: &Value, after: &Value) -> Vec<String> {
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return Vec::new() };
     let keys: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
-}
-
-/// What callers can do with the new doors that they could not with the old ones.
-///
-/// A door that no old one covers is newly reachable. A door that asks for less than the first old one that covered
-/// it, in the order of matching, is weaker. And what an old door led to may now fall to a broader one that asks for
-/// less.
-fn exposure(old: &[Door], new: &[Door]) -> Vec<Exposure> {
-    let mut found = Vec::new();
-    for door in new {
-        match old.iter().find(|before| before.covers(door)) {
-            None => found.push(door.exposure("newlyReachable", None)),
-            Some(before) if door.identity.is_weaker_than(&before.identity) => {
-                found.push(door.exposure("weakerIdentity", Some(before)));
-            }
-            Some(_) => {}
-        }
-    }
-    // Method by method: one that an old door took may fall to another door than the next.
-    let named: BTreeSet<&str> = new.iter().flat_map(|door| &door.methods).map(String::as_str).collect();
-    let methods: Vec<Option<&str>> = named.into_iter().map(Some).chain([None]).collect();
-    for before in old {
-        for method in methods.iter().copied().filter(|method| before.takes(*method)) {
-            let now = new.iter().find(|door| door.takes(method) && door.covers_but_methods(before));
-            let Some(door) = now.filter(|door| door.identity.is_weaker_than(&before.identity)) else {
-                continue;
-            };
-            let fallen = Exposure {
-                methods: method.map(str::to_owned).into_iter().collect(),
-                route: door.route.clone(),
-                now: door.identity.words(),
-                ..before.exposure("weakerIdentity", Some(before))
-            };
-            let same = |told: &&mut Exposure| {
-                told.route == fallen.route && told.path == fallen.path && told.listener == fallen.listener
-            };
-            match found.iter_mut().find(same) {
-                None => found.push(fallen),
-                Some(told)
-                    if !told.methods.is_empty() && !told.methods.contains(&fallen.methods.concat()) =>
-                {
-                    told.methods.extend(fallen.methods);
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    found.sort_by(|a, b| {
-        (&a.listener, &a.host, &a.path, &a.methods, &a.route).cmp(&(
-            &b.listener,
-            &b.host,
-            &b.path,
-            &b.methods,
-            &b.route,
-        ))
-    });
-    found.dedup();
-    found
 }

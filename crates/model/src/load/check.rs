@@ -1,6 +1,8 @@
 //! Checks a tree against the schema, reports everything, and leaves out what is wrong so that the rest can be
 //! checked further.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::{
@@ -35,6 +37,16 @@ pub(crate) struct Referred {
     pub(crate) place: Place,
 }
 
+impl Referred {
+    /// The file, when it is one.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        match &self.reference {
+            Reference::Env(_) => None,
+            Reference::SecretFile(path) | Reference::File(path) => Some(path.into()),
+        }
+    }
+}
+
 pub(crate) struct Checker<'s, 'd> {
     pub(crate) root: &'s Value,
     pub(crate) path: Path,
@@ -62,12 +74,13 @@ impl Checker<'_, '_> {
         let shapes = Shape::all(self.root, schema);
         let secret = schema_is_secret(self.root, schema);
         let Some(shape) = shapes.iter().find(|shape| shape.accepts(node)) else {
-            return self.wrong_kind(&shapes, secret, node);
+            return self.wrong_kind(schema, &shapes, node);
         };
         if let Some(words) = Shape::words(&shapes, node) {
             return self.word(&words, node);
         }
         let verdict = match &mut node.kind {
+            Kind::Map(entries) if secret && !is_reference(shape, entries) => return self.odd_secret(node),
             Kind::Map(_) => self.map(shape, node),
             Kind::List(_) => self.list(shape, node),
             _ => self.scalar(shape, secret, node),
@@ -85,7 +98,8 @@ impl Checker<'_, '_> {
         self.found.push(wrong);
     }
 
-    fn wrong_kind(&mut self, shapes: &[Shape<'_>], secret: bool, node: &Node) -> Verdict {
+    fn wrong_kind(&mut self, schema: &Value, shapes: &[Shape<'_>], node: &Node) -> Verdict {
+        let secret = schema_is_secret(self.root, schema);
         let expected = match secret {
             true => format::expectation("secret").unwrap_or_default().to_owned(),
             false => Shape::expectation(shapes),
@@ -93,8 +107,24 @@ impl Checker<'_, '_> {
         let quote =
             matches!(node.kind, Kind::Number(_) | Kind::Bool(_)) && shapes.iter().any(|one| one.is_text());
         let help = quote.then(|| "put it in quotes".to_owned());
+        if secret || leads_to_secret(self.root, schema) || self.is_confidential() {
+            scalars(node, &mut self.literals);
+        }
         self.error(head(node), format!("expected {expected}, found {}", node.noun()), help);
         Verdict::Bad
+    }
+
+    /// A mapping in the place of a secret whose keys are none of a reference: they may be the secret itself.
+    fn odd_secret(&mut self, node: &Node) -> Verdict {
+        scalars(node, &mut self.literals);
+        let wrong = "expected `{env: NAME}`, `{file: path}` or a text in quotes, found another mapping";
+        self.error(head(node), wrong, None);
+        Verdict::Bad
+    }
+
+    /// Whether what nobody knows the meaning of may be a secret here.
+    fn is_confidential(&self) -> bool {
+        self.path.is_top() || matches!(self.path.top(), Some("consumers" | "admin" | "telemetry"))
     }
 
     fn word(&mut self, words: &[&Value], node: &mut Node) -> Verdict {
@@ -241,8 +271,12 @@ impl Checker<'_, '_> {
 
     fn unknown_key(&mut self, shape: &Shape<'_>, entry: &Entry) {
         let key = &entry.key;
+        if self.is_confidential() {
+            scalars(&entry.value, &mut self.literals);
+        }
         if later_keys(self.root, shape).contains(&key.as_str()) {
             self.is_later = true;
+            scalars(&entry.value, &mut self.literals);
             self.error(entry.place, format!("`{key}` is not in this build"), None);
             return;
         }
@@ -255,7 +289,7 @@ impl Checker<'_, '_> {
             Some(meant) => {
                 // What was meant to be a secret is one, whatever its key.
                 if shape.value_of(meant).is_some_and(|schema| leads_to_secret(self.root, schema)) {
-                    texts(&entry.value, &mut self.literals);
+                    scalars(&entry.value, &mut self.literals);
                 }
                 did_you_mean(meant)
             }
@@ -341,18 +375,34 @@ fn schema_is_secret(root: &Value, schema: &Value) -> bool {
 
 /// Whether a schema is of secrets, or of a list or mapping of them.
 fn leads_to_secret(root: &Value, schema: &Value) -> bool {
+    let schema = Shape::resolve(root, schema);
     let inside = ["items", "additionalProperties"].into_iter().filter_map(|key| schema.get(key));
     let alternatives = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
     schema_is_secret(root, schema) || inside.chain(alternatives).any(|schema| leads_to_secret(root, schema))
 }
 
-/// Every text in a value, with its place.
-fn texts(node: &Node, into: &mut Vec<(Place, String)>) {
+/// Whether a mapping is a reference to a secret, if only a misspelt one.
+fn is_reference(shape: &Shape<'_>, entries: &[Entry]) -> bool {
+    entries
+        .iter()
+        .all(|entry| nearest(&entry.key, shape.keys()).is_some() || shape.value_of(&entry.key).is_some())
+}
+
+/// Every scalar in a value, with its place. Keys without a value are values in the wrong place.
+pub(super) fn scalars(node: &Node, into: &mut Vec<(Place, String)>) {
     match &node.kind {
         Kind::Text(text) => into.push((node.place, text.clone())),
-        Kind::List(items) => items.iter().for_each(|item| texts(item, into)),
-        Kind::Map(entries) => entries.iter().for_each(|entry| texts(&entry.value, into)),
-        Kind::Null | Kind::Bool(_) | Kind::Number(_) => {}
+        Kind::Number(number) => into.push((node.place, number.to_string())),
+        Kind::List(items) => items.iter().for_each(|item| scalars(item, into)),
+        Kind::Map(entries) => {
+            for entry in entries {
+                if matches!(entry.value.kind, Kind::Null) {
+                    into.push((entry.place, entry.key.clone()));
+                }
+                scalars(&entry.value, into);
+            }
+        }
+        Kind::Null | Kind::Bool(_) => {}
     }
 }
 

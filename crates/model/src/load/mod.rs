@@ -42,7 +42,7 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
         rules::check(config, &read.tree, &mut found);
     }
     found.widen();
-    found.sources = hide::hide(sources, &read.literals);
+    found.sources = hide::hide(sources, &read.literals, &read.broken);
     // A configuration for a later build is refused for that; what it refers to is of no use to this one.
     let referred = if read.is_later { &[][..] } else { &read.referred };
     let has_errors = found.has_errors();
@@ -55,6 +55,7 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
         _ => None,
     };
     found.sort();
+    found.files = read.referred.iter().filter_map(Referred::file).collect();
     match frozen {
         Some(snapshot) if !found.has_errors() => Ok(Snapshot { warnings: Arc::new(found), ..snapshot }),
         _ => Err(found),
@@ -66,6 +67,8 @@ struct Reading {
     tree: Node,
     referred: Vec<Referred>,
     literals: Vec<(Place, String)>,
+    /// Sources that could not be read to their end.
+    broken: Vec<usize>,
     /// Whether something in them is for a later build.
     is_later: bool,
 }
@@ -73,9 +76,14 @@ struct Reading {
 fn read(sources: &[Source], found: &mut Diagnostics) -> Reading {
     let mut trees = Vec::new();
     let (mut referred, mut literals, mut is_later) = (Vec::new(), Vec::new(), false);
+    let mut broken = Vec::new();
     for (index, source) in sources.iter().enumerate() {
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
-        let Some(mut tree) = parse::parse(index, &source.text, found) else { continue };
+        let parsed = parse::parse(u32::try_from(index).unwrap_or(u32::MAX), &source.text, found);
+        if parsed.is_broken {
+            broken.push(index);
+        }
+        parsed.dropped.iter().for_each(|node| check::scalars(node, &mut literals));
+        let Some(mut tree) = parsed.tree else { continue };
         let mut checker = Checker {
             root: &SCHEMA,
             path: Path::default(),
@@ -92,7 +100,7 @@ fn read(sources: &[Source], found: &mut Diagnostics) -> Reading {
             trees.push(tree);
         }
     }
-    Reading { tree: merge::merge(trees, found), referred, literals, is_later }
+    Reading { tree: merge::merge(trees, found), referred, literals, broken, is_later }
 }
 
 /// The typed configuration of what was not left out. The checker knows all that the types know; should it miss

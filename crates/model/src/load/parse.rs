@@ -15,11 +15,22 @@ const ALIASED_NODES_MAX: usize = 100_000;
 /// Bytes of a source: places are 32 bits wide.
 const SOURCE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// The tree of a source, or `None` when it is empty or cannot be read at all.
-pub(crate) fn parse(source: u32, text: &str, found: &mut Diagnostics) -> Option<Node> {
+/// What a source says.
+#[derive(Default)]
+pub(crate) struct Parsed {
+    /// The tree; none when the source is empty or cannot be read at all.
+    pub(crate) tree: Option<Node>,
+    /// Values under keys that are there twice, which are in no tree.
+    pub(crate) dropped: Vec<Node>,
+    /// It could not be read to its end, so that nobody knows what its parts are.
+    pub(crate) is_broken: bool,
+}
+
+/// Reads a source.
+pub(crate) fn parse(source: u32, text: &str, found: &mut Diagnostics) -> Parsed {
     if text.len() > SOURCE_BYTES_MAX {
         found.push(Diagnostic::error("", format!("a file has at most {SOURCE_BYTES_MAX} bytes")));
-        return None;
+        return Parsed { is_broken: true, ..Parsed::default() };
     }
     let offsets = (!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at as u32).collect());
     let events = Events { parser: Parser::new_from_str(text), failed: false }.peekable();
@@ -30,13 +41,16 @@ pub(crate) fn parse(source: u32, text: &str, found: &mut Diagnostics) -> Option<
         events,
         anchors: HashMap::new(),
         aliased: 0,
+        dropped: Vec::new(),
         found,
     };
-    match reader.document() {
-        Ok(tree) => tree,
+    let read = reader.document();
+    let dropped = std::mem::take(&mut reader.dropped);
+    match read {
+        Ok(tree) => Parsed { tree, dropped, is_broken: false },
         Err(wrong) => {
             found.push(*wrong);
-            None
+            Parsed { tree: None, dropped, is_broken: true }
         }
     }
 }
@@ -73,6 +87,7 @@ struct Reader<'t, 'd> {
     events: Peekable<Events<'t>>,
     anchors: HashMap<usize, Node>,
     aliased: usize,
+    dropped: Vec<Node>,
     found: &'d mut Diagnostics,
 }
 
@@ -188,6 +203,7 @@ impl<'t> Reader<'t, '_> {
                 let mut twice = Diagnostic::error("", format!("the key `{key}` is there twice")).at(place);
                 twice.other = Some((*first, "first here".to_owned()));
                 self.found.push(twice);
+                self.dropped.push(value);
                 continue;
             }
             seen.insert(key.clone(), place);

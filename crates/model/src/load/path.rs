@@ -26,6 +26,14 @@ impl Path {
         self.steps.pop();
     }
 
+    /// The key of the document itself that it begins with.
+    pub(crate) fn top(&self) -> Option<&str> {
+        match self.steps.first() {
+            Some(Step::Key(key)) => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether it leads to a key of the document itself.
     pub(crate) fn is_top(&self) -> bool {
         self.steps.len() == 1

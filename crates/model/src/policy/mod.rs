@@ -123,6 +123,27 @@ pub enum Phase {
 }
 
 impl Policy {
+    /// The query parameter in which it looks for a key or a token.
+    pub fn credential_parameter(&self) -> Option<&str> {
+        match self {
+            Self::KeyAuth(settings) => settings.query.as_deref(),
+            Self::Jwt(settings) => settings.source.query.as_deref(),
+            Self::BasicAuth(_)
+            | Self::Acl(_)
+            | Self::IpRestriction(_)
+            | Self::Cors(_)
+            | Self::RateLimit(_)
+            | Self::ConcurrencyLimit(_)
+            | Self::RequestLimits(_)
+            | Self::Headers(_)
+            | Self::Rewrite(_)
+            | Self::Deprecation(_)
+            | Self::Compress(_)
+            | Self::Decompress(_)
+            | Self::FaultInjection(_) => None,
+        }
+    }
+
     /// The key in the configuration.
     pub fn name(&self) -> &'static str {
         match self {

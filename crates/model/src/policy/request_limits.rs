@@ -11,9 +11,9 @@ use crate::{Size, load::Context};
 pub struct RequestLimits {
     /// Bytes of body, whether announced or streamed.
     pub max_body_size: Option<Size>,
-    /// Bytes of all headers.
+    /// Bytes of all headers that the client sent.
     pub max_header_size: Option<Size>,
-    /// Number of headers.
+    /// Number of headers that the client sent.
     pub max_headers: Option<usize>,
     /// Bytes of the target.
     pub max_uri_size: Option<Size>,
@@ -22,6 +22,11 @@ pub struct RequestLimits {
 }
 
 impl RequestLimits {
+    /// Whether it looks at the size of heads.
+    pub fn bounds_heads(&self) -> bool {
+        self.max_header_size.is_some() || self.max_headers.is_some()
+    }
+
     pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
         if *self == Self::default() {
             at.error("nothing is limited here");

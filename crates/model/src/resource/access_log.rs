@@ -43,7 +43,7 @@ pub enum AccessLogKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Redact {
-    /// Query parameters.
+    /// Query parameters, beside those that carry a key or a token for `keyAuth` or `jwt`.
     pub query: Vec<String>,
     /// Write client addresses without their last part (IPv4 /24, IPv6 /48).
     pub client_address: bool,

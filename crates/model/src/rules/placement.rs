@@ -1,21 +1,29 @@
 //! Which policies make sense where: those of a consumer and of an upstream run when some decisions are past.
 
-use crate::{Config, Policy, PolicyUse, load::Context};
+use crate::{Config, Phase, Policy, PolicyUse, load::Context};
 
 pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
     at.each("consumers", &config.consumers, |at, consumer| {
-        each(config, &consumer.policies, at, |policy| match policy {
-            Policy::KeyAuth(_) | Policy::BasicAuth(_) | Policy::Jwt(_) => {
+        each(config, &consumer.policies, at, |policy| match policy.phase() {
+            Phase::Authentication => {
                 Some("a consumer's policies run once it is known who calls: they cannot find it out")
             }
-            Policy::Cors(_) => Some("a preflight carries no credentials, so it is no consumer's"),
-            _ => None,
+            Phase::Cors => Some("a preflight carries no credentials, so it is no consumer's"),
+            Phase::Guard
+            | Phase::IpRestriction
+            | Phase::Waf
+            | Phase::Authorization
+            | Phase::RateLimit
+            | Phase::Validation
+            | Phase::Cache
+            | Phase::Transform
+            | Phase::Handler => None,
         });
     });
     at.each("upstreams", &config.upstreams, |at, upstream| {
-        each(config, &upstream.policies, at, |policy| match policy {
-            Policy::Cors(_) => Some("a preflight is answered before an upstream is picked"),
-            _ => None,
+        each(config, &upstream.policies, at, |policy| {
+            let is_late = policy.phase() == Phase::Cors;
+            is_late.then_some("a preflight is answered before an upstream is picked")
         });
     });
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    Config, Listener, Policy, PolicyUse, Route, Upstream,
+    Config, Listener, Phase, Policy, PolicyUse, Route, Upstream,
     load::{Context, scope::Named},
     policy::rewrite::{PathRewrite, Rewrite},
     resource::{
@@ -41,7 +41,7 @@ impl<'c> World<'c> {
 
     fn authenticates(&self, policies: &[PolicyUse]) -> bool {
         policies.iter().any(|used| match self.policy(used) {
-            Some(policy) => matches!(policy, Policy::KeyAuth(_) | Policy::BasicAuth(_) | Policy::Jwt(_)),
+            Some(policy) => policy.phase() == Phase::Authentication,
             // Unknown or wrong: it is reported elsewhere.
             None => true,
         })

@@ -14,8 +14,15 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// A network; bits of the address beyond the prefix are cleared. `None` when the prefix is too long.
+    /// A network; bits of the address beyond the prefix are cleared. IPv4-mapped IPv6 networks are IPv4 networks, for
+    /// so are addresses compared. `None` when the prefix is too long, or cuts into what marks an address as mapped.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let (address, prefix) = match address.to_canonical() {
+            v4 @ IpAddr::V4(_) if address.is_ipv6() => {
+                (v4, prefix.checked_sub(MAPPED_BITS).filter(|prefix| *prefix <= 32)?)
+            }
+            same => (same, prefix),
+        };
         (prefix <= width(address)).then(|| Self { address: mask(address, prefix), prefix })
     }
 
@@ -40,6 +47,9 @@ impl Cidr {
         self.prefix <= other.prefix && self.contains(other.address)
     }
 }
+
+/// Bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
+const MAPPED_BITS: u8 = 96;
 
 fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
@@ -75,6 +85,11 @@ impl FromStr for Cidr {
             Some(_) => return Err(wrong()),
             None => width(address),
         };
+        if address.is_ipv6() && address.to_canonical().is_ipv4() && prefix < MAPPED_BITS {
+            return Err(format!(
+                "`{text}` cuts into the prefix of IPv4-mapped addresses; write an IPv4 network such as `10.0.0.0/8`"
+            ));
+        }
         Self::new(address, prefix).ok_or_else(wrong)
     }
 }

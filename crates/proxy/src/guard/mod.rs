@@ -15,7 +15,7 @@ pub(crate) use self::{
     present::Present,
 };
 use crate::{
-    call::{Call, Host, Upgrade, new_record},
+    call::{Call, Host, Received, Upgrade, new_record},
     conn::peer::Peer,
     failure::{Failure, Problem, Stage},
     listener::forwarded,
@@ -46,9 +46,13 @@ pub(crate) fn admit(
     } else {
         peer.ip()
     };
+    let received = plan.measures_heads.then(|| Received::of(&head.headers));
     let request_id = request_id(worker, &mut head, trusted);
     let trace = trace_context(worker, &head, present);
     let mut call = call(worker, peer, head, client, request_id, trace);
+    if let Some(received) = received {
+        call.received = received;
+    }
     let admitted = judge(&mut call, present, trusted, wants_upgrade, &plan.protected_headers);
     (call, admitted)
 }
@@ -81,6 +85,7 @@ fn call(
         route: None,
         captures: Captures::default(),
         consumer: None,
+        stands_in: false,
         claims: None,
         answer_headers: http::HeaderMap::new(),
         notes: Vec::new(),
@@ -88,6 +93,7 @@ fn call(
         expects_continue: false,
         host_from_endpoint: false,
         forms: path::Forms::default(),
+        received: Received::default(),
         record,
         trail: Trail::default(),
         interim: None,

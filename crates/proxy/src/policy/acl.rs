@@ -76,7 +76,7 @@ mod tests {
                 let let_in = all.into_iter().filter(|name| {
                     let mut call = call_in(cx, "GET", "/");
                     if let Some(consumer) = cx.consumers.and_then(|all| all.named(name)) {
-                        consumer.enter(&mut call);
+                        consumer.enter(&mut call).expect("the only caller");
                     }
                     if *name == "token" {
                         call = with_claims(call, r#"{"sub":"token"}"#);

@@ -54,12 +54,20 @@ impl Policy for BasicAuth {
                     parse(value).and_then(|(user, password)| self.consumers.with_password(&user, &password));
                 (consumer, "the user name or the password is not valid")
             }
-            Ok(None) => (self.anonymous.as_ref(), "a user name and a password are needed"),
+            Ok(None) => {
+                if let Some(anonymous) = &self.anonymous {
+                    anonymous.stand_in(call);
+                    return Flow::Continue;
+                }
+                (None, "a user name and a password are needed")
+            }
         };
         let Some(consumer) = consumer else {
             return Flow::Fail(credentials::unauthenticated(&self.challenge, hint));
         };
-        consumer.enter(call);
+        if let Err(failure) = credentials::enter(call, consumer, &self.challenge) {
+            return Flow::Fail(failure);
+        }
         if self.hide {
             call.head.headers.remove(header::AUTHORIZATION);
         }

@@ -43,7 +43,7 @@ pub(crate) struct Progress {
     route: usize,
     consumer: usize,
     upstream: usize,
-    /// Whether the consumer's policies take part: it was known before the others had all run.
+    /// Whether the consumer's policies take part: authentication was through, so that it will not change.
     has_consumer: bool,
 }
 
@@ -179,6 +179,12 @@ impl Chains {
         self.consumer.as_ref().map_or(&[], |consumer| &consumer.chain.links)
     }
 
+    /// Whether policies of the listener or the route may still find out who calls.
+    fn still_authenticate(&self, progress: &Progress) -> bool {
+        let next = [self.listener().get(progress.listener), self.route().get(progress.route)];
+        next.into_iter().flatten().any(|link| link.phase <= Phase::Authentication)
+    }
+
     /// Whether a link of the route's chain gives way to one of the same kind at a more specific place.
     fn is_replaced(&self, link: &Link) -> bool {
         most_specific_wins(link.kind)
@@ -219,13 +225,15 @@ pub(crate) fn forget_identity(call: &mut Call) {
 
 /// Runs the request phases.
 pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, Failure> {
-    let mut chains = Chains::of(call);
-    if chains.route().is_empty() && chains.listener().is_empty() && chains.consumer().is_empty() {
+    let mut chains = Chains { consumer: None, ..Chains::of(call) };
+    if chains.route().is_empty() && chains.listener().is_empty() && call.consumer.is_none() {
         return Ok(Passed::Through);
     }
     loop {
-        if chains.consumer.is_none() && call.consumer.is_some() {
+        if chains.consumer.is_none() && call.consumer.is_some() && !chains.still_authenticate(&call.chain) {
+            // From here on the caller is counted with, and stays who it is.
             chains.consumer = call.consumer.clone();
+            call.stands_in = false;
         }
         call.chain.has_consumer = chains.consumer.is_some();
         let progress = &mut call.chain;

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
 use crate::{
     call::Call,
     compiled::Building,
-    consumer::{Consumer, Consumers},
+    consumer::{Consumer, Consumers, SomebodyElse},
     failure::{Failure, Problem},
     template,
 };
@@ -121,6 +121,17 @@ pub(crate) fn anonymous(name: Option<&str>, consumers: &Consumers) -> Result<Opt
     let Some(name) = name else { return Ok(None) };
     let found = consumers.named(name).cloned();
     found.map(Some).ok_or_else(|| format!("`anonymous` names no consumer: `{name}`"))
+}
+
+/// Makes a consumer whose credential was shown the one who calls.
+pub(crate) fn enter(
+    call: &mut Call,
+    consumer: &Arc<Consumer>,
+    challenge: &HeaderValue,
+) -> Result<(), Failure> {
+    consumer.enter(call).map_err(|SomebodyElse| {
+        unauthenticated(challenge, "the credentials are those of different consumers")
+    })
 }
 
 /// 401 with its challenge (RFC 9110 §11.6.1).

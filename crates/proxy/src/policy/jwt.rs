@@ -33,6 +33,9 @@ use crate::{
     template,
 };
 
+/// RFC 6750 §3.1.
+const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+
 /// The compiled policy.
 pub(crate) struct Jwt {
     source: Source,
@@ -155,16 +158,16 @@ impl Jwt {
         if !self.rules.has_scopes(&claims) {
             return Err(self.insufficient());
         }
-        let consumer = self.consumer(&claims)?;
+        match self.consumer(&claims)? {
+            Some(consumer) => credentials::enter(call, consumer, &INVALID_TOKEN)?,
+            None => Consumer::step_aside(call),
+        }
         for (name, path) in &self.sent {
             let value = template::claim(&claims, path).and_then(template::claim_text);
             // A value that no header can hold is not sent, in whole or in part.
             if let Some(Ok(value)) = value.map(|text| HeaderValue::from_str(&text)) {
                 call.head.headers.insert(name, value);
             }
-        }
-        if let Some(consumer) = consumer {
-            consumer.enter(call);
         }
         call.claims = Some(Rc::new(claims));
         if self.hide {
@@ -205,8 +208,7 @@ fn refuse(refused: Refused) -> Failure {
         Refused::UnknownKey => "the token's key is not known",
         Refused::Invalid(reason) => reason,
     };
-    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-    credentials::unauthenticated(&challenge, "the token is not valid").with_detail(reason)
+    credentials::unauthenticated(&INVALID_TOKEN, "the token is not valid").with_detail(reason)
 }
 
 fn missing(hint: &str) -> Failure {
@@ -224,7 +226,7 @@ impl Policy for Jwt {
             Ok(None) => {
                 return match &self.anonymous {
                     Some(consumer) => {
-                        consumer.enter(call);
+                        consumer.stand_in(call);
                         Flow::Continue
                     }
                     None => Flow::Fail(missing("a token is needed")),

@@ -78,12 +78,20 @@ impl Policy for KeyAuth {
         let (consumer, hint) = match self.shown(call) {
             Err(Repeated) => (None, "the API key is given more than once"),
             Ok(Some(key)) => (self.consumers.with_key(&key), "the API key is not valid"),
-            Ok(None) => (self.anonymous.as_ref(), "an API key is needed"),
+            Ok(None) => {
+                if let Some(anonymous) = &self.anonymous {
+                    anonymous.stand_in(call);
+                    return Flow::Continue;
+                }
+                (None, "an API key is needed")
+            }
         };
         let Some(consumer) = consumer else {
             return Flow::Fail(credentials::unauthenticated(&self.challenge, hint));
         };
-        consumer.enter(call);
+        if let Err(failure) = credentials::enter(call, consumer, &self.challenge) {
+            return Flow::Fail(failure);
+        }
         if self.hide {
             self.hide(call);
         }

@@ -56,9 +56,11 @@ impl RateLimit {
             limits.push(Limit {
                 key: CallKey::compile(key, settings.ipv6_prefix)?,
                 name,
-                state: cx.keep("limit", &(limit, key, settings.ipv6_prefix, settings.max_keys), || {
-                    state(limit, settings.max_keys)
-                }),
+                state: cx.keep(
+                    &format!("limit-{index}"),
+                    &(limit, key, settings.ipv6_prefix, settings.max_keys),
+                    || state(limit, settings.max_keys),
+                ),
             });
         }
         let announced = match settings.headers {

@@ -20,9 +20,6 @@ use crate::{
     failure::{Failure, Problem, Stage},
 };
 
-/// What a header costs beside its name and value: `: ` and the line's end.
-const LINE_OVERHEAD_BYTES: u64 = 4;
-
 /// The compiled policy.
 pub(crate) struct RequestLimits {
     body: Option<u64>,
@@ -54,22 +51,19 @@ impl RequestLimits {
         if self.parameters.is_some_and(|most| parameters > most) {
             return Err(Failure::refused(Problem::UriTooLong).with_hint("the target has too many parameters"));
         }
-        let headers = &call.head.headers;
-        if self.headers.is_some_and(|most| headers.len() > most) {
+        if self.headers.is_some_and(|most| call.received.fields > most) {
             return Err(Failure::refused(Problem::HeadTooLarge).with_hint("there are too many header fields"));
         }
-        if self.header_bytes.is_some_and(|most| bytes_of(headers) > most) {
+        if self.header_bytes.is_some_and(|most| call.received.field_bytes > most) {
             return Err(Failure::refused(Problem::HeadTooLarge));
         }
         match self.body {
-            Some(most) if announced(headers, body).is_some_and(|length| length > most) => Err(too_large()),
+            Some(most) if announced(&call.head.headers, body).is_some_and(|length| length > most) => {
+                Err(too_large())
+            }
             _ => Ok(()),
         }
     }
-}
-
-fn bytes_of(headers: &HeaderMap) -> u64 {
-    headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64 + LINE_OVERHEAD_BYTES).sum()
 }
 
 /// The length that is known beforehand, from the framing or, for HTTP/2, from what the client says.

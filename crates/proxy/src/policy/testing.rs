@@ -21,7 +21,7 @@ use model::{Resolver, Snapshot, Source};
 use super::{Flow, Policy, Verdict};
 use crate::{
     body::Body,
-    call::{Call, Host, new_record},
+    call::{Call, Host, Received, new_record},
     compiled::{Building, Compiled},
     conn::peer::Peer,
     failure::Failure,
@@ -86,6 +86,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         route: None,
         captures: Default::default(),
         consumer: None,
+        stands_in: false,
         claims: None,
         answer_headers: Default::default(),
         notes: Vec::new(),
@@ -94,6 +95,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         forms: Default::default(),
         chain: Default::default(),
         random: 7,
+        received: Received::of(&head.headers),
         record,
         trail: Default::default(),
         interim: None,
@@ -110,6 +112,7 @@ pub(crate) fn call_in(_: &Building<'_>, method: &str, target: &str) -> Call {
 pub(crate) fn with_header(mut call: Call, name: &'static str, value: &str) -> Call {
     let value = HeaderValue::from_str(value).expect("a good value");
     call.head.headers.append(HeaderName::from_static(name), value);
+    call.received = Received::of(&call.head.headers);
     call
 }
 

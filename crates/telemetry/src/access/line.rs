@@ -168,12 +168,34 @@ pub(crate) fn protocol(version: Version) -> &'static str {
 /// A query without the values that are not to be seen.
 pub(crate) fn redacted_query(query: &str, redact: &Redact) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if redact.query.iter().any(|secret| secret.eq_ignore_ascii_case(name)) => {
+        Some((name, _)) if redact.query.iter().any(|secret| is_name(name, secret)) => {
             format!("{name}={REDACTED}")
         }
         _ => pair.to_owned(),
     });
     pairs.collect::<Vec<_>>().join("&")
+}
+
+/// Whether a parameter has this name, escaped or not; the case does not count.
+fn is_name(given: &str, name: &str) -> bool {
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut rest = given.as_bytes();
+    let mut wanted = name.bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => (first, &rest[1..]),
+            },
+            (b'+', _) => (b' ', after),
+            _ => (first, after),
+        };
+        if !wanted.next().is_some_and(|wanted| wanted.eq_ignore_ascii_case(&byte)) {
+            return false;
+        }
+        rest = after;
+    }
+    wanted.next().is_none()
 }
 
 /// The client's address, or its network.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use model::{
-    AccessLog, CallRecord,
+    AccessLog, CallRecord, Snapshot,
     resource::access_log::{AccessLogKind, Redact},
 };
 
@@ -52,6 +52,15 @@ impl Form {
             text => Template::parse(text).map(Self::Template),
         }
     }
+}
+
+/// The logs that a snapshot asks for. What carries credentials is never written, whether it was said or not.
+pub(crate) fn settings(snapshot: &Snapshot) -> Vec<AccessLog> {
+    let mut logs = snapshot.config.access_log.clone();
+    for log in &mut logs {
+        log.redact.query.extend(snapshot.credential_parameters());
+    }
+    logs
 }
 
 impl Log {

@@ -47,6 +47,18 @@ fn secrets_in_the_query_and_the_client_are_redacted() {
 }
 
 #[test]
+fn an_escaped_name_of_a_parameter_is_the_same_name() {
+    let redact = Redact { query: vec!["a key".into()], client_address: false };
+    for (query, want) in [
+        ("a%20key=x", "a%20key=[redacted]"),
+        ("%61+K%65y=x&b=1", "%61+K%65y=[redacted]&b=1"),
+        ("a%2key=x&a%20ke=y&a%20keys=z", "a%2key=x&a%20ke=y&a%20keys=z"),
+    ] {
+        assert_eq!(line::redacted_query(query, &redact), want);
+    }
+}
+
+#[test]
 fn a_failed_call_says_side_stage_and_reason() {
     let failure = FailureRecord {
         side: Side::Upstream,

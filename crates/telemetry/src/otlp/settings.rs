@@ -116,7 +116,9 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The receiver of a snapshot, if it names one.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Self> {
-        let otlp = snapshot.config.telemetry.as_ref()?.otlp.clone()?;
+        let mut otlp = snapshot.config.telemetry.as_ref()?.otlp.clone()?;
+        // What carries credentials is never exported, whether it was said or not.
+        otlp.redact.query.extend(snapshot.credential_parameters());
         let headers = otlp.headers.iter();
         let headers =
             headers.map(|(name, secret)| (name.clone(), snapshot.secret(secret).to_owned())).collect();

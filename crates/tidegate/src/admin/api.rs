@@ -1,7 +1,5 @@
 //! `/api/v1`: what runs, and what an operator may change while it runs.
 
-use std::sync::PoisonError;
-
 use axum::{
     Json, Router,
     extract::{Path, State as Extract},
@@ -72,7 +70,7 @@ async fn reload(Extract(state): Extract<State>) -> Response {
 
 /// Applies the configuration that waits because it exposes more. One that has changed since then waits again.
 async fn acknowledge(Extract(state): Extract<State>) -> Response {
-    let pending = state.running.state.lock().unwrap_or_else(PoisonError::into_inner).pending_exposure.clone();
+    let pending = state.running.reloads.state().pending_exposure;
     match pending {
         Some(pending) => load(state, Some(pending.revision)).await,
         None => problem(StatusCode::CONFLICT, "invalid", "no configuration waits for an acknowledgement"),
@@ -81,8 +79,9 @@ async fn acknowledge(Extract(state): Extract<State>) -> Response {
 
 async fn load(state: State, acknowledged: Option<String>) -> Response {
     let running = state.running.clone();
-    let _ = tokio::task::spawn_blocking(move || crate::run::reload(&running, acknowledged.as_deref())).await;
-    let reload = state.running.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let _ =
+        tokio::task::spawn_blocking(move || crate::reload::reload(&running, acknowledged.as_deref())).await;
+    let reload = state.running.reloads.state();
     let revision = state.running.gateway.compiled().snapshot.revision.clone();
     match reload.error {
         None => Json(json!({"revision": revision})).into_response(),

@@ -1,6 +1,6 @@
 //! `/livez`, `/readyz` and `/metrics`.
 
-use std::sync::{PoisonError, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::{
     extract::{RawQuery, State as Extract},
@@ -26,7 +26,7 @@ pub(crate) async fn ready(Extract(state): Extract<State>, RawQuery(query): RawQu
     {
         return (status, if leaving { "draining\n" } else { "ok\n" }).into_response();
     }
-    let reload = state.running.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let reload = state.running.reloads.state();
     let compiled = state.running.gateway.compiled();
     let body = json!({
         "ready": !leaving,

@@ -6,6 +6,7 @@ mod api;
 mod auth;
 mod closing;
 mod health;
+mod secrets;
 pub(crate) mod tls;
 pub(crate) mod token;
 
@@ -29,9 +30,9 @@ use std::{
 };
 
 use axum::{Router, middleware, routing::get};
-use tokio_rustls::rustls::ServerConfig;
 
 use self::closing::{Closable, Closing};
+pub(crate) use self::secrets::Secrets;
 use crate::run::Running;
 
 /// A running admin endpoint.
@@ -84,8 +85,8 @@ impl Sockets {
 /// An admin endpoint that has all it needs and does not answer yet.
 pub(crate) struct Prepared {
     sockets: Sockets,
-    token: Arc<str>,
-    tls: Option<Arc<ServerConfig>>,
+    /// Whether it speaks TLS; with which certificate is asked for each connection.
+    is_tls: bool,
 }
 
 /// The name of its socket.
@@ -96,14 +97,11 @@ const NAME: &str = "admin";
 pub(crate) struct State {
     pub(crate) running: Arc<Running>,
     pub(crate) leaving: Arc<AtomicBool>,
-    pub(crate) token: Arc<str>,
 }
 
 /// Binds the admin endpoint, or takes a socket that another process or the service manager has bound for it.
 pub(crate) fn prepare(
     settings: &model::Admin,
-    tls: Option<Arc<ServerConfig>>,
-    token: String,
     inherited: &mut Vec<proxy::Inherited>,
 ) -> Result<Prepared, String> {
     let wrong = |error| format!("the admin endpoint cannot listen on {}: {error}", settings.address);
@@ -127,7 +125,7 @@ pub(crate) fn prepare(
     }
     .map_err(wrong)?;
     let sockets = Sockets { address: settings.address.clone(), socket };
-    Ok(Prepared { sockets, token: token.into(), tls })
+    Ok(Prepared { sockets, is_tls: settings.tls.is_some() })
 }
 
 /// A socket for its owner alone. One that is left over from a process that is gone makes room.
@@ -147,9 +145,10 @@ impl Prepared {
     pub(crate) fn serve(self, running: Arc<Running>) -> Admin {
         let leaving = Arc::new(AtomicBool::new(false));
         let (closing, sockets) = (Arc::new(Closing::default()), Arc::new(self.sockets));
-        let app = router(State { running, leaving: leaving.clone(), token: self.token });
+        let secrets = self.is_tls.then(|| running.admin.clone());
+        let app = router(State { running, leaving: leaving.clone() });
         let app = app.layer(middleware::from_fn_with_state(closing.clone(), closing::say_goodbye));
-        match listen(&sockets, self.tls, app, closing.clone()) {
+        match listen(&sockets, secrets, app, closing.clone()) {
             Ok(served) => {
                 tokio::spawn(async move {
                     if let Err(error) = served.await {
@@ -167,16 +166,16 @@ type Serving = std::pin::Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
 fn listen(
     sockets: &Sockets,
-    tls: Option<Arc<ServerConfig>>,
+    secrets: Option<Arc<Secrets>>,
     app: Router,
     closing: Arc<Closing>,
 ) -> io::Result<Serving> {
     Ok(match &sockets.socket {
         Socket::Tcp(socket) => {
             let listener = Closable::new(tokio::net::TcpListener::from_std(socket.try_clone()?)?, closing);
-            match tls {
-                Some(config) => {
-                    let listener = tls::Listener::new(listener, config);
+            match secrets {
+                Some(secrets) => {
+                    let listener = tls::Listener::new(listener, secrets);
                     Box::pin(async move { axum::serve(listener, app).await })
                 }
                 None => Box::pin(async move { axum::serve(listener, app).await }),

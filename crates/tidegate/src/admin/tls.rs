@@ -6,7 +6,7 @@ use axum::serve::Listener as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 
-use super::closing::Closable;
+use super::{Secrets, closing::Closable};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -27,17 +27,18 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Accepts in the background, so that a slow handshake holds up nobody else.
-    pub(super) fn new(mut listener: Closable<TcpListener>, config: Arc<ServerConfig>) -> Self {
+    pub(super) fn new(mut listener: Closable<TcpListener>, secrets: Arc<Secrets>) -> Self {
         let (sender, ready) = tokio::sync::mpsc::channel(64);
         let address = listener.local_addr();
-        let acceptor = TlsAcceptor::from(config);
         tokio::spawn(async move {
             loop {
                 let (stream, remote) = tokio::select! {
                     accepted = listener.accept() => accepted,
                     () = sender.closed() => return,
                 };
-                let (sender, acceptor) = (sender.clone(), acceptor.clone());
+                // As it is now: a certificate may have been renewed since the last connection.
+                let Some(config) = secrets.tls() else { continue };
+                let (sender, acceptor) = (sender.clone(), TlsAcceptor::from(config));
                 tokio::spawn(async move {
                     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         let _ = sender.send((stream, remote)).await;

@@ -65,7 +65,7 @@ impl ConfigArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Where state is kept: the admin token, the last good configuration.
+    /// Where state is kept: the admin token, and the socket by which a new process takes over.
     #[arg(long, value_name = "DIR", default_value = "tidegate-data", env = "TIDEGATE_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
     /// Level of the process's own log: error, warn, info, debug, trace.

@@ -3,7 +3,11 @@
 mod files;
 mod watch;
 
-use std::{net::TcpListener, path::Path, sync::OnceLock};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use bytes::Bytes;
 use model::{Diagnostics, Snapshot, Source};
@@ -52,6 +56,22 @@ pub(crate) enum LoadError {
 }
 
 impl LoadError {
+    /// What is wrong, where, and what to do, without a line of any file: for whoever may ask.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Files(text) => text.clone(),
+            Self::Refused(diagnostics) => diagnostics.to_string(),
+        }
+    }
+
+    /// Files that the configuration refers to, as far as it could be read.
+    pub(crate) fn referenced_files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Files(_) => Vec::new(),
+            Self::Refused(diagnostics) => diagnostics.referenced_files().to_vec(),
+        }
+    }
+
     /// The whole story, for a terminal or a log.
     pub(crate) fn render(&self, color: bool) -> String {
         match self {
@@ -64,8 +84,34 @@ impl LoadError {
 /// Loads a configuration; without files, the built-in one.
 pub(crate) fn load(files: Option<&Files>) -> Result<Snapshot, LoadError> {
     let sources = match files {
-        Some(files) => files.read().map_err(LoadError::Files)?,
+        Some(files) => {
+            let sources = files.read().map_err(LoadError::Files)?;
+            refuse_empty(&sources).map_err(LoadError::Files)?;
+            sources
+        }
         None => vec![Source::new("(built-in default)", built_in())],
     };
     model::load(&sources, &System).map_err(LoadError::Refused)
+}
+
+/// Refuses a file that somebody has cut short, and files that say nothing at all: taken at their word they close every
+/// listener.
+fn refuse_empty(sources: &[Source]) -> Result<(), String> {
+    let is_blank = |line: &str| line.trim().is_empty();
+    let says_nothing =
+        |line: &str| is_blank(line) || line.trim_start().starts_with('#') || line.trim() == "---";
+    let cut = sources.iter().find(|source| source.text.lines().all(is_blank));
+    let silent = || sources.iter().all(|source| source.text.lines().all(says_nothing));
+    match (cut, sources) {
+        (Some(source), _) => Err(empty(&source.name)),
+        (None, [first, ..]) if silent() => Err(empty(&first.name)),
+        (None, _) => Ok(()),
+    }
+}
+
+fn empty(name: &str) -> String {
+    format!(
+        "{name} is empty; `listeners: []` says that nothing is to be listened on, and without --config a built-in \
+         page shows how to begin"
+    )
 }

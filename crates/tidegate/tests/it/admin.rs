@@ -98,6 +98,77 @@ fn a_token_is_minted_for_its_owner_alone_and_kept() {
 }
 
 #[test]
+fn a_token_file_that_others_could_read_is_taken_from_them() {
+    let port = free_port();
+    let text = format!("listeners: [{{name: public, address: 127.0.0.1:{port}}}]\n{ROUTE}");
+    for (before, is_kept) in [("", false), ("a-token-that-others-have-read\n", true)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data/admin-token");
+        std::fs::create_dir(folder.path().join("data")).expect("a folder");
+        std::fs::write(&path, before).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("a mode");
+        // Whoever has opened it before must not see what is written.
+        let mut open = std::fs::File::open(&path).expect("a file");
+        let gateway = Gateway::in_folder(folder, &text, ([127, 0, 0, 1], port).into(), |command| {
+            command.env_remove("TIDEGATE_ADMIN_TOKEN");
+        });
+        let token = std::fs::read_to_string(&path).expect("a token");
+        assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(token == before, is_kept, "{token}");
+        assert_eq!(gateway.stderr().contains("others could read"), is_kept, "{}", gateway.stderr());
+        let mut seen = String::new();
+        std::io::Read::read_to_string(&mut open, &mut seen).expect("text");
+        assert_eq!(seen, before);
+        let left = std::fs::read_dir(gateway.folder.path().join("data")).expect("a folder").flatten();
+        assert_eq!(
+            left.filter(|entry| entry.file_name().to_string_lossy().starts_with("admin-token")).count(),
+            1
+        );
+    }
+}
+
+#[test]
+fn the_token_may_be_a_reference_and_an_empty_one_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("token"), "token-of-a-file\n").expect("a file");
+    let port = free_port();
+    let text = format!("listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\n{ROUTE}");
+    let status = |gateway: &Gateway, token: &str| {
+        ask(gateway, "GET /api/v1/status", &format!("authorization: Bearer {token}\r\n"), "").status
+    };
+    let start = |folder, settings: &str| {
+        let admin = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let text = format!("admin: {{address: \"{admin}\"{settings}}}\n{text}");
+        Gateway::with_admin(folder, &text, ([127, 0, 0, 1], port).into(), admin, |command| {
+            command.env_remove("TIDEGATE_ADMIN_TOKEN").env("TOKEN_OF_THE_TEST", "token-of-a-variable");
+        })
+    };
+    let gateway = start(folder, ", token: {file: token}");
+    assert_eq!((status(&gateway, "token-of-a-file"), status(&gateway, "token-of-a-variable")), (200, 401));
+    drop(gateway);
+    let gateway = start(tempfile::tempdir().expect("a folder"), ", token: {env: TOKEN_OF_THE_TEST}");
+    assert_eq!((status(&gateway, "token-of-a-file"), status(&gateway, "token-of-a-variable")), (401, 200));
+
+    let path = gateway.folder.path().join("other.yaml");
+    let validate = |token: &str| {
+        let text = format!("admin: {{address: \"127.0.0.1:9000\", token: {token}}}\n{text}");
+        std::fs::write(&path, text).expect("a file");
+        run(&["validate", "-c", &path.display().to_string()])
+    };
+    let (code, _, problems) = validate("{env: NOBODY_SETS_THIS}");
+    assert!(
+        code == 3 && problems.contains("admin.token") && problems.contains("NOBODY_SETS_THIS"),
+        "{problems}"
+    );
+    let (code, _, problems) = validate("a-literal-token-of-the-test");
+    assert!(
+        code == 0 && problems.contains("admin.token") && problems.contains("literal secret"),
+        "{problems}"
+    );
+    assert!(!problems.contains("a-literal-token"), "{problems}");
+}
+
+#[test]
 fn an_open_admin_port_must_be_wanted() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tidegate.yaml");
@@ -124,6 +195,37 @@ fn secrets_are_never_shown() {
     for text in [config.text(), gateway.stderr(), gateway.metrics()] {
         assert!(!text.contains("very-secret"), "{text}");
     }
+}
+
+#[test]
+fn a_configuration_that_is_refused_shows_no_secret_either() {
+    let gateway = Gateway::start(ROUTE);
+    let listener = format!("listeners: [{{name: public, address: \"{}\"}}]\n{ROUTE}", gateway.address);
+    for text in [
+        // Not YAML: a bracket is missing, or a quote.
+        "consumers: [{name: c, keys: [a-very-secret-key, b-very-secret-key]}\n",
+        "consumers:\n  - name: c\n    keys: ['a-very-secret-key\n    basic: [{username: u, password: x very-secret: y}]\n",
+        "consumers: [{name: c, keys: [a-very-secret-key]}]\n---\ntoken: b: very-secret\n",
+        // Keys that nobody knows, keys that are there twice, and values of another kind.
+        "consumers: [{name: c, codes: [a-very-secret-key, b-very-secret-key]}]\n",
+        "callers: [{name: c, codes: [a-very-secret-key, b-very-secret-key]}]\n",
+        "consumers: [{name: c, keys: [a-very-secret-key], keys: [b-very-secret-key, c-very-secret-key]}]\n",
+        "consumers: {c: {codes: [a-very-secret-key, b-very-secret-key]}}\n",
+        "consumers: [{name: c, basic: [{username: u, password: {a-very-secret-key}}]}]\n",
+        "consumers: [{name: c, basic: {username: u, code: a-very-secret-key}}]\n",
+    ] {
+        let state = gateway.reload(&format!("{listener}{text}"));
+        assert_eq!(state["lastReload"], "refused", "{text}");
+        let error = state["reloadError"].as_str().expect("a reason");
+        assert!(
+            error.contains("tidegate.yaml:") && !error.contains("──"),
+            "a place, and no drawing: {error}"
+        );
+        for shown in [error, &gateway.stderr()] {
+            assert!(!shown.contains("very-secret"), "{text}\n{shown}");
+        }
+    }
+    assert!(gateway.stderr().contains("keys: ["), "the log draws what is no secret");
 }
 
 #[test]
@@ -192,4 +294,89 @@ fn an_admin_endpoint_on_a_unix_socket_is_its_owners_alone() {
     assert_eq!(code, 0, "{problems}");
     child.kill().expect("an end");
     child.wait().expect("an end");
+}
+
+#[test]
+fn the_token_in_a_file_is_read_again_when_the_file_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("token"), "the-first-token\n").expect("a file");
+    let (port, admin) = (free_port(), std::net::SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let text = format!(
+        "admin: {{address: \"{admin}\", token: {{file: token}}}}\nlisteners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\n{ROUTE}"
+    );
+    let gateway = Gateway::with_admin(folder, &text, ([127, 0, 0, 1], port).into(), admin, |command| {
+        command.env_remove("TIDEGATE_ADMIN_TOKEN");
+    });
+    let status = |token: &str| {
+        ask(&gateway, "GET /api/v1/status", &format!("authorization: Bearer {token}\r\n"), "").status
+    };
+    assert_eq!((status("the-first-token"), status("the-second-token")), (200, 401));
+    std::fs::write(gateway.folder.path().join("token"), "the-second-token\n").expect("a file");
+    super::harness::eventually("the second token", || status("the-second-token") == 200);
+    assert_eq!(status("the-first-token"), 401);
+}
+
+/// The status of `/readyz` over TLS by whoever proves to be `localhost` with this very certificate.
+fn readyz_over_tls(
+    address: std::net::SocketAddr,
+    cert: &rustls::pki_types::CertificateDer<'static>,
+) -> Option<u16> {
+    use std::io::{Read, Write};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cert.clone()).expect("a certificate");
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+    let client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).expect("a client");
+    let mut stream = rustls::StreamOwned::new(client, std::net::TcpStream::connect(address).ok()?);
+    write!(stream, "GET /readyz?verbose HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    Answer::parse(&bytes).map(|answer| answer.status)
+}
+
+#[test]
+fn a_renewed_certificate_of_the_admin_endpoint_is_used_and_its_address_is_told_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let issue = || {
+        let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+        std::fs::write(folder.path().join("a.key"), issued.signing_key.serialize_pem()).expect("a file");
+        std::fs::write(folder.path().join("a.crt"), issued.cert.pem()).expect("a file");
+        issued.cert.der().clone()
+    };
+    let first = issue();
+    let (port, admin) = (free_port(), std::net::SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let (path, log) = (folder.path().join("tidegate.yaml"), folder.path().join("stderr"));
+    let text = format!(
+        "admin: {{address: \"{admin}\", tls: {{certificates: [{{certFile: a.crt, keyFile: a.key}}]}}}}\nlisteners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\n{ROUTE}"
+    );
+    std::fs::write(&path, text).expect("a file");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["run", "--data-dir", &folder.path().join("data").display().to_string(), "-c"])
+        .arg(&path)
+        .env("TIDEGATE_ADMIN_TOKEN", "test-admin-token")
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("the binary starts");
+    super::harness::eventually("the first certificate", || readyz_over_tls(admin, &first) == Some(200));
+    let second = issue();
+    super::harness::eventually("the second certificate", || readyz_over_tls(admin, &second) == Some(200));
+    assert_eq!(readyz_over_tls(admin, &first), None);
+    let told = std::fs::read_to_string(&log).expect("a log");
+    child.kill().expect("an end");
+    child.wait().expect("an end");
+    assert!(told.contains(&format!("https://{admin}")), "{told}");
+}
+
+#[test]
+fn a_gateway_that_drains_has_refused_nothing() {
+    let gateway = Gateway::start(&format!("shutdown: {{drainDelay: 5s}}\n{ROUTE}"));
+    gateway.signal("TERM");
+    super::harness::eventually("draining", || gateway.readiness()["ready"] == false);
+    let state = gateway.readiness();
+    assert_eq!((state["lastReload"].as_str(), state["reloadError"].is_null()), (Some("ok"), true), "{state}");
 }

@@ -275,3 +275,62 @@ routes: [{{name: r{n}, match: [{{path: {{prefix: /}}}}], policies: [{{rateLimit:
     let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("tasks").count();
     assert!(threads < 40, "{threads} threads");
 }
+
+#[test]
+fn an_empty_file_closes_nothing_and_is_refused_at_the_start_too() {
+    let gateway = Gateway::start(&fixed("one"));
+    for text in ["", "\n  \n", "# everything is commented out\n---\n"] {
+        let before = gateway.readiness()["reloadsRefused"].as_u64();
+        fs::write(gateway.config(), text).expect("a file");
+        eventually("a refusal", || gateway.readiness()["reloadsRefused"].as_u64() > before);
+        let error = gateway.readiness()["reloadError"].as_str().unwrap_or_default().to_owned();
+        assert!(error.contains("tidegate.yaml is empty") && error.contains("listeners: []"), "{error}");
+        assert_eq!(gateway.get("/").text(), "one");
+    }
+    let config = gateway.config().display().to_string();
+    let data = gateway.folder.path().join("other").display().to_string();
+    let (code, _, problems) = super::harness::run(&["run", "-c", &config, "--data-dir", &data]);
+    assert!(code != 0 && problems.contains("is empty"), "{code} {problems}");
+    // Nothing is what an explicit word says.
+    let text = format!("admin: {{address: \"{}\"}}\nlisteners: []\n", gateway.admin);
+    fs::write(gateway.config(), text).expect("a file");
+    eventually("no listener", || super::harness::get(gateway.address, "/").is_none());
+}
+
+#[test]
+fn reloads_run_one_after_the_other_and_the_last_file_wins() {
+    let gateway = Gateway::start(&fixed("zero"));
+    let many: String = (0..300)
+        .map(|n| format!("  - {{name: r{n}, match: [{{path: {{regex: '/x{n}/[a-z]+'}}}}], respond: {{}}}}\n"))
+        .collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let request = format!(
+                        "POST /api/v1/config/reload HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                        gateway.admin
+                    );
+                    super::harness::raw(gateway.admin, request.as_bytes());
+                }
+            });
+        }
+        for round in 0..12 {
+            let body = format!("body-{round}");
+            // The heavy configuration takes long to load, the light one overtakes it.
+            let rest = if round % 2 == 0 { many.as_str() } else { "" };
+            let routes = fixed(&body).replace("routes: [", "routes:\n  - ").replace("}}]\n", "}}\n");
+            let text =
+                format!("admin: {{address: \"{}\"}}\n{}", gateway.admin, config(&gateway, &(routes + rest)));
+            let fresh = gateway.folder.path().join("fresh.tmp");
+            fs::write(&fresh, text).expect("a file");
+            fs::rename(&fresh, gateway.config()).expect("a swap");
+            pause(40);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    eventually("the last file", || gateway.get("/").text() == "body-11");
+    pause(600);
+    assert_eq!(gateway.get("/").text(), "body-11", "nothing older comes after it");
+}

@@ -46,6 +46,31 @@ fn every_file_opens_with_its_promise() {
     );
 }
 
+/// Whether a line of code begins a function, whoever may call it and however.
+fn begins_function(code: &str) -> bool {
+    let mut words = code.split_whitespace();
+    let is_qualifier = |word: &&str| {
+        matches!(*word, "pub" | "async" | "const" | "unsafe" | "default") || word.starts_with("pub(")
+    };
+    words.find(|word| !is_qualifier(word)) == Some("fn")
+}
+
+#[test]
+fn a_function_is_seen_whoever_may_call_it() {
+    for code in [
+        "fn a() {",
+        "pub fn a() {",
+        "pub async fn a() {",
+        "pub(super) async fn a() {",
+        "pub(crate) const fn a<T>(",
+    ] {
+        assert!(begins_function(code), "{code}");
+    }
+    for code in ["let f = fn_of(x);", "type F = fn (u8);", "pub struct A {", "// fn a() {"] {
+        assert!(!begins_function(code), "{code}");
+    }
+}
+
 #[test]
 fn no_file_and_no_function_is_too_long() {
     let mut long = Vec::new();
@@ -56,11 +81,7 @@ fn no_file_and_no_function_is_too_long() {
         }
         for (at, line) in lines.iter().enumerate() {
             let code = line.trim_start();
-            let is_function =
-                ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub(crate) async fn "]
-                    .iter()
-                    .any(|start| code.starts_with(start));
-            if !is_function {
+            if !begins_function(code) {
                 continue;
             }
             let indent = line.len() - code.len();

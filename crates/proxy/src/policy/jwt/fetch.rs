@@ -25,10 +25,12 @@ use tokio_rustls::TlsConnector;
 const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Metadata services outside of the link-local ranges.
-const METADATA: [IpAddr; 3] = [
+const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
 /// Where a document is.
@@ -151,8 +153,23 @@ fn is_forbidden(address: IpAddr) -> bool {
         || address.is_multicast()
         || match address {
             IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            IpAddr::V6(v6) => {
+                v6.is_unicast_link_local() || embedded(v6).is_some_and(|v4| is_forbidden(v4.into()))
+            }
         }
+}
+
+/// The IPv4 address that a translator or a tunnel sends this on to: NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), and
+/// IPv4-compatible addresses.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let last = Ipv4Addr::from_bits((address.to_bits() & u128::from(u32::MAX)) as u32);
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(last),
+        [0x2002, high, low, ..] => Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
+        // `::` and `::1` are addresses of their own.
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(last),
+        _ => None,
+    }
 }
 
 /// TLS with the system's roots, loaded once.
@@ -192,6 +209,14 @@ mod tests {
             ("fe80::1", false, false),
             ("fd00:ec2::254", false, false),
             ("100.100.100.200", false, false),
+            ("168.63.129.16", false, false),
+            ("fd20:ce::254", false, false),
+            ("64:ff9b::a9fe:a9fe", false, false),
+            ("64:ff9b:1::a9fe:a9fe", false, false),
+            ("64:ff9b::c000:201", true, false),
+            ("2002:a9fe:a9fe::1", false, false),
+            ("2002:c000:201::1", true, false),
+            ("::169.254.169.254", false, false),
             ("0.0.0.0", false, false),
             ("::", false, false),
             ("224.0.0.1", false, false),

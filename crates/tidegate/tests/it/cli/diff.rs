@@ -107,3 +107,168 @@ fn what_asks_for_more_or_changes_nothing_for_callers_is_none() {
         assert!(json["changes"].as_array().is_some_and(|changes| !changes.is_empty()), "{json:#}");
     }
 }
+
+/// Exit code and exposure between two configurations, each in a folder with these files.
+fn compared(old: (&str, &[(&str, &str)]), new: (&str, &[(&str, &str)])) -> (i32, serde_json::Value) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str, (text, files): (&str, &[(&str, &str)])| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        for (name, content) in files.iter().chain(&[("tidegate.yaml", text)]) {
+            std::fs::write(folder.join(name), content).expect("a file");
+        }
+        folder.join("tidegate.yaml").display().to_string()
+    };
+    let (code, out, problems) = run(&["diff", "--json", &place("old", old), &place("new", new)]);
+    let json: serde_json::Value =
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {problems}"));
+    (code, json["exposure"].clone())
+}
+
+/// Kind, host, path and route of each exposure.
+fn told(exposure: &serde_json::Value) -> Vec<[&str; 4]> {
+    let all = exposure.as_array().expect("a list").iter();
+    all.map(|one| ["kind", "host", "path", "route"].map(|key| one[key].as_str().expect("a text"))).collect()
+}
+
+const PROTECTED: &str = "listeners: [{name: public, address: \"127.0.0.1:8080\"}]
+consumers: [{name: c, keys: [the-key-of-the-test]}]
+routes:
+  - {name: admin, match: [{path: {prefix: /admin}}], policies: [{keyAuth: {}}], respond: {}}
+  - {name: tenant, match: [{path: {template: '/t/{id}/admin'}}], policies: [{keyAuth: {}}], respond: {}}
+  - {name: rest, match: [{path: {prefix: /}}], respond: {}}
+";
+
+#[test]
+fn a_new_route_that_takes_a_part_of_a_protected_one_is_told() {
+    for (route, want) in [
+        (
+            "hosts: [a.test], match: [{path: {prefix: /}}]",
+            Some(["weakerIdentity", "a.test", "/admin/*", "new"]),
+        ),
+        (
+            "hosts: ['*.test'], match: [{path: {prefix: /admin/x}}]",
+            Some(["weakerIdentity", "*.test", "/admin/x/*", "new"]),
+        ),
+        (
+            "priority: 1, match: [{path: {prefix: /}, methods: [GET]}]",
+            Some(["weakerIdentity", "*", "/admin/*", "new"]),
+        ),
+        (
+            "priority: 1, match: [{path: {prefix: /}, headers: [{name: x-beta}]}]",
+            Some(["weakerIdentity", "*", "/admin/*", "new"]),
+        ),
+        ("priority: 1, match: [{path: {regex: '/a.*'}}]", Some(["weakerIdentity", "*", "/admin/*", "new"])),
+        (
+            "priority: 1, match: [{path: {prefix: '/%61dmin/x'}}]",
+            Some(["weakerIdentity", "*", "/%61dmin/x/*", "new"]),
+        ),
+        ("match: [{path: {prefix: /t/acme}}]", Some(["weakerIdentity", "*", "/t/acme/*", "new"])),
+        (
+            "priority: 1, match: [{path: {prefix: /t/acme}}]",
+            Some(["weakerIdentity", "*", "/t/acme/*", "new"]),
+        ),
+        ("match: [{path: {template: '/{any}/users'}}]", None),
+        ("match: [{path: {regex: '/a.*'}}]", None),
+        ("priority: 1, match: [{path: {regex: '/b.*'}}]", None),
+        (
+            "priority: 1, match: [{path: {template: '/{a}/{b}/{c}/{d}'}}, {path: {prefix: /public}}]",
+            Some(["weakerIdentity", "*", "/admin/*", "new"]),
+        ),
+        ("priority: -1, match: [{path: {prefix: /}}]", None),
+    ] {
+        let new = format!("{PROTECTED}  - {{name: new, {route}, respond: {{}}}}\n");
+        let (code, exposure) = compared((PROTECTED, &[]), (&new, &[]));
+        let told = told(&exposure);
+        assert_eq!(code, if want.is_some() { 6 } else { 0 }, "{route}: {exposure:#}");
+        assert!(want.is_none_or(|want| told.contains(&want)), "{route}: {told:?}");
+        // The same route behind the same key exposes nothing.
+        let new = new.replace("respond: {}}\n", "policies: [{keyAuth: {}}], respond: {}}\n");
+        let new = new.replace("policies: [{keyAuth: {}}], policies:", "policies:");
+        let (code, exposure) = compared((PROTECTED, &[]), (&new, &[]));
+        assert_eq!(code, 0, "{route}: {exposure:#}");
+    }
+}
+
+#[test]
+fn a_route_on_a_listener_that_did_not_have_it_is_told() {
+    let listeners = |plain: &str, secure: &str| {
+        format!(
+            "listeners:
+  - {{name: internal, address: \"10.0.0.5:8080\"}}
+  - {{name: plain, address: \"0.0.0.0:80\"{plain}}}
+  - {{name: secure, address: \"0.0.0.0:443\"{secure}}}
+"
+        )
+    };
+    let (redirect, tls) =
+        (", redirectToHttps: true", ", tls: {certificates: [{certFile: a.pem, keyFile: a.pem}]}");
+    let route = |on: &str| format!("routes: [{{name: r, listeners: [{on}], respond: {{}}}}]\n");
+    let before = listeners(redirect, tls);
+    let at = |text: &str| {
+        compared((&format!("{before}{}", route("internal")), &[("a.pem", "")]), (text, &[("a.pem", "")]))
+    };
+    let (code, exposure) = at(&format!("{before}{}", route("internal, secure")));
+    assert_eq!((code, told(&exposure)), (6, vec![["newlyReachable", "*", "/*", "r"]]));
+    let (code, exposure) = at(&format!("{before}{}", route("secure")));
+    assert_eq!((code, told(&exposure)), (6, vec![["newlyReachable", "*", "/*", "r"]]));
+    let (code, exposure) = at(&format!("{}{}", before.replace("internal", "inner"), route("inner")));
+    assert_eq!((code, told(&exposure)), (0, vec![]), "another name for the same place");
+
+    let both = format!("{before}{}", route("plain, secure"));
+    let without_redirect = format!("{}{}", listeners("", tls), route("plain, secure"));
+    let (code, exposure) = compared((&both, &[("a.pem", "")]), (&without_redirect, &[("a.pem", "")]));
+    assert_eq!((code, told(&exposure)), (6, vec![["newlyReachable", "*", "/*", "r"]]));
+    let without_tls = format!("{}{}", listeners(redirect, ""), route("plain, secure"));
+    let (code, exposure) = compared((&both, &[("a.pem", "")]), (&without_tls, &[("a.pem", "")]));
+    assert_eq!((code, told(&exposure)), (6, vec![["weakerIdentity", "*", "/*", "r"]]));
+}
+
+#[test]
+fn who_counts_as_whom_and_whose_signature_counts_is_part_of_what_is_asked() {
+    let anonymous = |groups: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+consumers: [{{name: c, groups: [g], keys: [the-key-of-the-test]}}, {{name: guest, groups: [{groups}]}}, {{name: other, groups: [bad]}}]
+routes: [{{name: r, policies: [{{keyAuth: {{anonymous: guest}}}}, {{acl: {{allow: [g], deny: [bad]}}}}], respond: {{}}}}]\n"
+        )
+    };
+    for (old, new, code) in [("", "g", 6), ("g", "", 0), ("g, bad", "g", 6), ("", "bad", 0)] {
+        let (got, exposure) = compared((&anonymous(old), &[]), (&anonymous(new), &[]));
+        assert_eq!(got, code, "[{old}] → [{new}]: {exposure:#}");
+    }
+
+    let token = |more: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+routes: [{{name: r, policies: [{{jwt: {{issuer: i, jwks: {{file: keys.json}}{more}}}}}], respond: {{}}}}]\n"
+        )
+    };
+    let (one, two) = (r#"{"keys":[{"kid":"a"}]}"#, r#"{"keys":[{"kid":"a"},{"kid":"b"}]}"#);
+    let claim = ", consumerClaim: sub";
+    for (old, new, code) in [
+        ((claim, one), ("", one), 6),
+        (("", one), (claim, one), 0),
+        (("", one), ("", two), 6),
+        (("", two), ("", one), 0),
+        (("", one), ("", "{ \"keys\": [ {\"kid\": \"a\"} ] }"), 0),
+    ] {
+        let (old, new) = ((token(old.0), [("keys.json", old.1)]), (token(new.0), [("keys.json", new.1)]));
+        let (got, exposure) = compared((&old.0, &old.1), (&new.0, &new.1));
+        assert_eq!(got, code, "{old:?} → {new:?}: {exposure:#}");
+    }
+
+    let secure = "listeners: [{name: public, address: \"127.0.0.1:8443\", tls: {certificates: [{certFile: a.pem, keyFile: a.pem}], clientAuth: {mode: required, caFile: ca.pem}}}]
+routes: [{name: r, respond: {}}]\n";
+    let pem = |text: &str| format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    for (old, new, code) in [
+        (pem("AAAA"), pem("BBBB"), 6),
+        (pem("AAAA"), pem("AAAA") + &pem("BBBB"), 6),
+        (pem("AAAA") + &pem("BBBB"), pem("BBBB"), 0),
+        (pem("AAAA"), format!("our authority\n{}", pem("AA\nAA")), 0),
+    ] {
+        let (old, new) = ([("a.pem", ""), ("ca.pem", &*old)], [("a.pem", ""), ("ca.pem", &*new)]);
+        let (got, exposure) = compared((secure, &old), (secure, &new));
+        assert_eq!(got, code, "{old:?} → {new:?}: {exposure:#}");
+    }
+}

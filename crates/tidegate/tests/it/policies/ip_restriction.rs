@@ -38,6 +38,22 @@ fn networks_of_both_families_let_in_and_deny_wins() {
 }
 
 #[test]
+fn a_mapped_network_is_the_ipv4_network_and_one_that_is_neither_is_refused() {
+    let gateway = gateway(
+        "{allow: [10.0.0.0/8, '2001:db8::/32', '::/0'], deny: ['::ffff:10.9.0.0/112', '::ffff:10.8.0.1']}",
+    );
+    for (client, status) in
+        [("10.1.2.3", 200), ("10.9.2.3", 403), ("::ffff:10.9.2.3", 403), ("10.8.0.1", 403), ("11.1.2.3", 403)]
+    {
+        assert_eq!(from(&gateway, client), status, "{client}");
+    }
+    super::refused(
+        &super::with_policies("[{ipRestriction: {deny: ['::ffff:10.0.0.0/90']}}]"),
+        &["IPv4-mapped", "write an IPv4 network", "tidegate.yaml:6:"],
+    );
+}
+
+#[test]
 fn a_client_cannot_claim_an_address_from_the_left() {
     let gateway = gateway("{allow: [10.0.0.0/8]}");
     assert_eq!(from(&gateway, "10.1.2.3, 192.0.2.1"), 403, "what the trusted proxy saw counts");

@@ -34,6 +34,25 @@ fn bearer(token: &str) -> String {
 }
 
 #[test]
+fn a_token_in_the_query_is_not_in_the_access_log() {
+    let (gateway, _upstream, signer) = setup(&format!("{BASE}, source: {{query: jot}}"), "", "");
+    let token = signer.sign(&claims(|_| {}));
+    assert_eq!(ask(&gateway, &format!("/?jot={token}&a=1"), "").status, 200);
+    assert_eq!(ask(&gateway, &format!("/?%6Aot={token}"), "").status, 200);
+    gateway.records(2);
+    assert!(!gateway.stdout().contains(&token), "{}", gateway.stdout());
+}
+
+#[test]
+fn a_token_goes_on_to_the_upstream_unless_it_is_to_be_hidden() {
+    for (settings, goes_on) in [(BASE.to_owned(), true), (format!("{BASE}, hideCredentials: true"), false)] {
+        let (gateway, upstream, signer) = setup(&settings, "", "");
+        assert_eq!(ask(&gateway, "/", &bearer(&signer.sign(&claims(|_| {})))).status, 200);
+        assert_eq!(last(&upstream).header("authorization").is_some(), goes_on, "{settings}");
+    }
+}
+
+#[test]
 fn times_are_judged_with_the_leeway_that_is_set() {
     let (gateway, _upstream, signer) = setup(&format!("{BASE}, leeway: 30s"), "", "");
     for (change, status) in [

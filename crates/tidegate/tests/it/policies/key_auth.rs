@@ -35,6 +35,30 @@ fn a_key_is_found_in_every_place_that_is_named_and_in_no_other() {
 }
 
 #[test]
+fn a_key_in_the_query_is_not_in_the_access_log() {
+    let (gateway, _upstream) = guarded(
+        "[{use: keys}]",
+        &format!("{CONSUMERS}policies: [{{name: keys, policy: {{keyAuth: {{query: k}}}}}}]\n"),
+    );
+    for target in
+        ["/?k=gold-key-of-the-test&a=1", "/?a=1&%6b=gold-key-of-the-test", "/?K=gold-key-of-the-test"]
+    {
+        ask(&gateway, target, "");
+    }
+    let records = gateway.records(3);
+    assert!(records.iter().any(|record| record["query"] == "a=1&%6b=[redacted]"), "{records:?}");
+    assert!(!gateway.stdout().contains("gold-key"), "{}", gateway.stdout());
+    // The log is the same one after a reload that gives the key another name.
+    let text =
+        std::fs::read_to_string(gateway.config()).expect("a file").replace("query: k}", "query: other}");
+    let text = text.split_once('\n').expect("the admin line").1.to_owned();
+    assert_eq!(gateway.reload(&text)["lastReload"], "ok");
+    ask(&gateway, "/?other=gold-key-of-the-test", "");
+    gateway.records(4);
+    assert!(!gateway.stdout().contains("gold-key"), "{}", gateway.stdout());
+}
+
+#[test]
 fn the_key_goes_on_where_it_is_not_to_be_hidden() {
     let (gateway, upstream) = guarded("[{keyAuth: {hideCredentials: false}}]", CONSUMERS);
     assert_eq!(ask(&gateway, "/", "\nx-api-key: web-key-of-the-test").status, 200);

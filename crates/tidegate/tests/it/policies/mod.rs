@@ -10,6 +10,7 @@ mod decompress;
 mod deprecation;
 mod fault_injection;
 mod headers;
+mod identity;
 mod ip_restriction;
 mod jwt;
 mod jwt_keys;

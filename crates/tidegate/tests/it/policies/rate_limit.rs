@@ -1,7 +1,7 @@
 //! `rateLimit`.
 
 use super::{
-    super::harness::{Gateway, pause},
+    super::harness::{Gateway, free_port, pause},
     CONSUMERS, ask, guarded, refused, with_policies,
 };
 
@@ -82,6 +82,26 @@ fn all_of_several_limits_must_have_room() {
     assert!(told.starts_with("\"each\";r=99;t=") && told.contains("\"tenant\";r=2;t="), "{told}");
     assert_eq!(passed(&gateway, "\nx-tenant: a"), 2, "three of one tenant");
     assert_eq!(passed(&gateway, "\nx-tenant: b"), 1, "four of all: refused calls took nothing");
+}
+
+#[test]
+fn several_limits_of_a_shared_policy_are_shared_and_live_through_a_reload() {
+    let port = free_port();
+    let text = |body: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]
+policies: [{{name: shared, policy: {{rateLimit: {{limit: 4, window: 1h, key: global, limits: [{{limit: 9, window: 2h}}]}}}}}}]
+routes:
+  - {{name: a, match: [{{path: {{prefix: /a}}}}], policies: [{{use: shared}}], respond: {{}}}}
+  - {{name: b, match: [{{path: {{prefix: /b}}}}], policies: [{{use: shared}}], respond: {{{body}}}}}\n"
+        )
+    };
+    let gateway = Gateway::from_text(&text(""), ([127, 0, 0, 1], port).into(), |_| {});
+    let statuses = || ["/a", "/b"].map(|path| ask(&gateway, path, "").status);
+    assert_eq!(statuses(), [200, 200]);
+    gateway.reload(&text("body: changed"));
+    assert_eq!(statuses(), [200, 200]);
+    assert_eq!(statuses(), [429, 429], "four of both routes together, whatever was loaded between");
 }
 
 #[test]

@@ -19,6 +19,21 @@ fn every_part_of_a_head_has_its_bound_and_its_status() {
 }
 
 #[test]
+fn what_the_gateway_adds_to_a_head_does_not_count() {
+    // `host`, `connection` and `a`: 3 lines of 12, 19 and 6 bytes with their ends.
+    for (settings, status) in [
+        ("{maxHeaders: 3}", 200),
+        ("{maxHeaders: 2}", 431),
+        ("{maxHeaderSize: 37B}", 200),
+        ("{maxHeaderSize: 36B}", 431),
+    ] {
+        let (gateway, _upstream) = guarded(&format!("[{{requestLimits: {settings}}}]"), "");
+        let answer = gateway.send("GET / HTTP/1.1\nhost: a.te\na: 1", b"");
+        assert_eq!(answer.status, status, "{settings}");
+    }
+}
+
+#[test]
 fn a_body_is_bounded_whether_it_tells_its_length_or_not() {
     let (gateway, upstream) = guarded("[{requestLimits: {maxBodySize: 10B}}]", "");
     let post = |framing: &str, body: &str| {

@@ -29,6 +29,7 @@ fn paths_are_rewritten_in_every_way() {
         ),
         ("{regex: '/u/(?P<name>[a-z]+)'}", "{template: '/users/{name}'}", "/u/ann", "/users/ann"),
         ("{prefix: /}", "{template: '/t/{{ request.query.t }}'}", "/?t=a%2Fb", "/t/a%2Fb"),
+        ("{prefix: /}", "{template: '/t/{{ request.query }}/x'}", "/?a=1&b", "/t/a%3D1%26b/x?a=1&b"),
         ("{prefix: /}", "{regex: {pattern: '^/n(\\d+)/(.*)$', replacement: '/$2/$1'}}", "/n7/a", "/a/7"),
         ("{prefix: /}", "{full: /all}", "/any?q=1", "/all?q=1"),
     ] {
@@ -49,6 +50,7 @@ fn after_any_rewrite_the_path_is_its_own_normal_form_or_400() {
         ("{regex: {pattern: '^/', replacement: ''}}", "/a"),
         ("{template: '/u/{{ request.query.u }}'}", "/?u=.."),
         ("{template: '/u/{{ request.query.u }}'}", "/"),
+        ("{template: '/u/{{ request.query }}'}", "/?/../../admin"),
     ] {
         assert_eq!(seen("{prefix: /}", rewrite, target), (400, String::new()), "{rewrite} {target}");
     }

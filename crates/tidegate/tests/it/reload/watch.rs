@@ -64,3 +64,27 @@ fn a_swapped_symbolic_link_is_noticed() {
     fs::rename(folder.join("fresh"), gateway.config()).expect("a swap");
     eventually("the new answer", || gateway.get("/").text() == "two");
 }
+
+#[test]
+fn the_files_of_a_refused_configuration_are_watched_as_well() {
+    let gateway = Gateway::start(&fixed("one"));
+    let text = |rest: &str| {
+        format!("listeners: [{{name: public, address: \"{}\"}}]\n{}{rest}", gateway.address, fixed("two"))
+    };
+    let state = gateway.reload(&text("consumers: [{name: c, keys: [{file: late}]}]\n"));
+    assert_eq!(state["lastReload"], "refused");
+    fs::write(gateway.folder.path().join("late"), "a-key-that-came-late\n").expect("a file");
+    eventually("the configuration", || gateway.get("/").text() == "two");
+    // What was refused by the compiler refers to files, too.
+    let keys = gateway.folder.path().join("jwks.json");
+    fs::write(&keys, "{}").expect("a file");
+    let jwt = fixed("three").replace(
+        "respond",
+        "policies: [{jwt: {issuer: i, audiences: [a], algorithms: [ES256], jwks: {file: jwks.json}}}], respond",
+    );
+    let state = gateway.reload(&text("").replace(&fixed("two"), &jwt));
+    assert_eq!((state["lastReload"].as_str(), gateway.get("/").text().as_str()), (Some("refused"), "two"));
+    let key = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    fs::write(&keys, format!("{{\"keys\":[{key}]}}")).expect("a file");
+    eventually("the configuration with keys", || gateway.get("/").status == 401);
+}
