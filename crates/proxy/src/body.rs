@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
-    conn::{h1::RequestBody, h2::StreamBody, wire::Wire},
+    conn::{h1::RequestBody, h2::StreamBody, tunnel::Tunnel},
     failure::Failure,
     upstream::h1::AnswerBody,
 };
@@ -32,13 +32,19 @@ pub(crate) enum Body {
     /// Read from an HTTP/2 stream, of either side.
     Stream(StreamBody),
     /// Anything else: what policies wrap.
-    Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = Failure>>>),
+    Boxed(Box<dyn Wrapper>),
+}
+
+/// A body that does something to another.
+pub(crate) trait Wrapper: HttpBody<Data = Bytes, Error = Failure> + Unpin {
+    /// The body that is wrapped.
+    fn inner(&mut self) -> Option<&mut Body>;
 }
 
 impl Body {
     /// Boxes a body that a policy makes.
-    pub(crate) fn boxed(body: impl HttpBody<Data = Bytes, Error = Failure> + 'static) -> Self {
-        Self::Boxed(Box::pin(body))
+    pub(crate) fn boxed(body: impl Wrapper + 'static) -> Self {
+        Self::Boxed(Box::new(body))
     }
 
     /// Whether it is known to be empty and without trailers.
@@ -50,8 +56,22 @@ impl Body {
         }
     }
 
-    /// The other side of a switched protocol, and the bytes that came with its agreement.
-    pub(crate) fn into_tunnel(self) -> Option<(Box<Wire>, Bytes)> {
+    /// Keeps the request's body flowing to the upstream that this is the answer of, while nobody takes the answer.
+    pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Empty | Self::Full(_) | Self::Request(_) => {}
+            Self::Answer(answer) => answer.drive_upload(cx),
+            Self::Stream(stream) => stream.drive_upload(cx),
+            Self::Boxed(wrapper) => {
+                if let Some(inner) = wrapper.inner() {
+                    inner.drive_upload(cx);
+                }
+            }
+        }
+    }
+
+    /// The other side of a switched protocol.
+    pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
         match self {
             Self::Answer(answer) => answer.into_tunnel(),
             _ => None,
@@ -82,7 +102,7 @@ impl HttpBody for Body {
             Self::Request(body) => Pin::new(body).poll_frame(cx),
             Self::Answer(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Stream(body) => Pin::new(body).poll_frame(cx),
-            Self::Boxed(body) => body.as_mut().poll_frame(cx),
+            Self::Boxed(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 

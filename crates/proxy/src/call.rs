@@ -15,11 +15,15 @@ use crate::{
     conn::peer::Peer,
     consumer::Consumer,
     failure::{Failure, Problem},
+    listener::Listener,
     policy::Progress,
     router::Captures,
     upstream::span::Trail,
     worker::Plan,
 };
+
+/// The place of a listener that its snapshot does not know.
+pub(crate) const NO_LISTENER: usize = usize::MAX;
 
 /// Carries the outcome of a gRPC call.
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -32,6 +36,8 @@ pub(crate) struct Call {
     pub plan: Plan,
     /// The connection that it came on.
     pub peer: Rc<Peer>,
+    /// The place of its listener in `plan`; [`NO_LISTENER`] when that is gone, and then the call is refused.
+    pub(crate) listener: usize,
     /// The true client address, found through trusted proxies.
     pub client: IpAddr,
     /// The host that the client asked for: lower-case, without a port.
@@ -144,6 +150,11 @@ impl Host {
 }
 
 impl Call {
+    /// Its listener as its snapshot has it; as the connection knew it, when it is gone.
+    pub(crate) fn listener(&self) -> &Listener {
+        self.plan.listeners.get(self.listener).unwrap_or(&self.peer.listener)
+    }
+
     /// The canonical path as it is now, rewrites included.
     pub(crate) fn path(&self) -> &str {
         self.head.uri.path()

@@ -220,11 +220,12 @@ impl Compiled {
         all
     }
 
-    /// The listener as it is in this snapshot.
-    pub(crate) fn listener<'a>(&'a self, known: &'a Arc<Listener>) -> &'a Arc<Listener> {
+    /// The place of a connection's listener in this snapshot; none when it is gone. A place means something in its
+    /// own snapshot alone.
+    pub(crate) fn place_of(&self, known: &Listener) -> Option<usize> {
         match self.listeners.get(known.index) {
-            Some(same) if same.name == known.name => same,
-            _ => self.listeners.iter().find(|listener| listener.name == known.name).unwrap_or(known),
+            Some(same) if same.name == known.name => Some(known.index),
+            _ => self.listeners.iter().position(|listener| listener.name == known.name),
         }
     }
 }

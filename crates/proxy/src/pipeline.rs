@@ -43,7 +43,9 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
         return Ok(about_the_server());
     }
     let plan = call.plan.clone();
-    let listener = plan.listener(&call.peer.listener).clone();
+    let Some(listener) = plan.listeners.get(call.listener) else {
+        return Err(guard::listener_gone());
+    };
     if let Some(target) = &listener.redirect_to_https {
         guard::judge_path(call, &listener.path)?;
         return handler::redirect::to_https(call, target);
@@ -84,8 +86,7 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
                 .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
             match asked.map(|method| find(call, &plan, &method)) {
                 Some(Found::Route { id, rule })
-                    if plan.routes[id.0 as usize].chain.has("cors")
-                        || plan.listener(&call.peer.listener).chain.has("cors") =>
+                    if plan.routes[id.0 as usize].chain.has("cors") || call.listener().chain.has("cors") =>
                 {
                     Found::Route { id, rule }
                 }
@@ -114,7 +115,7 @@ fn routed_path(head: &http::request::Parts) -> &str {
 
 fn find(call: &mut Call, plan: &crate::worker::Plan, method: &Method) -> Found {
     let view = RequestView {
-        listener: plan.listener(&call.peer.listener).index,
+        listener: call.listener,
         host: call.host.as_ref().map(|host| host.as_str()),
         path: routed_path(&call.head),
         method,

@@ -59,12 +59,12 @@ impl Timer {
     /// Fires after `after`, whatever was armed before.
     pub(crate) fn arm(&self, after: Duration) {
         WHEEL.with(|wheel| {
-            let due = wheel.tick_of(Instant::now())
-                + (after.as_millis() as u64).div_ceil(TICK.as_millis() as u64)
-                + 1;
+            let now = wheel.tick_of(Instant::now());
+            let due = now + (after.as_millis() as u64).div_ceil(TICK.as_millis() as u64) + 1;
             self.0.fired.set(false);
             let before = self.0.due.replace(due);
             if self.0.slot.get() == NOWHERE {
+                wheel.catch_up(now);
                 wheel.insert(&self.0, due);
             } else if due < before {
                 wheel.remove(&self.0);
@@ -120,6 +120,13 @@ impl Wheel {
         (now.duration_since(self.start).as_millis() / TICK.as_millis()) as u64
     }
 
+    /// Skips the time in which nothing was armed: there is nothing to look at in it.
+    fn catch_up(&self, now: u64) {
+        if self.count.get() == 0 && self.passed.get() < now {
+            self.passed.set(now);
+        }
+    }
+
     fn insert(&self, entry: &Rc<Entry>, due: u64) {
         let at = due.clamp(self.passed.get() + 1, self.passed.get() + SLOTS as u64 - 1);
         let slot = (at % SLOTS as u64) as usize;
@@ -150,6 +157,8 @@ impl Wheel {
 
     /// Fires what is due up to `now`, and puts back what was moved further away.
     fn advance(&self, now: u64) {
+        // One turn sees every slot; when this thread has slept for longer, more turns would see nothing new.
+        self.passed.set(self.passed.get().max(now.saturating_sub(SLOTS as u64)));
         while self.passed.get() < now {
             if self.count.get() == 0 {
                 self.passed.set(now);
@@ -188,6 +197,11 @@ impl Wheel {
     }
 }
 
+/// When a tick comes, after the wheel's start.
+fn time_of(tick: u64) -> Duration {
+    Duration::from_millis(tick.saturating_mul(TICK.as_millis() as u64))
+}
+
 /// Drives this worker's wheel; runs for as long as the worker.
 pub(crate) async fn drive() {
     let wheel = WHEEL.with(Rc::clone);
@@ -199,7 +213,7 @@ pub(crate) async fn drive() {
             continue;
         };
         wheel.wakes_at.set(next);
-        let at = wheel.start + TICK * u32::try_from(next).unwrap_or(u32::MAX);
+        let at = wheel.start + time_of(next);
         tokio::select! {
             () = tokio::time::sleep_until(at.into()) => {}
             () = wheel.earlier.notified() => {}
@@ -255,6 +269,41 @@ mod tests {
             poll_fn(|cx| timer.poll(cx)).await;
             assert!(start.elapsed() < Duration::from_secs(1));
         });
+    }
+
+    #[test]
+    fn years_of_silence_cost_nothing_and_end_nothing() {
+        let wheel = Wheel::new();
+        let entry = Rc::new(Entry::default());
+        let years = 5 * 365 * 24 * 3600 * 100;
+        for now in [years, 2 * years] {
+            entry.due.set(now + 7);
+            entry.fired.set(false);
+            entry.slot.set(NOWHERE);
+            wheel.catch_up(now);
+            wheel.insert(&entry, now + 7);
+            assert_eq!((wheel.passed.get(), wheel.next()), (now, Some(now + 7)));
+            wheel.advance(now + 6);
+            assert!(!entry.fired.get());
+            wheel.advance(now + 7);
+            assert!(entry.fired.get());
+        }
+        assert_eq!(time_of(years), Duration::from_secs(5 * 365 * 24 * 3600), "beyond 32 bits of ticks too");
+        assert_eq!(time_of(1 << 33), Duration::from_millis(10 << 33));
+    }
+
+    #[test]
+    fn a_long_sleep_of_the_thread_loses_no_timer() {
+        let wheel = Wheel::new();
+        let entries: Vec<_> = (1..3000).map(|_| Rc::new(Entry::default())).collect();
+        for (entry, due) in entries.iter().zip(1u64..) {
+            entry.due.set(due);
+            entry.slot.set(NOWHERE);
+            wheel.insert(entry, due);
+        }
+        wheel.advance(1_000_000);
+        assert!(entries.iter().all(|entry| entry.fired.get()));
+        assert_eq!(wheel.count.get(), 0);
     }
 
     #[test]

@@ -73,8 +73,8 @@ pub(crate) enum Command {
     Listen(Socket),
     /// Stop taking connections for a listener.
     Close(Arc<str>),
-    /// A connection that another worker accepted.
-    Adopt(Arc<str>, Stream),
+    /// A connection that another worker accepted, and that this one's count has room for.
+    Adopt(Arc<str>, Stream, Reserved),
     /// No new connections, and the open ones end. The sender is dropped once nothing more is accepted.
     Drain(mpsc::UnboundedSender<()>),
     /// End now.
@@ -239,6 +239,12 @@ impl Worker {
         (mine > fewest + 1 + fewest / 8).then_some(least)
     }
 
+    /// Counts a connection at another worker while it is on its way there, so that those that come with it see it.
+    pub(crate) fn reserve(&self, worker: usize) -> Reserved {
+        self.shared.connections[worker].fetch_add(1, Ordering::Relaxed);
+        Reserved { shared: self.shared.clone(), worker }
+    }
+
     fn drain(&self) {
         self.leaving.notify_waiters();
         for conn in self.http1.borrow().entries.values().filter_map(Weak::upgrade) {
@@ -247,6 +253,18 @@ impl Worker {
         for conn in self.http2.borrow().entries.values().filter_map(Weak::upgrade) {
             conn.wake();
         }
+    }
+}
+
+/// A connection on its way to a worker.
+pub(crate) struct Reserved {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.shared.connections[self.worker].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -294,7 +312,10 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
                     }
                     *listener != name
                 }),
-                Command::Adopt(listener, stream) => accept::adopt(&worker, &listener, stream),
+                Command::Adopt(listener, stream, reserved) => {
+                    drop(reserved);
+                    accept::adopt(&worker, &listener, stream);
+                }
                 Command::Drain(done) => {
                     let closing = std::mem::take(&mut accepting);
                     closing.iter().for_each(|(_, closing, _)| closing.notify_one());
@@ -327,8 +348,10 @@ async fn housekeeping(worker: Rc<Worker>) {
         if now.duration_since(swept) >= SWEEP {
             swept = now;
             let plan = worker.plan();
-            worker.pool.sweep(now, |endpoint| {
-                plan.upstreams.values().any(|upstream| upstream.cluster.has_endpoint(endpoint))
+            worker.pool.sweep(now, |upstream, key| {
+                let upstream = plan.upstreams.get(upstream)?;
+                (upstream.way == key.way && upstream.cluster.has_endpoint(key.endpoint))
+                    .then_some(upstream.pool)
             });
         }
     }

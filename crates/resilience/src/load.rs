@@ -14,7 +14,8 @@ pub struct EndpointLoad {
     in_flight: AtomicU32,
     requests: AtomicU64,
     born: Instant,
-    decay_nanos: f64,
+    /// Over how many nanoseconds the average forgets, as the bits of an `f64`.
+    decay: AtomicU64,
     /// Average latency in nanoseconds, as the bits of an `f64`.
     average: AtomicU64,
     /// When the average was taken, in nanoseconds after `born`.
@@ -22,6 +23,12 @@ pub struct EndpointLoad {
     /// From when on it grows to its share, in nanoseconds after `born`; [`WARM`] when it has it.
     warming: AtomicU64,
 }
+
+/// How much slower the average fades while calls are in flight: an endpoint that hangs would look idle otherwise. It
+/// does fade, for a stream that lives for hours says nothing about the latency of others.
+const FADE_IN_FLIGHT: f64 = 8.0;
+/// What an endpoint is taken to need, in milliseconds, while calls are in flight and none has ended yet.
+const UNKNOWN_MILLIS: f64 = 1000.0;
 
 /// An endpoint that never began to warm up.
 const WARM: u64 = u64::MAX;
@@ -37,11 +44,16 @@ impl EndpointLoad {
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             born: now,
-            decay_nanos: (decay.as_nanos() as f64).max(1.0),
+            decay: AtomicU64::new(nanos_of(decay).to_bits()),
             average: AtomicU64::new(0f64.to_bits()),
             taken: AtomicU64::new(0),
             warming: AtomicU64::new(WARM),
         }
+    }
+
+    /// From now on the average forgets over `decay`.
+    pub fn set_decay(&self, decay: Duration) {
+        self.decay.store(nanos_of(decay).to_bits(), Ordering::Relaxed);
     }
 
     /// It is new, or comes back: it grows to its share from `from` on.
@@ -86,7 +98,7 @@ impl EndpointLoad {
         let next = if latency > before {
             latency
         } else {
-            let keep = (-passed / self.decay_nanos).exp();
+            let keep = (-passed / self.decay_nanos()).exp();
             before * keep + latency * (1.0 - keep)
         };
         self.average.store(next.to_bits(), Ordering::Relaxed);
@@ -99,16 +111,38 @@ impl EndpointLoad {
         }
     }
 
-    /// The average in milliseconds; what is not confirmed fades.
+    /// The average in milliseconds; what is not confirmed fades, and slowly while calls are in flight.
     pub fn ewma(&self, now: Instant) -> f64 {
-        let passed = self.nanos(now).saturating_sub(self.taken.load(Ordering::Relaxed)) as f64;
         let average = f64::from_bits(self.average.load(Ordering::Relaxed));
-        average * (-passed / self.decay_nanos).exp() / 1e6
+        if average == 0.0 {
+            return 0.0;
+        }
+        let passed = self.nanos(now).saturating_sub(self.taken.load(Ordering::Relaxed)) as f64;
+        let slower = if self.in_flight() > 0 { FADE_IN_FLIGHT } else { 1.0 };
+        average * (-passed / (self.decay_nanos() * slower)).exp() / 1e6
+    }
+
+    /// What one more call is likely to wait for, in milliseconds: the average, for each call that is in flight.
+    pub fn cost(&self, now: Instant) -> f64 {
+        let in_flight = self.in_flight();
+        let average = match self.ewma(now) {
+            0.0 if in_flight > 0 => UNKNOWN_MILLIS,
+            known => known,
+        };
+        (average + 0.001) * f64::from(in_flight + 1)
+    }
+
+    fn decay_nanos(&self) -> f64 {
+        f64::from_bits(self.decay.load(Ordering::Relaxed))
     }
 
     fn nanos(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+fn nanos_of(decay: Duration) -> f64 {
+    (decay.as_nanos() as f64).max(1.0)
 }
 
 impl Drop for InFlight {
@@ -142,6 +176,41 @@ mod tests {
         assert!((load.ewma(now) - 100.0).abs() < 1.0, "{}", load.ewma(now));
         load.observe_at_least(now, Duration::from_millis(300));
         assert!((load.ewma(now) - 300.0).abs() < 1.0, "{}", load.ewma(now));
+    }
+
+    #[test]
+    fn what_hangs_does_not_look_idle() {
+        let now = Instant::now();
+        let (hung, quick) = (0, 1);
+        let loads = [0, 1].map(|_| Arc::new(EndpointLoad::new(Duration::from_secs(10), now)));
+        let cost = |which: usize, seconds| loads[which].cost(now + Duration::from_secs(seconds));
+        loads[quick].observe(now, Duration::from_millis(20));
+        assert!(cost(hung, 0) < cost(quick, 0), "of the unknown one something has to be learnt");
+        let waiting = loads[hung].enter();
+        assert!(cost(hung, 0) > 10.0 * cost(quick, 0), "but one call is enough for that");
+        loads[hung].observe_at_least(now, Duration::from_secs(2));
+        assert!(cost(hung, 20) > 1000.0, "{}", cost(hung, 20));
+        drop(waiting);
+        assert!(cost(hung, 60) < 10.0, "what is not used is tried again: {}", cost(hung, 60));
+    }
+
+    #[test]
+    fn a_long_stream_does_not_keep_an_old_peak_for_ever() {
+        let now = Instant::now();
+        let load = Arc::new(EndpointLoad::new(Duration::from_secs(10), now));
+        let _stream = load.enter();
+        load.observe(now, Duration::from_secs(5));
+        assert!(load.ewma(now + Duration::from_secs(600)) < 10.0);
+    }
+
+    #[test]
+    fn another_decay_holds_at_once() {
+        let now = Instant::now();
+        let load = EndpointLoad::new(Duration::from_secs(1000), now);
+        load.observe(now, Duration::from_secs(1));
+        assert!(load.ewma(now + Duration::from_secs(10)) > 900.0);
+        load.set_decay(Duration::from_secs(1));
+        assert!(load.ewma(now + Duration::from_secs(10)) < 1.0);
     }
 
     #[test]

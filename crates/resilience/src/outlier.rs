@@ -117,23 +117,28 @@ impl HostOutlier {
         self.until.fetch_max(until, Ordering::Relaxed);
     }
 
-    /// Sets it aside; returns for how long.
-    pub fn eject(&self, settings: &OutlierSettings, now: Instant) -> Duration {
+    /// Sets it aside; returns for how long. One that is set aside already stays so, and no longer.
+    pub fn eject(&self, settings: &OutlierSettings, now: Instant) -> Option<Duration> {
+        let until = self.until.load(Ordering::Relaxed);
+        if until > self.nanos(now) {
+            return None;
+        }
         let last = self.ended_at.load(Ordering::Relaxed);
         // The multiplier fades by one for each base time that passed in use.
         let base = settings.base_ejection_time.as_nanos().max(1) as u64;
         let faded = u32::try_from(self.nanos(now).saturating_sub(last) / base).unwrap_or(u32::MAX);
         let before = self.ejections.load(Ordering::Relaxed).saturating_sub(faded);
         let multiplier = before.saturating_add(1);
-        self.ejections.store(multiplier, Ordering::Relaxed);
         let aside = settings.base_ejection_time.saturating_mul(multiplier).min(settings.max_ejection_time);
         let end = self.nanos(now + aside);
+        // Of several that find it failing at once, one ejects it.
+        self.until.compare_exchange(until, end, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        self.ejections.store(multiplier, Ordering::Relaxed);
         self.ended_at.store(end, Ordering::Relaxed);
-        self.until.fetch_max(end, Ordering::Relaxed);
         for row in [&self.row_5xx, &self.row_gateway, &self.row_local] {
             row.store(0, Ordering::Relaxed);
         }
-        aside
+        Some(aside)
     }
 
     /// Takes it back before its time.
@@ -142,8 +147,12 @@ impl HostOutlier {
         self.refusing_until.store(0, Ordering::Relaxed);
     }
 
-    /// Takes note of a result; true when a row of failures says that it should be ejected.
-    pub fn on_result(&self, settings: &OutlierSettings, kind: Kind) -> bool {
+    /// Takes note of a result; true when a row of failures says that it should be ejected. While it is set aside, what
+    /// was in flight says nothing new: one fault would count many times.
+    pub fn on_result(&self, settings: &OutlierSettings, now: Instant, kind: Kind) -> bool {
+        if self.is_ejected(now) {
+            return false;
+        }
         self.calls.fetch_add(1, Ordering::Relaxed);
         let step = |row: &AtomicU32, is_failure: bool, threshold: u32| {
             if !is_failure {

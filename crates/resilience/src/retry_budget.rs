@@ -5,32 +5,37 @@
 //! never delays it.
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 /// Parts of the window, each forgotten as a whole.
 const SLICES: usize = 10;
 /// One token.
-const TOKEN: i64 = 1_000_000;
+const TOKEN: i32 = 10_000;
 
 /// Keeps retries a bounded share of live traffic.
 #[derive(Debug)]
 pub struct RetryBudget {
     born: Instant,
     slice: Duration,
-    deposit: i64,
+    deposit: i32,
     /// What may be withdrawn in a window without any deposit.
     floor: i64,
     slices: [Slice; SLICES],
 }
 
-/// What came in and went out in one part of the window.
+/// What came in and went out in one part of the window: the part of time that it stands for, and the balance, in one
+/// word, so that whoever finds an old part and whoever counts in the new one lose nothing of each other.
 #[derive(Debug, Default)]
-struct Slice {
-    /// Number of the part of time that it stands for.
-    number: AtomicU64,
-    balance: AtomicI64,
+struct Slice(AtomicU64);
+
+fn pack(number: u32, balance: i32) -> u64 {
+    u64::from(number) << 32 | u64::from(balance.cast_unsigned())
+}
+
+fn unpack(word: u64) -> (u32, i32) {
+    ((word >> 32) as u32, (word as u32).cast_signed())
 }
 
 impl RetryBudget {
@@ -40,54 +45,61 @@ impl RetryBudget {
         Self {
             born: now,
             slice: window / SLICES as u32,
-            deposit: (percent.clamp(0.0, 1000.0) / 100.0 * TOKEN as f64) as i64,
-            floor: (min_per_second.max(0.0) * window.as_secs_f64() * TOKEN as f64) as i64,
+            deposit: (percent.clamp(0.0, 1000.0) / 100.0 * f64::from(TOKEN)) as i32,
+            floor: (min_per_second.max(0.0) * window.as_secs_f64() * f64::from(TOKEN)) as i64,
             slices: std::array::from_fn(|_| Slice::default()),
         }
     }
 
     /// Counts a first try.
     pub fn deposit(&self, now: Instant) {
-        self.current(now).balance.fetch_add(self.deposit, Ordering::Relaxed);
+        self.add(now, self.deposit);
     }
 
     /// Takes a token for a retry, if there is one.
     pub fn try_withdraw(&self, now: Instant) -> bool {
-        if self.saved(now) < TOKEN {
+        if self.saved(now) < i64::from(TOKEN) {
             return false;
         }
-        self.current(now).balance.fetch_sub(TOKEN, Ordering::Relaxed);
+        self.add(now, -TOKEN);
         true
     }
 
     /// Retries that would be allowed now.
     pub fn balance(&self, now: Instant) -> f64 {
-        self.saved(now).max(0) as f64 / TOKEN as f64
+        self.saved(now).max(0) as f64 / f64::from(TOKEN)
     }
 
     fn saved(&self, now: Instant) -> i64 {
         let number = self.number(now);
-        let live = self.slices.iter().filter(|slice| {
-            let age = number.wrapping_sub(slice.number.load(Ordering::Relaxed));
-            age < SLICES as u64
-        });
-        live.map(|slice| slice.balance.load(Ordering::Relaxed)).sum::<i64>() + self.floor
+        let live = self.slices.iter().map(|slice| unpack(slice.0.load(Ordering::Relaxed)));
+        let live = live.filter(|(of, _)| number.wrapping_sub(*of) < SLICES as u32);
+        live.map(|(_, balance)| i64::from(balance)).sum::<i64>() + self.floor
     }
 
-    fn number(&self, now: Instant) -> u64 {
+    fn number(&self, now: Instant) -> u32 {
         // Starts beyond the window, so that no slice of number zero is live at first.
-        (now.saturating_duration_since(self.born).as_nanos() / self.slice.as_nanos()) as u64 + SLICES as u64
+        let passed = now.saturating_duration_since(self.born).as_nanos() / self.slice.as_nanos();
+        (passed as u32).wrapping_add(SLICES as u32)
     }
 
-    fn current(&self, now: Instant) -> &Slice {
+    fn add(&self, now: Instant, amount: i32) {
         let number = self.number(now);
-        let slice = &self.slices[(number % SLICES as u64) as usize];
-        let before = slice.number.load(Ordering::Relaxed);
-        let renewed = slice.number.compare_exchange(before, number, Ordering::Relaxed, Ordering::Relaxed);
-        if before != number && renewed.is_ok() {
-            slice.balance.store(0, Ordering::Relaxed);
+        let slice = &self.slices[number as usize % SLICES];
+        let mut before = slice.0.load(Ordering::Relaxed);
+        loop {
+            let (of, balance) = unpack(before);
+            let after = if of == number { balance.saturating_add(amount) } else { amount };
+            match slice.0.compare_exchange_weak(
+                before,
+                pack(number, after),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => before = now,
+            }
         }
-        slice
     }
 }
 
@@ -124,6 +136,25 @@ mod tests {
         assert_eq!(budget.balance(now + Duration::from_secs(9)), 50.0);
         assert_eq!(budget.balance(now + Duration::from_secs(10)), 0.0);
         assert!(!budget.try_withdraw(now + Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_new_part_of_time_loses_no_deposit_of_anyone() {
+        let (budget, start) = budget(100.0, 0.0);
+        for round in 1..200u32 {
+            // Each round finds an old slice, all threads at once.
+            let now = start + Duration::from_secs(10) * round;
+            let gate = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        gate.wait();
+                        (0..5).for_each(|_| budget.deposit(now));
+                    });
+                }
+            });
+            assert_eq!(budget.balance(now), 20.0, "round {round}");
+        }
     }
 
     proptest::proptest! {

@@ -15,8 +15,8 @@ pub struct Timeouts {
     pub tls: Duration,
     /// One try until its answer's head; it then counts as a 504 for `retry.on`. Off without it.
     pub per_try: Option<Duration>,
-    /// All tries until the answer's head. While the body of the request still comes in, it does not run out: it
-    /// counts from the last byte that the upstream took.
+    /// All tries until the answer's head. The clock stands still while the request's body moves at 500 bytes a second;
+    /// the time of a slower one counts.
     pub request: Duration,
     /// Between bytes, either way, after the answer's head.
     pub idle: Duration,

@@ -11,7 +11,7 @@ use http::{Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http1::{BodyEncoder, Framing};
 
-use super::{h1::Conn, wire::Wire};
+use super::{h1::Conn, tunnel::Tunnel};
 use crate::{
     body::Body,
     call::{Call, client_left},
@@ -34,7 +34,7 @@ pub(crate) enum Sent {
     /// The answer is complete.
     Whole,
     /// The protocol was switched; this is the other side.
-    Upgraded(Box<Wire>),
+    Upgraded(Tunnel),
 }
 
 /// Writes a refusal of something that was no request.
@@ -67,15 +67,15 @@ pub(crate) async fn send(
     conn.finish_interim(out);
     if call.upgrade.is_some() && switch::opens(how.method, parts.status) {
         encode_head(&parts, Framing::None, how.method, true, Version::HTTP_11, out)?;
-        let Some((wire, early)) = body.into_tunnel() else {
+        let Some(mut tunnel) = body.into_tunnel() else {
             return Err(
                 Failure::gateway(Stage::Body, Problem::Internal).with_detail("a switch without a tunnel")
             );
         };
         // Bytes that came with the 101 belong to the client.
-        out.extend_from_slice(&early);
+        out.extend_from_slice(&std::mem::take(&mut tunnel.early));
         write(conn, None, out, &mut Bytes::new()).await?;
-        return Ok(Sent::Upgraded(wire));
+        return Ok(Sent::Upgraded(tunnel));
     }
     let framing = framing(&parts, &body, how);
     let keep_alive = how.keep_alive && framing != Framing::UntilClose;
@@ -106,10 +106,13 @@ async fn stream(
         let next = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Next::Frame(frame)),
             Poll::Pending if !out.is_empty() => Poll::Ready(Next::Flush),
-            Poll::Pending => match conn.poll_gone_while_answering(cx) {
-                Poll::Ready(()) => Poll::Ready(Next::Gone),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => {
+                // What is wrapped may not have been asked for a frame just now.
+                if let Body::Boxed(_) = body {
+                    body.drive_upload(cx);
+                }
+                conn.poll_gone_while_answering(cx).map(|()| Next::Gone)
+            }
         })
         .await;
         match next {
@@ -181,8 +184,8 @@ async fn write(
             Poll::Ready(Err(_)) => return Poll::Ready(Err(client_left(Stage::Body))),
             Poll::Pending => {}
         }
-        if let Some(Body::Answer(answer)) = body.as_deref_mut() {
-            answer.drive_upload(cx);
+        if let Some(body) = body.as_deref_mut() {
+            body.drive_upload(cx);
         }
         // A client that reads slowly is waited for; one that reads nothing is not.
         if out.len() + data.len() != left || !conn.timer.is_armed() {

@@ -17,7 +17,7 @@ use http1::{BodyDecoder, BodyEvent, Framing, RequestDecoder, RequestHead};
 use super::{
     answer::{self, Sending},
     peer::Peer,
-    tunnel,
+    tunnel::{self, Tunnel},
     wire::{Io, Wire},
 };
 use crate::{
@@ -255,9 +255,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
                 match future.as_mut().await {
                     After::KeepAlive => {}
                     After::Close => break,
-                    After::Tunnel(upstream) => {
+                    After::Tunnel(upstream, call) => {
                         drop(future);
-                        tunnel::between(&conn.wire, &upstream).await;
+                        tunnel::between(&conn.wire, &upstream.wire).await;
+                        // Only now is the call over: for limits, counts and the record.
+                        drop(upstream);
+                        finish(&worker, &conn, call);
                         return;
                     }
                 }
@@ -357,7 +360,7 @@ fn refusal(error: &http1::ParseError) -> Failure {
 enum After {
     KeepAlive,
     Close,
-    Tunnel(Box<Wire>),
+    Tunnel(Tunnel, Box<Call>),
 }
 
 /// Has one request answered, and writes the answer.
@@ -403,10 +406,11 @@ async fn exchange(
     conn.answer_begins();
     let switching = call.upgrade.is_some() && switch::opens(&call.head.method, response.status());
     keep_alive = keep_alive && !worker.is_draining() && !asks_to_close(&response);
-    // An answer of the gateway's own to a request whose body is still on its way: whether the rest will ever
-    // come is not known, so the connection ends with the answer.
-    if matches!(response.body(), Body::Empty | Body::Full(_)) && !conn.body.borrow().done && !switching {
-        keep_alive = keep_alive && drain_now(conn);
+    // An answer to a request whose body is still on its way: whether the rest will ever come is not known, so the
+    // connection ends with the answer, and the head says so. Bytes of the body that nobody wants any more are taken
+    // from what is here; the others still flow.
+    if keep_alive && !switching && !conn.body.borrow().done {
+        keep_alive = matches!(response.body(), Body::Empty | Body::Full(_)) && drain_now(conn);
     }
     response.headers_mut().remove(header::CONNECTION);
     if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
@@ -418,7 +422,7 @@ async fn exchange(
         Ok(answer::Sent::Whole) if !keep_alive => After::Close,
         Ok(answer::Sent::Whole) if conn.body.borrow().done || drain_now(conn) => After::KeepAlive,
         Ok(answer::Sent::Whole) => After::Close,
-        Ok(answer::Sent::Upgraded(wire)) => After::Tunnel(wire),
+        Ok(answer::Sent::Upgraded(upstream)) => return After::Tunnel(upstream, call),
         Err(failure) => {
             call.record_failure(&failure);
             After::Close
@@ -429,7 +433,11 @@ async fn exchange(
 }
 
 fn finish(worker: &Worker, conn: &Conn, mut call: Box<Call>) {
-    call.record.request_bytes = conn.body.borrow().received;
+    let mut body = conn.body.borrow_mut();
+    call.record.request_bytes = body.received;
+    // While it idles, a connection keeps no snapshot alive.
+    body.plan = None;
+    drop(body);
     worker.finish(call);
 }
 
@@ -476,21 +484,25 @@ fn drain_now(conn: &Conn) -> bool {
 }
 
 /// Ends our side, and reads a little of what still comes: closing a socket with unread bytes sends a reset, which
-/// can destroy the answer before the client has read it (RFC 9112 §9.6).
+/// can destroy the answer before the client has read it (RFC 9112 §9.6). A client that reads nothing may leave no room
+/// for the end of TLS, and is not waited for either.
 async fn linger(conn: &Conn) {
-    let _ = conn.wire.shutdown().await;
-    if conn.wire.is_eof() {
-        return;
-    }
     conn.timer.arm(LINGER);
+    let mut shutdown = pin!(conn.wire.shutdown());
+    let mut is_shut = false;
     poll_fn(|cx| {
         loop {
             if conn.timer.poll(cx).is_ready() {
                 return Poll::Ready(());
             }
+            is_shut = is_shut || shutdown.as_mut().poll(cx).is_ready();
+            if is_shut && conn.wire.is_eof() {
+                return Poll::Ready(());
+            }
             conn.wire.input.borrow_mut().clear();
             match ready!(conn.wire.poll_fill(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(0) | Err(_) if is_shut => return Poll::Ready(()),
+                Ok(0) | Err(_) => return Poll::Pending,
                 Ok(_) => {}
             }
         }

@@ -8,9 +8,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::wire::Wire;
+use crate::upstream::Guards;
+
+/// The upstream's side of a switched protocol.
+pub(crate) struct Tunnel {
+    pub(crate) wire: Box<Wire>,
+    /// What came with its agreement.
+    pub(crate) early: Bytes,
+    /// What the call holds of the upstream, until the tunnel ends.
+    pub(crate) guards: Box<Guards>,
+}
 
 /// Carries bytes between two connections until both have ended, or one broke.
 pub(crate) async fn between(client: &Wire, upstream: &Wire) {

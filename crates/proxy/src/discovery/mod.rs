@@ -17,13 +17,13 @@ pub(crate) enum Source {
     /// An address that stays.
     Fixed(Address),
     /// The addresses of a name.
-    Host { name: String, port: u16, refresh: Refresh },
+    Host { name: String, port: u16 },
     /// The targets of a service name.
-    Service { name: String, refresh: Refresh },
+    Service { name: String },
 }
 
 /// Bounds of how often a name is resolved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Refresh {
     pub(crate) min: Duration,
     pub(crate) max: Duration,
@@ -42,6 +42,8 @@ impl Refresh {
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
     pub(crate) source: Source,
+    /// Not of the source itself: another rhythm changes nothing about what is known.
+    pub(crate) refresh: Refresh,
     pub(crate) host: Arc<str>,
     pub(crate) weight: u32,
     pub(crate) zone: Option<Arc<str>>,
@@ -76,12 +78,11 @@ pub(crate) fn specs(settings: &upstream::Upstream) -> Result<Vec<Spec>, String> 
                 (Source::Fixed(Address::Socket((ip, port).into())), ip.to_string())
             }
             EndpointAddress::Unix(path) => (Source::Fixed(Address::Unix(path)), "localhost".to_owned()),
-            EndpointAddress::Name(name, port) => {
-                (Source::Host { name: name.clone(), port, refresh: Refresh::DEFAULT }, name)
-            }
+            EndpointAddress::Name(name, port) => (Source::Host { name: name.clone(), port }, name),
         };
         specs.push(Spec {
             source,
+            refresh: Refresh::DEFAULT,
             host: host.into(),
             weight: endpoint.weight,
             zone: endpoint.zone.as_deref().map(Arc::from),
@@ -93,11 +94,12 @@ pub(crate) fn specs(settings: &upstream::Upstream) -> Result<Vec<Spec>, String> 
         let source = match dns.kind {
             DnsType::A => {
                 let port = dns.port.ok_or("discovery.dns: type A needs a `port`")?;
-                Source::Host { name: dns.name.clone(), port, refresh }
+                Source::Host { name: dns.name.clone(), port }
             }
-            DnsType::Srv => Source::Service { name: dns.name.clone(), refresh },
+            DnsType::Srv => Source::Service { name: dns.name.clone() },
         };
-        specs.push(Spec { source, host: dns.name.as_str().into(), weight: 1, zone: None, backup: false });
+        let host = dns.name.as_str().into();
+        specs.push(Spec { source, refresh, host, weight: 1, zone: None, backup: false });
     }
     Ok(specs)
 }

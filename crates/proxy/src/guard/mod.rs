@@ -15,13 +15,13 @@ pub(crate) use self::{
     present::Present,
 };
 use crate::{
-    call::{Call, Host, Received, Upgrade, new_record},
+    call::{Call, Host, NO_LISTENER, Received, Upgrade, new_record},
     conn::peer::Peer,
     failure::{Failure, Problem, Stage},
     listener::forwarded,
     router::Captures,
     upstream::span::Trail,
-    worker::Worker,
+    worker::{Plan, Worker},
 };
 
 /// A request id that a trusted peer may give is at most this long.
@@ -38,8 +38,9 @@ pub(crate) fn admit(
 ) -> (Box<Call>, Result<(), Failure>) {
     let plan = worker.plan();
     let present = Present::of(&head.headers);
-    // The listener as it is now: a connection may be older than what it says.
-    let listener = plan.listener(&peer.listener);
+    // The listener as it is now: a connection may be older than what it says, and outlive it.
+    let place = plan.place_of(&peer.listener).unwrap_or(NO_LISTENER);
+    let listener = plan.listeners.get(place).unwrap_or(&peer.listener);
     let trusted = listener.trusts(peer.ip());
     let client = if trusted {
         forwarded::client_address(peer.ip(), &listener.trusted, &head.headers)
@@ -49,12 +50,22 @@ pub(crate) fn admit(
     let received = plan.measures_heads.then(|| Received::of(&head.headers));
     let request_id = request_id(worker, &mut head, trusted);
     let trace = trace_context(worker, &head, present);
-    let mut call = call(worker, peer, head, client, request_id, trace);
+    let mut call = call(worker, peer, (plan.clone(), place), head, client, request_id, trace);
     if let Some(received) = received {
         call.received = received;
     }
+    if place == NO_LISTENER {
+        return (call, Err(listener_gone()));
+    }
     let admitted = judge(&mut call, present, trusted, wants_upgrade, &plan.protected_headers);
     (call, admitted)
+}
+
+/// What a connection of a listener that is no more is told: nothing is routed for it, and it ends.
+pub(crate) fn listener_gone() -> Failure {
+    Failure::client(Stage::Guard, Problem::NoRoute)
+        .with_hint("this connection's listener is no longer configured")
+        .with_header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// A call for something that was not even a request.
@@ -63,12 +74,13 @@ pub(crate) fn refused(worker: &Rc<Worker>, peer: &Rc<Peer>, failure: &Failure) -
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.version = Version::HTTP_11;
     let request_id = mint_request_id(worker);
-    call(worker, peer, head, peer.ip(), request_id, None)
+    call(worker, peer, (worker.plan(), NO_LISTENER), head, peer.ip(), request_id, None)
 }
 
 fn call(
     worker: &Rc<Worker>,
     peer: &Rc<Peer>,
+    (plan, listener): (Plan, usize),
     head: Parts,
     client: IpAddr,
     request_id: HeaderValue,
@@ -77,8 +89,9 @@ fn call(
     let record = new_record(peer, &head, client, request_id, trace);
     Box::new(Call {
         head,
-        plan: worker.plan(),
+        plan,
         peer: peer.clone(),
+        listener,
         client,
         host: None,
         started: Instant::now(),
@@ -239,7 +252,7 @@ fn misdirected(call: &Call) -> Result<(), Failure> {
 fn method(call: &Call) -> Result<(), Failure> {
     let is_tunnel = call.head.method == Method::CONNECT;
     let is_extended = call.head.extensions.get::<h2::ext::Protocol>().is_some();
-    if is_tunnel && !is_extended && !call.plan.listener(&call.peer.listener).connect {
+    if is_tunnel && !is_extended && !call.listener().connect {
         return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
             .with_hint("CONNECT is not enabled on this listener"));
     }
@@ -290,7 +303,7 @@ fn target(call: &mut Call) -> Result<(), Failure> {
     if uri.path() == "*" || call.head.method == Method::CONNECT {
         return Ok(());
     }
-    let listener = call.plan.listener(&call.peer.listener);
+    let listener = call.listener();
     let path::Canonical { path: normal, forms } =
         path::canonical(uri.path(), listener.path.merge_slashes.unwrap_or(true)).map_err(bad_path)?;
     call.forms = forms;

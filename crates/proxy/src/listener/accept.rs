@@ -122,7 +122,8 @@ fn place(worker: &Rc<Worker>, listener: &Arc<str>, stream: TcpStream, remote: So
     {
         match stream.into_std() {
             Ok(stream) => {
-                let _ = inbox.send(Command::Adopt(listener.clone(), Stream::Tcp(stream, remote)));
+                let stream = Stream::Tcp(stream, remote);
+                let _ = inbox.send(Command::Adopt(listener.clone(), stream, worker.reserve(other)));
             }
             Err(error) => tracing::warn!("cannot hand a connection over: {error}"),
         }
@@ -171,7 +172,7 @@ impl Drop for Entered {
 }
 
 /// Lets the kernel find peers that vanished: what flows after an upgrade has no other timeout.
-fn keep_alive(stream: &TcpStream) {
+pub(crate) fn keep_alive(stream: &TcpStream) {
     let settings = socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(15))

@@ -19,6 +19,8 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// Bytes that a connection holds back beyond what is on its way.
+const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
 /// A listening socket that was made elsewhere.
 #[derive(Debug)]
@@ -132,6 +134,7 @@ fn is_at(local: &socket2::SockAddr, address: &str) -> bool {
 
 /// Makes the sockets of a listener out of those that were taken over.
 pub(crate) fn adopt(address: &str, taken: Vec<OwnedFd>) -> io::Result<Bound> {
+    taken.iter().for_each(|socket| wake_early(&SockRef::from(socket)));
     let sockets = taken.into_iter().map(Kind::from_fd).collect::<io::Result<_>>()?;
     Ok(Bound { address: address.to_owned(), sockets })
 }
@@ -171,7 +174,15 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    wake_early(&SockRef::from(&socket));
     Ok(socket.into())
+}
+
+/// Has the kernel say that a connection takes more as soon as little is left to send, which those that are accepted
+/// inherit. It would wait for a third of its buffer otherwise, megabytes for a fast start, and a client that reads
+/// steadily but slowly would look like one that reads nothing.
+fn wake_early(socket: &SockRef<'_>) {
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }
 
 /// Whether somebody else listens at an address: `SO_REUSEPORT` would share it silently.

@@ -152,7 +152,7 @@ pub(crate) fn order(listener: &Chain, route: &Chain) -> Vec<(String, String)> {
 /// The chains that a call runs through, of one snapshot.
 struct Chains {
     plan: crate::worker::Plan,
-    peer: std::rc::Rc<crate::conn::peer::Peer>,
+    listener: usize,
     route: Option<usize>,
     consumer: Option<Arc<crate::consumer::Consumer>>,
 }
@@ -161,7 +161,7 @@ impl Chains {
     fn of(call: &Call) -> Self {
         Self {
             plan: call.plan.clone(),
-            peer: call.peer.clone(),
+            listener: call.listener,
             route: call.route,
             consumer: call.consumer.clone(),
         }
@@ -172,7 +172,7 @@ impl Chains {
     }
 
     fn listener(&self) -> &[Link] {
-        &self.plan.listener(&self.peer.listener).chain.links
+        self.plan.listeners.get(self.listener).map_or(&[], |listener| &listener.chain.links)
     }
 
     fn consumer(&self) -> &[Link] {
@@ -213,9 +213,9 @@ fn has(links: &[Link], kind: &str) -> bool {
 /// authentication on, so that nothing that counts, hashes or judges by them ever reads the client's own.
 pub(crate) fn forget_identity(call: &mut Call) {
     let plan = call.plan.clone();
-    let listener = &plan.listener(&call.peer.listener).chain;
+    let listener = plan.listeners.get(call.listener).map(|listener| &listener.chain);
     let route = call.route.and_then(|route| plan.routes.get(route)).map(|route| &route.chain);
-    let chains = || [Some(listener), route].into_iter().flatten();
+    let chains = || [listener, route].into_iter().flatten();
     for name in chains().flat_map(|chain| &chain.identity) {
         if !chains().any(|chain| chain.credentials.contains(name)) {
             call.head.headers.remove(name);

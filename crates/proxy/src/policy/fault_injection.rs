@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Flow, Policy, Verdict};
 use crate::{
-    body::Body,
+    body::{Body, Wrapper},
     call::Call,
     compiled::Building,
     failure::{Failure, Problem},
@@ -124,6 +124,12 @@ struct Throttled {
     left: Bytes,
     /// Until when nothing is given.
     wait: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wrapper for Throttled {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
 }
 
 impl HttpBody for Throttled {

@@ -14,7 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{Flow, Policy};
 use crate::{
-    body::Body,
+    body::{Body, Wrapper},
     call::Call,
     compiled::Building,
     failure::{Failure, Problem, Stage},
@@ -93,6 +93,12 @@ impl Policy for RequestLimits {
 struct Counted {
     inner: Body,
     left: u64,
+}
+
+impl Wrapper for Counted {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
 }
 
 impl HttpBody for Counted {

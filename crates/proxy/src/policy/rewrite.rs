@@ -63,7 +63,7 @@ impl Rewrite {
         let bad =
             || Failure::refused(Problem::BadPath).with_hint("the path is not in normal form once rewritten");
         let route = call.route.and_then(|route| call.plan.routes.get(route));
-        let listener = &call.plan.listener(&call.peer.listener).path;
+        let listener = &call.listener().path;
         let rules = route.map_or_else(|| listener.clone(), |route| route.path.over(listener));
         if !is_canonical(&path, &rules) {
             return Err(bad().with_detail(format!("the rewritten path is `{}`", path.escape_debug())));

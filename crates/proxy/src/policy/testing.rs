@@ -79,6 +79,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
     Call {
         plan: Rc::new(plan),
         peer: Rc::new(peer),
+        listener: 0,
         client: CLIENT,
         host: Host::from_authority(Bytes::from_static(b"api.example.test")),
         expects_continue: false,
@@ -157,6 +158,11 @@ pub(crate) fn pieces(pieces: &[&str]) -> Body {
 /// The same of bytes.
 pub(crate) fn chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Body {
     struct Pieces(VecDeque<Bytes>);
+    impl crate::body::Wrapper for Pieces {
+        fn inner(&mut self) -> Option<&mut Body> {
+            None
+        }
+    }
     impl http_body::Body for Pieces {
         type Data = Bytes;
         type Error = Failure;

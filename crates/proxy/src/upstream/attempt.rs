@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Response, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 use resilience::{Outcome, Permit};
 
 use super::{
@@ -18,66 +18,16 @@ use super::{
     connect::{self, Connected, Miss},
     h1::{self, Broken},
     pool::{Opener, PoolKey},
-    replay::Replay,
+    source::Source,
     span::Phases,
     switch,
 };
 use crate::{
     body::Body,
-    call::{Call, Interim, is_idempotent},
-    failure::{Failure, Problem, Sent, Side, Stage},
+    call::{Call, GRPC_STATUS, Interim},
+    failure::{Failure, Problem, Side, Stage},
     worker::Worker,
 };
-
-/// The request's body, for as many tries as it is good for.
-pub(super) enum Source {
-    Empty,
-    Once(Option<Body>),
-    Kept(Replay),
-}
-
-impl Source {
-    pub(super) fn new(body: Body, effort: &Effort, call: &Call) -> Self {
-        if body.is_empty() {
-            return Self::Empty;
-        }
-        if (effort.max_attempts < 2 && effort.hedging.is_none()) || call.upgrade.is_some() {
-            return Self::Once(Some(body));
-        }
-        Self::Kept(Replay::new(body, effort.replay_bytes))
-    }
-
-    fn body(&mut self) -> Option<Body> {
-        match self {
-            Self::Empty => Some(Body::Empty),
-            Self::Once(body) => body.take(),
-            Self::Kept(replay) => Some(replay.body()),
-        }
-    }
-
-    /// Whether the request can be sent again without doing twice what it asks for.
-    pub(super) fn may_repeat(&self, head: &Parts, sent: Sent) -> bool {
-        let harmless = sent == Sent::Nothing
-            || is_idempotent(&head.method)
-            || (matches!(head.method, Method::POST | Method::PATCH)
-                && head.headers.contains_key("idempotency-key"));
-        harmless
-            && match self {
-                Self::Empty => true,
-                Self::Once(body) => body.is_some(),
-                Self::Kept(replay) => replay.is_whole(),
-            }
-    }
-
-    /// Whether all of it is here, so that two tries can send it at the same time.
-    pub(super) fn is_complete(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Once(_) => false,
-            Self::Kept(replay) => replay.is_complete(),
-        }
-    }
-}
 
 /// One try.
 pub(super) struct Attempt<'a> {
@@ -126,12 +76,12 @@ impl Attempt<'_> {
         let elapsed = now.duration_since(started);
         let (report, outcome) = match &result {
             Ok(response) => {
-                let status = response.status().as_u16();
+                let status = status_of(response);
                 let outcome = if status >= 500 { Outcome::Failure } else { Outcome::Success };
                 (TryResult::Answered { status, latency: elapsed }, outcome)
             }
             Err(broken) if broken.stale => (TryResult::Cancelled, Outcome::Ignored),
-            Err(broken) => judge(&broken.failure),
+            Err(broken) => judge(&broken.failure, elapsed),
         };
         if !matches!(report, TryResult::Cancelled) {
             self.upstream.cluster.report(self.endpoint, now, report);
@@ -161,18 +111,19 @@ impl Attempt<'_> {
         let connected = connected.map_err(broken)?;
         let patience =
             h1::Patience { head: end.saturating_duration_since(Instant::now()), idle: self.effort.idle };
-        let body = self.source.borrow_mut().body().ok_or_else(|| {
-            broken(Failure::gateway(Stage::Send, Problem::Internal).with_detail("the body was already sent"))
-        })?;
         let sending = Instant::now();
         let exchange = async {
             match connected {
                 Connected::H1(conn) => {
+                    let body = self.source.borrow_mut().take().ok_or_else(|| {
+                        let failure = Failure::gateway(Stage::Send, Problem::Internal);
+                        broken(failure.with_detail("the body was already sent"))
+                    })?;
                     h1::exchange(conn, self.head, body, patience, self.interim, guards).await
                 }
                 Connected::H2(channel) => {
                     let tls = self.upstream.tls.is_some();
-                    channel.exchange(self.head, tls, body, patience, self.interim, guards).await
+                    channel.exchange(self.head, tls, self.source, patience, self.interim, guards).await
                 }
             }
         };
@@ -190,17 +141,17 @@ impl Attempt<'_> {
         Ok(response)
     }
 
-    /// A connection: a kept one, unless those were found closed.
+    /// A connection: a kept one, unless those of HTTP/1 were found closed. A shared one that was is not offered again.
     async fn connected(&self, end: Instant, fresh: bool) -> Result<Connected, Failure> {
         let key = connect::key(self.upstream, self.endpoint);
         // With a PROXY header, a connection speaks for one client: it is not shared between calls.
-        if self.upstream.proxy_protocol().is_some() || fresh {
+        if self.upstream.proxy_protocol().is_some() {
             return self.open(key, end).await;
         }
         let pool = self.worker.pool();
         if self.call.upgrade.is_some() {
             // A switch of protocols takes a connection of HTTP/1.1 for itself.
-            return match pool.take(key, Instant::now()) {
+            return match pool.take(key, Instant::now()).filter(|_| !fresh) {
                 Some(conn) => Ok(Connected::H1(conn)),
                 None => self.open(key, end).await,
             };
@@ -210,10 +161,10 @@ impl Attempt<'_> {
             if let Some(channel) = pool.channel(key, now) {
                 return Ok(Connected::H2(channel));
             }
-            if let Some(conn) = pool.take(key, now) {
+            if !fresh && let Some(conn) = pool.take(key, now) {
                 return Ok(Connected::H1(conn));
             }
-            match pool.opener(key, self.upstream.pool, self.upstream.is_http2()) {
+            match pool.opener(key, self.upstream) {
                 Opener::Alone => return self.open(key, end).await,
                 Opener::ForAll(opening) => {
                     let opened = self.open(key, end).await;
@@ -248,8 +199,23 @@ impl Attempt<'_> {
     }
 }
 
+/// The status that an answer counts as. A gRPC call that fails before any message says so in its head, as 200; what
+/// comes after messages is the matter of that call (gRPC over HTTP/2, "Trailers-Only"; statuses as Envoy maps them).
+fn status_of(response: &Response<Body>) -> u16 {
+    let status = response.status();
+    if status != StatusCode::OK || !matches!(response.body(), Body::Empty) {
+        return status.as_u16();
+    }
+    match response.headers().get(GRPC_STATUS).map(http::HeaderValue::as_bytes) {
+        Some(b"14") => 503,
+        Some(b"4") => 504,
+        Some(b"2" | b"13" | b"15") => 500,
+        _ => 200,
+    }
+}
+
 /// What a failed try says about the endpoint and to the breaker.
-fn judge(failure: &Failure) -> (TryResult, Outcome) {
+fn judge(failure: &Failure, waited: Duration) -> (TryResult, Outcome) {
     if failure.side() != Side::Upstream {
         return (TryResult::Cancelled, Outcome::Ignored);
     }
@@ -257,8 +223,8 @@ fn judge(failure: &Failure) -> (TryResult, Outcome) {
         (Problem::ConnectFailed, _) if failure.was_refused() => TryResult::ConnectRefused,
         (Problem::ConnectFailed, _) => TryResult::ConnectFailed,
         (Problem::UpstreamTimeout, Stage::Connect | Stage::Tls) => TryResult::ConnectTimeout,
-        (Problem::UpstreamTimeout, _) => TryResult::Timeout,
-        _ => TryResult::Reset,
+        (Problem::UpstreamTimeout, _) => TryResult::Timeout { waited },
+        _ => TryResult::Reset { waited },
     };
     (result, Outcome::Failure)
 }

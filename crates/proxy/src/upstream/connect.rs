@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     conn::{peer::Peer, wire::Io},
     failure::{Failure, Problem, Stage},
-    listener::proxy_protocol,
+    listener::{accept::keep_alive, proxy_protocol},
     worker::Worker,
 };
 
@@ -91,7 +91,12 @@ pub(crate) async fn open(
         io = Io::TlsClient(Box::new(stream));
     }
     let pool = worker.pool();
-    pool.limit(key, upstream.pool);
+    // With a PROXY header a connection speaks for one client, and ends with its call.
+    let is_own = upstream.proxy_protocol().is_some();
+    if !is_own {
+        // One that may speak nothing but HTTP/1 says nothing about the others.
+        pool.opened(key, upstream, (!how.only_http1).then_some(is_http2));
+    }
     if is_http2 {
         let opening = tokio::time::timeout(left(patience.tls), Channel::open(io)).await;
         let channel = match opening {
@@ -99,10 +104,13 @@ pub(crate) async fn open(
             Ok(Err(error)) => return Err(failed(Stage::Connect, &io::Error::other(error))),
             Err(_) => return Err(timed_out(Stage::Connect, "HTTP/2 preface")),
         };
-        pool.share(key, channel.clone());
+        if !is_own {
+            pool.share(key, channel.clone());
+        }
         return Ok(Connected::H2(channel));
     }
-    Ok(Connected::H1(Box::new(h1::Conn::new(io, key, pool))))
+    let home = if is_own { Weak::new() } else { Rc::downgrade(pool) };
+    Ok(Connected::H1(Box::new(h1::Conn::new(io, key, home))))
 }
 
 pub(crate) async fn transport(address: &Address, patience: Duration) -> Result<Io, (Failure, Miss)> {
@@ -111,6 +119,7 @@ pub(crate) async fn transport(address: &Address, patience: Duration) -> Result<I
             Address::Socket(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
+                keep_alive(&stream);
                 Ok::<_, io::Error>(Io::Tcp(stream))
             }
             Address::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),

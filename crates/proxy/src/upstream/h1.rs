@@ -3,6 +3,8 @@
 //! The connection belongs to the call while in use and goes back to the worker's pool when the answer has ended as
 //! it should; after anything early, ambiguous or unfinished it is closed.
 
+mod answer;
+
 use std::{
     future::poll_fn,
     io,
@@ -14,11 +16,13 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response, StatusCode, header, request::Parts};
-use http_body::{Body as _, Frame, SizeHint};
-use http1::{BodyDecoder, BodyEncoder, BodyEvent, Framing, Limits, ResponseDecoder, ResponseHead};
+use http_body::Body as _;
+use http1::{BodyDecoder, BodyEncoder, Framing, Limits, ResponseDecoder, ResponseHead};
 
+pub(crate) use self::answer::AnswerBody;
 use super::{
     Guards,
+    allowance::Allowance,
     pool::{Pool, PoolKey},
 };
 use crate::{
@@ -26,6 +30,7 @@ use crate::{
     call::Interim,
     conn::wire::{Io, Wire},
     failure::{Failure, Problem, Stage},
+    guard,
     timer::Timer,
 };
 
@@ -43,6 +48,7 @@ pub(crate) struct Conn {
     pub(crate) born: Instant,
     pub(crate) parked: Instant,
     timer: Timer,
+    /// Where it goes when it is free; nowhere, when it speaks for one client.
     home: Weak<Pool>,
     out: BytesMut,
     large: Bytes,
@@ -53,8 +59,10 @@ pub(crate) struct Conn {
     awaits: Option<Timer>,
     /// The upstream answered without wanting the body.
     unsent: bool,
-    /// Pieces of the body that were taken so far.
-    moved: u64,
+    /// Pieces of the body that were taken so far, and bytes of it.
+    moved: (u64, u64),
+    /// What is left of the time until the answer's head, when there is a body to send first.
+    allowance: Option<Allowance>,
     /// Whether any byte of the current request was accepted by the transport.
     wrote: bool,
 }
@@ -79,14 +87,14 @@ pub(crate) struct Broken {
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// From the last byte of the request that the upstream took until the head of the answer.
+    /// Until the head of the answer, while the request's body does not move.
     pub(crate) head: Duration,
     /// Between bytes of the answer's body.
     pub(crate) idle: Duration,
 }
 
 impl Conn {
-    pub(crate) fn new(io: Io, key: PoolKey, home: &Rc<Pool>) -> Self {
+    pub(crate) fn new(io: Io, key: PoolKey, home: Weak<Pool>) -> Self {
         let now = Instant::now();
         Self {
             wire: Wire::new(io),
@@ -95,14 +103,15 @@ impl Conn {
             born: now,
             parked: now,
             timer: Timer::new(),
-            home: Rc::downgrade(home),
+            home,
             out: BytesMut::new(),
             large: Bytes::new(),
             owes_end: false,
             upload: None,
             awaits: None,
             unsent: false,
-            moved: 0,
+            moved: (0, 0),
+            allowance: None,
             wrote: false,
         }
     }
@@ -122,23 +131,25 @@ impl Conn {
                 continue;
             }
             let frame = Pin::new(&mut upload.body).poll_frame(cx);
-            self.moved += u64::from(frame.is_ready());
+            self.moved.0 += u64::from(frame.is_ready());
             match frame {
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if self.out.len() + data.len() <= GATHER_BYTES_MAX => {
-                        upload.encoder.data(&data, &mut self.out).map_err(encode_error)?;
+                Poll::Ready(Some(Ok(frame))) => {
+                    match frame.into_data().inspect(|data| self.moved.1 += data.len() as u64) {
+                        Ok(data) if self.out.len() + data.len() <= GATHER_BYTES_MAX => {
+                            upload.encoder.data(&data, &mut self.out).map_err(encode_error)?;
+                        }
+                        Ok(data) => {
+                            upload.encoder.data_framing(data.len(), &mut self.out).map_err(encode_error)?;
+                            self.large = data;
+                            self.owes_end = true;
+                        }
+                        Err(frame) => {
+                            let trailers = frame.into_trailers().ok();
+                            upload.encoder.end(trailers.as_ref(), &mut self.out).map_err(encode_error)?;
+                            self.upload = None;
+                        }
                     }
-                    Ok(data) => {
-                        upload.encoder.data_framing(data.len(), &mut self.out).map_err(encode_error)?;
-                        self.large = data;
-                        self.owes_end = true;
-                    }
-                    Err(frame) => {
-                        let trailers = frame.into_trailers().ok();
-                        upload.encoder.end(trailers.as_ref(), &mut self.out).map_err(encode_error)?;
-                        self.upload = None;
-                    }
-                },
+                }
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(UploadError::Body(failure))),
                 Poll::Ready(None) => {
                     upload.encoder.end(None, &mut self.out).map_err(encode_error)?;
@@ -168,9 +179,9 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what may be sent of the request, and times what the upstream is waited for: from the last byte that it
-    /// took, and not while the client is the one who is waited for.
-    fn poll_request(&mut self, patience: Duration, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+    /// Sends what may be sent of the request, and times what the upstream is waited for. The client is waited for by
+    /// the reader of its body, and what its body takes is counted as it comes.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
         if self.awaits.as_ref().is_some_and(|wait| wait.poll(cx).is_ready()) {
             self.awaits = None;
         }
@@ -180,15 +191,26 @@ impl Conn {
         if self.is_uploaded() {
             return Poll::Ready(Ok(()));
         }
-        let before = self.moved;
+        let (before, for_client) = (self.moved, self.waits_for_client());
         let sent = self.poll_upload(cx);
-        let waits_for_client = self.upload.is_some() && self.out.is_empty() && self.large.is_empty();
-        if waits_for_client {
+        let is_moved = self.moved != before;
+        let Some(allowance) = &mut self.allowance else { return sent };
+        if is_moved {
+            let bytes = self.moved.1 - before.1;
+            allowance.moved(bytes, for_client, Instant::now()).map_err(UploadError::Body)?;
+        }
+        let left = allowance.left();
+        if self.waits_for_client() {
             self.timer.disarm();
-        } else if self.moved != before || !self.timer.is_armed() {
-            self.timer.arm(patience);
+        } else if is_moved || !self.timer.is_armed() {
+            self.timer.arm(left);
         }
         sent
+    }
+
+    /// All that came of the body is sent, and more is to come.
+    fn waits_for_client(&self) -> bool {
+        self.upload.is_some() && self.out.is_empty() && self.large.is_empty()
     }
 
     /// Gives up what is still to be sent.
@@ -244,11 +266,13 @@ pub(crate) async fn exchange(
         wait.arm(CONTINUE_WAIT);
         wait
     });
+    conn.allowance =
+        conn.upload.is_some().then(|| Allowance::new(patience.head, crate::failure::is_grpc(&head.headers)));
     conn.timer.arm(patience.head);
 
     let mut decoder = ResponseDecoder::new(Limits::default());
     let method = &head.method;
-    let head = poll_fn(|cx| poll_head(&mut conn, &mut decoder, method, patience, interim, cx)).await;
+    let head = poll_fn(|cx| poll_head(&mut conn, &mut decoder, method, interim, cx)).await;
     let head = match head {
         Ok(head) => head,
         Err(failure) => {
@@ -266,12 +290,11 @@ fn poll_head(
     conn: &mut Conn,
     decoder: &mut ResponseDecoder,
     method: &Method,
-    patience: Patience,
     interim: Option<&Rc<dyn Interim>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<ResponseHead, Failure>> {
     let mut send_error = None;
-    match conn.poll_request(patience.head, cx) {
+    match conn.poll_request(cx) {
         Poll::Ready(Err(UploadError::Body(failure))) => return Poll::Ready(Err(failure)),
         // The upstream may have answered before it closed: the answer is read first.
         Poll::Ready(Err(UploadError::Io(error))) => {
@@ -283,13 +306,14 @@ fn poll_head(
     loop {
         let decoded = decoder.decode(&mut conn.wire.input.borrow_mut(), method);
         match decoded {
-            Ok(Some(head)) if is_interim(head.parts.status) => {
+            Ok(Some(mut head)) if is_interim(head.parts.status) => {
                 // 100 is between the upstream and us; 102 and 103 are for the client (RFC 9110 §15.2).
                 if head.parts.status == StatusCode::CONTINUE {
                     if conn.awaits.take().is_some() {
                         cx.waker().wake_by_ref();
                     }
                 } else if let Some(interim) = interim {
+                    guard::headers::clean_answer(&mut head.parts.headers);
                     interim.send(head.parts);
                 }
                 continue;
@@ -372,146 +396,7 @@ fn respond(
         idle: patience.idle,
         reusable,
         switching,
-        _guards: guards,
+        guards,
     };
     Response::from_parts(head.parts, Body::Answer(Box::new(body)))
-}
-
-/// The body of an HTTP/1 upstream's answer. Holds the connection until the end.
-pub(crate) struct AnswerBody {
-    conn: Option<Box<Conn>>,
-    decoder: BodyDecoder,
-    idle: Duration,
-    reusable: bool,
-    switching: bool,
-    _guards: Guards,
-}
-
-impl AnswerBody {
-    /// Keeps the request's body flowing while the answer's cannot.
-    pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
-        let Some(conn) = &mut self.conn else { return };
-        if conn.is_uploaded() {
-            return;
-        }
-        let before = conn.moved;
-        if let Poll::Ready(Err(_)) = conn.poll_upload(cx) {
-            conn.stop_upload();
-            self.reusable = false;
-        }
-        if conn.moved != before {
-            // Bytes either way are a sign of life.
-            conn.timer.disarm();
-        }
-    }
-
-    /// The connection and the bytes that came with the 101.
-    pub(crate) fn into_tunnel(mut self) -> Option<(Box<Wire>, Bytes)> {
-        let conn = self.conn.take().filter(|_| self.switching)?;
-        let early = conn.wire.input.borrow_mut().split().freeze();
-        Some((Box::new(conn.wire), early))
-    }
-
-    /// The answer has ended as it should.
-    fn finish(&mut self) {
-        if let Some(conn) = self.conn.take()
-            && self.reusable
-            && conn.is_uploaded()
-            && conn.wire.input.borrow().is_empty()
-        {
-            conn.go_home();
-        }
-    }
-}
-
-impl http_body::Body for AnswerBody {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        self.drive_upload(cx);
-        let this = &mut *self;
-        let Some(conn) = &mut this.conn else {
-            return Poll::Ready(None);
-        };
-        loop {
-            let event = this.decoder.decode(&mut conn.wire.input.borrow_mut());
-            match event {
-                Ok(BodyEvent::Data(data)) => {
-                    conn.timer.disarm();
-                    if this.decoder.is_done() {
-                        this.finish();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-                Ok(BodyEvent::End) => {
-                    this.finish();
-                    return Poll::Ready(None);
-                }
-                Ok(BodyEvent::NeedMore) => {}
-                Err(error) => {
-                    this.conn = None;
-                    return Poll::Ready(Some(Err(Failure::upstream(
-                        Stage::Body,
-                        Problem::BadUpstreamAnswer,
-                        error,
-                    ))));
-                }
-            }
-            if !conn.timer.is_armed() {
-                conn.timer.arm(this.idle);
-            }
-            match conn.wire.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => {
-                    let ended = this.decoder.finish_eof();
-                    this.conn = None;
-                    return match ended {
-                        Ok(()) => Poll::Ready(None),
-                        Err(error) => Poll::Ready(Some(Err(Failure::upstream(
-                            Stage::Body,
-                            Problem::UpstreamReset,
-                            error,
-                        )))),
-                    };
-                }
-                Poll::Ready(Err(error)) => {
-                    this.conn = None;
-                    let failure = Failure::upstream(Stage::Body, Problem::UpstreamReset, error);
-                    return Poll::Ready(Some(Err(failure)));
-                }
-                Poll::Ready(Ok(_)) => {}
-                Poll::Pending => {
-                    ready!(conn.timer.poll(cx));
-                    this.conn = None;
-                    return Poll::Ready(Some(Err(Failure::upstream(
-                        Stage::Body,
-                        Problem::UpstreamTimeout,
-                        "the answer stalled",
-                    ))));
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.conn.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let mut hint = SizeHint::new();
-        if self.conn.is_none() {
-            hint.set_upper(0);
-            return hint;
-        }
-        let (low, high) = self.decoder.remaining_hint();
-        if let Some(high) = high {
-            hint.set_upper(high);
-        }
-        hint.set_lower(low);
-        hint
-    }
 }

@@ -1,31 +1,40 @@
 //! Exchanges with an HTTP/2 upstream: streams of a connection that this worker's calls share.
 
+mod vital;
+
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     pin::pin,
     rc::Rc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::{
+    SendStream,
+    client::{Builder, ResponseFuture, SendRequest},
+};
 use http::{Method, Request, Response, Uri, header, request::Parts};
 
+use self::vital::{Heard, Listening};
 use super::{
     Guards,
+    allowance::Allowance,
     h1::{Broken, Patience},
     pool::PoolLimits,
+    source::Source,
 };
 use crate::{
     body::Body,
     call::Interim,
     conn::{
-        h2::{StreamBody, Upload},
+        h2::{StreamBody, Unsent, Upload},
         wire::Io,
     },
     failure::{Failure, Problem, Stage},
+    guard,
     timer::Timer,
 };
 
@@ -37,7 +46,9 @@ const STREAMS_MAX: usize = 100;
 /// A connection to an HTTP/2 upstream.
 pub(crate) struct Channel {
     send: SendRequest<Bytes>,
+    /// It carries no further streams: it has ended, said goodbye, or answers no more.
     closed: Rc<Cell<bool>>,
+    heard: Heard,
     streams: Rc<Cell<usize>>,
     started: Cell<u32>,
     born: Instant,
@@ -63,19 +74,23 @@ impl Channel {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(64 * 1024)
             .initial_max_send_streams(STREAMS_MAX);
-        let (send, connection) = builder.handshake::<_, Bytes>(io).await?;
+        let heard = Heard::default();
+        let (send, connection) =
+            builder.handshake::<_, Bytes>(Listening { io, heard: heard.clone() }).await?;
         let closed = Rc::new(Cell::new(false));
+        let streams = Rc::new(Cell::new(0));
         let ended = closed.clone();
+        let driven = vital::drive(connection, heard.clone(), streams.clone());
         tokio::task::spawn_local(async move {
-            // Every stream has its own error; the connection's adds nothing.
-            let _ = connection.await;
+            driven.await;
             ended.set(true);
         });
         let now = Instant::now();
         Ok(Rc::new(Self {
             send,
             closed,
-            streams: Rc::new(Cell::new(0)),
+            heard,
+            streams,
             started: Cell::new(0),
             born: now,
             used: Cell::new(now),
@@ -84,6 +99,13 @@ impl Channel {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// A stream was given up. When nothing at all was heard since it began, nor may ever be again.
+    fn doubt(&self, heard_before: u64) {
+        if self.heard.get() == heard_before {
+            self.closed.set(true);
+        }
     }
 
     pub(crate) fn streams(&self) -> usize {
@@ -101,12 +123,13 @@ impl Channel {
             || (self.streams.get() == 0 && now.duration_since(self.used.get()) > limits.idle_timeout)
     }
 
-    /// Sends a request and waits for the head of its answer, whose body takes the guards.
-    pub(crate) async fn exchange(
+    /// Sends a request and waits for the head of its answer, whose body takes the guards. The body is taken from its
+    /// source once there is a stream for it, so that what was never sent can go elsewhere.
+    pub(super) async fn exchange(
         &self,
         head: &Parts,
         tls: bool,
-        body: Body,
+        source: &RefCell<Source>,
         patience: Patience,
         interim: Option<&Rc<dyn Interim>>,
         guards: &mut Guards,
@@ -116,65 +139,54 @@ impl Channel {
         self.streams.set(self.streams.get() + 1);
         self.used.set(Instant::now());
         let streaming = Streaming(self.streams.clone());
+        let heard = self.heard.get();
         let timer = Timer::new();
         timer.arm(patience.head);
-        let broken = |failure: Failure, stale: bool| Broken { failure, stale };
+        let broken = |failure: Failure| Broken { failure, stale: false };
 
-        let request = outgoing(head, tls, &body).map_err(|failure| broken(failure, false))?;
-        let mut ready_to_send = pin!(self.send.clone().ready());
-        let mut send = poll_fn(|cx| match ready_to_send.as_mut().poll(cx) {
-            Poll::Ready(Ok(send)) => Poll::Ready(Ok(send)),
-            Poll::Ready(Err(error)) => {
-                let failure = Failure::upstream(Stage::Send, Problem::UpstreamReset, error).never_sent();
-                Poll::Ready(Err(broken(failure, reused)))
+        let (empty, length) = (source.borrow().is_empty(), source.borrow().length());
+        let request = outgoing(head, tls, length).map_err(broken)?;
+        let (response, stream) = self.begin(request, empty, reused, &timer).await.inspect_err(|broken| {
+            if broken.failure.problem() == Problem::UpstreamTimeout {
+                self.doubt(heard);
             }
-            Poll::Pending => {
-                ready!(timer.poll(cx));
-                let failure = Failure::upstream(Stage::Send, Problem::UpstreamTimeout, "no stream in time");
-                Poll::Ready(Err(broken(failure.never_sent(), false)))
-            }
-        })
-        .await?;
-        let empty = body.is_empty();
-        let (response, stream) = send.send_request(request, empty).map_err(|error| {
-            let failure = Failure::upstream(Stage::Send, Problem::UpstreamReset, error).never_sent();
-            broken(failure, reused)
         })?;
+        let body = source.borrow_mut().take().ok_or_else(|| {
+            broken(Failure::gateway(Stage::Send, Problem::Internal).with_detail("the body was already sent"))
+        })?;
+        let mut allowance =
+            (!empty).then(|| Allowance::new(patience.head, crate::failure::is_grpc(&head.headers)));
         let mut upload = (!empty).then(|| Box::new(Upload::new(stream, body)));
         let mut response = pin!(response);
         let answer = poll_fn(|cx| {
-            if let Some(sending) = &mut upload {
-                let before = sending.sent;
-                if let Poll::Ready(sent) = sending.poll(cx) {
-                    if let Err(crate::conn::h2::Unsent::Source(failure)) = sent {
-                        return Poll::Ready(Err(failure));
-                    }
-                    upload = None;
-                    timer.arm(patience.head);
-                } else if !sending.waits_for_sink() {
-                    // The client is waited for, not the upstream.
-                    timer.disarm();
-                } else if sending.sent != before || !timer.is_armed() {
-                    timer.arm(patience.head);
-                }
+            if let Poll::Ready(Err(failure)) = poll_upload(&mut upload, &mut allowance, &timer, cx) {
+                return Poll::Ready(Err(failure));
             }
             if let Some(interim) = interim {
                 while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
-                    interim.send(head.into_parts().0);
+                    let mut head = head.into_parts().0;
+                    guard::headers::clean_answer(&mut head.headers);
+                    interim.send(head);
                 }
             }
             match response.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(refused(&error))),
+                Poll::Ready(Err(error)) => {
+                    if error.is_go_away() || error.is_io() {
+                        self.closed.set(true);
+                    }
+                    Poll::Ready(Err(refused(&error)))
+                }
                 Poll::Pending => {
                     ready!(timer.poll(cx));
+                    self.doubt(heard);
                     let text = "no answer in time";
                     Poll::Ready(Err(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
                 }
             }
         })
         .await
-        .map_err(|failure| broken(failure, false))?;
+        .map_err(broken)?;
         let (parts, recv) = answer.into_parts();
         let length =
             parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -187,6 +199,62 @@ impl Channel {
         };
         Ok(Response::from_parts(parts, body))
     }
+
+    /// Opens a stream with a request's head. A connection on which none can be opened is used no more.
+    async fn begin(
+        &self,
+        request: Request<()>,
+        empty: bool,
+        reused: bool,
+        timer: &Timer,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), Broken> {
+        let closed = |error: h2::Error| {
+            self.closed.set(true);
+            let failure = Failure::upstream(Stage::Send, Problem::UpstreamReset, error).never_sent();
+            Broken { failure, stale: reused }
+        };
+        let mut ready_to_send = pin!(self.send.clone().ready());
+        let mut send = poll_fn(|cx| match ready_to_send.as_mut().poll(cx) {
+            Poll::Ready(send) => Poll::Ready(send.map_err(closed)),
+            Poll::Pending => {
+                ready!(timer.poll(cx));
+                let failure = Failure::upstream(Stage::Send, Problem::UpstreamTimeout, "no stream in time");
+                Poll::Ready(Err(Broken { failure: failure.never_sent(), stale: false }))
+            }
+        })
+        .await?;
+        send.send_request(request, empty).map_err(closed)
+    }
+}
+
+/// Sends what may be sent of the body, and times what the upstream is waited for.
+fn poll_upload(
+    upload: &mut Option<Box<Upload>>,
+    allowance: &mut Option<Allowance>,
+    timer: &Timer,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Failure>> {
+    let (Some(sending), Some(allowance)) = (&mut *upload, allowance) else { return Poll::Ready(Ok(())) };
+    let (before, for_client) = (sending.sent, !sending.waits_for_sink());
+    let polled = sending.poll(cx);
+    let bytes = sending.sent - before;
+    if bytes > 0 || polled.is_ready() {
+        allowance.moved(bytes, for_client, Instant::now())?;
+    }
+    if let Poll::Ready(sent) = polled {
+        if let Err(Unsent::Source(failure)) = sent {
+            return Poll::Ready(Err(failure));
+        }
+        *upload = None;
+        timer.arm(allowance.left());
+        return Poll::Ready(Ok(()));
+    }
+    if !sending.waits_for_sink() {
+        timer.disarm();
+    } else if bytes > 0 || !timer.is_armed() {
+        timer.arm(allowance.left());
+    }
+    Poll::Pending
 }
 
 /// `REFUSED_STREAM`, and a GOAWAY that did not reach our stream, mean that nothing was done (RFC 9113 §8.7).
@@ -197,7 +265,7 @@ fn refused(error: &h2::Error) -> Failure {
     if untouched { failure.never_sent() } else { failure }
 }
 
-fn outgoing(head: &Parts, tls: bool, body: &Body) -> Result<Request<()>, Failure> {
+fn outgoing(head: &Parts, tls: bool, length: Option<u64>) -> Result<Request<()>, Failure> {
     let bad =
         |error: String| Failure::gateway(Stage::Send, Problem::Internal).with_detail(error).never_sent();
     let host = head.headers.get(header::HOST).map(|host| host.as_bytes()).unwrap_or_default();
@@ -218,7 +286,7 @@ fn outgoing(head: &Parts, tls: bool, body: &Body) -> Result<Request<()>, Failure
     headers.remove(header::CONNECTION);
     headers.remove(header::UPGRADE);
     headers.remove(header::EXPECT);
-    if let Some(length) = body.length()
+    if let Some(length) = length
         && (length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH))
         && !crate::failure::is_grpc(headers)
     {

@@ -19,8 +19,9 @@ use resilience::BulkheadPermit;
 
 use super::{
     Effort, Guards, Hedging, Upstream,
-    attempt::{Attempt, Source, Tried},
+    attempt::{Attempt, Tried},
     cluster::{Endpoint, Picked, TryResult},
+    source::Source,
     span::Span,
     tries::{Wish, permit, pick},
 };
@@ -80,6 +81,23 @@ struct Lane<'a> {
     run: Pin<Box<dyn Future<Output = Tried> + 'a>>,
 }
 
+/// A try that has failed, or whose answer would be tried again.
+struct Failed<'a> {
+    lane: Lane<'a>,
+    tried: Tried,
+    record: TryRecord,
+}
+
+impl<'a> Failed<'a> {
+    /// The one that is better to have, and the other: an answer before none, and a later one before an earlier.
+    fn against(self, other: Option<Self>) -> (Self, Option<Self>) {
+        match other {
+            Some(other) if self.tried.result.is_err() && other.tried.result.is_ok() => (other, Some(self)),
+            other => (self, other),
+        }
+    }
+}
+
 impl<'a> Race<'a> {
     /// Whether a call may be tried twice at a time at all.
     pub(super) fn suits(call: &Call, source: &Source) -> bool {
@@ -97,6 +115,8 @@ impl<'a> Race<'a> {
         let mut lanes = vec![self.lane(first, permit, false)];
         let mut may_start = self.hedging.further;
         let (mut further, mut beside) = (0, Vec::new());
+        // The best of those that have failed: an answer of any kind is better than none.
+        let mut best: Option<Failed<'_>> = None;
         let timer = Timer::new();
         timer.arm(self.hedging.delay);
         loop {
@@ -125,9 +145,19 @@ impl<'a> Race<'a> {
                     if let Some(span) = lane.span {
                         span.end(self.call, lane.started.elapsed(), &tried.result);
                     }
-                    if !lanes.is_empty() && !self.is_good(&tried.result) {
-                        beside.push(lane.record(&tried));
-                        continue;
+                    let (mut lane, mut tried) = (lane, tried);
+                    if self.wins(&tried.result) {
+                        beside.extend(best.take().map(|failed| failed.record));
+                    } else {
+                        let record = lane.record(&tried);
+                        let failed = Failed { lane, tried, record };
+                        let (better, worse) = failed.against(best.take());
+                        beside.extend(worse.map(|failed| failed.record));
+                        if !lanes.is_empty() {
+                            best = Some(better);
+                            continue;
+                        }
+                        (lane, tried) = (better.lane, better.tried);
                     }
                     beside.extend(lanes.iter().map(|loser| self.give_up(loser)));
                     let Lane { endpoint, started, span, is_further, .. } = lane;
@@ -137,12 +167,9 @@ impl<'a> Race<'a> {
         }
     }
 
-    /// An answer that wins while others are still out: none of the upstream's own failures.
-    fn is_good(&self, result: &Result<Response<Body>, crate::failure::Failure>) -> bool {
-        result.as_ref().is_ok_and(|response| {
-            let status = response.status().as_u16();
-            status < 500 && !self.effort.retries_status(status)
-        })
+    /// An answer that wins while others are still out: one that would not be tried again.
+    fn wins(&self, result: &Result<Response<Body>, crate::failure::Failure>) -> bool {
+        result.as_ref().is_ok_and(|response| !self.effort.retries_status(response.status().as_u16()))
     }
 
     /// A try beside those that run, if anything allows it.
@@ -150,12 +177,15 @@ impl<'a> Race<'a> {
         if !self.source.borrow().is_complete() || Instant::now() >= self.deadline {
             return None;
         }
+        // Asked in this order, so that nothing is counted for a try that does not go out.
+        let (now, cluster) = (Instant::now(), &self.upstream.cluster);
+        if cluster.budget.balance(now) < 1.0 {
+            return None;
+        }
         let permit = permit(self.upstream).ok()?;
         let picked = pick(self.worker, self.call, self.upstream, self.wish, met).ok()?;
         // One that is ill would not be faster; and where all are, more load is no help.
-        if !picked.endpoint.is_good(Instant::now())
-            || !self.upstream.cluster.budget.try_withdraw(Instant::now())
-        {
+        if !picked.endpoint.is_good(now) || !cluster.budget.try_withdraw(now) {
             return None;
         }
         met.push(picked.endpoint.uid);

@@ -1,8 +1,9 @@
 //! Upstreams: from a chosen backend to an answer's head.
 //!
 //! [`tries`] decides how often, [`hedge`] how many at once, [`cluster`] where; [`attempt`] is one try. [`connect`]
-//! opens, [`h1`] and [`h2`] exchange, [`pool`] keeps, [`warm`] opens ahead of traffic.
+//! opens, [`h1`] and [`h2`] exchange within their [`allowance`], [`pool`] keeps, [`warm`] opens ahead of traffic.
 
+mod allowance;
 mod attempt;
 pub(crate) mod cluster;
 pub(crate) mod connect;
@@ -12,6 +13,7 @@ mod hedge;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;
+mod source;
 pub(crate) mod span;
 pub(crate) mod switch;
 mod total;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Version, header};
 
 use super::{Upstream, switch};
 use crate::call::Call;
@@ -32,6 +32,10 @@ pub(crate) fn hash_of(call: &Call, upstream: &Upstream) -> Option<u64> {
 
 /// States what this hop's connection needs, and nothing of the client's own.
 pub(super) fn prepare(call: &mut Call, upstream: &Upstream) {
+    // HTTP/1.0 knows no `Host`; to an upstream of a later version somebody has to be named (RFC 9112 §3.2).
+    if call.record.version < Version::HTTP_11 && !call.head.headers.contains_key(header::HOST) {
+        call.host_from_endpoint = true;
+    }
     if call.expects_continue {
         call.head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }

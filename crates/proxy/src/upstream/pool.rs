@@ -8,12 +8,13 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
 
-use super::{h1::Conn, h2::Channel};
+use super::{Upstream, h1::Conn, h2::Channel};
 
 /// What a connection can be used for: an endpoint, reached in one certain way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub(crate) struct Pool {
 }
 
 struct Shelf {
+    /// The upstream that says how long a connection is kept; asked again with every sweep.
+    upstream: Arc<str>,
     limits: PoolLimits,
     #[expect(clippy::vec_box, reason = "connections move between the pool and calls as a pointer")]
     idle: Vec<Box<Conn>>,
@@ -100,8 +103,24 @@ impl Drop for OpeningForAll {
 }
 
 impl Shelf {
-    fn new(limits: PoolLimits) -> Self {
-        Self { limits, idle: Vec::new(), channels: Vec::new(), is_shared: false, opening: None }
+    fn new(upstream: &Upstream) -> Self {
+        Self {
+            upstream: upstream.name.clone(),
+            limits: upstream.pool,
+            idle: Vec::new(),
+            channels: Vec::new(),
+            is_shared: false,
+            opening: None,
+        }
+    }
+
+    /// Lets go of what is closed or worn, and of more than may idle: the oldest go first.
+    fn tidy(&mut self, now: Instant) {
+        let limits = self.limits;
+        self.idle.retain(|conn| !limits.worn(conn, now) && conn.is_quiet());
+        self.idle.drain(..self.idle.len().saturating_sub(limits.max_idle));
+        // Streams that a worn connection still carries go on without the pool.
+        self.channels.retain(|channel| !channel.is_closed() && !channel.is_worn(&limits, now));
     }
 }
 
@@ -136,18 +155,20 @@ impl Pool {
         None
     }
 
-    /// Sets the bounds for an endpoint.
-    pub(crate) fn limit(&self, key: PoolKey, limits: PoolLimits) {
+    /// Makes room for the connections to an endpoint, of which one was just opened.
+    pub(crate) fn opened(&self, key: PoolKey, upstream: &Upstream, is_shared: Option<bool>) {
         let mut shelves = self.shelves.borrow_mut();
-        shelves.entry(key).or_insert_with(|| Shelf::new(limits)).limits = limits;
+        let shelf = shelves.entry(key).or_insert_with(|| Shelf::new(upstream));
+        shelf.limits = upstream.pool;
+        shelf.is_shared = is_shared.unwrap_or(shelf.is_shared);
     }
 
     /// Who opens the next connection to an endpoint. HTTP/2 connections are shared, so one call opens for all that
-    /// come meanwhile; `is_http2` says that the upstream speaks nothing else.
-    pub(crate) fn opener(self: &Rc<Self>, key: PoolKey, limits: PoolLimits, is_http2: bool) -> Opener {
+    /// come meanwhile.
+    pub(crate) fn opener(self: &Rc<Self>, key: PoolKey, upstream: &Upstream) -> Opener {
         let mut shelves = self.shelves.borrow_mut();
-        let shelf = shelves.entry(key).or_insert_with(|| Shelf::new(limits));
-        if !is_http2 && !shelf.is_shared {
+        let shelf = shelves.entry(key).or_insert_with(|| Shelf::new(upstream));
+        if !upstream.is_http2() && !shelf.is_shared {
             return Opener::Alone;
         }
         if let Some(opening) = &shelf.opening {
@@ -162,11 +183,8 @@ impl Pool {
     pub(crate) fn ready(&self, key: PoolKey, now: Instant) -> usize {
         let mut shelves = self.shelves.borrow_mut();
         let Some(shelf) = shelves.get_mut(&key) else { return 0 };
-        let limits = shelf.limits;
-        shelf.idle.retain(|conn| !limits.worn(conn, now) && conn.is_quiet());
-        let is_shared =
-            shelf.channels.iter().any(|channel| !channel.is_closed() && !channel.is_worn(&limits, now));
-        if is_shared { usize::MAX } else { shelf.idle.len() }
+        shelf.tidy(now);
+        if shelf.channels.is_empty() { shelf.idle.len() } else { usize::MAX }
     }
 
     /// Parks a connection, or closes it when there are enough.
@@ -205,19 +223,16 @@ impl Pool {
     pub(crate) fn share(&self, key: PoolKey, channel: Rc<Channel>) {
         if let Some(shelf) = self.shelves.borrow_mut().get_mut(&key) {
             shelf.channels.push(channel);
-            shelf.is_shared = true;
         }
     }
 
-    /// Closes what has been idle for too long, and everything of endpoints that are gone.
-    pub(crate) fn sweep(&self, now: Instant, is_live: impl Fn(u64) -> bool) {
+    /// Closes what has been idle for too long, and everything of endpoints and ways that are gone: `live` knows the
+    /// bounds of those that are not.
+    pub(crate) fn sweep(&self, now: Instant, live: impl Fn(&str, PoolKey) -> Option<PoolLimits>) {
         self.shelves.borrow_mut().retain(|key, shelf| {
-            if !is_live(key.endpoint) {
-                return false;
-            }
-            let limits = shelf.limits;
-            shelf.idle.retain(|conn| !limits.worn(conn, now) && conn.is_quiet());
-            shelf.channels.retain(|channel| !channel.is_closed() && !channel.is_worn(&limits, now));
+            let Some(limits) = live(&shelf.upstream, *key) else { return false };
+            shelf.limits = limits;
+            shelf.tidy(now);
             true
         });
     }

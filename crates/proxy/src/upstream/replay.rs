@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{body::Body, failure::Failure};
+use crate::{
+    body::{Body, Wrapper},
+    failure::Failure,
+};
 
 /// A body that can be sent more than once while it is small.
 pub(crate) struct Replay(Rc<RefCell<Kept>>);
@@ -48,6 +51,11 @@ impl Replay {
         })))
     }
 
+    /// Its length, when it is known beforehand.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.0.borrow().length
+    }
+
     /// Whether the body can be sent from its beginning.
     pub(crate) fn is_whole(&self) -> bool {
         let kept = self.0.borrow();
@@ -75,6 +83,13 @@ struct Replayed {
     turn: u32,
     next: usize,
     told_trailers: bool,
+}
+
+impl Wrapper for Replayed {
+    /// What is wrapped is the request, which has no other direction.
+    fn inner(&mut self) -> Option<&mut Body> {
+        None
+    }
 }
 
 impl HttpBody for Replayed {

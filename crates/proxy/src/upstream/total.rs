@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
-    body::Body,
+    body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
     timer::Timer,
 };
@@ -29,6 +29,12 @@ impl Bounded {
         let timer = Timer::new();
         timer.arm(left);
         Self { body, timer, is_grpc }
+    }
+}
+
+impl Wrapper for Bounded {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.body)
     }
 }
 

@@ -17,10 +17,11 @@ use resilience::{BulkheadPermit, Permit};
 pub(crate) use super::outgoing::hash_of;
 use super::{
     Effort, Guards, Upstream,
-    attempt::{Attempt, Source},
+    attempt::Attempt,
     cluster::{Endpoint, PickRequest, Picked},
     hedge::{Race, Raced},
     outgoing::{grpc_timeout, prepare},
+    source::Source,
     span::Span,
     switch,
 };
@@ -261,11 +262,6 @@ impl Next {
         if !wanted || !source.may_repeat(&call.head, sent) {
             return None;
         }
-        let now = Instant::now();
-        // What was provably never sent put no load on anyone, and so does not draw on the budget.
-        if sent == Sent::Perhaps && !upstream.cluster.budget.try_withdraw(now) {
-            return None;
-        }
         let wait = match sent {
             Sent::Nothing => Duration::ZERO,
             Sent::Perhaps => {
@@ -273,7 +269,15 @@ impl Next {
                 effort.backoff.delay(self.rounds, unit).max(hint.unwrap_or_default().min(effort.backoff.max))
             }
         };
-        (now + wait < self.deadline).then_some(wait)
+        let now = Instant::now();
+        if now + wait >= self.deadline {
+            return None;
+        }
+        // What was provably never sent put no load on anyone, and so does not draw on the budget.
+        if sent == Sent::Perhaps && !upstream.cluster.budget.try_withdraw(now) {
+            return None;
+        }
+        Some(wait)
     }
 }
 

@@ -109,8 +109,7 @@ impl Balancer {
             Way::PeakEwma => self.better_of_two(now, random, &usable, |index| {
                 let member = &self.members[index];
                 // One that was never measured is tried before those that are known to be slow.
-                (member.load.ewma(now) + 0.001) * f64::from(member.load.in_flight() + 1)
-                    / f64::from(member.weight.max(1))
+                member.load.cost(now) / f64::from(member.weight.max(1))
             }),
             Way::Ring(ring) => ring.pick(hash.unwrap_or_else(|| mix(random)), &usable),
             Way::Maglev(table) => table.pick(hash.unwrap_or_else(|| mix(random)), &usable),

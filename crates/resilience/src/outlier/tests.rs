@@ -22,9 +22,9 @@ fn settings() -> OutlierSettings {
 
 #[track_caller]
 fn ejects_after(kinds: &[Kind], expected: usize) {
-    let host = HostOutlier::new(Instant::now());
-    let settings = settings();
-    let at = kinds.iter().cycle().take(50).position(|kind| host.on_result(&settings, *kind));
+    let now = Instant::now();
+    let (host, settings) = (HostOutlier::new(now), settings());
+    let at = kinds.iter().cycle().take(50).position(|kind| host.on_result(&settings, now, *kind));
     assert_eq!(at.map(|index| index + 1), Some(expected));
 }
 
@@ -37,10 +37,11 @@ fn rows_of_failures_eject_by_their_kind() {
 
 #[test]
 fn one_success_ends_a_row() {
-    let (host, settings) = (HostOutlier::new(Instant::now()), settings());
+    let now = Instant::now();
+    let (host, settings) = (HostOutlier::new(now), settings());
     for _ in 0..20 {
-        assert!(!(0..4).any(|_| host.on_result(&settings, Kind::ServerError)));
-        assert!(!host.on_result(&settings, Kind::Success));
+        assert!(!(0..4).any(|_| host.on_result(&settings, now, Kind::ServerError)));
+        assert!(!host.on_result(&settings, now, Kind::Success));
     }
 }
 
@@ -51,7 +52,7 @@ fn each_ejection_is_longer_up_to_the_longest_and_good_times_shorten_it() {
     let mut now = start + Duration::from_secs(1);
     let mut lengths = Vec::new();
     for _ in 0..4 {
-        let aside = host.eject(&settings, now);
+        let aside = host.eject(&settings, now).expect("it was in use");
         lengths.push(aside.as_secs());
         assert!(host.is_ejected(now + aside - Duration::from_millis(1)));
         // It is in use for a moment, and fails again.
@@ -59,7 +60,22 @@ fn each_ejection_is_longer_up_to_the_longest_and_good_times_shorten_it() {
         assert!(!host.is_ejected(now));
     }
     assert_eq!(lengths, [30, 60, 90, 100]);
-    assert_eq!(host.eject(&settings, now + Duration::from_secs(3600)).as_secs(), 30);
+    let later = now + Duration::from_secs(3600);
+    assert_eq!(host.eject(&settings, later), Some(Duration::from_secs(30)));
+}
+
+#[test]
+fn one_fault_ejects_once_however_many_calls_were_in_flight() {
+    let now = Instant::now();
+    let (host, settings) = (HostOutlier::new(now), settings());
+    let fail = |at| host.on_result(&settings, at, Kind::LocalFailure);
+    assert!(!fail(now) && fail(now));
+    assert_eq!(host.eject(&settings, now), Some(settings.base_ejection_time));
+    let later = now + Duration::from_millis(10);
+    assert!((0..50).all(|_| !fail(later)), "they all were sent before");
+    assert_eq!(host.eject(&settings, later), None);
+    assert_eq!((host.ejections(), host.ejected_for(now)), (1, Some(settings.base_ejection_time)));
+    assert!(!fail(now + settings.base_ejection_time), "its row begins anew");
 }
 
 #[test]
@@ -83,10 +99,11 @@ fn a_refused_connect_sets_aside_at_once_and_a_good_check_takes_back() {
 }
 
 fn fill(hosts: &[HostOutlier], rates: &[u32]) {
+    let now = Instant::now();
     for (host, rate) in hosts.iter().zip(rates) {
         for number in 0..100 {
             let kind = if number < *rate { Kind::Success } else { Kind::ServerError };
-            host.on_result(&settings(), kind);
+            host.on_result(&settings(), now, kind);
         }
     }
 }
@@ -127,11 +144,11 @@ proptest! {
             let host = &hosts[which % total];
             let kind = [Kind::Success, Kind::ServerError, Kind::GatewayFailure, Kind::LocalFailure][usize::from(kind)];
             let ejected = |hosts: &[HostOutlier]| hosts.iter().filter(|host| host.is_ejected(now)).count();
-            if host.on_result(&settings, kind)
+            if host.on_result(&settings, now, kind)
                 && !host.is_ejected(now)
                 && may_eject(ejected(&hosts), total, f64::from(percent))
             {
-                let aside = host.eject(&settings, now);
+                let aside = host.eject(&settings, now).expect("it was in use");
                 prop_assert!(aside >= settings.base_ejection_time && aside <= settings.max_ejection_time);
                 prop_assert!(host.is_ejected(now) && !host.is_ejected(now + settings.max_ejection_time));
             }

@@ -18,7 +18,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use super::{Arriving, StreamBody, Upload, glitches::Watched, upload::Broken};
 use crate::{
     body::Body,
-    call::{Call, Interim, client_left},
+    call::{Call, Interim, NO_LISTENER, client_left},
     conn::{peer::Peer, tunnel, wire::Io},
     failure::{Failure, Stage},
     guard, pipeline,
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     /// Resets by the client less streams that ended well: what an attack drives up and traffic drives down.
     excess_resets: Cell<i64>,
     max_resets: i64,
+    /// A request came after its listener was taken away: the connection ends with what is open.
+    is_orphan: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -90,6 +92,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
         streams: Cell::new(0),
         excess_resets: Cell::new(0),
         max_resets: i64::from(limits.max_resets),
+        is_orphan: Cell::new(false),
         waker: RefCell::new(None),
     });
     let _registered = worker.register_h2(&shared);
@@ -98,7 +101,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
     timer.disarm();
     loop {
         let accepted = poll_fn(|cx| {
-            if !leaving && (worker.is_draining() || served >= limits.max_requests_per_connection) {
+            if !leaving
+                && (worker.is_draining()
+                    || served >= limits.max_requests_per_connection
+                    || shared.is_orphan.get())
+            {
                 leaving = true;
                 connection.graceful_shutdown();
             }
@@ -163,7 +170,13 @@ async fn stream(
     call.interim = Some(interim.clone());
     let mut recv = Some(recv);
     let response = match admitted {
-        Err(failure) => Ok(pipeline::refuse(&mut call, &failure)),
+        Err(failure) => {
+            if call.listener == NO_LISTENER {
+                open.0.is_orphan.set(true);
+                open.0.wake();
+            }
+            Ok(pipeline::refuse(&mut call, &failure))
+        }
         Ok(()) => {
             if expects {
                 call.expects_continue = true;
@@ -262,8 +275,9 @@ async fn deliver(
         let tunnel = body.into_tunnel().zip(recv);
         let send =
             respond.0.borrow_mut().send_response(Response::from_parts(parts, ()), false).map_err(left)?;
-        if let Some(((wire, early), recv)) = tunnel {
-            tunnel::stream_and_wire(send, recv, &wire, early).await;
+        if let Some((tunnel, recv)) = tunnel {
+            tunnel::stream_and_wire(send, recv, &tunnel.wire, tunnel.early).await;
+            drop(tunnel.guards);
         }
         return Ok(());
     }
@@ -300,11 +314,7 @@ async fn deliver(
                 upload.give_up();
                 return Poll::Ready(Err(Broken::Sink(Some(Reason::CANCEL))));
             }
-            match upload.body_mut() {
-                Body::Answer(answer) => answer.drive_upload(cx),
-                Body::Stream(stream) => stream.drive_upload(cx),
-                _ => {}
-            }
+            upload.body_mut().drive_upload(cx);
         }
         polled
     })

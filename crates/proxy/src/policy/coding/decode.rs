@@ -16,7 +16,7 @@ use zstd::stream::raw::{Decoder as ZstdDecoder, Operation};
 
 use super::Coding;
 use crate::{
-    body::Body,
+    body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
 };
 
@@ -95,6 +95,12 @@ fn refusal(crossed: bool, error: &io::Error) -> Failure {
         Failure::client(Stage::Body, Problem::Invalid)
             .with_hint("the body is not what its Content-Encoding says")
             .with_detail(error.to_string())
+    }
+}
+
+impl Wrapper for Decoded {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
     }
 }
 

@@ -17,7 +17,7 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use super::Coding;
 use crate::{
-    body::Body,
+    body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
 };
 
@@ -51,6 +51,12 @@ impl Encoded {
 
 fn broken(error: io::Error) -> Failure {
     Failure::gateway(Stage::Body, Problem::Internal).with_detail(format!("compression failed: {error}"))
+}
+
+impl Wrapper for Encoded {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
 }
 
 impl HttpBody for Encoded {

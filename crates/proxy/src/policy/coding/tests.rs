@@ -32,6 +32,12 @@ impl Pipe {
     }
 }
 
+impl crate::body::Wrapper for Pipe {
+    fn inner(&mut self) -> Option<&mut Body> {
+        None
+    }
+}
+
 impl HttpBody for Pipe {
     type Data = Bytes;
     type Error = Failure;

@@ -15,7 +15,7 @@ use model::{Finding, Snapshot, resource::upstream::Upstream as Settings};
 use resilience::{Breaker, BreakerSettings, Bulkhead, RetryBudget, breaker::State, outlier::OutlierSettings};
 use tokio::runtime::Handle;
 
-use super::{Cluster, Tasks, assemble, health, probe::Probe, set::EndpointSet, watch};
+use super::{Cluster, Tasks, assemble, health, probe::Probe, set::EndpointSet};
 use crate::{
     discovery::{self, Found, Source, dns::Resolver},
     upstream::Upstream,
@@ -44,17 +44,22 @@ impl Clusters {
         Self { is_live: false, ..Self::new(background) }
     }
 
-    /// Takes note of the clusters that are live now; the others, whatever still holds them, check and resolve no more.
+    /// Takes note of the clusters that are live now: the others, whatever still holds them, check and resolve no more,
+    /// and those that are new begin to.
     pub(crate) fn publish<'a>(&self, live: impl Iterator<Item = &'a Arc<Cluster>>) {
-        let live = live.map(|cluster| (cluster.name.clone(), Arc::downgrade(cluster))).collect();
+        let live: Vec<_> = live.collect();
+        let named = live.iter().map(|cluster| (cluster.name.clone(), Arc::downgrade(cluster))).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *known, live);
+        let before = std::mem::replace(&mut *known, named);
         for (name, old) in before {
             if let Some(old) = old.upgrade()
                 && !known.get(&name).is_some_and(|new| std::ptr::eq(new.as_ptr(), Arc::as_ptr(&old)))
             {
                 old.retire();
             }
+        }
+        if self.is_live {
+            live.into_iter().for_each(|cluster| cluster.begin(&self.background));
         }
     }
 
@@ -88,7 +93,7 @@ impl Clusters {
         }
         if self.is_live
             && !fresh.is_empty()
-            && let Err(error) = self.animate(&fresh, snapshot)
+            && let Err(error) = self.prepare(&fresh, snapshot)
         {
             errors.extend(error);
         }
@@ -98,38 +103,33 @@ impl Clusters {
         Ok(built)
     }
 
-    /// Resolves the names of new clusters, then begins to watch them and to check their endpoints.
-    fn animate(&self, fresh: &[Arc<Cluster>], snapshot: &Snapshot) -> Result<(), Vec<Finding>> {
+    /// Readies what new clusters need: the answers to their names, and how to check their endpoints. Endpoints are
+    /// shared with clusters that live, and are left alone until the snapshot is accepted.
+    fn prepare(&self, fresh: &[Arc<Cluster>], snapshot: &Snapshot) -> Result<(), Vec<Finding>> {
         let is_named = |cluster: &&Arc<Cluster>| {
             cluster.specs.iter().any(|spec| !matches!(spec.source, Source::Fixed(_)))
         };
-        let mut resolver = None;
         if fresh.iter().any(|cluster| is_named(&cluster)) {
             let wrong = |error| vec![Finding::new("", "runtime.dnsServers", error)];
             let servers = name_servers(snapshot).map_err(wrong)?;
             let _inside = self.background.enter();
-            resolver = Some(Arc::new(Resolver::new(&servers).map_err(wrong)?));
-        }
-        if let Some(resolver) = &resolver {
-            self.resolve_first(fresh, resolver);
+            let resolver = Arc::new(Resolver::new(&servers).map_err(wrong)?);
+            for cluster in fresh.iter().filter(is_named) {
+                let _ = cluster.resolver.set(resolver.clone());
+            }
+            self.resolve_first(fresh, &resolver);
         }
         let mut errors = Vec::new();
         for cluster in fresh {
-            if let Some(resolver) = &resolver {
-                watch::begin(&self.background, cluster, resolver);
-            }
             match Probe::new(&cluster.settings, snapshot) {
-                Ok(Some(probe)) => health::begin(&self.background, cluster, probe),
-                Ok(None) => {
-                    for endpoint in cluster.endpoints() {
-                        endpoint.set_healthy(true);
-                    }
+                Ok(Some(probe)) => {
+                    let _ = cluster.probe.set(Arc::new(probe));
                 }
+                Ok(None) => {}
                 Err(error) => {
                     errors.push(Finding::new(format!("upstreams/{}", cluster.name), "healthCheck", error));
                 }
             }
-            super::watch::begin_outliers(&self.background, cluster);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -152,7 +152,9 @@ impl Clusters {
             self.background.spawn(async move {
                 match resolver.resolve(&source, &[]).await {
                     Ok(resolved) => {
-                        cluster.update(index, resolved.found, Instant::now());
+                        if cluster.update(index, resolved.found, Instant::now()) {
+                            health::follow(&cluster);
+                        }
                     }
                     Err(error) => tracing::warn!(upstream = %cluster.name, "{error}"),
                 }
@@ -229,6 +231,7 @@ fn make(settings: &Settings, named: u64, before: Option<&Cluster>, now: Instant)
         found: Mutex::new(found),
         set: ArcSwap::from_pointee(set),
         probe: OnceLock::new(),
+        resolver: OnceLock::new(),
         tasks: Mutex::new(Tasks::default()),
     })
 }

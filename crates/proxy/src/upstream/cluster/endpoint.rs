@@ -93,11 +93,11 @@ impl Endpoint {
         self.load.warm_up(now + aside);
     }
 
-    /// Sets it aside for failing live traffic; it comes back slowly. Returns for how long.
-    pub(crate) fn eject(&self, settings: &OutlierSettings, now: Instant) -> Duration {
-        let aside = self.outlier.eject(settings, now);
+    /// Sets it aside for failing live traffic; it comes back slowly. Returns for how long, unless it already is.
+    pub(crate) fn eject(&self, settings: &OutlierSettings, now: Instant) -> Option<Duration> {
+        let aside = self.outlier.eject(settings, now)?;
         self.load.warm_up(now + aside);
-        aside
+        Some(aside)
     }
 
     /// Takes it back before its time, when it is set aside.

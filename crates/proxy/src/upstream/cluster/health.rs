@@ -6,24 +6,15 @@ use std::{
 };
 
 use resilience::health::{HealthState, jittered};
-use tokio::runtime::Handle;
 
 use super::{Cluster, Endpoint, probe::Probe};
 
-/// Begins to check the endpoints of a cluster.
-pub(super) fn begin(background: &Handle, cluster: &Arc<Cluster>, probe: Probe) {
-    let _ = cluster.probe.set((background.clone(), Arc::new(probe)));
-    follow(cluster);
-}
-
-/// Checks the endpoints that the cluster has now, and no others.
+/// Checks the endpoints that a live cluster has now, and no others.
 pub(super) fn follow(cluster: &Arc<Cluster>) {
-    let Some((background, probe)) = cluster.probe.get() else { return };
+    let Some(probe) = cluster.probe.get() else { return };
     let endpoints = cluster.endpoints();
     let mut tasks = cluster.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-    if tasks.is_retired {
-        return;
-    }
+    let Some(background) = tasks.place.clone().filter(|_| !tasks.is_retired) else { return };
     tasks.checks.retain(|uid, task| {
         let stays = endpoints.iter().any(|endpoint| endpoint.uid == *uid);
         if !stays {
@@ -58,16 +49,10 @@ async fn run(cluster: Weak<Cluster>, endpoint: Arc<Endpoint>, probe: Arc<Probe>)
         };
         let change = state.on_result(answer.is_ok());
         let Some(cluster) = cluster.upgrade() else { return };
-        if answer.is_ok() {
-            // What answers checks again is given traffic again.
-            endpoint.forgive(Instant::now());
+        if !cluster.checked(&endpoint, answer.is_ok(), change.is_some(), state.is_healthy()) {
+            return;
         }
         if change.is_some() {
-            if state.is_healthy() {
-                endpoint.load.warm_up(Instant::now());
-            }
-            endpoint.set_healthy(state.is_healthy());
-            cluster.set.load().trouble();
             match &answer {
                 Ok(()) => tracing::info!(upstream = %cluster.name, endpoint = %endpoint.label, "is healthy"),
                 Err(error) => {
@@ -77,5 +62,29 @@ async fn run(cluster: Weak<Cluster>, endpoint: Arc<Endpoint>, probe: Arc<Probe>)
         }
         drop(cluster);
         tokio::time::sleep(jittered(settings.interval.get(), unit(), settings.jitter.get())).await;
+    }
+}
+
+impl Cluster {
+    /// Writes down what a check says; false when the cluster is no longer the one whose word counts.
+    fn checked(&self, endpoint: &Endpoint, is_answer_good: bool, is_change: bool, is_healthy: bool) -> bool {
+        // Held meanwhile, so that the cluster that takes this one's place has the last word.
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.is_retired {
+            return false;
+        }
+        if is_answer_good {
+            // What answers checks again is given traffic again.
+            endpoint.forgive(Instant::now());
+        }
+        if is_change && is_healthy {
+            endpoint.load.warm_up(Instant::now());
+        }
+        // With every result: the endpoint is shared, and what it says is what its checks last found.
+        endpoint.set_healthy(is_healthy);
+        if is_change {
+            self.set.load().trouble();
+        }
+        true
     }
 }

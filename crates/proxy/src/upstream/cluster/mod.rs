@@ -36,7 +36,7 @@ use self::{
     probe::Probe,
     set::{EndpointSet, Slot},
 };
-use crate::discovery::{Found, Spec};
+use crate::discovery::{Found, Spec, dns::Resolver};
 
 /// The living side of an upstream.
 pub(crate) struct Cluster {
@@ -52,8 +52,10 @@ pub(crate) struct Cluster {
     /// What each source stands for at the moment, in the order of `specs`.
     found: Mutex<Vec<Vec<Found>>>,
     set: ArcSwap<EndpointSet>,
-    /// How its endpoints are checked, and where.
-    probe: OnceLock<(Handle, Arc<Probe>)>,
+    /// How its endpoints are checked.
+    probe: OnceLock<Arc<Probe>>,
+    /// What resolves its names.
+    resolver: OnceLock<Arc<Resolver>>,
     /// Ends with the cluster.
     tasks: Mutex<Tasks>,
 }
@@ -61,6 +63,8 @@ pub(crate) struct Cluster {
 /// Background work of a cluster.
 #[derive(Default)]
 struct Tasks {
+    /// Where they run, once the cluster is live.
+    place: Option<Handle>,
     /// Nothing is begun any more.
     is_retired: bool,
     watchers: Vec<tokio::task::AbortHandle>,
@@ -95,8 +99,12 @@ pub(crate) enum TryResult {
     ConnectRefused,
     ConnectTimeout,
     ConnectFailed,
-    Reset,
-    Timeout,
+    Reset {
+        waited: Duration,
+    },
+    Timeout {
+        waited: Duration,
+    },
     /// Another try of the call answered first, after this one had waited so long.
     Overtaken {
         waited: Duration,
@@ -135,18 +143,21 @@ impl Cluster {
                     _ => Kind::Success,
                 }
             }
-            TryResult::ConnectTimeout | TryResult::ConnectFailed | TryResult::Reset | TryResult::Timeout => {
+            TryResult::Reset { waited } | TryResult::Timeout { waited } => {
+                endpoint.load.observe_at_least(now, waited);
                 Kind::LocalFailure
             }
+            TryResult::ConnectTimeout | TryResult::ConnectFailed => Kind::LocalFailure,
         };
         let Some(settings) = &self.outlier else { return };
-        if !endpoint.outlier.on_result(settings, kind) {
+        if !endpoint.outlier.on_result(settings, now, kind) {
             return;
         }
         let set = self.set.load();
         let ejected = set.endpoints().filter(|other| other.outlier.is_ejected(now)).count();
-        if outlier::may_eject(ejected, set.slots.len(), settings.max_ejection_percent) {
-            let until = endpoint.eject(settings, now);
+        if outlier::may_eject(ejected, set.slots.len(), settings.max_ejection_percent)
+            && let Some(until) = endpoint.eject(settings, now)
+        {
             set.trouble();
             tracing::warn!(
                 upstream = %self.name, endpoint = %endpoint.label, seconds = until.as_secs_f64(),
@@ -162,12 +173,34 @@ impl Cluster {
 
     /// Whether an endpoint still belongs to it.
     pub(crate) fn has_endpoint(&self, uid: u64) -> bool {
-        self.set.load().endpoints().any(|endpoint| endpoint.uid == uid)
+        self.set.load().has(uid)
     }
 
     /// The endpoints at this moment.
     pub(crate) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.set.load().endpoints().cloned().collect()
+    }
+
+    /// Takes its place in live traffic, and begins its background work. Its endpoints may be another cluster's until
+    /// now, so nothing has touched them before.
+    fn begin(self: &Arc<Self>, background: &Handle) {
+        {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            if tasks.place.replace(background.clone()).is_some() {
+                return;
+            }
+        }
+        for endpoint in self.set.load().endpoints() {
+            endpoint.load.set_decay(self.settings.load_balancing.decay.get());
+            if self.probe.get().is_none() {
+                endpoint.set_healthy(true);
+            }
+        }
+        if let Some(resolver) = self.resolver.get() {
+            watch::begin(background, self, resolver);
+        }
+        health::follow(self);
+        watch::begin_outliers(background, self);
     }
 
     /// Ends its background work: another cluster has taken its place. Calls that hold it may end with it.

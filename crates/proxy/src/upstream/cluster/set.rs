@@ -4,7 +4,7 @@
 //! endpoints themselves, so a pick sees them at once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +28,7 @@ pub(crate) struct Slot {
 pub(crate) struct EndpointSet {
     pub(crate) slots: Vec<Slot>,
     by_label: HashMap<Arc<str>, usize>,
+    uids: HashSet<u64>,
     primary: Option<Tier>,
     local: Option<Tier>,
     backup: Option<Tier>,
@@ -50,6 +51,7 @@ impl EndpointSet {
         let local = own_zone.and_then(|own| tier(&|slot| !slot.backup && slot.zone.as_deref() == Some(own)));
         Self {
             by_label: slots.iter().enumerate().map(|(i, slot)| (slot.endpoint.label.clone(), i)).collect(),
+            uids: slots.iter().map(|slot| slot.endpoint.uid).collect(),
             primary: tier(&|slot| !slot.backup),
             backup: tier(&|slot| slot.backup),
             local,
@@ -68,6 +70,11 @@ impl EndpointSet {
         self.slots.iter().map(|slot| &slot.endpoint)
     }
 
+    /// Whether an endpoint is among them.
+    pub(crate) fn has(&self, uid: u64) -> bool {
+        self.uids.contains(&uid)
+    }
+
     pub(crate) fn by_label(&self, label: &str) -> Option<&Slot> {
         self.slots.get(*self.by_label.get(label)?)
     }
@@ -81,7 +88,8 @@ impl EndpointSet {
             return Some(&slot.endpoint);
         }
         if !self.is_troubled.load(Ordering::Relaxed) && request.tried.is_empty() {
-            return self.local.as_ref().or(self.primary.as_ref())?.any(self, request);
+            let tier = self.local.as_ref().or(self.primary.as_ref()).or(self.backup.as_ref());
+            return tier?.any(self, request);
         }
         self.pick_with_care(request)
     }
@@ -102,8 +110,9 @@ impl EndpointSet {
             return Some(endpoint);
         }
         let primary = self.primary.as_ref();
+        // With backups to fall back on, the healthy take all that they can: panic is for when nobody else is left.
         if let Some(primary) = primary
-            && !primary.panics(self, request)
+            && (self.backup.is_some() || !primary.panics(self, request))
             && let Some(endpoint) = primary.good(self, request)
         {
             return Some(endpoint);

@@ -20,10 +20,10 @@ const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub(super) fn begin(background: &Handle, cluster: &Arc<Cluster>, resolver: &Arc<Resolver>) {
     let mut tasks = cluster.tasks.lock().unwrap_or_else(PoisonError::into_inner);
     for (index, spec) in cluster.specs.iter().enumerate() {
-        let refresh = match &spec.source {
-            Source::Fixed(_) => continue,
-            Source::Host { refresh, .. } | Source::Service { refresh, .. } => *refresh,
-        };
+        if matches!(spec.source, Source::Fixed(_)) {
+            continue;
+        }
+        let refresh = spec.refresh;
         let (weak, source, resolver) = (Arc::downgrade(cluster), spec.source.clone(), resolver.clone());
         let task = background.spawn(async move {
             let mut failures = 0;
@@ -104,7 +104,9 @@ impl Cluster {
             }
             ejected += 1;
             let endpoint = &set.slots[index].endpoint;
-            endpoint.eject(settings, now);
+            if endpoint.eject(settings, now).is_none() {
+                continue;
+            }
             set.trouble();
             let label = &endpoint.label;
             tracing::warn!(upstream = %self.name, endpoint = %label, "ejected for failing more than its peers");

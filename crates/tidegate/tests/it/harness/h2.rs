@@ -126,6 +126,16 @@ impl Client {
     }
 }
 
+/// Waits until a connection takes no further request: the other side has said goodbye, or is gone.
+pub async fn gone(client: &Client) {
+    let goodbye = async {
+        while client.get("/").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, goodbye).await.is_ok(), "the connection goes on");
+}
+
 /// A request to `test.example`.
 pub fn request(method: &str, path: &str) -> Request<()> {
     let uri = format!("http://test.example{path}");

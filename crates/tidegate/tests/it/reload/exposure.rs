@@ -1,6 +1,7 @@
-//! `--guard-exposure`: what makes more reachable waits, and only what was shown is acknowledged.
+//! Reloads open nothing by accident: what makes more reachable waits with `--guard-exposure`, and a connection reaches
+//! no listener but its own.
 
-use super::super::harness::{Answer, Gateway, free_port, raw};
+use super::super::harness::{Answer, Client, Gateway, free_port, h2, raw};
 
 const GUARDED: &str = "consumers: [{name: c, keys: [the-key-of-the-test]}]
 routes:
@@ -95,4 +96,40 @@ routes: [{name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {}}], resp
     let answer = raw(gateway.admin, request.as_bytes());
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(gateway.get("/").text(), "inside");
+}
+
+#[test]
+fn a_connection_outlives_its_listener_but_reaches_no_other_ones_routes() {
+    let (outside, inside) = (free_port(), free_port());
+    let route = |name: &str| {
+        format!(
+            "  - {{name: {name}, listeners: [{name}], match: [{{path: {{prefix: /}}}}], respond: {{body: {name}}}}}\n"
+        )
+    };
+    let listener = |name: &str, port| format!("  - {{name: {name}, address: 127.0.0.1:{port}}}\n");
+    let both = format!(
+        "listeners:\n{}{}routes:\n{}{}",
+        listener("outside", outside),
+        listener("inside", inside),
+        route("outside"),
+        route("inside")
+    );
+    let one = format!("listeners:\n{}routes:\n{}", listener("inside", inside), route("inside"));
+    let gateway = Gateway::from_text(&both, ([127, 0, 0, 1], outside).into(), |_| {});
+    let mut old = Client::connect(gateway.address);
+    let mut insider = Client::connect(([127, 0, 0, 1], inside).into());
+    assert_eq!(old.get("/").expect("an answer").text(), "outside");
+    assert_eq!(insider.get("/").expect("an answer").text(), "inside");
+    h2::run(async {
+        let client = h2::Client::connect(gateway.address).await;
+        assert_eq!(client.get("/").await.expect("an answer").text(), "outside");
+        assert_eq!(gateway.reload(&one)["lastReload"], "ok");
+        assert_eq!(client.get("/").await.expect("an answer").status, 404);
+        h2::gone(&client).await;
+    });
+    let answer = old.get("/").expect("an answer");
+    assert_eq!((answer.status, answer.header("connection")), (404, Some("close")), "{}", answer.text());
+    assert!(old.is_closed());
+    // One whose listener has only moved in the list is served on.
+    assert_eq!(insider.get("/").expect("an answer").text(), "inside");
 }

@@ -185,3 +185,33 @@ fn an_old_connection_has_the_listeners_new_settings() {
 fn echo_client() -> String {
     "routes: [{name: r, match: [{path: {prefix: /}}], policies: [{headers: {response: {set: {x-client: '{{ client.address }}'}}}}], respond: {}}]\n".to_owned()
 }
+
+#[test]
+fn a_refused_reload_heals_no_endpoint() {
+    let (sick, well) = (
+        Upstream::scripted(|seen| {
+            let status = if seen.target() == "/health" { "503 No" } else { "200 OK" };
+            Some(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+        }),
+        Upstream::fixed(200, "well"),
+    );
+    let text = |checked: &str, route: &str| {
+        format!(
+            "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}, {{address: \"{}\"}}]{checked}}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}{route}}}], backends: [{{upstream: u}}]}}]\n",
+            sick.address, well.address
+        )
+    };
+    // So rare that nothing is put right by the next check.
+    let checked = ", healthCheck: {path: /health, interval: 10m, jitter: 0, healthyThreshold: 1, unhealthyThreshold: 1}";
+    let gateway = Gateway::start(&text(checked, ""));
+    let health =
+        || gateway.admin_get("/api/v1/status").json()["upstreams"][0]["endpoints"][0]["healthy"].as_bool();
+    eventually("the sick endpoint is out", || health() == Some(false));
+    // Without checks all endpoints would be taken for healthy; but this cannot be compiled.
+    let refused = text("", ", when: 'request.nothing'");
+    assert_eq!(gateway.reload(&config(&gateway, &refused))["lastReload"], "refused");
+    assert_eq!(health(), Some(false), "what was refused has changed nothing");
+    assert_eq!(gateway.reload(&config(&gateway, &text("", "")))["lastReload"], "ok");
+    assert_eq!(health(), Some(true));
+}

@@ -128,6 +128,32 @@ fn peak_ewma_avoids_the_slow_one() {
     assert!(counts.get("slow").is_none_or(|count| *count <= 10), "{counts:?}");
 }
 
+#[test]
+fn peak_ewma_avoids_the_one_that_hangs() {
+    let hung = Upstream::scripted(|_| {
+        pause(60_000);
+        None
+    });
+    // Slower than one that was never measured, to which balancing owes a try.
+    let good = Upstream::scripted(|_| {
+        pause(20);
+        Some(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood".to_vec())
+    });
+    let gateway = gateway(&format!(
+        "{}, loadBalancing: {{algorithm: peakEwma}}, timeouts: {{request: 500ms}}, retry: {{maxAttempts: 1}}",
+        super::endpoints([&hung, &good])
+    ));
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(gateway.address)).collect();
+    let mut failed = 0;
+    for _ in 0..20 {
+        clients.iter_mut().for_each(|client| client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        for client in &mut clients {
+            failed += usize::from(client.read().expect("an answer").status != 200);
+        }
+    }
+    assert!(failed <= 12, "{failed} of 80 calls went to the one that hangs");
+}
+
 const CHECKED: &str =
     "healthCheck: {path: /, interval: 50ms, timeout: 1s, healthyThreshold: 1, unhealthyThreshold: 1}";
 
@@ -173,6 +199,21 @@ fn reserves_are_used_only_when_no_other_is_healthy() {
     all[1] = None;
     eventually("both are gone", || in_use(&gateway).len() == 1);
     assert_eq!(answers(&gateway, 20).keys().collect::<Vec<_>>(), ["2"]);
+}
+
+#[test]
+fn reserves_leave_the_traffic_to_one_healthy_endpoint_of_three() {
+    let mut all: Vec<Option<Upstream>> = named(4).into_iter().map(Some).collect();
+    let each: Vec<_> = all
+        .iter()
+        .flatten()
+        .zip(["", "", "", ", backup: true"])
+        .map(|(one, more)| format!("{{address: \"{}\"{more}}}", one.address))
+        .collect();
+    let gateway = gateway(&format!("endpoints: [{}], {CHECKED}", each.join(", ")));
+    (all[0], all[1]) = (None, None);
+    eventually("two are gone", || in_use(&gateway).len() == 2);
+    assert_eq!(answers(&gateway, 20).keys().collect::<Vec<_>>(), ["2"], "below the panic threshold");
 }
 
 #[test]

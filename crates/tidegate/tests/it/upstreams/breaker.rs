@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{config, endpoints, gateway, ok, state, status};
-use crate::harness::{Answer, Client, Gateway, Upstream, eventually, pause, raw};
+use crate::harness::{Answer, Client, Gateway, Upstream, eventually, h2, pause, raw};
 
 #[test]
 fn the_breaker_opens_refuses_and_closes_again() {
@@ -195,4 +195,33 @@ fn its_own_refusals_and_calls_that_clients_leave_are_no_failures() {
     let state = state(&gateway);
     assert_eq!(state["breaker"]["state"], "CLOSED");
     assert_eq!(state["breaker"]["failureRate"], 0.0, "{state}");
+}
+
+#[test]
+fn a_grpc_call_that_fails_before_any_message_counts_though_its_status_is_200() {
+    let unavailable = h2::Upstream::start(|_, mut respond| async move {
+        let answer = http::Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", "14")
+            .body(())
+            .expect("an answer");
+        let _ = respond.send_response(answer, true);
+    });
+    let gateway = gateway(&format!(
+        "endpoints: [{{address: \"{}\"}}], protocol: grpc, retry: {{maxAttempts: 1}},
+        circuitBreaker: {{minimumNumberOfCalls: 4, waitDurationInOpenState: 5m}}",
+        unavailable.address
+    ));
+    h2::run(async {
+        let client = h2::Client::connect(gateway.address).await;
+        for _ in 0..4 {
+            let request = http::Request::post("http://test.example/demo.Test/Call")
+                .header("content-type", "application/grpc")
+                .body(())
+                .expect("a request");
+            let answer = client.fetch(request, b"\0\0\0\0\0", None).await.expect("an answer");
+            assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("14")));
+        }
+    });
+    assert_eq!(state(&gateway)["breaker"]["state"], "OPEN");
 }

@@ -208,3 +208,42 @@ fn each_worker_keeps_its_own_connections() {
     let connections = upstream.connections();
     assert!((8..=12).contains(&connections), "80 requests, 8 at a time, took {connections} connections");
 }
+
+#[test]
+fn an_answer_with_trailers_does_not_cost_its_connection() {
+    let upstream = Upstream::scripted(|_| {
+        let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n";
+        Some(answer.to_vec())
+    });
+    let gateway = gateway_of_one_worker(&endpoints([&upstream]));
+    let mut client = Client::connect(gateway.address);
+    for _ in 0..5 {
+        assert_eq!(client.get("/").expect("an answer").trailers, [("x-sum".into(), "1".into())]);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn changed_bounds_hold_for_connections_that_are_kept_already() {
+    let upstream = Upstream::fixed(200, "ok");
+    let listener = crate::harness::free_port();
+    let text = |pool: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:{listener}\"}}]\nruntime: {{workers: 1}}\n{}",
+            super::config(&format!("{}, pool: {{{pool}}}", endpoints([&upstream])))
+        )
+    };
+    let gateway = Gateway::from_text(&text("idleTimeout: 10m"), super::local(listener), |_| {});
+    assert_eq!(gateway.get("/").status, 200);
+    gateway.reload(&text("idleTimeout: 100ms"));
+    pause(2_500);
+    assert_eq!(gateway.get("/").status, 200);
+    assert_eq!(upstream.connections(), 2, "the first had idled for too long");
+    gateway.reload(&text("maxRequests: 1"));
+    pause(1_500);
+    let before = upstream.connections();
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    assert_eq!(upstream.connections() - before, 3);
+}

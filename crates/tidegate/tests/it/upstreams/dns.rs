@@ -115,6 +115,45 @@ fn a_failure_to_resolve_is_not_a_name_that_is_gone() {
 }
 
 #[test]
+fn reserves_serve_while_the_names_of_the_others_stand_for_nothing() {
+    let dns = NameServer::start();
+    for kind in [A, AAAA] {
+        dns.say("shop.test", kind, Say::NoSuchName);
+    }
+    let reserve = Upstream::fixed(200, "reserve");
+    let settings = format!(
+        "endpoints: [{{address: \"shop.test:80\"}}, {{address: \"{}\", backup: true}}]",
+        reserve.address
+    );
+    let gateway = resolving(&dns, &settings);
+    assert_eq!(super::answers(&gateway, 20).get("reserve"), Some(&20));
+}
+
+#[test]
+fn another_rhythm_loses_no_address_while_names_cannot_be_resolved() {
+    let dns = NameServer::start();
+    let (port, _all) = neighbours(&["127.0.0.1", "127.0.0.2"]);
+    dns.addresses("shop.test", 0, &["127.0.0.1", "127.0.0.2"]);
+    let listener = free_port();
+    let text = |rhythm: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:{listener}\"}}]\nruntime: {{dnsServers: [\"{}\"]}}\n{}",
+            dns.address,
+            super::config(&discovery(port).replace("minRefresh: 100ms", rhythm))
+        )
+    };
+    let gateway = Gateway::from_text(&text("minRefresh: 100ms"), local(listener), |_| {});
+    let before = addresses(&gateway);
+    assert_eq!(before.len(), 2);
+    for kind in [A, AAAA] {
+        dns.say("shop.test", kind, Say::Failure);
+    }
+    assert_eq!(gateway.reload(&text("minRefresh: 200ms, maxRefresh: 30s"))["lastReload"], "ok");
+    assert_eq!(addresses(&gateway), before);
+    assert_eq!(super::answers(&gateway, 10).len(), 2);
+}
+
+#[test]
 fn a_family_that_cannot_be_asked_keeps_its_addresses() {
     let dns = NameServer::start();
     let (port, _all) = neighbours(&["127.0.0.1", "127.0.0.2", "[::1]"]);

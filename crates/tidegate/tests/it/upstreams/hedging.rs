@@ -184,12 +184,38 @@ fn a_failure_does_not_win_against_a_try_that_still_runs() {
     for (broken, reason) in
         [(Upstream::scripted(|_| status(500)), "status"), (Upstream::scripted(|_| None), "upstream-reset")]
     {
-        let gateway = hedged(&[&slow, &broken], QUICK);
+        let gateway = hedged(&[&slow, &broken], &format!("{QUICK}, retry: {{on: [\"5xx\", reset]}}"));
         let answer = gateway.get("/");
         assert_eq!((answer.status, answer.text().as_str()), (200, "slow"), "{reason}");
         let record = gateway.records(1).remove(0);
         assert_eq!(record["failed_tries"][0]["reason"], reason, "{record}");
     }
+}
+
+#[test]
+fn an_answer_that_would_not_be_tried_again_wins_whatever_its_status() {
+    let (slow, left) = sleeper(10_000);
+    let broken = Upstream::scripted(|_| status(501));
+    let gateway = hedged(&[&slow, &broken], QUICK);
+    let (answer, took) = timed(|| gateway.get("/"));
+    assert_eq!(answer.status, 501);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    eventually("the slow one is cancelled", || left.load(Ordering::Relaxed) == 1);
+}
+
+#[test]
+fn of_tries_that_all_fail_an_answer_is_better_than_none() {
+    let (slow, _) = sleeper(20_000);
+    let busy = Upstream::scripted(|_| status(503));
+    let gateway = hedged(
+        &[&slow, &busy],
+        &format!("{QUICK}, timeouts: {{request: 800ms}}, retry: {{maxAttempts: 2, on: [\"503\"]}}"),
+    );
+    let answer = gateway.get("/");
+    assert_eq!((answer.status, answer.problem()), (503, None), "the upstream's own answer");
+    let record = gateway.records(1).remove(0);
+    assert_eq!(record["endpoint"], busy.address.to_string(), "{record}");
+    assert_eq!(record["failed_tries"][0]["reason"], "upstream-timeout", "{record}");
 }
 
 #[test]

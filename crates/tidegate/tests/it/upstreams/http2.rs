@@ -103,3 +103,27 @@ fn a_client_that_leaves_has_its_stream_reset_and_the_connection_lives_on() {
     assert_eq!(peer.connections(), 1);
     eventually("nothing is in flight", || endpoint_states(&gateway)[0]["inFlight"] == 0);
 }
+
+#[test]
+fn where_http2_has_gone_connections_open_side_by_side_again() {
+    // ALPN chose HTTP/2 once; what stands at the address then speaks HTTP/1.1 alone.
+    let both = Peer::tls(&["h2", "http/1.1"], |_, _| Reply::After(0, "ok"));
+    let gateway = gateway_of_one_worker(&format!(
+        "tls: {{verify: false}}, endpoints: [{{address: \"{}\"}}], retry: {{maxAttempts: 1}}",
+        both.address
+    ));
+    assert_eq!(gateway.get("/").text(), "ok");
+    let address = both.address;
+    drop(both);
+    eventually("the port is free", || std::net::TcpListener::bind(address).is_ok());
+    let old = Peer::tls_on(address, &["http/1.1"], |_, _| Reply::After(0, "ok"));
+    eventually("the endpoint is taken back", || gateway.get("/").text() == "ok");
+    old.hesitate(1_000);
+    let mut clients: Vec<_> = (0..12).map(|_| Client::connect(gateway.address)).collect();
+    let (_, took) = super::timed(|| {
+        clients.iter_mut().for_each(|client| client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        clients.iter_mut().for_each(|client| assert_eq!(client.read().expect("an answer").text(), "ok"));
+    });
+    // One after the other, each of those that came first would be waited for.
+    assert!(took.as_millis() < 2_500, "{took:?}");
+}

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,7 @@ struct Known {
     handshakes: AtomicUsize,
     open: AtomicUsize,
     cancelled: AtomicUsize,
+    hesitation: AtomicU64,
     seen: Mutex<Vec<(String, String)>>,
 }
 
@@ -51,11 +52,20 @@ type Script = dyn Fn(&str, usize) -> Reply + Send + Sync;
 impl Peer {
     /// HTTP/2 in cleartext. The script is told the path and the number of the request.
     pub(super) fn cleartext(script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(None, Arc::new(script))
+        Self::start(super::local(free_port()), None, Arc::new(script))
     }
 
     /// TLS that offers these protocols.
     pub(super) fn tls(
+        protocols: &[&str],
+        script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::tls_on(super::local(free_port()), protocols, script)
+    }
+
+    /// The same at a given address.
+    pub(super) fn tls_on(
+        address: SocketAddr,
         protocols: &[&str],
         script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -71,11 +81,15 @@ impl Peer {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .expect("a configuration");
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Self::start(Some(Arc::new(config)), Arc::new(script))
+        Self::start(address, Some(Arc::new(config)), Arc::new(script))
     }
 
-    fn start(tls: Option<Arc<rustls::ServerConfig>>, script: Arc<Script>) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    /// From now on each connection waits so many milliseconds before its handshake.
+    pub(super) fn hesitate(&self, millis: u64) {
+        self.known.hesitation.store(millis, Ordering::Relaxed);
+    }
+
+    fn start(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>, script: Arc<Script>) -> Self {
         let known = Arc::<Known>::default();
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let (up, is_up) = std::sync::mpsc::channel();
@@ -146,6 +160,7 @@ async fn serve(
     known: &Arc<Known>,
 ) {
     let Some(tls) = tls else { return http2(stream, script, known).await };
+    tokio::time::sleep(Duration::from_millis(known.hesitation.load(Ordering::Relaxed))).await;
     let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
     known.handshakes.fetch_add(1, Ordering::Relaxed);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {

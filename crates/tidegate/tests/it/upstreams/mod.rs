@@ -9,6 +9,7 @@ mod documents;
 mod health;
 mod hedging;
 mod http2;
+mod http2_loss;
 mod http2_peer;
 mod outliers;
 mod restarts;

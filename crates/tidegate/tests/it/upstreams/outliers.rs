@@ -124,3 +124,26 @@ fn a_good_check_ends_an_ejection_early() {
     bad.store(false, Ordering::Relaxed);
     eventually("it is back", || in_use(&gateway).len() == 2);
 }
+
+#[test]
+fn one_fault_is_one_ejection_however_many_calls_it_meets() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let (held, good) = (gate.clone(), Upstream::fixed(200, "good"));
+    let bad = Upstream::scripted(move |_| {
+        eventually("all are out", || held.load(Ordering::Relaxed));
+        status(500)
+    });
+    let gateway = gateway(&format!(
+        "{}, retry: {{maxAttempts: 1}}, loadBalancing: {{panicThreshold: 0}},
+        outlierDetection: {{consecutive5xx: 3, baseEjectionTime: 20s, maxEjectionTime: 10m, maxEjectionPercent: 100}}",
+        endpoints([&good, &bad])
+    ));
+    let mut clients: Vec<_> = (0..40).map(|_| Client::connect(gateway.address)).collect();
+    clients.iter_mut().for_each(|client| client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    eventually("half of them wait", || bad.seen().len() == 20);
+    gate.store(true, Ordering::Relaxed);
+    clients.iter_mut().for_each(|client| assert!(client.read().is_some()));
+    let state = &endpoint_states(&gateway)[1];
+    assert_eq!(state["ejections"], 1, "{state}");
+    assert!(state["ejectedSeconds"].as_f64().is_some_and(|left| left <= 20.0), "{state}");
+}

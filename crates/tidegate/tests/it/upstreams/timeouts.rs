@@ -156,3 +156,71 @@ routes:
     assert_eq!(gateway.get("/patient").status, 200);
     assert_eq!(gateway.get("/hasty").status, 504);
 }
+
+/// Sends a body in pieces with pauses, on a thread of its own, while it is taken.
+fn drip(client: &Client, pieces: usize, bytes: usize, millis: u64) {
+    let mut stream = client.stream().try_clone().expect("a socket");
+    std::thread::spawn(move || {
+        for _ in 0..pieces {
+            if stream.write_all(&vec![b'x'; bytes]).is_err() {
+                return;
+            }
+            pause(millis);
+        }
+    });
+}
+
+#[test]
+fn a_body_that_trickles_does_not_stop_the_clock() {
+    for protocol in ["http1", "http2"] {
+        let upstream = crate::harness::h2::Upstream::echo();
+        let plain = Upstream::fixed(200, "ok");
+        let address = if protocol == "http2" { upstream.address } else { plain.address };
+        for limit in ["request: 1s", "perTry: 1s, request: 60s"] {
+            let gateway = gateway(&format!(
+                "endpoints: [{{address: \"{address}\"}}], protocol: {protocol}, timeouts: {{{limit}}}"
+            ));
+            let mut client = Client::connect(gateway.address);
+            client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n");
+            drip(&client, 300, 1, 50);
+            let (answer, took) = timed(|| client.read().expect("an answer"));
+            assert_eq!(answer.problem().as_deref(), Some("request-timeout"), "{protocol} {limit}");
+            assert!(took >= Duration::from_millis(900) && took < SOON, "{protocol} {limit}: {took:?}");
+            // It is the client's doing: nobody else is blamed.
+            assert_eq!(gateway.records(1)[0]["failure"]["side"], "client");
+        }
+    }
+}
+
+#[test]
+fn a_long_upload_is_not_cut_by_request() {
+    for protocol in ["http1", "http2"] {
+        let upstream = crate::harness::h2::Upstream::echo();
+        let plain = Upstream::fixed(200, "ok");
+        let address = if protocol == "http2" { upstream.address } else { plain.address };
+        let gateway = gateway(&format!(
+            "endpoints: [{{address: \"{address}\"}}], protocol: {protocol}, timeouts: {{request: 1s}}"
+        ));
+        let mut client = Client::connect(gateway.address);
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 40000\r\n\r\n");
+        drip(&client, 20, 2000, 150);
+        let (answer, took) = timed(|| client.read().expect("an answer"));
+        assert_eq!(answer.status, 200, "{protocol}");
+        assert!(took >= Duration::from_millis(2500), "{took:?}");
+    }
+}
+
+#[test]
+fn an_upstream_that_takes_the_body_but_never_answers_is_bounded_from_its_end() {
+    let upstream = Upstream::raw(|mut reader, _| {
+        let _ = read_request(&mut reader);
+        pause(30_000);
+    });
+    let gateway = gateway(&format!("{}, timeouts: {{request: 1s}}", endpoints([&upstream])));
+    let mut client = Client::connect(gateway.address);
+    client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000\r\n\r\n");
+    drip(&client, 4, 2000, 150);
+    let (answer, took) = timed(|| client.read().expect("an answer"));
+    assert_eq!(answer.problem().as_deref(), Some("upstream-timeout"));
+    assert!(took < SOON, "{took:?}");
+}

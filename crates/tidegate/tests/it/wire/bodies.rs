@@ -98,10 +98,10 @@ fn a_slow_upload_is_not_cut_by_the_timeout_for_the_answer() {
         let settings = format!("protocol: http{upstream}, timeouts: {{request: 400ms, perTry: 400ms}}");
         let gateway = front_with("", address, &settings, "");
         let mut client = Client::connect(gateway.address);
-        client.write("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 8\r\n\r\n");
-        for byte in b"slowpoke" {
+        client.write("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1600\r\n\r\n");
+        for _ in 0..8 {
             pause(150);
-            client.write([*byte]);
+            client.write([b'x'; 200]);
         }
         assert_eq!(client.read().expect("an answer").status, 200, "HTTP/1 to HTTP/{upstream}");
         h2::run(async {
@@ -110,7 +110,7 @@ fn a_slow_upload_is_not_cut_by_the_timeout_for_the_answer() {
             let (response, mut stream) = send.send_request(h2::request("POST", "/"), false).expect("sent");
             for at in 0..8 {
                 tokio::time::sleep(Duration::from_millis(150)).await;
-                stream.send_data("x".into(), at == 7).expect("sent");
+                stream.send_data("x".repeat(200).into(), at == 7).expect("sent");
             }
             let answer = h2::read_answer(response.await.expect("an answer")).await.expect("a body");
             assert_eq!(answer.status, 200, "HTTP/2 to HTTP/{upstream}");

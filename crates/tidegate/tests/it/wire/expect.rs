@@ -197,3 +197,41 @@ fn early_hints_of_an_http_2_upstream_reach_the_client() {
     go.notify_one();
     assert_eq!(client.read().expect("an answer").text(), "ok");
 }
+
+#[test]
+fn hints_say_nothing_about_the_upstreams_own_hop() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nconnection: x-secret\r\nx-secret: inside\r\nkeep-alive: timeout=5\r\ntransfer-encoding: chunked\r\n\r\n";
+    let upstream = Upstream::scripted(move |_| {
+        Some(format!("{hints}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").into_bytes())
+    });
+    let gateway = front(upstream.address);
+    let mut client = Client::connect(gateway.address);
+    client.write("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    let mut seen = String::new();
+    while !seen.ends_with("\r\n\r\n") {
+        seen.push_str(&client.read_line().to_ascii_lowercase());
+    }
+    assert!(seen.starts_with("http/1.1 103") && seen.contains("link: </a.css>"), "{seen}");
+    for hidden in ["x-secret", "keep-alive: timeout", "transfer-encoding"] {
+        assert!(!seen.contains(hidden), "{hidden}: {seen}");
+    }
+    assert_eq!(client.read().expect("an answer").text(), "ok");
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_says_that_the_connection_ends() {
+    // The answer has a body of its own, which flows, and nobody reads the request's.
+    let upstream = Upstream::raw(|mut reader, _| {
+        if head(&mut reader).is_some() {
+            let _ = reader.get_mut().write_all(b"HTTP/1.1 413 No\r\ncontent-length: 5\r\n\r\nlarge");
+            std::io::copy(&mut reader, &mut std::io::sink()).ok();
+        }
+    });
+    let gateway = front_with("", upstream.address, "retry: {maxAttempts: 1}", "");
+    let mut client = Client::connect(gateway.address);
+    client.write("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 100\r\n\r\nbegin");
+    let answer = client.read().expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (413, "large"));
+    assert_eq!(answer.header("connection"), Some("close"), "it does end");
+    assert!(client.is_closed());
+}

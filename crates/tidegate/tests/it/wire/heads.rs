@@ -1,7 +1,7 @@
 //! Heads: HEAD, `OPTIONS *`, CONNECT, bounds, and how long a connection is kept.
 
 use super::{
-    super::harness::{Client, Upstream, h2},
+    super::harness::{Answer, Client, Upstream, h2, raw},
     front, front_with,
 };
 
@@ -125,4 +125,13 @@ fn http_1_0_is_answered_in_its_own_terms() {
     let text = String::from_utf8(bytes).expect("text");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     assert!(text.ends_with("\r\n\r\nabc") && !text.contains("transfer-encoding"), "{text}");
+}
+
+#[test]
+fn a_request_of_http_1_0_without_a_host_reaches_an_upstream_that_is_named() {
+    let upstream = Upstream::echo();
+    let gateway = front(upstream.address);
+    let answer = Answer::parse(&raw(gateway.address, b"GET /old HTTP/1.0\r\n\r\n")).expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "/old"));
+    assert_eq!(upstream.seen()[0].header("host"), Some(upstream.address.to_string().as_str()));
 }

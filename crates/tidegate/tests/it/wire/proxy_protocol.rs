@@ -3,10 +3,17 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Ipv6Addr},
-    sync::{Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
-use super::super::harness::{Answer, Client, Gateway, Upstream, h2, raw, read_request};
+use super::{
+    super::harness::{Answer, Client, Gateway, Upstream, eventually, h2, raw, read_request},
+    front_with,
+};
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.9 198.51.100.1 4711 443\r\n";
 const ASK: &[u8] =
@@ -179,4 +186,54 @@ fn upstreams_are_told_in_the_version_that_they_want_and_each_client_for_itself()
     assert_eq!(&header[..14], &[SIGNATURE, &[0x21, 0x11]].concat()[..]);
     assert_eq!(&header[16..20], &Ipv4Addr::LOCALHOST.octets());
     assert_eq!(&header[24..26], &port.to_be_bytes());
+}
+
+#[test]
+fn a_connection_that_speaks_for_one_client_ends_with_its_call() {
+    for protocol in ["http1", "http2"] {
+        let (open, counted) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (now, all) = (open.clone(), counted.clone());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let is_http2 = protocol == "http2";
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                all.fetch_add(1, Ordering::Relaxed);
+                let open = now.clone();
+                open.fetch_add(1, Ordering::Relaxed);
+                std::thread::spawn(move || {
+                    speak(stream, is_http2);
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+        });
+        let gateway = front_with("", address, &format!("protocol: {protocol}, proxyProtocol: v1"), "");
+        for _ in 0..5 {
+            assert_eq!(gateway.get("/").text(), "ok", "{protocol}");
+        }
+        assert_eq!(counted.load(Ordering::Relaxed), 5);
+        eventually("none is kept", || open.load(Ordering::Relaxed) == 0);
+    }
+}
+
+/// Reads a PROXY header, and then answers in either version until the other side closes.
+fn speak(stream: std::net::TcpStream, is_http2: bool) {
+    let mut byte = [0];
+    while (&stream).read(&mut byte).is_ok_and(|count| count == 1) && byte[0] != b'\n' {}
+    if !is_http2 {
+        let mut reader = std::io::BufReader::new(stream);
+        while read_request(&mut reader).is_some() {
+            let _ = reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+        return;
+    }
+    h2::run(async {
+        stream.set_nonblocking(true).expect("non-blocking");
+        let io = tokio::net::TcpStream::from_std(stream).expect("a stream");
+        let mut connection = ::h2::server::handshake(io).await.expect("HTTP/2");
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut body = respond.send_response(http::Response::new(()), false).expect("sent");
+            let _ = body.send_data(bytes::Bytes::from_static(b"ok"), true);
+        }
+    });
 }

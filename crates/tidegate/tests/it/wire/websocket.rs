@@ -366,3 +366,42 @@ fn other_upgrades_are_stripped_and_routes_may_refuse() {
     client.write(ASK);
     assert_eq!(client.read().expect("an answer").status, 501);
 }
+
+#[test]
+fn a_tunnel_counts_as_a_call_until_it_ends() {
+    let upstream = tunnel(echo);
+    let gateway = front_with(
+        "",
+        upstream.address,
+        "bulkhead: {maxConcurrentCalls: 1}",
+        "policies: [{concurrencyLimit: {limit: 2, key: clientAddress}}]",
+    );
+    let states = || gateway.admin_get("/api/v1/status").json()["upstreams"][0].clone();
+    let client = upgraded(&gateway);
+    assert_eq!(
+        (&states()["bulkhead"]["inFlight"], &states()["endpoints"][0]["inFlight"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(gateway.get("/").problem().as_deref(), Some("bulkhead-full"));
+    assert_eq!(gateway.records(1).len(), 1, "the tunnel is still on its way");
+    drop(client);
+    eventually("its places are free", || {
+        states()["bulkhead"]["inFlight"] == 0 && states()["endpoints"][0]["inFlight"] == 0
+    });
+    assert_eq!(gateway.records(2)[1]["status"], 101);
+
+    let gateway = front_with(
+        "",
+        upstream.address,
+        "",
+        "policies: [{concurrencyLimit: {limit: 1, key: clientAddress}}]",
+    );
+    let client = upgraded(&gateway);
+    assert_eq!(gateway.get("/").problem().as_deref(), Some("concurrency-limited"));
+    drop(client);
+    eventually("the client's place is free", || {
+        let mut again = Client::connect(gateway.address);
+        again.write(ASK);
+        again.read_line().starts_with("HTTP/1.1 101")
+    });
+}

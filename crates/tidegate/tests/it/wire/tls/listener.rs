@@ -3,7 +3,7 @@
 use std::{io::Write, net::SocketAddr};
 
 use super::{
-    super::super::harness::{Client, Gateway, eventually, free_port, h2, run},
+    super::super::harness::{Client, Gateway, Upstream, eventually, free_port, h2, run},
     *,
 };
 
@@ -248,4 +248,28 @@ fn cleartext_on_a_tls_port_and_a_handshake_that_stops_are_cut_off() {
     assert!(matches!(stalled.read(&mut [0; 10]), Ok(0) | Err(_)));
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     eventually("no connection is left", || gateway.metric("tidegate_connections") == Some(0.0));
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_closed_though_there_is_no_room_for_a_goodbye() {
+    let authority = Authority::new("ca");
+    let certificate = authority.issue(&["a.test"]);
+    let upstream = Upstream::fixed(200, &"x".repeat(32 << 20));
+    let rest = format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}]\n",
+        upstream.address
+    );
+    let limits = format!("{ONE}}}, limits: {{bodyTimeout: 1s");
+    let gateway = gateway(&limits, &rest, |folder| certificate.write(folder, "one"));
+    let config = client(authority.roots(), None, &["http/1.1"]);
+    let mut stream = dial(gateway.address, &config, "a.test").expect("a connection");
+    write!(stream, "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").expect("sent");
+    let open = || -> f64 {
+        let of = |worker| gateway.metric(&format!("tidegate_worker_connections{{worker=\"{worker}\"}}"));
+        (0..8).filter_map(of).sum()
+    };
+    eventually("the call is on", || !upstream.seen().is_empty() && open() == 1.0);
+    eventually("the connection is given up", || open() == 0.0);
+    drop(stream);
 }

@@ -1,0 +1,114 @@
+//! Signs of life of an HTTP/2 connection: what was heard on it, and PINGs into its silence.
+//!
+//! A path that swallows bytes answers nothing, not even a PING. One is sent after [`SILENCE`] while streams wait, then
+//! rarely: servers of gRPC take four in a row for an attack.
+
+use std::{
+    cell::Cell,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Ping, PingPong, client::Connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::conn::wire::Io;
+
+/// How long a connection may be silent while streams wait, before it is asked.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long the second question waits, and each further one: grpc-go's servers allow two within five minutes.
+const SILENCE_AGAIN: Duration = Duration::from_secs(20);
+const SILENCE_STILL: Duration = Duration::from_secs(310);
+/// How long the answer to a PING may take.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reads of a connection so far.
+pub(super) type Heard = Rc<Cell<u64>>;
+
+/// A transport that counts what is heard on it.
+pub(super) struct Listening {
+    pub(super) io: Io,
+    pub(super) heard: Heard,
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.heard.set(self.heard.get() + 1);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Drives a connection until it ends, or answers no more.
+pub(super) async fn drive(
+    mut connection: Connection<Listening, Bytes>,
+    heard: Heard,
+    streams: Rc<Cell<usize>>,
+) {
+    let Some(pings) = connection.ping_pong() else { return };
+    // Every stream has its own error; the connection's adds nothing.
+    tokio::select! {
+        _ = connection => {}
+        () = watch(pings, heard, streams) => {}
+    }
+}
+
+/// Ends when the connection has answered nothing for too long.
+async fn watch(mut pings: PingPong, heard: Heard, streams: Rc<Cell<usize>>) {
+    let mut asked = 0u32;
+    loop {
+        let before = heard.get();
+        tokio::time::sleep(match asked {
+            0 => SILENCE,
+            1 => SILENCE_AGAIN,
+            _ => SILENCE_STILL,
+        })
+        .await;
+        if heard.get() != before || streams.get() == 0 {
+            asked = 0;
+            continue;
+        }
+        asked += 1;
+        let mut pong = pin!(pings.ping(Ping::opaque()));
+        if !matches!(tokio::time::timeout(ANSWER_PATIENCE, &mut pong).await, Ok(Ok(_))) {
+            return;
+        }
+    }
+}
