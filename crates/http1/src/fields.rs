@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{ParseErrorKind, find::find, framing::Facts, rules};
+use crate::{ParseErrorKind, find::find, framing::Facts, names::known, rules};
 
 /// Fields that whoever handles a message usually adds; without room for them the map would be built twice.
 pub(crate) const ROOM: usize = 8;
@@ -44,7 +44,10 @@ pub(crate) fn split(head: &[u8], line: (usize, usize)) -> Result<(HeaderName, us
         return Err(bad_line(&head[start..end]));
     };
     let raw_name = &head[start..colon];
-    let name = HeaderName::from_bytes(raw_name).map_err(|_| bad_name(raw_name))?;
+    let name = match known(raw_name) {
+        Some(name) => name,
+        None => HeaderName::from_bytes(raw_name).map_err(|_| bad_name(raw_name))?,
+    };
     let mut value = &head[colon + 1..end];
     let mut from = colon + 1;
     while let [first, rest @ ..] = value

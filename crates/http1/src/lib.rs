@@ -21,6 +21,7 @@ mod fields;
 mod find;
 mod framing;
 mod lines;
+mod names;
 mod request;
 mod response;
 pub mod rules;

@@ -123,7 +123,7 @@ impl Attempt<'_> {
                 }
                 Connected::H2(channel) => {
                     let tls = self.upstream.tls.is_some();
-                    channel.exchange(self.head, tls, self.source, patience, self.interim, guards).await
+                    Box::pin(channel.exchange(self.head, tls, self.source, patience, self.interim, guards)).await
                 }
             }
         };
@@ -185,7 +185,12 @@ impl Attempt<'_> {
         }
     }
 
+    /// Boxed: opening is rare, and its state would be carried in every future around it.
     async fn open(&self, key: PoolKey, end: Instant) -> Result<Connected, Failure> {
+        Box::pin(self.open_now(key, end)).await
+    }
+
+    async fn open_now(&self, key: PoolKey, end: Instant) -> Result<Connected, Failure> {
         let patience = connect::Patience {
             connect: self.effort.connect,
             tls: self.effort.tls,

@@ -101,7 +101,6 @@ pub(crate) async fn forward(
                 if let Some(span) = span {
                     span.end(call, started.elapsed(), &result.result);
                 }
-                tried.push(endpoint.uid);
                 Raced::alone(result, endpoint, started, span)
             }
             Some(settings) => {
@@ -146,6 +145,9 @@ pub(crate) async fn forward(
         };
         note(call, &endpoint, status, reason, started.elapsed());
         drop(again);
+        if hedging.is_none() {
+            tried.push(endpoint.uid);
+        }
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

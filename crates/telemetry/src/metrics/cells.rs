@@ -10,7 +10,10 @@ use std::{
 use http::Method;
 use model::{CallRecord, Side, Stage};
 
-use super::histogram::Histogram;
+use super::{
+    histogram::Histogram,
+    routes::{Quick, Routes},
+};
 
 /// Methods with a label of their own; others share `OTHER`, so that clients cannot make series.
 pub(super) const METHODS: [&str; 10] =
@@ -21,9 +24,9 @@ pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// The counts of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    pub(super) routes: HashMap<(Arc<str>, Arc<str>), RouteCells>,
-    pub(super) upstreams: HashMap<Arc<str>, UpstreamCells>,
-    pub(super) listeners: HashMap<Arc<str>, ListenerCells>,
+    pub(super) routes: Routes,
+    pub(super) upstreams: HashMap<Arc<str>, UpstreamCells, Quick>,
+    pub(super) listeners: HashMap<Arc<str>, ListenerCells, Quick>,
     none: Option<Arc<str>>,
 }
 
@@ -63,8 +66,7 @@ impl Cells {
     pub(super) fn record(&mut self, call: &CallRecord) {
         let none = self.none.get_or_insert_with(|| Arc::from("none"));
         let route = call.route.as_ref().unwrap_or(none);
-        let key = (call.listener.clone(), route.clone());
-        let cells = self.routes.entry(key).or_default();
+        let cells = self.routes.cells(&call.listener, route);
         let class = usize::from(call.status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         cells.requests[method(&call.method)][class] += 1;
         cells.duration.observe(call.timings.total);
@@ -97,19 +99,26 @@ impl Cells {
 
     /// Forgets what is not configured any more.
     pub(super) fn prune(&mut self, live: &super::Live) {
-        self.routes.retain(|(listener, route), _| {
-            live.listeners.contains(&**listener) && (live.routes.contains(&**route) || &**route == "none")
+        self.routes.retain(|entry| {
+            live.listeners.contains(&*entry.listener)
+                && (live.routes.contains(&*entry.route) || &*entry.route == "none")
         });
         self.upstreams.retain(|upstream, _| live.upstreams.contains(&**upstream));
         self.listeners
             .retain(|listener, cells| live.listeners.contains(&**listener) || cells.opened > cells.closed);
     }
 
-    /// Adds the counts of another worker.
-    pub(super) fn add(&mut self, other: &Self) {
-        for (key, more) in &other.routes {
-            self.routes.entry(key.clone()).or_default().add(more);
+    /// Adds another worker's counts of some routes, from a place on; false when there are none from there.
+    pub(super) fn add_routes(&mut self, other: &Self, from: usize, count: usize) -> bool {
+        let rest = other.routes.entries().get(from..).unwrap_or_default();
+        for more in rest.iter().take(count) {
+            self.routes.cells(&more.listener, &more.route).add(&more.cells);
         }
+        !rest.is_empty()
+    }
+
+    /// Adds another worker's counts of everything but routes.
+    pub(super) fn add_rest(&mut self, other: &Self) {
         for (key, more) in &other.upstreams {
             let cells = self.upstreams.entry(key.clone()).or_default();
             cells.first_byte.add(&more.first_byte);

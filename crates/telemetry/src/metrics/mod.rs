@@ -8,13 +8,14 @@ mod exposition;
 mod histogram;
 mod loss;
 mod process;
+mod routes;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::SystemTime,
@@ -22,8 +23,11 @@ use std::{
 
 use model::{CallRecord, Snapshot};
 
-use self::cells::{CLASSES, Cells, METHODS};
 pub use self::exposition::Exposition;
+use self::{
+    cells::{CLASSES, Cells, METHODS},
+    routes::Entry,
+};
 pub(crate) use self::{
     exposition::{Family, Kind, Sample, Value},
     histogram::BOUNDS_MICROS,
@@ -60,6 +64,9 @@ impl Default for Started {
     }
 }
 
+/// Routes that a scrape reads before it lets the worker count again.
+const PIECE: usize = 64;
+
 /// The counts of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Shard(Mutex<Cells>);
@@ -73,11 +80,24 @@ struct Live {
 
 impl Shard {
     pub(crate) fn record(&self, call: &CallRecord) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).record(call);
+        self.lock().record(call);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cells> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what is counted here. The worker waits for a piece at most, however many routes there are.
+    fn add_to(&self, all: &mut Cells) {
+        all.add_rest(&self.lock());
+        let mut from = 0;
+        while all.add_routes(&self.lock(), from, PIECE) {
+            from += PIECE;
+        }
     }
 
     pub(crate) fn connection(&self, listener: &Arc<str>, is_opened: bool) {
-        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = self.lock();
         let cells = cells.listeners.entry(listener.clone()).or_default();
         if is_opened {
             cells.opened += 1;
@@ -115,7 +135,7 @@ impl Metrics {
             upstreams: config.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
         };
         for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
-            shard.0.lock().unwrap_or_else(PoisonError::into_inner).prune(&live);
+            shard.lock().prune(&live);
         }
         *self.revision.lock().unwrap_or_else(PoisonError::into_inner) =
             (snapshot.revision.clone(), config.routes.len());
@@ -142,8 +162,9 @@ impl Metrics {
 
     fn collect(&self, out: &mut Exposition) {
         let mut all = Cells::default();
+        // Holding the list keeps `apply` from moving routes between two pieces.
         for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
-            all.add(&shard.0.lock().unwrap_or_else(PoisonError::into_inner));
+            shard.add_to(&mut all);
         }
         render_routes(&all, out);
         render_upstreams(&all, out);
@@ -174,9 +195,9 @@ impl Metrics {
 }
 
 fn render_routes(all: &Cells, out: &mut Exposition) {
-    let mut routes: Vec<_> = all.routes.iter().collect();
-    routes.sort_by(|a, b| a.0.cmp(b.0));
-    for ((listener, route), cells) in &routes {
+    let mut routes: Vec<_> = all.routes.entries().iter().collect();
+    routes.sort_by(|a, b| (&a.listener, &a.route).cmp(&(&b.listener, &b.route)));
+    for Entry { listener, route, cells } in &routes {
         for (method, counts) in METHODS.iter().zip(&cells.requests) {
             for (class, count) in CLASSES.iter().zip(counts).filter(|(_, count)| **count > 0) {
                 let labels =
@@ -185,12 +206,12 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
             }
         }
     }
-    for ((listener, route), cells) in &routes {
+    for Entry { listener, route, cells } in &routes {
         let labels = [("listener", &**listener), ("route", &**route)];
         let help = "From the head of a request to the end of its answer, in seconds.";
         out.histogram("tidegate_request_duration_seconds", help, &labels, &cells.duration);
     }
-    for ((listener, route), cells) in &routes {
+    for Entry { listener, route, cells } in &routes {
         let labels = [("listener", &**listener), ("route", &**route)];
         out.counter(
             "tidegate_request_bytes_total",
@@ -199,12 +220,12 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
             cells.request_bytes as f64,
         );
     }
-    for ((listener, route), cells) in &routes {
+    for Entry { listener, route, cells } in &routes {
         let labels = [("listener", &**listener), ("route", &**route)];
         let bytes = cells.response_bytes as f64;
         out.counter("tidegate_response_bytes_total", "Bytes of response bodies.", &labels, bytes);
     }
-    for ((listener, route), cells) in &routes {
+    for Entry { listener, route, cells } in &routes {
         for ((side, stage, reason), count) in &cells.failures {
             let labels = [
                 ("listener", &**listener),
@@ -216,7 +237,7 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
             out.counter("tidegate_failures_total", "Failed requests, by cause.", &labels, *count as f64);
         }
     }
-    for ((listener, route), cells) in &routes {
+    for Entry { listener, route, cells } in &routes {
         for (policy, count) in &cells.stops {
             let labels = [("listener", &**listener), ("route", route), ("policy", policy)];
             out.counter(

@@ -81,3 +81,30 @@ fn series_of_what_is_gone_are_forgotten_and_others_go_on() {
     assert!(!page.contains("gone"));
     assert!(page.contains(r#"route="catalog""#));
 }
+
+#[test]
+fn a_scrape_in_pieces_counts_every_route_once() {
+    let metrics = Metrics::default();
+    let (one, two) = (metrics.shard(), metrics.shard());
+    let called = |number: usize| CallRecord { route: Some(format!("r{number}").into()), ..call() };
+    let routes = 3 * PIECE + 1;
+    (0..routes).for_each(|number| one.record(&called(number)));
+    (0..routes).rev().for_each(|number| two.record(&called(number)));
+    let page = metrics.render();
+    let count = |number: usize| {
+        let labels = format!(r#"{{listener="public",route="r{number}",method="GET",status="2xx"}}"#);
+        sample(&page, &format!("tidegate_requests_total{labels}"))
+    };
+    assert!((0..routes).all(|number| count(number) == Some(2.0)));
+    // What stays is still found after others were forgotten.
+    let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
+    one.lock().prune(&Live {
+        listeners: names(&["public"]),
+        routes: names(&["r1", "r100"]),
+        upstreams: names(&["catalog"]),
+    });
+    one.record(&called(100));
+    let page = metrics.render();
+    let labels = r#"{listener="public",route="r100",method="GET",status="2xx"}"#;
+    assert_eq!(sample(&page, &format!("tidegate_requests_total{labels}")), Some(3.0));
+}
