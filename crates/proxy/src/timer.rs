@@ -39,6 +39,8 @@ struct Entry {
     /// Tick at which the timer fires; `u64::MAX` when it is not armed.
     due: Cell<u64>,
     fired: Cell<bool>,
+    /// Tick at which its slot comes up: until then it may be armed for later, again and again, and stay where it is.
+    looked_at: Cell<u64>,
     slot: Cell<usize>,
     position: Cell<usize>,
     waker: RefCell<Option<Waker>>,
@@ -58,15 +60,20 @@ impl Timer {
 
     /// Fires after `after`, whatever was armed before.
     pub(crate) fn arm(&self, after: Duration) {
+        self.arm_at(Instant::now(), after);
+    }
+
+    /// Fires so long after `now`, for whoever has just read the clock.
+    pub(crate) fn arm_at(&self, now: Instant, after: Duration) {
         WHEEL.with(|wheel| {
-            let now = wheel.tick_of(Instant::now());
+            let now = wheel.tick_of(now);
             let due = now + (after.as_millis() as u64).div_ceil(TICK.as_millis() as u64) + 1;
             self.0.fired.set(false);
-            let before = self.0.due.replace(due);
+            self.0.due.set(due);
             if self.0.slot.get() == NOWHERE {
                 wheel.catch_up(now);
                 wheel.insert(&self.0, due);
-            } else if due < before {
+            } else if due < self.0.looked_at.get() {
                 wheel.remove(&self.0);
                 wheel.insert(&self.0, due);
             }
@@ -132,6 +139,7 @@ impl Wheel {
         let slot = (at % SLOTS as u64) as usize;
         let mut slots = self.slots.borrow_mut();
         entry.slot.set(slot);
+        entry.looked_at.set(at);
         entry.position.set(slots[slot].len());
         slots[slot].push(entry.clone());
         self.count.set(self.count.get() + 1);

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::h1::Patience;
 use crate::failure::{Failure, Problem, Stage};
 
 /// A body that moves faster than this takes nothing from the time. Apache httpd holds clients to the same by default
@@ -23,8 +24,8 @@ pub(super) struct Allowance {
 
 impl Allowance {
     /// All of the time.
-    pub(super) fn new(left: Duration, is_stream: bool) -> Self {
-        Self { left, since: Instant::now(), is_stream }
+    pub(super) fn new(patience: Patience, is_stream: bool) -> Self {
+        Self { left: patience.head, since: patience.now, is_stream }
     }
 
     /// What is left while nothing moves.
@@ -60,8 +61,9 @@ mod tests {
 
     /// Moves a piece of so many bytes after each pause; says how many moved before time was up, and whose fault it was.
     fn play(is_stream: bool, for_client: bool, millis: u64, bytes: u64) -> (usize, Option<Side>) {
-        let mut allowance = Allowance::new(Duration::from_secs(10), is_stream);
-        let mut now = allowance.since;
+        let mut now = Instant::now();
+        let patience = Patience { now, head: Duration::from_secs(10), idle: Duration::from_secs(60) };
+        let mut allowance = Allowance::new(patience, is_stream);
         for piece in 0..1000 {
             now += Duration::from_millis(millis);
             if let Err(failure) = allowance.moved(bytes, for_client, now) {

@@ -41,6 +41,8 @@ pub(super) struct Attempt<'a> {
     /// Where 1xx answers go.
     pub(super) interim: Option<&'a Rc<dyn Interim>>,
     pub(super) source: &'a RefCell<Source>,
+    /// When it begins. The clock is read where time may have passed, and handed on elsewhere.
+    pub(super) started: Instant,
     /// What is left of the time for all tries.
     pub(super) left: Duration,
     /// When the whole exchange must be over.
@@ -58,21 +60,35 @@ pub(super) struct Tried {
 impl Attempt<'_> {
     /// Makes the try, and tells the endpoint's account and the breaker how it ended.
     pub(super) async fn run(&self, mut guards: Guards, permit: Option<Permit>) -> Tried {
-        let mut started = Instant::now();
+        let mut started = self.started;
+        let mut now;
         let end = started + self.effort.per_try.map_or(self.left, |per_try| per_try.min(self.left));
         let (mut phases, mut stale) = (Phases::default(), None);
         self.call.trail.reached(phases);
         let result = loop {
-            match self.exchange(end, stale.is_some(), &mut phases, &mut guards).await {
+            let connected = self.connected(started, end, stale.is_some()).await;
+            now = connected.as_ref().map_or_else(|_| Instant::now(), |(_, since)| *since);
+            phases = Phases { connect: Some(now.duration_since(started)), first_byte: None };
+            self.call.trail.reached(phases);
+            let result = match connected {
+                Ok((connected, since)) => {
+                    let result = self.exchange(connected, since, end, &mut guards).await;
+                    now = Instant::now();
+                    phases.first_byte = Some(now.duration_since(since));
+                    self.call.trail.reached(phases);
+                    result
+                }
+                Err(failure) => Err(Broken { failure, stale: false }),
+            };
+            match result {
                 Err(broken) if broken.stale && stale.is_none() && self.may_repeat(&broken.failure) => {
-                    stale = Some(started.elapsed());
-                    started = Instant::now();
+                    stale = Some(now.duration_since(started));
+                    started = now;
                 }
                 Ok(response) => break Ok(response),
                 Err(broken) => break Err(broken),
             }
         };
-        let now = Instant::now();
         let elapsed = now.duration_since(started);
         let (report, outcome) = match &result {
             Ok(response) => {
@@ -98,20 +114,13 @@ impl Attempt<'_> {
 
     async fn exchange(
         &self,
+        connected: Connected,
+        now: Instant,
         end: Instant,
-        fresh: bool,
-        phases: &mut Phases,
         guards: &mut Guards,
     ) -> Result<Response<Body>, Broken> {
         let broken = |failure| Broken { failure, stale: false };
-        let began = Instant::now();
-        let connected = self.connected(end, fresh).await;
-        *phases = Phases { connect: Some(began.elapsed()), first_byte: None };
-        self.call.trail.reached(*phases);
-        let connected = connected.map_err(broken)?;
-        let patience =
-            h1::Patience { head: end.saturating_duration_since(Instant::now()), idle: self.effort.idle };
-        let sending = Instant::now();
+        let patience = h1::Patience { now, head: end.saturating_duration_since(now), idle: self.effort.idle };
         let exchange = async {
             match connected {
                 Connected::H1(conn) => {
@@ -123,7 +132,8 @@ impl Attempt<'_> {
                 }
                 Connected::H2(channel) => {
                     let tls = self.upstream.tls.is_some();
-                    Box::pin(channel.exchange(self.head, tls, self.source, patience, self.interim, guards)).await
+                    Box::pin(channel.exchange(self.head, tls, self.source, patience, self.interim, guards))
+                        .await
                 }
             }
         };
@@ -134,15 +144,19 @@ impl Attempt<'_> {
                 Err(broken(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
             }),
         };
-        phases.first_byte = Some(sending.elapsed());
-        self.call.trail.reached(*phases);
         let response = result?;
         switch::judge(self.call.upgrade, self.head, &response).map_err(broken)?;
         Ok(response)
     }
 
-    /// A connection: a kept one, unless those of HTTP/1 were found closed. A shared one that was is not offered again.
-    async fn connected(&self, end: Instant, fresh: bool) -> Result<Connected, Failure> {
+    /// A connection, and since when it is there: a kept one, unless those of HTTP/1 were found closed. A shared one
+    /// that was is not offered again.
+    async fn connected(
+        &self,
+        mut now: Instant,
+        end: Instant,
+        fresh: bool,
+    ) -> Result<(Connected, Instant), Failure> {
         let key = connect::key(self.upstream, self.endpoint);
         // With a PROXY header, a connection speaks for one client: it is not shared between calls.
         if self.upstream.proxy_protocol().is_some() {
@@ -151,18 +165,17 @@ impl Attempt<'_> {
         let pool = self.worker.pool();
         if self.call.upgrade.is_some() {
             // A switch of protocols takes a connection of HTTP/1.1 for itself.
-            return match pool.take(key, Instant::now()).filter(|_| !fresh) {
-                Some(conn) => Ok(Connected::H1(conn)),
+            return match pool.take(key, now).filter(|_| !fresh) {
+                Some(conn) => Ok((Connected::H1(conn), now)),
                 None => self.open(key, end).await,
             };
         }
         loop {
-            let now = Instant::now();
             if let Some(channel) = pool.channel(key, now) {
-                return Ok(Connected::H2(channel));
+                return Ok((Connected::H2(channel), now));
             }
             if !fresh && let Some(conn) = pool.take(key, now) {
-                return Ok(Connected::H1(conn));
+                return Ok((Connected::H1(conn), now));
             }
             match pool.opener(key, self.upstream) {
                 Opener::Alone => return self.open(key, end).await,
@@ -180,14 +193,16 @@ impl Attempt<'_> {
                     if !ended.unwrap_or(false) {
                         return self.open(key, end).await;
                     }
+                    now = Instant::now();
                 }
             }
         }
     }
 
     /// Boxed: opening is rare, and its state would be carried in every future around it.
-    async fn open(&self, key: PoolKey, end: Instant) -> Result<Connected, Failure> {
-        Box::pin(self.open_now(key, end)).await
+    async fn open(&self, key: PoolKey, end: Instant) -> Result<(Connected, Instant), Failure> {
+        let connected = Box::pin(self.open_now(key, end)).await?;
+        Ok((connected, Instant::now()))
     }
 
     async fn open_now(&self, key: PoolKey, end: Instant) -> Result<Connected, Failure> {

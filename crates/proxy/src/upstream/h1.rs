@@ -87,6 +87,8 @@ pub(crate) struct Broken {
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
+    /// When the exchange begins.
+    pub(crate) now: Instant,
     /// Until the head of the answer, while the request's body does not move.
     pub(crate) head: Duration,
     /// Between bytes of the answer's body.
@@ -267,8 +269,8 @@ pub(crate) async fn exchange(
         wait
     });
     conn.allowance =
-        conn.upload.is_some().then(|| Allowance::new(patience.head, crate::failure::is_grpc(&head.headers)));
-    conn.timer.arm(patience.head);
+        conn.upload.is_some().then(|| Allowance::new(patience, crate::failure::is_grpc(&head.headers)));
+    conn.timer.arm_at(patience.now, patience.head);
 
     let mut decoder = ResponseDecoder::new(Limits::default());
     let method = &head.method;

@@ -137,11 +137,11 @@ impl Channel {
         let reused = self.started.get() > 0;
         self.started.set(self.started.get().saturating_add(1));
         self.streams.set(self.streams.get() + 1);
-        self.used.set(Instant::now());
+        self.used.set(patience.now);
         let streaming = Streaming(self.streams.clone());
         let heard = self.heard.get();
         let timer = Timer::new();
-        timer.arm(patience.head);
+        timer.arm_at(patience.now, patience.head);
         let broken = |failure: Failure| Broken { failure, stale: false };
 
         let (empty, length) = (source.borrow().is_empty(), source.borrow().length());
@@ -154,8 +154,12 @@ impl Channel {
         let body = source.borrow_mut().take().ok_or_else(|| {
             broken(Failure::gateway(Stage::Send, Problem::Internal).with_detail("the body was already sent"))
         })?;
-        let mut allowance =
-            (!empty).then(|| Allowance::new(patience.head, crate::failure::is_grpc(&head.headers)));
+        let mut allowance = (!empty).then(|| {
+            Allowance::new(
+                Patience { now: Instant::now(), ..patience },
+                crate::failure::is_grpc(&head.headers),
+            )
+        });
         let mut upload = (!empty).then(|| Box::new(Upload::new(stream, body)));
         let mut response = pin!(response);
         let answer = poll_fn(|cx| {

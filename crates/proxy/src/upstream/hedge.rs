@@ -182,8 +182,8 @@ impl<'a> Race<'a> {
         if cluster.budget.balance(now) < 1.0 {
             return None;
         }
-        let permit = permit(self.upstream).ok()?;
-        let picked = pick(self.worker, self.call, self.upstream, self.wish, met).ok()?;
+        let permit = permit(self.upstream, now).ok()?;
+        let picked = pick(self.worker, self.call, self.upstream, self.wish, met, now).ok()?;
         // One that is ill would not be faster; and where all are, more load is no help.
         if !picked.endpoint.is_good(now) || !cluster.budget.try_withdraw(now) {
             return None;
@@ -216,6 +216,7 @@ impl<'a> Race<'a> {
                 head: own.as_ref().unwrap_or(&call.head),
                 interim,
                 source,
+                started,
                 left,
                 end,
             };

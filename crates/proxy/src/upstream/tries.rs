@@ -62,8 +62,9 @@ pub(crate) async fn forward(
     let mut rounds = 0;
     let mut hedging = effort.hedging.filter(|_| Race::suits(call, &source.borrow()));
     loop {
-        let permit = permit(upstream)?;
-        let picked = pick(worker, call, upstream, wish, &tried)?;
+        let now = Instant::now();
+        let permit = permit(upstream, now)?;
+        let picked = pick(worker, call, upstream, wish, &tried, now)?;
         call.record.endpoint = Some(picked.endpoint.label.clone());
         call.record.attempts += 1;
         rounds += 1;
@@ -84,7 +85,6 @@ pub(crate) async fn forward(
                 if let Some(span) = span {
                     span.state(&mut call.head.headers);
                 }
-                let started = Instant::now();
                 let attempt = Attempt {
                     worker,
                     upstream,
@@ -94,14 +94,15 @@ pub(crate) async fn forward(
                     head: &call.head,
                     interim: call.interim.as_ref(),
                     source: &source,
-                    left: deadline.saturating_duration_since(started),
+                    started: now,
+                    left: deadline.saturating_duration_since(now),
                     end,
                 };
                 let result = attempt.run(guards, permit).await;
                 if let Some(span) = span {
-                    span.end(call, started.elapsed(), &result.result);
+                    span.end(call, now.elapsed(), &result.result);
                 }
-                Raced::alone(result, endpoint, started, span)
+                Raced::alone(result, endpoint, now, span)
             }
             Some(settings) => {
                 let race = Race {
@@ -307,9 +308,9 @@ impl Effort {
 }
 
 /// Leave of the breaker for one try.
-pub(super) fn permit(upstream: &Upstream) -> Result<Option<Permit>, Failure> {
+pub(super) fn permit(upstream: &Upstream, now: Instant) -> Result<Option<Permit>, Failure> {
     let Some(breaker) = &upstream.cluster.breaker else { return Ok(None) };
-    breaker.try_acquire(Instant::now()).map(Some).map_err(|rejected| {
+    breaker.try_acquire(now).map(Some).map_err(|rejected| {
         Failure::gateway(Stage::Pick, Problem::CircuitOpen).with_retry_after(rejected.retry_after)
     })
 }
@@ -321,9 +322,10 @@ pub(super) fn pick(
     upstream: &Upstream,
     wish: &Wish,
     tried: &[u64],
+    now: Instant,
 ) -> Result<Picked, Failure> {
     let request = PickRequest {
-        now: Instant::now(),
+        now,
         random: if tried.is_empty() { call.random } else { worker.random() },
         hash: wish.hash,
         tried,
