@@ -7,16 +7,13 @@ use serde_json::Value;
 
 use super::{
     format,
+    later::{is_later, is_later_handler},
     nearest::nearest,
     path::Path,
     shape::Shape,
     tree::{Entry, Kind, Node},
 };
-use crate::{
-    diagnostic::{Diagnostic, Diagnostics, Place},
-    policy,
-    resource::route::HANDLERS_NOT_IN_THIS_BUILD,
-};
+use crate::diagnostic::{Diagnostic, Diagnostics, Place};
 
 /// Words that an expectation lists at most.
 const LISTED_MAX: usize = 12;
@@ -274,7 +271,7 @@ impl Checker<'_, '_> {
         if self.is_confidential() {
             scalars(&entry.value, &mut self.literals);
         }
-        if later_keys(self.root, shape).contains(&key.as_str()) {
+        if is_later(self.root, shape, key) {
             self.is_later = true;
             scalars(&entry.value, &mut self.literals);
             self.error(entry.place, format!("`{key}` is not in this build"), None);
@@ -317,7 +314,7 @@ impl Checker<'_, '_> {
         let choices = shape.exactly_one_of();
         let chosen: Vec<&Entry> =
             entries.iter().filter(|entry| choices.contains(&entry.key.as_str())).collect();
-        let later = entries.iter().any(|entry| later_keys(self.root, shape).contains(&entry.key.as_str()));
+        let later = entries.iter().any(|entry| is_later_handler(shape, &entry.key));
         if choices.is_empty() || (chosen.len() == 1 && !later) {
             return verdict;
         }
@@ -403,20 +400,6 @@ pub(super) fn scalars(node: &Node, into: &mut Vec<(Place, String)>) {
             }
         }
         Kind::Null | Kind::Bool(_) => {}
-    }
-}
-
-/// Keys that other builds know at this place.
-fn later_keys(root: &Value, shape: &Shape<'_>) -> &'static [&'static str] {
-    if std::ptr::eq(root, shape.schema) {
-        return &["ai"];
-    }
-    if shape.value_of("backends").is_some() {
-        return HANDLERS_NOT_IN_THIS_BUILD;
-    }
-    match shape.value_of("keyAuth").is_some() {
-        true => policy::NOT_IN_THIS_BUILD,
-        false => &[],
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 pub(crate) mod context;
 pub(crate) mod format;
 mod hide;
+mod later;
 mod merge;
 mod nearest;
 pub(crate) mod parse;

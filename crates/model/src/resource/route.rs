@@ -119,7 +119,7 @@ pub struct StickyCookie {
     /// Name of the cookie.
     #[serde(default = "cookie_name")]
     pub name: String,
-    /// Key of its signature.
+    /// Key of its signature, of 16 characters at least.
     pub secret: Secret,
     /// Lifetime; the browser's session without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

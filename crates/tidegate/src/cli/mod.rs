@@ -15,7 +15,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{config::Files, exit::Exit, run};
 
-/// The front door of a microservice system: API gateway, AI gateway and API catalogue.
+/// The front door of a microservice system in one binary: an API gateway for HTTP/1.1, HTTP/2, gRPC and WebSocket.
 #[derive(Parser)]
 #[command(name = "tidegate", version, about, max_term_width = 100)]
 struct Cli {
@@ -35,7 +35,9 @@ enum Command {
     Routes(RoutesArgs),
     /// Say what changes for traffic between two configurations, and what becomes exposed.
     Diff(DiffArgs),
-    /// Bring configuration files into the normal layout.
+    /// Tidy line ends, trailing spaces, empty lines and comment marks of configuration files.
+    ///
+    /// Indentation, quotes, order and the spaces within lines stay as they are.
     Fmt(FmtArgs),
     /// Print the version and what was built in.
     Version,
@@ -136,7 +138,7 @@ struct FmtArgs {
     /// The files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Change nothing; fail when a file is not in the normal layout.
+    /// Change nothing; name the files that are not tidy, and end with 1 if there are any.
     #[arg(long)]
     check: bool,
 }
