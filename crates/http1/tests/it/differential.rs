@@ -41,7 +41,7 @@ proptest! {
     }
 }
 
-/// Documented in docs/decisions/0001-own-http1-codec.md: when hyper becomes as strict, this tells.
+/// Documented in docs/decisions/http1-codec.md: when hyper becomes as strict, this tells.
 #[test]
 fn what_hyper_accepts_and_we_refuse() {
     let rows: [(&[u8], &str); 9] = [

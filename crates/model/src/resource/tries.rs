@@ -220,9 +220,9 @@ impl Default for RetryBudget {
     }
 }
 
-/// Further tries beside a slow one, for calls that may be repeated and whose body is kept. The first answer below 500
-/// wins and the others are cancelled at once. Each draws on `retry.budget` and goes to another endpoint while there is
-/// one.
+/// Further tries beside a slow one, for calls that may be repeated and whose body is kept. The first answer that
+/// `retry.on` would not repeat wins and the others are cancelled at once. Each draws on `retry.budget` and goes to
+/// another endpoint while there is one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hedging {

@@ -2,7 +2,7 @@
 
 mod sticky;
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::Response;
 use model::resource::route::{Backend, Route, Sticky as StickySettings};
@@ -94,7 +94,8 @@ impl Backends {
         let hash = tied.as_ref().and_then(|tied| tied.hash);
         let target = target.or_else(|| self.targets.get(self.choose(hash)));
         let Some(target) = target else {
-            return Err(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint));
+            return Err(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)
+                .with_retry_after(Duration::from_secs(1)));
         };
         call.record.upstream = Some(target.upstream.name.clone());
         if call.upgrade.is_some() && target.upstream.is_http2() {

@@ -1,7 +1,7 @@
 //! Tries: how often and how long a call is sent to an upstream.
 //!
-//! Retry nests breaker nests timeout nests bulkhead: each try asks the breaker and picks an endpoint; the call as a
-//! whole holds one place in the bulkhead and one deadline.
+//! Each try asks the breaker and picks an endpoint; the call as a whole holds one place in the bulkhead and one
+//! deadline. The breaker is asked before the bulkhead: an open circuit is told at once, and takes nobody's place.
 
 use std::{
     cell::RefCell,
@@ -55,6 +55,7 @@ pub(crate) async fn forward(
     let deadline = call.started + bound.time.map_or(effort.request, |time| time.min(effort.request));
     let end = bound.time.map(|time| call.started + time);
     prepare(call, upstream);
+    let mut leave = Some(permit(upstream, Instant::now())?);
     let bulkhead = place(upstream, deadline).await?.map(Rc::new);
     upstream.cluster.budget.deposit(call.started);
     let source = RefCell::new(Source::new(body, effort, call));
@@ -63,7 +64,10 @@ pub(crate) async fn forward(
     let mut hedging = effort.hedging.filter(|_| Race::suits(call, &source.borrow()));
     loop {
         let now = Instant::now();
-        let permit = permit(upstream, now)?;
+        let permit = match leave.take() {
+            Some(first) => first,
+            None => permit(upstream, now)?,
+        };
         let picked = pick(worker, call, upstream, wish, &tried, now)?;
         call.record.endpoint = Some(picked.endpoint.label.clone());
         call.record.attempts += 1;

@@ -84,7 +84,15 @@ impl Answer {
     /// The last part of a problem document's type.
     pub fn problem(&self) -> Option<String> {
         let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
-        Some(body["type"].as_str()?.strip_prefix("urn:tidegate:problem:")?.to_owned())
+        let slug = body["type"].as_str()?.strip_prefix("urn:tidegate:problem:")?.to_owned();
+        // A problem document is whole, whichever test looks at it.
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text());
+        assert_eq!(body["status"], self.status, "{}", self.text());
+        assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{}", self.text());
+        let id = body["requestId"].as_str();
+        assert!(id.is_none_or(|id| id.len() >= 8), "{}", self.text());
+        assert_eq!(id, self.header("x-request-id"), "{}", self.text());
+        Some(slug)
     }
 }
 

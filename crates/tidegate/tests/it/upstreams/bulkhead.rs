@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{endpoints, gateway, ok, state, timed};
+use super::{breaker::operate, endpoints, gateway, ok, state, timed};
 use crate::harness::{Client, Upstream, eventually, pause};
 
 #[test]
@@ -64,6 +64,25 @@ fn calls_wait_for_a_place_in_turn_and_no_longer_than_they_may() {
     }
     let order: Vec<_> = upstream.seen().iter().map(|seen| seen.target().to_owned()).collect();
     assert_eq!(order, ["/0", "/1", "/2", "/3"], "first come, first served");
+}
+
+#[test]
+fn an_open_circuit_is_told_before_anyone_queues() {
+    let upstream = Upstream::scripted(|_| {
+        pause(3_000);
+        ok()
+    });
+    let gateway = gateway(&format!(
+        "{}, bulkhead: {{maxConcurrentCalls: 1, maxWaitDuration: 60s}}, circuitBreaker: {{}}",
+        endpoints([&upstream])
+    ));
+    let mut busy = Client::connect(gateway.address);
+    busy.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    eventually("one is in flight", || state(&gateway)["bulkhead"]["inFlight"] == 1);
+    operate(&gateway, "u", r#"{"state": "FORCED_OPEN"}"#);
+    let answer = gateway.get("/");
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("circuit-open")));
+    assert_eq!(state(&gateway)["bulkhead"]["inFlight"], 1, "it did not wait for the place");
 }
 
 #[test]
