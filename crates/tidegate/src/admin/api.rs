@@ -2,13 +2,14 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, State as Extract},
+    body::Bytes,
+    extract::{FromRequest, Path, Request, State as Extract, rejection::PathRejection},
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post, put},
 };
 use proxy::{BreakerWish, NoSuchBreaker};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::State;
@@ -23,6 +24,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/log-level", put(log_level).get(live_log_level))
         .route("/upstreams/{name}/breaker", put(breaker))
         .fallback(missing)
+        .method_not_allowed_fallback(wrong_method)
 }
 
 /// A problem document.
@@ -38,8 +40,37 @@ pub(crate) fn problem(status: StatusCode, slug: &str, detail: &str) -> Response 
     response
 }
 
-async fn missing() -> Response {
-    problem(StatusCode::NOT_FOUND, "no-route", "docs/configuration.md lists what is under /api/v1")
+pub(super) async fn missing() -> Response {
+    problem(StatusCode::NOT_FOUND, "no-route", "docs/configuration.md lists what is here and under /api/v1")
+}
+
+pub(super) async fn wrong_method() -> Response {
+    let detail = "`Allow` lists the methods that this path has";
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+/// A JSON body, whatever its content type says; what is wrong with one is a problem document.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+            let slug = match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => "body-too-large",
+                _ => "invalid",
+            };
+            problem(error.status(), slug, &error.body_text())
+        })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            problem(
+                StatusCode::BAD_REQUEST,
+                "invalid",
+                &format!("the body is not the JSON that is expected: {error}"),
+            )
+        })
+    }
 }
 
 /// Per upstream: breaker, bulkhead, and each endpoint's health, ejection, calls in flight and latency.
@@ -100,7 +131,7 @@ async fn live_log_level() -> Json<Value> {
     Json(json!({"level": telemetry::logging::level()}))
 }
 
-async fn log_level(Json(wanted): Json<LogLevel>) -> Response {
+async fn log_level(Body(wanted): Body<LogLevel>) -> Response {
     match telemetry::logging::set_level(&wanted.level) {
         Ok(()) => Json(json!({"level": wanted.level})).into_response(),
         Err(error) => problem(StatusCode::BAD_REQUEST, "invalid", &error.to_string()),
@@ -116,9 +147,13 @@ struct Breaker {
 /// Forces a circuit breaker open, turns it off, or has it begin anew.
 async fn breaker(
     Extract(state): Extract<State>,
-    Path(name): Path<String>,
-    Json(wanted): Json<Breaker>,
+    name: Result<Path<String>, PathRejection>,
+    Body(wanted): Body<Breaker>,
 ) -> Response {
+    let name = match name {
+        Ok(Path(name)) => name,
+        Err(error) => return problem(error.status(), "invalid", &error.body_text()),
+    };
     let wish = match wanted.state.as_str() {
         "FORCED_OPEN" => BreakerWish::ForcedOpen,
         "DISABLED" => BreakerWish::Disabled,

@@ -53,6 +53,11 @@ impl Admin {
         self.closing.begin();
     }
 
+    /// Leaves nothing behind: nobody answers here any more.
+    pub(crate) fn remove(&self) {
+        self.sockets.remove();
+    }
+
     /// Its socket.
     pub(crate) fn sockets(&self) -> Arc<Sockets> {
         self.sockets.clone()
@@ -63,6 +68,8 @@ impl Admin {
 pub(crate) struct Sockets {
     address: String,
     socket: Socket,
+    /// Whether this process made the socket's file, so that it goes with the process.
+    is_own: bool,
 }
 
 enum Socket {
@@ -71,6 +78,16 @@ enum Socket {
 }
 
 impl Sockets {
+    /// Takes the socket's file away, when there is one and this process made it.
+    fn remove(&self) {
+        let Some(path) = self.address.strip_prefix("unix:").filter(|_| self.is_own) else { return };
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove the admin socket {path}: {error}");
+        }
+    }
+
     /// The socket for another process.
     pub(crate) fn hand_over(&self) -> io::Result<Vec<proxy::Inherited>> {
         let socket: OwnedFd = match &self.socket {
@@ -106,6 +123,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, String> {
     let wrong = |error| format!("the admin endpoint cannot listen on {}: {error}", settings.address);
     let taken = proxy::take_inherited(inherited, NAME, &settings.address).pop();
+    let is_own = taken.is_none();
     let socket = match settings.address.strip_prefix("unix:") {
         Some(path) => {
             taken.map_or_else(|| unix(Path::new(path)), |socket| Ok(socket.into())).map(Socket::Unix)
@@ -124,7 +142,7 @@ pub(crate) fn prepare(
         Socket::Unix(socket) => socket.set_nonblocking(true),
     }
     .map_err(wrong)?;
-    let sockets = Sockets { address: settings.address.clone(), socket };
+    let sockets = Sockets { address: settings.address.clone(), socket, is_own };
     Ok(Prepared { sockets, is_tls: settings.tls.is_some() })
 }
 
@@ -196,6 +214,8 @@ fn router(state: State) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .nest("/api/v1", api)
+        .fallback(api::missing)
+        .method_not_allowed_fallback(api::wrong_method)
         .layer(middleware::from_fn(auth::refuse_cross_origin))
         .with_state(state)
 }
