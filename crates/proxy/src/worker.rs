@@ -226,6 +226,11 @@ impl Worker {
             .then_some(opened)
     }
 
+    /// Counts a connection whose TLS handshake failed.
+    pub(crate) fn handshake_failed(&self, listener: &Arc<str>) {
+        self.recorder.borrow_mut().handshake_failed(listener);
+    }
+
     /// The worker that should serve a new connection: another one when this one has more than its share.
     pub(crate) fn better_home(&self) -> Option<usize> {
         let counts = &self.shared.connections;

@@ -51,6 +51,11 @@ impl Recorder {
         self.shard.connection(listener, true);
     }
 
+    /// Counts a client connection whose TLS handshake failed.
+    pub fn handshake_failed(&mut self, listener: &Arc<str>) {
+        self.shard.handshake_failed(listener);
+    }
+
     /// Counts the end of a client connection.
     pub fn connection_closed(&mut self, listener: &Arc<str>) {
         self.shard.connection(listener, false);

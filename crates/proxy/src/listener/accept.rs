@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Listener, proxy_protocol,
+    Listener, handshake, proxy_protocol,
     sockets::{Kind, Socket},
 };
 use crate::{
@@ -211,10 +211,15 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
                 io = Io::TlsServer(Box::new(stream));
             }
             Some(Err(error)) => {
-                tracing::debug!(listener = %listener.name, "TLS handshake failed: {error}");
+                handshake::failed(&worker, &listener, remote, &error);
                 return;
             }
-            None => return,
+            None if worker.is_draining() => return,
+            None => {
+                let late = io::Error::new(io::ErrorKind::TimedOut, "it took longer than `limits.tlsTimeout`");
+                handshake::failed(&worker, &listener, remote, &late);
+                return;
+            }
         }
     } else if listener.http2 {
         match within(&worker, patience, sniff(io)).await {

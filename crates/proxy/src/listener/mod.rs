@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod forwarded;
+mod handshake;
 pub(crate) mod proxy_protocol;
 pub(crate) mod sockets;
 

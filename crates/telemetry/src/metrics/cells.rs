@@ -56,6 +56,7 @@ pub(super) struct UpstreamCells {
 pub(super) struct ListenerCells {
     pub(super) opened: u64,
     pub(super) closed: u64,
+    pub(super) handshakes_failed: u64,
 }
 
 fn method(method: &Method) -> usize {
@@ -131,6 +132,7 @@ impl Cells {
             let cells = self.listeners.entry(key.clone()).or_default();
             cells.opened += more.opened;
             cells.closed += more.closed;
+            cells.handshakes_failed += more.handshakes_failed;
         }
     }
 }

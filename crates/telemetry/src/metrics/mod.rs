@@ -105,6 +105,11 @@ impl Shard {
             cells.closed += 1;
         }
     }
+
+    pub(crate) fn handshake_failed(&self, listener: &Arc<str>) {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.listeners.entry(listener.clone()).or_default().handshakes_failed += 1;
+    }
 }
 
 impl Metrics {
@@ -303,5 +308,11 @@ fn render_listeners(all: &Cells, out: &mut Exposition) {
             &labels,
             cells.opened as f64,
         );
+    }
+    for (listener, cells) in &listeners {
+        let labels = [("listener", &***listener)];
+        let help = "Client connections whose TLS handshake failed.";
+        let failed = cells.handshakes_failed as f64;
+        out.counter("tidegate_tls_handshake_failures_total", help, &labels, failed);
     }
 }

@@ -54,10 +54,20 @@ async fn run(cluster: Weak<Cluster>, endpoint: Arc<Endpoint>, probe: Arc<Probe>)
         }
         if change.is_some() {
             match &answer {
-                Ok(()) => tracing::info!(upstream = %cluster.name, endpoint = %endpoint.label, "is healthy"),
-                Err(error) => {
-                    tracing::warn!(upstream = %cluster.name, endpoint = %endpoint.label, "is unhealthy: {error}");
-                }
+                Ok(()) => tracing::info!(
+                    upstream = %cluster.name,
+                    endpoint = %endpoint.label,
+                    "endpoint {} of upstream `{}` is healthy",
+                    endpoint.label,
+                    cluster.name
+                ),
+                Err(error) => tracing::warn!(
+                    upstream = %cluster.name,
+                    endpoint = %endpoint.label,
+                    "endpoint {} of upstream `{}` is unhealthy: {error}",
+                    endpoint.label,
+                    cluster.name
+                ),
             }
         }
         drop(cluster);

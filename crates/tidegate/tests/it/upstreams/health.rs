@@ -37,6 +37,10 @@ fn an_http_check_asks_as_it_is_told_and_judges_by_status() {
         code.store(answered, Ordering::Relaxed);
         eventually(&format!("{answered} is judged"), || in_use(&gateway).len() == usize::from(is_healthy));
     }
+    for change in ["is unhealthy: ", "is healthy"] {
+        let line = format!("\"message\":\"endpoint {} of upstream `u` {change}", upstream.address);
+        eventually(&line, || gateway.stderr().contains(&line));
+    }
 }
 
 #[test]

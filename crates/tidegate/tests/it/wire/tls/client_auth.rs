@@ -1,7 +1,7 @@
 //! Certificates of clients: required or optional, by authority and by name, and what policies see of them.
 
 use super::{
-    super::super::harness::{Gateway, Upstream, run},
+    super::super::harness::{Gateway, Upstream, eventually, run},
     *,
 };
 
@@ -118,4 +118,26 @@ fn a_client_authority_that_cannot_be_read_is_an_error() {
     }
     std::fs::write(folder.path().join("clients.crt"), authority.0.pem()).expect("a file");
     assert_eq!(validate().0, 0, "{}", validate().1);
+}
+
+#[test]
+fn a_failed_handshake_is_counted_and_logged_with_its_peer_so_many_times_a_second() {
+    let (authority, clients) = (Authority::new("ca"), Authority::new("clients"));
+    let upstream = Upstream::echo();
+    let gateway = front("mode: required", &upstream, &authority, &clients);
+    let failures = "tidegate_tls_handshake_failures_total{listener=\"tls\"}";
+    assert_eq!(gateway.metric(failures).unwrap_or(0.0), 0.0);
+    for _ in 0..60 {
+        assert!(visit(&gateway, authority.roots(), None).is_none());
+    }
+    eventually("all are counted", || gateway.metric(failures) == Some(60.0));
+    let logged = gateway.stderr();
+    let lines: Vec<&str> =
+        logged.lines().filter(|line| line.contains("a TLS handshake with 127.0.0.1:")).collect();
+    assert!((10..60).contains(&lines.len()), "{logged}");
+    assert!(
+        lines[0].contains("on listener `tls` failed: ") && lines[0].contains("\"peer\":\"127.0.0.1:"),
+        "{}",
+        lines[0]
+    );
 }

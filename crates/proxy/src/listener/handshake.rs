@@ -1,0 +1,82 @@
+//! Says which TLS handshakes failed and why, so many in a second at most: anyone can make them fail.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::Listener;
+use crate::worker::Worker;
+
+/// Lines about failed handshakes that the process writes in a second at most.
+const LINES_MAX: u32 = 10;
+
+/// Counts a handshake that failed, and says so; of a client that comes and goes without a word, as checks of a mere
+/// connection do, at level debug alone.
+pub(super) fn failed(worker: &Worker, listener: &Listener, remote: Option<SocketAddr>, why: &io::Error) {
+    static LINES: Mutex<Lines> = Mutex::new(Lines { began: None, said: 0, left_out: 0 });
+    worker.handshake_failed(&listener.name);
+    if why.kind() == io::ErrorKind::UnexpectedEof {
+        tracing::debug!(listener = %listener.name, "TLS handshake failed: {why}");
+        return;
+    }
+    let asked = LINES.lock().unwrap_or_else(PoisonError::into_inner).ask(Instant::now());
+    let Some(left_out) = asked else { return };
+    let peer = remote.map_or_else(|| "a local socket".to_owned(), |remote| remote.to_string());
+    match left_out {
+        0 => tracing::info!(
+            listener = %listener.name,
+            peer,
+            "a TLS handshake with {peer} on listener `{}` failed: {why}",
+            listener.name
+        ),
+        _ => tracing::info!(
+            listener = %listener.name,
+            peer,
+            left_out,
+            "a TLS handshake with {peer} on listener `{}` failed: {why}; {left_out} more before it are not shown",
+            listener.name
+        ),
+    }
+}
+
+/// The lines of the current second.
+struct Lines {
+    began: Option<Instant>,
+    said: u32,
+    left_out: u64,
+}
+
+impl Lines {
+    /// Whether one more may be written, and then how many were not since the last one.
+    fn ask(&mut self, now: Instant) -> Option<u64> {
+        let is_over = |began: Instant| now.saturating_duration_since(began) >= Duration::from_secs(1);
+        if self.began.is_none_or(is_over) {
+            self.began = Some(now);
+            self.said = 0;
+        }
+        if self.said == LINES_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.said += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_so_many_lines_and_the_next_one_tells_of_the_rest() {
+        let mut lines = Lines { began: None, said: 0, left_out: 0 };
+        let now = Instant::now();
+        assert!((0..LINES_MAX).all(|_| lines.ask(now) == Some(0)));
+        assert!((0..7).all(|_| lines.ask(now + Duration::from_millis(999)).is_none()));
+        assert_eq!(lines.ask(now + Duration::from_secs(1)), Some(7));
+        assert_eq!(lines.ask(now + Duration::from_secs(1)), Some(0));
+    }
+}
