@@ -11,6 +11,7 @@ use crate::{
     compiled::Compiled,
     guard::path,
     handler::Handler,
+    listener::Listener,
     policy::chain,
     router::{Explanation, RequestView, TableRow},
     upstream::cluster::{ClusterStatus, Clusters},
@@ -18,8 +19,10 @@ use crate::{
 
 /// A request to explain.
 pub struct Request {
-    /// Name of the listener; the first one without it.
+    /// Name of the listener; without it, the one at the port, or the first that fits.
     pub listener: Option<String>,
+    /// Port of the URL, when it names one.
+    pub port: Option<u16>,
     /// The host, in lower case and without a port.
     pub host: Option<String>,
     /// The path as a client writes it.
@@ -64,17 +67,42 @@ impl Compiled {
         self.router.table()
     }
 
+    /// The listener that a request comes to: the one that is named, else one at its port, else one of its scheme.
+    fn listener_of(&self, request: &Request) -> Result<&Arc<Listener>, String> {
+        let fits = |listener: &&Arc<Listener>| listener.tls.is_some() == request.tls;
+        if let Some(name) = &request.listener {
+            let named = self.listeners.iter().find(|listener| *listener.name == **name);
+            return named
+                .ok_or_else(|| format!("there is no listener `{name}`; {}", self.listeners_in_words()));
+        }
+        let Some(port) = request.port else {
+            let found = self.listeners.iter().find(fits).or_else(|| self.listeners.first());
+            return found.ok_or_else(|| "there is no listener".to_owned());
+        };
+        let here = |listener: &&Arc<Listener>| {
+            let address =
+                self.snapshot.config.listeners.get(listener.index).map(|listener| &*listener.address);
+            address.and_then(|address| address.rsplit_once(':')).is_some_and(|(_, at)| at.parse() == Ok(port))
+        };
+        let mut at_port = self.listeners.iter().filter(here);
+        let found = at_port.clone().find(fits).or_else(|| at_port.next());
+        found.ok_or_else(|| {
+            format!(
+                "no listener is at port {port}; {}; --listener NAME says which one a request to that port reaches",
+                self.listeners_in_words()
+            )
+        })
+    }
+
+    fn listeners_in_words(&self) -> String {
+        let all = self.snapshot.config.listeners.iter();
+        let all: Vec<_> = all.map(|listener| format!("`{}` ({})", listener.name, listener.address)).collect();
+        if all.is_empty() { "there is none".to_owned() } else { format!("there are {}", all.join(", ")) }
+    }
+
     /// Explains a request.
     pub fn explain(&self, request: &Request) -> Result<Report, String> {
-        let listener = match &request.listener {
-            Some(name) => self.listeners.iter().find(|listener| *listener.name == **name),
-            None => self.listeners.iter().find(|listener| listener.tls.is_some() == request.tls),
-        };
-        let listener = listener.or_else(|| self.listeners.first().filter(|_| request.listener.is_none()));
-        let listener = listener.ok_or_else(|| match &request.listener {
-            Some(name) => format!("there is no listener `{name}`"),
-            None => "there is no listener".to_owned(),
-        })?;
+        let listener = self.listener_of(request)?;
         let mut report = Report {
             listener: listener.name.to_string(),
             path: Ok(String::new()),

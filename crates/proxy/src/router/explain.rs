@@ -1,5 +1,7 @@
 //! Why a request goes where it goes: the match in words, and the near misses.
 
+use std::cmp::Reverse;
+
 use super::{
     Captures, Found, RequestView, RouteId, Router,
     host::HostPattern,
@@ -10,6 +12,14 @@ use super::{
 
 /// At most this many near misses are told.
 const NEAR_MISSES_MAX: usize = 20;
+/// Of rules for any host whose path is another one, as many are told where there is no route at all.
+const NEAREST_MAX: usize = 5;
+
+/// How many characters a path and a pattern of paths have in common from their beginning.
+fn in_common(pattern: &str, path: &str) -> usize {
+    let pattern = pattern.trim_start_matches(['=', '~', ' ']);
+    pattern.chars().zip(path.chars()).take_while(|(one, other)| one == other).count()
+}
 
 /// What the router does with a request, and why.
 #[derive(Debug, Clone)]
@@ -22,7 +32,7 @@ pub struct Explanation {
     pub why: Vec<String>,
     /// Captured values.
     pub captures: Vec<(String, String)>,
-    /// Rules that were close, in match order.
+    /// Rules that were close: in match order, or where there is no route, the ones with the nearest path first.
     pub near_misses: Vec<NearMiss>,
     /// How many more there were.
     pub left_out: usize,
@@ -78,13 +88,13 @@ impl Router {
         };
         let lower = request.host.map(str::to_ascii_lowercase);
         let host = lower.as_deref();
-        let (mut route, mut why, mut near_misses, mut left_out) = (None, Vec::new(), Vec::new(), 0);
+        let (mut route, mut why, mut near, mut far) = (None, Vec::new(), Vec::new(), Vec::new());
+        let is_lost = matches!(found, Found::NotFound);
         for (index, pattern) in self.in_order() {
             let rule = &self.rules[index as usize];
             let (host_ok, ranges) = (pattern.matches(host), rule.pattern.matches(request.path));
-            if !host_ok && (ranges.is_none() || host.is_none())
-                || (pattern == &HostPattern::Any && ranges.is_none())
-            {
+            let is_far = pattern == &HostPattern::Any && ranges.is_none();
+            if !host_ok && (ranges.is_none() || host.is_none()) || (is_far && !is_lost) {
                 continue;
             }
             let mut reasons = Vec::new();
@@ -103,13 +113,22 @@ impl Router {
             if reasons.is_empty() {
                 reasons.push("matches too, but comes later in the order".to_owned());
             }
-            if near_misses.len() == NEAR_MISSES_MAX {
-                left_out += 1;
-                continue;
-            }
+            let closeness = match ranges {
+                Some(_) => usize::MAX,
+                None => in_common(&rule.pattern.to_string(), request.path),
+            };
             let name = self.route_name(rule.route).to_owned();
-            near_misses.push(NearMiss { route: name, rule: rule.entry, reasons });
+            let miss = (closeness, NearMiss { route: name, rule: rule.entry, reasons });
+            if is_far { far.push(miss) } else { near.push(miss) }
         }
+        let nearest_first = |misses: &mut Vec<(usize, NearMiss)>| misses.sort_by_key(|miss| Reverse(miss.0));
+        nearest_first(&mut far);
+        near.extend(far.into_iter().take(NEAREST_MAX));
+        if is_lost {
+            nearest_first(&mut near);
+        }
+        let left_out = near.len().saturating_sub(NEAR_MISSES_MAX);
+        let near_misses = near.into_iter().take(NEAR_MISSES_MAX).map(|(_, miss)| miss).collect();
         let captures = captures.iter(request.path).map(|(name, value)| (name.to_owned(), value.to_owned()));
         let captures = captures.collect();
         Explanation { found, route, why, captures, near_misses, left_out }

@@ -4,16 +4,23 @@ use std::{
     io::{Read, Write},
     net::{TcpStream, ToSocketAddrs},
     os::unix::net::UnixStream,
+    path::Path,
     time::Duration,
 };
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The answer of `/api/v1/status`; the token comes from `TIDEGATE_ADMIN_TOKEN` or the data directory.
-pub(crate) fn status(address: &str) -> Result<serde_json::Value, String> {
-    let token =
-        token().ok_or("the admin API needs TIDEGATE_ADMIN_TOKEN, or TIDEGATE_DATA_DIR with its token")?;
+/// The answer of `/api/v1/status`, asked with this token or else the one in the data directory.
+pub(crate) fn status(
+    address: &str,
+    token: Option<&str>,
+    data_dir: &Path,
+) -> Result<serde_json::Value, String> {
+    let token = match token.filter(|token| !token.is_empty()) {
+        Some(token) => token.to_owned(),
+        None => kept(data_dir)?,
+    };
     let wrong = |error: std::io::Error| format!("{address}: {error}");
     let answer = match address.strip_prefix("unix:") {
         Some(path) => {
@@ -45,10 +52,14 @@ fn ask(mut stream: impl Read + Write, host: &str, token: &str) -> std::io::Resul
     Ok(answer)
 }
 
-fn token() -> Option<String> {
-    std::env::var("TIDEGATE_ADMIN_TOKEN").ok().or_else(|| {
-        let folder = std::env::var("TIDEGATE_DATA_DIR").unwrap_or_else(|_| "tidegate-data".into());
-        let text = std::fs::read_to_string(std::path::Path::new(&folder).join("admin-token")).ok()?;
-        Some(text.trim().to_owned())
-    })
+/// The token that a gateway keeps in its data directory.
+fn kept(data_dir: &Path) -> Result<String, String> {
+    let path = data_dir.join("admin-token");
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        format!(
+            "the admin API needs its token: give --admin-token or --data-dir; {}: {error}",
+            path.display()
+        )
+    })?;
+    Ok(text.trim().to_owned())
 }

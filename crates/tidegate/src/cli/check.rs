@@ -37,17 +37,22 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
                 eprintln!("{}", warnings.render(color()));
             }
             show!(
-                "ok: {} listeners, {} routes, {} upstreams, {} consumers",
-                config.listeners.len(),
-                config.routes.len(),
-                config.upstreams.len(),
-                config.consumers.len()
+                "ok: {}, {}, {}, {}",
+                counted(config.listeners.len(), "listener"),
+                counted(config.routes.len(), "route"),
+                counted(config.upstreams.len(), "upstream"),
+                counted(config.consumers.len(), "consumer")
             );
             Ok(())
         }
         Ok(_) => Err(Exit::Configuration),
         Err(error) => Err(refused(&error)),
     }
+}
+
+/// A number of things, in words.
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Says why a configuration that could be read cannot be served.

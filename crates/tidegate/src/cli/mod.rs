@@ -71,7 +71,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "tidegate-data", env = "TIDEGATE_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
     /// Level of the process's own log: error, warn, info, debug, trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "TIDEGATE_LOG")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "info",
+        env = "TIDEGATE_LOG",
+        value_parser = ["off", "error", "warn", "info", "debug", "trace"],
+        hide_possible_values = true
+    )]
     pub(crate) log_level: String,
     /// Refuse a reload that makes anything reachable, or reachable with weaker identity, until it is acknowledged
     /// at the admin API.
@@ -112,7 +119,7 @@ pub(crate) struct ExplainArgs {
     /// Address of the client.
     #[arg(long, default_value = "127.0.0.1")]
     client: std::net::IpAddr,
-    /// Name of the listener; the first that fits the scheme otherwise.
+    /// Name of the listener; otherwise the one at the URL's port, or without a port the first that fits the scheme.
     #[arg(long)]
     listener: Option<String>,
     #[command(flatten)]
@@ -120,6 +127,12 @@ pub(crate) struct ExplainArgs {
     /// Ask the running gateway at this admin address, `host:port` or `unix:/path`, for the state of endpoints.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
+    /// Data directory of the running gateway, for the admin token in it.
+    #[arg(long, value_name = "DIR", default_value = "tidegate-data", env = "TIDEGATE_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Bearer token of the admin API, in place of the one in the data directory.
+    #[arg(long, value_name = "TOKEN", env = "TIDEGATE_ADMIN_TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
 }
 
 #[derive(Args)]

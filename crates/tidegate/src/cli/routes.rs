@@ -65,7 +65,9 @@ pub(crate) fn explain(args: &ExplainArgs) -> Done {
     let request = request(args).map_err(usage)?;
     let report = compiled.explain(&request).map_err(usage)?;
     let live = match &args.admin {
-        Some(admin) => Some(super::admin::status(admin).map_err(usage)?),
+        Some(admin) => {
+            Some(super::admin::status(admin, args.admin_token.as_deref(), &args.data_dir).map_err(usage)?)
+        }
         None => None,
     };
     print(&request, &report, live.as_ref());
@@ -101,6 +103,7 @@ fn request(args: &ExplainArgs) -> Result<Request, String> {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (target, None),
     };
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     let named: Option<String> = match authority.is_empty() {
         true => headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
         false => Some(authority.to_owned()),
@@ -114,6 +117,7 @@ fn request(args: &ExplainArgs) -> Result<Request, String> {
     };
     Ok(Request {
         listener: args.listener.clone(),
+        port,
         host,
         path: path.to_owned(),
         query,

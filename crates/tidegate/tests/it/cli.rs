@@ -64,12 +64,31 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn what_is_not_there_is_told_together_with_what_is_misspelt() {
+    let text = "listeners: [{name: public, address: '127.0.0.1:8080', nope: 1}]
+consumers: [{name: c, keys: [{env: TIDEGATE_TEST_NO_SUCH_VARIABLE}, {file: nofile.txt}]}]
+upstreams: [{name: u, endpoints: []}]
+routes:
+  - name: r
+    policies: [{keyAuth: {heder: x}}, {jwt: {issuer: i, audiences: [a], algorithms: [ES256], jwks: {file: missing.json}}}]
+    backends: [{upstream: u}]\n";
+    let (_folder, path) = file(text);
+    let (code, _, problems) = run(&["validate", "--config", &path]);
+    assert_eq!(code, 3, "{problems}");
+    for part in
+        ["`nope`", "TIDEGATE_TEST_NO_SUCH_VARIABLE", "nofile.txt", "no endpoints", "`heder`", "missing.json"]
+    {
+        assert!(problems.contains(part), "lacks {part}:\n{problems}");
+    }
+}
+
+#[test]
 fn a_good_configuration_is_summed_up() {
     let (_folder, path) = file(GOOD);
     let (code, out, problems) = run(&["validate", "-c", &path]);
     assert_eq!(
         (code, out.as_str()),
-        (0, "ok: 1 listeners, 2 routes, 1 upstreams, 0 consumers\n"),
+        (0, "ok: 1 listener, 2 routes, 1 upstream, 0 consumers\n"),
         "{problems}"
     );
 }
@@ -181,7 +200,7 @@ fn several_files_are_one_configuration_and_a_name_twice_is_refused() {
     write("a.yaml", "listeners: [{name: public, address: 127.0.0.1:8080}]\n");
     write("b.yaml", "routes: [{name: r, match: [{path: {prefix: /}}], respond: {status: 200}}]\n");
     let shown = folder.path().display().to_string();
-    assert_eq!(run(&["validate", "-c", &shown]).1, "ok: 1 listeners, 1 routes, 0 upstreams, 0 consumers\n");
+    assert_eq!(run(&["validate", "-c", &shown]).1, "ok: 1 listener, 1 route, 0 upstreams, 0 consumers\n");
     assert_eq!(run(&["validate", "-c", &format!("{shown}/*.yaml")]).0, 0);
     write("c.yaml", "routes: [{name: r, match: [{path: {prefix: /x}}], respond: {status: 200}}]\n");
     let (code, _, problems) = run(&["validate", "-c", &shown]);

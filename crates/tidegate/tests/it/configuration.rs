@@ -151,7 +151,7 @@ fn a_pattern_may_have_stars_anywhere_and_hidden_files_are_nobodys() {
         (".hidden.yaml", "nonsense"),
     ]);
     let root = folder.path();
-    assert_eq!(validate(root).1, "ok: 1 listeners, 0 routes, 0 upstreams, 0 consumers\n");
+    assert_eq!(validate(root).1, "ok: 1 listener, 0 routes, 0 upstreams, 0 consumers\n");
     assert_eq!(
         validate(&root.join("teams/*/*.yaml")).1,
         "ok: 0 listeners, 2 routes, 0 upstreams, 0 consumers\n"

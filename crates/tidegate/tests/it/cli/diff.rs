@@ -272,3 +272,14 @@ routes: [{name: r, respond: {}}]\n";
         assert_eq!(got, code, "{old:?} → {new:?}: {exposure:#}");
     }
 }
+
+#[test]
+fn of_a_longer_list_of_methods_only_the_new_ones_are_told() {
+    let old = "listeners: [{name: public, address: '127.0.0.1:8080'}]
+routes: [{name: r, match: [{path: {prefix: /a}, methods: [GET]}], respond: {}}]\n";
+    let new = old.replace("[GET]", "[GET, POST]");
+    let (code, exposure) = compared((old, &[]), (&new, &[]));
+    assert_eq!(code, 6);
+    assert_eq!(exposure[0]["methods"], serde_json::json!(["POST"]), "{exposure:#}");
+    assert_eq!(exposure.as_array().map(Vec::len), Some(1), "{exposure:#}");
+}

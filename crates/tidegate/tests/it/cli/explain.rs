@@ -123,3 +123,61 @@ fn a_listener_that_redirects_everything_says_so() {
     let (_, out, _) = run(&["routes", "explain", "GET", "/", "-c", &path.display().to_string()]);
     assert!(out.contains("redirectToHttps of the listener"), "{out}");
 }
+
+#[test]
+fn the_port_of_the_url_says_which_listener_and_the_nearest_paths_come_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let text = "listeners:
+  - {name: plain, address: \"127.0.0.1:8080\"}
+  - {name: inner, address: \"127.0.0.1:8081\"}
+routes:
+  - {name: users, match: [{path: {prefix: /users}}], respond: {}}
+  - {name: assets, match: [{path: {prefix: /assets}}], respond: {}}
+  - {name: products, match: [{path: {prefix: /v1/products}}], respond: {}}
+  - {name: second, match: [{path: {prefix: /v2/products}}], respond: {}}
+";
+    std::fs::write(&path, text).expect("a file");
+    let shown = path.display().to_string();
+    let explain = |url: &str| run(&["routes", "explain", "-c", &shown, "GET", url]);
+    for (url, listener) in [
+        ("http://a.test:8081/users", "inner"),
+        ("http://a.test:8080/users", "plain"),
+        ("http://a.test/users", "plain"),
+    ] {
+        let (code, out, problems) = explain(url);
+        assert!(code == 0 && out.contains(&format!("listener   {listener}")), "{url}: {out}{problems}");
+    }
+    let (code, _, problems) = explain("http://a.test:9999/users");
+    assert_eq!(code, 1, "{problems}");
+    for part in ["no listener is at port 9999", "`plain` (127.0.0.1:8080)", "`inner` (127.0.0.1:8081)"] {
+        assert!(problems.contains(part), "lacks {part}: {problems}");
+    }
+    let (code, out, _) = explain("http://a.test/v10");
+    assert_eq!(code, 5);
+    let misses: Vec<&str> = out.lines().filter_map(|line| line.trim().strip_prefix("not      ")).collect();
+    assert!(
+        misses.first().is_some_and(|miss| miss.starts_with("products (match[0]): path is not /v1/products")),
+        "{out}"
+    );
+    assert!(misses.get(1).is_some_and(|miss| miss.starts_with("second ")), "{out}");
+}
+
+#[test]
+fn the_token_for_a_running_gateway_comes_from_an_option_or_its_data_directory() {
+    let gateway = Gateway::start("routes: [{name: r, match: [{path: {prefix: /}}], respond: {}}]\n");
+    let (config, admin) = (gateway.config().display().to_string(), gateway.admin.to_string());
+    let explain = |rest: &[&str]| {
+        run(&[&["routes", "explain", "GET", "/", "-c", &config, "--admin", &admin], rest].concat())
+    };
+    let (code, _, problems) = explain(&["--admin-token", "test-admin-token"]);
+    assert_eq!(code, 0, "{problems}");
+    let data = gateway.folder.path().join("elsewhere");
+    std::fs::create_dir(&data).expect("a folder");
+    let shown = data.display().to_string();
+    let (code, _, problems) = explain(&["--data-dir", &shown]);
+    assert!(code == 1 && problems.contains("elsewhere/admin-token"), "{code} {problems}");
+    std::fs::write(data.join("admin-token"), "test-admin-token\n").expect("a file");
+    let (code, _, problems) = explain(&["--data-dir", &shown]);
+    assert_eq!(code, 0, "{problems}");
+}

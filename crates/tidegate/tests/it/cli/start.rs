@@ -69,7 +69,7 @@ fn the_environment_stands_in_for_options_and_tokens_are_not_shown() {
     let shown = path.display().to_string();
     assert_eq!(
         run_with(&["validate"], &[("TIDEGATE_CONFIG", &shown)]).1,
-        "ok: 1 listeners, 0 routes, 0 upstreams, 0 consumers\n"
+        "ok: 1 listener, 0 routes, 0 upstreams, 0 consumers\n"
     );
     let (_, help, _) = run_with(&["run", "--help"], &[("TIDEGATE_ADMIN_TOKEN", "a-token-of-the-test")]);
     assert!(help.contains("TIDEGATE_ADMIN_TOKEN") && !help.contains("a-token-of-the-test"), "{help}");
@@ -113,4 +113,32 @@ fn formatting_keeps_blocks_of_text_as_they_are() {
     fs::write(&path, "a: [\n").expect("a file");
     assert_eq!(run(&["fmt", &shown]).0, 3);
     assert_eq!(run(&["fmt", "/no/such/file.yaml"]).0, 1);
+}
+
+#[test]
+fn a_log_level_that_is_none_is_a_wrong_command_line() {
+    let (code, _, problems) = run(&["run", "--log-level", "loud"]);
+    assert!(code == 2 && problems.contains("loud"), "{code} {problems}");
+}
+
+#[test]
+fn the_digest_of_a_password_is_no_literal_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let validate = |password: &str| {
+        let basic = format!("[{{username: u, password: '{password}'}}]");
+        fs::write(&path, format!("listeners: []\nconsumers: [{{name: c, basic: {basic}}}]\n"))
+            .expect("a file");
+        run(&["validate", "-c", &path.display().to_string()])
+    };
+    let (code, out, problems) = validate(&format!("sha256:{}", "0a".repeat(32)));
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "ok: 0 listeners, 0 routes, 0 upstreams, 1 consumer\n"),
+        "{problems}"
+    );
+    assert!(!problems.contains("literal secret"), "{problems}");
+    for literal in ["a-password-of-the-test", "sha256:short"] {
+        assert!(validate(literal).2.contains("literal secret"), "{literal}");
+    }
 }
