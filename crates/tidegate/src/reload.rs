@@ -15,11 +15,12 @@ use crate::{
 };
 
 /// The reloads of a process.
-#[derive(Default)]
 pub(crate) struct Reloads {
     /// Held by the one that runs.
     turn: Mutex<()>,
     state: Mutex<State>,
+    /// What the process was started with, or what was acknowledged since: what it exposes needs no other word.
+    accepted: Mutex<Arc<model::Snapshot>>,
 }
 
 /// How the last reload went.
@@ -45,6 +46,24 @@ pub(crate) struct PendingExposure {
 }
 
 impl Reloads {
+    /// No reload yet of a process that was started with this.
+    pub(crate) fn new(started_with: Arc<model::Snapshot>) -> Self {
+        Self { turn: Mutex::default(), state: Mutex::default(), accepted: Mutex::new(started_with) }
+    }
+
+    /// What of a configuration nobody has accepted: it is neither live nor in what was accepted last.
+    fn exposure(&self, live: &model::Snapshot, new: &model::Snapshot) -> Vec<String> {
+        let exposure = model::diff::diff(live, new).exposure;
+        if exposure.is_empty() || model::diff::diff(&self.accepted(), new).exposure.is_empty() {
+            return Vec::new();
+        }
+        exposure.iter().map(ToString::to_string).collect()
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Arc<model::Snapshot>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn state(&self) -> State {
         self.lock().clone()
     }
@@ -85,10 +104,10 @@ pub(crate) fn reload(running: &Running, acknowledged: Option<&str>) {
             tracing::info!(revision, "the new configuration is live");
             running.telemetry.metrics().config_reload(true);
         }
-        Err(Refusal { drawn, shown, pending, files }) => {
+        Err(Refusal { why, pending, files }) => {
             state.refused += 1;
-            tracing::error!("the new configuration is refused, the old one stays: {drawn}");
-            state.error = Some(shown);
+            tracing::error!("the new configuration is refused, the old one stays: {why}");
+            state.error = Some(why);
             state.pending_exposure = pending;
             state.tried = files;
             running.telemetry.metrics().config_reload(false);
@@ -101,10 +120,8 @@ pub(crate) fn reload(running: &Running, acknowledged: Option<&str>) {
 
 /// Why a configuration was refused.
 struct Refusal {
-    /// For the log: with the lines that it is about.
-    drawn: String,
-    /// For whoever asks the admin endpoint, which needs no token for that.
-    shown: String,
+    /// A line per mistake, without a line of any file: the log and the open part of the admin endpoint show it.
+    why: String,
     pending: Option<PendingExposure>,
     /// What it refers to.
     files: Vec<PathBuf>,
@@ -112,16 +129,13 @@ struct Refusal {
 
 impl Refusal {
     fn new(error: &dyn std::fmt::Display) -> Self {
-        Self { drawn: error.to_string(), shown: error.to_string(), pending: None, files: Vec::new() }
+        Self { why: error.to_string(), pending: None, files: Vec::new() }
     }
 }
 
 fn load(running: &Running, acknowledged: Option<&str>) -> Result<Option<String>, Refusal> {
-    let snapshot = config::load(running.files.as_ref()).map_err(|error| Refusal {
-        drawn: error.render(false),
-        files: error.referenced_files(),
-        ..Refusal::new(&error.summary())
-    })?;
+    let snapshot = config::load(running.files.as_ref())
+        .map_err(|error| Refusal { files: error.referenced_files(), ..Refusal::new(&error.summary()) })?;
     let live = running.gateway.compiled().snapshot.clone();
     let failed_before = running.reloads.lock().error.is_some();
     if snapshot.revision == live.revision && !failed_before {
@@ -141,8 +155,7 @@ fn apply(
 ) -> Result<(), Refusal> {
     // Only what was shown is acknowledged: the files may hold something else by now.
     if running.guard_exposure && acknowledged != Some(snapshot.revision.as_str()) {
-        let exposure: Vec<String> =
-            model::diff::diff(live, snapshot).exposure.iter().map(ToString::to_string).collect();
+        let exposure = running.reloads.exposure(live, snapshot);
         if !exposure.is_empty() {
             let text = format!(
                 "it exposes more than before and waits for POST /api/v1/config/acknowledge: {}",
@@ -156,6 +169,9 @@ fn apply(
     // Sinks first: what cannot be opened refuses the configuration before anything has changed.
     let sinks = running.telemetry.prepare(snapshot).map_err(|error| Refusal::new(&error))?;
     running.gateway.apply(snapshot.clone()).map_err(|error| Refusal::new(&error))?;
+    if acknowledged == Some(snapshot.revision.as_str()) {
+        *running.reloads.accepted() = snapshot.clone();
+    }
     running.admin.set(secrets);
     if let Err(error) = running.telemetry.apply(snapshot, sinks) {
         tracing::error!("telemetry keeps its old settings: {error}");

@@ -1,6 +1,10 @@
 //! `run`: starts everything, follows signals and files, and ends in order.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use proxy::Gateway;
 use telemetry::Telemetry;
@@ -60,7 +64,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         telemetry,
         files,
         guard_exposure: args.guard_exposure,
-        reloads: Reloads::default(),
+        reloads: Reloads::new(snapshot),
         admin: Arc::new(Secrets::new(args.admin_token.clone(), args.data_dir.clone())),
     });
     // All that can fail comes before the sockets of another process are asked for and served from.
@@ -166,11 +170,15 @@ async fn serve(
             if let Some(waiting) = waiting {
                 waiting.withdraw();
             }
-            tokio::select! {
+            let done = tokio::select! {
                 biased;
                 exit = signals.impatient() => at_once(&running, exit).await,
                 () = end(&running, admin.as_ref()) => Ok(()),
+            };
+            if let Some(admin) = &admin {
+                admin.remove();
             }
+            done
         }
         End::Upgraded(pid) => {
             service::succeeded_by(pid);
@@ -319,7 +327,11 @@ async fn follow(
             upgraded = upgraded => return End::Upgraded(upgraded.pid),
             asked = signals.next() => match asked {
                 Asked::End => return End::Asked,
-                Asked::Reload => wanted = true,
+                Asked::Reload => {
+                    // What a signal asks for is loaded as it is, without waiting until it has settled.
+                    watch.catch_up();
+                    wanted = true;
+                }
                 Asked::Rotate => running.telemetry.reopen_logs(),
                 Asked::Upgrade => match &successor {
                     Ok(successor) => successor.start(),
@@ -335,7 +347,7 @@ async fn follow(
             known = count;
             watch.refer_to(reload::watched(running));
         }
-        wanted |= watch.changed();
+        wanted |= watch.changed(Instant::now());
         if wanted && loading.is_none() {
             wanted = false;
             let running = running.clone();

@@ -145,6 +145,13 @@ impl Diagnostics {
         self.items.iter().any(|item| item.severity == Severity::Error)
     }
 
+    /// The errors alone.
+    #[must_use]
+    pub fn errors(&self) -> Self {
+        let errors = self.items.iter().filter(|item| item.severity == Severity::Error);
+        Self { items: errors.cloned().collect(), ..self.clone() }
+    }
+
     /// Line and column of a place, both from 1; columns count characters.
     pub fn line_column(&self, place: Place) -> (usize, usize) {
         let text = self.sources.get(place.source as usize).map_or("", |source| source.text.as_str());

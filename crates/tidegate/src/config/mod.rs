@@ -56,11 +56,11 @@ pub(crate) enum LoadError {
 }
 
 impl LoadError {
-    /// What is wrong, where, and what to do, without a line of any file: for whoever may ask.
+    /// What is wrong, where, and what to do, a line each, without a line of any file: for whoever may ask.
     pub(crate) fn summary(&self) -> String {
         match self {
             Self::Files(text) => text.clone(),
-            Self::Refused(diagnostics) => diagnostics.to_string(),
+            Self::Refused(diagnostics) => diagnostics.errors().to_string(),
         }
     }
 
@@ -72,7 +72,7 @@ impl LoadError {
         }
     }
 
-    /// The whole story, for a terminal or a log.
+    /// The whole story, for a terminal.
     pub(crate) fn render(&self, color: bool) -> String {
         match self {
             Self::Files(text) => text.clone(),

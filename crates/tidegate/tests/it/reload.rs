@@ -51,6 +51,29 @@ fn a_bad_configuration_leaves_the_old_running_and_says_why() {
 }
 
 #[test]
+fn a_refusal_is_a_line_per_mistake_without_warnings_or_drawings() {
+    let gateway = Gateway::start(&fixed("one"));
+    let bad = "consumers: [{name: c, keys: [a-literal-key-of-the-test]}]
+routes:
+  - {name: r, nonsense: 1}
+  - {name: s, match: [{path: {prefix: /}}], respond: {status: lots}}\n";
+    let state = gateway.reload(&config(&gateway, bad));
+    let error = state["reloadError"].as_str().expect("a reason").to_owned();
+    let lines: Vec<&str> = error.lines().collect();
+    let path = gateway.config().display().to_string();
+    assert_eq!(lines.len(), 3, "{error}");
+    assert!(lines.iter().all(|line| line.starts_with(&format!("{path}:"))), "{error}");
+    assert!(error.contains(":5:15: routes[0].nonsense: unknown key `nonsense` ("), "{error}");
+    assert!(error.contains("routes[1].respond.status: expected"), "{error}");
+    assert!(!error.contains("literal secret") && !error.contains(['│', '╭']), "{error}");
+    let logged = gateway.stderr();
+    let line = logged.lines().rfind(|line| line.contains("the old one stays")).expect("a line");
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    let message = line["message"].as_str().expect("a message");
+    assert_eq!(message, format!("the new configuration is refused, the old one stays: {error}"));
+}
+
+#[test]
 fn a_policy_that_cannot_be_built_never_leaves_its_route_open() {
     let guarded = "consumers: [{name: c, keys: [the-key-of-the-test]}]
 routes: [{name: r, match: [{path: {prefix: /}}], policies: [{keyAuth: {}}], respond: {body: inside}}]\n";

@@ -133,3 +133,28 @@ fn a_connection_outlives_its_listener_but_reaches_no_other_ones_routes() {
     // One whose listener has only moved in the list is served on.
     assert_eq!(insider.get("/").expect("an answer").text(), "inside");
 }
+
+#[test]
+fn what_was_accepted_once_comes_back_without_a_word() {
+    let (gateway, text) = guarded();
+    let without_routes = text("routes: []\n");
+    assert_eq!(gateway.reload(&without_routes)["lastReload"], "ok");
+    assert_eq!(gateway.get("/open").status, 404);
+    let state = gateway.reload(&text(GUARDED));
+    assert_eq!(state["lastReload"], "ok", "the start accepted it: {state}");
+    assert_eq!(gateway.get("/open").text(), "open");
+    assert_eq!(gateway.reload("listeners: []\n")["lastReload"], "ok");
+    let state = gateway.reload(&text(GUARDED));
+    assert_eq!((state["lastReload"].as_str(), gateway.get("/open").status), (Some("ok"), 200), "{state}");
+    // What was acknowledged since is what counts, and more than that still waits.
+    let more = GUARDED.replace("exact: /open", "prefix: /open");
+    assert_eq!(gateway.reload(&text(&more))["lastReload"], "refused");
+    assert_eq!(acknowledge(&gateway).status, 200);
+    assert_eq!(gateway.reload(&without_routes)["lastReload"], "ok");
+    assert_eq!(gateway.reload(&text(&more))["lastReload"], "ok");
+    assert_eq!(gateway.get("/open/more").text(), "open");
+    assert_eq!(gateway.reload(&without_routes)["lastReload"], "ok");
+    let all = GUARDED.replace(", policies: [{keyAuth: {}}]", "");
+    let state = gateway.reload(&text(&all));
+    assert_eq!((state["lastReload"].as_str(), gateway.get("/").status), (Some("refused"), 404), "{state}");
+}

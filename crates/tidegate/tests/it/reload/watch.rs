@@ -1,9 +1,14 @@
 //! Every file of a configuration is watched, and everything that it refers to.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::symlink,
+    time::{Duration, Instant},
+};
 
 use super::{
-    super::harness::{Gateway, eventually, free_port},
+    super::harness::{Gateway, eventually, free_port, pause},
     fixed,
 };
 
@@ -87,4 +92,43 @@ fn the_files_of_a_refused_configuration_are_watched_as_well() {
     let key = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
     fs::write(&keys, format!("{{\"keys\":[{key}]}}")).expect("a file");
     eventually("the configuration with keys", || gateway.get("/").status == 401);
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_not_loaded() {
+    let routes: Vec<String> = (0..40)
+        .map(|n| format!("  - {{name: r{n}, match: [{{path: {{exact: /{n}}}}}], respond: {{body: old}}}}\n"))
+        .collect();
+    let gateway = Gateway::start(&format!("routes:\n{}", routes.concat()));
+    let whole = fs::read_to_string(gateway.config()).expect("a file").replace("body: old", "body: new");
+    let (head, _) = whole.split_once("  - {name: r0,").expect("routes");
+    let pieces: Vec<&str> = whole[head.len()..].split_inclusive('\n').collect();
+    // Only a writer who is never away for long proves something; a machine may be too busy for that.
+    let mut is_proof = false;
+    for _ in 0..10 {
+        let before = gateway.readiness()["reloadsApplied"].as_u64();
+        let (mut file, mut last, mut longest) =
+            (fs::File::create(gateway.config()).expect("a file"), Instant::now(), Duration::ZERO);
+        for piece in std::iter::once(&head).chain(&pieces) {
+            file.write_all(piece.as_bytes()).expect("a piece");
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            pause(30);
+        }
+        longest = longest.max(last.elapsed());
+        is_proof = longest < Duration::from_millis(150);
+        if is_proof {
+            let state = gateway.readiness();
+            // The last piece is not yet as old as it must be, or it is, and then the file is whole.
+            let applied = state["reloadsApplied"].as_u64() != before;
+            assert_eq!(gateway.get("/39").text(), if applied { "new" } else { "old" }, "{state}");
+            assert_eq!(state["reloadsRefused"].as_u64(), Some(0), "{state}");
+            assert!(!gateway.stderr().contains("is live") || applied);
+            break;
+        }
+        eventually("the whole file", || gateway.get("/39").text() == "new");
+    }
+    assert!(is_proof, "this machine never wrote forty lines without a pause");
+    eventually("the whole file", || gateway.get("/39").text() == "new");
+    assert_eq!(gateway.readiness()["reloadsApplied"], 1, "{}", gateway.stderr());
 }
