@@ -193,9 +193,7 @@ impl Compiled {
                     .collect();
                 let warnings = if odd.is_empty() { Diagnostics::default() } else { snapshot.oddities(&odd) };
                 let protected_headers = crate::protected::headers(&snapshot);
-                let measures_heads = snapshot.policies().any(
-                    |policy| matches!(policy, model::Policy::RequestLimits(limits) if limits.bounds_heads()),
-                );
+                let measures_heads = snapshot.policies().any(|policy| crate::policy::needs(policy).head_size);
                 Ok(Self {
                     snapshot,
                     router,

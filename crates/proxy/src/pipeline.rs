@@ -86,7 +86,8 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
                 .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
             match asked.map(|method| find(call, &plan, &method)) {
                 Some(Found::Route { id, rule })
-                    if plan.routes[id.0 as usize].chain.has("cors") || call.listener().chain.has("cors") =>
+                    if plan.routes[id.0 as usize].chain.answers_preflights()
+                        || call.listener().chain.answers_preflights() =>
                 {
                     Found::Route { id, rule }
                 }

@@ -13,7 +13,8 @@ use model::{
 /// The names of all headers that a policy, a route or a balancer of the snapshot reads or sets.
 pub(crate) fn headers(snapshot: &Snapshot) -> Vec<HeaderName> {
     let config = &snapshot.config;
-    let mut names: Vec<HeaderName> = snapshot.policies().flat_map(crate::policy::headers_of).collect();
+    let mut names: Vec<HeaderName> =
+        snapshot.policies().flat_map(|policy| crate::policy::needs(policy).headers).collect();
     for route in &config.routes {
         for one in &route.matches {
             names.extend(one.headers.iter().map(|test| test.name.to_http()));

@@ -5,33 +5,15 @@ use axum::{
     extract::{Path, State},
     routing::get,
 };
-use rusqlite::{OptionalExtension, Row};
 use serde_json::{Value, json};
 
-use crate::{problem::Problem, store::Store};
-
-/// The tables, and something to sell.
-pub const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS products (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL, cents INTEGER NOT NULL, currency TEXT NOT NULL
-) STRICT;
-INSERT OR IGNORE INTO products VALUES
-    (1, 'Sea chart', 1890, 'EUR'), (2, 'Brass compass', 4900, 'EUR'), (3, 'Tide table', 750, 'EUR'),
-    (4, 'Signal lamp', 8200, 'EUR'), (5, 'Oilskin coat', 11900, 'EUR');
-";
-
-struct Product {
-    id: i64,
-    name: String,
-    cents: i64,
-    currency: String,
-}
+pub use crate::store::catalog::SCHEMA;
+use crate::{
+    problem::Problem,
+    store::{Store, catalog::Product},
+};
 
 impl Product {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { id: row.get(0)?, name: row.get(1)?, cents: row.get(2)?, currency: row.get(3)? })
-    }
-
     /// The first version: the price as a number of cents.
     fn v1(self) -> Value {
         json!({"id": self.id, "name": self.name, "price": self.cents})
@@ -56,12 +38,7 @@ pub fn routes(store: Store) -> Router {
 }
 
 async fn list(State(store): State<Store>, show: fn(Product) -> Value) -> Result<Json<Value>, Problem> {
-    let items = store
-        .run(move |connection| {
-            let mut query = connection.prepare_cached("SELECT * FROM products ORDER BY id")?;
-            query.query_map([], |row| Product::read(row).map(show))?.collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
+    let items: Vec<Value> = store.products().await?.into_iter().map(show).collect();
     Ok(Json(json!({"items": items})))
 }
 
@@ -70,12 +47,7 @@ async fn one(
     Path(id): Path<i64>,
     show: fn(Product) -> Value,
 ) -> Result<Json<Value>, Problem> {
-    let found = store
-        .run(move |connection| {
-            let mut query = connection.prepare_cached("SELECT * FROM products WHERE id = ?1")?;
-            query.query_row([id], Product::read).optional()
-        })
-        .await?;
+    let found = store.product(id).await?;
     found.map(|product| Json(show(product))).ok_or_else(|| Problem::not_found(format!("no product {id}")))
 }
 

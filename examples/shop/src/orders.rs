@@ -7,20 +7,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use rusqlite::{OptionalExtension, params};
 use serde_json::{Value, json};
 
-use crate::{problem::Problem, store::Store};
-
-/// The tables.
-pub const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS orders (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, placed_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-) STRICT;
-CREATE TABLE IF NOT EXISTS idempotency_keys (
-    key TEXT PRIMARY KEY, order_id INTEGER NOT NULL REFERENCES orders (id), body TEXT NOT NULL
-) STRICT;
-";
+pub use crate::store::orders::SCHEMA;
+use crate::{
+    problem::Problem,
+    store::{
+        Store,
+        orders::{Order, Placed},
+    },
+};
 
 const ITEMS_MAX: usize = 100;
 const QUANTITY_MAX: u64 = 1000;
@@ -34,68 +30,25 @@ pub fn routes(store: Store) -> Router {
         .with_state(store)
 }
 
-fn shown(id: i64, body: &str, placed_at: &str) -> Value {
-    let items = serde_json::from_str::<Value>(body).unwrap_or_default()["items"].take();
-    json!({"id": id, "status": "placed", "placedAt": placed_at, "items": items})
+fn shown(order: &Order) -> Value {
+    let items = serde_json::from_str::<Value>(&order.body).unwrap_or_default()["items"].take();
+    json!({"id": order.id, "status": "placed", "placedAt": order.placed_at, "items": items})
 }
 
 async fn list(State(store): State<Store>) -> Result<Json<Value>, Problem> {
-    let items = store
-        .run(|connection| {
-            let mut query = connection
-                .prepare_cached("SELECT id, body, placed_at FROM orders ORDER BY id DESC LIMIT 100")?;
-            let row = |row: &rusqlite::Row<'_>| {
-                Ok(shown(row.get(0)?, &row.get::<_, String>(1)?, &row.get::<_, String>(2)?))
-            };
-            query.query_map([], row)?.collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
+    let items: Vec<Value> = store.orders().await?.iter().map(shown).collect();
     Ok(Json(json!({"items": items})))
 }
 
 async fn one(State(store): State<Store>, Path(id): Path<i64>) -> Result<Json<Value>, Problem> {
-    let found = store
-        .run(move |connection| {
-            let mut query = connection.prepare_cached("SELECT body, placed_at FROM orders WHERE id = ?1")?;
-            let row =
-                |row: &rusqlite::Row<'_>| Ok(shown(id, &row.get::<_, String>(0)?, &row.get::<_, String>(1)?));
-            query.query_row([id], row).optional()
-        })
-        .await?;
-    found.map(Json).ok_or_else(|| Problem::not_found(format!("no order {id}")))
-}
-
-enum Placed {
-    New(i64),
-    Before(i64),
-    OtherBody,
+    let found = store.order(id).await?;
+    found.map(|order| Json(shown(&order))).ok_or_else(|| Problem::not_found(format!("no order {id}")))
 }
 
 async fn place(State(store): State<Store>, headers: HeaderMap, body: String) -> Result<Response, Problem> {
     let order = check(&body)?;
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
-    let text = order.to_string();
-    let placed = store
-        .run(move |connection| {
-            let transaction = connection.transaction()?;
-            if let Some(key) = &key {
-                let known = "SELECT order_id, body FROM idempotency_keys WHERE key = ?1";
-                let known: Option<(i64, String)> =
-                    transaction.query_row(known, [key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-                if let Some((id, before)) = known {
-                    return Ok(if before == text { Placed::Before(id) } else { Placed::OtherBody });
-                }
-            }
-            transaction.execute("INSERT INTO orders (body) VALUES (?1)", [&text])?;
-            let id = transaction.last_insert_rowid();
-            if let Some(key) = &key {
-                let remember = "INSERT INTO idempotency_keys (key, order_id, body) VALUES (?1, ?2, ?3)";
-                transaction.execute(remember, params![key, id, text])?;
-            }
-            transaction.commit()?;
-            Ok(Placed::New(id))
-        })
-        .await?;
+    let placed = store.place(key, order.to_string()).await?;
     let (status, id) = match placed {
         Placed::New(id) => (StatusCode::CREATED, id),
         Placed::Before(id) => (StatusCode::OK, id),

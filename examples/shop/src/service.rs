@@ -12,7 +12,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, signal::unix::SignalKind};
 
-use crate::{problem::Problem, store::Store};
+use crate::store::Store;
 
 /// How a service is started.
 #[derive(Debug, Clone, clap::Parser)]
@@ -59,8 +59,7 @@ pub async fn serve(options: Options, store: Store, routes: Router) -> Result<(),
 }
 
 async fn ready(State(store): State<Store>) -> Result<&'static str, StatusCode> {
-    let query = store.run(|connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await;
-    query.map(|()| "ready").map_err(|_: Problem| StatusCode::SERVICE_UNAVAILABLE)
+    if store.is_there().await { Ok("ready") } else { Err(StatusCode::SERVICE_UNAVAILABLE) }
 }
 
 async fn sign(State(manners): State<Manners>, request: Request, next: Next) -> Response {

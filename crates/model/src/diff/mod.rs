@@ -1,5 +1,6 @@
 //! What changes between two configurations, and what becomes exposed.
 
+mod demand;
 mod door;
 mod exposed;
 mod host;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use self::demand::{Asked, Asks, Demand, Parts, Terms, among, demand};
 use self::{door::Doors, exposed::exposure};
 use crate::Snapshot;
 

@@ -12,7 +12,7 @@ const TOP_NOT_IN_THIS_BUILD: &[&str] = &["ai"];
 
 /// Whether later builds know a key: at the top, on a route or as a policy.
 pub(super) fn is_later(root: &Value, shape: &Shape<'_>, key: &str) -> bool {
-    let is_here = std::ptr::eq(root, shape.schema) || is_route(shape) || shape.value_of("keyAuth").is_some();
+    let is_here = std::ptr::eq(root, shape.schema) || is_route(shape) || is_policy(shape);
     let lists = [TOP_NOT_IN_THIS_BUILD, HANDLERS_NOT_IN_THIS_BUILD, policy::NOT_IN_THIS_BUILD];
     is_here && lists.iter().any(|list| list.contains(&key))
 }
@@ -20,6 +20,10 @@ pub(super) fn is_later(root: &Value, shape: &Shape<'_>, key: &str) -> bool {
 /// Whether a key is a handler of later builds, where a handler stands.
 pub(super) fn is_later_handler(shape: &Shape<'_>, key: &str) -> bool {
     is_route(shape) && HANDLERS_NOT_IN_THIS_BUILD.contains(&key)
+}
+
+fn is_policy(shape: &Shape<'_>) -> bool {
+    policy::Policy::NAMES.iter().all(|name| shape.value_of(name).is_some())
 }
 
 fn is_route(shape: &Shape<'_>) -> bool {

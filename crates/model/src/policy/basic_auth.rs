@@ -3,7 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::load::{Context, scope::Named};
+use super::{Authentication, Place, Settings};
+use crate::{
+    HeaderName,
+    diff::{Asked, Asks, Demand, Terms, demand},
+    load::{Context, scope::Named},
+};
 
 /// Lets in who shows a consumer's user name and password (RFC 7617); otherwise 401.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,13 +28,41 @@ impl Default for BasicAuth {
     }
 }
 
-impl BasicAuth {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for BasicAuth {
+    fn place(&self) -> Place<'_> {
+        Place::Authentication(Authentication {
+            anonymous: self.anonymous.as_deref(),
+            headers: vec![HeaderName::from_static("authorization")],
+            parameter: None,
+            asks: self,
+        })
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));
         }
         if self.realm.contains(['"', '\\']) || self.realm.chars().any(char::is_control) {
             at.field("realm", |at| at.error("a realm has no quotes, backslashes or control characters"));
         }
+    }
+}
+
+impl Asks for BasicAuth {
+    fn asks(&self, _: &Asked<'_>) -> Option<Demand> {
+        Some(demand(Password))
+    }
+}
+
+/// Any consumer's password.
+struct Password;
+
+impl Terms for Password {
+    fn implies(&self, _: &Self) -> bool {
+        true
+    }
+
+    fn words(&self) -> String {
+        "basicAuth".to_owned()
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings};
 use crate::{Size, load::Context};
 
 /// Compresses answers for clients that accept it.
@@ -55,8 +56,16 @@ pub enum Coding {
     Zstd,
 }
 
-impl Compress {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for Compress {
+    fn place(&self) -> Place<'_> {
+        Place::Transform
+    }
+
+    fn gives_way(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         at.each("contentTypes", &self.content_types, |at, kind| {
             if !kind.contains('/') {
                 at.error("expected a media type such as `application/json` or `text/*`");

@@ -3,9 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings, rate_limit::RateLimitKey};
 use crate::load::Context;
-
-use super::rate_limit::RateLimitKey;
 
 /// Bounds calls at a time; beyond it 429 with `Retry-After`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,7 +26,11 @@ fn ipv6_prefix() -> u8 {
     64
 }
 
-impl ConcurrencyLimit {
-    // The schema says it all; the method keeps the set of policies even.
-    pub(crate) fn validate(&self, _: &mut Context<'_, '_>) {}
+impl Settings for ConcurrencyLimit {
+    fn place(&self) -> Place<'_> {
+        Place::RateLimit
+    }
+
+    // The schema says it all.
+    fn validate(&self, _: &mut Context<'_, '_>) {}
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings};
 use crate::{Duration, HeaderName, load::Context};
 
 /// Answers preflights and marks answers for the origins that may read them (the Fetch standard).
@@ -39,8 +40,16 @@ impl Default for Cors {
     }
 }
 
-impl Cors {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for Cors {
+    fn place(&self) -> Place<'_> {
+        Place::Cors
+    }
+
+    fn gives_way(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if self.allow_origins.is_empty() {
             at.error_with("no origin is allowed", "name some under `allowOrigins`");
         }

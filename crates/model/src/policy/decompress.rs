@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::compress::Coding;
+use super::{Place, Settings, compress::Coding};
 use crate::{Size, load::Context};
 
 /// Decompresses requests' bodies; beyond its bounds 413.
@@ -29,8 +29,16 @@ impl Default for Decompress {
     }
 }
 
-impl Decompress {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for Decompress {
+    fn place(&self) -> Place<'_> {
+        Place::Validation
+    }
+
+    fn gives_way(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if self.algorithms.is_empty() {
             at.field("algorithms", |at| at.error("expected at least one"));
         }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings};
 use crate::{load::Context, types::Date};
 
 /// Announces that an API goes away: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and `Link` headers.
@@ -23,8 +24,16 @@ pub struct Deprecation {
     pub refuse_after_sunset: bool,
 }
 
-impl Deprecation {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for Deprecation {
+    fn place(&self) -> Place<'_> {
+        Place::Transform
+    }
+
+    fn gives_way(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if self.deprecated_at.is_none() && self.sunset_at.is_none() {
             at.error("expected `deprecatedAt` or `sunsetAt`, found neither");
         }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings};
 use crate::{Duration, HeaderName, Percent, Size, load::Context};
 
 /// Breaks a share of the calls, for trials.
@@ -49,8 +50,16 @@ fn all() -> Percent {
     Percent::ALL
 }
 
-impl FaultInjection {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for FaultInjection {
+    fn place(&self) -> Place<'_> {
+        Place::Transform
+    }
+
+    fn gives_way(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if self.delay.is_none() && self.abort.is_none() && self.bandwidth.is_none() {
             at.error("expected `delay`, `abort` or `bandwidth`, found none");
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings};
 use crate::{HeaderName, load::Context, rules::template};
 
 /// Changes headers of requests and answers. Values are templates: `{{ request.path }}`, `{{ consumer.name }}`,
@@ -44,8 +45,12 @@ pub(crate) const FRAMING: [&str; 8] = [
     "upgrade",
 ];
 
-impl Headers {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for Headers {
+    fn place(&self) -> Place<'_> {
+        Place::Transform
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         for (key, changes) in [("request", &self.request), ("response", &self.response)] {
             at.field(key, |at| changes.validate(at));
         }

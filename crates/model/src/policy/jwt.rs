@@ -1,12 +1,17 @@
 //! `jwt`: lets in who shows a valid JSON Web Token.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Authentication, Place, Settings};
 use crate::{
     Duration, FilePath, HeaderName,
+    diff::{Asked, Asks, Demand, Parts, Terms, among, demand},
     load::{Context, scope::Named},
     policy::headers::FRAMING,
 };
@@ -110,6 +115,16 @@ pub struct JwtSource {
     pub query: Option<String>,
 }
 
+impl JwtSource {
+    /// The headers that may hold it.
+    fn headers(&self) -> Vec<HeaderName> {
+        match &self.header {
+            Some(name) => vec![name.clone()],
+            None => ["authorization", "cookie"].map(HeaderName::from_static).to_vec(),
+        }
+    }
+}
+
 fn algorithms() -> Vec<JwtAlgorithm> {
     vec![JwtAlgorithm::RS256, JwtAlgorithm::ES256]
 }
@@ -118,8 +133,17 @@ fn leeway() -> Duration {
     Duration::from_secs(60)
 }
 
-impl Jwt {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for Jwt {
+    fn place(&self) -> Place<'_> {
+        Place::Authentication(Authentication {
+            anonymous: self.anonymous.as_deref(),
+            headers: self.source.headers(),
+            parameter: self.source.query.as_deref(),
+            asks: self,
+        })
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         at.field("jwks", |at| self.jwks.validate(at));
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));
@@ -167,4 +191,73 @@ fn is_private_enough(url: &str) -> bool {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     uri.scheme_str() == Some("https") || loopback
+}
+
+impl Asks for Jwt {
+    fn asks(&self, of: &Asked<'_>) -> Option<Demand> {
+        let keys = match &self.jwks.file {
+            Some(file) => Keys::File(of.parts(file, keys)),
+            None => Keys::Url(self.jwks.url.clone()),
+        };
+        Some(demand(Token { rules: self.clone(), keys }))
+    }
+}
+
+/// A token that one of these keys signed and that meets these rules.
+struct Token {
+    rules: Jwt,
+    keys: Keys,
+}
+
+/// Whose signature a token needs.
+enum Keys {
+    File(Parts),
+    Url(Option<String>),
+}
+
+/// The keys of a key set; all of the file when it is none.
+fn keys(content: &[u8]) -> BTreeSet<String> {
+    let set: Option<serde_json::Value> = serde_json::from_slice(content).ok();
+    match set.as_ref().and_then(|set| set.get("keys")).and_then(|keys| keys.as_array()) {
+        Some(keys) => keys.iter().map(ToString::to_string).collect(),
+        None => BTreeSet::from([String::from_utf8_lossy(content).into_owned()]),
+    }
+}
+
+impl Keys {
+    fn are_among(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::File(mine), Self::File(theirs)) => mine.is_subset(theirs),
+            (Self::Url(mine), Self::Url(theirs)) => mine == theirs,
+            (Self::File(_), Self::Url(_)) | (Self::Url(_), Self::File(_)) => false,
+        }
+    }
+}
+
+impl Terms for Token {
+    fn implies(&self, other: &Self) -> bool {
+        let (mine, theirs) = (&self.rules, &other.rules);
+        self.keys.are_among(&other.keys)
+            && mine.issuer == theirs.issuer
+            && among(&mine.audiences, &theirs.audiences)
+            && theirs.required_scopes.iter().all(|scope| mine.required_scopes.contains(scope))
+            && theirs.required_claims.iter().all(|(name, value)| match mine.required_claims.get(name) {
+                Some(mine) => value.is_null() || mine == value,
+                None => false,
+            })
+            // Where a claim has to name a consumer, a token that names none is refused.
+            && (theirs.consumer_claim.is_none() || mine.consumer_claim == theirs.consumer_claim)
+            && mine.leeway <= theirs.leeway
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("jwt of {}", self.rules.issuer);
+        if !self.rules.required_scopes.is_empty() {
+            words.push_str(&format!(" with {}", self.rules.required_scopes.join(", ")));
+        }
+        if let Some(claim) = &self.rules.consumer_claim {
+            words.push_str(&format!(" of a consumer by {claim}"));
+        }
+        words
+    }
 }

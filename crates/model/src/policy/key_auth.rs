@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Authentication, Place, Settings};
 use crate::{
     HeaderName,
+    diff::{Asked, Asks, Demand, Terms, demand},
     load::{Context, scope::Named},
 };
 
@@ -41,13 +43,41 @@ impl KeyAuth {
     }
 }
 
-impl KeyAuth {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for KeyAuth {
+    fn place(&self) -> Place<'_> {
+        Place::Authentication(Authentication {
+            anonymous: self.anonymous.as_deref(),
+            headers: self.sources(),
+            parameter: self.query.as_deref(),
+            asks: self,
+        })
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));
         }
         if self.query.as_ref().is_some_and(String::is_empty) {
             at.field("query", |at| at.error("expected the name of a query parameter"));
         }
+    }
+}
+
+impl Asks for KeyAuth {
+    fn asks(&self, _: &Asked<'_>) -> Option<Demand> {
+        Some(demand(Key))
+    }
+}
+
+/// Any consumer's key.
+struct Key;
+
+impl Terms for Key {
+    fn implies(&self, _: &Self) -> bool {
+        true
+    }
+
+    fn words(&self) -> String {
+        "keyAuth".to_owned()
     }
 }

@@ -1,72 +1,122 @@
 //! Policies: their settings, one file each, and the order of the phases they run in.
 //!
-//! What a policy does is in the data plane, in a file of the same name. The enum is the registry of both.
-
-pub mod acl;
-pub mod basic_auth;
-pub mod compress;
-pub mod concurrency_limit;
-pub mod cors;
-pub mod decompress;
-pub mod deprecation;
-pub mod fault_injection;
-pub mod headers;
-pub mod ip_restriction;
-pub mod jwt;
-pub mod key_auth;
-pub mod rate_limit;
-pub mod request_limits;
-pub mod rewrite;
+//! What a policy does is in the data plane, in a file of the same name. The table here is the registry: one line makes
+//! a policy known to everything that asks of all of them, and [`Settings`] is what its own file answers.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::load::Context;
+use crate::{HeaderName, diff::Asks, load::Context};
 
-pub use self::{
-    acl::Acl, basic_auth::BasicAuth, compress::Compress, concurrency_limit::ConcurrencyLimit, cors::Cors,
-    decompress::Decompress, deprecation::Deprecation, fault_injection::FaultInjection, headers::Headers,
-    ip_restriction::IpRestriction, jwt::Jwt, key_auth::KeyAuth, rate_limit::RateLimit,
-    request_limits::RequestLimits, rewrite::Rewrite,
-};
+/// Makes of each line a module, a variant and its place in everything that is asked of every policy.
+macro_rules! policies {
+    ($($file:ident: $Name:ident => $key:literal, $about:literal;)*) => {
+        $(pub mod $file;)*
 
-/// A policy: one key, its settings below it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(transform = crate::schema::one_key)]
-pub enum Policy {
-    /// Lets in who shows a consumer's API key.
-    KeyAuth(KeyAuth),
-    /// Lets in who shows a consumer's user name and password.
-    BasicAuth(BasicAuth),
-    /// Lets in who shows a valid JSON Web Token.
-    Jwt(Jwt),
-    /// Lets in consumers and groups by name.
-    Acl(Acl),
-    /// Lets in client addresses.
-    IpRestriction(IpRestriction),
-    /// Cross-origin resource sharing.
-    Cors(Cors),
-    /// Bounds calls per time.
-    RateLimit(RateLimit),
-    /// Bounds calls at a time.
-    ConcurrencyLimit(ConcurrencyLimit),
-    /// Bounds the size of requests.
-    RequestLimits(RequestLimits),
-    /// Changes headers of requests and answers.
-    Headers(Headers),
-    /// Changes the path and the host that the upstream sees.
-    Rewrite(Rewrite),
-    /// Announces that an API goes away.
-    Deprecation(Deprecation),
-    /// Breaks a share of the calls, for trials.
-    FaultInjection(FaultInjection),
-    /// Compresses answers.
-    Compress(Compress),
-    /// Decompresses requests' bodies for upstreams that cannot.
-    Decompress(Decompress),
+        $(pub use self::$file::$Name;)*
+
+        /// A policy: one key, its settings below it.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schemars(transform = crate::schema::one_key)]
+        pub enum Policy {
+            $(
+                #[doc = $about]
+                #[serde(rename = $key)]
+                $Name($Name),
+            )*
+        }
+
+        impl Policy {
+            /// The keys of all policies.
+            pub const NAMES: &[&str] = &[$($key),*];
+
+            /// The key in the configuration.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$Name(_) => $key,)*
+                }
+            }
+
+            fn settings(&self) -> &dyn Settings {
+                match self {
+                    $(Self::$Name(settings) => settings,)*
+                }
+            }
+        }
+    };
+}
+
+// Every policy: its file, the settings in it, its key, and what it is for. rustfmt finds no file by way of a macro:
+// `make fmt` and a test name these to it.
+policies! {
+    key_auth: KeyAuth => "keyAuth", "Lets in who shows a consumer's API key.";
+    basic_auth: BasicAuth => "basicAuth", "Lets in who shows a consumer's user name and password.";
+    jwt: Jwt => "jwt", "Lets in who shows a valid JSON Web Token.";
+    acl: Acl => "acl", "Lets in consumers and groups by name.";
+    ip_restriction: IpRestriction => "ipRestriction", "Lets in client addresses.";
+    cors: Cors => "cors", "Cross-origin resource sharing.";
+    rate_limit: RateLimit => "rateLimit", "Bounds calls per time.";
+    concurrency_limit: ConcurrencyLimit => "concurrencyLimit", "Bounds calls at a time.";
+    request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";
+    headers: Headers => "headers", "Changes headers of requests and answers.";
+    rewrite: Rewrite => "rewrite", "Changes the path and the host that the upstream sees.";
+    deprecation: Deprecation => "deprecation", "Announces that an API goes away.";
+    fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
+    compress: Compress => "compress", "Compresses answers.";
+    decompress: Decompress => "decompress", "Decompresses requests' bodies for upstreams that cannot.";
+}
+
+/// What every policy's settings say of themselves. What is asked has no default where leaving it out would let
+/// somebody in.
+pub(crate) trait Settings {
+    /// Where it stands among the others, and what a policy of that place owes.
+    fn place(&self) -> Place<'_>;
+
+    /// Applies the rules that the schema cannot say.
+    fn validate(&self, at: &mut Context<'_, '_>);
+
+    /// Applies the rules that depend on what each match of its route captures.
+    fn validate_captures(&self, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
+        let _ = (offered, at);
+    }
+
+    /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
+    fn gives_way(&self) -> bool {
+        false
+    }
+}
+
+/// Where a policy stands, with what the gateway must know of whoever stands there.
+pub(crate) enum Place<'s> {
+    /// It answers preflights.
+    Cors,
+    /// It judges where a call comes from.
+    IpRestriction(&'s dyn Asks),
+    /// It finds out who calls.
+    Authentication(Authentication<'s>),
+    /// It judges whether they may.
+    Authorization(&'s dyn Asks),
+    /// It bounds calls.
+    RateLimit,
+    /// It judges the request, or makes it fit to be judged.
+    Validation,
+    /// It changes what the upstream or the client sees.
+    Transform,
+}
+
+/// What a policy that finds out who calls must tell.
+pub(crate) struct Authentication<'s> {
+    /// The consumer that calls without credentials count as.
+    pub(crate) anonymous: Option<&'s str>,
+    /// The headers in which it looks for credentials.
+    pub(crate) headers: Vec<HeaderName>,
+    /// The query parameter in which it looks for credentials.
+    pub(crate) parameter: Option<&'s str>,
+    /// What it asks of those who are not anonymous.
+    pub(crate) asks: &'s dyn Asks,
 }
 
 /// Policies that later builds have: they are refused by name.
@@ -125,82 +175,55 @@ pub enum Phase {
 impl Policy {
     /// The query parameter in which it looks for a key or a token.
     pub fn credential_parameter(&self) -> Option<&str> {
-        match self {
-            Self::KeyAuth(settings) => settings.query.as_deref(),
-            Self::Jwt(settings) => settings.source.query.as_deref(),
-            Self::BasicAuth(_)
-            | Self::Acl(_)
-            | Self::IpRestriction(_)
-            | Self::Cors(_)
-            | Self::RateLimit(_)
-            | Self::ConcurrencyLimit(_)
-            | Self::RequestLimits(_)
-            | Self::Headers(_)
-            | Self::Rewrite(_)
-            | Self::Deprecation(_)
-            | Self::Compress(_)
-            | Self::Decompress(_)
-            | Self::FaultInjection(_) => None,
-        }
+        self.authentication().and_then(|authentication| authentication.parameter)
     }
 
-    /// The key in the configuration.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::KeyAuth(_) => "keyAuth",
-            Self::BasicAuth(_) => "basicAuth",
-            Self::Jwt(_) => "jwt",
-            Self::Acl(_) => "acl",
-            Self::IpRestriction(_) => "ipRestriction",
-            Self::Cors(_) => "cors",
-            Self::RateLimit(_) => "rateLimit",
-            Self::ConcurrencyLimit(_) => "concurrencyLimit",
-            Self::RequestLimits(_) => "requestLimits",
-            Self::Headers(_) => "headers",
-            Self::Rewrite(_) => "rewrite",
-            Self::Deprecation(_) => "deprecation",
-            Self::FaultInjection(_) => "faultInjection",
-            Self::Compress(_) => "compress",
-            Self::Decompress(_) => "decompress",
-        }
-    }
-
-    /// Applies the rules that the schema cannot say.
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
-        match self {
-            Self::KeyAuth(settings) => settings.validate(at),
-            Self::BasicAuth(settings) => settings.validate(at),
-            Self::Jwt(settings) => settings.validate(at),
-            Self::Acl(settings) => settings.validate(at),
-            Self::IpRestriction(settings) => settings.validate(at),
-            Self::Cors(settings) => settings.validate(at),
-            Self::RateLimit(settings) => settings.validate(at),
-            Self::ConcurrencyLimit(settings) => settings.validate(at),
-            Self::RequestLimits(settings) => settings.validate(at),
-            Self::Headers(settings) => settings.validate(at),
-            Self::Rewrite(settings) => settings.validate(at),
-            Self::Deprecation(settings) => settings.validate(at),
-            Self::FaultInjection(settings) => settings.validate(at),
-            Self::Compress(settings) => settings.validate(at),
-            Self::Decompress(settings) => settings.validate(at),
-        }
+    /// The headers in which it looks for credentials.
+    pub fn credential_headers(&self) -> Vec<HeaderName> {
+        self.authentication().map(|authentication| authentication.headers).unwrap_or_default()
     }
 
     /// When it runs.
     pub fn phase(&self) -> Phase {
-        match self {
-            Self::Cors(_) => Phase::Cors,
-            Self::IpRestriction(_) => Phase::IpRestriction,
-            Self::KeyAuth(_) | Self::BasicAuth(_) | Self::Jwt(_) => Phase::Authentication,
-            Self::Acl(_) => Phase::Authorization,
-            Self::RateLimit(_) | Self::ConcurrencyLimit(_) => Phase::RateLimit,
-            Self::RequestLimits(_) | Self::Decompress(_) => Phase::Validation,
-            Self::Headers(_)
-            | Self::Rewrite(_)
-            | Self::Deprecation(_)
-            | Self::FaultInjection(_)
-            | Self::Compress(_) => Phase::Transform,
+        match self.place() {
+            Place::Cors => Phase::Cors,
+            Place::IpRestriction(_) => Phase::IpRestriction,
+            Place::Authentication(_) => Phase::Authentication,
+            Place::Authorization(_) => Phase::Authorization,
+            Place::RateLimit => Phase::RateLimit,
+            Place::Validation => Phase::Validation,
+            Place::Transform => Phase::Transform,
         }
+    }
+
+    /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
+    pub fn gives_way(&self) -> bool {
+        self.settings().gives_way()
+    }
+
+    pub(crate) fn place(&self) -> Place<'_> {
+        self.settings().place()
+    }
+
+    /// What it tells when it finds out who calls.
+    pub(crate) fn authentication(&self) -> Option<Authentication<'_>> {
+        match self.place() {
+            Place::Authentication(authentication) => Some(authentication),
+            Place::Cors
+            | Place::IpRestriction(_)
+            | Place::Authorization(_)
+            | Place::RateLimit
+            | Place::Validation
+            | Place::Transform => None,
+        }
+    }
+
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        self.settings().validate(at);
+    }
+
+    pub(crate) fn validate_captures(&self, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
+        self.settings().validate_captures(offered, at);
     }
 }
 

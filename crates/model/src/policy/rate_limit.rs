@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings};
 use crate::{Duration, HeaderName, load::Context};
 
 /// Bounds calls per time (GCRA); beyond it 429 with `Retry-After` and the `RateLimit` headers. One limit by
@@ -107,8 +108,12 @@ pub enum RateLimitKey {
     Cel(String),
 }
 
-impl RateLimit {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for RateLimit {
+    fn place(&self) -> Place<'_> {
+        Place::RateLimit
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         match (self.limit, self.window) {
             (Some(_), None) => at.error("`limit` needs a `window`"),
             (None, Some(_)) => at.error("`window` needs a `limit`"),

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Settings};
 use crate::{Size, load::Context};
 
 /// Bounds the size of requests: 413 for the body, 431 for headers, 414 for the target.
@@ -26,8 +27,14 @@ impl RequestLimits {
     pub fn bounds_heads(&self) -> bool {
         self.max_header_size.is_some() || self.max_headers.is_some()
     }
+}
 
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for RequestLimits {
+    fn place(&self) -> Place<'_> {
+        Place::Validation
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if *self == Self::default() {
             at.error("nothing is limited here");
         }

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::load::Context;
+use super::{Place, Settings};
+use crate::{load::Context, resource::path_template::PathTemplate};
 
 /// Changes the path and the host that the upstream sees. A path that is not its own normal form afterwards is 400.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -47,8 +48,12 @@ pub struct RegexRewrite {
     pub replacement: String,
 }
 
-impl Rewrite {
-    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+impl Settings for Rewrite {
+    fn place(&self) -> Place<'_> {
+        Place::Transform
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
         if self.path.is_none() && self.host.is_none() {
             at.error("expected `path` or `host`, found neither");
         }
@@ -58,6 +63,23 @@ impl Rewrite {
             .is_some_and(|host| http::HeaderValue::from_str(host).is_err() || host.is_empty())
         {
             at.field("host", |at| at.error("expected a host"));
+        }
+    }
+
+    /// A path made of captures needs each of them from whatever matched.
+    fn validate_captures(&self, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
+        let Some(PathRewrite::Template(template)) = &self.path else { return };
+        let plain = crate::load::format::without_places(template);
+        let Ok(template) = plain.parse::<PathTemplate>() else { return };
+        let missing = |name: &&str| {
+            offered.is_empty() || offered.iter().any(|names| !names.iter().any(|one| one == name))
+        };
+        if let Some(name) = template.captures().find(missing) {
+            at.field("path", |at| {
+                at.field("template", |at| {
+                    at.error(format!("not every match of this route captures `{name}`"))
+                });
+            });
         }
     }
 }

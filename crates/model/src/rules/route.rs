@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use crate::{
     Config, Listener, Phase, Policy, PolicyUse, Route, Upstream,
     load::{Context, scope::Named},
-    policy::rewrite::{PathRewrite, Rewrite},
     resource::{
         path_template::PathTemplate,
         route::{Backend, Handler, Redirect, Sticky},
@@ -58,7 +57,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     at.each("match", &route.matches, one_match);
     super::policies::check("policies", &route.policies, at);
     acl_needs_identity(route, world, at);
-    rewrite_captures(route, at);
+    used_captures(route, at);
     tries(route, world, at);
     if route.path.merge_slashes.is_some() {
         at.field("path", |at| {
@@ -207,7 +206,10 @@ fn tries(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
 /// An access list without anything that tells who calls would refuse everybody.
 fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     let policies: Vec<Option<&Policy>> = route.policies.iter().map(|used| world.policy(used)).collect();
-    let Some(position) = policies.iter().position(|policy| matches!(policy, Some(Policy::Acl(_)))) else {
+    let Some(position) = policies
+        .iter()
+        .position(|policy| policy.is_some_and(|policy| policy.phase() == Phase::Authorization))
+    else {
         return;
     };
     let on_all = |listeners: &[Listener]| {
@@ -229,29 +231,12 @@ fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>
     }
 }
 
-/// A path made of captures needs each of them from whatever matched.
-fn rewrite_captures(route: &Route, at: &mut Context<'_, '_>) {
+/// What a policy takes from the match, each match must have.
+fn used_captures(route: &Route, at: &mut Context<'_, '_>) {
+    let offered: Vec<Vec<String>> = route.matches.iter().map(captures).collect();
     at.each("policies", &route.policies, |at, used| {
-        let PolicyUse::Inline(Policy::Rewrite(Rewrite {
-            path: Some(PathRewrite::Template(template)), ..
-        })) = used
-        else {
-            return;
-        };
-        let plain = crate::load::format::without_places(template);
-        let Ok(template) = plain.parse::<PathTemplate>() else { return };
-        let offered: Vec<Vec<String>> = route.matches.iter().map(captures).collect();
-        let missing = |name: &&str| {
-            offered.is_empty() || offered.iter().any(|names| !names.iter().any(|one| one == name))
-        };
-        if let Some(name) = template.captures().find(missing) {
-            at.field("rewrite", |at| {
-                at.field("path", |at| {
-                    at.field("template", |at| {
-                        at.error(format!("not every match of this route captures `{name}`"))
-                    });
-                })
-            });
+        if let PolicyUse::Inline(policy) = used {
+            at.field(policy.name(), |at| policy.validate_captures(&offered, at));
         }
     });
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Flow, Policy};
+use super::{Flow, Needs, NeedsOf, Policy};
 use crate::{
     body::Body,
     call::Call,
@@ -37,6 +37,12 @@ impl Acl {
 /// Whether the list has the consumer's own name or one of its groups.
 fn names(list: &HashSet<Box<str>>, consumer: &Consumer) -> bool {
     list.contains(&*consumer.name) || consumer.groups.iter().any(|group| list.contains(group))
+}
+
+impl NeedsOf for model::policy::Acl {
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 }
 
 impl Policy for Acl {

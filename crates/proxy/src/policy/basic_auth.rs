@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderValue, header};
 
 use super::{
-    Flow, Policy,
+    Flow, Needs, NeedsOf, Policy,
     credentials::{self, Repeated},
 };
 use crate::{
@@ -43,6 +43,13 @@ pub(super) fn parse(value: &[u8]) -> Option<(String, Vec<u8>)> {
     let password = pair.split_off(colon + 1);
     pair.pop();
     Some((String::from_utf8(pair).ok()?, password))
+}
+
+impl NeedsOf for model::policy::BasicAuth {
+    // Its credentials are all that it looks at.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 }
 
 impl Policy for BasicAuth {

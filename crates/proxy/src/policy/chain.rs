@@ -2,7 +2,7 @@
 //!
 //! What runs for a call is the union of the listener's chain, the route's (which holds the global ones), and once
 //! authentication has found a consumer, the consumer's. Phase comes first, then owner, then the order in the file.
-//! Policies that configure one thing ([`most_specific_wins`]) run only for the most specific owner. The chain of the
+//! Policies that configure one thing ([`Link::gives_way`]) run only for the most specific owner. The chain of the
 //! upstream follows when a backend is picked; on the way out it is the first.
 
 use std::sync::Arc;
@@ -10,13 +10,16 @@ use std::sync::Arc;
 use http::{HeaderName, Response};
 use model::{Finding, Phase, PolicyUse};
 
-use super::{Flow, Policy, Verdict, names};
+use super::{Flow, Policy, Verdict};
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
 
 /// One compiled policy and where it came from.
 pub(crate) struct Link {
     pub(crate) phase: Phase,
     pub(crate) kind: &'static str,
+    /// One of this kind at a more specific place replaces it. Those that judge or limit add up instead: what an
+    /// operator sets globally, a route cannot lift.
+    gives_way: bool,
     pub(crate) owner: Arc<str>,
     /// It comes from the global policies, in whatever chain it stands.
     is_global: bool,
@@ -55,12 +58,6 @@ pub(crate) enum Passed {
     Answered(Box<Response<Body>>),
 }
 
-/// Whether a policy of this kind at a more specific place replaces one at a more general place. Those that judge
-/// or limit add up instead: what an operator sets globally, a route cannot lift.
-fn most_specific_wins(kind: &str) -> bool {
-    matches!(kind, "cors" | "compress" | "decompress" | "deprecation" | "faultInjection")
-}
-
 impl Chain {
     /// Builds the policies of one owner; `global` is the owner of those that every route has. What cannot be built
     /// is told, every one of them, and refuses the configuration: a chain that lacks it must never run.
@@ -82,8 +79,8 @@ impl Chain {
                 found.push(Finding::new(of, key, "names no policy"));
                 continue;
             };
-            identity.extend(names::identity_of(settings));
-            credentials.extend(names::credentials_of(settings));
+            identity.extend(super::needs(settings).identity);
+            credentials.extend(settings.credential_headers().iter().map(model::HeaderName::to_http));
             let kind = settings.name();
             let (owner, of, key): (Arc<str>, _, _) = match used {
                 PolicyUse::Shared(shared) => {
@@ -93,7 +90,14 @@ impl Chain {
                 PolicyUse::Inline(_) => (owner.into(), of.to_owned(), format!("{key}.{kind}")),
             };
             match super::compile(settings, &cx.of(&format!("{owner}/{kind}"))) {
-                Ok(policy) => links.push(Link { phase: settings.phase(), kind, owner, is_global, policy }),
+                Ok(policy) => links.push(Link {
+                    phase: settings.phase(),
+                    kind,
+                    gives_way: settings.gives_way(),
+                    owner,
+                    is_global,
+                    policy,
+                }),
                 Err(error) => found.push(Finding::new(of, key, error)),
             }
         }
@@ -107,7 +111,7 @@ impl Chain {
         let mut links: Vec<Link> = global
             .links
             .iter()
-            .filter(|link| !most_specific_wins(link.kind) || !own.iter().any(|other| other.kind == link.kind))
+            .filter(|link| !link.gives_way || !own.iter().any(|other| other.kind == link.kind))
             .map(Link::share)
             .collect();
         links.extend(own);
@@ -119,8 +123,13 @@ impl Chain {
         }
     }
 
-    pub(crate) fn has(&self, kind: &str) -> bool {
-        self.links.iter().any(|link| link.kind == kind)
+    fn has(&self, kind: &str) -> bool {
+        has(&self.links, kind)
+    }
+
+    /// Whether one of its policies answers preflights.
+    pub(crate) fn answers_preflights(&self) -> bool {
+        self.links.iter().any(|link| link.phase == Phase::Cors)
     }
 }
 
@@ -129,6 +138,7 @@ impl Link {
         Self {
             phase: self.phase,
             kind: self.kind,
+            gives_way: self.gives_way,
             owner: self.owner.clone(),
             is_global: self.is_global,
             policy: self.policy.clone(),
@@ -139,8 +149,7 @@ impl Link {
 /// Name and owner of the policies of a listener and a route, in the order in which they run.
 pub(crate) fn order(listener: &Chain, route: &Chain) -> Vec<(String, String)> {
     let (global, own): (Vec<&Link>, Vec<&Link>) = route.links.iter().partition(|link| link.is_global);
-    let stays =
-        |link: &&Link, over: &dyn Fn(&str) -> bool| !most_specific_wins(link.kind) || !over(link.kind);
+    let stays = |link: &&Link, over: &dyn Fn(&str) -> bool| !link.gives_way || !over(link.kind);
     let of_route = |kind: &str| own.iter().any(|link| link.kind == kind);
     let global = global.into_iter().filter(|link| stays(link, &|kind| listener.has(kind)));
     let between = listener.links.iter().filter(|link| stays(link, &of_route));
@@ -187,15 +196,14 @@ impl Chains {
 
     /// Whether a link of the route's chain gives way to one of the same kind at a more specific place.
     fn is_replaced(&self, link: &Link) -> bool {
-        most_specific_wins(link.kind)
+        link.gives_way
             && (has(self.consumer(), link.kind) || (link.is_global && has(self.listener(), link.kind)))
     }
 
     /// The same for a link of the listener's chain.
     fn is_replaced_on_listener(&self, link: &Link) -> bool {
         let of_route = |other: &Link| other.kind == link.kind && !other.is_global;
-        most_specific_wins(link.kind)
-            && (has(self.consumer(), link.kind) || self.route().iter().any(of_route))
+        link.gives_way && (has(self.consumer(), link.kind) || self.route().iter().any(of_route))
     }
 
     /// The chain of the upstream that was picked.

@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use super::{
-    Policy,
+    Needs, NeedsOf, Policy,
     coding::{Coding, Encoded, Encoder, choose, content_codings},
     vary::vary,
 };
@@ -105,6 +105,12 @@ fn weaken(headers: &mut HeaderMap) {
         Ok(weak) => headers.insert(header::ETAG, weak),
         Err(_) => headers.remove(header::ETAG),
     };
+}
+
+impl NeedsOf for model::policy::Compress {
+    fn needs(&self) -> Needs {
+        Needs::headers([header::ACCEPT_ENCODING])
+    }
 }
 
 impl Policy for Compress {

@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    Flow, Policy,
+    Flow, Needs, NeedsOf, Policy,
     call_key::{CallKey, KeyHasher},
+    needs::of_key,
 };
 use crate::{
     body::Body,
@@ -89,6 +90,12 @@ impl ConcurrencyLimit {
             // Only what the counts mean belongs to them: another limit goes on with the same calls in flight.
             counts: cx.keep("counts", &(&settings.key, settings.ipv6_prefix), Counts::default),
         })
+    }
+}
+
+impl NeedsOf for model::policy::ConcurrencyLimit {
+    fn needs(&self) -> Needs {
+        Needs::headers(of_key(&self.key))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::{Flow, Policy, credentials::in_header, scope::routes_of, vary::vary};
+use super::{Flow, Needs, NeedsOf, Policy, credentials::in_header, scope::routes_of, vary::vary};
 use crate::{body::Body, call::Call, compiled::Building};
 
 const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
@@ -197,6 +197,16 @@ fn methods(settings: &model::policy::Cors, cx: &Building<'_>) -> Result<Vec<Meth
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     let text = names.collect::<Vec<_>>().join(", ");
     HeaderValue::from_str(&text).ok().filter(|value| !value.is_empty())
+}
+
+impl NeedsOf for model::policy::Cors {
+    fn needs(&self) -> Needs {
+        Needs::headers([
+            header::ORIGIN,
+            header::ACCESS_CONTROL_REQUEST_METHOD,
+            header::ACCESS_CONTROL_REQUEST_HEADERS,
+        ])
+    }
 }
 
 impl Policy for Cors {

@@ -6,7 +6,7 @@
 use http::{HeaderValue, header};
 
 use super::{
-    Flow, Policy,
+    Flow, Needs, NeedsOf, Policy,
     coding::{Caps, Coding, Decoded, content_codings},
 };
 use crate::{
@@ -44,6 +44,12 @@ impl Decompress {
         Failure::refused(Problem::UnsupportedMedia)
             .with_header(header::ACCEPT_ENCODING, self.accept.clone())
             .with_hint(hint)
+    }
+}
+
+impl NeedsOf for model::policy::Decompress {
+    fn needs(&self) -> Needs {
+        Needs::headers([header::CONTENT_ENCODING])
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Response, header};
 
-use super::{Flow, Policy};
+use super::{Flow, Needs, NeedsOf, Policy};
 use crate::{
     body::Body,
     call::Call,
@@ -66,6 +66,12 @@ impl Deprecation {
     fn is_over(&self, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.refuse_from.is_some_and(|from| now >= from)
+    }
+}
+
+impl NeedsOf for model::policy::Deprecation {
+    fn needs(&self) -> Needs {
+        Needs::default()
     }
 }
 

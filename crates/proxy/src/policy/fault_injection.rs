@@ -11,7 +11,7 @@ use http::{HeaderName, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Flow, Policy, Verdict};
+use super::{Flow, Needs, NeedsOf, Policy, Verdict};
 use crate::{
     body::{Body, Wrapper},
     call::Call,
@@ -84,6 +84,12 @@ fn share(random: u64, purpose: u64) -> f64 {
     mixed ^= mixed >> 31;
     // The upper 53 bits are what a double holds exactly.
     (mixed >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+impl NeedsOf for model::policy::FaultInjection {
+    fn needs(&self) -> Needs {
+        Needs::headers(self.only_when_header.iter().map(model::HeaderName::to_http))
+    }
 }
 
 impl Policy for FaultInjection {

@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use model::policy::headers::HeaderChanges;
 
-use super::{Flow, Policy};
+use super::{Flow, Needs, NeedsOf, Policy, needs::of_template};
 use crate::{body::Body, call::Call, compiled::Building, template::Template};
 
 /// Headers that decide where a message ends and which way it takes (RFC 9110 §7.6.1, RFC 9112 §6, RFC 9113 §8.2.2).
@@ -141,6 +141,28 @@ fn name(name: &model::HeaderName) -> Result<HeaderName, String> {
         return Err(format!("`{name}` carries the message itself and cannot be changed{instead}"));
     }
     Ok(name.to_http())
+}
+
+impl NeedsOf for model::policy::Headers {
+    fn needs(&self) -> Needs {
+        let both = self.request.set.iter().chain(&self.request.add);
+        let told = both.filter(|(_, text)| Template::compile(text).is_ok_and(|text| text.tells_who()));
+        let read_here = read(&self.request);
+        let identity =
+            told.map(|(name, _)| name.to_http()).filter(|name| !read_here.contains(name)).collect();
+        let headers = changed(&self.request).into_iter().chain(read_here).chain(read(&self.response));
+        Needs { headers: headers.collect(), identity, head_size: false }
+    }
+}
+
+/// Headers that the values read.
+fn read(changes: &HeaderChanges) -> Vec<HeaderName> {
+    changes.set.values().chain(changes.add.values()).flat_map(|text| of_template(text)).collect()
+}
+
+fn changed(changes: &HeaderChanges) -> Vec<HeaderName> {
+    let renamed = changes.rename.iter().flat_map(|(from, to)| [from, to]);
+    renamed.chain(changes.set.keys()).chain(changes.add.keys()).map(model::HeaderName::to_http).collect()
 }
 
 impl Policy for Headers {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Flow, Policy};
+use super::{Flow, Needs, NeedsOf, Policy};
 use crate::{
     body::Body,
     call::Call,
@@ -72,6 +72,12 @@ impl IpRestriction {
 
     fn lets_in(&self, client: IpAddr) -> bool {
         self.allow.as_ref().is_none_or(|allow| allow.contains(client)) && !self.deny.contains(client)
+    }
+}
+
+impl NeedsOf for model::policy::IpRestriction {
+    fn needs(&self) -> Needs {
+        Needs::default()
     }
 }
 

@@ -21,7 +21,7 @@ use self::{
     token::Token,
 };
 use super::{
-    Flow, Policy, Verdict,
+    Flow, Needs, NeedsOf, Policy, Verdict,
     credentials::{self, Repeated},
 };
 use crate::{
@@ -213,6 +213,14 @@ fn refuse(refused: Refused) -> Failure {
 
 fn missing(hint: &str) -> Failure {
     credentials::unauthenticated(&HeaderValue::from_static("Bearer"), hint)
+}
+
+impl NeedsOf for model::policy::Jwt {
+    fn needs(&self) -> Needs {
+        let identity: Vec<_> = self.claims_to_headers.keys().map(model::HeaderName::to_http).collect();
+        let headers = identity.iter().cloned().chain([header::COOKIE]).collect();
+        Needs { headers, identity, head_size: false }
+    }
 }
 
 impl Policy for Jwt {

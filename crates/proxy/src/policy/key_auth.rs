@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use http::{HeaderName, HeaderValue, header};
 
 use super::{
-    Flow, Policy,
+    Flow, Needs, NeedsOf, Policy,
     credentials::{self, Repeated},
 };
 use crate::{
@@ -70,6 +70,13 @@ impl KeyAuth {
         if let Some(name) = &self.query {
             credentials::hide_in_query(call, name);
         }
+    }
+}
+
+impl NeedsOf for model::policy::KeyAuth {
+    // Its credentials are all that it looks at.
+    fn needs(&self) -> Needs {
+        Needs::default()
     }
 }
 

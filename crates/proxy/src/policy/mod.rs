@@ -1,31 +1,16 @@
 //! Policies: what may judge or change a call on its way in and its answer on the way out.
 //!
-//! A policy is two files of one name: its settings in `model::policy`, its behaviour here. [`compile`] is the one
-//! bridge; its match has no `_`, so the compiler names a policy that lacks its second half.
+//! A policy is two files of one name: its settings in `model::policy`, its behaviour here. The table here
+//! is the registry: the matches that it makes have no `_`, so the compiler names a policy that lacks its second half.
 
-mod acl;
-mod basic_auth;
 mod call_key;
 pub(crate) mod chain;
 mod coding;
-mod compress;
-mod concurrency_limit;
-mod cors;
 mod credentials;
-mod decompress;
-mod deprecation;
 mod facts;
-mod fault_injection;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
-mod headers;
-mod ip_restriction;
-mod jwt;
-mod key_auth;
-mod names;
-mod rate_limit;
-mod request_limits;
-pub(crate) mod rewrite;
+mod needs;
 mod scope;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "tests use the rest"))]
@@ -39,7 +24,7 @@ use http::Response;
 
 pub(crate) use self::{
     chain::{Chain, Passed, Progress},
-    names::headers_of,
+    needs::{Needs, NeedsOf},
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
 
@@ -80,29 +65,47 @@ pub(crate) enum Verdict {
     Fail(Failure),
 }
 
-/// Builds the behaviour of one policy. An error is a sentence for the operator: it refuses the configuration, so a
-/// policy that cannot be built never leaves its route open.
-pub(crate) fn compile(policy: &model::policy::Policy, cx: &Building<'_>) -> Result<Arc<dyn Policy>, String> {
-    use model::policy::Policy as Settings;
-    Ok(match policy {
-        Settings::KeyAuth(settings) => Arc::new(key_auth::KeyAuth::compile(settings, cx)?),
-        Settings::BasicAuth(settings) => Arc::new(basic_auth::BasicAuth::compile(settings, cx)?),
-        Settings::Jwt(settings) => Arc::new(jwt::Jwt::compile(settings, cx)?),
-        Settings::Acl(settings) => Arc::new(acl::Acl::compile(settings, cx)?),
-        Settings::IpRestriction(settings) => Arc::new(ip_restriction::IpRestriction::compile(settings, cx)?),
-        Settings::Cors(settings) => Arc::new(cors::Cors::compile(settings, cx)?),
-        Settings::RateLimit(settings) => Arc::new(rate_limit::RateLimit::compile(settings, cx)?),
-        Settings::ConcurrencyLimit(settings) => {
-            Arc::new(concurrency_limit::ConcurrencyLimit::compile(settings, cx)?)
+/// Makes of each line a module and its place in everything that is asked of every policy.
+macro_rules! policies {
+    ($($file:ident: $Name:ident;)*) => {
+        $(pub(crate) mod $file;)*
+
+        /// Builds the behaviour of one policy. An error is a sentence for the operator: it refuses the
+        /// configuration, so a policy that cannot be built never leaves its route open.
+        pub(crate) fn compile(
+            policy: &model::Policy,
+            cx: &Building<'_>,
+        ) -> Result<Arc<dyn Policy>, String> {
+            Ok(match policy {
+                $(model::Policy::$Name(settings) => Arc::new($file::$Name::compile(settings, cx)?),)*
+            })
         }
-        Settings::RequestLimits(settings) => Arc::new(request_limits::RequestLimits::compile(settings, cx)?),
-        Settings::Headers(settings) => Arc::new(headers::Headers::compile(settings, cx)?),
-        Settings::Rewrite(settings) => Arc::new(rewrite::Rewrite::compile(settings, cx)?),
-        Settings::Deprecation(settings) => Arc::new(deprecation::Deprecation::compile(settings, cx)?),
-        Settings::FaultInjection(settings) => {
-            Arc::new(fault_injection::FaultInjection::compile(settings, cx)?)
+
+        /// What one policy needs of a request's head.
+        pub(crate) fn needs(policy: &model::Policy) -> Needs {
+            match policy {
+                $(model::Policy::$Name(settings) => settings.needs().and_credentials(policy),)*
+            }
         }
-        Settings::Compress(settings) => Arc::new(compress::Compress::compile(settings, cx)?),
-        Settings::Decompress(settings) => Arc::new(decompress::Decompress::compile(settings, cx)?),
-    })
+    };
+}
+
+// Every policy: its file and the behaviour in it. rustfmt finds no file by way of a macro: `make fmt` and a test name
+// these to it.
+policies! {
+    key_auth: KeyAuth;
+    basic_auth: BasicAuth;
+    jwt: Jwt;
+    acl: Acl;
+    ip_restriction: IpRestriction;
+    cors: Cors;
+    rate_limit: RateLimit;
+    concurrency_limit: ConcurrencyLimit;
+    request_limits: RequestLimits;
+    headers: Headers;
+    rewrite: Rewrite;
+    deprecation: Deprecation;
+    fault_injection: FaultInjection;
+    compress: Compress;
+    decompress: Decompress;
 }

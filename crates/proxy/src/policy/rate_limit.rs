@@ -9,8 +9,9 @@ use model::policy::rate_limit::Limit as LimitSettings;
 use resilience::gcra::{Decision, KeyedGcra, Quota};
 
 use super::{
-    Flow, Policy,
+    Flow, Needs, NeedsOf, Policy,
     call_key::{CallKey, KeyHasher},
+    needs::of_key,
 };
 use crate::{
     body::Body,
@@ -124,6 +125,14 @@ fn push(number: u64, text: &mut String) {
 /// Whole seconds, rounded up: who comes then is let in.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+impl NeedsOf for model::policy::RateLimit {
+    fn needs(&self) -> Needs {
+        let all = self.all();
+        let keys = all.iter().filter_map(|limit| limit.key.as_ref()).chain([&self.key]);
+        Needs::headers(keys.flat_map(of_key))
+    }
 }
 
 impl Policy for RateLimit {

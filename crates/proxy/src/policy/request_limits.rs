@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Flow, Policy};
+use super::{Flow, Needs, NeedsOf, Policy};
 use crate::{
     body::{Body, Wrapper},
     call::Call,
@@ -73,6 +73,12 @@ fn announced(headers: &HeaderMap, body: &Body) -> Option<u64> {
 
 fn too_large() -> Failure {
     Failure::client(Stage::Policy, Problem::BodyTooLarge)
+}
+
+impl NeedsOf for model::policy::RequestLimits {
+    fn needs(&self) -> Needs {
+        Needs { head_size: self.bounds_heads(), ..Needs::default() }
+    }
 }
 
 impl Policy for RequestLimits {

@@ -9,7 +9,7 @@ use http::{HeaderValue, header, uri::Authority};
 use model::{policy::rewrite::PathRewrite, resource::route_match::PathMatch};
 use regex::Regex;
 
-use super::{Flow, Policy, credentials::set_target, scope::routes_of};
+use super::{Flow, Needs, NeedsOf, Policy, credentials::set_target, needs::of_template, scope::routes_of};
 use crate::{
     body::Body,
     call::Call,
@@ -202,6 +202,19 @@ fn absolute(path: &str) -> Result<&str, String> {
         Ok(path)
     } else {
         Err(format!("`{path}` is not an absolute path without a query"))
+    }
+}
+
+impl NeedsOf for model::policy::Rewrite {
+    fn needs(&self) -> Needs {
+        let path = self.path.as_ref().and_then(|path| match path {
+            PathRewrite::Template(text) => Some(text),
+            PathRewrite::ReplacePrefix(_)
+            | PathRewrite::StripPrefix(_)
+            | PathRewrite::Regex(_)
+            | PathRewrite::Full(_) => None,
+        });
+        Needs::headers(path.into_iter().chain(&self.host).flat_map(|text| of_template(text)))
     }
 }
 

@@ -5,7 +5,6 @@ mod breaker;
 mod bulkhead;
 mod connections;
 mod dns;
-mod documents;
 mod health;
 mod hedging;
 mod http2;

@@ -1,5 +1,8 @@
 //! A service's own SQLite database; queries run beside the request threads.
 
+pub(crate) mod catalog;
+pub(crate) mod orders;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -26,8 +29,13 @@ impl Store {
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
+    /// Whether it answers at all.
+    pub(crate) async fn is_there(&self) -> bool {
+        self.run(|connection| connection.query_row("SELECT 1", [], |_| Ok(()))).await.is_ok()
+    }
+
     /// Runs queries off the request threads.
-    pub(crate) async fn run<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
