@@ -10,7 +10,7 @@ mkdir -p "$peers"
 say() { echo "peers: $*" >&2; }
 
 python_packages=(
-  grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 "httpx[http2]==0.28.1"
+  grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
 )
 stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" | sha256sum | cut -c1-12)"

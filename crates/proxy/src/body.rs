@@ -31,6 +31,8 @@ pub(crate) enum Body {
     Answer(Box<AnswerBody>),
     /// Read from an HTTP/2 stream, of either side.
     Stream(StreamBody),
+    /// No body but the other side of a switched protocol.
+    Tunnel(Box<Tunnel>),
     /// Anything else: what policies wrap.
     Boxed(Box<dyn Wrapper>),
 }
@@ -59,7 +61,7 @@ impl Body {
     /// Keeps the request's body flowing to the upstream that this is the answer of, while nobody takes the answer.
     pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
         match self {
-            Self::Empty | Self::Full(_) | Self::Request(_) => {}
+            Self::Empty | Self::Full(_) | Self::Request(_) | Self::Tunnel(_) => {}
             Self::Answer(answer) => answer.drive_upload(cx),
             Self::Stream(stream) => stream.drive_upload(cx),
             Self::Boxed(wrapper) => {
@@ -74,6 +76,7 @@ impl Body {
     pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
         match self {
             Self::Answer(answer) => answer.into_tunnel(),
+            Self::Tunnel(tunnel) => Some(*tunnel),
             _ => None,
         }
     }
@@ -102,6 +105,7 @@ impl HttpBody for Body {
             Self::Request(body) => Pin::new(body).poll_frame(cx),
             Self::Answer(body) => Pin::new(&mut **body).poll_frame(cx),
             Self::Stream(body) => Pin::new(body).poll_frame(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
             Self::Boxed(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
@@ -113,13 +117,14 @@ impl HttpBody for Body {
             Self::Request(body) => body.is_end_stream(),
             Self::Answer(body) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
+            Self::Tunnel(_) => false,
             Self::Boxed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Request(body) => body.size_hint(),
             Self::Answer(body) => body.size_hint(),
@@ -137,6 +142,7 @@ impl std::fmt::Debug for Body {
             Self::Request(_) => "Request",
             Self::Answer(_) => "Answer",
             Self::Stream(_) => "Stream",
+            Self::Tunnel(_) => "Tunnel",
             Self::Boxed(_) => "Boxed",
         })
     }

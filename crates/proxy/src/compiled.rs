@@ -18,7 +18,10 @@ use crate::{
     consumer::Consumers,
     handler::Handler,
     listener::Listener,
-    policy::{Chain, chain::GLOBAL},
+    policy::{
+        Chain,
+        chain::{Beyond, GLOBAL},
+    },
     router::Router,
     upstream::{
         Upstream,
@@ -38,6 +41,8 @@ pub struct Compiled {
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
+    /// Header names that the policies of consumers say who the caller is with.
+    pub(crate) consumer_identity: Vec<HeaderName>,
     /// Somewhere the size of heads is bounded, so that they are measured as they come.
     pub(crate) measures_heads: bool,
     /// What is worth telling the operator.
@@ -49,6 +54,8 @@ pub struct Compiled {
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) chain: Chain,
+    /// What may follow its chain.
+    pub(crate) beyond: Beyond,
     pub(crate) handler: Handler,
     pub(crate) path: model::resource::path_rules::PathRules,
 }
@@ -192,6 +199,7 @@ impl Compiled {
                     })
                     .collect();
                 let warnings = if odd.is_empty() { Diagnostics::default() } else { snapshot.oddities(&odd) };
+                let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
                 let measures_heads = snapshot.policies().any(|policy| crate::policy::needs(policy).head_size);
                 Ok(Self {
@@ -201,6 +209,7 @@ impl Compiled {
                     listeners,
                     upstreams,
                     protected_headers,
+                    consumer_identity,
                     measures_heads,
                     warnings,
                     kept,
@@ -247,7 +256,14 @@ impl Route {
                 return None;
             }
         };
-        Some(Self { name: settings.name.as_str().into(), chain, handler, path: settings.path.clone() })
+        let beyond = match &handler {
+            Handler::Backends(backends) => {
+                Beyond::of(backends.targets().iter().map(|target| &target.upstream.chain))
+            }
+            Handler::Redirect(_) | Handler::Respond(_) => Beyond::default(),
+        };
+        let (name, path) = (settings.name.as_str().into(), settings.path.clone());
+        Some(Self { name, chain, beyond, handler, path })
     }
 }
 

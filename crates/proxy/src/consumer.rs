@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
+use http::HeaderName;
 use model::Finding;
 use serde_json::{Map, Value};
 
@@ -205,6 +206,15 @@ impl Consumers {
                 _ => {}
             }
         }
+    }
+
+    /// Request headers that the policies of any of them say who the caller is with.
+    pub(crate) fn identity(&self) -> Vec<HeaderName> {
+        let mut names: Vec<_> =
+            self.all.iter().flat_map(|consumer| consumer.chain.identity()).cloned().collect();
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        names
     }
 
     /// The consumer of this name.

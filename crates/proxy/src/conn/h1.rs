@@ -17,7 +17,7 @@ use http1::{BodyDecoder, BodyEvent, Framing, RequestDecoder, RequestHead};
 use super::{
     answer::{self, Sending},
     peer::Peer,
-    tunnel::{self, Tunnel},
+    tunnel::Tunnel,
     wire::{Io, Wire},
 };
 use crate::{
@@ -257,9 +257,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
                     After::Close => break,
                     After::Tunnel(upstream, call) => {
                         drop(future);
-                        tunnel::between(&conn.wire, &upstream.wire).await;
-                        // Only now is the call over: for limits, counts and the record.
-                        drop(upstream);
+                        // Only then is the call over: for limits, counts and the record.
+                        upstream.with_connection(&conn.wire).await;
                         finish(&worker, &conn, call);
                         return;
                     }

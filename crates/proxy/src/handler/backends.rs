@@ -98,9 +98,9 @@ impl Backends {
                 .with_retry_after(Duration::from_secs(1)));
         };
         call.record.upstream = Some(target.upstream.name.clone());
-        if call.upgrade.is_some() && target.upstream.is_http2() {
+        if call.upgrade == Some(Upgrade::Connect) && target.upstream.is_http2() {
             return Err(Failure::gateway(Stage::Pick, Problem::NotImplemented)
-                .with_hint("the upstream speaks HTTP/2 alone, which takes no tunnel here"));
+                .with_hint("CONNECT goes to upstreams of HTTP/1.1 alone, and this one speaks HTTP/2"));
         }
         if let Passed::Answered(response) =
             chain::upstream_request(&target.upstream.chain, call, &mut body).await?

@@ -37,6 +37,29 @@ pub(crate) struct Chain {
     identity: Vec<HeaderName>,
     /// Those that they find the caller by.
     credentials: Vec<HeaderName>,
+    /// Whether they may find out who calls.
+    authenticates: bool,
+}
+
+/// What the chains that may follow those of a listener and a route say who the caller is with.
+#[derive(Default)]
+pub(crate) struct Beyond {
+    identity: Vec<HeaderName>,
+    credentials: Vec<HeaderName>,
+    authenticates: bool,
+}
+
+impl Beyond {
+    /// Of the chains of a route's upstreams.
+    pub(crate) fn of<'a>(chains: impl Iterator<Item = &'a Chain>) -> Self {
+        let mut beyond = Self::default();
+        for chain in chains {
+            beyond.identity.extend_from_slice(&chain.identity);
+            beyond.credentials.extend_from_slice(&chain.credentials);
+            beyond.authenticates |= chain.authenticates;
+        }
+        beyond
+    }
 }
 
 /// How far a call has come in each of its chains.
@@ -69,7 +92,8 @@ impl Chain {
     ) -> Self {
         let mut links = Vec::with_capacity(uses.len());
         let (mut identity, mut credentials) = (Vec::new(), Vec::new());
-        let is_global = owner == GLOBAL;
+        let (is_global, is_consumers) = (owner == GLOBAL, owner.starts_with("consumers/"));
+        let mut authenticates = false;
         for (index, used) in uses.iter().enumerate() {
             let (of, key) = match owner {
                 GLOBAL => ("", format!("globalPolicies[{index}]")),
@@ -79,7 +103,13 @@ impl Chain {
                 found.push(Finding::new(of, key, "names no policy"));
                 continue;
             };
-            identity.extend(super::needs(settings).identity);
+            let needs = super::needs(settings);
+            identity.extend(needs.identity);
+            if is_consumers {
+                // Whatever a consumer's own policies set, they set because of who calls.
+                identity.extend(needs.set);
+            }
+            authenticates |= settings.phase() == Phase::Authentication;
             credentials.extend(settings.credential_headers().iter().map(model::HeaderName::to_http));
             let kind = settings.name();
             let (owner, of, key): (Arc<str>, _, _) = match used {
@@ -102,7 +132,12 @@ impl Chain {
             }
         }
         links.sort_by_key(|link| link.phase);
-        Self { links, identity, credentials }
+        Self { links, identity, credentials, authenticates }
+    }
+
+    /// Request headers that these policies say who the caller is with.
+    pub(crate) fn identity(&self) -> &[HeaderName] {
+        &self.identity
     }
 
     /// A route's chain with the global one in front of it.
@@ -120,6 +155,7 @@ impl Chain {
             links,
             identity: [self.identity, global.identity.clone()].concat(),
             credentials: [self.credentials, global.credentials.clone()].concat(),
+            authenticates: self.authenticates || global.authenticates,
         }
     }
 
@@ -218,14 +254,18 @@ fn has(links: &[Link], kind: &str) -> bool {
 }
 
 /// Removes what a client says about who it is: identity headers are set by policies or absent, from before
-/// authentication on, so that nothing that counts, hashes or judges by them ever reads the client's own.
+/// authentication on, so that nothing that counts, hashes or judges by them ever reads the client's own. Those of
+/// upstreams and consumers are among them, whichever of these the call will come to.
 pub(crate) fn forget_identity(call: &mut Call) {
     let plan = call.plan.clone();
+    let Some(route) = call.route.and_then(|route| plan.routes.get(route)) else { return };
     let listener = plan.listeners.get(call.listener).map(|listener| &listener.chain);
-    let route = call.route.and_then(|route| plan.routes.get(route)).map(|route| &route.chain);
-    let chains = || [listener, route].into_iter().flatten();
-    for name in chains().flat_map(|chain| &chain.identity) {
-        if !chains().any(|chain| chain.credentials.contains(name)) {
+    let (beyond, chains) = (&route.beyond, || listener.into_iter().chain([&route.chain]));
+    let finds_callers = beyond.authenticates || chains().any(|chain| chain.authenticates);
+    let of_consumers = plan.consumer_identity.iter().filter(|_| finds_callers);
+    for name in chains().flat_map(|chain| &chain.identity).chain(&beyond.identity).chain(of_consumers) {
+        let is_credential = chains().any(|chain| chain.credentials.contains(name));
+        if !is_credential && !beyond.credentials.contains(name) {
             call.head.headers.remove(name);
         }
     }

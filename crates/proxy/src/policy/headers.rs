@@ -150,8 +150,10 @@ impl NeedsOf for model::policy::Headers {
         let read_here = read(&self.request);
         let identity =
             told.map(|(name, _)| name.to_http()).filter(|name| !read_here.contains(name)).collect();
+        let set = self.request.set.keys().map(model::HeaderName::to_http);
+        let set = set.filter(|name| !read_here.contains(name)).collect();
         let headers = changed(&self.request).into_iter().chain(read_here).chain(read(&self.response));
-        Needs { headers: headers.collect(), identity, head_size: false }
+        Needs { headers: headers.collect(), identity, set, ..Needs::default() }
     }
 }
 

@@ -219,7 +219,7 @@ impl NeedsOf for model::policy::Jwt {
     fn needs(&self) -> Needs {
         let identity: Vec<_> = self.claims_to_headers.keys().map(model::HeaderName::to_http).collect();
         let headers = identity.iter().cloned().chain([header::COOKIE]).collect();
-        Needs { headers, identity, head_size: false }
+        Needs { headers, identity, ..Needs::default() }
     }
 }
 

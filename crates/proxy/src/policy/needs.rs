@@ -13,6 +13,8 @@ pub(crate) struct Needs {
     pub(crate) headers: Vec<HeaderName>,
     /// Of them, those that it says who the caller is with.
     pub(crate) identity: Vec<HeaderName>,
+    /// Those that it sets, whatever the client's own say.
+    pub(crate) set: Vec<HeaderName>,
     /// Whether it judges the size of heads.
     pub(crate) head_size: bool,
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     body::Body,
-    call::{Call, GRPC_STATUS, Interim},
+    call::{Call, GRPC_STATUS, Interim, Upgrade},
     failure::{Failure, Problem, Side, Stage},
     worker::Worker,
 };
@@ -132,6 +132,9 @@ impl Attempt<'_> {
                 }
                 Connected::H2(channel) => {
                     let tls = self.upstream.tls.is_some();
+                    if let Some(upgrade) = self.call.upgrade {
+                        return Box::pin(channel.websocket(self.head, upgrade, tls, patience, guards)).await;
+                    }
                     Box::pin(channel.exchange(self.head, tls, self.source, patience, self.interim, guards))
                         .await
                 }
@@ -158,17 +161,24 @@ impl Attempt<'_> {
         fresh: bool,
     ) -> Result<(Connected, Instant), Failure> {
         let key = connect::key(self.upstream, self.endpoint);
-        // With a PROXY header, a connection speaks for one client: it is not shared between calls.
-        if self.upstream.proxy_protocol().is_some() {
-            return self.open(key, end).await;
-        }
         let pool = self.worker.pool();
-        if self.call.upgrade.is_some() {
-            // A switch of protocols takes a connection of HTTP/1.1 for itself.
-            return match pool.take(key, now).filter(|_| !fresh) {
-                Some(conn) => Ok((Connected::H1(conn), now)),
-                None => self.open(key, end).await,
-            };
+        let is_own = self.upstream.proxy_protocol().is_some();
+        if self.call.upgrade.is_some() && !self.upstream.is_http2() {
+            // A switch of protocols takes a connection of HTTP/1.1 for itself, where that is spoken.
+            if !fresh
+                && !is_own
+                && let Some(conn) = pool.take(key, now)
+            {
+                return Ok((Connected::H1(conn), now));
+            }
+            match self.open_as(key, end, true).await {
+                Err((_, Miss::NoHttp1)) if self.call.upgrade != Some(Upgrade::Connect) => {}
+                opened => return opened.map_err(told),
+            }
+        }
+        // With a PROXY header, a connection speaks for one client: it is not shared between calls.
+        if is_own {
+            return self.open(key, end).await;
         }
         loop {
             if let Some(channel) = pool.channel(key, now) {
@@ -201,22 +211,29 @@ impl Attempt<'_> {
 
     /// Boxed: opening is rare, and its state would be carried in every future around it.
     async fn open(&self, key: PoolKey, end: Instant) -> Result<(Connected, Instant), Failure> {
-        let connected = Box::pin(self.open_now(key, end)).await?;
-        Ok((connected, Instant::now()))
+        self.open_as(key, end, false).await.map_err(told)
     }
 
-    async fn open_now(&self, key: PoolKey, end: Instant) -> Result<Connected, Failure> {
+    async fn open_as(
+        &self,
+        key: PoolKey,
+        end: Instant,
+        only_http1: bool,
+    ) -> Result<(Connected, Instant), (Failure, Miss)> {
         let patience = connect::Patience {
             connect: self.effort.connect,
             tls: self.effort.tls,
             whole: end.saturating_duration_since(Instant::now()),
         };
-        let how =
-            connect::How { patience, peer: Some(&self.call.peer), only_http1: self.call.upgrade.is_some() };
-        connect::open(self.worker, self.upstream, self.endpoint, &how, key)
-            .await
-            .map_err(|(failure, miss)| if miss == Miss::Refused { failure.with_refused() } else { failure })
+        let how = connect::How { patience, peer: Some(&self.call.peer), only_http1 };
+        let opening = connect::open(self.worker, self.upstream, self.endpoint, &how, key);
+        Ok((Box::pin(opening).await?, Instant::now()))
     }
+}
+
+/// What a connection that could not be opened is to the call.
+fn told((failure, miss): (Failure, Miss)) -> Failure {
+    if miss == Miss::Refused { failure.with_refused() } else { failure }
 }
 
 /// The status that an answer counts as. A gRPC call that fails before any message says so in its head, as 200; what

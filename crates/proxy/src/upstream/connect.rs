@@ -31,6 +31,8 @@ use crate::{
 pub(crate) enum Miss {
     Refused,
     Timeout,
+    /// HTTP/1.1 alone was offered, and is not spoken there.
+    NoHttp1,
     Other,
 }
 
@@ -84,6 +86,9 @@ pub(crate) async fn open(
         let handshake = tls.connector(how.only_http1).connect(name, Box::new(io));
         let stream = match tokio::time::timeout(left(patience.tls), handshake).await {
             Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if how.only_http1 && is_no_protocol(&error) => {
+                return Err((failed(Stage::Tls, &error).0, Miss::NoHttp1));
+            }
             Ok(Err(error)) => return Err(failed(Stage::Tls, &error)),
             Err(_) => return Err(timed_out(Stage::Tls, "TLS handshake")),
         };
@@ -144,6 +149,13 @@ fn failed(stage: Stage, error: &io::Error) -> (Failure, Miss) {
         _ => Miss::Other,
     };
     (Failure::upstream(stage, Problem::ConnectFailed, error).never_sent(), miss)
+}
+
+/// Whether the other side speaks none of the protocols that ALPN offered (RFC 7301 §3.2).
+fn is_no_protocol(error: &io::Error) -> bool {
+    use rustls::{AlertDescription::NoApplicationProtocol, Error};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(inner, Some(Error::AlertReceived(NoApplicationProtocol)))
 }
 
 fn timed_out(stage: Stage, what: &str) -> (Failure, Miss) {

@@ -1,6 +1,8 @@
 //! Exchanges with an HTTP/2 upstream: streams of a connection that this worker's calls share.
 
+mod greeting;
 mod vital;
+mod websocket;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,9 +18,12 @@ use h2::{
     SendStream,
     client::{Builder, ResponseFuture, SendRequest},
 };
-use http::{Method, Request, Response, Uri, header, request::Parts};
+use http::{Method, Request, Response, StatusCode, Uri, header, request::Parts};
 
-use self::vital::{Heard, Listening};
+use self::{
+    greeting::Greeting,
+    vital::{Heard, Listening},
+};
 use super::{
     Guards,
     allowance::Allowance,
@@ -30,7 +35,7 @@ use crate::{
     body::Body,
     call::Interim,
     conn::{
-        h2::{StreamBody, Unsent, Upload},
+        h2::{StreamBody, Unsent, Upload, content_length},
         wire::Io,
     },
     failure::{Failure, Problem, Stage},
@@ -38,10 +43,11 @@ use crate::{
     timer::Timer,
 };
 
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Streams on one connection before another is opened, whatever the upstream would allow.
 const STREAMS_MAX: usize = 100;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Room for what every stream may hold at once: clients that do not read must not hold up the answers to others.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX as u32 * STREAM_WINDOW_BYTES;
 
 /// A connection to an HTTP/2 upstream.
 pub(crate) struct Channel {
@@ -49,6 +55,7 @@ pub(crate) struct Channel {
     /// It carries no further streams: it has ended, said goodbye, or answers no more.
     closed: Rc<Cell<bool>>,
     heard: Heard,
+    greeting: Rc<Greeting>,
     streams: Rc<Cell<usize>>,
     started: Cell<u32>,
     born: Instant,
@@ -74,22 +81,24 @@ impl Channel {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(64 * 1024)
             .initial_max_send_streams(STREAMS_MAX);
-        let heard = Heard::default();
-        let (send, connection) =
-            builder.handshake::<_, Bytes>(Listening { io, heard: heard.clone() }).await?;
+        let (heard, greeting) = (Heard::default(), Rc::<Greeting>::default());
+        let listening = Listening { io, heard: heard.clone(), greeting: greeting.clone() };
+        let (send, connection) = builder.handshake::<_, Bytes>(listening).await?;
         let closed = Rc::new(Cell::new(false));
         let streams = Rc::new(Cell::new(0));
-        let ended = closed.clone();
-        let driven = vital::drive(connection, heard.clone(), streams.clone());
+        let (ended, known) = (closed.clone(), greeting.clone());
+        let driven = vital::drive(connection, heard.clone(), greeting.clone(), streams.clone());
         tokio::task::spawn_local(async move {
             driven.await;
             ended.set(true);
+            known.end();
         });
         let now = Instant::now();
         Ok(Rc::new(Self {
             send,
             closed,
             heard,
+            greeting,
             streams,
             started: Cell::new(0),
             born: now,
@@ -123,6 +132,15 @@ impl Channel {
             || (self.streams.get() == 0 && now.duration_since(self.used.get()) > limits.idle_timeout)
     }
 
+    /// Counts a stream that is about to begin: whether it is not the first, its place, and what was heard before it.
+    fn enter(&self, now: Instant) -> (bool, Streaming, u64) {
+        let reused = self.started.get() > 0;
+        self.started.set(self.started.get().saturating_add(1));
+        self.streams.set(self.streams.get() + 1);
+        self.used.set(now);
+        (reused, Streaming(self.streams.clone()), self.heard.get())
+    }
+
     /// Sends a request and waits for the head of its answer, whose body takes the guards. The body is taken from its
     /// source once there is a stream for it, so that what was never sent can go elsewhere.
     pub(super) async fn exchange(
@@ -134,12 +152,7 @@ impl Channel {
         interim: Option<&Rc<dyn Interim>>,
         guards: &mut Guards,
     ) -> Result<Response<Body>, Broken> {
-        let reused = self.started.get() > 0;
-        self.started.set(self.started.get().saturating_add(1));
-        self.streams.set(self.streams.get() + 1);
-        self.used.set(patience.now);
-        let streaming = Streaming(self.streams.clone());
-        let heard = self.heard.get();
+        let (reused, streaming, heard) = self.enter(patience.now);
         let timer = Timer::new();
         timer.arm_at(patience.now, patience.head);
         let broken = |failure: Failure| Broken { failure, stale: false };
@@ -168,32 +181,22 @@ impl Channel {
             }
             if let Some(interim) = interim {
                 while let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
-                    let mut head = head.into_parts().0;
-                    guard::headers::clean_answer(&mut head.headers);
-                    interim.send(head);
+                    pass_interim(interim, head.into_parts().0);
                 }
             }
             match response.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(error)) => {
-                    if error.is_go_away() || error.is_io() {
-                        self.closed.set(true);
-                    }
-                    Poll::Ready(Err(refused(&error)))
-                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(self.broke(&error))),
                 Poll::Pending => {
                     ready!(timer.poll(cx));
-                    self.doubt(heard);
-                    let text = "no answer in time";
-                    Poll::Ready(Err(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, text)))
+                    Poll::Ready(Err(self.silent(heard)))
                 }
             }
         })
         .await
         .map_err(broken)?;
         let (parts, recv) = answer.into_parts();
-        let length =
-            parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length = content_length(&parts.headers);
         let body = if recv.is_end_stream() && upload.is_none() {
             *guards = Guards::default();
             Body::Empty
@@ -202,6 +205,19 @@ impl Channel {
             Body::Stream(StreamBody::answer(recv, length, patience.idle, upload, guards))
         };
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// What an error of a stream is to its call; after some there are no further streams.
+    fn broke(&self, error: &h2::Error) -> Failure {
+        if error.is_go_away() || error.is_io() {
+            self.closed.set(true);
+        }
+        refused(error)
+    }
+
+    fn silent(&self, heard_before: u64) -> Failure {
+        self.doubt(heard_before);
+        Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, "no answer in time")
     }
 
     /// Opens a stream with a request's head. A connection on which none can be opened is used no more.
@@ -228,6 +244,15 @@ impl Channel {
         })
         .await?;
         send.send_request(request, empty).map_err(closed)
+    }
+}
+
+/// Passes a 1xx answer on. What 100 says is between the upstream and us, and 101 has no meaning here (RFC 9113 §8.6):
+/// a client of HTTP/1.1 would take it for the beginning of a tunnel.
+fn pass_interim(interim: &Rc<dyn Interim>, mut head: http::response::Parts) {
+    if !matches!(head.status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
+        guard::headers::clean_answer(&mut head.headers);
+        interim.send(head);
     }
 }
 
@@ -261,11 +286,16 @@ fn poll_upload(
     Poll::Pending
 }
 
-/// `REFUSED_STREAM`, and a GOAWAY that did not reach our stream, mean that nothing was done (RFC 9113 §8.7).
+/// `REFUSED_STREAM`, and a GOAWAY that did not reach our stream, mean that nothing was done (RFC 9113 §8.7). A reset of
+/// our own is about what the upstream answered: a head that is too large, or none at all.
 fn refused(error: &h2::Error) -> Failure {
+    if error.is_library() && error.is_reset() {
+        return Failure::upstream(Stage::FirstByte, Problem::BadUpstreamAnswer, error);
+    }
     let failure = Failure::upstream(Stage::FirstByte, Problem::UpstreamReset, error);
-    let untouched = error.reason() == Some(h2::Reason::REFUSED_STREAM)
-        || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR));
+    let untouched = error.is_remote()
+        && (error.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)));
     if untouched { failure.never_sent() } else { failure }
 }
 

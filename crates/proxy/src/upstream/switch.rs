@@ -1,6 +1,7 @@
 //! Switches of protocol: what an upstream is asked for, and whether its answer may open a tunnel.
 
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
     body::Body,
@@ -11,7 +12,11 @@ use crate::{
 /// What the server appends to the key before it hashes it (RFC 6455 §1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Asks the upstream for the switch that the client asks for. Upgrades are a matter of HTTP/1.1 connections.
+/// Bytes of a key (RFC 6455 §4.1).
+const KEY_BYTES: usize = 16;
+
+/// Asks the upstream for the switch that the client asks for, in the words of HTTP/1.1, which those of HTTP/2 are made
+/// of where the upstream speaks that.
 pub(super) fn ask(call: &mut Call) {
     let headers = &mut call.head.headers;
     match call.upgrade {
@@ -53,19 +58,30 @@ pub(super) fn judge(
 
 /// Whether the upstream has hashed the key that it was sent (RFC 6455 §4.1).
 fn agrees(head: &Parts, response: &Response<Body>) -> bool {
-    let key = head.headers.get(header::SEC_WEBSOCKET_KEY);
-    let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
-    let (Some(key), Some(accept)) = (key, accept) else { return false };
+    let given = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+    given.is_some() && accept(head).as_ref() == given
+}
+
+/// The answer to the key of a head (RFC 6455 §4.2.2).
+pub(super) fn accept(head: &Parts) -> Option<HeaderValue> {
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY)?;
     let text = [key.as_bytes(), KEY_SUFFIX].concat();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &text);
-    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest).as_bytes() == accept.as_bytes()
+    HeaderValue::from_str(&STANDARD.encode(digest)).ok()
+}
+
+/// Whether there is one key, of 16 bytes in base64 (RFC 6455 §4.2.1).
+pub(super) fn has_key(headers: &HeaderMap) -> bool {
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let key = keys.next().and_then(|key| STANDARD.decode(key.as_bytes()).ok());
+    key.is_some_and(|key| key.len() == KEY_BYTES) && keys.next().is_none()
 }
 
 /// Sixteen bytes drawn from `random`, in base64.
 fn websocket_key(random: u64) -> HeaderValue {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; KEY_BYTES];
     bytes[..8].copy_from_slice(&random.to_be_bytes());
     bytes[8..].copy_from_slice(&random.wrapping_mul(0x5851_f42d_4c95_7f2d).to_be_bytes());
-    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
+    HeaderValue::from_str(&STANDARD.encode(bytes))
+        .unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
 }

@@ -89,7 +89,7 @@ async fn fill(worker: &Rc<Worker>, upstream: &Upstream, endpoint: &Arc<Endpoint>
                 let result = match miss {
                     Miss::Refused => TryResult::ConnectRefused,
                     Miss::Timeout => TryResult::ConnectTimeout,
-                    Miss::Other => TryResult::ConnectFailed,
+                    Miss::NoHttp1 | Miss::Other => TryResult::ConnectFailed,
                 };
                 upstream.cluster.report(endpoint, Instant::now(), result);
                 return false;

@@ -410,3 +410,49 @@ fn every_error_of_the_admin_api_is_a_problem_document_and_json_needs_no_content_
         assert_eq!(answer.header("allow").is_some(), status == 405, "{line}");
     }
 }
+
+#[test]
+fn an_admin_port_that_is_open_by_choice_still_asks_for_its_token() {
+    let (port, admin) = (free_port(), free_port());
+    let text = format!(
+        "admin: {{address: \"0.0.0.0:{admin}\", allowNonLoopback: true}}
+listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\n{ROUTE}"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let on = |last: u8| std::net::SocketAddr::from(([127, 0, 0, last], admin));
+    let gateway = Gateway::with_admin(folder, &text, ([127, 0, 0, 1], port).into(), on(1), |_| {});
+    // It is open: an address that nobody named answers, too.
+    assert_eq!(get(on(2), "/livez").expect("an answer").status, 200);
+    let status = |headers: &str| {
+        let request =
+            format!("GET /api/v1/status HTTP/1.1\r\nhost: {}\r\n{headers}connection: close\r\n\r\n", on(2));
+        Answer::parse(&raw(on(2), request.as_bytes())).expect("an answer").status
+    };
+    assert_eq!((status(""), status(TOKEN)), (401, 200));
+    drop(gateway);
+}
+
+#[test]
+fn an_admin_port_with_tls_may_be_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(folder.path().join("a.key"), issued.signing_key.serialize_pem()).expect("a file");
+    std::fs::write(folder.path().join("a.crt"), issued.cert.pem()).expect("a file");
+    let (port, admin, path) = (free_port(), free_port(), folder.path().join("tidegate.yaml"));
+    let text = format!(
+        "admin: {{address: \"0.0.0.0:{admin}\", tls: {{certificates: [{{certFile: a.crt, keyFile: a.key}}]}}}}
+listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]\n{ROUTE}"
+    );
+    std::fs::write(&path, text).expect("a file");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["run", "--data-dir", &folder.path().join("data").display().to_string(), "-c"])
+        .arg(&path)
+        .stderr(std::fs::File::create(folder.path().join("stderr")).expect("a file"))
+        .spawn()
+        .expect("the binary starts");
+    let on = std::net::SocketAddr::from(([127, 0, 0, 2], admin));
+    super::harness::eventually("it answers over TLS", || readyz_over_tls(on, issued.cert.der()) == Some(200));
+    assert!(get(on, "/livez").is_none(), "and not in cleartext");
+    child.kill().expect("an end");
+    child.wait().expect("an end");
+}

@@ -4,8 +4,10 @@
 //! nine-byte heads alone.
 
 use std::{
+    cell::Cell,
     io::{self, IoSlice},
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -34,16 +36,36 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const FLAG_SET: u8 = 1;
+const FLAG_END_HEADERS: u8 = 4;
 
 /// The bytes of a connection, with what its frames have cost so far.
 pub(super) struct Watched {
     io: Io,
     frames: Frames,
+    is_full: bool,
+    pulse: Rc<Pulse>,
+}
+
+/// What a connection's bytes tell of its client's pace.
+#[derive(Default)]
+pub(super) struct Pulse {
+    /// How often a connection that took no more has gone on to take some: its client reads slowly, and reads.
+    pub(super) resumed: Cell<u64>,
+    /// A request's head has begun and has yet to end.
+    pub(super) in_head: Cell<bool>,
 }
 
 impl Watched {
-    pub(super) fn new(io: Io) -> Self {
-        Self { io, frames: Frames::new() }
+    pub(super) fn new(io: Io, pulse: Rc<Pulse>) -> Self {
+        Self { io, frames: Frames::new(), is_full: false, pulse }
+    }
+
+    fn note<T>(&mut self, wrote: Poll<T>) -> Poll<T> {
+        if self.is_full && wrote.is_ready() {
+            self.pulse.resumed.set(self.pulse.resumed.get() + 1);
+        }
+        self.is_full = wrote.is_pending();
+        wrote
     }
 }
 
@@ -53,6 +75,8 @@ struct Frames {
     skip: usize,
     head: [u8; HEAD_BYTES],
     have: usize,
+    /// The head of the frame that was last begun.
+    last: [u8; HEAD_BYTES],
     glitches: u32,
     since: Instant,
     /// Window updates that have a use.
@@ -67,11 +91,18 @@ impl Frames {
             skip: PREFACE_BYTES,
             head: [0; HEAD_BYTES],
             have: 0,
+            last: [0; HEAD_BYTES],
             glitches: 0,
             since: Instant::now(),
             updates: UPDATES_AHEAD,
             resettable: 0,
         }
+    }
+
+    /// Whether a request's head has begun and has yet to end: more frames of it are to come, or bytes of this one.
+    fn in_head(&self) -> bool {
+        let [.., kind, flags, _, _, _, _] = self.last;
+        matches!(kind, HEADERS | CONTINUATION) && (flags & FLAG_END_HEADERS == 0 || self.skip > 0)
     }
 
     /// What we send may be answered with window updates.
@@ -92,6 +123,7 @@ impl Frames {
             bytes = &bytes[count..];
             if self.have == HEAD_BYTES {
                 self.have = 0;
+                self.last = self.head;
                 let [high, middle, low, kind, flags, ..] = self.head;
                 self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
                 if !self.count(kind, flags) {
@@ -155,6 +187,7 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         if self.frames.take(&buf.filled()[before..]) {
+            self.pulse.in_head.set(self.frames.in_head());
             Poll::Ready(Ok(()))
         } else {
             Poll::Ready(Err(io::Error::other("a flood of frames without a use")))
@@ -164,7 +197,8 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        let wrote = Pin::new(&mut self.io).poll_write(cx, bytes);
+        let count = ready!(self.note(wrote))?;
         self.frames.sent(count);
         Poll::Ready(Ok(count))
     }
@@ -174,7 +208,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        let wrote = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        let count = ready!(self.note(wrote))?;
         self.frames.sent(count);
         Poll::Ready(Ok(count))
     }
@@ -184,7 +219,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.note(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -205,6 +241,27 @@ mod tests {
         let mut watched = Frames::new();
         assert!(watched.take(&[0; PREFACE_BYTES]));
         frames.iter().take_while(|frame| frame.chunks(split).all(|part| watched.take(part))).count()
+    }
+
+    #[test]
+    fn a_head_is_under_way_from_its_first_frame_to_the_last_byte_of_its_last() {
+        let ended = FLAG_END_HEADERS;
+        for split in [1, 4, 9, 100] {
+            let mut watched = Frames::new();
+            let mut after = |bytes: Vec<u8>| {
+                assert!(bytes.chunks(split).all(|part| watched.take(part)));
+                watched.in_head()
+            };
+            assert!(!after(vec![0; PREFACE_BYTES]));
+            assert!(!after(frame(HEADERS, ended, 5)));
+            assert!(after(frame(HEADERS, 0, 5)));
+            assert!(after(frame(CONTINUATION, 0, 5)));
+            let mut last = frame(CONTINUATION, ended, 5);
+            let byte = last.split_off(13);
+            assert!(after(last));
+            assert!(!after(byte));
+            assert!(!after(frame(DATA, 0, 5)[..12].to_vec()));
+        }
     }
 
     #[test]

@@ -15,11 +15,15 @@ use h2::{
 };
 use http::{Method, Request, Response, StatusCode, header};
 
-use super::{Arriving, StreamBody, Upload, glitches::Watched, upload::Broken};
+use super::{
+    Arriving, StreamBody, Upload,
+    glitches::{Pulse, Watched},
+    upload::Broken,
+};
 use crate::{
     body::Body,
     call::{Call, Interim, NO_LISTENER, client_left},
-    conn::{peer::Peer, tunnel, wire::Io},
+    conn::{peer::Peer, wire::Io},
     failure::{Failure, Stage},
     guard, pipeline,
     timer::Timer,
@@ -81,7 +85,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
         .enable_connect_protocol();
     let timer = Timer::new();
     timer.arm(limits.header_timeout);
-    let mut handshake = pin!(builder.handshake::<_, Bytes>(Watched::new(io)));
+    let pulse = Rc::<Pulse>::default();
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(Watched::new(io, pulse.clone())));
     let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(opened) => Poll::Ready(opened.ok()),
         Poll::Pending => timer.poll(cx).map(|()| None),
@@ -97,7 +102,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
     });
     let _registered = worker.register_h2(&shared);
     let mut leaving = false;
-    let mut served = 0u32;
+    let (mut served, mut resumed) = (0u32, 0);
+    let head_timer = Timer::new();
     timer.disarm();
     loop {
         let accepted = poll_fn(|cx| {
@@ -116,12 +122,22 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 return Poll::Ready(accepted);
             }
+            if !pulse.in_head.get() {
+                head_timer.disarm();
+            } else if !head_timer.is_armed() {
+                head_timer.arm(limits.header_timeout);
+            }
+            if head_timer.is_armed() && head_timer.poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
             if shared.streams.get() > 0 {
                 timer.disarm();
                 return Poll::Pending;
             }
-            if !timer.is_armed() {
-                timer.arm(limits.idle_timeout);
+            // What was answered last may still be on its way to a client that reads slowly.
+            if !timer.is_armed() || pulse.resumed.get() != resumed {
+                resumed = pulse.resumed.get();
+                timer.arm(if leaving { limits.header_timeout } else { limits.idle_timeout });
             }
             if timer.poll(cx).is_ready() {
                 if leaving {
@@ -276,8 +292,7 @@ async fn deliver(
         let send =
             respond.0.borrow_mut().send_response(Response::from_parts(parts, ()), false).map_err(left)?;
         if let Some((tunnel, recv)) = tunnel {
-            tunnel::stream_and_wire(send, recv, &tunnel.wire, tunnel.early).await;
-            drop(tunnel.guards);
+            tunnel.with_stream(send, recv).await;
         }
         return Ok(());
     }

@@ -15,7 +15,7 @@ use http1::{BodyDecoder, BodyEvent};
 
 use super::{Conn, Guards};
 use crate::{
-    conn::tunnel::Tunnel,
+    conn::tunnel::{Far, Tunnel},
     failure::{Failure, Problem, Stage},
 };
 
@@ -53,7 +53,7 @@ impl AnswerBody {
         let conn = self.conn.take().filter(|_| self.switching)?;
         let early = conn.wire.input.borrow_mut().split().freeze();
         let guards = Box::new(std::mem::take(&mut self.guards));
-        Some(Tunnel { wire: Box::new(conn.wire), early, guards })
+        Some(Tunnel { far: Far::Wire(Box::new(conn.wire)), early, guards })
     }
 
     /// The answer has ended as it should.

@@ -5,6 +5,7 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     io,
     pin::{Pin, pin},
     rc::Rc,
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use h2::{Ping, PingPong, client::Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::greeting::Greeting;
 use crate::conn::wire::Io;
 
 /// How long a connection may be silent while streams wait, before it is asked.
@@ -33,6 +35,7 @@ pub(super) type Heard = Rc<Cell<u64>>;
 pub(super) struct Listening {
     pub(super) io: Io,
     pub(super) heard: Heard,
+    pub(super) greeting: Rc<Greeting>,
 }
 
 impl AsyncRead for Listening {
@@ -45,6 +48,9 @@ impl AsyncRead for Listening {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.heard.set(self.heard.get() + 1);
+            if !self.greeting.is_known() {
+                self.greeting.hear(&buf.filled()[before..]);
+            }
         }
         read
     }
@@ -80,12 +86,23 @@ impl AsyncWrite for Listening {
 pub(super) async fn drive(
     mut connection: Connection<Listening, Bytes>,
     heard: Heard,
+    greeting: Rc<Greeting>,
     streams: Rc<Cell<usize>>,
 ) {
     let Some(pings) = connection.ping_pong() else { return };
-    // Every stream has its own error; the connection's adds nothing.
+    let connected = async {
+        let mut connection = pin!(connection);
+        let greeted = poll_fn(|cx| match connection.as_mut().poll(cx) {
+            Poll::Pending if !greeting.taken() => Poll::Pending,
+            polled => Poll::Ready(polled.is_ready()),
+        });
+        // Every stream has its own error; the connection's adds nothing.
+        if !greeted.await {
+            let _ = connection.await;
+        }
+    };
     tokio::select! {
-        _ = connection => {}
+        () = connected => {}
         () = watch(pings, heard, streams) => {}
     }
 }

@@ -13,6 +13,7 @@ mod paths;
 mod row;
 mod sizes;
 mod slow;
+mod streams;
 
 #[test]
 fn the_table_has_at_least_80_rows_and_each_names_its_source_and_answer() {

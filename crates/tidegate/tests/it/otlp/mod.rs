@@ -364,3 +364,31 @@ fn a_client_that_leaves_ends_its_spans() {
     let tries = clients(&spans, call);
     assert_eq!(tries[0]["attributes"]["error.type"], "client-left");
 }
+
+#[test]
+fn credentials_in_a_query_reach_no_receiver() {
+    let receiver = Receiver::start("http/protobuf");
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+consumers: [{{name: c, keys: [a-key-that-nobody-may-see]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{keyAuth: {{query: api_key, hideCredentials: false}}}}], backends: [{{upstream: u}}]}}]
+{}",
+        upstream.address,
+        receiver.telemetry("http/protobuf", "interval: 200ms, signals: {traces: true, metrics: false, logs: true}")
+    ));
+    for query in [
+        "api_key=a-key-that-nobody-may-see&q=1",
+        "q=1&api%5Fkey=a-key-that-nobody-may-see",
+        "api_key=a-wrong-key-of-somebody",
+    ] {
+        gateway.send(&format!("GET /x?{query} HTTP/1.1\nhost: shop.test"), b"");
+    }
+    let all = receiver
+        .until("spans and logs", |all| list(&all["spans"]).len() >= 4 && list(&all["logs"]).len() >= 3);
+    let text = all.to_string();
+    assert!(text.contains("api_key=[redacted]&q=1"), "{text}");
+    for secret in ["nobody-may-see", "wrong-key-of"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Who calls, where several policies may find out: one caller per call, whoever finds it.
 
 use super::{
+    super::harness::{Gateway, Upstream},
     ask, guarded, last,
     tokens::{Signer, claims, jwks},
 };
@@ -85,4 +86,93 @@ fn a_token_of_no_consumer_is_somebody_too() {
         assert_eq!(ask(&gateway, "/", &token).status, 200);
         assert_eq!(last(&upstream).header("x-who"), None, "{policies}");
     }
+}
+
+/// A gateway whose one route counts by a header, to an upstream whose own policies are given; `eve` has those given.
+fn counting(policies: &str, of_upstream: &str, of_eve: &str) -> (Gateway, Upstream) {
+    let upstream = Upstream::echo();
+    let people = PEOPLE.replace("{name: eve,", &format!("{{name: eve, policies: [{of_eve}],"));
+    let gateway = Gateway::start(
+        &format!(
+            "accessLog: [{{kind: stdout}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}], policies: [{of_upstream}]}}]
+routes:
+  - {{name: open, match: [{{path: {{prefix: /open}}}}], backends: [{{upstream: plain}}]}}
+  - {{name: r, match: [{{path: {{prefix: /}}}}], policies: [{policies}], backends: [{{upstream: u}}]}}
+{people}",
+            upstream.address
+        )
+        .replace(
+            "upstreams: [",
+            &format!("upstreams: [{{name: plain, endpoints: [{{address: \"{}\"}}]}}, ", upstream.address),
+        ),
+    );
+    (gateway, upstream)
+}
+
+const EVES_KEY: &str = "\nx-api-key: eve-key-of-the-test";
+const WEBS_KEY: &str = "\nx-api-key: web-key-of-the-test";
+const BY_WHO: &str = "{rateLimit: {limit: 2, window: 1h, key: {header: x-who}}}";
+
+#[test]
+fn what_an_upstreams_policies_say_of_the_caller_is_nobodys_word_before() {
+    // The chain of an upstream comes after all others; what counts before it must not count by the client's own.
+    let (gateway, upstream) = counting(&format!("{{keyAuth: {{}}}}, {BY_WHO}"), WHO, "");
+    let statuses: Vec<u16> =
+        (0..4).map(|at| ask(&gateway, "/", &format!("{EVES_KEY}\nx-who: u{at}")).status).collect();
+    assert_eq!(statuses, [200, 200, 429, 429], "another name is no other limit");
+    assert!(upstream.seen().iter().all(|seen| seen.header("x-who") == Some("eve")));
+    // Where nothing says who calls, the name is one like any other.
+    assert_eq!(ask(&gateway, "/open", "\nx-who: me").status, 200);
+    assert_eq!(last(&upstream).header("x-who"), Some("me"));
+}
+
+#[test]
+fn what_one_consumers_policies_set_no_other_caller_can_say() {
+    // A plain value, too, says who calls, where only one consumer's policies set it.
+    for value in ["{{ consumer.name }}", "eve"] {
+        let set = format!("{{headers: {{request: {{set: {{x-who: '{value}'}}}}}}}}");
+        let (gateway, upstream) = counting(&format!("{{keyAuth: {{}}}}, {BY_WHO}"), "", &set);
+        assert_eq!(ask(&gateway, "/", &format!("{EVES_KEY}\nx-who: u")).status, 200);
+        assert_eq!(last(&upstream).header("x-who"), Some("eve"));
+        let statuses: Vec<u16> =
+            (0..4).map(|at| ask(&gateway, "/", &format!("{WEBS_KEY}\nx-who: u{at}")).status).collect();
+        assert_eq!(statuses, [200, 429, 429, 429], "all without the header are counted together");
+        assert!(last(&upstream).header("x-who").is_none(), "{:?}", last(&upstream));
+        // Nobody is found on this route, so that nobody's policies can ever run there.
+        assert_eq!(ask(&gateway, "/open", "\nx-who: me").status, 200);
+        assert_eq!(last(&upstream).header("x-who"), Some("me"));
+    }
+}
+
+#[test]
+fn a_claim_of_a_verified_token_counts_its_callers_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (signer, keys) = (Signer::new("ES256", "one"), folder.path().join("jwks.json"));
+    std::fs::write(&keys, jwks(&[&signer])).expect("a file");
+    let (gateway, _upstream) = guarded(
+        &format!(
+            "[{{jwt: {{issuer: 'https://id.example.test', algorithms: [ES256], jwks: {{file: '{}'}}}}}}, {{rateLimit: {{limit: 3, window: 1h, key: {{claim: org.id}}}}}}]",
+            keys.display()
+        ),
+        "",
+    );
+    let of = |org: serde_json::Value, sub: &str| {
+        let token = signer.sign(&claims(|claims| {
+            claims["org"] = serde_json::json!({"id": org});
+            claims["sub"] = sub.into();
+        }));
+        format!("\nauthorization: Bearer {token}")
+    };
+    let passed = |gateway: &Gateway, headers: &str| {
+        (0..5).filter(|_| ask(gateway, "/", headers).status == 200).count()
+    };
+    // Two people of one organisation share, another has its own; a number is a value like a text.
+    assert_eq!(passed(&gateway, &of("a".into(), "ann")), 3);
+    assert_eq!(passed(&gateway, &of("a".into(), "bob")), 0);
+    assert_eq!(passed(&gateway, &of("b".into(), "ann")), 3);
+    assert_eq!(passed(&gateway, &of(7.into(), "ann")), 3);
+    assert_eq!(passed(&gateway, &of(7.into(), "bob")), 0);
+    // What a client says of itself beside its token counts for nothing.
+    assert_eq!(passed(&gateway, &format!("{}\norg.id: c\nx-org: c", of("a".into(), "ann"))), 0);
 }

@@ -200,3 +200,79 @@ fn keys_come_from_a_safe_address_alone() {
     let both = format!("[{{jwt: {{issuer: i, jwks: {{url: 'http://127.0.0.1:{port}/', file: a}}}}}}]");
     refused(&with_policies(&both), &["jwt.jwks", "found both"]);
 }
+
+/// A key set behind TLS for `localhost`, and the certificate of it in PEM.
+fn secure_server(keys: String) -> (u16, String) {
+    use std::io::{Read, Write};
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .expect("a configuration");
+    let (port, config) = (free_port(), Arc::new(config));
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let session = rustls::ServerConnection::new(config.clone()).expect("a session");
+            let mut stream = rustls::StreamOwned::new(session, socket);
+            if matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{keys}", keys.len());
+                let _ = stream.flush();
+            }
+        }
+    });
+    (port, issued.cert.pem())
+}
+
+/// A gateway that fetches keys from here, and trusts what this file holds.
+fn trusting(url: &str, trusted: &std::path::Path) -> Gateway {
+    let port = free_port();
+    let text = format!(
+        "listeners: [{{name: public, address: \"127.0.0.1:{port}\"}}]
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies: [{{jwt: {{issuer: 'https://id.example.test', algorithms: [ES256], jwks: {{url: '{url}', minRefresh: 100ms}}}}}}]
+    respond: {{}}\n"
+    );
+    Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |command| {
+        command.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR");
+    })
+}
+
+#[test]
+fn keys_over_https_come_from_a_server_that_the_system_trusts_alone() {
+    let signer = Signer::new("ES256", "one");
+    let (port, pem) = secure_server(jwks(&[&signer]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (own, other) = (folder.path().join("own.pem"), folder.path().join("other.pem"));
+    std::fs::write(&own, pem).expect("a file");
+    std::fs::write(&other, secure_server(String::new()).1).expect("a file");
+    let url = format!("https://localhost:{port}/keys");
+    assert_eq!(status(&trusting(&url, &own), &token(&signer)), 200);
+    let gateway = trusting(&url, &other);
+    assert_eq!(status(&gateway, &token(&signer)), 503);
+    assert!(gateway.stderr().contains("TLS"), "{}", gateway.stderr());
+    // Its certificate is for another name.
+    let gateway = trusting(&format!("https://127.0.0.1:{port}/keys"), &own);
+    assert_eq!(status(&gateway, &token(&signer)), 503);
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let signer = Signer::new("ES256", "one");
+    let trap = Upstream::fixed(200, &jwks(&[&signer]));
+    let location = format!("http://{}/keys", trap.address);
+    for status_line in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
+        let answer = format!("HTTP/1.1 {status_line}\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+        let server = Upstream::scripted(move |_| Some(answer.clone().into_bytes()));
+        let gateway = gateway(&server, "");
+        assert_eq!(status(&gateway, &token(&signer)), 503, "{status_line}");
+        assert!(!server.seen().is_empty());
+    }
+    assert_eq!(trap.connections(), 0);
+}

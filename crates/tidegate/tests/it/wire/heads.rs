@@ -135,3 +135,59 @@ fn a_request_of_http_1_0_without_a_host_reaches_an_upstream_that_is_named() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "/old"));
     assert_eq!(upstream.seen()[0].header("host"), Some(upstream.address.to_string().as_str()));
 }
+
+#[test]
+fn a_head_of_an_http_2_upstream_that_is_too_large_is_502_and_nothing_is_done_twice() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let upstream = h2::Upstream::start(move |request, mut respond| {
+        let count = count.clone();
+        async move {
+            count.fetch_add(1, Ordering::Relaxed);
+            let fields: usize = request.uri().path()[1..].parse().expect("a number");
+            let mut answer = http::Response::builder();
+            for field in 0..fields {
+                answer = answer.header(format!("x-{field}"), "v".repeat(1000));
+            }
+            let _ = respond.send_response(answer.body(()).expect("an answer"), true);
+        }
+    });
+    let retry = "protocol: http2, retry: {maxAttempts: 3, on: [reset, refusedStream, connectFailure]}";
+    let gateway = front_with("", upstream.address, retry, "");
+    let before = gateway.rss();
+    // Under the bound, over it, and far over it.
+    for (fields, status) in [(50, 200), (100, 502), (50, 200), (3000, 502), (50, 200)] {
+        let asked_before = asked.load(Ordering::Relaxed);
+        let answer = gateway.send(&format!("POST /{fields} HTTP/1.1\nhost: a.test\ncontent-length: 1"), b"x");
+        assert_eq!(answer.status, status, "{fields}: {}", answer.text());
+        let problem = answer.problem();
+        assert!(problem.is_none() || status == 502, "{problem:?}");
+        if fields == 100 {
+            assert_eq!(problem.as_deref(), Some("bad-upstream-answer"));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), asked_before + 1, "{fields}");
+    }
+    assert!(gateway.rss().saturating_sub(before) < 16 << 20);
+}
+
+#[test]
+fn a_101_of_an_http_2_upstream_is_no_tunnel_to_anyone() {
+    // RFC 9113 §8.6: it has no meaning there, and a client of HTTP/1.1 would take it for the end of HTTP.
+    let upstream = h2::Upstream::start(|_, mut respond| async move {
+        for status in [100, 101, 103] {
+            let interim = http::Response::builder().status(status).header("link", "</a>").body(());
+            respond.send_informational(interim.expect("an answer")).expect("sent");
+        }
+        let mut stream = respond.send_response(http::Response::new(()), false).expect("sent");
+        let _ = stream.send_data("ok".into(), true);
+    });
+    let gateway = front_with("", upstream.address, "protocol: http2", "");
+    let answer = raw(gateway.address, b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n");
+    let text = String::from_utf8(answer).expect("text");
+    let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)).collect();
+    assert_eq!(lines, ["103", "200"], "{text}");
+}

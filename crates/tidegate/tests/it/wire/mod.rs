@@ -8,6 +8,7 @@ mod forwarded;
 mod grpc;
 mod heads;
 mod proxy_protocol;
+mod slow_readers;
 mod spread;
 mod sse;
 mod streaming;

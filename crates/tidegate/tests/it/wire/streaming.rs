@@ -436,3 +436,44 @@ fn the_upload_flows_beside_an_answer_that_nobody_reads_whatever_wraps_it() {
         }
     }
 }
+
+#[test]
+fn clients_that_do_not_read_hold_up_no_other_call_on_their_upstreams_connection() {
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = sent.clone();
+    let upstream = h2::Upstream::start(move |request, mut respond| {
+        let count = count.clone();
+        async move {
+            let mut stream = respond.send_response(http::Response::new(()), false).expect("sent");
+            if request.uri().path() == "/small" {
+                let _ = stream.send_data("ok".into(), true);
+                return;
+            }
+            let piece = Bytes::from(vec![b'x'; 16 * 1024]);
+            loop {
+                stream.reserve_capacity(piece.len());
+                while stream.capacity() < piece.len() {
+                    match std::future::poll_fn(|cx| stream.poll_capacity(cx)).await {
+                        Some(Ok(_)) => {}
+                        _ => return,
+                    }
+                }
+                let _ = stream.send_data(piece.clone(), false);
+                count.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            }
+        }
+    });
+    let gateway = front_with("", upstream.address, "protocol: http2, timeouts: {request: 5s}", "");
+    let readers: Vec<_> = (0..30)
+        .map(|_| {
+            let mut client = Client::connect(gateway.address);
+            client.write("GET /large HTTP/1.1\r\nhost: a.test\r\n\r\n");
+            client
+        })
+        .collect();
+    settled(&sent);
+    let answer = gateway.get("/small");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert_eq!(upstream.connections(), 1);
+    drop(readers);
+}

@@ -1,5 +1,7 @@
 //! WebSocket: by Upgrade on HTTP/1.1 and by extended CONNECT on HTTP/2 (RFC 8441), with real peers and byte by byte.
 
+mod http2;
+
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
@@ -269,7 +271,11 @@ fn a_slow_reader_pushes_back_through_the_tunnel() {
 
 /// Asks for a WebSocket by extended CONNECT.
 async fn ask_extended(gateway: &Gateway) -> (::h2::SendStream<Bytes>, http::Response<::h2::RecvStream>) {
-    let client = h2::Client::connect(gateway.address).await;
+    let (response, stream) = ask_on(&h2::Client::connect(gateway.address).await).await;
+    (stream, response.await.expect("an answer"))
+}
+
+async fn ask_on(client: &h2::Client) -> (::h2::client::ResponseFuture, ::h2::SendStream<Bytes>) {
     let mut send = client.send.clone().ready().await.expect("ready");
     while !send.is_extended_connect_protocol_enabled() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -282,8 +288,7 @@ async fn ask_extended(gateway: &Gateway) -> (::h2::SendStream<Bytes>, http::Resp
         .body(())
         .expect("a request");
     request.extensions_mut().insert(::h2::ext::Protocol::from_static("websocket"));
-    let (response, stream) = send.send_request(request, false).expect("sent");
-    (stream, response.await.expect("an answer"))
+    send.send_request(request, false).expect("sent")
 }
 
 /// An open tunnel.

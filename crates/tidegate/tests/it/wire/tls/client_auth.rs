@@ -141,3 +141,21 @@ fn a_failed_handshake_is_counted_and_logged_with_its_peer_so_many_times_a_second
         lines[0]
     );
 }
+
+#[test]
+fn another_client_authority_in_the_same_file_counts_from_the_next_connection_on() {
+    let (authority, old, new) = (Authority::new("ca"), Authority::new("old"), Authority::new("new"));
+    let upstream = Upstream::echo();
+    let gateway = front("mode: required", &upstream, &authority, &old);
+    let (of_old, of_new) = (old.issue(&["someone"]), new.issue(&["someone"]));
+    let is_let_in = |who: &Issued| visit(&gateway, authority.roots(), Some(who)).is_some();
+    assert_eq!((is_let_in(&of_old), is_let_in(&of_new)), (true, false));
+    // The configuration itself is not touched.
+    replace(&gateway.folder.path().join("clients.crt"), new.0.pem().as_bytes());
+    eventually("the new authority", || is_let_in(&of_new));
+    assert!(!is_let_in(&of_old));
+    // One that cannot be read leaves what was there.
+    replace(&gateway.folder.path().join("clients.crt"), b"nonsense");
+    eventually("the refusal", || gateway.readiness()["lastReload"] == "refused");
+    assert_eq!((is_let_in(&of_old), is_let_in(&of_new)), (false, true));
+}

@@ -273,3 +273,84 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}
     eventually("the connection is given up", || open() == 0.0);
     drop(stream);
 }
+
+#[test]
+fn tls_1_2_is_taken_unless_1_3_is_the_least() {
+    let (authority, gateway) = one(ONE);
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS12]);
+    let config = builder.expect("versions").with_root_certificates(authority.roots()).with_no_client_auth();
+    let mut stream = dial(gateway.address, &config, "a.test").expect("TLS 1.2");
+    assert_eq!(stream.conn.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+    assert_eq!(ask(&mut stream, "a.test", "/").expect("an answer").text(), "inside");
+}
+
+/// What a listener says to a ClientHello of this version and with this one cipher suite, without extensions but those
+/// that every client of elliptic curves sends: the kind of the record, and a fatal alert's description.
+fn greeted(gateway: &Gateway, version: [u8; 2], suite: [u8; 2]) -> (u8, Option<u8>) {
+    let extensions =
+        [&[0, 10, 0, 4, 0, 2, 0, 23][..], &[0, 11, 0, 2, 1, 0], &[0, 13, 0, 6, 0, 4, 4, 3, 8, 4]].concat();
+    let hello = [
+        &version[..],
+        &[7; 32],
+        &[0, 0, 2],
+        &suite,
+        &[1, 0],
+        &(extensions.len() as u16).to_be_bytes(),
+        &extensions,
+    ]
+    .concat();
+    let message = [&[1, 0][..], &(hello.len() as u16).to_be_bytes(), &hello].concat();
+    let record = [&[22, 3, 1][..], &(message.len() as u16).to_be_bytes(), &message].concat();
+    let mut stream = TcpStream::connect(gateway.address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream.write_all(&record).expect("sent");
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).expect("an answer");
+    (answer[0], (answer[0] == 21 && answer[5] == 2).then_some(answer[6]))
+}
+
+#[test]
+fn tls_1_1_and_suites_without_secrecy_are_refused() {
+    const ALERT: u8 = 21;
+    const HANDSHAKE: u8 = 22;
+    const PROTOCOL_VERSION: u8 = 70;
+    const HANDSHAKE_FAILURE: u8 = 40;
+    let (_authority, gateway) = one(ONE);
+    // The same words in TLS 1.2, with a suite that is allowed, are a handshake: ECDHE_ECDSA with AES-128-GCM.
+    assert_eq!(greeted(&gateway, [3, 3], [0xc0, 0x2b]), (HANDSHAKE, None));
+    for version in [[3, 2], [3, 1], [3, 0]] {
+        let refused = greeted(&gateway, version, [0xc0, 0x2b]);
+        assert_eq!(refused, (ALERT, Some(PROTOCOL_VERSION)), "{version:?}");
+    }
+    // CBC, RC4, RSA key exchange, none at all.
+    for suite in [[0xc0, 0x09], [0xc0, 0x07], [0x00, 0x9c], [0x00, 0x2f], [0x00, 0x00]] {
+        let refused = greeted(&gateway, [3, 3], suite);
+        assert_eq!(refused, (ALERT, Some(HANDSHAKE_FAILURE)), "{suite:?}");
+    }
+    // What a listener leaves out of the others is refused, too, in TLS 1.2 as in 1.3.
+    let (_authority, gateway) =
+        one(&format!("{ONE}, cipherSuites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]"));
+    assert_eq!(greeted(&gateway, [3, 3], [0xc0, 0x2c]), (HANDSHAKE, None));
+    assert_eq!(greeted(&gateway, [3, 3], [0xc0, 0x2b]), (ALERT, Some(HANDSHAKE_FAILURE)));
+}
+
+#[test]
+fn where_http_2_is_off_tls_does_not_offer_it() {
+    let (authority, gateway) = one(&format!("{ONE}}}, http2: false, limits: {{headerTimeout: 10s"));
+    for (offered, chosen) in [(&["h2", "http/1.1"][..], Some("http/1.1")), (&["http/1.1"], Some("http/1.1"))]
+    {
+        let config = client(authority.roots(), None, offered);
+        let mut stream = dial(gateway.address, &config, "a.test").expect("a connection");
+        assert_eq!(stream.conn.alpn_protocol(), chosen.map(str::as_bytes), "{offered:?}");
+        assert_eq!(ask(&mut stream, "a.test", "/").expect("an answer").text(), "inside");
+    }
+    let config = client(authority.roots(), None, &["h2"]);
+    assert!(dial(gateway.address, &config, "a.test").is_err(), "nothing in common");
+    // Without ALPN, the preface of prior knowledge is no request.
+    let config = client(authority.roots(), None, &[]);
+    let mut stream = dial(gateway.address, &config, "a.test").expect("a connection");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("sent");
+    let answer = Answer::read(&mut std::io::BufReader::new(&mut stream), false).expect("an answer");
+    assert!([400, 505].contains(&answer.status), "{answer:?}");
+}

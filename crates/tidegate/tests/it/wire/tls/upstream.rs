@@ -188,7 +188,9 @@ fn secure_h2(config: ServerConfig) -> SocketAddr {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let Ok(io) = acceptor.accept(io).await else { return };
-                    let Ok(mut connection) = ::h2::server::handshake(io).await else { return };
+                    let mut builder = ::h2::server::Builder::new();
+                    builder.enable_connect_protocol();
+                    let Ok(mut connection) = builder.handshake::<_, bytes::Bytes>(io).await else { return };
                     while let Some(Ok((request, mut respond))) = connection.accept().await {
                         let version = format!("{:?}", request.version());
                         let response = http::Response::builder().header("x-version", version).body(());
@@ -227,4 +229,36 @@ fn a_handshake_that_takes_too_long_is_504() {
         let client = h2::Client::connect(gateway.address).await;
         assert_eq!(client.get("/").await.expect("an answer").status, 504);
     });
+}
+
+#[test]
+fn another_authority_in_the_same_file_counts_for_the_next_call() {
+    let (authority, others) = (Authority::new("ca"), Authority::new("others"));
+    let (address, _told) = secure(server(&authority.issue(&["127.0.0.1"]), None, &[]));
+    let more = ", retry: {maxAttempts: 1}, outlierDetection: {maxEjectionPercent: 0}";
+    let gateway = front(&address.to_string(), "caFile: ca.crt", more, write_ca(&others));
+    assert_eq!(gateway.get("/").status, 502);
+    let file = gateway.folder.path().join("ca.crt");
+    // The configuration itself is not touched.
+    replace(&file, authority.0.pem().as_bytes());
+    super::super::super::harness::eventually("the new authority", || gateway.get("/").status == 200);
+    replace(&file, others.0.pem().as_bytes());
+    super::super::super::harness::eventually("kept connections are not used either", || {
+        gateway.get("/").status == 502
+    });
+}
+
+#[test]
+fn a_websocket_goes_by_http_2_where_nothing_else_is_spoken() {
+    let authority = Authority::new("ca");
+    let address = secure_h2(server(&authority.issue(&["127.0.0.1"]), None, &["h2"]));
+    let gateway = front(&address.to_string(), "caFile: ca.crt", "", write_ca(&authority));
+    for _ in 0..2 {
+        let mut client = super::super::super::harness::Client::connect(gateway.address);
+        client.write("GET /chat HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+        let answer = client.read().expect("an answer");
+        assert_eq!((answer.status, answer.header("x-version")), (101, Some("HTTP/2.0")), "{answer:?}");
+        assert!(client.is_closed(), "the upstream has ended it");
+    }
+    assert_eq!(gateway.get("/").status, 200);
 }
