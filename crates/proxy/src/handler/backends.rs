@@ -6,7 +6,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::Response;
 use model::resource::route::{Backend, Route, Sticky as StickySettings};
-use resilience::balance::WeightedCycle;
+use resilience::balance::{WeightedCycle, pull};
 
 use self::sticky::Sticky;
 use crate::{
@@ -34,6 +34,8 @@ pub(crate) struct Backends {
 pub(crate) struct Target {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) effort: Effort,
+    /// Its share against the others; nobody is sent to one without any, or stays there.
+    weight: u32,
 }
 
 impl Backends {
@@ -52,6 +54,7 @@ impl Backends {
             let retry = route.retry.apply(&upstream.settings.retry);
             targets.push(Target {
                 upstream: upstream.clone(),
+                weight: backend.weight,
                 effort: Effort::new(&timeouts, &retry, upstream.settings.hedging.as_ref()),
             });
         }
@@ -88,11 +91,11 @@ impl Backends {
         }
         let tied = self.sticky.as_ref().and_then(|sticky| sticky.tied(call));
         let target = match tied.as_ref().and_then(|tied| tied.upstream.as_deref()) {
-            Some(name) => self.targets.iter().find(|target| &*target.upstream.name == name),
+            Some(name) => self.takers().find(|target| &*target.upstream.name == name),
             None => None,
         };
         let hash = tied.as_ref().and_then(|tied| tied.hash);
-        let target = target.or_else(|| self.targets.get(self.choose(hash)));
+        let target = target.or_else(|| self.choose(hash));
         let Some(target) = target else {
             return Err(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)
                 .with_retry_after(Duration::from_secs(1)));
@@ -123,11 +126,16 @@ impl Backends {
         Ok(response)
     }
 
-    fn choose(&self, hash: Option<u64>) -> usize {
-        match hash {
-            Some(hash) => self.cycle.by_hash(hash).unwrap_or(0),
-            None => self.cycle.next().unwrap_or(0),
-        }
+    /// Those that take calls at all.
+    fn takers(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(|target| target.weight > 0)
+    }
+
+    /// The one whose turn it is, or that a hash falls to.
+    fn choose(&self, hash: Option<u64>) -> Option<&Target> {
+        let Some(hash) = hash else { return self.targets.get(self.cycle.next().unwrap_or(0)) };
+        let pull = |target: &Target| pull(hash, &target.upstream.name, target.weight);
+        self.takers().max_by(|one, other| pull(one).total_cmp(&pull(other)))
     }
 
     /// States the host that the upstream is asked for.

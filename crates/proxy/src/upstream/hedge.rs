@@ -23,7 +23,7 @@ use super::{
     cluster::{Endpoint, Picked, TryResult},
     source::Source,
     span::Span,
-    tries::{Wish, permit, pick},
+    tries::{Wish, choose, permit},
 };
 use crate::{body::Body, call::Call, failure::Sent, timer::Timer, worker::Worker};
 
@@ -183,13 +183,13 @@ impl<'a> Race<'a> {
             return None;
         }
         let permit = permit(self.upstream, now).ok()?;
-        let picked = pick(self.worker, self.call, self.upstream, self.wish, met, now).ok()?;
+        let endpoint = choose(self.worker, self.call, self.upstream, self.wish, met, now).ok()?;
         // One that is ill would not be faster; and where all are, more load is no help.
-        if !picked.endpoint.is_good(now) || !cluster.budget.try_withdraw(now) {
+        if !endpoint.is_good(now) || !cluster.budget.try_withdraw(now) {
             return None;
         }
-        met.push(picked.endpoint.uid);
-        Some(self.lane(picked, permit, true))
+        met.push(endpoint.uid);
+        Some(self.lane(Picked::new(endpoint), permit, true))
     }
 
     fn lane(&self, picked: Picked, permit: Option<resilience::Permit>, is_further: bool) -> Lane<'a> {

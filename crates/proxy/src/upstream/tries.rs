@@ -68,7 +68,7 @@ pub(crate) async fn forward(
             Some(first) => first,
             None => permit(upstream, now)?,
         };
-        let picked = pick(worker, call, upstream, wish, &tried, now)?;
+        let picked = Picked::new(choose(worker, call, upstream, wish, &tried, now)?);
         call.record.endpoint = Some(picked.endpoint.label.clone());
         call.record.attempts += 1;
         rounds += 1;
@@ -320,14 +320,14 @@ pub(super) fn permit(upstream: &Upstream, now: Instant) -> Result<Option<Permit>
 }
 
 /// An endpoint for one try.
-pub(super) fn pick(
+pub(super) fn choose(
     worker: &Worker,
     call: &Call,
     upstream: &Upstream,
     wish: &Wish,
     tried: &[u64],
     now: Instant,
-) -> Result<Picked, Failure> {
+) -> Result<Arc<Endpoint>, Failure> {
     let request = PickRequest {
         now,
         random: if tried.is_empty() { call.random } else { worker.random() },
@@ -335,7 +335,7 @@ pub(super) fn pick(
         tried,
         sticky: wish.endpoint.as_deref(),
     };
-    upstream.cluster.pick(&request).ok_or_else(|| {
+    upstream.cluster.choose(&request).ok_or_else(|| {
         Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint).with_retry_after(Duration::from_secs(1))
     })
 }

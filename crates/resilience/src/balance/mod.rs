@@ -116,15 +116,9 @@ impl Balancer {
         }
     }
 
-    /// The usable member that draws the best number for this hash, by weight: when one comes or goes, only its own
-    /// clients move (weighted rendezvous hashing).
+    /// The usable member that this hash falls to, by weight.
     fn tied(&self, hash: u64, usable: &impl Fn(usize) -> bool) -> Option<usize> {
-        let score = |index: usize| {
-            let member = &self.members[index];
-            let drawn =
-                unit(mix(hash ^ crate::hash::hash64(member.hash_name.as_bytes()))).max(f64::MIN_POSITIVE);
-            -f64::from(member.weight) / drawn.ln()
-        };
+        let score = |index: usize| pull(hash, &self.members[index].hash_name, self.members[index].weight);
         let all = (0..self.members.len()).filter(|index| usable(*index));
         all.max_by(|one, other| score(*one).total_cmp(&score(*other)))
     }
@@ -202,6 +196,13 @@ impl Balancer {
             _ => Some(first),
         }
     }
+}
+
+/// How strongly a member of this name and weight draws a hash: of several, it falls to the one with the highest. When
+/// one comes, goes or changes its weight, only hashes of its own move (weighted rendezvous hashing).
+pub fn pull(hash: u64, name: &str, weight: u32) -> f64 {
+    let drawn = unit(mix(hash ^ crate::hash::hash64(name.as_bytes()))).max(f64::MIN_POSITIVE);
+    -f64::from(weight) / drawn.ln()
 }
 
 /// Whether so few of all are healthy that all must share the load.

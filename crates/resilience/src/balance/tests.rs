@@ -145,7 +145,8 @@ fn a_new_endpoint_grows_to_its_share() {
     let start = Instant::now();
     let all = members(&[1, 1]);
     all[1].load.warm_up(start);
-    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random] {
+    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random, Algorithm::PeakEwma]
+    {
         let balancer = Balancer::new(algorithm, all.clone(), Some(Duration::from_secs(100)));
         let share = |after: u64| {
             let now = start + Duration::from_secs(after);
@@ -274,6 +275,24 @@ proptest! {
                 let (share, fair) = (f64::from(*count) / 4_000.0, f64::from(*weight) / sum);
                 prop_assert!((share - fair).abs() < 0.06, "{:?}: {} against {} of {:?}", algorithm, share, fair, weights);
             }
+        }
+    }
+}
+
+#[test]
+fn a_hash_falls_by_weight_and_moves_only_from_what_goes_or_gets_less() {
+    let falls = |weights: [u32; 3], hash: u64| {
+        let all = ["a", "b", "c"].into_iter().zip(weights).filter(|(_, weight)| *weight > 0);
+        all.max_by(|one, other| pull(hash, one.0, one.1).total_cmp(&pull(hash, other.0, other.1)))
+            .expect("one")
+            .0
+    };
+    let count = |name: &str| (0..10_000).filter(|key| falls([1, 2, 1], mix(*key)) == name).count();
+    assert!((4_700..=5_300).contains(&count("b")), "{}", count("b"));
+    for key in (0..10_000).map(mix) {
+        let before = falls([1, 2, 1], key);
+        for (weights, less) in [([1, 0, 1], "b"), ([1, 1, 1], "b"), ([0, 2, 1], "a"), ([1, 2, 0], "c")] {
+            assert!(before == less || falls(weights, key) == before, "{key}: only {less} gives up any");
         }
     }
 }

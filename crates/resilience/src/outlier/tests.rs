@@ -122,6 +122,31 @@ fn an_endpoint_far_below_its_peers_is_found() {
 }
 
 #[test]
+fn a_share_of_failures_ejects_from_its_threshold_on_whatever_the_peers_do() {
+    let now = Instant::now();
+    let found = |threshold: Option<f64>, stdev_factor: u32, rates: &[u32]| {
+        let settings = OutlierSettings {
+            failure_percentage_threshold: threshold,
+            success_rate_stdev_factor: stdev_factor,
+            ..settings()
+        };
+        let hosts: Vec<_> = rates.iter().map(|_| HostOutlier::new(now)).collect();
+        fill(&hosts, rates);
+        compare(&settings, &hosts.iter().collect::<Vec<_>>(), now)
+    };
+    let rates = [100, 60, 61, 59, 80, 0];
+    assert_eq!(found(Some(40.0), 0, &rates), [5, 3, 1], "at and above it, the worst first");
+    assert_eq!(found(None, 0, &rates), [0usize; 0], "neither is set");
+    assert_eq!(found(Some(100.0), 0, &rates), [5]);
+    assert_eq!(found(Some(40.0), 0, &[50; 6]).len(), 6, "it looks at no mean");
+    assert_eq!(found(None, 1900, &[50; 6]).len(), 0, "where deviation would find nobody");
+    // Either of the two is enough.
+    let one_bad = [99, 98, 99, 65, 99, 100];
+    assert_eq!((found(Some(40.0), 1900, &one_bad), found(Some(30.0), 0, &one_bad)), (vec![3], vec![3]));
+    assert_eq!(found(Some(40.0), 0, &[100, 100, 100, 0]), [0usize; 0], "too few peers");
+}
+
+#[test]
 fn too_few_peers_are_not_compared() {
     let now = Instant::now();
     let hosts: Vec<_> = (0..4).map(|_| HostOutlier::new(now)).collect();

@@ -1,6 +1,8 @@
 //! Reloads: atomic, refused whole, without harm to what is in flight or to state that did not change.
 
 mod exposure;
+mod kept;
+mod order;
 mod state;
 mod streams;
 mod watch;
@@ -290,9 +292,11 @@ routes: [{{name: r{n}, match: [{{path: {{prefix: /}}}}], policies: [{{rateLimit:
             assert_eq!(gateway.get("/").text(), "ok");
         }
     }
-    pause(300);
-    let grown = gateway.rss().saturating_sub(rss);
-    assert!(grown < 8 << 20, "memory grew by {grown} bytes over 800 reloads");
+    // What the last ones have left behind is given back by and by; what leaks is not.
+    eventually("memory has grown by less than 8 MiB over 800 reloads", || {
+        assert_eq!(gateway.get("/").text(), "ok");
+        gateway.rss().saturating_sub(rss) < 8 << 20
+    });
     let more = gateway.metrics().lines().count();
     assert!(more < series + 200, "{series} lines of metrics became {more}");
     let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("tasks").count();
@@ -318,42 +322,4 @@ fn an_empty_file_closes_nothing_and_is_refused_at_the_start_too() {
     let text = format!("admin: {{address: \"{}\"}}\nlisteners: []\n", gateway.admin);
     fs::write(gateway.config(), text).expect("a file");
     eventually("no listener", || super::harness::get(gateway.address, "/").is_none());
-}
-
-#[test]
-fn reloads_run_one_after_the_other_and_the_last_file_wins() {
-    let gateway = Gateway::start(&fixed("zero"));
-    let many: String = (0..300)
-        .map(|n| format!("  - {{name: r{n}, match: [{{path: {{regex: '/x{n}/[a-z]+'}}}}], respond: {{}}}}\n"))
-        .collect();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    let request = format!(
-                        "POST /api/v1/config/reload HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-                        gateway.admin
-                    );
-                    super::harness::raw(gateway.admin, request.as_bytes());
-                }
-            });
-        }
-        for round in 0..12 {
-            let body = format!("body-{round}");
-            // The heavy configuration takes long to load, the light one overtakes it.
-            let rest = if round % 2 == 0 { many.as_str() } else { "" };
-            let routes = fixed(&body).replace("routes: [", "routes:\n  - ").replace("}}]\n", "}}\n");
-            let text =
-                format!("admin: {{address: \"{}\"}}\n{}", gateway.admin, config(&gateway, &(routes + rest)));
-            let fresh = gateway.folder.path().join("fresh.tmp");
-            fs::write(&fresh, text).expect("a file");
-            fs::rename(&fresh, gateway.config()).expect("a swap");
-            pause(40);
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    eventually("the last file", || gateway.get("/").text() == "body-11");
-    pause(600);
-    assert_eq!(gateway.get("/").text(), "body-11", "nothing older comes after it");
 }

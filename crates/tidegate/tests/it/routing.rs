@@ -4,6 +4,7 @@ mod balance;
 mod matching;
 mod paths;
 mod redirects;
+mod scale;
 mod sni;
 
 use super::{

@@ -113,13 +113,18 @@ pub(crate) enum TryResult {
     Cancelled,
 }
 
-impl Cluster {
-    /// Picks an endpoint for a call.
-    pub(crate) fn pick(&self, request: &PickRequest<'_>) -> Option<Picked> {
-        let set = self.set.load();
-        let endpoint = set.pick(request)?.clone();
+impl Picked {
+    /// Counts a call at the endpoint.
+    pub(crate) fn new(endpoint: Arc<Endpoint>) -> Self {
         let in_flight = endpoint.load.enter();
-        Some(Picked { endpoint, in_flight })
+        Self { endpoint, in_flight }
+    }
+}
+
+impl Cluster {
+    /// An endpoint for a call; it counts there once it is [`Picked`].
+    pub(crate) fn choose(&self, request: &PickRequest<'_>) -> Option<Arc<Endpoint>> {
+        self.set.load().pick(request).cloned()
     }
 
     /// Takes note of how a try at an endpoint ended.

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use super::super::harness::{pause, read_request};
+use super::{
+    super::harness::{pause, read_request},
+    load::body_of,
+};
 
 /// How often each request that is not idempotent was executed, over all endpoints.
 #[derive(Default)]
@@ -117,7 +120,13 @@ fn serve(stream: TcpStream, mood: &Mood, executed: &Executed) {
             }
             pause(20);
         }
-        let body = format!("{path}/{id}");
+        let body = match request.line.strip_prefix("PUT") {
+            // A further try has the same body, all of it.
+            Some(_) if request.body != body_of("PUT", id.parse().expect("an id")) => {
+                "another body".to_owned()
+            }
+            _ => format!("{path}/{id}"),
+        };
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         if mood.is_dead.load(Ordering::SeqCst) || reader.get_mut().write_all(answer.as_bytes()).is_err() {
             return;

@@ -1,8 +1,6 @@
 //! A steady load: clients that ask on kept connections, check each answer and remember what failed.
 
 use std::{
-    io::{BufReader, Write},
-    net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,10 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::harness::{Answer, pause};
+use super::ways::{Asked, Doors, Way};
 
-/// How long a client waits for an answer; the gateway answers within its own timeouts.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What the clients of each way ask for, one method each.
+const METHODS: [&str; 4] = ["GET", "GET", "PUT", "POST"];
+/// Ways to ask.
+const WAYS: usize = 4;
+/// The longest body of a PUT, well below what is kept for another try.
+const BODY_BYTES_MAX: u64 = 3_000;
+
+/// The body of a request: a PUT's can be told from any other, in length and in content.
+pub(super) fn body_of(method: &str, id: u64) -> Vec<u8> {
+    match method {
+        "PUT" => (0..=id % BODY_BYTES_MAX).map(|at| (id + at) as u8).collect(),
+        "POST" => b"body".to_vec(),
+        _ => Vec::new(),
+    }
+}
 
 /// What became of the load.
 #[derive(Default)]
@@ -45,7 +56,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(address: SocketAddr, getters: usize, posters: usize, pace: Duration) -> Self {
+    /// Starts the clients of all ways, each of which rests for a while after each request.
+    pub(super) fn start(doors: &Doors, pace: Duration) -> Self {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             requests: AtomicU64::new(0),
@@ -55,10 +67,12 @@ impl Load {
             started: Instant::now(),
         });
         let client = |at: usize| {
-            let shared = shared.clone();
-            std::thread::spawn(move || ask(&shared, address, if at < getters { "GET" } else { "POST" }, pace))
+            let (shared, doors) = (shared.clone(), doors.clone());
+            std::thread::spawn(move || {
+                ask(&shared, Way::new(at % WAYS, &doors), METHODS[at / WAYS], pace);
+            })
         };
-        let threads = (0..getters + posters).map(client).collect();
+        let threads = (0..WAYS * METHODS.len()).map(client).collect();
         Self { shared, threads }
     }
 
@@ -81,60 +95,37 @@ impl Load {
     }
 }
 
-fn ask(shared: &Shared, address: SocketAddr, method: &str, pace: Duration) {
-    let mut connection = None;
+fn ask(shared: &Shared, mut way: Way, method: &str, pace: Duration) {
+    let is_unsafe = method == "POST";
     while !shared.stop.load(Ordering::Relaxed) {
         let id = shared.next.fetch_add(1, Ordering::Relaxed);
         let path = format!("/{}/{id}", if id.is_multiple_of(2) { "fixed" } else { "named" });
         let began = shared.started.elapsed();
-        let result = exchange(&mut connection, address, method, &path);
+        let asked = Asked { method, path: &path, body: &body_of(method, id) };
+        let result = match way.ask(&asked) {
+            Ok((200, text)) if text == path => Ok(()),
+            Ok((status, text)) => Err(format!("{status} {text}")),
+            Err(error) => Err(error),
+        };
         shared.requests.fetch_add(1, Ordering::Relaxed);
-        let is_unsafe = method == "POST";
         let mut outcome = shared.outcome.lock().expect("not poisoned");
         outcome.unsafe_requests += u64::from(is_unsafe);
         match result {
             Ok(()) if is_unsafe => outcome.acknowledged.push(id),
             Ok(()) => {}
             Err(error) => {
-                connection = None;
                 let phase = *shared.phase.lock().expect("not poisoned");
-                let line =
-                    format!("{began:?} +{:?} ({phase}) {path}: {error}", shared.started.elapsed() - began);
+                let line = format!(
+                    "{began:?} +{:?} ({phase}) {} {method} {path}: {error}",
+                    shared.started.elapsed() - began,
+                    way.name()
+                );
                 if is_unsafe { &mut outcome.unsafe_failures } else { &mut outcome.failures }.push(line);
             }
         }
         drop(outcome);
         if !pace.is_zero() {
-            pause(pace.as_millis() as u64);
+            way.rest(pace);
         }
     }
-}
-
-/// One request and its answer, on the connection that is there or on a new one.
-fn exchange(
-    connection: &mut Option<BufReader<TcpStream>>,
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-) -> Result<(), String> {
-    let mut reader = match connection.take() {
-        Some(reader) => reader,
-        None => {
-            let stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
-            stream
-                .set_nodelay(true)
-                .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-                .map_err(|e| e.to_string())?;
-            BufReader::new(stream)
-        }
-    };
-    let body = if method == "POST" { "content-length: 4\r\n\r\nbody" } else { "\r\n" };
-    let request = format!("{method} {path} HTTP/1.1\r\nhost: a.test\r\n{body}");
-    reader.get_mut().write_all(request.as_bytes()).map_err(|error| format!("write: {error}"))?;
-    let answer = Answer::read(&mut reader, false).ok_or("the connection ended without an answer")?;
-    if answer.status != 200 || answer.text() != path {
-        return Err(format!("{} {}", answer.status, answer.text()));
-    }
-    *connection = (answer.header("connection") != Some("close")).then_some(reader);
-    Ok(())
 }

@@ -2,13 +2,14 @@
 //!
 //! Under steady load, endpoints are killed, hang, slow down and come back; a name stands for other addresses, or for
 //! none because the name server fails; the configuration changes every second; and the gateway itself is replaced
-//! while it serves. No idempotent request fails, nothing else is executed twice, and memory stays flat.
+//! while it serves. Clients of HTTP/1.1 and HTTP/2, in the clear and over TLS, ask and send bodies. No idempotent request fails, nothing else is executed twice, and memory stays flat.
 //!
 //! With `TIDEGATE_FAULT_REQUESTS=1000000` the load makes that many requests at least, without pause.
 
 mod dns;
 mod endpoint;
 mod load;
+mod ways;
 
 use std::{
     fs,
@@ -24,6 +25,7 @@ use self::{
     dns::{Mode, NameServer},
     endpoint::{Endpoint, Executed},
     load::{Load, Outcome},
+    ways::Doors,
 };
 use super::harness::{Gateway, free_port, get, pause};
 
@@ -32,19 +34,18 @@ const REQUESTS: u64 = 10_000;
 const PACE: Duration = Duration::from_millis(3);
 /// How much the gateway's memory may differ between the last two looks.
 const GROWTH_BYTES_MAX: u64 = 12 << 20;
-/// Clients that ask for what is idempotent, and clients that do not.
-const GETTERS: usize = 12;
-const POSTERS: usize = 4;
-
 /// The configuration in its `turn`-th form: the routes that carry the load stay, what is beside them changes.
-fn config(turn: usize, endpoints: &[SocketAddr], dns: SocketAddr) -> String {
+fn config(turn: usize, doors: &Doors, endpoints: &[SocketAddr], dns: SocketAddr) -> String {
     let listed: Vec<_> = endpoints.iter().map(|address| format!("{{address: \"{address}\"}}")).collect();
     let effort = "retry: {maxAttempts: 4, on: [connectFailure, reset, timeout, refusedStream]}
     timeouts: {connect: 500ms, perTry: 1s, request: 10s}
     outlierDetection: {baseEjectionTime: 2s, maxEjectionTime: 2s, maxEjectionPercent: 50}";
     let idle = 30 + turn % 3;
     format!(
-        "runtime: {{dnsServers: [\"{dns}\"], workers: {workers}}}
+        "listeners:
+  - {{name: public, address: \"{plain}\"}}
+  - {{name: secure, address: \"{secure}\", tls: {{certificates: [{{certFile: server.crt, keyFile: server.key}}]}}}}
+runtime: {{dnsServers: [\"{dns}\"], workers: {workers}}}
 shutdown: {{deadline: 15s}}
 upstreams:
   - name: fixed
@@ -60,6 +61,8 @@ routes:
   - {{name: beside-{turn}, match: [{{path: {{exact: /turn}}}}], respond: {{body: \"{turn}\"}}}}
 ",
         listed.join(", "),
+        plain = doors.plain,
+        secure = doors.secure,
         port = endpoints[0].port(),
         workers = 2 + turn % 2,
     )
@@ -76,10 +79,7 @@ impl Edits {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let (folder, path) = (gateway.folder.path().to_owned(), gateway.config());
-        let head = format!(
-            "admin: {{address: \"{}\"}}\nlisteners: [{{name: public, address: \"{}\"}}]\n",
-            gateway.admin, gateway.address
-        );
+        let head = format!("admin: {{address: \"{}\"}}\n", gateway.admin);
         let thread = std::thread::spawn(move || {
             let mut turn = 0;
             while !stopped.load(Ordering::Relaxed) {
@@ -158,10 +158,15 @@ fn nothing_is_lost_and_nothing_is_done_twice_while_everything_goes_wrong() {
     let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
     dns.set(&addresses);
     let name_server = dns.address;
-    let mut gateway = Gateway::start(&config(0, &addresses, name_server));
-    let edits = Edits::start(&gateway, move |turn| config(turn, &addresses, name_server));
+    let folder = tempfile::tempdir().expect("a folder");
+    let [plain, secure] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let doors = Doors::new(plain, secure, folder.path());
+    let text = config(0, &doors, &addresses, name_server);
+    let mut gateway = Gateway::in_folder(folder, &text, plain, |_| {});
+    let kept = doors.clone();
+    let edits = Edits::start(&gateway, move |turn| config(turn, &kept, &addresses, name_server));
     let pace = if wanted.is_some() { Duration::ZERO } else { PACE };
-    let load = Load::start(gateway.address, GETTERS, POSTERS, pace);
+    let load = Load::start(&doors, pace);
 
     let start = Instant::now();
     let wanted = wanted.unwrap_or(REQUESTS);

@@ -1,9 +1,15 @@
 //! Connections to upstreams: kept within bounds, and never used again after an odd answer.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use super::{endpoints, gateway, gateway_of_one_worker, ok};
-use crate::harness::{Client, Gateway, Upstream, pause, read_request};
+use crate::harness::{Client, Gateway, Upstream, eventually, pause, read_request};
 
 #[test]
 fn a_connection_after_an_odd_answer_is_never_used_again() {
@@ -101,6 +107,57 @@ fn old_and_idle_connections_are_closed() {
         assert_eq!(gateway.get("/").status, 200);
         assert_eq!(upstream.connections(), 2, "{pool}");
     }
+}
+
+/// An upstream that answers, and counts the connections that were closed on it.
+fn closings() -> (Upstream, Arc<AtomicUsize>) {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let counted = closed.clone();
+    let upstream = Upstream::raw(move |mut reader, seen| {
+        while let Some(request) = read_request(&mut reader) {
+            seen.lock().expect("not poisoned").push(request);
+            let _ = reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    (upstream, closed)
+}
+
+#[test]
+fn idle_connections_are_closed_without_another_call_when_their_time_is_over_or_nothing_refers_to_them() {
+    let ((idle, of_idle), (leaving, of_leaving), (kept, of_kept)) = (closings(), closings(), closings());
+    let listener = crate::harness::free_port();
+    let text = |gone: bool, pool: &str| {
+        let second = if gone { String::new() } else { format!(", {{address: \"{}\"}}", leaving.address) };
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:{listener}\"}}]
+upstreams:
+  - {{name: a, {}, pool: {{{pool}}}}}
+  - {{name: b, endpoints: [{{address: \"{}\"}}{second}], pool: {{idleTimeout: 10m}}}}
+routes:
+  - {{name: a, match: [{{path: {{prefix: /a}}}}], backends: [{{upstream: a}}]}}
+  - {{name: b, match: [{{path: {{prefix: /b}}}}], backends: [{{upstream: b}}]}}\n",
+            endpoints([&idle]),
+            kept.address
+        )
+    };
+    let gateway = Gateway::from_text(&text(false, "idleTimeout: 200ms"), super::local(listener), |_| {});
+    let counts = || [&of_idle, &of_leaving, &of_kept].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(gateway.get("/a").status, 200);
+    let mut client = Client::connect(gateway.address);
+    for _ in 0..2 {
+        assert_eq!(client.get("/b").expect("an answer").status, 200);
+    }
+    eventually("the one whose time is over is closed", || counts() == [1, 0, 0]);
+    gateway.reload(&text(true, "idleTimeout: 10m"));
+    eventually("the one to an endpoint that is gone is closed", || counts() == [1, 1, 0]);
+    // Another way to reach an endpoint makes connections of the old one useless.
+    assert_eq!(gateway.get("/a").status, 200);
+    let other_way = text(true, "idleTimeout: 10m").replacen("{name: a, ", "{name: a, proxyProtocol: v1, ", 1);
+    assert_eq!(gateway.reload(&other_way)["lastReload"], "ok");
+    eventually("the one that was opened in another way is closed", || counts() == [2, 1, 0]);
+    assert_eq!(client.get("/b").expect("an answer").status, 200);
+    assert_eq!((kept.connections(), counts()), (1, [2, 1, 0]), "the others are still in use");
 }
 
 #[test]

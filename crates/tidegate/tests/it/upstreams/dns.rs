@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{endpoint_states, gateway, in_use, local, ok};
+use super::{endpoint_states, in_use, local, ok};
 use crate::harness::{
     Client, Gateway, Upstream,
     dns::{A, AAAA, Data, NameServer, SRV, Say},
@@ -295,10 +295,39 @@ fn an_address_that_leaves_its_name_is_drained_and_then_forgotten() {
 }
 
 #[test]
-fn an_unknown_name_is_503_and_a_slow_start_is_no_failure() {
-    let gateway = gateway("endpoints: [{address: \"no-such-host.invalid:80\"}], timeouts: {request: 4s}");
-    let start = Instant::now();
+fn an_unknown_name_is_503() {
+    let dns = NameServer::start();
+    let gateway = resolving(&dns, "endpoints: [{address: \"no-such-host.test:80\"}]");
+    for _ in 0..3 {
+        let answer = gateway.get("/");
+        assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("no-healthy-endpoint")));
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert!(dns.asked("no-such-host.test", A) > 0, "the configured server was asked");
+}
+
+#[test]
+fn a_name_server_that_is_silent_at_the_start_only_delays_its_upstreams() {
+    let dns = NameServer::start();
+    for kind in [A, AAAA] {
+        dns.say("shop.test", kind, Say::Silence);
+    }
+    let (port, _all) = neighbours(&["127.0.0.1"]);
+    let other = Upstream::fixed(200, "other");
+    let gateway = Gateway::start(&format!(
+        "runtime: {{dnsServers: [\"{}\"]}}
+upstreams: [{{name: u, {}}}, {{name: other, {}}}]
+routes:
+  - {{name: other, match: [{{path: {{exact: /other}}}}], backends: [{{upstream: other}}]}}
+  - {{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}\n",
+        dns.address,
+        discovery(port),
+        super::endpoints([&other])
+    ));
+    assert!(dns.asked("shop.test", A) > 0, "it was asked in vain");
     let answer = gateway.get("/");
-    assert!([502, 503].contains(&answer.status), "{}", answer.status);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("no-healthy-endpoint")));
+    assert_eq!(gateway.get("/other").text(), "other", "nobody else is touched");
+    dns.addresses("shop.test", 0, &["127.0.0.1"]);
+    eventually("it is there without anyone's doing", || gateway.get("/").text() == "127.0.0.1");
 }

@@ -4,9 +4,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use super::{
@@ -245,4 +246,36 @@ fn a_grpc_check_agrees_with_a_grpcio_health_server() {
     eventually("it serves again", || in_use(&orders).len() == 1);
     drop(server);
     eventually("its end is seen", || in_use(&whole).is_empty());
+}
+
+#[test]
+fn checks_of_many_endpoints_spread_by_their_jitter() {
+    const ENDPOINTS: usize = 10;
+    const GAPS: usize = 8;
+    let seen = Arc::new(Mutex::new(vec![Vec::<Instant>::new(); ENDPOINTS]));
+    let all: Vec<_> = (0..ENDPOINTS)
+        .map(|at| {
+            let seen = seen.clone();
+            Upstream::scripted(move |_| {
+                seen.lock().expect("not poisoned")[at].push(Instant::now());
+                ok()
+            })
+        })
+        .collect();
+    let _gateway = gateway(&format!(
+        "{}, healthCheck: {{path: /, interval: 150ms, jitter: 100}}",
+        super::endpoints(&all)
+    ));
+    eventually("each is checked often", || {
+        seen.lock().expect("not poisoned").iter().all(|times| times.len() > GAPS)
+    });
+    let seen = seen.lock().expect("not poisoned").clone();
+    // From the first check to the ninth: at least eight intervals, and half as much again by chance. A busy machine
+    // only makes it longer.
+    let took: Vec<f64> = seen.iter().map(|times| (times[GAPS] - times[0]).as_secs_f64() / 0.15).collect();
+    let mean = took.iter().sum::<f64>() / ENDPOINTS as f64 / GAPS as f64;
+    assert!(mean >= 1.35, "{mean} intervals between two checks, of 1 to 2: {took:?}");
+    let (first, last) =
+        (took.iter().copied().fold(f64::MAX, f64::min), took.iter().copied().fold(0.0, f64::max));
+    assert!(last - first >= 0.5, "all in step: {took:?}");
 }

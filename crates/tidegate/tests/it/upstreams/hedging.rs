@@ -176,6 +176,10 @@ fn an_endpoint_that_is_ill_gets_no_hedge() {
     assert_eq!(gateway.get("/").text(), "slow");
     let record = gateway.records(1).remove(0);
     assert!(record["hedges"].is_null(), "{record}");
+    let ill = &endpoint_states(&gateway)[1];
+    assert_eq!((&ill["requests"], &ill["inFlight"]), (&0.into(), &0.into()), "no call was sent there: {ill}");
+    let series = format!("tidegate_upstream_endpoint_requests_total{{upstream=\"u\",endpoint=\"{dead}\"}}");
+    assert_eq!(gateway.metric(&series), Some(0.0));
 }
 
 #[test]

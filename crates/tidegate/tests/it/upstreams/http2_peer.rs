@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,7 +36,7 @@ struct Known {
     handshakes: AtomicUsize,
     open: AtomicUsize,
     cancelled: AtomicUsize,
-    hesitation: AtomicU64,
+    gathering: AtomicUsize,
     seen: Mutex<Vec<(String, String)>>,
 }
 
@@ -84,9 +84,9 @@ impl Peer {
         Self::start(address, Some(Arc::new(config)), Arc::new(script))
     }
 
-    /// From now on each connection waits so many milliseconds before its handshake.
-    pub(super) fn hesitate(&self, millis: u64) {
-        self.known.hesitation.store(millis, Ordering::Relaxed);
+    /// From now on no handshake begins before so many connections have come.
+    pub(super) fn gather(&self, connections: usize) {
+        self.known.gathering.store(connections, Ordering::Relaxed);
     }
 
     fn start(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>, script: Arc<Script>) -> Self {
@@ -160,7 +160,9 @@ async fn serve(
     known: &Arc<Known>,
 ) {
     let Some(tls) = tls else { return http2(stream, script, known).await };
-    tokio::time::sleep(Duration::from_millis(known.hesitation.load(Ordering::Relaxed))).await;
+    while known.connections.load(Ordering::Relaxed) < known.gathering.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
     known.handshakes.fetch_add(1, Ordering::Relaxed);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {

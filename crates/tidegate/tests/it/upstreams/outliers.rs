@@ -147,3 +147,40 @@ fn one_fault_is_one_ejection_however_many_calls_it_meets() {
     assert_eq!(state["ejections"], 1, "{state}");
     assert!(state["ejectedSeconds"].as_f64().is_some_and(|left| left <= 20.0), "{state}");
 }
+
+#[test]
+fn one_that_fails_more_than_the_set_share_is_ejected_and_one_that_fails_less_is_not() {
+    let all: Vec<_> = [4, 4, 4, 1, 3]
+        .into_iter()
+        .map(|of_four| {
+            let count = std::sync::atomic::AtomicUsize::new(0);
+            // So many of four answers are good; never two bad ones in a row decide, for rows are turned off.
+            Upstream::scripted(move |_| {
+                if count.fetch_add(1, Ordering::Relaxed) % 4 < of_four { ok() } else { status(500) }
+            })
+        })
+        .collect();
+    let setup = |threshold: &str| {
+        gateway(&format!(
+            "{}, retry: {{maxAttempts: 1}}, outlierDetection: {{interval: 200ms, baseEjectionTime: 5m,
+            successRateRequestVolume: 4, successRateMinimumHosts: 5, successRateStdevFactor: 0, consecutive5xx: 0,
+            consecutiveGatewayFailure: 0{threshold}, maxEjectionPercent: 100}}",
+            endpoints(&all)
+        ))
+    };
+    let gateway = setup(", failurePercentageThreshold: 60");
+    eventually("it is ejected", || {
+        answers(&gateway, 50);
+        in_use(&gateway).len() < 5
+    });
+    let rest: Vec<_> = [0, 1, 2, 4].map(|at: usize| all[at].address.to_string()).into();
+    // Four are too few to be compared any further, so this is how it stays.
+    assert_eq!(in_use(&gateway), rest);
+    // Without the threshold nobody is.
+    let gateway = setup("");
+    let start = std::time::Instant::now();
+    while start.elapsed().as_millis() < 700 {
+        answers(&gateway, 50);
+    }
+    assert_eq!(in_use(&gateway).len(), 5);
+}

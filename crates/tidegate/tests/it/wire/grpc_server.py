@@ -31,7 +31,11 @@ def fail_late(request, context):
     context.abort(grpc.StatusCode.DATA_LOSS, "lost")
 
 
+begun = []
+
+
 def slow(request, context):
+    begun.append(1)
     ended = threading.Event()
     context.add_callback(ended.set)
     if ended.wait(20):
@@ -78,6 +82,7 @@ handlers = {
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
     "FailLate": grpc.unary_stream_rpc_method_handler(fail_late),
     "Slow": grpc.unary_unary_rpc_method_handler(slow),
+    "Begun": grpc.unary_unary_rpc_method_handler(lambda request, context: str(len(begun)).encode()),
     "Remaining": grpc.unary_unary_rpc_method_handler(remaining),
     "Count": grpc.unary_stream_rpc_method_handler(count),
     "Drip": grpc.unary_stream_rpc_method_handler(drip),

@@ -39,3 +39,28 @@ fn long_connections_are_spread_evenly_over_the_workers() {
     assert!(clients.iter_mut().all(|client| client.get("/").is_some_and(|answer| answer.status == 200)));
     assert!(spread(&gateway).iter().all(|count| (1..=3).contains(count)), "{:?}", spread(&gateway));
 }
+
+#[test]
+fn a_worker_with_more_than_its_share_hands_a_new_connection_on() {
+    let gateway = Gateway::start(&format!(
+        "runtime: {{workers: {WORKERS}}}\nroutes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{}}}}]\n"
+    ));
+    // The kernel alone would leave them that even once in a few rounds; in all of them, at each step, never.
+    for round in 0..6 {
+        let mut held = Vec::new();
+        for step in 0..24 {
+            let mut client = Client::connect(gateway.address);
+            assert_eq!(client.get("/").expect("an answer").status, 200);
+            held.push(client);
+            let counts = spread(&gateway);
+            assert_eq!(counts.iter().sum::<u64>(), step + 1, "each counts once: {counts:?}");
+            let (most, least) = (counts.iter().max(), counts.iter().min());
+            let apart = most.expect("a worker") - least.expect("a worker");
+            assert!(apart <= 2, "round {round}, step {step}: {counts:?}");
+        }
+        // They are served for good where they were handed to.
+        assert!(held.iter_mut().all(|client| client.get("/").is_some_and(|answer| answer.status == 200)));
+        drop(held);
+        eventually("all places are free again", || spread(&gateway).iter().sum::<u64>() == 0);
+    }
+}
