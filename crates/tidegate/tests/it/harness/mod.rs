@@ -68,6 +68,19 @@ impl Gateway {
         Self::from_text(&text, SocketAddr::from(([127, 0, 0, 1], port)), |_| {})
     }
 
+    /// [`Gateway::start`] with a configuration that takes long to load.
+    pub fn patiently(rest: &str, patience: Duration) -> Self {
+        let [address, admin] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let listeners = format!("listeners: [{{name: public, address: \"{address}\"}}]");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidegate.yaml");
+        fs::write(&path, format!("admin: {{address: \"{admin}\"}}\n{listeners}\n{rest}")).expect("a file");
+        let child = succession::command(folder.path(), &path).spawn().expect("the binary starts");
+        let mut gateway = Self { child, address, admin, folder };
+        gateway.wait_until_ready(patience);
+        gateway
+    }
+
     /// Starts a gateway on a whole configuration, to which only the admin endpoint is added.
     pub fn from_text(text: &str, address: SocketAddr, prepare: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -119,13 +132,13 @@ impl Gateway {
         prepare(&mut command);
         let child = command.spawn().expect("the binary starts");
         let mut gateway = Self { child, address, admin, folder };
-        gateway.wait_until_ready();
+        gateway.wait_until_ready(PATIENCE);
         gateway
     }
 
-    fn wait_until_ready(&mut self) {
+    fn wait_until_ready(&mut self, patience: Duration) {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < patience {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 panic!("the gateway ended with {status}:\n{}", self.stderr());
             }
@@ -134,7 +147,7 @@ impl Gateway {
             }
             pause(20);
         }
-        panic!("the gateway is not ready after {PATIENCE:?}:\n{}", self.stderr());
+        panic!("the gateway is not ready after {patience:?}:\n{}", self.stderr());
     }
 
     /// What the process has logged.

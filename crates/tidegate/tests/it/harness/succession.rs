@@ -47,7 +47,7 @@ impl Gateway {
         let status = self.wait();
         assert!(status.success(), "{status}:\n{}", self.stderr());
         self.child = next;
-        self.wait_until_ready();
+        self.wait_until_ready(super::PATIENCE);
         before
     }
 }

@@ -2,24 +2,22 @@
 //!
 //! Time is that of the processor, which a busy machine does not make longer.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, fs, time::Duration};
 
 use super::super::harness::{Client, Gateway, run};
 
 const ROUTES: usize = 100_000;
 /// What the start may take of the processor. It takes a third of that on the machine that this was written on.
 const START_CPU_MAX: Duration = Duration::from_secs(15);
+/// How long it may be until it is ready when others want the processor, too.
+const START_PATIENCE: Duration = Duration::from_secs(90);
 /// What the process may hold in memory; a route takes less than three KiB.
 const RSS_BYTES_MAX: u64 = (ROUTES as u64) * 5 * 1024;
 /// What an answer may take, on the average of all that are asked for, nothing but the processor's time of the gateway.
 const ANSWER_CPU_MAX: Duration = Duration::from_millis(1);
 /// A difference of ten thousand routes.
 const DIFF_ROUTES: usize = 10_000;
-const DIFF_MAX: Duration = Duration::from_secs(15);
+const DIFF_CPU_MAX: Duration = Duration::from_secs(15);
 
 /// Routes of every kind, each answering with its own number: `/exact/N`, `/prefix/N/…`, `/N/template/…` and a host of
 /// its own.
@@ -42,9 +40,18 @@ fn routes(count: usize) -> String {
 
 /// The time that a process has had of the processor, in user and kernel space (proc(5), fields 14 and 15).
 fn cpu(pid: u32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    ticks(&pid.to_string(), 11)
+}
+
+/// The same of all children that this process has waited for (fields 16 and 17).
+fn cpu_of_children() -> Duration {
+    ticks("self", 13)
+}
+
+fn ticks(process: &str, skip: usize) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).expect("stat");
     let fields = text.rsplit_once(')').expect("a name in brackets").1.split_ascii_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum();
+    let ticks: u64 = fields.skip(skip).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum();
     Duration::from_millis(ticks * 10)
 }
 
@@ -56,7 +63,7 @@ fn draw(seed: &mut u64, below: usize) -> usize {
 
 #[test]
 fn a_hundred_thousand_routes_load_in_time_answer_right_and_stay_within_bounds() {
-    let gateway = Gateway::start(&routes(ROUTES));
+    let gateway = Gateway::patiently(&routes(ROUTES), START_PATIENCE);
     let (started, loaded) = (cpu(gateway.pid()), gateway.rss());
     assert!(started <= START_CPU_MAX, "the start took {started:?} of the processor");
     assert!(loaded <= RSS_BYTES_MAX, "{loaded} bytes in memory");
@@ -115,12 +122,12 @@ fn a_difference_of_ten_thousand_routes_is_found_in_time() {
     }
     lines.push("  - {name: more, match: [{path: {exact: /more}}], respond: {}}".to_owned());
     let new = write("new.yaml", &(lines.join("\n") + "\n"));
-    let start = Instant::now();
+    let before = cpu_of_children();
     let (code, out, problems) = run(&["diff", &old, &new]);
-    let took = start.elapsed();
+    let took = cpu_of_children() - before;
     let exposed = out.lines().filter(|line| line.starts_with("EXPOSED")).count();
     assert_eq!(exposed, DIFF_ROUTES / 100 + 1, "{code} {problems} {out}");
     assert!(out.contains("added routes/more"), "{out}");
-    assert!(took <= DIFF_MAX, "{took:?}");
+    assert!(took <= DIFF_CPU_MAX, "{took:?}");
     eprintln!("a difference of {DIFF_ROUTES} routes in {took:?}");
 }
