@@ -1,4 +1,4 @@
-"""docs/performance.md, wholly: what is measured, how, on what machine, the goals beside the figures, and the recipes."""
+"""docs/performance.md, wholly, and the figures of README.md: what is measured, how, on what machine, the goals beside the figures, and the recipes."""
 
 import os
 import pathlib
@@ -54,7 +54,7 @@ those at a fixed rate count.
 - Memory is the resident set; of several processes the proportional one, so that what they share counts once.
 
 ```sh
-make bench                                          # everything; writes this page
+make bench                                          # everything; writes this page and the README's figures
 scripts/bench.sh --quick --scene bare --scene chain # a look, printed only
 scripts/bench.sh --against main --scene chain       # this tree beside another revision
 ```
@@ -76,6 +76,8 @@ example `cargo bench -p tidegate-proxy --bench router`.
 [CONTRIBUTING.md](../CONTRIBUTING.md#speed) says how to record a profile and draw a flame graph.
 """
 
+FIGURES, FIGURES_END = "<!-- figures -->", "<!-- end of figures -->"
+
 
 def write(results, options, tools):
     """The page and its picture."""
@@ -92,6 +94,16 @@ def write(results, options, tools):
     )
     (ROOT / "docs" / "performance.md").write_text(text)
     (ROOT / "docs" / "performance.svg").write_text(picture.draw(results, titles))
+    readme = ROOT / "README.md"
+    readme.write_text(with_figures(readme.read_text(), goals.rows(results)))
+
+
+def with_figures(readme, rows):
+    """The README with these goals between its two marks; reasons stay with docs/performance.md."""
+    before, rest = readme.split(FIGURES, 1)
+    after = rest.split(FIGURES_END, 1)[1]
+    short = [[*row[:3], row[3].split(":")[0]] for row in rows]
+    return f"{before}{FIGURES}\n{markdown(['what', 'goal', 'measured', ''], short)}\n{FIGURES_END}{after}"
 
 
 def section(scene, samples):

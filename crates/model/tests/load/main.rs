@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "the fuzz targets take functions from here")]
 
 mod bad;
+mod defaults;
 mod fuzz;
 mod laws;
 mod reference;

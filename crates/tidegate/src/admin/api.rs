@@ -183,6 +183,6 @@ pub(crate) async fn index() -> Html<&'static str> {
         "<li><a href=/livez>/livez</a> the process runs</li>",
         "<li><a href=/readyz?verbose>/readyz?verbose</a> the gateway takes traffic</li>",
         "<li><a href=/metrics>/metrics</a> Prometheus metrics</li>",
-        "<li>/api/v1/status, /api/v1/config (with the admin token)</li></ul></html>"
+        "<li>/api/v1/status, /api/v1/config, /api/v1/log-level (with the admin token)</li></ul></html>"
     ))
 }

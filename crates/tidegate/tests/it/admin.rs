@@ -43,6 +43,25 @@ fn health_and_metrics_are_open_and_the_api_is_not() {
 }
 
 #[test]
+fn the_page_at_the_top_says_where_things_are() {
+    let gateway = Gateway::start(ROUTE);
+    let page = get(gateway.admin, "/").expect("an answer");
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{page:?}");
+    let text = page.text();
+    let links: Vec<&str> =
+        text.split("href=").skip(1).filter_map(|rest| rest.split(['>', ' ']).next()).collect();
+    assert_eq!(links, ["/livez", "/readyz?verbose", "/metrics"]);
+    for link in links {
+        assert_eq!(get(gateway.admin, link).expect("an answer").status, 200, "{link}");
+    }
+    // What needs the token is named and no link.
+    for path in ["/api/v1/status", "/api/v1/config", "/api/v1/log-level"] {
+        assert!(text.contains(path) && text.contains("with the admin token"), "{path}: {text}");
+        assert_eq!(ask(&gateway, &format!("GET {path}"), TOKEN, "").status, 200, "{path}");
+    }
+}
+
+#[test]
 fn writes_of_other_origins_are_refused() {
     let gateway = Gateway::start(ROUTE);
     let put = |headers: &str| {

@@ -73,9 +73,18 @@ fn queryable(page: &str) -> BTreeSet<String> {
 }
 
 fn promtool(arguments: &[&str], input: &str) -> String {
+    let (is_good, said) = promtool_says(arguments, input);
+    assert!(is_good, "promtool {arguments:?}: {said}");
+    said
+}
+
+/// What promtool makes of an input, which is also the file `INPUT` of its arguments.
+fn promtool_says(arguments: &[&str], input: &str) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("input");
     fs::write(&file, input).expect("a file");
+    let shown = file.display().to_string();
+    let arguments = arguments.iter().map(|argument| if *argument == "INPUT" { &shown } else { *argument });
     let output = Command::new(peers().join("promtool"))
         .args(arguments)
         .current_dir(root().join("deploy/prometheus"))
@@ -84,8 +93,35 @@ fn promtool(arguments: &[&str], input: &str) -> String {
         .expect("promtool runs");
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "promtool {arguments:?}: {said}");
-    said
+    (output.status.success(), said)
+}
+
+/// The dashboard's queries, each with its panel's title and its letter.
+fn queries() -> Vec<(String, String)> {
+    let dashboard = fs::read_to_string(root().join("deploy/grafana/tidegate.json")).expect("a dashboard");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| {
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        targets.map(|target| (format!("{} {}", panel["title"], target["refId"]), &target["expr"]))
+    });
+    targets.map(|(place, query)| (place, query.as_str().expect("a query").to_owned())).collect()
+}
+
+/// A file of rules with a rule per query, whose variables have values as Grafana would give them.
+fn as_rules(queries: &[(String, String)]) -> String {
+    let rules: Vec<_> = queries
+        .iter()
+        .enumerate()
+        .map(|(number, (_, query))| {
+            let query = query.replace("$__rate_interval", "1m0s").replace("$route", "catalog|orders");
+            let query = query.replace("$upstream", ".*").replace("$job", "tidegate");
+            assert!(!query.contains('$'), "a variable that this test does not know: {query}");
+            serde_json::json!({"record": format!("dashboard:query_{number}"), "expr": query})
+        })
+        .collect();
+    // JSON is YAML.
+    serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string()
 }
 
 #[test]
@@ -113,23 +149,40 @@ fn alert_rules_hold_and_each_has_a_case_of_its_own() {
 }
 
 #[test]
+fn promtool_can_read_every_query_of_the_dashboard() {
+    let mut queries = queries();
+    assert!(queries.len() > 30, "{} queries", queries.len());
+    for query in &queries {
+        let (is_good, said) =
+            promtool_says(&["check", "rules", "INPUT"], &as_rules(std::slice::from_ref(query)));
+        assert!(is_good && said.contains("1 rules found"), "{} {}: {said}", query.0, query.1);
+    }
+    // A query that cannot be read would be told.
+    for broken in
+        ["sum by (route) (rate(tidegate_requests_total[$__rate_interval])", "rate(tidegate_requests_total)"]
+    {
+        queries.push(("broken".to_owned(), broken.to_owned()));
+        assert!(!promtool_says(&["check", "rules", "INPUT"], &as_rules(&queries)).0, "{broken}");
+        queries.pop();
+    }
+}
+
+#[test]
 fn every_metric_of_the_dashboard_and_of_the_alerts_exists() {
     let page = busy().0.metrics();
     let known = queryable(&page);
     let rules = fs::read_to_string(root().join("deploy/prometheus/rules.yaml")).expect("rules");
     let dashboard = fs::read_to_string(root().join("deploy/grafana/tidegate.json")).expect("a dashboard");
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
-    let panels = dashboard["panels"].as_array().expect("panels");
-    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-    let queries: Vec<_> = targets.map(|target| target["expr"].as_str().expect("a query")).collect();
-    assert!(queries.len() > 30, "{} queries", queries.len());
-    for query in &queries {
-        assert!(!mentioned(query).is_empty(), "a query about nothing of ours: {query}");
+    let queries = queries();
+    for (place, query) in &queries {
+        assert!(!mentioned(query).is_empty(), "{place}: a query about nothing of ours: {query}");
     }
     let variables = dashboard["templating"]["list"].to_string();
     let from_rules =
         rules.lines().filter(|line| !line.contains("description:")).collect::<Vec<_>>().join("\n");
-    for text in queries.into_iter().chain([variables.as_str(), from_rules.as_str()]) {
+    let queries = queries.iter().map(|(_, query)| query.as_str());
+    for text in queries.chain([variables.as_str(), from_rules.as_str()]) {
         for name in mentioned(text) {
             assert!(known.contains(&name), "{name} is not on the page");
         }

@@ -5,3 +5,5 @@ mod failures;
 mod ids;
 mod metrics;
 mod operators;
+mod problems;
+mod process_log;
