@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::support::{Memory, load};
 
-const SEED: &str = include_str!("reference.yaml");
+const SEED: &str = include_str!("../../../../tests/contract/tidegate.yaml");
 
 proptest! {
     #[test]

@@ -3,7 +3,7 @@
 use crate::support::{errors, load};
 use model::{Policy, PolicyUse, resource::route::Handler};
 
-const REFERENCE: &str = include_str!("reference.yaml");
+const REFERENCE: &str = include_str!("../../../../tests/contract/tidegate.yaml");
 
 #[test]
 fn the_reference_is_refused_for_exactly_what_is_not_in_this_build() {

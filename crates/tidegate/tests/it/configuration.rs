@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use super::harness::{Gateway, free_port, run, run_with};
+use super::harness::run;
 
 fn validate(path: &Path) -> (i32, String, String) {
     run(&["validate", "-c", &path.display().to_string()])
@@ -210,41 +210,6 @@ routes:
     }
 }
 
-/// The reference configuration's resources of this build: without the routes and keys that are refused.
-fn trimmed() -> String {
-    let path = super::tidy::root().join("tests/contract/tidegate.yaml");
-    let whole = fs::read_to_string(path).expect("the reference");
-    let (kept, _) = whole.split_once("\nai:\n").expect("the reference has this part");
-    let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "mcp:", "- cache:"];
-    let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
-    format!("{head}\nroutes:\n{}", kept.collect::<String>())
-}
-
-#[test]
-fn run_refuses_the_reference_for_what_is_not_in_this_build_and_nothing_else() {
-    let path = super::tidy::root().join("tests/contract/tidegate.yaml").display().to_string();
-    let environment =
-        [("GOLD_KEY", "a"), ("WEB_KEY", "b"), ("OPENAI_API_KEY", "c"), ("ANTHROPIC_API_KEY", "d")];
-    let data = tempfile::tempdir().expect("a folder");
-    let shown = data.path().display().to_string();
-    let (code, _, problems) = run_with(&["run", "--config", &path, "--data-dir", &shown], &environment);
-    assert_eq!(code, 3, "{problems}");
-    let told: Vec<&str> = problems.lines().filter_map(|line| line.trim_start().strip_prefix("× ")).collect();
-    let want = [
-        ("routes[3].compose", "compose"),
-        ("routes[6].transcode", "transcode"),
-        ("routes[7].policies[1].tokenRateLimit", "tokenRateLimit"),
-        ("routes[7].ai", "ai"),
-        ("routes[8].prompt", "prompt"),
-        ("routes[9].mcp", "mcp"),
-        ("routes[10].policies[0].cache", "cache"),
-        ("ai", "ai"),
-    ]
-    .map(|(path, name)| format!("{path}: `{name}` is not in this build"));
-    assert_eq!(told, want, "{problems}");
-}
-
 #[test]
 fn the_schema_is_valid_and_says_of_documents_what_validate_says() {
     let (_, schema, _) = run(&["schema"]);
@@ -284,46 +249,4 @@ fn the_schema_is_valid_and_says_of_documents_what_validate_says() {
     ] {
         assert!(!fits(bad), "{bad}");
     }
-}
-
-#[test]
-fn the_reference_without_those_parts_is_served() {
-    let text = trimmed();
-    for part in ["catalog", "old-shop", "ping"] {
-        assert!(text.contains(part));
-    }
-    let signer =
-        rcgen::generate_simple_self_signed(vec!["api.example.test".to_owned()]).expect("a certificate");
-    let keys = r#"{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-    let folder = folder(&[
-        ("tidegate.yaml", &text),
-        ("certs/api.crt", &signer.cert.pem()),
-        ("certs/api.key", &signer.signing_key.serialize_pem()),
-        ("certs/jwks.json", keys),
-    ]);
-    let path = folder.path().join("tidegate.yaml").display().to_string();
-    let environment = [("GOLD_KEY", "gold-key-of-the-test"), ("WEB_KEY", "web-key-of-the-test")];
-    let (code, out, problems) = run_with(&["validate", "-c", &path], &environment);
-    assert_eq!(
-        (code, out.as_str()),
-        (0, "ok: 2 listeners, 5 routes, 4 upstreams, 2 consumers\n"),
-        "{problems}"
-    );
-    assert_eq!(problems, "", "not even a warning");
-    let (plain, tls) = (free_port(), free_port());
-    let served = text.replace("127.0.0.1:8080", &format!("127.0.0.1:{plain}"));
-    let served = served.replace("127.0.0.1:8443", &format!("127.0.0.1:{tls}"));
-    let served = served.replace("admin:\n  address: 127.0.0.1:9080", "# admin is the harness's:");
-    let gateway = Gateway::in_folder(folder, &served, ([127, 0, 0, 1], plain).into(), |command| {
-        command.envs(environment);
-    });
-    assert_eq!(gateway.get("/ping").text(), "{\"pong\":true}");
-    // What is live, defaults written out, is a document of the schema, too.
-    let live = gateway.admin_get("/api/v1/config").json()["config"].clone();
-    let (_, schema, _) = run(&["schema"]);
-    let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
-    let validator = jsonschema::draft202012::new(&schema).expect("a schema");
-    let errors: Vec<String> =
-        validator.iter_errors(&live).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:#?}");
 }

@@ -20,7 +20,7 @@ pub(super) fn root() -> PathBuf {
 }
 
 /// Every file below a folder that ends so, `target` and hidden folders left out.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());

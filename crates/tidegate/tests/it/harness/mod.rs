@@ -13,7 +13,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -37,15 +37,21 @@ pub struct Gateway {
     pub folder: tempfile::TempDir,
 }
 
-/// A port that nobody listens on now. Each process asks in a range of its own, so that tests that run at once do
-/// not race for what the kernel would give to both.
+/// A port that nobody listens on now. Under nextest, where each test is a process, each asks in a range of its own,
+/// so that tests that run at once do not race for what the kernel would give to both.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    /// Below what the kernel gives to outgoing connections (32768 and up), of which there are many.
+    const FIRST: usize = 10_000;
+    const RANGES: usize = 220;
+    const OF_A_TEST: usize = 100;
+    let process = std::process::id() as usize % RANGES * OF_A_TEST;
+    let is_alone = std::env::var_os("NEXTEST").is_none();
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Below what the kernel gives to outgoing connections (32768 and up), of which there are many.
-        let base = 10_000 + (std::process::id() % 220) as u16 * 100;
-        let port = base + offset % 100;
+        let place =
+            if is_alone { (process + offset) % (RANGES * OF_A_TEST) } else { process + offset % OF_A_TEST };
+        let port = u16::try_from(FIRST + place).expect("a port");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -117,8 +123,9 @@ impl Gateway {
         config: &str,
         address: SocketAddr,
         admin: SocketAddr,
+        prepare: impl FnOnce(&mut Command),
     ) -> Self {
-        Self::spawn(folder, Path::new(config), address, admin, |_| {})
+        Self::spawn(folder, Path::new(config), address, admin, prepare)
     }
 
     fn spawn(

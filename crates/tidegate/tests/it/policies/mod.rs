@@ -19,7 +19,7 @@ mod key_auth;
 mod rate_limit;
 mod request_limits;
 mod rewrite;
-mod tokens;
+pub(super) mod tokens;
 
 use super::harness::{Answer, Gateway, Seen, Upstream};
 

@@ -13,11 +13,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 
 /// All algorithms that a `jwt` policy may accept.
-pub(super) const ALL: [&str; 9] =
+pub(crate) const ALL: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
 /// A key that signs with one algorithm.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     kid: String,
     algorithm: &'static str,
     key: Key,
@@ -30,7 +30,7 @@ enum Key {
 }
 
 impl Signer {
-    pub(super) fn new(algorithm: &'static str, kid: &str) -> Self {
+    pub(crate) fn new(algorithm: &'static str, kid: &str) -> Self {
         let rsa = |encoding| Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"), encoding);
         let key = match algorithm {
             "RS256" => rsa(&RSA_PKCS1_SHA256),
@@ -47,7 +47,7 @@ impl Signer {
     }
 
     /// The public key as a JWK.
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let mut jwk = match &self.key {
             // A DER sequence of modulus and exponent: of 2048 bits, the modulus has its place.
             Key::Rsa(key, _) => {
@@ -67,12 +67,12 @@ impl Signer {
     }
 
     /// A token with these claims.
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_under(json!({"kid": self.kid, "typ": "JWT"}), claims)
     }
 
     /// The same under a head of the test's own, to which the algorithm is added.
-    pub(super) fn sign_under(&self, mut head: Value, claims: &Value) -> String {
+    pub(crate) fn sign_under(&self, mut head: Value, claims: &Value) -> String {
         head["alg"] = json!(self.algorithm);
         let input = format!("{}.{}", BASE64.encode(head.to_string()), BASE64.encode(claims.to_string()));
         let signature = match &self.key {
@@ -92,17 +92,17 @@ impl Signer {
 }
 
 /// A key set of these signers.
-pub(super) fn jwks(signers: &[&Signer]) -> String {
+pub(crate) fn jwks(signers: &[&Signer]) -> String {
     json!({"keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>()}).to_string()
 }
 
 /// Seconds since 1970.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs()
 }
 
 /// Claims of a good token of `ann`, changed.
-pub(super) fn claims(change: impl FnOnce(&mut Value)) -> Value {
+pub(crate) fn claims(change: impl FnOnce(&mut Value)) -> Value {
     let mut claims = json!({
         "iss": "https://id.example.test", "aud": "shop", "sub": "ann", "scope": "profile orders", "exp": now() + 600,
     });

@@ -50,8 +50,8 @@ fn a_file_that_comes_into_a_folder_or_goes_is_noticed() {
     fs::write(conf.join("base.yaml"), base).expect("a file");
     // The harness's own configuration is not read: the folder is given in its place.
     let shown = conf.display().to_string();
-    let gateway =
-        Gateway::on_folder(folder, &shown, ([127, 0, 0, 1], port).into(), ([127, 0, 0, 1], admin).into());
+    let local = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let gateway = Gateway::on_folder(folder, &shown, local(port), local(admin), |_| {});
     assert_eq!(gateway.get("/").status, 404);
     fs::write(conf.join("routes.yaml"), fixed("one")).expect("a file");
     eventually("the route", || gateway.get("/").text() == "one");

@@ -12,7 +12,7 @@ mod slow_readers;
 mod spread;
 mod sse;
 mod streaming;
-mod tls;
+pub(super) mod tls;
 mod trailers;
 mod websocket;
 

@@ -29,15 +29,18 @@ fn the_certificate_is_chosen_by_name_wildcard_or_default() {
     for name in ["z.test", "a.b.b.test", "127.0.0.1"] {
         assert!(dial(gateway.address, &config, name).is_err(), "{name}");
         let mut config = client(RootCertStore::empty(), None, &[]);
-        config.dangerous().set_certificate_verifier(Arc::new(Anyone));
+        config.dangerous().set_certificate_verifier(Arc::new(Anyone::default()));
         let stream = dial(gateway.address, &config, name).expect(name);
         assert!(shown(&stream) == two.cert, "{name}");
     }
 }
 
 /// Trusts everyone: for looking at what is shown.
-#[derive(Debug)]
-struct Anyone;
+#[derive(Debug, Default)]
+struct Anyone {
+    /// What the last handshake had stapled to it.
+    stapled: std::sync::Mutex<Vec<u8>>,
+}
 
 impl rustls::client::danger::ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -48,7 +51,7 @@ impl rustls::client::danger::ServerCertVerifier for Anyone {
         stapled: &[u8],
         _: rustls::pki_types::UnixTime,
     ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        *STAPLED.lock().expect("not poisoned") = stapled.to_vec();
+        *self.stapled.lock().expect("not poisoned") = stapled.to_vec();
         Ok(rustls::client::danger::ServerCertVerified::assertion())
     }
 
@@ -76,9 +79,6 @@ impl rustls::client::danger::ServerCertVerifier for Anyone {
         provider().signature_verification_algorithms.supported_schemes()
     }
 }
-
-/// What the last handshake of [`Anyone`] had stapled to it.
-static STAPLED: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
 
 const ONE: &str = "certificates: [{certFile: one.crt, keyFile: one.key}]";
 
@@ -171,10 +171,11 @@ fn an_ocsp_response_is_stapled_when_it_is_given_and_only_then() {
     let authority = Authority::new("ca");
     let certificate = authority.issue(&["a.test"]);
     let mut config = client(RootCertStore::empty(), None, &[]);
-    config.dangerous().set_certificate_verifier(Arc::new(Anyone));
+    let anyone = Arc::new(Anyone::default());
+    config.dangerous().set_certificate_verifier(anyone.clone());
     let stapled = |gateway: &Gateway| {
         dial(gateway.address, &config, "a.test").expect("a connection");
-        STAPLED.lock().expect("not poisoned").clone()
+        anyone.stapled.lock().expect("not poisoned").clone()
     };
     let plain = gateway(ONE, FIXED, |folder| certificate.write(folder, "one"));
     assert!(stapled(&plain).is_empty());

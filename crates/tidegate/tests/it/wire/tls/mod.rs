@@ -23,17 +23,17 @@ use rustls::{
 use super::super::harness::{Answer, Gateway, free_port};
 
 /// An authority of the test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key.
-struct Issued {
-    cert: CertificateDer<'static>,
+pub(crate) struct Issued {
+    pub(crate) cert: CertificateDer<'static>,
     pem: String,
     key: KeyPair,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -42,7 +42,7 @@ impl Authority {
     }
 
     /// A certificate for names; those with a colon are URIs.
-    fn issue(&self, names: &[&str]) -> Issued {
+    pub(crate) fn issue(&self, names: &[&str]) -> Issued {
         let (uris, hosts): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
         let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
         let mut params = CertificateParams::new(hosts).expect("parameters");
@@ -59,7 +59,7 @@ impl Authority {
     }
 
     /// Clients that trust it.
-    fn roots(&self) -> RootCertStore {
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("an authority");
         roots
@@ -68,7 +68,7 @@ impl Authority {
 
 impl Issued {
     /// Writes `NAME.crt` and `NAME.key`, each whole at once.
-    fn write(&self, folder: &Path, name: &str) {
+    pub(crate) fn write(&self, folder: &Path, name: &str) {
         replace(&folder.join(format!("{name}.key")), self.key.serialize_pem().as_bytes());
         replace(&folder.join(format!("{name}.crt")), self.pem.as_bytes());
     }
@@ -89,7 +89,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 /// A client of these roots, with a certificate or without, that offers these protocols.
-fn client(roots: RootCertStore, identity: Option<&Issued>, alpn: &[&str]) -> ClientConfig {
+pub(crate) fn client(roots: RootCertStore, identity: Option<&Issued>, alpn: &[&str]) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.expect("versions").with_root_certificates(roots);
     let mut config = match identity {
@@ -102,10 +102,10 @@ fn client(roots: RootCertStore, identity: Option<&Issued>, alpn: &[&str]) -> Cli
     config
 }
 
-type Secure = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection after its handshake.
-fn dial(address: SocketAddr, config: &ClientConfig, name: &str) -> std::io::Result<Secure> {
+pub(crate) fn dial(address: SocketAddr, config: &ClientConfig, name: &str) -> std::io::Result<Secure> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
@@ -117,12 +117,12 @@ fn dial(address: SocketAddr, config: &ClientConfig, name: &str) -> std::io::Resu
 }
 
 /// The certificate that a handshake showed.
-fn shown(stream: &Secure) -> CertificateDer<'static> {
+pub(crate) fn shown(stream: &Secure) -> CertificateDer<'static> {
     stream.conn.peer_certificates().expect("certificates")[0].clone().into_owned()
 }
 
 /// Asks on a connection and reads the answer. The client of TLS 1.3 learns of a refusal here.
-fn ask(stream: &mut Secure, host: &str, path: &str) -> Option<Answer> {
+pub(crate) fn ask(stream: &mut Secure, host: &str, path: &str) -> Option<Answer> {
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").ok()?;
     let mut reader = std::io::BufReader::new(Read::by_ref(stream));
     Answer::read(&mut reader, false)

@@ -1,0 +1,87 @@
+//! The file as a whole: refused for what is not in this build, and served without it.
+
+use super::{
+    super::harness::{run, run_with},
+    *,
+};
+
+#[test]
+fn run_refuses_it_for_what_is_not_in_this_build_and_nothing_else() {
+    let path = root().join("tests/contract/tidegate.yaml").display().to_string();
+    let environment =
+        [("GOLD_KEY", "a"), ("WEB_KEY", "b"), ("OPENAI_API_KEY", "c"), ("ANTHROPIC_API_KEY", "d")];
+    let data = tempfile::tempdir().expect("a folder");
+    let shown = data.path().display().to_string();
+    let (code, _, problems) = run_with(&["run", "--config", &path, "--data-dir", &shown], &environment);
+    assert_eq!(code, 3, "{problems}");
+    let told: Vec<&str> = problems.lines().filter_map(|line| line.trim_start().strip_prefix("× ")).collect();
+    let want = [
+        ("routes[3].compose", "compose"),
+        ("routes[6].transcode", "transcode"),
+        ("routes[7].policies[1].tokenRateLimit", "tokenRateLimit"),
+        ("routes[7].ai", "ai"),
+        ("routes[8].prompt", "prompt"),
+        ("routes[9].mcp", "mcp"),
+        ("routes[10].policies[0].cache", "cache"),
+        ("ai", "ai"),
+    ]
+    .map(|(path, name)| format!("{path}: `{name}` is not in this build"));
+    assert_eq!(told, want, "{problems}");
+}
+
+#[test]
+fn validate_accepts_it_and_run_serves_it() {
+    let behind = Behind::echoes();
+    let served = Served::new(&behind);
+    let file = served.gateway.folder.path().join("conf/tidegate.yaml").display().to_string();
+    let (code, out, problems) = run_with(&["validate", "-c", &file], &ENVIRONMENT);
+    let counts = "ok: 2 listeners, 5 routes, 4 upstreams, 2 consumers\n";
+    assert_eq!((code, out.as_str(), problems.as_str()), (0, counts, ""), "not even a warning");
+    assert_eq!(served.gateway.get("/ping").text(), "{\"pong\":true}");
+    // What is live, defaults written out, is a document of the schema, too.
+    let live = served.gateway.admin_get("/api/v1/config").json()["config"].clone();
+    let names: Vec<&str> = live["routes"]
+        .as_array()
+        .expect("routes")
+        .iter()
+        .filter_map(|route| route["name"].as_str())
+        .collect();
+    assert_eq!(names, ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping"]);
+    let (_, schema, _) = run(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
+    let validator = jsonschema::draft202012::new(&schema).expect("a schema");
+    let errors: Vec<String> =
+        validator.iter_errors(&live).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn keys_of_the_environment_are_resolved_when_it_is_loaded() {
+    let behind = Behind::echoes();
+    let served = Served::new(&behind);
+    for key in [GOLD, WEB] {
+        assert_eq!(served.ask("GET /v1/products", &format!("\nx-api-key: {key}")).status, 200, "{key}");
+    }
+    let file = served.gateway.folder.path().join("conf/tidegate.yaml").display().to_string();
+    let (code, _, problems) = run_with(&["validate", "-c", &file], &[("GOLD_KEY", GOLD)]);
+    assert_eq!(code, 3);
+    assert!(problems.contains("WEB_KEY") && !problems.contains("GOLD_KEY is"), "{problems}");
+    let live = served.gateway.admin_get("/api/v1/config").text();
+    assert!(!live.contains(GOLD) && !live.contains(WEB), "a secret is shown: {live}");
+}
+
+#[test]
+fn every_copy_of_it_in_the_tree_is_the_same() {
+    let whole = whole();
+    let title = whole.lines().next().expect("a first line");
+    let copies = super::super::tidy::files(&root(), ".yaml");
+    let copies: Vec<_> = copies
+        .into_iter()
+        .map(|path| (fs::read_to_string(&path).expect("a file"), path))
+        .filter(|(text, _)| text.starts_with(title))
+        .collect();
+    assert!(!copies.is_empty(), "it is looked for where it is not");
+    for (text, path) in copies {
+        assert!(text == whole, "{} differs from tests/contract/tidegate.yaml", path.display());
+    }
+}
