@@ -1,28 +1,48 @@
 #!/usr/bin/env bash
 # Builds the gateway and the shop, starts them, says what to try, and ends everything on Ctrl-C or SIGTERM.
 # With --check it runs what it says to try, and ends.
+#
+# TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS"), TIDEGATE_DEMO_DATA another
+# folder for all that it writes, TIDEGATE_DEMO_BIN a folder with the binaries, which are then not built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 export CARGO_TARGET_DIR="$root/target"
-data="$root/target/demo"
+data=${TIDEGATE_DEMO_DATA:-target/demo}
+bin=${TIDEGATE_DEMO_BIN:-target/debug}
 config=examples/shop/tidegate.yaml
+names=() # of what was started, in order; their process ids are in `pids`
 pids=()
 
+# Whatever is started gets a process group of its own (`set -m`), so that what it starts ends with it and Ctrl-C,
+# which a terminal sends to a whole group, reaches this script alone.
 stop() {
-  trap - EXIT INT TERM
-  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  trap '' INT TERM HUP
+  trap - EXIT
+  for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  for _ in $(seq 100); do # ten seconds, after which it is not asked any more
+    local alive=0
+    for pid in "${pids[@]}"; do if kill -0 "$pid" 2>/dev/null; then alive=1; fi; done
+    [ $alive = 1 ] || break
+    sleep 0.1
+  done
+  for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
   # The numbers may soon be another's. Before anything was started, the files are another demo's.
   [ ${#pids[@]} = 0 ] || rm -f "$data"/*.pid
 }
 trap stop EXIT
-trap 'stop; exit 0' INT TERM
+trap 'stop; exit 0' INT TERM HUP
 
 fail() { echo "demo: $*" >&2; exit 1; }
 
+read -r -a ports <<<"${TIDEGATE_DEMO_PORTS:-8080 9080 7001 7002 7003}"
+[ ${#ports[@]} = 5 ] || fail "TIDEGATE_DEMO_PORTS must hold five ports: gateway, admin, catalog-1, catalog-2, orders"
+gateway=127.0.0.1:${ports[0]} admin=127.0.0.1:${ports[1]}
+catalog_1=127.0.0.1:${ports[2]} catalog_2=127.0.0.1:${ports[3]} orders=127.0.0.1:${ports[4]}
+
 taken=()
-for port in 8080 9080 7001 7002 7003; do
+for port in "${ports[@]}"; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then taken+=("$port"); fi
 done
 [ ${#taken[@]} = 0 ] || fail "the ports ${taken[*]} of 127.0.0.1 are taken; end what listens there (ss -ltnp shows it)"
@@ -31,56 +51,88 @@ done
 rm -rf "$data"
 mkdir -p "$data"
 
-echo "demo: building (the first time takes some minutes)"
-cargo build --quiet --package tidegate
-(cd examples/shop && cargo build --quiet)
+# Other ports than those of the configuration: a copy of it that has them.
+if [ -n "${TIDEGATE_DEMO_PORTS:-}" ]; then
+  sed -e "s/127.0.0.1:8080/$gateway/; s/127.0.0.1:9080/$admin/; s/127.0.0.1:7001/$catalog_1/; s/127.0.0.1:7002/$catalog_2/" \
+    -e "s/127.0.0.1:7003/$orders/" "$config" >"$data/tidegate.yaml"
+  cp examples/shop/demo-key.txt "$data/"
+  config=$data/tidegate.yaml
+fi
 
-bin="$CARGO_TARGET_DIR/debug"
-start() { # name, command...
+start() { # name, command...: its output is in a log of that name
   local name=$1
   shift
-  "$@" >"$data/$name.log" 2>&1 &
+  set -m
+  "$@" >"$data/$name.log" 2>&1 </dev/null &
+  set +m
+  names+=("$name")
   pids+=($!)
   echo $! >"$data/$name.pid"
 }
-start catalog-1 "$bin/catalog" --listen 127.0.0.1:7001 --store "$data/catalog-1.sqlite" --instance catalog-1
-start catalog-2 "$bin/catalog" --listen 127.0.0.1:7002 --store "$data/catalog-2.sqlite" --instance catalog-2 --slow 40
-start orders "$bin/orders" --listen 127.0.0.1:7003 --store "$data/orders.sqlite" --instance orders-1
+
+build() { # folder, further arguments
+  set -m
+  (cd "$1" && exec cargo build --quiet "${@:2}") &
+  set +m
+  pids=($!)
+  # Waiting is what a signal interrupts; a command in the foreground would be waited for first.
+  wait "${pids[0]}" || fail "the build failed"
+  pids=()
+}
+if [ -z "${TIDEGATE_DEMO_BIN:-}" ]; then
+  echo "demo: building (the first time takes some minutes)"
+  build . --package tidegate
+  build examples/shop
+fi
+
+start catalog-1 "$bin/catalog" --listen "$catalog_1" --store "$data/catalog-1.sqlite" --instance catalog-1
+start catalog-2 "$bin/catalog" --listen "$catalog_2" --store "$data/catalog-2.sqlite" --instance catalog-2 --slow 40
+start orders "$bin/orders" --listen "$orders" --store "$data/orders.sqlite" --instance orders-1
 start gateway "$bin/tidegate" run --config "$config" --data-dir "$data/gateway"
 
-ready() { # name, port
-  for _ in $(seq 150); do
-    kill -0 "$(cat "$data/$1.pid")" 2>/dev/null || { tail -n 20 "$data/$1.log" >&2; fail "$1 ended"; }
-    if status=$(get "$2" /readyz) && [ "$status" = 200 ]; then return; fi
-    sleep 0.1
-  done
-  fail "$1 is not ready after 15 s; its log is $data/$1.log"
-}
-get() { # port, path: the status alone, without needing curl
-  exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
+get() { # address, path: the status alone, without needing curl
+  exec 3<>"/dev/tcp/${1/://}" || return 1
   printf 'GET %s HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n' "$2" >&3
   read -r _ status _ <&3 || status=0
   exec 3>&-
   echo "$status"
 } 2>/dev/null
-ready catalog-1 7001
-ready catalog-2 7002
-ready orders 7003
-ready gateway 9080
+died() { # name, status
+  tail -n 20 "$data/$1.log" >&2
+  fail "$1 ended with status $2; its log is $data/$1.log"
+}
+ready() { # name, address
+  local pid status
+  pid=$(cat "$data/$1.pid")
+  for _ in $(seq 150); do
+    if ! kill -0 "$pid" 2>/dev/null; then
+      status=0
+      wait "$pid" || status=$?
+      died "$1" "$status"
+    fi
+    if status=$(get "$2" /readyz) && [ "$status" = 200 ]; then return; fi
+    sleep 0.1
+  done
+  fail "$1 is not ready after 15 s; its log is $data/$1.log"
+}
+ready catalog-1 "$catalog_1"
+ready catalog-2 "$catalog_2"
+ready orders "$orders"
+ready gateway "$admin"
 
 tries=(
   "A routed call"
-  "curl -si http://127.0.0.1:8080/v1/products -H 'x-api-key: demo-key'"
+  "curl -si http://$gateway/v1/products -H 'x-api-key: demo-key'"
   "The same, in version 2, asked for by media type"
-  "curl -s http://127.0.0.1:8080/products -H 'accept: application/vnd.shop.v2+json'"
+  "curl -s http://$gateway/products -H 'accept: application/vnd.shop.v2+json'"
   "A limit of 5 in ten seconds: eight calls, 200 until 429"
-  "curl -so /dev/null -w '%{http_code} ' 'http://127.0.0.1:8080/v1/products?[1-8]' -H 'x-api-key: demo-key'; echo"
+  "curl -so /dev/null -w '%{http_code} ' 'http://$gateway/v1/products?[1-8]' -H 'x-api-key: demo-key'; echo"
   "An outage that nobody notices: one of two instances dies, every answer is 200"
-  "kill \$(cat target/demo/catalog-1.pid); for i in 1 2 3 4 5 6 7 8; do curl -so /dev/null -w '%{http_code} ' http://127.0.0.1:8080/v1/greeting; done; echo"
+  "kill \$(cat $data/catalog-1.pid); for i in 1 2 3 4 5 6 7 8; do curl -so /dev/null -w '%{http_code} ' http://$gateway/v1/greeting; done; echo"
   "Why a request goes where it goes, and how its endpoints are"
-  "TIDEGATE_DATA_DIR=target/demo/gateway target/debug/tidegate routes explain GET http://127.0.0.1:8080/v1/products -c $config --admin 127.0.0.1:9080"
+  "TIDEGATE_DATA_DIR=$data/gateway $bin/tidegate routes explain GET http://$gateway/v1/products -c $config --admin $admin"
   "Metrics"
-  "curl -s http://127.0.0.1:9080/metrics | grep ^tidegate_requests_total"
+  "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
 )
 
 if [ "${1:-}" = --check ]; then
@@ -102,10 +154,10 @@ cat <<END
 
 Tidegate is running.
 
-  the gateway      http://127.0.0.1:8080
-  admin, metrics   http://127.0.0.1:9080     (admin token: $data/gateway/admin-token)
-  catalog          http://127.0.0.1:7001 and, slower, http://127.0.0.1:7002
-  orders           http://127.0.0.1:7003
+  the gateway      http://$gateway
+  admin, metrics   http://$admin     (admin token: $data/gateway/admin-token)
+  catalog          http://$catalog_1 and, slower, http://$catalog_2
+  orders           http://$orders
   configuration    $config (edit it: it is applied at once)
   logs             $data/*.log
 
@@ -115,4 +167,20 @@ for ((at = 0; at < ${#tries[@]}; at += 2)); do
   printf '\n  # %s\n  %s\n' "${tries[at]}" "${tries[at + 1]}"
 done
 printf '\nCtrl-C ends everything.\n'
-wait "${pids[-1]}" || true
+
+# A service that was asked to end (status 0, as in the outage above) is missed by nobody. One that breaks, and a
+# gateway that ends at all, ends the demo.
+running=("${pids[@]}")
+while [ ${#running[@]} -gt 0 ]; do
+  status=0
+  wait -n -p gone "${running[@]}" || status=$?
+  for at in "${!pids[@]}"; do
+    [ "${pids[at]}" = "$gone" ] || continue
+    name=${names[at]}
+    [ "$status" = 0 ] && [ "$name" != gateway ] || died "$name" "$status"
+    echo "demo: $name was asked to end; the others go on"
+  done
+  left=()
+  for pid in "${running[@]}"; do [ "$pid" = "$gone" ] || left+=("$pid"); done
+  running=("${left[@]}")
+done

@@ -9,23 +9,55 @@ mkdir -p "$peers"
 
 say() { echo "peers: $*" >&2; }
 
+# What the tests need of the system, by Debian's names: all that is missing is told at once, and as root installed.
+missing=()
+python3 -c 'import sys, tomllib, venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+command -v cc >/dev/null || missing+=(build-essential)
+command -v curl >/dev/null || missing+=(curl)
+[ -x /bin/kill ] || [ -x /usr/bin/kill ] || missing+=(procps)
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing ${missing[*]}"
+    install() { apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; }
+    install || { apt-get update -qq && install; } || { say "apt-get cannot install ${missing[*]}"; exit 1; }
+  else
+    say "these are missing: ${missing[*]} (Python from 3.11 on); install them with your package manager, on Debian:"
+    say "  sudo apt-get install ${missing[*]}"
+    exit 1
+  fi
+fi
+
+# A package of Debian's, unpacked into a folder without root.
+unpack() { # package, folder
+  local downloads
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    say "$1 is missing, and without apt-get it cannot be fetched: install it with your package manager"
+    exit 1
+  fi
+  downloads=$(mktemp -d)
+  if ! (cd "$downloads" && { apt-get download -qq "$1" || { apt-get update -qq && apt-get download -qq "$1"; }; }); then
+    rm -rf "$downloads"
+    say "$1 cannot be fetched: run \`apt-get update\` as root and this again, or install it: sudo apt-get install $1"
+    exit 1
+  fi
+  mkdir -p "$2"
+  dpkg-deb -x "$downloads"/*.deb "$2"
+  rm -rf "$downloads"
+  say "installed $1"
+}
+
 python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
 )
 stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
-  if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
-    if [ "$(id -u)" = 0 ]; then
-      apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
-    else
-      say "python3-venv is missing: install it with your package manager and run this again"
-      exit 1
-    fi
-  fi
   rm -rf "$peers/python"
   python3 -m venv "$peers/python"
-  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check "${python_packages[@]}"
+  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check "${python_packages[@]}" || {
+    say "pip cannot install ${python_packages[*]}: is PyPI within reach?"
+    exit 1
+  }
   touch "$stamp"
   say "installed ${python_packages[*]}"
 fi
@@ -34,19 +66,11 @@ if [ ! -x "$peers/promtool" ]; then
   if command -v promtool >/dev/null; then
     ln -sf "$(command -v promtool)" "$peers/promtool"
   else
-    folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' EXIT
-    (cd "$folder" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; })
-    dpkg-deb -x "$folder"/prometheus_*.deb "$folder/tree"
-    cp "$folder/tree/usr/bin/promtool" "$peers/promtool"
-    say "installed promtool"
+    unpack prometheus "$peers/prometheus"
+    ln -sf prometheus/usr/bin/promtool "$peers/promtool"
   fi
 fi
 
 if [ ! -x "$peers/valgrind/usr/bin/valgrind" ] && ! command -v valgrind >/dev/null; then
-  unpacked=$(mktemp -d)
-  (cd "$unpacked" && { apt-get download -qq valgrind || { apt-get update -qq && apt-get download -qq valgrind; }; })
-  dpkg-deb -x "$unpacked"/valgrind_*.deb "$peers/valgrind"
-  rm -rf "$unpacked"
-  say "installed valgrind"
+  unpack valgrind "$peers/valgrind"
 fi

@@ -24,11 +24,16 @@ impl Drop for Service {
 
 impl Service {
     fn start(binary: &str) -> Self {
+        Self::with(binary, &[])
+    }
+
+    fn with(binary: &str, more: &[&str]) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
         let folder = tempfile::tempdir().expect("a folder");
         let child = Command::new(binary)
             .args(["--listen", &address.to_string(), "--instance", "test", "--store"])
             .arg(folder.path().join("store.sqlite"))
+            .args(more)
             .spawn()
             .expect("the service starts");
         let service = Self { child, address, _folder: folder };
@@ -73,6 +78,41 @@ fn the_catalogue_sells_in_two_versions() {
     assert_eq!(catalog.get("/openapi.json").1["openapi"], "3.1.0");
     let (_, head, _) = catalog.send("GET /v1/products", "", "");
     assert!(head.contains("x-instance: test"), "{head}");
+}
+
+#[test]
+fn orders_tell_of_their_health_and_document_themselves() {
+    let orders = Service::start(env!("CARGO_BIN_EXE_orders"));
+    assert_eq!((orders.get("/livez").0, orders.get("/readyz").0), (200, 200));
+    let (status, document) = orders.get("/openapi.json");
+    assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let methods = methods.as_object().expect("methods").keys().filter(|key| *key != "parameters");
+        operations.extend(methods.map(|method| format!("{method} {path}")));
+    }
+    operations.sort();
+    assert_eq!(operations, ["get /v1/orders", "get /v1/orders/{id}", "post /v1/orders"]);
+}
+
+#[test]
+fn a_slow_instance_takes_as_much_longer_as_it_is_told_and_is_healthy_at_once() {
+    let quickest = |service: &Service, path: &str| {
+        let times = (0..5).map(|_| {
+            let start = Instant::now();
+            assert_eq!(service.get(path).0, 200, "{path}");
+            start.elapsed()
+        });
+        times.min().expect("some")
+    };
+    let slow = Duration::from_millis(250);
+    for binary in [env!("CARGO_BIN_EXE_catalog"), env!("CARGO_BIN_EXE_orders")] {
+        let path = if binary.ends_with("orders") { "/v1/orders" } else { "/v1/products" };
+        let service = Service::with(binary, &["--slow", "250"]);
+        assert!(quickest(&service, path) >= slow, "{binary}");
+        assert!(quickest(&service, "/readyz") < slow, "{binary}: health is not slowed");
+        assert!(quickest(&Service::start(binary), path) < slow, "{binary}");
+    }
 }
 
 #[test]
