@@ -200,3 +200,19 @@ fn keys_come_from_a_safe_address_alone() {
     let both = format!("[{{jwt: {{issuer: i, jwks: {{url: 'http://127.0.0.1:{port}/', file: a}}}}}}]");
     refused(&with_policies(&both), &["jwt.jwks", "found both"]);
 }
+
+#[test]
+fn a_redirect_of_the_key_server_leads_nowhere() {
+    let ((other, keys), signer) = (server(), Signer::new("ES256", "other"));
+    *keys.lock().expect("not poisoned") = Some(jwks(&[&signer]));
+    let address = other.address;
+    let redirecting = Upstream::scripted(move |_| {
+        let head =
+            format!("HTTP/1.1 302 Found\r\nlocation: http://{address}/keys\r\ncontent-length: 0\r\n\r\n");
+        Some(head.into_bytes())
+    });
+    let gateway = gateway(&redirecting, ", refresh: 200ms, minRefresh: 200ms");
+    eventually("two fetches", || redirecting.seen().len() >= 2);
+    assert_eq!(status(&gateway, &token(&signer)), 503);
+    assert!(other.seen().is_empty(), "only the host that the configuration names is asked");
+}
