@@ -1,11 +1,11 @@
-//! The normal layout of a configuration file: line ends, blank lines, spaces; comments stay where they are.
+//! The white space of a configuration file: line ends, blank lines, spaces; comments stay where they are.
 
 use crate::{
     diagnostic::{Diagnostics, Source},
     load::parse,
 };
 
-/// Brings a text into the normal layout: LF line ends, no spaces at line ends, no blank lines at the beginning or the
+/// Tidies the white space of a text: LF line ends, no spaces at line ends, no blank lines at the beginning or the
 /// end, at most one in a row, one space before a comment's text. What the text means does not change: where a block
 /// of text in it depends on blank lines or looks like a comment, those stay as they are in the whole file.
 ///

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     format,
-    later::{is_later, is_later_handler},
+    later::{is_later, is_later_handler, is_later_secret},
     nearest::nearest,
     path::Path,
     shape::Shape,
@@ -114,6 +114,14 @@ impl Checker<'_, '_> {
     /// A mapping in the place of a secret whose keys are none of a reference: they may be the secret itself.
     fn odd_secret(&mut self, node: &Node) -> Verdict {
         scalars(node, &mut self.literals);
+        if let Kind::Map(entries) = &node.kind
+            && let [only] = &entries[..]
+            && is_later_secret(&only.key)
+        {
+            self.is_later = true;
+            self.error(only.place, format!("`{}` is not in this build", only.key), None);
+            return Verdict::Bad;
+        }
         let wrong = "expected `{env: NAME}`, `{file: path}` or a text in quotes, found another mapping";
         self.error(head(node), wrong, None);
         Verdict::Bad

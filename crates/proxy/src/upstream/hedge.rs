@@ -15,7 +15,7 @@ use std::{
 
 use http::{HeaderValue, Response, header, request::Parts};
 use model::TryRecord;
-use resilience::BulkheadPermit;
+use resilience::{BulkheadPermit, Permit};
 
 use super::{
     Effort, Guards, Hedging, Upstream,
@@ -27,6 +27,9 @@ use super::{
 };
 use crate::{body::Body, call::Call, failure::Sent, timer::Timer, worker::Worker};
 
+/// What a try needs before it picks: leave of the breaker, and a place in the bulkhead.
+pub(super) type Leave = (Option<Permit>, Option<BulkheadPermit>);
+
 /// Tries of one call that run at the same time.
 pub(super) struct Race<'a> {
     pub(super) worker: &'a Rc<Worker>,
@@ -36,7 +39,6 @@ pub(super) struct Race<'a> {
     pub(super) hedging: Hedging,
     pub(super) wish: &'a Wish,
     pub(super) source: &'a RefCell<Source>,
-    pub(super) bulkhead: &'a Option<Rc<BulkheadPermit>>,
     pub(super) deadline: Instant,
     /// When the whole exchange must be over.
     pub(super) end: Option<Instant>,
@@ -105,14 +107,9 @@ impl<'a> Race<'a> {
     }
 
     /// Runs the first try, and others beside it while it takes its time. What they meet is added to `met`.
-    pub(super) async fn run(
-        self,
-        first: Picked,
-        permit: Option<resilience::Permit>,
-        met: &mut Vec<u64>,
-    ) -> Raced {
+    pub(super) async fn run(self, first: Picked, leave: Leave, met: &mut Vec<u64>) -> Raced {
         met.push(first.endpoint.uid);
-        let mut lanes = vec![self.lane(first, permit, false)];
+        let mut lanes = vec![self.lane(first, leave, false)];
         let mut may_start = self.hedging.further;
         let (mut further, mut beside) = (0, Vec::new());
         // The best of those that have failed: an answer of any kind is better than none.
@@ -183,21 +180,25 @@ impl<'a> Race<'a> {
             return None;
         }
         let permit = permit(self.upstream, now).ok()?;
+        // A try of its own needs a place of its own, and is not worth a wait for one.
+        let place = match &cluster.bulkhead {
+            Some(bulkhead) => Some(bulkhead.try_acquire()?),
+            None => None,
+        };
         let endpoint = choose(self.worker, self.call, self.upstream, self.wish, met, now).ok()?;
         // One that is ill would not be faster; and where all are, more load is no help.
         if !endpoint.is_good(now) || !cluster.budget.try_withdraw(now) {
             return None;
         }
         met.push(endpoint.uid);
-        Some(self.lane(Picked::new(endpoint), permit, true))
+        Some(self.lane(Picked::new(endpoint), (permit, place), true))
     }
 
-    fn lane(&self, picked: Picked, permit: Option<resilience::Permit>, is_further: bool) -> Lane<'a> {
+    fn lane(&self, picked: Picked, (permit, bulkhead): Leave, is_further: bool) -> Lane<'a> {
         let (worker, call, upstream, effort, source) =
             (self.worker, self.call, self.upstream, self.effort, self.source);
         let Picked { endpoint, in_flight } = picked;
-        let guards =
-            Guards { in_flight: Some(in_flight), bulkhead: self.bulkhead.clone(), ..Guards::default() };
+        let guards = Guards { in_flight: Some(in_flight), bulkhead, ..Guards::default() };
         let (started, end) = (Instant::now(), self.end);
         let left = self.deadline.saturating_duration_since(started);
         let span = Span::start(worker, call, &endpoint, upstream, is_further);

@@ -22,7 +22,6 @@ pub(crate) mod warm;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -42,9 +41,9 @@ pub(crate) struct Guards {
     /// Counts the call at its endpoint.
     #[expect(dead_code, reason = "counts until it is dropped")]
     pub(crate) in_flight: Option<InFlight>,
-    /// The call's place in the bulkhead, one for all its tries.
+    /// The try's place in the bulkhead.
     #[expect(dead_code, reason = "gives its place back when it is dropped")]
-    pub(crate) bulkhead: Option<Rc<BulkheadPermit>>,
+    pub(crate) bulkhead: Option<BulkheadPermit>,
     /// Counts the stream on its HTTP/2 connection.
     #[expect(dead_code, reason = "gives its place back when it is dropped")]
     pub(crate) streaming: Option<Box<dyn std::any::Any>>,

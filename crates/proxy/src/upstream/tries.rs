@@ -1,7 +1,7 @@
 //! Tries: how often and how long a call is sent to an upstream.
 //!
-//! Each try asks the breaker and picks an endpoint; the call as a whole holds one place in the bulkhead and one
-//! deadline. The breaker is asked before the bulkhead: an open circuit is told at once, and takes nobody's place.
+//! The call has one deadline. Within it each try asks the breaker, then holds a place in the bulkhead, and picks an
+//! endpoint: an open circuit is told at once and takes nobody's place, and neither does a pause between two tries.
 
 use std::{
     cell::RefCell,
@@ -55,30 +55,24 @@ pub(crate) async fn forward(
     let deadline = call.started + bound.time.map_or(effort.request, |time| time.min(effort.request));
     let end = bound.time.map(|time| call.started + time);
     prepare(call, upstream);
-    let mut leave = Some(permit(upstream, Instant::now())?);
-    let bulkhead = place(upstream, deadline).await?.map(Rc::new);
-    upstream.cluster.budget.deposit(call.started);
     let source = RefCell::new(Source::new(body, effort, call));
     let mut tried: Vec<u64> = Vec::new();
     let mut rounds = 0;
     let mut hedging = effort.hedging.filter(|_| Race::suits(call, &source.borrow()));
     loop {
+        let permit = permit(upstream, Instant::now())?;
+        let bulkhead = place(upstream, deadline).await?;
         let now = Instant::now();
-        let permit = match leave.take() {
-            Some(first) => first,
-            None => permit(upstream, now)?,
-        };
+        if rounds == 0 {
+            upstream.cluster.budget.deposit(call.started);
+        }
         let picked = Picked::new(choose(worker, call, upstream, wish, &tried, now)?);
         call.record.endpoint = Some(picked.endpoint.label.clone());
         call.record.attempts += 1;
         rounds += 1;
         let raced = match hedging {
             None => {
-                let guards = Guards {
-                    in_flight: Some(picked.in_flight),
-                    bulkhead: bulkhead.clone(),
-                    ..Guards::default()
-                };
+                let guards = Guards { in_flight: Some(picked.in_flight), bulkhead, ..Guards::default() };
                 let endpoint = picked.endpoint;
                 if call.host_from_endpoint
                     && let Ok(value) = HeaderValue::from_str(endpoint.authority())
@@ -117,11 +111,10 @@ pub(crate) async fn forward(
                     hedging: settings,
                     wish,
                     source: &source,
-                    bulkhead: &bulkhead,
                     deadline,
                     end,
                 };
-                let raced = Box::pin(race.run(picked, permit, &mut tried)).await;
+                let raced = Box::pin(race.run(picked, (permit, bulkhead), &mut tried)).await;
                 hedging = settings.after(raced.further);
                 raced
             }
@@ -340,7 +333,7 @@ pub(super) fn choose(
     })
 }
 
-/// A place in the upstream's bulkhead, if it has one; waiting for it takes from the call's time.
+/// A place in the upstream's bulkhead for one try, if it has one; waiting for it takes from the call's time.
 async fn place(upstream: &Upstream, deadline: Instant) -> Result<Option<BulkheadPermit>, Failure> {
     let Some(bulkhead) = &upstream.cluster.bulkhead else { return Ok(None) };
     let full =

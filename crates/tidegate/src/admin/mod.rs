@@ -68,7 +68,7 @@ impl Admin {
 pub(crate) struct Sockets {
     address: String,
     socket: Socket,
-    /// Whether this process made the socket's file, so that it goes with the process.
+    /// Whether this process or one before it made the socket's file, so that it goes with the last of them.
     is_own: bool,
 }
 
@@ -78,7 +78,7 @@ enum Socket {
 }
 
 impl Sockets {
-    /// Takes the socket's file away, when there is one and this process made it.
+    /// Takes the socket's file away, when there is one and this process or one before it made it.
     fn remove(&self) {
         let Some(path) = self.address.strip_prefix("unix:").filter(|_| self.is_own) else { return };
         if let Err(error) = std::fs::remove_file(path)
@@ -94,7 +94,8 @@ impl Sockets {
             Socket::Tcp(socket) => socket.try_clone()?.into(),
             Socket::Unix(socket) => socket.try_clone()?.into(),
         };
-        let address = Some(self.address.clone());
+        // Where it is, if the file is the next process's to take away; as the service manager gave it otherwise.
+        let address = self.is_own.then(|| self.address.clone());
         Ok(vec![proxy::Inherited { listener: NAME.to_owned(), address, socket }])
     }
 }
@@ -122,8 +123,9 @@ pub(crate) fn prepare(
     inherited: &mut Vec<proxy::Inherited>,
 ) -> Result<Prepared, String> {
     let wrong = |error| format!("the admin endpoint cannot listen on {}: {error}", settings.address);
+    let is_given = inherited.iter().any(|one| one.address.is_none());
     let taken = proxy::take_inherited(inherited, NAME, &settings.address).pop();
-    let is_own = taken.is_none();
+    let is_own = taken.is_none() || !is_given;
     let socket = match settings.address.strip_prefix("unix:") {
         Some(path) => {
             taken.map_or_else(|| unix(Path::new(path)), |socket| Ok(socket.into())).map(Socket::Unix)

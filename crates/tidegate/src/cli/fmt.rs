@@ -1,11 +1,11 @@
-//! `fmt`: brings configuration files into the normal layout, comments and all.
+//! `fmt`: tidies the white space of configuration files; comments and the order of keys stay.
 
 use std::path::PathBuf;
 
 use super::Done;
 use crate::exit::Exit;
 
-/// Formats files in place, or only says which are not in the normal layout.
+/// Tidies files in place, or only says which are not tidy.
 pub(crate) fn fmt(files: &[PathBuf], check: bool) -> Done {
     let mut result = Ok(());
     for path in files {
@@ -21,7 +21,7 @@ pub(crate) fn fmt(files: &[PathBuf], check: bool) -> Done {
         match model::fmt(&text) {
             Ok(formatted) if formatted == text => {}
             Ok(_) if check => {
-                show!("{shown} is not in the normal layout");
+                show!("{shown} has white space that `tidegate fmt` would tidy");
                 result = Err(Exit::Failed);
             }
             Ok(formatted) => match std::fs::write(path, formatted) {

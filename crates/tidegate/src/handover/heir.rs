@@ -78,6 +78,7 @@ impl Sockets {
             Role::Listener => &mut self.listeners,
             Role::Admin => &mut self.admin,
         };
-        place.push(proxy::Inherited { listener: label.name, address: Some(label.address), socket });
+        let address = Some(label.address).filter(|address| !address.is_empty());
+        place.push(proxy::Inherited { listener: label.name, address, socket });
     }
 }

@@ -268,3 +268,32 @@ fn a_signal_has_the_program_start_its_own_successor() {
     assert!(ended.success(), "{log}");
     eventually("the successor ends", || get(gateway.address, "/").is_none());
 }
+
+#[test]
+fn the_admin_socket_goes_with_the_last_process_that_answers_at_it() {
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let (socket, config) = (folder.path().join("admin.sock"), folder.path().join("tidegate.yaml"));
+    let public = SocketAddr::from(([127, 0, 0, 1], port));
+    let text = format!(
+        "admin: {{address: 'unix:{}'}}\nlisteners: [{{name: public, address: \"{public}\"}}]\n{}",
+        socket.display(),
+        fixed("ok", "")
+    );
+    fs::write(&config, text).expect("a file");
+    let start = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let data = folder.path().join("data");
+        command.args(["run", "--data-dir", &data.display().to_string(), "-c"]).arg(&config).args(more);
+        command.stderr(std::process::Stdio::null()).spawn().expect("the binary starts")
+    };
+    let is_there = || UnixStream::connect(&socket).is_ok();
+    let mut first = start(&[]);
+    eventually("the first answers", || get(public, "/").is_some());
+    let mut second = start(&["--upgrade"]);
+    assert!(first.wait().expect("an end").success());
+    eventually("the second answers", is_there);
+    let ended = std::process::Command::new("kill").arg(second.id().to_string()).status();
+    assert!(ended.expect("kill runs").success());
+    assert!(second.wait().expect("an end").success());
+    assert!(!socket.exists(), "nothing is left behind");
+}

@@ -241,10 +241,10 @@ fn a_client_that_leaves_takes_all_its_tries_along() {
     let mut leaver = Client::connect(gateway.address);
     leaver.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     eventually("both tries are out", || all.iter().all(|(upstream, _)| upstream.seen().len() == 1));
-    assert_eq!(state(&gateway)["bulkhead"]["inFlight"], 1, "a call has one place, however many tries");
+    assert_eq!(state(&gateway)["bulkhead"]["inFlight"], 2, "each try has a place");
     drop(leaver);
     eventually("both are cancelled", || all.iter().all(|(_, left)| left.load(Ordering::Relaxed) == 1));
-    eventually("its place is free", || state(&gateway)["bulkhead"]["inFlight"] == 0);
+    eventually("their places are free", || state(&gateway)["bulkhead"]["inFlight"] == 0);
 }
 
 #[test]
