@@ -3,12 +3,14 @@
 # With --check it runs what it says to try, and ends.
 #
 # TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS"), TIDEGATE_DEMO_DATA another
-# folder for all that it writes, TIDEGATE_DEMO_BIN a folder with the binaries, which are then not built.
+# folder for all that it writes (emptied, so it must be a new one or an earlier demo's), TIDEGATE_DEMO_BIN a folder with
+# the binaries, which are then not built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 export CARGO_TARGET_DIR="$root/target"
-data=${TIDEGATE_DEMO_DATA:-target/demo}
+# A demo on other ports may run beside another one.
+data=${TIDEGATE_DEMO_DATA:-target/demo${TIDEGATE_DEMO_PORTS:+-${TIDEGATE_DEMO_PORTS%% *}}}
 bin=${TIDEGATE_DEMO_BIN:-target/debug}
 config=examples/shop/tidegate.yaml
 names=() # of what was started, in order; their process ids are in `pids`
@@ -48,13 +50,18 @@ done
 [ ${#taken[@]} = 0 ] || fail "the ports ${taken[*]} of 127.0.0.1 are taken; end what listens there (ss -ltnp shows it)"
 
 # Nobody runs on these ports, so what an earlier demo left is of no use to anyone, its process numbers least of all.
+if [ -n "${TIDEGATE_DEMO_DATA:-}" ] && [ -e "$data" ] && [ ! -e "$data/.demo" ]; then
+  rmdir "$data" 2>/dev/null || fail "TIDEGATE_DEMO_DATA is $data, which holds what no demo wrote: name a new folder"
+fi
 rm -rf "$data"
 mkdir -p "$data"
+touch "$data/.demo"
 
 # Other ports than those of the configuration: a copy of it that has them.
 if [ -n "${TIDEGATE_DEMO_PORTS:-}" ]; then
-  sed -e "s/127.0.0.1:8080/$gateway/; s/127.0.0.1:9080/$admin/; s/127.0.0.1:7001/$catalog_1/; s/127.0.0.1:7002/$catalog_2/" \
-    -e "s/127.0.0.1:7003/$orders/" "$config" >"$data/tidegate.yaml"
+  # One substitution a line, so that a new port is not taken for an old one.
+  sed -e "s/127.0.0.1:8080/$gateway/; t; s/127.0.0.1:9080/$admin/; t; s/127.0.0.1:7001/$catalog_1/; t" \
+    -e "s/127.0.0.1:7002/$catalog_2/; t; s/127.0.0.1:7003/$orders/" "$config" >"$data/tidegate.yaml"
   cp examples/shop/demo-key.txt "$data/"
   config=$data/tidegate.yaml
 fi
@@ -178,6 +185,9 @@ while [ ${#running[@]} -gt 0 ]; do
     [ "${pids[at]}" = "$gone" ] || continue
     name=${names[at]}
     [ "$status" = 0 ] && [ "$name" != gateway ] || died "$name" "$status"
+    # Its number may soon be another's, who is not to be ended with the demo.
+    unset "pids[at]" "names[at]"
+    rm -f "$data/$name.pid"
     echo "demo: $name was asked to end; the others go on"
   done
   left=()

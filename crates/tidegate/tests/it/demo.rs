@@ -157,6 +157,19 @@ fn taken_ports_are_named_and_nothing_is_started() {
 }
 
 #[test]
+fn a_folder_that_holds_what_no_demo_wrote_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("thesis"), "years of work").expect("a file");
+    let none = tempfile::tempdir().expect("a folder");
+    let mut demo = Demo::start([(); 5].map(|()| free_port()), |command| {
+        command.env("TIDEGATE_DEMO_DATA", folder.path()).env("TIDEGATE_DEMO_BIN", none.path());
+    });
+    assert_eq!(demo.child.wait().expect("an end").code(), Some(1));
+    assert!(folder.path().join("thesis").exists(), "deleted: {}", demo.err());
+    assert!(demo.err().contains("TIDEGATE_DEMO_DATA"), "{}", demo.err());
+}
+
+#[test]
 fn sigterm_and_sigint_end_all_that_was_started() {
     for name in ["TERM", "INT", "HUP"] {
         let mut demo = Demo::running();
@@ -199,6 +212,7 @@ fn the_banner_tells_addresses_and_six_commands_without_a_terminal() {
     }
     // The outage among them was a service that was asked to end.
     eventually("a word about it", || demo.out().contains("catalog-1 was asked to end; the others go on"));
+    eventually("its number is forgotten", || !demo.folder.path().join("data/catalog-1.pid").exists());
     assert_eq!(get(([127, 0, 0, 1], demo.ports[0]).into(), "/ping").expect("an answer").status, 200);
 }
 

@@ -51,8 +51,8 @@ pub(super) struct Watched {
 pub(super) struct Pulse {
     /// How often a connection that took no more has gone on to take some: its client reads slowly, and reads.
     pub(super) resumed: Cell<u64>,
-    /// A request's head has begun and has yet to end.
-    pub(super) in_head: Cell<bool>,
+    /// Which of the heads, counted from the first, has begun and has yet to end.
+    pub(super) in_head: Cell<Option<u64>>,
 }
 
 impl Watched {
@@ -77,6 +77,8 @@ struct Frames {
     have: usize,
     /// The head of the frame that was last begun.
     last: [u8; HEAD_BYTES],
+    /// Heads of requests that have begun.
+    heads: u64,
     glitches: u32,
     since: Instant,
     /// Window updates that have a use.
@@ -92,6 +94,7 @@ impl Frames {
             head: [0; HEAD_BYTES],
             have: 0,
             last: [0; HEAD_BYTES],
+            heads: 0,
             glitches: 0,
             since: Instant::now(),
             updates: UPDATES_AHEAD,
@@ -99,10 +102,12 @@ impl Frames {
         }
     }
 
-    /// Whether a request's head has begun and has yet to end: more frames of it are to come, or bytes of this one.
-    fn in_head(&self) -> bool {
+    /// The head that has begun and has yet to end: more frames of it are to come, or bytes of this one.
+    fn in_head(&self) -> Option<u64> {
         let [.., kind, flags, _, _, _, _] = self.last;
-        matches!(kind, HEADERS | CONTINUATION) && (flags & FLAG_END_HEADERS == 0 || self.skip > 0)
+        let is_open =
+            matches!(kind, HEADERS | CONTINUATION) && (flags & FLAG_END_HEADERS == 0 || self.skip > 0);
+        is_open.then_some(self.heads)
     }
 
     /// What we send may be answered with window updates.
@@ -125,6 +130,7 @@ impl Frames {
                 self.have = 0;
                 self.last = self.head;
                 let [high, middle, low, kind, flags, ..] = self.head;
+                self.heads += u64::from(kind == HEADERS);
                 self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
                 if !self.count(kind, flags) {
                     return false;
@@ -250,7 +256,7 @@ mod tests {
             let mut watched = Frames::new();
             let mut after = |bytes: Vec<u8>| {
                 assert!(bytes.chunks(split).all(|part| watched.take(part)));
-                watched.in_head()
+                watched.in_head().is_some()
             };
             assert!(!after(vec![0; PREFACE_BYTES]));
             assert!(!after(frame(HEADERS, ended, 5)));

@@ -103,7 +103,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
     let _registered = worker.register_h2(&shared);
     let mut leaving = false;
     let (mut served, mut resumed) = (0u32, 0);
-    let head_timer = Timer::new();
+    let (mut timed, head_timer) = (None, Timer::new());
     timer.disarm();
     loop {
         let accepted = poll_fn(|cx| {
@@ -122,12 +122,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 return Poll::Ready(accepted);
             }
-            if !pulse.in_head.get() {
-                head_timer.disarm();
-            } else if !head_timer.is_armed() {
-                head_timer.arm(limits.header_timeout);
+            // Each head has its own time: a busy connection may always be in the middle of one.
+            if pulse.in_head.get() != timed {
+                timed = pulse.in_head.get();
+                match timed {
+                    Some(_) => head_timer.arm(limits.header_timeout),
+                    None => head_timer.disarm(),
+                }
             }
-            if head_timer.is_armed() && head_timer.poll(cx).is_ready() {
+            if timed.is_some() && head_timer.poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             if shared.streams.get() > 0 {

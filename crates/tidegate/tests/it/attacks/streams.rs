@@ -157,6 +157,29 @@ fn a_head_that_does_not_end_is_bounded_by_the_header_timeout_whatever_else_goes_
 }
 
 #[test]
+fn the_header_timeout_is_of_one_head_and_not_of_many_in_a_row() {
+    let upstream = Upstream::echo();
+    let gateway = front(&upstream, "limits: {headerTimeout: 1s}");
+    let mut connection = Connection::open(&gateway);
+    connection.send(&[frame(SETTINGS, ACK, 0, &[])]);
+    let parts = |at: u32| {
+        let mut begun = request(2 * at + 1);
+        let rest = begun.split_off(begun.len() - 4);
+        (begun, rest)
+    };
+    // A slow link: whatever arrives ends in the middle of a head, each of which takes 0.3 s.
+    let mut last = Vec::new();
+    for at in 0..12 {
+        let (begun, rest) = parts(at);
+        connection.send(&[std::mem::replace(&mut last, rest), begun]);
+        pause(300);
+    }
+    connection.send(&[last]);
+    let answered: Vec<_> = (0..12).map(|_| connection.until(&[HEADERS]).2).collect();
+    assert_eq!(answered, (0..12).map(|at| 2 * at + 1).collect::<Vec<_>>());
+}
+
+#[test]
 fn options_star_over_http_2_is_about_the_gateway_and_goes_nowhere() {
     let upstream = Upstream::echo();
     let gateway = front(&upstream, "");
