@@ -1,8 +1,15 @@
 //! Balancing: each algorithm's shares as callers see them, zones, reserves, slow start and panic.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
-use super::{answers, gateway, in_use, local, status};
+use super::{answers, endpoint_states, gateway, in_use, local, status};
 use crate::harness::{Client, Gateway, Upstream, eventually, free_port, pause};
 
 fn named(count: usize) -> Vec<Upstream> {
@@ -99,20 +106,36 @@ fn hashing_takes_any_part_of_a_call() {
 #[test]
 fn least_request_avoids_the_busy_one() {
     let slow = Upstream::scripted(|_| {
-        pause(15_000);
-        Some(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbusy".to_vec())
+        pause(60_000);
+        None
     });
-    let quick = Upstream::fixed(200, "quick");
+    let is_quick = Arc::new(AtomicBool::new(false));
+    let gate = is_quick.clone();
+    let quick = Upstream::scripted(move |_| {
+        while !gate.load(Ordering::Relaxed) {
+            pause(5);
+        }
+        Some(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nquick".to_vec())
+    });
     let gateway = gateway(&format!(
-        "{}, loadBalancing: {{algorithm: leastRequest}}",
+        "{}, loadBalancing: {{algorithm: leastRequest}}, timeouts: {{request: 60s}}",
         super::endpoints([&slow, &quick])
     ));
-    // Calls that are out at the slow one keep others away from it.
-    let mut busy: Vec<_> = (0..4).map(|_| Client::connect(gateway.address)).collect();
+    // While neither answers, both get their part of the calls.
+    let mut busy: Vec<_> = (0..8).map(|_| Client::connect(gateway.address)).collect();
     busy.iter_mut().for_each(|client| client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
-    eventually("some wait at the slow one", || !slow.seen().is_empty());
+    eventually("all are out", || slow.seen().len() + quick.seen().len() == 8);
+    assert!(slow.seen().len() >= 2, "{} of 8 are out at the slow one", slow.seen().len());
+    is_quick.store(true, Ordering::Relaxed);
+    let at_slow = slow.seen().len();
+    let in_flight =
+        || endpoint_states(&gateway).iter().map(|one| one["inFlight"].clone()).collect::<Vec<_>>();
+    eventually("the quick one is free", || in_flight() == [at_slow, 0]);
+    // Calls that are out at the slow one keep others away from it; of those that follow one another, none is counted
+    // more than once beside its successor.
     let counts = answers(&gateway, 60);
     assert_eq!(counts.get("quick"), Some(&60), "{counts:?}");
+    assert_eq!(slow.seen().len(), at_slow);
 }
 
 #[test]

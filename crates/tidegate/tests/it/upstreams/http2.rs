@@ -109,7 +109,7 @@ fn where_http2_has_gone_connections_open_side_by_side_again() {
     // ALPN chose HTTP/2 once; what stands at the address then speaks HTTP/1.1 alone.
     let both = Peer::tls(&["h2", "http/1.1"], |_, _| Reply::After(0, "ok"));
     let gateway = gateway_of_one_worker(&format!(
-        "tls: {{verify: false}}, endpoints: [{{address: \"{}\"}}], retry: {{maxAttempts: 1}}",
+        "tls: {{verify: false}}, endpoints: [{{address: \"{}\"}}], retry: {{maxAttempts: 1}}, timeouts: {{request: 60s, connect: 60s, tls: 60s}}",
         both.address
     ));
     assert_eq!(gateway.get("/").text(), "ok");
@@ -118,8 +118,8 @@ fn where_http2_has_gone_connections_open_side_by_side_again() {
     eventually("the port is free", || std::net::TcpListener::bind(address).is_ok());
     let old = Peer::tls_on(address, &["http/1.1"], |_, _| Reply::After(0, "ok"));
     eventually("the endpoint is taken back", || gateway.get("/").text() == "ok");
-    // No handshake goes on before eleven connections are there: one is kept from before, and if one call opened for
-    // all, nobody else would come.
+    // No handshake goes on before eleven connections are there, and no call ends, whose connection another could take:
+    // one is kept from before, and if one call opened for all, nobody else would come.
     old.gather(old.connections() + 11);
     let mut clients: Vec<_> = (0..12).map(|_| Client::connect(gateway.address)).collect();
     clients.iter_mut().for_each(|client| client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));

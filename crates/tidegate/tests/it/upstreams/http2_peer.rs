@@ -84,7 +84,7 @@ impl Peer {
         Self::start(address, Some(Arc::new(config)), Arc::new(script))
     }
 
-    /// From now on no handshake begins before so many connections have come.
+    /// From now on no handshake begins, and nothing is answered by HTTP/1.1, before so many connections have come.
     pub(super) fn gather(&self, connections: usize) {
         self.known.gathering.store(connections, Ordering::Relaxed);
     }
@@ -160,15 +160,19 @@ async fn serve(
     known: &Arc<Known>,
 ) {
     let Some(tls) = tls else { return http2(stream, script, known).await };
-    while known.connections.load(Ordering::Relaxed) < known.gathering.load(Ordering::Relaxed) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    gathered(known).await;
     let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
     known.handshakes.fetch_add(1, Ordering::Relaxed);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2(stream, script, known).await;
     } else {
         http1(stream, script, known).await;
+    }
+}
+
+async fn gathered(known: &Known) {
+    while known.connections.load(Ordering::Relaxed) < known.gathering.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -187,6 +191,7 @@ async fn http1(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: Arc<Scri
             let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             let number = note(known, method, path);
             let (Reply::After(_, body) | Reply::Last(body)) = script(path, number) else { return };
+            gathered(known).await;
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;

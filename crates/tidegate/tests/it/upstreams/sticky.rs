@@ -24,8 +24,14 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}
     for _ in 0..30 {
         assert_eq!(ask(&cookie).text(), first.text());
     }
-    let forged: Vec<_> = (0..30).map(|_| ask("stick=AAAAAAAAAAAAAAAAAAAAAAAA").text()).collect();
-    assert!(forged.iter().any(|text| *text != first.text()), "a forged cookie decides nothing");
+    // One of another's making, and one that names the very endpoint, with a signature that is not ours.
+    let (named, signature) = cookie.split_once('.').expect("two parts");
+    for forged in
+        ["stick=AAAAAAAAAAAAAAAAAAAAAAAA".into(), format!("{named}.{}", "0".repeat(signature.len()))]
+    {
+        let texts: Vec<_> = (0..30).map(|_| ask(&forged).text()).collect();
+        assert!(texts.iter().any(|text| *text != first.text()), "{forged} decides nothing");
+    }
 }
 
 /// Backends of two endpoints each, which answer with the backend's name and a number.

@@ -116,8 +116,9 @@ fn alpn_offers_both_versions_and_the_listener_may_offer_less() {
 
 #[test]
 fn old_versions_and_unwanted_suites_are_refused() {
-    let (authority, gateway) =
-        one(&format!("{ONE}, minVersion: \"1.3\", cipherSuites: [TLS_AES_256_GCM_SHA384]"));
+    // A suite of TLS 1.2 is among them: it is `minVersion` alone that refuses that version.
+    let suites = "[TLS_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]";
+    let (authority, gateway) = one(&format!("{ONE}, minVersion: \"1.3\", cipherSuites: {suites}"));
     let with = |versions: &[&'static rustls::SupportedProtocolVersion]| {
         let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions);
         builder.expect("versions").with_root_certificates(authority.roots()).with_no_client_auth()
@@ -283,6 +284,15 @@ fn tls_1_2_is_taken_unless_1_3_is_the_least() {
     let config = builder.expect("versions").with_root_certificates(authority.roots()).with_no_client_auth();
     let mut stream = dial(gateway.address, &config, "a.test").expect("TLS 1.2");
     assert_eq!(stream.conn.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+    assert_eq!(ask(&mut stream, "a.test", "/").expect("an answer").text(), "inside");
+
+    let (authority, gateway) = one(&format!("{ONE}, minVersion: \"1.3\""));
+    let with = |versions: &[&'static rustls::SupportedProtocolVersion]| {
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions);
+        builder.expect("versions").with_root_certificates(authority.roots()).with_no_client_auth()
+    };
+    assert!(dial(gateway.address, &with(&[&rustls::version::TLS12]), "a.test").is_err());
+    let mut stream = dial(gateway.address, &with(&[&rustls::version::TLS13]), "a.test").expect("TLS 1.3");
     assert_eq!(ask(&mut stream, "a.test", "/").expect("an answer").text(), "inside");
 }
 
