@@ -106,8 +106,9 @@ impl Chain {
             let needs = super::needs(settings);
             identity.extend(needs.identity);
             if is_consumers {
-                // Whatever a consumer's own policies set, they set because of who calls.
-                identity.extend(needs.set);
+                // Whatever a consumer's own policies set, they set because of who calls. Fields that HTTP itself gives a
+                // meaning say something else for everybody else, and stay.
+                identity.extend(needs.set.into_iter().filter(|name| !is_of_http(name)));
             }
             authenticates |= settings.phase() == Phase::Authentication;
             credentials.extend(settings.credential_headers().iter().map(model::HeaderName::to_http));
@@ -247,6 +248,30 @@ impl Chains {
         let name = call.record.upstream.as_ref();
         name.and_then(|name| self.plan.upstreams.get(name)).map_or(&[], |upstream| &upstream.chain.links)
     }
+}
+
+/// Whether a request's field is one that HTTP itself gives a meaning (RFC 9110, RFC 9111, Fetch).
+fn is_of_http(name: &HeaderName) -> bool {
+    const WHOLE: [&str; 16] = [
+        "authorization",
+        "cache-control",
+        "cookie",
+        "date",
+        "expect",
+        "from",
+        "host",
+        "max-forwards",
+        "origin",
+        "pragma",
+        "priority",
+        "range",
+        "referer",
+        "te",
+        "user-agent",
+        "via",
+    ];
+    const BEGINNINGS: [&str; 5] = ["accept", "access-control-", "content-", "if-", "sec-"];
+    WHOLE.contains(&name.as_str()) || BEGINNINGS.iter().any(|begin| name.as_str().starts_with(begin))
 }
 
 fn has(links: &[Link], kind: &str) -> bool {

@@ -146,6 +146,19 @@ fn what_one_consumers_policies_set_no_other_caller_can_say() {
 }
 
 #[test]
+fn what_http_itself_defines_stays_every_callers_own() {
+    // One consumer's policies may set such a field; for everybody else it goes on saying what it says.
+    for (name, value) in [("accept", "text/plain"), ("content-type", "text/plain"), ("user-agent", "odd")] {
+        let set = format!("{{headers: {{request: {{set: {{{name}: '{value}'}}}}}}}}");
+        let (gateway, upstream) = counting("{keyAuth: {}}", "", &set);
+        assert_eq!(ask(&gateway, "/", &format!("{WEBS_KEY}\n{name}: application/json")).status, 200);
+        assert_eq!(last(&upstream).header(name), Some("application/json"));
+        assert_eq!(ask(&gateway, "/", &format!("{EVES_KEY}\n{name}: application/json")).status, 200);
+        assert_eq!(last(&upstream).header(name), Some(value));
+    }
+}
+
+#[test]
 fn a_claim_of_a_verified_token_counts_its_callers_together() {
     let folder = tempfile::tempdir().expect("a folder");
     let (signer, keys) = (Signer::new("ES256", "one"), folder.path().join("jwks.json"));
