@@ -5,7 +5,7 @@
 
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -68,8 +68,75 @@ pub struct CallRecord {
     pub tries: Vec<TrySpan>,
     /// Why the call failed, when it did.
     pub failure: Option<FailureRecord>,
+    /// What a call to a model was like.
+    pub ai: Option<Arc<AiRecord>>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
+}
+
+/// A call to a model.
+#[derive(Debug)]
+pub struct AiRecord {
+    /// What was asked for: `chat`, `embeddings`, …
+    pub operation: &'static str,
+    /// The dialect of the caller.
+    pub dialect: &'static str,
+    /// Name of the provider that was asked last.
+    pub provider: Arc<str>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The model as the caller named it.
+    pub model: Arc<str>,
+    /// The model as the provider names it.
+    pub served: String,
+    /// Whether a stream was asked for.
+    pub is_stream: bool,
+    /// What could not be carried to the provider, in the caller's words.
+    pub dropped: Vec<String>,
+    /// Tokens spent, as far as is known; all of them when the answer has ended.
+    spent: Mutex<Option<TokenUsage>>,
+}
+
+impl AiRecord {
+    /// A call that has spent nothing yet.
+    pub fn new(operation: &'static str, dialect: &'static str, model: Arc<str>) -> Self {
+        Self {
+            operation,
+            dialect,
+            provider: "".into(),
+            kind: "",
+            model,
+            served: String::new(),
+            is_stream: false,
+            dropped: Vec::new(),
+            spent: Mutex::new(None),
+        }
+    }
+
+    /// Notes what has been spent until now.
+    pub fn spend(&self, usage: TokenUsage) {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// What has been spent; `None` when nobody told.
+    pub fn spent(&self) -> Option<TokenUsage> {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tokens of a call to a model. Parts are contained in their totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenUsage {
+    /// Of the prompt.
+    pub input: u64,
+    /// Of these, read from a prompt cache.
+    pub cache_read: u64,
+    /// Of these, written to a prompt cache.
+    pub cache_write: u64,
+    /// Of the answer.
+    pub output: u64,
+    /// Of these, thoughts.
+    pub reasoning: u64,
 }
 
 /// Durations of the phases of a call; a phase that did not happen is `None`.

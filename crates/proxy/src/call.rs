@@ -72,6 +72,8 @@ pub(crate) struct Call {
     pub random: u64,
     /// What the client's head held when it came, before anything was taken off or added.
     pub(crate) received: Received,
+    /// The dialect in which a caller of models is told what went wrong.
+    pub(crate) dialect: Option<ai::dialect::Dialect>,
     /// What will be recorded.
     pub record: CallRecord,
     /// What its tries leave for the record.
@@ -240,6 +242,7 @@ pub(crate) fn new_record(
         failed_tries: Vec::new(),
         tries: Vec::new(),
         failure: None,
+        ai: None,
         stopped_by: None,
     }
 }

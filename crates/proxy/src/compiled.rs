@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     consumer::Consumers,
-    handler::Handler,
+    handler::{Handler, ai::provider::owner},
     listener::Listener,
     policy::{
         Chain,
@@ -160,7 +160,8 @@ impl Compiled {
         let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
         let cx = building(&none, Some(&consumers));
         let upstreams = upstreams(&cx, clusters, &mut errors);
-        let has_upstreams = upstreams.len() == config.upstreams.len();
+        let providers = config.ai.as_ref().map_or(0, |ai| ai.providers.len());
+        let has_upstreams = upstreams.len() == config.upstreams.len() + providers;
         let cx = building(&upstreams, Some(&consumers));
         let mut listeners = Vec::new();
         for (index, settings) in config.listeners.iter().enumerate() {
@@ -260,11 +261,25 @@ impl Route {
             Handler::Backends(backends) => {
                 Beyond::of(backends.targets().iter().map(|target| &target.upstream.chain))
             }
-            Handler::Redirect(_) | Handler::Respond(_) => Beyond::default(),
+            Handler::Redirect(_) | Handler::Respond(_) | Handler::Ai(_) => Beyond::default(),
         };
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path })
     }
+}
+
+/// The providers of models as upstreams; those that cannot be one are told.
+fn providers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model::Upstream> {
+    let mut upstreams = Vec::new();
+    for settings in cx.snapshot.config.ai.iter().flat_map(|ai| &ai.providers) {
+        match crate::handler::ai::provider::upstream(settings) {
+            Ok(upstream) => upstreams.push(upstream),
+            Err(error) => {
+                errors.push(Finding::new(format!("ai/providers/{}", settings.name), "", error));
+            }
+        }
+    }
+    upstreams
 }
 
 /// The upstreams of a snapshot; those that cannot be built are told and are not among them.
@@ -275,20 +290,22 @@ fn upstreams(
 ) -> HashMap<Arc<str>, Arc<Upstream>> {
     let mut upstreams = HashMap::new();
     let before = cx.previous.map(|previous| &previous.upstreams);
-    let built = match clusters.build(cx.snapshot, before) {
+    let providers = providers(cx, errors);
+    let all: Vec<_> = cx.snapshot.config.upstreams.iter().chain(&providers).collect();
+    let built = match clusters.build(cx.snapshot, &all, before) {
         Ok(built) => built,
         Err(found) => {
             errors.extend(found);
             HashMap::new()
         }
     };
-    for settings in &cx.snapshot.config.upstreams {
+    for settings in all {
         let Some(cluster) = built.get(settings.name.as_str()) else { continue };
         match Upstream::compile(settings, cluster.clone(), cx, errors) {
             Ok(upstream) => {
                 upstreams.insert(upstream.name.clone(), Arc::new(upstream));
             }
-            Err(error) => errors.push(Finding::new(format!("upstreams/{}", settings.name), "tls", error)),
+            Err(error) => errors.push(Finding::new(owner(&settings.name), "tls", error)),
         }
     }
     upstreams

@@ -150,6 +150,7 @@ impl Compiled {
         report.policies = chain::order(&listener.chain, &route.chain);
         match &route.handler {
             Handler::Respond(_) => report.handler = Some("respond".into()),
+            Handler::Ai(_) => report.handler = Some("ai".into()),
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
             Handler::Backends(backends) => {
                 let names = backends.targets().iter().map(|target| format!("`{}`", target.upstream.name));

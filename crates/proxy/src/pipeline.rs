@@ -35,7 +35,18 @@ pub(crate) fn refuse(call: &mut Call, failure: &Failure) -> Response<Body> {
 
 fn fail(call: &mut Call, failure: &Failure) -> Response<Body> {
     call.record_failure(failure);
+    if let Some(dialect) = dialect(call) {
+        return handler::ai::answer::failed(dialect, failure);
+    }
     failure::answer(failure, &call.head.headers, &call.head.method, &call.record.request_id)
+}
+
+/// The dialect of a call to a model: on such a route callers get errors that their SDKs understand.
+fn dialect(call: &Call) -> Option<ai::dialect::Dialect> {
+    call.dialect.or_else(|| match &call.plan.routes.get(call.route?)?.handler {
+        handler::Handler::Ai(gateway) => Some(gateway.dialect(call.path(), &call.head.headers)),
+        _ => None,
+    })
 }
 
 async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result<Response<Body>, Failure> {

@@ -8,7 +8,7 @@ use super::shape::Shape;
 use crate::{policy, resource::route::HANDLERS_NOT_IN_THIS_BUILD};
 
 /// Keys of the whole configuration that later builds have.
-const TOP_NOT_IN_THIS_BUILD: &[&str] = &["ai"];
+const TOP_NOT_IN_THIS_BUILD: &[&str] = &[];
 
 /// Kinds of references to secrets that later builds have.
 const SECRETS_NOT_IN_THIS_BUILD: &[&str] = &["vault"];

@@ -20,5 +20,14 @@ pub(super) fn of(tree: &Node) -> Places {
             }
         }
     }
+    for list in ["providers", "models"] {
+        let items = tree.get("ai").and_then(|ai| ai.get(list)).map(Node::items).unwrap_or_default();
+        for item in items {
+            if let Some((node, name)) = item.get("name").and_then(|node| Some((node, node.text()?))) {
+                places
+                    .insert(format!("ai/{list}/{name}"), (format!("ai.{list}[{}]", item.index), node.place));
+            }
+        }
+    }
     places
 }

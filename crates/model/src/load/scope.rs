@@ -13,6 +13,8 @@ pub(crate) enum Named {
     /// A consumer or a group of consumers.
     Subject,
     Policy,
+    Provider,
+    Model,
 }
 
 impl Named {
@@ -23,6 +25,8 @@ impl Named {
             Self::Consumer => "consumer",
             Self::Subject => "consumer or group",
             Self::Policy => "shared policy",
+            Self::Provider => "AI provider",
+            Self::Model => "model of `ai.models`",
         }
     }
 }
@@ -35,6 +39,8 @@ pub(crate) struct Scope {
     consumers: BTreeSet<String>,
     subjects: BTreeSet<String>,
     policies: BTreeSet<String>,
+    providers: BTreeSet<String>,
+    models: BTreeSet<String>,
 }
 
 impl Scope {
@@ -49,6 +55,8 @@ impl Scope {
             subjects: consumers.union(&groups).cloned().collect(),
             consumers,
             policies: names(tree, "policies"),
+            providers: tree.get("ai").map(|ai| names(ai, "providers")).unwrap_or_default(),
+            models: tree.get("ai").map(|ai| names(ai, "models")).unwrap_or_default(),
         }
     }
 
@@ -59,6 +67,8 @@ impl Scope {
             Named::Consumer => &self.consumers,
             Named::Subject => &self.subjects,
             Named::Policy => &self.policies,
+            Named::Provider => &self.providers,
+            Named::Model => &self.models,
         }
     }
 }

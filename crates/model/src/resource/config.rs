@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    access_log::AccessLog, admin::Admin, consumer::Consumer, listener::Listener, named_policy::NamedPolicy,
-    route::Route, runtime::Runtime, runtime::Shutdown, telemetry::Telemetry, upstream::Upstream,
+    access_log::AccessLog, admin::Admin, ai::Ai, consumer::Consumer, listener::Listener,
+    named_policy::NamedPolicy, route::Route, runtime::Runtime, runtime::Shutdown, telemetry::Telemetry,
+    upstream::Upstream,
 };
 use crate::{Cidr, policy::PolicyUse};
 
@@ -31,6 +32,9 @@ pub struct Config {
     pub global_policies: Vec<PolicyUse>,
     /// Peers whose `Forwarded` and `X-Forwarded-*` headers are believed, on every listener.
     pub trusted_proxies: Vec<Cidr>,
+    /// Providers of models, and the models that clients may name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ai: Option<Ai>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

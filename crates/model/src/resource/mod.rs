@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod ai;
 pub mod balancing;
 pub mod config;
 pub mod consumer;

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ai::AiRoute,
     path_rules::PathRules,
     route_document::RouteDocument,
     route_match::Match,
@@ -67,10 +68,12 @@ pub enum Handler {
     Redirect(Redirect),
     /// A fixed answer.
     Respond(Respond),
+    /// The AI gateway.
+    Ai(AiRoute),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["compose", "transcode", "publish", "ai", "prompt", "mcp"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["compose", "transcode", "publish", "prompt", "mcp"];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -79,6 +82,7 @@ impl Handler {
             Self::Backends { .. } => "backends",
             Self::Redirect(_) => "redirect",
             Self::Respond(_) => "respond",
+            Self::Ai(_) => "ai",
         }
     }
 }

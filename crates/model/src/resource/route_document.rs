@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ai::AiRoute,
     path_rules::PathRules,
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
     route_match::Match,
@@ -11,12 +12,18 @@ use super::{
 };
 use crate::policy::PolicyUse;
 
-/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect` and `respond`.
+/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond` and
+/// `ai`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
     rename = "Route",
-    extend("oneOf" = [{"required": ["backends"]}, {"required": ["redirect"]}, {"required": ["respond"]}])
+    extend("oneOf" = [
+        {"required": ["backends"]},
+        {"required": ["redirect"]},
+        {"required": ["respond"]},
+        {"required": ["ai"]},
+    ])
 )]
 pub struct RouteDocument {
     /// Unique name.
@@ -65,6 +72,9 @@ pub struct RouteDocument {
     /// Handler: a fixed answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond: Option<Respond>,
+    /// Handler: the AI gateway, every model through every dialect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ai: Option<AiRoute>,
 }
 
 fn yes() -> bool {
@@ -75,11 +85,16 @@ impl TryFrom<RouteDocument> for Route {
     type Error = String;
 
     fn try_from(written: RouteDocument) -> Result<Self, String> {
-        let handler = match (written.backends, written.redirect, written.respond) {
-            (Some(backends), None, None) => Handler::Backends { backends, sticky: written.sticky },
-            (None, Some(redirect), None) => Handler::Redirect(redirect),
-            (None, None, Some(respond)) => Handler::Respond(respond),
-            _ => return Err("a route has exactly one of `backends`, `redirect` and `respond`".to_owned()),
+        let handler = match (written.backends, written.redirect, written.respond, written.ai) {
+            (Some(backends), None, None, None) => Handler::Backends { backends, sticky: written.sticky },
+            (None, Some(redirect), None, None) => Handler::Redirect(redirect),
+            (None, None, Some(respond), None) => Handler::Respond(respond),
+            (None, None, None, Some(ai)) => Handler::Ai(ai),
+            _ => {
+                return Err(
+                    "a route has exactly one of `backends`, `redirect`, `respond` and `ai`".to_owned()
+                );
+            }
         };
         Ok(Self {
             name: written.name,
@@ -116,6 +131,7 @@ impl From<Route> for RouteDocument {
             sticky: None,
             redirect: None,
             respond: None,
+            ai: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -124,6 +140,7 @@ impl From<Route> for RouteDocument {
             }
             Handler::Redirect(redirect) => written.redirect = Some(redirect),
             Handler::Respond(respond) => written.respond = Some(respond),
+            Handler::Ai(ai) => written.ai = Some(ai),
         }
         written
     }

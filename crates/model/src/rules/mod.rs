@@ -1,6 +1,7 @@
 //! Rules that a schema cannot say: references, exclusions, orders, and what would surprise at run time.
 
 mod access_log;
+mod ai;
 mod consumer;
 pub(crate) mod credentials;
 mod listener;
@@ -34,6 +35,9 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
         at.field("telemetry", |at| at.field("otlp", |at| access_log::otlp(otlp, at)));
     }
     at.each("upstreams", &config.upstreams, |at, upstream| upstream::check(upstream, at));
+    if let Some(ai) = &config.ai {
+        at.field("ai", |at| ai::check(ai, at));
+    }
     at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, at));
     consumer::usernames(config, at);
     at.each("policies", &config.policies, |at, named| {

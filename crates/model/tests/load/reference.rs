@@ -18,11 +18,9 @@ fn the_reference_is_refused_for_exactly_what_is_not_in_this_build() {
         "routes[3].compose",
         "routes[6].transcode",
         "routes[7].policies[1].tokenRateLimit",
-        "routes[7].ai",
         "routes[8].prompt",
         "routes[9].mcp",
         "routes[10].policies[0].cache",
-        "ai",
     ];
     assert_eq!(paths, want);
 }

@@ -28,15 +28,7 @@ pub(crate) fn answer(
     let problem = failure.problem();
     let mut response = if is_grpc(request) { grpc(failure) } else { document(failure, method, request_id) };
     let headers = response.headers_mut();
-    for (name, value) in &failure.0.headers {
-        headers.append(name, value.clone());
-    }
-    if let Some(after) = failure.0.retry_after {
-        let seconds = after.as_millis().div_ceil(1000).max(1);
-        if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-            headers.insert(header::RETRY_AFTER, value);
-        }
-    }
+    failure.add_headers(headers);
     if problem == super::Problem::RequestTimeout {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -131,6 +131,24 @@ impl Failure {
         self
     }
 
+    /// What the client is told to mend.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Adds the header fields that belong to its answer, whatever form that has.
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.0.headers {
+            headers.append(name, value.clone());
+        }
+        if let Some(after) = self.0.retry_after {
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                headers.insert(http::header::RETRY_AFTER, value);
+            }
+        }
+    }
+
     /// Whether the endpoint refused the connection.
     pub(crate) fn was_refused(&self) -> bool {
         self.0.refused

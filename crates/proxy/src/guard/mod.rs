@@ -109,6 +109,7 @@ fn call(
         received: Received::default(),
         record,
         trail: Trail::default(),
+        dialect: None,
         interim: None,
         chain: Default::default(),
         random: worker.random(),

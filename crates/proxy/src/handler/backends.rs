@@ -35,7 +35,7 @@ pub(crate) struct Target {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) effort: Effort,
     /// Its share against the others; nobody is sent to one without any, or stays there.
-    weight: u32,
+    pub(crate) weight: u32,
 }
 
 impl Backends {

@@ -1,5 +1,6 @@
 //! Handlers: what answers a call that came past its policies. A route has exactly one.
 
+pub(crate) mod ai;
 pub(crate) mod backends;
 pub(crate) mod redirect;
 pub(crate) mod respond;
@@ -8,7 +9,7 @@ use std::rc::Rc;
 
 use http::Response;
 
-use self::{backends::Backends, redirect::Redirect, respond::Respond};
+use self::{ai::AiGateway, backends::Backends, redirect::Redirect, respond::Respond};
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
 /// A compiled handler.
@@ -16,6 +17,7 @@ pub(crate) enum Handler {
     Backends(Box<Backends>),
     Redirect(Redirect),
     Respond(Respond),
+    Ai(Box<AiGateway>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -31,6 +33,9 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
         Settings::Respond(settings) => {
             Handler::Respond(Respond::compile(settings).map_err(|error| ("respond", error))?)
         }
+        Settings::Ai(settings) => {
+            Handler::Ai(Box::new(AiGateway::compile(settings, cx).map_err(|error| ("ai", error))?))
+        }
     })
 }
 
@@ -45,5 +50,6 @@ pub(crate) async fn handle(
         Handler::Backends(backends) => backends.handle(worker, call, body).await,
         Handler::Redirect(redirect) => redirect.handle(call),
         Handler::Respond(respond) => Ok(respond.handle(&call.head.method)),
+        Handler::Ai(gateway) => gateway.handle(worker, call, body).await,
     }
 }

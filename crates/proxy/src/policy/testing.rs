@@ -99,6 +99,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         received: Received::of(&head.headers),
         record,
         trail: Default::default(),
+        dialect: None,
         interim: None,
         head,
     }

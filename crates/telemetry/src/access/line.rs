@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::Version;
-use model::{CallRecord, resource::access_log::Redact};
+use model::{AiRecord, CallRecord, resource::access_log::Redact};
 
 use crate::{json, trace::write_hex};
 
@@ -59,11 +59,45 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
         let won: &[u8] = if call.hedge_won { b",\"hedge_won\":true" } else { b",\"hedge_won\":false" };
         out.extend_from_slice(won);
     }
+    if let Some(model) = &call.ai {
+        ai(model, out);
+    }
     failed_tries(call, out);
     failure(call, out);
     optional("stopped_by", call.stopped_by, out);
     if let Some(agent) = &call.user_agent {
         bytes("user_agent", agent.as_bytes(), out);
+    }
+    out.push(b'}');
+}
+
+/// A call to a model: who served it, and what was spent.
+fn ai(call: &AiRecord, out: &mut Vec<u8>) {
+    key("ai", out);
+    out.extend_from_slice(b"{\"operation\":");
+    json::text(call.operation, out);
+    field("dialect", call.dialect, out);
+    field("model", &call.model, out);
+    field("provider", &call.provider, out);
+    field("provider_kind", call.kind, out);
+    field("served_model", &call.served, out);
+    out.extend_from_slice(if call.is_stream { b",\"stream\":true" } else { b",\"stream\":false" });
+    if let Some(spent) = call.spent() {
+        number("input_tokens", spent.input, out);
+        number("cache_read_tokens", spent.cache_read, out);
+        number("cache_write_tokens", spent.cache_write, out);
+        number("output_tokens", spent.output, out);
+        number("reasoning_tokens", spent.reasoning, out);
+    }
+    if !call.dropped.is_empty() {
+        key("dropped", out);
+        let mut separator = b'[';
+        for dropped in &call.dropped {
+            out.push(separator);
+            separator = b',';
+            json::text(dropped, out);
+        }
+        out.push(b']');
     }
     out.push(b'}');
 }

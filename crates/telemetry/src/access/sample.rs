@@ -39,6 +39,7 @@ pub(crate) fn call() -> CallRecord {
         }],
         tries: Vec::new(),
         failure: None,
+        ai: None,
         stopped_by: None,
     }
 }

@@ -134,10 +134,18 @@ impl Metrics {
     /// Follows a configuration: forgets the series of what it does not name.
     pub(crate) fn apply(&self, snapshot: &Snapshot) {
         let config = &snapshot.config;
+        // A provider of models is an upstream of this name.
+        let providers = config.ai.iter().flat_map(|ai| &ai.providers);
+        let providers = providers.map(|provider| format!("ai:{}", provider.name));
         let live = Live {
             listeners: config.listeners.iter().map(|listener| listener.name.clone()).collect(),
             routes: config.routes.iter().map(|route| route.name.clone()).collect(),
-            upstreams: config.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+            upstreams: config
+                .upstreams
+                .iter()
+                .map(|upstream| upstream.name.clone())
+                .chain(providers)
+                .collect(),
         };
         for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
             shard.lock().prune(&live);

@@ -179,7 +179,7 @@ fn a_single_setting_in_two_files_is_refused_with_both_places() {
 
 #[test]
 fn what_later_builds_have_is_refused_by_name_wherever_it_stands() {
-    let handlers = ["compose", "transcode", "publish", "ai", "prompt", "mcp"];
+    let handlers = ["compose", "transcode", "publish", "prompt", "mcp"];
     let policies =
         ["cache", "tokenRateLimit", "quota", "waf", "oidc", "wasm", "extAuth", "idempotency", "openapi"];
     let (_, schema, _) = run(&["schema"]);
@@ -244,7 +244,7 @@ fn the_schema_is_valid_and_says_of_documents_what_validate_says() {
         r#"{"routes": [{"name": "r", "respond": {"status": 99}}]}"#,
         r#"{"routes": [{"name": "r", "respond": {}, "policies": [{"keyAuth": {}, "cors": {"allowOrigins": ["*"]}}]}]}"#,
         r#"{"routes": [{"name": "r", "respond": {}, "policies": [{"cache": {}}]}]}"#,
-        r#"{"ai": {}}"#,
+        r#"{"compose": {}}"#,
         r#"{"telemetry": {"nothing": 1}}"#,
     ] {
         assert!(!fits(bad), "{bad}");

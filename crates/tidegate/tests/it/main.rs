@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "the harness is a library for the tests beside it")]
 
 mod admin;
+mod ai;
 mod attacks;
 mod cli;
 mod configuration;

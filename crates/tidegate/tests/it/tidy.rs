@@ -106,10 +106,11 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-http1", &[]),
         ("tidegate-resilience", &[]),
         ("tidegate-mutate", &[]),
+        ("tidegate-ai", &[]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
             "tidegate-proxy",
-            &["tidegate-model", "tidegate-http1", "tidegate-resilience", "tidegate-telemetry"],
+            &["tidegate-model", "tidegate-http1", "tidegate-resilience", "tidegate-ai", "tidegate-telemetry"],
         ),
         ("tidegate", &["tidegate-model", "tidegate-proxy", "tidegate-telemetry"]),
     ]);

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use super::{Cluster, Tasks, assemble, health, probe::Probe, set::EndpointSet};
 use crate::{
     discovery::{self, Found, Source, dns::Resolver},
+    handler::ai::provider::owner,
     upstream::Upstream,
 };
 
@@ -68,11 +69,12 @@ impl Clusters {
     pub(crate) fn build(
         &self,
         snapshot: &Snapshot,
+        settings: &[&Settings],
         live: Option<&HashMap<Arc<str>, Arc<Upstream>>>,
     ) -> Result<HashMap<Arc<str>, Arc<Cluster>>, Vec<Finding>> {
         let now = Instant::now();
         let (mut errors, mut built, mut fresh) = (Vec::new(), HashMap::new(), Vec::new());
-        for settings in &snapshot.config.upstreams {
+        for settings in settings.iter().copied() {
             let before = live.and_then(|live| live.get(settings.name.as_str()));
             let before = before.map(|upstream| upstream.cluster.clone());
             let named = named(settings, snapshot);
@@ -88,7 +90,7 @@ impl Clusters {
                     fresh.push(cluster.clone());
                     built.insert(cluster.name.clone(), cluster);
                 }
-                Err(error) => errors.push(Finding::new(format!("upstreams/{}", settings.name), "", error)),
+                Err(error) => errors.push(Finding::new(owner(&settings.name), "", error)),
             }
         }
         if self.is_live
@@ -127,7 +129,7 @@ impl Clusters {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    errors.push(Finding::new(format!("upstreams/{}", cluster.name), "healthCheck", error));
+                    errors.push(Finding::new(owner(&cluster.name), "healthCheck", error));
                 }
             }
         }

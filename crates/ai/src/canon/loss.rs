@@ -1,0 +1,140 @@
+//! The loss report: what a translation could not carry.
+
+use std::fmt;
+
+/// A property of a request or an answer that some dialects have no place for. Each caller's dialect has its own name
+/// for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Feature {
+    /// Names of speakers.
+    SpeakerName,
+    /// `parallel_tool_calls`.
+    ParallelToolCalls,
+    /// Which tool to call.
+    ToolChoice,
+    /// A tool of one vendor's.
+    VendorTool,
+    /// A tool that takes free text.
+    CustomTool,
+    /// `strict` of a tool or a schema.
+    Strict,
+    /// `temperature`.
+    Temperature,
+    /// `top_p`.
+    TopP,
+    /// `top_k`.
+    TopK,
+    /// `frequency_penalty`.
+    FrequencyPenalty,
+    /// `presence_penalty`.
+    PresencePenalty,
+    /// `seed`.
+    Seed,
+    /// Stop sequences, or those beyond the number that the target takes.
+    Stop,
+    /// `logit_bias`.
+    LogitBias,
+    /// Several answers side by side.
+    Choices,
+    /// JSON mode.
+    JsonMode,
+    /// A schema for the answer.
+    JsonSchema,
+    /// How much to think.
+    Reasoning,
+    /// Whether thoughts are shown.
+    ReasoningSummary,
+    /// Thoughts of another vendor's model.
+    ForeignThoughts,
+    /// Log probabilities.
+    LogProbabilities,
+    /// Modalities of the answer.
+    Modalities,
+    /// `verbosity`.
+    Verbosity,
+    /// Class of service.
+    Tier,
+    /// The end user's id.
+    User,
+    /// Labels.
+    Metadata,
+    /// Marks for the prompt cache.
+    CacheMark,
+    /// `prompt_cache_key`.
+    CacheKey,
+    /// `store`.
+    Store,
+    /// A stored conversation.
+    Conversation,
+    /// The most tokens of the answer: lowered to what the model can.
+    MaxOutputTokens,
+    /// A picture.
+    Image,
+    /// `detail` of a picture.
+    ImageDetail,
+    /// A document.
+    Document,
+    /// Title or context of a document.
+    DocumentContext,
+    /// Sound.
+    Audio,
+    /// Moving pictures.
+    Video,
+    /// A file in one provider's store.
+    File,
+    /// What is quoted.
+    Citations,
+    /// A call's result that is an error, where the dialect cannot mark it.
+    ToolError,
+    /// A piece of one vendor's.
+    VendorPart,
+}
+
+/// One thing that was not carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// A property that the canonical form knows, and where it stood (`messages[2]`), if it stood in a list.
+    Feature(Feature, Option<String>),
+    /// A field of the caller's own, by its path.
+    Field(String),
+}
+
+/// Everything that was not carried.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Losses(Vec<Loss>);
+
+impl Losses {
+    /// Notes a property of the request as a whole. Once is enough.
+    pub fn feature(&mut self, feature: Feature) {
+        self.add(Loss::Feature(feature, None));
+    }
+
+    /// Notes a property of one place, such as `messages[2]`.
+    pub fn feature_at(&mut self, feature: Feature, place: impl fmt::Display) {
+        self.add(Loss::Feature(feature, Some(place.to_string())));
+    }
+
+    /// Notes fields of the caller's own.
+    pub fn fields<'a>(&mut self, extra: impl IntoIterator<Item = &'a (String, serde_json::Value)>) {
+        for (path, _) in extra {
+            self.add(Loss::Field(path.clone()));
+        }
+    }
+
+    /// Notes one loss, unless it is noted already.
+    pub fn add(&mut self, loss: Loss) {
+        if !self.0.contains(&loss) {
+            self.0.push(loss);
+        }
+    }
+
+    /// All of them, in the order of their finding.
+    pub fn iter(&self) -> impl Iterator<Item = &Loss> {
+        self.0.iter()
+    }
+
+    /// Nothing was lost.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,125 @@
+//! Proofs of thought: what a model wants back, unread, with its own thoughts in the next turn.
+//!
+//! Vendors sign or encrypt thoughts and refuse a tool round that comes without them. A caller whose dialect has
+//! another place for such a thing, or none, must carry it all the same. So a proof that leaves its own vendor's
+//! dialect is put in an envelope, a text that any dialect can hold; on the way back it is opened, and goes out only
+//! towards the vendor that issued it.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// What a model wants back with its thoughts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Who issued it, and alone can read it.
+    pub issuer: String,
+    /// What it is.
+    pub kind: ProofKind,
+    /// The vendor's bytes, as text.
+    pub value: String,
+    /// The vendor's id of the thought (Responses: `rs_…`).
+    pub id: Option<String>,
+}
+
+/// What a proof is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofKind {
+    /// A signature over thoughts that are there to be read.
+    Signature,
+    /// The thoughts themselves, encrypted.
+    Encrypted,
+    /// A mark on the very part that carries it, a call or a text (Gemini).
+    Mark,
+}
+
+/// How an envelope begins. The version is part of it.
+const ENVELOPE: &str = "tg1.";
+/// Between the fields of an envelope: it is in no field but the last.
+const BETWEEN: char = '\n';
+
+impl Proof {
+    /// A text of the letters of base64url and `.`, that [`Proof::open`] reads.
+    pub fn seal(&self) -> String {
+        let kind = match self.kind {
+            ProofKind::Signature => "s",
+            ProofKind::Encrypted => "e",
+            ProofKind::Mark => "m",
+        };
+        let id = self.id.as_deref().unwrap_or_default();
+        let inner = [self.issuer.as_str(), kind, id, self.value.as_str()].join(&BETWEEN.to_string());
+        format!("{ENVELOPE}{}", URL_SAFE_NO_PAD.encode(inner))
+    }
+
+    /// Opens an envelope; `None` when the text is not one.
+    pub fn open(text: &str) -> Option<Self> {
+        let inner = String::from_utf8(URL_SAFE_NO_PAD.decode(text.strip_prefix(ENVELOPE)?).ok()?).ok()?;
+        let mut fields = inner.splitn(4, BETWEEN);
+        let issuer = fields.next()?.to_owned();
+        let kind = match fields.next()? {
+            "s" => ProofKind::Signature,
+            "e" => ProofKind::Encrypted,
+            "m" => ProofKind::Mark,
+            _ => return None,
+        };
+        let id = Some(fields.next()?).filter(|id| !id.is_empty()).map(str::to_owned);
+        Some(Self { issuer, kind, value: fields.next()?.to_owned(), id })
+    }
+
+    /// What arrived where `issuer` puts its own proofs: its own, or an envelope with another's.
+    pub fn received(text: String, issuer: &str, kind: ProofKind) -> Self {
+        Self::open(&text).unwrap_or_else(|| Self { issuer: issuer.to_owned(), kind, value: text, id: None })
+    }
+
+    /// What to write where `reader` expects its own proofs: its own as it is, another's in an envelope.
+    pub fn told_to(&self, reader: &str) -> String {
+        if self.issuer == reader { self.value.clone() } else { self.seal() }
+    }
+
+    /// What a caller without any place for proofs carries in the id of a call: `call_1` becomes `call_1.tg1.…`.
+    pub fn ride(&self, id: &str) -> String {
+        format!("{id}.{}", self.seal())
+    }
+
+    /// Takes a rider off the id of a call.
+    pub fn dismount(id: &str) -> (&str, Option<Self>) {
+        let Some(at) = id.find(".tg1.") else { return (id, None) };
+        match Self::open(&id[at + 1..]) {
+            Some(proof) => (&id[..at], Some(proof)),
+            None => (id, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_envelope_gives_back_what_was_put_in(
+            issuer in "[a-z]{1,12}", value in "\\PC{0,80}(\n\\PC{0,10})?", id in proptest::option::of("[a-z_0-9]{1,20}"),
+            kind in prop_oneof![Just(ProofKind::Signature), Just(ProofKind::Encrypted), Just(ProofKind::Mark)],
+        ) {
+            let proof = Proof { issuer, kind, value, id };
+            prop_assert_eq!(Proof::open(&proof.seal()), Some(proof.clone()));
+            let ridden = proof.ride("call_9");
+            prop_assert_eq!(Proof::dismount(&ridden), ("call_9", Some(proof)));
+        }
+    }
+
+    #[test]
+    fn a_proof_goes_bare_to_its_own_vendor_and_sealed_to_others() {
+        let proof = Proof::received("sig".into(), "anthropic", ProofKind::Signature);
+        assert_eq!(proof.told_to("anthropic"), "sig");
+        let sealed = proof.told_to("gemini");
+        assert_eq!(Proof::received(sealed, "gemini", ProofKind::Signature), proof);
+    }
+
+    #[test]
+    fn ids_without_a_rider_stay() {
+        for id in ["call_1", "a.b", "x.tg1.!!", ""] {
+            assert_eq!(Proof::dismount(id), (id, None));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Tokens spent, counted one way for all.
+
+/// Tokens of one call. Every part is contained in its total: cached tokens in `input`, thoughts in `output`.
+/// Anthropic and Bedrock count the other way round (their `input_tokens` leaves out what came from the cache); their
+/// dialects convert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// All tokens of the prompt.
+    pub input: u64,
+    /// Of these, read from a prompt cache.
+    pub cache_read: u64,
+    /// Of these, written to a prompt cache.
+    pub cache_write: u64,
+    /// Of those written, kept for an hour.
+    pub cache_write_long: u64,
+    /// Of these, sound.
+    pub input_audio: u64,
+    /// Of these, images, where the provider tells.
+    pub input_image: u64,
+    /// All tokens of the answer.
+    pub output: u64,
+    /// Of these, thoughts.
+    pub reasoning: u64,
+    /// Of these, sound.
+    pub output_audio: u64,
+    /// Of these, images, where the provider tells.
+    pub output_image: u64,
+}
+
+impl Usage {
+    /// Everything.
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+
+    /// Tokens of the prompt that were neither read from a cache nor written to one.
+    pub fn input_fresh(&self) -> u64 {
+        self.input.saturating_sub(self.cache_read).saturating_sub(self.cache_write)
+    }
+}

@@ -1,0 +1,109 @@
+//! Writes tools and what is said of their choice.
+
+use serde_json::{Map, Value, json};
+
+use super::message::Blocks;
+use crate::{
+    canon::{Feature, Request, Tool, ToolChoice, ToolKind},
+    dialect::anthropic::turns::called,
+};
+
+/// `tools` and `tool_choice`.
+pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> (Option<Value>, Option<Value>) {
+    let among = |name: &str| match &request.tool_choice {
+        // There is no list of allowed tools, so the others are left out.
+        Some(ToolChoice::Among { names, .. }) => names.iter().any(|allowed| allowed == name),
+        _ => true,
+    };
+    let offered = request.tools.iter().filter(|tool| among(&tool.name));
+    let tools: Vec<Value> = offered.filter_map(|tool| tool_value(tool, blocks)).collect();
+    if !tools.is_empty() {
+        return (Some(tools.into()), write_choice(request, blocks));
+    }
+    // Calls of earlier turns are refused when there are no tools.
+    let known: Vec<Value> = called(&request.messages)
+        .into_iter()
+        .map(|name| json!({"name": name, "input_schema": schema(None)}))
+        .collect();
+    if known.is_empty() {
+        return (None, None);
+    }
+    (Some(known.into()), Some(json!({"type": "none"})))
+}
+
+fn write_choice(request: &Request, blocks: &mut Blocks<'_>) -> Option<Value> {
+    let mut choice = match &request.tool_choice {
+        None if request.parallel_tool_calls == Some(false) => json!({"type": "auto"}),
+        None => return None,
+        Some(ToolChoice::None) => return Some(json!({"type": "none"})),
+        Some(ToolChoice::Auto | ToolChoice::Among { required: false, .. }) => json!({"type": "auto"}),
+        Some(ToolChoice::Required | ToolChoice::Among { required: true, .. }) => json!({"type": "any"}),
+        Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
+    };
+    match request.parallel_tool_calls {
+        Some(_) if blocks.rules.refuses(Feature::ParallelToolCalls) => {
+            blocks.losses.feature(Feature::ParallelToolCalls);
+        }
+        Some(parallel) => choice["disable_parallel_tool_use"] = (!parallel).into(),
+        None => {}
+    }
+    Some(choice)
+}
+
+/// JSON Schema of an object: nothing else is taken.
+pub(in crate::dialect) fn schema(parameters: Option<&Value>) -> Value {
+    match parameters {
+        Some(Value::Object(schema)) => {
+            let mut schema = schema.clone();
+            if !schema.contains_key("type") {
+                schema.insert("type".into(), "object".into());
+            }
+            schema.into()
+        }
+        _ => json!({"type": "object", "properties": {}}),
+    }
+}
+
+fn tool_value(tool: &Tool, blocks: &mut Blocks<'_>) -> Option<Value> {
+    let place = format!("tools.{}", tool.name);
+    match &tool.kind {
+        ToolKind::Function { parameters } => {
+            let mut value = Map::new();
+            value.insert("name".into(), tool.name.as_str().into());
+            if let Some(description) = &tool.description {
+                value.insert("description".into(), description.as_str().into());
+            }
+            value.insert("input_schema".into(), schema(parameters.as_ref()));
+            match tool.strict {
+                Some(_) if blocks.rules.refuses(Feature::Strict) => {
+                    blocks.losses.feature_at(Feature::Strict, place)
+                }
+                Some(strict) => {
+                    value.insert("strict".into(), strict.into());
+                }
+                None => {}
+            }
+            let mut value = Value::Object(value);
+            blocks.mark(&mut value, tool.cache.as_ref(), &format!("tools.{}", tool.name));
+            Some(value)
+        }
+        ToolKind::Custom { .. } => {
+            blocks.losses.feature_at(Feature::CustomTool, place);
+            None
+        }
+        ToolKind::Vendor(value) if is_own(value) => Some(value.clone()),
+        ToolKind::Vendor(_) => {
+            blocks.losses.feature_at(Feature::VendorTool, place);
+            None
+        }
+    }
+}
+
+/// Anthropic's own tools have their version in their type: `web_search_20250305`.
+fn is_own(value: &Value) -> bool {
+    const VERSION_DIGITS: usize = 8;
+    let Some(kind) = value.get("type").and_then(Value::as_str) else { return false };
+    let version = kind.rsplit('_').next().unwrap_or_default();
+    kind == "mcp_toolset"
+        || (version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_digit()))
+}

@@ -1,0 +1,11 @@
+//! What callers of Bedrock Converse say and are told.
+
+mod answer;
+mod error;
+mod message;
+mod request;
+mod stream;
+
+pub(in crate::dialect) use self::{
+    answer::write_answer, error::write_error, request::read_request, stream::Writer,
+};

@@ -1,0 +1,236 @@
+//! Reads the contents of a request.
+//!
+//! Calls may come without ids. Then each gets one from its place, and results are joined with calls by name and order.
+
+use serde_json::{Map, Value};
+
+use super::request::text_of;
+use crate::{
+    canon::{Error, Extra, Message, Part, Proof, ProofKind, Role},
+    dialect::gemini::{DIALECT, ISSUER, part::read_media, proof_of},
+    fields::Fields,
+};
+
+pub(super) fn read_messages(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Message>, Error> {
+    let mut messages = Vec::new();
+    if let Some(text) = fields.peek_text("systemInstruction").map(str::to_owned) {
+        fields.take("systemInstruction");
+        messages.push(Message::text(Role::System, text));
+    } else if let Some(mut system) = fields.object("systemInstruction")? {
+        system.take("role");
+        let mut parts = Vec::new();
+        for part in system.objects("parts")? {
+            read_part(part, &mut parts, &mut Calls::default(), extra)?;
+        }
+        messages.push(Message { role: Role::System, name: None, parts });
+    }
+    if !fields.has("contents") {
+        return Err(fields.missing("contents"));
+    }
+    let mut calls = Calls::default();
+    for content in contents(fields)? {
+        calls.content += 1;
+        read_content(content, &mut messages, &mut calls, extra)?;
+    }
+    Ok(messages)
+}
+
+/// `contents` is a list; a single content is taken as a list of one, as Google's servers do.
+fn contents(fields: &mut Fields) -> Result<Vec<Fields>, Error> {
+    match fields.take("contents") {
+        Some(content @ Value::Object(_)) => fields.put("contents", Value::Array(vec![content])),
+        Some(other) => fields.put("contents", other),
+        None => {}
+    }
+    fields.objects("contents")
+}
+
+/// Calls that wait for their results.
+#[derive(Default)]
+struct Calls {
+    content: usize,
+    open: Vec<(String, String)>,
+    made: usize,
+}
+
+impl Calls {
+    fn begin(&mut self, id: Option<String>, name: &str) -> String {
+        self.made += 1;
+        let id = id.unwrap_or_else(|| format!("call_{}_{}", self.content, self.made));
+        self.open.push((id.clone(), name.to_owned()));
+        id
+    }
+
+    /// The call of a result: by its id, else the first open one of its name.
+    fn answer(&mut self, id: Option<String>, name: &str) -> String {
+        let at = match &id {
+            Some(id) => self.open.iter().position(|(open, _)| open == id),
+            None => self.open.iter().position(|(_, called)| called == name),
+        };
+        let known = at.map(|at| self.open.remove(at).0);
+        id.or(known).unwrap_or_else(|| format!("call_{name}"))
+    }
+}
+
+fn read_content(
+    mut content: Fields,
+    messages: &mut Vec<Message>,
+    calls: &mut Calls,
+    extra: &mut Extra,
+) -> Result<(), Error> {
+    let role = content.text("role")?.unwrap_or_else(|| "user".to_owned());
+    let role = match role.as_str() {
+        "user" | "function" | "tool" | "USER" | "" => Role::User,
+        "model" | "assistant" | "MODEL" => Role::Assistant,
+        "system" => Role::System,
+        other => return Err(content.unknown("role", other, "user or model")),
+    };
+    let mut parts = Vec::new();
+    calls.made = 0;
+    for part in content.objects("parts")? {
+        read_part(part, &mut parts, calls, extra)?;
+    }
+    content.rest(extra);
+    if role == Role::Assistant {
+        // SDKs that keep a streamed answer send back every piece of it, in contents of their own.
+        match messages.last_mut().filter(|last| last.role == Role::Assistant) {
+            Some(last) => {
+                last.parts.append(&mut parts);
+                join_pieces(&mut last.parts);
+            }
+            None => {
+                join_pieces(&mut parts);
+                messages.push(Message { role, name: None, parts });
+            }
+        }
+        return Ok(());
+    }
+    let (results, said): (Vec<_>, Vec<_>) =
+        parts.into_iter().partition(|part| matches!(part, Part::ToolResult { .. }));
+    let results_alone = !results.is_empty() && said.is_empty();
+    if !results.is_empty() {
+        messages.push(Message { role: Role::Tool, name: None, parts: results });
+    }
+    if !results_alone {
+        messages.push(Message { role, name: None, parts: said });
+    }
+    Ok(())
+}
+
+/// Joins texts, and thoughts, that follow each other: a proof ends its piece.
+fn join_pieces(parts: &mut Vec<Part>) {
+    let mut joined: Vec<Part> = Vec::with_capacity(parts.len());
+    for part in parts.drain(..) {
+        match (joined.last_mut(), part) {
+            (
+                Some(Part::Text { text, proof: proof @ None, .. }),
+                Part::Text { text: more, proof: new, .. },
+            )
+            | (
+                Some(Part::Thinking { text, proof: proof @ None }),
+                Part::Thinking { text: more, proof: new },
+            ) => {
+                text.push_str(&more);
+                *proof = new;
+            }
+            (_, part) => joined.push(part),
+        }
+    }
+    *parts = joined;
+}
+
+fn read_part(
+    mut part: Fields,
+    parts: &mut Vec<Part>,
+    calls: &mut Calls,
+    extra: &mut Extra,
+) -> Result<(), Error> {
+    let thought = part.flag("thought")?.unwrap_or(false);
+    let kind = if thought { ProofKind::Signature } else { ProofKind::Mark };
+    let signature = part.text("thoughtSignature")?.filter(|text| !text.is_empty());
+    let proof = signature.clone().map(|text| proof_of(text, kind));
+    if part.has("text") {
+        let text = part.required_text("text")?;
+        parts.push(if thought {
+            Part::Thinking { text, proof }
+        } else {
+            Part::Text { text, citations: Vec::new(), cache: None, proof }
+        });
+    } else if let Some(call) = part.object("functionCall")? {
+        read_call(call, proof, parts, calls, extra)?;
+    } else if let Some(result) = part.object("functionResponse")? {
+        parts.push(read_result(result, calls, extra)?);
+    } else if let Some(media) = read_media(&mut part)? {
+        // A mark on a picture stands before it, for pictures have no place for one.
+        parts.extend(proof.map(|proof| Part::Thinking { text: String::new(), proof: Some(proof) }));
+        parts.push(media);
+    } else {
+        if let Some(signature) = signature {
+            part.put("thoughtSignature", signature.into());
+        }
+        parts.push(Part::Vendor { dialect: DIALECT, value: part.into_value() });
+        return Ok(());
+    }
+    part.rest(extra);
+    Ok(())
+}
+
+fn read_call(
+    mut call: Fields,
+    proof: Option<Proof>,
+    parts: &mut Vec<Part>,
+    calls: &mut Calls,
+    extra: &mut Extra,
+) -> Result<(), Error> {
+    let name = call.required_text("name")?;
+    let id = calls.begin(call.text("id")?.filter(|id| !id.is_empty()), &name);
+    let arguments = Value::Object(call.map("args")?).to_string();
+    call.rest(extra);
+    let proof = match proof {
+        // Thoughts of another vendor ride on the call, for callers who keep no thoughts.
+        Some(proof) if proof.issuer != ISSUER && proof.kind != ProofKind::Mark => {
+            prove(parts, proof);
+            None
+        }
+        proof => proof,
+    };
+    parts.push(Part::ToolCall { id, name, arguments, custom: false, proof, cache: None });
+    Ok(())
+}
+
+/// Joins a proof with the thoughts that it belongs to, unless they have come with theirs.
+fn prove(parts: &mut Vec<Part>, new: Proof) {
+    let mut thoughts = parts.iter_mut().filter_map(|part| match part {
+        Part::Thinking { proof, .. } => Some(proof),
+        _ => None,
+    });
+    match thoughts.next() {
+        Some(proof @ None) => *proof = Some(new),
+        Some(Some(_)) => {}
+        None => parts.push(Part::Thinking { text: String::new(), proof: Some(new) }),
+    }
+}
+
+/// `functionResponse`. Its object says `output` or `error`, or is the output itself.
+fn read_result(mut result: Fields, calls: &mut Calls, extra: &mut Extra) -> Result<Part, Error> {
+    let name = result.text("name")?;
+    let id =
+        calls.answer(result.text("id")?.filter(|id| !id.is_empty()), name.as_deref().unwrap_or_default());
+    let mut response = result.map("response")?;
+    let alone = response.len() == 1;
+    let mut said = |key: &str| if alone { response.shift_remove(key).map(text_of) } else { None };
+    let (output, error) = (said("output"), said("error"));
+    let is_error = error.is_some();
+    let text = output.or(error).unwrap_or_else(|| Value::Object(response).to_string());
+    let mut content = vec![Part::text(text)];
+    for mut part in result.objects("parts")? {
+        content.extend(read_media(&mut part)?);
+        part.rest(extra);
+    }
+    // An empty object beside pictures says nothing.
+    if content.len() > 1 && content.first() == Some(&Part::text(Value::Object(Map::new()).to_string())) {
+        content.remove(0);
+    }
+    result.rest(extra);
+    Ok(Part::ToolResult { id, name, content, is_error, custom: false, cache: None })
+}

@@ -1,0 +1,351 @@
+//! The six chat dialects. Each is a folder of two translators: `inbound` for what callers speak, `outbound` for what
+//! providers speak; the enum joins them, and a `match` without `_` finds what is missing.
+
+mod anthropic;
+mod bedrock;
+mod cohere;
+mod gemini;
+mod openai_chat;
+mod openai_responses;
+
+use crate::{
+    canon::{Answer, Error, Event, Feature, Losses, Part, Request, Usage},
+    endpoint::Operation,
+    rules::Target,
+    stream::{Frame, Framing},
+};
+
+/// A chat dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI Chat Completions, and everybody who is compatible with it.
+    OpenAiChat,
+    /// OpenAI Responses.
+    OpenAiResponses,
+    /// Anthropic Messages.
+    Anthropic,
+    /// Gemini `generateContent`.
+    Gemini,
+    /// Amazon Bedrock Converse.
+    Bedrock,
+    /// Cohere Chat v2.
+    Cohere,
+}
+
+/// What a caller sent, beside the body: what its dialect says in the path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Spoken {
+    /// The model, where the path names it (Gemini, Bedrock).
+    pub model: Option<String>,
+    /// The path asks for a stream (Gemini, Bedrock).
+    pub stream: bool,
+}
+
+/// A request as a provider takes it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outgoing {
+    /// The path below the provider's base address, with its query if any: `/chat/completions`.
+    pub path: String,
+    /// Header fields that belong to the dialect, such as `anthropic-version`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+    /// What could not be carried.
+    pub losses: Losses,
+}
+
+/// What an answer needs to know beside itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Telling {
+    /// The model as the caller named it.
+    pub model: String,
+    /// An id for the answer, for where the provider gave none.
+    pub id: String,
+    /// Seconds since 1970, for where the provider did not say.
+    pub created: u64,
+    /// In a stream, the usage is wanted at the end.
+    pub include_usage: bool,
+    /// What the answer repeats of its request, as [`Dialect::echo`] tells.
+    pub echo: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Writes a stream in a caller's dialect. One lives as long as one stream.
+pub trait StreamWriter {
+    /// Appends what an event is in this dialect, framed.
+    fn write(&mut self, event: Event, out: &mut Vec<u8>);
+}
+
+/// Reads a provider's stream. One lives as long as one stream.
+pub trait StreamReader {
+    /// What a frame tells. A frame that breaks the dialect's rules is told as [`Event::Error`].
+    fn read(&mut self, frame: Frame, out: &mut Vec<Event>);
+
+    /// The connection has ended. What the dialect still owed is told: at least [`Event::End`], or [`Event::Error`]
+    /// when the stream broke off.
+    fn end(&mut self, out: &mut Vec<Event>);
+}
+
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Self; 6] =
+        [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Bedrock, Self::Cohere];
+
+    /// The name in configuration, headers and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai-chat",
+            Self::OpenAiResponses => "openai-responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
+        }
+    }
+
+    /// Reads a caller's request.
+    pub fn read_request(self, spoken: &Spoken, body: &[u8]) -> Result<Request, Error> {
+        match self {
+            Self::OpenAiChat => openai_chat::inbound::read_request(spoken, body),
+            Self::OpenAiResponses => openai_responses::inbound::read_request(spoken, body),
+            Self::Anthropic => anthropic::inbound::read_request(spoken, body),
+            Self::Gemini => gemini::inbound::read_request(spoken, body),
+            Self::Bedrock => bedrock::inbound::read_request(spoken, body),
+            Self::Cohere => cohere::inbound::read_request(spoken, body),
+        }
+    }
+
+    /// What an answer in this dialect repeats of its request.
+    pub fn echo(self, request: &Request) -> serde_json::Map<String, serde_json::Value> {
+        match self {
+            Self::OpenAiResponses => openai_responses::echo(request),
+            Self::OpenAiChat | Self::Anthropic | Self::Gemini | Self::Bedrock | Self::Cohere => {
+                serde_json::Map::new()
+            }
+        }
+    }
+
+    /// Writes a whole answer for a caller.
+    pub fn write_answer(self, answer: Answer, telling: &Telling) -> Vec<u8> {
+        match self {
+            Self::OpenAiChat => openai_chat::inbound::write_answer(answer, telling),
+            Self::OpenAiResponses => openai_responses::inbound::write_answer(answer, telling),
+            Self::Anthropic => anthropic::inbound::write_answer(answer, telling),
+            Self::Gemini => gemini::inbound::write_answer(answer, telling),
+            Self::Bedrock => bedrock::inbound::write_answer(answer, telling),
+            Self::Cohere => cohere::inbound::write_answer(answer, telling),
+        }
+    }
+
+    /// Writes a stream for a caller, framed by [`Dialect::caller_framing`].
+    pub fn stream_writer(self, telling: Telling) -> Box<dyn StreamWriter> {
+        match self {
+            Self::OpenAiChat => Box::new(openai_chat::inbound::Writer::new(telling)),
+            Self::OpenAiResponses => Box::new(openai_responses::inbound::Writer::new(telling)),
+            Self::Anthropic => Box::new(anthropic::inbound::Writer::new(telling)),
+            Self::Gemini => Box::new(gemini::inbound::Writer::new(telling)),
+            Self::Bedrock => Box::new(bedrock::inbound::Writer::new(telling)),
+            Self::Cohere => Box::new(cohere::inbound::Writer::new(telling)),
+        }
+    }
+
+    /// How streams to callers are framed.
+    pub fn caller_framing(self) -> Framing {
+        match self {
+            Self::OpenAiChat => Framing::Sse,
+            Self::OpenAiResponses => Framing::Sse,
+            Self::Anthropic => Framing::Sse,
+            Self::Gemini => Framing::Sse,
+            Self::Bedrock => Framing::EventStream,
+            Self::Cohere => Framing::Sse,
+        }
+    }
+
+    /// Writes a stream for a caller of Gemini who did not ask for events, and gets [`Framing::JsonArray`].
+    pub fn gemini_array_writer(telling: Telling) -> Box<dyn StreamWriter> {
+        Box::new(gemini::inbound::Writer::array(telling))
+    }
+
+    /// Writes an error for a caller that waits for a whole answer. The status is the error's own.
+    pub fn write_error(self, error: &Error) -> Vec<u8> {
+        match self {
+            Self::OpenAiChat => openai_chat::inbound::write_error(error),
+            Self::OpenAiResponses => openai_responses::inbound::write_error(error),
+            Self::Anthropic => anthropic::inbound::write_error(error),
+            Self::Gemini => gemini::inbound::write_error(error),
+            Self::Bedrock => bedrock::inbound::write_error(error),
+            Self::Cohere => cohere::inbound::write_error(error),
+        }
+    }
+
+    /// What a caller of this dialect calls a feature, for the loss report.
+    pub fn feature_name(self, feature: Feature) -> &'static str {
+        match self {
+            Self::OpenAiChat => openai_chat::feature_name(feature),
+            Self::OpenAiResponses => openai_responses::feature_name(feature),
+            Self::Anthropic => anthropic::feature_name(feature),
+            Self::Gemini => gemini::feature_name(feature),
+            Self::Bedrock => bedrock::feature_name(feature),
+            Self::Cohere => cohere::feature_name(feature),
+        }
+    }
+
+    /// Writes a request for a provider.
+    pub fn write_request(self, request: &Request, target: Target<'_>) -> Result<Outgoing, Error> {
+        let mut written = match self {
+            Self::OpenAiChat => openai_chat::outbound::write_request(request, target),
+            Self::OpenAiResponses => openai_responses::outbound::write_request(request, target),
+            Self::Anthropic => anthropic::outbound::write_request(request, target),
+            Self::Gemini => gemini::outbound::write_request(request, target),
+            Self::Bedrock => bedrock::outbound::write_request(request, target),
+            Self::Cohere => cohere::outbound::write_request(request, target),
+        }?;
+        lost_proofs(request, self.issuer(), &mut written.losses);
+        lost_besides(self, request, &mut written.losses);
+        Ok(written)
+    }
+
+    /// Who issues the proofs that this dialect's providers take back.
+    fn issuer(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => openai_chat::ISSUER,
+            Self::OpenAiResponses => openai_responses::ISSUER,
+            Self::Anthropic | Self::Bedrock => anthropic::ISSUER,
+            Self::Gemini => gemini::ISSUER,
+            Self::Cohere => "cohere",
+        }
+    }
+
+    /// The path of an operation below a provider's base address, for a request that passes untranslated.
+    pub fn path(self, operation: Operation, model: &str, stream: bool) -> String {
+        let chat = operation == Operation::Chat;
+        match (self, operation) {
+            (_, Operation::Models) => "/models".to_owned(),
+            (Self::OpenAiChat, Operation::Embeddings) => "/embeddings".to_owned(),
+            (Self::OpenAiChat, _) => "/chat/completions".to_owned(),
+            (Self::OpenAiResponses, _) => "/responses".to_owned(),
+            (Self::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens".to_owned(),
+            (Self::Anthropic, _) => "/v1/messages".to_owned(),
+            (Self::Gemini, Operation::CountTokens) => format!("/models/{model}:countTokens"),
+            (Self::Gemini, Operation::Embeddings) => format!("/models/{model}:embedContent"),
+            (Self::Gemini, _) if stream => format!("/models/{model}:streamGenerateContent"),
+            (Self::Gemini, _) => format!("/models/{model}:generateContent"),
+            (Self::Bedrock, _) => {
+                let method = if chat && stream { "converse-stream" } else { "converse" };
+                format!("/model/{}/{method}", model.replace(':', "%3A").replace('/', "%2F"))
+            }
+            (Self::Cohere, Operation::Embeddings) => "/v2/embed".to_owned(),
+            (Self::Cohere, _) => "/v2/chat".to_owned(),
+        }
+    }
+
+    /// Header fields that the dialect demands of every request.
+    pub fn headers(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Anthropic => vec![("anthropic-version", "2023-06-01".to_owned())],
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Gemini | Self::Bedrock | Self::Cohere => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// The usage in a whole answer, which is read over and not built.
+    pub fn peek_usage(self, body: &[u8]) -> Option<Usage> {
+        let value = crate::peek::usage(body)?;
+        match self {
+            Self::OpenAiChat => openai_chat::usage_of(&value),
+            Self::OpenAiResponses => openai_responses::usage_of(&value),
+            Self::Anthropic => anthropic::usage_of(&value),
+            Self::Gemini => gemini::usage_of(&value),
+            Self::Bedrock => bedrock::usage_of(&value),
+            Self::Cohere => cohere::usage_of(&value),
+        }
+    }
+
+    /// Reads a provider's whole answer.
+    pub fn read_answer(self, body: &[u8]) -> Result<Answer, Error> {
+        match self {
+            Self::OpenAiChat => openai_chat::outbound::read_answer(body),
+            Self::OpenAiResponses => openai_responses::outbound::read_answer(body),
+            Self::Anthropic => anthropic::outbound::read_answer(body),
+            Self::Gemini => gemini::outbound::read_answer(body),
+            Self::Bedrock => bedrock::outbound::read_answer(body),
+            Self::Cohere => cohere::outbound::read_answer(body),
+        }
+    }
+
+    /// Reads a provider's stream.
+    pub fn stream_reader(self) -> Box<dyn StreamReader> {
+        match self {
+            Self::OpenAiChat => Box::new(openai_chat::outbound::Reader::default()),
+            Self::OpenAiResponses => Box::new(openai_responses::outbound::Reader::default()),
+            Self::Anthropic => Box::new(anthropic::outbound::Reader::default()),
+            Self::Gemini => Box::new(gemini::outbound::Reader::default()),
+            Self::Bedrock => Box::new(bedrock::outbound::Reader::default()),
+            Self::Cohere => Box::new(cohere::outbound::Reader::default()),
+        }
+    }
+
+    /// How providers frame their streams.
+    pub fn provider_framing(self) -> Framing {
+        match self {
+            Self::OpenAiChat => Framing::Sse,
+            Self::OpenAiResponses => Framing::Sse,
+            Self::Anthropic => Framing::Sse,
+            Self::Gemini => Framing::Sse,
+            Self::Bedrock => Framing::EventStream,
+            Self::Cohere => Framing::Sse,
+        }
+    }
+
+    /// Reads what a provider says with a status other than 2xx.
+    pub fn read_error(self, status: u16, body: &[u8]) -> Error {
+        match self {
+            Self::OpenAiChat => openai_chat::outbound::read_error(status, body),
+            Self::OpenAiResponses => openai_responses::outbound::read_error(status, body),
+            Self::Anthropic => anthropic::outbound::read_error(status, body),
+            Self::Gemini => gemini::outbound::read_error(status, body),
+            Self::Bedrock => bedrock::outbound::read_error(status, body),
+            Self::Cohere => cohere::outbound::read_error(status, body),
+        }
+    }
+}
+
+/// Names the proofs that go no further, since another vendor issued them.
+fn lost_proofs(request: &Request, issuer: &str, losses: &mut Losses) {
+    for (index, message) in request.messages.iter().enumerate() {
+        let foreign = message.parts.iter().any(|part| match part {
+            Part::Text { proof: Some(proof), .. }
+            | Part::Thinking { proof: Some(proof), .. }
+            | Part::ToolCall { proof: Some(proof), .. } => proof.issuer != issuer,
+            _ => false,
+        });
+        if foreign {
+            losses.feature_at(Feature::ForeignThoughts, format_args!("messages[{index}]"));
+        }
+    }
+}
+
+/// Names what some dialects have no place for anywhere, so that their writers need not look for it.
+fn lost_besides(dialect: Dialect, request: &Request, losses: &mut Losses) {
+    let tier_is_lost = match (dialect, request.tier.as_deref()) {
+        (Dialect::Cohere, Some(_)) => true,
+        (Dialect::Anthropic, Some(tier)) => !matches!(tier, "auto" | "default" | "standard_only"),
+        _ => false,
+    };
+    if tier_is_lost {
+        losses.feature(Feature::Tier);
+    }
+    for (index, message) in request.messages.iter().enumerate() {
+        for part in &message.parts {
+            match (dialect, part) {
+                (Dialect::Gemini, Part::Text { citations, .. }) if !citations.is_empty() => {
+                    losses.feature_at(Feature::Citations, format_args!("messages[{index}]"));
+                }
+                (Dialect::Cohere, Part::ToolResult { is_error: true, .. }) => {
+                    losses.feature_at(Feature::ToolError, format_args!("messages[{index}]"));
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Reads the input of a request: one text, or items.
+
+use serde_json::Value;
+
+use super::item::read_content;
+use crate::{
+    canon::{Error, Extra, Message, Part, Proof, Role},
+    dialect::openai_responses::{
+        NAME,
+        thought::{self, Thought},
+    },
+    fields::Fields,
+};
+
+pub(super) fn read_input(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Message>, Error> {
+    if fields.peek_text("input").is_some() {
+        let text = fields.text("input")?.unwrap_or_default();
+        return Ok(vec![Message::text(Role::User, text)]);
+    }
+    let mut input = Input::default();
+    for item in fields.objects("input")? {
+        input.item(item, extra)?;
+    }
+    input.settle();
+    Ok(input.messages)
+}
+
+/// Messages so far, and the mark that the next call gets.
+#[derive(Default)]
+struct Input {
+    messages: Vec<Message>,
+    mark: Option<Proof>,
+}
+
+impl Input {
+    fn item(&mut self, mut item: Fields, extra: &mut Extra) -> Result<(), Error> {
+        let kind = match item.peek_text("type") {
+            Some(kind) => kind.to_owned(),
+            None if item.has("type") => {
+                return Err(item.text("type").err().unwrap_or_else(|| item.missing("type")));
+            }
+            None if item.has("role") => "message".to_owned(),
+            None if item.has("id") => "item_reference".to_owned(),
+            None => return Err(item.missing("type")),
+        };
+        if !matches!(kind.as_str(), "function_call" | "custom_tool_call" | "reasoning") {
+            self.settle();
+        }
+        match kind.as_str() {
+            "message" => self.message(item, extra),
+            "reasoning" => {
+                self.thought(thought::read(&item.into_value()));
+                Ok(())
+            }
+            "function_call" | "custom_tool_call" => self.call(item, kind == "custom_tool_call", extra),
+            "function_call_output" | "custom_tool_call_output" => {
+                self.result(item, kind == "custom_tool_call_output", extra)
+            }
+            _ => {
+                self.said(vec![Part::Vendor { dialect: NAME, value: item.into_value() }]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds to what the model said: its items in a row are one message.
+    fn said(&mut self, parts: Vec<Part>) {
+        self.turn(Role::Assistant).extend(parts);
+    }
+
+    /// The parts of the last message, when it is of this role; else of a new one.
+    fn turn(&mut self, role: Role) -> &mut Vec<Part> {
+        if self.messages.last().is_none_or(|last| last.role != role) {
+            self.messages.push(Message { role, name: None, parts: Vec::new() });
+        }
+        let at = self.messages.len().saturating_sub(1);
+        &mut self.messages[at].parts
+    }
+
+    fn thought(&mut self, thought: Thought) {
+        self.settle();
+        let mut mark = self.mark.take();
+        thought::add(thought, self.turn(Role::Assistant), &mut mark);
+        self.mark = mark;
+    }
+
+    /// A mark whose call did not come stands alone, as hidden thoughts do.
+    fn settle(&mut self) {
+        if let Some(proof) = self.mark.take() {
+            self.said(vec![Part::Thinking { text: String::new(), proof: Some(proof) }]);
+        }
+    }
+
+    fn message(&mut self, mut item: Fields, extra: &mut Extra) -> Result<(), Error> {
+        let role = item.required_text("role")?;
+        let role = match role.as_str() {
+            "system" => Role::System,
+            "developer" => Role::Developer,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            other => return Err(item.unknown("role", other, "system, developer, user or assistant")),
+        };
+        if !item.has("content") {
+            return Err(item.missing("content"));
+        }
+        let parts = read_content(&mut item, "content", extra)?;
+        // Ids and states of items are of no use to another answer.
+        item.take("type");
+        item.take("id");
+        item.take("status");
+        item.rest(extra);
+        match role {
+            Role::Assistant => self.said(parts),
+            role => self.messages.push(Message { role, name: None, parts }),
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, mut item: Fields, custom: bool, extra: &mut Extra) -> Result<(), Error> {
+        let key = if custom { "input" } else { "arguments" };
+        let id = item.required_text("call_id")?;
+        let name = item.required_text("name")?;
+        let arguments = item.text(key)?.unwrap_or_default();
+        item.take("type");
+        item.take("id");
+        item.take("status");
+        item.rest(extra);
+        let proof = self.mark.take();
+        self.said(vec![Part::ToolCall { id, name, arguments, custom, proof, cache: None }]);
+        Ok(())
+    }
+
+    fn result(&mut self, mut item: Fields, custom: bool, extra: &mut Extra) -> Result<(), Error> {
+        let id = item.required_text("call_id")?;
+        let name = item.text("name")?;
+        // Some agents write what a tool gave as it is, not as text.
+        let content = match item.take("output") {
+            Some(Value::String(text)) => vec![Part::text(text)],
+            Some(list @ Value::Array(_)) => {
+                item.put("output", list);
+                read_content(&mut item, "output", extra)?
+            }
+            Some(other) => vec![Part::text(other.to_string())],
+            None => Vec::new(),
+        };
+        item.take("type");
+        item.take("id");
+        item.take("status");
+        item.rest(extra);
+        let part = Part::ToolResult { id, name, content, is_error: false, custom, cache: None };
+        self.turn(Role::Tool).push(part);
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! OpenAI Responses: `POST /v1/responses`.
+//!
+//! Shapes: OpenAI's API reference, and the types of its official Python SDK. A conversation is a flat list of items
+//! here; consecutive items of the model's are one canonical message. An item of type `reasoning` is where proofs of
+//! thought travel: OpenAI's own bare, another vendor's in an envelope, so that agents that send items back keep them.
+
+pub(super) mod inbound;
+pub(super) mod outbound;
+
+mod content;
+mod echo;
+mod thought;
+
+use serde_json::{Value, json};
+
+pub(super) use self::echo::echo;
+use crate::canon::{Feature, Finish, Part, Usage};
+
+/// Who issues proofs that come in this dialect.
+pub(super) const ISSUER: &str = "openai";
+/// The name of this dialect, for pieces that only it knows.
+const NAME: &str = "openai-responses";
+
+/// The names of features in this dialect.
+pub(super) fn feature_name(feature: Feature) -> &'static str {
+    match feature {
+        Feature::SpeakerName => "name",
+        Feature::ParallelToolCalls => "parallel_tool_calls",
+        Feature::ToolChoice => "tool_choice",
+        Feature::VendorTool | Feature::CustomTool => "tools",
+        Feature::Strict => "strict",
+        Feature::Temperature => "temperature",
+        Feature::TopP => "top_p",
+        Feature::TopK => "top_k",
+        Feature::FrequencyPenalty => "frequency_penalty",
+        Feature::PresencePenalty => "presence_penalty",
+        Feature::Seed => "seed",
+        Feature::Stop => "stop",
+        Feature::LogitBias => "logit_bias",
+        Feature::Choices => "n",
+        Feature::JsonMode | Feature::JsonSchema => "text.format",
+        Feature::Reasoning => "reasoning.effort",
+        Feature::ReasoningSummary => "reasoning.summary",
+        Feature::ForeignThoughts => "reasoning",
+        Feature::LogProbabilities => "top_logprobs",
+        Feature::Modalities => "modalities",
+        Feature::Verbosity => "text.verbosity",
+        Feature::Tier => "service_tier",
+        Feature::User => "safety_identifier",
+        Feature::Metadata => "metadata",
+        Feature::CacheMark => "prompt_cache_breakpoint",
+        Feature::CacheKey => "prompt_cache_key",
+        Feature::Store => "store",
+        Feature::Conversation => "previous_response_id",
+        Feature::MaxOutputTokens => "max_output_tokens",
+        Feature::Image => "input_image",
+        Feature::ImageDetail => "input_image.detail",
+        Feature::Document | Feature::File => "input_file",
+        Feature::DocumentContext => "input_file.filename",
+        Feature::Audio => "input_audio",
+        Feature::Video => "input_video",
+        Feature::Citations => "annotations",
+        Feature::ToolError => "function_call_output.status",
+        Feature::VendorPart => "input",
+    }
+}
+
+/// `status` of a response, and the reason in `incomplete_details`.
+fn status_of(finish: Option<&Finish>) -> (&'static str, Option<&'static str>) {
+    match finish {
+        Some(Finish::Length | Finish::ContextFull) => ("incomplete", Some("max_output_tokens")),
+        Some(Finish::ContentFilter) => ("incomplete", Some("content_filter")),
+        None
+        | Some(
+            Finish::Stop
+            | Finish::StopSequence(_)
+            | Finish::ToolCalls
+            | Finish::Refusal
+            | Finish::Pause
+            | Finish::Other(_),
+        ) => ("completed", None),
+    }
+}
+
+/// Why a response ended: its status says so, and what it consists of.
+fn finish_of<'a>(response: &Value, parts: impl IntoIterator<Item = &'a Part>) -> Option<Finish> {
+    let text = |pointer: &str| response.pointer(pointer).and_then(Value::as_str);
+    match (text("/status"), text("/incomplete_details/reason")) {
+        (Some("incomplete"), Some("max_output_tokens")) => Some(Finish::Length),
+        (Some("incomplete"), Some("content_filter")) => Some(Finish::ContentFilter),
+        (Some("incomplete"), reason) => Some(Finish::Other(reason.unwrap_or("incomplete").to_owned())),
+        (Some("queued" | "in_progress"), _) => None,
+        (Some("completed") | None, _) => Some(finish_of_parts(parts)),
+        (Some(other), _) => Some(Finish::Other(other.to_owned())),
+    }
+}
+
+/// What a complete answer ended with: the dialect does not say it apart.
+fn finish_of_parts<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Finish {
+    let mut finish = Finish::Stop;
+    for part in parts {
+        match part {
+            Part::ToolCall { .. } => return Finish::ToolCalls,
+            Part::Refusal { .. } => finish = Finish::Refusal,
+            _ => {}
+        }
+    }
+    finish
+}
+
+/// The `usage` object.
+fn usage_value(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.total(),
+    })
+}
+
+/// Reads a `usage` object.
+pub(super) fn usage_of(value: &Value) -> Option<Usage> {
+    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+    Some(Usage {
+        input: number("/input_tokens")?,
+        cache_read: number("/input_tokens_details/cached_tokens").unwrap_or(0),
+        cache_write: number("/input_tokens_details/cache_write_tokens").unwrap_or(0),
+        output: number("/output_tokens").unwrap_or(0),
+        reasoning: number("/output_tokens_details/reasoning_tokens").unwrap_or(0),
+        ..Usage::default()
+    })
+}
+
+/// `service_tier` of an answer: the SDKs know these words alone.
+fn tier_word(tier: &str) -> &str {
+    match tier {
+        "auto" | "default" | "flex" | "scale" | "priority" | "fast" | "ultrafast" => tier,
+        _ => "default",
+    }
+}

@@ -1,0 +1,223 @@
+//! Endpoints: which dialect a caller speaks and what it wants, by method and path.
+//!
+//! Each vendor's SDK appends its own paths to the base address that it is given. All of them are known here below one
+//! prefix, so that every SDK works as it is.
+
+use crate::dialect::Dialect;
+
+/// What a request wants, and in which dialect it is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// What is wanted.
+    pub operation: Operation,
+    /// The model, where the path names it.
+    pub model: Option<String>,
+    /// The path asks for a stream.
+    pub stream: bool,
+}
+
+/// What a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// An answer to a conversation.
+    Chat,
+    /// The tokens that a conversation would take.
+    CountTokens,
+    /// Vectors of texts.
+    Embeddings,
+    /// The models that there are, or one of them.
+    Models,
+    /// Anything else that a vendor has: it goes to a provider of the same dialect as it is.
+    Other,
+}
+
+impl Operation {
+    /// The name in metrics and records, as OpenTelemetry's conventions for generative AI have it where they do.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::CountTokens => "count_tokens",
+            Self::Embeddings => "embeddings",
+            Self::Models => "models",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// OpenAI's paths beside those of chat, below `/v1`.
+const OPENAI_OTHERS: [&str; 10] = [
+    "/completions",
+    "/images/",
+    "/audio/",
+    "/moderations",
+    "/rerank",
+    "/files",
+    "/batches",
+    "/uploads",
+    "/fine_tuning/",
+    "/vector_stores",
+];
+
+impl Endpoint {
+    /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
+    /// bears `anthropic-version`, for the one path that two vendors share.
+    pub fn of(path: &str, anthropic: bool) -> Option<Self> {
+        gemini(path).or_else(|| bedrock(path)).or_else(|| {
+            let (dialect, operation) = fixed(path, anthropic)?;
+            Some(Self { dialect, operation, model: None, stream: false })
+        })
+    }
+}
+
+fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
+    // OpenAI's SDKs take a base address with its version or without.
+    let openai = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let found = match openai {
+        "/chat/completions" => (Dialect::OpenAiChat, Operation::Chat),
+        "/responses" => (Dialect::OpenAiResponses, Operation::Chat),
+        "/embeddings" => (Dialect::OpenAiChat, Operation::Embeddings),
+        "/messages" => (Dialect::Anthropic, Operation::Chat),
+        "/messages/count_tokens" => (Dialect::Anthropic, Operation::CountTokens),
+        "/v2/chat" => (Dialect::Cohere, Operation::Chat),
+        "/v2/embed" => (Dialect::Cohere, Operation::Embeddings),
+        "/v2/rerank" => (Dialect::Cohere, Operation::Other),
+        _ if below(openai, "/models") && anthropic => (Dialect::Anthropic, Operation::Models),
+        _ if below(openai, "/models") => (Dialect::OpenAiChat, Operation::Models),
+        _ if below(openai, "/responses") => (Dialect::OpenAiResponses, Operation::Other),
+        _ if below(openai, "/messages") => (Dialect::Anthropic, Operation::Other),
+        _ if OPENAI_OTHERS.iter().any(|other| below(openai, other)) => {
+            (Dialect::OpenAiChat, Operation::Other)
+        }
+        _ => return None,
+    };
+    Some(found)
+}
+
+/// Whether a path is this one, or lies below it.
+fn below(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || parent.ends_with('/'))
+}
+
+/// `/v1beta/models/{model}:{method}`; Vertex has a project, a location and a publisher before `models`.
+fn gemini(path: &str) -> Option<Endpoint> {
+    let rest = path.strip_prefix("/v1beta/").or_else(|| path.strip_prefix("/v1beta1/"));
+    let rest = rest.or_else(|| path.strip_prefix("/v1/").filter(|rest| rest.contains(':')))?;
+    let rest = match rest.rsplit_once("models/") {
+        Some((before, rest)) if before.is_empty() || before.ends_with('/') => rest,
+        _ if rest == "models" => "",
+        _ => return None,
+    };
+    let models =
+        Endpoint { dialect: Dialect::Gemini, operation: Operation::Models, model: None, stream: false };
+    let Some((model, method)) = rest.rsplit_once(':') else { return Some(models) };
+    let (operation, stream) = match method {
+        "generateContent" => (Operation::Chat, false),
+        "streamGenerateContent" => (Operation::Chat, true),
+        "countTokens" => (Operation::CountTokens, false),
+        "embedContent" | "batchEmbedContents" => (Operation::Embeddings, false),
+        _ => (Operation::Other, false),
+    };
+    Some(Endpoint { dialect: Dialect::Gemini, operation, model: Some(model.to_owned()), stream })
+}
+
+/// `/model/{model}/converse`.
+fn bedrock(path: &str) -> Option<Endpoint> {
+    let (model, method) = path.strip_prefix("/model/")?.rsplit_once('/')?;
+    let (operation, stream) = match method {
+        "converse" => (Operation::Chat, false),
+        "converse-stream" => (Operation::Chat, true),
+        "count-tokens" => (Operation::CountTokens, false),
+        "invoke" | "invoke-with-response-stream" => (Operation::Other, method != "invoke"),
+        _ => return None,
+    };
+    Some(Endpoint { dialect: Dialect::Bedrock, operation, model: Some(decoded(model)), stream })
+}
+
+/// Percent-encoded bytes decoded, where they are well formed: model names of Bedrock hold `:` and `/`.
+fn decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        match (byte, after) {
+            (b'%', [high, low, further @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or(0) as u8;
+                out.push(digit(high) * 16 + digit(low));
+                rest = further;
+            }
+            _ => {
+                out.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, want: Option<(Dialect, Operation, Option<&str>, bool)>) {
+        let want = want.map(|(dialect, operation, model, stream)| Endpoint {
+            dialect,
+            operation,
+            model: model.map(str::to_owned),
+            stream,
+        });
+        assert_eq!(Endpoint::of(path, false), want, "{path}");
+    }
+
+    #[test]
+    fn the_paths_of_every_sdk_are_known() {
+        use Dialect::{Anthropic, Bedrock, Cohere, Gemini, OpenAiChat, OpenAiResponses};
+        use Operation::{Chat, CountTokens, Embeddings, Models, Other};
+        check("/v1/chat/completions", Some((OpenAiChat, Chat, None, false)));
+        check("/chat/completions", Some((OpenAiChat, Chat, None, false)));
+        check("/v1/responses", Some((OpenAiResponses, Chat, None, false)));
+        check("/v1/responses/resp_1/input_items", Some((OpenAiResponses, Other, None, false)));
+        check("/v1/embeddings", Some((OpenAiChat, Embeddings, None, false)));
+        check("/v1/models", Some((OpenAiChat, Models, None, false)));
+        check("/v1/models/gpt-4o", Some((OpenAiChat, Models, None, false)));
+        check("/v1/images/generations", Some((OpenAiChat, Other, None, false)));
+        check("/v1/messages", Some((Anthropic, Chat, None, false)));
+        check("/v1/messages/count_tokens", Some((Anthropic, CountTokens, None, false)));
+        check("/v1/messages/batches", Some((Anthropic, Other, None, false)));
+        let model = Some("gemini-2.5-pro");
+        check("/v1beta/models/gemini-2.5-pro:generateContent", Some((Gemini, Chat, model, false)));
+        check("/v1beta/models/gemini-2.5-pro:streamGenerateContent", Some((Gemini, Chat, model, true)));
+        check("/v1beta/models/gemini-2.5-pro:countTokens", Some((Gemini, CountTokens, model, false)));
+        check("/v1/models/gemini-2.5-pro:generateContent", Some((Gemini, Chat, model, false)));
+        check(
+            "/v1beta1/projects/p/locations/l/publishers/google/models/gemini-2.5-pro:generateContent",
+            Some((Gemini, Chat, model, false)),
+        );
+        check("/v1beta/models", Some((Gemini, Models, None, false)));
+        let claude = Some("anthropic.claude-v2:0");
+        check("/model/anthropic.claude-v2%3A0/converse", Some((Bedrock, Chat, claude, false)));
+        check("/model/anthropic.claude-v2:0/converse-stream", Some((Bedrock, Chat, claude, true)));
+        check("/v2/chat", Some((Cohere, Chat, None, false)));
+        assert_eq!(
+            Endpoint::of("/v1/models", true).map(|endpoint| endpoint.dialect),
+            Some(Anthropic),
+            "two vendors share this path, and a header tells them apart"
+        );
+    }
+
+    #[test]
+    fn other_paths_are_nobodys() {
+        for path in
+            ["/", "", "/v1", "/v1/chat", "/v1/chatcompletions", "/v1beta/x", "/model/x", "/v1/messagesx"]
+        {
+            check(path, None);
+        }
+    }
+
+    #[test]
+    fn odd_escapes_stay() {
+        assert_eq!(decoded("a%3ab%zz%4"), "a:b%zz%4");
+        assert_eq!(decoded("%ff"), "%ff");
+    }
+}

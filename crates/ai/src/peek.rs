@@ -1,0 +1,180 @@
+//! What the gateway must know of a body that it passes on untouched: the model and whether a stream is wanted. The body
+//! is read over once, without building it; the model is replaced where it stands.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::canon::{Error, ErrorKind};
+
+/// The top of a request's body.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peek {
+    /// The model, where the body names one.
+    pub model: Option<String>,
+    /// A stream is wanted.
+    pub stream: bool,
+    /// In a stream, the caller wants the usage told (OpenAI's chat dialect).
+    pub include_usage: bool,
+    /// Where the model's JSON string stands, quotes included.
+    model_at: Option<Range<usize>>,
+    /// Where the `stream_options` stand.
+    options_at: Option<Range<usize>>,
+}
+
+#[derive(Deserialize)]
+struct Top<'a> {
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(default)]
+    stream: Option<bool>,
+    #[serde(borrow, default)]
+    stream_options: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct Options {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+impl Peek {
+    /// Reads a body over. A field that stands there twice is refused, for the provider might read the other one.
+    pub fn of(body: &[u8]) -> Result<Self, Error> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Error::new(ErrorKind::Invalid, "the body is not JSON: it is not UTF-8"))?;
+        // Serde would take an array for the fields in their order.
+        if !text.trim_start().starts_with('{') {
+            return Err(Error::new(ErrorKind::Invalid, "the body must be a JSON object"));
+        }
+        let top: Top<'_> = serde_json::from_str(text)
+            .map_err(|error| Error::new(ErrorKind::Invalid, format!("the body is not JSON: {error}")))?;
+        let place = |raw: &RawValue| {
+            let begin = raw.get().as_ptr() as usize - text.as_ptr() as usize;
+            begin..begin + raw.get().len()
+        };
+        let model = match top.model {
+            None => None,
+            Some(raw) => Some(
+                serde_json::from_str::<String>(raw.get())
+                    .map_err(|_| Error::invalid("model", "`model` must be a string"))?,
+            ),
+        };
+        let options: Options =
+            top.stream_options.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        Ok(Self {
+            model,
+            stream: top.stream.unwrap_or(false),
+            include_usage: options.include_usage.unwrap_or(false),
+            model_at: top.model.map(place),
+            options_at: top.stream_options.map(place),
+        })
+    }
+
+    /// The body with another model, and everything else as it is.
+    pub fn with_model(&self, body: &[u8], model: &str) -> Vec<u8> {
+        self.splice(body, Some(model), None)
+    }
+
+    /// The same, and the usage asked for at the end of a stream, as OpenAI's chat dialect needs to be told.
+    pub fn with_model_and_usage(&self, body: &[u8], model: &str) -> Vec<u8> {
+        let options = (self.stream && !self.include_usage).then_some(r#"{"include_usage":true}"#);
+        self.splice(body, Some(model), options)
+    }
+
+    fn splice(&self, body: &[u8], model: Option<&str>, options: Option<&str>) -> Vec<u8> {
+        let mut cuts: Vec<(Range<usize>, String)> = Vec::new();
+        if let Some(model) = model
+            && self.model.as_deref() != Some(model)
+        {
+            let written = serde_json::Value::from(model).to_string();
+            match &self.model_at {
+                Some(at) => cuts.push((at.clone(), written)),
+                None => cuts.extend(first_field(body, "model", &written)),
+            }
+        }
+        if let Some(options) = options {
+            match &self.options_at {
+                Some(at) => cuts.push((at.clone(), options.to_owned())),
+                None => cuts.extend(first_field(body, "stream_options", options)),
+            }
+        }
+        cuts.sort_by_key(|(at, _)| (at.start, at.end));
+        let mut out = Vec::with_capacity(body.len() + 64);
+        let mut from = 0;
+        for (at, text) in cuts {
+            out.extend_from_slice(&body[from..at.start]);
+            out.extend_from_slice(text.as_bytes());
+            from = at.end;
+        }
+        out.extend_from_slice(&body[from..]);
+        out
+    }
+}
+
+/// A field put before all others. An object without others gets none behind it.
+fn first_field(body: &[u8], key: &str, value: &str) -> Option<(Range<usize>, String)> {
+    let open = body.iter().position(|byte| *byte == b'{')? + 1;
+    let empty = body[open..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
+    let comma = if empty { "" } else { "," };
+    Some((open..open, format!("\"{key}\":{value}{comma}")))
+}
+
+/// The object in which an answer tells its usage, whatever its dialect calls it.
+pub(crate) fn usage(body: &[u8]) -> Option<serde_json::Value> {
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(default, alias = "usageMetadata")]
+        usage: Option<serde_json::Value>,
+    }
+    serde_json::from_slice::<Told>(body).ok()?.usage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(body: &str, model: &str) -> String {
+        let peek = Peek::of(body.as_bytes()).expect("JSON");
+        String::from_utf8(peek.with_model_and_usage(body.as_bytes(), model)).expect("text")
+    }
+
+    #[test]
+    fn the_model_alone_is_replaced() {
+        let body = r#" { "x" : {"model":"no"}, "model" : "sm\u0061rt" ,"n":1.50 } "#;
+        assert_eq!(with(body, "gpt-4o"), r#" { "x" : {"model":"no"}, "model" : "gpt-4o" ,"n":1.50 } "#);
+        assert_eq!(with(r#"{"model":"a"}"#, "q\"uote"), r#"{"model":"q\"uote"}"#);
+        // What is right already is not touched.
+        assert_eq!(with(body, "smart"), body);
+    }
+
+    #[test]
+    fn a_body_without_a_model_gets_one() {
+        assert_eq!(with("{}", "m"), r#"{"model":"m"}"#);
+        assert_eq!(with(r#"{"a":1}"#, "m"), r#"{"model":"m","a":1}"#);
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_streams() {
+        assert_eq!(
+            with(r#"{"model":"a","stream":true}"#, "b"),
+            r#"{"stream_options":{"include_usage":true},"model":"b","stream":true}"#
+        );
+        assert_eq!(
+            with(r#"{"stream_options":{"include_usage":false},"model":"a","stream":true}"#, "a"),
+            r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#
+        );
+        let asked = r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#;
+        assert_eq!(with(asked, "a"), asked);
+        assert_eq!(with(r#"{"model":"a","stream":null}"#, "a"), r#"{"model":"a","stream":null}"#);
+    }
+
+    #[test]
+    fn what_two_readers_could_read_differently_is_refused() {
+        for body in [r#"{"model":"a","model":"b"}"#, r#"{"model":1}"#, "[]", "", "{", "\u{feff}{}"] {
+            assert!(Peek::of(body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(Peek::of(b"{\"a\":\"\xff\"}").is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! The law of every dialect: what is written in it and read back is the same, or the loss report names the difference.
+
+mod answers;
+mod atoms;
+mod draw;
+
+use ai::{
+    canon::{Feature, Loss, Request},
+    dialect::{Dialect, Spoken},
+    rules::{Rules, Target},
+};
+use proptest::{collection::vec, prelude::*};
+
+use self::{
+    atoms::{Atoms, order},
+    draw::Draw,
+};
+
+fn named(losses: &ai::canon::Losses, features: &[Feature]) -> bool {
+    losses.iter().any(|loss| matches!(loss, Loss::Feature(feature, _) if features.contains(feature)))
+}
+
+/// What the law says of a request in a dialect; the faults.
+fn faults(dialect: Dialect, request: &Request) -> Vec<String> {
+    let rules = Rules { developer_role: true, ..Rules::default() };
+    let written = match dialect.write_request(request, Target { model: &request.model, rules: &rules }) {
+        Ok(written) => written,
+        Err(error) if error.status < 500 => return Vec::new(),
+        Err(error) => return vec![format!("it cannot be written: {error}")],
+    };
+    let spoken = Spoken { model: Some(request.model.clone()), stream: request.stream };
+    let back = match dialect.read_request(&spoken, &written.body) {
+        Ok(back) => back,
+        Err(error) => return vec![format!("what is written is not read: {error}")],
+    };
+    let (first, second) = (Atoms::of(request), Atoms::of(&back));
+    let mut faults: Vec<String> = first
+        .without(&second)
+        .filter(|(_, features)| !named(&written.losses, features))
+        .map(|(what, features)| format!("lost without a word: {what} (one of {features:?} should say so)"))
+        .collect();
+    for (path, _) in &request.extra {
+        if !written.losses.iter().any(|loss| *loss == Loss::Field(path.clone())) {
+            faults.push(format!("lost without a word: the field {path}"));
+        }
+    }
+    let (said, heard) = (order(request), order(&back));
+    let heard: Vec<&String> = heard.iter().filter(|word| said.contains(word)).collect();
+    let said: Vec<&String> = said.iter().filter(|word| heard.contains(word)).collect();
+    if said != heard {
+        faults.push(format!("said in another order: {said:?} is {heard:?}"));
+    }
+    if !faults.is_empty() {
+        faults.push(String::from_utf8_lossy(&written.body).into_owned());
+    }
+    faults
+}
+
+fn check(dialect: Dialect, numbers: &[u8]) -> Result<(), TestCaseError> {
+    let request = Draw::new(numbers).request();
+    let faults = faults(dialect, &request);
+    prop_assert!(faults.is_empty(), "{}:\n{}\nof {request:#?}", dialect.name(), faults.join("\n"));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..ProptestConfig::default() })]
+
+    #[test]
+    fn chat_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
+        check(Dialect::OpenAiChat, &numbers)?;
+    }
+
+    #[test]
+    fn responses_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
+        check(Dialect::OpenAiResponses, &numbers)?;
+    }
+
+    #[test]
+    fn anthropic_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
+        check(Dialect::Anthropic, &numbers)?;
+    }
+
+    #[test]
+    #[ignore = "open: strict schemas are sometimes dropped unnamed"]
+    fn gemini_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
+        check(Dialect::Gemini, &numbers)?;
+    }
+
+    #[test]
+    #[ignore = "open: cache marks and visible thoughts are dropped unnamed in places"]
+    fn bedrock_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
+        check(Dialect::Bedrock, &numbers)?;
+    }
+
+    #[test]
+    #[ignore = "open: efforts that no budget stands for are changed unnamed"]
+    fn cohere_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
+        check(Dialect::Cohere, &numbers)?;
+    }
+}

@@ -1,0 +1,84 @@
+//! Rules of the AI gateway: its providers, its models, and the routes that serve them.
+
+use crate::{
+    Config,
+    load::{Context, scope::Named},
+    resource::ai::{Ai, AiRoute, Model, Provider},
+};
+
+pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
+    let mut seen: Vec<&str> = Vec::new();
+    at.each("providers", &ai.providers, |at, provider| {
+        unique(&provider.name, &mut seen, at);
+        self::provider(provider, at);
+    });
+    let mut seen: Vec<&str> = Vec::new();
+    at.each("models", &ai.models, |at, model| {
+        unique(&model.name, &mut seen, at);
+        self::model(model, at);
+    });
+}
+
+fn unique<'n>(name: &'n str, seen: &mut Vec<&'n str>, at: &mut Context<'_, '_>) {
+    if seen.contains(&name) {
+        at.field("name", |at| at.error(format!("the name `{name}` is there twice")));
+    }
+    seen.push(name);
+}
+
+fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
+    if let Some(url) = &provider.base_url {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let host = rest.map(|rest| rest.split('/').next().unwrap_or_default());
+        if host.is_none_or(str::is_empty) || url.contains(['?', '#', ' ', '@']) {
+            at.field("baseUrl", |at| {
+                at.error_with(
+                    "expected `http://` or `https://`, a host and a path",
+                    "such as https://api.example.com/v1",
+                );
+            });
+        }
+    }
+    at.field("headers", |at| {
+        for (name, value) in &provider.headers {
+            at.field(name.as_str(), |at| {
+                crate::policy::headers::header_value(name, value, at);
+            });
+        }
+    });
+}
+
+fn model(model: &Model, at: &mut Context<'_, '_>) {
+    let is_pattern = model.name.ends_with('*');
+    if model.name.is_empty() || model.name.trim_end_matches('*').contains('*') || model.name.ends_with("**") {
+        at.field("name", |at| at.error("expected a name, with at most one `*` at its end"));
+    }
+    if model.targets.is_empty() {
+        at.field("targets", |at| at.error("expected at least one target"));
+    } else if model.targets.iter().all(|target| target.weight == 0) {
+        at.field("targets", |at| at.error("all weights are 0: nothing would take a request"));
+    }
+    at.each("targets", &model.targets, |at, target| {
+        at.field("provider", |at| at.refer(Named::Provider, &target.provider));
+        if target.model.contains('*') && !is_pattern {
+            at.field("model", |at| {
+                at.error_with("nothing stands for `*` here", "end the model's `name` in `*` too");
+            });
+        }
+    });
+}
+
+pub(super) fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) {
+    if config.ai.as_ref().is_none_or(|ai| ai.models.is_empty()) {
+        at.error_with("this route has no models to serve", "give `ai.models` at the top");
+    }
+    if let Some(prefix) = &route.strip_prefix {
+        let good = prefix.starts_with('/') && (prefix.len() == 1 || !prefix.ends_with('/'));
+        if !good {
+            at.field("stripPrefix", |at| {
+                at.error("expected a path that begins with `/` and does not end in one")
+            });
+        }
+    }
+    at.each("models", route.models.as_deref().unwrap_or_default(), |at, name| at.refer(Named::Model, name));
+}

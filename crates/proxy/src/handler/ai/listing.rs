@@ -1,0 +1,65 @@
+//! The models that a caller may use, as its dialect lists them.
+
+use ai::dialect::Dialect;
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use serde_json::{Value, json};
+
+use super::AiGateway;
+use crate::{
+    body::Body,
+    call::Call,
+    failure::{Failure, Problem, Stage},
+};
+
+pub(super) fn answer(gateway: &AiGateway, call: &Call, dialect: Dialect) -> Result<Response<Body>, Failure> {
+    let names: Vec<(&str, &str)> = gateway.models.names().map(|(name, owner)| (&**name, owner)).collect();
+    let one = call.path().rsplit_once("/models/").map(|(_, name)| name).filter(|name| !name.is_empty());
+    let value = match one {
+        None => list(dialect, &names),
+        Some(wanted) => {
+            let found = names.iter().find(|(name, _)| *name == wanted).ok_or_else(|| {
+                Failure::client(Stage::Router, Problem::NoRoute)
+                    .with_hint(format!("no model `{wanted}` here"))
+            })?;
+            entry(dialect, found)
+        }
+    };
+    let mut response = Response::new(Body::Full(Bytes::from(value.to_string())));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn list(dialect: Dialect, names: &[(&str, &str)]) -> Value {
+    let entries: Vec<Value> = names.iter().map(|name| entry(dialect, name)).collect();
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({"object": "list", "data": entries}),
+        Dialect::Anthropic => json!({
+            "data": entries,
+            "has_more": false,
+            "first_id": names.first().map(|(name, _)| name),
+            "last_id": names.last().map(|(name, _)| name),
+        }),
+        Dialect::Gemini | Dialect::Cohere => json!({"models": entries}),
+        Dialect::Bedrock => json!({"modelSummaries": entries}),
+    }
+}
+
+fn entry(dialect: Dialect, (name, owner): &(&str, &str)) -> Value {
+    // Nobody knows when a name was made; the clients' types demand a time.
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            json!({"id": name, "object": "model", "created": 0, "owned_by": owner})
+        }
+        Dialect::Anthropic => {
+            json!({"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"})
+        }
+        Dialect::Gemini => json!({
+            "name": format!("models/{name}"),
+            "displayName": name,
+            "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+        }),
+        Dialect::Cohere => json!({"name": name, "endpoints": ["chat"]}),
+        Dialect::Bedrock => json!({"modelId": name, "modelName": name, "providerName": owner}),
+    }
+}

@@ -1,0 +1,204 @@
+//! Bytes that pass untouched while their usage is read.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use ai::{
+    canon::{Event, Usage},
+    dialect::{Dialect, StreamReader},
+    stream::{Frame as Framed, FrameReader, Framing, sse},
+};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use model::TokenUsage;
+
+use super::Told;
+use crate::{
+    body::{Body, Wrapper},
+    failure::Failure,
+};
+
+/// Bytes of a whole answer that are kept until its end to read the usage: a longer one goes uncounted here.
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Reads the usage on the way.
+pub(super) struct Metered {
+    inner: Body,
+    dialect: Dialect,
+    told: Told,
+    way: Way,
+    is_over: bool,
+}
+
+enum Way {
+    /// A stream: frames that speak of usage are read.
+    Stream { frames: FrameReader, reader: Box<dyn StreamReader>, hides_usage: bool },
+    /// A whole answer: its pieces are kept, shared with what goes out.
+    Whole { pieces: Vec<Bytes>, bytes: usize },
+}
+
+impl Metered {
+    pub(super) fn new(
+        inner: Body,
+        dialect: Dialect,
+        framing: Option<Framing>,
+        hides_usage: bool,
+        told: Told,
+    ) -> Self {
+        let way = match framing {
+            Some(framing) => Way::Stream {
+                frames: FrameReader::new(framing),
+                reader: dialect.stream_reader(),
+                hides_usage,
+            },
+            None => Way::Whole { pieces: Vec::new(), bytes: 0 },
+        };
+        Self { inner, dialect, told, way, is_over: false }
+    }
+
+    /// What goes out for what came.
+    fn take(&mut self, data: Bytes) -> Bytes {
+        match &mut self.way {
+            Way::Whole { pieces, bytes } => {
+                *bytes = bytes.saturating_add(data.len());
+                if *bytes <= KEPT_BYTES_MAX {
+                    pieces.push(data.clone());
+                }
+                data
+            }
+            Way::Stream { frames, reader, hides_usage } => {
+                let mut whole = Vec::new();
+                if frames.push(&data, &mut whole).is_err() {
+                    // Nothing more can be counted; what comes goes out as it is.
+                    self.way = Way::Whole { pieces: Vec::new(), bytes: usize::MAX };
+                    return data;
+                }
+                let hides_usage = *hides_usage;
+                let out = hides_usage.then(|| shown(&whole));
+                spent(reader.as_mut(), whole, &self.told);
+                out.unwrap_or(data)
+            }
+        }
+    }
+
+    fn end(&mut self) -> Option<Bytes> {
+        match &mut self.way {
+            Way::Stream { frames, reader, hides_usage } => {
+                let mut whole = Vec::new();
+                frames.finish(&mut whole);
+                let out = hides_usage.then(|| shown(&whole)).filter(|out| !out.is_empty());
+                spent(reader.as_mut(), whole, &self.told);
+                out
+            }
+            Way::Whole { pieces, bytes } if *bytes <= KEPT_BYTES_MAX => {
+                let joined = match pieces.as_slice() {
+                    [one] => one.clone(),
+                    many => many
+                        .iter()
+                        .fold(BytesMut::with_capacity(*bytes), |mut all, piece| {
+                            all.extend_from_slice(piece);
+                            all
+                        })
+                        .freeze(),
+                };
+                if let Some(usage) = self.dialect.peek_usage(&joined) {
+                    note(&self.told, &usage);
+                }
+                None
+            }
+            Way::Whole { .. } => None,
+        }
+    }
+}
+
+/// Reads the usage of frames that speak of it.
+fn spent(reader: &mut dyn StreamReader, frames: Vec<Framed>, told: &Told) {
+    let mut events = Vec::new();
+    for frame in frames.into_iter().filter(|frame| memchr::memmem::find(&frame.data, b"sage").is_some()) {
+        reader.read(frame, &mut events);
+    }
+    for event in events {
+        if let Event::Usage(usage) = event {
+            note(told, &usage);
+        }
+    }
+}
+
+/// The events of a stream without the one that tells the usage alone: its list of choices is empty.
+fn shown(frames: &[Framed]) -> Bytes {
+    let mut out = Vec::new();
+    for frame in frames {
+        let tells_usage = memchr::memmem::find(&frame.data, b"\"choices\":[]").is_some()
+            && memchr::memmem::find(&frame.data, b"\"usage\":{").is_some();
+        if !tells_usage {
+            sse::write(Some(frame.event.as_str()).filter(|event| !event.is_empty()), &frame.data, &mut out);
+        }
+    }
+    out.into()
+}
+
+/// Writes what was spent into the record; the last word counts.
+pub(super) fn note(told: &Told, usage: &Usage) {
+    told.spend(TokenUsage {
+        input: usage.input,
+        cache_read: usage.cache_read,
+        cache_write: usage.cache_write,
+        output: usage.output,
+        reasoning: usage.reasoning,
+    });
+}
+
+impl Wrapper for Metered {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
+}
+
+impl HttpBody for Metered {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let this = &mut *self;
+        loop {
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let out = this.take(data);
+                        if !out.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::data(out))));
+                        }
+                    }
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(failure)) => return Poll::Ready(Some(Err(failure))),
+                None => {
+                    this.is_over = true;
+                    if let Some(out) = this.end() {
+                        return Poll::Ready(Some(Ok(Frame::data(out))));
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // What has come must be counted first.
+        self.is_over
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.way {
+            Way::Stream { hides_usage: true, .. } => SizeHint::default(),
+            _ => self.inner.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `ai`: every model through every dialect's endpoints, below one prefix.
+//!
+//! [`chat`] answers conversations: where caller and provider speak alike the bytes pass ([`metered`]), else they are
+//! translated ([`translated`]). [`models`] knows what the names of models stand for, [`provider`] how a provider is
+//! spoken to, [`outgoing`] what it is sent, [`answer`] what callers are told when something fails.
+
+pub(crate) mod answer;
+mod chat;
+mod gathered;
+mod listing;
+mod metered;
+mod models;
+mod outgoing;
+pub(crate) mod provider;
+mod translated;
+
+use std::{rc::Rc, sync::Arc};
+
+use ai::{
+    dialect::Dialect,
+    endpoint::{Endpoint, Operation},
+};
+use http::{HeaderMap, Method, Response};
+use model::resource::ai::AiRoute;
+
+use self::models::Models;
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::{Failure, Problem, Stage},
+    worker::Worker,
+};
+
+/// Tells Anthropic's SDKs from OpenAI's on the one path that both have.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
+
+/// The compiled handler.
+pub(crate) struct AiGateway {
+    strip: Option<String>,
+    strict: bool,
+    body_bytes_max: usize,
+    models: Models,
+}
+
+impl AiGateway {
+    pub(crate) fn compile(settings: &AiRoute, cx: &Building<'_>) -> Result<Self, String> {
+        let ai = cx.snapshot.config.ai.as_ref().ok_or("`ai` is missing at the top")?;
+        Ok(Self {
+            strip: settings.strip_prefix.clone().filter(|prefix| prefix != "/"),
+            strict: settings.strict,
+            body_bytes_max: usize::try_from(settings.max_body_size.bytes()).unwrap_or(usize::MAX),
+            models: Models::compile(ai, settings.models.as_deref(), cx)?,
+        })
+    }
+
+    /// What a request wants. `None` when no vendor has such an endpoint.
+    fn endpoint(&self, path: &str, headers: &HeaderMap) -> Option<Endpoint> {
+        let below = match &self.strip {
+            Some(prefix) => path.strip_prefix(prefix.as_str()).filter(|rest| rest.starts_with('/'))?,
+            None => path,
+        };
+        Endpoint::of(below, headers.contains_key(ANTHROPIC_VERSION))
+    }
+
+    /// The dialect that a request speaks, for telling it what went wrong.
+    pub(crate) fn dialect(&self, path: &str, headers: &HeaderMap) -> Dialect {
+        self.endpoint(path, headers).map_or(Dialect::OpenAiChat, |endpoint| endpoint.dialect)
+    }
+
+    pub(crate) async fn handle(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        body: Body,
+    ) -> Result<Response<Body>, Failure> {
+        let Some(endpoint) = self.endpoint(call.path(), &call.head.headers) else {
+            call.dialect = Some(Dialect::OpenAiChat);
+            return Err(Failure::client(Stage::Router, Problem::NoRoute)
+                .with_hint("no vendor's API has an endpoint at this path"));
+        };
+        call.dialect = Some(endpoint.dialect);
+        let wanted = if endpoint.operation == Operation::Models { Method::GET } else { Method::POST };
+        if call.head.method != wanted {
+            return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed).with_header(
+                http::header::ALLOW,
+                http::HeaderValue::from_str(wanted.as_str())
+                    .unwrap_or(http::HeaderValue::from_static("POST")),
+            ));
+        }
+        match endpoint.operation {
+            Operation::Models => listing::answer(self, call, endpoint.dialect),
+            Operation::Chat => chat::answer(self, worker, call, endpoint, body).await,
+            Operation::CountTokens | Operation::Embeddings => {
+                chat::pass(self, worker, call, endpoint, body).await
+            }
+            Operation::Other => Err(Failure::client(Stage::Router, Problem::NotImplemented).with_hint(
+                "this endpoint is not in this build: chat, embeddings, token counts and models are",
+            )),
+        }
+    }
+}
+
+/// What the record says of a call to a model.
+pub(crate) type Told = Arc<model::AiRecord>;

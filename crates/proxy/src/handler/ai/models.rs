@@ -1,0 +1,113 @@
+//! The names of models that callers may use, and what stands behind each.
+
+use std::{borrow::Cow, sync::Arc};
+
+use ai::{catalogue, rules::Rules};
+use model::resource::ai::{Ai, Model};
+use resilience::balance::WeightedCycle;
+
+use super::provider::Provider;
+use crate::compiled::Building;
+
+/// The models of one route.
+pub(crate) struct Models {
+    exact: Vec<Alias>,
+    /// Names with a `*` at their end, the longest first.
+    patterns: Vec<Alias>,
+}
+
+/// A name, and what stands behind it.
+pub(crate) struct Alias {
+    /// Without its `*`.
+    pub(crate) name: Arc<str>,
+    targets: Vec<Target>,
+    /// Kept over reloads while the weights stay as they are, so that shares stay exact.
+    cycle: Arc<WeightedCycle>,
+}
+
+/// A model of a provider.
+pub(crate) struct Target {
+    pub(crate) provider: Arc<Provider>,
+    model: String,
+    /// What the model takes, when it is one and not whatever the caller names.
+    rules: Option<Rules>,
+}
+
+/// What a call asks for: an alias, and what its `*` stands for.
+pub(crate) struct Asked<'m> {
+    pub(crate) alias: &'m Alias,
+    rest: &'m str,
+}
+
+impl Models {
+    pub(super) fn compile(ai: &Ai, only: Option<&[String]>, cx: &Building<'_>) -> Result<Self, String> {
+        let mut models = Self { exact: Vec::new(), patterns: Vec::new() };
+        for model in &ai.models {
+            if only.is_some_and(|only| !only.contains(&model.name)) {
+                continue;
+            }
+            let alias = Alias::compile(model, ai, cx)?;
+            let list = if model.name.ends_with('*') { &mut models.patterns } else { &mut models.exact };
+            list.push(alias);
+        }
+        models.exact.sort_by(|a, b| a.name.cmp(&b.name));
+        models.patterns.sort_by_key(|alias| std::cmp::Reverse(alias.name.len()));
+        Ok(models)
+    }
+
+    /// What a name stands for: exactly, or by the longest pattern.
+    pub(super) fn find<'m>(&'m self, name: &'m str) -> Option<Asked<'m>> {
+        if let Ok(at) = self.exact.binary_search_by(|alias| (*alias.name).cmp(name)) {
+            return Some(Asked { alias: &self.exact[at], rest: "" });
+        }
+        self.patterns.iter().find_map(|alias| Some(Asked { alias, rest: name.strip_prefix(&*alias.name)? }))
+    }
+
+    /// The names that can be listed: patterns name no model.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        self.exact.iter().map(|alias| {
+            (&alias.name, alias.targets.first().map_or("tidegate", |target| &*target.provider.name))
+        })
+    }
+}
+
+impl Alias {
+    fn compile(model: &Model, ai: &Ai, cx: &Building<'_>) -> Result<Self, String> {
+        let weights: Vec<u32> = model.targets.iter().map(|target| target.weight).collect();
+        let mut targets = Vec::with_capacity(weights.len());
+        for target in &model.targets {
+            let settings = ai.providers.iter().find(|provider| provider.name == target.provider);
+            let settings = settings.ok_or_else(|| format!("no provider `{}`", target.provider))?;
+            let provider = Provider::compile(settings, cx)?;
+            let is_one = !target.model.contains('*');
+            let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
+            targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules });
+        }
+        let cycle = cx.keep(&format!("ai/{}", model.name), &weights, || WeightedCycle::new(&weights));
+        Ok(Self { name: model.name.trim_end_matches('*').into(), targets, cycle })
+    }
+
+    /// The targets in the order in which they are tried: one by weight, then the others as they are written.
+    pub(crate) fn order(&self) -> impl Iterator<Item = &Target> {
+        let first = self.cycle.next().unwrap_or(0);
+        let others = self.targets.iter().enumerate().filter(move |(index, _)| *index != first);
+        self.targets.get(first).into_iter().chain(others.map(|(_, target)| target))
+    }
+}
+
+impl Target {
+    /// What a model takes.
+    pub(crate) fn rules(&self, model: &str) -> Cow<'_, Rules> {
+        match &self.rules {
+            Some(rules) => Cow::Borrowed(rules),
+            None => Cow::Owned(catalogue::rules(&self.provider.kind.name, model)),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// The model of a target, as its provider names it.
+    pub(crate) fn model(&self, target: &Target) -> String {
+        target.model.replace('*', self.rest)
+    }
+}

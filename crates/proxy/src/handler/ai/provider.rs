@@ -1,0 +1,252 @@
+//! A provider: where it is, which dialect it speaks, and how a call proves who pays.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use ai::{
+    catalogue::{self, Surface},
+    dialect::Dialect,
+    endpoint::Operation,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::{
+    Duration,
+    resource::{
+        ai::Provider as Settings,
+        tries::{Retry, RetryOn, Timeouts},
+        upstream::{Endpoint, Protocol, Upstream as UpstreamSettings},
+    },
+};
+
+use crate::{
+    compiled::Building,
+    handler::backends::Target,
+    upstream::{Effort, Upstream},
+};
+
+/// A compiled provider.
+pub(crate) struct Provider {
+    pub(crate) name: Arc<str>,
+    /// What the catalogue knows of its kind.
+    pub(crate) kind: &'static catalogue::Provider,
+    /// What the configuration says where the kind leaves something open.
+    values: BTreeMap<String, String>,
+    /// The path of its base address where the configuration gives one, without a slash at its end.
+    base_path: Option<String>,
+    pub(crate) target: Target,
+    auth: Auth,
+    keys: Vec<HeaderValue>,
+    next_key: AtomicUsize,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Where a provider wants its key.
+enum Auth {
+    /// In this field, after this prefix.
+    Header(HeaderName, String),
+    /// Nowhere.
+    None,
+}
+
+/// The name of a provider as an upstream.
+pub(crate) fn upstream_name(provider: &str) -> String {
+    format!("ai:{provider}")
+}
+
+/// The place of an upstream's settings in the configuration, for findings.
+pub(crate) fn owner(upstream: &str) -> String {
+    match upstream.strip_prefix("ai:") {
+        Some(provider) => format!("ai/providers/{provider}"),
+        None => format!("upstreams/{upstream}"),
+    }
+}
+
+fn kind(settings: &Settings) -> Result<&'static catalogue::Provider, String> {
+    catalogue::provider(&settings.kind).map_err(|error| format!("`kind`: {error}"))
+}
+
+/// Fills in what a text of the catalogue leaves open.
+fn fill(kind: &catalogue::Provider, settings: &Settings, text: &str) -> Result<String, String> {
+    kind.fill(text, |name| settings.values.get(name).cloned()).map_err(|error| error.to_string())
+}
+
+/// A base address taken apart: whether it is TLS, `host:port`, and the path.
+fn parts(url: &str) -> Result<(bool, String, String), String> {
+    let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => return Err("`baseUrl`: expected `http://` or `https://`".to_owned()),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let port = if is_tls { 443 } else { 80 };
+    let address = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+    Ok((is_tls, address, path.trim_end_matches('/').to_owned()))
+}
+
+fn base(settings: &Settings) -> Result<(bool, String, String), String> {
+    let kind = kind(settings)?;
+    match &settings.base_url {
+        Some(url) => parts(url),
+        None => parts(&fill(kind, settings, &kind.base_url)?),
+    }
+}
+
+/// Where this build puts a key: the first of the kind's ways that it can go.
+fn auth(kind: &catalogue::Provider, settings: &Settings) -> Result<Auth, String> {
+    for credential in &kind.auth {
+        match &credential.auth {
+            catalogue::Auth::Bearer => return Ok(Auth::Header(header::AUTHORIZATION, "Bearer ".to_owned())),
+            catalogue::Auth::Header { name, prefix } => {
+                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+                return Ok(Auth::Header(name, prefix.clone()));
+            }
+            catalogue::Auth::None => return Ok(Auth::None),
+            catalogue::Auth::Query { .. }
+            | catalogue::Auth::SigV4 { .. }
+            | catalogue::Auth::Azure { .. }
+            | catalogue::Auth::Google { .. }
+            | catalogue::Auth::OAuth { .. } => {}
+        }
+    }
+    Err(format!("`kind`: how `{}` wants to know who calls is not in this build", settings.kind))
+}
+
+/// A provider as an upstream: it is connected to, pooled, guarded and seen like any other.
+pub(crate) fn upstream(settings: &Settings) -> Result<UpstreamSettings, String> {
+    let (is_tls, address, _) = base(settings)?;
+    let defaults = Timeouts {
+        connect: Duration::from_secs(5),
+        request: Duration::from_secs(600),
+        idle: Duration::from_secs(120),
+        ..Timeouts::default()
+    };
+    Ok(UpstreamSettings {
+        name: upstream_name(&settings.name),
+        protocol: Protocol::Auto,
+        endpoints: vec![Endpoint { address, weight: 1, zone: None, backup: false }],
+        discovery: None,
+        load_balancing: Default::default(),
+        health_check: None,
+        outlier_detection: settings.outlier_detection.clone(),
+        circuit_breaker: settings.circuit_breaker.clone(),
+        bulkhead: settings.bulkhead.clone(),
+        retry: Retry { on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream], ..Retry::default() },
+        hedging: None,
+        timeouts: settings.timeouts.apply(&defaults),
+        tls: is_tls.then(|| settings.tls.clone()),
+        pool: settings.pool.clone(),
+        proxy_protocol: None,
+        host_header: "upstream".to_owned(),
+        policies: Vec::new(),
+    })
+}
+
+impl Provider {
+    pub(super) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
+        let kind = kind(settings)?;
+        let upstream: &Arc<Upstream> = cx
+            .upstreams
+            .get(upstream_name(&settings.name).as_str())
+            .ok_or_else(|| format!("provider `{}` is not there", settings.name))?;
+        let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
+        let auth = auth(kind, settings)?;
+        let prefix = match &auth {
+            Auth::Header(_, prefix) => prefix.as_str(),
+            Auth::None => "",
+        };
+        let key = |secret| {
+            let text = format!("{prefix}{}", cx.snapshot.secret(secret));
+            let mut value = HeaderValue::from_str(&text).map_err(|_| {
+                format!("a key of provider `{}` holds bytes that no header can", settings.name)
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        };
+        let mut headers = Vec::new();
+        for (name, value) in &kind.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+            let value = fill(kind, settings, value)?;
+            headers.push((name, HeaderValue::from_str(&value).map_err(|error| error.to_string())?));
+        }
+        for (name, value) in &settings.headers {
+            let value = HeaderValue::from_str(value).map_err(|error| format!("`headers.{name}`: {error}"))?;
+            headers.push((name.to_http().clone(), value));
+        }
+        Ok(Self {
+            name: settings.name.as_str().into(),
+            kind,
+            values: settings.values.clone(),
+            base_path: settings.base_url.as_deref().map(parts).transpose()?.map(|(_, _, path)| path),
+            target: Target { upstream: upstream.clone(), effort, weight: 1 },
+            keys: settings.keys.iter().map(key).collect::<Result<_, _>>()?,
+            auth,
+            next_key: AtomicUsize::new(0),
+            headers,
+        })
+    }
+
+    /// The dialect in which a caller of `wanted` is served by a model: its own where the provider speaks it.
+    pub(super) fn dialect_for(&self, wanted: Dialect, model: &str) -> Dialect {
+        let own = self.kind.dialect_of(model);
+        if own == self.kind.dialect && self.speaks(wanted) { wanted } else { own }
+    }
+
+    /// Whether a dialect is spoken where this provider is: what its kind offers at another address is not at one that
+    /// the configuration gives.
+    fn speaks(&self, dialect: Dialect) -> bool {
+        let elsewhere = self.kind.also.iter().any(|also| also.dialect == dialect && also.base_url.is_some());
+        self.kind.speaks(dialect).is_some() && !(elsewhere && self.base_path.is_some())
+    }
+
+    /// Where an operation is, path and query: the dialect's own path unless the provider has another.
+    pub(super) fn path(
+        &self,
+        dialect: Dialect,
+        operation: Operation,
+        model: &str,
+        stream: bool,
+        own: &str,
+    ) -> Result<String, String> {
+        let base = match (&self.base_path, self.kind.speaks(dialect)) {
+            (Some(path), _) => path.clone(),
+            (None, Some(url)) => parts(&self.filled(url, model)?)?.2,
+            (None, None) => String::new(),
+        };
+        let surface = match operation {
+            Operation::Chat if dialect == Dialect::OpenAiResponses => Surface::Responses,
+            Operation::Chat => Surface::Chat,
+            Operation::CountTokens => Surface::CountTokens,
+            Operation::Embeddings => Surface::Embeddings,
+            Operation::Models | Operation::Other => Surface::Models,
+        };
+        let other = Some(&self.kind.stream_paths).filter(|_| stream).and_then(|paths| paths.get(&surface));
+        match other.or_else(|| self.kind.paths.get(&surface)) {
+            Some(path) => Ok(format!("{base}{}", self.filled(path, model)?)),
+            None => Ok(format!("{base}{own}")),
+        }
+    }
+
+    fn filled(&self, text: &str, model: &str) -> Result<String, String> {
+        let value = |name: &str| {
+            if name == "model" { Some(model.to_owned()) } else { self.values.get(name).cloned() }
+        };
+        self.kind.fill(text, value).map_err(|error| error.to_string())
+    }
+
+    /// Adds what proves who pays, and what the operator wants sent.
+    pub(super) fn sign(&self, headers: &mut HeaderMap) {
+        if let (Auth::Header(name, _), false) = (&self.auth, self.keys.is_empty()) {
+            let turn = self.next_key.fetch_add(1, Ordering::Relaxed) % self.keys.len();
+            headers.insert(name.clone(), self.keys[turn].clone());
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}

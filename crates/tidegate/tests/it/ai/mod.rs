@@ -1,0 +1,50 @@
+//! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
+
+mod chat;
+mod provider;
+mod routing;
+mod sdk;
+
+use std::fmt::Write;
+
+use super::harness::{Answer, Gateway};
+
+/// The key of the one consumer that may call.
+const KEY: &str = "the-callers-own-key";
+
+/// A model: its name, and of each target the provider, the model there and the weight.
+type Named<'n> = (&'n str, &'n [(&'n str, &'n str, u32)]);
+
+/// A gateway whose models are `name: [(provider, model, weight)]` over providers `(name, kind, base address)`.
+fn gateway(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str) -> Gateway {
+    let mut text =
+        format!("consumers: [{{name: app, keys: [{KEY}]}}]\naccessLog: [{{kind: stdout, format: json}}]\n");
+    let comma = if route.is_empty() { "" } else { ", " };
+    text.push_str("routes:\n  - name: models\n    match: [{path: {prefix: /ai}}]\n    policies: [{keyAuth: {headers: [x-api-key, authorization, x-goog-api-key]}}]\n");
+    writeln!(text, "    ai: {{stripPrefix: /ai{comma}{route}}}\nai:\n  providers:").expect("written");
+    for (name, kind, base) in providers {
+        writeln!(
+            text,
+            "    - {{name: {name}, kind: {kind}, baseUrl: \"{base}\", keys: [provider-key-of-the-test]}}"
+        )
+        .expect("written");
+    }
+    text.push_str("  models:\n");
+    for (name, targets) in models {
+        writeln!(text, "    - name: \"{name}\"\n      targets:").expect("written");
+        for (provider, model, weight) in *targets {
+            writeln!(text, "        - {{provider: {provider}, model: \"{model}\", weight: {weight}}}")
+                .expect("written");
+        }
+    }
+    Gateway::start(&text)
+}
+
+/// A POST to an endpoint of the gateway, with the key.
+fn post(gateway: &Gateway, path: &str, headers: &str, body: &str) -> Answer {
+    let head = format!(
+        "POST {path} HTTP/1.1\nhost: gw\nx-api-key: {KEY}\ncontent-type: application/json\ncontent-length: {}{headers}",
+        body.len()
+    );
+    gateway.send(&head, body.as_bytes())
+}

@@ -1,0 +1,159 @@
+"""Calls the gateway through one official SDK and prints what it understood, a JSON object a line.
+
+usage: sdk.py SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream.
+"""
+
+import json
+import sys
+
+sdk, base, key, model, *cases = sys.argv[1:]
+PORT = {"type": "object", "properties": {"port": {"type": "string"}}, "required": ["port"]}
+
+
+def openai_chat():
+    from openai import OpenAI
+
+    client = OpenAI(base_url=base + "/v1", api_key=key, max_retries=0)
+    tools = [{"type": "function", "function": {"name": "get_tide", "parameters": PORT}}]
+
+    def call(prompt, stream):
+        asked = {"model": model, "messages": [{"role": "user", "content": prompt}], "tools": tools}
+        if not stream:
+            answer = client.chat.completions.create(**asked)
+            choice = answer.choices[0]
+            calls = [(c.function.name, json.loads(c.function.arguments)) for c in choice.message.tool_calls or []]
+            return choice.message.content or None, calls, answer.usage.prompt_tokens, answer.usage.completion_tokens
+        with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as events:
+            for _ in events:
+                pass
+            answer = events.get_final_completion()
+        message = answer.choices[0].message
+        calls = [(c.function.name, json.loads(c.function.arguments)) for c in message.tool_calls or []]
+        return message.content or None, calls, answer.usage.prompt_tokens, answer.usage.completion_tokens
+
+    return call
+
+
+def openai_responses():
+    from openai import OpenAI
+
+    client = OpenAI(base_url=base + "/v1", api_key=key, max_retries=0)
+    tools = [{"type": "function", "name": "get_tide", "parameters": PORT, "strict": False}]
+
+    def call(prompt, stream):
+        asked = {"model": model, "input": prompt, "tools": tools}
+        if stream:
+            with client.responses.stream(**asked) as events:
+                for _ in events:
+                    pass
+                answer = events.get_final_response()
+        else:
+            answer = client.responses.create(**asked)
+        calls = [(i.name, json.loads(i.arguments)) for i in answer.output if i.type == "function_call"]
+        return answer.output_text or None, calls, answer.usage.input_tokens, answer.usage.output_tokens
+
+    return call
+
+
+def anthropic():
+    from anthropic import Anthropic
+
+    client = Anthropic(base_url=base, api_key=key, max_retries=0)
+    tools = [{"name": "get_tide", "input_schema": PORT}]
+
+    def call(prompt, stream):
+        asked = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": prompt}], "tools": tools}
+        if stream:
+            with client.messages.stream(**asked) as events:
+                answer = events.get_final_message()
+        else:
+            answer = client.messages.create(**asked)
+        text = "".join(b.text for b in answer.content if b.type == "text")
+        calls = [(b.name, b.input) for b in answer.content if b.type == "tool_use"]
+        usage = answer.usage
+        spent = usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+        return text or None, calls, spent, usage.output_tokens
+
+    return call
+
+
+def gemini():
+    from google import genai
+    from google.genai import types
+
+    client = genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base))
+    tool = types.Tool(function_declarations=[{"name": "get_tide", "parameters_json_schema": PORT}])
+    config = types.GenerateContentConfig(
+        tools=[tool], automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True)
+    )
+
+    def call(prompt, stream):
+        if stream:
+            chunks = list(client.models.generate_content_stream(model=model, contents=prompt, config=config))
+        else:
+            chunks = [client.models.generate_content(model=model, contents=prompt, config=config)]
+        text, calls, usage = "", [], None
+        for chunk in chunks:
+            usage = chunk.usage_metadata or usage
+            for candidate in chunk.candidates or []:
+                for part in (candidate.content and candidate.content.parts) or []:
+                    if part.function_call:
+                        calls.append((part.function_call.name, part.function_call.args))
+                    elif part.text and not part.thought:
+                        text += part.text
+        output = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+        return text or None, calls, usage.prompt_token_count, output
+
+    return call
+
+
+def cohere():
+    import cohere as sdk_
+
+    client = sdk_.ClientV2(api_key=key, base_url=base)
+    tools = [{"type": "function", "function": {"name": "get_tide", "parameters": PORT}}]
+
+    def call(prompt, stream):
+        asked = {"model": model, "messages": [{"role": "user", "content": prompt}], "tools": tools}
+        if not stream:
+            answer = client.chat(**asked, request_options={"max_retries": 0})
+            text = "".join(c.text for c in answer.message.content or [] if c.type == "text")
+            calls = [(c.function.name, json.loads(c.function.arguments)) for c in answer.message.tool_calls or []]
+            tokens = answer.usage.billed_units
+            return text or None, calls, int(tokens.input_tokens), int(tokens.output_tokens)
+        text, calls, tokens = "", [], None
+        for event in client.chat_stream(**asked, request_options={"max_retries": 0}):
+            if event.type == "content-delta":
+                text += event.delta.message.content.text or ""
+            elif event.type == "tool-call-start":
+                function = event.delta.message.tool_calls.function
+                calls.append([function.name, function.arguments or ""])
+            elif event.type == "tool-call-delta":
+                calls[-1][1] += event.delta.message.tool_calls.function.arguments
+            elif event.type == "message-end":
+                tokens = event.delta.usage.billed_units
+        return text or None, [(n, json.loads(a)) for n, a in calls], int(tokens.input_tokens), int(tokens.output_tokens)
+
+    return call
+
+
+def failure(error):
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    if status is None and hasattr(error, "response"):
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return {"error": type(error).__name__, "status": status, "message": str(error)}
+
+
+call = {
+    "openai-chat": openai_chat,
+    "openai-responses": openai_responses,
+    "anthropic": anthropic,
+    "gemini": gemini,
+    "cohere": cohere,
+}[sdk]()
+for case in cases:
+    try:
+        text, calls, spent_in, spent_out = call("case: " + case.removeprefix("stream:"), case.startswith("stream:"))
+        print(json.dumps({"case": case, "text": text, "calls": calls, "input": spent_in, "output": spent_out}))
+    except Exception as error:  # noqa: BLE001: the test judges it
+        print(json.dumps({"case": case, **failure(error)}))
