@@ -166,6 +166,8 @@ async fn send_all(stream: &mut SendStream<Bytes>, mut out: Bytes) -> Result<(), 
     while !out.is_empty() {
         stream.reserve_capacity(out.len());
         let room = match poll_fn(|cx| stream.poll_capacity(cx)).await {
+            // The other side has taken back what it had granted.
+            Some(Ok(0)) => continue,
             Some(Ok(room)) => room,
             _ => return Err(Gone),
         };

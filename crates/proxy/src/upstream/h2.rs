@@ -45,7 +45,8 @@ use crate::{
 
 /// Streams on one connection before another is opened, whatever the upstream would allow.
 const STREAMS_MAX: usize = 100;
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What a stream holds of an answer that its client does not read. A connection holds a hundred times as much at worst.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Room for what every stream may hold at once: clients that do not read must not hold up the answers to others.
 const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX as u32 * STREAM_WINDOW_BYTES;
 
