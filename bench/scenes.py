@@ -27,6 +27,8 @@ class Sample:
     p50: float | None = None
     p99: float | None = None
     per_second: float | None = None
+    #: Resident megabytes when the load has ended.
+    rss: float | None = None
     #: What only one scene has: lost requests, longest stall, megabytes.
     more: dict = field(default_factory=dict)
 
@@ -58,7 +60,7 @@ class Scene:
         took, used = time.monotonic() - started, proxy.cpu() - before
         each = 1e6 / seen.requests
         per_second = seen.requests / took
-        return Sample(used.user * each, used.system * each, seen.p50, seen.p99, per_second)
+        return Sample(used.user * each, used.system * each, seen.p50, seen.p99, per_second, proxy.rss() / 1e6)
 
 
 class Routes(Scene):
@@ -113,7 +115,7 @@ class Reload(Scene):
             time.sleep(0.3)
         busy = load.finish(client)
         more = {"reloads": reloads, "lost": busy.failed, "reason": busy.reason, "longest": busy.longest}
-        more |= {"longest_without": calm.longest, "reload_seconds": slowest}
+        more |= {"longest_without": calm.longest, "reload_seconds": slowest, "rss": proxy.rss() / 1e6}
         return Sample(p50=busy.p50, p99=busy.p99, more=more)
 
 

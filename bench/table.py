@@ -36,13 +36,14 @@ def rows(samples):
         head = ["proxy", *keys]
         return head, [[name, *(text(values[0].more[key]) for key in keys)] for name, values in samples.items()]
     bases = [BASE, *(name for name in samples if name.startswith(OTHER_REVISION))]
-    head = ["proxy", "CPU µs", "user", "system", *(f"ratio to {base}" for base in bases), "p50", "p99", "requests/s"]
+    head = ["proxy", "CPU µs", "user", "system", *(f"ratio to {base}" for base in bases), "p50", "p99", "requests/s", "RSS MB"]
     table = []
     for name, values in samples.items():
         figures = [f"{middle(values, part):.1f}" for part in (lambda s: s.cpu, lambda s: s.user, lambda s: s.system)]
         compared = [spread(ratios(samples, name, base)) for base in bases]
         latencies = [duration(middle(values, part)) for part in (lambda s: s.p50, lambda s: s.p99)]
-        table.append([name, *figures, *compared, *latencies, f"{middle(values, lambda s: s.per_second):,.0f}"])
+        resident = f"{middle(values, lambda s: s.rss):.1f}"
+        table.append([name, *figures, *compared, *latencies, f"{middle(values, lambda s: s.per_second):,.0f}", resident])
     return head, table
 
 
