@@ -120,7 +120,7 @@ fn gemini(path: &str) -> Option<Endpoint> {
         "embedContent" | "batchEmbedContents" => (Operation::Embeddings, false),
         _ => (Operation::Other, false),
     };
-    Some(Endpoint { dialect: Dialect::Gemini, operation, model: Some(model.to_owned()), stream })
+    Some(Endpoint { dialect: Dialect::Gemini, operation, model: Some(decoded(model)), stream })
 }
 
 /// `/model/{model}/converse`.

@@ -216,26 +216,27 @@ impl Dialect {
     }
 
     /// The path of an operation below a provider's base address, for a request that passes untranslated.
-    pub fn path(self, operation: Operation, model: &str, stream: bool) -> String {
-        let chat = operation == Operation::Chat;
-        match (self, operation) {
-            (_, Operation::Models) => "/models".to_owned(),
-            (Self::OpenAiChat, Operation::Embeddings) => "/embeddings".to_owned(),
-            (Self::OpenAiChat, _) => "/chat/completions".to_owned(),
-            (Self::OpenAiResponses, _) => "/responses".to_owned(),
-            (Self::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens".to_owned(),
-            (Self::Anthropic, _) => "/v1/messages".to_owned(),
-            (Self::Gemini, Operation::CountTokens) => format!("/models/{model}:countTokens"),
-            (Self::Gemini, Operation::Embeddings) => format!("/models/{model}:embedContent"),
-            (Self::Gemini, _) if stream => format!("/models/{model}:streamGenerateContent"),
-            (Self::Gemini, _) => format!("/models/{model}:generateContent"),
+    pub fn path(self, operation: Operation, model: &str, stream: bool) -> Result<String, Error> {
+        let fixed = match (self, operation) {
+            (_, Operation::Models) => "/models",
+            (Self::OpenAiChat, Operation::Embeddings) => "/embeddings",
+            (Self::OpenAiChat, _) => "/chat/completions",
+            (Self::OpenAiResponses, _) => "/responses",
+            (Self::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens",
+            (Self::Anthropic, _) => "/v1/messages",
+            (Self::Gemini, Operation::CountTokens) => return gemini::model_path(model, "countTokens"),
+            (Self::Gemini, Operation::Embeddings) => return gemini::model_path(model, "embedContent"),
+            (Self::Gemini, _) if stream => return gemini::model_path(model, "streamGenerateContent"),
+            (Self::Gemini, _) => return gemini::model_path(model, "generateContent"),
             (Self::Bedrock, _) => {
-                let method = if chat && stream { "converse-stream" } else { "converse" };
-                format!("/model/{}/{method}", model.replace(':', "%3A").replace('/', "%2F"))
+                let is_stream = operation == Operation::Chat && stream;
+                let method = if is_stream { "converse-stream" } else { "converse" };
+                return Ok(format!("/model/{}/{method}", crate::name::segment(model)?));
             }
-            (Self::Cohere, Operation::Embeddings) => "/v2/embed".to_owned(),
-            (Self::Cohere, _) => "/v2/chat".to_owned(),
-        }
+            (Self::Cohere, Operation::Embeddings) => "/v2/embed",
+            (Self::Cohere, _) => "/v2/chat",
+        };
+        Ok(fixed.to_owned())
     }
 
     /// Header fields that the dialect demands of every request.

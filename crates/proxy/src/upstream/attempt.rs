@@ -5,7 +5,7 @@
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -171,9 +171,17 @@ impl Attempt<'_> {
             {
                 return Ok((Connected::H1(conn), now));
             }
-            match self.open_as(key, end, true).await {
-                Err((_, Miss::NoHttp1)) if self.call.upgrade != Some(Upgrade::Connect) => {}
-                opened => return opened.map_err(told),
+            // Where it is not, that is found out once for as long as a connection of HTTP/2 stands.
+            let is_tunnel = self.call.upgrade == Some(Upgrade::Connect);
+            let lacks_http1 = &self.endpoint.lacks_http1;
+            let is_known = lacks_http1.load(Ordering::Relaxed) && pool.channel(key, now).is_some();
+            if is_tunnel || is_own || !is_known {
+                let opened = self.open_as(key, end, true).await;
+                let is_lacking = matches!(&opened, Err((_, Miss::NoHttp1)));
+                lacks_http1.store(is_lacking, Ordering::Relaxed);
+                if is_tunnel || !is_lacking {
+                    return opened.map_err(told);
+                }
             }
         }
         // With a PROXY header, a connection speaks for one client: it is not shared between calls.

@@ -249,7 +249,7 @@ impl Next {
         source: &Source,
         again: &Again,
     ) -> Option<Duration> {
-        if self.rounds >= effort.max_attempts || call.upgrade.is_some() {
+        if self.rounds >= effort.max_attempts {
             return None;
         }
         let (sent, wanted, hint) = match again {
@@ -260,6 +260,10 @@ impl Next {
             Again::Failure(_) => return None,
         };
         if !wanted || !source.may_repeat(&call.head, sent) {
+            return None;
+        }
+        // An upstream that was asked to switch may have begun to.
+        if call.upgrade.is_some() && sent == Sent::Perhaps {
             return None;
         }
         let wait = match sent {

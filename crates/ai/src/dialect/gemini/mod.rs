@@ -18,7 +18,7 @@ use base64::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::canon::{Feature, Finish, Proof, ProofKind, TokenProbability, Usage};
+use crate::canon::{Error, Feature, Finish, Proof, ProofKind, TokenProbability, Usage};
 
 /// Who issues proofs that come in this dialect.
 pub(super) const ISSUER: &str = "gemini";
@@ -144,6 +144,13 @@ fn usage_value(usage: &Usage, tier: Option<&str>) -> Value {
         _ => {}
     }
     value
+}
+
+/// Where a model's method is. Tuned models are beside the others.
+pub(super) fn model_path(model: &str, method: &str) -> Result<String, Error> {
+    let name = crate::name::segments(model)?;
+    let whole = ["models/", "tunedModels/"].iter().any(|folder| name.starts_with(folder));
+    Ok(if whole { format!("/{name}:{method}") } else { format!("/models/{name}:{method}") })
 }
 
 /// Reads a `usageMetadata` object. Prompts of tools that Google runs are counted apart.

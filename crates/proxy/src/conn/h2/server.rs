@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams that we had to reset because of the client's errors (CVE-2025-8671, MadeYouReset).
 const LOCAL_RESETS_MAX: usize = 128;
+/// How long a client that is cut off has to take what is said to it.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a connection and its streams share.
 pub(crate) struct Shared {
@@ -101,7 +104,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
         waker: RefCell::new(None),
     });
     let _registered = worker.register_h2(&shared);
-    let mut leaving = false;
+    let (mut leaving, mut cut) = (false, false);
     let (mut served, mut resumed) = (0u32, 0);
     let (mut timed, head_timer) = (None, Timer::new());
     timer.disarm();
@@ -131,7 +134,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
                 }
             }
             if timed.is_some() && head_timer.poll(cx).is_ready() {
-                return Poll::Ready(None);
+                if cut {
+                    return Poll::Ready(None);
+                }
+                // The client is told why, if it still listens.
+                cut = true;
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                head_timer.arm(GOODBYE);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if shared.streams.get() > 0 {
                 timer.disarm();

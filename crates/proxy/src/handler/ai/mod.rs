@@ -1,7 +1,7 @@
 //! `ai`: every model through every dialect's endpoints, below one prefix.
 //!
 //! [`chat`] answers conversations: where caller and provider speak alike the bytes pass ([`metered`]), else they are
-//! translated ([`translated`]). [`models`] knows what the names of models stand for, [`provider`] how a provider is
+//! translated ([`translated`]); [`prepare`] and [`reply`] are the two ways. [`models`] knows what the names of models stand for, [`provider`] how a provider is
 //! spoken to, [`outgoing`] what it is sent, [`answer`] what callers are told when something fails.
 
 pub(crate) mod answer;
@@ -11,7 +11,9 @@ mod listing;
 mod metered;
 mod models;
 mod outgoing;
+mod prepare;
 pub(crate) mod provider;
+mod reply;
 mod translated;
 
 use std::{rc::Rc, sync::Arc};

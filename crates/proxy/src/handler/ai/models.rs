@@ -80,6 +80,9 @@ impl Alias {
             let settings = settings.ok_or_else(|| format!("no provider `{}`", target.provider))?;
             let provider = Provider::compile(settings, cx)?;
             let is_one = !target.model.contains('*');
+            // Either way the facts are read now, and not by the first call.
+            let facts = catalogue::models(&settings.kind);
+            facts.map_err(|error| format!("`{}`: {error}", settings.kind))?;
             let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
             targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules });
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use ai::{
+    canon::{Error, ErrorKind},
     catalogue::{self, Surface},
     dialect::Dialect,
     endpoint::Operation,
@@ -117,6 +118,11 @@ fn auth(kind: &catalogue::Provider, settings: &Settings) -> Result<Auth, String>
     Err(format!("`kind`: how `{}` wants to know who calls is not in this build", settings.kind))
 }
 
+/// What the catalogue or the configuration has wrong, which no caller can mend.
+fn broken(message: String) -> Error {
+    Error::new(ErrorKind::Server, message)
+}
+
 /// A provider as an upstream: it is connected to, pooled, guarded and seen like any other.
 pub(crate) fn upstream(settings: &Settings) -> Result<UpstreamSettings, String> {
     let (is_tls, address, _) = base(settings)?;
@@ -212,10 +218,10 @@ impl Provider {
         model: &str,
         stream: bool,
         own: &str,
-    ) -> Result<String, String> {
+    ) -> Result<String, Error> {
         let base = match (&self.base_path, self.kind.speaks(dialect)) {
             (Some(path), _) => path.clone(),
-            (None, Some(url)) => parts(&self.filled(url, model)?)?.2,
+            (None, Some(url)) => parts(&self.filled(url, model)?).map_err(broken)?.2,
             (None, None) => String::new(),
         };
         let surface = match operation {
@@ -232,11 +238,13 @@ impl Provider {
         }
     }
 
-    fn filled(&self, text: &str, model: &str) -> Result<String, String> {
+    /// A text of the catalogue for a model, whose name is the caller's where the configuration has a `*`.
+    fn filled(&self, text: &str, model: &str) -> Result<String, Error> {
+        let model = if text.contains("{model}") { ai::name::segment(model)? } else { String::new() };
         let value = |name: &str| {
-            if name == "model" { Some(model.to_owned()) } else { self.values.get(name).cloned() }
+            if name == "model" { Some(model.clone()) } else { self.values.get(name).cloned() }
         };
-        self.kind.fill(text, value).map_err(|error| error.to_string())
+        self.kind.fill(text, value).map_err(|error| broken(error.to_string()))
     }
 
     /// Adds what proves who pays, and what the operator wants sent.

@@ -48,6 +48,8 @@ pub(crate) struct Endpoint {
     pub(crate) load: Arc<EndpointLoad>,
     pub(crate) outlier: HostOutlier,
     is_healthy: AtomicBool,
+    /// By the last handshake that offered HTTP/1.1 alone, that is not spoken here.
+    pub(crate) lacks_http1: AtomicBool,
 }
 
 static NEXT_UID: AtomicU64 = AtomicU64::new(1);
@@ -70,6 +72,7 @@ impl Endpoint {
             load: Arc::new(load),
             outlier: HostOutlier::new(now),
             is_healthy: AtomicBool::new(true),
+            lacks_http1: AtomicBool::new(false),
         }
     }
 

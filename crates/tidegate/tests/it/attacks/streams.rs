@@ -12,10 +12,13 @@ use std::{
 
 use super::{
     super::harness::{Client, Gateway, Upstream, h2, pause, raw, read_request},
-    frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, SETTINGS, ask, fields, frame, get},
+    frames::{
+        END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, ask, fields, frame, get,
+    },
 };
 
 const ACK: u8 = 1;
+const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
@@ -84,9 +87,15 @@ impl Connection {
         }
     }
 
-    fn is_closed(&mut self) -> bool {
-        while self.next().is_some() {}
-        true
+    /// Whether it ends, and the other side says why before: the code of its GOAWAY.
+    fn goodbye(&mut self) -> Option<[u8; 4]> {
+        let mut code = None;
+        while let Some((kind, _, _, payload)) = self.next() {
+            if kind == GOAWAY {
+                code = payload.get(4..8).and_then(|code| code.try_into().ok());
+            }
+        }
+        code
     }
 }
 
@@ -149,7 +158,7 @@ fn a_head_that_does_not_end_is_bounded_by_the_header_timeout_whatever_else_goes_
             }
             connection.send(std::slice::from_ref(head));
             let start = Instant::now();
-            assert!(connection.is_closed());
+            assert_eq!(connection.goodbye(), Some(ENHANCE_YOUR_CALM));
             assert!(start.elapsed() < Duration::from_secs(15), "{other} {:?}", start.elapsed());
         }
     }

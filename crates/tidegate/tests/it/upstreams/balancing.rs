@@ -305,14 +305,22 @@ fn grows(algorithm: &str, draws: f64) {
             ))
         )
     };
-    // What it may have had by now, since it was there: its chance has grown with the time that has passed.
+    // What it may have had by now, since it was there: its chance has grown with the time that has passed. Of 300 calls
+    // it may have had none where its failures are remembered (peakEwma); that fades with time.
     let grown = |since: Instant, what: &str| {
-        let counts = answers_of(listener, 300);
+        let mut counts = answers_of(listener, 300);
+        eventually("the third is called", || {
+            let is_called = counts.contains_key("new");
+            if !is_called {
+                counts = answers_of(listener, 300);
+            }
+            is_called
+        });
         let warmth = (since.elapsed().as_secs_f64() / SLOW_START_SECONDS).clamp(0.1, 1.0);
         let share = draws * warmth / (2.0 + warmth);
         let most = 300.0 * share + 5.0 * (300.0 * share * (1.0 - share)).sqrt();
         let new = counts.get("new").copied().unwrap_or(0);
-        assert!(new >= 1 && new as f64 <= most, "{algorithm}, {what}: {new} of 300, {most} at most");
+        assert!(new as f64 <= most, "{algorithm}, {what}: {new} of 300, {most} at most");
         assert!(most < 100.0, "a third is what it would have without growing; this machine is too slow");
         counts
     };

@@ -95,6 +95,28 @@ fn real_peers_talk_and_close_with_their_codes() {
 }
 
 #[test]
+fn a_tunnel_that_cannot_be_opened_at_one_endpoint_is_opened_at_another() {
+    let upstream = tunnel(echo);
+    let gateway = Gateway::start(&format!(
+        "runtime: {{workers: 1}}
+accessLog: [{{kind: stdout, format: json}}]
+upstreams: [{{name: u, endpoints: [{{address: \"127.0.0.1:{}\"}}, {{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}]
+",
+        free_port(),
+        upstream.address
+    ));
+    // Each is the first once; the dead one is passed over, and out of the picks for a while then.
+    for _ in 0..2 {
+        let mut client = upgraded(&gateway);
+        client.write("to and fro");
+        assert_eq!(client.read_bytes(10), b"to and fro");
+    }
+    let attempts: u64 = gateway.records(2).iter().filter_map(|record| record["attempts"].as_u64()).sum();
+    assert!(attempts > 2, "the dead endpoint was asked too: {attempts}");
+}
+
+#[test]
 fn bytes_that_come_with_the_101_are_kept() {
     let upstream = Upstream::raw(|mut reader, _| {
         if let Some(request) = read_request(&mut reader) {

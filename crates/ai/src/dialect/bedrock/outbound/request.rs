@@ -56,21 +56,8 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     losses.fields(&request.extra);
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let method = if request.stream { "converse-stream" } else { "converse" };
-    let path = format!("/model/{}/{method}", encoded(target.model));
+    let path = format!("/model/{}/{method}", crate::name::segment(target.model)?);
     Ok(Outgoing { path, headers: Vec::new(), body, losses })
-}
-
-/// Percent-encodes a model's id, which may be an ARN with slashes, as one segment of a path (RFC 3986 §2.3).
-fn encoded(model: &str) -> String {
-    let mut out = String::with_capacity(model.len());
-    for byte in model.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// Whose model it is, as far as its parameters differ.

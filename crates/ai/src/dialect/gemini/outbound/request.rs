@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{config::write_config, message::write_contents};
+use super::{super::model_path, config::write_config, message::write_contents};
 use crate::{
-    canon::{Error, ErrorKind, Feature, Losses, Request, Tool, ToolChoice, ToolKind},
+    canon::{Error, Feature, Losses, Request, Tool, ToolChoice, ToolKind},
     dialect::Outgoing,
     rules::Target,
 };
@@ -37,22 +37,8 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     write_rest(request, target, &mut body, &mut losses);
     losses.fields(&request.extra);
     let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Outgoing { path: path(target.model, request.stream)?, headers: Vec::new(), body, losses })
-}
-
-fn path(model: &str, stream: bool) -> Result<String, Error> {
-    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-    // The model may be the caller's word: it must not lead elsewhere.
-    let strange = |byte: u8| !(byte.is_ascii_alphanumeric() || b"-._~@:/".contains(&byte));
-    if model.is_empty() || model.starts_with('/') || model.contains("..") || model.bytes().any(strange) {
-        return Err(Error {
-            param: Some("model".to_owned()),
-            ..Error::new(ErrorKind::NotFound, format!("`{model}` is no name of a model"))
-        });
-    }
-    // Tuned models are beside the others.
-    let whole = ["models/", "tunedModels/"].iter().any(|folder| model.starts_with(folder));
-    Ok(if whole { format!("/{model}:{method}") } else { format!("/models/{model}:{method}") })
+    let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    Ok(Outgoing { path: model_path(target.model, method)?, headers: Vec::new(), body, losses })
 }
 
 fn write_rest(request: &Request, target: Target<'_>, body: &mut Map<String, Value>, losses: &mut Losses) {

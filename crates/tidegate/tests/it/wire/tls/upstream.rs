@@ -2,7 +2,11 @@
 
 use std::{
     net::TcpListener,
-    sync::{Mutex, mpsc},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use rustls::{ServerConfig, ServerConnection, server::WebPkiClientVerifier};
@@ -161,7 +165,7 @@ fn the_gateway_shows_its_certificate_and_new_files_are_used() {
 fn alpn_decides_the_version_unless_the_upstream_says_one() {
     let authority = Authority::new("ca");
     let config = server(&authority.issue(&["127.0.0.1"]), None, &["h2", "http/1.1"]);
-    let h2_address = secure_h2(config);
+    let (h2_address, _) = secure_h2(config);
     let gateway = front(&h2_address.to_string(), "caFile: ca.crt", "", write_ca(&authority));
     let answer = gateway.get("/");
     assert_eq!((answer.status, answer.header("x-version")), (200, Some("HTTP/2.0")));
@@ -174,17 +178,20 @@ fn alpn_decides_the_version_unless_the_upstream_says_one() {
     assert_eq!(gateway.get("/").text(), "secure");
 }
 
-/// An HTTP/2 upstream behind TLS.
-fn secure_h2(config: ServerConfig) -> SocketAddr {
+/// An HTTP/2 upstream behind TLS, and how often it was connected to.
+fn secure_h2(config: ServerConfig) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(("127.0.0.1", free_port())).expect("a free port");
     let address = listener.local_addr().expect("an address");
     listener.set_nonblocking(true).expect("non-blocking");
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
             while let Ok((io, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let Ok(io) = acceptor.accept(io).await else { return };
@@ -200,7 +207,7 @@ fn secure_h2(config: ServerConfig) -> SocketAddr {
             }
         });
     });
-    address
+    (address, connections)
 }
 
 #[test]
@@ -251,9 +258,10 @@ fn another_authority_in_the_same_file_counts_for_the_next_call() {
 #[test]
 fn a_websocket_goes_by_http_2_where_nothing_else_is_spoken() {
     let authority = Authority::new("ca");
-    let address = secure_h2(server(&authority.issue(&["127.0.0.1"]), None, &["h2"]));
+    let (address, connections) = secure_h2(server(&authority.issue(&["127.0.0.1"]), None, &["h2"]));
     let gateway = front(&address.to_string(), "caFile: ca.crt", "", write_ca(&authority));
-    for _ in 0..2 {
+    let workers = std::thread::available_parallelism().expect("a number of cores").get();
+    for _ in 0..8 * workers {
         let mut client = super::super::super::harness::Client::connect(gateway.address);
         client.write("GET /chat HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
         let answer = client.read().expect("an answer");
@@ -261,4 +269,7 @@ fn a_websocket_goes_by_http_2_where_nothing_else_is_spoken() {
         assert!(client.is_closed(), "the upstream has ended it");
     }
     assert_eq!(gateway.get("/").status, 200);
+    // Each worker has its own connection, and has at most once offered HTTP/1.1 before.
+    let connections = connections.load(Ordering::SeqCst);
+    assert!(connections <= 2 * workers, "{connections}");
 }

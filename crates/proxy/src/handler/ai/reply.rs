@@ -1,0 +1,209 @@
+//! What a caller is told for what a provider answered: the bytes as they are, or their translation, and who it was.
+
+use std::time::Duration;
+
+use ai::{
+    canon::{Error, ErrorKind},
+    dialect::{Dialect, Telling},
+    stream::Framing,
+};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{
+    Told, answer,
+    gathered::{Ungathered, gather},
+    metered::Metered,
+    models::Target,
+    prepare::Conversation,
+    translated::Translated,
+};
+use crate::{
+    body::Body,
+    call::Call,
+    failure::{Failure, Problem, Stage},
+};
+
+/// Bytes of a provider's whole answer that is translated. Pictures in base64 are the largest that there is.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a provider's error that are read.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// What the caller is told for what a provider answered.
+pub(super) async fn finish(
+    call: &Call,
+    conversation: &Conversation<'_>,
+    dialect: Dialect,
+    target: &Target,
+    response: Response<Body>,
+    told: Told,
+) -> Result<Response<Body>, Failure> {
+    let caller = conversation.endpoint.dialect;
+    let is_good = response.status().is_success();
+    let mut response = if !is_good && (dialect != caller || is_our_fault(response.status())) {
+        failed(caller, dialect, response).await?
+    } else if dialect == caller {
+        passed(conversation, dialect, response, &told)
+    } else if is_stream(&response) {
+        translated(call, conversation, dialect, response, &told)?
+    } else {
+        whole_answer(call, conversation, dialect, response, &told).await?
+    };
+    receipt(&mut response, target, &told);
+    Ok(response)
+}
+
+/// The provider refuses the gateway's own credentials, which is nothing that the caller could mend.
+fn is_our_fault(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    )
+}
+
+fn is_stream(response: &Response<Body>) -> bool {
+    response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
+        [Framing::Sse, Framing::EventStream].iter().any(|framing| kind.starts_with(framing.media_type()))
+    })
+}
+
+/// Bytes as they are; the usage is read on the way.
+fn passed(
+    conversation: &Conversation<'_>,
+    dialect: Dialect,
+    response: Response<Body>,
+    told: &Told,
+) -> Response<Body> {
+    if !response.status().is_success() || response.headers().contains_key(header::CONTENT_ENCODING) {
+        return response;
+    }
+    let framing = if is_stream(&response) { Some(dialect.provider_framing()) } else { None };
+    // The caller did not ask for the last event that tells the usage, so it does not get it.
+    let hides_usage = framing.is_some() && dialect == Dialect::OpenAiChat && !conversation.peek.include_usage;
+    response.map(|body| Body::boxed(Metered::new(body, dialect, framing, hides_usage, told.clone())))
+}
+
+fn telling(call: &Call, conversation: &Conversation<'_>, told: &Told) -> Telling {
+    let seconds =
+        call.record.started.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    let (include_usage, echo) = match &conversation.canonical {
+        Some(request) => (request.include_usage, conversation.endpoint.dialect.echo(request)),
+        None => (conversation.peek.include_usage, Default::default()),
+    };
+    Telling {
+        model: told.model.to_string(),
+        id: format!("tg-{}", call.record.request_id.to_str().unwrap_or_default()),
+        created: seconds,
+        include_usage,
+        echo,
+    }
+}
+
+fn translated(
+    call: &Call,
+    conversation: &Conversation<'_>,
+    dialect: Dialect,
+    response: Response<Body>,
+    told: &Told,
+) -> Result<Response<Body>, Failure> {
+    let response = plain(response)?;
+    let caller = conversation.endpoint.dialect;
+    let writer = caller.stream_writer(telling(call, conversation, told));
+    let mut response = response.map(|body| Body::boxed(Translated::new(body, dialect, writer, told.clone())));
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(caller.caller_framing().media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+/// An answer whose bytes can be read.
+fn plain(response: Response<Body>) -> Result<Response<Body>, Failure> {
+    match response.headers().get(header::CONTENT_ENCODING) {
+        Some(coding) if coding.as_bytes() != b"identity" => {
+            let error = "the provider compressed its answer, which it was not asked for";
+            Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error))
+        }
+        _ => Ok(response),
+    }
+}
+
+async fn whole_answer(
+    call: &Call,
+    conversation: &Conversation<'_>,
+    dialect: Dialect,
+    response: Response<Body>,
+    told: &Told,
+) -> Result<Response<Body>, Failure> {
+    let (mut parts, body) = plain(response)?.into_parts();
+    let bytes = provided(body, ANSWER_BYTES_MAX).await?;
+    let read = dialect.read_answer(&bytes).map_err(|error| {
+        Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message)
+            .with_hint("the provider's answer could not be understood")
+    })?;
+    if let Some(usage) = &read.usage {
+        super::metered::note(told, usage);
+    }
+    let caller = conversation.endpoint.dialect;
+    let telling = telling(call, conversation, told);
+    let (text, kind) = if conversation.stream {
+        let mut writer = caller.stream_writer(telling);
+        let mut out = Vec::new();
+        ai::canon::events_of(read).into_iter().for_each(|event| writer.write(event, &mut out));
+        (out, caller.caller_framing().media_type())
+    } else {
+        (caller.write_answer(read, &telling), "application/json")
+    };
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    Ok(Response::from_parts(parts, Body::Full(text.into())))
+}
+
+async fn provided(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
+    gather(body, bytes_max).await.map_err(|why| match why {
+        Ungathered::TooLarge => Failure::upstream(
+            Stage::Body,
+            Problem::BadUpstreamAnswer,
+            format!("the provider's answer is larger than {bytes_max} bytes"),
+        ),
+        Ungathered::Failed(failure) => failure,
+    })
+}
+
+/// A provider's error, in the caller's dialect.
+async fn failed(
+    caller: Dialect,
+    dialect: Dialect,
+    response: Response<Body>,
+) -> Result<Response<Body>, Failure> {
+    let status = response.status();
+    let after = response.headers().get(header::RETRY_AFTER).cloned();
+    let body = provided(response.into_body(), ERROR_BYTES_MAX).await.unwrap_or_default();
+    let mut error = dialect.read_error(status.as_u16(), &body);
+    if is_our_fault(status) {
+        error = Error {
+            status: 502,
+            ..Error::new(ErrorKind::Server, "the provider refuses the gateway's credentials")
+        };
+    }
+    let mut answer = answer::response(caller, &error);
+    if let Some(after) = after {
+        answer.headers_mut().insert(header::RETRY_AFTER, after);
+    }
+    Ok(answer)
+}
+
+/// Tells the caller who served it, and what was left out.
+fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
+    let headers = response.headers_mut();
+    let mut put = |name: &'static str, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    put("x-tidegate-provider", &target.provider.name);
+    put("x-tidegate-model", &told.served);
+    if !told.dropped.is_empty() {
+        put("x-tidegate-dropped", &told.dropped.join(", "));
+    }
+}
