@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds the gateway and the shop, starts them, says what to try, and ends everything on Ctrl-C or SIGTERM.
+# Builds the gateway, the shop and a provider without a model, starts them, says what to try, and ends everything on Ctrl-C or SIGTERM.
 # With --check it runs what it says to try, and ends.
 #
-# TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS"), TIDEGATE_DEMO_DATA another
-# folder for all that it writes (emptied, so it must be a new one or an earlier demo's), TIDEGATE_DEMO_BIN a folder with
-# the binaries, which are then not built.
+# TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS PROVIDER"), TIDEGATE_DEMO_DATA
+# another folder for all that it writes (emptied, so it must be a new one or an earlier demo's), TIDEGATE_DEMO_BIN a
+# folder with the binaries, which are then not built. With OPENAI_API_KEY in the environment, `smart` is OpenAI's model
+# of the name in TIDEGATE_DEMO_MODEL (gpt-4o-mini without it), and calls cost money.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -38,10 +39,11 @@ trap 'stop; exit 0' INT TERM HUP
 
 fail() { echo "demo: $*" >&2; exit 1; }
 
-read -r -a ports <<<"${TIDEGATE_DEMO_PORTS:-8080 9080 7001 7002 7003}"
-[ ${#ports[@]} = 5 ] || fail "TIDEGATE_DEMO_PORTS must hold five ports: gateway, admin, catalog-1, catalog-2, orders"
+read -r -a ports <<<"${TIDEGATE_DEMO_PORTS:-8080 9080 7001 7002 7003 7100}"
+[ ${#ports[@]} = 6 ] || fail "TIDEGATE_DEMO_PORTS must hold six ports: gateway, admin, catalog-1, catalog-2, orders, provider"
 gateway=127.0.0.1:${ports[0]} admin=127.0.0.1:${ports[1]}
 catalog_1=127.0.0.1:${ports[2]} catalog_2=127.0.0.1:${ports[3]} orders=127.0.0.1:${ports[4]}
+provider=127.0.0.1:${ports[5]}
 
 taken=()
 for port in "${ports[@]}"; do
@@ -57,11 +59,18 @@ rm -rf "$data"
 mkdir -p "$data"
 touch "$data/.demo"
 
-# Other ports than those of the configuration: a copy of it that has them.
-if [ -n "${TIDEGATE_DEMO_PORTS:-}" ]; then
+# Other ports or another provider than those of the configuration: a copy of it that has them.
+if [ -n "${TIDEGATE_DEMO_PORTS:-}${OPENAI_API_KEY:-}" ]; then
+  real=
+  if [ -n "${OPENAI_API_KEY:-}" ]; then
+    real="s/kind: openai-compatible, baseUrl: [^,}]*/kind: openai, keys: [{env: OPENAI_API_KEY}]/; t"
+    real="$real; s/model: mock/model: ${TIDEGATE_DEMO_MODEL:-gpt-4o-mini}/; t"
+  fi
   # One substitution a line, so that a new port is not taken for an old one.
   sed -e "s/127.0.0.1:8080/$gateway/; t; s/127.0.0.1:9080/$admin/; t; s/127.0.0.1:7001/$catalog_1/; t" \
-    -e "s/127.0.0.1:7002/$catalog_2/; t; s/127.0.0.1:7003/$orders/" "$config" >"$data/tidegate.yaml"
+    -e "s/127.0.0.1:7002/$catalog_2/; t; s/127.0.0.1:7003/$orders/; t" \
+    -e "$real" \
+    -e "s/127.0.0.1:7100/$provider/" "$config" >"$data/tidegate.yaml"
   cp examples/shop/demo-key.txt "$data/"
   config=$data/tidegate.yaml
 fi
@@ -88,13 +97,14 @@ build() { # folder, further arguments
 }
 if [ -z "${TIDEGATE_DEMO_BIN:-}" ]; then
   echo "demo: building (the first time takes some minutes)"
-  build . --package tidegate
+  build . --package tidegate --package tidegate-mock-provider
   build examples/shop
 fi
 
 start catalog-1 "$bin/catalog" --listen "$catalog_1" --store "$data/catalog-1.sqlite" --instance catalog-1
 start catalog-2 "$bin/catalog" --listen "$catalog_2" --store "$data/catalog-2.sqlite" --instance catalog-2 --slow 40
 start orders "$bin/orders" --listen "$orders" --store "$data/orders.sqlite" --instance orders-1
+start provider "$bin/mock-provider" --listen "$provider"
 start gateway "$bin/tidegate" run --config "$config" --data-dir "$data/gateway"
 
 get() { # address, path: the status alone, without needing curl
@@ -117,7 +127,7 @@ ready() { # name, address
       wait "$pid" || status=$?
       died "$1" "$status"
     fi
-    if status=$(get "$2" /readyz) && [ "$status" = 200 ]; then return; fi
+    if status=$(get "$2" "${3:-/readyz}") && [ "$status" = 200 ]; then return; fi
     sleep 0.1
   done
   fail "$1 is not ready after 15 s; its log is $data/$1.log"
@@ -125,6 +135,7 @@ ready() { # name, address
 ready catalog-1 "$catalog_1"
 ready catalog-2 "$catalog_2"
 ready orders "$orders"
+ready provider "$provider" /v1/models
 ready gateway "$admin"
 
 tries=(
@@ -138,6 +149,10 @@ tries=(
   "kill \$(cat $data/catalog-1.pid); for i in 1 2 3 4 5 6 7 8; do curl -so /dev/null -w '%{http_code} ' http://$gateway/v1/greeting; done; echo"
   "Why a request goes where it goes, and how its endpoints are"
   "TIDEGATE_DATA_DIR=$data/gateway $bin/tidegate routes explain GET http://$gateway/v1/products -c $config --admin $admin"
+  "A model, asked as OpenAI's SDK does (others: see docs/ai.md), and who answered"
+  "curl -si http://$gateway/ai/v1/chat/completions -H 'x-api-key: demo-key' -d '{\"model\": \"smart\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
+  "The same as Anthropic's SDK does, word by word"
+  "curl -sN http://$gateway/ai/v1/messages -H 'x-api-key: demo-key' -H 'anthropic-version: 2023-06-01' -d '{\"model\": \"smart\", \"max_tokens\": 100, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
   "Metrics"
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
 )
@@ -153,7 +168,9 @@ if [ "${1:-}" = --check ]; then
   expect "limited call" "$(out 5)" '200 200 200 200 200 429 429 429'
   expect "unnoticed outage" "$(out 7)" '200 200 200 200 200 200 200 200'
   expect "explained route" "$(out 9)" 'keyAuth'
-  expect "metrics" "$(out 11)" 'route="products"'
+  expect "model" "$(out 11)" 'x-tidegate-provider: '
+  expect "streamed model" "$(out 13)" 'event: message_stop'
+  expect "metrics" "$(out 15)" 'route="products"'
   exit 0
 fi
 
@@ -165,6 +182,7 @@ Tidegate is running.
   admin, metrics   http://$admin     (admin token: $data/gateway/admin-token)
   catalog          http://$catalog_1 and, slower, http://$catalog_2
   orders           http://$orders
+  provider         http://$provider (of models, without a model: six dialects)
   configuration    $config (edit it: it is applied at once)
   logs             $data/*.log
 

@@ -18,21 +18,23 @@ use super::{
 struct Demo {
     child: Child,
     folder: tempfile::TempDir,
-    /// Gateway, admin, catalog-1, catalog-2, orders.
-    ports: [u16; 5],
+    /// Gateway, admin, catalog-1, catalog-2, orders, provider.
+    ports: [u16; 6],
 }
 
-/// The folder with the gateway's binary; the shop's are built beside it.
+/// The folder with the gateway's binary; the shop's and the provider's are built beside it.
 fn binaries() -> PathBuf {
     static BUILT: Once = Once::new();
     let folder = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a folder").to_owned();
     BUILT.call_once(|| {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet"])
-            .current_dir(root().join("examples/shop"))
-            .env("CARGO_TARGET_DIR", folder.parent().expect("a folder"))
-            .status();
-        assert!(status.expect("cargo runs").success(), "the shop does not build");
+        for (at, package) in [("examples/shop", "shop"), ("", "tidegate-mock-provider")] {
+            let status = Command::new(env!("CARGO"))
+                .args(["build", "--quiet", "--package", package])
+                .current_dir(root().join(at))
+                .env("CARGO_TARGET_DIR", folder.parent().expect("a folder"))
+                .status();
+            assert!(status.expect("cargo runs").success(), "{package} does not build");
+        }
     });
     folder
 }
@@ -40,12 +42,12 @@ fn binaries() -> PathBuf {
 impl Demo {
     /// Starts it with these binaries.
     fn with(binaries: &Path) -> Self {
-        Self::start([(); 5].map(|()| free_port()), |command| {
+        Self::start([(); 6].map(|()| free_port()), |command| {
             command.env("TIDEGATE_DEMO_BIN", binaries);
         })
     }
 
-    fn start(ports: [u16; 5], prepare: impl FnOnce(&mut Command)) -> Self {
+    fn start(ports: [u16; 6], prepare: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name| fs::File::create(folder.path().join(name)).expect("a file");
         let mut command = Command::new(root().join("scripts/demo.sh"));
@@ -85,24 +87,28 @@ impl Demo {
         text.expect("a file").trim().parse().expect("a number")
     }
 
-    fn pids(&self) -> [u32; 4] {
-        ["catalog-1", "catalog-2", "orders", "gateway"].map(|name| self.pid(name))
+    fn pids(&self) -> [u32; 5] {
+        ["catalog-1", "catalog-2", "orders", "provider", "gateway"].map(|name| self.pid(name))
     }
 
     /// Waits for the end of the script, after which none of these processes is there and all ports are free.
     fn ended(&mut self, started: &[u32]) -> ExitStatus {
+        // What does not end when it is asked is given ten seconds; a busy machine takes longer for all of it.
         let mut status = None;
-        eventually("the end of the demo", || {
+        for _ in 0..6_000 {
             status = self.child.try_wait().expect("a child");
-            status.is_some()
-        });
+            if status.is_some() {
+                break;
+            }
+            pause(10);
+        }
         for pid in started {
             assert!(!is_running(*pid), "{pid} is left: {}", self.err());
         }
         for port in self.ports {
             assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody listens on {port}");
         }
-        status.expect("a status")
+        status.expect("the end of the demo")
     }
 }
 
@@ -142,7 +148,7 @@ fn program(path: &Path, text: &str) {
 
 #[test]
 fn taken_ports_are_named_and_nothing_is_started() {
-    let ports = [(); 5].map(|()| free_port());
+    let ports = [(); 6].map(|()| free_port());
     let taken = [ports[1], ports[3]].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a port"));
     let binaries = binaries();
     let mut demo = Demo::start(ports, |command| {
@@ -161,7 +167,7 @@ fn a_folder_that_holds_what_no_demo_wrote_is_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("thesis"), "years of work").expect("a file");
     let none = tempfile::tempdir().expect("a folder");
-    let mut demo = Demo::start([(); 5].map(|()| free_port()), |command| {
+    let mut demo = Demo::start([(); 6].map(|()| free_port()), |command| {
         command.env("TIDEGATE_DEMO_DATA", folder.path()).env("TIDEGATE_DEMO_BIN", none.path());
     });
     assert_eq!(demo.child.wait().expect("an end").code(), Some(1));
@@ -183,7 +189,7 @@ fn sigterm_and_sigint_end_all_that_was_started() {
 }
 
 #[test]
-fn the_banner_tells_addresses_and_six_commands_without_a_terminal() {
+fn the_banner_tells_addresses_and_eight_commands_without_a_terminal() {
     let demo = Demo::running();
     let out = demo.out();
     for port in demo.ports {
@@ -196,7 +202,7 @@ fn the_banner_tells_addresses_and_six_commands_without_a_terminal() {
             commands.push(lines.next().expect("a command").trim());
         }
     }
-    assert_eq!(commands.len(), 6, "{out}");
+    assert_eq!(commands.len(), 8, "{out}");
     // What is printed works as it is printed, in the repository's folder.
     for (command, words) in commands.iter().zip([
         "\"Sea chart\",\"price\":1890",
@@ -204,6 +210,8 @@ fn the_banner_tells_addresses_and_six_commands_without_a_terminal() {
         "429",
         "200 200 200 200 200 200 200 200",
         "keyAuth",
+        "x-tidegate-provider: provider",
+        "event: message_stop",
         "route=\"products\"",
     ]) {
         let output = Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
@@ -276,7 +284,7 @@ fn sigterm_while_it_builds_ends_the_build_and_what_it_has_started() {
     let cargo = format!("#!/bin/sh\nsleep 600 &\necho $! > {at}/compiler\necho $$ > {at}/cargo\nwait\n");
     program(&folder.path().join("cargo"), &cargo);
     let path = format!("{at}:{}", std::env::var("PATH").expect("a path"));
-    let mut demo = Demo::start([(); 5].map(|()| free_port()), |command| {
+    let mut demo = Demo::start([(); 6].map(|()| free_port()), |command| {
         command.env("PATH", path).env_remove("TIDEGATE_DEMO_BIN");
     });
     let pid = |name: &str| -> Option<u32> {

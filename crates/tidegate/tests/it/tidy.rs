@@ -107,6 +107,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-resilience", &[]),
         ("tidegate-mutate", &[]),
         ("tidegate-ai", &[]),
+        ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
             "tidegate-proxy",
