@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from statistics import median
 
+import ai
 from table import ratios
 
 OURS = "Tidegate"
@@ -68,6 +69,43 @@ GOALS = (
     Goal("idle", "memory at rest", 30, " MB", own("idle", lambda s: s.more["rest"])),
     Goal("idle", "memory with 10,000 idle connections", 120, " MB", own("idle", lambda s: s.more["full"])),
 )
+
+
+def against_plain(scene, name, of=lambda sample: sample.cpu):
+    return lambda results: ratios(results[scene], name, ai.BASE, of)
+
+
+def added(name):
+    """Milliseconds of p99 beyond plain proxying at the same rate."""
+    return lambda results: [
+        (ours.p99 - plain.p99) / 1e3
+        for ours, plain in zip(results["ai-paced"][name], results["ai-paced"][ai.BASE], strict=True)
+    ]
+
+
+def chunk(name):
+    return lambda results: [sample.cpu for sample in results["ai-stream"][name]]
+
+
+def held(key):
+    return lambda results: [sample.more[key] for samples in results["ai-slow"].values() for sample in samples]
+
+
+GOVERNED, TRANSLATED = ai.Governed.NAME, ai.Translated.NAME
+AI_GOALS = (
+    Goal("ai", "governed, bytes pass: CPU", 2, " × plain proxying", against_plain("ai", GOVERNED)),
+    Goal("ai", "translated: CPU", 4, " × plain proxying", against_plain("ai", TRANSLATED)),
+    Goal("ai-stream", "governed, a streamed token: CPU", 100, " µs", chunk(GOVERNED)),
+    Goal("ai-stream", "governed and translated, a streamed token: CPU", 100, " µs", chunk(ai.GovernedTranslated.NAME)),
+    Goal("ai-paced", "governed: added to p99", 1, " ms", added(GOVERNED)),
+    Goal("ai-paced", "governed and translated: added to p99", 1, " ms", added(ai.GovernedTranslated.NAME)),
+    Goal("ai-slow", f"{ai.SLOW_STREAMS:,} slow streams", 600, " MB", held("all streams MB")),
+)
+
+
+def ai_rows(results):
+    """The goals of the AI gateway whose scenes were measured."""
+    return [goal.row(results) for goal in AI_GOALS if goal.scene in results]
 
 
 def rows(results):

@@ -47,7 +47,7 @@ def wrk(tools, proxy, seconds, path="/", connections=CONNECTIONS, script=None):
     """HTTP/1.1 with keep-alive, over TLS where the proxy speaks it."""
     scheme = "https" if proxy.setup.kind == "tls" else "http"
     command = [tools.wrk, "-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
-    for field in FIELDS:
+    for field in FIELDS if script is None or script.name != "post.lua" else ():
         command += ["-H", field]
     if script:
         command += ["-s", str(script)]
@@ -99,7 +99,12 @@ def handshakes(tools, proxy, seconds):
 def paced(tools, proxy, rate, seconds, connections=CONNECTIONS, path="/"):
     """Starts requests at a fixed rate; the result is read with `finish`."""
     command = [tools.bench_tools, "paced", f"127.0.0.1:{proxy.port}", path, str(rate), str(connections), str(seconds)]
-    return subprocess.Popen([*command, *FIELDS], stdout=subprocess.PIPE, text=True, env=tools.env)
+    return start(tools, [*command, *FIELDS])
+
+
+def start(tools, command):
+    """A generator that runs beside something else."""
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=tools.env)
 
 
 def finish(client):

@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 
+import ai
 import goals
 import picture
 import scenes
@@ -55,6 +56,7 @@ those at a fixed rate count.
 
 ```sh
 make bench                                          # everything; writes this page and the README's figures
+scripts/bench.sh --ai                               # the AI gateway alone; writes docs/performance-ai.md
 scripts/bench.sh --quick --scene bare --scene chain # a look, printed only
 scripts/bench.sh --against main --scene chain       # this tree beside another revision
 ```
@@ -74,6 +76,33 @@ example `cargo bench -p tidegate-proxy --bench router`.
 ## Profiling
 
 [CONTRIBUTING.md](../CONTRIBUTING.md#speed) says how to record a profile and draw a flame graph.
+"""
+
+AI_PAGE = """# Performance of the AI gateway
+
+Written by `scripts/bench.sh --ai`; do not edit. {rounds} interleaved rounds of {seconds} s per gateway and scene, all on one
+machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and ratios are measured is told with
+[the other figures](performance.md).
+
+## Goals
+
+{goals}
+
+## Scenes
+
+{scenes}
+
+## How it is measured
+
+- One mock provider (`bench/provider`) answers all of them: OpenAI's dialect, and Anthropic's where Tidegate translates.
+  A request is a conversation of about 1 KiB; an answer has 60 tokens, a stream {tokens}.
+- *Plain* is Tidegate as a proxy of the same bytes, without its AI gateway; *bare* is the AI gateway and no policy;
+  *governed* adds what `bench/proxies/tidegate_ai.py` lists; *translated* is a caller of OpenAI's dialect and a provider
+  of Anthropic's.
+- LiteLLM runs with two workers and a master key, without a database; Portkey as one process, as it comes, without
+  limits or guardrails. Both send OpenAI's dialect on in OpenAI's dialect.
+- A streamed token is a chunk of its own; its CPU is that of whole streams divided by their tokens.
+- The slow streams say a token every two seconds; memory is looked at when all have begun, and again later.
 """
 
 FIGURES, FIGURES_END = "<!-- figures -->", "<!-- end of figures -->"
@@ -98,6 +127,22 @@ def write(results, options, tools):
     readme.write_text(with_figures(readme.read_text(), goals.rows(results)))
 
 
+def write_ai(results, options, tools):
+    """The page of the AI gateway."""
+    versions = tools.versions()
+    text = AI_PAGE.format(
+        rounds=options.rounds,
+        seconds=options.seconds,
+        machine=machine(),
+        revision=revision(),
+        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("LiteLLM", "Portkey")),
+        goals=markdown(["what", "goal", "measured", ""], goals.ai_rows(results)),
+        scenes="\n\n".join(section(scene, results[scene.name]) for scene in ai.ALL if scene.name in results),
+        tokens=ai.STREAM_TOKENS,
+    )
+    (ROOT / "docs" / "performance-ai.md").write_text(text)
+
+
 def with_figures(readme, rows):
     """The README with these goals between its two marks; reasons stay with docs/performance.md."""
     before, rest = readme.split(FIGURES, 1)
@@ -107,8 +152,9 @@ def with_figures(readme, rows):
 
 
 def section(scene, samples):
+    base = getattr(scene, "base", table.BASE)
     cannot = "".join(f"\n\n{name} cannot: {reason}." for name, reason in scene.cannot.items())
-    return f"### {scene.title}\n\n{markdown(*table.rows(samples))}{cannot}"
+    return f"### {scene.title}\n\n{markdown(*table.rows(samples, base))}{cannot}"
 
 
 def markdown(head, rows):

@@ -1,8 +1,9 @@
 """`make bench`: measures Tidegate beside its peers in interleaved rounds and writes docs/performance.md.
 
-    scripts/bench.sh [--quick] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
+    scripts/bench.sh [--quick] [--ai] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
 
-Only a full run (no option but --rounds and --seconds) writes the page and its picture; any other prints its table.
+Only a full run (no option but --rounds and --seconds) writes the page and its picture, and with --ai the page of the AI
+gateway's scenes; any other prints its table.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import ai
 import report
 import scenes
 import table
@@ -20,13 +22,15 @@ from proxies.process import Ports, free_port
 from tools import ROOT, TARGET, Tools
 
 FULL, QUICK = (7, 4), (3, 2)
+EVERY = (*scenes.ALL, *ai.ALL)
 
 
 def arguments():
-    names = [scene.name for scene in scenes.ALL]
+    names = [scene.name for scene in EVERY]
     parser = argparse.ArgumentParser(prog="scripts/bench.sh", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--scene", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--ai", action="store_true", help="the scenes of the AI gateway alone; writes their page")
     parser.add_argument("--against", metavar="REF", help="a revision of this repository to compare with")
     parser.add_argument("--against-binary", help=argparse.SUPPRESS)
     parser.add_argument("--no-peers", action="store_true", help="leave out all but nginx")
@@ -35,13 +39,15 @@ def arguments():
     options = parser.parse_args()
     rounds, seconds = QUICK if options.quick else FULL
     options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
+    if options.ai:
+        options.scene = [scene.name for scene in ai.ALL]
     options.full = not (options.quick or options.scene or options.against or options.no_peers)
     return options
 
 
 def candidates(options):
     class Ours(Tidegate):
-        BINARY = str(ROOT / "target" / "dist" / "tidegate")
+        pass
 
     found = [Ours]
     if options.against:
@@ -54,18 +60,21 @@ def candidates(options):
     return found + [peer for peer in PEERS if not options.no_peers or peer.NAME == "nginx"]
 
 
-def start_upstream(tools):
-    ports = Ports(free_port(), free_port())
+def start_upstreams(tools):
+    ports = Ports(free_port(), free_port(), free_port())
     command = [tools.bench_tools, "upstream", f"127.0.0.1:{ports.http1}", f"127.0.0.1:{ports.h2c}", "2"]
-    process = subprocess.Popen(command)
+    processes = [subprocess.Popen(command)]
+    command = [tools.mock_provider, "--listen", f"127.0.0.1:{ports.provider}"]
+    processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
     time.sleep(0.3)
-    if process.poll() is not None:
-        raise RuntimeError("the mock upstream did not start")
-    return process, ports
+    if any(process.poll() is not None for process in processes):
+        raise RuntimeError("the mock upstream or the mock provider did not start")
+    return processes, ports
 
 
 def run_scene(scene, options, tools, ports, kinds):
     """Samples by proxy: a list with one entry per round."""
+    kinds = getattr(scene, "kinds", kinds)
     able = [kind for kind in kinds if kind.NAME not in scene.cannot]
     running = []
     try:
@@ -88,27 +97,31 @@ def run_scene(scene, options, tools, ports, kinds):
 def main():
     options = arguments()
     tools = Tools()
-    upstream, ports = start_upstream(tools)
+    Tidegate.BINARY = str(ROOT / "target" / "dist" / "tidegate")
+    upstreams, ports = start_upstreams(tools)
     results = {}
     try:
-        for scene in scenes.ALL:
+        for scene in EVERY:
             if not options.scene or scene.name in options.scene:
                 results[scene.name] = run_scene(scene, options, tools, ports, candidates(options))
                 show(scene, results[scene.name])
     finally:
-        upstream.terminate()
-        upstream.wait()
+        for upstream in upstreams:
+            upstream.terminate()
+            upstream.wait()
     pathlib.Path(TARGET / "results.json").write_text(
         json.dumps(results, default=lambda sample: sample.__dict__, indent=1)
     )
     if options.full:
         report.write(results, options, tools)
+    if options.full or options.ai:
+        report.write_ai(results, options, tools)
 
 
 def show(scene, samples):
     """A scene's table, on the terminal."""
     print(f"\n{scene.title}")
-    print(table.plain(samples), flush=True)
+    print(table.plain(samples, getattr(scene, "base", table.BASE)), flush=True)
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ def duration(value):
     return f"{value:.0f} µs" if value < 1000 else f"{value / 1000:.2f} ms" if value < 100_000 else f"{value / 1e6:.2f} s"
 
 
-def rows(samples):
+def rows(samples, base=BASE):
     """Header and rows of a scene, as text."""
     first = next(iter(samples.values()))[0]
     if first.user is None:
         keys = list(first.more)
         head = ["proxy", *keys]
         return head, [[name, *(text(values[0].more[key]) for key in keys)] for name, values in samples.items()]
-    bases = [BASE, *(name for name in samples if name.startswith(OTHER_REVISION))]
+    bases = [base, *(name for name in samples if name.startswith(OTHER_REVISION))]
     head = ["proxy", "CPU µs", "user", "system", *(f"ratio to {base}" for base in bases), "p50", "p99", "requests/s", "RSS MB"]
     table = []
     for name, values in samples.items():
@@ -51,7 +51,7 @@ def text(value):
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
-def plain(samples):
-    head, table = rows(samples)
+def plain(samples, base=BASE):
+    head, table = rows(samples, base)
     widths = [max(len(row[at]) for row in [head, *table]) for at in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in [head, *table])

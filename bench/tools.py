@@ -3,6 +3,7 @@
 `scripts/bench.sh` installs and builds the programs; this file only looks.
 """
 
+import json
 import os
 import pathlib
 import resource
@@ -30,6 +31,10 @@ class Tools:
         self.wrk = self.debian("usr/bin/wrk")
         self.h2load = self.debian("usr/bin/h2load")
         self.envoy = str(next((TARGET / "envoy").glob("lib/python3*/site-packages/envoy/_bin/envoy")))
+        self.mock_provider = str(ROOT / "target" / "dist" / "mock-provider")
+        self.litellm = str(TARGET / "litellm" / "bin" / "litellm")
+        self.portkey = TARGET / "portkey" / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+        self.node = shutil.which("node") or "node"
         self.bench_tools = str(TARGET / "tools" / "release" / "bench-tools")
         self.uid = os.getuid()
         self.files = self.raise_file_limit()
@@ -72,4 +77,14 @@ class Tools:
             "nginx": first([self.nginx, "-v"], "?"),
             "HAProxy": first([self.haproxy, "-v"], "?"),
             "Envoy": first([self.envoy, "--version"], "?"),
+            "LiteLLM": installed(TARGET / "litellm", "lib/python3*/site-packages/litellm-[0-9]*.dist-info"),
+            "Portkey": json.loads((self.portkey.parent.parent / "package.json").read_text())["version"]
+            if self.portkey.exists()
+            else "?",
         }
+
+
+def installed(folder, pattern):
+    """The version in the name of a package's folder."""
+    found = next(folder.glob(pattern), None)
+    return found.name.split("-")[1].removesuffix(".dist") if found else "?"

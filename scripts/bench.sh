@@ -31,11 +31,30 @@ if [ ! -e "$stamp" ]; then
   touch "$stamp"
   say "installed $envoy"
 fi
+# Other AI gateways.
+litellm='litellm[proxy]==1.108.7'
+stamp="$bench/litellm-$(printf '%s\n' "$litellm" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$bench/litellm"
+  python3 -m venv "$bench/litellm"
+  "$bench/litellm/bin/pip" install --quiet --disable-pip-version-check "$litellm"
+  touch "$stamp"
+  say "installed $litellm"
+fi
+portkey=@portkey-ai/gateway@1.15.2
+stamp="$bench/portkey-$(printf '%s\n' "$portkey" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$bench/portkey"
+  mkdir -p "$bench/portkey"
+  npm install --silent --no-audit --no-fund --prefix "$bench/portkey" "$portkey"
+  touch "$stamp"
+  say "installed $portkey"
+fi
 command -v openssl >/dev/null || { say "openssl is missing: install it with your package manager"; exit 1; }
 
 say "building (profile dist; some minutes the first time)"
 (cd bench/tools && CARGO_TARGET_DIR="$bench/tools" cargo build --release --quiet)
-CARGO_TARGET_DIR="$root/target" cargo build --profile dist --quiet --package tidegate
+CARGO_TARGET_DIR="$root/target" cargo build --profile dist --quiet --package tidegate --package tidegate-mock-provider
 
 # `--against REF`: the same binary of another revision.
 arguments=()

@@ -31,6 +31,8 @@ class Ports:
 
     http1: int
     h2c: int
+    #: A provider of models, where a scene needs one.
+    provider: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Proxy:
     #: Setups that it cannot do, and why.
     CANNOT: dict[str, str] = {}
     START_SECONDS = 60.0
+    #: A round of streams lasts at least so long, so that some of them end within it.
+    STREAM_SECONDS = 4
 
     def __init__(self, setup: Setup, upstream: Ports, folder: pathlib.Path, tools):
         self.setup, self.upstream, self.tools = setup, upstream, tools

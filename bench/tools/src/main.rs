@@ -8,7 +8,7 @@ mod upstream;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: bench-tools upstream HTTP1_ADDRESS H2C_ADDRESS THREADS
-       bench-tools paced ADDRESS PATH RATE CONNECTIONS SECONDS [HEADER]...";
+       bench-tools paced ADDRESS PATH RATE CONNECTIONS SECONDS [HEADER | @BODY_FILE]...";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -39,8 +39,7 @@ pub(crate) fn run(
     let address: SocketAddr = address.parse()?;
     let (rate, seconds): (f64, f64) = (rate.parse()?, seconds.parse()?);
     let connections: u32 = connections.parse()?;
-    let fields: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: bench.test\r\n{fields}\r\n").into_bytes();
+    let request = request(path, headers)?;
     let interval = Duration::from_secs_f64(f64::from(connections) / rate);
     let start = Instant::now() + START_DELAY;
     let end = start + Duration::from_secs_f64(seconds);
@@ -61,6 +60,20 @@ pub(crate) fn run(
     }
     report(&mut all);
     Ok(())
+}
+
+/// A GET with these header fields, or a POST of the file that `@FILE` among them names.
+fn request(path: &str, headers: &[&str]) -> std::io::Result<Vec<u8>> {
+    let file = headers.iter().find_map(|header| header.strip_prefix('@'));
+    let body = file.map(std::fs::read).transpose()?;
+    let fields = headers.iter().filter(|header| !header.starts_with('@'));
+    let mut fields: String = fields.map(|header| format!("{header}\r\n")).collect();
+    if let Some(body) = &body {
+        fields.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: bench.test\r\n{fields}\r\n");
+    Ok([head.into_bytes(), body.unwrap_or_default()].concat())
 }
 
 fn report(all: &mut Seen) {
