@@ -27,6 +27,22 @@ pub enum Operation {
     CountTokens,
     /// Vectors of texts.
     Embeddings,
+    /// Text to be gone on with.
+    Completions,
+    /// Pictures made.
+    Images,
+    /// Pictures changed; the request is a form.
+    ImageEdits,
+    /// Speech made; the answer is sound.
+    Speech,
+    /// Speech written down; the request is a form.
+    Transcriptions,
+    /// Speech written down in English; the request is a form.
+    Translations,
+    /// Harmful texts told.
+    Moderations,
+    /// Documents put in order.
+    Rerank,
     /// The models that there are, or one of them.
     Models,
     /// Anything else that a vendor has: it goes to a provider of the same dialect as it is.
@@ -40,6 +56,14 @@ impl Operation {
             Self::Chat => "chat",
             Self::CountTokens => "count_tokens",
             Self::Embeddings => "embeddings",
+            Self::Completions => "text_completion",
+            Self::Images => "image_generation",
+            Self::ImageEdits => "image_edit",
+            Self::Speech => "speech",
+            Self::Transcriptions => "transcription",
+            Self::Translations => "translation",
+            Self::Moderations => "moderation",
+            Self::Rerank => "rerank",
             Self::Models => "models",
             Self::Other => "other",
         }
@@ -47,18 +71,8 @@ impl Operation {
 }
 
 /// OpenAI's paths beside those of chat, below `/v1`.
-const OPENAI_OTHERS: [&str; 10] = [
-    "/completions",
-    "/images/",
-    "/audio/",
-    "/moderations",
-    "/rerank",
-    "/files",
-    "/batches",
-    "/uploads",
-    "/fine_tuning/",
-    "/vector_stores",
-];
+const OPENAI_OTHERS: [&str; 7] =
+    ["/images/", "/audio/", "/files", "/batches", "/uploads", "/fine_tuning/", "/vector_stores"];
 
 impl Endpoint {
     /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
@@ -78,11 +92,19 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
         "/chat/completions" => (Dialect::OpenAiChat, Operation::Chat),
         "/responses" => (Dialect::OpenAiResponses, Operation::Chat),
         "/embeddings" => (Dialect::OpenAiChat, Operation::Embeddings),
+        "/completions" => (Dialect::OpenAiChat, Operation::Completions),
+        "/images/generations" => (Dialect::OpenAiChat, Operation::Images),
+        "/images/edits" => (Dialect::OpenAiChat, Operation::ImageEdits),
+        "/audio/speech" => (Dialect::OpenAiChat, Operation::Speech),
+        "/audio/transcriptions" => (Dialect::OpenAiChat, Operation::Transcriptions),
+        "/audio/translations" => (Dialect::OpenAiChat, Operation::Translations),
+        "/moderations" => (Dialect::OpenAiChat, Operation::Moderations),
+        "/rerank" => (Dialect::OpenAiChat, Operation::Rerank),
         "/messages" => (Dialect::Anthropic, Operation::Chat),
         "/messages/count_tokens" => (Dialect::Anthropic, Operation::CountTokens),
         "/v2/chat" => (Dialect::Cohere, Operation::Chat),
         "/v2/embed" => (Dialect::Cohere, Operation::Embeddings),
-        "/v2/rerank" => (Dialect::Cohere, Operation::Other),
+        "/v2/rerank" => (Dialect::Cohere, Operation::Rerank),
         _ if below(openai, "/models") && anthropic => (Dialect::Anthropic, Operation::Models),
         _ if below(openai, "/models") => (Dialect::OpenAiChat, Operation::Models),
         _ if below(openai, "/responses") => (Dialect::OpenAiResponses, Operation::Other),
@@ -173,7 +195,7 @@ mod tests {
     #[test]
     fn the_paths_of_every_sdk_are_known() {
         use Dialect::{Anthropic, Bedrock, Cohere, Gemini, OpenAiChat, OpenAiResponses};
-        use Operation::{Chat, CountTokens, Embeddings, Models, Other};
+        use Operation::{Chat, CountTokens, Embeddings, Images, Models, Other, Rerank, Transcriptions};
         check("/v1/chat/completions", Some((OpenAiChat, Chat, None, false)));
         check("/chat/completions", Some((OpenAiChat, Chat, None, false)));
         check("/v1/responses", Some((OpenAiResponses, Chat, None, false)));
@@ -181,7 +203,11 @@ mod tests {
         check("/v1/embeddings", Some((OpenAiChat, Embeddings, None, false)));
         check("/v1/models", Some((OpenAiChat, Models, None, false)));
         check("/v1/models/gpt-4o", Some((OpenAiChat, Models, None, false)));
-        check("/v1/images/generations", Some((OpenAiChat, Other, None, false)));
+        check("/v1/images/generations", Some((OpenAiChat, Images, None, false)));
+        check("/v1/images/variations", Some((OpenAiChat, Other, None, false)));
+        check("/v1/audio/transcriptions", Some((OpenAiChat, Transcriptions, None, false)));
+        check("/v1/rerank", Some((OpenAiChat, Rerank, None, false)));
+        check("/v2/rerank", Some((Cohere, Rerank, None, false)));
         check("/v1/messages", Some((Anthropic, Chat, None, false)));
         check("/v1/messages/count_tokens", Some((Anthropic, CountTokens, None, false)));
         check("/v1/messages/batches", Some((Anthropic, Other, None, false)));

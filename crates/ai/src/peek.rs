@@ -6,7 +6,10 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::canon::{Error, ErrorKind};
+use crate::{
+    canon::{Error, ErrorKind},
+    form,
+};
 
 /// The top of a request's body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +24,8 @@ pub struct Peek {
     model_at: Option<Range<usize>>,
     /// Where the `stream_options` stand.
     options_at: Option<Range<usize>>,
+    /// The body is a form: values stand there as they are.
+    is_form: bool,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +74,31 @@ impl Peek {
             include_usage: options.include_usage.unwrap_or(false),
             model_at: top.model.map(place),
             options_at: top.stream_options.map(place),
+            is_form: false,
         })
+    }
+
+    /// Reads a form over (`multipart/form-data`, RFC 7578).
+    pub fn of_form(content_type: &str, body: &[u8]) -> Result<Self, Error> {
+        let fields = form::fields(content_type, body)?;
+        let one = |name: &str| {
+            let mut found = fields.iter().filter(|field| field.name == name);
+            match (found.next(), found.next()) {
+                (Some(_), Some(_)) => Err(Error::invalid(name, format!("`{name}` is there twice"))),
+                (found, _) => Ok(found.map(|field| field.value.clone())),
+            }
+        };
+        let text = |at: &Range<usize>| std::str::from_utf8(body.get(at.clone()).unwrap_or_default()).ok();
+        let model_at = one("model")?;
+        let model = match &model_at {
+            None => None,
+            Some(at) => {
+                let model = text(at).ok_or_else(|| Error::invalid("model", "`model` must be text"))?;
+                Some(model.to_owned())
+            }
+        };
+        let stream = one("stream")?.as_ref().and_then(text) == Some("true");
+        Ok(Self { model, stream, model_at, is_form: true, ..Self::default() })
     }
 
     /// The body with another model, and everything else as it is.
@@ -88,8 +117,10 @@ impl Peek {
         if let Some(model) = model
             && self.model.as_deref() != Some(model)
         {
-            let written = serde_json::Value::from(model).to_string();
+            let written =
+                if self.is_form { model.to_owned() } else { serde_json::Value::from(model).to_string() };
             match &self.model_at {
+                None if self.is_form => {}
                 Some(at) => cuts.push((at.clone(), written)),
                 None => cuts.extend(first_field(body, "model", &written)),
             }

@@ -5,8 +5,8 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
@@ -93,6 +93,11 @@ pub struct AiRecord {
     pub is_stream: bool,
     /// What could not be carried to the provider, in the caller's words.
     pub dropped: Vec<String>,
+    /// The name in `ai.models` by which the model was found, `*` included: one of few, whatever callers write.
+    pub alias: Arc<str>,
+    /// When the provider was asked, and after how long it began to speak.
+    asked: Instant,
+    first: OnceLock<Duration>,
     /// Tokens spent, as far as is known; all of them when the answer has ended.
     spent: Mutex<Option<TokenUsage>>,
 }
@@ -109,8 +114,21 @@ impl AiRecord {
             served: String::new(),
             is_stream: false,
             dropped: Vec::new(),
+            alias: "".into(),
+            asked: Instant::now(),
+            first: OnceLock::new(),
             spent: Mutex::new(None),
         }
+    }
+
+    /// Notes that the provider has begun to speak; only the first time counts.
+    pub fn speak(&self) {
+        let _ = self.first.get_or_init(|| self.asked.elapsed());
+    }
+
+    /// From the request to the provider to the first token of a stream.
+    pub fn first_token(&self) -> Option<Duration> {
+        self.first.get().copied()
     }
 
     /// Notes what has been spent until now.

@@ -219,7 +219,16 @@ impl Dialect {
     pub fn path(self, operation: Operation, model: &str, stream: bool) -> Result<String, Error> {
         let fixed = match (self, operation) {
             (_, Operation::Models) => "/models",
+            (Self::Cohere, Operation::Rerank) => "/v2/rerank",
+            (_, Operation::Rerank) => "/rerank",
             (Self::OpenAiChat, Operation::Embeddings) => "/embeddings",
+            (Self::OpenAiChat, Operation::Completions) => "/completions",
+            (Self::OpenAiChat, Operation::Images) => "/images/generations",
+            (Self::OpenAiChat, Operation::ImageEdits) => "/images/edits",
+            (Self::OpenAiChat, Operation::Speech) => "/audio/speech",
+            (Self::OpenAiChat, Operation::Transcriptions) => "/audio/transcriptions",
+            (Self::OpenAiChat, Operation::Translations) => "/audio/translations",
+            (Self::OpenAiChat, Operation::Moderations) => "/moderations",
             (Self::OpenAiChat, _) => "/chat/completions",
             (Self::OpenAiResponses, _) => "/responses",
             (Self::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens",
@@ -253,7 +262,8 @@ impl Dialect {
     pub fn peek_usage(self, body: &[u8]) -> Option<Usage> {
         let value = crate::peek::usage(body)?;
         match self {
-            Self::OpenAiChat => openai_chat::usage_of(&value),
+            // Of pictures and of speech written down it is told as Responses tell it.
+            Self::OpenAiChat => openai_chat::usage_of(&value).or_else(|| openai_responses::usage_of(&value)),
             Self::OpenAiResponses => openai_responses::usage_of(&value),
             Self::Anthropic => anthropic::usage_of(&value),
             Self::Gemini => gemini::usage_of(&value),

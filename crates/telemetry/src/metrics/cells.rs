@@ -11,6 +11,7 @@ use http::Method;
 use model::{CallRecord, Side, Stage};
 
 use super::{
+    gen_ai::GenAi,
     histogram::Histogram,
     routes::{Quick, Routes},
 };
@@ -27,6 +28,7 @@ pub(super) struct Cells {
     pub(super) routes: Routes,
     pub(super) upstreams: HashMap<Arc<str>, UpstreamCells, Quick>,
     pub(super) listeners: HashMap<Arc<str>, ListenerCells, Quick>,
+    pub(super) gen_ai: GenAi,
     none: Option<Arc<str>>,
 }
 
@@ -80,6 +82,9 @@ impl Cells {
         if let Some(policy) = call.stopped_by {
             *cells.stops.entry(policy).or_default() += 1;
         }
+        if let Some(ai) = &call.ai {
+            self.gen_ai.record(call, ai);
+        }
         if call.attempts > 0
             && let Some(upstream) = &call.upstream
         {
@@ -104,6 +109,7 @@ impl Cells {
             live.listeners.contains(&*entry.listener)
                 && (live.routes.contains(&*entry.route) || &*entry.route == "none")
         });
+        self.gen_ai.prune(|model| live.models.contains(model));
         self.upstreams.retain(|upstream, _| live.upstreams.contains(&**upstream));
         self.listeners
             .retain(|listener, cells| live.listeners.contains(&**listener) || cells.opened > cells.closed);
@@ -128,6 +134,7 @@ impl Cells {
             cells.hedges += more.hedges;
             cells.hedges_won += more.hedges_won;
         }
+        self.gen_ai.add(&other.gen_ai);
         for (key, more) in &other.listeners {
             let cells = self.listeners.entry(key.clone()).or_default();
             cells.opened += more.opened;

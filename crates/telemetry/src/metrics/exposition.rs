@@ -46,6 +46,41 @@ pub(crate) struct Sample {
 pub(crate) enum Value {
     Number(f64),
     Durations(Box<Histogram>),
+    Buckets(Box<Buckets>),
+}
+
+/// A histogram with bounds of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Buckets {
+    pub(crate) bounds: &'static [f64],
+    /// Those within each bound and beyond the one before; the last is beyond all.
+    pub(crate) counts: Vec<u64>,
+    pub(crate) sum: f64,
+}
+
+impl Buckets {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
+    }
+
+    pub(crate) fn observe(&mut self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.sum += value;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.sum += other.sum;
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
 }
 
 impl Kind {
@@ -102,6 +137,29 @@ impl Exposition {
         sample(text, name, "_bucket", labels, Some("+Inf"), values.count());
         sample(text, name, "_sum", labels, None, values.sum_micros as f64 / 1e6);
         sample(text, name, "_count", labels, None, values.count());
+    }
+
+    /// A histogram with bounds of its own.
+    pub(super) fn buckets(&mut self, name: &str, help: &str, labels: &[(&str, String)], values: &Buckets) {
+        if values.count() == 0 {
+            return;
+        }
+        self.head(name, help, Kind::Histogram);
+        let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let text = match &mut self.out {
+            Out::Page(text) => text,
+            Out::Families(families) => {
+                return push(families, &labels, Value::Buckets(Box::new(values.clone())));
+            }
+        };
+        let mut below = 0;
+        for (bound, count) in values.bounds.iter().zip(&values.counts) {
+            below += count;
+            sample(text, name, "_bucket", &labels, Some(&bound.to_string()), below);
+        }
+        sample(text, name, "_bucket", &labels, Some("+Inf"), values.count());
+        sample(text, name, "_sum", &labels, None, values.sum);
+        sample(text, name, "_count", &labels, None, values.count());
     }
 
     fn head(&mut self, name: &str, help: &str, kind: Kind) {

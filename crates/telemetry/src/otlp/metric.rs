@@ -55,6 +55,9 @@ fn metric(family: &Family, samples: Vec<Sample>, window: Window) -> Metric {
             aggregation_temporality: CUMULATIVE,
         }),
     };
+    if let Some(metric) = conventional(family, &data) {
+        return metric;
+    }
     let name = family.name.trim_end_matches("_total");
     let unit = if name.ends_with("_seconds") {
         "s"
@@ -71,6 +74,34 @@ fn metric(family: &Family, samples: Vec<Sample>, window: Window) -> Metric {
     }
 }
 
+/// The metrics that OpenTelemetry's conventions name, with their units.
+const CONVENTIONAL: [(&str, &str, &str); 4] = [
+    ("gen_ai_client_operation_duration_seconds", "gen_ai.client.operation.duration", "s"),
+    ("gen_ai_client_token_usage", "gen_ai.client.token.usage", "{token}"),
+    ("gen_ai_server_time_to_first_token_seconds", "gen_ai.server.time_to_first_token", "s"),
+    ("gen_ai_server_time_per_output_token_seconds", "gen_ai.server.time_per_output_token", "s"),
+];
+
+/// A metric of the conventions, under its own name and with their attributes.
+fn conventional(family: &Family, data: &Data) -> Option<Metric> {
+    let (_, name, unit) = CONVENTIONAL.iter().find(|(page, ..)| *page == family.name)?;
+    let mut data = data.clone();
+    if let Data::Histogram(histogram) = &mut data {
+        for attribute in histogram.data_points.iter_mut().flat_map(|point| &mut point.attributes) {
+            attribute.key = match attribute.key.strip_prefix("gen_ai_") {
+                Some(rest) => format!("gen_ai.{}", rest.replacen('_', ".", 1)),
+                None => attribute.key.replace('_', "."),
+            };
+        }
+    }
+    Some(Metric {
+        name: (*name).to_owned(),
+        description: family.help.clone(),
+        unit: (*unit).to_owned(),
+        data: Some(data),
+    })
+}
+
 fn attributes(labels: Vec<(String, String)>) -> Vec<KeyValue> {
     labels.into_iter().map(|(name, value)| text(&name, value)).collect()
 }
@@ -83,21 +114,30 @@ fn numbers(samples: Vec<Sample>, window: Window) -> Vec<NumberPoint> {
             time_unix_nano: window.now,
             as_double: Some(value),
         }),
-        Value::Durations(_) => None,
+        Value::Durations(_) | Value::Buckets(_) => None,
     };
     samples.into_iter().filter_map(point).collect()
 }
 
 fn histogram(sample: Sample, window: Window) -> Option<HistogramPoint> {
-    let Value::Durations(durations) = sample.value else { return None };
+    let (count, sum, bucket_counts, explicit_bounds) = match sample.value {
+        Value::Number(_) => return None,
+        Value::Durations(durations) => (
+            durations.count(),
+            durations.sum_micros as f64 / 1e6,
+            durations.counts.to_vec(),
+            BOUNDS_MICROS.iter().map(|bound| *bound as f64 / 1e6).collect(),
+        ),
+        Value::Buckets(buckets) => (buckets.count(), buckets.sum, buckets.counts, buckets.bounds.to_vec()),
+    };
     Some(HistogramPoint {
         attributes: attributes(sample.labels),
         start_time_unix_nano: window.start,
         time_unix_nano: window.now,
-        count: durations.count(),
-        sum: Some(durations.sum_micros as f64 / 1e6),
-        bucket_counts: durations.counts.to_vec(),
-        explicit_bounds: BOUNDS_MICROS.iter().map(|bound| *bound as f64 / 1e6).collect(),
+        count,
+        sum: Some(sum),
+        bucket_counts,
+        explicit_bounds,
     })
 }
 

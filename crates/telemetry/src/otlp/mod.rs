@@ -5,6 +5,7 @@
 //! or away costs the traffic nothing.
 
 mod facts;
+mod gen_ai;
 mod lane;
 mod log;
 mod metric;

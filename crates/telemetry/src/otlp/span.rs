@@ -6,6 +6,7 @@ use model::{CallRecord, TraceContext, TryEnd, TrySpan, resource::access_log::Red
 
 use super::{
     facts::{self, Routes},
+    gen_ai,
     proto::{KeyValue, Span, SpanKind, Status},
     resource::{boolean, int, text},
 };
@@ -27,7 +28,15 @@ pub(super) fn spans(call: &CallRecord, redact: &Redact, routes: &Routes) -> Vec<
     let mut spans = Vec::with_capacity(1 + call.tries.len());
     spans.push(server(call, &trace, redact, routes));
     let tries = call.tries.iter().zip(0..);
-    spans.extend(tries.map(|(tried, resends)| client(call, &trace, tried, redact, resends)));
+    let mut parent = trace.span_id;
+    if let Some(ai) = &call.ai {
+        spans.push(gen_ai::span(call, ai, &trace, 1 | HAS_IS_REMOTE));
+        parent = gen_ai::id(&trace);
+    }
+    spans.extend(tries.map(|(tried, resends)| Span {
+        parent_span_id: parent.to_vec(),
+        ..client(call, &trace, tried, redact, resends)
+    }));
     spans
 }
 
@@ -153,6 +162,6 @@ fn failed(message: String) -> Status {
     Status { message, code: 2 }
 }
 
-fn after(start: u64, duration: Duration) -> u64 {
+pub(super) fn after(start: u64, duration: Duration) -> u64 {
     start.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -9,7 +9,7 @@ use ai::{
     peek::Peek,
 };
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side};
 
 use super::{
@@ -28,6 +28,8 @@ use crate::{
     worker::Worker,
 };
 
+const FORM: &[u8] = b"multipart/form-data";
+
 /// Answers a conversation, translated where caller and provider do not speak alike.
 pub(super) async fn answer(
     gateway: &AiGateway,
@@ -37,7 +39,11 @@ pub(super) async fn answer(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let body = whole(body, gateway.body_bytes_max).await?;
-    let peek = Peek::of(&body).map_err(answer::refused)?;
+    let peek = match form(&call.head.headers) {
+        Some(kind) => Peek::of_form(kind.to_str().unwrap_or_default(), &body),
+        None => Peek::of(&body),
+    };
+    let peek = peek.map_err(answer::refused)?;
     let name = endpoint.model.clone().or_else(|| peek.model.clone());
     let Some(name) = name else {
         return Err(answer::refused(Error::invalid("model", "`model` is required")));
@@ -60,6 +66,13 @@ pub(super) async fn pass(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     answer(gateway, worker, call, endpoint, body).await
+}
+
+/// The media type of a body that is a form.
+fn form(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let kind = headers.get(header::CONTENT_TYPE)?;
+    let begin = kind.as_bytes().get(..FORM.len())?;
+    begin.eq_ignore_ascii_case(FORM).then_some(kind)
 }
 
 fn no_model(name: &str) -> Failure {
@@ -104,11 +117,14 @@ async fn serve(
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
         target.provider.sign(&mut headers);
+        if let Some(kind) = form(&came) {
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
         call.head.headers = headers;
         call.head.uri = uri(prepared.path)?;
         call.host_from_endpoint = true;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
-        let told = tell(call, conversation, name, asked.model(target), target, &losses);
+        let told = tell(call, conversation, name, asked, target, &losses);
         let body = Body::Full(prepared.body);
         let result = tries::forward(worker, call, &target.provider.target, &Wish::default(), body).await;
         let more = targets.peek().is_some();
@@ -161,7 +177,7 @@ fn tell(
     call: &mut Call,
     conversation: &Conversation<'_>,
     name: &str,
-    served: String,
+    asked: &Asked<'_>,
     target: &Target,
     losses: &Losses,
 ) -> Told {
@@ -169,7 +185,8 @@ fn tell(
     let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
     record.provider = target.provider.name.clone();
     record.kind = &target.provider.kind.name;
-    record.served = served;
+    record.served = asked.model(target);
+    record.alias = asked.alias.full_name().clone();
     record.is_stream = conversation.stream;
     record.dropped = named(losses, endpoint.dialect);
     let told = Arc::new(record);

@@ -69,6 +69,7 @@ impl Metered {
                 data
             }
             Way::Stream { frames, reader, hides_usage } => {
+                self.told.speak();
                 let mut whole = Vec::new();
                 if frames.push(&data, &mut whole).is_err() {
                     // Nothing more can be counted; what comes goes out as it is.

@@ -93,12 +93,18 @@ impl AiGateway {
         match endpoint.operation {
             Operation::Models => listing::answer(self, call, endpoint.dialect),
             Operation::Chat => chat::answer(self, worker, call, endpoint, body).await,
-            Operation::CountTokens | Operation::Embeddings => {
-                chat::pass(self, worker, call, endpoint, body).await
-            }
-            Operation::Other => Err(Failure::client(Stage::Router, Problem::NotImplemented).with_hint(
-                "this endpoint is not in this build: chat, embeddings, token counts and models are",
-            )),
+            Operation::CountTokens
+            | Operation::Embeddings
+            | Operation::Completions
+            | Operation::Images
+            | Operation::ImageEdits
+            | Operation::Speech
+            | Operation::Transcriptions
+            | Operation::Translations
+            | Operation::Moderations
+            | Operation::Rerank => chat::pass(self, worker, call, endpoint, body).await,
+            Operation::Other => Err(Failure::client(Stage::Router, Problem::NotImplemented)
+                .with_hint("this endpoint is not in this build; docs/ai.md lists those that are")),
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Models {
 pub(crate) struct Alias {
     /// Without its `*`.
     pub(crate) name: Arc<str>,
+    full_name: Arc<str>,
     targets: Vec<Target>,
     /// Kept over reloads while the weights stay as they are, so that shares stay exact.
     cycle: Arc<WeightedCycle>,
@@ -87,7 +88,13 @@ impl Alias {
             targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules });
         }
         let cycle = cx.keep(&format!("ai/{}", model.name), &weights, || WeightedCycle::new(&weights));
-        Ok(Self { name: model.name.trim_end_matches('*').into(), targets, cycle })
+        let name = model.name.trim_end_matches('*').into();
+        Ok(Self { name, full_name: model.name.as_str().into(), targets, cycle })
+    }
+
+    /// As the configuration has it, `*` included.
+    pub(crate) fn full_name(&self) -> &Arc<str> {
+        &self.full_name
     }
 
     /// The targets in the order in which they are tried: one by weight, then the others as they are written.

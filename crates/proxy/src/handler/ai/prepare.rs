@@ -53,13 +53,19 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Error> {
     let endpoint = conversation.endpoint;
     let model = asked.model(target);
-    let dialect = target.provider.dialect_for(endpoint.dialect, &model);
-    let stream = conversation.stream;
-    let path = |own: &str| {
-        let path = target.provider.path(dialect, endpoint.operation, &model, stream, own);
-        path
+    // Whoever ranks documents is asked for it in the same words.
+    let is_rank = endpoint.operation == Operation::Rerank;
+    let dialect = match is_rank {
+        true => target.provider.kind.dialect,
+        false => target.provider.dialect_for(endpoint.dialect, &model),
     };
-    if dialect == endpoint.dialect {
+    if !target.provider.offers(endpoint.operation) {
+        let message = format!("`{model}` is at a provider that has no {}", endpoint.operation.name());
+        return Err(Error { status: 501, ..Error::new(ErrorKind::Invalid, message) });
+    }
+    let stream = conversation.stream;
+    let path = |own: &str| target.provider.path(dialect, endpoint.operation, &model, stream, own);
+    if dialect == endpoint.dialect || is_rank {
         let mut path = path(&dialect.path(endpoint.operation, &model, conversation.stream)?)?;
         if let Some(query) = &conversation.query {
             path.push(if path.contains('?') { '&' } else { '?' });
@@ -67,12 +73,14 @@ pub(super) fn prepare(
         }
         let body = match (endpoint.model.is_some(), dialect) {
             (true, _) => conversation.body.clone(),
-            (false, Dialect::OpenAiChat) => {
+            (false, Dialect::OpenAiChat) if endpoint.operation == Operation::Chat => {
                 conversation.peek.with_model_and_usage(&conversation.body, &model).into()
             }
             (false, _) => conversation.peek.with_model(&conversation.body, &model).into(),
         };
         let headers = dialect.headers();
+        // What is asked in the same words is answered in the same words.
+        let dialect = endpoint.dialect;
         return Ok(Prepared { path, body, losses: Losses::default(), headers, dialect });
     }
     if endpoint.operation != Operation::Chat {

@@ -76,6 +76,25 @@ fn fill(kind: &catalogue::Provider, settings: &Settings, text: &str) -> Result<S
     kind.fill(text, |name| settings.values.get(name).cloned()).map_err(|error| error.to_string())
 }
 
+/// What the catalogue calls an operation.
+fn surface(operation: Operation, dialect: Dialect) -> Surface {
+    match operation {
+        Operation::Chat if dialect == Dialect::OpenAiResponses => Surface::Responses,
+        Operation::Chat => Surface::Chat,
+        Operation::CountTokens => Surface::CountTokens,
+        Operation::Embeddings => Surface::Embeddings,
+        Operation::Completions => Surface::Completions,
+        Operation::Images => Surface::Images,
+        Operation::ImageEdits => Surface::ImageEdits,
+        Operation::Speech => Surface::Speech,
+        Operation::Transcriptions => Surface::Transcriptions,
+        Operation::Translations => Surface::Translations,
+        Operation::Moderations => Surface::Moderations,
+        Operation::Rerank => Surface::Rerank,
+        Operation::Models | Operation::Other => Surface::Models,
+    }
+}
+
 /// A base address taken apart: whether it is TLS, `host:port`, and the path.
 fn parts(url: &str) -> Result<(bool, String, String), String> {
     let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
@@ -210,6 +229,14 @@ impl Provider {
         self.kind.speaks(dialect).is_some() && !(elsewhere && self.base_path.is_some())
     }
 
+    /// Whether its kind has an operation at all.
+    pub(super) fn offers(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::Chat | Operation::CountTokens | Operation::Embeddings => true,
+            other => self.kind.operations.contains(&surface(other, self.kind.dialect)),
+        }
+    }
+
     /// Where an operation is, path and query: the dialect's own path unless the provider has another.
     pub(super) fn path(
         &self,
@@ -224,13 +251,7 @@ impl Provider {
             (None, Some(url)) => parts(&self.filled(url, model)?).map_err(broken)?.2,
             (None, None) => String::new(),
         };
-        let surface = match operation {
-            Operation::Chat if dialect == Dialect::OpenAiResponses => Surface::Responses,
-            Operation::Chat => Surface::Chat,
-            Operation::CountTokens => Surface::CountTokens,
-            Operation::Embeddings => Surface::Embeddings,
-            Operation::Models | Operation::Other => Surface::Models,
-        };
+        let surface = surface(operation, dialect);
         let other = Some(&self.kind.stream_paths).filter(|_| stream).and_then(|paths| paths.get(&surface));
         match other.or_else(|| self.kind.paths.get(&surface)) {
             Some(path) => Ok(format!("{base}{}", self.filled(path, model)?)),

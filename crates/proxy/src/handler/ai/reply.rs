@@ -5,6 +5,7 @@ use std::time::Duration;
 use ai::{
     canon::{Error, ErrorKind},
     dialect::{Dialect, Telling},
+    endpoint::Operation,
     stream::Framing,
 };
 use bytes::Bytes;
@@ -61,6 +62,11 @@ fn is_our_fault(status: StatusCode) -> bool {
     )
 }
 
+fn is_json(response: &Response<Body>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_none_or(|kind| memchr::memmem::find(kind.as_bytes(), b"json").is_some())
+}
+
 fn is_stream(response: &Response<Body>) -> bool {
     response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
         [Framing::Sse, Framing::EventStream].iter().any(|framing| kind.starts_with(framing.media_type()))
@@ -77,9 +83,16 @@ fn passed(
     if !response.status().is_success() || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
-    let framing = if is_stream(&response) { Some(dialect.provider_framing()) } else { None };
+    let is_stream = is_stream(&response);
+    if !is_stream && !is_json(&response) {
+        // Sound tells no usage.
+        return response;
+    }
+    let framing = if is_stream { Some(dialect.provider_framing()) } else { None };
     // The caller did not ask for the last event that tells the usage, so it does not get it.
-    let hides_usage = framing.is_some() && dialect == Dialect::OpenAiChat && !conversation.peek.include_usage;
+    let is_chat = conversation.endpoint.operation == Operation::Chat;
+    let hides_usage =
+        framing.is_some() && is_chat && dialect == Dialect::OpenAiChat && !conversation.peek.include_usage;
     response.map(|body| Body::boxed(Metered::new(body, dialect, framing, hides_usage, told.clone())))
 }
 

@@ -79,8 +79,10 @@ impl Translated {
 
     fn write(&mut self) {
         for event in self.events.drain(..) {
-            if let Event::Usage(usage) = &event {
-                note(&self.told, usage);
+            match &event {
+                Event::Usage(usage) => note(&self.told, usage),
+                Event::Delta { .. } => self.told.speak(),
+                _ => {}
             }
             if self.is_over {
                 continue;

@@ -5,6 +5,8 @@ mod names;
 mod provider;
 mod routing;
 mod sdk;
+mod surfaces;
+mod telemetry;
 
 use std::fmt::Write;
 
@@ -39,6 +41,12 @@ fn gateway(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str
         }
     }
     Gateway::start(&text)
+}
+
+/// A POST of JSON with a key.
+fn post_to(gateway: &Gateway, path: &str, key: &str, body: &str) -> Answer {
+    let head = format!("POST {path} HTTP/1.1\nhost: gw\nx-api-key: {key}\ncontent-length: {}", body.len());
+    gateway.send(&head, body.as_bytes())
 }
 
 /// A POST to an endpoint of the gateway, with the key.

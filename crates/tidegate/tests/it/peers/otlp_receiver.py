@@ -29,6 +29,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
+from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.schemas import Schemas
 
 SIGNALS = {
@@ -48,6 +49,7 @@ def names(package):
 
 STABLE = names(stable)
 KNOWN = STABLE | names(incubating)
+GEN_AI_METRICS = {value for name, value in vars(gen_ai_metrics).items() if name.isupper() and isinstance(value, str)}
 SCHEMAS = {schema.value for schema in Schemas}
 
 lock = threading.Lock()
@@ -116,9 +118,14 @@ def keep_traces(request):
                 check(abs(span.end_time_unix_nano / 1e9 - time.time()) < 600, "span: not of our time")
                 check(span.kind in (2, 3), f"span: kind {span.kind}")
                 check(span.name, "span: no name")
-                found = attributes(span.attributes, span.name, STABLE)
+                of_model = any(pair.key == "gen_ai.operation.name" for pair in span.attributes)
+                found = attributes(span.attributes, span.name, KNOWN if of_model else STABLE)
                 must = ["http.request.method", "url.path", "url.scheme"]
-                if span.kind == 3:
+                if of_model:
+                    must = ["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"]
+                    wanted = f"{found['gen_ai.operation.name']} {found.get('gen_ai.request.model')}"
+                    check(span.name == wanted, f"span {span.name}: not {wanted}")
+                elif span.kind == 3:
                     must = ["http.request.method", "server.address", "server.port", "url.full"]
                 for key in must:
                     check(key in found, f"span {span.name} of kind {span.kind} without {key}")
@@ -157,7 +164,8 @@ def points_of(metric):
         check(data.is_monotonic, f"{metric.name}: not monotonic")
     points = []
     for point in data.data_points:
-        found = {"attributes": attributes(point.attributes, metric.name, None)}
+        known = KNOWN if metric.name.startswith("gen_ai") else None
+        found = {"attributes": attributes(point.attributes, metric.name, known)}
         check(point.time_unix_nano > 0, f"{metric.name}: no time")
         if kind != "gauge":
             check(0 < point.start_time_unix_nano <= point.time_unix_nano, f"{metric.name}: no start")
@@ -181,8 +189,13 @@ def keep_metrics(request):
         for scope in part.scope_metrics:
             check_scope(scope)
             for metric in scope.metrics:
-                check(re.fullmatch(r"[a-z][a-z0-9_]*", metric.name), f"{metric.name}: a name")
-                check(metric.unit in ("1", "s", "By") and metric.description, f"{metric.name}: unit and description")
+                check(metric.description, f"{metric.name}: no description")
+                if metric.name.startswith("gen_ai"):
+                    check(metric.name in GEN_AI_METRICS, f"{metric.name}: none of the conventions' metrics")
+                    check(metric.unit == ("{token}" if "token.usage" in metric.name else "s"), f"{metric.name}: unit")
+                else:
+                    check(re.fullmatch(r"[a-z][a-z0-9_]*", metric.name), f"{metric.name}: a name")
+                    check(metric.unit in ("1", "s", "By"), f"{metric.name}: unit")
                 kind, points = points_of(metric)
                 entry = seen.setdefault(metric.name, {"kind": kind, "unit": metric.unit, "points": []})
                 entry["points"] += points

@@ -1,0 +1,81 @@
+//! A call to a model as a span of its own, between the call's and those of its tries, with the attributes of
+//! OpenTelemetry's conventions for generative AI (the version that the tests install).
+
+use model::{AiRecord, CallRecord, TraceContext};
+
+use super::{
+    facts,
+    proto::{KeyValue, Span, SpanKind, Status},
+    resource::{boolean, double, int, text},
+    span::{after, nanos},
+};
+use crate::metrics::gen_ai::provider_name;
+
+/// What makes the span's id of the call's, so that both ends know it without a word.
+const ID_MASK: [u8; 8] = *b"gen_ai\x01\x01";
+
+/// The id of the span.
+pub(super) fn id(trace: &TraceContext) -> [u8; 8] {
+    let mut id = trace.span_id;
+    id.iter_mut().zip(ID_MASK).for_each(|(byte, mask)| *byte ^= mask);
+    // An id is never all zero.
+    if id == [0; 8] { ID_MASK } else { id }
+}
+
+/// The span.
+pub(super) fn span(call: &CallRecord, ai: &AiRecord, trace: &TraceContext, flags: u32) -> Span {
+    let start = nanos(call.started);
+    let error =
+        facts::error(call).or_else(|| call.status.is_client_error().then(|| call.status.as_str().to_owned()));
+    let mut attributes = attributes(call, ai);
+    if let Some(error) = &error {
+        attributes.push(text("error.type", error.as_str()));
+    }
+    Span {
+        trace_id: trace.trace_id.to_vec(),
+        span_id: id(trace).to_vec(),
+        parent_span_id: trace.span_id.to_vec(),
+        flags,
+        name: format!("{} {}", ai.operation, ai.model),
+        kind: SpanKind::Client as i32,
+        start_time_unix_nano: start,
+        end_time_unix_nano: after(start, call.timings.total),
+        attributes,
+        status: error.map(|message| Status { message, code: 2 }),
+    }
+}
+
+fn attributes(call: &CallRecord, ai: &AiRecord) -> Vec<KeyValue> {
+    let mut out = Vec::with_capacity(16);
+    out.push(text("gen_ai.operation.name", ai.operation));
+    out.push(text("gen_ai.provider.name", provider_name(ai.kind)));
+    out.push(text("gen_ai.request.model", &*ai.model));
+    if !ai.served.is_empty() {
+        out.push(text("gen_ai.response.model", ai.served.as_str()));
+    }
+    if ai.is_stream {
+        out.push(boolean("gen_ai.request.stream", true));
+    }
+    if let Some(first) = ai.first_token() {
+        out.push(double("gen_ai.response.time_to_first_chunk", first.as_secs_f64()));
+    }
+    if let Some(spent) = ai.spent() {
+        out.push(int("gen_ai.usage.input_tokens", spent.input));
+        out.push(int("gen_ai.usage.output_tokens", spent.output));
+        for (name, tokens) in [
+            ("gen_ai.usage.cache_read.input_tokens", spent.cache_read),
+            ("gen_ai.usage.cache_creation.input_tokens", spent.cache_write),
+            ("gen_ai.usage.reasoning.output_tokens", spent.reasoning),
+        ] {
+            if tokens > 0 {
+                out.push(int(name, tokens));
+            }
+        }
+    }
+    out.push(text("tidegate.ai.provider", &*ai.provider));
+    out.push(text("tidegate.ai.dialect", ai.dialect));
+    if let Some(consumer) = &call.consumer {
+        out.push(text("tidegate.consumer", &**consumer));
+    }
+    out
+}

@@ -1,0 +1,126 @@
+//! Calls to models as OpenTelemetry's conventions tell them, at a real receiver that knows the official names.
+
+use ai::dialect::Dialect;
+use serde_json::{Value, json};
+
+use super::{post_to, provider};
+use crate::{
+    harness::{Gateway, eventually},
+    otlp::receiver::{PROTOCOLS, Receiver, list},
+};
+
+const KEY: &str = "the-callers-own-key";
+
+fn setup(telemetry: &str) -> (Gateway, [crate::harness::Upstream; 2]) {
+    let (claude, broken) =
+        (provider::of(Dialect::Anthropic), crate::harness::Upstream::fixed(503, "{\"error\":{}}"));
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: app, keys: [{KEY}]}}]
+routes: [{{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [{{keyAuth: {{}}}}], ai: {{stripPrefix: /ai}}}}]
+ai:
+  providers:
+    - {{name: claude, kind: anthropic, baseUrl: \"http://{}\", keys: [k]}}
+    - {{name: broken, kind: mistral, baseUrl: \"http://{}/v1\", keys: [k]}}
+  models:
+    - {{name: smart, targets: [{{provider: claude, model: claude-sonnet-4-5}}]}}
+    - {{name: \"any/*\", targets: [{{provider: claude, model: \"*\"}}]}}
+    - {{name: bad, targets: [{{provider: broken, model: mistral-large-latest}}]}}
+{telemetry}",
+        claude.address, broken.address
+    ));
+    (gateway, [claude, broken])
+}
+
+fn chat(gateway: &Gateway, model: &str, stream: bool) -> u16 {
+    let body = format!(
+        r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"case: text"}}]}}"#
+    );
+    post_to(gateway, "/ai/v1/chat/completions", KEY, &body).status
+}
+
+fn span<'a>(spans: &'a [Value], name: &str) -> &'a Value {
+    spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("no span {name}: {spans:#?}"))
+}
+
+#[test]
+fn a_call_to_a_model_is_a_span_between_the_call_and_its_tries() {
+    for protocol in PROTOCOLS {
+        let receiver = Receiver::start(protocol);
+        let (gateway, upstreams) = setup(&receiver.telemetry(protocol, "interval: 200ms"));
+        assert_eq!(chat(&gateway, "smart", false), 200);
+        assert_eq!(chat(&gateway, "any/claude-haiku-4-5", true), 200);
+        assert_eq!(chat(&gateway, "bad", false), 503);
+        let spans = receiver.spans(9);
+        let told = provider::told(Dialect::Anthropic, "text").usage.expect("a usage");
+        let call = span(&spans, "chat smart");
+        let outer = spans.iter().find(|span| span["id"] == call["parent"]).expect("a parent");
+        assert_eq!((&outer["kind"], &call["kind"]), (&json!("server"), &json!("client")));
+        let tries: Vec<_> = spans.iter().filter(|span| span["parent"] == call["id"]).collect();
+        assert_eq!(tries.len(), 1, "{spans:#?}");
+        let sent = upstreams[0].seen()[0].header("traceparent").expect("a parent").to_owned();
+        assert!(sent.contains(tries[0]["id"].as_str().expect("an id")), "the provider's parent is the try");
+        let facts = &call["attributes"];
+        assert_eq!(facts["gen_ai.provider.name"], "anthropic");
+        assert_eq!(facts["gen_ai.response.model"], "claude-sonnet-4-5");
+        assert!(facts["gen_ai.usage.input_tokens"].as_u64() > Some(0), "{facts}");
+        assert!(facts.get("gen_ai.request.stream").is_none());
+        let streamed = &span(&spans, "chat any/claude-haiku-4-5")["attributes"];
+        assert_eq!(streamed["gen_ai.request.stream"], true);
+        assert_eq!(streamed["gen_ai.usage.output_tokens"], told.output);
+        assert!(streamed["gen_ai.response.time_to_first_chunk"].as_f64() > Some(0.0), "{streamed}");
+        let failed = span(&spans, "chat bad");
+        assert_eq!((&failed["status"], &failed["attributes"]["error.type"]), (&json!(2), &json!("503")));
+        assert_eq!(failed["attributes"]["gen_ai.provider.name"], "mistral_ai");
+    }
+}
+
+#[test]
+fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
+    let receiver = Receiver::start("http/protobuf");
+    let (gateway, _upstreams) = setup(&receiver.telemetry("http/protobuf", "interval: 200ms"));
+    for _ in 0..3 {
+        assert_eq!(chat(&gateway, "any/claude-haiku-4-5", true), 200);
+    }
+    assert_eq!(chat(&gateway, "bad", false), 503);
+    let received = receiver.until("all calls are counted", |received| {
+        let points = &received["metrics"]["gen_ai.client.operation.duration"]["points"];
+        points
+            .as_array()
+            .is_some_and(|points| points.iter().filter_map(|point| point["count"].as_u64()).sum::<u64>() == 4)
+    });
+    let point = |metric: &str, wanted: Value| {
+        let points = list(&received["metrics"][metric]["points"]);
+        let found = points.iter().find(|point| point["attributes"] == wanted);
+        found.unwrap_or_else(|| panic!("{metric} has no {wanted}: {points:#?}")).clone()
+    };
+    let of = |more: Value| {
+        let mut all = json!({
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "any/*",
+        });
+        more.as_object().expect("attributes").iter().for_each(|(name, value)| all[name] = value.clone());
+        all
+    };
+    assert_eq!(point("gen_ai.client.operation.duration", of(json!({})))["count"], 3);
+    let told = provider::told(Dialect::Anthropic, "text").usage.expect("a usage");
+    for (kind, tokens) in [("input", told.input), ("output", told.output)] {
+        let usage = point("gen_ai.client.token.usage", of(json!({"gen_ai.token.type": kind})));
+        assert_eq!((usage["count"].as_u64(), usage["sum"].as_f64()), (Some(3), Some(3.0 * tokens as f64)));
+    }
+    for metric in ["gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token"] {
+        assert_eq!(point(metric, of(json!({})))["count"], 3, "{metric}");
+    }
+    let failed = json!({
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "mistral_ai", "gen_ai.request.model": "bad",
+        "error.type": "5xx",
+    });
+    assert_eq!(point("gen_ai.client.operation.duration", failed)["count"], 1);
+    let page = gateway.metrics();
+    let line = "gen_ai_client_operation_duration_seconds_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"anthropic\",gen_ai_request_model=\"any/*\"} 3";
+    assert!(page.contains(line), "{page}");
+    // A model that is configured no more has no series.
+    let text = std::fs::read_to_string(gateway.config()).expect("the configuration");
+    let text: String =
+        text.lines().filter(|line| !line.starts_with("admin:")).map(|line| format!("{line}\n")).collect();
+    assert_eq!(gateway.reload(&text.replace("any/*", "some/*"))["reloadsApplied"], 1);
+    eventually("the series is gone", || !gateway.metrics().contains("\"any/*\""));
+}
