@@ -98,6 +98,7 @@ pub struct AiRecord {
     /// When the provider was asked, and after how long it began to speak.
     asked: Instant,
     first: OnceLock<Duration>,
+    broke: OnceLock<&'static str>,
     /// Tokens spent, as far as is known; all of them when the answer has ended.
     spent: Mutex<Option<TokenUsage>>,
 }
@@ -117,6 +118,7 @@ impl AiRecord {
             alias: "".into(),
             asked: Instant::now(),
             first: OnceLock::new(),
+            broke: OnceLock::new(),
             spent: Mutex::new(None),
         }
     }
@@ -129,6 +131,16 @@ impl AiRecord {
     /// From the request to the provider to the first token of a stream.
     pub fn first_token(&self) -> Option<Duration> {
         self.first.get().copied()
+    }
+
+    /// Notes why the answer broke off after it had begun.
+    pub fn break_off(&self, reason: &'static str) {
+        let _ = self.broke.set(reason);
+    }
+
+    /// Why the answer broke off after it had begun, if it did.
+    pub fn broke(&self) -> Option<&'static str> {
+        self.broke.get().copied()
     }
 
     /// Notes what has been spent until now.

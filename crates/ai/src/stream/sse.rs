@@ -43,6 +43,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether all that came belongs to events that are whole.
+    pub fn is_between(&self) -> bool {
+        self.line.is_empty() && !self.has_data && self.frame == Frame::default()
+    }
+
     /// The stream has ended: an event that only lacks its empty line is still one.
     pub fn finish(&mut self, out: &mut Vec<Frame>) {
         let line = std::mem::take(&mut self.line);

@@ -89,6 +89,7 @@ fn ai(call: &AiRecord, out: &mut Vec<u8>) {
         number("output_tokens", spent.output, out);
         number("reasoning_tokens", spent.reasoning, out);
     }
+    optional("broke", call.broke(), out);
     if !call.dropped.is_empty() {
         key("dropped", out);
         let mut separator = b'[';

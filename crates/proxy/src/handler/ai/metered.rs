@@ -6,8 +6,8 @@ use std::{
 };
 
 use ai::{
-    canon::{Event, Usage},
-    dialect::{Dialect, StreamReader},
+    canon::{Error, ErrorKind, Event, Usage},
+    dialect::{Dialect, StreamReader, Telling},
     stream::{Frame as Framed, FrameReader, Framing, sse},
 };
 use bytes::{Bytes, BytesMut};
@@ -82,6 +82,21 @@ impl Metered {
                 out.unwrap_or(data)
             }
         }
+    }
+
+    /// What tells the caller of a stream that it has broken off, where that can be said between two events.
+    fn last_words(&self, failure: &Failure) -> Option<Bytes> {
+        let Way::Stream { frames: FrameReader::Sse(frames), hides_usage, .. } = &self.way else {
+            return None;
+        };
+        if !frames.is_between() && !hides_usage {
+            return None;
+        }
+        let message = format!("the provider's stream broke off: {}", failure.problem().title());
+        let error = Error { status: 502, ..Error::new(ErrorKind::Server, message) };
+        let mut out = Vec::new();
+        self.dialect.stream_writer(Telling::default()).write(Event::Error(error), &mut out);
+        Some(out.into())
     }
 
     fn end(&mut self) -> Option<Bytes> {
@@ -180,7 +195,15 @@ impl HttpBody for Metered {
                     }
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
-                Some(Err(failure)) => return Poll::Ready(Some(Err(failure))),
+                Some(Err(failure)) => {
+                    this.told.break_off(failure.problem().slug());
+                    let Some(last) = this.last_words(&failure) else {
+                        return Poll::Ready(Some(Err(failure)));
+                    };
+                    this.is_over = true;
+                    this.inner = Body::Empty;
+                    return Poll::Ready(Some(Ok(Frame::data(last))));
+                }
                 None => {
                     this.is_over = true;
                     if let Some(out) = this.end() {

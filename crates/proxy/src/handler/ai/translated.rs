@@ -82,6 +82,8 @@ impl Translated {
             match &event {
                 Event::Usage(usage) => note(&self.told, usage),
                 Event::Delta { .. } => self.told.speak(),
+                // What was noted before says more.
+                Event::Error(_) => self.told.break_off("provider-error"),
                 _ => {}
             }
             if self.is_over {
@@ -125,6 +127,7 @@ impl HttpBody for Translated {
                     }
                 }
                 Some(Err(failure)) => {
+                    this.told.break_off(failure.problem().slug());
                     this.fail(format!("the provider's stream broke off: {}", failure.problem().title()))
                 }
                 None => this.end(),

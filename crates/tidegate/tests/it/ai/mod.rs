@@ -2,6 +2,7 @@
 
 mod chat;
 mod names;
+mod promises;
 mod provider;
 mod routing;
 mod sdk;

@@ -78,7 +78,7 @@ fn http(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// A stream's fixture as its provider frames it.
-fn framed(text: &str, framing: Framing) -> Vec<u8> {
+pub(super) fn framed(text: &str, framing: Framing) -> Vec<u8> {
     let mut out = Vec::new();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let frame: Value = serde_json::from_str(line).expect("a frame is JSON");
