@@ -7,7 +7,7 @@ use ai::{
 use serde_json::{Value, json};
 
 use super::{KEY, Named, gateway, provider};
-use crate::harness::{Gateway, Peer, Upstream, python};
+use crate::harness::{Gateway, Peer, Upstream, framework, node, python};
 
 /// A kind of provider for each dialect, the path of its base address, and a model that speaks the dialect alone.
 const KINDS: [(Dialect, &str, &str, &str); 6] = [
@@ -75,15 +75,26 @@ fn summary(answer: &Answer) -> Value {
     })
 }
 
-fn check(sdk: Dialect) {
+/// The program that calls through an SDK, with its arguments.
+type Program = fn(&[&str]) -> std::process::Command;
+
+fn in_python(arguments: &[&str]) -> std::process::Command {
+    python(include_str!("sdk.py"), arguments)
+}
+
+fn in_javascript(arguments: &[&str]) -> std::process::Command {
+    node("sdk", include_str!("sdk.mjs"), arguments)
+}
+
+fn check(sdk: &str, program: Program) {
     let (gateway, _upstreams) = everyone();
     let cases = ["text", "tools", "stream:text", "stream:tools", "429-rate", "stream:429-rate"];
     let mut wrong = Vec::new();
     for (dialect, ..) in KINDS {
         let base = format!("http://{}/ai", gateway.address);
-        let mut arguments = vec![sdk.name(), &base, KEY, dialect.name()];
+        let mut arguments = vec![sdk, &base, KEY, dialect.name()];
         arguments.extend(cases);
-        let (well, output) = Peer::start(python(include_str!("sdk.py"), &arguments)).finish();
+        let (well, output) = Peer::start(program(&arguments)).finish();
         assert!(well, "{output}");
         let lines: Vec<Value> =
             output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -92,13 +103,13 @@ fn check(sdk: Dialect) {
             line.as_object_mut().expect("an object").shift_remove("case");
             if case.ends_with("429-rate") {
                 if line["status"] != 429 {
-                    wrong.push(format!("{} to {} {case}: {line}", sdk.name(), dialect.name()));
+                    wrong.push(format!("{sdk} to {} {case}: {line}", dialect.name()));
                 }
                 continue;
             }
             let want = said(dialect, case);
             if line != want {
-                wrong.push(format!("{} to {} {case}: {line}, expected {want}", sdk.name(), dialect.name()));
+                wrong.push(format!("{sdk} to {} {case}: {line}, expected {want}", dialect.name()));
             }
         }
     }
@@ -107,25 +118,81 @@ fn check(sdk: Dialect) {
 
 #[test]
 fn openais_sdk_reaches_every_provider_by_chat_completions() {
-    check(Dialect::OpenAiChat);
+    check("openai-chat", in_python);
 }
 
 #[test]
 fn openais_sdk_reaches_every_provider_by_responses() {
-    check(Dialect::OpenAiResponses);
+    check("openai-responses", in_python);
 }
 
 #[test]
 fn anthropics_sdk_reaches_every_provider() {
-    check(Dialect::Anthropic);
+    check("anthropic", in_python);
 }
 
 #[test]
 fn googles_sdk_reaches_every_provider() {
-    check(Dialect::Gemini);
+    check("gemini", in_python);
 }
 
 #[test]
 fn coheres_sdk_reaches_every_provider() {
-    check(Dialect::Cohere);
+    check("cohere", in_python);
+}
+
+#[test]
+fn openais_javascript_reaches_every_provider_by_chat_completions() {
+    check("openai-chat", in_javascript);
+}
+
+#[test]
+fn openais_javascript_reaches_every_provider_by_responses() {
+    check("openai-responses", in_javascript);
+}
+
+#[test]
+fn anthropics_javascript_reaches_every_provider() {
+    check("anthropic", in_javascript);
+}
+
+#[test]
+fn googles_javascript_reaches_every_provider() {
+    check("gemini", in_javascript);
+}
+
+#[test]
+fn vercels_sdk_reaches_every_provider_by_four_dialects() {
+    for sdk in ["vercel:openai-chat", "vercel:openai-responses", "vercel:anthropic", "vercel:gemini"] {
+        check(sdk, in_javascript);
+    }
+}
+
+#[test]
+fn langchain_and_llama_index_find_what_they_expect() {
+    let (gateway, _upstreams) = everyone();
+    let base = format!("http://{}/ai", gateway.address);
+    for dialect in [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini] {
+        let arguments = [base.as_str(), KEY, dialect.name()];
+        let (well, output) = Peer::start(framework(include_str!("frameworks.py"), &arguments)).finish();
+        assert!(well, "{output}");
+        let text = |case: &str| said(dialect, case)["text"].as_str().unwrap_or_default().to_owned();
+        let (whole, streamed) = (said(dialect, "text"), text("stream:text"));
+        let calls: Vec<String> = said(dialect, "tools")["calls"]
+            .as_array()
+            .expect("calls")
+            .iter()
+            .map(|call| call[0].as_str().expect("a name").to_owned())
+            .collect();
+        for name in ["langchain-openai", "langchain-anthropic"] {
+            let first = format!("{name} text {} {} {}", text("text"), whole["input"], whole["output"]);
+            assert!(output.contains(&first), "no {first:?} in {output}");
+            assert!(output.contains(&format!("{name} stream {streamed}")), "{name}: {output}");
+            let told =
+                output.lines().find(|line| line.starts_with(&format!("{name} tools"))).expect("a line");
+            assert_eq!(told.matches("('").count(), calls.len(), "{told}");
+        }
+        assert!(output.contains(&format!("llama-index text {}", text("text"))), "{output}");
+        assert!(output.contains(&format!("llama-index stream {streamed}")), "{output}");
+    }
 }
