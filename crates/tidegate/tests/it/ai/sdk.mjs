@@ -1,8 +1,11 @@
 // Calls the gateway through one official SDK of JavaScript and prints what it understood, a JSON object a line.
 //
-// usage: sdk.mjs SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream.
+// usage: sdk.mjs SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream, one
+// that begins with `image:` together with a picture.
 
 const [sdk, base, key, model, ...cases] = process.argv.slice(2);
+const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const dataUrl = `data:image/png;base64,${pixel}`;
 const port = { type: "object", properties: { port: { type: "string" } }, required: ["port"] };
 const parsed = (text) => JSON.parse(text || "{}");
 
@@ -10,8 +13,9 @@ async function openaiChat() {
   const { default: OpenAI } = await import("openai");
   const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: key, maxRetries: 0 });
   const tools = [{ type: "function", function: { name: "get_tide", parameters: port } }];
-  return async (prompt, stream) => {
-    const asked = { model, messages: [{ role: "user", content: prompt }], tools };
+  return async (prompt, stream, image) => {
+    const both = [{ type: "text", text: prompt }, { type: "image_url", image_url: { url: dataUrl } }];
+    const asked = { model, messages: [{ role: "user", content: image ? both : prompt }], tools };
     const answer = stream
       ? await client.chat.completions.stream({ ...asked, stream_options: { include_usage: true } }).finalChatCompletion()
       : await client.chat.completions.create(asked);
@@ -25,8 +29,9 @@ async function openaiResponses() {
   const { default: OpenAI } = await import("openai");
   const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: key, maxRetries: 0 });
   const tools = [{ type: "function", name: "get_tide", parameters: port, strict: false }];
-  return async (prompt, stream) => {
-    const asked = { model, input: prompt, tools };
+  return async (prompt, stream, image) => {
+    const both = [{ type: "input_text", text: prompt }, { type: "input_image", image_url: dataUrl, detail: "auto" }];
+    const asked = { model, input: image ? [{ role: "user", content: both }] : prompt, tools };
     const answer = stream ? await client.responses.stream(asked).finalResponse() : await client.responses.create(asked);
     const calls = answer.output.filter((item) => item.type === "function_call");
     const text = answer.output
@@ -43,8 +48,10 @@ async function anthropic() {
   const { default: Anthropic } = await import("@anthropic-ai/sdk");
   const client = new Anthropic({ baseURL: base, apiKey: key, maxRetries: 0 });
   const tools = [{ name: "get_tide", input_schema: port }];
-  return async (prompt, stream) => {
-    const asked = { model, max_tokens: 100, messages: [{ role: "user", content: prompt }], tools };
+  return async (prompt, stream, image) => {
+    const source = { type: "base64", media_type: "image/png", data: pixel };
+    const content = image ? [{ type: "text", text: prompt }, { type: "image", source }] : prompt;
+    const asked = { model, max_tokens: 100, messages: [{ role: "user", content }], tools };
     const answer = stream ? await client.messages.stream(asked).finalMessage() : await client.messages.create(asked);
     const of = (type) => answer.content.filter((block) => block.type === type);
     const { input_tokens: fresh, output_tokens: output, ...cached } = answer.usage;
@@ -58,14 +65,16 @@ async function gemini() {
   const { GoogleGenAI } = await import("@google/genai");
   const client = new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: base } });
   const config = { tools: [{ functionDeclarations: [{ name: "get_tide", parametersJsonSchema: port }] }] };
-  return async (prompt, stream) => {
+  return async (prompt, stream, image) => {
     const chunks = [];
+    const picture = { inlineData: { data: pixel, mimeType: "image/png" } };
+    const contents = image ? [{ role: "user", parts: [{ text: prompt }, picture] }] : prompt;
     if (stream) {
-      for await (const chunk of await client.models.generateContentStream({ model, contents: prompt, config })) {
+      for await (const chunk of await client.models.generateContentStream({ model, contents, config })) {
         chunks.push(chunk);
       }
     } else {
-      chunks.push(await client.models.generateContent({ model, contents: prompt, config }));
+      chunks.push(await client.models.generateContent({ model, contents, config }));
     }
     let [text, calls, usage] = ["", [], undefined];
     for (const chunk of chunks) {
@@ -84,8 +93,11 @@ async function gemini() {
 async function vercel(provider) {
   const { generateText, streamText, jsonSchema, tool } = await import("ai");
   const tools = { get_tide: tool({ description: "The tide at a port", inputSchema: jsonSchema(port) }) };
-  return async (prompt, stream) => {
-    const asked = { model: provider, prompt, tools, maxRetries: 0, maxOutputTokens: 100 };
+  return async (prompt, stream, image) => {
+    const picture = { type: "file", mediaType: "image/png", data: pixel };
+    const content = image ? [{ type: "text", text: prompt }, picture] : prompt;
+    const messages = [{ role: "user", content }];
+    const asked = { model: provider, messages, tools, maxRetries: 0, maxOutputTokens: 100 };
     if (!stream) {
       const answer = await generateText(asked);
       const { inputTokens, outputTokens } = answer.usage;
@@ -133,9 +145,10 @@ const sdks = {
 };
 const call = await sdks[sdk]();
 for (const one of cases) {
-  const stream = one.startsWith("stream:");
+  const what = one.replace(/^(stream|image):/, "");
   try {
-    const [text, calls, input, output] = await call(`case: ${one.replace(/^stream:/, "")}`, stream);
+    const ask = call(`case: ${what}`, one.startsWith("stream:"), one.startsWith("image:"));
+    const [text, calls, input, output] = await ask;
     console.log(JSON.stringify({ case: one, text: text || null, calls, input, output }));
   } catch (error) {
     const status = error.status ?? error.statusCode ?? error.code ?? null;

@@ -1,12 +1,16 @@
 """Calls the gateway through one official SDK and prints what it understood, a JSON object a line.
 
-usage: sdk.py SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream.
+usage: sdk.py SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream, one that begins
+with `image:` together with a picture.
 """
 
+import base64
 import json
 import sys
 
 sdk, base, key, model, *cases = sys.argv[1:]
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DATA_URL = "data:image/png;base64," + PIXEL
 PORT = {"type": "object", "properties": {"port": {"type": "string"}}, "required": ["port"]}
 
 
@@ -16,8 +20,9 @@ def openai_chat():
     client = OpenAI(base_url=base + "/v1", api_key=key, max_retries=0)
     tools = [{"type": "function", "function": {"name": "get_tide", "parameters": PORT}}]
 
-    def call(prompt, stream):
-        asked = {"model": model, "messages": [{"role": "user", "content": prompt}], "tools": tools}
+    def call(prompt, stream, image):
+        content = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": {"url": DATA_URL}}]
+        asked = {"model": model, "messages": [{"role": "user", "content": content if image else prompt}], "tools": tools}
         if not stream:
             answer = client.chat.completions.create(**asked)
             choice = answer.choices[0]
@@ -40,8 +45,9 @@ def openai_responses():
     client = OpenAI(base_url=base + "/v1", api_key=key, max_retries=0)
     tools = [{"type": "function", "name": "get_tide", "parameters": PORT, "strict": False}]
 
-    def call(prompt, stream):
-        asked = {"model": model, "input": prompt, "tools": tools}
+    def call(prompt, stream, image):
+        content = [{"type": "input_text", "text": prompt}, {"type": "input_image", "image_url": DATA_URL, "detail": "auto"}]
+        asked = {"model": model, "input": [{"role": "user", "content": content}] if image else prompt, "tools": tools}
         if stream:
             with client.responses.stream(**asked) as events:
                 for _ in events:
@@ -61,8 +67,11 @@ def anthropic():
     client = Anthropic(base_url=base, api_key=key, max_retries=0)
     tools = [{"name": "get_tide", "input_schema": PORT}]
 
-    def call(prompt, stream):
-        asked = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": prompt}], "tools": tools}
+    def call(prompt, stream, image):
+        source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
+        content = [{"type": "text", "text": prompt}, {"type": "image", "source": source}]
+        messages = [{"role": "user", "content": content if image else prompt}]
+        asked = {"model": model, "max_tokens": 100, "messages": messages, "tools": tools}
         if stream:
             with client.messages.stream(**asked) as events:
                 answer = events.get_final_message()
@@ -87,7 +96,9 @@ def gemini():
         tools=[tool], automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True)
     )
 
-    def call(prompt, stream):
+    def call(prompt, stream, image):
+        if image:
+            prompt = [prompt, types.Part.from_bytes(data=base64.b64decode(PIXEL), mime_type="image/png")]
         if stream:
             chunks = list(client.models.generate_content_stream(model=model, contents=prompt, config=config))
         else:
@@ -113,8 +124,9 @@ def cohere():
     client = sdk_.ClientV2(api_key=key, base_url=base)
     tools = [{"type": "function", "function": {"name": "get_tide", "parameters": PORT}}]
 
-    def call(prompt, stream):
-        asked = {"model": model, "messages": [{"role": "user", "content": prompt}], "tools": tools}
+    def call(prompt, stream, image):
+        content = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": {"url": DATA_URL}}]
+        asked = {"model": model, "messages": [{"role": "user", "content": content if image else prompt}], "tools": tools}
         if not stream:
             answer = client.chat(**asked, request_options={"max_retries": 0})
             text = "".join(c.text for c in answer.message.content or [] if c.type == "text")
@@ -153,7 +165,8 @@ call = {
 }[sdk]()
 for case in cases:
     try:
-        text, calls, spent_in, spent_out = call("case: " + case.removeprefix("stream:"), case.startswith("stream:"))
+        how, _, what = case.rpartition(":")
+        text, calls, spent_in, spent_out = call("case: " + what, how == "stream", how == "image")
         print(json.dumps({"case": case, "text": text, "calls": calls, "input": spent_in, "output": spent_out}))
     except Exception as error:  # noqa: BLE001: the test judges it
         print(json.dumps({"case": case, **failure(error)}))
