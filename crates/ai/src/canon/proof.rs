@@ -33,6 +33,8 @@ pub enum ProofKind {
 
 /// How an envelope begins. The version is part of it.
 const ENVELOPE: &str = "tg1.";
+/// The id of a mark that belongs to the text before it.
+const AFTER: &str = "after";
 /// Between the fields of an envelope: it is in no field but the last.
 const BETWEEN: char = '\n';
 
@@ -72,6 +74,17 @@ impl Proof {
     /// What to write where `reader` expects its own proofs: its own as it is, another's in an envelope.
     pub fn told_to(&self, reader: &str) -> String {
         if self.issuer == reader { self.value.clone() } else { self.seal() }
+    }
+
+    /// A mark on a text, for a caller in whose dialect it can only stand behind the text, as hidden thoughts: those
+    /// before a call are the call's.
+    pub fn after(&self) -> Self {
+        Self { id: Some(AFTER.to_owned()), ..self.clone() }
+    }
+
+    /// Takes off what [`Proof::after`] put on; whether it was there.
+    pub fn take_after(&mut self) -> bool {
+        self.id.take_if(|id| id == AFTER).is_some()
     }
 
     /// What a caller without any place for proofs carries in the id of a call: `call_1` becomes `call_1.tg1.…`.

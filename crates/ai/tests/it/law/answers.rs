@@ -155,7 +155,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "the mark of a text comes back on the call after it"]
     fn anthropic_tells_answers(numbers in vec(any::<u8>(), 0..80)) {
         check(Dialect::Anthropic, &numbers)?;
     }
@@ -166,7 +165,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "the mark of a text comes back on the call after it"]
     fn bedrock_tells_answers(numbers in vec(any::<u8>(), 0..80)) {
         check(Dialect::Bedrock, &numbers)?;
     }

@@ -115,6 +115,7 @@ impl<'a> Blocks<'a> {
                 Some(json!({"toolUse": {"toolUseId": call_id(id), "name": name, "input": input}}))
             }
             Part::ToolResult { id, content, is_error, .. } => {
+                self.note_inner_marks(part, place);
                 let told =
                     content.iter().filter(|part| !matches!(part, Part::Text { text, .. } if text.is_empty()));
                 let content: Vec<Value> =
@@ -127,6 +128,16 @@ impl<'a> Blocks<'a> {
             }
             Part::Vendor { dialect, value } if *dialect == DIALECT => Some(value.clone()),
             Part::Vendor { .. } => self.lost(Feature::VendorPart, place),
+        }
+    }
+
+    /// A result's content has no place for marks: one at its end is the result's own, all others are lost.
+    fn note_inner_marks(&mut self, part: &Part, place: &str) {
+        let Part::ToolResult { content, cache, .. } = part else { return };
+        let inner = content.iter().filter(|part| cache_of(part).is_some()).count();
+        let moved = cache.is_none() && content.last().is_some_and(|last| cache_of(last).is_some());
+        if inner > usize::from(moved) {
+            self.losses.feature_at(Feature::CacheMark, place);
         }
     }
 
@@ -186,8 +197,8 @@ fn cache_of(part: &Part) -> Option<&CacheMark> {
         Part::Text { cache, .. }
         | Part::Image { cache, .. }
         | Part::Document { cache, .. }
-        | Part::ToolCall { cache, .. }
-        | Part::ToolResult { cache, .. } => cache.as_ref(),
+        | Part::ToolCall { cache, .. } => cache.as_ref(),
+        Part::ToolResult { content, cache, .. } => cache.as_ref().or_else(|| content.last().and_then(cache_of)),
         Part::Audio { .. }
         | Part::Video { .. }
         | Part::Thinking { .. }

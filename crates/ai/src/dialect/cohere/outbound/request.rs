@@ -156,7 +156,11 @@ fn write_thinking(
     let kept = |most: u64| if reasoning.budget.is_some() { 1 } else { (most / 4).max(1) };
     let room = max_output_tokens.map(|most| most.saturating_sub(kept(most))).filter(|room| *room > 0);
     if let Some(budget) = budget {
-        thinking["token_budget"] = room.map_or(budget, |room| budget.min(room)).into();
+        let fitting = room.map_or(budget, |room| budget.min(room));
+        if asked.is_some_and(|asked| Effort::of_budget(asked) != Effort::of_budget(fitting)) {
+            losses.feature(Feature::Reasoning);
+        }
+        thinking["token_budget"] = fitting.into();
     }
     body.insert("thinking".into(), thinking);
 }
