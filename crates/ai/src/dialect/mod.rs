@@ -7,10 +7,12 @@ mod cohere;
 mod gemini;
 mod openai_chat;
 mod openai_responses;
+mod renamed;
 
 use crate::{
     canon::{Answer, Error, Event, Feature, Losses, Part, Request, Usage},
     endpoint::Operation,
+    fit::{self, Names},
     rules::Target,
     stream::{Frame, Framing},
 };
@@ -67,6 +69,8 @@ pub struct Telling {
     pub include_usage: bool,
     /// What the answer repeats of its request, as [`Dialect::echo`] tells.
     pub echo: serde_json::Map<String, serde_json::Value>,
+    /// Names of tools that the provider was told otherwise, as [`Dialect::names`] of its dialect tells.
+    pub names: Names,
 }
 
 /// Writes a stream in a caller's dialect. One lives as long as one stream.
@@ -126,6 +130,7 @@ impl Dialect {
 
     /// Writes a whole answer for a caller.
     pub fn write_answer(self, answer: Answer, telling: &Telling) -> Vec<u8> {
+        let answer = telling.names.answer(answer);
         match self {
             Self::OpenAiChat => openai_chat::inbound::write_answer(answer, telling),
             Self::OpenAiResponses => openai_responses::inbound::write_answer(answer, telling),
@@ -137,7 +142,13 @@ impl Dialect {
     }
 
     /// Writes a stream for a caller, framed by [`Dialect::caller_framing`].
-    pub fn stream_writer(self, telling: Telling) -> Box<dyn StreamWriter> {
+    pub fn stream_writer(self, mut telling: Telling) -> Box<dyn StreamWriter> {
+        let names = std::mem::take(&mut telling.names);
+        let inner = self.plain_stream_writer(telling);
+        if names.is_empty() { inner } else { Box::new(renamed::Renamed { names, inner }) }
+    }
+
+    fn plain_stream_writer(self, telling: Telling) -> Box<dyn StreamWriter> {
         match self {
             Self::OpenAiChat => Box::new(openai_chat::inbound::Writer::new(telling)),
             Self::OpenAiResponses => Box::new(openai_responses::inbound::Writer::new(telling)),
@@ -191,6 +202,8 @@ impl Dialect {
 
     /// Writes a request for a provider.
     pub fn write_request(self, request: &Request, target: Target<'_>) -> Result<Outgoing, Error> {
+        let mut losses = Losses::default();
+        let request = &*fit::fit(request, self, target.rules, &mut losses);
         let mut written = match self {
             Self::OpenAiChat => openai_chat::outbound::write_request(request, target),
             Self::OpenAiResponses => openai_responses::outbound::write_request(request, target),
@@ -201,7 +214,23 @@ impl Dialect {
         }?;
         lost_proofs(request, self.issuer(), &mut written.losses);
         lost_besides(self, request, &mut written.losses);
-        Ok(written)
+        losses.extend(written.losses);
+        Ok(Outgoing { losses, ..written })
+    }
+
+    /// Names of tools that a provider of this dialect is told otherwise: an answer's [`Telling`] needs them.
+    pub fn names(self, request: &Request) -> Names {
+        Names::of(request, self)
+    }
+
+    /// Whether tools that a vendor runs or knows can be asked for. OpenAI's stand in Responses alone; Claude has its own
+    /// on Bedrock too.
+    pub(crate) fn takes_tools_of(self, vendor: &str) -> bool {
+        match self {
+            Self::OpenAiChat | Self::Cohere => false,
+            Self::OpenAiResponses | Self::Anthropic | Self::Gemini => vendor == self.issuer(),
+            Self::Bedrock => vendor == self.name() || vendor == self.issuer(),
+        }
     }
 
     /// Who issues the proofs that this dialect's providers take back.
@@ -328,14 +357,6 @@ fn lost_proofs(request: &Request, issuer: &str, losses: &mut Losses) {
 
 /// Names what some dialects have no place for anywhere, so that their writers need not look for it.
 fn lost_besides(dialect: Dialect, request: &Request, losses: &mut Losses) {
-    let tier_is_lost = match (dialect, request.tier.as_deref()) {
-        (Dialect::Cohere, Some(_)) => true,
-        (Dialect::Anthropic, Some(tier)) => !matches!(tier, "auto" | "default" | "standard_only"),
-        _ => false,
-    };
-    if tier_is_lost {
-        losses.feature(Feature::Tier);
-    }
     for (index, message) in request.messages.iter().enumerate() {
         for part in &message.parts {
             match (dialect, part) {

@@ -8,6 +8,7 @@ mod answers;
 mod errors;
 mod fixtures;
 mod law;
+mod names;
 mod noise;
 mod requests;
 mod streams;

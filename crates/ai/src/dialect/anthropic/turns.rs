@@ -157,7 +157,9 @@ pub(in crate::dialect) fn fold_marks(parts: Vec<Part>) -> Vec<Part> {
     let mut rest = parts.into_iter().peekable();
     while let Some(part) = rest.next() {
         let mut mark = match part {
-            Part::Thinking { text, proof: Some(mark) } if text.is_empty() && mark.kind == ProofKind::Mark => mark,
+            Part::Thinking { text, proof: Some(mark) } if text.is_empty() && mark.kind == ProofKind::Mark => {
+                mark
+            }
             other => {
                 folded.push(other);
                 continue;
@@ -272,6 +274,10 @@ mod tests {
         assert_eq!(fold_marks(vec![hidden()]), vec![hidden()]);
         let after = Part::Thinking { text: String::new(), proof: Some(mark.after()) };
         let folded = fold_marks(vec![text(None), after, call(None)]);
-        assert_eq!(folded, vec![text(Some(mark.clone())), call(None)], "a text's mark is not its next call's");
+        assert_eq!(
+            folded,
+            vec![text(Some(mark.clone())), call(None)],
+            "a text's mark is not its next call's"
+        );
     }
 }
