@@ -16,4 +16,5 @@ pub mod fit;
 pub mod name;
 pub mod peek;
 pub mod rules;
+pub mod sealed;
 pub mod stream;

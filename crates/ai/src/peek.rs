@@ -128,6 +128,10 @@ pub(crate) fn usage(body: &[u8]) -> Option<serde_json::Value> {
         #[serde(default, alias = "usageMetadata")]
         usage: Option<serde_json::Value>,
     }
+    // A stream of Gemini's may be an array, whose last piece tells the whole.
+    if body.first() == Some(&b'[') {
+        return serde_json::from_slice::<Vec<Told>>(body).ok()?.into_iter().rev().find_map(|told| told.usage);
+    }
     serde_json::from_slice::<Told>(body).ok()?.usage
 }
 

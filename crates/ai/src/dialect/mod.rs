@@ -67,6 +67,8 @@ pub struct Telling {
     pub created: u64,
     /// In a stream, the usage is wanted at the end.
     pub include_usage: bool,
+    /// How a stream is framed, as [`Dialect::caller_framing`] tells; the dialect's common way if `None`.
+    pub framing: Option<Framing>,
     /// What the answer repeats of its request, as [`Dialect::echo`] tells.
     pub echo: serde_json::Map<String, serde_json::Value>,
     /// Names of tools that the provider was told otherwise, as [`Dialect::names`] of its dialect tells.
@@ -141,7 +143,7 @@ impl Dialect {
         }
     }
 
-    /// Writes a stream for a caller, framed by [`Dialect::caller_framing`].
+    /// Writes a stream for a caller, framed as `telling` says.
     pub fn stream_writer(self, mut telling: Telling) -> Box<dyn StreamWriter> {
         let names = std::mem::take(&mut telling.names);
         let inner = self.plain_stream_writer(telling);
@@ -153,27 +155,26 @@ impl Dialect {
             Self::OpenAiChat => Box::new(openai_chat::inbound::Writer::new(telling)),
             Self::OpenAiResponses => Box::new(openai_responses::inbound::Writer::new(telling)),
             Self::Anthropic => Box::new(anthropic::inbound::Writer::new(telling)),
+            Self::Gemini if telling.framing == Some(Framing::JsonArray) => {
+                Box::new(gemini::inbound::Writer::array(telling))
+            }
             Self::Gemini => Box::new(gemini::inbound::Writer::new(telling)),
             Self::Bedrock => Box::new(bedrock::inbound::Writer::new(telling)),
             Self::Cohere => Box::new(cohere::inbound::Writer::new(telling)),
         }
     }
 
-    /// How streams to callers are framed.
-    pub fn caller_framing(self) -> Framing {
+    /// How streams to callers are framed. Gemini's are an array of JSON, unless the query asks for events.
+    pub fn caller_framing(self, query: Option<&str>) -> Framing {
         match self {
-            Self::OpenAiChat => Framing::Sse,
-            Self::OpenAiResponses => Framing::Sse,
-            Self::Anthropic => Framing::Sse,
-            Self::Gemini => Framing::Sse,
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic | Self::Cohere => Framing::Sse,
+            Self::Gemini => {
+                let mut pairs = query.unwrap_or_default().split('&');
+                let events = pairs.any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse"));
+                if events { Framing::Sse } else { Framing::JsonArray }
+            }
             Self::Bedrock => Framing::EventStream,
-            Self::Cohere => Framing::Sse,
         }
-    }
-
-    /// Writes a stream for a caller of Gemini who did not ask for events, and gets [`Framing::JsonArray`].
-    pub fn gemini_array_writer(telling: Telling) -> Box<dyn StreamWriter> {
-        Box::new(gemini::inbound::Writer::array(telling))
     }
 
     /// Writes an error for a caller that waits for a whole answer. The status is the error's own.
@@ -234,7 +235,7 @@ impl Dialect {
     }
 
     /// Who issues the proofs that this dialect's providers take back.
-    fn issuer(self) -> &'static str {
+    pub(crate) fn issuer(self) -> &'static str {
         match self {
             Self::OpenAiChat => openai_chat::ISSUER,
             Self::OpenAiResponses => openai_responses::ISSUER,
@@ -242,6 +243,12 @@ impl Dialect {
             Self::Gemini => gemini::ISSUER,
             Self::Cohere => "cohere",
         }
+    }
+
+    /// A text that stands in base64 where this dialect has bytes.
+    pub(crate) fn decoded(self, text: &str) -> Option<String> {
+        // Gemini's reader takes either alphabet, and what is not in it is no text of ours.
+        gemini::decode(text).and_then(|bytes| String::from_utf8(bytes).ok())
     }
 
     /// The path of an operation below a provider's base address, for a request that passes untranslated.

@@ -7,6 +7,7 @@
 mod answers;
 mod errors;
 mod fixtures;
+mod fuzz;
 mod law;
 mod names;
 mod noise;

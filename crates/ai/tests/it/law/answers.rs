@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use super::{atoms::words_of, draw::Draw};
 use crate::fixtures::telling;
 
+/// What a caller of Gemini says who wants events.
+const EVENTS: Option<&str> = Some("alt=sse");
+
 /// What every dialect can say of an answer.
 #[derive(Debug, PartialEq)]
 struct Gist {
@@ -61,7 +64,7 @@ fn streamed(dialect: Dialect, answer: Answer) -> Result<Answer, String> {
     events_of(answer).into_iter().for_each(|event| writer.write(event, &mut bytes));
     let (mut frames, mut events) = (Vec::new(), Vec::new());
     let mut reader = dialect.stream_reader();
-    let mut splitter = FrameReader::new(dialect.caller_framing());
+    let mut splitter = FrameReader::new(dialect.caller_framing(EVENTS));
     splitter.push(&bytes, &mut frames).map_err(|error| error.to_string())?;
     splitter.finish(&mut frames);
     frames.into_iter().for_each(|frame| reader.read(frame, &mut events));
