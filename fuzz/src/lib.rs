@@ -1,7 +1,7 @@
 //! The fuzz targets in one place: each is a function of bytes that panics when a law does not hold.
 //!
 //! They live beside what they test, where ordinary tests give each a short run over the same corpora:
-//! `crates/http1/tests/it/fuzz.rs`, `crates/model/tests/load/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
+//! `crates/ai/tests/it/fuzz.rs`, `crates/http1/tests/it/fuzz.rs`, `crates/model/tests/load/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
 //! `crates/proxy/src/fuzzing.rs`. CONTRIBUTING.md says how to run them for long.
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ mod hyper_peer;
 #[path = "../../crates/http1/tests/it/read.rs"]
 mod read;
 
+#[path = "../../crates/ai/tests/it/fuzz.rs"]
+mod ai_targets;
 #[path = "../../crates/http1/tests/it/fuzz.rs"]
 mod http1_targets;
 #[path = "../../crates/model/tests/load/fuzz.rs"]
@@ -21,6 +23,7 @@ mod model_targets;
 #[path = "../../crates/model/tests/load/support.rs"]
 mod support;
 
+pub use ai_targets::{anthropic, bedrock, cohere, gemini, openai_chat, openai_responses};
 pub use http1_targets::{body, differential_hyper, request_head, response_head};
 pub use model_targets::{config, layout, values};
 pub use proxy::fuzzing::*;

@@ -101,6 +101,11 @@ impl Peek {
         Ok(Self { model, stream, model_at, is_form: true, ..Self::default() })
     }
 
+    /// Whether the body is a form, and no JSON.
+    pub fn is_form(&self) -> bool {
+        self.is_form
+    }
+
     /// The body with another model, and everything else as it is.
     pub fn with_model(&self, body: &[u8], model: &str) -> Vec<u8> {
         self.splice(body, Some(model), None)
@@ -158,6 +163,10 @@ pub(crate) fn usage(body: &[u8]) -> Option<serde_json::Value> {
     struct Told {
         #[serde(default, alias = "usageMetadata")]
         usage: Option<serde_json::Value>,
+    }
+    // A stream of Gemini's may be an array, whose last piece tells the whole.
+    if body.first() == Some(&b'[') {
+        return serde_json::from_slice::<Vec<Told>>(body).ok()?.into_iter().rev().find_map(|told| told.usage);
     }
     serde_json::from_slice::<Told>(body).ok()?.usage
 }

@@ -60,6 +60,8 @@ impl ErrorKind {
             408 | 504 => Self::Timeout,
             413 => Self::TooLarge,
             429 => Self::RateLimited,
+            // Something that the provider itself relies on failed.
+            424 => Self::Server,
             503 | 529 => Self::Overloaded,
             400..=499 => Self::Invalid,
             _ => Self::Server,

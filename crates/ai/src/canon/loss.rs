@@ -128,6 +128,11 @@ impl Losses {
         }
     }
 
+    /// Notes all of another report's.
+    pub fn extend(&mut self, others: Self) {
+        others.0.into_iter().for_each(|loss| self.add(loss));
+    }
+
     /// All of them, in the order of their finding.
     pub fn iter(&self) -> impl Iterator<Item = &Loss> {
         self.0.iter()

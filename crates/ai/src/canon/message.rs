@@ -145,6 +145,58 @@ impl Part {
     }
 }
 
+impl Part {
+    /// Its mark for the prompt cache.
+    pub fn cache(&self) -> Option<&CacheMark> {
+        match self {
+            Self::Text { cache, .. }
+            | Self::Image { cache, .. }
+            | Self::Document { cache, .. }
+            | Self::ToolCall { cache, .. }
+            | Self::ToolResult { cache, .. } => cache.as_ref(),
+            Self::Audio { .. }
+            | Self::Video { .. }
+            | Self::Thinking { .. }
+            | Self::Refusal { .. }
+            | Self::Vendor { .. } => None,
+        }
+    }
+
+    /// Where it has its mark for the prompt cache, if it can have one.
+    pub fn cache_mut(&mut self) -> Option<&mut Option<CacheMark>> {
+        match self {
+            Self::Text { cache, .. }
+            | Self::Image { cache, .. }
+            | Self::Document { cache, .. }
+            | Self::ToolCall { cache, .. }
+            | Self::ToolResult { cache, .. } => Some(cache),
+            Self::Audio { .. }
+            | Self::Video { .. }
+            | Self::Thinking { .. }
+            | Self::Refusal { .. }
+            | Self::Vendor { .. } => None,
+        }
+    }
+
+    /// The parts of a result; no other part has any.
+    pub fn inner(&self) -> &[Self] {
+        match self {
+            Self::ToolResult { content, .. } => content,
+            _ => &[],
+        }
+    }
+
+    /// Takes the marks for the prompt cache off it and its parts.
+    pub fn unmark(&mut self) {
+        if let Some(cache) = self.cache_mut() {
+            *cache = None;
+        }
+        if let Self::ToolResult { content, .. } = self {
+            content.iter_mut().for_each(Self::unmark);
+        }
+    }
+}
+
 /// Where media are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {

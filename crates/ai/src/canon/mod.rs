@@ -12,6 +12,7 @@ mod loss;
 mod message;
 mod proof;
 mod request;
+mod riders;
 mod usage;
 
 pub use answer::{Answer, Choice, Finish, TokenProbability};
@@ -25,4 +26,5 @@ pub use request::{
     AudioOutput, Conversation, Effort, Extra, Format, Modality, Reasoning, Request, Sampling, Tool,
     ToolChoice, ToolKind, Verbosity,
 };
+pub use riders::{Riders, dismount};
 pub use usage::Usage;

@@ -33,6 +33,8 @@ pub enum ProofKind {
 
 /// How an envelope begins. The version is part of it.
 const ENVELOPE: &str = "tg1.";
+/// The id of a mark that belongs to the text before it.
+const AFTER: &str = "after";
 /// Between the fields of an envelope: it is in no field but the last.
 const BETWEEN: char = '\n';
 
@@ -74,17 +76,32 @@ impl Proof {
         if self.issuer == reader { self.value.clone() } else { self.seal() }
     }
 
+    /// A mark on a text, for a caller in whose dialect it can only stand behind the text, as hidden thoughts: those
+    /// before a call are the call's.
+    pub fn after(&self) -> Self {
+        Self { id: Some(AFTER.to_owned()), ..self.clone() }
+    }
+
+    /// Takes off what [`Proof::after`] put on; whether it was there.
+    pub fn take_after(&mut self) -> bool {
+        self.id.take_if(|id| id == AFTER).is_some()
+    }
+
     /// What a caller without any place for proofs carries in the id of a call: `call_1` becomes `call_1.tg1.…`.
     pub fn ride(&self, id: &str) -> String {
         format!("{id}.{}", self.seal())
     }
 
-    /// Takes a rider off the id of a call.
-    pub fn dismount(id: &str) -> (&str, Option<Self>) {
-        let Some(at) = id.find(".tg1.") else { return (id, None) };
-        match Self::open(&id[at + 1..]) {
-            Some(proof) => (&id[..at], Some(proof)),
-            None => (id, None),
+    /// Takes the riders off the id of a call, in the order in which they got on.
+    pub fn dismount(id: &str) -> (&str, Vec<Self>) {
+        const BEFORE: &str = ".tg1.";
+        let Some(at) = id.find(BEFORE) else { return (id, Vec::new()) };
+        let riders = id[at + BEFORE.len()..].split(BEFORE);
+        let opened: Option<Vec<Self>> =
+            riders.map(|rider| Self::open(&format!("{ENVELOPE}{rider}"))).collect();
+        match opened {
+            Some(riders) => (&id[..at], riders),
+            None => (id, Vec::new()),
         }
     }
 }
@@ -104,7 +121,9 @@ mod tests {
             let proof = Proof { issuer, kind, value, id };
             prop_assert_eq!(Proof::open(&proof.seal()), Some(proof.clone()));
             let ridden = proof.ride("call_9");
-            prop_assert_eq!(Proof::dismount(&ridden), ("call_9", Some(proof)));
+            prop_assert_eq!(Proof::dismount(&ridden), ("call_9", vec![proof.clone()]));
+            let twice = proof.ride(&ridden);
+            prop_assert_eq!(Proof::dismount(&twice), ("call_9", vec![proof.clone(), proof]));
         }
     }
 
@@ -119,7 +138,7 @@ mod tests {
     #[test]
     fn ids_without_a_rider_stay() {
         for id in ["call_1", "a.b", "x.tg1.!!", ""] {
-            assert_eq!(Proof::dismount(id), (id, None));
+            assert_eq!(Proof::dismount(id), (id, Vec::new()));
         }
     }
 }

@@ -109,9 +109,21 @@ pub enum ToolKind {
         /// The `format` of the tool, as the dialect has it.
         format: Option<Value>,
     },
-    /// A tool that one vendor runs or knows (`web_search_20250305`, `code_interpreter`, `googleSearch`): its own
-    /// JSON, whole. Another vendor cannot take it.
-    Vendor(Value),
+    /// A tool that one vendor runs or knows (`web_search_20250305`, `code_interpreter`, `googleSearch`). Another vendor
+    /// cannot take it.
+    Vendor {
+        /// Whose it is: `openai`, `anthropic`, `gemini`, `bedrock`.
+        vendor: &'static str,
+        /// Its own JSON, whole.
+        value: Value,
+    },
+}
+
+impl Tool {
+    /// A tool that one vendor runs or knows: its name is the vendor's word, and not the caller's.
+    pub fn is_vendors(&self) -> bool {
+        matches!(self.kind, ToolKind::Vendor { .. })
+    }
 }
 
 /// Whether and what the model must call.
@@ -132,6 +144,16 @@ pub enum ToolChoice {
         /// At least one.
         required: bool,
     },
+}
+
+impl ToolChoice {
+    /// Something must be called.
+    pub fn is_forced(&self) -> bool {
+        match self {
+            Self::Required | Self::Named(_) | Self::Among { required: true, .. } => true,
+            Self::Auto | Self::None | Self::Among { required: false, .. } => false,
+        }
+    }
 }
 
 /// The form of the answer's text.
@@ -171,6 +193,13 @@ pub struct Reasoning {
     pub summary: Option<String>,
     /// Encrypted thoughts are wanted, to be sent back in the next turn (Responses: `include`).
     pub encrypted: bool,
+}
+
+impl Reasoning {
+    /// Not to think, however it is said.
+    pub fn is_off(&self) -> bool {
+        self.enabled == Some(false) || self.effort == Some(Effort::None) || self.budget == Some(0)
+    }
 }
 
 /// How much thinking, by word.

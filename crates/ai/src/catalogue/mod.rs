@@ -6,6 +6,7 @@
 //! configuration is compiled.
 
 mod auth;
+mod body;
 mod capability;
 mod error;
 mod families;

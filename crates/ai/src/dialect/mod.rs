@@ -7,10 +7,12 @@ mod cohere;
 mod gemini;
 mod openai_chat;
 mod openai_responses;
+mod renamed;
 
 use crate::{
     canon::{Answer, Error, Event, Feature, Losses, Part, Request, Usage},
     endpoint::Operation,
+    fit::{self, Names},
     rules::Target,
     stream::{Frame, Framing},
 };
@@ -65,8 +67,12 @@ pub struct Telling {
     pub created: u64,
     /// In a stream, the usage is wanted at the end.
     pub include_usage: bool,
+    /// How a stream is framed, as [`Dialect::caller_framing`] tells; the dialect's common way if `None`.
+    pub framing: Option<Framing>,
     /// What the answer repeats of its request, as [`Dialect::echo`] tells.
     pub echo: serde_json::Map<String, serde_json::Value>,
+    /// Names of tools that the provider was told otherwise, as [`Dialect::names`] of its dialect tells.
+    pub names: Names,
 }
 
 /// Writes a stream in a caller's dialect. One lives as long as one stream.
@@ -126,6 +132,7 @@ impl Dialect {
 
     /// Writes a whole answer for a caller.
     pub fn write_answer(self, answer: Answer, telling: &Telling) -> Vec<u8> {
+        let answer = telling.names.answer(answer);
         match self {
             Self::OpenAiChat => openai_chat::inbound::write_answer(answer, telling),
             Self::OpenAiResponses => openai_responses::inbound::write_answer(answer, telling),
@@ -136,33 +143,38 @@ impl Dialect {
         }
     }
 
-    /// Writes a stream for a caller, framed by [`Dialect::caller_framing`].
-    pub fn stream_writer(self, telling: Telling) -> Box<dyn StreamWriter> {
+    /// Writes a stream for a caller, framed as `telling` says.
+    pub fn stream_writer(self, mut telling: Telling) -> Box<dyn StreamWriter> {
+        let names = std::mem::take(&mut telling.names);
+        let inner = self.plain_stream_writer(telling);
+        if names.is_empty() { inner } else { Box::new(renamed::Renamed { names, inner }) }
+    }
+
+    fn plain_stream_writer(self, telling: Telling) -> Box<dyn StreamWriter> {
         match self {
             Self::OpenAiChat => Box::new(openai_chat::inbound::Writer::new(telling)),
             Self::OpenAiResponses => Box::new(openai_responses::inbound::Writer::new(telling)),
             Self::Anthropic => Box::new(anthropic::inbound::Writer::new(telling)),
+            Self::Gemini if telling.framing == Some(Framing::JsonArray) => {
+                Box::new(gemini::inbound::Writer::array(telling))
+            }
             Self::Gemini => Box::new(gemini::inbound::Writer::new(telling)),
             Self::Bedrock => Box::new(bedrock::inbound::Writer::new(telling)),
             Self::Cohere => Box::new(cohere::inbound::Writer::new(telling)),
         }
     }
 
-    /// How streams to callers are framed.
-    pub fn caller_framing(self) -> Framing {
+    /// How streams to callers are framed. Gemini's are an array of JSON, unless the query asks for events.
+    pub fn caller_framing(self, query: Option<&str>) -> Framing {
         match self {
-            Self::OpenAiChat => Framing::Sse,
-            Self::OpenAiResponses => Framing::Sse,
-            Self::Anthropic => Framing::Sse,
-            Self::Gemini => Framing::Sse,
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic | Self::Cohere => Framing::Sse,
+            Self::Gemini => {
+                let mut pairs = query.unwrap_or_default().split('&');
+                let events = pairs.any(|pair| matches!(pair, "alt=sse" | "$alt=sse" | "%24alt=sse"));
+                if events { Framing::Sse } else { Framing::JsonArray }
+            }
             Self::Bedrock => Framing::EventStream,
-            Self::Cohere => Framing::Sse,
         }
-    }
-
-    /// Writes a stream for a caller of Gemini who did not ask for events, and gets [`Framing::JsonArray`].
-    pub fn gemini_array_writer(telling: Telling) -> Box<dyn StreamWriter> {
-        Box::new(gemini::inbound::Writer::array(telling))
     }
 
     /// Writes an error for a caller that waits for a whole answer. The status is the error's own.
@@ -191,6 +203,8 @@ impl Dialect {
 
     /// Writes a request for a provider.
     pub fn write_request(self, request: &Request, target: Target<'_>) -> Result<Outgoing, Error> {
+        let mut losses = Losses::default();
+        let request = &*fit::fit(request, self, target.rules, &mut losses);
         let mut written = match self {
             Self::OpenAiChat => openai_chat::outbound::write_request(request, target),
             Self::OpenAiResponses => openai_responses::outbound::write_request(request, target),
@@ -201,11 +215,27 @@ impl Dialect {
         }?;
         lost_proofs(request, self.issuer(), &mut written.losses);
         lost_besides(self, request, &mut written.losses);
-        Ok(written)
+        losses.extend(written.losses);
+        Ok(Outgoing { losses, ..written })
+    }
+
+    /// Names of tools that a provider of this dialect is told otherwise: an answer's [`Telling`] needs them.
+    pub fn names(self, request: &Request) -> Names {
+        Names::of(request, self)
+    }
+
+    /// Whether tools that a vendor runs or knows can be asked for. OpenAI's stand in Responses alone; Claude has its own
+    /// on Bedrock too.
+    pub(crate) fn takes_tools_of(self, vendor: &str) -> bool {
+        match self {
+            Self::OpenAiChat | Self::Cohere => false,
+            Self::OpenAiResponses | Self::Anthropic | Self::Gemini => vendor == self.issuer(),
+            Self::Bedrock => vendor == self.name() || vendor == self.issuer(),
+        }
     }
 
     /// Who issues the proofs that this dialect's providers take back.
-    fn issuer(self) -> &'static str {
+    pub(crate) fn issuer(self) -> &'static str {
         match self {
             Self::OpenAiChat => openai_chat::ISSUER,
             Self::OpenAiResponses => openai_responses::ISSUER,
@@ -213,6 +243,12 @@ impl Dialect {
             Self::Gemini => gemini::ISSUER,
             Self::Cohere => "cohere",
         }
+    }
+
+    /// A text that stands in base64 where this dialect has bytes.
+    pub(crate) fn decoded(self, text: &str) -> Option<String> {
+        // Gemini's reader takes either alphabet, and what is not in it is no text of ours.
+        gemini::decode(text).and_then(|bytes| String::from_utf8(bytes).ok())
     }
 
     /// The path of an operation below a provider's base address, for a request that passes untranslated.
@@ -338,14 +374,6 @@ fn lost_proofs(request: &Request, issuer: &str, losses: &mut Losses) {
 
 /// Names what some dialects have no place for anywhere, so that their writers need not look for it.
 fn lost_besides(dialect: Dialect, request: &Request, losses: &mut Losses) {
-    let tier_is_lost = match (dialect, request.tier.as_deref()) {
-        (Dialect::Cohere, Some(_)) => true,
-        (Dialect::Anthropic, Some(tier)) => !matches!(tier, "auto" | "default" | "standard_only"),
-        _ => false,
-    };
-    if tier_is_lost {
-        losses.feature(Feature::Tier);
-    }
     for (index, message) in request.messages.iter().enumerate() {
         for part in &message.parts {
             match (dialect, part) {

@@ -5,7 +5,7 @@ mod atoms;
 mod draw;
 
 use ai::{
-    canon::{Feature, Loss, Request},
+    canon::{Feature, Loss, Request, ToolChoice},
     dialect::{Dialect, Spoken},
     rules::{Rules, Target},
 };
@@ -33,10 +33,14 @@ fn faults(dialect: Dialect, request: &Request) -> Vec<String> {
         Ok(back) => back,
         Err(error) => return vec![format!("what is written is not read: {error}")],
     };
+    let forced = request.tool_choice.as_ref().is_some_and(ToolChoice::is_forced);
     let (first, second) = (Atoms::of(request), Atoms::of(&back));
     let mut faults: Vec<String> = first
         .without(&second)
         .filter(|(_, features)| !named(&written.losses, features))
+        // Where Gemini must call something its arguments fit their schema always, and the mode for that is the only
+        // place in which its dialect says so.
+        .filter(|(what, _)| !(dialect == Dialect::Gemini && forced && what.starts_with("strict")))
         .map(|(what, features)| format!("lost without a word: {what} (one of {features:?} should say so)"))
         .collect();
     for (path, _) in &request.extra {
@@ -82,19 +86,16 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "open: strict schemas are sometimes dropped unnamed"]
     fn gemini_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
         check(Dialect::Gemini, &numbers)?;
     }
 
     #[test]
-    #[ignore = "open: cache marks and visible thoughts are dropped unnamed in places"]
     fn bedrock_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
         check(Dialect::Bedrock, &numbers)?;
     }
 
     #[test]
-    #[ignore = "open: efforts that no budget stands for are changed unnamed"]
     fn cohere_names_what_it_loses(numbers in vec(any::<u8>(), 0..160)) {
         check(Dialect::Cohere, &numbers)?;
     }

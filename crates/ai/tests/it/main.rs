@@ -7,7 +7,9 @@
 mod answers;
 mod errors;
 mod fixtures;
+mod fuzz;
 mod law;
+mod names;
 mod noise;
 mod requests;
 mod streams;

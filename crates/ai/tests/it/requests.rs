@@ -1,6 +1,7 @@
 //! Requests of every dialect, written in every other.
 
 use ai::{
+    canon::ToolChoice,
     dialect::Dialect,
     rules::{Rules, Target},
 };
@@ -53,6 +54,12 @@ fn a_request_written_in_its_own_dialect_means_the_same() {
             let mut first = first;
             first.extra.clear();
             second.extra.clear();
+            // A tool that the choice excludes need not be told.
+            if let Some(ToolChoice::Among { names, .. }) = &first.tool_choice {
+                let names = names.clone();
+                first.tools.retain(|tool| names.contains(&tool.name));
+                second.tools.retain(|tool| names.contains(&tool.name));
+            }
             if written.losses.iter().all(|loss| matches!(loss, ai::canon::Loss::Field(_))) {
                 assert_eq!(second, first, "{} {}", dialect.name(), fixture.name);
             }

@@ -114,7 +114,7 @@ fn every_stream_is_told_in_every_dialect() {
                 let mut writer = to.stream_writer(telling());
                 let mut out = Vec::new();
                 told.iter().cloned().for_each(|event| writer.write(event, &mut out));
-                section(&mut all, to, &shown(out.clone(), to.caller_framing()));
+                section(&mut all, to, &shown(out.clone(), to.caller_framing(Some("alt=sse"))));
                 // What is told is a stream of that dialect: it is read back, and spends and ends alike.
                 let back = assembled(events(to, &[&out]));
                 let want = assembled(told.clone());

@@ -49,14 +49,12 @@ pub(in crate::dialect) fn plan(
     losses: &mut Losses,
 ) -> Plan {
     let most = rules.max_output_tokens.unwrap_or(u64::MAX);
-    let max_tokens = max_tokens(request, rules, losses);
+    let max_tokens = max_tokens(request, rules);
     let unsaid = Plan { mode: Mode::Unsaid, effort: None, max_tokens };
     let Some(reasoning) = &request.reasoning else { return unsaid };
-    let mut plan = Plan { mode: mode(reasoning, rules, losses), effort: effort(reasoning, rules), ..unsaid };
-    let forced = matches!(
-        request.tool_choice,
-        Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Among { required: true, .. })
-    ) && !request.tools.is_empty();
+    let mut plan =
+        Plan { mode: mode(reasoning, rules, losses), effort: effort(reasoning, rules, losses), ..unsaid };
+    let forced = request.tool_choice.as_ref().is_some_and(ToolChoice::is_forced) && !request.tools.is_empty();
     let manual = matches!(plan.mode, Mode::Budget(_));
     if plan.thinks() && forced || manual && !has_thoughts(turns) {
         losses.feature(Feature::Reasoning);
@@ -67,12 +65,16 @@ pub(in crate::dialect) fn plan(
 
 /// The plan for a model that is not Claude's: an effort is all that there is to say.
 pub(in crate::dialect) fn effort_alone(request: &Request, rules: &Rules, losses: &mut Losses) -> Plan {
-    let max_tokens = max_tokens(request, rules, losses);
+    let max_tokens = max_tokens(request, rules);
     let mut plan = Plan { mode: Mode::Unsaid, effort: None, max_tokens };
     if let Some(reasoning) = &request.reasoning {
         let budget = reasoning.budget.filter(|budget| *budget > 0).map(Effort::of_budget);
         let asked = Reasoning { effort: reasoning.effort.or(budget), ..reasoning.clone() };
-        plan.effort = effort(&asked, rules);
+        plan.effort = effort(&asked, rules, losses);
+        // Whether thoughts are shown cannot be said either.
+        if reasoning.visible == Some(true) && rules.reasoning != ReasoningRule::None {
+            losses.feature(Feature::ReasoningSummary);
+        }
         // An effort of none, or thinking without one, cannot be said.
         let said = plan.effort.is_some() || *reasoning == Reasoning::default();
         if !said && (rules.reasoning != ReasoningRule::None || wanted(&asked)) {
@@ -83,11 +85,8 @@ pub(in crate::dialect) fn effort_alone(request: &Request, rules: &Rules, losses:
 }
 
 /// The most tokens of the answer: as asked, as far as the model can.
-fn max_tokens(request: &Request, rules: &Rules, losses: &mut Losses) -> u64 {
+fn max_tokens(request: &Request, rules: &Rules) -> u64 {
     let most = rules.max_output_tokens.unwrap_or(u64::MAX);
-    if request.max_output_tokens.is_some_and(|asked| asked > most) {
-        losses.feature(Feature::MaxOutputTokens);
-    }
     request.max_output_tokens.unwrap_or(rules.default_max_output_tokens).min(most)
 }
 
@@ -130,18 +129,24 @@ fn wanted(reasoning: &Reasoning) -> bool {
         || reasoning.summary.is_some()
 }
 
-/// `effort`, in the words that there are.
-fn effort(reasoning: &Reasoning, rules: &Rules) -> Option<Effort> {
+/// `effort`, in the words that there are. One that is not there is named.
+fn effort(reasoning: &Reasoning, rules: &Rules, losses: &mut Losses) -> Option<Effort> {
     const WORDS: [Effort; 5] = [Effort::Low, Effort::Medium, Effort::High, Effort::ExtraHigh, Effort::Max];
     let asked = reasoning.effort.filter(|effort| *effort != Effort::None);
-    match &rules.reasoning {
-        ReasoningRule::AsAsked => nearest(asked?, &WORDS),
+    let (asked, chosen) = match &rules.reasoning {
+        ReasoningRule::AsAsked => (asked?, nearest(asked?, &WORDS)),
         ReasoningRule::Effort(known) => {
             let known: Vec<Effort> = known.iter().copied().filter(|effort| WORDS.contains(effort)).collect();
-            nearest(asked.or(reasoning.budget.filter(|budget| *budget > 0).map(Effort::of_budget))?, &known)
+            let budget = reasoning.budget.filter(|budget| *budget > 0).map(Effort::of_budget);
+            let asked = asked.or(budget)?;
+            (asked, nearest(asked, &known))
         }
-        ReasoningRule::None | ReasoningRule::Budget { .. } => None,
+        ReasoningRule::None | ReasoningRule::Budget { .. } => return None,
+    };
+    if chosen != Some(asked) {
+        losses.feature(Feature::Reasoning);
     }
+    chosen
 }
 
 /// A round of calls must go on from the model's own thoughts. When another model made the calls there are none.

@@ -151,25 +151,30 @@ pub(in crate::dialect) fn call_id(id: &str) -> Cow<'_, str> {
 }
 
 /// Joins marks with the parts that they belong to. A caller of these dialects has no place for a mark on a call or a
-/// text, so it was told as hidden thoughts: those of a call before it, those of a text after it.
+/// text, so it was told as hidden thoughts: those of a call before it, those of a text after it, and marked so.
 pub(in crate::dialect) fn fold_marks(parts: Vec<Part>) -> Vec<Part> {
     let mut folded: Vec<Part> = Vec::with_capacity(parts.len());
     let mut rest = parts.into_iter().peekable();
     while let Some(part) = rest.next() {
-        let Part::Thinking { text, proof: Some(mark) } = &part else {
-            folded.push(part);
-            continue;
+        let mut mark = match part {
+            Part::Thinking { text, proof: Some(mark) } if text.is_empty() && mark.kind == ProofKind::Mark => {
+                mark
+            }
+            other => {
+                folded.push(other);
+                continue;
+            }
         };
+        let after = mark.take_after();
         let place = match (rest.peek_mut(), folded.last_mut()) {
-            _ if mark.kind != ProofKind::Mark || !text.is_empty() => None,
-            (Some(Part::ToolCall { proof: place @ None, .. }), _) => Some(place),
+            (Some(Part::ToolCall { proof: place @ None, .. }), _) if !after => Some(place),
             (_, Some(Part::Text { proof: place @ None, .. })) => Some(place),
             (Some(Part::Text { proof: place @ None, .. }), _) => Some(place),
             _ => None,
         };
         match place {
-            Some(place) => *place = Some(mark.clone()),
-            None => folded.push(part),
+            Some(place) => *place = Some(mark),
+            None => folded.push(Part::Thinking { text: String::new(), proof: Some(mark) }),
         }
     }
     folded
@@ -267,5 +272,12 @@ mod tests {
         let folded = fold_marks(vec![text(None), hidden(), hidden(), call(None)]);
         assert_eq!(folded, vec![text(Some(mark.clone())), call(Some(mark.clone()))]);
         assert_eq!(fold_marks(vec![hidden()]), vec![hidden()]);
+        let after = Part::Thinking { text: String::new(), proof: Some(mark.after()) };
+        let folded = fold_marks(vec![text(None), after, call(None)]);
+        assert_eq!(
+            folded,
+            vec![text(Some(mark.clone())), call(None)],
+            "a text's mark is not its next call's"
+        );
     }
 }

@@ -225,7 +225,7 @@ fn probabilities_of(value: &Value) -> Vec<TokenProbability> {
 }
 
 /// Reads base64 of either alphabet, padded or not.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let url_safe = text.bytes().any(|byte| matches!(byte, b'-' | b'_'));

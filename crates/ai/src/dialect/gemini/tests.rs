@@ -210,7 +210,8 @@ fn a_stream_as_an_array_has_the_pieces_of_one_of_events() {
     };
     let pieces = |framing: Framing| {
         let mut writer = match framing {
-            Framing::JsonArray => Dialect::gemini_array_writer(Telling::default()),
+            Framing::JsonArray => Dialect::Gemini
+                .stream_writer(Telling { framing: Some(Framing::JsonArray), ..Telling::default() }),
             _ => Dialect::Gemini.stream_writer(Telling::default()),
         };
         let mut out = Vec::new();

@@ -133,9 +133,34 @@ pub(super) fn usage_of(value: &Value) -> Option<Usage> {
 }
 
 /// `service_tier` of an answer: the SDKs know these words alone.
-fn tier_word(tier: &str) -> &str {
+pub(super) fn tier_word(tier: &str) -> &str {
     match tier {
         "auto" | "default" | "flex" | "scale" | "priority" | "fast" | "ultrafast" => tier,
         _ => "default",
     }
+}
+
+/// Whether a tool is one that OpenAI runs or knows.
+pub(super) fn is_hosted(tool: &Value) -> bool {
+    matches!(
+        tool.get("type").and_then(Value::as_str),
+        Some(
+            "web_search"
+                | "web_search_2025_08_26"
+                | "web_search_preview"
+                | "web_search_preview_2025_03_11"
+                | "file_search"
+                | "code_interpreter"
+                | "computer"
+                | "computer_use_preview"
+                | "image_generation"
+                | "mcp"
+                | "local_shell"
+                | "shell"
+                | "apply_patch"
+                | "tool_search"
+                | "namespace"
+                | "programmatic_tool_calling"
+        )
+    )
 }

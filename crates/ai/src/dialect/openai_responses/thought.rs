@@ -10,8 +10,6 @@ use crate::canon::{Part, Proof, ProofKind};
 
 /// How ids of items begin that no vendor gave.
 pub(super) const OWN_ID: &str = "_tg_";
-/// The id of a mark that belongs to the text before it.
-const AFTER: &str = "after";
 
 /// A reasoning item, and what it turned out to be.
 pub(super) enum Thought {
@@ -49,7 +47,7 @@ pub(super) fn encrypted(proof: &Proof) -> Option<String> {
 
 /// The same for a mark on the text before it.
 pub(super) fn encrypted_after(proof: &Proof) -> String {
-    Proof { id: Some(AFTER.to_owned()), ..proof.clone() }.seal()
+    proof.after().seal()
 }
 
 /// The vendor's id of thoughts, if it is one that this dialect's vendor gave.
@@ -68,8 +66,7 @@ pub(super) fn read(item: &Value) -> Thought {
     if proof.kind != ProofKind::Mark || !text.is_empty() {
         return Thought::Part(Part::Thinking { text, proof: Some(proof) });
     }
-    if proof.id.as_deref() == Some(AFTER) {
-        proof.id = None;
+    if proof.take_after() {
         return Thought::MarkBefore(proof);
     }
     Thought::Mark(proof)

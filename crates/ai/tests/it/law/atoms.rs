@@ -170,7 +170,7 @@ impl Atoms {
             ToolKind::Custom { format } => {
                 self.add("custom", &(&tool.name, format, &tool.description), &[Feature::CustomTool]);
             }
-            ToolKind::Vendor(value) => self.add("vendor tool", value, &[Feature::VendorTool]),
+            ToolKind::Vendor { value, .. } => self.add("vendor tool", value, &[Feature::VendorTool]),
         }
         self.cache(tool.cache.as_ref(), &[Feature::CustomTool, Feature::VendorTool]);
     }
@@ -185,7 +185,9 @@ impl Atoms {
                 false
             }
         };
-        let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+        let mut names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+        // In some dialects functions come before the vendor's own, and the order says nothing.
+        names.sort_unstable();
         self.some("must call one of", required.then_some(names), &features);
         let alone = request.parallel_tool_calls.filter(|wish| !wish && !tools.is_empty());
         self.some("parallel", alone, &[Feature::ParallelToolCalls, features[1], features[2]]);

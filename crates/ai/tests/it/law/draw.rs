@@ -235,18 +235,30 @@ impl<'a> Draw<'a> {
     }
 
     fn tool(&mut self) -> Tool {
-        let name = format!("f_{}", self.word());
+        let mut name = format!("f_{}", self.word());
         let kind = match self.below(5) {
             0 => ToolKind::Function { parameters: None },
             1 => ToolKind::Custom { format: None },
-            2 => ToolKind::Vendor(json!({"type": "a_tool_of_nobody", "name": name})),
+            2 => {
+                let word = self.word();
+                let vendor = self.one(&["openai", "anthropic", "gemini", "bedrock", "openai-chat"]);
+                let (value, called) = match vendor {
+                    "openai" => (json!({"type": "web_search", "user_location": word}), "web_search"),
+                    "gemini" => (json!({"googleSearch": {"a": word}}), "googleSearch"),
+                    "bedrock" => (json!({"systemTool": {"name": name}}), name.as_str()),
+                    _ => (json!({"type": "web_search_20250305", "name": name}), name.as_str()),
+                };
+                name = called.to_owned();
+                ToolKind::Vendor { vendor, value }
+            }
             _ => ToolKind::Function { parameters: Some(schema(&self.word())) },
         };
         let function = matches!(kind, ToolKind::Function { .. });
         let strict = self.maybe(Self::chance).filter(|_| function);
-        let vendor = matches!(kind, ToolKind::Vendor(_));
+        let vendor = matches!(kind, ToolKind::Vendor { .. });
         let description = self.maybe(Self::word).filter(|_| !vendor);
-        Tool { kind, name, description, strict, cache: self.cache() }
+        let cache = self.cache().filter(|_| !vendor);
+        Tool { kind, name, description, strict, cache }
     }
 
     fn choice(&mut self, names: &[String]) -> ToolChoice {
@@ -316,7 +328,7 @@ impl<'a> Draw<'a> {
     }
 
     fn answered(&mut self) -> Choice {
-        let mut parts = self.several(0, 1, Self::thinking);
+        let mut parts = self.several(0, 3, Self::thinking);
         parts.extend(self.several(0, 2, |draw| match draw.below(6) {
             4 => Part::Refusal { text: draw.word() },
             5 => Part::Image { source: draw.inline("image/png"), detail: None, cache: None },

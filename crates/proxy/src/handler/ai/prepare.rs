@@ -71,17 +71,26 @@ pub(super) fn prepare(
             path.push(if path.contains('?') { '&' } else { '?' });
             path.push_str(query);
         }
-        let body = match (endpoint.model.is_some(), dialect) {
-            (true, _) => conversation.body.clone(),
-            (false, Dialect::OpenAiChat) if endpoint.operation == Operation::Chat => {
-                conversation.peek.with_model_and_usage(&conversation.body, &model).into()
+        // What earlier turns hold of other vendors' goes no further.
+        let is_chat = endpoint.operation == Operation::Chat;
+        let unsealed = if is_chat { ai::sealed::unsealed(dialect, &conversation.body) } else { None };
+        let (came, peek, losses) = match unsealed {
+            Some((body, losses)) => {
+                let peek = Peek::of(&body)?;
+                (Bytes::from(body), peek, losses)
             }
-            (false, _) => conversation.peek.with_model(&conversation.body, &model).into(),
+            None => (conversation.body.clone(), conversation.peek.clone(), Losses::default()),
         };
+        let body = match (endpoint.model.is_some(), dialect) {
+            (true, _) => came,
+            (false, Dialect::OpenAiChat) if is_chat => peek.with_model_and_usage(&came, &model).into(),
+            (false, _) => peek.with_model(&came, &model).into(),
+        };
+        let body = if peek.is_form() { body } else { target.provider.body(endpoint.operation, body, &model)? };
         let headers = dialect.headers();
         // What is asked in the same words is answered in the same words.
         let dialect = endpoint.dialect;
-        return Ok(Prepared { path, body, losses: Losses::default(), headers, dialect });
+        return Ok(Prepared { path, body, losses, headers, dialect });
     }
     if endpoint.operation != Operation::Chat {
         let message =
@@ -98,7 +107,7 @@ pub(super) fn prepare(
     let written = dialect.write_request(request, Written { model: &model, rules: &target.rules(&model) })?;
     Ok(Prepared {
         path: path(&written.path)?,
-        body: written.body.into(),
+        body: target.provider.body(endpoint.operation, written.body.into(), &model)?,
         losses: written.losses,
         headers: written.headers,
         dialect,

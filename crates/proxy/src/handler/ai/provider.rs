@@ -14,6 +14,7 @@ use ai::{
     dialect::Dialect,
     endpoint::Operation,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::{
     Duration,
@@ -257,6 +258,17 @@ impl Provider {
             Some(path) => Ok(format!("{base}{}", self.filled(path, model)?)),
             None => Ok(format!("{base}{own}")),
         }
+    }
+
+    /// A body with the fields that this kind of provider wants in every one, and without those that it does not. Where
+    /// tokens are counted the dialect's own are right.
+    pub(super) fn body(&self, operation: Operation, body: Bytes, model: &str) -> Result<Bytes, Error> {
+        if operation == Operation::CountTokens {
+            return Ok(body);
+        }
+        let value = |name: &str| self.values.get(name).cloned();
+        let own = self.kind.body_for(&body, model, value).map_err(|error| broken(error.to_string()))?;
+        Ok(own.map_or(body, Bytes::from))
     }
 
     /// A text of the catalogue for a model, whose name is the caller's where the configuration has a `*`.

@@ -96,12 +96,13 @@ fn passed(
     response.map(|body| Body::boxed(Metered::new(body, dialect, framing, hides_usage, told.clone())))
 }
 
-fn telling(call: &Call, conversation: &Conversation<'_>, told: &Told) -> Telling {
+fn telling(call: &Call, conversation: &Conversation<'_>, dialect: Dialect, told: &Told) -> Telling {
     let seconds =
         call.record.started.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    let (include_usage, echo) = match &conversation.canonical {
-        Some(request) => (request.include_usage, conversation.endpoint.dialect.echo(request)),
-        None => (conversation.peek.include_usage, Default::default()),
+    let caller = conversation.endpoint.dialect;
+    let (include_usage, echo, names) = match &conversation.canonical {
+        Some(request) => (request.include_usage, caller.echo(request), dialect.names(request)),
+        None => (conversation.peek.include_usage, Default::default(), Default::default()),
     };
     Telling {
         model: told.model.to_string(),
@@ -109,6 +110,8 @@ fn telling(call: &Call, conversation: &Conversation<'_>, told: &Told) -> Telling
         created: seconds,
         include_usage,
         echo,
+        framing: Some(caller.caller_framing(conversation.query.as_deref())),
+        names,
     }
 }
 
@@ -121,11 +124,12 @@ fn translated(
 ) -> Result<Response<Body>, Failure> {
     let response = plain(response)?;
     let caller = conversation.endpoint.dialect;
-    let writer = caller.stream_writer(telling(call, conversation, told));
+    let writer = caller.stream_writer(telling(call, conversation, dialect, told));
     let mut response = response.map(|body| Body::boxed(Translated::new(body, dialect, writer, told.clone())));
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(caller.caller_framing().media_type()));
+    let framing = caller.caller_framing(conversation.query.as_deref());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.media_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
 }
@@ -158,12 +162,12 @@ async fn whole_answer(
         super::metered::note(told, usage);
     }
     let caller = conversation.endpoint.dialect;
-    let telling = telling(call, conversation, told);
+    let telling = telling(call, conversation, dialect, told);
     let (text, kind) = if conversation.stream {
         let mut writer = caller.stream_writer(telling);
         let mut out = Vec::new();
         ai::canon::events_of(read).into_iter().for_each(|event| writer.write(event, &mut out));
-        (out, caller.caller_framing().media_type())
+        (out, caller.caller_framing(conversation.query.as_deref()).media_type())
     } else {
         (caller.write_answer(read, &telling), "application/json")
     };

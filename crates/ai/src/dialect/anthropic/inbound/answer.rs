@@ -56,7 +56,7 @@ fn blocks(part: &Part, content: &mut Vec<Value>) {
                 let citations = if citations.is_empty() { Value::Null } else { citations.into() };
                 content.push(json!({"type": "text", "text": text, "citations": citations}));
             }
-            content.extend(proof.as_ref().map(hidden));
+            content.extend(proof.as_ref().map(|mark| hidden(&mark.after())));
         }
         Part::Thinking { text, proof } => match proof {
             Some(proof) if text.is_empty() && proof.kind != ProofKind::Signature => {

@@ -13,4 +13,5 @@ pub(in crate::dialect) use self::{
     message::split,
     request::{read_effort, read_request, read_thinking},
     stream::Writer,
+    tool::read_vendor_tools,
 };

@@ -27,7 +27,9 @@ pub(in crate::dialect) fn read_request(_: &Spoken, body: &[u8]) -> Result<Reques
             stop: fields.texts("stop_sequences")?,
             ..Sampling::default()
         },
-        tier: fields.text("service_tier")?,
+        tier: fields
+            .text("service_tier")?
+            .map(|word| if word == "standard_only" { "default".to_owned() } else { word }),
         include_usage: true,
         ..Request::default()
     };

@@ -214,7 +214,7 @@ impl Writer {
         }
         let mark = self.parts.remove(&part).filter(|state| matches!(state.kind, Kind::Text));
         if let Some(mark) = mark.and_then(|state| state.proof) {
-            self.whole(&hidden(&mark), out);
+            self.whole(&hidden(&mark.after()), out);
         }
     }
 

@@ -2,21 +2,26 @@
 
 use crate::{
     canon::{Error, Extra, Tool, ToolChoice, ToolKind},
-    dialect::anthropic::inbound::message::cache_mark,
+    dialect::anthropic::{ISSUER, inbound::message::cache_mark},
     fields::Fields,
 };
+
+/// Claude's own tools as Bedrock has them, beside the others.
+pub(in crate::dialect) fn read_vendor_tools(fields: &mut Fields) -> Result<Vec<Tool>, Error> {
+    Ok(fields.objects("tools")?.into_iter().map(vendors).collect())
+}
+
+fn vendors(tool: Fields) -> Tool {
+    let name = tool.peek_text("name").or(tool.peek_text("type")).unwrap_or_default().to_owned();
+    let kind = ToolKind::Vendor { vendor: ISSUER, value: tool.into_value() };
+    Tool { kind, name, description: None, strict: None, cache: None }
+}
 
 pub(super) fn read_tools(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Tool>, Error> {
     let mut tools = Vec::new();
     for mut tool in fields.objects("tools")? {
         match tool.peek_text("type").map(str::to_owned) {
-            Some(kind) if kind != "custom" => tools.push(Tool {
-                name: tool.peek_text("name").unwrap_or(&kind).to_owned(),
-                description: None,
-                kind: ToolKind::Vendor(tool.into_value()),
-                strict: None,
-                cache: None,
-            }),
+            Some(kind) if kind != "custom" => tools.push(vendors(tool)),
             _ => {
                 tool.take("type");
                 tools.push(Tool {

@@ -10,7 +10,6 @@ use crate::{
         thinking::is_dropped,
         turns::{Piece, Speaker, Turn, call_id, settled},
     },
-    rules::Rules,
 };
 
 /// Most cache marks in one request.
@@ -18,7 +17,6 @@ const CACHE_MARKS_MAX: usize = 4;
 
 /// Writes blocks, and notes what they cannot hold.
 pub(super) struct Blocks<'a> {
-    pub(super) rules: &'a Rules,
     pub(super) losses: &'a mut Losses,
     marks: usize,
 }
@@ -66,14 +64,14 @@ pub(in crate::dialect) fn trim_last(last: Option<&mut Value>) {
 }
 
 impl<'a> Blocks<'a> {
-    pub(super) fn new(rules: &'a Rules, losses: &'a mut Losses) -> Self {
-        Self { rules, losses, marks: 0 }
+    pub(super) fn new(losses: &'a mut Losses) -> Self {
+        Self { losses, marks: 0 }
     }
 
     /// Marks a block for the prompt cache.
     pub(super) fn mark(&mut self, value: &mut Value, cache: Option<&CacheMark>, place: &str) {
         let Some(cache) = cache else { return };
-        if self.marks >= CACHE_MARKS_MAX || self.rules.refuses(Feature::CacheMark) {
+        if self.marks >= CACHE_MARKS_MAX {
             return self.losses.feature_at(Feature::CacheMark, place);
         }
         self.marks += 1;

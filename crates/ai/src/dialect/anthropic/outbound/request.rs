@@ -15,7 +15,7 @@ use crate::{
             turns::turns,
         },
     },
-    rules::{Rules, Target},
+    rules::Target,
 };
 
 /// The version of the dialect that is spoken here.
@@ -29,7 +29,7 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     let mut body = Map::new();
     body.insert("model".into(), target.model.into());
     body.insert("max_tokens".into(), plan.max_tokens.into());
-    let mut blocks = Blocks::new(rules, &mut losses);
+    let mut blocks = Blocks::new(&mut losses);
     let (tools, choice) = write_tools(request, &mut blocks);
     let system = write_system(&ordered.system, &mut blocks);
     let messages = write_turns(&ordered.turns, &mut blocks);
@@ -38,12 +38,12 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     {
         body.extend(value.map(|value| (key.to_owned(), value)));
     }
-    write_sampling(&request.sampling, plan, rules, &mut body, &mut losses);
+    write_sampling(&request.sampling, plan, &mut body, &mut losses);
     if let Some(reasoning) = &request.reasoning {
         write_thinking(reasoning, plan, &mut body, &mut losses);
     }
-    write_output(&request.format, plan, rules, &mut body, &mut losses);
-    write_rest(request, rules, &mut body, &mut losses);
+    write_output(&request.format, plan, &mut body, &mut losses);
+    write_rest(request, &mut body, &mut losses);
     note_unsaid(request, &mut losses);
     if !request.metadata.is_empty() {
         losses.feature(Feature::Metadata);
@@ -57,19 +57,13 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     Ok(Outgoing { path: "/v1/messages".to_owned(), headers, body, losses })
 }
 
-fn write_sampling(
-    sampling: &Sampling,
-    plan: Plan,
-    rules: &Rules,
-    body: &mut Map<String, Value>,
-    losses: &mut Losses,
-) {
+fn write_sampling(sampling: &Sampling, plan: Plan, body: &mut Map<String, Value>, losses: &mut Losses) {
     let mut put = |key: &str, value: Option<Value>, feature: Feature, taken: bool| {
         let Some(value) = value else { return };
-        if rules.refuses(feature) || !taken {
-            losses.feature(feature);
-        } else {
+        if taken {
             body.insert(key.into(), value);
+        } else {
+            losses.feature(feature);
         }
     };
     let thinks = plan.thinks();
@@ -77,17 +71,16 @@ fn write_sampling(
     let fits = temperature == sampling.temperature;
     // Thinking goes with a temperature of 1 alone, which is what it is when nothing is said.
     put("temperature", temperature.filter(|_| !thinks).map(Value::from), Feature::Temperature, true);
-    // Claude takes one of the two, and of the second only a wide one when it thinks.
+    // Of the second Claude takes only a wide one when it thinks.
     let top_p = sampling.top_p.filter(|top_p| (0.0..=1.0).contains(top_p));
-    let wide = if thinks { top_p.is_some_and(|top_p| top_p >= 0.95) } else { temperature.is_none() };
+    let wide = !thinks || top_p.is_some_and(|top_p| top_p >= 0.95);
     put("top_p", sampling.top_p.map(Value::from), Feature::TopP, wide && top_p.is_some());
     put("top_k", sampling.top_k.map(Value::from), Feature::TopK, !thinks);
     if !fits || (thinks && temperature.is_some_and(|temperature| temperature < 1.0)) {
         losses.feature(Feature::Temperature);
     }
     // Sequences of nothing but white space are refused.
-    let most = rules.stop_sequences.unwrap_or(usize::MAX);
-    let stop: Vec<&String> = sampling.stop.iter().filter(|stop| !stop.trim().is_empty()).take(most).collect();
+    let stop: Vec<&String> = sampling.stop.iter().filter(|stop| !stop.trim().is_empty()).collect();
     if stop.len() < sampling.stop.len() {
         losses.feature(Feature::Stop);
     }
@@ -118,13 +111,7 @@ fn write_thinking(reasoning: &Reasoning, plan: Plan, body: &mut Map<String, Valu
 }
 
 /// `output_config`: effort, and the form of the answer.
-fn write_output(
-    format: &Format,
-    plan: Plan,
-    rules: &Rules,
-    body: &mut Map<String, Value>,
-    losses: &mut Losses,
-) {
+fn write_output(format: &Format, plan: Plan, body: &mut Map<String, Value>, losses: &mut Losses) {
     let mut config = Map::new();
     if let Some(effort) = plan.effort {
         config.insert("effort".into(), effort.word().into());
@@ -132,7 +119,6 @@ fn write_output(
     match format {
         Format::Text => {}
         Format::Json => losses.feature(Feature::JsonMode),
-        Format::Schema { .. } if rules.refuses(Feature::JsonSchema) => losses.feature(Feature::JsonSchema),
         Format::Schema { schema, description, .. } => {
             let mut schema = schema.clone();
             // There is no other place for it.
@@ -147,30 +133,22 @@ fn write_output(
     }
 }
 
-fn write_rest(request: &Request, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
-    match &request.user {
-        Some(_) if rules.refuses(Feature::User) => losses.feature(Feature::User),
-        Some(user) => {
-            body.insert("metadata".into(), json!({"user_id": user}));
-        }
-        None => {}
+fn write_rest(request: &Request, body: &mut Map<String, Value>, losses: &mut Losses) {
+    if let Some(user) = &request.user {
+        body.insert("metadata".into(), json!({"user_id": user}));
     }
     let tier = match request.tier.as_deref() {
-        None => None,
-        Some("auto" | "priority") => Some("auto"),
-        Some("default" | "standard" | "standard_only") => Some("standard_only"),
-        Some(_) => {
+        None => return,
+        Some("auto") => "auto",
+        // What was paid for in advance is used, if there is any: that is the nearest.
+        Some("priority") => {
             losses.feature(Feature::Tier);
-            None
+            "auto"
         }
+        Some("default") => "standard_only",
+        Some(_) => return losses.feature(Feature::Tier),
     };
-    match tier {
-        Some(_) if rules.refuses(Feature::Tier) => losses.feature(Feature::Tier),
-        Some(tier) => {
-            body.insert("service_tier".into(), tier.into());
-        }
-        None => {}
-    }
+    body.insert("service_tier".into(), tier.into());
 }
 
 /// What neither Claude's dialect nor Bedrock's has a place for.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::message::Blocks;
 use crate::{
-    canon::{Feature, Request, Tool, ToolChoice, ToolKind},
+    canon::{Request, Tool, ToolChoice, ToolKind},
     dialect::anthropic::turns::called,
 };
 
@@ -18,7 +18,7 @@ pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> (Option
     let offered = request.tools.iter().filter(|tool| among(&tool.name));
     let tools: Vec<Value> = offered.filter_map(|tool| tool_value(tool, blocks)).collect();
     if !tools.is_empty() {
-        return (Some(tools.into()), write_choice(request, blocks));
+        return (Some(tools.into()), write_choice(request));
     }
     // Calls of earlier turns are refused when there are no tools.
     let known: Vec<Value> = called(&request.messages)
@@ -31,7 +31,7 @@ pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> (Option
     (Some(known.into()), Some(json!({"type": "none"})))
 }
 
-fn write_choice(request: &Request, blocks: &mut Blocks<'_>) -> Option<Value> {
+fn write_choice(request: &Request) -> Option<Value> {
     let mut choice = match &request.tool_choice {
         None if request.parallel_tool_calls == Some(false) => json!({"type": "auto"}),
         None => return None,
@@ -40,12 +40,8 @@ fn write_choice(request: &Request, blocks: &mut Blocks<'_>) -> Option<Value> {
         Some(ToolChoice::Required | ToolChoice::Among { required: true, .. }) => json!({"type": "any"}),
         Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
     };
-    match request.parallel_tool_calls {
-        Some(_) if blocks.rules.refuses(Feature::ParallelToolCalls) => {
-            blocks.losses.feature(Feature::ParallelToolCalls);
-        }
-        Some(parallel) => choice["disable_parallel_tool_use"] = (!parallel).into(),
-        None => {}
+    if let Some(parallel) = request.parallel_tool_calls {
+        choice["disable_parallel_tool_use"] = (!parallel).into();
     }
     Some(choice)
 }
@@ -74,36 +70,13 @@ fn tool_value(tool: &Tool, blocks: &mut Blocks<'_>) -> Option<Value> {
                 value.insert("description".into(), description.as_str().into());
             }
             value.insert("input_schema".into(), schema(parameters.as_ref()));
-            match tool.strict {
-                Some(_) if blocks.rules.refuses(Feature::Strict) => {
-                    blocks.losses.feature_at(Feature::Strict, place)
-                }
-                Some(strict) => {
-                    value.insert("strict".into(), strict.into());
-                }
-                None => {}
-            }
+            value.extend(tool.strict.map(|strict| ("strict".to_owned(), strict.into())));
             let mut value = Value::Object(value);
-            blocks.mark(&mut value, tool.cache.as_ref(), &format!("tools.{}", tool.name));
+            blocks.mark(&mut value, tool.cache.as_ref(), &place);
             Some(value)
         }
-        ToolKind::Custom { .. } => {
-            blocks.losses.feature_at(Feature::CustomTool, place);
-            None
-        }
-        ToolKind::Vendor(value) if is_own(value) => Some(value.clone()),
-        ToolKind::Vendor(_) => {
-            blocks.losses.feature_at(Feature::VendorTool, place);
-            None
-        }
+        // They have gone before, and those of other vendors.
+        ToolKind::Custom { .. } => None,
+        ToolKind::Vendor { value, .. } => Some(value.clone()),
     }
-}
-
-/// Anthropic's own tools have their version in their type: `web_search_20250305`.
-fn is_own(value: &Value) -> bool {
-    const VERSION_DIGITS: usize = 8;
-    let Some(kind) = value.get("type").and_then(Value::as_str) else { return false };
-    let version = kind.rsplit('_').next().unwrap_or_default();
-    kind == "mcp_toolset"
-        || (version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_digit()))
 }

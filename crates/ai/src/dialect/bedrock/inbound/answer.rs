@@ -50,7 +50,7 @@ fn blocks(part: &Part, content: &mut Vec<Value>) {
                     );
                 }
             }
-            content.extend(proof.as_ref().map(hidden));
+            content.extend(proof.as_ref().map(|mark| hidden(&mark.after())));
         }
         Part::Thinking { text, proof } => match proof {
             Some(proof) if text.is_empty() && proof.kind != ProofKind::Signature => {

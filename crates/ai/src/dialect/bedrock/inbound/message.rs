@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::request::cache_mark;
 use crate::{
-    canon::{CacheMark, Error, Extra, Message, Part, Proof, ProofKind, Role, Source},
+    canon::{Error, Extra, Message, Part, Proof, ProofKind, Role, Source},
     dialect::{
         anthropic::inbound::split,
         bedrock::{DIALECT, ISSUER, citation_of, media::Media, redacted_of},
@@ -42,7 +42,7 @@ fn read_content(fields: &mut Fields, key: &str, extra: &mut Extra) -> Result<Vec
     for mut block in fields.objects(key)? {
         match block.take("cachePoint") {
             Some(point) => {
-                if let Some(place) = parts.last_mut().and_then(cache_of) {
+                if let Some(place) = parts.last_mut().and_then(Part::cache_mut) {
                     *place = Some(cache_mark(&point));
                 }
             }
@@ -50,22 +50,6 @@ fn read_content(fields: &mut Fields, key: &str, extra: &mut Extra) -> Result<Vec
         }
     }
     Ok(parts)
-}
-
-/// Where a part has its mark for the prompt cache.
-fn cache_of(part: &mut Part) -> Option<&mut Option<CacheMark>> {
-    match part {
-        Part::Text { cache, .. }
-        | Part::Image { cache, .. }
-        | Part::Document { cache, .. }
-        | Part::ToolCall { cache, .. }
-        | Part::ToolResult { cache, .. } => Some(cache),
-        Part::Audio { .. }
-        | Part::Video { .. }
-        | Part::Thinking { .. }
-        | Part::Refusal { .. }
-        | Part::Vendor { .. } => None,
-    }
 }
 
 /// A block is an object of one field, which says what it is.

@@ -7,7 +7,11 @@ use crate::{
     canon::{CacheMark, Error, Extra, Format, Reasoning, Request, Sampling, Tool, ToolChoice, ToolKind},
     dialect::{
         Spoken,
-        anthropic::inbound::{read_effort, read_thinking},
+        anthropic::{
+            self,
+            inbound::{read_effort, read_thinking},
+        },
+        bedrock::DIALECT,
     },
     fields::Fields,
 };
@@ -49,6 +53,7 @@ pub(in crate::dialect) fn read_request(spoken: &Spoken, body: &[u8]) -> Result<R
     if let Some(mut beside) = fields.object("additionalModelRequestFields")? {
         reasoning = read_reasoning(&mut beside, &mut extra)?;
         request.sampling.top_k = beside.count("top_k")?;
+        request.tools.append(&mut anthropic::inbound::read_vendor_tools(&mut beside)?);
         beside.rest(&mut extra);
     }
     if let Some(mut config) = fields.object("outputConfig")? {
@@ -105,7 +110,7 @@ fn read_tools(config: &mut Fields, extra: &mut Extra) -> Result<Vec<Tool>, Error
             tools.push(Tool {
                 name,
                 description: None,
-                kind: ToolKind::Vendor(value),
+                kind: ToolKind::Vendor { vendor: DIALECT, value },
                 strict: None,
                 cache: None,
             });

@@ -204,7 +204,7 @@ impl Writer {
         }
         let mark = self.parts.remove(&part).filter(|state| matches!(state.kind, Kind::Text));
         if let Some(mark) = mark.and_then(|state| state.proof) {
-            self.hidden(&mark, out);
+            self.hidden(&mark.after(), out);
         }
     }
 

@@ -17,7 +17,6 @@ use crate::{
             own_citation, redacted,
         },
     },
-    rules::Rules,
 };
 
 /// Most cache marks in one request.
@@ -25,7 +24,6 @@ const CACHE_MARKS_MAX: usize = 4;
 
 /// Writes blocks, and notes what they cannot hold.
 pub(super) struct Blocks<'a> {
-    pub(super) rules: &'a Rules,
     pub(super) losses: &'a mut Losses,
     marks: usize,
     /// Names of documents, which must differ.
@@ -55,14 +53,14 @@ pub(super) fn write_turns(turns: &[Turn<'_>], blocks: &mut Blocks<'_>) -> Value 
 }
 
 impl<'a> Blocks<'a> {
-    pub(super) fn new(rules: &'a Rules, losses: &'a mut Losses) -> Self {
-        Self { rules, losses, marks: 0, names: Vec::new() }
+    pub(super) fn new(losses: &'a mut Losses) -> Self {
+        Self { losses, marks: 0, names: Vec::new() }
     }
 
     /// The mark for the prompt cache that stands after a block.
     pub(super) fn mark(&mut self, cache: Option<&CacheMark>, place: &str) -> Option<Value> {
         let cache = cache?;
-        if self.marks >= CACHE_MARKS_MAX || self.rules.refuses(Feature::CacheMark) {
+        if self.marks >= CACHE_MARKS_MAX {
             return self.lost(Feature::CacheMark, place);
         }
         self.marks += 1;
@@ -115,6 +113,7 @@ impl<'a> Blocks<'a> {
                 Some(json!({"toolUse": {"toolUseId": call_id(id), "name": name, "input": input}}))
             }
             Part::ToolResult { id, content, is_error, .. } => {
+                self.note_inner_marks(part, place);
                 let told =
                     content.iter().filter(|part| !matches!(part, Part::Text { text, .. } if text.is_empty()));
                 let content: Vec<Value> =
@@ -127,6 +126,16 @@ impl<'a> Blocks<'a> {
             }
             Part::Vendor { dialect, value } if *dialect == DIALECT => Some(value.clone()),
             Part::Vendor { .. } => self.lost(Feature::VendorPart, place),
+        }
+    }
+
+    /// A result's content has no place for marks: one at its end is the result's own, all others are lost.
+    fn note_inner_marks(&mut self, part: &Part, place: &str) {
+        let Part::ToolResult { content, cache, .. } = part else { return };
+        let inner = content.iter().filter(|part| cache_of(part).is_some()).count();
+        let moved = cache.is_none() && content.last().is_some_and(|last| cache_of(last).is_some());
+        if inner > usize::from(moved) {
+            self.losses.feature_at(Feature::CacheMark, place);
         }
     }
 
@@ -180,20 +189,9 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// A part's mark for the prompt cache.
+/// A part's mark for the prompt cache: a result's stands at its end.
 fn cache_of(part: &Part) -> Option<&CacheMark> {
-    match part {
-        Part::Text { cache, .. }
-        | Part::Image { cache, .. }
-        | Part::Document { cache, .. }
-        | Part::ToolCall { cache, .. }
-        | Part::ToolResult { cache, .. } => cache.as_ref(),
-        Part::Audio { .. }
-        | Part::Video { .. }
-        | Part::Thinking { .. }
-        | Part::Refusal { .. }
-        | Part::Vendor { .. } => None,
-    }
+    part.cache().or_else(|| part.inner().last().and_then(cache_of))
 }
 
 /// A thought of Claude's own.

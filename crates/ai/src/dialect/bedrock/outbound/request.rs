@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     message::{Blocks, write_system, write_turns},
-    tool::write_tools,
+    tool::{write_claude_tools, write_tools},
 };
 use crate::{
     canon::{Error, Feature, Format, Losses, Reasoning, Request},
@@ -16,7 +16,7 @@ use crate::{
             turns::turns,
         },
     },
-    rules::{Rules, Target},
+    rules::Target,
 };
 
 pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -> Result<Outgoing, Error> {
@@ -29,7 +29,7 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
         Family::Nova | Family::Other => effort_alone(request, rules, &mut losses),
     };
     let mut body = Map::new();
-    let mut blocks = Blocks::new(rules, &mut losses);
+    let mut blocks = Blocks::new(&mut losses);
     let tools = write_tools(request, &mut blocks);
     let system = write_system(&ordered.system, &mut blocks);
     body.insert("messages".into(), write_turns(&ordered.turns, &mut blocks));
@@ -37,9 +37,10 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     if let Some(reasoning) = &request.reasoning {
         write_thinking(reasoning, plan, &mut beside, &mut losses);
     }
-    write_top_k(request, plan, family, rules, &mut beside, &mut losses);
-    let inference = write_inference(request, plan, family, rules, &mut losses);
-    let output = write_output(&request.format, plan, rules, &mut losses);
+    write_claude_tools(request, family == Family::Claude, &mut beside, &mut losses);
+    write_top_k(request, plan, family, &mut beside, &mut losses);
+    let inference = write_inference(request, plan, &mut losses);
+    let output = write_output(&request.format, plan, &mut losses);
     for (key, value) in
         [("system", system), ("inferenceConfig", inference), ("toolConfig", tools), ("outputConfig", output)]
     {
@@ -48,7 +49,7 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     if !beside.is_empty() {
         body.insert("additionalModelRequestFields".into(), beside.into());
     }
-    write_rest(request, rules, &mut body, &mut losses);
+    write_rest(request, &mut body, &mut losses);
     note_unsaid(request, &mut losses);
     if request.user.is_some() {
         losses.feature(Feature::User);
@@ -107,13 +108,12 @@ fn write_top_k(
     request: &Request,
     plan: Plan,
     family: Family,
-    rules: &Rules,
     beside: &mut Map<String, Value>,
     losses: &mut Losses,
 ) {
     let Some(top_k) = request.sampling.top_k else { return };
     match family {
-        _ if rules.refuses(Feature::TopK) || plan.thinks() => losses.feature(Feature::TopK),
+        _ if plan.thinks() => losses.feature(Feature::TopK),
         Family::Claude => {
             beside.insert("top_k".into(), top_k.into());
         }
@@ -124,13 +124,7 @@ fn write_top_k(
     }
 }
 
-fn write_inference(
-    request: &Request,
-    plan: Plan,
-    family: Family,
-    rules: &Rules,
-    losses: &mut Losses,
-) -> Option<Value> {
+fn write_inference(request: &Request, plan: Plan, losses: &mut Losses) -> Option<Value> {
     let sampling = &request.sampling;
     let mut config = Map::new();
     if request.max_output_tokens.is_some() || plan.thinks() {
@@ -140,25 +134,23 @@ fn write_inference(
     let temperature = sampling.temperature.map(|temperature| temperature.clamp(0.0, 1.0));
     let fits =
         temperature == sampling.temperature && !(thinks && temperature.is_some_and(|value| value < 1.0));
-    if !fits || (temperature.is_some() && rules.refuses(Feature::Temperature)) {
+    if !fits {
         losses.feature(Feature::Temperature);
     }
     // Thinking goes with a temperature of 1 alone, which is what it is when nothing is said.
-    if let Some(temperature) = temperature.filter(|_| !thinks && !rules.refuses(Feature::Temperature)) {
+    if let Some(temperature) = temperature.filter(|_| !thinks) {
         config.insert("temperature".into(), temperature.into());
     }
     if let Some(top_p) = sampling.top_p {
-        // Claude takes one of the two, and of the second only a wide one when it thinks.
-        let taken = if thinks { top_p >= 0.95 } else { temperature.is_none() || family != Family::Claude };
-        if taken && (0.0..=1.0).contains(&top_p) && !rules.refuses(Feature::TopP) {
+        // Claude takes only a wide one when it thinks.
+        if (!thinks || top_p >= 0.95) && (0.0..=1.0).contains(&top_p) {
             config.insert("topP".into(), top_p.into());
         } else {
             losses.feature(Feature::TopP);
         }
     }
     // Sequences of nothing but white space are refused.
-    let most = rules.stop_sequences.unwrap_or(usize::MAX);
-    let stop: Vec<&String> = sampling.stop.iter().filter(|stop| !stop.trim().is_empty()).take(most).collect();
+    let stop: Vec<&String> = sampling.stop.iter().filter(|stop| !stop.trim().is_empty()).collect();
     if stop.len() < sampling.stop.len() {
         losses.feature(Feature::Stop);
     }
@@ -169,12 +161,11 @@ fn write_inference(
 }
 
 /// `outputConfig`: effort, and the form of the answer. The schema is a text here.
-fn write_output(format: &Format, plan: Plan, rules: &Rules, losses: &mut Losses) -> Option<Value> {
+fn write_output(format: &Format, plan: Plan, losses: &mut Losses) -> Option<Value> {
     let mut config = Map::new();
     match format {
         Format::Text => {}
         Format::Json => losses.feature(Feature::JsonMode),
-        Format::Schema { .. } if rules.refuses(Feature::JsonSchema) => losses.feature(Feature::JsonSchema),
         Format::Schema { name, description, schema, .. } => {
             let mut inner = json!({"schema": schema.to_string()});
             if !name.is_empty() {
@@ -195,29 +186,20 @@ fn write_output(format: &Format, plan: Plan, rules: &Rules, losses: &mut Losses)
     (!config.is_empty()).then(|| config.into())
 }
 
-fn write_rest(request: &Request, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn write_rest(request: &Request, body: &mut Map<String, Value>, losses: &mut Losses) {
     let texts = request.metadata.iter().filter(|(_, value)| value.is_string());
     let metadata: Map<String, Value> = texts.map(|(key, value)| (key.clone(), value.clone())).collect();
-    if metadata.len() < request.metadata.len() || (!metadata.is_empty() && rules.refuses(Feature::Metadata)) {
+    if metadata.len() < request.metadata.len() {
         losses.feature(Feature::Metadata);
     }
-    if !metadata.is_empty() && !rules.refuses(Feature::Metadata) {
+    if !metadata.is_empty() {
         body.insert("requestMetadata".into(), metadata.into());
     }
-    let tier = match request.tier.as_deref() {
-        None | Some("auto") => None,
-        Some("standard_only" | "standard") => Some("default"),
-        Some(tier @ ("priority" | "default" | "flex" | "reserved")) => Some(tier),
-        Some(_) => {
-            losses.feature(Feature::Tier);
-            None
-        }
-    };
-    match tier {
-        Some(_) if rules.refuses(Feature::Tier) => losses.feature(Feature::Tier),
-        Some(tier) => {
+    match request.tier.as_deref() {
+        None | Some("auto") => {}
+        Some(tier @ ("priority" | "default" | "flex" | "reserved")) => {
             body.insert("serviceTier".into(), json!({"type": tier}));
         }
-        None => {}
+        Some(_) => losses.feature(Feature::Tier),
     }
 }

@@ -1,11 +1,14 @@
 //! Writes tools and what is said of their choice.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::message::Blocks;
 use crate::{
-    canon::{Feature, Request, Tool, ToolChoice, ToolKind},
-    dialect::anthropic::{outbound::schema, turns::called},
+    canon::{Feature, Losses, Request, Tool, ToolChoice, ToolKind},
+    dialect::{
+        anthropic::{outbound::schema, turns::called},
+        bedrock::{DIALECT, ISSUER},
+    },
 };
 
 /// `toolConfig`.
@@ -27,6 +30,10 @@ pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> Option<
     for tool in request.tools.iter().filter(|tool| among(&tool.name)) {
         write_tool(tool, &mut tools, blocks);
     }
+    if tools.is_empty() && request.tool_choice.as_ref().is_some_and(ToolChoice::is_forced) {
+        // What Claude has of its own stands elsewhere, where nothing can be said of its choice.
+        blocks.losses.feature(Feature::ToolChoice);
+    }
     if tools.is_empty() {
         // Calls of earlier turns are refused when there are no tools.
         tools.extend(
@@ -46,11 +53,7 @@ pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> Option<
         Some(ToolChoice::Required | ToolChoice::Among { required: true, .. }) => json!({"any": {}}),
         Some(ToolChoice::Named(name)) => json!({"tool": {"name": name}}),
     };
-    if blocks.rules.refuses(Feature::ToolChoice) {
-        blocks.losses.feature(Feature::ToolChoice);
-    } else {
-        config["toolChoice"] = choice;
-    }
+    config["toolChoice"] = choice;
     Some(config)
 }
 
@@ -66,18 +69,48 @@ fn write_tool(tool: &Tool, tools: &mut Vec<Value>, blocks: &mut Blocks<'_>) {
                 spec["description"] = description.into();
             }
             spec["inputSchema"] = json!({"json": schema(parameters.as_ref())});
-            match tool.strict {
-                Some(_) if blocks.rules.refuses(Feature::Strict) => {
-                    blocks.losses.feature_at(Feature::Strict, &place)
-                }
-                Some(strict) => spec["strict"] = strict.into(),
-                None => {}
+            if let Some(strict) = tool.strict {
+                spec["strict"] = strict.into();
             }
             tools.push(json!({"toolSpec": spec}));
             tools.extend(blocks.mark(tool.cache.as_ref(), &place));
         }
-        ToolKind::Custom { .. } => blocks.losses.feature_at(Feature::CustomTool, place),
-        ToolKind::Vendor(value) if value.get("systemTool").is_some() => tools.push(value.clone()),
-        ToolKind::Vendor(_) => blocks.losses.feature_at(Feature::VendorTool, place),
+        ToolKind::Vendor { vendor: DIALECT, value } => tools.push(value.clone()),
+        // They have gone before, and Claude's own stand elsewhere.
+        ToolKind::Custom { .. } | ToolKind::Vendor { .. } => {}
     }
+}
+
+/// Claude's own tools, as Bedrock's guide has them: beside the fields that all models know.
+pub(super) fn write_claude_tools(
+    request: &Request,
+    is_claude: bool,
+    beside: &mut Map<String, Value>,
+    losses: &mut Losses,
+) {
+    let mut tools = Vec::new();
+    for tool in &request.tools {
+        match &tool.kind {
+            ToolKind::Vendor { vendor: ISSUER, value } if is_claude => tools.push(value.clone()),
+            ToolKind::Vendor { vendor: ISSUER, .. } => {
+                losses.feature_at(Feature::VendorTool, format_args!("tools.{}", tool.name));
+            }
+            _ => {}
+        }
+    }
+    if tools.is_empty() {
+        return;
+    }
+    let betas: Vec<String> = tools.iter().filter_map(beta_of).collect();
+    if !betas.is_empty() {
+        beside.insert("anthropic_beta".into(), json!(betas));
+    }
+    beside.insert("tools".into(), tools.into());
+}
+
+/// The beta that a tool belongs to: `computer_20250124` to `computer-use-2025-01-24`.
+fn beta_of(tool: &Value) -> Option<String> {
+    let date = tool.get("type")?.as_str()?.strip_prefix("computer_")?;
+    let (year, month, day) = (date.get(..4)?, date.get(4..6)?, date.get(6..8)?);
+    Some(format!("computer-use-{year}-{month}-{day}"))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    canon::{Answer, Finish, Part},
+    canon::{Answer, Finish, Part, Riders},
     dialect::{
         Telling,
         cohere::{citation::citation_values, finish_word, probability_value, usage_value},
@@ -30,7 +30,7 @@ pub(in crate::dialect) fn write_answer(answer: Answer, telling: &Telling) -> Vec
 
 fn message_value(parts: Vec<Part>) -> Map<String, Value> {
     let (mut content, mut calls, mut citations) = (Vec::new(), Vec::new(), Vec::new());
-    let mut rider = None;
+    let mut riders = Riders::default();
     for part in parts {
         match part {
             Part::Text { text, citations: cited, .. } => {
@@ -39,16 +39,13 @@ fn message_value(parts: Vec<Part>) -> Map<String, Value> {
             }
             Part::Refusal { text } => content.push(json!({"type": "text", "text": text})),
             Part::Thinking { text, proof } => {
-                rider = proof.or(rider);
+                proof.into_iter().for_each(|proof| riders.wait(proof));
                 if !text.is_empty() {
                     content.push(json!({"type": "thinking", "thinking": text}));
                 }
             }
             Part::ToolCall { id, name, arguments, proof, .. } => {
-                let id = match proof.or_else(|| rider.take()) {
-                    Some(proof) => proof.ride(&id),
-                    None => id,
-                };
+                let id = riders.mount(id, proof);
                 let arguments = if arguments.is_empty() { "{}" } else { &arguments };
                 calls.push(call_value(&id, &name, arguments));
             }

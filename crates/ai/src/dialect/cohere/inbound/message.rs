@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::request::text_of;
 use crate::{
-    canon::{Error, Extra, Message, Part, Proof, ProofKind, Role, Source},
+    canon::{Error, Extra, Message, Part, Proof, Role, Source, dismount},
     dialect::cohere::citation::{citations_of, content_index},
     fields::Fields,
 };
@@ -151,15 +151,7 @@ fn cite(parts: &mut [Part], citation: &Value) {
 /// A call, with the proof that rides on its id.
 fn read_call(mut call: Fields, parts: &mut Vec<Part>, extra: &mut Extra) -> Result<(), Error> {
     let id = call.required_text("id")?;
-    let (id, rider) = Proof::dismount(&id);
-    let id = id.to_owned();
-    let mark = match rider {
-        Some(proof) if proof.kind != ProofKind::Mark => {
-            prove(parts, proof);
-            None
-        }
-        mark => mark,
-    };
+    let (id, mark) = dismount(&id, parts, false);
     call.take("type");
     let mut function = call.object("function")?.ok_or_else(|| call.missing("function"))?;
     let name = function.required_text("name")?;
@@ -168,18 +160,6 @@ fn read_call(mut call: Fields, parts: &mut Vec<Part>, extra: &mut Extra) -> Resu
     function.rest(extra);
     call.rest(extra);
     Ok(())
-}
-
-/// Joins a proof with the thoughts that it belongs to, or with hidden ones.
-fn prove(parts: &mut Vec<Part>, new: Proof) {
-    let unproven = parts.iter_mut().find_map(|part| match part {
-        Part::Thinking { proof: proof @ None, .. } => Some(proof),
-        _ => None,
-    });
-    match unproven {
-        Some(proof) => *proof = Some(new),
-        None => parts.push(Part::Thinking { text: String::new(), proof: Some(new) }),
-    }
 }
 
 fn result(fields: &mut Fields, extra: &mut Extra) -> Result<Part, Error> {

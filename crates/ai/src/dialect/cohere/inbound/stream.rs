@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{answer::call_value, error::error_value};
 use crate::{
-    canon::{Delta, Event, Finish, Opening, Proof, TokenProbability, Usage},
+    canon::{Delta, Event, Finish, Opening, Proof, Riders, TokenProbability, Usage},
     dialect::{
         StreamWriter, Telling,
         cohere::{citation::citation_values, finish_word, probability_value, usage_value},
@@ -26,7 +26,7 @@ pub(in crate::dialect) struct Writer {
     contents: usize,
     calls: u32,
     citations: u32,
-    rider: Option<Proof>,
+    riders: Riders,
 }
 
 enum State {
@@ -52,8 +52,16 @@ enum State {
 
 impl Writer {
     pub(in crate::dialect) fn new(telling: Telling) -> Self {
-        let (usage, finish, rider) = (None, None, None);
-        Self { telling, usage, finish, parts: BTreeMap::new(), contents: 0, calls: 0, citations: 0, rider }
+        Self {
+            telling,
+            usage: None,
+            finish: None,
+            parts: BTreeMap::new(),
+            contents: 0,
+            calls: 0,
+            citations: 0,
+            riders: Riders::default(),
+        }
     }
 
     fn start_content(&mut self, kind: &str, out: &mut Vec<u8>) -> usize {
@@ -72,7 +80,7 @@ impl Writer {
             }
             // Thoughts without words are not told.
             Opening::Thinking => State::Thinking { index: None, proof: None },
-            Opening::ToolCall { id, name, .. } => State::Waiting { id, name, proof: self.rider.take() },
+            Opening::ToolCall { id, name, .. } => State::Waiting { id, name, proof: None },
             Opening::Audio { .. } | Opening::Whole(_) => return,
         };
         self.parts.insert(part, state);
@@ -87,7 +95,7 @@ impl Writer {
         let index = self.calls;
         self.calls += 1;
         self.parts.insert(part, State::Call { index, empty: true });
-        let id = proof.map_or(id.clone(), |proof| proof.ride(&id));
+        let id = self.riders.mount(id, proof);
         let call = call_value(&id, &name, "");
         send("tool-call-start", json!({"index": index, "delta": {"message": {"tool_calls": call}}}), out);
     }
@@ -154,7 +162,7 @@ impl Writer {
         match self.parts.remove(&part) {
             Some(State::Text { index, .. }) => send("content-end", json!({"index": index}), out),
             Some(State::Thinking { index, proof }) => {
-                self.rider = proof.or(self.rider.take());
+                proof.into_iter().for_each(|proof| self.riders.wait(proof));
                 if let Some(index) = index {
                     send("content-end", json!({"index": index}), out);
                 }

@@ -25,8 +25,8 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     let prompt = Prompt { plans, documents_apart: !formatted };
     write_messages(&request.messages, &prompt, &mut body, &mut losses)?;
     write_tools(request, &mut body, &mut losses);
-    write_sampling(request, rules, &mut body, &mut losses);
-    write_format(&request.format, rules, &mut body, &mut losses);
+    write_sampling(request, &mut body, &mut losses);
+    write_format(&request.format, &mut body, &mut losses);
     if let Some(reasoning) = &request.reasoning {
         write_thinking(reasoning, request.max_output_tokens, rules, &mut body, &mut losses);
     }
@@ -39,21 +39,9 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     Ok(Outgoing { path: "/v2/chat".to_owned(), headers: Vec::new(), body, losses })
 }
 
-/// Writes a parameter, or reports it where the target refuses it.
-fn put(
-    body: &mut Map<String, Value>,
-    key: &str,
-    value: Option<impl Into<Value>>,
-    feature: Feature,
-    rules: &Rules,
-    losses: &mut Losses,
-) {
-    let Some(value) = value else { return };
-    if rules.refuses(feature) {
-        losses.feature(feature);
-    } else {
-        body.insert(key.into(), value.into());
-    }
+/// Writes a parameter, if there is one.
+fn put(body: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+    body.extend(value.map(|value| (key.to_owned(), value.into())));
 }
 
 /// A number within its bounds, and a report if it was not.
@@ -66,41 +54,35 @@ fn within(value: Option<f64>, least: f64, most: f64, feature: Feature, losses: &
     Some(bounded)
 }
 
-fn write_sampling(request: &Request, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn write_sampling(request: &Request, body: &mut Map<String, Value>, losses: &mut Losses) {
     let sampling = &request.sampling;
-    if let Some(asked) = request.max_output_tokens {
-        let most = rules.max_output_tokens.unwrap_or(u64::MAX);
-        if asked > most {
-            losses.feature(Feature::MaxOutputTokens);
-        }
-        body.insert("max_tokens".into(), asked.min(most).into());
-    }
-    put(body, "temperature", sampling.temperature, Feature::Temperature, rules, losses);
+    put(body, "max_tokens", request.max_output_tokens);
+    put(body, "temperature", sampling.temperature);
     // A `p` of 1 means all tokens; 0.99 is the most that is taken.
-    put(body, "p", sampling.top_p.map(|p| p.clamp(0.01, 0.99)), Feature::TopP, rules, losses);
-    put(body, "k", sampling.top_k.map(|k| k.min(500)), Feature::TopK, rules, losses);
+    put(body, "p", sampling.top_p.map(|p| p.clamp(0.01, 0.99)));
+    put(body, "k", sampling.top_k.map(|k| k.min(500)));
     let frequency = within(sampling.frequency_penalty, 0.0, 1.0, Feature::FrequencyPenalty, losses);
-    put(body, "frequency_penalty", frequency, Feature::FrequencyPenalty, rules, losses);
-    let presence = within(sampling.presence_penalty, 0.0, 1.0, Feature::PresencePenalty, losses);
-    put(body, "presence_penalty", presence, Feature::PresencePenalty, rules, losses);
-    put(body, "seed", sampling.seed, Feature::Seed, rules, losses);
+    put(body, "frequency_penalty", frequency);
+    put(
+        body,
+        "presence_penalty",
+        within(sampling.presence_penalty, 0.0, 1.0, Feature::PresencePenalty, losses),
+    );
+    put(body, "seed", sampling.seed);
     let mut stop = sampling.stop.clone();
-    let most = rules.stop_sequences.unwrap_or(STOP_SEQUENCES_MAX);
-    if stop.len() > most {
+    if stop.len() > STOP_SEQUENCES_MAX {
         losses.feature(Feature::Stop);
-        stop.truncate(most);
+        stop.truncate(STOP_SEQUENCES_MAX);
     }
-    put(body, "stop_sequences", (!stop.is_empty()).then_some(stop), Feature::Stop, rules, losses);
-    if let Some(top) = request.log_probabilities {
-        if top > 0 {
-            losses.feature(Feature::LogProbabilities);
-        }
-        put(body, "logprobs", Some(true), Feature::LogProbabilities, rules, losses);
+    put(body, "stop_sequences", (!stop.is_empty()).then_some(stop));
+    if request.log_probabilities.is_some_and(|top| top > 0) {
+        losses.feature(Feature::LogProbabilities);
     }
+    put(body, "logprobs", request.log_probabilities.map(|_| true));
 }
 
 /// A form for the answer excludes tools.
-fn write_format(format: &Format, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn write_format(format: &Format, body: &mut Map<String, Value>, losses: &mut Losses) {
     let (value, feature) = match format {
         Format::Text => return,
         Format::Json => (json!({"type": "json_object"}), Feature::JsonMode),
@@ -111,7 +93,7 @@ fn write_format(format: &Format, rules: &Rules, body: &mut Map<String, Value>, l
     if body.contains_key("tools") {
         losses.feature(feature);
     } else {
-        put(body, "response_format", Some(value), feature, rules, losses);
+        put(body, "response_format", Some(value));
     }
 }
 
@@ -156,7 +138,11 @@ fn write_thinking(
     let kept = |most: u64| if reasoning.budget.is_some() { 1 } else { (most / 4).max(1) };
     let room = max_output_tokens.map(|most| most.saturating_sub(kept(most))).filter(|room| *room > 0);
     if let Some(budget) = budget {
-        thinking["token_budget"] = room.map_or(budget, |room| budget.min(room)).into();
+        let fitting = room.map_or(budget, |room| budget.min(room));
+        if asked.is_some_and(|asked| Effort::of_budget(asked) != Effort::of_budget(fitting)) {
+            losses.feature(Feature::Reasoning);
+        }
+        thinking["token_budget"] = fitting.into();
     }
     body.insert("thinking".into(), thinking);
 }
@@ -197,12 +183,8 @@ fn write_tools(request: &Request, body: &mut Map<String, Value>, losses: &mut Lo
                 strict.push((tool.strict, parameters.as_ref()));
                 tools.push(tool_value(tool, parameters.as_ref()));
             }
-            ToolKind::Custom { .. } => {
-                losses.feature_at(Feature::CustomTool, format_args!("tools.{}", tool.name))
-            }
-            ToolKind::Vendor(_) => {
-                losses.feature_at(Feature::VendorTool, format_args!("tools.{}", tool.name))
-            }
+            // They have gone before.
+            ToolKind::Custom { .. } | ToolKind::Vendor { .. } => {}
         }
     }
     if request.parallel_tool_calls == Some(false) {

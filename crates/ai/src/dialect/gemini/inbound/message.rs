@@ -200,13 +200,16 @@ fn read_call(
 
 /// Joins a proof with the thoughts that it belongs to, unless they have come with theirs.
 fn prove(parts: &mut Vec<Part>, new: Proof) {
-    let mut thoughts = parts.iter_mut().filter_map(|part| match part {
+    let proven = |part: &Part| matches!(part, Part::Thinking { proof: Some(_), .. });
+    if parts.iter().any(proven) {
+        return;
+    }
+    let unproven = parts.iter_mut().find_map(|part| match part {
         Part::Thinking { proof, .. } => Some(proof),
         _ => None,
     });
-    match thoughts.next() {
-        Some(proof @ None) => *proof = Some(new),
-        Some(Some(_)) => {}
+    match unproven {
+        Some(proof) => *proof = Some(new),
         None => parts.push(Part::Thinking { text: String::new(), proof: Some(new) }),
     }
 }

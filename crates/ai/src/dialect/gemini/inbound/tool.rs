@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     canon::{Error, Extra, Tool, ToolChoice, ToolKind},
-    dialect::gemini::schema::json_schema,
+    dialect::gemini::{ISSUER, schema::json_schema},
     fields::Fields,
 };
 
@@ -21,7 +21,7 @@ pub(super) fn read_tools(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<T
             let name = camel_case(&name);
             let value = Value::Object(Map::from_iter([(name.clone(), settings)]));
             tools.push(Tool {
-                kind: ToolKind::Vendor(value),
+                kind: ToolKind::Vendor { vendor: ISSUER, value },
                 name,
                 description: None,
                 strict: None,

@@ -11,93 +11,61 @@ type Config = Map<String, Value>;
 
 pub(super) fn write_config(request: &Request, rules: &Rules, losses: &mut Losses) -> Config {
     let mut config = Config::new();
-    write_sampling(request, rules, &mut config, losses);
-    write_format(&request.format, rules, &mut config, losses);
-    write_modalities(request, rules, &mut config, losses);
+    write_sampling(request, &mut config, losses);
+    write_format(&request.format, &mut config);
+    write_modalities(request, &mut config, losses);
     if let Some(reasoning) = &request.reasoning {
         write_thinking(reasoning, request.max_output_tokens, rules, &mut config, losses);
     }
     config
 }
 
-/// Writes a parameter, or reports it where the target refuses it.
-fn put(
-    config: &mut Config,
-    key: &str,
-    value: Option<impl Into<Value>>,
-    feature: Feature,
-    rules: &Rules,
-    losses: &mut Losses,
-) {
-    let Some(value) = value else { return };
-    if rules.refuses(feature) {
-        losses.feature(feature);
-    } else {
-        config.insert(key.into(), value.into());
-    }
+/// Writes a parameter, if there is one.
+fn put(config: &mut Config, key: &str, value: Option<impl Into<Value>>) {
+    config.extend(value.map(|value| (key.to_owned(), value.into())));
 }
 
-fn write_sampling(request: &Request, rules: &Rules, config: &mut Config, losses: &mut Losses) {
+fn write_sampling(request: &Request, config: &mut Config, losses: &mut Losses) {
     let sampling = &request.sampling;
-    put(config, "temperature", sampling.temperature, Feature::Temperature, rules, losses);
-    put(config, "topP", sampling.top_p, Feature::TopP, rules, losses);
-    put(config, "topK", sampling.top_k, Feature::TopK, rules, losses);
-    put(
-        config,
-        "candidateCount",
-        request.choices.filter(|count| *count != 1),
-        Feature::Choices,
-        rules,
-        losses,
-    );
-    if let Some(asked) = request.max_output_tokens {
-        let most = rules.max_output_tokens.unwrap_or(u64::MAX);
-        if asked > most {
-            losses.feature(Feature::MaxOutputTokens);
-        }
-        config.insert("maxOutputTokens".into(), asked.min(most).into());
-    }
-    let mut stop = sampling.stop.clone();
-    if let Some(most) = rules.stop_sequences.filter(|most| stop.len() > *most) {
-        losses.feature(Feature::Stop);
-        stop.truncate(most);
-    }
-    put(config, "stopSequences", (!stop.is_empty()).then_some(stop), Feature::Stop, rules, losses);
+    put(config, "temperature", sampling.temperature);
+    put(config, "topP", sampling.top_p);
+    put(config, "topK", sampling.top_k);
+    put(config, "candidateCount", request.choices.filter(|count| *count != 1));
+    put(config, "maxOutputTokens", request.max_output_tokens);
+    put(config, "stopSequences", Some(&sampling.stop).filter(|stop| !stop.is_empty()).cloned());
     // A seed is of 32 bits here.
     let seed = sampling.seed.and_then(|seed| i32::try_from(seed).ok());
     if seed.is_none() && sampling.seed.is_some() {
         losses.feature(Feature::Seed);
     }
-    put(config, "seed", seed, Feature::Seed, rules, losses);
-    put(config, "presencePenalty", sampling.presence_penalty, Feature::PresencePenalty, rules, losses);
-    put(config, "frequencyPenalty", sampling.frequency_penalty, Feature::FrequencyPenalty, rules, losses);
+    put(config, "seed", seed);
+    put(config, "presencePenalty", sampling.presence_penalty);
+    put(config, "frequencyPenalty", sampling.frequency_penalty);
     if !sampling.logit_bias.is_empty() {
         losses.feature(Feature::LogitBias);
     }
-    if let Some(top) = request.log_probabilities {
-        put(config, "responseLogprobs", Some(true), Feature::LogProbabilities, rules, losses);
-        put(config, "logprobs", Some(top).filter(|top| *top > 0), Feature::LogProbabilities, rules, losses);
-    }
+    put(config, "responseLogprobs", request.log_probabilities.map(|_| true));
+    put(config, "logprobs", request.log_probabilities.filter(|top| *top > 0));
 }
 
-fn write_format(format: &Format, rules: &Rules, config: &mut Config, losses: &mut Losses) {
-    let (schema, feature) = match format {
+fn write_format(format: &Format, config: &mut Config) {
+    let schema = match format {
         Format::Text => return,
-        Format::Json => (None, Feature::JsonMode),
+        Format::Json => None,
         // A schema is always kept to, and has no name.
         Format::Schema { schema, description, .. } => {
             let mut schema = schema.clone();
             if let (Some(description), Value::Object(schema)) = (description, &mut schema) {
                 schema.entry("description").or_insert_with(|| description.as_str().into());
             }
-            (Some(schema), Feature::JsonSchema)
+            Some(schema)
         }
     };
-    put(config, "responseMimeType", Some("application/json"), feature, rules, losses);
-    put(config, "responseJsonSchema", schema, feature, rules, losses);
+    put(config, "responseMimeType", Some("application/json"));
+    put(config, "responseJsonSchema", schema);
 }
 
-fn write_modalities(request: &Request, rules: &Rules, config: &mut Config, losses: &mut Losses) {
+fn write_modalities(request: &Request, config: &mut Config, losses: &mut Losses) {
     let words: Vec<&str> = request
         .modalities
         .iter()
@@ -107,14 +75,7 @@ fn write_modalities(request: &Request, rules: &Rules, config: &mut Config, losse
             Modality::Image => "IMAGE",
         })
         .collect();
-    put(
-        config,
-        "responseModalities",
-        (!words.is_empty()).then_some(words),
-        Feature::Modalities,
-        rules,
-        losses,
-    );
+    put(config, "responseModalities", (!words.is_empty()).then_some(words));
     let Some(AudioOutput { voice, format }) = &request.audio else { return };
     if format.as_deref().is_some_and(|format| format != "pcm16") {
         losses.feature(Feature::Modalities);
@@ -123,7 +84,7 @@ fn write_modalities(request: &Request, rules: &Rules, config: &mut Config, losse
         // Voices are named after stars and begin with a capital; what does not is another vendor's.
         Some(voice) if voice.starts_with(|first: char| first.is_uppercase()) => {
             let speech = json!({"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": voice}}});
-            put(config, "speechConfig", Some(speech), Feature::Modalities, rules, losses);
+            put(config, "speechConfig", Some(speech));
         }
         Some(_) => losses.feature(Feature::Modalities),
         None => {}

@@ -9,22 +9,6 @@ use crate::{
     rules::Target,
 };
 
-/// Tools that Google runs. Those of other vendors have other names.
-const OWN_TOOLS: [&str; 12] = [
-    "codeExecution",
-    "computerUse",
-    "enterpriseWebSearch",
-    "exaAiSearch",
-    "fileSearch",
-    "googleMaps",
-    "googleSearch",
-    "googleSearchRetrieval",
-    "mcpServers",
-    "parallelAiSearch",
-    "retrieval",
-    "urlContext",
-];
-
 pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -> Result<Outgoing, Error> {
     let mut losses = Losses::default();
     let mut body = Map::new();
@@ -34,18 +18,17 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     if !config.is_empty() {
         body.insert("generationConfig".into(), config.into());
     }
-    write_rest(request, target, &mut body, &mut losses);
+    write_rest(request, &mut body, &mut losses);
     losses.fields(&request.extra);
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
     Ok(Outgoing { path: model_path(target.model, method)?, headers: Vec::new(), body, losses })
 }
 
-fn write_rest(request: &Request, target: Target<'_>, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn write_rest(request: &Request, body: &mut Map<String, Value>, losses: &mut Losses) {
     match request.tier.as_deref() {
         None | Some("auto") => {}
-        Some(_) if target.rules.refuses(Feature::Tier) => losses.feature(Feature::Tier),
-        Some("default" | "standard" | "standard_only") => {
+        Some("default") => {
             body.insert("serviceTier".into(), "standard".into());
         }
         Some(tier @ ("flex" | "priority")) => {
@@ -59,10 +42,10 @@ fn write_rest(request: &Request, target: Target<'_>, body: &mut Map<String, Valu
         .filter(|(key, value)| is_label(key, value))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
-    if labels.len() < request.metadata.len() || target.rules.refuses(Feature::Metadata) {
+    if labels.len() < request.metadata.len() {
         losses.feature(Feature::Metadata);
     }
-    if !labels.is_empty() && !target.rules.refuses(Feature::Metadata) {
+    if !labels.is_empty() {
         body.insert("labels".into(), labels.into());
     }
     let lost = [
@@ -100,13 +83,9 @@ fn write_tools(request: &Request, body: &mut Map<String, Value>, losses: &mut Lo
         }
         match &tool.kind {
             ToolKind::Function { parameters } => declarations.push(declaration(tool, parameters.as_ref())),
-            ToolKind::Custom { .. } => {
-                losses.feature_at(Feature::CustomTool, format_args!("tools.{}", tool.name))
-            }
-            ToolKind::Vendor(value) if is_own(value) => tools.push(value.clone()),
-            ToolKind::Vendor(_) => {
-                losses.feature_at(Feature::VendorTool, format_args!("tools.{}", tool.name))
-            }
+            // Custom tools have gone before, and those of other vendors.
+            ToolKind::Custom { .. } => {}
+            ToolKind::Vendor { value, .. } => tools.push(value.clone()),
         }
     }
     let functions = !declarations.is_empty();
@@ -119,14 +98,16 @@ fn write_tools(request: &Request, body: &mut Map<String, Value>, losses: &mut Lo
     if request.parallel_tool_calls == Some(false) {
         losses.feature(Feature::ParallelToolCalls);
     }
-    if functions && let Some(calling) = calling(request) {
-        body.insert("toolConfig".into(), json!({"functionCallingConfig": calling}));
+    match calling(request) {
+        Some(calling) if functions => {
+            body.insert("toolConfig".into(), json!({"functionCallingConfig": calling}));
+        }
+        // Google's own tools it uses as it likes.
+        Some(_) if request.tool_choice.as_ref().is_some_and(ToolChoice::is_forced) => {
+            losses.feature(Feature::ToolChoice);
+        }
+        _ => {}
     }
-}
-
-fn is_own(tool: &Value) -> bool {
-    tool.as_object()
-        .is_some_and(|tool| tool.len() == 1 && tool.keys().all(|key| OWN_TOOLS.contains(&key.as_str())))
 }
 
 fn declaration(tool: &Tool, parameters: Option<&Value>) -> Value {

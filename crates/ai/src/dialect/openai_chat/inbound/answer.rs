@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    canon::{Answer, Choice, Citation, Finish, Part, Proof, ProofKind, Source},
+    canon::{Answer, Choice, Citation, Finish, Part, Proof, ProofKind, Riders, Source},
     dialect::{
         Telling,
         openai_chat::{finish_word, probability_value, usage_value},
@@ -52,7 +52,7 @@ fn message_value(parts: Vec<Part>) -> Map<String, Value> {
     message.insert("refusal".into(), Value::Null);
     let (mut text, mut thoughts, mut refusal) = (String::new(), String::new(), String::new());
     let (mut details, mut calls, mut annotations, mut images) = (vec![], vec![], vec![], vec![]);
-    let mut rider = None;
+    let mut riders = Riders::default();
     let mut spoken = false;
     for part in parts {
         match part {
@@ -65,15 +65,12 @@ fn message_value(parts: Vec<Part>) -> Map<String, Value> {
             Part::Thinking { text: more, proof } => {
                 if let Some(proof) = &proof {
                     details.push(detail(&more, proof, details.len()));
-                    rider = Some(proof.clone());
+                    riders.wait(proof.clone());
                 }
                 thoughts.push_str(&more);
             }
             Part::ToolCall { id, name, arguments, custom, proof, .. } => {
-                let id = match proof.or_else(|| rider.take()) {
-                    Some(proof) => proof.ride(&id),
-                    None => id,
-                };
+                let id = riders.mount(id, proof);
                 calls.push(call_value(&id, &name, &arguments, custom));
             }
             Part::Refusal { text: more } => refusal.push_str(&more),

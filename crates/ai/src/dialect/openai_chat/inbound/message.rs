@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    canon::{CacheMark, Error, Extra, Message, Part, Proof, ProofKind, Role, Source},
+    canon::{CacheMark, Error, Extra, Message, Part, Proof, ProofKind, Role, Source, dismount},
     dialect::openai_chat::ISSUER,
     fields::Fields,
 };
@@ -194,18 +194,7 @@ fn read_thoughts(fields: &mut Fields) -> Result<Vec<Part>, Error> {
 /// A call, with the proof that rides on its id: for callers who keep nothing else of an answer.
 fn read_call(mut call: Fields, proven: bool, parts: &mut Vec<Part>, extra: &mut Extra) -> Result<(), Error> {
     let id = call.required_text("id")?;
-    let (id, rider) = Proof::dismount(&id);
-    let id = id.to_owned();
-    let mark = match rider {
-        Some(proof) if proof.kind == ProofKind::Mark => Some(proof),
-        Some(proof) => {
-            if !proven {
-                prove(parts, proof);
-            }
-            None
-        }
-        None => None,
-    };
+    let (id, mark) = dismount(&id, parts, proven);
     call.take("type");
     let custom = call.has("custom");
     let key = if custom { "custom" } else { "function" };
@@ -218,18 +207,6 @@ fn read_call(mut call: Fields, proven: bool, parts: &mut Vec<Part>, extra: &mut 
     call.take("index");
     call.rest(extra);
     Ok(())
-}
-
-/// Joins a proof with the thoughts that it belongs to: the unproven ones before the first call, or new hidden ones.
-fn prove(parts: &mut Vec<Part>, new: Proof) {
-    let unproven = parts.iter_mut().find_map(|part| match part {
-        Part::Thinking { proof: proof @ None, .. } => Some(proof),
-        _ => None,
-    });
-    match unproven {
-        Some(proof) => *proof = Some(new),
-        None => parts.push(Part::Thinking { text: String::new(), proof: Some(new) }),
-    }
 }
 
 fn result(fields: &mut Fields, extra: &mut Extra) -> Result<Message, Error> {

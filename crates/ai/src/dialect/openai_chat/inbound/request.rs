@@ -8,7 +8,11 @@ use crate::{
         AudioOutput, Effort, Error, Extra, Format, Modality, Reasoning, Request, Sampling, Tool, ToolChoice,
         ToolKind, Verbosity,
     },
-    dialect::Spoken,
+    dialect::{
+        Spoken,
+        openai_chat::ISSUER,
+        openai_responses::{self, is_hosted},
+    },
     fields::Fields,
 };
 
@@ -149,13 +153,14 @@ fn read_tools(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Tool>, Error
                 custom.rest(extra);
                 tool.rest(extra);
             }
-            _ => tools.push(Tool {
-                name: tool.peek_text("name").unwrap_or(&kind).to_owned(),
-                description: None,
-                kind: ToolKind::Vendor(tool.into_value()),
-                strict: None,
-                cache,
-            }),
+            _ => {
+                let name = tool.peek_text("name").unwrap_or(&kind).to_owned();
+                let value = tool.into_value();
+                // What is not OpenAI's own is of one compatible provider, and nobody knows of which.
+                let vendor = if is_hosted(&value) { openai_responses::ISSUER } else { ISSUER };
+                let kind = ToolKind::Vendor { vendor, value };
+                tools.push(Tool { name, description: None, kind, strict: None, cache });
+            }
         }
     }
     // Before `tools` there were `functions`.

@@ -9,7 +9,7 @@ use super::{
     error::error_value,
 };
 use crate::{
-    canon::{Delta, Event, Opening, Part, Proof, Usage},
+    canon::{Delta, Event, Opening, Part, Proof, Riders, Usage},
     dialect::{
         StreamWriter, Telling,
         openai_chat::{finish_word, probability_value, usage_value},
@@ -33,7 +33,7 @@ struct Progress {
     calls: u32,
     images: usize,
     details: usize,
-    rider: Option<Proof>,
+    riders: Riders,
 }
 
 /// What an open part is.
@@ -100,10 +100,7 @@ impl Writer {
             Opening::Text => State::Text,
             Opening::Thinking => State::Thinking { proof: None },
             Opening::Refusal => State::Refusal,
-            Opening::ToolCall { id, name, custom } => {
-                let proof = progress.rider.take();
-                State::Waiting { id, name, custom, proof }
-            }
+            Opening::ToolCall { id, name, custom } => State::Waiting { id, name, custom, proof: None },
             Opening::Audio { id, .. } => State::Audio { id },
             Opening::Whole(whole) => {
                 if let Part::Image { source, .. } = *whole
@@ -128,7 +125,7 @@ impl Writer {
         let index = progress.calls;
         progress.calls += 1;
         progress.parts.insert(part, State::Call { index, custom, told: false });
-        let id = proof.map_or(id.clone(), |proof| proof.ride(&id));
+        let id = progress.riders.mount(id, proof);
         let mut call = call_value(&id, &name, "", custom);
         call["index"] = index.into();
         if !custom {
@@ -185,7 +182,7 @@ impl Writer {
                 // The text has been told already; a caller joins it with this by its place.
                 let value = detail("", &proof, progress.details);
                 progress.details += 1;
-                progress.rider = Some(proof);
+                progress.riders.wait(proof);
                 json!({"reasoning_details": [value]})
             }
             // Callers read the arguments as JSON, also where there are none.

@@ -32,6 +32,10 @@ pub(in crate::dialect) fn error_of(status: u16, value: &Value) -> Error {
     let mut error = Error::of_status(status, message);
     error.kind =
         kind(status, code.as_deref().unwrap_or_default(), text("type").unwrap_or_default(), &error.message);
+    if error.kind == ErrorKind::Server && error.status < 500 {
+        // What failed is on the provider's side, whatever status it gave that.
+        error.status = 502;
+    }
     error.param = text("param").map(str::to_owned);
     error.code = code;
     error
@@ -47,6 +51,13 @@ fn kind(status: u16, code: &str, kind: &str, message: &str) -> ErrorKind {
         ("invalid_api_key", _) | (_, "authentication_error") => ErrorKind::Authentication,
         ("model_not_found", _) => ErrorKind::NotFound,
         ("rate_limit_exceeded", _) => ErrorKind::RateLimited,
+        ("overloaded" | "model_overloaded", _) | (_, "overloaded_error") => ErrorKind::Overloaded,
+        ("timeout", _) | (_, "timeout") => ErrorKind::Timeout,
+        ("server_error" | "internal_server_error", _) | (_, "server_error" | "internal_server_error")
+            if !matches!(status, 408 | 429 | 503 | 504 | 529) =>
+        {
+            ErrorKind::Server
+        }
         // Compatible providers have the sentence but not the code.
         _ if status == 400 && message.contains("maximum context length") => ErrorKind::ContextLength,
         _ => ErrorKind::of_status(status),

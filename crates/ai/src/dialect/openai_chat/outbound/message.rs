@@ -224,6 +224,7 @@ fn assistant(message: &Message, index: usize, rules: &Rules, losses: &mut Losses
         value["tool_calls"] = calls.into();
     }
     match rules.thoughts {
+        Some(ThoughtsField::Reasoning) if !thoughts.is_empty() => value["reasoning"] = thoughts.into(),
         Some(ThoughtsField::ReasoningContent) if !thoughts.is_empty() => {
             value["reasoning_content"] = thoughts.into();
         }

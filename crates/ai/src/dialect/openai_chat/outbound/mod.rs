@@ -5,6 +5,7 @@ mod error;
 mod message;
 mod request;
 mod stream;
+mod thinking;
 
 pub(in crate::dialect) use self::{
     answer::read_answer,

@@ -2,14 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::message::write_messages;
+use super::{message::write_messages, thinking::write_reasoning};
 use crate::{
     canon::{
-        Effort, Error, Feature, Format, Losses, Modality, Reasoning, Request, Tool, ToolChoice, ToolKind,
-        Verbosity,
+        AudioOutput, Error, Feature, Format, Losses, Modality, Request, Tool, ToolChoice, ToolKind, Verbosity,
     },
-    dialect::Outgoing,
-    rules::{MaxTokensField, ReasoningRule, Rules, Target, nearest},
+    dialect::{Outgoing, openai_responses::tier_word},
+    rules::{MaxTokensField, Rules, SeedField, Target},
 };
 
 pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -> Result<Outgoing, Error> {
@@ -19,114 +18,99 @@ pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -
     body.insert("model".into(), target.model.into());
     body.insert("messages".into(), write_messages(&request.messages, rules, &mut losses)?);
     write_tools(request, &mut body, &mut losses);
-    write_limits(request, rules, &mut body, &mut losses);
-    write_sampling(request, rules, &mut body, &mut losses);
-    write_format(&request.format, rules, &mut body, &mut losses);
+    write_sampling(request, rules, &mut body);
+    write_format(&request.format, &mut body);
     if let Some(reasoning) = &request.reasoning {
         write_reasoning(reasoning, rules, &mut body, &mut losses);
     }
-    write_rest(request, rules, &mut body, &mut losses);
-    if request.conversation.is_some() {
-        losses.feature(Feature::Conversation);
-    }
+    write_rest(request, &mut body, &mut losses);
     if request.stream {
         body.insert("stream".into(), true.into());
         // The usage is always read, whether the caller wants it or not.
-        body.insert("stream_options".into(), json!({"include_usage": true}));
+        if !rules.no_stream_options {
+            body.insert("stream_options".into(), json!({"include_usage": true}));
+        }
     }
     losses.fields(&request.extra);
     let body = serde_json::to_vec(&body).unwrap_or_default();
     Ok(Outgoing { path: "/chat/completions".to_owned(), headers: Vec::new(), body, losses })
 }
 
-/// Writes a parameter, or reports it where the target refuses it.
-fn put(
-    body: &mut Map<String, Value>,
-    key: &str,
-    value: Option<impl Into<Value>>,
-    feature: Feature,
-    rules: &Rules,
-    losses: &mut Losses,
-) {
-    let Some(value) = value else { return };
-    if rules.refuses(feature) {
-        losses.feature(feature);
-    } else {
-        body.insert(key.into(), value.into());
-    }
+/// Writes a parameter, if there is one.
+fn put(body: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+    body.extend(value.map(|value| (key.to_owned(), value.into())));
 }
 
-fn write_limits(request: &Request, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn write_sampling(request: &Request, rules: &Rules, body: &mut Map<String, Value>) {
     let key = match rules.max_tokens_field {
         MaxTokensField::MaxTokens => "max_tokens",
         MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
     };
-    if let Some(asked) = request.max_output_tokens {
-        let most = rules.max_output_tokens.unwrap_or(u64::MAX);
-        if asked > most {
-            losses.feature(Feature::MaxOutputTokens);
-        }
-        body.insert(key.into(), asked.min(most).into());
-    }
-    put(body, "n", request.choices.filter(|choices| *choices != 1), Feature::Choices, rules, losses);
-}
-
-fn write_sampling(request: &Request, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
+    put(body, key, request.max_output_tokens);
+    put(body, "n", request.choices.filter(|choices| *choices != 1));
     let sampling = &request.sampling;
-    put(body, "temperature", sampling.temperature, Feature::Temperature, rules, losses);
-    put(body, "top_p", sampling.top_p, Feature::TopP, rules, losses);
-    put(body, "top_k", sampling.top_k, Feature::TopK, rules, losses);
-    put(body, "frequency_penalty", sampling.frequency_penalty, Feature::FrequencyPenalty, rules, losses);
-    put(body, "presence_penalty", sampling.presence_penalty, Feature::PresencePenalty, rules, losses);
-    put(body, "seed", sampling.seed, Feature::Seed, rules, losses);
-    let bias = (!sampling.logit_bias.is_empty()).then(|| sampling.logit_bias.clone());
-    put(body, "logit_bias", bias, Feature::LogitBias, rules, losses);
-    let mut stop = sampling.stop.clone();
-    if rules.stop_sequences.is_some_and(|most| stop.len() > most) {
-        losses.feature(Feature::Stop);
-        stop.truncate(rules.stop_sequences.unwrap_or(0));
-    }
-    put(body, "stop", (!stop.is_empty()).then_some(stop), Feature::Stop, rules, losses);
-    if let Some(top) = request.log_probabilities {
-        put(body, "logprobs", Some(true), Feature::LogProbabilities, rules, losses);
-        put(body, "top_logprobs", Some(top).filter(|top| *top > 0), Feature::LogProbabilities, rules, losses);
-    }
+    put(body, "temperature", sampling.temperature);
+    put(body, "top_p", sampling.top_p);
+    put(body, "top_k", sampling.top_k);
+    put(body, "frequency_penalty", sampling.frequency_penalty);
+    put(body, "presence_penalty", sampling.presence_penalty);
+    let key = match rules.seed_field {
+        SeedField::Seed => "seed",
+        SeedField::RandomSeed => "random_seed",
+    };
+    put(body, key, sampling.seed);
+    put(body, "logit_bias", Some(&sampling.logit_bias).filter(|bias| !bias.is_empty()).cloned());
+    put(body, "stop", Some(&sampling.stop).filter(|stop| !stop.is_empty()).cloned());
+    put(body, "logprobs", request.log_probabilities.map(|_| true));
+    put(body, "top_logprobs", request.log_probabilities.filter(|top| *top > 0));
 }
 
-fn write_rest(request: &Request, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
-    put(body, "service_tier", request.tier.clone(), Feature::Tier, rules, losses);
-    put(body, "user", request.user.clone(), Feature::User, rules, losses);
-    let metadata = (!request.metadata.is_empty()).then(|| request.metadata.clone());
-    put(body, "metadata", metadata, Feature::Metadata, rules, losses);
-    put(body, "prompt_cache_key", request.cache_key.clone(), Feature::CacheKey, rules, losses);
-    put(body, "store", request.store, Feature::Store, rules, losses);
+fn write_rest(request: &Request, body: &mut Map<String, Value>, losses: &mut Losses) {
+    match request.tier.as_deref() {
+        Some(tier) if tier_word(tier) == tier => put(body, "service_tier", Some(tier)),
+        Some(_) => losses.feature(Feature::Tier),
+        None => {}
+    }
+    put(body, "user", request.user.clone());
+    put(body, "metadata", Some(&request.metadata).filter(|map| !map.is_empty()).cloned());
+    put(body, "prompt_cache_key", request.cache_key.clone());
+    put(body, "store", request.store);
     let verbosity = request.verbosity.map(|verbosity| match verbosity {
         Verbosity::Low => "low",
         Verbosity::Medium => "medium",
         Verbosity::High => "high",
     });
-    put(body, "verbosity", verbosity, Feature::Verbosity, rules, losses);
-    let modalities: Vec<&str> = request
-        .modalities
-        .iter()
-        .map(|modality| match modality {
-            Modality::Text => "text",
-            Modality::Audio => "audio",
-            Modality::Image => "image",
-        })
-        .collect();
+    put(body, "verbosity", verbosity);
+    let word = |modality: &Modality| match modality {
+        Modality::Text => "text",
+        Modality::Audio => "audio",
+        Modality::Image => "image",
+    };
+    let modalities: Vec<&str> = request.modalities.iter().map(word).collect();
     if modalities != ["text"] {
-        put(
-            body,
-            "modalities",
-            (!modalities.is_empty()).then_some(modalities),
-            Feature::Modalities,
-            rules,
-            losses,
-        );
+        put(body, "modalities", (!modalities.is_empty()).then_some(modalities));
     }
-    let audio = request.audio.as_ref().map(|audio| json!({"voice": audio.voice, "format": audio.format}));
-    put(body, "audio", audio, Feature::Modalities, rules, losses);
+    if let Some(audio) = &request.audio {
+        body.insert("audio".into(), speech(audio, request.stream, losses));
+    }
+    if request.conversation.is_some() {
+        losses.feature(Feature::Conversation);
+    }
+}
+
+/// `audio`, of which both fields must be there. Streams come as bare samples alone.
+fn speech(audio: &AudioOutput, stream: bool, losses: &mut Losses) -> Value {
+    const VOICE: &str = "alloy";
+    let voice = match audio.voice.as_deref() {
+        // Google's voices are named after stars, with a capital.
+        Some(voice) if voice.starts_with(|first: char| first.is_uppercase()) => {
+            losses.feature(Feature::Modalities);
+            VOICE
+        }
+        voice => voice.unwrap_or(VOICE),
+    };
+    let format = audio.format.as_deref().unwrap_or(if stream { "pcm16" } else { "wav" });
+    json!({"voice": voice, "format": format})
 }
 
 fn write_tools(request: &Request, body: &mut Map<String, Value>, losses: &mut Losses) {
@@ -190,17 +174,15 @@ fn tool_value(tool: &Tool, losses: &mut Losses) -> Option<Value> {
             }
             Some(json!({"type": "custom", "custom": custom}))
         }
-        ToolKind::Vendor(_) => {
-            losses.feature_at(Feature::VendorTool, format_args!("tools.{}", tool.name));
-            None
-        }
+        // They have gone before.
+        ToolKind::Vendor { .. } => None,
     }
 }
 
-fn write_format(format: &Format, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn write_format(format: &Format, body: &mut Map<String, Value>) {
     let value = match format {
-        Format::Text => None,
-        Format::Json => Some((json!({"type": "json_object"}), Feature::JsonMode)),
+        Format::Text => return,
+        Format::Json => json!({"type": "json_object"}),
         Format::Schema { name, description, schema, strict } => {
             let name = if name.is_empty() { "answer" } else { name };
             let mut inner = json!({"name": name, "schema": schema});
@@ -210,41 +192,8 @@ fn write_format(format: &Format, rules: &Rules, body: &mut Map<String, Value>, l
             if let Some(strict) = strict {
                 inner["strict"] = (*strict).into();
             }
-            Some((json!({"type": "json_schema", "json_schema": inner}), Feature::JsonSchema))
+            json!({"type": "json_schema", "json_schema": inner})
         }
     };
-    if let Some((value, feature)) = value {
-        put(body, "response_format", Some(value), feature, rules, losses);
-    }
-}
-
-fn write_reasoning(reasoning: &Reasoning, rules: &Rules, body: &mut Map<String, Value>, losses: &mut Losses) {
-    let off = reasoning.enabled == Some(false);
-    let wish =
-        if off { Some(Effort::None) } else { reasoning.effort.or(reasoning.budget.map(Effort::of_budget)) };
-    // Who tells thoughts at all tells them unasked.
-    if reasoning.visible == Some(true) && rules.thoughts.is_none() && rules.reasoning != ReasoningRule::None {
-        losses.feature(Feature::ReasoningSummary);
-    }
-    match (&rules.reasoning, wish) {
-        (ReasoningRule::None, _) if off => {}
-        (ReasoningRule::None, _) => losses.feature(Feature::Reasoning),
-        (ReasoningRule::AsAsked, Some(effort)) => {
-            body.insert("reasoning_effort".into(), effort.word().into());
-        }
-        (ReasoningRule::Effort(known), Some(effort)) => {
-            if let Some(effort) = nearest(effort, known) {
-                body.insert("reasoning_effort".into(), effort.word().into());
-            }
-        }
-        (ReasoningRule::Budget { least, most, can_be_off }, Some(effort)) => {
-            let budget = match reasoning.budget.unwrap_or(effort.budget()) {
-                0 if *can_be_off => 0,
-                budget => budget.clamp(*least, *most),
-            };
-            body.insert("reasoning".into(), json!({"max_tokens": budget}));
-        }
-        // Thinking is on of its own, and nobody said how much.
-        (_, None) => {}
-    }
+    body.insert("response_format".into(), value);
 }

@@ -8,7 +8,10 @@ use crate::{
         Conversation, Effort, Error, Extra, Format, Message, Reasoning, Request, Role, Sampling, Tool,
         ToolChoice, ToolKind, Verbosity,
     },
-    dialect::{Spoken, openai_responses::content::nested_format},
+    dialect::{
+        Spoken,
+        openai_responses::{ISSUER, content::nested_format},
+    },
     fields::Fields,
 };
 
@@ -91,7 +94,7 @@ fn read_tools(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Tool>, Error
         if !matches!(kind.as_str(), "function" | "custom") {
             let label = tool.peek_text("server_label").unwrap_or(&kind);
             let name = tool.peek_text("name").unwrap_or(label).to_owned();
-            let kind = ToolKind::Vendor(tool.into_value());
+            let kind = ToolKind::Vendor { vendor: ISSUER, value: tool.into_value() };
             tools.push(Tool { kind, name, description: None, strict: None, cache: None });
             continue;
         }

@@ -7,12 +7,9 @@ use super::{
     tool::{choice_value, tool_value},
 };
 use crate::{
-    canon::{
-        Conversation, Effort, Error, Feature, Format, Losses, Modality, Reasoning, Request, ToolChoice,
-        Verbosity,
-    },
+    canon::{Conversation, Error, Feature, Format, Losses, Modality, Request, ToolChoice, Verbosity},
     dialect::{Outgoing, openai_responses::tier_word},
-    rules::{ReasoningRule, Rules, Target, nearest},
+    rules::{Measure, ReasoningRule, Rules, Target},
 };
 
 pub(in crate::dialect) fn write_request(request: &Request, target: Target<'_>) -> Result<Outgoing, Error> {
@@ -53,14 +50,9 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes a parameter, or reports it where the target refuses it.
-    fn put(&mut self, key: &str, value: Option<impl Into<Value>>, feature: Feature) {
-        let Some(value) = value else { return };
-        if self.rules.refuses(feature) {
-            self.losses.feature(feature);
-        } else {
-            self.body.insert(key.into(), value.into());
-        }
+    /// Writes a parameter, if there is one.
+    fn put(&mut self, key: &str, value: Option<impl Into<Value>>) {
+        self.body.extend(value.map(|value| (key.to_owned(), value.into())));
     }
 
     fn include(&mut self, what: &str) {
@@ -76,39 +68,28 @@ impl Writer<'_> {
             if tool.cache.is_some() {
                 self.losses.feature_at(Feature::CacheMark, format_args!("tools.{}", tool.name));
             }
-            match tool_value(tool) {
-                Some(value) => tools.push(value),
-                None => self.losses.feature_at(Feature::VendorTool, format_args!("tools.{}", tool.name)),
-            }
+            tools.push(tool_value(tool));
         }
         let any = !tools.is_empty();
         if any {
             self.body.insert("tools".into(), tools.into());
         }
-        self.put("parallel_tool_calls", request.parallel_tool_calls, Feature::ParallelToolCalls);
+        self.put("parallel_tool_calls", request.parallel_tool_calls);
         match &request.tool_choice {
             None => {}
             // What must be called is not there.
             Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Among { .. }) if !any => {
                 self.losses.feature(Feature::ToolChoice);
             }
-            Some(choice) => {
-                self.put("tool_choice", choice_value(choice, &request.tools), Feature::ToolChoice)
-            }
+            Some(choice) => self.put("tool_choice", choice_value(choice, &request.tools)),
         }
     }
 
     fn sampling(&mut self, request: &Request) {
         let sampling = &request.sampling;
-        self.put("temperature", sampling.temperature, Feature::Temperature);
-        self.put("top_p", sampling.top_p, Feature::TopP);
-        if let Some(asked) = request.max_output_tokens {
-            let most = self.rules.max_output_tokens.unwrap_or(u64::MAX);
-            if asked > most {
-                self.losses.feature(Feature::MaxOutputTokens);
-            }
-            self.body.insert("max_output_tokens".into(), asked.min(most).into());
-        }
+        self.put("temperature", sampling.temperature);
+        self.put("top_p", sampling.top_p);
+        self.put("max_output_tokens", request.max_output_tokens);
         let absent = [
             (sampling.top_k.is_some(), Feature::TopK),
             (sampling.frequency_penalty.is_some(), Feature::FrequencyPenalty),
@@ -127,9 +108,9 @@ impl Writer<'_> {
 
     fn text(&mut self, request: &Request) {
         let mut text = Map::new();
-        let (format, feature) = match &request.format {
-            Format::Text => (None, Feature::JsonMode),
-            Format::Json => (Some(json!({"type": "json_object"})), Feature::JsonMode),
+        let format = match &request.format {
+            Format::Text => None,
+            Format::Json => Some(json!({"type": "json_object"})),
             Format::Schema { name, description, schema, strict } => {
                 let name = if name.is_empty() { "answer" } else { name };
                 let mut format = json!({"type": "json_schema", "name": name, "schema": schema});
@@ -139,28 +120,16 @@ impl Writer<'_> {
                 if let Some(strict) = strict {
                     format["strict"] = (*strict).into();
                 }
-                (Some(format), Feature::JsonSchema)
+                Some(format)
             }
         };
-        match format {
-            Some(_) if self.rules.refuses(feature) => self.losses.feature(feature),
-            Some(format) => {
-                text.insert("format".into(), format);
-            }
-            None => {}
-        }
-        match request.verbosity {
-            Some(_) if self.rules.refuses(Feature::Verbosity) => self.losses.feature(Feature::Verbosity),
-            Some(verbosity) => {
-                let word = match verbosity {
-                    Verbosity::Low => "low",
-                    Verbosity::Medium => "medium",
-                    Verbosity::High => "high",
-                };
-                text.insert("verbosity".into(), word.into());
-            }
-            None => {}
-        }
+        text.extend(format.map(|format| ("format".to_owned(), format)));
+        let word = request.verbosity.map(|verbosity| match verbosity {
+            Verbosity::Low => "low",
+            Verbosity::Medium => "medium",
+            Verbosity::High => "high",
+        });
+        text.extend(word.map(|word| ("verbosity".to_owned(), word.into())));
         if !text.is_empty() {
             self.body.insert("text".into(), text.into());
         }
@@ -168,15 +137,14 @@ impl Writer<'_> {
 
     fn reasoning(&mut self, request: &Request) {
         let Some(reasoning) = &request.reasoning else { return };
-        let off = reasoning.enabled == Some(false);
-        if self.rules.reasoning == ReasoningRule::None || self.rules.refuses(Feature::Reasoning) {
-            if !off {
-                self.losses.feature(Feature::Reasoning);
-            }
+        let off = reasoning.is_off();
+        let measure = Measure::of(reasoning, &self.rules.reasoning, self.losses);
+        if self.rules.reasoning == ReasoningRule::None {
             return;
         }
         let mut value = Map::new();
-        if let Some(effort) = effort_of(reasoning, &self.rules.reasoning) {
+        // The dialect knows words alone.
+        if let Some(effort) = measure.effort {
             value.insert("effort".into(), effort.word().into());
         }
         if reasoning.visible == Some(true) {
@@ -195,9 +163,6 @@ impl Writer<'_> {
 
     fn log_probabilities(&mut self, request: &Request) {
         let Some(top) = request.log_probabilities else { return };
-        if self.rules.refuses(Feature::LogProbabilities) {
-            return self.losses.feature(Feature::LogProbabilities);
-        }
         self.include("message.output_text.logprobs");
         if top > 0 {
             self.body.insert("top_logprobs".into(), top.into());
@@ -205,41 +170,21 @@ impl Writer<'_> {
     }
 
     fn rest(&mut self, request: &Request) {
-        match request.tier.as_deref().map(tier_of) {
-            Some(Some(tier)) => self.put("service_tier", Some(tier), Feature::Tier),
-            Some(None) => self.losses.feature(Feature::Tier),
+        match request.tier.as_deref() {
+            Some(tier) if tier_word(tier) == tier => self.put("service_tier", Some(tier)),
+            Some(_) => self.losses.feature(Feature::Tier),
             None => {}
         }
-        self.put("safety_identifier", request.user.clone(), Feature::User);
+        self.put("safety_identifier", request.user.clone());
         let metadata = (!request.metadata.is_empty()).then(|| request.metadata.clone());
-        self.put("metadata", metadata, Feature::Metadata);
-        self.put("prompt_cache_key", request.cache_key.clone(), Feature::CacheKey);
-        self.put("store", request.store, Feature::Store);
+        self.put("metadata", metadata);
+        self.put("prompt_cache_key", request.cache_key.clone());
+        self.put("store", request.store);
         let (key, id) = match &request.conversation {
             None => return,
             Some(Conversation::After(id)) => ("previous_response_id", id),
             Some(Conversation::Stored(id)) => ("conversation", id),
         };
-        self.put(key, Some(id.as_str()), Feature::Conversation);
-    }
-}
-
-/// How much to think: the dialect knows words alone.
-fn effort_of(reasoning: &Reasoning, rule: &ReasoningRule) -> Option<Effort> {
-    let off = reasoning.enabled == Some(false);
-    let wish =
-        if off { Effort::None } else { reasoning.effort.or(reasoning.budget.map(Effort::of_budget))? };
-    match rule {
-        ReasoningRule::Effort(known) => nearest(wish, known),
-        _ => Some(wish),
-    }
-}
-
-/// The class of service in this dialect's words, if it has one for it.
-fn tier_of(tier: &str) -> Option<&str> {
-    match tier {
-        "standard" | "standard_only" => Some("default"),
-        known if tier_word(known) == known => Some(known),
-        _ => None,
+        self.put(key, Some(id.as_str()));
     }
 }

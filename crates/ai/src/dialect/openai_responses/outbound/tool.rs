@@ -7,8 +7,8 @@ use crate::{
     dialect::openai_responses::content::flat_format,
 };
 
-/// A tool, unless it is another vendor's.
-pub(super) fn tool_value(tool: &Tool) -> Option<Value> {
+/// A tool; other vendors' have gone before.
+pub(super) fn tool_value(tool: &Tool) -> Value {
     let mut value = match &tool.kind {
         ToolKind::Function { parameters } => {
             // Nothing said would be strict here, and change the schema.
@@ -22,37 +22,12 @@ pub(super) fn tool_value(tool: &Tool) -> Option<Value> {
             }
             value
         }
-        ToolKind::Vendor(value) => return hosted(value).then(|| value.clone()),
+        ToolKind::Vendor { value, .. } => return value.clone(),
     };
     if let Some(description) = &tool.description {
         value["description"] = description.as_str().into();
     }
-    Some(value)
-}
-
-/// Whether a vendor's tool is one of this dialect's.
-fn hosted(tool: &Value) -> bool {
-    matches!(
-        tool.get("type").and_then(Value::as_str),
-        Some(
-            "web_search"
-                | "web_search_2025_08_26"
-                | "web_search_preview"
-                | "web_search_preview_2025_03_11"
-                | "file_search"
-                | "code_interpreter"
-                | "computer"
-                | "computer_use_preview"
-                | "image_generation"
-                | "mcp"
-                | "local_shell"
-                | "shell"
-                | "apply_patch"
-                | "tool_search"
-                | "namespace"
-                | "programmatic_tool_calling"
-        )
-    )
+    value
 }
 
 /// Which tools must be called.
@@ -60,7 +35,7 @@ pub(super) fn choice_value(choice: &ToolChoice, tools: &[Tool]) -> Option<Value>
     let named = |name: &String| {
         let kind = tools.iter().find(|tool| tool.name == *name).map(|tool| &tool.kind);
         match kind {
-            Some(ToolKind::Vendor(value)) => {
+            Some(ToolKind::Vendor { value, .. }) => {
                 let kind = value.get("type").cloned().unwrap_or_default();
                 match value.get("server_label") {
                     Some(label) => json!({"type": kind, "server_label": label}),

@@ -1,7 +1,11 @@
 //! What a provider and a model take and refuse, as data: the writers of requests apply it, so that a call does not
 //! fail for a parameter that the caller could not know about.
 
+mod measure;
+
 use serde::Deserialize;
+
+pub(crate) use self::measure::{Measure, nearest};
 
 use crate::canon::{Effort, Feature};
 
@@ -103,12 +107,6 @@ pub enum ReasoningRule {
         /// It can be told not to think.
         can_be_off: bool,
     },
-}
-
-/// The word nearest to a wish among those that a model knows.
-pub(crate) fn nearest(wish: Effort, known: &[Effort]) -> Option<Effort> {
-    let distance = |effort: &&Effort| (**effort as i8 - wish as i8).unsigned_abs();
-    known.iter().min_by_key(distance).copied()
 }
 
 /// Where thoughts stand in an assistant's message of OpenAI's chat dialect, which has no place of its own for them.
