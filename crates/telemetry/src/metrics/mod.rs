@@ -145,6 +145,7 @@ impl Metrics {
                 .iter()
                 .map(|upstream| upstream.name.clone())
                 .chain(providers)
+                .chain(config.mcp_servers().map(|(route, server)| server.upstream(route)))
                 .collect(),
         };
         for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -68,3 +68,28 @@ impl Drop for Peer {
         let _ = self.child.wait();
     }
 }
+
+/// The Node that came with the Python environment.
+fn node_binary() -> Command {
+    let node = folder().join("python/bin/node");
+    assert!(node.exists(), "{} is missing: run scripts/peers.sh", node.display());
+    Command::new(node)
+}
+
+/// A program of a package of JavaScript's.
+pub fn node_package(program: &str) -> Command {
+    let program = folder().join("node/node_modules").join(program);
+    assert!(program.exists(), "{} is missing: run scripts/peers.sh", program.display());
+    let mut command = node_binary();
+    command.arg(program);
+    command
+}
+
+/// A program of JavaScript's with the peers' packages. It stands beside them for as long as it takes to start.
+pub fn node(name: &str, script: &str, arguments: &[&str]) -> Command {
+    let place = folder().join("node").join(format!("{name}-{}.mjs", std::process::id()));
+    std::fs::write(&place, script).expect("a file beside the packages");
+    let mut command = node_binary();
+    command.arg(place).args(arguments);
+    command
+}
