@@ -136,6 +136,8 @@ pub struct McpRecord {
     pub method: Box<str>,
     /// The tool, prompt or resource that it names, as the client does.
     pub name: Option<Box<str>>,
+    /// It is a call of a tool that its server lists or that a rule names, so that it can be counted by its name.
+    pub is_known_tool: bool,
     /// The server that it went to, where it was one.
     pub server: Option<Arc<str>>,
     /// A digest of the session, which says nothing of its id.

@@ -36,6 +36,9 @@ pub(crate) fn refuse(call: &mut Call, failure: &Failure) -> Response<Body> {
 fn fail(call: &mut Call, failure: &Failure) -> Response<Body> {
     call.record_failure(failure);
     if let Some(id) = &call.rpc {
+        if let Some(message) = &call.record.mcp {
+            message.ended(true, false);
+        }
         return handler::mcp::answer::failed(id, failure);
     }
     if let Some(dialect) = dialect(call) {

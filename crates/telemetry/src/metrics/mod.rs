@@ -252,6 +252,23 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
         }
     }
     for Entry { listener, route, cells } in &routes {
+        for ((server, tool), counts) in &cells.tools {
+            for (result, count) in
+                ["ok", "error", "unfinished"].iter().zip(counts).filter(|(_, count)| **count > 0)
+            {
+                let labels = [
+                    ("listener", &**listener),
+                    ("route", route),
+                    ("server", server),
+                    ("tool", tool),
+                    ("result", result),
+                ];
+                let help = "Calls of tools, by how they ended.";
+                out.counter("tidegate_mcp_tool_calls_total", help, &labels, *count as f64);
+            }
+        }
+    }
+    for Entry { listener, route, cells } in &routes {
         for (policy, count) in &cells.stops {
             let labels = [("listener", &**listener), ("route", route), ("policy", policy)];
             out.counter(

@@ -82,6 +82,11 @@ impl Tools {
         Ok(Self { rules, pin_all: settings.pin_tools, only_listed: settings.only_listed_tools })
     }
 
+    /// Whether a rule is about this very tool.
+    pub(super) fn is_named(&self, full: &str) -> bool {
+        self.rules.iter().any(|rule| !rule.is_pattern && *rule.name == *full)
+    }
+
     fn rule(&self, full: &str) -> Option<&Rule> {
         self.rules
             .iter()

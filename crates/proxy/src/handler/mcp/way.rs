@@ -39,6 +39,9 @@ pub(super) async fn request(
                 Ok(owner) => owner,
                 Err(why) => return Ok(answer::error(id, answer::INVALID_PARAMS, &why)),
             };
+            let is_known_tool =
+                server.known.catalog.has_tool(&own) == Some(true) || inner.tools.is_named(&full);
+            super::tell(call, |record| record.is_known_tool = is_known_tool);
             let way = way(&server);
             if let Some(refused) = inner.tools.judge(&way, call, id, &own, &params).await? {
                 super::tell(call, |record| record.server = Some(server.name.clone())).ended(true, false);
@@ -127,10 +130,10 @@ async fn owner_of_tool(
     // Several may have it: what each of them has is learned, unless it is known.
     let mut having = Vec::new();
     for (server, own) in owners {
-        if server.known.catalog.has_tool(&own).is_none() && takes_part(session, server, Can::TOOLS) {
-            if let Err(failure) = list::learn_tools(sender, session, server).await {
-                tracing::warn!(server = %server.name, "the tools of `{}` are not known: {failure}", server.name);
-            }
+        let must_ask =
+            server.known.catalog.has_tool(&own).is_none() && takes_part(session, server, Can::TOOLS);
+        if must_ask && let Err(failure) = list::learn_tools(sender, session, server).await {
+            tracing::warn!(server = %server.name, "the tools of `{}` are not known: {failure}", server.name);
         }
         if server.known.catalog.has_tool(&own) == Some(true) {
             having.push((server.clone(), own));

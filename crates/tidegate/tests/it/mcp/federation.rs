@@ -36,6 +36,10 @@ fn tools_of_all_servers_are_one_list_and_calls_find_their_server() {
     assert_eq!(record["mcp"]["server"], "shop");
     assert_eq!(record["mcp"]["is_error"], false);
     assert_eq!(record["upstream"], "mcp:tools:shop");
+    let series = r#"tidegate_mcp_tool_calls_total{listener="public",route="tools",server="shop",tool="shop_buy",result="ok"}"#;
+    assert_eq!(gateway.metric(series), Some(1.0), "{}", gateway.metrics());
+    let other = r#"tidegate_mcp_tool_calls_total{listener="public",route="tools",server="docs",tool="other",result="error"}"#;
+    assert_eq!(gateway.metric(other), Some(1.0), "what clients make up is no label");
     assert!(!gateway.stdout().contains(&client.session), "a session's id is as good as a password");
 }
 

@@ -27,7 +27,7 @@ fn report(gateway: &Gateway, peer: Peer) -> Value {
 fn check(report: &Value) {
     let has = |list: &str, name: &str| {
         let list = report[list].as_array().unwrap_or_else(|| panic!("{list}: {report}"));
-        assert!(list.iter().any(|one| one == name), "{list} lacks {name}: {report}");
+        assert!(list.iter().any(|one| one == name), "{name} is missing: {report}");
     };
     has("tools", "shop_add");
     has("tools", "add");
