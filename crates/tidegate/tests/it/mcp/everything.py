@@ -64,5 +64,13 @@ async def complete(ref, argument, context):
     return types.Completion(values=values, total=len(values), has_more=False)
 
 
+class Server(uvicorn.Server):
+    """Says when it listens."""
+
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        print("ready", flush=True)
+
+
 app = server.streamable_http_app(json_response="json" in sys.argv)
-uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")).run()

@@ -256,5 +256,14 @@ async def list_tools(context, params):
 
 
 low.add_request_handler("tools/list", types.PaginatedRequestParams, list_tools)
+
+class Server(uvicorn.Server):
+    """Says when it listens."""
+
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        print("ready", flush=True)
+
+
 app = server.streamable_http_app(event_store=Events(), retry_interval=100)
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+Server(uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")).run()

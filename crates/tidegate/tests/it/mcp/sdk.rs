@@ -3,16 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{GOLD, gateway};
-use crate::harness::{Gateway, Peer, eventually, free_port, get, node, python};
+use crate::harness::{Gateway, Peer, free_port, node, python};
 
 /// A server made with Python's SDK; it is ready when this returns.
 pub(super) fn everything(arguments: &[&str]) -> (Peer, String) {
     let port = free_port().to_string();
     let mut all = vec![port.as_str()];
     all.extend(arguments);
-    let peer = Peer::start(python(include_str!("everything.py"), &all));
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
-    eventually("the server listens", || get(address, "/mcp").is_some());
+    let mut peer = Peer::start(python(include_str!("everything.py"), &all));
+    assert_eq!(peer.line().as_deref(), Some("ready"));
     (peer, format!("http://127.0.0.1:{port}/mcp"))
 }
 
