@@ -38,7 +38,8 @@ struct Rule {
     name: Box<str>,
     is_pattern: bool,
     allow: Option<Allow>,
-    limit: Option<Box<RateLimit>>,
+    /// The limit, and its name as a policy.
+    limit: Option<(&'static str, Box<RateLimit>)>,
     validates: bool,
     pin: Option<Box<str>>,
 }
@@ -65,8 +66,9 @@ impl Tools {
             let limit = match &rule.rate_limit {
                 Some(limit) => {
                     let owner = format!("{}/mcp/tools/{}", cx.owner, rule.name);
+                    let name = model::Policy::RateLimit(limit.clone()).name();
                     let limit = RateLimit::compile(limit, &cx.of(&owner));
-                    Some(Box::new(limit.map_err(|error| wrong("rateLimit", error))?))
+                    Some((name, Box::new(limit.map_err(|error| wrong(name, error))?)))
                 }
                 None => None,
             };
@@ -170,14 +172,14 @@ impl Tools {
                 return Ok(Some(answer::error(id, answer::INVALID_PARAMS, &text)));
             }
         }
-        if let Some(limit) = rule.and_then(|rule| rule.limit.as_ref()) {
-            limited(limit, call).await?;
+        if let Some((name, limit)) = rule.and_then(|rule| rule.limit.as_ref()) {
+            limited(name, limit, call).await?;
         }
         Ok(None)
     }
 }
 
-async fn limited(limit: &RateLimit, call: &mut Call) -> Result<(), Failure> {
+async fn limited(name: &'static str, limit: &RateLimit, call: &mut Call) -> Result<(), Failure> {
     let mut none = Body::Empty;
     let refused = match limit.request(call, &mut none) {
         Flow::Fail(failure) => failure,
@@ -187,7 +189,7 @@ async fn limited(limit: &RateLimit, call: &mut Call) -> Result<(), Failure> {
         },
         Flow::Continue | Flow::Answer(_) => return Ok(()),
     };
-    call.record.stopped_by = Some("rateLimit");
+    call.record.stopped_by = Some(name);
     Err(refused)
 }
 

@@ -39,7 +39,8 @@ fn check(report: &Value) {
     assert_eq!(report["memo_by_template"], "note 7 of shop", "{report}");
     assert_eq!(report["greeting"], "shop greets Ada", "{report}");
     assert_eq!(report["completed"], json!(["Ada", "Alan"]), "{report}");
-    assert_eq!(report["progress"], json!([0.5, 1.0]), "{report}");
+    let progress = report["progress"].as_array().into_iter().flatten().filter_map(Value::as_f64);
+    assert_eq!(progress.collect::<Vec<_>>(), [0.5, 1.0], "{report}");
 }
 
 /// Servers of two names; the second keeps its own.
