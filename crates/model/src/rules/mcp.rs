@@ -2,7 +2,7 @@
 
 use crate::{
     load::Context,
-    policy::{Policy, Settings as _},
+    policy::Settings as _,
     resource::mcp::{McpOauth, McpRoute, McpServer, McpTool},
 };
 
@@ -77,8 +77,7 @@ fn tool(rule: &McpTool, at: &mut Context<'_, '_>) {
         at.field("name", |at| at.error("expected a name, with at most one `*` at its end"));
     }
     if let Some(limit) = &rule.rate_limit {
-        let key = Policy::RateLimit(limit.clone()).name();
-        at.field(key, |at| limit.validate(at));
+        at.field(crate::policy::RateLimit::KEY, |at| limit.validate(at));
     }
     if let Some(pin) = &rule.pin {
         let digits = pin.strip_prefix("sha256:").unwrap_or_default();

@@ -23,6 +23,8 @@ use crate::{
     policy::{Flow, Policy, Verdict, facts::facts, rate_limit::RateLimit},
 };
 
+/// What a tool's limit is called, like the policy that it is.
+const KEY: &str = model::policy::RateLimit::KEY;
 /// Bytes of arguments that a rule may ask about.
 const ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
 
@@ -38,8 +40,7 @@ struct Rule {
     name: Box<str>,
     is_pattern: bool,
     allow: Option<Allow>,
-    /// The limit, and its name as a policy.
-    limit: Option<(&'static str, Box<RateLimit>)>,
+    limit: Option<Box<RateLimit>>,
     validates: bool,
     pin: Option<Box<str>>,
 }
@@ -66,9 +67,8 @@ impl Tools {
             let limit = match &rule.rate_limit {
                 Some(limit) => {
                     let owner = format!("{}/mcp/tools/{}", cx.owner, rule.name);
-                    let name = model::Policy::RateLimit(limit.clone()).name();
                     let limit = RateLimit::compile(limit, &cx.of(&owner));
-                    Some((name, Box::new(limit.map_err(|error| wrong(name, error))?)))
+                    Some(Box::new(limit.map_err(|error| wrong(KEY, error))?))
                 }
                 None => None,
             };
@@ -172,14 +172,14 @@ impl Tools {
                 return Ok(Some(answer::error(id, answer::INVALID_PARAMS, &text)));
             }
         }
-        if let Some((name, limit)) = rule.and_then(|rule| rule.limit.as_ref()) {
-            limited(name, limit, call).await?;
+        if let Some(limit) = rule.and_then(|rule| rule.limit.as_ref()) {
+            limited(limit, call).await?;
         }
         Ok(None)
     }
 }
 
-async fn limited(name: &'static str, limit: &RateLimit, call: &mut Call) -> Result<(), Failure> {
+async fn limited(limit: &RateLimit, call: &mut Call) -> Result<(), Failure> {
     let mut none = Body::Empty;
     let refused = match limit.request(call, &mut none) {
         Flow::Fail(failure) => failure,
@@ -189,7 +189,7 @@ async fn limited(name: &'static str, limit: &RateLimit, call: &mut Call) -> Resu
         },
         Flow::Continue | Flow::Answer(_) => return Ok(()),
     };
-    call.record.stopped_by = Some(name);
+    call.record.stopped_by = Some(KEY);
     Err(refused)
 }
 
