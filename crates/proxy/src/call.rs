@@ -74,6 +74,8 @@ pub(crate) struct Call {
     pub(crate) received: Received,
     /// The dialect in which a caller of models is told what went wrong.
     pub(crate) dialect: Option<ai::dialect::Dialect>,
+    /// The id, as JSON, of the JSON-RPC request that is told what went wrong.
+    pub(crate) rpc: Option<Box<str>>,
     /// What will be recorded.
     pub record: CallRecord,
     /// What its tries leave for the record.
@@ -188,6 +190,41 @@ impl Call {
         self.notes.swap_remove(at).1.downcast().ok().map(|note| *note)
     }
 
+    /// A call of the gateway's own for the sake of this one: to a server that its handler asks beside others. It has a
+    /// record of its own, which nobody reads but whoever sent it out.
+    pub(crate) fn errand(&self, head: Parts) -> Box<Self> {
+        let record = &self.record;
+        let record = new_record(&self.peer, &head, self.client, record.request_id.clone(), record.trace);
+        Box::new(Self {
+            head,
+            plan: self.plan.clone(),
+            peer: self.peer.clone(),
+            listener: self.listener,
+            client: self.client,
+            host: None,
+            started: Instant::now(),
+            route: self.route,
+            captures: Captures::default(),
+            consumer: self.consumer.clone(),
+            stands_in: false,
+            claims: None,
+            answer_headers: http::HeaderMap::new(),
+            notes: Vec::new(),
+            upgrade: None,
+            expects_continue: false,
+            host_from_endpoint: true,
+            forms: Default::default(),
+            chain: Progress::default(),
+            random: self.random.rotate_left(17) ^ u64::from(self.record.attempts),
+            received: Received::default(),
+            dialect: None,
+            rpc: None,
+            record,
+            trail: Trail::default(),
+            interim: None,
+        })
+    }
+
     /// Marks the record as failed.
     pub(crate) fn record_failure(&mut self, failure: &Failure) {
         self.record.failure = Some(failure.to_record());
@@ -243,6 +280,7 @@ pub(crate) fn new_record(
         tries: Vec::new(),
         failure: None,
         ai: None,
+        mcp: None,
         stopped_by: None,
     }
 }

@@ -161,7 +161,8 @@ impl Compiled {
         let cx = building(&none, Some(&consumers));
         let upstreams = upstreams(&cx, clusters, &mut errors);
         let providers = config.ai.as_ref().map_or(0, |ai| ai.providers.len());
-        let has_upstreams = upstreams.len() == config.upstreams.len() + providers;
+        let others = providers + config.mcp_servers().count();
+        let has_upstreams = upstreams.len() == config.upstreams.len() + others;
         let cx = building(&upstreams, Some(&consumers));
         let mut listeners = Vec::new();
         for (index, settings) in config.listeners.iter().enumerate() {
@@ -261,14 +262,16 @@ impl Route {
             Handler::Backends(backends) => {
                 Beyond::of(backends.targets().iter().map(|target| &target.upstream.chain))
             }
-            Handler::Redirect(_) | Handler::Respond(_) | Handler::Ai(_) => Beyond::default(),
+            Handler::Redirect(_) | Handler::Respond(_) | Handler::Ai(_) | Handler::Mcp(_) => {
+                Beyond::default()
+            }
         };
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path })
     }
 }
 
-/// The providers of models as upstreams; those that cannot be one are told.
+/// The providers of models and the servers of tools as upstreams; those that cannot be one are told.
 fn providers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model::Upstream> {
     let mut upstreams = Vec::new();
     for settings in cx.snapshot.config.ai.iter().flat_map(|ai| &ai.providers) {
@@ -277,6 +280,12 @@ fn providers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model::Upstrea
             Err(error) => {
                 errors.push(Finding::new(format!("ai/providers/{}", settings.name), "", error));
             }
+        }
+    }
+    for (route, settings) in cx.snapshot.config.mcp_servers() {
+        match crate::handler::mcp::server::upstream(route, settings, cx.snapshot) {
+            Ok(upstream) => upstreams.push(upstream),
+            Err(error) => errors.push(Finding::new(format!("routes/{route}"), "mcp", error)),
         }
     }
     upstreams

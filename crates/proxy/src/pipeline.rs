@@ -35,10 +35,19 @@ pub(crate) fn refuse(call: &mut Call, failure: &Failure) -> Response<Body> {
 
 fn fail(call: &mut Call, failure: &Failure) -> Response<Body> {
     call.record_failure(failure);
+    if let Some(id) = &call.rpc {
+        if let Some(message) = &call.record.mcp {
+            message.ended(true, false);
+        }
+        return handler::mcp::answer::failed(id, failure);
+    }
     if let Some(dialect) = dialect(call) {
         return handler::ai::answer::failed(dialect, failure);
     }
-    failure::answer(failure, &call.head.headers, &call.head.method, &call.record.request_id)
+    let mut response =
+        failure::answer(failure, &call.head.headers, &call.head.method, &call.record.request_id);
+    handler::mcp::metadata::point_out(call, &mut response);
+    response
 }
 
 /// The dialect of a call to a model: on such a route callers get errors that their SDKs understand.
@@ -57,6 +66,9 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
     let Some(listener) = plan.listeners.get(call.listener) else {
         return Err(guard::listener_gone());
     };
+    if let Some(answer) = handler::mcp::metadata::answer(call) {
+        return Ok(answer);
+    }
     if let Some(target) = &listener.redirect_to_https {
         guard::judge_path(call, &listener.path)?;
         return handler::redirect::to_https(call, target);

@@ -24,6 +24,9 @@ pub(crate) fn headers(snapshot: &Snapshot) -> Vec<HeaderName> {
             names.push(name.to_http());
         }
     }
+    if config.mcp_servers().next().is_some() {
+        names.extend(crate::handler::mcp::HEADERS.map(HeaderName::from_static));
+    }
     for upstream in &config.upstreams {
         if let Some(HashKey::Header(name)) = &upstream.load_balancing.hash {
             names.push(name.to_http());

@@ -56,6 +56,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         say(&error);
         Exit::Configuration
     })?;
+    proxy::keep_keys_in(args.data_dir.clone());
     let gateway = Gateway::prepare(snapshot.clone(), telemetry.clone(), runtime.handle().clone())
         .map_err(|error| refused(&error))?;
     warn_of(&gateway.compiled().warnings);

@@ -53,6 +53,9 @@ impl Default for RateLimit {
 }
 
 impl RateLimit {
+    /// Its key, for whoever bounds something smaller than a route in the same words.
+    pub const KEY: &'static str = "rateLimit";
+
     /// All limits, the short form first.
     pub fn all(&self) -> Vec<Limit> {
         let short = match (self.limit, self.window) {

@@ -4,11 +4,30 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    access_log::AccessLog, admin::Admin, ai::Ai, consumer::Consumer, listener::Listener,
-    named_policy::NamedPolicy, route::Route, runtime::Runtime, runtime::Shutdown, telemetry::Telemetry,
+    access_log::AccessLog,
+    admin::Admin,
+    ai::Ai,
+    consumer::Consumer,
+    listener::Listener,
+    mcp::McpServer,
+    named_policy::NamedPolicy,
+    route::{Handler, Route},
+    runtime::Runtime,
+    runtime::Shutdown,
+    telemetry::Telemetry,
     upstream::Upstream,
 };
 use crate::{Cidr, policy::PolicyUse};
+
+impl Config {
+    /// The servers of all `mcp` routes, each with the name of its route.
+    pub fn mcp_servers(&self) -> impl Iterator<Item = (&str, &McpServer)> {
+        self.routes.iter().flat_map(|route| match &route.handler {
+            Handler::Mcp(mcp) => mcp.servers.iter().map(|server| (route.name.as_str(), server)).collect(),
+            _ => Vec::new(),
+        })
+    }
+}
 
 /// A configuration of Tidegate.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

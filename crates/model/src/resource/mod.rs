@@ -8,6 +8,7 @@ pub mod config;
 pub mod consumer;
 pub mod health;
 pub mod listener;
+pub mod mcp;
 pub mod named_policy;
 pub mod path_rules;
 pub mod path_template;

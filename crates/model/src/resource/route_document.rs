@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ai::AiRoute,
+    mcp::McpRoute,
     path_rules::PathRules,
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
     route_match::Match,
@@ -12,8 +13,8 @@ use super::{
 };
 use crate::policy::PolicyUse;
 
-/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond` and
-/// `ai`.
+/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai` and
+/// `mcp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -23,6 +24,7 @@ use crate::policy::PolicyUse;
         {"required": ["redirect"]},
         {"required": ["respond"]},
         {"required": ["ai"]},
+        {"required": ["mcp"]},
     ])
 )]
 pub struct RouteDocument {
@@ -75,6 +77,9 @@ pub struct RouteDocument {
     /// Handler: the AI gateway, every model through every dialect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ai: Option<AiRoute>,
+    /// Handler: servers of the Model Context Protocol as one endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<Box<McpRoute>>,
 }
 
 fn yes() -> bool {
@@ -85,14 +90,17 @@ impl TryFrom<RouteDocument> for Route {
     type Error = String;
 
     fn try_from(written: RouteDocument) -> Result<Self, String> {
-        let handler = match (written.backends, written.redirect, written.respond, written.ai) {
-            (Some(backends), None, None, None) => Handler::Backends { backends, sticky: written.sticky },
-            (None, Some(redirect), None, None) => Handler::Redirect(redirect),
-            (None, None, Some(respond), None) => Handler::Respond(respond),
-            (None, None, None, Some(ai)) => Handler::Ai(ai),
+        let handler = match (written.backends, written.redirect, written.respond, written.ai, written.mcp) {
+            (Some(backends), None, None, None, None) => {
+                Handler::Backends { backends, sticky: written.sticky }
+            }
+            (None, Some(redirect), None, None, None) => Handler::Redirect(redirect),
+            (None, None, Some(respond), None, None) => Handler::Respond(respond),
+            (None, None, None, Some(ai), None) => Handler::Ai(ai),
+            (None, None, None, None, Some(mcp)) => Handler::Mcp(mcp),
             _ => {
                 return Err(
-                    "a route has exactly one of `backends`, `redirect`, `respond` and `ai`".to_owned()
+                    "a route has exactly one of `backends`, `redirect`, `respond`, `ai` and `mcp`".to_owned()
                 );
             }
         };
@@ -132,6 +140,7 @@ impl From<Route> for RouteDocument {
             redirect: None,
             respond: None,
             ai: None,
+            mcp: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -141,6 +150,7 @@ impl From<Route> for RouteDocument {
             Handler::Redirect(redirect) => written.redirect = Some(redirect),
             Handler::Respond(respond) => written.respond = Some(respond),
             Handler::Ai(ai) => written.ai = Some(ai),
+            Handler::Mcp(mcp) => written.mcp = Some(mcp),
         }
         written
     }

@@ -5,6 +5,7 @@ mod ai;
 mod consumer;
 pub(crate) mod credentials;
 mod listener;
+mod mcp;
 mod names;
 mod placement;
 mod policies;

@@ -28,6 +28,8 @@ pub(crate) enum Scope<'a> {
     },
     /// In a policy, when the route is known.
     Call,
+    /// When it is known which tool is called, and with what.
+    Tool,
 }
 
 /// A type, as far as it is certain.
@@ -114,6 +116,7 @@ const VARIABLES: [(&str, Kind); 6] = [
     ("captures", Kind::Captures),
 ];
 const AUTHENTICATED: [(&str, Kind); 2] = [("consumer", Kind::Consumer), ("jwt", Kind::Dyn)];
+const OF_A_TOOL: [(&str, Kind); 2] = [("tool", Kind::Text), ("arguments", Kind::Dyn)];
 
 /// What a check found out.
 pub(super) struct Checked {
@@ -180,7 +183,8 @@ impl Check<'_> {
         if self.locals.iter().any(|local| local == name) {
             return Ok(Kind::Dyn);
         }
-        let known = VARIABLES.iter().chain(AUTHENTICATED.iter()).find(|(known, _)| *known == name);
+        let all = VARIABLES.iter().chain(&AUTHENTICATED).chain(self.of_a_tool());
+        let known = all.into_iter().find(|(known, _)| *known == name);
         let early = matches!(self.scope, Scope::Route { .. });
         match known {
             Some((name, Kind::Consumer | Kind::Dyn)) if early => {
@@ -191,10 +195,20 @@ impl Check<'_> {
         }
     }
 
+    fn of_a_tool(&self) -> &'static [(&'static str, Kind)] {
+        if matches!(self.scope, Scope::Tool) { &OF_A_TOOL } else { &[] }
+    }
+
     fn names(&self) -> String {
         let early = matches!(self.scope, Scope::Route { .. });
         let late = AUTHENTICATED.iter().filter(|_| !early);
-        VARIABLES.iter().chain(late).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        VARIABLES
+            .iter()
+            .chain(late)
+            .chain(self.of_a_tool())
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn select(&mut self, select: &mut SelectExpr) -> Result<Kind, String> {

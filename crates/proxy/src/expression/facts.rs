@@ -32,8 +32,19 @@ pub(crate) struct Facts<'a> {
     pub(crate) consumer: Option<ConsumerFacts<'a>>,
     /// `jwt`; asking for it fails when there is no verified token.
     pub(crate) claims: Option<&'a Map<String, serde_json::Value>>,
+    /// `tool` and `arguments`; asking for them fails where no tool is called.
+    pub(crate) tool: Option<ToolFacts<'a>>,
     /// `captures`
     pub(crate) captures: CapturesView<'a, 'a>,
+}
+
+/// Which tool is called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToolFacts<'a> {
+    /// `tool`: its name, as clients know it.
+    pub(crate) name: &'a str,
+    /// `arguments`; asking for them fails while tools are listed.
+    pub(crate) arguments: Option<&'a Map<String, serde_json::Value>>,
 }
 
 /// Who is authenticated.

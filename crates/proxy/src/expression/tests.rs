@@ -29,6 +29,7 @@ fn with_facts<T>(test: impl FnOnce(&Facts<'_>) -> T) -> T {
         sni: "api.example.test",
         consumer: Some(ConsumerFacts { name: "gold", groups: &groups }),
         claims: claims.as_object(),
+        tool: None,
         captures: captures.view("/v1/orders/42"),
     })
 }

@@ -37,6 +37,8 @@ impl VariableResolver for Resolver<'_> {
             "captures" => Fact::Captures(facts.captures),
             "consumer" => Fact::Consumer(facts.consumer?),
             "jwt" => Fact::Claims(facts.claims?),
+            "arguments" => Fact::Claims(facts.tool?.arguments?),
+            "tool" => return Some(text(facts.tool?.name)),
             "listener" => return Some(text(facts.listener)),
             "sni" => return Some(text(facts.sni)),
             _ => {

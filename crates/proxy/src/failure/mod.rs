@@ -43,6 +43,8 @@ struct Inner {
     headers: HeaderMap,
     /// The endpoint refused the connection: nobody listens there.
     refused: bool,
+    /// The code of a JSON-RPC error that says the same.
+    rpc_code: Option<i32>,
 }
 
 impl Failure {
@@ -59,6 +61,7 @@ impl Failure {
             retry_after: None,
             headers: HeaderMap::new(),
             refused: false,
+            rpc_code: None,
         }))
     }
 
@@ -129,6 +132,18 @@ impl Failure {
     pub(crate) fn with_refused(mut self) -> Self {
         self.0.refused = true;
         self
+    }
+
+    /// The code that a JSON-RPC caller is told.
+    #[must_use]
+    pub(crate) fn with_rpc_code(mut self, code: i32) -> Self {
+        self.0.rpc_code = Some(code);
+        self
+    }
+
+    /// The code that a JSON-RPC caller is told.
+    pub(crate) fn rpc_code(&self) -> Option<i32> {
+        self.0.rpc_code
     }
 
     /// What the client is told to mend.

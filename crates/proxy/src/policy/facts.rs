@@ -23,6 +23,7 @@ pub(crate) fn facts(call: &Call) -> Facts<'_> {
             .as_ref()
             .map(|consumer| ConsumerFacts { name: &consumer.name, groups: &consumer.groups }),
         claims: call.claims.as_deref(),
+        tool: None,
         captures: call.captures.view(routed),
     }
 }

@@ -142,6 +142,7 @@ impl Rule {
             sni: request.sni.unwrap_or_default(),
             consumer: None,
             claims: None,
+            tool: None,
             captures,
         })
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::Version;
-use model::{AiRecord, CallRecord, resource::access_log::Redact};
+use model::{AiRecord, CallRecord, McpRecord, resource::access_log::Redact};
 
 use crate::{json, trace::write_hex};
 
@@ -62,6 +62,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(model) = &call.ai {
         ai(model, out);
     }
+    if let Some(message) = &call.mcp {
+        mcp(message, out);
+    }
     failed_tries(call, out);
     failure(call, out);
     optional("stopped_by", call.stopped_by, out);
@@ -99,6 +102,21 @@ fn ai(call: &AiRecord, out: &mut Vec<u8>) {
             json::text(dropped, out);
         }
         out.push(b']');
+    }
+    out.push(b'}');
+}
+
+/// A message to servers of tools.
+fn mcp(message: &McpRecord, out: &mut Vec<u8>) {
+    key("mcp", out);
+    out.extend_from_slice(b"{\"method\":");
+    json::text(&message.method, out);
+    optional("name", message.name.as_deref(), out);
+    optional("server", message.server.as_deref(), out);
+    optional("session", message.session.as_deref(), out);
+    field("revision", message.revision, out);
+    if let Some(is_error) = message.is_error() {
+        out.extend_from_slice(if is_error { b",\"is_error\":true" } else { b",\"is_error\":false" });
     }
     out.push(b'}');
 }

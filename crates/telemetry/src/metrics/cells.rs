@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::Method;
-use model::{CallRecord, Side, Stage};
+use model::{CallRecord, McpRecord, Side, Stage};
 
 use super::{
     gen_ai::GenAi,
@@ -19,6 +19,8 @@ use super::{
 /// Methods with a label of their own; others share `OTHER`, so that clients cannot make series.
 pub(super) const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "OTHER"];
+/// Tools of a route with a label of their own; others share `other`, as those do that no server lists.
+const TOOLS_MAX: usize = 500;
 /// Status classes.
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -41,6 +43,8 @@ pub(super) struct RouteCells {
     pub(super) response_bytes: u64,
     pub(super) failures: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     pub(super) stops: BTreeMap<&'static str, u64>,
+    /// Calls of tools, by server and tool, and of these how many ended well, with an error, and not at all.
+    pub(super) tools: BTreeMap<(Arc<str>, Box<str>), [u64; 3]>,
 }
 
 /// Counts of an upstream.
@@ -81,6 +85,11 @@ impl Cells {
         }
         if let Some(policy) = call.stopped_by {
             *cells.stops.entry(policy).or_default() += 1;
+        }
+        if let Some(message) = &call.mcp
+            && &*message.method == "tools/call"
+        {
+            cells.count_tool(message);
         }
         if let Some(ai) = &call.ai {
             self.gen_ai.record(call, ai);
@@ -145,6 +154,21 @@ impl Cells {
 }
 
 impl RouteCells {
+    fn count_tool(&mut self, message: &McpRecord) {
+        let server = message.server.clone().unwrap_or_else(|| "none".into());
+        let name = message.name.as_deref().filter(|_| message.is_known_tool).unwrap_or("other");
+        let mut key = (server, Box::from(name));
+        if self.tools.len() >= TOOLS_MAX && !self.tools.contains_key(&key) {
+            key.1 = "other".into();
+        }
+        let result = match message.is_error() {
+            Some(false) => 0,
+            Some(true) => 1,
+            None => 2,
+        };
+        self.tools.entry(key).or_default()[result] += 1;
+    }
+
     fn add(&mut self, other: &Self) {
         for (counts, more) in self.requests.iter_mut().zip(&other.requests) {
             for (count, more) in counts.iter_mut().zip(more) {
@@ -156,6 +180,10 @@ impl RouteCells {
         self.response_bytes += other.response_bytes;
         for (key, more) in &other.failures {
             *self.failures.entry(*key).or_default() += more;
+        }
+        for (key, more) in &other.tools {
+            let counts = self.tools.entry(key.clone()).or_default();
+            counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
         }
         for (key, more) in &other.stops {
             *self.stops.entry(key).or_default() += more;

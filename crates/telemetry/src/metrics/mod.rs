@@ -147,6 +147,7 @@ impl Metrics {
                 .iter()
                 .map(|upstream| upstream.name.clone())
                 .chain(providers)
+                .chain(config.mcp_servers().map(|(route, server)| server.upstream(route)))
                 .collect(),
             models: config.ai.iter().flat_map(|ai| &ai.models).map(|model| model.name.clone()).collect(),
         };
@@ -252,6 +253,23 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
                 ("reason", reason),
             ];
             out.counter("tidegate_failures_total", "Failed requests, by cause.", &labels, *count as f64);
+        }
+    }
+    for Entry { listener, route, cells } in &routes {
+        for ((server, tool), counts) in &cells.tools {
+            for (result, count) in
+                ["ok", "error", "unfinished"].iter().zip(counts).filter(|(_, count)| **count > 0)
+            {
+                let labels = [
+                    ("listener", &**listener),
+                    ("route", route),
+                    ("server", server),
+                    ("tool", tool),
+                    ("result", result),
+                ];
+                let help = "Calls of tools, by how they ended.";
+                out.counter("tidegate_mcp_tool_calls_total", help, &labels, *count as f64);
+            }
         }
     }
     for Entry { listener, route, cells } in &routes {

@@ -12,6 +12,7 @@ mod demo;
 mod fault;
 mod harness;
 mod life;
+mod mcp;
 mod otlp;
 mod policies;
 mod reference;

@@ -6,7 +6,7 @@
 
 pub(crate) mod answer;
 mod chat;
-mod gathered;
+pub(crate) mod gathered;
 mod listing;
 mod metered;
 mod models;

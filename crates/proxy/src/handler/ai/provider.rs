@@ -64,6 +64,9 @@ pub(crate) fn upstream_name(provider: &str) -> String {
 pub(crate) fn owner(upstream: &str) -> String {
     match upstream.strip_prefix("ai:") {
         Some(provider) => format!("ai/providers/{provider}"),
+        None if upstream.starts_with("mcp:") => {
+            format!("routes/{}", upstream.split(':').nth(1).unwrap_or_default())
+        }
         None => format!("upstreams/{upstream}"),
     }
 }

@@ -29,8 +29,10 @@
 //! | "within 2 % of 90/10 over 10,000 requests" | `orders::ninety_to_ten_holds_over_ten_thousand_requests` |
 //! | "Deprecation, Sunset and Link headers", (`redirect`) | `fixed::the_old_shop_is_deprecated_and_redirects` |
 //! | (`respond`) | `fixed::ping_is_answered_here` |
+//! | "several MCP servers as one endpoint", "its tools appear as shop_<tool>", "these keep their own names" | `tools::both_servers_are_one_endpoint` |
+//! | "two tools of one name are … found later, a clear one" | `mcp::federation::two_tools_of_one_name_are_a_clear_error_and_neither_is_listed` |
 //!
-//! The comments of `compose`, `transcode`, `ai`, `tokenRateLimit`, `prompt`, `mcp` and `cache` are of parts that are not
+//! The comments of `compose`, `transcode`, `ai`, `tokenRateLimit`, `prompt` and `cache` are of parts that are not
 //! in this build: `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
 
 mod catalog;
@@ -38,6 +40,7 @@ mod fixed;
 mod listeners;
 mod orders;
 mod reference;
+mod tools;
 
 use std::{fs, net::SocketAddr};
 
@@ -64,7 +67,7 @@ fn of_this_build() -> String {
     let whole = whole();
     let (kept, _) = whole.split_once("\nai:\n").expect("the reference has this part");
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "mcp:", "- cache:"];
+    let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "- cache:"];
     let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
     format!("{head}\nroutes:\n{}", kept.collect::<String>())
 }

@@ -1,0 +1,379 @@
+//! One request to one server: its answer as it comes, event by event, and its end when the client leaves.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use model::McpRecord;
+
+use super::{
+    answer, begin, bridge, ids,
+    message::{self, Kind, Members, Message},
+    modern::{Disguise, Shown},
+    server::Server,
+    session::{Leg, Session},
+    sse::{Event, Reader},
+    wire::{self, Letter, Reply, Sender},
+};
+use crate::{
+    body::{Body, Wrapper},
+    call::Call,
+    failure::Failure,
+    worker::Worker,
+};
+
+/// A request on its way to a server: who lets go of it before its answer cancels it there.
+pub(super) struct OnItsWay {
+    sender: Sender,
+    session: Session,
+    server: Arc<Server>,
+    leg: Leg,
+    id: Box<str>,
+    /// The server is told when this is dropped.
+    is_open: bool,
+}
+
+impl OnItsWay {
+    fn new(sender: &Sender, session: &Session, server: &Arc<Server>, leg: &Leg, id: &str) -> Self {
+        session.sent(id, &server.name);
+        Self {
+            sender: sender.clone(),
+            session: session.clone(),
+            server: server.clone(),
+            leg: leg.clone(),
+            id: id.into(),
+            is_open: true,
+        }
+    }
+
+    /// Answers a server's own request with a refusal.
+    fn refuse(&self, text: String) {
+        let (sender, server, leg) = (self.sender.clone(), self.server.clone(), self.leg.clone());
+        tokio::task::spawn_local(async move {
+            drop(sender.send(&server, Some(&leg), Letter::post(text)).await);
+        });
+    }
+
+    /// Nothing is to be cancelled any more.
+    fn close(&mut self) {
+        self.is_open = false;
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.session.done(&self.id);
+        // Without sessions, an answer that nobody reads is a call that nobody wants.
+        if !self.is_open || !self.leg.revision.has_sessions() {
+            return;
+        }
+        let params = format!("{{\"requestId\":{},\"reason\":\"the client left\"}}", self.id);
+        let text = message::notification("notifications/cancelled", &params);
+        let (sender, server, leg) = (self.sender.clone(), self.server.clone(), self.leg.clone());
+        tokio::task::spawn_local(async move {
+            if let Err(failure) = sender.send(&server, Some(&leg), Letter::post(text)).await {
+                tracing::debug!(server = %server.name, "a call could not be cancelled: {failure}");
+            }
+        });
+    }
+}
+
+/// What a request needs to be sent on.
+pub(super) struct Way<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) sender: &'a Sender,
+    pub(super) session: &'a Session,
+    pub(super) server: &'a Arc<Server>,
+}
+
+/// Sends a request to one server and answers with what it says.
+pub(super) async fn relay(
+    way: &Way<'_>,
+    call: &mut Call,
+    id: &str,
+    text: String,
+) -> Result<Response<Body>, Failure> {
+    let record = super::tell(call, |record| record.server = Some(way.server.name.clone()));
+    let mut anew = false;
+    loop {
+        let leg = begin::line(way.sender, way.session, way.server, anew).await?;
+        let (disguise, text) = match Disguise::new(way.session, &leg, &text) {
+            Some((disguise, text)) => (Some(disguise), text),
+            None => (None, text.clone()),
+        };
+        let own = disguise.as_ref().map_or(id, |disguise| &disguise.own);
+        let mut held = OnItsWay::new(way.sender, way.session, way.server, &leg, own);
+        let letter = bridge::letter(way.sender, &leg, &way.session.seal.client, &text);
+        let response = wire::send(way.worker, call, way.server, Some(&leg), letter).await;
+        let reply = match response {
+            Ok(response) => wire::reply(response, leg.id.is_some()).await,
+            Err(failure) => Err(failure),
+        };
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(failure) => {
+                // What timed out may still be worked on; what broke is over.
+                if failure.problem() != crate::failure::Problem::UpstreamTimeout {
+                    held.close();
+                }
+                return Err(failure);
+            }
+        };
+        match reply {
+            Reply::Stream(body) => {
+                let body = Relay {
+                    inner: body,
+                    reader: Reader::default(),
+                    events: Vec::new(),
+                    out: Vec::new(),
+                    server: way.server.clone(),
+                    held,
+                    disguise,
+                    record,
+                    is_answered: false,
+                    may_resume: false,
+                    is_over: false,
+                };
+                return Ok(answer::stream(Body::boxed(body)));
+            }
+            Reply::SessionLost if !anew => {
+                held.close();
+                anew = true;
+            }
+            other => {
+                held.close();
+                let status = match &other {
+                    Reply::Refused(status, _) => *status,
+                    _ => StatusCode::OK,
+                };
+                let own = held.id.clone();
+                let text = wire::answer(other, &own).await?;
+                let text = disguise.and_then(|one| one.answer_of(&text)).map_or(text, Bytes::from);
+                let text = plain(way.session, &leg, text);
+                note(&record, &text);
+                return Ok(answer::json(status, text));
+            }
+        }
+    }
+}
+
+/// What a client whose revision has sessions gets of a server that knows none; everything else stays as it is.
+fn plain(session: &Session, leg: &Leg, text: Bytes) -> Bytes {
+    if leg.revision.has_sessions() || !session.seal.revision.has_sessions() {
+        return text;
+    }
+    let members = std::str::from_utf8(&text).ok().and_then(Members::parse);
+    let changed = members.and_then(|members| bridge::without_questions(&members));
+    changed.map_or(text, Bytes::from)
+}
+
+/// The same of one message of a stream.
+fn asked_back(held: &OnItsWay, members: &Members<'_>) -> Option<String> {
+    let is_between = !held.leg.revision.has_sessions() && held.session.seal.revision.has_sessions();
+    if is_between { bridge::without_questions(members) } else { None }
+}
+
+/// Writes into the record how a request ended.
+pub(super) fn note(record: &McpRecord, text: &[u8]) {
+    let Some(members) = std::str::from_utf8(text).ok().and_then(Members::parse) else { return };
+    note_members(record, &members);
+}
+
+fn note_members(record: &McpRecord, members: &Members<'_>) {
+    let is_error = members.get("error").is_some();
+    let is_tools = members.object("result").is_some_and(|result| result.get("isError") == Some("true"));
+    record.ended(is_error, is_tools);
+}
+
+/// A server's events for a client, one by one.
+struct Relay {
+    inner: Body,
+    reader: Reader,
+    events: Vec<Event>,
+    out: Vec<u8>,
+    server: Arc<Server>,
+    held: OnItsWay,
+    disguise: Option<Disguise>,
+    record: Arc<McpRecord>,
+    is_answered: bool,
+    /// The server gave its events ids: a client that leaves may come back for the rest.
+    may_resume: bool,
+    is_over: bool,
+}
+
+impl Relay {
+    fn take(&mut self, data: &[u8]) {
+        if self.reader.push(data, &mut self.events).is_err() {
+            self.broken("the server sent an event that is too large");
+            return;
+        }
+        for mut event in std::mem::take(&mut self.events) {
+            let text = std::str::from_utf8(&event.data).unwrap_or_default();
+            if let Ok(message) = Message::parse(text) {
+                if message.kind == Kind::Response && message.id() == Some(&*self.held.id) {
+                    self.is_answered = true;
+                    self.held.close();
+                    note_members(&self.record, &message.members);
+                }
+                match self.disguise.as_ref().map(|disguise| disguise.take_off(&message)) {
+                    Some(Shown::As(text)) => event.data = text.into_bytes(),
+                    Some(Shown::Not) => continue,
+                    Some(Shown::Refused(text)) => {
+                        self.held.refuse(text);
+                        continue;
+                    }
+                    None => {
+                        let changed = match message.kind {
+                            Kind::Response => asked_back(&self.held, &message.members),
+                            _ => ids::from_server(&self.server, &message),
+                        };
+                        if let Some(text) = changed {
+                            event.data = text.into_bytes();
+                        }
+                    }
+                }
+            }
+            if self.disguise.is_some() {
+                // A revision without sessions has nothing to come back to.
+                (event.id, event.retry) = (None, None);
+                if event.data.is_empty() {
+                    continue;
+                }
+            }
+            if let Some(id) = &mut event.id {
+                *id = ids::event(&self.server.name, id);
+                if !self.may_resume {
+                    self.may_resume = true;
+                    self.held.close();
+                }
+            }
+            event.write(&mut self.out);
+        }
+    }
+
+    /// The server's stream has ended.
+    fn end(&mut self) {
+        self.is_over = true;
+        if !self.is_answered && !self.may_resume {
+            self.broken("the server's stream ended before its answer");
+        }
+    }
+
+    /// Tells a client that waits for an answer that there will be none.
+    fn broken(&mut self, why: &str) {
+        self.is_over = true;
+        self.inner = Body::Empty;
+        self.held.close();
+        if !std::mem::replace(&mut self.is_answered, true) {
+            self.record.ended(true, false);
+            let mut text = message::error(&self.held.id, answer::INTERNAL_ERROR, why, None);
+            if let Some(told) = self.disguise.as_ref().and_then(|one| one.answer_of(text.as_bytes())) {
+                text = told;
+            }
+            Event::message(text).write(&mut self.out);
+        }
+    }
+}
+
+impl Wrapper for Relay {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
+}
+
+impl HttpBody for Relay {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let this = &mut *self;
+        loop {
+            if !this.out.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from(std::mem::take(&mut this.out))))));
+            }
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        this.take(&data);
+                    }
+                }
+                Some(Err(failure)) if this.may_resume => {
+                    tracing::debug!(server = %this.server.name, "a stream broke off: {failure}");
+                    this.is_over = true;
+                }
+                Some(Err(_)) => this.broken("the server's stream broke off"),
+                None => this.end(),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over && self.out.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// Sends a message that wants no answer to several servers; one that cannot be reached is nobody else's trouble.
+pub(super) async fn tell_all(sender: &Sender, session: &Session, servers: &[Arc<Server>], text: &str) {
+    let each = servers.iter().filter_map(|server| Some((server, session.leg(&server.name)?)));
+    let told = each.map(|(server, leg)| async move {
+        // There is nothing to tell where nothing is remembered.
+        if !leg.revision.has_sessions() {
+            return;
+        }
+        if let Err(failure) = sender.send(server, Some(&leg), Letter::post(text.to_owned())).await {
+            tracing::debug!(server = %server.name, "a message did not arrive: {failure}");
+        }
+    });
+    futures_util::future::join_all(told).await;
+}
+
+/// A server's whole answer.
+pub(super) struct Asked {
+    pub(super) text: Bytes,
+    /// It came among events.
+    pub(super) is_stream: bool,
+}
+
+/// Asks one server and waits for its whole answer.
+pub(super) async fn ask(
+    sender: &Sender,
+    session: &Session,
+    server: &Arc<Server>,
+    id: &str,
+    text: &str,
+) -> Result<Asked, Failure> {
+    let mut anew = false;
+    loop {
+        let leg = begin::line(sender, session, server, anew).await?;
+        let disguised = Disguise::new(session, &leg, text);
+        let sent = disguised.as_ref().map_or(text, |(_, text)| text);
+        let letter = bridge::letter(sender, &leg, &session.seal.client, sent);
+        let response = sender.send(server, Some(&leg), letter).await?;
+        match wire::reply(response, leg.id.is_some()).await? {
+            Reply::SessionLost if !anew => anew = true,
+            reply => {
+                let own = disguised.as_ref().map_or(id, |(disguise, _)| &disguise.own);
+                let is_stream = matches!(reply, Reply::Stream(_));
+                let answer = wire::answer(reply, own).await?;
+                let told = disguised.as_ref().and_then(|(disguise, _)| disguise.answer_of(&answer));
+                return Ok(Asked { text: told.map_or(answer, Bytes::from), is_stream });
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+"""A server of Python's SDK with a tool of every kind: everything.py PORT NAME [json]."""
+
+import sys
+import warnings
+
+import mcp_types as types
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+from pydantic import BaseModel
+
+warnings.simplefilter("ignore")
+port, name = int(sys.argv[1]), sys.argv[2]
+server = MCPServer(name, instructions=f"{name} remembers.")
+
+
+class Colour(BaseModel):
+    colour: str
+
+
+@server.tool()
+def add(a: int, b: int) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+@server.tool()
+async def work(ctx: Context) -> str:
+    """Works in two steps."""
+    await ctx.report_progress(0.5)
+    await ctx.report_progress(1.0)
+    return "done"
+
+
+@server.tool()
+async def ask(ctx: Context) -> str:
+    """Asks the client for everything that a client can give."""
+    question = types.SamplingMessage(role="user", content=types.TextContent(type="text", text=f"A word for {name}?"))
+    sampled = await ctx.session.create_message([question], max_tokens=10)
+    answer = await ctx.elicit(message="Which colour?", schema=Colour)
+    roots = await ctx.session.list_roots()
+    await ctx.info(f"a word of {name}")
+    await ctx.session.send_tool_list_changed()
+    return f"{sampled.content.text}; {answer.action}ed with {answer.data.colour}; {len(roots.roots)} root"
+
+
+@server.resource(f"memo://{name}/today")
+def today() -> str:
+    return f"today of {name}"
+
+
+@server.resource(f"memo://{name}/notes/{{number}}")
+def note(number: str) -> str:
+    return f"note {number} of {name}"
+
+
+@server.prompt()
+def greet(who: str) -> str:
+    return f"{name} greets {who}"
+
+
+@server.completion()
+async def complete(ref, argument, context):
+    values = [one for one in ["Ada", "Alan", "Bo"] if one.startswith(argument.value)]
+    return types.Completion(values=values, total=len(values), has_more=False)
+
+
+class Server(uvicorn.Server):
+    """Says when it listens."""
+
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        print("ready", flush=True)
+
+
+app = server.streamable_http_app(json_response="json" in sys.argv)
+Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")).run()

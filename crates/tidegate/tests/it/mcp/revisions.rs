@@ -1,0 +1,167 @@
+//! The revision without sessions, and how it meets the others.
+
+use serde_json::{Value, json};
+
+use super::{Client, GOLD, ask, gateway, said, server::Server};
+use crate::harness::{Answer, Gateway, Upstream};
+
+const REVISION: &str = "2026-07-28";
+
+/// A request of a client without sessions, with the headers that it must have and further ones.
+fn stateless(gateway: &Gateway, method: &str, params: Value, headers: &str) -> Answer {
+    let mut params = params;
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(REVISION);
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"sampling": {}});
+    params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
+    let name = params["name"].as_str().or(params["uri"].as_str());
+    let name = name.map(|name| format!("\nmcp-name: {name}")).unwrap_or_default();
+    let message = json!({"jsonrpc": "2.0", "id": 5, "method": method, "params": params});
+    let headers =
+        format!("\nx-api-key: {GOLD}\nmcp-protocol-version: {REVISION}\nmcp-method: {method}{name}{headers}");
+    ask(gateway, "POST", &headers, &message.to_string())
+}
+
+/// A server that knows no sessions, and is strict about what it is told.
+fn without_sessions() -> Upstream {
+    Upstream::scripted(|seen| {
+        let message: Value = serde_json::from_slice(&seen.body).ok()?;
+        let method = message["method"].as_str()?;
+        let answer = |status: &str, key: &str, value: Value| {
+            let text = json!({"jsonrpc": "2.0", "id": message["id"], key: value}).to_string();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n");
+            Some(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).into_bytes())
+        };
+        let refused = |text: &str| answer("400 Bad", "error", json!({"code": -32020, "message": text}));
+        let meta = &message["params"]["_meta"];
+        if method == "initialize" {
+            return refused("there are no sessions here");
+        }
+        for (header, said) in [
+            ("mcp-protocol-version", meta["io.modelcontextprotocol/protocolVersion"].as_str()),
+            ("mcp-method", Some(method)),
+            ("mcp-name", message["params"]["name"].as_str()),
+        ] {
+            if seen.header(header) != said {
+                return refused(&format!("{header} is {:?}, not {said:?}", seen.header(header)));
+            }
+        }
+        if seen.header("mcp-session-id").is_some() || meta["io.modelcontextprotocol/clientInfo"].is_null() {
+            return refused("who are you?");
+        }
+        let kept = |mut value: Value| {
+            value["resultType"] = json!("complete");
+            value["ttlMs"] = json!(60_000);
+            value["cacheScope"] = json!("public");
+            value
+        };
+        let result = match method {
+            "server/discover" => {
+                kept(json!({"supportedVersions": [REVISION], "capabilities": {"tools": {}}}))
+            }
+            "tools/list" => {
+                kept(json!({"tools": [super::server::tool("look"), super::server::tool("more")]}))
+            }
+            "tools/call" if message["params"]["name"] == "more" => {
+                json!({"resultType": "input_required", "requestState": "s"})
+            }
+            _ => json!({"resultType": "complete", "content": [{"type": "text", "text": "looked"}]}),
+        };
+        answer("200 OK", "result", result)
+    })
+}
+
+fn url(upstream: &Upstream) -> String {
+    format!("http://{}/mcp", upstream.address)
+}
+
+#[test]
+fn a_client_without_sessions_reaches_servers_of_both_kinds() {
+    let (old, new) = (Server::with(&["buy", "slow"]), without_sessions());
+    let gateway = gateway(&[("old", old.url(), ""), ("new", url(&new), "")], "");
+    let discovered = stateless(&gateway, "server/discover", json!({}), "").json();
+    let result = &discovered["result"];
+    assert_eq!(result["supportedVersions"][0], REVISION, "{discovered}");
+    assert_eq!(result["capabilities"]["tools"], json!({"listChanged": true}), "{discovered}");
+    assert_eq!((&result["resultType"], &result["ttlMs"]), (&json!("complete"), &json!(0)));
+    let listed = stateless(&gateway, "tools/list", json!({}), "").json();
+    let names: Vec<&str> = listed["result"]["tools"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{listed}"))
+        .iter()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect();
+    assert_eq!(names, ["old_buy", "old_slow", "new_look", "new_more"]);
+    assert_eq!(listed["result"]["cacheScope"], "private", "{listed}");
+    let called = stateless(&gateway, "tools/call", json!({"name": "new_look", "arguments": {}}), "").json();
+    assert_eq!((said(&called), &called["id"]), ("looked", &json!(5)));
+    let called = stateless(&gateway, "tools/call", json!({"name": "old_buy", "arguments": {}}), "");
+    assert_eq!(called.header("mcp-session-id"), None);
+    let called = called.json();
+    assert_eq!(
+        (said(&called), &called["id"], &called["result"]["resultType"]),
+        ("buy", &json!(5), &json!("complete"))
+    );
+    let (_, message) = old.saw("tools/call").pop().expect("a call");
+    assert_eq!(message["params"], json!({"name": "buy", "arguments": {}}));
+    assert_ne!(message["id"], 5, "in a session that others share ids are the gateway's own");
+    let (_, hello) = old.saw("initialize").pop().expect("a handshake");
+    assert_eq!(hello["params"]["capabilities"], json!({}), "nobody could be asked back");
+    assert_eq!(old.sessions(), 1);
+    let asks = stateless(&gateway, "tools/call", json!({"name": "new_more"}), "").json();
+    assert_eq!(asks["result"]["resultType"], "input_required", "{asks}");
+}
+
+#[test]
+fn progress_in_a_shared_session_keeps_the_clients_token() {
+    let old = Server::with(&["slow"]);
+    old.gate.open();
+    let gateway = gateway(&[("old", old.url(), "")], "");
+    let params = json!({"name": "old_slow", "_meta": {"progressToken": "mine"}});
+    let text = stateless(&gateway, "tools/call", params, "").text();
+    assert_eq!(text.matches(r#""progressToken":"mine""#).count(), 2, "{text}");
+    assert!(text.contains(r#""id":5"#) && text.contains(r#""resultType":"complete""#), "{text}");
+    assert!(!text.contains("tidegate-"), "{text}");
+}
+
+#[test]
+fn a_client_with_sessions_reaches_a_server_without() {
+    let new = without_sessions();
+    let gateway = gateway(&[("new", url(&new), "")], "");
+    let client = Client::begin(&gateway, GOLD);
+    assert_eq!(client.tools(), ["new_look", "new_more"]);
+    assert_eq!(said(&client.call("new_look", json!({}))), "looked");
+    let asks = client.call("new_more", json!({}));
+    assert!(asks["error"]["message"].as_str().is_some_and(|text| text.contains("asks back")), "{asks}");
+}
+
+#[test]
+fn what_a_request_says_of_itself_must_be_true() {
+    let old = Server::with(&["buy"]);
+    let gateway = gateway(&[("old", old.url(), "")], "");
+    let seen = old.upstream.seen().len();
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": REVISION,
+                      "io.modelcontextprotocol/clientCapabilities": {}});
+    let call = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call",
+                      "params": {"name": "old_buy", "_meta": meta}});
+    let bare = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {}});
+    let ping = json!({"jsonrpc": "2.0", "id": 5, "method": "ping", "params": {"_meta": meta}});
+    for (message, headers, status, code) in [
+        (&call, "mcp-protocol-version: 2026-07-28\nmcp-method: tools/call\nmcp-name: old_sell", 400, -32020),
+        (&call, "mcp-protocol-version: 2026-07-28\nmcp-method: tools/list\nmcp-name: old_buy", 400, -32020),
+        (&call, "mcp-protocol-version: 2026-07-28\nmcp-method: tools/call", 400, -32020),
+        (&bare, "mcp-protocol-version: 2026-07-28\nmcp-method: tools/list", 400, -32602),
+        (&ping, "mcp-protocol-version: 2026-07-28\nmcp-method: ping", 404, -32601),
+        (&bare, "mcp-protocol-version: 2031-01-01\nmcp-method: tools/list", 400, -32022),
+    ] {
+        let answer = ask(&gateway, "POST", &format!("\nx-api-key: {GOLD}\n{headers}"), &message.to_string());
+        let said = answer.json();
+        assert_eq!(
+            (answer.status, said["error"]["code"].as_i64()),
+            (status, Some(code)),
+            "{headers}: {said}"
+        );
+    }
+    assert_eq!(old.upstream.seen().len(), seen, "none of it reached the server");
+    let headers = format!("\nx-api-key: {GOLD}\nmcp-protocol-version: {REVISION}");
+    assert_eq!(ask(&gateway, "GET", &headers, "").status, 405);
+}
