@@ -95,6 +95,8 @@ pub struct AiRecord {
     pub dropped: Vec<String>,
     /// Tokens spent, as far as is known; all of them when the answer has ended.
     spent: Mutex<Option<TokenUsage>>,
+    /// Which of several keys was used last, by its place in the provider's settings.
+    key: Mutex<Option<Arc<str>>>,
 }
 
 impl AiRecord {
@@ -110,7 +112,18 @@ impl AiRecord {
             is_stream: false,
             dropped: Vec::new(),
             spent: Mutex::new(None),
+            key: Mutex::new(None),
         }
+    }
+
+    /// Notes which key is used.
+    pub fn use_key(&self, key: Arc<str>) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    /// Which of several keys was used last; `None` where there is but one.
+    pub fn key(&self) -> Option<Arc<str>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes what has been spent until now.

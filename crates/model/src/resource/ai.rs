@@ -1,10 +1,15 @@
 //! The AI gateway: providers of models, and the models that clients may name.
 
+mod credentials;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::credentials::{
+    AssumeRole, AwsCredentials, AzureCredentials, ClientIn, GoogleCredentials, KeyCooldown, OAuthCredentials,
+};
 use super::{
     health::OutlierDetection,
     tls::UpstreamTls,
@@ -40,9 +45,24 @@ pub struct Provider {
     /// What the kind's address and paths leave open: `resource`, `region`, `account`, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, String>,
-    /// Its keys, used in turn.
+    /// Its keys, used in turn. One that is refused or limited is set aside, and the next one tried for the same call.
     #[serde(default)]
     pub keys: Vec<Secret>,
+    /// How long a key is set aside that the provider refuses.
+    #[serde(default)]
+    pub key_cooldown: KeyCooldown,
+    /// Credentials of AWS, for kinds that want requests signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsCredentials>,
+    /// A client of Microsoft Entra ID, for kinds that take its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureCredentials>,
+    /// A Google service account, for kinds that take its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub google: Option<GoogleCredentials>,
+    /// A client of an OAuth server, for providers that take its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthCredentials>,
     /// Header fields of every request to it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<HeaderName, String>,

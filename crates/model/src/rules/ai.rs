@@ -1,5 +1,7 @@
 //! Rules of the AI gateway: its providers, its models, and the routes that serve them.
 
+mod credentials;
+
 use crate::{
     Config,
     load::{Context, scope::Named},
@@ -39,6 +41,7 @@ fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
             });
         }
     }
+    credentials::check(provider, at);
     at.field("headers", |at| {
         for (name, value) in &provider.headers {
             at.field(name.as_str(), |at| {

@@ -15,16 +15,17 @@ use model::{AiRecord, Side};
 use super::{
     AiGateway, Told, answer,
     gathered::{Ungathered, gather},
+    keys::Away,
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
     reply::finish,
+    sending::{self, Outgoing, Unanswered},
 };
 use crate::{
     body::Body,
     call::Call,
     failure::{Failure, Problem, Stage},
-    upstream::tries::{self, Wish},
     worker::Worker,
 };
 
@@ -84,7 +85,7 @@ async fn serve(
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
     let came = std::mem::take(&mut call.head.headers);
-    let mut refused = None;
+    let (mut refused, mut away) = (None, None);
     let mut targets = asked.alias.order().peekable();
     while let Some(target) = targets.next() {
         let prepared = match prepare(conversation, asked, target) {
@@ -103,23 +104,33 @@ async fn serve(
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
-        target.provider.sign(&mut headers);
-        call.head.headers = headers;
-        call.head.uri = uri(prepared.path)?;
-        call.host_from_endpoint = true;
+        target.provider.address(&mut headers);
+        call.host_from_endpoint = false;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
-        let told = tell(call, conversation, name, asked.model(target), target, &losses);
-        let body = Body::Full(prepared.body);
-        let result = tries::forward(worker, call, &target.provider.target, &Wish::default(), body).await;
+        let model = asked.model(target);
+        let told = tell(call, conversation, name, model.clone(), target, &losses);
+        let outgoing = Outgoing {
+            provider: &target.provider,
+            model: &model,
+            dialect: prepared.dialect,
+            uri: uri(prepared.path)?,
+            headers,
+            body: prepared.body,
+        };
+        let result = sending::send(worker, call, outgoing).await;
         let more = targets.peek().is_some();
         match result {
             Ok(response) if more && may_go_on(response.status()) => drop(response),
             Ok(response) => {
                 return finish(call, conversation, prepared.dialect, target, response, told).await;
             }
-            Err(failure) if more && failure.side() != Side::Client => {}
-            Err(failure) => return Err(failure),
+            Err(Unanswered::Away(one)) => away = Some(away.map_or(one, |other: Away| other.and(one))),
+            Err(Unanswered::Failed(failure)) if more && failure.side() != Side::Client => {}
+            Err(Unanswered::Failed(failure)) => return Err(failure),
         }
+    }
+    if let Some(away) = away {
+        return Err(sending::all_away(away));
     }
     Err(refused.unwrap_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)))
 }

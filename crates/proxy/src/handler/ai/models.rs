@@ -78,13 +78,14 @@ impl Alias {
         for target in &model.targets {
             let settings = ai.providers.iter().find(|provider| provider.name == target.provider);
             let settings = settings.ok_or_else(|| format!("no provider `{}`", target.provider))?;
-            let provider = Provider::compile(settings, cx)?;
+            let provider = cx.providers.get(target.provider.as_str());
+            let provider = provider.ok_or_else(|| format!("provider `{}` is not there", target.provider))?;
             let is_one = !target.model.contains('*');
             // Either way the facts are read now, and not by the first call.
             let facts = catalogue::models(&settings.kind);
             facts.map_err(|error| format!("`{}`: {error}", settings.kind))?;
             let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
-            targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules });
+            targets.push(Target { provider: provider.clone(), model: target.model.clone(), rules });
         }
         let cycle = cx.keep(&format!("ai/{}", model.name), &weights, || WeightedCycle::new(&weights));
         Ok(Self { name: model.name.trim_end_matches('*').into(), targets, cycle })

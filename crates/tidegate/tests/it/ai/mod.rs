@@ -1,10 +1,12 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod chat;
+mod keys;
 mod names;
 mod provider;
 mod routing;
 mod sdk;
+mod signing;
 
 use std::fmt::Write;
 
@@ -18,6 +20,11 @@ type Named<'n> = (&'n str, &'n [(&'n str, &'n str, u32)]);
 
 /// A gateway whose models are `name: [(provider, model, weight)]` over providers `(name, kind, base address)`.
 fn gateway(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str) -> Gateway {
+    Gateway::start(&config(providers, models, route))
+}
+
+/// The configuration of such a gateway, without its listeners.
+fn config(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str) -> String {
     let mut text =
         format!("consumers: [{{name: app, keys: [{KEY}]}}]\naccessLog: [{{kind: stdout, format: json}}]\n");
     let comma = if route.is_empty() { "" } else { ", " };
@@ -38,7 +45,7 @@ fn gateway(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str
                 .expect("written");
         }
     }
-    Gateway::start(&text)
+    text
 }
 
 /// A POST to an endpoint of the gateway, with the key.
