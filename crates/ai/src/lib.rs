@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod endpoint;
 mod fields;
 pub mod name;
+pub mod needs;
 pub mod peek;
 pub mod rules;
 pub mod stream;

@@ -91,6 +91,8 @@ pub struct AiRecord {
     pub served: String,
     /// Whether a stream was asked for.
     pub is_stream: bool,
+    /// The name of the target among others of its model: a test's variant, a canary.
+    pub variant: Option<Arc<str>>,
     /// What could not be carried to the provider, in the caller's words.
     pub dropped: Vec<String>,
     /// Tokens spent, as far as is known; all of them when the answer has ended.
@@ -110,6 +112,7 @@ impl AiRecord {
             model,
             served: String::new(),
             is_stream: false,
+            variant: None,
             dropped: Vec::new(),
             spent: Mutex::new(None),
             key: Mutex::new(None),

@@ -29,7 +29,7 @@ use cel::{
 
 pub(crate) use self::{
     check::Scope,
-    facts::{ConsumerFacts, Facts},
+    facts::{AiFacts, ConsumerFacts, Facts},
 };
 use self::{
     check::{Checked, Kind},

@@ -28,6 +28,8 @@ pub(crate) enum Scope<'a> {
     },
     /// In a policy, when the route is known.
     Call,
+    /// Where a target of a model is chosen.
+    Model,
 }
 
 /// A type, as far as it is certain.
@@ -51,6 +53,7 @@ pub(super) enum Kind {
     Client,
     Tls,
     Consumer,
+    Ai,
 }
 
 impl fmt::Display for Kind {
@@ -100,6 +103,15 @@ impl Kind {
             Self::Client => &[("address", Self::Text)],
             Self::Tls => &[("sni", Self::Text), ("enabled", Self::Bool)],
             Self::Consumer => &[("name", Self::Text), ("groups", Self::List)],
+            Self::Ai => &[
+                ("model", Self::Text),
+                ("dialect", Self::Text),
+                ("stream", Self::Bool),
+                ("tools", Self::Bool),
+                ("images", Self::Bool),
+                ("inputTokens", Self::Int),
+                ("maxTokens", Self::Int),
+            ],
             _ => return None,
         })
     }
@@ -114,6 +126,7 @@ const VARIABLES: [(&str, Kind); 6] = [
     ("captures", Kind::Captures),
 ];
 const AUTHENTICATED: [(&str, Kind); 2] = [("consumer", Kind::Consumer), ("jwt", Kind::Dyn)];
+const OF_MODELS: [(&str, Kind); 1] = [("ai", Kind::Ai)];
 
 /// What a check found out.
 pub(super) struct Checked {
@@ -180,7 +193,9 @@ impl Check<'_> {
         if self.locals.iter().any(|local| local == name) {
             return Ok(Kind::Dyn);
         }
-        let known = VARIABLES.iter().chain(AUTHENTICATED.iter()).find(|(known, _)| *known == name);
+        let models = OF_MODELS.iter().filter(|_| matches!(self.scope, Scope::Model));
+        let mut all = VARIABLES.iter().chain(AUTHENTICATED.iter()).chain(models);
+        let known = all.find(|(known, _)| *known == name);
         let early = matches!(self.scope, Scope::Route { .. });
         match known {
             Some((name, Kind::Consumer | Kind::Dyn)) if early => {
@@ -194,7 +209,8 @@ impl Check<'_> {
     fn names(&self) -> String {
         let early = matches!(self.scope, Scope::Route { .. });
         let late = AUTHENTICATED.iter().filter(|_| !early);
-        VARIABLES.iter().chain(late).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        let models = OF_MODELS.iter().filter(|_| matches!(self.scope, Scope::Model));
+        VARIABLES.iter().chain(late).chain(models).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
     fn select(&mut self, select: &mut SelectExpr) -> Result<Kind, String> {

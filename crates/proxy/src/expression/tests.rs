@@ -30,6 +30,7 @@ fn with_facts<T>(test: impl FnOnce(&Facts<'_>) -> T) -> T {
         consumer: Some(ConsumerFacts { name: "gold", groups: &groups }),
         claims: claims.as_object(),
         captures: captures.view("/v1/orders/42"),
+        ai: None,
     })
 }
 

@@ -24,5 +24,6 @@ pub(crate) fn facts(call: &Call) -> Facts<'_> {
             .map(|consumer| ConsumerFacts { name: &consumer.name, groups: &consumer.groups }),
         claims: call.claims.as_deref(),
         captures: call.captures.view(routed),
+        ai: None,
     }
 }

@@ -7,7 +7,7 @@ mod call_key;
 pub(crate) mod chain;
 mod coding;
 mod credentials;
-mod facts;
+pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod needs;

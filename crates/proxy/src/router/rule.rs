@@ -143,6 +143,7 @@ impl Rule {
             consumer: None,
             claims: None,
             captures,
+            ai: None,
         })
     }
 

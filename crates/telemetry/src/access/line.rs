@@ -81,6 +81,9 @@ fn ai(call: &AiRecord, out: &mut Vec<u8>) {
     field("provider", &call.provider, out);
     field("provider_kind", call.kind, out);
     field("served_model", &call.served, out);
+    if let Some(variant) = &call.variant {
+        field("variant", variant, out);
+    }
     if let Some(used) = call.key() {
         field("key", &used, out);
     }

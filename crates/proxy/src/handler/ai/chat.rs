@@ -13,7 +13,9 @@ use http::{Response, StatusCode};
 use model::{AiRecord, Side};
 
 use super::{
-    AiGateway, Told, answer,
+    AiGateway, Told, answer, choice,
+    counted::Counted,
+    fallback,
     gathered::{Ungathered, gather},
     keys::Away,
     models::{Asked, Target},
@@ -84,9 +86,9 @@ async fn serve(
     asked: &Asked<'_>,
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
+    let mut targets = choice::order(asked, call, conversation, name)?.into_iter().peekable();
     let came = std::mem::take(&mut call.head.headers);
     let (mut refused, mut away) = (None, None);
-    let mut targets = asked.alias.order().peekable();
     while let Some(target) = targets.next() {
         let prepared = match prepare(conversation, asked, target) {
             Ok(prepared) => prepared,
@@ -117,12 +119,32 @@ async fn serve(
             headers,
             body: prepared.body,
         };
-        let result = sending::send(worker, call, outgoing).await;
+        let watch = target.standing.watch();
         let more = targets.peek().is_some();
+        let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
+        let result = match more && conversation.stream {
+            true => sending::speak(worker, call, outgoing, target.provider.first_token).await,
+            false => sending::send(worker, call, outgoing).await,
+        };
+        if !matches!(result, Err(Unanswered::Away(_))) {
+            watch.answered(result.as_ref().is_ok_and(|response| !may_go_on(response.status())));
+        }
         match result {
+            Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
+                match fallback::judged(response, prepared.dialect, on).await {
+                    Ok((_, true)) | Err(_) => {}
+                    Ok((response, false)) => {
+                        return finish(call, conversation, prepared.dialect, target, response, told).await;
+                    }
+                }
+            }
             Ok(response) if more && may_go_on(response.status()) => drop(response),
             Ok(response) => {
-                return finish(call, conversation, prepared.dialect, target, response, told).await;
+                let response = finish(call, conversation, prepared.dialect, target, response, told).await?;
+                return Ok(match asked.alias.choice.counts() {
+                    true => response.map(|body| Body::boxed(Counted::new(body, watch.in_flight))),
+                    false => response,
+                });
             }
             Err(Unanswered::Away(one)) => away = Some(away.map_or(one, |other: Away| other.and(one))),
             Err(Unanswered::Failed(failure)) if more && failure.side() != Side::Client => {}
@@ -181,6 +203,7 @@ fn tell(
     record.provider = target.provider.name.clone();
     record.kind = &target.provider.kind.name;
     record.served = served;
+    record.variant = target.standing.variant.clone();
     record.is_stream = conversation.stream;
     record.dropped = named(losses, endpoint.dialect);
     let told = Arc::new(record);

@@ -5,12 +5,15 @@
 //! stand for, [`provider`] how a provider is spoken to, [`outgoing`] what it is sent, [`answer`] what callers are told
 //! when something fails.
 //!
-//! [`sending`] goes through a provider's [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a
+//! [`choice`] says which targets are asked for a call and in which order. [`sending`] goes through a provider's [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a
 //! signature ([`sigv4`]), or a token that a [`grant`] yields and a [`token_source`] keeps.
 
 pub(crate) mod answer;
 mod chat;
+mod choice;
+mod counted;
 mod credentials;
+mod fallback;
 mod gathered;
 mod grant;
 mod keys;

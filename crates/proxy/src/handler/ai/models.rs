@@ -4,9 +4,11 @@ use std::{borrow::Cow, sync::Arc};
 
 use ai::{catalogue, rules::Rules};
 use model::resource::ai::{Ai, Model};
-use resilience::balance::WeightedCycle;
 
-use super::provider::Provider;
+use super::{
+    choice::{Choice, Standing},
+    provider::Provider,
+};
 use crate::compiled::Building;
 
 /// The models of one route.
@@ -20,9 +22,8 @@ pub(crate) struct Models {
 pub(crate) struct Alias {
     /// Without its `*`.
     pub(crate) name: Arc<str>,
-    targets: Vec<Target>,
-    /// Kept over reloads while the weights stay as they are, so that shares stay exact.
-    cycle: Arc<WeightedCycle>,
+    pub(super) targets: Vec<Target>,
+    pub(super) choice: Choice,
 }
 
 /// A model of a provider.
@@ -31,6 +32,9 @@ pub(crate) struct Target {
     model: String,
     /// What the model takes, when it is one and not whatever the caller names.
     rules: Option<Rules>,
+    /// What is known of it, when it is one.
+    pub(super) facts: Option<&'static catalogue::Model>,
+    pub(super) standing: Standing,
 }
 
 /// What a call asks for: an alias, and what its `*` stands for.
@@ -73,9 +77,8 @@ impl Models {
 
 impl Alias {
     fn compile(model: &Model, ai: &Ai, cx: &Building<'_>) -> Result<Self, String> {
-        let weights: Vec<u32> = model.targets.iter().map(|target| target.weight).collect();
-        let mut targets = Vec::with_capacity(weights.len());
-        for target in &model.targets {
+        let mut targets = Vec::with_capacity(model.targets.len());
+        for (index, target) in model.targets.iter().enumerate() {
             let settings = ai.providers.iter().find(|provider| provider.name == target.provider);
             let settings = settings.ok_or_else(|| format!("no provider `{}`", target.provider))?;
             let provider = cx.providers.get(target.provider.as_str());
@@ -85,21 +88,22 @@ impl Alias {
             let facts = catalogue::models(&settings.kind);
             facts.map_err(|error| format!("`{}`: {error}", settings.kind))?;
             let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
-            targets.push(Target { provider: provider.clone(), model: target.model.clone(), rules });
+            let facts = is_one.then(|| catalogue::find(&settings.kind, &target.model)).flatten();
+            let standing = Standing::compile(model, index, cx)?;
+            let (provider, model) = (provider.clone(), target.model.clone());
+            targets.push(Target { provider, model, rules, facts, standing });
         }
-        let cycle = cx.keep(&format!("ai/{}", model.name), &weights, || WeightedCycle::new(&weights));
-        Ok(Self { name: model.name.trim_end_matches('*').into(), targets, cycle })
-    }
-
-    /// The targets in the order in which they are tried: one by weight, then the others as they are written.
-    pub(crate) fn order(&self) -> impl Iterator<Item = &Target> {
-        let first = self.cycle.next().unwrap_or(0);
-        let others = self.targets.iter().enumerate().filter(move |(index, _)| *index != first);
-        self.targets.get(first).into_iter().chain(others.map(|(_, target)| target))
+        let choice = Choice::compile(model, &targets, cx);
+        Ok(Self { name: model.name.trim_end_matches('*').into(), targets, choice })
     }
 }
 
 impl Target {
+    /// Whether it is one model, and not whatever the caller names.
+    pub(super) fn is_one(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// What a model takes.
     pub(crate) fn rules(&self, model: &str) -> Cow<'_, Rules> {
         match &self.rules {

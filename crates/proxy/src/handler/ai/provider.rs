@@ -41,6 +41,8 @@ pub(crate) struct Provider {
     base_path: Option<String>,
     pub(crate) target: Target,
     pub(super) keys: Keys,
+    /// How long a stream may take to its first word.
+    pub(super) first_token: Option<std::time::Duration>,
     /// Without the scheme's own port, which some providers take for another host.
     host: HeaderValue,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -150,6 +152,7 @@ impl Provider {
             base_path: settings.base_url.as_deref().map(parts).transpose()?.map(|(_, _, path)| path),
             target: Target { upstream: upstream.clone(), effort, weight: 1 },
             keys: credentials::compile(kind, settings, cx)?,
+            first_token: settings.first_token.map(|time| time.get()),
             host: host(settings)?,
             headers,
         })

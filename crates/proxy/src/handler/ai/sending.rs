@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ai::dialect::Dialect;
+use ai::{canon::ErrorKind, dialect::Dialect};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Uri};
 
-use super::{gathered::gather, keys::Away, provider::Provider, resets};
+use super::{fallback, gathered::gather, keys::Away, provider::Provider, reply::is_stream, resets};
 use crate::{
     body::Body,
     call::Call,
@@ -88,25 +88,60 @@ pub(super) async fn send(
         let status = response.status();
         let (response, told) = match status {
             StatusCode::TOO_MANY_REQUESTS => reset(dialect, response).await,
-            _ => (response, None),
+            _ => (response, Limited::default()),
         };
-        if !taken.answered(status, told, Instant::now()) {
+        // Money that is spent is missed for every model.
+        let status = if told.is_spent { StatusCode::PAYMENT_REQUIRED } else { status };
+        if !taken.answered(status, told.until, Instant::now()) {
             return Ok(response);
         }
         last = Some(response);
     }
 }
 
+/// Sends a request for a stream, and waits until it has begun to speak: one that does not in time, or breaks off or
+/// fails before, is no answer.
+pub(super) async fn speak(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    outgoing: Outgoing<'_>,
+    within: Option<Duration>,
+) -> Result<Response<Body>, Unanswered> {
+    let dialect = outgoing.dialect;
+    let until = within.map(|within| tokio::time::Instant::now() + within);
+    let sent = send(worker, call, outgoing);
+    let response = match until {
+        Some(until) => tokio::time::timeout_at(until, sent)
+            .await
+            .map_err(|_| Unanswered::Failed(fallback::silent()))??,
+        None => sent.await?,
+    };
+    if !response.status().is_success() || !is_stream(&response) {
+        return Ok(response);
+    }
+    fallback::spoken(response, dialect, until).await.map_err(Unanswered::Failed)
+}
+
 /// When a provider that limits takes calls again: by its answer's fields, else by its body.
-async fn reset(dialect: Dialect, response: Response<Body>) -> (Response<Body>, Option<Duration>) {
+async fn reset(dialect: Dialect, response: Response<Body>) -> (Response<Body>, Limited) {
     if let Some(told) = resets::told(response.headers(), SystemTime::now()) {
-        return (response, Some(told));
+        return (response, Limited { until: Some(told), is_spent: false });
     }
     let (mut parts, body) = response.into_parts();
     let gathered = tokio::time::timeout(ERROR_TIME_MAX, gather(body, ERROR_BYTES_MAX)).await;
     let bytes = gathered.ok().and_then(Result::ok).unwrap_or_default();
-    let told = dialect.read_error(parts.status.as_u16(), &bytes).retry_after;
+    let error = dialect.read_error(parts.status.as_u16(), &bytes);
     parts.headers.remove(http::header::TRANSFER_ENCODING);
     parts.headers.insert(http::header::CONTENT_LENGTH, bytes.len().into());
-    (Response::from_parts(parts, Body::Full(bytes)), told)
+    let limited = Limited { until: error.retry_after, is_spent: error.kind == ErrorKind::Quota };
+    (Response::from_parts(parts, Body::Full(bytes)), limited)
+}
+
+/// How a provider limits.
+#[derive(Default)]
+struct Limited {
+    /// How long until it takes calls again.
+    until: Option<Duration>,
+    /// It is the money that is spent.
+    is_spent: bool,
 }

@@ -1,12 +1,14 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod chat;
+mod fallback;
 mod keys;
 mod names;
 mod provider;
 mod routing;
 mod sdk;
 mod signing;
+mod strategies;
 
 use std::fmt::Write;
 

@@ -165,7 +165,8 @@ fn amazons_sdk_may_sign_what_the_gateway_does_not_believe() {
     let base = format!("http://{}/ai", gateway.address);
     let (id, secret) = ("AKIDOFTHECALLER", "the-callers-secret");
     check_at(Dialect::Bedrock, &base, &[("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)]);
-    let seen: Vec<String> = upstreams.iter().flat_map(Upstream::seen).map(|seen| format!("{seen:?}")).collect();
+    let seen: Vec<String> =
+        upstreams.iter().flat_map(Upstream::seen).map(|seen| format!("{seen:?}")).collect();
     assert!(!seen.is_empty());
     for seen in seen {
         assert!(!seen.contains(id) && !seen.contains("AWS4-HMAC") && !seen.contains("x-amz-date"), "{seen}");

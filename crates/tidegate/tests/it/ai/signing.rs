@@ -89,7 +89,11 @@ fn requests_are_signed_as_botocore_signs_them() {
         for (seen, judged) in seen.iter().zip(judged(&asked)) {
             let told = seen.header("authorization").expect("a signature");
             assert_eq!(judged["authorization"], told, "{}", seen.line);
-            assert!(told.contains("/eu-central-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date"));
+            assert!(
+                told.contains(
+                    "/eu-central-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date"
+                )
+            );
             assert_eq!(seen.header("x-amz-security-token"), token);
             assert!(!format!("{seen:?}").contains("the/secret+key"));
         }
@@ -99,17 +103,26 @@ fn requests_are_signed_as_botocore_signs_them() {
 #[test]
 fn a_callers_own_signature_goes_no_further() {
     let upstream = provider::of(Dialect::Bedrock);
-    let gateway =
-        gateway(&format!("kind: bedrock, baseUrl: \"http://{}\", keys: [the-bedrock-key]", upstream.address), MODEL);
+    let gateway = gateway(
+        &format!("kind: bedrock, baseUrl: \"http://{}\", keys: [the-bedrock-key]", upstream.address),
+        MODEL,
+    );
     let body = r#"{"messages":[{"role":"user","content":[{"text":"case: text"}]}]}"#;
     let fields = "\nauthorization: AWS4-HMAC-SHA256 Credential=AKIDCALLER/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=00\nx-amz-date: 20260101T000000Z\nx-amz-security-token: the-callers-session\nx-amz-content-sha256: 00\nx-amzn-bedrock-trace: ENABLED";
-    let answer = post(&gateway, "/ai/model/smart/converse?X-Amz-Signature=00&X-Amz-Credential=AKIDCALLER", fields, body);
+    let answer = post(
+        &gateway,
+        "/ai/model/smart/converse?X-Amz-Signature=00&X-Amz-Credential=AKIDCALLER",
+        fields,
+        body,
+    );
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = upstream.seen().pop().expect("a request");
     assert_eq!(seen.header("authorization"), Some("Bearer the-bedrock-key"));
     assert_eq!(seen.header("x-amzn-bedrock-trace"), Some("ENABLED"), "what asks for something goes on");
     let whole = format!("{seen:?}");
-    for private in ["AKIDCALLER", "the-callers-session", "x-amz-date", "x-amz-content-sha256", "X-Amz-Signature"] {
+    for private in
+        ["AKIDCALLER", "the-callers-session", "x-amz-date", "x-amz-content-sha256", "X-Amz-Signature"]
+    {
         assert!(!whole.contains(private), "{private}: {whole}");
     }
 }
@@ -129,7 +142,10 @@ impl Tokens {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             let (status, text) = known.lock().expect("not poisoned").clone();
             let text = text.replace("#N", &number.to_string());
-            let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}", text.len());
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}",
+                text.len()
+            );
             Some(format!("{head}\r\n\r\n{text}").into_bytes())
         });
         Self { upstream, answers }
@@ -163,7 +179,8 @@ fn a_token_is_fetched_once_and_again_shortly_before_it_ends() {
         Tokens::start(r#"{"access_token":"token-#N","token_type":"Bearer","expires_in":4}"#),
         provider::of(Dialect::OpenAiChat),
     );
-    let gateway = gateway(&oauth(&tokens, &upstream, ", scope: \"a b\", params: {audience: \"x&y\"}"), "gpt-4o");
+    let gateway =
+        gateway(&oauth(&tokens, &upstream, ", scope: \"a b\", params: {audience: \"x&y\"}"), "gpt-4o");
     for _ in 0..5 {
         assert_eq!(ask(&gateway, false).status, 200);
         assert_eq!(bearer(&upstream), "Bearer token-1");
@@ -171,10 +188,15 @@ fn a_token_is_fetched_once_and_again_shortly_before_it_ends() {
     let seen = tokens.upstream.seen();
     assert_eq!(seen.len(), 1, "one token for all of them");
     assert_eq!(seen[0].line, "POST /token HTTP/1.1");
-    assert_eq!(seen[0].header("authorization"), Some(&*format!("Basic {}", STANDARD.encode("the%20client:s%3Ae%2Fc"))));
+    assert_eq!(
+        seen[0].header("authorization"),
+        Some(&*format!("Basic {}", STANDARD.encode("the%20client:s%3Ae%2Fc")))
+    );
     assert_eq!(tokens.forms(), ["grant_type=client_credentials&scope=a%20b&audience=x%26y"]);
     eventually("the next token, before the first one ends", || tokens.upstream.seen().len() == 2);
-    eventually("a call with it", || ask(&gateway, false).status == 200 && bearer(&upstream) == "Bearer token-2");
+    eventually("a call with it", || {
+        ask(&gateway, false).status == 200 && bearer(&upstream) == "Bearer token-2"
+    });
     let status = gateway.admin_get("/api/v1/status").json()["providers"][0]["keys"][0].clone();
     assert_eq!(status["key"], "oauth");
     assert!(status["tokenSeconds"].as_f64().is_some_and(|left| left > 0.0 && left <= 4.0), "{status}");
@@ -195,7 +217,11 @@ fn a_fetch_that_fails_leaves_the_token_until_it_ends() {
         assert_eq!(ask(&gateway, false).status, 200);
         assert_eq!(bearer(&upstream), "Bearer token-1");
     }
-    assert!(tokens.forms()[0].ends_with("&client_id=the%20client&client_secret=s%3Ae%2Fc"), "{:?}", tokens.forms());
+    assert!(
+        tokens.forms()[0].ends_with("&client_id=the%20client&client_secret=s%3Ae%2Fc"),
+        "{:?}",
+        tokens.forms()
+    );
     eventually("the end of the token", || ask(&gateway, false).status == 503);
     let answer = ask(&gateway, false);
     assert!(answer.header("retry-after").is_some() && answer.json()["error"]["message"].is_string());
@@ -214,7 +240,9 @@ fn a_token_goes_on_over_a_reload_and_is_not_fetched_again() {
     let gateway = gateway(&oauth(&tokens, &upstream, ""), "gpt-4o");
     assert_eq!(ask(&gateway, false).status, 200);
     let text = std::fs::read_to_string(gateway.config()).expect("the configuration");
-    gateway.reload(&text.replace("gpt-4o", "gpt-4o-mini"));
+    // The harness writes the line of the admin endpoint itself.
+    let text = text.split_once('\n').expect("two lines").1;
+    assert_eq!(gateway.reload(&text.replace("gpt-4o", "gpt-4o-mini"))["reloadsApplied"], 1);
     assert_eq!(ask(&gateway, false).status, 200);
     assert_eq!(tokens.upstream.seen().len(), 1);
     gateway.reload(&text.replace("s:e/c", "another"));
@@ -255,8 +283,9 @@ fn a_google_service_account_signs_what_google_verifies() {
     assert_eq!(ask(&gateway, false).status, 200);
     assert_eq!(bearer(&upstream), "Bearer ya29.x");
     let form = tokens.forms().pop().expect("a request");
-    let assertion =
-        form.strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=").expect(&form);
+    let assertion = form
+        .strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=")
+        .expect(&form);
     let other = KeyPair::generate(KeySize::Rsa2048).expect("a key");
     let other: PublicKeyX509Der<'_> = other.public_key().as_der().expect("a key");
     let judge = |key: &[u8]| json!({"jwt": assertion, "key": pem("PUBLIC KEY", key), "audience": url});
@@ -264,7 +293,10 @@ fn a_google_service_account_signs_what_google_verifies() {
     let claims = &told[0]["claims"];
     assert_eq!(claims["iss"], "gw@project.iam.gserviceaccount.com", "{told:?}");
     assert_eq!(claims["scope"], "https://www.googleapis.com/auth/generative-language");
-    assert_eq!(claims["exp"].as_u64().zip(claims["iat"].as_u64()).map(|(end, begin)| end - begin), Some(3600));
+    assert_eq!(
+        claims["exp"].as_u64().zip(claims["iat"].as_u64()).map(|(end, begin)| end - begin),
+        Some(3600)
+    );
     assert_eq!(told[0]["head"]["kid"], "key-1");
     assert!(told[1]["error"].is_string(), "the judge tells keys apart: {told:?}");
 }
@@ -279,7 +311,9 @@ fn azures_tokens_are_asked_for_as_entra_wants_it() {
         ),
     ] {
         let (tokens, upstream) = (
-            Tokens::start(r#"{"token_type":"Bearer","expires_in":3599,"ext_expires_in":3599,"access_token":"eyJ.x"}"#),
+            Tokens::start(
+                r#"{"token_type":"Bearer","expires_in":3599,"ext_expires_in":3599,"access_token":"eyJ.x"}"#,
+            ),
             provider::of(Dialect::OpenAiChat),
         );
         let gateway = gateway(
@@ -324,7 +358,10 @@ fn a_role_of_aws_is_taken_on_by_a_key_or_by_a_token() {
         assert_eq!(asked.len(), 1);
         let form = tokens.forms().pop().expect("a form");
         assert!(form.contains(&format!("&Action={action}")), "{form}");
-        assert!(form.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fgw&RoleSessionName=tidegate"), "{form}");
+        assert!(
+            form.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fgw&RoleSessionName=tidegate"),
+            "{form}"
+        );
         let temporary = ("ASIA1", "temporary/secret", Some("session1=="));
         let mut judging = vec![for_judge(&seen[0], "bedrock", temporary)];
         if action == "AssumeRole" {
@@ -346,14 +383,29 @@ fn credentials_that_a_kind_does_not_take_are_refused_with_those_that_it_takes() 
         ("kind: vertex-anthropic, values: {project: p}, keys: [k]", "takes `google`"),
         ("kind: vertex-anthropic, values: {project: p}", "takes `google`"),
         ("kind: openai, aws: {accessKeyId: a, secretAccessKey: b}", "takes `keys`"),
-        ("kind: bedrock, baseUrl: \"http://127.0.0.1:1\", aws: {accessKeyId: a, secretAccessKey: b}", "the region is missing"),
+        (
+            "kind: bedrock, baseUrl: \"http://127.0.0.1:1\", aws: {accessKeyId: a, secretAccessKey: b}",
+            "the region is missing",
+        ),
         ("kind: bedrock, values: {region: r}, aws: {accessKeyId: a}", "go together"),
-        ("kind: bedrock, values: {region: r}, keys: [k], aws: {accessKeyId: a, secretAccessKey: b}", "in one way"),
+        (
+            "kind: bedrock, values: {region: r}, keys: [k], aws: {accessKeyId: a, secretAccessKey: b}",
+            "in one way",
+        ),
         ("kind: openai, oauth: {clientId: a, clientSecret: b}", "`oauth.tokenUrl` is needed"),
-        ("kind: openai, oauth: {tokenUrl: \"http://192.0.2.1/\", clientId: a, clientSecret: b}", "not loopback"),
-        ("kind: openai, oauth: {tokenUrl: \"https://169.254.169.254/\", clientId: a, clientSecret: b}", "metadata"),
+        (
+            "kind: openai, oauth: {tokenUrl: \"http://192.0.2.1/\", clientId: a, clientSecret: b}",
+            "not loopback",
+        ),
+        (
+            "kind: openai, oauth: {tokenUrl: \"https://169.254.169.254/\", clientId: a, clientSecret: b}",
+            "metadata",
+        ),
         ("kind: gemini, google: {serviceAccount: nonsense}", "no key of a service account"),
-        ("kind: azure-openai, values: {resource: r}, azure: {tenantId: t, clientId: c}", "`clientSecret` or `federatedToken`"),
+        (
+            "kind: azure-openai, values: {resource: r}, azure: {tenantId: t, clientId: c}",
+            "`clientSecret` or `federatedToken`",
+        ),
         ("kind: openai, keys: [k], keyCooldown: {first: 10m, max: 1m}", "`first` is longer than `max`"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
