@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn base64_is_no_text_and_blanks_are_no_tokens() {
         let body = format!(
-            r#"{{"messages":[{{"role":"user","content":[{{"type":"text","text":"{}"}},{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{}"}}}}]}}]}}"#,
+            r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"{}"}},{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{}"}}}}]}}]}}"#,
             format!("word{}", " ".repeat(96)).repeat(70),
             "A".repeat(100_000)
         );

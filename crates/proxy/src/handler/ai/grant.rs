@@ -152,7 +152,7 @@ impl Grant {
                         HeaderValue::from_str(target.authority()).map_err(|error| error.to_string())?;
                     headers.insert(header::HOST, host);
                     let scope = Scope { region: region.clone(), service: "sts".to_owned() };
-                    let uri = Uri::from_static("/");
+                    let uri: Uri = target.url().parse().map_err(|_| "no address".to_owned())?;
                     sigv4::sign(key, &scope, "POST", &uri, &mut headers, form.as_bytes(), SystemTime::now())?;
                 }
                 let (status, body) = target.post(headers, Bytes::from(form.clone())).await?;

@@ -200,7 +200,7 @@ pub struct KeyStatus {
     pub refused: u64,
     /// Calls that were over a limit of the provider's.
     pub limited: u64,
-    /// For how many seconds its token still holds; `null` for keys, and before the first token.
+    /// For how many seconds its fetched token still holds, 0 without one; `null` where none is fetched.
     pub token_seconds: Option<f64>,
 }
 

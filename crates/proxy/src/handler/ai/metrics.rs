@@ -47,7 +47,7 @@ impl Collect for ProviderMetrics {
         }
         for (provider, key) in keys() {
             if let Some(left) = key.token_seconds {
-                let help = "For how long the token at hand still holds.";
+                let help = "For how long a fetched token still holds; 0 without one.";
                 out.gauge(
                     "tidegate_ai_key_token_seconds",
                     help,

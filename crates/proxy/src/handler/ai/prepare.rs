@@ -56,10 +56,7 @@ pub(super) fn prepare(
     let model = asked.model(target);
     let dialect = target.provider.dialect_for(endpoint.dialect, &model);
     let stream = conversation.stream;
-    let path = |own: &str| {
-        let path = target.provider.path(dialect, endpoint.operation, &model, stream, own);
-        path
-    };
+    let path = |own: &str| target.provider.path(dialect, endpoint.operation, &model, stream, own);
     if dialect == endpoint.dialect {
         let mut path = path(&dialect.path(endpoint.operation, &model, conversation.stream)?)?;
         if let Some(query) = &conversation.query {

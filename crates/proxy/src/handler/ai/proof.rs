@@ -78,7 +78,7 @@ impl Proof {
     /// For how long its token still holds.
     pub(super) fn token_seconds(&self, now: Instant) -> Option<f64> {
         match self {
-            Self::Token(source) | Self::FetchedSignature(_, source) => source.seconds_left(now),
+            Self::Token(source) | Self::FetchedSignature(_, source) => Some(source.seconds_left(now)),
             Self::Header(..) | Self::Query(_) | Self::Signature(..) => None,
         }
     }

@@ -126,11 +126,11 @@ impl TokenSource {
         }
     }
 
-    /// For how long the token at hand still holds.
-    pub(super) fn seconds_left(&self, now: Instant) -> Option<f64> {
+    /// For how many seconds the token at hand still holds; 0 without one.
+    pub(super) fn seconds_left(&self, now: Instant) -> f64 {
         let token = self.token.load();
-        let left = token.as_ref()?.ends.checked_duration_since(now)?;
-        Some(left.as_secs_f64())
+        let left = token.as_ref().and_then(|token| token.ends.checked_duration_since(now));
+        left.unwrap_or_default().as_secs_f64()
     }
 
     /// Fetches once; how long the next fetch has time, or nothing after a failure.

@@ -1,11 +1,11 @@
 //! Falling back where the provider's status says nothing of it: silent streams, errors in streams, filters.
 
-use std::{io::Write, time::Duration};
+use std::io::Write;
 
 use ai::dialect::Dialect;
 
 use super::{KEY, post, provider};
-use crate::harness::{Answer, Gateway, Upstream, read_request};
+use crate::harness::{Answer, Gateway, Upstream, pause, read_request};
 
 const STREAM: &str = r#"{"model":"smart","stream":true,"messages":[{"role":"user","content":"case: text"}]}"#;
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -31,7 +31,7 @@ fn silent_after(events: &'static [&'static str]) -> Upstream {
             if reader.get_mut().write_all(out.as_bytes()).is_err() {
                 return;
             }
-            std::thread::sleep(Duration::from_secs(1));
+            pause(1000);
             let _ = reader.get_mut().write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
         }
     })
