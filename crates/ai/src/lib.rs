@@ -15,6 +15,7 @@ mod fields;
 pub mod fit;
 mod form;
 pub mod name;
+pub mod needs;
 pub mod peek;
 pub mod rules;
 pub mod sealed;

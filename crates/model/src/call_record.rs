@@ -96,6 +96,8 @@ pub struct AiRecord {
     pub served: String,
     /// Whether a stream was asked for.
     pub is_stream: bool,
+    /// The name of the target among others of its model: a test's variant, a canary.
+    pub variant: Option<Arc<str>>,
     /// What could not be carried to the provider, in the caller's words.
     pub dropped: Vec<String>,
     /// The name in `ai.models` by which the model was found, `*` included: one of few, whatever callers write.
@@ -106,6 +108,8 @@ pub struct AiRecord {
     broke: OnceLock<&'static str>,
     /// Tokens spent, as far as is known; all of them when the answer has ended.
     spent: Mutex<Option<TokenUsage>>,
+    /// Which of several keys was used last, by its place in the provider's settings.
+    key: Mutex<Option<Arc<str>>>,
 }
 
 impl AiRecord {
@@ -119,12 +123,14 @@ impl AiRecord {
             model,
             served: String::new(),
             is_stream: false,
+            variant: None,
             dropped: Vec::new(),
             alias: "".into(),
             asked: Instant::now(),
             first: OnceLock::new(),
             broke: OnceLock::new(),
             spent: Mutex::new(None),
+            key: Mutex::new(None),
         }
     }
 
@@ -146,6 +152,16 @@ impl AiRecord {
     /// Why the answer broke off after it had begun, if it did.
     pub fn broke(&self) -> Option<&'static str> {
         self.broke.get().copied()
+    }
+
+    /// Notes which key is used.
+    pub fn use_key(&self, key: Arc<str>) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    /// Which of several keys was used last; `None` where there is but one.
+    pub fn key(&self) -> Option<Arc<str>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes what has been spent until now.

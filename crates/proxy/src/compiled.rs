@@ -16,7 +16,10 @@ use serde::Serialize;
 
 use crate::{
     consumer::Consumers,
-    handler::{Handler, ai::provider::owner},
+    handler::{
+        Handler,
+        ai::provider::{Provider, ProviderStatus, owner},
+    },
     listener::Listener,
     policy::{
         Chain,
@@ -29,6 +32,9 @@ use crate::{
     },
 };
 
+/// Providers of models, by name.
+pub(crate) type Providers = HashMap<Arc<str>, Arc<Provider>>;
+
 type Kept = HashMap<String, (String, Arc<dyn Any + Send + Sync>)>;
 
 /// A snapshot made ready to carry traffic. Immutable; shared by all workers.
@@ -39,6 +45,7 @@ pub struct Compiled {
     pub(crate) routes: Vec<Route>,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
+    pub(crate) providers: Providers,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// Header names that the policies of consumers say who the caller is with.
@@ -69,6 +76,7 @@ pub(crate) struct Building<'a> {
     pub(crate) background: &'a tokio::runtime::Handle,
     pub(crate) consumers: Option<&'a Arc<Consumers>>,
     pub(crate) upstreams: &'a HashMap<Arc<str>, Arc<Upstream>>,
+    pub(crate) providers: &'a Providers,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -82,13 +90,14 @@ impl Building<'_> {
         background: &tokio::runtime::Handle,
         run: impl FnOnce(&Building<'_>) -> T,
     ) -> T {
-        let (kept, none) = (Mutex::new(Kept::new()), HashMap::new());
+        let (kept, none, nobody) = (Mutex::new(Kept::new()), HashMap::new(), Providers::new());
         let cx = |owner: &str, consumers| Building {
             snapshot,
             owner: owner.to_owned(),
             background,
             consumers,
             upstreams: &none,
+            providers: &nobody,
             previous: None,
             kept: &kept,
         };
@@ -117,7 +126,7 @@ impl<'a> Building<'a> {
         let known = |kept: &Kept, place: &str| {
             kept.get(place).filter(|(settings, _)| *settings == written).map(|(_, state)| state.clone())
         };
-        let shared = self.owner.starts_with("policies/");
+        let shared = self.owner.starts_with("policies/") || self.owner.starts_with("ai/providers/");
         if shared && let Some(state) = known(&kept, &place).and_then(|state| state.downcast().ok()) {
             return state;
         }
@@ -147,23 +156,26 @@ impl Compiled {
         let mut errors = Vec::new();
         let config = snapshot.config.clone();
         let kept = Mutex::new(Kept::new());
-        let none = HashMap::new();
+        let (none, nobody) = (HashMap::new(), Providers::new());
         let building = |upstreams, consumers| Building {
             snapshot: &snapshot,
             owner: String::new(),
             background,
             consumers,
             upstreams,
+            providers: &nobody,
             previous,
             kept: &kept,
         };
         let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
         let cx = building(&none, Some(&consumers));
         let upstreams = upstreams(&cx, clusters, &mut errors);
-        let providers = config.ai.as_ref().map_or(0, |ai| ai.providers.len());
-        let others = providers + config.mcp_servers().count();
-        let has_upstreams = upstreams.len() == config.upstreams.len() + others;
+        let wanted = config.ai.as_ref().map_or(0, |ai| ai.providers.len());
+        let others = wanted + config.mcp_servers().count();
         let cx = building(&upstreams, Some(&consumers));
+        let providers = providers(&cx, &mut errors);
+        let cx = Building { providers: &providers, ..cx };
+        let has_upstreams = upstreams.len() == config.upstreams.len() + others && providers.len() == wanted;
         let mut listeners = Vec::new();
         for (index, settings) in config.listeners.iter().enumerate() {
             match Listener::compile(settings, index, &cx, &mut errors) {
@@ -210,6 +222,7 @@ impl Compiled {
                     routes,
                     listeners,
                     upstreams,
+                    providers,
                     protected_headers,
                     consumer_identity,
                     measures_heads,
@@ -225,6 +238,14 @@ impl Compiled {
     pub(crate) fn status(&self) -> Vec<ClusterStatus> {
         let now = Instant::now();
         let mut all: Vec<_> = self.upstreams.values().map(|upstream| upstream.cluster.status(now)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// The state of every provider of models, by name.
+    pub(crate) fn provider_status(&self) -> Vec<ProviderStatus> {
+        let now = Instant::now();
+        let mut all: Vec<_> = self.providers.values().map(|provider| provider.status(now)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -271,8 +292,26 @@ impl Route {
     }
 }
 
+/// The providers of models; those that cannot be built are told and are not among them.
+fn providers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Providers {
+    let mut providers = Providers::new();
+    for settings in cx.snapshot.config.ai.iter().flat_map(|ai| &ai.providers) {
+        // One that cannot be an upstream was told before.
+        if !cx.upstreams.contains_key(crate::handler::ai::provider::upstream_name(&settings.name).as_str()) {
+            continue;
+        }
+        match Provider::compile(settings, cx) {
+            Ok(provider) => {
+                providers.insert(provider.name.clone(), Arc::new(provider));
+            }
+            Err(error) => errors.push(Finding::new(format!("ai/providers/{}", settings.name), "", error)),
+        }
+    }
+    providers
+}
+
 /// The providers of models and the servers of tools as upstreams; those that cannot be one are told.
-fn providers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model::Upstream> {
+fn provider_upstreams(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model::Upstream> {
     let mut upstreams = Vec::new();
     for settings in cx.snapshot.config.ai.iter().flat_map(|ai| &ai.providers) {
         match crate::handler::ai::provider::upstream(settings) {
@@ -299,7 +338,7 @@ fn upstreams(
 ) -> HashMap<Arc<str>, Arc<Upstream>> {
     let mut upstreams = HashMap::new();
     let before = cx.previous.map(|previous| &previous.upstreams);
-    let providers = providers(cx, errors);
+    let providers = provider_upstreams(cx, errors);
     let all: Vec<_> = cx.snapshot.config.upstreams.iter().chain(&providers).collect();
     let built = match clusters.build(cx.snapshot, &all, before) {
         Ok(built) => built,

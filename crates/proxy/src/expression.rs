@@ -29,7 +29,7 @@ use cel::{
 
 pub(crate) use self::{
     check::Scope,
-    facts::{ConsumerFacts, Facts, ToolFacts},
+    facts::{AiFacts, ConsumerFacts, Facts, ToolFacts},
 };
 use self::{
     check::{Checked, Kind},

@@ -33,7 +33,7 @@ mod upstream;
 mod worker;
 
 pub use failure::Problem;
-pub use handler::mcp::session::keep_keys_in;
+pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use listener::sockets::{Inherited, take_inherited};
 pub use server::{Error, Gateway};
 pub use tls::{client::receiver as receiver_tls, server::admin as server_tls};

@@ -18,6 +18,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
     compiled::Compiled,
+    handler::ai::metrics::ProviderMetrics,
     listener::sockets::{self, Bound, Inherited, take_inherited},
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
@@ -80,6 +81,8 @@ impl Gateway {
         });
         let upstreams = Arc::new(UpstreamMetrics(Arc::downgrade(&shared)));
         shared.telemetry.register(upstreams);
+        let providers = Arc::new(ProviderMetrics(Arc::downgrade(&shared)));
+        shared.telemetry.register(providers);
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
             Self { shared, clusters, background, threads: Mutex::default(), bound: Mutex::default() };
@@ -247,6 +250,11 @@ impl Gateway {
     /// The state of every upstream.
     pub fn status(&self) -> Vec<crate::upstream::cluster::ClusterStatus> {
         self.shared.compiled.load().status()
+    }
+
+    /// The state of every provider of models.
+    pub fn providers(&self) -> Vec<crate::handler::ai::provider::ProviderStatus> {
+        self.shared.compiled.load().provider_status()
     }
 
     /// What an operator wants of an upstream's circuit breaker; its state then.

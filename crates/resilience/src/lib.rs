@@ -1,12 +1,13 @@
 //! Resilience patterns as pure state machines: the clock is passed in, and nothing here sleeps, spawns or does I/O.
 //!
-//! For the callee as a whole: [`Breaker`], [`Bulkhead`], [`RetryBudget`], [`Backoff`]. For its endpoints:
+//! For the callee as a whole: [`Breaker`], [`Bulkhead`], [`RetryBudget`], [`Backoff`], [`Cooldown`]. For its endpoints:
 //! [`balance`], [`load`], [`outlier`], [`health`]. For callers: [`gcra`].
 
 pub mod backoff;
 pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
+pub mod cooldown;
 pub mod gcra;
 pub mod hash;
 pub mod health;
@@ -18,6 +19,7 @@ pub mod retry_budget;
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Permit};
 pub use bulkhead::{Bulkhead, BulkheadPermit};
+pub use cooldown::Cooldown;
 pub use load::InFlight;
 pub use outcome::Outcome;
 pub use retry_budget::RetryBudget;

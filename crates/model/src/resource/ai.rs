@@ -1,17 +1,27 @@
 //! The AI gateway: providers of models, and the models that clients may name.
 
+mod choice;
+mod credentials;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    choice::{FallbackOn, Sticky, Strategy},
+    credentials::{
+        AssumeRole, AwsCredentials, AzureCredentials, ClientIn, GoogleCredentials, KeyCooldown,
+        OAuthCredentials,
+    },
+};
 use super::{
     health::OutlierDetection,
     tls::UpstreamTls,
     tries::{Bulkhead, CircuitBreaker, TimeoutOverrides},
     upstream::Pool,
 };
-use crate::{HeaderName, Secret, Size};
+use crate::{Duration, HeaderName, Secret, Size};
 
 /// Providers of models, and the models that clients may name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -40,9 +50,24 @@ pub struct Provider {
     /// What the kind's address and paths leave open: `resource`, `region`, `account`, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, String>,
-    /// Its keys, used in turn.
+    /// Its keys, used in turn. One that is refused or limited is set aside, and the next one tried for the same call.
     #[serde(default)]
     pub keys: Vec<Secret>,
+    /// How long a key is set aside that the provider refuses.
+    #[serde(default)]
+    pub key_cooldown: KeyCooldown,
+    /// Credentials of AWS, for kinds that want requests signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsCredentials>,
+    /// A client of Microsoft Entra ID, for kinds that take its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureCredentials>,
+    /// A Google service account, for kinds that take its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub google: Option<GoogleCredentials>,
+    /// A client of an OAuth server, for providers that take its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthCredentials>,
     /// Header fields of every request to it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<HeaderName, String>,
@@ -50,6 +75,10 @@ pub struct Provider {
     /// `idle` 2m.
     #[serde(default)]
     pub timeouts: TimeoutOverrides,
+    /// How long a stream may take to its first word before the next target is asked; no bound but `timeouts` without
+    /// it. Where no target is left it is waited for. Between words `timeouts.idle` holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<Duration>,
     /// Circuit breaker of the provider; off without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
@@ -73,8 +102,22 @@ pub struct Provider {
 pub struct Model {
     /// What clients ask for. A `*` at its end stands for anything, as in `openai/*`.
     pub name: String,
-    /// What serves it. One is drawn by weight; the others follow in their order when it fails before its first byte.
+    /// What serves it. One is drawn by the strategy; the others follow when it fails before its first byte.
     pub targets: Vec<ModelTarget>,
+    /// Which target is asked first.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Keep what belongs together at one target, so that its prompt cache hits; off without it. With `weighted` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    /// What else the next target is asked after, beside failures; none of these without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback_on: Vec<FallbackOn>,
+    /// Pass over targets that cannot take a request, as far as the catalogue knows: images, PDF documents, sound, tools,
+    /// a JSON schema, a prompt longer than the context, an answer longer than the most. With none left the request is
+    /// refused with 400 before anything is sent.
+    #[serde(default = "yes")]
+    pub check_capabilities: bool,
 }
 
 /// A model of a provider.
@@ -89,6 +132,18 @@ pub struct ModelTarget {
     #[serde(default = "one")]
     #[schemars(range(max = 1000000))]
     pub weight: u32,
+    /// A condition in CEL over `request`, `client`, `consumer`, `jwt` and `ai` (`ai.model`, `ai.dialect`, `ai.stream`,
+    /// `ai.tools`, `ai.images`, `ai.inputTokens`, `ai.maxTokens`). Where it holds the target goes before those without
+    /// one; where it does not, it is not asked at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// A name for the record of calls that it answers, to tell variants of a test or a canary apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u32 {

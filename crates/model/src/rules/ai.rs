@@ -1,9 +1,11 @@
 //! Rules of the AI gateway: its providers, its models, and the routes that serve them.
 
+mod credentials;
+
 use crate::{
     Config,
     load::{Context, scope::Named},
-    resource::ai::{Ai, AiRoute, Model, Provider},
+    resource::ai::{Ai, AiRoute, Model, Provider, Strategy},
 };
 
 pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
@@ -39,6 +41,7 @@ fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
             });
         }
     }
+    credentials::check(provider, at);
     at.field("headers", |at| {
         for (name, value) in &provider.headers {
             at.field(name.as_str(), |at| {
@@ -57,6 +60,14 @@ fn model(model: &Model, at: &mut Context<'_, '_>) {
         at.field("targets", |at| at.error("expected at least one target"));
     } else if model.targets.iter().all(|target| target.weight == 0) {
         at.field("targets", |at| at.error("all weights are 0: nothing would take a request"));
+    }
+    if model.sticky.is_some() && model.strategy != Strategy::Weighted {
+        at.field("sticky", |at| {
+            at.error_with(
+                "what is sticky is not chosen by another measure",
+                "leave `strategy` out, or `sticky`",
+            );
+        });
     }
     at.each("targets", &model.targets, |at, target| {
         at.field("provider", |at| at.refer(Named::Provider, &target.provider));

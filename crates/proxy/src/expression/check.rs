@@ -30,6 +30,8 @@ pub(crate) enum Scope<'a> {
     Call,
     /// When it is known which tool is called, and with what.
     Tool,
+    /// Where a target of a model is chosen.
+    Model,
 }
 
 /// A type, as far as it is certain.
@@ -53,6 +55,7 @@ pub(super) enum Kind {
     Client,
     Tls,
     Consumer,
+    Ai,
 }
 
 impl fmt::Display for Kind {
@@ -102,6 +105,15 @@ impl Kind {
             Self::Client => &[("address", Self::Text)],
             Self::Tls => &[("sni", Self::Text), ("enabled", Self::Bool)],
             Self::Consumer => &[("name", Self::Text), ("groups", Self::List)],
+            Self::Ai => &[
+                ("model", Self::Text),
+                ("dialect", Self::Text),
+                ("stream", Self::Bool),
+                ("tools", Self::Bool),
+                ("images", Self::Bool),
+                ("inputTokens", Self::Int),
+                ("maxTokens", Self::Int),
+            ],
             _ => return None,
         })
     }
@@ -117,6 +129,7 @@ const VARIABLES: [(&str, Kind); 6] = [
 ];
 const AUTHENTICATED: [(&str, Kind); 2] = [("consumer", Kind::Consumer), ("jwt", Kind::Dyn)];
 const OF_A_TOOL: [(&str, Kind); 2] = [("tool", Kind::Text), ("arguments", Kind::Dyn)];
+const OF_MODELS: [(&str, Kind); 1] = [("ai", Kind::Ai)];
 
 /// What a check found out.
 pub(super) struct Checked {
@@ -183,8 +196,9 @@ impl Check<'_> {
         if self.locals.iter().any(|local| local == name) {
             return Ok(Kind::Dyn);
         }
-        let all = VARIABLES.iter().chain(&AUTHENTICATED).chain(self.of_a_tool());
-        let known = all.into_iter().find(|(known, _)| *known == name);
+        let models = OF_MODELS.iter().filter(|_| matches!(self.scope, Scope::Model));
+        let mut all = VARIABLES.iter().chain(AUTHENTICATED.iter()).chain(self.of_a_tool()).chain(models);
+        let known = all.find(|(known, _)| *known == name);
         let early = matches!(self.scope, Scope::Route { .. });
         match known {
             Some((name, Kind::Consumer | Kind::Dyn)) if early => {
@@ -202,13 +216,9 @@ impl Check<'_> {
     fn names(&self) -> String {
         let early = matches!(self.scope, Scope::Route { .. });
         let late = AUTHENTICATED.iter().filter(|_| !early);
-        VARIABLES
-            .iter()
-            .chain(late)
-            .chain(self.of_a_tool())
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
+        let models = OF_MODELS.iter().filter(|_| matches!(self.scope, Scope::Model));
+        let all = VARIABLES.iter().chain(late).chain(self.of_a_tool()).chain(models);
+        all.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
     fn select(&mut self, select: &mut SelectExpr) -> Result<Kind, String> {

@@ -36,6 +36,27 @@ pub(crate) struct Facts<'a> {
     pub(crate) tool: Option<ToolFacts<'a>>,
     /// `captures`
     pub(crate) captures: CapturesView<'a, 'a>,
+    /// `ai`; there where a target of a model is chosen.
+    pub(crate) ai: Option<AiFacts<'a>>,
+}
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AiFacts<'a> {
+    /// `ai.model`: as the client names it.
+    pub(crate) model: &'a str,
+    /// `ai.dialect`: what the client speaks.
+    pub(crate) dialect: &'a str,
+    /// `ai.stream`
+    pub(crate) stream: bool,
+    /// `ai.tools`: there are tools.
+    pub(crate) tools: bool,
+    /// `ai.images`: there are images.
+    pub(crate) images: bool,
+    /// `ai.inputTokens`: about as many tokens has the prompt.
+    pub(crate) input_tokens: u64,
+    /// `ai.maxTokens`: the most tokens of the answer that are asked for; 0 where none are told.
+    pub(crate) max_tokens: u64,
 }
 
 /// Which tool is called.

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{ConsumerFacts, Expression, Facts, Scope};
+use super::{AiFacts, ConsumerFacts, Expression, Facts, Scope};
 use crate::router::Captures;
 
 fn with_facts<T>(test: impl FnOnce(&Facts<'_>) -> T) -> T {
@@ -31,6 +31,7 @@ fn with_facts<T>(test: impl FnOnce(&Facts<'_>) -> T) -> T {
         claims: claims.as_object(),
         tool: None,
         captures: captures.view("/v1/orders/42"),
+        ai: None,
     })
 }
 
@@ -192,4 +193,33 @@ proptest::proptest! {
             });
         }
     }
+}
+
+#[test]
+fn what_is_asked_of_a_model_is_known_where_a_target_is_chosen_and_nowhere_else() {
+    let ai = AiFacts {
+        model: "smart",
+        dialect: "anthropic",
+        stream: true,
+        tools: false,
+        images: true,
+        input_tokens: 1200,
+        max_tokens: 0,
+    };
+    with_facts(|facts| {
+        let facts = Facts { ai: Some(ai), ..*facts };
+        for (text, want) in [
+            ("ai.model == 'smart' && ai.dialect == 'anthropic'", true),
+            ("ai.stream && ai.images && !ai.tools", true),
+            ("ai.inputTokens > 1000 && ai.maxTokens == 0", true),
+            ("ai.inputTokens > 2000 || 'partners' in consumer.groups", true),
+            ("ai.inputTokens > 2000", false),
+        ] {
+            let expression = Expression::condition(text, Scope::Model).expect(text);
+            assert_eq!(expression.eval_bool(&facts), want, "{text}");
+        }
+    });
+    assert!(Expression::condition("ai.stream", Scope::Call).is_err());
+    assert!(Expression::condition("ai.price > 1", Scope::Model).is_err());
+    assert!(Expression::condition("ai.inputTokens == 'many'", Scope::Model).is_err());
 }

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use regex::Regex;
 use serde_json::{Map, Value as Json};
 
-use super::facts::{ConsumerFacts, Facts};
+use super::facts::{AiFacts, ConsumerFacts, Facts};
 use crate::router::{CapturesView, cookies, parameters};
 
 /// A list of a token or a consumer may be this long to be looked at.
@@ -39,6 +39,7 @@ impl VariableResolver for Resolver<'_> {
             "jwt" => Fact::Claims(facts.claims?),
             "arguments" => Fact::Claims(facts.tool?.arguments?),
             "tool" => return Some(text(facts.tool?.name)),
+            "ai" => Fact::Ai(facts.ai?),
             "listener" => return Some(text(facts.listener)),
             "sni" => return Some(text(facts.sni)),
             _ => {
@@ -61,6 +62,7 @@ enum Fact<'a> {
     Consumer(ConsumerFacts<'a>),
     Captures(CapturesView<'a, 'a>),
     Claims(&'a Map<String, Json>),
+    Ai(AiFacts<'a>),
 }
 
 fn text<'b, 'v>(text: &'v str) -> CowVal<'b, 'v> {
@@ -104,6 +106,21 @@ impl<'a> Fact<'a> {
             }
             Self::Captures(captures) => text(captures.get(name)?),
             Self::Claims(claims) => return claims.get(name).map(json),
+            Self::Ai(ai) => {
+                let whole =
+                    |number: u64| CowVal::owned(CelInt::from(i64::try_from(number).unwrap_or(i64::MAX)));
+                let truth = |truth: bool| CowVal::owned(CelBool::from(truth));
+                match name {
+                    "model" => text(ai.model),
+                    "dialect" => text(ai.dialect),
+                    "stream" => truth(ai.stream),
+                    "tools" => truth(ai.tools),
+                    "images" => truth(ai.images),
+                    "inputTokens" => whole(ai.input_tokens),
+                    "maxTokens" => whole(ai.max_tokens),
+                    _ => return None,
+                }
+            }
             Self::Client(_) | Self::Tls(_) | Self::Consumer(_) => return None,
         }))
     }

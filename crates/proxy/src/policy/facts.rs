@@ -25,5 +25,6 @@ pub(crate) fn facts(call: &Call) -> Facts<'_> {
         claims: call.claims.as_deref(),
         tool: None,
         captures: call.captures.view(routed),
+        ai: None,
     }
 }

@@ -4,7 +4,7 @@
 //! key and the configuration fix. Nothing is fetched because a token says so.
 
 mod claims;
-mod fetch;
+pub(crate) mod fetch;
 pub(super) mod keys;
 mod remote;
 pub(super) mod token;

@@ -144,6 +144,7 @@ impl Rule {
             claims: None,
             tool: None,
             captures,
+            ai: None,
         })
     }
 

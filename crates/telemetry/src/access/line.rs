@@ -84,6 +84,12 @@ fn ai(call: &AiRecord, out: &mut Vec<u8>) {
     field("provider", &call.provider, out);
     field("provider_kind", call.kind, out);
     field("served_model", &call.served, out);
+    if let Some(variant) = &call.variant {
+        field("variant", variant, out);
+    }
+    if let Some(used) = call.key() {
+        field("key", &used, out);
+    }
     out.extend_from_slice(if call.is_stream { b",\"stream\":true" } else { b",\"stream\":false" });
     if let Some(spent) = call.spent() {
         number("input_tokens", spent.input, out);

@@ -73,16 +73,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// Per upstream: breaker, bulkhead, and each endpoint's health, ejection, calls in flight and latency.
+/// Per upstream: breaker, bulkhead, and each endpoint's health, ejection, calls in flight and latency. Per provider of
+/// models: each key's standing, by its place.
 async fn status(Extract(state): Extract<State>) -> Json<Value> {
     let gateway = &state.running.gateway;
     let upstreams = serde_json::to_value(gateway.status()).unwrap_or_default();
+    let providers = serde_json::to_value(gateway.providers()).unwrap_or_default();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "revision": gateway.compiled().snapshot.revision,
         "draining": gateway.is_draining(),
         "connections": gateway.connections(),
         "upstreams": upstreams,
+        "providers": providers,
     }))
 }
 

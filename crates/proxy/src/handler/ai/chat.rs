@@ -13,18 +13,21 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side};
 
 use super::{
-    AiGateway, Told, answer,
+    AiGateway, Told, answer, choice,
+    counted::Counted,
+    fallback,
     gathered::{Ungathered, gather},
+    keys::Away,
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
     reply::finish,
+    sending::{self, Outgoing, Unanswered},
 };
 use crate::{
     body::Body,
     call::Call,
     failure::{Failure, Problem, Stage},
-    upstream::tries::{self, Wish},
     worker::Worker,
 };
 
@@ -96,9 +99,9 @@ async fn serve(
     asked: &Asked<'_>,
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
+    let mut targets = choice::order(asked, call, conversation, name)?.into_iter().peekable();
     let came = std::mem::take(&mut call.head.headers);
-    let mut refused = None;
-    let mut targets = asked.alias.order().peekable();
+    let (mut refused, mut away) = (None, None);
     while let Some(target) = targets.next() {
         let prepared = match prepare(conversation, asked, target) {
             Ok(prepared) => prepared,
@@ -116,26 +119,56 @@ async fn serve(
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
-        target.provider.sign(&mut headers);
         if let Some(kind) = form(&came) {
             headers.insert(header::CONTENT_TYPE, kind.clone());
         }
-        call.head.headers = headers;
-        call.head.uri = uri(prepared.path)?;
-        call.host_from_endpoint = true;
+        target.provider.address(&mut headers);
+        call.host_from_endpoint = false;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
+        let model = asked.model(target);
         let told = tell(call, conversation, name, asked, target, &losses);
-        let body = Body::Full(prepared.body);
-        let result = tries::forward(worker, call, &target.provider.target, &Wish::default(), body).await;
+        let outgoing = Outgoing {
+            provider: &target.provider,
+            model: &model,
+            dialect: prepared.dialect,
+            uri: uri(prepared.path)?,
+            headers,
+            body: prepared.body,
+        };
+        let watch = target.standing.watch();
         let more = targets.peek().is_some();
+        let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
+        let result = match more && conversation.stream {
+            true => sending::speak(worker, call, outgoing, target.provider.first_token).await,
+            false => sending::send(worker, call, outgoing).await,
+        };
+        if !matches!(result, Err(Unanswered::Away(_))) {
+            watch.answered(result.as_ref().is_ok_and(|response| !may_go_on(response.status())));
+        }
         match result {
+            Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
+                match fallback::judged(response, prepared.dialect, on).await {
+                    Ok((_, true)) | Err(_) => {}
+                    Ok((response, false)) => {
+                        return finish(call, conversation, prepared.dialect, target, response, told).await;
+                    }
+                }
+            }
             Ok(response) if more && may_go_on(response.status()) => drop(response),
             Ok(response) => {
-                return finish(call, conversation, prepared.dialect, target, response, told).await;
+                let response = finish(call, conversation, prepared.dialect, target, response, told).await?;
+                return Ok(match asked.alias.choice.counts() {
+                    true => response.map(|body| Body::boxed(Counted::new(body, watch.in_flight))),
+                    false => response,
+                });
             }
-            Err(failure) if more && failure.side() != Side::Client => {}
-            Err(failure) => return Err(failure),
+            Err(Unanswered::Away(one)) => away = Some(away.map_or(one, |other: Away| other.and(one))),
+            Err(Unanswered::Failed(failure)) if more && failure.side() != Side::Client => {}
+            Err(Unanswered::Failed(failure)) => return Err(failure),
         }
+    }
+    if let Some(away) = away {
+        return Err(sending::all_away(away));
     }
     Err(refused.unwrap_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)))
 }
@@ -187,6 +220,7 @@ fn tell(
     record.kind = &target.provider.kind.name;
     record.served = asked.model(target);
     record.alias = asked.alias.full_name().clone();
+    record.variant = target.standing.variant.clone();
     record.is_stream = conversation.stream;
     record.dropped = named(losses, endpoint.dialect);
     let told = Arc::new(record);

@@ -4,9 +4,11 @@ use std::{borrow::Cow, sync::Arc};
 
 use ai::{catalogue, rules::Rules};
 use model::resource::ai::{Ai, Model};
-use resilience::balance::WeightedCycle;
 
-use super::provider::Provider;
+use super::{
+    choice::{Choice, Standing},
+    provider::Provider,
+};
 use crate::compiled::Building;
 
 /// The models of one route.
@@ -21,9 +23,8 @@ pub(crate) struct Alias {
     /// Without its `*`.
     pub(crate) name: Arc<str>,
     full_name: Arc<str>,
-    targets: Vec<Target>,
-    /// Kept over reloads while the weights stay as they are, so that shares stay exact.
-    cycle: Arc<WeightedCycle>,
+    pub(super) targets: Vec<Target>,
+    pub(super) choice: Choice,
 }
 
 /// A model of a provider.
@@ -32,6 +33,9 @@ pub(crate) struct Target {
     model: String,
     /// What the model takes, when it is one and not whatever the caller names.
     rules: Option<Rules>,
+    /// What is known of it, when it is one.
+    pub(super) facts: Option<&'static catalogue::Model>,
+    pub(super) standing: Standing,
 }
 
 /// What a call asks for: an alias, and what its `*` stands for.
@@ -74,38 +78,39 @@ impl Models {
 
 impl Alias {
     fn compile(model: &Model, ai: &Ai, cx: &Building<'_>) -> Result<Self, String> {
-        let weights: Vec<u32> = model.targets.iter().map(|target| target.weight).collect();
-        let mut targets = Vec::with_capacity(weights.len());
-        for target in &model.targets {
+        let mut targets = Vec::with_capacity(model.targets.len());
+        for (index, target) in model.targets.iter().enumerate() {
             let settings = ai.providers.iter().find(|provider| provider.name == target.provider);
             let settings = settings.ok_or_else(|| format!("no provider `{}`", target.provider))?;
-            let provider = Provider::compile(settings, cx)?;
+            let provider = cx.providers.get(target.provider.as_str());
+            let provider = provider.ok_or_else(|| format!("provider `{}` is not there", target.provider))?;
             let is_one = !target.model.contains('*');
             // Either way the facts are read now, and not by the first call.
             let facts = catalogue::models(&settings.kind);
             facts.map_err(|error| format!("`{}`: {error}", settings.kind))?;
             let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
-            targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules });
+            let facts = is_one.then(|| catalogue::find(&settings.kind, &target.model)).flatten();
+            let standing = Standing::compile(model, index, cx)?;
+            let (provider, model) = (provider.clone(), target.model.clone());
+            targets.push(Target { provider, model, rules, facts, standing });
         }
-        let cycle = cx.keep(&format!("ai/{}", model.name), &weights, || WeightedCycle::new(&weights));
+        let choice = Choice::compile(model, &targets, cx);
         let name = model.name.trim_end_matches('*').into();
-        Ok(Self { name, full_name: model.name.as_str().into(), targets, cycle })
+        Ok(Self { name, full_name: model.name.as_str().into(), targets, choice })
     }
 
     /// As the configuration has it, `*` included.
     pub(crate) fn full_name(&self) -> &Arc<str> {
         &self.full_name
     }
-
-    /// The targets in the order in which they are tried: one by weight, then the others as they are written.
-    pub(crate) fn order(&self) -> impl Iterator<Item = &Target> {
-        let first = self.cycle.next().unwrap_or(0);
-        let others = self.targets.iter().enumerate().filter(move |(index, _)| *index != first);
-        self.targets.get(first).into_iter().chain(others.map(|(_, target)| target))
-    }
 }
 
 impl Target {
+    /// Whether it is one model, and not whatever the caller names.
+    pub(super) fn is_one(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// What a model takes.
     pub(crate) fn rules(&self, model: &str) -> Cow<'_, Rules> {
         match &self.rules {

@@ -7,6 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 pub(crate) const CREDENTIALS: [&str; 5] =
     ["authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization"];
 
+/// What belongs to a caller's own signature, beside `authorization`.
+const SIGNATURES: [&str; 3] = ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
+
 /// Fields that say where a caller is, or belong to its own session: no provider's business.
 const PRIVATE: [&str; 9] = [
     "cookie",
@@ -40,7 +43,11 @@ pub(super) fn headers(from: &HeaderMap, spoken: Dialect, target: Dialect, losses
     let mut headers = HeaderMap::with_capacity(from.len() + 4);
     for (name, value) in from {
         let text = name.as_str();
-        if CREDENTIALS.contains(&text) || PRIVATE.contains(&text) || OF_THE_BODY.contains(&text) {
+        if CREDENTIALS.contains(&text)
+            || SIGNATURES.contains(&text)
+            || PRIVATE.contains(&text)
+            || OF_THE_BODY.contains(&text)
+        {
             continue;
         }
         let vendor = VENDORS.iter().find(|(begin, _)| text.starts_with(begin));

@@ -39,7 +39,8 @@ pub(super) fn without_credentials(query: &str) -> Option<String> {
     let kept: Vec<&str> = query
         .split('&')
         .filter(|pair| {
-            !matches!(pair.split('=').next(), Some("key" | "api_key" | "api-key" | "access_token"))
+            let name = pair.split('=').next().unwrap_or_default();
+            !matches!(name, "key" | "api_key" | "api-key" | "access_token") && !name.starts_with("X-Amz-")
         })
         .collect();
     (!kept.is_empty() && !kept[0].is_empty()).then(|| kept.join("&"))

@@ -1,12 +1,6 @@
 //! A provider: where it is, which dialect it speaks, and how a call proves who pays.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ai::{
     canon::{Error, ErrorKind},
@@ -25,6 +19,12 @@ use model::{
     },
 };
 
+use serde::Serialize;
+
+use super::{
+    credentials,
+    keys::{KeyStatus, Keys},
+};
 use crate::{
     compiled::Building,
     handler::backends::Target,
@@ -41,18 +41,12 @@ pub(crate) struct Provider {
     /// The path of its base address where the configuration gives one, without a slash at its end.
     base_path: Option<String>,
     pub(crate) target: Target,
-    auth: Auth,
-    keys: Vec<HeaderValue>,
-    next_key: AtomicUsize,
+    pub(super) keys: Keys,
+    /// How long a stream may take to its first word.
+    pub(super) first_token: Option<std::time::Duration>,
+    /// Without the scheme's own port, which some providers take for another host.
+    host: HeaderValue,
     headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// Where a provider wants its key.
-enum Auth {
-    /// In this field, after this prefix.
-    Header(HeaderName, String),
-    /// Nowhere.
-    None,
 }
 
 /// The name of a provider as an upstream.
@@ -76,7 +70,7 @@ fn kind(settings: &Settings) -> Result<&'static catalogue::Provider, String> {
 }
 
 /// Fills in what a text of the catalogue leaves open.
-fn fill(kind: &catalogue::Provider, settings: &Settings, text: &str) -> Result<String, String> {
+pub(super) fn fill(kind: &catalogue::Provider, settings: &Settings, text: &str) -> Result<String, String> {
     kind.fill(text, |name| settings.values.get(name).cloned()).map_err(|error| error.to_string())
 }
 
@@ -121,26 +115,6 @@ fn base(settings: &Settings) -> Result<(bool, String, String), String> {
     }
 }
 
-/// Where this build puts a key: the first of the kind's ways that it can go.
-fn auth(kind: &catalogue::Provider, settings: &Settings) -> Result<Auth, String> {
-    for credential in &kind.auth {
-        match &credential.auth {
-            catalogue::Auth::Bearer => return Ok(Auth::Header(header::AUTHORIZATION, "Bearer ".to_owned())),
-            catalogue::Auth::Header { name, prefix } => {
-                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
-                return Ok(Auth::Header(name, prefix.clone()));
-            }
-            catalogue::Auth::None => return Ok(Auth::None),
-            catalogue::Auth::Query { .. }
-            | catalogue::Auth::SigV4 { .. }
-            | catalogue::Auth::Azure { .. }
-            | catalogue::Auth::Google { .. }
-            | catalogue::Auth::OAuth { .. } => {}
-        }
-    }
-    Err(format!("`kind`: how `{}` wants to know who calls is not in this build", settings.kind))
-}
-
 /// What the catalogue or the configuration has wrong, which no caller can mend.
 fn broken(message: String) -> Error {
     Error::new(ErrorKind::Server, message)
@@ -177,26 +151,13 @@ pub(crate) fn upstream(settings: &Settings) -> Result<UpstreamSettings, String> 
 }
 
 impl Provider {
-    pub(super) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
         let kind = kind(settings)?;
         let upstream: &Arc<Upstream> = cx
             .upstreams
             .get(upstream_name(&settings.name).as_str())
             .ok_or_else(|| format!("provider `{}` is not there", settings.name))?;
         let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
-        let auth = auth(kind, settings)?;
-        let prefix = match &auth {
-            Auth::Header(_, prefix) => prefix.as_str(),
-            Auth::None => "",
-        };
-        let key = |secret| {
-            let text = format!("{prefix}{}", cx.snapshot.secret(secret));
-            let mut value = HeaderValue::from_str(&text).map_err(|_| {
-                format!("a key of provider `{}` holds bytes that no header can", settings.name)
-            })?;
-            value.set_sensitive(true);
-            Ok::<_, String>(value)
-        };
         let mut headers = Vec::new();
         for (name, value) in &kind.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
@@ -213,9 +174,9 @@ impl Provider {
             values: settings.values.clone(),
             base_path: settings.base_url.as_deref().map(parts).transpose()?.map(|(_, _, path)| path),
             target: Target { upstream: upstream.clone(), effort, weight: 1 },
-            keys: settings.keys.iter().map(key).collect::<Result<_, _>>()?,
-            auth,
-            next_key: AtomicUsize::new(0),
+            keys: credentials::compile(kind, settings, cx)?,
+            first_token: settings.first_token.map(|time| time.get()),
+            host: host(settings)?,
             headers,
         })
     }
@@ -283,14 +244,35 @@ impl Provider {
         self.kind.fill(text, value).map_err(|error| broken(error.to_string()))
     }
 
-    /// Adds what proves who pays, and what the operator wants sent.
-    pub(super) fn sign(&self, headers: &mut HeaderMap) {
-        if let (Auth::Header(name, _), false) = (&self.auth, self.keys.is_empty()) {
-            let turn = self.next_key.fetch_add(1, Ordering::Relaxed) % self.keys.len();
-            headers.insert(name.clone(), self.keys[turn].clone());
-        }
+    /// Adds the host, and what the operator wants sent.
+    pub(super) fn address(&self, headers: &mut HeaderMap) {
+        headers.insert(header::HOST, self.host.clone());
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
     }
+
+    /// How its keys are at the moment.
+    pub(crate) fn status(&self, now: Instant) -> ProviderStatus {
+        ProviderStatus { name: self.name.clone(), kind: &self.kind.name, keys: self.keys.status(now) }
+    }
+}
+
+/// The state of a provider of models, beside its state as an upstream.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its keys.
+    pub keys: Vec<KeyStatus>,
+}
+
+/// What names a provider in `Host`.
+fn host(settings: &Settings) -> Result<HeaderValue, String> {
+    let (is_tls, address, _) = base(settings)?;
+    let port = if is_tls { ":443" } else { ":80" };
+    HeaderValue::from_str(address.strip_suffix(port).unwrap_or(&address)).map_err(|error| error.to_string())
 }

@@ -67,7 +67,7 @@ fn is_json(response: &Response<Body>) -> bool {
     kind.is_none_or(|kind| memchr::memmem::find(kind.as_bytes(), b"json").is_some())
 }
 
-fn is_stream(response: &Response<Body>) -> bool {
+pub(super) fn is_stream(response: &Response<Body>) -> bool {
     response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
         [Framing::Sse, Framing::EventStream].iter().any(|framing| kind.starts_with(framing.media_type()))
     })

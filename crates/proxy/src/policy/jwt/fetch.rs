@@ -1,4 +1,5 @@
-//! Fetches a document from an address that the configuration names: over https, or over http from loopback.
+//! Fetches a document from an address that the configuration names, or posts to it: over https, or over http from
+//! loopback.
 //!
 //! Addresses that lead into the machine's own cloud (link-local, metadata) are refused after the name is resolved,
 //! and the connection goes to the very address that was judged. Redirects are not followed.
@@ -10,8 +11,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
@@ -74,15 +75,54 @@ impl Target {
         Ok(target)
     }
 
+    /// The address as it was written.
+    pub(crate) fn url(&self) -> String {
+        self.uri.to_string()
+    }
+
+    /// The host and the port, where it was written, as they go into `Host`.
+    pub(crate) fn authority(&self) -> &str {
+        self.uri.authority().map_or("", |authority| authority.as_str())
+    }
+
     /// Fetches the document.
     pub(crate) async fn get(&self) -> Result<Bytes, String> {
+        let mut headers = HeaderMap::new();
+        let accepted = HeaderValue::from_static("application/jwk-set+json, application/json");
+        headers.insert(header::ACCEPT, accepted);
+        match self.send(Method::GET, headers, Bytes::new()).await? {
+            (StatusCode::OK, document) => Ok(document),
+            (status, _) => Err(format!("it answered {status}")),
+        }
+    }
+
+    /// Posts to the address: the answer's status and body, whatever they are.
+    pub(crate) async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<(StatusCode, Bytes), String> {
+        self.send(Method::POST, headers, body).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        let mut request = Request::builder().method(method).uri(target).body(Full::new(body));
+        if let Ok(request) = &mut request {
+            *request.headers_mut() = headers;
+            let host = HeaderValue::from_str(self.authority()).map_err(|error| error.to_string())?;
+            request.headers_mut().insert(header::HOST, host);
+            request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("tidegate"));
+        }
+        let request = request.map_err(|error| error.to_string())?;
         let stream = self.connect().await?;
         match &self.tls {
-            None => self.exchange(stream).await,
+            None => exchange(stream, request).await,
             Some(name) => {
                 let connector = TlsConnector::from(client_config()?);
                 let stream = connector.connect(name.clone(), stream).await;
-                self.exchange(stream.map_err(|error| format!("TLS: {error}"))?).await
+                exchange(stream.map_err(|error| format!("TLS: {error}"))?, request).await
             }
         }
     }
@@ -114,36 +154,26 @@ impl Target {
         }
         Ok(())
     }
+}
 
-    async fn exchange<S>(&self, stream: S) -> Result<Bytes, String>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
-        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
-        let request = Request::get(target)
-            .header(header::HOST, authority)
-            .header(header::ACCEPT, "application/jwk-set+json, application/json")
-            .header(header::USER_AGENT, "tidegate")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| error.to_string())?;
-        let exchange = async {
-            let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-            if answer.status() != StatusCode::OK {
-                return Err(format!("it answered {}", answer.status()));
-            }
-            let body = Limited::new(answer.into_body(), DOCUMENT_BYTES_MAX).collect().await;
-            body.map(|body| body.to_bytes()).map_err(|error| error.to_string())
-        };
-        tokio::pin!(exchange, connection);
-        tokio::select! {
-            biased;
-            document = &mut exchange => document,
-            // The connection may end first while its last bytes are still to be read.
-            _ = &mut connection => exchange.await,
-        }
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), DOCUMENT_BYTES_MAX).collect().await;
+        body.map(|body| (status, body.to_bytes())).map_err(|error| error.to_string())
+    };
+    tokio::pin!(exchange, connection);
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        // The connection may end first while its last bytes are still to be read.
+        _ = &mut connection => exchange.await,
     }
 }
 

@@ -1,11 +1,15 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod chat;
+mod fallback;
+mod keys;
 mod names;
 mod promises;
 mod provider;
 mod routing;
 mod sdk;
+mod signing;
+mod strategies;
 mod surfaces;
 mod telemetry;
 
@@ -21,6 +25,11 @@ type Named<'n> = (&'n str, &'n [(&'n str, &'n str, u32)]);
 
 /// A gateway whose models are `name: [(provider, model, weight)]` over providers `(name, kind, base address)`.
 fn gateway(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str) -> Gateway {
+    Gateway::start(&config(providers, models, route))
+}
+
+/// The configuration of such a gateway, without its listeners.
+fn config(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str) -> String {
     let mut text =
         format!("consumers: [{{name: app, keys: [{KEY}]}}]\naccessLog: [{{kind: stdout, format: json}}]\n");
     let comma = if route.is_empty() { "" } else { ", " };
@@ -41,7 +50,7 @@ fn gateway(providers: &[(&str, &str, String)], models: &[Named<'_>], route: &str
                 .expect("written");
         }
     }
-    Gateway::start(&text)
+    text
 }
 
 /// A POST of JSON with a key.

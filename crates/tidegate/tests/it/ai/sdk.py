@@ -6,6 +6,7 @@ with `image:` together with a picture.
 
 import base64
 import json
+import os
 import sys
 
 sdk, base, key, model, *cases = sys.argv[1:]
@@ -149,6 +150,46 @@ def cohere():
     return call
 
 
+def bedrock():
+    import boto3
+    from botocore.config import Config
+
+    # With `AWS_BEARER_TOKEN_BEDROCK` it shows that; else it signs, and the gateway's key stands in a field of its own.
+    config = Config(retries={"total_max_attempts": 1})
+    client = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=base, config=config)
+    if "AWS_BEARER_TOKEN_BEDROCK" not in os.environ:
+        client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header("x-api-key", key))
+    tools = {"tools": [{"toolSpec": {"name": "get_tide", "inputSchema": {"json": PORT}}}]}
+
+    def spent(usage):
+        cached = usage.get("cacheReadInputTokens", 0) + usage.get("cacheWriteInputTokens", 0)
+        return usage["inputTokens"] + cached, usage["outputTokens"]
+
+    def call(prompt, stream):
+        message = {"role": "user", "content": [{"text": prompt}]}
+        asked = {"modelId": model, "messages": [message], "toolConfig": tools}
+        if not stream:
+            answer = client.converse(**asked)
+            blocks = answer["output"]["message"]["content"]
+            calls = [(b["toolUse"]["name"], b["toolUse"]["input"]) for b in blocks if "toolUse" in b]
+            return "".join(b.get("text", "") for b in blocks) or None, calls, *spent(answer["usage"])
+        text, calls, usage = "", {}, None
+        for event in client.converse_stream(**asked)["stream"]:
+            if "contentBlockStart" in event and "toolUse" in event["contentBlockStart"]["start"]:
+                begun = event["contentBlockStart"]
+                calls[begun["contentBlockIndex"]] = [begun["start"]["toolUse"]["name"], ""]
+            elif "contentBlockDelta" in event:
+                delta = event["contentBlockDelta"]["delta"]
+                text += delta.get("text", "")
+                if "toolUse" in delta:
+                    calls[event["contentBlockDelta"]["contentBlockIndex"]][1] += delta["toolUse"]["input"]
+            elif "metadata" in event:
+                usage = event["metadata"]["usage"]
+        return text or None, [(n, json.loads(a or "{}")) for n, a in calls.values()], *spent(usage)
+
+    return call
+
+
 def failure(error):
     status = getattr(error, "status_code", None) or getattr(error, "code", None)
     if status is None and hasattr(error, "response"):
@@ -162,6 +203,7 @@ call = {
     "anthropic": anthropic,
     "gemini": gemini,
     "cohere": cohere,
+    "bedrock": bedrock,
 }[sdk]()
 for case in cases:
     try:

@@ -6,9 +6,9 @@ use ai::{
 };
 use serde_json::{Value, json};
 
-use super::{KEY, Named, gateway, provider};
+use super::{KEY, Named, config, provider};
 use crate::{
-    harness::{Gateway, Peer, Upstream, framework, node, python},
+    harness::{Gateway, Peer, Upstream, framework, free_port, node, python},
     tidy::root,
 };
 
@@ -27,6 +27,12 @@ const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUg";
 
 /// A gateway with a provider of every dialect, each behind the model of that dialect's name.
 fn everyone() -> (Gateway, Vec<Upstream>) {
+    let (config, upstreams) = everyones();
+    (Gateway::start(&config), upstreams)
+}
+
+/// Its configuration, without its listeners.
+fn everyones() -> (String, Vec<Upstream>) {
     let upstreams: Vec<Upstream> = KINDS.iter().map(|(dialect, ..)| provider::of(*dialect)).collect();
     let providers: Vec<(&str, &str, String)> = KINDS
         .iter()
@@ -39,7 +45,7 @@ fn everyone() -> (Gateway, Vec<Upstream>) {
         KINDS.iter().map(|(dialect, .., model)| [(dialect.name(), *model, 1)]).collect();
     let models: Vec<Named<'_>> =
         KINDS.iter().zip(&targets).map(|((dialect, ..), targets)| (dialect.name(), &targets[..])).collect();
-    (gateway(&providers, &models, ""), upstreams)
+    (config(&providers, &models, ""), upstreams)
 }
 
 /// What the provider's fixture says: the text, the calls and the tokens.
@@ -107,14 +113,27 @@ const CASES: [(&str, &str); 7] = [
 /// this run, and written by it when `TIDEGATE_WRITE_DOCS` is set.
 fn check(title: &str, sdk: &str, program: Program) {
     let (gateway, upstreams) = everyone();
+    check_at(title, sdk, program, &format!("http://{}/ai", gateway.address), &[], &upstreams);
+}
+
+/// The same at a base address, with variables for the SDK.
+fn check_at(
+    title: &str,
+    sdk: &str,
+    program: Program,
+    base: &str,
+    variables: &[(&str, &str)],
+    upstreams: &[Upstream],
+) {
     let cases = CASES.map(|(case, _)| case);
     let (mut wrong, mut rows) = (Vec::new(), String::new());
-    for ((dialect, ..), upstream) in KINDS.iter().zip(&upstreams) {
+    for ((dialect, ..), upstream) in KINDS.iter().zip(upstreams) {
         let dialect = *dialect;
-        let base = format!("http://{}/ai", gateway.address);
-        let mut arguments = vec![sdk, &base, KEY, dialect.name()];
+        let mut arguments = vec![sdk, base, KEY, dialect.name()];
         arguments.extend(cases);
-        let (well, output) = Peer::start(program(&arguments)).finish();
+        let mut peer = program(&arguments);
+        peer.envs(variables.iter().copied());
+        let (well, output) = Peer::start(peer).finish();
         assert!(well, "{output}");
         let lines: Vec<Value> =
             output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -252,5 +271,38 @@ fn langchain_and_llama_index_find_what_they_expect() {
         }
         assert!(output.contains(&format!("llama-index text {}", text("text"))), "{output}");
         assert!(output.contains(&format!("llama-index stream {streamed}")), "{output}");
+    }
+}
+
+#[test]
+fn amazons_sdk_reaches_every_provider_with_a_bearer_token_over_tls() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let folder = tempfile::tempdir().expect("a folder");
+    let trusted = folder.path().join("gw.crt");
+    std::fs::write(&trusted, made.cert.pem()).expect("a file");
+    std::fs::write(folder.path().join("gw.key"), made.signing_key.serialize_pem()).expect("a file");
+    let (config, upstreams) = everyones();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let tls = "tls: {certificates: [{certFile: gw.crt, keyFile: gw.key}]}";
+    let text = format!("listeners: [{{name: public, address: \"{address}\", {tls}}}]\n{config}");
+    let gateway = Gateway::in_folder(folder, &text, address, |_| {});
+    let base = format!("https://localhost:{}/ai", gateway.address.port());
+    let trusted = trusted.to_str().expect("a path");
+    let variables = [("AWS_BEARER_TOKEN_BEDROCK", KEY), ("AWS_CA_BUNDLE", trusted)];
+    check_at("`boto3` for Python, bearer token", "bedrock", in_python, &base, &variables, &upstreams);
+}
+
+#[test]
+fn amazons_sdk_may_sign_what_the_gateway_does_not_believe() {
+    let (gateway, upstreams) = everyone();
+    let base = format!("http://{}/ai", gateway.address);
+    let (id, secret) = ("AKIDOFTHECALLER", "the-callers-secret");
+    let variables = [("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)];
+    check_at("`boto3` for Python, signing", "bedrock", in_python, &base, &variables, &upstreams);
+    let seen: Vec<String> =
+        upstreams.iter().flat_map(Upstream::seen).map(|seen| format!("{seen:?}")).collect();
+    assert!(!seen.is_empty());
+    for seen in seen {
+        assert!(!seen.contains(id) && !seen.contains("AWS4-HMAC") && !seen.contains("x-amz-date"), "{seen}");
     }
 }

@@ -25,6 +25,10 @@ routes:
   - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
   - {{name: dead, match: [{{path: {{prefix: /dead}}}}], backends: [{{upstream: dead}}]}}
   - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
+ai:
+  providers:
+    - {{name: keyed, kind: openai, baseUrl: \"http://{0}/v1\", keys: [a-providers-key]}}
+    - {{name: tokens, kind: openai, baseUrl: \"http://{0}/v1\", oauth: {{tokenUrl: \"http://127.0.0.1:{1}/\", clientId: a, clientSecret: b}}}}
 ",
         upstream.address,
         free_port()

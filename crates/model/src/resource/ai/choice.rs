@@ -1,0 +1,40 @@
+//! Which of a model's targets is asked first.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which target is asked first. Those with weight 0 are asked last under every strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Strategy {
+    /// Drawn by weight; the others follow in their order.
+    #[default]
+    Weighted,
+    /// The one whose answers began soonest of late; the others follow by the same measure. One that was not asked for
+    /// long is tried again.
+    LeastLatency,
+    /// The one whose prices are lowest for this prompt and the answer asked for; unknown prices come last.
+    LeastCost,
+    /// The one with the fewest calls in flight for its weight.
+    LeastBusy,
+}
+
+/// What belongs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Sticky {
+    /// Calls of one consumer with the same `prompt_cache_key`, or without one with the same instructions and first
+    /// message of the user's: the turns of a conversation.
+    Conversation,
+}
+
+/// What else another target is asked after, beside failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FallbackOn {
+    /// The provider's filter refused the request or cut the whole answer. Answers that are not streams alone: what a
+    /// stream has said cannot be taken back.
+    ContentFilter,
+    /// The prompt is longer than the model's context, as the provider says.
+    ContextLength,
+}

@@ -1,0 +1,326 @@
+//! Which of a model's targets are asked for a call, and in which order.
+//!
+//! Conditions and capabilities say which may be asked; the strategy says which is first. Nothing is sent before that is
+//! known, so that what no target can take costs nothing.
+
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ai::{
+    canon::{Error, ErrorKind, Part, Request, Role, Usage},
+    catalogue::{self, Capability},
+    cost::{Class, Cost, cost},
+    dialect::Spoken,
+    endpoint::Operation,
+    needs::Needs,
+};
+use model::resource::ai::{FallbackOn, Model as Settings, Sticky, Strategy};
+use resilience::{balance::WeightedCycle, hash, load::EndpointLoad};
+
+use super::{
+    answer,
+    models::{Asked, Target},
+    prepare::Conversation,
+};
+use crate::{
+    call::Call,
+    compiled::Building,
+    expression::{AiFacts, Expression, Facts, Scope},
+    failure::Failure,
+    policy::facts::facts,
+};
+
+/// Over how long a latency is forgotten.
+const LATENCY_DECAY: Duration = Duration::from_secs(30);
+/// What a failure counts as, where failing fast would look like being fast.
+const LATENCY_OF_FAILURE: Duration = Duration::from_secs(10);
+/// Tokens that an answer is taken to have where nobody says how many.
+const OUTPUT_USUAL: u64 = 500;
+/// Bytes of a conversation's beginning that tell it from others.
+const BEGINNING_BYTES_MAX: usize = 16 * 1024;
+
+/// How a model's targets are chosen.
+pub(super) struct Choice {
+    strategy: Strategy,
+    sticky: Option<Sticky>,
+    checks: bool,
+    /// What else the next target is asked after.
+    pub(super) fallback_on: Vec<FallbackOn>,
+    /// Kept over reloads while the weights stay as they are, so that shares stay exact.
+    cycle: Arc<WeightedCycle>,
+    /// The shortest context among the targets, where one is known.
+    least_context: Option<u64>,
+}
+
+/// What is known of a target when it is chosen.
+pub(super) struct Standing {
+    weight: u32,
+    when: Option<Expression>,
+    pub(super) variant: Option<Arc<str>>,
+    load: Arc<EndpointLoad>,
+    /// Stands for it in what is sticky.
+    hash: u64,
+}
+
+/// Counts a call at a target, and learns how long it took to answer.
+pub(super) struct Watch {
+    load: Arc<EndpointLoad>,
+    started: Instant,
+    pub(super) in_flight: resilience::InFlight,
+}
+
+impl Standing {
+    /// Of the target at `index` of a model.
+    pub(super) fn compile(settings: &Settings, index: usize, cx: &Building<'_>) -> Result<Self, String> {
+        let target = settings.targets.get(index).ok_or("a target is missing")?;
+        let name = format!("{}/{}", target.provider, target.model);
+        let condition = |text: &String| {
+            Expression::condition(text, Scope::Model).map_err(|error| {
+                format!("`ai.models[name={}].targets[{index}].when`: {error}", settings.name)
+            })
+        };
+        let now = Instant::now();
+        let load = cx.keep(&format!("ai/{}/{name}", settings.name), &(), || {
+            Arc::new(EndpointLoad::new(LATENCY_DECAY, now))
+        });
+        Ok(Self {
+            weight: target.weight,
+            when: target.when.as_ref().map(condition).transpose()?,
+            variant: target.variant.as_deref().map(Into::into),
+            load: (*load).clone(),
+            hash: hash::hash64(name.as_bytes()),
+        })
+    }
+
+    /// Watches a call.
+    pub(super) fn watch(&self) -> Watch {
+        Watch { load: self.load.clone(), started: Instant::now(), in_flight: self.load.enter() }
+    }
+}
+
+impl Watch {
+    /// The first byte of an answer came, or the call failed.
+    pub(super) fn answered(&self, well: bool) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.started);
+        match well {
+            true => self.load.observe(now, took),
+            false => self.load.observe_at_least(now, took.max(LATENCY_OF_FAILURE)),
+        }
+    }
+}
+
+impl Choice {
+    pub(super) fn compile(settings: &Settings, targets: &[Target], cx: &Building<'_>) -> Self {
+        let weights: Vec<u32> = settings.targets.iter().map(|target| target.weight).collect();
+        let contexts = targets.iter().filter_map(|target| target.facts.and_then(|facts| facts.context));
+        Self {
+            strategy: settings.strategy,
+            sticky: settings.sticky,
+            checks: settings.check_capabilities,
+            fallback_on: settings.fallback_on.clone(),
+            cycle: cx.keep(&format!("ai/{}", settings.name), &weights, || WeightedCycle::new(&weights)),
+            least_context: contexts.min(),
+        }
+    }
+
+    /// Whether calls in flight are counted until their end.
+    pub(super) fn counts(&self) -> bool {
+        self.strategy != Strategy::Weighted
+    }
+}
+
+/// The targets in the order in which they are tried. Refused when none can take the request.
+pub(super) fn order<'a>(
+    asked: &Asked<'a>,
+    call: &Call,
+    conversation: &mut Conversation<'_>,
+    name: &str,
+) -> Result<Vec<&'a Target>, Failure> {
+    let (choice, targets) = (&asked.alias.choice, &asked.alias.targets);
+    let has_conditions = targets.iter().any(|target| target.standing.when.is_some());
+    let is_chat = conversation.endpoint.operation == Operation::Chat;
+    let checks = choice.checks && is_chat && Needs::may_matter(&conversation.body, choice.least_context);
+    if is_chat && (checks || has_conditions || choice.sticky.is_some()) {
+        read(conversation);
+    }
+    let needs = conversation
+        .canonical
+        .as_ref()
+        .map_or_else(|| Needs { letters: conversation.body.len() as u64, ..Needs::default() }, Needs::of);
+    let mut open: Vec<&Target> = Vec::with_capacity(targets.len());
+    let mut lacking: Vec<String> = Vec::new();
+    let asks = asks(conversation, &needs, name);
+    let facts = Facts { ai: Some(asks), ..facts(call) };
+    for target in targets {
+        if target.standing.when.as_ref().is_some_and(|when| !when.eval_bool(&facts)) {
+            continue;
+        }
+        let missed = if checks { missed(asked, target, conversation, &needs) } else { Vec::new() };
+        match missed.is_empty() {
+            true => open.push(target),
+            false => lacking.push(format!("`{}` takes no {}", asked.model(target), missed.join(", no "))),
+        }
+    }
+    if open.is_empty() {
+        let message = match lacking.is_empty() {
+            true => format!("no target of `{name}` is for such a request"),
+            false => format!("nothing behind `{name}` can take this request: {}", lacking.join("; ")),
+        };
+        return Err(answer::refused(Error::new(ErrorKind::Invalid, message)));
+    }
+    // Those whose condition holds go first. The sort is stable: otherwise the order is as written.
+    if has_conditions {
+        open.sort_by_key(|target| target.standing.when.is_none());
+    }
+    let first = open.iter().take_while(|target| target.standing.when.is_some()).count();
+    let first = if first == 0 { open.len() } else { first };
+    let is_all = first == targets.len();
+    if let Some(front) = open.get_mut(..first) {
+        arrange(choice, front, is_all, asked, call, conversation, &needs);
+    }
+    Ok(open)
+}
+
+/// Puts those that may be asked first in order.
+fn arrange(
+    choice: &Choice,
+    front: &mut [&Target],
+    is_all: bool,
+    asked: &Asked<'_>,
+    call: &Call,
+    conversation: &Conversation<'_>,
+    needs: &Needs,
+) {
+    let now = Instant::now();
+    if choice.sticky.is_some() && conversation.endpoint.operation == Operation::Chat {
+        let key = beginning(call, conversation);
+        // Rendezvous hashing by weight: who leaves or comes moves nobody else's conversations.
+        let rank = |target: &&Target| {
+            let unit = (hash::mix(key ^ target.standing.hash) >> 11) as f64 + 1.0;
+            let unit = (unit / (1u64 << 53) as f64).min(1.0 - f64::EPSILON);
+            -unit.ln() / f64::from(target.standing.weight)
+        };
+        front.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
+        return;
+    }
+    let is_last = |target: &Target| target.standing.weight == 0;
+    match choice.strategy {
+        Strategy::Weighted => {
+            let drawn = if is_all { choice.cycle.next() } else { draw(front, call.random) };
+            if let Some(part) = drawn.and_then(|drawn| front.get_mut(..=drawn)) {
+                part.rotate_right(1);
+            }
+        }
+        Strategy::LeastLatency => front.sort_by(|a, b| {
+            let rank = |target: &Target| (is_last(target), target.standing.load.ewma(now));
+            let (a, b) = (rank(a), rank(b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        }),
+        Strategy::LeastBusy => front.sort_by(|a, b| {
+            let rank = |target: &Target| {
+                f64::from(target.standing.load.in_flight()) / f64::from(target.standing.weight.max(1))
+            };
+            is_last(a).cmp(&is_last(b)).then(rank(a).total_cmp(&rank(b)))
+        }),
+        Strategy::LeastCost => {
+            front.sort_by_cached_key(|target| (is_last(target), price(asked, target, needs)))
+        }
+    }
+}
+
+/// One by weight among some: their shares are those that they have among each other.
+fn draw(front: &[&Target], random: u64) -> Option<usize> {
+    let sum: u64 = front.iter().map(|target| u64::from(target.standing.weight)).sum();
+    let mut left = ((u128::from(hash::mix(random)) * u128::from(sum)) >> 64) as u64;
+    front.iter().position(|target| {
+        let weight = u64::from(target.standing.weight);
+        let is_it = left < weight;
+        left = left.saturating_sub(weight);
+        is_it
+    })
+}
+
+/// What a call would cost at a target. Unknown prices come last.
+fn price(asked: &Asked<'_>, target: &Target, needs: &Needs) -> (bool, Cost) {
+    let Some(facts) = facts_of(asked, target) else { return (true, Cost::ZERO) };
+    let output = needs.max_output.unwrap_or(OUTPUT_USUAL).min(facts.max_output.unwrap_or(u64::MAX));
+    let usage = Usage { input: needs.tokens_about(), output, ..Usage::default() };
+    (facts.prices.is_unknown(), cost(&facts.prices, &usage, Class::Standard))
+}
+
+/// What the catalogue knows of a target's model.
+fn facts_of(asked: &Asked<'_>, target: &Target) -> Option<&'static catalogue::Model> {
+    match target.is_one() {
+        true => target.facts,
+        false => catalogue::find(&target.provider.kind.name, &asked.model(target)),
+    }
+}
+
+/// What a target cannot take of a request.
+fn missed(
+    asked: &Asked<'_>,
+    target: &Target,
+    conversation: &Conversation<'_>,
+    needs: &Needs,
+) -> Vec<Cow<'static, str>> {
+    let Some(facts) = facts_of(asked, target) else { return Vec::new() };
+    // What is translated is fitted to the model on the way.
+    let spoken = conversation.endpoint.dialect;
+    let is_translated = target.provider.dialect_for(spoken, &asked.model(target)) != spoken;
+    needs.lacking(facts, is_translated)
+}
+
+/// Reads the conversation, unless it has been. One that cannot be read is for the provider to refuse.
+fn read(conversation: &mut Conversation<'_>) {
+    if conversation.canonical.is_none() {
+        let endpoint = conversation.endpoint;
+        let spoken = Spoken { model: endpoint.model.clone(), stream: endpoint.stream };
+        conversation.canonical = endpoint.dialect.read_request(&spoken, &conversation.body).ok();
+    }
+}
+
+fn asks<'f>(conversation: &Conversation<'f>, needs: &Needs, name: &'f str) -> AiFacts<'f> {
+    AiFacts {
+        model: name,
+        dialect: conversation.endpoint.dialect.name(),
+        stream: conversation.stream,
+        tools: conversation.canonical.as_ref().is_some_and(|request| !request.tools.is_empty()),
+        images: needs.can.has(Capability::Vision),
+        input_tokens: needs.tokens_about(),
+        max_tokens: needs.max_output.unwrap_or(0),
+    }
+}
+
+/// What tells a conversation from others: whose it is, and how it began.
+fn beginning(call: &Call, conversation: &Conversation<'_>) -> u64 {
+    let mut text = Vec::new();
+    if let Some(consumer) = &call.consumer {
+        text.extend_from_slice(consumer.name.as_bytes());
+    }
+    text.push(0);
+    match &conversation.canonical {
+        Some(Request { cache_key: Some(key), .. }) => text.extend_from_slice(key.as_bytes()),
+        Some(request) => {
+            for message in &request.messages {
+                for part in &message.parts {
+                    if let Part::Text { text: said, .. } = part {
+                        let room = BEGINNING_BYTES_MAX.saturating_sub(text.len());
+                        text.extend_from_slice(
+                            said.as_bytes().get(..room.min(said.len())).unwrap_or_default(),
+                        );
+                    }
+                }
+                text.push(0);
+                if message.role == Role::User || text.len() >= BEGINNING_BYTES_MAX {
+                    break;
+                }
+            }
+        }
+        None => text.extend_from_slice(conversation.body.get(..512).unwrap_or(&conversation.body)),
+    }
+    hash::hash64(&text)
+}

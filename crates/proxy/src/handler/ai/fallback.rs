@@ -1,0 +1,162 @@
+//! Whether an answer is one to pass on while another target could be asked: a stream that has begun to speak, an answer
+//! that no filter cut.
+//!
+//! What was read of an answer for that is kept and goes on with the rest of it.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use ai::{
+    canon::{ErrorKind, Event, Finish, Opening},
+    dialect::Dialect,
+    stream::FrameReader,
+};
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use model::resource::ai::FallbackOn;
+use tokio::time::Instant;
+
+use super::gathered::gather;
+use crate::{
+    body::{Body, Wrapper},
+    failure::{Failure, Problem, Stage},
+};
+
+/// Bytes of a stream's beginning that are kept. One that says nothing in so many is passed on.
+const BEGINNING_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of an answer that is looked through for why it ended.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a stream that says nothing in time fails with.
+pub(super) fn silent() -> Failure {
+    let error = "the stream had not begun to speak within `firstToken`";
+    Failure::upstream(Stage::Body, Problem::UpstreamTimeout, error)
+}
+
+/// Waits until a stream has begun to speak. One that breaks off or tells an error before fails.
+pub(super) async fn spoken(
+    response: Response<Body>,
+    dialect: Dialect,
+    until: Option<Instant>,
+) -> Result<Response<Body>, Failure> {
+    let (parts, mut body) = response.into_parts();
+    let mut frames = FrameReader::new(dialect.provider_framing());
+    let mut reader = dialect.stream_reader();
+    let (mut held, mut bytes) = (VecDeque::new(), 0);
+    let (mut whole, mut events) = (Vec::new(), Vec::new());
+    loop {
+        let next = match until {
+            Some(until) => tokio::time::timeout_at(until, body.frame()).await.map_err(|_| silent())?,
+            None => body.frame().await,
+        };
+        let Some(frame) = next.transpose()? else { break };
+        let Ok(data) = frame.into_data() else { break };
+        let is_framed = frames.push(&data, &mut whole).is_ok();
+        bytes += data.len();
+        held.push_back(data);
+        whole.drain(..).for_each(|frame| reader.read(frame, &mut events));
+        for event in events.drain(..) {
+            if let Event::Error(error) = event {
+                return Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message));
+            }
+            if speaks(&event) {
+                return Ok(Response::from_parts(parts, Body::boxed(Begun { held, inner: body })));
+            }
+        }
+        if bytes > BEGINNING_BYTES_MAX || !is_framed {
+            break;
+        }
+    }
+    Ok(Response::from_parts(parts, Body::boxed(Begun { held, inner: body })))
+}
+
+/// Whether a caller has something of the model's by this.
+fn speaks(event: &Event) -> bool {
+    match event {
+        Event::Delta { .. } | Event::Finish { .. } | Event::End => true,
+        Event::Open { opening, .. } => matches!(opening, Opening::ToolCall { .. } | Opening::Whole(_)),
+        _ => false,
+    }
+}
+
+/// An answer, whole, and whether it is one that another target is asked after.
+pub(super) async fn judged(
+    response: Response<Body>,
+    dialect: Dialect,
+    on: &[FallbackOn],
+) -> Result<(Response<Body>, bool), Failure> {
+    if response.headers().contains_key(header::CONTENT_ENCODING) {
+        return Ok((response, false));
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = gather(body, ANSWER_BYTES_MAX).await.map_err(|_| {
+        let error = "the provider's answer broke off, or is too large";
+        Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error)
+    })?;
+    let wanted = |wanted: FallbackOn| on.contains(&wanted);
+    let goes_on = match parts.status {
+        status if status.is_success() => {
+            let read = dialect.read_answer(&bytes);
+            wanted(FallbackOn::ContentFilter)
+                && read.is_ok_and(|answer| {
+                    let cut = |finish: &Option<Finish>| matches!(finish, Some(Finish::ContentFilter));
+                    !answer.choices.is_empty() && answer.choices.iter().all(|choice| cut(&choice.finish))
+                })
+        }
+        status => match dialect.read_error(status.as_u16(), &bytes).kind {
+            ErrorKind::ContentFilter => wanted(FallbackOn::ContentFilter),
+            ErrorKind::ContextLength => wanted(FallbackOn::ContextLength),
+            _ => false,
+        },
+    };
+    Ok((Response::from_parts(parts, Body::Full(bytes)), goes_on))
+}
+
+/// Whether an answer is looked through: one of a choice's that is whole and may have been cut or refused.
+pub(super) fn is_judged(status: StatusCode, on: &[FallbackOn]) -> bool {
+    !on.is_empty() && (status.is_success() || status == StatusCode::BAD_REQUEST)
+}
+
+/// A body whose beginning was read already.
+struct Begun {
+    held: VecDeque<Bytes>,
+    inner: Body,
+}
+
+impl Wrapper for Begun {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
+}
+
+impl HttpBody for Begun {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self.held.pop_front() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None => Pin::new(&mut self.inner).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held: usize = self.held.iter().map(Bytes::len).sum();
+        match self.inner.length() {
+            Some(length) => SizeHint::with_exact(length.saturating_add(held as u64)),
+            None => SizeHint::default(),
+        }
+    }
+}

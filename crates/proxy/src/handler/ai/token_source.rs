@@ -1,0 +1,198 @@
+//! A token that is fetched: in the background, shortly before the one at hand ends, and never twice at a time.
+//!
+//! A fetch that fails leaves the token at hand until it ends. The background task holds no owner's share, so it ends
+//! when the last configuration that names the source is gone.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
+use tracing::{info, warn};
+
+use super::{grant::Grant, sigv4::AccessKey};
+
+/// How long a call waits for the first token.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one fetch may take.
+const FETCH_MAX: Duration = Duration::from_secs(15);
+/// The first wait after a failed fetch; it doubles up to [`BACKOFF_MAX`].
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// How long before its end a token is fetched anew, at most; a quarter of its life where that is less.
+const MARGIN_MAX: Duration = Duration::from_secs(300);
+/// The least time between a token and its successor where a provider refuses it before its end.
+const RENEWAL_MIN: Duration = Duration::from_secs(10);
+/// The least wait between two fetches, whatever the server says of a token's life.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+
+/// What a grant yields.
+pub(super) enum Material {
+    /// `Authorization`, whole.
+    Bearer(HeaderValue),
+    /// A temporary key of AWS.
+    AccessKey(AccessKey),
+}
+
+/// A token at hand.
+pub(super) struct Token {
+    pub(super) material: Material,
+    fetched: Instant,
+    ends: Instant,
+}
+
+impl Token {
+    pub(super) fn new(material: Material, life: Duration, now: Instant) -> Self {
+        // What a server calls an age is bounded, so that clocks cannot overflow.
+        Self { material, fetched: now, ends: now + life.min(Duration::from_secs(30 * 86_400)) }
+    }
+
+    /// When its successor is fetched.
+    fn renewal(&self) -> Duration {
+        let life = self.ends.saturating_duration_since(self.fetched);
+        life.saturating_sub(MARGIN_MAX.min(life / 4)).max(PAUSE_MIN)
+    }
+}
+
+/// Where tokens come from.
+pub(super) struct TokenSource {
+    grant: Grant,
+    token: ArcSwapOption<Token>,
+    started: AtomicBool,
+    /// Why the last fetch failed, for the log of a call that has no token.
+    trouble: Mutex<Option<String>>,
+    wake: Notify,
+    /// Counts finished fetches.
+    finished: watch::Sender<u64>,
+}
+
+impl TokenSource {
+    pub(super) fn new(grant: Grant) -> Self {
+        Self {
+            grant,
+            token: ArcSwapOption::empty(),
+            started: AtomicBool::new(false),
+            trouble: Mutex::new(None),
+            wake: Notify::new(),
+            finished: watch::channel(0).0,
+        }
+    }
+
+    /// Starts the background task, once.
+    pub(super) fn start(this: &Arc<Self>, background: &Handle) {
+        if !this.started.swap(true, Ordering::Relaxed) {
+            background.spawn(run(Arc::downgrade(this)));
+        }
+    }
+
+    fn at_hand(&self) -> Option<Arc<Token>> {
+        self.token.load_full().filter(|token| token.ends > Instant::now())
+    }
+
+    /// The token at hand. Before the first one, the fetch that is under way is waited for.
+    pub(super) async fn token(&self) -> Result<Arc<Token>, String> {
+        let mut finished = self.finished.subscribe();
+        if let Some(token) = self.at_hand() {
+            return Ok(token);
+        }
+        // After a failure callers do not queue up behind the next try.
+        if self.trouble().is_none() {
+            let _ = tokio::time::timeout(PATIENCE, finished.changed()).await;
+        }
+        self.at_hand().ok_or_else(|| {
+            let trouble = self.trouble().unwrap_or_else(|| "it is still being fetched".to_owned());
+            format!("no token of {}: {trouble}", self.grant.target())
+        })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The provider refuses the token at hand: the next one is fetched before its time.
+    pub(super) fn renew(&self) {
+        let is_old = self.token.load().as_ref().is_none_or(|token| token.fetched.elapsed() >= RENEWAL_MIN);
+        if is_old {
+            self.wake.notify_one();
+        }
+    }
+
+    /// For how many seconds the token at hand still holds; 0 without one.
+    pub(super) fn seconds_left(&self, now: Instant) -> f64 {
+        let token = self.token.load();
+        let left = token.as_ref().and_then(|token| token.ends.checked_duration_since(now));
+        left.unwrap_or_default().as_secs_f64()
+    }
+
+    /// Fetches once; how long the next fetch has time, or nothing after a failure.
+    async fn fetch(&self) -> Option<Duration> {
+        let fetched = match tokio::time::timeout(FETCH_MAX, self.grant.fetch()).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(format!("no answer within {} s", FETCH_MAX.as_secs())),
+        };
+        let (wait, trouble) = match fetched {
+            Ok(token) => {
+                let wait = token.renewal();
+                if self.token.swap(Some(Arc::new(token))).is_none() {
+                    info!(url = %self.grant.target(), "fetched a token of {}", self.grant.target());
+                }
+                (Some(wait), None)
+            }
+            Err(error) => {
+                warn!(url = %self.grant.target(), error, "no new token of {}: {error}", self.grant.target());
+                (None, Some(error))
+            }
+        };
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        self.finished.send_modify(|count| *count = count.wrapping_add(1));
+        wait
+    }
+}
+
+async fn run(source: Weak<TokenSource>) {
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let Some(strong) = source.upgrade() else { return };
+        let wait = match strong.fetch().await {
+            Some(wait) => {
+                backoff = BACKOFF_FIRST;
+                wait
+            }
+            None => {
+                let wait = backoff;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+                wait
+            }
+        };
+        drop(strong);
+        if !pause(&source, wait).await {
+            return;
+        }
+    }
+}
+
+/// Waits, in steps short enough to notice that nobody needs the token any more.
+async fn pause(source: &Weak<TokenSource>, wait: Duration) -> bool {
+    const STEP: Duration = Duration::from_secs(1);
+    let until = tokio::time::Instant::now() + wait;
+    loop {
+        let Some(strong) = source.upgrade() else { return false };
+        let step = until.min(tokio::time::Instant::now() + STEP);
+        tokio::select! {
+            () = strong.wake.notified() => return true,
+            () = tokio::time::sleep_until(step) => {}
+        }
+        if tokio::time::Instant::now() >= until {
+            return true;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Falling back where the provider's status says nothing of it: silent streams, errors in streams, filters.
+
+use std::io::Write;
+
+use ai::dialect::Dialect;
+
+use super::{KEY, post, provider};
+use crate::harness::{Answer, Gateway, Upstream, pause, read_request};
+
+const STREAM: &str = r#"{"model":"smart","stream":true,"messages":[{"role":"user","content":"case: text"}]}"#;
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// A gateway that asks `first`, an OpenAI provider with more settings, and then `second`.
+fn gateway(first: &Upstream, more: &str, second: &Upstream, model: &str) -> Gateway {
+    Gateway::start(&format!(
+        "consumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n    - {{name: first, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]{more}}}\n    - {{name: second, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]}}\n  models:\n    - name: smart\n      targets: [{{provider: first, model: gpt-4o}}, {{provider: second, model: gpt-4o, weight: 0}}]{model}\n",
+        first.address, second.address
+    ))
+}
+
+/// A provider whose stream begins with these events, one at a time, and then stays silent for a second.
+fn silent_after(events: &'static [&'static str]) -> Upstream {
+    Upstream::raw(move |mut reader, seen| {
+        while let Some(request) = read_request(&mut reader) {
+            seen.lock().expect("not poisoned").push(request);
+            let mut out = HEAD.to_owned();
+            for event in events {
+                let data = format!("data: {event}\n\n");
+                out.push_str(&format!("{:x}\r\n{data}\r\n", data.len()));
+            }
+            if reader.get_mut().write_all(out.as_bytes()).is_err() {
+                return;
+            }
+            pause(1000);
+            let _ = reader.get_mut().write_all(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+        }
+    })
+}
+
+const ROLE: &str = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+const WORD: &str = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"first"},"finish_reason":null}]}"#;
+const ERROR: &str = r#"{"error":{"message":"overloaded","type":"server_error"}}"#;
+
+fn served(answer: &Answer) -> &str {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.header("x-tidegate-provider").expect("a provider")
+}
+
+#[test]
+fn a_stream_that_has_not_begun_to_speak_in_time_is_anothers() {
+    for events in [&[][..], &[ROLE]] {
+        let (silent, good) = (silent_after(events), provider::of(Dialect::OpenAiChat));
+        let gateway = gateway(&silent, ", firstToken: 200ms", &good, "");
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", STREAM);
+        assert_eq!(served(&answer), "second", "{events:?}");
+        assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+        assert_eq!(silent.seen().len(), 1);
+    }
+}
+
+#[test]
+fn a_stream_that_has_spoken_is_kept_whole_however_long_it_pauses() {
+    let (speaks, good) = (silent_after(&[ROLE, WORD]), provider::of(Dialect::OpenAiChat));
+    let gateway = gateway(&speaks, ", firstToken: 200ms", &good, "");
+    let answer = post(&gateway, "/ai/v1/chat/completions", "", STREAM);
+    assert_eq!(served(&answer), "first");
+    let text = answer.text();
+    assert!(text.starts_with(&format!("data: {ROLE}\n\ndata: {WORD}\n\n")), "{text}");
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    assert!(good.seen().is_empty());
+}
+
+#[test]
+fn an_error_before_the_first_word_of_a_stream_is_not_passed_on_while_another_may_be_asked() {
+    let (broken, good) = (silent_after(&[ROLE, ERROR]), provider::of(Dialect::OpenAiChat));
+    let gateway = gateway(&broken, "", &good, "");
+    assert_eq!(served(&post(&gateway, "/ai/v1/chat/completions", "", STREAM)), "second");
+    assert_eq!((broken.seen().len(), good.seen().len()), (1, 1));
+}
+
+const CUT: &str = r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"content_filter"}],"usage":{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1}}"#;
+const FILTERED: &str = r#"{"error":{"message":"filtered","type":"invalid_request_error","param":"prompt","code":"content_filter"}}"#;
+const TOO_LONG: &str = r#"{"error":{"message":"too long","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#;
+
+#[test]
+fn what_a_filter_cut_or_a_context_is_too_short_for_goes_to_another_where_that_is_wanted() {
+    let body = r#"{"model":"smart","messages":[{"role":"user","content":"case: text"}]}"#;
+    for (status, says, on, want) in [
+        (200, CUT, "", (200, "first")),
+        (200, CUT, "contentFilter", (200, "second")),
+        (400, FILTERED, "", (400, "first")),
+        (400, FILTERED, "contentFilter", (200, "second")),
+        (400, TOO_LONG, "contentFilter", (400, "first")),
+        (400, TOO_LONG, "contextLength", (200, "second")),
+    ] {
+        let (first, good) = (Upstream::fixed(status, says), provider::of(Dialect::OpenAiChat));
+        let gateway = gateway(&first, "", &good, &format!("\n      fallbackOn: [{on}]"));
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", body);
+        let told = (answer.status, answer.header("x-tidegate-provider").unwrap_or_default());
+        assert_eq!(told, want, "{says} {on}");
+        if want.1 == "first" {
+            assert_eq!(answer.text(), says, "what was looked through is passed on as it is");
+        }
+    }
+}
