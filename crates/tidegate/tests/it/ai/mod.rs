@@ -1,6 +1,7 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod chat;
+mod fitting;
 mod names;
 mod provider;
 mod routing;
