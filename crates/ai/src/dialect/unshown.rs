@@ -63,7 +63,11 @@ impl Dialect {
         match self {
             Self::OpenAiChat => citation.url.is_some(),
             Self::OpenAiResponses => super::openai_responses::shows_citation(citation),
-            Self::Gemini => citation.url.is_some() || citation.title.is_some() || citation.quote.is_some(),
+            // A source without the words that rest on it is no citation there.
+            Self::Gemini => {
+                let is_named = citation.url.is_some() || citation.title.is_some() || citation.quote.is_some();
+                is_named && citation.span.is_some()
+            }
             Self::Anthropic | Self::Bedrock | Self::Cohere => true,
         }
     }
