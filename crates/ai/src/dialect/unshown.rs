@@ -86,7 +86,7 @@ impl Dialect {
             }
             // Speech is told by its words where they are known.
             (Self::Bedrock, Part::Audio { source, transcript, .. }) => {
-                matches!(source, Source::Inline { .. }) && transcript.is_none()
+                super::bedrock::takes_sound(source) && transcript.is_none()
             }
             (Self::OpenAiResponses | Self::Bedrock, Part::Image { source, .. }) => {
                 matches!(source, Source::Inline { .. })
