@@ -56,7 +56,7 @@ fn call(request: &Request) -> Option<Said> {
         ToolKind::Function { parameters: Some(schema) } => sample(schema, DEPTH_MAX).to_string(),
         ToolKind::Function { parameters: None } => "{}".to_owned(),
         ToolKind::Custom { .. } => words(3),
-        ToolKind::Vendor(_) => return None,
+        ToolKind::Vendor { .. } => return None,
     };
     Some(Said::Call { tool: tool.name.clone(), arguments })
 }

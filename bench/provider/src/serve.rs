@@ -39,8 +39,7 @@ pub(crate) struct Server {
 struct Asked<'r> {
     endpoint: Endpoint,
     conduct: Conduct,
-    /// The caller takes events from an endpoint that has another framing too (Gemini).
-    wants_events: bool,
+    framing: Framing,
     path: &'r str,
     body: Bytes,
 }
@@ -73,9 +72,8 @@ impl Server {
             tokio::time::sleep(conduct.first).await;
             return failed(dialect, Error::of_status(status, "asked to fail, this provider fails"));
         }
-        let wants_events =
-            head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-        let asked = Asked { endpoint, conduct, wants_events, path, body: body.to_bytes() };
+        let framing = dialect.caller_framing(head.uri.query());
+        let asked = Asked { endpoint, conduct, framing, path, body: body.to_bytes() };
         self.serve(asked, number).await.unwrap_or_else(|error| failed(dialect, error))
     }
 
@@ -118,13 +116,11 @@ impl Server {
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             include_usage: request.include_usage,
             echo: dialect.echo(&request),
+            framing: Some(asked.framing),
+            ..Telling::default()
         };
         if request.stream {
-            let is_array = dialect == Dialect::Gemini && !asked.wants_events;
-            let (writer, framing) = match is_array {
-                true => (Dialect::gemini_array_writer(telling), Framing::JsonArray),
-                false => (dialect.stream_writer(telling), dialect.caller_framing()),
-            };
+            let (framing, writer) = (asked.framing, dialect.stream_writer(telling));
             let tokens = Tokens::new(writer, reply::steps(&request, said, id), asked.conduct);
             let mut response = Response::new(Either::Right(tokens));
             let headers = response.headers_mut();

@@ -1,7 +1,7 @@
 //! Between whole answers and streams: events are gathered into the answer that they tell, and an answer is told as
 //! events. So a caller that streams may be served by what does not, and the other way round.
 
-use super::{Answer, Choice, Delta, Error, Event, Opening, Part, Source, Usage};
+use super::{Answer, Choice, Delta, Error, Event, Opening, Part, Proof, Source, Usage};
 
 /// Gathers events into an answer.
 #[derive(Debug, Default)]
@@ -138,11 +138,7 @@ fn add(part: &mut Part, delta: Delta) {
         (
             Part::Text { proof, .. } | Part::Thinking { proof, .. } | Part::ToolCall { proof, .. },
             Delta::Proof(new),
-        ) => match proof {
-            // A signature may come in pieces.
-            Some(old) if old.issuer == new.issuer && old.kind == new.kind => old.value.push_str(&new.value),
-            _ => *proof = Some(*new),
-        },
+        ) => Proof::grow(proof, *new),
         (Part::Audio { source: Source::Inline { data, .. }, .. }, Delta::Audio(more)) => {
             append_base64(data, &more)
         }
@@ -236,7 +232,7 @@ fn said(text: String) -> Option<Delta> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canon::{Citation, Finish, Proof, ProofKind, TokenProbability};
+    use crate::canon::{Citation, Finish, ProofKind, TokenProbability};
 
     #[test]
     fn an_answer_told_as_events_is_gathered_again() {

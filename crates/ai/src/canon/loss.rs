@@ -99,6 +99,13 @@ pub enum Loss {
     Field(String),
 }
 
+/// `messages[2]` as the caller's document has it: `contents[1]`.
+fn own_place(place: String, places: &[String]) -> String {
+    let index = place.strip_prefix("messages[").and_then(|rest| rest.strip_suffix(']'));
+    let own = index.and_then(|index| places.get(index.parse::<usize>().ok()?));
+    own.cloned().unwrap_or(place)
+}
+
 /// Everything that was not carried.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Losses(Vec<Loss>);
@@ -126,6 +133,24 @@ impl Losses {
         if !self.0.contains(&loss) {
             self.0.push(loss);
         }
+    }
+
+    /// Notes a property if it is one.
+    pub fn features(&mut self, feature: Option<Feature>) {
+        feature.into_iter().for_each(|feature| self.feature(feature));
+    }
+
+    /// The same with places in the caller's own document, where they are known: `places` are those of the messages.
+    #[must_use]
+    pub fn placed(self, places: &[String]) -> Self {
+        let mut placed = Self::default();
+        for loss in self.0 {
+            placed.add(match loss {
+                Loss::Feature(feature, Some(place)) => Loss::Feature(feature, Some(own_place(place, places))),
+                other => other,
+            });
+        }
+        placed
     }
 
     /// Notes all of another report's.

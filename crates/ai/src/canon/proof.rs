@@ -66,6 +66,14 @@ impl Proof {
         Some(Self { issuer, kind, value: fields.next()?.to_owned(), id })
     }
 
+    /// Adds what came of a proof to what came before of it: a signature may come in pieces.
+    pub fn grow(place: &mut Option<Self>, new: Self) {
+        match place {
+            Some(old) if old.issuer == new.issuer && old.kind == new.kind => old.value.push_str(&new.value),
+            _ => *place = Some(new),
+        }
+    }
+
     /// What arrived where `issuer` puts its own proofs: its own, or an envelope with another's.
     pub fn received(text: String, issuer: &str, kind: ProofKind) -> Self {
         Self::open(&text).unwrap_or_else(|| Self { issuer: issuer.to_owned(), kind, value: text, id: None })

@@ -58,6 +58,8 @@ pub struct Request {
     pub include_usage: bool,
     /// Fields that only the caller's own dialect knows.
     pub extra: Extra,
+    /// Where each message stands in the caller's own body, for reports; where they are not told, at `messages[…]`.
+    pub places: Vec<String>,
 }
 
 /// How tokens are drawn.

@@ -8,6 +8,7 @@ mod gemini;
 mod openai_chat;
 mod openai_responses;
 mod renamed;
+mod unshown;
 
 use crate::{
     canon::{Answer, Error, Event, Feature, Losses, Part, Request, Usage},
@@ -216,7 +217,7 @@ impl Dialect {
         lost_proofs(request, self.issuer(), &mut written.losses);
         lost_besides(self, request, &mut written.losses);
         losses.extend(written.losses);
-        Ok(Outgoing { losses, ..written })
+        Ok(Outgoing { losses: losses.placed(&request.places), ..written })
     }
 
     /// Names of tools that a provider of this dialect is told otherwise: an answer's [`Telling`] needs them.

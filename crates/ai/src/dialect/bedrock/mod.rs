@@ -130,6 +130,11 @@ pub(super) fn usage_of(value: &Value) -> Option<Usage> {
     })
 }
 
+/// Whether sound is of a format that there is.
+pub(super) fn takes_sound(source: &crate::canon::Source) -> bool {
+    media::Media::Audio.write(source).is_some()
+}
+
 /// Reads a citation.
 fn citation_of(value: &Value) -> Citation {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

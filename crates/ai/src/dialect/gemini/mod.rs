@@ -16,7 +16,7 @@ use base64::{
     alphabet::{STANDARD, URL_SAFE},
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::canon::{Error, Feature, Finish, Proof, ProofKind, TokenProbability, Usage};
 
@@ -252,17 +252,4 @@ fn proof_of(text: String, kind: ProofKind) -> Proof {
 /// Writes a `thoughtSignature` for a caller.
 fn signature_of(proof: &Proof) -> String {
     if proof.issuer == ISSUER { proof.value.clone() } else { general_purpose::STANDARD.encode(proof.seal()) }
-}
-
-/// Arguments of a call as the object that this dialect demands. What is no object stands in a field of its own.
-fn arguments_value(arguments: &str, custom: bool) -> Value {
-    if !custom {
-        if arguments.trim().is_empty() {
-            return Value::Object(Map::new());
-        }
-        if let Ok(value @ Value::Object(_)) = serde_json::from_str(arguments) {
-            return value;
-        }
-    }
-    json!({"input": arguments})
 }

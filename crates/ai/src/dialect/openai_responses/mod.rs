@@ -16,6 +16,11 @@ use serde_json::{Value, json};
 pub(super) use self::echo::echo;
 use crate::canon::{Feature, Finish, Part, Usage};
 
+/// Whether an annotation can be made of it.
+pub(super) fn shows_citation(citation: &crate::canon::Citation) -> bool {
+    content::annotation(citation).is_some()
+}
+
 /// Who issues proofs that come in this dialect.
 pub(super) const ISSUER: &str = "openai";
 /// The name of this dialect, for pieces that only it knows.

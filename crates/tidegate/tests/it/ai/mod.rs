@@ -2,6 +2,7 @@
 
 mod chat;
 mod fallback;
+mod fitting;
 mod keys;
 mod names;
 mod promises;

@@ -37,7 +37,7 @@ pub(in crate::dialect) fn read_request(_: &Spoken, body: &[u8]) -> Result<Reques
         return Err(fields.missing("messages"));
     }
     request.messages.extend(read_system(&mut fields, &mut extra)?);
-    request.messages.append(&mut read_messages(&mut fields, &mut extra)?);
+    read_messages(&mut fields, &mut request, &mut extra)?;
     request.tools = read_tools(&mut fields, &mut extra)?;
     (request.tool_choice, request.parallel_tool_calls) = read_tool_choice(&mut fields, &mut extra)?;
     let mut reasoning = read_thinking(&mut fields, &mut extra)?;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::request::cache_mark;
 use crate::{
-    canon::{Error, Extra, Message, Part, Proof, ProofKind, Role, Source},
+    canon::{Error, Extra, Message, Part, Proof, ProofKind, Request, Role, Source},
     dialect::{
         anthropic::inbound::split,
         bedrock::{DIALECT, ISSUER, citation_of, media::Media, redacted_of},
@@ -17,9 +17,15 @@ pub(super) fn read_system(fields: &mut Fields, extra: &mut Extra) -> Result<Opti
     Ok((!parts.is_empty()).then_some(Message { role: Role::System, name: None, parts }))
 }
 
-pub(super) fn read_messages(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Message>, Error> {
-    let mut messages = Vec::new();
-    for mut message in fields.objects("messages")? {
+/// The messages after the ones that are there, each with its place.
+pub(super) fn read_messages(
+    fields: &mut Fields,
+    request: &mut Request,
+    extra: &mut Extra,
+) -> Result<(), Error> {
+    let Request { messages, places, .. } = request;
+    places.resize(messages.len(), "system".to_owned());
+    for (index, mut message) in fields.objects("messages")?.into_iter().enumerate() {
         let word = message.required_text("role")?;
         let role = match word.as_str() {
             "user" => Role::User,
@@ -32,9 +38,10 @@ pub(super) fn read_messages(fields: &mut Fields, extra: &mut Extra) -> Result<Ve
         }
         let parts = read_content(&mut message, "content", extra)?;
         message.rest(extra);
-        split(role, parts, &mut messages);
+        split(role, parts, messages);
+        places.resize(messages.len(), format!("messages[{index}]"));
     }
-    Ok(messages)
+    Ok(())
 }
 
 fn read_content(fields: &mut Fields, key: &str, extra: &mut Extra) -> Result<Vec<Part>, Error> {

@@ -29,7 +29,7 @@ pub(in crate::dialect) fn read_request(spoken: &Spoken, body: &[u8]) -> Result<R
     // SDKs put it in the path, some clients in both.
     fields.take("modelId");
     request.messages.extend(read_system(&mut fields, &mut extra)?);
-    request.messages.append(&mut read_messages(&mut fields, &mut extra)?);
+    read_messages(&mut fields, &mut request, &mut extra)?;
     if let Some(mut config) = fields.object("inferenceConfig")? {
         request.max_output_tokens = config.count("maxTokens")?;
         request.sampling = Sampling {

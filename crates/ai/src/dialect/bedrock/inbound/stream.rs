@@ -156,13 +156,7 @@ impl Writer {
         let Some(state) = self.parts.get_mut(&part) else { return };
         let value = match (&mut state.kind, added) {
             (_, Delta::Proof(new)) => {
-                match &mut state.proof {
-                    Some(old) if old.issuer == new.issuer && old.kind == new.kind => {
-                        old.value.push_str(&new.value)
-                    }
-                    place => *place = Some(*new),
-                }
-                return;
+                return Proof::grow(&mut state.proof, *new);
             }
             (Kind::Text, Delta::Text(text) | Delta::Transcript(text)) => json!({"text": text}),
             (Kind::Text, Delta::Citation(citation)) => json!({"citation": citation_value(&citation)}),

@@ -114,3 +114,29 @@ fn beta_of(tool: &Value) -> Option<String> {
     let (year, month, day) = (date.get(..4)?, date.get(4..6)?, date.get(6..8)?);
     Some(format!("computer-use-{year}-{month}-{day}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claudes_own_tools_stand_beside_the_others_for_claude_alone() {
+        let value = json!({"type": "computer_20250124", "name": "computer", "display_width_px": 800});
+        let tool = Tool {
+            kind: ToolKind::Vendor { vendor: ISSUER, value: value.clone() },
+            name: "computer".to_owned(),
+            description: None,
+            strict: None,
+            cache: None,
+        };
+        let request = Request { tools: vec![tool], ..Request::default() };
+        for (is_claude, want) in [
+            (true, json!({"anthropic_beta": ["computer-use-2025-01-24"], "tools": [value]})),
+            (false, json!({})),
+        ] {
+            let (mut beside, mut losses) = (Map::new(), Losses::default());
+            write_claude_tools(&request, is_claude, &mut beside, &mut losses);
+            assert_eq!((Value::Object(beside), losses.is_empty()), (want, is_claude));
+        }
+    }
+}

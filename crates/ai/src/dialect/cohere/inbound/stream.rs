@@ -125,12 +125,7 @@ impl Writer {
                 send("content-delta", json!({"index": *index, "delta": delta}), out);
             }
             (Some(State::Thinking { proof, .. } | State::Waiting { proof, .. }), Delta::Proof(new)) => {
-                match proof {
-                    Some(old) if old.issuer == new.issuer && old.kind == new.kind => {
-                        old.value.push_str(&new.value)
-                    }
-                    _ => *proof = Some(*new),
-                }
+                Proof::grow(proof, *new)
             }
             (Some(State::Call { index, empty }), Delta::Text(more)) => {
                 *empty = false;

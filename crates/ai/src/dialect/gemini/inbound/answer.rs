@@ -6,9 +6,9 @@ use crate::{
     canon::{Answer, Choice, Citation, Finish, Part, Proof, Source},
     dialect::{
         Telling,
+        anthropic::input_value,
         gemini::{
-            DIALECT, ISSUER, arguments_value, finish_word, part::media_value, probabilities_value,
-            signature_of, usage_value,
+            DIALECT, ISSUER, finish_word, part::media_value, probabilities_value, signature_of, usage_value,
         },
     },
 };
@@ -101,7 +101,7 @@ pub(super) fn call_value(id: &str, name: &str, arguments: &str, custom: bool) ->
         call.insert("id".into(), id.into());
     }
     call.insert("name".into(), name.into());
-    call.insert("args".into(), arguments_value(arguments, custom));
+    call.insert("args".into(), input_value(arguments, custom));
     json!({"functionCall": call})
 }
 

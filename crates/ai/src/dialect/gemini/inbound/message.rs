@@ -6,13 +6,18 @@ use serde_json::{Map, Value};
 
 use super::request::text_of;
 use crate::{
-    canon::{Error, Extra, Message, Part, Proof, ProofKind, Role},
+    canon::{Error, Extra, Message, Part, Proof, ProofKind, Request, Role},
     dialect::gemini::{DIALECT, ISSUER, part::read_media, proof_of},
     fields::Fields,
 };
 
-pub(super) fn read_messages(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Message>, Error> {
-    let mut messages = Vec::new();
+/// The messages, each with its place.
+pub(super) fn read_messages(
+    fields: &mut Fields,
+    request: &mut Request,
+    extra: &mut Extra,
+) -> Result<(), Error> {
+    let Request { messages, places, .. } = request;
     if let Some(text) = fields.peek_text("systemInstruction").map(str::to_owned) {
         fields.take("systemInstruction");
         messages.push(Message::text(Role::System, text));
@@ -27,12 +32,14 @@ pub(super) fn read_messages(fields: &mut Fields, extra: &mut Extra) -> Result<Ve
     if !fields.has("contents") {
         return Err(fields.missing("contents"));
     }
+    places.resize(messages.len(), "systemInstruction".to_owned());
     let mut calls = Calls::default();
-    for content in contents(fields)? {
+    for (index, content) in contents(fields)?.into_iter().enumerate() {
         calls.content += 1;
-        read_content(content, &mut messages, &mut calls, extra)?;
+        read_content(content, messages, &mut calls, extra)?;
+        places.resize(messages.len(), format!("contents[{index}]"));
     }
-    Ok(messages)
+    Ok(())
 }
 
 /// `contents` is a list; a single content is taken as a list of one, as Google's servers do.

@@ -27,7 +27,7 @@ pub(in crate::dialect) fn read_request(spoken: &Spoken, body: &[u8]) -> Result<R
         include_usage: true,
         ..Request::default()
     };
-    request.messages = read_messages(&mut fields, &mut extra)?;
+    read_messages(&mut fields, &mut request, &mut extra)?;
     request.tools = read_tools(&mut fields, &mut extra)?;
     request.tool_choice = read_tool_choice(&mut fields, &mut request.tools, &mut extra)?;
     if let Some(config) = fields.object("generationConfig")? {

@@ -123,13 +123,7 @@ impl Writer {
                 Some(State::Text { proof, .. } | State::Thinking { proof } | State::Call { proof, .. }),
                 Delta::Proof(new),
             ) => {
-                match proof {
-                    Some(old) if old.issuer == new.issuer && old.kind == new.kind => {
-                        old.value.push_str(&new.value)
-                    }
-                    _ => *proof = Some(*new),
-                }
-                return;
+                return Proof::grow(proof, *new);
             }
             (Some(State::Audio { media_type }), Delta::Audio(data)) => {
                 let source = Source::Inline { media_type: media_type.clone(), data };

@@ -6,7 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     canon::{CacheMark, Error, ErrorKind, Feature, Losses, Message, Part, Proof, ProofKind, Role, Source},
-    dialect::gemini::{DIALECT, ISSUER, arguments_value, part::media_value},
+    dialect::{
+        anthropic::input_value,
+        gemini::{DIALECT, ISSUER, part::media_value},
+    },
     rules::{ReasoningRule, Rules},
 };
 
@@ -189,7 +192,7 @@ impl Contents<'_> {
                 Part::ToolCall { id, name, arguments, custom, proof, cache } => {
                     self.note_cache(cache.as_ref(), index);
                     self.names.insert(id.clone(), name.clone());
-                    let call = json!({"id": id, "name": name, "args": arguments_value(arguments, *custom)});
+                    let call = json!({"id": id, "name": name, "args": input_value(arguments, *custom)});
                     let fallback = (!std::mem::replace(&mut marked, true)).then_some(UNMARKED);
                     let mark = own_mark(proof.as_ref()).or_else(|| waiting.take()).or(fallback);
                     (json!({"functionCall": call}), mark)

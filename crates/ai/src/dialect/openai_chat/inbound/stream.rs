@@ -150,13 +150,7 @@ impl Writer {
             (Some(State::Refusal), Delta::Text(text)) => json!({"refusal": text}),
             (Some(State::Thinking { .. }), Delta::Text(text)) => json!({"reasoning_content": text}),
             (Some(State::Thinking { proof, .. } | State::Waiting { proof, .. }), Delta::Proof(new)) => {
-                match proof {
-                    Some(old) if old.issuer == new.issuer && old.kind == new.kind => {
-                        old.value.push_str(&new.value);
-                    }
-                    _ => *proof = Some(*new),
-                }
-                return;
+                return Proof::grow(proof, *new);
             }
             (Some(State::Call { index, custom: true, .. }), Delta::Text(text)) => {
                 json!({"tool_calls": [{"index": *index, "custom": {"input": text}}]})

@@ -12,17 +12,23 @@ use crate::{
     fields::Fields,
 };
 
-pub(super) fn read_input(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Message>, Error> {
+/// The messages, and the place of each: that of its first item.
+pub(super) fn read_input(
+    fields: &mut Fields,
+    extra: &mut Extra,
+) -> Result<(Vec<Message>, Vec<String>), Error> {
     if fields.peek_text("input").is_some() {
         let text = fields.text("input")?.unwrap_or_default();
-        return Ok(vec![Message::text(Role::User, text)]);
+        return Ok((vec![Message::text(Role::User, text)], vec!["input".to_owned()]));
     }
     let mut input = Input::default();
-    for item in fields.objects("input")? {
+    let mut places = Vec::new();
+    for (index, item) in fields.objects("input")?.into_iter().enumerate() {
         input.item(item, extra)?;
+        places.resize(input.messages.len(), format!("input[{index}]"));
     }
     input.settle();
-    Ok(input.messages)
+    Ok((input.messages, places))
 }
 
 /// Messages so far, and the mark that the next call gets.

@@ -41,10 +41,13 @@ pub(in crate::dialect) fn read_request(_: &Spoken, body: &[u8]) -> Result<Reques
     request.conversation = read_conversation(&mut fields)?;
     if let Some(instructions) = fields.text("instructions")? {
         request.messages.push(Message::text(Role::System, instructions));
+        request.places.push("instructions".to_owned());
     }
     // A stored conversation or prompt may say everything.
     if fields.has("input") {
-        request.messages.extend(read_input(&mut fields, &mut extra)?);
+        let (mut messages, mut places) = read_input(&mut fields, &mut extra)?;
+        request.messages.append(&mut messages);
+        request.places.append(&mut places);
     } else if request.conversation.is_none() && !fields.has("prompt") {
         return Err(fields.missing("input"));
     }

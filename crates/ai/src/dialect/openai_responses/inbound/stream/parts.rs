@@ -119,12 +119,7 @@ impl Writer {
             (
                 State::Text { proof, .. } | State::Thinking { proof, .. } | State::Waiting { proof, .. },
                 Delta::Proof(new),
-            ) => match proof {
-                Some(old) if old.issuer == new.issuer && old.kind == new.kind => {
-                    old.value.push_str(&new.value)
-                }
-                _ => *proof = Some(*new),
-            },
+            ) => Proof::grow(proof, *new),
             (State::Call { at, arguments, custom, .. }, Delta::Text(more)) => {
                 arguments.push_str(&more);
                 let kind = call_event(*custom, "delta");
