@@ -52,6 +52,8 @@ pub(crate) struct Call {
     pub consumer: Option<Arc<Consumer>>,
     /// `consumer` stands in for nobody (`anonymous`), and gives way to somebody until it has been counted with.
     pub(crate) stands_in: bool,
+    /// Which of the consumer's API keys was shown, by its place among them.
+    pub(crate) shown_key: Option<usize>,
     /// Claims of a verified token.
     pub claims: Option<Rc<serde_json::Map<String, serde_json::Value>>>,
     /// Headers that policies want on whatever answer the call gets, the gateway's own included.
@@ -74,6 +76,8 @@ pub(crate) struct Call {
     pub(crate) received: Received,
     /// The dialect in which a caller of models is told what went wrong.
     pub(crate) dialect: Option<ai::dialect::Dialect>,
+    /// What policies leave to the handler of models.
+    pub(crate) ai: crate::handler::ai::duties::Duties,
     /// What will be recorded.
     pub record: CallRecord,
     /// What its tries leave for the record.

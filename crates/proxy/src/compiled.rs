@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     consumer::Consumers,
     handler::{Handler, ai::provider::owner},
+    ledger::Ledger,
     listener::Listener,
     policy::{
         Chain,
@@ -69,6 +70,8 @@ pub(crate) struct Building<'a> {
     pub(crate) background: &'a tokio::runtime::Handle,
     pub(crate) consumers: Option<&'a Arc<Consumers>>,
     pub(crate) upstreams: &'a HashMap<Arc<str>, Arc<Upstream>>,
+    /// What budgets have spent.
+    pub(crate) ledger: &'a Ledger,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -82,13 +85,14 @@ impl Building<'_> {
         background: &tokio::runtime::Handle,
         run: impl FnOnce(&Building<'_>) -> T,
     ) -> T {
-        let (kept, none) = (Mutex::new(Kept::new()), HashMap::new());
+        let (kept, none, ledger) = (Mutex::new(Kept::new()), HashMap::new(), Ledger::default());
         let cx = |owner: &str, consumers| Building {
             snapshot,
             owner: owner.to_owned(),
             background,
             consumers,
             upstreams: &none,
+            ledger: &ledger,
             previous: None,
             kept: &kept,
         };
@@ -142,6 +146,7 @@ impl Compiled {
         snapshot: Arc<Snapshot>,
         clusters: &Clusters,
         background: &tokio::runtime::Handle,
+        ledger: &Ledger,
         previous: Option<&Compiled>,
     ) -> Result<Self, Diagnostics> {
         let mut errors = Vec::new();
@@ -154,6 +159,7 @@ impl Compiled {
             background,
             consumers,
             upstreams,
+            ledger,
             previous,
             kept: &kept,
         };

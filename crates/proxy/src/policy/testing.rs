@@ -88,6 +88,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         captures: Default::default(),
         consumer: None,
         stands_in: false,
+        shown_key: None,
         claims: None,
         answer_headers: Default::default(),
         notes: Vec::new(),
@@ -100,6 +101,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         record,
         trail: Default::default(),
         dialect: None,
+        ai: Default::default(),
         interim: None,
         head,
     }

@@ -12,6 +12,7 @@ use model::{CallRecord, Side, Stage};
 
 use super::{
     histogram::Histogram,
+    models::Models,
     routes::{Quick, Routes},
 };
 
@@ -27,6 +28,7 @@ pub(super) struct Cells {
     pub(super) routes: Routes,
     pub(super) upstreams: HashMap<Arc<str>, UpstreamCells, Quick>,
     pub(super) listeners: HashMap<Arc<str>, ListenerCells, Quick>,
+    pub(super) models: Models,
     none: Option<Arc<str>>,
 }
 
@@ -80,6 +82,9 @@ impl Cells {
         if let Some(policy) = call.stopped_by {
             *cells.stops.entry(policy).or_default() += 1;
         }
+        if call.ai.is_some() {
+            self.models.record(call);
+        }
         if call.attempts > 0
             && let Some(upstream) = &call.upstream
         {
@@ -104,6 +109,7 @@ impl Cells {
             live.listeners.contains(&*entry.listener)
                 && (live.routes.contains(&*entry.route) || &*entry.route == "none")
         });
+        self.models.prune(live);
         self.upstreams.retain(|upstream, _| live.upstreams.contains(&**upstream));
         self.listeners
             .retain(|listener, cells| live.listeners.contains(&**listener) || cells.opened > cells.closed);
@@ -120,6 +126,7 @@ impl Cells {
 
     /// Adds another worker's counts of everything but routes.
     pub(super) fn add_rest(&mut self, other: &Self) {
+        self.models.add(&other.models);
         for (key, more) in &other.upstreams {
             let cells = self.upstreams.entry(key.clone()).or_default();
             cells.first_byte.add(&more.first_byte);

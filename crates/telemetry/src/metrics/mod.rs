@@ -7,6 +7,7 @@ mod cells;
 mod exposition;
 mod histogram;
 mod loss;
+mod models;
 mod process;
 mod routes;
 #[cfg(test)]
@@ -76,6 +77,7 @@ struct Live {
     listeners: HashSet<String>,
     routes: HashSet<String>,
     upstreams: HashSet<String>,
+    models: HashSet<String>,
 }
 
 impl Shard {
@@ -146,6 +148,7 @@ impl Metrics {
                 .map(|upstream| upstream.name.clone())
                 .chain(providers)
                 .collect(),
+            models: config.ai.iter().flat_map(|ai| &ai.models).map(|model| model.name.clone()).collect(),
         };
         for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
             shard.lock().prune(&live);
@@ -182,6 +185,7 @@ impl Metrics {
         render_routes(&all, out);
         render_upstreams(&all, out);
         render_listeners(&all, out);
+        all.models.render(out);
         self.render_config(out);
         self.flow.collect(out);
         for collector in &*self.collectors.lock().unwrap_or_else(PoisonError::into_inner) {

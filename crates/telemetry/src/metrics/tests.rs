@@ -74,8 +74,12 @@ fn series_of_what_is_gone_are_forgotten_and_others_go_on() {
     shard.record(&call());
     shard.record(&CallRecord { route: Some("gone".into()), upstream: Some("gone".into()), ..call() });
     let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
-    let live =
-        Live { listeners: names(&["public"]), routes: names(&["catalog"]), upstreams: names(&["catalog"]) };
+    let live = Live {
+        listeners: names(&["public"]),
+        routes: names(&["catalog"]),
+        upstreams: names(&["catalog"]),
+        models: names(&[]),
+    };
     shard.0.lock().expect("not poisoned").prune(&live);
     let page = metrics.render();
     assert!(!page.contains("gone"));
@@ -102,6 +106,7 @@ fn a_scrape_in_pieces_counts_every_route_once() {
         listeners: names(&["public"]),
         routes: names(&["r1", "r100"]),
         upstreams: names(&["catalog"]),
+        models: names(&[]),
     });
     one.record(&called(100));
     let page = metrics.render();

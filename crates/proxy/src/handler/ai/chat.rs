@@ -13,8 +13,9 @@ use http::{Response, StatusCode};
 use model::{AiRecord, Side};
 
 use super::{
-    AiGateway, Told, answer,
+    AiGateway, answer,
     gathered::{Ungathered, gather},
+    meters::Bill,
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
@@ -45,6 +46,12 @@ pub(super) async fn answer(
     let Some(asked) = gateway.models.find(&name) else {
         return Err(no_model(&name));
     };
+    if let Some(consumer) = &call.consumer
+        && !consumer.may_use(&name)
+    {
+        return Err(Failure::refused(Problem::Forbidden)
+            .with_hint(format!("the key that was shown is not for the model `{name}`")));
+    }
     let stream = endpoint.stream || peek.stream;
     let query = call.head.uri.query().and_then(without_credentials);
     let mut conversation = Conversation { endpoint: &endpoint, body, peek, stream, query, canonical: None };
@@ -83,6 +90,8 @@ async fn serve(
     asked: &Asked<'_>,
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
+    let mut bill = Bill::open(call, conversation, asked)?;
+    let prompt = ai::estimate::tokens(&conversation.body);
     let came = std::mem::take(&mut call.head.headers);
     let mut refused = None;
     let mut targets = asked.alias.order().peekable();
@@ -108,17 +117,28 @@ async fn serve(
         call.head.uri = uri(prepared.path)?;
         call.host_from_endpoint = true;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
-        let told = tell(call, conversation, name, asked.model(target), target, &losses);
+        let mut told = tell(conversation, name, asked.model(target), target, &losses);
+        (told.alias, told.prompt) = (asked.alias.full_name().clone(), prompt);
+        let told = Arc::new(told);
+        call.record.ai = Some(told.clone());
+        bill.asks(&told);
         let body = Body::Full(prepared.body);
         let result = tries::forward(worker, call, &target.provider.target, &Wish::default(), body).await;
         let more = targets.peek().is_some();
         match result {
-            Ok(response) if more && may_go_on(response.status()) => drop(response),
-            Ok(response) => {
-                return finish(call, conversation, prepared.dialect, target, response, told).await;
+            Ok(response) if more && may_go_on(response.status()) => {
+                bill.refused();
+                drop(response);
             }
-            Err(failure) if more && failure.side() != Side::Client => {}
-            Err(failure) => return Err(failure),
+            Ok(response) => {
+                return finish(call, conversation, prepared.dialect, target, response, told, bill).await;
+            }
+            Err(failure) => {
+                bill.failed(&failure);
+                if !more || failure.side() == Side::Client {
+                    return Err(failure);
+                }
+            }
         }
     }
     Err(refused.unwrap_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)))
@@ -158,13 +178,12 @@ fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
 
 /// Writes into the record what is asked of whom.
 fn tell(
-    call: &mut Call,
     conversation: &Conversation<'_>,
     name: &str,
     served: String,
     target: &Target,
     losses: &Losses,
-) -> Told {
+) -> AiRecord {
     let endpoint = conversation.endpoint;
     let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
     record.provider = target.provider.name.clone();
@@ -172,7 +191,8 @@ fn tell(
     record.served = served;
     record.is_stream = conversation.stream;
     record.dropped = named(losses, endpoint.dialect);
-    let told = Arc::new(record);
-    call.record.ai = Some(told.clone());
-    told
+    if let Some(prices) = target.prices.of(&record.served) {
+        record.prices = Some(prices);
+    }
+    record
 }

@@ -2,17 +2,21 @@
 //!
 //! [`chat`] answers conversations: where caller and provider speak alike the bytes pass ([`metered`]), else they are
 //! translated ([`translated`]); [`prepare`] and [`reply`] are the two ways. [`models`] knows what the names of models stand for, [`provider`] how a provider is
-//! spoken to, [`outgoing`] what it is sent, [`answer`] what callers are told when something fails.
+//! spoken to, [`outgoing`] what it is sent, [`meters`] what is held and settled for a call, [`receipts`] what it is told to have cost, [`answer`] what callers are told when something fails.
 
 pub(crate) mod answer;
 mod chat;
+pub(crate) mod duties;
 mod gathered;
 mod listing;
 mod metered;
+pub(crate) mod meters;
 mod models;
 mod outgoing;
 mod prepare;
+pub(crate) mod prices;
 pub(crate) mod provider;
+mod receipts;
 mod reply;
 mod translated;
 

@@ -6,7 +6,7 @@ use ai::{catalogue, rules::Rules};
 use model::resource::ai::{Ai, Model};
 use resilience::balance::WeightedCycle;
 
-use super::provider::Provider;
+use super::{prices::TargetPrices, provider::Provider};
 use crate::compiled::Building;
 
 /// The models of one route.
@@ -20,6 +20,8 @@ pub(crate) struct Models {
 pub(crate) struct Alias {
     /// Without its `*`.
     pub(crate) name: Arc<str>,
+    /// With it, as it is configured.
+    full_name: Arc<str>,
     targets: Vec<Target>,
     /// Kept over reloads while the weights stay as they are, so that shares stay exact.
     cycle: Arc<WeightedCycle>,
@@ -31,6 +33,7 @@ pub(crate) struct Target {
     model: String,
     /// What the model takes, when it is one and not whatever the caller names.
     rules: Option<Rules>,
+    pub(super) prices: TargetPrices,
 }
 
 /// What a call asks for: an alias, and what its `*` stands for.
@@ -84,10 +87,22 @@ impl Alias {
             let facts = catalogue::models(&settings.kind);
             facts.map_err(|error| format!("`{}`: {error}", settings.kind))?;
             let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
-            targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules });
+            let prices = TargetPrices::compile(&ai.prices, &target.provider, &settings.kind, &target.model);
+            targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules, prices });
         }
         let cycle = cx.keep(&format!("ai/{}", model.name), &weights, || WeightedCycle::new(&weights));
-        Ok(Self { name: model.name.trim_end_matches('*').into(), targets, cycle })
+        let full_name = model.name.as_str().into();
+        Ok(Self { name: model.name.trim_end_matches('*').into(), full_name, targets, cycle })
+    }
+
+    /// Its name as it is configured.
+    pub(crate) fn full_name(&self) -> &Arc<str> {
+        &self.full_name
+    }
+
+    /// All of its targets.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The targets in the order in which they are tried: one by weight, then the others as they are written.

@@ -60,6 +60,7 @@ impl Translated {
         self.tell();
         self.reader.end(&mut self.events);
         self.write();
+        self.told.end();
         self.is_over = true;
     }
 
@@ -79,9 +80,7 @@ impl Translated {
 
     fn write(&mut self) {
         for event in self.events.drain(..) {
-            if let Event::Usage(usage) = &event {
-                note(&self.told, usage);
-            }
+            note(&self.told, &event);
             if self.is_over {
                 continue;
             }

@@ -1,6 +1,8 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
+mod budgets;
 mod chat;
+mod limits;
 mod names;
 mod provider;
 mod routing;
