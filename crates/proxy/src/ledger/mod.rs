@@ -84,6 +84,12 @@ impl Ledger {
         }
     }
 
+    /// The books of budgets that are configured now.
+    fn live(&self) -> Vec<Arc<Book>> {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.values().filter(|book| Arc::strong_count(book) > 1).cloned().collect()
+    }
+
     fn books(&self) -> Vec<Arc<Book>> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -77,7 +77,8 @@ impl Budget {
         };
         let calendar = Calendar::new(settings.per, &settings.time_zone)?;
         // What it is counted by is part of the name: then a book never holds two kinds of amounts or periods.
-        let shape = serde_json::to_value((settings.per, &settings.time_zone, &settings.key)).unwrap_or_default();
+        let shape =
+            serde_json::to_value((settings.per, &settings.time_zone, &settings.key)).unwrap_or_default();
         let unit_name = if unit == Unit::Dollars { "usd" } else { "tokens" };
         let id = format!("{}/{} {unit_name} {shape}", cx.owner, settings.name);
         Ok(Self {

@@ -213,7 +213,12 @@ mod tests {
         building("", |cx| TokenRateLimit::compile(&settings, cx)).expect("compiles")
     }
 
-    fn hold(policy: &TokenRateLimit, who: &[&str], input: u64, output: u64) -> Result<Box<dyn Hold>, Failure> {
+    fn hold(
+        policy: &TokenRateLimit,
+        who: &[&str],
+        input: u64,
+        output: u64,
+    ) -> Result<Box<dyn Hold>, Failure> {
         let subjects: Vec<String> = who.iter().map(|who| (*who).to_owned()).collect();
         policy.limits.hold(&subjects, &Most::in_test(input, output, None), &mut Vec::new())
     }
@@ -230,7 +235,11 @@ mod tests {
             let mut held = hold(&policy, &["a"], 500, 60).expect("what was refused holds nothing");
             held.settle(&Spent::default());
         }
-        hold(&policy, &["a"], 0, 0).expect("room").settle(&Spent { input: 900, output: 10, ..Spent::default() });
+        hold(&policy, &["a"], 0, 0).expect("room").settle(&Spent {
+            input: 900,
+            output: 10,
+            ..Spent::default()
+        });
         let refused = hold(&policy, &["a"], 100, 10).err().expect("no room for the whole");
         assert_eq!(refused.problem(), Problem::RateLimited);
         assert!(refused.retry_after().is_some());
@@ -244,6 +253,9 @@ mod tests {
         for _ in 0..5 {
             assert!(hold(&policy, &["group:a", "group:b"], 50, 0).is_err());
         }
-        assert!(hold(&policy, &["group:a"], 100, 0).is_ok(), "a refused call holds nothing in its other group");
+        assert!(
+            hold(&policy, &["group:a"], 100, 0).is_ok(),
+            "a refused call holds nothing in its other group"
+        );
     }
 }

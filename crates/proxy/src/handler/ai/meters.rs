@@ -145,6 +145,8 @@ pub(crate) struct Bill {
     now: Option<Told>,
     /// Of targets that failed after they had the request.
     before: Vec<Told>,
+    /// Nobody asks anything for it, such as for counting tokens.
+    is_free: bool,
 }
 
 impl Bill {
@@ -155,7 +157,10 @@ impl Bill {
         asked: &Asked<'_>,
     ) -> Result<Self, Failure> {
         let meters = std::mem::take(&mut call.ai.meters);
-        if meters.is_empty() || conversation.endpoint.operation == Operation::CountTokens {
+        if conversation.endpoint.operation == Operation::CountTokens {
+            return Ok(Self { holds: Vec::new(), now: None, before: Vec::new(), is_free: true });
+        }
+        if meters.is_empty() {
             return Ok(Self::default());
         }
         let most = Most::of(conversation, asked);
@@ -188,7 +193,7 @@ impl Bill {
 
     /// A target is about to be asked.
     pub(super) fn asks(&mut self, told: &Told) {
-        told.owe(true);
+        told.owe(!self.is_free);
         self.now = Some(told.clone());
     }
 

@@ -67,13 +67,11 @@ pub(super) fn read(body: &[u8], dialect: Dialect, told: &Told) {
     if let Some(tier) = tier(body) {
         told.serve_in(&tier);
     }
-    match dialect.peek_usage(body) {
-        Some(usage) => metered::spend(told, &usage),
-        None => match dialect.read_answer(body) {
-            Ok(answer) => hear(told, &answer),
-            // Vectors, say: they have no tokens.
-            Err(_) => {}
-        },
+    if let Some(usage) = dialect.peek_usage(body) {
+        metered::spend(told, &usage);
+    } else if let Ok(answer) = dialect.read_answer(body) {
+        // Vectors, say, are no answer: they have no tokens.
+        hear(told, &answer);
     }
 }
 

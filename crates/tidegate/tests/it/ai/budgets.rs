@@ -60,7 +60,8 @@ pub(super) fn endless() -> Upstream {
 pub(super) fn leave_in_the_middle(gateway: &Gateway) {
     let body =
         r#"{"model":"smart","stream":true,"max_tokens":5000,"messages":[{"role":"user","content":"Hello"}]}"#;
-    let stream = read_until(gateway, body, "tide\"}}]}\n\ndata: ");
+    let stream = read_until(gateway, body, "tide");
+    pause(200);
     drop(stream);
 }
 

@@ -24,16 +24,24 @@ consumers: [{{name: someone, keys: [a-key-of-the-test]}}]
 routes:
   - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
   - {{name: dead, match: [{{path: {{prefix: /dead}}}}], backends: [{{upstream: dead}}]}}
+  - {{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [budget: {{tokens: 1000000}}], ai: {{stripPrefix: /ai}}}}
   - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
+ai:
+  providers: [{{name: p, kind: openai, baseUrl: \"http://{}/v1\"}}]
+  models: [{{name: m, targets: [{{provider: p, model: gpt-4o}}]}}]
 ",
         upstream.address,
-        free_port()
+        free_port(),
+        upstream.address
     ));
     for path in ["/a", "/closed", "/dead", "/%00"] {
         gateway.get(path);
     }
+    let body = "{\"model\":\"m\",\"messages\":[]}";
+    let head = format!("POST /ai/v1/chat/completions HTTP/1.1\nhost: a\ncontent-length: {}", body.len());
+    assert_eq!(gateway.send(&head, body.as_bytes()).status, 200);
     eventually("lines are written", || {
-        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(4.0)
+        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(5.0)
     });
     (gateway, upstream)
 }
