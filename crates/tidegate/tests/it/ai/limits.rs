@@ -101,7 +101,7 @@ fn a_reload_forgets_nothing_and_a_consumers_own_limit_counts_beside_the_routes()
     assert_eq!(answer.status, 200);
     let text = std::fs::read_to_string(gateway.config()).expect("a file");
     let rest = text.split_once('\n').expect("lines").1;
-    gateway.reload(&format!("{rest}\n# changed\n"));
+    gateway.reload(&rest.replace("request: 1s", "request: 2s"));
     let refused = ask(&gateway, 300, "");
     assert_eq!(refused.status, 429, "{}", refused.text());
     assert!(refused.header("ratelimit").is_some_and(|text| text.contains("\"own-output\"")), "{refused:?}");
@@ -167,7 +167,8 @@ fn an_answer_carries_its_receipt() {
 #[test]
 fn missing_usage_is_counted_here_and_marked() {
     let body = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"The tide rises and the tide falls twice a day."},"finish_reason":"stop"}]}"#;
-    let gateway = metered("", "", &[&base(&Upstream::fixed(200, body))], "");
+    let upstream = Upstream::fixed(200, body);
+    let gateway = metered("", "", &[&base(&upstream)], "");
     let answer = ask(&gateway, 600, "");
     assert_eq!(answer.header("x-tidegate-estimate"), Some("true"));
     let output: u64 =
@@ -180,7 +181,8 @@ fn missing_usage_is_counted_here_and_marked() {
 
 #[test]
 fn a_client_that_leaves_in_the_middle_is_recorded_with_what_it_heard() {
-    let gateway = metered("", "", &[&base(&super::budgets::endless())], "");
+    let upstream = super::budgets::endless();
+    let gateway = metered("", "", &[&base(&upstream)], "");
     super::budgets::leave_in_the_middle(&gateway);
     let record = gateway.records(1).remove(0)["ai"].clone();
     assert_eq!(record["is_estimate"], true, "{record}");
