@@ -6,11 +6,13 @@
 //! reads what comes back. Both meet in [`canon`], so that six dialects give 36 pairs. What a translation cannot carry
 //! is named in [`canon::Losses`].
 
+pub mod ask;
 pub mod canon;
 pub mod catalogue;
 pub mod cost;
 pub mod dialect;
 pub mod endpoint;
+pub mod estimate;
 mod fields;
 pub mod fit;
 mod form;

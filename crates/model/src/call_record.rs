@@ -6,7 +6,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -106,11 +106,53 @@ pub struct AiRecord {
     asked: Instant,
     first: OnceLock<Duration>,
     broke: OnceLock<&'static str>,
-    /// Tokens spent, as far as is known; all of them when the answer has ended.
-    spent: Mutex<Option<TokenUsage>>,
     /// Which of several keys was used last, by its place in the provider's settings.
     key: Mutex<Option<Arc<str>>>,
+    /// Tokens of the prompt as counted here, for when nobody tells.
+    pub prompt: u64,
+    /// What its tokens cost; `None` when nobody knows.
+    pub prices: Option<Arc<dyn TokenPrices>>,
+    /// What was spent, as far as is known; all of it when the answer has ended.
+    charge: Mutex<Charge>,
 }
+
+/// What a call has spent until now.
+#[derive(Debug, Clone, Default)]
+struct Charge {
+    told: Option<TokenUsage>,
+    /// Tokens of the answer as counted here.
+    heard: u64,
+    /// The provider's word for the class in which it was served.
+    tier: Option<String>,
+    /// A provider has, or may have, the request, and has not refused it.
+    is_due: bool,
+    has_ended: bool,
+}
+
+/// What the tokens of a model cost.
+pub trait TokenPrices: Send + Sync + std::fmt::Debug {
+    /// What a usage costs in picodollars, served in the class of this word.
+    fn picodollars(&self, usage: &TokenUsage, tier: Option<&str>) -> u128;
+
+    /// Which table of prices says so.
+    fn table(&self) -> &str;
+}
+
+/// What a call to a model has spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spending {
+    /// Its tokens.
+    pub usage: TokenUsage,
+    /// What they cost in picodollars; `None` when nobody knows the price.
+    pub picodollars: Option<u128>,
+    /// They were counted here, for the provider did not tell, or not to the end.
+    pub is_estimate: bool,
+}
+
+/// How many times as much must be heard as was told before what was told is taken for a beginning only.
+const HEARD_OVER_TOLD: u64 = 4;
+/// Tokens of an answer below which no such doubt arises.
+const DOUBT_TOKENS: u64 = 64;
 
 impl AiRecord {
     /// A call that has spent nothing yet.
@@ -129,8 +171,10 @@ impl AiRecord {
             asked: Instant::now(),
             first: OnceLock::new(),
             broke: OnceLock::new(),
-            spent: Mutex::new(None),
             key: Mutex::new(None),
+            prompt: 0,
+            prices: None,
+            charge: Mutex::default(),
         }
     }
 
@@ -166,12 +210,55 @@ impl AiRecord {
 
     /// Notes what has been spent until now.
     pub fn spend(&self, usage: TokenUsage) {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+        self.charge().told = Some(usage);
     }
 
-    /// What has been spent; `None` when nobody told.
-    pub fn spent(&self) -> Option<TokenUsage> {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes tokens of the answer that came by and were counted here.
+    pub fn hear(&self, tokens: u64) {
+        if tokens > 0 {
+            let mut charge = self.charge();
+            charge.heard = charge.heard.saturating_add(tokens);
+        }
+    }
+
+    /// Notes the class in which it is served.
+    pub fn serve_in(&self, tier: &str) {
+        self.charge().tier = Some(tier.to_owned());
+    }
+
+    /// Notes whether a provider has the request, as far as is known, and has not refused it.
+    pub fn owe(&self, is_due: bool) {
+        self.charge().is_due = is_due;
+    }
+
+    /// Notes that the answer came to its end.
+    pub fn end(&self) {
+        self.charge().has_ended = true;
+    }
+
+    /// What has been spent: as the provider told, else as counted here; `None` when no provider did anything.
+    pub fn spending(&self) -> Option<Spending> {
+        let charge = self.charge();
+        let (usage, is_estimate) = match charge.told {
+            None if !charge.is_due => return None,
+            None => (TokenUsage { input: self.prompt, output: charge.heard, ..TokenUsage::default() }, true),
+            Some(told) => {
+                // Some tell at the beginning, and again at the end: a stream that broke off told too little.
+                let doubt = match charge.has_ended {
+                    true => charge.heard > told.output.saturating_mul(HEARD_OVER_TOLD).max(DOUBT_TOKENS),
+                    false => charge.heard > told.output,
+                };
+                let output = if doubt { charge.heard } else { told.output };
+                (TokenUsage { output, ..told }, doubt)
+            }
+        };
+        let picodollars =
+            self.prices.as_ref().map(|prices| prices.picodollars(&usage, charge.tier.as_deref()));
+        Some(Spending { usage, picodollars, is_estimate })
+    }
+
+    fn charge(&self) -> MutexGuard<'_, Charge> {
+        self.charge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,10 +312,20 @@ pub struct TokenUsage {
     pub cache_read: u64,
     /// Of these, written to a prompt cache.
     pub cache_write: u64,
+    /// Of those written, kept for an hour.
+    pub cache_write_long: u64,
+    /// Of the prompt, sound.
+    pub input_audio: u64,
+    /// Of the prompt, images, where the provider tells.
+    pub input_image: u64,
     /// Of the answer.
     pub output: u64,
     /// Of these, thoughts.
     pub reasoning: u64,
+    /// Of these, sound.
+    pub output_audio: u64,
+    /// Of these, images, where the provider tells.
+    pub output_image: u64,
 }
 
 /// Durations of the phases of a call; a phase that did not happen is `None`.

@@ -19,8 +19,8 @@ mod snapshot;
 pub mod types;
 
 pub use call_record::{
-    AiRecord, CallRecord, FailureRecord, McpRecord, Side, Stage, Timings, TokenUsage, TraceContext, TryEnd,
-    TryRecord, TrySpan,
+    AiRecord, CallRecord, FailureRecord, McpRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
+    TraceContext, TryEnd, TryRecord, TrySpan,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
@@ -33,4 +33,4 @@ pub use resource::{
 };
 pub use schema::schema;
 pub use snapshot::{Resolver, Snapshot};
-pub use types::{Cidr, Duration, EndpointAddress, FilePath, HeaderName, Percent, Secret, Size};
+pub use types::{Cidr, Duration, EndpointAddress, FilePath, HeaderName, Percent, Secret, Size, Usd};

@@ -52,6 +52,8 @@ pub(crate) struct Call {
     pub consumer: Option<Arc<Consumer>>,
     /// `consumer` stands in for nobody (`anonymous`), and gives way to somebody until it has been counted with.
     pub(crate) stands_in: bool,
+    /// Which of the consumer's API keys was shown, by its place among them.
+    pub(crate) shown_key: Option<usize>,
     /// Claims of a verified token.
     pub claims: Option<Rc<serde_json::Map<String, serde_json::Value>>>,
     /// Headers that policies want on whatever answer the call gets, the gateway's own included.
@@ -76,6 +78,8 @@ pub(crate) struct Call {
     pub(crate) dialect: Option<ai::dialect::Dialect>,
     /// The id, as JSON, of the JSON-RPC request that is told what went wrong.
     pub(crate) rpc: Option<Box<str>>,
+    /// What policies leave to the handler of models.
+    pub(crate) ai: crate::handler::ai::duties::Duties,
     /// What will be recorded.
     pub record: CallRecord,
     /// What its tries leave for the record.
@@ -196,6 +200,8 @@ impl Call {
         let record = &self.record;
         let record = new_record(&self.peer, &head, self.client, record.request_id.clone(), record.trace);
         Box::new(Self {
+            ai: Default::default(),
+            shown_key: None,
             head,
             plan: self.plan.clone(),
             peer: self.peer.clone(),

@@ -20,6 +20,7 @@ use crate::{
         Handler,
         ai::provider::{Provider, ProviderStatus, owner},
     },
+    ledger::Ledger,
     listener::Listener,
     policy::{
         Chain,
@@ -77,6 +78,8 @@ pub(crate) struct Building<'a> {
     pub(crate) consumers: Option<&'a Arc<Consumers>>,
     pub(crate) upstreams: &'a HashMap<Arc<str>, Arc<Upstream>>,
     pub(crate) providers: &'a Providers,
+    /// What budgets have spent.
+    pub(crate) ledger: &'a Ledger,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -91,6 +94,7 @@ impl Building<'_> {
         run: impl FnOnce(&Building<'_>) -> T,
     ) -> T {
         let (kept, none, nobody) = (Mutex::new(Kept::new()), HashMap::new(), Providers::new());
+        let ledger = Ledger::default();
         let cx = |owner: &str, consumers| Building {
             snapshot,
             owner: owner.to_owned(),
@@ -98,6 +102,7 @@ impl Building<'_> {
             consumers,
             upstreams: &none,
             providers: &nobody,
+            ledger: &ledger,
             previous: None,
             kept: &kept,
         };
@@ -151,6 +156,7 @@ impl Compiled {
         snapshot: Arc<Snapshot>,
         clusters: &Clusters,
         background: &tokio::runtime::Handle,
+        ledger: &Ledger,
         previous: Option<&Compiled>,
     ) -> Result<Self, Diagnostics> {
         let mut errors = Vec::new();
@@ -164,6 +170,7 @@ impl Compiled {
             consumers,
             upstreams,
             providers: &nobody,
+            ledger,
             previous,
             kept: &kept,
         };

@@ -25,11 +25,30 @@ pub(crate) struct Consumer {
     pub name: Arc<str>,
     /// Groups that `acl` may name.
     pub groups: Vec<Box<str>>,
+    /// When its credentials end.
+    expires_at: Option<std::time::SystemTime>,
+    /// The models that it may use; all without it.
+    models: Option<Vec<Box<str>>>,
     /// Policies of this consumer's calls, whatever the route.
     pub(crate) chain: Chain,
 }
 
 impl Consumer {
+    /// Whether its credentials have ended.
+    pub(crate) fn has_expired(&self, now: std::time::SystemTime) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+
+    /// Whether it may use a model, by the name that it asks for.
+    pub(crate) fn may_use(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| {
+            models.iter().any(|known| match known.strip_suffix('*') {
+                Some(begin) => model.starts_with(begin),
+                None => model == &**known,
+            })
+        })
+    }
+
     /// Makes this consumer the one who calls. A call has one caller: whoever comes after another one has to be the
     /// same, unless the first only stands in for nobody and nothing has been decided by it yet.
     pub(crate) fn enter(self: &Arc<Self>, call: &mut Call) -> Result<(), SomebodyElse> {
@@ -73,7 +92,8 @@ pub(crate) struct Consumers {
     all: Vec<Arc<Consumer>>,
     by_name: HashMap<Arc<str>, usize>,
     salt: Digest,
-    by_key: HashMap<Digest, usize>,
+    /// Whose key it is, and which of them.
+    by_key: HashMap<Digest, (usize, usize)>,
     by_user: HashMap<Box<str>, (usize, Digest)>,
     /// Claims that identify consumers, and who has which value under which issuer.
     by_claim: Vec<Claim>,
@@ -113,7 +133,10 @@ impl Consumers {
             let owner = format!("consumers/{name}");
             let chain = Chain::compile(&settings.policies, &owner, cx, errors);
             let groups = settings.groups.iter().map(|group| group.as_str().into()).collect();
-            built.all.push(Arc::new(Consumer { name, groups, chain }));
+            let expires_at = settings.expires_at.map(model::types::Date::time);
+            let models = settings.models.as_ref();
+            let models = models.map(|models| models.iter().map(|model| model.as_str().into()).collect());
+            built.all.push(Arc::new(Consumer { name, groups, expires_at, models, chain }));
             built.add_keys(at, settings, snapshot, errors);
             built.add_passwords(at, settings, snapshot, errors);
             built.add_identities(at, settings, errors);
@@ -143,8 +166,8 @@ impl Consumers {
                 continue;
             }
             let digest = self.digest(key.as_bytes());
-            match self.by_key.insert(digest, at) {
-                Some(other) if other != at => {
+            match self.by_key.insert(digest, (at, entry)) {
+                Some((other, _)) if other != at => {
                     let other = &self.all[other].name;
                     errors.push(wrong(&format!("this is also a key of consumer `{other}`")));
                 }
@@ -222,12 +245,12 @@ impl Consumers {
         self.by_name.get(name).map(|at| &self.all[*at])
     }
 
-    /// The consumer with this API key.
-    pub(crate) fn with_key(&self, key: &[u8]) -> Option<&Arc<Consumer>> {
+    /// The consumer with this API key, and which of its keys it is.
+    pub(crate) fn with_key(&self, key: &[u8]) -> Option<(&Arc<Consumer>, usize)> {
         let digest = self.digest(key);
-        let (found, at) = self.by_key.get_key_value(&digest)?;
+        let (found, (at, entry)) = self.by_key.get_key_value(&digest)?;
         verify_slices_are_equal(found, &digest).ok()?;
-        Some(&self.all[*at])
+        Some((&self.all[*at], *entry))
     }
 
     /// The consumer with this user name and password. An unknown name takes as long as a wrong password.

@@ -59,7 +59,7 @@ impl Compiled {
     /// Compiles a snapshot to look at it: nothing is resolved, checked or listened on.
     pub fn offline(snapshot: Arc<Snapshot>, background: &Handle) -> Result<Self, Error> {
         let clusters = Clusters::offline(background.clone());
-        Self::build(snapshot, &clusters, background, None).map_err(Error::Configuration)
+        Self::build(snapshot, &clusters, background, &Default::default(), None).map_err(Error::Configuration)
     }
 
     /// All routes in the order in which they match.

@@ -18,6 +18,7 @@ mod failure;
 pub mod fuzzing;
 mod guard;
 mod handler;
+pub mod ledger;
 mod listener;
 #[doc(hidden)]
 pub mod measured;

@@ -19,6 +19,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use crate::{
     compiled::Compiled,
     handler::ai::metrics::ProviderMetrics,
+    ledger::{Ledger, Report},
     listener::sockets::{self, Bound, Inherited, take_inherited},
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
@@ -31,6 +32,7 @@ const RETIRE_LOOK: Duration = Duration::from_millis(200);
 pub struct Gateway {
     shared: Arc<Shared>,
     clusters: Clusters,
+    ledger: Arc<Ledger>,
     background: Handle,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// What is listened on, by the name of the listener.
@@ -60,12 +62,17 @@ pub enum Error {
 
 impl Gateway {
     /// Compiles a snapshot, and does nothing more yet. `background` is the runtime for health checks, discovery and
-    /// the like.
-    pub fn prepare(snapshot: Arc<Snapshot>, telemetry: Telemetry, background: Handle) -> Result<Self, Error> {
+    /// the like; `ledger` what budgets have spent.
+    pub fn prepare(
+        snapshot: Arc<Snapshot>,
+        telemetry: Telemetry,
+        ledger: Arc<Ledger>,
+        background: Handle,
+    ) -> Result<Self, Error> {
         let clusters = Clusters::new(background.clone());
         let workers = worker_count(&snapshot);
         let compiled =
-            Compiled::build(snapshot, &clusters, &background, None).map_err(Error::Configuration)?;
+            Compiled::build(snapshot, &clusters, &background, &ledger, None).map_err(Error::Configuration)?;
         let shared = Arc::new(Shared {
             compiled: ArcSwap::from_pointee(compiled),
             generation: AtomicU64::new(1),
@@ -83,9 +90,10 @@ impl Gateway {
         shared.telemetry.register(upstreams);
         let providers = Arc::new(ProviderMetrics(Arc::downgrade(&shared)));
         shared.telemetry.register(providers);
+        shared.telemetry.register(Arc::new(Report(Arc::downgrade(&ledger))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
-            Self { shared, clusters, background, threads: Mutex::default(), bound: Mutex::default() };
+            Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default() };
         gateway.settle();
         Ok(gateway)
     }
@@ -134,8 +142,9 @@ impl Gateway {
     /// Compiles a snapshot whole and then makes it live. When it cannot be, what runs goes on untouched.
     pub fn apply(&self, snapshot: Arc<Snapshot>) -> Result<(), Error> {
         let previous = self.shared.compiled.load_full();
-        let compiled = Compiled::build(snapshot, &self.clusters, &self.background, Some(&previous))
-            .map_err(Error::Configuration)?;
+        let compiled =
+            Compiled::build(snapshot, &self.clusters, &self.background, &self.ledger, Some(&previous))
+                .map_err(Error::Configuration)?;
         let sockets = self.bind(&compiled, &mut Vec::new())?;
         let gone: Vec<Arc<str>> = {
             let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,8 +172,8 @@ impl Gateway {
     /// Compiles a snapshot without making it live.
     pub fn check(snapshot: Arc<Snapshot>, background: &Handle) -> Result<Diagnostics, Error> {
         let clusters = Clusters::offline(background.clone());
-        let compiled =
-            Compiled::build(snapshot, &clusters, background, None).map_err(Error::Configuration)?;
+        let compiled = Compiled::build(snapshot, &clusters, background, &Ledger::default(), None)
+            .map_err(Error::Configuration)?;
         Ok(compiled.warnings)
     }
 

@@ -1,7 +1,7 @@
 //! Resilience patterns as pure state machines: the clock is passed in, and nothing here sleeps, spawns or does I/O.
 //!
 //! For the callee as a whole: [`Breaker`], [`Bulkhead`], [`RetryBudget`], [`Backoff`], [`Cooldown`]. For its endpoints:
-//! [`balance`], [`load`], [`outlier`], [`health`]. For callers: [`gcra`].
+//! [`balance`], [`load`], [`outlier`], [`health`]. For callers: [`gcra`], [`token_bucket`].
 
 pub mod backoff;
 pub mod balance;
@@ -15,6 +15,7 @@ pub mod load;
 pub mod outcome;
 pub mod outlier;
 pub mod retry_budget;
+pub mod token_bucket;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Permit};

@@ -9,6 +9,7 @@ mod reload;
 mod run;
 mod service;
 mod signals;
+mod store;
 
 use std::process::ExitCode;
 

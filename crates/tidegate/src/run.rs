@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxy::Gateway;
+use proxy::{Gateway, ledger::Ledger};
 use telemetry::Telemetry;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     reload::{self, Reloads},
     service,
     signals::{Asked, Signals},
+    store::{Spent, Writer},
 };
 
 /// How long records of calls may take to reach their sinks at the end.
@@ -57,8 +58,12 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         Exit::Configuration
     })?;
     proxy::keep_keys_in(args.data_dir.clone());
-    let gateway = Gateway::prepare(snapshot.clone(), telemetry.clone(), runtime.handle().clone())
+    let spent = Arc::new(Spent::new(args.data_dir.clone()));
+    let ledger = Arc::new(Ledger::kept_by(spent.clone()));
+    let handle = runtime.handle().clone();
+    let gateway = Gateway::prepare(snapshot.clone(), telemetry.clone(), ledger.clone(), handle)
         .map_err(|error| refused(&error))?;
+    let writer = Writer::start(ledger, spent).map_err(|error| say(&error))?;
     warn_of(&gateway.compiled().warnings);
     let running = Arc::new(Running {
         gateway,
@@ -76,6 +81,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let done = runtime.block_on(serve(running, watch, args, predecessor, sockets));
     // Whatever still runs there has no say in when the process ends.
     runtime.shutdown_background();
+    writer.finish();
     done
 }
 

@@ -101,6 +101,21 @@ pub enum Opening {
     Whole(Box<super::Part>),
 }
 
+impl Event {
+    /// Tokens of the answer that it brings, as counted here.
+    pub fn tokens(&self) -> u64 {
+        match self {
+            Self::Delta { delta: Delta::Text(text) | Delta::Transcript(text), .. } => {
+                crate::estimate::tokens(text.as_bytes())
+            }
+            Self::Open { opening: Opening::ToolCall { name, .. }, .. } => {
+                crate::estimate::tokens(name.as_bytes())
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// What is added to a part.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {

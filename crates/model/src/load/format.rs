@@ -5,7 +5,7 @@ use std::{net::SocketAddr, str::FromStr};
 use crate::{
     Cidr, Duration, HeaderName, Percent, Size,
     resource::{path_template::PathTemplate, tries::RetryOn},
-    types::{Date, EndpointAddress},
+    types::{Date, EndpointAddress, Usd},
 };
 
 /// Bytes that a regular expression may take when compiled.
@@ -17,6 +17,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), String> {
         "duration" => parse::<Duration>(text),
         "size" => parse::<Size>(text),
         "percent" => parse::<Percent>(text),
+        "usd" => parse::<Usd>(text),
         "header-name" => parse::<HeaderName>(text),
         "cidr" => parse::<Cidr>(text),
         "retry-on" => parse::<RetryOn>(text),
@@ -43,6 +44,7 @@ pub(crate) fn expectation(format: &str) -> Option<&'static str> {
         "duration" => "a duration such as `250ms`, `10s` or `5m`",
         "size" => "a size such as `512`, `64KiB` or `1MiB`",
         "percent" => "a number from 0 to 100",
+        "usd" => "an amount of dollars such as `5` or `0.25`",
         "header-name" => "the name of a header",
         "cidr" => "an IP address or network such as `10.0.0.0/8`",
         "socket-address" => "an address such as `127.0.0.1:8080`",

@@ -59,6 +59,8 @@ policies! {
     ip_restriction: IpRestriction => "ipRestriction", "Lets in client addresses.";
     cors: Cors => "cors", "Cross-origin resource sharing.";
     rate_limit: RateLimit => "rateLimit", "Bounds calls per time.";
+    token_rate_limit: TokenRateLimit => "tokenRateLimit", "Bounds tokens of models per time.";
+    budget: Budget => "budget", "Bounds money or tokens of models per day, week or month.";
     concurrency_limit: ConcurrencyLimit => "concurrencyLimit", "Bounds calls at a time.";
     request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";
     headers: Headers => "headers", "Changes headers of requests and answers.";
@@ -85,6 +87,11 @@ pub(crate) trait Settings {
 
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     fn gives_way(&self) -> bool {
+        false
+    }
+
+    /// Whether it means something only where models answer.
+    fn is_of_ai(&self) -> bool {
         false
     }
 }
@@ -122,7 +129,6 @@ pub(crate) struct Authentication<'s> {
 /// Policies that later builds have: they are refused by name.
 pub const NOT_IN_THIS_BUILD: &[&str] = &[
     "cache",
-    "tokenRateLimit",
     "quota",
     "waf",
     "oidc",
@@ -139,7 +145,6 @@ pub const NOT_IN_THIS_BUILD: &[&str] = &[
     "extProc",
     "mirror",
     "guardrails",
-    "budget",
     "semanticCache",
     "idempotency",
     "opa",
@@ -199,6 +204,11 @@ impl Policy {
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     pub fn gives_way(&self) -> bool {
         self.settings().gives_way()
+    }
+
+    /// Whether it means something only where models answer.
+    pub fn is_of_ai(&self) -> bool {
+        self.settings().is_of_ai()
     }
 
     pub(crate) fn place(&self) -> Place<'_> {

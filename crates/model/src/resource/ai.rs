@@ -21,7 +21,7 @@ use super::{
     tries::{Bulkhead, CircuitBreaker, TimeoutOverrides},
     upstream::Pool,
 };
-use crate::{Duration, HeaderName, Secret, Size};
+use crate::{Duration, HeaderName, Secret, Size, Usd};
 
 /// Providers of models, and the models that clients may name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,32 @@ pub struct Ai {
     pub providers: Vec<Provider>,
     /// The names that clients use, and what stands behind each.
     pub models: Vec<Model>,
+    /// Prices of models that the catalogue does not have, or has otherwise; the first that fits holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<ModelPrice>,
+}
+
+/// What a model costs at a provider, in US dollars per million tokens. What is left out costs what the prompt
+/// (`cacheRead`, `cacheWrite`) or nothing (`input`, `output`) costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelPrice {
+    /// Name of a provider.
+    pub provider: String,
+    /// The model, as the provider names it; a `*` at its end stands for anything.
+    pub model: String,
+    /// A million tokens of the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Usd>,
+    /// A million tokens of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Usd>,
+    /// A million tokens read from the prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read: Option<Usd>,
+    /// A million tokens written to the prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<Usd>,
 }
 
 /// Who serves models, and with which credentials. Its state shows as the upstream `ai:NAME`.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Secret, policy::PolicyUse};
+use crate::{Secret, policy::PolicyUse, types::Date};
 
 /// An application or a person that calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,14 @@ pub struct Consumer {
     /// Claims of tokens that are this consumer, for `jwt`.
     #[serde(default)]
     pub jwt: Vec<JwtIdentity>,
+    /// When its credentials end: from then on they are 401. A day is meant from its first moment, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-or-time"))]
+    pub expires_at: Option<Date>,
+    /// The models that it may use, by the names that clients use; a `*` at the end stands for anything. Others are 403
+    /// and not in its list of models. All of them without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
     /// Policies of this consumer's calls, whatever the route.
     #[serde(default)]
     pub policies: Vec<PolicyUse>,

@@ -19,6 +19,29 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
         unique(&model.name, &mut seen, at);
         self::model(model, at);
     });
+    at.each("prices", &ai.prices, |at, price| {
+        at.field("provider", |at| at.refer(Named::Provider, &price.provider));
+        if price.model.is_empty() || price.model.trim_end_matches('*').contains('*') {
+            at.field("model", |at| at.error("expected a model's name, with at most one `*` at its end"));
+        }
+        if price.input.is_none() && price.output.is_none() {
+            at.error_with(
+                "expected `input` or `output`",
+                "`input: 0, output: 0` is a model that costs nothing",
+            );
+        }
+        let all = [("input", price.input), ("output", price.output)];
+        let cached = [("cacheRead", price.cache_read), ("cacheWrite", price.cache_write)];
+        for (key, usd) in all.into_iter().chain(cached) {
+            if let Some(usd) = usd
+                && (usd.picodollars() % 1_000_000 != 0 || usd.picodollars() / 1_000_000 > 10_000_000_000)
+            {
+                at.field(key, |at| {
+                    at.error("expected dollars per million tokens, up to 10000 and with at most six places")
+                });
+            }
+        }
+    });
 }
 
 fn unique<'n>(name: &'n str, seen: &mut Vec<&'n str>, at: &mut Context<'_, '_>) {

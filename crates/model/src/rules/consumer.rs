@@ -12,6 +12,11 @@ pub(super) fn check(consumer: &Consumer, at: &mut Context<'_, '_>) {
             }
         });
     });
+    at.each("models", consumer.models.as_deref().unwrap_or_default(), |at, model| {
+        if model.is_empty() || model.trim_end_matches('*').contains('*') || model.ends_with("**") {
+            at.error("expected a model's name, with at most one `*` at its end");
+        }
+    });
     super::policies::check("policies", &consumer.policies, at);
 }
 

@@ -9,6 +9,7 @@ mod header_name;
 mod percent;
 mod secret;
 mod size;
+mod usd;
 
 pub use cidr::Cidr;
 pub use date::Date;
@@ -19,6 +20,7 @@ pub use header_name::HeaderName;
 pub use percent::Percent;
 pub use secret::Secret;
 pub use size::Size;
+pub use usd::Usd;
 
 /// Serializes through `Display`, deserializes through `FromStr`, and describes itself as a string of a format.
 macro_rules! textual {

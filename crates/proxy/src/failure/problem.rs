@@ -68,6 +68,8 @@ problems! {
     Misdirected = "misdirected", MISDIRECTED_REQUEST, 14, "The connection is not for this host";
     /// A limit on calls is used up.
     RateLimited = "rate-limited", TOO_MANY_REQUESTS, 8, "Too many requests";
+    /// A budget has less left than the call might cost.
+    BudgetSpent = "budget-spent", TOO_MANY_REQUESTS, 8, "The budget does not allow this";
     /// A limit on simultaneous calls is used up.
     ConcurrencyLimited = "concurrency-limited", TOO_MANY_REQUESTS, 8, "Too many simultaneous requests";
     /// The head is larger than allowed.

@@ -129,6 +129,9 @@ pub(crate) fn enter(
     consumer: &Arc<Consumer>,
     challenge: &HeaderValue,
 ) -> Result<(), Failure> {
+    if consumer.has_expired(std::time::SystemTime::now()) {
+        return Err(unauthenticated(challenge, "the credentials have expired"));
+    }
     consumer.enter(call).map_err(|SomebodyElse| {
         unauthenticated(challenge, "the credentials are those of different consumers")
     })

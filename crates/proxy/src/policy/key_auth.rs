@@ -93,12 +93,13 @@ impl Policy for KeyAuth {
                 (None, "an API key is needed")
             }
         };
-        let Some(consumer) = consumer else {
+        let Some((consumer, entry)) = consumer else {
             return Flow::Fail(credentials::unauthenticated(&self.challenge, hint));
         };
         if let Err(failure) = credentials::enter(call, consumer, &self.challenge) {
             return Flow::Fail(failure);
         }
+        call.shown_key = Some(entry);
         if self.hide {
             self.hide(call);
         }

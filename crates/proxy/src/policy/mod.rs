@@ -10,6 +10,7 @@ mod credentials;
 pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub(crate) mod meter_key;
 mod needs;
 mod scope;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -100,6 +101,8 @@ policies! {
     ip_restriction: IpRestriction;
     cors: Cors;
     rate_limit: RateLimit;
+    token_rate_limit: TokenRateLimit;
+    budget: Budget;
     concurrency_limit: ConcurrencyLimit;
     request_limits: RequestLimits;
     headers: Headers;

@@ -20,8 +20,8 @@ use crate::{
     failure::{Failure, Problem},
 };
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The compiled policy.
 pub(crate) struct RateLimit {
@@ -100,7 +100,7 @@ impl RateLimit {
 }
 
 /// Limits at several places tell of themselves one after the other.
-fn join(call: &mut Call, name: HeaderName, value: HeaderValue) {
+pub(crate) fn join(call: &mut Call, name: HeaderName, value: HeaderValue) {
     let value = match call.answer_headers.get(&name) {
         None => value,
         Some(before) => {
@@ -123,7 +123,7 @@ fn push(number: u64, text: &mut String) {
 }
 
 /// Whole seconds, rounded up: who comes then is let in.
-fn seconds(duration: Duration) -> u64 {
+pub(super) fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 

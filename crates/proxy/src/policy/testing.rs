@@ -88,6 +88,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         captures: Default::default(),
         consumer: None,
         stands_in: false,
+        shown_key: None,
         claims: None,
         answer_headers: Default::default(),
         notes: Vec::new(),
@@ -101,6 +102,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         trail: Default::default(),
         dialect: None,
         rpc: None,
+        ai: Default::default(),
         interim: None,
         head,
     }

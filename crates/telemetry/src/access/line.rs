@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::Version;
-use model::{AiRecord, CallRecord, McpRecord, resource::access_log::Redact};
+use model::{AiRecord, CallRecord, McpRecord, Usd, resource::access_log::Redact};
 
 use crate::{json, trace::write_hex};
 
@@ -60,7 +60,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
         out.extend_from_slice(won);
     }
     if let Some(model) = &call.ai {
-        ai(model, out);
+        ai(model, call.attempts, out);
     }
     if let Some(message) = &call.mcp {
         mcp(message, out);
@@ -75,7 +75,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
 }
 
 /// A call to a model: who served it, and what was spent.
-fn ai(call: &AiRecord, out: &mut Vec<u8>) {
+fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
     key("ai", out);
     out.extend_from_slice(b"{\"operation\":");
     json::text(call.operation, out);
@@ -91,12 +91,26 @@ fn ai(call: &AiRecord, out: &mut Vec<u8>) {
         field("key", &used, out);
     }
     out.extend_from_slice(if call.is_stream { b",\"stream\":true" } else { b",\"stream\":false" });
-    if let Some(spent) = call.spent() {
+    number("attempts", u64::from(attempts), out);
+    if let Some(spending) = call.spending() {
+        let spent = spending.usage;
         number("input_tokens", spent.input, out);
         number("cache_read_tokens", spent.cache_read, out);
         number("cache_write_tokens", spent.cache_write, out);
         number("output_tokens", spent.output, out);
         number("reasoning_tokens", spent.reasoning, out);
+        out.extend_from_slice(match spending.is_estimate {
+            true => b",\"is_estimate\":true",
+            false => b",\"is_estimate\":false",
+        });
+        if let Some(picodollars) = spending.picodollars {
+            // As the decimal number that it is: exact to the last place.
+            out.extend_from_slice(b",\"cost_usd\":");
+            out.extend_from_slice(Usd::of(picodollars).to_string().as_bytes());
+        }
+        if let Some(prices) = &call.prices {
+            field("price_table", prices.table(), out);
+        }
     }
     optional("broke", call.broke(), out);
     if !call.dropped.is_empty() {

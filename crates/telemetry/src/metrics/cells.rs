@@ -13,6 +13,7 @@ use model::{CallRecord, McpRecord, Side, Stage};
 use super::{
     gen_ai::GenAi,
     histogram::Histogram,
+    models::Models,
     routes::{Quick, Routes},
 };
 
@@ -31,6 +32,7 @@ pub(super) struct Cells {
     pub(super) upstreams: HashMap<Arc<str>, UpstreamCells, Quick>,
     pub(super) listeners: HashMap<Arc<str>, ListenerCells, Quick>,
     pub(super) gen_ai: GenAi,
+    pub(super) models: Models,
     none: Option<Arc<str>>,
 }
 
@@ -93,6 +95,7 @@ impl Cells {
         }
         if let Some(ai) = &call.ai {
             self.gen_ai.record(call, ai);
+            self.models.record(call);
         }
         if call.attempts > 0
             && let Some(upstream) = &call.upstream
@@ -119,6 +122,7 @@ impl Cells {
                 && (live.routes.contains(&*entry.route) || &*entry.route == "none")
         });
         self.gen_ai.prune(|model| live.models.contains(model));
+        self.models.prune(live);
         self.upstreams.retain(|upstream, _| live.upstreams.contains(&**upstream));
         self.listeners
             .retain(|listener, cells| live.listeners.contains(&**listener) || cells.opened > cells.closed);
@@ -135,6 +139,7 @@ impl Cells {
 
     /// Adds another worker's counts of everything but routes.
     pub(super) fn add_rest(&mut self, other: &Self) {
+        self.models.add(&other.models);
         for (key, more) in &other.upstreams {
             let cells = self.upstreams.entry(key.clone()).or_default();
             cells.first_byte.add(&more.first_byte);

@@ -76,7 +76,7 @@ impl GenAi {
         let total = call.timings.total;
         let duration = cells.duration.entry(error(call)).or_insert_with(|| Buckets::new(DURATION));
         duration.observe(total.as_secs_f64());
-        let Some(spent) = ai.spent() else { return };
+        let Some(spent) = ai.spending().map(|spending| spending.usage) else { return };
         cells.input.observe(spent.input as f64);
         cells.output.observe(spent.output as f64);
         if ai.is_stream

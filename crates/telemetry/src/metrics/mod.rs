@@ -8,6 +8,7 @@ mod exposition;
 pub(crate) mod gen_ai;
 mod histogram;
 mod loss;
+mod models;
 mod process;
 mod routes;
 #[cfg(test)]
@@ -187,6 +188,7 @@ impl Metrics {
         render_upstreams(&all, out);
         render_listeners(&all, out);
         all.gen_ai.render(out);
+        all.models.render(out);
         self.render_config(out);
         self.flow.collect(out);
         for collector in &*self.collectors.lock().unwrap_or_else(PoisonError::into_inner) {

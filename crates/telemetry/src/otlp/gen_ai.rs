@@ -59,7 +59,7 @@ fn attributes(call: &CallRecord, ai: &AiRecord) -> Vec<KeyValue> {
     if let Some(first) = ai.first_token() {
         out.push(double("gen_ai.response.time_to_first_chunk", first.as_secs_f64()));
     }
-    if let Some(spent) = ai.spent() {
+    if let Some(spent) = ai.spending().map(|spending| spending.usage) {
         out.push(int("gen_ai.usage.input_tokens", spent.input));
         out.push(int("gen_ai.usage.output_tokens", spent.output));
         for (name, tokens) in [

@@ -67,7 +67,7 @@ impl ConfigArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Where state is kept: the admin token, and the socket by which a new process takes over.
+    /// Where state is kept: the admin token, what budgets have spent, and the socket by which a new process takes over.
     #[arg(long, value_name = "DIR", default_value = "tidegate-data", env = "TIDEGATE_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
     /// Level of the process's own log: error, warn, info, debug, trace.

@@ -180,8 +180,7 @@ fn a_single_setting_in_two_files_is_refused_with_both_places() {
 #[test]
 fn what_later_builds_have_is_refused_by_name_wherever_it_stands() {
     let handlers = ["compose", "transcode", "publish", "prompt"];
-    let policies =
-        ["cache", "tokenRateLimit", "quota", "waf", "oidc", "wasm", "extAuth", "idempotency", "openapi"];
+    let policies = ["cache", "quota", "waf", "oidc", "wasm", "extAuth", "idempotency", "openapi"];
     let (_, schema, _) = run(&["schema"]);
     for name in handlers.iter().chain(&policies) {
         // A place that no build takes them in makes them no likelier to be active.

@@ -47,6 +47,7 @@ fn error_of(failure: &Failure) -> Error {
         Problem::NoHealthyEndpoint | Problem::CircuitOpen | Problem::BulkheadFull | Problem::Unavailable => {
             ErrorKind::Overloaded
         }
+        Problem::BudgetSpent => ErrorKind::Quota,
         Problem::UpstreamTimeout | Problem::RequestTimeout => ErrorKind::Timeout,
         other => ErrorKind::of_status(other.status().as_u16()),
     };

@@ -13,11 +13,12 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side};
 
 use super::{
-    AiGateway, Told, answer, choice,
+    AiGateway, answer, choice,
     counted::Counted,
     fallback,
     gathered::{Ungathered, gather},
     keys::Away,
+    meters::Bill,
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
@@ -54,6 +55,12 @@ pub(super) async fn answer(
     let Some(asked) = gateway.models.find(&name) else {
         return Err(no_model(&name));
     };
+    if let Some(consumer) = &call.consumer
+        && !consumer.may_use(&name)
+    {
+        return Err(Failure::refused(Problem::Forbidden)
+            .with_hint(format!("the key that was shown is not for the model `{name}`")));
+    }
     let stream = endpoint.stream || peek.stream;
     let query = call.head.uri.query().and_then(without_credentials);
     let mut conversation = Conversation { endpoint: &endpoint, body, peek, stream, query, canonical: None };
@@ -100,6 +107,8 @@ async fn serve(
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
     let mut targets = choice::order(asked, call, conversation, name)?.into_iter().peekable();
+    let mut bill = Bill::open(call, conversation, asked)?;
+    let prompt = ai::estimate::tokens(&conversation.body);
     let came = std::mem::take(&mut call.head.headers);
     let (mut refused, mut away) = (None, None);
     while let Some(target) = targets.next() {
@@ -126,7 +135,11 @@ async fn serve(
         call.host_from_endpoint = false;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
         let model = asked.model(target);
-        let told = tell(call, conversation, name, asked, target, &losses);
+        let mut told = tell(conversation, name, asked, target, &losses);
+        told.prompt = prompt;
+        let told = Arc::new(told);
+        call.record.ai = Some(told.clone());
+        bill.asks(&told);
         let outgoing = Outgoing {
             provider: &target.provider,
             model: &model,
@@ -148,23 +161,35 @@ async fn serve(
         match result {
             Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
                 match fallback::judged(response, prepared.dialect, on).await {
-                    Ok((_, true)) | Err(_) => {}
+                    Ok((_, true)) | Err(_) => bill.left(),
                     Ok((response, false)) => {
-                        return finish(call, conversation, prepared.dialect, target, response, told).await;
+                        return finish(call, conversation, prepared.dialect, target, response, told, bill)
+                            .await;
                     }
                 }
             }
-            Ok(response) if more && may_go_on(response.status()) => drop(response),
+            Ok(response) if more && may_go_on(response.status()) => {
+                bill.refused();
+                drop(response);
+            }
             Ok(response) => {
-                let response = finish(call, conversation, prepared.dialect, target, response, told).await?;
+                let response =
+                    finish(call, conversation, prepared.dialect, target, response, told, bill).await?;
                 return Ok(match asked.alias.choice.counts() {
                     true => response.map(|body| Body::boxed(Counted::new(body, watch.in_flight))),
                     false => response,
                 });
             }
-            Err(Unanswered::Away(one)) => away = Some(away.map_or(one, |other: Away| other.and(one))),
-            Err(Unanswered::Failed(failure)) if more && failure.side() != Side::Client => {}
-            Err(Unanswered::Failed(failure)) => return Err(failure),
+            Err(Unanswered::Away(one)) => {
+                bill.refused();
+                away = Some(away.map_or(one, |other: Away| other.and(one)));
+            }
+            Err(Unanswered::Failed(failure)) => {
+                bill.failed(&failure);
+                if !more || failure.side() == Side::Client {
+                    return Err(failure);
+                }
+            }
         }
     }
     if let Some(away) = away {
@@ -207,13 +232,12 @@ fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
 
 /// Writes into the record what is asked of whom.
 fn tell(
-    call: &mut Call,
     conversation: &Conversation<'_>,
     name: &str,
     asked: &Asked<'_>,
     target: &Target,
     losses: &Losses,
-) -> Told {
+) -> AiRecord {
     let endpoint = conversation.endpoint;
     let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
     record.provider = target.provider.name.clone();
@@ -223,7 +247,8 @@ fn tell(
     record.variant = target.standing.variant.clone();
     record.is_stream = conversation.stream;
     record.dropped = named(losses, endpoint.dialect);
-    let told = Arc::new(record);
-    call.record.ai = Some(told.clone());
-    told
+    if let Some(prices) = target.prices.of(&record.served) {
+        record.prices = Some(prices);
+    }
+    record
 }

@@ -13,7 +13,9 @@ use crate::{
 };
 
 pub(super) fn answer(gateway: &AiGateway, call: &Call, dialect: Dialect) -> Result<Response<Body>, Failure> {
-    let names: Vec<(&str, &str)> = gateway.models.names().map(|(name, owner)| (&**name, owner)).collect();
+    let may_use = |name: &str| call.consumer.as_ref().is_none_or(|consumer| consumer.may_use(name));
+    let names = gateway.models.names().map(|(name, owner)| (&**name, owner));
+    let names: Vec<(&str, &str)> = names.filter(|(name, _)| may_use(name)).collect();
     let one = call.path().rsplit_once("/models/").map(|(_, name)| name).filter(|name| !name.is_empty());
     let value = match one {
         None => list(dialect, &names),

@@ -119,9 +119,7 @@ impl Metered {
                         })
                         .freeze(),
                 };
-                if let Some(usage) = self.dialect.peek_usage(&joined) {
-                    note(&self.told, &usage);
-                }
+                super::receipts::read(&joined, self.dialect, &self.told);
                 None
             }
             Way::Whole { .. } => None,
@@ -129,16 +127,14 @@ impl Metered {
     }
 }
 
-/// Reads the usage of frames that speak of it.
+/// Reads what frames tell of the usage, and counts what they bring.
 fn spent(reader: &mut dyn StreamReader, frames: Vec<Framed>, told: &Told) {
     let mut events = Vec::new();
-    for frame in frames.into_iter().filter(|frame| memchr::memmem::find(&frame.data, b"sage").is_some()) {
+    for frame in frames {
         reader.read(frame, &mut events);
     }
-    for event in events {
-        if let Event::Usage(usage) = event {
-            note(told, &usage);
-        }
+    for event in &events {
+        note(told, event);
     }
 }
 
@@ -155,14 +151,28 @@ fn shown(frames: &[Framed]) -> Bytes {
     out.into()
 }
 
-/// Writes what was spent into the record; the last word counts.
-pub(super) fn note(told: &Told, usage: &Usage) {
+/// Writes into the record what an event tells of the usage, where the last word counts, and what it brings.
+pub(super) fn note(told: &Told, event: &Event) {
+    match event {
+        Event::Usage(usage) => spend(told, usage),
+        Event::Tier(tier) => told.serve_in(tier),
+        other => told.hear(other.tokens()),
+    }
+}
+
+/// Writes what was spent into the record.
+pub(super) fn spend(told: &Told, usage: &Usage) {
     told.spend(TokenUsage {
         input: usage.input,
         cache_read: usage.cache_read,
         cache_write: usage.cache_write,
+        cache_write_long: usage.cache_write_long,
+        input_audio: usage.input_audio,
+        input_image: usage.input_image,
         output: usage.output,
         reasoning: usage.reasoning,
+        output_audio: usage.output_audio,
+        output_image: usage.output_image,
     });
 }
 
@@ -206,7 +216,9 @@ impl HttpBody for Metered {
                 }
                 None => {
                     this.is_over = true;
-                    if let Some(out) = this.end() {
+                    let out = this.end();
+                    this.told.end();
+                    if let Some(out) = out {
                         return Poll::Ready(Some(Ok(Frame::data(out))));
                     }
                 }

@@ -2,29 +2,34 @@
 //!
 //! [`chat`] answers conversations: where caller and provider speak alike the bytes pass ([`metered`]), else they are
 //! translated ([`translated`]); [`prepare`] and [`reply`] are the two ways. [`models`] knows what the names of models
-//! stand for, [`provider`] how a provider is spoken to, [`outgoing`] what it is sent, [`answer`] what callers are told
-//! when something fails.
+//! stand for, [`provider`] how a provider is spoken to, [`outgoing`] what it is sent, [`meters`] what is held and settled
+//! for a call, [`receipts`] what it is told to have cost, [`answer`] what callers are told when something fails.
 //!
-//! [`choice`] says which targets are asked for a call and in which order. [`sending`] goes through a provider's [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a
-//! signature ([`sigv4`]), or a token that a [`grant`] yields and a [`token_source`] keeps.
+//! [`choice`] says which targets are asked for a call and in which order. [`sending`] goes through a provider's
+//! [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a signature ([`sigv4`]), or a token that a
+//! [`grant`] yields and a [`token_source`] keeps.
 
 pub(crate) mod answer;
 mod chat;
 mod choice;
 mod counted;
 mod credentials;
+pub(crate) mod duties;
 mod fallback;
 pub(crate) mod gathered;
 mod grant;
 mod keys;
 mod listing;
 mod metered;
+pub(crate) mod meters;
 pub(crate) mod metrics;
 mod models;
 mod outgoing;
 mod prepare;
+pub(crate) mod prices;
 mod proof;
 pub(crate) mod provider;
+mod receipts;
 mod reply;
 mod resets;
 mod sending;

@@ -7,6 +7,7 @@ use model::resource::ai::{Ai, Model};
 
 use super::{
     choice::{Choice, Standing},
+    prices::TargetPrices,
     provider::Provider,
 };
 use crate::compiled::Building;
@@ -22,6 +23,7 @@ pub(crate) struct Models {
 pub(crate) struct Alias {
     /// Without its `*`.
     pub(crate) name: Arc<str>,
+    /// With it, as it is configured.
     full_name: Arc<str>,
     pub(super) targets: Vec<Target>,
     pub(super) choice: Choice,
@@ -36,6 +38,7 @@ pub(crate) struct Target {
     /// What is known of it, when it is one.
     pub(super) facts: Option<&'static catalogue::Model>,
     pub(super) standing: Standing,
+    pub(super) prices: TargetPrices,
 }
 
 /// What a call asks for: an alias, and what its `*` stands for.
@@ -91,12 +94,18 @@ impl Alias {
             let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
             let facts = is_one.then(|| catalogue::find(&settings.kind, &target.model)).flatten();
             let standing = Standing::compile(model, index, cx)?;
+            let prices = TargetPrices::compile(&ai.prices, &target.provider, &settings.kind, &target.model);
             let (provider, model) = (provider.clone(), target.model.clone());
-            targets.push(Target { provider, model, rules, facts, standing });
+            targets.push(Target { provider, model, rules, facts, standing, prices });
         }
         let choice = Choice::compile(model, &targets, cx);
         let name = model.name.trim_end_matches('*').into();
         Ok(Self { name, full_name: model.name.as_str().into(), targets, choice })
+    }
+
+    /// All of its targets.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// As the configuration has it, `*` included.

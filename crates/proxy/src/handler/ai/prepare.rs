@@ -87,7 +87,8 @@ pub(super) fn prepare(
             (false, Dialect::OpenAiChat) if is_chat => peek.with_model_and_usage(&came, &model).into(),
             (false, _) => peek.with_model(&came, &model).into(),
         };
-        let body = if peek.is_form() { body } else { target.provider.body(endpoint.operation, body, &model)? };
+        let body =
+            if peek.is_form() { body } else { target.provider.body(endpoint.operation, body, &model)? };
         let headers = dialect.headers();
         // What is asked in the same words is answered in the same words.
         let dialect = endpoint.dialect;

@@ -15,8 +15,10 @@ use super::{
     Told, answer,
     gathered::{Ungathered, gather},
     metered::Metered,
+    meters::Bill,
     models::Target,
     prepare::Conversation,
+    receipts,
     translated::Translated,
 };
 use crate::{
@@ -38,20 +40,25 @@ pub(super) async fn finish(
     target: &Target,
     response: Response<Body>,
     told: Told,
+    mut bill: Bill,
 ) -> Result<Response<Body>, Failure> {
     let caller = conversation.endpoint.dialect;
     let is_good = response.status().is_success();
+    if !is_good {
+        bill.refused();
+    }
     let mut response = if !is_good && (dialect != caller || is_our_fault(response.status())) {
         failed(caller, dialect, response).await?
     } else if dialect == caller {
-        passed(conversation, dialect, response, &told)
+        passed(conversation, dialect, receipts::read_whole(response, dialect, &told).await?, &told)
     } else if is_stream(&response) {
         translated(call, conversation, dialect, response, &told)?
     } else {
         whole_answer(call, conversation, dialect, response, &told).await?
     };
     receipt(&mut response, target, &told);
-    Ok(response)
+    receipts::put(call, &mut response, &told);
+    Ok(bill.travel(response))
 }
 
 /// The provider refuses the gateway's own credentials, which is nothing that the caller could mend.
@@ -80,7 +87,9 @@ fn passed(
     response: Response<Body>,
     told: &Told,
 ) -> Response<Body> {
-    if !response.status().is_success() || response.headers().contains_key(header::CONTENT_ENCODING) {
+    let is_read = matches!(response.body(), Body::Full(_));
+    if is_read || !response.status().is_success() || response.headers().contains_key(header::CONTENT_ENCODING)
+    {
         return response;
     }
     let is_stream = is_stream(&response);
@@ -158,9 +167,7 @@ async fn whole_answer(
         Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message)
             .with_hint("the provider's answer could not be understood")
     })?;
-    if let Some(usage) = &read.usage {
-        super::metered::note(told, usage);
-    }
+    receipts::hear(told, &read);
     let caller = conversation.endpoint.dialect;
     let telling = telling(call, conversation, dialect, told);
     let (text, kind) = if conversation.stream {

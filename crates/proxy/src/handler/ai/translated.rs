@@ -60,6 +60,7 @@ impl Translated {
         self.tell();
         self.reader.end(&mut self.events);
         self.write();
+        self.told.end();
         self.is_over = true;
     }
 
@@ -80,12 +81,12 @@ impl Translated {
     fn write(&mut self) {
         for event in self.events.drain(..) {
             match &event {
-                Event::Usage(usage) => note(&self.told, usage),
                 Event::Delta { .. } => self.told.speak(),
                 // What was noted before says more.
                 Event::Error(_) => self.told.break_off("provider-error"),
                 _ => {}
             }
+            note(&self.told, &event);
             if self.is_over {
                 continue;
             }

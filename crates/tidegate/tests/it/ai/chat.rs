@@ -37,8 +37,10 @@ fn bytes_of_one_dialect_pass_but_for_the_model_and_the_key() {
     assert_eq!(
         record["ai"],
         json!({"operation": "chat", "dialect": "openai-chat", "model": "smart", "provider": "one",
-               "provider_kind": "openai", "served_model": "gpt-4o", "stream": false, "input_tokens": 19,
-               "cache_read_tokens": 12, "cache_write_tokens": 0, "output_tokens": 10, "reasoning_tokens": 4})
+               "provider_kind": "openai", "served_model": "gpt-4o", "stream": false, "attempts": 1,
+               "input_tokens": 19, "cache_read_tokens": 12, "cache_write_tokens": 0, "output_tokens": 10,
+               "reasoning_tokens": 4, "is_estimate": false, "cost_usd": 0.0001325,
+               "price_table": record["ai"]["price_table"]})
     );
 }
 

@@ -1,9 +1,11 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
+mod budgets;
 mod chat;
 mod fallback;
 mod fitting;
 mod keys;
+mod limits;
 mod names;
 mod promises;
 mod provider;

@@ -31,13 +31,15 @@
 //! | (`respond`) | `fixed::ping_is_answered_here` |
 //! | "several MCP servers as one endpoint", "its tools appear as shop_<tool>", "these keep their own names" | `tools::both_servers_are_one_endpoint` |
 //! | "two tools of one name are … found later, a clear one" | `mcp::federation::two_tools_of_one_name_are_a_clear_error_and_neither_is_listed` |
+//! | (`tokenRateLimit`) | `models::a_consumers_tokens_are_bounded_per_minute` |
 //!
-//! The comments of `compose`, `transcode`, `ai`, `tokenRateLimit`, `prompt` and `cache` are of parts that are not
-//! in this build: `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
+//! The comments of `compose`, `transcode`, `prompt` and `cache` are of parts that are not in this build:
+//! `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
 
 mod catalog;
 mod fixed;
 mod listeners;
+mod models;
 mod orders;
 mod reference;
 mod tools;
@@ -55,21 +57,26 @@ const GOLD: &str = "gold-key-of-the-test";
 const WEB: &str = "web-key-of-the-test";
 
 /// What its environment references ask for.
-const ENVIRONMENT: [(&str, &str); 2] = [("GOLD_KEY", GOLD), ("WEB_KEY", WEB)];
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("GOLD_KEY", GOLD),
+    ("WEB_KEY", WEB),
+    ("OPENAI_API_KEY", "openai-key-of-the-test"),
+    ("ANTHROPIC_API_KEY", "anthropic-key-of-the-test"),
+];
 
 /// The file as it stands in the repository.
 fn whole() -> String {
     fs::read_to_string(root().join("tests/contract/tidegate.yaml")).expect("the reference")
 }
 
-/// The file without the routes and keys that are refused as "not in this build".
+/// The file without the routes that are refused as "not in this build".
 fn of_this_build() -> String {
     let whole = whole();
-    let (kept, _) = whole.split_once("\nai:\n").expect("the reference has this part");
+    let (kept, models) = whole.split_once("\nai:\n").expect("the reference has this part");
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "- cache:"];
+    let later = ["compose:", "transcode:", "prompt:", "- cache:"];
     let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
-    format!("{head}\nroutes:\n{}", kept.collect::<String>())
+    format!("{head}\nroutes:\n{}\nai:\n{models}", kept.collect::<String>())
 }
 
 /// Puts a text in the place of another, which must be there.

@@ -39,6 +39,14 @@ impl Gateway {
         command(self.folder.path(), config)
     }
 
+    /// Ends the process by a signal, and starts another on the same folder.
+    pub fn restart(&mut self, signal: &str) {
+        self.signal(signal);
+        self.wait();
+        self.child = self.again().spawn().expect("the binary starts");
+        self.wait_until_ready(super::PATIENCE);
+    }
+
     /// Starts a process that takes over, and waits until the one before has ended, which it does well. Returns the
     /// id of the one before.
     pub fn upgrade(&mut self) -> u32 {

@@ -18,17 +18,19 @@ fn busy() -> (Gateway, Upstream) {
     let gateway = Gateway::start(&format!(
         "accessLog: [{{kind: stdout}}]
 upstreams:
-  - {{name: good, endpoints: [{{address: \"{}\"}}], circuitBreaker: {{}}, bulkhead: {{maxConcurrentCalls: 8}}, healthCheck: {{path: /, interval: 200ms}}}}
-  - {{name: dead, endpoints: [{{address: \"127.0.0.1:{}\"}}], retry: {{maxAttempts: 2}}}}
+  - {{name: good, endpoints: [{{address: \"{0}\"}}], circuitBreaker: {{}}, bulkhead: {{maxConcurrentCalls: 8}}, healthCheck: {{path: /, interval: 200ms}}}}
+  - {{name: dead, endpoints: [{{address: \"127.0.0.1:{1}\"}}], retry: {{maxAttempts: 2}}}}
 consumers: [{{name: someone, keys: [a-key-of-the-test]}}]
 routes:
   - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
   - {{name: dead, match: [{{path: {{prefix: /dead}}}}], backends: [{{upstream: dead}}]}}
+  - {{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [budget: {{tokens: 1000000}}], ai: {{stripPrefix: /ai}}}}
   - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
 ai:
   providers:
     - {{name: keyed, kind: openai, baseUrl: \"http://{0}/v1\", keys: [a-providers-key]}}
     - {{name: tokens, kind: openai, baseUrl: \"http://{0}/v1\", oauth: {{tokenUrl: \"http://127.0.0.1:{1}/\", clientId: a, clientSecret: b}}}}
+  models: [{{name: m, targets: [{{provider: keyed, model: gpt-4o}}]}}]
 ",
         upstream.address,
         free_port()
@@ -36,8 +38,11 @@ ai:
     for path in ["/a", "/closed", "/dead", "/%00"] {
         gateway.get(path);
     }
+    let body = "{\"model\":\"m\",\"messages\":[]}";
+    let head = format!("POST /ai/v1/chat/completions HTTP/1.1\nhost: a\ncontent-length: {}", body.len());
+    assert_eq!(gateway.send(&head, body.as_bytes()).status, 200);
     eventually("lines are written", || {
-        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(4.0)
+        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(5.0)
     });
     (gateway, upstream)
 }

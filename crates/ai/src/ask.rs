@@ -1,0 +1,131 @@
+//! What a request asks for at most, whatever its dialect: what is held for it before it is sent.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{cost::Class, dialect::Dialect, estimate};
+
+/// What a request asks for at most.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ask {
+    /// Most tokens of the prompt, as counted here.
+    pub input: u64,
+    /// Most tokens of one answer, where the request says so.
+    pub output: Option<u64>,
+    /// Answers side by side.
+    pub answers: u64,
+    /// The class of service.
+    pub class: Class,
+    /// It goes on from something that the provider keeps, and that nobody can count here.
+    pub is_continued: bool,
+    /// It may hold or ask for sound.
+    pub has_audio: bool,
+    /// It may hold or ask for pictures.
+    pub has_images: bool,
+    /// Its prompt may be kept for an hour.
+    pub caches_long: bool,
+}
+
+#[derive(Deserialize, Default)]
+struct Words {
+    #[serde(default)]
+    max_tokens: Value,
+    #[serde(default)]
+    max_completion_tokens: Value,
+    #[serde(default)]
+    max_output_tokens: Value,
+    #[serde(default)]
+    n: Value,
+    #[serde(default)]
+    service_tier: Value,
+    #[serde(default)]
+    previous_response_id: Value,
+    #[serde(default)]
+    conversation: Value,
+    #[serde(default, rename = "cachedContent", alias = "cached_content")]
+    cached_content: Value,
+    #[serde(default, rename = "generationConfig", alias = "generation_config")]
+    generation: Value,
+    #[serde(default, rename = "inferenceConfig")]
+    inference: Value,
+}
+
+impl Ask {
+    /// Reads a body over. What is not as its dialect has it says nothing: then the most that the model can counts.
+    pub fn of(dialect: Dialect, body: &[u8]) -> Self {
+        let words: Words = serde_json::from_slice(body).unwrap_or_default();
+        let either = |object: &Value, names: [&str; 2]| {
+            names.iter().filter_map(|name| count(object.get(name).unwrap_or(&Value::Null))).max()
+        };
+        let (output, answers) = match dialect {
+            // A provider reads one of the two, and nobody knows which.
+            Dialect::OpenAiChat => {
+                (count(&words.max_tokens).max(count(&words.max_completion_tokens)), count(&words.n))
+            }
+            Dialect::OpenAiResponses => (count(&words.max_output_tokens), None),
+            Dialect::Anthropic | Dialect::Cohere => (count(&words.max_tokens), None),
+            Dialect::Gemini => (
+                either(&words.generation, ["maxOutputTokens", "max_output_tokens"]),
+                either(&words.generation, ["candidateCount", "candidate_count"]),
+            ),
+            Dialect::Bedrock => (either(&words.inference, ["maxTokens", "max_tokens"]), None),
+        };
+        let holds = |text: &[u8]| memchr::memmem::find(body, text).is_some();
+        Self {
+            input: estimate::most(body),
+            output,
+            answers: answers.unwrap_or(1).max(1),
+            class: words.service_tier.as_str().map(Class::from_word).unwrap_or_default(),
+            is_continued: [words.previous_response_id, words.conversation, words.cached_content]
+                .iter()
+                .any(|value| !value.is_null()),
+            has_audio: holds(b"audio"),
+            has_images: holds(b"image"),
+            caches_long: holds(b"\"1h\""),
+        }
+    }
+}
+
+/// A number of tokens. None is no limit, to the dialects that take it.
+fn count(value: &Value) -> Option<u64> {
+    let number = value.as_u64().or_else(|| value.as_f64().map(|float| float.max(0.0).ceil() as u64));
+    number.filter(|number| *number > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_dialect_limits_its_answers_in_its_own_words() {
+        for (dialect, body, want) in [
+            (Dialect::OpenAiChat, r#"{"max_tokens":5}"#, (Some(5), 1)),
+            (Dialect::OpenAiChat, r#"{"max_tokens":5,"max_completion_tokens":7,"n":3}"#, (Some(7), 3)),
+            (Dialect::OpenAiChat, r#"{"max_tokens":null,"n":0}"#, (None, 1)),
+            (Dialect::OpenAiChat, r#"{"max_tokens":"5"}"#, (None, 1)),
+            (Dialect::OpenAiChat, r#"{"max_tokens":1,"max_tokens":99}"#, (None, 1)),
+            (Dialect::OpenAiResponses, r#"{"max_output_tokens":9.0}"#, (Some(9), 1)),
+            (Dialect::Anthropic, r#"{"max_tokens":64}"#, (Some(64), 1)),
+            (Dialect::Cohere, r#"{"max_tokens":64}"#, (Some(64), 1)),
+            (
+                Dialect::Gemini,
+                r#"{"generationConfig":{"maxOutputTokens":8,"candidateCount":2}}"#,
+                (Some(8), 2),
+            ),
+            (Dialect::Gemini, r#"{"generation_config":{"max_output_tokens":8}}"#, (Some(8), 1)),
+            (Dialect::Bedrock, r#"{"inferenceConfig":{"maxTokens":4}}"#, (Some(4), 1)),
+            (Dialect::Bedrock, "not JSON", (None, 1)),
+        ] {
+            let ask = Ask::of(dialect, body.as_bytes());
+            assert_eq!((ask.output, ask.answers), want, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_the_provider_keeps_is_told_apart() {
+        let ask = |body: &str| Ask::of(Dialect::OpenAiResponses, body.as_bytes());
+        assert!(ask(r#"{"previous_response_id":"r1"}"#).is_continued);
+        assert!(!ask(r#"{"previous_response_id":null,"input":"hi"}"#).is_continued);
+        assert_eq!(ask(r#"{"service_tier":"priority"}"#).class, Class::Priority);
+    }
+}

@@ -1,0 +1,111 @@
+//! `budget`: bounds money or tokens per day, week or month.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Place, Settings, token_rate_limit::MeterKey};
+use crate::{Percent, Usd, load::Context};
+
+/// Bounds money or tokens of models per day, week or month. The most that a call may cost is held before it is sent and
+/// settled to what it cost: nothing is ever begun that the budget might not pay. Beyond it 429 in the words that
+/// vendors have for it, until the period ends. What is spent outlives reloads and, in `--data-dir`, restarts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Budget {
+    /// Dollars per period, such as `5` or `"12.50"`. Either this or `tokens`.
+    pub amount: Option<Usd>,
+    /// Tokens per period, of prompts and answers together. Either this or `amount`.
+    #[schemars(range(min = 1))]
+    pub tokens: Option<u64>,
+    /// The period.
+    pub per: Period,
+    /// In which days begin, by its IANA name such as `Europe/Berlin`.
+    pub time_zone: String,
+    /// Whose spending is counted together.
+    pub key: MeterKey,
+    /// Leading bits of an IPv6 client address that count as one client.
+    #[schemars(range(min = 1, max = 128))]
+    pub ipv6_prefix: u8,
+    /// From this share of the budget on, answers carry `x-tidegate-budget`, and the log and the metrics tell it once
+    /// per period.
+    pub warn_at: Percent,
+    /// What a budget of money does with a call to a model that has no price, in the catalogue or in `ai.prices`.
+    pub unknown_price: UnknownPrice,
+    /// Tokens of the answer that are held for a call that names no limit of its own; the most that the model can
+    /// answer with without it. An answer beyond it is spent all the same.
+    #[schemars(range(min = 1))]
+    pub assumed_output: Option<u64>,
+    /// Its name in headers, logs and metrics, and, beside its place, what its spending is kept under: a new name is a
+    /// new budget, a new `amount` is not.
+    #[schemars(extend("format" = "name"))]
+    pub name: String,
+    /// Keys that are counted per period; a call with one more is refused.
+    #[schemars(range(min = 1))]
+    pub max_keys: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            amount: None,
+            tokens: None,
+            per: Period::default(),
+            time_zone: "UTC".to_owned(),
+            key: MeterKey::default(),
+            ipv6_prefix: 64,
+            warn_at: Percent(80.0),
+            unknown_price: UnknownPrice::default(),
+            assumed_output: None,
+            name: "budget".to_owned(),
+            max_keys: 100_000,
+        }
+    }
+}
+
+/// How long a budget lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Period {
+    /// From midnight to midnight.
+    #[default]
+    Day,
+    /// From Monday to Monday.
+    Week,
+    /// From the first to the first.
+    Month,
+}
+
+/// What a budget of money does with a call that has no price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum UnknownPrice {
+    /// Refuses it with 403: nothing is spent that nobody can count.
+    #[default]
+    Refuse,
+    /// Lets it pass and counts nothing, as for models of one's own.
+    Free,
+}
+
+impl Settings for Budget {
+    fn place(&self) -> Place<'_> {
+        Place::RateLimit
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
+        match (self.amount, self.tokens) {
+            (None, None) => at.error("expected an `amount` of dollars, or `tokens`"),
+            (Some(_), Some(_)) => at.error_with(
+                "expected either `amount` or `tokens`, found both",
+                "write two budgets with a `name` each",
+            ),
+            (Some(amount), None) if amount.picodollars() == 0 => {
+                at.field("amount", |at| at.error("expected more than nothing"))
+            }
+            _ => {}
+        }
+    }
+
+    fn is_of_ai(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,511 @@
+//! Reserve, then settle: what meters hold for a call, and the one place that settles it.
+//!
+//! A [`Bill`] is opened before the first target is asked and travels with the call: with the handler while it waits,
+//! with the answer's body while that flows. Wherever it is dropped, it is settled: to what the provider told; else to
+//! what was counted here, when a provider had the request; else to nothing.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use ai::{
+    ask::Ask,
+    cost::{Bounds, Cost, reserve},
+    endpoint::Operation,
+};
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::{
+    Told,
+    duties::{Hold, Metering},
+    models::Asked,
+    prepare::Conversation,
+    prices::Priced,
+};
+use crate::{
+    body::{Body, Wrapper},
+    call::Call,
+    failure::{Failure, Stage},
+};
+
+/// Tokens of a prompt that goes on from something unseen, where nobody knows how long the model's may be.
+const UNSEEN_TOKENS: u64 = 128_000;
+
+/// The most that a call may spend, over all targets that may be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Most {
+    ask: Ask,
+    targets: Vec<MostOfTarget>,
+    /// It answers with text; else with vectors, whose tokens are those of the prompt alone.
+    has_output: bool,
+}
+
+#[derive(Debug, Clone)]
+struct MostOfTarget {
+    name: String,
+    /// Most tokens that the model can answer with.
+    output: u64,
+    context: Option<u64>,
+    prices: Option<Arc<Priced>>,
+}
+
+/// What a call spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Spent {
+    pub(crate) input: u64,
+    pub(crate) output: u64,
+    pub(crate) cost: Cost,
+}
+
+impl Spent {
+    fn add(&mut self, told: &Told) {
+        let Some(spending) = told.spending() else { return };
+        self.input = self.input.saturating_add(spending.usage.input);
+        self.output = self.output.saturating_add(spending.usage.output);
+        self.cost += Cost(spending.picodollars.unwrap_or_default());
+    }
+}
+
+impl Most {
+    pub(super) fn of(conversation: &Conversation<'_>, asked: &Asked<'_>) -> Self {
+        let targets = asked.alias.targets().iter().map(|target| {
+            let model = asked.model(target);
+            let facts = ai::catalogue::find(&target.provider.kind.name, &model);
+            let rules = target.rules(&model);
+            MostOfTarget {
+                output: rules.max_output_tokens.unwrap_or(rules.default_max_output_tokens),
+                context: facts.and_then(|facts| facts.context),
+                prices: target.prices.of(&model),
+                name: model,
+            }
+        });
+        Self {
+            ask: Ask::of(conversation.endpoint.dialect, &conversation.body),
+            targets: targets.collect(),
+            has_output: conversation.endpoint.operation == Operation::Chat,
+        }
+    }
+
+    /// Most tokens of the prompt and of the answer; `assumed` stands in for the answer's where the call says nothing.
+    pub(crate) fn tokens(&self, assumed: Option<u64>) -> (u64, u64) {
+        let each = self.targets.iter().map(|target| self.of_target(target, assumed));
+        each.fold((0, 0), |most, one| (most.0.max(one.0), most.1.max(one.1)))
+    }
+
+    /// The most that it can cost. An error names a model that has no price.
+    pub(crate) fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
+        let mut most = Cost::ZERO;
+        for target in &self.targets {
+            let Some(prices) = &target.prices else {
+                if takes_unknown {
+                    continue;
+                }
+                return Err(&target.name);
+            };
+            let (input, output) = self.of_target(target, assumed);
+            let bounds = Bounds {
+                input,
+                output,
+                audio_in: self.ask.has_audio,
+                audio_out: self.ask.has_audio,
+                images_in: self.ask.has_images,
+                images_out: self.ask.has_images,
+                long_cache: self.ask.caches_long,
+                class: self.ask.class,
+            };
+            most = most.max(reserve(prices.prices(), &bounds));
+        }
+        Ok(most)
+    }
+
+    fn of_target(&self, target: &MostOfTarget, assumed: Option<u64>) -> (u64, u64) {
+        let unseen = if self.ask.is_continued { target.context.unwrap_or(UNSEEN_TOKENS) } else { 0 };
+        let one = self.ask.output.unwrap_or_else(|| assumed.unwrap_or(target.output));
+        let output = if self.has_output { one.saturating_mul(self.ask.answers) } else { 0 };
+        (self.ask.input.max(unseen), output)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
+        let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
+        let ask = Ask { input, answers: 1, ..Ask::default() };
+        Self { ask, targets: vec![target], has_output: true }
+    }
+}
+
+/// What is held for a call, until it is settled.
+#[derive(Default)]
+pub(crate) struct Bill {
+    holds: Vec<Box<dyn Hold>>,
+    /// What was asked of the target that is asked now.
+    now: Option<Told>,
+    /// Of targets that failed after they had the request.
+    before: Vec<Told>,
+    /// Nobody asks anything for it, such as for counting tokens.
+    is_free: bool,
+}
+
+impl Bill {
+    /// Has every meter hold the most that the call may spend. A refusal of one gives back what the others hold.
+    pub(super) fn open(
+        call: &mut Call,
+        conversation: &Conversation<'_>,
+        asked: &Asked<'_>,
+    ) -> Result<Self, Failure> {
+        let meters = std::mem::take(&mut call.ai.meters);
+        if conversation.endpoint.operation == Operation::CountTokens {
+            return Ok(Self { holds: Vec::new(), now: None, before: Vec::new(), is_free: true });
+        }
+        if meters.is_empty() {
+            return Ok(Self::default());
+        }
+        let most = Most::of(conversation, asked);
+        Self::hold(&meters, &most, asked.alias.full_name(), call)
+    }
+
+    pub(crate) fn hold(
+        meters: &[Metering],
+        most: &Most,
+        model: &str,
+        call: &mut Call,
+    ) -> Result<Self, Failure> {
+        let mut bill = Self::default();
+        for metering in meters {
+            let mut told = Vec::new();
+            let held = metering.meter.hold(&metering.subjects.resolve(model), most, &mut told);
+            for (name, value) in told {
+                crate::policy::rate_limit::join(call, name, value);
+            }
+            match held {
+                Ok(hold) => bill.holds.push(hold),
+                Err(failure) => {
+                    call.record.stopped_by = Some(metering.kind);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(bill)
+    }
+
+    /// A target is about to be asked.
+    pub(super) fn asks(&mut self, told: &Told) {
+        told.owe(!self.is_free);
+        self.now = Some(told.clone());
+    }
+
+    /// It refused, or broke before it did anything.
+    pub(super) fn refused(&mut self) {
+        if let Some(told) = self.now.take() {
+            told.owe(false);
+        }
+    }
+
+    /// It answered, and the answer is given to nobody.
+    pub(super) fn left(&mut self) {
+        self.before.extend(self.now.take());
+    }
+
+    /// It failed. Nobody knows what a provider did that had the request and then was silent.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        match failure.stage() {
+            Stage::FirstByte | Stage::Body => self.before.extend(self.now.take()),
+            _ => self.refused(),
+        }
+    }
+
+    /// Goes with the answer to its end; what is all there is settled now.
+    pub(super) fn travel(self, response: Response<Body>) -> Response<Body> {
+        if self.holds.is_empty() {
+            return response;
+        }
+        match response.body() {
+            Body::Full(_) | Body::Empty => response,
+            _ => response.map(|inner| Body::boxed(Billed { inner, bill: Some(self) })),
+        }
+    }
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        let mut spent = Spent::default();
+        self.before.iter().chain(&self.now).for_each(|told| spent.add(told));
+        for hold in &mut self.holds {
+            hold.settle(&spent);
+        }
+    }
+}
+
+/// An answer's body that settles the bill when it ends, or when nobody wants the rest of it.
+struct Billed {
+    inner: Body,
+    bill: Option<Bill>,
+}
+
+impl Wrapper for Billed {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
+}
+
+impl HttpBody for Billed {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.bill = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{AiRecord, TokenUsage};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        body::Body as OfAnswer,
+        failure::Problem,
+        handler::ai::duties::Meter,
+        ledger::{Book, Ledger},
+        policy::{
+            Policy,
+            budget::Budget,
+            testing::{building_for, call},
+        },
+    };
+
+    /// Refuses everything.
+    struct Closed;
+
+    impl Meter for Closed {
+        fn hold(
+            &self,
+            _: &[String],
+            _: &Most,
+            _: &mut Vec<(http::HeaderName, http::HeaderValue)>,
+        ) -> Result<Box<dyn Hold>, Failure> {
+            Err(Failure::refused(Problem::RateLimited))
+        }
+    }
+
+    const INPUT: u64 = 2_500_000;
+    const OUTPUT: u64 = 10_000_000;
+
+    /// What becomes of a call.
+    #[derive(Debug, Clone, Copy)]
+    enum Way {
+        /// A whole answer, its usage told.
+        Whole,
+        /// A stream that ends, its usage told.
+        Stream,
+        /// A stream whose usage nobody tells.
+        Untold,
+        /// The client leaves while the stream goes on, after the provider has told a beginning.
+        Leaves,
+        /// The client leaves before the answer begins.
+        LeavesEarly,
+        /// The provider answers with an error.
+        Error,
+        /// Nobody could be reached.
+        Unreached,
+        /// The first target fails with an error, the second answers.
+        Fallback,
+        /// The first target takes the request and is silent, the second answers.
+        Silent,
+        /// A policy behind refuses.
+        RefusedBehind,
+        /// Refused before any target was asked.
+        NeverAsked,
+    }
+
+    const WAYS: [Way; 11] = [
+        Way::Whole,
+        Way::Stream,
+        Way::Untold,
+        Way::Leaves,
+        Way::LeavesEarly,
+        Way::Error,
+        Way::Unreached,
+        Way::Fallback,
+        Way::Silent,
+        Way::RefusedBehind,
+        Way::NeverAsked,
+    ];
+
+    fn record(prompt: u64) -> Told {
+        let mut record = AiRecord::new("chat", "openai-chat", "m".into());
+        record.prompt = prompt;
+        record.prices = Some(Arc::new(Priced::in_test(INPUT, OUTPUT)));
+        Arc::new(record)
+    }
+
+    fn cost(input: u64, output: u64) -> u128 {
+        u128::from(input) * u128::from(INPUT) + u128::from(output) * u128::from(OUTPUT)
+    }
+
+    /// A body that the policy of a stream would wrap.
+    fn flowing() -> OfAnswer {
+        crate::policy::testing::pieces(&["a", "b"])
+    }
+
+    /// A call that is on its way, and what it will have cost when it is over.
+    struct Open {
+        answer: Option<Response<OfAnswer>>,
+        bill: Option<Bill>,
+        told: Option<Told>,
+        way: Way,
+        tokens: (u64, u64),
+        costs: u128,
+    }
+
+    fn begin(policy: &Budget, way: Way, tokens: (u64, u64)) -> Option<Open> {
+        let mut call = call("POST", "/");
+        let _ = policy.request(&mut call, &mut OfAnswer::Empty);
+        if matches!(way, Way::RefusedBehind) {
+            let (meter, subjects) = (Arc::new(Closed), crate::policy::meter_key::Subjects::Model);
+            call.ai.meters.push(Metering { kind: "closed", meter, subjects });
+        }
+        let (input, output) = tokens;
+        let most = Most::in_test(input + 100, output + 1000, Some(Priced::in_test(INPUT, OUTPUT)));
+        let meters = std::mem::take(&mut call.ai.meters);
+        let mut bill = Bill::hold(&meters, &most, "m", &mut call).ok()?;
+        let (prompt, mut costs, mut told, mut answer) = (input + 3, 0, None, None);
+        let ask = |bill: &mut Bill| {
+            let record = record(prompt);
+            bill.asks(&record);
+            record
+        };
+        let usage = TokenUsage { input, output, ..Default::default() };
+        match way {
+            Way::NeverAsked | Way::RefusedBehind => {}
+            Way::Error => {
+                ask(&mut bill);
+                bill.refused();
+            }
+            Way::Unreached => {
+                ask(&mut bill);
+                bill.failed(&Failure::upstream(Stage::Connect, Problem::ConnectFailed, "away"));
+            }
+            Way::LeavesEarly => {
+                ask(&mut bill);
+                costs = cost(prompt, 0);
+            }
+            Way::Whole | Way::Fallback | Way::Silent => {
+                if matches!(way, Way::Fallback) {
+                    ask(&mut bill);
+                    bill.refused();
+                }
+                if matches!(way, Way::Silent) {
+                    ask(&mut bill);
+                    bill.failed(&Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, "silent"));
+                    costs = cost(prompt, 0);
+                }
+                let record = ask(&mut bill);
+                record.spend(usage);
+                record.end();
+                costs += cost(input, output);
+            }
+            Way::Stream | Way::Untold | Way::Leaves => {
+                told = Some(ask(&mut bill));
+                costs = match way {
+                    Way::Stream => cost(input, output),
+                    Way::Untold => cost(prompt, output),
+                    _ => cost(input, output.max(1)),
+                };
+                answer = Some(std::mem::take(&mut bill).travel(Response::new(flowing())));
+            }
+        }
+        let bill = answer.is_none().then_some(bill);
+        Some(Open { answer, bill, told, way, tokens, costs })
+    }
+
+    fn end(open: Open) -> u128 {
+        let (input, output) = open.tokens;
+        if let Some(told) = &open.told {
+            match open.way {
+                Way::Stream => {
+                    told.hear(output);
+                    told.spend(TokenUsage { input, output, ..Default::default() });
+                    told.end();
+                }
+                Way::Untold => {
+                    told.hear(output);
+                    told.end();
+                }
+                _ => {
+                    told.spend(TokenUsage { input, output: 1, ..Default::default() });
+                    told.hear(output);
+                }
+            }
+        }
+        if let Some(mut answer) = open.answer {
+            if !matches!(open.way, Way::Leaves) {
+                use futures_util::FutureExt;
+                let frame = || http_body_util::BodyExt::frame(answer.body_mut()).now_or_never();
+                std::iter::repeat_with(frame)
+                    .take_while(|frame| matches!(frame, Some(Some(_))))
+                    .for_each(drop);
+            }
+        }
+        drop(open.bill);
+        open.costs
+    }
+
+    fn taken(book: &Book) -> (u128, u128) {
+        book.of("client:192.0.2.7")
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_becomes_of_calls_and_in_whatever_order_they_end_the_ledger_is_what_they_cost(
+            calls in proptest::collection::vec((0usize..WAYS.len(), 0u64..5000, 0u64..900, any::<bool>()), 1..80),
+        ) {
+            let settings = serde_json::from_value(serde_json::json!({"amount": 1000})).expect("settings");
+            let policy = building_for("routes/r/budget", "", |cx| Budget::compile(&settings, cx)).expect("compiles");
+            let (mut spent, mut open) = (0u128, std::collections::VecDeque::new());
+            for (way, input, output, ends) in calls {
+                if let Some(call) = begin(&policy, WAYS[way], (input, output)) {
+                    open.push_back(call);
+                }
+                if ends && let Some(call) = open.pop_front() {
+                    spent += end(call);
+                    prop_assert_eq!(taken(policy.book()).0, spent);
+                }
+            }
+            for call in open {
+                spent += end(call);
+            }
+            prop_assert_eq!(taken(policy.book()), (spent, 0));
+        }
+    }
+
+    #[test]
+    fn books_are_kept_by_their_name_while_the_amount_changes() {
+        let ledger = Ledger::default();
+        let calendar = crate::ledger::Calendar::new(Default::default(), "UTC").expect("a zone");
+        let one = ledger.book("a", &calendar).expect("a book");
+        assert!(Arc::ptr_eq(&one, &ledger.book("a", &calendar).expect("a book")));
+        assert!(!Arc::ptr_eq(&one, &ledger.book("b", &calendar).expect("a book")));
+    }
+}

@@ -1,0 +1,169 @@
+//! Receipts: what an answer cost, on its head where that is known in time, and in the record always.
+//!
+//! An answer that is no stream is read whole before its head goes out, so that its head can tell. One that is larger
+//! than [`READ_BYTES_MAX`] passes as it comes, and is told in the record alone.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use ai::{canon::Answer, dialect::Dialect};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use model::Usd;
+
+use super::{Told, metered, reply};
+use crate::{
+    body::{Body, Wrapper},
+    call::Call,
+    failure::Failure,
+};
+
+/// Bytes of an answer that are read before its head goes out.
+const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Reads an answer that is no stream, if it can be read. What is longer goes on where it was.
+pub(super) async fn read_whole(
+    response: Response<Body>,
+    dialect: Dialect,
+    told: &Told,
+) -> Result<Response<Body>, Failure> {
+    let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
+    let is_long = response.body().length().is_some_and(|length| length > READ_BYTES_MAX as u64);
+    if !response.status().is_success() || is_encoded || is_long || reply::is_stream(&response) {
+        return Ok(response);
+    }
+    let (parts, mut body) = response.into_parts();
+    let mut read = BytesMut::new();
+    let mut first: Option<Bytes> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        // Most answers come in one piece, which is kept as it is.
+        match first.take() {
+            None if read.is_empty() => first = Some(data),
+            None => read.extend_from_slice(&data),
+            Some(begin) => {
+                read.extend_from_slice(&begin);
+                read.extend_from_slice(&data);
+            }
+        }
+        let length = read.len() + first.as_ref().map_or(0, Bytes::len);
+        if length > READ_BYTES_MAX {
+            let begun = first.unwrap_or_else(|| read.freeze());
+            return Ok(Response::from_parts(parts, Body::boxed(Begun { first: Some(begun), rest: body })));
+        }
+    }
+    let whole = first.unwrap_or_else(|| read.freeze());
+    self::read(&whole, dialect, told);
+    told.end();
+    Ok(Response::from_parts(parts, Body::Full(whole)))
+}
+
+/// Reads what a whole answer tells of its usage; where it tells nothing, what it says is counted.
+pub(super) fn read(body: &[u8], dialect: Dialect, told: &Told) {
+    if let Some(tier) = tier(body) {
+        told.serve_in(&tier);
+    }
+    if let Some(usage) = dialect.peek_usage(body) {
+        metered::spend(told, &usage);
+    } else if let Ok(answer) = dialect.read_answer(body) {
+        // Vectors, say, are no answer: they have no tokens.
+        hear(told, &answer);
+    }
+}
+
+/// Notes what a whole answer tells and says.
+pub(super) fn hear(told: &Told, answer: &Answer) {
+    if let Some(tier) = &answer.tier {
+        told.serve_in(tier);
+    }
+    match &answer.usage {
+        Some(usage) => metered::spend(told, usage),
+        None => told.hear(ai::canon::events_of(answer.clone()).iter().map(ai::canon::Event::tokens).sum()),
+    }
+    told.end();
+}
+
+/// The class in which an answer was served, as it says at its top.
+fn tier(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Top {
+        #[serde(default)]
+        service_tier: Option<String>,
+    }
+    memchr::memmem::find(body, b"service_tier")?;
+    serde_json::from_slice::<Top>(body).ok()?.service_tier
+}
+
+/// Tells on the answer's head what it cost, when it is all there.
+pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
+    let is_whole = matches!(response.body(), Body::Full(_) | Body::Empty);
+    let headers = response.headers_mut();
+    let mut put = |name: &'static str, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    put("x-tidegate-attempts", &call.record.attempts.to_string());
+    if let Some(prices) = &told.prices {
+        put("x-tidegate-price-table", prices.table());
+    }
+    let Some(spending) = told.spending().filter(|_| is_whole) else { return };
+    let usage = &spending.usage;
+    put("x-tidegate-input-tokens", &usage.input.to_string());
+    put("x-tidegate-output-tokens", &usage.output.to_string());
+    for (name, tokens) in [
+        ("x-tidegate-cache-read-tokens", usage.cache_read),
+        ("x-tidegate-cache-write-tokens", usage.cache_write),
+        ("x-tidegate-reasoning-tokens", usage.reasoning),
+    ] {
+        if tokens > 0 {
+            put(name, &tokens.to_string());
+        }
+    }
+    if let Some(picodollars) = spending.picodollars {
+        put("x-tidegate-cost", &Usd::of(picodollars).to_string());
+    }
+    if spending.is_estimate {
+        put("x-tidegate-estimate", "true");
+    }
+}
+
+/// A body whose beginning was read already.
+struct Begun {
+    first: Option<Bytes>,
+    rest: Body,
+}
+
+impl Wrapper for Begun {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.rest)
+    }
+}
+
+impl HttpBody for Begun {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Only bodies of unknown length come here.
+        SizeHint::default()
+    }
+}

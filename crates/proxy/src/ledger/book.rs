@@ -1,0 +1,332 @@
+//! The book of one budget: what each subject has spent in this period, and what is held for calls in flight.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+
+use super::{Calendar, Entry};
+
+/// The book of one budget. Amounts are picodollars or tokens.
+#[derive(Debug)]
+pub(crate) struct Book {
+    id: String,
+    calendar: Calendar,
+    state: Mutex<State>,
+    pub(super) warnings: AtomicU64,
+    pub(super) refusals: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    start: i64,
+    end: i64,
+    accounts: HashMap<String, Account>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Account {
+    spent: u128,
+    held: u128,
+    /// What whoever keeps the book knows of: spent and held together.
+    written: i128,
+    warned: bool,
+}
+
+/// Something is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The period in which it is held.
+    pub(crate) period: i64,
+    /// What the subject has spent before.
+    pub(crate) spent: u128,
+}
+
+/// Nothing is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It might cost more than is left.
+    Spent {
+        /// What is left.
+        left: u128,
+        /// Seconds until the period ends.
+        ends_in: u64,
+    },
+    /// There is no place for one more subject.
+    TooMany {
+        /// Seconds until the period ends.
+        ends_in: u64,
+    },
+}
+
+/// What a budget allows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) limit: u128,
+    pub(crate) max_keys: usize,
+}
+
+impl Book {
+    pub(super) fn new(id: &str, calendar: Calendar, now: Timestamp) -> Self {
+        let (start, end) = calendar.around(now);
+        Self {
+            id: id.to_owned(),
+            calendar,
+            state: Mutex::new(State { start, end, accounts: HashMap::new() }),
+            warnings: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    pub(super) fn period_start(&self) -> i64 {
+        self.lock().start
+    }
+
+    /// Holds an amount for a call, unless it and what is spent and held were more than the limit.
+    pub(crate) fn hold(
+        &self,
+        subject: &str,
+        amount: u128,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Held, Refused> {
+        let mut state = self.now(now);
+        let ends_in = u64::try_from(state.end - now.as_second()).unwrap_or(1).max(1);
+        let (period, count) = (state.start, state.accounts.len());
+        if !state.accounts.contains_key(subject) && count >= terms.max_keys {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::TooMany { ends_in });
+        }
+        let account = state.accounts.entry(subject.to_owned()).or_default();
+        let taken = account.spent.saturating_add(account.held);
+        let left = terms.limit.saturating_sub(taken);
+        // What costs nothing passes, but not once everything is spent.
+        if amount > left || left == 0 {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::Spent { left, ends_in });
+        }
+        account.held = account.held.saturating_add(amount);
+        Ok(Held { period, spent: account.spent })
+    }
+
+    /// Settles what was held to what it cost, in the period in which it was held. Tells what is spent now, when that
+    /// period still is.
+    pub(crate) fn settle(
+        &self,
+        subject: &str,
+        held: u128,
+        period: i64,
+        cost: u128,
+        now: Timestamp,
+    ) -> Option<u128> {
+        let mut state = self.now(now);
+        if state.start != period {
+            return None;
+        }
+        let account = state.accounts.entry(subject.to_owned()).or_default();
+        account.held = account.held.saturating_sub(held);
+        account.spent = account.spent.saturating_add(cost);
+        Some(account.spent)
+    }
+
+    /// Whether this is the first time in this period that a subject is warned.
+    pub(crate) fn warn(&self, subject: &str) -> bool {
+        let mut state = self.lock();
+        let Some(account) = state.accounts.get_mut(subject) else { return false };
+        let is_first = !std::mem::replace(&mut account.warned, true);
+        if is_first {
+            self.warnings.fetch_add(1, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    pub(super) fn restore(&self, kept: &[Entry]) {
+        let mut state = self.lock();
+        let start = state.start;
+        for entry in kept.iter().filter(|entry| entry.period == start) {
+            let account = state.accounts.entry(entry.subject.clone()).or_default();
+            account.spent = u128::try_from(entry.amount).unwrap_or_default();
+            account.written = entry.amount;
+        }
+    }
+
+    pub(super) fn changes(&self) -> Vec<Entry> {
+        let state = self.lock();
+        let changed = state.accounts.iter().filter_map(|(subject, account)| {
+            let amount = account.known().saturating_sub(account.written);
+            (amount != 0).then(|| Entry {
+                book: self.id.clone(),
+                subject: subject.clone(),
+                period: state.start,
+                amount,
+            })
+        });
+        changed.collect()
+    }
+
+    pub(super) fn written(&self, change: &Entry, total: i128) {
+        let mut state = self.lock();
+        if state.start != change.period {
+            return;
+        }
+        let Some(account) = state.accounts.get_mut(&change.subject) else { return };
+        let others = total.saturating_sub(account.written.saturating_add(change.amount));
+        account.written = total;
+        account.spent = match u128::try_from(others) {
+            Ok(more) => account.spent.saturating_add(more),
+            Err(_) => account.spent.saturating_sub(others.unsigned_abs()),
+        };
+    }
+
+    /// What a subject has spent, and what is held for it.
+    #[cfg(test)]
+    pub(crate) fn of(&self, subject: &str) -> (u128, u128) {
+        let state = self.lock();
+        state.accounts.get(subject).map_or((0, 0), |account| (account.spent, account.held))
+    }
+
+    /// The state in the period of this moment: a new period begins empty.
+    fn now(&self, now: Timestamp) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        if now.as_second() >= state.end {
+            let (start, end) = self.calendar.around(now);
+            *state = State { start, end, accounts: HashMap::new() };
+        }
+        state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    /// What is to be known of it elsewhere.
+    fn known(&self) -> i128 {
+        i128::try_from(self.spent.saturating_add(self.held)).unwrap_or(i128::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::policy::budget::Period;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TERMS: Terms = Terms { limit: 100, max_keys: 2 };
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect(text)
+    }
+
+    fn book(now: &str) -> Book {
+        Book::new("b", Calendar::new(Period::Day, "UTC").expect("a zone"), at(now))
+    }
+
+    #[test]
+    fn nothing_is_begun_that_might_cost_more_than_is_left() {
+        let now = at("2026-11-28T23:59:00Z");
+        let book = book("2026-11-28T00:00:00Z");
+        let held = book.hold("a", 60, TERMS, now).expect("room");
+        assert_eq!(book.hold("a", 41, TERMS, now), Err(Refused::Spent { left: 40, ends_in: 60 }));
+        assert_eq!(book.settle("a", 60, held.period, 10, now), Some(10));
+        assert_eq!(book.of("a"), (10, 0));
+        assert!(book.hold("a", 90, TERMS, now).is_ok());
+        assert!(book.hold("a", 0, TERMS, now).is_err(), "all is held");
+        assert!(book.hold("b", 100, TERMS, now).is_ok(), "others have their own");
+        assert_eq!(book.hold("c", 1, TERMS, now), Err(Refused::TooMany { ends_in: 60 }));
+    }
+
+    #[test]
+    fn a_new_period_begins_empty_and_what_began_before_it_belongs_to_the_old_one() {
+        let book = book("2026-11-28T00:00:00Z");
+        let held = book.hold("a", 100, TERMS, at("2026-11-28T23:59:59Z")).expect("room");
+        let next = at("2026-11-29T00:00:00Z");
+        assert!(book.hold("a", 100, TERMS, next).is_ok());
+        assert_eq!(book.settle("a", 100, held.period, 70, next), None);
+        assert_eq!(book.of("a"), (0, 100));
+    }
+
+    #[test]
+    fn what_is_written_is_written_once_and_what_others_wrote_counts() {
+        let now = at("2026-11-28T12:00:00Z");
+        let book = book("2026-11-28T00:00:00Z");
+        let held = book.hold("a", 60, TERMS, now).expect("room");
+        let first = book.changes();
+        assert_eq!(first[0].amount, 60, "what is held is kept as spent");
+        // Another process has spent 7 meanwhile.
+        book.written(&first[0], 67);
+        assert_eq!((book.of("a"), book.changes()), ((7, 60), vec![]));
+        book.settle("a", 60, held.period, 5, now);
+        let second = book.changes();
+        assert_eq!(second[0].amount, -55);
+        book.written(&second[0], 12);
+        assert_eq!((book.of("a"), book.changes()), ((12, 0), vec![]));
+    }
+
+    #[test]
+    fn what_was_kept_of_this_period_is_spent() {
+        let book = book("2026-11-28T00:00:00Z");
+        let entry = |period, amount| Entry { book: "b".into(), subject: "a".into(), period, amount };
+        let today = book.period_start();
+        book.restore(&[entry(today, 99), entry(today - 86_400, 50)]);
+        assert_eq!((book.of("a"), book.changes()), ((99, 0), vec![]));
+        assert!(book.hold("a", 2, TERMS, at("2026-11-28T12:00:00Z")).is_err());
+    }
+
+    #[test]
+    fn a_warning_is_told_once_per_period() {
+        let book = book("2026-11-28T00:00:00Z");
+        book.hold("a", 1, TERMS, at("2026-11-28T12:00:00Z")).expect("room");
+        assert!(book.warn("a"));
+        assert!(!book.warn("a"));
+        book.hold("a", 1, TERMS, at("2026-11-29T12:00:00Z")).expect("room");
+        assert!(book.warn("a"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_order_of_calls_spends_more_than_the_limit_or_leaks(
+            steps in proptest::collection::vec((0usize..3, 1u128..40, 0u128..=100, any::<bool>()), 1..300),
+        ) {
+            let now = at("2026-11-28T12:00:00Z");
+            let terms = Terms { limit: 200, max_keys: 3 };
+            let book = book("2026-11-28T00:00:00Z");
+            let names = ["a", "b", "c"];
+            let (mut spent, mut open) = ([0u128; 3], Vec::<(usize, u128, i64)>::new());
+            for (who, amount, percent, settles) in steps {
+                if settles && !open.is_empty() {
+                    let (who, held, period) = open.swap_remove(0);
+                    let cost = held * percent / 100;
+                    book.settle(names[who], held, period, cost, now);
+                    spent[who] += cost;
+                } else {
+                    let held: u128 = open.iter().filter(|one| one.0 == who).map(|one| one.1).sum();
+                    let fits = spent[who] + held + amount <= terms.limit;
+                    let answer = book.hold(names[who], amount, terms, now);
+                    prop_assert_eq!(answer.is_ok(), fits);
+                    if let Ok(held) = answer { open.push((who, amount, held.period)) }
+                }
+                for (who, name) in names.iter().enumerate() {
+                    let held: u128 = open.iter().filter(|one| one.0 == who).map(|one| one.1).sum();
+                    prop_assert_eq!(book.of(name), (spent[who], held));
+                    prop_assert!(spent[who] <= terms.limit);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The ledger of budgets: what was spent in which period, over reloads and, where somebody keeps it, restarts.
+//!
+//! It lives in memory and is asked on the way of a call; a [`Keeper`] reads it when a budget is first configured, and is
+//! told of changes in batches, off that way. What is held for calls in flight is kept as spent: a process that is
+//! killed leaves too much behind rather than too little.
+
+mod book;
+mod period;
+mod report;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+
+pub(crate) use self::{
+    book::{Book, Refused, Terms},
+    period::Calendar,
+    report::Report,
+};
+
+/// What somebody has spent in a period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The budget, by its place and name.
+    pub book: String,
+    /// Whose spending it is.
+    pub subject: String,
+    /// When the period began, in seconds since 1970.
+    pub period: i64,
+    /// Picodollars or tokens; in a change, what came on top.
+    pub amount: i128,
+}
+
+/// Keeps what was spent.
+pub trait Keeper: Send + Sync {
+    /// What a budget has spent in the period that began then.
+    fn load(&self, book: &str, period: i64) -> Result<Vec<Entry>, String>;
+}
+
+/// All budgets of a process.
+#[derive(Default)]
+pub struct Ledger {
+    books: Mutex<HashMap<String, Arc<Book>>>,
+    keeper: Option<Arc<dyn Keeper>>,
+}
+
+impl Ledger {
+    /// One that somebody keeps.
+    pub fn kept_by(keeper: Arc<dyn Keeper>) -> Self {
+        Self { keeper: Some(keeper), ..Self::default() }
+    }
+
+    /// The book of a budget, as it is, or as it was kept.
+    pub(crate) fn book(&self, id: &str, calendar: &Calendar) -> Result<Arc<Book>, String> {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(book) = books.get(id).filter(|book| book.calendar() == calendar) {
+            return Ok(book.clone());
+        }
+        let book = Arc::new(Book::new(id, calendar.clone(), Timestamp::now()));
+        if let Some(keeper) = &self.keeper {
+            let kept = keeper.load(id, book.period_start());
+            let kept = kept.map_err(|error| format!("what was spent before cannot be read: {error}"))?;
+            book.restore(&kept);
+        }
+        books.insert(id.to_owned(), book.clone());
+        Ok(book)
+    }
+
+    /// What came on top since it was last written.
+    pub fn changes(&self) -> Vec<Entry> {
+        self.books().iter().flat_map(|book| book.changes()).collect()
+    }
+
+    /// Notes that changes were written, and what the totals are now: another process may have added to them.
+    pub fn written(&self, changes: &[Entry], totals: &[i128]) {
+        let books = self.books();
+        for (change, total) in changes.iter().zip(totals) {
+            if let Some(book) = books.iter().find(|book| book.id() == change.book) {
+                book.written(change, *total);
+            }
+        }
+    }
+
+    /// The books of budgets that are configured now.
+    fn live(&self) -> Vec<Arc<Book>> {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.values().filter(|book| Arc::strong_count(book) > 1).cloned().collect()
+    }
+
+    fn books(&self) -> Vec<Arc<Book>> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}

@@ -1,0 +1,289 @@
+//! `budget`: bounds money or tokens of models per day, week or month.
+//!
+//! The request phase finds out whose budget it is; the handler of models holds what the call may cost at most, and
+//! settles it to what it cost. The books are in the [ledger](crate::ledger), and outlive this.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+use model::{Usd, policy::budget::UnknownPrice};
+
+use super::{
+    Flow, Needs, NeedsOf, Policy,
+    meter_key::{MeterKey, headers_of},
+};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::{Failure, Problem},
+    handler::ai::{
+        duties::{Hold, Meter, Metering},
+        meters::{Most, Spent},
+    },
+    ledger::{Book, Calendar, Refused, Terms},
+};
+
+const BUDGET: HeaderName = HeaderName::from_static("x-tidegate-budget");
+/// What vendors' SDKs read before they try again on their own: the period is longer than they would wait.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The compiled policy.
+pub(crate) struct Budget {
+    key: MeterKey,
+    account: Arc<Account>,
+}
+
+struct Account {
+    name: String,
+    book: Arc<Book>,
+    terms: Terms,
+    unit: Unit,
+    takes_unknown: bool,
+    assumed_output: Option<u64>,
+    /// In thousandths of the limit.
+    warn_at: u128,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Dollars,
+    Tokens,
+}
+
+impl Unit {
+    fn show(self, amount: u128) -> String {
+        match self {
+            Self::Dollars => format!("${}", Usd::of(amount)),
+            Self::Tokens => format!("{amount} tokens"),
+        }
+    }
+
+    fn of(self, spent: &Spent) -> u128 {
+        match self {
+            Self::Dollars => spent.cost.0,
+            Self::Tokens => u128::from(spent.input) + u128::from(spent.output),
+        }
+    }
+}
+
+impl Budget {
+    pub(crate) fn compile(settings: &model::policy::Budget, cx: &Building<'_>) -> Result<Self, String> {
+        let (unit, limit) = match (settings.amount, settings.tokens) {
+            (Some(amount), None) => (Unit::Dollars, amount.picodollars()),
+            (None, Some(tokens)) => (Unit::Tokens, u128::from(tokens)),
+            _ => return Err("expected either `amount` or `tokens`".to_owned()),
+        };
+        let calendar = Calendar::new(settings.per, &settings.time_zone)?;
+        // What it is counted by is part of the name: then a book never holds two kinds of amounts or periods.
+        let shape =
+            serde_json::to_value((settings.per, &settings.time_zone, &settings.key)).unwrap_or_default();
+        let unit_name = if unit == Unit::Dollars { "usd" } else { "tokens" };
+        let id = format!("{}/{} {unit_name} {shape}", cx.owner, settings.name);
+        Ok(Self {
+            key: MeterKey::compile(&settings.key, settings.ipv6_prefix)?,
+            account: Arc::new(Account {
+                name: settings.name.clone(),
+                book: cx.ledger.book(&id, &calendar)?,
+                terms: Terms { limit, max_keys: settings.max_keys },
+                unit,
+                takes_unknown: settings.unknown_price == UnknownPrice::Free,
+                assumed_output: settings.assumed_output,
+                warn_at: (settings.warn_at.get() * 10.0).round().max(0.0) as u128,
+            }),
+        })
+    }
+}
+
+#[cfg(test)]
+impl Budget {
+    pub(crate) fn book(&self) -> &Book {
+        &self.account.book
+    }
+}
+
+impl NeedsOf for model::policy::Budget {
+    fn needs(&self) -> Needs {
+        Needs::headers(headers_of(&self.key))
+    }
+}
+
+impl Policy for Budget {
+    fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
+        let subjects = self.key.of(call);
+        let meter = Arc::new(Shared(self.account.clone()));
+        call.ai.meters.push(Metering { kind: "budget", meter, subjects });
+        Flow::Continue
+    }
+}
+
+impl Account {
+    /// Thousandths of the limit.
+    fn share(&self, spent: u128) -> u128 {
+        spent.saturating_mul(1000) / self.terms.limit.max(1)
+    }
+
+    /// Warns once per period of whoever has come so far.
+    fn warn(&self, subject: &str, spent: u128) {
+        let share = self.share(spent);
+        if share >= self.warn_at && self.book.warn(subject) {
+            tracing::warn!(
+                budget = self.book.id(),
+                subject,
+                spent = self.unit.show(spent),
+                limit = self.unit.show(self.terms.limit),
+                "`{subject}` has spent {}.{} % of the budget `{}`",
+                share / 10,
+                share % 10,
+                self.name
+            );
+        }
+    }
+
+    fn refuse(&self, refused: Refused, most: u128) -> Failure {
+        let (hint, ends_in) = match refused {
+            Refused::Spent { left, ends_in } => (
+                format!(
+                    "the budget `{}` has {} left of {}, and the call may cost up to {}",
+                    self.name,
+                    self.unit.show(left),
+                    self.unit.show(self.terms.limit),
+                    self.unit.show(most)
+                ),
+                ends_in,
+            ),
+            Refused::TooMany { ends_in } => {
+                (format!("the budget `{}` has no place for one more caller", self.name), ends_in)
+            }
+        };
+        Failure::refused(Problem::BudgetSpent)
+            .with_retry_after(std::time::Duration::from_secs(ends_in))
+            .with_header(SHOULD_RETRY, HeaderValue::from_static("false"))
+            .with_hint(hint)
+    }
+}
+
+/// An account that the holds of calls share.
+struct Shared(Arc<Account>);
+
+impl Meter for Shared {
+    fn hold(
+        &self,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Failure> {
+        let account = &self.0;
+        let amount = match account.unit {
+            Unit::Tokens => {
+                let (input, output) = most.tokens(account.assumed_output);
+                u128::from(input) + u128::from(output)
+            }
+            Unit::Dollars => {
+                most.cost(account.assumed_output, account.takes_unknown)
+                    .map_err(|model| {
+                        Failure::refused(Problem::Forbidden).with_hint(format!(
+                            "nobody knows what `{model}` costs, and the budget `{}` is one of money",
+                            account.name
+                        ))
+                    })?
+                    .0
+            }
+        };
+        let now = Timestamp::now();
+        let mut hold = BudgetHold { account: account.clone(), amount, held: Vec::new() };
+        for subject in subjects {
+            let held = account.book.hold(subject, amount, account.terms, now);
+            let held = held.map_err(|refused| account.refuse(refused, amount))?;
+            hold.held.push((subject.clone(), held.period));
+            let share = account.share(held.spent);
+            if share >= account.warn_at {
+                account.warn(subject, held.spent);
+                let text = format!("\"{}\";used={}.{}", account.name, share / 10, share % 10);
+                if let Ok(value) = HeaderValue::from_str(&text) {
+                    told.push((BUDGET, value));
+                }
+            }
+        }
+        Ok(Box::new(hold))
+    }
+}
+
+/// What is held in the books of a call's subjects.
+struct BudgetHold {
+    account: Arc<Account>,
+    amount: u128,
+    held: Vec<(String, i64)>,
+}
+
+impl Hold for BudgetHold {
+    fn settle(&mut self, spent: &Spent) {
+        let now = Timestamp::now();
+        let cost = self.account.unit.of(spent);
+        for (subject, period) in self.held.drain(..) {
+            if let Some(spent) = self.account.book.settle(&subject, self.amount, period, cost, now) {
+                self.account.warn(&subject, spent);
+            }
+        }
+    }
+}
+
+impl Drop for BudgetHold {
+    fn drop(&mut self) {
+        self.settle(&Spent::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ai::cost::Cost;
+
+    use super::*;
+    use crate::{handler::ai::prices::Priced, policy::testing::building_for};
+
+    fn policy(settings: serde_json::Value) -> Budget {
+        let settings = serde_json::from_value(settings).expect("good settings");
+        building_for("routes/r/budget", "", |cx| Budget::compile(&settings, cx)).expect("compiles")
+    }
+
+    fn hold(policy: &Budget, most: &Most) -> Result<(Box<dyn Hold>, usize), Failure> {
+        let mut told = Vec::new();
+        let meter = Shared(policy.account.clone());
+        meter.hold(&["a".to_owned()], most, &mut told).map(|hold| (hold, told.len()))
+    }
+
+    #[test]
+    fn the_most_that_a_call_may_cost_is_held_and_settled_to_what_it_cost() {
+        // A dollar per million tokens of the prompt, four of the answer.
+        let priced = || Some(Priced::in_test(1_000_000, 4_000_000));
+        let policy = policy(serde_json::json!({"amount": "0.01", "warnAt": 50}));
+        let most = Most::in_test(1000, 2000, priced());
+        let (mut first, warned) = hold(&policy, &most).expect("room");
+        assert_eq!((policy.account.book.of("a").1, warned), (9_000_000_000, 0));
+        let refused = hold(&policy, &most).err().expect("the most is more than is left");
+        assert_eq!(refused.problem(), Problem::BudgetSpent);
+        assert!(refused.hint().is_some_and(|hint| hint.contains("$0.001 left of $0.01")), "{refused:?}");
+        first.settle(&Spent { input: 1000, output: 1000, cost: Cost(5_000_000_000) });
+        drop(first);
+        assert_eq!(policy.account.book.of("a"), (5_000_000_000, 0), "settled once");
+        let (second, warned) = hold(&policy, &Most::in_test(10, 10, priced())).expect("room");
+        assert_eq!(warned, 1, "half of it is spent");
+        drop(second);
+        assert_eq!(policy.account.book.of("a"), (5_000_000_000, 0), "what nobody settles costs nothing");
+    }
+
+    #[test]
+    fn what_nobody_knows_the_price_of_is_refused_unless_it_is_called_free() {
+        let most = Most::in_test(10, 10, None);
+        let refusing = policy(serde_json::json!({"amount": 1}));
+        let refused = hold(&refusing, &most).err().expect("no price");
+        assert_eq!(refused.problem(), Problem::Forbidden);
+        let free = policy(serde_json::json!({"amount": 1, "unknownPrice": "free"}));
+        assert!(hold(&free, &most).is_ok());
+        let tokens = policy(serde_json::json!({"tokens": 20}));
+        let (held, _) = hold(&tokens, &most).expect("tokens need no price");
+        assert!(hold(&tokens, &most).is_err());
+        drop(held);
+    }
+}

@@ -1,0 +1,261 @@
+//! `tokenRateLimit`: bounds tokens of models per time.
+//!
+//! Buckets that leak evenly, as providers have them. The request phase finds out whose tokens they are; the handler of
+//! models asks for what the call may take at most, and settles it to what it took.
+
+use std::{sync::Arc, time::Instant};
+
+use http::{HeaderName, HeaderValue};
+use resilience::token_bucket::KeyedBuckets;
+
+use super::{
+    Flow, Needs, NeedsOf, Policy,
+    meter_key::{MeterKey, headers_of},
+    rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY, seconds},
+};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::{Failure, Problem},
+    handler::ai::{
+        duties::{Hold, Meter, Metering},
+        meters::{Most, Spent},
+    },
+};
+
+/// The compiled policy.
+pub(crate) struct TokenRateLimit {
+    key: MeterKey,
+    limits: Arc<Limits>,
+}
+
+struct Limits {
+    name: String,
+    headers: bool,
+    assumed_output: Option<u64>,
+    window_seconds: u64,
+    all: Vec<Limit>,
+}
+
+struct Limit {
+    what: What,
+    tokens: u64,
+    /// Goes on over reloads while its settings stay.
+    state: Arc<State>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Total,
+    Input,
+    Output,
+}
+
+struct State {
+    hasher: std::hash::RandomState,
+    buckets: KeyedBuckets,
+}
+
+impl What {
+    fn of(self, input: u64, output: u64) -> u64 {
+        match self {
+            Self::Total => input.saturating_add(output),
+            Self::Input => input,
+            Self::Output => output,
+        }
+    }
+
+    /// What follows the quota's name; the whole has the name alone.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Total => "",
+            Self::Input => "-input",
+            Self::Output => "-output",
+        }
+    }
+}
+
+impl TokenRateLimit {
+    pub(crate) fn compile(
+        settings: &model::policy::TokenRateLimit,
+        cx: &Building<'_>,
+    ) -> Result<Self, String> {
+        let window = settings.window.ok_or("expected a `window`")?.get();
+        let given =
+            [(What::Total, settings.tokens), (What::Input, settings.input), (What::Output, settings.output)];
+        let given = given.into_iter().filter_map(|(what, tokens)| Some((what, tokens?)));
+        let all = given.map(|(what, tokens)| {
+            let kept_by = (tokens, settings.window, &settings.key, settings.ipv6_prefix, settings.max_keys);
+            let state = cx.keep(&format!("tokens{}", what.suffix()), &kept_by, || State {
+                hasher: std::hash::RandomState::new(),
+                buckets: KeyedBuckets::new(tokens, window, settings.max_keys, Instant::now()),
+            });
+            Limit { what, tokens, state }
+        });
+        Ok(Self {
+            key: MeterKey::compile(&settings.key, settings.ipv6_prefix)?,
+            limits: Arc::new(Limits {
+                name: settings.name.clone(),
+                headers: settings.headers,
+                assumed_output: settings.assumed_output,
+                window_seconds: window.as_secs().max(1),
+                all: all.collect(),
+            }),
+        })
+    }
+}
+
+impl NeedsOf for model::policy::TokenRateLimit {
+    fn needs(&self) -> Needs {
+        Needs::headers(headers_of(&self.key))
+    }
+}
+
+impl Policy for TokenRateLimit {
+    fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
+        let subjects = self.key.of(call);
+        let meter = self.limits.clone();
+        call.ai.meters.push(Metering { kind: "tokenRateLimit", meter, subjects });
+        Flow::Continue
+    }
+}
+
+impl Limits {
+    fn tell(&self, limit: &Limit, left: u64, reset: u64, told: &mut Vec<(HeaderName, HeaderValue)>) {
+        if !self.headers {
+            return;
+        }
+        let (name, suffix) = (&self.name, limit.what.suffix());
+        let texts = [
+            (RATE_LIMIT, format!("\"{name}{suffix}\";r={left};t={reset}")),
+            (RATE_LIMIT_POLICY, format!("\"{name}{suffix}\";q={};w={}", limit.tokens, self.window_seconds)),
+        ];
+        for (name, text) in texts {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                told.push((name, value));
+            }
+        }
+    }
+}
+
+impl Meter for Limits {
+    fn hold(
+        &self,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Failure> {
+        use std::hash::BuildHasher;
+        let now = Instant::now();
+        let (input, output) = most.tokens(self.assumed_output);
+        let mut taken = TokenHold::default();
+        for limit in &self.all {
+            let wanted = limit.what.of(input, output);
+            for subject in subjects {
+                let key = limit.state.hasher.hash_one(subject);
+                match limit.state.buckets.hold(key, wanted, now) {
+                    Ok(held) => {
+                        self.tell(limit, held.left, seconds(held.reset), told);
+                        taken.0.push((limit.state.clone(), limit.what, key, held.tokens));
+                    }
+                    Err(full) => {
+                        told.clear();
+                        self.tell(limit, full.left, seconds(full.retry_after), told);
+                        let hint = format!(
+                            "the call may take up to {wanted} {}tokens, {} of {} are left: ask for a shorter answer, \
+                             or wait",
+                            match limit.what {
+                                What::Total => "",
+                                What::Input => "input ",
+                                What::Output => "output ",
+                            },
+                            full.left,
+                            limit.tokens
+                        );
+                        return Err(Failure::refused(Problem::RateLimited)
+                            .with_retry_after(full.retry_after)
+                            .with_hint(hint));
+                    }
+                }
+            }
+        }
+        Ok(Box::new(taken))
+    }
+}
+
+/// Tokens held in several buckets.
+#[derive(Default)]
+struct TokenHold(Vec<(Arc<State>, What, u64, u64)>);
+
+impl Hold for TokenHold {
+    fn settle(&mut self, spent: &Spent) {
+        let now = Instant::now();
+        for (state, what, key, held) in self.0.drain(..) {
+            state.buckets.settle(key, held, what.of(spent.input, spent.output), now);
+        }
+    }
+}
+
+impl Drop for TokenHold {
+    fn drop(&mut self) {
+        self.settle(&Spent::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::building;
+
+    fn policy(settings: serde_json::Value) -> TokenRateLimit {
+        let settings = serde_json::from_value(settings).expect("good settings");
+        building("", |cx| TokenRateLimit::compile(&settings, cx)).expect("compiles")
+    }
+
+    fn hold(
+        policy: &TokenRateLimit,
+        who: &[&str],
+        input: u64,
+        output: u64,
+    ) -> Result<Box<dyn Hold>, Failure> {
+        let subjects: Vec<String> = who.iter().map(|who| (*who).to_owned()).collect();
+        policy.limits.hold(&subjects, &Most::in_test(input, output, None), &mut Vec::new())
+    }
+
+    #[test]
+    fn each_kind_of_token_has_a_limit_and_a_refusal_gives_back_the_others() {
+        let policy = policy(serde_json::json!({"tokens": 1000, "output": 100, "window": "1m"}));
+        let refused = hold(&policy, &["a"], 10, 101).map(drop);
+        assert!(refused.is_ok(), "more than the whole limit holds the whole limit");
+        let first = hold(&policy, &["a"], 10, 60).expect("room");
+        assert!(hold(&policy, &["a"], 10, 60).is_err(), "no room for the answer");
+        drop(first);
+        for _ in 0..20 {
+            let mut held = hold(&policy, &["a"], 500, 60).expect("what was refused holds nothing");
+            held.settle(&Spent::default());
+        }
+        hold(&policy, &["a"], 0, 0).expect("room").settle(&Spent {
+            input: 900,
+            output: 10,
+            ..Spent::default()
+        });
+        let refused = hold(&policy, &["a"], 100, 10).err().expect("no room for the whole");
+        assert_eq!(refused.problem(), Problem::RateLimited);
+        assert!(refused.retry_after().is_some());
+        assert!(hold(&policy, &["b"], 100, 10).is_ok(), "others have their own");
+    }
+
+    #[test]
+    fn all_groups_must_have_room() {
+        let policy = policy(serde_json::json!({"tokens": 100, "window": "1m"}));
+        let _held = hold(&policy, &["group:b"], 90, 0).expect("room");
+        for _ in 0..5 {
+            assert!(hold(&policy, &["group:a", "group:b"], 50, 0).is_err());
+        }
+        assert!(
+            hold(&policy, &["group:a"], 100, 0).is_ok(),
+            "a refused call holds nothing in its other group"
+        );
+    }
+}
