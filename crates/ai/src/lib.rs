@@ -12,6 +12,7 @@ pub mod cost;
 pub mod dialect;
 pub mod endpoint;
 mod fields;
+pub mod guard;
 pub mod name;
 pub mod peek;
 pub mod rules;

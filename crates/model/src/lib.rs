@@ -19,7 +19,7 @@ mod snapshot;
 pub mod types;
 
 pub use call_record::{
-    AiRecord, CallRecord, FailureRecord, Side, Stage, Timings, TokenUsage, TraceContext, TryEnd, TryRecord,
+    AiRecord, CallRecord, FailureRecord, GuardFired, Side, Stage, Timings, TokenUsage, TraceContext, TryEnd, TryRecord,
     TrySpan,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};

@@ -74,6 +74,8 @@ pub(crate) struct Call {
     pub(crate) received: Received,
     /// The dialect in which a caller of models is told what went wrong.
     pub(crate) dialect: Option<ai::dialect::Dialect>,
+    /// What policies leave to the handler of models.
+    pub(crate) ai: crate::handler::ai::duties::Duties,
     /// What will be recorded.
     pub record: CallRecord,
     /// What its tries leave for the record.

@@ -67,6 +67,8 @@ policies! {
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
     compress: Compress => "compress", "Compresses answers.";
     decompress: Decompress => "decompress", "Decompresses requests' bodies for upstreams that cannot.";
+    guardrails: Guardrails => "guardrails", "Rules over what is asked of models and what they answer.";
+    ai_cache: AiCache => "aiCache", "Gives answers of models again.";
 }
 
 /// What every policy's settings say of themselves. What is asked has no default where leaving it out would let
@@ -138,9 +140,7 @@ pub const NOT_IN_THIS_BUILD: &[&str] = &[
     "extAuth",
     "extProc",
     "mirror",
-    "guardrails",
     "budget",
-    "semanticCache",
     "idempotency",
     "opa",
 ];
@@ -194,6 +194,11 @@ impl Policy {
             Place::Validation => Phase::Validation,
             Place::Transform => Phase::Transform,
         }
+    }
+
+    /// Whether it is the AI gateway that does what it says, so that it has nothing to do on other routes.
+    pub fn is_of_ai(&self) -> bool {
+        matches!(self, Self::Guardrails(_) | Self::AiCache(_))
     }
 
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.

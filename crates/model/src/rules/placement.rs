@@ -22,6 +22,9 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
     });
     at.each("upstreams", &config.upstreams, |at, upstream| {
         each(config, &upstream.policies, at, |policy| {
+            if policy.is_of_ai() {
+                return Some("providers of models are no upstreams that this could be attached to");
+            }
             let is_late = policy.phase() == Phase::Cors;
             is_late.then_some("a preflight is answered before an upstream is picked")
         });

@@ -56,6 +56,9 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     at.each("match", &route.matches, one_match);
     super::policies::check("policies", &route.policies, at);
+    if !matches!(route.handler, Handler::Ai(_)) {
+        of_ai(route, world, at);
+    }
     acl_needs_identity(route, world, at);
     used_captures(route, at);
     tries(route, world, at);
@@ -102,6 +105,16 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             });
         }),
     }
+}
+
+/// What the AI gateway does, no other handler does.
+fn of_ai(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    at.each("policies", &route.policies, |at, used| {
+        if let Some(policy) = world.policy(used).filter(|policy| policy.is_of_ai()) {
+            let message = format!("`{}` has no effect on a route without `ai`", policy.name());
+            at.error_with(message, "attach it to a route with `ai`, or to a consumer");
+        }
+    });
 }
 
 fn one_match(at: &mut Context<'_, '_>, one: &Match) {

@@ -110,6 +110,7 @@ fn call(
         record,
         trail: Trail::default(),
         dialect: None,
+        ai: Default::default(),
         interim: None,
         chain: Default::default(),
         random: worker.random(),

@@ -100,6 +100,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         record,
         trail: Default::default(),
         dialect: None,
+        ai: Default::default(),
         interim: None,
         head,
     }

@@ -27,6 +27,10 @@ pub(super) struct Cells {
     pub(super) routes: Routes,
     pub(super) upstreams: HashMap<Arc<str>, UpstreamCells, Quick>,
     pub(super) listeners: HashMap<Arc<str>, ListenerCells, Quick>,
+    /// What guardrails found, by kind, mode and side.
+    pub(super) guarded: BTreeMap<(&'static str, &'static str, &'static str), u64>,
+    /// What the cache of models' answers said.
+    pub(super) cached: BTreeMap<&'static str, u64>,
     none: Option<Arc<str>>,
 }
 
@@ -80,6 +84,15 @@ impl Cells {
         if let Some(policy) = call.stopped_by {
             *cells.stops.entry(policy).or_default() += 1;
         }
+        if let Some(ai) = &call.ai {
+            for fired in ai.guarded() {
+                *self.guarded.entry((fired.kind, fired.mode, fired.side)).or_default() +=
+                    u64::from(fired.count);
+            }
+            if let Some(said) = ai.cache {
+                *self.cached.entry(said).or_default() += 1;
+            }
+        }
         if call.attempts > 0
             && let Some(upstream) = &call.upstream
         {
@@ -120,6 +133,12 @@ impl Cells {
 
     /// Adds another worker's counts of everything but routes.
     pub(super) fn add_rest(&mut self, other: &Self) {
+        for (key, more) in &other.guarded {
+            *self.guarded.entry(*key).or_default() += more;
+        }
+        for (said, more) in &other.cached {
+            *self.cached.entry(said).or_default() += more;
+        }
         for (key, more) in &other.upstreams {
             let cells = self.upstreams.entry(key.clone()).or_default();
             cells.first_byte.add(&more.first_byte);

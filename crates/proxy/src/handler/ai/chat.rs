@@ -13,12 +13,14 @@ use http::{Response, StatusCode};
 use model::{AiRecord, Side};
 
 use super::{
-    AiGateway, Told, answer,
+    AiGateway, Told, answer, cache,
     gathered::{Ungathered, gather},
+    guards,
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
-    reply::finish,
+    read,
+    reply::{finish, receipt},
 };
 use crate::{
     body::Body,
@@ -47,7 +49,24 @@ pub(super) async fn answer(
     };
     let stream = endpoint.stream || peek.stream;
     let query = call.head.uri.query().and_then(without_credentials);
-    let mut conversation = Conversation { endpoint: &endpoint, body, peek, stream, query, canonical: None };
+    let mut conversation = Conversation {
+        endpoint: &endpoint,
+        body,
+        peek,
+        stream,
+        query,
+        canonical: None,
+        watch: Default::default(),
+        ticket: None,
+        cached: None,
+    };
+    let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
+    if let Some(refused) = refused {
+        return Ok(refused);
+    }
+    if let Some(known) = cache::look(gateway, worker, call, &mut conversation, &name).await? {
+        return Ok(known);
+    }
     serve(gateway, worker, call, &name, &asked, &mut conversation).await
 }
 
@@ -114,6 +133,15 @@ async fn serve(
         let more = targets.peek().is_some();
         match result {
             Ok(response) if more && may_go_on(response.status()) => drop(response),
+            Ok(response) if read::is_wanted(conversation, &response) => {
+                let (dialect, served) = (prepared.dialect, asked.model(target));
+                let of = Some((target, served.as_str()));
+                let mut response =
+                    read::finish(gateway, worker, call, conversation, dialect, of, response, told.clone())
+                        .await?;
+                receipt(&mut response, target, &told);
+                return Ok(response);
+            }
             Ok(response) => {
                 return finish(call, conversation, prepared.dialect, target, response, told).await;
             }
@@ -172,6 +200,8 @@ fn tell(
     record.served = served;
     record.is_stream = conversation.stream;
     record.dropped = named(losses, endpoint.dialect);
+    record.cache = conversation.cached;
+    record.guard(conversation.watch.fired());
     let told = Arc::new(record);
     call.record.ai = Some(told.clone());
     told

@@ -140,7 +140,7 @@ fn shown(frames: &[Framed]) -> Bytes {
 }
 
 /// Writes what was spent into the record; the last word counts.
-pub(super) fn note(told: &Told, usage: &Usage) {
+pub(super) fn note(told: &model::AiRecord, usage: &Usage) {
     told.spend(TokenUsage {
         input: usage.input,
         cache_read: usage.cache_read,

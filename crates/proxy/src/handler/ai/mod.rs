@@ -2,17 +2,23 @@
 //!
 //! [`chat`] answers conversations: where caller and provider speak alike the bytes pass ([`metered`]), else they are
 //! translated ([`translated`]); [`prepare`] and [`reply`] are the two ways. [`models`] knows what the names of models stand for, [`provider`] how a provider is
-//! spoken to, [`outgoing`] what it is sent, [`answer`] what callers are told when something fails.
+//! spoken to, [`outgoing`] what it is sent, [`answer`] what callers are told when something fails. What policies leave to
+//! do ([`duties`]) is done by [`guards`] and [`cache`], over answers that are [`read`]; both may ask others ([`aside`]).
 
 pub(crate) mod answer;
+mod aside;
+pub(crate) mod cache;
 mod chat;
+pub(crate) mod duties;
 mod gathered;
+pub(crate) mod guards;
 mod listing;
 mod metered;
 mod models;
 mod outgoing;
 mod prepare;
 pub(crate) mod provider;
+mod read;
 mod reply;
 mod translated;
 
@@ -43,6 +49,8 @@ pub(crate) struct AiGateway {
     strict: bool,
     body_bytes_max: usize,
     models: Models,
+    /// Every model, for what the gateway asks itself.
+    helpers: Models,
 }
 
 impl AiGateway {
@@ -53,6 +61,7 @@ impl AiGateway {
             strict: settings.strict,
             body_bytes_max: usize::try_from(settings.max_body_size.bytes()).unwrap_or(usize::MAX),
             models: Models::compile(ai, settings.models.as_deref(), cx)?,
+            helpers: Models::compile(ai, None, cx)?,
         })
     }
 

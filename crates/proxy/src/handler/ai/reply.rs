@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Bytes of a provider's whole answer that is translated. Pictures in base64 are the largest that there is.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a provider's error that are read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
@@ -61,7 +61,7 @@ fn is_our_fault(status: StatusCode) -> bool {
     )
 }
 
-fn is_stream(response: &Response<Body>) -> bool {
+pub(super) fn is_stream(response: &Response<Body>) -> bool {
     response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
         [Framing::Sse, Framing::EventStream].iter().any(|framing| kind.starts_with(framing.media_type()))
     })
@@ -83,7 +83,7 @@ fn passed(
     response.map(|body| Body::boxed(Metered::new(body, dialect, framing, hides_usage, told.clone())))
 }
 
-fn telling(call: &Call, conversation: &Conversation<'_>, told: &Told) -> Telling {
+pub(super) fn telling(call: &Call, conversation: &Conversation<'_>, told: &Told) -> Telling {
     let seconds =
         call.record.started.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let (include_usage, echo) = match &conversation.canonical {
@@ -118,7 +118,7 @@ fn translated(
 }
 
 /// An answer whose bytes can be read.
-fn plain(response: Response<Body>) -> Result<Response<Body>, Failure> {
+pub(super) fn plain(response: Response<Body>) -> Result<Response<Body>, Failure> {
     match response.headers().get(header::CONTENT_ENCODING) {
         Some(coding) if coding.as_bytes() != b"identity" => {
             let error = "the provider compressed its answer, which it was not asked for";
@@ -144,22 +144,30 @@ async fn whole_answer(
     if let Some(usage) = &read.usage {
         super::metered::note(told, usage);
     }
+    let (text, kind) = written(conversation, read, telling(call, conversation, told));
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    Ok(Response::from_parts(parts, Body::Full(text.into())))
+}
+
+/// An answer as the caller wants it, and its media type.
+pub(super) fn written(
+    conversation: &Conversation<'_>,
+    read: ai::canon::Answer,
+    telling: Telling,
+) -> (Vec<u8>, &'static str) {
     let caller = conversation.endpoint.dialect;
-    let telling = telling(call, conversation, told);
-    let (text, kind) = if conversation.stream {
+    if conversation.stream {
         let mut writer = caller.stream_writer(telling);
         let mut out = Vec::new();
         ai::canon::events_of(read).into_iter().for_each(|event| writer.write(event, &mut out));
         (out, caller.caller_framing().media_type())
     } else {
         (caller.write_answer(read, &telling), "application/json")
-    };
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    Ok(Response::from_parts(parts, Body::Full(text.into())))
+    }
 }
 
-async fn provided(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
+pub(super) async fn provided(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
     gather(body, bytes_max).await.map_err(|why| match why {
         Ungathered::TooLarge => Failure::upstream(
             Stage::Body,
@@ -194,7 +202,7 @@ async fn failed(
 }
 
 /// Tells the caller who served it, and what was left out.
-fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
+pub(super) fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
     let headers = response.headers_mut();
     let mut put = |name: &'static str, text: &str| {
         if let Ok(value) = HeaderValue::from_str(text) {
@@ -203,6 +211,9 @@ fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
     };
     put("x-tidegate-provider", &target.provider.name);
     put("x-tidegate-model", &told.served);
+    if let Some(said) = told.cache {
+        put("x-tidegate-cache", said);
+    }
     if !told.dropped.is_empty() {
         put("x-tidegate-dropped", &told.dropped.join(", "));
     }

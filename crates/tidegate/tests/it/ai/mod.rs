@@ -1,7 +1,11 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
+mod cache;
 mod chat;
+mod guardrails;
+mod judges;
 mod names;
+mod parrot;
 mod provider;
 mod routing;
 mod sdk;
