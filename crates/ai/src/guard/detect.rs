@@ -208,7 +208,9 @@ const PHONE_DIGITS_MAX: usize = 15;
 
 fn phone(before: Option<char>, text: &str, more: bool) -> Begins {
     // `1.234`, `12-34` and `+1` at the end of something else are no beginnings.
-    if before.is_some_and(|letter| matches!(letter, '+' | '.' | '-' | '/' | ':' | ',' | '=' | '$' | '€' | '#')) {
+    if before
+        .is_some_and(|letter| matches!(letter, '+' | '.' | '-' | '/' | ':' | ',' | '=' | '$' | '€' | '#'))
+    {
         return Begins::No;
     }
     if let Some(rest) = text.strip_prefix('+') {
@@ -318,74 +320,92 @@ mod tests {
 
     #[test]
     fn addresses_of_mail() {
-        check(Kind::Email, &[
-            ("write to ann.lee+x@mail.example.org.", &["ann.lee+x@mail.example.org"]),
-            ("<a@b.co>,c@d.de", &["a@b.co", "c@d.de"]),
-            ("jörg@müller.de", &["jörg@müller.de"]),
-            ("not@host, @b.co, a@, a@b.1", &[]),
-            (".a@b.co", &["a@b.co"]),
-        ]);
+        check(
+            Kind::Email,
+            &[
+                ("write to ann.lee+x@mail.example.org.", &["ann.lee+x@mail.example.org"]),
+                ("<a@b.co>,c@d.de", &["a@b.co", "c@d.de"]),
+                ("jörg@müller.de", &["jörg@müller.de"]),
+                ("not@host, @b.co, a@, a@b.1", &[]),
+                (".a@b.co", &["a@b.co"]),
+            ],
+        );
     }
 
     #[test]
     fn cards_have_a_right_check_digit_and_an_issuer() {
-        check(Kind::Card, &[
-            ("4111 1111 1111 1111 12/26", &["4111 1111 1111 1111"]),
-            ("pay 5500-0000-0000-0004!", &["5500-0000-0000-0004"]),
-            ("378282246310005", &["378282246310005"]),
-            ("4111 1111 1111 1112", &[]),
-            ("41111111111111111111111111", &[]),
-            ("9999999999999995", &[]),
-            ("x4111111111111111", &[]),
-        ]);
+        check(
+            Kind::Card,
+            &[
+                ("4111 1111 1111 1111 12/26", &["4111 1111 1111 1111"]),
+                ("pay 5500-0000-0000-0004!", &["5500-0000-0000-0004"]),
+                ("378282246310005", &["378282246310005"]),
+                ("4111 1111 1111 1112", &[]),
+                ("41111111111111111111111111", &[]),
+                ("9999999999999995", &[]),
+                ("x4111111111111111", &[]),
+            ],
+        );
     }
 
     #[test]
     fn phones_in_their_common_forms() {
-        check(Kind::Phone, &[
-            ("+49 30 1234567 now", &["+49 30 1234567"]),
-            ("+1 (212) 555-0123", &["+1 (212) 555-0123"]),
-            ("0049 170 1234567", &["0049 170 1234567"]),
-            ("(212) 555-0123 or 212.555.0123", &["(212) 555-0123", "212.555.0123"]),
-            ("0171/1234567, 01 23 45 67 89", &["0171/1234567", "01 23 45 67 89"]),
-            ("on 01/02/2024 at 12:30, 3.14159265358, 1700000000, +5", &[]),
-        ]);
+        check(
+            Kind::Phone,
+            &[
+                ("+49 30 1234567 now", &["+49 30 1234567"]),
+                ("+1 (212) 555-0123", &["+1 (212) 555-0123"]),
+                ("0049 170 1234567", &["0049 170 1234567"]),
+                ("(212) 555-0123 or 212.555.0123", &["(212) 555-0123", "212.555.0123"]),
+                ("0171/1234567, 01 23 45 67 89", &["0171/1234567", "01 23 45 67 89"]),
+                ("on 01/02/2024 at 12:30, 3.14159265358, 1700000000, +5", &[]),
+            ],
+        );
     }
 
     #[test]
     fn other_numbers() {
-        check(Kind::Iban, &[
-            ("DE89 3704 0044 0532 0130 00.", &["DE89 3704 0044 0532 0130 00"]),
-            ("GB82WEST12345698765432", &["GB82WEST12345698765432"]),
-            ("DE88 3704 0044 0532 0130 00", &[]),
-            ("DE89", &[]),
-        ]);
-        check(Kind::NationalId, &[
-            ("SSN 536-90-4399", &["536-90-4399"]),
-            ("666-12-3456, 000-12-3456, 123-00-4567", &[]),
-            ("DNI 12345678Z, 12345678A", &["12345678Z"]),
-            ("X1234567L", &["X1234567L"]),
-            ("CPF 529.982.247-25, 529.982.247-24", &["529.982.247-25"]),
-            ("PESEL 44051401359, 44051401358", &["44051401359"]),
-            ("NIR 2 55 08 14 168 025 38", &["2 55 08 14 168 025 38"]),
-            ("NINO AB 12 34 56 C", &["AB 12 34 56 C"]),
-        ]);
+        check(
+            Kind::Iban,
+            &[
+                ("DE89 3704 0044 0532 0130 00.", &["DE89 3704 0044 0532 0130 00"]),
+                ("GB82WEST12345698765432", &["GB82WEST12345698765432"]),
+                ("DE88 3704 0044 0532 0130 00", &[]),
+                ("DE89", &[]),
+            ],
+        );
+        check(
+            Kind::NationalId,
+            &[
+                ("SSN 536-90-4399", &["536-90-4399"]),
+                ("666-12-3456, 000-12-3456, 123-00-4567", &[]),
+                ("DNI 12345678Z, 12345678A", &["12345678Z"]),
+                ("X1234567L", &["X1234567L"]),
+                ("CPF 529.982.247-25, 529.982.247-24", &["529.982.247-25"]),
+                ("PESEL 44051401359, 44051401358", &["44051401359"]),
+                ("NIR 2 55 08 14 168 025 38", &["2 55 08 14 168 025 38"]),
+                ("NINO AB 12 34 56 C", &["AB 12 34 56 C"]),
+            ],
+        );
     }
 
     #[test]
     fn keys_and_tokens() {
         let key = format!("sk-{}", "a1B2".repeat(8));
         let pem = "-----BEGIN RSA PRIVATE KEY-----\nMIIB\nAAAA\n-----END RSA PRIVATE KEY-----";
-        check(Kind::Secret, &[
-            (&format!("key={key}."), &[key.as_str()]),
-            ("AKIAIOSFODNN7EXAMPLE", &["AKIAIOSFODNN7EXAMPLE"]),
-            ("sk-short, akia, a risk-averse-and-very-long-word-indeed", &[]),
-            (&format!("x\n{pem}\ny"), &[pem]),
-            (
-                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n",
-                &["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n"],
-            ),
-        ]);
+        check(
+            Kind::Secret,
+            &[
+                (&format!("key={key}."), &[key.as_str()]),
+                ("AKIAIOSFODNN7EXAMPLE", &["AKIAIOSFODNN7EXAMPLE"]),
+                ("sk-short, akia, a risk-averse-and-very-long-word-indeed", &[]),
+                (&format!("x\n{pem}\ny"), &[pem]),
+                (
+                    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n",
+                    &["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n"],
+                ),
+            ],
+        );
     }
 
     proptest::proptest! {

@@ -9,42 +9,131 @@ struct Phrase {
 }
 
 const LEAVE: &[&str] = &[
-    "ignore", "ignoring", "disregard", "forget", "override", "bypass", "neglect", "discard", "ignoriere",
-    "vergiss", "ignora", "olvida", "ignorez", "oubliez", "oublie", "ignore-toi", "dimentica", "esqueça",
+    "ignore",
+    "ignoring",
+    "disregard",
+    "forget",
+    "override",
+    "bypass",
+    "neglect",
+    "discard",
+    "ignoriere",
+    "vergiss",
+    "ignora",
+    "olvida",
+    "ignorez",
+    "oubliez",
+    "oublie",
+    "ignore-toi",
+    "dimentica",
+    "esqueça",
 ];
 const EARLIER: &[&str] = &[
-    "previous", "prior", "above", "earlier", "preceding", "all", "any", "your", "existing", "vorherigen",
-    "bisherigen", "alle", "anteriores", "todas", "précédentes", "toutes", "precedenti",
+    "previous",
+    "prior",
+    "above",
+    "earlier",
+    "preceding",
+    "all",
+    "any",
+    "your",
+    "existing",
+    "vorherigen",
+    "bisherigen",
+    "alle",
+    "anteriores",
+    "todas",
+    "précédentes",
+    "toutes",
+    "precedenti",
 ];
 const RULES: &[&str] = &[
-    "instructions", "instruction", "rules", "guidelines", "prompts", "prompt", "directions", "directives",
-    "constraints", "context", "programming", "anweisungen", "regeln", "instrucciones", "consignes",
-    "istruzioni", "instruções",
+    "instructions",
+    "instruction",
+    "rules",
+    "guidelines",
+    "prompts",
+    "prompt",
+    "directions",
+    "directives",
+    "constraints",
+    "context",
+    "programming",
+    "anweisungen",
+    "regeln",
+    "instrucciones",
+    "consignes",
+    "istruzioni",
+    "instruções",
 ];
-const SHOW: &[&str] = &["reveal", "show", "print", "repeat", "output", "leak", "expose", "display", "tell", "dump"];
+const SHOW: &[&str] =
+    &["reveal", "show", "print", "repeat", "output", "leak", "expose", "display", "tell", "dump"];
 
 const PHRASES: [Phrase; 15] = [
     Phrase { weight: 0.7, gap: 3, steps: &[LEAVE, EARLIER, RULES] },
     Phrase { weight: 0.5, gap: 3, steps: &[LEAVE, &["everything"], &["above", "before", "previously"]] },
-    Phrase { weight: 0.6, gap: 4, steps: &[SHOW, &["system", "hidden", "initial", "secret"], &["prompt", "instructions", "message"]] },
+    Phrase {
+        weight: 0.6,
+        gap: 4,
+        steps: &[SHOW, &["system", "hidden", "initial", "secret"], &["prompt", "instructions", "message"]],
+    },
     Phrase { weight: 0.5, gap: 4, steps: &[SHOW, &["your"], &["instructions", "prompt", "rules"]] },
     Phrase { weight: 0.6, gap: 1, steps: &[&["do"], &["anything"], &["now"]] },
     Phrase { weight: 0.5, gap: 0, steps: &[&["developer", "dan", "god", "debug", "sudo"], &["mode"]] },
     Phrase { weight: 0.5, gap: 0, steps: &[&["jailbreak", "jailbroken", "jailbreaking"]] },
-    Phrase { weight: 0.4, gap: 3, steps: &[&["without", "no", "any"], &["restrictions", "limitations", "filters", "censorship", "guardrails"]] },
+    Phrase {
+        weight: 0.4,
+        gap: 3,
+        steps: &[
+            &["without", "no", "any"],
+            &["restrictions", "limitations", "filters", "censorship", "guardrails"],
+        ],
+    },
     Phrase { weight: 0.3, gap: 2, steps: &[&["you"], &["are"], &["now"]] },
-    Phrase { weight: 0.3, gap: 2, steps: &[&["pretend", "roleplay", "act"], &["to", "as"], &["be", "you", "if", "an", "a"]] },
-    Phrase { weight: 0.5, gap: 2, steps: &[&["new", "updated", "real"], &["instructions", "task", "directive"], &["are", "is", "follow", "from"]] },
-    Phrase { weight: 0.4, gap: 3, steps: &[&["do"], &["not"], &["tell", "inform", "mention", "alert"], &["user", "anyone", "human"]] },
+    Phrase {
+        weight: 0.3,
+        gap: 2,
+        steps: &[&["pretend", "roleplay", "act"], &["to", "as"], &["be", "you", "if", "an", "a"]],
+    },
+    Phrase {
+        weight: 0.5,
+        gap: 2,
+        steps: &[
+            &["new", "updated", "real"],
+            &["instructions", "task", "directive"],
+            &["are", "is", "follow", "from"],
+        ],
+    },
+    Phrase {
+        weight: 0.4,
+        gap: 3,
+        steps: &[&["do"], &["not"], &["tell", "inform", "mention", "alert"], &["user", "anyone", "human"]],
+    },
     Phrase { weight: 0.4, gap: 3, steps: &[&["base64", "rot13", "hex"], &["decode", "encoded", "decoded"]] },
     Phrase { weight: 0.4, gap: 3, steps: &[&["decode"], &["follow", "execute", "obey", "run"]] },
-    Phrase { weight: 0.4, gap: 3, steps: &[&["stop", "cease"], &["being", "following", "acting"], &["assistant", "instructions", "rules", "ai"]] },
+    Phrase {
+        weight: 0.4,
+        gap: 3,
+        steps: &[
+            &["stop", "cease"],
+            &["being", "following", "acting"],
+            &["assistant", "instructions", "rules", "ai"],
+        ],
+    },
 ];
 
 /// Marks by which models tell turns apart. In somebody's text they pretend to be one.
 const MARKS: [&str; 10] = [
-    "<|im_start|>", "<|im_end|>", "<|system|>", "<|endoftext|>", "<<sys>>", "[inst]", "[/inst]",
-    "<start_of_turn>", "### system:", "<|start_header_id|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|system|>",
+    "<|endoftext|>",
+    "<<sys>>",
+    "[inst]",
+    "[/inst]",
+    "<start_of_turn>",
+    "### system:",
+    "<|start_header_id|>",
 ];
 
 /// Bytes of a text that are judged: what is behind them is another piece, judged on its own.
@@ -69,12 +158,15 @@ fn piece(text: &str) -> f64 {
     if hidden >= 8 {
         clean *= 0.5;
     }
-    let lower: String = text.chars().filter(|letter| !is_hidden(*letter)).flat_map(char::to_lowercase).collect();
+    let lower: String =
+        text.chars().filter(|letter| !is_hidden(*letter)).flat_map(char::to_lowercase).collect();
     if MARKS.iter().any(|mark| lower.contains(mark)) {
         clean *= 0.4;
     }
-    let words: Vec<&str> =
-        lower.split(|letter: char| !letter.is_alphanumeric() && letter != '-').filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = lower
+        .split(|letter: char| !letter.is_alphanumeric() && letter != '-')
+        .filter(|word| !word.is_empty())
+        .collect();
     for phrase in &PHRASES {
         if phrase.is_in(&words) {
             clean *= 1.0 - phrase.weight;

@@ -7,22 +7,82 @@ const WORDS_MAX: usize = 400;
 
 /// Languages of the Latin script, with words that most texts in them have.
 const WORDS: [(&str, &[&str]); 10] = [
-    ("en", &["the", "and", "of", "to", "is", "in", "that", "it", "for", "you", "are", "what", "this", "with", "how", "my", "please"]),
-    ("de", &["der", "die", "das", "und", "ist", "nicht", "ein", "eine", "ich", "sie", "zu", "mit", "wie", "auf", "den", "für", "von", "bitte"]),
-    ("fr", &["le", "la", "les", "et", "est", "une", "des", "que", "pour", "vous", "dans", "je", "pas", "qui", "du", "sur", "avec", "ce"]),
-    ("es", &["el", "los", "las", "que", "de", "y", "es", "una", "por", "para", "con", "cómo", "qué", "del", "se", "está", "lo", "su"]),
-    ("it", &["il", "lo", "gli", "che", "di", "è", "una", "per", "con", "non", "sono", "come", "della", "del", "questo", "si", "mi", "le"]),
-    ("pt", &["o", "os", "as", "que", "de", "e", "é", "uma", "para", "com", "não", "como", "do", "da", "você", "um", "em", "se"]),
-    ("nl", &["de", "het", "een", "en", "is", "van", "dat", "niet", "ik", "je", "te", "op", "met", "voor", "zijn", "hoe", "wat", "er"]),
-    ("pl", &["i", "w", "na", "się", "nie", "jest", "że", "do", "to", "jak", "z", "co", "czy", "dla", "są", "ale", "przez", "proszę"]),
-    ("sv", &["och", "att", "det", "är", "en", "som", "på", "för", "inte", "jag", "med", "av", "till", "den", "hur", "vad", "ett", "har"]),
-    ("tr", &["ve", "bir", "bu", "için", "ile", "ne", "de", "da", "çok", "nasıl", "var", "mi", "ben", "olarak", "gibi", "daha", "en", "değil"]),
+    (
+        "en",
+        &[
+            "the", "and", "of", "to", "is", "in", "that", "it", "for", "you", "are", "what", "this", "with",
+            "how", "my", "please",
+        ],
+    ),
+    (
+        "de",
+        &[
+            "der", "die", "das", "und", "ist", "nicht", "ein", "eine", "ich", "sie", "zu", "mit", "wie",
+            "auf", "den", "für", "von", "bitte",
+        ],
+    ),
+    (
+        "fr",
+        &[
+            "le", "la", "les", "et", "est", "une", "des", "que", "pour", "vous", "dans", "je", "pas", "qui",
+            "du", "sur", "avec", "ce",
+        ],
+    ),
+    (
+        "es",
+        &[
+            "el", "los", "las", "que", "de", "y", "es", "una", "por", "para", "con", "cómo", "qué", "del",
+            "se", "está", "lo", "su",
+        ],
+    ),
+    (
+        "it",
+        &[
+            "il", "lo", "gli", "che", "di", "è", "una", "per", "con", "non", "sono", "come", "della", "del",
+            "questo", "si", "mi", "le",
+        ],
+    ),
+    (
+        "pt",
+        &[
+            "o", "os", "as", "que", "de", "e", "é", "uma", "para", "com", "não", "como", "do", "da", "você",
+            "um", "em", "se",
+        ],
+    ),
+    (
+        "nl",
+        &[
+            "de", "het", "een", "en", "is", "van", "dat", "niet", "ik", "je", "te", "op", "met", "voor",
+            "zijn", "hoe", "wat", "er",
+        ],
+    ),
+    (
+        "pl",
+        &[
+            "i", "w", "na", "się", "nie", "jest", "że", "do", "to", "jak", "z", "co", "czy", "dla", "są",
+            "ale", "przez", "proszę",
+        ],
+    ),
+    (
+        "sv",
+        &[
+            "och", "att", "det", "är", "en", "som", "på", "för", "inte", "jag", "med", "av", "till", "den",
+            "hur", "vad", "ett", "har",
+        ],
+    ),
+    (
+        "tr",
+        &[
+            "ve", "bir", "bu", "için", "ile", "ne", "de", "da", "çok", "nasıl", "var", "mi", "ben", "olarak",
+            "gibi", "daha", "en", "değil",
+        ],
+    ),
 ];
 
 /// Every language that can be told.
 pub const KNOWN: [&str; 20] = [
-    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr", "ru", "uk", "el", "ar", "he", "hi", "th", "zh",
-    "ja", "ko",
+    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr", "ru", "uk", "el", "ar", "he", "hi", "th",
+    "zh", "ja", "ko",
 ];
 
 /// The language of a text, where it can be told.

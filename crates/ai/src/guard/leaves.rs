@@ -37,11 +37,42 @@ const NUMBER_BYTES_MIN: usize = 9;
 
 /// Names of what is not a text.
 const MACHINERY: [&str; 36] = [
-    "type", "role", "id", "name", "model", "tool_use_id", "tool_call_id", "toolUseId", "call_id", "item_id",
-    "format", "mimeType", "mime_type", "media_type", "mediaType", "url", "image_url", "imageUrl", "file_id",
-    "file_uri", "fileUri", "uri", "s3Location", "detail", "cache_control", "cachePoint", "signature",
-    "thoughtSignature", "thought_signature", "encrypted_content", "redactedContent", "status", "index",
-    "language", "server_label", "phase",
+    "type",
+    "role",
+    "id",
+    "name",
+    "model",
+    "tool_use_id",
+    "tool_call_id",
+    "toolUseId",
+    "call_id",
+    "item_id",
+    "format",
+    "mimeType",
+    "mime_type",
+    "media_type",
+    "mediaType",
+    "url",
+    "image_url",
+    "imageUrl",
+    "file_id",
+    "file_uri",
+    "fileUri",
+    "uri",
+    "s3Location",
+    "detail",
+    "cache_control",
+    "cachePoint",
+    "signature",
+    "thoughtSignature",
+    "thought_signature",
+    "encrypted_content",
+    "redactedContent",
+    "status",
+    "index",
+    "language",
+    "server_label",
+    "phase",
 ];
 
 /// Names below which every name is the caller's own.
@@ -147,7 +178,8 @@ pub fn edit(
             spots.push(Spot {
                 at: value.at,
                 message,
-                is_system: message.is_none() && matches!(steps.first(), Some(Step::Key(top)) if is_standing(top)),
+                is_system: message.is_none()
+                    && matches!(steps.first(), Some(Step::Key(top)) if is_standing(top)),
                 is_arguments: matches!(key, Some("arguments" | "output" | "content" | "text" | "input")),
                 is_string: value.is_string,
             });
@@ -250,7 +282,11 @@ pub fn edit_json(
 
 fn unquoted(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.get(1..raw.len().checked_sub(1)?)?;
-    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 /// A text as a JSON string.

@@ -57,13 +57,7 @@ impl Patterns {
     }
 
     /// Whether one begins at the start of a text, and which: the longest, and of those the first.
-    pub fn begins(
-        &self,
-        cache: &mut Cache,
-        before: Option<char>,
-        text: &str,
-        more: bool,
-    ) -> (Begins, usize) {
+    pub fn begins(&self, cache: &mut Cache, before: Option<char>, text: &str, more: bool) -> (Begins, usize) {
         let mut last = before.map(|letter| letter.encode_utf8(&mut [0; 4]).as_bytes().last().copied());
         let config = start::Config::new().anchored(Anchored::Yes).look_behind(last.take().flatten());
         let Ok(mut state) = self.dfa.start_state(cache, &config) else { return (Begins::No, 0) };

@@ -39,10 +39,7 @@ pub struct Scanner {
 
 impl Scanner {
     /// Compiles what rules look for, rules by their numbers. The error names a rule.
-    pub fn compile(
-        kinds: &[(Kind, usize)],
-        patterns: &[(Wanted, usize)],
-    ) -> Result<Self, (usize, String)> {
+    pub fn compile(kinds: &[(Kind, usize)], patterns: &[(Wanted, usize)]) -> Result<Self, (usize, String)> {
         let mut kinds = kinds.to_vec();
         kinds.sort_by_key(|(kind, rule)| (Kind::ALL.iter().position(|known| known == kind), *rule));
         kinds.dedup_by_key(|(kind, _)| *kind);

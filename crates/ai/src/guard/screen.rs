@@ -258,7 +258,8 @@ impl Screen {
         let rules = self.rules.clone();
         let Some(of) = rules.rule(rule) else { return };
         let in_answer = self.in_answer;
-        let same = |fired: &Fired| fired.rule == of.name && fired.kind == kind && fired.in_answer == in_answer;
+        let same =
+            |fired: &Fired| fired.rule == of.name && fired.kind == kind && fired.in_answer == in_answer;
         let at = match self.fired.iter().position(same) {
             Some(at) => at,
             None => {
@@ -305,7 +306,9 @@ impl Screen {
         };
         hold.push(text, is_last, at, |piece| match piece {
             Piece::Clear(text) => found.push((text.to_owned(), None)),
-            Piece::Found { text, found: what, in_string } => found.push((text.to_owned(), Some((what, in_string)))),
+            Piece::Found { text, found: what, in_string } => {
+                found.push((text.to_owned(), Some((what, in_string))))
+            }
         });
         self.cache = cache;
         let mut out = String::with_capacity(text.len());
@@ -354,7 +357,11 @@ impl Screen {
         self.judge_length(self.spoken);
         let Some(mut sample) = self.sample.take() else { return };
         sample.push_str(text);
-        if sample.len() >= SAMPLE_BYTES_MAX { self.judge_language(&sample) } else { self.sample = Some(sample) }
+        if sample.len() >= SAMPLE_BYTES_MAX {
+            self.judge_language(&sample)
+        } else {
+            self.sample = Some(sample)
+        }
     }
 
     /// The answer's text has ended.
@@ -467,7 +474,8 @@ mod tests {
         let (mut screen, sent) = asked("ann@x.org has T\"12 and <EMAIL_1>", true);
         assert_eq!(sent, "<EMAIL_2> has <TICKET_1> and <EMAIL_1>");
         let mut hold = screen.hold(true);
-        let pieces = [r#"{"to":"<EMA"#, r#"IL_2>","id":"<TICKET_1>","bob":"b@y"#, r#".org","n":4111111111111111}"#];
+        let pieces =
+            [r#"{"to":"<EMA"#, r#"IL_2>","id":"<TICKET_1>","bob":"b@y"#, r#".org","n":4111111111111111}"#];
         let out: String = pieces
             .iter()
             .enumerate()

@@ -5,12 +5,43 @@ use super::detect::{Begins, undecided};
 
 /// Beginnings, and how many letters follow at least.
 const PREFIXES: [(&str, usize); 37] = [
-    ("sk-", 20), ("sk_live_", 16), ("sk_test_", 16), ("rk_live_", 16), ("rk_test_", 16), ("whsec_", 24),
-    ("AKIA", 16), ("ASIA", 16), ("ABIA", 16), ("ghp_", 36), ("gho_", 36), ("ghu_", 36), ("ghs_", 36),
-    ("ghr_", 36), ("github_pat_", 22), ("glpat-", 20), ("gldt-", 20), ("xoxb-", 10), ("xoxp-", 10),
-    ("xoxa-", 10), ("xoxr-", 10), ("xoxs-", 10), ("xapp-", 10), ("AIza", 35), ("ya29.", 20), ("npm_", 36),
-    ("pypi-", 50), ("hf_", 30), ("dop_v1_", 64), ("SG.", 40), ("shpat_", 32), ("gsk_", 40), ("xai-", 40),
-    ("pplx-", 40), ("dckr_pat_", 20), ("hvs.", 20), ("AGE-SECRET-KEY-1", 40),
+    ("sk-", 20),
+    ("sk_live_", 16),
+    ("sk_test_", 16),
+    ("rk_live_", 16),
+    ("rk_test_", 16),
+    ("whsec_", 24),
+    ("AKIA", 16),
+    ("ASIA", 16),
+    ("ABIA", 16),
+    ("ghp_", 36),
+    ("gho_", 36),
+    ("ghu_", 36),
+    ("ghs_", 36),
+    ("ghr_", 36),
+    ("github_pat_", 22),
+    ("glpat-", 20),
+    ("gldt-", 20),
+    ("xoxb-", 10),
+    ("xoxp-", 10),
+    ("xoxa-", 10),
+    ("xoxr-", 10),
+    ("xoxs-", 10),
+    ("xapp-", 10),
+    ("AIza", 35),
+    ("ya29.", 20),
+    ("npm_", 36),
+    ("pypi-", 50),
+    ("hf_", 30),
+    ("dop_v1_", 64),
+    ("SG.", 40),
+    ("shpat_", 32),
+    ("gsk_", 40),
+    ("xai-", 40),
+    ("pplx-", 40),
+    ("dckr_pat_", 20),
+    ("hvs.", 20),
+    ("AGE-SECRET-KEY-1", 40),
 ];
 
 pub(super) fn begins(text: &str, more: bool) -> Begins {
@@ -92,7 +123,8 @@ fn pem(text: &str, more: bool) -> Begins {
     let Some(rest) = text.strip_prefix(BEGIN) else {
         return if BEGIN.starts_with(text) { undecided(more) } else { Begins::No };
     };
-    let end = rest.bytes().position(|byte| !(byte.is_ascii_uppercase() || byte == b' ')).unwrap_or(rest.len());
+    let end =
+        rest.bytes().position(|byte| !(byte.is_ascii_uppercase() || byte == b' ')).unwrap_or(rest.len());
     if end > 32 {
         return Begins::No;
     }
@@ -115,8 +147,7 @@ fn pem(text: &str, more: bool) -> Begins {
         }
         None if more => Begins::More,
         None => {
-            let is_body =
-                |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\r\n \\:,-".contains(&byte);
+            let is_body = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\r\n \\:,-".contains(&byte);
             let length = text[from..].bytes().position(|byte| !is_body(byte)).unwrap_or(text.len() - from);
             Begins::Yes(from + length)
         }

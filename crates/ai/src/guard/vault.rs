@@ -86,7 +86,9 @@ impl Vault {
             out.push_str(&text[from..from + at]);
             from += at;
             let found = match self.begins(&text[from..], false) {
-                Begins::Yes(length) => self.meaning(&text[from..from + length]).map(|meaning| (meaning, length)),
+                Begins::Yes(length) => {
+                    self.meaning(&text[from..from + length]).map(|meaning| (meaning, length))
+                }
                 Begins::No | Begins::More => None,
             };
             let (piece, length) = found.unwrap_or(("<", 1));

@@ -2,7 +2,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Place, Settings};
 use crate::{Duration, Size, load::Context, load::scope::Named};
@@ -143,9 +142,10 @@ impl Default for InjectionGuard {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct OutputSchema {
-    /// The JSON Schema. Without it, the one that the request asks for; a request that asks for none is not judged.
+    /// The JSON Schema, as JSON text. Without it, the one that the request asks for; a request that asks for none is
+    /// not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Value>,
+    pub schema: Option<String>,
     /// Ask the model once more, with what is wrong, before the rule fires.
     pub repair: bool,
 }

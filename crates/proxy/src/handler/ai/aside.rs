@@ -62,9 +62,9 @@ pub(super) async fn ask(
     let body = Body::Full(aside.body.into());
     let wish = Wish::default();
     let asked = async {
-        let answer = tries::forward(worker, call, target, &wish, body).await.map_err(|failure| {
-            format!("{}: {}", target.upstream.name, failure.problem().title())
-        })?;
+        let answer = tries::forward(worker, call, target, &wish, body)
+            .await
+            .map_err(|failure| format!("{}: {}", target.upstream.name, failure.problem().title()))?;
         let status = answer.status();
         match gather(answer.into_body(), ANSWER_BYTES_MAX).await {
             Ok(bytes) => Ok((status, bytes)),

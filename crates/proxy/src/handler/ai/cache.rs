@@ -122,7 +122,9 @@ impl Store {
         let mut kept = self.lock();
         kept.remove(&key);
         while kept.by_key.len() >= self.entries_max || kept.bytes + bytes > self.bytes_max {
-            let Some((_, oldest)) = kept.by_use.first_key_value().map(|(used, key)| (*used, *key)) else { break };
+            let Some((_, oldest)) = kept.by_use.first_key_value().map(|(used, key)| (*used, *key)) else {
+                break;
+            };
             kept.remove(&oldest);
         }
         kept.uses += 1;
@@ -156,7 +158,9 @@ impl Kept {
 fn weight(answer: &Answer) -> usize {
     let texts: usize = answer.choices.iter().flat_map(|choice| &choice.parts).map(part_weight).sum();
     let tokens: usize = answer.choices.iter().map(|choice| choice.log_probabilities.len() * 256).sum();
-    texts + tokens + answer.extra.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>()
+    texts
+        + tokens
+        + answer.extra.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>()
         + 256
 }
 
@@ -255,7 +259,9 @@ pub(super) async fn look(
     let now = Instant::now();
     let mut found = if reads { duty.store.get(&key, now) } else { None };
     let mut meaning = None;
-    if found.is_none() && let Some(settings) = &duty.settings.semantic {
+    if found.is_none()
+        && let Some(settings) = &duty.settings.semantic
+    {
         let mut rest = request;
         if let Some(question) = question(&mut rest) {
             let body = json!({"input": question});
@@ -265,7 +271,8 @@ pub(super) async fn look(
                 Ok(numbers) => {
                     // All but the question must be the same, for the same embedding model.
                     let group = key_of(&format!("{scope}\n{model}"), name, &rest);
-                    if reads && let Some(key) = duty.store.nearest(&group, &numbers, settings.threshold, now) {
+                    if reads && let Some(key) = duty.store.nearest(&group, &numbers, settings.threshold, now)
+                    {
                         found = duty.store.get(&key, now);
                     }
                     meaning = Some((group, numbers));
@@ -340,7 +347,9 @@ fn suits(settings: &Settings, request: &Request) -> bool {
 fn scope(settings: &Settings, call: &Call) -> Option<String> {
     match settings.scope {
         AiCacheScope::Shared => Some("shared".to_owned()),
-        AiCacheScope::Consumer => call.consumer.as_ref().map(|consumer| format!("consumer {}", consumer.name)),
+        AiCacheScope::Consumer => {
+            call.consumer.as_ref().map(|consumer| format!("consumer {}", consumer.name))
+        }
     }
 }
 

@@ -66,7 +66,10 @@ fn an_answer_is_given_again_in_every_dialect_and_form() {
         assert_eq!(ask(Dialect::Anthropic, true), said("miss", 2));
         assert_eq!(ask(Dialect::Anthropic, false), said("hit", 2));
         let records = gateway.records(13);
-        assert_eq!((records[0]["ai"]["cache"].as_str(), records[1]["ai"]["cache"].as_str()), (Some("miss"), Some("hit")));
+        assert_eq!(
+            (records[0]["ai"]["cache"].as_str(), records[1]["ai"]["cache"].as_str()),
+            (Some("miss"), Some("hit"))
+        );
         assert_eq!(records[0]["ai"]["output_tokens"], 2);
         assert!(records[1]["ai"].get("output_tokens").is_none(), "nothing is spent on what is given again");
         assert_eq!(gateway.metric("tidegate_ai_cache_total{result=\"hit\"}"), Some(11.0));
@@ -193,8 +196,16 @@ fn questions_that_mean_about_the_same_share_an_answer() {
     assert_eq!(ask("s", "What is the cause of ocean tides?"), said("hit", 1));
     assert_eq!(ask("s", "Why does the sea have tides?"), said("hit", 1));
     assert_eq!(ask("s", "What causes earthquakes?"), said("miss", 2));
-    assert_eq!(ask("other", "Why does the sea have tides?"), said("miss", 3), "all but the question must be the same");
+    assert_eq!(
+        ask("other", "Why does the sea have tides?"),
+        said("miss", 3),
+        "all but the question must be the same"
+    );
     drop(embeddings);
-    assert_eq!(ask("s", "What is the cause of ocean tides today?"), said("miss", 4), "without embeddings it goes on");
+    assert_eq!(
+        ask("s", "What is the cause of ocean tides today?"),
+        said("miss", 4),
+        "without embeddings it goes on"
+    );
     assert_eq!(ask("s", "What causes the tides of the sea?"), said("hit", 1), "and what is equal is found");
 }

@@ -117,13 +117,13 @@ fn a_refused_request_is_told_in_the_callers_dialect_and_goes_nowhere() {
     }
     assert!(upstream.seen().is_empty());
     let records = gateway.records(cases.len() * KINDS.len());
-    for (index, (said, rule, kind)) in cases.iter().enumerate() {
-        let record = &records[index * KINDS.len()];
-        assert_eq!(record["stopped_by"], "guardrails");
-        assert_eq!(record["status"], 400);
-        let fired = &record["ai"]["guardrails"];
-        let all = fired.as_array().expect("a list");
-        assert!(all.iter().any(|one| one["rule"] == *rule && one["kind"] == *kind), "{said}: {fired}");
+    for (said, rule, kind) in &cases {
+        let fired = records.iter().filter(|record| {
+            let fired = record["ai"]["guardrails"].as_array().expect("a list");
+            fired.iter().any(|one| one["rule"] == *rule && one["kind"] == *kind)
+        });
+        let stopped = fired.filter(|record| record["stopped_by"] == "guardrails" && record["status"] == 400);
+        assert_eq!(stopped.count(), KINDS.len(), "{said}: {records:?}");
     }
     for fine in ["the tide, what is it?", "T-123"] {
         ask(&gateway, Dialect::OpenAiChat, "openai-chat", &question(fine, false));
@@ -135,7 +135,9 @@ fn a_stream_that_is_refused_ends_as_one_that_a_filter_cut() {
     let policies = "      - guardrails: {rules: [{name: rivals, words: [Acme Corp], on: answer}]}\n";
     let upstreams: Vec<(Dialect, Upstream)> = KINDS
         .iter()
-        .map(|(dialect, ..)| (*dialect, parrot::provider(*dialect, |_| says("Better buy from Acme Corp, I say."))))
+        .map(|(dialect, ..)| {
+            (*dialect, parrot::provider(*dialect, |_| says("Better buy from Acme Corp, I say.")))
+        })
         .collect();
     let providers: Vec<_> = upstreams.iter().map(|(dialect, upstream)| (*dialect, upstream)).collect();
     let gateway = parrot::gateway(&providers, policies, "");
@@ -213,10 +215,13 @@ fn texts_are_recorded_only_where_the_operator_says_so() {
         let fired = gateway.records(1)[0]["ai"]["guardrails"].clone();
         let texts = |at: usize| fired[at]["texts"][0].as_str().map(str::to_owned);
         assert_eq!((fired[0]["side"].as_str(), fired[1]["side"].as_str()), (Some("request"), Some("answer")));
-        assert_eq!((texts(0), texts(1)), if told {
-            (Some("c@d.example".to_owned()), Some("a@b.example".to_owned()))
-        } else {
-            (None, None)
-        });
+        assert_eq!(
+            (texts(0), texts(1)),
+            if told {
+                (Some("c@d.example".to_owned()), Some("a@b.example".to_owned()))
+            } else {
+                (None, None)
+            }
+        );
     }
 }

@@ -17,7 +17,9 @@ fn with_rule(rule: &str, judge: &Upstream) -> (Gateway, Upstream) {
         let said = format!("{:?}", request.messages);
         says(if said.contains("be rude") { "you are bad" } else { "ok" })
     });
-    let policies = format!("      - guardrails: {{rules: [{rule}, {{name: pii, mode: mask, personalData: [email]}}]}}\n");
+    let policies = format!(
+        "      - guardrails: {{rules: [{rule}, {{name: pii, mode: mask, personalData: [email]}}]}}\n"
+    );
     let rest = format!("upstreams: [{{name: judges, endpoints: [{{address: \"{}\"}}]}}]\n", judge.address);
     // The model of the judge is Anthropic's, so that what is asked of it is translated.
     let gateway = parrot::gateway(&[(CHAT, &model), (Dialect::Anthropic, judge)], &policies, &rest);
@@ -114,7 +116,11 @@ fn a_second_model_judges_and_cannot_be_talked_to() {
     let judge = parrot::provider(Dialect::Anthropic, |request| {
         let said = format!("{:?}", request.messages.last().expect("a message"));
         assert!(said.contains(r#"\\\""#) || !said.contains("quote"), "the text is one JSON string: {said}");
-        says(if said.contains("poem") { "```json\n{\"violation\": true}\n```" } else { "{\"violation\": false}" })
+        says(if said.contains("poem") {
+            "```json\n{\"violation\": true}\n```"
+        } else {
+            "{\"violation\": false}"
+        })
     });
     let rule = "{name: poems, on: request, judge: {model: anthropic, instructions: No poems.}}";
     let (gateway, _model) = with_rule(rule, &judge);
@@ -127,7 +133,7 @@ fn a_second_model_judges_and_cannot_be_talked_to() {
 
 #[test]
 fn an_answer_without_its_form_is_asked_for_once_more() {
-    let schema = "schema: {type: object, required: [depth], properties: {depth: {type: integer}}}";
+    let schema = r#"schema: '{"type": "object", "required": ["depth"], "properties": {"depth": {"type": "integer"}}}'"#;
     for (repair, second, want, asked) in
         [(true, "{\"depth\": 3}", 200, 2), (true, "deep", 400, 2), (false, "{\"depth\": 3}", 400, 1)]
     {
@@ -139,7 +145,8 @@ fn an_answer_without_its_form_is_asked_for_once_more() {
             "      - guardrails: {{rules: [{{name: form, jsonSchema: {{{schema}, repair: {repair}}}}}]}}\n"
         );
         let gateway = parrot::gateway(&[(CHAT, &model)], &policies, "");
-        let answer = ask_with(&gateway, Dialect::Anthropic, "openai-chat", &question("how deep?", false), KEY, "");
+        let answer =
+            ask_with(&gateway, Dialect::Anthropic, "openai-chat", &question("how deep?", false), KEY, "");
         assert_eq!(answer.status, want, "{}", answer.text());
         assert_eq!(model.seen().len(), asked);
         if want == 200 {
@@ -163,21 +170,23 @@ fn what_cannot_be_is_refused_with_its_place() {
         );
         std::fs::write(&path, text).expect("a file");
         let (code, out, err) = run(&["validate", "-c", path.to_str().expect("text")]);
-        (code, format!("{out}{err}"))
+        // Long lines are wrapped for the reader.
+        (code, format!("{out}{err}").replace("\n      │ ", " "))
     };
     let rule = |rule: &str| format!("{{guardrails: {{rules: [{rule}]}}}}");
     assert_eq!(with(&rule("{name: a, words: [x]}"), "ai: {}").0, 0);
     for (policies, handler, says) in [
         (rule("{name: a, words: [x]}"), "respond: {}", "`guardrails` has no effect on a route without `ai`"),
         ("{aiCache: {}}".to_owned(), "respond: {}", "`aiCache` has no effect on a route without `ai`"),
-        (rule("{name: a}"), "ai: {}", "expected one of"),
-        (rule("{name: a, words: [x], patterns: [y]}"), "ai: {}", "found words and patterns"),
+        (rule("{name: a}"), "ai: {}", "found none"),
+        (rule("{name: a, words: [x], patterns: [y]}"), "ai: {}", "words and patterns"),
         (rule("{name: a, patterns: ['(']}"), "ai: {}", "`a`: unclosed group"),
         (rule("{name: a, patterns: ['x*']}"), "ai: {}", "matches where nothing stands"),
         (rule("{name: a, mode: mask, maxCharacters: 5}"), "ai: {}", "use `block` or `flag`"),
         (rule("{name: a, languages: [xx]}"), "ai: {}", "`xx` cannot be told"),
         (rule("{name: a, judge: {model: none, instructions: x}}"), "ai: {}", "none"),
-        (rule("{name: a, jsonSchema: {schema: {type: 5}}}"), "ai: {}", "jsonSchema"),
+        (rule("{name: a, jsonSchema: {schema: '{\"type\": 5}'}}"), "ai: {}", "jsonSchema: 5"),
+        (rule("{name: a, jsonSchema: {schema: '{'}}"), "ai: {}", "no JSON"),
         (rule("{name: a, words: [x]}, {name: a, words: [y]}"), "ai: {}", "there twice"),
         ("{aiCache: {semantic: {model: none}}}".to_owned(), "ai: {}", "none"),
         ("{aiCache: {ttl: 0s}}".to_owned(), "ai: {}", "more than nothing"),

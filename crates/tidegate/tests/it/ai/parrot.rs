@@ -2,7 +2,9 @@
 //! any dialect.
 
 use ai::{
-    canon::{Answer, Assembler, Choice, Delta, Event, Finish, Message, Part, Request, Role, Usage, events_of},
+    canon::{
+        Answer, Assembler, Choice, Delta, Event, Finish, Message, Part, Request, Role, Usage, events_of,
+    },
     dialect::{Dialect, Spoken, Telling},
     endpoint::{Endpoint, Operation},
     rules::{Rules, Target},
@@ -53,7 +55,8 @@ pub(super) fn provider(
     Upstream::scripted(move |seen| {
         let (request, stream) = asked(dialect, seen);
         let answer = reply(&request);
-        let telling = Telling { model: "m-1".into(), id: "a1".into(), include_usage: true, ..Telling::default() };
+        let telling =
+            Telling { model: "m-1".into(), id: "a1".into(), include_usage: true, ..Telling::default() };
         if !stream {
             return Some(http("application/json", &dialect.write_answer(answer, &telling)));
         }
@@ -75,8 +78,7 @@ pub(super) fn provider(
 }
 
 pub(super) fn http(kind: &str, body: &[u8]) -> Vec<u8> {
-    let head =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
@@ -143,7 +145,9 @@ pub(super) fn heard(dialect: Dialect, answer: &Http) -> Answer {
 /// The texts of an answer.
 pub(super) fn text(answer: &Answer) -> String {
     let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
-    parts.filter_map(|part| if let Part::Text { text, .. } = part { Some(text.as_str()) } else { None }).collect()
+    parts
+        .filter_map(|part| if let Part::Text { text, .. } = part { Some(text.as_str()) } else { None })
+        .collect()
 }
 
 /// A gateway with these policies on its route, and a model `m` on each of these providers, named by their dialects.
@@ -164,7 +168,9 @@ pub(super) fn gateway(providers: &[(Dialect, &Upstream)], policies: &str, rest: 
     for (dialect, _) in providers {
         let (.., model) = kind(*dialect);
         let name = dialect.name();
-        text.push_str(&format!("    - {{name: {name}, targets: [{{provider: {name}, model: \"{model}\"}}]}}\n"));
+        text.push_str(&format!(
+            "    - {{name: {name}, targets: [{{provider: {name}, model: \"{model}\"}}]}}\n"
+        ));
     }
     Gateway::start(&text)
 }

@@ -88,14 +88,7 @@ impl Watch {
 
     fn note(&mut self, outside: &str, kind: &'static str, action: Action, in_answer: bool) {
         let (mode, side) = (mode(action), side(in_answer));
-        self.others.push(GuardFired {
-            rule: outside.into(),
-            kind,
-            mode,
-            side,
-            count: 1,
-            texts: Vec::new(),
-        });
+        self.others.push(GuardFired { rule: outside.into(), kind, mode, side, count: 1, texts: Vec::new() });
     }
 }
 

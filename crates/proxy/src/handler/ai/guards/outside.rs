@@ -78,8 +78,7 @@ impl Outside {
             }
             Ask::Judge(settings) => {
                 let request = question(&settings.instructions, text);
-                let answer =
-                    aside::model(gateway, worker, call, &settings.model, &request, timeout).await?;
+                let answer = aside::model(gateway, worker, call, &settings.model, &request, timeout).await?;
                 judged(&text_of(&answer))
             }
         }
@@ -89,7 +88,8 @@ impl Outside {
 /// Whether any input is flagged in a category that counts.
 fn moderated(settings: &ModerationGuard, told: &Value) -> Result<bool, String> {
     let results = told["results"].as_array().ok_or("expected `results`")?;
-    let counts = |name: &str| settings.categories.is_empty() || settings.categories.iter().any(|one| one == name);
+    let counts =
+        |name: &str| settings.categories.is_empty() || settings.categories.iter().any(|one| one == name);
     for result in results {
         let fires = match (settings.threshold, settings.categories.is_empty()) {
             (None, true) => result["flagged"].as_bool().ok_or("expected `flagged`")?,
@@ -99,9 +99,9 @@ fn moderated(settings: &ModerationGuard, told: &Value) -> Result<bool, String> {
             }
             (Some(threshold), _) => {
                 let scores = result["category_scores"].as_object().ok_or("expected `category_scores`")?;
-                scores
-                    .iter()
-                    .any(|(name, score)| counts(name) && score.as_f64().is_some_and(|score| score >= threshold))
+                scores.iter().any(|(name, score)| {
+                    counts(name) && score.as_f64().is_some_and(|score| score >= threshold)
+                })
             }
         };
         if fires {

@@ -10,7 +10,10 @@ use ai::{
 use model::{AiRecord, policy::guardrails::OutputSchema};
 use serde_json::Value;
 
-use super::{super::{aside, metered::note}, Conversation, Target};
+use super::{
+    super::{aside, metered::note},
+    Conversation, Target,
+};
 use crate::{call::Call, worker::Worker};
 
 /// What is wrong with an answer is told the model up to this many characters.
@@ -39,7 +42,11 @@ fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
 
 impl Form {
     pub(super) fn compile(name: &str, action: Action, settings: &OutputSchema) -> Result<Self, String> {
-        let schema = settings.schema.as_ref().map(validator).transpose()?;
+        let compile = |text: &String| {
+            let schema = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
+            validator(&schema)
+        };
+        let schema = settings.schema.as_ref().map(compile).transpose()?;
         Ok(Self { name: name.into(), action, schema, repair: settings.repair })
     }
 
@@ -75,7 +82,8 @@ impl Form {
             (None, _) => return true,
         };
         let Some(wrong) = wrong(schema, answer) else { return true };
-        let (true, Some((target, model)), Some(request)) = (self.repair, target, &conversation.canonical) else {
+        let (true, Some((target, model)), Some(request)) = (self.repair, target, &conversation.canonical)
+        else {
             return false;
         };
         let request = again(request, &text_of(answer), &wrong);
@@ -103,7 +111,9 @@ impl Form {
 /// The text of an answer's first choice.
 pub(super) fn text_of(answer: &Answer) -> String {
     let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
-    parts.filter_map(|part| if let Part::Text { text, .. } = part { Some(text.as_str()) } else { None }).collect()
+    parts
+        .filter_map(|part| if let Part::Text { text, .. } = part { Some(text.as_str()) } else { None })
+        .collect()
 }
 
 /// What is wrong with an answer; nothing when it calls tools, and has not answered yet.

@@ -39,9 +39,8 @@ impl Guard {
             }
         }
         let names: Vec<Arc<str>> = rules.iter().map(|rule| rule.name.clone()).collect();
-        let rules = Rules::compile(rules, settings.hold_back.get()).map_err(|(at, error)| {
-            format!("`{}`: {error}", names.get(at).map_or("rules", |name| name))
-        })?;
+        let rules = Rules::compile(rules, settings.hold_back.get())
+            .map_err(|(at, error)| format!("`{}`: {error}", names.get(at).map_or("rules", |name| name)))?;
         Ok(Self {
             rules: Arc::new(rules),
             outside,
