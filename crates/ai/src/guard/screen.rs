@@ -17,7 +17,7 @@ use super::{
     scan::{At, Found, Scanner},
     vault::{Vault, word},
 };
-use crate::canon::{Answer, Part};
+use crate::canon::{Answer, Part, Source};
 
 /// What is done about what a rule finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,11 +401,17 @@ impl Screen {
             Part::ToolCall { arguments, custom: false, .. } => self.replace_json(arguments),
             Part::ToolCall { arguments, .. } => self.replace(arguments),
             Part::ToolResult { content, .. } => content.iter_mut().for_each(|part| self.part(part)),
-            Part::Image { .. }
-            | Part::Document { .. }
-            | Part::Audio { .. }
-            | Part::Video { .. }
-            | Part::Vendor { .. } => {}
+            Part::Vendor { value, .. } => {
+                let text = value.to_string();
+                let edited = leaves::edit_json(&text, Voice::Model, &mut |leaf| self.whole(&leaf.text));
+                if let Some(Some(changed)) = edited
+                    && let Ok(changed) = serde_json::from_str(&changed)
+                {
+                    *value = changed;
+                }
+            }
+            Part::Document { source: Source::Text { text }, .. } => self.replace(text),
+            Part::Image { .. } | Part::Document { .. } | Part::Audio { .. } | Part::Video { .. } => {}
         }
     }
 

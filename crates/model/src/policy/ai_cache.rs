@@ -80,6 +80,10 @@ fn timeout() -> Duration {
 }
 
 impl Settings for AiCache {
+    fn is_of_ai(&self) -> bool {
+        true
+    }
+
     fn place(&self) -> Place<'_> {
         Place::Validation
     }

@@ -325,11 +325,15 @@ impl GuardRule {
 
 /// Languages that can be told.
 pub const LANGUAGES: [&str; 20] = [
-    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr", "ru", "uk", "el", "ar", "he", "hi", "th", "zh",
-    "ja", "ko",
+    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr", "ru", "uk", "el", "ar", "he", "hi", "th",
+    "zh", "ja", "ko",
 ];
 
 impl Settings for Guardrails {
+    fn is_of_ai(&self) -> bool {
+        true
+    }
+
     fn place(&self) -> Place<'_> {
         Place::Validation
     }

@@ -89,6 +89,11 @@ pub(crate) trait Settings {
     fn gives_way(&self) -> bool {
         false
     }
+
+    /// Whether it is the AI gateway that does what it says.
+    fn is_of_ai(&self) -> bool {
+        false
+    }
 }
 
 /// Where a policy stands, with what the gateway must know of whoever stands there.
@@ -198,7 +203,7 @@ impl Policy {
 
     /// Whether it is the AI gateway that does what it says, so that it has nothing to do on other routes.
     pub fn is_of_ai(&self) -> bool {
-        matches!(self, Self::Guardrails(_) | Self::AiCache(_))
+        self.settings().is_of_ai()
     }
 
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.

@@ -11,10 +11,7 @@ pub(crate) struct Guardrails {
 }
 
 impl Guardrails {
-    pub(crate) fn compile(
-        settings: &model::policy::Guardrails,
-        _: &Building<'_>,
-    ) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &model::policy::Guardrails, _: &Building<'_>) -> Result<Self, String> {
         Ok(Self { guard: Arc::new(Guard::compile(settings)?) })
     }
 }

@@ -180,7 +180,7 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("{aiCache: {}}".to_owned(), "respond: {}", "`aiCache` has no effect on a route without `ai`"),
         (rule("{name: a}"), "ai: {}", "found none"),
         (rule("{name: a, words: [x], patterns: [y]}"), "ai: {}", "words and patterns"),
-        (rule("{name: a, patterns: ['(']}"), "ai: {}", "`a`: unclosed group"),
+        (rule("{name: a, patterns: ['(']}"), "ai: {}", "unclosed group"),
         (rule("{name: a, patterns: ['x*']}"), "ai: {}", "matches where nothing stands"),
         (rule("{name: a, mode: mask, maxCharacters: 5}"), "ai: {}", "use `block` or `flag`"),
         (rule("{name: a, languages: [xx]}"), "ai: {}", "`xx` cannot be told"),
