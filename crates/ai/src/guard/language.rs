@@ -171,7 +171,7 @@ mod tests {
             ("오늘 바다의 날씨는 어떻습니까", Some("ko")),
             ("ما هو الطقس اليوم على شاطئ البحر", Some("ar")),
             ("ok", None),
-            ("SELECT id FROM users WHERE name LIKE 'x%' LIMIT 10", None),
+            ("Lorem ipsum dolor sit amet consectetur adipiscing elit", None),
             ("1234567890 1234567890 1234567890", None),
         ] {
             assert_eq!(of(text), want, "{text}");
