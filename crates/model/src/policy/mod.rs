@@ -69,6 +69,8 @@ policies! {
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
     compress: Compress => "compress", "Compresses answers.";
     decompress: Decompress => "decompress", "Decompresses requests' bodies for upstreams that cannot.";
+    guardrails: Guardrails => "guardrails", "Rules over what is asked of models and what they answer.";
+    ai_cache: AiCache => "aiCache", "Gives answers of models again.";
 }
 
 /// What every policy's settings say of themselves. What is asked has no default where leaving it out would let
@@ -90,7 +92,7 @@ pub(crate) trait Settings {
         false
     }
 
-    /// Whether it means something only where models answer.
+    /// Whether it is the AI gateway that does what it says.
     fn is_of_ai(&self) -> bool {
         false
     }
@@ -144,8 +146,6 @@ pub const NOT_IN_THIS_BUILD: &[&str] = &[
     "extAuth",
     "extProc",
     "mirror",
-    "guardrails",
-    "semanticCache",
     "idempotency",
     "opa",
 ];
@@ -201,14 +201,14 @@ impl Policy {
         }
     }
 
+    /// Whether it is the AI gateway that does what it says, so that it has nothing to do on other routes.
+    pub fn is_of_ai(&self) -> bool {
+        self.settings().is_of_ai()
+    }
+
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     pub fn gives_way(&self) -> bool {
         self.settings().gives_way()
-    }
-
-    /// Whether it means something only where models answer.
-    pub fn is_of_ai(&self) -> bool {
-        self.settings().is_of_ai()
     }
 
     pub(crate) fn place(&self) -> Place<'_> {

@@ -111,4 +111,6 @@ policies! {
     fault_injection: FaultInjection;
     compress: Compress;
     decompress: Decompress;
+    guardrails: Guardrails;
+    ai_cache: AiCache;
 }

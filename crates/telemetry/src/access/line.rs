@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::Version;
-use model::{AiRecord, CallRecord, McpRecord, Usd, resource::access_log::Redact};
+use model::{AiRecord, CallRecord, GuardFired, McpRecord, Usd, resource::access_log::Redact};
 
 use crate::{json, trace::write_hex};
 
@@ -123,6 +123,8 @@ fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
         }
         out.push(b']');
     }
+    optional("cache", call.cache, out);
+    guarded(&call.guarded(), out);
     out.push(b'}');
 }
 
@@ -139,6 +141,37 @@ fn mcp(message: &McpRecord, out: &mut Vec<u8>) {
         out.extend_from_slice(if is_error { b",\"is_error\":true" } else { b",\"is_error\":false" });
     }
     out.push(b'}');
+}
+
+/// What guardrails found.
+fn guarded(fired: &[GuardFired], out: &mut Vec<u8>) {
+    if fired.is_empty() {
+        return;
+    }
+    key("guardrails", out);
+    let mut separator = b'[';
+    for fired in fired {
+        out.push(separator);
+        separator = b',';
+        out.extend_from_slice(b"{\"rule\":");
+        json::text(&fired.rule, out);
+        field("kind", fired.kind, out);
+        field("mode", fired.mode, out);
+        field("side", fired.side, out);
+        number("count", u64::from(fired.count), out);
+        if !fired.texts.is_empty() {
+            key("texts", out);
+            let mut separator = b'[';
+            for text in &fired.texts {
+                out.push(separator);
+                separator = b',';
+                json::text(text, out);
+            }
+            out.push(b']');
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 fn timings(call: &CallRecord, out: &mut Vec<u8>) {

@@ -33,6 +33,10 @@ pub(super) struct Cells {
     pub(super) listeners: HashMap<Arc<str>, ListenerCells, Quick>,
     pub(super) gen_ai: GenAi,
     pub(super) models: Models,
+    /// What guardrails found, by kind, mode and side.
+    pub(super) guarded: BTreeMap<(&'static str, &'static str, &'static str), u64>,
+    /// What the cache of models' answers said.
+    pub(super) cached: BTreeMap<&'static str, u64>,
     none: Option<Arc<str>>,
 }
 
@@ -96,6 +100,13 @@ impl Cells {
         if let Some(ai) = &call.ai {
             self.gen_ai.record(call, ai);
             self.models.record(call);
+            for fired in ai.guarded() {
+                *self.guarded.entry((fired.kind, fired.mode, fired.side)).or_default() +=
+                    u64::from(fired.count);
+            }
+            if let Some(said) = ai.cache {
+                *self.cached.entry(said).or_default() += 1;
+            }
         }
         if call.attempts > 0
             && let Some(upstream) = &call.upstream
@@ -140,6 +151,12 @@ impl Cells {
     /// Adds another worker's counts of everything but routes.
     pub(super) fn add_rest(&mut self, other: &Self) {
         self.models.add(&other.models);
+        for (key, more) in &other.guarded {
+            *self.guarded.entry(*key).or_default() += more;
+        }
+        for (said, more) in &other.cached {
+            *self.cached.entry(said).or_default() += more;
+        }
         for (key, more) in &other.upstreams {
             let cells = self.upstreams.entry(key.clone()).or_default();
             cells.first_byte.add(&more.first_byte);

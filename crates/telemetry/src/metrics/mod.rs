@@ -189,6 +189,7 @@ impl Metrics {
         render_listeners(&all, out);
         all.gen_ai.render(out);
         all.models.render(out);
+        render_models(&all, out);
         self.render_config(out);
         self.flow.collect(out);
         for collector in &*self.collectors.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -322,6 +323,17 @@ fn render_upstreams(all: &Cells, out: &mut Exposition) {
         let labels = [("upstream", &***upstream)];
         let help = "Tries started beside a slow one that gave the answer.";
         out.counter("tidegate_hedges_won_total", help, &labels, cells.hedges_won as f64);
+    }
+}
+
+fn render_models(all: &Cells, out: &mut Exposition) {
+    for ((kind, mode, side), count) in &all.guarded {
+        let labels = [("kind", *kind), ("mode", *mode), ("side", *side)];
+        out.counter("tidegate_ai_guardrails_total", "What guardrails found.", &labels, *count as f64);
+    }
+    for (said, count) in &all.cached {
+        let help = "Calls to models, by what the cache of answers said.";
+        out.counter("tidegate_ai_cache_total", help, &[("result", *said)], *count as f64);
     }
 }
 

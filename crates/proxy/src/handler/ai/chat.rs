@@ -13,16 +13,18 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side};
 
 use super::{
-    AiGateway, answer, choice,
+    AiGateway, Told, answer, cache, choice,
     counted::Counted,
     fallback,
     gathered::{Ungathered, gather},
+    guards,
     keys::Away,
     meters::Bill,
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
-    reply::finish,
+    read, receipts,
+    reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
 };
 use crate::{
@@ -63,7 +65,24 @@ pub(super) async fn answer(
     }
     let stream = endpoint.stream || peek.stream;
     let query = call.head.uri.query().and_then(without_credentials);
-    let mut conversation = Conversation { endpoint: &endpoint, body, peek, stream, query, canonical: None };
+    let mut conversation = Conversation {
+        endpoint: &endpoint,
+        body,
+        peek,
+        stream,
+        query,
+        canonical: None,
+        watch: Default::default(),
+        ticket: None,
+        cached: None,
+    };
+    let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
+    if let Some(refused) = refused {
+        return Ok(refused);
+    }
+    if let Some(known) = cache::look(gateway, worker, call, &mut conversation, &name).await? {
+        return Ok(known);
+    }
     serve(gateway, worker, call, &name, &asked, &mut conversation).await
 }
 
@@ -163,8 +182,8 @@ async fn serve(
                 match fallback::judged(response, prepared.dialect, on).await {
                     Ok((_, true)) | Err(_) => bill.left(),
                     Ok((response, false)) => {
-                        return finish(call, conversation, prepared.dialect, target, response, told, bill)
-                            .await;
+                        let from = From { target, model: &model, dialect: prepared.dialect, told };
+                        return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
                 }
             }
@@ -173,8 +192,8 @@ async fn serve(
                 drop(response);
             }
             Ok(response) => {
-                let response =
-                    finish(call, conversation, prepared.dialect, target, response, told, bill).await?;
+                let from = From { target, model: &model, dialect: prepared.dialect, told };
+                let response = given(gateway, worker, call, conversation, from, response, bill).await?;
                 return Ok(match asked.alias.choice.counts() {
                     true => response.map(|body| Body::boxed(Counted::new(body, watch.in_flight))),
                     false => response,
@@ -196,6 +215,36 @@ async fn serve(
         return Err(sending::all_away(away));
     }
     Err(refused.unwrap_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)))
+}
+
+/// Who answered.
+struct From<'f> {
+    target: &'f Target,
+    model: &'f str,
+    dialect: Dialect,
+    told: Told,
+}
+
+/// Gives an answer to the caller: read, where rules or the cache want that, else as it comes.
+async fn given(
+    gateway: &AiGateway,
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    conversation: &mut Conversation<'_>,
+    from: From<'_>,
+    response: Response<Body>,
+    bill: Bill,
+) -> Result<Response<Body>, Failure> {
+    let From { target, model, dialect, told } = from;
+    if !read::is_wanted(conversation, &response) {
+        return finish(call, conversation, dialect, target, response, told, bill).await;
+    }
+    let of = Some((target, model));
+    let read = read::finish(gateway, worker, call, conversation, dialect, of, response, told.clone());
+    let mut response = read.await?;
+    receipt(&mut response, target, &told);
+    receipts::put(call, &mut response, &told);
+    Ok(bill.travel(response))
 }
 
 /// Whether another target is asked after an answer with this status: nothing of it has gone to the caller.
@@ -247,6 +296,8 @@ fn tell(
     record.variant = target.standing.variant.clone();
     record.is_stream = conversation.stream;
     record.dropped = named(losses, endpoint.dialect);
+    record.cache = conversation.cached;
+    record.guard(conversation.watch.fired());
     if let Some(prices) = target.prices.of(&record.served) {
         record.prices = Some(prices);
     }

@@ -1,13 +1,23 @@
-//! What policies leave for the handler of models to do: they know the head of a request, it knows the body.
+//! What policies leave to the handler of models: they know who calls, it knows what is asked and answered.
+
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::meters::{Most, Spent};
+use super::{
+    cache,
+    guards::Guard,
+    meters::{Most, Spent},
+};
 use crate::{failure::Failure, policy::meter_key::Subjects};
 
-/// What policies leave for the handler.
+/// What is to be done for one call, beside answering it.
 #[derive(Default)]
 pub(crate) struct Duties {
+    /// Rules over what is asked and answered, outermost first.
+    pub(crate) guards: Vec<Arc<Guard>>,
+    /// Where answers are kept.
+    pub(crate) cache: Option<cache::Duty>,
     /// Whoever counts what the call spends, in the order of the policies.
     pub(crate) meters: Vec<Metering>,
 }
@@ -16,7 +26,7 @@ pub(crate) struct Duties {
 pub(crate) struct Metering {
     /// The policy that asks for it.
     pub(crate) kind: &'static str,
-    pub(crate) meter: std::sync::Arc<dyn Meter>,
+    pub(crate) meter: Arc<dyn Meter>,
     pub(crate) subjects: Subjects,
 }
 

@@ -161,7 +161,7 @@ pub(super) fn note(told: &Told, event: &Event) {
 }
 
 /// Writes what was spent into the record.
-pub(super) fn spend(told: &Told, usage: &Usage) {
+pub(super) fn spend(told: &model::AiRecord, usage: &Usage) {
     told.spend(TokenUsage {
         input: usage.input,
         cache_read: usage.cache_read,

@@ -8,8 +8,13 @@
 //! [`choice`] says which targets are asked for a call and in which order. [`sending`] goes through a provider's
 //! [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a signature ([`sigv4`]), or a token that a
 //! [`grant`] yields and a [`token_source`] keeps.
+//!
+//! What policies leave to do ([`duties`]) is done by [`guards`] and [`cache`], over answers that are [`read`]; both may
+//! ask others ([`aside`]).
 
 pub(crate) mod answer;
+mod aside;
+pub(crate) mod cache;
 mod chat;
 mod choice;
 mod counted;
@@ -18,6 +23,7 @@ pub(crate) mod duties;
 mod fallback;
 pub(crate) mod gathered;
 mod grant;
+pub(crate) mod guards;
 mod keys;
 mod listing;
 mod metered;
@@ -29,6 +35,7 @@ mod prepare;
 pub(crate) mod prices;
 mod proof;
 pub(crate) mod provider;
+mod read;
 mod receipts;
 mod reply;
 mod resets;
@@ -64,6 +71,8 @@ pub(crate) struct AiGateway {
     strict: bool,
     body_bytes_max: usize,
     models: Models,
+    /// Every model, for what the gateway asks itself.
+    helpers: Models,
 }
 
 impl AiGateway {
@@ -74,6 +83,7 @@ impl AiGateway {
             strict: settings.strict,
             body_bytes_max: usize::try_from(settings.max_body_size.bytes()).unwrap_or(usize::MAX),
             models: Models::compile(ai, settings.models.as_deref(), cx)?,
+            helpers: Models::compile(ai, None, cx)?,
         })
     }
 

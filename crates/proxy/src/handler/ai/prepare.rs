@@ -22,6 +22,12 @@ pub(super) struct Conversation<'c> {
     pub(super) query: Option<String>,
     /// The conversation in the middle, read when the first target needs it.
     pub(super) canonical: Option<Request>,
+    /// Rules over what is asked and answered.
+    pub(super) watch: super::guards::Watch,
+    /// Where the answer is to be kept.
+    pub(super) ticket: Option<super::cache::Ticket>,
+    /// What the cache said.
+    pub(super) cached: Option<&'static str>,
 }
 
 /// What one target is sent.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Bytes of a provider's whole answer that is translated. Pictures in base64 are the largest that there is.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a provider's error that are read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
@@ -105,7 +105,12 @@ fn passed(
     response.map(|body| Body::boxed(Metered::new(body, dialect, framing, hides_usage, told.clone())))
 }
 
-fn telling(call: &Call, conversation: &Conversation<'_>, dialect: Dialect, told: &Told) -> Telling {
+pub(super) fn telling(
+    call: &Call,
+    conversation: &Conversation<'_>,
+    dialect: Dialect,
+    told: &Told,
+) -> Telling {
     let seconds =
         call.record.started.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let caller = conversation.endpoint.dialect;
@@ -144,7 +149,7 @@ fn translated(
 }
 
 /// An answer whose bytes can be read.
-fn plain(response: Response<Body>) -> Result<Response<Body>, Failure> {
+pub(super) fn plain(response: Response<Body>) -> Result<Response<Body>, Failure> {
     match response.headers().get(header::CONTENT_ENCODING) {
         Some(coding) if coding.as_bytes() != b"identity" => {
             let error = "the provider compressed its answer, which it was not asked for";
@@ -168,22 +173,30 @@ async fn whole_answer(
             .with_hint("the provider's answer could not be understood")
     })?;
     receipts::hear(told, &read);
+    let (text, kind) = written(conversation, read, telling(call, conversation, dialect, told));
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    Ok(Response::from_parts(parts, Body::Full(text.into())))
+}
+
+/// An answer as the caller wants it, and its media type.
+pub(super) fn written(
+    conversation: &Conversation<'_>,
+    read: ai::canon::Answer,
+    telling: Telling,
+) -> (Vec<u8>, &'static str) {
     let caller = conversation.endpoint.dialect;
-    let telling = telling(call, conversation, dialect, told);
-    let (text, kind) = if conversation.stream {
+    if conversation.stream {
         let mut writer = caller.stream_writer(telling);
         let mut out = Vec::new();
         ai::canon::events_of(read).into_iter().for_each(|event| writer.write(event, &mut out));
         (out, caller.caller_framing(conversation.query.as_deref()).media_type())
     } else {
         (caller.write_answer(read, &telling), "application/json")
-    };
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    Ok(Response::from_parts(parts, Body::Full(text.into())))
+    }
 }
 
-async fn provided(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
+pub(super) async fn provided(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
     gather(body, bytes_max).await.map_err(|why| match why {
         Ungathered::TooLarge => Failure::upstream(
             Stage::Body,
@@ -218,7 +231,7 @@ async fn failed(
 }
 
 /// Tells the caller who served it, and what was left out.
-fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
+pub(super) fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
     let headers = response.headers_mut();
     let mut put = |name: &'static str, text: &str| {
         if let Ok(value) = HeaderValue::from_str(text) {
@@ -227,6 +240,9 @@ fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
     };
     put("x-tidegate-provider", &target.provider.name);
     put("x-tidegate-model", &told.served);
+    if let Some(said) = told.cache {
+        put("x-tidegate-cache", said);
+    }
     if !told.dropped.is_empty() {
         put("x-tidegate-dropped", &told.dropped.join(", "));
     }

@@ -13,7 +13,7 @@ use ai::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Told, metered::note};
+use super::{Told, guards::Filter, metered::note};
 use crate::{
     body::{Body, Wrapper},
     failure::Failure,
@@ -26,6 +26,7 @@ pub(super) struct Translated {
     reader: Box<dyn StreamReader>,
     writer: Box<dyn StreamWriter>,
     told: Told,
+    filter: Option<Filter>,
     whole: Vec<Framed>,
     events: Vec<Event>,
     out: Vec<u8>,
@@ -40,11 +41,18 @@ impl Translated {
             reader: dialect.stream_reader(),
             writer,
             told,
+            filter: None,
             whole: Vec::new(),
             events: Vec::new(),
             out: Vec::new(),
             is_over: false,
         }
+    }
+
+    /// The same, with every event given to a filter first.
+    pub(super) fn filtered(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -79,14 +87,19 @@ impl Translated {
     }
 
     fn write(&mut self) {
-        for event in self.events.drain(..) {
-            match &event {
+        for event in &self.events {
+            match event {
                 Event::Delta { .. } => self.told.speak(),
                 // What was noted before says more.
                 Event::Error(_) => self.told.break_off("provider-error"),
                 _ => {}
             }
-            note(&self.told, &event);
+            note(&self.told, event);
+        }
+        if let Some(filter) = &mut self.filter {
+            filter.pass(&mut self.events);
+        }
+        for event in self.events.drain(..) {
             if self.is_over {
                 continue;
             }

@@ -1,12 +1,16 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod budgets;
+mod cache;
 mod chat;
 mod fallback;
 mod fitting;
+mod guardrails;
+mod judges;
 mod keys;
 mod limits;
 mod names;
+mod parrot;
 mod promises;
 mod provider;
 mod routing;

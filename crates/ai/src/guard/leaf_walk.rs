@@ -1,0 +1,125 @@
+//! JSON read over without building it: every string and number with its place and the names that lead to it.
+//!
+//! The text has been judged to be JSON by a real parser; what is here trusts that for meaning, never for safety.
+
+use std::ops::Range;
+
+/// How deep values may lie in each other.
+const DEPTH_MAX: usize = 256;
+
+/// One step towards a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A member of an object.
+    Key(String),
+    /// An item of a list.
+    Item(usize),
+}
+
+/// A value that holds no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Value {
+    /// Where it stands, quotes included.
+    pub(super) at: Range<usize>,
+    /// It is a string; else a number.
+    pub(super) is_string: bool,
+}
+
+/// Calls `each` with the steps to every string and number, in the order of the text. `None` when values lie too deep,
+/// or the text is no JSON.
+pub(super) fn walk(text: &str, mut each: impl FnMut(&[Step], Value)) -> Option<()> {
+    let bytes = text.as_bytes();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut at = 0;
+    // What may come next in the innermost container is known by its step: a key when it has none yet.
+    let mut wants_key = false;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'[' => {
+                if steps.len() >= DEPTH_MAX {
+                    return None;
+                }
+                wants_key = *byte == b'{';
+                steps.push(if wants_key { Step::Key(String::new()) } else { Step::Item(0) });
+                at += 1;
+            }
+            b'}' | b']' => {
+                steps.pop();
+                wants_key = false;
+                at += 1;
+            }
+            b',' => {
+                match steps.last_mut() {
+                    Some(Step::Item(index)) => *index += 1,
+                    Some(Step::Key(_)) => wants_key = true,
+                    None => return None,
+                }
+                at += 1;
+            }
+            b'"' => {
+                let end = string_end(bytes, at)?;
+                if wants_key {
+                    let key = serde_json::from_str(text.get(at..end)?).ok()?;
+                    if let Some(step) = steps.last_mut() {
+                        *step = Step::Key(key);
+                    }
+                    wants_key = false;
+                } else {
+                    each(&steps, Value { at: at..end, is_string: true });
+                }
+                at = end;
+            }
+            b'-' | b'0'..=b'9' => {
+                let rest = bytes.get(at..)?;
+                let is_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let end = at + rest.iter().position(|byte| !is_number(byte)).unwrap_or(rest.len());
+                each(&steps, Value { at: at..end, is_string: false });
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    Some(())
+}
+
+/// Behind the quote that ends the string that begins here.
+fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from + 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_leaf_with_its_way() {
+        let text = r#" {"a":[1.5,{"b\"c":"x\\\"y"},true,[]],"d":"z", "e":{"f":-1e5}} "#;
+        let mut seen = Vec::new();
+        walk(text, |steps, value| {
+            let way: Vec<String> = steps
+                .iter()
+                .map(|step| match step {
+                    Step::Key(key) => key.clone(),
+                    Step::Item(index) => index.to_string(),
+                })
+                .collect();
+            seen.push(format!("{}={}", way.join("/"), &text[value.at]));
+        })
+        .expect("JSON");
+        assert_eq!(seen, ["a/0=1.5", r#"a/1/b"c="x\\\"y""#, r#"d="z""#, "e/f=-1e5"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[\\[\\]{}\",:\\\\0-9a-z é-]{0,40}") {
+            let _ = walk(&text, |_, value| assert!(text.get(value.at).is_some()));
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The texts of a request, whatever its dialect, found and changed where they stand: everything else of the body stays
+//! as it came, byte for byte, fields that nobody here knows included.
+//!
+//! Read are all strings of the conversation (its messages, standing instructions, documents, tools' descriptions)
+//! but those under names that are the dialects' own machinery: roles, ids, addresses, media, signatures. Below a tool's
+//! arguments and results names are the caller's, and every string and long number is read. Data in base64 is not.
+
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+
+use super::leaf_walk::{Step, walk};
+use crate::canon::Error;
+
+/// Whose words a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Voice {
+    /// Whoever runs the application.
+    System,
+    /// The model, earlier.
+    Model,
+    /// Whoever asks, and what tools and documents say: nobody vouches for it.
+    Caller,
+}
+
+/// A text of a request.
+#[derive(Debug)]
+pub struct Leaf<'t> {
+    /// The text.
+    pub text: Cow<'t, str>,
+    /// Whose words it is.
+    pub voice: Voice,
+}
+
+/// Digits from which a number may be somebody's.
+const NUMBER_BYTES_MIN: usize = 9;
+
+/// Names of what is not a text.
+const MACHINERY: [&str; 36] = [
+    "type",
+    "role",
+    "id",
+    "name",
+    "model",
+    "tool_use_id",
+    "tool_call_id",
+    "toolUseId",
+    "call_id",
+    "item_id",
+    "format",
+    "mimeType",
+    "mime_type",
+    "media_type",
+    "mediaType",
+    "url",
+    "image_url",
+    "imageUrl",
+    "file_id",
+    "file_uri",
+    "fileUri",
+    "uri",
+    "s3Location",
+    "detail",
+    "cache_control",
+    "cachePoint",
+    "signature",
+    "thoughtSignature",
+    "thought_signature",
+    "encrypted_content",
+    "redactedContent",
+    "status",
+    "index",
+    "language",
+    "server_label",
+    "phase",
+];
+
+/// Names below which every name is the caller's own.
+const FREE: [&str; 6] = ["input", "args", "response", "json", "arguments", "parameters"];
+
+/// What a part of the body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Area {
+    /// Nothing to read.
+    Outside,
+    /// The list of messages.
+    Conversation,
+    /// Text.
+    Text,
+    /// Arguments and results of tools.
+    Free,
+    /// What the model may call: its descriptions are read.
+    Tools,
+}
+
+/// Where a value stands.
+fn area(steps: &[Step]) -> Area {
+    let mut area = Area::Outside;
+    for (depth, step) in steps.iter().enumerate() {
+        area = match (depth, step) {
+            (0, Step::Key(key)) => match key.as_str() {
+                "messages" | "contents" => Area::Conversation,
+                // The conversation of Responses, or the texts of embeddings.
+                "input" => Area::Conversation,
+                "system" | "instructions" | "systemInstruction" | "system_instruction" | "prompt"
+                | "prediction" | "documents" | "texts" | "inputs" | "content" => Area::Text,
+                "tools" | "functions" | "toolConfig" | "tool_config" => Area::Tools,
+                _ => Area::Outside,
+            },
+            (0, Step::Item(_)) => Area::Outside,
+            (_, Step::Item(_)) => match area {
+                Area::Conversation => Area::Text,
+                other => other,
+            },
+            (_, Step::Key(key)) => match area {
+                Area::Outside | Area::Free => area,
+                Area::Tools if key == "description" => Area::Text,
+                Area::Tools => Area::Tools,
+                Area::Conversation | Area::Text => {
+                    if FREE.contains(&key.as_str()) {
+                        Area::Free
+                    } else if MACHINERY.contains(&key.as_str()) {
+                        Area::Outside
+                    } else {
+                        Area::Text
+                    }
+                }
+            },
+        };
+    }
+    if area == Area::Conversation { Area::Text } else { area }
+}
+
+/// A text that was found, not yet read.
+struct Spot {
+    at: std::ops::Range<usize>,
+    message: Option<usize>,
+    is_system: bool,
+    /// Text that is itself JSON.
+    is_arguments: bool,
+    is_string: bool,
+}
+
+/// Shows every text of a body to `each`, and puts what it answers in its place. `None` when nothing was changed.
+pub fn edit(
+    body: &[u8],
+    mut each: impl FnMut(&Leaf<'_>) -> Option<String>,
+) -> Result<Option<Vec<u8>>, Error> {
+    let text = std::str::from_utf8(body).map_err(|_| Error::invalid("", "the body is not UTF-8"))?;
+    let mut spots = Vec::new();
+    let mut roles: Vec<Option<Voice>> = Vec::new();
+    walk(text, |steps, value| {
+        let message = match steps {
+            [Step::Key(list), Step::Item(index), ..] if is_list(list) => Some(*index),
+            _ => None,
+        };
+        if let [_, Step::Item(index), Step::Key(key)] = steps
+            && message.is_some()
+            && key == "role"
+            && value.is_string
+        {
+            // A list has no more items than the body has bytes.
+            roles.resize(roles.len().max(index + 1), None);
+            roles[*index] = Some(voice(&text[value.at.clone()]));
+        }
+        let area = area(steps);
+        let long = value.at.len() >= NUMBER_BYTES_MIN;
+        let wanted = match area {
+            Area::Text => value.is_string,
+            Area::Free => value.is_string || long,
+            Area::Outside | Area::Tools | Area::Conversation => false,
+        };
+        if wanted {
+            let key = steps.iter().rev().find_map(|step| match step {
+                Step::Key(key) => Some(key.as_str()),
+                Step::Item(_) => None,
+            });
+            spots.push(Spot {
+                at: value.at,
+                message,
+                is_system: message.is_none()
+                    && matches!(steps.first(), Some(Step::Key(top)) if is_standing(top)),
+                is_arguments: matches!(key, Some("arguments" | "output" | "content" | "text" | "input")),
+                is_string: value.is_string,
+            });
+        }
+    })
+    .ok_or_else(|| Error::invalid("", "the body's values lie too deep in each other"))?;
+    let mut out: Vec<u8> = Vec::new();
+    let mut from = 0;
+    for spot in spots {
+        let known = spot.message.and_then(|index| roles.get(index).copied().flatten());
+        let voice = known.unwrap_or(if spot.is_system { Voice::System } else { Voice::Caller });
+        if let Some(written) = changed(&text[spot.at.clone()], &spot, voice, &mut each) {
+            out.extend_from_slice(&body[from..spot.at.start]);
+            out.extend_from_slice(written.as_bytes());
+            from = spot.at.end;
+        }
+    }
+    if from == 0 {
+        return Ok(None);
+    }
+    out.extend_from_slice(&body[from..]);
+    Ok(Some(out))
+}
+
+fn is_list(key: &str) -> bool {
+    matches!(key, "messages" | "contents" | "input")
+}
+
+fn is_standing(key: &str) -> bool {
+    matches!(
+        key,
+        "system" | "instructions" | "systemInstruction" | "system_instruction" | "tools" | "functions"
+    )
+}
+
+fn voice(role: &str) -> Voice {
+    match role.trim_matches('"') {
+        "system" | "developer" => Voice::System,
+        "assistant" | "model" => Voice::Model,
+        _ => Voice::Caller,
+    }
+}
+
+/// What is to stand in the place of a value, as JSON.
+fn changed(
+    raw: &str,
+    spot: &Spot,
+    voice: Voice,
+    each: &mut impl FnMut(&Leaf<'_>) -> Option<String>,
+) -> Option<String> {
+    if !spot.is_string {
+        let leaf = Leaf { text: Cow::Borrowed(raw), voice };
+        return each(&leaf).map(|text| quoted(&text));
+    }
+    let text = unquoted(raw)?;
+    if is_base64(&text) {
+        return None;
+    }
+    if spot.is_arguments
+        && let Some(edited) = edit_json(&text, voice, each)
+    {
+        return edited.map(|text| quoted(&text));
+    }
+    each(&Leaf { text, voice }).map(|text| quoted(&text))
+}
+
+/// Shows every text and long number of a JSON text to `each`, and puts what it answers in its place. `None` when the
+/// text is no object or list; `Some(None)` when nothing was changed.
+pub fn edit_json(
+    text: &str,
+    voice: Voice,
+    each: &mut impl FnMut(&Leaf<'_>) -> Option<String>,
+) -> Option<Option<String>> {
+    let is_container = text.trim_start().starts_with(['{', '[']);
+    if !is_container || serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return None;
+    }
+    let mut out = String::new();
+    let mut from = 0;
+    walk(text, |_, value| {
+        let raw = &text[value.at.clone()];
+        let leaf = if value.is_string {
+            unquoted(raw)
+        } else {
+            (raw.len() >= NUMBER_BYTES_MIN).then_some(Cow::Borrowed(raw))
+        };
+        let Some(leaf) = leaf else { return };
+        if let Some(changed) = each(&Leaf { text: leaf, voice }) {
+            out.push_str(&text[from..value.at.start]);
+            out.push_str(&quoted(&changed));
+            from = value.at.end;
+        }
+    })?;
+    if from == 0 {
+        return Some(None);
+    }
+    out.push_str(&text[from..]);
+    Some(Some(out))
+}
+
+fn unquoted(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.get(1..raw.len().checked_sub(1)?)?;
+    if inner.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// A text as a JSON string.
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Bytes from which a text without a space may be data.
+const BASE64_BYTES_MIN: usize = 512;
+
+fn is_base64(text: &str) -> bool {
+    let data = match text.strip_prefix("data:") {
+        Some(rest) => rest.split_once(',').map_or(rest, |(_, data)| data),
+        None => text,
+    };
+    data.len() >= BASE64_BYTES_MIN
+        && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(body: &str) -> Vec<(String, Voice)> {
+        let mut all = Vec::new();
+        edit(body.as_bytes(), |leaf| {
+            all.push((leaf.text.clone().into_owned(), leaf.voice));
+            None
+        })
+        .expect("JSON");
+        all
+    }
+
+    fn shouted(body: &str) -> String {
+        let edited = edit(body.as_bytes(), |leaf| {
+            leaf.text.contains("me@x.org").then(|| leaf.text.replace("me@x.org", "\"M\""))
+        });
+        edited.expect("JSON").map_or_else(|| body.to_owned(), |body| String::from_utf8(body).expect("text"))
+    }
+
+    #[test]
+    fn texts_of_every_dialect_are_found_and_its_machinery_is_not() {
+        for (dialect, body, want) in [
+            (
+                "openai-chat",
+                r#"{"model":"m","user":"u","messages":[{"role":"system","content":"s"},{"content":[{"type":"text","text":"t"},{"type":"image_url","image_url":{"url":"http://u"}}],"role":"user"},{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":\"arg\",\"n\":4111111111111111}"}}]},{"role":"tool","tool_call_id":"c","content":"r"}],"tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"}}}]}"#,
+                &["s/System", "t/Caller", "arg/Model", "4111111111111111/Model", "r/Caller", "d/System"][..],
+            ),
+            (
+                "openai-responses",
+                r#"{"instructions":"s","input":[{"role":"user","content":[{"type":"input_text","text":"t"}]},{"type":"function_call","call_id":"c","name":"f","arguments":"{\"a\":\"arg\"}"},{"type":"function_call_output","call_id":"c","output":"r"}]}"#,
+                &["s/System", "t/Caller", "arg/Caller", "r/Caller"],
+            ),
+            ("openai-responses", r#"{"input":"t"}"#, &["t/Caller"]),
+            (
+                "anthropic",
+                r#"{"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":[{"type":"text","text":"r"}]},{"type":"document","source":{"type":"text","media_type":"text/plain","data":"doc text"},"title":"ti"}]},{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{"name":"arg","deep":[{"url":"u"}]}},{"type":"thinking","thinking":"th","signature":"sig"}]}]}"#,
+                &["s/System", "r/Caller", "doc text/Caller", "ti/Caller", "arg/Model", "u/Model", "th/Model"],
+            ),
+            (
+                "gemini",
+                r#"{"systemInstruction":{"parts":[{"text":"s"}]},"contents":[{"role":"user","parts":[{"text":"t"},{"inlineData":{"mimeType":"image/png","data":"AA=="}}]},{"role":"model","parts":[{"functionCall":{"name":"f","args":{"a":"arg"}},"thoughtSignature":"x"}]},{"role":"user","parts":[{"functionResponse":{"name":"f","response":{"id":"r"}}}]}]}"#,
+                &["s/System", "t/Caller", "AA==/Caller", "arg/Model", "r/Caller"],
+            ),
+            (
+                "bedrock",
+                r#"{"system":[{"text":"s"}],"messages":[{"role":"user","content":[{"toolResult":{"toolUseId":"c","content":[{"json":{"type":"r"}},{"text":"t"}],"status":"success"}}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"c","name":"f","input":{"a":"arg"}}}]}]}"#,
+                &["s/System", "r/Caller", "t/Caller", "arg/Model"],
+            ),
+            (
+                "cohere",
+                r#"{"messages":[{"role":"assistant","tool_plan":"p","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":\"arg\"}"}}]},{"role":"user","content":"t"}],"documents":[{"data":{"title":"doc"},"id":"1"}]}"#,
+                &["p/Model", "arg/Model", "t/Caller", "doc/Caller"],
+            ),
+        ] {
+            let found: Vec<String> =
+                texts(body).into_iter().map(|(text, voice)| format!("{text}/{voice:?}")).collect();
+            assert_eq!(found, want, "{dialect}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_changed_is_written_anew() {
+        let body = r#" {"odd" : 1.50,"messages":[ {"role":"user","content":"to me\u0040x.org \u00e9","new":{ }} , {"role":"assistant","tool_calls":[{"function":{"arguments":"{ \"to\" : \"me@x.org\", \"n\":1.0 }"}}]}] } "#;
+        let want = r#" {"odd" : 1.50,"messages":[ {"role":"user","content":"to \"M\" é","new":{ }} , {"role":"assistant","tool_calls":[{"function":{"arguments":"{ \"to\" : \"\\\"M\\\"\", \"n\":1.0 }"}}]}] } "#;
+        assert_eq!(shouted(body), want);
+        let clean = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+        assert!(edit(clean.as_bytes(), |_| None).is_ok_and(|edited| edited.is_none()));
+    }
+
+    #[test]
+    fn deep_bodies_are_refused() {
+        let body = format!("{{\"messages\":{}{}}}", "[".repeat(300), "]".repeat(300));
+        assert!(edit(body.as_bytes(), |_| None).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! An operator's own words and patterns, all of them as one automaton that is walked byte by byte: linear in time,
+//! whatever the pattern, and able to say that more text decides.
+
+use regex_automata::{
+    Anchored, MatchKind,
+    hybrid::dfa::{Cache, DFA},
+    nfa::thompson,
+    util::{start, syntax},
+};
+
+use super::detect::Begins;
+
+/// Bytes of the compiled patterns of one policy.
+const COMPILED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A word or phrase, in any case, with any white space between its words, and not as part of a longer word.
+    Phrase(String),
+    /// A regular expression.
+    Pattern(String),
+}
+
+/// Several patterns as one.
+#[derive(Debug)]
+pub struct Patterns {
+    dfa: DFA,
+    is_phrase: Vec<bool>,
+}
+
+impl Patterns {
+    /// Compiles patterns. The error names the one that is wrong by its place.
+    pub fn compile(wanted: &[Wanted]) -> Result<Self, (usize, String)> {
+        let written: Vec<String> = wanted.iter().map(Wanted::written).collect();
+        for (index, text) in written.iter().enumerate() {
+            let one = build(std::slice::from_ref(text)).map_err(|error| (index, error))?;
+            let mut cache = one.create_cache();
+            let one = Self { dfa: one, is_phrase: vec![false] };
+            if one.empty_matches(&mut cache) {
+                return Err((index, "it matches where nothing stands".to_owned()));
+            }
+        }
+        let dfa = build(&written).map_err(|error| (0, error))?;
+        Ok(Self { dfa, is_phrase: wanted.iter().map(|one| matches!(one, Wanted::Phrase(_))).collect() })
+    }
+
+    /// What a walk needs. It is bounded, and may be used for any number of walks.
+    pub fn cache(&self) -> Cache {
+        self.dfa.create_cache()
+    }
+
+    fn empty_matches(&self, cache: &mut Cache) -> bool {
+        let config = start::Config::new().anchored(Anchored::Yes);
+        let Ok(state) = self.dfa.start_state(cache, &config) else { return true };
+        self.dfa.next_eoi_state(cache, state).is_ok_and(|state| state.is_match())
+    }
+
+    /// Whether one begins at the start of a text, and which: the longest, and of those the first.
+    pub fn begins(&self, cache: &mut Cache, before: Option<char>, text: &str, more: bool) -> (Begins, usize) {
+        let mut last = before.map(|letter| letter.encode_utf8(&mut [0; 4]).as_bytes().last().copied());
+        let config = start::Config::new().anchored(Anchored::Yes).look_behind(last.take().flatten());
+        let Ok(mut state) = self.dfa.start_state(cache, &config) else { return (Begins::No, 0) };
+        let inside = before.is_some_and(char::is_alphanumeric);
+        let mut found: Option<(usize, usize)> = None;
+        for (at, byte) in text.bytes().enumerate() {
+            let Ok(next) = self.dfa.next_state(cache, state, byte) else { return (Begins::No, 0) };
+            state = next;
+            if state.is_match() {
+                found = self.matched(cache, state, text, at, inside).or(found);
+            } else if state.is_dead() || state.is_quit() {
+                return decided(found);
+            }
+        }
+        if more {
+            return (Begins::More, 0);
+        }
+        if let Ok(state) = self.dfa.next_eoi_state(cache, state)
+            && state.is_match()
+        {
+            found = self.matched(cache, state, text, text.len(), inside).or(found);
+        }
+        decided(found)
+    }
+
+    fn matched(
+        &self,
+        cache: &Cache,
+        state: regex_automata::hybrid::LazyStateID,
+        text: &str,
+        end: usize,
+        inside: bool,
+    ) -> Option<(usize, usize)> {
+        if end == 0 || !text.is_char_boundary(end) {
+            return None;
+        }
+        (0..self.dfa.match_len(cache, state))
+            .map(|index| self.dfa.match_pattern(cache, state, index).as_usize())
+            .filter(|pattern| {
+                let is_phrase = self.is_phrase.get(*pattern).copied().unwrap_or_default();
+                let goes_on = || text[end..].chars().next().is_some_and(char::is_alphanumeric);
+                !(is_phrase && (inside || goes_on()))
+            })
+            .min()
+            .map(|pattern| (end, pattern))
+    }
+}
+
+fn decided(found: Option<(usize, usize)>) -> (Begins, usize) {
+    found.map_or((Begins::No, 0), |(end, pattern)| (Begins::Yes(end), pattern))
+}
+
+impl Wanted {
+    fn written(&self) -> String {
+        match self {
+            Self::Pattern(pattern) => ascii_boundaries(pattern),
+            Self::Phrase(phrase) => {
+                let words: Vec<String> = phrase.split_whitespace().map(escape).collect();
+                format!("(?i:{})", words.join(r"\s+"))
+            }
+        }
+    }
+}
+
+fn escape(word: &str) -> String {
+    let mut out = String::new();
+    for letter in word.chars() {
+        if letter.is_ascii_punctuation() {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
+}
+
+/// `\b` looks at ASCII letters: an automaton of bytes knows no others.
+fn ascii_boundaries(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, letter == '\\') {
+            (_, true) => match letters.next() {
+                Some('b') => out.push_str(r"(?-u:\b)"),
+                Some(next) => out.extend(['\\', next]),
+                None => out.push('\\'),
+            },
+            (letter, false) => out.push(letter),
+        }
+    }
+    out
+}
+
+fn build(patterns: &[String]) -> Result<DFA, String> {
+    DFA::builder()
+        .configure(DFA::config().match_kind(MatchKind::All).skip_cache_capacity_check(true))
+        .thompson(thompson::Config::new().nfa_size_limit(Some(COMPILED_BYTES_MAX)))
+        .syntax(syntax::Config::new().nest_limit(64))
+        .build_many(patterns)
+        .map_err(|error| {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(inner) = source {
+                text = inner.to_string();
+                source = inner.source();
+            }
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(wanted: &[Wanted], text: &str) -> Option<(usize, String, usize)> {
+        let patterns = Patterns::compile(wanted).expect("good");
+        let mut cache = patterns.cache();
+        text.char_indices().find_map(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            match patterns.begins(&mut cache, before, &text[at..], false) {
+                (Begins::Yes(length), which) => Some((at, text[at..at + length].to_owned(), which)),
+                _ => None,
+            }
+        })
+    }
+
+    #[test]
+    fn phrases_are_whole_words_in_any_case() {
+        let wanted = [Wanted::Phrase("Acme corp.".into()), Wanted::Phrase("größe".into())];
+        assert_eq!(first(&wanted, "buy ACME\n Corp. now"), Some((4, "ACME\n Corp.".into(), 0)));
+        assert_eq!(first(&wanted, "die GRÖSSE, die GRÖßE"), Some((17, "GRÖßE".into(), 1)));
+        assert_eq!(first(&wanted, "größer, übergröße"), None);
+    }
+
+    #[test]
+    fn the_longest_of_the_first_pattern_is_taken() {
+        let wanted = [Wanted::Pattern(r"\bT-\d+".into()), Wanted::Pattern("T-1".into())];
+        assert_eq!(first(&wanted, "xT-1 T-123,"), Some((1, "T-1".into(), 1)));
+        assert_eq!(first(&wanted[..1], "xT-1 é T-123,"), Some((8, "T-123".into(), 0)));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        for bad in ["(", "a*", "", r"^"] {
+            assert!(Patterns::compile(&[Wanted::Pattern(bad.into())]).is_err(), "{bad}");
+        }
+        assert!(Patterns::compile(&[Wanted::Pattern("((a{1000}){1000}){1000}".into())]).is_err());
+    }
+}

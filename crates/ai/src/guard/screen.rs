@@ -1,0 +1,525 @@
+//! Rules over the texts of one call: what each finds, what is done about it, and what is told of it afterwards.
+//!
+//! A [`Screen`] goes with a call: over its request first, then, with the same vault, over its answer, whole or in
+//! pieces. Placeholders that the request was given turn back into what they stand for on the way out, texts and
+//! arguments of calls alike. What the answer itself reveals is masked for good: `<EMAIL>`.
+
+use std::sync::Arc;
+
+use regex_automata::hybrid::dfa::Cache;
+
+use super::{
+    detect::{Begins, Kind},
+    hold::{Hold, Piece},
+    injection, language,
+    leaves::{self, Leaf, Voice},
+    patterns::Wanted,
+    scan::{At, Found, Scanner},
+    vault::{Vault, word},
+};
+use crate::canon::{Answer, Part, Source};
+
+/// What is done about what a rule finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The call is refused.
+    Block,
+    /// A placeholder takes its place.
+    Mask,
+    /// It is told in the record alone.
+    Flag,
+}
+
+/// What a rule looks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Check {
+    /// Personal data and secrets.
+    Kinds(Vec<Kind>),
+    /// Words and patterns: this many of them.
+    Patterns(Vec<Wanted>, u32),
+    /// Attempts to talk the model out of its instructions, from this score on.
+    Injection(f64),
+    /// Texts of more characters.
+    Length(usize),
+    /// Texts in other languages.
+    Languages(Vec<String>),
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Its name in records.
+    pub name: Arc<str>,
+    /// What it looks for.
+    pub check: Check,
+    /// What is done.
+    pub action: Action,
+    /// It looks at requests.
+    pub on_request: bool,
+    /// It looks at answers.
+    pub on_answer: bool,
+}
+
+/// The rules of one policy, ready for any number of calls.
+#[derive(Debug)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    request: Scanner,
+    answer: Scanner,
+    hold_bytes_max: usize,
+}
+
+/// Bytes of an answer's beginning by which its language is told.
+const SAMPLE_BYTES_MAX: usize = 2048;
+/// Bytes that are looked at from one place of a whole text.
+const WINDOW_BYTES: usize = 16 * 1024;
+
+impl Rules {
+    /// Compiles rules. The error names the rule that is wrong by its place.
+    pub fn compile(rules: Vec<Rule>, hold_bytes_max: usize) -> Result<Self, (usize, String)> {
+        let scanner = |on: fn(&Rule) -> bool| {
+            let (mut kinds, mut patterns) = (Vec::new(), Vec::new());
+            for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| on(rule)) {
+                match &rule.check {
+                    Check::Kinds(some) => kinds.extend(some.iter().map(|kind| (*kind, index))),
+                    Check::Patterns(some, _) => {
+                        patterns.extend(some.iter().map(|wanted| (wanted.clone(), index)));
+                    }
+                    Check::Injection(_) | Check::Length(_) | Check::Languages(_) => {}
+                }
+            }
+            Scanner::compile(&kinds, &patterns)
+        };
+        let (request, answer) = (scanner(|rule| rule.on_request)?, scanner(|rule| rule.on_answer)?);
+        Ok(Self { rules, request, answer, hold_bytes_max })
+    }
+
+    /// Whether anything is looked for in answers.
+    pub fn read_answers(&self) -> bool {
+        self.rules.iter().any(|rule| rule.on_answer)
+    }
+
+    /// Whether anything is looked for in requests.
+    pub fn read_requests(&self) -> bool {
+        self.rules.iter().any(|rule| rule.on_request)
+    }
+
+    /// A rule by its number.
+    pub fn rule(&self, number: usize) -> Option<&Rule> {
+        self.rules.get(number)
+    }
+}
+
+/// What a rule found in one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fired {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// What it found: a kind of data, or the kind of the rule.
+    pub kind: &'static str,
+    /// What was done.
+    pub action: Action,
+    /// In the answer; else in the request.
+    pub in_answer: bool,
+    /// How often.
+    pub count: u32,
+    /// The texts, where the operator wants them told: the first few.
+    pub texts: Vec<String>,
+}
+
+/// Texts that are kept of one rule's finds.
+const TEXTS_MAX: usize = 8;
+/// Letters that are kept of each.
+const TEXT_CHARS_MAX: usize = 256;
+
+/// The rules at work on one call.
+#[derive(Debug)]
+pub struct Screen {
+    rules: Arc<Rules>,
+    cache: Option<Cache>,
+    vault: Vault,
+    in_answer: bool,
+    keeps_texts: bool,
+    fired: Vec<Fired>,
+    blocked: Option<usize>,
+    /// Characters of the answer's text until now.
+    spoken: usize,
+    /// The beginning of the answer's text, until its language is judged.
+    sample: Option<String>,
+}
+
+impl Screen {
+    /// For a request. `keeps_texts`: what is found is told with its text.
+    pub fn new(rules: Arc<Rules>, keeps_texts: bool) -> Self {
+        let cache = rules.request.cache();
+        Self {
+            rules,
+            cache,
+            vault: Vault::default(),
+            in_answer: false,
+            keeps_texts,
+            fired: Vec::new(),
+            blocked: None,
+            spoken: 0,
+            sample: None,
+        }
+    }
+
+    /// Goes on to the answer.
+    pub fn turn(&mut self) {
+        self.in_answer = true;
+        self.cache = self.rules.answer.cache();
+        self.sample = Some(String::new());
+    }
+
+    /// What was found until now.
+    pub fn fired(&self) -> &[Fired] {
+        &self.fired
+    }
+
+    /// The rule because of which the call is refused.
+    pub fn blocked(&self) -> Option<&Rule> {
+        self.blocked.and_then(|rule| self.rules.rule(rule))
+    }
+
+    /// Whether the answer must be looked at: for rules, or for placeholders.
+    pub fn reads_answers(&self) -> bool {
+        self.rules.read_answers() || !self.vault.is_empty()
+    }
+
+    /// Looks at a request's body. What is masked is changed where it stands; `None` when nothing is.
+    pub fn request(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, crate::canon::Error> {
+        if !self.rules.read_requests() {
+            return Ok(None);
+        }
+        let mut length = 0_usize;
+        let mut words = String::new();
+        leaves::edit(body, |leaf| {
+            self.vault.reserve(&leaf.text);
+            length = length.saturating_add(leaf.text.chars().count());
+            if leaf.voice == Voice::Caller && words.len() < SAMPLE_BYTES_MAX {
+                words.extend(leaf.text.chars().take(SAMPLE_BYTES_MAX));
+                words.push(' ');
+            }
+            self.suspect(leaf);
+            None
+        })?;
+        self.judge_length(length);
+        self.judge_language(&words);
+        leaves::edit(body, |leaf| self.whole(&leaf.text))
+    }
+
+    fn suspect(&mut self, leaf: &Leaf<'_>) {
+        if leaf.voice != Voice::Caller {
+            return;
+        }
+        let rules = self.rules.clone();
+        for (index, rule) in self.active(&rules) {
+            if let Check::Injection(threshold) = rule.check
+                && injection::score(&leaf.text) >= threshold
+            {
+                self.fire(index, "injection", &leaf.text);
+            }
+        }
+    }
+
+    fn active<'r>(&self, rules: &'r Rules) -> impl Iterator<Item = (usize, &'r Rule)> + use<'r> {
+        let in_answer = self.in_answer;
+        let on = move |rule: &Rule| if in_answer { rule.on_answer } else { rule.on_request };
+        rules.rules.iter().enumerate().filter(move |(_, rule)| on(rule))
+    }
+
+    fn judge_length(&mut self, length: usize) {
+        let rules = self.rules.clone();
+        for (index, rule) in self.active(&rules) {
+            if matches!(rule.check, Check::Length(most) if length > most) && !self.has_fired(rule) {
+                self.fire(index, "length", "");
+            }
+        }
+    }
+
+    fn has_fired(&self, rule: &Rule) -> bool {
+        self.fired.iter().any(|fired| fired.rule == rule.name && fired.in_answer == self.in_answer)
+    }
+
+    fn judge_language(&mut self, text: &str) {
+        let rules = self.rules.clone();
+        for (index, rule) in self.active(&rules) {
+            if let Check::Languages(allowed) = &rule.check
+                && let Some(language) = language::of(text)
+                && !allowed.iter().any(|allowed| allowed == language)
+            {
+                self.fire(index, "language", "");
+            }
+        }
+    }
+
+    fn fire(&mut self, rule: usize, kind: &'static str, text: &str) {
+        let rules = self.rules.clone();
+        let Some(of) = rules.rule(rule) else { return };
+        let in_answer = self.in_answer;
+        let same =
+            |fired: &Fired| fired.rule == of.name && fired.kind == kind && fired.in_answer == in_answer;
+        let at = match self.fired.iter().position(same) {
+            Some(at) => at,
+            None => {
+                let (rule, action) = (of.name.clone(), of.action);
+                self.fired.push(Fired { rule, kind, action, in_answer, count: 0, texts: Vec::new() });
+                self.fired.len() - 1
+            }
+        };
+        let Some(fired) = self.fired.get_mut(at) else { return };
+        fired.count = fired.count.saturating_add(1);
+        if self.keeps_texts && !text.is_empty() && fired.texts.len() < TEXTS_MAX {
+            fired.texts.push(text.chars().take(TEXT_CHARS_MAX).collect());
+        }
+        let enough = if let Check::Patterns(_, least) = &of.check { fired.count >= *least } else { true };
+        if of.action == Action::Block && enough {
+            self.blocked.get_or_insert(rule);
+        }
+    }
+
+    /// Looks at a whole text. What it is to be, when that is something else.
+    pub fn whole(&mut self, text: &str) -> Option<String> {
+        let mut hold = Hold::new(WINDOW_BYTES, false);
+        let written = self.piece(&mut hold, text, true);
+        (written != text).then_some(written)
+    }
+
+    /// Looks at a piece of a text that `hold` keeps; what of it may go on, and all at the last piece.
+    pub fn piece(&mut self, hold: &mut Hold, text: &str, is_last: bool) -> String {
+        let rules = self.rules.clone();
+        let in_answer = self.in_answer;
+        let scanner = if in_answer { &rules.answer } else { &rules.request };
+        let mut cache = self.cache.take();
+        let mut found: Vec<(String, Option<(Found, bool)>)> = Vec::new();
+        let vault = &self.vault;
+        let at = |before: Option<char>, text: &str, more: bool| {
+            if in_answer {
+                match vault.begins(text, more) {
+                    Begins::No => {}
+                    Begins::More => return At::Undecided,
+                    Begins::Yes(length) => return At::Something(length, Found::Placeholder),
+                }
+            }
+            scanner.at(&mut cache, before, text, more)
+        };
+        hold.push(text, is_last, at, |piece| match piece {
+            Piece::Clear(text) => found.push((text.to_owned(), None)),
+            Piece::Found { text, found: what, in_string } => {
+                found.push((text.to_owned(), Some((what, in_string))))
+            }
+        });
+        self.cache = cache;
+        let mut out = String::with_capacity(text.len());
+        for (text, what) in found {
+            match what {
+                None => out.push_str(&text),
+                Some((what, in_string)) => {
+                    let written = self.found(&text, what);
+                    match (hold.is_json(), in_string) {
+                        // Untouched text is JSON already.
+                        _ if written == text => out.push_str(&text),
+                        (false, _) => out.push_str(&written),
+                        (true, true) => {
+                            let quoted = leaves::quoted(&written);
+                            out.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
+                        }
+                        (true, false) => out.push_str(&leaves::quoted(&written)),
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// What stands in the place of what was found.
+    fn found(&mut self, text: &str, what: Found) -> String {
+        let (rule, kind, label) = match what {
+            Found::Placeholder => return self.vault.meaning(text).unwrap_or(text).to_owned(),
+            Found::Kind(kind, rule) => (rule, kind.name(), kind.word().to_owned()),
+            Found::Pattern(rule) => {
+                let name = self.rules.rule(rule).map_or("", |rule| &*rule.name);
+                (rule, "pattern", word(name))
+            }
+        };
+        self.fire(rule, kind, text);
+        match self.rules.rule(rule).map(|rule| rule.action) {
+            Some(Action::Mask) if self.in_answer => format!("<{label}>"),
+            Some(Action::Mask) => self.vault.mask(&label, text),
+            Some(Action::Block | Action::Flag) | None => text.to_owned(),
+        }
+    }
+
+    /// Counts what an answer says.
+    pub fn hears(&mut self, text: &str) {
+        self.spoken = self.spoken.saturating_add(text.chars().count());
+        self.judge_length(self.spoken);
+        let Some(mut sample) = self.sample.take() else { return };
+        sample.push_str(text);
+        if sample.len() >= SAMPLE_BYTES_MAX {
+            self.judge_language(&sample)
+        } else {
+            self.sample = Some(sample)
+        }
+    }
+
+    /// The answer's text has ended.
+    pub fn heard(&mut self) {
+        if let Some(sample) = self.sample.take() {
+            self.judge_language(&sample);
+        }
+    }
+
+    /// Looks at a whole answer, and changes it.
+    pub fn answer(&mut self, answer: &mut Answer) {
+        for choice in &mut answer.choices {
+            let before = self.fired.len();
+            for part in &mut choice.parts {
+                self.part(part);
+            }
+            // Tokens would tell what the text no longer says.
+            if self.fired.len() > before || !self.vault.is_empty() {
+                choice.log_probabilities.clear();
+            }
+        }
+        self.heard();
+    }
+
+    /// Looks at a whole part of an answer, and changes it.
+    pub fn part(&mut self, part: &mut Part) {
+        match part {
+            Part::Text { text, citations, .. } => {
+                self.hears(text);
+                self.replace(text);
+                for quote in citations.iter_mut().filter_map(|citation| citation.quote.as_mut()) {
+                    self.replace(quote);
+                }
+            }
+            Part::Thinking { text, .. } | Part::Refusal { text } => self.replace(text),
+            Part::Audio { transcript: Some(text), .. } => self.replace(text),
+            Part::ToolCall { arguments, custom: false, .. } => self.replace_json(arguments),
+            Part::ToolCall { arguments, .. } => self.replace(arguments),
+            Part::ToolResult { content, .. } => content.iter_mut().for_each(|part| self.part(part)),
+            Part::Vendor { value, .. } => {
+                let text = value.to_string();
+                let edited = leaves::edit_json(&text, Voice::Model, &mut |leaf| self.whole(&leaf.text));
+                if let Some(Some(changed)) = edited
+                    && let Ok(changed) = serde_json::from_str(&changed)
+                {
+                    *value = changed;
+                }
+            }
+            Part::Document { source: Source::Text { text }, .. } => self.replace(text),
+            Part::Image { .. } | Part::Document { .. } | Part::Audio { .. } | Part::Video { .. } => {}
+        }
+    }
+
+    fn replace(&mut self, text: &mut String) {
+        if let Some(changed) = self.whole(text) {
+            *text = changed;
+        }
+    }
+
+    fn replace_json(&mut self, text: &mut String) {
+        match leaves::edit_json(text, Voice::Model, &mut |leaf| self.whole(&leaf.text)) {
+            Some(Some(changed)) => *text = changed,
+            Some(None) => {}
+            None => self.replace(text),
+        }
+    }
+
+    /// What is held of one text of a stream.
+    pub fn hold(&self, is_json: bool) -> Hold {
+        Hold::new(self.rules.hold_bytes_max, is_json)
+    }
+
+    /// A text in which placeholders are what they stand for.
+    pub fn unmask(&self, text: &str) -> String {
+        self.vault.unmask(text)
+    }
+
+    /// Whether the request was given placeholders.
+    pub fn has_masked(&self) -> bool {
+        !self.vault.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(on_answer: bool) -> Arc<Rules> {
+        let rule = |name: &str, check, action| Rule {
+            name: name.into(),
+            check,
+            action,
+            on_request: true,
+            on_answer,
+        };
+        let all = vec![
+            rule("pii", Check::Kinds(Kind::ALL.to_vec()), Action::Mask),
+            rule("ticket", Check::Patterns(vec![Wanted::Pattern("T\"?[0-9]+".into())], 1), Action::Mask),
+            rule("topic", Check::Patterns(vec![Wanted::Phrase("whale".into())], 2), Action::Block),
+            rule("long", Check::Length(2000), Action::Flag),
+        ];
+        Arc::new(Rules::compile(all, 256).expect("good"))
+    }
+
+    fn asked(text: &str, on_answer: bool) -> (Screen, String) {
+        let mut screen = Screen::new(rules(on_answer), false);
+        let body = serde_json::json!({"messages": [{"role": "user", "content": text}]}).to_string();
+        let edited = screen.request(body.as_bytes()).expect("JSON").unwrap_or_else(|| body.into_bytes());
+        let body: serde_json::Value = serde_json::from_slice(&edited).expect("JSON");
+        screen.turn();
+        (screen, body["messages"][0]["content"].as_str().expect("text").to_owned())
+    }
+
+    #[test]
+    fn arguments_get_back_what_was_masked_as_json() {
+        let (mut screen, sent) = asked("ann@x.org has T\"12 and <EMAIL_1>", true);
+        assert_eq!(sent, "<EMAIL_2> has <TICKET_1> and <EMAIL_1>");
+        let mut hold = screen.hold(true);
+        let pieces =
+            [r#"{"to":"<EMA"#, r#"IL_2>","id":"<TICKET_1>","bob":"b@y"#, r#".org","n":4111111111111111}"#];
+        let out: String = pieces
+            .iter()
+            .enumerate()
+            .map(|(index, piece)| screen.piece(&mut hold, piece, index == 2))
+            .collect();
+        assert_eq!(out, r#"{"to":"ann@x.org","id":"T\"12","bob":"<EMAIL>","n":"<CARD>"}"#);
+        let told: Vec<_> =
+            screen.fired().iter().map(|fired| (fired.kind, fired.in_answer, fired.count)).collect();
+        assert_eq!(told, [("email", false, 1), ("pattern", false, 1), ("email", true, 1), ("card", true, 1)]);
+        assert!(screen.fired().iter().all(|fired| fired.texts.is_empty()));
+    }
+
+    #[test]
+    fn a_topic_needs_its_number_of_words() {
+        assert!(asked("one whale", true).0.blocked().is_none());
+        assert_eq!(asked("a whale is a whale", true).0.blocked().map(|rule| &*rule.name), Some("topic"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_masked_comes_back(
+            text in "([a-z<>\\\\\" é]|a@b\\.co|c@d\\.de|<EMAIL_[0-9]>|<TICKET_1>|T1+|T\"1|4111 1111 1111 1111|\\+49 30 1234567){0,20}",
+            cuts in proptest::collection::vec(0_usize..100, 0..6),
+        ) {
+            let (mut screen, sent) = asked(&text, false);
+            proptest::prop_assert!(!sent.contains("a@b.co"));
+            proptest::prop_assert_eq!(&screen.unmask(&sent), &text);
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|at| sent.is_char_boundary(*at)).collect();
+            cuts.extend([0, sent.len()]);
+            cuts.sort_unstable();
+            let mut hold = screen.hold(false);
+            let pieces: Vec<&str> = cuts.windows(2).filter_map(|pair| sent.get(pair[0]..pair[1])).collect();
+            let out: String = pieces
+                .iter()
+                .enumerate()
+                .map(|(index, piece)| screen.piece(&mut hold, piece, index + 1 == pieces.len()))
+                .collect();
+            proptest::prop_assert_eq!(out, text);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Keys and tokens by the beginnings that their vendors gave them so that they can be found, JSON Web Tokens, and
+//! private keys in PEM.
+
+use super::detect::{Begins, undecided};
+
+/// Beginnings, and how many letters follow at least.
+const PREFIXES: [(&str, usize); 37] = [
+    ("sk-", 20),
+    ("sk_live_", 16),
+    ("sk_test_", 16),
+    ("rk_live_", 16),
+    ("rk_test_", 16),
+    ("whsec_", 24),
+    ("AKIA", 16),
+    ("ASIA", 16),
+    ("ABIA", 16),
+    ("ghp_", 36),
+    ("gho_", 36),
+    ("ghu_", 36),
+    ("ghs_", 36),
+    ("ghr_", 36),
+    ("github_pat_", 22),
+    ("glpat-", 20),
+    ("gldt-", 20),
+    ("xoxb-", 10),
+    ("xoxp-", 10),
+    ("xoxa-", 10),
+    ("xoxr-", 10),
+    ("xoxs-", 10),
+    ("xapp-", 10),
+    ("AIza", 35),
+    ("ya29.", 20),
+    ("npm_", 36),
+    ("pypi-", 50),
+    ("hf_", 30),
+    ("dop_v1_", 64),
+    ("SG.", 40),
+    ("shpat_", 32),
+    ("gsk_", 40),
+    ("xai-", 40),
+    ("pplx-", 40),
+    ("dckr_pat_", 20),
+    ("hvs.", 20),
+    ("AGE-SECRET-KEY-1", 40),
+];
+
+pub(super) fn begins(text: &str, more: bool) -> Begins {
+    match text.as_bytes().first() {
+        None => undecided(more),
+        Some(b'-') => pem(text, more),
+        Some(first) if first.is_ascii_alphabetic() => {
+            let mut open = false;
+            for (prefix, least) in PREFIXES {
+                match prefixed(text, prefix, least, more) {
+                    Begins::No => {}
+                    Begins::More => open = true,
+                    yes @ Begins::Yes(_) => return yes,
+                }
+            }
+            match token(text, more) {
+                Begins::No if open => Begins::More,
+                other => other,
+            }
+        }
+        Some(_) => Begins::No,
+    }
+}
+
+fn is_key_letter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+' | b'/' | b'=')
+}
+
+fn prefixed(text: &str, prefix: &str, least: usize, more: bool) -> Begins {
+    let Some(rest) = text.strip_prefix(prefix) else {
+        return if prefix.starts_with(text) { undecided(more) } else { Begins::No };
+    };
+    let end = rest.bytes().position(|byte| !is_key_letter(byte)).unwrap_or(rest.len());
+    if end == rest.len() && more {
+        return Begins::More;
+    }
+    let key = rest[..end].trim_end_matches(['.', '-', '=', '/']);
+    // Words joined by hyphens have no digits.
+    let good = key.len() >= least && key.bytes().any(|byte| byte.is_ascii_digit());
+    if good { Begins::Yes(prefix.len() + key.len()) } else { Begins::No }
+}
+
+/// A JSON Web Token: two objects in base64url and a signature.
+fn token(text: &str, more: bool) -> Begins {
+    if !text.starts_with("eyJ") {
+        return if "eyJ".starts_with(text) { undecided(more) } else { Begins::No };
+    }
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let mut parts = 0;
+    let mut from = 0;
+    loop {
+        let end = text[from..].bytes().position(|byte| !is_part(byte)).map(|at| from + at);
+        let Some(end) = end else {
+            if more {
+                return Begins::More;
+            }
+            let good = parts == 2 && text.len() - from >= 8;
+            return if good { Begins::Yes(text.len()) } else { Begins::No };
+        };
+        parts += 1;
+        if end - from < 8 {
+            return Begins::No;
+        }
+        match (parts, text.as_bytes()[end]) {
+            (3, _) => return Begins::Yes(end),
+            (1, b'.') if text[end + 1..].starts_with("eyJ") => from = end + 1,
+            (1, b'.') if more && "eyJ".starts_with(&text[end + 1..]) => return Begins::More,
+            (2, b'.') => from = end + 1,
+            _ => return Begins::No,
+        }
+    }
+}
+
+const BEGIN: &str = "-----BEGIN ";
+const PRIVATE: &str = "PRIVATE KEY-----";
+
+/// A private key from its first line to its last. One that is cut off is one as far as it goes.
+fn pem(text: &str, more: bool) -> Begins {
+    let Some(rest) = text.strip_prefix(BEGIN) else {
+        return if BEGIN.starts_with(text) { undecided(more) } else { Begins::No };
+    };
+    let end =
+        rest.bytes().position(|byte| !(byte.is_ascii_uppercase() || byte == b' ')).unwrap_or(rest.len());
+    if end > 32 {
+        return Begins::No;
+    }
+    let dashes = rest[end..].bytes().take_while(|byte| *byte == b'-').count();
+    if end + dashes == rest.len() && dashes < 5 {
+        return undecided(more);
+    }
+    if dashes < 5 || !format!("{}-----", &rest[..end]).ends_with(PRIVATE) {
+        return Begins::No;
+    }
+    let from = BEGIN.len() + end + 5;
+    match text[from..].find("-----END ") {
+        Some(at) => {
+            let last = from + at + "-----END ".len();
+            match text[last..].find("-----") {
+                Some(at) => Begins::Yes(last + at + 5),
+                None if more => Begins::More,
+                None => Begins::Yes(text.len()),
+            }
+        }
+        None if more => Begins::More,
+        None => {
+            let is_body = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\r\n \\:,-".contains(&byte);
+            let length = text[from..].bytes().position(|byte| !is_body(byte)).unwrap_or(text.len() - from);
+            Begins::Yes(from + length)
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Calls that the gateway makes on its own while it serves one: to a model that judges, a service, an embedding.
+//!
+//! They go the way of every other try (pool, breaker, retries, timeouts), and leave no trace in the record of the call
+//! that they are made for.
+
+use std::{rc::Rc, time::Duration};
+
+use ai::{
+    canon::{Answer, Request},
+    dialect::Dialect,
+    endpoint::Operation,
+    rules::Target as Written,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use serde_json::Value;
+
+use super::{
+    AiGateway,
+    gathered::{Ungathered, gather},
+    models::Target,
+    outgoing,
+    sending::{self, Outgoing, Unanswered},
+};
+use crate::{
+    body::Body,
+    call::Call,
+    handler::backends,
+    upstream::tries::{self, Wish},
+    worker::Worker,
+};
+
+/// Bytes of an answer that is read.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What is asked.
+pub(super) struct Aside {
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    pub(super) timeout: Duration,
+}
+
+/// Asks an upstream, and reads the answer whole. The error is for the log.
+async fn ask(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    target: &backends::Target,
+    aside: Aside,
+) -> Result<(StatusCode, Bytes), String> {
+    let uri = Uri::try_from(aside.path).map_err(|error| error.to_string())?;
+    let name = target.upstream.name.clone();
+    apart(call, aside.timeout, async |call: &mut Call| {
+        call.head.uri = uri;
+        call.head.headers = aside.headers;
+        let (body, wish) = (Body::Full(aside.body.into()), Wish::default());
+        let answer = tries::forward(worker, call, target, &wish, body).await;
+        answer.map_err(|failure| format!("{name}: {}", failure.problem().title()))
+    })
+    .await
+}
+
+/// Asks a model of a provider, with whichever of its keys can be taken.
+async fn ask_provider(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    (target, model, dialect): (&Target, &str, Dialect),
+    aside: Aside,
+) -> Result<(StatusCode, Bytes), String> {
+    let uri = Uri::try_from(aside.path).map_err(|error| error.to_string())?;
+    let mut headers = aside.headers;
+    target.provider.address(&mut headers);
+    let name = target.provider.name.clone();
+    apart(call, aside.timeout, async |call: &mut Call| {
+        call.host_from_endpoint = false;
+        let body = aside.body.into();
+        let outgoing = Outgoing { provider: &target.provider, model, dialect, uri, headers, body };
+        sending::send(worker, call, outgoing).await.map_err(|unanswered| match unanswered {
+            Unanswered::Away(_) => format!("{name}: none of its keys can be taken"),
+            Unanswered::Failed(failure) => format!("{name}: {}", failure.problem().title()),
+        })
+    })
+    .await
+}
+
+/// Does something with a head and a record of its own, and reads the answer whole.
+async fn apart(
+    call: &mut Call,
+    timeout: Duration,
+    ask: impl AsyncFnOnce(&mut Call) -> Result<Response<Body>, String>,
+) -> Result<(StatusCode, Bytes), String> {
+    let mut request = http::Request::new(());
+    *request.method_mut() = Method::POST;
+    let own = std::mem::replace(&mut call.head, request.into_parts().0);
+    let record = call.record.clone();
+    let (from_endpoint, interim) = (call.host_from_endpoint, call.interim.take());
+    let (started, upgrade) = (call.started, call.upgrade.take());
+    call.host_from_endpoint = true;
+    // Its time is its own, not what the call has left.
+    call.started = std::time::Instant::now();
+    // Which key is used is no matter of the call's own record.
+    call.record.ai = None;
+    let asked = async {
+        let answer = ask(call).await?;
+        let status = answer.status();
+        match gather(answer.into_body(), ANSWER_BYTES_MAX).await {
+            Ok(bytes) => Ok((status, bytes)),
+            Err(Ungathered::TooLarge) => Err(format!("its answer is larger than {ANSWER_BYTES_MAX} bytes")),
+            Err(Ungathered::Failed(failure)) => Err(failure.problem().title().to_owned()),
+        }
+    };
+    let result = tokio::time::timeout(timeout, Box::pin(asked)).await;
+    call.head = own;
+    call.record = record;
+    call.host_from_endpoint = from_endpoint;
+    call.interim = interim;
+    call.upgrade = upgrade;
+    call.started = started;
+    result.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))
+}
+
+fn json_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
+}
+
+/// Asks a service of the operator's own.
+pub(super) async fn service(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    upstream: &str,
+    path: &str,
+    body: &Value,
+    timeout: Duration,
+) -> Result<Value, String> {
+    let upstream = call.plan.upstreams.get(upstream).cloned();
+    let upstream = upstream.ok_or("its upstream is not there")?;
+    let effort = crate::upstream::Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
+    let target = backends::Target { upstream, effort, weight: 1 };
+    let body = body.to_string().into_bytes();
+    let aside = Aside { path: path.to_owned(), headers: json_headers(), body, timeout };
+    let (status, bytes) = ask(worker, call, &target, aside).await?;
+    if !status.is_success() {
+        return Err(format!("it answered {status}"));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| format!("its answer is no JSON: {error}"))
+}
+
+/// Asks an endpoint of OpenAI's form that is no chat: `/embeddings`, `/moderations`. `body` is given the model.
+pub(super) async fn endpoint(
+    gateway: &AiGateway,
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    alias: &str,
+    path: &str,
+    mut body: Value,
+    timeout: Duration,
+) -> Result<Value, String> {
+    let asked = gateway.helpers.find(alias).ok_or("its model is not there")?;
+    let mut last = "it has no targets".to_owned();
+    for target in asked.alias.targets() {
+        let model = asked.model(target);
+        body["model"] = model.as_str().into();
+        let operation = if path == "/embeddings" { Operation::Embeddings } else { Operation::Other };
+        let path = target.provider.path(Dialect::OpenAiChat, operation, &model, false, path);
+        let path = path.map_err(|error| error.message)?;
+        let aside = Aside { path, headers: json_headers(), body: body.to_string().into_bytes(), timeout };
+        match ask_provider(worker, call, (target, &model, Dialect::OpenAiChat), aside).await {
+            Ok((status, bytes)) if status.is_success() => match serde_json::from_slice(&bytes) {
+                Ok(value) => return Ok(value),
+                Err(error) => last = format!("its answer is no JSON: {error}"),
+            },
+            Ok((status, _)) => last = format!("it answered {status}"),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Asks a model by its name.
+pub(super) async fn model(
+    gateway: &AiGateway,
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    alias: &str,
+    request: &Request,
+    timeout: Duration,
+) -> Result<Answer, String> {
+    let asked = gateway.helpers.find(alias).ok_or("its model is not there")?;
+    let mut last = "it has no targets".to_owned();
+    for target in asked.alias.targets() {
+        match of_target(worker, call, target, &asked.model(target), request, timeout).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Asks a model of a provider.
+pub(super) async fn of_target(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    target: &Target,
+    model: &str,
+    request: &Request,
+    timeout: Duration,
+) -> Result<Answer, String> {
+    let dialect = target.provider.dialect_for(Dialect::OpenAiChat, model);
+    let written = Written { model, rules: &target.rules(model) };
+    let written = dialect.write_request(request, written).map_err(|error| error.message)?;
+    let path = target.provider.path(dialect, Operation::Chat, model, false, &written.path);
+    let path = path.map_err(|error| error.message)?;
+    let mut headers = json_headers();
+    outgoing::dialect_headers(&mut headers, &written.headers);
+    let body = target.provider.body(Operation::Chat, written.body.into(), model);
+    let body = body.map_err(|error| error.message)?.to_vec();
+    let aside = Aside { path, headers, body, timeout };
+    let (status, bytes) = ask_provider(worker, call, (target, model, dialect), aside).await?;
+    if !status.is_success() {
+        return Err(format!("it answered {status}"));
+    }
+    dialect.read_answer(&bytes).map_err(|error| error.message)
+}
