@@ -49,7 +49,7 @@ unpack() { # package, folder
 python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
-  openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1
+  openapi-spec-validator==0.9.0 openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1
 )
 stamp="$peers/python-$(printf '%s\n' "${python_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then

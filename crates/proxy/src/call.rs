@@ -243,6 +243,7 @@ pub(crate) fn new_record(
         tries: Vec::new(),
         failure: None,
         ai: None,
+        prompt_version: None,
         stopped_by: None,
     }
 }

@@ -151,6 +151,7 @@ impl Compiled {
         match &route.handler {
             Handler::Respond(_) => report.handler = Some("respond".into()),
             Handler::Ai(_) => report.handler = Some("ai".into()),
+            Handler::Prompt(_) => report.handler = Some("prompt".into()),
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
             Handler::Backends(backends) => {
                 let names = backends.targets().iter().map(|target| format!("`{}`", target.upstream.name));

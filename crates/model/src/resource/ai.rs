@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    catalogue::CatalogueEntry,
     health::OutlierDetection,
     tls::UpstreamTls,
     tries::{Bulkhead, CircuitBreaker, TimeoutOverrides},
@@ -21,6 +22,9 @@ pub struct Ai {
     pub providers: Vec<Provider>,
     /// The names that clients use, and what stands behind each.
     pub models: Vec<Model>,
+    /// Facts about models over those that ship: new models, other limits and prices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub catalogue: Vec<CatalogueEntry>,
 }
 
 /// Who serves models, and with which credentials. Its state shows as the upstream `ai:NAME`.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ai::AiRoute,
     path_rules::PathRules,
+    prompt::Prompt,
     route_document::RouteDocument,
     route_match::Match,
     tries::{RetryOverrides, TimeoutOverrides},
@@ -70,10 +71,12 @@ pub enum Handler {
     Respond(Respond),
     /// The AI gateway.
     Ai(AiRoute),
+    /// A prompt and a model as an API.
+    Prompt(Box<Prompt>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["compose", "transcode", "publish", "prompt", "mcp"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["compose", "transcode", "publish", "mcp"];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -83,6 +86,7 @@ impl Handler {
             Self::Redirect(_) => "redirect",
             Self::Respond(_) => "respond",
             Self::Ai(_) => "ai",
+            Self::Prompt(_) => "prompt",
         }
     }
 }

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     ai::AiRoute,
     path_rules::PathRules,
+    prompt::Prompt,
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
     route_match::Match,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::policy::PolicyUse;
 
-/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond` and
-/// `ai`.
+/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`,
+/// `ai` and `prompt`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -23,6 +24,7 @@ use crate::policy::PolicyUse;
         {"required": ["redirect"]},
         {"required": ["respond"]},
         {"required": ["ai"]},
+        {"required": ["prompt"]},
     ])
 )]
 pub struct RouteDocument {
@@ -75,6 +77,9 @@ pub struct RouteDocument {
     /// Handler: the AI gateway, every model through every dialect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ai: Option<AiRoute>,
+    /// Handler: a prompt and a model as an API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Box<Prompt>>,
 }
 
 fn yes() -> bool {
@@ -85,16 +90,19 @@ impl TryFrom<RouteDocument> for Route {
     type Error = String;
 
     fn try_from(written: RouteDocument) -> Result<Self, String> {
-        let handler = match (written.backends, written.redirect, written.respond, written.ai) {
-            (Some(backends), None, None, None) => Handler::Backends { backends, sticky: written.sticky },
-            (None, Some(redirect), None, None) => Handler::Redirect(redirect),
-            (None, None, Some(respond), None) => Handler::Respond(respond),
-            (None, None, None, Some(ai)) => Handler::Ai(ai),
-            _ => {
-                return Err(
-                    "a route has exactly one of `backends`, `redirect`, `respond` and `ai`".to_owned()
-                );
-            }
+        let mut handlers = [
+            written.backends.map(|backends| Handler::Backends { backends, sticky: written.sticky }),
+            written.redirect.map(Handler::Redirect),
+            written.respond.map(Handler::Respond),
+            written.ai.map(Handler::Ai),
+            written.prompt.map(Handler::Prompt),
+        ]
+        .into_iter()
+        .flatten();
+        let (Some(handler), None) = (handlers.next(), handlers.next()) else {
+            return Err(
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai` and `prompt`".to_owned()
+            );
         };
         Ok(Self {
             name: written.name,
@@ -132,6 +140,7 @@ impl From<Route> for RouteDocument {
             redirect: None,
             respond: None,
             ai: None,
+            prompt: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -141,6 +150,7 @@ impl From<Route> for RouteDocument {
             Handler::Redirect(redirect) => written.redirect = Some(redirect),
             Handler::Respond(respond) => written.respond = Some(respond),
             Handler::Ai(ai) => written.ai = Some(ai),
+            Handler::Prompt(prompt) => written.prompt = Some(prompt),
         }
         written
     }

@@ -8,6 +8,7 @@ mod listener;
 mod names;
 mod placement;
 mod policies;
+mod prompt;
 mod route;
 mod upstream;
 

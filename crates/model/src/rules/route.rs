@@ -86,6 +86,9 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
         Handler::Backends { backends, sticky } => self::backends(backends, sticky.as_ref(), at),
         Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
         Handler::Ai(route) => at.field("ai", |at| super::ai::route(route, world.config, at)),
+        Handler::Prompt(prompt) => {
+            at.field("prompt", |at| super::prompt::check(prompt, route, world.config, at));
+        }
         Handler::Respond(respond) => at.field("respond", |at| {
             // RFC 9110 §6.4.1: these have no content.
             if !respond.body.is_empty() && matches!(respond.status, 204 | 205 | 304) {

@@ -18,7 +18,6 @@ fn the_reference_is_refused_for_exactly_what_is_not_in_this_build() {
         "routes[3].compose",
         "routes[6].transcode",
         "routes[7].policies[1].tokenRateLimit",
-        "routes[8].prompt",
         "routes[9].mcp",
         "routes[10].policies[0].cache",
     ];
@@ -27,16 +26,16 @@ fn the_reference_is_refused_for_exactly_what_is_not_in_this_build() {
 
 /// The reference without what is not in this build: whole routes, one policy, and the last top-level key.
 fn trimmed() -> String {
-    let (kept, _) = REFERENCE.split_once("\nai:\n").expect("the reference has this part");
+    let (kept, models) = REFERENCE.split_once("\nai:\n").expect("the reference has this part");
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
     let mut text = format!("{head}\nroutes:\n");
     for route in routes.split_inclusive("\n\n") {
-        let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "mcp:", "- cache:"];
+        let later = ["compose:", "transcode:", "tokenRateLimit:", "mcp:", "- cache:"];
         if !later.iter().any(|key| route.contains(key)) {
             text.push_str(route);
         }
     }
-    text
+    text + "\nai:\n" + models
 }
 
 #[test]
@@ -45,7 +44,7 @@ fn the_reference_without_those_parts_loads_as_it_reads() {
     let config = &snapshot.config;
     assert!(snapshot.warnings.is_empty(), "{}", snapshot.warnings);
     let names: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
-    assert_eq!(names, ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping"]);
+    assert_eq!(names, ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping", "translate"]);
     assert_eq!(config.upstreams[0].endpoints[1].weight, 2);
     assert_eq!(config.upstreams[0].retry.max_attempts, 3);
     assert_eq!(snapshot.secret(&config.consumers[0].keys[0]), "value-of-GOLD_KEY");

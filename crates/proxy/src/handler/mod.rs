@@ -2,6 +2,7 @@
 
 pub(crate) mod ai;
 pub(crate) mod backends;
+pub(crate) mod prompt;
 pub(crate) mod redirect;
 pub(crate) mod respond;
 
@@ -9,7 +10,7 @@ use std::rc::Rc;
 
 use http::Response;
 
-use self::{ai::AiGateway, backends::Backends, redirect::Redirect, respond::Respond};
+use self::{ai::AiGateway, backends::Backends, prompt::PromptApi, redirect::Redirect, respond::Respond};
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
 /// A compiled handler.
@@ -18,6 +19,7 @@ pub(crate) enum Handler {
     Redirect(Redirect),
     Respond(Respond),
     Ai(Box<AiGateway>),
+    Prompt(Box<PromptApi>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -36,6 +38,10 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
         Settings::Ai(settings) => {
             Handler::Ai(Box::new(AiGateway::compile(settings, cx).map_err(|error| ("ai", error))?))
         }
+        Settings::Prompt(settings) => {
+            let compiled = PromptApi::compile(settings, route, cx);
+            Handler::Prompt(Box::new(compiled.map_err(|error| ("prompt", error))?))
+        }
     })
 }
 
@@ -51,5 +57,6 @@ pub(crate) async fn handle(
         Handler::Redirect(redirect) => redirect.handle(call),
         Handler::Respond(respond) => Ok(respond.handle(&call.head.method)),
         Handler::Ai(gateway) => gateway.handle(worker, call, body).await,
+        Handler::Prompt(prompt) => prompt.handle(worker, call, body).await,
     }
 }

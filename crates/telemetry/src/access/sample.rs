@@ -40,6 +40,7 @@ pub(crate) fn call() -> CallRecord {
         tries: Vec::new(),
         failure: None,
         ai: None,
+        prompt_version: None,
         stopped_by: None,
     }
 }

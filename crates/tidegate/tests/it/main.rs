@@ -14,6 +14,7 @@ mod harness;
 mod life;
 mod otlp;
 mod policies;
+mod prompt;
 mod reference;
 mod reload;
 mod routing;

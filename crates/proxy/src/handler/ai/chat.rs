@@ -47,7 +47,9 @@ pub(super) async fn answer(
     };
     let stream = endpoint.stream || peek.stream;
     let query = call.head.uri.query().and_then(without_credentials);
-    let mut conversation = Conversation { endpoint: &endpoint, body, peek, stream, query, canonical: None };
+    let is_composed = gateway.composes;
+    let mut conversation =
+        Conversation { endpoint: &endpoint, body, peek, stream, query, is_composed, canonical: None };
     serve(gateway, worker, call, &name, &asked, &mut conversation).await
 }
 
@@ -166,7 +168,8 @@ fn tell(
     losses: &Losses,
 ) -> Told {
     let endpoint = conversation.endpoint;
-    let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
+    let spoken = if conversation.is_composed { "prompt" } else { endpoint.dialect.name() };
+    let mut record = AiRecord::new(endpoint.operation.name(), spoken, name.into());
     record.provider = target.provider.name.clone();
     record.kind = &target.provider.kind.name;
     record.served = served;

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use crate::{body::Body, failure::Failure};
 
 /// Why a body could not be gathered.
-pub(super) enum Ungathered {
+pub(crate) enum Ungathered {
     /// It is larger than the bound.
     TooLarge,
     /// It broke off.
@@ -14,7 +14,7 @@ pub(super) enum Ungathered {
 }
 
 /// Reads a body to its end.
-pub(super) async fn gather(mut body: Body, bytes_max: usize) -> Result<Bytes, Ungathered> {
+pub(crate) async fn gather(mut body: Body, bytes_max: usize) -> Result<Bytes, Ungathered> {
     if body.length().is_some_and(|length| length > bytes_max as u64) {
         return Err(Ungathered::TooLarge);
     }

@@ -7,7 +7,7 @@ use model::resource::ai::{Ai, Model};
 use resilience::balance::WeightedCycle;
 
 use super::provider::Provider;
-use crate::compiled::Building;
+use crate::{catalogue::Known, compiled::Building};
 
 /// The models of one route.
 pub(crate) struct Models {
@@ -31,6 +31,7 @@ pub(crate) struct Target {
     model: String,
     /// What the model takes, when it is one and not whatever the caller names.
     rules: Option<Rules>,
+    known: Arc<Known>,
 }
 
 /// What a call asks for: an alias, and what its `*` stands for.
@@ -41,12 +42,13 @@ pub(crate) struct Asked<'m> {
 
 impl Models {
     pub(super) fn compile(ai: &Ai, only: Option<&[String]>, cx: &Building<'_>) -> Result<Self, String> {
+        let known = Arc::new(Known::of(ai)?);
         let mut models = Self { exact: Vec::new(), patterns: Vec::new() };
         for model in &ai.models {
             if only.is_some_and(|only| !only.contains(&model.name)) {
                 continue;
             }
-            let alias = Alias::compile(model, ai, cx)?;
+            let alias = Alias::compile(model, ai, &known, cx)?;
             let list = if model.name.ends_with('*') { &mut models.patterns } else { &mut models.exact };
             list.push(alias);
         }
@@ -63,6 +65,12 @@ impl Models {
         self.patterns.iter().find_map(|alias| Some(Asked { alias, rest: name.strip_prefix(&*alias.name)? }))
     }
 
+    /// Whether every target of a model takes a feature.
+    pub(super) fn take(&self, name: &str, feature: ai::canon::Feature) -> bool {
+        let takes = |asked: &Asked<'_>, target: &Target| !target.rules(&asked.model(target)).refuses(feature);
+        self.find(name).is_some_and(|asked| asked.alias.targets.iter().all(|target| takes(&asked, target)))
+    }
+
     /// The names that can be listed: patterns name no model.
     pub(super) fn names(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
         self.exact.iter().map(|alias| {
@@ -71,8 +79,18 @@ impl Models {
     }
 }
 
+/// The name in `ai.models` that serves a model: its own, or the longest pattern.
+pub(super) fn serving<'a>(ai: &'a Ai, model: &str) -> Option<&'a str> {
+    let fits = |name: &str| match name.strip_suffix('*') {
+        Some(begin) => model.starts_with(begin),
+        None => name == model,
+    };
+    let names = ai.models.iter().map(|model| model.name.as_str()).filter(|name| fits(name));
+    names.max_by_key(|name| (!name.ends_with('*'), name.len()))
+}
+
 impl Alias {
-    fn compile(model: &Model, ai: &Ai, cx: &Building<'_>) -> Result<Self, String> {
+    fn compile(model: &Model, ai: &Ai, known: &Arc<Known>, cx: &Building<'_>) -> Result<Self, String> {
         let weights: Vec<u32> = model.targets.iter().map(|target| target.weight).collect();
         let mut targets = Vec::with_capacity(weights.len());
         for target in &model.targets {
@@ -83,8 +101,9 @@ impl Alias {
             // Either way the facts are read now, and not by the first call.
             let facts = catalogue::models(&settings.kind);
             facts.map_err(|error| format!("`{}`: {error}", settings.kind))?;
-            let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
-            targets.push(Target { provider: Arc::new(provider), model: target.model.clone(), rules });
+            let rules = is_one.then(|| known.rules(&settings.kind, &target.model));
+            let (provider, known) = (Arc::new(provider), known.clone());
+            targets.push(Target { provider, model: target.model.clone(), rules, known });
         }
         let cycle = cx.keep(&format!("ai/{}", model.name), &weights, || WeightedCycle::new(&weights));
         Ok(Self { name: model.name.trim_end_matches('*').into(), targets, cycle })
@@ -103,7 +122,7 @@ impl Target {
     pub(crate) fn rules(&self, model: &str) -> Cow<'_, Rules> {
         match &self.rules {
             Some(rules) => Cow::Borrowed(rules),
-            None => Cow::Owned(catalogue::rules(&self.provider.kind.name, model)),
+            None => Cow::Owned(self.known.rules(&self.provider.kind.name, model)),
         }
     }
 }

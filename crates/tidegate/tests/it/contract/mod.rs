@@ -29,8 +29,10 @@
 //! | "within 2 % of 90/10 over 10,000 requests" | `orders::ninety_to_ten_holds_over_ten_thousand_requests` |
 //! | "Deprecation, Sunset and Link headers", (`redirect`) | `fixed::the_old_shop_is_deprecated_and_redirects` |
 //! | (`respond`) | `fixed::ping_is_answered_here` |
+//! | "a prompt and a model as a REST API", (`messages`, `output`) | `translate::a_text_and_a_language_become_a_typed_translation` |
+//! | "a body that does not fit: 400 naming the field" | `translate::a_body_that_does_not_fit_is_400_naming_the_field` |
 //!
-//! The comments of `compose`, `transcode`, `ai`, `tokenRateLimit`, `prompt`, `mcp` and `cache` are of parts that are not
+//! The comments of `compose`, `transcode`, `ai`, `tokenRateLimit`, `mcp` and `cache` are of parts that are not
 //! in this build: `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
 
 mod catalog;
@@ -38,6 +40,7 @@ mod fixed;
 mod listeners;
 mod orders;
 mod reference;
+mod translate;
 
 use std::{fs, net::SocketAddr};
 
@@ -52,7 +55,8 @@ const GOLD: &str = "gold-key-of-the-test";
 const WEB: &str = "web-key-of-the-test";
 
 /// What its environment references ask for.
-const ENVIRONMENT: [(&str, &str); 2] = [("GOLD_KEY", GOLD), ("WEB_KEY", WEB)];
+const ENVIRONMENT: [(&str, &str); 4] =
+    [("GOLD_KEY", GOLD), ("WEB_KEY", WEB), ("OPENAI_API_KEY", "o"), ("ANTHROPIC_API_KEY", "a")];
 
 /// The file as it stands in the repository.
 fn whole() -> String {
@@ -62,11 +66,11 @@ fn whole() -> String {
 /// The file without the routes and keys that are refused as "not in this build".
 fn of_this_build() -> String {
     let whole = whole();
-    let (kept, _) = whole.split_once("\nai:\n").expect("the reference has this part");
+    let (kept, models) = whole.split_once("\nai:\n").expect("the reference has this part");
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["compose:", "transcode:", "tokenRateLimit:", "prompt:", "mcp:", "- cache:"];
+    let later = ["compose:", "transcode:", "tokenRateLimit:", "mcp:", "- cache:"];
     let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
-    format!("{head}\nroutes:\n{}", kept.collect::<String>())
+    format!("{head}\nroutes:\n{}\nai:\n{models}", kept.collect::<String>())
 }
 
 /// Puts a text in the place of another, which must be there.
@@ -80,6 +84,8 @@ struct Behind {
     catalog: [Upstream; 2],
     orders: Upstream,
     canary: Upstream,
+    /// Both providers of models, each in its own dialect.
+    models: Upstream,
 }
 
 impl Behind {
@@ -89,7 +95,8 @@ impl Behind {
     }
 
     fn with_catalog(catalog: [Upstream; 2]) -> Self {
-        Self { catalog, orders: Upstream::echo(), canary: Upstream::echo() }
+        let models = super::prompt::model::text(translate::translated);
+        Self { catalog, orders: Upstream::echo(), canary: Upstream::echo(), models }
     }
 
     /// What an instance of `catalog` saw of clients, health checks left out.
@@ -128,6 +135,11 @@ impl Served {
             (7004, behind.canary.address),
         ] {
             text = replaced(&text, &format!("address: 127.0.0.1:{port}"), &format!("address: {address}"));
+        }
+        for (kind, path) in [("openai", "/v1"), ("anthropic", "")] {
+            let kind = format!("kind: {kind}, ");
+            let base = format!("{kind}baseUrl: \"http://{}{path}\", ", behind.models.address);
+            text = replaced(&text, &format!("{kind}keys"), &format!("{base}keys"));
         }
         let authority = Authority::new("ca");
         let (rs256, es256) = (Signer::new("RS256", "rs"), Signer::new("ES256", "es"));
