@@ -22,7 +22,10 @@ impl Known {
         for (index, entry) in ai.catalogue.iter().enumerate() {
             let model = facts(entry).map_err(|error| format!("ai.catalogue[{index}]: {error}"))?;
             if known.insert((entry.kind.clone(), entry.model.clone()), model).is_some() {
-                return Err(format!("ai.catalogue[{index}]: `{}` of `{}` is there twice", entry.model, entry.kind));
+                return Err(format!(
+                    "ai.catalogue[{index}]: `{}` of `{}` is there twice",
+                    entry.model, entry.kind
+                ));
             }
         }
         Ok(Self(known))

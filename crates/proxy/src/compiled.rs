@@ -261,7 +261,9 @@ impl Route {
             Handler::Backends(backends) => {
                 Beyond::of(backends.targets().iter().map(|target| &target.upstream.chain))
             }
-            Handler::Redirect(_) | Handler::Respond(_) | Handler::Ai(_) | Handler::Prompt(_) => Beyond::default(),
+            Handler::Redirect(_) | Handler::Respond(_) | Handler::Ai(_) | Handler::Prompt(_) => {
+                Beyond::default()
+            }
         };
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path })

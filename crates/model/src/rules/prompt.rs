@@ -24,7 +24,10 @@ pub(super) fn check(prompt: &Prompt, route: &Route, config: &Config, at: &mut Co
     match (prompt.messages.is_empty(), has_versions) {
         (true, false) => at.error("expected `messages`, or `versions` with messages"),
         (false, true) => at.field("messages", |at| {
-            at.error_with("a prompt with `versions` has its messages there", "make them a version of their own")
+            at.error_with(
+                "a prompt with `versions` has its messages there",
+                "make them a version of their own",
+            )
         }),
         _ => {}
     }
@@ -192,7 +195,8 @@ fn tool_choice(prompt: &Prompt, at: &mut Context<'_, '_>) {
     }
     for edition in prompt.editions() {
         if edition.tools.iter().all(|tool| tool.name != choice) {
-            let whose = edition.name.map(|name| format!("version `{name}`")).unwrap_or("the prompt".to_owned());
+            let whose =
+                edition.name.map(|name| format!("version `{name}`")).unwrap_or("the prompt".to_owned());
             at.field("toolChoice", |at| {
                 at.error(format!("expected `auto`, `none`, `required` or a tool; {whose} has no `{choice}`"));
             });

@@ -231,7 +231,8 @@ pub struct Edition<'p> {
 impl Prompt {
     /// Its versions, the default one first: at least one.
     pub fn editions(&self) -> Vec<Edition<'_>> {
-        let mut all: Vec<Edition<'_>> = self.versions.iter().map(|(name, own)| self.edition(name, own)).collect();
+        let mut all: Vec<Edition<'_>> =
+            self.versions.iter().map(|(name, own)| self.edition(name, own)).collect();
         if all.is_empty() {
             all.push(Edition {
                 name: self.version.as_deref(),
@@ -259,9 +260,9 @@ impl Prompt {
 
     /// The JSON Schema of what callers get: `output` or a text, and calls where there are tools.
     pub fn answer_schema(&self) -> Value {
-        let answer = self.output.clone().unwrap_or_else(|| {
-            json!({"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}})
-        });
+        let answer = self.output.clone().unwrap_or_else(
+            || json!({"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}),
+        );
         if self.editions().iter().all(|edition| edition.tools.is_empty()) {
             return answer;
         }
@@ -285,7 +286,9 @@ impl Prompt {
             tool["description"] = self.description.as_str().into();
         }
         // MCP's `outputSchema` is an object's; calls come beside it.
-        if let (Some(output), true) = (&self.output, self.editions().iter().all(|edition| edition.tools.is_empty())) {
+        if let (Some(output), true) =
+            (&self.output, self.editions().iter().all(|edition| edition.tools.is_empty()))
+        {
             tool["outputSchema"] = output.clone();
         }
         tool

@@ -79,7 +79,8 @@ impl Prompt {
     fn operation(&self, route: &Route, path: &str, method: &str, captures: &[String]) -> Value {
         let mut parameters = Vec::new();
         let properties = self.input.get("properties").and_then(Value::as_object);
-        let schema_of = |name: &str| properties.and_then(|known| known.get(name)).cloned().unwrap_or(json!({}));
+        let schema_of =
+            |name: &str| properties.and_then(|known| known.get(name)).cloned().unwrap_or(json!({}));
         for name in captures {
             parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema_of(name)}));
         }
@@ -88,7 +89,9 @@ impl Prompt {
             |name: &str| required.is_some_and(|names| names.iter().any(|known| known.as_str() == Some(name)));
         let has_body = WITH_BODY.contains(&method);
         if !has_body {
-            for name in properties.iter().flat_map(|known| known.keys()).filter(|name| !captures.contains(name)) {
+            for name in
+                properties.iter().flat_map(|known| known.keys()).filter(|name| !captures.contains(name))
+            {
                 parameters.push(
                     json!({"name": name, "in": "query", "required": is_required(name), "schema": schema_of(name)}),
                 );
@@ -136,7 +139,7 @@ impl Prompt {
         };
         json!({
             "200": {
-                "description": "The answer; as events `text`, `toolCall`, `done` and `error` where the client accepts `text/event-stream`.",
+                "description": "The answer; as events `text`, `done` and `error` where the client accepts `text/event-stream`.",
                 "content": {
                     "application/json": {"schema": self.answer_schema()},
                     "text/event-stream": {"schema": {"type": "string"}},
@@ -223,7 +226,10 @@ fn security(route: &Route) -> (Map<String, Value>, Vec<Value>) {
                     );
                 }
                 if let Some(query) = &settings.query {
-                    add(format!("key-in-query-{query}"), json!({"type": "apiKey", "in": "query", "name": query}));
+                    add(
+                        format!("key-in-query-{query}"),
+                        json!({"type": "apiKey", "in": "query", "name": query}),
+                    );
                 }
             }
             Policy::Jwt(_) => add("token".to_owned(), json!({"type": "http", "scheme": "bearer"})),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ai::{
-    canon::{Effort, Feature, Format, Message, Reasoning, Request, Role, Sampling, Tool, ToolChoice, ToolKind},
+    canon::{
+        Effort, Feature, Format, Message, Reasoning, Request, Role, Sampling, Tool, ToolChoice, ToolKind,
+    },
     dialect::Dialect,
     rules::{Rules, Target},
 };
@@ -50,7 +52,8 @@ impl Edition {
         output: &Output,
         cx: &Building<'_>,
     ) -> Result<Self, String> {
-        let gateway = AiGateway::for_prompt(settings.model, prompt.strict, cx).map_err(|error| format!("model: {error}"))?;
+        let gateway = AiGateway::for_prompt(settings.model, prompt.strict, cx)
+            .map_err(|error| format!("model: {error}"))?;
         let texts = settings.messages.iter().map(|message| message.content.as_str());
         let templates = Templates::compile(texts, &input.names())?;
         let roles: Vec<Role> = settings.messages.iter().map(|message| role(message.role)).collect();
@@ -75,7 +78,8 @@ impl Edition {
         }
         for tool in settings.tools {
             if let Some(parameters) = &tool.parameters {
-                super::schema::Schema::compile(parameters).map_err(|error| format!("tools.{}: {error}", tool.name))?;
+                super::schema::Schema::compile(parameters)
+                    .map_err(|error| format!("tools.{}: {error}", tool.name))?;
             }
         }
         let name = settings.name.map(Arc::from);
@@ -90,7 +94,8 @@ impl Edition {
         for (index, example) in settings.examples.iter().enumerate() {
             let wrong = |key: &str, what: &str| format!("examples[{index}].{key}: {what}");
             let given = example.input.as_object().cloned().unwrap_or_default();
-            let given = input.judged(given).map_err(|failure| wrong("input", failure.hint().unwrap_or_default()))?;
+            let given =
+                input.judged(given).map_err(|failure| wrong("input", failure.hint().unwrap_or_default()))?;
             let text = match (&example.output, output.schema()) {
                 (Value::String(text), None) => text.clone(),
                 (_, None) => return Err(wrong("output", "expected a text, for there is no `output`")),
@@ -102,7 +107,9 @@ impl Edition {
                     value.to_string()
                 }
             };
-            let turns = self.rendered(self.leading, self.roles.len(), &given).map_err(|error| wrong("input", &error))?;
+            let turns = self
+                .rendered(self.leading, self.roles.len(), &given)
+                .map_err(|error| wrong("input", &error))?;
             self.between.extend(turns);
             self.between.push(Message::text(Role::Assistant, text));
         }
@@ -122,7 +129,9 @@ impl Edition {
     fn rendered(&self, from: usize, to: usize, input: &Map<String, Value>) -> Result<Vec<Message>, String> {
         let input = minijinja::Value::from(minijinja::value::Serde(input));
         let messages = self.roles.iter().enumerate().take(to).skip(from);
-        messages.map(|(index, role)| Ok(Message::text(*role, self.templates.render(index, &input)?))).collect()
+        messages
+            .map(|(index, role)| Ok(Message::text(*role, self.templates.render(index, &input)?)))
+            .collect()
     }
 
     /// A conversation as the machinery of `ai` routes takes it.
@@ -130,9 +139,9 @@ impl Edition {
         let rules = Rules { developer_role: true, ..Rules::default() };
         let target = Target { model: &request.model, rules: &rules };
         let written = Dialect::OpenAiChat.write_request(request, target);
-        written.map(|written| written.body.into()).map_err(|error| {
-            Failure::gateway(Stage::Pick, Problem::Internal).with_detail(error.message)
-        })
+        written
+            .map(|written| written.body.into())
+            .map_err(|error| Failure::gateway(Stage::Pick, Problem::Internal).with_detail(error.message))
     }
 }
 
@@ -191,10 +200,11 @@ fn parameters(settings: &Parameters, request: &mut Request) {
         stop: settings.stop.clone(),
         ..Sampling::default()
     };
-    request.reasoning = settings.reasoning_effort.and_then(|effort| Effort::from_word(effort.word())).map(|effort| {
-        let enabled = (effort == Effort::None).then_some(false);
-        Reasoning { enabled, effort: Some(effort), ..Reasoning::default() }
-    });
+    request.reasoning =
+        settings.reasoning_effort.and_then(|effort| Effort::from_word(effort.word())).map(|effort| {
+            let enabled = (effort == Effort::None).then_some(false);
+            Reasoning { enabled, effort: Some(effort), ..Reasoning::default() }
+        });
 }
 
 /// A name that all providers take: letters, digits, `_` and `-`, at most 64.
@@ -210,7 +220,13 @@ fn is_exact(schema: &Value) -> bool {
         Value::Object(map) => {
             let is_object = map.get("type").and_then(Value::as_str) == Some("object");
             let closed = map.get("additionalProperties") == Some(&Value::Bool(false));
-            let required: Vec<&str> = map.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+            let required: Vec<&str> = map
+                .get("required")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             let names = map.get("properties").and_then(Value::as_object);
             let all = names.is_some_and(|names| names.keys().all(|name| required.contains(&name.as_str())));
             (!is_object || closed && all) && map.values().all(is_exact)

@@ -43,7 +43,11 @@ pub(super) struct Events {
 
 /// What the model's answer comes as.
 enum Source {
-    Stream { frames: FrameReader, reader: Box<dyn StreamReader>, whole: Vec<Framed> },
+    Stream {
+        frames: FrameReader,
+        reader: Box<dyn StreamReader>,
+        whole: Vec<Framed>,
+    },
     /// The provider does not stream.
     Whole(Vec<u8>),
 }

@@ -43,10 +43,12 @@ impl Input {
         };
         for (name, value) in call.captures.iter(call.routed_path()) {
             if let Some(schema) = self.properties.get(name) {
-                let value = form_urlencoded::parse(format!("v={}", value.replace('+', "%2B")).as_bytes())
-                    .next()
-                    .map(|(_, value)| value.into_owned())
-                    .unwrap_or_default();
+                let value = form_urlencoded::parse(
+                    format!("v={}", value.replace('+', "%2B").replace('&', "%26")).as_bytes(),
+                )
+                .next()
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_default();
                 input.insert(name.to_owned(), coerced(&value, schema));
             }
         }
@@ -185,7 +187,8 @@ mod tests {
             "s": {"type": "string"}, "maybe": {"type": ["integer", "null"]}, "d": {"type": "string", "default": "dd"},
         }});
         let input = Input::compile(&schema, 1024).expect("a schema");
-        let fields = input.fields(b"n=7&x=1.5&b=true&list=1&list=2&o=%7B%22a%22%3A1%7D&s=7&maybe=&other=%2B+y");
+        let fields =
+            input.fields(b"n=7&x=1.5&b=true&list=1&list=2&o=%7B%22a%22%3A1%7D&s=7&maybe=&other=%2B+y");
         let read = input.judged(fields.expect("fields")).expect("fits");
         let want = json!({"n": 7, "x": 1.5, "b": true, "list": [1, 2], "o": {"a": 1}, "s": "7", "maybe": null,
                           "other": "+ y", "d": "dd"});

@@ -106,7 +106,8 @@ impl PromptApi {
             Some(wanted) => self.editions.iter().find(|edition| edition.header.as_ref() == Some(wanted)),
         };
         found.ok_or_else(|| {
-            let names: Vec<&str> = self.editions.iter().filter_map(|edition| edition.name.as_deref()).collect();
+            let names: Vec<&str> =
+                self.editions.iter().filter_map(|edition| edition.name.as_deref()).collect();
             let hint = match names.is_empty() {
                 true => format!("`{VERSION}`: this prompt has no versions to choose from"),
                 false => format!("`{VERSION}`: expected one of {}", names.join(", ")),

@@ -63,11 +63,11 @@ impl Output {
             answer.insert("toolCalls".into(), said.calls.clone().into());
             return Ok(answer.into());
         }
-        if said.finish == "contentFilter" && said.text.is_empty() {
-            return Err(never("the provider's filter held the answer back".to_owned()));
-        }
         if let Some(refusal) = said.refusal.as_ref().filter(|_| said.text.is_empty()) {
             return Err(never(format!("the model declined: {}", shortened(refusal))));
+        }
+        if said.finish == "contentFilter" && said.text.is_empty() {
+            return Err(never("the provider's filter held the answer back".to_owned()));
         }
         if self.schema.is_none() {
             return Ok(json!({"text": said.text}));
@@ -78,7 +78,9 @@ impl Output {
                 faults if faults.is_empty() => return Ok(value),
                 faults => faults.join("; "),
             },
-            Err(_) if is_cut => "it ended at the most tokens allowed, before the JSON was complete".to_owned(),
+            Err(_) if is_cut => {
+                "it ended at the most tokens allowed, before the JSON was complete".to_owned()
+            }
             Err(error) => format!("it is not JSON: {error}"),
         };
         Err(Unfit { why, can_be_mended: !is_cut })

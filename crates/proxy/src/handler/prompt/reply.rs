@@ -88,7 +88,9 @@ pub(super) fn failure(error: &Error) -> Failure {
         ErrorKind::ContextLength => {
             (Side::Client, Problem::Invalid, "the input makes the prompt longer than the model takes")
         }
-        ErrorKind::ContentFilter => (Side::Client, Problem::Invalid, "the model's provider refuses the content"),
+        ErrorKind::ContentFilter => {
+            (Side::Client, Problem::Invalid, "the model's provider refuses the content")
+        }
         ErrorKind::TooLarge => (Side::Client, Problem::BodyTooLarge, "the input is too large for the model"),
         ErrorKind::Timeout => (Side::Upstream, Problem::UpstreamTimeout, "the model did not answer in time"),
         ErrorKind::Overloaded => (Side::Upstream, Problem::Unavailable, "the model's provider is busy"),

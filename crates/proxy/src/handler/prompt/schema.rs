@@ -85,7 +85,10 @@ mod tests {
         assert!(schema.faults(&json!({"a/b": "x", "list": [1]})).is_empty());
         assert_eq!(schema.faults(&json!({"list": []})), ["`/a~1b` is required: expected string"]);
         let told = schema.faults(&json!({"a/b": 4711, "list": [1, 5]})).join("; ");
-        assert!(told.contains("`/a~1b`:") && told.contains("\"string\"") && told.contains("`/list/1`:"), "{told}");
+        assert!(
+            told.contains("`/a~1b`:") && told.contains("\"string\"") && told.contains("`/list/1`:"),
+            "{told}"
+        );
         assert!(!told.contains("4711"), "{told}");
     }
 

@@ -39,7 +39,8 @@ impl Templates {
                 let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
                 wrong(format!("{line}{}", error.detail().unwrap_or("not a template")))
             })?;
-            let template = environment.get_template(&name(index)).map_err(|error| wrong(error.to_string()))?;
+            let template =
+                environment.get_template(&name(index)).map_err(|error| wrong(error.to_string()))?;
             let used: BTreeSet<String> = template
                 .undeclared_variables(false)
                 .into_iter()
@@ -48,7 +49,9 @@ impl Templates {
             if let Some(unknown) = used.iter().find(|name| !known.contains(*name)) {
                 let there: Vec<&str> = known.iter().map(String::as_str).collect();
                 return Err(wrong(match there.is_empty() {
-                    true => format!("`{unknown}` is no property of `input`, which has none; add it to `input.properties`"),
+                    true => format!(
+                        "`{unknown}` is no property of `input`, which has none; add it to `input.properties`"
+                    ),
                     false => format!("`{unknown}` is no property of `input`, which has {}", there.join(", ")),
                 }));
             }
@@ -78,7 +81,9 @@ impl Templates {
     /// The first variable of a message that an input lacks.
     fn missing(&self, index: usize, input: &Value) -> Option<&str> {
         let used = self.variables.get(index)?;
-        used.iter().find(|name| input.get_attr(name).is_ok_and(|value| value.is_undefined())).map(String::as_str)
+        used.iter()
+            .find(|name| input.get_attr(name).is_ok_and(|value| value.is_undefined()))
+            .map(String::as_str)
     }
 }
 
@@ -142,7 +147,10 @@ mod tests {
 
     #[test]
     fn what_is_not_given_is_named() {
-        assert_eq!(rendered("{{ text }}", json!({"n": 1})), Err("messages[0]: `text` is not given".to_owned()));
+        assert_eq!(
+            rendered("{{ text }}", json!({"n": 1})),
+            Err("messages[0]: `text` is not given".to_owned())
+        );
         assert_eq!(rendered("{{ text|default('x') }}", json!({})), Ok("x".to_owned()));
     }
 
@@ -161,7 +169,8 @@ mod tests {
 
     #[test]
     fn neither_time_nor_memory_nor_output_is_without_bound() {
-        let forever = "{% for a in range(9999) %}{% for b in range(9999) %}{{ text }}{% endfor %}{% endfor %}";
+        let forever =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{{ text }}{% endfor %}{% endfor %}";
         let doubling = "{% set a = text %}".to_owned() + &"{% set a = a ~ a %}".repeat(40) + "{{ a }}";
         for text in [forever, &doubling, "{{ text * n }}", "{{ text|replace('', text * 1000) }}"] {
             let begun = std::time::Instant::now();

@@ -60,7 +60,9 @@ fn keys_of_the_environment_are_resolved_when_it_is_loaded() {
         assert_eq!(served.ask("GET /v1/products", &format!("\nx-api-key: {key}")).status, 200, "{key}");
     }
     let file = served.gateway.folder.path().join("conf/tidegate.yaml").display().to_string();
-    let (code, _, problems) = run_with(&["validate", "-c", &file], &[("GOLD_KEY", GOLD), ("OPENAI_API_KEY", "o"), ("ANTHROPIC_API_KEY", "a")],
+    let (code, _, problems) = run_with(
+        &["validate", "-c", &file],
+        &[("GOLD_KEY", GOLD), ("OPENAI_API_KEY", "o"), ("ANTHROPIC_API_KEY", "a")],
     );
     assert_eq!(code, 3);
     assert!(problems.contains("WEB_KEY") && !problems.contains("GOLD_KEY is"), "{problems}");

@@ -82,7 +82,8 @@ fn cases_that_hold_end_with_0_and_a_table() {
 
 #[test]
 fn each_case_that_fails_is_named_with_what_was_not_so_and_the_command_ends_with_1() {
-    let gateway = gateway(&model());
+    let model = model();
+    let gateway = gateway(&model);
     let cases = format!(
         "{HEAD}  - {{name: holds, input: {{text: you}}}}
   - {{name: one, input: {{text: you}}, expect: {{contains: Hello}}}}
@@ -129,7 +130,8 @@ fn each_case_that_fails_is_named_with_what_was_not_so_and_the_command_ends_with_
 
 #[test]
 fn the_version_of_the_command_line_is_the_one_that_is_tested() {
-    let gateway = gateway(&model());
+    let model = model();
+    let gateway = gateway(&model);
     let cases = format!("{HEAD}  - {{name: shouts, input: {{text: you}}, expect: {{equals: YOU}}}}\n");
     assert_eq!(tested(&gateway, &cases, &[]).0, 1);
     assert_eq!(tested(&gateway, &cases, &["--version", "2"]).0, 0);
