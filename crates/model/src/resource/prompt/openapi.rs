@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::Prompt;
 use crate::{
-    Policy, PolicyUse, Route,
+    PolicyUse, Route,
+    policy::Place,
     resource::{path_template::PathTemplate, route_match::PathMatch},
 };
 
@@ -217,24 +218,18 @@ fn security(route: &Route) -> (Map<String, Value>, Vec<Value>) {
     };
     for used in &route.policies {
         let PolicyUse::Inline(policy) = used else { continue };
-        match policy {
-            Policy::KeyAuth(settings) => {
-                for header in settings.sources() {
-                    add(
-                        format!("key-{header}"),
-                        json!({"type": "apiKey", "in": "header", "name": header.to_string()}),
-                    );
-                }
-                if let Some(query) = &settings.query {
-                    add(
-                        format!("key-in-query-{query}"),
-                        json!({"type": "apiKey", "in": "query", "name": query}),
-                    );
-                }
-            }
-            Policy::Jwt(_) => add("token".to_owned(), json!({"type": "http", "scheme": "bearer"})),
-            Policy::BasicAuth(_) => add("password".to_owned(), json!({"type": "http", "scheme": "basic"})),
-            _ => {}
+        let Place::Authentication(shown) = policy.place() else { continue };
+        for header in shown.headers {
+            add(
+                format!("key-{header}"),
+                json!({"type": "apiKey", "in": "header", "name": header.to_string()}),
+            );
+        }
+        if let Some(parameter) = shown.parameter {
+            add(
+                format!("key-in-query-{parameter}"),
+                json!({"type": "apiKey", "in": "query", "name": parameter}),
+            );
         }
     }
     (schemes, needs)

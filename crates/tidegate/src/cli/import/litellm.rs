@@ -71,6 +71,12 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
     Ok(import.finished(key))
 }
 
+/// A key is looked for where each vendor's SDK puts it.
+fn policies() -> Value {
+    let text = "[{keyAuth: {headers: [authorization, x-api-key, x-goog-api-key]}}]";
+    model::document(&model::Source::new("policies", text)).unwrap_or_default()
+}
+
 /// Takes a setting out of a section.
 fn taken(fields: &mut Map<String, Value>, section: &str, key: &str) -> Option<Value> {
     fields.get_mut(section)?.as_object_mut()?.remove(key)
@@ -335,8 +341,7 @@ impl Import {
                     );
                 }
                 config["consumers"] = json!([{"name": "master", "keys": [{"env": name}]}]);
-                route["policies"] =
-                    json!([{"keyAuth": {"headers": ["authorization", "x-api-key", "x-goog-api-key"]}}]);
+                route["policies"] = policies();
             }
             None => self
                 .note("general_settings.master_key", "there is none: whoever reaches the listener may call"),
