@@ -71,6 +71,8 @@ pub struct CallRecord {
     pub tries: Vec<TrySpan>,
     /// Why the call failed, when it did.
     pub failure: Option<FailureRecord>,
+    /// The version of the prompt that was used, on a route that serves one.
+    pub prompt_version: Option<Arc<str>>,
     /// What a call to a model was like.
     pub ai: Option<Arc<AiRecord>>,
     /// What a message to servers of tools was.

@@ -25,7 +25,7 @@ pub use call_record::{
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
 pub use layout::fmt;
-pub use load::load;
+pub use load::{document, load};
 pub use policy::{Phase, Policy, PolicyUse};
 pub use resource::{
     access_log::AccessLog, admin::Admin, config::Config, consumer::Consumer, listener::Listener,

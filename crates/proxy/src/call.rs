@@ -287,6 +287,7 @@ pub(crate) fn new_record(
         failure: None,
         ai: None,
         mcp: None,
+        prompt_version: None,
         stopped_by: None,
     }
 }

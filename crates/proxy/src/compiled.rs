@@ -290,9 +290,11 @@ impl Route {
             Handler::Backends(backends) => {
                 Beyond::of(backends.targets().iter().map(|target| &target.upstream.chain))
             }
-            Handler::Redirect(_) | Handler::Respond(_) | Handler::Ai(_) | Handler::Mcp(_) => {
-                Beyond::default()
-            }
+            Handler::Redirect(_)
+            | Handler::Respond(_)
+            | Handler::Ai(_)
+            | Handler::Mcp(_)
+            | Handler::Prompt(_) => Beyond::default(),
         };
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path })

@@ -152,6 +152,7 @@ impl Compiled {
             Handler::Respond(_) => report.handler = Some("respond".into()),
             Handler::Ai(_) => report.handler = Some("ai".into()),
             Handler::Mcp(_) => report.handler = Some("mcp".into()),
+            Handler::Prompt(_) => report.handler = Some("prompt".into()),
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
             Handler::Backends(backends) => {
                 let names = backends.targets().iter().map(|target| format!("`{}`", target.upstream.name));

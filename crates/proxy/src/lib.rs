@@ -6,6 +6,7 @@
 
 mod body;
 mod call;
+pub mod catalogue;
 pub mod compiled;
 mod conn;
 mod consumer;

@@ -122,3 +122,17 @@ fn deserialize(tree: &Node, found: &mut Diagnostics) -> Option<Config> {
 fn nothing() -> Node {
     Node::new(Kind::Map(Vec::new()), Place::default())
 }
+
+/// Reads a YAML document of any kind, with what configurations have: places in errors, no key twice, bounded aliases.
+///
+/// # Errors
+/// What cannot be read, with its place.
+pub fn document(source: &Source) -> Result<serde_json::Value, Diagnostics> {
+    let mut found = Diagnostics::new(std::slice::from_ref(source));
+    let parsed = parse::parse(0, &source.text, &mut found);
+    match parsed.tree {
+        Some(tree) if !found.has_errors() => Ok(tree.to_value()),
+        None if !found.has_errors() => Ok(serde_json::Value::Null),
+        _ => Err(found),
+    }
+}

@@ -118,6 +118,12 @@ impl<'s> Shape<'s> {
         self.types().any(|name| name == "string")
     }
 
+    /// Whether it says nothing of the value: whatever stands there is somebody else's to judge.
+    pub(crate) fn is_anything(&self) -> bool {
+        let says = ["type", "properties", "additionalProperties", "const", "enum", "anyOf", "oneOf"];
+        says.iter().all(|keyword| self.schema.get(keyword).is_none())
+    }
+
     pub(crate) fn is_map(&self) -> bool {
         self.types().any(|name| name == "object")
     }

@@ -16,6 +16,7 @@ pub use self::{
     },
 };
 use super::{
+    catalogue::CatalogueEntry,
     health::OutlierDetection,
     tls::UpstreamTls,
     tries::{Bulkhead, CircuitBreaker, TimeoutOverrides},
@@ -31,6 +32,9 @@ pub struct Ai {
     pub providers: Vec<Provider>,
     /// The names that clients use, and what stands behind each.
     pub models: Vec<Model>,
+    /// Facts about models over those that ship: new models, other limits and prices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub catalogue: Vec<CatalogueEntry>,
     /// Prices of models that the catalogue does not have, or has otherwise; the first that fits holds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<ModelPrice>,

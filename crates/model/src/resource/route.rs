@@ -9,6 +9,7 @@ use super::{
     ai::AiRoute,
     mcp::McpRoute,
     path_rules::PathRules,
+    prompt::Prompt,
     route_document::RouteDocument,
     route_match::Match,
     tries::{RetryOverrides, TimeoutOverrides},
@@ -73,10 +74,12 @@ pub enum Handler {
     Ai(AiRoute),
     /// Servers of the Model Context Protocol.
     Mcp(Box<McpRoute>),
+    /// A prompt and a model as an API.
+    Prompt(Box<Prompt>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["compose", "transcode", "publish", "prompt"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["compose", "transcode", "publish"];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -87,6 +90,7 @@ impl Handler {
             Self::Respond(_) => "respond",
             Self::Ai(_) => "ai",
             Self::Mcp(_) => "mcp",
+            Self::Prompt(_) => "prompt",
         }
     }
 }

@@ -7,14 +7,15 @@ use super::{
     ai::AiRoute,
     mcp::McpRoute,
     path_rules::PathRules,
+    prompt::Prompt,
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
     route_match::Match,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::policy::PolicyUse;
 
-/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai` and
-/// `mcp`.
+/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`
+/// and `mcp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -25,6 +26,7 @@ use crate::policy::PolicyUse;
         {"required": ["respond"]},
         {"required": ["ai"]},
         {"required": ["mcp"]},
+        {"required": ["prompt"]},
     ])
 )]
 pub struct RouteDocument {
@@ -80,6 +82,9 @@ pub struct RouteDocument {
     /// Handler: servers of the Model Context Protocol as one endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp: Option<Box<McpRoute>>,
+    /// Handler: a prompt and a model as an API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Box<Prompt>>,
 }
 
 fn yes() -> bool {
@@ -90,19 +95,21 @@ impl TryFrom<RouteDocument> for Route {
     type Error = String;
 
     fn try_from(written: RouteDocument) -> Result<Self, String> {
-        let handler = match (written.backends, written.redirect, written.respond, written.ai, written.mcp) {
-            (Some(backends), None, None, None, None) => {
-                Handler::Backends { backends, sticky: written.sticky }
-            }
-            (None, Some(redirect), None, None, None) => Handler::Redirect(redirect),
-            (None, None, Some(respond), None, None) => Handler::Respond(respond),
-            (None, None, None, Some(ai), None) => Handler::Ai(ai),
-            (None, None, None, None, Some(mcp)) => Handler::Mcp(mcp),
-            _ => {
-                return Err(
-                    "a route has exactly one of `backends`, `redirect`, `respond`, `ai` and `mcp`".to_owned()
-                );
-            }
+        let mut handlers = [
+            written.backends.map(|backends| Handler::Backends { backends, sticky: written.sticky }),
+            written.redirect.map(Handler::Redirect),
+            written.respond.map(Handler::Respond),
+            written.ai.map(Handler::Ai),
+            written.prompt.map(Handler::Prompt),
+            written.mcp.map(Handler::Mcp),
+        ]
+        .into_iter()
+        .flatten();
+        let (Some(handler), None) = (handlers.next(), handlers.next()) else {
+            return Err(
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt` and `mcp`"
+                    .to_owned(),
+            );
         };
         Ok(Self {
             name: written.name,
@@ -141,6 +148,7 @@ impl From<Route> for RouteDocument {
             respond: None,
             ai: None,
             mcp: None,
+            prompt: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -151,6 +159,7 @@ impl From<Route> for RouteDocument {
             Handler::Respond(respond) => written.respond = Some(respond),
             Handler::Ai(ai) => written.ai = Some(ai),
             Handler::Mcp(mcp) => written.mcp = Some(mcp),
+            Handler::Prompt(prompt) => written.prompt = Some(prompt),
         }
         written
     }

@@ -9,6 +9,7 @@ mod mcp;
 mod names;
 mod placement;
 mod policies;
+mod prompt;
 mod route;
 mod upstream;
 

@@ -56,7 +56,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     at.each("match", &route.matches, one_match);
     super::policies::check("policies", &route.policies, at);
-    if !matches!(route.handler, Handler::Ai(_)) {
+    if !matches!(route.handler, Handler::Ai(_) | Handler::Prompt(_)) {
         of_ai(route, world, at);
     }
     acl_needs_identity(route, world, at);
@@ -90,6 +90,9 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
         Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
         Handler::Ai(route) => at.field("ai", |at| super::ai::route(route, world.config, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, at)),
+        Handler::Prompt(prompt) => {
+            at.field("prompt", |at| super::prompt::check(prompt, route, world.config, at));
+        }
         Handler::Respond(respond) => at.field("respond", |at| {
             // RFC 9110 §6.4.1: these have no content.
             if !respond.body.is_empty() && matches!(respond.status, 204 | 205 | 304) {
@@ -112,8 +115,8 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
 fn of_ai(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     at.each("policies", &route.policies, |at, used| {
         if let Some(policy) = world.policy(used).filter(|policy| policy.is_of_ai()) {
-            let message = format!("`{}` has no effect on a route without `ai`", policy.name());
-            at.error_with(message, "attach it to a route with `ai`, or to a consumer");
+            let message = format!("`{}` has no effect on a route without `ai` or `prompt`", policy.name());
+            at.error_with(message, "attach it to a route with `ai` or `prompt`, or to a consumer");
         }
     });
 }

@@ -14,8 +14,7 @@ fn the_reference_is_refused_for_exactly_what_is_not_in_this_build() {
             line.split(": ").nth(1).unwrap().to_owned()
         })
         .collect();
-    let want =
-        ["routes[3].compose", "routes[6].transcode", "routes[8].prompt", "routes[10].policies[0].cache"];
+    let want = ["routes[3].compose", "routes[6].transcode", "routes[10].policies[0].cache"];
     assert_eq!(paths, want);
 }
 
@@ -25,7 +24,7 @@ fn trimmed() -> String {
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
     let mut text = format!("{head}\nroutes:\n");
     for route in routes.split_inclusive("\n\n") {
-        let later = ["compose:", "transcode:", "prompt:", "- cache:"];
+        let later = ["compose:", "transcode:", "- cache:"];
         if !later.iter().any(|key| route.contains(key)) {
             text.push_str(route);
         }
@@ -39,7 +38,9 @@ fn the_reference_without_those_parts_loads_as_it_reads() {
     let config = &snapshot.config;
     assert!(snapshot.warnings.is_empty(), "{}", snapshot.warnings);
     let names: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
-    assert_eq!(names, ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping", "models", "tools"]);
+    let want =
+        ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping", "models", "translate", "tools"];
+    assert_eq!(names, want);
     assert_eq!(config.upstreams[0].endpoints[1].weight, 2);
     assert_eq!(config.upstreams[0].retry.max_attempts, 3);
     assert_eq!(snapshot.secret(&config.consumers[0].keys[0]), "value-of-GOLD_KEY");

@@ -35,7 +35,8 @@ pub(crate) fn answer(
     response
 }
 
-fn document(failure: &Failure, method: &Method, request_id: &HeaderValue) -> Response<Body> {
+/// The problem document of a failure, as text.
+pub(crate) fn problem_text(failure: &Failure, request_id: &HeaderValue) -> String {
     let problem = failure.problem();
     let mut fields = serde_json::Map::new();
     fields.insert("type".into(), format!("urn:tidegate:problem:{}", problem.slug()).into());
@@ -45,7 +46,11 @@ fn document(failure: &Failure, method: &Method, request_id: &HeaderValue) -> Res
         fields.insert("detail".into(), hint.as_str().into());
     }
     fields.insert("requestId".into(), String::from_utf8_lossy(request_id.as_bytes()).into());
-    let text = serde_json::Value::Object(fields).to_string();
+    serde_json::Value::Object(fields).to_string()
+}
+
+fn document(failure: &Failure, method: &Method, request_id: &HeaderValue) -> Response<Body> {
+    let text = problem_text(failure, request_id);
     let length = text.len();
     let body = if method == Method::HEAD { Body::Empty } else { Body::Full(Bytes::from(text)) };
     let mut response = Response::new(body);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub(crate) use model::{FailureRecord, Side, Stage};
 
-pub(crate) use self::answer::{answer, is_grpc};
+pub(crate) use self::answer::{answer, is_grpc, problem_text};
 pub use self::problem::Problem;
 
 /// How much of a request may have reached an upstream before its try failed.

@@ -3,6 +3,7 @@
 pub(crate) mod ai;
 pub(crate) mod backends;
 pub(crate) mod mcp;
+pub(crate) mod prompt;
 pub(crate) mod redirect;
 pub(crate) mod respond;
 
@@ -10,7 +11,10 @@ use std::rc::Rc;
 
 use http::Response;
 
-use self::{ai::AiGateway, backends::Backends, mcp::McpGateway, redirect::Redirect, respond::Respond};
+use self::{
+    ai::AiGateway, backends::Backends, mcp::McpGateway, prompt::PromptApi, redirect::Redirect,
+    respond::Respond,
+};
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
 /// A compiled handler.
@@ -20,6 +24,7 @@ pub(crate) enum Handler {
     Respond(Respond),
     Ai(Box<AiGateway>),
     Mcp(Box<McpGateway>),
+    Prompt(Box<PromptApi>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -41,6 +46,10 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
         Settings::Mcp(settings) => {
             Handler::Mcp(Box::new(McpGateway::compile(route, settings, cx).map_err(|error| ("mcp", error))?))
         }
+        Settings::Prompt(settings) => {
+            let compiled = PromptApi::compile(settings, route, cx);
+            Handler::Prompt(Box::new(compiled.map_err(|error| ("prompt", error))?))
+        }
     })
 }
 
@@ -57,5 +66,6 @@ pub(crate) async fn handle(
         Handler::Respond(respond) => Ok(respond.handle(&call.head.method)),
         Handler::Ai(gateway) => gateway.handle(worker, call, body).await,
         Handler::Mcp(gateway) => gateway.handle(worker, call, body).await,
+        Handler::Prompt(prompt) => prompt.handle(worker, call, body).await,
     }
 }

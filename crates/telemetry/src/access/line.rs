@@ -59,6 +59,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
         let won: &[u8] = if call.hedge_won { b",\"hedge_won\":true" } else { b",\"hedge_won\":false" };
         out.extend_from_slice(won);
     }
+    optional("prompt_version", call.prompt_version.as_deref(), out);
     if let Some(model) = &call.ai {
         ai(model, call.attempts, out);
     }

@@ -41,6 +41,7 @@ pub(crate) fn call() -> CallRecord {
         failure: None,
         ai: None,
         mcp: None,
+        prompt_version: None,
         stopped_by: None,
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/config/acknowledge", post(acknowledge))
         .route("/log-level", put(log_level).get(live_log_level))
         .route("/upstreams/{name}/breaker", put(breaker))
+        .merge(super::prompts::router())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
 }

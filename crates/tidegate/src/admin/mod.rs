@@ -6,6 +6,7 @@ mod api;
 mod auth;
 mod closing;
 mod health;
+mod prompts;
 mod secrets;
 pub(crate) mod tls;
 pub(crate) mod token;

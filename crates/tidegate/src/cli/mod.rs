@@ -7,6 +7,9 @@ mod check;
 mod completions;
 mod diff;
 mod fmt;
+mod import;
+mod models;
+mod prompt;
 mod routes;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -39,6 +42,14 @@ enum Command {
     ///
     /// Indentation, quotes, order and the spaces within lines stay as they are.
     Fmt(FmtArgs),
+    /// Turn the configuration of another gateway into one of ours.
+    #[command(subcommand)]
+    Import(import::ImportCommand),
+    /// List models with what they can, take and cost.
+    Models(models::ModelsArgs),
+    /// Check prompts that are served as APIs.
+    #[command(subcommand)]
+    Prompt(prompt::PromptCommand),
     /// Print the version and what was built in.
     Version,
     /// Print a completion script for a shell.
@@ -170,6 +181,9 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::Diff(args) => diff::diff(&args.old, &args.new, args.json),
         Command::Fmt(args) => fmt::fmt(&args.files, args.check),
+        Command::Import(command) => import::import(&command),
+        Command::Models(args) => models::models(&args),
+        Command::Prompt(command) => prompt::prompt(&command),
         Command::Version => check::version(),
         Command::Completions { shell } => completions::print(shell, &mut Cli::command()),
     };

@@ -15,6 +15,7 @@ mod life;
 mod mcp;
 mod otlp;
 mod policies;
+mod prompt;
 mod reference;
 mod reload;
 mod routing;

@@ -113,7 +113,7 @@ fn crates_depend_only_on_what_the_design_allows() {
             "tidegate-proxy",
             &["tidegate-model", "tidegate-http1", "tidegate-resilience", "tidegate-ai", "tidegate-telemetry"],
         ),
-        ("tidegate", &["tidegate-model", "tidegate-proxy", "tidegate-telemetry"]),
+        ("tidegate", &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry"]),
     ]);
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])

@@ -36,6 +36,7 @@ const DIMENSIONS_MAX: usize = 16_384;
 const QUESTION_CHARS_MAX: usize = 32 * 1024;
 
 /// What is to be done for one call.
+#[derive(Clone)]
 pub(crate) struct Duty {
     pub(crate) settings: Arc<Settings>,
     pub(crate) store: Arc<Store>,

@@ -57,7 +57,9 @@ pub(super) async fn answer(
     let Some(asked) = gateway.models.find(&name) else {
         return Err(no_model(&name));
     };
+    // A prompt is an API of its own: its model is the operator's choice.
     if let Some(consumer) = &call.consumer
+        && !gateway.composes
         && !consumer.may_use(&name)
     {
         return Err(Failure::refused(Problem::Forbidden)
@@ -71,6 +73,7 @@ pub(super) async fn answer(
         peek,
         stream,
         query,
+        is_composed: gateway.composes,
         canonical: None,
         watch: Default::default(),
         ticket: None,
@@ -288,7 +291,8 @@ fn tell(
     losses: &Losses,
 ) -> AiRecord {
     let endpoint = conversation.endpoint;
-    let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
+    let spoken = if conversation.is_composed { "prompt" } else { endpoint.dialect.name() };
+    let mut record = AiRecord::new(endpoint.operation.name(), spoken, name.into());
     record.provider = target.provider.name.clone();
     record.kind = &target.provider.kind.name;
     record.served = asked.model(target);

@@ -12,7 +12,7 @@ use super::{
 use crate::{failure::Failure, policy::meter_key::Subjects};
 
 /// What is to be done for one call, beside answering it.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Duties {
     /// Rules over what is asked and answered, outermost first.
     pub(crate) guards: Vec<Arc<Guard>>,
@@ -23,6 +23,7 @@ pub(crate) struct Duties {
 }
 
 /// One count that the call is part of.
+#[derive(Clone)]
 pub(crate) struct Metering {
     /// The policy that asks for it.
     pub(crate) kind: &'static str,

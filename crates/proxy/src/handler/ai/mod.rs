@@ -73,6 +73,8 @@ pub(crate) struct AiGateway {
     models: Models,
     /// Every model, for what the gateway asks itself.
     helpers: Models,
+    /// The caller is a prompt of ours: every target gets what it takes, those of the same dialect included.
+    composes: bool,
 }
 
 impl AiGateway {
@@ -84,7 +86,40 @@ impl AiGateway {
             body_bytes_max: usize::try_from(settings.max_body_size.bytes()).unwrap_or(usize::MAX),
             models: Models::compile(ai, settings.models.as_deref(), cx)?,
             helpers: Models::compile(ai, None, cx)?,
+            composes: false,
         })
+    }
+
+    /// Serves the one model that a prompt names to the prompt alone.
+    pub(crate) fn for_prompt(model: &str, strict: bool, cx: &Building<'_>) -> Result<Self, String> {
+        let ai = cx.snapshot.config.ai.as_ref().ok_or("`ai` is missing at the top")?;
+        let only = models::serving(ai, model).ok_or_else(|| format!("no model `{model}` in `ai.models`"))?;
+        let models = Models::compile(ai, Some(&[only.to_owned()]), cx)?;
+        Ok(Self {
+            strip: None,
+            strict,
+            body_bytes_max: usize::MAX,
+            models,
+            helpers: Models::compile(ai, None, cx)?,
+            composes: true,
+        })
+    }
+
+    /// Whether every target of a model takes a feature.
+    pub(crate) fn takes(&self, model: &str, feature: ai::canon::Feature) -> bool {
+        self.models.take(model, feature)
+    }
+
+    /// Answers a conversation that the gateway itself composed, in OpenAI's chat dialect and in no caller's name.
+    pub(crate) async fn converse(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        body: bytes::Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let (dialect, operation) = (Dialect::OpenAiChat, Operation::Chat);
+        let endpoint = Endpoint { dialect, operation, model: None, stream: false };
+        chat::answer(self, worker, call, endpoint, Body::Full(body)).await
     }
 
     /// What a request wants. `None` when no vendor has such an endpoint.

@@ -10,7 +10,7 @@ use super::{
     prices::TargetPrices,
     provider::Provider,
 };
-use crate::compiled::Building;
+use crate::{catalogue::Known, compiled::Building};
 
 /// The models of one route.
 pub(crate) struct Models {
@@ -39,6 +39,7 @@ pub(crate) struct Target {
     pub(super) facts: Option<&'static catalogue::Model>,
     pub(super) standing: Standing,
     pub(super) prices: TargetPrices,
+    known: Arc<Known>,
 }
 
 /// What a call asks for: an alias, and what its `*` stands for.
@@ -49,12 +50,13 @@ pub(crate) struct Asked<'m> {
 
 impl Models {
     pub(super) fn compile(ai: &Ai, only: Option<&[String]>, cx: &Building<'_>) -> Result<Self, String> {
+        let known = Arc::new(Known::of(ai)?);
         let mut models = Self { exact: Vec::new(), patterns: Vec::new() };
         for model in &ai.models {
             if only.is_some_and(|only| !only.contains(&model.name)) {
                 continue;
             }
-            let alias = Alias::compile(model, ai, cx)?;
+            let alias = Alias::compile(model, ai, &known, cx)?;
             let list = if model.name.ends_with('*') { &mut models.patterns } else { &mut models.exact };
             list.push(alias);
         }
@@ -71,6 +73,12 @@ impl Models {
         self.patterns.iter().find_map(|alias| Some(Asked { alias, rest: name.strip_prefix(&*alias.name)? }))
     }
 
+    /// Whether every target of a model takes a feature.
+    pub(super) fn take(&self, name: &str, feature: ai::canon::Feature) -> bool {
+        let takes = |asked: &Asked<'_>, target: &Target| !target.rules(&asked.model(target)).refuses(feature);
+        self.find(name).is_some_and(|asked| asked.alias.targets.iter().all(|target| takes(&asked, target)))
+    }
+
     /// The names that can be listed: patterns name no model.
     pub(super) fn names(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
         self.exact.iter().map(|alias| {
@@ -79,8 +87,18 @@ impl Models {
     }
 }
 
+/// The name in `ai.models` that serves a model: its own, or the longest pattern.
+pub(super) fn serving<'a>(ai: &'a Ai, model: &str) -> Option<&'a str> {
+    let fits = |name: &str| match name.strip_suffix('*') {
+        Some(begin) => model.starts_with(begin),
+        None => name == model,
+    };
+    let names = ai.models.iter().map(|model| model.name.as_str()).filter(|name| fits(name));
+    names.max_by_key(|name| (!name.ends_with('*'), name.len()))
+}
+
 impl Alias {
-    fn compile(model: &Model, ai: &Ai, cx: &Building<'_>) -> Result<Self, String> {
+    fn compile(model: &Model, ai: &Ai, known: &Arc<Known>, cx: &Building<'_>) -> Result<Self, String> {
         let mut targets = Vec::with_capacity(model.targets.len());
         for (index, target) in model.targets.iter().enumerate() {
             let settings = ai.providers.iter().find(|provider| provider.name == target.provider);
@@ -91,12 +109,12 @@ impl Alias {
             // Either way the facts are read now, and not by the first call.
             let facts = catalogue::models(&settings.kind);
             facts.map_err(|error| format!("`{}`: {error}", settings.kind))?;
-            let rules = is_one.then(|| catalogue::rules(&settings.kind, &target.model));
+            let rules = is_one.then(|| known.rules(&settings.kind, &target.model));
             let facts = is_one.then(|| catalogue::find(&settings.kind, &target.model)).flatten();
             let standing = Standing::compile(model, index, cx)?;
             let prices = TargetPrices::compile(&ai.prices, &target.provider, &settings.kind, &target.model);
             let (provider, model) = (provider.clone(), target.model.clone());
-            targets.push(Target { provider, model, rules, facts, standing, prices });
+            targets.push(Target { provider, model, rules, facts, standing, prices, known: known.clone() });
         }
         let choice = Choice::compile(model, &targets, cx);
         let name = model.name.trim_end_matches('*').into();
@@ -124,7 +142,7 @@ impl Target {
     pub(crate) fn rules(&self, model: &str) -> Cow<'_, Rules> {
         match &self.rules {
             Some(rules) => Cow::Borrowed(rules),
-            None => Cow::Owned(catalogue::rules(&self.provider.kind.name, model)),
+            None => Cow::Owned(self.known.rules(&self.provider.kind.name, model)),
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Conversation<'c> {
     pub(super) peek: Peek,
     pub(super) stream: bool,
     pub(super) query: Option<String>,
+    /// The gateway composed it: it is written anew for every target.
+    pub(super) is_composed: bool,
     /// The conversation in the middle, read when the first target needs it.
     pub(super) canonical: Option<Request>,
     /// Rules over what is asked and answered.
@@ -72,7 +74,7 @@ pub(super) fn prepare(
     }
     let stream = conversation.stream;
     let path = |own: &str| target.provider.path(dialect, endpoint.operation, &model, stream, own);
-    if dialect == endpoint.dialect || is_rank {
+    if (dialect == endpoint.dialect && !conversation.is_composed) || is_rank {
         let mut path = path(&dialect.path(endpoint.operation, &model, conversation.stream)?)?;
         if let Some(query) = &conversation.query {
             path.push(if path.contains('?') { '&' } else { '?' });

@@ -29,11 +29,13 @@
 //! | "within 2 % of 90/10 over 10,000 requests" | `orders::ninety_to_ten_holds_over_ten_thousand_requests` |
 //! | "Deprecation, Sunset and Link headers", (`redirect`) | `fixed::the_old_shop_is_deprecated_and_redirects` |
 //! | (`respond`) | `fixed::ping_is_answered_here` |
+//! | "a prompt and a model as a REST API", (`messages`, `output`) | `translate::a_text_and_a_language_become_a_typed_translation` |
+//! | "a body that does not fit: 400 naming the field" | `translate::a_body_that_does_not_fit_is_400_naming_the_field` |
 //! | "several MCP servers as one endpoint", "its tools appear as shop_<tool>", "these keep their own names" | `tools::both_servers_are_one_endpoint` |
 //! | "two tools of one name are … found later, a clear one" | `mcp::federation::two_tools_of_one_name_are_a_clear_error_and_neither_is_listed` |
 //! | (`tokenRateLimit`) | `models::a_consumers_tokens_are_bounded_per_minute` |
 //!
-//! The comments of `compose`, `transcode`, `prompt` and `cache` are of parts that are not in this build:
+//! The comments of `compose`, `transcode` and `cache` are of parts that are not in this build:
 //! `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
 
 mod catalog;
@@ -43,6 +45,7 @@ mod models;
 mod orders;
 mod reference;
 mod tools;
+mod translate;
 
 use std::{fs, net::SocketAddr};
 
@@ -74,7 +77,7 @@ fn of_this_build() -> String {
     let whole = whole();
     let (kept, models) = whole.split_once("\nai:\n").expect("the reference has this part");
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["compose:", "transcode:", "prompt:", "- cache:"];
+    let later = ["compose:", "transcode:", "- cache:"];
     let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
     format!("{head}\nroutes:\n{}\nai:\n{models}", kept.collect::<String>())
 }
@@ -90,6 +93,8 @@ struct Behind {
     catalog: [Upstream; 2],
     orders: Upstream,
     canary: Upstream,
+    /// Both providers of models, each in its own dialect.
+    models: Upstream,
 }
 
 impl Behind {
@@ -99,7 +104,8 @@ impl Behind {
     }
 
     fn with_catalog(catalog: [Upstream; 2]) -> Self {
-        Self { catalog, orders: Upstream::echo(), canary: Upstream::echo() }
+        let models = super::prompt::model::text(translate::translated);
+        Self { catalog, orders: Upstream::echo(), canary: Upstream::echo(), models }
     }
 
     /// What an instance of `catalog` saw of clients, health checks left out.
@@ -138,6 +144,11 @@ impl Served {
             (7004, behind.canary.address),
         ] {
             text = replaced(&text, &format!("address: 127.0.0.1:{port}"), &format!("address: {address}"));
+        }
+        for (kind, path) in [("openai", "/v1"), ("anthropic", "")] {
+            let kind = format!("kind: {kind}, ");
+            let base = format!("{kind}baseUrl: \"http://{}{path}\", ", behind.models.address);
+            text = replaced(&text, &format!("{kind}keys"), &format!("{base}keys"));
         }
         let authority = Authority::new("ca");
         let (rs256, es256) = (Signer::new("RS256", "rs"), Signer::new("ES256", "es"));

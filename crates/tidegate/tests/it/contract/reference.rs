@@ -18,7 +18,6 @@ fn run_refuses_it_for_what_is_not_in_this_build_and_nothing_else() {
     let want = [
         ("routes[3].compose", "compose"),
         ("routes[6].transcode", "transcode"),
-        ("routes[8].prompt", "prompt"),
         ("routes[10].policies[0].cache", "cache"),
     ]
     .map(|(path, name)| format!("{path}: `{name}` is not in this build"));
@@ -42,7 +41,9 @@ fn validate_accepts_it_and_run_serves_it() {
         .iter()
         .filter_map(|route| route["name"].as_str())
         .collect();
-    assert_eq!(names, ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping", "models", "tools"]);
+    let want =
+        ["catalog", "catalog-v2-by-header", "orders", "old-shop", "ping", "models", "translate", "tools"];
+    assert_eq!(names, want);
     let (_, schema, _) = run(&["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
     let validator = jsonschema::draft202012::new(&schema).expect("a schema");
@@ -59,7 +60,10 @@ fn keys_of_the_environment_are_resolved_when_it_is_loaded() {
         assert_eq!(served.ask("GET /v1/products", &format!("\nx-api-key: {key}")).status, 200, "{key}");
     }
     let file = served.gateway.folder.path().join("conf/tidegate.yaml").display().to_string();
-    let (code, _, problems) = run_with(&["validate", "-c", &file], &[("GOLD_KEY", GOLD)]);
+    let (code, _, problems) = run_with(
+        &["validate", "-c", &file],
+        &[("GOLD_KEY", GOLD), ("OPENAI_API_KEY", "o"), ("ANTHROPIC_API_KEY", "a")],
+    );
     assert_eq!(code, 3);
     assert!(problems.contains("WEB_KEY") && !problems.contains("GOLD_KEY is"), "{problems}");
     let live = served.gateway.admin_get("/api/v1/config").text();

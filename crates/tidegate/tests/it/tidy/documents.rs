@@ -111,6 +111,12 @@ fn refused(block: &str) -> Option<String> {
         let said = said.expect("promtool runs");
         return (!said.status.success()).then(|| String::from_utf8_lossy(&said.stderr).into_owned());
     }
+    if let Some("cases.yaml") = named {
+        let path = folder.path().join("cases.yaml");
+        fs::write(&path, block).expect("a file");
+        let (code, _, problems) = run(&["prompt", "test", "--check", &path.display().to_string()]);
+        return (code != 0).then_some(problems);
+    }
     let text = completed(block);
     make_files(&text, folder.path());
     let file = folder.path().join("tidegate.yaml");

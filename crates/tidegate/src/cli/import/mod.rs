@@ -1,0 +1,60 @@
+//! `import`: configurations of other gateways as ours, with a report of what has no counterpart.
+
+mod litellm;
+mod providers;
+mod yaml;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{Done, color};
+use crate::exit::Exit;
+
+#[derive(Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Turn a `config.yaml` of LiteLLM's proxy into a configuration of ours, on standard output.
+    ///
+    /// What has no counterpart is told on standard error, each with its path.
+    Litellm {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// What an import gives.
+#[derive(Default)]
+struct Imported {
+    /// Our configuration.
+    config: serde_json::Value,
+    /// What must be looked at, each with the path in their file.
+    notes: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn import(command: &ImportCommand) -> Done {
+    match command {
+        ImportCommand::Litellm { file } => {
+            let shown = file.display();
+            let refused = |what: String| {
+                eprintln!("error: {shown}: {what}");
+                Exit::Configuration
+            };
+            let text = std::fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
+            let source = model::Source::new(shown.to_string(), text);
+            let theirs = model::document(&source).map_err(|found| {
+                eprintln!("{}", found.render(color()));
+                Exit::Configuration
+            })?;
+            let imported = litellm::import(&theirs).map_err(refused)?;
+            for note in &imported.notes {
+                eprintln!("{note}");
+            }
+            show!(
+                "# From LiteLLM's {shown}. Check it with `tidegate validate`.\n{}",
+                yaml::write(&imported.config).trim_end()
+            );
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! A file of cases for a prompt: what is sent, and what must be so of the answer.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::color;
+use crate::exit::Exit;
+
+/// A file of cases.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct File {
+    /// Where the prompt is: a URL, or a path below `--url`.
+    pub(super) url: String,
+    /// The key of whoever may call, as a reference: `{env: NAME}` or `{file: path}`.
+    #[serde(default)]
+    pub(super) key: Option<Reference>,
+    /// The header field that carries the key.
+    #[serde(default = "key_header")]
+    pub(super) key_header: String,
+    /// Further header fields.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    /// The version of the prompt.
+    #[serde(default)]
+    pub(super) version: Option<String>,
+    /// Who judges.
+    #[serde(default)]
+    pub(super) judge: Judge,
+    /// The cases.
+    pub(super) cases: Vec<Case>,
+}
+
+fn key_header() -> String {
+    "x-api-key".to_owned()
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) enum Reference {
+    /// In a variable of the environment.
+    Env(String),
+    /// In a file, relative to the file of cases.
+    File(String),
+}
+
+/// Who judges answers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Judge {
+    /// Address of OpenAI's chat endpoint, or a path below `--url`; `/ai/v1/chat/completions` of the prompt's own
+    /// gateway without it.
+    pub(super) url: Option<String>,
+    /// The model, for criteria that name none.
+    pub(super) model: Option<String>,
+}
+
+/// One case.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Case {
+    /// What it shows.
+    pub(super) name: String,
+    /// The input.
+    #[serde(default = "nothing")]
+    pub(super) input: Value,
+    /// Another version of the prompt than the file's.
+    #[serde(default)]
+    pub(super) version: Option<String>,
+    /// How often it is sent: models do not always say the same.
+    #[serde(default = "one")]
+    pub(super) repeat: u32,
+    /// How many of these must pass; all without it.
+    #[serde(default)]
+    pub(super) at_least: Option<u32>,
+    /// What must be so.
+    #[serde(default)]
+    pub(super) expect: Expect,
+}
+
+fn nothing() -> Value {
+    Value::Object(Default::default())
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What must be so of an answer. Texts are looked for in the answer's `text` when it has nothing else, else in all of
+/// its JSON.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Expect {
+    /// The status; 200 without it.
+    pub(super) status: Option<u16>,
+    /// A JSON pointer to the part of the answer that the others look at.
+    pub(super) at: Option<String>,
+    /// It has all of these.
+    pub(super) contains: Several,
+    /// It has none of these.
+    pub(super) not_contains: Several,
+    /// It is this.
+    pub(super) equals: Option<Value>,
+    /// It matches all of these regular expressions.
+    pub(super) matches: Several,
+    /// It fits this JSON Schema.
+    pub(super) schema: Option<Value>,
+    /// A model finds that all of these are so.
+    pub(super) judge: Criteria,
+    /// It is there within this time.
+    pub(super) max_latency: Option<model::Duration>,
+}
+
+/// One text or several.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Several {
+    /// None.
+    #[default]
+    None,
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Several {
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// Something that a model judges.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Criterion {
+    /// What must be so, in words.
+    pub(super) criterion: String,
+    /// The model that judges.
+    #[serde(default)]
+    pub(super) model: Option<String>,
+}
+
+/// One criterion or several.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Criteria {
+    /// None.
+    #[default]
+    None,
+    /// One.
+    One(Criterion),
+    /// Several.
+    Many(Vec<Criterion>),
+}
+
+impl Criteria {
+    pub(super) fn all(&self) -> &[Criterion] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// Reads a file of cases, or says what is wrong with it.
+pub(super) fn read(path: &Path) -> Result<File, Exit> {
+    let shown = path.display();
+    let refused = |what: String| {
+        eprintln!("error: {shown}: {what}");
+        Exit::Configuration
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let source = model::Source::new(shown.to_string(), text);
+    let mut value = model::document(&source).map_err(|found| {
+        eprintln!("{}", found.render(color()));
+        Exit::Configuration
+    })?;
+    // Each case is read by itself, so that what is wrong has its place.
+    let cases = value.get_mut("cases").map(Value::take).unwrap_or_default();
+    let Value::Array(cases) = cases else {
+        return Err(refused("cases: expected a list".to_owned()));
+    };
+    value["cases"] = Value::Array(Vec::new());
+    let mut file: File = serde_json::from_value(value).map_err(|error| refused(error.to_string()))?;
+    for (index, case) in cases.into_iter().enumerate() {
+        let case: Case =
+            serde_json::from_value(case).map_err(|error| refused(format!("cases[{index}]: {error}")))?;
+        check(&case, &file.judge)
+            .map_err(|what| refused(format!("cases[{index}] ({}): {what}", case.name)))?;
+        file.cases.push(case);
+    }
+    match file.cases.is_empty() {
+        true => Err(refused("cases: expected at least one".to_owned())),
+        false => Ok(file),
+    }
+}
+
+fn check(case: &Case, judge: &Judge) -> Result<(), String> {
+    if case.repeat == 0 || case.at_least.is_some_and(|least| least == 0 || least > case.repeat) {
+        return Err("`repeat` is at least 1, and `atLeast` from 1 to `repeat`".to_owned());
+    }
+    for pattern in case.expect.matches.all() {
+        regex::Regex::new(pattern).map_err(|error| format!("expect.matches: {error}"))?;
+    }
+    if let Some(schema) = &case.expect.schema {
+        jsonschema::draft202012::new(schema).map_err(|error| format!("expect.schema: {error}"))?;
+    }
+    if case.expect.judge.all().iter().any(|one| one.model.is_none() && judge.model.is_none()) {
+        return Err("expect.judge: no `model` judges; give one here or in `judge` at the top".to_owned());
+    }
+    Ok(())
+}
+
+impl Reference {
+    /// The secret.
+    pub(super) fn resolve(&self, beside: &Path) -> Result<String, String> {
+        match self {
+            Self::Env(name) => {
+                std::env::var(name).map_err(|_| format!("key: `{name}` is not in the environment"))
+            }
+            Self::File(file) => {
+                let path = beside.parent().unwrap_or(Path::new(".")).join(file);
+                let text = std::fs::read_to_string(&path);
+                text.map(|text| text.trim().to_owned())
+                    .map_err(|error| format!("key: {}: {error}", path.display()))
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `import litellm`: what becomes of a configuration of LiteLLM's proxy, that it loads, and what is said of the rest.
+
+use std::fs;
+
+use crate::harness::{run, run_with};
+
+/// A configuration with what LiteLLM's documentation shows.
+const THEIRS: &str = r#"
+model_list:
+  - model_name: gpt-4o
+    litellm_params:
+      model: openai/gpt-4o
+      api_key: os.environ/OPENAI_API_KEY
+      rpm: 600
+    model_info: {id: one, version: 2}
+  - model_name: gpt-4o
+    litellm_params:
+      model: azure/my-deployment
+      api_base: https://ours.openai.azure.com/
+      api_key: os.environ/AZURE_API_KEY
+      api_version: "2025-01-01-preview"
+      rpm: 200
+  - model_name: claude
+    litellm_params: {model: claude-sonnet-4-5, api_key: sk-ant-literal, timeout: 30, max_retries: 2}
+  - model_name: local
+    litellm_params: {model: ollama/llama3.2, api_base: "http://127.0.0.1:11434"}
+  - model_name: own
+    litellm_params: {model: openai/our-model, api_base: "http://127.0.0.1:8001/v1", order: 2}
+  - model_name: "groq/*"
+    litellm_params: {model: "groq/*"}
+  - model_name: strange
+    litellm_params: {model: nobody/knows}
+  - model_name: google
+    litellm_params: {model: vertex_ai/gemini-2.5-pro, vertex_project: p, vertex_location: europe-west1}
+router_settings:
+  routing_strategy: usage-based-routing-v2
+  model_group_alias: {gpt-4: gpt-4o}
+  num_retries: 2
+  fallbacks: [{gpt-4o: [claude]}, {claude: [nowhere]}]
+  redis_host: localhost
+litellm_settings:
+  drop_params: true
+  request_timeout: 600
+  callbacks: [langfuse]
+  default_fallbacks: [local]
+general_settings:
+  master_key: os.environ/LITELLM_MASTER_KEY
+  database_url: os.environ/DATABASE_URL
+"#;
+
+fn imported(theirs: &str) -> (i32, String, String, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.yaml");
+    fs::write(&path, theirs).expect("a file");
+    let (code, ours, report) = run(&["import", "litellm", &path.display().to_string()]);
+    (code, ours, report, folder)
+}
+
+#[test]
+fn it_becomes_a_configuration_that_loads() {
+    let (code, ours, report, folder) = imported(THEIRS);
+    assert_eq!(code, 0, "{report}");
+    let path = folder.path().join("tidegate.yaml");
+    fs::write(&path, &ours).expect("a file");
+    let keys = ["OPENAI_API_KEY", "AZURE_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "LITELLM_MASTER_KEY"];
+    let environment: Vec<(&str, &str)> = keys.iter().map(|key| (*key, "x-of-the-test")).collect();
+    let path = path.display().to_string();
+    let (code, out, problems) = run_with(&["validate", "-c", &path], &environment);
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "ok: 1 listener, 1 route, 0 upstreams, 1 consumer\n"),
+        "{ours}\n{problems}"
+    );
+    let config = model::document(&model::Source::new("ours", ours.as_str())).expect("YAML");
+    let models: Vec<String> = config["ai"]["models"]
+        .as_array()
+        .expect("models")
+        .iter()
+        .map(|model| {
+            let targets = model["targets"].as_array().expect("targets").iter();
+            let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+            let target = |target: &serde_json::Value| {
+                format!(" {} {}:{}", text(&target["provider"]), text(&target["model"]), target["weight"])
+            };
+            format!("{} ={}", text(&model["name"]), targets.map(target).collect::<String>())
+        })
+        .collect();
+    let want = [
+        "gpt-4o = openai gpt-4o:600 azure-openai my-deployment:200 anthropic claude-sonnet-4-5:0 ollama llama3.2:0",
+        "claude = anthropic claude-sonnet-4-5:1 ollama llama3.2:0",
+        "local = ollama llama3.2:1",
+        "own = openai-compatible our-model:1 ollama llama3.2:0",
+        "groq/* = groq *:1",
+        "gpt-4 = openai gpt-4o:600 azure-openai my-deployment:200 anthropic claude-sonnet-4-5:0 ollama llama3.2:0",
+    ];
+    assert_eq!(models, want, "{ours}");
+    let providers = config["ai"]["providers"].as_array().expect("providers");
+    let of = |name: &str| providers.iter().find(|one| one["name"] == name).expect("a provider");
+    assert_eq!(of("azure-openai")["values"]["api-version"], "2025-01-01-preview");
+    assert_eq!(of("azure-openai")["baseUrl"], "https://ours.openai.azure.com");
+    assert_eq!(of("ollama")["baseUrl"], "http://127.0.0.1:11434/v1");
+    assert_eq!(of("anthropic")["timeouts"]["request"], "30000ms");
+    assert_eq!(of("openai")["timeouts"]["request"], "600000ms");
+    assert_eq!(config["consumers"][0]["keys"][0]["env"], "LITELLM_MASTER_KEY");
+}
+
+#[test]
+fn what_has_no_counterpart_is_told_by_its_path_and_no_key_is_copied() {
+    let (_, ours, report, _folder) = imported(THEIRS);
+    assert!(!ours.contains("sk-ant-literal") && !report.contains("sk-ant-literal"), "{ours}\n{report}");
+    for line in [
+        "model_list[0].model_info.id: no counterpart",
+        "model_list[2].litellm_params.api_key: a key in the file is not copied: put it into the variable `ANTHROPIC_API_KEY`",
+        "model_list[2].litellm_params.max_retries: no counterpart",
+        "model_list[6].litellm_params.model: no kind of provider for `nobody/knows`; left out",
+        "model_list[7].litellm_params.model: how `vertex` wants to know who calls is not in this build; left out",
+        "router_settings.num_retries: no counterpart",
+        "router_settings.redis_host: no counterpart",
+        "router_settings.fallbacks[1].claude: there is no model `nowhere`",
+        "litellm_settings.callbacks: no counterpart",
+        "general_settings.database_url: no counterpart",
+    ] {
+        assert!(report.lines().any(|told| told == line), "lacks {line}\n{report}");
+    }
+    assert!(report.contains("router_settings.routing_strategy:"), "{report}");
+    assert!(!report.contains("drop_params"), "{report}");
+}
+
+#[test]
+fn without_a_master_key_it_is_said_that_all_may_call() {
+    let (code, ours, report, _folder) =
+        imported("model_list: [{model_name: m, litellm_params: {model: openai/gpt-4o}}]\n");
+    assert_eq!(code, 0, "{report}");
+    assert!(report.contains("general_settings.master_key: there is none"), "{report}");
+    assert!(!ours.contains("consumers"), "{ours}");
+    assert!(ours.contains("OPENAI_API_KEY"), "{ours}");
+}
+
+#[test]
+fn what_is_no_such_file_is_refused() {
+    for (theirs, says) in [
+        ("a: 1\n", "model_list: expected a list"),
+        ("[1]\n", "expected a mapping"),
+        ("model_list: [\n", "config.yaml:"),
+        (
+            "model_list: [{model_name: m, litellm_params: {model: nobody/knows}}]\n",
+            "nothing of it could be taken over",
+        ),
+    ] {
+        let (code, ours, report, _folder) = imported(theirs);
+        assert_eq!((code, ours.as_str()), (3, ""), "{theirs}");
+        assert!(report.contains(says), "{theirs}: {report}");
+    }
+}

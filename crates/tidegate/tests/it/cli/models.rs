@@ -1,0 +1,82 @@
+//! `models`: the catalogue by provider, capability, context and name, and what the configuration says over it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::run;
+
+fn listed(arguments: &[&str]) -> Vec<Value> {
+    let (code, out, problems) = run(&[&["models", "--json"], arguments].concat());
+    assert_eq!(code, 0, "{problems}");
+    let list: Value = serde_json::from_str(&out).expect("JSON");
+    list["models"].as_array().expect("models").clone()
+}
+
+#[test]
+fn models_are_asked_for_by_what_they_can() {
+    let all = listed(&["--provider", "openai"]);
+    let some =
+        listed(&["--provider", "openai", "--can", "tools,vision", "--context", "200000", "--name", "gpt-*"]);
+    assert!(!some.is_empty() && some.len() < all.len(), "{} of {}", some.len(), all.len());
+    for model in &some {
+        let can = model["can"].as_array().expect("what it can");
+        assert!(can.iter().any(|one| one == "tools") && can.iter().any(|one| one == "vision"), "{model}");
+        assert!(model["context"].as_u64() >= Some(200_000), "{model}");
+        assert!(model["model"].as_str().is_some_and(|name| name.starts_with("gpt-")), "{model}");
+        assert!(model["taken"].as_str().is_some_and(|day| day.starts_with("20")), "{model}");
+    }
+    let gpt = all.iter().find(|model| model["model"] == "gpt-4o").expect("gpt-4o");
+    assert_eq!((&gpt["price"]["input"], &gpt["price"]["cacheRead"]), (&"2.5".into(), &"1.25".into()));
+    assert!(listed(&["--provider", "openai", "--retired"]).len() > all.len(), "some are turned off");
+    let (code, out, _) = run(&["models", "--provider", "openai", "--name", "gpt-4o"]);
+    assert_eq!(code, 0);
+    let row: Vec<&str> = out.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert_eq!(row[..7], ["openai", "gpt-4o", "128000", "16384", "2.5", "10", "1.25"], "{out}");
+}
+
+#[test]
+fn the_configuration_adds_models_and_overrules_what_ships() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let text = "listeners: [{name: a, address: '127.0.0.1:8080'}]
+routes: [{name: r, respond: {}}]
+ai:
+  providers: [{name: mine, kind: openai, keys: [k-of-the-test]}]
+  catalogue:
+    - {kind: openai, model: gpt-4o, price: {input: 0.25, output: 1}}
+    - {kind: openai, model: gpt-99, context: 7, can: [tools]}
+";
+    fs::write(&path, text).expect("a file");
+    let path = path.display().to_string();
+    let list = listed(&["--provider", "mine", "-c", &path]);
+    let of = |name: &str| list.iter().filter(|model| model["model"] == name).collect::<Vec<_>>();
+    let [gpt] = of("gpt-4o")[..] else { panic!("gpt-4o is there once") };
+    assert_eq!(
+        (&gpt["price"]["input"], &gpt["source"], &gpt["context"]),
+        (&"0.25".into(), &"configuration".into(), &128_000.into())
+    );
+    let [new] = of("gpt-99")[..] else { panic!("gpt-99 is there once") };
+    assert_eq!((&new["context"], &new["price"]["input"]), (&7.into(), &Value::Null));
+    fs::write(&path, text.replace("kind: openai, model: gpt-99", "kind: opnai, model: gpt-99"))
+        .expect("a file");
+    let (code, _, problems) = run(&["models", "-c", &path]);
+    assert_eq!(code, 3);
+    assert!(
+        problems.contains("ai.catalogue[1]: kind: no provider is named `opnai`; did you mean `openai`?"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn what_there_is_not_is_told() {
+    for (arguments, says) in [
+        (["--provider", "opnai"], "did you mean `openai`?"),
+        (["--can", "fly"], "`fly` is no capability"),
+        (["--name", "no-such-model-*"], "no model is such"),
+    ] {
+        let (code, out, problems) = run(&[&["models"][..], &arguments[..]].concat());
+        assert_eq!((code, out.as_str()), (5, ""), "{arguments:?}");
+        assert!(problems.contains(says), "{arguments:?}: {problems}");
+    }
+}
