@@ -72,8 +72,8 @@ impl Needs {
                 ToolKind::Vendor { .. } => {}
             }
         }
+        // Which models take a schema catalogues tell too seldom to refuse by it.
         if let Format::Schema { schema, .. } = &request.format {
-            needs.can = needs.can.with(Capability::JsonSchema);
             needs.text(&schema.to_string());
         }
         needs
@@ -122,8 +122,8 @@ impl Needs {
     }
 
     /// What a model cannot take of it, for the caller; empty when it can take all. Of a model whose capabilities are
-    /// not told none is missed. `is_lowered`: a wish for more tokens than it answers with is lowered on the way.
-    pub fn lacking(&self, model: &Model, is_lowered: bool) -> Vec<Cow<'static, str>> {
+    /// not told none is missed.
+    pub fn lacking(&self, model: &Model) -> Vec<Cow<'static, str>> {
         let mut lacking: Vec<Cow<'static, str>> = Vec::new();
         if !model.can.is_empty() {
             lacking.extend(model.can.missing(self.can).names().map(|name| Cow::Borrowed(plain(name))));
@@ -131,11 +131,6 @@ impl Needs {
         let tokens = self.tokens_at_least();
         if let Some(context) = model.context.filter(|context| tokens > *context) {
             lacking.push(format!("a prompt of at least {tokens} tokens, over its {context}").into());
-        }
-        if let (Some(wish), Some(most), false) = (self.max_output, model.max_output, is_lowered)
-            && wish > most
-        {
-            lacking.push(format!("an answer of {wish} tokens, over its {most}").into());
         }
         lacking
     }
@@ -148,7 +143,6 @@ fn plain(name: &'static str) -> &'static str {
         "pdf" => "PDF documents",
         "audio-in" => "sound",
         "video-in" => "video",
-        "json-schema" => "a JSON schema for the answer",
         other => other,
     }
 }
@@ -170,7 +164,7 @@ mod tests {
     fn what_a_request_needs_is_read_from_it() {
         let needs = needs(PICTURE);
         let names: Vec<&str> = needs.can.names().collect();
-        assert_eq!(names, ["tools", "vision", "json-schema"]);
+        assert_eq!(names, ["tools", "vision"]);
         assert_eq!(needs.max_output, Some(50));
         assert!(Needs::may_matter(PICTURE.as_bytes(), None));
         let plain = r#"{"model":"m","messages":[{"role":"user","content":"hello there"}]}"#;
@@ -202,16 +196,8 @@ mod tests {
             retires: None,
         };
         let needs = Needs { black: 700, ..needs(PICTURE) };
-        assert_eq!(
-            needs.lacking(&model, false),
-            [
-                "images",
-                "a JSON schema for the answer",
-                "a prompt of at least 100 tokens, over its 10",
-                "an answer of 50 tokens, over its 40"
-            ]
-        );
+        assert_eq!(needs.lacking(&model), ["images", "a prompt of at least 100 tokens, over its 10"]);
         let unknown = Model { can: Capabilities::default(), context: None, ..model };
-        assert!(needs.lacking(&unknown, true).is_empty());
+        assert!(needs.lacking(&unknown).is_empty());
     }
 }

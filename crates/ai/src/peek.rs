@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -36,6 +36,17 @@ struct Top<'a> {
     stream: Option<bool>,
     #[serde(borrow, default)]
     stream_options: Option<&'a RawValue>,
+    // What limits are reckoned by: a provider might read the other one of two.
+    #[serde(default, rename = "max_tokens")]
+    _max_tokens: Option<IgnoredAny>,
+    #[serde(default, rename = "max_completion_tokens")]
+    _max_completion_tokens: Option<IgnoredAny>,
+    #[serde(default, rename = "max_output_tokens")]
+    _max_output_tokens: Option<IgnoredAny>,
+    #[serde(default, rename = "n")]
+    _answers: Option<IgnoredAny>,
+    #[serde(default, rename = "service_tier")]
+    _tier: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]

@@ -90,13 +90,15 @@ fn email(text: &str, more: bool) -> Begins {
         return Begins::No;
     }
     let is_local = |letter: char| letter.is_alphanumeric() || "._%+-'".contains(letter);
-    let at = text.find(|letter: char| !is_local(letter));
+    // No further than an address can go: every letter of a text may be the first of one.
+    let at = head(text, LOCAL_BYTES_MAX + 1).find(|letter: char| !is_local(letter));
     let Some(at) = at.filter(|at| *at <= LOCAL_BYTES_MAX) else {
         return if at.is_none() && text.len() <= LOCAL_BYTES_MAX { undecided(more) } else { Begins::No };
     };
     let Some(domain) = text[at..].strip_prefix('@') else { return Begins::No };
     let is_domain = |letter: char| letter.is_alphanumeric() || letter == '.' || letter == '-';
-    let end = domain.find(|letter: char| !is_domain(letter)).unwrap_or(domain.len());
+    let near = head(domain, DOMAIN_BYTES_MAX + 1);
+    let end = near.find(|letter: char| !is_domain(letter)).unwrap_or(near.len());
     if end == domain.len() && end <= DOMAIN_BYTES_MAX && more {
         return Begins::More;
     }
@@ -107,6 +109,12 @@ fn email(text: &str, more: bool) -> Begins {
         && top.chars().count() >= 2
         && (top.chars().all(char::is_alphabetic) || top.starts_with("xn--"));
     if good { Begins::Yes(at + 1 + whole.len()) } else { Begins::No }
+}
+
+/// The beginning of a text, of so many bytes and the rest of a letter at most.
+fn head(text: &str, bytes: usize) -> &str {
+    let end = (bytes..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    text.get(..end).unwrap_or(text)
 }
 
 pub(super) fn undecided(more: bool) -> Begins {

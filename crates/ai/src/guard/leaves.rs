@@ -298,12 +298,24 @@ pub fn quoted(text: &str) -> String {
 const BASE64_BYTES_MIN: usize = 512;
 
 fn is_base64(text: &str) -> bool {
-    let data = match text.strip_prefix("data:") {
-        Some(rest) => rest.split_once(',').map_or(rest, |(_, data)| data),
+    let data = match text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+        Some((kind, data)) if kind.len() <= KIND_BYTES_MAX && kind.bytes().all(is_kind) => data,
+        Some(_) => return false,
         None => text,
     };
+    // Words have small letters alone, and are parted by lines or hyphens where not by spaces.
+    let has = |wanted: fn(&u8) -> bool| data.as_bytes().iter().any(wanted);
     data.len() >= BASE64_BYTES_MIN
-        && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
+        && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_uppercase)
+}
+
+/// Bytes of a media type in a data URL, at most.
+const KIND_BYTES_MAX: usize = 127;
+
+fn is_kind(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$&-^_.+/;=".contains(&byte)
 }
 
 #[cfg(test)]

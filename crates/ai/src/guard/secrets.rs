@@ -66,6 +66,11 @@ pub(super) fn begins(text: &str, more: bool) -> Begins {
     }
 }
 
+/// Letters of a key that are looked at; a longer one is found by as many.
+const KEY_BYTES_MAX: usize = 512;
+/// Letters of a part of a token, at most: every `eyJ` of a text may be the first of one.
+const PART_BYTES_MAX: usize = 2048;
+
 fn is_key_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+' | b'/' | b'=')
 }
@@ -74,8 +79,9 @@ fn prefixed(text: &str, prefix: &str, least: usize, more: bool) -> Begins {
     let Some(rest) = text.strip_prefix(prefix) else {
         return if prefix.starts_with(text) { undecided(more) } else { Begins::No };
     };
-    let end = rest.bytes().position(|byte| !is_key_letter(byte)).unwrap_or(rest.len());
-    if end == rest.len() && more {
+    let end = rest.bytes().take(KEY_BYTES_MAX).position(|byte| !is_key_letter(byte));
+    let end = end.unwrap_or(rest.len().min(KEY_BYTES_MAX));
+    if end == rest.len() && more && end < KEY_BYTES_MAX {
         return Begins::More;
     }
     let key = rest[..end].trim_end_matches(['.', '-', '=', '/']);
@@ -93,8 +99,12 @@ fn token(text: &str, more: bool) -> Begins {
     let mut parts = 0;
     let mut from = 0;
     loop {
-        let end = text[from..].bytes().position(|byte| !is_part(byte)).map(|at| from + at);
+        let end =
+            text[from..].bytes().take(PART_BYTES_MAX).position(|byte| !is_part(byte)).map(|at| from + at);
         let Some(end) = end else {
+            if text.len() - from >= PART_BYTES_MAX {
+                return Begins::No;
+            }
             if more {
                 return Begins::More;
             }

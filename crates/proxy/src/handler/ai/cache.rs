@@ -335,6 +335,7 @@ fn request_of(conversation: &mut Conversation<'_>) -> Option<Request> {
     request.cache_key = None;
     request.tier = None;
     request.store = None;
+    request.places.clear();
     Some(request)
 }
 

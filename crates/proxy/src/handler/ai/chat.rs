@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use ai::{
     canon::{Error, ErrorKind, Loss, Losses},
     dialect::Dialect,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Operation},
     peek::Peek,
 };
 use bytes::Bytes;
@@ -79,9 +79,17 @@ pub(super) async fn answer(
         ticket: None,
         cached: None,
     };
-    let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
-    if let Some(refused) = refused {
-        return Ok(refused);
+    // Forms are files above all, which no rule reads.
+    if !conversation.peek.is_form() {
+        let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
+        if let Some(refused) = refused {
+            return Ok(refused);
+        }
+    }
+    if conversation.endpoint.operation == Operation::Completions && conversation.watch.reads_answers() {
+        return Err(Failure::refused(Problem::NotImplemented).with_hint(
+            "the answers of this endpoint cannot be read by the rules of this route: ask for a chat",
+        ));
     }
     if let Some(known) = cache::look(gateway, worker, call, &mut conversation, &name).await? {
         return Ok(known);
@@ -128,10 +136,33 @@ async fn serve(
     asked: &Asked<'_>,
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
-    let mut targets = choice::order(asked, call, conversation, name)?.into_iter().peekable();
-    let mut bill = Bill::open(call, conversation, asked)?;
-    let prompt = ai::estimate::tokens(&conversation.body);
+    let targets = choice::order(asked, call, conversation, name)?;
+    let bill = Bill::open(call, conversation, asked)?;
+    let uri = call.head.uri.clone();
     let came = std::mem::take(&mut call.head.headers);
+    let asking = ask(gateway, worker, call, name, asked, conversation, targets, bill, &came);
+    let answer = Box::pin(asking).await;
+    // What policies do with the answer they do for the caller's own request.
+    call.head.headers = came;
+    call.head.uri = uri;
+    answer
+}
+
+/// Asks target after target.
+#[expect(clippy::too_many_arguments, reason = "they are what a call to a model is")]
+async fn ask(
+    gateway: &AiGateway,
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    name: &str,
+    asked: &Asked<'_>,
+    conversation: &mut Conversation<'_>,
+    targets: Vec<&Target>,
+    mut bill: Bill,
+    came: &HeaderMap,
+) -> Result<Response<Body>, Failure> {
+    let mut targets = targets.into_iter().peekable();
+    let prompt = ai::estimate::tokens(&conversation.body);
     let (mut refused, mut away) = (None, None);
     while let Some(target) = targets.next() {
         let prepared = match prepare(conversation, asked, target) {
@@ -144,13 +175,13 @@ async fn serve(
         };
         let mut losses = prepared.losses;
         let mut headers =
-            outgoing::headers(&came, conversation.endpoint.dialect, prepared.dialect, &mut losses);
+            outgoing::headers(came, conversation.endpoint.dialect, prepared.dialect, &mut losses);
         if gateway.strict && !losses.is_empty() {
             refused = Some(too_strict(&losses, conversation.endpoint.dialect));
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
-        if let Some(kind) = form(&came) {
+        if let Some(kind) = form(came) {
             headers.insert(header::CONTENT_TYPE, kind.clone());
         }
         target.provider.address(&mut headers);
@@ -182,8 +213,10 @@ async fn serve(
         }
         match result {
             Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
+                let is_good = response.status().is_success();
                 match fallback::judged(response, prepared.dialect, on).await {
-                    Ok((_, true)) | Err(_) => bill.left(),
+                    Ok((_, true)) | Err(_) if is_good => bill.left(),
+                    Ok((_, true)) | Err(_) => bill.refused(),
                     Ok((response, false)) => {
                         let from = From { target, model: &model, dialect: prepared.dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;

@@ -159,7 +159,7 @@ pub(super) fn order<'a>(
         if target.standing.when.as_ref().is_some_and(|when| !when.eval_bool(&facts)) {
             continue;
         }
-        let missed = if checks { missed(asked, target, conversation, &needs) } else { Vec::new() };
+        let missed = if checks { missed(asked, target, &needs) } else { Vec::new() };
         match missed.is_empty() {
             true => open.push(target),
             false => lacking.push(format!("`{}` takes no {}", asked.model(target), missed.join(", no "))),
@@ -261,17 +261,9 @@ fn facts_of(asked: &Asked<'_>, target: &Target) -> Option<&'static catalogue::Mo
 }
 
 /// What a target cannot take of a request.
-fn missed(
-    asked: &Asked<'_>,
-    target: &Target,
-    conversation: &Conversation<'_>,
-    needs: &Needs,
-) -> Vec<Cow<'static, str>> {
+fn missed(asked: &Asked<'_>, target: &Target, needs: &Needs) -> Vec<Cow<'static, str>> {
     let Some(facts) = facts_of(asked, target) else { return Vec::new() };
-    // What is translated is fitted to the model on the way.
-    let spoken = conversation.endpoint.dialect;
-    let is_translated = target.provider.dialect_for(spoken, &asked.model(target)) != spoken;
-    needs.lacking(facts, is_translated)
+    needs.lacking(facts)
 }
 
 /// Reads the conversation, unless it has been. One that cannot be read is for the provider to refuse.

@@ -86,7 +86,7 @@ impl Most {
         Self {
             ask: Ask::of(conversation.endpoint.dialect, &conversation.body),
             targets: targets.collect(),
-            has_output: conversation.endpoint.operation == Operation::Chat,
+            has_output: matches!(conversation.endpoint.operation, Operation::Chat | Operation::Completions),
         }
     }
 
@@ -145,7 +145,8 @@ pub(crate) struct Bill {
     now: Option<Told>,
     /// Of targets that failed after they had the request.
     before: Vec<Told>,
-    /// Nobody asks anything for it, such as for counting tokens.
+    /// What it costs is not told by its text: pictures and sound are counted where providers tell, and counting
+    /// tokens is free.
     is_free: bool,
 }
 
@@ -160,11 +161,16 @@ impl Bill {
         if conversation.endpoint.operation == Operation::CountTokens {
             return Ok(Self { holds: Vec::new(), now: None, before: Vec::new(), is_free: true });
         }
+        let is_free = !matches!(
+            conversation.endpoint.operation,
+            Operation::Chat | Operation::Completions | Operation::Embeddings
+        );
         if meters.is_empty() {
-            return Ok(Self::default());
+            return Ok(Self::default().free(is_free));
         }
         let most = Most::of(conversation, asked);
-        Self::hold(&meters, &most, asked.alias.full_name(), call)
+        let bill = Self::hold(&meters, &most, asked.alias.full_name(), call)?;
+        Ok(bill.free(is_free))
     }
 
     pub(crate) fn hold(
@@ -189,6 +195,11 @@ impl Bill {
             }
         }
         Ok(bill)
+    }
+
+    fn free(mut self, is_free: bool) -> Self {
+        self.is_free = is_free;
+        self
     }
 
     /// A target is about to be asked.

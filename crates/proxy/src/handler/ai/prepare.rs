@@ -82,6 +82,7 @@ pub(super) fn prepare(
         }
         // What earlier turns hold of other vendors' goes no further.
         let is_chat = endpoint.operation == Operation::Chat;
+        let has_usage = is_chat || endpoint.operation == Operation::Completions;
         let unsealed = if is_chat { ai::sealed::unsealed(dialect, &conversation.body) } else { None };
         let (came, peek, losses) = match unsealed {
             Some((body, losses)) => {
@@ -92,7 +93,7 @@ pub(super) fn prepare(
         };
         let body = match (endpoint.model.is_some(), dialect) {
             (true, _) => came,
-            (false, Dialect::OpenAiChat) if is_chat => peek.with_model_and_usage(&came, &model).into(),
+            (false, Dialect::OpenAiChat) if has_usage => peek.with_model_and_usage(&came, &model).into(),
             (false, _) => peek.with_model(&came, &model).into(),
         };
         let body =

@@ -57,7 +57,9 @@ pub(super) async fn finish(
         dialect.read_answer(&bytes).map_err(unread)?
     };
     receipts::hear(&told, &answer);
-    if let Some(ticket) = conversation.ticket.take() {
+    // What is judged whole may be mended, or refused: then it is not what is to be given again.
+    let ticket = conversation.ticket.take().filter(|_| !conversation.watch.needs_whole_answers());
+    if let Some(ticket) = ticket {
         ticket.keep_whole(&answer);
     }
     tell(gateway, worker, call, conversation, dialect, target, answer, &told).await

@@ -90,6 +90,7 @@ impl Translated {
         for event in &self.events {
             match event {
                 Event::Delta { .. } => self.told.speak(),
+                Event::End => self.told.end(),
                 // What was noted before says more.
                 Event::Error(_) => self.told.break_off("provider-error"),
                 _ => {}

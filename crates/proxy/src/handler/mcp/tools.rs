@@ -214,7 +214,7 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
     let schema = tool.schema.as_deref()?;
     let validator = tool.validator.get_or_init(|| {
         let schema: Value = serde_json::from_str(schema).ok()?;
-        match jsonschema::options().build(&schema) {
+        match jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&schema) {
             Ok(validator) => Some(validator),
             Err(error) => {
                 tracing::warn!("a tool's schema cannot be used to check arguments: {error}");
@@ -223,7 +223,11 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
         }
     });
     let arguments = Value::Object(arguments.clone());
-    let error = validator.as_ref()?.iter_errors(&arguments).next()?;
+    let Some(validator) = validator.as_ref() else {
+        return Some("cannot be checked: the tool's schema cannot be used".to_owned());
+    };
+    // The first fault alone: all of them are gathered before any is given.
+    let error = validator.validate(&arguments).err()?;
     let place = error.instance_path().to_string();
     // The value itself may be a secret; the place and the rule are not.
     let rule = error.schema_path().to_string();

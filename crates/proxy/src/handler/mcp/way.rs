@@ -240,6 +240,8 @@ pub(super) async fn notification(
             Some((server, text)) => (only(&server).into_iter().collect(), text),
             None => return,
         },
+        // A request without an id would pass every rule for requests.
+        method if !method.starts_with("notifications/") => return,
         _ => (inner.servers.clone(), text.to_owned()),
     };
     relay::tell_all(sender, session, &servers, &text).await;

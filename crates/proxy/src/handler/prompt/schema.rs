@@ -3,6 +3,8 @@
 use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
+/// Bytes of a value of which several faults are told.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
 /// Most faults of one value that are told.
 const FAULTS_MAX: usize = 8;
 
@@ -34,6 +36,19 @@ impl Schema {
     /// What is wrong with a value, each fault with its JSON pointer and what was expected; nothing when it fits.
     /// Values themselves are not repeated.
     pub(super) fn faults(&self, value: &Value) -> Vec<String> {
+        if self.validator.is_valid(value) {
+            return Vec::new();
+        }
+        // All faults are gathered before the first is given, so of a large value only one is.
+        if value.to_string().len() > GATHERED_BYTES_MAX {
+            return self
+                .validator
+                .validate(value)
+                .err()
+                .map(|error| self.fault(&error))
+                .into_iter()
+                .collect();
+        }
         self.validator.iter_errors(value).take(FAULTS_MAX).map(|error| self.fault(&error)).collect()
     }
 

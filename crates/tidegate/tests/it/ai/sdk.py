@@ -165,8 +165,9 @@ def bedrock():
         cached = usage.get("cacheReadInputTokens", 0) + usage.get("cacheWriteInputTokens", 0)
         return usage["inputTokens"] + cached, usage["outputTokens"]
 
-    def call(prompt, stream):
-        message = {"role": "user", "content": [{"text": prompt}]}
+    def call(prompt, stream, image):
+        picture = {"image": {"format": "png", "source": {"bytes": base64.b64decode(PIXEL)}}}
+        message = {"role": "user", "content": [{"text": prompt}, picture] if image else [{"text": prompt}]}
         asked = {"modelId": model, "messages": [message], "toolConfig": tools}
         if not stream:
             answer = client.converse(**asked)

@@ -19,7 +19,7 @@ const KINDS: [(Dialect, &str, &str, &str); 6] = [
     (Dialect::Anthropic, "anthropic", "", "claude-sonnet-4-5"),
     (Dialect::Gemini, "gemini", "/v1beta", "gemini-2.5-flash"),
     (Dialect::Bedrock, "bedrock", "", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
-    (Dialect::Cohere, "cohere", "", "command-a-03-2025"),
+    (Dialect::Cohere, "cohere", "", "command-of-the-test"),
 ];
 
 /// How the picture of the programs begins, in base64.

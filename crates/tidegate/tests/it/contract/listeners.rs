@@ -97,7 +97,12 @@ fn admin_answers_where_the_comment_says() {
     let status = served.gateway.admin_get("/api/v1/status").json();
     let upstreams = status["upstreams"].as_array().expect("upstreams");
     let names: Vec<_> = upstreams.iter().filter_map(|upstream| upstream["name"].as_str()).collect();
-    assert_eq!(names, ["catalog", "greeter", "orders", "orders-canary"], "{status}");
+    // Providers of models and servers of tools are upstreams, too.
+    for name in ["catalog", "greeter", "orders", "orders-canary", "ai:openai", "ai:claude", "ai:local"] {
+        assert!(names.contains(&name), "{name}: {status}");
+    }
+    assert_eq!(names.iter().filter(|name| name.starts_with("mcp:")).count(), 2, "{status}");
+    assert_eq!(names.len(), 9, "{status}");
 }
 
 #[test]
