@@ -63,7 +63,8 @@ fn request(dialect: Dialect, bytes: &[u8]) {
     if let (Some((out, _)), true) = (ai::sealed::unsealed(dialect, bytes), is_json(bytes)) {
         assert!(is_json(&out), "what is unsealed is no JSON");
     }
-    if let Ok(peek) = Peek::of(bytes) {
+    // A number that no reader can hold passes as it is.
+    if let (Ok(peek), true) = (Peek::of(bytes), is_json(bytes)) {
         assert!(is_json(&peek.with_model_and_usage(bytes, "m\"")), "another model makes it no JSON");
     }
     let spoken = Spoken { model: Some("m".to_owned()), stream: false };
