@@ -101,7 +101,8 @@ impl Server {
     async fn chat(&self, asked: Asked<'_>, number: u64) -> Result<Answer, Error> {
         let dialect = asked.endpoint.dialect;
         let key = [asked.path.as_bytes(), b"\n", &asked.conduct.tokens.to_le_bytes(), &asked.body].concat();
-        if let Some(kept) = self.kept.borrow().get(&key).cloned() {
+        let known = self.kept.borrow().get(&key).cloned();
+        if let Some(kept) = known {
             tokio::time::sleep(asked.conduct.first + asked.conduct.pause() * count(asked.conduct.tokens))
                 .await;
             return Ok(whole(kept));
@@ -129,11 +130,9 @@ impl Server {
             return Ok(response);
         }
         let text: Bytes = dialect.write_answer(reply::whole(&request, said, id), &telling).into();
-        let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT_MAX {
-            kept.insert(key, text.clone());
+        if self.kept.borrow().len() < KEPT_MAX {
+            self.kept.borrow_mut().insert(key, text.clone());
         }
-        drop(kept);
         tokio::time::sleep(asked.conduct.first + asked.conduct.pause() * count(asked.conduct.tokens)).await;
         if asked.conduct.cut.is_some() {
             return Ok(Response::new(Either::Right(Tokens::broken(text))));

@@ -470,14 +470,12 @@ mod tests {
                 }
             }
         }
-        if let Some(mut answer) = open.answer {
-            if !matches!(open.way, Way::Leaves) {
-                use futures_util::FutureExt;
-                let frame = || http_body_util::BodyExt::frame(answer.body_mut()).now_or_never();
-                std::iter::repeat_with(frame)
-                    .take_while(|frame| matches!(frame, Some(Some(_))))
-                    .for_each(drop);
-            }
+        if let Some(mut answer) = open.answer
+            && !matches!(open.way, Way::Leaves)
+        {
+            use futures_util::FutureExt;
+            let frame = || http_body_util::BodyExt::frame(answer.body_mut()).now_or_never();
+            std::iter::repeat_with(frame).take_while(|frame| matches!(frame, Some(Some(_)))).for_each(drop);
         }
         drop(open.bill);
         open.costs

@@ -142,10 +142,10 @@ fn coerced(text: &str, schema: &Value) -> Value {
         Ok(value @ Value::Number(_)) => Some(value),
         _ => None,
     };
-    if is(schema, "integer") || is(schema, "number") {
-        if let Some(value) = number(text) {
-            return value;
-        }
+    if (is(schema, "integer") || is(schema, "number"))
+        && let Some(value) = number(text)
+    {
+        return value;
     }
     if is(schema, "boolean") {
         match text {
@@ -155,9 +155,9 @@ fn coerced(text: &str, schema: &Value) -> Value {
         }
     }
     if is(schema, "object") || is(schema, "array") {
-        match serde_json::from_str(text) {
-            Ok(value @ (Value::Object(_) | Value::Array(_))) => return value,
-            _ => {}
+        let read = serde_json::from_str(text);
+        if let Ok(value @ (Value::Object(_) | Value::Array(_))) = read {
+            return value;
         }
     }
     if is(schema, "null") && text.is_empty() {

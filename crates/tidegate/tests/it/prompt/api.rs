@@ -1,7 +1,7 @@
 //! Whole answers: what the model is asked, what the caller gets, and what it is told when something is wrong.
 
 use ai::canon::{Effort, Finish, Format, Part, Role, ToolChoice, ToolKind};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     gateway,
