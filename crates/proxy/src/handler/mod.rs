@@ -64,8 +64,9 @@ pub(crate) async fn handle(
         Handler::Backends(backends) => backends.handle(worker, call, body).await,
         Handler::Redirect(redirect) => redirect.handle(call),
         Handler::Respond(respond) => Ok(respond.handle(&call.head.method)),
-        Handler::Ai(gateway) => gateway.handle(worker, call, body).await,
-        Handler::Mcp(gateway) => gateway.handle(worker, call, body).await,
-        Handler::Prompt(prompt) => prompt.handle(worker, call, body).await,
+        // Boxed: their state is large, and would be carried in the future of every call.
+        Handler::Ai(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
+        Handler::Mcp(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
+        Handler::Prompt(prompt) => Box::pin(prompt.handle(worker, call, body)).await,
     }
 }
