@@ -13,7 +13,7 @@ cargo clippy --workspace --all-targets --quiet -- -D warnings
 (cd examples/shop && cargo clippy --all-targets --quiet -- -D warnings)
 (cd bench/tools && CARGO_TARGET_DIR="$root/target/bench/tools" cargo clippy --quiet -- -D warnings)
 if cargo deny --version >/dev/null 2>&1; then
-  cargo deny --all-features check --disable-fetch bans licenses sources
+  cargo deny --all-features check bans licenses sources
 else
   echo "lint: cargo-deny is not installed; deny.toml was not checked"
 fi
