@@ -53,6 +53,16 @@ class Governed(Bare):
     POLICIES = (
         {"keyAuth": {"headers": ["x-api-key", "authorization"]}},
         {"tokenRateLimit": {"tokens": 1_000_000_000_000, "window": "1m", "key": "consumer"}},
+        {"budget": {"amount": 1_000_000_000, "per": "month"}},
+        {
+            "guardrails": {
+                "rules": [
+                    {"name": "personal", "mode": "mask", "personalData": ["email", "phone", "card", "iban", "secret"]},
+                    {"name": "rivals", "words": ["Acme Corp"]},
+                    {"name": "talk", "on": "request", "injection": {"threshold": 0.5}},
+                ]
+            }
+        },
     )
 
 

@@ -3,8 +3,8 @@
 //! [`detect`] knows what personal data and secrets look like, each where it begins; [`patterns`] does the same for an
 //! operator's own words and patterns; [`scan`] asks both at every place of a text, and [`hold`] does so while the text
 //! is still coming. [`vault`] remembers what a placeholder stands for. [`leaves`] finds the texts of a request of any
-//! dialect and changes them where they stand. [`injection`] and [`language`] judge a text as a whole, and [`screen`] puts
-//! rules over all of it to one call.
+//! dialect and changes them where they stand. [`injection`] and [`language`] judge a text as a whole; [`rule`] says what is
+//! looked for, and [`screen`] puts the rules to one call.
 
 pub mod detect;
 pub mod hold;
@@ -14,6 +14,7 @@ pub mod language;
 mod leaf_walk;
 pub mod leaves;
 pub mod patterns;
+pub mod rule;
 pub mod scan;
 pub mod screen;
 mod secrets;

@@ -9,123 +9,20 @@ use std::sync::Arc;
 use regex_automata::hybrid::dfa::Cache;
 
 use super::{
-    detect::{Begins, Kind},
+    detect::Begins,
     hold::{Hold, Piece},
     injection, language,
     leaves::{self, Leaf, Voice},
-    patterns::Wanted,
-    scan::{At, Found, Scanner},
+    rule::{Action, Check, Fired, Rule, Rules},
+    scan::{At, Found},
     vault::{Vault, word},
 };
 use crate::canon::{Answer, Part, Source};
-
-/// What is done about what a rule finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// The call is refused.
-    Block,
-    /// A placeholder takes its place.
-    Mask,
-    /// It is told in the record alone.
-    Flag,
-}
-
-/// What a rule looks for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Check {
-    /// Personal data and secrets.
-    Kinds(Vec<Kind>),
-    /// Words and patterns: this many of them.
-    Patterns(Vec<Wanted>, u32),
-    /// Attempts to talk the model out of its instructions, from this score on.
-    Injection(f64),
-    /// Texts of more characters.
-    Length(usize),
-    /// Texts in other languages.
-    Languages(Vec<String>),
-}
-
-/// A rule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
-    /// Its name in records.
-    pub name: Arc<str>,
-    /// What it looks for.
-    pub check: Check,
-    /// What is done.
-    pub action: Action,
-    /// It looks at requests.
-    pub on_request: bool,
-    /// It looks at answers.
-    pub on_answer: bool,
-}
-
-/// The rules of one policy, ready for any number of calls.
-#[derive(Debug)]
-pub struct Rules {
-    rules: Vec<Rule>,
-    request: Scanner,
-    answer: Scanner,
-    hold_bytes_max: usize,
-}
 
 /// Bytes of an answer's beginning by which its language is told.
 const SAMPLE_BYTES_MAX: usize = 2048;
 /// Bytes that are looked at from one place of a whole text.
 const WINDOW_BYTES: usize = 16 * 1024;
-
-impl Rules {
-    /// Compiles rules. The error names the rule that is wrong by its place.
-    pub fn compile(rules: Vec<Rule>, hold_bytes_max: usize) -> Result<Self, (usize, String)> {
-        let scanner = |on: fn(&Rule) -> bool| {
-            let (mut kinds, mut patterns) = (Vec::new(), Vec::new());
-            for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| on(rule)) {
-                match &rule.check {
-                    Check::Kinds(some) => kinds.extend(some.iter().map(|kind| (*kind, index))),
-                    Check::Patterns(some, _) => {
-                        patterns.extend(some.iter().map(|wanted| (wanted.clone(), index)));
-                    }
-                    Check::Injection(_) | Check::Length(_) | Check::Languages(_) => {}
-                }
-            }
-            Scanner::compile(&kinds, &patterns)
-        };
-        let (request, answer) = (scanner(|rule| rule.on_request)?, scanner(|rule| rule.on_answer)?);
-        Ok(Self { rules, request, answer, hold_bytes_max })
-    }
-
-    /// Whether anything is looked for in answers.
-    pub fn read_answers(&self) -> bool {
-        self.rules.iter().any(|rule| rule.on_answer)
-    }
-
-    /// Whether anything is looked for in requests.
-    pub fn read_requests(&self) -> bool {
-        self.rules.iter().any(|rule| rule.on_request)
-    }
-
-    /// A rule by its number.
-    pub fn rule(&self, number: usize) -> Option<&Rule> {
-        self.rules.get(number)
-    }
-}
-
-/// What a rule found in one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fired {
-    /// The rule's name.
-    pub rule: Arc<str>,
-    /// What it found: a kind of data, or the kind of the rule.
-    pub kind: &'static str,
-    /// What was done.
-    pub action: Action,
-    /// In the answer; else in the request.
-    pub in_answer: bool,
-    /// How often.
-    pub count: u32,
-    /// The texts, where the operator wants them told: the first few.
-    pub texts: Vec<String>,
-}
 
 /// Texts that are kept of one rule's finds.
 const TEXTS_MAX: usize = 8;
@@ -448,6 +345,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::{detect::Kind, patterns::Wanted};
 
     fn rules(on_answer: bool) -> Arc<Rules> {
         let rule = |name: &str, check, action| Rule {

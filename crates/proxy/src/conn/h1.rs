@@ -3,17 +3,24 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderValue, Method, Response, Version, header};
-use http_body::{Frame, SizeHint};
-use http1::{BodyDecoder, BodyEvent, Framing, RequestDecoder, RequestHead};
+use http1::{BodyDecoder, Framing, RequestDecoder, RequestHead};
 
+mod body;
+mod closing;
+
+pub(crate) use self::body::RequestBody;
+use self::{
+    body::Incoming,
+    closing::{drain_now, linger},
+};
 use super::{
     answer::{self, Sending},
     peer::Peer,
@@ -27,13 +34,9 @@ use crate::{
     guard, pipeline,
     timer::Timer,
     upstream::switch,
-    worker::{Plan, Worker},
+    worker::Worker,
 };
 
-/// What is read of an unfinished request body after its answer, so that the connection can be used again.
-const DRAIN_BYTES_MAX: u64 = 64 * 1024;
-/// How long the rest of an unfinished request is read and thrown away before the connection is closed.
-const LINGER: Duration = Duration::from_secs(1);
 /// Pipelined bytes that are read while an answer is awaited; past it a client that leaves is noticed by the write.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -48,20 +51,6 @@ pub(crate) struct Conn {
     idle: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     interim: RefCell<BytesMut>,
-}
-
-/// The body of the request that is being read.
-struct Incoming {
-    decoder: BodyDecoder,
-    /// The client waits for `100 Continue`.
-    expects: bool,
-    received: u64,
-    /// Whether it ended as it should.
-    done: bool,
-    /// The answer has begun: from then on its own idle time bounds both directions.
-    answering: bool,
-    /// The snapshot whose policies decide what trailers may not say; none before the first request.
-    plan: Option<Plan>,
 }
 
 impl Conn {
@@ -94,65 +83,6 @@ impl Conn {
 
     pub(crate) fn poll_gone_while_answering(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_gone(cx)
-    }
-
-    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let mut body = self.body.borrow_mut();
-        if body.done {
-            return Poll::Ready(None);
-        }
-        if body.expects {
-            body.expects = false;
-            let mut interim = self.interim.borrow_mut();
-            http1::encode_continue(&mut interim);
-        }
-        self.push_interim(cx);
-        loop {
-            let event = body.decoder.decode(&mut self.wire.input.borrow_mut());
-            match event {
-                Ok(BodyEvent::Data(data)) => {
-                    body.received += data.len() as u64;
-                    self.timer.disarm();
-                    if body.decoder.is_done() {
-                        body.done = true;
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Ok(BodyEvent::Trailers(mut trailers)) => {
-                    let plan = body.plan.as_ref();
-                    guard::clean_trailers(&mut trailers, plan.map_or(&[], |plan| &plan.protected_headers));
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                Ok(BodyEvent::End) => {
-                    body.done = true;
-                    self.timer.disarm();
-                    return Poll::Ready(None);
-                }
-                Ok(BodyEvent::NeedMore) => {}
-                Err(error) => {
-                    let failure =
-                        Failure::client(Stage::Body, Problem::BadRequest).with_hint(error.to_string());
-                    return Poll::Ready(Some(Err(failure)));
-                }
-            }
-            if !self.timer.is_armed() && !body.answering {
-                self.timer.arm(self.body_timeout);
-            }
-            match self.wire.poll_fill(cx) {
-                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
-                    return Poll::Ready(Some(Err(client_left(Stage::Body))));
-                }
-                Poll::Ready(Ok(_)) => {}
-                Poll::Pending => {
-                    if body.answering {
-                        return Poll::Pending;
-                    }
-                    ready!(self.timer.poll(cx));
-                    let failure = Failure::client(Stage::Body, Problem::RequestTimeout);
-                    return Poll::Ready(Some(Err(failure)));
-                }
-            }
-        }
     }
 
     /// What is still to come of the request is no longer timed for itself.
@@ -193,32 +123,6 @@ impl Interim for Conn {
         }
         drop(interim);
         self.push_interim(&mut Context::from_waker(Waker::noop()));
-    }
-}
-
-/// The body of a request on an HTTP/1 connection: a handle, for the connection itself keeps the state.
-pub(crate) struct RequestBody(Rc<Conn>);
-
-impl http_body::Body for RequestBody {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        self.0.poll_body(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.body.borrow().done
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let (low, high) = self.0.body.borrow().decoder.remaining_hint();
-        let mut hint = SizeHint::new();
-        if let Some(high) = high {
-            hint.set_upper(high);
-        }
-        hint.set_lower(low);
-        hint
     }
 }
 
@@ -463,48 +367,4 @@ fn asks_to_close(response: &Response<Body>) -> bool {
         .headers()
         .get(header::CONNECTION)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
-}
-
-/// Takes what has already arrived of an unfinished request body; true when that was all of it.
-fn drain_now(conn: &Conn) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    let before = conn.body.borrow().received;
-    while let Poll::Ready(frame) = {
-        conn.body.borrow_mut().expects = false;
-        conn.poll_body(&mut cx)
-    } {
-        match frame {
-            None => return true,
-            Some(Ok(_)) if conn.body.borrow().received - before <= DRAIN_BYTES_MAX => {}
-            Some(_) => return false,
-        }
-    }
-    false
-}
-
-/// Ends our side, and reads a little of what still comes: closing a socket with unread bytes sends a reset, which
-/// can destroy the answer before the client has read it (RFC 9112 §9.6). A client that reads nothing may leave no room
-/// for the end of TLS, and is not waited for either.
-async fn linger(conn: &Conn) {
-    conn.timer.arm(LINGER);
-    let mut shutdown = pin!(conn.wire.shutdown());
-    let mut is_shut = false;
-    poll_fn(|cx| {
-        loop {
-            if conn.timer.poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            is_shut = is_shut || shutdown.as_mut().poll(cx).is_ready();
-            if is_shut && conn.wire.is_eof() {
-                return Poll::Ready(());
-            }
-            conn.wire.input.borrow_mut().clear();
-            match ready!(conn.wire.poll_fill(cx)) {
-                Ok(0) | Err(_) if is_shut => return Poll::Ready(()),
-                Ok(0) | Err(_) => return Poll::Pending,
-                Ok(_) => {}
-            }
-        }
-    })
-    .await;
 }

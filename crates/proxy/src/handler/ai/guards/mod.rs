@@ -15,7 +15,8 @@ use ai::{
     canon::{Answer, Error, ErrorKind},
     guard::{
         leaves::{self, Voice},
-        screen::{Action, Fired, Rules, Screen},
+        rule::{Action, Fired, Rules},
+        screen::Screen,
     },
     peek::Peek,
 };

@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use ai::{
     canon::{Message, Request, Role},
-    guard::screen::Action,
+    guard::rule::Action,
 };
 use model::policy::guardrails::{JudgeGuard, ModerationGuard, WebhookGuard};
 use serde_json::{Value, json};

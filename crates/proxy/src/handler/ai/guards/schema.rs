@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use ai::{
     canon::{Answer, Format, Message, Part, Request, Role, Usage},
     dialect::Spoken,
-    guard::screen::Action,
+    guard::rule::Action,
 };
 use model::{AiRecord, policy::guardrails::OutputSchema};
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ai::guard::{
     detect::Kind,
     patterns::Wanted,
-    screen::{Action, Check, Rule, Rules},
+    rule::{Action, Check, Rule, Rules},
 };
 use model::policy::guardrails::{GuardMode, GuardRule, GuardSide, OnGuardError, PersonalData};
 
