@@ -4,8 +4,9 @@
 #
 # TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS PROVIDER"), TIDEGATE_DEMO_DATA
 # another folder for all that it writes (emptied, so it must be a new one or an earlier demo's), TIDEGATE_DEMO_BIN a
-# folder with the binaries, which are then not built. With OPENAI_API_KEY in the environment, `smart` is OpenAI's model
-# of the name in TIDEGATE_DEMO_MODEL (gpt-4o-mini without it), and calls cost money.
+# folder with the binaries, which are then not built. With OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY in the
+# environment, `smart` is that vendor's model of the name in TIDEGATE_DEMO_MODEL (a small one without it), and calls
+# cost money.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -60,16 +61,26 @@ mkdir -p "$data"
 touch "$data/.demo"
 
 # Other ports or another provider than those of the configuration: a copy of it that has them.
-if [ -n "${TIDEGATE_DEMO_PORTS:-}${OPENAI_API_KEY:-}" ]; then
-  real=
-  if [ -n "${OPENAI_API_KEY:-}" ]; then
-    real="s/kind: openai-compatible, baseUrl: [^,}]*/kind: openai, keys: [{env: OPENAI_API_KEY}]/; t"
-    real="$real; s/model: mock/model: ${TIDEGATE_DEMO_MODEL:-gpt-4o-mini}/; t"
+real=() # kind of provider, environment variable with its key, model
+if [ -n "${OPENAI_API_KEY:-}" ]; then
+  real=(openai OPENAI_API_KEY gpt-4o-mini)
+elif [ -n "${ANTHROPIC_API_KEY:-}" ]; then
+  real=(anthropic ANTHROPIC_API_KEY claude-haiku-4-5)
+elif [ -n "${GEMINI_API_KEY:-}" ]; then
+  real=(gemini GEMINI_API_KEY gemini-2.5-flash)
+fi
+if [ -n "${TIDEGATE_DEMO_PORTS:-}${real[*]}" ]; then
+  provide=
+  if [ ${#real[@]} -gt 0 ]; then
+    # Their prices are those of the catalogue.
+    provide="/^  prices:/d; /input: \"0.10\"/d"
+    provide="$provide; s/kind: openai-compatible, baseUrl: [^,}]*/kind: ${real[0]}, keys: [{env: ${real[1]}}]/; t"
+    provide="$provide; s/model: mock/model: ${TIDEGATE_DEMO_MODEL:-${real[2]}}/; t"
   fi
   # One substitution a line, so that a new port is not taken for an old one.
   sed -e "s/127.0.0.1:8080/$gateway/; t; s/127.0.0.1:9080/$admin/; t; s/127.0.0.1:7001/$catalog_1/; t" \
     -e "s/127.0.0.1:7002/$catalog_2/; t; s/127.0.0.1:7003/$orders/; t" \
-    -e "$real" \
+    -e "$provide" \
     -e "s/127.0.0.1:7100/$provider/" "$config" >"$data/tidegate.yaml"
   cp examples/shop/demo-key.txt "$data/"
   config=$data/tidegate.yaml
@@ -153,6 +164,8 @@ tries=(
   "curl -si http://$gateway/ai/v1/chat/completions -H 'x-api-key: demo-key' -d '{\"model\": \"smart\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
   "The same as Anthropic's SDK does, word by word"
   "curl -sN http://$gateway/ai/v1/messages -H 'x-api-key: demo-key' -H 'anthropic-version: 2023-06-01' -d '{\"model\": \"smart\", \"max_tokens\": 100, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
+  "A prompt as a REST API: typed in, typed out"
+  "curl -si 'http://$gateway/v1/describe?product=Sea+chart' -H 'x-api-key: demo-key'"
   "Metrics"
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
 )
@@ -170,7 +183,8 @@ if [ "${1:-}" = --check ]; then
   expect "explained route" "$(out 9)" 'keyAuth'
   expect "model" "$(out 11)" 'x-tidegate-provider: '
   expect "streamed model" "$(out 13)" 'event: message_stop'
-  expect "metrics" "$(out 15)" 'route="products"'
+  expect "prompt" "$(out 15)" '{"text":'
+  expect "metrics" "$(out 17)" 'route="products"'
   exit 0
 fi
 

@@ -329,6 +329,15 @@ impl McpRecord {
         self.end.store(end, Ordering::Relaxed);
     }
 
+    /// What kind of error it ended with, in the words of OpenTelemetry's conventions.
+    pub fn failed(&self) -> Option<&'static str> {
+        match self.end.load(Ordering::Relaxed) {
+            2 => Some("_OTHER"),
+            3 => Some("tool_error"),
+            _ => None,
+        }
+    }
+
     /// Whether it ended with an error, of either kind; `None` when that is not known.
     pub fn is_error(&self) -> Option<bool> {
         match self.end.load(Ordering::Relaxed) {

@@ -4,8 +4,8 @@
 use model::{AiRecord, CallRecord, TraceContext};
 
 use super::{
-    facts,
-    proto::{KeyValue, Span, SpanKind, Status},
+    facts, log,
+    proto::{KeyValue, LogRecord, Span, SpanKind, Status},
     resource::{boolean, double, int, text},
     span::{after, nanos},
 };
@@ -43,6 +43,24 @@ pub(super) fn span(call: &CallRecord, ai: &AiRecord, trace: &TraceContext, flags
         attributes,
         status: error.map(|message| Status { message, code: 2 }),
     }
+}
+
+/// The call as the event of the conventions, in its span; nothing for calls to no model. It holds no text of prompts or
+/// answers.
+pub(super) fn event(call: &CallRecord) -> Option<LogRecord> {
+    let ai = call.ai.as_ref()?;
+    let mut attributes = attributes(call, ai);
+    if let Some(error) = facts::error(call) {
+        attributes.push(text("error.type", error));
+    }
+    let trace = call.trace.as_ref();
+    Some(LogRecord {
+        attributes,
+        span_id: trace.map(|trace| id(trace).to_vec()).unwrap_or_default(),
+        body: None,
+        event_name: "gen_ai.client.inference.operation.details".to_owned(),
+        ..log::bare(call)
+    })
 }
 
 fn attributes(call: &CallRecord, ai: &AiRecord) -> Vec<KeyValue> {

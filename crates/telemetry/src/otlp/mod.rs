@@ -8,6 +8,7 @@ mod facts;
 mod gen_ai;
 mod lane;
 mod log;
+mod mcp;
 mod metric;
 mod proto;
 mod resource;
@@ -166,6 +167,7 @@ async fn run(
                     }
                     if settings.signals.logs {
                         logs.extend([log::record(call, &settings.redact, &routes)]);
+                        logs.extend(gen_ai::event(call));
                     }
                 }
             }

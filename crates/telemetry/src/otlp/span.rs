@@ -6,7 +6,7 @@ use model::{CallRecord, TraceContext, TryEnd, TrySpan, resource::access_log::Red
 
 use super::{
     facts::{self, Routes},
-    gen_ai,
+    gen_ai, mcp,
     proto::{KeyValue, Span, SpanKind, Status},
     resource::{boolean, int, text},
 };
@@ -32,6 +32,9 @@ pub(super) fn spans(call: &CallRecord, redact: &Redact, routes: &Routes) -> Vec<
     if let Some(ai) = &call.ai {
         spans.push(gen_ai::span(call, ai, &trace, 1 | HAS_IS_REMOTE));
         parent = gen_ai::id(&trace);
+    } else if let Some(mcp) = &call.mcp {
+        spans.push(mcp::span(call, mcp, &trace, 1 | HAS_IS_REMOTE));
+        parent = mcp::id(&trace);
     }
     spans.extend(tries.map(|(tried, resends)| Span {
         parent_span_id: parent.to_vec(),

@@ -71,6 +71,16 @@ fn a_call_to_a_model_is_a_span_between_the_call_and_its_tries() {
         let failed = span(&spans, "chat bad");
         assert_eq!((&failed["status"], &failed["attributes"]["error.type"]), (&json!(2), &json!("503")));
         assert_eq!(failed["attributes"]["gen_ai.provider.name"], "mistral_ai");
+        let event = "gen_ai.client.inference.operation.details";
+        let of = |all: &Value| -> Vec<Value> {
+            list(&all["logs"]).iter().filter(|log| log["event"] == event).cloned().collect()
+        };
+        let events = of(&receiver.until("an event of each call", |all| of(all).len() == 3));
+        let told =
+            |span: &Value| events.iter().find(|log| log["span"] == span["id"]).expect("in the call's span");
+        assert_eq!(told(call)["attributes"], *facts);
+        assert_eq!(told(failed)["attributes"]["error.type"], "503");
+        assert!(!format!("{events:?}").contains("case: text"), "no texts");
     }
 }
 

@@ -9,6 +9,7 @@ mod rules;
 mod sdk;
 pub(super) mod server;
 mod sessions;
+mod telemetry;
 
 use serde_json::{Value, json};
 

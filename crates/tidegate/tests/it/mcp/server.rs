@@ -1,7 +1,7 @@
 //! A server of tools for tests: small, exact, and it remembers what it saw.
 //!
 //! It keeps no state: a session's id says whose it is. Tools are what a test gives it; `slow` streams two events before
-//! its answer and waits for leave in between.
+//! its answer and waits for leave in between, `broken` fails.
 
 use std::{
     io::Write,
@@ -152,9 +152,9 @@ fn answer(
             to.write_all(event(&said).as_bytes())?;
             return to.write_all(b"0\r\n\r\n");
         }
-        "tools/call" if tools.iter().any(|tool| tool["name"] == params["name"]) => {
-            result(json!({"content": [{"type": "text", "text": params["name"]}], "isError": false}))
-        }
+        "tools/call" if tools.iter().any(|tool| tool["name"] == params["name"]) => result(
+            json!({"content": [{"type": "text", "text": params["name"]}], "isError": params["name"] == "broken"}),
+        ),
         "tools/call" => {
             let text = format!("unknown tool: {}", params["name"].as_str().unwrap_or_default());
             json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32602, "message": text}})

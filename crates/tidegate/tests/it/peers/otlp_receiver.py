@@ -118,12 +118,19 @@ def keep_traces(request):
                 check(abs(span.end_time_unix_nano / 1e9 - time.time()) < 600, "span: not of our time")
                 check(span.kind in (2, 3), f"span: kind {span.kind}")
                 check(span.name, "span: no name")
-                of_model = any(pair.key == "gen_ai.operation.name" for pair in span.attributes)
-                found = attributes(span.attributes, span.name, KNOWN if of_model else STABLE)
+                names = {pair.key for pair in span.attributes}
+                of_mcp = "mcp.method.name" in names
+                of_model = "gen_ai.operation.name" in names and not of_mcp
+                found = attributes(span.attributes, span.name, KNOWN if of_model or of_mcp else STABLE)
                 must = ["http.request.method", "url.path", "url.scheme"]
                 if of_model:
                     must = ["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"]
                     wanted = f"{found['gen_ai.operation.name']} {found.get('gen_ai.request.model')}"
+                    check(span.name == wanted, f"span {span.name}: not {wanted}")
+                elif of_mcp:
+                    must = ["mcp.method.name", "mcp.protocol.version"]
+                    named = found.get("gen_ai.tool.name") or found.get("gen_ai.prompt.name")
+                    wanted = " ".join(filter(None, [found["mcp.method.name"], named]))
                     check(span.name == wanted, f"span {span.name}: not {wanted}")
                 elif span.kind == 3:
                     must = ["http.request.method", "server.address", "server.port", "url.full"]
@@ -146,11 +153,13 @@ def keep_logs(request):
             for record in scope.log_records:
                 check(record.time_unix_nano > 0 and record.observed_time_unix_nano > 0, "log: times")
                 check((record.severity_number, record.severity_text) in ((9, "INFO"), (17, "ERROR")), "log: severity")
+                check(record.HasField("body") or record.event_name, "log: neither body nor event")
                 check(not record.trace_id or is_id(record.trace_id, 16), "log: trace id")
                 check(not record.span_id or is_id(record.span_id, 8), "log: span id")
                 state["logs"].append({
                     "trace": record.trace_id.hex(), "span": record.span_id.hex(), "flags": record.flags,
-                    "severity": record.severity_text, "body": value_of(record.body), "event": record.event_name,
+                    "severity": record.severity_text, "body": value_of(record.body) if record.HasField("body") else None,
+                    "event": record.event_name,
                     "attributes": attributes(record.attributes, "log", KNOWN),
                 })
 
