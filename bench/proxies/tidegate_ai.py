@@ -36,6 +36,7 @@ class Bare(Plain):
         config["ai"] = {
             "providers": [{"name": "mock", "kind": self.KIND, "baseUrl": base, "keys": [{"file": self.tools.key_file}]}],
             "models": [{"name": "smart", "targets": [{"provider": "mock", "model": "mock"}]}],
+            "prices": [{"provider": "mock", "model": "mock", "input": "0.10", "output": "0.40"}],
         }
         route = {"name": "all", "match": [{"path": {"prefix": "/ai"}}], "ai": {"stripPrefix": "/ai"}}
         if self.POLICIES:

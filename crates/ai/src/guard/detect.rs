@@ -63,6 +63,11 @@ impl Kind {
         }
     }
 
+    /// Whether a digit is among the first three letters of every one.
+    pub fn has_a_digit_soon(self) -> bool {
+        matches!(self, Self::Iban | Self::Card | Self::NationalId | Self::Phone)
+    }
+
     /// Whether one begins at the start of a text, which `before` stands in front of.
     pub fn begins(self, before: Option<char>, text: &str, more: bool) -> Begins {
         // Nothing of these begins inside a word.
@@ -86,6 +91,9 @@ const LOCAL_BYTES_MAX: usize = 128;
 const DOMAIN_BYTES_MAX: usize = 255;
 
 fn email(text: &str, more: bool) -> Begins {
+    if is_plain_word(text) {
+        return Begins::No;
+    }
     if !text.starts_with(char::is_alphanumeric) {
         return Begins::No;
     }
@@ -109,6 +117,13 @@ fn email(text: &str, more: bool) -> Begins {
         && top.chars().count() >= 2
         && (top.chars().all(char::is_alphabetic) || top.starts_with("xn--"));
     if good { Begins::Yes(at + 1 + whole.len()) } else { Begins::No }
+}
+
+/// Whether a text begins with a word of ASCII that ends, near, with what is in no address.
+fn is_plain_word(text: &str) -> bool {
+    let is_local = |byte: &u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(byte);
+    let near = text.as_bytes().iter().take(LOCAL_BYTES_MAX);
+    near.clone().find(|byte| !is_local(byte)).is_some_and(|end| end.is_ascii() && *end != b'@')
 }
 
 /// The beginning of a text, of so many bytes and the rest of a letter at most.

@@ -4,7 +4,7 @@
 //! change with what comes, the place and what is behind it are held; at the bound, or at the end, what is there
 //! decides. So what comes out does not depend on how the text was split, and never is more than the bound held back.
 
-use super::scan::{At, Found};
+use super::scan::{At, Firsts, Found};
 
 /// A piece of what goes out.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,17 +61,28 @@ impl Hold {
     }
 
     /// Takes a piece of the text. At the last one nothing stays behind.
+    ///
+    /// `firsts` says where `at` need not be asked.
     pub fn push(
         &mut self,
         text: &str,
         is_last: bool,
+        firsts: &Firsts,
         mut at: impl FnMut(Option<char>, &str, bool) -> At,
         mut out: impl FnMut(Piece<'_>),
     ) {
         self.pending.push_str(text);
         let pending = std::mem::take(&mut self.pending);
         let (mut place, mut clear) = (0, 0);
-        while let Some(letter) = pending[place..].chars().next() {
+        loop {
+            if self.json.is_none() {
+                let next = firsts.next(&pending, place, self.before);
+                if next > place {
+                    self.before = pending[..next].chars().next_back();
+                    place = next;
+                }
+            }
+            let Some(letter) = pending[place..].chars().next() else { break };
             let rest = &pending[place..];
             let (window, more) = match self.window(rest, is_last) {
                 Some(window) => window,
@@ -150,6 +161,27 @@ fn floor(text: &str, at: usize) -> usize {
     (first..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(first)
 }
 
+/// Whether nothing is in a whole text, looked at in windows of so many bytes.
+pub fn is_clear(
+    text: &str,
+    bytes_max: usize,
+    firsts: &Firsts,
+    mut at: impl FnMut(Option<char>, &str, bool) -> At,
+) -> bool {
+    let mut place = firsts.next(text, 0, None);
+    while let Some(letter) = text[place..].chars().next() {
+        let rest = &text[place..];
+        let window = if rest.len() >= bytes_max { &rest[..floor(rest, bytes_max)] } else { rest };
+        if let At::Something(length, _) = at(text[..place].chars().next_back(), window, false)
+            && length > 0
+        {
+            return false;
+        }
+        place = firsts.next(text, place + letter.len_utf8(), Some(letter));
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,7 +204,7 @@ mod tests {
         for (index, piece) in pieces.iter().enumerate() {
             let is_last = index + 1 == pieces.len();
             let at = |before, text: &str, more| scanner.at(&mut cache, before, text, more);
-            hold.push(piece, is_last, at, |piece| match piece {
+            hold.push(piece, is_last, scanner.firsts(), at, |piece| match piece {
                 Piece::Clear(clear) => text.push_str(clear),
                 Piece::Found { text: found, found: what, .. } => {
                     text.push_str(&format!("[{}:{}]", word(&format!("{what:?}")), found.len()));
@@ -199,7 +231,7 @@ mod tests {
         let mut push = |text: &str| {
             out.clear();
             let at = |before, text: &str, more| scanner.at(&mut None, before, text, more);
-            hold.push(text, false, at, |piece| match piece {
+            hold.push(text, false, scanner.firsts(), at, |piece| match piece {
                 Piece::Clear(text) | Piece::Found { text, .. } => out.push_str(text),
             });
             out.clone()
@@ -219,6 +251,7 @@ mod tests {
             is_json: bool,
         ) {
             let scanner = scanner();
+            let mut cache = scanner.cache();
             let whole = told(&scanner, &[&text], bytes_max, is_json);
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|at| text.is_char_boundary(*at)).collect();
             cuts.push(0);
@@ -228,6 +261,9 @@ mod tests {
             if !pieces.is_empty() {
                 proptest::prop_assert_eq!(told(&scanner, &pieces, bytes_max, is_json), whole);
             }
+            let at = |before, text: &str, more| scanner.at(&mut cache, before, text, more);
+            let clear = is_clear(&text, bytes_max, scanner.firsts(), at);
+            proptest::prop_assert_eq!(clear, told(&scanner, &[&text], bytes_max, false) == text);
             let letters: Vec<&str> = text.split("").filter(|letter| !letter.is_empty()).collect();
             if !letters.is_empty() {
                 let whole = told(&scanner, &[&text], bytes_max, is_json);

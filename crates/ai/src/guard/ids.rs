@@ -51,29 +51,29 @@ const IBANS: [(&str, usize); 44] = [
 ];
 
 pub(super) fn iban(text: &str, more: bool) -> Begins {
-    let mut compact: Vec<u8> = Vec::new();
+    let mut compact = Compact::default();
     let mut length = 4;
     let mut spaced = false;
     for (at, byte) in text.bytes().enumerate() {
-        if byte == b' ' && !spaced && compact.len() >= 4 && compact.len() < length {
+        if byte == b' ' && !spaced && compact.length >= 4 && compact.length < length {
             spaced = true;
             continue;
         }
         spaced = false;
-        let good = match compact.len() {
+        let good = match compact.length {
             0 | 1 => byte.is_ascii_alphabetic(),
             2 | 3 => byte.is_ascii_digit(),
             _ => byte.is_ascii_alphanumeric(),
         };
-        if compact.len() == length {
-            return whole_iban(&compact, text, at);
+        if compact.length == length {
+            return whole_iban(compact.letters(), text, at);
         }
         if !good {
             return Begins::No;
         }
         compact.push(byte.to_ascii_uppercase());
-        if compact.len() == 2 {
-            let known = IBANS.iter().find(|(country, _)| country.as_bytes() == compact);
+        if compact.length == 2 {
+            let known = IBANS.iter().find(|(country, _)| country.as_bytes() == compact.letters());
             match known {
                 Some((_, known)) => length = *known,
                 None => return Begins::No,
@@ -83,7 +83,35 @@ pub(super) fn iban(text: &str, more: bool) -> Begins {
     if more {
         return Begins::More;
     }
-    if compact.len() == length { whole_iban(&compact, text, text.len()) } else { Begins::No }
+    if compact.length == length { whole_iban(compact.letters(), text, text.len()) } else { Begins::No }
+}
+
+/// Letters of the longest account number (ISO 13616).
+const IBAN_LETTERS_MAX: usize = 34;
+
+/// An account number without its spaces.
+struct Compact {
+    letters: [u8; IBAN_LETTERS_MAX],
+    length: usize,
+}
+
+impl Default for Compact {
+    fn default() -> Self {
+        Self { letters: [0; IBAN_LETTERS_MAX], length: 0 }
+    }
+}
+
+impl Compact {
+    fn push(&mut self, letter: u8) {
+        if let Some(place) = self.letters.get_mut(self.length) {
+            *place = letter;
+            self.length += 1;
+        }
+    }
+
+    fn letters(&self) -> &[u8] {
+        self.letters.get(..self.length).unwrap_or_default()
+    }
 }
 
 fn whole_iban(compact: &[u8], text: &str, end: usize) -> Begins {

@@ -1,6 +1,8 @@
 //! Heuristics for attempts to talk a model out of its instructions. They are a score and no proof: phrases that such
 //! attempts are made of each add to it, and who words it differently passes. A second model as judge sees more.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 /// A phrase: in each step one of its words, at most so many other words between two steps.
 struct Phrase {
     weight: f64,
@@ -154,25 +156,67 @@ pub fn score(text: &str) -> f64 {
 
 fn piece(text: &str) -> f64 {
     let mut clean = 1.0;
-    let hidden = text.chars().filter(|letter| is_hidden(*letter)).count();
-    if hidden >= 8 {
-        clean *= 0.5;
-    }
-    let lower: String =
-        text.chars().filter(|letter| !is_hidden(*letter)).flat_map(char::to_lowercase).collect();
-    if MARKS.iter().any(|mark| lower.contains(mark)) {
+    let lower = if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        if text.chars().filter(|letter| is_hidden(*letter)).count() >= 8 {
+            clean *= 0.5;
+        }
+        text.chars().filter(|letter| !is_hidden(*letter)).flat_map(char::to_lowercase).collect()
+    };
+    let begins_a_mark = |byte: u8| matches!(byte, b'<' | b'[' | b'#');
+    if lower.bytes().any(begins_a_mark) && MARKS.iter().any(|mark| lower.contains(mark)) {
         clean *= 0.4;
     }
-    let words: Vec<&str> = lower
+    // Of most words it is seen by letter and length that they are in no phrase.
+    let known = &*KNOWN;
+    let words: Vec<u64> = lower
         .split(|letter: char| !letter.is_alphanumeric() && letter != '-')
         .filter(|word| !word.is_empty())
+        .map(|word| known.steps(word))
         .collect();
+    let seen = words.iter().fold(0, |seen, steps| seen | steps);
+    let mut from = 0;
     for phrase in &PHRASES {
-        if phrase.is_in(&words) {
+        if phrase.is_in(&words, from, seen) {
             clean *= 1.0 - phrase.weight;
         }
+        from += phrase.steps.len();
     }
     1.0 - clean
+}
+
+/// The words of all phrases: for each the steps that it can be, a bit for each step of all phrases in their order.
+static KNOWN: LazyLock<Known> = LazyLock::new(Known::new);
+
+struct Known {
+    steps: HashMap<&'static str, u64>,
+    /// By the first byte, the lengths of words, a bit each.
+    lengths: [u64; 256],
+}
+
+impl Known {
+    fn new() -> Self {
+        let mut known = Self { steps: HashMap::new(), lengths: [0; 256] };
+        let steps = PHRASES.iter().flat_map(|phrase| phrase.steps);
+        for (step, words) in steps.enumerate() {
+            for word in *words {
+                *known.steps.entry(word).or_default() |= 1 << step;
+                let first = word.as_bytes().first().copied().unwrap_or_default();
+                known.lengths[usize::from(first)] |= 1 << word.len().min(63);
+            }
+        }
+        known
+    }
+
+    /// The steps that a word can be.
+    fn steps(&self, word: &str) -> u64 {
+        let first = word.as_bytes().first().copied().unwrap_or_default();
+        if self.lengths[usize::from(first)] & (1 << word.len().min(63)) == 0 {
+            return 0;
+        }
+        self.steps.get(word).copied().unwrap_or_default()
+    }
 }
 
 /// Letters that nobody sees and models read.
@@ -181,13 +225,18 @@ fn is_hidden(letter: char) -> bool {
 }
 
 impl Phrase {
-    fn is_in(&self, words: &[&str]) -> bool {
-        let Some((first, rest)) = self.steps.split_first() else { return false };
-        words.iter().enumerate().filter(|(_, word)| first.contains(word)).any(|(at, _)| {
+    /// Whether it is among words, which stand here for the steps that they can be. Its own begin with `first`, and
+    /// `seen` are those of all words.
+    fn is_in(&self, words: &[u64], first: usize, seen: u64) -> bool {
+        let all = ((1_u64 << self.steps.len()) - 1) << first;
+        if seen & all != all {
+            return false;
+        }
+        words.iter().enumerate().filter(|(_, steps)| *steps & (1 << first) != 0).any(|(at, _)| {
             let mut from = at + 1;
-            rest.iter().all(|step| {
+            (first + 1..first + self.steps.len()).all(|step| {
                 let near = words.iter().enumerate().skip(from).take(self.gap + 1);
-                let next = near.into_iter().find(|(_, word)| step.contains(word)).map(|(at, _)| at);
+                let next = near.into_iter().find(|(_, steps)| *steps & (1 << step) != 0).map(|(at, _)| at);
                 from = next.map_or(from, |at| at + 1);
                 next.is_some()
             })
@@ -198,6 +247,12 @@ impl Phrase {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_steps_have_a_bit() {
+        assert!(PHRASES.iter().map(|phrase| phrase.steps.len()).sum::<usize>() < 64);
+        assert!(PHRASES.iter().all(|phrase| !phrase.steps.is_empty()));
+    }
 
     #[test]
     fn attempts_score_above_half_and_plain_texts_below() {

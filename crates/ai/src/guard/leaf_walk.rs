@@ -2,16 +2,16 @@
 //!
 //! The text has been judged to be JSON by a real parser; what is here trusts that for meaning, never for safety.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// How deep values may lie in each other.
 const DEPTH_MAX: usize = 256;
 
 /// One step towards a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Step<'t> {
     /// A member of an object.
-    Key(String),
+    Key(Cow<'t, str>),
     /// An item of a list.
     Item(usize),
 }
@@ -27,9 +27,9 @@ pub(super) struct Value {
 
 /// Calls `each` with the steps to every string and number, in the order of the text. `None` when values lie too deep,
 /// or the text is no JSON.
-pub(super) fn walk(text: &str, mut each: impl FnMut(&[Step], Value)) -> Option<()> {
+pub(super) fn walk<'t>(text: &'t str, mut each: impl FnMut(&[Step<'t>], Value)) -> Option<()> {
     let bytes = text.as_bytes();
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<Step<'t>> = Vec::new();
     let mut at = 0;
     // What may come next in the innermost container is known by its step: a key when it has none yet.
     let mut wants_key = false;
@@ -40,7 +40,7 @@ pub(super) fn walk(text: &str, mut each: impl FnMut(&[Step], Value)) -> Option<(
                     return None;
                 }
                 wants_key = *byte == b'{';
-                steps.push(if wants_key { Step::Key(String::new()) } else { Step::Item(0) });
+                steps.push(if wants_key { Step::Key(Cow::Borrowed("")) } else { Step::Item(0) });
                 at += 1;
             }
             b'}' | b']' => {
@@ -59,7 +59,11 @@ pub(super) fn walk(text: &str, mut each: impl FnMut(&[Step], Value)) -> Option<(
             b'"' => {
                 let end = string_end(bytes, at)?;
                 if wants_key {
-                    let key = serde_json::from_str(text.get(at..end)?).ok()?;
+                    let raw = text.get(at + 1..end - 1)?;
+                    let key = match raw.contains('\\') {
+                        true => Cow::Owned(serde_json::from_str(text.get(at..end)?).ok()?),
+                        false => Cow::Borrowed(raw),
+                    };
                     if let Some(step) = steps.last_mut() {
                         *step = Step::Key(key);
                     }
@@ -106,7 +110,7 @@ mod tests {
             let way: Vec<String> = steps
                 .iter()
                 .map(|step| match step {
-                    Step::Key(key) => key.clone(),
+                    Step::Key(key) => key.to_string(),
                     Step::Item(index) => index.to_string(),
                 })
                 .collect();

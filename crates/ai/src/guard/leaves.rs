@@ -94,11 +94,11 @@ enum Area {
 }
 
 /// Where a value stands.
-fn area(steps: &[Step]) -> Area {
+fn area(steps: &[Step<'_>]) -> Area {
     let mut area = Area::Outside;
     for (depth, step) in steps.iter().enumerate() {
         area = match (depth, step) {
-            (0, Step::Key(key)) => match key.as_str() {
+            (0, Step::Key(key)) => match &**key {
                 "messages" | "contents" => Area::Conversation,
                 // The conversation of Responses, or the texts of embeddings.
                 "input" => Area::Conversation,
@@ -117,9 +117,9 @@ fn area(steps: &[Step]) -> Area {
                 Area::Tools if key == "description" => Area::Text,
                 Area::Tools => Area::Tools,
                 Area::Conversation | Area::Text => {
-                    if FREE.contains(&key.as_str()) {
+                    if FREE.contains(&&**key) {
                         Area::Free
-                    } else if MACHINERY.contains(&key.as_str()) {
+                    } else if MACHINERY.contains(&&**key) {
                         Area::Outside
                     } else {
                         Area::Text
@@ -142,66 +142,84 @@ struct Spot {
 }
 
 /// Shows every text of a body to `each`, and puts what it answers in its place. `None` when nothing was changed.
-pub fn edit(
-    body: &[u8],
-    mut each: impl FnMut(&Leaf<'_>) -> Option<String>,
-) -> Result<Option<Vec<u8>>, Error> {
-    let text = std::str::from_utf8(body).map_err(|_| Error::invalid("", "the body is not UTF-8"))?;
-    let mut spots = Vec::new();
-    let mut roles: Vec<Option<Voice>> = Vec::new();
-    walk(text, |steps, value| {
-        let message = match steps {
-            [Step::Key(list), Step::Item(index), ..] if is_list(list) => Some(*index),
-            _ => None,
-        };
-        if let [_, Step::Item(index), Step::Key(key)] = steps
-            && message.is_some()
-            && key == "role"
-            && value.is_string
-        {
-            // A list has no more items than the body has bytes.
-            roles.resize(roles.len().max(index + 1), None);
-            roles[*index] = Some(voice(&text[value.at.clone()]));
-        }
-        let area = area(steps);
-        let long = value.at.len() >= NUMBER_BYTES_MIN;
-        let wanted = match area {
-            Area::Text => value.is_string,
-            Area::Free => value.is_string || long,
-            Area::Outside | Area::Tools | Area::Conversation => false,
-        };
-        if wanted {
-            let key = steps.iter().rev().find_map(|step| match step {
-                Step::Key(key) => Some(key.as_str()),
-                Step::Item(_) => None,
-            });
-            spots.push(Spot {
-                at: value.at,
-                message,
-                is_system: message.is_none()
-                    && matches!(steps.first(), Some(Step::Key(top)) if is_standing(top)),
-                is_arguments: matches!(key, Some("arguments" | "output" | "content" | "text" | "input")),
-                is_string: value.is_string,
-            });
-        }
-    })
-    .ok_or_else(|| Error::invalid("", "the body's values lie too deep in each other"))?;
-    let mut out: Vec<u8> = Vec::new();
-    let mut from = 0;
-    for spot in spots {
-        let known = spot.message.and_then(|index| roles.get(index).copied().flatten());
-        let voice = known.unwrap_or(if spot.is_system { Voice::System } else { Voice::Caller });
-        if let Some(written) = changed(&text[spot.at.clone()], &spot, voice, &mut each) {
-            out.extend_from_slice(&body[from..spot.at.start]);
-            out.extend_from_slice(written.as_bytes());
-            from = spot.at.end;
-        }
+pub fn edit(body: &[u8], each: impl FnMut(&Leaf<'_>) -> Option<String>) -> Result<Option<Vec<u8>>, Error> {
+    Ok(Leaves::of(body)?.edit(each))
+}
+
+/// The texts of a body, found.
+pub struct Leaves<'b> {
+    body: &'b str,
+    spots: Vec<Spot>,
+    /// Whose the messages are.
+    roles: Vec<Option<Voice>>,
+}
+
+impl<'b> Leaves<'b> {
+    /// Finds the texts of a body.
+    pub fn of(body: &'b [u8]) -> Result<Self, Error> {
+        let text = std::str::from_utf8(body).map_err(|_| Error::invalid("", "the body is not UTF-8"))?;
+        let mut spots = Vec::new();
+        let mut roles: Vec<Option<Voice>> = Vec::new();
+        walk(text, |steps, value| {
+            let message = match steps {
+                [Step::Key(list), Step::Item(index), ..] if is_list(list) => Some(*index),
+                _ => None,
+            };
+            if let [_, Step::Item(index), Step::Key(key)] = steps
+                && message.is_some()
+                && value.is_string
+                && key == "role"
+            {
+                // A list has no more items than the body has bytes.
+                roles.resize(roles.len().max(index + 1), None);
+                roles[*index] = Some(voice(&text[value.at.clone()]));
+            }
+            let area = area(steps);
+            let long = value.at.len() >= NUMBER_BYTES_MIN;
+            let wanted = match area {
+                Area::Text => value.is_string,
+                Area::Free => value.is_string || long,
+                Area::Outside | Area::Tools | Area::Conversation => false,
+            };
+            if wanted {
+                let key = steps.iter().rev().find_map(|step| match step {
+                    Step::Key(key) => Some(&**key),
+                    Step::Item(_) => None,
+                });
+                spots.push(Spot {
+                    at: value.at,
+                    message,
+                    is_system: message.is_none()
+                        && matches!(steps.first(), Some(Step::Key(top)) if is_standing(top)),
+                    is_arguments: matches!(key, Some("arguments" | "output" | "content" | "text" | "input")),
+                    is_string: value.is_string,
+                });
+            }
+        })
+        .ok_or_else(|| Error::invalid("", "the body's values lie too deep in each other"))?;
+        Ok(Self { body: text, spots, roles })
     }
-    if from == 0 {
-        return Ok(None);
+
+    /// Shows every text to `each`, and puts what it answers in its place. `None` when nothing was changed.
+    pub fn edit(&self, mut each: impl FnMut(&Leaf<'_>) -> Option<String>) -> Option<Vec<u8>> {
+        let text = self.body;
+        let mut out: Vec<u8> = Vec::new();
+        let mut from = 0;
+        for spot in &self.spots {
+            let known = spot.message.and_then(|index| self.roles.get(index).copied().flatten());
+            let voice = known.unwrap_or(if spot.is_system { Voice::System } else { Voice::Caller });
+            if let Some(written) = changed(&text[spot.at.clone()], spot, voice, &mut each) {
+                out.extend_from_slice(&text.as_bytes()[from..spot.at.start]);
+                out.extend_from_slice(written.as_bytes());
+                from = spot.at.end;
+            }
+        }
+        if from == 0 {
+            return None;
+        }
+        out.extend_from_slice(&text.as_bytes()[from..]);
+        Some(out)
     }
-    out.extend_from_slice(&body[from..]);
-    Ok(Some(out))
 }
 
 fn is_list(key: &str) -> bool {

@@ -50,6 +50,22 @@ impl Patterns {
         self.dfa.create_cache()
     }
 
+    /// Marks the bytes with which one may begin, inside of words and elsewhere.
+    pub fn firsts(&self, in_word: &mut [bool; 256], elsewhere: &mut [bool; 256]) {
+        let mut cache = self.cache();
+        let all_phrases = self.is_phrase.iter().all(|is_phrase| *is_phrase);
+        for byte in 0..=u8::MAX {
+            // What stands before may decide: nothing, a letter, a byte of a wide one, something else.
+            let may = [None, Some(b'a'), Some(0xA9), Some(b' '), Some(b'\n')].into_iter().any(|behind| {
+                let config = start::Config::new().anchored(Anchored::Yes).look_behind(behind);
+                let Ok(state) = self.dfa.start_state(&mut cache, &config) else { return true };
+                self.dfa.next_state(&mut cache, state, byte).map_or(true, |state| !state.is_dead())
+            });
+            elsewhere[usize::from(byte)] |= may;
+            in_word[usize::from(byte)] |= may && !all_phrases;
+        }
+    }
+
     fn empty_matches(&self, cache: &mut Cache) -> bool {
         let config = start::Config::new().anchored(Anchored::Yes);
         let Ok(state) = self.dfa.start_state(cache, &config) else { return true };

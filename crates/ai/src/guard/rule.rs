@@ -84,6 +84,10 @@ impl Rules {
         self.rules.iter().any(|rule| rule.on_request)
     }
 
+    pub(super) fn judge_languages_of_requests(&self) -> bool {
+        self.rules.iter().any(|rule| rule.on_request && matches!(rule.check, Check::Languages(_)))
+    }
+
     /// A rule by its number.
     pub fn rule(&self, number: usize) -> Option<&Rule> {
         self.rules.get(number)

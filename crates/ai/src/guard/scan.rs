@@ -35,6 +35,66 @@ pub struct Scanner {
     kinds: Vec<(Kind, usize)>,
     patterns: Option<Patterns>,
     rules: Vec<usize>,
+    firsts: Firsts,
+}
+
+/// By the byte that stands at a place, whether anything may begin there: most places of a text need no further look.
+#[derive(Debug, Clone)]
+pub struct Firsts {
+    in_word: [bool; 256],
+    elsewhere: [bool; 256],
+}
+
+impl Default for Firsts {
+    fn default() -> Self {
+        Self { in_word: [false; 256], elsewhere: [false; 256] }
+    }
+}
+
+impl Firsts {
+    fn of(kinds: &[(Kind, usize)], patterns: Option<&Patterns>) -> Self {
+        let mut firsts = Self::default();
+        for byte in 0..=u8::MAX {
+            let begins = |kind: Kind| {
+                // A letter outside of ASCII is more than its first byte: any may begin something.
+                byte >= 0x80
+                    || kind.begins(None, char::from(byte).encode_utf8(&mut [0; 4]), true) != Begins::No
+            };
+            // Nothing of these begins inside a word.
+            firsts.elsewhere[usize::from(byte)] = kinds.iter().any(|(kind, _)| begins(*kind));
+        }
+        if let Some(patterns) = patterns {
+            patterns.firsts(&mut firsts.in_word, &mut firsts.elsewhere);
+        }
+        firsts
+    }
+
+    /// With what begins with one more byte.
+    pub fn and(mut self, byte: u8) -> Self {
+        self.in_word[usize::from(byte)] = true;
+        self.elsewhere[usize::from(byte)] = true;
+        self
+    }
+
+    /// The next place from `at` on where something may begin; the end where there is none.
+    pub fn next(&self, text: &str, mut at: usize, before: Option<char>) -> usize {
+        let mut is_in_word = before.is_some_and(char::is_alphanumeric);
+        while let Some(byte) = text.as_bytes().get(at) {
+            let table = if is_in_word { &self.in_word } else { &self.elsewhere };
+            if table[usize::from(*byte)] {
+                return at;
+            }
+            if byte.is_ascii() {
+                is_in_word = byte.is_ascii_alphanumeric();
+                at += 1;
+            } else {
+                let letter = text.get(at..).and_then(|rest| rest.chars().next());
+                is_in_word = letter.is_some_and(char::is_alphanumeric);
+                at += letter.map_or(1, char::len_utf8);
+            }
+        }
+        at
+    }
 }
 
 impl Scanner {
@@ -52,7 +112,8 @@ impl Scanner {
                     .map_err(|(at, error)| (rules.get(at).copied().unwrap_or_default(), error))?,
             ),
         };
-        Ok(Self { kinds, patterns, rules })
+        let firsts = Firsts::of(&kinds, patterns.as_ref());
+        Ok(Self { kinds, patterns, rules, firsts })
     }
 
     /// Whether nothing is looked for.
@@ -65,9 +126,18 @@ impl Scanner {
         self.patterns.as_ref().map(Patterns::cache)
     }
 
+    /// Where anything may begin.
+    pub fn firsts(&self) -> &Firsts {
+        &self.firsts
+    }
+
     /// What begins at the start of a text, which `before` stands in front of.
     pub fn at(&self, cache: &mut Option<Cache>, before: Option<char>, text: &str, more: bool) -> At {
+        let is_word = is_word(text);
         for (kind, rule) in &self.kinds {
+            if is_word && kind.has_a_digit_soon() {
+                continue;
+            }
             match kind.begins(before, text, more) {
                 Begins::No => {}
                 Begins::More => return At::Undecided,
@@ -82,5 +152,59 @@ impl Scanner {
                 At::Something(length, Found::Pattern(self.rules.get(which).copied().unwrap_or_default()))
             }
         }
+    }
+}
+
+/// Whether a text begins with three letters.
+fn is_word(text: &str) -> bool {
+    text.as_bytes().get(..3).is_some_and(|begin| begin.iter().all(u8::is_ascii_alphabetic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanner() -> Scanner {
+        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| (*kind, 0)).collect();
+        let own = [
+            (Wanted::Phrase("blue whale".into()), 1),
+            (Wanted::Pattern(r"\bT-[0-9]+".into()), 2),
+            (Wanted::Pattern("ñ+x".into()), 3),
+        ];
+        Scanner::compile(&kinds, &own).expect("good")
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn where_nothing_may_begin_nothing_does(
+            text in "([a-zA-Z@. éñ_]|blue whale|4111 1111 1111 1111|a@b\\.co|T-1|ñx|\\+49 30 1234567|X1234567L|DE89370400440532013000){1,12}",
+            more: bool,
+        ) {
+            let scanner = scanner();
+            let mut cache = scanner.cache();
+            for (at, _) in text.char_indices() {
+                let before = text[..at].chars().next_back();
+                if scanner.firsts.next(&text, at, before) != at {
+                    proptest::prop_assert_eq!(scanner.at(&mut cache, before, &text[at..], more), At::Nothing, "{}", &text[at..]);
+                }
+                for kind in Kind::ALL.iter().filter(|kind| is_word(&text[at..]) && kind.has_a_digit_soon()) {
+                    proptest::prop_assert_eq!(kind.begins(before, &text[at..], more), Begins::No);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn most_places_of_a_text_are_passed_over() {
+        let scanner = Scanner::compile(&[(Kind::Email, 0), (Kind::Card, 0)], &[]).expect("good");
+        let text = "What, then, is a tide? (It rises.)";
+        let mut places = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            at = scanner.firsts.next(text, at, text[..at].chars().next_back());
+            places.extend(text[at..].chars().next());
+            at += 1;
+        }
+        assert_eq!(places.iter().collect::<String>(), "WtiatIr");
     }
 }

@@ -10,9 +10,9 @@ use regex_automata::hybrid::dfa::Cache;
 
 use super::{
     detect::Begins,
-    hold::{Hold, Piece},
+    hold::{Hold, Piece, is_clear},
     injection, language,
-    leaves::{self, Leaf, Voice},
+    leaves::{self, Leaf, Leaves, Voice},
     rule::{Action, Check, Fired, Rule, Rules},
     scan::{At, Found},
     vault::{Vault, word},
@@ -89,21 +89,23 @@ impl Screen {
         if !self.rules.read_requests() {
             return Ok(None);
         }
+        let leaves = Leaves::of(body)?;
         let mut length = 0_usize;
         let mut words = String::new();
-        leaves::edit(body, |leaf| {
+        let samples = self.rules.judge_languages_of_requests();
+        leaves.edit(|leaf| {
             self.vault.reserve(&leaf.text);
             length = length.saturating_add(leaf.text.chars().count());
-            if leaf.voice == Voice::Caller && words.len() < SAMPLE_BYTES_MAX {
+            if samples && leaf.voice == Voice::Caller && words.len() < SAMPLE_BYTES_MAX {
                 words.extend(leaf.text.chars().take(SAMPLE_BYTES_MAX));
                 words.push(' ');
             }
             self.suspect(leaf);
             None
-        })?;
+        });
         self.judge_length(length);
         self.judge_language(&words);
-        leaves::edit(body, |leaf| self.whole(&leaf.text))
+        Ok(leaves.edit(|leaf| self.whole(&leaf.text)))
     }
 
     fn suspect(&mut self, leaf: &Leaf<'_>) {
@@ -178,9 +180,24 @@ impl Screen {
 
     /// Looks at a whole text. What it is to be, when that is something else.
     pub fn whole(&mut self, text: &str) -> Option<String> {
+        if self.is_clear(text) {
+            return None;
+        }
         let mut hold = Hold::new(WINDOW_BYTES, false);
         let written = self.piece(&mut hold, text, true);
         (written != text).then_some(written)
+    }
+
+    /// Whether nothing is in a whole text.
+    fn is_clear(&mut self, text: &str) -> bool {
+        // Placeholders are rare, and then the long way is good enough.
+        if self.in_answer && !self.vault.is_empty() && text.contains('<') {
+            return false;
+        }
+        let scanner = if self.in_answer { &self.rules.answer } else { &self.rules.request };
+        let cache = &mut self.cache;
+        let at = |before, text: &str, more| scanner.at(cache, before, text, more);
+        is_clear(text, WINDOW_BYTES, scanner.firsts(), at)
     }
 
     /// Looks at a piece of a text that `hold` keeps; what of it may go on, and all at the last piece.
@@ -189,7 +206,8 @@ impl Screen {
         let in_answer = self.in_answer;
         let scanner = if in_answer { &rules.answer } else { &rules.request };
         let mut cache = self.cache.take();
-        let mut found: Vec<(String, Option<(Found, bool)>)> = Vec::new();
+        // Where among the clear text, what text, what it is, whether inside of a string.
+        let mut found: Vec<(usize, String, Found, bool)> = Vec::new();
         let vault = &self.vault;
         let at = |before: Option<char>, text: &str, more: bool| {
             if in_answer {
@@ -201,32 +219,42 @@ impl Screen {
             }
             scanner.at(&mut cache, before, text, more)
         };
-        hold.push(text, is_last, at, |piece| match piece {
-            Piece::Clear(text) => found.push((text.to_owned(), None)),
+        let with_placeholders;
+        let firsts = if in_answer && !vault.is_empty() {
+            with_placeholders = scanner.firsts().clone().and(b'<');
+            &with_placeholders
+        } else {
+            scanner.firsts()
+        };
+        let mut clear = String::with_capacity(text.len());
+        hold.push(text, is_last, firsts, at, |piece| match piece {
+            Piece::Clear(text) => clear.push_str(text),
             Piece::Found { text, found: what, in_string } => {
-                found.push((text.to_owned(), Some((what, in_string))))
+                found.push((clear.len(), text.to_owned(), what, in_string));
             }
         });
         self.cache = cache;
-        let mut out = String::with_capacity(text.len());
-        for (text, what) in found {
-            match what {
-                None => out.push_str(&text),
-                Some((what, in_string)) => {
-                    let written = self.found(&text, what);
-                    match (hold.is_json(), in_string) {
-                        // Untouched text is JSON already.
-                        _ if written == text => out.push_str(&text),
-                        (false, _) => out.push_str(&written),
-                        (true, true) => {
-                            let quoted = leaves::quoted(&written);
-                            out.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
-                        }
-                        (true, false) => out.push_str(&leaves::quoted(&written)),
-                    }
+        if found.is_empty() {
+            return clear;
+        }
+        let mut out = String::with_capacity(clear.len() + 64);
+        let mut from = 0;
+        for (at, text, what, in_string) in found {
+            out.push_str(clear.get(from..at).unwrap_or_default());
+            from = at;
+            let written = self.found(&text, what);
+            match (hold.is_json(), in_string) {
+                // Untouched text is JSON already.
+                _ if written == text => out.push_str(&text),
+                (false, _) => out.push_str(&written),
+                (true, true) => {
+                    let quoted = leaves::quoted(&written);
+                    out.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
                 }
+                (true, false) => out.push_str(&leaves::quoted(&written)),
             }
         }
+        out.push_str(clear.get(from..).unwrap_or_default());
         out
     }
 

@@ -44,14 +44,28 @@ const PREFIXES: [(&str, usize); 37] = [
     ("AGE-SECRET-KEY-1", 40),
 ];
 
+/// The letters that keys and tokens begin with.
+const IS_FIRST: [bool; 256] = {
+    let mut is_first = [false; 256];
+    let mut index = 0;
+    while index < PREFIXES.len() {
+        is_first[PREFIXES[index].0.as_bytes()[0] as usize] = true;
+        index += 1;
+    }
+    is_first[b'e' as usize] = true;
+    is_first
+};
+
 pub(super) fn begins(text: &str, more: bool) -> Begins {
     match text.as_bytes().first() {
         None => undecided(more),
         Some(b'-') => pem(text, more),
-        Some(first) if first.is_ascii_alphabetic() => {
+        Some(first) if IS_FIRST[usize::from(*first)] => {
             let mut open = false;
-            for (prefix, least) in PREFIXES {
-                match prefixed(text, prefix, least, more) {
+            for (prefix, least) in
+                PREFIXES.iter().filter(|(prefix, _)| prefix.as_bytes().first() == Some(first))
+            {
+                match prefixed(text, prefix, *least, more) {
                     Begins::No => {}
                     Begins::More => open = true,
                     yes @ Begins::Yes(_) => return yes,
