@@ -4,6 +4,10 @@
 //! words, numbers of up to three digits, and signs. So does this, and takes for each piece what is usual. It is an
 //! estimate and is called one wherever it shows.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// Letters of a word that are one token.
 const WORD: u64 = 7;
 /// Letters of a longer word that each further token has.
@@ -15,14 +19,10 @@ const MEDIA_TOKENS: u64 = 2_000;
 /// Bytes of something encoded for each token beyond these.
 const MEDIA_BYTES: u64 = 64;
 /// Parts of a body that stand for something that is not in it.
-const REFERENCES: [&[u8]; 6] = [
-    b"\"image_url\"",
-    b"\"input_image\"",
-    b"\"fileUri\"",
-    b"\"file_uri\"",
-    b"\"file_id\"",
-    b"\"input_file\"",
-];
+const REFERENCES: [&str; 6] =
+    ["\"image_url\"", "\"input_image\"", "\"fileUri\"", "\"file_uri\"", "\"file_id\"", "\"input_file\""];
+
+static REFERENCES_FINDERS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| REFERENCES.map(Finder::new));
 
 /// What a byte is to a tokenizer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,60 +30,92 @@ enum Class {
     Letter,
     Digit,
     Space,
+    /// A sign that stands in base64.
+    Code,
     Sign,
     /// Of a letter outside of ASCII.
     Wide,
 }
 
-fn class(byte: u8) -> Class {
-    match byte {
-        b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
-        b'0'..=b'9' => Class::Digit,
-        b' ' | b'\n' | b'\r' | b'\t' => Class::Space,
-        0x80.. => Class::Wide,
-        _ => Class::Sign,
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Sign; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
+            b'0'..=b'9' => Class::Digit,
+            b' ' | b'\n' | b'\r' | b'\t' => Class::Space,
+            b'+' | b'/' | b'=' | b'-' | b'_' => Class::Code,
+            0x80.. => Class::Wide,
+            _ => Class::Sign,
+        };
+        byte += 1;
     }
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES[usize::from(byte)]
 }
 
 /// What base64 is made of, and no text is for long.
 fn encodes(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_')
+    matches!(class(byte), Class::Letter | Class::Digit | Class::Code)
+}
+
+/// The beginning of some bytes for which something holds, and the rest.
+fn run(bytes: &[u8], holds: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let length = bytes.iter().position(|byte| !holds(*byte)).unwrap_or(bytes.len());
+    bytes.split_at(length)
 }
 
 /// Tokens of a text, about.
 pub fn tokens(text: &[u8]) -> u64 {
     let mut count = 0;
     let mut rest = text;
-    while !rest.is_empty() {
-        let encoded = encodes(rest[0]);
-        let length = rest.iter().take_while(|byte| encodes(**byte) == encoded).count();
-        let (run, behind) = rest.split_at(length);
+    while let Some(first) = rest.first() {
+        if !encodes(*first) {
+            let of = class(*first);
+            let (piece, behind) = run(rest, |byte| class(byte) == of);
+            count += pieces(of, piece);
+            rest = behind;
+            continue;
+        }
+        let (mut encoded, behind) = run(rest, encodes);
         rest = behind;
-        let length = length as u64;
-        count += match encoded && length >= ENCODED_BYTES {
-            true => MEDIA_TOKENS + length / MEDIA_BYTES,
-            false => run.chunk_by(|a, b| class(*a) == class(*b)).map(pieces).sum(),
-        };
+        let length = encoded.len() as u64;
+        if length >= ENCODED_BYTES {
+            count += MEDIA_TOKENS + length / MEDIA_BYTES;
+            continue;
+        }
+        while let Some(first) = encoded.first() {
+            let of = class(*first);
+            let (piece, behind) = run(encoded, |byte| class(byte) == of);
+            count += pieces(of, piece);
+            encoded = behind;
+        }
     }
     count
 }
 
 /// Tokens of bytes of one class.
-fn pieces(run: &[u8]) -> u64 {
+fn pieces(class: Class, run: &[u8]) -> u64 {
     let length = run.len() as u64;
-    match run.first().map(|byte| class(*byte)) {
-        None => 0,
-        Some(Class::Letter) => words(run),
-        Some(Class::Digit) => length.div_ceil(3),
+    match class {
+        Class::Letter => words(run),
+        Class::Digit => length.div_ceil(3),
         // One goes with the word behind it.
-        Some(Class::Space) => u64::from(length > 1),
-        Some(Class::Sign) => length.div_ceil(2),
-        Some(Class::Wide) => wide(run),
+        Class::Space => u64::from(length > 1),
+        Class::Code | Class::Sign => length.div_ceil(2),
+        Class::Wide => wide(run),
     }
 }
 
 /// A run of letters is as many words as it has humps.
 fn words(run: &[u8]) -> u64 {
+    if run.get(1..).is_some_and(|rest| rest.iter().all(u8::is_ascii_lowercase)) {
+        return word(run.len() as u64);
+    }
     let mut tokens = 0;
     let mut length = 0_u64;
     let mut was_small = false;
@@ -119,8 +151,7 @@ fn wide(run: &[u8]) -> u64 {
 /// The most tokens that a request is taken for, and that all but few stay under: what its body seems to be and a tenth
 /// more, and for each reference to a picture or a file what such a thing may be.
 pub fn most(body: &[u8]) -> u64 {
-    let references: u64 =
-        REFERENCES.iter().map(|name| memchr::memmem::find_iter(body, name).count() as u64).sum();
+    let references: u64 = REFERENCES_FINDERS.iter().map(|finder| finder.find_iter(body).count() as u64).sum();
     let seen = tokens(body);
     seen + seen / 10 + 16 + references * MEDIA_TOKENS
 }
@@ -154,6 +185,15 @@ mod tests {
         assert!(
             most(br#"{"type":"image_url","image_url":{"url":"https://a.test/b.png"}}"#) > 2 * MEDIA_TOKENS
         );
+    }
+
+    #[test]
+    fn the_counts_of_some_texts_stay_as_they_are() {
+        let mixed =
+            "Straße 12, naïve façade: {\"a\": [1, 2.5e10]} 日本語 👍🏽 x=(y-z)/2__ HTTPServerError  \n\n end";
+        let found = [mixed, "getUserAccountName", "a-b_c+d/e=f", "((()))==--", "ABC def Ghi"]
+            .map(|text| tokens(text.as_bytes()));
+        assert_eq!(found, [46, 4, 11, 5, 3]);
     }
 
     #[test]

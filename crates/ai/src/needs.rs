@@ -3,7 +3,9 @@
 //! Tokens are estimated from letters, for every model cuts texts its own way. To refuse, the estimate is a cautious one
 //! ([`Needs::tokens_at_least`]): what may fit is not refused.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
+
+use memchr::memmem::Finder;
 
 use crate::{
     canon::{Format, Part, Request, Source, ToolKind},
@@ -29,26 +31,16 @@ pub struct Needs {
 }
 
 /// Words of which one stands in every body that needs more of a model than to read a text.
-const HINTS: [&str; 12] = [
-    "tools",
-    "unction",
-    "image",
-    "inline",
-    "file",
-    "document",
-    "audio",
-    "video",
-    "chema",
-    "max",
-    "Tokens",
-    "toolConfig",
-];
+const HINTS: [&str; 10] =
+    ["tools", "unction", "image", "inline", "file", "document", "audio", "video", "chema", "toolConfig"];
+
+static FINDERS: LazyLock<[Finder<'static>; 10]> = LazyLock::new(|| HINTS.map(Finder::new));
 
 impl Needs {
     /// Whether a body may need more than a short text does. What is sure not to need not be read.
     pub fn may_matter(body: &[u8], least_context: Option<u64>) -> bool {
         least_context.is_some_and(|context| body.len() as u64 / LETTERS_PER_TOKEN_MOST > context)
-            || HINTS.iter().any(|hint| memchr::memmem::find(body, hint.as_bytes()).is_some())
+            || FINDERS.iter().any(|hint| hint.find(body).is_some())
     }
 
     /// What a request needs.
@@ -170,6 +162,11 @@ mod tests {
         let plain = r#"{"model":"m","messages":[{"role":"user","content":"hello there"}]}"#;
         assert!(!Needs::may_matter(plain.as_bytes(), Some(10)));
         assert!(Needs::may_matter(plain.as_bytes(), Some(5)));
+        let bounded = r#"{"model":"m","max_tokens":5,"messages":[]}"#;
+        assert!(
+            !Needs::may_matter(bounded.as_bytes(), None),
+            "a bound of the answer is nothing to be able to do"
+        );
     }
 
     #[test]

@@ -120,11 +120,18 @@ impl Choice {
         Self {
             strategy: settings.strategy,
             sticky: settings.sticky,
-            checks: settings.check_capabilities,
+            // Of models that nobody knows nothing is missed.
+            checks: settings.check_capabilities
+                && targets.iter().any(|target| target.facts.is_some() || !target.is_one()),
             fallback_on: settings.fallback_on.clone(),
             cycle: cx.keep(&format!("ai/{}", settings.name), &weights, || WeightedCycle::new(&weights)),
             least_context: contexts.min(),
         }
+    }
+
+    /// Whether the strategy goes by what stands in a request.
+    fn reads(&self) -> bool {
+        self.sticky.is_some() || self.strategy == Strategy::LeastCost
     }
 
     /// Whether calls in flight are counted until their end.
@@ -144,7 +151,7 @@ pub(super) fn order<'a>(
     let has_conditions = targets.iter().any(|target| target.standing.when.is_some());
     let is_chat = conversation.endpoint.operation == Operation::Chat;
     let checks = choice.checks && is_chat && Needs::may_matter(&conversation.body, choice.least_context);
-    if is_chat && (checks || has_conditions || choice.sticky.is_some()) {
+    if is_chat && (checks || has_conditions || choice.reads()) {
         read(conversation);
     }
     let needs = conversation
