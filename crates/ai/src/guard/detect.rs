@@ -121,10 +121,22 @@ fn email(text: &str, more: bool) -> Begins {
 
 /// Whether a text begins with a word of ASCII that ends, near, with what is in no address.
 fn is_plain_word(text: &str) -> bool {
-    let is_local = |byte: &u8| byte.is_ascii_alphanumeric() || b"._%+-'".contains(byte);
-    let near = text.as_bytes().iter().take(LOCAL_BYTES_MAX);
-    near.clone().find(|byte| !is_local(byte)).is_some_and(|end| end.is_ascii() && *end != b'@')
+    let mut near = text.as_bytes().iter().take(LOCAL_BYTES_MAX);
+    near.find(|byte| !IS_LOCAL[usize::from(**byte)]).is_some_and(|end| end.is_ascii() && *end != b'@')
 }
+
+/// What may stand before the `@`, of ASCII.
+const IS_LOCAL: [bool; 256] = {
+    let mut is_local = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let letter = byte as u8;
+        is_local[byte] =
+            letter.is_ascii_alphanumeric() || matches!(letter, b'.' | b'_' | b'%' | b'+' | b'-' | b'\'');
+        byte += 1;
+    }
+    is_local
+};
 
 /// The beginning of a text, of so many bytes and the rest of a letter at most.
 fn head(text: &str, bytes: usize) -> &str {

@@ -298,6 +298,24 @@ pub fn edit_json(
     Some(Some(out))
 }
 
+/// Shows every string and long number of a JSON body to `each`; `None` is one that cannot be read. Tells whether the
+/// body is JSON.
+pub fn strings(body: &[u8], mut each: impl FnMut(Option<&str>)) -> bool {
+    let Ok(text) = std::str::from_utf8(body) else { return false };
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return false;
+    }
+    let walked = walk(text, |_, value| {
+        let Some(raw) = text.get(value.at.clone()) else { return };
+        if value.is_string {
+            each(unquoted(raw).as_deref());
+        } else if raw.len() >= NUMBER_BYTES_MIN {
+            each(Some(raw));
+        }
+    });
+    walked.is_some()
+}
+
 fn unquoted(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.get(1..raw.len().checked_sub(1)?)?;
     if inner.contains('\\') {

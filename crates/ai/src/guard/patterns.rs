@@ -1,6 +1,8 @@
 //! An operator's own words and patterns, all of them as one automaton that is walked byte by byte: linear in time,
 //! whatever the pattern, and able to say that more text decides.
 
+use std::sync::Mutex;
+
 use regex_automata::{
     Anchored, MatchKind,
     hybrid::dfa::{Cache, DFA},
@@ -27,7 +29,12 @@ pub enum Wanted {
 pub struct Patterns {
     dfa: DFA,
     is_phrase: Vec<bool>,
+    /// Caches that nobody uses: what they have built of the automaton is there for the next.
+    spare: Mutex<Vec<Cache>>,
 }
+
+/// Caches that are kept.
+const SPARE_MAX: usize = 32;
 
 impl Patterns {
     /// Compiles patterns. The error names the one that is wrong by its place.
@@ -36,18 +43,30 @@ impl Patterns {
         for (index, text) in written.iter().enumerate() {
             let one = build(std::slice::from_ref(text)).map_err(|error| (index, error))?;
             let mut cache = one.create_cache();
-            let one = Self { dfa: one, is_phrase: vec![false] };
+            let one = Self { dfa: one, is_phrase: vec![false], spare: Mutex::default() };
             if one.empty_matches(&mut cache) {
                 return Err((index, "it matches where nothing stands".to_owned()));
             }
         }
         let dfa = build(&written).map_err(|error| (0, error))?;
-        Ok(Self { dfa, is_phrase: wanted.iter().map(|one| matches!(one, Wanted::Phrase(_))).collect() })
+        let is_phrase = wanted.iter().map(|one| matches!(one, Wanted::Phrase(_))).collect();
+        Ok(Self { dfa, is_phrase, spare: Mutex::default() })
     }
 
     /// What a walk needs. It is bounded, and may be used for any number of walks.
     pub fn cache(&self) -> Cache {
-        self.dfa.create_cache()
+        // Nobody waits for another: a new one is always at hand.
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
+        spare.unwrap_or_else(|| self.dfa.create_cache())
+    }
+
+    /// Takes a cache back.
+    pub fn keep(&self, cache: Cache) {
+        if let Ok(mut spare) = self.spare.try_lock()
+            && spare.len() < SPARE_MAX
+        {
+            spare.push(cache);
+        }
     }
 
     /// Marks the bytes with which one may begin, inside of words and elsewhere.

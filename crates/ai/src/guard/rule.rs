@@ -84,6 +84,12 @@ impl Rules {
         self.rules.iter().any(|rule| rule.on_request)
     }
 
+    /// Whether what is looked for in answers stands at one place, and nothing judges the whole.
+    pub(super) fn look_at_places_of_answers_alone(&self) -> bool {
+        let is_of_a_place = |rule: &Rule| matches!(rule.check, Check::Kinds(_) | Check::Patterns(..));
+        self.rules.iter().filter(|rule| rule.on_answer).all(is_of_a_place)
+    }
+
     pub(super) fn judge_languages_of_requests(&self) -> bool {
         self.rules.iter().any(|rule| rule.on_request && matches!(rule.check, Check::Languages(_)))
     }

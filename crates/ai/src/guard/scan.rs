@@ -43,11 +43,13 @@ pub struct Scanner {
 pub struct Firsts {
     in_word: [bool; 256],
     elsewhere: [bool; 256],
+    /// Which of the kinds may, a bit each.
+    kinds: [u8; 256],
 }
 
 impl Default for Firsts {
     fn default() -> Self {
-        Self { in_word: [false; 256], elsewhere: [false; 256] }
+        Self { in_word: [false; 256], elsewhere: [false; 256], kinds: [0; 256] }
     }
 }
 
@@ -60,8 +62,11 @@ impl Firsts {
                 byte >= 0x80
                     || kind.begins(None, char::from(byte).encode_utf8(&mut [0; 4]), true) != Begins::No
             };
+            let kinds = kinds.iter().enumerate().filter(|(_, (kind, _))| begins(*kind));
+            let kinds = kinds.fold(0, |all, (index, _)| all | 1 << index);
+            firsts.kinds[usize::from(byte)] = kinds;
             // Nothing of these begins inside a word.
-            firsts.elsewhere[usize::from(byte)] = kinds.iter().any(|(kind, _)| begins(*kind));
+            firsts.elsewhere[usize::from(byte)] = kinds != 0;
         }
         if let Some(patterns) = patterns {
             patterns.firsts(&mut firsts.in_word, &mut firsts.elsewhere);
@@ -126,6 +131,13 @@ impl Scanner {
         self.patterns.as_ref().map(Patterns::cache)
     }
 
+    /// Takes back what walks needed.
+    pub fn keep(&self, cache: Option<Cache>) {
+        if let (Some(patterns), Some(cache)) = (&self.patterns, cache) {
+            patterns.keep(cache);
+        }
+    }
+
     /// Where anything may begin.
     pub fn firsts(&self) -> &Firsts {
         &self.firsts
@@ -133,9 +145,11 @@ impl Scanner {
 
     /// What begins at the start of a text, which `before` stands in front of.
     pub fn at(&self, cache: &mut Option<Cache>, before: Option<char>, text: &str, more: bool) -> At {
+        let first = text.as_bytes().first().copied().unwrap_or_default();
+        let may = self.firsts.kinds[usize::from(first)];
         let is_word = is_word(text);
-        for (kind, rule) in &self.kinds {
-            if is_word && kind.has_a_digit_soon() {
+        for (index, (kind, rule)) in self.kinds.iter().enumerate() {
+            if may & (1 << index) == 0 || is_word && kind.has_a_digit_soon() {
                 continue;
             }
             match kind.begins(before, text, more) {

@@ -64,9 +64,15 @@ impl Screen {
 
     /// Goes on to the answer.
     pub fn turn(&mut self) {
+        self.give_back();
         self.in_answer = true;
         self.cache = self.rules.answer.cache();
         self.sample = Some(String::new());
+    }
+
+    fn give_back(&mut self) {
+        let scanner = if self.in_answer { &self.rules.answer } else { &self.rules.request };
+        scanner.keep(self.cache.take());
     }
 
     /// What was found until now.
@@ -198,6 +204,20 @@ impl Screen {
         let cache = &mut self.cache;
         let at = |before, text: &str, more| scanner.at(cache, before, text, more);
         is_clear(text, WINDOW_BYTES, scanner.firsts(), at)
+    }
+
+    /// Whether a whole answer, as a provider wrote it, is sure to hold nothing for these rules. It looks at every string,
+    /// be it text or not, and is sure of less than [`Screen::answer`], which must be asked where this is not.
+    pub fn clears(&mut self, body: &[u8]) -> bool {
+        if !self.rules.look_at_places_of_answers_alone() {
+            return false;
+        }
+        let mut is_clear = true;
+        let walked = leaves::strings(body, |text| {
+            // What is JSON in a string may spell a letter in another way.
+            is_clear = is_clear && text.is_some_and(|text| !text.contains('\\') && self.is_clear(text));
+        });
+        walked && is_clear
     }
 
     /// Looks at a piece of a text that `hold` keeps; what of it may go on, and all at the last piece.
@@ -370,6 +390,12 @@ impl Screen {
     }
 }
 
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,6 +444,34 @@ mod tests {
             screen.fired().iter().map(|fired| (fired.kind, fired.in_answer, fired.count)).collect();
         assert_eq!(told, [("email", false, 1), ("pattern", false, 1), ("email", true, 1), ("card", true, 1)]);
         assert!(screen.fired().iter().all(|fired| fired.texts.is_empty()));
+    }
+
+    #[test]
+    fn an_answer_is_clear_only_when_reading_it_finds_nothing() {
+        let say =
+            |text: &str| serde_json::json!({"id": "chatcmpl-1", "choices": [{"message": {"content": text}}]});
+        let clears = |body: String| asked("hi", true).0.clears(body.as_bytes());
+        // `long` judges lengths: then every answer must be read.
+        assert!(!clears(say("The water rises.").to_string()));
+        let rules = |check| {
+            let rule =
+                Rule { name: "r".into(), check, action: Action::Mask, on_request: false, on_answer: true };
+            Arc::new(Rules::compile(vec![rule], 256).expect("good"))
+        };
+        let mut screen = Screen::new(rules(Check::Kinds(Kind::ALL.to_vec())), false);
+        screen.turn();
+        for (body, want) in [
+            (say("The water rises.").to_string(), true),
+            (say("Ask ann@x.org").to_string(), false),
+            (r#"{"choices":[{"message":{"content":"ann\u0040x.org"}}]}"#.to_owned(), false),
+            (say(r#"{"to":"ann\u0040x.org"}"#).to_string(), false),
+            (r#"{"n":4111111111111111}"#.to_owned(), false),
+            ("{".to_owned(), false),
+            ("\u{fffd}".to_owned(), false),
+        ] {
+            assert_eq!(screen.clears(body.as_bytes()), want, "{body}");
+        }
+        assert!(screen.fired().is_empty());
     }
 
     #[test]

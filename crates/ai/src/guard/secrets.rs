@@ -44,23 +44,34 @@ const PREFIXES: [(&str, usize); 37] = [
     ("AGE-SECRET-KEY-1", 40),
 ];
 
-/// The letters that keys and tokens begin with.
-const IS_FIRST: [bool; 256] = {
-    let mut is_first = [false; 256];
+/// By the letter that keys and tokens begin with, a bit for what may follow: the last five bits of a letter.
+const SECONDS: [u32; 256] = {
+    let mut seconds = [0; 256];
     let mut index = 0;
     while index < PREFIXES.len() {
-        is_first[PREFIXES[index].0.as_bytes()[0] as usize] = true;
+        let prefix = PREFIXES[index].0.as_bytes();
+        seconds[prefix[0] as usize] |= 1 << (prefix[1] & 31);
         index += 1;
     }
-    is_first[b'e' as usize] = true;
-    is_first
+    seconds[b'e' as usize] |= 1 << (b'y' & 31);
+    seconds
 };
+
+/// Whether a text that begins so is sure to be no key.
+fn is_none(text: &[u8]) -> bool {
+    match text {
+        [first, second, ..] => SECONDS[usize::from(*first)] & (1 << (second & 31)) == 0,
+        [first] => SECONDS[usize::from(*first)] == 0,
+        [] => false,
+    }
+}
 
 pub(super) fn begins(text: &str, more: bool) -> Begins {
     match text.as_bytes().first() {
         None => undecided(more),
         Some(b'-') => pem(text, more),
-        Some(first) if IS_FIRST[usize::from(*first)] => {
+        Some(_) if is_none(text.as_bytes()) => Begins::No,
+        Some(first) => {
             let mut open = false;
             for (prefix, least) in
                 PREFIXES.iter().filter(|(prefix, _)| prefix.as_bytes().first() == Some(first))
@@ -76,7 +87,6 @@ pub(super) fn begins(text: &str, more: bool) -> Begins {
                 other => other,
             }
         }
-        Some(_) => Begins::No,
     }
 }
 

@@ -23,7 +23,8 @@ use super::{
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
-    read, receipts,
+    read::{self, Looked},
+    receipts,
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
 };
@@ -275,6 +276,12 @@ async fn given(
     if !read::is_wanted(conversation, &response) {
         return finish(call, conversation, dialect, target, response, told, bill).await;
     }
+    let response = match read::look(conversation, dialect, response).await? {
+        Looked::Clear(response) => {
+            return finish(call, conversation, dialect, target, response, told, bill).await;
+        }
+        Looked::Unsure(response) => response,
+    };
     let of = Some((target, model));
     let read = read::finish(gateway, worker, call, conversation, dialect, of, response, told.clone());
     let mut response = read.await?;

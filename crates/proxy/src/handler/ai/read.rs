@@ -33,6 +33,34 @@ pub(super) fn is_wanted(conversation: &Conversation<'_>, response: &Response<Bod
     is_chat && wanted && response.status().is_success()
 }
 
+/// A whole answer, looked over as it came.
+pub(super) enum Looked {
+    /// Nothing is in it for any rule: it may go on as it is.
+    Clear(Response<Body>),
+    /// It must be read.
+    Unsure(Response<Body>),
+}
+
+/// Looks a whole answer over in the caller's own dialect, without reading it: most are clear.
+pub(super) async fn look(
+    conversation: &mut Conversation<'_>,
+    dialect: Dialect,
+    response: Response<Body>,
+) -> Result<Looked, Failure> {
+    let is_mere = dialect == conversation.endpoint.dialect
+        && conversation.ticket.is_none()
+        && !conversation.watch.needs_whole_answers()
+        && !is_stream(&response);
+    if !is_mere {
+        return Ok(Looked::Unsure(response));
+    }
+    let (parts, body) = plain(response)?.into_parts();
+    let bytes = provided(body, ANSWER_BYTES_MAX).await?;
+    let is_clear = conversation.watch.clears(&bytes);
+    let response = Response::from_parts(parts, Body::Full(bytes));
+    Ok(if is_clear { Looked::Clear(response) } else { Looked::Unsure(response) })
+}
+
 /// What the caller is told for a provider's answer.
 #[expect(clippy::too_many_arguments, reason = "they are what an answer depends on")]
 pub(super) async fn finish(

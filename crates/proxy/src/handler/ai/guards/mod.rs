@@ -75,6 +75,11 @@ impl Watch {
         self.screens.iter().any(|(guard, _)| guard.needs_whole_answers())
     }
 
+    /// Whether a whole answer, as it came, is sure to hold nothing for any rule.
+    pub(super) fn clears(&mut self, body: &[u8]) -> bool {
+        self.screens.iter_mut().all(|(_, screen)| screen.clears(body))
+    }
+
     /// What fired until now.
     pub(super) fn fired(&self) -> Vec<GuardFired> {
         let screens = self.screens.iter().flat_map(|(_, screen)| screen.fired());
