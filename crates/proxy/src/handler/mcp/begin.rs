@@ -173,7 +173,7 @@ pub(super) async fn answer(
         client,
         legs: all.into_iter().map(|(_, begun)| begun.leg).collect(),
     };
-    let session = inner.sessions.begin(seal).map_err(no_room)?;
+    let session = inner.sessions.begin(seal, &super::door::owner(call)).map_err(no_session)?;
     super::tell(call, |record| record.session = Some((&*session.digest).into()));
     let mut response = answer::json(StatusCode::OK, Bytes::from(message::result(id, &result)));
     if let Ok(value) = http::HeaderValue::from_str(&session.id) {
@@ -182,10 +182,19 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-fn no_room(_: NoSession) -> Failure {
-    Failure::gateway(Stage::Policy, Problem::Unavailable)
-        .with_hint("there are as many sessions as there may be")
-        .with_retry_after(Duration::from_secs(30))
+/// Why a caller has no session.
+pub(super) fn no_session(why: NoSession) -> Failure {
+    let full = |problem, hint: &str| {
+        Failure::gateway(Stage::Policy, problem).with_hint(hint).with_retry_after(Duration::from_secs(30))
+    };
+    match why {
+        NoSession::Unknown => answer::refusal(StatusCode::NOT_FOUND, answer::NO_SESSION, "Session not found"),
+        NoSession::TooMany => full(Problem::Unavailable, "there are as many sessions as there may be"),
+        NoSession::TooManyOfOne => full(
+            Problem::RateLimited,
+            "this caller has as many sessions as it may; it can end one with DELETE",
+        ),
+    }
 }
 
 /// What a client tells of itself, for servers that come later.

@@ -41,9 +41,9 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 /// A gateway that lets everybody in: the suite has no key.
-fn open(url: &str) -> Gateway {
+pub(super) fn open(url: &str, more: &str) -> Gateway {
     let text = format!(
-        "routes: [{{name: tools, match: [{{path: {{prefix: /mcp}}}}], mcp: {{servers: [{{name: mock, url: \"{url}\", prefix: \"\"}}]}}}}]\n"
+        "routes: [{{name: tools, match: [{{path: {{prefix: /mcp}}}}], mcp: {{servers: [{{name: mock, url: \"{url}\", prefix: \"\"}}]{more}}}}}]\n"
     );
     Gateway::start(&text)
 }
@@ -54,7 +54,7 @@ fn same(revision: &str, what: [&str; 2], successes: usize) {
     let mut peer = Peer::start(python(include_str!("mock.py"), &[&port.to_string()]));
     assert_eq!(peer.line().as_deref(), Some("ready"));
     let url = format!("http://127.0.0.1:{port}/mcp");
-    let gateway = open(&url);
+    let gateway = open(&url, "");
     let direct = run(&url, revision, what);
     let through = run(&format!("http://{}/mcp", gateway.address), revision, what);
     let good = direct.values().flatten().filter(|(_, status)| status == "\"SUCCESS\"").count();

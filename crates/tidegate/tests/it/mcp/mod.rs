@@ -4,6 +4,7 @@
 mod conformance;
 mod door;
 mod federation;
+mod hostile;
 mod revisions;
 mod rules;
 mod sdk;
