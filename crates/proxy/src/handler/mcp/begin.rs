@@ -13,7 +13,7 @@ use super::{
     Inner, answer, bridge,
     message::{self, Members, Message},
     revision::Revision,
-    server::Server,
+    server::{Place, Server},
     session::{Can, Leg, NoSession, Seal, Session},
     wire::{self, Letter, SESSION, Sender},
 };
@@ -25,6 +25,8 @@ use crate::{
 
 /// How long one server may take to begin, so that it does not take the others down.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same of a program, which has to start first.
+const PROCESS_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of what a client tells of itself that go to servers which come later.
 const CLIENT_BYTES_MAX: usize = 4096;
 /// The id of a handshake of the gateway's own.
@@ -74,11 +76,15 @@ pub(super) async fn one(
             begun => begun,
         }
     };
-    match tokio::time::timeout(PATIENCE, begun).await {
+    let patience = match server.place {
+        Place::Http(_) => PATIENCE,
+        Place::Processes(_) => PROCESS_PATIENCE,
+    };
+    match tokio::time::timeout(patience, begun).await {
         Ok(begun) => begun.inspect(|begun| server.known.says(&begun.result)),
         Err(_) => {
             server.known.reached(false);
-            let late = format!("server `{}` does not begin within {PATIENCE:?}", server.name);
+            let late = format!("server `{}` does not begin within {patience:?}", server.name);
             Err(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, late))
         }
     }
@@ -173,13 +179,35 @@ pub(super) async fn answer(
         client,
         legs: all.into_iter().map(|(_, begun)| begun.leg).collect(),
     };
-    let session = inner.sessions.begin(seal, &super::door::owner(call)).map_err(no_session)?;
+    let legs = seal.legs.clone();
+    let session = match inner.sessions.begin(seal, &super::door::owner(call)) {
+        Ok(session) => session,
+        Err(why) => {
+            end_all(inner, sender, legs);
+            return Err(no_session(why));
+        }
+    };
     super::tell(call, |record| record.session = Some((&*session.digest).into()));
     let mut response = answer::json(StatusCode::OK, Bytes::from(message::result(id, &result)));
     if let Ok(value) = http::HeaderValue::from_str(&session.id) {
         response.headers_mut().insert(SESSION, value);
     }
     Ok(response)
+}
+
+/// Ends what was begun at servers, in passing.
+pub(super) fn end_all(inner: &Arc<Inner>, sender: &Sender, legs: Vec<Leg>) {
+    for leg in legs.into_iter().filter(|leg| leg.id.is_some()) {
+        let Some(server) = inner.servers.iter().find(|server| server.name == leg.server).cloned() else {
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(failure) = sender.send(&server, Some(&leg), Letter::end()).await {
+                tracing::debug!(server = %server.name, "a session could not be ended: {failure}");
+            }
+        });
+    }
 }
 
 /// Why a caller has no session.

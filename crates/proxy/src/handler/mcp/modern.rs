@@ -19,7 +19,7 @@ use super::{
     revision::Revision,
     session::{Leg, Live, Seal, Session},
     streams, way,
-    wire::{Letter, REVISION, Sender},
+    wire::{REVISION, Sender},
 };
 use crate::{body::Body, call::Call, failure::Failure, worker::Worker};
 
@@ -160,18 +160,7 @@ struct Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        for leg in self.live.begun().into_iter().filter(|leg| leg.id.is_some()) {
-            let Some(server) = self.inner.servers.iter().find(|server| server.name == leg.server).cloned()
-            else {
-                continue;
-            };
-            let sender = self.sender.clone();
-            tokio::task::spawn_local(async move {
-                if let Err(failure) = sender.send(&server, Some(&leg), Letter::end()).await {
-                    tracing::debug!(server = %server.name, "a session could not be ended: {failure}");
-                }
-            });
-        }
+        begin::end_all(&self.inner, &self.sender, self.live.begun());
     }
 }
 

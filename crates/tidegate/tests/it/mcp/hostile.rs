@@ -307,6 +307,8 @@ fn sessions_are_counted_exactly_and_for_each_consumer() {
     let statuses = |key: &str| [(); 4].map(|()| begin(key).status);
     assert_eq!(statuses(GOLD), [200, 200, 200, 429]);
     assert_eq!(statuses(WEB), [200, 200, 503, 503]);
+    let ended = || shop.upstream.seen().iter().filter(|seen| seen.line.starts_with("DELETE")).count();
+    eventually("what was begun in vain is ended", || ended() == 3);
 }
 
 #[test]

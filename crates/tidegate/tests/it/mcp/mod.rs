@@ -10,6 +10,8 @@ mod rules;
 mod sdk;
 pub(super) mod server;
 mod sessions;
+mod stdio;
+mod tokens;
 
 use serde_json::{Value, json};
 
