@@ -31,10 +31,13 @@ pub(super) struct Tool {
     /// The operator has been told that it is withheld.
     pub(super) is_told: Arc<AtomicBool>,
     /// Made of the schema when it is first needed, with all names that it knows; none when it is no schema.
-    pub(super) validator: Arc<std::sync::OnceLock<Option<(jsonschema::Validator, Vec<Box<str>>)>>>,
+    pub(super) validator: Arc<std::sync::OnceLock<Option<Checked>>>,
     /// The walk through the list that it was last seen on.
     walk: u64,
 }
+
+/// A schema made ready, and all names that it knows.
+pub(super) type Checked = (jsonschema::Validator, Vec<Box<str>>);
 
 /// Where a page stands: in which walk through a list, and how many pages were before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

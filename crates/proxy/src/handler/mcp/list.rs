@@ -112,10 +112,8 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Failure> {
     let id = message.id().unwrap_or("null");
     let mut params = message.params();
-    let from = match params.get("cursor").map(|_| params.text("cursor").unwrap_or_default()) {
-        None => None,
-        Some(cursor) => Some(cursors(inner, list, session, &cursor)),
-    };
+    let cursor = params.get("cursor").map(|_| params.text("cursor").unwrap_or_default());
+    let from = cursor.map(|cursor| cursors(inner, list, session, &cursor));
     let from = match from {
         None => None,
         Some(Some(from)) => Some(from),

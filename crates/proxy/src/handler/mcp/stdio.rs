@@ -294,7 +294,7 @@ impl Hub {
             return Err(broken("it said something else before it had begun"));
         };
         let said = String::from_utf8_lossy(&said).into_owned();
-        if !begun.is_done(&id, &running) {
+        if !begun.goes_on(&id, &running) {
             return Err(broken("the server is no longer configured"));
         }
         Ok((id, running, said))
@@ -361,7 +361,7 @@ struct Beginning<'h> {
 
 impl Beginning<'_> {
     /// It has begun. Whether it may go on.
-    fn is_done(mut self, id: &Arc<str>, running: &Arc<Running>) -> bool {
+    fn goes_on(mut self, id: &Arc<str>, running: &Arc<Running>) -> bool {
         let mut state = locked(&self.hub.state);
         if state.is_over || running.is_over.load(Ordering::Relaxed) {
             return false;

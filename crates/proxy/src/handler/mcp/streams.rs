@@ -286,9 +286,16 @@ impl Lane {
         } else {
             bridge::letter(&sender, &leg, &self.session.seal.client, &self.listen).silent()
         };
+        let session = self.session.clone();
         Box::pin(async move {
             let response = sender.send(&server, Some(&leg), letter).await?;
-            wire::reply(response, leg.id.is_some()).await
+            let reply = wire::reply(response, leg.id.is_some()).await;
+            // The next try is in a new session, unless somebody has begun one already.
+            let is_current = session.leg(&server.name).is_none_or(|current| current.id == leg.id);
+            if matches!(reply, Ok(Reply::SessionLost)) && is_current {
+                begin::line(&sender, &session, &server, true).await?;
+            }
+            reply
         })
     }
 

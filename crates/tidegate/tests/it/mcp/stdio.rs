@@ -136,6 +136,22 @@ fn a_process_that_died_is_followed_by_another_after_a_pause() {
 }
 
 #[test]
+fn who_listens_has_a_new_process_when_the_old_one_died() {
+    let (_folder, gateway) = lines("", "");
+    let client = Client::begin(&gateway, GOLD);
+    let head = format!(
+        "GET /mcp HTTP/1.1\nhost: {}\naccept: text/event-stream{}\n\n",
+        gateway.address,
+        client.headers()
+    );
+    let mut connection = crate::harness::Client::connect(gateway.address);
+    connection.write(head.replace('\n', "\r\n").into_bytes());
+    while !connection.read_line().contains("text/event-stream") {}
+    client.call("one_die", json!({}));
+    eventually("another begins unasked", || gateway.stderr().matches("one: one has begun").count() == 2);
+}
+
+#[test]
 fn no_process_outlives_the_gateway_or_its_place_in_the_configuration() {
     let (_folder, mut gateway) = lines("", "");
     let client = Client::begin(&gateway, GOLD);
