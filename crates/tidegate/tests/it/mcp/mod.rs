@@ -4,12 +4,15 @@
 mod conformance;
 mod door;
 mod federation;
+mod hostile;
 mod revisions;
 mod rules;
 mod sdk;
 pub(super) mod server;
 mod sessions;
+mod stdio;
 mod telemetry;
+mod tokens;
 
 use serde_json::{Value, json};
 
