@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
-# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool and
-# valgrind. Versions are stated here and nowhere else.
+# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis
+# and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -110,6 +110,11 @@ if [ ! -x "$peers/promtool" ]; then
     unpack prometheus "$peers/prometheus"
     ln -sf prometheus/usr/bin/promtool "$peers/promtool"
   fi
+fi
+
+# Redis, with the libraries that it wants beside those of every system.
+if [ ! -x "$peers/redis/usr/bin/redis-server" ]; then
+  for package in liblzf1 libjemalloc2 redis-server redis-tools; do unpack "$package" "$peers/redis"; done
 fi
 
 if [ ! -x "$peers/valgrind/usr/bin/valgrind" ] && ! command -v valgrind >/dev/null; then

@@ -26,6 +26,7 @@ pub mod measured;
 mod pipeline;
 mod policy;
 mod protected;
+mod redis;
 pub mod router;
 mod server;
 mod template;

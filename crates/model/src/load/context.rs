@@ -6,7 +6,11 @@ use super::{
     scope::{Named, Scope},
     tree::{Entry, Kind, Node},
 };
-use crate::diagnostic::{Diagnostic, Diagnostics, Place};
+use crate::{
+    Percent,
+    diagnostic::{Diagnostic, Diagnostics, Place},
+    resource::redis::{Store, WhenAway},
+};
 
 /// A position in the configuration, and what rules need to know about the rest of it.
 pub(crate) struct Context<'t, 'd> {
@@ -139,6 +143,23 @@ impl<'t, 'd> Context<'t, 'd> {
         let mut wrong = Diagnostic::error(self.path(), message).at(self.place());
         wrong.other = Some((other, what.to_owned()));
         self.report(wrong);
+    }
+
+    /// Checks where a policy counts, and what it does when that is away.
+    pub(crate) fn stored(&mut self, store: Store, when_away: WhenAway, share: Percent) {
+        if store == Store::Redis && !self.scope.redis {
+            self.field("store", |at| {
+                at.error_with(
+                    "there is no `redis` in the configuration",
+                    "such as `redis: {addresses: [\"127.0.0.1:6379\"]}` at its top",
+                );
+            });
+        }
+        if store == Store::Redis && when_away == WhenAway::Local && share.get() <= 0.0 {
+            self.field("share", |at| {
+                at.error_with("expected more than nothing", "`whenAway: closed` lets nobody pass");
+            });
+        }
     }
 
     /// Reports a name that nothing has, with the nearest one that something has.

@@ -11,6 +11,7 @@ use super::{
     listener::Listener,
     mcp::McpServer,
     named_policy::NamedPolicy,
+    redis::Redis,
     route::{Handler, Route},
     runtime::Runtime,
     runtime::Shutdown,
@@ -54,6 +55,9 @@ pub struct Config {
     /// Providers of models, and the models that clients may name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ai: Option<Ai>,
+    /// What several gateways count together, in Redis or Valkey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

@@ -14,6 +14,7 @@ pub mod named_policy;
 pub mod path_rules;
 pub mod path_template;
 pub mod prompt;
+pub mod redis;
 pub mod route;
 pub mod route_document;
 pub mod route_match;

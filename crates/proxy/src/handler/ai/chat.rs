@@ -137,7 +137,7 @@ async fn serve(
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
     let targets = choice::order(asked, call, conversation, name)?;
-    let bill = Bill::open(call, conversation, asked)?;
+    let bill = Bill::open(call, conversation, asked).await?;
     let uri = call.head.uri.clone();
     let came = std::mem::take(&mut call.head.headers);
     let asking = ask(gateway, worker, call, name, asked, conversation, targets, bill, &came);

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use model::resource::redis::WhenAway;
 
 use super::{
     cache,
     guards::Guard,
     meters::{Most, Spent},
 };
-use crate::{failure::Failure, policy::meter_key::Subjects};
+use crate::{
+    failure::Failure,
+    ledger::shared::{Accounts, Claim, Granted, Refusal},
+    policy::meter_key::Subjects,
+};
 
 /// What is to be done for one call, beside answering it.
 #[derive(Default, Clone)]
@@ -36,6 +41,49 @@ pub(crate) trait Meter: Send + Sync {
     /// Holds the most that the call may spend, or refuses it. `subjects` are those of the call. What is to be told on
     /// the answer goes into `told`, refused or not.
     fn hold(
+        &self,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Failure>;
+
+    /// When the count is in a store that several gateways share, what is asked there.
+    fn shared(&self) -> Option<&dyn SharedMeter> {
+        None
+    }
+}
+
+/// Counts what calls spend at several gateways together.
+pub(crate) trait SharedMeter {
+    fn accounts(&self) -> &Arc<Accounts>;
+
+    /// What is done with calls while the store is away.
+    fn when_away(&self) -> WhenAway;
+
+    /// What a call claims; the order depends on the subjects alone.
+    fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure>;
+
+    /// A claim got what it asked for.
+    fn granted(&self, claim: &Claim, granted: &Granted, told: &mut Vec<(HeaderName, HeaderValue)>);
+
+    /// The claim at this place got nothing, and so the call nothing.
+    fn refused(
+        &self,
+        subjects: &[String],
+        place: usize,
+        refusal: &Refusal,
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Failure;
+
+    /// What a claim is settled to.
+    fn cost(&self, claim: &Claim, spent: &Spent) -> u128;
+
+    /// Notes here what was spent there: it counts when the store is away.
+    fn spend_here(&self, claim: &Claim, cost: u128);
+
+    /// Holds here, within this gateway's share.
+    fn hold_here(
         &self,
         subjects: &[String],
         most: &Most,

@@ -25,6 +25,7 @@ use super::{
     models::Asked,
     prepare::Conversation,
     prices::Priced,
+    shared,
 };
 use crate::{
     body::{Body, Wrapper},
@@ -152,7 +153,7 @@ pub(crate) struct Bill {
 
 impl Bill {
     /// Has every meter hold the most that the call may spend. A refusal of one gives back what the others hold.
-    pub(super) fn open(
+    pub(super) async fn open(
         call: &mut Call,
         conversation: &Conversation<'_>,
         asked: &Asked<'_>,
@@ -169,10 +170,47 @@ impl Bill {
             return Ok(Self::default().free(is_free));
         }
         let most = Most::of(conversation, asked);
-        let bill = Self::hold(&meters, &most, asked.alias.full_name(), call)?;
+        let model = asked.alias.full_name();
+        let mut bill = Self::hold(&meters, &most, model, call)?;
+        let shared = meters.iter().filter(|metering| metering.meter.shared().is_some());
+        let shared: Vec<_> = shared
+            .map(|metering| shared::Asked {
+                kind: metering.kind,
+                meter: metering.meter.clone(),
+                subjects: metering.subjects.resolve(model),
+            })
+            .collect();
+        if !shared.is_empty() {
+            Box::pin(bill.hold_shared(shared, &most, call)).await?;
+        }
         Ok(bill.free(is_free))
     }
 
+    /// Holds with meters whose counts are in a shared store.
+    async fn hold_shared(
+        &mut self,
+        shared: Vec<shared::Asked>,
+        most: &Most,
+        call: &mut Call,
+    ) -> Result<(), Failure> {
+        let mut told = Vec::new();
+        let held = shared::hold(shared, most, &mut told).await;
+        for (name, value) in told {
+            crate::policy::rate_limit::join(call, name, value);
+        }
+        match held {
+            Ok(holds) => {
+                self.holds.extend(holds);
+                Ok(())
+            }
+            Err((failure, kind)) => {
+                call.record.stopped_by = Some(kind);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Holds with meters that count here.
     pub(crate) fn hold(
         meters: &[Metering],
         most: &Most,
@@ -180,7 +218,7 @@ impl Bill {
         call: &mut Call,
     ) -> Result<Self, Failure> {
         let mut bill = Self::default();
-        for metering in meters {
+        for metering in meters.iter().filter(|metering| metering.meter.shared().is_none()) {
             let mut told = Vec::new();
             let held = metering.meter.hold(&metering.subjects.resolve(model), most, &mut told);
             for (name, value) in told {

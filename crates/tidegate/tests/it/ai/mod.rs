@@ -15,6 +15,7 @@ mod promises;
 mod provider;
 mod routing;
 mod sdk;
+mod shared;
 mod signing;
 mod strategies;
 mod surfaces;
