@@ -1,8 +1,10 @@
 //! What policies leave to the handler of models: they know who calls, it knows what is asked and answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use ai::cost::Cost;
 use http::{HeaderName, HeaderValue};
+use model::TokenUsage;
 use model::resource::redis::WhenAway;
 
 use super::{
@@ -25,6 +27,26 @@ pub(crate) struct Duties {
     pub(crate) cache: Option<cache::Duty>,
     /// Whoever counts what the call spends, in the order of the policies.
     pub(crate) meters: Vec<Metering>,
+    /// What those cost who are asked beside the call's own model, where it is counted.
+    pub(crate) asides: Option<Asides>,
+}
+
+/// What is asked beside a call's own model: judges, moderation, embeddings.
+#[derive(Default, Clone)]
+pub(crate) struct Asides(Arc<Mutex<Spent>>);
+
+impl Asides {
+    /// Adds what an answer cost.
+    pub(crate) fn spend(&self, usage: &TokenUsage, picodollars: Option<u128>) {
+        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.input = spent.input.saturating_add(usage.input);
+        spent.output = spent.output.saturating_add(usage.output);
+        spent.cost += Cost(picodollars.unwrap_or_default());
+    }
+
+    pub(super) fn spent(&self) -> Spent {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One count that the call is part of.
