@@ -26,6 +26,7 @@ use crate::{
         Chain,
         chain::{Beyond, GLOBAL},
     },
+    postgres,
     redis::{self, Connecting, RedisStatus},
     router::Router,
     upstream::{
@@ -50,6 +51,8 @@ pub struct Compiled {
     pub(crate) providers: Providers,
     /// What several gateways count together.
     pub(crate) accounts: Option<Arc<Accounts>>,
+    /// What several gateways keep together.
+    pub(crate) postgres: Option<Arc<postgres::Client>>,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// Header names that the policies of consumers say who the caller is with.
@@ -85,6 +88,8 @@ pub(crate) struct Building<'a> {
     pub(crate) ledger: &'a Ledger,
     /// What several gateways count together.
     pub(crate) accounts: Option<&'a Arc<Accounts>>,
+    /// What several gateways keep together.
+    pub(crate) postgres: Option<&'a Arc<postgres::Client>>,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -109,6 +114,7 @@ impl Building<'_> {
             providers: &nobody,
             ledger: &ledger,
             accounts: None,
+            postgres: None,
             previous: None,
             kept: &kept,
         };
@@ -169,19 +175,33 @@ impl Compiled {
         let config = snapshot.config.clone();
         let kept = Mutex::new(Kept::new());
         let (none, nobody) = (HashMap::new(), Providers::new());
+        let stores = |owner: &str| Building {
+            snapshot: &snapshot,
+            owner: owner.to_owned(),
+            background,
+            consumers: None,
+            upstreams: &none,
+            providers: &nobody,
+            ledger,
+            accounts: None,
+            postgres: None,
+            previous,
+            kept: &kept,
+        };
+        let postgres = config.postgres.as_ref().map(|settings| {
+            let url = snapshot.secret(&settings.url);
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, url.as_bytes());
+            let client = stores("postgres").keep("client", &(settings, digest.as_ref()), || {
+                let plan = crate::handler::ai::cache::database::PLAN;
+                postgres::Client::new(settings, url, plan, background)
+            });
+            if let Err(error) = client.check() {
+                errors.push(Finding::new("postgres".to_owned(), "url", error));
+            }
+            client
+        });
         let accounts = config.redis.as_ref().map(|settings| {
-            let before = Building {
-                snapshot: &snapshot,
-                owner: "redis".to_owned(),
-                background,
-                consumers: None,
-                upstreams: &none,
-                providers: &nobody,
-                ledger,
-                accounts: None,
-                previous,
-                kept: &kept,
-            };
+            let before = stores("redis");
             if let Err(error) = Connecting::of(settings, &snapshot).check() {
                 errors.push(Finding::new("redis".to_owned(), "", error));
             }
@@ -199,6 +219,7 @@ impl Compiled {
             providers: &nobody,
             ledger,
             accounts: accounts.as_ref(),
+            postgres: postgres.as_ref(),
             previous,
             kept: &kept,
         };
@@ -259,6 +280,7 @@ impl Compiled {
                     upstreams,
                     providers,
                     accounts: accounts.clone(),
+                    postgres: postgres.clone(),
                     protected_headers,
                     consumer_identity,
                     measures_heads,

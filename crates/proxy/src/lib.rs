@@ -25,6 +25,7 @@ mod listener;
 pub mod measured;
 mod pipeline;
 mod policy;
+mod postgres;
 mod protected;
 mod redis;
 pub mod router;

@@ -91,6 +91,7 @@ impl Gateway {
         let providers = Arc::new(ProviderMetrics(Arc::downgrade(&shared)));
         shared.telemetry.register(providers);
         shared.telemetry.register(Arc::new(Report(Arc::downgrade(&ledger))));
+        shared.telemetry.register(Arc::new(crate::postgres::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::redis::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
@@ -189,6 +190,9 @@ impl Gateway {
         self.clusters.publish(compiled.upstreams.values().map(|upstream| &upstream.cluster));
         if let Some(accounts) = &compiled.accounts {
             Accounts::start(accounts, &self.background);
+        }
+        if let Some(postgres) = &compiled.postgres {
+            crate::postgres::Client::start(postgres);
         }
         let config = &compiled.snapshot.config;
         self.shared

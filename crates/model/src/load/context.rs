@@ -9,7 +9,10 @@ use super::{
 use crate::{
     Percent,
     diagnostic::{Diagnostic, Diagnostics, Place},
-    resource::redis::{Store, WhenAway},
+    resource::{
+        postgres::KeptIn,
+        redis::{Store, WhenAway},
+    },
 };
 
 /// A position in the configuration, and what rules need to know about the rest of it.
@@ -158,6 +161,18 @@ impl<'t, 'd> Context<'t, 'd> {
         if store == Store::Redis && when_away == WhenAway::Local && share.get() <= 0.0 {
             self.field("share", |at| {
                 at.error_with("expected more than nothing", "`whenAway: closed` lets nobody pass");
+            });
+        }
+    }
+
+    /// Checks where a policy keeps things.
+    pub(crate) fn kept_in(&mut self, store: KeptIn) {
+        if store == KeptIn::Postgres && !self.scope.postgres {
+            self.field("store", |at| {
+                at.error_with(
+                    "there is no `postgres` in the configuration",
+                    "such as `postgres: {url: {env: DATABASE_URL}}` at its top",
+                );
             });
         }
     }

