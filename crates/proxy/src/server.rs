@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use crate::{
     compiled::Compiled,
     handler::ai::metrics::ProviderMetrics,
-    ledger::{Ledger, Report},
+    ledger::{Ledger, Report, shared::Accounts},
     listener::sockets::{self, Bound, Inherited, take_inherited},
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
@@ -91,6 +91,8 @@ impl Gateway {
         let providers = Arc::new(ProviderMetrics(Arc::downgrade(&shared)));
         shared.telemetry.register(providers);
         shared.telemetry.register(Arc::new(Report(Arc::downgrade(&ledger))));
+        shared.telemetry.register(Arc::new(crate::postgres::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::redis::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
             Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default() };
@@ -187,6 +189,12 @@ impl Gateway {
     fn settle(&self) {
         let compiled = self.shared.compiled.load();
         self.clusters.publish(compiled.upstreams.values().map(|upstream| &upstream.cluster));
+        if let Some(accounts) = &compiled.accounts {
+            Accounts::start(accounts, &self.background);
+        }
+        if let Some(postgres) = &compiled.postgres {
+            crate::postgres::Client::start(postgres);
+        }
         let config = &compiled.snapshot.config;
         self.shared
             .max_connections
@@ -267,6 +275,11 @@ impl Gateway {
         self.shared.compiled.load().provider_status()
     }
 
+    /// The state of the store that several gateways share, where there is one.
+    pub fn redis(&self) -> Option<crate::redis::RedisStatus> {
+        self.shared.compiled.load().redis_status()
+    }
+
     /// What an operator wants of an upstream's circuit breaker; its state then.
     pub fn operate_breaker(&self, upstream: &str, wish: BreakerWish) -> Result<BreakerStatus, NoSuchBreaker> {
         let compiled = self.shared.compiled.load();
@@ -303,7 +316,18 @@ impl Gateway {
         })
         .await;
         crate::handler::mcp::process::end_all().await;
+        self.settle_accounts().await;
         clean
+    }
+
+    /// Waits until what calls cost is counted in the shared store, while that is there.
+    async fn settle_accounts(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let Some(accounts) = self.shared.compiled.load().accounts.clone() else { return };
+        let end = Instant::now() + PATIENCE;
+        while accounts.unsettled() > 0 && accounts.client().is_up() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

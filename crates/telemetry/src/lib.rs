@@ -19,7 +19,7 @@ use model::Snapshot;
 
 use self::pipeline::Pipeline;
 pub use self::{
-    metrics::{Collect, Exposition, Metrics},
+    metrics::{Collect, Exposition, Histogram, Metrics},
     otlp::{ReceiverTls, TlsFor},
     recorder::Recorder,
 };

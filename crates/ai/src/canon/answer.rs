@@ -1,9 +1,11 @@
 //! What a model answered.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Extra, Part, Usage};
 
 /// A whole answer.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Answer {
     /// The provider's id of it.
     pub id: String,
@@ -22,7 +24,7 @@ pub struct Answer {
 }
 
 /// One of several answers side by side.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Choice {
     /// What was said, in order.
     pub parts: Vec<Part>,
@@ -33,7 +35,7 @@ pub struct Choice {
 }
 
 /// Why an answer ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finish {
     /// It was complete.
     Stop,
@@ -56,7 +58,7 @@ pub enum Finish {
 }
 
 /// A token and how likely it was.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TokenProbability {
     /// The token as text.
     pub token: String,

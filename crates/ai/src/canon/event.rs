@@ -102,6 +102,23 @@ pub enum Opening {
 }
 
 impl Event {
+    /// Bytes that keeping it takes, about.
+    pub fn bytes(&self) -> usize {
+        const EVENT: usize = 64;
+        EVENT
+            + match self {
+                Self::Delta {
+                    delta: Delta::Text(text) | Delta::Transcript(text) | Delta::Audio(text),
+                    ..
+                } => text.len(),
+                Self::Delta { delta: Delta::Proof(proof), .. } => proof.value.len(),
+                Self::Delta { delta: Delta::Citation(citation), .. } => {
+                    citation.quote.as_ref().map_or(0, String::len) + 4 * EVENT
+                }
+                _ => EVENT,
+            }
+    }
+
     /// Tokens of the answer that it brings, as counted here.
     pub fn tokens(&self) -> u64 {
         match self {

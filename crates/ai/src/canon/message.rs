@@ -1,5 +1,6 @@
 //! Messages and what they are made of.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Proof;
@@ -38,7 +39,7 @@ impl Message {
 }
 
 /// A piece of a message.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Part {
     /// Text.
     Text {
@@ -130,8 +131,10 @@ pub enum Part {
         text: String,
     },
     /// A piece that one vendor knows (a web search that its side ran, an item of a hosted tool): its own JSON, whole.
+    #[serde(skip)]
     Vendor {
         /// Who understands it: the name of a dialect.
+        #[serde(skip)]
         dialect: &'static str,
         /// The piece.
         value: Value,
@@ -198,7 +201,7 @@ impl Part {
 }
 
 /// Where media are.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Source {
     /// Here, in base64.
     Inline {
@@ -227,14 +230,14 @@ pub enum Source {
 }
 
 /// The prompt up to here is worth caching.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CacheMark {
     /// For how long, in the provider's word (`5m`, `1h`).
     pub ttl: Option<String>,
 }
 
 /// What a piece of an answer quotes.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Citation {
     /// The words quoted.
     pub quote: Option<String>,

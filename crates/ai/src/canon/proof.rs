@@ -6,9 +6,10 @@
 //! towards the vendor that issued it.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 
 /// What a model wants back with its thoughts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// Who issued it, and alone can read it.
     pub issuer: String,
@@ -21,7 +22,7 @@ pub struct Proof {
 }
 
 /// What a proof is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProofKind {
     /// A signature over thoughts that are there to be read.
     Signature,

@@ -1,9 +1,11 @@
 //! Tokens spent, counted one way for all.
 
+use serde::{Deserialize, Serialize};
+
 /// Tokens of one call. Every part is contained in its total: cached tokens in `input`, thoughts in `output`.
 /// Anthropic and Bedrock count the other way round (their `input_tokens` leaves out what came from the cache); their
 /// dialects convert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// All tokens of the prompt.
     pub input: u64,

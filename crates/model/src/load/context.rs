@@ -6,7 +6,14 @@ use super::{
     scope::{Named, Scope},
     tree::{Entry, Kind, Node},
 };
-use crate::diagnostic::{Diagnostic, Diagnostics, Place};
+use crate::{
+    Percent,
+    diagnostic::{Diagnostic, Diagnostics, Place},
+    resource::{
+        postgres::KeptIn,
+        redis::{Store, WhenAway},
+    },
+};
 
 /// A position in the configuration, and what rules need to know about the rest of it.
 pub(crate) struct Context<'t, 'd> {
@@ -139,6 +146,35 @@ impl<'t, 'd> Context<'t, 'd> {
         let mut wrong = Diagnostic::error(self.path(), message).at(self.place());
         wrong.other = Some((other, what.to_owned()));
         self.report(wrong);
+    }
+
+    /// Checks where a policy counts, and what it does when that is away.
+    pub(crate) fn stored(&mut self, store: Store, when_away: WhenAway, share: Percent) {
+        if store == Store::Redis && !self.scope.redis {
+            self.field("store", |at| {
+                at.error_with(
+                    "there is no `redis` in the configuration",
+                    "such as `redis: {addresses: [\"127.0.0.1:6379\"]}` at its top",
+                );
+            });
+        }
+        if store == Store::Redis && when_away == WhenAway::Local && share.get() <= 0.0 {
+            self.field("share", |at| {
+                at.error_with("expected more than nothing", "`whenAway: closed` lets nobody pass");
+            });
+        }
+    }
+
+    /// Checks where a policy keeps things.
+    pub(crate) fn kept_in(&mut self, store: KeptIn) {
+        if store == KeptIn::Postgres && !self.scope.postgres {
+            self.field("store", |at| {
+                at.error_with(
+                    "there is no `postgres` in the configuration",
+                    "such as `postgres: {url: {env: DATABASE_URL}}` at its top",
+                );
+            });
+        }
     }
 
     /// Reports a name that nothing has, with the nearest one that something has.

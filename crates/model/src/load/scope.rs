@@ -41,6 +41,10 @@ pub(crate) struct Scope {
     policies: BTreeSet<String>,
     providers: BTreeSet<String>,
     models: BTreeSet<String>,
+    /// There is a `redis`.
+    pub(super) redis: bool,
+    /// There is a `postgres`.
+    pub(super) postgres: bool,
 }
 
 impl Scope {
@@ -57,6 +61,8 @@ impl Scope {
             policies: names(tree, "policies"),
             providers: tree.get("ai").map(|ai| names(ai, "providers")).unwrap_or_default(),
             models: tree.get("ai").map(|ai| names(ai, "models")).unwrap_or_default(),
+            postgres: tree.get("postgres").is_some(),
+            redis: tree.get("redis").is_some(),
         }
     }
 

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{Duration, Size, load::Context, load::scope::Named};
+use crate::{Duration, Size, load::Context, load::scope::Named, resource::postgres::KeptIn};
 
-/// Gives answers of models again to the same request, on routes with `ai`, in the memory of this process. Answers are
+/// Gives answers of models again to the same request, on routes with `ai`. Answers are
 /// kept as what was said and told in the dialect, and as the stream or whole, that the next caller asks for. Answers
 /// carry `x-tidegate-cache`: `hit`, `miss` or `bypass`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,8 +19,11 @@ pub struct AiCache {
     /// Answers that are kept; beyond it the one that was not asked for the longest goes.
     #[schemars(range(min = 1, max = 1000000))]
     pub max_entries: usize,
-    /// Memory for all answers together.
+    /// Room for all answers together.
     pub max_size: Size,
+    /// Where they are: in the memory of each gateway, or in the `postgres` of the configuration, for all gateways that
+    /// share it. While that is away nothing is found and nothing kept.
+    pub store: KeptIn,
     /// Answer requests with any `temperature` from the cache, too. Without it only those with 0: others ask for
     /// something new each time.
     pub any_temperature: bool,
@@ -38,6 +41,7 @@ impl Default for AiCache {
             scope: AiCacheScope::default(),
             max_entries: 10_000,
             max_size: Size::kib(64 * 1024),
+            store: KeptIn::default(),
             any_temperature: false,
             tools: false,
             semantic: None,
@@ -89,6 +93,7 @@ impl Settings for AiCache {
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {
+        at.kept_in(self.store);
         if self.ttl.is_zero() {
             at.field("ttl", |at| at.error("expected more than nothing"));
         }

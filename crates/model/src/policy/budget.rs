@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings, token_rate_limit::MeterKey};
-use crate::{Percent, Usd, load::Context};
+use crate::{
+    Percent, Usd,
+    load::Context,
+    resource::redis::{Store, WhenAway},
+};
 
 /// Bounds money or tokens of models per day, week or month. The most that a call may cost is held before it is sent and
 /// settled to what it cost: nothing is ever begun that the budget might not pay. Beyond it 429 in the words that
@@ -42,6 +46,13 @@ pub struct Budget {
     /// Keys that are counted per period; a call with one more is refused.
     #[schemars(range(min = 1))]
     pub max_keys: usize,
+    /// Where it is counted: by each gateway for itself, or by all that share the `redis` of the configuration, exactly.
+    pub store: Store,
+    /// With `store: redis`: what is done with calls while it is away.
+    pub when_away: WhenAway,
+    /// With `whenAway: local`: the share of the limit that each gateway may use, what it has used itself so far
+    /// counted in. Half of it for two gateways, a third for three, and together they stay within it.
+    pub share: Percent,
 }
 
 impl Default for Budget {
@@ -58,6 +69,9 @@ impl Default for Budget {
             assumed_output: None,
             name: "budget".to_owned(),
             max_keys: 100_000,
+            store: Store::default(),
+            when_away: WhenAway::default(),
+            share: Percent(50.0),
         }
     }
 }
@@ -92,6 +106,7 @@ impl Settings for Budget {
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {
+        at.stored(self.store, self.when_away, self.share);
         match (self.amount, self.tokens) {
             (None, None) => at.error("expected an `amount` of dollars, or `tokens`"),
             (Some(_), Some(_)) => at.error_with(

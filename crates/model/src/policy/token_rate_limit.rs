@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{Duration, HeaderName, load::Context};
+use crate::{
+    Duration, HeaderName, Percent,
+    load::Context,
+    resource::redis::{Store, WhenAway},
+};
 
 /// Bounds tokens of models per time. The most that a call may take is held before it is sent and settled to what it
 /// took; beyond the limit 429 with `Retry-After` and the `RateLimit` headers. Tokens come back evenly over the window,
@@ -40,6 +44,13 @@ pub struct TokenRateLimit {
     /// Keys that are counted at a time; beyond it the ones with the most room are forgotten.
     #[schemars(range(min = 1))]
     pub max_keys: usize,
+    /// Where it is counted: by each gateway for itself, or by all that share the `redis` of the configuration, exactly.
+    pub store: Store,
+    /// With `store: redis`: what is done with calls while it is away.
+    pub when_away: WhenAway,
+    /// With `whenAway: local`: the share of the limit that each gateway may use, what it has used itself so far
+    /// counted in. Half of it for two gateways, a third for three, and together they stay within it.
+    pub share: Percent,
 }
 
 impl Default for TokenRateLimit {
@@ -55,6 +66,9 @@ impl Default for TokenRateLimit {
             name: "tokens".to_owned(),
             headers: true,
             max_keys: 100_000,
+            store: Store::default(),
+            when_away: WhenAway::default(),
+            share: Percent(50.0),
         }
     }
 }
@@ -92,6 +106,7 @@ impl Settings for TokenRateLimit {
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {
+        at.stored(self.store, self.when_away, self.share);
         if self.tokens.is_none() && self.input.is_none() && self.output.is_none() {
             at.error("expected at least one of `tokens`, `input` and `output`");
         }

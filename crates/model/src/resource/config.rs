@@ -11,6 +11,8 @@ use super::{
     listener::Listener,
     mcp::McpServer,
     named_policy::NamedPolicy,
+    postgres::Postgres,
+    redis::Redis,
     route::{Handler, Route},
     runtime::Runtime,
     runtime::Shutdown,
@@ -62,6 +64,12 @@ pub struct Config {
     /// Providers of models, and the models that clients may name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ai: Option<Ai>,
+    /// What several gateways count together, in Redis or Valkey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
+    /// What several gateways keep together, in PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

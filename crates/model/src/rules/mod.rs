@@ -10,6 +10,7 @@ mod names;
 mod placement;
 mod policies;
 mod prompt;
+mod redis;
 mod route;
 mod upstream;
 
@@ -39,6 +40,18 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     at.each("upstreams", &config.upstreams, |at, upstream| upstream::check(upstream, at));
     if let Some(ai) = &config.ai {
         at.field("ai", |at| ai::check(ai, at));
+    }
+    if let Some(redis) = &config.redis {
+        at.field("redis", |at| redis::check(redis, at));
+    }
+    if let Some(postgres) = &config.postgres {
+        at.field("postgres", |at| {
+            for (key, time) in [("timeout", postgres.timeout), ("connectTimeout", postgres.connect_timeout)] {
+                if time.is_zero() {
+                    at.field(key, |at| at.error("expected more than nothing"));
+                }
+            }
+        });
     }
     at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, at));
     consumer::usernames(config, at);

@@ -49,3 +49,5 @@ impl fmt::Display for EndpointAddress {
         }
     }
 }
+
+super::textual!(EndpointAddress, "EndpointAddress", { "type": "string", "format": "endpoint-address" });

@@ -26,6 +26,8 @@ pub(crate) struct Book {
 struct State {
     start: i64,
     end: i64,
+    /// The second in which places were last looked for.
+    looked: i64,
     accounts: HashMap<String, Account>,
 }
 
@@ -77,7 +79,7 @@ impl Book {
         Self {
             id: id.to_owned(),
             calendar,
-            state: Mutex::new(State { start, end, accounts: HashMap::new() }),
+            state: Mutex::new(State { start, end, looked: 0, accounts: HashMap::new() }),
             warnings: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
         }
@@ -105,19 +107,19 @@ impl Book {
     ) -> Result<Held, Refused> {
         let mut state = self.now(now);
         let ends_in = u64::try_from(state.end - now.as_second()).unwrap_or(1).max(1);
-        let (period, count) = (state.start, state.accounts.len());
-        if !state.accounts.contains_key(subject) && count >= terms.max_keys {
-            self.refusals.fetch_add(1, Ordering::Relaxed);
-            return Err(Refused::TooMany { ends_in });
-        }
-        let account = state.accounts.entry(subject.to_owned()).or_default();
-        let taken = account.spent.saturating_add(account.held);
+        let period = state.start;
+        let taken = state.accounts.get(subject).map_or(0, |one| one.spent.saturating_add(one.held));
         let left = terms.limit.saturating_sub(taken);
-        // What costs nothing passes, but not once everything is spent.
+        // What costs nothing passes, but not once everything is spent. What is refused leaves nothing behind.
         if amount > left || left == 0 {
             self.refusals.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Spent { left, ends_in });
         }
+        if !state.has_room(subject, terms.max_keys, now.as_second()) {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::TooMany { ends_in });
+        }
+        let account = state.accounts.entry(subject.to_owned()).or_default();
         account.held = account.held.saturating_add(amount);
         Ok(Held { period, spent: account.spent })
     }
@@ -140,6 +142,25 @@ impl Book {
         account.held = account.held.saturating_sub(held);
         account.spent = account.spent.saturating_add(cost);
         Some(account.spent)
+    }
+
+    /// Counts what was spent and never held here. Where there is no place for one more subject, it is not counted.
+    pub(crate) fn spend(&self, subject: &str, cost: u128, terms: Terms, now: Timestamp) {
+        let mut state = self.now(now);
+        if state.has_room(subject, terms.max_keys, now.as_second()) {
+            let account = state.accounts.entry(subject.to_owned()).or_default();
+            account.spent = account.spent.saturating_add(cost);
+        }
+    }
+
+    /// Counts a refusal that was decided elsewhere.
+    pub(crate) fn refused(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a warning that was decided elsewhere.
+    pub(crate) fn warned(&self) {
+        self.warnings.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether this is the first time in this period that a subject is warned.
@@ -203,13 +224,29 @@ impl Book {
         let mut state = self.lock();
         if now.as_second() >= state.end {
             let (start, end) = self.calendar.around(now);
-            *state = State { start, end, accounts: HashMap::new() };
+            *state = State { start, end, looked: 0, accounts: HashMap::new() };
         }
         state
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a subject has an account, or there is a place for one more: one that holds and has spent nothing gives
+    /// its place up, once nobody has to be told of it.
+    fn has_room(&mut self, subject: &str, max_keys: usize, now: i64) -> bool {
+        if self.accounts.contains_key(subject) || self.accounts.len() < max_keys {
+            return true;
+        }
+        // All are looked through at most once a second.
+        if std::mem::replace(&mut self.looked, now) == now {
+            return false;
+        }
+        self.accounts.retain(|_, one| one.spent > 0 || one.held > 0 || one.written != 0);
+        self.accounts.len() < max_keys
     }
 }
 
@@ -249,6 +286,26 @@ mod tests {
         assert!(book.hold("a", 0, TERMS, now).is_err(), "all is held");
         assert!(book.hold("b", 100, TERMS, now).is_ok(), "others have their own");
         assert_eq!(book.hold("c", 1, TERMS, now), Err(Refused::TooMany { ends_in: 60 }));
+    }
+
+    #[test]
+    fn strangers_that_are_refused_or_spend_nothing_take_nobodys_place() {
+        let now = at("2026-11-28T12:00:00Z");
+        let book = book("2026-11-28T00:00:00Z");
+        for stranger in 0..100 {
+            assert!(book.hold(&format!("refused {stranger}"), 101, TERMS, now).is_err(), "more than all");
+        }
+        for stranger in 0..100 {
+            let now = now + jiff::Span::new().seconds(stranger);
+            let name = format!("idle {stranger}");
+            let held = book.hold(&name, 50, TERMS, now).expect("those that hold nothing any more give way");
+            book.settle(&name, 50, held.period, 0, now);
+        }
+        let held = book.hold("a", 60, TERMS, now + jiff::Span::new().seconds(200)).expect("room");
+        book.settle("a", 60, held.period, 60, now);
+        assert!(book.lock().accounts.len() <= 2);
+        assert!(book.hold("b", 1, TERMS, now + jiff::Span::new().seconds(300)).is_ok());
+        assert_eq!(book.of("a"), (60, 0), "what is spent stays");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod book;
 mod period;
 mod report;
+pub(crate) mod shared;
 
 use std::{
     collections::HashMap,

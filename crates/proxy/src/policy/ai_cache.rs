@@ -9,19 +9,19 @@ use crate::{
     body::Body,
     call::Call,
     compiled::Building,
-    handler::ai::cache::{Duty, Store},
+    handler::ai::cache::{Duty, Place},
 };
 
 /// The compiled policy.
 pub(crate) struct AiCache {
     settings: Arc<model::policy::AiCache>,
-    store: Arc<Store>,
+    place: Place,
 }
 
 impl AiCache {
     pub(crate) fn compile(settings: &model::policy::AiCache, cx: &Building<'_>) -> Result<Self, String> {
-        let store = cx.keep("aiCache", settings, || Store::new(settings));
-        Ok(Self { settings: Arc::new(settings.clone()), store })
+        let place = Place::of(settings, cx)?;
+        Ok(Self { settings: Arc::new(settings.clone()), place })
     }
 }
 
@@ -34,7 +34,7 @@ impl NeedsOf for model::policy::AiCache {
 impl Policy for AiCache {
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         // The last one stands nearest to the call.
-        call.ai.cache = Some(Duty { settings: self.settings.clone(), store: self.store.clone() });
+        call.ai.cache = Some(Duty { settings: self.settings.clone(), place: self.place.clone() });
         Flow::Continue
     }
 }

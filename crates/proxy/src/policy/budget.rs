@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
-use model::{Usd, policy::budget::UnknownPrice};
+use model::{Percent, Usd, policy::budget::UnknownPrice, resource::redis::WhenAway};
 
 use super::{
     Flow, Needs, NeedsOf, Policy,
@@ -19,10 +19,14 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem},
     handler::ai::{
-        duties::{Hold, Meter, Metering},
+        duties::{Hold, Meter, Metering, SharedMeter},
         meters::{Most, Spent},
+        shared::Sharing,
     },
-    ledger::{Book, Calendar, Refused, Terms},
+    ledger::{
+        Book, Calendar, Refused, Terms,
+        shared::{Account as SharedAccount, Accounts, Claim, Granted, Kind, Refusal},
+    },
 };
 
 const BUDGET: HeaderName = HeaderName::from_static("x-tidegate-budget");
@@ -44,6 +48,11 @@ struct Account {
     assumed_output: Option<u64>,
     /// In thousandths of the limit.
     warn_at: u128,
+    calendar: Calendar,
+    /// Whose spending is in a shared store: the book is this gateway's own part of it then.
+    sharing: Option<Sharing>,
+    /// What this gateway may spend of it alone, while the store is away.
+    own: Terms,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +95,10 @@ impl Budget {
             account: Arc::new(Account {
                 name: settings.name.clone(),
                 book: cx.ledger.book(&id, &calendar)?,
+                calendar,
                 terms: Terms { limit, max_keys: settings.max_keys },
+                own: Terms { limit: share(limit, settings.share), max_keys: settings.max_keys },
+                sharing: Sharing::of(settings.store, settings.when_away, cx)?,
                 unit,
                 takes_unknown: settings.unknown_price == UnknownPrice::Free,
                 assumed_output: settings.assumed_output,
@@ -94,6 +106,12 @@ impl Budget {
             }),
         })
     }
+}
+
+/// A share of an amount: exact to a thousandth of a percent.
+fn share(amount: u128, share: Percent) -> u128 {
+    let parts = (share.fraction() * 100_000.0).round().clamp(0.0, 100_000.0) as u128;
+    (amount / 100_000) * parts + (amount % 100_000) * parts / 100_000
 }
 
 #[cfg(test)]
@@ -112,7 +130,7 @@ impl NeedsOf for model::policy::Budget {
 impl Policy for Budget {
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         let subjects = self.key.of(call);
-        let meter = Arc::new(Shared(self.account.clone()));
+        let meter = Arc::new(OfCalls(self.account.clone()));
         call.ai.meters.push(Metering { kind: "budget", meter, subjects });
         Flow::Continue
     }
@@ -124,10 +142,40 @@ impl Account {
         spent.saturating_mul(1000) / self.terms.limit.max(1)
     }
 
+    /// Tells on the answer how much is spent, from the share on that warns.
+    fn tell_share(&self, spent: u128, told: &mut Vec<(HeaderName, HeaderValue)>) -> bool {
+        let share = self.share(spent);
+        if share < self.warn_at {
+            return false;
+        }
+        let text = format!("\"{}\";used={}.{}", self.name, share / 10, share % 10);
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            told.push((BUDGET, value));
+        }
+        true
+    }
+
+    fn tell(&self, subject: &str, spent: u128, told: &mut Vec<(HeaderName, HeaderValue)>) {
+        if self.tell_share(spent, told) {
+            self.warn(subject, spent);
+        }
+    }
+
     /// Warns once per period of whoever has come so far.
     fn warn(&self, subject: &str, spent: u128) {
+        if self.share(spent) >= self.warn_at && self.book.warn(subject) {
+            self.write_warning(subject, spent);
+        }
+    }
+
+    /// The shared store says that it is time to warn.
+    fn log_warning(&self, subject: &str, spent: u128) {
+        self.book.warned();
+        self.write_warning(subject, spent);
+    }
+
+    fn write_warning(&self, subject: &str, spent: u128) {
         let share = self.share(spent);
-        if share >= self.warn_at && self.book.warn(subject) {
             tracing::warn!(
                 budget = self.book.id(),
                 subject,
@@ -138,7 +186,6 @@ impl Account {
                 share % 10,
                 self.name
             );
-        }
     }
 
     fn refuse(&self, refused: Refused, most: u128) -> Failure {
@@ -165,48 +212,131 @@ impl Account {
 }
 
 /// An account that the holds of calls share.
-struct Shared(Arc<Account>);
+struct OfCalls(Arc<Account>);
 
-impl Meter for Shared {
+impl OfCalls {
+    /// The most that a call may cost.
+    fn amount(&self, most: &Most) -> Result<u128, Failure> {
+        let account = &self.0;
+        match account.unit {
+            Unit::Tokens => {
+                let (input, output) = most.tokens(account.assumed_output);
+                Ok(u128::from(input) + u128::from(output))
+            }
+            Unit::Dollars => {
+                let cost = most.cost(account.assumed_output, account.takes_unknown);
+                cost.map(|cost| cost.0).map_err(|model| {
+                    Failure::refused(Problem::Forbidden).with_hint(format!(
+                        "nobody knows what `{model}` costs, and the budget `{}` is one of money",
+                        account.name
+                    ))
+                })
+            }
+        }
+    }
+
+    fn hold_within(
+        &self,
+        terms: Terms,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Failure> {
+        let account = &self.0;
+        let amount = self.amount(most)?;
+        let now = Timestamp::now();
+        let mut hold = BudgetHold { account: account.clone(), amount, held: Vec::new() };
+        for subject in subjects {
+            let held = account.book.hold(subject, amount, terms, now);
+            let held = held.map_err(|refused| account.refuse(refused, amount))?;
+            hold.held.push((subject.clone(), held.period));
+            account.tell(subject, held.spent, told);
+        }
+        Ok(Box::new(hold))
+    }
+}
+
+impl SharedMeter for OfCalls {
+    fn accounts(&self) -> &Arc<Accounts> {
+        &self.0.sharing.as_ref().expect("it is shared").accounts
+    }
+
+    fn when_away(&self) -> WhenAway {
+        self.0.sharing.as_ref().map_or(WhenAway::Local, |sharing| sharing.when_away)
+    }
+
+    fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure> {
+        let account = &self.0;
+        let amount = self.amount(most)?;
+        // The least that is the share, as it is told.
+        let warn_from = (account.terms.limit.saturating_mul(account.warn_at)).div_ceil(1000);
+        let claim = |subject: &String| {
+            let told = account.clone();
+            let warn = Arc::new(move |subject: &str, spent: u128| told.log_warning(subject, spent));
+            let account = Arc::new(SharedAccount {
+                subject: subject.clone(),
+                name: account.book.id().to_owned(),
+                kind: Kind::Book(account.calendar.clone()),
+                limit: account.terms.limit,
+                warn: Some((warn_from, warn)),
+            });
+            Claim { account, amount, mark: 0 }
+        };
+        Ok(subjects.iter().map(claim).collect())
+    }
+
+    fn granted(&self, claim: &Claim, granted: &Granted, told: &mut Vec<(HeaderName, HeaderValue)>) {
+        if granted.warns {
+            self.0.log_warning(&claim.account.subject, granted.spent);
+        }
+        self.0.tell_share(granted.spent, told);
+    }
+
+    fn refused(
+        &self,
+        _: &[String],
+        _: usize,
+        refusal: &Refusal,
+        most: &Most,
+        _: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Failure {
+        self.0.book.refused();
+        let refused = Refused::Spent { left: refusal.left, ends_in: refusal.wait.as_secs().max(1) };
+        self.0.refuse(refused, self.amount(most).unwrap_or_default())
+    }
+
+    fn cost(&self, _: &Claim, spent: &Spent) -> u128 {
+        self.0.unit.of(spent)
+    }
+
+    fn spend_here(&self, claim: &Claim, cost: u128) {
+        if cost > 0 {
+            self.0.book.spend(&claim.account.subject, cost, self.0.own, Timestamp::now());
+        }
+    }
+
+    fn hold_here(
+        &self,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Failure> {
+        self.hold_within(self.0.own, subjects, most, told)
+    }
+}
+
+impl Meter for OfCalls {
+    fn shared(&self) -> Option<&dyn SharedMeter> {
+        self.0.sharing.is_some().then_some(self)
+    }
+
     fn hold(
         &self,
         subjects: &[String],
         most: &Most,
         told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Box<dyn Hold>, Failure> {
-        let account = &self.0;
-        let amount = match account.unit {
-            Unit::Tokens => {
-                let (input, output) = most.tokens(account.assumed_output);
-                u128::from(input) + u128::from(output)
-            }
-            Unit::Dollars => {
-                most.cost(account.assumed_output, account.takes_unknown)
-                    .map_err(|model| {
-                        Failure::refused(Problem::Forbidden).with_hint(format!(
-                            "nobody knows what `{model}` costs, and the budget `{}` is one of money",
-                            account.name
-                        ))
-                    })?
-                    .0
-            }
-        };
-        let now = Timestamp::now();
-        let mut hold = BudgetHold { account: account.clone(), amount, held: Vec::new() };
-        for subject in subjects {
-            let held = account.book.hold(subject, amount, account.terms, now);
-            let held = held.map_err(|refused| account.refuse(refused, amount))?;
-            hold.held.push((subject.clone(), held.period));
-            let share = account.share(held.spent);
-            if share >= account.warn_at {
-                account.warn(subject, held.spent);
-                let text = format!("\"{}\";used={}.{}", account.name, share / 10, share % 10);
-                if let Ok(value) = HeaderValue::from_str(&text) {
-                    told.push((BUDGET, value));
-                }
-            }
-        }
-        Ok(Box::new(hold))
+        self.hold_within(self.0.terms, subjects, most, told)
     }
 }
 
@@ -249,7 +379,7 @@ mod tests {
 
     fn hold(policy: &Budget, most: &Most) -> Result<(Box<dyn Hold>, usize), Failure> {
         let mut told = Vec::new();
-        let meter = Shared(policy.account.clone());
+        let meter = OfCalls(policy.account.clone());
         meter.hold(&["a".to_owned()], most, &mut told).map(|hold| (hold, told.len()))
     }
 

@@ -3,9 +3,13 @@
 //! Buckets that leak evenly, as providers have them. The request phase finds out whose tokens they are; the handler of
 //! models asks for what the call may take at most, and settles it to what it took.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderName, HeaderValue};
+use model::resource::redis::WhenAway;
 use resilience::token_bucket::KeyedBuckets;
 
 use super::{
@@ -19,9 +23,11 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem},
     handler::ai::{
-        duties::{Hold, Meter, Metering},
+        duties::{Hold, Meter, Metering, SharedMeter},
         meters::{Most, Spent},
+        shared::Sharing,
     },
+    ledger::shared::{Account, Accounts, Claim, Granted, Kind, Refusal},
 };
 
 /// The compiled policy.
@@ -34,13 +40,17 @@ struct Limits {
     name: String,
     headers: bool,
     assumed_output: Option<u64>,
-    window_seconds: u64,
+    window: Duration,
     all: Vec<Limit>,
+    /// Whose count is in a shared store: what is counted here then is this gateway's own part.
+    sharing: Option<Sharing>,
 }
 
 struct Limit {
     what: What,
     tokens: u64,
+    /// What its accounts are called in a shared store.
+    account: String,
     /// Goes on over reloads while its settings stay.
     state: Arc<State>,
 }
@@ -85,13 +95,18 @@ impl TokenRateLimit {
         let given =
             [(What::Total, settings.tokens), (What::Input, settings.input), (What::Output, settings.output)];
         let given = given.into_iter().filter_map(|(what, tokens)| Some((what, tokens?)));
-        let all = given.map(|(what, tokens)| {
+        let sharing = Sharing::of(settings.store, settings.when_away, cx)?;
+        let share = if sharing.is_some() { settings.share.fraction() } else { 1.0 };
+        let shape = serde_json::to_value((&settings.window, &settings.key)).unwrap_or_default();
+        let all = given.map(|(what, limit)| {
+            let account = format!("{}/{}{} {shape}", cx.owner, settings.name, what.suffix());
+            let tokens = if share < 1.0 { ((limit as f64 * share) as u64).max(1) } else { limit };
             let kept_by = (tokens, settings.window, &settings.key, settings.ipv6_prefix, settings.max_keys);
             let state = cx.keep(&format!("tokens{}", what.suffix()), &kept_by, || State {
                 hasher: std::hash::RandomState::new(),
                 buckets: KeyedBuckets::new(tokens, window, settings.max_keys, Instant::now()),
             });
-            Limit { what, tokens, state }
+            Limit { what, tokens: limit, account, state }
         });
         Ok(Self {
             key: MeterKey::compile(&settings.key, settings.ipv6_prefix)?,
@@ -99,8 +114,9 @@ impl TokenRateLimit {
                 name: settings.name.clone(),
                 headers: settings.headers,
                 assumed_output: settings.assumed_output,
-                window_seconds: window.as_secs().max(1),
+                window,
                 all: all.collect(),
+                sharing,
             }),
         })
     }
@@ -129,7 +145,7 @@ impl Limits {
         let (name, suffix) = (&self.name, limit.what.suffix());
         let texts = [
             (RATE_LIMIT, format!("\"{name}{suffix}\";r={left};t={reset}")),
-            (RATE_LIMIT_POLICY, format!("\"{name}{suffix}\";q={};w={}", limit.tokens, self.window_seconds)),
+            (RATE_LIMIT_POLICY, format!("\"{name}{suffix}\";q={};w={}", limit.tokens, self.window.as_secs().max(1))),
         ];
         for (name, text) in texts {
             if let Ok(value) = HeaderValue::from_str(&text) {
@@ -139,7 +155,111 @@ impl Limits {
     }
 }
 
+impl Limits {
+    fn refuse(
+        &self,
+        limit: &Limit,
+        wanted: u64,
+        left: u64,
+        wait: Duration,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Failure {
+        self.tell(limit, left, seconds(wait), told);
+        let hint = format!(
+            "the call may take up to {wanted} {}tokens, {left} of {} are left: ask for a shorter answer, or wait",
+            match limit.what {
+                What::Total => "",
+                What::Input => "input ",
+                What::Output => "output ",
+            },
+            limit.tokens
+        );
+        Failure::refused(Problem::RateLimited).with_retry_after(wait).with_hint(hint)
+    }
+
+    fn limit_of(&self, claim: &Claim) -> Option<&Limit> {
+        self.all.get(usize::from(claim.mark))
+    }
+}
+
+impl SharedMeter for Limits {
+    fn accounts(&self) -> &Arc<Accounts> {
+        // Only a shared meter is asked.
+        &self.sharing.as_ref().expect("it is shared").accounts
+    }
+
+    fn when_away(&self) -> WhenAway {
+        self.sharing.as_ref().map_or(WhenAway::Local, |sharing| sharing.when_away)
+    }
+
+    fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure> {
+        let (input, output) = most.tokens(self.assumed_output);
+        let mut claims = Vec::with_capacity(self.all.len() * subjects.len());
+        for (mark, limit) in (0_u8..).zip(&self.all) {
+            for subject in subjects {
+                let account = Arc::new(Account {
+                    subject: subject.clone(),
+                    name: limit.account.clone(),
+                    kind: Kind::Bucket(self.window),
+                    limit: u128::from(limit.tokens),
+                    warn: None,
+                });
+                claims.push(Claim { account, amount: u128::from(limit.what.of(input, output)), mark });
+            }
+        }
+        Ok(claims)
+    }
+
+    fn granted(&self, claim: &Claim, granted: &Granted, told: &mut Vec<(HeaderName, HeaderValue)>) {
+        if let Some(limit) = self.limit_of(claim) {
+            let left = u64::try_from(granted.left).unwrap_or(u64::MAX);
+            self.tell(limit, left, seconds(granted.reset), told);
+        }
+    }
+
+    fn refused(
+        &self,
+        subjects: &[String],
+        place: usize,
+        refusal: &Refusal,
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Failure {
+        let (input, output) = most.tokens(self.assumed_output);
+        let Some(limit) = self.all.get(place / subjects.len().max(1)) else {
+            return Failure::refused(Problem::RateLimited).with_retry_after(refusal.wait);
+        };
+        let left = u64::try_from(refusal.left).unwrap_or(u64::MAX);
+        self.refuse(limit, limit.what.of(input, output), left, refusal.wait, told)
+    }
+
+    fn cost(&self, claim: &Claim, spent: &Spent) -> u128 {
+        self.limit_of(claim).map_or(0, |limit| u128::from(limit.what.of(spent.input, spent.output)))
+    }
+
+    fn spend_here(&self, claim: &Claim, cost: u128) {
+        use std::hash::BuildHasher;
+        if let Some(limit) = self.limit_of(claim).filter(|_| cost > 0) {
+            let key = limit.state.hasher.hash_one(&claim.account.subject);
+            limit.state.buckets.settle(key, 0, u64::try_from(cost).unwrap_or(u64::MAX), Instant::now());
+        }
+    }
+
+    fn hold_here(
+        &self,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Failure> {
+        self.hold(subjects, most, told)
+    }
+}
+
 impl Meter for Limits {
+    fn shared(&self) -> Option<&dyn SharedMeter> {
+        self.sharing.is_some().then_some(self)
+    }
+
     fn hold(
         &self,
         subjects: &[String],
@@ -161,21 +281,7 @@ impl Meter for Limits {
                     }
                     Err(full) => {
                         told.clear();
-                        self.tell(limit, full.left, seconds(full.retry_after), told);
-                        let hint = format!(
-                            "the call may take up to {wanted} {}tokens, {} of {} are left: ask for a shorter answer, \
-                             or wait",
-                            match limit.what {
-                                What::Total => "",
-                                What::Input => "input ",
-                                What::Output => "output ",
-                            },
-                            full.left,
-                            limit.tokens
-                        );
-                        return Err(Failure::refused(Problem::RateLimited)
-                            .with_retry_after(full.retry_after)
-                            .with_hint(hint));
+                        return Err(self.refuse(limit, wanted, full.left, full.retry_after, told));
                     }
                 }
             }

@@ -122,7 +122,8 @@ impl Exposition {
         }
     }
 
-    pub(super) fn histogram(&mut self, name: &str, help: &str, labels: &[(&str, &str)], values: &Histogram) {
+    /// Durations, in seconds.
+    pub fn histogram(&mut self, name: &str, help: &str, labels: &[(&str, &str)], values: &Histogram) {
         self.head(name, help, Kind::Histogram);
         let text = match &mut self.out {
             Out::Page(text) => text,

@@ -10,14 +10,15 @@ pub(crate) const BOUNDS_MICROS: [u64; 17] = [
 
 /// Counts of durations.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Histogram {
+pub struct Histogram {
     /// Those within each bound and beyond the one before; the last is beyond all.
     pub(crate) counts: [u64; BOUNDS_MICROS.len() + 1],
     pub(crate) sum_micros: u64,
 }
 
 impl Histogram {
-    pub(crate) fn observe(&mut self, duration: Duration) {
+    /// Counts one.
+    pub fn observe(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
         self.counts[bucket] += 1;

@@ -25,11 +25,11 @@ use std::{
 
 use model::{CallRecord, Snapshot};
 
-pub use self::exposition::Exposition;
 use self::{
     cells::{CLASSES, Cells, METHODS},
     routes::Entry,
 };
+pub use self::{exposition::Exposition, histogram::Histogram};
 pub(crate) use self::{
     exposition::{Family, Kind, Sample, Value},
     histogram::BOUNDS_MICROS,

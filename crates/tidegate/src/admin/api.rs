@@ -87,6 +87,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "connections": gateway.connections(),
         "upstreams": upstreams,
         "providers": providers,
+        "redis": gateway.redis(),
     }))
 }
 

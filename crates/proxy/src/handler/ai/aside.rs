@@ -6,13 +6,14 @@
 use std::{rc::Rc, time::Duration};
 
 use ai::{
-    canon::{Answer, Request},
+    canon::{Answer, Part, Request},
     dialect::Dialect,
     endpoint::Operation,
     rules::Target as Written,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use model::{TokenPrices, TokenUsage};
 use serde_json::Value;
 
 use super::{
@@ -168,7 +169,10 @@ pub(super) async fn endpoint(
         let aside = Aside { path, headers: json_headers(), body: body.to_string().into_bytes(), timeout };
         match ask_provider(worker, call, (target, &model, Dialect::OpenAiChat), aside).await {
             Ok((status, bytes)) if status.is_success() => match serde_json::from_slice(&bytes) {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    bill(call, target, &model, told_of(&value).or_else(|| estimated(operation, &body)));
+                    return Ok(value);
+                }
                 Err(error) => last = format!("its answer is no JSON: {error}"),
             },
             Ok((status, _)) => last = format!("it answered {status}"),
@@ -176,6 +180,47 @@ pub(super) async fn endpoint(
         }
     }
     Err(last)
+}
+
+/// Puts what an answer cost on the bill of the call that it is asked for.
+fn bill(call: &Call, target: &Target, model: &str, usage: Option<TokenUsage>) {
+    if let (Some(asides), Some(usage)) = (&call.ai.asides, usage) {
+        let prices = target.prices.of(model);
+        asides.spend(&usage, prices.map(|prices| TokenPrices::picodollars(&*prices, &usage, None)));
+    }
+}
+
+/// The usage that an answer of OpenAI's form tells.
+fn told_of(value: &Value) -> Option<TokenUsage> {
+    let usage = value.get("usage")?;
+    let count = |name: &str| usage.get(name).and_then(Value::as_u64);
+    let input = count("prompt_tokens").or_else(|| count("input_tokens")).or_else(|| count("total_tokens"))?;
+    let output = count("completion_tokens").or_else(|| count("output_tokens")).unwrap_or_default();
+    Some(TokenUsage { input, output, ..TokenUsage::default() })
+}
+
+/// What an embedding cost that does not tell. Moderation that tells nothing is free.
+fn estimated(operation: Operation, body: &Value) -> Option<TokenUsage> {
+    (operation == Operation::Embeddings).then(|| {
+        let input = ai::estimate::tokens(body["input"].as_str().unwrap_or_default().as_bytes());
+        TokenUsage { input, ..TokenUsage::default() }
+    })
+}
+
+/// What a model was told and said, where it does not tell.
+fn counted(request: &Request, answer: &Answer) -> TokenUsage {
+    let texts = |parts: &[Part]| -> u64 {
+        let text = |part: &Part| match part {
+            Part::Text { text, .. } => ai::estimate::tokens(text.as_bytes()),
+            _ => 0,
+        };
+        parts.iter().map(text).sum()
+    };
+    TokenUsage {
+        input: request.messages.iter().map(|message| texts(&message.parts)).sum(),
+        output: answer.choices.iter().map(|choice| texts(&choice.parts)).sum(),
+        ..TokenUsage::default()
+    }
 }
 
 /// Asks a model by its name.
@@ -191,7 +236,16 @@ pub(super) async fn model(
     let mut last = "it has no targets".to_owned();
     for target in asked.alias.targets() {
         match of_target(worker, call, target, &asked.model(target), request, timeout).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                let usage = match &answer.usage {
+                    Some(usage) => {
+                        TokenUsage { input: usage.input, output: usage.output, ..TokenUsage::default() }
+                    }
+                    None => counted(request, &answer),
+                };
+                bill(call, target, &asked.model(target), Some(usage));
+                return Ok(answer);
+            }
             Err(error) => last = error,
         }
     }

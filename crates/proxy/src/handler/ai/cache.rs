@@ -5,6 +5,8 @@
 //! understood, without what says who asks and in which form the answer is wanted. Equal requests at the same time all
 //! go to their model; the last answer stays.
 
+pub(crate) mod database;
+
 use std::{
     collections::{BTreeMap, HashMap},
     rc::Rc,
@@ -16,22 +18,29 @@ use ai::{
     canon::{Answer, Assembler, Conversation as Remembered, Event, Finish, Modality, Part, Request, Role},
     dialect::Spoken,
     endpoint::Operation,
+    fit::Names,
 };
 use aws_lc_rs::digest;
 use http::{HeaderValue, Response, header};
 use model::{
     AiRecord,
     policy::{AiCache as Settings, ai_cache::AiCacheScope},
+    resource::postgres::KeptIn,
 };
 use serde_json::json;
 
+use self::database::Database;
 use super::{AiGateway, aside, prepare::Conversation, read};
-use crate::{body::Body, call::Call, failure::Failure, worker::Worker};
+use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
 type Key = [u8; 32];
 
 /// Numbers of one embedding: the largest models have fewer.
 const DIMENSIONS_MAX: usize = 16_384;
+/// Questions of one kind that a new one is compared with, the newest first: some milliseconds' work.
+const COMPARED_MAX: usize = 4_000;
+/// Bytes of an answer that are gathered for keeping it: a longer one is not kept.
+const GATHERED_MAX: usize = 4 * 1024 * 1024;
 /// Characters of a question that are embedded.
 const QUESTION_CHARS_MAX: usize = 32 * 1024;
 
@@ -39,7 +48,60 @@ const QUESTION_CHARS_MAX: usize = 32 * 1024;
 #[derive(Clone)]
 pub(crate) struct Duty {
     pub(crate) settings: Arc<Settings>,
-    pub(crate) store: Arc<Store>,
+    pub(crate) place: Place,
+}
+
+/// Where answers are kept.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// In this process.
+    Memory(Arc<Store>),
+    /// In a database that gateways share.
+    Database(Arc<Database>),
+}
+
+impl Place {
+    /// As the settings of a policy say.
+    pub(crate) fn of(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
+        match settings.store {
+            KeptIn::Memory => Ok(Self::Memory(cx.keep("aiCache", settings, || Store::new(settings)))),
+            KeptIn::Postgres => {
+                let client = cx.postgres.ok_or("there is no `postgres` in the configuration")?.clone();
+                let owner = cx.owner.clone();
+                Ok(Self::Database(
+                    cx.keep("aiCache", &(settings, "postgres"), || Database::new(client, owner, settings)),
+                ))
+            }
+        }
+    }
+
+    async fn get(&self, scope: &str, key: &Key, now: Instant) -> Option<(Arc<Answer>, Duration)> {
+        match self {
+            Self::Memory(store) => store.get(key, now),
+            Self::Database(database) => database.get(scope, key).await,
+        }
+    }
+
+    async fn nearest(
+        &self,
+        scope: &str,
+        group: &Key,
+        meaning: &[f32],
+        threshold: f64,
+        now: Instant,
+    ) -> Option<Key> {
+        match self {
+            Self::Memory(store) => store.nearest(group, meaning, threshold, now),
+            Self::Database(database) => database.nearest(scope, group, meaning, threshold).await,
+        }
+    }
+
+    fn put(&self, scope: String, key: Key, meaning: Option<(Key, Vec<f32>)>, answer: Answer) {
+        match self {
+            Self::Memory(store) => store.put(key, meaning, answer, Instant::now()),
+            Self::Database(database) => Database::put(database, scope, key, meaning, &answer),
+        }
+    }
 }
 
 /// The answers of one policy.
@@ -66,7 +128,7 @@ struct Entry {
     since: Instant,
     bytes: usize,
     used: u64,
-    meaning: Option<(Key, Vec<f32>)>,
+    meaning: Option<(Key, Arc<[f32]>)>,
 }
 
 impl Store {
@@ -102,14 +164,20 @@ impl Store {
 
     /// The key of the answer whose question means most nearly the same.
     fn nearest(&self, group: &Key, meaning: &[f32], threshold: f64, now: Instant) -> Option<Key> {
-        let kept = self.lock();
-        let keys = kept.alike.get(group)?;
-        let near = keys.iter().filter_map(|key| {
-            let entry = kept.by_key.get(key)?;
-            let is_young = now.saturating_duration_since(entry.since) < self.ttl;
-            let (_, other) = entry.meaning.as_ref().filter(|_| is_young)?;
-            Some((cosine(meaning, other)?, *key))
-        });
+        // Others wait for as long as the references are taken, not for as long as vectors are compared.
+        let known: Vec<(Key, Arc<[f32]>)> = {
+            let kept = self.lock();
+            let keys = kept.alike.get(group)?;
+            let newest = keys.iter().rev().take(COMPARED_MAX);
+            let young = newest.filter_map(|key| {
+                let entry = kept.by_key.get(key)?;
+                let is_young = now.saturating_duration_since(entry.since) < self.ttl;
+                let (_, other) = entry.meaning.as_ref().filter(|_| is_young)?;
+                Some((*key, other.clone()))
+            });
+            young.collect()
+        };
+        let near = known.into_iter().filter_map(|(key, other)| Some((cosine(meaning, &other)?, key)));
         let best = near.max_by(|(a, _), (b, _)| a.total_cmp(b));
         best.filter(|(likeness, _)| *likeness >= threshold).map(|(_, key)| key)
     }
@@ -135,6 +203,7 @@ impl Store {
         if let Some((group, _)) = &meaning {
             kept.alike.entry(*group).or_default().push(key);
         }
+        let meaning = meaning.map(|(group, numbers)| (group, Arc::from(numbers)));
         kept.by_key.insert(key, Entry { answer: Arc::new(answer), since: now, bytes, used, meaning });
     }
 }
@@ -185,34 +254,53 @@ fn cosine(one: &[f32], two: &[f32]) -> Option<f64> {
 
 /// Where an answer is to be kept once it is there.
 pub(super) struct Ticket {
-    store: Arc<Store>,
+    place: Place,
+    scope: String,
     key: Key,
     meaning: Option<(Key, Vec<f32>)>,
     assembler: Assembler,
+    /// It breaks off, or is too long to be kept.
     is_broken: bool,
+    bytes: usize,
+    /// The caller's names of tools that the provider was told otherwise: what is kept has the caller's.
+    names: Names,
 }
 
 impl Ticket {
     /// Hears what the provider says.
     pub(super) fn hear(&mut self, event: &Event) {
-        self.is_broken |= matches!(event, Event::Error(_));
+        if self.is_broken {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(event.bytes());
+        self.is_broken = matches!(event, Event::Error(_)) || self.bytes > GATHERED_MAX;
+        if self.is_broken {
+            // Nothing of it is held any longer.
+            self.assembler = Assembler::default();
+            return;
+        }
         self.assembler.push(event.clone());
+    }
+
+    /// What the provider says is in these names.
+    pub(super) fn named(&mut self, names: Names) {
+        self.names = names;
     }
 
     /// All is said: what was heard is kept.
     pub(super) fn keep(self) {
-        let Self { store, key, meaning, assembler, is_broken } = self;
+        let Self { place, scope, key, meaning, assembler, is_broken, names, .. } = self;
         if let (false, Ok(answer)) = (is_broken, assembler.finish())
             && is_complete(&answer)
         {
-            store.put(key, meaning, answer, Instant::now());
+            place.put(scope, key, meaning, names.answer(answer));
         }
     }
 
     /// Keeps an answer that is there whole.
     pub(super) fn keep_whole(self, answer: &Answer) {
         if is_complete(answer) {
-            self.store.put(self.key, self.meaning, answer.clone(), Instant::now());
+            self.place.put(self.scope, self.key, self.meaning, self.names.answer(answer.clone()));
         }
     }
 }
@@ -258,7 +346,7 @@ pub(super) async fn look(
     let (true, Some(scope)) = (stores, scope(&duty.settings, call)) else { return Ok(None) };
     let key = key_of(&scope, name, &request);
     let now = Instant::now();
-    let mut found = if reads { duty.store.get(&key, now) } else { None };
+    let mut found = if reads { duty.place.get(&scope, &key, now).await } else { None };
     let mut meaning = None;
     if found.is_none()
         && let Some(settings) = &duty.settings.semantic
@@ -272,9 +360,15 @@ pub(super) async fn look(
                 Ok(numbers) => {
                     // All but the question must be the same, for the same embedding model.
                     let group = key_of(&format!("{scope}\n{model}"), name, &rest);
-                    if reads && let Some(key) = duty.store.nearest(&group, &numbers, settings.threshold, now)
-                    {
-                        found = duty.store.get(&key, now);
+                    let nearest = match reads {
+                        true => {
+                            let threshold = settings.threshold;
+                            duty.place.nearest(&scope, &group, &numbers, threshold, now).await
+                        }
+                        false => None,
+                    };
+                    if let Some(key) = nearest {
+                        found = duty.place.get(&scope, &key, now).await;
                     }
                     meaning = Some((group, numbers));
                 }
@@ -284,8 +378,16 @@ pub(super) async fn look(
     }
     let Some((answer, age)) = found else {
         conversation.cached = Some(if reads { "miss" } else { "bypass" });
-        let (store, assembler) = (duty.store, Assembler::default());
-        conversation.ticket = Some(Ticket { store, key, meaning, assembler, is_broken: false });
+        conversation.ticket = Some(Ticket {
+            place: duty.place,
+            scope,
+            key,
+            meaning,
+            assembler: Assembler::default(),
+            is_broken: false,
+            bytes: 0,
+            names: Names::default(),
+        });
         return Ok(None);
     };
     again(gateway, worker, call, conversation, name, &answer, age).await.map(Some)

@@ -19,7 +19,7 @@ use super::{
     gathered::{Ungathered, gather},
     guards,
     keys::Away,
-    meters::Bill,
+    meters::{self, Bill},
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
@@ -79,7 +79,13 @@ pub(super) async fn answer(
         watch: Default::default(),
         ticket: None,
         cached: None,
+        bill: None,
     };
+    // Who is asked beside the model costs, too: nobody is before there is room for the call.
+    if asks_others(call) && !call.ai.meters.is_empty() {
+        call.ai.asides = Some(Default::default());
+        conversation.bill = Some(Bill::open(call, &conversation, &asked).await?);
+    }
     // Forms are files above all, which no rule reads.
     if !conversation.peek.is_form() {
         let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
@@ -107,6 +113,13 @@ pub(super) async fn pass(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     answer(gateway, worker, call, endpoint, body).await
+}
+
+/// Whether somebody beside the model may be asked for a call: a judge, a moderation, an embedding.
+fn asks_others(call: &Call) -> bool {
+    let duties = &call.ai;
+    let embeds = duties.cache.as_ref().is_some_and(|cache| cache.settings.semantic.is_some());
+    embeds || duties.guards.iter().any(|guard| guard.asks_others())
 }
 
 /// The media type of a body that is a form.
@@ -138,7 +151,10 @@ async fn serve(
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
     let targets = choice::order(asked, call, conversation, name)?;
-    let bill = Bill::open(call, conversation, asked)?;
+    let bill = match conversation.bill.take() {
+        Some(bill) => bill,
+        None => Bill::open(call, conversation, asked).await?,
+    };
     let uri = call.head.uri.clone();
     let came = std::mem::take(&mut call.head.headers);
     let asking = ask(gateway, worker, call, name, asked, conversation, targets, bill, &came);
@@ -273,6 +289,11 @@ async fn given(
     bill: Bill,
 ) -> Result<Response<Body>, Failure> {
     let From { target, model, dialect, told } = from;
+    if let (true, Some(pictures)) = (response.status().is_success(), meters::pictures(conversation))
+        && let Some(prices) = target.prices.of(model)
+    {
+        told.pay(pictures.cost(prices.prices()).0);
+    }
     if !read::is_wanted(conversation, &response) {
         return finish(call, conversation, dialect, target, response, told, bill).await;
     }

@@ -1,15 +1,22 @@
 //! What policies leave to the handler of models: they know who calls, it knows what is asked and answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use ai::cost::Cost;
 use http::{HeaderName, HeaderValue};
+use model::TokenUsage;
+use model::resource::redis::WhenAway;
 
 use super::{
     cache,
     guards::Guard,
     meters::{Most, Spent},
 };
-use crate::{failure::Failure, policy::meter_key::Subjects};
+use crate::{
+    failure::Failure,
+    ledger::shared::{Accounts, Claim, Granted, Refusal},
+    policy::meter_key::Subjects,
+};
 
 /// What is to be done for one call, beside answering it.
 #[derive(Default, Clone)]
@@ -20,6 +27,26 @@ pub(crate) struct Duties {
     pub(crate) cache: Option<cache::Duty>,
     /// Whoever counts what the call spends, in the order of the policies.
     pub(crate) meters: Vec<Metering>,
+    /// What those cost who are asked beside the call's own model, where it is counted.
+    pub(crate) asides: Option<Asides>,
+}
+
+/// What is asked beside a call's own model: judges, moderation, embeddings.
+#[derive(Default, Clone)]
+pub(crate) struct Asides(Arc<Mutex<Spent>>);
+
+impl Asides {
+    /// Adds what an answer cost.
+    pub(crate) fn spend(&self, usage: &TokenUsage, picodollars: Option<u128>) {
+        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.input = spent.input.saturating_add(usage.input);
+        spent.output = spent.output.saturating_add(usage.output);
+        spent.cost += Cost(picodollars.unwrap_or_default());
+    }
+
+    pub(super) fn spent(&self) -> Spent {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One count that the call is part of.
@@ -36,6 +63,49 @@ pub(crate) trait Meter: Send + Sync {
     /// Holds the most that the call may spend, or refuses it. `subjects` are those of the call. What is to be told on
     /// the answer goes into `told`, refused or not.
     fn hold(
+        &self,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Failure>;
+
+    /// When the count is in a store that several gateways share, what is asked there.
+    fn shared(&self) -> Option<&dyn SharedMeter> {
+        None
+    }
+}
+
+/// Counts what calls spend at several gateways together.
+pub(crate) trait SharedMeter {
+    fn accounts(&self) -> &Arc<Accounts>;
+
+    /// What is done with calls while the store is away.
+    fn when_away(&self) -> WhenAway;
+
+    /// What a call claims; the order depends on the subjects alone.
+    fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure>;
+
+    /// A claim got what it asked for.
+    fn granted(&self, claim: &Claim, granted: &Granted, told: &mut Vec<(HeaderName, HeaderValue)>);
+
+    /// The claim at this place got nothing, and so the call nothing.
+    fn refused(
+        &self,
+        subjects: &[String],
+        place: usize,
+        refusal: &Refusal,
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Failure;
+
+    /// What a claim is settled to.
+    fn cost(&self, claim: &Claim, spent: &Spent) -> u128;
+
+    /// Notes here what was spent there: it counts when the store is away.
+    fn spend_here(&self, claim: &Claim, cost: u128);
+
+    /// Holds here, within this gateway's share.
+    fn hold_here(
         &self,
         subjects: &[String],
         most: &Most,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ai::{
-    ask::Ask,
+    ask::{Ask, Pictures},
     cost::{Bounds, Cost, reserve},
     endpoint::Operation,
 };
@@ -21,10 +21,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     Told,
-    duties::{Hold, Metering},
+    duties::{Asides, Hold, Metering},
     models::Asked,
     prepare::Conversation,
     prices::Priced,
+    shared,
 };
 use crate::{
     body::{Body, Wrapper},
@@ -42,6 +43,8 @@ pub(crate) struct Most {
     targets: Vec<MostOfTarget>,
     /// It answers with text; else with vectors, whose tokens are those of the prompt alone.
     has_output: bool,
+    /// It answers with pictures.
+    pictures: Option<Pictures>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +90,7 @@ impl Most {
             ask: Ask::of(conversation.endpoint.dialect, &conversation.body),
             targets: targets.collect(),
             has_output: matches!(conversation.endpoint.operation, Operation::Chat | Operation::Completions),
+            pictures: pictures(conversation),
         }
     }
 
@@ -113,11 +117,15 @@ impl Most {
                 audio_in: self.ask.has_audio,
                 audio_out: self.ask.has_audio,
                 images_in: self.ask.has_images,
-                images_out: self.ask.has_images,
+                images_out: self.ask.has_images || self.pictures.is_some(),
                 long_cache: self.ask.caches_long,
                 class: self.ask.class,
             };
-            most = most.max(reserve(prices.prices(), &bounds));
+            let mut cost = reserve(prices.prices(), &bounds);
+            if let Some(pictures) = &self.pictures {
+                cost += pictures.cost(prices.prices());
+            }
+            most = most.max(cost);
         }
         Ok(most)
     }
@@ -125,7 +133,11 @@ impl Most {
     fn of_target(&self, target: &MostOfTarget, assumed: Option<u64>) -> (u64, u64) {
         let unseen = if self.ask.is_continued { target.context.unwrap_or(UNSEEN_TOKENS) } else { 0 };
         let one = self.ask.output.unwrap_or_else(|| assumed.unwrap_or(target.output));
-        let output = if self.has_output { one.saturating_mul(self.ask.answers) } else { 0 };
+        let output = match &self.pictures {
+            Some(pictures) => pictures.tokens(),
+            None if self.has_output => one.saturating_mul(self.ask.answers),
+            None => 0,
+        };
         (self.ask.input.max(unseen), output)
     }
 
@@ -133,8 +145,15 @@ impl Most {
     pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
         let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
         let ask = Ask { input, answers: 1, ..Ask::default() };
-        Self { ask, targets: vec![target], has_output: true }
+        Self { ask, targets: vec![target], has_output: true, pictures: None }
     }
+}
+
+/// The pictures that a call asks for.
+pub(super) fn pictures(conversation: &Conversation<'_>) -> Option<Pictures> {
+    let is_form = conversation.peek.is_form();
+    matches!(conversation.endpoint.operation, Operation::Images | Operation::ImageEdits)
+        .then(|| Pictures::of(&conversation.body, is_form))
 }
 
 /// What is held for a call, until it is settled.
@@ -145,6 +164,8 @@ pub(crate) struct Bill {
     now: Option<Told>,
     /// Of targets that failed after they had the request.
     before: Vec<Told>,
+    /// Of whoever is asked beside them.
+    asides: Option<Asides>,
     /// What it costs is not told by its text: pictures and sound are counted where providers tell, and counting
     /// tokens is free.
     is_free: bool,
@@ -152,14 +173,14 @@ pub(crate) struct Bill {
 
 impl Bill {
     /// Has every meter hold the most that the call may spend. A refusal of one gives back what the others hold.
-    pub(super) fn open(
+    pub(super) async fn open(
         call: &mut Call,
         conversation: &Conversation<'_>,
         asked: &Asked<'_>,
     ) -> Result<Self, Failure> {
         let meters = std::mem::take(&mut call.ai.meters);
         if conversation.endpoint.operation == Operation::CountTokens {
-            return Ok(Self { holds: Vec::new(), now: None, before: Vec::new(), is_free: true });
+            return Ok(Self::default().free(true));
         }
         let is_free = !matches!(
             conversation.endpoint.operation,
@@ -169,10 +190,49 @@ impl Bill {
             return Ok(Self::default().free(is_free));
         }
         let most = Most::of(conversation, asked);
-        let bill = Self::hold(&meters, &most, asked.alias.full_name(), call)?;
+        let model = asked.alias.full_name();
+        let mut bill = Self::hold(&meters, &most, model, call)?;
+        let shared = meters.iter().filter(|metering| metering.meter.shared().is_some());
+        let shared: Vec<_> = shared
+            .map(|metering| shared::Asked {
+                kind: metering.kind,
+                meter: metering.meter.clone(),
+                subjects: metering.subjects.resolve(model),
+            })
+            .collect();
+        if !shared.is_empty() {
+            Box::pin(bill.hold_shared(shared, &most, call)).await?;
+        }
+        // Whoever is asked from now on beside the call's own model is on the bill.
+        bill.asides.clone_from(&call.ai.asides);
         Ok(bill.free(is_free))
     }
 
+    /// Holds with meters whose counts are in a shared store.
+    async fn hold_shared(
+        &mut self,
+        shared: Vec<shared::Asked>,
+        most: &Most,
+        call: &mut Call,
+    ) -> Result<(), Failure> {
+        let mut told = Vec::new();
+        let held = shared::hold(shared, most, &mut told).await;
+        for (name, value) in told {
+            crate::policy::rate_limit::join(call, name, value);
+        }
+        match held {
+            Ok(holds) => {
+                self.holds.extend(holds);
+                Ok(())
+            }
+            Err((failure, kind)) => {
+                call.record.stopped_by = Some(kind);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Holds with meters that count here.
     pub(crate) fn hold(
         meters: &[Metering],
         most: &Most,
@@ -180,7 +240,7 @@ impl Bill {
         call: &mut Call,
     ) -> Result<Self, Failure> {
         let mut bill = Self::default();
-        for metering in meters {
+        for metering in meters.iter().filter(|metering| metering.meter.shared().is_none()) {
             let mut told = Vec::new();
             let held = metering.meter.hold(&metering.subjects.resolve(model), most, &mut told);
             for (name, value) in told {
@@ -244,6 +304,12 @@ impl Drop for Bill {
     fn drop(&mut self) {
         let mut spent = Spent::default();
         self.before.iter().chain(&self.now).for_each(|told| spent.add(told));
+        if let Some(asides) = &self.asides {
+            let aside = asides.spent();
+            spent.input = spent.input.saturating_add(aside.input);
+            spent.output = spent.output.saturating_add(aside.output);
+            spent.cost += aside.cost;
+        }
         for hold in &mut self.holds {
             hold.settle(&spent);
         }

@@ -40,6 +40,7 @@ mod receipts;
 mod reply;
 mod resets;
 mod sending;
+pub(crate) mod shared;
 mod sigv4;
 mod token_source;
 /// Tokens of token servers, for handlers beside this one.

@@ -30,6 +30,8 @@ pub(super) struct Conversation<'c> {
     pub(super) ticket: Option<super::cache::Ticket>,
     /// What the cache said.
     pub(super) cached: Option<&'static str>,
+    /// What is held for it, where that was done before others were asked.
+    pub(super) bill: Option<super::meters::Bill>,
 }
 
 /// What one target is sent.

@@ -75,6 +75,9 @@ pub(super) async fn finish(
 ) -> Result<Response<Body>, Failure> {
     let response = plain(response)?;
     read_request(conversation);
+    if let (Some(ticket), Some(request)) = (&mut conversation.ticket, &conversation.canonical) {
+        ticket.named(dialect.names(request));
+    }
     if is_stream(&response) && !conversation.watch.needs_whole_answers() {
         return Ok(pieces(call, conversation, dialect, response, told));
     }

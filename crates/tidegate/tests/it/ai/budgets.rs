@@ -14,12 +14,12 @@ use crate::harness::{Gateway, Upstream, eventually, free_port, pause, read_reque
 const BUDGET: &str = ", {budget: {amount: 1000, key: consumer, name: b}}";
 const LIMIT: u128 = 1000 * 1_000_000_000_000;
 /// A token of the prompt, and of the answer: 2.50 and 10 dollars per million, as the catalogue has it for `p1`.
-const PRICES: &str = "  prices: [{provider: p0, model: gpt-4o, input: 2.5, output: 10}]\n";
-const INPUT: u128 = 2_500_000;
-const OUTPUT: u128 = 10_000_000;
+pub(super) const PRICES: &str = "  prices: [{provider: p0, model: gpt-4o, input: 2.5, output: 10}]\n";
+pub(super) const INPUT: u128 = 2_500_000;
+pub(super) const OUTPUT: u128 = 10_000_000;
 
 /// Picodollars that are spent or held: a call that might cost more than everything is refused and told what is left.
-fn taken(gateway: &Gateway) -> u128 {
+pub(super) fn taken(gateway: &Gateway) -> u128 {
     let refused = ask(gateway, 999_000_000_000, "");
     assert_eq!(refused.status, 429, "{}", refused.text());
     let message = refused.json()["error"]["message"].as_str().expect("a message").to_owned();
@@ -29,7 +29,7 @@ fn taken(gateway: &Gateway) -> u128 {
 }
 
 /// Waits until what is taken is this: the client may have its answer a moment before it is settled.
-fn settles(gateway: &Gateway, what: &str, want: impl Fn(u128) -> bool) -> u128 {
+pub(super) fn settles(gateway: &Gateway, what: &str, want: impl Fn(u128) -> bool) -> u128 {
     let mut last = 0;
     eventually(what, || {
         last = taken(gateway);

@@ -1,5 +1,6 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
+mod asides;
 mod budgets;
 mod cache;
 mod chat;
@@ -15,6 +16,8 @@ mod promises;
 mod provider;
 mod routing;
 mod sdk;
+mod shared;
+mod shared_cache;
 mod signing;
 mod strategies;
 mod surfaces;

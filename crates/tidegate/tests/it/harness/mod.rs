@@ -4,6 +4,7 @@ mod client;
 pub mod dns;
 pub mod h2;
 mod peers;
+mod redis;
 mod succession;
 mod upstream;
 
@@ -20,6 +21,7 @@ use std::{
 pub use self::{
     client::{Answer, Client, get, raw},
     peers::{Peer, framework, node, node_package, python},
+    redis::Redis,
     upstream::{Seen, Upstream, read_body, read_head, read_request},
 };
 

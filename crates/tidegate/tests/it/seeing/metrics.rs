@@ -21,6 +21,8 @@ upstreams:
   - {{name: good, endpoints: [{{address: \"{0}\"}}], circuitBreaker: {{}}, bulkhead: {{maxConcurrentCalls: 8}}, healthCheck: {{path: /, interval: 200ms}}}}
   - {{name: dead, endpoints: [{{address: \"127.0.0.1:{1}\"}}], retry: {{maxAttempts: 2}}}}
 consumers: [{{name: someone, keys: [a-key-of-the-test]}}]
+redis: {{addresses: [\"127.0.0.1:{1}\"]}}
+postgres: {{url: \"postgresql://a@127.0.0.1:{1}/a\"}}
 routes:
   - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
   - {{name: dead, match: [{{path: {{prefix: /dead}}}}], backends: [{{upstream: dead}}]}}

@@ -99,6 +99,11 @@ impl Watch {
 }
 
 impl Guard {
+    /// Whether somebody else may be asked.
+    pub(super) fn asks_others(&self) -> bool {
+        !self.outside.is_empty()
+    }
+
     fn needs_whole_answers(&self) -> bool {
         !self.forms.is_empty() || self.outside.iter().any(|outside| outside.on_answer)
     }

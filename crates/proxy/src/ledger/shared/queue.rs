@@ -1,0 +1,233 @@
+//! What calls cost, on its way to the shared accounts; and leases of what calls in flight hold.
+//!
+//! Settlements are sent off the way of calls, and kept while the store is away, up to [`SETTLEMENTS_MAX`]. One that may
+//! have been done is told again as such, and the script counts it once.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Accounts, Claim,
+    claim::{period, terms, warnings},
+    scripts,
+};
+use crate::redis::Unanswered;
+
+/// Settlements that wait while the store is away; what comes on top is dropped, and counted.
+const SETTLEMENTS_MAX: usize = 100_000;
+/// Settlements that are sent at a time.
+const AT_A_TIME: usize = 64;
+/// Accounts whose leases are renewed in one script.
+const RENEWALS: usize = 64;
+/// How often one that the store refuses is tried.
+const TRIES_MAX: u8 = 5;
+/// How long the store is left alone while it is away.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often it is looked whether anybody needs this any more.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How a settlement comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// For the first time, of something that is held.
+    First,
+    /// It may have been done, or what it is about was never held.
+    Again,
+    /// Of something that was never held.
+    Added,
+}
+
+/// What one call cost.
+pub(super) struct Settlement {
+    id: String,
+    way: Way,
+    claims: Arc<[Claim]>,
+    periods: Vec<i64>,
+    costs: Vec<u128>,
+    /// What is still to be told, by the place of its claim; those of one slot together.
+    groups: Option<Vec<Vec<usize>>>,
+    tries: u8,
+}
+
+impl Settlement {
+    pub(super) fn new(
+        id: String,
+        way: Way,
+        claims: Arc<[Claim]>,
+        periods: Vec<i64>,
+        costs: Vec<u128>,
+    ) -> Self {
+        Self { id, way, claims, periods, costs, groups: None, tries: 0 }
+    }
+}
+
+/// Settlements that wait.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Settlement>,
+    on_the_way: usize,
+    pub(super) dropped: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, settlement: Settlement) {
+        if self.waiting.len() >= SETTLEMENTS_MAX {
+            self.drop_one("too many wait");
+            return;
+        }
+        self.waiting.push_back(settlement);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.on_the_way
+    }
+
+    fn drop_one(&mut self, why: &str) {
+        self.dropped += 1;
+        if self.dropped.is_power_of_two() {
+            tracing::error!(
+                dropped = self.dropped,
+                "what a call cost is not counted in the shared store: {why}"
+            );
+        }
+    }
+
+    fn take(&mut self) -> Vec<Settlement> {
+        let count = self.waiting.len().min(AT_A_TIME);
+        self.on_the_way = count;
+        self.waiting.drain(..count).collect()
+    }
+}
+
+/// Sends what waits.
+pub(super) async fn settle(accounts: Weak<Accounts>) {
+    loop {
+        let Some(strong) = accounts.upgrade() else { return };
+        let batch = match strong.client.is_up() {
+            true => strong.queue.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            false => Vec::new(),
+        };
+        if batch.is_empty() {
+            let is_waiting = strong.unsettled() > 0;
+            let pause = if is_waiting { PAUSE } else { LOOK };
+            let _ = tokio::time::timeout(pause, strong.wake.notified()).await;
+            if is_waiting {
+                // What comes meanwhile wakes, and the store is away all the same.
+                tokio::time::sleep(PAUSE).await;
+            }
+            continue;
+        }
+        let sent = futures_util::future::join_all(batch.into_iter().map(|one| strong.send(one))).await;
+        let mut queue = strong.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.on_the_way = 0;
+        for one in sent.into_iter().flatten().rev() {
+            match one.tries {
+                TRIES_MAX.. => queue.drop_one("the store refuses it"),
+                _ => queue.waiting.push_front(one),
+            }
+        }
+    }
+}
+
+impl Accounts {
+    /// Sends a settlement; what of it is still to be sent comes back.
+    async fn send(&self, mut settlement: Settlement) -> Option<Settlement> {
+        let groups = settlement.groups.take().unwrap_or_else(|| self.groups(&settlement.claims));
+        let mut left = Vec::new();
+        for group in groups {
+            match self.send_group(&settlement, &group).await {
+                Ok(()) => {}
+                Err(unanswered) => {
+                    match unanswered {
+                        Unanswered::Refused => settlement.tries += 1,
+                        // It may have been done: the script finds out by what is still held.
+                        Unanswered::Unknown if settlement.way == Way::First => settlement.way = Way::Again,
+                        Unanswered::Unknown | Unanswered::Away => {}
+                    }
+                    left.push(group);
+                }
+            }
+        }
+        settlement.groups = Some(left).filter(|left| !left.is_empty());
+        settlement.groups.is_some().then_some(settlement)
+    }
+
+    async fn send_group(&self, settlement: &Settlement, group: &[usize]) -> Result<(), Unanswered> {
+        let of = |place: usize| {
+            let claim = settlement.claims.get(place)?;
+            Some((claim, *settlement.costs.get(place)?, settlement.periods.get(place).copied()))
+        };
+        let all: Vec<_> = group.iter().filter_map(|place| of(*place)).collect();
+        let keys = self.keys(all.iter().map(|(claim, ..)| &*claim.account));
+        let way = match settlement.way {
+            Way::First => "first",
+            Way::Again => "again",
+            Way::Added => "added",
+        };
+        let mut arguments = vec![settlement.id.clone(), self.lease.as_millis().to_string(), way.to_owned()];
+        for (claim, cost, held_in) in &all {
+            terms(&claim.account, *cost, &mut arguments);
+            let held_in = held_in.filter(|period| *period != 0).unwrap_or_else(|| period(&claim.account));
+            arguments.push(held_in.to_string());
+        }
+        let value = self.client.eval(&scripts::SETTLE, &keys, &arguments).await?;
+        for (place, spent) in warnings(&value) {
+            if let Some((claim, ..)) = all.get(place)
+                && let Some((_, warn)) = &claim.account.warn
+            {
+                warn(&claim.account.subject, spent);
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews what was held or renewed before this moment.
+    async fn renew_before(&self, before: Instant) {
+        let mut due: Vec<(String, Arc<[Claim]>)> = Vec::new();
+        for (id, open) in self.open().iter_mut().filter(|(_, open)| open.renewed < before) {
+            open.renewed = Instant::now();
+            due.push((id.clone(), open.claims.clone()));
+        }
+        let mut asked: Vec<(&str, &super::Account, String)> = Vec::new();
+        for (id, claims) in &due {
+            for group in self.groups(claims) {
+                // The scripts number accounts within what they are asked together.
+                for (number, place) in group.iter().enumerate() {
+                    if let Some(claim) = claims.get(*place) {
+                        let held = format!("h:{id}.{}", number + 1);
+                        asked.push((&claim.account.subject, &claim.account, held));
+                    }
+                }
+            }
+        }
+        if self.client.is_cluster() {
+            asked.sort_by(|a, b| a.0.cmp(b.0));
+        }
+        let is_together = |a: &(&str, _, _), b: &(&str, _, _)| !self.client.is_cluster() || a.0 == b.0;
+        for chunk in asked.chunk_by(is_together).flat_map(|slot| slot.chunks(RENEWALS)) {
+            let keys = self.keys(chunk.iter().map(|(_, account, _)| *account));
+            let mut arguments = vec![self.lease.as_millis().to_string()];
+            arguments.extend(chunk.iter().map(|(.., held)| held.clone()));
+            if self.client.eval(&scripts::RENEW, &keys, &arguments).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Renews leases, each three times as often as it must be.
+pub(super) async fn renew(accounts: Weak<Accounts>) {
+    loop {
+        let Some(strong) = accounts.upgrade() else { return };
+        let third = strong.lease / 3;
+        if let Some(before) = Instant::now().checked_sub(third.mul_f64(0.8)) {
+            strong.renew_before(before).await;
+        }
+        drop(strong);
+        let step = third / 5;
+        tokio::time::sleep(step.clamp(Duration::from_millis(20), LOOK)).await;
+    }
+}

@@ -1,0 +1,69 @@
+//! What is sent to the scripts and read from them. What the scripts do is tested with the server itself.
+
+use std::{sync::Arc, time::Duration};
+
+use ::redis::Value;
+use model::policy::budget::Period;
+
+use super::{
+    Account, Accounts, Answer, Claim, Kind, Refusal,
+    claim::{read, terms, warnings},
+};
+use crate::{ledger::Calendar, redis::Client};
+
+fn account(kind: Kind, limit: u128) -> Account {
+    Account { subject: "consumer:{app}".into(), name: "b".into(), kind, limit, warn: None }
+}
+
+fn ints(numbers: &[i64]) -> Value {
+    Value::Array(numbers.iter().map(|number| Value::Int(*number)).collect())
+}
+
+#[test]
+fn amounts_are_written_exactly_and_periods_follow_each_other() {
+    let day = Calendar::new(Period::Day, "UTC").expect("a zone");
+    let mut out = Vec::new();
+    terms(&account(Kind::Book(day), 9_007_199_254_740_993_000_000_000_001), u128::from(u64::MAX), &mut out);
+    assert_eq!(out.len(), 11);
+    assert_eq!(out[1..5], ["18446744", "73709551615", "9007199254740993", "1"]);
+    let bounds: Vec<i64> = out[5..9].iter().map(|text| text.parse().expect("a second")).collect();
+    assert!(bounds.windows(2).all(|pair| pair[1] - pair[0] == 86_400), "{bounds:?}");
+    let mut out = Vec::new();
+    terms(&account(Kind::Bucket(Duration::from_secs(60)), 100), 7, &mut out);
+    assert_eq!(out[..6], ["t", "0", "7", "0", "100", "60000000"]);
+}
+
+#[test]
+fn answers_are_read_and_what_is_none_is_not() {
+    let refused = read(&ints(&[0, 2, 0, 5, 1500]), 2);
+    let want = Refusal { left: 5, wait: Duration::from_millis(1500) };
+    assert!(matches!(refused, Some(Answer::Refused(1, found)) if found == want), "{refused:?}");
+    let granted = read(&ints(&[1, 99, 1, 5, 0, 7, 20, 86_400, 1]), 1);
+    let Some(Answer::Granted(all)) = granted else { panic!("{granted:?}") };
+    assert_eq!(
+        (all[0].left, all[0].spent, all[0].period, all[0].warns),
+        (1_000_000_000_005, 7, 86_400, true)
+    );
+    for wrong in [ints(&[1, 99, 1, 5]), ints(&[]), Value::Nil, Value::Okay, ints(&[0, 0, 0, 0, 0])] {
+        assert!(read(&wrong, 1).is_none(), "{wrong:?}");
+    }
+    assert_eq!(warnings(&ints(&[1, 0, 5, 0, 1, 2, 3, 1])), [(1, 2_000_000_000_003)]);
+}
+
+#[test]
+fn keys_of_a_subject_lie_in_one_slot_and_no_name_tells_another() {
+    let settings = model::resource::redis::Redis::default();
+    let connecting =
+        crate::policy::testing::building("", |cx| crate::redis::Connecting::of(&settings, cx.snapshot));
+    let client = Arc::new(Client::new(connecting, Duration::from_millis(10)));
+    let accounts = Accounts::new(client, "tg".into(), Duration::from_secs(1));
+    let day = Calendar::new(Period::Day, "UTC").expect("a zone");
+    let keys = accounts.keys([account(Kind::Book(day), 1)].iter());
+    assert_eq!(keys, ["tg:{consumer:%7Bapp%7D}:b", "tg:{consumer:%7Bapp%7D}:b:leases"]);
+    let claim = |subject: &str| {
+        let account = account(Kind::Bucket(Duration::from_secs(1)), 1);
+        Claim { account: Arc::new(Account { subject: subject.into(), ..account }), amount: 1, mark: 0 }
+    };
+    let claims = [claim("a"), claim("b"), claim("a")];
+    assert_eq!(accounts.groups(&claims), [[0, 1, 2]], "one server knows no slots");
+}

@@ -1,0 +1,98 @@
+//! What a call costs beside its own model: judges, embeddings, pictures.
+
+use serde_json::{Value, json};
+
+use super::{
+    budgets::{INPUT, OUTPUT, settles, taken},
+    limits::{ask, base, metered, told},
+    post,
+};
+use crate::harness::Upstream;
+
+const BUDGET: &str = ", {budget: {amount: 1000, key: consumer, name: b}}";
+const PRICES: &str = "    - {name: judge, targets: [{provider: p1, model: gpt-4o}]}
+    - {name: vectors, targets: [{provider: p1, model: gpt-4o}]}
+  prices:
+    - {provider: p0, model: gpt-4o, input: 2.5, output: 10}
+    - {provider: p1, model: gpt-4o, input: 2.5, output: 10}
+";
+
+/// A model that judges, and tells what it cost.
+fn judge(violation: bool) -> Upstream {
+    let verdict = json!({"violation": violation}).to_string();
+    let body = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": verdict}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 70, "completion_tokens": 7, "total_tokens": 77}});
+    Upstream::fixed(200, &body.to_string())
+}
+
+fn rule(on: &str) -> String {
+    format!(
+        ", {{guardrails: {{rules: [{{name: j, on: {on}, judge: {{model: judge, instructions: Be kind.}}}}]}}}}"
+    )
+}
+
+#[test]
+fn what_a_judge_costs_is_on_the_bill_of_the_call_it_judges() {
+    let (of_judge, of_call) = (70 * INPUT + 7 * OUTPUT, 100 * INPUT + 10 * OUTPUT);
+    for (violation, on, status, want) in [
+        (false, "request", 200, of_judge + of_call),
+        (true, "request", 400, of_judge),
+        (true, "answer", 400, of_judge + of_call),
+    ] {
+        let (model, judge) = (told(100, 10), judge(violation));
+        let policies = format!("{BUDGET}{}", rule(on));
+        let gateway = metered("", &policies, &[&base(&model), &base(&judge)], PRICES);
+        let answer = ask(&gateway, 500, "");
+        assert_eq!(answer.status, status, "{}", answer.text());
+        settles(&gateway, "the judge's part and the model's", |taken| taken == want);
+    }
+}
+
+#[test]
+fn nobody_is_asked_where_there_is_no_room_for_the_call() {
+    let (model, judge) = (told(100, 10), judge(false));
+    let small = format!(", {{budget: {{tokens: 50, key: consumer, name: b}}}}{}", rule("both"));
+    let gateway = metered("", &small, &[&base(&model), &base(&judge)], PRICES);
+    assert_eq!(ask(&gateway, 500, "").status, 429);
+    assert!(judge.seen().is_empty() && model.seen().is_empty());
+}
+
+#[test]
+fn an_answer_from_the_cache_costs_its_embedding_alone() {
+    let model = told(100, 10);
+    let vectors = json!({"object": "list", "model": "m", "data": [{"index": 0, "embedding": [1.0, 0.5]}],
+        "usage": {"prompt_tokens": 11, "total_tokens": 11}});
+    let vectors = Upstream::fixed(200, &vectors.to_string());
+    let policies = format!("{BUDGET}, {{aiCache: {{semantic: {{model: vectors, threshold: 0.9}}}}}}");
+    let gateway = metered("", &policies, &[&base(&model), &base(&vectors)], PRICES);
+    let first = 11 * INPUT + 100 * INPUT + 10 * OUTPUT;
+    assert_eq!(ask(&gateway, 500, ",\"temperature\":0").status, 200);
+    settles(&gateway, "an embedding and a call", |taken| taken == first);
+    let body = r#"{"model":"smart","max_tokens":500,"temperature":0,"messages":[{"role":"user","content":"case: other"}]}"#;
+    let again = post(&gateway, "/ai/v1/chat/completions", "", body);
+    assert_eq!(again.header("x-tidegate-cache"), Some("hit"), "{}", again.text());
+    settles(&gateway, "one more embedding", |taken| taken == first + 11 * INPUT);
+    assert_eq!(model.seen().len(), 1);
+}
+
+#[test]
+fn pictures_are_held_for_and_settled_to_what_was_made() {
+    let body = json!({"created": 1, "data": [{"b64_json": "AAAA"}], "usage": {"input_tokens": 20,
+        "output_tokens": 300, "total_tokens": 320}});
+    let upstream = Upstream::fixed(200, &body.to_string());
+    let models = "    - {name: paint, targets: [{provider: p0, model: gpt-image-1}]}
+  prices: [{provider: p0, model: \"gpt-*\", input: 2.5, output: 10}]\n";
+    let gateway = metered("", BUDGET, &[&base(&upstream)], models);
+    let paint = |n: u64, quality: &str| {
+        let body = json!({"model": "paint", "prompt": "a tide", "n": n, "quality": quality}).to_string();
+        post(&gateway, "/ai/v1/images/generations", "", &body)
+    };
+    // Ten thousand pictures of 6,240 tokens each are 624 dollars, twenty thousand more than there is.
+    assert_eq!(paint(20_000, "high").status, 429);
+    assert_eq!(paint(20_000, "low").status, 200, "of 408 tokens each they are 82 dollars");
+    let one: Value = paint(1, "auto").json();
+    assert!(one["data"].is_array(), "{one}");
+    settles(&gateway, "what both told", |taken| taken == 2 * (20 * INPUT + 300 * OUTPUT));
+    assert!(taken(&gateway) > 0);
+}

@@ -1,0 +1,84 @@
+//! A Redis of the test's own: on a private port, with its data in a temporary folder, ended by pid.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+};
+
+use super::{eventually, free_port, peers::folder};
+
+/// A running server; ends with the test.
+pub struct Redis {
+    child: Child,
+    pub port: u16,
+    data: tempfile::TempDir,
+}
+
+impl Redis {
+    /// Starts one that keeps every write.
+    pub fn start() -> Self {
+        let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
+        Self { child: spawn(port, &data), port, data }
+    }
+
+    /// Ends it at once, and starts it again on what it kept.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it ends");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Starts it again.
+    pub fn again(&mut self) {
+        self.child = spawn(self.port, &self.data);
+    }
+
+    /// Sends it a signal by name: `STOP` hangs it, `CONT` lets it go on.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// What it answers to a command.
+    pub fn ask(&self, command: &str) -> String {
+        ask(self.port, command).expect("an answer")
+    }
+}
+
+fn spawn(port: u16, data: &tempfile::TempDir) -> Child {
+    let folder = folder().join("redis/usr");
+    let program = folder.join("bin/redis-server");
+    assert!(program.exists(), "{} is missing: run scripts/peers.sh", program.display());
+    let libraries = std::fs::read_dir(folder.join("lib")).expect("its libraries");
+    let libraries: Vec<String> = libraries
+        .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
+        .filter(|path| path.ends_with("-gnu"))
+        .collect();
+    let child = Command::new(program)
+        .env("LD_LIBRARY_PATH", libraries.join(":"))
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+        .args(["--appendfsync", "always", "--daemonize", "no"])
+        .arg("--dir")
+        .arg(data.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis starts");
+    eventually("redis answers", || ask(port, "PING").is_some_and(|told| told.contains("PONG")));
+    child
+}
+
+fn ask(port: u16, command: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).ok()?;
+    stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
+    let mut answer = vec![0; 64 * 1024];
+    let length = stream.read(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
