@@ -77,7 +77,10 @@ impl Most {
     pub(super) fn of(conversation: &Conversation<'_>, asked: &Asked<'_>) -> Self {
         let targets = asked.alias.targets().iter().map(|target| {
             let model = asked.model(target);
-            let facts = ai::catalogue::find(&target.provider.kind.name, &model);
+            let facts = match target.is_one() {
+                true => target.facts,
+                false => ai::catalogue::find(&target.provider.kind.name, &model),
+            };
             let rules = target.rules(&model);
             MostOfTarget {
                 output: rules.max_output_tokens.unwrap_or(rules.default_max_output_tokens),
