@@ -52,6 +52,8 @@ pub(crate) struct Call {
     pub consumer: Option<Arc<Consumer>>,
     /// `consumer` stands in for nobody (`anonymous`), and gives way to somebody until it has been counted with.
     pub(crate) stands_in: bool,
+    /// `consumer` stood in for somebody who showed nothing: strangers share it.
+    pub(crate) is_stranger: bool,
     /// Which of the consumer's API keys was shown, by its place among them.
     pub(crate) shown_key: Option<usize>,
     /// Claims of a verified token.
@@ -213,6 +215,7 @@ impl Call {
             captures: Captures::default(),
             consumer: self.consumer.clone(),
             stands_in: false,
+            is_stranger: self.is_stranger,
             claims: None,
             answer_headers: http::HeaderMap::new(),
             notes: Vec::new(),

@@ -57,6 +57,7 @@ impl Consumer {
             return Err(SomebodyElse);
         }
         call.stands_in = false;
+        call.is_stranger = false;
         self.become_caller(call);
         Ok(())
     }
@@ -65,6 +66,7 @@ impl Consumer {
     pub(crate) fn stand_in(self: &Arc<Self>, call: &mut Call) {
         if call.consumer.is_none() && call.claims.is_none() {
             call.stands_in = true;
+            call.is_stranger = true;
             self.become_caller(call);
         }
     }
@@ -72,6 +74,7 @@ impl Consumer {
     /// Ends that a consumer stands in for nobody: the caller is somebody, though no consumer.
     pub(crate) fn step_aside(call: &mut Call) {
         if std::mem::take(&mut call.stands_in) {
+            call.is_stranger = false;
             call.consumer = None;
             call.record.consumer = None;
         }

@@ -67,7 +67,7 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
         return Err(guard::listener_gone());
     };
     if let Some(answer) = handler::mcp::metadata::answer(call) {
-        return Ok(answer);
+        return answer;
     }
     if let Some(target) = &listener.redirect_to_https {
         guard::judge_path(call, &listener.path)?;

@@ -24,7 +24,7 @@ pub(crate) fn headers(snapshot: &Snapshot) -> Vec<HeaderName> {
             names.push(name.to_http());
         }
     }
-    if config.mcp_servers().next().is_some() {
+    if config.has_mcp() {
         names.extend(crate::handler::mcp::HEADERS.map(HeaderName::from_static));
     }
     for upstream in &config.upstreams {

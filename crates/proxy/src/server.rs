@@ -158,6 +158,7 @@ impl Gateway {
             }
             gone
         };
+        crate::handler::mcp::reloaded(&compiled);
         self.shared.compiled.store(Arc::new(compiled));
         self.shared.generation.fetch_add(1, Ordering::Release);
         self.settle();
@@ -301,6 +302,7 @@ impl Gateway {
             }
         })
         .await;
+        crate::handler::mcp::process::end_all().await;
         clean
     }
 }

@@ -20,10 +20,18 @@ use super::{
 use crate::{Cidr, policy::PolicyUse};
 
 impl Config {
-    /// The servers of all `mcp` routes, each with the name of its route.
+    /// Whether a route is one of servers of tools.
+    pub fn has_mcp(&self) -> bool {
+        self.routes.iter().any(|route| matches!(route.handler, Handler::Mcp(_)))
+    }
+
+    /// The servers of tools that are upstreams, with their routes.
     pub fn mcp_servers(&self) -> impl Iterator<Item = (&str, &McpServer)> {
         self.routes.iter().flat_map(|route| match &route.handler {
-            Handler::Mcp(mcp) => mcp.servers.iter().map(|server| (route.name.as_str(), server)).collect(),
+            Handler::Mcp(mcp) => {
+                let servers = mcp.servers.iter().filter(|server| server.url.is_some());
+                servers.map(|server| (route.name.as_str(), server)).collect()
+            }
             _ => Vec::new(),
         })
     }

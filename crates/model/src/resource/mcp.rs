@@ -45,6 +45,10 @@ pub struct McpRoute {
     #[serde(default = "max_sessions")]
     #[schemars(range(min = 1))]
     pub max_sessions: usize,
+    /// Sessions of one consumer at a time, or of one address where callers are nobody; beyond it new ones are refused.
+    #[serde(default = "max_sessions_per_consumer")]
+    #[schemars(range(min = 1))]
+    pub max_sessions_per_consumer: usize,
     /// A session that is not used for so long is over.
     #[serde(default = "idle_timeout")]
     pub idle_timeout: Duration,
@@ -63,6 +67,10 @@ fn max_sessions() -> usize {
     10_000
 }
 
+fn max_sessions_per_consumer() -> usize {
+    1_000
+}
+
 fn idle_timeout() -> Duration {
     Duration::from_secs(30 * 60)
 }
@@ -75,15 +83,26 @@ fn max_body_size() -> Size {
     Size::kib(4 * 1024)
 }
 
-/// A server that speaks Streamable HTTP. Its state shows as the upstream `mcp:ROUTE:NAME`.
+/// A server: one that speaks Streamable HTTP, whose state shows as the upstream `mcp:ROUTE:NAME`, or a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct McpServer {
     /// Unique name.
     #[schemars(extend("format" = "name"))]
     pub name: String,
-    /// Its endpoint, as `http://127.0.0.1:7006/mcp`.
-    pub url: String,
+    /// Its endpoint, as `http://127.0.0.1:7006/mcp`. Either this or `command`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// A program of this machine that speaks the protocol over its standard input and output: its absolute path, and its
+    /// arguments. It is run without a shell, and only if `runtime.allowedCommands` has its path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// How the program of `command` is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<McpProcess>,
+    /// Tokens that the server wants; in `Authorization`, in place of one in `headers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<McpAuth>,
     /// Stands before the names of its tools and prompts; `NAME_` without it, nothing when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
@@ -121,6 +140,99 @@ impl McpServer {
     pub fn upstream(&self, route: &str) -> String {
         format!("mcp:{route}:{}", self.name)
     }
+}
+
+/// How the program of a server is run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpProcess {
+    /// Its environment, whole: nothing of the gateway's own goes on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Secret>,
+    /// The folder that it runs in; the gateway's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// One process for all sessions, rather than one for each. What it says unasked reaches nobody then, but that lists
+    /// have changed, and it cannot ask clients anything.
+    #[serde(default)]
+    pub shared: bool,
+    /// Processes at a time; beyond it new sessions are refused.
+    #[serde(default = "max_processes")]
+    #[schemars(range(min = 1))]
+    pub max: usize,
+}
+
+impl Default for McpProcess {
+    fn default() -> Self {
+        Self { env: BTreeMap::new(), folder: None, shared: false, max: max_processes() }
+    }
+}
+
+fn max_processes() -> usize {
+    64
+}
+
+/// Tokens that a server wants: one of the two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpAuth {
+    /// A token of the gateway's own (RFC 6749 §4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_credentials: Option<McpClientCredentials>,
+    /// A token in exchange for the caller's (RFC 8693), which the route's `jwt` has checked. The caller's own goes to the
+    /// token server alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_exchange: Option<McpTokenExchange>,
+}
+
+/// A token of the gateway's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpClientCredentials {
+    /// Where tokens are had: `https://`, or `http://` on loopback.
+    pub token_endpoint: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: Secret,
+    /// Send the two in the form, rather than in `Authorization`.
+    #[serde(default)]
+    pub client_in_form: bool,
+    /// What the token is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Whom the token is for, where the token server wants to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+}
+
+/// A token in exchange for the caller's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpTokenExchange {
+    /// Where tokens are exchanged: `https://`, or `http://` on loopback.
+    pub token_endpoint: String,
+    /// The gateway's id as a client there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Its secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// Send the two in the form, rather than in `Authorization`.
+    #[serde(default)]
+    pub client_in_form: bool,
+    /// Whom the token is for, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Whom the token is for, as a URL (RFC 8707).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// What the token is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// What the caller's token is; `urn:ietf:params:oauth:token-type:access_token` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_token_type: Option<String>,
 }
 
 /// A rule of a tool, or of several.

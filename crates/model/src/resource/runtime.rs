@@ -17,6 +17,9 @@ pub struct Runtime {
     /// Name servers, as `ip:port`; those of the system without it.
     #[schemars(extend("items" = {"type": "string", "format": "ip-port"}))]
     pub dns_servers: Vec<String>,
+    /// Executables that servers of tools (`mcp`) may be run from, as absolute paths. None without it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_commands: Vec<String>,
 }
 
 /// How the gateway ends.

@@ -3,7 +3,7 @@
 use crate::{
     load::Context,
     policy::Settings as _,
-    resource::mcp::{McpOauth, McpRoute, McpServer, McpTool},
+    resource::mcp::{McpAuth, McpOauth, McpRoute, McpServer, McpTool},
 };
 
 pub(super) fn route(route: &McpRoute, at: &mut Context<'_, '_>) {
@@ -53,13 +53,28 @@ pub(super) fn route(route: &McpRoute, at: &mut Context<'_, '_>) {
 }
 
 fn server(server: &McpServer, at: &mut Context<'_, '_>) {
-    if !is_url(&server.url) {
-        at.field("url", |at| {
-            at.error_with(
-                "expected `http://` or `https://`, a host and a path",
-                "such as http://127.0.0.1:7006/mcp",
-            );
-        });
+    match (&server.url, server.command.first()) {
+        (Some(url), None) => {
+            if !is_url(url) {
+                at.field("url", |at| {
+                    at.error_with(
+                        "expected `http://` or `https://`, a host and a path",
+                        "such as http://127.0.0.1:7006/mcp",
+                    );
+                });
+            }
+            if server.process.is_some() {
+                at.field("process", |at| at.error("belongs to `command`, and this server has a `url`"));
+            }
+        }
+        (None, Some(program)) => self::program(server, program, at),
+        (Some(_), Some(_)) => {
+            at.field("command", |at| at.error("a server has either `url` or `command`"));
+        }
+        (None, None) => at.error("expected `url` or `command`"),
+    }
+    if let Some(auth) = &server.auth {
+        at.field("auth", |at| self::auth(auth, at));
     }
     if let Some(prefix) = &server.prefix {
         let good = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.' | '/');
@@ -68,6 +83,51 @@ fn server(server: &McpServer, at: &mut Context<'_, '_>) {
                 at.error("expected at most 64 letters, digits, `_`, `-`, `.` and `/`");
             });
         }
+    }
+}
+
+fn program(server: &McpServer, program: &str, at: &mut Context<'_, '_>) {
+    if !program.starts_with('/') {
+        at.field("command", |at| at.error_with("expected an absolute path first", "such as /usr/bin/python3"));
+    }
+    if server.command.iter().any(|part| part.contains('\0')) {
+        at.field("command", |at| at.error("no argument can hold a zero byte"));
+    }
+    if !server.headers.is_empty() {
+        at.field("headers", |at| at.error("belong to `url`; a program is told by `process.env`"));
+    }
+    if server.auth.is_some() {
+        at.field("auth", |at| at.error("belongs to `url`; a program is told by `process.env`"));
+    }
+    let Some(process) = &server.process else { return };
+    at.field("process", |at| {
+        if process.max == 0 {
+            at.field("max", |at| at.error("expected at least 1"));
+        }
+        let good = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
+        if !process.env.keys().all(|name| good(name)) {
+            at.field("env", |at| at.error("expected names without `=`"));
+        }
+    });
+}
+
+fn auth(auth: &McpAuth, at: &mut Context<'_, '_>) {
+    let endpoint = |url: &str, at: &mut Context<'_, '_>| {
+        if !is_url(url) {
+            at.field("tokenEndpoint", |at| {
+                at.error_with("expected a URL without a query", "such as https://login.example.com/token");
+            });
+        }
+    };
+    match (&auth.client_credentials, &auth.token_exchange) {
+        (Some(own), None) => at.field("clientCredentials", |at| endpoint(&own.token_endpoint, at)),
+        (None, Some(exchange)) => at.field("tokenExchange", |at| {
+            endpoint(&exchange.token_endpoint, at);
+            if exchange.client_secret.is_some() && exchange.client_id.is_none() {
+                at.field("clientId", |at| at.error("is needed where there is a `clientSecret`"));
+            }
+        }),
+        _ => at.error("expected either `clientCredentials` or `tokenExchange`"),
     }
 }
 

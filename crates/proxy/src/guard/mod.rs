@@ -99,6 +99,7 @@ fn call(
         captures: Captures::default(),
         consumer: None,
         stands_in: false,
+        is_stranger: false,
         shown_key: None,
         claims: None,
         answer_headers: http::HeaderMap::new(),

@@ -88,6 +88,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         captures: Default::default(),
         consumer: None,
         stands_in: false,
+        is_stranger: false,
         shown_key: None,
         claims: None,
         answer_headers: Default::default(),

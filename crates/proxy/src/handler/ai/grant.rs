@@ -26,7 +26,7 @@ const ASSERTION_SECONDS: u64 = 3600;
 const EXPLANATION_MAX: usize = 200;
 
 /// A way to ask for a token.
-pub(super) enum Grant {
+pub(crate) enum Grant {
     /// A form that is the same each time.
     Form { target: Target, form: String, client: Option<HeaderValue> },
     /// An assertion that a service account signs.
@@ -36,7 +36,7 @@ pub(super) enum Grant {
 }
 
 /// A Google service account.
-pub(super) struct ServiceAccount {
+pub(crate) struct ServiceAccount {
     email: String,
     key_id: Option<String>,
     key: signature::RsaKeyPair,
@@ -162,7 +162,8 @@ impl Grant {
     }
 }
 
-fn bearer(status: StatusCode, body: &[u8], asked: Instant) -> Result<Token, String> {
+/// The token in an answer (RFC 6749 §5.1).
+pub(crate) fn bearer(status: StatusCode, body: &[u8], asked: Instant) -> Result<Token, String> {
     if status != StatusCode::OK {
         let told = serde_json::from_slice::<Refused>(body).map_or_else(
             |_| String::new(),
@@ -214,7 +215,7 @@ fn role(status: StatusCode, body: &str, asked: Instant) -> Result<Token, String>
 }
 
 /// A field's value in a form.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -42,6 +42,13 @@ mod resets;
 mod sending;
 mod sigv4;
 mod token_source;
+/// Tokens of token servers, for handlers beside this one.
+pub(crate) mod tokens {
+    pub(crate) use super::{
+        grant::{Grant, bearer, encode},
+        token_source::{Material, Token, TokenSource},
+    };
+}
 mod translated;
 
 use std::{rc::Rc, sync::Arc};

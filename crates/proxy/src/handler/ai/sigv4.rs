@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 
 /// An access key.
 #[derive(Clone)]
-pub(super) struct AccessKey {
+pub(crate) struct AccessKey {
     pub(super) id: String,
     pub(super) secret: String,
     /// Of a temporary key.

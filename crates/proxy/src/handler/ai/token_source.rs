@@ -36,7 +36,7 @@ const RENEWAL_MIN: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
 /// What a grant yields.
-pub(super) enum Material {
+pub(crate) enum Material {
     /// `Authorization`, whole.
     Bearer(HeaderValue),
     /// A temporary key of AWS.
@@ -44,8 +44,8 @@ pub(super) enum Material {
 }
 
 /// A token at hand.
-pub(super) struct Token {
-    pub(super) material: Material,
+pub(crate) struct Token {
+    pub(crate) material: Material,
     fetched: Instant,
     ends: Instant,
 }
@@ -56,6 +56,11 @@ impl Token {
         Self { material, fetched: now, ends: now + life.min(Duration::from_secs(30 * 86_400)) }
     }
 
+    /// How long it holds from when it was asked for.
+    pub(crate) fn life(&self) -> Duration {
+        self.ends.saturating_duration_since(self.fetched)
+    }
+
     /// When its successor is fetched.
     fn renewal(&self) -> Duration {
         let life = self.ends.saturating_duration_since(self.fetched);
@@ -64,7 +69,7 @@ impl Token {
 }
 
 /// Where tokens come from.
-pub(super) struct TokenSource {
+pub(crate) struct TokenSource {
     grant: Grant,
     token: ArcSwapOption<Token>,
     started: AtomicBool,
@@ -76,7 +81,7 @@ pub(super) struct TokenSource {
 }
 
 impl TokenSource {
-    pub(super) fn new(grant: Grant) -> Self {
+    pub(crate) fn new(grant: Grant) -> Self {
         Self {
             grant,
             token: ArcSwapOption::empty(),
@@ -88,7 +93,7 @@ impl TokenSource {
     }
 
     /// Starts the background task, once.
-    pub(super) fn start(this: &Arc<Self>, background: &Handle) {
+    pub(crate) fn start(this: &Arc<Self>, background: &Handle) {
         if !this.started.swap(true, Ordering::Relaxed) {
             background.spawn(run(Arc::downgrade(this)));
         }
@@ -99,7 +104,7 @@ impl TokenSource {
     }
 
     /// The token at hand. Before the first one, the fetch that is under way is waited for.
-    pub(super) async fn token(&self) -> Result<Arc<Token>, String> {
+    pub(crate) async fn token(&self) -> Result<Arc<Token>, String> {
         let mut finished = self.finished.subscribe();
         if let Some(token) = self.at_hand() {
             return Ok(token);

@@ -13,7 +13,7 @@ use super::{
     Inner, answer, bridge,
     message::{self, Members, Message},
     revision::Revision,
-    server::Server,
+    server::{Place, Server},
     session::{Can, Leg, NoSession, Seal, Session},
     wire::{self, Letter, SESSION, Sender},
 };
@@ -25,6 +25,8 @@ use crate::{
 
 /// How long one server may take to begin, so that it does not take the others down.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same of a program, which has to start first.
+const PROCESS_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of what a client tells of itself that go to servers which come later.
 const CLIENT_BYTES_MAX: usize = 4096;
 /// The id of a handshake of the gateway's own.
@@ -74,11 +76,15 @@ pub(super) async fn one(
             begun => begun,
         }
     };
-    match tokio::time::timeout(PATIENCE, begun).await {
+    let patience = match server.place {
+        Place::Http(_) => PATIENCE,
+        Place::Processes(_) => PROCESS_PATIENCE,
+    };
+    match tokio::time::timeout(patience, begun).await {
         Ok(begun) => begun.inspect(|begun| server.known.says(&begun.result)),
         Err(_) => {
             server.known.reached(false);
-            let late = format!("server `{}` does not begin within {PATIENCE:?}", server.name);
+            let late = format!("server `{}` does not begin within {patience:?}", server.name);
             Err(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, late))
         }
     }
@@ -173,7 +179,14 @@ pub(super) async fn answer(
         client,
         legs: all.into_iter().map(|(_, begun)| begun.leg).collect(),
     };
-    let session = inner.sessions.begin(seal).map_err(no_room)?;
+    let legs = seal.legs.clone();
+    let session = match inner.sessions.begin(seal, &super::door::owner(call)) {
+        Ok(session) => session,
+        Err(why) => {
+            end_all(inner, sender, legs);
+            return Err(no_session(why));
+        }
+    };
     super::tell(call, |record| record.session = Some((&*session.digest).into()));
     let mut response = answer::json(StatusCode::OK, Bytes::from(message::result(id, &result)));
     if let Ok(value) = http::HeaderValue::from_str(&session.id) {
@@ -182,10 +195,34 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-fn no_room(_: NoSession) -> Failure {
-    Failure::gateway(Stage::Policy, Problem::Unavailable)
-        .with_hint("there are as many sessions as there may be")
-        .with_retry_after(Duration::from_secs(30))
+/// Ends what was begun at servers, in passing.
+pub(super) fn end_all(inner: &Arc<Inner>, sender: &Sender, legs: Vec<Leg>) {
+    for leg in legs.into_iter().filter(|leg| leg.id.is_some()) {
+        let Some(server) = inner.servers.iter().find(|server| server.name == leg.server).cloned() else {
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(failure) = sender.send(&server, Some(&leg), Letter::end()).await {
+                tracing::debug!(server = %server.name, "a session could not be ended: {failure}");
+            }
+        });
+    }
+}
+
+/// Why a caller has no session.
+pub(super) fn no_session(why: NoSession) -> Failure {
+    let full = |problem, hint: &str| {
+        Failure::gateway(Stage::Policy, problem).with_hint(hint).with_retry_after(Duration::from_secs(30))
+    };
+    match why {
+        NoSession::Unknown => answer::refusal(StatusCode::NOT_FOUND, answer::NO_SESSION, "Session not found"),
+        NoSession::TooMany => full(Problem::Unavailable, "there are as many sessions as there may be"),
+        NoSession::TooManyOfOne => full(
+            Problem::RateLimited,
+            "this caller has as many sessions as it may; it can end one with DELETE",
+        ),
+    }
 }
 
 /// What a client tells of itself, for servers that come later.

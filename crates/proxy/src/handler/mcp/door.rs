@@ -13,23 +13,40 @@ use crate::{
 pub(super) struct Door {
     origins: Vec<Box<str>>,
     hosts: Vec<Box<str>>,
-    /// The route's own hosts stand for trusted ones.
-    has_hosts: bool,
+    /// The route's own hosts, which stand for trusted ones.
+    own: Vec<Box<str>>,
+}
+
+/// Who a call is made for, if that is somebody: a consumer, or the subject of a token.
+pub(super) fn somebody(call: &Call) -> Option<String> {
+    if let Some(consumer) = &call.consumer {
+        // `anonymous` of a policy stands in for nobody in particular.
+        return (!call.is_stranger).then(|| format!("consumer {}", consumer.name));
+    }
+    let claims = call.claims.as_ref()?;
+    let claim = |name: &str| claims.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    (!claim("sub").is_empty()).then(|| token(claim("iss"), claim("sub")))
+}
+
+fn token(issuer: &str, subject: &str) -> String {
+    format!("token {} {}", super::message::quoted(issuer), super::message::quoted(subject))
 }
 
 /// Whom a call is made for, as sessions remember it.
 pub(super) fn who(call: &Call) -> String {
-    if let Some(consumer) = &call.consumer {
-        return format!("consumer {}", consumer.name);
-    }
-    let claim = |name: &str| {
-        let value = call.claims.as_ref().and_then(|claims| claims.get(name));
-        value.and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-    };
-    match &call.claims {
-        Some(_) => format!("token {} {}", claim("iss"), claim("sub")),
-        None => String::new(),
-    }
+    somebody(call).unwrap_or_else(|| match (&call.consumer, &call.claims) {
+        (Some(consumer), _) => format!("consumer {}", consumer.name),
+        (None, Some(claims)) => {
+            let issuer = claims.get("iss").and_then(serde_json::Value::as_str);
+            token(issuer.unwrap_or_default(), "")
+        }
+        (None, None) => String::new(),
+    })
+}
+
+/// Whom a session is counted for: strangers by their addresses.
+pub(super) fn owner(call: &Call) -> String {
+    somebody(call).unwrap_or_else(|| format!("address {}", call.client))
 }
 
 /// Whether a name is this machine's, or no name at all.
@@ -46,10 +63,19 @@ fn matches(pattern: &str, host: &str) -> bool {
 }
 
 /// An authority without the port that its scheme means anyway.
-fn authority(text: &str) -> String {
+fn authority(text: &str, scheme: &str) -> String {
     let text = text.to_ascii_lowercase();
-    let short = text.strip_suffix(":80").or_else(|| text.strip_suffix(":443"));
+    let short = text.strip_suffix(if scheme == "https" { ":443" } else { ":80" });
     short.map(str::to_owned).unwrap_or(text)
+}
+
+/// A refusal of a `Host` that is not served here.
+pub(super) fn strange_host() -> Failure {
+    refusal(
+        StatusCode::FORBIDDEN,
+        INVALID_REQUEST,
+        "this `Host` is not served here; the route's `mcp.allowedHosts` can name it",
+    )
 }
 
 impl Door {
@@ -61,36 +87,46 @@ impl Door {
                 .map(|origin| origin.to_ascii_lowercase().into())
                 .collect(),
             hosts: settings.allowed_hosts.iter().map(|host| host.to_ascii_lowercase().into()).collect(),
-            has_hosts: !route.hosts.is_empty(),
+            own: route.hosts.iter().map(|host| host.to_string().to_ascii_lowercase().into()).collect(),
         }
+    }
+
+    /// Whether a call asks for a name that is served here. `also` is one more such name.
+    pub(super) fn knows_host(&self, call: &Call, also: &str) -> bool {
+        let host = call.host.as_ref().map_or("", |host| host.as_str());
+        let named = if self.hosts.is_empty() { &self.own } else { &self.hosts };
+        let is_named = named.iter().any(|pattern| matches(pattern, host));
+        if is_named || (!also.is_empty() && host == also) {
+            return true;
+        }
+        if !named.is_empty() {
+            return false;
+        }
+        // Whoever is on this machine may be a browser that a page talked into it.
+        let is_exposed = call.head.headers.contains_key(header::ORIGIN) || call.peer.ip().is_loopback();
+        is_plain(host) || !is_exposed
     }
 
     /// Refuses pages of foreign sites, and names that were bent to point here (DNS rebinding).
     pub(super) fn check(&self, call: &Call) -> Result<(), Failure> {
-        let host = call.host.as_ref().map_or("", |host| host.as_str());
-        let origin = call.head.headers.get(header::ORIGIN);
-        let is_trusted = if self.hosts.is_empty() {
-            self.has_hosts || is_plain(host)
-        } else {
-            self.hosts.iter().any(|pattern| matches(pattern, host))
-        };
-        // Whoever is on this machine may be a browser that a page talked into it.
-        let is_exposed = origin.is_some() || call.peer.ip().is_loopback();
-        if !is_trusted && (is_exposed || !self.hosts.is_empty()) {
-            return Err(refusal(
-                StatusCode::FORBIDDEN,
-                INVALID_REQUEST,
-                "this `Host` is not served here; the route's `mcp.allowedHosts` can name it",
-            ));
+        // The route's own hosts are what led here.
+        let is_led = self.hosts.is_empty() && !self.own.is_empty();
+        if !is_led && !self.knows_host(call, "") {
+            return Err(strange_host());
         }
+        let origin = call.head.headers.get(header::ORIGIN);
         let Some(origin) = origin else { return Ok(()) };
         let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
         if self.origins.iter().any(|known| **known == *text) {
             return Ok(());
         }
         let asked = call.record.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let own = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        if own.is_some_and(|own| authority(own) == authority(asked)) {
+        // Of the client's connection, which a trusted proxy may have told.
+        let told = call.head.headers.get("x-forwarded-proto").and_then(|told| told.to_str().ok());
+        let scheme =
+            if told.is_some_and(|told| told.eq_ignore_ascii_case("https")) { "https" } else { "http" };
+        let own = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+        if own.is_some_and(|own| authority(own, scheme) == authority(asked, scheme)) {
             return Ok(());
         }
         Err(refusal(

@@ -4,18 +4,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Response;
 
 use super::{
     Inner, answer,
+    catalog::Place,
     message::{self, Members, Message},
     modern, relay,
     server::Server,
     session::{Can, Session},
     sse::Event,
+    strict,
     wire::Sender,
 };
 use crate::{body::Body, call::Call, failure::Failure};
@@ -70,15 +71,26 @@ impl List {
 
 /// Pages that are read at once when the gateway itself needs a whole list.
 const PAGES_MAX: usize = 100;
-/// Bytes of a cursor that are read.
-const CURSOR_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a cursor that are read, and minted.
+const CURSOR_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of a server's own cursor that are kept.
+const OWN_CURSOR_BYTES_MAX: usize = 8 * 1024;
 
-/// Where each server goes on.
-fn cursors(cursor: &str) -> Option<HashMap<String, String>> {
+/// How far each server has come: its own cursor, and where its next page stands.
+type Cursors = HashMap<String, (String, (u64, u32))>;
+
+/// What a cursor is sealed for: a list, and whose.
+fn purpose(list: List, session: &Session) -> String {
+    format!("cursor {} {}", list.method(), session.seal.who)
+}
+
+/// Where each server goes on. None of anybody's making but the gateway's own is read.
+fn cursors(inner: &Inner, list: List, session: &Session, cursor: &str) -> Option<Cursors> {
     if cursor.len() > CURSOR_BYTES_MAX {
         return None;
     }
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
+    let text = inner.sessions.unsealed(&purpose(list, session), cursor)?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// A page of one server.
@@ -86,7 +98,7 @@ struct Page {
     server: Arc<Server>,
     /// The whole answer.
     text: Bytes,
-    is_first: bool,
+    place: Option<Place>,
 }
 
 /// Answers with a page of all servers.
@@ -100,7 +112,9 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Failure> {
     let id = message.id().unwrap_or("null");
     let mut params = message.params();
-    let from = match params.text("cursor").as_deref().map(cursors) {
+    let cursor = params.get("cursor").map(|_| params.text("cursor").unwrap_or_default());
+    let from = cursor.map(|cursor| cursors(inner, list, session, &cursor));
+    let from = match from {
         None => None,
         Some(Some(from)) => Some(from),
         Some(None) => {
@@ -113,7 +127,7 @@ pub(super) async fn answer(
         match &from {
             None => {}
             Some(from) => match from.get(&*server.name) {
-                Some(cursor) => params.set_text("cursor", cursor),
+                Some((cursor, _)) => params.set_text("cursor", cursor),
                 None => continue,
             },
         }
@@ -124,7 +138,10 @@ pub(super) async fn answer(
         }
         asked.push((server.clone(), message.with_params(&params)));
     }
-    let is_first = from.is_none();
+    let place = |server: &Server| {
+        let (_, place) = from.as_ref()?.get(&*server.name)?;
+        Some(Place::of(*place))
+    };
     call.record.attempts = u16::try_from(asked.len()).unwrap_or(u16::MAX);
     let pages =
         join_all(asked.iter().map(|(server, text)| async move {
@@ -141,7 +158,7 @@ pub(super) async fn answer(
             }
             Ok(asked) => {
                 is_stream |= asked.is_stream;
-                good.push(Page { server: server.clone(), text: asked.text, is_first });
+                good.push(Page { server: server.clone(), text: asked.text, place: place(server) });
             }
             Err(failure) => {
                 tracing::warn!(route = %inner.route, server = %server.name, "{} lacks server `{}`: {failure}", list.method(), server.name);
@@ -154,13 +171,27 @@ pub(super) async fn answer(
             return Err(failure);
         }
         if let (Some(error), [_]) = (error, asked.as_slice()) {
-            return Ok(answer::json(http::StatusCode::OK, error));
+            let error = std::str::from_utf8(&error).ok().and_then(Members::parse);
+            let error = error.and_then(|said| said.get("error").map(str::to_owned));
+            let mut refused = Members::default();
+            refused.set_text("jsonrpc", "2.0");
+            refused.set("id", id.to_owned());
+            refused.set(
+                "error",
+                error.unwrap_or_else(|| "{\"code\":-32603,\"message\":\"no list\"}".to_owned()),
+            );
+            return Ok(answer::json(http::StatusCode::OK, refused.json()));
         }
     }
-    let mut result = merged(inner, call, list, &good);
+    let mut result = merged(inner, session, call, list, &good);
     if !session.seal.revision.has_sessions() {
         let mut members = Members::parse(&result).unwrap_or_default();
         modern::complete(list.method(), &mut members);
+        // Who may see what is decided for each caller: nobody else's cache may answer with it.
+        let is_chosen = list == List::Tools && inner.tools.choose();
+        if is_chosen || call.consumer.is_some() || call.claims.is_some() {
+            members.set_text("cacheScope", "private");
+        }
         result = members.json();
     }
     let record = super::tell(call, |_| {});
@@ -183,53 +214,35 @@ fn items<'a>(result: &'a Members<'_>, list: List) -> Vec<Members<'a>> {
     result.get(list.member()).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// Notes what a page tells of its server.
-fn learn(server: &Server, list: List, items: &[Members<'_>], is_first: bool, is_last: bool) {
-    match list {
-        List::Tools => server.known.catalog.tools(items, is_first, is_last),
-        List::Resources => server.known.catalog.resources(items, false),
-        List::Templates => server.known.catalog.resources(items, true),
-        List::Prompts => {}
-    }
-}
-
-fn merged(inner: &Inner, call: &Call, list: List, pages: &[Page]) -> String {
+fn merged(inner: &Inner, session: &Session, call: &Call, list: List, pages: &[Page]) -> String {
     let mut shown: Vec<(String, Arc<Server>, String)> = Vec::new();
-    let mut next: HashMap<&str, String> = HashMap::new();
+    let mut next: Cursors = HashMap::new();
     let mut rest: Option<Members<'_>> = None;
     let read: Vec<(&Page, Members<'static>)> = pages
         .iter()
         .filter_map(|page| {
             let said = Members::parse(std::str::from_utf8(&page.text).ok()?)?;
-            Some((page, said.object("result")?.into_owned()))
+            let result = said.object("result")?.into_owned();
+            if !strict::is_clear_list(&result, list.member()) {
+                tracing::warn!(server = %page.server.name, "{} of `{}` can be read in two ways: it is left out", list.method(), page.server.name);
+                return None;
+            }
+            Some((page, result))
         })
         .collect();
     for (page, result) in &read {
         let server = &page.server;
         let items = items(result, list);
         let cursor = result.text("nextCursor").filter(|cursor| !cursor.is_empty());
-        learn(server, list, &items, page.is_first, cursor.is_none());
-        for mut item in items {
-            let Some(name) =
-                item.text(if matches!(list, List::Tools | List::Prompts) { "name" } else { "uri" })
-            else {
-                shown.push((String::new(), server.clone(), item.json()));
-                continue;
-            };
-            if list == List::Tools && !inner.tools.shows(call, server, &name) {
-                continue;
+        let place = show(inner, call, list, page, items, cursor.is_none(), &mut shown);
+        match cursor {
+            Some(cursor) if cursor.len() <= OWN_CURSOR_BYTES_MAX => {
+                next.insert(server.name.to_string(), (cursor, place.parts()));
             }
-            let full = match list {
-                List::Tools | List::Prompts => format!("{}{name}", server.prefix),
-                List::Resources | List::Templates => name.clone(),
-            };
-            if full != name {
-                item.set_text("name", &full);
+            Some(_) => {
+                tracing::warn!(server = %server.name, "{} of `{}` ends early: its cursor is too long", list.method(), server.name);
             }
-            shown.push((full, server.clone(), item.json()));
-        }
-        if let Some(cursor) = cursor {
-            next.insert(&server.name, cursor);
+            None => {}
         }
         if read.len() == 1 {
             rest = Some(result.clone());
@@ -244,9 +257,64 @@ fn merged(inner: &Inner, call: &Call, list: List, pages: &[Page]) -> String {
     result.set(list.member(), format!("[{}]", items.join(",")));
     if !next.is_empty() {
         let text = serde_json::to_vec(&next).unwrap_or_default();
-        result.set_text("nextCursor", &URL_SAFE_NO_PAD.encode(text));
+        let sealed = inner.sessions.sealed(&purpose(list, session), text);
+        match sealed.filter(|sealed| sealed.len() <= CURSOR_BYTES_MAX) {
+            Some(sealed) => result.set_text("nextCursor", &sealed),
+            None => {
+                tracing::warn!(route = %inner.route, "{} ends early: its cursor is too long", list.method())
+            }
+        }
     }
     result.json()
+}
+
+/// Takes the items of a page that a caller is told of. Where the server's next page stands.
+fn show(
+    inner: &Inner,
+    call: &Call,
+    list: List,
+    page: &Page,
+    items: Vec<Members<'_>>,
+    is_last: bool,
+    shown: &mut Vec<(String, Arc<Server>, String)>,
+) -> Place {
+    let server = &page.server;
+    let catalog = &server.known.catalog;
+    let mut next = Place::of((0, 0));
+    let mut known = Vec::new();
+    match list {
+        List::Tools => (known, next) = catalog.tools(&items, page.place, is_last),
+        List::Resources => catalog.resources(&items, false),
+        List::Templates => catalog.resources(&items, true),
+        List::Prompts => {}
+    }
+    for (at, mut item) in items.into_iter().enumerate() {
+        let key = if matches!(list, List::Tools | List::Prompts) { "name" } else { "uri" };
+        let Some(name) = item.text(key) else {
+            if list != List::Tools {
+                shown.push((String::new(), server.clone(), item.json()));
+            }
+            continue;
+        };
+        if list == List::Tools {
+            let Some(Some(tool)) = known.get(at) else {
+                tracing::warn!(server = %server.name, "a tool of `{}` can be read in two ways: it is left out", server.name);
+                continue;
+            };
+            if !inner.tools.shows(call, server, &name, tool) {
+                continue;
+            }
+        }
+        let full = match list {
+            List::Tools | List::Prompts => format!("{}{name}", server.prefix),
+            List::Resources | List::Templates => name.clone(),
+        };
+        if full != name {
+            item.set_text("name", &full);
+        }
+        shown.push((full, server.clone(), item.json()));
+    }
+    next
 }
 
 /// A tool that two servers have under one name is neither's: a call would reach one of them by chance.
@@ -283,21 +351,27 @@ pub(super) async fn learn_tools(
     session: &Session,
     server: &Arc<Server>,
 ) -> Result<(), Failure> {
-    const OWN_ID: &str = "\"tidegate-list\"";
     let mut cursor: Option<String> = None;
-    for page in 0..PAGES_MAX {
+    let mut place = None;
+    for _ in 0..PAGES_MAX {
         let mut params = Members::default();
         if let Some(cursor) = &cursor {
             params.set_text("cursor", cursor);
         }
-        let text = message::request(OWN_ID, List::Tools.method(), &params.json());
-        let answer = relay::ask(sender, session, server, OWN_ID, &text).await?;
+        let id = relay::own_id("list");
+        let text = message::request(&id, List::Tools.method(), &params.json());
+        let answer = relay::ask(sender, session, server, &id, &text).await?;
         let Some(said) = std::str::from_utf8(&answer.text).ok().and_then(Members::parse) else {
             return Ok(());
         };
-        let Some(result) = said.object("result") else { return Ok(()) };
+        let Some(result) =
+            said.object("result").filter(|one| strict::is_clear_list(one, List::Tools.member()))
+        else {
+            return Ok(());
+        };
         cursor = result.text("nextCursor").filter(|cursor| !cursor.is_empty());
-        learn(server, List::Tools, &items(&result, List::Tools), page == 0, cursor.is_none());
+        let items = items(&result, List::Tools);
+        place = Some(server.known.catalog.tools(&items, place, cursor.is_none()).1);
         if cursor.is_none() {
             return Ok(());
         }

@@ -112,6 +112,28 @@ impl<'a> Members<'a> {
     }
 }
 
+/// An id or a token in the one spelling that all of its spellings share: `1.0` is `1`, and `"\\u0061"` is `"a"`.
+pub(super) fn spelled(id: &str) -> String {
+    use serde_json::Value;
+    /// Beyond it not every whole number is one of its own in floating point.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    match serde_json::from_str::<Value>(id) {
+        Ok(Value::Number(number)) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= WHOLE_MAX => {
+                format!("{float:.0}").replace("-0", "0")
+            }
+            _ => number.to_string(),
+        },
+        Ok(value) => value.to_string(),
+        Err(_) => id.to_owned(),
+    }
+}
+
+/// Whether two ids or tokens are the same value, however they are spelled.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    one == other || spelled(one) == spelled(other)
+}
+
 /// A text as a JSON string.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
@@ -154,12 +176,13 @@ impl<'a> Message<'a> {
         let id = members.get("id");
         let is_id = |id: &str| {
             let number = id.strip_prefix('-').unwrap_or(id);
-            id.starts_with('"') || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+            let is_text = id.starts_with('"') && serde_json::from_str::<String>(id).is_ok();
+            is_text || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
         };
         let (kind, method) = match (members.text("method"), id) {
             (Some(method), None) => (Kind::Notification, method),
             (Some(method), Some(id)) if is_id(id) => (Kind::Request, method),
-            (None, Some(_)) if members.get("method").is_none() => {
+            (None, Some(id)) if members.get("method").is_none() && !id.starts_with(['{', '[', 't', 'f']) => {
                 if members.get("result").is_some() == members.get("error").is_some() {
                     return Err("an answer has either `result` or `error`");
                 }
@@ -231,6 +254,23 @@ mod tests {
         let out = message.with_params(&params);
         let want = text.replace("\"tools/call\"}", r#""tools/call","params":{"name":"a\"b"}}"#);
         assert_eq!(out, want);
+    }
+
+    #[test]
+    fn ids_are_values_and_not_spellings() {
+        for (one, other, want) in [
+            ("1", "1.0", true),
+            ("100", "1e2", true),
+            ("0", "-0.0", true),
+            ("-10", "-1e1", true),
+            (r#""a""#, r#""\u0061""#, true),
+            ("1", r#""1""#, false),
+            ("9007199254740993", "9007199254740992", false),
+        ] {
+            assert_eq!(is_same(one, other), want, "{one} {other}");
+        }
+        let text = r#"{"jsonrpc":"2.0","id":1.0,"result":{}}"#;
+        assert_eq!(Message::parse(text).map(|message| message.kind), Ok(Kind::Response));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use model::resource::mcp::McpOauth;
 
 use super::answer;
-use crate::{body::Body, call::Call, handler::Handler};
+use crate::{body::Body, call::Call, failure::Failure, handler::Handler};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
@@ -17,6 +17,8 @@ pub(super) struct Metadata {
     /// Where the document is.
     url: Box<str>,
     scopes: Box<str>,
+    /// The host of the resource.
+    host: Box<str>,
 }
 
 impl Metadata {
@@ -36,26 +38,40 @@ impl Metadata {
             document: Bytes::from(document.to_string()),
             url: format!("{base}{WELL_KNOWN}{path}").into(),
             scopes: settings.scopes.join(" ").into(),
+            host: host_of(&base[scheme..]).to_ascii_lowercase().into(),
         }
     }
 }
 
+/// A host without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
 /// Answers a request for metadata, before anything asks who sends it.
-pub(crate) fn answer(call: &Call) -> Option<Response<Body>> {
+pub(crate) fn answer(call: &Call) -> Option<Result<Response<Body>, Failure>> {
     let path = call.path().strip_prefix(WELL_KNOWN)?;
     if !matches!(call.head.method, Method::GET | Method::HEAD) {
         return None;
     }
     let all = || {
         call.plan.routes.iter().filter_map(|route| match &route.handler {
-            Handler::Mcp(gateway) => gateway.metadata(),
+            Handler::Mcp(gateway) => Some((gateway, gateway.metadata()?)),
             _ => None,
         })
     };
     let path = path.trim_end_matches('/');
-    let exact = all().find(|metadata| *metadata.path == *path);
     // Clients that find nothing at the resource's own path look at the root.
-    let found = exact.or_else(|| all().next().filter(|_| path.is_empty() && all().count() == 1))?;
+    let is_alone = path.is_empty() && all().count() == 1;
+    let mut found = all().filter(|(_, metadata)| *metadata.path == *path || is_alone).peekable();
+    found.peek()?;
+    // A name that was bent to point here is told nothing.
+    let Some((_, found)) = found.find(|(gateway, found)| gateway.door().knows_host(call, &found.host)) else {
+        return Some(Err(super::door::strange_host()));
+    };
     let mut response = answer::json(StatusCode::OK, found.document.clone());
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -63,7 +79,7 @@ pub(crate) fn answer(call: &Call) -> Option<Response<Body>> {
     if call.head.method == Method::HEAD {
         *response.body_mut() = Body::Empty;
     }
-    Some(response)
+    Some(Ok(response))
 }
 
 /// Adds to a refusal where a token is had.

@@ -3,9 +3,10 @@
 //! A message comes in at the [`door`]; [`session`] knows whose it is and [`begin`] how sessions begin. Lists of all
 //! servers are one ([`list`]), everything else goes to one server ([`relay`]) that its name or URI leads to; [`tools`]
 //! judges calls. [`streams`] is what servers say unasked, [`ids`] how names stay unique, [`bridge`] how revisions
-//! meet, [`wire`] one exchange with a server.
+//! meet, [`wire`] one exchange with a server; one that is a program of this machine is [`stdio`], run by [`process`].
 
 pub(crate) mod answer;
+mod auth;
 mod begin;
 mod bridge;
 mod catalog;
@@ -15,12 +16,15 @@ mod list;
 mod message;
 pub(crate) mod metadata;
 mod modern;
+pub(crate) mod process;
 mod relay;
 mod revision;
 pub(crate) mod server;
 pub(crate) mod session;
 mod sse;
+mod stdio;
 mod streams;
+mod strict;
 mod tools;
 mod way;
 mod wire;
@@ -64,6 +68,15 @@ pub(crate) struct McpGateway {
     body_bytes_max: usize,
 }
 
+/// Ends the processes of servers that a configuration, which has just become the live one, has no more.
+pub(crate) fn reloaded(plan: &crate::compiled::Compiled) {
+    let hubs = plan.routes.iter().filter_map(|route| match &route.handler {
+        super::Handler::Mcp(gateway) => Some(gateway.hubs()),
+        _ => None,
+    });
+    stdio::keep_only(&hubs.flatten().collect::<Vec<_>>());
+}
+
 /// What calls share with what outlives them.
 pub(crate) struct Inner {
     route: Box<str>,
@@ -78,18 +91,25 @@ impl McpGateway {
         settings: &McpRoute,
         cx: &Building<'_>,
     ) -> Result<Self, String> {
+        let idle = settings.idle_timeout.get();
         let servers: Vec<Arc<Server>> = settings
             .servers
             .iter()
-            .map(|server| Server::compile(&route.name, server, cx).map(Arc::new))
+            .map(|server| Server::compile(&route.name, server, idle, cx).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let given = settings.session_key.as_ref().map(|key| cx.snapshot.secret(key));
         let secret = session::secret(given)?;
-        let (idle, lifetime) = (settings.idle_timeout.get(), settings.lifetime.get());
-        let fresh = Sessions::new(&secret, &route.name, settings.max_sessions, idle, lifetime)?;
+        let bounds = session::Bounds {
+            max: settings.max_sessions,
+            max_each: settings.max_sessions_per_consumer,
+            idle: settings.idle_timeout.get(),
+            lifetime: settings.lifetime.get(),
+        };
+        let fresh = Sessions::new(&secret, &route.name, bounds)?;
         let digest: Vec<u8> =
             aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &secret).as_ref().to_vec();
-        let identity = (settings.max_sessions, settings.idle_timeout, settings.lifetime, digest);
+        let most = (settings.max_sessions, settings.max_sessions_per_consumer);
+        let identity = (most, settings.idle_timeout, settings.lifetime, digest);
         Ok(Self {
             inner: Arc::new(Inner {
                 route: route.name.as_str().into(),
@@ -101,6 +121,17 @@ impl McpGateway {
             metadata: settings.oauth.as_ref().map(Metadata::compile),
             body_bytes_max: usize::try_from(settings.max_body_size.bytes()).unwrap_or(usize::MAX),
         })
+    }
+
+    fn hubs(&self) -> impl Iterator<Item = Arc<stdio::Hub>> {
+        self.inner.servers.iter().filter_map(|server| match &server.place {
+            server::Place::Processes(hub) => Some(hub.clone()),
+            server::Place::Http(_) => None,
+        })
+    }
+
+    fn door(&self) -> &Door {
+        &self.door
     }
 
     fn metadata(&self) -> Option<&Metadata> {
@@ -163,8 +194,8 @@ impl McpGateway {
         revision_of(&call.head.headers)?;
         self.inner
             .sessions
-            .find(id.to_str().unwrap_or_default(), &door::who(call))
-            .map_err(|_| answer::refusal(StatusCode::NOT_FOUND, answer::NO_SESSION, "Session not found"))
+            .find(id.to_str().unwrap_or_default(), &door::who(call), &door::owner(call))
+            .map_err(begin::no_session)
     }
 
     async fn post(
@@ -180,6 +211,7 @@ impl McpGateway {
         })?;
         let text = text_of(&bytes)?;
         let message = Message::parse(text)
+            .and_then(|message| strict::check(&message).map(|()| message))
             .map_err(|why| answer::refusal(StatusCode::BAD_REQUEST, answer::INVALID_REQUEST, why))?;
         if message.kind == Kind::Request {
             call.rpc = message.id().map(Into::into);

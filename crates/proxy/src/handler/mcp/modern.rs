@@ -1,7 +1,7 @@
 //! Clients of the revision without sessions (2026-07-28): every request says who sends it and stands for itself.
 //!
 //! Servers that speak it, too, get what the client sent. For the others the gateway keeps one session per caller, in
-//! which requests of several clients meet; [`Disguise`] keeps their ids apart.
+//! which requests of several clients meet; [`Disguise`] keeps their ids apart. Who is nobody has a session for each call.
 
 use std::{
     rc::Rc,
@@ -17,7 +17,7 @@ use super::{
     Inner, answer, begin, bridge, door,
     message::{self, Kind, Members, Message, quoted},
     revision::Revision,
-    session::{Leg, Seal, Session},
+    session::{Leg, Live, Seal, Session},
     streams, way,
     wire::{REVISION, Sender},
 };
@@ -132,7 +132,7 @@ pub(super) async fn post(
     if !METHODS.contains(&&*message.method) {
         return Ok(refuse(id, answer::METHOD_NOT_FOUND, &format!("Method not found: {}", message.method)));
     }
-    let session = house(inner, call, message);
+    let session = house(inner, sender, call, message);
     let extra: Vec<_> = call
         .head
         .headers
@@ -150,8 +150,22 @@ pub(super) async fn post(
     Ok(with_status(response))
 }
 
+/// A session at servers that want one, of a caller who is nobody: it is begun for one call and ends with it, so that
+/// strangers never meet in one.
+struct Guest {
+    inner: Arc<Inner>,
+    sender: Sender,
+    live: Arc<Live>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        begin::end_all(&self.inner, &self.sender, self.live.begun());
+    }
+}
+
 /// The session in which this caller's requests meet at servers that want one.
-fn house(inner: &Inner, call: &Call, message: &Message<'_>) -> Session {
+fn house(inner: &Arc<Inner>, sender: &Sender, call: &Call, message: &Message<'_>) -> Session {
     let who = door::who(call);
     let params = message.params();
     let info = params.object("_meta").and_then(|meta| meta.get(bridge::META_CLIENT).map(str::to_owned));
@@ -166,7 +180,13 @@ fn house(inner: &Inner, call: &Call, message: &Message<'_>) -> Session {
         client: client.json(),
         legs: Vec::new(),
     };
-    inner.sessions.house(&who, seal)
+    if door::somebody(call).is_some() {
+        return inner.sessions.house(&who, seal);
+    }
+    let mut session = Session::of_one_call(seal);
+    let (inner, sender, live) = (inner.clone(), sender.clone(), session.live.clone());
+    session.guest = Some(Rc::new(Guest { inner, sender, live }));
+    session
 }
 
 /// Errors have statuses of their own in this revision.
@@ -300,7 +320,7 @@ impl Disguise {
     /// A server's message as the client gets it.
     pub(super) fn take_off(&self, message: &Message<'_>) -> Shown {
         match (message.kind, message.method.as_str()) {
-            (Kind::Response, _) if message.id() == Some(&*self.own) => {
+            (Kind::Response, _) if message.id().is_some_and(|id| message::is_same(id, &self.own)) => {
                 Shown::As(self.answer(&message.members))
             }
             (Kind::Response, _) => Shown::Not,
@@ -312,7 +332,11 @@ impl Disguise {
             (Kind::Notification, "notifications/progress") => {
                 let mut params = message.params();
                 match &self.token {
-                    Some(token) if params.get("progressToken") == Some(&*self.own) => {
+                    Some(token)
+                        if params
+                            .get("progressToken")
+                            .is_some_and(|said| message::is_same(said, &self.own)) =>
+                    {
                         params.set("progressToken", token.to_string());
                         Shown::As(message.with_params(&params))
                     }

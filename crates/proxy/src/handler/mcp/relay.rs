@@ -3,7 +3,10 @@
 use std::{
     pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -24,7 +27,7 @@ use super::{
 use crate::{
     body::{Body, Wrapper},
     call::Call,
-    failure::Failure,
+    failure::{Failure, Problem, Stage},
     worker::Worker,
 };
 
@@ -42,6 +45,11 @@ pub(super) struct OnItsWay {
 impl OnItsWay {
     fn new(sender: &Sender, session: &Session, server: &Arc<Server>, leg: &Leg, id: &str) -> Self {
         session.sent(id, &server.name);
+        Self::of_several(sender, session, server, leg, id)
+    }
+
+    /// One of several that go to several servers under one id.
+    fn of_several(sender: &Sender, session: &Session, server: &Arc<Server>, leg: &Leg, id: &str) -> Self {
         Self {
             sender: sender.clone(),
             session: session.clone(),
@@ -110,7 +118,8 @@ pub(super) async fn relay(
         let own = disguise.as_ref().map_or(id, |disguise| &disguise.own);
         let mut held = OnItsWay::new(way.sender, way.session, way.server, &leg, own);
         let letter = bridge::letter(way.sender, &leg, &way.session.seal.client, &text);
-        let response = wire::send(way.worker, call, way.server, Some(&leg), letter).await;
+        let response =
+            wire::send(way.worker, call, way.server, Some(&leg), letter, way.sender.subject.as_deref()).await;
         let reply = match response {
             Ok(response) => wire::reply(response, leg.id.is_some()).await,
             Err(failure) => Err(failure),
@@ -119,7 +128,7 @@ pub(super) async fn relay(
             Ok(reply) => reply,
             Err(failure) => {
                 // What timed out may still be worked on; what broke is over.
-                if failure.problem() != crate::failure::Problem::UpstreamTimeout {
+                if failure.problem() != Problem::UpstreamTimeout {
                     held.close();
                 }
                 return Err(failure);
@@ -216,7 +225,16 @@ impl Relay {
         for mut event in std::mem::take(&mut self.events) {
             let text = std::str::from_utf8(&event.data).unwrap_or_default();
             if let Ok(message) = Message::parse(text) {
-                if message.kind == Kind::Response && message.id() == Some(&*self.held.id) {
+                let (mut message, mut respelled) = (message, None);
+                if message.kind == Kind::Response {
+                    if !message.id().is_some_and(|id| message::is_same(id, &self.held.id)) {
+                        // It answers what this server was not asked here.
+                        continue;
+                    }
+                    if message.id() != Some(&*self.held.id) {
+                        message.members.set("id", self.held.id.to_string());
+                        respelled = Some(message.members.json());
+                    }
                     self.is_answered = true;
                     self.held.close();
                     note_members(&self.record, &message.members);
@@ -233,11 +251,14 @@ impl Relay {
                             Kind::Response => asked_back(&self.held, &message.members),
                             _ => ids::from_server(&self.server, &message),
                         };
-                        if let Some(text) = changed {
+                        if let Some(text) = changed.or(respelled) {
                             event.data = text.into_bytes();
                         }
                     }
                 }
+            } else if self.disguise.is_some() && !event.data.is_empty() {
+                // Whose it is cannot be known.
+                continue;
             }
             if self.disguise.is_some() {
                 // A revision without sessions has nothing to come back to.
@@ -350,8 +371,31 @@ pub(super) struct Asked {
     pub(super) is_stream: bool,
 }
 
-/// Asks one server and waits for its whole answer.
+/// An id for a request of the gateway's own, as JSON.
+pub(super) fn own_id(what: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("\"tidegate-{what}-{}\"", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Asks one server and waits for its whole answer, as long as the server's requests may take. Who lets go before
+/// cancels it there.
 pub(super) async fn ask(
+    sender: &Sender,
+    session: &Session,
+    server: &Arc<Server>,
+    id: &str,
+    text: &str,
+) -> Result<Asked, Failure> {
+    match tokio::time::timeout(server.patience, ask_patiently(sender, session, server, id, text)).await {
+        Ok(asked) => asked,
+        Err(_) => {
+            let late = format!("server `{}` did not answer within {:?}", server.name, server.patience);
+            Err(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, late))
+        }
+    }
+}
+
+async fn ask_patiently(
     sender: &Sender,
     session: &Session,
     server: &Arc<Server>,
@@ -363,14 +407,29 @@ pub(super) async fn ask(
         let leg = begin::line(sender, session, server, anew).await?;
         let disguised = Disguise::new(session, &leg, text);
         let sent = disguised.as_ref().map_or(text, |(_, text)| text);
+        let own = disguised.as_ref().map_or(id, |(disguise, _)| &disguise.own);
+        let mut held = OnItsWay::of_several(sender, session, server, &leg, own);
         let letter = bridge::letter(sender, &leg, &session.seal.client, sent);
-        let response = sender.send(server, Some(&leg), letter).await?;
-        match wire::reply(response, leg.id.is_some()).await? {
-            Reply::SessionLost if !anew => anew = true,
+        let response = sender.send(server, Some(&leg), letter).await;
+        let reply = match response {
+            Ok(response) => wire::reply(response, leg.id.is_some()).await,
+            Err(failure) => Err(failure),
+        };
+        let reply = reply.inspect_err(|failure| {
+            if failure.problem() != Problem::UpstreamTimeout {
+                held.close();
+            }
+        })?;
+        match reply {
+            Reply::SessionLost if !anew => {
+                held.close();
+                anew = true;
+            }
             reply => {
-                let own = disguised.as_ref().map_or(id, |(disguise, _)| &disguise.own);
                 let is_stream = matches!(reply, Reply::Stream(_));
-                let answer = wire::answer(reply, own).await?;
+                let answer = wire::answer(reply, own).await;
+                held.close();
+                let answer = answer?;
                 let told = disguised.as_ref().and_then(|(disguise, _)| disguise.answer_of(&answer));
                 return Ok(Asked { text: told.map_or(answer, Bytes::from), is_stream });
             }

@@ -18,7 +18,12 @@ use model::{
     },
 };
 
-use super::catalog::Catalog;
+use super::{
+    auth::{self, Auth},
+    catalog::Catalog,
+    process::Program,
+    stdio::{Bounds, Hub},
+};
 use crate::{compiled::Building, handler::backends::Target, upstream::Effort};
 
 /// A server that could not be reached is not asked for lists again for so long.
@@ -31,16 +36,33 @@ pub(super) struct Server {
     pub(super) name: Arc<str>,
     /// Stands before the names of its tools and prompts.
     pub(super) prefix: String,
+    pub(super) place: Place,
+    /// Tokens that it wants.
+    pub(super) auth: Option<Auth>,
+    /// How long the gateway waits for a whole answer of its own asking.
+    pub(super) patience: Duration,
+    /// What it is sent with every request.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What it has told of itself; goes on over reloads.
+    pub(super) known: Arc<Known>,
+}
+
+/// Where a server is.
+pub(super) enum Place {
+    /// An upstream.
+    Http(Box<Http>),
+    /// Processes of this machine.
+    Processes(Arc<Hub>),
+}
+
+/// A server that is an upstream.
+pub(super) struct Http {
     /// The path of its endpoint.
     pub(super) path: String,
     /// For messages.
     pub(super) calls: Target,
     /// For streams that may be silent.
     pub(super) streams: Target,
-    /// What it is sent with every request.
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// What it has told of itself; goes on over reloads.
-    pub(super) known: Arc<Known>,
 }
 
 /// What a server has told of itself.
@@ -108,16 +130,20 @@ fn parts(url: &str) -> Result<(bool, String, String), String> {
     Ok((is_tls, address, if path.is_empty() { "/".to_owned() } else { path.to_owned() }))
 }
 
-/// A server as an upstream: it is connected to, pooled, guarded and seen like any other.
-pub(crate) fn upstream(route: &str, settings: &Settings, _: &Snapshot) -> Result<UpstreamSettings, String> {
-    let (is_tls, address, _) = parts(&settings.url)?;
+/// What a server's timeouts are where its settings say nothing.
+fn defaults() -> Timeouts {
     let minutes = |minutes: u64| model::Duration::from_secs(minutes * 60);
-    let defaults = Timeouts {
+    Timeouts {
         connect: model::Duration::from_secs(5),
         request: minutes(5),
         idle: minutes(5),
         ..Timeouts::default()
-    };
+    }
+}
+
+/// A server as an upstream: it is connected to, pooled, guarded and seen like any other.
+pub(crate) fn upstream(route: &str, settings: &Settings, _: &Snapshot) -> Result<UpstreamSettings, String> {
+    let (is_tls, address, _) = parts(settings.url.as_deref().unwrap_or_default())?;
     Ok(UpstreamSettings {
         name: settings.upstream(route),
         protocol: Protocol::Auto,
@@ -130,7 +156,7 @@ pub(crate) fn upstream(route: &str, settings: &Settings, _: &Snapshot) -> Result
         bulkhead: settings.bulkhead.clone(),
         retry: Retry { on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream], ..Retry::default() },
         hedging: None,
-        timeouts: settings.timeouts.apply(&defaults),
+        timeouts: settings.timeouts.apply(&defaults()),
         tls: is_tls.then(|| settings.tls.clone()),
         pool: settings.pool.clone(),
         proxy_protocol: None,
@@ -140,12 +166,19 @@ pub(crate) fn upstream(route: &str, settings: &Settings, _: &Snapshot) -> Result
 }
 
 impl Server {
-    pub(super) fn compile(route: &str, settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
-        let name = settings.upstream(route);
-        let upstream =
-            cx.upstreams.get(name.as_str()).ok_or_else(|| format!("no upstream `{name}`"))?.clone();
-        let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
-        let streams = Effort { idle: SILENCE, ..effort.clone() };
+    pub(super) fn compile(
+        route: &str,
+        settings: &Settings,
+        idle: Duration,
+        cx: &Building<'_>,
+    ) -> Result<Self, String> {
+        let name: Arc<str> = settings.name.as_str().into();
+        let identity = (&settings.name, &settings.url, &settings.command, settings.prefix());
+        let known = cx.keep(&format!("mcp-{}", settings.name), &identity, Known::default);
+        let (place, patience) = match &settings.url {
+            Some(url) => Self::http(url, route, settings, cx)?,
+            None => Self::processes(settings, name.clone(), known.clone(), idle, cx)?,
+        };
         let mut headers = Vec::new();
         for (name, secret) in &settings.headers {
             let mut value = HeaderValue::from_str(cx.snapshot.secret(secret)).map_err(|_| {
@@ -154,15 +187,66 @@ impl Server {
             value.set_sensitive(true);
             headers.push((name.to_http().clone(), value));
         }
-        let identity = (&settings.name, &settings.url, settings.prefix());
-        Ok(Self {
-            name: settings.name.as_str().into(),
-            prefix: settings.prefix(),
-            path: parts(&settings.url)?.2,
+        let auth = settings.auth.as_ref().map(|auth| Auth::compile(&settings.name, auth, cx)).transpose()?;
+        Ok(Self { name, prefix: settings.prefix(), place, auth, patience, headers, known })
+    }
+
+    fn http(
+        url: &str,
+        route: &str,
+        settings: &Settings,
+        cx: &Building<'_>,
+    ) -> Result<(Place, Duration), String> {
+        let name = settings.upstream(route);
+        let upstream =
+            cx.upstreams.get(name.as_str()).ok_or_else(|| format!("no upstream `{name}`"))?.clone();
+        let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
+        let patience = upstream.settings.timeouts.request.get();
+        let streams = Effort { idle: SILENCE, ..effort.clone() };
+        let http = Http {
+            path: parts(url)?.2,
             calls: Target { upstream: upstream.clone(), effort, weight: 1 },
             streams: Target { upstream, effort: streams, weight: 1 },
-            headers,
-            known: cx.keep(&format!("mcp-{}", settings.name), &identity, Known::default),
-        })
+        };
+        Ok((Place::Http(Box::new(http)), patience))
+    }
+
+    fn processes(
+        settings: &Settings,
+        name: Arc<str>,
+        known: Arc<Known>,
+        idle: Duration,
+        cx: &Building<'_>,
+    ) -> Result<(Place, Duration), String> {
+        let Some((path, arguments)) = settings.command.split_first() else {
+            return Err(format!("`servers.{name}`: expected `url` or `command`"));
+        };
+        if !cx.snapshot.config.runtime.allowed_commands.contains(path) {
+            return Err(format!(
+                "`servers.{name}.command`: {path} may not be run here; `runtime.allowedCommands` lists what may"
+            ));
+        }
+        let process = settings.process.clone().unwrap_or_default();
+        let environment: Vec<(String, String)> = process
+            .env
+            .iter()
+            .map(|(name, secret)| (name.clone(), cx.snapshot.secret(secret).to_owned()))
+            .collect();
+        let patience = settings.timeouts.apply(&defaults()).request.get();
+        let told = auth::fingerprint(environment.iter().flat_map(|(name, value)| [name.as_str(), value]));
+        let bounds = Bounds { is_shared: process.shared, max: process.max, idle, patience };
+        let program = Program {
+            name: name.clone(),
+            path: path.clone(),
+            arguments: arguments.to_vec(),
+            environment,
+            folder: process.folder.clone().map(Into::into),
+        };
+        let identity = (&settings.command, &process, told, idle.as_millis(), patience.as_millis());
+        let hub = cx.keep(&format!("mcp-processes-{name}"), &identity, || {
+            Hub::new(program, known, &bounds, cx.background)
+        });
+        hub.enrol();
+        Ok((Place::Processes(hub), patience))
     }
 }

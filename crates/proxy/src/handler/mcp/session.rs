@@ -5,8 +5,10 @@
 //! lost.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    any::Any,
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     path::PathBuf,
+    rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,10 +23,16 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::revision::Revision;
+use super::{message::spelled, revision::Revision};
 
 /// Bytes of an id that are read. A header is no place for more.
 const ID_BYTES_MAX: usize = 12 * 1024;
+/// Bytes of an id that is minted; clients bound the headers that they take.
+const MINTED_BYTES_MAX: usize = 8 * 1024;
+/// Sessions that ended before their time and are remembered, of each shard.
+const ENDED_MAX: usize = 4096;
+/// Milliseconds between two searches for sessions that are idle.
+const SWEEP_MIN: u64 = 100;
 const NONCE_BYTES: usize = 12;
 /// Calls of one session that are remembered while they are on their way.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -94,6 +102,8 @@ pub(super) struct Session {
     pub(super) digest: Arc<str>,
     pub(super) seal: Arc<Seal>,
     pub(super) live: Arc<Live>,
+    /// Of a caller who is nobody: the session ends at the servers when the last of the call lets go of it.
+    pub(super) guest: Option<Rc<dyn Any>>,
 }
 
 /// What is remembered of a session beside its id.
@@ -101,6 +111,8 @@ pub(super) struct Session {
 pub(super) struct Live {
     /// Milliseconds after the start.
     used: AtomicU64,
+    /// Whom it is counted for.
+    owner: Box<str>,
     /// Legs that were begun, or begun again, after the session.
     late: Mutex<HashMap<Arc<str>, Leg>>,
     /// Which server works on a request, by its id.
@@ -111,7 +123,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Live {
+    /// Legs that were begun after the session.
+    pub(super) fn begun(&self) -> Vec<Leg> {
+        locked(&self.late).values().cloned().collect()
+    }
+}
+
 impl Session {
+    /// One that nobody comes back to.
+    pub(super) fn of_one_call(seal: Seal) -> Self {
+        let (id, digest) = ("".into(), "stateless".into());
+        Self { id, digest, seal: Arc::new(seal), live: Arc::default(), guest: None }
+    }
+
     /// What it is with a server; `None` when it has not begun with it.
     pub(super) fn leg(&self, server: &str) -> Option<Leg> {
         let late = locked(&self.live.late).get(server).cloned();
@@ -127,18 +152,18 @@ impl Session {
     pub(super) fn sent(&self, id: &str, server: &Arc<str>) {
         let mut all = locked(&self.live.in_flight);
         if all.len() < IN_FLIGHT_MAX {
-            all.insert(id.into(), server.clone());
+            all.insert(spelled(id).into(), server.clone());
         }
     }
 
     /// Forgets it.
     pub(super) fn done(&self, id: &str) {
-        locked(&self.live.in_flight).remove(id);
+        locked(&self.live.in_flight).remove(&*spelled(id));
     }
 
     /// Which server works on a request, as far as is known here.
     pub(super) fn works_on(&self, id: &str) -> Option<Arc<str>> {
-        locked(&self.live.in_flight).get(id).cloned()
+        locked(&self.live.in_flight).get(&*spelled(id)).cloned()
     }
 }
 
@@ -147,9 +172,31 @@ type Digest = [u8; 16];
 #[derive(Default)]
 struct Shard {
     live: HashMap<Digest, Arc<Live>>,
-    /// Ended before their time; as many as there may be sessions.
+    /// Ended before their time.
     ended: HashSet<Digest>,
-    order: VecDeque<Digest>,
+    /// The same in the order of their ends, with when they had begun.
+    order: VecDeque<(Digest, u64)>,
+    /// Sessions that began by then and are not known to live may be among those whose end is forgotten: none of them
+    /// goes on.
+    horizon: u64,
+}
+
+/// How many sessions there are.
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    /// By whom they are counted for.
+    each: HashMap<Box<str>, usize>,
+}
+
+/// What bounds sessions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) max: usize,
+    /// Of one consumer.
+    pub(super) max_each: usize,
+    pub(super) idle: Duration,
+    pub(super) lifetime: Duration,
 }
 
 /// All sessions of a route.
@@ -157,10 +204,10 @@ pub(super) struct Sessions {
     key: RandomizedNonceKey,
     route: Box<str>,
     start: Instant,
-    idle: Duration,
-    lifetime: Duration,
-    /// Of each shard.
-    max: usize,
+    bounds: Bounds,
+    counts: Mutex<Counts>,
+    /// When idle ones were last searched for, in milliseconds after the start.
+    swept: AtomicU64,
     shards: [Mutex<Shard>; SHARDS],
     /// Of callers whose revision has none, by who they are.
     houses: Mutex<HashMap<String, Arc<Live>>>,
@@ -173,6 +220,8 @@ pub(super) enum NoSession {
     Unknown,
     /// There are as many as there may be.
     TooMany,
+    /// This caller has as many as it may.
+    TooManyOfOne,
 }
 
 /// Where the key is kept that sessions are sealed with.
@@ -242,13 +291,7 @@ fn digest_of(id: &str) -> Digest {
 }
 
 impl Sessions {
-    pub(super) fn new(
-        secret: &[u8],
-        route: &str,
-        max: usize,
-        idle: Duration,
-        lifetime: Duration,
-    ) -> Result<Self, String> {
+    pub(super) fn new(secret: &[u8], route: &str, bounds: Bounds) -> Result<Self, String> {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(b"tidegate mcp session 1\0");
         context.update(secret);
@@ -258,9 +301,9 @@ impl Sessions {
             key,
             route: route.into(),
             start: Instant::now(),
-            idle,
-            lifetime,
-            max: max.div_ceil(SHARDS),
+            bounds,
+            counts: Mutex::default(),
+            swept: AtomicU64::new(0),
             shards: Default::default(),
             houses: Mutex::default(),
         })
@@ -275,38 +318,102 @@ impl Sessions {
     }
 
     fn is_idle(&self, live: &Live) -> bool {
-        let idle = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
+        let idle = u64::try_from(self.bounds.idle.as_millis()).unwrap_or(u64::MAX);
         self.now().saturating_sub(live.used.load(Ordering::Relaxed)) > idle
     }
 
-    /// Begins a session.
-    pub(super) fn begin(&self, seal: Seal) -> Result<Session, NoSession> {
-        let text = serde_json::to_vec(&seal).map_err(|_| NoSession::Unknown)?;
-        let mut sealed = text;
-        let aad = Aad::from(self.route.as_bytes());
-        let nonce = self.key.seal_in_place_append_tag(aad, &mut sealed).map_err(|_| NoSession::Unknown)?;
+    /// A text that nobody else can make or read, for one purpose.
+    pub(super) fn sealed(&self, purpose: &str, mut text: Vec<u8>) -> Option<String> {
+        let about = format!("{} {purpose}", self.route);
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(about.as_bytes()), &mut text).ok()?;
         let mut bytes = nonce.as_ref().to_vec();
-        bytes.append(&mut sealed);
-        let id: Arc<str> = URL_SAFE_NO_PAD.encode(bytes).into();
-        let digest = digest_of(&id);
-        let live = Arc::new(Live::default());
-        live.used.store(self.now(), Ordering::Relaxed);
-        let mut shard = self.shard(&digest);
-        if shard.live.len() >= self.max {
-            shard.live.retain(|_, live| !self.is_idle(live));
-        }
-        if shard.live.len() >= self.max {
+        bytes.append(&mut text);
+        Some(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// What [`Self::sealed`] was given.
+    pub(super) fn unsealed(&self, purpose: &str, sealed: &str) -> Option<Vec<u8>> {
+        let about = format!("{} {purpose}", self.route);
+        let mut bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_BYTES)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        self.key.open_in_place(nonce, Aad::from(about.as_bytes()), sealed).ok().map(|text| text.to_vec())
+    }
+
+    /// Counts one more, or says why there may not be one.
+    fn count_one(&self, owner: &str) -> Result<(), NoSession> {
+        let mut counts = locked(&self.counts);
+        if counts.all >= self.bounds.max {
             return Err(NoSession::TooMany);
         }
-        shard.live.insert(digest, live.clone());
-        drop(shard);
-        Ok(Session { id, digest: hex(&digest), seal: Arc::new(seal), live })
+        match counts.each.get_mut(owner) {
+            Some(own) if *own >= self.bounds.max_each => return Err(NoSession::TooManyOfOne),
+            Some(own) => *own += 1,
+            None => {
+                counts.each.insert(owner.into(), 1);
+            }
+        }
+        counts.all += 1;
+        Ok(())
+    }
+
+    fn count_off(&self, owner: &str) {
+        let mut counts = locked(&self.counts);
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(own) = counts.each.get_mut(owner) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                counts.each.remove(owner);
+            }
+        }
+    }
+
+    /// Makes room for one more, at the cost of those that are idle. Not called with a shard in hand.
+    fn admit(&self, owner: &str) -> Result<(), NoSession> {
+        let Err(why) = self.count_one(owner) else { return Ok(()) };
+        let (now, swept) = (self.now().max(1), self.swept.load(Ordering::Relaxed));
+        if swept != 0 && now.saturating_sub(swept) < SWEEP_MIN {
+            return Err(why);
+        }
+        self.swept.store(now, Ordering::Relaxed);
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            let idle = shard.live.iter().filter(|(_, live)| self.is_idle(live)).map(|(digest, _)| *digest);
+            for digest in idle.collect::<Vec<_>>() {
+                self.forget(&mut shard, digest, seconds());
+            }
+        }
+        self.count_one(owner)
+    }
+
+    /// Begins a session, counted for `owner`.
+    pub(super) fn begin(&self, mut seal: Seal, owner: &str) -> Result<Session, NoSession> {
+        let live = Live { owner: owner.into(), used: AtomicU64::new(self.now()), ..Live::default() };
+        let id = loop {
+            let text = serde_json::to_vec(&seal).map_err(|_| NoSession::Unknown)?;
+            let id = self.sealed("", text).ok_or(NoSession::Unknown)?;
+            if id.len() <= MINTED_BYTES_MAX {
+                break id;
+            }
+            // What has no room is remembered beside the id. Without it the session begins there anew.
+            let longest = |leg: &(usize, &Leg)| leg.1.id.as_ref().map_or(0, |id| id.len());
+            let Some((at, _)) = seal.legs.iter().enumerate().max_by_key(longest) else {
+                return Err(NoSession::Unknown);
+            };
+            let leg = seal.legs.remove(at);
+            locked(&live.late).insert(leg.server.clone(), leg);
+        };
+        let digest = digest_of(&id);
+        self.admit(owner)?;
+        let live = Arc::new(live);
+        self.shard(&digest).live.insert(digest, live.clone());
+        Ok(Session { id: id.into(), digest: hex(&digest), seal: Arc::new(seal), live, guest: None })
     }
 
     /// The session of a caller whose revision has none.
     pub(super) fn house(&self, who: &str, seal: Seal) -> Session {
         let mut houses = locked(&self.houses);
-        let full = self.max.saturating_mul(SHARDS);
+        let full = self.bounds.max;
         if houses.len() >= full && !houses.contains_key(who) {
             houses.retain(|_, live| !self.is_idle(live));
         }
@@ -323,60 +430,70 @@ impl Sessions {
         };
         drop(houses);
         live.used.store(self.now(), Ordering::Relaxed);
-        Session { id: "".into(), digest: "stateless".into(), seal: Arc::new(seal), live }
+        Session { id: "".into(), digest: "stateless".into(), seal: Arc::new(seal), live, guest: None }
     }
 
-    /// The session of an id, for whom it belongs to.
-    pub(super) fn find(&self, id: &str, who: &str) -> Result<Session, NoSession> {
+    /// The session of an id, for whom it belongs to; counted for `owner` when it is new to this process.
+    pub(super) fn find(&self, id: &str, who: &str, owner: &str) -> Result<Session, NoSession> {
         let seal = self.open(id).ok_or(NoSession::Unknown)?;
         let age = seconds().saturating_sub(seal.began);
-        if seal.who != who || age > self.lifetime.as_secs() {
+        if seal.who != who || age > self.bounds.lifetime.as_secs() {
             return Err(NoSession::Unknown);
         }
         let digest = digest_of(id);
-        let mut shard = self.shard(&digest);
-        if shard.ended.contains(&digest) {
-            return Err(NoSession::Unknown);
-        }
-        let live = match shard.live.get(&digest) {
-            Some(live) if self.is_idle(live) => {
-                self.forget(&mut shard, digest);
-                return Err(NoSession::Unknown);
-            }
-            Some(live) => live.clone(),
+        let known = self.known(&digest, &seal)?;
+        let live = match known {
+            Some(live) => live,
             None => {
                 // Of a process before this one, or of another gateway with the same key.
-                let live = Arc::new(Live::default());
-                if shard.live.len() < self.max {
-                    shard.live.insert(digest, live.clone());
+                self.admit(owner)?;
+                let fresh = Arc::new(Live { owner: owner.into(), ..Live::default() });
+                match self.shard(&digest).live.entry(digest) {
+                    Entry::Occupied(known) => {
+                        self.count_off(owner);
+                        known.get().clone()
+                    }
+                    Entry::Vacant(place) => place.insert(fresh).clone(),
                 }
-                live
             }
         };
         live.used.store(self.now(), Ordering::Relaxed);
-        drop(shard);
-        Ok(Session { id: id.into(), digest: hex(&digest), seal: Arc::new(seal), live })
+        Ok(Session { id: id.into(), digest: hex(&digest), seal: Arc::new(seal), live, guest: None })
+    }
+
+    /// What is remembered of a session, if it goes on.
+    fn known(&self, digest: &Digest, seal: &Seal) -> Result<Option<Arc<Live>>, NoSession> {
+        let mut shard = self.shard(digest);
+        match shard.live.get(digest) {
+            Some(live) if self.is_idle(live) => {
+                self.forget(&mut shard, *digest, seal.began);
+                Err(NoSession::Unknown)
+            }
+            Some(live) => Ok(Some(live.clone())),
+            None if shard.ended.contains(digest) || seal.began <= shard.horizon => Err(NoSession::Unknown),
+            None => Ok(None),
+        }
     }
 
     fn open(&self, id: &str) -> Option<Seal> {
         if id.len() > ID_BYTES_MAX {
             return None;
         }
-        let mut bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
-        let (nonce, sealed) = bytes.split_at_mut_checked(NONCE_BYTES)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let text = self.key.open_in_place(nonce, Aad::from(self.route.as_bytes()), sealed).ok()?;
-        serde_json::from_slice(text).ok()
+        serde_json::from_slice(&self.unsealed("", id)?).ok()
     }
 
-    fn forget(&self, shard: &mut Shard, digest: Digest) {
-        shard.live.remove(&digest);
-        if shard.ended.insert(digest) {
-            shard.order.push_back(digest);
+    /// Ends a session that began by `began`.
+    fn forget(&self, shard: &mut Shard, digest: Digest, began: u64) {
+        if let Some(live) = shard.live.remove(&digest) {
+            self.count_off(&live.owner);
         }
-        while shard.order.len() > self.max {
-            if let Some(oldest) = shard.order.pop_front() {
+        if shard.ended.insert(digest) {
+            shard.order.push_back((digest, began));
+        }
+        while shard.order.len() > ENDED_MAX {
+            if let Some((oldest, began)) = shard.order.pop_front() {
                 shard.ended.remove(&oldest);
+                shard.horizon = shard.horizon.max(began);
             }
         }
     }
@@ -384,7 +501,7 @@ impl Sessions {
     /// Ends a session.
     pub(super) fn end(&self, session: &Session) {
         let digest = digest_of(&session.id);
-        self.forget(&mut self.shard(&digest), digest);
+        self.forget(&mut self.shard(&digest), digest, session.seal.began);
     }
 
     /// How many there are.
@@ -403,7 +520,8 @@ mod tests {
     use super::*;
 
     fn sessions(route: &str, max: usize, idle: Duration) -> Sessions {
-        Sessions::new(b"a secret of the tests", route, max, idle, Duration::from_secs(100)).expect("a key")
+        let bounds = Bounds { max, max_each: 20, idle, lifetime: Duration::from_secs(100) };
+        Sessions::new(b"a secret of the tests", route, bounds).expect("a key")
     }
 
     fn seal(who: &str) -> Seal {
@@ -424,34 +542,99 @@ mod tests {
     #[test]
     fn an_id_holds_all_that_another_process_needs_and_shows_nothing() {
         let hour = Duration::from_secs(3600);
-        let id = sessions("tools", 16, hour).begin(seal("gold")).expect("room").id;
+        let id = sessions("tools", 16, hour).begin(seal("gold"), "gold").expect("room").id;
         assert!(!id.contains("upstream") && URL_SAFE_NO_PAD.decode(&*id).is_ok());
         let other = sessions("tools", 16, hour);
-        let session = other.find(&id, "gold").expect("known to whoever has the key");
+        let session = other.find(&id, "gold", "gold").expect("known to whoever has the key");
         assert_eq!(session.leg("shop").and_then(|leg| leg.id).as_deref(), Some("upstream-id"));
-        assert_eq!(other.find(&id, "web").err(), Some(NoSession::Unknown), "of another consumer");
-        assert_eq!(sessions("others", 16, hour).find(&id, "gold").err(), Some(NoSession::Unknown));
+        assert_eq!(other.find(&id, "web", "web").err(), Some(NoSession::Unknown), "of another consumer");
+        assert_eq!(sessions("others", 16, hour).find(&id, "gold", "gold").err(), Some(NoSession::Unknown));
         for at in 0..id.len() {
             let mut forged = id.to_string().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(forged).expect("text");
             // The last letter may hold bits that are none.
-            assert!(forged == *id || other.find(&forged, "gold").is_err(), "letter {at}");
+            assert!(forged == *id || other.find(&forged, "gold", "gold").is_err(), "letter {at}");
         }
         other.end(&session);
-        assert_eq!(other.find(&id, "gold").err(), Some(NoSession::Unknown), "it was ended");
+        assert_eq!(other.find(&id, "gold", "gold").err(), Some(NoSession::Unknown), "it was ended");
     }
 
     #[test]
-    fn sessions_are_bounded_and_go_when_they_are_idle() {
-        let all = sessions("tools", 16, Duration::from_secs(3600));
-        let refused = (0..100).filter(|_| all.begin(seal("gold")).is_err()).count();
-        assert!(all.count() <= 16 && refused >= 84, "{} {refused}", all.count());
-        let all = sessions("tools", 16, Duration::ZERO);
-        let session = all.begin(seal("gold")).expect("room");
-        session.live.used.store(0, Ordering::Relaxed);
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(3) {}
-        assert_eq!(all.find(&session.id, "gold").err(), Some(NoSession::Unknown));
+    fn sessions_are_counted_exactly_in_all_and_for_each_consumer() {
+        let hour = Duration::from_secs(3600);
+        let all = sessions("tools", 16, hour);
+        let begun: Vec<_> = (0..100).filter_map(|_| all.begin(seal("gold"), "gold").ok()).collect();
+        assert_eq!((begun.len(), all.count()), (16, 16));
+        all.end(&begun[0]);
+        all.end(&begun[0]);
+        assert!(all.begin(seal("web"), "web").is_ok());
+        assert_eq!(all.begin(seal("web"), "web").err(), Some(NoSession::TooMany));
+        let all = sessions("tools", 100, hour);
+        let begun = (0..100).filter(|_| all.begin(seal("gold"), "gold").is_ok()).count();
+        assert_eq!(begun, 20);
+        assert_eq!(all.begin(seal("gold"), "gold").err(), Some(NoSession::TooManyOfOne));
+        assert!(all.begin(seal("web"), "web").is_ok());
+        // Those of a process before this one are counted, too.
+        let before = sessions("tools", 100, hour);
+        let ids: Vec<_> = (0..3).map(|_| before.begin(seal("web"), "web").expect("room").id).collect();
+        let after = sessions("tools", 2, hour);
+        let found = ids.iter().map(|id| after.find(id, "web", "web").err());
+        assert_eq!(found.collect::<Vec<_>>(), [None, None, Some(NoSession::TooMany)]);
+    }
+
+    #[test]
+    fn what_was_idle_stays_ended_also_when_its_end_is_forgotten() {
+        let wait = || {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(5) {}
+        };
+        let all = sessions("tools", 1, Duration::from_millis(1));
+        let session = all.begin(seal("gold"), "gold").expect("room");
+        wait();
+        all.begin(seal("gold"), "gold").expect("the room of what was idle");
+        assert_eq!(all.find(&session.id, "gold", "gold").err(), Some(NoSession::Unknown));
+        let all = sessions("tools", 10, Duration::from_secs(60));
+        let mut old = seal("gold");
+        old.began -= 10;
+        let session = all.begin(old, "gold").expect("room");
+        all.end(&session);
+        let own = digest_of(&session.id);
+        for number in 0..=ENDED_MAX as u64 {
+            let mut digest = own;
+            digest[8..].copy_from_slice(&number.to_be_bytes());
+            let mut shard = all.shard(&digest);
+            all.forget(&mut shard, digest, session.seal.began);
+        }
+        assert!(!all.shard(&own).ended.contains(&own), "its end is forgotten");
+        assert_eq!(all.find(&session.id, "gold", "gold").err(), Some(NoSession::Unknown));
+    }
+
+    #[test]
+    fn an_id_is_never_longer_than_what_is_read() {
+        let all = sessions("tools", 16, Duration::from_secs(60));
+        let mut long = seal("gold");
+        long.client = format!("{{\"x\":\"{}\"}}", "x".repeat(4000));
+        long.legs = (0..40)
+            .map(|number| Leg {
+                server: format!("server-{number}").into(),
+                id: Some("i".repeat(1024).into()),
+                revision: Revision::V2025_06_18,
+                can: Can(Can::TOOLS),
+            })
+            .collect();
+        let session = all.begin(long, "gold").expect("room");
+        assert!(session.id.len() <= MINTED_BYTES_MAX);
+        let again = all.find(&session.id, "gold", "gold").expect("known");
+        assert!((0..40).all(|number| again.leg(&format!("server-{number}")).is_some()));
+    }
+
+    #[test]
+    fn what_is_sealed_is_good_for_its_purpose_alone() {
+        let all = sessions("tools", 16, Duration::from_secs(60));
+        let sealed = all.sealed("cursor tools/list gold", b"text".to_vec()).expect("sealed");
+        assert_eq!(all.unsealed("cursor tools/list gold", &sealed).as_deref(), Some(&b"text"[..]));
+        assert_eq!(all.unsealed("cursor tools/list web", &sealed), None);
+        assert!(all.find(&sealed, "gold", "gold").is_err());
     }
 }

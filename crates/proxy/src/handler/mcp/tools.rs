@@ -13,6 +13,7 @@ use super::{
     message::{Members, quoted},
     relay::Way,
     server::Server,
+    strict,
 };
 use crate::{
     body::Body,
@@ -49,6 +50,51 @@ struct Allow {
     expression: Expression,
     /// It cannot be decided before there are any.
     asks_for_arguments: bool,
+    /// Names of arguments that it may ask about.
+    words: Vec<Box<str>>,
+}
+
+/// The names of arguments in an expression: what follows `arguments`, and all texts.
+fn words(text: &str) -> Vec<Box<str>> {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut words: Vec<Box<str>> = Vec::new();
+    for rest in text.split("arguments").skip(1) {
+        let chain: &str =
+            &rest[..rest.find(|letter| !is_word(letter) && letter != '.').unwrap_or(rest.len())];
+        words.extend(chain.split('.').filter(|word| !word.is_empty()).map(Into::into));
+    }
+    for mark in ['"', '\''] {
+        words.extend(text.split(mark).skip(1).step_by(2).map(Into::into));
+    }
+    words
+}
+
+/// A member, at any depth, that a reader without regard to case takes for one of these names.
+fn lookalike<'v>(value: &'v Value, known: &[Box<str>]) -> Option<&'v str> {
+    match value {
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            let names = known.iter().map(|known| &**known);
+            if strict::resembles(name, names) { Some(name.as_str()) } else { lookalike(value, known) }
+        }),
+        Value::Array(items) => items.iter().find_map(|item| lookalike(item, known)),
+        _ => None,
+    }
+}
+
+/// The names of members that a schema knows, at any depth.
+fn known_by(schema: &Value, names: &mut Vec<Box<str>>) {
+    match schema {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if let (true, Value::Object(properties)) = (name == "properties", value) {
+                    names.extend(properties.keys().map(|name| name.as_str().into()));
+                }
+                known_by(value, names);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| known_by(item, names)),
+        _ => {}
+    }
 }
 
 impl Tools {
@@ -61,6 +107,7 @@ impl Tools {
                     expression: Expression::condition(text, Scope::Tool)
                         .map_err(|error| wrong("allow", error))?,
                     asks_for_arguments: text.contains("arguments"),
+                    words: words(text),
                 }),
                 None => None,
             };
@@ -95,8 +142,13 @@ impl Tools {
             .find(|rule| if rule.is_pattern { full.starts_with(&*rule.name) } else { *rule.name == *full })
     }
 
+    /// Whether what one caller is told may differ from what another is.
+    pub(super) fn choose(&self) -> bool {
+        self.only_listed || self.pin_all || !self.rules.is_empty()
+    }
+
     /// Whether a caller is told of a tool that its server has just listed.
-    pub(super) fn shows(&self, call: &Call, server: &Server, name: &str) -> bool {
+    pub(super) fn shows(&self, call: &Call, server: &Server, name: &str, tool: &Tool) -> bool {
         let full = format!("{}{name}", server.prefix);
         let rule = self.rule(&full);
         if self.only_listed && rule.is_none() {
@@ -104,30 +156,34 @@ impl Tools {
         }
         let allow = rule.and_then(|rule| rule.allow.as_ref());
         let allowed = allow.is_none_or(|allow| allow.asks_for_arguments || allow.holds(call, &full, None));
-        allowed && self.withheld(server, name, &full, rule).is_none()
+        allowed && self.withheld(server, tool, &full, rule).is_none()
     }
 
-    /// Why a tool is withheld, if it is: it is not what was approved.
-    fn withheld(&self, server: &Server, name: &str, full: &str, rule: Option<&Rule>) -> Option<String> {
-        let tool = server.known.catalog.tool(name)?;
-        let approved: &str = match rule.and_then(|rule| rule.pin.as_deref()) {
-            Some(pin) => pin,
-            None if self.pin_all => &tool.first,
-            None => return None,
-        };
-        if *tool.digest == *approved {
+    /// Why a tool is withheld, if it is: it is not what was approved, or nobody can say what it is.
+    fn withheld(&self, server: &Server, tool: &Tool, full: &str, rule: Option<&Rule>) -> Option<String> {
+        let pin = rule.and_then(|rule| rule.pin.as_deref());
+        if pin.is_none() && !self.pin_all {
             return None;
         }
+        let approved = pin.or(tool.first.as_deref());
+        let (says, remedy) = match (&tool.digest, approved) {
+            (Some(digest), Some(approved)) if **digest == *approved && !tool.is_double => return None,
+            _ if tool.is_double => ("is listed twice", String::new()),
+            (None, _) => ("can be read in two ways, or in none", String::new()),
+            (Some(digest), None) => {
+                ("is one of too many to remember", format!("; to approve it, pin `{digest}`"))
+            }
+            (Some(digest), Some(_)) => ("has changed", format!("; to approve it, pin `{digest}`")),
+        };
         if !tool.is_told.swap(true, std::sync::atomic::Ordering::Relaxed) {
             tracing::warn!(
                 server = %server.name,
                 tool = full,
-                digest = %tool.digest,
-                "tool `{full}` is withheld: it is not what was approved; to approve it, pin `{}`",
-                tool.digest
+                digest = tool.digest.as_deref().unwrap_or_default(),
+                "tool `{full}` is withheld: it is not what was approved: it {says}{remedy}"
             );
         }
-        Some(format!("the tool `{full}` has changed and is withheld until it is approved"))
+        Some(format!("the tool `{full}` {says} and is withheld until it is approved"))
     }
 
     /// Whether a call must know what the server says of its tool.
@@ -151,6 +207,9 @@ impl Tools {
         }
         if let Some(allow) = rule.and_then(|rule| rule.allow.as_ref()) {
             let arguments = arguments(params)?;
+            if allow.asks_for_arguments {
+                allow.judgeable(&arguments)?;
+            }
             if !allow.holds(call, &full, Some(&arguments)) {
                 let text = format!("this caller may not call `{full}`");
                 return Ok(Some(answer::error(id, answer::REFUSED, &text)));
@@ -162,7 +221,7 @@ impl Tools {
                 list::learn_tools(way.sender, way.session, way.server).await?;
             }
             let Some(tool) = catalog.tool(name) else { return Ok(Some(unknown(id, &full))) };
-            if let Some(why) = self.withheld(way.server, name, &full, rule) {
+            if let Some(why) = self.withheld(way.server, &tool, &full, rule) {
                 return Ok(Some(answer::error(id, answer::REFUSED, &why)));
             }
             if rule.is_some_and(|rule| rule.validates)
@@ -197,25 +256,34 @@ fn unknown(id: &str, full: &str) -> Response<Body> {
     answer::error(id, answer::INVALID_PARAMS, &format!("unknown tool: {full}"))
 }
 
+fn unfit(hint: &str) -> Failure {
+    Failure::client(Stage::Policy, Problem::Invalid).with_hint(hint).with_rpc_code(answer::INVALID_PARAMS)
+}
+
 /// The arguments of a call; none are an empty object.
 fn arguments(params: &Members<'_>) -> Result<Map<String, Value>, Failure> {
-    let refused = |hint: &str| {
-        Failure::client(Stage::Policy, Problem::Invalid).with_hint(hint).with_rpc_code(answer::INVALID_PARAMS)
-    };
     match params.get("arguments") {
         None | Some("null") => Ok(Map::new()),
-        Some(text) if text.len() > ARGUMENTS_BYTES_MAX => Err(refused("the arguments are too large")),
-        Some(text) => serde_json::from_str(text).map_err(|_| refused("`arguments` must be an object")),
+        Some(text) if text.len() > ARGUMENTS_BYTES_MAX => Err(unfit("the arguments are too large")),
+        Some(text) if !text.starts_with('{') => Err(unfit("`arguments` must be an object")),
+        Some(text) => match strict::unique(text) {
+            Some(Value::Object(arguments)) => Ok(arguments),
+            _ => Err(unfit("`arguments` must be an object in which every member stands once")),
+        },
     }
 }
 
 /// What is wrong with arguments, by the tool's own schema.
 fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
-    let schema = tool.schema.as_deref()?;
+    let Some(schema) = tool.schema.as_deref() else {
+        return Some("cannot be checked: the tool has no schema, or one that is too large".to_owned());
+    };
     let validator = tool.validator.get_or_init(|| {
-        let schema: Value = serde_json::from_str(schema).ok()?;
+        let schema = strict::unique(schema)?;
+        let mut names = Vec::new();
+        known_by(&schema, &mut names);
         match jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&schema) {
-            Ok(validator) => Some(validator),
+            Ok(validator) => Some((validator, names)),
             Err(error) => {
                 tracing::warn!("a tool's schema cannot be used to check arguments: {error}");
                 None
@@ -223,9 +291,12 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
         }
     });
     let arguments = Value::Object(arguments.clone());
-    let Some(validator) = validator.as_ref() else {
+    let Some((validator, names)) = validator.as_ref() else {
         return Some("cannot be checked: the tool's schema cannot be used".to_owned());
     };
+    if let Some(name) = lookalike(&arguments, names) {
+        return Some(format!("{} is spelled otherwise than in the schema", quoted(name)));
+    }
     // The first fault alone: all of them are gathered before any is given.
     let error = validator.validate(&arguments).err()?;
     let place = error.instance_path().to_string();
@@ -235,6 +306,18 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
 }
 
 impl Allow {
+    /// Refuses arguments of which a server could read something else than the rule does.
+    fn judgeable(&self, arguments: &Map<String, Value>) -> Result<(), Failure> {
+        let twin = arguments.iter().find_map(|(name, value)| {
+            let names = self.words.iter().map(|word| &**word);
+            if strict::resembles(name, names) { Some(name.as_str()) } else { lookalike(value, &self.words) }
+        });
+        match twin {
+            Some(name) => Err(unfit(&format!("{} is spelled otherwise than in the rule", quoted(name)))),
+            None => Ok(()),
+        }
+    }
+
     fn holds(&self, call: &Call, full: &str, arguments: Option<&Map<String, Value>>) -> bool {
         let mut facts = facts(call);
         facts.tool = Some(ToolFacts { name: full, arguments });

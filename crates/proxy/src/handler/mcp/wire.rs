@@ -1,13 +1,14 @@
 //! One HTTP exchange with a server, and what it answered.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
 use super::{
-    message::{Kind, Message},
-    server::Server,
+    auth,
+    message::{Kind, Message, is_same},
+    server::{Place, Server},
     session::Leg,
     sse::{Event, Reader},
 };
@@ -69,6 +70,15 @@ impl Letter {
         }
     }
 
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// What it says.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// For a stream that may be silent.
     pub(super) fn silent(mut self) -> Self {
         self.is_silent = true;
@@ -89,12 +99,19 @@ pub(super) struct Sender {
     base: Rc<Call>,
     /// Header fields of the client's that belong to its message.
     pub(super) extra: Rc<Vec<(HeaderName, HeaderValue)>>,
+    /// The caller's token, for a token server alone.
+    pub(super) subject: Option<Arc<str>>,
 }
 
 impl Sender {
     pub(super) fn of(worker: &Rc<Worker>, call: &Call) -> Self {
         let (head, ()) = Request::new(()).into_parts();
-        Self { worker: worker.clone(), base: Rc::from(call.errand(head)), extra: Rc::default() }
+        Self {
+            worker: worker.clone(),
+            base: Rc::from(call.errand(head)),
+            extra: Rc::default(),
+            subject: auth::subject(call),
+        }
     }
 
     /// The same with header fields for servers that want them.
@@ -112,7 +129,38 @@ impl Sender {
     ) -> Result<Response<Body>, Failure> {
         let (head, ()) = Request::new(()).into_parts();
         let mut errand = self.base.errand(head);
-        send(&self.worker, &mut errand, server, leg, letter).await
+        send(&self.worker, &mut errand, server, leg, letter, self.subject.as_deref()).await
+    }
+}
+
+/// A call that looks to the tries like a request to a server; when this is dropped it is the client's again.
+struct Posing<'c> {
+    call: &'c mut Call,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    host_from_endpoint: bool,
+    expects_continue: bool,
+}
+
+impl<'c> Posing<'c> {
+    fn new(call: &'c mut Call, method: Method, uri: Uri, headers: HeaderMap) -> Self {
+        let method = std::mem::replace(&mut call.head.method, method);
+        let uri = std::mem::replace(&mut call.head.uri, uri);
+        let headers = std::mem::replace(&mut call.head.headers, headers);
+        let host_from_endpoint = std::mem::replace(&mut call.host_from_endpoint, true);
+        let expects_continue = std::mem::replace(&mut call.expects_continue, false);
+        Self { call, method, uri, headers, host_from_endpoint, expects_continue }
+    }
+}
+
+impl Drop for Posing<'_> {
+    fn drop(&mut self) {
+        self.call.head.method = std::mem::take(&mut self.method);
+        self.call.head.uri = std::mem::take(&mut self.uri);
+        self.call.head.headers = std::mem::take(&mut self.headers);
+        self.call.host_from_endpoint = self.host_from_endpoint;
+        self.call.expects_continue = self.expects_continue;
     }
 }
 
@@ -123,7 +171,16 @@ pub(super) async fn send(
     server: &Server,
     leg: Option<&Leg>,
     letter: Letter,
+    subject: Option<&str>,
 ) -> Result<Response<Body>, Failure> {
+    let http = match &server.place {
+        Place::Http(http) => http,
+        Place::Processes(hub) => {
+            let result = hub.send(leg, letter).await;
+            server.known.reached(result.is_ok());
+            return result;
+        }
+    };
     let mut headers = HeaderMap::with_capacity(12);
     let accept = match letter.method {
         Method::GET => "text/event-stream",
@@ -147,17 +204,18 @@ pub(super) async fn send(
     for (name, value) in letter.extra.iter().chain(&server.headers) {
         headers.insert(name.clone(), value.clone());
     }
-    call.head.method = letter.method.clone();
-    call.head.headers = headers;
-    call.head.uri = server.path.parse().map_err(|_| {
+    if let Some(auth) = &server.auth {
+        headers.insert(header::AUTHORIZATION, auth.header(subject).await?);
+    }
+    let uri = http.path.parse().map_err(|_| {
         Failure::gateway(Stage::Pick, Problem::Internal).with_detail("`url` has no good path")
     })?;
-    call.host_from_endpoint = true;
-    call.expects_continue = false;
-    call.record.upstream = Some(server.calls.upstream.name.clone());
-    let target = if letter.is_silent { &server.streams } else { &server.calls };
+    call.record.upstream = Some(http.calls.upstream.name.clone());
+    let target = if letter.is_silent { &http.streams } else { &http.calls };
     let body = if letter.body.is_empty() { Body::Empty } else { Body::Full(letter.body) };
-    let result = tries::forward(worker, call, target, &Wish::default(), body).await;
+    let posing = Posing::new(call, letter.method, uri, headers);
+    let result = tries::forward(worker, posing.call, target, &Wish::default(), body).await;
+    drop(posing);
     server.known.reached(result.is_ok());
     result
 }
@@ -261,8 +319,9 @@ async fn in_stream(mut body: Body, id: &str) -> Result<Bytes, Failure> {
         for event in events.drain(..) {
             count += 1;
             let text = std::str::from_utf8(&event.data).unwrap_or_default();
-            let is_it = Message::parse(text)
-                .is_ok_and(|message| message.kind == Kind::Response && message.id() == Some(id));
+            let is_it = Message::parse(text).is_ok_and(|message| {
+                message.kind == Kind::Response && message.id().is_some_and(|said| is_same(said, id))
+            });
             if is_it {
                 return Ok(event.data.into());
             }

@@ -23,6 +23,7 @@ fn foreign_pages_and_bent_names_are_refused_at_the_gateway() {
         ("localhost:8080", "http://localhost:8080", 200),
         ("[::1]:8080", "http://[::1]:8080", 200),
         ("localhost:8080", "http://localhost:9999", 403),
+        ("localhost:8080", "https://localhost:8080", 403),
         ("localhost:8080", "https://evil.example", 403),
         ("localhost:8080", "null", 403),
         ("evil.example", "http://evil.example", 403),
@@ -42,7 +43,9 @@ fn an_operator_names_the_sites_and_hosts_that_may_come() {
     let gateway = gateway(&[("shop", shop.url(), "")], more);
     for (host, origin, want) in [
         ("api.example.com", "https://app.example.com", 200),
-        ("api.example.com", "https://api.example.com", 200),
+        ("api.example.com", "http://api.example.com", 200),
+        ("api.example.com", "http://api.example.com:80", 200),
+        ("api.example.com", "https://api.example.com", 403),
         ("api.example.com", "http://app.example.com", 403),
         ("api.example.com", "https://app.example.com.evil.example", 403),
         ("example.com", "", 403),

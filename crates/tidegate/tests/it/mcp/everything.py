@@ -1,4 +1,4 @@
-"""A server of Python's SDK with a tool of every kind: everything.py PORT NAME [json]."""
+"""A server of Python's SDK with a tool of every kind: everything.py PORT NAME [json], or everything.py stdio NAME."""
 
 import sys
 import warnings
@@ -9,7 +9,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from pydantic import BaseModel
 
 warnings.simplefilter("ignore")
-port, name = int(sys.argv[1]), sys.argv[2]
+port, name = sys.argv[1], sys.argv[2]
 server = MCPServer(name, instructions=f"{name} remembers.")
 
 
@@ -64,6 +64,11 @@ async def complete(ref, argument, context):
     return types.Completion(values=values, total=len(values), has_more=False)
 
 
+if port == "stdio":
+    server.run("stdio")
+    sys.exit()
+
+
 class Server(uvicorn.Server):
     """Says when it listens."""
 
@@ -73,4 +78,4 @@ class Server(uvicorn.Server):
 
 
 app = server.streamable_http_app(json_response="json" in sys.argv)
-Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")).run()
+Server(uvicorn.Config(app, host="127.0.0.1", port=int(port), log_level="warning")).run()

@@ -4,11 +4,14 @@
 mod conformance;
 mod door;
 mod federation;
+mod hostile;
 mod revisions;
 mod rules;
 mod sdk;
 pub(super) mod server;
 mod sessions;
+mod stdio;
+mod tokens;
 
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use crate::harness::{Answer, Gateway, Upstream};
 const REVISION: &str = "2026-07-28";
 
 /// A request of a client without sessions, with the headers that it must have and further ones.
-fn stateless(gateway: &Gateway, method: &str, params: Value, headers: &str) -> Answer {
+pub(super) fn stateless(gateway: &Gateway, method: &str, params: Value, headers: &str) -> Answer {
     let mut params = params;
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(REVISION);
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"sampling": {}});
@@ -22,7 +22,7 @@ fn stateless(gateway: &Gateway, method: &str, params: Value, headers: &str) -> A
 }
 
 /// A server that knows no sessions, and is strict about what it is told.
-fn without_sessions() -> Upstream {
+pub(super) fn without_sessions() -> Upstream {
     Upstream::scripted(|seen| {
         let message: Value = serde_json::from_slice(&seen.body).ok()?;
         let method = message["method"].as_str()?;

@@ -159,7 +159,7 @@ fn who_has_no_token_learns_where_one_is_had() {
     let url = "https://api.example.com/.well-known/oauth-protected-resource/mcp";
     assert!(told.iter().any(|line| line.contains(&format!("resource_metadata=\"{url}\""))), "{told:?}");
     for path in ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"] {
-        let answer = gateway.get(path);
+        let answer = gateway.send(&format!("GET {path} HTTP/1.1\nhost: localhost"), b"");
         assert_eq!(answer.status, 200, "{path}: nobody asks who wants to know");
         assert_eq!(
             answer.json(),

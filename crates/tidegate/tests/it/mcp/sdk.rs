@@ -15,7 +15,7 @@ pub(super) fn everything(arguments: &[&str]) -> (Peer, String) {
     (peer, format!("http://127.0.0.1:{port}/mcp"))
 }
 
-fn report(gateway: &Gateway, peer: Peer) -> Value {
+pub(super) fn report(gateway: &Gateway, peer: Peer) -> Value {
     let (is_well, out) = peer.finish();
     let line = out.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
     let report = serde_json::from_str(line);
@@ -23,7 +23,7 @@ fn report(gateway: &Gateway, peer: Peer) -> Value {
 }
 
 /// What every client must have seen of a `shop` and a `docs` behind one endpoint.
-fn check(report: &Value) {
+pub(super) fn check(report: &Value) {
     let has = |list: &str, name: &str| {
         let list = report[list].as_array().unwrap_or_else(|| panic!("{list}: {report}"));
         assert!(list.iter().any(|one| one == name), "{name} is missing: {report}");
@@ -52,7 +52,7 @@ fn both(arguments: &[&str]) -> (Vec<Peer>, Gateway) {
     (vec![shop, docs], gateway)
 }
 
-fn endpoint(gateway: &Gateway) -> String {
+pub(super) fn endpoint(gateway: &Gateway) -> String {
     format!("http://{}/mcp", gateway.address)
 }
 
