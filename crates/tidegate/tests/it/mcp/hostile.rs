@@ -126,7 +126,7 @@ fn no_writing_of_a_list_gets_a_changed_tool_past_its_pin() {
         format!(r#"{{"tools":[{good},{bad}]}}"#),
         format!(r#"{{"tools":[{good}],"tools":[{bad}]}}"#),
         format!(r#"{{"tools":[],"Tools":[{bad}]}}"#),
-        format!(r#"{{"tools":[{{"Name":"buy","description":"bad"}}]}}"#),
+        r#"{"tools":[{"Name":"buy","description":"bad"}]}"#.to_owned(),
     ];
     let (now, all) = (turn.clone(), pages.clone());
     let server =
@@ -360,7 +360,7 @@ fn endless() -> Upstream {
                 let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
                 let mut is_well = to.write_all(head).is_ok();
                 for _ in 0..200 {
-                    std::thread::sleep(Duration::from_millis(50));
+                    harness::pause(50);
                     is_well = is_well && to.write_all(b"4\r\n: x\n\r\n").is_ok();
                 }
                 return;

@@ -1,11 +1,8 @@
 //! Tokens for servers: the gateway's own, and those in exchange for the caller's.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -21,7 +18,7 @@ fn token_server(refused: &'static str) -> (Upstream, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let given = count.clone();
     let upstream = Upstream::scripted(move |seen| {
-        std::thread::sleep(Duration::from_millis(200));
+        crate::harness::pause(200);
         let form = String::from_utf8_lossy(&seen.body).into_owned();
         let number = given.fetch_add(1, Ordering::Relaxed) + 1;
         let is_refused = !refused.is_empty() && form.contains(refused);
