@@ -175,9 +175,9 @@ impl Compiled {
         let config = snapshot.config.clone();
         let kept = Mutex::new(Kept::new());
         let (none, nobody) = (HashMap::new(), Providers::new());
-        let stores = |owner: &str| Building {
+        let bare = Building {
             snapshot: &snapshot,
-            owner: owner.to_owned(),
+            owner: String::new(),
             background,
             consumers: None,
             upstreams: &none,
@@ -188,40 +188,13 @@ impl Compiled {
             previous,
             kept: &kept,
         };
-        let postgres = config.postgres.as_ref().map(|settings| {
-            let url = snapshot.secret(&settings.url);
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, url.as_bytes());
-            let client = stores("postgres").keep("client", &(settings, digest.as_ref()), || {
-                let plan = crate::handler::ai::cache::database::PLAN;
-                postgres::Client::new(settings, url, plan, background)
-            });
-            if let Err(error) = client.check() {
-                errors.push(Finding::new("postgres".to_owned(), "url", error));
-            }
-            client
-        });
-        let accounts = config.redis.as_ref().map(|settings| {
-            let before = stores("redis");
-            if let Err(error) = Connecting::of(settings, &snapshot).check() {
-                errors.push(Finding::new("redis".to_owned(), "", error));
-            }
-            before.keep("accounts", &redis::identity(settings, &snapshot), || {
-                let client = redis::client(settings, &snapshot);
-                Accounts::new(client, settings.prefix.clone(), settings.lease.get())
-            })
-        });
+        let (accounts, postgres) = (accounts(&bare, &mut errors), postgres(&bare, &mut errors));
         let building = |upstreams, consumers| Building {
-            snapshot: &snapshot,
-            owner: String::new(),
-            background,
-            consumers,
             upstreams,
-            providers: &nobody,
-            ledger,
+            consumers,
             accounts: accounts.as_ref(),
             postgres: postgres.as_ref(),
-            previous,
-            kept: &kept,
+            ..bare.of("")
         };
         let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
         let cx = building(&none, Some(&consumers));
@@ -355,6 +328,32 @@ impl Route {
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path })
     }
+}
+
+/// What gateways count together, where the configuration names a Redis.
+fn accounts(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Option<Arc<Accounts>> {
+    let settings = cx.snapshot.config.redis.as_ref()?;
+    if let Err(error) = Connecting::of(settings, cx.snapshot).check() {
+        errors.push(Finding::new("redis".to_owned(), "", error));
+    }
+    Some(cx.of("redis").keep("accounts", &redis::identity(settings, cx.snapshot), || {
+        let client = redis::client(settings, cx.snapshot);
+        Accounts::new(client, settings.prefix.clone(), settings.lease.get())
+    }))
+}
+
+/// What gateways keep together, where the configuration names a database.
+fn postgres(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Option<Arc<postgres::Client>> {
+    let settings = cx.snapshot.config.postgres.as_ref()?;
+    let url = cx.snapshot.secret(&settings.url);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, url.as_bytes());
+    let client = cx.of("postgres").keep("client", &(settings, digest.as_ref()), || {
+        postgres::Client::new(settings, url, crate::handler::ai::cache::store::PLAN, cx.background)
+    });
+    if let Err(error) = client.check() {
+        errors.push(Finding::new("postgres".to_owned(), "url", error));
+    }
+    Some(client)
 }
 
 /// The providers of models; those that cannot be built are told and are not among them.

@@ -20,7 +20,7 @@ pub(crate) struct AiCache {
 
 impl AiCache {
     pub(crate) fn compile(settings: &model::policy::AiCache, cx: &Building<'_>) -> Result<Self, String> {
-        let place = Place::of(settings, cx)?;
+        let place = Place::of("aiCache", settings, cx)?;
         Ok(Self { settings: Arc::new(settings.clone()), place })
     }
 }

@@ -176,16 +176,16 @@ impl Account {
 
     fn write_warning(&self, subject: &str, spent: u128) {
         let share = self.share(spent);
-            tracing::warn!(
-                budget = self.book.id(),
-                subject,
-                spent = self.unit.show(spent),
-                limit = self.unit.show(self.terms.limit),
-                "`{subject}` has spent {}.{} % of the budget `{}`",
-                share / 10,
-                share % 10,
-                self.name
-            );
+        tracing::warn!(
+            budget = self.book.id(),
+            subject,
+            spent = self.unit.show(spent),
+            limit = self.unit.show(self.terms.limit),
+            "`{subject}` has spent {}.{} % of the budget `{}`",
+            share / 10,
+            share % 10,
+            self.name
+        );
     }
 
     fn refuse(&self, refused: Refused, most: u128) -> Failure {

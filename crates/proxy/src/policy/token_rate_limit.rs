@@ -145,7 +145,10 @@ impl Limits {
         let (name, suffix) = (&self.name, limit.what.suffix());
         let texts = [
             (RATE_LIMIT, format!("\"{name}{suffix}\";r={left};t={reset}")),
-            (RATE_LIMIT_POLICY, format!("\"{name}{suffix}\";q={};w={}", limit.tokens, self.window.as_secs().max(1))),
+            (
+                RATE_LIMIT_POLICY,
+                format!("\"{name}{suffix}\";q={};w={}", limit.tokens, self.window.as_secs().max(1)),
+            ),
         ];
         for (name, text) in texts {
             if let Ok(value) = HeaderValue::from_str(&text) {

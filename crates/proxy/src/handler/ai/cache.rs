@@ -5,7 +5,7 @@
 //! understood, without what says who asks and in which form the answer is wanted. Equal requests at the same time all
 //! go to their model; the last answer stays.
 
-pub(crate) mod database;
+pub(crate) mod store;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,7 +29,7 @@ use model::{
 };
 use serde_json::json;
 
-use self::database::Database;
+use self::store::Database;
 use super::{AiGateway, aside, prepare::Conversation, read};
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
@@ -62,14 +62,14 @@ pub(crate) enum Place {
 
 impl Place {
     /// As the settings of a policy say.
-    pub(crate) fn of(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn of(policy: &str, settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
         match settings.store {
-            KeptIn::Memory => Ok(Self::Memory(cx.keep("aiCache", settings, || Store::new(settings)))),
+            KeptIn::Memory => Ok(Self::Memory(cx.keep(policy, settings, || Store::new(settings)))),
             KeptIn::Postgres => {
                 let client = cx.postgres.ok_or("there is no `postgres` in the configuration")?.clone();
                 let owner = cx.owner.clone();
                 Ok(Self::Database(
-                    cx.keep("aiCache", &(settings, "postgres"), || Database::new(client, owner, settings)),
+                    cx.keep(policy, &(settings, "postgres"), || Database::new(client, owner, settings)),
                 ))
             }
         }

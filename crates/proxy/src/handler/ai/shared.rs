@@ -66,7 +66,10 @@ pub(super) async fn hold(
             let owner = owners.get(place).and_then(|owner| asked.get(*owner));
             let meter = owner.and_then(|one| Some((one.kind, one.meter.shared()?, &one.subjects)));
             let Some((kind, meter, subjects)) = meter else {
-                return Err((Failure::refused(Problem::RateLimited), "tokenRateLimit"));
+                return Err((
+                    Failure::refused(Problem::RateLimited),
+                    asked.first().map_or("", |one| one.kind),
+                ));
             };
             let first = owners.iter().position(|one| owners.get(place) == Some(one)).unwrap_or_default();
             told.clear();

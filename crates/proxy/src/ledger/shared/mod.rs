@@ -152,7 +152,13 @@ impl Accounts {
                 }
                 Ok(Answer::Refused(which, refusal)) => {
                     let place = group.get(which).copied().unwrap_or_default();
-                    if !matches!(failed, Some(NotHeld::Away)) {
+                    // The first policy that refuses tells why, as it does where one script asks all.
+                    let is_first = match &failed {
+                        None => true,
+                        Some(NotHeld::Refused(known, _)) => place < *known,
+                        Some(NotHeld::Away) => false,
+                    };
+                    if is_first {
                         failed = Some(NotHeld::Refused(place, refusal));
                     }
                 }

@@ -88,7 +88,7 @@ fn pictures_are_held_for_and_settled_to_what_was_made() {
         let body = json!({"model": "paint", "prompt": "a tide", "n": n, "quality": quality}).to_string();
         post(&gateway, "/ai/v1/images/generations", "", &body)
     };
-    // Ten thousand pictures of 6,240 tokens each are 624 dollars, twenty thousand more than there is.
+    // Of 6,240 tokens each they may cost 1,248 dollars, and there are 1,000.
     assert_eq!(paint(20_000, "high").status, 429);
     assert_eq!(paint(20_000, "low").status, 200, "of 408 tokens each they are 82 dollars");
     let one: Value = paint(1, "auto").json();

@@ -209,6 +209,27 @@ fn a_client_that_leaves_and_a_provider_that_fails_leave_nothing_held_in_redis() 
     eventually("nothing is on its way", || gateway.metric("tidegate_redis_unsettled ") == Some(0.0));
 }
 
+#[test]
+fn clusters_and_sentinels_are_counted_in_as_well() {
+    let upstream = told(TOKENS.0, TOKENS.1);
+    // By consumer and by model: accounts of two slots.
+    let limit = "tokenRateLimit: {output: 100, window: 10d, key: model, name: m, store: redis}";
+    let both = format!("{}, {{{limit}}}", budget(""));
+    let (cluster, server) = (Redis::cluster(), Redis::start());
+    let sentinel = Redis::sentinel(&server);
+    for (redis, more) in [(&cluster, ", cluster: true"), (&sentinel, ", sentinel: {master: primary}")] {
+        let gateway = sharing(redis, &both, &upstream, more);
+        assert_eq!(ask(&gateway, 60, "").status, 200);
+        settles(&gateway, "one call", |taken| taken == COST);
+        for _ in 0..10 {
+            let refused = ask(&gateway, 60, "");
+            assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded", "{}", refused.text());
+        }
+        settles(&gateway, "what one slot refused is given back in the other", |taken| taken == COST);
+        assert_eq!(gateway.metric("tidegate_redis_errors_total{reason=\"answer\"}"), Some(0.0));
+    }
+}
+
 /// A provider that does what the request's text says.
 fn obeying() -> Upstream {
     Upstream::scripted(|seen| {

@@ -19,18 +19,44 @@ impl Redis {
     /// Starts one that keeps every write.
     pub fn start() -> Self {
         let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
-        Self { child: spawn(port, &data), port, data }
+        Self { child: spawn(port, &data, &[]), port, data }
     }
 
-    /// Ends it at once, and starts it again on what it kept.
+    /// Starts a cluster of one node, which has all slots.
+    pub fn cluster() -> Self {
+        let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
+        let bus = free_port().to_string();
+        let child = spawn(
+            port,
+            &data,
+            &["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-announce-ip", "127.0.0.1"],
+        );
+        let cluster = Self { child, port, data };
+        assert!(cluster.ask("CLUSTER ADDSLOTSRANGE 0 16383").contains("OK"));
+        eventually("the cluster is ready", || cluster.ask("CLUSTER INFO").contains("cluster_state:ok"));
+        cluster
+    }
+
+    /// Starts a sentinel that knows a server as `primary`.
+    pub fn sentinel(of: &Self) -> Self {
+        let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
+        let config = data.path().join("sentinel.conf");
+        let text = format!("port {port}\nbind 127.0.0.1\nsentinel monitor primary 127.0.0.1 {} 1\n", of.port);
+        std::fs::write(&config, text).expect("a file");
+        let child = program().arg(config).arg("--sentinel").stdout(Stdio::null()).spawn().expect("it starts");
+        eventually("the sentinel answers", || ask(port, "PING").is_some_and(|told| told.contains("PONG")));
+        Self { child, port, data }
+    }
+
+    /// Ends it at once; what it kept stays.
     pub fn kill(&mut self) {
         self.child.kill().expect("it ends");
         self.child.wait().expect("it ends");
     }
 
-    /// Starts it again.
+    /// Starts it again on what it kept.
     pub fn again(&mut self) {
-        self.child = spawn(self.port, &self.data);
+        self.child = spawn(self.port, &self.data, &[]);
     }
 
     /// Sends it a signal by name: `STOP` hangs it, `CONT` lets it go on.
@@ -45,7 +71,7 @@ impl Redis {
     }
 }
 
-fn spawn(port: u16, data: &tempfile::TempDir) -> Child {
+fn program() -> Command {
     let folder = folder().join("redis/usr");
     let program = folder.join("bin/redis-server");
     assert!(program.exists(), "{} is missing: run scripts/peers.sh", program.display());
@@ -54,12 +80,18 @@ fn spawn(port: u16, data: &tempfile::TempDir) -> Child {
         .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
         .filter(|path| path.ends_with("-gnu"))
         .collect();
-    let child = Command::new(program)
-        .env("LD_LIBRARY_PATH", libraries.join(":"))
+    let mut command = Command::new(program);
+    command.env("LD_LIBRARY_PATH", libraries.join(":"));
+    command
+}
+
+fn spawn(port: u16, data: &tempfile::TempDir, more: &[&str]) -> Child {
+    let child = program()
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", "always", "--daemonize", "no"])
         .arg("--dir")
         .arg(data.path())
+        .args(more)
         .stdout(Stdio::null())
         .spawn()
         .expect("redis starts");

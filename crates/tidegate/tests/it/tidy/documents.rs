@@ -94,7 +94,11 @@ fn make_files(text: &str, folder: &Path) {
 /// The variables that a text names.
 fn variables(text: &str) -> Vec<(&str, &str)> {
     let named = text.split("{env: ").skip(1).filter_map(|rest| rest.split(['}', ',']).next());
-    named.map(|name| (name, "of-the-test")).collect()
+    let value = |name: &str| match name {
+        "DATABASE_URL" => "postgresql://of-the-test/of-the-test",
+        _ => "of-the-test",
+    };
+    named.map(|name| (name, value(name))).collect()
 }
 
 /// What a page's block is refused for.
