@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     health::OutlierDetection,
+    mcp_local::{McpModel, McpOpenapi},
     tls::UpstreamTls,
     tries::{Bulkhead, CircuitBreaker, TimeoutOverrides},
     upstream::Pool,
@@ -83,18 +84,19 @@ fn max_body_size() -> Size {
     Size::kib(4 * 1024)
 }
 
-/// A server: one that speaks Streamable HTTP, whose state shows as the upstream `mcp:ROUTE:NAME`, or a program.
+/// A server: one that speaks Streamable HTTP (`url`), whose state shows as the upstream `mcp:ROUTE:NAME`; a program
+/// (`command`); or tools of the gateway's own: `openapi`, or `prompts` and `models`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct McpServer {
     /// Unique name.
     #[schemars(extend("format" = "name"))]
     pub name: String,
-    /// Its endpoint, as `http://127.0.0.1:7006/mcp`. Either this or `command`.
+    /// Its endpoint, as `http://127.0.0.1:7006/mcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// A program of this machine that speaks the protocol over its standard input and output: its absolute path, and its
-    /// arguments. It is run without a shell, and only if `runtime.allowedCommands` has its path.
+    /// In place of `url`: a program of this machine that speaks the protocol over its standard input and output, its absolute
+    /// path, and its arguments. It is run without a shell, and only if `runtime.allowedCommands` has its path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// How the program of `command` is run.
@@ -103,10 +105,19 @@ pub struct McpServer {
     /// Tokens that the server wants; in `Authorization`, in place of one in `headers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<McpAuth>,
+    /// In place of `url`: operations of an OpenAPI document as tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<McpOpenapi>,
+    /// In place of `url`: prompts as tools, by the names of their routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<String>,
+    /// In place of `url`: models as tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<McpModel>,
     /// Stands before the names of its tools and prompts; `NAME_` without it, nothing when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Header fields of every request to it, such as the credentials that it wants. Nothing of a caller's own
+    /// Header fields of every request to it, or to the API behind `openapi`, such as the credentials that it wants. Nothing of a caller's own
     /// credentials goes on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<HeaderName, Secret>,

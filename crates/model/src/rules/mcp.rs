@@ -1,12 +1,13 @@
 //! Rules of `mcp` routes.
 
 use crate::{
+    Config,
     load::Context,
     policy::Settings as _,
     resource::mcp::{McpAuth, McpOauth, McpRoute, McpServer, McpTool},
 };
 
-pub(super) fn route(route: &McpRoute, at: &mut Context<'_, '_>) {
+pub(super) fn route(route: &McpRoute, config: &Config, at: &mut Context<'_, '_>) {
     if route.servers.is_empty() {
         at.field("servers", |at| at.error("expected at least one server"));
     }
@@ -28,6 +29,7 @@ pub(super) fn route(route: &McpRoute, at: &mut Context<'_, '_>) {
         }
         prefixes.push((prefix, &server.name));
         self::server(server, at);
+        super::mcp_local::check(server, config, at);
     });
     let mut rules: Vec<&str> = Vec::new();
     at.each("tools", &route.tools, |at, rule| {
@@ -63,18 +65,22 @@ fn server(server: &McpServer, at: &mut Context<'_, '_>) {
                     );
                 });
             }
-            if server.process.is_some() {
-                at.field("process", |at| at.error("belongs to `command`, and this server has a `url`"));
-            }
         }
         (None, Some(program)) => self::program(server, program, at),
-        (Some(_), Some(_)) => {
-            at.field("command", |at| at.error("a server has either `url` or `command`"));
+        (None, None) if !server.is_local() => {
+            at.error("expected `url`, `command`, `openapi`, `prompts` or `models`");
         }
-        (None, None) => at.error("expected `url` or `command`"),
+        // Several of them are told of by the rules of the gateway's own tools.
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    if server.process.is_some() && server.command.is_empty() {
+        at.field("process", |at| at.error("belongs to `command`, and this server has none"));
     }
     if let Some(auth) = &server.auth {
         at.field("auth", |at| self::auth(auth, at));
+        if server.is_local() {
+            at.field("auth", |at| at.error("only a server with `url` has `auth`"));
+        }
     }
     if let Some(prefix) = &server.prefix {
         let good = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.' | '/');
@@ -173,7 +179,7 @@ fn rest(url: &str) -> Option<&str> {
     url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))
 }
 
-fn is_url(url: &str) -> bool {
+pub(super) fn is_url(url: &str) -> bool {
     let host = rest(url).map(|rest| rest.split('/').next().unwrap_or_default());
     host.is_some_and(|host| !host.is_empty()) && !url.contains(['?', '#', ' ', '@', '"', '\\'])
 }

@@ -77,7 +77,7 @@ pub(super) async fn one(
         }
     };
     let patience = match server.place {
-        Place::Http(_) => PATIENCE,
+        Place::Http(_) | Place::Own(_) => PATIENCE,
         Place::Processes(_) => PROCESS_PATIENCE,
     };
     match tokio::time::timeout(patience, begun).await {

@@ -10,9 +10,10 @@ mod auth;
 mod begin;
 mod bridge;
 mod catalog;
-mod door;
+pub(in crate::handler) mod door;
 mod ids;
 mod list;
+mod local;
 mod message;
 pub(crate) mod metadata;
 mod modern;
@@ -21,7 +22,7 @@ mod relay;
 mod revision;
 pub(crate) mod server;
 pub(crate) mod session;
-mod sse;
+pub(in crate::handler) mod sse;
 mod stdio;
 mod streams;
 mod strict;
@@ -126,7 +127,7 @@ impl McpGateway {
     fn hubs(&self) -> impl Iterator<Item = Arc<stdio::Hub>> {
         self.inner.servers.iter().filter_map(|server| match &server.place {
             server::Place::Processes(hub) => Some(hub.clone()),
-            server::Place::Http(_) => None,
+            server::Place::Http(_) | server::Place::Own(_) => None,
         })
     }
 

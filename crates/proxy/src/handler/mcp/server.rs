@@ -21,6 +21,7 @@ use model::{
 use super::{
     auth::{self, Auth},
     catalog::Catalog,
+    local::Local,
     process::Program,
     stdio::{Bounds, Hub},
 };
@@ -53,6 +54,8 @@ pub(super) enum Place {
     Http(Box<Http>),
     /// Processes of this machine.
     Processes(Arc<Hub>),
+    /// The gateway itself.
+    Own(Box<Local>),
 }
 
 /// A server that is an upstream.
@@ -117,7 +120,7 @@ impl Known {
 }
 
 /// A URL taken apart: whether it is TLS, `host:port`, and the path.
-fn parts(url: &str) -> Result<(bool, String, String), String> {
+pub(in crate::handler) fn parts(url: &str) -> Result<(bool, String, String), String> {
     let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (None, Some(rest)) => (false, rest),
@@ -173,12 +176,6 @@ impl Server {
         cx: &Building<'_>,
     ) -> Result<Self, String> {
         let name: Arc<str> = settings.name.as_str().into();
-        let identity = (&settings.name, &settings.url, &settings.command, settings.prefix());
-        let known = cx.keep(&format!("mcp-{}", settings.name), &identity, Known::default);
-        let (place, patience) = match &settings.url {
-            Some(url) => Self::http(url, route, settings, cx)?,
-            None => Self::processes(settings, name.clone(), known.clone(), idle, cx)?,
-        };
         let mut headers = Vec::new();
         for (name, secret) in &settings.headers {
             let mut value = HeaderValue::from_str(cx.snapshot.secret(secret)).map_err(|_| {
@@ -187,6 +184,18 @@ impl Server {
             value.set_sensitive(true);
             headers.push((name.to_http().clone(), value));
         }
+        let local = Local::compile(settings, &headers, cx)
+            .map_err(|error| format!("`servers.{}`: {error}", settings.name))?;
+        let own = local.as_ref().map(|local| local.list().to_owned());
+        let identity = (&settings.name, &settings.url, &settings.command, settings.prefix(), own);
+        let known = cx.keep(&format!("mcp-{}", settings.name), &identity, Known::default);
+        let (place, patience) = match (local, &settings.url) {
+            (Some(local), _) => {
+                (Place::Own(Box::new(local)), settings.timeouts.apply(&defaults()).request.get())
+            }
+            (None, Some(url)) => Self::http(url, route, settings, cx)?,
+            (None, None) => Self::processes(settings, name.clone(), known.clone(), idle, cx)?,
+        };
         let auth = settings.auth.as_ref().map(|auth| Auth::compile(&settings.name, auth, cx)).transpose()?;
         Ok(Self { name, prefix: settings.prefix(), place, auth, patience, headers, known })
     }

@@ -5,6 +5,7 @@ mod conformance;
 mod door;
 mod federation;
 mod hostile;
+mod local;
 mod revisions;
 mod rules;
 mod sdk;
