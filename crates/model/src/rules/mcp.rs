@@ -88,7 +88,9 @@ fn server(server: &McpServer, at: &mut Context<'_, '_>) {
 
 fn program(server: &McpServer, program: &str, at: &mut Context<'_, '_>) {
     if !program.starts_with('/') {
-        at.field("command", |at| at.error_with("expected an absolute path first", "such as /usr/bin/python3"));
+        at.field("command", |at| {
+            at.error_with("expected an absolute path first", "such as /usr/bin/python3")
+        });
     }
     if server.command.iter().any(|part| part.contains('\0')) {
         at.field("command", |at| at.error("no argument can hold a zero byte"));
