@@ -179,7 +179,7 @@ impl Database {
             return;
         }
         let database = this.clone();
-        let trims = this.puts.fetch_add(1, Ordering::Relaxed) % TRIM_EVERY == 0;
+        let trims = this.puts.fetch_add(1, Ordering::Relaxed).is_multiple_of(TRIM_EVERY);
         Client::aside(&this.client, |client| async move {
             let (group, numbers, vector) = match &meaning {
                 Some((group, meaning)) => {
