@@ -118,6 +118,8 @@ pub struct AiRecord {
     charge: Mutex<Charge>,
     /// What guardrails found.
     guarded: Mutex<Vec<GuardFired>>,
+    /// What the caller could not be shown of the answer, in its words.
+    unshown: Mutex<Vec<String>>,
     /// What the cache of answers said: `hit`, `miss`, `bypass`.
     pub cache: Option<&'static str>,
 }
@@ -199,6 +201,7 @@ impl AiRecord {
             prices: None,
             charge: Mutex::default(),
             guarded: Mutex::default(),
+            unshown: Mutex::default(),
             cache: None,
         }
     }
@@ -211,6 +214,22 @@ impl AiRecord {
     /// What guardrails found.
     pub fn guarded(&self) -> Vec<GuardFired> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what the caller could not be shown of the answer.
+    pub fn hide(&self, names: Vec<String>) {
+        let mut unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if !unshown.contains(&name) {
+                unshown.push(name);
+            }
+        }
+    }
+
+    /// What could not be carried, there and back.
+    pub fn all_dropped(&self) -> Vec<String> {
+        let unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        self.dropped.iter().chain(unshown.iter()).cloned().collect()
     }
 
     /// Notes that the provider has begun to speak; only the first time counts.

@@ -114,10 +114,11 @@ fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
         }
     }
     optional("broke", call.broke(), out);
-    if !call.dropped.is_empty() {
+    let dropped = call.all_dropped();
+    if !dropped.is_empty() {
         key("dropped", out);
         let mut separator = b'[';
-        for dropped in &call.dropped {
+        for dropped in &dropped {
             out.push(separator);
             separator = b',';
             json::text(dropped, out);

@@ -10,27 +10,28 @@ use ai::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use model::{AiRecord, Side};
+use model::{AiRecord, Side, resource::ai::FallbackOn};
 
 use super::{
     AiGateway, Told, answer, cache, choice,
     counted::Counted,
     fallback,
+    fault::Fault,
     gathered::{Ungathered, gather},
     guards,
-    keys::Away,
     meters::Bill,
     models::{Asked, Target},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
     read, receipts,
+    refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
 };
 use crate::{
     body::Body,
     call::Call,
-    failure::{Failure, Problem, Stage},
+    failure::{Failure, Problem},
     worker::Worker,
 };
 
@@ -74,6 +75,7 @@ pub(super) async fn answer(
         stream,
         query,
         is_composed: gateway.composes,
+        is_strict: gateway.strict,
         canonical: None,
         watch: Default::default(),
         ticket: None,
@@ -163,13 +165,13 @@ async fn ask(
 ) -> Result<Response<Body>, Failure> {
     let mut targets = targets.into_iter().peekable();
     let prompt = ai::estimate::tokens(&conversation.body);
-    let (mut refused, mut away) = (None, None);
+    let mut refusals = Refusals::default();
     while let Some(target) = targets.next() {
         let prepared = match prepare(conversation, asked, target) {
             Ok(prepared) => prepared,
             Err(error) => {
                 // What one dialect cannot say another may.
-                refused = Some(answer::refused(error));
+                refusals.uncarried(answer::refused(error));
                 continue;
             }
         };
@@ -177,7 +179,7 @@ async fn ask(
         let mut headers =
             outgoing::headers(came, conversation.endpoint.dialect, prepared.dialect, &mut losses);
         if gateway.strict && !losses.is_empty() {
-            refused = Some(too_strict(&losses, conversation.endpoint.dialect));
+            refusals.uncarried(too_strict(&losses, conversation.endpoint.dialect));
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
@@ -209,7 +211,7 @@ async fn ask(
             false => sending::send(worker, call, outgoing).await,
         };
         if !matches!(result, Err(Unanswered::Away(_))) {
-            watch.answered(result.as_ref().is_ok_and(|response| !may_go_on(response.status())));
+            watch.answered(result.as_ref().is_ok_and(|response| !is_failure(response.status())));
         }
         match result {
             Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
@@ -223,9 +225,10 @@ async fn ask(
                     }
                 }
             }
-            Ok(response) if more && may_go_on(response.status()) => {
+            Ok(response) if may_go_on(&response, on, more) => {
                 bill.refused();
-                drop(response);
+                let dialect = prepared.dialect;
+                refusals.answered(Refused { target, model: model.clone(), dialect, told, response }).await;
             }
             Ok(response) => {
                 let from = From { target, model: &model, dialect: prepared.dialect, told };
@@ -237,20 +240,33 @@ async fn ask(
             }
             Err(Unanswered::Away(one)) => {
                 bill.refused();
-                away = Some(away.map_or(one, |other: Away| other.and(one)));
+                refusals.away(one);
             }
             Err(Unanswered::Failed(failure)) => {
                 bill.failed(&failure);
-                if !more || failure.side() == Side::Client {
+                if failure.side() == Side::Client {
                     return Err(failure);
                 }
+                refusals.failed(failure, told, target.provider.target.upstream.name.clone());
             }
         }
     }
-    if let Some(away) = away {
-        return Err(sending::all_away(away));
+    match refusals.verdict() {
+        Verdict::Answer(refused) => {
+            let Refused { target, model, dialect, told, response } = *refused;
+            call.record.upstream = Some(target.provider.target.upstream.name.clone());
+            call.record.ai = Some(told.clone());
+            let from = From { target, model: &model, dialect, told };
+            given(gateway, worker, call, conversation, from, response, bill).await
+        }
+        Verdict::Failure(failure, of) => {
+            if let Some((told, upstream)) = of {
+                call.record.upstream = Some(upstream);
+                call.record.ai = Some(told);
+            }
+            Err(failure)
+        }
     }
-    Err(refused.unwrap_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)))
 }
 
 /// Who answered.
@@ -283,8 +299,16 @@ async fn given(
     Ok(bill.travel(response))
 }
 
-/// Whether another target is asked after an answer with this status: nothing of it has gone to the caller.
-fn may_go_on(status: StatusCode) -> bool {
+/// Whether an answer is one that another target may do better than: nothing of it has gone to the caller. What a filter
+/// refused is such a one only where that is wanted.
+fn may_go_on(response: &Response<Body>, on: &[FallbackOn], more: bool) -> bool {
+    match response.extensions().get::<Fault>() {
+        Some(Fault::Filtered) => more && on.contains(&FallbackOn::ContentFilter),
+        _ => is_failure(response.status()),
+    }
+}
+
+fn is_failure(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
             status,
@@ -304,7 +328,7 @@ fn too_strict(losses: &Losses, dialect: Dialect) -> Failure {
 }
 
 /// What was not carried, in the caller's words.
-fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
+pub(super) fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
     losses
         .iter()
         .map(|loss| match loss {

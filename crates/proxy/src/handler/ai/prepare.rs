@@ -22,6 +22,8 @@ pub(super) struct Conversation<'c> {
     pub(super) query: Option<String>,
     /// The gateway composed it: it is written anew for every target.
     pub(super) is_composed: bool,
+    /// Nothing may be lost.
+    pub(super) is_strict: bool,
     /// The conversation in the middle, read when the first target needs it.
     pub(super) canonical: Option<Request>,
     /// Rules over what is asked and answered.

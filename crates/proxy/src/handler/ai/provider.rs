@@ -252,6 +252,11 @@ impl Provider {
         }
     }
 
+    /// Whether the operator has a header field sent, whatever callers say.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        self.headers.iter().any(|(own, _)| own == name)
+    }
+
     /// How its keys are at the moment.
     pub(crate) fn status(&self, now: Instant) -> ProviderStatus {
         ProviderStatus { name: self.name.clone(), kind: &self.kind.name, keys: self.keys.status(now) }

@@ -16,7 +16,7 @@ use super::{
     models::Target,
     prepare::Conversation,
     receipts,
-    reply::{ANSWER_BYTES_MAX, is_stream, plain, provided, telling, written},
+    reply::{ANSWER_BYTES_MAX, hide, is_stream, plain, provided, telling, written},
     translated::Translated,
 };
 use crate::{
@@ -83,6 +83,7 @@ pub(super) async fn tell(
         Judged::Good(answer) => *answer,
         Judged::Refused(refusal) => return Ok(*refusal),
     };
+    hide(conversation, &answer, told)?;
     let (text, kind) = written(conversation, answer, telling(call, conversation, dialect, told));
     let mut response = Response::new(Body::Full(text.into()));
     head(&mut response, kind);
@@ -123,7 +124,7 @@ fn pieces(
     let filter = watch.into_filter(told.clone()).keeping(conversation.ticket.take());
     let (mut parts, body) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
-    let body = Body::boxed(Translated::new(body, dialect, writer, told).filtered(filter));
+    let body = Body::boxed(Translated::new(body, dialect, caller, writer, told).filtered(filter));
     let mut response = Response::from_parts(parts, body);
     head(&mut response, caller.caller_framing(conversation.query.as_deref()).media_type());
     response

@@ -6,14 +6,14 @@ use std::{
 };
 
 use ai::{
-    canon::{Error, ErrorKind, Event},
+    canon::{Error, ErrorKind, Event, Losses},
     dialect::{Dialect, StreamReader, StreamWriter},
     stream::{Frame as Framed, FrameReader},
 };
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Told, guards::Filter, metered::note};
+use super::{Told, chat::named, guards::Filter, metered::note};
 use crate::{
     body::{Body, Wrapper},
     failure::Failure,
@@ -24,8 +24,11 @@ pub(super) struct Translated {
     inner: Body,
     frames: FrameReader,
     reader: Box<dyn StreamReader>,
+    caller: Dialect,
     writer: Box<dyn StreamWriter>,
     told: Told,
+    /// What the caller's dialect has no place for, and how much of it is noted.
+    losses: (Losses, usize),
     filter: Option<Filter>,
     whole: Vec<Framed>,
     events: Vec<Event>,
@@ -34,13 +37,21 @@ pub(super) struct Translated {
 }
 
 impl Translated {
-    pub(super) fn new(inner: Body, dialect: Dialect, writer: Box<dyn StreamWriter>, told: Told) -> Self {
+    pub(super) fn new(
+        inner: Body,
+        dialect: Dialect,
+        caller: Dialect,
+        writer: Box<dyn StreamWriter>,
+        told: Told,
+    ) -> Self {
         Self {
             inner,
             frames: FrameReader::new(dialect.provider_framing()),
             reader: dialect.stream_reader(),
+            caller,
             writer,
             told,
+            losses: Default::default(),
             filter: None,
             whole: Vec::new(),
             events: Vec::new(),
@@ -105,7 +116,13 @@ impl Translated {
                 continue;
             }
             self.is_over = matches!(event, Event::Error(_) | Event::End);
+            self.caller.unshown_event(&event, &mut self.losses.0);
             self.writer.write(event, &mut self.out);
+        }
+        let (losses, noted) = &mut self.losses;
+        if !losses.is_empty() && losses.iter().count() > *noted {
+            *noted = losses.iter().count();
+            self.told.hide(named(losses, self.caller));
         }
     }
 }

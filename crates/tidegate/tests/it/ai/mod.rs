@@ -19,6 +19,7 @@ mod signing;
 mod strategies;
 mod surfaces;
 mod telemetry;
+mod unshown;
 
 use std::fmt::Write;
 
