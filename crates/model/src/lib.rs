@@ -19,8 +19,8 @@ mod snapshot;
 pub mod types;
 
 pub use call_record::{
-    AiRecord, CallRecord, FailureRecord, GuardFired, McpRecord, Side, Spending, Stage, Timings, TokenPrices,
-    TokenUsage, TraceContext, TryEnd, TryRecord, TrySpan,
+    AiRecord, CallRecord, Comparison, Continued, FailureRecord, GuardFired, McpRecord, Side, Spending, Stage,
+    Timings, TokenPrices, TokenUsage, TraceContext, TryEnd, TryRecord, TrySpan,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

@@ -1,6 +1,10 @@
 //! Answers conversations: target after target until one has begun to answer.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ai::{
     canon::{Error, ErrorKind, Loss, Losses},
@@ -21,12 +25,14 @@ use super::{
     guards,
     meters::Bill,
     models::{Asked, Target},
+    onward::{Heirs, Next},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
     read, receipts,
     refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
+    shadow,
 };
 use crate::{
     body::Body,
@@ -77,6 +83,9 @@ pub(super) async fn answer(
         is_composed: gateway.composes,
         is_strict: gateway.strict,
         canonical: None,
+        priority: Default::default(),
+        between: None,
+        heirs: None,
         watch: Default::default(),
         ticket: None,
         cached: None,
@@ -138,7 +147,7 @@ async fn serve(
     asked: &Asked<'_>,
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
-    let targets = choice::order(asked, call, conversation, name)?;
+    let targets = choice::order(asked, call, conversation, name, gateway.priority.as_ref())?;
     let bill = Bill::open(call, conversation, asked)?;
     let uri = call.head.uri.clone();
     let came = std::mem::take(&mut call.head.headers);
@@ -147,7 +156,12 @@ async fn serve(
     // What policies do with the answer they do for the caller's own request.
     call.head.headers = came;
     call.head.uri = uri;
-    answer
+    match answer {
+        Ok(response) if !asked.alias.shadows.is_empty() => {
+            Ok(shadow::beside(worker, call, asked, conversation, response))
+        }
+        other => other,
+    }
 }
 
 /// Asks target after target.
@@ -166,6 +180,7 @@ async fn ask(
     let mut targets = targets.into_iter().peekable();
     let prompt = ai::estimate::tokens(&conversation.body);
     let mut refusals = Refusals::default();
+    let (mut awaited, mut queued) = (Duration::ZERO, Duration::ZERO);
     while let Some(target) = targets.next() {
         let prepared = match prepare(conversation, asked, target) {
             Ok(prepared) => prepared,
@@ -202,14 +217,19 @@ async fn ask(
             uri: uri(prepared.path)?,
             headers,
             body: prepared.body,
+            priority: conversation.priority,
         };
+        let began = Instant::now();
         let watch = target.standing.watch();
         let more = targets.peek().is_some();
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
         let result = match more && conversation.stream {
-            true => sending::speak(worker, call, outgoing, target.provider.first_token).await,
+            true => sending::speak(worker, call, outgoing, asked.alias.choice.first_token(target)).await,
             false => sending::send(worker, call, outgoing).await,
         };
+        awaited += began.elapsed();
+        queued += told.queued();
+        told.wait_for(awaited, queued);
         if !matches!(result, Err(Unanswered::Away(_))) {
             watch.answered(result.as_ref().is_ok_and(|response| !is_failure(response.status())));
         }
@@ -231,6 +251,12 @@ async fn ask(
                 refusals.answered(Refused { target, model: model.clone(), dialect, told, response }).await;
             }
             Ok(response) => {
+                conversation.between = asked.alias.choice.between_tokens(target);
+                if gateway.continues && more && conversation.stream && response.status().is_success() {
+                    let rest = targets.by_ref();
+                    conversation.heirs =
+                        heirs(worker, call, conversation, asked, rest, came, (&told, prepared.dialect));
+                }
                 let from = From { target, model: &model, dialect: prepared.dialect, told };
                 let response = given(gateway, worker, call, conversation, from, response, bill).await?;
                 return Ok(match asked.alias.choice.counts() {
@@ -251,6 +277,18 @@ async fn ask(
             }
         }
     }
+    conclude(gateway, worker, call, conversation, refusals, bill).await
+}
+
+/// Tells the caller the most useful of what targets said that did not answer.
+async fn conclude(
+    gateway: &AiGateway,
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    conversation: &mut Conversation<'_>,
+    refusals: Refusals<'_>,
+    bill: Bill,
+) -> Result<Response<Body>, Failure> {
     match refusals.verdict() {
         Verdict::Answer(refused) => {
             let Refused { target, model, dialect, told, response } = *refused;
@@ -267,6 +305,42 @@ async fn ask(
             Err(failure)
         }
     }
+}
+
+/// Those who may go on with a stream when it breaks off.
+fn heirs<'t>(
+    worker: &Rc<Worker>,
+    call: &Call,
+    conversation: &mut Conversation<'_>,
+    asked: &Asked<'_>,
+    rest: impl Iterator<Item = &'t Target>,
+    came: &HeaderMap,
+    (told, spoke): (&Told, Dialect),
+) -> Option<Box<Heirs>> {
+    if conversation.endpoint.operation != Operation::Chat {
+        return None;
+    }
+    read::read_request(conversation);
+    let request = conversation.canonical.as_ref().filter(|request| ai::resume::can_go_on(request))?.clone();
+    let choice = &asked.alias.choice;
+    let next = |target: &Target| {
+        let (first_token, between) = (choice.first_token(target), choice.between_tokens(target));
+        Some(Next { target: asked.alias.shared(target)?, model: asked.model(target), first_token, between })
+    };
+    let targets = rest.filter_map(next).collect();
+    let mut head = http::Request::new(()).into_parts().0;
+    head.method = http::Method::POST;
+    Some(Box::new(Heirs {
+        worker: worker.clone(),
+        call: call.errand(head),
+        targets,
+        request,
+        came: came.clone(),
+        caller: conversation.endpoint.dialect,
+        told: told.clone(),
+        spoke,
+        priority: conversation.priority,
+    }))
 }
 
 /// Who answered.

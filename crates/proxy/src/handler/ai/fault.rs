@@ -102,7 +102,9 @@ impl Fault {
             StatusCode::UNAUTHORIZED => Self::Key,
             StatusCode::PAYMENT_REQUIRED if says(&["fewer max_tokens", "can only afford"]) => Self::Request,
             StatusCode::PAYMENT_REQUIRED => Self::Key,
-            StatusCode::FORBIDDEN if error.kind == ErrorKind::ContentFilter || says(&FILTERS) => Self::Filtered,
+            StatusCode::FORBIDDEN if error.kind == ErrorKind::ContentFilter || says(&FILTERS) => {
+                Self::Filtered
+            }
             StatusCode::FORBIDDEN if signs.names_account => Self::Doubt,
             StatusCode::FORBIDDEN if LOCKED.contains(&code) || error.kind == ErrorKind::Authentication => {
                 Self::Key
@@ -181,7 +183,12 @@ mod tests {
                 r#"{"error":{"code":403,"message":"Your input was flagged","metadata":{"reasons":["hate"]}}}"#,
                 Some(Fault::Filtered),
             ),
-            (OpenAiChat, 403, r#"{"error":{"code":"content_policy_violation","message":"no"}}"#, Some(Fault::Filtered)),
+            (
+                OpenAiChat,
+                403,
+                r#"{"error":{"code":"content_policy_violation","message":"no"}}"#,
+                Some(Fault::Filtered),
+            ),
             (OpenAiChat, 403, "<html>Sorry, you have been blocked</html>", Some(Fault::Doubt)),
             (OpenAiChat, 403, r#"{"error":{"code":"account_deactivated","message":"no"}}"#, Some(Fault::Key)),
             (
@@ -203,7 +210,12 @@ mod tests {
                 r#"{"type":"error","error":{"type":"rate_limit_error","message":"Extra usage is required for long context requests."}}"#,
                 Some(Fault::Request),
             ),
-            (Anthropic, 429, r#"{"type":"error","error":{"type":"rate_limit_error","message":"no"}}"#, Some(Fault::Limit)),
+            (
+                Anthropic,
+                429,
+                r#"{"type":"error","error":{"type":"rate_limit_error","message":"no"}}"#,
+                Some(Fault::Limit),
+            ),
             (Gemini, 403, suspended.as_str(), Some(Fault::Key)),
             (Gemini, 403, other.as_str(), Some(Fault::Doubt)),
             (Bedrock, 403, r#"{"__type":"AccessDeniedException","message":"no access"}"#, Some(Fault::Doubt)),

@@ -13,10 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use resilience::cooldown::{Aside, Cooldown, Leave, Standing};
+use resilience::{
+    cooldown::{Aside, Cooldown, Leave, Standing},
+    turnstile::{Lanes, Place},
+};
 use serde::Serialize;
 
-use super::{fault::Fault, proof::Proof};
+use super::{fault::Fault, proof::Proof, queue::Queue};
 
 /// Models of a key that something is known of. Callers may name any where a target has a `*`; with more, what is known
 /// for the longest is forgotten.
@@ -29,6 +32,8 @@ pub(crate) struct Keys {
     list: Vec<Key>,
     next: AtomicUsize,
     aside: Aside,
+    /// Where calls wait for a key, where each takes but so many at a time.
+    pub(super) queue: Option<Queue>,
 }
 
 /// One of them.
@@ -66,7 +71,7 @@ struct OfModel {
 }
 
 /// A key taken for one call; `None` where a provider wants none.
-pub(super) struct Taken<'k>(Option<Held<'k>>);
+pub(super) struct Taken<'k>(Option<Held<'k>>, Option<Place>);
 
 struct Held<'k> {
     keys: &'k Keys,
@@ -74,6 +79,8 @@ struct Held<'k> {
     whole: Leave,
     /// Where something is known of it with the model.
     model: Option<Leave>,
+    /// Where keys take but so many calls at a time.
+    place: Option<Place>,
 }
 
 /// A provider's answer, as far as it tells of a key.
@@ -85,6 +92,15 @@ pub(super) struct Refusal<'r> {
     pub(super) told: Option<Duration>,
     /// Stands for the caller.
     pub(super) caller: u64,
+}
+
+/// Why no key is taken.
+#[derive(Debug)]
+pub(super) enum NoKey {
+    /// None can be.
+    Away(Away),
+    /// Those that could be are at as many calls as they take.
+    Full(Lanes),
 }
 
 /// No key can be taken.
@@ -147,7 +163,12 @@ impl KeyState {
 
 impl Keys {
     pub(super) fn new(list: Vec<Key>, aside: Aside) -> Self {
-        Self { list, next: AtomicUsize::new(0), aside }
+        Self { list, next: AtomicUsize::new(0), aside, queue: None }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
     }
 
     /// Whether there is more than one.
@@ -156,31 +177,60 @@ impl Keys {
     }
 
     /// The next key that takes a call for a model and was not tried yet.
-    pub(super) fn take(&self, model: &str, tried: &[usize], now: Instant) -> Result<Taken<'_>, Away> {
+    pub(super) fn take(&self, model: &str, tried: &[usize], now: Instant) -> Result<Taken<'_>, NoKey> {
         if self.list.is_empty() {
             let none = Away { wait: Duration::from_secs(1), limited: false };
-            return if tried.is_empty() { Ok(Taken(None)) } else { Err(none) };
+            if !tried.is_empty() {
+                return Err(NoKey::Away(none));
+            }
+            return match &self.queue {
+                None => Ok(Taken(None, None)),
+                Some(queue) => match queue.turnstile.try_enter(0) {
+                    Some(place) => Ok(Taken(None, Some(place))),
+                    None => Err(NoKey::Full(1)),
+                },
+            };
         }
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut away: Option<Away> = None;
+        let mut full: Lanes = 0;
         for turn in 0..self.list.len() {
             let index = start.wrapping_add(turn) % self.list.len();
-            let Some(key) = self.list.get(index).filter(|_| !tried.contains(&index)) else { continue };
-            let whole = key.state.whole.try_acquire(now).map_err(|wait| Away { wait, limited: false });
-            let found = whole.and_then(|whole| {
-                let model = key.state.model(model).map(|model| model.try_acquire(now)).transpose();
-                let model = model.map_err(|wait| Away { wait, limited: true })?;
-                Ok(Held { keys: self, index, whole, model })
-            });
-            match found {
-                Ok(held) => {
-                    key.state.calls.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Taken(Some(held)));
-                }
-                Err(one) => away = Some(away.map_or(one, |other| other.and(one))),
+            if tried.contains(&index) {
+                continue;
+            }
+            match (self.hold(index, model, now), &self.queue) {
+                (Ok(held), None) => return Ok(Taken(Some(held), None)),
+                (Ok(held), Some(queue)) => match queue.turnstile.try_enter(index) {
+                    Some(place) => return Ok(Taken(Some(Held { place: Some(place), ..held }), None)),
+                    None => full |= 1_u64.checked_shl(index as u32).unwrap_or(0),
+                },
+                (Err(one), _) => away = Some(away.map_or(one, |other| other.and(one))),
             }
         }
-        Err(away.unwrap_or(Away { wait: Duration::from_secs(1), limited: false }))
+        if full != 0 {
+            return Err(NoKey::Full(full));
+        }
+        Err(NoKey::Away(away.unwrap_or(Away { wait: Duration::from_secs(1), limited: false })))
+    }
+
+    /// Leave to use a key for a model.
+    fn hold(&self, index: usize, model: &str, now: Instant) -> Result<Held<'_>, Away> {
+        let none = Away { wait: Duration::from_secs(1), limited: false };
+        let key = self.list.get(index).ok_or(none)?;
+        let whole = key.state.whole.try_acquire(now).map_err(|wait| Away { wait, limited: false })?;
+        let model = key.state.model(model).map(|model| model.try_acquire(now)).transpose();
+        let model = model.map_err(|wait| Away { wait, limited: true })?;
+        Ok(Held { keys: self, index, whole, model, place: None })
+    }
+
+    /// The key of a place that was waited for; nothing when it has gone away since.
+    pub(super) fn take_at(&self, place: Place, model: &str, now: Instant) -> Option<Taken<'_>> {
+        if self.list.is_empty() {
+            return Some(Taken(None, Some(place)));
+        }
+        let held = self.hold(place.lane(), model, now).ok()?;
+        Some(Taken(Some(Held { place: Some(place), ..held }), None))
     }
 
     /// How each key is at the moment.
@@ -200,9 +250,22 @@ impl Taken<'_> {
         self.0.as_ref().map_or(0, |held| held.index)
     }
 
+    /// Takes note that a call is sent with it. Its place is for as long as the answer comes.
+    pub(super) fn sends(&mut self) -> Option<Place> {
+        match &mut self.0 {
+            None => self.1.take(),
+            Some(held) => {
+                if let Some(key) = held.keys.list.get(held.index) {
+                    key.state.calls.fetch_add(1, Ordering::Relaxed);
+                }
+                held.place.take()
+            }
+        }
+    }
+
     /// Takes note that the provider refused the call.
     pub(super) fn refused(self, refusal: &Refusal<'_>, now: Instant) {
-        let Some(Held { keys, index, whole, model }) = self.0 else { return };
+        let Some(Held { keys, index, whole, model, .. }) = self.0 else { return };
         let Some(key) = keys.list.get(index) else { return };
         let count = match refusal.fault {
             Fault::Limit => &key.state.limited,
@@ -235,7 +298,7 @@ impl Taken<'_> {
 
     /// Takes note that the provider took the call.
     pub(super) fn worked(self, model_name: &str, now: Instant) {
-        let Some(Held { keys, index, whole, model }) = self.0 else { return };
+        let Some(Held { keys, index, whole, model, .. }) = self.0 else { return };
         whole.worked();
         if let (Some(model), Some(key)) = (model, keys.list.get(index)) {
             model.worked();

@@ -29,7 +29,8 @@ use crate::{
 /// Whether an answer must be read.
 pub(super) fn is_wanted(conversation: &Conversation<'_>, response: &Response<Body>) -> bool {
     let is_chat = conversation.endpoint.operation == ai::endpoint::Operation::Chat;
-    let wanted = conversation.watch.reads_answers() || conversation.ticket.is_some();
+    let goes_on = conversation.heirs.is_some() && is_stream(response);
+    let wanted = goes_on || conversation.watch.reads_answers() || conversation.ticket.is_some();
     is_chat && wanted && response.status().is_success()
 }
 
@@ -91,7 +92,7 @@ pub(super) async fn tell(
 }
 
 /// Some dialects' answers repeat what was asked.
-fn read_request(conversation: &mut Conversation<'_>) {
+pub(super) fn read_request(conversation: &mut Conversation<'_>) {
     let endpoint = conversation.endpoint;
     if conversation.canonical.is_none() {
         let spoken = ai::dialect::Spoken { model: endpoint.model.clone(), stream: endpoint.stream };
@@ -124,7 +125,11 @@ fn pieces(
     let filter = watch.into_filter(told.clone()).keeping(conversation.ticket.take());
     let (mut parts, body) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
-    let body = Body::boxed(Translated::new(body, dialect, caller, writer, told).filtered(filter));
+    let translated = Translated::new(body, dialect, caller, writer, told)
+        .pausing(conversation.between)
+        .going_on(conversation.heirs.take())
+        .filtered(filter);
+    let body = Body::boxed(translated);
     let mut response = Response::from_parts(parts, body);
     head(&mut response, caller.caller_framing(conversation.query.as_deref()).media_type());
     response

@@ -105,7 +105,10 @@ fn passed(
     let is_chat = conversation.endpoint.operation == Operation::Chat;
     let hides_usage =
         framing.is_some() && is_chat && dialect == Dialect::OpenAiChat && !conversation.peek.include_usage;
-    response.map(|body| Body::boxed(Metered::new(body, dialect, framing, hides_usage, told.clone())))
+    response.map(|body| {
+        let metered = Metered::new(body, dialect, framing, hides_usage, told.clone());
+        Body::boxed(metered.pausing(conversation.between))
+    })
 }
 
 pub(super) fn telling(
@@ -142,7 +145,10 @@ fn translated(
     let response = plain(response)?;
     let caller = conversation.endpoint.dialect;
     let writer = caller.stream_writer(telling(call, conversation, dialect, told));
-    let mut response = response.map(|body| Body::boxed(Translated::new(body, dialect, caller, writer, told.clone())));
+    let mut response = response.map(|body| {
+        let translated = Translated::new(body, dialect, caller, writer, told.clone());
+        Body::boxed(translated.pausing(conversation.between))
+    });
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     let framing = caller.caller_framing(conversation.query.as_deref());

@@ -8,12 +8,14 @@ use std::{
 use ai::dialect::Dialect;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Uri};
+use resilience::turnstile::{Lanes, Priority};
 
 use super::{
+    counted::Counted,
     fallback,
     fault::{ACCOUNTS, Fault, Signs},
     gathered::gather,
-    keys::{Away, Refusal},
+    keys::{Away, NoKey, Refusal, Taken},
     provider::Provider,
     reply::is_stream,
     resets,
@@ -40,6 +42,8 @@ pub(super) struct Outgoing<'o> {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// Whose turn it is where calls wait for a key.
+    pub(super) priority: Priority,
 }
 
 /// Why a target gave no answer.
@@ -66,17 +70,25 @@ pub(super) async fn send(
     call: &mut Call,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<Body>, Unanswered> {
-    let Outgoing { provider, model, dialect, uri, headers, body } = outgoing;
+    let Outgoing { provider, model, dialect, uri, headers, body, priority } = outgoing;
     let names_account = ACCOUNTS.iter().any(|name| headers.contains_key(*name) && !provider.sets(name));
     let mut tried: Vec<usize> = Vec::new();
     let mut last: Option<Response<Body>> = None;
     let mut away: Option<Away> = None;
     loop {
-        let taken = match (provider.keys.take(model, &tried, Instant::now()), last.take()) {
+        let mut taken = match (provider.keys.take(model, &tried, Instant::now()), last.take()) {
             (Ok(taken), _) => taken,
             (Err(_), Some(response)) => return Ok(response),
-            (Err(none), None) => return Err(Unanswered::Away(away.map_or(none, |away| away.and(none)))),
+            (Err(NoKey::Away(none)), None) => {
+                return Err(Unanswered::Away(away.map_or(none, |away| away.and(none))));
+            }
+            (Err(NoKey::Full(lanes)), None) => match waited(call, provider, model, lanes, priority).await? {
+                Some(taken) => taken,
+                // It went away while it was waited for: another is looked for, and that in turn.
+                None => continue,
+            },
         };
+        let place = taken.sends();
         tried.push(taken.index());
         let (mut uri, mut headers) = (uri.clone(), headers.clone());
         if let Some(key) = taken.key() {
@@ -93,7 +105,10 @@ pub(super) async fn send(
         call.head.uri = uri;
         let result =
             tries::forward(worker, call, &provider.target, &Wish::default(), Body::Full(body.clone())).await;
-        let response = result.map_err(Unanswered::Failed)?;
+        let mut response = result.map_err(Unanswered::Failed)?;
+        if let Some(place) = place {
+            response = response.map(|body| Body::boxed(Counted::new(body, place)));
+        }
         match response.status() {
             StatusCode::UNAUTHORIZED
             | StatusCode::PAYMENT_REQUIRED
@@ -140,6 +155,24 @@ pub(super) async fn speak(
         return Ok(response);
     }
     fallback::spoken(response, dialect, until).await.map_err(Unanswered::Failed)
+}
+
+/// Waits for a key. Nothing when the key has gone away meanwhile.
+async fn waited<'p>(
+    call: &Call,
+    provider: &'p Provider,
+    model: &str,
+    lanes: Lanes,
+    priority: Priority,
+) -> Result<Option<Taken<'p>>, Unanswered> {
+    let Some(queue) = &provider.keys.queue else { return Ok(None) };
+    let began = Instant::now();
+    let waited = queue.wait(lanes, priority).await;
+    if let Some(record) = &call.record.ai {
+        record.queue(began.elapsed());
+    }
+    let (place, _) = waited.map_err(Unanswered::Away)?;
+    Ok(provider.keys.take_at(place, model, Instant::now()))
 }
 
 /// Stands for who calls: the consumer, else the address.

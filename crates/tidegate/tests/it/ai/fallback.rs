@@ -123,7 +123,13 @@ fn of_several_refusals_the_one_that_can_be_tried_again_soonest_is_told() {
         ((404, ""), (503, "retry-after: 9\r\n"), 503, "two", Some("9")),
         // The shorter wait.
         ((503, "retry-after: 30\r\n"), (503, "retry-after: 5\r\n"), 503, "two", Some("5")),
-        ((429, "x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 4s\r\n"), (500, ""), 429, "one", Some("4")),
+        (
+            (429, "x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 4s\r\n"),
+            (500, ""),
+            429,
+            "one",
+            Some("4"),
+        ),
         // Of equals the first.
         ((500, ""), (502, ""), 500, "one", None),
         // What a provider finds wrong with the request is told at once.
@@ -134,7 +140,12 @@ fn of_several_refusals_the_one_that_can_be_tried_again_soonest_is_told() {
         let second = Upstream::scripted(move |_| Some(second.clone()));
         let gateway = gateway(&first, "", &second, "");
         let answer = post(&gateway, "/ai/v1/chat/completions", "", body);
-        assert_eq!((answer.status, answer.header("retry-after")), (want, after), "{one:?} {two:?} {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (want, after),
+            "{one:?} {two:?} {}",
+            answer.text()
+        );
         assert_eq!(answer.json()["error"]["message"], told, "{one:?} {two:?}");
         assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
     }

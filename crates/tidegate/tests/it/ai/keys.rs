@@ -14,11 +14,23 @@ const BODY: &str = r#"{"model":"smart","messages":[{"role":"user","content":"hel
 
 /// Refusals that one request brings about, by a word in it.
 const OWN_FAULTS: [(&str, u16, &str); 5] = [
-    ("too-large", 429, r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45000.","type":"tokens","code":"rate_limit_exceeded"}}"#),
+    (
+        "too-large",
+        429,
+        r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45000.","type":"tokens","code":"rate_limit_exceeded"}}"#,
+    ),
     ("flagged", 403, r#"{"error":{"message":"Your input was flagged by moderation","code":403}}"#),
-    ("too-dear", 402, r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You can only afford 12","code":402}}"#),
+    (
+        "too-dear",
+        402,
+        r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You can only afford 12","code":402}}"#,
+    ),
     ("firewalled", 403, "<html>blocked</html>"),
-    ("other-account", 401, r#"{"error":{"message":"mismatched organization","code":"mismatched_organization"}}"#),
+    (
+        "other-account",
+        401,
+        r#"{"error":{"message":"mismatched organization","code":"mismatched_organization"}}"#,
+    ),
 ];
 
 /// What a provider answers to each key: a status and header fields.
@@ -286,4 +298,19 @@ fn a_key_that_several_callers_are_refused_with_is_set_aside_for_the_model() {
     }
     assert_eq!(shown(&upstream).iter().filter(|key| *key == "a").count(), 3);
     assert_eq!(key_status(&gateway, 0, 0)["models"][0]["model"], "a");
+}
+
+#[test]
+fn a_key_that_is_at_its_limit_in_one_region_is_not_so_in_another() {
+    let ((east, answers), (west, _)) = (provider(), provider());
+    set(&answers, "same", 429, "retry-after: 30\r\n");
+    let providers = [("east", &east, "[same]"), ("west", &west, "[same]")];
+    let gateway = Gateway::start(&config(&providers, COOLDOWN));
+    for _ in 0..3 {
+        let answer = ask(&gateway);
+        assert_eq!((answer.status, answer.header("x-tidegate-provider")), (200, Some("west")));
+    }
+    assert_eq!((east.seen().len(), west.seen().len()), (1, 3));
+    assert_eq!(key_status(&gateway, 0, 0)["models"][0]["state"], "ASIDE");
+    assert_eq!(key_status(&gateway, 1, 0)["models"], json!([]));
 }

@@ -3,6 +3,7 @@
 mod budgets;
 mod cache;
 mod chat;
+mod continued;
 mod fallback;
 mod fitting;
 mod guardrails;
@@ -13,8 +14,10 @@ mod names;
 mod parrot;
 mod promises;
 mod provider;
+mod queue;
 mod routing;
 mod sdk;
+mod shadow;
 mod signing;
 mod strategies;
 mod surfaces;

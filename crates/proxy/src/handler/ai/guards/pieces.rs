@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn every_stretch_of_a_text_stands_whole_in_a_piece() {
-        for text in ["", "short", "äöü-€uro-", "the quick brown fox jumps over the lazy dog, ünd sö weiter"] {
+        for text in ["", "short", "äöü-€uro-", "the quick brown fox jumps over the lazy dog, ünd sö weiter"]
+        {
             let all: Vec<&str> = of(text, 16, 8).collect();
             assert!(all.iter().all(|piece| piece.len() <= 16) && !all.is_empty(), "{all:?}");
             let letters: Vec<(usize, char)> = text.char_indices().collect();
