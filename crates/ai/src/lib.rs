@@ -9,6 +9,7 @@
 pub mod ask;
 pub mod canon;
 pub mod catalogue;
+pub mod compare;
 pub mod cost;
 pub mod dialect;
 pub mod endpoint;
@@ -20,6 +21,7 @@ pub mod guard;
 pub mod name;
 pub mod needs;
 pub mod peek;
+pub mod resume;
 pub mod rules;
 pub mod sealed;
 pub mod stream;

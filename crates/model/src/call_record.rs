@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -120,8 +120,54 @@ pub struct AiRecord {
     charge: Mutex<Charge>,
     /// What guardrails found.
     guarded: Mutex<Vec<GuardFired>>,
+    /// How long the call waited for a key of this target, in microseconds.
+    queued: AtomicU64,
+    /// Of the whole call: how long targets were waited for, and how long of this keys were.
+    waited: Mutex<Option<(Duration, Duration)>>,
+    /// Who went on with the answer after it broke off.
+    continued: Mutex<Vec<Continued>>,
+    /// What the caller could not be shown of the answer, in its words.
+    unshown: Mutex<Vec<String>>,
     /// What the cache of answers said: `hit`, `miss`, `bypass`.
     pub cache: Option<&'static str>,
+    /// How its answer compares with the one that it shadows.
+    pub comparison: Option<Box<Comparison>>,
+}
+
+/// How an answer that nobody was given compares with the one that the caller was.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The one that the caller was given.
+    pub of: Arc<AiRecord>,
+    /// How long each took to its end: the caller's, this one.
+    pub took: (Duration, Duration),
+    /// Why each ended.
+    pub finish: (Option<String>, Option<String>),
+    /// Why they could not be compared, if so.
+    pub error: Option<String>,
+    /// The texts are the same but for blanks and case.
+    pub same_text: Option<bool>,
+    /// Words that they share, of all: 0 to 1.
+    pub words: Option<f64>,
+    /// The texts are the same JSON, where one of them is JSON.
+    pub same_json: Option<bool>,
+    /// This text's length against the caller's.
+    pub length_ratio: Option<f64>,
+    /// The same tools are called, where one of them calls any.
+    pub same_tools: Option<bool>,
+    /// Both texts, where the operator wants them.
+    pub texts: Option<(String, String)>,
+}
+
+/// A model that was asked for the rest of an answer.
+#[derive(Debug, Clone)]
+pub struct Continued {
+    /// What it was asked, and spent.
+    pub record: Arc<AiRecord>,
+    /// Why the answer before it broke off.
+    pub reason: &'static str,
+    /// It went on; else it had the request and then failed.
+    pub has_answered: bool,
 }
 
 /// What one rule of `guardrails` found in one call.
@@ -176,6 +222,29 @@ pub struct Spending {
     pub is_estimate: bool,
 }
 
+impl Spending {
+    /// Both together.
+    fn and(self, other: Self) -> Self {
+        let (a, b) = (self.usage, other.usage);
+        Self {
+            usage: TokenUsage {
+                input: a.input.saturating_add(b.input),
+                cache_read: a.cache_read.saturating_add(b.cache_read),
+                cache_write: a.cache_write.saturating_add(b.cache_write),
+                cache_write_long: a.cache_write_long.saturating_add(b.cache_write_long),
+                input_audio: a.input_audio.saturating_add(b.input_audio),
+                input_image: a.input_image.saturating_add(b.input_image),
+                output: a.output.saturating_add(b.output),
+                reasoning: a.reasoning.saturating_add(b.reasoning),
+                output_audio: a.output_audio.saturating_add(b.output_audio),
+                output_image: a.output_image.saturating_add(b.output_image),
+            },
+            picodollars: self.picodollars.zip(other.picodollars).map(|(a, b)| a.saturating_add(b)),
+            is_estimate: self.is_estimate || other.is_estimate,
+        }
+    }
+}
+
 /// How many times as much must be heard as was told before what was told is taken for a beginning only.
 const HEARD_OVER_TOLD: u64 = 4;
 /// Tokens of an answer below which no such doubt arises.
@@ -203,7 +272,12 @@ impl AiRecord {
             prices: None,
             charge: Mutex::default(),
             guarded: Mutex::default(),
+            queued: AtomicU64::new(0),
+            waited: Mutex::default(),
+            continued: Mutex::default(),
+            unshown: Mutex::default(),
             cache: None,
+            comparison: None,
         }
     }
 
@@ -215,6 +289,58 @@ impl AiRecord {
     /// What guardrails found.
     pub fn guarded(&self) -> Vec<GuardFired> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long ago the target was asked.
+    pub fn age(&self) -> Duration {
+        self.asked.elapsed()
+    }
+
+    /// Notes that a key of this target was waited for.
+    pub fn queue(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.queued.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How long a key of this target was waited for.
+    pub fn queued(&self) -> Duration {
+        Duration::from_micros(self.queued.load(Ordering::Relaxed))
+    }
+
+    /// Notes how long targets were waited for until now, this and those before it, and how long of this keys were.
+    pub fn wait_for(&self, targets: Duration, keys: Duration) {
+        *self.waited.lock().unwrap_or_else(PoisonError::into_inner) = Some((targets, keys));
+    }
+
+    /// How long targets were waited for, and how long of this keys were.
+    pub fn waited(&self) -> Option<(Duration, Duration)> {
+        *self.waited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes who was asked to go on with the answer.
+    pub fn go_on(&self, continued: Continued) {
+        self.continued.lock().unwrap_or_else(PoisonError::into_inner).push(continued);
+    }
+
+    /// Who was asked to go on with the answer, in order.
+    pub fn continued(&self) -> Vec<Continued> {
+        self.continued.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what the caller could not be shown of the answer.
+    pub fn hide(&self, names: Vec<String>) {
+        let mut unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if !unshown.contains(&name) {
+                unshown.push(name);
+            }
+        }
+    }
+
+    /// What could not be carried, there and back.
+    pub fn all_dropped(&self) -> Vec<String> {
+        let unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        self.dropped.iter().chain(unshown.iter()).cloned().collect()
     }
 
     /// Notes that the provider has begun to speak; only the first time counts.
@@ -280,8 +406,18 @@ impl AiRecord {
         self.charge().has_ended = true;
     }
 
-    /// What has been spent: as the provider told, else as counted here; `None` when no provider did anything.
+    /// What has been spent: as the provider told, else as counted here; `None` when no provider did anything. What those
+    /// spent who went on is part of it.
     pub fn spending(&self) -> Option<Spending> {
+        let own = self.own_spending();
+        let others = self.continued.lock().unwrap_or_else(PoisonError::into_inner);
+        others
+            .iter()
+            .filter_map(|one| one.record.spending())
+            .fold(own, |sum, one| Some(sum.map_or(one, |sum| sum.and(one))))
+    }
+
+    fn own_spending(&self) -> Option<Spending> {
         let charge = self.charge();
         let (usage, is_estimate) = match charge.told {
             None if !charge.is_due && charge.beside > 0 => (TokenUsage::default(), false),

@@ -21,8 +21,8 @@ pub mod types;
 
 pub use a2a_record::A2aRecord;
 pub use call_record::{
-    AiRecord, CallRecord, FailureRecord, GuardFired, McpRecord, Side, Spending, Stage, Timings, TokenPrices,
-    TokenUsage, TraceContext, TryEnd, TryRecord, TrySpan,
+    AiRecord, CallRecord, Comparison, Continued, FailureRecord, GuardFired, McpRecord, Side, Spending, Stage,
+    Timings, TokenPrices, TokenUsage, TraceContext, TryEnd, TryRecord, TrySpan,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

@@ -198,6 +198,11 @@ impl Worker {
         self.recorder.borrow_mut().record(call.record);
     }
 
+    /// Logs something that is no call of a client's.
+    pub(crate) fn note(&self, record: model::CallRecord) {
+        self.recorder.borrow_mut().note(record);
+    }
+
     pub(crate) fn register(&self, conn: &Rc<h1::Conn>) -> Registered<'_> {
         let mut registry = self.http1.borrow_mut();
         registry.next += 1;

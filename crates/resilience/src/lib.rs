@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod outlier;
 pub mod retry_budget;
 pub mod token_bucket;
+pub mod turnstile;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, Permit};

@@ -39,6 +39,16 @@ impl Recorder {
         }
     }
 
+    /// Takes a record of something that is no call of a client's: it is logged, and counted nowhere.
+    pub fn note(&mut self, record: CallRecord) {
+        if self.pipeline.wants_records() {
+            self.batch.push(record);
+            if self.batch.len() >= BATCH {
+                self.flush();
+            }
+        }
+    }
+
     /// Hands over what was taken since the last time.
     pub fn flush(&mut self) {
         if !self.batch.is_empty() {

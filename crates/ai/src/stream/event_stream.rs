@@ -33,6 +33,11 @@ impl Reader {
         self.held.drain(..at);
         Ok(())
     }
+
+    /// Whether all that came belongs to messages that are whole.
+    pub fn is_between(&self) -> bool {
+        self.held.is_empty()
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

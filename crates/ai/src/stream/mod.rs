@@ -85,6 +85,15 @@ impl FrameReader {
         }
     }
 
+    /// Whether all that came belongs to frames that are whole, so that one of another's can stand here.
+    pub fn is_between(&self) -> bool {
+        match self {
+            Self::Sse(reader) => reader.is_between(),
+            Self::EventStream(reader) => reader.is_between(),
+            Self::JsonArray(_) => false,
+        }
+    }
+
     /// The stream has ended: an event that only lacks its empty line is still one.
     pub fn finish(&mut self, out: &mut Vec<Frame>) {
         match self {

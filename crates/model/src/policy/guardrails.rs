@@ -16,12 +16,21 @@ pub struct Guardrails {
     /// Bytes of a stream's text that are held back at most while it is not yet sure whether something is found.
     #[serde(default = "hold_back")]
     pub hold_back: Size,
+    /// Bytes of a request's texts, and of an answer's, that `moderation`, `webhook` and `judge` are shown: in pieces of
+    /// 128 KiB that overlap, each asked about in turn. Longer requests are refused with 413 and the code
+    /// `too_long_to_judge`; on longer answers the rule fires.
+    #[serde(default = "judge_at_most")]
+    pub judge_at_most: Size,
     /// Record the first few texts that fired, too. They are what the rules are there to keep secret.
     #[serde(default)]
     pub record_text: bool,
     /// What callers are told when a rule refuses; the rule's name without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+fn judge_at_most() -> Size {
+    Size::kib(1024)
 }
 
 fn hold_back() -> Size {
@@ -344,6 +353,9 @@ impl Settings for Guardrails {
         }
         if !HOLD_BACK.contains(&self.hold_back.bytes()) {
             at.field("holdBack", |at| at.error("expected 64 bytes to 64KiB"));
+        }
+        if self.judge_at_most.bytes() == 0 {
+            at.field("judgeAtMost", |at| at.error("expected more than nothing"));
         }
         let mut seen: Vec<&str> = Vec::new();
         at.each("rules", &self.rules, |at, rule| {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    choice::{FallbackOn, Sticky, Strategy},
+    choice::{FallbackOn, Shadow, Sticky, Strategy},
     credentials::{
         AssumeRole, AwsCredentials, AzureCredentials, ClientIn, GoogleCredentials, KeyCooldown,
         OAuthCredentials,
@@ -83,6 +83,9 @@ pub struct Provider {
     /// Its keys, used in turn. One that is refused or limited is set aside, and the next one tried for the same call.
     #[serde(default)]
     pub keys: Vec<Secret>,
+    /// Bound of calls at a time for each key, and the queue of those that wait for one; off without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_queue: Option<KeyQueue>,
     /// How long a key is set aside that the provider refuses.
     #[serde(default)]
     pub key_cooldown: KeyCooldown,
@@ -106,9 +109,13 @@ pub struct Provider {
     #[serde(default)]
     pub timeouts: TimeoutOverrides,
     /// How long a stream may take to its first word before the next target is asked; no bound but `timeouts` without
-    /// it. Where no target is left it is waited for. Between words `timeouts.idle` holds.
+    /// it. Where no target is left it is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_token: Option<Duration>,
+    /// How long a stream may pause between two tokens before it counts as broken; signs of life are no tokens. Without
+    /// it `timeouts.idle` alone holds, which any byte satisfies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_tokens: Option<Duration>,
     /// Circuit breaker of the provider; off without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
@@ -126,6 +133,31 @@ pub struct Provider {
     pub pool: Pool,
 }
 
+/// Calls that wait for a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyQueue {
+    /// Calls at a time with each key, streams until their end.
+    #[schemars(range(min = 1, max = 100000))]
+    pub max_concurrent: u32,
+    /// Calls that may wait when all keys are at that. Further ones get 429, unless they are more urgent than one that
+    /// waits: then that one does.
+    #[serde(default = "queue_size")]
+    #[schemars(range(max = 100000))]
+    pub size: u32,
+    /// How long a call may wait before the next target is asked, or 429 answered.
+    #[serde(default = "queue_timeout")]
+    pub timeout: Duration,
+}
+
+fn queue_size() -> u32 {
+    100
+}
+
+fn queue_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
 /// A name that clients use, and what stands behind it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -140,6 +172,16 @@ pub struct Model {
     /// Keep what belongs together at one target, so that its prompt cache hits; off without it. With `weighted` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
+    /// Models that are asked the same when an answer begins, to compare theirs with it. What they cost is in their own
+    /// records and in the metrics, in no budget.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<Shadow>,
+    /// `firstToken` of this model's targets, in place of their providers'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<Duration>,
+    /// `betweenTokens` of this model's targets, in place of their providers'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_tokens: Option<Duration>,
     /// What else the next target is asked after, beside failures; none of these without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback_on: Vec<FallbackOn>,
@@ -191,12 +233,28 @@ pub struct AiRoute {
     /// Refuse with 422 what cannot be carried whole to the model's dialect, rather than leave it out and name it in
     /// `x-tidegate-dropped`.
     pub strict: bool,
+    /// How urgent calls are where they wait for a key (`keyQueue`): `high`, `normal`, `low`, or an expression in CEL over
+    /// `request`, `client`, `consumer`, `jwt` and `ai` that yields one of these, as in
+    /// `'gold' in consumer.groups ? 'high' : 'low'`. `normal` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// When a stream breaks off after it has said something, ask the next target for the rest, and go on as one answer.
+    /// Streams of such a route are read and told anew: fields that the gateway does not know are left out. What cannot
+    /// be taken up (half a call or thought, JSON, several answers side by side) ends with an error all the same.
+    pub continue_streams: bool,
     /// Bodies of requests up to this size are taken.
     pub max_body_size: Size,
 }
 
 impl Default for AiRoute {
     fn default() -> Self {
-        Self { strip_prefix: None, models: None, strict: false, max_body_size: Size::kib(32 * 1024) }
+        Self {
+            strip_prefix: None,
+            models: None,
+            strict: false,
+            priority: None,
+            continue_streams: false,
+            max_body_size: Size::kib(32 * 1024),
+        }
     }
 }

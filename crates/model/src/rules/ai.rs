@@ -3,7 +3,7 @@
 mod credentials;
 
 use crate::{
-    Config,
+    Config, Duration,
     load::{Context, scope::Named},
     resource::ai::{Ai, AiRoute, Model, Provider, Strategy},
 };
@@ -65,6 +65,19 @@ fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
         }
     }
     credentials::check(provider, at);
+    if let Some(queue) = &provider.key_queue {
+        at.field("keyQueue", |at| {
+            if queue.max_concurrent == 0 {
+                at.field("maxConcurrent", |at| {
+                    at.error("expected at least 1: with 0 no call would ever be sent")
+                });
+            }
+            if provider.keys.len() > KEYS_QUEUED_MAX {
+                at.error(format!("expected at most {KEYS_QUEUED_MAX} keys where calls wait for them"));
+            }
+        });
+    }
+    times(provider.first_token, provider.between_tokens, at);
     at.field("headers", |at| {
         for (name, value) in &provider.headers {
             at.field(name.as_str(), |at| {
@@ -74,7 +87,19 @@ fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
     });
 }
 
+/// Keys of a provider for which calls may wait.
+const KEYS_QUEUED_MAX: usize = 64;
+
+fn times(first: Option<Duration>, between: Option<Duration>, at: &mut Context<'_, '_>) {
+    for (key, time) in [("firstToken", first), ("betweenTokens", between)] {
+        if time.is_some_and(|time| time.get().is_zero()) {
+            at.field(key, |at| at.error("expected more than nothing"));
+        }
+    }
+}
+
 fn model(model: &Model, at: &mut Context<'_, '_>) {
+    times(model.first_token, model.between_tokens, at);
     let is_pattern = model.name.ends_with('*');
     if model.name.is_empty() || model.name.trim_end_matches('*').contains('*') || model.name.ends_with("**") {
         at.field("name", |at| at.error("expected a name, with at most one `*` at its end"));
@@ -92,6 +117,18 @@ fn model(model: &Model, at: &mut Context<'_, '_>) {
             );
         });
     }
+    at.each("shadow", &model.shadow, |at, shadow| {
+        at.field("provider", |at| at.refer(Named::Provider, &shadow.provider));
+        if shadow.model.is_empty() || shadow.model.contains('*') {
+            at.field("model", |at| at.error("expected a model as its provider names it, without `*`"));
+        }
+        if !(0.0..=100.0).contains(&shadow.percent) {
+            at.field("percent", |at| at.error("expected 0 to 100"));
+        }
+        if shadow.max_concurrent == 0 {
+            at.field("maxConcurrent", |at| at.error("expected at least 1"));
+        }
+    });
     at.each("targets", &model.targets, |at, target| {
         at.field("provider", |at| at.refer(Named::Provider, &target.provider));
         if target.model.contains('*') && !is_pattern {

@@ -194,7 +194,6 @@ impl Failure {
         self.0.sent
     }
 
-    #[cfg(test)]
     /// When the client may come again.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after

@@ -6,7 +6,9 @@ use std::{
 };
 
 use http::Version;
-use model::{AiRecord, CallRecord, GuardFired, McpRecord, Usd, resource::access_log::Redact};
+use model::{
+    AiRecord, CallRecord, Comparison, Continued, GuardFired, McpRecord, Usd, resource::access_log::Redact,
+};
 
 use crate::{json, trace::write_hex};
 
@@ -61,7 +63,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     }
     optional("prompt_version", call.prompt_version.as_deref(), out);
     if let Some(model) = &call.ai {
-        ai(model, call.attempts, out);
+        ai(model, call, out);
     }
     if let Some(message) = &call.mcp {
         mcp(message, out);
@@ -79,7 +81,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
 }
 
 /// A call to a model: who served it, and what was spent.
-fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
+fn ai(call: &AiRecord, whole: &CallRecord, out: &mut Vec<u8>) {
     key("ai", out);
     out.extend_from_slice(b"{\"operation\":");
     json::text(call.operation, out);
@@ -95,7 +97,8 @@ fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
         field("key", &used, out);
     }
     out.extend_from_slice(if call.is_stream { b",\"stream\":true" } else { b",\"stream\":false" });
-    number("attempts", u64::from(attempts), out);
+    number("attempts", u64::from(whole.attempts), out);
+    times(call, whole, out);
     if let Some(spending) = call.spending() {
         let spent = spending.usage;
         number("input_tokens", spent.input, out);
@@ -116,11 +119,13 @@ fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
             field("price_table", prices.table(), out);
         }
     }
+    continued(&call.continued(), out);
     optional("broke", call.broke(), out);
-    if !call.dropped.is_empty() {
+    let dropped = call.all_dropped();
+    if !dropped.is_empty() {
         key("dropped", out);
         let mut separator = b'[';
-        for dropped in &call.dropped {
+        for dropped in &dropped {
             out.push(separator);
             separator = b',';
             json::text(dropped, out);
@@ -129,7 +134,95 @@ fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
     }
     optional("cache", call.cache, out);
     guarded(&call.guarded(), out);
+    if let Some(comparison) = &call.comparison {
+        compared(comparison, out);
+    }
     out.push(b'}');
+}
+
+/// How an answer compares with the one that it shadows.
+fn compared(comparison: &Comparison, out: &mut Vec<u8>) {
+    let truth = |name: &str, value: Option<bool>, out: &mut Vec<u8>| {
+        if let Some(value) = value {
+            key(name, out);
+            out.extend_from_slice(if value { b"true" } else { b"false" });
+        }
+    };
+    let fraction = |name: &str, value: Option<f64>, out: &mut Vec<u8>| {
+        if let Some(value) = value.filter(|value| value.is_finite()) {
+            key(name, out);
+            out.extend_from_slice(format!("{value:.3}").as_bytes());
+        }
+    };
+    let of = &comparison.of;
+    key("shadow_of", out);
+    out.extend_from_slice(b"{\"provider\":");
+    json::text(&of.provider, out);
+    field("served_model", &of.served, out);
+    duration("duration_ms", comparison.took.0, out);
+    optional("finish", comparison.finish.0.as_deref(), out);
+    if let Some(spending) = of.spending() {
+        number("input_tokens", spending.usage.input, out);
+        number("output_tokens", spending.usage.output, out);
+        if let Some(picodollars) = spending.picodollars {
+            key("cost_usd", out);
+            out.extend_from_slice(Usd::of(picodollars).to_string().as_bytes());
+        }
+    }
+    out.push(b'}');
+    key("comparison", out);
+    out.extend_from_slice(b"{\"duration_ms\":");
+    json::millis(comparison.took.1, out);
+    optional("finish", comparison.finish.1.as_deref(), out);
+    optional("error", comparison.error.as_deref(), out);
+    truth("same_text", comparison.same_text, out);
+    fraction("shared_words", comparison.words, out);
+    truth("same_json", comparison.same_json, out);
+    fraction("length_ratio", comparison.length_ratio, out);
+    truth("same_tools", comparison.same_tools, out);
+    if let Some((own, other)) = &comparison.texts {
+        field("text", own, out);
+        field("shadow_text", other, out);
+    }
+    out.push(b'}');
+}
+
+/// Where the time went: the gateway itself, waiting for a key, for providers' first bytes, and for the rest.
+fn times(call: &AiRecord, whole: &CallRecord, out: &mut Vec<u8>) {
+    let Some((targets, keys)) = call.waited() else { return };
+    let total = whole.timings.total;
+    let head = whole.timings.head.unwrap_or(total).min(total);
+    key("time", out);
+    out.extend_from_slice(b"{\"gateway_ms\":");
+    json::millis(head.saturating_sub(targets), out);
+    duration("queue_ms", keys, out);
+    duration("provider_first_byte_ms", targets.saturating_sub(keys), out);
+    duration("stream_ms", total.saturating_sub(head), out);
+    out.push(b'}');
+}
+
+/// Who went on with an answer that broke off.
+fn continued(all: &[Continued], out: &mut Vec<u8>) {
+    if all.is_empty() {
+        return;
+    }
+    key("continued", out);
+    let mut separator = b'[';
+    for one in all {
+        out.push(separator);
+        separator = b',';
+        out.extend_from_slice(b"{\"provider\":");
+        json::text(&one.record.provider, out);
+        field("served_model", &one.record.served, out);
+        field("reason", one.reason, out);
+        out.extend_from_slice(if one.has_answered { b",\"answered\":true" } else { b",\"answered\":false" });
+        if let Some(spending) = one.record.spending() {
+            number("input_tokens", spending.usage.input, out);
+            number("output_tokens", spending.usage.output, out);
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// A message to servers of tools.

@@ -14,6 +14,7 @@ use ai::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use model::{TokenPrices, TokenUsage};
+use resilience::turnstile::Priority;
 use serde_json::Value;
 
 use super::{
@@ -75,7 +76,8 @@ async fn ask_provider(
     apart(call, aside.timeout, async |call: &mut Call| {
         call.host_from_endpoint = false;
         let body = aside.body.into();
-        let outgoing = Outgoing { provider: &target.provider, model, dialect, uri, headers, body };
+        let priority = Priority::Normal;
+        let outgoing = Outgoing { provider: &target.provider, model, dialect, uri, headers, body, priority };
         sending::send(worker, call, outgoing).await.map_err(|unanswered| match unanswered {
             Unanswered::Away(_) => format!("{name}: none of its keys can be taken"),
             Unanswered::Failed(failure) => format!("{name}: {}", failure.problem().title()),

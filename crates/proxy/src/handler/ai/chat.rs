@@ -1,6 +1,10 @@
 //! Answers conversations: target after target until one has begun to answer.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ai::{
     canon::{Error, ErrorKind, Loss, Losses},
@@ -10,28 +14,31 @@ use ai::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use model::{AiRecord, Side};
+use model::{AiRecord, Side, resource::ai::FallbackOn};
 
 use super::{
     AiGateway, Told, answer, cache, choice,
     counted::Counted,
     fallback,
+    fault::Fault,
     gathered::{Ungathered, gather},
     guards,
-    keys::Away,
     meters::{self, Bill},
     models::{Asked, Target},
+    onward::{Heirs, Next},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
     read::{self, Looked},
     receipts,
+    refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
+    shadow,
 };
 use crate::{
     body::Body,
     call::Call,
-    failure::{Failure, Problem, Stage},
+    failure::{Failure, Problem},
     worker::Worker,
 };
 
@@ -75,7 +82,11 @@ pub(super) async fn answer(
         stream,
         query,
         is_composed: gateway.composes,
+        is_strict: gateway.strict,
         canonical: None,
+        priority: Default::default(),
+        between: None,
+        heirs: None,
         watch: Default::default(),
         ticket: None,
         cached: None,
@@ -150,7 +161,7 @@ async fn serve(
     asked: &Asked<'_>,
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
-    let targets = choice::order(asked, call, conversation, name)?;
+    let targets = choice::order(asked, call, conversation, name, gateway.priority.as_ref())?;
     let bill = match conversation.bill.take() {
         Some(bill) => bill,
         None => Bill::open(call, conversation, asked).await?,
@@ -162,7 +173,12 @@ async fn serve(
     // What policies do with the answer they do for the caller's own request.
     call.head.headers = came;
     call.head.uri = uri;
-    answer
+    match answer {
+        Ok(response) if !asked.alias.shadows.is_empty() => {
+            Ok(shadow::beside(worker, call, asked, conversation, response))
+        }
+        other => other,
+    }
 }
 
 /// Asks target after target.
@@ -180,13 +196,14 @@ async fn ask(
 ) -> Result<Response<Body>, Failure> {
     let mut targets = targets.into_iter().peekable();
     let prompt = ai::estimate::tokens(&conversation.body);
-    let (mut refused, mut away) = (None, None);
+    let mut refusals = Refusals::default();
+    let (mut awaited, mut queued) = (Duration::ZERO, Duration::ZERO);
     while let Some(target) = targets.next() {
         let prepared = match prepare(conversation, asked, target) {
             Ok(prepared) => prepared,
             Err(error) => {
                 // What one dialect cannot say another may.
-                refused = Some(answer::refused(error));
+                refusals.uncarried(answer::refused(error));
                 continue;
             }
         };
@@ -194,7 +211,7 @@ async fn ask(
         let mut headers =
             outgoing::headers(came, conversation.endpoint.dialect, prepared.dialect, &mut losses);
         if gateway.strict && !losses.is_empty() {
-            refused = Some(too_strict(&losses, conversation.endpoint.dialect));
+            refusals.uncarried(too_strict(&losses, conversation.endpoint.dialect));
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
@@ -217,16 +234,21 @@ async fn ask(
             uri: uri(prepared.path)?,
             headers,
             body: prepared.body,
+            priority: conversation.priority,
         };
+        let began = Instant::now();
         let watch = target.standing.watch();
         let more = targets.peek().is_some();
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
         let result = match more && conversation.stream {
-            true => sending::speak(worker, call, outgoing, target.provider.first_token).await,
+            true => sending::speak(worker, call, outgoing, asked.alias.choice.first_token(target)).await,
             false => sending::send(worker, call, outgoing).await,
         };
+        awaited += began.elapsed();
+        queued += told.queued();
+        told.wait_for(awaited, queued);
         if !matches!(result, Err(Unanswered::Away(_))) {
-            watch.answered(result.as_ref().is_ok_and(|response| !may_go_on(response.status())));
+            watch.answered(result.as_ref().is_ok_and(|response| !is_failure(response.status())));
         }
         match result {
             Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
@@ -240,11 +262,18 @@ async fn ask(
                     }
                 }
             }
-            Ok(response) if more && may_go_on(response.status()) => {
+            Ok(response) if may_go_on(&response, on, more) => {
                 bill.refused();
-                drop(response);
+                let dialect = prepared.dialect;
+                refusals.answered(Refused { target, model: model.clone(), dialect, told, response }).await;
             }
             Ok(response) => {
+                conversation.between = asked.alias.choice.between_tokens(target);
+                if gateway.continues && more && conversation.stream && response.status().is_success() {
+                    let rest = targets.by_ref();
+                    conversation.heirs =
+                        heirs(worker, call, conversation, asked, rest, came, (&told, prepared.dialect));
+                }
                 let from = From { target, model: &model, dialect: prepared.dialect, told };
                 let response = given(gateway, worker, call, conversation, from, response, bill).await?;
                 return Ok(match asked.alias.choice.counts() {
@@ -254,20 +283,81 @@ async fn ask(
             }
             Err(Unanswered::Away(one)) => {
                 bill.refused();
-                away = Some(away.map_or(one, |other: Away| other.and(one)));
+                refusals.away(one);
             }
             Err(Unanswered::Failed(failure)) => {
                 bill.failed(&failure);
-                if !more || failure.side() == Side::Client {
+                if failure.side() == Side::Client {
                     return Err(failure);
                 }
+                refusals.failed(failure, told, target.provider.target.upstream.name.clone());
             }
         }
     }
-    if let Some(away) = away {
-        return Err(sending::all_away(away));
+    conclude(gateway, worker, call, conversation, refusals, bill).await
+}
+
+/// Tells the caller the most useful of what targets said that did not answer.
+async fn conclude(
+    gateway: &AiGateway,
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    conversation: &mut Conversation<'_>,
+    refusals: Refusals<'_>,
+    bill: Bill,
+) -> Result<Response<Body>, Failure> {
+    match refusals.verdict() {
+        Verdict::Answer(refused) => {
+            let Refused { target, model, dialect, told, response } = *refused;
+            call.record.upstream = Some(target.provider.target.upstream.name.clone());
+            call.record.ai = Some(told.clone());
+            let from = From { target, model: &model, dialect, told };
+            given(gateway, worker, call, conversation, from, response, bill).await
+        }
+        Verdict::Failure(failure, of) => {
+            if let Some((told, upstream)) = of {
+                call.record.upstream = Some(upstream);
+                call.record.ai = Some(told);
+            }
+            Err(failure)
+        }
     }
-    Err(refused.unwrap_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)))
+}
+
+/// Those who may go on with a stream when it breaks off.
+fn heirs<'t>(
+    worker: &Rc<Worker>,
+    call: &Call,
+    conversation: &mut Conversation<'_>,
+    asked: &Asked<'_>,
+    rest: impl Iterator<Item = &'t Target>,
+    came: &HeaderMap,
+    (told, spoke): (&Told, Dialect),
+) -> Option<Box<Heirs>> {
+    if conversation.endpoint.operation != Operation::Chat {
+        return None;
+    }
+    read::read_request(conversation);
+    let request = conversation.canonical.as_ref().filter(|request| ai::resume::can_go_on(request))?.clone();
+    let choice = &asked.alias.choice;
+    let next = |target: &Target| {
+        let (first_token, between) = (choice.first_token(target), choice.between_tokens(target));
+        Some(Next { target: asked.alias.shared(target)?, model: asked.model(target), first_token, between })
+    };
+    let targets = rest.filter_map(next).collect();
+    let mut head = http::Request::new(()).into_parts().0;
+    head.method = http::Method::POST;
+    Some(Box::new(Heirs {
+        worker: worker.clone(),
+        call: call.errand(head),
+        targets,
+        request,
+        came: came.clone(),
+        caller: conversation.endpoint.dialect,
+        told: told.clone(),
+        spoke,
+        priority: conversation.priority,
+    }))
 }
 
 /// Who answered.
@@ -311,8 +401,16 @@ async fn given(
     Ok(bill.travel(response))
 }
 
-/// Whether another target is asked after an answer with this status: nothing of it has gone to the caller.
-fn may_go_on(status: StatusCode) -> bool {
+/// Whether an answer is one that another target may do better than: nothing of it has gone to the caller. What a filter
+/// refused is such a one only where that is wanted.
+fn may_go_on(response: &Response<Body>, on: &[FallbackOn], more: bool) -> bool {
+    match response.extensions().get::<Fault>() {
+        Some(Fault::Filtered) => more && on.contains(&FallbackOn::ContentFilter),
+        _ => is_failure(response.status()),
+    }
+}
+
+fn is_failure(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
             status,
@@ -332,7 +430,7 @@ fn too_strict(losses: &Losses, dialect: Dialect) -> Failure {
 }
 
 /// What was not carried, in the caller's words.
-fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
+pub(super) fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
     losses
         .iter()
         .map(|loss| match loss {

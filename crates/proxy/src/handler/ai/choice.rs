@@ -18,7 +18,7 @@ use ai::{
     needs::Needs,
 };
 use model::resource::ai::{FallbackOn, Model as Settings, Sticky, Strategy};
-use resilience::{balance::WeightedCycle, hash, load::EndpointLoad};
+use resilience::{balance::WeightedCycle, hash, load::EndpointLoad, turnstile::Priority};
 
 use super::{
     answer,
@@ -49,6 +49,8 @@ pub(super) struct Choice {
     checks: bool,
     /// What else the next target is asked after.
     pub(super) fallback_on: Vec<FallbackOn>,
+    first_token: Option<Duration>,
+    between_tokens: Option<Duration>,
     /// Kept over reloads while the weights stay as they are, so that shares stay exact.
     cycle: Arc<WeightedCycle>,
     /// The shortest context among the targets, where one is known.
@@ -63,6 +65,41 @@ pub(super) struct Standing {
     load: Arc<EndpointLoad>,
     /// Stands for it in what is sticky.
     hash: u64,
+}
+
+/// How urgent calls are: a word, or an expression that yields one.
+pub(super) enum Urgency {
+    Always(Priority),
+    By(Expression),
+}
+
+fn urgency(word: &str) -> Option<Priority> {
+    match word {
+        "high" => Some(Priority::High),
+        "normal" => Some(Priority::Normal),
+        "low" => Some(Priority::Low),
+        _ => None,
+    }
+}
+
+impl Urgency {
+    pub(super) fn compile(text: &str) -> Result<Self, String> {
+        if let Some(priority) = urgency(text) {
+            return Ok(Self::Always(priority));
+        }
+        let expression = Expression::scalar(text, Scope::Model);
+        expression.map(Self::By).map_err(|error| format!("`ai.priority`: {error}"))
+    }
+
+    /// Of a call. What yields no word of a class is of the usual one.
+    fn of(&self, facts: &Facts<'_>) -> Priority {
+        match self {
+            Self::Always(priority) => *priority,
+            Self::By(expression) => {
+                expression.eval_string(facts).and_then(|word| urgency(&word)).unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// Counts a call at a target, and learns how long it took to answer.
@@ -95,6 +132,13 @@ impl Standing {
         })
     }
 
+    /// Of a target that is never chosen.
+    pub(super) fn aside(provider: &str, model: &str) -> Self {
+        let load = Arc::new(EndpointLoad::new(LATENCY_DECAY, Instant::now()));
+        let hash = hash::hash64(format!("{provider}/{model}").as_bytes());
+        Self { weight: 0, when: None, variant: None, load, hash }
+    }
+
     /// Watches a call.
     pub(super) fn watch(&self) -> Watch {
         Watch { load: self.load.clone(), started: Instant::now(), in_flight: self.load.enter() }
@@ -114,7 +158,7 @@ impl Watch {
 }
 
 impl Choice {
-    pub(super) fn compile(settings: &Settings, targets: &[Target], cx: &Building<'_>) -> Self {
+    pub(super) fn compile(settings: &Settings, targets: &[Arc<Target>], cx: &Building<'_>) -> Self {
         let weights: Vec<u32> = settings.targets.iter().map(|target| target.weight).collect();
         let contexts = targets.iter().filter_map(|target| target.facts.and_then(|facts| facts.context));
         Self {
@@ -124,6 +168,8 @@ impl Choice {
             checks: settings.check_capabilities
                 && targets.iter().any(|target| target.facts.is_some() || !target.is_one()),
             fallback_on: settings.fallback_on.clone(),
+            first_token: settings.first_token.map(|time| time.get()),
+            between_tokens: settings.between_tokens.map(|time| time.get()),
             cycle: cx.keep(&format!("ai/{}", settings.name), &weights, || WeightedCycle::new(&weights)),
             least_context: contexts.min(),
         }
@@ -132,6 +178,16 @@ impl Choice {
     /// Whether the strategy goes by what stands in a request.
     fn reads(&self) -> bool {
         self.sticky.is_some() || self.strategy == Strategy::LeastCost
+    }
+
+    /// How long a target may take to its first word.
+    pub(super) fn first_token(&self, target: &Target) -> Option<Duration> {
+        self.first_token.or(target.provider.first_token)
+    }
+
+    /// How long a target may pause between two tokens.
+    pub(super) fn between_tokens(&self, target: &Target) -> Option<Duration> {
+        self.between_tokens.or(target.provider.between_tokens)
     }
 
     /// Whether calls in flight are counted until their end.
@@ -146,11 +202,13 @@ pub(super) fn order<'a>(
     call: &Call,
     conversation: &mut Conversation<'_>,
     name: &str,
+    urgency: Option<&Urgency>,
 ) -> Result<Vec<&'a Target>, Failure> {
     let (choice, targets) = (&asked.alias.choice, &asked.alias.targets);
     let has_conditions = targets.iter().any(|target| target.standing.when.is_some());
     let is_chat = conversation.endpoint.operation == Operation::Chat;
     let checks = choice.checks && is_chat && Needs::may_matter(&conversation.body, choice.least_context);
+    let has_conditions = has_conditions || matches!(urgency, Some(Urgency::By(_)));
     if is_chat && (checks || has_conditions || choice.reads()) {
         read(conversation);
     }
@@ -162,6 +220,7 @@ pub(super) fn order<'a>(
     let mut lacking: Vec<String> = Vec::new();
     let asks = asks(conversation, &needs, name);
     let facts = Facts { ai: Some(asks), ..facts(call) };
+    let priority = urgency.map(|urgency| urgency.of(&facts)).unwrap_or_default();
     for target in targets {
         if target.standing.when.as_ref().is_some_and(|when| !when.eval_bool(&facts)) {
             continue;
@@ -179,6 +238,7 @@ pub(super) fn order<'a>(
         };
         return Err(answer::refused(Error::new(ErrorKind::Invalid, message)));
     }
+    conversation.priority = priority;
     // Those whose condition holds go first. The sort is stable: otherwise the order is as written.
     if has_conditions {
         open.sort_by_key(|target| target.standing.when.is_none());

@@ -1,4 +1,4 @@
-//! An answer that counts as a call in flight until its end.
+//! An answer that holds something until its end: a place in flight, at a target or at a key.
 
 use std::{
     pin::Pin,
@@ -14,24 +14,24 @@ use crate::{
 };
 
 /// A body with what is given back when it goes.
-pub(super) struct Counted {
+pub(super) struct Counted<T> {
     inner: Body,
-    _in_flight: resilience::InFlight,
+    _held: T,
 }
 
-impl Counted {
-    pub(super) fn new(inner: Body, in_flight: resilience::InFlight) -> Self {
-        Self { inner, _in_flight: in_flight }
+impl<T> Counted<T> {
+    pub(super) fn new(inner: Body, held: T) -> Self {
+        Self { inner, _held: held }
     }
 }
 
-impl Wrapper for Counted {
+impl<T: Unpin> Wrapper for Counted<T> {
     fn inner(&mut self) -> Option<&mut Body> {
         Some(&mut self.inner)
     }
 }
 
-impl HttpBody for Counted {
+impl<T: Unpin> HttpBody for Counted<T> {
     type Data = Bytes;
     type Error = Failure;
 

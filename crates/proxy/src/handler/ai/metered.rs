@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use ai::{
@@ -14,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use model::TokenUsage;
 
-use super::Told;
+use super::{Told, pause::Pause};
 use crate::{
     body::{Body, Wrapper},
     failure::Failure,
@@ -29,6 +30,7 @@ pub(super) struct Metered {
     dialect: Dialect,
     told: Told,
     way: Way,
+    pause: Option<Pause>,
     is_over: bool,
 }
 
@@ -55,7 +57,13 @@ impl Metered {
             },
             None => Way::Whole { pieces: Vec::new(), bytes: 0 },
         };
-        Self { inner, dialect, told, way, is_over: false }
+        Self { inner, dialect, told, way, pause: None, is_over: false }
+    }
+
+    /// With a bound of the pauses between tokens.
+    pub(super) fn pausing(mut self, most: Option<Duration>) -> Self {
+        self.pause = most.map(Pause::new);
+        self
     }
 
     /// What goes out for what came.
@@ -78,7 +86,7 @@ impl Metered {
                 }
                 let hides_usage = *hides_usage;
                 let out = hides_usage.then(|| shown(&whole));
-                spent(reader.as_mut(), whole, &self.told);
+                spent(reader.as_mut(), whole, &self.told, self.pause.as_mut());
                 out.unwrap_or(data)
             }
         }
@@ -86,7 +94,7 @@ impl Metered {
 
     /// What tells the caller of a stream that it has broken off, where that can be said between two events.
     fn last_words(&self, failure: &Failure) -> Option<Bytes> {
-        let Way::Stream { frames: FrameReader::Sse(frames), hides_usage, .. } = &self.way else {
+        let Way::Stream { frames, hides_usage, .. } = &self.way else {
             return None;
         };
         if !frames.is_between() && !hides_usage {
@@ -105,7 +113,7 @@ impl Metered {
                 let mut whole = Vec::new();
                 frames.finish(&mut whole);
                 let out = hides_usage.then(|| shown(&whole)).filter(|out| !out.is_empty());
-                spent(reader.as_mut(), whole, &self.told);
+                spent(reader.as_mut(), whole, &self.told, None);
                 out
             }
             Way::Whole { pieces, bytes } if *bytes <= KEPT_BYTES_MAX => {
@@ -128,13 +136,16 @@ impl Metered {
 }
 
 /// Reads what frames tell of the usage, and counts what they bring.
-fn spent(reader: &mut dyn StreamReader, frames: Vec<Framed>, told: &Told) {
+fn spent(reader: &mut dyn StreamReader, frames: Vec<Framed>, told: &Told, pause: Option<&mut Pause>) {
     let mut events = Vec::new();
     for frame in frames {
         reader.read(frame, &mut events);
     }
     for event in &events {
         note(told, event);
+    }
+    if let Some(pause) = pause {
+        pause.hear(events.iter());
     }
 }
 
@@ -157,6 +168,23 @@ pub(super) fn note(told: &Told, event: &Event) {
         Event::Usage(usage) => spend(told, usage),
         Event::Tier(tier) => told.serve_in(tier),
         other => told.hear(other.tokens()),
+    }
+}
+
+/// What was spent until now, as events tell it.
+pub(super) fn usage(told: &model::AiRecord) -> Usage {
+    let spent = told.spending().unwrap_or_default().usage;
+    Usage {
+        input: spent.input,
+        cache_read: spent.cache_read,
+        cache_write: spent.cache_write,
+        cache_write_long: spent.cache_write_long,
+        input_audio: spent.input_audio,
+        input_image: spent.input_image,
+        output: spent.output,
+        reasoning: spent.reasoning,
+        output_audio: spent.output_audio,
+        output_image: spent.output_image,
     }
 }
 
@@ -195,7 +223,14 @@ impl HttpBody for Metered {
             if this.is_over {
                 return Poll::Ready(None);
             }
-            match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => match this.pause.as_mut().and_then(|pause| pause.over(cx)) {
+                    Some(failure) => Some(Err(failure)),
+                    None => return Poll::Pending,
+                },
+            };
+            match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         let out = this.take(data);

@@ -21,6 +21,7 @@ mod counted;
 mod credentials;
 pub(crate) mod duties;
 mod fallback;
+mod fault;
 pub(crate) mod gathered;
 mod grant;
 pub(crate) mod guards;
@@ -30,16 +31,21 @@ mod metered;
 pub(crate) mod meters;
 pub(crate) mod metrics;
 mod models;
+mod onward;
 mod outgoing;
+mod pause;
 mod prepare;
 pub(crate) mod prices;
 mod proof;
 pub(crate) mod provider;
+mod queue;
 mod read;
 mod receipts;
+mod refusals;
 mod reply;
 mod resets;
 mod sending;
+mod shadow;
 pub(crate) mod shared;
 mod sigv4;
 mod token_source;
@@ -61,7 +67,7 @@ use ai::{
 use http::{HeaderMap, Method, Response};
 use model::resource::ai::AiRoute;
 
-use self::models::Models;
+use self::{choice::Urgency, models::Models};
 use crate::{
     body::Body,
     call::Call,
@@ -77,6 +83,10 @@ const ANTHROPIC_VERSION: &str = "anthropic-version";
 pub(crate) struct AiGateway {
     strip: Option<String>,
     strict: bool,
+    /// Streams that break off are gone on with.
+    continues: bool,
+    /// How urgent calls are.
+    priority: Option<Urgency>,
     body_bytes_max: usize,
     models: Models,
     /// Every model, for what the gateway asks itself.
@@ -91,6 +101,8 @@ impl AiGateway {
         Ok(Self {
             strip: settings.strip_prefix.clone().filter(|prefix| prefix != "/"),
             strict: settings.strict,
+            continues: settings.continue_streams,
+            priority: settings.priority.as_deref().map(Urgency::compile).transpose()?,
             body_bytes_max: usize::try_from(settings.max_body_size.bytes()).unwrap_or(usize::MAX),
             models: Models::compile(ai, settings.models.as_deref(), cx)?,
             helpers: Models::compile(ai, None, cx)?,
@@ -106,6 +118,8 @@ impl AiGateway {
         Ok(Self {
             strip: None,
             strict,
+            continues: false,
+            priority: None,
             body_bytes_max: usize::MAX,
             models,
             helpers: Models::compile(ai, None, cx)?,

@@ -9,6 +9,7 @@ use super::{
     choice::{Choice, Standing},
     prices::TargetPrices,
     provider::Provider,
+    shadow::Shadow,
 };
 use crate::{catalogue::Known, compiled::Building};
 
@@ -25,8 +26,10 @@ pub(crate) struct Alias {
     pub(crate) name: Arc<str>,
     /// With it, as it is configured.
     full_name: Arc<str>,
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Vec<Arc<Target>>,
     pub(super) choice: Choice,
+    /// Models that are asked the same beside it.
+    pub(super) shadows: Vec<Arc<Shadow>>,
 }
 
 /// A model of a provider.
@@ -114,16 +117,40 @@ impl Alias {
             let standing = Standing::compile(model, index, cx)?;
             let prices = TargetPrices::compile(&ai.prices, &target.provider, &settings.kind, &target.model);
             let (provider, model) = (provider.clone(), target.model.clone());
-            targets.push(Target { provider, model, rules, facts, standing, prices, known: known.clone() });
+            let known = known.clone();
+            targets.push(Arc::new(Target { provider, model, rules, facts, standing, prices, known }));
+        }
+        let mut shadows = Vec::with_capacity(model.shadow.len());
+        for (index, settings) in model.shadow.iter().enumerate() {
+            let provider = cx.providers.get(settings.provider.as_str());
+            let provider =
+                provider.ok_or_else(|| format!("provider `{}` is not there", settings.provider))?.clone();
+            let kind = &provider.kind.name;
+            let target = Target {
+                rules: Some(known.rules(kind, &settings.model)),
+                facts: catalogue::find(kind, &settings.model),
+                standing: Standing::aside(&settings.provider, &settings.model),
+                prices: TargetPrices::compile(&ai.prices, &settings.provider, kind, &settings.model),
+                known: known.clone(),
+                model: settings.model.clone(),
+                provider,
+            };
+            let place = format!("{}/{index}", model.name);
+            shadows.push(Arc::new(Shadow::new(settings, target, &place, cx)));
         }
         let choice = Choice::compile(model, &targets, cx);
         let name = model.name.trim_end_matches('*').into();
-        Ok(Self { name, full_name: model.name.as_str().into(), targets, choice })
+        Ok(Self { name, full_name: model.name.as_str().into(), targets, choice, shadows })
     }
 
     /// All of its targets.
-    pub(super) fn targets(&self) -> &[Target] {
+    pub(super) fn targets(&self) -> &[Arc<Target>] {
         &self.targets
+    }
+
+    /// One of its targets, to be kept beyond the call.
+    pub(super) fn shared(&self, target: &Target) -> Option<Arc<Target>> {
+        self.targets.iter().find(|one| std::ptr::eq(&raw const ***one, &raw const *target)).cloned()
     }
 
     /// As the configuration has it, `*` included.

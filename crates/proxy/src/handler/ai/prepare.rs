@@ -22,8 +22,16 @@ pub(super) struct Conversation<'c> {
     pub(super) query: Option<String>,
     /// The gateway composed it: it is written anew for every target.
     pub(super) is_composed: bool,
+    /// Nothing may be lost.
+    pub(super) is_strict: bool,
     /// The conversation in the middle, read when the first target needs it.
     pub(super) canonical: Option<Request>,
+    /// How urgent it is.
+    pub(super) priority: resilience::turnstile::Priority,
+    /// How long the answer may pause between two tokens.
+    pub(super) between: Option<std::time::Duration>,
+    /// Who may go on with the answer when it breaks off.
+    pub(super) heirs: Option<Box<super::onward::Heirs>>,
     /// Rules over what is asked and answered.
     pub(super) watch: super::guards::Watch,
     /// Where the answer is to be kept.

@@ -24,6 +24,8 @@ use serde::Serialize;
 use super::{
     credentials,
     keys::{KeyStatus, Keys},
+    queue::{Queue, QueueStatus},
+    shadow::{Counts, ShadowStatus},
 };
 use crate::{
     compiled::Building,
@@ -44,6 +46,10 @@ pub(crate) struct Provider {
     pub(super) keys: Keys,
     /// How long a stream may take to its first word.
     pub(super) first_token: Option<std::time::Duration>,
+    /// What the shadows at it have come to.
+    pub(super) shadows: Arc<Counts>,
+    /// How long it may pause between two tokens.
+    pub(super) between_tokens: Option<std::time::Duration>,
     /// Without the scheme's own port, which some providers take for another host.
     host: HeaderValue,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -174,8 +180,21 @@ impl Provider {
             values: settings.values.clone(),
             base_path: settings.base_url.as_deref().map(parts).transpose()?.map(|(_, _, path)| path),
             target: Target { upstream: upstream.clone(), effort, weight: 1 },
-            keys: credentials::compile(kind, settings, cx)?,
+            keys: {
+                let mut keys = credentials::compile(kind, settings, cx)?;
+                let count = keys.count();
+                let queue = settings.key_queue.as_ref();
+                keys.queue = queue.map(|queue| Queue::compile(&settings.name, queue, count, cx));
+                keys
+            },
             first_token: settings.first_token.map(|time| time.get()),
+            shadows: (*cx.keep(
+                &format!("ai/shadows/{}", settings.name),
+                &(),
+                || Arc::new(Counts::default()),
+            ))
+            .clone(),
+            between_tokens: settings.between_tokens.map(|time| time.get()),
             host: host(settings)?,
             headers,
         })
@@ -252,9 +271,20 @@ impl Provider {
         }
     }
 
+    /// Whether the operator has a header field sent, whatever callers say.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        self.headers.iter().any(|(own, _)| own == name)
+    }
+
     /// How its keys are at the moment.
     pub(crate) fn status(&self, now: Instant) -> ProviderStatus {
-        ProviderStatus { name: self.name.clone(), kind: &self.kind.name, keys: self.keys.status(now) }
+        ProviderStatus {
+            name: self.name.clone(),
+            kind: &self.kind.name,
+            keys: self.keys.status(now),
+            shadow: self.shadows.status(),
+            queue: self.keys.queue.as_ref().map(Queue::status),
+        }
     }
 }
 
@@ -268,6 +298,10 @@ pub struct ProviderStatus {
     pub kind: &'static str,
     /// Its keys.
     pub keys: Vec<KeyStatus>,
+    /// What was asked of it beside other models' calls.
+    pub shadow: ShadowStatus,
+    /// The queue for them, where there is one.
+    pub queue: Option<QueueStatus>,
 }
 
 /// What names a provider in `Host`.

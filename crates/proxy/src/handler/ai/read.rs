@@ -16,7 +16,7 @@ use super::{
     models::Target,
     prepare::Conversation,
     receipts,
-    reply::{ANSWER_BYTES_MAX, is_stream, plain, provided, telling, written},
+    reply::{ANSWER_BYTES_MAX, hide, is_stream, plain, provided, telling, written},
     translated::Translated,
 };
 use crate::{
@@ -29,7 +29,8 @@ use crate::{
 /// Whether an answer must be read.
 pub(super) fn is_wanted(conversation: &Conversation<'_>, response: &Response<Body>) -> bool {
     let is_chat = conversation.endpoint.operation == ai::endpoint::Operation::Chat;
-    let wanted = conversation.watch.reads_answers() || conversation.ticket.is_some();
+    let goes_on = conversation.heirs.is_some() && is_stream(response);
+    let wanted = goes_on || conversation.watch.reads_answers() || conversation.ticket.is_some();
     is_chat && wanted && response.status().is_success()
 }
 
@@ -114,6 +115,7 @@ pub(super) async fn tell(
         Judged::Good(answer) => *answer,
         Judged::Refused(refusal) => return Ok(*refusal),
     };
+    hide(conversation, &answer, told)?;
     let (text, kind) = written(conversation, answer, telling(call, conversation, dialect, told));
     let mut response = Response::new(Body::Full(text.into()));
     head(&mut response, kind);
@@ -121,7 +123,7 @@ pub(super) async fn tell(
 }
 
 /// Some dialects' answers repeat what was asked.
-fn read_request(conversation: &mut Conversation<'_>) {
+pub(super) fn read_request(conversation: &mut Conversation<'_>) {
     let endpoint = conversation.endpoint;
     if conversation.canonical.is_none() {
         let spoken = ai::dialect::Spoken { model: endpoint.model.clone(), stream: endpoint.stream };
@@ -154,7 +156,11 @@ fn pieces(
     let filter = watch.into_filter(told.clone()).keeping(conversation.ticket.take());
     let (mut parts, body) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
-    let body = Body::boxed(Translated::new(body, dialect, writer, told).filtered(filter));
+    let translated = Translated::new(body, dialect, caller, writer, told)
+        .pausing(conversation.between)
+        .going_on(conversation.heirs.take())
+        .filtered(filter);
+    let body = Body::boxed(translated);
     let mut response = Response::from_parts(parts, body);
     head(&mut response, caller.caller_framing(conversation.query.as_deref()).media_type());
     response

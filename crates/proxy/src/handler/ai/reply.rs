@@ -13,6 +13,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{
     Told, answer,
+    chat::named,
+    fault::Fault,
     gathered::{Ungathered, gather},
     metered::Metered,
     meters::Bill,
@@ -47,7 +49,7 @@ pub(super) async fn finish(
     if !is_good {
         bill.refused();
     }
-    let mut response = if !is_good && (dialect != caller || is_our_fault(response.status())) {
+    let mut response = if !is_good && (dialect != caller || is_our_fault(&response)) {
         failed(caller, dialect, response).await?
     } else if dialect == caller {
         passed(conversation, dialect, receipts::read_whole(response, dialect, &told).await?, &told)
@@ -62,11 +64,12 @@ pub(super) async fn finish(
 }
 
 /// The provider refuses the gateway's own credentials, which is nothing that the caller could mend.
-fn is_our_fault(status: StatusCode) -> bool {
+fn is_our_fault(response: &Response<Body>) -> bool {
+    let is_filtered = response.extensions().get() == Some(&Fault::Filtered);
     matches!(
-        status,
+        response.status(),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-    )
+    ) && !is_filtered
 }
 
 fn is_json(response: &Response<Body>) -> bool {
@@ -102,7 +105,10 @@ fn passed(
     let is_chat = conversation.endpoint.operation == Operation::Chat;
     let hides_usage =
         framing.is_some() && is_chat && dialect == Dialect::OpenAiChat && !conversation.peek.include_usage;
-    response.map(|body| Body::boxed(Metered::new(body, dialect, framing, hides_usage, told.clone())))
+    response.map(|body| {
+        let metered = Metered::new(body, dialect, framing, hides_usage, told.clone());
+        Body::boxed(metered.pausing(conversation.between))
+    })
 }
 
 pub(super) fn telling(
@@ -139,7 +145,10 @@ fn translated(
     let response = plain(response)?;
     let caller = conversation.endpoint.dialect;
     let writer = caller.stream_writer(telling(call, conversation, dialect, told));
-    let mut response = response.map(|body| Body::boxed(Translated::new(body, dialect, writer, told.clone())));
+    let mut response = response.map(|body| {
+        let translated = Translated::new(body, dialect, caller, writer, told.clone());
+        Body::boxed(translated.pausing(conversation.between))
+    });
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     let framing = caller.caller_framing(conversation.query.as_deref());
@@ -173,10 +182,32 @@ async fn whole_answer(
             .with_hint("the provider's answer could not be understood")
     })?;
     receipts::hear(told, &read);
+    hide(conversation, &read, told)?;
     let (text, kind) = written(conversation, read, telling(call, conversation, dialect, told));
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     Ok(Response::from_parts(parts, Body::Full(text.into())))
+}
+
+/// Notes what the caller's dialect has no place for. Where nothing may be lost, the answer is not given.
+pub(super) fn hide(
+    conversation: &Conversation<'_>,
+    answer: &ai::canon::Answer,
+    told: &Told,
+) -> Result<(), Failure> {
+    let caller = conversation.endpoint.dialect;
+    let losses = caller.unshown(answer);
+    if losses.is_empty() {
+        return Ok(());
+    }
+    let names = named(&losses, caller);
+    if conversation.is_strict {
+        let message = format!("this dialect cannot show {} of the answer", names.join(", "));
+        let error = Error { status: 422, ..Error::new(ErrorKind::Invalid, message) };
+        return Err(answer::refused(error));
+    }
+    told.hide(names);
+    Ok(())
 }
 
 /// An answer as the caller wants it, and its media type.
@@ -213,11 +244,11 @@ async fn failed(
     dialect: Dialect,
     response: Response<Body>,
 ) -> Result<Response<Body>, Failure> {
-    let status = response.status();
+    let (status, is_our_fault) = (response.status(), is_our_fault(&response));
     let after = response.headers().get(header::RETRY_AFTER).cloned();
     let body = provided(response.into_body(), ERROR_BYTES_MAX).await.unwrap_or_default();
     let mut error = dialect.read_error(status.as_u16(), &body);
-    if is_our_fault(status) {
+    if is_our_fault {
         error = Error {
             status: 502,
             ..Error::new(ErrorKind::Server, "the provider refuses the gateway's credentials")
@@ -243,7 +274,8 @@ pub(super) fn receipt(response: &mut Response<Body>, target: &Target, told: &Tol
     if let Some(said) = told.cache {
         put("x-tidegate-cache", said);
     }
-    if !told.dropped.is_empty() {
-        put("x-tidegate-dropped", &told.dropped.join(", "));
+    let dropped = told.all_dropped();
+    if !dropped.is_empty() {
+        put("x-tidegate-dropped", &dropped.join(", "));
     }
 }

@@ -5,11 +5,21 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ai::{canon::ErrorKind, dialect::Dialect};
+use ai::dialect::Dialect;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, Uri};
+use resilience::turnstile::{Lanes, Priority};
 
-use super::{fallback, gathered::gather, keys::Away, provider::Provider, reply::is_stream, resets};
+use super::{
+    counted::Counted,
+    fallback,
+    fault::{ACCOUNTS, Fault, Signs},
+    gathered::gather,
+    keys::{Away, NoKey, Refusal, Taken},
+    provider::Provider,
+    reply::is_stream,
+    resets,
+};
 use crate::{
     body::Body,
     call::Call,
@@ -18,7 +28,7 @@ use crate::{
     worker::Worker,
 };
 
-/// Bytes of an error that are looked through for when the provider takes calls again.
+/// Bytes of a refusal that are looked through for whose fault it is, and for when calls are taken again.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// How long they may take.
 const ERROR_TIME_MAX: Duration = Duration::from_secs(2);
@@ -32,6 +42,8 @@ pub(super) struct Outgoing<'o> {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// Whose turn it is where calls wait for a key.
+    pub(super) priority: Priority,
 }
 
 /// Why a target gave no answer.
@@ -58,16 +70,25 @@ pub(super) async fn send(
     call: &mut Call,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<Body>, Unanswered> {
-    let Outgoing { provider, model, dialect, uri, headers, body } = outgoing;
+    let Outgoing { provider, model, dialect, uri, headers, body, priority } = outgoing;
+    let names_account = ACCOUNTS.iter().any(|name| headers.contains_key(*name) && !provider.sets(name));
     let mut tried: Vec<usize> = Vec::new();
     let mut last: Option<Response<Body>> = None;
     let mut away: Option<Away> = None;
     loop {
-        let taken = match (provider.keys.take(model, &tried, Instant::now()), last.take()) {
+        let mut taken = match (provider.keys.take(model, &tried, Instant::now()), last.take()) {
             (Ok(taken), _) => taken,
             (Err(_), Some(response)) => return Ok(response),
-            (Err(none), None) => return Err(Unanswered::Away(away.map_or(none, |away| away.and(none)))),
+            (Err(NoKey::Away(none)), None) => {
+                return Err(Unanswered::Away(away.map_or(none, |away| away.and(none))));
+            }
+            (Err(NoKey::Full(lanes)), None) => match waited(call, provider, model, lanes, priority).await? {
+                Some(taken) => taken,
+                // It went away while it was waited for: another is looked for, and that in turn.
+                None => continue,
+            },
         };
+        let place = taken.sends();
         tried.push(taken.index());
         let (mut uri, mut headers) = (uri.clone(), headers.clone());
         if let Some(key) = taken.key() {
@@ -84,15 +105,29 @@ pub(super) async fn send(
         call.head.uri = uri;
         let result =
             tries::forward(worker, call, &provider.target, &Wish::default(), Body::Full(body.clone())).await;
-        let response = result.map_err(Unanswered::Failed)?;
-        let status = response.status();
-        let (response, told) = match status {
-            StatusCode::TOO_MANY_REQUESTS => reset(dialect, response).await,
-            _ => (response, Limited::default()),
-        };
-        // Money that is spent is missed for every model.
-        let status = if told.is_spent { StatusCode::PAYMENT_REQUIRED } else { status };
-        if !taken.answered(status, told.until, Instant::now()) {
+        let mut response = result.map_err(Unanswered::Failed)?;
+        if let Some(place) = place {
+            response = response.map(|body| Body::boxed(Counted::new(body, place)));
+        }
+        match response.status() {
+            StatusCode::UNAUTHORIZED
+            | StatusCode::PAYMENT_REQUIRED
+            | StatusCode::FORBIDDEN
+            | StatusCode::TOO_MANY_REQUESTS => {}
+            // What is wrong with the provider says nothing of the key.
+            status if status.is_server_error() => return Ok(response),
+            _ => {
+                taken.worked(model, Instant::now());
+                return Ok(response);
+            }
+        }
+        let tokens = ai::estimate::tokens(&body);
+        let (response, refused) = refusal(dialect, response, names_account, tokens).await;
+        let Some(fault) = refused.fault else { return Ok(response) };
+        let refusal = Refusal { model, fault, told: refused.until, caller: caller(call) };
+        taken.refused(&refusal, Instant::now());
+        if fault == Fault::Filtered {
+            // What it says is the same with every key.
             return Ok(response);
         }
         last = Some(response);
@@ -122,26 +157,57 @@ pub(super) async fn speak(
     fallback::spoken(response, dialect, until).await.map_err(Unanswered::Failed)
 }
 
-/// When a provider that limits takes calls again: by its answer's fields, else by its body.
-async fn reset(dialect: Dialect, response: Response<Body>) -> (Response<Body>, Limited) {
-    if let Some(told) = resets::told(response.headers(), SystemTime::now()) {
-        return (response, Limited { until: Some(told), is_spent: false });
+/// Waits for a key. Nothing when the key has gone away meanwhile.
+async fn waited<'p>(
+    call: &Call,
+    provider: &'p Provider,
+    model: &str,
+    lanes: Lanes,
+    priority: Priority,
+) -> Result<Option<Taken<'p>>, Unanswered> {
+    let Some(queue) = &provider.keys.queue else { return Ok(None) };
+    let began = Instant::now();
+    let waited = queue.wait(lanes, priority).await;
+    if let Some(record) = &call.record.ai {
+        record.queue(began.elapsed());
     }
+    let (place, _) = waited.map_err(Unanswered::Away)?;
+    Ok(provider.keys.take_at(place, model, Instant::now()))
+}
+
+/// Stands for who calls: the consumer, else the address.
+fn caller(call: &Call) -> u64 {
+    match &call.consumer {
+        Some(consumer) => resilience::hash::hash64(consumer.name.as_bytes()),
+        None => resilience::hash::hash64(call.client.to_string().as_bytes()),
+    }
+}
+
+/// Reads why a provider refuses. The answer is whole afterwards, and bears whose fault it is.
+async fn refusal(
+    dialect: Dialect,
+    response: Response<Body>,
+    names_account: bool,
+    tokens: u64,
+) -> (Response<Body>, Refused) {
     let (mut parts, body) = response.into_parts();
     let gathered = tokio::time::timeout(ERROR_TIME_MAX, gather(body, ERROR_BYTES_MAX)).await;
     let bytes = gathered.ok().and_then(Result::ok).unwrap_or_default();
     let error = dialect.read_error(parts.status.as_u16(), &bytes);
+    let until = resets::told(&parts.headers, SystemTime::now()).or(error.retry_after);
+    let fault = Fault::of(parts.status, &error, &Signs::of(names_account, &parts.headers, tokens));
     parts.headers.remove(http::header::TRANSFER_ENCODING);
     parts.headers.insert(http::header::CONTENT_LENGTH, bytes.len().into());
-    let limited = Limited { until: error.retry_after, is_spent: error.kind == ErrorKind::Quota };
-    (Response::from_parts(parts, Body::Full(bytes)), limited)
+    if let Some(fault) = fault {
+        parts.extensions.insert(fault);
+    }
+    let is_limit = parts.status == StatusCode::TOO_MANY_REQUESTS;
+    (Response::from_parts(parts, Body::Full(bytes)), Refused { until: until.filter(|_| is_limit), fault })
 }
 
-/// How a provider limits.
-#[derive(Default)]
-struct Limited {
+/// How a provider refuses.
+struct Refused {
     /// How long until it takes calls again.
     until: Option<Duration>,
-    /// It is the money that is spent.
-    is_spent: bool,
+    fault: Option<Fault>,
 }

@@ -3,17 +3,25 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use ai::{
-    canon::{Error, ErrorKind, Event},
+    canon::{Error, ErrorKind, Event, Losses, Usage},
     dialect::{Dialect, StreamReader, StreamWriter},
     stream::{Frame as Framed, FrameReader},
 };
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Told, guards::Filter, metered::note};
+use super::{
+    Told,
+    chat::named,
+    guards::Filter,
+    metered::{note, usage},
+    onward::{Found, Heirs, Onward},
+    pause::Pause,
+};
 use crate::{
     body::{Body, Wrapper},
     failure::Failure,
@@ -24,9 +32,23 @@ pub(super) struct Translated {
     inner: Body,
     frames: FrameReader,
     reader: Box<dyn StreamReader>,
+    caller: Dialect,
     writer: Box<dyn StreamWriter>,
     told: Told,
+    /// What the caller's dialect has no place for, and how much of it is noted.
+    losses: (Losses, usize),
     filter: Option<Filter>,
+    pause: Option<Pause>,
+    /// The way on when it breaks off.
+    onward: Option<Box<Onward>>,
+    /// Whose tokens come now.
+    speaker: Told,
+    /// Why it breaks off, where that is known.
+    reason: Option<&'static str>,
+    /// What it broke off with, while somebody is asked for the rest.
+    broken: Option<Error>,
+    /// What was spent until then.
+    spent: Usage,
     whole: Vec<Framed>,
     events: Vec<Event>,
     out: Vec<u8>,
@@ -34,14 +56,28 @@ pub(super) struct Translated {
 }
 
 impl Translated {
-    pub(super) fn new(inner: Body, dialect: Dialect, writer: Box<dyn StreamWriter>, told: Told) -> Self {
+    pub(super) fn new(
+        inner: Body,
+        dialect: Dialect,
+        caller: Dialect,
+        writer: Box<dyn StreamWriter>,
+        told: Told,
+    ) -> Self {
         Self {
             inner,
             frames: FrameReader::new(dialect.provider_framing()),
             reader: dialect.stream_reader(),
+            caller,
             writer,
+            speaker: told.clone(),
             told,
+            losses: Default::default(),
             filter: None,
+            pause: None,
+            onward: None,
+            reason: None,
+            broken: None,
+            spent: Usage::default(),
             whole: Vec::new(),
             events: Vec::new(),
             out: Vec::new(),
@@ -52,6 +88,18 @@ impl Translated {
     /// The same, with every event given to a filter first.
     pub(super) fn filtered(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
+        self
+    }
+
+    /// With a bound of the pauses between tokens.
+    pub(super) fn pausing(mut self, most: Option<Duration>) -> Self {
+        self.pause = most.map(Pause::new);
+        self
+    }
+
+    /// With a way on when it breaks off.
+    pub(super) fn going_on(mut self, heirs: Option<Box<Heirs>>) -> Self {
+        self.onward = heirs.map(|heirs| Box::new(Onward::new(heirs)));
         self
     }
 
@@ -66,17 +114,33 @@ impl Translated {
     fn end(&mut self) {
         self.frames.finish(&mut self.whole);
         self.tell();
+        if self.is_waiting() {
+            return;
+        }
         self.reader.end(&mut self.events);
         self.write();
-        self.told.end();
+        if self.is_waiting() {
+            return;
+        }
+        self.speaker.end();
         self.is_over = true;
     }
 
+    /// Somebody is asked for the rest.
+    fn is_waiting(&self) -> bool {
+        self.broken.is_some()
+    }
+
     fn fail(&mut self, message: String) {
-        if !self.is_over {
+        if !self.is_over && !self.is_waiting() {
             self.events.push(Event::Error(Error { status: 502, ..Error::new(ErrorKind::Server, message) }));
             self.write();
         }
+    }
+
+    fn broke(&mut self, failure: &Failure) {
+        self.reason = Some(failure.problem().slug());
+        self.fail(format!("the provider's stream broke off: {}", failure.problem().title()));
     }
 
     fn tell(&mut self) {
@@ -86,16 +150,65 @@ impl Translated {
         self.write();
     }
 
+    /// Leaves out the error that the stream breaks off with, and what comes after it, when somebody can go on.
+    fn go_on(&mut self) {
+        let Some(onward) = &mut self.onward else { return };
+        let error = self.events.iter().position(|event| matches!(event, Event::Error(_)));
+        let rest = error.map(|at| self.events.split_off(at)).unwrap_or_default();
+        onward.pass(&mut self.events);
+        let mut rest = rest.into_iter();
+        let Some(Event::Error(error)) = rest.next() else { return };
+        if onward.ask(self.reason.unwrap_or("provider-error")) {
+            self.spent = usage(&self.told);
+            self.inner = Body::Empty;
+            self.broken = Some(error);
+        } else {
+            self.events.push(Event::Error(error));
+        }
+    }
+
+    /// Goes on with what somebody else says, or tells that nobody does.
+    fn went_on(&mut self, answer: Option<Found>) {
+        let Some(error) = self.broken.take() else { return };
+        match answer {
+            Some(found) => {
+                self.reason = None;
+                self.inner = found.body;
+                self.frames = FrameReader::new(found.dialect.provider_framing());
+                self.reader = found.dialect.stream_reader();
+                self.speaker = found.told;
+                self.pause = found.between.map(Pause::new);
+                if let Some(filter) = &mut self.filter {
+                    filter.forget();
+                }
+            }
+            None => {
+                self.onward = None;
+                self.events.push(Event::Error(error));
+                self.write();
+            }
+        }
+    }
+
     fn write(&mut self) {
+        if let Some(pause) = &mut self.pause {
+            pause.hear(self.events.iter());
+        }
+        // What each of them spent is its own.
+        for event in &self.events {
+            if matches!(event, Event::Delta { .. }) {
+                self.speaker.speak();
+            }
+            note(&self.speaker, event);
+        }
+        self.go_on();
         for event in &self.events {
             match event {
-                Event::Delta { .. } => self.told.speak(),
-                Event::End => self.told.end(),
-                // What was noted before says more.
-                Event::Error(_) => self.told.break_off("provider-error"),
+                // Of several only the last came to its end.
+                Event::End => self.speaker.end(),
+                Event::Error(_) => self.told.break_off(self.reason.unwrap_or("provider-error")),
                 _ => {}
             }
-            note(&self.told, event);
         }
         if let Some(filter) = &mut self.filter {
             filter.pass(&mut self.events);
@@ -105,7 +218,13 @@ impl Translated {
                 continue;
             }
             self.is_over = matches!(event, Event::Error(_) | Event::End);
+            self.caller.unshown_event(&event, &mut self.losses.0);
             self.writer.write(event, &mut self.out);
+        }
+        let (losses, noted) = &mut self.losses;
+        if !losses.is_empty() && losses.iter().count() > *noted {
+            *noted = losses.iter().count();
+            self.told.hide(named(losses, self.caller));
         }
     }
 }
@@ -135,16 +254,28 @@ impl HttpBody for Translated {
                 this.inner = Body::Empty;
                 return Poll::Ready(None);
             }
-            match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            if let Some(onward) = &mut this.onward
+                && let Some(asking) = &mut onward.asking
+            {
+                let asked = std::task::ready!(asking.as_mut().poll(cx));
+                let found = onward.take(asked, this.spent);
+                this.went_on(found);
+                continue;
+            }
+            let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => match this.pause.as_mut().and_then(|pause| pause.over(cx)) {
+                    Some(failure) => Some(Err(failure)),
+                    None => return Poll::Pending,
+                },
+            };
+            match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         this.take(&data);
                     }
                 }
-                Some(Err(failure)) => {
-                    this.told.break_off(failure.problem().slug());
-                    this.fail(format!("the provider's stream broke off: {}", failure.problem().title()))
-                }
+                Some(Err(failure)) => this.broke(&failure),
                 None => this.end(),
             }
         }

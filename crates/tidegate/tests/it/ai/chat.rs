@@ -34,10 +34,14 @@ fn bytes_of_one_dialect_pass_but_for_the_model_and_the_key() {
     }
     assert!(!format!("{seen:?}").contains(KEY));
     let record = gateway.records(1).pop().expect("a record");
+    let times = record["ai"]["time"].as_object().expect("where the time went");
+    assert_eq!(times["queue_ms"], 0.0);
+    let sum: f64 = times.values().filter_map(serde_json::Value::as_f64).sum();
+    assert!((sum - record["duration_ms"].as_f64().expect("a time")).abs() < 0.1, "{record}");
     assert_eq!(
         record["ai"],
         json!({"operation": "chat", "dialect": "openai-chat", "model": "smart", "provider": "one",
-               "provider_kind": "openai", "served_model": "gpt-4o", "stream": false, "attempts": 1,
+               "provider_kind": "openai", "served_model": "gpt-4o", "stream": false, "attempts": 1, "time": times,
                "input_tokens": 19, "cache_read_tokens": 12, "cache_write_tokens": 0, "output_tokens": 10,
                "reasoning_tokens": 4, "is_estimate": false, "cost_usd": 0.0001325,
                "price_table": record["ai"]["price_table"]})

@@ -103,3 +103,50 @@ fn what_a_filter_cut_or_a_context_is_too_short_for_goes_to_another_where_that_is
         }
     }
 }
+
+/// What callers are told when neither of two targets answers.
+#[test]
+fn of_several_refusals_the_one_that_can_be_tried_again_soonest_is_told() {
+    let answer = |status: u16, fields: &str, body: &str| {
+        format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{fields}content-length: {}\r\n\r\n{body}", body.len())
+            .into_bytes()
+    };
+    let says = |status: u16, fields: &'static str, name: &'static str| {
+        let body = format!(r#"{{"error":{{"message":"{name}","type":"x"}}}}"#);
+        answer(status, fields, &body)
+    };
+    let body = r#"{"model":"smart","messages":[{"role":"user","content":"hello"}]}"#;
+    for (one, two, want, told, after) in [
+        // A limit that tells when it ends, before a fallback that is not set up.
+        ((429, "retry-after: 7\r\n"), (404, ""), 429, "one", Some("7")),
+        ((503, "retry-after: 9\r\n"), (401, ""), 503, "one", Some("9")),
+        ((404, ""), (503, "retry-after: 9\r\n"), 503, "two", Some("9")),
+        // The shorter wait.
+        ((503, "retry-after: 30\r\n"), (503, "retry-after: 5\r\n"), 503, "two", Some("5")),
+        (
+            (429, "x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 4s\r\n"),
+            (500, ""),
+            429,
+            "one",
+            Some("4"),
+        ),
+        // Of equals the first.
+        ((500, ""), (502, ""), 500, "one", None),
+        // What a provider finds wrong with the request is told at once.
+        ((503, "retry-after: 9\r\n"), (400, ""), 400, "two", None),
+    ] {
+        let (first, second) = (says(one.0, one.1, "one"), says(two.0, two.1, "two"));
+        let first = Upstream::scripted(move |_| Some(first.clone()));
+        let second = Upstream::scripted(move |_| Some(second.clone()));
+        let gateway = gateway(&first, "", &second, "");
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", body);
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (want, after),
+            "{one:?} {two:?} {}",
+            answer.text()
+        );
+        assert_eq!(answer.json()["error"]["message"], told, "{one:?} {two:?}");
+        assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
+    }
+}

@@ -80,6 +80,34 @@ fn who_does_not_answer_lets_pass_or_refuses_as_the_operator_says() {
 }
 
 #[test]
+fn what_stands_behind_much_else_is_judged_too_and_what_is_too_long_is_refused() {
+    let judge = Upstream::scripted(|seen| {
+        let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
+        let bad = body["text"].as_str().expect("text").contains("very bad thing");
+        let verdict = json!({"verdict": if bad { "block" } else { "pass" }}).to_string();
+        Some(parrot::http("application/json", verdict.as_bytes()))
+    });
+    let rule = "{name: own, on: request, webhook: {upstream: judges, path: /judge}}";
+    let (gateway, model) = with_rule(rule, &judge);
+    let padding = "lorem ipsum ".repeat(40_000);
+    assert_eq!(status(&gateway, &padding), 200);
+    assert!(judge.seen().len() > 3, "480 kB are no single piece");
+    assert_eq!(status(&gateway, &format!("{padding}a very bad thing")), 400);
+    // Across every place where the text might be cut.
+    for at in [128 * 1024 - 8, 254 * 1024 - 8] {
+        let mut said = padding.clone();
+        said.insert_str(at, "a very bad thing");
+        assert_eq!(status(&gateway, &said), 400, "{at}");
+    }
+    assert_eq!(model.seen().len(), 1);
+    let asked = judge.seen().len();
+    let question = question(&"lorem ipsum ".repeat(90_000), false);
+    let answer = ask_with(&gateway, CHAT, "openai-chat", &question, KEY, "");
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (413, &json!("too_long_to_judge")));
+    assert_eq!((judge.seen().len(), model.seen().len()), (asked, 1), "nobody is asked for nothing");
+}
+
+#[test]
 fn a_moderation_endpoint_is_asked_in_its_own_form() {
     let model = parrot::provider(CHAT, |_| says("ok"));
     let moderation = Upstream::scripted(|seen| {

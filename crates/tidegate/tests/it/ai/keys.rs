@@ -12,6 +12,27 @@ use crate::harness::{Answer, Gateway, Upstream, pause};
 
 const BODY: &str = r#"{"model":"smart","messages":[{"role":"user","content":"hello"}]}"#;
 
+/// Refusals that one request brings about, by a word in it.
+const OWN_FAULTS: [(&str, u16, &str); 5] = [
+    (
+        "too-large",
+        429,
+        r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45000.","type":"tokens","code":"rate_limit_exceeded"}}"#,
+    ),
+    ("flagged", 403, r#"{"error":{"message":"Your input was flagged by moderation","code":403}}"#),
+    (
+        "too-dear",
+        402,
+        r#"{"error":{"message":"This request requires more credits, or fewer max_tokens. You can only afford 12","code":402}}"#,
+    ),
+    ("firewalled", 403, "<html>blocked</html>"),
+    (
+        "other-account",
+        401,
+        r#"{"error":{"message":"mismatched organization","code":"mismatched_organization"}}"#,
+    ),
+];
+
 /// What a provider answers to each key: a status and header fields.
 type Answers = Arc<Mutex<HashMap<&'static str, (u16, &'static str)>>>;
 
@@ -28,6 +49,10 @@ fn provider() -> (Upstream, Answers) {
             }
             _ => r#"{"error":{"message":"no","type":"x"}}"#,
         };
+        // A caller may ask for a refusal of its own.
+        let said = String::from_utf8_lossy(&seen.body).into_owned();
+        let own = OWN_FAULTS.iter().find(|(name, ..)| said.contains(name));
+        let (status, body) = own.map_or((status, body), |(_, status, body)| (*status, *body));
         Some(
             format!(
                 "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{fields}content-length: {}\r\n\r\n{body}",
@@ -233,4 +258,59 @@ fn failures_of_the_provider_say_nothing_of_its_keys() {
     assert_eq!(statuses, [500, 400, 500, 400]);
     assert_eq!(upstream.seen().len(), 4, "neither is sent again with another key");
     assert!((0..2).all(|key| key_status(&gateway, 0, key)["state"] == "READY"));
+}
+
+#[test]
+fn what_one_request_brings_about_shuts_nobody_else_out() {
+    for (name, status, _) in OWN_FAULTS {
+        let (upstream, _) = provider();
+        let gateway = Gateway::start(&config(&[("one", &upstream, "[a, b]")], "{first: 60s, max: 60s}"));
+        for _ in 0..6 {
+            let body = BODY.replace("hello", name);
+            // Whose account it is only matters where the caller names one.
+            let fields = "\nopenai-organization: org-of-the-caller";
+            let told = post(&gateway, "/ai/v1/chat/completions", fields, &body).status;
+            let want = if name == "flagged" || status == 429 || status == 402 { status } else { 502 };
+            assert_eq!(told, want, "{name}");
+        }
+        assert_eq!(ask(&gateway).status, 200, "{name}");
+        for key in [0, 1] {
+            let status = key_status(&gateway, 0, key);
+            assert_eq!((&status["state"], &status["models"]), (&json!("READY"), &json!([])), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_several_callers_are_refused_with_is_set_aside_for_the_model() {
+    let (upstream, answers) = provider();
+    set(&answers, "a", 403, "");
+    let text = config(&[("one", &upstream, "[a, b]")], "{first: 60s, max: 60s}")
+        .replace("consumers: [", "consumers: [{name: other, keys: [another-key]}, ");
+    let gateway = Gateway::start(&text);
+    for number in 0..8 {
+        let key = if number % 2 == 0 { KEY } else { "another-key" };
+        let head = format!(
+            "POST /ai/v1/chat/completions HTTP/1.1\nhost: gw\nx-api-key: {key}\ncontent-length: {}",
+            BODY.len()
+        );
+        assert_eq!(gateway.send(&head, BODY.as_bytes()).status, 200);
+    }
+    assert_eq!(shown(&upstream).iter().filter(|key| *key == "a").count(), 3);
+    assert_eq!(key_status(&gateway, 0, 0)["models"][0]["model"], "a");
+}
+
+#[test]
+fn a_key_that_is_at_its_limit_in_one_region_is_not_so_in_another() {
+    let ((east, answers), (west, _)) = (provider(), provider());
+    set(&answers, "same", 429, "retry-after: 30\r\n");
+    let providers = [("east", &east, "[same]"), ("west", &west, "[same]")];
+    let gateway = Gateway::start(&config(&providers, COOLDOWN));
+    for _ in 0..3 {
+        let answer = ask(&gateway);
+        assert_eq!((answer.status, answer.header("x-tidegate-provider")), (200, Some("west")));
+    }
+    assert_eq!((east.seen().len(), west.seen().len()), (1, 3));
+    assert_eq!(key_status(&gateway, 0, 0)["models"][0]["state"], "ASIDE");
+    assert_eq!(key_status(&gateway, 1, 0)["models"], json!([]));
 }

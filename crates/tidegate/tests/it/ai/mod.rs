@@ -4,6 +4,7 @@ mod asides;
 mod budgets;
 mod cache;
 mod chat;
+mod continued;
 mod fallback;
 mod fitting;
 mod guardrails;
@@ -14,14 +15,17 @@ mod names;
 mod parrot;
 mod promises;
 mod provider;
+mod queue;
 mod routing;
 mod sdk;
+mod shadow;
 mod shared;
 mod shared_cache;
 mod signing;
 mod strategies;
 mod surfaces;
 mod telemetry;
+mod unshown;
 
 use std::fmt::Write;
 

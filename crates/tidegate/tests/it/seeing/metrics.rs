@@ -30,7 +30,7 @@ routes:
   - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
 ai:
   providers:
-    - {{name: keyed, kind: openai, baseUrl: \"http://{0}/v1\", keys: [a-providers-key]}}
+    - {{name: keyed, kind: openai, baseUrl: \"http://{0}/v1\", keys: [a-providers-key], keyQueue: {{maxConcurrent: 100}}}}
     - {{name: tokens, kind: openai, baseUrl: \"http://{0}/v1\", oauth: {{tokenUrl: \"http://127.0.0.1:{1}/\", clientId: a, clientSecret: b}}}}
     - {{name: away, kind: openai, baseUrl: \"http://127.0.0.1:{1}/v1\", keys: [a-providers-key]}}
   models: [{{name: m, targets: [{{provider: keyed, model: gpt-4o}}]}}, {{name: gone, targets: [{{provider: away, model: gpt-4o}}]}}]

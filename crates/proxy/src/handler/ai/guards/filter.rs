@@ -56,6 +56,11 @@ impl Filter {
         self
     }
 
+    /// What two models said is not kept as one's answer.
+    pub(in super::super) fn forget(&mut self) {
+        self.ticket = None;
+    }
+
     /// Puts what goes on in the place of what came.
     pub(in super::super) fn pass(&mut self, events: &mut Vec<Event>) {
         let mut out = Vec::with_capacity(events.len());

@@ -6,6 +6,7 @@
 
 mod filter;
 mod outside;
+mod pieces;
 mod schema;
 mod settings;
 
@@ -35,8 +36,8 @@ use crate::{
 
 /// The code of every refusal.
 const CODE: &str = "guardrail_blocked";
-/// Bytes of text that others are asked about.
-const ASKED_BYTES_MAX: usize = 256 * 1024;
+/// The code of requests that are too long to be judged.
+const TOO_LONG: &str = "too_long_to_judge";
 
 /// The compiled rules of one policy.
 pub(crate) struct Guard {
@@ -45,6 +46,8 @@ pub(crate) struct Guard {
     forms: Vec<Form>,
     record_text: bool,
     message: Option<String>,
+    /// Bytes of text that others are asked about.
+    judge_at_most: usize,
 }
 
 /// The rules at work on one call.
@@ -166,8 +169,11 @@ pub(super) async fn request(
             continue;
         }
         let text = asked(&conversation.body)?;
+        if text.len() > guard.judge_at_most {
+            return Ok(Some(too_long(call, conversation, name, guard.judge_at_most)));
+        }
         for outside in guard.outside.iter().filter(|outside| outside.on_request) {
-            let verdict = outside.judge(gateway, worker, call, conversation, &text, false).await;
+            let verdict = outside.judge_all(gateway, worker, call, conversation, &text, false).await;
             if fires(call, outside, verdict)? {
                 conversation.watch.note(&outside.name, outside.kind(), outside.action, false);
                 if outside.action == Action::Block {
@@ -199,7 +205,7 @@ fn fires(call: &Call, outside: &Outside, verdict: Result<bool, String>) -> Resul
 fn asked(body: &[u8]) -> Result<String, Failure> {
     let mut text = String::new();
     leaves::edit(body, |leaf| {
-        if leaf.voice == Voice::Caller && text.len() < ASKED_BYTES_MAX {
+        if leaf.voice == Voice::Caller {
             text.push_str(&leaf.text);
             text.push('\n');
         }
@@ -207,6 +213,14 @@ fn asked(body: &[u8]) -> Result<String, Failure> {
     })
     .map_err(answer::refused)?;
     Ok(text)
+}
+
+/// Tells the caller that nothing was sent, since nobody could judge all of it.
+fn too_long(call: &mut Call, conversation: &Conversation<'_>, name: &str, most: usize) -> Response<Body> {
+    note(call, conversation, name);
+    let message = format!("the texts of this request are more than the {most} bytes that are judged here");
+    let error = Error { code: Some(TOO_LONG.to_owned()), ..Error::new(ErrorKind::TooLarge, message) };
+    answer::response(conversation.endpoint.dialect, &error)
 }
 
 /// Tells the caller, in its dialect, that nothing was sent.
@@ -217,13 +231,18 @@ fn refuse(
     guard: &Guard,
     rule: &str,
 ) -> Response<Body> {
+    note(call, conversation, name);
+    answer::response(conversation.endpoint.dialect, &guard.refusal(rule))
+}
+
+/// Writes into the record that rules stopped a request.
+fn note(call: &mut Call, conversation: &Conversation<'_>, name: &str) {
     let endpoint = conversation.endpoint;
     let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
     record.is_stream = conversation.stream;
     record.guard(conversation.watch.fired());
     call.record.ai = Some(Arc::new(record));
     call.record.stopped_by = Some("guardrails");
-    answer::response(endpoint.dialect, &guard.refusal(rule))
 }
 
 /// Runs the rules over a whole answer. `target`: who can be asked to mend it.
@@ -256,8 +275,13 @@ pub(super) async fn judge(
             if text.is_empty() {
                 continue;
             }
-            let verdict = outside.judge(gateway, worker, call, conversation, &text, true).await;
-            if fires(call, outside, verdict)? {
+            // What nobody can judge whole is not passed on unseen.
+            let is_too_long = text.len() > guard.judge_at_most;
+            let fired = is_too_long || {
+                let verdict = outside.judge_all(gateway, worker, call, conversation, &text, true).await;
+                fires(call, outside, verdict)?
+            };
+            if fired {
                 conversation.watch.note(&outside.name, outside.kind(), outside.action, true);
                 if outside.action == Action::Block {
                     refused = Some((guard.clone(), outside.name.clone()));

@@ -9,7 +9,7 @@ use ai::{
 use model::policy::guardrails::{JudgeGuard, ModerationGuard, WebhookGuard};
 use serde_json::{Value, json};
 
-use super::{super::aside, AiGateway, Conversation, schema::text_of, side};
+use super::{super::aside, AiGateway, Conversation, pieces::pieces, schema::text_of, side};
 use crate::{call::Call, worker::Worker};
 
 /// A rule that somebody else judges.
@@ -41,8 +41,26 @@ impl Outside {
         }
     }
 
-    /// Whether the rule fires on a text. The error says why nobody could tell.
-    pub(super) async fn judge(
+    /// Whether the rule fires on any piece of a text. The error says why nobody could tell.
+    pub(super) async fn judge_all(
+        &self,
+        gateway: &AiGateway,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        conversation: &Conversation<'_>,
+        text: &str,
+        in_answer: bool,
+    ) -> Result<bool, String> {
+        for piece in pieces(text) {
+            if self.judge(gateway, worker, call, conversation, piece, in_answer).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the rule fires on a text.
+    async fn judge(
         &self,
         gateway: &AiGateway,
         worker: &Rc<Worker>,

@@ -47,6 +47,7 @@ impl Guard {
             forms,
             record_text: settings.record_text,
             message: settings.message.clone(),
+            judge_at_most: usize::try_from(settings.judge_at_most.bytes()).unwrap_or(usize::MAX),
         })
     }
 }

@@ -1,0 +1,130 @@
+//! What a caller is told when no target answered: the most useful of what they said.
+//!
+//! First comes what can be tried again, soonest first: a limit or an overload that tells until when, then one that does
+//! not, a time-out, a provider that is away. Then what the gateway itself could not carry, and only then what is wrong
+//! with a target and not with the call (a refused key, a model that is not there). The first of equals is told. A
+//! request that a provider finds wrong is no matter for this: it is told at once.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ai::{canon::ErrorKind, dialect::Dialect};
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{Told, gathered::gather, keys::Away, models::Target, resets, sending};
+use crate::{
+    body::Body,
+    failure::{Failure, Problem, Stage},
+};
+
+/// Bytes of a refusal that are kept.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// How long they may take.
+const ERROR_TIME_MAX: Duration = Duration::from_secs(2);
+/// Stands for a hint where there is none.
+const NEVER: Duration = Duration::MAX;
+
+/// How useful it is to be told something: the least is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It can be tried again, after so long.
+    Again(Duration),
+    /// It could not be carried.
+    Uncarried,
+    /// A target is not as it should be.
+    Misconfigured,
+}
+
+/// What one target said.
+pub(super) struct Refused<'t> {
+    pub(super) target: &'t Target,
+    pub(super) model: String,
+    pub(super) dialect: Dialect,
+    pub(super) told: Told,
+    pub(super) response: Response<Body>,
+}
+
+/// What a caller is told.
+pub(super) enum Verdict<'t> {
+    /// A target's own answer.
+    Answer(Box<Refused<'t>>),
+    /// A failure, and the record and the upstream that belong to it.
+    Failure(Failure, Option<(Told, Arc<str>)>),
+}
+
+/// What the targets said until now.
+#[derive(Default)]
+pub(super) struct Refusals<'t> {
+    best: Option<(Rank, Verdict<'t>)>,
+    away: Option<Away>,
+}
+
+impl<'t> Refusals<'t> {
+    fn add(&mut self, rank: Rank, verdict: Verdict<'t>) {
+        if self.best.as_ref().is_none_or(|(best, _)| rank < *best) {
+            self.best = Some((rank, verdict));
+        }
+    }
+
+    /// A target answered with a status that another one may do better than.
+    pub(super) async fn answered(&mut self, mut refused: Refused<'t>) {
+        let (mut parts, body) = refused.response.into_parts();
+        let body = match body {
+            Body::Full(bytes) => bytes,
+            body => {
+                let read = tokio::time::timeout(ERROR_TIME_MAX, gather(body, ERROR_BYTES_MAX)).await;
+                let bytes = read.ok().and_then(Result::ok).unwrap_or_default();
+                parts.headers.remove(header::TRANSFER_ENCODING);
+                parts.headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+                bytes
+            }
+        };
+        let error = refused.dialect.read_error(parts.status.as_u16(), &body);
+        let rank = if is_for_later(parts.status) && error.kind != ErrorKind::Quota {
+            let hint = resets::told(&parts.headers, SystemTime::now()).or(error.retry_after);
+            if let Some(hint) = hint.filter(|_| !parts.headers.contains_key(header::RETRY_AFTER)) {
+                let seconds = u64::try_from(hint.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+                parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            }
+            Rank::Again(hint.unwrap_or(NEVER))
+        } else {
+            Rank::Misconfigured
+        };
+        refused.response = Response::from_parts(parts, Body::Full(body));
+        self.add(rank, Verdict::Answer(Box::new(refused)));
+    }
+
+    /// A target could not be reached, or broke off.
+    pub(super) fn failed(&mut self, failure: Failure, told: Told, upstream: Arc<str>) {
+        let rank = Rank::Again(failure.retry_after().unwrap_or(NEVER));
+        self.add(rank, Verdict::Failure(failure, Some((told, upstream))));
+    }
+
+    /// The request could not be carried to a target.
+    pub(super) fn uncarried(&mut self, failure: Failure) {
+        self.add(Rank::Uncarried, Verdict::Failure(failure, None));
+    }
+
+    /// None of a target's keys can be taken.
+    pub(super) fn away(&mut self, away: Away) {
+        self.away = Some(self.away.map_or(away, |other| other.and(away)));
+    }
+
+    /// What is told.
+    pub(super) fn verdict(mut self) -> Verdict<'t> {
+        if let Some(away) = self.away {
+            self.add(Rank::Again(away.wait), Verdict::Failure(sending::all_away(away), None));
+        }
+        self.best.map_or_else(
+            || Verdict::Failure(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint), None),
+            |(_, verdict)| verdict,
+        )
+    }
+}
+
+fn is_for_later(status: StatusCode) -> bool {
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+}
