@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -120,6 +120,8 @@ pub struct AiRecord {
     guarded: Mutex<Vec<GuardFired>>,
     /// What the cache of answers said: `hit`, `miss`, `bypass`.
     pub cache: Option<&'static str>,
+    /// Answers of a conversation that are counted one by one.
+    pub turns: AtomicU64,
 }
 
 /// What one rule of `guardrails` found in one call.
@@ -200,6 +202,7 @@ impl AiRecord {
             charge: Mutex::default(),
             guarded: Mutex::default(),
             cache: None,
+            turns: AtomicU64::new(0),
         }
     }
 

@@ -2,6 +2,8 @@
 
 mod choice;
 mod credentials;
+mod files;
+mod realtime;
 
 use std::collections::BTreeMap;
 
@@ -11,9 +13,11 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     choice::{FallbackOn, Sticky, Strategy},
     credentials::{
-        AssumeRole, AwsCredentials, AzureCredentials, ClientIn, GoogleCredentials, KeyCooldown,
-        OAuthCredentials,
+        AssumeRole, AwsCredentials, AzureCredentials, ClientIn, Cloud, GoogleCredentials, KeyCooldown,
+        MetadataCredentials, OAuthCredentials,
     },
+    files::FilesRoute,
+    realtime::RealtimeRoute,
 };
 use super::{
     catalogue::CatalogueEntry,
@@ -98,6 +102,9 @@ pub struct Provider {
     /// A client of an OAuth server, for providers that take its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<OAuthCredentials>,
+    /// An identity that the machine has from its cloud, for kinds of that cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<MetadataCredentials>,
     /// Header fields of every request to it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<HeaderName, String>,
@@ -193,10 +200,23 @@ pub struct AiRoute {
     pub strict: bool,
     /// Bodies of requests up to this size are taken.
     pub max_body_size: Size,
+    /// Files and batches; without it they are answered with 501.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesRoute>,
+    /// Bounds of Realtime conversations.
+    pub realtime: RealtimeRoute,
 }
 
 impl Default for AiRoute {
     fn default() -> Self {
-        Self { strip_prefix: None, models: None, strict: false, max_body_size: Size::kib(32 * 1024) }
+        let max_body_size = Size::kib(32 * 1024);
+        Self {
+            strip_prefix: None,
+            models: None,
+            strict: false,
+            max_body_size,
+            files: None,
+            realtime: Default::default(),
+        }
     }
 }

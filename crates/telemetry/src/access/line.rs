@@ -93,6 +93,10 @@ fn ai(call: &AiRecord, attempts: u16, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(if call.is_stream { b",\"stream\":true" } else { b",\"stream\":false" });
     number("attempts", u64::from(attempts), out);
+    let turns = call.turns.load(std::sync::atomic::Ordering::Relaxed);
+    if turns > 0 {
+        number("turns", turns, out);
+    }
     if let Some(spending) = call.spending() {
         let spent = spending.usage;
         number("input_tokens", spent.input, out);

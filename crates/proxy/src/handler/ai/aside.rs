@@ -74,7 +74,7 @@ async fn ask_provider(
     apart(call, aside.timeout, async |call: &mut Call| {
         call.host_from_endpoint = false;
         let body = aside.body.into();
-        let outgoing = Outgoing { provider: &target.provider, model, dialect, uri, headers, body };
+        let outgoing = Outgoing { provider: &target.provider, model, dialect, uri, headers, body, key: None };
         sending::send(worker, call, outgoing).await.map_err(|unanswered| match unanswered {
             Unanswered::Away(_) => format!("{name}: none of its keys can be taken"),
             Unanswered::Failed(failure) => format!("{name}: {}", failure.problem().title()),

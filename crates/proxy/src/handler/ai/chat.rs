@@ -78,7 +78,11 @@ pub(super) async fn answer(
         watch: Default::default(),
         ticket: None,
         cached: None,
+        pin: None,
     };
+    if let Some(files) = &gateway.files {
+        files.open_in(call, &mut conversation)?;
+    }
     // Forms are files above all, which no rule reads.
     if !conversation.peek.is_form() {
         let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
@@ -193,6 +197,7 @@ async fn ask(
         let told = Arc::new(told);
         call.record.ai = Some(told.clone());
         bill.asks(&told);
+        let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
         let outgoing = Outgoing {
             provider: &target.provider,
             model: &model,
@@ -200,6 +205,7 @@ async fn ask(
             uri: uri(prepared.path)?,
             headers,
             body: prepared.body,
+            key: key.as_ref(),
         };
         let watch = target.standing.watch();
         let more = targets.peek().is_some();

@@ -30,6 +30,8 @@ pub(super) struct Conversation<'c> {
     pub(super) ticket: Option<super::cache::Ticket>,
     /// What the cache said.
     pub(super) cached: Option<&'static str>,
+    /// It names files that are at one provider.
+    pub(super) pin: Option<super::files::Pin>,
 }
 
 /// What one target is sent.

@@ -62,7 +62,7 @@ pub(super) async fn finish(
 }
 
 /// The provider refuses the gateway's own credentials, which is nothing that the caller could mend.
-fn is_our_fault(status: StatusCode) -> bool {
+pub(super) fn is_our_fault(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
@@ -208,7 +208,7 @@ pub(super) async fn provided(body: Body, bytes_max: usize) -> Result<Bytes, Fail
 }
 
 /// A provider's error, in the caller's dialect.
-async fn failed(
+pub(super) async fn failed(
     caller: Dialect,
     dialect: Dialect,
     response: Response<Body>,

@@ -1,6 +1,7 @@
 //! Sends a call to one target: with one of the provider's keys, and with the next when that one is refused or limited.
 
 use std::{
+    cell::Cell,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
@@ -32,6 +33,8 @@ pub(super) struct Outgoing<'o> {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The one key that may be taken, by its place, where there is one; then the one that was.
+    pub(super) key: Option<&'o Cell<Option<usize>>>,
 }
 
 /// Why a target gave no answer.
@@ -58,8 +61,12 @@ pub(super) async fn send(
     call: &mut Call,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<Body>, Unanswered> {
-    let Outgoing { provider, model, dialect, uri, headers, body } = outgoing;
-    let mut tried: Vec<usize> = Vec::new();
+    let Outgoing { provider, model, dialect, uri, headers, body, key: only } = outgoing;
+    let mut tried: Vec<usize> = match only.and_then(Cell::get) {
+        Some(only) => provider.keys.others(only),
+        None => Vec::new(),
+    };
+    let method = call.head.method.clone();
     let mut last: Option<Response<Body>> = None;
     let mut away: Option<Away> = None;
     loop {
@@ -69,9 +76,12 @@ pub(super) async fn send(
             (Err(none), None) => return Err(Unanswered::Away(away.map_or(none, |away| away.and(none)))),
         };
         tried.push(taken.index());
+        if let Some(used) = only {
+            used.set(Some(taken.index()));
+        }
         let (mut uri, mut headers) = (uri.clone(), headers.clone());
         if let Some(key) = taken.key() {
-            if let Err(error) = key.proof.add("POST", &mut uri, &mut headers, &body).await {
+            if let Err(error) = key.proof.add(method.as_str(), &mut uri, &mut headers, &body).await {
                 tracing::warn!(provider = %provider.name, key = %key.place, error, "a call cannot show who pays: {error}");
                 away = Some(Away { wait: Duration::from_secs(1), limited: false });
                 continue;
@@ -82,8 +92,8 @@ pub(super) async fn send(
         }
         call.head.headers = headers;
         call.head.uri = uri;
-        let result =
-            tries::forward(worker, call, &provider.target, &Wish::default(), Body::Full(body.clone())).await;
+        let sent = if body.is_empty() { Body::Empty } else { Body::Full(body.clone()) };
+        let result = tries::forward(worker, call, &provider.target, &Wish::default(), sent).await;
         let response = result.map_err(Unanswered::Failed)?;
         let status = response.status();
         let (response, told) = match status {

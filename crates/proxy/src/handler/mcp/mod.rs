@@ -9,7 +9,7 @@ pub(crate) mod answer;
 mod begin;
 mod bridge;
 mod catalog;
-mod door;
+pub(crate) mod door;
 mod ids;
 mod list;
 mod message;

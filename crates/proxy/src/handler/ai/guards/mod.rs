@@ -92,7 +92,18 @@ impl Watch {
     }
 }
 
+/// What the rules of a screen fired.
+pub(super) fn fired(screen: &Screen) -> impl Iterator<Item = GuardFired> + '_ {
+    screen.fired().iter().map(told)
+}
+
 impl Guard {
+    /// Its rules without what others judge; `None` where some are asked.
+    pub(super) fn alone(&self) -> Option<Screen> {
+        let is_alone = self.forms.is_empty() && self.outside.is_empty();
+        is_alone.then(|| Screen::new(self.rules.clone(), self.record_text))
+    }
+
     fn needs_whole_answers(&self) -> bool {
         !self.forms.is_empty() || self.outside.iter().any(|outside| outside.on_answer)
     }
