@@ -189,8 +189,13 @@ impl AiGateway {
             | Operation::Rerank => chat::pass(self, worker, call, endpoint, body).await,
             Operation::Realtime => realtime::open(self, worker, call, endpoint).await,
             Operation::Files | Operation::Batches | Operation::Other => {
-                Err(Failure::client(Stage::Router, Problem::NotImplemented)
-                    .with_hint("this endpoint is not in this build; docs/ai.md lists those that are"))
+                let hint = match call.path().contains("/realtime/") {
+                    true => {
+                        "keys for a while would lead past this gateway: open `/v1/realtime` with your own key"
+                    }
+                    false => "this endpoint is not in this build; docs/ai.md lists those that are",
+                };
+                Err(Failure::client(Stage::Router, Problem::NotImplemented).with_hint(hint))
             }
         }
     }

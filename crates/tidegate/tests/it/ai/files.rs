@@ -329,28 +329,27 @@ fn files_and_batches_belong_to_the_caller_that_made_them() {
         "not theirs 404 no batch",
     ];
     assert_eq!(after, want);
-    let records: Vec<Value> = gateway
-        .records(0)
-        .into_iter()
-        .filter(|record| record["ai"]["cost_usd"].is_string() || record["ai"]["cost_usd"].is_number())
-        .filter(|record| record["ai"]["operation"] != "chat")
-        .collect();
     // 24 and 20 tokens at the prices of batches, once each, however often they were fetched.
-    let told: Vec<(&str, u64, u64, String)> = records
-        .iter()
-        .map(|record| {
-            let ai = &record["ai"];
-            let tokens = |name: &str| ai[name].as_u64().expect("tokens");
-            let cost = ai["cost_usd"].to_string();
-            (ai["operation"].as_str().expect("text"), tokens("input_tokens"), tokens("output_tokens"), cost)
-        })
-        .filter(|told| told.1 > 0)
-        .collect();
-    assert_eq!(told.len(), 2, "{records:#?}");
-    assert_eq!((told[0].0, told[0].1, told[0].2), ("files", 24, 20));
-    assert!(told[0].3.contains("0.0000078"), "24 × 0.075 + 20 × 0.3: {}", told[0].3);
-    assert_eq!((told[1].0, told[1].1, told[1].2), ("batches", 100, 20));
-    assert!(told[1].3.contains("0.0001"), "100 × 0.5 + 20 × 2.5: {}", told[1].3);
+    let mut told: Vec<(String, u64, u64, f64)> = Vec::new();
+    eventually("two records that tell what batches spent", || {
+        let records = gateway.records(0);
+        let spent = records.iter().map(|record| &record["ai"]).filter(|ai| ai["operation"] != "chat");
+        let spent = spent.filter(|ai| ai["input_tokens"].as_u64().is_some_and(|tokens| tokens > 0));
+        told = spent
+            .map(|ai| {
+                let tokens = |name: &str| ai[name].as_u64().expect("tokens");
+                let operation = ai["operation"].as_str().expect("text").to_owned();
+                let cost = ai["cost_usd"].as_f64().expect("a price");
+                (operation, tokens("input_tokens"), tokens("output_tokens"), cost * 1e6)
+            })
+            .collect();
+        told.len() >= 2
+    });
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!((told[0].0.as_str(), told[0].1, told[0].2), ("files", 24, 20));
+    assert!((told[0].3 - 7.8).abs() < 1e-6, "24 × 0.075 + 20 × 0.3: {told:?}");
+    assert_eq!((told[1].0.as_str(), told[1].1, told[1].2), ("batches", 100, 20));
+    assert!((told[1].3 - 100.0).abs() < 1e-6, "100 × 0.5 + 20 × 2.5: {told:?}");
     for seen in openai.seen() {
         assert!(!format!("{seen:?}").contains("tg1"), "no sealed id goes to a provider: {}", seen.line);
     }
@@ -362,18 +361,18 @@ fn a_batch_is_settled_to_what_its_results_tell() {
     let openai = Upstream::scripted(|seen| panic!("nobody asks for {}", seen.line));
     let kept = shop.clone();
     let anthropic = Upstream::scripted(move |seen| kept.lock().expect("not poisoned").anthropic(seen));
-    let gateway = Gateway::start(&config(&openai, &anthropic).replace("amount: 1,", "amount: 0.01,"));
+    let gateway = Gateway::start(&config(&openai, &anthropic).replace("amount: 1,", "amount: 0.02,"));
     let create = |tokens: u64| {
         let body = json!({"requests": [{"custom_id": "a", "params": {
             "model": "claude", "max_tokens": tokens, "messages": [{"role": "user", "content": "hello"}]}}]});
         post(&gateway, "/ai/v1/messages/batches", "\nanthropic-version: 2023-06-01", &body.to_string())
     };
     let refused = create(10_000);
-    assert_eq!(refused.status, 429, "10,000 × 2.5 is more than a cent: {}", refused.text());
+    assert_eq!(refused.status, 429, "10,000 × 5 is more than that: {}", refused.text());
     let made = create(3000);
     assert_eq!(made.status, 200, "{}", made.text());
-    let held = taken(&gateway, 0.01);
-    assert!((0.0075..0.009).contains(&held), "{held}");
+    let held = taken(&gateway, 0.02);
+    assert!((0.015..0.016).contains(&held), "{held}");
     assert_eq!(create(3000).status, 429, "the first one holds most of it");
     let id = made.json()["id"].as_str().expect("an id").to_owned();
     let get = |path: &str| {
@@ -384,7 +383,7 @@ fn a_batch_is_settled_to_what_its_results_tell() {
     let ended = get("").json();
     assert_eq!(ended["results_url"], format!("/v1/messages/batches/{id}/results"));
     assert_eq!(get("/results").status, 200);
-    eventually("it is settled to 100 × 0.5 + 20 × 2.5", || (taken(&gateway, 0.01) - 0.0001).abs() < 1e-9);
+    eventually("it is settled to 100 × 0.5 + 20 × 2.5", || (taken(&gateway, 0.02) - 0.0001).abs() < 1e-9);
     assert_eq!(create(3000).status, 200, "and the rest may be spent");
 }
 
@@ -399,4 +398,34 @@ fn a_route_without_files_says_who_can_mend_it() {
     let answer = post(&gateway, "/ai/v1/batches", "", "{}");
     assert_eq!(answer.status, 501);
     assert!(answer.text().contains("`files.providers`"), "{}", answer.text());
+}
+
+#[test]
+fn gateways_with_one_key_take_each_others_ids_and_rules_that_cannot_read_batches_refuse_them() {
+    let openai = Upstream::scripted(|seen| panic!("nobody asks for {}", seen.line));
+    let shop = Arc::new(Mutex::new(Shop::default()));
+    let anthropic = Upstream::scripted(move |seen| shop.lock().expect("not poisoned").anthropic(seen));
+    let with = |key: &str, policies: &str| {
+        let text = config(&openai, &anthropic);
+        let text = text.replace("providers: [o, a]", &format!("providers: [o, a], idKey: \"{key}\""));
+        Gateway::start(&text.replace("      - budget:", &format!("{policies}      - budget:")))
+    };
+    let rules = "      - guardrails: {rules: [{name: medicine, words: [dose]}]}\n";
+    let (one, two) = (with("a key of sixteen or more", ""), with("a key of sixteen or more", rules));
+    let three = with("another key of such a length", "");
+    let body = r#"{"requests":[{"custom_id":"a","params":{"model":"claude","max_tokens":9,"messages":[{"role":"user","content":"x"}]}}]}"#;
+    let made = post(&one, "/ai/v1/messages/batches", "\nanthropic-version: 2023-06-01", body);
+    assert_eq!(made.status, 200, "{}", made.text());
+    let id = made.json()["id"].as_str().expect("an id").to_owned();
+    let get = |gateway: &Gateway, id: &str| {
+        gateway
+            .send(&format!("GET /ai/v1/messages/batches/{id} HTTP/1.1\nhost: gw\nx-api-key: {KEY}"), b"")
+            .status
+    };
+    assert_eq!((get(&two, &id), get(&three, &id)), (200, 404));
+    assert_eq!(get(&one, "msgbatch_raw1"), 404, "a provider's own id is nobody's");
+    let refused = post(&two, "/ai/v1/messages/batches", "", body);
+    assert_eq!(refused.status, 501, "{}", refused.text());
+    let other = post(&one, "/ai/v1/messages/batches", "\nx-tidegate-provider: o", body);
+    assert_eq!(other.status, 400, "no batches of Anthropic's are at `o`: {}", other.text());
 }

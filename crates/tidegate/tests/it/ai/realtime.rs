@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::KEY;
+use super::{KEY, post};
 use crate::harness::{Answer, Client, Gateway, Peer, Upstream, free_port, python};
 
 fn gateway(providers: &[(&str, String)], policies: &str, route: &str) -> Gateway {
@@ -167,6 +167,9 @@ fn what_cannot_be_opened_says_why() {
     assert_eq!(ask(&one, "", true).status, 400);
     assert_eq!(ask(&one, "?model=nobody", true).status, 404);
     assert_eq!(ask(&one, "?model=other", true).status, 403);
+    let secrets = post(&one, "/ai/v1/realtime/client_secrets", "", "{}");
+    assert_eq!(secrets.status, 501);
+    assert!(secrets.text().contains("your own key"), "{}", secrets.text());
     assert!(upstream.seen().is_empty());
     // The provider refuses the gateway's own key, and nobody is told more.
     let refused = ask(&one, "?model=rt", true);

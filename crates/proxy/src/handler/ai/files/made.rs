@@ -163,7 +163,8 @@ impl Made {
         true
     }
 
-    fn find(&self, who: &str, kind: Kind, dialect: Dialect, id: &str) -> Option<Thing> {
+    /// One of a caller's.
+    pub(super) fn find(&self, who: &str, kind: Kind, dialect: Dialect, id: &str) -> Option<Thing> {
         let shelf = (who.to_owned(), kind, dialect.name().to_owned());
         locked(&self.shelves).shelves.get(&shelf)?.iter().find(|thing| thing.id == id).cloned()
     }
@@ -257,7 +258,7 @@ mod tests {
         drop(made);
         let again = std::iter::repeat_with(|| Made::new(Some(&path)))
             .take(200)
-            .inspect(|_| std::thread::sleep(std::time::Duration::from_millis(10)))
+            .inspect(|_| std::thread::park_timeout(std::time::Duration::from_millis(10)))
             .find(|made| !made.count("a", dialect, "b1") && ids(made, "a") == ["b3", "b1"]);
         let again = again.expect("all of it is read again");
         assert_eq!(again.all("a", Kind::Batch, dialect)[1].object["status"], "completed");

@@ -499,12 +499,11 @@ impl Asking<'_> {
     fn seal_in(&self, object: &mut Value, own: &Named, id: &str) {
         let raw = object["id"].as_str().unwrap_or_default().to_owned();
         object["id"] = id.into();
-        let given = self.files.made.all(&self.who, self.way.kind, self.dialect);
-        let known = given.iter().find(|thing| thing.id == id);
+        let known = self.files.made.find(&self.who, self.way.kind, self.dialect, id);
         for field in ["input_file_id", "output_file_id", "error_file_id"] {
             let Some(file) = object[field].as_str() else { continue };
             // The file of requests is named as the caller named it.
-            let before = known.and_then(|thing| thing.object[field].as_str());
+            let before = known.as_ref().and_then(|thing| thing.object[field].as_str());
             let batch = (field == "output_file_id").then(|| raw.clone());
             let named = Named { id: file.to_owned(), estimate: None, batch, ..own.clone() };
             let sealed = match (field, before) {
