@@ -42,9 +42,9 @@ pub(crate) struct Onward {
 /// Reads what passes through a tunnel, and says what goes on.
 pub(crate) trait Watch {
     /// Something came from the client.
-    fn from_client(&mut self, data: &[u8], on: &mut Onward);
+    fn by_client(&mut self, data: &[u8], on: &mut Onward);
     /// Something came from the upstream.
-    fn from_upstream(&mut self, data: &[u8], on: &mut Onward);
+    fn by_upstream(&mut self, data: &[u8], on: &mut Onward);
     /// When [`Watch::time_out`] is due, unless something comes.
     fn deadline(&self) -> Instant;
     /// Nothing came in time.
@@ -196,8 +196,8 @@ impl Watched {
             };
             let (watch, on) = &mut *self.watch.borrow_mut();
             match next {
-                Ok(Ok(Some(data))) if is_client => watch.from_client(&data, on),
-                Ok(Ok(Some(data))) => watch.from_upstream(&data, on),
+                Ok(Ok(Some(data))) if is_client => watch.by_client(&data, on),
+                Ok(Ok(Some(data))) => watch.by_upstream(&data, on),
                 Ok(Ok(None)) => break,
                 Ok(Err(gone)) => return Err(gone),
                 Err(_) if watch.deadline() <= Instant::now() => watch.time_out(on),
@@ -223,7 +223,7 @@ impl Tunnel {
         };
         if !self.early.is_empty() {
             let (watch, on) = &mut *watched.watch.borrow_mut();
-            watch.from_upstream(&self.early, on);
+            watch.by_upstream(&self.early, on);
         }
         let _ = match self.far {
             Far::Wire(upstream) => {

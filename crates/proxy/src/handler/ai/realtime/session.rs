@@ -241,7 +241,7 @@ impl Session {
                 blocked = Some(format!("refused by the rule `{}` of this gateway", rule.name));
             }
         }
-        let all: Vec<GuardFired> = self.begun.screens.iter().flat_map(|screen| fired(screen)).collect();
+        let all: Vec<GuardFired> = self.begun.screens.iter().flat_map(fired).collect();
         self.begun.told.guard(all);
         blocked.map_or(Ok(edited), Err)
     }
@@ -320,7 +320,7 @@ impl Gathered {
 }
 
 impl Watch for Session {
-    fn from_client(&mut self, data: &[u8], on: &mut Onward) {
+    fn by_client(&mut self, data: &[u8], on: &mut Onward) {
         self.heard = Instant::now();
         self.client.push(data);
         while !self.is_over {
@@ -335,7 +335,7 @@ impl Watch for Session {
         }
     }
 
-    fn from_upstream(&mut self, data: &[u8], on: &mut Onward) {
+    fn by_upstream(&mut self, data: &[u8], on: &mut Onward) {
         self.heard = Instant::now();
         self.upstream.push(data);
         while !self.is_over {
