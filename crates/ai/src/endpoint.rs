@@ -43,6 +43,12 @@ pub enum Operation {
     Moderations,
     /// Documents put in order.
     Rerank,
+    /// Files that a provider keeps; what is wanted of them the method and the rest of the path say.
+    Files,
+    /// Requests that a provider answers later.
+    Batches,
+    /// A conversation in sound, over a WebSocket.
+    Realtime,
     /// The models that there are, or one of them.
     Models,
     /// Anything else that a vendor has: it goes to a provider of the same dialect as it is.
@@ -64,6 +70,9 @@ impl Operation {
             Self::Translations => "translation",
             Self::Moderations => "moderation",
             Self::Rerank => "rerank",
+            Self::Files => "files",
+            Self::Batches => "batches",
+            Self::Realtime => "realtime",
             Self::Models => "models",
             Self::Other => "other",
         }
@@ -71,8 +80,8 @@ impl Operation {
 }
 
 /// OpenAI's paths beside those of chat, below `/v1`.
-const OPENAI_OTHERS: [&str; 7] =
-    ["/images/", "/audio/", "/files", "/batches", "/uploads", "/fine_tuning/", "/vector_stores"];
+const OPENAI_OTHERS: [&str; 6] =
+    ["/images/", "/audio/", "/realtime", "/uploads", "/fine_tuning/", "/vector_stores"];
 
 impl Endpoint {
     /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
@@ -107,6 +116,11 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
         "/v2/rerank" => (Dialect::Cohere, Operation::Rerank),
         _ if below(openai, "/models") && anthropic => (Dialect::Anthropic, Operation::Models),
         _ if below(openai, "/models") => (Dialect::OpenAiChat, Operation::Models),
+        "/realtime" => (Dialect::OpenAiChat, Operation::Realtime),
+        _ if below(openai, "/files") && anthropic => (Dialect::Anthropic, Operation::Files),
+        _ if below(openai, "/files") => (Dialect::OpenAiChat, Operation::Files),
+        _ if below(openai, "/batches") => (Dialect::OpenAiChat, Operation::Batches),
+        _ if below(openai, "/messages/batches") => (Dialect::Anthropic, Operation::Batches),
         _ if below(openai, "/responses") => (Dialect::OpenAiResponses, Operation::Other),
         _ if below(openai, "/messages") => (Dialect::Anthropic, Operation::Other),
         _ if OPENAI_OTHERS.iter().any(|other| below(openai, other)) => {
@@ -159,7 +173,7 @@ fn bedrock(path: &str) -> Option<Endpoint> {
 }
 
 /// Percent-encoded bytes decoded, where they are well formed: model names of Bedrock hold `:` and `/`.
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, after @ ..] = rest {
@@ -195,7 +209,10 @@ mod tests {
     #[test]
     fn the_paths_of_every_sdk_are_known() {
         use Dialect::{Anthropic, Bedrock, Cohere, Gemini, OpenAiChat, OpenAiResponses};
-        use Operation::{Chat, CountTokens, Embeddings, Images, Models, Other, Rerank, Transcriptions};
+        use Operation::{
+            Batches, Chat, CountTokens, Embeddings, Files, Images, Models, Other, Realtime, Rerank,
+            Transcriptions,
+        };
         check("/v1/chat/completions", Some((OpenAiChat, Chat, None, false)));
         check("/chat/completions", Some((OpenAiChat, Chat, None, false)));
         check("/v1/responses", Some((OpenAiResponses, Chat, None, false)));
@@ -210,7 +227,13 @@ mod tests {
         check("/v2/rerank", Some((Cohere, Rerank, None, false)));
         check("/v1/messages", Some((Anthropic, Chat, None, false)));
         check("/v1/messages/count_tokens", Some((Anthropic, CountTokens, None, false)));
-        check("/v1/messages/batches", Some((Anthropic, Other, None, false)));
+        check("/v1/messages/batches", Some((Anthropic, Batches, None, false)));
+        check("/v1/messages/batches/b/results", Some((Anthropic, Batches, None, false)));
+        check("/v1/batches/b/cancel", Some((OpenAiChat, Batches, None, false)));
+        check("/v1/files/f/content", Some((OpenAiChat, Files, None, false)));
+        check("/v1/realtime", Some((OpenAiChat, Realtime, None, false)));
+        check("/v1/realtime/client_secrets", Some((OpenAiChat, Other, None, false)));
+        assert_eq!(Endpoint::of("/v1/files", true).map(|endpoint| endpoint.dialect), Some(Anthropic));
         let model = Some("gemini-2.5-pro");
         check("/v1beta/models/gemini-2.5-pro:generateContent", Some((Gemini, Chat, model, false)));
         check("/v1beta/models/gemini-2.5-pro:streamGenerateContent", Some((Gemini, Chat, model, true)));

@@ -7,6 +7,7 @@
 //! is named in [`canon::Losses`].
 
 pub mod ask;
+pub mod batch;
 pub mod canon;
 pub mod catalogue;
 pub mod compare;
@@ -21,6 +22,7 @@ pub mod guard;
 pub mod name;
 pub mod needs;
 pub mod peek;
+pub mod realtime;
 pub mod resume;
 pub mod rules;
 pub mod sealed;

@@ -132,6 +132,8 @@ pub struct AiRecord {
     pub cache: Option<&'static str>,
     /// How its answer compares with the one that it shadows.
     pub comparison: Option<Box<Comparison>>,
+    /// Answers of a conversation that are counted one by one.
+    pub turns: AtomicU64,
 }
 
 /// How an answer that nobody was given compares with the one that the caller was.
@@ -278,6 +280,7 @@ impl AiRecord {
             unshown: Mutex::default(),
             cache: None,
             comparison: None,
+            turns: AtomicU64::new(0),
         }
     }
 

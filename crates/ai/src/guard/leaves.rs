@@ -104,6 +104,8 @@ fn area(steps: &[Step<'_>]) -> Area {
                 "input" => Area::Conversation,
                 "system" | "instructions" | "systemInstruction" | "system_instruction" | "prompt"
                 | "prediction" | "documents" | "texts" | "inputs" | "content" => Area::Text,
+                // What a client says in a Realtime conversation.
+                "item" | "session" | "response" => Area::Text,
                 "tools" | "functions" | "toolConfig" | "tool_config" => Area::Tools,
                 _ => Area::Outside,
             },

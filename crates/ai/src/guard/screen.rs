@@ -85,6 +85,11 @@ impl Screen {
         self.blocked.and_then(|rule| self.rules.rule(rule))
     }
 
+    /// Goes on to the next request of a conversation: what an earlier one was refused for is over.
+    pub fn again(&mut self) {
+        self.blocked = None;
+    }
+
     /// Whether the answer must be looked at: for rules, or for placeholders.
     pub fn reads_answers(&self) -> bool {
         self.rules.read_answers() || !self.vault.is_empty()

@@ -2,6 +2,8 @@
 
 mod choice;
 mod credentials;
+mod files;
+mod realtime;
 
 use std::collections::BTreeMap;
 
@@ -11,9 +13,11 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     choice::{FallbackOn, Shadow, Sticky, Strategy},
     credentials::{
-        AssumeRole, AwsCredentials, AzureCredentials, ClientIn, GoogleCredentials, KeyCooldown,
-        OAuthCredentials,
+        AssumeRole, AwsCredentials, AzureCredentials, ClientIn, Cloud, GoogleCredentials, KeyCooldown,
+        MetadataCredentials, OAuthCredentials,
     },
+    files::FilesRoute,
+    realtime::RealtimeRoute,
 };
 use super::{
     catalogue::CatalogueEntry,
@@ -101,6 +105,9 @@ pub struct Provider {
     /// A client of an OAuth server, for providers that take its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<OAuthCredentials>,
+    /// An identity that the machine has from its cloud, for kinds of that cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<MetadataCredentials>,
     /// Header fields of every request to it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<HeaderName, String>,
@@ -244,6 +251,11 @@ pub struct AiRoute {
     pub continue_streams: bool,
     /// Bodies of requests up to this size are taken.
     pub max_body_size: Size,
+    /// Files and batches; without it they are answered with 501.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesRoute>,
+    /// Bounds of Realtime conversations.
+    pub realtime: RealtimeRoute,
 }
 
 impl Default for AiRoute {
@@ -255,6 +267,8 @@ impl Default for AiRoute {
             priority: None,
             continue_streams: false,
             max_body_size: Size::kib(32 * 1024),
+            files: None,
+            realtime: Default::default(),
         }
     }
 }

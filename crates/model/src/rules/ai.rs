@@ -152,4 +152,12 @@ pub(super) fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) 
         }
     }
     at.each("models", route.models.as_deref().unwrap_or_default(), |at, name| at.refer(Named::Model, name));
+    if let Some(files) = &route.files {
+        at.field("files", |at| {
+            if files.providers.is_empty() {
+                at.field("providers", |at| at.error("expected at least one provider"));
+            }
+            at.each("providers", &files.providers, |at, name| at.refer(Named::Provider, name));
+        });
+    }
 }

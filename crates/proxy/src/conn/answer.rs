@@ -73,7 +73,9 @@ pub(crate) async fn send(
             );
         };
         // Bytes that came with the 101 belong to the client.
-        out.extend_from_slice(&std::mem::take(&mut tunnel.early));
+        if tunnel.watch.is_none() {
+            out.extend_from_slice(&std::mem::take(&mut tunnel.early));
+        }
         write(conn, None, out, &mut Bytes::new()).await?;
         return Ok(Sent::Upgraded(tunnel));
     }

@@ -13,6 +13,7 @@ use crate::{
     call::Call,
     compiled::Building,
     consumer::{Consumer, Consumers},
+    handler::ai::realtime::{self, KEY_PROTOCOL},
 };
 
 /// The compiled policy.
@@ -52,6 +53,18 @@ impl KeyAuth {
                 shown = shown.or(Some(Cow::Borrowed(bearer.unwrap_or(value))));
             }
         }
+        // Browsers cannot send header fields with a WebSocket; OpenAI's have the key among the subprotocols.
+        if call.upgrade.is_some() && self.headers.contains(&header::AUTHORIZATION) {
+            let offered = call.head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+            let mut keys = offered
+                .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+                .filter_map(|one| one.trim_ascii().strip_prefix(KEY_PROTOCOL.as_bytes()));
+            let key = keys.next();
+            if keys.next().is_some() {
+                return Err(Repeated);
+            }
+            shown = shown.or(key.map(Cow::Borrowed));
+        }
         if let Some(name) = &self.query
             && let Some(value) = credentials::in_query(&call.head.uri, name)?
         {
@@ -66,6 +79,9 @@ impl KeyAuth {
     fn hide(&self, call: &mut Call) {
         for name in &self.headers {
             call.head.headers.remove(name);
+        }
+        if call.upgrade.is_some() {
+            realtime::hide_key(&mut call.head.headers);
         }
         if let Some(name) = &self.query {
             credentials::hide_in_query(call, name);

@@ -99,6 +99,10 @@ fn ai(call: &AiRecord, whole: &CallRecord, out: &mut Vec<u8>) {
     out.extend_from_slice(if call.is_stream { b",\"stream\":true" } else { b",\"stream\":false" });
     number("attempts", u64::from(whole.attempts), out);
     times(call, whole, out);
+    let turns = call.turns.load(std::sync::atomic::Ordering::Relaxed);
+    if turns > 0 {
+        number("turns", turns, out);
+    }
     if let Some(spending) = call.spending() {
         let spent = spending.usage;
         number("input_tokens", spent.input, out);

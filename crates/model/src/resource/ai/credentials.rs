@@ -25,7 +25,7 @@ impl Default for KeyCooldown {
 }
 
 /// Credentials of AWS: requests are signed with Signature Version 4. The region is `values.region` of the provider.
-/// Nothing is taken from the machine's metadata service.
+/// Nothing is taken from the machine's metadata service, for which there is `metadata`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AwsCredentials {
@@ -140,4 +140,37 @@ pub enum ClientIn {
     Header,
     /// In the form.
     Form,
+}
+
+/// An identity that the machine has from its cloud: tokens come from the cloud's metadata service and are fetched in the
+/// background. Nothing asks such a service unless this is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MetadataCredentials {
+    /// Whose service it is.
+    pub cloud: Cloud,
+    /// Which identity, where the machine has several: a role of AWS, a client id of Azure, an account of Google. The
+    /// machine's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// What is shown to the service of containers, as `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Secret>,
+    /// Where the service is; where the cloud has it without it. Link-local and loopback addresses alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// A cloud with a metadata service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Cloud {
+    /// The role of a machine of AWS (IMDSv2; the first version is never asked).
+    Aws,
+    /// The role of a task of ECS or a pod of EKS: `AWS_CONTAINER_CREDENTIALS_FULL_URI` is its `endpoint`, EKS's without.
+    AwsContainer,
+    /// A managed identity of Azure.
+    Azure,
+    /// A service account of Google Cloud, workload identity of GKE among them.
+    Google,
 }

@@ -12,6 +12,7 @@ pub(super) fn check(provider: &Provider, at: &mut Context<'_, '_>) {
         ("azure", provider.azure.is_some()),
         ("google", provider.google.is_some()),
         ("oauth", provider.oauth.is_some()),
+        ("metadata", provider.metadata.is_some()),
     ];
     let mut given = kinds.iter().filter(|(_, is_given)| *is_given).map(|(name, _)| *name);
     if let (Some(first), Some(second)) = (given.next(), given.next()) {

@@ -91,7 +91,11 @@ pub(super) async fn answer(
         ticket: None,
         cached: None,
         bill: None,
+        pin: None,
     };
+    if let Some(files) = &gateway.files {
+        files.open_in(call, &mut conversation)?;
+    }
     // Who is asked beside the model costs, too: nobody is before there is room for the call.
     if asks_others(call) && !call.ai.meters.is_empty() {
         call.ai.asides = Some(Default::default());
@@ -227,6 +231,7 @@ async fn ask(
         let told = Arc::new(told);
         call.record.ai = Some(told.clone());
         bill.asks(&told);
+        let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
         let outgoing = Outgoing {
             provider: &target.provider,
             model: &model,
@@ -235,6 +240,7 @@ async fn ask(
             headers,
             body: prepared.body,
             priority: conversation.priority,
+            key: key.as_ref(),
         };
         let began = Instant::now();
         let watch = target.standing.watch();

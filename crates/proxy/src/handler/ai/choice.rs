@@ -225,6 +225,10 @@ pub(super) fn order<'a>(
         if target.standing.when.as_ref().is_some_and(|when| !when.eval_bool(&facts)) {
             continue;
         }
+        if conversation.pin.as_ref().is_some_and(|pin| !pin.is(&target.provider)) {
+            lacking.push(format!("`{}` is not where its files are", asked.model(target)));
+            continue;
+        }
         let missed = if checks { missed(asked, target, &needs) } else { Vec::new() };
         match missed.is_empty() {
             true => open.push(target),
@@ -250,6 +254,24 @@ pub(super) fn order<'a>(
         arrange(choice, front, is_all, asked, call, conversation, &needs);
     }
     Ok(open)
+}
+
+/// The targets of a conversation in sound, in the order in which they are tried: those whose condition holds, and of
+/// the others one by weight first.
+pub(super) fn for_realtime<'a>(asked: &Asked<'a>, call: &Call) -> Vec<&'a Target> {
+    let facts = facts(call);
+    let holds = |target: &&Target| target.standing.when.as_ref().is_none_or(|when| when.eval_bool(&facts));
+    let mut open: Vec<&Target> = asked.alias.targets.iter().map(|target| &**target).filter(holds).collect();
+    open.sort_by_key(|target| (target.standing.when.is_none(), target.standing.weight == 0));
+    let front = open.iter().take_while(|target| target.standing.when.is_some()).count();
+    let front = if front == 0 { open.len() } else { front };
+    if let Some(front) = open.get_mut(..front)
+        && let Some(drawn) = draw(front, call.random)
+        && let Some(part) = front.get_mut(..=drawn)
+    {
+        part.rotate_right(1);
+    }
+    open
 }
 
 /// Puts those that may be asked first in order.

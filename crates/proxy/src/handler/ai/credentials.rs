@@ -8,13 +8,17 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, header};
 use model::{
     Secret,
-    resource::ai::{AwsCredentials, AzureCredentials, ClientIn, OAuthCredentials, Provider as Settings},
+    resource::ai::{
+        AwsCredentials, AzureCredentials, ClientIn, Cloud, MetadataCredentials, OAuthCredentials,
+        Provider as Settings,
+    },
 };
 use resilience::cooldown::Aside;
 
 use super::{
     grant::{Grant, ServiceAccount, encode},
     keys::{Key, Keys},
+    metadata::Metadata,
     proof::Proof,
     sigv4::{AccessKey, Scope},
     token_source::TokenSource,
@@ -60,6 +64,9 @@ pub(super) fn compile(
     }
     if let Some(oauth) = &settings.oauth {
         list.push(making.oauth(oauth)?);
+    }
+    if let Some(metadata) = &settings.metadata {
+        list.push(making.metadata(metadata)?);
     }
     if list.is_empty()
         && !kind.auth.iter().any(|one| is_plain(&one.auth) || one.auth == catalogue::Auth::None)
@@ -116,8 +123,9 @@ impl Making<'_> {
 
     /// A key whose state outlives the configuration while what it is made of stays as it is.
     fn key(&self, place: String, proof: Proof, parts: &[&str]) -> Key {
-        let state = self.cx.keep(&format!("key/{}", fingerprint(parts)), &(), Default::default);
-        Key { place: place.into(), proof, state }
+        let mark = fingerprint(parts);
+        let state = self.cx.keep(&format!("key/{mark}"), &(), Default::default);
+        Key { place: place.into(), proof, state, mark: mark.get(..8).unwrap_or_default().into() }
     }
 
     /// A key of one text, where the kind wants it.
@@ -225,6 +233,39 @@ impl Making<'_> {
         let target = target("azure.authority", &url)?;
         let parts = [url.as_str(), &form.clone()];
         Ok(self.token("azure", Grant::Form { target, form, client: None }, &parts))
+    }
+
+    fn metadata(&self, settings: &MetadataCredentials) -> Result<Key, String> {
+        let authorization = settings.authorization.as_ref().map(|secret| self.cx.snapshot.secret(secret));
+        let wanted = match settings.cloud {
+            Cloud::Aws | Cloud::AwsContainer => self.scope_of("metadata.cloud", |auth| match auth {
+                catalogue::Auth::SigV4 { service } => Some(service.clone()),
+                _ => None,
+            })?,
+            Cloud::Azure => self.scope_of("metadata.cloud", |auth| match auth {
+                catalogue::Auth::Azure { scope } => Some(scope.clone()),
+                _ => None,
+            })?,
+            Cloud::Google => self.scope_of("metadata.cloud", |auth| match auth {
+                catalogue::Auth::Google { scope } => Some(scope.clone()),
+                _ => None,
+            })?,
+        };
+        let metadata = Metadata::new(settings, &wanted, authorization)?;
+        let parts =
+            [metadata.asks().to_owned(), wanted.clone(), authorization.unwrap_or_default().to_owned()];
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let source = self.source(Grant::Metadata(Box::new(metadata)), &parts);
+        let proof = match settings.cloud {
+            Cloud::Aws | Cloud::AwsContainer => {
+                let region = super::provider::fill(self.kind, self.settings, "{region}").map_err(|_| {
+                    "`metadata`: the region is missing; give it as `values: {region: us-east-1}`".to_owned()
+                })?;
+                Proof::FetchedSignature(Scope { region, service: wanted.clone() }, source)
+            }
+            Cloud::Azure | Cloud::Google => Proof::Token(source),
+        };
+        Ok(self.key("metadata".to_owned(), proof, &parts))
     }
 
     fn oauth(&self, oauth: &OAuthCredentials) -> Result<Key, String> {

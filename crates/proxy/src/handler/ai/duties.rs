@@ -114,7 +114,7 @@ pub(crate) trait SharedMeter {
 }
 
 /// Something that is held for a call. Whoever drops it unsettled settles it to nothing.
-pub(crate) trait Hold {
+pub(crate) trait Hold: Send {
     /// Settles it to what the call spent.
     fn settle(&mut self, spent: &Spent);
 }

@@ -33,6 +33,8 @@ pub(crate) enum Grant {
     ServiceAccount { target: Target, account: Box<ServiceAccount>, scope: String },
     /// A role, taken on by an access key, or by a token in the form.
     Role { target: Target, form: String, region: String, key: Option<AccessKey> },
+    /// A cloud's metadata service.
+    Metadata(Box<super::metadata::Metadata>),
 }
 
 /// A Google service account.
@@ -122,6 +124,7 @@ impl Grant {
             Self::Form { target, .. } | Self::ServiceAccount { target, .. } | Self::Role { target, .. } => {
                 target
             }
+            Self::Metadata(metadata) => &metadata.target,
         }
     }
 
@@ -132,6 +135,7 @@ impl Grant {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let asked = Instant::now();
         match self {
+            Self::Metadata(metadata) => metadata.fetch(asked).await,
             Self::Form { target, form, client } => {
                 headers.extend(client.clone().map(|client| (header::AUTHORIZATION, client)));
                 let (status, body) = target.post(headers, Bytes::from(form.clone())).await?;

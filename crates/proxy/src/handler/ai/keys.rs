@@ -42,6 +42,8 @@ pub(super) struct Key {
     pub(super) place: Arc<str>,
     pub(super) proof: Proof,
     pub(super) state: Arc<KeyState>,
+    /// Stands for it where it is named for later, as long as it is the same.
+    pub(super) mark: Box<str>,
 }
 
 /// What is known of a key. Kept over reloads.
@@ -231,6 +233,21 @@ impl Keys {
         }
         let held = self.hold(place.lane(), model, now).ok()?;
         Some(Taken(Some(Held { place: Some(place), ..held }), None))
+    }
+
+    /// The places of all keys but one.
+    pub(super) fn others(&self, only: usize) -> Vec<usize> {
+        (0..self.list.len()).filter(|index| *index != only).collect()
+    }
+
+    /// Where the key with a mark is now.
+    pub(super) fn place(&self, mark: &str) -> Option<usize> {
+        self.list.iter().position(|key| &*key.mark == mark)
+    }
+
+    /// The mark of a key.
+    pub(super) fn mark(&self, index: usize) -> &str {
+        self.list.get(index).map_or("", |key| &key.mark)
     }
 
     /// How each key is at the moment.

@@ -190,7 +190,12 @@ pub(super) fn usage(told: &model::AiRecord) -> Usage {
 
 /// Writes what was spent into the record.
 pub(super) fn spend(told: &model::AiRecord, usage: &Usage) {
-    told.spend(TokenUsage {
+    told.spend(counted(usage));
+}
+
+/// A usage as the record counts it.
+pub(super) fn counted(usage: &Usage) -> TokenUsage {
+    TokenUsage {
         input: usage.input,
         cache_read: usage.cache_read,
         cache_write: usage.cache_write,
@@ -201,7 +206,7 @@ pub(super) fn spend(told: &model::AiRecord, usage: &Usage) {
         reasoning: usage.reasoning,
         output_audio: usage.output_audio,
         output_image: usage.output_image,
-    });
+    }
 }
 
 impl Wrapper for Metered {

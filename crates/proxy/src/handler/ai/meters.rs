@@ -22,7 +22,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::{
     Told,
     duties::{Asides, Hold, Metering},
-    models::Asked,
+    models::{Asked, Target},
     prepare::Conversation,
     prices::Priced,
     shared,
@@ -45,6 +45,16 @@ pub(crate) struct Most {
     has_output: bool,
     /// It answers with pictures.
     pictures: Option<Pictures>,
+    /// Of many requests: what they may take together.
+    sum: Option<Sum>,
+}
+
+/// The most that many requests may take together.
+#[derive(Debug, Clone)]
+struct Sum {
+    tokens: (u64, u64),
+    cost: Cost,
+    unpriced: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,17 +104,49 @@ impl Most {
             targets: targets.collect(),
             has_output: matches!(conversation.endpoint.operation, Operation::Chat | Operation::Completions),
             pictures: pictures(conversation),
+            sum: None,
         }
+    }
+
+    /// Of one request to one target.
+    pub(super) fn of_request(ask: Ask, target: &Target, model: &str, has_output: bool) -> Self {
+        let facts = ai::catalogue::find(&target.provider.kind.name, model);
+        let rules = target.rules(model);
+        let target = MostOfTarget {
+            output: rules.max_output_tokens.unwrap_or(rules.default_max_output_tokens),
+            context: facts.and_then(|facts| facts.context),
+            prices: target.prices.of(model),
+            name: model.to_owned(),
+        };
+        Self { ask, targets: vec![target], has_output, pictures: None, sum: None }
+    }
+
+    /// The same for another request to the same target.
+    pub(super) fn with(&self, ask: Ask) -> Self {
+        Self { ask, ..self.clone() }
+    }
+
+    /// Of the requests of a batch together. `unpriced` is a model whose price nobody knows.
+    pub(super) fn of_batch(tokens: (u64, u64), cost: Cost, unpriced: Option<String>) -> Self {
+        let sum = Some(Sum { tokens, cost, unpriced });
+        Self { ask: Ask::default(), targets: Vec::new(), has_output: true, pictures: None, sum }
     }
 
     /// Most tokens of the prompt and of the answer; `assumed` stands in for the answer's where the call says nothing.
     pub(crate) fn tokens(&self, assumed: Option<u64>) -> (u64, u64) {
+        if let Some(sum) = &self.sum {
+            return sum.tokens;
+        }
         let each = self.targets.iter().map(|target| self.of_target(target, assumed));
         each.fold((0, 0), |most, one| (most.0.max(one.0), most.1.max(one.1)))
     }
 
     /// The most that it can cost. An error names a model that has no price.
     pub(crate) fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
+        if let Some(sum) = &self.sum {
+            let unpriced = sum.unpriced.as_deref().filter(|_| !takes_unknown);
+            return unpriced.map_or(Ok(sum.cost), Err);
+        }
         let mut most = Cost::ZERO;
         for target in &self.targets {
             let Some(prices) = &target.prices else {
@@ -148,7 +190,7 @@ impl Most {
     pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
         let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
         let ask = Ask { input, answers: 1, ..Ask::default() };
-        Self { ask, targets: vec![target], has_output: true, pictures: None }
+        Self { ask, targets: vec![target], has_output: true, pictures: None, sum: None }
     }
 }
 

@@ -22,11 +22,13 @@ mod credentials;
 pub(crate) mod duties;
 mod fallback;
 mod fault;
+mod files;
 pub(crate) mod gathered;
 mod grant;
 pub(crate) mod guards;
 mod keys;
 mod listing;
+mod metadata;
 mod metered;
 pub(crate) mod meters;
 pub(crate) mod metrics;
@@ -40,6 +42,7 @@ mod proof;
 pub(crate) mod provider;
 mod queue;
 mod read;
+pub(crate) mod realtime;
 mod receipts;
 mod refusals;
 mod reply;
@@ -93,6 +96,9 @@ pub(crate) struct AiGateway {
     helpers: Models,
     /// The caller is a prompt of ours: every target gets what it takes, those of the same dialect included.
     composes: bool,
+    realtime: model::resource::ai::RealtimeRoute,
+    /// Where callers' files and batches are kept.
+    files: Option<files::Files>,
 }
 
 impl AiGateway {
@@ -107,6 +113,8 @@ impl AiGateway {
             models: Models::compile(ai, settings.models.as_deref(), cx)?,
             helpers: Models::compile(ai, None, cx)?,
             composes: false,
+            realtime: settings.realtime.clone(),
+            files: settings.files.as_ref().map(|files| files::Files::compile(files, cx)).transpose()?,
         })
     }
 
@@ -124,6 +132,8 @@ impl AiGateway {
             models,
             helpers: Models::compile(ai, None, cx)?,
             composes: true,
+            realtime: Default::default(),
+            files: None,
         })
     }
 
@@ -144,13 +154,17 @@ impl AiGateway {
         chat::answer(self, worker, call, endpoint, Body::Full(body)).await
     }
 
+    /// A path below the route's prefix.
+    fn below<'p>(&self, path: &'p str) -> Option<&'p str> {
+        match &self.strip {
+            Some(prefix) => path.strip_prefix(prefix.as_str()).filter(|rest| rest.starts_with('/')),
+            None => Some(path),
+        }
+    }
+
     /// What a request wants. `None` when no vendor has such an endpoint.
     fn endpoint(&self, path: &str, headers: &HeaderMap) -> Option<Endpoint> {
-        let below = match &self.strip {
-            Some(prefix) => path.strip_prefix(prefix.as_str()).filter(|rest| rest.starts_with('/'))?,
-            None => path,
-        };
-        Endpoint::of(below, headers.contains_key(ANTHROPIC_VERSION))
+        Endpoint::of(self.below(path)?, headers.contains_key(ANTHROPIC_VERSION))
     }
 
     /// The dialect that a request speaks, for telling it what went wrong.
@@ -170,7 +184,11 @@ impl AiGateway {
                 .with_hint("no vendor's API has an endpoint at this path"));
         };
         call.dialect = Some(endpoint.dialect);
-        let wanted = if endpoint.operation == Operation::Models { Method::GET } else { Method::POST };
+        if matches!(endpoint.operation, Operation::Files | Operation::Batches) {
+            return files::answer(self, worker, call, endpoint, body).await;
+        }
+        let is_get = matches!(endpoint.operation, Operation::Models | Operation::Realtime);
+        let wanted = if is_get { Method::GET } else { Method::POST };
         if call.head.method != wanted {
             return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed).with_header(
                 http::header::ALLOW,
@@ -191,8 +209,16 @@ impl AiGateway {
             | Operation::Translations
             | Operation::Moderations
             | Operation::Rerank => chat::pass(self, worker, call, endpoint, body).await,
-            Operation::Other => Err(Failure::client(Stage::Router, Problem::NotImplemented)
-                .with_hint("this endpoint is not in this build; docs/ai.md lists those that are")),
+            Operation::Realtime => realtime::open(self, worker, call, endpoint).await,
+            Operation::Files | Operation::Batches | Operation::Other => {
+                let hint = match call.path().contains("/realtime/") {
+                    true => {
+                        "keys for a while would lead past this gateway: open `/v1/realtime` with your own key"
+                    }
+                    false => "this endpoint is not in this build; docs/ai.md lists those that are",
+                };
+                Err(Failure::client(Stage::Router, Problem::NotImplemented).with_hint(hint))
+            }
         }
     }
 }

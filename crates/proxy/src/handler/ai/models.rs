@@ -7,7 +7,7 @@ use model::resource::ai::{Ai, Model};
 
 use super::{
     choice::{Choice, Standing},
-    prices::TargetPrices,
+    prices::{Priced, TargetPrices},
     provider::Provider,
     shadow::Shadow,
 };
@@ -45,6 +45,33 @@ pub(crate) struct Target {
     known: Arc<Known>,
 }
 
+/// What the models of one provider cost, by its names of them.
+pub(super) struct PricesAt(Vec<(String, TargetPrices)>);
+
+impl PricesAt {
+    /// What a model costs, by the name that answers tell: that of a target, or a version of it.
+    pub(super) fn of(&self, served: &str) -> Option<Arc<Priced>> {
+        let fits = |model: &str| match model.split_once('*') {
+            Some((begin, end)) => {
+                served.len() >= model.len() - 1 && served.starts_with(begin) && served.ends_with(end)
+            }
+            None => served == model,
+        };
+        if let Some((_, prices)) = self.0.iter().find(|(model, _)| fits(model)) {
+            return prices.of(served);
+        }
+        let versions = self.0.iter().filter(|(model, _)| served.starts_with(&**model));
+        let (model, prices) = versions.max_by_key(|(model, _)| model.len())?;
+        prices.of(model)
+    }
+
+    /// Which table most of these prices are of.
+    pub(super) fn table(&self) -> Box<str> {
+        let table = self.0.iter().find_map(|(model, prices)| prices.of(model));
+        table.map_or_else(|| "".into(), |prices| model::TokenPrices::table(&*prices).into())
+    }
+}
+
 /// What a call asks for: an alias, and what its `*` stands for.
 pub(crate) struct Asked<'m> {
     pub(crate) alias: &'m Alias,
@@ -80,6 +107,13 @@ impl Models {
     pub(super) fn take(&self, name: &str, feature: ai::canon::Feature) -> bool {
         let takes = |asked: &Asked<'_>, target: &Target| !target.rules(&asked.model(target)).refuses(feature);
         self.find(name).is_some_and(|asked| asked.alias.targets.iter().all(|target| takes(&asked, target)))
+    }
+
+    /// What the models that a provider serves here cost.
+    pub(super) fn prices_at(&self, provider: &str) -> PricesAt {
+        let targets = self.exact.iter().chain(&self.patterns).flat_map(|alias| &alias.targets);
+        let here = targets.filter(|target| *target.provider.name == *provider);
+        PricesAt(here.map(|target| (target.model.clone(), target.prices.clone())).collect())
     }
 
     /// The names that can be listed: patterns name no model.

@@ -40,6 +40,8 @@ pub(super) struct Conversation<'c> {
     pub(super) cached: Option<&'static str>,
     /// What is held for it, where that was done before others were asked.
     pub(super) bill: Option<super::meters::Bill>,
+    /// It names files that are at one provider.
+    pub(super) pin: Option<super::files::Pin>,
 }
 
 /// What one target is sent.

@@ -20,6 +20,7 @@ pub(crate) struct Priced {
 }
 
 /// What a target's models cost.
+#[derive(Clone)]
 pub(crate) struct TargetPrices {
     kind: String,
     /// Those of the configuration for its provider.
@@ -82,6 +83,12 @@ impl Priced {
             ..Rates::default()
         };
         Self { prices: catalogue::Prices { tokens, ..Default::default() }, table: CONFIGURED.into() }
+    }
+
+    /// Whether long prompts cost something else in a class of service.
+    pub(crate) fn has_tiers(&self, tier: &str) -> bool {
+        let own = if tier == "batch" { self.prices.batch.as_ref() } else { None };
+        !own.unwrap_or(&self.prices.tokens).above.is_empty()
     }
 
     pub(crate) fn prices(&self) -> &catalogue::Prices {

@@ -95,6 +95,9 @@ fn surface(operation: Operation, dialect: Dialect) -> Surface {
         Operation::Translations => Surface::Translations,
         Operation::Moderations => Surface::Moderations,
         Operation::Rerank => Surface::Rerank,
+        Operation::Files => Surface::Files,
+        Operation::Batches => Surface::Batches,
+        Operation::Realtime => Surface::Realtime,
         Operation::Models | Operation::Other => Surface::Models,
     }
 }

@@ -66,10 +66,15 @@ pub(super) async fn finish(
 /// The provider refuses the gateway's own credentials, which is nothing that the caller could mend.
 fn is_our_fault(response: &Response<Body>) -> bool {
     let is_filtered = response.extensions().get() == Some(&Fault::Filtered);
+    refuses_us(response.status()) && !is_filtered
+}
+
+/// Whether a status says that the gateway's own credentials are refused.
+pub(super) fn refuses_us(status: StatusCode) -> bool {
     matches!(
-        response.status(),
+        status,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-    ) && !is_filtered
+    )
 }
 
 fn is_json(response: &Response<Body>) -> bool {
@@ -239,7 +244,7 @@ pub(super) async fn provided(body: Body, bytes_max: usize) -> Result<Bytes, Fail
 }
 
 /// A provider's error, in the caller's dialect.
-async fn failed(
+pub(super) async fn failed(
     caller: Dialect,
     dialect: Dialect,
     response: Response<Body>,

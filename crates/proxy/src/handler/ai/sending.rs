@@ -1,6 +1,7 @@
 //! Sends a call to one target: with one of the provider's keys, and with the next when that one is refused or limited.
 
 use std::{
+    cell::Cell,
     rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
@@ -44,6 +45,8 @@ pub(super) struct Outgoing<'o> {
     pub(super) body: Bytes,
     /// Whose turn it is where calls wait for a key.
     pub(super) priority: Priority,
+    /// The one key that may be taken, by its place, where there is one; then the one that was.
+    pub(super) key: Option<&'o Cell<Option<usize>>>,
 }
 
 /// Why a target gave no answer.
@@ -70,9 +73,13 @@ pub(super) async fn send(
     call: &mut Call,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<Body>, Unanswered> {
-    let Outgoing { provider, model, dialect, uri, headers, body, priority } = outgoing;
+    let Outgoing { provider, model, dialect, uri, headers, body, priority, key: only } = outgoing;
     let names_account = ACCOUNTS.iter().any(|name| headers.contains_key(*name) && !provider.sets(name));
-    let mut tried: Vec<usize> = Vec::new();
+    let mut tried: Vec<usize> = match only.and_then(Cell::get) {
+        Some(only) => provider.keys.others(only),
+        None => Vec::new(),
+    };
+    let method = call.head.method.clone();
     let mut last: Option<Response<Body>> = None;
     let mut away: Option<Away> = None;
     loop {
@@ -90,9 +97,12 @@ pub(super) async fn send(
         };
         let place = taken.sends();
         tried.push(taken.index());
+        if let Some(used) = only {
+            used.set(Some(taken.index()));
+        }
         let (mut uri, mut headers) = (uri.clone(), headers.clone());
         if let Some(key) = taken.key() {
-            if let Err(error) = key.proof.add("POST", &mut uri, &mut headers, &body).await {
+            if let Err(error) = key.proof.add(method.as_str(), &mut uri, &mut headers, &body).await {
                 tracing::warn!(provider = %provider.name, key = %key.place, error, "a call cannot show who pays: {error}");
                 away = Some(Away { wait: Duration::from_secs(1), limited: false });
                 continue;
@@ -103,8 +113,8 @@ pub(super) async fn send(
         }
         call.head.headers = headers;
         call.head.uri = uri;
-        let result =
-            tries::forward(worker, call, &provider.target, &Wish::default(), Body::Full(body.clone())).await;
+        let sent = if body.is_empty() { Body::Empty } else { Body::Full(body.clone()) };
+        let result = tries::forward(worker, call, &provider.target, &Wish::default(), sent).await;
         let mut response = result.map_err(Unanswered::Failed)?;
         if let Some(place) = place {
             response = response.map(|body| Body::boxed(Counted::new(body, place)));

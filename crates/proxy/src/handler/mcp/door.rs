@@ -33,7 +33,7 @@ fn token(issuer: &str, subject: &str) -> String {
 }
 
 /// Whom a call is made for, as sessions remember it.
-pub(in crate::handler) fn who(call: &Call) -> String {
+pub(crate) fn who(call: &Call) -> String {
     somebody(call).unwrap_or_else(|| match (&call.consumer, &call.claims) {
         (Some(consumer), _) => format!("consumer {}", consumer.name),
         (None, Some(claims)) => {

@@ -10,7 +10,7 @@ mod auth;
 mod begin;
 mod bridge;
 mod catalog;
-pub(in crate::handler) mod door;
+pub(crate) mod door;
 mod ids;
 mod list;
 mod local;

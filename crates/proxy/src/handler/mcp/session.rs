@@ -232,6 +232,11 @@ pub fn keep_keys_in(folder: PathBuf) {
     let _ = DATA_DIR.set(folder);
 }
 
+/// Where the gateway keeps what is its own, if anywhere.
+pub(crate) fn data_dir() -> Option<&'static std::path::Path> {
+    DATA_DIR.get().map(PathBuf::as_path)
+}
+
 /// The secret that ids are sealed with: the configuration's, or one of the gateway's own.
 pub(in crate::handler) fn secret(given: Option<&str>) -> Result<Vec<u8>, String> {
     static PROCESS: OnceLock<Option<[u8; 32]>> = OnceLock::new();
@@ -257,7 +262,7 @@ fn mint() -> Result<[u8; 32], String> {
 }
 
 /// The key in a file, which is made when it is not there.
-fn kept(path: &std::path::Path) -> Result<Vec<u8>, String> {
+pub(crate) fn kept(path: &std::path::Path) -> Result<Vec<u8>, String> {
     use std::{fs, io::Write, os::unix::fs::OpenOptionsExt};
     let wrong =
         |error: std::io::Error| format!("cannot keep the key of sessions in {}: {error}", path.display());

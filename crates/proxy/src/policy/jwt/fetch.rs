@@ -40,6 +40,8 @@ pub(crate) struct Target {
     host: String,
     port: u16,
     tls: Option<ServerName<'static>>,
+    /// It is a metadata service, and may be nothing else.
+    is_metadata: bool,
 }
 
 impl fmt::Display for Target {
@@ -67,12 +69,28 @@ impl Target {
             _ => return Err(format!("`{url}` begins neither with https:// nor with http://")),
         };
         let port = authority.port_u16().unwrap_or(port);
-        let target = Self { uri, host, port, tls };
-        // A name is judged when it is resolved, each time; an address is known now.
-        if let Ok(address) = target.host.parse() {
-            target.judge(address)?;
+        Self { uri, host, port, tls, is_metadata: false }.judged()
+    }
+
+    /// A metadata service of a cloud, which the operator has asked for.
+    pub(crate) fn metadata(url: &str) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|_| format!("`{url}` is not an address"))?;
+        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
+        let authority = authority.ok_or_else(|| format!("`{url}` does not begin with http:// and a host"))?;
+        if authority.as_str().contains('@') {
+            return Err("an address with a user name is not fetched from".into());
         }
-        Ok(target)
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(80);
+        Self { uri, host, port, tls: None, is_metadata: true }.judged()
+    }
+
+    /// A name is judged when it is resolved, each time; an address is known now.
+    fn judged(self) -> Result<Self, String> {
+        if let Ok(address) = self.host.parse() {
+            self.judge(address)?;
+        }
+        Ok(self)
     }
 
     /// The address as it was written.
@@ -101,6 +119,16 @@ impl Target {
         self.send(Method::POST, headers, body).await
     }
 
+    /// Asks for something else at the same address.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+    ) -> Result<(StatusCode, Bytes), String> {
+        self.send_to(target, method, headers, Bytes::new()).await
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -108,6 +136,16 @@ impl Target {
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        self.send_to(target, method, headers, body).await
+    }
+
+    async fn send_to(
+        &self,
+        target: &str,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), String> {
         let mut request = Request::builder().method(method).uri(target).body(Full::new(body));
         if let Ok(request) = &mut request {
             *request.headers_mut() = headers;
@@ -146,6 +184,16 @@ impl Target {
 
     fn judge(&self, address: IpAddr) -> Result<(), String> {
         let address = address.to_canonical();
+        if self.is_metadata {
+            let may_be = match address {
+                IpAddr::V4(v4) => v4.is_link_local(),
+                IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            };
+            return match may_be || address.is_loopback() || METADATA.contains(&address) {
+                true => Ok(()),
+                false => Err(format!("{address} is no metadata service: those are link-local")),
+            };
+        }
         if is_forbidden(address) {
             return Err(format!("{address} is link-local, a metadata service or no host at all"));
         }

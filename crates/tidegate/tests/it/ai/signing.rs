@@ -22,13 +22,13 @@ use super::{KEY, post, provider};
 use crate::harness::{Answer, Gateway, Peer, Seen, Upstream, eventually, python};
 
 /// A gateway with one provider, whose settings are `provider`, behind the model `smart`.
-fn gateway(provider: &str, model: &str) -> Gateway {
+pub(super) fn gateway(provider: &str, model: &str) -> Gateway {
     Gateway::start(&format!(
         "consumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n    - {{name: one, {provider}}}\n  models:\n    - name: smart\n      targets: [{{provider: one, model: \"{model}\"}}]\n"
     ))
 }
 
-fn ask(gateway: &Gateway, stream: bool) -> Answer {
+pub(super) fn ask(gateway: &Gateway, stream: bool) -> Answer {
     let body = format!(
         r#"{{"model":"smart","stream":{stream},"messages":[{{"role":"user","content":"case: text"}}]}}"#
     );
@@ -56,7 +56,7 @@ fn for_judge(seen: &Seen, service: &str, key: (&str, &str, Option<&str>)) -> Val
     }})
 }
 
-const MODEL: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
+pub(super) const MODEL: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";
 
 #[test]
 fn requests_are_signed_as_botocore_signs_them() {
@@ -161,7 +161,7 @@ impl Tokens {
     }
 }
 
-fn bearer(upstream: &Upstream) -> String {
+pub(super) fn bearer(upstream: &Upstream) -> String {
     let seen = upstream.seen().pop().expect("a request");
     seen.header("authorization").unwrap_or_default().to_owned()
 }

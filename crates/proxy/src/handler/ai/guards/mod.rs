@@ -101,10 +101,21 @@ impl Watch {
     }
 }
 
+/// What the rules of a screen fired.
+pub(super) fn fired(screen: &Screen) -> impl Iterator<Item = GuardFired> + '_ {
+    screen.fired().iter().map(told)
+}
+
 impl Guard {
     /// Whether somebody else may be asked.
     pub(super) fn asks_others(&self) -> bool {
         !self.outside.is_empty()
+    }
+
+    /// Its rules without what others judge; `None` where some are asked.
+    pub(super) fn alone(&self) -> Option<Screen> {
+        let is_alone = self.forms.is_empty() && self.outside.is_empty();
+        is_alone.then(|| Screen::new(self.rules.clone(), self.record_text))
     }
 
     fn needs_whole_answers(&self) -> bool {

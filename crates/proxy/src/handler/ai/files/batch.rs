@@ -1,0 +1,252 @@
+//! The requests of a batch, read where they come in: their models are those that the caller may use, written as the
+//! provider names them, and the most that they may spend is reckoned at the prices of batches.
+
+use std::{rc::Rc, sync::Arc};
+
+use ai::{
+    ask::Ask,
+    batch::{self, Request},
+    canon::{Error, ErrorKind},
+    cost::{Class, Cost},
+    endpoint::Operation,
+    peek::Peek,
+};
+use bytes::Bytes;
+use http::{Method, Response};
+use serde_json::Value;
+
+use super::{
+    Asking, Sent, answer,
+    ids::Estimate,
+    invalid,
+    made::{Held, Kind},
+    unknown,
+};
+use crate::{
+    body::Body,
+    call::Call,
+    failure::{Failure, Problem},
+    handler::ai::{files::Named, meters::Most, models::Target, provider::Provider},
+    worker::Worker,
+};
+
+/// Models of one batch, at most.
+const MODELS_MAX: usize = 8;
+const MICRO: u128 = 1_000_000;
+
+/// The requests of a batch as they are sent.
+pub(super) struct Read<'f> {
+    pub(super) provider: &'f Arc<Provider>,
+    pub(super) document: Vec<u8>,
+    pub(super) estimate: Estimate,
+}
+
+fn at(request: &Request, what: impl std::fmt::Display) -> Failure {
+    invalid(format!("{}: {what}", request.place))
+}
+
+impl Asking<'_> {
+    /// Reads requests, and finds the provider that serves them all.
+    pub(super) fn read_requests<'f>(
+        &self,
+        call: &Call,
+        candidates: &[&'f Arc<Provider>],
+        document: &[u8],
+        requests: &[Request],
+    ) -> Result<Read<'f>, Failure> {
+        if !call.ai.guards.is_empty() {
+            return Err(Failure::refused(Problem::NotImplemented).with_hint(
+                "the requests of a batch cannot be read by the rules of this route: send them one by one",
+            ));
+        }
+        let first = requests.first().ok_or_else(|| invalid("the batch has no requests"))?;
+        let provider = {
+            let name = self.model_of(call, document, first)?.1;
+            let serves = |provider: &&&Arc<Provider>| self.target(&name, provider).is_some();
+            candidates.iter().find(serves).ok_or_else(|| {
+                at(first, format!("the model `{name}` is at no provider that takes batches here"))
+            })?
+        };
+        let mut estimate = Estimate { requests: requests.len() as u64, ..Estimate::default() };
+        let mut cost = Cost::ZERO;
+        let mut bodies = Vec::with_capacity(requests.len());
+        for request in requests {
+            let (peek, name) = self.model_of(call, document, request)?;
+            let body = document.get(request.body.clone()).unwrap_or_default();
+            let Some((target, model)) = self.target(&name, provider) else {
+                return Err(at(
+                    request,
+                    format!("the model `{name}` is not at the provider that this batch goes to"),
+                ));
+            };
+            if !estimate.models.contains(&name) {
+                if estimate.models.len() == MODELS_MAX {
+                    return Err(at(request, format!("a batch has at most {MODELS_MAX} models")));
+                }
+                estimate.models.push(name.clone());
+            }
+            let ask = Ask { class: Class::Batch, ..Ask::of(request.dialect, body) };
+            let most = Most::of_request(ask, target, &model, request.has_output);
+            let (input, output) = most.tokens(None);
+            estimate.input = estimate.input.saturating_add(input);
+            estimate.output = estimate.output.saturating_add(output);
+            match most.cost(None, false) {
+                Ok(more) => cost += more,
+                Err(model) => estimate.unpriced = Some(model.to_owned()),
+            }
+            let mut body = peek.with_model(body, &model);
+            if let Some((opened, files)) = self.files.seals.opened(&self.who, &body) {
+                if files.iter().any(|file| *file.provider != *provider.name) {
+                    return Err(at(request, "it names a file that is at another provider"));
+                }
+                body = opened;
+            }
+            bodies.push(body);
+        }
+        estimate.cost = u64::try_from(cost.0.div_ceil(MICRO)).unwrap_or(u64::MAX);
+        Ok(Read { provider, document: batch::with(document, requests, &bodies), estimate })
+    }
+
+    /// The model that a request names, where the caller may use it.
+    fn model_of(&self, call: &Call, document: &[u8], request: &Request) -> Result<(Peek, String), Failure> {
+        let body = document.get(request.body.clone()).unwrap_or_default();
+        let peek = Peek::of(body).map_err(|error| at(request, error.message))?;
+        let name = peek.model.clone().ok_or_else(|| at(request, "`model` is required"))?;
+        if call.consumer.as_ref().is_some_and(|consumer| !consumer.may_use(&name)) {
+            return Err(Failure::refused(Problem::Forbidden).with_hint(format!(
+                "{}: the key that was shown is not for the model `{name}`",
+                request.place
+            )));
+        }
+        if self.gateway.models.find(&name).is_none() {
+            let message = format!("{}: no model `{name}` here", request.place);
+            return Err(answer::refused(Error::new(ErrorKind::NotFound, message)));
+        }
+        Ok((peek, name))
+    }
+
+    /// The target of a model at a provider, and how that names it.
+    fn target<'s>(&'s self, name: &'s str, provider: &Provider) -> Option<(&'s Target, String)> {
+        let asked = self.gateway.models.find(name)?;
+        let target = asked.alias.targets.iter().find(|target| target.provider.name == provider.name)?;
+        let model = asked.model(target);
+        Some((target, model))
+    }
+
+    /// Makes a batch of a file of requests.
+    pub(super) async fn create_batch(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        body: Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let mut asked: Value = serde_json::from_slice(&body)
+            .map_err(|error| invalid(format!("the body is not JSON: {error}")))?;
+        let input = asked["input_file_id"].as_str().ok_or_else(|| invalid("`input_file_id` is required"))?;
+        let input = input.to_owned();
+        let Some(named) = self.files.seals.open(&self.who, &input) else {
+            return Err(unknown(Kind::File, &input));
+        };
+        let provider = self.files.provider(&named).filter(|provider| provider.offers(Operation::Batches));
+        let provider = provider.ok_or_else(|| unknown(Kind::File, &input))?;
+        let estimate = named.estimate.clone();
+        let estimate = estimate
+            .ok_or_else(|| invalid("`input_file_id`: this file was not uploaded with the purpose `batch`"))?;
+        self.still_may(call, &estimate)?;
+        asked["input_file_id"] = named.id.as_str().into();
+        *self.way.input.borrow_mut() = Some(input);
+        let held = self.hold(call, &estimate)?;
+        let sent = Sent {
+            provider,
+            key: Some(&named.key),
+            method: Method::POST,
+            below: String::new(),
+            form: None,
+            body: asked.to_string().into(),
+        };
+        self.created(worker, call, sent, &named.key.clone(), held).await
+    }
+
+    /// Makes a batch of the requests in the body.
+    pub(super) async fn create_items(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        body: Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let requests = batch::items(&body).map_err(answer::refused)?;
+        let read = self.read_requests(call, &self.candidates()?, &body, &requests)?;
+        let held = self.hold(call, &read.estimate)?;
+        let sent = Sent {
+            provider: read.provider,
+            key: None,
+            method: Method::POST,
+            below: String::new(),
+            form: None,
+            body: read.document.into(),
+        };
+        self.created(worker, call, sent, "", held).await
+    }
+
+    async fn created(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        sent: Sent<'_>,
+        key: &str,
+        held: Held,
+    ) -> Result<Response<Body>, Failure> {
+        let provider = sent.provider;
+        let (response, used) = self.send(worker, call, sent).await?;
+        let key = if key.is_empty() { &used } else { key };
+        let named = |id: &str| Named {
+            provider: provider.name.to_string(),
+            key: key.to_owned(),
+            id: id.to_owned(),
+            estimate: None,
+            batch: None,
+        };
+        let (response, object) = self.told(response, provider, &named).await?;
+        let id = object.as_ref().and_then(|object| object["id"].as_str());
+        if let Some(own) = id.and_then(|id| self.files.seals.open(&self.who, id)) {
+            self.files.made.hold(&provider.name, &own.id, held);
+        }
+        Ok(response)
+    }
+
+    /// Models may have been taken from the caller since the file came.
+    fn still_may(&self, call: &Call, estimate: &Estimate) -> Result<(), Failure> {
+        for name in &estimate.models {
+            if call.consumer.as_ref().is_some_and(|consumer| !consumer.may_use(name)) {
+                return Err(Failure::refused(Problem::Forbidden)
+                    .with_hint(format!("the key that was shown is not for the model `{name}`")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has every budget hold the most that a batch may spend. Limits of tokens in a time are no measure of what a
+    /// provider does when it likes.
+    fn hold(&self, call: &mut Call, estimate: &Estimate) -> Result<Held, Failure> {
+        let most = Most::of_batch(
+            (estimate.input, estimate.output),
+            Cost(u128::from(estimate.cost).saturating_mul(MICRO)),
+            estimate.unpriced.clone(),
+        );
+        let alias = estimate.models.first().and_then(|name| self.gateway.models.find(name));
+        let alias = alias.map_or_else(|| "".into(), |asked| asked.alias.full_name().clone());
+        let mut held = Held::default();
+        for metering in std::mem::take(&mut call.ai.meters) {
+            if metering.kind != "budget" {
+                continue;
+            }
+            let mut told = Vec::new();
+            let hold = metering.meter.hold(&metering.subjects.resolve(&alias), &most, &mut told);
+            for (name, value) in told {
+                crate::policy::rate_limit::join(call, name, value);
+            }
+            held.holds.push(hold.inspect_err(|_| call.record.stopped_by = Some(metering.kind))?);
+        }
+        Ok(held)
+    }
+}
