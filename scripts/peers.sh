@@ -83,6 +83,11 @@ if [ ! -e "$stamp" ]; then
   say "installed ${python_files[*]}"
 fi
 python_environment frameworks "${framework_packages[@]}"
+# Agents (A2A) of both versions of the protocol that are in use.
+agent_packages=("a2a-sdk[http-server]==1.3.0" uvicorn==0.38.0)
+old_agent_packages=("a2a-sdk[http-server]==0.3.26" uvicorn==0.38.0)
+python_environment agents "${agent_packages[@]}"
+python_environment agents-0.3 "${old_agent_packages[@]}"
 
 # JavaScript's official clients, on the Node that came with the Python environment.
 node_packages=(

@@ -77,6 +77,8 @@ pub struct CallRecord {
     pub ai: Option<Arc<AiRecord>>,
     /// What a message to servers of tools was.
     pub mcp: Option<Arc<McpRecord>>,
+    /// The message, when it is one to an agent (A2A).
+    pub a2a: Option<Arc<crate::a2a_record::A2aRecord>>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

@@ -288,6 +288,7 @@ pub(crate) fn new_record(
         ai: None,
         mcp: None,
         prompt_version: None,
+        a2a: None,
         stopped_by: None,
     }
 }

@@ -178,7 +178,7 @@ impl Compiled {
         let cx = building(&none, Some(&consumers));
         let upstreams = upstreams(&cx, clusters, &mut errors);
         let wanted = config.ai.as_ref().map_or(0, |ai| ai.providers.len());
-        let others = wanted + config.mcp_servers().count();
+        let others = wanted + config.mcp_upstreams().count() + config.a2a_agents().count();
         let cx = building(&upstreams, Some(&consumers));
         let providers = providers(&cx, &mut errors);
         let cx = Building { providers: &providers, ..cx };
@@ -294,7 +294,8 @@ impl Route {
             | Handler::Respond(_)
             | Handler::Ai(_)
             | Handler::Mcp(_)
-            | Handler::Prompt(_) => Beyond::default(),
+            | Handler::Prompt(_)
+            | Handler::A2a(_) => Beyond::default(),
         };
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path })
@@ -330,10 +331,16 @@ fn provider_upstreams(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model
             }
         }
     }
-    for (route, settings) in cx.snapshot.config.mcp_servers() {
+    for (route, settings) in cx.snapshot.config.mcp_upstreams() {
         match crate::handler::mcp::server::upstream(route, settings, cx.snapshot) {
             Ok(upstream) => upstreams.push(upstream),
             Err(error) => errors.push(Finding::new(format!("routes/{route}"), "mcp", error)),
+        }
+    }
+    for (route, settings) in cx.snapshot.config.a2a_agents() {
+        match crate::handler::a2a::agent::upstream(route, settings) {
+            Ok(upstream) => upstreams.push(upstream),
+            Err(error) => errors.push(Finding::new(format!("routes/{route}"), "a2a", error)),
         }
     }
     upstreams

@@ -152,6 +152,7 @@ impl Compiled {
             Handler::Respond(_) => report.handler = Some("respond".into()),
             Handler::Ai(_) => report.handler = Some("ai".into()),
             Handler::Mcp(_) => report.handler = Some("mcp".into()),
+            Handler::A2a(_) => report.handler = Some("a2a".into()),
             Handler::Prompt(_) => report.handler = Some("prompt".into()),
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
             Handler::Backends(backends) => {

@@ -88,6 +88,14 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
     if let Some(consumer) = &call.consumer {
         call.record.consumer = Some(consumer.name.clone());
     }
+    let passed = match passed {
+        // An agent's card may be for whoever asks.
+        Err(failure) if handler::a2a::is_open_card(call, &route.handler, &failure) => {
+            call.record.stopped_by = None;
+            return handler::handle(worker, call, &route.handler, std::mem::take(body)).await;
+        }
+        passed => passed,
+    };
     match passed? {
         Passed::Answered(response) => Ok(*response),
         Passed::Through => handler::handle(worker, call, &route.handler, std::mem::take(body)).await,

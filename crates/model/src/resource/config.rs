@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    a2a::A2aAgent,
     access_log::AccessLog,
     admin::Admin,
     ai::Ai,
@@ -26,6 +27,19 @@ impl Config {
             Handler::Mcp(mcp) => mcp.servers.iter().map(|server| (route.name.as_str(), server)).collect(),
             _ => Vec::new(),
         })
+    }
+
+    /// The agents of all `a2a` routes, each with the name of its route.
+    pub fn a2a_agents(&self) -> impl Iterator<Item = (&str, &A2aAgent)> {
+        self.routes.iter().flat_map(|route| match &route.handler {
+            Handler::A2a(a2a) => a2a.agents.iter().map(|agent| (route.name.as_str(), agent)).collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    /// Those of them that are connected to.
+    pub fn mcp_upstreams(&self) -> impl Iterator<Item = (&str, &McpServer)> {
+        self.mcp_servers().filter(|(_, server)| !server.is_local())
     }
 }
 

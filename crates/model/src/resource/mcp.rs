@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     health::OutlierDetection,
+    mcp_local::{McpModel, McpOpenapi},
     tls::UpstreamTls,
     tries::{Bulkhead, CircuitBreaker, TimeoutOverrides},
     upstream::Pool,
@@ -75,7 +76,8 @@ fn max_body_size() -> Size {
     Size::kib(4 * 1024)
 }
 
-/// A server that speaks Streamable HTTP. Its state shows as the upstream `mcp:ROUTE:NAME`.
+/// A server that speaks Streamable HTTP (`url`), whose state shows as the upstream `mcp:ROUTE:NAME`; or tools of the
+/// gateway's own: `openapi`, or `prompts` and `models`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct McpServer {
@@ -83,11 +85,21 @@ pub struct McpServer {
     #[schemars(extend("format" = "name"))]
     pub name: String,
     /// Its endpoint, as `http://127.0.0.1:7006/mcp`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub url: String,
+    /// In place of `url`: operations of an OpenAPI document as tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<McpOpenapi>,
+    /// In place of `url`: prompts as tools, by the names of their routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<String>,
+    /// In place of `url`: models as tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<McpModel>,
     /// Stands before the names of its tools and prompts; `NAME_` without it, nothing when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Header fields of every request to it, such as the credentials that it wants. Nothing of a caller's own
+    /// Header fields of every request to it, or to the API behind `openapi`, such as the credentials that it wants. Nothing of a caller's own
     /// credentials goes on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<HeaderName, Secret>,

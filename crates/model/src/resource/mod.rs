@@ -1,5 +1,6 @@
 //! Resources: what a configuration is made of, one file each.
 
+pub mod a2a;
 pub mod access_log;
 pub mod admin;
 pub mod ai;
@@ -10,6 +11,7 @@ pub mod consumer;
 pub mod health;
 pub mod listener;
 pub mod mcp;
+pub mod mcp_local;
 pub mod named_policy;
 pub mod path_rules;
 pub mod path_template;

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    a2a::A2aRoute,
     ai::AiRoute,
     mcp::McpRoute,
     path_rules::PathRules,
@@ -76,6 +77,8 @@ pub enum Handler {
     Mcp(Box<McpRoute>),
     /// A prompt and a model as an API.
     Prompt(Box<Prompt>),
+    /// Agents of the Agent2Agent protocol.
+    A2a(Box<A2aRoute>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
@@ -91,6 +94,7 @@ impl Handler {
             Self::Ai(_) => "ai",
             Self::Mcp(_) => "mcp",
             Self::Prompt(_) => "prompt",
+            Self::A2a(_) => "a2a",
         }
     }
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    a2a::A2aRoute,
     ai::AiRoute,
     mcp::McpRoute,
     path_rules::PathRules,
@@ -14,8 +15,8 @@ use super::{
 };
 use crate::policy::PolicyUse;
 
-/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`
-/// and `mcp`.
+/// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`,
+/// `mcp` and `a2a`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -27,6 +28,7 @@ use crate::policy::PolicyUse;
         {"required": ["ai"]},
         {"required": ["mcp"]},
         {"required": ["prompt"]},
+        {"required": ["a2a"]},
     ])
 )]
 pub struct RouteDocument {
@@ -85,6 +87,9 @@ pub struct RouteDocument {
     /// Handler: a prompt and a model as an API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Box<Prompt>>,
+    /// Handler: agents of the Agent2Agent protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub a2a: Option<Box<A2aRoute>>,
 }
 
 fn yes() -> bool {
@@ -102,12 +107,13 @@ impl TryFrom<RouteDocument> for Route {
             written.ai.map(Handler::Ai),
             written.prompt.map(Handler::Prompt),
             written.mcp.map(Handler::Mcp),
+            written.a2a.map(Handler::A2a),
         ]
         .into_iter()
         .flatten();
         let (Some(handler), None) = (handlers.next(), handlers.next()) else {
             return Err(
-                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt` and `mcp`"
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp` and `a2a`"
                     .to_owned(),
             );
         };
@@ -149,6 +155,7 @@ impl From<Route> for RouteDocument {
             ai: None,
             mcp: None,
             prompt: None,
+            a2a: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -160,6 +167,7 @@ impl From<Route> for RouteDocument {
             Handler::Ai(ai) => written.ai = Some(ai),
             Handler::Mcp(mcp) => written.mcp = Some(mcp),
             Handler::Prompt(prompt) => written.prompt = Some(prompt),
+            Handler::A2a(a2a) => written.a2a = Some(a2a),
         }
         written
     }

@@ -1,12 +1,13 @@
 //! Rules of `mcp` routes.
 
 use crate::{
+    Config,
     load::Context,
     policy::Settings as _,
     resource::mcp::{McpOauth, McpRoute, McpServer, McpTool},
 };
 
-pub(super) fn route(route: &McpRoute, at: &mut Context<'_, '_>) {
+pub(super) fn route(route: &McpRoute, config: &Config, at: &mut Context<'_, '_>) {
     if route.servers.is_empty() {
         at.field("servers", |at| at.error("expected at least one server"));
     }
@@ -28,6 +29,7 @@ pub(super) fn route(route: &McpRoute, at: &mut Context<'_, '_>) {
         }
         prefixes.push((prefix, &server.name));
         self::server(server, at);
+        super::mcp_local::check(server, config, at);
     });
     let mut rules: Vec<&str> = Vec::new();
     at.each("tools", &route.tools, |at, rule| {
@@ -53,7 +55,7 @@ pub(super) fn route(route: &McpRoute, at: &mut Context<'_, '_>) {
 }
 
 fn server(server: &McpServer, at: &mut Context<'_, '_>) {
-    if !is_url(&server.url) {
+    if !server.is_local() && !is_url(&server.url) {
         at.field("url", |at| {
             at.error_with(
                 "expected `http://` or `https://`, a host and a path",
@@ -111,7 +113,7 @@ fn rest(url: &str) -> Option<&str> {
     url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))
 }
 
-fn is_url(url: &str) -> bool {
+pub(super) fn is_url(url: &str) -> bool {
     let host = rest(url).map(|rest| rest.split('/').next().unwrap_or_default());
     host.is_some_and(|host| !host.is_empty()) && !url.contains(['?', '#', ' ', '@', '"', '\\'])
 }

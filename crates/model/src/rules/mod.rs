@@ -1,11 +1,13 @@
 //! Rules that a schema cannot say: references, exclusions, orders, and what would surprise at run time.
 
+mod a2a;
 mod access_log;
 mod ai;
 mod consumer;
 pub(crate) mod credentials;
 mod listener;
 mod mcp;
+mod mcp_local;
 mod names;
 mod placement;
 mod policies;

@@ -57,7 +57,7 @@ pub(super) fn check(prompt: &Prompt, route: &Route, config: &Config, at: &mut Co
     }
 }
 
-fn model(name: &str, config: &Config, at: &mut Context<'_, '_>) {
+pub(super) fn model(name: &str, config: &Config, at: &mut Context<'_, '_>) {
     let Some(ai) = config.ai.as_ref().filter(|ai| !ai.models.is_empty()) else {
         at.error_with("there are no models", "give `ai.models` at the top");
         return;

@@ -56,7 +56,12 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     at.each("match", &route.matches, one_match);
     super::policies::check("policies", &route.policies, at);
-    if !matches!(route.handler, Handler::Ai(_) | Handler::Prompt(_)) {
+    let asks_models = match &route.handler {
+        Handler::Ai(_) | Handler::Prompt(_) => true,
+        Handler::Mcp(mcp) => mcp.servers.iter().any(|server| server.asks_models()),
+        _ => false,
+    };
+    if !asks_models {
         of_ai(route, world, at);
     }
     acl_needs_identity(route, world, at);
@@ -89,7 +94,8 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
         Handler::Backends { backends, sticky } => self::backends(backends, sticky.as_ref(), at),
         Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
         Handler::Ai(route) => at.field("ai", |at| super::ai::route(route, world.config, at)),
-        Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, at)),
+        Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
+        Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
         Handler::Prompt(prompt) => {
             at.field("prompt", |at| super::prompt::check(prompt, route, world.config, at));
         }

@@ -1,5 +1,6 @@
 //! Handlers: what answers a call that came past its policies. A route has exactly one.
 
+pub(crate) mod a2a;
 pub(crate) mod ai;
 pub(crate) mod backends;
 pub(crate) mod mcp;
@@ -12,8 +13,8 @@ use std::rc::Rc;
 use http::Response;
 
 use self::{
-    ai::AiGateway, backends::Backends, mcp::McpGateway, prompt::PromptApi, redirect::Redirect,
-    respond::Respond,
+    a2a::A2aGateway, ai::AiGateway, backends::Backends, mcp::McpGateway, prompt::PromptApi,
+    redirect::Redirect, respond::Respond,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
@@ -25,6 +26,7 @@ pub(crate) enum Handler {
     Ai(Box<AiGateway>),
     Mcp(Box<McpGateway>),
     Prompt(Box<PromptApi>),
+    A2a(Box<A2aGateway>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -50,6 +52,10 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
             let compiled = PromptApi::compile(settings, route, cx);
             Handler::Prompt(Box::new(compiled.map_err(|error| ("prompt", error))?))
         }
+        Settings::A2a(settings) => {
+            let compiled = A2aGateway::compile(route, settings, cx);
+            Handler::A2a(Box::new(compiled.map_err(|error| ("a2a", error))?))
+        }
     })
 }
 
@@ -67,6 +73,7 @@ pub(crate) async fn handle(
         // Boxed: their state is large, and would be carried in the future of every call.
         Handler::Ai(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::Mcp(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
+        Handler::A2a(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::Prompt(prompt) => Box::pin(prompt.handle(worker, call, body)).await,
     }
 }

@@ -11,7 +11,13 @@ use http::{HeaderName, Response};
 use model::{Finding, Phase, PolicyUse};
 
 use super::{Flow, Policy, Verdict};
-use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    consumer::Consumer,
+    failure::{Failure, Problem},
+};
 
 /// One compiled policy and where it came from.
 pub(crate) struct Link {
@@ -397,6 +403,47 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
             link.policy.response(call, answer);
         }
     }
+}
+
+/// Runs what a route itself judges and counts by, for a caller that another route has found out about: a tool of the
+/// gateway's own. Whoever must be known there must be known here.
+pub(crate) async fn within(chain: &Chain, call: &mut Call, body: &mut Body) -> Result<Passed, Failure> {
+    if chain.authenticates && call.consumer.is_none() && call.claims.is_none() {
+        return Err(Failure::refused(Problem::Unauthenticated)
+            .with_hint("this tool is for callers that say who they are, which its route does not ask them"));
+    }
+    for link in own_links(chain, call.consumer.clone().as_deref()) {
+        call.chain.route += 1;
+        let verdict = match link.policy.request(call, body) {
+            Flow::Continue => continue,
+            Flow::Answer(answer) => Verdict::Answer(answer),
+            Flow::Fail(failure) => Verdict::Fail(failure),
+            Flow::Wait(future) => future.await,
+        };
+        if let Some(answer) = conclude(verdict, link.kind, call)? {
+            return Ok(Passed::Answered(answer));
+        }
+    }
+    Ok(Passed::Through)
+}
+
+/// Runs the response phases of what [`within`] came past, in reverse.
+pub(crate) fn within_response(chain: &Chain, call: &mut Call, answer: &mut Response<Body>) {
+    let consumer = call.consumer.clone();
+    let passed: Vec<&Link> = own_links(chain, consumer.as_deref()).take(call.chain.route).collect();
+    for link in passed.into_iter().rev() {
+        link.policy.response(call, answer);
+    }
+}
+
+/// The links that are the route's own and are not about who calls.
+fn own_links<'c>(chain: &'c Chain, consumer: Option<&Consumer>) -> impl Iterator<Item = &'c Link> {
+    let replaced =
+        |link: &Link| link.gives_way && consumer.is_some_and(|consumer| consumer.chain.has(link.kind));
+    let own = |link: &&Link| {
+        !link.is_global && !matches!(link.phase, Phase::Guard | Phase::Cors | Phase::Authentication)
+    };
+    chain.links.iter().filter(own).filter(|link| !replaced(link)).collect::<Vec<_>>().into_iter()
 }
 
 /// Runs an upstream's own chain, which comes after the choice of a backend, and the policies of a consumer that is

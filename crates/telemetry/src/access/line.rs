@@ -66,6 +66,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(message) = &call.mcp {
         mcp(message, out);
     }
+    if let Some(message) = &call.a2a {
+        a2a(message, out);
+    }
     failed_tries(call, out);
     failure(call, out);
     optional("stopped_by", call.stopped_by, out);
@@ -140,6 +143,24 @@ fn mcp(message: &McpRecord, out: &mut Vec<u8>) {
     field("revision", message.revision, out);
     if let Some(is_error) = message.is_error() {
         out.extend_from_slice(if is_error { b",\"is_error\":true" } else { b",\"is_error\":false" });
+    }
+    out.push(b'}');
+}
+
+/// A message to an agent.
+fn a2a(message: &model::A2aRecord, out: &mut Vec<u8>) {
+    key("a2a", out);
+    out.extend_from_slice(b"{\"agent\":");
+    json::text(&message.agent, out);
+    field("method", message.method, out);
+    optional("task", message.task(), out);
+    optional("context", message.context(), out);
+    if message.events() > 0 {
+        number("events", message.events(), out);
+    }
+    if let Some(code) = message.error() {
+        key("error_code", out);
+        out.extend_from_slice(code.to_string().as_bytes());
     }
     out.push(b'}');
 }

@@ -42,6 +42,7 @@ pub(crate) fn call() -> CallRecord {
         ai: None,
         mcp: None,
         prompt_version: None,
+        a2a: None,
         stopped_by: None,
     }
 }

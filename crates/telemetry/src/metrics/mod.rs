@@ -148,7 +148,8 @@ impl Metrics {
                 .iter()
                 .map(|upstream| upstream.name.clone())
                 .chain(providers)
-                .chain(config.mcp_servers().map(|(route, server)| server.upstream(route)))
+                .chain(config.mcp_upstreams().map(|(route, server)| server.upstream(route)))
+                .chain(config.a2a_agents().map(|(route, agent)| agent.upstream(route)))
                 .collect(),
             models: config.ai.iter().flat_map(|ai| &ai.models).map(|model| model.name.clone()).collect(),
         };

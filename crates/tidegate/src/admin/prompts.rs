@@ -24,7 +24,8 @@ fn prompt(route: &model::Route) -> Option<&Prompt> {
         | Handler::Redirect(_)
         | Handler::Respond(_)
         | Handler::Ai(_)
-        | Handler::Mcp(_) => None,
+        | Handler::Mcp(_)
+        | Handler::A2a(_) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "the harness is a library for the tests beside it")]
 
+mod a2a;
 mod admin;
 mod ai;
 mod attacks;

@@ -18,7 +18,7 @@ pub(super) struct Door {
 }
 
 /// Whom a call is made for, as sessions remember it.
-pub(super) fn who(call: &Call) -> String {
+pub(in crate::handler) fn who(call: &Call) -> String {
     if let Some(consumer) = &call.consumer {
         return format!("consumer {}", consumer.name);
     }

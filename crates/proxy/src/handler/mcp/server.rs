@@ -18,7 +18,7 @@ use model::{
     },
 };
 
-use super::catalog::Catalog;
+use super::{catalog::Catalog, local::Local};
 use crate::{compiled::Building, handler::backends::Target, upstream::Effort};
 
 /// A server that could not be reached is not asked for lists again for so long.
@@ -33,10 +33,12 @@ pub(super) struct Server {
     pub(super) prefix: String,
     /// The path of its endpoint.
     pub(super) path: String,
-    /// For messages.
-    pub(super) calls: Target,
+    /// For messages; none when its tools are the gateway's own.
+    pub(super) calls: Option<Target>,
     /// For streams that may be silent.
-    pub(super) streams: Target,
+    pub(super) streams: Option<Target>,
+    /// The tools of the gateway's own.
+    pub(super) local: Option<Local>,
     /// What it is sent with every request.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// What it has told of itself; goes on over reloads.
@@ -95,7 +97,7 @@ impl Known {
 }
 
 /// A URL taken apart: whether it is TLS, `host:port`, and the path.
-fn parts(url: &str) -> Result<(bool, String, String), String> {
+pub(in crate::handler) fn parts(url: &str) -> Result<(bool, String, String), String> {
     let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (None, Some(rest)) => (false, rest),
@@ -141,11 +143,18 @@ pub(crate) fn upstream(route: &str, settings: &Settings, _: &Snapshot) -> Result
 
 impl Server {
     pub(super) fn compile(route: &str, settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
-        let name = settings.upstream(route);
-        let upstream =
-            cx.upstreams.get(name.as_str()).ok_or_else(|| format!("no upstream `{name}`"))?.clone();
-        let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
-        let streams = Effort { idle: SILENCE, ..effort.clone() };
+        let (calls, streams) = match settings.is_local() {
+            true => (None, None),
+            false => {
+                let name = settings.upstream(route);
+                let upstream =
+                    cx.upstreams.get(name.as_str()).ok_or_else(|| format!("no upstream `{name}`"))?.clone();
+                let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
+                let streams = Effort { idle: SILENCE, ..effort.clone() };
+                let target = |effort| Some(Target { upstream: upstream.clone(), effort, weight: 1 });
+                (target(effort), target(streams))
+            }
+        };
         let mut headers = Vec::new();
         for (name, secret) in &settings.headers {
             let mut value = HeaderValue::from_str(cx.snapshot.secret(secret)).map_err(|_| {
@@ -154,15 +163,20 @@ impl Server {
             value.set_sensitive(true);
             headers.push((name.to_http().clone(), value));
         }
-        let identity = (&settings.name, &settings.url, settings.prefix());
+        let local = Local::compile(settings, &headers, cx)
+            .map_err(|error| format!("`servers.{}`: {error}", settings.name))?;
+        let identity =
+            (&settings.name, &settings.url, settings.prefix(), local.as_ref().map(|local| local.list()));
+        let path = if local.is_some() { String::new() } else { parts(&settings.url)?.2 };
         Ok(Self {
             name: settings.name.as_str().into(),
             prefix: settings.prefix(),
-            path: parts(&settings.url)?.2,
-            calls: Target { upstream: upstream.clone(), effort, weight: 1 },
-            streams: Target { upstream, effort: streams, weight: 1 },
+            path,
+            calls,
+            streams,
             headers,
             known: cx.keep(&format!("mcp-{}", settings.name), &identity, Known::default),
+            local,
         })
     }
 }

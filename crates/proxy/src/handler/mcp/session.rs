@@ -184,7 +184,7 @@ pub fn keep_keys_in(folder: PathBuf) {
 }
 
 /// The secret that ids are sealed with: the configuration's, or one of the gateway's own.
-pub(super) fn secret(given: Option<&str>) -> Result<Vec<u8>, String> {
+pub(in crate::handler) fn secret(given: Option<&str>) -> Result<Vec<u8>, String> {
     static PROCESS: OnceLock<Option<[u8; 32]>> = OnceLock::new();
     if let Some(given) = given {
         if given.trim().len() < 16 {

@@ -2,26 +2,26 @@
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Event {
+pub(in crate::handler) struct Event {
     /// Its type; empty for `message`.
-    pub(super) kind: String,
-    pub(super) data: Vec<u8>,
+    pub(in crate::handler) kind: String,
+    pub(in crate::handler) data: Vec<u8>,
     /// Its id, when it has one of its own.
-    pub(super) id: Option<String>,
+    pub(in crate::handler) id: Option<String>,
     /// How long a client waits before it comes again, in milliseconds.
-    pub(super) retry: Option<u64>,
+    pub(in crate::handler) retry: Option<u64>,
 }
 
 /// Bytes of one event; a server that sends more is cut off.
-pub(super) const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(in crate::handler) const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An event is larger than [`EVENT_BYTES_MAX`].
 #[derive(Debug)]
-pub(super) struct TooLarge;
+pub(in crate::handler) struct TooLarge;
 
 /// Reads events from bytes, however they are split (WHATWG HTML §9.2).
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(in crate::handler) struct Reader {
     line: Vec<u8>,
     event: Event,
     has_data: bool,
@@ -31,7 +31,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes bytes; whole events are appended.
-    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), TooLarge> {
+    pub(in crate::handler) fn push(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), TooLarge> {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
             if std::mem::take(&mut self.after_cr) && *first == b'\n' {
@@ -94,12 +94,12 @@ impl Reader {
 
 impl Event {
     /// An event of a message.
-    pub(super) fn message(text: impl Into<Vec<u8>>) -> Self {
+    pub(in crate::handler) fn message(text: impl Into<Vec<u8>>) -> Self {
         Self { data: text.into(), ..Self::default() }
     }
 
     /// Appends it as it goes over the wire.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::handler) fn write(&self, out: &mut Vec<u8>) {
         if let Some(id) = &self.id {
             line(b"id: ", id.as_bytes(), out);
         }
@@ -114,7 +114,7 @@ impl Event {
     }
 
     /// It alone, as it goes over the wire.
-    pub(super) fn bytes(&self) -> bytes::Bytes {
+    pub(in crate::handler) fn bytes(&self) -> bytes::Bytes {
         let mut out = Vec::with_capacity(self.data.len() + 64);
         self.write(&mut out);
         out.into()

@@ -124,6 +124,10 @@ pub(super) async fn send(
     leg: Option<&Leg>,
     letter: Letter,
 ) -> Result<Response<Body>, Failure> {
+    if let Some(local) = &server.local {
+        // Boxed: what its tools do is large, and few messages are for them.
+        return Box::pin(local.answer(worker, call, leg, &letter.method, &letter.body)).await;
+    }
     let mut headers = HeaderMap::with_capacity(12);
     let accept = match letter.method {
         Method::GET => "text/event-stream",
@@ -154,8 +158,11 @@ pub(super) async fn send(
     })?;
     call.host_from_endpoint = true;
     call.expects_continue = false;
-    call.record.upstream = Some(server.calls.upstream.name.clone());
     let target = if letter.is_silent { &server.streams } else { &server.calls };
+    let Some(target) = target else {
+        return Err(Failure::gateway(Stage::Pick, Problem::Internal).with_detail("a server without a target"));
+    };
+    call.record.upstream = Some(target.upstream.name.clone());
     let body = if letter.body.is_empty() { Body::Empty } else { Body::Full(letter.body) };
     let result = tries::forward(worker, call, target, &Wish::default(), body).await;
     server.known.reached(result.is_ok());

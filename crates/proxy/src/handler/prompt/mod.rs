@@ -8,9 +8,9 @@
 mod edition;
 mod events;
 mod input;
-mod output;
-mod reply;
-mod schema;
+pub(in crate::handler) mod output;
+pub(in crate::handler) mod reply;
+pub(in crate::handler) mod schema;
 mod template;
 
 use std::{rc::Rc, sync::Arc};

@@ -13,12 +13,12 @@ pub(super) struct Output {
 }
 
 /// What a model said.
-pub(super) struct Said {
-    pub(super) text: String,
+pub(in crate::handler) struct Said {
+    pub(in crate::handler) text: String,
     calls: Vec<Value>,
-    refusal: Option<String>,
-    pub(super) finish: &'static str,
-    pub(super) usage: Option<Usage>,
+    pub(in crate::handler) refusal: Option<String>,
+    pub(in crate::handler) finish: &'static str,
+    pub(in crate::handler) usage: Option<Usage>,
 }
 
 /// An answer that cannot be used.

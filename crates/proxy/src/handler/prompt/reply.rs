@@ -44,7 +44,7 @@ impl Asked {
 }
 
 /// A response that is an answer; what is not becomes a failure.
-pub(super) async fn good(response: Response<Body>) -> Result<Response<Body>, Failure> {
+pub(in crate::handler) async fn good(response: Response<Body>) -> Result<Response<Body>, Failure> {
     let status = response.status();
     if status.is_success() {
         return match response.headers().get(header::CONTENT_ENCODING) {
@@ -120,7 +120,7 @@ pub(super) fn head(response: &Response<Body>) -> Response<Body> {
 }
 
 /// What the model said.
-pub(super) async fn said(response: Response<Body>) -> Result<Said, Failure> {
+pub(in crate::handler) async fn said(response: Response<Body>) -> Result<Said, Failure> {
     let bytes = gather(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|why| match why {
         Ungathered::TooLarge => Failure::upstream(
             Stage::Body,

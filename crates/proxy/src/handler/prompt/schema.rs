@@ -9,14 +9,14 @@ const GATHERED_BYTES_MAX: usize = 16 * 1024;
 const FAULTS_MAX: usize = 8;
 
 /// A compiled schema.
-pub(super) struct Schema {
+pub(in crate::handler) struct Schema {
     validator: Validator,
     written: Value,
 }
 
 impl Schema {
     /// References lead into the schema alone, and patterns take time in proportion to the text.
-    pub(super) fn compile(written: &Value) -> Result<Self, String> {
+    pub(in crate::handler) fn compile(written: &Value) -> Result<Self, String> {
         let options = jsonschema::draft202012::options().with_pattern_options(PatternOptions::regex());
         let validator = options.build(written).map_err(|error| {
             let place = error.instance_path().to_string();
@@ -29,13 +29,13 @@ impl Schema {
     }
 
     /// As it is written.
-    pub(super) fn written(&self) -> &Value {
+    pub(in crate::handler) fn written(&self) -> &Value {
         &self.written
     }
 
     /// What is wrong with a value, each fault with its JSON pointer and what was expected; nothing when it fits.
     /// Values themselves are not repeated.
-    pub(super) fn faults(&self, value: &Value) -> Vec<String> {
+    pub(in crate::handler) fn faults(&self, value: &Value) -> Vec<String> {
         if self.validator.is_valid(value) {
             return Vec::new();
         }

@@ -19,7 +19,7 @@ use std::{
 
 pub use self::{
     client::{Answer, Client, get, raw},
-    peers::{Peer, framework, node, node_package, python},
+    peers::{Peer, agents, framework, node, node_package, python},
     upstream::{Seen, Upstream, read_body, read_head, read_request},
 };
 

@@ -37,6 +37,16 @@ pub fn framework(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A Python program with the SDK of agents (A2A): of 0.3, or the current one.
+pub fn agents(is_old: bool, script: &str, arguments: &[&str]) -> Command {
+    let environment = if is_old { "agents-0.3" } else { "agents" };
+    let python = folder().join(environment).join("bin/python");
+    assert!(python.exists(), "{} is missing: run scripts/peers.sh", python.display());
+    let mut command = Command::new(python);
+    command.arg("-u").arg("-c").arg(script).args(arguments);
+    command
+}
+
 /// A running peer that prints lines; ends with the test.
 pub struct Peer {
     child: Child,

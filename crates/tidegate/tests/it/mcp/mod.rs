@@ -4,6 +4,7 @@
 mod conformance;
 mod door;
 mod federation;
+mod local;
 mod revisions;
 mod rules;
 mod sdk;

@@ -15,7 +15,7 @@ pub(super) fn everything(arguments: &[&str]) -> (Peer, String) {
     (peer, format!("http://127.0.0.1:{port}/mcp"))
 }
 
-fn report(gateway: &Gateway, peer: Peer) -> Value {
+pub(super) fn report(gateway: &Gateway, peer: Peer) -> Value {
     let (is_well, out) = peer.finish();
     let line = out.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
     let report = serde_json::from_str(line);

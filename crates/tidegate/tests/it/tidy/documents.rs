@@ -85,6 +85,10 @@ fn make_files(text: &str, folder: &Path) {
             Some("crt" | "pem") => certificate.clone(),
             Some("key") => key.serialize_pem(),
             Some("ocsp") => "a response".to_owned(),
+            Some("yaml") if name != "tidegate.yaml" => {
+                "openapi: 3.1.0\npaths: {/pets: {get: {operationId: listPets, tags: [pets]}, delete: {operationId: deletePets, tags: [admin]}}}\n"
+                    .to_owned()
+            }
             _ => continue,
         };
         fs::write(folder.join(name), content).expect("a file");
