@@ -82,7 +82,7 @@ if [ -n "${TIDEGATE_DEMO_PORTS:-}${real[*]}" ]; then
     -e "s/127.0.0.1:7002/$catalog_2/; t; s/127.0.0.1:7003/$orders/; t" \
     -e "$provide" \
     -e "s/127.0.0.1:7100/$provider/" "$config" >"$data/tidegate.yaml"
-  cp examples/shop/demo-key.txt "$data/"
+  cp examples/shop/demo-key.txt examples/shop/catalog.openapi.json "$data/"
   config=$data/tidegate.yaml
 fi
 
@@ -166,6 +166,8 @@ tries=(
   "curl -sN http://$gateway/ai/v1/messages -H 'x-api-key: demo-key' -H 'anthropic-version: 2023-06-01' -d '{\"model\": \"smart\", \"max_tokens\": 100, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
   "A prompt as a REST API: typed in, typed out"
   "curl -si 'http://$gateway/v1/describe?product=Sea+chart' -H 'x-api-key: demo-key'"
+  "The same prompt as a tool of MCP (its client is no SDK, but curl), with a receipt"
+  "curl -s http://$gateway/mcp -H 'x-api-key: demo-key' -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' -H 'mcp-protocol-version: 2026-07-28' -H 'mcp-method: tools/call' -H 'mcp-name: describe' -d '{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"tools/call\", \"params\": {\"name\": \"describe\", \"arguments\": {\"product\": \"Sea chart\"}, \"_meta\": {\"io.modelcontextprotocol/protocolVersion\": \"2026-07-28\", \"io.modelcontextprotocol/clientInfo\": {\"name\": \"curl\", \"version\": \"8\"}, \"io.modelcontextprotocol/clientCapabilities\": {}}}}'; echo"
   "Metrics"
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
 )
@@ -184,7 +186,8 @@ if [ "${1:-}" = --check ]; then
   expect "model" "$(out 11)" 'x-tidegate-provider: '
   expect "streamed model" "$(out 13)" 'event: message_stop'
   expect "prompt" "$(out 15)" '{"text":'
-  expect "metrics" "$(out 17)" 'route="products"'
+  expect "tool" "$(out 17)" '"tidegate/receipt"'
+  expect "metrics" "$(out 19)" 'route="products"'
   exit 0
 fi
 

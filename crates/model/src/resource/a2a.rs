@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Duration, HeaderName, Secret, Size,
-    policy::{Place, Policy, PolicyUse, RateLimit},
+    policy::{Place, PolicyUse, RateLimit},
 };
 
 /// Agents of the Agent2Agent protocol (A2A, 0.3 and 1.0 over JSON-RPC), each at the route's path and its name; a single
@@ -205,10 +205,8 @@ impl Route {
             let PolicyUse::Inline(policy) = used else { continue };
             let Place::Authentication(shown) = policy.place() else { continue };
             for header in shown.headers {
-                let scheme = match (policy, header.to_string().as_str()) {
-                    (Policy::BasicAuth(_), "authorization") => {
-                        ("basic", json!({"type": "http", "scheme": "basic"}))
-                    }
+                let scheme = match (policy.name().starts_with("basic"), header.to_string().as_str()) {
+                    (true, "authorization") => ("basic", json!({"type": "http", "scheme": "basic"})),
                     (_, "authorization") => ("bearer", json!({"type": "http", "scheme": "bearer"})),
                     (_, name) => ("", json!({"type": "apiKey", "in": "header", "name": name})),
                 };

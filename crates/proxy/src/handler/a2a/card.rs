@@ -247,7 +247,7 @@ mod tests {
         assert!(!told.to_string().contains("10.0.0.7") && told.get("url").is_none(), "{told}");
         let key = json!({"apiKeySecurityScheme": {"location": "header", "name": "x-api-key"}});
         assert_eq!(told["securitySchemes"]["key-x-api-key"], key);
-        assert_eq!(told["securityRequirements"][0], json!({"schemes": {"bearer": {"list": []}}}));
+        assert_eq!(told["securityRequirements"][1], json!({"schemes": {"bearer": {"list": []}}}));
         assert_eq!(told["capabilities"]["pushNotifications"], true);
         let other =
             json!({"supportedInterfaces": [{"url": "http://10.0.0.7:9/grpc", "protocolBinding": "GRPC"}]});

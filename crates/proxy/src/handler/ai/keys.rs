@@ -407,7 +407,7 @@ mod tests {
     fn keys() -> Keys {
         let value = http::HeaderValue::from_static("k");
         let proof = Proof::Header(http::header::AUTHORIZATION, value);
-        let key = Key { place: "keys[0]".into(), proof, state: Arc::default() };
+        let key = Key { place: "keys[0]".into(), proof, state: Arc::default(), mark: "".into() };
         Keys::new(vec![key], Aside { first: Duration::from_secs(10), max: Duration::from_secs(60) })
     }
 

@@ -21,7 +21,7 @@ const LIFE_UNSAID: Duration = Duration::from_secs(600);
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// A metadata service, and what it is asked for.
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     pub(super) target: Target,
     cloud: Cloud,
     /// What is asked for: the path, and for AWS the role, where one is named.
