@@ -4,7 +4,6 @@
 //! happened to a call is a [`CallRecord`]. Nothing here opens a socket, reads a file or knows a runtime: the
 //! caller hands in texts and a [`Resolver`].
 
-mod a2a_record;
 mod call_record;
 pub mod diagnostic;
 pub mod diff;
@@ -19,10 +18,9 @@ mod schema;
 mod snapshot;
 pub mod types;
 
-pub use a2a_record::A2aRecord;
 pub use call_record::{
-    AiRecord, CallRecord, Comparison, Continued, FailureRecord, GuardFired, McpRecord, Side, Spending, Stage,
-    Timings, TokenPrices, TokenUsage, TraceContext, TryEnd, TryRecord, TrySpan,
+    A2aRecord, AiRecord, CallRecord, Comparison, Continued, FailureRecord, GuardFired, McpRecord, Side,
+    Spending, Stage, Timings, TokenPrices, TokenUsage, TraceContext, TryEnd, TryRecord, TrySpan,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

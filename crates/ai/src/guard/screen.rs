@@ -219,8 +219,9 @@ impl Screen {
         }
         let mut is_clear = true;
         let walked = leaves::strings(body, |text| {
-            // What is JSON in a string may spell a letter in another way.
-            is_clear = is_clear && text.is_some_and(|text| !text.contains('\\') && self.is_clear(text));
+            // What is JSON in a string may spell a letter in another way, and its values stand for themselves.
+            let is_plain = |text: &&str| !text.contains('\\') && !text.trim_start().starts_with(['{', '[']);
+            is_clear = is_clear && text.filter(is_plain).is_some_and(|text| self.is_clear(text));
         });
         walked && is_clear
     }
@@ -471,6 +472,8 @@ mod tests {
             (r#"{"choices":[{"message":{"content":"ann\u0040x.org"}}]}"#.to_owned(), false),
             (say(r#"{"to":"ann\u0040x.org"}"#).to_string(), false),
             (r#"{"n":4111111111111111}"#.to_owned(), false),
+            (r#"{"arguments":"{\"n\":[1,44051401359]}"}"#.to_owned(), false),
+            (r#"{"arguments":"[1]"}"#.to_owned(), false),
             ("{".to_owned(), false),
             ("\u{fffd}".to_owned(), false),
         ] {

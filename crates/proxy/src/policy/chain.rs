@@ -408,7 +408,8 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
 /// Runs what a route itself judges and counts by, for a caller that another route has found out about: a tool of the
 /// gateway's own. Whoever must be known there must be known here.
 pub(crate) async fn within(chain: &Chain, call: &mut Call, body: &mut Body) -> Result<Passed, Failure> {
-    if chain.authenticates && call.consumer.is_none() && call.claims.is_none() {
+    let is_nobody = call.is_stranger || (call.consumer.is_none() && call.claims.is_none());
+    if chain.authenticates && is_nobody {
         return Err(Failure::refused(Problem::Unauthenticated)
             .with_hint("this tool is for callers that say who they are, which its route does not ask them"));
     }

@@ -64,13 +64,18 @@ impl Demo {
     /// The same, once it says that all is there.
     fn running() -> Self {
         let mut demo = Self::with(&binaries());
-        eventually("the banner", || {
-            if let Some(status) = demo.child.try_wait().expect("a child") {
-                panic!("the demo ended with {status}: {}", demo.err());
-            }
-            demo.out().contains("Ctrl-C ends everything.\n")
-        });
+        demo.runs();
         demo
+    }
+
+    /// Waits until it says that all is there.
+    fn runs(&mut self) {
+        eventually("the banner", || {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                panic!("the demo ended with {status}: {}", self.err());
+            }
+            self.out().contains("Ctrl-C ends everything.\n")
+        });
     }
 
     fn out(&self) -> String {
@@ -189,7 +194,7 @@ fn sigterm_and_sigint_end_all_that_was_started() {
 }
 
 #[test]
-fn the_banner_tells_addresses_and_eight_commands_without_a_terminal() {
+fn the_banner_tells_addresses_and_ten_commands_without_a_terminal() {
     let demo = Demo::running();
     let out = demo.out();
     for port in demo.ports {
@@ -202,7 +207,7 @@ fn the_banner_tells_addresses_and_eight_commands_without_a_terminal() {
             commands.push(lines.next().expect("a command").trim());
         }
     }
-    assert_eq!(commands.len(), 8, "{out}");
+    assert_eq!(commands.len(), 10, "{out}");
     // What is printed works as it is printed, in the repository's folder.
     for (command, words) in commands.iter().zip([
         "\"Sea chart\",\"price\":1890",
@@ -212,6 +217,8 @@ fn the_banner_tells_addresses_and_eight_commands_without_a_terminal() {
         "keyAuth",
         "x-tidegate-provider: provider",
         "event: message_stop",
+        "x-tidegate-cost: ",
+        "\"tidegate/receipt\":{",
         "route=\"products\"",
     ]) {
         let output = Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
@@ -225,19 +232,23 @@ fn the_banner_tells_addresses_and_eight_commands_without_a_terminal() {
 }
 
 #[test]
-fn the_five_things_of_the_readme_do_what_they_say() {
+fn the_things_of_the_readme_do_what_they_say() {
     let demo = Demo::running();
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
-    let section = readme.split("## Five things to try").nth(1).expect("the section");
+    let section = readme.split("## Things to try").nth(1).expect("the section");
     let block = section.split("```sh\n").nth(1).expect("commands").split("```").next().expect("commands");
     let commands: Vec<_> = block.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    assert_eq!(commands.len(), 5, "{block}");
+    assert_eq!(commands.len(), 9, "{block}");
     let (data, bin) = (demo.folder.path().join("data"), binaries());
     for (command, words) in commands.into_iter().zip([
         "\"Sea chart\",\"price\":1890",
         "429",
         "200 200 200 200 200 200 200 200",
         "keyAuth",
+        "x-tidegate-cost: ",
+        "event: message_stop",
+        "{\"text\":",
+        "\"serverInfo\":{",
         "EXPOSED: GET,HEAD */v1/products/*",
     ]) {
         let command = command
@@ -249,6 +260,27 @@ fn the_five_things_of_the_readme_do_what_they_say() {
         let output = Command::new("bash").args(["-c", &command]).current_dir(root()).output().expect("bash");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains(words), "`{command}` said {said:?}, not {words:?}");
+    }
+}
+
+#[test]
+fn with_a_vendors_key_the_model_is_that_vendors() {
+    for (name, written) in [
+        ("OPENAI_API_KEY", "kind: openai, keys: [{env: OPENAI_API_KEY}]"),
+        ("ANTHROPIC_API_KEY", "kind: anthropic, keys: [{env: ANTHROPIC_API_KEY}]"),
+        ("GEMINI_API_KEY", "kind: gemini, keys: [{env: GEMINI_API_KEY}]"),
+    ] {
+        let mut demo = Demo::start([(); 6].map(|()| free_port()), |command| {
+            command
+                .env("TIDEGATE_DEMO_BIN", binaries())
+                .env(name, "no-real-key")
+                .env("TIDEGATE_DEMO_MODEL", "some-model");
+        });
+        demo.runs();
+        let config = fs::read_to_string(demo.folder.path().join("data/tidegate.yaml")).expect("a file");
+        assert!(config.contains(written), "{config}");
+        assert!(config.contains("model: some-model") && !config.contains("model: mock"), "{config}");
+        assert!(!config.contains("prices:"), "they are those of the catalogue: {config}");
     }
 }
 

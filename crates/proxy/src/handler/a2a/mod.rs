@@ -226,7 +226,8 @@ impl A2aGateway {
         let ids = self.inner.keys.of(&agent.name, &who);
         let inbound = Inbound { ids: &ids, record: &record, push_hosts: &self.inner.push_hosts };
         let params = Object::parse(&written).unwrap_or_default();
-        let params = match inbound.rewrite(method, params) {
+        let is_old = message.text("method").is_some_and(|name| name.contains('/'));
+        let params = match inbound.rewrite(method, is_old, params) {
             Ok(params) => params,
             Err(refused) => {
                 record.fail(refused.code.into());

@@ -36,8 +36,13 @@ pub(super) struct Inbound<'a> {
 }
 
 impl Inbound<'_> {
-    /// The parameters as the agent gets them.
-    pub(super) fn rewrite(&self, method: Method, mut params: Object) -> Result<Object, Refused> {
+    /// The parameters as the agent gets them; `is_old`: the method is called as 0.3 does.
+    pub(super) fn rewrite(
+        &self,
+        method: Method,
+        is_old: bool,
+        mut params: Object,
+    ) -> Result<Object, Refused> {
         plain(
             &params,
             &[
@@ -85,8 +90,10 @@ impl Inbound<'_> {
             | Method::ListTaskPushNotificationConfigs
             | Method::DeleteTaskPushNotificationConfig => {
                 // 0.3 names the task `id`, 1.0 `taskId` beside the configuration's own `id`.
-                let name = if params.get("taskId").is_some() { "taskId" } else { "id" };
-                self.task(&mut params, name, true)?;
+                if is_old && params.get("taskId").is_some() {
+                    return Err(invalid("`taskId` is no member of this: the task is its `id`"));
+                }
+                self.task(&mut params, if is_old { "id" } else { "taskId" }, true)?;
             }
             Method::GetExtendedAgentCard => {}
         }
@@ -217,6 +224,10 @@ mod tests {
     use crate::handler::a2a::ids::Keys;
 
     fn rewritten(method: Method, text: &str) -> Result<String, i32> {
+        rewritten_as(method, false, text)
+    }
+
+    fn rewritten_as(method: Method, is_old: bool, text: &str) -> Result<String, i32> {
         let keys = Keys::new(b"a secret of the tests", "agents").expect("keys");
         let ids = keys.of("travel", "gold");
         let text =
@@ -225,7 +236,7 @@ mod tests {
         let record = A2aRecord::default();
         let inbound = Inbound { ids: &ids, record: &record, push_hosts: &hosts };
         let params = Object::parse(&text).expect("an object");
-        inbound.rewrite(method, params).map(|params| params.json()).map_err(|refused| refused.code)
+        inbound.rewrite(method, is_old, params).map(|params| params.json()).map_err(|refused| refused.code)
     }
 
     #[test]
@@ -234,13 +245,24 @@ mod tests {
         let want = r#"{"message":{"taskId":"t-1","contextId":"c-1","referenceTaskIds":["t-1"],"parts":[{"data":{"taskId":"x"}}]},"metadata":{"taskId":"y"}}"#;
         assert_eq!(rewritten(Method::SendMessage, text).as_deref(), Ok(want));
         assert_eq!(rewritten(Method::GetTask, r#"{"id":"TASK"}"#).as_deref(), Ok(r#"{"id":"t-1"}"#));
-        let old = rewritten(
+        let old = rewritten_as(
             Method::GetTaskPushNotificationConfig,
+            true,
             r#"{"id":"TASK","pushNotificationConfigId":"p"}"#,
         );
         assert_eq!(old.as_deref(), Ok(r#"{"id":"t-1","pushNotificationConfigId":"p"}"#));
         let new = rewritten(Method::GetTaskPushNotificationConfig, r#"{"id":"p","taskId":"TASK"}"#);
         assert_eq!(new.as_deref(), Ok(r#"{"id":"p","taskId":"t-1"}"#));
+        // An agent of 0.3 reads `id`, whatever else is there.
+        for method in [
+            Method::GetTaskPushNotificationConfig,
+            Method::ListTaskPushNotificationConfigs,
+            Method::DeleteTaskPushNotificationConfig,
+        ] {
+            let anothers = r#"{"id":"t-1","taskId":"TASK","pushNotificationConfigId":"p"}"#;
+            assert_eq!(rewritten_as(method, true, anothers), Err(INVALID_PARAMS));
+            assert_eq!(rewritten_as(method, true, r#"{"id":"t-1"}"#), Err(TASK_NOT_FOUND));
+        }
     }
 
     #[test]

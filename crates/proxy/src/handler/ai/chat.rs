@@ -53,7 +53,7 @@ pub(super) async fn answer(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let body = whole(body, gateway.body_bytes_max).await?;
-    let peek = match form(&call.head.headers) {
+    let peek = match form(&call.head.headers).filter(|_| takes_forms(endpoint.operation)) {
         Some(kind) => Peek::of_form(kind.to_str().unwrap_or_default(), &body),
         None => Peek::of(&body),
     };
@@ -135,6 +135,12 @@ fn asks_others(call: &Call) -> bool {
     let duties = &call.ai;
     let embeds = duties.cache.as_ref().is_some_and(|cache| cache.settings.semantic.is_some());
     embeds || duties.guards.iter().any(|guard| guard.asks_others())
+}
+
+/// Whether requests may be forms. Elsewhere a provider that ignores the media type would read something else in one than
+/// was judged.
+fn takes_forms(operation: Operation) -> bool {
+    matches!(operation, Operation::ImageEdits | Operation::Transcriptions | Operation::Translations)
 }
 
 /// The media type of a body that is a form.
@@ -219,7 +225,7 @@ async fn ask(
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
-        if let Some(kind) = form(came) {
+        if let Some(kind) = form(came).filter(|_| conversation.peek.is_form()) {
             headers.insert(header::CONTENT_TYPE, kind.clone());
         }
         target.provider.address(&mut headers);

@@ -543,7 +543,6 @@ impl Running {
     /// A message of the process.
     fn heard(&self, message: &Message<'_>) {
         let mut lines = locked(&self.lines);
-        lines.used = Instant::now();
         let number = |json: &str| spelled(json).parse::<u64>().ok();
         match (message.kind, message.method.as_str()) {
             (Kind::Response, _) => {
@@ -551,6 +550,8 @@ impl Running {
                 else {
                     return;
                 };
+                // What a program says unasked keeps nobody's session alive.
+                lines.used = Instant::now();
                 let mut members = message.members.clone();
                 members.set("id", waiting.id.to_string());
                 let _ = waiting.to.try_send(Said { text: members.json(), is_last: true });

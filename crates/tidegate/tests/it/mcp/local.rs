@@ -277,7 +277,9 @@ fn prompts_and_models_are_tools_with_their_own_limits_and_receipts() {
     let refused = web.call("ai_ask", json!({"prompt": "why?"}));
     assert_eq!(refused["error"]["code"], -32003, "{refused}");
     let records = world.gateway.records(10);
-    let record = records.iter().find(|one| one["mcp"]["name"] == "ai_ask").expect("a record");
+    // Those of several workers come in any order.
+    let is_answered = |one: &&Value| one["mcp"]["name"] == "ai_ask" && one["ai"].is_object();
+    let record = records.iter().find(is_answered).expect("a record");
     assert_eq!((&record["ai"]["output_tokens"], &record["route"]), (&json!(7), &json!("tools")), "{record}");
 }
 
@@ -426,4 +428,29 @@ fn mistakes_are_told_with_their_place_and_remedy() {
             assert!(told.contains(says), "{says}: {told}");
         }
     }
+}
+
+#[test]
+fn who_is_nobody_to_a_prompts_route_runs_it_as_no_tool_either() {
+    let (pets, provider, folder) = (pets(), smart(), document(DOCUMENT));
+    let text = config(&pets, &provider, &folder, NO_FILES, "").replacen(
+        "policies: [{keyAuth: {header: x-api-key}}]",
+        "policies: [{keyAuth: {header: x-api-key, anonymous: gold}}]",
+        1,
+    );
+    let gateway = Gateway::start(&text);
+    let ask = |headers: &str, message: &Value| super::ask(&gateway, "POST", headers, &message.to_string());
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let begun = ask("", &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
+    assert_eq!(begun.status, 200, "a stranger may come in: {}", begun.text());
+    let session = begun.header("mcp-session-id").expect("a session");
+    let headers = format!("\nmcp-session-id: {session}\nmcp-protocol-version: 2025-06-18");
+    ask(&headers, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call",
+                      "params": {"name": "ai_summary", "arguments": {"text": "x"}}});
+    let answer = ask(&headers, &call).json();
+    assert!(answer.get("result").is_none_or(|result| result["isError"] == true), "{answer}");
+    assert!(provider.seen().is_empty(), "nothing was paid for a stranger: {:?}", provider.seen());
+    let gold = Client::begin(&gateway, GOLD).call("ai_summary", json!({"text": "x"}));
+    assert_eq!(gold["result"]["structuredContent"]["short"], "short x", "{gold}");
 }

@@ -231,7 +231,10 @@ fn only_what_the_operator_lists_is_run() {
     for (wrong, says) in [
         (text.replace("allowedCommands: [", "allowedCommands: [/bin/true, /no"), "may not be run here"),
         (text.replace("command: [\"/", "command: [\""), "absolute path"),
-        (text.replace(", command", ", url: \"http://127.0.0.1:1/\", command"), "either `url` or `command`"),
+        (
+            text.replace(", command", ", url: \"http://127.0.0.1:1/\", command"),
+            "expected one of `url`, `command`",
+        ),
     ] {
         gateway.reload(&format!("{listener}{wrong}"));
         assert!(gateway.stderr().contains(says), "{says}: {}", gateway.stderr());

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     body::Body,
     call::Call,
-    failure::{Failure, Problem},
+    failure::{Failure, Problem, Stage},
     handler::ai::{files::Named, meters::Most, models::Target, provider::Provider},
     worker::Worker,
 };
@@ -236,7 +236,13 @@ impl Asking<'_> {
         let alias = estimate.models.first().and_then(|name| self.gateway.models.find(name));
         let alias = alias.map_or_else(|| "".into(), |asked| asked.alias.full_name().clone());
         let mut held = Held::default();
-        for metering in std::mem::take(&mut call.ai.meters) {
+        let meters = std::mem::take(&mut call.ai.meters);
+        if meters.iter().any(|metering| metering.kind == "budget") && !self.files.made.has_room() {
+            return Err(Failure::gateway(Stage::Pick, Problem::Unavailable).with_hint(
+                "too many batches wait for their results to be fetched: no further one can be paid for",
+            ));
+        }
+        for metering in meters {
             if metering.kind != "budget" {
                 continue;
             }

@@ -197,6 +197,11 @@ impl Made {
             .unwrap_or_default()
     }
 
+    /// Whether there is room to hold something for one more batch.
+    pub(super) fn has_room(&self) -> bool {
+        locked(&self.held).len() < HELD_MAX
+    }
+
     /// Holds something for a batch. Beyond the bound it is let go as it is.
     pub(super) fn hold(&self, provider: &str, batch: &str, held: Held) {
         let mut all = locked(&self.held);

@@ -436,6 +436,9 @@ impl Asking<'_> {
         }
         let mut headers = outgoing::headers(&self.came, self.dialect, self.dialect, &mut Losses::default());
         headers.remove(PROVIDER);
+        // Of a part nobody could tell what all of it cost.
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
         outgoing::dialect_headers(&mut headers, &self.dialect.headers());
         if let Some(form) = form {
             headers.insert(header::CONTENT_TYPE, form);

@@ -1,0 +1,398 @@
+//! Of a call to a model: what was asked of whom, what came of it, and what it spent.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// A call to a model.
+#[derive(Debug)]
+pub struct AiRecord {
+    /// What was asked for: `chat`, `embeddings`, …
+    pub operation: &'static str,
+    /// The dialect of the caller.
+    pub dialect: &'static str,
+    /// Name of the provider that was asked last.
+    pub provider: Arc<str>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The model as the caller named it.
+    pub model: Arc<str>,
+    /// The model as the provider names it.
+    pub served: String,
+    /// Whether a stream was asked for.
+    pub is_stream: bool,
+    /// The name of the target among others of its model: a test's variant, a canary.
+    pub variant: Option<Arc<str>>,
+    /// What could not be carried to the provider, in the caller's words.
+    pub dropped: Vec<String>,
+    /// The name in `ai.models` by which the model was found, `*` included: one of few, whatever callers write.
+    pub alias: Arc<str>,
+    /// When the provider was asked, and after how long it began to speak.
+    asked: Instant,
+    first: OnceLock<Duration>,
+    broke: OnceLock<&'static str>,
+    /// Which of several keys was used last, by its place in the provider's settings.
+    key: Mutex<Option<Arc<str>>>,
+    /// Tokens of the prompt as counted here, for when nobody tells.
+    pub prompt: u64,
+    /// What its tokens cost; `None` when nobody knows.
+    pub prices: Option<Arc<dyn TokenPrices>>,
+    /// What was spent, as far as is known; all of it when the answer has ended.
+    charge: Mutex<Charge>,
+    /// What guardrails found.
+    guarded: Mutex<Vec<GuardFired>>,
+    /// How long the call waited for a key of this target, in microseconds.
+    queued: AtomicU64,
+    /// Of the whole call: how long targets were waited for, and how long of this keys were.
+    waited: Mutex<Option<(Duration, Duration)>>,
+    /// Who went on with the answer after it broke off.
+    continued: Mutex<Vec<Continued>>,
+    /// What the caller could not be shown of the answer, in its words.
+    unshown: Mutex<Vec<String>>,
+    /// What the cache of answers said: `hit`, `miss`, `bypass`.
+    pub cache: Option<&'static str>,
+    /// How its answer compares with the one that it shadows.
+    pub comparison: Option<Box<Comparison>>,
+    /// Answers of a conversation that are counted one by one.
+    pub turns: AtomicU64,
+}
+
+/// How an answer that nobody was given compares with the one that the caller was.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The one that the caller was given.
+    pub of: Arc<AiRecord>,
+    /// How long each took to its end: the caller's, this one.
+    pub took: (Duration, Duration),
+    /// Why each ended.
+    pub finish: (Option<String>, Option<String>),
+    /// Why they could not be compared, if so.
+    pub error: Option<String>,
+    /// The texts are the same but for blanks and case.
+    pub same_text: Option<bool>,
+    /// Words that they share, of all: 0 to 1.
+    pub words: Option<f64>,
+    /// The texts are the same JSON, where one of them is JSON.
+    pub same_json: Option<bool>,
+    /// This text's length against the caller's.
+    pub length_ratio: Option<f64>,
+    /// The same tools are called, where one of them calls any.
+    pub same_tools: Option<bool>,
+    /// Both texts, where the operator wants them.
+    pub texts: Option<(String, String)>,
+}
+
+/// A model that was asked for the rest of an answer.
+#[derive(Debug, Clone)]
+pub struct Continued {
+    /// What it was asked, and spent.
+    pub record: Arc<AiRecord>,
+    /// Why the answer before it broke off.
+    pub reason: &'static str,
+    /// It went on; else it had the request and then failed.
+    pub has_answered: bool,
+}
+
+/// What one rule of `guardrails` found in one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardFired {
+    /// Name of the rule.
+    pub rule: Arc<str>,
+    /// What it found: a kind of data, or the kind of the rule.
+    pub kind: &'static str,
+    /// What was done: `block`, `mask`, `flag`.
+    pub mode: &'static str,
+    /// Where: `request`, `answer`.
+    pub side: &'static str,
+    /// How often.
+    pub count: u32,
+    /// The first few texts, where the operator wants them.
+    pub texts: Vec<String>,
+}
+
+/// What a call has spent until now.
+#[derive(Debug, Clone, Default)]
+struct Charge {
+    told: Option<TokenUsage>,
+    /// Tokens of the answer as counted here.
+    heard: u64,
+    /// The provider's word for the class in which it was served.
+    tier: Option<String>,
+    /// What is paid beside tokens, in picodollars.
+    beside: u128,
+    /// A provider has, or may have, the request, and has not refused it.
+    is_due: bool,
+    has_ended: bool,
+}
+
+/// What the tokens of a model cost.
+pub trait TokenPrices: Send + Sync + std::fmt::Debug {
+    /// What a usage costs in picodollars, served in the class of this word.
+    fn picodollars(&self, usage: &TokenUsage, tier: Option<&str>) -> u128;
+
+    /// Which table of prices says so.
+    fn table(&self) -> &str;
+}
+
+/// What a call to a model has spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spending {
+    /// Its tokens.
+    pub usage: TokenUsage,
+    /// What they cost in picodollars; `None` when nobody knows the price.
+    pub picodollars: Option<u128>,
+    /// They were counted here, for the provider did not tell, or not to the end.
+    pub is_estimate: bool,
+}
+
+impl Spending {
+    /// Both together.
+    fn and(self, other: Self) -> Self {
+        let (a, b) = (self.usage, other.usage);
+        Self {
+            usage: TokenUsage {
+                input: a.input.saturating_add(b.input),
+                cache_read: a.cache_read.saturating_add(b.cache_read),
+                cache_write: a.cache_write.saturating_add(b.cache_write),
+                cache_write_long: a.cache_write_long.saturating_add(b.cache_write_long),
+                input_audio: a.input_audio.saturating_add(b.input_audio),
+                input_image: a.input_image.saturating_add(b.input_image),
+                output: a.output.saturating_add(b.output),
+                reasoning: a.reasoning.saturating_add(b.reasoning),
+                output_audio: a.output_audio.saturating_add(b.output_audio),
+                output_image: a.output_image.saturating_add(b.output_image),
+            },
+            picodollars: self.picodollars.zip(other.picodollars).map(|(a, b)| a.saturating_add(b)),
+            is_estimate: self.is_estimate || other.is_estimate,
+        }
+    }
+}
+
+/// How many times as much must be heard as was told before what was told is taken for a beginning only.
+const HEARD_OVER_TOLD: u64 = 4;
+/// Tokens of an answer below which no such doubt arises.
+const DOUBT_TOKENS: u64 = 64;
+
+impl AiRecord {
+    /// A call that has spent nothing yet.
+    pub fn new(operation: &'static str, dialect: &'static str, model: Arc<str>) -> Self {
+        Self {
+            operation,
+            dialect,
+            provider: "".into(),
+            kind: "",
+            model,
+            served: String::new(),
+            is_stream: false,
+            variant: None,
+            dropped: Vec::new(),
+            alias: "".into(),
+            asked: Instant::now(),
+            first: OnceLock::new(),
+            broke: OnceLock::new(),
+            key: Mutex::new(None),
+            prompt: 0,
+            prices: None,
+            charge: Mutex::default(),
+            guarded: Mutex::default(),
+            queued: AtomicU64::new(0),
+            waited: Mutex::default(),
+            continued: Mutex::default(),
+            unshown: Mutex::default(),
+            cache: None,
+            comparison: None,
+            turns: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells what guardrails have found until now, all of it.
+    pub fn guard(&self, fired: Vec<GuardFired>) {
+        *self.guarded.lock().unwrap_or_else(PoisonError::into_inner) = fired;
+    }
+
+    /// What guardrails found.
+    pub fn guarded(&self) -> Vec<GuardFired> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long ago the target was asked.
+    pub fn age(&self) -> Duration {
+        self.asked.elapsed()
+    }
+
+    /// Notes that a key of this target was waited for.
+    pub fn queue(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.queued.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How long a key of this target was waited for.
+    pub fn queued(&self) -> Duration {
+        Duration::from_micros(self.queued.load(Ordering::Relaxed))
+    }
+
+    /// Notes how long targets were waited for until now, this and those before it, and how long of this keys were.
+    pub fn wait_for(&self, targets: Duration, keys: Duration) {
+        *self.waited.lock().unwrap_or_else(PoisonError::into_inner) = Some((targets, keys));
+    }
+
+    /// How long targets were waited for, and how long of this keys were.
+    pub fn waited(&self) -> Option<(Duration, Duration)> {
+        *self.waited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes who was asked to go on with the answer.
+    pub fn go_on(&self, continued: Continued) {
+        self.continued.lock().unwrap_or_else(PoisonError::into_inner).push(continued);
+    }
+
+    /// Who was asked to go on with the answer, in order.
+    pub fn continued(&self) -> Vec<Continued> {
+        self.continued.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what the caller could not be shown of the answer.
+    pub fn hide(&self, names: Vec<String>) {
+        let mut unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if !unshown.contains(&name) {
+                unshown.push(name);
+            }
+        }
+    }
+
+    /// What could not be carried, there and back.
+    pub fn all_dropped(&self) -> Vec<String> {
+        let unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
+        self.dropped.iter().chain(unshown.iter()).cloned().collect()
+    }
+
+    /// Notes that the provider has begun to speak; only the first time counts.
+    pub fn speak(&self) {
+        let _ = self.first.get_or_init(|| self.asked.elapsed());
+    }
+
+    /// From the request to the provider to the first token of a stream.
+    pub fn first_token(&self) -> Option<Duration> {
+        self.first.get().copied()
+    }
+
+    /// Notes why the answer broke off after it had begun.
+    pub fn break_off(&self, reason: &'static str) {
+        let _ = self.broke.set(reason);
+    }
+
+    /// Why the answer broke off after it had begun, if it did.
+    pub fn broke(&self) -> Option<&'static str> {
+        self.broke.get().copied()
+    }
+
+    /// Notes which key is used.
+    pub fn use_key(&self, key: Arc<str>) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    /// Which of several keys was used last; `None` where there is but one.
+    pub fn key(&self) -> Option<Arc<str>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what has been spent until now.
+    pub fn spend(&self, usage: TokenUsage) {
+        self.charge().told = Some(usage);
+    }
+
+    /// Notes tokens of the answer that came by and were counted here.
+    pub fn hear(&self, tokens: u64) {
+        if tokens > 0 {
+            let mut charge = self.charge();
+            charge.heard = charge.heard.saturating_add(tokens);
+        }
+    }
+
+    /// Notes the class in which it is served.
+    pub fn serve_in(&self, tier: &str) {
+        self.charge().tier = Some(tier.to_owned());
+    }
+
+    /// Notes what is paid beside tokens, such as pictures one by one, in picodollars.
+    pub fn pay(&self, picodollars: u128) {
+        self.charge().beside = picodollars;
+    }
+
+    /// Notes whether a provider has the request, as far as is known, and has not refused it.
+    pub fn owe(&self, is_due: bool) {
+        self.charge().is_due = is_due;
+    }
+
+    /// Notes that the answer came to its end.
+    pub fn end(&self) {
+        self.charge().has_ended = true;
+    }
+
+    /// What has been spent: as the provider told, else as counted here; `None` when no provider did anything. What those
+    /// spent who went on is part of it.
+    pub fn spending(&self) -> Option<Spending> {
+        let own = self.own_spending();
+        let others = self.continued.lock().unwrap_or_else(PoisonError::into_inner);
+        others
+            .iter()
+            .filter_map(|one| one.record.spending())
+            .fold(own, |sum, one| Some(sum.map_or(one, |sum| sum.and(one))))
+    }
+
+    fn own_spending(&self) -> Option<Spending> {
+        let charge = self.charge();
+        let (usage, is_estimate) = match charge.told {
+            None if !charge.is_due && charge.beside > 0 => (TokenUsage::default(), false),
+            None if !charge.is_due => return None,
+            None => (TokenUsage { input: self.prompt, output: charge.heard, ..TokenUsage::default() }, true),
+            Some(told) => {
+                // Some tell at the beginning, and again at the end: a stream that broke off told too little.
+                let doubt = match charge.has_ended {
+                    true => charge.heard > told.output.saturating_mul(HEARD_OVER_TOLD).max(DOUBT_TOKENS),
+                    false => charge.heard > told.output,
+                };
+                let output = if doubt { charge.heard } else { told.output };
+                (TokenUsage { output, ..told }, doubt)
+            }
+        };
+        let picodollars =
+            self.prices.as_ref().map(|prices| prices.picodollars(&usage, charge.tier.as_deref()));
+        let picodollars = picodollars.map(|tokens| tokens.saturating_add(charge.beside));
+        Some(Spending { usage, picodollars, is_estimate })
+    }
+
+    fn charge(&self) -> MutexGuard<'_, Charge> {
+        self.charge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tokens of a call to a model. Parts are contained in their totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenUsage {
+    /// Of the prompt.
+    pub input: u64,
+    /// Of these, read from a prompt cache.
+    pub cache_read: u64,
+    /// Of these, written to a prompt cache.
+    pub cache_write: u64,
+    /// Of those written, kept for an hour.
+    pub cache_write_long: u64,
+    /// Of the prompt, sound.
+    pub input_audio: u64,
+    /// Of the prompt, images, where the provider tells.
+    pub input_image: u64,
+    /// Of the answer.
+    pub output: u64,
+    /// Of these, thoughts.
+    pub reasoning: u64,
+    /// Of these, sound.
+    pub output_audio: u64,
+    /// Of these, images, where the provider tells.
+    pub output_image: u64,
+}
