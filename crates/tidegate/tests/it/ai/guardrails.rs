@@ -64,7 +64,7 @@ fn what_is_masked_is_masked_for_every_provider_and_comes_back_to_every_caller() 
         record["ai"]["guardrails"],
         json!([fired("email", "request"), fired("card", "request"), fired("email", "answer")])
     );
-    assert!(!gateway.stdout().contains("ann@example.org") && !gateway.stdout().contains("4111"));
+    assert!(!gateway.stdout().contains("ann@example.org") && !gateway.stdout().contains("4111 1111"));
     let series = "tidegate_ai_guardrails_total{kind=\"email\",mode=\"mask\",side=\"answer\"}";
     assert_eq!(gateway.metric(series), Some(72.0));
 }
