@@ -1,5 +1,8 @@
 //! What a request asks for at most, whatever its dialect: what is held for it before it is sent.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -30,6 +33,10 @@ pub struct Ask {
     /// Its prompt may be kept for an hour.
     pub caches_long: bool,
 }
+
+/// What stands in a body that holds or asks for sound, for pictures, and for being kept for an hour.
+static FINDERS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["audio", "image", "\"1h\""].map(Finder::new));
 
 #[derive(Deserialize, Default)]
 struct Words {
@@ -75,7 +82,8 @@ impl Ask {
             ),
             Dialect::Bedrock => (either(&words.inference, ["maxTokens", "max_tokens"]), None),
         };
-        let holds = |text: &[u8]| memchr::memmem::find(body, text).is_some();
+        let [audio, image, hour] = &*FINDERS;
+        let holds = |text: &Finder<'_>| text.find(body).is_some();
         Self {
             input: estimate::most(body),
             output,
@@ -84,9 +92,9 @@ impl Ask {
             is_continued: [words.previous_response_id, words.conversation, words.cached_content]
                 .iter()
                 .any(|value| !value.is_null()),
-            has_audio: holds(b"audio"),
-            has_images: holds(b"image"),
-            caches_long: holds(b"\"1h\""),
+            has_audio: holds(audio),
+            has_images: holds(image),
+            caches_long: holds(hour),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tokens counted without a vocabulary: what a text is worth where nobody tells.
 //!
-//! Vocabularies of the vendors are megabytes each, and most vendors publish none. All of them cut texts alike: at
+//! Vocabularies are megabytes each (see [`crate::vocabulary`]), and most vendors publish none. All of them cut texts alike: at
 //! words, numbers of up to three digits, and signs. So does this, and takes for each piece what is usual. It is an
 //! estimate and is called one wherever it shows.
 
@@ -15,7 +15,7 @@ const REST: u64 = 4;
 /// Bytes of an unbroken run that is no text any more, but something encoded.
 const ENCODED_BYTES: u64 = 512;
 /// Tokens that a picture or a document may be, however small its bytes.
-const MEDIA_TOKENS: u64 = 2_000;
+pub(crate) const MEDIA_TOKENS: u64 = 2_000;
 /// Bytes of something encoded for each token beyond these.
 const MEDIA_BYTES: u64 = 64;
 /// Parts of a body that stand for something that is not in it.
@@ -23,15 +23,18 @@ const REFERENCES: [&str; 6] =
     ["\"image_url\"", "\"input_image\"", "\"fileUri\"", "\"file_uri\"", "\"file_id\"", "\"input_file\""];
 
 static REFERENCES_FINDERS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| REFERENCES.map(Finder::new));
+/// Of which one is in every reference.
+static MEDIA_FINDERS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["image", "ile"].map(Finder::new));
 
 /// What a byte is to a tokenizer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    Letter,
+    Small,
+    Capital,
     Digit,
-    Space,
     /// A sign that stands in base64.
     Code,
+    Space,
     Sign,
     /// Of a letter outside of ASCII.
     Wide,
@@ -42,7 +45,8 @@ const CLASSES: [Class; 256] = {
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
-            b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
+            b'a'..=b'z' => Class::Small,
+            b'A'..=b'Z' => Class::Capital,
             b'0'..=b'9' => Class::Digit,
             b' ' | b'\n' | b'\r' | b'\t' => Class::Space,
             b'+' | b'/' | b'=' | b'-' | b'_' => Class::Code,
@@ -54,80 +58,60 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-fn class(byte: u8) -> Class {
-    CLASSES[usize::from(byte)]
-}
+impl Class {
+    /// Whether base64 is made of it, of which no text is for long.
+    fn encodes(self) -> bool {
+        matches!(self, Self::Small | Self::Capital | Self::Digit | Self::Code)
+    }
 
-/// What base64 is made of, and no text is for long.
-fn encodes(byte: u8) -> bool {
-    matches!(class(byte), Class::Letter | Class::Digit | Class::Code)
-}
-
-/// The beginning of some bytes for which something holds, and the rest.
-fn run(bytes: &[u8], holds: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
-    let length = bytes.iter().position(|byte| !holds(*byte)).unwrap_or(bytes.len());
-    bytes.split_at(length)
+    /// Whether a byte of the next class goes on with the piece of this one. A word begins with a hump.
+    fn goes_on(self, next: Self) -> bool {
+        self == next || self == Self::Capital && next == Self::Small
+    }
 }
 
 /// Tokens of a text, about.
 pub fn tokens(text: &[u8]) -> u64 {
     let mut count = 0;
-    let mut rest = text;
-    while let Some(first) = rest.first() {
-        if !encodes(*first) {
-            let of = class(*first);
-            let (piece, behind) = run(rest, |byte| class(byte) == of);
-            count += pieces(of, piece);
-            rest = behind;
+    // Where the piece began, and where the run of what may be encoded did, with what was counted before it.
+    let (mut from, mut encoded) = (0, (0, 0));
+    let mut class = Class::Space;
+    for (at, byte) in text.iter().enumerate() {
+        let next = CLASSES[usize::from(*byte)];
+        if class.goes_on(next) {
+            class = next;
             continue;
         }
-        let (mut encoded, behind) = run(rest, encodes);
-        rest = behind;
-        let length = encoded.len() as u64;
-        if length >= ENCODED_BYTES {
-            count += MEDIA_TOKENS + length / MEDIA_BYTES;
-            continue;
+        count += piece(class, &text[from..at]);
+        if class.encodes() != next.encodes() {
+            if class.encodes() {
+                count = unless_encoded(count, encoded, at);
+            }
+            encoded = (at, count);
         }
-        while let Some(first) = encoded.first() {
-            let of = class(*first);
-            let (piece, behind) = run(encoded, |byte| class(byte) == of);
-            count += pieces(of, piece);
-            encoded = behind;
-        }
+        (from, class) = (at, next);
     }
-    count
+    count += piece(class, &text[from..]);
+    if class.encodes() { unless_encoded(count, encoded, text.len()) } else { count }
+}
+
+/// What is counted at the end of a run of what may be encoded, which began at a place with a count.
+fn unless_encoded(count: u64, (from, before): (usize, u64), at: usize) -> u64 {
+    let length = (at - from) as u64;
+    if length >= ENCODED_BYTES { before + MEDIA_TOKENS + length / MEDIA_BYTES } else { count }
 }
 
 /// Tokens of bytes of one class.
-fn pieces(class: Class, run: &[u8]) -> u64 {
-    let length = run.len() as u64;
+fn piece(class: Class, piece: &[u8]) -> u64 {
+    let length = piece.len() as u64;
     match class {
-        Class::Letter => words(run),
+        Class::Small | Class::Capital => word(length),
         Class::Digit => length.div_ceil(3),
         // One goes with the word behind it.
         Class::Space => u64::from(length > 1),
         Class::Code | Class::Sign => length.div_ceil(2),
-        Class::Wide => wide(run),
+        Class::Wide => wide(piece),
     }
-}
-
-/// A run of letters is as many words as it has humps.
-fn words(run: &[u8]) -> u64 {
-    if run.get(1..).is_some_and(|rest| rest.iter().all(u8::is_ascii_lowercase)) {
-        return word(run.len() as u64);
-    }
-    let mut tokens = 0;
-    let mut length = 0_u64;
-    let mut was_small = false;
-    for byte in run {
-        if byte.is_ascii_uppercase() && was_small {
-            tokens += word(length);
-            length = 0;
-        }
-        was_small = byte.is_ascii_lowercase();
-        length += 1;
-    }
-    tokens + word(length)
 }
 
 fn word(letters: u64) -> u64 {
@@ -151,7 +135,9 @@ fn wide(run: &[u8]) -> u64 {
 /// The most tokens that a request is taken for, and that all but few stay under: what its body seems to be and a tenth
 /// more, and for each reference to a picture or a file what such a thing may be.
 pub fn most(body: &[u8]) -> u64 {
-    let references: u64 = REFERENCES_FINDERS.iter().map(|finder| finder.find_iter(body).count() as u64).sum();
+    let may_refer = MEDIA_FINDERS.iter().any(|finder| finder.find(body).is_some());
+    let count = |finder: &Finder<'_>| finder.find_iter(body).count() as u64;
+    let references: u64 = if may_refer { REFERENCES_FINDERS.iter().map(count).sum() } else { 0 };
     let seen = tokens(body);
     seen + seen / 10 + 16 + references * MEDIA_TOKENS
 }

@@ -27,3 +27,5 @@ pub mod resume;
 pub mod rules;
 pub mod sealed;
 pub mod stream;
+pub mod vocabulary;
+mod way;

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, MatchKind};
 
 use crate::{
     canon::{Format, Part, Request, Source, ToolKind},
@@ -34,13 +34,15 @@ pub struct Needs {
 const HINTS: [&str; 10] =
     ["tools", "unction", "image", "inline", "file", "document", "audio", "video", "chema", "toolConfig"];
 
-static FINDERS: LazyLock<[Finder<'static>; 10]> = LazyLock::new(|| HINTS.map(Finder::new));
+/// Where no automaton can be built of them, every body may.
+static FINDER: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(HINTS).ok());
 
 impl Needs {
     /// Whether a body may need more than a short text does. What is sure not to need not be read.
     pub fn may_matter(body: &[u8], least_context: Option<u64>) -> bool {
         least_context.is_some_and(|context| body.len() as u64 / LETTERS_PER_TOKEN_MOST > context)
-            || FINDERS.iter().any(|hint| hint.find(body).is_some())
+            || FINDER.as_ref().is_none_or(|hints| hints.is_match(body))
     }
 
     /// What a request needs.

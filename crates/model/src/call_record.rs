@@ -5,6 +5,7 @@
 
 mod a2a;
 mod ai;
+mod heard;
 mod mcp;
 
 use std::{
@@ -18,6 +19,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 pub use self::{
     a2a::A2aRecord,
     ai::{AiRecord, Comparison, Continued, GuardFired, Spending, TokenPrices, TokenUsage},
+    heard::CountsTokens,
     mcp::McpRecord,
 };
 

@@ -119,16 +119,12 @@ impl Event {
             }
     }
 
-    /// Tokens of the answer that it brings, as counted here.
-    pub fn tokens(&self) -> u64 {
+    /// What of the answer it brings that is made of tokens.
+    pub fn said(&self) -> &str {
         match self {
-            Self::Delta { delta: Delta::Text(text) | Delta::Transcript(text), .. } => {
-                crate::estimate::tokens(text.as_bytes())
-            }
-            Self::Open { opening: Opening::ToolCall { name, .. }, .. } => {
-                crate::estimate::tokens(name.as_bytes())
-            }
-            _ => 0,
+            Self::Delta { delta: Delta::Text(text) | Delta::Transcript(text), .. } => text,
+            Self::Open { opening: Opening::ToolCall { name, .. }, .. } => name,
+            _ => "",
         }
     }
 }

@@ -155,6 +155,14 @@ pub fn score(text: &str) -> f64 {
 }
 
 fn piece(text: &str) -> f64 {
+    let known = &*KNOWN;
+    if text.is_ascii() && known.is_plain(text.as_bytes()) {
+        return 0.0;
+    }
+    weighed(known, text)
+}
+
+fn weighed(known: &Known, text: &str) -> f64 {
     let mut clean = 1.0;
     let lower = if text.is_ascii() {
         text.to_ascii_lowercase()
@@ -169,7 +177,6 @@ fn piece(text: &str) -> f64 {
         clean *= 0.4;
     }
     // Of most words it is seen by letter and length that they are in no phrase.
-    let known = &*KNOWN;
     let words: Vec<u64> = lower
         .split(|letter: char| !letter.is_alphanumeric() && letter != '-')
         .filter(|word| !word.is_empty())
@@ -193,11 +200,35 @@ struct Known {
     steps: HashMap<&'static str, u64>,
     /// By the first byte, the lengths of words, a bit each.
     lengths: [u64; 256],
+    /// For each phrase, the bits of its steps.
+    phrases: [u64; PHRASES.len()],
 }
+
+/// Letters of words in ASCII, in lower case; 0 for what parts words.
+const LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let letter = byte as u8;
+        if letter.is_ascii_alphanumeric() || letter == b'-' {
+            letters[byte] = letter.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    letters
+};
+
+/// Letters of the longest word that is looked up.
+const WORD_LETTERS_MAX: usize = 31;
 
 impl Known {
     fn new() -> Self {
-        let mut known = Self { steps: HashMap::new(), lengths: [0; 256] };
+        let mut known = Self { steps: HashMap::new(), lengths: [0; 256], phrases: [0; PHRASES.len()] };
+        let mut first = 0;
+        for (bits, phrase) in known.phrases.iter_mut().zip(&PHRASES) {
+            *bits = ((1 << phrase.steps.len()) - 1) << first;
+            first += phrase.steps.len();
+        }
         let steps = PHRASES.iter().flat_map(|phrase| phrase.steps);
         for (step, words) in steps.enumerate() {
             for word in *words {
@@ -207,6 +238,35 @@ impl Known {
             }
         }
         known
+    }
+
+    /// Whether a text in ASCII is sure to be no attempt: no mark begins in it, and of no phrase all words are there.
+    fn is_plain(&self, text: &[u8]) -> bool {
+        if memchr::memchr3(b'<', b'[', b'#', text).is_some() {
+            return false;
+        }
+        let (mut seen, mut from) = (0, 0);
+        for at in 0..=text.len() {
+            if text.get(at).is_some_and(|byte| LETTERS[usize::from(*byte)] != 0) {
+                continue;
+            }
+            seen |= text.get(from..at).map_or(0, |word| self.steps_of_ascii(word));
+            from = at + 1;
+        }
+        !self.phrases.iter().any(|phrase| seen & phrase == *phrase)
+    }
+
+    /// The steps that a word of ASCII can be, in any case.
+    fn steps_of_ascii(&self, word: &[u8]) -> u64 {
+        let Some(first) = word.first() else { return 0 };
+        let lengths = self.lengths[usize::from(LETTERS[usize::from(*first)])];
+        if lengths & (1 << word.len().min(63)) == 0 {
+            return 0;
+        }
+        let mut lower = [0; WORD_LETTERS_MAX];
+        let Some(letters) = lower.get_mut(..word.len()) else { return 0 };
+        letters.iter_mut().zip(word).for_each(|(lower, byte)| *lower = LETTERS[usize::from(*byte)]);
+        std::str::from_utf8(letters).map_or(0, |word| self.steps(word))
     }
 
     /// The steps that a word can be.
@@ -252,6 +312,7 @@ mod tests {
     fn all_steps_have_a_bit() {
         assert!(PHRASES.iter().map(|phrase| phrase.steps.len()).sum::<usize>() < 64);
         assert!(PHRASES.iter().all(|phrase| !phrase.steps.is_empty()));
+        assert!(KNOWN.steps.keys().all(|word| word.len() <= WORD_LETTERS_MAX));
     }
 
     #[test]
@@ -274,6 +335,17 @@ mod tests {
             "",
         ] {
             assert!(score(text) < 0.5, "{text}: {}", score(text));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_plain_weighs_nothing(
+            text in "((ignore|Ignore|previous|all|instructions|RULES|do|anything|now|show|system|prompt|you|are|mode|dan|jailbreak|<\\|im_start\\|>|\\[inst\\]|[a-z]{1,5})[ ,.\n-]?[ ]?){0,9}",
+        ) {
+            if KNOWN.is_plain(text.as_bytes()) {
+                proptest::prop_assert_eq!(weighed(&KNOWN, &text), 0.0, "{}", text);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use regex_automata::{
-    Anchored, MatchKind,
+    Anchored, Input, MatchKind,
     hybrid::dfa::{Cache, DFA},
     nfa::thompson,
     util::{start, syntax},
@@ -89,6 +89,12 @@ impl Patterns {
         let config = start::Config::new().anchored(Anchored::Yes);
         let Ok(state) = self.dfa.start_state(cache, &config) else { return true };
         self.dfa.next_eoi_state(cache, state).is_ok_and(|state| state.is_match())
+    }
+
+    /// Whether one may be in a text: a phrase as part of a longer word is none, and seen here.
+    pub fn may_be_in(&self, cache: &mut Cache, text: &str) -> bool {
+        let found = self.dfa.try_search_fwd(cache, &Input::new(text).earliest(true));
+        !matches!(found, Ok(None))
     }
 
     /// Whether one begins at the start of a text, and which: the longest, and of those the first.

@@ -5,6 +5,7 @@ use regex_automata::hybrid::dfa::Cache;
 use super::{
     detect::{Begins, Kind},
     patterns::{Patterns, Wanted},
+    sift::Sift,
 };
 
 /// What was found, and by which rule.
@@ -36,6 +37,7 @@ pub struct Scanner {
     patterns: Option<Patterns>,
     rules: Vec<usize>,
     firsts: Firsts,
+    sift: Sift,
 }
 
 /// By the byte that stands at a place, whether anything may begin there: most places of a text need no further look.
@@ -118,7 +120,8 @@ impl Scanner {
             ),
         };
         let firsts = Firsts::of(&kinds, patterns.as_ref());
-        Ok(Self { kinds, patterns, rules, firsts })
+        let sift = Sift::of(&kinds);
+        Ok(Self { kinds, patterns, rules, firsts, sift })
     }
 
     /// Whether nothing is looked for.
@@ -135,6 +138,18 @@ impl Scanner {
     pub fn keep(&self, cache: Option<Cache>) {
         if let (Some(patterns), Some(cache)) = (&self.patterns, cache) {
             patterns.keep(cache);
+        }
+    }
+
+    /// Whether a whole text is sure to hold nothing that is looked for. Where this is not sure, [`Scanner::at`] knows.
+    pub fn clears(&self, cache: &mut Option<Cache>, text: &str) -> bool {
+        if !self.sift.clears(text.as_bytes()) {
+            return false;
+        }
+        match (&self.patterns, cache) {
+            (None, _) => true,
+            (Some(patterns), Some(cache)) => !patterns.may_be_in(cache, text),
+            (Some(_), None) => false,
         }
     }
 
@@ -203,6 +218,9 @@ mod tests {
                 }
                 for kind in Kind::ALL.iter().filter(|kind| is_word(&text[at..]) && kind.has_a_digit_soon()) {
                     proptest::prop_assert_eq!(kind.begins(before, &text[at..], more), Begins::No);
+                }
+                if let At::Something(..) = scanner.at(&mut cache, before, &text[at..], false) {
+                    proptest::prop_assert!(!scanner.clears(&mut cache, &text), "{}", &text[at..]);
                 }
             }
         }

@@ -104,9 +104,12 @@ impl Screen {
         let mut length = 0_usize;
         let mut words = String::new();
         let samples = self.rules.judge_languages_of_requests();
+        let limits = self.rules.rules.iter().any(|rule| matches!(rule.check, Check::Length(_)));
         leaves.edit(|leaf| {
             self.vault.reserve(&leaf.text);
-            length = length.saturating_add(leaf.text.chars().count());
+            if limits {
+                length = length.saturating_add(leaf.text.chars().count());
+            }
             if samples && leaf.voice == Voice::Caller && words.len() < SAMPLE_BYTES_MAX {
                 words.extend(leaf.text.chars().take(SAMPLE_BYTES_MAX));
                 words.push(' ');
@@ -207,6 +210,9 @@ impl Screen {
         }
         let scanner = if self.in_answer { &self.rules.answer } else { &self.rules.request };
         let cache = &mut self.cache;
+        if scanner.clears(cache, text) {
+            return true;
+        }
         let at = |before, text: &str, more| scanner.at(cache, before, text, more);
         is_clear(text, WINDOW_BYTES, scanner.firsts(), at)
     }

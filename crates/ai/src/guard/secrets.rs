@@ -44,6 +44,11 @@ const PREFIXES: [(&str, usize); 37] = [
     ("AGE-SECRET-KEY-1", 40),
 ];
 
+/// All beginnings of what is found here.
+pub(super) fn beginnings() -> impl Iterator<Item = &'static str> {
+    PREFIXES.iter().map(|(prefix, _)| *prefix).chain([TOKEN, BEGIN])
+}
+
 /// By the letter that keys and tokens begin with, a bit for what may follow: the last five bits of a letter.
 const SECONDS: [u32; 256] = {
     let mut seconds = [0; 256];
@@ -114,10 +119,13 @@ fn prefixed(text: &str, prefix: &str, least: usize, more: bool) -> Begins {
     if good { Begins::Yes(prefix.len() + key.len()) } else { Begins::No }
 }
 
+/// An object in base64url.
+const TOKEN: &str = "eyJ";
+
 /// A JSON Web Token: two objects in base64url and a signature.
 fn token(text: &str, more: bool) -> Begins {
-    if !text.starts_with("eyJ") {
-        return if "eyJ".starts_with(text) { undecided(more) } else { Begins::No };
+    if !text.starts_with(TOKEN) {
+        return if TOKEN.starts_with(text) { undecided(more) } else { Begins::No };
     }
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let mut parts = 0;
@@ -141,8 +149,8 @@ fn token(text: &str, more: bool) -> Begins {
         }
         match (parts, text.as_bytes()[end]) {
             (3, _) => return Begins::Yes(end),
-            (1, b'.') if text[end + 1..].starts_with("eyJ") => from = end + 1,
-            (1, b'.') if more && "eyJ".starts_with(&text[end + 1..]) => return Begins::More,
+            (1, b'.') if text[end + 1..].starts_with(TOKEN) => from = end + 1,
+            (1, b'.') if more && TOKEN.starts_with(&text[end + 1..]) => return Begins::More,
             (2, b'.') => from = end + 1,
             _ => return Begins::No,
         }

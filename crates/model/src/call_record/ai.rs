@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::heard::{CountsTokens, Heard};
+
 /// A call to a model.
 #[derive(Debug)]
 pub struct AiRecord {
@@ -37,8 +39,8 @@ pub struct AiRecord {
     broke: OnceLock<&'static str>,
     /// Which of several keys was used last, by its place in the provider's settings.
     key: Mutex<Option<Arc<str>>>,
-    /// Tokens of the prompt as counted here, for when nobody tells.
-    pub prompt: u64,
+    /// Counts tokens, for when nobody tells.
+    pub counter: Option<Arc<dyn CountsTokens>>,
     /// What its tokens cost; `None` when nobody knows.
     pub prices: Option<Arc<dyn TokenPrices>>,
     /// What was spent, as far as is known; all of it when the answer has ended.
@@ -118,8 +120,8 @@ pub struct GuardFired {
 #[derive(Debug, Clone, Default)]
 struct Charge {
     told: Option<TokenUsage>,
-    /// Tokens of the answer as counted here.
-    heard: u64,
+    /// What of the answer came by, for when nobody tells.
+    heard: Heard,
     /// The provider's word for the class in which it was served.
     tier: Option<String>,
     /// What is paid beside tokens, in picodollars.
@@ -195,7 +197,7 @@ impl AiRecord {
             first: OnceLock::new(),
             broke: OnceLock::new(),
             key: Mutex::new(None),
-            prompt: 0,
+            counter: None,
             prices: None,
             charge: Mutex::default(),
             guarded: Mutex::default(),
@@ -306,11 +308,10 @@ impl AiRecord {
         self.charge().told = Some(usage);
     }
 
-    /// Notes tokens of the answer that came by and were counted here.
-    pub fn hear(&self, tokens: u64) {
-        if tokens > 0 {
-            let mut charge = self.charge();
-            charge.heard = charge.heard.saturating_add(tokens);
+    /// Notes text of the answer that came by.
+    pub fn hear(&self, text: &str) {
+        if !text.is_empty() {
+            self.charge().heard.push(text, self.counter.as_deref());
         }
     }
 
@@ -350,14 +351,21 @@ impl AiRecord {
         let (usage, is_estimate) = match charge.told {
             None if !charge.is_due && charge.beside > 0 => (TokenUsage::default(), false),
             None if !charge.is_due => return None,
-            None => (TokenUsage { input: self.prompt, output: charge.heard, ..TokenUsage::default() }, true),
+            None => {
+                let input = self.counter.as_deref().map_or(0, CountsTokens::prompt);
+                let output = charge.heard.tokens(self.counter.as_deref());
+                (TokenUsage { input, output, ..TokenUsage::default() }, true)
+            }
             Some(told) => {
                 // Some tell at the beginning, and again at the end: a stream that broke off told too little.
-                let doubt = match charge.has_ended {
-                    true => charge.heard > told.output.saturating_mul(HEARD_OVER_TOLD).max(DOUBT_TOKENS),
-                    false => charge.heard > told.output,
+                let most = match charge.has_ended {
+                    true => told.output.saturating_mul(HEARD_OVER_TOLD).max(DOUBT_TOKENS),
+                    false => told.output,
                 };
-                let output = if doubt { charge.heard } else { told.output };
+                // A token is one byte at least, so that what is short needs no counting.
+                let may_be_more = charge.heard.bytes() > most;
+                let doubt = may_be_more && charge.heard.about(self.counter.as_deref()) > most;
+                let output = if doubt { charge.heard.tokens(self.counter.as_deref()) } else { told.output };
                 (TokenUsage { output, ..told }, doubt)
             }
         };

@@ -13,7 +13,10 @@ pub(super) mod turns;
 
 use serde_json::{Map, Value, json};
 
-use crate::canon::{Feature, Finish, Usage};
+use crate::{
+    canon::{Feature, Finish, Usage},
+    way::Way,
+};
 
 /// Who issues proofs that come in this dialect. Claude signs alike on Bedrock.
 pub(super) const ISSUER: &str = "anthropic";
@@ -139,7 +142,7 @@ struct Counts {
 impl Counts {
     /// Takes a `usage` object.
     fn take(&mut self, value: &Value) {
-        let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+        let number = |pointer: &str| value.at(pointer).and_then(Value::as_u64);
         let set = |place: &mut u64, found: Option<u64>| *place = found.unwrap_or(*place);
         set(&mut self.fresh, number("/input_tokens"));
         set(&mut self.usage.cache_read, number("/cache_read_input_tokens"));

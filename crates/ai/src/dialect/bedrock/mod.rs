@@ -11,7 +11,10 @@ pub(super) mod outbound;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use crate::canon::{Citation, Feature, Finish, Proof, ProofKind, Usage};
+use crate::{
+    canon::{Citation, Feature, Finish, Proof, ProofKind, Usage},
+    way::Way,
+};
 
 /// Who issues the proofs in it: Claude signs here as it does at Anthropic.
 pub(super) const ISSUER: &str = super::anthropic::ISSUER;
@@ -137,7 +140,7 @@ pub(super) fn takes_sound(source: &crate::canon::Source) -> bool {
 
 /// Reads a citation.
 fn citation_of(value: &Value) -> Citation {
-    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let text = |pointer: &str| value.at(pointer).and_then(Value::as_str).map(str::to_owned);
     let location =
         value.get("location").and_then(Value::as_object).and_then(|location| location.values().next());
     let sources = value.get("sourceContent").and_then(Value::as_array).into_iter().flatten();

@@ -11,7 +11,10 @@ mod tests;
 
 use serde_json::{Value, json};
 
-use crate::canon::{ErrorKind, Feature, Finish, TokenProbability, Usage};
+use crate::{
+    canon::{ErrorKind, Feature, Finish, TokenProbability, Usage},
+    way::Way,
+};
 
 /// The names of features in this dialect.
 pub(super) fn feature_name(feature: Feature) -> &'static str {
@@ -93,7 +96,7 @@ fn usage_value(usage: &Usage) -> Value {
 /// Reads a `usage` object. What is billed counts: `tokens` has the provider's own template in it, which nobody pays.
 pub(super) fn usage_of(value: &Value) -> Option<Usage> {
     let number = |pointer: &str| {
-        let number = value.pointer(pointer)?;
+        let number = value.at(pointer)?;
         // Counts may be written as 12.0.
         number
             .as_u64()

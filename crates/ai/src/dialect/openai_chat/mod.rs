@@ -9,7 +9,10 @@ pub(super) mod outbound;
 
 use serde_json::{Value, json};
 
-use crate::canon::{Feature, Finish, TokenProbability, Usage};
+use crate::{
+    canon::{Feature, Finish, TokenProbability, Usage},
+    way::Way,
+};
 
 /// Who issues proofs that come in this dialect.
 pub(super) const ISSUER: &str = "openai-chat";
@@ -100,7 +103,7 @@ fn usage_value(usage: &Usage) -> Value {
 
 /// Reads a `usage` object. DeepSeek tells cached tokens as `prompt_cache_hit_tokens`.
 pub(super) fn usage_of(value: &Value) -> Option<Usage> {
-    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+    let number = |pointer: &str| value.at(pointer).and_then(Value::as_u64);
     let cached =
         number("/prompt_tokens_details/cached_tokens").or_else(|| number("/prompt_cache_hit_tokens"));
     Some(Usage {

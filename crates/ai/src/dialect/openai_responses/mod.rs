@@ -14,7 +14,10 @@ mod thought;
 use serde_json::{Value, json};
 
 pub(super) use self::echo::echo;
-use crate::canon::{Feature, Finish, Part, Usage};
+use crate::{
+    canon::{Feature, Finish, Part, Usage},
+    way::Way,
+};
 
 /// Whether an annotation can be made of it.
 pub(super) fn shows_citation(citation: &crate::canon::Citation) -> bool {
@@ -89,7 +92,7 @@ fn status_of(finish: Option<&Finish>) -> (&'static str, Option<&'static str>) {
 
 /// Why a response ended: its status says so, and what it consists of.
 fn finish_of<'a>(response: &Value, parts: impl IntoIterator<Item = &'a Part>) -> Option<Finish> {
-    let text = |pointer: &str| response.pointer(pointer).and_then(Value::as_str);
+    let text = |pointer: &str| response.at(pointer).and_then(Value::as_str);
     match (text("/status"), text("/incomplete_details/reason")) {
         (Some("incomplete"), Some("max_output_tokens")) => Some(Finish::Length),
         (Some("incomplete"), Some("content_filter")) => Some(Finish::ContentFilter),
@@ -126,7 +129,7 @@ fn usage_value(usage: &Usage) -> Value {
 
 /// Reads a `usage` object.
 pub(super) fn usage_of(value: &Value) -> Option<Usage> {
-    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+    let number = |pointer: &str| value.at(pointer).and_then(Value::as_u64);
     Some(Usage {
         input: number("/input_tokens")?,
         cache_read: number("/input_tokens_details/cached_tokens").unwrap_or(0),

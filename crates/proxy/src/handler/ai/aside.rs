@@ -10,6 +10,7 @@ use ai::{
     dialect::Dialect,
     endpoint::Operation,
     rules::Target as Written,
+    vocabulary::Vocabulary,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
@@ -173,7 +174,12 @@ pub(super) async fn endpoint(
         match ask_provider(worker, call, (target, &model, Dialect::OpenAiChat), aside).await {
             Ok((status, bytes)) if status.is_success() => match serde_json::from_slice(&bytes) {
                 Ok(value) => {
-                    bill(call, target, &model, told_of(&value).or_else(|| estimated(operation, &body)));
+                    bill(
+                        call,
+                        target,
+                        &model,
+                        told_of(&value).or_else(|| estimated(operation, &model, &body)),
+                    );
                     return Ok(value);
                 }
                 Err(error) => last = format!("its answer is no JSON: {error}"),
@@ -203,18 +209,26 @@ fn told_of(value: &Value) -> Option<TokenUsage> {
 }
 
 /// What an embedding cost that does not tell. Moderation that tells nothing is free.
-fn estimated(operation: Operation, body: &Value) -> Option<TokenUsage> {
+fn estimated(operation: Operation, model: &str, body: &Value) -> Option<TokenUsage> {
     (operation == Operation::Embeddings).then(|| {
-        let input = ai::estimate::tokens(body["input"].as_str().unwrap_or_default().as_bytes());
+        let input = vocabulary(model).about(body["input"].as_str().unwrap_or_default());
         TokenUsage { input, ..TokenUsage::default() }
     })
 }
 
+/// The vocabulary of a model that did not tell what it spent.
+fn vocabulary(model: &str) -> Vocabulary {
+    let vocabulary = Vocabulary::of(model);
+    vocabulary.want();
+    vocabulary
+}
+
 /// What a model was told and said, where it does not tell.
-fn counted(request: &Request, answer: &Answer) -> TokenUsage {
+fn counted(model: &str, request: &Request, answer: &Answer) -> TokenUsage {
+    let vocabulary = vocabulary(model);
     let texts = |parts: &[Part]| -> u64 {
         let text = |part: &Part| match part {
-            Part::Text { text, .. } => ai::estimate::tokens(text.as_bytes()),
+            Part::Text { text, .. } => vocabulary.about(text),
             _ => 0,
         };
         parts.iter().map(text).sum()
@@ -244,7 +258,7 @@ pub(super) async fn model(
                     Some(usage) => {
                         TokenUsage { input: usage.input, output: usage.output, ..TokenUsage::default() }
                     }
-                    None => counted(request, &answer),
+                    None => counted(&asked.model(target), request, &answer),
                 };
                 bill(call, target, &asked.model(target), Some(usage));
                 return Ok(answer);

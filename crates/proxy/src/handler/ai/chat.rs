@@ -8,7 +8,7 @@ use std::{
 
 use ai::{
     canon::{Error, ErrorKind, Loss, Losses},
-    dialect::Dialect,
+    dialect::{Dialect, Spoken},
     endpoint::{Endpoint, Operation},
     peek::Peek,
 };
@@ -19,6 +19,7 @@ use model::{AiRecord, Side, resource::ai::FallbackOn};
 use super::{
     AiGateway, Told, answer, cache, choice,
     counted::Counted,
+    counter::Counter,
     fallback,
     fault::Fault,
     gathered::{Ungathered, gather},
@@ -205,7 +206,6 @@ async fn ask(
     came: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
     let mut targets = targets.into_iter().peekable();
-    let prompt = ai::estimate::tokens(&conversation.body);
     let mut refusals = Refusals::default();
     let (mut awaited, mut queued) = (Duration::ZERO, Duration::ZERO);
     while let Some(target) = targets.next() {
@@ -233,7 +233,9 @@ async fn ask(
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
         let model = asked.model(target);
         let mut told = tell(conversation, name, asked, target, &losses);
-        told.prompt = prompt;
+        let endpoint = conversation.endpoint;
+        let spoken = Spoken { model: endpoint.model.clone(), stream: conversation.stream };
+        told.counter = Some(Counter::new(&model, endpoint.dialect, spoken, &conversation.body));
         let told = Arc::new(told);
         call.record.ai = Some(told.clone());
         bill.asks(&told);

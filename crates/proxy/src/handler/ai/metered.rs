@@ -167,7 +167,7 @@ pub(super) fn note(told: &Told, event: &Event) {
     match event {
         Event::Usage(usage) => spend(told, usage),
         Event::Tier(tier) => told.serve_in(tier),
-        other => told.hear(other.tokens()),
+        other => told.hear(other.said()),
     }
 }
 

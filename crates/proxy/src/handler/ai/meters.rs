@@ -431,6 +431,24 @@ mod tests {
         }
     }
 
+    /// Every byte is a token.
+    #[derive(Debug)]
+    struct Bytewise(u64);
+
+    impl model::CountsTokens for Bytewise {
+        fn prompt(&self) -> u64 {
+            self.0
+        }
+
+        fn text(&self, text: &str) -> u64 {
+            text.len() as u64
+        }
+
+        fn passing(&self, text: &str) -> u64 {
+            self.text(text)
+        }
+    }
+
     const INPUT: u64 = 2_500_000;
     const OUTPUT: u64 = 10_000_000;
 
@@ -477,7 +495,7 @@ mod tests {
 
     fn record(prompt: u64) -> Told {
         let mut record = AiRecord::new("chat", "openai-chat", "m".into());
-        record.prompt = prompt;
+        record.counter = Some(Arc::new(Bytewise(prompt)));
         record.prices = Some(Arc::new(Priced::in_test(INPUT, OUTPUT)));
         Arc::new(record)
     }
@@ -564,20 +582,21 @@ mod tests {
 
     fn end(open: Open) -> u128 {
         let (input, output) = open.tokens;
+        let text = "x".repeat(usize::try_from(output).expect("small"));
         if let Some(told) = &open.told {
             match open.way {
                 Way::Stream => {
-                    told.hear(output);
+                    told.hear(&text);
                     told.spend(TokenUsage { input, output, ..Default::default() });
                     told.end();
                 }
                 Way::Untold => {
-                    told.hear(output);
+                    told.hear(&text);
                     told.end();
                 }
                 _ => {
                     told.spend(TokenUsage { input, output: 1, ..Default::default() });
-                    told.hear(output);
+                    told.hear(&text);
                 }
             }
         }

@@ -18,6 +18,7 @@ pub(crate) mod cache;
 mod chat;
 mod choice;
 mod counted;
+mod counter;
 mod credentials;
 pub(crate) mod duties;
 mod fallback;

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, future::Future, pin::Pin, rc::Rc, sync::Arc, ti
 
 use ai::{
     canon::{Event, Losses, Request, Usage},
-    dialect::Dialect,
+    dialect::{Dialect, Spoken},
     endpoint::Operation,
     resume::{self, Begun, Rejoin, Said},
     rules::Target as Written,
@@ -16,6 +16,7 @@ use resilience::turnstile::Priority;
 
 use super::{
     Told,
+    counter::Counter,
     models::Target,
     outgoing,
     prepare::uri,
@@ -144,7 +145,8 @@ impl Heirs {
         record.alias = self.told.alias.clone();
         record.is_stream = true;
         record.variant = next.target.standing.variant.clone();
-        record.prompt = ai::estimate::tokens(&body);
+        let spoken = Spoken { model: Some(model.to_owned()), stream: true };
+        record.counter = Some(Counter::new(model, dialect, spoken, &body));
         if let Some(prices) = next.target.prices.of(model) {
             record.prices = Some(prices);
         }

@@ -82,7 +82,7 @@ pub(super) fn hear(told: &Told, answer: &Answer) {
     }
     match &answer.usage {
         Some(usage) => metered::spend(told, usage),
-        None => told.hear(ai::canon::events_of(answer.clone()).iter().map(ai::canon::Event::tokens).sum()),
+        None => ai::canon::events_of(answer.clone()).iter().for_each(|event| told.hear(event.said())),
     }
     told.end();
 }

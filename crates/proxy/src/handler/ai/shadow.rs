@@ -18,7 +18,7 @@ use std::{
 use ai::{
     canon::{Answer, Assembler, Request},
     compare::{self, Likeness},
-    dialect::Dialect,
+    dialect::{Dialect, Spoken},
     endpoint::Operation,
     rules::Target as Written,
     stream::{FrameReader, Framing},
@@ -33,6 +33,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Told,
+    counter::Counter,
     gathered::gather,
     models::{Asked, Target},
     outgoing,
@@ -347,7 +348,8 @@ impl Task {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         outgoing::dialect_headers(&mut headers, &written.headers);
         provider.address(&mut headers);
-        record.prompt = ai::estimate::tokens(&body);
+        let spoken = Spoken { model: Some(model.to_owned()), stream: false };
+        record.counter = Some(Counter::new(model, dialect, spoken, &body));
         record.owe(true);
         let call = &mut *self.call;
         call.host_from_endpoint = false;
@@ -375,7 +377,7 @@ impl Task {
         let answer = dialect.read_answer(&bytes).map_err(|error| error.message)?;
         match &answer.usage {
             Some(usage) => super::metered::spend(record, usage),
-            None => record.hear(ai::estimate::tokens(compare::text(&answer).as_bytes())),
+            None => record.hear(&compare::text(&answer)),
         }
         record.end();
         Ok(answer)

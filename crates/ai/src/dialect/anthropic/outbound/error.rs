@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::canon::{Error, ErrorKind};
+use crate::{
+    canon::{Error, ErrorKind},
+    way::Way,
+};
 
 pub(in crate::dialect) fn read_error(status: u16, body: &[u8]) -> Error {
     match serde_json::from_slice(body) {
@@ -22,7 +25,7 @@ pub(in crate::dialect) fn text_of(body: &[u8]) -> String {
 /// Reads `{"type": "error", "error": {"type": …, "message": …}}`.
 pub(super) fn error_of(status: u16, value: &Value) -> Error {
     let inner = value.get("error").unwrap_or(value);
-    let text = |pointer: &str| inner.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text = |pointer: &str| inner.at(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
     let message =
         inner.as_str().or_else(|| text("/message")).map_or_else(|| inner.to_string(), str::to_owned);
     let code = text("/details/error_code").map(str::to_owned);
@@ -60,7 +63,7 @@ pub(in crate::dialect) fn is_too_long(message: &str) -> bool {
 
 /// The status that an error in a stream would have had.
 pub(super) fn status_of(value: &Value) -> u16 {
-    match value.pointer("/error/type").and_then(Value::as_str) {
+    match value.at("/error/type").and_then(Value::as_str) {
         Some("invalid_request_error") => 400,
         Some("authentication_error") => 401,
         Some("billing_error") => 402,

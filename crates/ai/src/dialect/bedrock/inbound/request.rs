@@ -14,6 +14,7 @@ use crate::{
         bedrock::DIALECT,
     },
     fields::Fields,
+    way::Way,
 };
 
 pub(in crate::dialect) fn read_request(spoken: &Spoken, body: &[u8]) -> Result<Request, Error> {
@@ -106,7 +107,7 @@ fn read_tools(config: &mut Fields, extra: &mut Extra) -> Result<Vec<Tool>, Error
         } else {
             let value = tool.into_value();
             let name =
-                value.pointer("/systemTool/name").and_then(Value::as_str).unwrap_or("systemTool").to_owned();
+                value.at("/systemTool/name").and_then(Value::as_str).unwrap_or("systemTool").to_owned();
             tools.push(Tool {
                 name,
                 description: None,

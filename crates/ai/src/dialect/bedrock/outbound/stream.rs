@@ -15,6 +15,7 @@ use crate::{
         bedrock::{DIALECT, citation_of, finish_of, media::Media, redacted_of, usage_of},
     },
     stream::{FRAME_BYTES_MAX, Frame},
+    way::Way,
 };
 
 /// Reads events. The dialect knows one answer, of blocks; what a block is shows in its first delta unless it is a call.
@@ -77,7 +78,7 @@ impl StreamReader for Reader {
                 self.finish.get_or_insert(finish);
             }
             "metadata" => {
-                let tier = event.pointer("/serviceTier/type").and_then(Value::as_str);
+                let tier = event.at("/serviceTier/type").and_then(Value::as_str);
                 out.extend(tier.map(|tier| Event::Tier(tier.to_owned())));
                 out.extend(event.get("usage").and_then(usage_of).map(Event::Usage));
                 // It is the last event, unless the message has not ended.
@@ -123,8 +124,8 @@ impl Reader {
 
     fn open(&mut self, event: &Value, out: &mut Vec<Event>) {
         let Some(start) = event.get("start").filter(|_| self.blocks.len() < BLOCKS_OPEN_MAX) else { return };
-        let text = |pointer: &str| start.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let vendor = start.get("toolResult").is_some() || start.pointer("/toolUse/type").is_some();
+        let text = |pointer: &str| start.at(pointer).and_then(Value::as_str).map(str::to_owned);
+        let vendor = start.get("toolResult").is_some() || start.at("/toolUse/type").is_some();
         let block = if vendor {
             Block::Vendor { start: start.clone(), input: String::new() }
         } else if let Some(name) = text("/toolUse/name") {
@@ -144,11 +145,11 @@ impl Reader {
     fn delta(&mut self, event: &Value, out: &mut Vec<Event>) {
         let Some(value) = event.get("delta") else { return };
         let at = index(event);
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        let text = |pointer: &str| value.at(pointer).and_then(Value::as_str);
         match self.blocks.get_mut(&at) {
             Some(Block::Image { data, .. }) => return hold(data, text("/image/source/bytes")),
             Some(Block::Vendor { input, .. }) => {
-                let result = value.pointer("/toolResult/0/text").and_then(Value::as_str);
+                let result = value.at("/toolResult/0/text").and_then(Value::as_str);
                 return hold(input, text("/toolUse/input").or(result));
             }
             Some(Block::Part(_)) | None => {}

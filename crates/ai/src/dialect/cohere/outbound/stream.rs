@@ -10,6 +10,7 @@ use crate::{
         cohere::{citation::citations_of, finish_of, probability_of, usage_of},
     },
     stream::Frame,
+    way::Way,
 };
 
 /// Reads events. A text stays open after its end, for its citations may come later, until something else begins.
@@ -45,7 +46,7 @@ impl StreamReader for Reader {
                 .fail(Error::of_status(502, "the provider's stream holds an event that is not JSON"), out);
         };
         let kind = event.get("type").and_then(Value::as_str).unwrap_or(&frame.event).to_owned();
-        let message = |pointer: &str| event.pointer(&format!("/delta/message{pointer}"));
+        let message = |pointer: &str| event.at(&format!("/delta/message{pointer}"));
         let text = |pointer: &str| message(pointer).and_then(Value::as_str).unwrap_or_default();
         let index = event.get("index").and_then(Value::as_u64).unwrap_or(0);
         match kind.as_str() {
@@ -130,7 +131,7 @@ impl Reader {
     }
 
     fn call(&mut self, index: u64, call: &Value, out: &mut Vec<Event>) {
-        let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let text = |pointer: &str| call.at(pointer).and_then(Value::as_str).unwrap_or_default();
         self.close_call(index, out);
         let id = match text("/id") {
             "" => format!("call_{}", self.parts),

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::canon::{Error, ErrorKind};
+use crate::{
+    canon::{Error, ErrorKind},
+    way::Way,
+};
 
 /// Reasons by which the gateway tells kinds of failure that have no status of their own.
 pub(in crate::dialect::gemini) const REASONS: [(&str, ErrorKind); 4] = [
@@ -60,7 +63,7 @@ impl Details {
     fn of(error: &Value) -> Self {
         let mut found = Self::default();
         for detail in error.get("details").and_then(Value::as_array).into_iter().flatten() {
-            let text = |pointer: &str| detail.pointer(pointer).and_then(Value::as_str);
+            let text = |pointer: &str| detail.at(pointer).and_then(Value::as_str);
             match text("/@type").and_then(|kind| kind.rsplit('.').next()) {
                 Some("ErrorInfo") => found.reason = text("/reason").map(str::to_owned),
                 Some("BadRequest") => found.field = text("/fieldViolations/0/field").map(str::to_owned),

@@ -19,6 +19,7 @@ use crate::{
     },
     fields::Fields,
     stream::Frame,
+    way::Way,
 };
 
 /// Most bytes of a text that are kept to count the places of citations in it.
@@ -67,7 +68,7 @@ impl StreamReader for Reader {
         };
         let first = chunk.get(0).unwrap_or(&chunk);
         if first.get("error").is_some_and(|error| !error.is_null()) {
-            let code = first.pointer("/error/code").and_then(Value::as_u64);
+            let code = first.at("/error/code").and_then(Value::as_u64);
             let status =
                 code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
             return self.fail(error_of(status.unwrap_or(502), first), out);
@@ -126,7 +127,7 @@ impl Reader {
         let index = candidate.get("index").and_then(Value::as_u64).unwrap_or(0);
         let Some(choice) = u32::try_from(index).ok().filter(|_| index < CHOICES_MAX) else { return };
         let progress = self.choices.entry(choice).or_default();
-        for part in candidate.pointer("/content/parts").and_then(Value::as_array).into_iter().flatten() {
+        for part in candidate.at("/content/parts").and_then(Value::as_array).into_iter().flatten() {
             progress.part(choice, &self.id, part, out);
         }
         progress

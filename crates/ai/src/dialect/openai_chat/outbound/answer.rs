@@ -6,6 +6,7 @@ use crate::{
     canon::{Answer, Choice, Citation, Error, ErrorKind, Extra, Part, Proof, ProofKind, Source},
     dialect::openai_chat::{ISSUER, finish_of, probability_of, usage_of},
     fields::Fields,
+    way::Way,
 };
 
 pub(in crate::dialect) fn read_answer(body: &[u8]) -> Result<Answer, Error> {
@@ -169,7 +170,7 @@ pub(super) fn citation_of(annotation: &Value) -> Option<Citation> {
 }
 
 pub(super) fn image_of(image: &Value) -> Option<Part> {
-    let url = image.pointer("/image_url/url")?.as_str()?;
+    let url = image.at("/image_url/url")?.as_str()?;
     let source = match url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
         Some((media_type, data)) => {
             Source::Inline { media_type: media_type.to_owned(), data: data.to_owned() }

@@ -15,6 +15,7 @@ use crate::{
         openai_chat::{finish_of, probability_of, usage_of},
     },
     stream::Frame,
+    way::Way,
 };
 
 /// Reads chunks. It remembers which parts are open: the dialect itself knows no parts but calls.
@@ -96,7 +97,7 @@ impl StreamReader for Reader {
                 .fail(Error::of_status(502, "the provider's stream holds an event that is not JSON"), out);
         };
         if chunk.get("error").is_some_and(|error| !error.is_null()) {
-            let code = chunk.pointer("/error/code").and_then(Value::as_u64);
+            let code = chunk.at("/error/code").and_then(Value::as_u64);
             let status =
                 code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
             return self.fail(error_of(status.unwrap_or(502), &chunk), out);
@@ -153,7 +154,7 @@ impl Reader {
         if let Some(delta) = value.get("delta") {
             read_delta(progress, choice, delta, out);
         }
-        let tokens = value.pointer("/logprobs/content").and_then(Value::as_array);
+        let tokens = value.at("/logprobs/content").and_then(Value::as_array);
         if let Some(tokens) = tokens {
             out.push(Event::LogProbabilities {
                 choice,

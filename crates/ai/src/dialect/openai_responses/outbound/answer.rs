@@ -9,6 +9,7 @@ use crate::{
         openai_responses::{NAME, content, finish_of, thought, usage_of},
     },
     fields::Fields,
+    way::Way,
 };
 
 pub(in crate::dialect) fn read_answer(body: &[u8]) -> Result<Answer, Error> {
@@ -58,7 +59,7 @@ pub(super) fn created_of(response: &Value) -> Option<u64> {
 
 /// What a response that failed tells.
 pub(super) fn failure(response: &Value) -> Error {
-    let status = match response.pointer("/error/code").and_then(Value::as_str) {
+    let status = match response.at("/error/code").and_then(Value::as_str) {
         Some("rate_limit_exceeded" | "insufficient_quota") => 429,
         Some(code) if code.starts_with("invalid") || code == "context_length_exceeded" => 400,
         _ => 502,

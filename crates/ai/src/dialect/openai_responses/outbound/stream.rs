@@ -16,6 +16,7 @@ use crate::{
         openai_responses::{finish_of, usage_of},
     },
     stream::Frame,
+    way::Way,
 };
 
 /// Most items of a response that are read; a provider that sends more has lost its senses.
@@ -145,7 +146,7 @@ impl Reader {
 
 /// An error in the stream: flat, or nested as in a whole answer.
 fn stream_error(event: &Value) -> Error {
-    let code = event.get("code").or_else(|| event.pointer("/error/code")).and_then(Value::as_str);
+    let code = event.get("code").or_else(|| event.at("/error/code")).and_then(Value::as_str);
     let status = match code {
         Some("rate_limit_exceeded" | "insufficient_quota") => 429,
         Some("context_length_exceeded" | "content_filter" | "invalid_prompt") => 400,

@@ -1,0 +1,57 @@
+//! Counts tokens of a call that its provider does not tell: when somebody asks, which mostly nobody does.
+
+use std::sync::{Arc, OnceLock};
+
+use ai::{
+    dialect::{Dialect, Spoken},
+    estimate,
+    vocabulary::{COUNTED_BYTES_MAX, Vocabulary},
+};
+use bytes::Bytes;
+use model::CountsTokens;
+
+/// Counts with the vocabulary of one model.
+#[derive(Debug)]
+pub(super) struct Counter {
+    vocabulary: Vocabulary,
+    prompt: Prompt,
+    counted: OnceLock<u64>,
+}
+
+#[derive(Debug)]
+enum Prompt {
+    /// It is kept until somebody asks.
+    Kept { dialect: Dialect, spoken: Spoken, body: Bytes },
+    /// It is too long to be kept, and was estimated.
+    Estimated(u64),
+}
+
+impl Counter {
+    /// Of a request in a dialect to a model.
+    pub(super) fn new(model: &str, dialect: Dialect, spoken: Spoken, body: &Bytes) -> Arc<Self> {
+        let prompt = match body.len() > COUNTED_BYTES_MAX {
+            true => Prompt::Estimated(estimate::tokens(body)),
+            false => Prompt::Kept { dialect, spoken, body: body.clone() },
+        };
+        Arc::new(Self { vocabulary: Vocabulary::of(model), prompt, counted: OnceLock::new() })
+    }
+}
+
+impl CountsTokens for Counter {
+    fn prompt(&self) -> u64 {
+        self.vocabulary.want();
+        *self.counted.get_or_init(|| match &self.prompt {
+            Prompt::Kept { dialect, spoken, body } => self.vocabulary.of_prompt(*dialect, spoken, body),
+            Prompt::Estimated(tokens) => *tokens,
+        })
+    }
+
+    fn text(&self, text: &str) -> u64 {
+        self.vocabulary.want();
+        self.vocabulary.about(text)
+    }
+
+    fn passing(&self, text: &str) -> u64 {
+        self.vocabulary.about(text)
+    }
+}
