@@ -26,4 +26,6 @@ pub mod realtime;
 pub mod resume;
 pub mod rules;
 pub mod sealed;
+pub mod sound;
 pub mod stream;
+pub mod units;
