@@ -49,7 +49,14 @@ pub(crate) struct Federated {
 
 enum Source {
     File(PathBuf),
-    Url { target: Target, path: String, headers: HeaderMap },
+    Url(Box<Address>),
+}
+
+/// Where a token is had, and what is shown there.
+struct Address {
+    target: Target,
+    path: String,
+    headers: HeaderMap,
 }
 
 #[derive(Deserialize)]
@@ -138,7 +145,8 @@ impl Federated {
             (None, Some(url)) => {
                 let target = Target::parse(&url).or_else(|_| Target::metadata(&url));
                 let target = target.map_err(|error| wrong(format!("`credential_source.url`: {error}")))?;
-                Source::Url { path: path_of(&target), target, headers: fields(&source.headers)? }
+                let (path, headers) = (path_of(&target), fields(&source.headers)?);
+                Source::Url(Box::new(Address { target, path, headers }))
             }
             _ => return Err(wrong("`credential_source` must have a `file` or a `url`")),
         };
@@ -210,8 +218,8 @@ impl Federated {
                 let read = tokio::task::spawn_blocking(move || read(&path)).await;
                 read.map_err(|error| error.to_string())??
             }
-            Source::Url { target, path, headers } => {
-                let (status, body) = target.ask(Method::GET, path, headers.clone()).await?;
+            Source::Url(at) => {
+                let (status, body) = at.target.ask(Method::GET, &at.path, at.headers.clone()).await?;
                 if status != StatusCode::OK {
                     return Err(format!("its address answered {status}"));
                 }

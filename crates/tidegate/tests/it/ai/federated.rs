@@ -142,7 +142,8 @@ fn documents_that_would_run_programs_or_lead_elsewhere_are_refused() {
             "AWS has `metadata`",
         ),
         (json!({"file": "relative"}), "", json!(null), "must be an absolute path"),
-        (file.clone(), "token_url", json!("http://example.org/token"), "`token_url`"),
+        (file.clone(), "token_url", json!("http://192.0.2.1/token"), "`token_url`"),
+        (json!({"url": "http://192.0.2.1/token"}), "", json!(null), "`credential_source.url`"),
         (file, "type", json!("authorized_user"), "`external_account`"),
     ] {
         let mut document = document(&google, &source, false);
