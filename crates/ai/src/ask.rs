@@ -110,8 +110,12 @@ pub struct Pictures {
 
 /// Most pictures that one request may ask for, where it is not read.
 const PICTURES_MAX: u64 = 10;
-/// Tokens of the largest picture, by quality: `gpt-image-1` and its successors, as OpenAI's table has them for 1024×1536.
-const PICTURE_TOKENS: [(&str, u64); 3] = [("low", 408), ("medium", 1_584), ("high", 6_240)];
+/// Tokens of a picture of 1024×1536, by quality: an approximation. The first two and 6,240 for the third are in the table
+/// of OpenAI's image generation guide for `gpt-image-1` and its next ones; for `gpt-image-2`, which has none, callers
+/// report 7,024 (OpenAI's forum, at its release).
+const PICTURE_TOKENS: [(&str, u64); 3] = [("low", 408), ("medium", 1_584), ("high", 7_024)];
+/// Dots of such a picture. Those of a larger one are reported to be fewer tokens each, never more.
+const PICTURE_DOTS: u64 = 1024 * 1536;
 
 impl Pictures {
     /// Reads a body of OpenAI's form over, JSON or `multipart/form-data`.
@@ -122,19 +126,24 @@ impl Pictures {
             n: Value,
             #[serde(default)]
             quality: Value,
+            #[serde(default)]
+            size: Value,
         }
         let asked: Asked = if is_form {
             let text = |name: &str| Value::from(field(body, name).unwrap_or_default());
             let n = field(body, "n")
                 .map_or(Value::from(1), |text| Value::from(text.parse::<u64>().unwrap_or(PICTURES_MAX)));
-            Asked { n, quality: text("quality") }
+            Asked { n, quality: text("quality"), size: text("size") }
         } else {
             serde_json::from_slice(body).unwrap_or_default()
         };
         let quality = asked.quality.as_str().unwrap_or_default();
         let known = PICTURE_TOKENS.iter().find(|(name, _)| *name == quality);
         // What the provider chooses itself may be the best.
-        let tokens_each = known.or(PICTURE_TOKENS.last()).map_or(0, |(_, tokens)| *tokens);
+        let tokens = known.or(PICTURE_TOKENS.last()).map_or(0, |(_, tokens)| *tokens);
+        let sides = asked.size.as_str().and_then(|size| size.split_once('x'));
+        let dots = sides.and_then(|(wide, high)| wide.parse::<u64>().ok()?.checked_mul(high.parse().ok()?));
+        let tokens_each = tokens.saturating_mul(dots.unwrap_or(0).div_ceil(PICTURE_DOTS).max(1));
         Self { count: count(&asked.n).unwrap_or(1), tokens_each }
     }
 
@@ -203,10 +212,12 @@ mod tests {
         };
         for (body, is_form, want) in [
             (r#"{"n":3,"quality":"low"}"#.to_owned(), false, (3, 408)),
-            (r#"{"quality":"auto"}"#.to_owned(), false, (1, 6_240)),
+            (r#"{"quality":"auto"}"#.to_owned(), false, (1, 7_024)),
+            (r#"{"quality":"low","size":"1536x1024"}"#.to_owned(), false, (1, 408)),
+            (r#"{"quality":"high","size":"3584x2048"}"#.to_owned(), false, (1, 35_120)),
             (form(&[("n", "4"), ("quality", "medium")]), true, (4, 1_584)),
-            (form(&[("n", "many")]), true, (10, 6_240)),
-            (form(&[("prompt", "n")]), true, (1, 6_240)),
+            (form(&[("n", "many")]), true, (10, 7_024)),
+            (form(&[("prompt", "n")]), true, (1, 7_024)),
         ] {
             let found = Pictures::of(body.as_bytes(), is_form);
             assert_eq!((found.count, found.tokens_each), want, "{body}");

@@ -47,6 +47,8 @@ pub enum Operation {
     Files,
     /// Requests that a provider answers later.
     Batches,
+    /// An answer or a conversation that a provider keeps.
+    Stored,
     /// A conversation in sound, over a WebSocket.
     Realtime,
     /// The models that there are, or one of them.
@@ -72,6 +74,7 @@ impl Operation {
             Self::Rerank => "rerank",
             Self::Files => "files",
             Self::Batches => "batches",
+            Self::Stored => "stored",
             Self::Realtime => "realtime",
             Self::Models => "models",
             Self::Other => "other",
@@ -121,7 +124,9 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
         _ if below(openai, "/files") => (Dialect::OpenAiChat, Operation::Files),
         _ if below(openai, "/batches") => (Dialect::OpenAiChat, Operation::Batches),
         _ if below(openai, "/messages/batches") => (Dialect::Anthropic, Operation::Batches),
-        _ if below(openai, "/responses") => (Dialect::OpenAiResponses, Operation::Other),
+        "/responses/input_tokens" | "/responses/compact" => (Dialect::OpenAiResponses, Operation::Other),
+        _ if below(openai, "/responses") => (Dialect::OpenAiResponses, Operation::Stored),
+        _ if below(openai, "/conversations") => (Dialect::OpenAiResponses, Operation::Stored),
         _ if below(openai, "/messages") => (Dialect::Anthropic, Operation::Other),
         _ if OPENAI_OTHERS.iter().any(|other| below(openai, other)) => {
             (Dialect::OpenAiChat, Operation::Other)
@@ -210,13 +215,16 @@ mod tests {
     fn the_paths_of_every_sdk_are_known() {
         use Dialect::{Anthropic, Bedrock, Cohere, Gemini, OpenAiChat, OpenAiResponses};
         use Operation::{
-            Batches, Chat, CountTokens, Embeddings, Files, Images, Models, Other, Realtime, Rerank,
+            Batches, Chat, CountTokens, Embeddings, Files, Images, Models, Other, Realtime, Rerank, Stored,
             Transcriptions,
         };
         check("/v1/chat/completions", Some((OpenAiChat, Chat, None, false)));
         check("/chat/completions", Some((OpenAiChat, Chat, None, false)));
         check("/v1/responses", Some((OpenAiResponses, Chat, None, false)));
-        check("/v1/responses/resp_1/input_items", Some((OpenAiResponses, Other, None, false)));
+        check("/v1/responses/resp_1/input_items", Some((OpenAiResponses, Stored, None, false)));
+        check("/v1/responses/input_tokens", Some((OpenAiResponses, Other, None, false)));
+        check("/v1/conversations", Some((OpenAiResponses, Stored, None, false)));
+        check("/v1/conversations/conv_1/items/msg_1", Some((OpenAiResponses, Stored, None, false)));
         check("/v1/embeddings", Some((OpenAiChat, Embeddings, None, false)));
         check("/v1/models", Some((OpenAiChat, Models, None, false)));
         check("/v1/models/gpt-4o", Some((OpenAiChat, Models, None, false)));

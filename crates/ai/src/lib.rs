@@ -26,6 +26,8 @@ pub mod realtime;
 pub mod resume;
 pub mod rules;
 pub mod sealed;
+pub mod sound;
 pub mod stream;
+pub mod units;
 pub mod vocabulary;
 mod way;

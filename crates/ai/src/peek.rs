@@ -26,6 +26,12 @@ pub struct Peek {
     options_at: Option<Range<usize>>,
     /// The body is a form: values stand there as they are.
     is_form: bool,
+    /// What the provider is to go on from (OpenAI's Responses): `previous_response_id` and `conversation`.
+    pub goes_on_from: [Option<String>; 2],
+    /// It is to be answered later.
+    pub background: bool,
+    /// Where the one `file` of a form stands.
+    file_at: Option<Range<usize>>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +42,12 @@ struct Top<'a> {
     stream: Option<bool>,
     #[serde(borrow, default)]
     stream_options: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    background: Option<&'a RawValue>,
     // What limits are reckoned by: a provider might read the other one of two.
     #[serde(default, rename = "max_tokens")]
     _max_tokens: Option<IgnoredAny>,
@@ -86,6 +98,10 @@ impl Peek {
             model_at: top.model.map(place),
             options_at: top.stream_options.map(place),
             is_form: false,
+            goes_on_from: [top.previous_response_id.map(id), top.conversation.map(id)],
+            // A form of pictures has a `background` of another kind.
+            background: top.background.is_some_and(|raw| raw.get() == "true"),
+            file_at: None,
         })
     }
 
@@ -109,12 +125,18 @@ impl Peek {
             }
         };
         let stream = one("stream")?.as_ref().and_then(text) == Some("true");
-        Ok(Self { model, stream, model_at, is_form: true, ..Self::default() })
+        let file_at = one("file")?;
+        Ok(Self { model, stream, model_at, file_at, is_form: true, ..Self::default() })
     }
 
     /// Whether the body is a form, and no JSON.
     pub fn is_form(&self) -> bool {
         self.is_form
+    }
+
+    /// Where the one `file` of a form stands.
+    pub fn file(&self) -> Option<Range<usize>> {
+        self.file_at.clone()
     }
 
     /// The body with another model, and everything else as it is.
@@ -157,6 +179,20 @@ impl Peek {
         }
         out.extend_from_slice(&body[from..]);
         out
+    }
+}
+
+/// The id that something kept is named by: the text itself, or the `id` of an object. What is neither is no id.
+fn id(raw: &RawValue) -> String {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Named {
+        Text(String),
+        Object { id: String },
+    }
+    match serde_json::from_str(raw.get()) {
+        Ok(Named::Text(id) | Named::Object { id }) => id,
+        Err(_) => String::new(),
     }
 }
 

@@ -18,7 +18,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 pub use self::{
     a2a::A2aRecord,
-    ai::{AiRecord, Comparison, Continued, GuardFired, Spending, TokenPrices, TokenUsage},
+    ai::{AiRecord, Comparison, Continued, GuardFired, Spending, TokenPrices, TokenUsage, UnitUsage},
     heard::CountsTokens,
     mcp::McpRecord,
 };

@@ -39,7 +39,7 @@ pub type Lanes = u64;
 #[derive(Debug)]
 pub struct Turnstile {
     /// Places of each lane.
-    most: usize,
+    most: Vec<usize>,
     /// Calls that may wait.
     size: usize,
     state: Mutex<State>,
@@ -113,9 +113,9 @@ impl State {
     }
 
     /// Gives places that are free to those whose turn it is.
-    fn serve(&mut self, most: usize) {
-        for lane in 0..self.taken.len() {
-            while self.taken.get(lane).is_some_and(|taken| *taken < most) {
+    fn serve(&mut self, most: &[usize]) {
+        for (lane, most) in most.iter().enumerate() {
+            while self.taken.get(lane).is_some_and(|taken| taken < most) {
                 let Some(seat) = self.next(bit(lane)) else { break };
                 if let Some(taken) = self.taken.get_mut(lane) {
                     *taken += 1;
@@ -145,12 +145,13 @@ impl State {
 impl Turnstile {
     /// So many lanes of `most` places each, for which up to `size` calls may wait.
     pub fn new(lanes: usize, most: usize, size: usize) -> Arc<Self> {
-        let state = State {
-            taken: vec![0; lanes.min(LANES_MAX)],
-            queues: Default::default(),
-            cost: [0; 3],
-            clock: 0,
-        };
+        Self::of(vec![most; lanes], size)
+    }
+
+    /// Lanes of so many places each, for which up to `size` calls may wait.
+    pub fn of(mut most: Vec<usize>, size: usize) -> Arc<Self> {
+        most.truncate(LANES_MAX);
+        let state = State { taken: vec![0; most.len()], queues: Default::default(), cost: [0; 3], clock: 0 };
         Arc::new(Self { most, size, state: Mutex::new(state) })
     }
 
@@ -160,7 +161,8 @@ impl Turnstile {
         if state.waiting() > 0 {
             return None;
         }
-        let taken = state.taken.get_mut(lane).filter(|taken| **taken < self.most)?;
+        let most = *self.most.get(lane)?;
+        let taken = state.taken.get_mut(lane).filter(|taken| **taken < most)?;
         *taken += 1;
         Some(Place { of: self.clone(), lane })
     }
@@ -181,7 +183,7 @@ impl Turnstile {
         if let Some(queue) = state.queues.get_mut(class) {
             queue.push_back(seat.clone());
         }
-        state.serve(self.most);
+        state.serve(&self.most);
         if state.waiting() > self.size {
             let lowest = state.queues.iter_mut().find(|queue| !queue.is_empty());
             match lowest.and_then(VecDeque::pop_back) {
@@ -209,7 +211,7 @@ impl Turnstile {
         if let Some(taken) = state.taken.get_mut(lane) {
             *taken = taken.saturating_sub(1);
         }
-        state.serve(self.most);
+        state.serve(&self.most);
     }
 }
 
@@ -266,6 +268,17 @@ mod tests {
             Poll::Ready(outcome) => Some(outcome),
             Poll::Pending => None,
         }
+    }
+
+    #[test]
+    fn each_lane_has_places_of_its_own() {
+        let turnstile = Turnstile::of(vec![1, 3], 10);
+        let held: Vec<_> = (0..4).map(|_| turnstile.try_enter(1)).collect();
+        assert_eq!(held.iter().flatten().count(), 3);
+        let first = turnstile.try_enter(0).expect("a place");
+        assert!(turnstile.try_enter(0).is_none() && turnstile.try_enter(2).is_none());
+        drop(first);
+        assert!(turnstile.try_enter(0).is_some());
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct AiRecord {
     continued: Mutex<Vec<Continued>>,
     /// What the caller could not be shown of the answer, in its words.
     unshown: Mutex<Vec<String>>,
+    /// What was asked and what was answered, where the operator wants that.
+    texts: Mutex<(Option<String>, Option<String>)>,
     /// What the cache of answers said: `hit`, `miss`, `bypass`.
     pub cache: Option<&'static str>,
     /// How its answer compares with the one that it shadows.
@@ -124,8 +126,9 @@ struct Charge {
     heard: Heard,
     /// The provider's word for the class in which it was served.
     tier: Option<String>,
-    /// What is paid beside tokens, in picodollars.
-    beside: u128,
+    /// What was asked for and answered beside tokens, and whether it was guessed.
+    units: UnitUsage,
+    units_are_guessed: bool,
     /// A provider has, or may have, the request, and has not refused it.
     is_due: bool,
     has_ended: bool,
@@ -136,8 +139,52 @@ pub trait TokenPrices: Send + Sync + std::fmt::Debug {
     /// What a usage costs in picodollars, served in the class of this word.
     fn picodollars(&self, usage: &TokenUsage, tier: Option<&str>) -> u128;
 
+    /// What units cost in picodollars; `None` where the model has no price of such.
+    fn of_units(&self, _units: &UnitUsage) -> Option<u128> {
+        None
+    }
+
     /// Which table of prices says so.
     fn table(&self) -> &str;
+}
+
+/// What is counted beside tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnitUsage {
+    /// Pictures made.
+    pub images: u64,
+    /// Letters spoken.
+    pub characters: u64,
+    /// Seconds of sound listened to, begun ones whole.
+    pub seconds_in: u64,
+    /// Seconds of sound made, begun ones whole.
+    pub seconds_out: u64,
+    /// Searches: of up to a hundred documents each.
+    pub queries: u64,
+}
+
+impl UnitUsage {
+    /// Each with its name in logs and metrics.
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("images", self.images),
+            ("characters", self.characters),
+            ("seconds_in", self.seconds_in),
+            ("seconds_out", self.seconds_out),
+            ("queries", self.queries),
+        ]
+    }
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            images: self.images.saturating_add(other.images),
+            characters: self.characters.saturating_add(other.characters),
+            seconds_in: self.seconds_in.saturating_add(other.seconds_in),
+            seconds_out: self.seconds_out.saturating_add(other.seconds_out),
+            queries: self.queries.saturating_add(other.queries),
+        }
+    }
 }
 
 /// What a call to a model has spent.
@@ -145,6 +192,8 @@ pub trait TokenPrices: Send + Sync + std::fmt::Debug {
 pub struct Spending {
     /// Its tokens.
     pub usage: TokenUsage,
+    /// What it counts beside tokens.
+    pub units: UnitUsage,
     /// What they cost in picodollars; `None` when nobody knows the price.
     pub picodollars: Option<u128>,
     /// They were counted here, for the provider did not tell, or not to the end.
@@ -168,6 +217,7 @@ impl Spending {
                 output_audio: a.output_audio.saturating_add(b.output_audio),
                 output_image: a.output_image.saturating_add(b.output_image),
             },
+            units: self.units.and(other.units),
             picodollars: self.picodollars.zip(other.picodollars).map(|(a, b)| a.saturating_add(b)),
             is_estimate: self.is_estimate || other.is_estimate,
         }
@@ -205,6 +255,7 @@ impl AiRecord {
             waited: Mutex::default(),
             continued: Mutex::default(),
             unshown: Mutex::default(),
+            texts: Mutex::default(),
             cache: None,
             comparison: None,
             turns: AtomicU64::new(0),
@@ -267,6 +318,21 @@ impl AiRecord {
         }
     }
 
+    /// Keeps the text of what was asked.
+    pub fn tell_prompt(&self, text: String) {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(text);
+    }
+
+    /// Keeps the text of what was answered.
+    pub fn tell_answer(&self, text: String) {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(text);
+    }
+
+    /// What was asked and what was answered, where the operator wants that.
+    pub fn texts(&self) -> (Option<String>, Option<String>) {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What could not be carried, there and back.
     pub fn all_dropped(&self) -> Vec<String> {
         let unshown = self.unshown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,9 +386,23 @@ impl AiRecord {
         self.charge().tier = Some(tier.to_owned());
     }
 
-    /// Notes what is paid beside tokens, such as pictures one by one, in picodollars.
-    pub fn pay(&self, picodollars: u128) {
-        self.charge().beside = picodollars;
+    /// Notes what was asked for and answered beside tokens, and whether that is a guess.
+    pub fn measure(&self, units: UnitUsage, is_guess: bool) {
+        let mut charge = self.charge();
+        charge.units = units;
+        charge.units_are_guessed = is_guess;
+    }
+
+    /// What was asked for and answered beside tokens.
+    pub fn units(&self) -> UnitUsage {
+        self.charge().units
+    }
+
+    /// Whether what it costs is known before the answer has ended.
+    pub fn is_known_ahead(&self) -> bool {
+        let charge = self.charge();
+        let is_paid = |prices: &Arc<dyn TokenPrices>| prices.of_units(&charge.units).is_some();
+        !charge.units_are_guessed && self.prices.as_ref().is_some_and(is_paid)
     }
 
     /// Notes whether a provider has the request, as far as is known, and has not refused it.
@@ -349,8 +429,8 @@ impl AiRecord {
     fn own_spending(&self) -> Option<Spending> {
         let charge = self.charge();
         let (usage, is_estimate) = match charge.told {
-            None if !charge.is_due && charge.beside > 0 => (TokenUsage::default(), false),
-            None if !charge.is_due => return None,
+            None if !charge.is_due && charge.units == UnitUsage::default() => return None,
+            None if !charge.is_due => (TokenUsage::default(), charge.units_are_guessed),
             None => {
                 let input = self.counter.as_deref().map_or(0, CountsTokens::prompt);
                 let output = charge.heard.tokens(self.counter.as_deref());
@@ -371,8 +451,14 @@ impl AiRecord {
         };
         let picodollars =
             self.prices.as_ref().map(|prices| prices.picodollars(&usage, charge.tier.as_deref()));
-        let picodollars = picodollars.map(|tokens| tokens.saturating_add(charge.beside));
-        Some(Spending { usage, picodollars, is_estimate })
+        let units = charge.units;
+        let beside = self.prices.as_ref().and_then(|prices| prices.of_units(&units));
+        // Where a model has a price of both, they are of the same work: told tokens say best what it was.
+        let (picodollars, is_estimate) = match (picodollars, beside) {
+            (Some(0), Some(beside)) => (Some(beside), charge.units_are_guessed),
+            (tokens, _) => (tokens, is_estimate),
+        };
+        Some(Spending { usage, units, picodollars, is_estimate })
     }
 
     fn charge(&self) -> MutexGuard<'_, Charge> {

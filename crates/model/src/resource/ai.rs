@@ -44,8 +44,8 @@ pub struct Ai {
     pub prices: Vec<ModelPrice>,
 }
 
-/// What a model costs at a provider, in US dollars per million tokens. What is left out costs what the prompt
-/// (`cacheRead`, `cacheWrite`) or nothing (`input`, `output`) costs.
+/// What a model costs at a provider, in US dollars: per million tokens, and each of what is counted otherwise. What is
+/// left out costs what the prompt (`cacheRead`, `cacheWrite`) or nothing costs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelPrice {
@@ -65,6 +65,21 @@ pub struct ModelPrice {
     /// A million tokens written to the prompt cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<Usd>,
+    /// A picture made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Usd>,
+    /// A letter that is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub character: Option<Usd>,
+    /// A second of sound that is listened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_in: Option<Usd>,
+    /// A second of sound that is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_out: Option<Usd>,
+    /// A search: a query over up to a hundred documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Usd>,
 }
 
 /// Who serves models, and with which credentials. Its state shows as the upstream `ai:NAME`.
@@ -147,6 +162,11 @@ pub struct KeyQueue {
     /// Calls at a time with each key, streams until their end.
     #[schemars(range(min = 1, max = 100000))]
     pub max_concurrent: u32,
+    /// Bounds of single keys, in the order of `keys`, where one takes more or fewer than `maxConcurrent`; those that are
+    /// not in the list have that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(range(min = 1, max = 100000)))]
+    pub per_key: Vec<u32>,
     /// Calls that may wait when all keys are at that. Further ones get 429, unless they are more urgent than one that
     /// waits: then that one does.
     #[serde(default = "queue_size")]
@@ -251,6 +271,11 @@ pub struct AiRoute {
     pub continue_streams: bool,
     /// Bodies of requests up to this size are taken.
     pub max_body_size: Size,
+    /// Record what was asked and answered in the access log's `ai.prompt_text` and `ai.answer_text`, up to so many bytes
+    /// of each (at most `64KiB`): the end of what was asked, the beginning of the answer. What guardrails mask is masked
+    /// there, too. Off without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_text: Option<Size>,
     /// Files and batches; without it they are answered with 501.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesRoute>,
@@ -267,6 +292,7 @@ impl Default for AiRoute {
             priority: None,
             continue_streams: false,
             max_body_size: Size::kib(32 * 1024),
+            record_text: None,
             files: None,
             realtime: Default::default(),
         }

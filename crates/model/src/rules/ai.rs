@@ -24,9 +24,21 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
         if price.model.is_empty() || price.model.trim_end_matches('*').contains('*') {
             at.field("model", |at| at.error("expected a model's name, with at most one `*` at its end"));
         }
-        if price.input.is_none() && price.output.is_none() {
+        let units = [
+            ("image", price.image),
+            ("character", price.character),
+            ("secondIn", price.second_in),
+            ("secondOut", price.second_out),
+            ("query", price.query),
+        ];
+        for (key, usd) in units {
+            if usd.is_some_and(|usd| usd.picodollars() > 1_000_000_000_000_000) {
+                at.field(key, |at| at.error("expected dollars for one, up to 1000"));
+            }
+        }
+        if price.input.is_none() && price.output.is_none() && units.iter().all(|(_, usd)| usd.is_none()) {
             at.error_with(
-                "expected `input` or `output`",
+                "expected `input`, `output` or the price of something else",
                 "`input: 0, output: 0` is a model that costs nothing",
             );
         }
@@ -43,6 +55,9 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
         }
     });
 }
+
+/// Bytes of a text that may be recorded.
+const RECORDED_BYTES_MAX: u64 = 64 * 1024;
 
 fn unique<'n>(name: &'n str, seen: &mut Vec<&'n str>, at: &mut Context<'_, '_>) {
     if seen.contains(&name) {
@@ -71,6 +86,12 @@ fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
                 at.field("maxConcurrent", |at| {
                     at.error("expected at least 1: with 0 no call would ever be sent")
                 });
+            }
+            if queue.per_key.contains(&0) {
+                at.field("perKey", |at| at.error("expected at least 1 for each key"));
+            }
+            if queue.per_key.len() > provider.keys.len() {
+                at.field("perKey", |at| at.error("expected at most as many bounds as there are `keys`"));
             }
             if provider.keys.len() > KEYS_QUEUED_MAX {
                 at.error(format!("expected at most {KEYS_QUEUED_MAX} keys where calls wait for them"));
@@ -140,6 +161,9 @@ fn model(model: &Model, at: &mut Context<'_, '_>) {
 }
 
 pub(super) fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) {
+    if route.record_text.is_some_and(|most| most.bytes() == 0 || most.bytes() > RECORDED_BYTES_MAX) {
+        at.field("recordText", |at| at.error("expected a size from 1B to 64KiB"));
+    }
     if config.ai.as_ref().is_none_or(|ai| ai.models.is_empty()) {
         at.error_with("this route has no models to serve", "give `ai.models` at the top");
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
-use model::{Percent, Usd, policy::budget::UnknownPrice, resource::redis::WhenAway};
+use model::{Percent, Usd, policy::budget::UnknownPrice};
 
 use super::{
     Flow, Needs, NeedsOf, Policy,
@@ -19,13 +19,13 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem},
     handler::ai::{
-        duties::{Hold, Meter, Metering, SharedMeter},
+        duties::{Hold, Meter, Metering, Shared, SharedMeter},
         meters::{Most, Spent},
         shared::Sharing,
     },
     ledger::{
         Book, Calendar, Refused, Terms,
-        shared::{Account as SharedAccount, Accounts, Claim, Granted, Kind, Refusal},
+        shared::{Account as SharedAccount, Claim, Granted, Kind, Refusal},
     },
 };
 
@@ -257,14 +257,6 @@ impl OfCalls {
 }
 
 impl SharedMeter for OfCalls {
-    fn accounts(&self) -> &Arc<Accounts> {
-        &self.0.sharing.as_ref().expect("it is shared").accounts
-    }
-
-    fn when_away(&self) -> WhenAway {
-        self.0.sharing.as_ref().map_or(WhenAway::Local, |sharing| sharing.when_away)
-    }
-
     fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure> {
         let account = &self.0;
         let amount = self.amount(most)?;
@@ -326,8 +318,8 @@ impl SharedMeter for OfCalls {
 }
 
 impl Meter for OfCalls {
-    fn shared(&self) -> Option<&dyn SharedMeter> {
-        self.0.sharing.is_some().then_some(self)
+    fn shared(&self) -> Option<Shared<'_>> {
+        Some(Shared { sharing: self.0.sharing.as_ref()?, meter: self })
     }
 
     fn hold(

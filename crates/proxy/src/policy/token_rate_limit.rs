@@ -9,7 +9,6 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue};
-use model::resource::redis::WhenAway;
 use resilience::token_bucket::KeyedBuckets;
 
 use super::{
@@ -23,11 +22,11 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem},
     handler::ai::{
-        duties::{Hold, Meter, Metering, SharedMeter},
+        duties::{Hold, Meter, Metering, Shared, SharedMeter},
         meters::{Most, Spent},
         shared::Sharing,
     },
-    ledger::shared::{Account, Accounts, Claim, Granted, Kind, Refusal},
+    ledger::shared::{Account, Claim, Granted, Kind, Refusal},
 };
 
 /// The compiled policy.
@@ -186,15 +185,6 @@ impl Limits {
 }
 
 impl SharedMeter for Limits {
-    fn accounts(&self) -> &Arc<Accounts> {
-        // Only a shared meter is asked.
-        &self.sharing.as_ref().expect("it is shared").accounts
-    }
-
-    fn when_away(&self) -> WhenAway {
-        self.sharing.as_ref().map_or(WhenAway::Local, |sharing| sharing.when_away)
-    }
-
     fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure> {
         let (input, output) = most.tokens(self.assumed_output);
         let mut claims = Vec::with_capacity(self.all.len() * subjects.len());
@@ -259,8 +249,8 @@ impl SharedMeter for Limits {
 }
 
 impl Meter for Limits {
-    fn shared(&self) -> Option<&dyn SharedMeter> {
-        self.sharing.is_some().then_some(self)
+    fn shared(&self) -> Option<Shared<'_>> {
+        Some(Shared { sharing: self.sharing.as_ref()?, meter: self })
     }
 
     fn hold(

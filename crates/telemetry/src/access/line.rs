@@ -110,6 +110,9 @@ fn ai(call: &AiRecord, whole: &CallRecord, out: &mut Vec<u8>) {
         number("cache_write_tokens", spent.cache_write, out);
         number("output_tokens", spent.output, out);
         number("reasoning_tokens", spent.reasoning, out);
+        for (name, count) in spending.units.named().into_iter().filter(|(_, count)| *count > 0) {
+            number(name, count, out);
+        }
         out.extend_from_slice(match spending.is_estimate {
             true => b",\"is_estimate\":true",
             false => b",\"is_estimate\":false",
@@ -138,6 +141,9 @@ fn ai(call: &AiRecord, whole: &CallRecord, out: &mut Vec<u8>) {
     }
     optional("cache", call.cache, out);
     guarded(&call.guarded(), out);
+    let (asked, answered) = call.texts();
+    optional("prompt_text", asked.as_deref(), out);
+    optional("answer_text", answered.as_deref(), out);
     if let Some(comparison) = &call.comparison {
         compared(comparison, out);
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use model::{CallRecord, TokenUsage};
+use model::{CallRecord, TokenUsage, UnitUsage};
 
 use super::{Exposition, Live};
 
@@ -23,6 +23,7 @@ struct Names {
 #[derive(Debug, Default, Clone)]
 struct Counts {
     usage: TokenUsage,
+    units: UnitUsage,
     picodollars: u128,
     estimates: u64,
     unpriced: u64,
@@ -40,6 +41,7 @@ impl Models {
         all.cache_write = all.cache_write.saturating_add(one.cache_write);
         all.output = all.output.saturating_add(one.output);
         all.reasoning = all.reasoning.saturating_add(one.reasoning);
+        counts.units = counts.units.and(spending.units);
         counts.estimates += u64::from(spending.is_estimate);
         match spending.picodollars {
             Some(cost) => counts.picodollars = counts.picodollars.saturating_add(cost),
@@ -56,6 +58,7 @@ impl Models {
             all.cache_write = all.cache_write.saturating_add(one.cache_write);
             all.output = all.output.saturating_add(one.output);
             all.reasoning = all.reasoning.saturating_add(one.reasoning);
+            counts.units = counts.units.and(more.units);
             counts.picodollars = counts.picodollars.saturating_add(more.picodollars);
             counts.estimates += more.estimates;
             counts.unpriced += more.unpriced;
@@ -86,6 +89,14 @@ impl Models {
                 let help =
                     "Tokens of models; those of caches are among the input, thoughts among the output.";
                 out.counter("tidegate_ai_tokens_total", help, &labels, tokens as f64);
+            }
+        }
+        for (names, counts) in &self.0 {
+            for (unit, count) in counts.units.named().into_iter().filter(|(_, count)| *count > 0) {
+                let [route, provider, model] = names.labels();
+                let help = "Pictures, letters spoken, seconds of sound and searches of models.";
+                let labels = [route, provider, model, ("unit", unit)];
+                out.counter("tidegate_ai_units_total", help, &labels, count as f64);
             }
         }
         for (names, counts) in &self.0 {

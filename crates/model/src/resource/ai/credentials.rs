@@ -93,12 +93,19 @@ fn authority() -> String {
     "https://login.microsoftonline.com".to_owned()
 }
 
-/// A Google service account. Its token is fetched in the background.
+/// A Google service account, or an identity of another provider that Google trusts. Its token is fetched in the
+/// background.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GoogleCredentials {
     /// The account's key as Google's console hands it out: a JSON document, most often `{file: …}`.
-    pub service_account: Secret,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<Secret>,
+    /// Workload identity federation: the document that `gcloud iam workload-identity-pools create-cred-config` writes,
+    /// most often `{file: …}`. Its token may stand in a file or at an address, and is read anew for every exchange;
+    /// documents that name a program or AWS are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_account: Option<Secret>,
     /// Where tokens are had; as the document says without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_url: Option<String>,

@@ -35,6 +35,11 @@ pub(super) fn check(provider: &Provider, at: &mut Context<'_, '_>) {
     {
         at.field("azure", |at| at.error("expected either `clientSecret` or `federatedToken`"));
     }
+    if let Some(google) = &provider.google
+        && google.service_account.is_some() == google.external_account.is_some()
+    {
+        at.field("google", |at| at.error("expected either `serviceAccount` or `externalAccount`"));
+    }
     if let Some(oauth) = &provider.oauth {
         at.field("oauth", |at| {
             if oauth.client_id.is_some() != oauth.client_secret.is_some() {

@@ -17,24 +17,24 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side, resource::ai::FallbackOn};
 
 use super::{
-    AiGateway, Told, answer, cache, choice,
+    AiGateway, Told, answer, beside, cache, choice,
     counted::Counted,
     counter::Counter,
     fallback,
     fault::Fault,
     gathered::{Ungathered, gather},
     guards,
-    meters::{self, Bill},
+    meters::Bill,
     models::{Asked, Target},
     onward::{Heirs, Next},
     outgoing,
     prepare::{Conversation, prepare, uri, without_credentials},
     read::{self, Looked},
-    receipts,
+    receipts, recorded,
     refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
-    shadow,
+    shadow, stored, units,
 };
 use crate::{
     body::Body,
@@ -93,15 +93,17 @@ pub(super) async fn answer(
         cached: None,
         bill: None,
         pin: None,
+        beside: Vec::new(),
+        owner: None,
     };
-    if let Some(files) = &gateway.files {
-        files.open_in(call, &mut conversation)?;
-    }
+    stored::open_in(gateway, call, &mut conversation)?;
     // Who is asked beside the model costs, too: nobody is before there is room for the call.
     if asks_others(call) && !call.ai.meters.is_empty() {
         call.ai.asides = Some(Default::default());
+        conversation.beside = beside::of(gateway, call, &conversation, &asked);
         conversation.bill = Some(Bill::open(call, &conversation, &asked).await?);
     }
+    let recording = recorded::begin(gateway, call, &conversation);
     // Forms are files above all, which no rule reads.
     if !conversation.peek.is_form() {
         let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
@@ -115,9 +117,10 @@ pub(super) async fn answer(
         ));
     }
     if let Some(known) = cache::look(gateway, worker, call, &mut conversation, &name).await? {
-        return Ok(known);
+        return Ok(recorded::keep(recording, call, &conversation, known));
     }
-    serve(gateway, worker, call, &name, &asked, &mut conversation).await
+    let response = serve(gateway, worker, call, &name, &asked, &mut conversation).await?;
+    Ok(recorded::keep(recording, call, &conversation, response))
 }
 
 /// Has a request answered by a provider that speaks the caller's dialect itself: what is not translated.
@@ -206,6 +209,7 @@ async fn ask(
     came: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
     let mut targets = targets.into_iter().peekable();
+    let heard = conversation.units().and_then(|units| units.input);
     let mut refusals = Refusals::default();
     let (mut awaited, mut queued) = (Duration::ZERO, Duration::ZERO);
     while let Some(target) = targets.next() {
@@ -235,7 +239,10 @@ async fn ask(
         let mut told = tell(conversation, name, asked, target, &losses);
         let endpoint = conversation.endpoint;
         let spoken = Spoken { model: endpoint.model.clone(), stream: conversation.stream };
-        told.counter = Some(Counter::new(&model, endpoint.dialect, spoken, &conversation.body));
+        told.counter = Some(match heard {
+            Some(tokens) => Counter::told(&model, tokens),
+            None => Counter::new(&model, endpoint.dialect, spoken, &conversation.body),
+        });
         let told = Arc::new(told);
         call.record.ai = Some(told.clone());
         bill.asks(&told);
@@ -393,10 +400,8 @@ async fn given(
     bill: Bill,
 ) -> Result<Response<Body>, Failure> {
     let From { target, model, dialect, told } = from;
-    if let (true, Some(pictures)) = (response.status().is_success(), meters::pictures(conversation))
-        && let Some(prices) = target.prices.of(model)
-    {
-        told.pay(pictures.cost(prices.prices()).0);
+    if response.status().is_success() {
+        units::note(conversation, &told);
     }
     if !read::is_wanted(conversation, &response) {
         return finish(call, conversation, dialect, target, response, told, bill).await;

@@ -226,7 +226,9 @@ pub(super) fn order<'a>(
             continue;
         }
         if conversation.pin.as_ref().is_some_and(|pin| !pin.is(&target.provider)) {
-            lacking.push(format!("`{}` is not where its files are", asked.model(target)));
+            let goes_on = conversation.peek.goes_on_from.iter().any(Option::is_some);
+            let what = if goes_on { "what it goes on from is" } else { "its files are" };
+            lacking.push(format!("`{}` is not where {what}", asked.model(target)));
             continue;
         }
         let missed = if checks { missed(asked, target, &needs) } else { Vec::new() };

@@ -22,17 +22,26 @@ pub(super) struct Counter {
 enum Prompt {
     /// It is kept until somebody asks.
     Kept { dialect: Dialect, spoken: Spoken, body: Bytes },
-    /// It is too long to be kept, and was estimated.
-    Estimated(u64),
+    /// It is not kept: too long, or no text.
+    Counted(u64),
 }
 
 impl Counter {
     /// Of a request in a dialect to a model.
     pub(super) fn new(model: &str, dialect: Dialect, spoken: Spoken, body: &Bytes) -> Arc<Self> {
         let prompt = match body.len() > COUNTED_BYTES_MAX {
-            true => Prompt::Estimated(estimate::tokens(body)),
+            true => Prompt::Counted(estimate::tokens(body)),
             false => Prompt::Kept { dialect, spoken, body: body.clone() },
         };
+        Self::of(model, prompt)
+    }
+
+    /// Of a request whose tokens are known in another way.
+    pub(super) fn told(model: &str, tokens: u64) -> Arc<Self> {
+        Self::of(model, Prompt::Counted(tokens))
+    }
+
+    fn of(model: &str, prompt: Prompt) -> Arc<Self> {
         Arc::new(Self { vocabulary: Vocabulary::of(model), prompt, counted: OnceLock::new() })
     }
 }
@@ -42,7 +51,7 @@ impl CountsTokens for Counter {
         self.vocabulary.want();
         *self.counted.get_or_init(|| match &self.prompt {
             Prompt::Kept { dialect, spoken, body } => self.vocabulary.of_prompt(*dialect, spoken, body),
-            Prompt::Estimated(tokens) => *tokens,
+            Prompt::Counted(tokens) => *tokens,
         })
     }
 

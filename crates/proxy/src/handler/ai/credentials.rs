@@ -9,13 +9,14 @@ use http::{HeaderName, HeaderValue, header};
 use model::{
     Secret,
     resource::ai::{
-        AwsCredentials, AzureCredentials, ClientIn, Cloud, MetadataCredentials, OAuthCredentials,
-        Provider as Settings,
+        AwsCredentials, AzureCredentials, ClientIn, Cloud, GoogleCredentials, MetadataCredentials,
+        OAuthCredentials, Provider as Settings,
     },
 };
 use resilience::cooldown::Aside;
 
 use super::{
+    federated::Federated,
     grant::{Grant, ServiceAccount, encode},
     keys::{Key, Keys},
     metadata::Metadata,
@@ -51,16 +52,7 @@ pub(super) fn compile(
         list.push(making.azure(azure)?);
     }
     if let Some(google) = &settings.google {
-        let document = cx.snapshot.secret(&google.service_account);
-        let account = ServiceAccount::parse(document)?;
-        let scope = making.scope_of("google", |auth| match auth {
-            catalogue::Auth::Google { scope } => Some(scope.clone()),
-            _ => None,
-        })?;
-        let url = google.token_url.clone().unwrap_or_else(|| account.token_url.clone());
-        let target = target("google.tokenUrl", &url)?;
-        let grant = Grant::ServiceAccount { target, account: Box::new(account), scope: scope.clone() };
-        list.push(making.token("google", grant, &[document, &url, &scope]));
+        list.push(making.google(google)?);
     }
     if let Some(oauth) = &settings.oauth {
         list.push(making.oauth(oauth)?);
@@ -266,6 +258,26 @@ impl Making<'_> {
             Cloud::Azure | Cloud::Google => Proof::Token(source),
         };
         Ok(self.key("metadata".to_owned(), proof, &parts))
+    }
+
+    fn google(&self, google: &GoogleCredentials) -> Result<Key, String> {
+        let scope = self.scope_of("google", |auth| match auth {
+            catalogue::Auth::Google { scope } => Some(scope.clone()),
+            _ => None,
+        })?;
+        if google.external_account.is_some() {
+            let document = self.secret(&google.external_account);
+            let federated = Federated::parse(document, &scope, google.token_url.as_deref())?;
+            let parts = [federated.fingerprint().to_owned(), scope];
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            return Ok(self.token("google", Grant::Federated(Box::new(federated)), &parts));
+        }
+        let document = self.secret(&google.service_account);
+        let account = ServiceAccount::parse(document)?;
+        let url = google.token_url.clone().unwrap_or_else(|| account.token_url.clone());
+        let target = target("google.tokenUrl", &url)?;
+        let grant = Grant::ServiceAccount { target, account: Box::new(account), scope: scope.clone() };
+        Ok(self.token("google", grant, &[document, &url, &scope]))
     }
 
     fn oauth(&self, oauth: &OAuthCredentials) -> Result<Key, String> {

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ai::cost::Cost;
 use http::{HeaderName, HeaderValue};
 use model::TokenUsage;
-use model::resource::redis::WhenAway;
 
 use super::{
     cache,
     guards::Guard,
     meters::{Most, Spent},
+    shared::Sharing,
 };
 use crate::{
     failure::Failure,
-    ledger::shared::{Accounts, Claim, Granted, Refusal},
+    ledger::shared::{Claim, Granted, Refusal},
     policy::meter_key::Subjects,
 };
 
@@ -70,18 +70,19 @@ pub(crate) trait Meter: Send + Sync {
     ) -> Result<Box<dyn Hold>, Failure>;
 
     /// When the count is in a store that several gateways share, what is asked there.
-    fn shared(&self) -> Option<&dyn SharedMeter> {
+    fn shared(&self) -> Option<Shared<'_>> {
         None
     }
 }
 
+/// A meter whose count is in a shared store: there is none without its store.
+pub(crate) struct Shared<'m> {
+    pub(crate) sharing: &'m Sharing,
+    pub(crate) meter: &'m dyn SharedMeter,
+}
+
 /// Counts what calls spend at several gateways together.
 pub(crate) trait SharedMeter {
-    fn accounts(&self) -> &Arc<Accounts>;
-
-    /// What is done with calls while the store is away.
-    fn when_away(&self) -> WhenAway;
-
     /// What a call claims; the order depends on the subjects alone.
     fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure>;
 

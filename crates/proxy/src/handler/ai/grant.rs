@@ -35,6 +35,8 @@ pub(crate) enum Grant {
     Role { target: Target, form: String, region: String, key: Option<AccessKey> },
     /// A cloud's metadata service.
     Metadata(Box<super::metadata::Metadata>),
+    /// A token of another identity provider, exchanged.
+    Federated(Box<super::federated::Federated>),
 }
 
 /// A Google service account.
@@ -125,6 +127,7 @@ impl Grant {
                 target
             }
             Self::Metadata(metadata) => &metadata.target,
+            Self::Federated(federated) => &federated.exchange,
         }
     }
 
@@ -136,6 +139,7 @@ impl Grant {
         let asked = Instant::now();
         match self {
             Self::Metadata(metadata) => metadata.fetch(asked).await,
+            Self::Federated(federated) => federated.fetch(asked).await,
             Self::Form { target, form, client } => {
                 headers.extend(client.clone().map(|client| (header::AUTHORIZATION, client)));
                 let (status, body) = target.post(headers, Bytes::from(form.clone())).await?;

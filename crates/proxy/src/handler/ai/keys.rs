@@ -250,6 +250,12 @@ impl Keys {
         self.list.get(index).map_or("", |key| &key.mark)
     }
 
+    /// The mark of the key at this place in the settings; of the first, where there is but one.
+    pub(super) fn mark_of(&self, place: Option<&str>) -> &str {
+        let at = place.and_then(|place| self.list.iter().position(|key| &*key.place == place));
+        self.mark(at.unwrap_or_default())
+    }
+
     /// How each key is at the moment.
     pub(super) fn status(&self, now: Instant) -> Vec<KeyStatus> {
         self.list.iter().map(|key| key.status(now)).collect()

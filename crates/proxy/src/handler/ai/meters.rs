@@ -11,9 +11,10 @@ use std::{
 };
 
 use ai::{
-    ask::{Ask, Pictures},
+    ask::Ask,
     cost::{Bounds, Cost, reserve},
     endpoint::Operation,
+    units,
 };
 use bytes::Bytes;
 use http::Response;
@@ -21,6 +22,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     Told,
+    beside::Beside,
     duties::{Asides, Hold, Metering},
     models::{Asked, Target},
     prepare::Conversation,
@@ -43,10 +45,12 @@ pub(crate) struct Most {
     targets: Vec<MostOfTarget>,
     /// It answers with text; else with vectors, whose tokens are those of the prompt alone.
     has_output: bool,
-    /// It answers with pictures.
-    pictures: Option<Pictures>,
+    /// What is asked for beside tokens.
+    units: Option<units::Asked>,
     /// Of many requests: what they may take together.
     sum: Option<Sum>,
+    /// Who may be asked beside the model.
+    beside: Vec<Beside>,
 }
 
 /// The most that many requests may take together.
@@ -99,26 +103,52 @@ impl Most {
                 name: model,
             }
         });
+        let units = conversation.units();
+        let mut ask = Ask::of(conversation.endpoint.dialect, &conversation.body);
+        ask.input = units.as_ref().and_then(|units| units.input).unwrap_or(ask.input);
         Self {
-            ask: Ask::of(conversation.endpoint.dialect, &conversation.body),
+            ask,
             targets: targets.collect(),
             has_output: matches!(conversation.endpoint.operation, Operation::Chat | Operation::Completions),
-            pictures: pictures(conversation),
+            units,
             sum: None,
+            beside: conversation.beside.clone(),
         }
     }
 
     /// Of one request to one target.
     pub(super) fn of_request(ask: Ask, target: &Target, model: &str, has_output: bool) -> Self {
-        let facts = ai::catalogue::find(&target.provider.kind.name, model);
-        let rules = target.rules(model);
-        let target = MostOfTarget {
-            output: rules.max_output_tokens.unwrap_or(rules.default_max_output_tokens),
-            context: facts.and_then(|facts| facts.context),
-            prices: target.prices.of(model),
-            name: model.to_owned(),
-        };
-        Self { ask, targets: vec![target], has_output, pictures: None, sum: None }
+        Self::of_requests(ask, std::iter::once((target, model.to_owned())), has_output)
+    }
+
+    /// Of one request to one of several targets.
+    pub(super) fn of_requests<'t>(
+        ask: Ask,
+        targets: impl Iterator<Item = (&'t Target, String)>,
+        has_output: bool,
+    ) -> Self {
+        let targets = targets.map(|(target, model)| {
+            let facts = ai::catalogue::find(&target.provider.kind.name, &model);
+            let rules = target.rules(&model);
+            MostOfTarget {
+                output: rules.max_output_tokens.unwrap_or(rules.default_max_output_tokens),
+                context: facts.and_then(|facts| facts.context),
+                prices: target.prices.of(&model),
+                name: model,
+            }
+        });
+        Self { ask, targets: targets.collect(), has_output, units: None, sum: None, beside: Vec::new() }
+    }
+
+    /// What somebody beside the model is asked at most, where the model answers with so many tokens.
+    fn of_beside(&self, output: u64) -> impl Iterator<Item = Self> {
+        self.beside.iter().map(move |one| {
+            let mut most = one.most.clone();
+            if one.reads_answer {
+                most.ask.input = most.ask.input.saturating_add(output);
+            }
+            most
+        })
     }
 
     /// The same for another request to the same target.
@@ -129,7 +159,14 @@ impl Most {
     /// Of the requests of a batch together. `unpriced` is a model whose price nobody knows.
     pub(super) fn of_batch(tokens: (u64, u64), cost: Cost, unpriced: Option<String>) -> Self {
         let sum = Some(Sum { tokens, cost, unpriced });
-        Self { ask: Ask::default(), targets: Vec::new(), has_output: true, pictures: None, sum }
+        Self {
+            ask: Ask::default(),
+            targets: Vec::new(),
+            has_output: true,
+            units: None,
+            sum,
+            beside: Vec::new(),
+        }
     }
 
     /// Most tokens of the prompt and of the answer; `assumed` stands in for the answer's where the call says nothing.
@@ -138,7 +175,10 @@ impl Most {
             return sum.tokens;
         }
         let each = self.targets.iter().map(|target| self.of_target(target, assumed));
-        each.fold((0, 0), |most, one| (most.0.max(one.0), most.1.max(one.1)))
+        let own = each.fold((0_u64, 0_u64), |most, one| (most.0.max(one.0), most.1.max(one.1)));
+        self.of_beside(own.1)
+            .map(|one| one.tokens(assumed))
+            .fold(own, |sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)))
     }
 
     /// The most that it can cost. An error names a model that has no price.
@@ -156,21 +196,33 @@ impl Most {
                 return Err(&target.name);
             };
             let (input, output) = self.of_target(target, assumed);
+            let units = self.units.as_ref().map(|units| units.most).unwrap_or_default();
             let bounds = Bounds {
                 input,
                 output,
-                audio_in: self.ask.has_audio,
-                audio_out: self.ask.has_audio,
+                audio_in: self.ask.has_audio || units.seconds_in > 0,
+                audio_out: self.ask.has_audio || units.seconds_out > 0,
                 images_in: self.ask.has_images,
-                images_out: self.ask.has_images || self.pictures.is_some(),
+                images_out: self.ask.has_images || units.images > 0,
                 long_cache: self.ask.caches_long,
                 class: self.ask.class,
             };
-            let mut cost = reserve(prices.prices(), &bounds);
-            if let Some(pictures) = &self.pictures {
-                cost += pictures.cost(prices.prices());
+            let cost = reserve(prices.prices(), &bounds);
+            let Some(units) = &self.units else {
+                most = most.max(cost);
+                continue;
+            };
+            if !takes_unknown && units::is_unpriced(prices.prices(), &units.most) {
+                return Err(&target.name);
             }
-            most = most.max(cost);
+            // Either is paid, never both.
+            most = most.max(cost).max(units.cost(prices.prices()).unwrap_or_default());
+        }
+        if !self.beside.is_empty() {
+            let output = self.targets.iter().map(|target| self.of_target(target, assumed).1).max();
+            for one in self.of_beside(output.unwrap_or_default()) {
+                most += one.cost(assumed, true).unwrap_or_default();
+            }
         }
         Ok(most)
     }
@@ -178,8 +230,8 @@ impl Most {
     fn of_target(&self, target: &MostOfTarget, assumed: Option<u64>) -> (u64, u64) {
         let unseen = if self.ask.is_continued { target.context.unwrap_or(UNSEEN_TOKENS) } else { 0 };
         let one = self.ask.output.unwrap_or_else(|| assumed.unwrap_or(target.output));
-        let output = match &self.pictures {
-            Some(pictures) => pictures.tokens(),
+        let output = match &self.units {
+            Some(units) => units.output,
             None if self.has_output => one.saturating_mul(self.ask.answers),
             None => 0,
         };
@@ -190,15 +242,8 @@ impl Most {
     pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
         let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
         let ask = Ask { input, answers: 1, ..Ask::default() };
-        Self { ask, targets: vec![target], has_output: true, pictures: None, sum: None }
+        Self { ask, targets: vec![target], has_output: true, units: None, sum: None, beside: Vec::new() }
     }
-}
-
-/// The pictures that a call asks for.
-pub(super) fn pictures(conversation: &Conversation<'_>) -> Option<Pictures> {
-    let is_form = conversation.peek.is_form();
-    matches!(conversation.endpoint.operation, Operation::Images | Operation::ImageEdits)
-        .then(|| Pictures::of(&conversation.body, is_form))
 }
 
 /// What is held for a call, until it is settled.

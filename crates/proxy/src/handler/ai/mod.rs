@@ -14,6 +14,7 @@
 
 pub(crate) mod answer;
 mod aside;
+mod beside;
 pub(crate) mod cache;
 mod chat;
 mod choice;
@@ -23,6 +24,7 @@ mod credentials;
 pub(crate) mod duties;
 mod fallback;
 mod fault;
+mod federated;
 mod files;
 pub(crate) mod gathered;
 mod grant;
@@ -45,6 +47,7 @@ mod queue;
 mod read;
 pub(crate) mod realtime;
 mod receipts;
+mod recorded;
 mod refusals;
 mod reply;
 mod resets;
@@ -52,6 +55,7 @@ mod sending;
 mod shadow;
 pub(crate) mod shared;
 mod sigv4;
+mod stored;
 mod token_source;
 /// Tokens of token servers, for handlers beside this one.
 pub(crate) mod tokens {
@@ -61,6 +65,7 @@ pub(crate) mod tokens {
     };
 }
 mod translated;
+mod units;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -100,11 +105,16 @@ pub(crate) struct AiGateway {
     realtime: model::resource::ai::RealtimeRoute,
     /// Where callers' files and batches are kept.
     files: Option<files::Files>,
+    /// Bytes of each text that is recorded.
+    record_text: Option<usize>,
+    /// Seals the ids of what callers have kept at providers.
+    seals: Arc<files::Seals>,
 }
 
 impl AiGateway {
     pub(crate) fn compile(settings: &AiRoute, cx: &Building<'_>) -> Result<Self, String> {
         let ai = cx.snapshot.config.ai.as_ref().ok_or("`ai` is missing at the top")?;
+        let files = settings.files.as_ref().map(|files| files::Files::compile(files, cx)).transpose()?;
         Ok(Self {
             strip: settings.strip_prefix.clone().filter(|prefix| prefix != "/"),
             strict: settings.strict,
@@ -115,7 +125,9 @@ impl AiGateway {
             helpers: Models::compile(ai, None, cx)?,
             composes: false,
             realtime: settings.realtime.clone(),
-            files: settings.files.as_ref().map(|files| files::Files::compile(files, cx)).transpose()?,
+            seals: stored::seals(files.as_ref())?,
+            record_text: settings.record_text.map(|most| usize::try_from(most.bytes()).unwrap_or(usize::MAX)),
+            files,
         })
     }
 
@@ -135,6 +147,8 @@ impl AiGateway {
             composes: true,
             realtime: Default::default(),
             files: None,
+            seals: stored::seals(None)?,
+            record_text: None,
         })
     }
 
@@ -188,6 +202,9 @@ impl AiGateway {
         if matches!(endpoint.operation, Operation::Files | Operation::Batches) {
             return files::answer(self, worker, call, endpoint, body).await;
         }
+        if endpoint.operation == Operation::Stored {
+            return stored::answer(self, worker, call, body).await;
+        }
         let is_get = matches!(endpoint.operation, Operation::Models | Operation::Realtime);
         let wanted = if is_get { Method::GET } else { Method::POST };
         if call.head.method != wanted {
@@ -211,7 +228,7 @@ impl AiGateway {
             | Operation::Moderations
             | Operation::Rerank => chat::pass(self, worker, call, endpoint, body).await,
             Operation::Realtime => realtime::open(self, worker, call, endpoint).await,
-            Operation::Files | Operation::Batches | Operation::Other => {
+            Operation::Files | Operation::Batches | Operation::Stored | Operation::Other => {
                 let hint = match call.path().contains("/realtime/") {
                     true => {
                         "keys for a while would lead past this gateway: open `/v1/realtime` with your own key"

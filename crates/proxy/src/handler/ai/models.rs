@@ -109,6 +109,17 @@ impl Models {
         self.find(name).is_some_and(|asked| asked.alias.targets.iter().all(|target| takes(&asked, target)))
     }
 
+    /// The providers of these models, each once.
+    pub(super) fn providers(&self) -> Vec<&Arc<Provider>> {
+        let mut found: Vec<&Arc<Provider>> = Vec::new();
+        for target in self.exact.iter().chain(&self.patterns).flat_map(|alias| &alias.targets) {
+            if !found.iter().any(|one| one.name == target.provider.name) {
+                found.push(&target.provider);
+            }
+        }
+        found
+    }
+
     /// What the models that a provider serves here cost.
     pub(super) fn prices_at(&self, provider: &str) -> PricesAt {
         let targets = self.exact.iter().chain(&self.patterns).flat_map(|alias| &alias.targets);

@@ -42,6 +42,18 @@ pub(super) struct Conversation<'c> {
     pub(super) bill: Option<super::meters::Bill>,
     /// It names files that are at one provider.
     pub(super) pin: Option<super::files::Pin>,
+    /// Who may be asked beside the model.
+    pub(super) beside: Vec<super::beside::Beside>,
+    /// Whose the answer is, where its provider keeps it.
+    pub(super) owner: Option<std::sync::Arc<super::stored::Owner>>,
+}
+
+impl Conversation<'_> {
+    /// What is asked for beside tokens.
+    pub(super) fn units(&self) -> Option<ai::units::Asked> {
+        let (body, peek) = (&self.body, &self.peek);
+        ai::units::Asked::of(self.endpoint.operation, body, peek.is_form(), peek.file())
+    }
 }
 
 /// What one target is sent.

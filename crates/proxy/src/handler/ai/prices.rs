@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use ai::{
     canon::Usage,
-    catalogue::{self, Price, Rates},
-    cost::{Class, cost},
+    catalogue::{self, Price, Rates, UnitPrices},
+    cost::{Class, Units, cost, cost_of_units},
+    units,
 };
-use model::{TokenPrices, TokenUsage, Usd, resource::ai::ModelPrice};
+use model::{TokenPrices, TokenUsage, UnitUsage, Usd, resource::ai::ModelPrice};
 
 /// The table that prices of the configuration are of.
 const CONFIGURED: &str = "configuration";
@@ -82,7 +83,17 @@ impl Priced {
             cache_write: price(settings.cache_write),
             ..Rates::default()
         };
-        Self { prices: catalogue::Prices { tokens, ..Default::default() }, table: CONFIGURED.into() }
+        let each =
+            |usd: Option<Usd>| usd.map(|usd| Price(u64::try_from(usd.picodollars()).unwrap_or(u64::MAX)));
+        let units = UnitPrices {
+            image: each(settings.image),
+            second_in: each(settings.second_in),
+            second_out: each(settings.second_out),
+            character: each(settings.character),
+            query: each(settings.query),
+            page: None,
+        };
+        Self { prices: catalogue::Prices { tokens, units, ..Default::default() }, table: CONFIGURED.into() }
     }
 
     /// Whether long prompts cost something else in a class of service.
@@ -117,6 +128,18 @@ impl TokenPrices for Priced {
             output_image: usage.output_image,
         };
         cost(&self.prices, &usage, tier.map(Class::from_word).unwrap_or_default()).0
+    }
+
+    fn of_units(&self, used: &UnitUsage) -> Option<u128> {
+        let units = Units {
+            images: used.images,
+            seconds_in: used.seconds_in,
+            seconds_out: used.seconds_out,
+            characters: used.characters,
+            queries: used.queries,
+            pages: 0,
+        };
+        units::paid(&self.prices, &units).map(|paid| cost_of_units(&self.prices, &paid).0)
     }
 
     fn table(&self) -> &str {

@@ -97,6 +97,7 @@ fn surface(operation: Operation, dialect: Dialect) -> Surface {
         Operation::Rerank => Surface::Rerank,
         Operation::Files => Surface::Files,
         Operation::Batches => Surface::Batches,
+        Operation::Stored => Surface::Responses,
         Operation::Realtime => Surface::Realtime,
         Operation::Models | Operation::Other => Surface::Models,
     }

@@ -35,9 +35,11 @@ struct Counts {
 impl Queue {
     /// Of a provider with so many keys; one without any is one lane.
     pub(super) fn compile(name: &str, settings: &KeyQueue, keys: usize, cx: &Building<'_>) -> Self {
-        let numbers = (keys.max(1), settings.max_concurrent as usize, settings.size as usize);
-        let (lanes, most, size) = numbers;
-        let turnstile = cx.keep(&format!("ai/queue/{name}"), &numbers, || Turnstile::new(lanes, most, size));
+        let own = |lane: usize| settings.per_key.get(lane).copied().unwrap_or(settings.max_concurrent);
+        let most: Vec<usize> = (0..keys.max(1)).map(|lane| own(lane) as usize).collect();
+        let numbers = (most, settings.size as usize);
+        let turnstile =
+            cx.keep(&format!("ai/queue/{name}"), &numbers, || Turnstile::of(numbers.0.clone(), numbers.1));
         let counts = cx.keep(&format!("ai/queue/{name}/counts"), &(), || Arc::new(Counts::default()));
         Self { turnstile: (*turnstile).clone(), timeout: settings.timeout.get(), counts: (*counts).clone() }
     }

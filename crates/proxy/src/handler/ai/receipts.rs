@@ -15,7 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use model::Usd;
 
-use super::{Told, metered, reply};
+use super::{Told, metered, reply, units};
 use crate::{
     body::{Body, Wrapper},
     call::Call,
@@ -33,7 +33,8 @@ pub(super) async fn read_whole(
 ) -> Result<Response<Body>, Failure> {
     let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
     let is_long = response.body().length().is_some_and(|length| length > READ_BYTES_MAX as u64);
-    if !response.status().is_success() || is_encoded || is_long || reply::is_stream(&response) {
+    let passes = is_encoded || is_long || reply::is_stream(&response) || units::is_sound(&response);
+    if !response.status().is_success() || passes {
         return Ok(response);
     }
     let (parts, mut body) = response.into_parts();
@@ -73,6 +74,7 @@ pub(super) fn read(body: &[u8], dialect: Dialect, told: &Told) {
         // Vectors, say, are no answer: they have no tokens.
         hear(told, &answer);
     }
+    units::hear(told, body);
 }
 
 /// Notes what a whole answer tells and says.
@@ -111,8 +113,14 @@ pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
     if let Some(prices) = &told.prices {
         put("x-tidegate-price-table", prices.table());
     }
-    let Some(spending) = told.spending().filter(|_| is_whole) else { return };
+    let is_known = is_whole || told.is_known_ahead();
+    let Some(spending) = told.spending().filter(|_| is_known) else { return };
     let usage = &spending.usage;
+    for (name, count) in units::FIELDS.into_iter().zip(spending.units.named().map(|(_, count)| count)) {
+        if count > 0 {
+            put(name, &count.to_string());
+        }
+    }
     put("x-tidegate-input-tokens", &usage.input.to_string());
     put("x-tidegate-output-tokens", &usage.output.to_string());
     for (name, tokens) in [

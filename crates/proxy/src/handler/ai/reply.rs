@@ -22,6 +22,7 @@ use super::{
     prepare::Conversation,
     receipts,
     translated::Translated,
+    units,
 };
 use crate::{
     body::Body,
@@ -52,7 +53,12 @@ pub(super) async fn finish(
     let mut response = if !is_good && (dialect != caller || is_our_fault(&response)) {
         failed(caller, dialect, response).await?
     } else if dialect == caller {
-        passed(conversation, dialect, receipts::read_whole(response, dialect, &told).await?, &told)
+        let response = receipts::read_whole(response, dialect, &told).await?;
+        let response = passed(conversation, dialect, response, &told);
+        match &conversation.owner {
+            Some(owner) if is_good => owner.seal(response, target, &told),
+            _ => response,
+        }
     } else if is_stream(&response) {
         translated(call, conversation, dialect, response, &told)?
     } else {
@@ -102,8 +108,7 @@ fn passed(
     }
     let is_stream = is_stream(&response);
     if !is_stream && !is_json(&response) {
-        // Sound tells no usage.
-        return response;
+        return units::listened(response, told);
     }
     let framing = if is_stream { Some(dialect.provider_framing()) } else { None };
     // The caller did not ask for the last event that tells the usage, so it does not get it.

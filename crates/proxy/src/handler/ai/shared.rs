@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use model::resource::redis::WhenAway;
 
 use super::{
-    duties::{Hold, Meter},
+    duties::{Hold, Meter, Shared},
     meters::{Most, Spent},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub(super) async fn hold(
     told: &mut Told,
 ) -> Result<Vec<Box<dyn Hold>>, Refused> {
     let Some(accounts) =
-        asked.iter().find_map(|one| one.meter.shared()).map(|meter| meter.accounts().clone())
+        asked.iter().find_map(|one| one.meter.shared()).map(|shared| shared.sharing.accounts.clone())
     else {
         return Ok(Vec::new());
     };
@@ -47,16 +47,16 @@ pub(super) async fn hold(
     // Whose each claim is.
     let mut owners = Vec::new();
     for (place, one) in asked.iter().enumerate() {
-        let Some(meter) = one.meter.shared() else { continue };
-        let claims = meter.claims(&one.subjects, most).map_err(|failure| (failure, one.kind))?;
+        let Some(shared) = one.meter.shared() else { continue };
+        let claims = shared.meter.claims(&one.subjects, most).map_err(|failure| (failure, one.kind))?;
         owners.extend(claims.iter().map(|_| place));
         all.extend(claims);
     }
     match Accounts::hold(&accounts, all).await {
         Ok((held, granted)) => {
             for ((claim, granted), owner) in held.claims().iter().zip(&granted).zip(&owners) {
-                if let Some(meter) = asked.get(*owner).and_then(|one| one.meter.shared()) {
-                    meter.granted(claim, granted, told);
+                if let Some(shared) = asked.get(*owner).and_then(|one| one.meter.shared()) {
+                    shared.meter.granted(claim, granted, told);
                 }
             }
             let owners = owners.iter().filter_map(|owner| asked.get(*owner)).map(|one| one.meter.clone());
@@ -64,7 +64,7 @@ pub(super) async fn hold(
         }
         Err(NotHeld::Refused(place, refusal)) => {
             let owner = owners.get(place).and_then(|owner| asked.get(*owner));
-            let meter = owner.and_then(|one| Some((one.kind, one.meter.shared()?, &one.subjects)));
+            let meter = owner.and_then(|one| Some((one.kind, one.meter.shared()?.meter, &one.subjects)));
             let Some((kind, meter, subjects)) = meter else {
                 return Err((
                     Failure::refused(Problem::RateLimited),
@@ -88,23 +88,23 @@ fn away(
 ) -> Result<Vec<Box<dyn Hold>>, Refused> {
     let mut holds: Vec<Box<dyn Hold>> = Vec::new();
     let [local, open, closed] = &accounts.fallbacks;
-    let is_closed =
-        |one: &Asked| one.meter.shared().is_some_and(|meter| meter.when_away() == WhenAway::Closed);
-    if let Some(one) = asked.iter().find(|one| is_closed(one)) {
+    let does = |one: &Asked, what: WhenAway| {
+        one.meter.shared().is_some_and(|shared| shared.sharing.when_away == what)
+    };
+    if let Some(one) = asked.iter().find(|one| does(one, WhenAway::Closed)) {
         closed.fetch_add(1, Ordering::Relaxed);
         let failure = Failure::refused(Problem::Unavailable)
             .with_retry_after(RETRY_AFTER)
             .with_hint("the store in which this is counted is away");
         return Err((failure, one.kind));
     }
-    let counts_here =
-        asked.iter().any(|one| one.meter.shared().is_some_and(|meter| meter.when_away() == WhenAway::Local));
+    let counts_here = asked.iter().any(|one| does(one, WhenAway::Local));
     if counts_here { local } else { open }.fetch_add(1, Ordering::Relaxed);
     for one in asked {
-        let Some(meter) = one.meter.shared() else { continue };
+        let Some(Shared { sharing, meter }) = one.meter.shared() else { continue };
         let claims: Arc<[Claim]> =
             meter.claims(&one.subjects, most).map_err(|failure| (failure, one.kind))?.into();
-        let here = match meter.when_away() {
+        let here = match sharing.when_away {
             WhenAway::Local => {
                 let held = meter.hold_here(&one.subjects, most, told);
                 Some(held.map_err(|failure| (failure, one.kind))?)
@@ -132,7 +132,7 @@ struct Exact {
 impl Hold for Exact {
     fn settle(&mut self, spent: &Spent) {
         let cost = |(claim, owner): (&Claim, &Arc<dyn Meter>)| {
-            let Some(meter) = owner.shared() else { return 0 };
+            let Some(Shared { meter, .. }) = owner.shared() else { return 0 };
             let cost = meter.cost(claim, spent);
             meter.spend_here(claim, cost);
             cost
@@ -156,7 +156,7 @@ impl Hold for Later {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let Some(meter) = self.meter.shared() else { return };
+        let Some(Shared { meter, .. }) = self.meter.shared() else { return };
         let costs: Vec<u128> = self.claims.iter().map(|claim| meter.cost(claim, spent)).collect();
         match &mut self.here {
             Some(here) => here.settle(spent),

@@ -59,6 +59,25 @@ fn nobody_is_asked_where_there_is_no_room_for_the_call() {
 }
 
 #[test]
+fn what_a_judge_may_cost_is_held_with_the_call() {
+    for (on, more, status) in [
+        ("request", "", 429),
+        ("answer", "", 429),
+        // A judge says little, and a budget may assume so.
+        ("both", ", assumedOutput: 100", 200),
+    ] {
+        let (model, judge) = (told(100, 10), judge(false));
+        let budget = format!(", {{budget: {{tokens: 5000, key: consumer, name: b{more}}}}}");
+        let gateway = metered("", &budget, &[&base(&model)], "");
+        assert_eq!(ask(&gateway, 500, "").status, 200, "alone it has room");
+        let gateway = metered("", &format!("{budget}{}", rule(on)), &[&base(&model), &base(&judge)], PRICES);
+        let answer = ask(&gateway, 500, "");
+        assert_eq!(answer.status, status, "{on}: {}", answer.text());
+        assert_eq!(judge.seen().is_empty(), status == 429, "{on}");
+    }
+}
+
+#[test]
 fn an_answer_from_the_cache_costs_its_embedding_alone() {
     let model = told(100, 10);
     let vectors = json!({"object": "list", "model": "m", "data": [{"index": 0, "embedding": [1.0, 0.5]}],
@@ -88,7 +107,7 @@ fn pictures_are_held_for_and_settled_to_what_was_made() {
         let body = json!({"model": "paint", "prompt": "a tide", "n": n, "quality": quality}).to_string();
         post(&gateway, "/ai/v1/images/generations", "", &body)
     };
-    // Of 6,240 tokens each they may cost 1,248 dollars, and there are 1,000.
+    // Of 7,024 tokens each they may cost 1,405 dollars, and there are 1,000.
     assert_eq!(paint(20_000, "high").status, 429);
     assert_eq!(paint(20_000, "low").status, 200, "of 408 tokens each they are 82 dollars");
     let one: Value = paint(1, "auto").json();

@@ -125,3 +125,22 @@ fn a_client_that_leaves_leaves_the_queue() {
     pause(200);
     assert_eq!(upstream.seen().len(), 1, "nobody asks for who has left");
 }
+
+#[test]
+fn each_key_has_a_bound_of_its_own() {
+    let upstream = provider(700);
+    let gateway =
+        gateway(&upstream, "[one, two]", "{maxConcurrent: 1, perKey: [1, 3], size: 10, timeout: 20s}");
+    let mut clients: Vec<Client> =
+        (0..6).map(|number| ask(&gateway, &number.to_string(), "normal")).collect();
+    eventually("two wait", || metric(&gateway, "waiting") == 2.0);
+    let with = |key: &str| {
+        let bearer = format!("Bearer {key}");
+        upstream.seen().iter().filter(|seen| seen.header("authorization") == Some(&*bearer)).count()
+    };
+    eventually("all places are taken", || upstream.seen().len() == 4);
+    assert_eq!((with("one"), with("two")), (1, 3));
+    for client in &mut clients {
+        assert_eq!(client.read().expect("an answer").status, 200);
+    }
+}

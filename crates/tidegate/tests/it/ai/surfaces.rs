@@ -115,11 +115,11 @@ fn official_sdks_find_everything_that_they_have_beside_conversations() {
             ("text_completion", Some(3), Some(2)),
             ("image_generation", Some(11), Some(7)),
             ("image_edit", Some(11), Some(7)),
-            ("speech", None, None),
+            ("speech", Some(0), Some(0)),
             ("transcription", Some(9), Some(4)),
-            ("translation", None, None),
+            ("translation", Some(0), Some(0)),
             ("moderation", None, None),
-            ("rerank", None, None),
+            ("rerank", Some(0), Some(0)),
         ]
     );
     assert_eq!(ranker.seen()[0].target(), "/v2/rerank");

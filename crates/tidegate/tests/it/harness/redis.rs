@@ -37,6 +37,21 @@ impl Redis {
         cluster
     }
 
+    /// Starts one that speaks TLS alone, to clients that show a certificate of the authority.
+    pub fn tls(authority: &str, certificate: &str, key: &str) -> Self {
+        let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
+        let child = program()
+            .args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--tls-ca-cert-file", authority, "--tls-cert-file", certificate, "--tls-key-file", key])
+            .args(["--tls-auth-clients", "yes", "--daemonize", "no", "--dir"])
+            .arg(data.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis starts");
+        eventually("redis listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { child, port, data }
+    }
+
     /// Starts a sentinel that knows a server as `primary`.
     pub fn sentinel(of: &Self) -> Self {
         let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));

@@ -13,6 +13,7 @@ use crate::{
     dialect::{
         StreamReader,
         openai_chat::{finish_of, probability_of, usage_of},
+        openai_responses,
     },
     stream::Frame,
     way::Way,
@@ -106,7 +107,9 @@ impl StreamReader for Reader {
         for choice in chunk.get("choices").and_then(Value::as_array).into_iter().flatten() {
             self.choice(choice, out);
         }
-        out.extend(chunk.get("usage").and_then(usage_of).map(Event::Usage));
+        // Of speech it is told as Responses tell it.
+        let usage = |value| usage_of(value).or_else(|| openai_responses::usage_of(value));
+        out.extend(chunk.get("usage").and_then(usage).map(Event::Usage));
     }
 
     fn end(&mut self, out: &mut Vec<Event>) {

@@ -17,7 +17,7 @@ const NONCE_BYTES: usize = 12;
 /// Characters of an id that are read.
 const ID_MAX: usize = 2048;
 /// What an id of a vendor's begins with, so that ours do too.
-const PREFIXES: [&str; 5] = ["msgbatch_", "batch_", "file-", "file_", "id_"];
+const PREFIXES: [&str; 7] = ["msgbatch_", "batch_", "file-", "file_", "resp_", "conv_", "id_"];
 
 /// What an id stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,15 +33,15 @@ pub(in super::super) struct Named {
     pub(in super::super) id: String,
     /// Of a file of requests: the most that they may spend.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
-    pub(super) estimate: Option<Estimate>,
+    pub(in super::super) estimate: Option<Estimate>,
     /// Of a file of results: the provider's id of their batch.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
-    pub(super) batch: Option<String>,
+    pub(in super::super) batch: Option<String>,
 }
 
 /// The most that the requests of a batch may spend.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Estimate {
+pub(in super::super) struct Estimate {
     /// The models as the caller named them.
     #[serde(rename = "m")]
     pub(super) models: Vec<String>,
@@ -70,7 +70,7 @@ fn prefix_of(id: &str) -> &'static str {
 }
 
 impl Seals {
-    pub(super) fn new(secret: &[u8]) -> Result<Self, String> {
+    pub(in super::super) fn new(secret: &[u8]) -> Result<Self, String> {
         let derived = |label: &[u8]| {
             let mut context = digest::Context::new(&digest::SHA256);
             context.update(label);
@@ -84,7 +84,7 @@ impl Seals {
     }
 
     /// An id as its owner gets it.
-    pub(super) fn seal(&self, who: &str, named: &Named) -> Option<String> {
+    pub(in super::super) fn seal(&self, who: &str, named: &Named) -> Option<String> {
         let prefix = prefix_of(&named.id);
         let bound = format!("{prefix}\0{who}");
         let mut text = serde_json::to_vec(named).ok()?;
@@ -101,7 +101,7 @@ impl Seals {
     }
 
     /// What an id stands for; `None` for everybody but its owner.
-    pub(super) fn open(&self, who: &str, id: &str) -> Option<Named> {
+    pub(in super::super) fn open(&self, who: &str, id: &str) -> Option<Named> {
         if id.len() > ID_MAX {
             return None;
         }

@@ -60,7 +60,7 @@ const PROVIDER: &str = "x-tidegate-provider";
 /// Files and batches of a route.
 pub(super) struct Files {
     pub(super) providers: Vec<Arc<Provider>>,
-    pub(super) seals: Seals,
+    pub(super) seals: Arc<Seals>,
     made: Arc<Made>,
     bytes_max: usize,
 }
@@ -116,7 +116,7 @@ impl Files {
         };
         Ok(Self {
             providers,
-            seals: Seals::new(&secret)?,
+            seals: Arc::new(Seals::new(&secret)?),
             made: made::of_process(),
             bytes_max: usize::try_from(settings.max_size.bytes()).unwrap_or(usize::MAX),
         })
@@ -146,17 +146,19 @@ impl Pin {
     }
 }
 
-impl Files {
-    /// Opens the ids of files that a conversation names.
+impl Seals {
+    /// Opens the ids that a conversation names: of files, and of what it goes on from.
     pub(super) fn open_in(&self, call: &Call, conversation: &mut Conversation<'_>) -> Result<(), Failure> {
         if conversation.peek.is_form() {
             return Ok(());
         }
         let who = mcp::door::who(call);
-        let Some((body, files)) = self.seals.opened(&who, &conversation.body) else { return Ok(()) };
+        let Some((body, files)) = self.opened(&who, &conversation.body) else { return Ok(()) };
         let Some(first) = files.first() else { return Ok(()) };
         if files.iter().any(|file| (&file.provider, &file.key) != (&first.provider, &first.key)) {
-            return Err(invalid("the request names files that are at different providers or accounts"));
+            return Err(invalid(
+                "the request names files or answers that are at different providers or accounts",
+            ));
         }
         conversation.peek = Peek::of(&body).map_err(answer::refused)?;
         conversation.body = body.into();
@@ -167,7 +169,7 @@ impl Files {
 }
 
 /// A key of the gateway's own, in the data directory where there is one.
-fn own_secret() -> Result<Vec<u8>, String> {
+pub(super) fn own_secret() -> Result<Vec<u8>, String> {
     use std::sync::OnceLock;
     static PROCESS: OnceLock<Option<[u8; 32]>> = OnceLock::new();
     match mcp::session::data_dir() {

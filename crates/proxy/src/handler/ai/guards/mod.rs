@@ -25,6 +25,7 @@ use http::Response;
 use model::{AiRecord, GuardFired};
 
 pub(super) use self::filter::Filter;
+pub(super) use self::outside::Judge;
 use self::{outside::Outside, schema::Form};
 use super::{AiGateway, answer, models::Target, prepare::Conversation};
 use crate::{
@@ -107,15 +108,30 @@ pub(super) fn fired(screen: &Screen) -> impl Iterator<Item = GuardFired> + '_ {
 }
 
 impl Guard {
-    /// Whether somebody else may be asked.
+    /// Whether somebody else may be asked, or the model once more.
     pub(super) fn asks_others(&self) -> bool {
-        !self.outside.is_empty()
+        !self.outside.is_empty() || self.mends()
     }
 
     /// Its rules without what others judge; `None` where some are asked.
     pub(super) fn alone(&self) -> Option<Screen> {
         let is_alone = self.forms.is_empty() && self.outside.is_empty();
         is_alone.then(|| Screen::new(self.rules.clone(), self.record_text))
+    }
+
+    /// The models that judge for it.
+    pub(super) fn judges(&self) -> impl Iterator<Item = Judge<'_>> {
+        self.outside.iter().filter_map(Outside::model)
+    }
+
+    /// Whether a model may be asked to mend its answer.
+    pub(super) fn mends(&self) -> bool {
+        self.forms.iter().any(Form::mends)
+    }
+
+    /// Its rules over a text of its own.
+    pub(super) fn screen(&self) -> Screen {
+        Screen::new(self.rules.clone(), false)
     }
 
     fn needs_whole_answers(&self) -> bool {

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use super::{super::aside, AiGateway, Conversation, pieces::pieces, schema::text_of, side};
 use crate::{call::Call, worker::Worker};
 
+/// Tokens of what a judge is told beside its rule and the text, at most.
+const QUESTION_TOKENS: u64 = 200;
+
 /// A rule that somebody else judges.
 pub(super) struct Outside {
     pub(super) name: Arc<str>,
@@ -31,7 +34,32 @@ pub(super) enum Ask {
     Judge(JudgeGuard),
 }
 
+/// A model that judges.
+pub(in super::super) struct Judge<'o> {
+    pub(in super::super) model: &'o str,
+    pub(in super::super) instructions: &'o str,
+    /// Tokens around these, and bytes of the text that are shown at a time.
+    pub(in super::super) question: u64,
+    pub(in super::super) piece_bytes: usize,
+    /// It answers with text.
+    pub(in super::super) answers: bool,
+    pub(in super::super) on_request: bool,
+    pub(in super::super) on_answer: bool,
+}
+
 impl Outside {
+    /// The model that judges, where it is one.
+    pub(super) fn model(&self) -> Option<Judge<'_>> {
+        let (model, instructions, question, answers) = match &self.ask {
+            Ask::Moderation(settings) => (&settings.model, "", 0, false),
+            Ask::Judge(settings) => (&settings.model, settings.instructions.as_str(), QUESTION_TOKENS, true),
+            Ask::Webhook(_) => return None,
+        };
+        let (on_request, on_answer) = (self.on_request, self.on_answer);
+        let piece_bytes = super::pieces::PIECE_BYTES;
+        Some(Judge { model, instructions, question, piece_bytes, answers, on_request, on_answer })
+    }
+
     /// The kind of the rule in records.
     pub(super) fn kind(&self) -> &'static str {
         match self.ask {

@@ -2,7 +2,7 @@
 //! seen.
 
 /// Bytes of a piece. A model that judges must have room for it.
-const PIECE_BYTES: usize = 128 * 1024;
+pub(super) const PIECE_BYTES: usize = 128 * 1024;
 /// Bytes that two pieces share, so that what stands across a cut stands whole in one of them.
 const OVERLAP_BYTES: usize = 2 * 1024;
 

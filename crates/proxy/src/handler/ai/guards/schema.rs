@@ -41,6 +41,11 @@ fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
 }
 
 impl Form {
+    /// Whether a model may be asked to mend its answer.
+    pub(super) fn mends(&self) -> bool {
+        self.repair
+    }
+
     pub(super) fn compile(name: &str, action: Action, settings: &OutputSchema) -> Result<Self, String> {
         let compile = |text: &String| {
             let schema = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;

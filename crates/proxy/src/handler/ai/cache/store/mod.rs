@@ -15,7 +15,7 @@ use std::{
 use ai::canon::{Answer, Part};
 use model::policy::AiCache as Settings;
 
-use super::{Key, weight};
+use super::{Key, memory::weight};
 use crate::postgres::{Client, Plan};
 
 /// Rows of one kind of question that are compared one by one; where there are more, an index looks at all.
