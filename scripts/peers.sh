@@ -93,6 +93,7 @@ python_environment agents-0.3 "${old_agent_packages[@]}"
 node_packages=(
   @modelcontextprotocol/sdk@1.32.2 @modelcontextprotocol/client@2.4.0 @modelcontextprotocol/conformance@0.2.0-alpha.12
   openai@7.59.0 @anthropic-ai/sdk@1.14.0 @google/genai@3.3.0
+  @a2a-js/sdk@1.3.0 express@5.3.0
   ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/anthropic@4.0.105 @ai-sdk/google@4.0.121
 )
 stamp="$peers/node-$(printf '%s\n' "${node_packages[@]}" | sha256sum | cut -c1-12)"

@@ -18,8 +18,8 @@ use crate::{
     policy::{Place, PolicyUse, RateLimit},
 };
 
-/// Agents of the Agent2Agent protocol (A2A, 0.3 and 1.0 over JSON-RPC), each at the route's path and its name; a single
-/// one also at the route's path itself.
+/// Agents of the Agent2Agent protocol (A2A, 0.3 and 1.0 over JSON-RPC, clients also of 1.0 over HTTP and JSON), each at
+/// the route's path and its name; a single one also at the route's path itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct A2aRoute {

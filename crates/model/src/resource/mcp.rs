@@ -171,12 +171,40 @@ pub struct McpProcess {
     #[serde(default = "max_processes")]
     #[schemars(range(min = 1))]
     pub max: usize,
+    /// Processes of one consumer at a time, or of one address where callers are nobody; half of `max` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_per_consumer: Option<usize>,
+    /// What may wait in the queues of processes for one consumer: messages that a program has not read, and those of a
+    /// program that the consumer has not. Beyond it messages to the program are refused, and a stream that is not read
+    /// ends. A single message of any size has room where nothing else waits.
+    #[serde(default = "max_queue_size")]
+    pub max_queue_size: Size,
 }
 
 impl Default for McpProcess {
     fn default() -> Self {
-        Self { env: BTreeMap::new(), folder: None, shared: false, max: max_processes() }
+        Self {
+            env: BTreeMap::new(),
+            folder: None,
+            shared: false,
+            max: max_processes(),
+            max_per_consumer: None,
+            max_queue_size: max_queue_size(),
+        }
     }
+}
+
+impl McpProcess {
+    /// Processes of one consumer.
+    #[must_use]
+    pub fn max_each(&self) -> usize {
+        self.max_per_consumer.unwrap_or(self.max.div_ceil(2))
+    }
+}
+
+fn max_queue_size() -> Size {
+    Size::kib(64 * 1024)
 }
 
 fn max_processes() -> usize {

@@ -112,6 +112,13 @@ fn program(server: &McpServer, program: &str, at: &mut Context<'_, '_>) {
         if process.max == 0 {
             at.field("max", |at| at.error("expected at least 1"));
         }
+        match process.max_per_consumer {
+            Some(0) => at.field("maxPerConsumer", |at| at.error("expected at least 1")),
+            Some(each) if each > process.max => {
+                at.field("maxPerConsumer", |at| at.error("expected at most what `max` is"));
+            }
+            _ => {}
+        }
         let good = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
         if !process.env.keys().all(|name| good(name)) {
             at.field("env", |at| at.error("expected names without `=`"));

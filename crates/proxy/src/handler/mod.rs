@@ -4,9 +4,12 @@ pub(crate) mod a2a;
 pub(crate) mod ai;
 pub(crate) mod backends;
 pub(crate) mod mcp;
+mod posing;
 pub(crate) mod prompt;
 pub(crate) mod redirect;
+mod remote;
 pub(crate) mod respond;
+mod retold;
 
 use std::rc::Rc;
 

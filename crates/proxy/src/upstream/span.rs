@@ -35,6 +35,14 @@ impl Trail {
         self.phases.set(phases);
     }
 
+    /// Takes over the tries of a call that was made for this one and began so much later.
+    pub(crate) fn adopt(&self, other: Self, later: Duration) {
+        self.phases.set(other.phases.get());
+        let shifted = other.spans.into_inner().into_iter();
+        let shifted = shifted.map(|span| TrySpan { started: span.started.saturating_add(later), ..span });
+        self.spans.borrow_mut().extend(shifted);
+    }
+
     /// Writes it into the record of a call that has ended.
     pub(crate) fn write(self, record: &mut CallRecord) {
         let Phases { connect, first_byte } = self.phases.get();

@@ -7,19 +7,16 @@ use super::{
     facts, log,
     proto::{KeyValue, LogRecord, Span, SpanKind, Status},
     resource::{boolean, double, int, text},
-    span::{after, nanos},
+    span::{after, id_within, nanos},
 };
 use crate::metrics::gen_ai::provider_name;
 
-/// What makes the span's id of the call's, so that both ends know it without a word.
+/// What makes the span's id of the call's.
 const ID_MASK: [u8; 8] = *b"gen_ai\x01\x01";
 
 /// The id of the span.
 pub(super) fn id(trace: &TraceContext) -> [u8; 8] {
-    let mut id = trace.span_id;
-    id.iter_mut().zip(ID_MASK).for_each(|(byte, mask)| *byte ^= mask);
-    // An id is never all zero.
-    if id == [0; 8] { ID_MASK } else { id }
+    id_within(trace, ID_MASK)
 }
 
 /// The span.

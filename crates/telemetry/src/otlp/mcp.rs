@@ -8,18 +8,15 @@ use super::{
     facts,
     proto::{KeyValue, Span, SpanKind, Status},
     resource::text,
-    span::{after, nanos},
+    span::{after, id_within, nanos},
 };
 
-/// What makes the span's id of the call's, so that both ends know it without a word.
+/// What makes the span's id of the call's.
 const ID_MASK: [u8; 8] = *b"mcp\x01\x01\x01\x01\x01";
 
 /// The id of the span.
 pub(super) fn id(trace: &TraceContext) -> [u8; 8] {
-    let mut id = trace.span_id;
-    id.iter_mut().zip(ID_MASK).for_each(|(byte, mask)| *byte ^= mask);
-    // An id is never all zero.
-    if id == [0; 8] { ID_MASK } else { id }
+    id_within(trace, ID_MASK)
 }
 
 /// The span.
@@ -39,7 +36,8 @@ pub(super) fn span(call: &CallRecord, mcp: &McpRecord, trace: &TraceContext, fla
             Some((_, name)) => format!("{} {name}", mcp.method),
             None => mcp.method.to_string(),
         },
-        kind: SpanKind::Client as i32,
+        // Tools that ask a model are the gateway's own.
+        kind: if call.ai.is_some() { SpanKind::Internal } else { SpanKind::Client } as i32,
         start_time_unix_nano: start,
         end_time_unix_nano: after(start, call.timings.total),
         attributes,

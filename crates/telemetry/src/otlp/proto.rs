@@ -107,6 +107,7 @@ pub(crate) struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 pub(crate) enum SpanKind {
     Unspecified = 0,
+    Internal = 1,
     Server = 2,
     Client = 3,
 }

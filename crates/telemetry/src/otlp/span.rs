@@ -22,6 +22,14 @@ pub(super) fn nanos(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The id of a span within the call's. It is made of the call's, so that both ends know it without a word.
+pub(super) fn id_within(trace: &TraceContext, mask: [u8; 8]) -> [u8; 8] {
+    let mut id = trace.span_id;
+    id.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+    // An id is never all zero.
+    if id == [0; 8] { mask } else { id }
+}
+
 /// The spans of a call; none when its trace is not sampled.
 pub(super) fn spans(call: &CallRecord, redact: &Redact, routes: &Routes) -> Vec<Span> {
     let Some(trace) = call.trace.filter(|trace| trace.sampled) else { return Vec::new() };
@@ -29,12 +37,14 @@ pub(super) fn spans(call: &CallRecord, redact: &Redact, routes: &Routes) -> Vec<
     spans.push(server(call, &trace, redact, routes));
     let tries = call.tries.iter().zip(0..);
     let mut parent = trace.span_id;
-    if let Some(ai) = &call.ai {
-        spans.push(gen_ai::span(call, ai, &trace, 1 | HAS_IS_REMOTE));
-        parent = gen_ai::id(&trace);
-    } else if let Some(mcp) = &call.mcp {
+    if let Some(mcp) = &call.mcp {
         spans.push(mcp::span(call, mcp, &trace, 1 | HAS_IS_REMOTE));
         parent = mcp::id(&trace);
+    }
+    if let Some(ai) = &call.ai {
+        let span = gen_ai::span(call, ai, &trace, 1 | HAS_IS_REMOTE);
+        spans.push(Span { parent_span_id: parent.to_vec(), ..span });
+        parent = gen_ai::id(&trace);
     }
     spans.extend(tries.map(|(tried, resends)| Span {
         parent_span_id: parent.to_vec(),

@@ -4,11 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
-use model::resource::{
-    a2a::A2aAgent as Settings,
-    tries::{Retry, RetryOn, Timeouts},
-    upstream::{Endpoint, Protocol, Upstream as UpstreamSettings},
-};
+use model::resource::{a2a::A2aAgent as Settings, upstream::Upstream as UpstreamSettings};
 
 use super::card::Kept;
 use crate::{
@@ -17,13 +13,15 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem, Stage},
     guard::X_REQUEST_ID,
-    handler::{backends::Target, mcp::server::parts},
+    handler::{backends::Target, posing::Posing, remote},
     upstream::{Effort, tries},
     worker::Worker,
 };
 
+/// The version that a message is of.
+pub(super) const VERSION: &str = "a2a-version";
 /// Header fields of the protocol's that go on to an agent.
-const PASSED_ON: [&str; 3] = ["a2a-version", "a2a-extensions", "x-a2a-extensions"];
+const PASSED_ON: [&str; 3] = [VERSION, "a2a-extensions", "x-a2a-extensions"];
 
 /// A compiled agent.
 pub(super) struct Agent {
@@ -39,32 +37,15 @@ pub(super) struct Agent {
 
 /// An agent as an upstream: it is connected to, pooled, guarded and seen like any other.
 pub(crate) fn upstream(route: &str, settings: &Settings) -> Result<UpstreamSettings, String> {
-    let (is_tls, address, _) = parts(&settings.url)?;
-    let minutes = |minutes: u64| model::Duration::from_secs(minutes * 60);
-    let defaults = Timeouts {
-        connect: model::Duration::from_secs(5),
-        request: minutes(60),
-        idle: minutes(10),
-        ..Timeouts::default()
-    };
+    let name = settings.upstream(route);
+    let defaults = remote::timeouts(60, 10);
+    let upstream = remote::upstream(name, &settings.url, &settings.tls, &settings.timeouts, &defaults)?;
     Ok(UpstreamSettings {
-        name: settings.upstream(route),
-        protocol: Protocol::Auto,
-        endpoints: vec![Endpoint { address, weight: 1, zone: None, backup: false }],
-        discovery: None,
-        load_balancing: Default::default(),
-        health_check: None,
         outlier_detection: settings.outlier_detection.clone(),
         circuit_breaker: settings.circuit_breaker.clone(),
         bulkhead: settings.bulkhead.clone(),
-        retry: Retry { on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream], ..Retry::default() },
-        hedging: None,
-        timeouts: settings.timeouts.apply(&defaults),
-        tls: is_tls.then(|| settings.tls.clone()),
         pool: settings.pool.clone(),
-        proxy_protocol: None,
-        host_header: "upstream".to_owned(),
-        policies: Vec::new(),
+        ..upstream
     })
 }
 
@@ -74,18 +55,12 @@ impl Agent {
         let upstream =
             cx.upstreams.get(name.as_str()).ok_or_else(|| format!("no upstream `{name}`"))?.clone();
         let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
-        let mut headers = Vec::new();
-        for (name, secret) in &settings.headers {
-            let mut value = HeaderValue::from_str(cx.snapshot.secret(secret)).map_err(|_| {
-                format!("`agents.{}.headers.{name}` holds bytes that no header can", settings.name)
-            })?;
-            value.set_sensitive(true);
-            headers.push((name.to_http().clone(), value));
-        }
+        let headers = remote::headers(&settings.headers, cx.snapshot)
+            .map_err(|error| format!("`agents.{}.headers.{error}", settings.name))?;
         let identity = (&settings.name, &settings.url, &settings.card_path);
         Ok(Self {
             name: settings.name.as_str().into(),
-            path: parts(&settings.url)?.2,
+            path: remote::parts(&settings.url)?.2,
             card_path: settings.card_path.clone(),
             target: Target { upstream, effort, weight: 1 },
             headers,
@@ -93,19 +68,23 @@ impl Agent {
         })
     }
 
-    /// Sends a message; what comes back is the agent's own.
+    /// Sends a message, of this version where the client names none; what comes back is the agent's own.
     pub(super) async fn send(
         &self,
         worker: &Rc<Worker>,
         call: &mut Call,
         text: String,
         is_stream: bool,
+        version: Option<&'static str>,
     ) -> Result<Response<Body>, Failure> {
         let mut headers = HeaderMap::with_capacity(12);
         for name in PASSED_ON {
             for value in call.head.headers.get_all(name) {
                 headers.append(name, value.clone());
             }
+        }
+        if let (Some(version), false) = (version, headers.contains_key(VERSION)) {
+            headers.insert(VERSION, HeaderValue::from_static(version));
         }
         let accept = if is_stream { "text/event-stream" } else { "application/json" };
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
@@ -140,15 +119,14 @@ impl Agent {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
-        call.head.method = method;
-        call.head.headers = headers;
-        call.head.uri = path.parse().map_err(|_| {
+        let uri = path.parse().map_err(|_| {
             Failure::gateway(Stage::Pick, Problem::Internal).with_detail("`url` has no good path")
         })?;
-        call.host_from_endpoint = true;
-        call.expects_continue = false;
         call.record.upstream = Some(self.target.upstream.name.clone());
-        let response = tries::forward(worker, call, &self.target, &tries::Wish::default(), body).await?;
+        let posing = Posing::new(call, method, uri, headers);
+        let response =
+            tries::forward(worker, posing.call, &self.target, &tries::Wish::default(), body).await?;
+        drop(posing);
         match response.headers().get(header::CONTENT_ENCODING) {
             Some(coding) if coding != "identity" => {
                 Err(bad("the agent compressed its answer, which it was not asked for"))

@@ -1,11 +1,13 @@
 //! Cards of agents: read, kept for a while, and told such that clients find the gateway.
 
 use std::{
+    collections::VecDeque,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::StatusCode;
 use model::{Route, resource::a2a::A2aRoute};
 use serde_json::{Map, Value, json};
@@ -13,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::agent::{Agent, bad};
 use crate::{
     call::Call,
-    failure::Failure,
+    failure::{Failure, Problem, Stage},
     handler::ai::gathered::{Ungathered, gather},
     worker::Worker,
 };
@@ -22,21 +24,79 @@ use crate::{
 pub(super) const PLACES: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
 /// Bytes of a card.
 const CARD_BYTES_MAX: usize = 1024 * 1024;
-/// The one binding that is passed on.
+/// The binding that is passed on.
 const BINDING: &str = "JSONRPC";
+/// The binding that is understood beside it.
+const REST: &str = "HTTP+JSON";
+
+/// A card that could not be read is not asked for again for so long.
+const AWAY: Duration = Duration::from_secs(5);
+/// How long it may take to read one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Cards that are kept as they are told, each for one address.
+const TOLD_MAX: usize = 16;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A card as it was last read.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<Option<(Instant, Arc<Value>)>>);
+pub(super) struct Kept {
+    read: Mutex<Read>,
+    /// Held by the one who reads it, while the others wait for what that one gets.
+    reading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Read {
+    card: Option<(Instant, Arc<Value>)>,
+    /// When it could not be read, and why.
+    failed: Option<(Instant, Arc<str>)>,
+}
 
 impl Kept {
-    fn get(&self) -> Option<(Instant, Arc<Value>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What there is without asking the agent; `None` when it is to be asked.
+    fn known(&self, ttl: Duration) -> Option<Result<Arc<Value>, Failure>> {
+        let read = locked(&self.read);
+        let card = read.card.as_ref();
+        if let Some((_, card)) = card.filter(|(when, _)| when.elapsed() < ttl) {
+            return Some(Ok(card.clone()));
+        }
+        let (when, why) = read.failed.as_ref()?;
+        let wait = AWAY.checked_sub(when.elapsed())?;
+        Some(match card {
+            Some((_, old)) => Ok(old.clone()),
+            None => {
+                let failure = bad(format!("the agent's card could not be read a moment ago: {why}"));
+                Err(failure.with_hint("the agent's card cannot be read").with_retry_after(wait))
+            }
+        })
     }
 
-    fn set(&self, card: Arc<Value>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), card));
+    fn old(&self) -> Option<Arc<Value>> {
+        locked(&self.read).card.as_ref().map(|(_, card)| card.clone())
     }
+
+    fn is(&self, card: &Arc<Value>) {
+        *locked(&self.read) = Read { card: Some((Instant::now(), card.clone())), failed: None };
+    }
+
+    /// It could not be read; the old one, if there is one.
+    fn is_not(&self, failure: &Failure) -> Option<Arc<Value>> {
+        let mut read = locked(&self.read);
+        read.failed = Some((Instant::now(), failure.to_string().into()));
+        read.card.as_ref().map(|(_, card)| card.clone())
+    }
+}
+
+/// A card as clients of an address are told it.
+struct Told {
+    agent: Arc<str>,
+    address: String,
+    /// Of which it was made.
+    card: Arc<Value>,
+    text: Bytes,
 }
 
 /// How cards are told.
@@ -45,6 +105,7 @@ pub(super) struct Cards {
     /// What callers show at the gateway: schemes by name in both forms of the protocol, and which of them will do.
     schemes: Map<String, Value>,
     pushes: bool,
+    told: Mutex<VecDeque<Told>>,
 }
 
 impl Cards {
@@ -53,36 +114,69 @@ impl Cards {
         for (name, scheme) in route.credentials() {
             schemes.insert(name, scheme);
         }
-        Self { ttl: settings.card_ttl.get(), schemes, pushes: !settings.push_hosts.is_empty() }
+        let pushes = !settings.push_hosts.is_empty();
+        Self { ttl: settings.card_ttl.get(), schemes, pushes, told: Mutex::default() }
     }
 
-    /// The card of an agent as clients of this address get it.
+    /// The card of an agent as clients of this address get it. However many ask, the agent is asked by one at a time.
     pub(super) async fn of(
         &self,
         agent: &Agent,
         worker: &Rc<Worker>,
         call: &mut Call,
         address: &str,
-    ) -> Result<Value, Failure> {
-        let known = agent.card.get();
-        let card = match known {
-            Some((read, card)) if read.elapsed() < self.ttl => card,
-            known => match read(agent, worker, call).await {
-                Ok(card) => {
-                    let card = Arc::new(card);
-                    agent.card.set(card.clone());
-                    card
+    ) -> Result<Bytes, Failure> {
+        if let Some(known) = agent.card.known(self.ttl) {
+            return Ok(self.as_told(agent, &known?, address));
+        }
+        let _turn = match (agent.card.reading.try_lock(), agent.card.old()) {
+            (Ok(turn), _) => turn,
+            // An old one does while another reads it anew.
+            (Err(_), Some(old)) => return Ok(self.as_told(agent, &old, address)),
+            (Err(_), None) => agent.card.reading.lock().await,
+        };
+        // Whoever had the turn before may have read it.
+        if let Some(known) = agent.card.known(self.ttl) {
+            return Ok(self.as_told(agent, &known?, address));
+        }
+        let read = tokio::time::timeout(PATIENCE, read(agent, worker, call)).await;
+        let late = |_| {
+            let why = format!("the agent's card did not come within {PATIENCE:?}");
+            let failure = Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, why);
+            Err(failure.with_hint("the agent's card cannot be read"))
+        };
+        let card = match read.unwrap_or_else(late) {
+            Ok(card) => {
+                let card = Arc::new(card);
+                agent.card.is(&card);
+                card
+            }
+            Err(failure) => match agent.card.is_not(&failure) {
+                Some(old) => {
+                    tracing::warn!(agent = %agent.name, "the card of `{}` is an old one: {failure}", agent.name);
+                    old
                 }
-                Err(failure) => match known {
-                    Some((_, card)) => {
-                        tracing::warn!(agent = %agent.name, "the card of `{}` is an old one: {failure}", agent.name);
-                        card
-                    }
-                    None => return Err(failure),
-                },
+                None => return Err(failure),
             },
         };
-        Ok(self.rewritten((*card).clone(), address))
+        Ok(self.as_told(agent, &card, address))
+    }
+
+    /// A card as it is told, made once for each address.
+    fn as_told(&self, agent: &Agent, card: &Arc<Value>, address: &str) -> Bytes {
+        let mut all = locked(&self.told);
+        all.retain(|told| told.agent != agent.name || Arc::ptr_eq(&told.card, card));
+        if let Some(told) = all.iter().find(|told| told.agent == agent.name && told.address == address) {
+            return told.text.clone();
+        }
+        let text = Bytes::from(self.rewritten((**card).clone(), address).to_string());
+        if all.len() >= TOLD_MAX {
+            all.pop_front();
+        }
+        let told = Told { agent: agent.name.clone(), address: address.to_owned(), card: card.clone(), text };
+        let text = told.text.clone();
+        all.push_back(told);
+        text
     }
 
     /// A card that leads to the gateway: its addresses, what is shown there, and no signature, for it has changed.
@@ -111,6 +205,15 @@ impl Cards {
             });
             if all.is_empty() {
                 all.push(json!({"url": address, "protocolBinding": BINDING, "protocolVersion": "1.0"}));
+            }
+            // What is spoken in JSON-RPC is spoken in HTTP and JSON here; there is no place for a tenant in its paths.
+            let is_told = |one: &&Value| {
+                let text = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+                text("protocolVersion").starts_with("1.") && text("tenant").is_empty()
+            };
+            if let Some(mut rest) = all.iter().find(is_told).cloned() {
+                rest["protocolBinding"] = REST.into();
+                all.push(rest);
             }
         }
         let is_new = members.contains_key("supportedInterfaces");
@@ -201,7 +304,7 @@ mod tests {
             "bearer": {"type": "http", "scheme": "bearer"},
         });
         let schemes = schemes.as_object().cloned().unwrap_or_default();
-        Cards { ttl: Duration::ZERO, schemes, pushes }
+        Cards { ttl: Duration::ZERO, schemes, pushes, told: Mutex::default() }
     }
 
     #[test]
@@ -243,7 +346,8 @@ mod tests {
             .iter()
             .map(|one| &one["protocolVersion"])
             .collect();
-        assert_eq!(versions, ["1.0", "0.3"]);
+        assert_eq!(versions, ["1.0", "0.3", "1.0"]);
+        assert_eq!(told["supportedInterfaces"][2]["protocolBinding"], "HTTP+JSON");
         assert!(!told.to_string().contains("10.0.0.7") && told.get("url").is_none(), "{told}");
         let key = json!({"apiKeySecurityScheme": {"location": "header", "name": "x-api-key"}});
         assert_eq!(told["securitySchemes"]["key-x-api-key"], key);
@@ -252,7 +356,7 @@ mod tests {
         let other =
             json!({"supportedInterfaces": [{"url": "http://10.0.0.7:9/grpc", "protocolBinding": "GRPC"}]});
         let told = cards(true).rewritten(other, "https://gw/a2a/a");
-        assert_eq!(told["supportedInterfaces"].as_array().map(Vec::len), Some(1));
+        assert_eq!(told["supportedInterfaces"].as_array().map(Vec::len), Some(2));
         assert_eq!(told["supportedInterfaces"][0]["url"], "https://gw/a2a/a");
     }
 }

@@ -1,4 +1,4 @@
-//! `a2a`: agents of the Agent2Agent protocol, 0.3 and 1.0 over JSON-RPC.
+//! `a2a`: agents of the Agent2Agent protocol, 0.3 and 1.0 over JSON-RPC, and 1.0 over HTTP and JSON ([`rest`]).
 //!
 //! A path leads to an [`agent`] or its [`card`]. Messages are judged by [`rules`]; the [`ids`] in them become the agent's
 //! own on the way in ([`params`]) and the caller's on the way out ([`results`], [`events`]), so that whose a task is
@@ -7,9 +7,11 @@
 pub(crate) mod agent;
 mod card;
 mod events;
+mod form;
 mod ids;
 mod json;
 mod params;
+mod rest;
 mod results;
 mod rules;
 
@@ -26,6 +28,7 @@ use self::{
     agent::{Agent, bad},
     card::Cards,
     events::{Events, Whose},
+    form::Form,
     ids::Keys,
     json::{Object, quoted},
     params::Inbound,
@@ -75,6 +78,19 @@ struct Wanted<'a> {
     is_card: bool,
     /// The path of the agent at the gateway.
     path: &'a str,
+}
+
+/// A message of a client's, whatever its binding.
+struct Question<'a> {
+    agent: &'a Agent,
+    /// Where clients find the agent.
+    address: String,
+    form: Form,
+    method: Method,
+    /// The method is called as 0.3 does.
+    is_old: bool,
+    /// As JSON-RPC has it.
+    message: Object,
 }
 
 /// Whether a refused call asks for a card that whoever asks may see.
@@ -144,6 +160,12 @@ impl A2aGateway {
         body: Body,
     ) -> Result<Response<Body>, Failure> {
         let path = call.path().to_owned();
+        if let Some(asked) = rest::asked(&path, &call.head.method)
+            && let Some(wanted) = self.wanted(asked.base).filter(|wanted| !wanted.is_card)
+        {
+            let address = self.address(call, wanted.agent, wanted.path);
+            return self.rest(worker, call, (wanted.agent, address), &asked, body).await;
+        }
         let Some(wanted) = self.wanted(&path) else {
             let names: Vec<&str> = self.inner.agents.iter().map(|agent| &*agent.name).collect();
             return Err(Failure::client(Stage::Router, Problem::NoRoute)
@@ -157,7 +179,7 @@ impl A2aGateway {
         if call.head.method != HttpMethod::POST {
             return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed)
                 .with_header(header::ALLOW, HeaderValue::from_static("POST"))
-                .with_hint("agents are spoken to in JSON-RPC here; other bindings are not passed on"));
+                .with_hint("this is no path of the protocol's HTTP and JSON, and JSON-RPC is POST"));
         }
         self.post(worker, call, agent, address, body).await
     }
@@ -176,7 +198,7 @@ impl A2aGateway {
         call.record.a2a = Some(Arc::new(A2aRecord::new(agent.name.clone(), "card")));
         let is_head = call.head.method == HttpMethod::HEAD;
         let card = self.inner.cards.of(agent, worker, call, address).await?;
-        let mut response = json_answer(card.to_string());
+        let mut response = json_answer(card);
         if is_head {
             *response.body_mut() = Body::Empty;
         }
@@ -199,23 +221,88 @@ impl A2aGateway {
                 .with_rpc_code(INVALID_REQUEST)
                 .with_hint("a message is sent as `application/json`"));
         }
-        let bytes = gather(body, self.inner.body_bytes_max).await.map_err(|why| match why {
-            Ungathered::TooLarge => Failure::refused(Problem::BodyTooLarge)
-                .with_hint(format!("the message is larger than {} bytes", self.inner.body_bytes_max)),
-            Ungathered::Failed(failure) => failure,
-        })?;
-        let (mut message, id, method) = match read(&bytes) {
+        let bytes = self.gathered(body).await?;
+        let (message, id, method) = match read(&bytes) {
             Ok(read) => read,
             Err((id, code, text)) => {
                 let record = A2aRecord::new(agent.name.clone(), "unknown");
                 record.fail(code.into());
                 call.record.a2a = Some(Arc::new(record));
-                return Ok(error(&id, code, &text));
+                return Ok(Form::Rpc(id.into()).error(code, &text));
             }
         };
+        call.rpc = Some(id.as_str().into());
+        let is_old = message.text("method").is_some_and(|name| name.contains('/'));
+        let question = Question { agent, address, form: Form::Rpc(id.into()), method, is_old, message };
+        self.exchange(worker, call, question).await
+    }
+
+    /// Answers what was asked in HTTP and JSON.
+    async fn rest(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        (agent, address): (&Agent, String),
+        asked: &rest::Asked<'_>,
+        body: Body,
+    ) -> Result<Response<Body>, Failure> {
+        let fail = |code: i32, text: &str| {
+            let record = A2aRecord::new(agent.name.clone(), asked.method.name());
+            record.fail(code.into());
+            (Some(Arc::new(record)), Ok(Form::Rest.error(code, text)))
+        };
+        let version = call.head.headers.get(agent::VERSION).map(HeaderValue::as_bytes);
+        if version.is_some_and(|version| version != b"1" && !version.starts_with(b"1.")) {
+            let answer;
+            let text = "HTTP and JSON is spoken in 1.0 here; `A2A-Version` says otherwise";
+            (call.record.a2a, answer) = fail(rest::VERSION_NOT_SUPPORTED, text);
+            return answer;
+        }
+        let kind = call.head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let is_json =
+            ["application/json", "application/a2a+json"].iter().any(|one| kind.eq_ignore_ascii_case(one));
+        let bytes = self.gathered(body).await?;
+        if !bytes.is_empty() && !is_json {
+            return Err(Failure::refused(Problem::UnsupportedMedia)
+                .with_hint("a message is sent as `application/json`"));
+        }
+        let params = match asked.params(call.head.uri.query(), &bytes) {
+            Ok(params) => params,
+            Err((code, text)) => {
+                let answer;
+                (call.record.a2a, answer) = fail(code, &text);
+                return answer;
+            }
+        };
+        let mut message = Object::default();
+        message.set("jsonrpc", quoted("2.0"));
+        message.set("id", "1".to_owned());
+        message.set("method", quoted(asked.method.name()));
+        message.set("params", params.json());
+        let question =
+            Question { agent, address, form: Form::Rest, method: asked.method, is_old: false, message };
+        self.exchange(worker, call, question).await
+    }
+
+    async fn gathered(&self, body: Body) -> Result<Bytes, Failure> {
+        gather(body, self.inner.body_bytes_max).await.map_err(|why| match why {
+            Ungathered::TooLarge => Failure::refused(Problem::BodyTooLarge)
+                .with_hint(format!("the message is larger than {} bytes", self.inner.body_bytes_max)),
+            Ungathered::Failed(failure) => failure,
+        })
+    }
+
+    /// Passes a question on, and its answer back.
+    async fn exchange(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        question: Question<'_>,
+    ) -> Result<Response<Body>, Failure> {
+        let Question { agent, address, form, method, is_old, mut message } = question;
         let record = Arc::new(A2aRecord::new(agent.name.clone(), method.name()));
         call.record.a2a = Some(record.clone());
-        call.rpc = Some(id.as_str().into());
         let written = message.get("params").unwrap_or("{}").to_owned();
         let judged = self.inner.rules.judge(call, &agent.name, method, &written).await;
         if let Err(failure) = judged {
@@ -226,20 +313,20 @@ impl A2aGateway {
         let ids = self.inner.keys.of(&agent.name, &who);
         let inbound = Inbound { ids: &ids, record: &record, push_hosts: &self.inner.push_hosts };
         let params = Object::parse(&written).unwrap_or_default();
-        let is_old = message.text("method").is_some_and(|name| name.contains('/'));
         let params = match inbound.rewrite(method, is_old, params) {
             Ok(params) => params,
             Err(refused) => {
                 record.fail(refused.code.into());
-                return Ok(error(&id, refused.code, &refused.text));
+                return Ok(form.error(refused.code, &refused.text));
             }
         };
         let context = params.text("contextId");
         if message.get("params").is_some() {
             message.set("params", params.json());
         }
+        let version = matches!(form, Form::Rest).then_some(rest::VERSION);
         let is_stream = matches!(method, Method::SendStreamingMessage | Method::SubscribeToTask);
-        let response = match agent.send(worker, call, message.json(), is_stream).await {
+        let response = match agent.send(worker, call, message.json(), is_stream, version).await {
             Ok(response) => response,
             Err(failure) => {
                 record.fail(-32603);
@@ -252,11 +339,11 @@ impl A2aGateway {
                 agent: agent.name.clone(),
                 who,
                 method,
-                id: id.into(),
+                form,
                 address,
                 record,
             };
-            let body = Body::boxed(Events::new(response.into_body(), whose));
+            let body = Events::body(response.into_body(), whose);
             return Ok(stream(body));
         }
         let outbound = Outbound {
@@ -266,7 +353,7 @@ impl A2aGateway {
             address: &address,
             context: context.as_deref(),
         };
-        let told = whole(response, self.inner.event_bytes_max, &outbound, method, &id).await;
+        let told = whole(response, self.inner.event_bytes_max, &outbound, method, &form).await;
         if told.is_err() {
             record.fail(-32603);
         }
@@ -280,7 +367,7 @@ async fn whole(
     bytes_max: usize,
     outbound: &Outbound<'_>,
     method: Method,
-    id: &str,
+    form: &Form,
 ) -> Result<Response<Body>, Failure> {
     let status = response.status();
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -294,8 +381,8 @@ async fn whole(
         Ungathered::TooLarge => bad(format!("the agent's answer is larger than {bytes_max} bytes")),
         Ungathered::Failed(failure) => failure,
     })?;
-    let told = outbound.message(method, id, agent::text_of(&bytes)?);
-    told.map(json_answer)
+    let told = outbound.message(method, agent::text_of(&bytes)?);
+    told.map(|told| form.answer(told))
         .ok_or_else(|| bad(format!("the agent answered {status} with no answer of JSON-RPC")))
 }
 
@@ -347,22 +434,15 @@ fn is_kind(response: &Response<Body>, kind: &str) -> bool {
     value.is_some_and(|value| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind))
 }
 
-fn json_answer(text: String) -> Response<Body> {
+fn json_answer(text: impl Into<Bytes>) -> Response<Body> {
+    let text: Bytes = text.into();
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    *response.body_mut() = Body::Full(text.into());
+    *response.body_mut() = Body::Full(text);
     response
-}
-
-/// An error of the protocol's, which is a good answer of HTTP's.
-fn error(id: &str, code: i32, text: &str) -> Response<Body> {
-    json_answer(format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":{code},\"message\":{}}}}}",
-        quoted(text)
-    ))
 }
 
 fn stream(body: Body) -> Response<Body> {

@@ -19,15 +19,22 @@ pub(super) struct Outbound<'a> {
     pub(super) context: Option<&'a str>,
 }
 
+/// What an agent said, as the client may know it: both are JSON.
+pub(super) enum Told {
+    Result(String),
+    Error { code: i64, json: String },
+}
+
 impl Outbound<'_> {
-    /// A message of an agent's as the client gets it; none when it is no answer.
-    pub(super) fn message(&self, method: Method, id: &str, text: &str) -> Option<String> {
+    /// A message of an agent's as the client may know it; none when it is no answer.
+    pub(super) fn message(&self, method: Method, text: &str) -> Option<Told> {
         let said = Object::parse(text)?;
         if let Some(error) = said.get("error") {
             let code =
                 Object::parse(error).and_then(|error| error.get("code").and_then(|code| code.parse().ok()));
-            self.record.fail(code.unwrap_or(-32603));
-            return Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}"));
+            let code = code.unwrap_or(-32603);
+            self.record.fail(code);
+            return Some(Told::Error { code, json: error.to_owned() });
         }
         // The answer to a deletion is null.
         let result = match said.get("result") {
@@ -35,7 +42,7 @@ impl Outbound<'_> {
             None if said.names().any(|name| name == "result") => "null".to_owned(),
             None => return None,
         };
-        Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}"))
+        Some(Told::Result(result))
     }
 
     fn result(&self, method: Method, text: &str) -> String {

@@ -7,9 +7,9 @@ use crate::{
     body::Body,
     call::Call,
     compiled::Building,
-    expression::{Expression, Scope, ToolFacts},
     failure::{Failure, Problem},
-    policy::{Flow, Policy, Verdict, facts::facts, rate_limit::RateLimit},
+    handler::mcp::allow::Allow,
+    policy::{Flow, Policy, Verdict, rate_limit::RateLimit},
 };
 
 /// What a limit is called, like the policy that it is.
@@ -20,7 +20,7 @@ pub(super) const REFUSED: i32 = -32000;
 struct Rule {
     agents: Vec<String>,
     methods: Vec<A2aMethod>,
-    allow: Option<Expression>,
+    allow: Option<Allow>,
     limit: Option<Box<RateLimit>>,
 }
 
@@ -33,9 +33,7 @@ impl Rules {
         for (index, rule) in settings.rules.iter().enumerate() {
             let wrong = |key: &str, error: String| format!("`rules[{index}].{key}`: {error}");
             let allow = match &rule.allow {
-                Some(text) => {
-                    Some(Expression::condition(text, Scope::Tool).map_err(|error| wrong("allow", error))?)
-                }
+                Some(text) => Some(Allow::compile(text).map_err(|error| wrong("allow", error))?),
                 None => None,
             };
             let limit = match &rule.rate_limit {
@@ -67,9 +65,8 @@ impl Rules {
         if let Some(allow) = &rule.allow {
             let arguments: Map<String, Value> = serde_json::from_str(params).unwrap_or_default();
             let name = format!("{agent}/{}", method.name());
-            let mut facts = facts(call);
-            facts.tool = Some(ToolFacts { name: &name, arguments: Some(&arguments) });
-            if !allow.eval_bool(&facts) {
+            allow.judgeable(&arguments)?;
+            if !allow.holds(call, &name, Some(&arguments)) {
                 return Err(Failure::refused(Problem::Forbidden)
                     .with_rpc_code(REFUSED)
                     .with_hint(format!("this caller may not call `{}` of `{agent}`", method.name())));

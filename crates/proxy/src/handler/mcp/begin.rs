@@ -14,7 +14,8 @@ use super::{
     message::{self, Members, Message},
     revision::Revision,
     server::{Place, Server},
-    session::{Can, Leg, NoSession, Seal, Session},
+    session::{Can, Leg, Seal, Session},
+    sessions::NoSession,
     wire::{self, Letter, SESSION, Sender},
 };
 use crate::{

@@ -1,10 +1,13 @@
 //! `mcp`: several servers of the Model Context Protocol as one endpoint.
 //!
-//! A message comes in at the [`door`]; [`session`] knows whose it is and [`begin`] how sessions begin. Lists of all
+//! A message comes in at the [`door`]; [`sessions`] knows whose it is and [`begin`] how they begin. Lists of all
 //! servers are one ([`list`]), everything else goes to one server ([`relay`]) that its name or URI leads to; [`tools`]
-//! judges calls. [`streams`] is what servers say unasked, [`ids`] how names stay unique, [`bridge`] how revisions
-//! meet, [`wire`] one exchange with a server; one that is a program of this machine is [`stdio`], run by [`process`].
+//! judges calls by [`allow`]. [`streams`] is what servers say unasked ([`subscriptions`]
+//! to those who say what they want), [`ids`] how names stay unique, [`bridge`] how revisions
+//! meet, [`wire`] one exchange with a server; one that is a program of this machine is [`stdio`], of which one is
+//! [`running`], run by [`process`].
 
+pub(crate) mod allow;
 pub(crate) mod answer;
 mod auth;
 mod begin;
@@ -12,6 +15,8 @@ mod bridge;
 mod catalog;
 pub(crate) mod door;
 mod ids;
+mod keys;
+mod lane;
 mod list;
 mod local;
 mod message;
@@ -20,12 +25,16 @@ mod modern;
 pub(crate) mod process;
 mod relay;
 mod revision;
+mod running;
 pub(crate) mod server;
 pub(crate) mod session;
+mod sessions;
+mod share;
 pub(in crate::handler) mod sse;
 mod stdio;
 mod streams;
 mod strict;
+mod subscriptions;
 mod tools;
 mod way;
 mod wire;
@@ -42,7 +51,8 @@ use self::{
     metadata::Metadata,
     revision::Revision,
     server::Server,
-    session::{Session, Sessions},
+    session::Session,
+    sessions::Sessions,
     tools::Tools,
     wire::{Letter, REVISION, SESSION, Sender},
 };
@@ -100,7 +110,7 @@ impl McpGateway {
             .collect::<Result<_, _>>()?;
         let given = settings.session_key.as_ref().map(|key| cx.snapshot.secret(key));
         let secret = session::secret(given)?;
-        let bounds = session::Bounds {
+        let bounds = sessions::Bounds {
             max: settings.max_sessions,
             max_each: settings.max_sessions_per_consumer,
             idle: settings.idle_timeout.get(),

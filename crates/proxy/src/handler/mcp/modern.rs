@@ -18,7 +18,7 @@ use super::{
     message::{self, Kind, Members, Message, quoted},
     revision::Revision,
     session::{Leg, Live, Seal, Session},
-    streams, way,
+    subscriptions, way,
     wire::{REVISION, Sender},
 };
 use crate::{body::Body, call::Call, failure::Failure, worker::Worker};
@@ -144,7 +144,7 @@ pub(super) async fn post(
     super::note(call, &message.method, super::name_of(message), Some(&session));
     let response = match message.method.as_str() {
         "server/discover" => discover(inner, sender, &session, call, id).await?,
-        "subscriptions/listen" => streams::subscribe(inner, sender, &session, message).await?,
+        "subscriptions/listen" => subscriptions::subscribe(inner, sender, &session, message).await?,
         _ => way::request(inner, worker, sender, &session, call, message).await?,
     };
     Ok(with_status(response))

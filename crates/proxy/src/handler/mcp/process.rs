@@ -19,7 +19,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::stdio::{Hub, Running};
+use super::{
+    running::{Line, Running},
+    stdio::Hub,
+};
 
 /// Bytes of a line; a process that writes a longer one is ended.
 const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -83,7 +86,7 @@ pub(super) fn random_id() -> String {
 pub(super) fn start(
     hub: &Arc<Hub>,
     running: &Arc<Running>,
-    lines: mpsc::Receiver<Vec<u8>>,
+    lines: mpsc::Receiver<Line>,
     background: &Handle,
 ) -> Result<(), String> {
     let program = &hub.program;
@@ -139,9 +142,9 @@ fn program_name(hub: &Hub) -> Arc<str> {
     hub.program.name.clone()
 }
 
-async fn write(mut stdin: pipe::Sender, mut lines: mpsc::Receiver<Vec<u8>>) {
+async fn write(mut stdin: pipe::Sender, mut lines: mpsc::Receiver<Line>) {
     while let Some(line) = lines.recv().await {
-        if stdin.write_all(&line).await.is_err() {
+        if stdin.write_all(&line.bytes).await.is_err() {
             return;
         }
     }

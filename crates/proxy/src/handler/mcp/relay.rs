@@ -1,18 +1,15 @@
 //! One request to one server: its answer as it comes, event by event, and its end when the client leaves.
 
 use std::{
-    pin::Pin,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use model::McpRecord;
 
 use super::{
@@ -21,13 +18,14 @@ use super::{
     modern::{Disguise, Shown},
     server::Server,
     session::{Leg, Session},
-    sse::{Event, Reader},
+    sse::Event,
     wire::{self, Letter, Reply, Sender},
 };
 use crate::{
-    body::{Body, Wrapper},
+    body::Body,
     call::Call,
     failure::{Failure, Problem, Stage},
+    handler::retold::{Flow, Retell, Retold},
     worker::Worker,
 };
 
@@ -118,8 +116,7 @@ pub(super) async fn relay(
         let own = disguise.as_ref().map_or(id, |disguise| &disguise.own);
         let mut held = OnItsWay::new(way.sender, way.session, way.server, &leg, own);
         let letter = bridge::letter(way.sender, &leg, &way.session.seal.client, &text);
-        let response =
-            wire::send(way.worker, call, way.server, Some(&leg), letter, way.sender.subject.as_deref()).await;
+        let response = wire::send(way.worker, call, way.server, Some(&leg), letter, way.sender).await;
         let reply = match response {
             Ok(response) => wire::reply(response, leg.id.is_some()).await,
             Err(failure) => Err(failure),
@@ -137,19 +134,15 @@ pub(super) async fn relay(
         match reply {
             Reply::Stream(body) => {
                 let body = Relay {
-                    inner: body,
-                    reader: Reader::default(),
-                    events: Vec::new(),
-                    out: Vec::new(),
+                    flow: Flow::new(body),
                     server: way.server.clone(),
                     held,
                     disguise,
                     record,
                     is_answered: false,
                     may_resume: false,
-                    is_over: false,
                 };
-                return Ok(answer::stream(Body::boxed(body)));
+                return Ok(answer::stream(Body::boxed(Retold(body))));
             }
             Reply::SessionLost if !anew => {
                 held.close();
@@ -202,10 +195,7 @@ fn note_members(record: &McpRecord, members: &Members<'_>) {
 
 /// A server's events for a client, one by one.
 struct Relay {
-    inner: Body,
-    reader: Reader,
-    events: Vec<Event>,
-    out: Vec<u8>,
+    flow: Flow,
     server: Arc<Server>,
     held: OnItsWay,
     disguise: Option<Disguise>,
@@ -213,16 +203,23 @@ struct Relay {
     is_answered: bool,
     /// The server gave its events ids: a client that leaves may come back for the rest.
     may_resume: bool,
-    is_over: bool,
 }
 
-impl Relay {
+impl Retell for Relay {
+    fn flow(&mut self) -> &mut Flow {
+        &mut self.flow
+    }
+
+    fn flow_of(&self) -> &Flow {
+        &self.flow
+    }
+
     fn take(&mut self, data: &[u8]) {
-        if self.reader.push(data, &mut self.events).is_err() {
+        if self.flow.reader.push(data, &mut self.flow.events).is_err() {
             self.broken("the server sent an event that is too large");
             return;
         }
-        for mut event in std::mem::take(&mut self.events) {
+        for mut event in std::mem::take(&mut self.flow.events) {
             let text = std::str::from_utf8(&event.data).unwrap_or_default();
             if let Ok(message) = Message::parse(text) {
                 let (mut message, mut respelled) = (message, None);
@@ -274,22 +271,33 @@ impl Relay {
                     self.held.close();
                 }
             }
-            event.write(&mut self.out);
+            event.write(&mut self.flow.out);
         }
     }
 
-    /// The server's stream has ended.
-    fn end(&mut self) {
-        self.is_over = true;
+    fn broke_off(&mut self, failure: &Failure) {
+        match self.may_resume {
+            true => {
+                tracing::debug!(server = %self.server.name, "a stream broke off: {failure}");
+                self.flow.is_over = true;
+            }
+            false => self.broken("the server's stream broke off"),
+        }
+    }
+
+    fn ended(&mut self) {
+        self.flow.is_over = true;
         if !self.is_answered && !self.may_resume {
             self.broken("the server's stream ended before its answer");
         }
     }
+}
 
+impl Relay {
     /// Tells a client that waits for an answer that there will be none.
     fn broken(&mut self, why: &str) {
-        self.is_over = true;
-        self.inner = Body::Empty;
+        self.flow.is_over = true;
+        self.flow.inner = Body::Empty;
         self.held.close();
         if !std::mem::replace(&mut self.is_answered, true) {
             self.record.ended(true, false);
@@ -297,55 +305,8 @@ impl Relay {
             if let Some(told) = self.disguise.as_ref().and_then(|one| one.answer_of(text.as_bytes())) {
                 text = told;
             }
-            Event::message(text).write(&mut self.out);
+            Event::message(text).write(&mut self.flow.out);
         }
-    }
-}
-
-impl Wrapper for Relay {
-    fn inner(&mut self) -> Option<&mut Body> {
-        Some(&mut self.inner)
-    }
-}
-
-impl HttpBody for Relay {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let this = &mut *self;
-        loop {
-            if !this.out.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(Bytes::from(std::mem::take(&mut this.out))))));
-            }
-            if this.is_over {
-                return Poll::Ready(None);
-            }
-            match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        this.take(&data);
-                    }
-                }
-                Some(Err(failure)) if this.may_resume => {
-                    tracing::debug!(server = %this.server.name, "a stream broke off: {failure}");
-                    this.is_over = true;
-                }
-                Some(Err(_)) => this.broken("the server's stream broke off"),
-                None => this.end(),
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_over && self.out.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 

@@ -11,11 +11,7 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use model::{
     Snapshot,
-    resource::{
-        mcp::McpServer as Settings,
-        tries::{Retry, RetryOn, Timeouts},
-        upstream::{Endpoint, Protocol, Upstream as UpstreamSettings},
-    },
+    resource::{mcp::McpServer as Settings, tries::Timeouts, upstream::Upstream as UpstreamSettings},
 };
 
 use super::{
@@ -25,7 +21,11 @@ use super::{
     process::Program,
     stdio::{Bounds, Hub},
 };
-use crate::{compiled::Building, handler::backends::Target, upstream::Effort};
+use crate::{
+    compiled::Building,
+    handler::{backends::Target, remote},
+    upstream::Effort,
+};
 
 /// A server that could not be reached is not asked for lists again for so long.
 const AWAY: Duration = Duration::from_secs(5);
@@ -119,52 +119,22 @@ impl Known {
     }
 }
 
-/// A URL taken apart: whether it is TLS, `host:port`, and the path.
-pub(in crate::handler) fn parts(url: &str) -> Result<(bool, String, String), String> {
-    let (is_tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => return Err("`url`: expected `http://` or `https://`".to_owned()),
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let port = if is_tls { 443 } else { 80 };
-    let address = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
-    Ok((is_tls, address, if path.is_empty() { "/".to_owned() } else { path.to_owned() }))
-}
-
 /// What a server's timeouts are where its settings say nothing.
 fn defaults() -> Timeouts {
-    let minutes = |minutes: u64| model::Duration::from_secs(minutes * 60);
-    Timeouts {
-        connect: model::Duration::from_secs(5),
-        request: minutes(5),
-        idle: minutes(5),
-        ..Timeouts::default()
-    }
+    remote::timeouts(5, 5)
 }
 
 /// A server as an upstream: it is connected to, pooled, guarded and seen like any other.
 pub(crate) fn upstream(route: &str, settings: &Settings, _: &Snapshot) -> Result<UpstreamSettings, String> {
-    let (is_tls, address, _) = parts(settings.url.as_deref().unwrap_or_default())?;
+    let url = settings.url.as_deref().unwrap_or_default();
+    let upstream =
+        remote::upstream(settings.upstream(route), url, &settings.tls, &settings.timeouts, &defaults())?;
     Ok(UpstreamSettings {
-        name: settings.upstream(route),
-        protocol: Protocol::Auto,
-        endpoints: vec![Endpoint { address, weight: 1, zone: None, backup: false }],
-        discovery: None,
-        load_balancing: Default::default(),
-        health_check: None,
         outlier_detection: settings.outlier_detection.clone(),
         circuit_breaker: settings.circuit_breaker.clone(),
         bulkhead: settings.bulkhead.clone(),
-        retry: Retry { on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream], ..Retry::default() },
-        hedging: None,
-        timeouts: settings.timeouts.apply(&defaults()),
-        tls: is_tls.then(|| settings.tls.clone()),
         pool: settings.pool.clone(),
-        proxy_protocol: None,
-        host_header: "upstream".to_owned(),
-        policies: Vec::new(),
+        ..upstream
     })
 }
 
@@ -176,14 +146,8 @@ impl Server {
         cx: &Building<'_>,
     ) -> Result<Self, String> {
         let name: Arc<str> = settings.name.as_str().into();
-        let mut headers = Vec::new();
-        for (name, secret) in &settings.headers {
-            let mut value = HeaderValue::from_str(cx.snapshot.secret(secret)).map_err(|_| {
-                format!("`servers.{}.headers.{name}` holds bytes that no header can", settings.name)
-            })?;
-            value.set_sensitive(true);
-            headers.push((name.to_http().clone(), value));
-        }
+        let headers = remote::headers(&settings.headers, cx.snapshot)
+            .map_err(|error| format!("`servers.{name}.headers.{error}"))?;
         let local = Local::compile(settings, &headers, cx)
             .map_err(|error| format!("`servers.{}`: {error}", settings.name))?;
         let own = local.as_ref().map(|local| local.list().to_owned());
@@ -213,7 +177,7 @@ impl Server {
         let patience = upstream.settings.timeouts.request.get();
         let streams = Effort { idle: SILENCE, ..effort.clone() };
         let http = Http {
-            path: parts(url)?.2,
+            path: remote::parts(url)?.2,
             calls: Target { upstream: upstream.clone(), effort, weight: 1 },
             streams: Target { upstream, effort: streams, weight: 1 },
         };
@@ -243,7 +207,14 @@ impl Server {
             .collect();
         let patience = settings.timeouts.apply(&defaults()).request.get();
         let told = auth::fingerprint(environment.iter().flat_map(|(name, value)| [name.as_str(), value]));
-        let bounds = Bounds { is_shared: process.shared, max: process.max, idle, patience };
+        let bounds = Bounds {
+            is_shared: process.shared,
+            max: process.max,
+            max_each: process.max_each(),
+            queue_bytes_max: usize::try_from(process.max_queue_size.bytes()).unwrap_or(usize::MAX),
+            idle,
+            patience,
+        };
         let program = Program {
             name: name.clone(),
             path: path.clone(),

@@ -7,6 +7,7 @@ use model::resource::mcp::McpRoute;
 use serde_json::{Map, Value};
 
 use super::{
+    allow::{Allow, lookalike, unfit},
     answer,
     catalog::Tool,
     list,
@@ -19,9 +20,8 @@ use crate::{
     body::Body,
     call::Call,
     compiled::Building,
-    expression::{Expression, Scope, ToolFacts},
-    failure::{Failure, Problem, Stage},
-    policy::{Flow, Policy, Verdict, facts::facts, rate_limit::RateLimit},
+    failure::Failure,
+    policy::{Flow, Policy, Verdict, rate_limit::RateLimit},
 };
 
 /// What a tool's limit is called, like the policy that it is.
@@ -46,41 +46,6 @@ struct Rule {
     pin: Option<Box<str>>,
 }
 
-struct Allow {
-    expression: Expression,
-    /// It cannot be decided before there are any.
-    asks_for_arguments: bool,
-    /// Names of arguments that it may ask about.
-    words: Vec<Box<str>>,
-}
-
-/// The names of arguments in an expression: what follows `arguments`, and all texts.
-fn words(text: &str) -> Vec<Box<str>> {
-    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let mut words: Vec<Box<str>> = Vec::new();
-    for rest in text.split("arguments").skip(1) {
-        let chain: &str =
-            &rest[..rest.find(|letter| !is_word(letter) && letter != '.').unwrap_or(rest.len())];
-        words.extend(chain.split('.').filter(|word| !word.is_empty()).map(Into::into));
-    }
-    for mark in ['"', '\''] {
-        words.extend(text.split(mark).skip(1).step_by(2).map(Into::into));
-    }
-    words
-}
-
-/// A member, at any depth, that a reader without regard to case takes for one of these names.
-fn lookalike<'v>(value: &'v Value, known: &[Box<str>]) -> Option<&'v str> {
-    match value {
-        Value::Object(members) => members.iter().find_map(|(name, value)| {
-            let names = known.iter().map(|known| &**known);
-            if strict::resembles(name, names) { Some(name.as_str()) } else { lookalike(value, known) }
-        }),
-        Value::Array(items) => items.iter().find_map(|item| lookalike(item, known)),
-        _ => None,
-    }
-}
-
 /// The names of members that a schema knows, at any depth.
 fn known_by(schema: &Value, names: &mut Vec<Box<str>>) {
     match schema {
@@ -103,12 +68,7 @@ impl Tools {
         for rule in &settings.tools {
             let wrong = |key: &str, error: String| format!("`tools.{}.{key}`: {error}", rule.name);
             let allow = match &rule.allow {
-                Some(text) => Some(Allow {
-                    expression: Expression::condition(text, Scope::Tool)
-                        .map_err(|error| wrong("allow", error))?,
-                    asks_for_arguments: text.contains("arguments"),
-                    words: words(text),
-                }),
+                Some(text) => Some(Allow::compile(text).map_err(|error| wrong("allow", error))?),
                 None => None,
             };
             let limit = match &rule.rate_limit {
@@ -207,9 +167,7 @@ impl Tools {
         }
         if let Some(allow) = rule.and_then(|rule| rule.allow.as_ref()) {
             let arguments = arguments(params)?;
-            if allow.asks_for_arguments {
-                allow.judgeable(&arguments)?;
-            }
+            allow.judgeable(&arguments)?;
             if !allow.holds(call, &full, Some(&arguments)) {
                 let text = format!("this caller may not call `{full}`");
                 return Ok(Some(answer::error(id, answer::REFUSED, &text)));
@@ -256,10 +214,6 @@ fn unknown(id: &str, full: &str) -> Response<Body> {
     answer::error(id, answer::INVALID_PARAMS, &format!("unknown tool: {full}"))
 }
 
-fn unfit(hint: &str) -> Failure {
-    Failure::client(Stage::Policy, Problem::Invalid).with_hint(hint).with_rpc_code(answer::INVALID_PARAMS)
-}
-
 /// The arguments of a call; none are an empty object.
 fn arguments(params: &Members<'_>) -> Result<Map<String, Value>, Failure> {
     match params.get("arguments") {
@@ -303,26 +257,6 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
     // The value itself may be a secret; the place and the rule are not.
     let rule = error.schema_path().to_string();
     Some(format!("{} breaks {}", if place.is_empty() { "the whole" } else { &place }, quoted(&rule)))
-}
-
-impl Allow {
-    /// Refuses arguments of which a server could read something else than the rule does.
-    fn judgeable(&self, arguments: &Map<String, Value>) -> Result<(), Failure> {
-        let twin = arguments.iter().find_map(|(name, value)| {
-            let names = self.words.iter().map(|word| &**word);
-            if strict::resembles(name, names) { Some(name.as_str()) } else { lookalike(value, &self.words) }
-        });
-        match twin {
-            Some(name) => Err(unfit(&format!("{} is spelled otherwise than in the rule", quoted(name)))),
-            None => Ok(()),
-        }
-    }
-
-    fn holds(&self, call: &Call, full: &str, arguments: Option<&Map<String, Value>>) -> bool {
-        let mut facts = facts(call);
-        facts.tool = Some(ToolFacts { name: full, arguments });
-        self.expression.eval_bool(&facts)
-    }
 }
 
 /// The servers that may have a tool or a prompt of this name: those with the longest prefix first.

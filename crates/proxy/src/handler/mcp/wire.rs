@@ -3,10 +3,10 @@
 use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{
-    auth,
+    auth, door,
     message::{Kind, Message, is_same},
     server::{Place, Server},
     session::Leg,
@@ -17,7 +17,10 @@ use crate::{
     call::Call,
     failure::{Failure, Problem, Stage},
     guard::X_REQUEST_ID,
-    handler::ai::gathered::{Ungathered, gather},
+    handler::{
+        ai::gathered::{Ungathered, gather},
+        posing::Posing,
+    },
     upstream::tries::{self, Wish},
     worker::Worker,
 };
@@ -101,6 +104,8 @@ pub(super) struct Sender {
     pub(super) extra: Rc<Vec<(HeaderName, HeaderValue)>>,
     /// The caller's token, for a token server alone.
     pub(super) subject: Option<Arc<str>>,
+    /// Who is counted for what it takes of servers.
+    owner: Rc<str>,
 }
 
 impl Sender {
@@ -111,6 +116,7 @@ impl Sender {
             base: Rc::from(call.errand(head)),
             extra: Rc::default(),
             subject: auth::subject(call),
+            owner: door::owner(call).into(),
         }
     }
 
@@ -129,38 +135,7 @@ impl Sender {
     ) -> Result<Response<Body>, Failure> {
         let (head, ()) = Request::new(()).into_parts();
         let mut errand = self.base.errand(head);
-        send(&self.worker, &mut errand, server, leg, letter, self.subject.as_deref()).await
-    }
-}
-
-/// A call that looks to the tries like a request to a server; when this is dropped it is the client's again.
-struct Posing<'c> {
-    call: &'c mut Call,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    host_from_endpoint: bool,
-    expects_continue: bool,
-}
-
-impl<'c> Posing<'c> {
-    fn new(call: &'c mut Call, method: Method, uri: Uri, headers: HeaderMap) -> Self {
-        let method = std::mem::replace(&mut call.head.method, method);
-        let uri = std::mem::replace(&mut call.head.uri, uri);
-        let headers = std::mem::replace(&mut call.head.headers, headers);
-        let host_from_endpoint = std::mem::replace(&mut call.host_from_endpoint, true);
-        let expects_continue = std::mem::replace(&mut call.expects_continue, false);
-        Self { call, method, uri, headers, host_from_endpoint, expects_continue }
-    }
-}
-
-impl Drop for Posing<'_> {
-    fn drop(&mut self) {
-        self.call.head.method = std::mem::take(&mut self.method);
-        self.call.head.uri = std::mem::take(&mut self.uri);
-        self.call.head.headers = std::mem::take(&mut self.headers);
-        self.call.host_from_endpoint = self.host_from_endpoint;
-        self.call.expects_continue = self.expects_continue;
+        send(&self.worker, &mut errand, server, leg, letter, self).await
     }
 }
 
@@ -171,12 +146,12 @@ pub(super) async fn send(
     server: &Server,
     leg: Option<&Leg>,
     letter: Letter,
-    subject: Option<&str>,
+    sender: &Sender,
 ) -> Result<Response<Body>, Failure> {
     let http = match &server.place {
         Place::Http(http) => http,
         Place::Processes(hub) => {
-            let result = hub.send(leg, letter).await;
+            let result = hub.send(leg, letter, &sender.owner).await;
             server.known.reached(result.is_ok());
             return result;
         }
@@ -209,7 +184,7 @@ pub(super) async fn send(
         headers.insert(name.clone(), value.clone());
     }
     if let Some(auth) = &server.auth {
-        headers.insert(header::AUTHORIZATION, auth.header(subject).await?);
+        headers.insert(header::AUTHORIZATION, auth.header(sender.subject.as_deref()).await?);
     }
     let uri = http.path.parse().map_err(|_| {
         Failure::gateway(Stage::Pick, Problem::Internal).with_detail("`url` has no good path")

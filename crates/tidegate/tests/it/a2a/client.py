@@ -1,4 +1,4 @@
-"""A client of Python's SDK for 1.0: client.py URL KEY OTHER_KEY. Prints what it saw as one line of JSON."""
+"""A client of Python's SDK for 1.0: client.py URL KEY OTHER_KEY BINDING. Prints what it saw as one line of JSON."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from a2a.types.a2a_pb2 import (
 from google.protobuf.json_format import MessageToDict
 
 warnings.simplefilter("ignore")
-url, key, other_key = sys.argv[1:4]
+url, key, other_key, binding = sys.argv[1:5]
 
 
 def say(words, **more):
@@ -26,7 +26,7 @@ def say(words, **more):
 async def open_client(key, streaming):
     http = httpx.AsyncClient(headers={"x-api-key": key}, timeout=30)
     card = await A2ACardResolver(http, url).get_agent_card()
-    return card, ClientFactory(ClientConfig(httpx_client=http, streaming=streaming)).create(card)
+    return card, ClientFactory(ClientConfig(httpx_client=http, streaming=streaming, supported_protocol_bindings=[binding])).create(card)
 
 
 async def refused(awaitable):

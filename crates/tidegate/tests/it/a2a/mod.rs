@@ -1,8 +1,11 @@
 //! Agents (A2A) behind the gateway, over sockets: `sdk` official SDKs of both versions on both sides, `owners` whose a task
-//! is, `load` what is refused before it serves.
+//! is, `cards` how often an agent is asked for its card,
+//! `rest` the binding beside JSON-RPC, `load` what is refused before it serves.
 
+mod cards;
 mod load;
 mod owners;
+mod rest;
 mod sdk;
 
 use serde_json::{Value, json};

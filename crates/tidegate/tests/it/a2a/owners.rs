@@ -164,3 +164,45 @@ fn an_agent_that_fails_is_told_as_an_error_of_the_protocol() {
     let told = post(&gateway, GOLD, "/a2a/echo", &message).text();
     assert!(told.contains("-32603") && told.contains("no answer"), "{told}");
 }
+
+#[test]
+fn what_a_rule_reads_has_one_spelling() {
+    let agent = scripted();
+    let more = "      rules: [{allow: \"!('amount' in arguments.message.metadata) || arguments.message.metadata.amount < 10\"}]\n";
+    let gateway = gateway(&agent, more);
+    let send = |metadata: Value| {
+        ask(&gateway, GOLD, "SendMessage", json!({"message": {"parts": [], "metadata": metadata}}))
+    };
+    assert!(send(json!({"amount": 5}))["result"].is_object());
+    assert_eq!(send(json!({"amount": 50}))["error"]["code"], -32000);
+    let before = agent.seen().len();
+    for metadata in
+        [json!({"Amount": 50}), json!({"amount": 5, "AMOUNT": 50}), json!({"deep": [{"aMount": 50}]})]
+    {
+        let refused = send(metadata.clone());
+        assert_eq!(refused["error"]["code"], -32602, "{metadata}: {refused}");
+        assert!(refused.to_string().contains("spelled otherwise"), "{refused}");
+    }
+    assert_eq!(agent.seen().len(), before, "nothing of it reaches the agent");
+    assert!(send(json!({"colour": "red"}))["result"].is_object());
+}
+
+#[test]
+fn policies_of_the_answer_see_the_clients_request() {
+    let agent = scripted();
+    let text = config(&[("echo", format!("http://{}/", agent.address))], "").replace(
+        "policies: [{keyAuth",
+        "policies: [{compress: {}}, {headers: {response: {set: {x-path: \"{{ request.path }}\"}}}}, {keyAuth",
+    );
+    let gateway = Gateway::start(&text);
+    let params = json!({"message": {"parts": [{"text": "a long tale ".repeat(500)}]}});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}).to_string();
+    let head = format!(
+        "POST /a2a/echo HTTP/1.1\nhost: {}\nx-api-key: {GOLD}\naccept-encoding: gzip\ncontent-type: application/json\ncontent-length: {}",
+        gateway.address,
+        body.len()
+    );
+    let answer = gateway.send(&head, body.as_bytes());
+    assert_eq!((answer.status, answer.header("content-encoding")), (200, Some("gzip")));
+    assert_eq!(answer.header("x-path"), Some("/a2a/echo"));
+}

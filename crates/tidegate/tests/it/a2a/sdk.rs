@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{GOLD, WEB, config};
-use crate::harness::{Gateway, Peer, agents, eventually, free_port, get, pause};
+use crate::harness::{Gateway, Peer, agents, eventually, free_port, get, node, pause};
 
 /// An agent made with the SDK; it is ready when this returns.
 fn agent(is_old: bool) -> (Peer, String) {
@@ -14,10 +14,28 @@ fn agent(is_old: bool) -> (Peer, String) {
     (peer, format!("http://127.0.0.1:{port}/"))
 }
 
-fn report(gateway: &Gateway, is_old: bool) -> Value {
+fn report(gateway: &Gateway, is_old: bool, binding: &str) -> Value {
     let url = format!("http://{}/a2a/echo", gateway.address);
     let script = if is_old { include_str!("client_old.py") } else { include_str!("client.py") };
-    let (is_well, out) = Peer::start(agents(is_old, script, &[&url, GOLD, WEB])).finish();
+    let (is_well, out) = Peer::start(agents(is_old, script, &[&url, GOLD, WEB, binding])).finish();
+    let line = out.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+    let report = serde_json::from_str(line);
+    report.unwrap_or_else(|error| panic!("{error}, {is_well}: {out}\n{}", gateway.stderr()))
+}
+
+/// An agent made with JavaScript's SDK.
+fn agent_of_javascript() -> (Peer, String) {
+    let port = free_port().to_string();
+    let mut peer = Peer::start(node("a2a-agent", include_str!("agent.mjs"), &[&port]));
+    assert_eq!(peer.line().as_deref(), Some("ready"));
+    (peer, format!("http://127.0.0.1:{port}/"))
+}
+
+/// What JavaScript's client saw by one of the bindings.
+fn report_of_javascript(gateway: &Gateway, binding: &str) -> Value {
+    let url = format!("http://{}/a2a/echo", gateway.address);
+    let client = node("a2a-client", include_str!("client.mjs"), &[&url, GOLD, WEB, binding]);
+    let (is_well, out) = Peer::start(client).finish();
     let line = out.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
     let report = serde_json::from_str(line);
     report.unwrap_or_else(|error| panic!("{error}, {is_well}: {out}\n{}", gateway.stderr()))
@@ -52,18 +70,21 @@ fn is_one(value: &Value, task: &str, context: &str) {
 #[test]
 fn clients_and_agents_of_1_0_speak_through_the_gateway() {
     let (_peer, url) = agent(false);
-    let gateway = Gateway::start(&config(&[("echo", url.clone())], ""));
-    let report = report(&gateway, false);
+    for binding in ["JSONRPC", "HTTP+JSON"] {
+        let gateway = Gateway::start(&config(&[("echo", url.clone())], ""));
+        new(&report(&gateway, false, binding), &gateway, &url);
+    }
+}
+
+/// What a client of 1.0 must have seen.
+fn new(report: &Value, gateway: &Gateway, url: &str) {
     let address = format!("http://{}/a2a/echo", gateway.address);
     let card = &report["card"];
     let interfaces = card["supportedInterfaces"].as_array().expect("interfaces");
-    assert!(
-        interfaces.iter().all(|one| one["url"] == address && one["protocolBinding"] == "JSONRPC"),
-        "{card}"
-    );
+    assert!(interfaces.iter().all(|one| one["url"] == address && one["protocolBinding"] != "GRPC"), "{card}");
     let key = json!({"apiKeySecurityScheme": {"location": "header", "name": "x-api-key"}});
     assert_eq!(card["securitySchemes"], json!({"key-x-api-key": key}), "{card}");
-    assert!(!card.to_string().contains(&url) && card["capabilities"]["pushNotifications"] == false, "{card}");
+    assert!(!card.to_string().contains(url) && card["capabilities"]["pushNotifications"] == false, "{card}");
 
     let events = report["events"].as_array().expect("events");
     let task = &events[0]["task"];
@@ -115,6 +136,59 @@ fn clients_and_agents_of_1_0_speak_through_the_gateway() {
     assert_eq!(foreign.expect("a record")["a2a"]["error_code"], -32001);
 }
 
+/// What JavaScript's client must have seen.
+fn of_javascript(report: &Value) {
+    let events = report["events"].as_array().expect("events");
+    let task = &events[0]["task"];
+    let (id, context) = (task["id"].as_str().expect("an id"), task["contextId"].as_str().expect("a context"));
+    is_one(&report["events"], id, context);
+    let words: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["artifactUpdate"]["artifact"]["parts"][0]["text"].as_str())
+        .collect();
+    assert_eq!(words, ["one", "two", "three"], "{report}");
+    assert_eq!(report["got"]["id"], id);
+    assert_eq!(report["got"]["status"]["state"], "TASK_STATE_COMPLETED", "{report}");
+    assert_eq!(
+        (&report["sent"]["contextId"], &report["sent"]["status"]["state"]),
+        (&json!("my-own-talk"), &json!("TASK_STATE_INPUT_REQUIRED")),
+        "{report}"
+    );
+    assert_eq!(
+        (&report["again"]["id"], &report["again"]["status"]["state"]),
+        (&report["sent"]["id"], &json!("TASK_STATE_COMPLETED")),
+        "{report}"
+    );
+    assert_eq!(report["cancelled"]["status"]["state"], "TASK_STATE_CANCELED", "{report}");
+    assert_eq!(report["cancelled"]["id"], report["slow"]);
+    let followed = report["followed"].as_array().expect("events");
+    assert!(
+        followed.iter().any(|event| event["statusUpdate"]["status"]["state"] == "TASK_STATE_CANCELED"),
+        "{report}"
+    );
+    assert_eq!(report["listed"], json!([id]), "{report}");
+    assert!(report["list_all"].is_string(), "{report}");
+    for foreign in ["foreign_get", "foreign_cancel", "foreign_send", "foreign_stream"] {
+        assert_eq!(report[foreign], "TaskNotFoundError", "{foreign}: {report}");
+    }
+    assert_eq!(report["foreign_list"], json!([]), "{report}");
+}
+
+#[test]
+fn javascripts_client_speaks_with_agents_of_both_sdks() {
+    for (_peer, url) in [agent(false), agent_of_javascript()] {
+        let gateway = Gateway::start(&config(&[("echo", url)], ""));
+        for binding in ["JSONRPC", "HTTP+JSON"] {
+            let report = report_of_javascript(&gateway, binding);
+            of_javascript(&report);
+            let asked = report["asked"].as_array().expect("requests");
+            let is_rest =
+                |one: &Value| one.as_str().is_some_and(|one| one.ends_with("/a2a/echo/message:send"));
+            assert_eq!(asked.iter().any(is_rest), binding == "HTTP+JSON", "{asked:?}");
+        }
+    }
+}
+
 /// What a client of 0.3 must have seen.
 fn old(report: &Value, gateway: &Gateway) {
     let address = format!("http://{}/a2a/echo", gateway.address);
@@ -152,7 +226,7 @@ fn old(report: &Value, gateway: &Gateway) {
 fn clients_and_agents_of_0_3_speak_through_the_gateway() {
     let (_peer, url) = agent(true);
     let gateway = Gateway::start(&config(&[("echo", url)], ""));
-    let report = report(&gateway, true);
+    let report = report(&gateway, true, "JSONRPC");
     old(&report, &gateway);
     assert_eq!(report["extended"]["description"], "Says more to those it knows.", "{report}");
     assert_eq!(report["extended"]["url"], report["card"]["url"], "{report}");
@@ -162,7 +236,7 @@ fn clients_and_agents_of_0_3_speak_through_the_gateway() {
 fn a_client_of_0_3_speaks_with_an_agent_that_knows_both() {
     let (_peer, url) = agent(false);
     let gateway = Gateway::start(&config(&[("echo", url)], ""));
-    let report = report(&gateway, true);
+    let report = report(&gateway, true, "JSONRPC");
     old(&report, &gateway);
     let followed = report["followed"].as_array().expect("events");
     assert!(followed.iter().any(|event| event["status"]["state"] == "canceled"), "{report}");

@@ -10,24 +10,8 @@ use crate::harness::{Gateway, Peer, free_port, node_package, python};
 /// Of each scenario the checks with how they ended.
 type Said = BTreeMap<String, Vec<(String, String)>>;
 
-/// What a run of the suite says. Now and then its client and a server of the SDK's lose each other in a scenario, with
-/// nothing between them: one that did not end is run again, alone. What hangs every time is seen to.
+/// What a run of the suite says.
 fn run(url: &str, revision: &str, what: [&str; 2]) -> Said {
-    let mut said = run_once(url, revision, what);
-    for _ in 0..3 {
-        let hung: Vec<String> = said
-            .iter()
-            .filter(|(_, ended)| ended.iter().any(|(check, _)| check == "\"scenario-timeout\""))
-            .filter_map(|(scenario, _)| scenario.strip_prefix("server-").map(str::to_owned))
-            .collect();
-        for scenario in hung {
-            said.extend(run_once(url, revision, ["--scenario", &scenario]));
-        }
-    }
-    said
-}
-
-fn run_once(url: &str, revision: &str, what: [&str; 2]) -> Said {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().display().to_string();
     let mut command = node_package("@modelcontextprotocol/conformance/dist/index.js");

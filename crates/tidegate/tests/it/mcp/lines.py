@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 name = sys.argv[1]
-TOOLS = ["pid", "env", "spawn", "die", "ask", "work", "silent", "flood"]
+TOOLS = ["pid", "env", "spawn", "die", "ask", "work", "silent", "flood",
+         "doze", "heap", "chatter", "log", "change"]
 print(f"{name} has begun", file=sys.stderr, flush=True)
 
 
@@ -29,11 +32,31 @@ def answer(tool, params):
     if tool == "ask":
         send({"id": 1, "method": "sampling/createMessage", "params": {}})
         return json.dumps(json.loads(sys.stdin.readline()).get("error"))
+    if tool == "doze":
+        time.sleep(2)
+    if tool == "heap":
+        # Far more than the buffers of any socket hold.
+        token = params.get("_meta", {}).get("progressToken")
+        for part in range(200):
+            send({"method": "notifications/progress",
+                  "params": {"progressToken": token, "progress": part, "message": "x" * 512 * 1024}})
+    if tool == "chatter":
+        threading.Thread(target=chatter, daemon=True).start()
+    if tool == "log":
+        send({"method": "notifications/message", "params": {"level": "info", "data": "for one alone"}})
+    if tool == "change":
+        send({"method": "notifications/tools/list_changed"})
     if tool == "work":
         token = params.get("_meta", {}).get("progressToken")
         for part in [1, 2]:
             send({"method": "notifications/progress", "params": {"progressToken": token, "progress": part}})
     return tool
+
+
+def chatter():
+    while True:
+        send({"method": "notifications/message", "params": {"level": "info", "data": "idle talk"}})
+        time.sleep(0.05)
 
 
 cancelled = []

@@ -11,10 +11,10 @@ use crate::{
     prompt::model,
 };
 
-const DOCUMENT: &str = include_str!("petstore.yaml");
+pub(super) const DOCUMENT: &str = include_str!("petstore.yaml");
 
 /// An API of pets. It tells of the path, the body and the fields that it was asked with.
-fn pets() -> Upstream {
+pub(super) fn pets() -> Upstream {
     Upstream::scripted(|seen| {
         let target = seen.target().to_owned();
         let method = seen.line.split(' ').next().unwrap_or_default();
@@ -44,14 +44,14 @@ fn pets() -> Upstream {
 }
 
 /// A folder with the document.
-fn document(text: &str) -> tempfile::TempDir {
+pub(super) fn document(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("pets.yaml"), text).expect("written");
     folder
 }
 
 /// Settings with `pets`, `ai`, and further settings of the route and of `pets`' `openapi`.
-fn config(
+pub(super) fn config(
     pets: &Upstream,
     provider: &Upstream,
     folder: &tempfile::TempDir,
@@ -101,7 +101,7 @@ ai:
 }
 
 /// A model that sums up as JSON, and says of everything else how it was asked.
-fn smart() -> Upstream {
+pub(super) fn smart() -> Upstream {
     model::text(|request: &Request| {
         let turns = model::turns(request);
         let last = model::last(request);
@@ -112,7 +112,7 @@ fn smart() -> Upstream {
     })
 }
 
-const NO_FILES: &str = ", exclude: [{tag: files}]";
+pub(super) const NO_FILES: &str = ", exclude: [{tag: files}]";
 
 struct World {
     pets: Upstream,
@@ -453,4 +453,155 @@ fn who_is_nobody_to_a_prompts_route_runs_it_as_no_tool_either() {
     assert!(provider.seen().is_empty(), "nothing was paid for a stranger: {:?}", provider.seen());
     let gold = Client::begin(&gateway, GOLD).call("ai_summary", json!({"text": "x"}));
     assert_eq!(gold["result"]["structuredContent"]["short"], "short x", "{gold}");
+}
+
+#[test]
+fn policies_of_the_answer_see_the_clients_request_when_a_model_was_asked() {
+    let (pets, provider, folder) = (pets(), smart(), document(DOCUMENT));
+    let text = config(&pets, &provider, &folder, NO_FILES, "").replace(
+        "policies: [{keyAuth: {header: x-api-key}}]\n    mcp:",
+        "policies: [{compress: {}}, {headers: {response: {set: {x-path: \"{{ request.path }}\"}}}}, {keyAuth: {header: x-api-key}}]\n    mcp:",
+    );
+    let gateway = Gateway::start(&text);
+    let client = Client::begin(&gateway, GOLD);
+    let params = json!({"name": "ai_ask", "arguments": {"prompt": "a long tale ".repeat(500)}});
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+    let headers = format!("{}\naccept-encoding: gzip", client.headers());
+    let answer = super::ask(&gateway, "POST", &headers, &message);
+    assert_eq!((answer.status, answer.header("content-encoding")), (200, Some("gzip")));
+    assert_eq!(answer.header("x-path"), Some("/mcp"));
+}
+
+#[test]
+fn no_argument_sets_a_field_that_says_who_calls() {
+    let (pets, provider) = (pets(), smart());
+    let names = [
+        "authorization",
+        "Cookie",
+        "x-consumer-id",
+        "X_Consumer_Id",
+        "x-forwarded-for",
+        "X-Real-IP",
+        "proxy-authorization",
+        "Keep-Alive",
+        "x-plan",
+        "X_Plan",
+        "x-sub",
+        "x-old",
+        "x-new",
+        "x-api-key",
+    ];
+    let parameters: String = names
+        .iter()
+        .map(|name| format!("        - {{name: {name}, in: header, schema: {{type: string}}}}\n"))
+        .collect();
+    let text = DOCUMENT.replace(
+        "        - {name: authorization, in: header, schema: {type: string}}\n",
+        &format!("{parameters}        - {{name: x-colour, in: header, schema: {{type: string}}}}\n"),
+    );
+    let folder = document(&text);
+    // What a consumer's policy, one of another route and a shared one set is nobody's to set.
+    let text = config(&pets, &provider, &folder, NO_FILES, "")
+        .replace(
+            &format!("keys: [{GOLD}]}}"),
+            &format!("keys: [{GOLD}], policies: [{{headers: {{request: {{set: {{x-plan: gold}}}}}}}}]}}"),
+        )
+        .replace(
+            "      - rateLimit: {limit: 2",
+            "      - {use: renames}\n      - headers: {request: {add: {x-sub: \"{{ consumer.name }}\"}}}\n      - rateLimit: {limit: 2",
+        );
+    let shared = "policies: [{name: renames, policy: {headers: {request: {rename: {x-old: x-new}}}}}]\n";
+    let gateway = Gateway::start(&format!("{shared}{text}"));
+    let client = Client::begin(&gateway, GOLD);
+    let listed = client.request("tools/list", json!({}));
+    let tools = listed["result"]["tools"].as_array().expect("tools");
+    let list = tools.iter().find(|tool| tool["name"] == "pets_listPets").expect("it is there");
+    let known = list["inputSchema"]["properties"].as_object().expect("properties");
+    for name in names {
+        assert!(!known.contains_key(name), "{name}: {list}");
+        let refused = client.call("pets_listPets", json!({name: "admin"}));
+        assert_eq!(refused["result"]["isError"], true, "{name}: {refused}");
+    }
+    assert!(pets.seen().is_empty(), "nothing of it reaches the API");
+    assert!(client.call("pets_listPets", json!({"x-colour": "red"}))["result"]["isError"].is_null());
+    assert_eq!(last(&pets).header("x-colour"), Some("red"));
+}
+
+#[test]
+fn forms_with_files_are_bodies_of_several_parts() {
+    let (pets, provider) = (pets(), smart());
+    let upload = "
+      requestBody:
+        required: true
+        content:
+          multipart/form-data:
+            schema: {$ref: \"#/components/schemas/Upload\"}
+            encoding: {picture: {contentType: \"image/png, image/*\"}}
+";
+    let schema = "
+    Upload:
+      type: object
+      required: [title, picture]
+      properties:
+        id: {type: integer, readOnly: true}
+        title: {type: string}
+        stars: {type: integer}
+        about: {type: object, properties: {breed: {type: string}}}
+        picture: {type: string, format: binary, description: How it looks.}
+        notes: {type: array, items: {type: string, format: binary}}
+";
+    let text = DOCUMENT.replace("\n      requestBody: {required: true, content: {image/png: {}}}\n", upload);
+    let folder = document(&format!("{text}{}", schema.trim_start_matches('\n')));
+    let gateway = Gateway::start(&config(&pets, &provider, &folder, "", ""));
+    let client = Client::begin(&gateway, GOLD);
+    let listed = client.request("tools/list", json!({}));
+    let tools = listed["result"]["tools"].as_array().expect("tools");
+    let tool = tools.iter().find(|tool| tool["name"] == "pets_upload").expect("it is there");
+    let body = &tool["inputSchema"]["properties"]["body"];
+    assert_eq!(body["required"], json!(["title", "picture"]), "{tool}");
+    assert!(body["properties"].get("id").is_none(), "what the API gives is not asked for: {tool}");
+    assert!(body["properties"]["picture"]["properties"].get("base64").is_some(), "{tool}");
+    let picture = json!({"base64": "iVBORwD/", "name": "a \"rex\"\r\nx: y.png"});
+    let body = json!({"title": "R & x", "stars": 5, "about": {"breed": "pug"}, "picture": picture,
+                      "notes": [{"text": "one"}, {"text": "two", "mediaType": "text/plain"}]});
+    let answer = client.call("pets_upload", json!({"petId": "7", "body": body}));
+    assert!(answer["result"]["isError"].is_null(), "{answer}");
+    let seen = last(&pets);
+    // Python's own reader of such bodies says what arrived.
+    let kind = seen.header("content-type").expect("a media type").to_owned();
+    let reader = "import email, email.policy, json, sys
+kind, body = sys.argv[1], bytes.fromhex(sys.argv[2])
+whole = email.message_from_bytes(b'content-type: ' + kind.encode() + b'\\r\\n\\r\\n' + body, policy=email.policy.HTTP)
+print(json.dumps([[part.get_param('name', header='content-disposition'), part.get_filename(), part.get('content-type'),
+                   part.get_payload(decode=True).hex()] for part in whole.iter_parts()]))";
+    let hex: String = seen.body.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (is_well, out) = Peer::start(python(reader, &[&kind, &hex])).finish();
+    assert!(is_well, "{out}");
+    let mut parts: Vec<Value> =
+        serde_json::from_str::<Value>(&out).expect("JSON").as_array().expect("parts").clone();
+    parts.sort_by_key(|part| part[0].as_str().unwrap_or_default().to_owned());
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(
+        Value::Array(parts),
+        json!([
+            ["about", null, "application/json", hex("{\"breed\":\"pug\"}")],
+            ["notes", "notes", "application/octet-stream", hex("one")],
+            ["notes", "notes", "text/plain", hex("two")],
+            ["picture", "a %22rex%22%0D%0Ax: y.png", "image/png", "89504e4700ff"],
+            ["stars", null, null, hex("5")],
+            ["title", null, null, hex("R & x")],
+        ])
+    );
+    let before = pets.seen().len();
+    for (body, says) in [
+        (json!({"title": "x"}), "picture"),
+        (json!({"title": "x", "picture": {}}), "either `text` or `base64`"),
+        (json!({"title": "x", "picture": {"base64": "?"}}), "no base64"),
+        (json!({"title": "x", "picture": {"text": "x", "mediaType": "text/html"}}), "mediaType"),
+        (json!({"title": "x", "picture": {"text": "x", "mediaType": "image/png\r\nx: y"}}), "mediaType"),
+    ] {
+        let refused = client.call("pets_upload", json!({"petId": "7", "body": body}));
+        assert!(refused["result"]["isError"] == true && said(&refused).contains(says), "{says}: {refused}");
+    }
+    assert_eq!(pets.seen().len(), before, "nothing of it reaches the API");
 }

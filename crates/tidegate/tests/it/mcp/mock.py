@@ -1,4 +1,8 @@
-"""The server that the conformance suite asks: mock.py PORT. Names and texts are the suite's own."""
+"""The server that the conformance suite asks: mock.py PORT. Names and texts are the suite's own.
+
+What it asks the client it asks on the stream of the call that it does so for. On the session's own stream a question is
+lost when the suite has not opened that stream yet, and the scenario hangs.
+"""
 
 import asyncio
 import base64
@@ -108,7 +112,7 @@ def test_error_handling() -> str:
 async def test_sampling(prompt: str, ctx: Context) -> str:
     """Has the client's model say something."""
     message = types.SamplingMessage(role="user", content=types.TextContent(type="text", text=prompt))
-    answer = await ctx.session.create_message([message], max_tokens=100)
+    answer = await ctx.session.create_message([message], max_tokens=100, related_request_id=ctx.request_id)
     return f"LLM response: {answer.content.text}"
 
 
@@ -120,7 +124,7 @@ class Person(BaseModel):
 @server.tool()
 async def test_elicitation(message: str, ctx: Context) -> str:
     """Asks the user."""
-    answer = await ctx.session.elicit_form(message, Person.model_json_schema())
+    answer = await ctx.session.elicit_form(message, Person.model_json_schema(), ctx.request_id)
     return f"User response: {answer.action}, content: {json.dumps(answer.content)}"
 
 
@@ -144,7 +148,8 @@ ENUMS = {
 
 
 async def form(ctx, message, properties):
-    answer = await ctx.session.elicit_form(message, {"type": "object", "properties": properties, "required": []})
+    schema = {"type": "object", "properties": properties, "required": []}
+    answer = await ctx.session.elicit_form(message, schema, ctx.request_id)
     return f"Elicitation completed: action={answer.action}, content={json.dumps(answer.content)}"
 
 

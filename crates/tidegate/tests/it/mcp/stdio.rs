@@ -9,7 +9,7 @@ use super::{
     Client, GOLD, WEB, ask, said,
     sdk::{check, endpoint, report},
 };
-use crate::harness::{Gateway, Peer, eventually, node, python};
+use crate::harness::{Gateway, Peer, eventually, node, pause, python};
 
 /// The Python of the peers.
 fn python_path() -> String {
@@ -66,6 +66,42 @@ fn text(client: &Client<'_>, tool: &str) -> String {
 
 fn delete(gateway: &Gateway, client: &Client<'_>) -> u16 {
     ask(gateway, "DELETE", &client.headers(), "").status
+}
+
+/// The stream of a session, past its head.
+fn listen(gateway: &Gateway, client: &Client<'_>) -> crate::harness::Client {
+    let head = format!(
+        "GET /mcp HTTP/1.1\nhost: {}\naccept: text/event-stream{}\n\n",
+        gateway.address,
+        client.headers()
+    );
+    let mut connection = crate::harness::Client::connect(gateway.address);
+    connection.write(head.replace('\n', "\r\n").into_bytes());
+    while !connection.read_line().contains("text/event-stream") {}
+    connection
+}
+
+/// All that a stream says up to a line with this.
+fn until(stream: &mut crate::harness::Client, last: &str) -> String {
+    let mut told = String::new();
+    while !told.contains(last) {
+        told.push_str(&stream.read_line());
+    }
+    told
+}
+
+/// A connection on which a tool is called, whose answer is not read.
+fn unread(gateway: &Gateway, client: &Client<'_>, params: &Value) -> crate::harness::Client {
+    let body = json!({"jsonrpc": "2.0", "id": "u", "method": "tools/call", "params": params}).to_string();
+    let head = format!(
+        "POST /mcp HTTP/1.1\nhost: {}\naccept: application/json, text/event-stream\ncontent-type: application/json\ncontent-length: {}{}\n\n",
+        gateway.address,
+        body.len(),
+        client.headers()
+    );
+    let mut connection = crate::harness::Client::connect(gateway.address);
+    connection.write(format!("{}{body}", head.replace('\n', "\r\n")).into_bytes());
+    connection
 }
 
 /// Two servers of Python's SDK.
@@ -139,14 +175,7 @@ fn a_process_that_died_is_followed_by_another_after_a_pause() {
 fn who_listens_has_a_new_process_when_the_old_one_died() {
     let (_folder, gateway) = lines("", "");
     let client = Client::begin(&gateway, GOLD);
-    let head = format!(
-        "GET /mcp HTTP/1.1\nhost: {}\naccept: text/event-stream{}\n\n",
-        gateway.address,
-        client.headers()
-    );
-    let mut connection = crate::harness::Client::connect(gateway.address);
-    connection.write(head.replace('\n', "\r\n").into_bytes());
-    while !connection.read_line().contains("text/event-stream") {}
+    let _stream = listen(&gateway, &client);
     client.call("one_die", json!({}));
     eventually("another begins unasked", || gateway.stderr().matches("one: one has begun").count() == 2);
 }
@@ -187,6 +216,86 @@ fn processes_are_bounded_and_those_of_idle_sessions_end() {
 }
 
 #[test]
+fn whoever_makes_a_program_fail_waits_alone() {
+    let (_folder, gateway) = lines("", "");
+    let crasher = Client::begin(&gateway, GOLD);
+    for _ in 0..3 {
+        assert!(crasher.call("one_die", json!({}))["error"].is_object());
+        eventually("its own pause ends", || crasher.call("one_pid", json!({}))["error"].is_null());
+    }
+    assert!(crasher.call("one_die", json!({}))["error"].is_object());
+    eventually("it is noticed", || crasher.call("one_pid", json!({}))["error"].is_object());
+    // The pause is four seconds by now.
+    let other = Client::begin(&gateway, WEB);
+    assert!(!text(&other, "one_pid").is_empty());
+    let (_folder, gateway) = lines(", process: {shared: true}", "");
+    let (crasher, other) = (Client::begin(&gateway, GOLD), Client::begin(&gateway, WEB));
+    let pid = text(&other, "one_pid");
+    assert!(crasher.call("one_die", json!({}))["error"].is_object());
+    eventually("it is gone", || !is_there(&pid));
+    assert_ne!(text(&other, "one_pid"), pid, "the other has it started again at once");
+    let refused = crasher.call("one_die", json!({}));
+    assert!(refused["error"].is_object() && !text(&other, "one_pid").is_empty(), "{refused}");
+}
+
+#[test]
+fn processes_are_shared_out_by_consumer() {
+    let (_folder, gateway) = lines(", process: {max: 3}", "");
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string();
+    let begin = |key: &str| ask(&gateway, "POST", &format!("\nx-api-key: {key}"), &hello);
+    let (_one, two) = (Client::begin(&gateway, GOLD), Client::begin(&gateway, GOLD));
+    let refused = begin(GOLD);
+    assert_eq!(refused.status, 429, "half of three, and no less");
+    assert!(refused.text().contains("this caller has as many processes"), "{}", refused.text());
+    let _other = Client::begin(&gateway, WEB);
+    assert_eq!(begin(WEB).status, 503, "there are three");
+    assert_eq!(delete(&gateway, &two), 204);
+    eventually("there is room again", || begin(GOLD).status == 200);
+}
+
+#[test]
+fn what_waits_for_a_program_is_bounded_by_bytes_for_each_consumer() {
+    let (_folder, gateway) = lines(", process: {shared: true, maxQueueSize: 1MiB}", "");
+    let (one, two) = (Client::begin(&gateway, GOLD), Client::begin(&gateway, WEB));
+    let _dozing = unread(&gateway, &one, &json!({"name": "one_doze"}));
+    pause(300);
+    let large = json!({"name": "one_pid", "arguments": {"x": "x".repeat(700 * 1024)}});
+    let _waits = unread(&gateway, &one, &large);
+    pause(300);
+    let refused = one.post(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": large}));
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("too much of this caller's waits"), "{}", refused.text());
+    let other = two.post(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": large}));
+    assert_eq!(other.status, 200, "another has room of its own: {}", other.text());
+    let again = one.post(&json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": large}));
+    assert_eq!(again.status, 200, "what was read makes room: {}", again.text());
+}
+
+#[test]
+fn what_a_program_says_to_whoever_does_not_read_is_bounded_by_bytes() {
+    let (_folder, gateway) = lines(", process: {maxQueueSize: 1MiB}", "");
+    let client = Client::begin(&gateway, GOLD);
+    let params = json!({"name": "one_heap", "_meta": {"progressToken": "mine"}});
+    let mut connection = unread(&gateway, &client, &params);
+    // All has been said when the next call is answered.
+    assert!(!text(&client, "one_pid").is_empty());
+    let told = connection.read().expect("an answer").text();
+    assert!(told.contains("notifications/progress"), "it begins");
+    assert!(!told.contains(r#""result""#) && told.len() < 60 << 20, "{} bytes were kept", told.len());
+}
+
+#[test]
+fn a_program_that_talks_to_itself_is_idle() {
+    let (_folder, gateway) = lines("", "      idleTimeout: 2s\n");
+    let client = Client::begin(&gateway, GOLD);
+    let pid = text(&client, "one_pid");
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "one_chatter"}});
+    assert!(client.post(&call).text().contains(r#""id":7"#), "it talks while it answers");
+    eventually("it is of no use", || !is_there(&pid));
+}
+
+#[test]
 fn a_process_can_be_shared_and_tells_nobody_what_is_anothers() {
     let (_folder, gateway) = lines(", process: {shared: true, max: 1}", "");
     let (one, two) = (Client::begin(&gateway, GOLD), Client::begin(&gateway, WEB));
@@ -198,6 +307,17 @@ fn a_process_can_be_shared_and_tells_nobody_what_is_anothers() {
         two.post(&json!({"jsonrpc": "2.0", "id": "w", "method": "tools/call", "params": params})).text();
     assert_eq!(told.matches(r#""progressToken":"mine""#).count(), 2, "{told}");
     assert!(told.contains(r#""id":"w""#), "{told}");
+    // Both listen while the second has things done for it; that lists have changed is for both, and comes last.
+    let mut streams = [listen(&gateway, &one), listen(&gateway, &two)];
+    for tool in ["one_work", "one_log", "one_change"] {
+        let params = json!({"name": tool, "_meta": {"progressToken": "mine"}});
+        two.post(&json!({"jsonrpc": "2.0", "id": "w", "method": "tools/call", "params": params}));
+    }
+    for stream in &mut streams {
+        let told = until(stream, "list_changed");
+        let of_others = ["notifications/progress", "for one alone", r#""result""#];
+        assert!(!of_others.iter().any(|other| told.contains(other)), "{told}");
+    }
     assert_eq!(delete(&gateway, &one), 204);
     assert_eq!(text(&two, "one_pid"), pid, "it is not the first one's alone");
 }
@@ -206,16 +326,7 @@ fn a_process_can_be_shared_and_tells_nobody_what_is_anothers() {
 fn a_client_that_leaves_cancels_its_call_at_the_process() {
     let (_folder, gateway) = lines("", "");
     let client = Client::begin(&gateway, GOLD);
-    let body = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "one_silent"}})
-        .to_string();
-    let head = format!(
-        "POST /mcp HTTP/1.1\nhost: {}\naccept: application/json, text/event-stream\ncontent-type: application/json\ncontent-length: {}{}\n\n",
-        gateway.address,
-        body.len(),
-        client.headers()
-    );
-    let mut connection = crate::harness::Client::connect(gateway.address);
-    connection.write(format!("{}{body}", head.replace('\n', "\r\n")).into_bytes());
+    let connection = unread(&gateway, &client, &json!({"name": "one_silent"}));
     // What comes after it in the same process shows that it has arrived.
     text(&client, "one_pid");
     assert!(!gateway.stderr().contains("told to cancel"));

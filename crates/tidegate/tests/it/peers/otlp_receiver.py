@@ -116,7 +116,7 @@ def keep_traces(request):
                 check(not span.parent_span_id or is_id(span.parent_span_id, 8), "span: parent")
                 check(0 < span.start_time_unix_nano <= span.end_time_unix_nano, "span: it ends before it starts")
                 check(abs(span.end_time_unix_nano / 1e9 - time.time()) < 600, "span: not of our time")
-                check(span.kind in (2, 3), f"span: kind {span.kind}")
+                check(span.kind in (1, 2, 3), f"span: kind {span.kind}")
                 check(span.name, "span: no name")
                 names = {pair.key for pair in span.attributes}
                 of_mcp = "mcp.method.name" in names
@@ -139,7 +139,7 @@ def keep_traces(request):
                 check((span.status.code == 2) == ("error.type" in found), f"span {span.name}: status and error.type")
                 state["spans"].append({
                     "trace": span.trace_id.hex(), "id": span.span_id.hex(), "parent": span.parent_span_id.hex(),
-                    "name": span.name, "kind": {2: "server", 3: "client"}.get(span.kind), "flags": span.flags,
+                    "name": span.name, "kind": {1: "internal", 2: "server", 3: "client"}.get(span.kind), "flags": span.flags,
                     "start": span.start_time_unix_nano, "end": span.end_time_unix_nano,
                     "status": span.status.code, "message": span.status.message, "attributes": found,
                 })

@@ -14,6 +14,7 @@ use crate::{
     failure::{Failure, Problem},
     handler::{
         ai::AiGateway,
+        posing::Posing,
         prompt::{reply, schema::Schema},
     },
     worker::Worker,
@@ -87,14 +88,13 @@ impl ModelTool {
         if let Some(most) = self.max_tokens {
             request["max_completion_tokens"] = most.into();
         }
-        call.head.method = Method::POST;
-        call.head.uri = http::Uri::from_static(PATH);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(crate::guard::X_REQUEST_ID, call.record.request_id.clone());
-        call.head.headers = headers;
-        let response = self.gateway.converse(worker, call, Bytes::from(request.to_string())).await?;
+        let posing = Posing::new(call, Method::POST, http::Uri::from_static(PATH), headers);
+        let response = self.gateway.converse(worker, posing.call, Bytes::from(request.to_string())).await?;
         let said = reply::said(reply::good(response).await?).await?;
+        drop(posing);
         let mut outcome = match (said.text.is_empty(), &said.refusal) {
             (true, Some(refusal)) => Outcome::error(format!("the model declined: {refusal}")),
             (true, None) if said.finish != "stop" => {

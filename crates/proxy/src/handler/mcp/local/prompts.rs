@@ -95,6 +95,9 @@ impl PromptTool {
         call.record.upstream = own.record.upstream.take();
         call.record.endpoint = own.record.endpoint.take();
         call.record.attempts = call.record.attempts.saturating_add(own.record.attempts);
+        call.record.failed_tries = std::mem::take(&mut own.record.failed_tries);
+        let later = own.started.saturating_duration_since(call.started);
+        call.trail.adopt(std::mem::take(&mut own.trail), later);
         call.answer_headers.extend(std::mem::take(&mut own.answer_headers));
         let (status, text) = done?;
         let text = String::from_utf8_lossy(&text).into_owned();

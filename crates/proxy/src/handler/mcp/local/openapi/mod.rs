@@ -1,8 +1,12 @@
 //! Operations of an OpenAPI document as tools.
 //!
-//! [`operations`] reads them out of the document, [`schema`] makes their schemas such as clients of the protocol know,
+//! [`operations`] reads them out of the document, [`inputs`] what they take ([`multipart`] for forms with files, and none
+//! of the fields that are [`guarded`]), [`schema`] makes their schemas such as clients of the protocol know,
 //! [`request`] makes requests of arguments, and [`reply`] says what came back.
 
+mod guarded;
+mod inputs;
+mod multipart;
 mod operations;
 mod reply;
 mod request;
@@ -14,7 +18,7 @@ use http::{HeaderName, HeaderValue, Request};
 use model::resource::mcp_local::McpOpenapi as Settings;
 use serde_json::{Map, Value};
 
-use self::{operations::Found, request::Plan, schema::Document};
+use self::{guarded::Guarded, operations::Found, request::Plan, schema::Document};
 use super::Outcome;
 use crate::{
     body::Body,
@@ -66,6 +70,7 @@ pub(super) fn compile(
         None => operations::base(&document.root).map_err(wrong)?,
     };
     let chosen = choose(settings, all)?;
+    let guarded = Guarded::of(cx.snapshot, headers);
     let mut names: HashMap<String, String> = HashMap::new();
     let mut tools = Vec::with_capacity(chosen.len());
     for found in chosen {
@@ -76,7 +81,7 @@ pub(super) fn compile(
                 "names: `{other}` and `{label}` would both be the tool `{name}`; give one of them another name here"
             ));
         }
-        let made = found.tool(&document, &name, &base, headers).map_err(|error| {
+        let made = found.tool(&document, &name, &base, headers, &guarded).map_err(|error| {
             wrong(format!("{label}: {error}; leave it out with `exclude` if it is not needed"))
         })?;
         let answer_bytes_max = usize::try_from(settings.max_answer_size.bytes()).unwrap_or(usize::MAX);
@@ -206,7 +211,8 @@ impl Operation {
         record.hedges = own.record.hedges;
         record.hedge_won = own.record.hedge_won;
         record.failed_tries = std::mem::take(&mut own.record.failed_tries);
-        record.tries = std::mem::take(&mut own.record.tries);
+        let later = own.started.saturating_duration_since(call.started);
+        call.trail.adopt(std::mem::take(&mut own.trail), later);
         done
     }
 }

@@ -1,13 +1,15 @@
 //! The operations of a document: which there are, what they are called, what they take and give.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use model::resource::mcp_local::McpSelect;
 use serde_json::{Map, Value, json};
 
 use super::{
-    request::{Content, Form, Parameter, Piece, Place, Plan, Style},
+    guarded::Guarded,
+    inputs::form,
+    request::{Form, Parameter, Piece, Place, Plan},
     schema::{Converter, Document, Told},
 };
 use crate::handler::prompt::schema::Schema;
@@ -19,28 +21,6 @@ const NAME_MAX: usize = 64;
 const DESCRIPTION_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of all that is told of a tool.
 const TOLD_BYTES_MAX: usize = 256 * 1024;
-/// Parameters of one operation.
-const PARAMETERS_MAX: usize = 256;
-/// Fields of the protocol's own, which no argument may set.
-const NOT_TO_BE_SET: [&str; 16] = [
-    "accept",
-    "accept-encoding",
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// An operation as the document has it.
 pub(super) struct Found {
     method: Method,
@@ -48,8 +28,8 @@ pub(super) struct Found {
     id: Option<String>,
     tags: Vec<String>,
     /// Parameters of its path, and its own.
-    parameters: Vec<Value>,
-    written: Value,
+    pub(super) parameters: Vec<Value>,
+    pub(super) written: Value,
 }
 
 /// A tool that was made of one.
@@ -180,11 +160,12 @@ impl Found {
         name: &str,
         base: &str,
         headers: &[(HeaderName, HeaderValue)],
+        guarded: &Guarded,
     ) -> Result<Made, String> {
         let mut converter = Converter::new(document, Told::Request);
         let (mut properties, mut required) = (Map::new(), Vec::new());
         let parameters =
-            self.parameters(document, headers, &mut converter, &mut properties, &mut required)?;
+            self.parameters(document, guarded, &mut converter, &mut properties, &mut required)?;
         let content = self.content(document, &mut converter, &mut properties, &mut required)?;
         let mut input = Map::new();
         input.insert("type".to_owned(), "object".into());
@@ -274,140 +255,6 @@ impl Found {
         Ok(pieces)
     }
 
-    fn parameters(
-        &self,
-        document: &Document,
-        headers: &[(HeaderName, HeaderValue)],
-        converter: &mut Converter<'_>,
-        properties: &mut Map<String, Value>,
-        required: &mut Vec<Value>,
-    ) -> Result<Vec<Parameter>, String> {
-        if self.parameters.len() > PARAMETERS_MAX {
-            return Err(format!("it has more than {PARAMETERS_MAX} parameters"));
-        }
-        // What the operation says counts over what its path says.
-        let mut known = BTreeSet::new();
-        let mut written: Vec<&Value> = Vec::new();
-        for parameter in self.parameters.iter().rev() {
-            let parameter = document.part(parameter)?;
-            let text = |key: &str| parameter.get(key).and_then(Value::as_str).unwrap_or_default();
-            if known.insert((text("in"), text("name"))) {
-                written.push(parameter);
-            }
-        }
-        written.reverse();
-        let mut all = Vec::new();
-        for parameter in written {
-            let text = |key: &str| parameter.get(key).and_then(Value::as_str).unwrap_or_default();
-            let name = text("name");
-            let (place, other) = match text("in") {
-                "path" => (Place::Path, "simple"),
-                "query" => (Place::Query, "form"),
-                "header" => (Place::Header, "simple"),
-                "cookie" => (Place::Cookie, "form"),
-                other => return Err(format!("the parameter `{name}` is in `{other}`, which is nowhere")),
-            };
-            if name.is_empty() {
-                return Err("a parameter has no name".to_owned());
-            }
-            let header = match place {
-                Place::Header => {
-                    let field = HeaderName::try_from(name)
-                        .map_err(|_| format!("`{name}` is no name of a header field"))?;
-                    let is_set = headers.iter().any(|(known, _)| *known == field);
-                    let is_guarded =
-                        field.as_str().starts_with("x-forwarded-") || field.as_str() == "x-request-id";
-                    if is_set || is_guarded || NOT_TO_BE_SET.contains(&field.as_str()) {
-                        continue;
-                    }
-                    Some(field)
-                }
-                _ => None,
-            };
-            let in_json =
-                parameter.get("content").and_then(Value::as_object).and_then(|all| all.values().next());
-            let schema = in_json.and_then(|one| one.get("schema")).or_else(|| parameter.get("schema"));
-            let style = match parameter.get("style").and_then(Value::as_str).unwrap_or(other) {
-                _ if in_json.is_some() => Style::Json,
-                "label" => Style::Label,
-                "matrix" => Style::Matrix,
-                "spaceDelimited" => Style::Space,
-                "pipeDelimited" => Style::Pipe,
-                "deepObject" => Style::Deep,
-                "form" => Style::Form,
-                _ => Style::Simple,
-            };
-            let explode = parameter.get("explode").and_then(Value::as_bool).unwrap_or(style == Style::Form);
-            let mut told = match schema {
-                Some(schema) => converter.convert(schema)?,
-                None => json!({}),
-            };
-            if let (Some(told), false) = (told.as_object_mut(), text("description").is_empty()) {
-                told.insert("description".to_owned(), shortened(text("description")).into());
-            }
-            let mut property = name.to_owned();
-            while properties.contains_key(&property) {
-                property = format!("{property}_{}", text("in"));
-            }
-            if place == Place::Path || parameter.get("required") == Some(&Value::Bool(true)) {
-                required.push(property.as_str().into());
-            }
-            properties.insert(property.clone(), told);
-            all.push(Parameter { property, name: name.to_owned(), place, style, explode, header });
-        }
-        Ok(all)
-    }
-
-    fn content(
-        &self,
-        document: &Document,
-        converter: &mut Converter<'_>,
-        properties: &mut Map<String, Value>,
-        required: &mut Vec<Value>,
-    ) -> Result<Option<Content>, String> {
-        let Some(body) = self.written.get("requestBody") else { return Ok(None) };
-        let body = document.part(body)?;
-        let kinds = body.get("content").and_then(Value::as_object);
-        let mut best: Option<(Form, &str, &Value)> = None;
-        for (kind, content) in kinds.into_iter().flatten() {
-            let Some(form) = form(kind) else { continue };
-            if best.is_none_or(|(known, ..)| rank(form) < rank(known)) {
-                best = Some((form, kind, content));
-            }
-        }
-        let Some((form, kind, content)) = best else {
-            let there: Vec<&str> = kinds.into_iter().flatten().map(|(kind, _)| kind.as_str()).collect();
-            return match body.get("required") == Some(&Value::Bool(true)) || there.is_empty() {
-                false => Ok(None),
-                true => Err(format!(
-                    "its body is {}, and only JSON, forms (application/x-www-form-urlencoded) and text can be sent",
-                    there.join(" or ")
-                )),
-            };
-        };
-        let mut told = match content.get("schema") {
-            Some(schema) => converter.convert(schema)?,
-            None => json!({}),
-        };
-        let description = body.get("description").and_then(Value::as_str);
-        if let (Some(told), Some(description)) = (told.as_object_mut(), description) {
-            told.insert("description".to_owned(), shortened(description).into());
-        }
-        let mut property = "body".to_owned();
-        while properties.contains_key(&property) {
-            property.push('_');
-        }
-        if body.get("required") == Some(&Value::Bool(true)) {
-            required.push(property.as_str().into());
-        }
-        properties.insert(property.clone(), told);
-        let kind = match kind {
-            "*/*" | "application/*" => HeaderValue::from_static("application/json"),
-            kind => HeaderValue::from_str(kind).map_err(|_| format!("`{kind}` is no media type"))?,
-        };
-        Ok(Some(Content { property, kind, form }))
-    }
-
     /// The schema of good answers, where all of them are one and the same kind of object.
     fn output(&self, document: &Document) -> Result<Option<Value>, String> {
         let mut good = Vec::new();
@@ -448,27 +295,8 @@ impl Found {
     }
 }
 
-/// How a body of a media type is written; none when it cannot be.
-fn form(kind: &str) -> Option<Form> {
-    let plain = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match plain.as_str() {
-        "application/json" | "*/*" | "application/*" => Some(Form::Json),
-        "application/x-www-form-urlencoded" => Some(Form::Fields),
-        _ if plain.ends_with("+json") => Some(Form::Json),
-        _ if plain.starts_with("text/") => Some(Form::Text),
-        _ => None,
-    }
-}
-
-fn rank(form: Form) -> u8 {
-    match form {
-        Form::Json => 0,
-        Form::Fields => 1,
-        Form::Text => 2,
-    }
-}
-
-fn shortened(text: &str) -> String {
+/// A description that is not too long.
+pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().find(|(at, _)| *at >= DESCRIPTION_BYTES_MAX) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::{Map, Value};
 
+use super::multipart::{self, Part};
+
 /// Where a parameter goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -45,6 +47,7 @@ pub(super) struct Parameter {
 pub(super) enum Form {
     Json,
     Fields,
+    Multipart,
     Text,
 }
 
@@ -54,6 +57,8 @@ pub(super) struct Content {
     pub(super) property: String,
     pub(super) kind: HeaderValue,
     pub(super) form: Form,
+    /// Of one in several parts.
+    pub(super) parts: Vec<Part>,
 }
 
 /// A part of a path.
@@ -128,8 +133,15 @@ impl Plan {
         if let Some(content) = &self.content
             && let Some(given) = arguments.get(&content.property)
         {
-            body = written(content, given);
-            headers.insert(header::CONTENT_TYPE, content.kind.clone());
+            let kind;
+            (body, kind) = match content.form {
+                Form::Multipart => {
+                    let (bytes, kind) = multipart::written(&content.parts, given)?;
+                    (Bytes::from(bytes), kind)
+                }
+                _ => (written(content, given), content.kind.clone()),
+            };
+            headers.insert(header::CONTENT_TYPE, kind);
         }
         if !body.is_empty() || matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -396,6 +408,7 @@ mod tests {
                 property: "body".to_owned(),
                 kind: HeaderValue::from_static("application/x-www-form-urlencoded"),
                 form: Form::Fields,
+                parts: Vec::new(),
             }),
             headers: vec![(header::AUTHORIZATION, HeaderValue::from_static("Bearer own"))],
         };
