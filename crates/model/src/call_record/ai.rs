@@ -127,6 +127,8 @@ struct Charge {
     /// A provider has, or may have, the request, and has not refused it.
     is_due: bool,
     has_ended: bool,
+    /// Some of what was told was counted here.
+    is_guess: bool,
 }
 
 /// What the tokens of a model cost.
@@ -334,6 +336,11 @@ impl AiRecord {
         self.charge().has_ended = true;
     }
 
+    /// Notes that some of what is told as spent was counted here.
+    pub fn guess(&self) {
+        self.charge().is_guess = true;
+    }
+
     /// What has been spent: as the provider told, else as counted here; `None` when no provider did anything. What those
     /// spent who went on is part of it.
     pub fn spending(&self) -> Option<Spending> {
@@ -364,7 +371,7 @@ impl AiRecord {
         let picodollars =
             self.prices.as_ref().map(|prices| prices.picodollars(&usage, charge.tier.as_deref()));
         let picodollars = picodollars.map(|tokens| tokens.saturating_add(charge.beside));
-        Some(Spending { usage, picodollars, is_estimate })
+        Some(Spending { usage, picodollars, is_estimate: is_estimate || charge.is_guess })
     }
 
     fn charge(&self) -> MutexGuard<'_, Charge> {

@@ -369,6 +369,7 @@ fn heirs<'t>(
         told: told.clone(),
         spoke,
         priority: conversation.priority,
+        is_strict: conversation.is_strict,
     }))
 }
 
