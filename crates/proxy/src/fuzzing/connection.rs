@@ -3,7 +3,8 @@
 use model::resource::upstream::ProxyProtocolVersion;
 
 use crate::{
-    conn::h2::frames_allowed, handler::ai::realtime::frames_law, listener::proxy_protocol as proxy, tls::names,
+    conn::h2::frames_allowed, handler::ai::realtime::frames_law, listener::proxy_protocol as proxy,
+    tls::names,
 };
 
 /// A PROXY header takes no more than there is, is the same however its bytes come in, and is written so that it reads

@@ -59,11 +59,7 @@ pub(super) async fn hold(
 }
 
 /// The same, with what is held in the store told apart.
-pub(super) async fn ask(
-    asked: Vec<Asked>,
-    most: &Most,
-    told: &mut Told,
-) -> Result<Option<Held>, Refused> {
+pub(super) async fn ask(asked: Vec<Asked>, most: &Most, told: &mut Told) -> Result<Option<Held>, Refused> {
     let Some(accounts) =
         asked.iter().find_map(|one| one.meter.shared()).map(|meter| meter.accounts().clone())
     else {

@@ -1,6 +1,7 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod asides;
+mod batches;
 mod budgets;
 mod cache;
 mod chat;
@@ -19,6 +20,8 @@ mod promises;
 mod provider;
 mod queue;
 mod realtime;
+mod realtime_bounds;
+mod realtime_holds;
 mod routing;
 mod sdk;
 mod shadow;
@@ -29,6 +32,7 @@ mod strategies;
 mod surfaces;
 mod telemetry;
 mod unshown;
+mod uploads;
 
 use std::fmt::Write;
 

@@ -2,11 +2,7 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
-use ai::{
-    batch::Upload,
-    canon::Losses,
-    dialect::Dialect,
-};
+use ai::{batch::Upload, canon::Losses, dialect::Dialect};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri, header};
 use model::AiRecord;
@@ -192,8 +188,11 @@ impl Asking<'_> {
         for thing in page {
             let is_open = self.way.kind == Kind::Batch && !results::is_over(&thing.object);
             // What was too large to be remembered is asked for.
-            let now =
-                if is_open || thing.is_part { self.refreshed(worker, call, &thing.id).await? } else { Some(thing.object) };
+            let now = if is_open || thing.is_part {
+                self.refreshed(worker, call, &thing.id).await?
+            } else {
+                Some(thing.object)
+            };
             told.extend(now);
         }
         let id = |object: Option<&Value>| object.map_or(Value::Null, |object| object["id"].clone());

@@ -163,7 +163,14 @@ mod tests {
     use super::*;
 
     fn named(id: &str) -> Named {
-        Named { provider: "p".into(), key: "k".into(), id: id.into(), estimate: None, batch: None, kept: None }
+        Named {
+            provider: "p".into(),
+            key: "k".into(),
+            id: id.into(),
+            estimate: None,
+            batch: None,
+            kept: None,
+        }
     }
 
     #[test]

@@ -313,7 +313,10 @@ mod tests {
         made.remember("a", Kind::Batch, dialect, "b1", &large);
         let thing = made.find("a", Kind::Batch, dialect, "b1").expect("it is there");
         assert!(thing.is_part && thing.object["errors"].is_null());
-        assert_eq!((&thing.object["status"], &thing.object["input_file_id"]), (&large["status"], &large["input_file_id"]));
+        assert_eq!(
+            (&thing.object["status"], &thing.object["input_file_id"]),
+            (&large["status"], &large["input_file_id"])
+        );
         made.remember("a", Kind::Batch, dialect, "b1", &json!({"id": "b1"}));
         assert!(!made.find("a", Kind::Batch, dialect, "b1").expect("it is there").is_part);
         made.forget("a", Kind::Batch, dialect, "b1");

@@ -7,14 +7,7 @@ use bytes::Bytes;
 use http::{Method, Response, header};
 use serde_json::Value;
 
-use super::{
-    Asking, Sent, answer,
-    ids::Named,
-    invalid,
-    made::Kind,
-    unknown,
-    way::Act,
-};
+use super::{Asking, Sent, answer, ids::Named, invalid, made::Kind, unknown, way::Act};
 use crate::{body::Body, call::Call, failure::Failure, worker::Worker};
 
 /// Parts that an upload may be completed of.
@@ -97,8 +90,10 @@ impl Asking<'_> {
         })?;
         for (index, part) in parts.iter_mut().enumerate() {
             let named = part.as_str().and_then(|id| self.files.seals.open(&self.who, id));
-            let named = named.filter(|named| (&named.provider, &named.key) == (&upload.provider, &upload.key));
-            let named = named.ok_or_else(|| invalid(format!("`part_ids[{index}]` is no part of this upload")))?;
+            let named =
+                named.filter(|named| (&named.provider, &named.key) == (&upload.provider, &upload.key));
+            let named =
+                named.ok_or_else(|| invalid(format!("`part_ids[{index}]` is no part of this upload")))?;
             *part = named.id.into();
         }
         Ok(asked.to_string().into_bytes())

@@ -81,8 +81,9 @@ impl Way {
                 return Err(not_allowed("POST"));
             }
             (Some(_), None, _, Kind::Upload, _) => {
-                return Err(Failure::client(Stage::Router, Problem::NoRoute)
-                    .with_hint("an upload is told by what is done with it: `/parts`, `/complete`, `/cancel`"));
+                return Err(Failure::client(Stage::Router, Problem::NoRoute).with_hint(
+                    "an upload is told by what is done with it: `/parts`, `/complete`, `/cancel`",
+                ));
             }
             (None, _, _, _, &Method::GET) => Act::List,
             (Some(_), None, _, _, &Method::GET) => Act::Get,

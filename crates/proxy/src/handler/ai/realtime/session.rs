@@ -394,12 +394,16 @@ impl Watch for Session {
 
     fn poll(&mut self, cx: &mut Context<'_>, on: &mut Onward) -> Poll<()> {
         let mut has_come = false;
-        while !self.is_over && let Some((held, what)) = come(&mut self.client_waits, cx) {
+        while !self.is_over
+            && let Some((held, what)) = come(&mut self.client_waits, cx)
+        {
             self.held(held, what, on);
             self.read_client(on);
             has_come = true;
         }
-        while !self.is_over && let Some((held, what)) = come(&mut self.upstream_waits, cx) {
+        while !self.is_over
+            && let Some((held, what)) = come(&mut self.upstream_waits, cx)
+        {
             self.held(held, what, on);
             self.read_upstream(on);
             has_come = true;
