@@ -12,6 +12,9 @@ use crate::harness::{Gateway, Peer, Seen, Upstream, eventually, python};
 
 pub(super) const OTHER: &str = "another-callers-key";
 
+/// Parts of a file, by their ids.
+type Parts = Vec<(String, Vec<u8>)>;
+
 /// What a provider keeps.
 #[derive(Default)]
 pub(super) struct Shop {
@@ -19,7 +22,7 @@ pub(super) struct Shop {
     /// What its models say that they are called.
     pub(super) called: Option<String>,
     /// By id: whose key, and the parts.
-    uploads: BTreeMap<String, (String, Value, Vec<(String, Vec<u8>)>)>,
+    uploads: BTreeMap<String, (String, Value, Parts)>,
     /// By id: whose key, what it is, its bytes.
     files: BTreeMap<String, (String, Value, Vec<u8>)>,
     batches: BTreeMap<String, (String, Value, Vec<Value>)>,

@@ -11,7 +11,7 @@ use super::{
     KEY,
     realtime::{ask, gateway, server},
 };
-use crate::harness::{Gateway, Peer, eventually};
+use crate::harness::{Gateway, Peer, eventually, pause};
 
 /// An open conversation of which nothing has been read but the agreement.
 fn opened(gateway: &Gateway) -> TcpStream {
@@ -101,7 +101,7 @@ fn a_client_that_reads_nothing_of_much_is_left_in_time() {
     // It may go on to write, and finds nobody.
     stream.set_write_timeout(Some(Duration::from_secs(2))).expect("set");
     let lost = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(20));
+        pause(20);
         stream.write_all(&framed("no")).is_err()
     });
     assert!(lost, "its connection has ended");

@@ -29,13 +29,15 @@ use crate::failure::Failure;
 /// Answers of one conversation that are asked for or under way at a time.
 const ANSWERS_MAX: usize = 64;
 
-type Holds = Vec<Box<dyn Hold>>;
+pub(super) type Holds = Vec<Box<dyn Hold>>;
+/// What is held, once that is known.
+pub(super) type Awaited = Pin<Box<dyn Future<Output = Result<Holds, Failure>>>>;
 
 /// What comes of asking every meter.
 pub(super) enum Holding {
     Held(Holds),
     /// Some of it is held in a shared store, which takes a while.
-    Waits(Pin<Box<dyn Future<Output = Result<Holds, Failure>>>>),
+    Waits(Awaited),
 }
 
 /// One that is asked for.
@@ -226,7 +228,7 @@ impl Answers {
         };
         let heard = self.heard.saturating_sub(one.heard);
         let usage = match &done.usage {
-            Some(usage) => usage.clone(),
+            Some(usage) => *usage,
             // A provider takes nothing for what it could not even begin.
             None if done.has_failed && one.said == (0, 0) => Usage::default(),
             None => self.estimate(one.context, one.said),

@@ -2,7 +2,6 @@
 //! [paid for](super::answers) one by one.
 
 use std::{
-    pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -15,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use model::GuardFired;
 
 use super::{
-    super::{Told, duties::Hold, guards::fired},
-    answers::{Answers, Holding, Terms},
+    super::{Told, guards::fired},
+    answers::{Answers, Awaited, Holding, Holds, Terms},
     frames::{self, Broken, Frame, Frames},
 };
 use crate::{
@@ -53,7 +52,7 @@ struct Gathered {
 
 /// Something that goes on when what it may spend is held.
 struct Waits {
-    holds: Pin<Box<dyn Future<Output = Result<Vec<Box<dyn Hold>>, Failure>>>>,
+    holds: Awaited,
     what: What,
 }
 
@@ -221,7 +220,7 @@ impl Session {
     }
 
     /// It is held, or refused.
-    fn held(&mut self, held: Result<Vec<Box<dyn Hold>>, Failure>, what: What, on: &mut Onward) {
+    fn held(&mut self, held: Result<Holds, Failure>, what: What, on: &mut Onward) {
         match (held, what) {
             (Ok(holds), What::Asked { event, message }) => {
                 self.answers.ask(event, holds);
@@ -370,7 +369,7 @@ fn come(waits: &mut Option<Waits>, cx: &mut Context<'_>) -> Option<Come> {
     waits.take().map(|waits| (held, waits.what))
 }
 
-type Come = (Result<Vec<Box<dyn Hold>>, Failure>, What);
+type Come = (Result<Holds, Failure>, What);
 
 impl Watch for Session {
     fn by_client(&mut self, data: &[u8], on: &mut Onward) {
