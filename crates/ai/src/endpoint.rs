@@ -83,8 +83,7 @@ impl Operation {
 }
 
 /// OpenAI's paths beside those of chat, below `/v1`.
-const OPENAI_OTHERS: [&str; 6] =
-    ["/images/", "/audio/", "/realtime", "/uploads", "/fine_tuning/", "/vector_stores"];
+const OPENAI_OTHERS: [&str; 5] = ["/images/", "/audio/", "/realtime", "/fine_tuning/", "/vector_stores"];
 
 impl Endpoint {
     /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
@@ -121,7 +120,7 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
         _ if below(openai, "/models") => (Dialect::OpenAiChat, Operation::Models),
         "/realtime" => (Dialect::OpenAiChat, Operation::Realtime),
         _ if below(openai, "/files") && anthropic => (Dialect::Anthropic, Operation::Files),
-        _ if below(openai, "/files") => (Dialect::OpenAiChat, Operation::Files),
+        _ if below(openai, "/files") || below(openai, "/uploads") => (Dialect::OpenAiChat, Operation::Files),
         _ if below(openai, "/batches") => (Dialect::OpenAiChat, Operation::Batches),
         _ if below(openai, "/messages/batches") => (Dialect::Anthropic, Operation::Batches),
         "/responses/input_tokens" | "/responses/compact" => (Dialect::OpenAiResponses, Operation::Other),
@@ -239,6 +238,7 @@ mod tests {
         check("/v1/messages/batches/b/results", Some((Anthropic, Batches, None, false)));
         check("/v1/batches/b/cancel", Some((OpenAiChat, Batches, None, false)));
         check("/v1/files/f/content", Some((OpenAiChat, Files, None, false)));
+        check("/v1/uploads/u/parts", Some((OpenAiChat, Files, None, false)));
         check("/v1/realtime", Some((OpenAiChat, Realtime, None, false)));
         check("/v1/realtime/client_secrets", Some((OpenAiChat, Other, None, false)));
         assert_eq!(Endpoint::of("/v1/files", true).map(|endpoint| endpoint.dialect), Some(Anthropic));

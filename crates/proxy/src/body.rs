@@ -41,6 +41,11 @@ pub(crate) enum Body {
 pub(crate) trait Wrapper: HttpBody<Data = Bytes, Error = Failure> + Unpin {
     /// The body that is wrapped.
     fn inner(&mut self) -> Option<&mut Body>;
+
+    /// The other side of a switched protocol, where this lets it be one.
+    fn into_tunnel(self: Box<Self>) -> Option<Tunnel> {
+        None
+    }
 }
 
 impl Body {
@@ -77,6 +82,7 @@ impl Body {
         match self {
             Self::Answer(answer) => answer.into_tunnel(),
             Self::Tunnel(tunnel) => Some(*tunnel),
+            Self::Boxed(wrapper) => wrapper.into_tunnel(),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ mod texts;
 
 pub(crate) use self::requests::header_lines;
 pub use self::{
-    connection::{certificate, frames, proxy_protocol},
+    connection::{certificate, frames, proxy_protocol, websocket_frames},
     requests::{authority, forwarded, grpc_timeout, path, request_headers},
     texts::{expression, pattern, template},
 };
@@ -44,5 +44,6 @@ mod short {
         rate_key,
         request_headers,
         template,
+        websocket_frames,
     );
 }

@@ -132,6 +132,8 @@ struct Charge {
     /// A provider has, or may have, the request, and has not refused it.
     is_due: bool,
     has_ended: bool,
+    /// Some of what was told was counted here.
+    is_guess: bool,
 }
 
 /// What the tokens of a model cost.
@@ -415,6 +417,11 @@ impl AiRecord {
         self.charge().has_ended = true;
     }
 
+    /// Notes that some of what is told as spent was counted here.
+    pub fn guess(&self) {
+        self.charge().is_guess = true;
+    }
+
     /// What has been spent: as the provider told, else as counted here; `None` when no provider did anything. What those
     /// spent who went on is part of it.
     pub fn spending(&self) -> Option<Spending> {
@@ -451,6 +458,7 @@ impl AiRecord {
         };
         let picodollars =
             self.prices.as_ref().map(|prices| prices.picodollars(&usage, charge.tier.as_deref()));
+        let is_estimate = is_estimate || charge.is_guess;
         let units = charge.units;
         let beside = self.prices.as_ref().and_then(|prices| prices.of_units(&units));
         // Where a model has a price of both, they are of the same work: told tokens say best what it was.

@@ -182,6 +182,9 @@ pub(super) fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) 
                 at.field("providers", |at| at.error("expected at least one provider"));
             }
             at.each("providers", &files.providers, |at, name| at.refer(Named::Provider, name));
+            if files.max_open_batches == 0 {
+                at.field("maxOpenBatches", |at| at.error("expected at least 1"));
+            }
         });
     }
 }

@@ -5,4 +5,5 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod peer;
 pub(crate) mod tunnel;
+pub(crate) mod watched;
 pub(crate) mod wire;

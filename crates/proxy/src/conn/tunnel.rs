@@ -4,18 +4,19 @@
 //! vanished is found by TCP keep-alive, and by the PINGs of HTTP/2 connections to upstreams.
 
 use std::{
-    cell::RefCell,
+    any::Any,
     future::poll_fn,
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join;
 use h2::{Reason, RecvStream, SendStream};
-use tokio::sync::Notify;
 
-use super::wire::Wire;
+use super::{
+    watched::{Sink, Source, Watch, Watched},
+    wire::Wire,
+};
 use crate::upstream::Guards;
 
 /// The upstream's side of a switched protocol.
@@ -26,33 +27,11 @@ pub(crate) struct Tunnel {
     /// What the call holds of the upstream, until the tunnel ends.
     #[expect(dead_code, reason = "gives back what it holds when it is dropped")]
     pub(crate) guards: Box<Guards>,
+    /// The same of whoever wrapped it.
+    pub(crate) held: Option<Box<dyn Any>>,
     /// Whoever reads what passes, and may end it.
     pub(crate) watch: Option<Box<dyn Watch>>,
 }
-
-/// What goes on after something came, or instead of it.
-#[derive(Default)]
-pub(crate) struct Onward {
-    pub(crate) to_client: BytesMut,
-    pub(crate) to_upstream: BytesMut,
-    /// Nothing goes on after that.
-    pub(crate) is_over: bool,
-}
-
-/// Reads what passes through a tunnel, and says what goes on.
-pub(crate) trait Watch {
-    /// Something came from the client.
-    fn by_client(&mut self, data: &[u8], on: &mut Onward);
-    /// Something came from the upstream.
-    fn by_upstream(&mut self, data: &[u8], on: &mut Onward);
-    /// When [`Watch::time_out`] is due, unless something comes.
-    fn deadline(&self) -> Instant;
-    /// Nothing came in time.
-    fn time_out(&mut self, on: &mut Onward);
-}
-
-/// How long a client may take to hear that a tunnel is over.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// What carries the upstream's side.
 pub(crate) enum Far {
@@ -65,7 +44,8 @@ impl Tunnel {
     /// with the agreement has been sent.
     pub(crate) async fn with_connection(mut self, client: &Wire) {
         if let Some(watch) = self.watch.take() {
-            return Box::pin(self.watched(watch, Source::Wire(client), Sink::Wire(client))).await;
+            let client = (Source::Wire(client), Sink::Wire(client));
+            return Box::pin(Watched::carry(watch, &self.early, client, &mut self.far)).await;
         }
         // A source that breaks ends the tunnel. A sink that takes no more ends its direction alone: what its side had
         // sent before is still on its way.
@@ -84,7 +64,8 @@ impl Tunnel {
     /// The same for a client that is a stream of HTTP/2.
     pub(crate) async fn with_stream(mut self, mut send: SendStream<Bytes>, mut recv: RecvStream) {
         if let Some(watch) = self.watch.take() {
-            return Box::pin(self.watched(watch, Source::Stream(&mut recv), Sink::Stream(&mut send))).await;
+            let client = (Source::Stream(&mut recv), Sink::Stream(&mut send));
+            return Box::pin(Watched::carry(watch, &self.early, client, &mut self.far)).await;
         }
         let _ = match self.far {
             Far::Wire(upstream) => {
@@ -100,147 +81,8 @@ impl Tunnel {
     }
 }
 
-/// Where bytes come from.
-enum Source<'a> {
-    Wire(&'a Wire),
-    Stream(&'a mut RecvStream),
-}
-
-/// Where they go.
-enum Sink<'a> {
-    Wire(&'a Wire),
-    Stream(&'a mut SendStream<Bytes>),
-}
-
-impl Source<'_> {
-    /// What comes next; none at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Gone> {
-        match self {
-            Self::Wire(wire) => {
-                let more = poll_fn(|cx| poll_more(wire, cx)).await?;
-                Ok(more.then(|| wire.input.borrow_mut().split().freeze()))
-            }
-            Self::Stream(stream) => {
-                let data = poll_fn(|cx| poll_data(stream, cx)).await?;
-                if let Some(data) = &data {
-                    let _ = stream.flow_control().release_capacity(data.len());
-                }
-                Ok(data)
-            }
-        }
-    }
-}
-
-impl Sink<'_> {
-    async fn send(&mut self, mut out: BytesMut) -> Result<(), Gone> {
-        match self {
-            Self::Wire(wire) => {
-                poll_fn(|cx| wire.poll_write(cx, &mut out)).await.map(|_| ()).map_err(|_| Gone)
-            }
-            Self::Stream(stream) => send_all(stream, out.freeze()).await,
-        }
-    }
-
-    async fn end(&mut self) {
-        match self {
-            Self::Wire(wire) => {
-                let _ = wire.shutdown().await;
-            }
-            Self::Stream(stream) => {
-                let _ = stream.send_data(Bytes::new(), true);
-            }
-        }
-    }
-}
-
-/// A watch, what waits to go on to either side, and who is told of that.
-struct Watched {
-    watch: RefCell<(Box<dyn Watch>, Onward)>,
-    for_client: Notify,
-    for_upstream: Notify,
-}
-
-impl Watched {
-    /// What waits for the side that this one is carried to.
-    fn waiting(&self, is_client: bool) -> (BytesMut, bool) {
-        let on = &mut self.watch.borrow_mut().1;
-        let waiting = if is_client { &mut on.to_upstream } else { &mut on.to_client };
-        (std::mem::take(waiting), on.is_over)
-    }
-
-    /// Carries what one side says to the other, as the watch has it.
-    async fn carry(&self, mut source: Source<'_>, mut sink: Sink<'_>, is_client: bool) -> Result<(), Gone> {
-        let (own, others) = match is_client {
-            true => (&self.for_upstream, &self.for_client),
-            false => (&self.for_client, &self.for_upstream),
-        };
-        loop {
-            // A slow reader pushes back: nothing is read while something waits to be written.
-            let (out, is_over) = self.waiting(is_client);
-            if !out.is_empty() && sink.send(out).await.is_err() {
-                return if is_client { Ok(()) } else { Err(Gone) };
-            }
-            if is_over {
-                sink.end().await;
-                if is_client {
-                    // Whoever has not read what was said last would lose it if its own words found nobody.
-                    let until = tokio::time::Instant::now() + LINGER;
-                    while let Ok(Ok(Some(_))) = tokio::time::timeout_at(until, source.next()).await {}
-                }
-                return Ok(());
-            }
-            let deadline = self.watch.borrow().0.deadline();
-            let next = tokio::select! {
-                () = own.notified() => continue,
-                next = tokio::time::timeout_at(deadline.into(), source.next()) => next,
-            };
-            let (watch, on) = &mut *self.watch.borrow_mut();
-            match next {
-                Ok(Ok(Some(data))) if is_client => watch.by_client(&data, on),
-                Ok(Ok(Some(data))) => watch.by_upstream(&data, on),
-                Ok(Ok(None)) => break,
-                Ok(Err(gone)) => return Err(gone),
-                Err(_) if watch.deadline() <= Instant::now() => watch.time_out(on),
-                Err(_) => {}
-            }
-            let waits = if is_client { &on.to_client } else { &on.to_upstream };
-            if !waits.is_empty() || on.is_over {
-                others.notify_one();
-            }
-        }
-        sink.end().await;
-        Ok(())
-    }
-}
-
-impl Tunnel {
-    /// Carries bytes while somebody reads them. What came with the agreement has been sent, unless the watch has it.
-    async fn watched(self, watch: Box<dyn Watch>, client: Source<'_>, to_client: Sink<'_>) {
-        let watched = Watched {
-            watch: RefCell::new((watch, Onward::default())),
-            for_client: Notify::new(),
-            for_upstream: Notify::new(),
-        };
-        if !self.early.is_empty() {
-            let (watch, on) = &mut *watched.watch.borrow_mut();
-            watch.by_upstream(&self.early, on);
-        }
-        let _ = match self.far {
-            Far::Wire(upstream) => {
-                let forth = watched.carry(client, Sink::Wire(&upstream), true);
-                try_join(forth, watched.carry(Source::Wire(&upstream), to_client, false)).await
-            }
-            Far::Stream(stream) => {
-                let (mut send, mut recv) = *stream;
-                let forth = watched.carry(client, Sink::Stream(&mut send), true);
-                try_join(forth, watched.carry(Source::Stream(&mut recv), to_client, false)).await
-            }
-        };
-    }
-}
-
 /// A side from which nothing more comes, though it has not ended.
-struct Gone;
+pub(super) struct Gone;
 
 async fn between_wires(from: &Wire, to: &Wire) -> Result<(), Gone> {
     let mut out = BytesMut::new();
@@ -317,7 +159,7 @@ async fn between_streams(from: &mut RecvStream, to: &mut SendStream<Bytes>) -> R
 }
 
 /// Whether there are bytes to be taken, or the end.
-fn poll_more(from: &Wire, cx: &mut Context<'_>) -> Poll<Result<bool, Gone>> {
+pub(super) fn poll_more(from: &Wire, cx: &mut Context<'_>) -> Poll<Result<bool, Gone>> {
     if !from.input.borrow().is_empty() {
         return Poll::Ready(Ok(true));
     }
@@ -326,7 +168,7 @@ fn poll_more(from: &Wire, cx: &mut Context<'_>) -> Poll<Result<bool, Gone>> {
 
 /// What comes next on a stream; none at its end. A peer that resets with NO_ERROR has said all and wants to hear no
 /// more (RFC 9113 §8.1).
-fn poll_data(from: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+pub(super) fn poll_data(from: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
     from.poll_data(cx).map(|data| match data {
         Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Ok(None),
         Some(Err(_)) => Err(Gone),

@@ -214,7 +214,11 @@ impl Wire {
 
     /// Ends our side of the stream.
     pub(crate) async fn shutdown(&self) -> io::Result<()> {
-        poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)).await
+        poll_fn(|cx| self.poll_shutdown(cx)).await
+    }
+
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)
     }
 
     /// Whether an idle connection is still as it should be: open, and silent. Costs no system call on TCP, for the

@@ -1,8 +1,11 @@
-//! What comes before a request: PROXY headers, HTTP/2 frames, certificates.
+//! What comes beside requests: PROXY headers, frames of HTTP/2 and of WebSockets, certificates.
 
 use model::resource::upstream::ProxyProtocolVersion;
 
-use crate::{conn::h2::frames_allowed, listener::proxy_protocol as proxy, tls::names};
+use crate::{
+    conn::h2::frames_allowed, handler::ai::realtime::frames_law, listener::proxy_protocol as proxy,
+    tls::names,
+};
 
 /// A PROXY header takes no more than there is, is the same however its bytes come in, and is written so that it reads
 /// the same again.
@@ -31,6 +34,11 @@ pub fn frames(bytes: &[u8]) {
     let (size, bytes) =
         bytes.split_first().map_or((1, bytes), |(size, rest)| (usize::from(*size).max(1), rest));
     assert_eq!(frames_allowed(bytes.chunks(size)), frames_allowed(std::iter::once(bytes)));
+}
+
+/// Frames of a WebSocket that the gateway reads are the same however their bytes come in, and when written anew.
+pub fn websocket_frames(bytes: &[u8]) {
+    frames_law(bytes);
 }
 
 /// The names in a certificate; none of them matches what is not a name.

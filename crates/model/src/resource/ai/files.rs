@@ -20,6 +20,15 @@ pub struct FilesRoute {
     /// Uploads and batches up to this size are taken. Each is in memory while it is on its way.
     #[serde(default = "max_size")]
     pub max_size: Size,
+    /// Batches whose budgets this gateway holds until their results are fetched; with that many, no further one is made
+    /// under a budget. What is held in a shared store (`store: redis`) does not count.
+    #[serde(default = "max_open_batches")]
+    #[schemars(range(min = 1))]
+    pub max_open_batches: u32,
+}
+
+fn max_open_batches() -> u32 {
+    10_000
 }
 
 fn max_size() -> Size {

@@ -378,6 +378,7 @@ fn heirs<'t>(
         told: told.clone(),
         spoke,
         priority: conversation.priority,
+        is_strict: conversation.is_strict,
     }))
 }
 

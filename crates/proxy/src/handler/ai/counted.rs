@@ -10,24 +10,33 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
     body::{Body, Wrapper},
+    conn::tunnel::Tunnel,
     failure::Failure,
 };
 
 /// A body with what is given back when it goes.
 pub(super) struct Counted<T> {
     inner: Body,
-    _held: T,
+    held: T,
 }
 
 impl<T> Counted<T> {
     pub(super) fn new(inner: Body, held: T) -> Self {
-        Self { inner, _held: held }
+        Self { inner, held }
     }
 }
 
-impl<T: Unpin> Wrapper for Counted<T> {
+impl<T: Unpin + 'static> Wrapper for Counted<T> {
     fn inner(&mut self) -> Option<&mut Body> {
         Some(&mut self.inner)
+    }
+
+    /// It is held as long as the tunnel is there.
+    fn into_tunnel(self: Box<Self>) -> Option<Tunnel> {
+        let Self { inner, held } = *self;
+        let tunnel = inner.into_tunnel()?;
+        let before = tunnel.held;
+        Some(Tunnel { held: Some(Box::new((before, held))), ..tunnel })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use ai::{
-    canon::{Event, Losses, Request, Usage},
+    canon::{Event, Request, Usage},
     dialect::{Dialect, Spoken},
     endpoint::Operation,
     resume::{self, Begun, Rejoin, Said},
@@ -48,6 +48,8 @@ pub(super) struct Heirs {
     /// The dialect of whoever spoke last.
     pub(super) spoke: Dialect,
     pub(super) priority: Priority,
+    /// Nothing may be left out of what a target is told.
+    pub(super) is_strict: bool,
 }
 
 /// A stream that goes on.
@@ -136,7 +138,11 @@ impl Heirs {
         let written = dialect.write_request(&begun.request, Written { model, rules: &rules }).ok()?;
         let path = provider.path(dialect, Operation::Chat, model, true, &written.path).ok()?;
         let body = provider.body(Operation::Chat, written.body.into(), model).ok()?;
-        let mut headers = outgoing::headers(&self.came, self.caller, dialect, &mut Losses::default());
+        let mut losses = written.losses;
+        let mut headers = outgoing::headers(&self.came, self.caller, dialect, &mut losses);
+        if self.is_strict && !losses.is_empty() {
+            return None;
+        }
         outgoing::dialect_headers(&mut headers, &written.headers);
         provider.address(&mut headers);
         let mut record = AiRecord::new(self.told.operation, self.told.dialect, self.told.model.clone());

@@ -3,13 +3,18 @@
 //! While their store is away each does what its policy says: count here, refuse, or let pass. What is spent then is
 //! told to the store when it is back.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use ai::cost::Cost;
 use http::{HeaderName, HeaderValue};
 use model::resource::redis::WhenAway;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    duties::{Hold, Meter, Shared},
+    duties::{Hold, Meter, Metering, Shared},
     meters::{Most, Spent},
 };
 use crate::{
@@ -18,7 +23,7 @@ use crate::{
 };
 
 /// When callers may try again where the store is away and nobody counts instead.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One meter that is asked, and who is counted.
 pub(super) struct Asked {
@@ -32,16 +37,33 @@ pub(super) type Refused = (Failure, &'static str);
 
 type Told = Vec<(HeaderName, HeaderValue)>;
 
+/// What is held with all of them.
+pub(super) enum Held {
+    /// In the store.
+    Exact(Exact),
+    /// The store is away, and each does what its policy says.
+    Away(Vec<Box<dyn Hold>>),
+}
+
 /// Holds with all of them, or with none.
 pub(super) async fn hold(
     asked: Vec<Asked>,
     most: &Most,
     told: &mut Told,
 ) -> Result<Vec<Box<dyn Hold>>, Refused> {
+    Ok(match ask(asked, most, told).await? {
+        Some(Held::Exact(exact)) => vec![Box::new(exact)],
+        Some(Held::Away(holds)) => holds,
+        None => Vec::new(),
+    })
+}
+
+/// The same, with what is held in the store told apart.
+pub(super) async fn ask(asked: Vec<Asked>, most: &Most, told: &mut Told) -> Result<Option<Held>, Refused> {
     let Some(accounts) =
         asked.iter().find_map(|one| one.meter.shared()).map(|shared| shared.sharing.accounts.clone())
     else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let mut all = Vec::new();
     // Whose each claim is.
@@ -60,7 +82,7 @@ pub(super) async fn hold(
                 }
             }
             let owners = owners.iter().filter_map(|owner| asked.get(*owner)).map(|one| one.meter.clone());
-            Ok(vec![Box::new(Exact { owners: owners.collect(), held })])
+            Ok(Some(Held::Exact(Exact { owners: owners.collect(), held })))
         }
         Err(NotHeld::Refused(place, refusal)) => {
             let owner = owners.get(place).and_then(|owner| asked.get(*owner));
@@ -75,7 +97,7 @@ pub(super) async fn hold(
             told.clear();
             Err((meter.refused(subjects, place - first, &refusal, most, told), kind))
         }
-        Err(NotHeld::Away) => away(&accounts, asked, most, told),
+        Err(NotHeld::Away) => away(&accounts, asked, most, told).map(|holds| Some(Held::Away(holds))),
     }
 }
 
@@ -123,10 +145,89 @@ fn away(
 }
 
 /// Held in the store.
-struct Exact {
+pub(super) struct Exact {
     /// Of each claim.
     owners: Vec<Arc<dyn Meter>>,
     held: SharedHold,
+}
+
+/// Held in the store for longer than a call, in words that every gateway understands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    #[serde(rename = "h")]
+    id: String,
+    #[serde(rename = "c")]
+    claims: Vec<KeptClaim>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptClaim {
+    #[serde(rename = "s")]
+    subject: String,
+    /// Stands for the account's name.
+    #[serde(rename = "a")]
+    account: u32,
+    /// When its period began.
+    #[serde(rename = "p")]
+    period: i64,
+}
+
+fn mark(claim: &Claim) -> u32 {
+    (resilience::hash::hash64(claim.account.name.as_bytes()) >> 32) as u32
+}
+
+impl Exact {
+    /// Bytes that it takes to say what is held.
+    pub(super) fn words(&self) -> usize {
+        self.held.claims().iter().map(|claim| claim.account.subject.len() + 64).sum()
+    }
+
+    /// Leaves it held for so long. It is given back as it is where that cannot be.
+    pub(super) async fn keep(self, lease: Duration) -> Result<Kept, Self> {
+        let Self { owners, held } = self;
+        let of = |claim: &Claim| (claim.account.subject.clone(), mark(claim));
+        let claims: Vec<_> = held.claims().iter().map(of).collect();
+        match held.keep(lease).await {
+            Ok((id, periods)) => {
+                let claims = claims.into_iter().zip(periods);
+                let claims =
+                    claims.map(|((subject, account), period)| KeptClaim { subject, account, period });
+                Ok(Kept { id, claims: claims.collect() })
+            }
+            Err(held) => Err(Self { owners, held }),
+        }
+    }
+}
+
+impl Kept {
+    /// Settles it by the meters of a call, which need not be the one that held. `is_first` says that this gateway does
+    /// so for the first time.
+    pub(super) fn settle(&self, meters: &[Metering], spent: &Spent, is_first: bool) {
+        let nothing = Most::of_batch((0, 0), Cost::ZERO, None);
+        let mut found = Vec::with_capacity(self.claims.len());
+        for kept in &self.claims {
+            let of = |shared: &Shared<'_>| {
+                let claims = shared.meter.claims(std::slice::from_ref(&kept.subject), &nothing).ok()?;
+                claims.into_iter().find(|claim| mark(claim) == kept.account)
+            };
+            let mut shared = meters.iter().filter_map(|metering| metering.meter.shared());
+            let found_one = shared.find_map(|shared| of(&shared).map(|claim| (shared, claim)));
+            let Some((Shared { sharing, meter }, claim)) = found_one else {
+                tracing::warn!("a budget that a batch was held by is no longer there: it is not settled");
+                return;
+            };
+            let cost = meter.cost(&claim, spent);
+            if is_first {
+                meter.spend_here(&claim, cost);
+            }
+            found.push((&sharing.accounts, claim, cost, kept.period));
+        }
+        let Some(accounts) = found.first().map(|(accounts, ..)| Arc::clone(accounts)) else { return };
+        let costs = found.iter().map(|(_, _, cost, _)| *cost).collect();
+        let periods = found.iter().map(|(.., period)| *period).collect();
+        let claims = found.into_iter().map(|(_, claim, ..)| claim).collect();
+        accounts.settle_kept(self.id.clone(), claims, periods, costs);
+    }
 }
 
 impl Hold for Exact {

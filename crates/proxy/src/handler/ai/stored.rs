@@ -62,7 +62,7 @@ impl Owner {
     /// An id as its owner gets it.
     fn sealed(&self, provider: &Provider, key: &str, id: &str) -> Option<String> {
         let (provider, key, id) = (provider.name.to_string(), key.to_owned(), id.to_owned());
-        self.seals.seal(&self.who, &Named { provider, key, id, estimate: None, batch: None })
+        self.seals.seal(&self.who, &Named { provider, key, id, estimate: None, batch: None, kept: None })
     }
 
     /// An answer that passes as it is, with its ids sealed.

@@ -7,6 +7,7 @@
 //! [settled](queue) off their way, and as often as it takes.
 
 mod claim;
+mod kept;
 mod queue;
 mod scripts;
 #[cfg(test)]

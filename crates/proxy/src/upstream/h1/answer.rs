@@ -53,7 +53,7 @@ impl AnswerBody {
         let conn = self.conn.take().filter(|_| self.switching)?;
         let early = conn.wire.input.borrow_mut().split().freeze();
         let guards = Box::new(std::mem::take(&mut self.guards));
-        Some(Tunnel { far: Far::Wire(Box::new(conn.wire)), early, guards, watch: None })
+        Some(Tunnel { far: Far::Wire(Box::new(conn.wire)), early, guards, held: None, watch: None })
     }
 
     /// The answer has ended as it should.

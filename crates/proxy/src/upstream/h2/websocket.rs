@@ -84,6 +84,7 @@ impl Channel {
             far: Far::Stream(Box::new((stream, recv))),
             early: Bytes::new(),
             guards: Box::new(guards),
+            held: None,
             watch: None,
         };
         Ok(Response::from_parts(parts, Body::Tunnel(Box::new(tunnel))))

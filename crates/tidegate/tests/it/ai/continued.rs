@@ -155,6 +155,27 @@ fn a_stream_that_breaks_goes_on_at_another_target_as_one_answer_in_every_dialect
 }
 
 #[test]
+fn on_a_strict_route_a_stream_goes_on_only_where_nothing_is_left_out() {
+    let mut request = question("how high?", true);
+    request.sampling.seed = Some(7);
+    // Anthropic knows no seeds; OpenAI does.
+    for (second, strict, goes) in [
+        (Dialect::Anthropic, "true", false),
+        (Dialect::Anthropic, "false", true),
+        (Dialect::OpenAiChat, "true", true),
+    ] {
+        let first = breaks(Dialect::OpenAiChat, words(), Break::Cut);
+        let next = goes_on(second);
+        let route = format!(", continueStreams: true, strict: {strict}");
+        let gateway = gateway((Dialect::OpenAiChat, &first), (second, &next), &route, "");
+        let answer = ask_with(&gateway, Dialect::OpenAiChat, "smart", &request, KEY, "");
+        let told = answer.text();
+        assert_eq!(told.contains("broke off"), !goes, "{second:?} {strict}: {told}");
+        assert_eq!(next.seen().len(), usize::from(goes), "{second:?} {strict}: {told}");
+    }
+}
+
+#[test]
 fn what_breaks_by_an_error_or_by_silence_goes_on_too() {
     for how in [Break::Error, Break::Silent] {
         for caller in [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Cohere] {

@@ -10,12 +10,19 @@ use serde_json::{Value, json};
 use super::{KEY, post};
 use crate::harness::{Gateway, Peer, Seen, Upstream, eventually, python};
 
-const OTHER: &str = "another-callers-key";
+pub(super) const OTHER: &str = "another-callers-key";
+
+/// Parts of a file, by their ids.
+type Parts = Vec<(String, Vec<u8>)>;
 
 /// What a provider keeps.
 #[derive(Default)]
-struct Shop {
+pub(super) struct Shop {
     next: u64,
+    /// What its models say that they are called.
+    pub(super) called: Option<String>,
+    /// By id: whose key, and the parts.
+    uploads: BTreeMap<String, (String, Value, Parts)>,
     /// By id: whose key, what it is, its bytes.
     files: BTreeMap<String, (String, Value, Vec<u8>)>,
     batches: BTreeMap<String, (String, Value, Vec<Value>)>,
@@ -67,7 +74,7 @@ impl Shop {
     }
 
     /// OpenAI's side.
-    fn openai(&mut self, seen: &Seen) -> Option<Vec<u8>> {
+    pub(super) fn openai(&mut self, seen: &Seen) -> Option<Vec<u8>> {
         let key = seen.header("authorization").unwrap_or_default().to_owned();
         let method = seen.line.split(' ').next().unwrap_or_default().to_owned();
         let path: Vec<&str> = seen.target().trim_start_matches("/v1/").split('/').collect();
@@ -107,6 +114,7 @@ impl Shop {
                     other => panic!("nobody asks for {other:?}"),
                 }
             }
+            ("POST", ["uploads", rest @ ..]) => self.upload(&key, seen, rest),
             ("POST", ["batches"]) => self.begin(&key, seen),
             ("GET", ["batches", id]) => {
                 let Some((owner, mut batch, lines)) = self.batches.get(*id).cloned() else {
@@ -123,6 +131,46 @@ impl Shop {
                 }
                 self.batches.insert((*id).to_owned(), (owner, batch.clone(), lines));
                 told(&batch)
+            }
+            other => panic!("nobody asks for {other:?}"),
+        }
+    }
+
+    /// A file in parts.
+    fn upload(&mut self, key: &str, seen: &Seen, path: &[&str]) -> Option<Vec<u8>> {
+        let asked = || serde_json::from_slice::<Value>(&seen.body).expect("JSON");
+        let [id, what @ ..] = path else {
+            let (id, asked) = (self.id("upload_"), asked());
+            let upload = json!({
+                "id": id, "object": "upload", "bytes": asked["bytes"], "created_at": 1, "expires_at": 2,
+                "filename": asked["filename"], "purpose": asked["purpose"], "status": "pending",
+            });
+            self.uploads.insert(id, (key.to_owned(), upload.clone(), Vec::new()));
+            return told(&upload);
+        };
+        let part = self.id("part_");
+        let Some((owner, upload, parts)) = self.uploads.get_mut(*id) else { return missing(id) };
+        assert_eq!(owner, key, "the key that began it");
+        match what {
+            ["parts"] => {
+                parts.push((part.clone(), field(seen, "data")));
+                told(&json!({"id": part, "object": "upload.part", "created_at": 1, "upload_id": id}))
+            }
+            ["cancel"] => {
+                upload["status"] = "cancelled".into();
+                told(&upload.clone())
+            }
+            ["complete"] => {
+                let asked = asked();
+                let bytes = asked["part_ids"].as_array().expect("parts").iter().flat_map(|id| {
+                    let part = parts.iter().find(|(known, _)| id == known.as_str()).expect("a part of it");
+                    part.1.clone()
+                });
+                let (bytes, mut upload) = (bytes.collect(), upload.clone());
+                let text = |name: &str| upload[name].as_str().expect("text").to_owned();
+                upload["file"] = self.keep(key, &text("purpose"), &text("filename"), bytes);
+                upload["status"] = "completed".into();
+                told(&upload)
             }
             other => panic!("nobody asks for {other:?}"),
         }
@@ -175,7 +223,7 @@ impl Shop {
     }
 
     /// Anthropic's side.
-    fn anthropic(&mut self, seen: &Seen) -> Option<Vec<u8>> {
+    pub(super) fn anthropic(&mut self, seen: &Seen) -> Option<Vec<u8>> {
         let method = seen.line.split(' ').next().unwrap_or_default().to_owned();
         let path = seen.target().split('?').next().unwrap_or_default();
         let path: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
@@ -212,11 +260,12 @@ impl Shop {
             }
             ("GET", ["messages", "batches", id, "results"]) => {
                 let Some((_, _, requests)) = self.batches.get(*id) else { return missing(id) };
+                let called = self.called.as_deref().unwrap_or("claude-haiku-4-5-20251001");
                 let lines: Vec<String> = requests
                     .iter()
                     .map(|request| {
                         json!({"custom_id": request["custom_id"], "result": {"type": "succeeded", "message": {
-                            "id": "m", "type": "message", "role": "assistant", "model": "claude-haiku-4-5-20251001",
+                            "id": "m", "type": "message", "role": "assistant", "model": called,
                             "content": [{"type": "text", "text": "tides"}], "stop_reason": "end_turn",
                             "stop_sequence": null, "usage": {"input_tokens": 100, "output_tokens": 20}}}})
                         .to_string()
@@ -230,7 +279,7 @@ impl Shop {
 }
 
 /// Dollars that are spent or held of a limit: a call that might cost more than that is refused and told what is left.
-fn taken(gateway: &Gateway, limit: f64) -> f64 {
+pub(super) fn taken(gateway: &Gateway, limit: f64) -> f64 {
     let body = r#"{"model":"small","max_tokens":999000000000,"messages":[{"role":"user","content":"x"}]}"#;
     let refused = post(gateway, "/ai/v1/chat/completions", "", body);
     assert_eq!(refused.status, 429, "{}", refused.text());
@@ -239,7 +288,7 @@ fn taken(gateway: &Gateway, limit: f64) -> f64 {
     limit - left.parse::<f64>().expect("a number")
 }
 
-fn config(openai: &Upstream, anthropic: &Upstream) -> String {
+pub(super) fn config(openai: &Upstream, anthropic: &Upstream) -> String {
     format!(
         r#"
 consumers:

@@ -1,6 +1,7 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod asides;
+mod batches;
 mod budgets;
 mod cache;
 mod chat;
@@ -22,6 +23,8 @@ mod promises;
 mod provider;
 mod queue;
 mod realtime;
+mod realtime_bounds;
+mod realtime_holds;
 mod recorded;
 mod redis_tls;
 mod routing;
@@ -36,6 +39,7 @@ mod surfaces;
 mod telemetry;
 mod units;
 mod unshown;
+mod uploads;
 
 use std::fmt::Write;
 

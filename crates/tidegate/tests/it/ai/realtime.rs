@@ -5,11 +5,22 @@ use serde_json::Value;
 use super::{KEY, post};
 use crate::harness::{Answer, Client, Gateway, Peer, Upstream, free_port, python};
 
-fn gateway(providers: &[(&str, String)], policies: &str, route: &str) -> Gateway {
+pub(super) fn gateway(providers: &[(&str, String)], policies: &str, route: &str) -> Gateway {
+    gateway_of(providers, policies, route, "", "")
+}
+
+/// The same with further settings of each provider, and of the whole.
+pub(super) fn gateway_of(
+    providers: &[(&str, String)],
+    policies: &str,
+    route: &str,
+    provider: &str,
+    more: &str,
+) -> Gateway {
     let list: Vec<String> = providers
         .iter()
         .map(|(name, base)| {
-            format!("    - {{name: {name}, kind: openai, baseUrl: \"{base}\", keys: [the-key-of-{name}]}}\n")
+            format!("    - {{name: {name}, kind: openai, baseUrl: \"{base}\", keys: [the-key-of-{name}]{provider}}}\n")
         })
         .collect();
     let targets: Vec<String> = providers
@@ -19,12 +30,12 @@ fn gateway(providers: &[(&str, String)], policies: &str, route: &str) -> Gateway
     // The first is asked first.
     let targets = targets.join(", ").replace("weight: 1}, ", "weight: 1, when: \"true\"}, ");
     Gateway::start(&format!(
-        "consumers: [{{name: app, keys: [{KEY}], models: [rt]}}]\naccessLog: [{{kind: stdout, format: json}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{headers: [x-api-key, authorization]}}}}{policies}]\n    ai: {{stripPrefix: /ai{route}}}\nai:\n  providers:\n{}  models:\n    - {{name: rt, targets: [{targets}]}}\n    - {{name: other, targets: [{targets}]}}\n",
+        "consumers: [{{name: app, keys: [{KEY}], models: [rt]}}]\naccessLog: [{{kind: stdout, format: json}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{headers: [x-api-key, authorization]}}}}{policies}]\n    ai: {{stripPrefix: /ai{route}}}\nai:\n  providers:\n{}  models:\n    - {{name: rt, targets: [{targets}]}}\n    - {{name: other, targets: [{targets}]}}\n{more}",
         list.concat()
     ))
 }
 
-fn server() -> (Peer, String) {
+pub(super) fn server() -> (Peer, String) {
     let port = free_port();
     let mut server = Peer::start(python(include_str!("realtime_server.py"), &[&port.to_string()]));
     assert_eq!(server.line().as_deref(), Some("ready"));
@@ -32,7 +43,7 @@ fn server() -> (Peer, String) {
 }
 
 /// What a handshake is answered with.
-fn ask(gateway: &Gateway, query: &str, upgrade: bool) -> Answer {
+pub(super) fn ask(gateway: &Gateway, query: &str, upgrade: bool) -> Answer {
     let switch = "\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
     let mut client = Client::connect(gateway.address);
     client.write(format!(
@@ -62,7 +73,7 @@ fn conversations_in_sound_pass_and_are_paid_for_answer_by_answer() {
         "blocked error guardrail_blocked e8",
         "sdk still there?",
         "browser realtime session.created",
-        "browser True",
+        "browser invalid_event",
         "browser {'a': 'é'}",
         "browser True",
         "browser invalid_event",

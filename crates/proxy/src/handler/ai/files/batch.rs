@@ -19,20 +19,20 @@ use super::{
     Asking, Sent, answer,
     ids::Estimate,
     invalid,
-    made::{Held, Kind},
+    made::Kind,
+    paid::{self, Held},
     unknown,
 };
 use crate::{
     body::Body,
     call::Call,
-    failure::{Failure, Problem, Stage},
+    failure::{Failure, Problem},
     handler::ai::{files::Named, meters::Most, models::Target, provider::Provider},
     worker::Worker,
 };
 
 /// Models of one batch, at most.
 const MODELS_MAX: usize = 8;
-const MICRO: u128 = 1_000_000;
 
 /// The requests of a batch as they are sent.
 pub(super) struct Read<'f> {
@@ -103,7 +103,7 @@ impl Asking<'_> {
             }
             bodies.push(body);
         }
-        estimate.cost = u64::try_from(cost.0.div_ceil(MICRO)).unwrap_or(u64::MAX);
+        estimate.cost = u64::try_from(cost.0.div_ceil(paid::MICRO)).unwrap_or(u64::MAX);
         Ok(Read { provider, document: batch::with(document, requests, &bodies), estimate })
     }
 
@@ -155,7 +155,7 @@ impl Asking<'_> {
         self.still_may(call, &estimate)?;
         asked["input_file_id"] = named.id.as_str().into();
         *self.way.input.borrow_mut() = Some(input);
-        let held = self.hold(call, &estimate)?;
+        let held = self.hold(call, &estimate).await?;
         let sent = Sent {
             provider,
             key: Some(&named.key),
@@ -176,7 +176,7 @@ impl Asking<'_> {
     ) -> Result<Response<Body>, Failure> {
         let requests = batch::items(&body).map_err(answer::refused)?;
         let read = self.read_requests(call, &self.candidates()?, &body, &requests)?;
-        let held = self.hold(call, &read.estimate)?;
+        let held = self.hold(call, &read.estimate).await?;
         let sent = Sent {
             provider: read.provider,
             key: None,
@@ -199,12 +199,14 @@ impl Asking<'_> {
         let provider = sent.provider;
         let (response, used) = self.send(worker, call, sent).await?;
         let key = if key.is_empty() { &used } else { key };
+        let (held, kept) = if response.status().is_success() { held.keep().await } else { (held, None) };
         let named = |id: &str| Named {
             provider: provider.name.to_string(),
             key: key.to_owned(),
             id: id.to_owned(),
             estimate: None,
             batch: None,
+            kept: kept.clone(),
         };
         let (response, object) = self.told(response, provider, &named).await?;
         let id = object.as_ref().and_then(|object| object["id"].as_str());
@@ -223,36 +225,5 @@ impl Asking<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Has every budget hold the most that a batch may spend. Limits of tokens in a time are no measure of what a
-    /// provider does when it likes.
-    fn hold(&self, call: &mut Call, estimate: &Estimate) -> Result<Held, Failure> {
-        let most = Most::of_batch(
-            (estimate.input, estimate.output),
-            Cost(u128::from(estimate.cost).saturating_mul(MICRO)),
-            estimate.unpriced.clone(),
-        );
-        let alias = estimate.models.first().and_then(|name| self.gateway.models.find(name));
-        let alias = alias.map_or_else(|| "".into(), |asked| asked.alias.full_name().clone());
-        let mut held = Held::default();
-        let meters = std::mem::take(&mut call.ai.meters);
-        if meters.iter().any(|metering| metering.kind == "budget") && !self.files.made.has_room() {
-            return Err(Failure::gateway(Stage::Pick, Problem::Unavailable).with_hint(
-                "too many batches wait for their results to be fetched: no further one can be paid for",
-            ));
-        }
-        for metering in meters {
-            if metering.kind != "budget" {
-                continue;
-            }
-            let mut told = Vec::new();
-            let hold = metering.meter.hold(&metering.subjects.resolve(&alias), &most, &mut told);
-            for (name, value) in told {
-                crate::policy::rate_limit::join(call, name, value);
-            }
-            held.holds.push(hold.inspect_err(|_| call.record.stopped_by = Some(metering.kind))?);
-        }
-        Ok(held)
     }
 }

@@ -11,13 +11,16 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use super::super::shared::Kept;
+
 /// Begins what is sealed, behind the vendor's own prefix.
 const MARK: &str = "tg1";
 const NONCE_BYTES: usize = 12;
 /// Characters of an id that are read.
-const ID_MAX: usize = 2048;
+pub(super) const ID_MAX: usize = 2048;
 /// What an id of a vendor's begins with, so that ours do too.
-const PREFIXES: [&str; 7] = ["msgbatch_", "batch_", "file-", "file_", "resp_", "conv_", "id_"];
+const PREFIXES: [&str; 9] =
+    ["msgbatch_", "batch_", "file-", "file_", "upload_", "part_", "resp_", "conv_", "id_"];
 
 /// What an id stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub(in super::super) struct Named {
     /// Of a file of results: the provider's id of their batch.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub(in super::super) batch: Option<String>,
+    /// Of a batch: what is held for it where any gateway may settle it.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub(in super::super) kept: Option<Paid>,
 }
 
 /// The most that the requests of a batch may spend.
@@ -57,6 +63,16 @@ pub(in super::super) struct Estimate {
     /// A model whose price nobody knows.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub(super) unpriced: Option<String>,
+}
+
+/// What is held for a batch in a store that gateways share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct Paid {
+    #[serde(flatten)]
+    pub(super) kept: Kept,
+    /// The most that it may cost, in microdollars, rounded up.
+    #[serde(rename = "m")]
+    pub(super) cost: u64,
 }
 
 /// Seals ids, and opens them.
@@ -148,7 +164,14 @@ mod tests {
     use super::*;
 
     fn named(id: &str) -> Named {
-        Named { provider: "p".into(), key: "k".into(), id: id.into(), estimate: None, batch: None }
+        Named {
+            provider: "p".into(),
+            key: "k".into(),
+            id: id.into(),
+            estimate: None,
+            batch: None,
+            kept: None,
+        }
     }
 
     #[test]

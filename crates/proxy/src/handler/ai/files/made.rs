@@ -1,32 +1,33 @@
 //! What callers have made: for lists, which providers could only tell with everybody's, and for batches whose spending
 //! is not settled yet.
 //!
-//! It is in memory within bounds, and in `ai-made.jsonl` in the data directory, a line for each change, written off the
-//! way of calls. What is lost of it is missed in lists alone: ids say for themselves whose they are.
+//! It is in memory within bounds, and in a [journal](super::journal) in the data directory, a line for each change. What is
+//! lost of it is missed in lists alone: ids say for themselves whose they are.
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use ai::dialect::Dialect;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::super::{duties::Hold, meters::Spent};
+use super::{journal::Journal, paid::Held};
 
 /// Things of one kind that are remembered for one caller; the newest stay.
 const OF_ONE_MAX: usize = 1000;
 /// Things that are remembered at all.
 const ALL_MAX: usize = 20_000;
-/// Bytes of what is told of one thing.
-const OBJECT_BYTES_MAX: usize = 8 * 1024;
-/// Batches whose spending is held at a time.
-const HELD_MAX: usize = 10_000;
+/// Bytes of what is told of one thing, and of all: of what is larger a part is remembered.
+const OBJECT_BYTES_MAX: usize = 64 * 1024;
+const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a field of such a part, and of all of them.
+const FIELD_BYTES_MAX: usize = 256;
+const PART_BYTES_MAX: usize = 4 * 1024;
+/// Fields that such a part has whatever their length.
+const FIELDS: [&str; 4] = ["id", "input_file_id", "output_file_id", "error_file_id"];
 
 /// What is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,11 +35,13 @@ const HELD_MAX: usize = 10_000;
 pub(super) enum Kind {
     File,
     Batch,
+    /// A file that comes in parts; nobody lists them.
+    Upload,
 }
 
 /// A change, as it is written.
 #[derive(Serialize, Deserialize)]
-struct Change {
+pub(super) struct Change {
     who: String,
     kind: Kind,
     dialect: String,
@@ -49,6 +52,9 @@ struct Change {
     /// Its spending is in a record already.
     #[serde(default)]
     is_counted: bool,
+    /// Not all of it is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_part: bool,
 }
 
 /// One thing.
@@ -58,61 +64,108 @@ pub(super) struct Thing {
     /// As its owner was told last.
     pub(super) object: Value,
     is_counted: bool,
+    /// It was too large to be remembered whole.
+    pub(super) is_part: bool,
+    bytes: usize,
 }
 
 type Shelf = (String, Kind, String);
 
+/// All that is remembered.
 #[derive(Default)]
-struct Shelves {
+pub(super) struct Shelves {
     shelves: HashMap<Shelf, VecDeque<Thing>>,
     count: usize,
+    bytes: usize,
 }
 
 impl Shelves {
-    fn apply(&mut self, change: &Change) {
+    /// Makes a change; whether it was one. A thing that is counted stays so.
+    pub(super) fn apply(&mut self, change: &mut Change) -> bool {
         let shelf = (change.who.clone(), change.kind, change.dialect.clone());
-        let things = self.shelves.entry(shelf).or_default();
-        let at = things.iter().position(|thing| thing.id == change.id);
-        match (&change.object, at.and_then(|at| things.get_mut(at))) {
-            (Some(object), Some(thing)) => {
-                thing.object = object.clone();
-                thing.is_counted |= change.is_counted;
+        let Some(object) = &change.object else {
+            let Some(things) = self.shelves.get_mut(&shelf) else { return false };
+            let Some(gone) = things.iter().position(|thing| thing.id == change.id) else { return false };
+            if let Some(gone) = things.remove(gone) {
+                self.bytes -= gone.bytes;
+                self.count -= 1;
             }
-            (Some(object), None) => {
-                if self.count >= ALL_MAX && things.is_empty() {
-                    return;
-                }
-                if things.len() >= OF_ONE_MAX || self.count >= ALL_MAX {
-                    things.pop_back();
-                } else {
-                    self.count += 1;
-                }
-                let (id, object) = (change.id.clone(), object.clone());
-                things.push_front(Thing { id, object, is_counted: change.is_counted });
+            if things.is_empty() {
+                self.shelves.remove(&shelf);
             }
-            (None, _) => {
-                if at.and_then(|at| things.remove(at)).is_some() {
-                    self.count -= 1;
-                }
-            }
+            return true;
+        };
+        let bytes = object.to_string().len() + change.id.len() + change.who.len();
+        let is_full = self.count >= ALL_MAX;
+        if is_full && !self.shelves.contains_key(&shelf) {
+            return false;
         }
+        let things = self.shelves.entry(shelf).or_default();
+        if let Some(thing) = things.iter_mut().find(|thing| thing.id == change.id) {
+            change.is_counted |= thing.is_counted;
+            if (&thing.object, thing.is_counted) == (object, change.is_counted) {
+                return false;
+            }
+            self.bytes = self.bytes - thing.bytes + bytes;
+            (thing.object, thing.is_counted) = (object.clone(), change.is_counted);
+            (thing.is_part, thing.bytes) = (change.is_part, bytes);
+            return true;
+        }
+        if things.len() >= OF_ONE_MAX || is_full {
+            self.bytes -= things.pop_back().map_or(0, |gone| gone.bytes);
+        } else {
+            self.count += 1;
+        }
+        self.bytes += bytes;
+        let (id, object) = (change.id.clone(), object.clone());
+        let (is_counted, is_part) = (change.is_counted, change.is_part);
+        things.push_front(Thing { id, object, is_counted, is_part, bytes });
+        true
+    }
+
+    /// All of it as changes that lead to it.
+    pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
+        self.shelves.iter().flat_map(|((who, kind, dialect), things)| {
+            things.iter().rev().map(|thing| Change {
+                who: who.clone(),
+                kind: *kind,
+                dialect: dialect.clone(),
+                id: thing.id.clone(),
+                object: Some(thing.object.clone()),
+                is_counted: thing.is_counted,
+                is_part: thing.is_part,
+            })
+        })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 }
 
-/// What is held for a batch until its results tell what it spent.
-#[derive(Default)]
-pub(super) struct Held {
-    pub(super) holds: Vec<Box<dyn Hold>>,
+/// What is remembered of something that is too large: its short fields.
+fn part(object: &Value) -> Value {
+    let mut part = Map::new();
+    let mut bytes = 0;
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let length = name.len() + value.to_string().len();
+        let is_short = length <= FIELD_BYTES_MAX && bytes + length <= PART_BYTES_MAX;
+        if is_short || FIELDS.contains(&name.as_str()) {
+            bytes += length;
+            part.insert(name.clone(), value.clone());
+        }
+    }
+    Value::Object(part)
 }
 
 /// Everything that callers have made.
 pub(super) struct Made {
-    shelves: Mutex<Shelves>,
+    shelves: Arc<Mutex<Shelves>>,
     held: Mutex<HashMap<(String, String), Held>>,
-    writer: Option<mpsc::Sender<String>>,
+    journal: Option<Journal>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -126,28 +179,23 @@ pub(super) fn of_process() -> Arc<Made> {
 
 impl Made {
     fn new(path: Option<&Path>) -> Self {
-        let mut shelves = Shelves::default();
-        if let Some(text) = path.and_then(|path| fs::read_to_string(path).ok()) {
-            // A line that was cut off when a process was killed is no line.
-            text.lines()
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .for_each(|one| shelves.apply(&one));
-        }
-        let writer = path.and_then(|path| match writer(path) {
-            Ok(writer) => Some(writer),
+        let shelves = Arc::new(Mutex::new(Shelves::default()));
+        let journal = path.and_then(|path| match Journal::open(path, &shelves) {
+            Ok(journal) => Some(journal),
             Err(error) => {
                 tracing::warn!(%error, "lists of files and batches are not kept: {}: {error}", path.display());
                 None
             }
         });
-        Self { shelves: Mutex::new(shelves), held: Mutex::default(), writer }
+        Self { shelves, held: Mutex::default(), journal }
     }
 
-    /// Remembers a thing as it is told now.
+    /// Remembers a thing as it is told now; of one that is too large, a part.
     pub(super) fn remember(&self, who: &str, kind: Kind, dialect: Dialect, id: &str, object: &Value) {
-        if object.to_string().len() <= OBJECT_BYTES_MAX {
-            self.change(who, kind, dialect, id, Some(object.clone()), false);
-        }
+        let length = object.to_string().len();
+        let is_part = length > OBJECT_BYTES_MAX || locked(&self.shelves).bytes + length > ALL_BYTES_MAX;
+        let object = if is_part { part(object) } else { object.clone() };
+        self.change(who, kind, dialect, id, Some((object, is_part)), false);
     }
 
     /// Forgets it.
@@ -159,7 +207,7 @@ impl Made {
     pub(super) fn count(&self, who: &str, dialect: Dialect, id: &str) -> bool {
         let found = self.find(who, Kind::Batch, dialect, id);
         let Some(thing) = found.filter(|thing| !thing.is_counted) else { return false };
-        self.change(who, Kind::Batch, dialect, id, Some(thing.object), true);
+        self.change(who, Kind::Batch, dialect, id, Some((thing.object, thing.is_part)), true);
         true
     }
 
@@ -175,15 +223,15 @@ impl Made {
         kind: Kind,
         dialect: Dialect,
         id: &str,
-        object: Option<Value>,
+        object: Option<(Value, bool)>,
         is_counted: bool,
     ) {
         let (who, dialect, id) = (who.to_owned(), dialect.name().to_owned(), id.to_owned());
-        let change = Change { who, kind, dialect, id, object, is_counted };
-        locked(&self.shelves).apply(&change);
-        if let (Some(writer), Ok(mut line)) = (&self.writer, serde_json::to_string(&change)) {
-            line.push('\n');
-            let _ = writer.send(line);
+        let (object, is_part) = object.map_or((None, false), |(object, is_part)| (Some(object), is_part));
+        let mut change = Change { who, kind, dialect, id, object, is_counted, is_part };
+        let has_changed = locked(&self.shelves).apply(&mut change);
+        if let (true, Some(journal)) = (has_changed, &self.journal) {
+            journal.write(&change);
         }
     }
 
@@ -198,46 +246,27 @@ impl Made {
     }
 
     /// Whether there is room to hold something for one more batch.
-    pub(super) fn has_room(&self) -> bool {
-        locked(&self.held).len() < HELD_MAX
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        locked(&self.held).len() < most
     }
 
-    /// Holds something for a batch. Beyond the bound it is let go as it is.
+    /// Holds something for a batch, for which there [was room](Self::has_room).
     pub(super) fn hold(&self, provider: &str, batch: &str, held: Held) {
-        let mut all = locked(&self.held);
-        if all.len() < HELD_MAX {
-            all.insert((provider.to_owned(), batch.to_owned()), held);
+        if !held.holds.is_empty() {
+            locked(&self.held).insert((provider.to_owned(), batch.to_owned()), held);
         }
     }
 
-    /// Settles what is held for a batch.
-    pub(super) fn settle(&self, provider: &str, batch: &str, spent: &Spent) {
-        let held = locked(&self.held).remove(&(provider.to_owned(), batch.to_owned()));
-        for mut hold in held.into_iter().flat_map(|held| held.holds) {
-            hold.settle(spent);
-        }
+    /// What is held for a batch, to be settled.
+    pub(super) fn held(&self, provider: &str, batch: &str) -> Option<Held> {
+        locked(&self.held).remove(&(provider.to_owned(), batch.to_owned()))
     }
-}
-
-/// Writes lines into a file, as long as somebody sends them.
-fn writer(path: &Path) -> std::io::Result<mpsc::Sender<String>> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    let (sender, lines) = mpsc::channel::<String>();
-    std::thread::Builder::new().name("ai-made".to_owned()).spawn(move || {
-        while let Ok(line) = lines.recv() {
-            if let Err(error) = file.write_all(line.as_bytes()) {
-                tracing::warn!(%error, "a change to lists of files and batches is not kept: {error}");
-            }
-        }
-    })?;
-    Ok(sender)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;
@@ -274,5 +303,25 @@ mod tests {
         let all = ids(&again, "c");
         assert_eq!((all.len(), all[0].as_str()), (OF_ONE_MAX, "n1004"));
         fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    #[test]
+    fn of_what_is_too_large_a_part_is_remembered_and_of_what_is_gone_nothing() {
+        let made = Made::new(None);
+        let dialect = Dialect::OpenAiChat;
+        let large = json!({"id": "b1", "status": "completed", "errors": "x".repeat(OBJECT_BYTES_MAX), "input_file_id": "y".repeat(1500)});
+        made.remember("a", Kind::Batch, dialect, "b1", &large);
+        let thing = made.find("a", Kind::Batch, dialect, "b1").expect("it is there");
+        assert!(thing.is_part && thing.object["errors"].is_null());
+        assert_eq!(
+            (&thing.object["status"], &thing.object["input_file_id"]),
+            (&large["status"], &large["input_file_id"])
+        );
+        made.remember("a", Kind::Batch, dialect, "b1", &json!({"id": "b1"}));
+        assert!(!made.find("a", Kind::Batch, dialect, "b1").expect("it is there").is_part);
+        made.forget("a", Kind::Batch, dialect, "b1");
+        made.forget("b", Kind::Batch, dialect, "b2");
+        let shelves = locked(&made.shelves);
+        assert_eq!((shelves.shelves.len(), shelves.count, shelves.bytes), (0, 0, 0));
     }
 }

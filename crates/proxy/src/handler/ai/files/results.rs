@@ -6,19 +6,21 @@ use std::{
     task::{Context, Poll},
 };
 
-use ai::{canon::Usage, dialect::Dialect};
+use ai::{canon::Usage, cost::Cost, dialect::Dialect};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use model::{AiRecord, TokenPrices, TokenUsage};
 use serde_json::Value;
 
-use super::{Asking, Named, made::Made};
+use super::{Asking, Named, ids::Paid, made::Made, paid::MICRO};
 use crate::{
     body::{Body, Wrapper},
     call::Call,
     failure::Failure,
-    handler::ai::{Told, metered, meters::Spent, models::PricesAt, prices::Priced, provider::Provider},
+    handler::ai::{
+        Told, duties::Metering, metered, meters::Spent, models::PricesAt, prices::Priced, provider::Provider,
+    },
 };
 
 /// Bytes of one line of results that is read.
@@ -54,6 +56,8 @@ struct Sum {
     usage: TokenUsage,
     picodollars: u128,
     prices: Option<Arc<Priced>>,
+    /// Something was used whose price nobody knows.
+    is_unpriced: bool,
 }
 
 impl Sum {
@@ -61,6 +65,8 @@ impl Sum {
         let one = metered::counted(usage);
         if let Some(prices) = &self.prices {
             self.picodollars = self.picodollars.saturating_add(prices.picodollars(&one, Some(TIER)));
+        } else {
+            self.is_unpriced |= one.input > 0 || one.output > 0;
         }
         let all = &mut self.usage;
         for (all, one) in [
@@ -107,17 +113,19 @@ impl Asking<'_> {
         };
         let Some(provider) = self.files.provider(named) else { return };
         let prices = object["model"].as_str().and_then(|model| self.prices(provider, model));
-        if usage.input > 0 && prices.as_ref().is_some_and(|prices| prices.has_tiers(TIER)) {
-            // Which requests were long only their results tell.
+        if usage.input > 0 && prices.as_ref().is_none_or(|prices| prices.has_tiers(TIER)) {
+            // Which requests were long only their results tell, and whose.
             return;
         }
-        let mut sum = Sum { usage: TokenUsage::default(), picodollars: 0, prices };
+        let mut sum = Sum { usage: TokenUsage::default(), picodollars: 0, prices, is_unpriced: false };
         sum.add(&usage);
         let bill = Bill {
             made: self.files.made.clone(),
             provider: named.provider.clone(),
             batch: named.id.clone(),
             owner: (self.who.clone(), self.dialect, self.way.id.clone()),
+            meters: call.ai.meters.clone(),
+            paid: named.kept.clone(),
             sum,
         };
         let told = self.record(call, bill.sum.prices.is_some().then(|| bill.sum.table()));
@@ -148,7 +156,9 @@ impl Asking<'_> {
             provider: named.provider.clone(),
             batch,
             owner: (self.who.clone(), self.dialect, owner),
-            sum: Sum { usage: TokenUsage::default(), picodollars: 0, prices: None },
+            meters: call.ai.meters.clone(),
+            paid: named.kept.clone(),
+            sum: Sum { usage: TokenUsage::default(), picodollars: 0, prices: None, is_unpriced: false },
         };
         let models = self.gateway.models.prices_at(&provider.name);
         let told = self.record(call, Some(models.table()));
@@ -188,6 +198,9 @@ struct Bill {
     batch: String,
     /// Whose batch it is, in which dialect, and its id as the owner has it.
     owner: (String, Dialect, String),
+    /// Whoever counts for the call that fetches it, and what is held for it where they share a store.
+    meters: Vec<Metering>,
+    paid: Option<Paid>,
     sum: Sum,
 }
 
@@ -195,16 +208,27 @@ impl Bill {
     fn settle(self, (told, prices): (Told, Option<Arc<Summed>>)) {
         let (who, dialect, id) = &self.owner;
         let usage = self.sum.usage;
-        let cost = ai::cost::Cost(self.sum.picodollars);
-        self.made.settle(
-            &self.provider,
-            &self.batch,
-            &Spent { input: usage.input, output: usage.output, cost },
-        );
+        let is_first = self.made.count(who, *dialect, id);
+        let held = self.made.held(&self.provider, &self.batch);
+        let mut picodollars = self.sum.picodollars;
+        if self.sum.is_unpriced {
+            // What nobody can reckon is what was held for it.
+            let cost = held.as_ref().map_or(0, |held| held.cost);
+            let cost = cost.max(self.paid.as_ref().map_or(0, |paid| paid.cost));
+            picodollars = picodollars.max(u128::from(cost).saturating_mul(MICRO));
+            told.guess();
+        }
+        let spent = Spent { input: usage.input, output: usage.output, cost: Cost(picodollars) };
+        if let Some(held) = held {
+            held.settle(&spent);
+        }
+        if let Some(paid) = &self.paid {
+            paid.kept.settle(&self.meters, &spent, is_first);
+        }
         // A batch is in one record, however often it is asked after.
-        if self.made.count(who, *dialect, id) && (usage.input > 0 || usage.output > 0) {
+        if is_first && (usage.input > 0 || usage.output > 0) {
             if let Some(prices) = prices {
-                *prices.picodollars.lock().unwrap_or_else(PoisonError::into_inner) = self.sum.picodollars;
+                *prices.picodollars.lock().unwrap_or_else(PoisonError::into_inner) = picodollars;
             }
             told.spend(usage);
             told.end();

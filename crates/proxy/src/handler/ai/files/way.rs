@@ -20,6 +20,10 @@ pub(super) enum Act {
     Content,
     /// The results of a batch of Anthropic's.
     Results,
+    /// A part of an upload.
+    Part,
+    /// An upload whose parts have all come.
+    Complete,
 }
 
 impl Act {
@@ -29,6 +33,8 @@ impl Act {
             Self::Cancel => "/cancel",
             Self::Content => "/content",
             Self::Results => "/results",
+            Self::Part => "/parts",
+            Self::Complete => "/complete",
             Self::Create | Self::List | Self::Get | Self::Delete => "",
         }
     }
@@ -37,7 +43,7 @@ impl Act {
 impl Kind {
     pub(super) fn operation(self) -> Operation {
         match self {
-            Self::File => Operation::Files,
+            Self::File | Self::Upload => Operation::Files,
             Self::Batch => Operation::Batches,
         }
     }
@@ -56,13 +62,29 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn of(operation: Operation, path: &str, method: &Method) -> Result<Self, Failure> {
-        let kind = if operation == Operation::Files { Kind::File } else { Kind::Batch };
-        let root = if kind == Kind::File { "/files" } else { "/batches" };
+        let is_upload = path.strip_prefix("/v1").unwrap_or(path).starts_with("/uploads");
+        let (kind, root) = match operation {
+            Operation::Files if is_upload => (Kind::Upload, "/uploads"),
+            Operation::Files => (Kind::File, "/files"),
+            _ => (Kind::Batch, "/batches"),
+        };
         let rest = path.find(root).and_then(|at| path.get(at + root.len()..)).unwrap_or_default();
         let mut segments = rest.split('/').filter(|segment| !segment.is_empty());
         let (id, verb, more) = (segments.next(), segments.next(), segments.next());
         let act = match (id, verb, more, kind, method) {
             (None, _, _, _, &Method::POST) => Act::Create,
+            (Some(_), Some("parts"), None, Kind::Upload, &Method::POST) => Act::Part,
+            (Some(_), Some("complete"), None, Kind::Upload, &Method::POST) => Act::Complete,
+            (Some(_), Some("cancel"), None, Kind::Upload, &Method::POST) => Act::Cancel,
+            (None, _, _, Kind::Upload, _) => return Err(not_allowed("POST")),
+            (Some(_), Some("parts" | "complete" | "cancel"), None, Kind::Upload, _) => {
+                return Err(not_allowed("POST"));
+            }
+            (Some(_), None, _, Kind::Upload, _) => {
+                return Err(Failure::client(Stage::Router, Problem::NoRoute).with_hint(
+                    "an upload is told by what is done with it: `/parts`, `/complete`, `/cancel`",
+                ));
+            }
             (None, _, _, _, &Method::GET) => Act::List,
             (Some(_), None, _, _, &Method::GET) => Act::Get,
             (Some(_), None, _, _, &Method::DELETE) => Act::Delete,
@@ -90,10 +112,11 @@ fn not_allowed(methods: &'static str) -> Failure {
 /// Where things are below a provider's base address.
 pub(super) fn root(dialect: Dialect, kind: Kind) -> &'static str {
     match (dialect, kind) {
-        (Dialect::Anthropic, Kind::File) => "/v1/files",
+        (Dialect::Anthropic, Kind::File | Kind::Upload) => "/v1/files",
         (Dialect::Anthropic, Kind::Batch) => "/v1/messages/batches",
         (_, Kind::File) => "/files",
         (_, Kind::Batch) => "/batches",
+        (_, Kind::Upload) => "/uploads",
     }
 }
 
@@ -129,6 +152,12 @@ mod tests {
             (Batches, "POST", "/v1/batches/b/cancel", Some((Act::Cancel, "b"))),
             (Batches, "GET", "/v1/messages/batches/b/results", Some((Act::Results, "b"))),
             (Batches, "GET", "/v1/batches/b/x", None),
+            (Files, "POST", "/v1/uploads", Some((Act::Create, ""))),
+            (Files, "POST", "/uploads/u/parts", Some((Act::Part, "u"))),
+            (Files, "POST", "/v1/uploads/u/complete", Some((Act::Complete, "u"))),
+            (Files, "POST", "/v1/uploads/u/cancel", Some((Act::Cancel, "u"))),
+            (Files, "GET", "/v1/uploads/u", None),
+            (Files, "GET", "/v1/uploads", None),
         ] {
             let want = want.map(|(act, id)| (act, id.to_owned()));
             assert_eq!(act(operation, method, path), want, "{method} {path}");

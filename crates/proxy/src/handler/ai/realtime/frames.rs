@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 /// What a frame is.
 pub(super) const CONTINUATION: u8 = 0;
 pub(super) const TEXT: u8 = 1;
+pub(super) const BINARY: u8 = 2;
 pub(super) const CLOSE: u8 = 8;
 /// From here on frames are about the connection, and may stand among the pieces of a message.
 pub(super) const CONTROL: u8 = 8;
@@ -128,6 +129,47 @@ pub(super) fn written(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &m
     if let Some(mask) = mask {
         let added = out.iter_mut().skip(from);
         added.zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+    }
+}
+
+/// A law for whatever bytes: frames are the same however they are parted, are what came, and read the same when they are
+/// written anew.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn law(bytes: &[u8]) {
+    const MOST: u64 = 4096;
+    let cut = |parts: &mut dyn Iterator<Item = &[u8]>| {
+        let mut frames = Frames::new(MOST);
+        let mut found = Vec::new();
+        for part in parts {
+            frames.push(part);
+            loop {
+                match frames.next() {
+                    Ok(Some(frame)) => found.push(frame),
+                    Ok(None) => break,
+                    Err(broken) => return (found, Some(broken)),
+                }
+            }
+        }
+        (found, None)
+    };
+    let (size, bytes) = bytes.split_first().map_or((1, bytes), |(size, rest)| (*size, rest));
+    let (whole, broken) = cut(&mut std::iter::once(bytes));
+    let (parted, early) = cut(&mut bytes.chunks(usize::from(size).max(1)));
+    assert_eq!(broken, early, "the same verdict");
+    assert_eq!(whole.len(), parted.len(), "as many frames");
+    let mut rest = bytes;
+    for (one, other) in whole.iter().zip(&parted) {
+        assert_eq!((&one.raw, one.opcode, one.is_last), (&other.raw, other.opcode, other.is_last));
+        rest = rest.strip_prefix(&*one.raw).expect("frames are what came");
+        let mut payload = Vec::new();
+        one.read(&mut payload);
+        assert!(payload.len() as u64 <= MOST && (one.opcode < CONTROL || payload.len() <= 125));
+        let mut anew = BytesMut::new();
+        written(one.opcode, &payload, one.mask, &mut anew);
+        let (again, none) = cut(&mut std::iter::once(&*anew));
+        let mut read = Vec::new();
+        again.iter().for_each(|frame| frame.read(&mut read));
+        assert_eq!((again.len(), none, read), (1, None, payload), "what is written reads the same");
     }
 }
 

@@ -1,8 +1,12 @@
 //! Realtime (OpenAI's) over a WebSocket: the caller's key stays here, targets are tried until one has agreed, and then
 //! frames pass as they come while the answers' usage is read.
 
+mod answers;
 mod frames;
 mod session;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::frames::law as frames_law;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -17,7 +21,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::AiRecord;
 
-use self::session::{Begun, Session};
+use self::{
+    answers::Terms,
+    session::{Begun, Session},
+};
 use resilience::turnstile::Priority;
 
 use super::{
@@ -76,10 +83,7 @@ pub(super) async fn open(
     if let Ok((response, Some((told, most, prices)))) = &mut opened {
         let settings = &gateway.realtime;
         let begun = Begun {
-            told: told.clone(),
-            most: most.clone(),
-            prices: prices.clone(),
-            meters,
+            terms: Terms { told: told.clone(), most: most.clone(), prices: prices.clone(), meters },
             screens,
             random: call.random,
             idle: settings.idle_timeout.get(),

@@ -1,32 +1,25 @@
-//! A Realtime conversation on its way: frames pass as they came, answers are paid for one by one.
+//! A Realtime conversation on its way: frames pass as they came, messages are read, and answers are
+//! [paid for](super::answers) one by one.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use ai::{
-    ask::Ask,
-    canon::Usage,
     guard::screen::Screen,
-    realtime::{self, Event},
+    realtime::{self, Event, Longest},
 };
-use bytes::BytesMut;
-use model::{GuardFired, TokenPrices, TokenUsage};
+use bytes::{Bytes, BytesMut};
+use model::GuardFired;
 
 use super::{
-    super::{
-        Told,
-        duties::{Hold, Metering},
-        guards::fired,
-        metered,
-        meters::{Most, Spent},
-        prices::Priced,
-    },
+    super::{Told, guards::fired},
+    answers::{Answers, Awaited, Holding, Holds, Terms},
     frames::{self, Broken, Frame, Frames},
 };
 use crate::{
-    conn::tunnel::{Onward, Watch},
+    conn::watched::{Onward, Side, Watch},
     failure::{Failure, Problem},
 };
 
@@ -38,11 +31,8 @@ const GOING_AWAY: u16 = 1001;
 
 /// What a conversation is begun with.
 pub(super) struct Begun {
-    pub(super) told: Told,
-    pub(super) most: Most,
-    pub(super) prices: Option<Arc<Priced>>,
-    /// Whoever counts, and for whom.
-    pub(super) meters: Vec<(Metering, Vec<String>)>,
+    /// Who pays.
+    pub(super) terms: Terms,
     pub(super) screens: Vec<Screen>,
     pub(super) random: u64,
     pub(super) idle: Duration,
@@ -60,21 +50,35 @@ struct Gathered {
     is_open: bool,
 }
 
+/// Something that goes on when what it may spend is held.
+struct Waits {
+    holds: Awaited,
+    what: What,
+}
+
+/// What that is.
+enum What {
+    /// The client's event of this id asks for an answer.
+    Asked { event: Option<String>, message: Bytes },
+    /// The model has begun to answer by itself.
+    Begun { id: String },
+}
+
 /// A conversation.
 pub(super) struct Session {
-    begun: Begun,
+    told: Told,
+    screens: Vec<Screen>,
+    random: u64,
+    idle: Duration,
+    message_bytes_max: u64,
     client: Frames,
     upstream: Frames,
     asked: Gathered,
     answered: Gathered,
-    /// What is held for the answer that is being given.
-    holds: Vec<Box<dyn Hold>>,
-    is_answering: bool,
-    /// Tokens that the next answer reads, about; tokens of sound and text of the present one, and its bound.
-    context: u64,
-    said: (u64, u64),
-    max_output: Option<u64>,
-    total: TokenUsage,
+    answers: Answers,
+    /// What is waited for before more of the client is read, and of the upstream.
+    client_waits: Option<Waits>,
+    upstream_waits: Option<Waits>,
     ends: Instant,
     heard: Instant,
     is_over: bool,
@@ -83,66 +87,29 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(begun: Begun) -> Self {
         let now = Instant::now();
+        let Begun { terms, screens, random, idle, lifetime, message_bytes_max } = begun;
         Self {
-            client: Frames::new(begun.message_bytes_max),
-            upstream: Frames::new(begun.message_bytes_max),
-            ends: now + begun.lifetime,
-            begun,
+            told: terms.told.clone(),
+            screens,
+            random,
+            idle,
+            message_bytes_max,
+            client: Frames::new(message_bytes_max),
+            upstream: Frames::new(message_bytes_max),
             asked: Gathered::default(),
             answered: Gathered::default(),
-            holds: Vec::new(),
-            is_answering: false,
-            context: 0,
-            said: (0, 0),
-            max_output: None,
-            total: TokenUsage::default(),
+            answers: Answers::new(terms),
+            client_waits: None,
+            upstream_waits: None,
+            ends: now + lifetime,
             heard: now,
             is_over: false,
         }
     }
 
-    /// Has every meter hold the most that one more answer may spend.
-    fn hold(&mut self, max_output: Option<u64>) -> Result<(), Failure> {
-        if self.is_answering {
-            return Ok(());
-        }
-        let output = max_output.or(self.max_output);
-        let ask = Ask { input: self.context, output, answers: 1, has_audio: true, ..Ask::default() };
-        let most = self.begun.most.with(ask);
-        let mut holds = Vec::with_capacity(self.begun.meters.len());
-        for (metering, subjects) in &self.begun.meters {
-            holds.push(metering.meter.hold(subjects, &most, &mut Vec::new())?);
-        }
-        self.holds = holds;
-        self.is_answering = true;
-        self.said = (0, 0);
-        Ok(())
-    }
-
-    /// Settles the answer that was given.
-    fn settle(&mut self, usage: &Usage) {
-        let one = metered::counted(usage);
-        let cost = self.begun.prices.as_ref().map_or(0, |prices| prices.picodollars(&one, None));
-        let spent = Spent { input: one.input, output: one.output, cost: ai::cost::Cost(cost) };
-        for mut hold in self.holds.drain(..) {
-            hold.settle(&spent);
-        }
-        self.is_answering = false;
-        self.context = one.input.saturating_add(one.output);
-        let total = &mut self.total;
-        total.input = total.input.saturating_add(one.input);
-        total.cache_read = total.cache_read.saturating_add(one.cache_read);
-        total.input_audio = total.input_audio.saturating_add(one.input_audio);
-        total.input_image = total.input_image.saturating_add(one.input_image);
-        total.output = total.output.saturating_add(one.output);
-        total.output_audio = total.output_audio.saturating_add(one.output_audio);
-        self.begun.told.spend(*total);
-        self.begun.told.turns.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn mask(&mut self) -> Option<[u8; 4]> {
-        self.begun.random = self.begun.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e);
-        self.begun.random.to_be_bytes().first_chunk::<4>().copied()
+        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e);
+        self.random.to_be_bytes().first_chunk::<4>().copied()
     }
 
     /// Ends the conversation on both sides. What the client hears last stands between two messages of the model's.
@@ -154,7 +121,7 @@ impl Session {
         frames::written(frames::CLOSE, &payload(code), None, &mut on.to_client);
         let mask = self.mask();
         frames::written(frames::CLOSE, &payload(GOING_AWAY), mask, &mut on.to_upstream);
-        self.begun.told.break_off("realtime-closed");
+        self.told.break_off("realtime-closed");
         on.is_over = true;
     }
 
@@ -184,21 +151,27 @@ impl Session {
     }
 
     /// A message of the client's that is all there.
+    ///
+    /// OpenAI documents messages of text alone. One of bytes that is an event all the same is read as one; what else
+    /// bytes may be passes only where nobody would have had to read it.
     fn asked(&mut self, on: &mut Onward) {
         let text = std::mem::take(&mut self.asked.text);
-        let raw = self.asked.raw.split();
-        if !self.asked.is_text {
-            on.to_upstream.extend_from_slice(&raw);
-            return;
-        }
+        let raw = self.asked.raw.split().freeze();
+        let is_text = self.asked.is_text;
         let Some(event) = Event::of(&text) else {
-            let error = "the message is no event: it must be a JSON object with one `type`";
-            self.tell(&realtime::error("invalid_request_error", "invalid_event", error, None), on);
+            let is_read = is_text || self.answers.are_metered() || !self.screens.is_empty();
+            if !is_read {
+                on.to_upstream.extend_from_slice(&raw);
+                return;
+            }
+            let what = if is_text { "the message" } else { "the message, which is one of bytes," };
+            let error = format!("{what} is no event: it must be a JSON object with one `type`");
+            self.tell(&realtime::error("invalid_request_error", "invalid_event", &error, None), on);
             return;
         };
         let about = event.id.as_deref();
         let mut edited = None;
-        if event.has_words() && !self.begun.screens.is_empty() {
+        if event.has_words() && !self.screens.is_empty() {
             match self.screen(&text) {
                 Ok(other) => edited = other,
                 Err(message) => {
@@ -210,22 +183,52 @@ impl Session {
                 }
             }
         }
-        self.context = self.context.saturating_add(realtime::heard(&event, &text));
-        if event.kind == "session.update" {
-            self.max_output = realtime::max_output(&text).or(self.max_output);
-        }
-        if event.asks()
-            && let Err(failure) = self.hold(realtime::max_output(&text))
-        {
-            self.refuse(&failure, about, on);
+        if event.asks() && self.answers.are_many() {
+            let message = "too many answers are asked for at once in this conversation";
+            self.tell(&realtime::error("invalid_request_error", "too_many_responses", message, about), on);
             return;
         }
-        match edited {
-            None => on.to_upstream.extend_from_slice(&raw),
+        self.answers.hear(realtime::heard(&event, &text));
+        if event.kind == "session.update" {
+            self.answers.wish(realtime::longest(&event, &text));
+        }
+        let message = match edited {
+            None => raw,
             Some(text) => {
-                let mask = self.mask();
-                frames::written(frames::TEXT, &text, mask, &mut on.to_upstream);
+                let (mask, mut out) = (self.mask(), BytesMut::new());
+                let opcode = if is_text { frames::TEXT } else { frames::BINARY };
+                frames::written(opcode, &text, mask, &mut out);
+                out.freeze()
             }
+        };
+        if !event.asks() {
+            on.to_upstream.extend_from_slice(&message);
+            return;
+        }
+        let longest = realtime::longest(&event, &text);
+        self.client_waits = self.hold(longest, What::Asked { event: event.id, message }, on);
+    }
+
+    /// Has something held before it goes on. What must be waited for is given back.
+    fn hold(&mut self, longest: Option<Longest>, what: What, on: &mut Onward) -> Option<Waits> {
+        match self.answers.hold(longest) {
+            Ok(Holding::Waits(holds)) => return Some(Waits { holds, what }),
+            Ok(Holding::Held(holds)) => self.held(Ok(holds), what, on),
+            Err(failure) => self.held(Err(failure), what, on),
+        }
+        None
+    }
+
+    /// It is held, or refused.
+    fn held(&mut self, held: Result<Holds, Failure>, what: What, on: &mut Onward) {
+        match (held, what) {
+            (Ok(holds), What::Asked { event, message }) => {
+                self.answers.ask(event, holds);
+                on.to_upstream.extend_from_slice(&message);
+            }
+            (Ok(holds), What::Begun { id }) => self.answers.begin(id, holds),
+            (Err(failure), What::Asked { event, .. }) => self.refuse(&failure, event.as_deref(), on),
+            (Err(failure), What::Begun { .. }) => self.refuse(&failure, None, on),
         }
     }
 
@@ -233,7 +236,7 @@ impl Session {
     fn screen(&mut self, text: &[u8]) -> Result<Option<Vec<u8>>, String> {
         let mut edited: Option<Vec<u8>> = None;
         let mut blocked = None;
-        for screen in &mut self.begun.screens {
+        for screen in &mut self.screens {
             screen.again();
             let other = screen.request(edited.as_deref().unwrap_or(text)).map_err(|error| error.message)?;
             edited = other.or(edited);
@@ -241,30 +244,40 @@ impl Session {
                 blocked = Some(format!("refused by the rule `{}` of this gateway", rule.name));
             }
         }
-        let all: Vec<GuardFired> = self.begun.screens.iter().flat_map(fired).collect();
-        self.begun.told.guard(all);
+        let all: Vec<GuardFired> = self.screens.iter().flat_map(fired).collect();
+        self.told.guard(all);
         blocked.map_or(Ok(edited), Err)
     }
 
     /// A message of the model's that is all there; it has gone on already.
     fn answered(&mut self, on: &mut Onward) {
         let text = std::mem::take(&mut self.answered.text);
-        let Some(event) = Event::of(&text).filter(|_| self.answered.is_text) else { return };
-        self.begun.told.speak();
-        let (sound, words) = realtime::said(&event, &text);
-        self.said = (self.said.0 + sound, self.said.1 + words);
+        let Some(event) = Event::of(&text) else { return };
+        self.told.speak();
         match &*event.kind {
-            // The model also answers when somebody has stopped speaking.
             "response.created" => {
-                if let Err(failure) = self.hold(None) {
-                    self.refuse(&failure, None, on);
+                let id = realtime::answer_of(&text).unwrap_or_default();
+                if self.answers.begin_asked(&id) {
+                    return;
                 }
+                // The model also answers when somebody has stopped speaking.
+                if self.answers.are_many() {
+                    self.cut(POLICY, "too many answers at once", on);
+                    return;
+                }
+                self.upstream_waits = self.hold(None, What::Begun { id }, on);
             }
             "response.done" => {
-                let usage = realtime::usage(&text).unwrap_or_default();
-                self.settle(&usage);
+                let id = realtime::answer_of(&text).unwrap_or_default();
+                self.answers.end(&id, &realtime::done(&text));
             }
-            _ => {}
+            "error" => self.answers.refused(realtime::error_about(&text).as_deref()),
+            "session.created" => self.answers.bound(false, realtime::longest(&event, &text)),
+            "session.updated" => self.answers.bound(true, realtime::longest(&event, &text)),
+            _ => match realtime::said(&event, &text) {
+                (0, 0) => {}
+                said => self.answers.say(realtime::answer_of(&text).as_deref(), said),
+            },
         }
     }
 
@@ -273,7 +286,7 @@ impl Session {
             on.to_upstream.extend_from_slice(&frame.raw);
             return Ok(());
         }
-        let max = self.begun.message_bytes_max;
+        let max = self.message_bytes_max;
         self.asked.take(frame, true, max)?;
         if frame.is_last {
             self.asked.is_open = false;
@@ -287,7 +300,7 @@ impl Session {
         if frame.opcode >= frames::CONTROL {
             return Ok(());
         }
-        let max = self.begun.message_bytes_max;
+        let max = self.message_bytes_max;
         self.answered.take(frame, false, max)?;
         if frame.is_last {
             self.answered.is_open = false;
@@ -309,9 +322,7 @@ impl Gathered {
         if keeps {
             self.raw.extend_from_slice(&frame.raw);
         }
-        if self.is_text {
-            frame.read(&mut self.text);
-        }
+        frame.read(&mut self.text);
         if self.text.len().max(self.raw.len()) as u64 > bytes_max.saturating_add(64 * 1024) {
             return Err(Broken::TooLarge);
         }
@@ -319,11 +330,10 @@ impl Gathered {
     }
 }
 
-impl Watch for Session {
-    fn by_client(&mut self, data: &[u8], on: &mut Onward) {
-        self.heard = Instant::now();
-        self.client.push(data);
-        while !self.is_over {
+impl Session {
+    /// Reads what the client has said, until something must be waited for.
+    fn read_client(&mut self, on: &mut Onward) {
+        while !self.is_over && self.client_waits.is_none() {
             let taken = match self.client.next() {
                 Ok(None) => return,
                 Ok(Some(frame)) => self.take_from_client(&frame, on),
@@ -335,10 +345,9 @@ impl Watch for Session {
         }
     }
 
-    fn by_upstream(&mut self, data: &[u8], on: &mut Onward) {
-        self.heard = Instant::now();
-        self.upstream.push(data);
-        while !self.is_over {
+    /// The same of the upstream.
+    fn read_upstream(&mut self, on: &mut Onward) {
+        while !self.is_over && self.upstream_waits.is_none() {
             let taken = match self.upstream.next() {
                 Ok(None) => return,
                 Ok(Some(frame)) => self.take_from_upstream(&frame, on),
@@ -349,9 +358,60 @@ impl Watch for Session {
             }
         }
     }
+}
+
+/// What was waited for, once it is there.
+fn come(waits: &mut Option<Waits>, cx: &mut Context<'_>) -> Option<Come> {
+    let held = match waits.as_mut()?.holds.as_mut().poll(cx) {
+        Poll::Ready(held) => held,
+        Poll::Pending => return None,
+    };
+    waits.take().map(|waits| (held, waits.what))
+}
+
+type Come = (Result<Holds, Failure>, What);
+
+impl Watch for Session {
+    fn by_client(&mut self, data: &[u8], on: &mut Onward) {
+        self.heard = Instant::now();
+        self.client.push(data);
+        self.read_client(on);
+    }
+
+    fn by_upstream(&mut self, data: &[u8], on: &mut Onward) {
+        self.heard = Instant::now();
+        self.upstream.push(data);
+        self.read_upstream(on);
+    }
+
+    fn reads(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client_waits.is_none(),
+            Side::Upstream => self.upstream_waits.is_none(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, on: &mut Onward) -> Poll<()> {
+        let mut has_come = false;
+        while !self.is_over
+            && let Some((held, what)) = come(&mut self.client_waits, cx)
+        {
+            self.held(held, what, on);
+            self.read_client(on);
+            has_come = true;
+        }
+        while !self.is_over
+            && let Some((held, what)) = come(&mut self.upstream_waits, cx)
+        {
+            self.held(held, what, on);
+            self.read_upstream(on);
+            has_come = true;
+        }
+        if has_come { Poll::Ready(()) } else { Poll::Pending }
+    }
 
     fn deadline(&self) -> Instant {
-        self.ends.min(self.heard + self.begun.idle)
+        self.ends.min(self.heard + self.idle)
     }
 
     fn time_out(&mut self, on: &mut Onward) {
@@ -363,17 +423,5 @@ impl Watch for Session {
         };
         self.tell(&realtime::error("invalid_request_error", code, message, None), on);
         self.cut(GOING_AWAY, code, on);
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // An answer that broke off, which its provider may have begun.
-        if self.is_answering {
-            let (sound, words) = self.said;
-            let output = sound.saturating_add(words);
-            let usage = Usage { input: self.context, output, output_audio: sound, ..Usage::default() };
-            self.settle(&usage);
-        }
     }
 }
