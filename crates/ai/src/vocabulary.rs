@@ -109,6 +109,11 @@ impl Vocabulary {
         tiktoken::get_encoding(self.name())
     }
 
+    /// Whether it is there.
+    pub fn is_there(self) -> bool {
+        self.there().is_some()
+    }
+
     /// Tokens of a text, where it is there and the text not too long.
     pub fn count(self, text: &str) -> Option<u64> {
         if text.len() > COUNTED_BYTES_MAX {

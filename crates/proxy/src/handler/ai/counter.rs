@@ -10,10 +10,12 @@ use ai::{
 use bytes::Bytes;
 use model::CountsTokens;
 
-/// Counts with the vocabulary of one model.
+/// Counts with the vocabulary of one model. Where that is not there when the call begins, all of the call is estimated:
+/// what a caller is told and what a record says are one number.
 #[derive(Debug)]
 pub(super) struct Counter {
     vocabulary: Vocabulary,
+    is_exact: bool,
     prompt: Prompt,
     counted: OnceLock<u64>,
 }
@@ -42,7 +44,9 @@ impl Counter {
     }
 
     fn of(model: &str, prompt: Prompt) -> Arc<Self> {
-        Arc::new(Self { vocabulary: Vocabulary::of(model), prompt, counted: OnceLock::new() })
+        let vocabulary = Vocabulary::of(model);
+        let is_exact = vocabulary.is_there();
+        Arc::new(Self { vocabulary, is_exact, prompt, counted: OnceLock::new() })
     }
 }
 
@@ -50,17 +54,23 @@ impl CountsTokens for Counter {
     fn prompt(&self) -> u64 {
         self.vocabulary.want();
         *self.counted.get_or_init(|| match &self.prompt {
-            Prompt::Kept { dialect, spoken, body } => self.vocabulary.of_prompt(*dialect, spoken, body),
+            Prompt::Kept { dialect, spoken, body } if self.is_exact => {
+                self.vocabulary.of_prompt(*dialect, spoken, body)
+            }
+            Prompt::Kept { body, .. } => estimate::tokens(body),
             Prompt::Counted(tokens) => *tokens,
         })
     }
 
     fn text(&self, text: &str) -> u64 {
         self.vocabulary.want();
-        self.vocabulary.about(text)
+        self.passing(text)
     }
 
     fn passing(&self, text: &str) -> u64 {
-        self.vocabulary.about(text)
+        match self.is_exact {
+            true => self.vocabulary.about(text),
+            false => estimate::tokens(text.as_bytes()),
+        }
     }
 }

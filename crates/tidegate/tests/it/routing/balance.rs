@@ -39,12 +39,12 @@ fn a_header_or_a_consumer_stays_with_one_endpoint_whatever_the_algorithm() {
         let gateway = setup(&all, &balancing, ", sticky: {header: x-user}");
         let of = |user: usize| ask(&gateway, &format!("\nx-user: user-{user}")).text();
         let mut used = HashSet::new();
-        for user in 0..24 {
+        for user in 0..64 {
             let first = of(user);
             assert!((0..4).all(|_| of(user) == first), "{algorithm}: user {user} moved");
             used.insert(first);
         }
-        assert_eq!(used.len(), 4, "{algorithm}: {used:?} are all that 24 users share");
+        assert_eq!(used.len(), 4, "{algorithm}: {used:?} are all that 64 users share");
     }
     let gateway = setup(&all, "", ", policies: [{keyAuth: {}}], sticky: {consumer: true}");
     for key in ["gold", "web"] {

@@ -33,7 +33,7 @@ ai:
     - {{name: keyed, kind: openai, baseUrl: \"http://{0}/v1\", keys: [a-providers-key], keyQueue: {{maxConcurrent: 100}}}}
     - {{name: tokens, kind: openai, baseUrl: \"http://{0}/v1\", oauth: {{tokenUrl: \"http://127.0.0.1:{1}/\", clientId: a, clientSecret: b}}}}
     - {{name: away, kind: openai, baseUrl: \"http://127.0.0.1:{1}/v1\", keys: [a-providers-key]}}
-  models: [{{name: m, targets: [{{provider: keyed, model: gpt-4o}}]}}, {{name: gone, targets: [{{provider: away, model: gpt-4o}}]}}]
+  models: [{{name: m, targets: [{{provider: keyed, model: gpt-4o}}]}}, {{name: gone, targets: [{{provider: away, model: gpt-4o}}]}}, {{name: voice, targets: [{{provider: keyed, model: tts-1}}]}}]
 ",
         upstream.address,
         free_port()
@@ -41,16 +41,23 @@ ai:
     for path in ["/a", "/closed", "/dead", "/%00"] {
         gateway.get(path);
     }
-    for (model, status) in [("m", 200), ("gone", 502)] {
-        let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hello"}}]}}"#);
+    for (model, path, status) in
+        [("m", "chat/completions", 200), ("gone", "chat/completions", 502), ("voice", "audio/speech", 200)]
+    {
+        let asked = if model == "voice" {
+            r#""input":"hello","voice":"alloy""#
+        } else {
+            r#""messages":[{"role":"user","content":"hello"}]"#
+        };
+        let body = format!(r#"{{"model":"{model}",{asked}}}"#);
         let head = format!(
-            "POST /ai/v1/chat/completions HTTP/1.1\nhost: a\ncache-control: no-store\ncontent-length: {}",
+            "POST /ai/v1/{path} HTTP/1.1\nhost: a\ncache-control: no-store\ncontent-length: {}",
             body.len()
         );
         assert_eq!(gateway.send(&head, body.as_bytes()).status, status, "{model}");
     }
     eventually("lines are written", || {
-        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(6.0)
+        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(7.0)
     });
     (gateway, upstream)
 }
