@@ -11,6 +11,7 @@ use crate::{
     cost::{Class, Cost, Units, cost_of_units},
     dialect::Dialect,
     estimate,
+    peek::Peek,
 };
 
 /// What a request asks for at most.
@@ -38,34 +39,15 @@ pub struct Ask {
 static FINDERS: LazyLock<[Finder<'static>; 3]> =
     LazyLock::new(|| ["audio", "image", "\"1h\""].map(Finder::new));
 
-#[derive(Deserialize, Default)]
-struct Words {
-    #[serde(default)]
-    max_tokens: Value,
-    #[serde(default)]
-    max_completion_tokens: Value,
-    #[serde(default)]
-    max_output_tokens: Value,
-    #[serde(default)]
-    n: Value,
-    #[serde(default)]
-    service_tier: Value,
-    #[serde(default)]
-    previous_response_id: Value,
-    #[serde(default)]
-    conversation: Value,
-    #[serde(default, rename = "cachedContent", alias = "cached_content")]
-    cached_content: Value,
-    #[serde(default, rename = "generationConfig", alias = "generation_config")]
-    generation: Value,
-    #[serde(default, rename = "inferenceConfig")]
-    inference: Value,
-}
-
 impl Ask {
     /// Reads a body over. What is not as its dialect has it says nothing: then the most that the model can counts.
     pub fn of(dialect: Dialect, body: &[u8]) -> Self {
-        let words: Words = serde_json::from_slice(body).unwrap_or_default();
+        Self::peeked(dialect, &Peek::of(body).unwrap_or_default(), body)
+    }
+
+    /// The same of a body that was peeked into already.
+    pub fn peeked(dialect: Dialect, peek: &Peek, body: &[u8]) -> Self {
+        let words = &peek.bounds;
         let either = |object: &Value, names: [&str; 2]| {
             names.iter().filter_map(|name| count(object.get(name).unwrap_or(&Value::Null))).max()
         };
@@ -89,9 +71,7 @@ impl Ask {
             output,
             answers: answers.unwrap_or(1).max(1),
             class: words.service_tier.as_str().map(Class::from_word).unwrap_or_default(),
-            is_continued: [words.previous_response_id, words.conversation, words.cached_content]
-                .iter()
-                .any(|value| !value.is_null()),
+            is_continued: words.is_continued,
             has_audio: holds(audio),
             has_images: holds(image),
             caches_long: holds(hour),

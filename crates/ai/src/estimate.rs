@@ -76,11 +76,20 @@ pub fn tokens(text: &[u8]) -> u64 {
     // Where the piece began, and where the run of what may be encoded did, with what was counted before it.
     let (mut from, mut encoded) = (0, (0, 0));
     let mut class = Class::Space;
-    for (at, byte) in text.iter().enumerate() {
-        let next = CLASSES[usize::from(*byte)];
+    let mut rest = text.iter().enumerate();
+    while let Some((mut at, byte)) = rest.next() {
+        let mut next = CLASSES[usize::from(*byte)];
         if class.goes_on(next) {
             class = next;
-            continue;
+            // Most of all bytes are in words.
+            if class != Class::Small {
+                continue;
+            }
+            let Some(end) = rest.find(|(_, byte)| CLASSES[usize::from(**byte)] != Class::Small) else {
+                break;
+            };
+            at = end.0;
+            next = CLASSES[usize::from(*end.1)];
         }
         count += piece(class, &text[from..at]);
         if class.encodes() != next.encodes() {

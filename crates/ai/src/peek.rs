@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     canon::{Error, ErrorKind},
@@ -32,6 +32,24 @@ pub struct Peek {
     pub background: bool,
     /// Where the one `file` of a form stands.
     file_at: Option<Range<usize>>,
+    /// What limits are reckoned by.
+    pub(crate) bounds: Bounds,
+}
+
+/// How much a request asks for, in the words of all dialects, as they stand there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Bounds {
+    pub(crate) max_tokens: Value,
+    pub(crate) max_completion_tokens: Value,
+    pub(crate) max_output_tokens: Value,
+    pub(crate) n: Value,
+    pub(crate) service_tier: Value,
+    /// Gemini's `generationConfig`.
+    pub(crate) generation: Value,
+    /// Bedrock's `inferenceConfig`.
+    pub(crate) inference: Value,
+    /// It goes on from something that the provider keeps.
+    pub(crate) is_continued: bool,
 }
 
 #[derive(Deserialize)]
@@ -49,16 +67,41 @@ struct Top<'a> {
     #[serde(borrow, default)]
     background: Option<&'a RawValue>,
     // What limits are reckoned by: a provider might read the other one of two.
-    #[serde(default, rename = "max_tokens")]
-    _max_tokens: Option<IgnoredAny>,
-    #[serde(default, rename = "max_completion_tokens")]
-    _max_completion_tokens: Option<IgnoredAny>,
-    #[serde(default, rename = "max_output_tokens")]
-    _max_output_tokens: Option<IgnoredAny>,
-    #[serde(default, rename = "n")]
-    _answers: Option<IgnoredAny>,
-    #[serde(default, rename = "service_tier")]
-    _tier: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    max_output_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "cachedContent", alias = "cached_content")]
+    cached_content: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "generationConfig", alias = "generation_config")]
+    generation: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "inferenceConfig")]
+    inference: Option<&'a RawValue>,
+}
+
+impl Top<'_> {
+    fn bounds(&self) -> Bounds {
+        let value = |raw: Option<&RawValue>| {
+            raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+        };
+        let kept = [self.previous_response_id, self.conversation, self.cached_content];
+        Bounds {
+            max_tokens: value(self.max_tokens),
+            max_completion_tokens: value(self.max_completion_tokens),
+            max_output_tokens: value(self.max_output_tokens),
+            n: value(self.n),
+            service_tier: value(self.service_tier),
+            generation: value(self.generation),
+            inference: value(self.inference),
+            is_continued: kept.iter().any(Option::is_some),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -102,6 +145,7 @@ impl Peek {
             // A form of pictures has a `background` of another kind.
             background: top.background.is_some_and(|raw| raw.get() == "true"),
             file_at: None,
+            bounds: top.bounds(),
         })
     }
 
@@ -204,18 +248,47 @@ fn first_field(body: &[u8], key: &str, value: &str) -> Option<(Range<usize>, Str
     Some((open..open, format!("\"{key}\":{value}{comma}")))
 }
 
+/// Bytes behind the usage that are read over to see that nothing is around it.
+const BEHIND_BYTES_MAX: usize = 512;
+
 /// The object in which an answer tells its usage, whatever its dialect calls it.
-pub(crate) fn usage(body: &[u8]) -> Option<serde_json::Value> {
+pub(crate) fn usage(body: &[u8]) -> Option<Value> {
     #[derive(Deserialize)]
     struct Told {
         #[serde(default, alias = "usageMetadata")]
-        usage: Option<serde_json::Value>,
+        usage: Option<Value>,
+    }
+    if let Some(told) = usage_at_end(body) {
+        return Some(told);
     }
     // A stream of Gemini's may be an array, whose last piece tells the whole.
     if body.first() == Some(&b'[') {
         return serde_json::from_slice::<Vec<Told>>(body).ok()?.into_iter().rev().find_map(|told| told.usage);
     }
     serde_json::from_slice::<Told>(body).ok()?.usage
+}
+
+/// The same where it stands near the end of an object, as it mostly does: what is before it need not be read then. A
+/// quote without a backslash before it begins or ends a string, and no string ends in front of a word, so this is a name;
+/// and when the object that it is in ends with the body, it is a name of the answer's own.
+fn usage_at_end(body: &[u8]) -> Option<Value> {
+    let body = body.trim_ascii();
+    let at = memchr::memmem::rfind(body, b"\"usage").filter(|_| body.starts_with(b"{"))?;
+    let (before, told) = body.split_at_checked(at)?;
+    let told = told.strip_prefix(b"\"usageMetadata\"").or_else(|| told.strip_prefix(b"\"usage\""))?;
+    let told = told.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    if before.ends_with(b"\\") || !told.starts_with(b"{") {
+        return None;
+    }
+    let mut values = serde_json::Deserializer::from_slice(told).into_iter::<Value>();
+    let usage = values.next()?.ok()?;
+    let behind = told.get(values.byte_offset()..)?.trim_ascii_start();
+    let is_own = match behind.strip_prefix(b",") {
+        None => behind == b"}",
+        Some(fields) if fields.len() > BEHIND_BYTES_MAX => false,
+        Some(fields) => serde_json::from_slice::<IgnoredAny>(&[b"{", fields].concat()).is_ok(),
+    };
+    is_own.then_some(usage)
 }
 
 #[cfg(test)]
@@ -255,6 +328,30 @@ mod tests {
         let asked = r#"{"stream_options":{"include_usage":true},"model":"a","stream":true}"#;
         assert_eq!(with(asked, "a"), asked);
         assert_eq!(with(r#"{"model":"a","stream":null}"#, "a"), r#"{"model":"a","stream":null}"#);
+    }
+
+    #[test]
+    fn the_usage_is_the_answers_own() {
+        let own = |body: &str| usage(body.as_bytes()).and_then(|usage| usage.get("n")?.as_u64());
+        for (body, want) in [
+            (r#"{"a":[{"b":"x"}],"usage":{"n":1}}"#, Some(1)),
+            (r#" { "usage" : { "n" : 2 } , "tier" : "x}" } "#, Some(2)),
+            (r#"{"usageMetadata":{"n":3},"v":{"a":[1]}}"#, Some(3)),
+            (r#"[{"usageMetadata":{"n":4}},{"usageMetadata":{"n":5}}]"#, Some(5)),
+            // Of something else, or said.
+            (r#"{"usage":{"n":6},"of":{"usage":{"n":9}}}"#, Some(6)),
+            (r#"{"of":{"usage":{"n":9}}}"#, None),
+            (r#"{"of":[{"usage":{"n":9}}]}"#, None),
+            (r#"{"of":{"usage":{"n":9},"a":{}}}"#, None),
+            (r#"{"usage":{"n":7},"text":"\"usage\":{\"n\":9}}"}"#, Some(7)),
+            (r#"{"text":"\"usage\":{\"n\":9}}"}"#, None),
+            (r#"{"text":"\\","usage":{"n":8}}"#, Some(8)),
+            (r#"{"text":"usage"}"#, None),
+            (r#"{"usage":null}"#, None),
+            (r#"{"usage":{"n":1}"#, None),
+        ] {
+            assert_eq!(own(body), want, "{body}");
+        }
     }
 
     #[test]

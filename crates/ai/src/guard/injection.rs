@@ -200,6 +200,8 @@ struct Known {
     steps: HashMap<&'static str, u64>,
     /// By the first byte, the lengths of words, a bit each.
     lengths: [u64; 256],
+    /// By the first byte, the words of ASCII with their steps.
+    words: Vec<Vec<(&'static [u8], u64)>>,
     /// For each phrase, the bits of its steps.
     phrases: [u64; PHRASES.len()],
 }
@@ -218,12 +220,14 @@ const LETTERS: [u8; 256] = {
     letters
 };
 
-/// Letters of the longest word that is looked up.
-const WORD_LETTERS_MAX: usize = 31;
-
 impl Known {
     fn new() -> Self {
-        let mut known = Self { steps: HashMap::new(), lengths: [0; 256], phrases: [0; PHRASES.len()] };
+        let mut known = Self {
+            steps: HashMap::new(),
+            lengths: [0; 256],
+            words: vec![Vec::new(); 256],
+            phrases: [0; PHRASES.len()],
+        };
         let mut first = 0;
         for (bits, phrase) in known.phrases.iter_mut().zip(&PHRASES) {
             *bits = ((1 << phrase.steps.len()) - 1) << first;
@@ -236,6 +240,10 @@ impl Known {
                 let first = word.as_bytes().first().copied().unwrap_or_default();
                 known.lengths[usize::from(first)] |= 1 << word.len().min(63);
             }
+        }
+        for (word, steps) in known.steps.iter().filter(|(word, _)| word.is_ascii()) {
+            let first = word.as_bytes().first().copied().unwrap_or_default();
+            known.words[usize::from(first)].push((word.as_bytes(), *steps));
         }
         known
     }
@@ -259,14 +267,12 @@ impl Known {
     /// The steps that a word of ASCII can be, in any case.
     fn steps_of_ascii(&self, word: &[u8]) -> u64 {
         let Some(first) = word.first() else { return 0 };
-        let lengths = self.lengths[usize::from(LETTERS[usize::from(*first)])];
-        if lengths & (1 << word.len().min(63)) == 0 {
+        let first = usize::from(LETTERS[usize::from(*first)]);
+        if self.lengths[first] & (1 << word.len().min(63)) == 0 {
             return 0;
         }
-        let mut lower = [0; WORD_LETTERS_MAX];
-        let Some(letters) = lower.get_mut(..word.len()) else { return 0 };
-        letters.iter_mut().zip(word).for_each(|(lower, byte)| *lower = LETTERS[usize::from(*byte)]);
-        std::str::from_utf8(letters).map_or(0, |word| self.steps(word))
+        let known = self.words[first].iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+        known.map_or(0, |(_, steps)| *steps)
     }
 
     /// The steps that a word can be.
@@ -312,7 +318,6 @@ mod tests {
     fn all_steps_have_a_bit() {
         assert!(PHRASES.iter().map(|phrase| phrase.steps.len()).sum::<usize>() < 64);
         assert!(PHRASES.iter().all(|phrase| !phrase.steps.is_empty()));
-        assert!(KNOWN.steps.keys().all(|word| word.len() <= WORD_LETTERS_MAX));
     }
 
     #[test]

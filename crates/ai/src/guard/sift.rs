@@ -100,7 +100,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn what_a_detector_finds_is_never_cleared(
-            text in "(a@b\\.co|jörg@müller\\.de|4111 1111 1111 1111|5500-0000-0000-0004|\\+49 30 1234567|0049 170 1234567|\\(212\\) 555-0123|0171/1234567|DE89 3704 0044 0532 0130 00|GB82WEST12345698765432|536-90-4399|X1234567L|12345678Z|529\\.982\\.247-25|AB 12 34 56 C|2 55 08 14 168 025 38|44051401359|AKIAIOSFODNN7EXAMPLE|sk-a1B2a1B2a1B2a1B2a1B2|[0-9 ().+/-]{4,16}|[a-zA-Z é.,]{1,8}){1,4}",
+            text in "(a@b\\.co|jörg@müller\\.de|4111 1111 1111 1111|5500-0000-0000-0004|\\+49 30 1234567|0049 170 1234567|\\(212\\) 555-0123|0171/1234567|DE89 3704 0044 0532 0130 00|GB82WEST12345698765432|536-90-4399|X1234567L|12345678Z|529\\.982\\.247-25|AB 12 34 56 C|2 55 08 14 168 025 38|44051401359|AKIAIOSFODNN7EXAMPLE|eyJhbGciOiJIUzI1NiJ9\\.eyJzdWIiOiIxMjM0In0\\.dozjgNryP4J3jVmNHl0w|-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----|sk-a1B2a1B2a1B2a1B2a1B2|[0-9 ().+/-]{4,16}|[a-zA-Z é.,]{1,8}){1,4}",
         ) {
             for kind in Kind::ALL {
                 let found = text.char_indices().any(|(at, _)| {
@@ -111,6 +111,21 @@ mod tests {
                     proptest::prop_assert!(!Sift::of(&[(kind, 0)]).clears(text.as_bytes()), "{:?} in {}", kind, text);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn no_beginning_of_a_key_is_cleared() {
+        let sift = Sift::of(&[(Kind::Secret, 0)]);
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w";
+        let pem = "-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----";
+        for secret in [jwt, pem] {
+            assert!(matches!(Kind::Secret.begins(None, secret, false), Begins::Yes(_)), "{secret}");
+            assert!(!sift.clears(secret.as_bytes()), "{secret}");
+        }
+        for beginning in secrets::beginnings() {
+            let secret = format!("see {beginning}{}", "a1B2".repeat(20));
+            assert!(!sift.clears(secret.as_bytes()), "{secret}");
         }
     }
 

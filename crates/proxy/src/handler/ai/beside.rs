@@ -29,7 +29,7 @@ pub(super) fn of(
     asked: &Asked<'_>,
 ) -> Vec<Beside> {
     let mut all = Vec::new();
-    let ask = Ask::of(conversation.endpoint.dialect, &conversation.body);
+    let ask = Ask::peeked(conversation.endpoint.dialect, &conversation.peek, &conversation.body);
     let said = ask.input;
     for guard in &call.ai.guards {
         for judge in guard.judges() {

@@ -121,8 +121,8 @@ pub(super) async fn look(
     call: &mut Call,
     conversation: &mut Conversation<'_>,
     name: &str,
+    duty: Duty,
 ) -> Result<Option<Response<Body>>, Failure> {
-    let Some(duty) = call.ai.cache.take() else { return Ok(None) };
     if conversation.endpoint.operation != Operation::Chat {
         return Ok(None);
     }

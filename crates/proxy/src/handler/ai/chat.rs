@@ -116,8 +116,12 @@ pub(super) async fn answer(
             "the answers of this endpoint cannot be read by the rules of this route: ask for a chat",
         ));
     }
-    if let Some(known) = cache::look(gateway, worker, call, &mut conversation, &name).await? {
-        return Ok(recorded::keep(recording, call, &conversation, known));
+    if let Some(duty) = call.ai.cache.take() {
+        // Boxed, as all is that is large and that most calls do without.
+        let looking = Box::pin(cache::look(gateway, worker, call, &mut conversation, &name, duty));
+        if let Some(known) = looking.await? {
+            return Ok(recorded::keep(recording, call, &conversation, known));
+        }
     }
     let response = serve(gateway, worker, call, &name, &asked, &mut conversation).await?;
     Ok(recorded::keep(recording, call, &conversation, response))
@@ -414,7 +418,8 @@ async fn given(
         Looked::Unsure(response) => response,
     };
     let of = Some((target, model));
-    let read = read::finish(gateway, worker, call, conversation, dialect, of, response, told.clone());
+    let read =
+        Box::pin(read::finish(gateway, worker, call, conversation, dialect, of, response, told.clone()));
     let mut response = read.await?;
     receipt(&mut response, target, &told);
     receipts::put(call, &mut response, &told);

@@ -104,7 +104,7 @@ impl Most {
             }
         });
         let units = conversation.units();
-        let mut ask = Ask::of(conversation.endpoint.dialect, &conversation.body);
+        let mut ask = Ask::peeked(conversation.endpoint.dialect, &conversation.peek, &conversation.body);
         ask.input = units.as_ref().and_then(|units| units.input).unwrap_or(ask.input);
         Self {
             ask,

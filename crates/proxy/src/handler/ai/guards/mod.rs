@@ -200,7 +200,8 @@ pub(super) async fn request(
             return Ok(Some(too_long(call, conversation, name, guard.judge_at_most)));
         }
         for outside in guard.outside.iter().filter(|outside| outside.on_request) {
-            let verdict = outside.judge_all(gateway, worker, call, conversation, &text, false).await;
+            let judging = outside.judge_all(gateway, worker, call, conversation, &text, false);
+            let verdict = Box::pin(judging).await;
             if fires(call, outside, verdict)? {
                 conversation.watch.note(&outside.name, outside.kind(), outside.action, false);
                 if outside.action == Action::Block {
