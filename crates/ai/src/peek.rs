@@ -1,9 +1,12 @@
 //! What the gateway must know of a body that it passes on untouched: the model and whether a stream is wanted. The body
 //! is read over once, without building it; the model is replaced where it stands.
 
-use std::ops::Range;
+use std::{borrow::Cow, fmt, ops::Range};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
@@ -52,37 +55,173 @@ pub(crate) struct Bounds {
     pub(crate) is_continued: bool,
 }
 
-#[derive(Deserialize)]
+/// What is read of a body's top.
+#[derive(Default)]
 struct Top<'a> {
-    #[serde(borrow, default)]
     model: Option<&'a RawValue>,
-    #[serde(default)]
     stream: Option<bool>,
-    #[serde(borrow, default)]
     stream_options: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     previous_response_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     conversation: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     background: Option<&'a RawValue>,
-    // What limits are reckoned by: a provider might read the other one of two.
-    #[serde(borrow, default)]
+    // What limits are reckoned by.
     max_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     max_completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     max_output_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     n: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     service_tier: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "cachedContent", alias = "cached_content")]
     cached_content: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "generationConfig", alias = "generation_config")]
     generation: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "inferenceConfig")]
     inference: Option<&'a RawValue>,
+}
+
+/// Names that mean something to the gateway. Some providers' servers read names in any case, and take the last of two:
+/// in another case than its own none of these goes on.
+const NAMES: [&str; 43] = [
+    "model",
+    "stream",
+    "stream_options",
+    "previous_response_id",
+    "conversation",
+    "background",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "best_of",
+    "service_tier",
+    "cachedContent",
+    "cached_content",
+    "generationConfig",
+    "generation_config",
+    "inferenceConfig",
+    "messages",
+    "contents",
+    "input",
+    "inputs",
+    "system",
+    "instructions",
+    "systemInstruction",
+    "system_instruction",
+    "prompt",
+    "prediction",
+    "documents",
+    "texts",
+    "content",
+    "query",
+    "message",
+    "suffix",
+    "response",
+    "tools",
+    "functions",
+    "toolConfig",
+    "tool_config",
+    "response_format",
+    "text",
+    "item",
+    "session",
+    "file_id",
+];
+
+/// The name that another is in some other case, as servers fold it that do.
+fn folded(name: &str) -> Option<&'static str> {
+    let fold = |letter: char| match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    let is_it = |known: &str| match name.is_ascii() {
+        true => known.eq_ignore_ascii_case(name),
+        false => name.chars().map(fold).eq(known.chars().map(fold)),
+    };
+    NAMES.into_iter().find(|known| is_it(known)).filter(|known| *known != name)
+}
+
+/// A name, which is mostly there as it is written.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Name<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        from.deserialize_str(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Top<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut top = Top::default();
+                let mut seen = 0_u32;
+                while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+                    if &*name == "stream" {
+                        once(&mut seen, 0, &name)?;
+                        top.stream = map.next_value()?;
+                        continue;
+                    }
+                    let (bit, place) = match &*name {
+                        "model" => (1, &mut top.model),
+                        "stream_options" => (2, &mut top.stream_options),
+                        "previous_response_id" => (3, &mut top.previous_response_id),
+                        "conversation" => (4, &mut top.conversation),
+                        "background" => (5, &mut top.background),
+                        "max_tokens" => (6, &mut top.max_tokens),
+                        "max_completion_tokens" => (7, &mut top.max_completion_tokens),
+                        "max_output_tokens" => (8, &mut top.max_output_tokens),
+                        "n" => (9, &mut top.n),
+                        "service_tier" => (10, &mut top.service_tier),
+                        "cachedContent" | "cached_content" => (11, &mut top.cached_content),
+                        "generationConfig" | "generation_config" => (12, &mut top.generation),
+                        "inferenceConfig" => (13, &mut top.inference),
+                        other => {
+                            if let Some(known) = folded(other) {
+                                let message =
+                                    format!("`{other}` is `{known}` in another case: write it as it is");
+                                return Err(A::Error::custom(message));
+                            }
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    once(&mut seen, bit, &name)?;
+                    *place = map.next_value()?;
+                }
+                Ok(top)
+            }
+        }
+        from.deserialize_map(Reader)
+    }
+}
+
+/// Refuses a name that stands there twice, for a provider might read the other one.
+fn once<E: serde::de::Error>(seen: &mut u32, bit: u32, name: &str) -> Result<(), E> {
+    if *seen & (1 << bit) != 0 {
+        return Err(E::custom(format!("duplicate field `{name}`")));
+    }
+    *seen |= 1 << bit;
+    Ok(())
 }
 
 impl Top<'_> {
@@ -143,7 +282,7 @@ impl Peek {
             is_form: false,
             goes_on_from: [top.previous_response_id.map(id), top.conversation.map(id)],
             // A form of pictures has a `background` of another kind.
-            background: top.background.is_some_and(|raw| raw.get() == "true"),
+            background: top.background.is_some_and(|raw| raw.get() != "false"),
             file_at: None,
             bounds: top.bounds(),
         })
@@ -356,7 +495,20 @@ mod tests {
 
     #[test]
     fn what_two_readers_could_read_differently_is_refused() {
-        for body in [r#"{"model":"a","model":"b"}"#, r#"{"model":1}"#, "[]", "", "{", "\u{feff}{}"] {
+        for body in [
+            r#"{"model":"a","model":"b"}"#,
+            r#"{"model":"a","\u006dodel":"b"}"#,
+            r#"{"model":"a","Model":"b"}"#,
+            r#"{"model":"a","MAX_TOKENS":1}"#,
+            "{\"model\":\"a\",\"me\u{17f}\u{17f}ages\":[]}",
+            r#"{"model":"a","systeminstruction":{}}"#,
+            r#"{"cachedContent":"a","cached_content":"b"}"#,
+            r#"{"model":1}"#,
+            "[]",
+            "",
+            "{",
+            "\u{feff}{}",
+        ] {
             assert!(Peek::of(body.as_bytes()).is_err(), "{body}");
         }
         assert!(Peek::of(b"{\"a\":\"\xff\"}").is_err());

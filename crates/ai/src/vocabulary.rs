@@ -13,7 +13,7 @@ use crate::{
     canon::{Format, Part, Request, Source, ToolKind},
     dialect::{Dialect, Spoken},
     estimate,
-    guard::leaves::Leaves,
+    guard::leaves::{Leaves, Part as TextPart},
 };
 
 /// Bytes of a text that are counted so: what nobody can cut into words takes a tenth of a microsecond for each.
@@ -139,7 +139,9 @@ impl Vocabulary {
         let Ok(leaves) = Leaves::of(body) else { return estimate::tokens(body) };
         let mut tokens = 0_u64;
         leaves.edit(|leaf| {
-            tokens = tokens.saturating_add(self.about(&leaf.text));
+            if leaf.part != TextPart::Piece {
+                tokens = tokens.saturating_add(self.about(&leaf.text));
+            }
             None
         });
         tokens

@@ -36,6 +36,8 @@ pub struct Hold {
     before: Option<char>,
     bytes_max: usize,
     json: Option<Json>,
+    /// The same text, looked at for something else, which does not keep it back.
+    beside: Option<Box<Hold>>,
 }
 
 impl Hold {
@@ -47,7 +49,14 @@ impl Hold {
             before: None,
             bytes_max: bytes_max.max(1),
             json: is_json.then(Json::default),
+            beside: None,
         }
+    }
+
+    /// The same text from its beginning on, for whoever looks at it for something else.
+    pub fn beside(&mut self) -> &mut Self {
+        let (bytes_max, is_json) = (self.bytes_max, self.is_json());
+        self.beside.get_or_insert_with(|| Box::new(Self::new(bytes_max, is_json)))
     }
 
     /// Whether the text is JSON as it is written.
@@ -185,7 +194,12 @@ pub fn is_clear(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::{detect::Kind, patterns::Wanted, scan::Scanner, vault::word};
+    use crate::guard::{
+        detect::Kind,
+        patterns::Wanted,
+        scan::{Looks, Scanner},
+        vault::word,
+    };
 
     fn scanner() -> Scanner {
         let kinds: Vec<_> = Kind::ALL.iter().map(|kind| (*kind, 0)).collect();
@@ -203,7 +217,7 @@ mod tests {
         let mut text = String::new();
         for (index, piece) in pieces.iter().enumerate() {
             let is_last = index + 1 == pieces.len();
-            let at = |before, text: &str, more| scanner.at(&mut cache, before, text, more);
+            let at = |before, text: &str, more| scanner.at(&mut cache, Looks::ALL, before, text, more);
             hold.push(piece, is_last, scanner.firsts(), at, |piece| match piece {
                 Piece::Clear(clear) => text.push_str(clear),
                 Piece::Found { text: found, found: what, .. } => {
@@ -230,7 +244,7 @@ mod tests {
         let mut out = String::new();
         let mut push = |text: &str| {
             out.clear();
-            let at = |before, text: &str, more| scanner.at(&mut None, before, text, more);
+            let at = |before, text: &str, more| scanner.at(&mut None, Looks::ALL, before, text, more);
             hold.push(text, false, scanner.firsts(), at, |piece| match piece {
                 Piece::Clear(text) | Piece::Found { text, .. } => out.push_str(text),
             });
@@ -261,7 +275,7 @@ mod tests {
             if !pieces.is_empty() {
                 proptest::prop_assert_eq!(told(&scanner, &pieces, bytes_max, is_json), whole);
             }
-            let at = |before, text: &str, more| scanner.at(&mut cache, before, text, more);
+            let at = |before, text: &str, more| scanner.at(&mut cache, Looks::ALL, before, text, more);
             let clear = is_clear(&text, bytes_max, scanner.firsts(), at);
             proptest::prop_assert_eq!(clear, told(&scanner, &[&text], bytes_max, false) == text);
             let letters: Vec<&str> = text.split("").filter(|letter| !letter.is_empty()).collect();

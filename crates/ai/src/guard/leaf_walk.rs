@@ -21,15 +21,40 @@ pub(super) enum Step<'t> {
 pub(super) struct Value {
     /// Where it stands, quotes included.
     pub(super) at: Range<usize>,
-    /// It is a string; else a number.
-    pub(super) is_string: bool,
+    /// What it is.
+    pub(super) kind: Token,
 }
 
-/// Calls `each` with the steps to every string and number, in the order of the text. `None` when values lie too deep,
-/// or the text is no JSON.
+/// What holds no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    /// A string.
+    Text,
+    /// A number.
+    Number,
+    /// The name of a member.
+    Name,
+}
+
+/// Calls `each` with the steps to every string, number and name, in the order of the text. `None` when values lie too
+/// deep, or the text is no JSON.
 pub(super) fn walk<'t>(text: &'t str, mut each: impl FnMut(&[Step<'t>], Value)) -> Option<()> {
+    walk_knowing(text, (), |(), _, _| (), |steps, (), value| each(steps, value))
+}
+
+/// The same with what is known of each place: `top` of the text, and `below` makes of what is known of a container what
+/// is known of its members and items. It is asked once for each list and for each name, however much stands there. A
+/// name is told with what is known of the object that it is in.
+pub(super) fn walk_knowing<'t, K: Copy>(
+    text: &'t str,
+    top: K,
+    below: impl Fn(K, &[Step<'t>], &Step<'t>) -> K,
+    mut each: impl FnMut(&[Step<'t>], K, Value),
+) -> Option<()> {
     let bytes = text.as_bytes();
     let mut steps: Vec<Step<'t>> = Vec::new();
+    // What is known of each container, and of what stands at the step into it.
+    let mut known: Vec<(K, K)> = Vec::new();
     let mut at = 0;
     // What may come next in the innermost container is known by its step: a key when it has none yet.
     let mut wants_key = false;
@@ -40,11 +65,15 @@ pub(super) fn walk<'t>(text: &'t str, mut each: impl FnMut(&[Step<'t>], Value)) 
                     return None;
                 }
                 wants_key = *byte == b'{';
-                steps.push(if wants_key { Step::Key(Cow::Borrowed("")) } else { Step::Item(0) });
+                let of = known.last().map_or(top, |(_, of)| *of);
+                let step = if wants_key { Step::Key(Cow::Borrowed("")) } else { Step::Item(0) };
+                known.push((of, if wants_key { of } else { below(of, &steps, &step) }));
+                steps.push(step);
                 at += 1;
             }
             b'}' | b']' => {
                 steps.pop();
+                known.pop();
                 wants_key = false;
                 at += 1;
             }
@@ -59,17 +88,22 @@ pub(super) fn walk<'t>(text: &'t str, mut each: impl FnMut(&[Step<'t>], Value)) 
             b'"' => {
                 let end = string_end(bytes, at)?;
                 if wants_key {
+                    let of = known.last().map_or(top, |(of, _)| *of);
                     let raw = text.get(at + 1..end - 1)?;
                     let key = match raw.contains('\\') {
                         true => Cow::Owned(serde_json::from_str(text.get(at..end)?).ok()?),
                         false => Cow::Borrowed(raw),
                     };
-                    if let Some(step) = steps.last_mut() {
-                        *step = Step::Key(key);
-                    }
+                    let step = Step::Key(key);
+                    let way = steps.get(..steps.len().checked_sub(1)?)?;
+                    let within = below(of, way, &step);
+                    each(way, of, Value { at: at..end, kind: Token::Name });
+                    *steps.last_mut()? = step;
+                    *known.last_mut()? = (of, within);
                     wants_key = false;
                 } else {
-                    each(&steps, Value { at: at..end, is_string: true });
+                    let of = known.last().map_or(top, |(_, of)| *of);
+                    each(&steps, of, Value { at: at..end, kind: Token::Text });
                 }
                 at = end;
             }
@@ -77,7 +111,8 @@ pub(super) fn walk<'t>(text: &'t str, mut each: impl FnMut(&[Step<'t>], Value)) 
                 let rest = bytes.get(at..)?;
                 let is_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
                 let end = at + rest.iter().position(|byte| !is_number(byte)).unwrap_or(rest.len());
-                each(&steps, Value { at: at..end, is_string: false });
+                let of = known.last().map_or(top, |(_, of)| *of);
+                each(&steps, of, Value { at: at..end, kind: Token::Number });
                 at = end;
             }
             _ => at += 1,
@@ -107,6 +142,9 @@ mod tests {
         let text = r#" {"a":[1.5,{"b\"c":"x\\\"y"},true,[]],"d":"z", "e":{"f":-1e5}} "#;
         let mut seen = Vec::new();
         walk(text, |steps, value| {
+            if value.kind == Token::Name {
+                return;
+            }
             let way: Vec<String> = steps
                 .iter()
                 .map(|step| match step {

@@ -1,15 +1,16 @@
 //! The texts of a request, whatever its dialect, found and changed where they stand: everything else of the body stays
 //! as it came, byte for byte, fields that nobody here knows included.
 //!
-//! Read are all strings of the conversation (its messages, standing instructions, documents, tools' descriptions)
-//! but those under names that are the dialects' own machinery: roles, ids, addresses, media, signatures. Below a tool's
-//! arguments and results names are the caller's, and every string and long number is read. Data in base64 is not.
+//! Read are all strings of the conversation (its messages, standing instructions, documents, what tools and schemas of
+//! answers say) but those under names that are the dialects' own machinery: roles, ids, addresses, media, signatures.
+//! Below a tool's arguments and results, in schemas and in texts that are JSON themselves, names are the caller's: every
+//! name, string and long number is read there. Data in base64 is not.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::leaf_walk::{Step, walk};
+use super::leaf_walk::{Step, Token, walk, walk_knowing};
 use crate::canon::Error;
 
 /// Whose words a text is.
@@ -30,6 +31,20 @@ pub struct Leaf<'t> {
     pub text: Cow<'t, str>,
     /// Whose words it is.
     pub voice: Voice,
+    /// Where it is from.
+    pub part: Part,
+}
+
+/// What a text is of that which a model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The whole of it.
+    Whole,
+    /// A name, a string or a number of a text that is JSON.
+    Piece,
+    /// The text itself whose pieces were shown before, signs of JSON and all: what is made of several pieces is seen in
+    /// it alone. It stays as it is.
+    Frame,
 }
 
 /// Digits from which a number may be somebody's.
@@ -76,7 +91,40 @@ const MACHINERY: [&str; 36] = [
 ];
 
 /// Names below which every name is the caller's own.
-const FREE: [&str; 6] = ["input", "args", "response", "json", "arguments", "parameters"];
+const FREE: [&str; 7] = ["input", "args", "response", "json", "arguments", "parameters", "variables"];
+/// What a tool says of itself beside its schema.
+const OF_TOOLS: [&str; 4] = ["description", "title", "definition", "instructions"];
+/// Schemas, whose names, values and descriptions a model reads.
+const SCHEMAS: [&str; 9] = [
+    "parameters",
+    "parametersJsonSchema",
+    "parameters_json_schema",
+    "input_schema",
+    "inputSchema",
+    "schema",
+    "responseSchema",
+    "responseJsonSchema",
+    "response_schema",
+];
+/// Words of JSON Schema, which say nothing of their own.
+const WORDS_OF_SCHEMAS: [&str; 16] = [
+    "object",
+    "string",
+    "number",
+    "integer",
+    "boolean",
+    "array",
+    "null",
+    "type",
+    "properties",
+    "required",
+    "items",
+    "enum",
+    "description",
+    "OBJECT",
+    "STRING",
+    "ARRAY",
+];
 
 /// What a part of the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,48 +137,64 @@ enum Area {
     Text,
     /// Arguments and results of tools.
     Free,
-    /// What the model may call: its descriptions are read.
+    /// What the model may call, and the form of its answers: what is said of them is read, and their schemas.
     Tools,
+    /// A schema.
+    Schema,
 }
 
-/// Where a value stands.
-fn area(steps: &[Step<'_>]) -> Area {
-    let mut area = Area::Outside;
-    for (depth, step) in steps.iter().enumerate() {
-        area = match (depth, step) {
-            (0, Step::Key(key)) => match &**key {
-                "messages" | "contents" => Area::Conversation,
-                // The conversation of Responses, or the texts of embeddings.
-                "input" => Area::Conversation,
-                "system" | "instructions" | "systemInstruction" | "system_instruction" | "prompt"
-                | "prediction" | "documents" | "texts" | "inputs" | "content" => Area::Text,
-                // What a client says in a Realtime conversation.
-                "item" | "session" | "response" => Area::Text,
-                "tools" | "functions" | "toolConfig" | "tool_config" => Area::Tools,
-                _ => Area::Outside,
-            },
-            (0, Step::Item(_)) => Area::Outside,
-            (_, Step::Item(_)) => match area {
+/// What is known of a place.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    area: Area,
+    /// Texts there may be JSON themselves.
+    is_arguments: bool,
+}
+
+/// What is known of what stands behind a step from a place.
+fn below(of: Known, way: &[Step<'_>], step: &Step<'_>) -> Known {
+    let key = match step {
+        Step::Key(key) => &**key,
+        // Items are what their list is; the top of a body is none.
+        Step::Item(_) => {
+            let area = match of.area {
                 Area::Conversation => Area::Text,
+                _ if way.is_empty() => Area::Outside,
                 other => other,
-            },
-            (_, Step::Key(key)) => match area {
-                Area::Outside | Area::Free => area,
-                Area::Tools if key == "description" => Area::Text,
-                Area::Tools => Area::Tools,
-                Area::Conversation | Area::Text => {
-                    if FREE.contains(&&**key) {
-                        Area::Free
-                    } else if MACHINERY.contains(&&**key) {
-                        Area::Outside
-                    } else {
-                        Area::Text
-                    }
-                }
-            },
-        };
+            };
+            return Known { area, ..of };
+        }
+    };
+    let area = match of.area {
+        Area::Outside if way.is_empty() => top(key),
+        Area::Outside | Area::Free | Area::Schema => of.area,
+        Area::Tools if SCHEMAS.contains(&key) => Area::Schema,
+        Area::Tools if OF_TOOLS.contains(&key) => Area::Text,
+        Area::Tools => Area::Tools,
+        Area::Conversation | Area::Text if FREE.contains(&key) => Area::Free,
+        Area::Conversation | Area::Text if MACHINERY.contains(&key) => Area::Outside,
+        Area::Conversation | Area::Text => Area::Text,
+    };
+    Known { area, is_arguments: matches!(key, "arguments" | "output" | "content" | "text" | "input") }
+}
+
+/// What stands under a name of the body's own.
+fn top(key: &str) -> Area {
+    match key {
+        "messages" | "contents" => Area::Conversation,
+        // The conversation of Responses, or the texts of embeddings.
+        "input" => Area::Conversation,
+        "system" | "instructions" | "systemInstruction" | "system_instruction" | "prompt" | "prediction"
+        | "documents" | "texts" | "inputs" | "content" | "query" | "message" | "suffix" => Area::Text,
+        // What a client says in a Realtime conversation.
+        "item" | "session" => Area::Text,
+        "response" => Area::Text,
+        "tools" | "functions" | "toolConfig" | "tool_config" => Area::Tools,
+        // The form of the answer, in all dialects' words.
+        "response_format" | "text" | "generationConfig" | "generation_config" | "output_config"
+        | "output_format" | "outputConfig" => Area::Tools,
+        _ => Area::Outside,
     }
-    if area == Area::Conversation { Area::Text } else { area }
 }
 
 /// A text that was found, not yet read.
@@ -140,7 +204,7 @@ struct Spot {
     is_system: bool,
     /// Text that is itself JSON.
     is_arguments: bool,
-    is_string: bool,
+    kind: Token,
 }
 
 /// Shows every text of a body to `each`, and puts what it answers in its place. `None` when nothing was changed.
@@ -162,39 +226,38 @@ impl<'b> Leaves<'b> {
         let text = std::str::from_utf8(body).map_err(|_| Error::invalid("", "the body is not UTF-8"))?;
         let mut spots = Vec::new();
         let mut roles: Vec<Option<Voice>> = Vec::new();
-        walk(text, |steps, value| {
+        let outside = Known { area: Area::Outside, is_arguments: false };
+        walk_knowing(text, outside, below, |steps, known, value| {
             let message = match steps {
                 [Step::Key(list), Step::Item(index), ..] if is_list(list) => Some(*index),
                 _ => None,
             };
             if let [_, Step::Item(index), Step::Key(key)] = steps
                 && message.is_some()
-                && value.is_string
+                && value.kind == Token::Text
                 && key == "role"
             {
                 // A list has no more items than the body has bytes.
                 roles.resize(roles.len().max(index + 1), None);
                 roles[*index] = Some(voice(&text[value.at.clone()]));
             }
-            let area = area(steps);
-            let long = value.at.len() >= NUMBER_BYTES_MIN;
-            let wanted = match area {
-                Area::Text => value.is_string,
-                Area::Free => value.is_string || long,
-                Area::Outside | Area::Tools | Area::Conversation => false,
+            let is_long = || value.at.len() >= NUMBER_BYTES_MIN;
+            let wanted = match (known.area, value.kind) {
+                (Area::Outside | Area::Tools, _) => false,
+                (Area::Text | Area::Conversation, kind) => kind == Token::Text,
+                (Area::Free, Token::Number) => is_long(),
+                (Area::Free, Token::Text | Token::Name) => true,
+                (Area::Schema, Token::Number) => is_long(),
+                (Area::Schema, Token::Text | Token::Name) => !is_word_of_schemas(&text[value.at.clone()]),
             };
             if wanted {
-                let key = steps.iter().rev().find_map(|step| match step {
-                    Step::Key(key) => Some(&**key),
-                    Step::Item(_) => None,
-                });
                 spots.push(Spot {
                     at: value.at,
                     message,
                     is_system: message.is_none()
                         && matches!(steps.first(), Some(Step::Key(top)) if is_standing(top)),
-                    is_arguments: matches!(key, Some("arguments" | "output" | "content" | "text" | "input")),
-                    is_string: value.is_string,
+                    is_arguments: known.is_arguments && value.kind == Token::Text,
+                    kind: value.kind,
                 });
             }
         })
@@ -224,6 +287,11 @@ impl<'b> Leaves<'b> {
     }
 }
 
+/// Whether a string, in its quotes, is a word of JSON Schema.
+fn is_word_of_schemas(raw: &str) -> bool {
+    raw.get(1..raw.len().saturating_sub(1)).is_some_and(|word| WORDS_OF_SCHEMAS.contains(&word))
+}
+
 fn is_list(key: &str) -> bool {
     matches!(key, "messages" | "contents" | "input")
 }
@@ -231,7 +299,14 @@ fn is_list(key: &str) -> bool {
 fn is_standing(key: &str) -> bool {
     matches!(
         key,
-        "system" | "instructions" | "systemInstruction" | "system_instruction" | "tools" | "functions"
+        "system"
+            | "instructions"
+            | "systemInstruction"
+            | "system_instruction"
+            | "tools"
+            | "functions"
+            | "response_format"
+            | "text"
     )
 }
 
@@ -250,8 +325,9 @@ fn changed(
     voice: Voice,
     each: &mut impl FnMut(&Leaf<'_>) -> Option<String>,
 ) -> Option<String> {
-    if !spot.is_string {
-        let leaf = Leaf { text: Cow::Borrowed(raw), voice };
+    let part = Part::Whole;
+    if spot.kind == Token::Number {
+        let leaf = Leaf { text: Cow::Borrowed(raw), voice, part };
         return each(&leaf).map(|text| quoted(&text));
     }
     let text = unquoted(raw)?;
@@ -263,11 +339,11 @@ fn changed(
     {
         return edited.map(|text| quoted(&text));
     }
-    each(&Leaf { text, voice }).map(|text| quoted(&text))
+    each(&Leaf { text, voice, part }).map(|text| quoted(&text))
 }
 
-/// Shows every text and long number of a JSON text to `each`, and puts what it answers in its place. `None` when the
-/// text is no object or list; `Some(None)` when nothing was changed.
+/// Shows every name, text and long number of a JSON text to `each`, and puts what it answers in its place; then the text
+/// as it was. `None` when the text is no object or list; `Some(None)` when nothing was changed.
 pub fn edit_json(
     text: &str,
     voice: Voice,
@@ -281,18 +357,18 @@ pub fn edit_json(
     let mut from = 0;
     walk(text, |_, value| {
         let raw = &text[value.at.clone()];
-        let leaf = if value.is_string {
-            unquoted(raw)
-        } else {
-            (raw.len() >= NUMBER_BYTES_MIN).then_some(Cow::Borrowed(raw))
+        let leaf = match value.kind {
+            Token::Text | Token::Name => unquoted(raw),
+            Token::Number => (raw.len() >= NUMBER_BYTES_MIN).then_some(Cow::Borrowed(raw)),
         };
         let Some(leaf) = leaf else { return };
-        if let Some(changed) = each(&Leaf { text: leaf, voice }) {
+        if let Some(changed) = each(&Leaf { text: leaf, voice, part: Part::Piece }) {
             out.push_str(&text[from..value.at.start]);
             out.push_str(&quoted(&changed));
             from = value.at.end;
         }
     })?;
+    each(&Leaf { text: Cow::Borrowed(text), voice, part: Part::Frame });
     if from == 0 {
         return Some(None);
     }
@@ -300,7 +376,7 @@ pub fn edit_json(
     Some(Some(out))
 }
 
-/// Shows every string and long number of a JSON body to `each`; `None` is one that cannot be read. Tells whether the
+/// Shows every name, string and long number of a JSON body to `each`; `None` is one that cannot be read. Tells whether the
 /// body is JSON.
 pub fn strings(body: &[u8], mut each: impl FnMut(Option<&str>)) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
@@ -309,10 +385,10 @@ pub fn strings(body: &[u8], mut each: impl FnMut(Option<&str>)) -> bool {
     }
     let walked = walk(text, |_, value| {
         let Some(raw) = text.get(value.at.clone()) else { return };
-        if value.is_string {
-            each(unquoted(raw).as_deref());
-        } else if raw.len() >= NUMBER_BYTES_MIN {
-            each(Some(raw));
+        match value.kind {
+            Token::Text | Token::Name => each(unquoted(raw).as_deref()),
+            Token::Number if raw.len() >= NUMBER_BYTES_MIN => each(Some(raw)),
+            Token::Number => {}
         }
     });
     walked.is_some()
@@ -383,33 +459,74 @@ mod tests {
             (
                 "openai-chat",
                 r#"{"model":"m","user":"u","messages":[{"role":"system","content":"s"},{"content":[{"type":"text","text":"t"},{"type":"image_url","image_url":{"url":"http://u"}}],"role":"user"},{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":\"arg\",\"n\":4111111111111111}"}}]},{"role":"tool","tool_call_id":"c","content":"r"}],"tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"}}}]}"#,
-                &["s/System", "t/Caller", "arg/Model", "4111111111111111/Model", "r/Caller", "d/System"][..],
+                &[
+                    "s/System",
+                    "t/Caller",
+                    "a/Model",
+                    "arg/Model",
+                    "n/Model",
+                    "4111111111111111/Model",
+                    "{\"a\":\"arg\",\"n\":4111111111111111}/Model",
+                    "r/Caller",
+                    "d/System",
+                ][..],
             ),
             (
                 "openai-responses",
                 r#"{"instructions":"s","input":[{"role":"user","content":[{"type":"input_text","text":"t"}]},{"type":"function_call","call_id":"c","name":"f","arguments":"{\"a\":\"arg\"}"},{"type":"function_call_output","call_id":"c","output":"r"}]}"#,
-                &["s/System", "t/Caller", "arg/Caller", "r/Caller"],
+                &["s/System", "t/Caller", "a/Caller", "arg/Caller", "{\"a\":\"arg\"}/Caller", "r/Caller"],
             ),
             ("openai-responses", r#"{"input":"t"}"#, &["t/Caller"]),
             (
                 "anthropic",
                 r#"{"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":[{"type":"text","text":"r"}]},{"type":"document","source":{"type":"text","media_type":"text/plain","data":"doc text"},"title":"ti"}]},{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{"name":"arg","deep":[{"url":"u"}]}},{"type":"thinking","thinking":"th","signature":"sig"}]}]}"#,
-                &["s/System", "r/Caller", "doc text/Caller", "ti/Caller", "arg/Model", "u/Model", "th/Model"],
+                &[
+                    "s/System",
+                    "r/Caller",
+                    "doc text/Caller",
+                    "ti/Caller",
+                    "name/Model",
+                    "arg/Model",
+                    "deep/Model",
+                    "url/Model",
+                    "u/Model",
+                    "th/Model",
+                ],
             ),
             (
                 "gemini",
                 r#"{"systemInstruction":{"parts":[{"text":"s"}]},"contents":[{"role":"user","parts":[{"text":"t"},{"inlineData":{"mimeType":"image/png","data":"AA=="}}]},{"role":"model","parts":[{"functionCall":{"name":"f","args":{"a":"arg"}},"thoughtSignature":"x"}]},{"role":"user","parts":[{"functionResponse":{"name":"f","response":{"id":"r"}}}]}]}"#,
-                &["s/System", "t/Caller", "AA==/Caller", "arg/Model", "r/Caller"],
+                &["s/System", "t/Caller", "AA==/Caller", "a/Model", "arg/Model", "id/Caller", "r/Caller"],
             ),
             (
                 "bedrock",
                 r#"{"system":[{"text":"s"}],"messages":[{"role":"user","content":[{"toolResult":{"toolUseId":"c","content":[{"json":{"type":"r"}},{"text":"t"}],"status":"success"}}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"c","name":"f","input":{"a":"arg"}}}]}]}"#,
-                &["s/System", "r/Caller", "t/Caller", "arg/Model"],
+                &["s/System", "type/Caller", "r/Caller", "t/Caller", "a/Model", "arg/Model"],
             ),
             (
                 "cohere",
                 r#"{"messages":[{"role":"assistant","tool_plan":"p","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":\"arg\"}"}}]},{"role":"user","content":"t"}],"documents":[{"data":{"title":"doc"},"id":"1"}]}"#,
-                &["p/Model", "arg/Model", "t/Caller", "doc/Caller"],
+                &["p/Model", "a/Model", "arg/Model", "{\"a\":\"arg\"}/Model", "t/Caller", "doc/Caller"],
+            ),
+            (
+                "schemas",
+                r#"{"tools":[{"function":{"name":"f","parameters":{"type":"object","properties":{"p":{"enum":["e"],"default":"de"}}}}}],"response_format":{"type":"json_schema","json_schema":{"name":"n","description":"d","schema":{"const":4111111111111111}}},"generationConfig":{"responseMimeType":"m","responseSchema":{"title":"ti"}}}"#,
+                &[
+                    "p/System",
+                    "e/System",
+                    "default/System",
+                    "de/System",
+                    "d/System",
+                    "const/System",
+                    "4111111111111111/System",
+                    "title/Caller",
+                    "ti/Caller",
+                ],
+            ),
+            (
+                "others",
+                r#"{"query":"q","prompt":{"id":"i","variables":{"url":"v"}},"suffix":"su"}"#,
+                &["q/Caller", "url/Caller", "v/Caller", "su/Caller"],
             ),
         ] {
             let found: Vec<String> =

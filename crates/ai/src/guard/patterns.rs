@@ -1,5 +1,6 @@
-//! An operator's own words and patterns, all of them as one automaton that is walked byte by byte: linear in time,
-//! whatever the pattern, and able to say that more text decides.
+//! An operator's own words and patterns, all of them as one automaton that is walked byte by byte: once over a text to
+//! see whether any is in it, in linear time whatever the pattern, and then from each place where one may begin, as far as
+//! the window goes. It is able to say that more text decides.
 
 use std::sync::Mutex;
 

@@ -45,21 +45,31 @@ pub struct Rule {
     pub on_answer: bool,
 }
 
+/// What is looked for on one side of a call.
+#[derive(Debug)]
+pub(super) struct Side {
+    /// What is refused or replaced.
+    pub(super) acts: Scanner,
+    /// What is told alone. It is looked for apart, for it hides nothing of what it stands in or before.
+    pub(super) notes: Scanner,
+}
+
 /// The rules of one policy, ready for any number of calls.
 #[derive(Debug)]
 pub struct Rules {
     pub(super) rules: Vec<Rule>,
-    pub(super) request: Scanner,
-    pub(super) answer: Scanner,
+    pub(super) request: Side,
+    pub(super) answer: Side,
     pub(super) hold_bytes_max: usize,
 }
 
 impl Rules {
     /// Compiles rules. The error names the rule that is wrong by its place.
     pub fn compile(rules: Vec<Rule>, hold_bytes_max: usize) -> Result<Self, (usize, String)> {
-        let scanner = |on: fn(&Rule) -> bool| {
+        let scanner = |on: fn(&Rule) -> bool, notes: bool| {
             let (mut kinds, mut patterns) = (Vec::new(), Vec::new());
-            for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| on(rule)) {
+            let is_one = |rule: &Rule| on(rule) && notes == (rule.action == Action::Flag);
+            for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| is_one(rule)) {
                 match &rule.check {
                     Check::Kinds(some) => kinds.extend(some.iter().map(|kind| (*kind, index))),
                     Check::Patterns(some, _) => {
@@ -70,7 +80,8 @@ impl Rules {
             }
             Scanner::compile(&kinds, &patterns)
         };
-        let (request, answer) = (scanner(|rule| rule.on_request)?, scanner(|rule| rule.on_answer)?);
+        let side = |on| Ok(Side { acts: scanner(on, false)?, notes: scanner(on, true)? });
+        let (request, answer) = (side(|rule| rule.on_request)?, side(|rule| rule.on_answer)?);
         Ok(Self { rules, request, answer, hold_bytes_max })
     }
 
@@ -82,6 +93,11 @@ impl Rules {
     /// Whether anything is looked for in requests.
     pub fn read_requests(&self) -> bool {
         self.rules.iter().any(|rule| rule.on_request)
+    }
+
+    /// Whether anything in requests gets a placeholder.
+    pub(super) fn mask_requests(&self) -> bool {
+        self.rules.iter().any(|rule| rule.on_request && rule.action == Action::Mask)
     }
 
     /// Whether what is looked for in answers stands at one place, and nothing judges the whole.

@@ -12,9 +12,9 @@ use super::{
     detect::Begins,
     hold::{Hold, Piece, is_clear},
     injection, language,
-    leaves::{self, Leaf, Leaves, Voice},
-    rule::{Action, Check, Fired, Rule, Rules},
-    scan::{At, Found},
+    leaves::{self, Leaf, Leaves, Part as Of, Voice},
+    rule::{Action, Check, Fired, Rule, Rules, Side},
+    scan::{At, Found, Looks},
     vault::{Vault, word},
 };
 use crate::canon::{Answer, Part, Source};
@@ -29,11 +29,24 @@ const TEXTS_MAX: usize = 8;
 /// Letters that are kept of each.
 const TEXT_CHARS_MAX: usize = 256;
 
+/// What walks over texts need, for what acts and for what notes.
+#[derive(Debug, Default)]
+struct Caches {
+    acts: Option<Cache>,
+    notes: Option<Cache>,
+}
+
+impl Caches {
+    fn of(side: &Side) -> Self {
+        Self { acts: side.acts.cache(), notes: side.notes.cache() }
+    }
+}
+
 /// The rules at work on one call.
 #[derive(Debug)]
 pub struct Screen {
     rules: Arc<Rules>,
-    cache: Option<Cache>,
+    cache: Caches,
     vault: Vault,
     in_answer: bool,
     keeps_texts: bool,
@@ -48,7 +61,7 @@ pub struct Screen {
 impl Screen {
     /// For a request. `keeps_texts`: what is found is told with its text.
     pub fn new(rules: Arc<Rules>, keeps_texts: bool) -> Self {
-        let cache = rules.request.cache();
+        let cache = Caches::of(&rules.request);
         Self {
             rules,
             cache,
@@ -66,13 +79,15 @@ impl Screen {
     pub fn turn(&mut self) {
         self.give_back();
         self.in_answer = true;
-        self.cache = self.rules.answer.cache();
+        self.cache = Caches::of(&self.rules.answer);
         self.sample = Some(String::new());
     }
 
     fn give_back(&mut self) {
-        let scanner = if self.in_answer { &self.rules.answer } else { &self.rules.request };
-        scanner.keep(self.cache.take());
+        let side = if self.in_answer { &self.rules.answer } else { &self.rules.request };
+        let Caches { acts, notes } = std::mem::take(&mut self.cache);
+        side.acts.keep(acts);
+        side.notes.keep(notes);
     }
 
     /// What was found until now.
@@ -88,6 +103,7 @@ impl Screen {
     /// Goes on to the next request of a conversation: what an earlier one was refused for is over.
     pub fn again(&mut self) {
         self.blocked = None;
+        self.vault.reserve_anew();
     }
 
     /// Whether the answer must be looked at: for rules, or for placeholders.
@@ -105,12 +121,16 @@ impl Screen {
         let mut words = String::new();
         let samples = self.rules.judge_languages_of_requests();
         let limits = self.rules.rules.iter().any(|rule| matches!(rule.check, Check::Length(_)));
+        let masks = self.rules.mask_requests();
         leaves.edit(|leaf| {
-            self.vault.reserve(&leaf.text);
-            if limits {
+            if masks && leaf.part != Of::Piece {
+                self.vault.reserve(&leaf.text);
+            }
+            if limits && leaf.part != Of::Piece {
                 length = length.saturating_add(leaf.text.chars().count());
             }
-            if samples && leaf.voice == Voice::Caller && words.len() < SAMPLE_BYTES_MAX {
+            let is_said = leaf.voice == Voice::Caller && leaf.part != Of::Frame;
+            if samples && is_said && words.len() < SAMPLE_BYTES_MAX {
                 words.extend(leaf.text.chars().take(SAMPLE_BYTES_MAX));
                 words.push(' ');
             }
@@ -119,7 +139,52 @@ impl Screen {
         });
         self.judge_length(length);
         self.judge_language(&words);
-        Ok(leaves.edit(|leaf| self.whole(&leaf.text)))
+        Ok(leaves.edit(|leaf| self.leaf(leaf)))
+    }
+
+    /// Looks at a text. What it is to be, when that is something else.
+    fn leaf(&mut self, leaf: &Leaf<'_>) -> Option<String> {
+        if leaf.part == Of::Frame {
+            self.frame(&leaf.text);
+            return None;
+        }
+        self.whole(&leaf.text)
+    }
+
+    /// Looks at a text whose pieces were looked at, for what is made of several. It stays as it is: what would be masked
+    /// is told of nowhere, and what was found in a piece is not told again.
+    fn frame(&mut self, text: &str) {
+        let rules = self.rules.clone();
+        let side = self.side(&rules);
+        let mut found: Vec<(String, Found)> = Vec::new();
+        for (scanner, cache) in [(&side.acts, &mut self.cache.acts), (&side.notes, &mut self.cache.notes)] {
+            let looks = scanner.look(cache, text);
+            if looks.is_clear() {
+                continue;
+            }
+            let at =
+                |before: Option<char>, text: &str, more: bool| scanner.at(cache, looks, before, text, more);
+            Hold::new(WINDOW_BYTES, false).push(text, true, scanner.firsts(), at, |piece| {
+                if let Piece::Found { text, found: what, .. } = piece {
+                    found.push((text.to_owned(), what));
+                }
+            });
+        }
+        let told = self.fired.len();
+        for (text, what) in found {
+            let Some((rule, kind)) = rule_of(what) else { continue };
+            let Some(of) = rules.rule(rule).filter(|of| of.action != Action::Mask) else { continue };
+            let in_answer = self.in_answer;
+            let is_same =
+                |fired: &Fired| fired.rule == of.name && fired.kind == kind && fired.in_answer == in_answer;
+            if !self.fired.iter().take(told).any(is_same) {
+                self.fire(rule, kind, &text);
+            }
+        }
+    }
+
+    fn side<'r>(&self, rules: &'r Rules) -> &'r Side {
+        if self.in_answer { &rules.answer } else { &rules.request }
     }
 
     fn suspect(&mut self, leaf: &Leaf<'_>) {
@@ -129,6 +194,7 @@ impl Screen {
         let rules = self.rules.clone();
         for (index, rule) in self.active(&rules) {
             if let Check::Injection(threshold) = rule.check
+                && !(leaf.part == Of::Frame && self.has_fired(rule))
                 && injection::score(&leaf.text) >= threshold
             {
                 self.fire(index, "injection", &leaf.text);
@@ -194,27 +260,33 @@ impl Screen {
 
     /// Looks at a whole text. What it is to be, when that is something else.
     pub fn whole(&mut self, text: &str) -> Option<String> {
-        if self.is_clear(text) {
+        let looks = self.look(text);
+        if self.is_clear(text, looks) {
             return None;
         }
         let mut hold = Hold::new(WINDOW_BYTES, false);
-        let written = self.piece(&mut hold, text, true);
+        let written = self.piece_of(&mut hold, text, true, looks);
         (written != text).then_some(written)
     }
 
-    /// Whether nothing is in a whole text.
-    fn is_clear(&mut self, text: &str) -> bool {
+    /// What a whole text may hold, of what acts and of what notes.
+    fn look(&mut self, text: &str) -> [Looks; 2] {
+        let side = if self.in_answer { &self.rules.answer } else { &self.rules.request };
+        [side.acts.look(&mut self.cache.acts, text), side.notes.look(&mut self.cache.notes, text)]
+    }
+
+    /// Whether nothing is in a whole text, of which it is known what it may hold.
+    fn is_clear(&mut self, text: &str, looks: [Looks; 2]) -> bool {
         // Placeholders are rare, and then the long way is good enough.
         if self.in_answer && !self.vault.is_empty() && text.contains('<') {
             return false;
         }
-        let scanner = if self.in_answer { &self.rules.answer } else { &self.rules.request };
-        let cache = &mut self.cache;
-        if scanner.clears(cache, text) {
-            return true;
-        }
-        let at = |before, text: &str, more| scanner.at(cache, before, text, more);
-        is_clear(text, WINDOW_BYTES, scanner.firsts(), at)
+        let side = if self.in_answer { &self.rules.answer } else { &self.rules.request };
+        let each = [(&side.acts, &mut self.cache.acts), (&side.notes, &mut self.cache.notes)];
+        each.into_iter().zip(looks).all(|((scanner, cache), looks)| {
+            let at = |before, text: &str, more| scanner.at(cache, looks, before, text, more);
+            looks.is_clear() || is_clear(text, WINDOW_BYTES, scanner.firsts(), at)
+        })
     }
 
     /// Whether a whole answer, as a provider wrote it, is sure to hold nothing for these rules. It looks at every string,
@@ -227,17 +299,30 @@ impl Screen {
         let walked = leaves::strings(body, |text| {
             // What is JSON in a string may spell a letter in another way, and its values stand for themselves.
             let is_plain = |text: &&str| !text.contains('\\') && !text.trim_start().starts_with(['{', '[']);
-            is_clear = is_clear && text.filter(is_plain).is_some_and(|text| self.is_clear(text));
+            is_clear = is_clear
+                && text.filter(is_plain).is_some_and(|text| {
+                    let looks = self.look(text);
+                    self.is_clear(text, looks)
+                });
         });
         walked && is_clear
     }
 
     /// Looks at a piece of a text that `hold` keeps; what of it may go on, and all at the last piece.
     pub fn piece(&mut self, hold: &mut Hold, text: &str, is_last: bool) -> String {
+        self.piece_of(hold, text, is_last, [Looks::ALL; 2])
+    }
+
+    fn piece_of(&mut self, hold: &mut Hold, text: &str, is_last: bool, looks: [Looks; 2]) -> String {
         let rules = self.rules.clone();
         let in_answer = self.in_answer;
-        let scanner = if in_answer { &rules.answer } else { &rules.request };
-        let mut cache = self.cache.take();
+        let side = self.side(&rules);
+        let [acts, notes] = looks;
+        if !side.notes.is_empty() && !notes.is_clear() {
+            self.note(side, hold, text, is_last, notes);
+        }
+        let scanner = &side.acts;
+        let mut cache = self.cache.acts.take();
         // Where among the clear text, what text, what it is, whether inside of a string.
         let mut found: Vec<(usize, String, Found, bool)> = Vec::new();
         let vault = &self.vault;
@@ -249,7 +334,7 @@ impl Screen {
                     Begins::Yes(length) => return At::Something(length, Found::Placeholder),
                 }
             }
-            scanner.at(&mut cache, before, text, more)
+            scanner.at(&mut cache, acts, before, text, more)
         };
         let with_placeholders;
         let firsts = if in_answer && !vault.is_empty() {
@@ -265,7 +350,7 @@ impl Screen {
                 found.push((clear.len(), text.to_owned(), what, in_string));
             }
         });
-        self.cache = cache;
+        self.cache.acts = cache;
         if found.is_empty() {
             return clear;
         }
@@ -290,14 +375,35 @@ impl Screen {
         out
     }
 
+    /// Tells what is told alone in a piece of a text.
+    fn note(&mut self, side: &Side, hold: &mut Hold, text: &str, is_last: bool, looks: Looks) {
+        let mut cache = self.cache.notes.take();
+        let scanner = &side.notes;
+        let mut found: Vec<(String, Found)> = Vec::new();
+        let at =
+            |before: Option<char>, text: &str, more: bool| scanner.at(&mut cache, looks, before, text, more);
+        hold.beside().push(text, is_last, scanner.firsts(), at, |piece| {
+            if let Piece::Found { text, found: what, .. } = piece {
+                found.push((text.to_owned(), what));
+            }
+        });
+        self.cache.notes = cache;
+        for (text, what) in found {
+            if let Some((rule, kind)) = rule_of(what) {
+                self.fire(rule, kind, &text);
+            }
+        }
+    }
+
     /// What stands in the place of what was found.
     fn found(&mut self, text: &str, what: Found) -> String {
-        let (rule, kind, label) = match what {
-            Found::Placeholder => return self.vault.meaning(text).unwrap_or(text).to_owned(),
-            Found::Kind(kind, rule) => (rule, kind.name(), kind.word().to_owned()),
-            Found::Pattern(rule) => {
-                let name = self.rules.rule(rule).map_or("", |rule| &*rule.name);
-                (rule, "pattern", word(name))
+        let Some((rule, kind)) = rule_of(what) else {
+            return self.vault.meaning(text).unwrap_or(text).to_owned();
+        };
+        let label = match what {
+            Found::Kind(kind, _) => kind.word().to_owned(),
+            Found::Pattern(_) | Found::Placeholder => {
+                word(self.rules.rule(rule).map_or("", |rule| &*rule.name))
             }
         };
         self.fire(rule, kind, text);
@@ -343,6 +449,13 @@ impl Screen {
         self.heard();
     }
 
+    /// Looks at a text that was answered, JSON or not, and changes it.
+    pub fn written(&mut self, text: &mut String) {
+        self.hears(text);
+        self.heard();
+        self.replace_json(text);
+    }
+
     /// Looks at a whole part of an answer, and changes it.
     pub fn part(&mut self, part: &mut Part) {
         match part {
@@ -360,7 +473,7 @@ impl Screen {
             Part::ToolResult { content, .. } => content.iter_mut().for_each(|part| self.part(part)),
             Part::Vendor { value, .. } => {
                 let text = value.to_string();
-                let edited = leaves::edit_json(&text, Voice::Model, &mut |leaf| self.whole(&leaf.text));
+                let edited = leaves::edit_json(&text, Voice::Model, &mut |leaf| self.leaf(leaf));
                 if let Some(Some(changed)) = edited
                     && let Ok(changed) = serde_json::from_str(&changed)
                 {
@@ -379,7 +492,7 @@ impl Screen {
     }
 
     fn replace_json(&mut self, text: &mut String) {
-        match leaves::edit_json(text, Voice::Model, &mut |leaf| self.whole(&leaf.text)) {
+        match leaves::edit_json(text, Voice::Model, &mut |leaf| self.leaf(leaf)) {
             Some(Some(changed)) => *text = changed,
             Some(None) => {}
             None => self.replace(text),
@@ -399,6 +512,15 @@ impl Screen {
     /// Whether the request was given placeholders.
     pub fn has_masked(&self) -> bool {
         !self.vault.is_empty()
+    }
+}
+
+/// Which rule found something, and what it is called.
+fn rule_of(what: Found) -> Option<(usize, &'static str)> {
+    match what {
+        Found::Kind(kind, rule) => Some((rule, kind.name())),
+        Found::Pattern(rule) => Some((rule, "pattern")),
+        Found::Placeholder => None,
     }
 }
 

@@ -97,7 +97,9 @@ pub(super) fn begins(text: &str, more: bool) -> Begins {
 
 /// Letters of a key that are looked at; a longer one is found by as many.
 const KEY_BYTES_MAX: usize = 512;
-/// Letters of a part of a token, at most: every `eyJ` of a text may be the first of one.
+/// Letters of the first part of a token, at most: every `eyJ` of a text may begin one.
+const HEAD_BYTES_MAX: usize = 1024;
+/// Letters of another part, at most.
 const PART_BYTES_MAX: usize = 2048;
 
 fn is_key_letter(byte: u8) -> bool {
@@ -131,10 +133,10 @@ fn token(text: &str, more: bool) -> Begins {
     let mut parts = 0;
     let mut from = 0;
     loop {
-        let end =
-            text[from..].bytes().take(PART_BYTES_MAX).position(|byte| !is_part(byte)).map(|at| from + at);
+        let most = if parts == 0 { HEAD_BYTES_MAX } else { PART_BYTES_MAX };
+        let end = text[from..].bytes().take(most).position(|byte| !is_part(byte)).map(|at| from + at);
         let Some(end) = end else {
-            if text.len() - from >= PART_BYTES_MAX {
+            if text.len() - from >= most {
                 return Begins::No;
             }
             if more {

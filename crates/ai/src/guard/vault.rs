@@ -9,6 +9,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::detect::Begins;
 
+/// Bytes that are kept of one call, or of one conversation that goes on and on.
+const VAULT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of an entry beside its texts, about.
+const ENTRY_BYTES: usize = 128;
 /// Bytes of the longest placeholder that is looked for.
 const PLACEHOLDER_BYTES_MAX: usize = 64;
 
@@ -21,6 +25,9 @@ pub struct Vault {
     meaning: HashMap<String, String>,
     counts: HashMap<String, u64>,
     taken: HashSet<String>,
+    /// Bytes of all that is kept, and of what is taken.
+    bytes: usize,
+    taken_bytes: usize,
 }
 
 impl Vault {
@@ -30,18 +37,33 @@ impl Vault {
         while let Some(at) = text[from..].find('<') {
             from += at;
             if let Some(length) = shape(&text[from..]) {
-                self.taken.insert(text[from..from + length].to_owned());
+                if self.taken_bytes < VAULT_BYTES_MAX
+                    && self.taken.insert(text[from..from + length].to_owned())
+                {
+                    self.taken_bytes += length + ENTRY_BYTES;
+                }
             }
             from += 1;
         }
     }
 
-    /// The placeholder of a datum.
+    /// The next request of a conversation begins.
+    pub fn reserve_anew(&mut self) {
+        self.taken.clear();
+        self.taken_bytes = 0;
+    }
+
+    /// The placeholder of a datum. One without a number is masked for good: more is not kept.
     pub fn mask(&mut self, word: &str, datum: &str) -> String {
         let key = (word.to_owned(), datum.to_owned());
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
+        let bytes = 2 * (word.len() + datum.len()) + ENTRY_BYTES;
+        if self.bytes.saturating_add(bytes) > VAULT_BYTES_MAX {
+            return format!("<{word}>");
+        }
+        self.bytes += bytes;
         let count = self.counts.entry(word.to_owned()).or_default();
         let placeholder = loop {
             *count += 1;
@@ -133,6 +155,21 @@ pub fn word(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut vault = Vault::default();
+        for number in 0..200_000 {
+            vault.reserve(&format!("<A_{number}>"));
+        }
+        assert!(vault.taken.len() < 100_000, "{}", vault.taken.len());
+        vault.reserve_anew();
+        assert!(vault.taken.is_empty());
+        let last = (0..200_000).map(|number| vault.mask("A", &format!("datum {number}"))).last();
+        assert_eq!(last.as_deref(), Some("<A>"), "more is masked for good");
+        assert!(vault.meaning.len() < 100_000);
+        assert_eq!(vault.mask("A", "datum 7"), "<A_8>");
+    }
 
     #[test]
     fn one_datum_has_one_placeholder_and_comes_back() {

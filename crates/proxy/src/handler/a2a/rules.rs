@@ -8,7 +8,10 @@ use crate::{
     call::Call,
     compiled::Building,
     failure::{Failure, Problem},
-    handler::mcp::allow::Allow,
+    handler::mcp::{
+        allow::{Allow, unfit},
+        strict,
+    },
     policy::{Flow, Policy, Verdict, rate_limit::RateLimit},
 };
 
@@ -63,7 +66,7 @@ impl Rules {
         };
         let Some(rule) = self.0.iter().find(fits) else { return Ok(()) };
         if let Some(allow) = &rule.allow {
-            let arguments: Map<String, Value> = serde_json::from_str(params).unwrap_or_default();
+            let arguments = arguments(allow, params)?;
             let name = format!("{agent}/{}", method.name());
             allow.judgeable(&arguments)?;
             if !allow.holds(call, &name, Some(&arguments)) {
@@ -84,5 +87,17 @@ impl Rules {
         };
         call.record.stopped_by = Some(KEY);
         Err(refused.with_rpc_code(REFUSED))
+    }
+}
+
+/// What a rule judges by. Where it asks for any of it, an agent must not be able to read another member than it does.
+fn arguments(allow: &Allow, params: &str) -> Result<Map<String, Value>, Failure> {
+    if !allow.asks_for_arguments || params.trim().is_empty() {
+        return Ok(serde_json::from_str(params).unwrap_or_default());
+    }
+    match strict::unique(params) {
+        Some(Value::Object(members)) => Ok(members),
+        Some(_) => Ok(Map::new()),
+        None => Err(unfit("the params have a member that is there twice, once spelled otherwise")),
     }
 }

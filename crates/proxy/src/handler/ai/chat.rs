@@ -34,7 +34,7 @@ use super::{
     refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
-    shadow, stored, units,
+    shadow, stored, transcripts, units,
 };
 use crate::{
     body::Body,
@@ -105,11 +105,18 @@ pub(super) async fn answer(
     }
     let recording = recorded::begin(gateway, call, &conversation);
     // Forms are files above all, which no rule reads.
-    if !conversation.peek.is_form() {
+    if conversation.peek.is_form() {
+        if transcripts::are_made_by(conversation.endpoint.operation) {
+            guards::form(call, &mut conversation);
+        }
+    } else {
         let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
         if let Some(refused) = refused {
             return Ok(refused);
         }
+    }
+    if let Some(failure) = transcripts::unread(&conversation) {
+        return Err(failure);
     }
     if conversation.endpoint.operation == Operation::Completions && conversation.watch.reads_answers() {
         return Err(Failure::refused(Problem::NotImplemented).with_hint(
@@ -407,6 +414,12 @@ async fn given(
     let From { target, model, dialect, told } = from;
     if response.status().is_success() {
         units::note(conversation, &told);
+    }
+    let is_heard =
+        response.status().is_success() && transcripts::are_made_by(conversation.endpoint.operation);
+    if is_heard && conversation.watch.reads_answers() {
+        let bytes = Box::pin(transcripts::screened(call, conversation, response, &told)).await?;
+        return finish(call, conversation, dialect, target, bytes, told, bill).await;
     }
     if !read::is_wanted(conversation, &response) {
         return finish(call, conversation, dialect, target, response, told, bill).await;

@@ -64,6 +64,7 @@ pub(crate) mod tokens {
         token_source::{Material, Token, TokenSource},
     };
 }
+mod transcripts;
 mod translated;
 mod units;
 

@@ -1,5 +1,7 @@
 //! A conversation as it came, and what one target is sent for it: the bytes as they are, or their translation.
 
+use std::borrow::Cow;
+
 use ai::{
     canon::{Error, ErrorKind, Losses, Request},
     dialect::{Dialect, Spoken},
@@ -71,11 +73,17 @@ pub(super) fn without_credentials(query: &str) -> Option<String> {
     let kept: Vec<&str> = query
         .split('&')
         .filter(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            !matches!(name, "key" | "api_key" | "api-key" | "access_token") && !name.starts_with("X-Amz-")
+            let name = name_of(pair);
+            !matches!(&*name, "key" | "api_key" | "api-key" | "access_token") && !name.starts_with("X-Amz-")
         })
         .collect();
     (!kept.is_empty() && !kept[0].is_empty()).then(|| kept.join("&"))
+}
+
+/// The name of a pair of a query, as whoever decodes it reads it.
+pub(super) fn name_of(pair: &str) -> Cow<'_, str> {
+    let read = form_urlencoded::parse(pair.as_bytes()).next();
+    read.map_or(Cow::Borrowed(""), |(name, _)| name)
 }
 
 /// What a target is sent for a conversation.

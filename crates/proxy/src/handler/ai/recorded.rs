@@ -11,7 +11,10 @@ use ai::{
     canon::{Delta, Event},
     dialect::StreamReader,
     endpoint::Operation,
-    guard::{leaves, screen::Screen},
+    guard::{
+        leaves::{self, Part},
+        screen::Screen,
+    },
     stream::FrameReader,
 };
 use bytes::Bytes;
@@ -55,8 +58,10 @@ pub(super) fn keep(
     let Recording { bytes_max, came, guards } = recording;
     let mut said = String::new();
     let read = leaves::edit(&conversation.body, |leaf| {
-        said.push_str(&leaf.text);
-        said.push('\n');
+        if leaf.part != Part::Piece {
+            said.push_str(&leaf.text);
+            said.push('\n');
+        }
         None
     });
     if read.is_ok() {

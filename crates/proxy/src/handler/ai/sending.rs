@@ -8,7 +8,7 @@ use std::{
 
 use ai::dialect::Dialect;
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
 use resilience::turnstile::{Lanes, Priority};
 
 use super::{
@@ -56,6 +56,12 @@ pub(super) enum Unanswered {
     /// The last try failed.
     Failed(Failure),
 }
+
+/// What providers tell of who asks.
+const OF_ACCOUNTS: [&str; 5] =
+    ["set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "cf-ray"];
+/// How what is left of an account's limits begins.
+const LIMITS_OF_ACCOUNTS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
 
 /// What all targets being away is told as.
 pub(super) fn all_away(away: Away) -> Failure {
@@ -125,14 +131,15 @@ pub(super) async fn send(
             | StatusCode::FORBIDDEN
             | StatusCode::TOO_MANY_REQUESTS => {}
             // What is wrong with the provider says nothing of the key.
-            status if status.is_server_error() => return Ok(response),
+            status if status.is_server_error() => return Ok(anonymous(response)),
             _ => {
                 taken.worked(model, Instant::now());
-                return Ok(response);
+                return Ok(anonymous(response));
             }
         }
         let tokens = ai::estimate::tokens(&body);
         let (response, refused) = refusal(dialect, response, names_account, tokens).await;
+        let response = anonymous(response);
         let Some(fault) = refused.fault else { return Ok(response) };
         let refusal = Refusal { model, fault, told: refused.until, caller: caller(call) };
         taken.refused(&refusal, Instant::now());
@@ -142,6 +149,21 @@ pub(super) async fn send(
         }
         last = Some(response);
     }
+}
+
+/// An answer without what tells of the gateway's own account with the provider: cookies, names, what is left of its
+/// limits, which are nobody else's.
+fn anonymous(mut response: Response<Body>) -> Response<Body> {
+    let is_ours = |name: &HeaderName| {
+        let name = name.as_str();
+        OF_ACCOUNTS.contains(&name) || LIMITS_OF_ACCOUNTS.iter().any(|begin| name.starts_with(begin))
+    };
+    let headers = response.headers_mut();
+    // Most answers have at most a few.
+    while let Some(name) = headers.keys().find(|name| is_ours(name)).cloned() {
+        headers.remove(name);
+    }
+    response
 }
 
 /// Sends a request for a stream, and waits until it has begun to speak: one that does not in time, or breaks off or

@@ -19,14 +19,38 @@ pub(in crate::handler) struct Allow {
     words: Vec<Box<str>>,
 }
 
-/// The names of arguments in an expression: what follows `arguments`, and all texts.
+/// Where an expression finds what is no argument.
+const OTHER_FACTS: [&str; 5] = ["request", "client", "consumer", "jwt", "tool"];
+
+/// The names of arguments in an expression: members of whatever is not known to be something else, and all texts.
 fn words(text: &str) -> Vec<Box<str>> {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     let mut words: Vec<Box<str>> = Vec::new();
-    for rest in text.split("arguments").skip(1) {
-        let chain: &str =
-            &rest[..rest.find(|letter| !is_word(letter) && letter != '.').unwrap_or(rest.len())];
-        words.extend(chain.split('.').filter(|word| !word.is_empty()).map(Into::into));
+    // Whether the chain of members that goes on here is of other facts.
+    let mut is_other = false;
+    let mut behind = ' ';
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        if !is_word(letter) {
+            if letter != '.' {
+                is_other = false;
+            }
+            if !letter.is_whitespace() {
+                behind = letter;
+            }
+            rest = rest.get(letter.len_utf8()..).unwrap_or_default();
+            continue;
+        }
+        let end = rest.find(|letter| !is_word(letter)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        let is_member = behind == '.';
+        behind = 'a';
+        if !is_member {
+            is_other = OTHER_FACTS.contains(&word);
+        } else if !is_other && !after.trim_start().starts_with('(') {
+            words.push(word.into());
+        }
     }
     for mark in ['"', '\''] {
         words.extend(text.split(mark).skip(1).step_by(2).map(Into::into));
@@ -51,7 +75,7 @@ fn in_members<'v>(members: &'v Map<String, Value>, known: &[Box<str>]) -> Option
 }
 
 /// What arguments that cannot be taken are answered.
-pub(super) fn unfit(hint: &str) -> Failure {
+pub(in crate::handler) fn unfit(hint: &str) -> Failure {
     Failure::client(Stage::Policy, Problem::Invalid).with_hint(hint).with_rpc_code(answer::INVALID_PARAMS)
 }
 
@@ -84,5 +108,25 @@ impl Allow {
         let mut facts = facts(call);
         facts.tool = Some(ToolFacts { name, arguments });
         self.expression.eval_bool(&facts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_expression_asks_for_is_a_name_of_arguments() {
+        for (text, want) in [
+            ("arguments.amount <= 100", &["amount"][..]),
+            ("arguments.message.parts[0].data.amount < 100", &["message", "parts", "data", "amount"]),
+            ("arguments.items.all(i, i.price < 5 && i . count > 0)", &["items", "price", "count"]),
+            ("arguments[\"a-b\"].c == 'd'", &["c", "a-b", "d"]),
+            ("consumer.name == jwt.claims.sub && size(arguments.to) < 3", &["to"]),
+            ("arguments.of[consumer.name].limit > 1.5", &["of", "limit", "5"]),
+        ] {
+            let found = words(text);
+            assert_eq!(found.iter().map(|word| &**word).collect::<Vec<_>>(), want, "{text}");
+        }
     }
 }

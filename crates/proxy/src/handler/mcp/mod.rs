@@ -33,7 +33,7 @@ mod share;
 pub(in crate::handler) mod sse;
 mod stdio;
 mod streams;
-mod strict;
+pub(in crate::handler) mod strict;
 mod subscriptions;
 mod tools;
 mod way;

@@ -126,7 +126,7 @@ pub(super) fn is_clear_list(result: &Members<'_>, member: &str) -> bool {
 }
 
 /// JSON in which no object has two members that are one without regard to case, at any depth.
-pub(super) fn unique(text: &str) -> Option<Value> {
+pub(in crate::handler) fn unique(text: &str) -> Option<Value> {
     serde_json::from_str::<Unique>(text).ok().map(|read| read.0)
 }
 

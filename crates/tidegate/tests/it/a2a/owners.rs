@@ -188,6 +188,30 @@ fn what_a_rule_reads_has_one_spelling() {
 }
 
 #[test]
+fn a_rule_behind_brackets_and_macros_has_one_spelling_too() {
+    let agent = scripted();
+    let more = "      rules: [{allow: \"arguments.message.parts[0].data.amount < 100 && arguments.message.parts.all(part, part.data.kind != 'gift')\"}]\n";
+    let gateway = gateway(&agent, more);
+    let send = |data: &str| {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":{{"message":{{"parts":[{{"data":{data}}}]}}}}}}"#
+        );
+        serde_json::from_str::<Value>(&post(&gateway, GOLD, "/a2a/echo", &body).text()).expect("JSON")
+    };
+    assert!(send(r#"{"amount":5,"kind":"loan"}"#)["result"].is_object());
+    let before = agent.seen().len();
+    for (data, code) in [
+        (r#"{"amount":5,"Amount":500,"kind":"loan"}"#, -32602),
+        (r#"{"amount":5,"amount":500,"kind":"loan"}"#, -32600),
+        (r#"{"amount":5,"kind":"loan","KIND":"gift"}"#, -32602),
+        (r#"{"amount":5,"Kind":"gift"}"#, -32602),
+    ] {
+        assert_eq!(send(data)["error"]["code"], code, "{data}");
+    }
+    assert_eq!(agent.seen().len(), before, "nothing of it reaches the agent");
+}
+
+#[test]
 fn policies_of_the_answer_see_the_clients_request() {
     let agent = scripted();
     let text = config(&[("echo", format!("http://{}/", agent.address))], "").replace(

@@ -6,6 +6,7 @@ mod budgets;
 mod cache;
 mod chat;
 mod continued;
+mod evasions;
 mod fallback;
 mod federated;
 mod files;

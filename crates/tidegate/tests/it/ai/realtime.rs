@@ -198,3 +198,20 @@ fn what_cannot_be_opened_says_why() {
     assert_eq!(refused.status, 501);
     assert!(refused.text().contains("read answers"), "{}", refused.text());
 }
+
+#[test]
+fn there_is_one_model_however_its_name_is_written() {
+    let (mut server, base) = server();
+    let gateway = gateway(&[("up", base)], "", "");
+    assert_eq!(
+        ask(&gateway, "?model=rt&%6Dodel=other-dear&Model=dear&k%65y=mine&intent=talk", true).status,
+        101
+    );
+    let line = server.line().expect("a request");
+    let request: Value = serde_json::from_str(line.trim_start_matches("request ")).expect("JSON");
+    assert_eq!(request["path"], "/v1/realtime?model=gpt-realtime&intent=talk");
+    let plain = Upstream::fixed(200, "{}");
+    let gateway = self::gateway(&[("plain", format!("http://{}/v1", plain.address))], "", "");
+    let answer = ask(&gateway, "?model=rt", true);
+    assert_eq!(answer.status, 502, "{}", answer.text());
+}

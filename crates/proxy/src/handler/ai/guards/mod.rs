@@ -15,7 +15,7 @@ use std::{rc::Rc, sync::Arc};
 use ai::{
     canon::{Answer, Error, ErrorKind},
     guard::{
-        leaves::{self, Voice},
+        leaves::{self, Part, Voice},
         rule::{Action, Fired, Rules},
         screen::Screen,
     },
@@ -82,6 +82,17 @@ impl Watch {
     /// Whether a whole answer, as it came, is sure to hold nothing for any rule.
     pub(super) fn clears(&mut self, body: &[u8]) -> bool {
         self.screens.iter_mut().all(|(_, screen)| screen.clears(body))
+    }
+
+    /// Runs the rules over a text that was answered, JSON or not; why it may not go on.
+    pub(super) fn read_text(&mut self, text: &mut String) -> Option<Error> {
+        for (guard, screen) in self.screens.iter_mut().rev().filter(|(_, screen)| screen.reads_answers()) {
+            screen.written(text);
+            if let Some(rule) = screen.blocked() {
+                return Some(guard.refusal(&rule.name));
+            }
+        }
+        None
     }
 
     /// What fired until now.
@@ -233,7 +244,7 @@ fn fires(call: &Call, outside: &Outside, verdict: Result<bool, String>) -> Resul
 fn asked(body: &[u8]) -> Result<String, Failure> {
     let mut text = String::new();
     leaves::edit(body, |leaf| {
-        if leaf.voice == Voice::Caller {
+        if leaf.voice == Voice::Caller && leaf.part != Part::Piece {
             text.push_str(&leaf.text);
             text.push('\n');
         }
@@ -261,6 +272,20 @@ fn refuse(
 ) -> Response<Body> {
     note(call, conversation, name);
     answer::response(conversation.endpoint.dialect, &guard.refusal(rule))
+}
+
+/// Tells the caller, in its dialect, that what was answered does not go on.
+pub(super) fn refused(conversation: &Conversation<'_>, why: &Error) -> Response<Body> {
+    answer::response(conversation.endpoint.dialect, why)
+}
+
+/// Has the rules ready for the answer to a form, which is files above all and read by none.
+pub(super) fn form(call: &mut Call, conversation: &mut Conversation<'_>) {
+    for guard in std::mem::take(&mut call.ai.guards) {
+        let mut screen = Screen::new(guard.rules.clone(), guard.record_text);
+        screen.turn();
+        conversation.watch.screens.push((guard, screen));
+    }
 }
 
 /// Writes into the record that rules stopped a request.

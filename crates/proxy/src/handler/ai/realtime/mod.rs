@@ -142,8 +142,10 @@ async fn handshake(
         let path = target.provider.path(dialect, Operation::Realtime, &model, false, "/realtime");
         let path = path.map_err(answer::refused)?;
         let named = format!("model={}", ai::name::segment(&model).map_err(answer::refused)?);
-        let pairs = query.split('&').map(|pair| if pair.starts_with("model=") { &*named } else { pair });
-        let pairs = prepare::without_credentials(&pairs.collect::<Vec<_>>().join("&")).unwrap_or_default();
+        // However its name is written, there is one model.
+        let others = query.split('&').filter(|pair| !prepare::name_of(pair).eq_ignore_ascii_case("model"));
+        let pairs: Vec<&str> = std::iter::once(&*named).chain(others).collect();
+        let pairs = prepare::without_credentials(&pairs.join("&")).unwrap_or_default();
         let mut headers = outgoing::headers(came, dialect, dialect, &mut Losses::default());
         headers.remove(header::CONTENT_TYPE);
         // What is compressed could not be read.
@@ -185,6 +187,11 @@ async fn handshake(
             Ok(response) if more && response.status() != StatusCode::BAD_REQUEST => drop(response),
             Ok(response) if reply::refuses_us(response.status()) => {
                 return reply::failed(dialect, dialect, response).await.map(|response| (response, None));
+            }
+            Ok(response) if response.status().is_success() || response.status().is_redirection() => {
+                let failure = Failure::gateway(Stage::FirstByte, Problem::BadUpstreamAnswer);
+                let detail = format!("{} instead of a switch to WebSocket", response.status());
+                return Err(failure.with_hint("the provider does not speak Realtime").with_detail(detail));
             }
             Ok(response) => return Ok((response, None)),
             Err(Unanswered::Away(away)) => last = Some(sending::all_away(away)),
