@@ -105,7 +105,8 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
 - The slow streams say a token every two seconds; memory is looked at when all have begun, and again later.
 """
 
-FIGURES, FIGURES_END = "<!-- figures -->", "<!-- end of figures -->"
+FIGURES = ("<!-- figures -->", "<!-- end of figures -->")
+AI_FIGURES = ("<!-- figures of the AI gateway -->", "<!-- end of figures of the AI gateway -->")
 
 
 def write(results, options, tools):
@@ -123,8 +124,7 @@ def write(results, options, tools):
     )
     (ROOT / "docs" / "performance.md").write_text(text)
     (ROOT / "docs" / "performance.svg").write_text(picture.draw(results, titles))
-    readme = ROOT / "README.md"
-    readme.write_text(with_figures(readme.read_text(), goals.rows(results)))
+    write_figures(FIGURES, goals.rows(results))
 
 
 def write_ai(results, options, tools):
@@ -141,14 +141,17 @@ def write_ai(results, options, tools):
         tokens=ai.STREAM_TOKENS,
     )
     (ROOT / "docs" / "performance-ai.md").write_text(text)
+    write_figures(AI_FIGURES, goals.ai_rows(results))
 
 
-def with_figures(readme, rows):
-    """The README with these goals between its two marks; reasons stay with docs/performance.md."""
-    before, rest = readme.split(FIGURES, 1)
-    after = rest.split(FIGURES_END, 1)[1]
+def write_figures(marks, rows):
+    """Puts these goals between two marks of the README; reasons stay with the pages."""
+    readme = ROOT / "README.md"
+    begin, end = marks
+    before, rest = readme.read_text().split(begin, 1)
+    after = rest.split(end, 1)[1]
     short = [[*row[:3], row[3].split(":")[0]] for row in rows]
-    return f"{before}{FIGURES}\n{markdown(['what', 'goal', 'measured', ''], short)}\n{FIGURES_END}{after}"
+    readme.write_text(f"{before}{begin}\n{markdown(['what', 'goal', 'measured', ''], short)}\n{end}{after}")
 
 
 def section(scene, samples):
