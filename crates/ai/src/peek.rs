@@ -43,6 +43,7 @@ pub(crate) struct Bounds {
     pub(crate) max_completion_tokens: Value,
     pub(crate) max_output_tokens: Value,
     pub(crate) n: Value,
+    pub(crate) best_of: Value,
     pub(crate) service_tier: Value,
     /// Gemini's `generationConfig`.
     pub(crate) generation: Value,
@@ -76,6 +77,8 @@ struct Top<'a> {
     #[serde(borrow, default)]
     n: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    best_of: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     service_tier: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "cachedContent", alias = "cached_content")]
     cached_content: Option<&'a RawValue>,
@@ -96,6 +99,7 @@ impl Top<'_> {
             max_completion_tokens: value(self.max_completion_tokens),
             max_output_tokens: value(self.max_output_tokens),
             n: value(self.n),
+            best_of: value(self.best_of),
             service_tier: value(self.service_tier),
             generation: value(self.generation),
             inference: value(self.inference),

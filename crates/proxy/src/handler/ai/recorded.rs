@@ -53,22 +53,24 @@ pub(super) fn keep(
 ) -> Response<Body> {
     let (Some(recording), Some(told)) = (recording, &call.record.ai) else { return response };
     let Recording { bytes_max, came, guards } = recording;
-    let mut said = String::new();
+    let mut said = End::new(bytes_max);
     let read = leaves::edit(&conversation.body, |leaf| {
-        said.push_str(&leaf.text);
-        said.push('\n');
+        said.push(&leaf.text);
         None
     });
     if read.is_ok() {
-        told.tell_prompt(last(said.trim_end(), bytes_max).to_owned());
+        told.tell_prompt(said.text().to_owned());
     }
     if conversation.endpoint.operation != Operation::Chat || !response.status().is_success() {
         return response;
     }
-    // The same data get the same placeholders again: the rules read the request as it came.
+    // Where something was masked, the same data get the same placeholders again: the rules read the request as it came.
+    let was_masked = came != conversation.body;
     let screen = |guard: Arc<Guard>| {
         let mut screen = guard.screen();
-        let _ = screen.request(&came);
+        if was_masked {
+            let _ = screen.request(&came);
+        }
         screen
     };
     let screens: Vec<Screen> = guards.into_iter().map(screen).collect();
@@ -91,6 +93,33 @@ pub(super) fn keep(
             Body::boxed(Recorded { inner, frames, reader, text, is_over: false })
         }),
         _ => response,
+    }
+}
+
+/// The end of texts that come one by one, each in a line of its own.
+struct End {
+    text: String,
+    bytes_max: usize,
+}
+
+impl End {
+    fn new(bytes_max: usize) -> Self {
+        Self { text: String::new(), bytes_max }
+    }
+
+    fn push(&mut self, text: &str) {
+        let most = self.bytes_max.saturating_add(BEYOND_BYTES);
+        // White space at the end is not recorded, and may be behind all that is.
+        let is_long = text.len() > most || text.trim_end().is_empty();
+        self.text.push_str(last(if is_long { text.trim_end() } else { text }, most));
+        self.text.push('\n');
+        if self.text.len() > most.saturating_mul(2) {
+            self.text = last(&self.text, most).to_owned();
+        }
+    }
+
+    fn text(&self) -> &str {
+        last(self.text.trim_end(), self.bytes_max)
     }
 }
 
@@ -130,6 +159,10 @@ impl Text {
     }
 
     fn end(&mut self) {
+        // A datum that is cut off at the end is not known for one, and is not recorded: masks before it may have made
+        // room.
+        let is_cut = self.text.len() + 4 > self.bytes_max.saturating_add(BEYOND_BYTES);
+        let cut = if is_cut { BEYOND_BYTES } else { 0 };
         let mut text = std::mem::take(&mut self.text);
         for screen in &mut self.screens {
             if let Some(masked) = screen.whole(&text) {
@@ -137,7 +170,8 @@ impl Text {
             }
         }
         if !text.is_empty() {
-            self.told.tell_answer(first(&text, self.bytes_max).to_owned());
+            let most = text.len().saturating_sub(cut).min(self.bytes_max);
+            self.told.tell_answer(first(&text, most).to_owned());
         }
     }
 }
@@ -216,6 +250,21 @@ impl HttpBody for Recorded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_texts_the_end_is_kept() {
+        for bytes_max in [1, 7, 300, 5000] {
+            let (mut end, mut all) = (End::new(bytes_max), String::new());
+            for number in 0..2000 {
+                let text = "é".repeat(number % 13) + " ";
+                end.push(&text);
+                all = all + &text + "\n";
+            }
+            end.push(" \n");
+            assert_eq!(end.text().trim_end(), last(all.trim_end(), bytes_max), "{bytes_max}");
+            assert!(end.text.len() <= 2 * (bytes_max + BEYOND_BYTES));
+        }
+    }
 
     #[test]
     fn texts_are_cut_between_letters() {
