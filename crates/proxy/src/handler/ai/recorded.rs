@@ -27,6 +27,10 @@ use crate::{
 
 /// Bytes beyond those that are recorded, so that no datum is cut before it is masked.
 const BEYOND_BYTES: usize = 1024;
+/// Bytes of an answer beyond those that are recorded, for masks are shorter than what they stand for.
+const ANSWER_BEYOND_BYTES: usize = 8 * BEYOND_BYTES;
+/// Bytes of a letter in UTF-8, at most.
+const LETTER_BYTES_MAX: usize = 4;
 /// Bytes of a whole answer that are read for its text.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -145,24 +149,21 @@ struct Text {
 }
 
 impl Text {
-    fn is_full(&self) -> bool {
-        self.text.len() >= self.bytes_max.saturating_add(BEYOND_BYTES)
+    /// Bytes that are still read.
+    fn room(&self) -> usize {
+        self.bytes_max.saturating_add(ANSWER_BEYOND_BYTES).saturating_sub(self.text.len())
     }
 
     fn hear(&mut self, event: &Event) {
-        if let Event::Delta { delta: Delta::Text(text) | Delta::Transcript(text), .. } = event
-            && !self.is_full()
-        {
-            let more = self.bytes_max.saturating_add(BEYOND_BYTES).saturating_sub(self.text.len());
-            self.text.push_str(first(text, more));
+        if let Event::Delta { delta: Delta::Text(text) | Delta::Transcript(text), .. } = event {
+            self.text.push_str(first(text, self.room()));
         }
     }
 
     fn end(&mut self) {
         // A datum that is cut off at the end is not known for one, and is not recorded: masks before it may have made
         // room.
-        let is_cut = self.text.len() + 4 > self.bytes_max.saturating_add(BEYOND_BYTES);
-        let cut = if is_cut { BEYOND_BYTES } else { 0 };
+        let cut = if self.room() < LETTER_BYTES_MAX { BEYOND_BYTES } else { 0 };
         let mut text = std::mem::take(&mut self.text);
         for screen in &mut self.screens {
             if let Some(masked) = screen.whole(&text) {
@@ -187,7 +188,7 @@ struct Recorded {
 
 impl Recorded {
     fn take(&mut self, data: &[u8]) {
-        if self.is_over || self.text.is_full() {
+        if self.is_over || self.text.room() < LETTER_BYTES_MAX {
             return;
         }
         let (mut whole, mut events) = (Vec::new(), Vec::new());

@@ -158,3 +158,41 @@ impl Asking<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Noted(Arc<Mutex<Vec<Spent>>>);
+
+    impl Hold for Noted {
+        fn settle(&mut self, spent: &Spent) {
+            self.0.lock().expect("not poisoned").push(*spent);
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_settled_to_the_most_by_whoever_drops_it() {
+        let noted = Arc::new(Mutex::new(Vec::new()));
+        let most = Spent { input: 5, output: 7, cost: Cost(9) };
+        let held = || Held { holds: vec![Box::new(Noted(noted.clone()))], most, ..Held::default() };
+        let taken = || std::mem::take(&mut *noted.lock().expect("not poisoned"));
+        drop(held());
+        assert_eq!(taken(), [], "each hold gives itself back");
+        let mut owed = held();
+        owed.owe();
+        drop(owed);
+        assert_eq!(taken(), [most]);
+        let mut refused = held();
+        refused.owe();
+        refused.owe_nothing();
+        drop(refused);
+        assert_eq!(taken(), []);
+        let mut told = held();
+        told.owe();
+        told.settle(&Spent::default());
+        assert_eq!(taken(), [Spent::default()], "once");
+    }
+}
