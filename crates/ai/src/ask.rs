@@ -53,9 +53,11 @@ impl Ask {
         };
         let (output, answers) = match dialect {
             // A provider reads one of the two, and nobody knows which.
-            Dialect::OpenAiChat => {
-                (count(&words.max_tokens).max(count(&words.max_completion_tokens)), count(&words.n))
-            }
+            Dialect::OpenAiChat => (
+                count(&words.max_tokens).max(count(&words.max_completion_tokens)),
+                // All are made and paid, also those that are not chosen.
+                count(&words.n).max(count(&words.best_of)),
+            ),
             Dialect::OpenAiResponses => (count(&words.max_output_tokens), None),
             Dialect::Anthropic | Dialect::Cohere => (count(&words.max_tokens), None),
             Dialect::Gemini => (
@@ -65,7 +67,9 @@ impl Ask {
             Dialect::Bedrock => (either(&words.inference, ["maxTokens", "max_tokens"]), None),
         };
         let [audio, image, hour] = &*FINDERS;
-        let holds = |text: &Finder<'_>| text.find(body).is_some();
+        // A word whose letters are written as escapes is in no text, and is read all the same.
+        let hides = estimate::hidden_letters(body) > 0;
+        let holds = |text: &Finder<'_>| hides || text.find(body).is_some();
         Self {
             input: estimate::most(body),
             output,
@@ -162,6 +166,7 @@ mod tests {
         for (dialect, body, want) in [
             (Dialect::OpenAiChat, r#"{"max_tokens":5}"#, (Some(5), 1)),
             (Dialect::OpenAiChat, r#"{"max_tokens":5,"max_completion_tokens":7,"n":3}"#, (Some(7), 3)),
+            (Dialect::OpenAiChat, r#"{"max_tokens":5,"n":2,"best_of":20}"#, (Some(5), 20)),
             (Dialect::OpenAiChat, r#"{"max_tokens":null,"n":0}"#, (None, 1)),
             (Dialect::OpenAiChat, r#"{"max_tokens":"5"}"#, (None, 1)),
             (Dialect::OpenAiChat, r#"{"max_tokens":1,"max_tokens":99}"#, (None, 1)),
@@ -179,6 +184,25 @@ mod tests {
         ] {
             let ask = Ask::of(dialect, body.as_bytes());
             assert_eq!((ask.output, ask.answers), want, "{body}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_written_as_escapes_count_as_there() {
+        let found = |body: &str| {
+            let ask = Ask::of(Dialect::OpenAiChat, body.as_bytes());
+            (ask.has_audio, ask.has_images, ask.caches_long)
+        };
+        for body in [
+            r#"{"\u0061udio":{}}"#,
+            r#"{"type":"im\u0061ge"}"#,
+            r#"{"ttl":"1\u0068"}"#,
+            r#"{"ttl":"\u0031h"}"#,
+        ] {
+            assert_eq!(found(body), (true, true, true), "{body}");
+        }
+        for body in [r#"{"text":"\u003cb\u003e W\u00fcrde \\u0061"}"#, r#"{"text":"a"}"#] {
+            assert_eq!(found(body), (false, false, false), "{body}");
         }
     }
 

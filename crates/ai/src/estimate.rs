@@ -26,6 +26,9 @@ static REFERENCES_FINDERS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| REF
 /// Of which one is in every reference.
 static MEDIA_FINDERS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["image", "ile"].map(Finder::new));
 
+/// Begins an escape of a letter of ASCII.
+static ESCAPES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
+
 /// What a byte is to a tokenizer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -141,12 +144,27 @@ fn wide(run: &[u8]) -> u64 {
     pairs.div_ceil(2) + others
 }
 
+/// Letters, digits and underscores that are written as escapes, which no program does of itself: each could be in a word
+/// that is looked for.
+pub(crate) fn hidden_letters(body: &[u8]) -> u64 {
+    let is_hidden = |at: &usize| {
+        let code = body.get(at + 4..at + 6).and_then(|code| std::str::from_utf8(code).ok());
+        let code = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        // One behind another backslash is a backslash and no escape.
+        let before = body.get(..*at).unwrap_or_default().iter().rev();
+        code.is_some_and(|code| code.is_ascii_alphanumeric() || code == b'_')
+            && before.take_while(|byte| **byte == b'\\').count() % 2 == 0
+    };
+    ESCAPES.find_iter(body).filter(is_hidden).count() as u64
+}
+
 /// The most tokens that a request is taken for, and that all but few stay under: what its body seems to be and a tenth
 /// more, and for each reference to a picture or a file what such a thing may be.
 pub fn most(body: &[u8]) -> u64 {
     let may_refer = MEDIA_FINDERS.iter().any(|finder| finder.find(body).is_some());
     let count = |finder: &Finder<'_>| finder.find_iter(body).count() as u64;
     let references: u64 = if may_refer { REFERENCES_FINDERS.iter().map(count).sum() } else { 0 };
+    let references = references + hidden_letters(body);
     let seen = tokens(body);
     seen + seen / 10 + 16 + references * MEDIA_TOKENS
 }
@@ -180,6 +198,14 @@ mod tests {
         assert!(
             most(br#"{"type":"image_url","image_url":{"url":"https://a.test/b.png"}}"#) > 2 * MEDIA_TOKENS
         );
+    }
+
+    #[test]
+    fn a_reference_is_one_however_its_letters_are_written() {
+        let plain = most(br#"{"type":"image_url","image_url":{"url":"https://a.test/b.png"}}"#);
+        let hidden = most(br#"{"type":"im\u0061ge_url","image\u005Furl":{"url":"https://a.test/b.png"}}"#);
+        assert!(hidden >= plain, "{hidden} {plain}");
+        assert!(most(br#"{"text":"W\u00fcrde, \\u0061"}"#) < MEDIA_TOKENS);
     }
 
     #[test]

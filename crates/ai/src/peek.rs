@@ -46,6 +46,7 @@ pub(crate) struct Bounds {
     pub(crate) max_completion_tokens: Value,
     pub(crate) max_output_tokens: Value,
     pub(crate) n: Value,
+    pub(crate) best_of: Value,
     pub(crate) service_tier: Value,
     /// Gemini's `generationConfig`.
     pub(crate) generation: Value,
@@ -69,6 +70,7 @@ struct Top<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     max_output_tokens: Option<&'a RawValue>,
     n: Option<&'a RawValue>,
+    best_of: Option<&'a RawValue>,
     service_tier: Option<&'a RawValue>,
     cached_content: Option<&'a RawValue>,
     generation: Option<&'a RawValue>,
@@ -195,6 +197,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
                         "cachedContent" | "cached_content" => (11, &mut top.cached_content),
                         "generationConfig" | "generation_config" => (12, &mut top.generation),
                         "inferenceConfig" => (13, &mut top.inference),
+                        "best_of" => (14, &mut top.best_of),
                         other => {
                             if let Some(known) = folded(other) {
                                 let message =
@@ -235,6 +238,7 @@ impl Top<'_> {
             max_completion_tokens: value(self.max_completion_tokens),
             max_output_tokens: value(self.max_output_tokens),
             n: value(self.n),
+            best_of: value(self.best_of),
             service_tier: value(self.service_tier),
             generation: value(self.generation),
             inference: value(self.inference),

@@ -22,9 +22,6 @@ const LETTERS_A_SECOND: (u64, u64) = (15, 5);
 const LETTERS_A_SECOND_LEAST: (u64, u64) = (10, 3);
 /// How much slower than usual speech may be asked for (OpenAI: `speed` is 0.25 to 4).
 const SPEED_LEAST: f64 = 0.25;
-/// Bytes of a second of sound whose length its bytes do not tell: of speech packed as well as can be, and as usual.
-const BYTES_A_SECOND_LEAST: u64 = 500;
-const BYTES_A_SECOND: u64 = 2_000;
 /// Tokens of a second of sound that is listened to (OpenAI: one for 100 ms), of what is written down of it, and of a
 /// second of sound that is made: approximations where nobody tells, the latter two on the high side.
 const TOKENS_HEARD: u64 = 10;
@@ -102,17 +99,20 @@ impl Asked {
 
     fn listening(body: &[u8], file: Option<Range<usize>>) -> Self {
         let sound = file.and_then(|file| body.get(file)).unwrap_or(body);
-        let known = sound::seconds(sound);
-        let length = sound.len() as u64;
-        let seconds = |each: u64| known.unwrap_or_else(|| length.div_ceil(each).max(1));
-        let (most, likely) = (seconds(BYTES_A_SECOND_LEAST), seconds(BYTES_A_SECOND));
+        let of_bytes = |each: u64| (sound.len() as u64).div_ceil(each).max(1);
+        let length = sound::length(sound).unwrap_or_else(|| sound::Length {
+            seconds: of_bytes(sound::BYTES_A_SECOND),
+            most: of_bytes(sound::BYTES_A_SECOND_LEAST),
+            is_exact: false,
+        });
+        let (most, likely) = (length.most, length.seconds);
         let of = |seconds_in| Units { seconds_in, ..Units::default() };
         // Beside the file there is little: a prompt, a language.
         let beside = body.len().saturating_sub(sound.len()) as u64;
         Self {
             most: of(most),
             likely: of(likely),
-            is_exact: known.is_some(),
+            is_exact: length.is_exact,
             input: Some(most.saturating_mul(TOKENS_HEARD).saturating_add(beside / 2)),
             output: most.saturating_mul(TOKENS_WRITTEN),
         }

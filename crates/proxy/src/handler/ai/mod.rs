@@ -105,7 +105,7 @@ pub(crate) struct AiGateway {
     composes: bool,
     realtime: model::resource::ai::RealtimeRoute,
     /// Where callers' files and batches are kept.
-    files: Option<files::Files>,
+    files: Option<Arc<files::Files>>,
     /// Bytes of each text that is recorded.
     record_text: Option<usize>,
     /// Seals the ids of what callers have kept at providers.
@@ -115,7 +115,11 @@ pub(crate) struct AiGateway {
 impl AiGateway {
     pub(crate) fn compile(settings: &AiRoute, cx: &Building<'_>) -> Result<Self, String> {
         let ai = cx.snapshot.config.ai.as_ref().ok_or("`ai` is missing at the top")?;
-        let files = settings.files.as_ref().map(|files| files::Files::compile(files, cx)).transpose()?;
+        let files = settings
+            .files
+            .as_ref()
+            .map(|files| files::Files::compile(files, cx).map(Arc::new))
+            .transpose()?;
         Ok(Self {
             strip: settings.strip_prefix.clone().filter(|prefix| prefix != "/"),
             strict: settings.strict,
@@ -126,7 +130,7 @@ impl AiGateway {
             helpers: Models::compile(ai, None, cx)?,
             composes: false,
             realtime: settings.realtime.clone(),
-            seals: stored::seals(files.as_ref())?,
+            seals: stored::seals(files.as_deref())?,
             record_text: settings.record_text.map(|most| usize::try_from(most.bytes()).unwrap_or(usize::MAX)),
             files,
         })

@@ -30,6 +30,10 @@ use crate::{
 
 /// Bytes beyond those that are recorded, so that no datum is cut before it is masked.
 const BEYOND_BYTES: usize = 1024;
+/// Bytes of an answer beyond those that are recorded, for masks are shorter than what they stand for.
+const ANSWER_BEYOND_BYTES: usize = 8 * BEYOND_BYTES;
+/// Bytes of a letter in UTF-8, at most.
+const LETTER_BYTES_MAX: usize = 4;
 /// Bytes of a whole answer that are read for its text.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -56,24 +60,26 @@ pub(super) fn keep(
 ) -> Response<Body> {
     let (Some(recording), Some(told)) = (recording, &call.record.ai) else { return response };
     let Recording { bytes_max, came, guards } = recording;
-    let mut said = String::new();
+    let mut said = End::new(bytes_max);
     let read = leaves::edit(&conversation.body, |leaf| {
         if leaf.part != Part::Piece {
-            said.push_str(&leaf.text);
-            said.push('\n');
+            said.push(&leaf.text);
         }
         None
     });
     if read.is_ok() {
-        told.tell_prompt(last(said.trim_end(), bytes_max).to_owned());
+        told.tell_prompt(said.text().to_owned());
     }
     if conversation.endpoint.operation != Operation::Chat || !response.status().is_success() {
         return response;
     }
-    // The same data get the same placeholders again: the rules read the request as it came.
+    // Where something was masked, the same data get the same placeholders again: the rules read the request as it came.
+    let was_masked = came != conversation.body;
     let screen = |guard: Arc<Guard>| {
         let mut screen = guard.screen();
-        let _ = screen.request(&came);
+        if was_masked {
+            let _ = screen.request(&came);
+        }
         screen
     };
     let screens: Vec<Screen> = guards.into_iter().map(screen).collect();
@@ -99,6 +105,33 @@ pub(super) fn keep(
     }
 }
 
+/// The end of texts that come one by one, each in a line of its own.
+struct End {
+    text: String,
+    bytes_max: usize,
+}
+
+impl End {
+    fn new(bytes_max: usize) -> Self {
+        Self { text: String::new(), bytes_max }
+    }
+
+    fn push(&mut self, text: &str) {
+        let most = self.bytes_max.saturating_add(BEYOND_BYTES);
+        // White space at the end is not recorded, and may be behind all that is.
+        let is_long = text.len() > most || text.trim_end().is_empty();
+        self.text.push_str(last(if is_long { text.trim_end() } else { text }, most));
+        self.text.push('\n');
+        if self.text.len() > most.saturating_mul(2) {
+            self.text = last(&self.text, most).to_owned();
+        }
+    }
+
+    fn text(&self) -> &str {
+        last(self.text.trim_end(), self.bytes_max)
+    }
+}
+
 /// The end of a text, at most so many bytes of it.
 fn last(text: &str, bytes_max: usize) -> &str {
     let from = text.len().saturating_sub(bytes_max);
@@ -121,20 +154,21 @@ struct Text {
 }
 
 impl Text {
-    fn is_full(&self) -> bool {
-        self.text.len() >= self.bytes_max.saturating_add(BEYOND_BYTES)
+    /// Bytes that are still read.
+    fn room(&self) -> usize {
+        self.bytes_max.saturating_add(ANSWER_BEYOND_BYTES).saturating_sub(self.text.len())
     }
 
     fn hear(&mut self, event: &Event) {
-        if let Event::Delta { delta: Delta::Text(text) | Delta::Transcript(text), .. } = event
-            && !self.is_full()
-        {
-            let more = self.bytes_max.saturating_add(BEYOND_BYTES).saturating_sub(self.text.len());
-            self.text.push_str(first(text, more));
+        if let Event::Delta { delta: Delta::Text(text) | Delta::Transcript(text), .. } = event {
+            self.text.push_str(first(text, self.room()));
         }
     }
 
     fn end(&mut self) {
+        // A datum that is cut off at the end is not known for one, and is not recorded: masks before it may have made
+        // room.
+        let cut = if self.room() < LETTER_BYTES_MAX { BEYOND_BYTES } else { 0 };
         let mut text = std::mem::take(&mut self.text);
         for screen in &mut self.screens {
             if let Some(masked) = screen.whole(&text) {
@@ -142,7 +176,8 @@ impl Text {
             }
         }
         if !text.is_empty() {
-            self.told.tell_answer(first(&text, self.bytes_max).to_owned());
+            let most = text.len().saturating_sub(cut).min(self.bytes_max);
+            self.told.tell_answer(first(&text, most).to_owned());
         }
     }
 }
@@ -158,7 +193,7 @@ struct Recorded {
 
 impl Recorded {
     fn take(&mut self, data: &[u8]) {
-        if self.is_over || self.text.is_full() {
+        if self.is_over || self.text.room() < LETTER_BYTES_MAX {
             return;
         }
         let (mut whole, mut events) = (Vec::new(), Vec::new());
@@ -221,6 +256,21 @@ impl HttpBody for Recorded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_texts_the_end_is_kept() {
+        for bytes_max in [1, 7, 300, 5000] {
+            let (mut end, mut all) = (End::new(bytes_max), String::new());
+            for number in 0..2000 {
+                let text = "é".repeat(number % 13) + " ";
+                end.push(&text);
+                all = all + &text + "\n";
+            }
+            end.push(" \n");
+            assert_eq!(end.text().trim_end(), last(all.trim_end(), bytes_max), "{bytes_max}");
+            assert!(end.text.len() <= 2 * (bytes_max + BEYOND_BYTES));
+        }
+    }
 
     #[test]
     fn texts_are_cut_between_letters() {

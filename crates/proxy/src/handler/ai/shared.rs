@@ -182,9 +182,20 @@ impl Exact {
         self.held.claims().iter().map(|claim| claim.account.subject.len() + 64).sum()
     }
 
-    /// Leaves it held for so long. It is given back as it is where that cannot be.
-    pub(super) async fn keep(self, lease: Duration) -> Result<Kept, Self> {
-        let Self { owners, held } = self;
+    /// What each claim is settled to.
+    fn costs(&self, spent: &Spent) -> Vec<u128> {
+        let cost = |(claim, owner): (&Claim, &Arc<dyn Meter>)| {
+            owner.shared().map_or(0, |shared| shared.meter.cost(claim, spent))
+        };
+        self.held.claims().iter().zip(&self.owners).map(cost).collect()
+    }
+
+    /// Leaves it held for so long. It is given back as it is where that cannot be. Dropped meanwhile, it is settled to
+    /// what is `owed`.
+    pub(super) async fn keep(self, lease: Duration, owed: &Spent) -> Result<Kept, Self> {
+        let costs = self.costs(owed);
+        let Self { owners, mut held } = self;
+        held.owe(costs);
         let of = |claim: &Claim| (claim.account.subject.clone(), mark(claim));
         let claims: Vec<_> = held.claims().iter().map(of).collect();
         match held.keep(lease).await {
@@ -232,13 +243,12 @@ impl Kept {
 
 impl Hold for Exact {
     fn settle(&mut self, spent: &Spent) {
-        let cost = |(claim, owner): (&Claim, &Arc<dyn Meter>)| {
-            let Some(Shared { meter, .. }) = owner.shared() else { return 0 };
-            let cost = meter.cost(claim, spent);
-            meter.spend_here(claim, cost);
-            cost
-        };
-        let costs = self.held.claims().iter().zip(&self.owners).map(cost).collect();
+        let costs = self.costs(spent);
+        for ((claim, owner), cost) in self.held.claims().iter().zip(&self.owners).zip(&costs) {
+            if let Some(Shared { meter, .. }) = owner.shared() {
+                meter.spend_here(claim, *cost);
+            }
+        }
         self.held.settle(costs);
     }
 }

@@ -12,6 +12,7 @@ use ai::{
     canon::{Error, ErrorKind, Losses},
     dialect::Dialect,
     endpoint::Operation,
+    peek::Peek,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -112,18 +113,8 @@ pub(super) fn open_in(
     let endpoint = conversation.endpoint;
     let is_kept = endpoint.dialect == DIALECT && endpoint.operation == Operation::Chat;
     if is_kept {
-        check_background(call, conversation)?;
         let owner = Owner { seals: gateway.seals.clone(), who: mcp::door::who(call) };
-        let [answer, talk] = &conversation.peek.goes_on_from;
-        if let Some(id) = answer.as_ref().filter(|id| owner.seals.open(&owner.who, id).is_none()) {
-            let message = format!(
-                "`previous_response_id`: no answer `{id}` of yours is kept by a provider; send the conversation itself"
-            );
-            return Err(answer::refused(Error::invalid("previous_response_id", message)));
-        }
-        if let Some(id) = talk.as_ref().filter(|id| owner.seals.open(&owner.who, id).is_none()) {
-            return Err(unknown("conversation", id));
-        }
+        check(call, &owner.seals, &owner.who, &conversation.peek).map_err(answer::refused)?;
         conversation.owner = Some(Arc::new(owner));
     }
     let goes_on = is_kept && conversation.peek.goes_on_from.iter().any(Option::is_some);
@@ -133,9 +124,25 @@ pub(super) fn open_in(
     Ok(())
 }
 
+/// Whether what a request goes on from is its caller's, and when it is answered.
+pub(super) fn check(call: &Call, seals: &Seals, who: &str, peek: &Peek) -> Result<(), Error> {
+    check_background(call, peek)?;
+    let [answer, talk] = &peek.goes_on_from;
+    if let Some(id) = answer.as_ref().filter(|id| seals.open(who, id).is_none()) {
+        let message = format!(
+            "`previous_response_id`: no answer `{id}` of yours is kept by a provider; send the conversation itself"
+        );
+        return Err(Error::invalid("previous_response_id", message));
+    }
+    match talk.as_ref().filter(|id| seals.open(who, id).is_none()) {
+        Some(id) => Err(Error::new(ErrorKind::NotFound, format!("no conversation `{id}` here"))),
+        None => Ok(()),
+    }
+}
+
 /// An answer that comes later is told in a request that nobody could count or judge.
-fn check_background(call: &Call, conversation: &Conversation<'_>) -> Result<(), Failure> {
-    if !conversation.peek.background {
+fn check_background(call: &Call, peek: &Peek) -> Result<(), Error> {
+    if !peek.background {
         return Ok(());
     }
     let why = if !call.ai.meters.is_empty() {
@@ -146,7 +153,7 @@ fn check_background(call: &Call, conversation: &Conversation<'_>) -> Result<(), 
         return Ok(());
     };
     let message = format!("`background` is not taken here: {why}; ask without it, or for a stream");
-    Err(answer::refused(Error::invalid("background", message)))
+    Err(Error::invalid("background", message))
 }
 
 /// No such thing, as callers are told of what is not theirs.

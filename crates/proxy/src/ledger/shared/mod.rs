@@ -55,7 +55,7 @@ struct Open {
     renewed: Instant,
 }
 
-/// Something is held in shared accounts. Whoever drops it settles it to nothing.
+/// Something is held in shared accounts. Whoever drops it settles it to nothing, or to what is owed.
 pub(crate) struct SharedHold {
     accounts: Arc<Accounts>,
     id: String,
@@ -65,6 +65,8 @@ pub(crate) struct SharedHold {
     /// Nobody knows whether it is held.
     is_unsure: bool,
     is_open: bool,
+    /// What each claim is settled to when it is dropped; nothing is nothing.
+    owed: Vec<u128>,
 }
 
 /// Why nothing is held.
@@ -130,6 +132,7 @@ impl Accounts {
             // Until it is answered; and a call that is given up meanwhile gives back what it may have got.
             is_unsure: true,
             is_open: this.client.is_up(),
+            owed: Vec::new(),
         };
         if !hold.is_open {
             return Err(NotHeld::Away);
@@ -261,6 +264,11 @@ impl SharedHold {
         &self.claims
     }
 
+    /// From now on whoever drops it settles each claim to this.
+    pub(crate) fn owe(&mut self, costs: Vec<u128>) {
+        self.owed = costs;
+    }
+
     /// Settles each claim to what it cost.
     pub(crate) fn settle(&mut self, costs: Vec<u128>) {
         if !std::mem::replace(&mut self.is_open, false) {
@@ -275,6 +283,7 @@ impl SharedHold {
 
 impl Drop for SharedHold {
     fn drop(&mut self) {
-        self.settle(vec![0; self.claims.len()]);
+        let owed = std::mem::take(&mut self.owed);
+        self.settle(if owed.is_empty() { vec![0; self.claims.len()] } else { owed });
     }
 }

@@ -200,3 +200,38 @@ fn what_is_too_large_to_be_remembered_is_listed_all_the_same() {
     assert_eq!((&list["data"][0]["id"], &list["data"][1]["id"]), (&json!(small), &json!(large)));
     assert_eq!(list["data"][1]["filename"], long.as_str(), "its provider was asked");
 }
+
+#[test]
+fn what_a_request_of_a_batch_goes_on_from_is_its_callers() {
+    let (_shop, [openai, anthropic]) = upstreams();
+    let gateway = Gateway::start(&config(&openai, &anthropic));
+    let upload = |more: &str| {
+        let line = |more: &str| {
+            format!(
+                r#"{{"custom_id":"a","method":"POST","url":"/v1/responses","body":{{"model":"small","input":"hi"{more}}}}}"#
+            )
+        };
+        let body = format!(
+            "--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n{}\n{}\r\n--b--\r\n",
+            line(""),
+            line(more)
+        );
+        let head = format!(
+            "POST /ai/v1/files HTTP/1.1\nhost: gw\nx-api-key: {KEY}\ncontent-type: multipart/form-data; boundary=b\ncontent-length: {}",
+            body.len()
+        );
+        gateway.send(&head, body.as_bytes())
+    };
+    for (more, status, why) in [
+        (r#","previous_response_id":"resp_OF_SOMEBODY""#, 400, "line 2: `previous_response_id`: no answer"),
+        (r#","conversation":"conv_OF_SOMEBODY""#, 404, "line 2: no conversation `conv_OF_SOMEBODY` here"),
+        (r#","conversation":{"id":"conv_OF_SOMEBODY"}"#, 404, "line 2: no conversation"),
+        (r#","backgr\u006fund":true"#, 400, "line 2: `background` is not taken here"),
+    ] {
+        let refused = upload(more);
+        assert_eq!(refused.status, status, "{more}: {}", refused.text());
+        assert!(refused.text().contains(why), "{more}: {}", refused.text());
+    }
+    assert!(openai.seen().is_empty());
+    assert_eq!(upload("").status, 200);
+}

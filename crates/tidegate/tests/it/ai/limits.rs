@@ -234,3 +234,18 @@ pub(super) fn read_until(gateway: &Gateway, body: &str, end: &str) -> TcpStream 
     }
     stream
 }
+
+#[test]
+fn answers_that_are_made_and_not_chosen_are_held_for() {
+    let upstream = told(10, 10);
+    let gateway = metered("", ", {budget: {tokens: 30000, per: month, name: b}}", &[&base(&upstream)], "");
+    let complete = |more: &str| {
+        let body = format!(r#"{{"model":"smart","prompt":"hi","max_tokens":9000,{more}}}"#);
+        post(&gateway, "/ai/v1/completions", "", &body).status
+    };
+    assert_eq!(complete("\"n\":20"), 429);
+    assert_eq!(complete("\"best_of\":20"), 429);
+    assert_eq!(complete("\"best_of\":2,\"n\":2,\"best_of\":2"), 400, "one of two that are there");
+    assert!(upstream.seen().is_empty());
+    assert_eq!(complete("\"best_of\":2"), 200);
+}

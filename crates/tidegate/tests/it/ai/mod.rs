@@ -2,6 +2,7 @@
 
 mod asides;
 mod batches;
+mod batches_left;
 mod budgets;
 mod cache;
 mod chat;

@@ -83,3 +83,19 @@ fn what_guardrails_mask_is_masked_in_the_record_of_both_sides() {
     assert_eq!(record["prompt_text"], "write to <EMAIL_1>", "{record}");
     assert_eq!(record["answer_text"], "I write to <EMAIL_1> now.", "{record}");
 }
+
+#[test]
+fn a_datum_that_is_cut_off_is_not_shown_where_masks_made_room_for_it() {
+    let text = format!("{}@example.org ", "long.".repeat(12)).repeat(300);
+    let answer = serde_json::json!({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]});
+    let upstream = Upstream::fixed(200, &answer.to_string());
+    let mask = ", {guardrails: {rules: [{name: mails, mode: mask, personalData: [email]}]}}";
+    let base = format!("http://{}/v1", upstream.address);
+    for most in [400, 410, 420, 2000] {
+        let gateway = gateway(&base, "openai", mask, &format!(", recordText: {most}B"));
+        let told = ask(&gateway, "hello", "");
+        let recorded = told["answer_text"].as_str().unwrap_or_default();
+        assert!(recorded.starts_with("<EMAIL_1> ") && !recorded.contains("long"), "{most}: {recorded}");
+    }
+}

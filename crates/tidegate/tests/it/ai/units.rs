@@ -66,8 +66,12 @@ fn listen(gateway: &Gateway, model: &str, seconds: usize, prompt: &str) -> Answe
     sound.extend(2_000_u32.to_le_bytes());
     sound.extend(b"\x02\0\x10\0data\0\0\0\0");
     sound.extend(vec![0; 2_000 * seconds]);
+    listen_to(gateway, model, &sound, prompt)
+}
+
+fn listen_to(gateway: &Gateway, model: &str, sound: &[u8], prompt: &str) -> Answer {
     let mut body = Vec::new();
-    for (name, value) in [("model", model.as_bytes()), ("prompt", prompt.as_bytes()), ("file", &sound)] {
+    for (name, value) in [("model", model.as_bytes()), ("prompt", prompt.as_bytes()), ("file", sound)] {
         let head = format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n");
         body.extend([head.as_bytes(), value, b"\r\n"].concat());
     }
@@ -211,4 +215,51 @@ fn a_budget_refuses_what_it_could_not_pay_and_what_has_no_price() {
     assert!(!(200..300).contains(&refused.status), "{}", refused.text());
     assert!(refused.text().contains("never-heard-of"), "{}", refused.text());
     assert_eq!(upstream.seen().len(), 2);
+}
+
+#[test]
+fn a_sound_is_not_as_short_as_it_says() {
+    let upstream = provider();
+    let little = ", {budget: {amount: 0.01, key: consumer, name: b}}";
+    let start = |policy: &str| {
+        let gateway = metered("", policy, &[&base(&upstream)], MODELS);
+        let text = std::fs::read_to_string(gateway.config()).expect("a file");
+        let rest = text.split_once('\n').expect("lines").1;
+        gateway.reload(
+            &rest.replace("maxBodySize: 64KiB", "maxBodySize: 8MiB").replace("request: 1s", "request: 20s"),
+        );
+        gateway
+    };
+    let (tight, roomy) = (start(little), start(BUDGET));
+    let noise = vec![0; 3 << 20];
+    let mut flac = b"fLaC\x80\0\0\x22".to_vec();
+    flac.extend([0; 10]);
+    flac.extend(((44_100_u64 << 44) | (15 << 36) | 1).to_be_bytes());
+    flac.extend([0; 16]);
+    let mut page = b"OggS\0\x04".to_vec();
+    page.extend(1_u64.to_le_bytes());
+    let mut head = vec![0; 12];
+    head.extend([1000_u32.to_be_bytes(), 1000_u32.to_be_bytes()].concat());
+    let free = [&b"\0\0\0\x24free\0\0\0\x1cmvhd"[..], &head].concat();
+    let wav = [
+        &b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x11\0\x01\0"[..],
+        &16_000_u32.to_le_bytes(),
+        &u32::MAX.to_le_bytes(),
+        b"\x02\0\x04\0data\0\0\0\0",
+    ]
+    .concat();
+    for (name, sound) in [
+        ("plain bytes", noise.clone()),
+        ("FLAC", [&flac, &noise[..]].concat()),
+        ("Ogg", [&b"OggS\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x13OpusHead\x01\x01\0\0\0\0\0\0\0\0\0"[..], &noise, &page].concat()),
+        ("MP4", [&b"\0\0\0\x10ftypM4A ...."[..], &free, &noise].concat()),
+        ("WAV", [&wav, &noise[..]].concat()),
+    ] {
+        assert_eq!(listen_to(&tight, "hear", &sound, "").status, 429, "{name}");
+        let answer = listen_to(&roomy, "hear", &sound, "");
+        let seconds = answer.header("x-tidegate-seconds-in").and_then(|text| text.parse::<u64>().ok());
+        assert!(seconds.is_some_and(|seconds| seconds > 1500), "{name}: {seconds:?} {}", answer.text());
+        assert_eq!(answer.header("x-tidegate-estimate"), Some("true"), "{name}: {answer:?}");
+    }
+    assert_eq!(listen(&tight, "hear", 3, "").status, 200);
 }

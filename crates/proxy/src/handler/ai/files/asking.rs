@@ -7,13 +7,10 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri, header};
 use model::AiRecord;
 use resilience::turnstile::Priority;
-use serde_json::{Value, json};
 
 use super::{
-    Asking, Named, PROVIDER, Sent, invalid,
-    made::{self, Kind},
-    results,
-    telling::whole,
+    Asking, Desk, Named, PROVIDER, Sent, invalid,
+    made::Kind,
     unknown,
     way::{self, Act},
 };
@@ -28,9 +25,6 @@ use crate::{
     },
     worker::Worker,
 };
-
-/// What a list tells at a time, where the caller wants more.
-const LISTED_MAX: usize = 100;
 
 impl Asking<'_> {
     pub(super) async fn answer(
@@ -98,7 +92,7 @@ impl Asking<'_> {
         let upload = Upload::of(kind.to_str().unwrap_or_default(), &body).map_err(answer::refused)?;
         let mut candidates = self.candidates()?;
         let mut body = body;
-        let mut estimate = None;
+        let (mut estimate, mut key) = (None, None);
         if upload.purpose.as_deref() == Some("batch") && self.dialect != Dialect::Anthropic {
             let file = body.get(upload.file.clone()).unwrap_or_default();
             let requests = ai::batch::lines(file).map_err(answer::refused)?;
@@ -107,11 +101,17 @@ impl Asking<'_> {
             let head = body.get(..upload.file.start).unwrap_or_default();
             let tail = body.get(upload.file.end..).unwrap_or_default();
             body = [head, &read.document, tail].concat().into();
-            estimate = Some(read.estimate);
+            (estimate, key) = (Some(read.estimate), read.key);
         }
         let provider = candidates.first().ok_or_else(|| invalid("no provider"))?;
-        let sent =
-            Sent { provider, key: None, method: Method::POST, below: String::new(), form: Some(kind), body };
+        let sent = Sent {
+            provider,
+            key: key.as_deref(),
+            method: Method::POST,
+            below: String::new(),
+            form: Some(kind),
+            body,
+        };
         let (response, key) = self.send(worker, call, sent).await?;
         let named = |id: &str| Named {
             provider: provider.name.to_string(),
@@ -158,82 +158,16 @@ impl Asking<'_> {
             }
         }
     }
+}
 
-    /// What the caller has made, as far as it is remembered here. Batches that are not over are asked after.
-    async fn list(&self, worker: &Rc<Worker>, call: &mut Call) -> Result<Response<Body>, Failure> {
-        let query = self.query.as_deref().unwrap_or_default();
-        let parameter = |name: &str| way::parameter(query, name);
-        let mut all = self.files.made.all(&self.who, self.way.kind, self.dialect);
-        if let Some(purpose) = parameter("purpose") {
-            all.retain(|thing| thing.object["purpose"].as_str() == Some(&purpose));
-        }
-        if parameter("order").as_deref() == Some("asc") {
-            all.reverse();
-        }
-        let place = |id: Option<String>| id.map(|id| all.iter().position(|thing| thing.id == id));
-        let cursor = parameter("after").or_else(|| parameter("after_id"));
-        let from = match place(cursor) {
-            Some(Some(at)) => at + 1,
-            Some(None) => return Err(invalid("the cursor names nothing in this list")),
-            None => 0,
-        };
-        let limit = parameter("limit").map(|limit| limit.parse::<usize>());
-        let limit =
-            limit.unwrap_or(Ok(20)).map_err(|_| invalid("`limit` must be a number"))?.clamp(1, LISTED_MAX);
-        let until = place(parameter("before_id")).flatten().unwrap_or(all.len());
-        let from = if until < all.len() { until.saturating_sub(limit) } else { from };
-        let page: Vec<made::Thing> = all.get(from..until.min(from + limit)).unwrap_or_default().to_vec();
-        let has_more = from + page.len() < all.len();
-        let mut told = Vec::with_capacity(page.len());
-        for thing in page {
-            let is_open = self.way.kind == Kind::Batch && !results::is_over(&thing.object);
-            // What was too large to be remembered is asked for.
-            let now = if is_open || thing.is_part {
-                self.refreshed(worker, call, &thing.id).await?
-            } else {
-                Some(thing.object)
-            };
-            told.extend(now);
-        }
-        let id = |object: Option<&Value>| object.map_or(Value::Null, |object| object["id"].clone());
-        let mut list = json!({
-            "data": told, "has_more": has_more, "first_id": id(told.first()), "last_id": id(told.last()),
-        });
-        if self.dialect != Dialect::Anthropic {
-            list["object"] = "list".into();
-        }
-        Ok(whole(StatusCode::OK, &list))
-    }
-
-    /// A thing as its provider tells it now; `None` when it is gone.
-    async fn refreshed(
-        &self,
-        worker: &Rc<Worker>,
-        call: &mut Call,
-        id: &str,
-    ) -> Result<Option<Value>, Failure> {
-        let named = self.files.seals.open(&self.who, id);
-        let Some((named, provider)) =
-            named.and_then(|named| Some((named.clone(), self.files.provider(&named)?)))
-        else {
-            return Ok(None);
-        };
-        let raw = ai::name::segment(&named.id).map_err(answer::refused)?;
-        let sent = Sent {
-            provider,
-            key: Some(&named.key),
-            method: Method::GET,
-            below: format!("/{raw}"),
-            form: None,
-            body: Bytes::new(),
-        };
-        let (response, _) = self.send(worker, call, sent).await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            self.files.made.forget(&self.who, self.way.kind, self.dialect, id);
-            return Ok(None);
-        }
-        let (_, object) = self.told(response, provider, &|_| named.clone()).await?;
-        Ok(object)
+impl Desk {
+    /// Notes in the record of a call whom it is sent to.
+    pub(super) fn note(&self, call: &mut Call, provider: &Provider) {
+        call.record.upstream = Some(provider.target.upstream.name.clone());
+        let mut record = AiRecord::new(self.way.kind.operation().name(), self.dialect.name(), "".into());
+        record.provider = provider.name.clone();
+        record.kind = &provider.kind.name;
+        call.record.ai = Some(Arc::new(record));
     }
 
     /// Sends a request, and tells the mark of the key that it was sent with.
@@ -266,11 +200,7 @@ impl Asking<'_> {
         provider.address(&mut headers);
         call.host_from_endpoint = false;
         call.head.method = method;
-        call.record.upstream = Some(provider.target.upstream.name.clone());
-        let mut record = AiRecord::new(operation.name(), self.dialect.name(), "".into());
-        record.provider = provider.name.clone();
-        record.kind = &provider.kind.name;
-        call.record.ai = Some(Arc::new(record));
+        self.note(call, provider);
         let used = Cell::new(key.and_then(|mark| provider.keys.place(mark)));
         let uri: Uri = prepare::uri(path)?;
         let (dialect, key) = (self.dialect, Some(&used));

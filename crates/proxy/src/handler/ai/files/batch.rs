@@ -8,26 +8,28 @@ use ai::{
     batch::{self, Request},
     canon::{Error, ErrorKind},
     cost::{Class, Cost},
+    dialect::Dialect,
     endpoint::Operation,
     peek::Peek,
 };
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Response;
 use serde_json::Value;
 
 use super::{
-    Asking, Sent, answer,
+    Asking, answer,
     ids::Estimate,
     invalid,
     made::Kind,
-    paid::{self, Held},
+    paid,
+    sent::{self, Making},
     unknown,
 };
 use crate::{
     body::Body,
     call::Call,
     failure::{Failure, Problem},
-    handler::ai::{files::Named, meters::Most, models::Target, provider::Provider},
+    handler::ai::{meters::Most, models::Target, provider::Provider, stored},
     worker::Worker,
 };
 
@@ -39,6 +41,8 @@ pub(super) struct Read<'f> {
     pub(super) provider: &'f Arc<Provider>,
     pub(super) document: Vec<u8>,
     pub(super) estimate: Estimate,
+    /// The mark of the one key that will do, where requests name what belongs to it.
+    pub(super) key: Option<String>,
 }
 
 fn at(request: &Request, what: impl std::fmt::Display) -> Failure {
@@ -69,6 +73,7 @@ impl Asking<'_> {
         };
         let mut estimate = Estimate { requests: requests.len() as u64, ..Estimate::default() };
         let mut cost = Cost::ZERO;
+        let mut key = None;
         let mut bodies = Vec::with_capacity(requests.len());
         for request in requests {
             let (peek, name) = self.model_of(call, document, request)?;
@@ -95,16 +100,21 @@ impl Asking<'_> {
                 Err(model) => estimate.unpriced = Some(model.to_owned()),
             }
             let mut body = peek.with_model(body, &model);
-            if let Some((opened, files)) = self.files.seals.opened(&self.who, &body) {
-                if files.iter().any(|file| *file.provider != *provider.name) {
-                    return Err(at(request, "it names a file that is at another provider"));
+            if let Some((opened, named)) = self.files.seals.opened(&self.who, &body) {
+                for one in named {
+                    if *one.provider != *provider.name || key.get_or_insert(one.key.clone()) != &one.key {
+                        return Err(at(
+                            request,
+                            "it names a file or an answer that is at another provider or account",
+                        ));
+                    }
                 }
                 body = opened;
             }
             bodies.push(body);
         }
         estimate.cost = u64::try_from(cost.0.div_ceil(paid::MICRO)).unwrap_or(u64::MAX);
-        Ok(Read { provider, document: batch::with(document, requests, &bodies), estimate })
+        Ok(Read { provider, document: batch::with(document, requests, &bodies), estimate, key })
     }
 
     /// The model that a request names, where the caller may use it.
@@ -121,6 +131,12 @@ impl Asking<'_> {
         if self.gateway.models.find(&name).is_none() {
             let message = format!("{}: no model `{name}` here", request.place);
             return Err(answer::refused(Error::new(ErrorKind::NotFound, message)));
+        }
+        if request.dialect == Dialect::OpenAiResponses {
+            // As of one that comes alone.
+            stored::check(call, &self.files.seals, &self.who, &peek).map_err(|error| {
+                answer::refused(Error { message: format!("{}: {}", request.place, error.message), ..error })
+            })?;
         }
         Ok((peek, name))
     }
@@ -156,15 +172,8 @@ impl Asking<'_> {
         asked["input_file_id"] = named.id.as_str().into();
         *self.way.input.borrow_mut() = Some(input);
         let held = self.hold(call, &estimate).await?;
-        let sent = Sent {
-            provider,
-            key: Some(&named.key),
-            method: Method::POST,
-            below: String::new(),
-            form: None,
-            body: asked.to_string().into(),
-        };
-        self.created(worker, call, sent, &named.key.clone(), held).await
+        let (desk, provider, body) = (self.desk.clone(), provider.clone(), asked.to_string().into());
+        sent::create(worker, call, Making { desk, provider, key: Some(named.key), body, held }).await
     }
 
     /// Makes a batch of the requests in the body.
@@ -177,43 +186,8 @@ impl Asking<'_> {
         let requests = batch::items(&body).map_err(answer::refused)?;
         let read = self.read_requests(call, &self.candidates()?, &body, &requests)?;
         let held = self.hold(call, &read.estimate).await?;
-        let sent = Sent {
-            provider: read.provider,
-            key: None,
-            method: Method::POST,
-            below: String::new(),
-            form: None,
-            body: read.document.into(),
-        };
-        self.created(worker, call, sent, "", held).await
-    }
-
-    async fn created(
-        &self,
-        worker: &Rc<Worker>,
-        call: &mut Call,
-        sent: Sent<'_>,
-        key: &str,
-        held: Held,
-    ) -> Result<Response<Body>, Failure> {
-        let provider = sent.provider;
-        let (response, used) = self.send(worker, call, sent).await?;
-        let key = if key.is_empty() { &used } else { key };
-        let (held, kept) = if response.status().is_success() { held.keep().await } else { (held, None) };
-        let named = |id: &str| Named {
-            provider: provider.name.to_string(),
-            key: key.to_owned(),
-            id: id.to_owned(),
-            estimate: None,
-            batch: None,
-            kept: kept.clone(),
-        };
-        let (response, object) = self.told(response, provider, &named).await?;
-        let id = object.as_ref().and_then(|object| object["id"].as_str());
-        if let Some(own) = id.and_then(|id| self.files.seals.open(&self.who, id)) {
-            self.files.made.hold(&provider.name, &own.id, held);
-        }
-        Ok(response)
+        let (desk, provider, body) = (self.desk.clone(), read.provider.clone(), read.document.into());
+        sent::create(worker, call, Making { desk, provider, key: read.key, body, held }).await
     }
 
     /// Models may have been taken from the caller since the file came.

@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use ai::dialect::Dialect;
@@ -26,6 +29,8 @@ const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a field of such a part, and of all of them.
 const FIELD_BYTES_MAX: usize = 256;
 const PART_BYTES_MAX: usize = 4 * 1024;
+/// Batches that are being made at a time without their callers.
+const BEGINNING_MAX: usize = 64;
 /// Fields that such a part has whatever their length.
 const FIELDS: [&str; 4] = ["id", "input_file_id", "output_file_id", "error_file_id"];
 
@@ -162,7 +167,18 @@ fn part(object: &Value) -> Value {
 pub(super) struct Made {
     shelves: Arc<Mutex<Shelves>>,
     held: Mutex<HashMap<(String, String), Held>>,
+    /// Batches that are being made and need not wait for their callers.
+    beginning: AtomicUsize,
     journal: Option<Journal>,
+}
+
+/// One of the batches that are being made.
+pub(super) struct Beginning(Arc<Made>);
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.0.beginning.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -187,7 +203,7 @@ impl Made {
                 None
             }
         });
-        Self { shelves, held: Mutex::default(), journal }
+        Self { shelves, held: Mutex::default(), beginning: AtomicUsize::new(0), journal }
     }
 
     /// Remembers a thing as it is told now; of one that is too large, a part.
@@ -195,19 +211,29 @@ impl Made {
         let length = object.to_string().len();
         let is_part = length > OBJECT_BYTES_MAX || locked(&self.shelves).bytes + length > ALL_BYTES_MAX;
         let object = if is_part { part(object) } else { object.clone() };
-        self.change(who, kind, dialect, id, Some((object, is_part)), false);
+        self.change(who, kind, dialect, id, Some((object, is_part)));
     }
 
     /// Forgets it.
     pub(super) fn forget(&self, who: &str, kind: Kind, dialect: Dialect, id: &str) {
-        self.change(who, kind, dialect, id, None, false);
+        self.change(who, kind, dialect, id, None);
     }
 
     /// Notes that the spending of a batch is in a record; whether it was not before.
     pub(super) fn count(&self, who: &str, dialect: Dialect, id: &str) -> bool {
-        let found = self.find(who, Kind::Batch, dialect, id);
-        let Some(thing) = found.filter(|thing| !thing.is_counted) else { return false };
-        self.change(who, Kind::Batch, dialect, id, Some((thing.object, thing.is_part)), true);
+        let shelf = (who.to_owned(), Kind::Batch, dialect.name().to_owned());
+        let change = {
+            let mut shelves = locked(&self.shelves);
+            let mut things = shelves.shelves.get_mut(&shelf).into_iter().flatten();
+            let thing = things.find(|thing| thing.id == id && !thing.is_counted);
+            let Some(thing) = thing else { return false };
+            thing.is_counted = true;
+            let (id, object, is_part) = (thing.id.clone(), Some(thing.object.clone()), thing.is_part);
+            Change { who: shelf.0, kind: shelf.1, dialect: shelf.2, id, object, is_counted: true, is_part }
+        };
+        if let Some(journal) = &self.journal {
+            journal.write(&change);
+        }
         true
     }
 
@@ -217,18 +243,10 @@ impl Made {
         locked(&self.shelves).shelves.get(&shelf)?.iter().find(|thing| thing.id == id).cloned()
     }
 
-    fn change(
-        &self,
-        who: &str,
-        kind: Kind,
-        dialect: Dialect,
-        id: &str,
-        object: Option<(Value, bool)>,
-        is_counted: bool,
-    ) {
+    fn change(&self, who: &str, kind: Kind, dialect: Dialect, id: &str, object: Option<(Value, bool)>) {
         let (who, dialect, id) = (who.to_owned(), dialect.name().to_owned(), id.to_owned());
         let (object, is_part) = object.map_or((None, false), |(object, is_part)| (Some(object), is_part));
-        let mut change = Change { who, kind, dialect, id, object, is_counted, is_part };
+        let mut change = Change { who, kind, dialect, id, object, is_counted: false, is_part };
         let has_changed = locked(&self.shelves).apply(&mut change);
         if let (true, Some(journal)) = (has_changed, &self.journal) {
             journal.write(&change);
@@ -247,7 +265,14 @@ impl Made {
 
     /// Whether there is room to hold something for one more batch.
     pub(super) fn has_room(&self, most: usize) -> bool {
-        locked(&self.held).len() < most
+        locked(&self.held).len() + self.beginning.load(Ordering::Relaxed) < most
+    }
+
+    /// A batch is being made, whether or not its caller waits for it. `None` when too many are.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Beginning> {
+        let more = |count: usize| (count < BEGINNING_MAX).then_some(count + 1);
+        let begun = self.beginning.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        begun.is_ok().then(|| Beginning(self.clone()))
     }
 
     /// Holds something for a batch, for which there [was room](Self::has_room).
@@ -303,6 +328,30 @@ mod tests {
         let all = ids(&again, "c");
         assert_eq!((all.len(), all[0].as_str()), (OF_ONE_MAX, "n1004"));
         fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    #[test]
+    fn whoever_comes_at_once_one_is_the_first() {
+        let made = Made::new(None);
+        let dialect = Dialect::OpenAiChat;
+        let rounds = 300;
+        let barrier = std::sync::Barrier::new(4);
+        for number in 0..rounds {
+            made.remember("a", Kind::Batch, dialect, &number.to_string(), &json!({"of": "x".repeat(20_000)}));
+        }
+        let first = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for number in 0..rounds {
+                        barrier.wait();
+                        let is_first = made.count("a", dialect, &number.to_string());
+                        first.fetch_add(usize::from(is_first), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(first.into_inner(), rounds);
     }
 
     #[test]

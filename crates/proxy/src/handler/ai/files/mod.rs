@@ -10,9 +10,11 @@ mod asking;
 mod batch;
 mod ids;
 mod journal;
+mod list;
 mod made;
 mod paid;
 mod results;
+mod sent;
 mod telling;
 mod uploads;
 mod way;
@@ -61,15 +63,28 @@ pub(super) struct Files {
     open_max: usize,
 }
 
-/// A caller's request, and where it goes.
+/// A caller's request.
 struct Asking<'a> {
     gateway: &'a AiGateway,
-    files: &'a Files,
+    desk: Rc<Desk>,
+}
+
+/// What is wanted, and by whom: all that it takes to ask a provider and to tell what that says.
+struct Desk {
+    files: Arc<Files>,
     who: String,
     dialect: Dialect,
     way: Way,
     came: HeaderMap,
     query: Option<String>,
+}
+
+impl std::ops::Deref for Asking<'_> {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
 }
 
 /// What a provider is sent.
@@ -201,9 +216,10 @@ pub(super) async fn answer(
     let query = uri.query().and_then(prepare::without_credentials);
     let came = std::mem::take(&mut call.head.headers);
     let who = mcp::door::who(call);
-    let asking = Asking { gateway, files, who, dialect: endpoint.dialect, way, came, query };
+    let desk = Desk { files: files.clone(), who, dialect: endpoint.dialect, way, came, query };
+    let asking = Asking { gateway, desk: Rc::new(desk) };
     let answer = Box::pin(asking.answer(worker, call, body)).await;
-    call.head.headers = asking.came;
+    call.head.headers = Rc::try_unwrap(asking.desk).map_or_else(|desk| desk.came.clone(), |desk| desk.came);
     call.head.uri = uri;
     call.head.method = method;
     answer

@@ -37,9 +37,27 @@ pub(super) struct Held {
     exact: Option<Exact>,
     /// The most that it may cost, in microdollars.
     pub(super) cost: u64,
+    /// The most that it may spend.
+    most: Spent,
+    /// A provider may have taken it.
+    is_owed: bool,
 }
 
 impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.holds.is_empty() && self.exact.is_none()
+    }
+
+    /// From now on a provider may take the batch: whoever drops this settles it to the most.
+    pub(super) fn owe(&mut self) {
+        self.is_owed = true;
+    }
+
+    /// None has taken it.
+    pub(super) fn owe_nothing(&mut self) {
+        self.is_owed = false;
+    }
+
     /// Leaves what is held in a shared store there, where that can be told in an id.
     pub(super) async fn keep(mut self) -> (Self, Option<Paid>) {
         let Some(exact) = self.exact.take() else { return (self, None) };
@@ -47,7 +65,7 @@ impl Held {
             self.holds.push(Box::new(exact));
             return (self, None);
         }
-        match exact.keep(KEPT).await {
+        match exact.keep(KEPT, &self.most).await {
             Ok(kept) => {
                 let cost = self.cost;
                 (self, Some(Paid { kept, cost }))
@@ -60,9 +78,27 @@ impl Held {
     }
 
     /// Settles what this gateway holds.
-    pub(super) fn settle(self, spent: &Spent) {
-        for mut hold in self.holds {
+    pub(super) fn settle(mut self, spent: &Spent) {
+        self.is_owed = false;
+        self.settle_all(spent);
+    }
+
+    fn settle_all(&mut self, spent: &Spent) {
+        for mut hold in self.holds.drain(..) {
             hold.settle(spent);
+        }
+        if let Some(mut exact) = self.exact.take() {
+            exact.settle(spent);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.is_owed && !self.is_empty() {
+            tracing::warn!("nobody knows whether a batch was made: the most that it may spend is counted");
+            let most = self.most;
+            self.settle_all(&most);
         }
     }
 }
@@ -71,14 +107,13 @@ impl Asking<'_> {
     /// Has every budget hold the most that a batch may spend. Limits of tokens in a time are no measure of what a
     /// provider does when it likes.
     pub(super) async fn hold(&self, call: &mut Call, estimate: &Estimate) -> Result<Held, Failure> {
-        let most = Most::of_batch(
-            (estimate.input, estimate.output),
-            Cost(u128::from(estimate.cost).saturating_mul(MICRO)),
-            estimate.unpriced.clone(),
-        );
+        let cost = Cost(u128::from(estimate.cost).saturating_mul(MICRO));
+        let spent = Spent { input: estimate.input, output: estimate.output, cost };
+        let most = Most::of_batch((spent.input, spent.output), cost, estimate.unpriced.clone());
         let alias = estimate.models.first().and_then(|name| self.gateway.models.find(name));
         let alias = alias.map_or_else(|| "".into(), |asked| asked.alias.full_name().clone());
-        let mut held = Held { cost: estimate.cost, ..Held::default() };
+        let mut held = Held::default();
+        (held.cost, held.most) = (estimate.cost, spent);
         let mut budgets = std::mem::take(&mut call.ai.meters);
         budgets.retain(|metering| metering.kind == "budget");
         if !budgets.is_empty() && !self.files.made.has_room(self.files.open_max) {
@@ -121,5 +156,43 @@ impl Asking<'_> {
             }
             None => Ok(held),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Noted(Arc<Mutex<Vec<Spent>>>);
+
+    impl Hold for Noted {
+        fn settle(&mut self, spent: &Spent) {
+            self.0.lock().expect("not poisoned").push(*spent);
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_settled_to_the_most_by_whoever_drops_it() {
+        let noted = Arc::new(Mutex::new(Vec::new()));
+        let most = Spent { input: 5, output: 7, cost: Cost(9) };
+        let held = || Held { holds: vec![Box::new(Noted(noted.clone()))], most, ..Held::default() };
+        let taken = || std::mem::take(&mut *noted.lock().expect("not poisoned"));
+        drop(held());
+        assert_eq!(taken(), [], "each hold gives itself back");
+        let mut owed = held();
+        owed.owe();
+        drop(owed);
+        assert_eq!(taken(), [most]);
+        let mut refused = held();
+        refused.owe();
+        refused.owe_nothing();
+        drop(refused);
+        assert_eq!(taken(), []);
+        let mut told = held();
+        told.owe();
+        told.settle(&Spent::default());
+        assert_eq!(taken(), [Spent::default()], "once");
     }
 }

@@ -3,7 +3,7 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
-use super::{Asking, ids::Named, made::Kind};
+use super::{Desk, ids::Named, made::Kind};
 use crate::{
     body::Body,
     failure::{Failure, Problem, Stage},
@@ -15,7 +15,7 @@ const OBJECT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a refusal that are looked through for ids.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
-impl Asking<'_> {
+impl Desk {
     /// What a provider tells of a thing, with its ids sealed; remembered, and given as it was written too.
     pub(super) async fn told(
         &self,
@@ -27,14 +27,19 @@ impl Asking<'_> {
         if !status.is_success() {
             return self.refused(response).await.map(|response| (response, None));
         }
-        let body = reply::provided(response.into_body(), OBJECT_BYTES_MAX).await?;
-        let strange = |error: String| {
-            Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error)
-                .with_hint("the provider's answer could not be understood")
-        };
-        let mut object: Value = serde_json::from_slice(&body).map_err(|error| strange(error.to_string()))?;
-        let raw = object["id"].as_str().ok_or_else(|| strange("it has no `id`".to_owned()))?;
-        let own = named(raw);
+        let (object, raw) = object(response).await?;
+        self.tell(status, object, provider, named(&raw)).map(|(response, object)| (response, Some(object)))
+    }
+
+    /// The same of what was read.
+    pub(super) fn tell(
+        &self,
+        status: StatusCode,
+        mut object: Value,
+        provider: &Provider,
+        own: Named,
+    ) -> Result<(Response<Body>, Value), Failure> {
+        let raw = object["id"].as_str().unwrap_or_default();
         let id = self.files.seals.seal(&self.who, &Named { id: raw.to_owned(), ..own.clone() });
         let id = id.ok_or_else(|| strange("its `id` cannot be sealed".to_owned()))?;
         let is_deleted = object["deleted"] == true
@@ -47,7 +52,7 @@ impl Asking<'_> {
         if let Ok(name) = HeaderValue::from_str(&provider.name) {
             response.headers_mut().insert("x-tidegate-provider", name);
         }
-        Ok((response, Some(object)))
+        Ok((response, object))
     }
 
     /// Puts sealed ids in the places of a provider's.
@@ -93,6 +98,19 @@ impl Asking<'_> {
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
         Ok(Response::from_parts(parts, Body::Full(text.into())))
     }
+}
+
+fn strange(error: String) -> Failure {
+    Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error)
+        .with_hint("the provider's answer could not be understood")
+}
+
+/// What a provider tells, and the id of it.
+pub(super) async fn object(response: Response<Body>) -> Result<(Value, String), Failure> {
+    let body = reply::provided(response.into_body(), OBJECT_BYTES_MAX).await?;
+    let object: Value = serde_json::from_slice(&body).map_err(|error| strange(error.to_string()))?;
+    let raw = object["id"].as_str().ok_or_else(|| strange("it has no `id`".to_owned()))?.to_owned();
+    Ok((object, raw))
 }
 
 /// A whole answer.

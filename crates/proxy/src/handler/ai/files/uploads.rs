@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Response, header};
 use serde_json::Value;
 
-use super::{Asking, Sent, answer, ids::Named, invalid, made::Kind, unknown, way::Act};
+use super::{Asking, Desk, Sent, answer, ids::Named, invalid, made::Kind, unknown, way::Act};
 use crate::{body::Body, call::Call, failure::Failure, worker::Worker};
 
 /// Parts that an upload may be completed of.
@@ -98,7 +98,9 @@ impl Asking<'_> {
         }
         Ok(asked.to_string().into_bytes())
     }
+}
 
+impl Desk {
     /// Puts sealed ids where an upload, or a part of one, names others than its own.
     pub(super) fn seal_upload(&self, object: &mut Value, own: &Named) {
         if object["upload_id"].is_string() {
