@@ -13,8 +13,8 @@ mod key;
 mod outcome;
 pub(crate) mod refresh;
 pub(crate) mod report;
-mod storing;
 mod store;
+mod storing;
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use self::{
     conditional::Conditions,
@@ -35,8 +35,8 @@ use self::{
     freshness::{Asked, Clock, Rules, wall_clock},
     key::{Key, Keys},
     outcome::{Account, Counts, Forward, Outcome},
-    storing::{Pending, Storing},
     store::{Epoch, Found, Memory, Purge},
+    storing::{Pending, Storing},
 };
 use super::{Flow, Needs, NeedsOf, Policy, Verdict};
 use crate::{
@@ -55,7 +55,12 @@ pub(crate) struct Cache {
     collapse: Option<Duration>,
     heeds_requests: bool,
     tells: bool,
+    /// What upstreams are told that heed `Surrogate-Control`.
+    capability: Option<HeaderValue>,
 }
+
+/// Tells an origin that a surrogate stands before it (Edge Architecture Specification, W3C Note).
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
 /// What goes on over a reload: the answers, and what is being fetched.
 pub(crate) struct Kept {
@@ -114,6 +119,7 @@ impl Cache {
             keys: keys.clone(),
         });
         let heuristic = settings.heuristic.as_ref();
+        let targets_surrogates = settings.targets.iter().any(|name| name.as_str() == "surrogate-control");
         Ok(Self {
             keys,
             rules: Rules {
@@ -129,6 +135,7 @@ impl Cache {
             collapse: Some(settings.collapse.get()).filter(|wait| !wait.is_zero()),
             heeds_requests: settings.request_directives,
             tells: settings.status,
+            capability: targets_surrogates.then(|| HeaderValue::from_static("tidegate=\"Surrogate/1.0\"")),
         })
     }
 
@@ -140,8 +147,8 @@ impl Cache {
             false => Directives::default(),
         };
         Box::new(Asking {
-            epoch: self.kept.memory.epoch(&key),
             key,
+            epoch: Epoch::default(),
             conditions: Conditions::of(&call.head.headers),
             directives,
             headers: HeaderMap::new(),
@@ -229,14 +236,20 @@ impl Cache {
         own.forward = Forward::Stale;
         own.validates = stored.has_validator();
         own.stale = Some(stored);
+        own.epoch = self.kept.memory.epoch(&own.key);
         own.leader = Some(leader);
-        refresh::leave(self, call, own, place);
+        let beside = self.capability.iter().map(|value| (SURROGATE_CAPABILITY, value.clone())).collect();
+        refresh::leave(self, call, own, place, beside);
     }
 
     /// Lets a request go on to the upstream.
     fn go_on(&self, call: &mut Call, mut asking: Box<Asking>) {
         asking.sent = Instant::now();
+        asking.epoch = self.kept.memory.epoch(&asking.key);
         asking.headers = call.head.headers.clone();
+        if let Some(capability) = &self.capability {
+            call.head.headers.append(SURROGATE_CAPABILITY, capability.clone());
+        }
         if let Some(stored) = &asking.stale
             && stored.has_validator()
             && call.head.method == Method::GET
@@ -253,7 +266,8 @@ impl Cache {
             && !asking.directives.no_store
             && asking.forward != Forward::Request
             && !asking.is_identified
-            && (asking.conditions.want_all() || asking.stale.as_ref().is_some_and(|kept| kept.has_validator()))
+            && (asking.conditions.want_all()
+                || asking.stale.as_ref().is_some_and(|kept| kept.has_validator()))
             && !self.kept.memory.passes(&asking.key)
     }
 
@@ -263,8 +277,9 @@ impl Cache {
             self.kept.counts.note(Outcome::Refused);
             call.record.cache = Some(Outcome::Refused.as_str());
             return Flow::Fail(
-                Failure::refused(Problem::NotCached)
-                    .with_hint("the request asks for a kept answer alone, and none is there that may be given"),
+                Failure::refused(Problem::NotCached).with_hint(
+                    "the request asks for a kept answer alone, and none is there that may be given",
+                ),
             );
         }
         let Some(patience) = self.collapse.filter(|_| self.collapses(call, &asking)) else {
@@ -286,7 +301,6 @@ impl Cache {
                     return Verdict::Answer(Box::new(answer));
                 }
                 asking.is_collapsed = false;
-                asking.epoch = self.kept.memory.epoch(&asking.key);
                 self.go_on(call, asking);
                 Verdict::Continue
             })),
@@ -295,7 +309,9 @@ impl Cache {
 
     /// Forgets what an unsafe request may have changed: its target, and what its answer names (RFC 9111 §4.4).
     fn invalidate(&self, call: &Call, key: &Key, answer: &Response<Body>) {
-        if !(answer.status().is_success() || answer.status().is_redirection()) || call.record.failure.is_some() {
+        if !(answer.status().is_success() || answer.status().is_redirection())
+            || call.record.failure.is_some()
+        {
             return;
         }
         self.kept.memory.purge(&Purge::Address(key.address()), false);
@@ -448,7 +464,9 @@ fn asked_for(headers: &HeaderMap) -> Directives {
         return told;
     }
     let is_no_cache = |line: &HeaderValue| {
-        line.as_bytes().split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
     };
     Directives { no_cache: headers.get_all(header::PRAGMA).iter().any(is_no_cache), ..Directives::default() }
 }
@@ -530,7 +548,10 @@ impl Policy for Cache {
             return Flow::Continue;
         }
         // Whether these hold only the origin can tell.
-        if [header::IF_MATCH, header::IF_UNMODIFIED_SINCE].iter().any(|name| call.head.headers.contains_key(name)) {
+        if [header::IF_MATCH, header::IF_UNMODIFIED_SINCE]
+            .iter()
+            .any(|name| call.head.headers.contains_key(name))
+        {
             call.keep(self, Note::Bypass(Forward::Bypass));
             return Flow::Continue;
         }

@@ -67,7 +67,8 @@ impl Conditions {
         for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE] {
             headers.remove(name);
         }
-        let pairs = [(header::ETAG, header::IF_NONE_MATCH), (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE)];
+        let pairs =
+            [(header::ETAG, header::IF_NONE_MATCH), (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE)];
         for (of_answer, of_request) in pairs {
             if let Some(value) = stored.headers.get(of_answer) {
                 headers.insert(of_request, value.clone());

@@ -61,7 +61,13 @@ pub(super) fn wall_clock() -> u64 {
 
 impl Rules {
     /// The terms on which an answer may be kept; none when it may not.
-    pub(super) fn judge(&self, status: StatusCode, headers: &HeaderMap, asked: Asked, now: u64) -> Option<Terms> {
+    pub(super) fn judge(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        asked: Asked,
+        now: u64,
+    ) -> Option<Terms> {
         // Parts, answers to conditions and switches are nothing whole.
         if status.is_informational()
             || matches!(status.as_u16(), 206 | 304 | 416)
@@ -97,8 +103,7 @@ impl Rules {
             None if is_heuristic(status) || told.public => self.guess(headers, at, asked)?,
             None => return None,
         };
-        let must_revalidate =
-            told.must_revalidate || told.proxy_revalidate || told.s_maxage.is_some();
+        let must_revalidate = told.must_revalidate || told.proxy_revalidate || told.s_maxage.is_some();
         let has_validator = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
         let terms = Terms {
             lifetime: if age_is_unclear(headers) { 0 } else { lifetime },

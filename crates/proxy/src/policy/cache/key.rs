@@ -242,9 +242,8 @@ mod tests {
         let keys = keys(serde_json::json!({}));
         let mut call = call("POST", "/a/b?c=1");
         call.host = crate::call::Host::from_authority(bytes::Bytes::from_static(b"api.example.test"));
-        let of = |named: &str| {
-            keys.address_of(&call, named).map(|bytes| String::from_utf8(bytes).expect("text"))
-        };
+        let of =
+            |named: &str| keys.address_of(&call, named).map(|bytes| String::from_utf8(bytes).expect("text"));
         for (named, want) in [
             ("/x", Some("http://api.example.test/x")),
             ("/x/../y#z", Some("http://api.example.test/y")),

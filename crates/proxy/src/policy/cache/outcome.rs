@@ -150,8 +150,9 @@ impl Counts {
 
     /// Each outcome's name and number.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Outcome::ALL.iter().zip(&self.outcomes).map(|(outcome, count)| {
-            (outcome.as_str(), count.load(Ordering::Relaxed))
-        })
+        Outcome::ALL
+            .iter()
+            .zip(&self.outcomes)
+            .map(|(outcome, count)| (outcome.as_str(), count.load(Ordering::Relaxed)))
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
+use http::{HeaderMap, Method};
 use http_body::Body as _;
 
 use super::{Asking, Kept, conditional::Conditions};
@@ -36,6 +36,8 @@ pub(super) struct Refresh {
     owner: usize,
     asking: Box<Asking>,
     place: Place,
+    /// Fields that the upstream is told beside those of the call.
+    beside: HeaderMap,
 }
 
 /// One of the places for refreshes; given back when it is dropped.
@@ -55,9 +57,15 @@ impl Drop for Place {
 }
 
 /// Leaves it to whoever has the worker.
-pub(super) fn leave<P: ?Sized>(policy: &P, call: &mut Call, asking: Box<Asking>, place: Place) {
+pub(super) fn leave<P: ?Sized>(
+    policy: &P,
+    call: &mut Call,
+    asking: Box<Asking>,
+    place: Place,
+    beside: HeaderMap,
+) {
     let owner = (&raw const *policy).cast::<()>() as usize;
-    call.keep(&NOTE, Refresh { owner, asking, place });
+    call.keep(&NOTE, Refresh { owner, asking, place, beside });
 }
 
 /// Asks what a policy left to be asked beside this call.
@@ -69,6 +77,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, call: &mut Call) {
     if let Some(stored) = &refresh.asking.stale {
         Conditions::ask_about(stored, &mut head.headers);
     }
+    head.headers.extend(refresh.beside);
     let mut own = call.errand(head);
     own.host = call.host.clone();
     own.host_from_endpoint = call.host_from_endpoint;

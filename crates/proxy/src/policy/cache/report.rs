@@ -1,8 +1,6 @@
 //! What operators see of caches and do to them: how full they are, what came of requests, and purges.
 
-use std::{
-    sync::{Arc, Weak, atomic::Ordering},
-};
+use std::sync::{Arc, Weak, atomic::Ordering};
 
 use serde::{Deserialize, Serialize};
 use telemetry::{Collect, Exposition};
@@ -72,7 +70,9 @@ impl PurgeWish {
 
     fn purge(&self, kept: &Kept) -> Result<usize, String> {
         let address = |url: &str| {
-            kept.keys.address_in(url).ok_or(format!("`{url}` is no address such as `http://api.example.test/a`"))
+            kept.keys
+                .address_in(url)
+                .ok_or(format!("`{url}` is no address such as `http://api.example.test/a`"))
         };
         if let Some(url) = &self.url {
             return Ok(kept.memory.purge(&Purge::Address(&address(url)?), self.soft));
@@ -140,12 +140,16 @@ impl Collect for Report {
             ("tidegate_cache_evictions_total", "Answers that had to go for others.", |kept| {
                 kept.memory.evicted.load(Ordering::Relaxed)
             }),
-            ("tidegate_cache_refreshes_total", "Stale answers that were asked about beside a call.", |kept| {
-                kept.counts.refreshes.load(Ordering::Relaxed)
-            }),
-            ("tidegate_cache_collapsed_total", "Requests that waited for another's answer and got it.", |kept| {
-                kept.counts.collapsed.load(Ordering::Relaxed)
-            }),
+            (
+                "tidegate_cache_refreshes_total",
+                "Stale answers that were asked about beside a call.",
+                |kept| kept.counts.refreshes.load(Ordering::Relaxed),
+            ),
+            (
+                "tidegate_cache_collapsed_total",
+                "Requests that waited for another's answer and got it.",
+                |kept| kept.counts.collapsed.load(Ordering::Relaxed),
+            ),
             ("tidegate_cache_purged_total", "Answers that operators purged.", |kept| {
                 kept.counts.purged.load(Ordering::Relaxed)
             }),

@@ -5,11 +5,11 @@
 //! given since it last came by, and takes the first that was not. A hit then sets a mark and moves nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -21,8 +21,8 @@ use super::{entry::Stored, key::Key};
 const SHARDS: usize = 16;
 /// Answers to one key that `Vary` tells apart.
 const VARIANTS_MAX: usize = 64;
-/// Addresses are told apart by this many counters of what was invalidated.
-const EPOCHS: usize = 1024;
+/// Invalidated addresses that a shard remembers, for answers that were asked for before.
+const CHANGES_MAX: usize = 1024;
 /// Keys whose last answer could not be kept, by place.
 const PASSES: usize = 4096;
 /// For how many seconds nobody waits for such an answer.
@@ -36,17 +36,18 @@ pub(super) struct Memory {
     bytes: AtomicUsize,
     entries: AtomicUsize,
     pub(super) evicted: AtomicU64,
-    epochs: Box<[AtomicU32]>,
-    purges: AtomicU32,
+    purges: AtomicU64,
     passes: Box<[AtomicU64]>,
     since: Instant,
 }
 
 /// What had been invalidated when a request went out: an answer that was given before is not kept after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Epoch {
-    of_address: u32,
-    of_all: u32,
+    /// Of single addresses, in the shard.
+    changes: u64,
+    /// Of whatever answers there are.
+    purges: u64,
 }
 
 /// What is found of a key.
@@ -68,6 +69,9 @@ pub(super) enum Purge<'p> {
 
 #[derive(Default)]
 struct Shard {
+    /// The addresses that were invalidated last, by their hashes, and how many there ever were.
+    changed: VecDeque<u64>,
+    changes: u64,
     places: HashMap<Arc<[u8]>, usize>,
     nodes: Vec<Option<Node>>,
     free: Vec<usize>,
@@ -96,8 +100,7 @@ impl Memory {
             bytes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
-            epochs: (0..EPOCHS).map(|_| AtomicU32::new(0)).collect(),
-            purges: AtomicU32::new(0),
+            purges: AtomicU64::new(0),
             passes: (0..PASSES).map(|_| AtomicU64::new(0)).collect(),
             since: Instant::now(),
         }
@@ -117,14 +120,10 @@ impl Memory {
         self.hasher.hash_one(bytes)
     }
 
-    fn epoch_of(&self, hash: u64) -> &AtomicU32 {
-        &self.epochs[(hash >> 16) as usize % self.epochs.len()]
-    }
-
     /// What has been invalidated so far.
     pub(super) fn epoch(&self, key: &Key) -> Epoch {
-        let of_address = self.epoch_of(self.hash(key.address())).load(Ordering::Acquire);
-        Epoch { of_address, of_all: self.purges.load(Ordering::Acquire) }
+        let changes = self.shard(self.hash(key.address())).changes;
+        Epoch { changes, purges: self.purges.load(Ordering::Acquire) }
     }
 
     /// The answer to a request of this key.
@@ -152,7 +151,9 @@ impl Memory {
         let address = self.hash(key.address());
         {
             let mut shard = self.shard(address);
-            if self.epoch(key) != epoch {
+            if self.purges.load(Ordering::Acquire) != epoch.purges
+                || shard.has_changed(address, epoch.changes)
+            {
                 return false;
             }
             let at = match shard.places.get(&key.bytes) {
@@ -167,7 +168,8 @@ impl Memory {
             }
             // The newest first: of several that fit, it is the one (RFC 9111 §4.1).
             node.variants.insert(0, stored);
-            node.bytes = node.variants.iter().map(|stored| stored.weight()).sum::<usize>() + 2 * key.bytes.len();
+            node.bytes =
+                node.variants.iter().map(|stored| stored.weight()).sum::<usize>() + 2 * key.bytes.len();
             let after = (node.bytes, node.variants.len());
             self.bytes.fetch_add(after.0, Ordering::Relaxed);
             self.bytes.fetch_sub(before.0, Ordering::Relaxed);
@@ -210,7 +212,7 @@ impl Memory {
             Purge::Address(address) => {
                 let hash = self.hash(address);
                 let mut shard = self.shard(hash);
-                self.epoch_of(hash).fetch_add(1, Ordering::AcqRel);
+                shard.change(hash);
                 let places = shard.by_address.get(&hash).cloned().unwrap_or_default();
                 self.purge_in(&mut shard, places, is_soft, |node, _| node.key.address() == *address)
             }
@@ -280,6 +282,21 @@ impl Memory {
 impl Shard {
     fn node(&mut self, at: usize) -> Option<&mut Node> {
         self.nodes.get_mut(at)?.as_mut()
+    }
+
+    /// Remembers that what is asked for at an address may have changed.
+    fn change(&mut self, address: u64) {
+        if self.changed.len() >= CHANGES_MAX {
+            self.changed.pop_front();
+        }
+        self.changed.push_back(address);
+        self.changes += 1;
+    }
+
+    /// Whether an address may have changed after so many changes. What is no longer remembered may have been of it.
+    fn has_changed(&self, address: u64, since: u64) -> bool {
+        let newer = usize::try_from(self.changes.saturating_sub(since)).unwrap_or(usize::MAX);
+        newer > self.changed.len() || self.changed.iter().rev().take(newer).any(|known| *known == address)
     }
 
     /// A place for a new key, as the newest.

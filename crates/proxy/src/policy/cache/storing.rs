@@ -48,8 +48,7 @@ impl Pending {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         headers.remove(header::TRAILER);
-        let stored =
-            Stored::new(self.status, headers, body, self.terms, self.clock, self.selecting);
+        let stored = Stored::new(self.status, headers, body, self.terms, self.clock, self.selecting);
         self.kept.memory.put(&self.key, Arc::new(stored), self.epoch);
         // Only now may the others look.
         drop(self.leader);

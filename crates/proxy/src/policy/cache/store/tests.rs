@@ -93,6 +93,20 @@ fn a_soft_purge_only_makes_answers_stale() {
 }
 
 #[test]
+fn a_change_of_one_address_bars_that_alone_for_as_long_as_it_is_remembered() {
+    let memory = Memory::new(1_000_000);
+    let (one, other) = (key("/a"), key("/b"));
+    let before = [memory.epoch(&one), memory.epoch(&other)];
+    memory.purge(&Purge::Address(one.address()), false);
+    assert!(!memory.put(&one, stored(1, ""), before[0]));
+    assert!(memory.put(&other, stored(1, ""), before[1]));
+    for at in 0..SHARDS * CHANGES_MAX * 2 {
+        memory.purge(&Purge::Address(key(&format!("/{at}")).address()), false);
+    }
+    assert!(!memory.put(&other, stored(1, ""), before[1]), "nobody knows any more");
+}
+
+#[test]
 fn a_purge_bars_what_is_on_its_way() {
     let memory = Memory::new(1_000_000);
     let key = key("/a");
