@@ -9,6 +9,8 @@ mod control;
 mod entry;
 mod flights;
 mod freshness;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod key;
 mod outcome;
 pub(crate) mod refresh;

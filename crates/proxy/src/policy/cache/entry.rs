@@ -79,14 +79,16 @@ impl Stored {
 
     /// The head of an answer as it is kept.
     pub(super) fn head(headers: &HeaderMap, terms: &Terms) -> HeaderMap {
-        let mut kept = headers.clone();
-        for name in NOT_KEPT {
-            kept.remove(name);
+        let mut kept = HeaderMap::with_capacity(headers.len());
+        let is_kept = |name: &HeaderName| {
+            !NOT_KEPT.contains(&name.as_str()) && !terms.barred.contains(name) && *name != header::AGE
+        };
+        for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
+            // A copy: what came is a piece of a buffer that would stay with it.
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                kept.append(name.clone(), value);
+            }
         }
-        for name in &terms.barred {
-            kept.remove(name);
-        }
-        kept.remove(header::AGE);
         if !kept.contains_key(header::DATE) {
             kept.insert(header::DATE, crate::date::now());
         }

