@@ -112,6 +112,12 @@ enum Use {
 
 impl Cache {
     pub(crate) fn compile(settings: &model::policy::Cache, cx: &Building<'_>) -> Result<Self, String> {
+        if cx.owner.starts_with("upstreams/") {
+            // What it answers there is not asked again beside the call, and routes would share answers.
+            return Err(
+                "`cache` stands on a route, a listener, a consumer or globally, not on an upstream".into()
+            );
+        }
         let keys = Arc::new(Keys::new(&settings.key));
         let kept = cx.keep(report::KEPT, settings, || Kept {
             memory: Memory::new(settings.max_size.get()),

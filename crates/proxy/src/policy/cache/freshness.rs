@@ -103,7 +103,10 @@ impl Rules {
             None if is_heuristic(status) || told.public => self.guess(headers, at, asked)?,
             None => return None,
         };
-        let must_revalidate = told.must_revalidate || told.proxy_revalidate || told.s_maxage.is_some();
+        // `s-maxage` says what `proxy-revalidate` does (RFC 9111 §5.2.2.10), unless the answer itself allows more.
+        let names_stale = told.stale_while_revalidate.is_some() || told.stale_if_error.is_some();
+        let is_of_shared = told.s_maxage.is_some() && !names_stale;
+        let must_revalidate = told.must_revalidate || told.proxy_revalidate || is_of_shared;
         let has_validator = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
         let terms = Terms {
             lifetime: if age_is_unclear(headers) { 0 } else { lifetime },
@@ -278,6 +281,22 @@ mod tests {
         assert_eq!(judged(&lax, 200, &[], asked), None);
         assert_eq!(judged(&lax, 200, &[], Asked::default()).map(|terms| terms.lifetime), Some(60));
         assert_eq!(judged(&lax, 500, &[], Asked::default()), None);
+    }
+
+    #[test]
+    fn stale_answers_are_given_by_leave_alone() {
+        let lax = Rules { stale_if_error: 60, ..rules() };
+        for (control, want) in [
+            ("max-age=9", (false, 60)),
+            ("max-age=9, stale-if-error=5", (false, 5)),
+            ("s-maxage=9", (true, 60)),
+            ("s-maxage=9, stale-if-error=5", (false, 5)),
+            ("max-age=9, must-revalidate, stale-if-error=5", (true, 5)),
+            ("max-age=9, proxy-revalidate", (true, 60)),
+        ] {
+            let terms = judged(&lax, 200, &[("cache-control", control)], Asked::default()).expect("kept");
+            assert_eq!((terms.must_revalidate, terms.stale_if_error), want, "{control}");
+        }
     }
 
     #[test]

@@ -109,6 +109,9 @@ pub(crate) fn status(compiled: &Compiled) -> Vec<CacheStatus> {
     all(compiled).into_iter().map(status).collect()
 }
 
+/// A metric's name, what it is, and its value for a cache.
+type Metric<T> = (&'static str, &'static str, fn(&Kept) -> T);
+
 /// Tells of the live configuration's caches at the time of a scrape.
 pub(crate) struct Report(pub(crate) Weak<Shared>);
 
@@ -124,7 +127,7 @@ impl Collect for Report {
                 out.counter("tidegate_cache_requests_total", help, &labels, count as f64);
             }
         }
-        let gauges: [(&str, &str, fn(&Kept) -> usize); 2] = [
+        let gauges: [Metric<usize>; 2] = [
             ("tidegate_cache_entries", "Answers that a cache keeps.", |kept| kept.memory.size().1),
             ("tidegate_cache_size_bytes", "Memory that a cache's answers take.", |kept| kept.memory.size().0),
         ];
@@ -133,7 +136,7 @@ impl Collect for Report {
                 out.gauge(metric, help, &[("cache", name)], value(kept) as f64);
             }
         }
-        let counters: [(&str, &str, fn(&Kept) -> u64); 5] = [
+        let counters: [Metric<u64>; 5] = [
             ("tidegate_cache_given_bytes_total", "Bytes of bodies that a cache gave.", |kept| {
                 kept.counts.bytes_given.load(Ordering::Relaxed)
             }),
