@@ -109,6 +109,21 @@ if [ ! -e "$stamp" ]; then
   say "installed ${node_packages[*]}"
 fi
 
+# The public suite of tests for HTTP caches, by itself: it brings an npm of its own.
+cache_tests=http-cache-tests@0.4.5
+stamp="$peers/cache-tests-$(printf '%s\n' "$cache_tests" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/cache-tests"
+  mkdir -p "$peers/cache-tests"
+  echo '{"private": true, "type": "module"}' >"$peers/cache-tests/package.json"
+  (cd "$peers/cache-tests" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund --ignore-scripts "$cache_tests") || {
+    say "npm cannot install $cache_tests: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed $cache_tests"
+fi
+
 if [ ! -x "$peers/promtool" ]; then
   if command -v promtool >/dev/null; then
     ln -sf "$(command -v promtool)" "$peers/promtool"

@@ -129,6 +129,11 @@ impl BodyDecoder {
         matches!(self.state, State::Done)
     }
 
+    /// Whether nothing but the end of the connection tells where the body ends.
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.state, State::UntilClose)
+    }
+
     /// How many bytes are still to come: at least, and at most if that is known.
     pub fn remaining_hint(&self) -> (u64, Option<u64>) {
         match self.state {

@@ -88,6 +88,8 @@ pub struct CallRecord {
     pub mcp: Option<Arc<McpRecord>>,
     /// The message, when it is one to an agent (A2A).
     pub a2a: Option<Arc<A2aRecord>>,
+    /// What the cache of answers did: `hit`, `stale`, `revalidated`, `miss`, `bypass` and the like.
+    pub cache: Option<&'static str>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

@@ -265,6 +265,15 @@ impl Compiled {
         }
     }
 
+    /// All kept state of one kind, by its place.
+    pub(crate) fn kept<T: Any + Send + Sync>(&self) -> Vec<(String, Arc<T>)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_kind = |(place, (_, state)): (&String, &(String, Arc<dyn Any + Send + Sync>))| {
+            Some((place.clone(), state.clone().downcast().ok()?))
+        };
+        kept.iter().filter_map(of_kind).collect()
+    }
+
     /// The state of every upstream, by name.
     pub(crate) fn status(&self) -> Vec<ClusterStatus> {
         let now = Instant::now();

@@ -14,7 +14,9 @@ pub use self::{
     requests::{authority, forwarded, grpc_timeout, path, request_headers},
     texts::{expression, pattern, template},
 };
-pub use crate::policy::fuzzing::{accept_encoding, codings, credentials, jwks, jwt_token, rate_key};
+pub use crate::policy::fuzzing::{
+    accept_encoding, cache_fields, codings, credentials, jwks, jwt_token, rate_key,
+};
 
 #[cfg(test)]
 mod short {
@@ -29,6 +31,7 @@ mod short {
     short!(
         accept_encoding,
         authority,
+        cache_fields,
         certificate,
         codings,
         credentials,

@@ -97,7 +97,10 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
         passed => passed,
     };
     match passed? {
-        Passed::Answered(response) => Ok(*response),
+        Passed::Answered(response) => {
+            crate::policy::cache::refresh::begin(worker, call);
+            Ok(*response)
+        }
         Passed::Through => handler::handle(worker, call, &route.handler, std::mem::take(body)).await,
     }
 }

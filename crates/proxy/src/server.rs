@@ -21,6 +21,7 @@ use crate::{
     handler::ai::metrics::ProviderMetrics,
     ledger::{Ledger, Report, shared::Accounts},
     listener::sockets::{self, Bound, Inherited, take_inherited},
+    policy::cache::report as cache,
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
 };
@@ -93,6 +94,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(Report(Arc::downgrade(&ledger))));
         shared.telemetry.register(Arc::new(crate::postgres::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::redis::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
             Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default() };
@@ -278,6 +280,16 @@ impl Gateway {
     /// The state of the store that several gateways share, where there is one.
     pub fn redis(&self) -> Option<crate::redis::RedisStatus> {
         self.shared.compiled.load().redis_status()
+    }
+
+    /// The state of every cache of answers.
+    pub fn caches(&self) -> Vec<cache::CacheStatus> {
+        cache::status(&self.shared.compiled.load())
+    }
+
+    /// Purges caches; how many answers went. An error says what is wrong with the wish.
+    pub fn purge_caches(&self, wish: &cache::PurgeWish) -> Result<usize, String> {
+        wish.fulfil(&self.shared.compiled.load())
     }
 
     /// What an operator wants of an upstream's circuit breaker; its state then.

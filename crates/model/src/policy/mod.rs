@@ -67,6 +67,7 @@ policies! {
     rewrite: Rewrite => "rewrite", "Changes the path and the host that the upstream sees.";
     deprecation: Deprecation => "deprecation", "Announces that an API goes away.";
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
+    cache: Cache => "cache", "Gives answers again, as RFC 9111 says.";
     compress: Compress => "compress", "Compresses answers.";
     decompress: Decompress => "decompress", "Decompresses requests' bodies for upstreams that cannot.";
     guardrails: Guardrails => "guardrails", "Rules over what is asked of models and what they answer.";
@@ -112,6 +113,8 @@ pub(crate) enum Place<'s> {
     RateLimit,
     /// It judges the request, or makes it fit to be judged.
     Validation,
+    /// It knows answers already.
+    Cache,
     /// It changes what the upstream or the client sees.
     Transform,
 }
@@ -130,7 +133,6 @@ pub(crate) struct Authentication<'s> {
 
 /// Policies that later builds have: they are refused by name.
 pub const NOT_IN_THIS_BUILD: &[&str] = &[
-    "cache",
     "quota",
     "waf",
     "oidc",
@@ -197,6 +199,7 @@ impl Policy {
             Place::Authorization(_) => Phase::Authorization,
             Place::RateLimit => Phase::RateLimit,
             Place::Validation => Phase::Validation,
+            Place::Cache => Phase::Cache,
             Place::Transform => Phase::Transform,
         }
     }
@@ -224,6 +227,7 @@ impl Policy {
             | Place::Authorization(_)
             | Place::RateLimit
             | Place::Validation
+            | Place::Cache
             | Place::Transform => None,
         }
     }

@@ -98,6 +98,8 @@ problems! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, 14, "The gateway cannot take the request now";
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream-timeout", GATEWAY_TIMEOUT, 4, "The upstream did not answer in time";
+    /// Only a kept answer was wanted, and there is none.
+    NotCached = "not-cached", GATEWAY_TIMEOUT, 5, "No kept answer fits the request";
     /// The client left; never sent, only recorded.
     ClientLeft = "client-left", REQUEST_TIMEOUT, 1, "The client closed the connection";
 }

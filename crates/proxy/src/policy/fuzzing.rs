@@ -102,6 +102,11 @@ pub fn jwks(bytes: &[u8]) {
     }
 }
 
+/// See [`super::cache::fuzzing`].
+pub fn cache_fields(bytes: &[u8]) {
+    super::cache::fuzzing::cache_fields(bytes);
+}
+
 fn read_all(mut body: Body) -> Result<Vec<u8>, Failure> {
     let mut out = Vec::new();
     let mut cx = Context::from_waker(Waker::noop());

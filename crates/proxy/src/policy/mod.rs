@@ -109,6 +109,7 @@ policies! {
     rewrite: Rewrite;
     deprecation: Deprecation;
     fault_injection: FaultInjection;
+    cache: Cache;
     compress: Compress;
     decompress: Decompress;
     guardrails: Guardrails;

@@ -28,7 +28,7 @@ fields! {
     "path" => Path, "query" => Query, "host" => Host, "protocol" => Protocol, "client_ip" => ClientIp,
     "status" => Status, "grpc_status" => GrpcStatus, "request_bytes" => RequestBytes,
     "response_bytes" => ResponseBytes, "duration_ms" => DurationMs, "attempts" => Attempts,
-    "failure" => Failure, "stopped_by" => StoppedBy, "user_agent" => UserAgent,
+    "failure" => Failure, "stopped_by" => StoppedBy, "cache" => Cache, "user_agent" => UserAgent,
 }
 
 impl Template {
@@ -99,6 +99,7 @@ fn write(field: Field, call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
         Field::Attempts => json::number(u64::from(call.attempts), out),
         Field::Failure => text(call.failure.as_ref().map(|failure| failure.reason), out),
         Field::StoppedBy => text(call.stopped_by, out),
+        Field::Cache => text(call.cache, out),
         Field::UserAgent => bytes(call.user_agent.as_ref().map_or(b"-", |agent| agent.as_bytes()), out),
     }
 }

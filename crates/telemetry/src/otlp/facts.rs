@@ -133,6 +133,7 @@ fn own(call: &CallRecord, out: &mut Vec<KeyValue>) {
         ("tidegate.endpoint", call.endpoint.as_deref()),
         ("tidegate.consumer", call.consumer.as_deref()),
         ("tidegate.stopped_by", call.stopped_by),
+        ("tidegate.cache", call.cache),
     ];
     for (name, value) in names {
         if let Some(value) = value {

@@ -23,6 +23,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/config/acknowledge", post(acknowledge))
         .route("/log-level", put(log_level).get(live_log_level))
         .route("/upstreams/{name}/breaker", put(breaker))
+        .merge(super::caches::router())
         .merge(super::prompts::router())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
@@ -51,7 +52,7 @@ pub(super) async fn wrong_method() -> Response {
 }
 
 /// A JSON body, whatever its content type says; what is wrong with one is a problem document.
-struct Body<T>(T);
+pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Response;

@@ -4,6 +4,7 @@
 
 mod api;
 mod auth;
+mod caches;
 mod closing;
 mod health;
 mod prompts;

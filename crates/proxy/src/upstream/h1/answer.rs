@@ -56,6 +56,11 @@ impl AnswerBody {
         Some(Tunnel { far: Far::Wire(Box::new(conn.wire)), early, guards, held: None, watch: None })
     }
 
+    /// Whether nothing but the end of the connection tells where it ends, so that a broken one looks whole.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        self.decoder.ends_with_connection()
+    }
+
     /// The answer has ended as it should.
     fn finish(&mut self) {
         if let Some(conn) = self.conn.take()

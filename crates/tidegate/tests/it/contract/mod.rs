@@ -33,11 +33,13 @@
 //! | "a body that does not fit: 400 naming the field" | `translate::a_body_that_does_not_fit_is_400_naming_the_field` |
 //! | "several MCP servers as one endpoint", "its tools appear as shop_<tool>", "these keep their own names" | `tools::both_servers_are_one_endpoint` |
 //! | "two tools of one name are … found later, a clear one" | `mcp::federation::two_tools_of_one_name_are_a_clear_error_and_neither_is_listed` |
+//! | "RFC 9111 as the upstream's headers say; Cache-Status tells what happened" | `cached::the_upstreams_fields_decide_and_cache_status_tells` |
 //! | (`tokenRateLimit`) | `models::a_consumers_tokens_are_bounded_per_minute` |
 //!
-//! The comments of `compose`, `transcode` and `cache` are of parts that are not in this build:
+//! The comments of `compose` and `transcode` are of parts that are not in this build:
 //! `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
 
+mod cached;
 mod catalog;
 mod fixed;
 mod listeners;
@@ -77,7 +79,7 @@ fn of_this_build() -> String {
     let whole = whole();
     let (kept, models) = whole.split_once("\nai:\n").expect("the reference has this part");
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["compose:", "transcode:", "- cache:"];
+    let later = ["compose:", "transcode:"];
     let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
     format!("{head}\nroutes:\n{}\nai:\n{models}", kept.collect::<String>())
 }

@@ -106,6 +106,18 @@ pub fn node_package(program: &str) -> Command {
     command
 }
 
+/// A program of JavaScript's beside the public suite of tests for caches.
+pub fn cache_tests(script: &str, arguments: &[&str]) -> Command {
+    let folder = folder().join("cache-tests");
+    let suite = folder.join("node_modules/http-cache-tests");
+    assert!(suite.exists(), "{} is missing: run scripts/peers.sh", suite.display());
+    let place = folder.join(format!("suite-{}.mjs", std::process::id()));
+    std::fs::write(&place, script).expect("a file beside the packages");
+    let mut command = node_binary();
+    command.arg(place).args(arguments);
+    command
+}
+
 /// A program of JavaScript's with the peers' packages. It stands beside them for as long as it takes to start.
 pub fn node(name: &str, script: &str, arguments: &[&str]) -> Command {
     let place = folder().join("node").join(format!("{name}-{}.mjs", std::process::id()));

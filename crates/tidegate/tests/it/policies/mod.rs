@@ -3,6 +3,7 @@
 mod acl;
 mod attachment;
 mod basic_auth;
+mod cache;
 mod compress;
 mod concurrency_limit;
 mod cors;

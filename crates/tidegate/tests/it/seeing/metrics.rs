@@ -25,7 +25,7 @@ redis: {{addresses: [\"127.0.0.1:{1}\"]}}
 postgres: {{url: \"postgresql://a@127.0.0.1:{1}/a\"}}
 routes:
   - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
-  - {{name: dead, match: [{{path: {{prefix: /dead}}}}], backends: [{{upstream: dead}}]}}
+  - {{name: dead, match: [{{path: {{prefix: /dead}}}}], policies: [cache: {{}}], backends: [{{upstream: dead}}]}}
   - {{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [budget: {{tokens: 1000000}}, guardrails: {{rules: [{{name: w, mode: flag, on: request, words: [hello]}}]}}, aiCache: {{scope: shared}}], ai: {{stripPrefix: /ai}}}}
   - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
 ai:

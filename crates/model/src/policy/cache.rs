@@ -1,0 +1,145 @@
+//! `cache`: answers that are given again, as HTTP's own rules for shared caches say.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Place, Settings};
+use crate::{Duration, HeaderName, Size, load::Context};
+
+/// Gives answers to GET and HEAD again, as a shared cache by RFC 9111: what upstreams say about their answers decides.
+/// `Cache-Status` tells what happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Cache {
+    /// Room for all answers together, their heads and keys included. Beyond it those that are not asked for go first.
+    pub max_size: Size,
+    /// Answers with a longer body are passed on and not kept.
+    pub max_body_size: Size,
+    /// What tells answers apart beside scheme, host, path, query, and what `Vary` names.
+    pub key: CacheKey,
+    /// How long an answer is fresh that says nothing about it but `Last-Modified`; without this it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heuristic: Option<Heuristic>,
+    /// How long an answer is fresh that says nothing at all about it, if its status is one that may be kept without
+    /// leave: 200, 203, 204, 300, 301, 308, 404, 405, 410, 414 and 501.
+    pub default_ttl: Duration,
+    /// How long a stale answer may be given while a new one is fetched, where the answer itself says nothing
+    /// (`stale-while-revalidate`, RFC 5861).
+    pub stale_while_revalidate: Duration,
+    /// How long a stale answer may be given instead of an error, where the answer itself says nothing
+    /// (`stale-if-error`, RFC 5861).
+    pub stale_if_error: Duration,
+    /// How long requests for what is being fetched already wait for that instead of asking again; `0s` turns it off.
+    pub collapse: Duration,
+    /// Heed `Cache-Control` of requests. Without it no client can make the upstream work by asking past the cache.
+    pub request_directives: bool,
+    /// Fields that take the place of `Cache-Control` and `Expires` for this cache, the first that is there wins
+    /// (RFC 9213).
+    pub targets: Vec<HeaderName>,
+    /// What is done with answers that set cookies.
+    pub set_cookie: SetCookie,
+    /// Tell by `Cache-Status` what the cache did (RFC 9211).
+    pub status: bool,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            max_size: Size::kib(64 * 1024),
+            max_body_size: Size::kib(8 * 1024),
+            key: CacheKey::default(),
+            heuristic: None,
+            default_ttl: Duration::from_secs(0),
+            stale_while_revalidate: Duration::from_secs(0),
+            stale_if_error: Duration::from_secs(0),
+            collapse: Duration::from_secs(10),
+            request_directives: true,
+            targets: ["cdn-cache-control", "surrogate-control"].map(HeaderName::from_static).to_vec(),
+            set_cookie: SetCookie::default(),
+            status: true,
+        }
+    }
+}
+
+/// What tells answers apart.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CacheKey {
+    /// Request headers; each value has answers of its own, and so have requests without it.
+    pub headers: Vec<HeaderName>,
+    /// Cookies by name.
+    pub cookies: Vec<String>,
+    /// Query parameters that tell nothing apart, such as `utm_*`. They still go to the upstream.
+    pub ignore_query: Vec<String>,
+    /// Each consumer has answers of its own. Then answers to authenticated calls may be kept without `public`.
+    pub consumer: bool,
+}
+
+/// Freshness by a guess: a share of the time since the last change (RFC 9111, section 4.2.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Heuristic {
+    /// The share of the time since `Last-Modified`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub fraction: f64,
+    /// Never longer than this.
+    pub max: Duration,
+}
+
+impl Default for Heuristic {
+    fn default() -> Self {
+        Self { fraction: 0.1, max: Duration::from_secs(86_400) }
+    }
+}
+
+/// What is done with answers that set cookies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SetCookie {
+    /// They are not kept: a session's cookie must not reach somebody else.
+    #[default]
+    Skip,
+    /// They are kept without the cookie, which only the one who asked first gets.
+    Strip,
+    /// They are kept with it.
+    Store,
+}
+
+impl Settings for Cache {
+    fn place(&self) -> Place<'_> {
+        Place::Cache
+    }
+
+    fn gives_way(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.max_size.bytes() == 0 {
+            at.field("maxSize", |at| at.error("expected more than nothing"));
+        }
+        if self.max_body_size.bytes() > self.max_size.bytes() {
+            at.field("maxBodySize", |at| at.error("expected at most `maxSize`"));
+        }
+        if let Some(heuristic) = &self.heuristic {
+            at.field("heuristic", |at| {
+                if !(0.0..=1.0).contains(&heuristic.fraction) {
+                    at.field("fraction", |at| at.error("expected 0 to 1"));
+                }
+            });
+        }
+        at.field("key", |at| {
+            at.each("ignoreQuery", &self.key.ignore_query, |at, name| {
+                let name = name.strip_suffix('*').unwrap_or(name);
+                if name.contains(['*', '&', '=']) {
+                    at.error("expected a parameter's name, or the beginning of one before `*`");
+                }
+            });
+            at.each("cookies", &self.key.cookies, |at, name| {
+                if name.is_empty() || name.contains([';', '=', ' ', ',']) {
+                    at.error("expected a cookie's name");
+                }
+            });
+        });
+    }
+}

@@ -1,0 +1,595 @@
+//! `cache`: gives answers again, as a shared cache by RFC 9111.
+//!
+//! Its request phase answers with what is kept, or lets the call go on: as it is, or with the question whether what is
+//! kept is still right. Its response phase keeps what came, confirms what was kept, or gives that instead of an error.
+//! What policies of later phases do to answers is kept with them; what earlier ones do is done to each.
+
+mod conditional;
+mod control;
+mod entry;
+mod flights;
+mod freshness;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod key;
+mod outcome;
+pub(crate) mod refresh;
+pub(crate) mod report;
+mod store;
+mod storing;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use self::{
+    conditional::Conditions,
+    control::Directives,
+    entry::{Stored, selecting},
+    flights::{Flights, Leader, Turn},
+    freshness::{Asked, Clock, Rules, wall_clock},
+    key::{Key, Keys},
+    outcome::{Account, Counts, Forward, Outcome},
+    store::{Epoch, Found, Memory, Purge},
+    storing::{Pending, Storing},
+};
+use super::{Flow, Needs, NeedsOf, Policy, Verdict};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::{Failure, Problem},
+};
+
+/// The compiled policy.
+pub(crate) struct Cache {
+    keys: Arc<Keys>,
+    rules: Rules,
+    kept: Arc<Kept>,
+    bytes_max: usize,
+    collapse: Option<Duration>,
+    heeds_requests: bool,
+    tells: bool,
+    /// What upstreams are told that heed `Surrogate-Control`.
+    capability: Option<HeaderValue>,
+}
+
+/// Tells an origin that a surrogate stands before it (Edge Architecture Specification, W3C Note).
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+
+/// What goes on over a reload: the answers, and what is being fetched.
+pub(crate) struct Kept {
+    memory: Memory,
+    flights: Arc<Flights>,
+    counts: Counts,
+    refreshing: AtomicUsize,
+    keys: Arc<Keys>,
+}
+
+/// What the response phase must know of a request that went on.
+struct Asking {
+    key: Key,
+    epoch: Epoch,
+    conditions: Conditions,
+    directives: Directives,
+    /// The head's fields as they were compared.
+    headers: HeaderMap,
+    is_identified: bool,
+    sent: Instant,
+    /// What is kept and not fresh.
+    stale: Option<Arc<Stored>>,
+    /// The upstream is asked about that.
+    validates: bool,
+    forward: Forward,
+    is_collapsed: bool,
+    leader: Option<Leader>,
+}
+
+/// What the response phase must do.
+enum Note {
+    /// The answer may be kept.
+    Asking(Box<Asking>),
+    /// What is kept of this address may be wrong after it.
+    Unsafe(Key),
+    /// Nothing but to tell that the cache had no part in it.
+    Bypass(Forward),
+}
+
+/// What a kept answer is good for.
+enum Use {
+    Fresh,
+    Stale,
+    StaleWhileRefreshed,
+    Ask(Forward),
+}
+
+impl Cache {
+    pub(crate) fn compile(settings: &model::policy::Cache, cx: &Building<'_>) -> Result<Self, String> {
+        if cx.owner.starts_with("upstreams/") {
+            // What it answers there is not asked again beside the call, and routes would share answers.
+            return Err(
+                "`cache` stands on a route, a listener, a consumer or globally, not on an upstream".into()
+            );
+        }
+        let keys = Arc::new(Keys::new(&settings.key));
+        let kept = cx.keep(report::KEPT, settings, || Kept {
+            memory: Memory::new(settings.max_size.get()),
+            flights: Arc::default(),
+            counts: Counts::default(),
+            refreshing: AtomicUsize::new(0),
+            keys: keys.clone(),
+        });
+        let heuristic = settings.heuristic.as_ref();
+        let targets_surrogates = settings.targets.iter().any(|name| name.as_str() == "surrogate-control");
+        Ok(Self {
+            keys,
+            rules: Rules {
+                targets: settings.targets.iter().map(model::HeaderName::to_http).collect(),
+                heuristic: heuristic.map(|guess| (guess.fraction, guess.max.get().as_secs())),
+                default_ttl: settings.default_ttl.get().as_secs(),
+                stale_while_revalidate: settings.stale_while_revalidate.get().as_secs(),
+                stale_if_error: settings.stale_if_error.get().as_secs(),
+                set_cookie: settings.set_cookie,
+            },
+            kept,
+            bytes_max: settings.max_body_size.get(),
+            collapse: Some(settings.collapse.get()).filter(|wait| !wait.is_zero()),
+            heeds_requests: settings.request_directives,
+            tells: settings.status,
+            capability: targets_surrogates.then(|| HeaderValue::from_static("tidegate=\"Surrogate/1.0\"")),
+        })
+    }
+
+    /// What a request is, before anything is looked for.
+    fn asking(&self, call: &Call) -> Box<Asking> {
+        let key = self.keys.of(call);
+        let directives = match self.heeds_requests {
+            true => asked_for(&call.head.headers),
+            false => Directives::default(),
+        };
+        Box::new(Asking {
+            key,
+            epoch: Epoch::default(),
+            conditions: Conditions::of(&call.head.headers),
+            directives,
+            headers: HeaderMap::new(),
+            is_identified: self.keys.leaves_out_who_asks(call),
+            sent: Instant::now(),
+            stale: None,
+            validates: false,
+            forward: Forward::UriMiss,
+            is_collapsed: false,
+            leader: None,
+        })
+    }
+
+    /// The answer from what is kept. Without one, what is known of it is noted.
+    fn look(&self, call: &mut Call, asking: &mut Box<Asking>) -> Option<Response<Body>> {
+        let now = Instant::now();
+        let stored = match self.kept.memory.find(&asking.key, &call.head.headers) {
+            Found::Answer(stored) => stored,
+            Found::OtherVariants => {
+                asking.forward = Forward::VaryMiss;
+                return None;
+            }
+            Found::Nothing => {
+                asking.forward = Forward::UriMiss;
+                return None;
+            }
+        };
+        match usable(&stored, &asking.directives, now) {
+            Use::Fresh => Some(self.give(call, asking, &stored, Outcome::Hit, Account::default())),
+            Use::Stale => Some(self.give(call, asking, &stored, Outcome::Stale, Account::default())),
+            Use::StaleWhileRefreshed => {
+                let answer = self.give(call, asking, &stored, Outcome::Stale, Account::default());
+                self.refresh(call, asking, stored);
+                Some(answer)
+            }
+            Use::Ask(forward) => {
+                asking.forward = forward;
+                asking.stale = Some(stored);
+                None
+            }
+        }
+    }
+
+    /// Gives a kept answer.
+    fn give(
+        &self,
+        call: &mut Call,
+        asking: &Asking,
+        stored: &Stored,
+        outcome: Outcome,
+        account: Account,
+    ) -> Response<Body> {
+        let now = Instant::now();
+        let mut answer = asking.conditions.answer(stored, &call.head.method, now);
+        let given = answer.body().length().unwrap_or(0);
+        self.kept.counts.bytes_given.fetch_add(given, Ordering::Relaxed);
+        let age = i64::try_from(stored.age(now).as_secs()).unwrap_or(i64::MAX);
+        let lifetime = i64::try_from(stored.terms.lifetime).unwrap_or(i64::MAX);
+        let is_hit = account.forward.is_none();
+        let account = Account {
+            is_hit,
+            ttl: Some(lifetime.saturating_sub(age)),
+            is_collapsed: asking.is_collapsed,
+            ..account
+        };
+        self.tell(call, &mut answer, outcome, &account);
+        answer
+    }
+
+    fn tell(&self, call: &mut Call, answer: &mut Response<Body>, outcome: Outcome, account: &Account) {
+        self.kept.counts.note(outcome);
+        call.record.cache = Some(outcome.as_str());
+        if self.tells {
+            account.write(answer);
+        }
+    }
+
+    /// Has a stale answer asked about beside the call, unless somebody does already.
+    fn refresh(&self, call: &mut Call, asking: &Asking, stored: Arc<Stored>) {
+        let Turn::Lead(leader) = self.kept.flights.join(&asking.key) else { return };
+        let Some(place) = refresh::Place::take(&self.kept) else { return };
+        let mut own = self.asking(call);
+        own.conditions = Conditions::default();
+        own.headers = call.head.headers.clone();
+        own.forward = Forward::Stale;
+        own.validates = stored.has_validator();
+        own.stale = Some(stored);
+        own.epoch = self.kept.memory.epoch(&own.key);
+        own.leader = Some(leader);
+        let beside = self.capability.iter().map(|value| (SURROGATE_CAPABILITY, value.clone())).collect();
+        refresh::leave(self, call, own, place, beside);
+    }
+
+    /// Lets a request go on to the upstream.
+    fn go_on(&self, call: &mut Call, mut asking: Box<Asking>) {
+        asking.sent = Instant::now();
+        asking.epoch = self.kept.memory.epoch(&asking.key);
+        asking.headers = call.head.headers.clone();
+        if let Some(capability) = &self.capability {
+            call.head.headers.append(SURROGATE_CAPABILITY, capability.clone());
+        }
+        if let Some(stored) = &asking.stale
+            && stored.has_validator()
+            && call.head.method == Method::GET
+        {
+            Conditions::ask_about(stored, &mut call.head.headers);
+            asking.validates = true;
+        }
+        call.keep(self, Note::Asking(asking));
+    }
+
+    /// Whether others may wait for the answer to this request.
+    fn collapses(&self, call: &Call, asking: &Asking) -> bool {
+        call.head.method == Method::GET
+            && !asking.directives.no_store
+            && asking.forward != Forward::Request
+            && !asking.is_identified
+            && (asking.conditions.want_all()
+                || asking.stale.as_ref().is_some_and(|kept| kept.has_validator()))
+            && !self.kept.memory.passes(&asking.key)
+    }
+
+    /// What is left when nothing that is kept could be given.
+    fn miss<'a>(&'a self, call: &'a mut Call, mut asking: Box<Asking>) -> Flow<'a> {
+        if asking.directives.only_if_cached {
+            self.kept.counts.note(Outcome::Refused);
+            call.record.cache = Some(Outcome::Refused.as_str());
+            return Flow::Fail(
+                Failure::refused(Problem::NotCached).with_hint(
+                    "the request asks for a kept answer alone, and none is there that may be given",
+                ),
+            );
+        }
+        let Some(patience) = self.collapse.filter(|_| self.collapses(call, &asking)) else {
+            self.go_on(call, asking);
+            return Flow::Continue;
+        };
+        match self.kept.flights.join(&asking.key) {
+            Turn::Lead(leader) => {
+                asking.leader = Some(leader);
+                self.go_on(call, asking);
+                Flow::Continue
+            }
+            Turn::Follow(receiver) => Flow::Wait(Box::pin(async move {
+                let has_landed = tokio::time::timeout(patience, flights::landed(receiver)).await.is_ok();
+                asking.is_collapsed = has_landed;
+                asking.stale = None;
+                if let Some(answer) = has_landed.then(|| self.look(call, &mut asking)).flatten() {
+                    self.kept.counts.collapsed.fetch_add(1, Ordering::Relaxed);
+                    return Verdict::Answer(Box::new(answer));
+                }
+                asking.is_collapsed = false;
+                self.go_on(call, asking);
+                Verdict::Continue
+            })),
+        }
+    }
+
+    /// Forgets what an unsafe request may have changed: its target, and what its answer names (RFC 9111 §4.4).
+    fn invalidate(&self, call: &Call, key: &Key, answer: &Response<Body>) {
+        if !(answer.status().is_success() || answer.status().is_redirection())
+            || call.record.failure.is_some()
+        {
+            return;
+        }
+        self.kept.memory.purge(&Purge::Address(key.address()), false);
+        for name in [header::LOCATION, header::CONTENT_LOCATION] {
+            let named = answer.headers().get(name).and_then(|value| value.to_str().ok());
+            if let Some(address) = named.and_then(|named| self.keys.address_of(call, named)) {
+                self.kept.memory.purge(&Purge::Address(&address), false);
+            }
+        }
+    }
+
+    /// Takes over what a head says of a kept answer: that of a 304, or of an answer to HEAD. None when it may not be
+    /// kept any longer.
+    fn freshen(&self, asking: &Asking, stored: &Stored, newer: &HeaderMap) -> Option<Arc<Stored>> {
+        let mut merged = stored.merged(newer, &stored.terms);
+        if let Some(age) = newer.get(header::AGE) {
+            merged.insert(header::AGE, age.clone());
+        }
+        let asked = Asked { is_identified: asking.is_identified, no_store: asking.directives.no_store };
+        let terms = self.rules.judge(stored.status, &merged, asked, wall_clock())?;
+        let clock = storing::clock(&terms, asking.sent);
+        let fresh = Arc::new(stored.freshened(newer, terms, clock));
+        self.kept.memory.put(&asking.key, fresh.clone(), asking.epoch);
+        Some(fresh)
+    }
+
+    /// The upstream has confirmed what is kept.
+    fn confirmed(&self, call: &mut Call, asking: &Asking, stored: &Arc<Stored>, answer: &mut Response<Body>) {
+        let fresh = match conditional::is_of_another(stored, answer.headers()) {
+            true => Some(stored.clone()),
+            false => self.freshen(asking, stored, answer.headers()),
+        };
+        let fresh = fresh.unwrap_or_else(|| {
+            self.kept.memory.purge(&Purge::Address(asking.key.address()), false);
+            let terms = stored.terms.clone();
+            let clock = Clock::new(0, asking.sent, Instant::now());
+            Arc::new(stored.freshened(answer.headers(), terms, clock))
+        });
+        let account = Account {
+            forward: Some(asking.forward),
+            forward_status: Some(StatusCode::NOT_MODIFIED),
+            ..Account::default()
+        };
+        *answer = self.give(call, asking, &fresh, Outcome::Revalidated, account);
+    }
+
+    /// What came for a request that went on.
+    fn came(&self, call: &mut Call, mut asking: Box<Asking>, answer: &mut Response<Body>) {
+        let stale = asking.stale.take();
+        if let Some(stored) = &stale {
+            if asking.validates && answer.status() == StatusCode::NOT_MODIFIED {
+                return self.confirmed(call, &asking, stored, answer);
+            }
+            if is_error(call, answer) && may_replace_error(stored, &asking) {
+                let account = Account {
+                    forward: Some(asking.forward),
+                    forward_status: Some(answer.status()),
+                    ..Account::default()
+                };
+                *answer = self.give(call, &asking, stored, Outcome::StaleIfError, account);
+                return;
+            }
+        }
+        let outcome = if stale.is_some() { Outcome::Expired } else { Outcome::Miss };
+        let mut account = Account {
+            forward: Some(asking.forward),
+            forward_status: stale.is_some().then(|| answer.status()),
+            ..Account::default()
+        };
+        if call.head.method == Method::HEAD {
+            if let Some(stored) = stale.filter(|_| answer.status() == StatusCode::OK) {
+                match conditional::are_alike(&stored, answer.headers()) {
+                    true => drop(self.freshen(&asking, &stored, answer.headers())),
+                    false => drop(self.kept.memory.purge(&Purge::Address(asking.key.address()), false)),
+                }
+            }
+            return self.tell(call, answer, outcome, &account);
+        }
+        match self.pending(call, &mut asking, answer) {
+            Some(pending) => {
+                account.is_stored = true;
+                account.ttl = i64::try_from(pending.terms.lifetime.saturating_sub(pending.terms.age)).ok();
+                self.tell(call, answer, outcome, &account);
+                let body = std::mem::take(answer.body_mut());
+                match body {
+                    Body::Full(bytes) => {
+                        pending.keep(bytes.clone());
+                        *answer.body_mut() = Body::Full(bytes);
+                    }
+                    body if body.is_empty() => {
+                        pending.keep(Bytes::new());
+                        *answer.body_mut() = body;
+                    }
+                    body => *answer.body_mut() = Body::boxed(Storing::new(body, pending)),
+                }
+            }
+            None => {
+                if asking.leader.is_some() {
+                    self.kept.memory.pass(&asking.key);
+                }
+                self.tell(call, answer, outcome, &account);
+            }
+        }
+    }
+
+    /// What is kept of an answer once its body is whole; none when it may not be.
+    fn pending(&self, call: &Call, asking: &mut Asking, answer: &mut Response<Body>) -> Option<Pending> {
+        if call.record.failure.is_some() || storing::has_no_end(answer.body_mut()) {
+            return None;
+        }
+        let asked = Asked { is_identified: asking.is_identified, no_store: asking.directives.no_store };
+        let terms = self.rules.judge(answer.status(), answer.headers(), asked, wall_clock())?;
+        let length = answer.body().length();
+        if length.is_some_and(|length| length > self.bytes_max as u64) {
+            return None;
+        }
+        let selecting = selecting(answer.headers(), &asking.headers, &sent(call, asking))?;
+        Some(Pending {
+            kept: self.kept.clone(),
+            key: asking.key.clone(),
+            epoch: asking.epoch,
+            status: answer.status(),
+            headers: Stored::head(answer.headers(), &terms),
+            clock: storing::clock(&terms, asking.sent),
+            terms,
+            selecting,
+            bytes_max: self.bytes_max,
+            leader: asking.leader.take(),
+        })
+    }
+}
+
+/// The head as the upstream got it, but for the conditions that were put into it here.
+fn sent(call: &Call, asking: &Asking) -> HeaderMap {
+    let mut sent = call.head.headers.clone();
+    if asking.validates {
+        for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE] {
+            sent.remove(&name);
+            if let Some(value) = asking.headers.get(&name) {
+                sent.insert(name, value.clone());
+            }
+        }
+    }
+    sent
+}
+
+/// What a request asks of caches. `Pragma` speaks where `Cache-Control` does not (RFC 9111 §5.4).
+fn asked_for(headers: &HeaderMap) -> Directives {
+    if let Some(told) = Directives::of(headers, &header::CACHE_CONTROL) {
+        return told;
+    }
+    let is_no_cache = |line: &HeaderValue| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
+    };
+    Directives { no_cache: headers.get_all(header::PRAGMA).iter().any(is_no_cache), ..Directives::default() }
+}
+
+/// What a kept answer is good for now (RFC 9111 §4.2, §5.2.1).
+fn usable(stored: &Stored, asked: &Directives, now: Instant) -> Use {
+    let (terms, age) = (&stored.terms, stored.age(now).as_secs());
+    if asked.no_cache {
+        return Use::Ask(Forward::Request);
+    }
+    if terms.no_cache {
+        return Use::Ask(Forward::Stale);
+    }
+    if asked.max_age.is_some_and(|most| age > most || most == 0) && asked.max_stale.is_none() {
+        return Use::Ask(Forward::Request);
+    }
+    let Some(staleness) = stored.staleness(now) else {
+        let left = terms.lifetime.saturating_sub(age);
+        return match asked.min_fresh.is_some_and(|least| left < least) {
+            true => Use::Ask(Forward::Request),
+            false => Use::Fresh,
+        };
+    };
+    if terms.must_revalidate || asked.min_fresh.is_some() {
+        return Use::Ask(Forward::Stale);
+    }
+    if asked.max_stale.is_some_and(|most| staleness.as_secs() <= most) {
+        return Use::Stale;
+    }
+    if staleness < Duration::from_secs(terms.stale_while_revalidate) {
+        return Use::StaleWhileRefreshed;
+    }
+    Use::Ask(Forward::Stale)
+}
+
+/// Whether what came is an error that a stale answer may stand in for (RFC 5861 §4).
+fn is_error(call: &Call, answer: &Response<Body>) -> bool {
+    call.record.failure.is_some() || matches!(answer.status().as_u16(), 500 | 502 | 503 | 504)
+}
+
+fn may_replace_error(stored: &Stored, asking: &Asking) -> bool {
+    let terms = &stored.terms;
+    let longest = terms.stale_if_error.max(asking.directives.stale_if_error.unwrap_or(0));
+    let staleness = stored.staleness(Instant::now()).unwrap_or_default();
+    longest > 0
+        && !terms.must_revalidate
+        && !terms.no_cache
+        && asking.forward != Forward::Request
+        && staleness <= Duration::from_secs(longest)
+}
+
+impl NeedsOf for model::policy::Cache {
+    fn needs(&self) -> Needs {
+        let conditions = [
+            header::CACHE_CONTROL,
+            header::PRAGMA,
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::RANGE,
+            header::IF_RANGE,
+            header::AUTHORIZATION,
+            header::COOKIE,
+        ];
+        Needs::headers(conditions.into_iter().chain(self.key.headers.iter().map(model::HeaderName::to_http)))
+    }
+}
+
+impl Policy for Cache {
+    fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
+        let method = &call.head.method;
+        let is_read = *method == Method::GET || *method == Method::HEAD;
+        if !is_read || call.upgrade.is_some() || !body.is_empty() {
+            let is_safe = is_read || *method == Method::OPTIONS || *method == Method::TRACE;
+            let note = match is_safe || call.upgrade.is_some() {
+                true => Note::Bypass(if is_read { Forward::Bypass } else { Forward::Method }),
+                false => Note::Unsafe(self.keys.of(call)),
+            };
+            call.keep(self, note);
+            return Flow::Continue;
+        }
+        // Whether these hold only the origin can tell.
+        if [header::IF_MATCH, header::IF_UNMODIFIED_SINCE]
+            .iter()
+            .any(|name| call.head.headers.contains_key(name))
+        {
+            call.keep(self, Note::Bypass(Forward::Bypass));
+            return Flow::Continue;
+        }
+        let mut asking = self.asking(call);
+        match self.look(call, &mut asking) {
+            Some(answer) => Flow::Answer(Box::new(answer)),
+            None => self.miss(call, asking),
+        }
+    }
+
+    fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
+        let note = call.take::<_, Note>(self);
+        let forward = match note {
+            None => match call.take::<_, Asking>(self) {
+                Some(asking) => return self.came(call, Box::new(asking), answer),
+                None => return,
+            },
+            Some(Note::Asking(asking)) => return self.came(call, asking, answer),
+            Some(Note::Unsafe(key)) => {
+                self.invalidate(call, &key, answer);
+                Forward::Method
+            }
+            Some(Note::Bypass(forward)) => forward,
+        };
+        if call.upgrade.is_none() {
+            let account = Account { forward: Some(forward), ..Account::default() };
+            self.tell(call, answer, Outcome::Bypass, &account);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

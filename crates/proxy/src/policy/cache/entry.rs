@@ -1,0 +1,220 @@
+//! One kept answer: its head as it is given again, its whole body, and what it was an answer to.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{
+    control::date,
+    freshness::{Clock, Terms},
+    key::combined,
+};
+
+/// Fields of one connection or of one client's way to it, which are not kept (RFC 9111 §3.1). Those of one hop are
+/// removed from every answer before; these may be left, or set on the way.
+const NOT_KEPT: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that describe the kept body: what a 304 says of them is about another (RFC 9111 §3.2, RFC 9110 §8.6).
+const OF_THE_BODY: [&str; 9] = [
+    "content-encoding",
+    "content-length",
+    "content-md5",
+    "content-range",
+    "digest",
+    "content-digest",
+    "repr-digest",
+    "etag",
+    "trailer",
+];
+
+/// What an answer takes beside its bytes, roughly: tables, pointers, allocations.
+const OVERHEAD_BYTES: usize = 512;
+/// What a field takes beside its bytes.
+const FIELD_BYTES: usize = 64;
+
+/// What a request has to have in a field that `Vary` names.
+pub(super) type Selecting = (HeaderName, Option<Box<[u8]>>);
+
+/// A kept answer.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) terms: Terms,
+    clock: Clock,
+    selecting: Vec<Selecting>,
+    /// What it is purged by, beside its address.
+    tags: Vec<Box<str>>,
+    /// Somebody wants it asked about before it is given again.
+    spent: AtomicBool,
+}
+
+impl Stored {
+    pub(super) fn new(
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        terms: Terms,
+        clock: Clock,
+        selecting: Vec<Selecting>,
+    ) -> Self {
+        let tags = tags(&headers);
+        Self { status, headers, body, terms, clock, selecting, tags, spent: AtomicBool::new(false) }
+    }
+
+    /// The head of an answer as it is kept.
+    pub(super) fn head(headers: &HeaderMap, terms: &Terms) -> HeaderMap {
+        let mut kept = HeaderMap::with_capacity(headers.len());
+        let is_kept = |name: &HeaderName| {
+            !NOT_KEPT.contains(&name.as_str()) && !terms.barred.contains(name) && *name != header::AGE
+        };
+        for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
+            // A copy: what came is a piece of a buffer that would stay with it.
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                kept.append(name.clone(), value);
+            }
+        }
+        if !kept.contains_key(header::DATE) {
+            kept.insert(header::DATE, crate::date::now());
+        }
+        kept
+    }
+
+    /// The same answer with what a newer head says of it (RFC 9111 §3.2).
+    pub(super) fn freshened(&self, newer: &HeaderMap, terms: Terms, clock: Clock) -> Self {
+        let headers = self.merged(newer, &terms);
+        let selecting = self.selecting.clone();
+        Self::new(self.status, headers, self.body.clone(), terms, clock, selecting)
+    }
+
+    /// Its head with the fields of a newer one, but for those that describe the body.
+    pub(super) fn merged(&self, newer: &HeaderMap, terms: &Terms) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let newer = Self::head(newer, terms);
+        for name in newer.keys().filter(|name| !OF_THE_BODY.contains(&name.as_str())) {
+            headers.remove(name);
+            for value in newer.get_all(name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        headers
+    }
+
+    /// Whether an answer to this request would be the same.
+    pub(super) fn fits(&self, request: &HeaderMap) -> bool {
+        self.selecting.iter().all(|(name, wanted)| selected(request, name) == *wanted)
+    }
+
+    /// Whether it was selected by the same fields with the same values.
+    pub(super) fn replaces(&self, other: &Self) -> bool {
+        self.selecting == other.selecting
+    }
+
+    /// How old it is.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        self.clock.age(now)
+    }
+
+    /// How long it has been stale; none while it is fresh.
+    pub(super) fn staleness(&self, now: Instant) -> Option<Duration> {
+        let lifetime = Duration::from_secs(self.terms.lifetime);
+        if self.spent.load(Ordering::Relaxed) {
+            return Some(self.age(now).saturating_sub(lifetime));
+        }
+        let age = self.age(now);
+        // Ages are told in whole seconds, and so is freshness.
+        (age.as_secs() >= self.terms.lifetime).then(|| age.saturating_sub(lifetime))
+    }
+
+    /// Has it asked about before it is given again.
+    pub(super) fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+    }
+
+    /// The tags that it is purged by.
+    pub(super) fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|known| **known == *tag)
+    }
+
+    pub(super) fn etag(&self) -> Option<&HeaderValue> {
+        self.headers.get(header::ETAG)
+    }
+
+    /// Whether it can be asked about.
+    pub(super) fn has_validator(&self) -> bool {
+        self.etag().is_some() || self.headers.contains_key(header::LAST_MODIFIED)
+    }
+
+    /// When it was last changed, as far as it says; when it was given, otherwise (RFC 9111 §4.3.2).
+    pub(super) fn modified(&self) -> Option<u64> {
+        let of = |name| self.headers.get(name).and_then(date);
+        of(header::LAST_MODIFIED).or_else(|| of(header::DATE))
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn weight(&self) -> usize {
+        let fields: usize =
+            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
+        let selecting: usize = self
+            .selecting
+            .iter()
+            .map(|(_, value)| value.as_ref().map_or(0, |value| value.len()) + FIELD_BYTES)
+            .sum();
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
+        self.body.len() + fields + selecting + tags + OVERHEAD_BYTES
+    }
+}
+
+/// A request's value of a field that `Vary` names.
+fn selected(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
+    let mut value = Vec::new();
+    combined(request, name, &mut value).then(|| value.into_boxed_slice())
+}
+
+/// What a request has in the fields that an answer's `Vary` names. None when one of them was another when the request
+/// went out: then whoever asks next cannot be compared.
+pub(super) fn selecting(answer: &HeaderMap, asked: &HeaderMap, sent: &HeaderMap) -> Option<Vec<Selecting>> {
+    let mut found: Vec<Selecting> = Vec::new();
+    for line in answer.get_all(header::VARY) {
+        for name in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if name.is_empty() {
+                continue;
+            }
+            let name = HeaderName::from_bytes(name).ok()?;
+            let value = selected(asked, &name);
+            if value != selected(sent, &name) {
+                return None;
+            }
+            if !found.iter().any(|(known, _)| *known == name) {
+                found.push((name, value));
+            }
+        }
+    }
+    found.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+    Some(found)
+}
+
+/// `Surrogate-Key` parts its tags by spaces, `Cache-Tag` by commas.
+fn tags(headers: &HeaderMap) -> Vec<Box<str>> {
+    /// More say more about an upstream's fault than about the answer.
+    const TAGS_MAX: usize = 1_000;
+    let lines = |name: &'static str| headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    let keys = lines("surrogate-key").flat_map(|line| line.split_ascii_whitespace());
+    let tags = lines("cache-tag").flat_map(|line| line.split(',').map(str::trim));
+    keys.chain(tags).filter(|tag| !tag.is_empty()).take(TAGS_MAX).map(Into::into).collect()
+}

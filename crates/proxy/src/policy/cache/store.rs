@@ -1,0 +1,374 @@
+//! Kept answers in the memory of the process, shared by its workers: bounded by weight, found by key, purged by
+//! address, its beginning, or tag.
+//!
+//! What goes first is decided as SIEVE does: a hand passes over the answers from the oldest on, spares those that were
+//! given since it last came by, and takes the first that was not. A hit then sets a mark and moves nothing.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use http::HeaderMap;
+
+use super::{entry::Stored, key::Key};
+
+const SHARDS: usize = 16;
+/// Answers to one key that `Vary` tells apart.
+const VARIANTS_MAX: usize = 64;
+/// Invalidated addresses that a shard remembers, for answers that were asked for before.
+const CHANGES_MAX: usize = 1024;
+/// Keys whose last answer could not be kept, by place.
+const PASSES: usize = 4096;
+/// For how many seconds nobody waits for such an answer.
+const PASS_SECONDS: u64 = 10;
+
+/// The answers of one policy.
+pub(super) struct Memory {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    bytes_max: usize,
+    bytes: AtomicUsize,
+    entries: AtomicUsize,
+    pub(super) evicted: AtomicU64,
+    purges: AtomicU64,
+    passes: Box<[AtomicU64]>,
+    since: Instant,
+}
+
+/// What had been invalidated when a request went out: an answer that was given before is not kept after.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Epoch {
+    /// Of single addresses, in the shard.
+    changes: u64,
+    /// Of whatever answers there are.
+    purges: u64,
+}
+
+/// What is found of a key.
+pub(super) enum Found {
+    /// An answer that fits.
+    Answer(Arc<Stored>),
+    /// Answers, and none of them fits.
+    OtherVariants,
+    Nothing,
+}
+
+/// What is to go.
+pub(super) enum Purge<'p> {
+    Address(&'p [u8]),
+    Beginning(&'p [u8]),
+    Tag(&'p str),
+    All,
+}
+
+#[derive(Default)]
+struct Shard {
+    /// The addresses that were invalidated last, by their hashes, and how many there ever were.
+    changed: VecDeque<u64>,
+    changes: u64,
+    places: HashMap<Arc<[u8]>, usize>,
+    nodes: Vec<Option<Node>>,
+    free: Vec<usize>,
+    by_address: HashMap<u64, Vec<usize>>,
+    newest: Option<usize>,
+    oldest: Option<usize>,
+    hand: Option<usize>,
+}
+
+struct Node {
+    key: Key,
+    address: u64,
+    variants: Vec<Arc<Stored>>,
+    bytes: usize,
+    was_given: bool,
+    newer: Option<usize>,
+    older: Option<usize>,
+}
+
+impl Memory {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            bytes_max,
+            bytes: AtomicUsize::new(0),
+            entries: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            purges: AtomicU64::new(0),
+            passes: (0..PASSES).map(|_| AtomicU64::new(0)).collect(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Bytes in use, and answers.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        let place = hash as usize % self.shards.len();
+        self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+
+    /// What has been invalidated so far.
+    pub(super) fn epoch(&self, key: &Key) -> Epoch {
+        let changes = self.shard(self.hash(key.address())).changes;
+        Epoch { changes, purges: self.purges.load(Ordering::Acquire) }
+    }
+
+    /// The answer to a request of this key.
+    pub(super) fn find(&self, key: &Key, request: &HeaderMap) -> Found {
+        let mut shard = self.shard(self.hash(key.address()));
+        let Some(node) = shard.places.get(&key.bytes).copied().and_then(|at| shard.node(at)) else {
+            return Found::Nothing;
+        };
+        match node.variants.iter().find(|stored| stored.fits(request)) {
+            Some(stored) => {
+                let stored = stored.clone();
+                node.was_given = true;
+                Found::Answer(stored)
+            }
+            None => Found::OtherVariants,
+        }
+    }
+
+    /// Keeps an answer, unless what it was asked for at this epoch has been invalidated since.
+    pub(super) fn put(&self, key: &Key, stored: Arc<Stored>, epoch: Epoch) -> bool {
+        let weight = stored.weight() + 2 * key.bytes.len();
+        if weight > self.bytes_max {
+            return false;
+        }
+        let address = self.hash(key.address());
+        {
+            let mut shard = self.shard(address);
+            if self.purges.load(Ordering::Acquire) != epoch.purges
+                || shard.has_changed(address, epoch.changes)
+            {
+                return false;
+            }
+            let at = match shard.places.get(&key.bytes) {
+                Some(at) => *at,
+                None => shard.add(key, address),
+            };
+            let Some(node) = shard.node(at) else { return false };
+            let before = (node.bytes, node.variants.len());
+            node.variants.retain(|other| !stored.replaces(other));
+            if node.variants.len() >= VARIANTS_MAX {
+                node.variants.pop();
+            }
+            // The newest first: of several that fit, it is the one (RFC 9111 §4.1).
+            node.variants.insert(0, stored);
+            node.bytes =
+                node.variants.iter().map(|stored| stored.weight()).sum::<usize>() + 2 * key.bytes.len();
+            let after = (node.bytes, node.variants.len());
+            self.bytes.fetch_add(after.0, Ordering::Relaxed);
+            self.bytes.fetch_sub(before.0, Ordering::Relaxed);
+            self.entries.fetch_add(after.1, Ordering::Relaxed);
+            self.entries.fetch_sub(before.1, Ordering::Relaxed);
+        }
+        self.make_room(address);
+        true
+    }
+
+    /// Takes answers out until all have room, from the neighbours in turn. No two shards are held at once.
+    fn make_room(&self, from: u64) {
+        let mut empty = 0;
+        let mut next = from.wrapping_add(1);
+        while self.bytes.load(Ordering::Relaxed) > self.bytes_max && empty < SHARDS {
+            let gone = {
+                let mut shard = self.shard(next);
+                shard.victim().and_then(|at| shard.remove(at))
+            };
+            match gone {
+                Some(node) => {
+                    empty = 0;
+                    self.evicted.fetch_add(node.variants.len() as u64, Ordering::Relaxed);
+                    self.account_for(&node);
+                }
+                None => empty += 1,
+            }
+            next = next.wrapping_add(1);
+        }
+    }
+
+    fn account_for(&self, gone: &Node) {
+        self.bytes.fetch_sub(gone.bytes, Ordering::Relaxed);
+        self.entries.fetch_sub(gone.variants.len(), Ordering::Relaxed);
+    }
+
+    /// Takes out, or has asked about before they are given again, all answers that are meant; how many they were.
+    pub(super) fn purge(&self, what: &Purge<'_>, is_soft: bool) -> usize {
+        match what {
+            Purge::Address(address) => {
+                let hash = self.hash(address);
+                let mut shard = self.shard(hash);
+                shard.change(hash);
+                let places = shard.by_address.get(&hash).cloned().unwrap_or_default();
+                self.purge_in(&mut shard, places, is_soft, |node, _| node.key.address() == *address)
+            }
+            other => {
+                self.purges.fetch_add(1, Ordering::AcqRel);
+                let mut count = 0;
+                for shard in &self.shards {
+                    let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                    let places = shard.places.values().copied().collect();
+                    count += self.purge_in(&mut shard, places, is_soft, |node, stored| match other {
+                        Purge::Beginning(begin) => node.key.address().starts_with(begin),
+                        Purge::Tag(tag) => stored.has_tag(tag),
+                        Purge::Address(_) | Purge::All => true,
+                    });
+                }
+                count
+            }
+        }
+    }
+
+    fn purge_in(
+        &self,
+        shard: &mut Shard,
+        places: Vec<usize>,
+        is_soft: bool,
+        is_meant: impl Fn(&Node, &Stored) -> bool,
+    ) -> usize {
+        let mut count = 0;
+        for at in places {
+            let Some(node) = shard.node(at) else { continue };
+            let (gone, left): (Vec<_>, Vec<_>) =
+                node.variants.iter().cloned().partition(|stored| is_meant(node, stored));
+            count += gone.len();
+            if is_soft {
+                gone.iter().for_each(|stored| stored.spend());
+            } else if !gone.is_empty() {
+                let bytes: usize = gone.iter().map(|stored| stored.weight()).sum();
+                node.variants = left;
+                node.bytes = node.bytes.saturating_sub(bytes);
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.entries.fetch_sub(gone.len(), Ordering::Relaxed);
+                if node.variants.is_empty()
+                    && let Some(node) = shard.remove(at)
+                {
+                    self.account_for(&node);
+                }
+            }
+        }
+        count
+    }
+
+    /// Notes that the answer to this key could not be kept, so that for a while nobody waits for the next.
+    pub(super) fn pass(&self, key: &Key) {
+        let hash = self.hash(&key.bytes);
+        let until = self.since.elapsed().as_secs() + PASS_SECONDS;
+        self.passes[hash as usize % PASSES].store((hash & !0xffff_ffff) | until, Ordering::Relaxed);
+    }
+
+    /// Whether the last answer to this key could not be kept.
+    pub(super) fn passes(&self, key: &Key) -> bool {
+        let hash = self.hash(&key.bytes);
+        let noted = self.passes[hash as usize % PASSES].load(Ordering::Relaxed);
+        noted & !0xffff_ffff == hash & !0xffff_ffff && noted & 0xffff_ffff > self.since.elapsed().as_secs()
+    }
+}
+
+impl Shard {
+    fn node(&mut self, at: usize) -> Option<&mut Node> {
+        self.nodes.get_mut(at)?.as_mut()
+    }
+
+    /// Remembers that what is asked for at an address may have changed.
+    fn change(&mut self, address: u64) {
+        if self.changed.len() >= CHANGES_MAX {
+            self.changed.pop_front();
+        }
+        self.changed.push_back(address);
+        self.changes += 1;
+    }
+
+    /// Whether an address may have changed after so many changes. What is no longer remembered may have been of it.
+    fn has_changed(&self, address: u64, since: u64) -> bool {
+        let newer = usize::try_from(self.changes.saturating_sub(since)).unwrap_or(usize::MAX);
+        newer > self.changed.len() || self.changed.iter().rev().take(newer).any(|known| *known == address)
+    }
+
+    /// A place for a new key, as the newest.
+    fn add(&mut self, key: &Key, address: u64) -> usize {
+        let older = self.newest;
+        let node = Node {
+            key: key.clone(),
+            address,
+            variants: Vec::new(),
+            bytes: 0,
+            was_given: false,
+            newer: None,
+            older,
+        };
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None => {
+                self.nodes.push(None);
+                self.nodes.len() - 1
+            }
+        };
+        self.nodes[at] = Some(node);
+        if let Some(older) = older.and_then(|older| self.node(older)) {
+            older.newer = Some(at);
+        }
+        self.newest = Some(at);
+        self.oldest = self.oldest.or(Some(at));
+        self.places.insert(key.bytes.clone(), at);
+        self.by_address.entry(address).or_default().push(at);
+        at
+    }
+
+    /// The next that goes.
+    fn victim(&mut self) -> Option<usize> {
+        // Each is spared once, so the hand finds one on its second way round.
+        for _ in 0..=2 * self.places.len() {
+            let at = self.hand.or(self.oldest)?;
+            let node = self.node(at)?;
+            let newer = node.newer;
+            if !node.was_given {
+                return Some(at);
+            }
+            node.was_given = false;
+            self.hand = newer;
+        }
+        self.oldest
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Node> {
+        let node = self.nodes.get_mut(at)?.take()?;
+        match node.newer {
+            Some(newer) => self.node(newer)?.older = node.older,
+            None => self.newest = node.older,
+        }
+        match node.older {
+            Some(older) => self.node(older)?.newer = node.newer,
+            None => self.oldest = node.newer,
+        }
+        if self.hand == Some(at) {
+            self.hand = node.newer;
+        }
+        self.places.remove(&node.key.bytes);
+        if let Some(places) = self.by_address.get_mut(&node.address) {
+            places.retain(|other| *other != at);
+            if places.is_empty() {
+                self.by_address.remove(&node.address);
+            }
+        }
+        self.free.push(at);
+        Some(node)
+    }
+}
+
+#[cfg(test)]
+mod tests;
