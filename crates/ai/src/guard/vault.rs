@@ -36,12 +36,11 @@ impl Vault {
         let mut from = 0;
         while let Some(at) = text[from..].find('<') {
             from += at;
-            if let Some(length) = shape(&text[from..]) {
-                if self.taken_bytes < VAULT_BYTES_MAX
-                    && self.taken.insert(text[from..from + length].to_owned())
-                {
-                    self.taken_bytes += length + ENTRY_BYTES;
-                }
+            if let Some(length) = shape(&text[from..])
+                && self.taken_bytes < VAULT_BYTES_MAX
+                && self.taken.insert(text[from..from + length].to_owned())
+            {
+                self.taken_bytes += length + ENTRY_BYTES;
             }
             from += 1;
         }
