@@ -292,6 +292,7 @@ pub(crate) fn new_record(
         mcp: None,
         prompt_version: None,
         a2a: None,
+        composed: None,
         stopped_by: None,
     }
 }

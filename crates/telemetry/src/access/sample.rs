@@ -43,6 +43,7 @@ pub(crate) fn call() -> CallRecord {
         mcp: None,
         prompt_version: None,
         a2a: None,
+        composed: None,
         stopped_by: None,
     }
 }
