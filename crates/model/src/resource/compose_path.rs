@@ -327,4 +327,19 @@ mod tests {
             assert!(ComposeText::parse(text, is_path).is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_read_reads_back(text in "[$.\\[\\]{}'\"a-z0-9* ü-]{0,40}", is_path: bool) {
+            let _ = ComposeText::parse(&text, is_path);
+            let _ = ComposeLeaf::parse(&text);
+            if let Ok(path) = text.parse::<ComposePath>() {
+                let told = path.to_string();
+                // A name with a quote of its own is told in a form for people.
+                if !told.contains("\\'") && !text.contains(['\'', '"']) {
+                    proptest::prop_assert_eq!(told.parse::<ComposePath>(), Ok(path));
+                }
+            }
+        }
+    }
 }

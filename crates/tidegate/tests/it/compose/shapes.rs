@@ -116,7 +116,7 @@ fn a_list_that_is_degraded_says_so_in_its_head() {
         &upstream,
         "
 calls: {list: {upstream: u, path: /list}, gone: {upstream: u, path: /broken, optional: true}}
-response: [$.list[0], $.gone]",
+response: [\"$.list[0]\", $.gone]",
         "",
     );
     let answer = gateway.get("/page/9");
