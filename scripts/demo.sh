@@ -168,6 +168,8 @@ tries=(
   "curl -si 'http://$gateway/v1/describe?product=Sea+chart' -H 'x-api-key: demo-key'"
   "The same prompt as a tool of MCP (its client is no SDK, but curl), with a receipt"
   "curl -s http://$gateway/mcp -H 'x-api-key: demo-key' -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' -H 'mcp-protocol-version: 2026-07-28' -H 'mcp-method: tools/call' -H 'mcp-name: describe' -d '{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"tools/call\", \"params\": {\"name\": \"describe\", \"arguments\": {\"product\": \"Sea chart\"}, \"_meta\": {\"io.modelcontextprotocol/protocolVersion\": \"2026-07-28\", \"io.modelcontextprotocol/clientInfo\": {\"name\": \"curl\", \"version\": \"8\"}, \"io.modelcontextprotocol/clientCapabilities\": {}}}}'; echo"
+  "One answer from three calls, in parallel: an order that is placed first, the products and a greeting"
+  "id=\$(curl -s http://$gateway/v1/orders -H 'x-api-key: demo-key' -d '{\"items\": [{\"productId\": 1, \"quantity\": 2}]}' | grep -o '\"id\":[0-9]*' | head -n 1 | cut -d: -f2); curl -si http://$gateway/v1/order-page/\$id -H 'x-api-key: demo-key'"
   "Metrics"
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
 )
@@ -187,7 +189,8 @@ if [ "${1:-}" = --check ]; then
   expect "streamed model" "$(out 13)" 'event: message_stop'
   expect "prompt" "$(out 15)" '{"text":'
   expect "tool" "$(out 17)" '"tidegate/receipt"'
-  expect "metrics" "$(out 19)" 'route="products"'
+  expect "composed answer" "$(out 19)" '"greeting":"Welcome aboard"'
+  expect "metrics" "$(out 21)" 'route="products"'
   exit 0
 fi
 

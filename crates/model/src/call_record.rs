@@ -5,6 +5,7 @@
 
 mod a2a;
 mod ai;
+mod compose;
 mod heard;
 mod mcp;
 
@@ -19,6 +20,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 pub use self::{
     a2a::A2aRecord,
     ai::{AiRecord, Comparison, Continued, GuardFired, Spending, TokenPrices, TokenUsage, UnitUsage},
+    compose::{ComposeRecord, ComposedCall},
     heard::CountsTokens,
     mcp::McpRecord,
 };
@@ -90,6 +92,8 @@ pub struct CallRecord {
     pub a2a: Option<Arc<A2aRecord>>,
     /// What the cache of answers did: `hit`, `stale`, `revalidated`, `miss`, `bypass` and the like.
     pub cache: Option<&'static str>,
+    /// The calls that the answer is made of, on a route that composes one.
+    pub composed: Option<Arc<ComposeRecord>>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

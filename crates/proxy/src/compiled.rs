@@ -328,6 +328,9 @@ impl Route {
             Handler::Backends(backends) => {
                 Beyond::of(backends.targets().iter().map(|target| &target.upstream.chain))
             }
+            Handler::Compose(compose) => {
+                Beyond::of(compose.upstreams().into_iter().map(|upstream| &upstream.chain))
+            }
             Handler::Redirect(_)
             | Handler::Respond(_)
             | Handler::Ai(_)

@@ -155,6 +155,16 @@ impl Compiled {
             Handler::A2a(_) => report.handler = Some("a2a".into()),
             Handler::Prompt(_) => report.handler = Some("prompt".into()),
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
+            Handler::Compose(compose) => {
+                let upstreams = compose.upstreams();
+                let names = upstreams.iter().map(|upstream| format!("`{}`", upstream.name));
+                report.handler = Some(format!("compose {}", names.collect::<Vec<_>>().join(", ")));
+                for upstream in &upstreams {
+                    report.policies.extend(chain::order(&Default::default(), &upstream.chain));
+                }
+                let now = std::time::Instant::now();
+                report.upstreams = upstreams.iter().map(|upstream| upstream.cluster.status(now)).collect();
+            }
             Handler::Backends(backends) => {
                 let names = backends.targets().iter().map(|target| format!("`{}`", target.upstream.name));
                 report.handler = Some(format!("backends {}", names.collect::<Vec<_>>().join(", ")));

@@ -19,6 +19,7 @@ mod failure;
 pub mod fuzzing;
 mod guard;
 mod handler;
+mod jq;
 pub mod ledger;
 mod listener;
 #[doc(hidden)]

@@ -6,7 +6,7 @@ pub(crate) mod format;
 mod hide;
 mod later;
 mod merge;
-mod nearest;
+pub(crate) mod nearest;
 pub(crate) mod parse;
 mod path;
 pub(crate) mod places;

@@ -6,6 +6,8 @@ pub mod admin;
 pub mod ai;
 pub mod balancing;
 pub mod catalogue;
+pub mod compose;
+pub mod compose_path;
 pub mod config;
 pub mod consumer;
 pub mod health;

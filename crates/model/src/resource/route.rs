@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     a2a::A2aRoute,
     ai::AiRoute,
+    compose::Compose,
     mcp::McpRoute,
     path_rules::PathRules,
     prompt::Prompt,
@@ -79,10 +80,12 @@ pub enum Handler {
     Prompt(Box<Prompt>),
     /// Agents of the Agent2Agent protocol.
     A2a(Box<A2aRoute>),
+    /// One answer made of several calls.
+    Compose(Box<Compose>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["compose", "transcode", "publish"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["transcode", "publish"];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -95,6 +98,7 @@ impl Handler {
             Self::Mcp(_) => "mcp",
             Self::Prompt(_) => "prompt",
             Self::A2a(_) => "a2a",
+            Self::Compose(_) => "compose",
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     a2a::A2aRoute,
     ai::AiRoute,
+    compose::Compose,
     mcp::McpRoute,
     path_rules::PathRules,
     prompt::Prompt,
@@ -16,7 +17,7 @@ use super::{
 use crate::policy::PolicyUse;
 
 /// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`,
-/// `mcp` and `a2a`.
+/// `mcp`, `a2a` and `compose`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -29,6 +30,7 @@ use crate::policy::PolicyUse;
         {"required": ["mcp"]},
         {"required": ["prompt"]},
         {"required": ["a2a"]},
+        {"required": ["compose"]},
     ])
 )]
 pub struct RouteDocument {
@@ -90,6 +92,9 @@ pub struct RouteDocument {
     /// Handler: agents of the Agent2Agent protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub a2a: Option<Box<A2aRoute>>,
+    /// Handler: one answer made of several calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compose: Option<Box<Compose>>,
 }
 
 fn yes() -> bool {
@@ -108,12 +113,13 @@ impl TryFrom<RouteDocument> for Route {
             written.prompt.map(Handler::Prompt),
             written.mcp.map(Handler::Mcp),
             written.a2a.map(Handler::A2a),
+            written.compose.map(Handler::Compose),
         ]
         .into_iter()
         .flatten();
         let (Some(handler), None) = (handlers.next(), handlers.next()) else {
             return Err(
-                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp` and `a2a`"
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a` and `compose`"
                     .to_owned(),
             );
         };
@@ -156,6 +162,7 @@ impl From<Route> for RouteDocument {
             mcp: None,
             prompt: None,
             a2a: None,
+            compose: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -168,6 +175,7 @@ impl From<Route> for RouteDocument {
             Handler::Mcp(mcp) => written.mcp = Some(mcp),
             Handler::Prompt(prompt) => written.prompt = Some(prompt),
             Handler::A2a(a2a) => written.a2a = Some(a2a),
+            Handler::Compose(compose) => written.compose = Some(compose),
         }
         written
     }

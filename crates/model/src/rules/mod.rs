@@ -3,6 +3,7 @@
 mod a2a;
 mod access_log;
 mod ai;
+mod compose;
 mod consumer;
 pub(crate) mod credentials;
 mod listener;

@@ -94,6 +94,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
         Handler::Backends { backends, sticky } => self::backends(backends, sticky.as_ref(), at),
         Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
         Handler::Ai(route) => at.field("ai", |at| super::ai::route(route, world.config, at)),
+        Handler::Compose(compose) => at.field("compose", |at| super::compose::check(compose, route, at)),
         Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
         Handler::Prompt(prompt) => {
@@ -266,7 +267,7 @@ fn used_captures(route: &Route, at: &mut Context<'_, '_>) {
 }
 
 /// Names of the captures that a match offers.
-fn captures(one: &Match) -> Vec<String> {
+pub(super) fn captures(one: &Match) -> Vec<String> {
     match &one.path {
         Some(PathMatch::Template(template)) => template
             .parse::<PathTemplate>()

@@ -88,6 +88,8 @@ problems! {
     UpstreamReset = "upstream-reset", BAD_GATEWAY, 14, "The upstream broke off";
     /// The upstream's answer is not one that has one meaning.
     BadUpstreamAnswer = "bad-upstream-answer", BAD_GATEWAY, 13, "The upstream gave a malformed answer";
+    /// A call that the answer is made of failed.
+    CallFailed = "call-failed", BAD_GATEWAY, 13, "A call that the answer is made of failed";
     /// No endpoint can be used.
     NoHealthyEndpoint = "no-healthy-endpoint", SERVICE_UNAVAILABLE, 14, "No endpoint of the upstream is available";
     /// The circuit breaker is open.

@@ -3,6 +3,7 @@
 pub(crate) mod a2a;
 pub(crate) mod ai;
 pub(crate) mod backends;
+pub(crate) mod compose;
 pub(crate) mod mcp;
 mod posing;
 pub(crate) mod prompt;
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use http::Response;
 
 use self::{
-    a2a::A2aGateway, ai::AiGateway, backends::Backends, mcp::McpGateway, prompt::PromptApi,
+    a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, mcp::McpGateway, prompt::PromptApi,
     redirect::Redirect, respond::Respond,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
@@ -30,6 +31,7 @@ pub(crate) enum Handler {
     Mcp(Box<McpGateway>),
     Prompt(Box<PromptApi>),
     A2a(Box<A2aGateway>),
+    Compose(Box<Compose>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -55,6 +57,9 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
             let compiled = PromptApi::compile(settings, route, cx);
             Handler::Prompt(Box::new(compiled.map_err(|error| ("prompt", error))?))
         }
+        Settings::Compose(settings) => {
+            Handler::Compose(Box::new(Compose::compile(settings, cx).map_err(|error| ("compose", error))?))
+        }
         Settings::A2a(settings) => {
             let compiled = A2aGateway::compile(route, settings, cx);
             Handler::A2a(Box::new(compiled.map_err(|error| ("a2a", error))?))
@@ -77,6 +82,7 @@ pub(crate) async fn handle(
         Handler::Ai(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::Mcp(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::A2a(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
+        Handler::Compose(compose) => Box::pin(compose.handle(worker, call, body)).await,
         Handler::Prompt(prompt) => Box::pin(prompt.handle(worker, call, body)).await,
     }
 }

@@ -302,6 +302,16 @@ pub(crate) fn forget_identity(call: &mut Call) {
     }
 }
 
+/// Request headers with which the policies of a call say who calls, credentials left out.
+pub(crate) fn stated_identity(call: &Call) -> Vec<HeaderName> {
+    let plan = call.plan.clone();
+    let route = call.route.and_then(|route| plan.routes.get(route)).map(|route| &route.chain);
+    let listener = plan.listeners.get(call.listener).map(|listener| &listener.chain);
+    let chains = || route.into_iter().chain(listener);
+    let all = chains().flat_map(|chain| &chain.identity).chain(&plan.consumer_identity);
+    all.filter(|name| !chains().any(|chain| chain.credentials.contains(name))).cloned().collect()
+}
+
 /// Runs the request phases.
 pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, Failure> {
     let mut chains = Chains { consumer: None, ..Chains::of(call) };

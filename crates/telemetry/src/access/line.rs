@@ -71,6 +71,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(message) = &call.a2a {
         a2a(message, out);
     }
+    if let Some(composed) = &call.composed {
+        super::composed::write(composed, out);
+    }
     failed_tries(call, out);
     failure(call, out);
     optional("cache", call.cache, out);
@@ -347,13 +350,13 @@ fn failure(call: &CallRecord, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn key(name: &str, out: &mut Vec<u8>) {
+pub(super) fn key(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
 }
 
-fn field(name: &str, value: &str, out: &mut Vec<u8>) {
+pub(super) fn field(name: &str, value: &str, out: &mut Vec<u8>) {
     key(name, out);
     json::text(value, out);
 }
@@ -371,18 +374,18 @@ fn bytes(name: &str, value: &[u8], out: &mut Vec<u8>) {
     json::bytes(value, out);
 }
 
-fn optional(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
+pub(super) fn optional(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
     if let Some(value) = value {
         field(name, value, out);
     }
 }
 
-fn number(name: &str, value: u64, out: &mut Vec<u8>) {
+pub(super) fn number(name: &str, value: u64, out: &mut Vec<u8>) {
     key(name, out);
     json::number(value, out);
 }
 
-fn duration(name: &str, value: Duration, out: &mut Vec<u8>) {
+pub(super) fn duration(name: &str, value: Duration, out: &mut Vec<u8>) {
     key(name, out);
     json::millis(value, out);
 }

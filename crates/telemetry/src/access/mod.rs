@@ -1,5 +1,6 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
+mod composed;
 pub(crate) mod line;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;

@@ -44,6 +44,7 @@ pub(crate) fn call() -> CallRecord {
         prompt_version: None,
         a2a: None,
         cache: None,
+        composed: None,
         stopped_by: None,
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct RouteCells {
     pub(super) stops: BTreeMap<&'static str, u64>,
     /// Calls of tools, by server and tool, and of these how many ended well, with an error, and not at all.
     pub(super) tools: BTreeMap<(Arc<str>, Box<str>), [u64; 3]>,
+    /// Calls of composed answers by their names and how they ended.
+    pub(super) calls: BTreeMap<(Arc<str>, &'static str), u64>,
 }
 
 /// Counts of an upstream.
@@ -96,6 +98,17 @@ impl Cells {
             && &*message.method == "tools/call"
         {
             cells.count_tool(message);
+        }
+        if let Some(composed) = &call.composed {
+            composed.with(|calls| {
+                for one in calls {
+                    let ended = one.failed.unwrap_or("ok");
+                    *cells.calls.entry((one.name.clone(), ended)).or_default() += 1;
+                    if one.attempts > 0 {
+                        self.upstreams.entry(one.upstream.clone()).or_default().count(one);
+                    }
+                }
+            });
         }
         if let Some(ai) = &call.ai {
             self.gen_ai.record(call, ai);
@@ -175,6 +188,19 @@ impl Cells {
     }
 }
 
+impl UpstreamCells {
+    /// Counts what a call of a composed answer took of it.
+    fn count(&mut self, one: &model::ComposedCall) {
+        self.attempts += u64::from(one.attempts);
+        self.retries += u64::from((one.attempts - 1).saturating_sub(one.hedges));
+        self.hedges += u64::from(one.hedges);
+        self.hedges_won += u64::from(one.hedge_won);
+        if let Some(first_byte) = one.first_byte.filter(|_| one.status.is_some()) {
+            self.first_byte.observe(first_byte);
+        }
+    }
+}
+
 impl RouteCells {
     fn count_tool(&mut self, message: &McpRecord) {
         let server = message.server.clone().unwrap_or_else(|| "none".into());
@@ -209,6 +235,9 @@ impl RouteCells {
         }
         for (key, more) in &other.stops {
             *self.stops.entry(key).or_default() += more;
+        }
+        for (key, more) in &other.calls {
+            *self.calls.entry(key.clone()).or_default() += more;
         }
     }
 }

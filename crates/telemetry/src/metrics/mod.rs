@@ -277,6 +277,13 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
         }
     }
     for Entry { listener, route, cells } in &routes {
+        for ((call, result), count) in &cells.calls {
+            let labels = [("listener", &**listener), ("route", route), ("call", call), ("result", *result)];
+            let help = "Calls that composed answers are made of, by how they ended.";
+            out.counter("tidegate_compose_calls_total", help, &labels, *count as f64);
+        }
+    }
+    for Entry { listener, route, cells } in &routes {
         for (policy, count) in &cells.stops {
             let labels = [("listener", &**listener), ("route", route), ("policy", policy)];
             out.counter(

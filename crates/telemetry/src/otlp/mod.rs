@@ -4,6 +4,7 @@
 //! get, over a bounded queue; it makes spans and log records of them and sends them, so that a receiver that is slow
 //! or away costs the traffic nothing.
 
+mod composed;
 mod facts;
 mod gen_ai;
 mod lane;
@@ -121,7 +122,7 @@ impl Exporter {
         let signals = self.wanted.signals();
         if signals.traces {
             let sampled = batch.iter().filter(|call| call.trace.is_some_and(|trace| trace.sampled));
-            let spans = sampled.map(|call| 1 + call.tries.len() as u64).sum();
+            let spans = sampled.map(|call| 1 + call.tries.len() as u64 + composed::count(call)).sum();
             self.metrics.flow.lost(Signal::Traces.sink(), Reason::Behind, spans);
         }
         if signals.logs {

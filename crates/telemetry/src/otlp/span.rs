@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use model::{CallRecord, TraceContext, TryEnd, TrySpan, resource::access_log::Redact};
 
 use super::{
+    composed,
     facts::{self, Routes},
     gen_ai, mcp,
     proto::{KeyValue, Span, SpanKind, Status},
@@ -50,6 +51,7 @@ pub(super) fn spans(call: &CallRecord, redact: &Redact, routes: &Routes) -> Vec<
         parent_span_id: parent.to_vec(),
         ..client(call, &trace, tried, redact, resends)
     }));
+    composed::spans(call, &trace, redact, 1 | HAS_IS_REMOTE, &mut spans);
     spans
 }
 
@@ -79,7 +81,13 @@ fn server(call: &CallRecord, trace: &TraceContext, redact: &Redact, routes: &Rou
     }
 }
 
-fn client(call: &CallRecord, trace: &TraceContext, tried: &TrySpan, redact: &Redact, resends: u64) -> Span {
+pub(super) fn client(
+    call: &CallRecord,
+    trace: &TraceContext,
+    tried: &TrySpan,
+    redact: &Redact,
+    resends: u64,
+) -> Span {
     let start = after(nanos(call.started), tried.started);
     let total = call.timings.total.saturating_sub(tried.started);
     // The answer that was passed on ends with its body; one that was thrown away, or a failure, at once.

@@ -25,7 +25,8 @@ fn prompt(route: &model::Route) -> Option<&Prompt> {
         | Handler::Respond(_)
         | Handler::Ai(_)
         | Handler::Mcp(_)
-        | Handler::A2a(_) => None,
+        | Handler::A2a(_)
+        | Handler::Compose(_) => None,
     }
 }
 

@@ -43,7 +43,7 @@ fn the_reference_configuration_is_refused_for_what_is_not_in_this_build_alone() 
     assert!(refused.iter().all(|line| line.contains("not in this build")), "{refused:#?}");
     let names: Vec<_> =
         refused.iter().map(|line| line.split('`').nth(1).unwrap_or_default().to_owned()).collect();
-    let want = ["compose", "transcode"];
+    let want = ["transcode"];
     assert_eq!(names, want, "{problems}");
 }
 
@@ -174,7 +174,7 @@ fn the_schema_is_one_and_completions_are_scripts() {
     assert_eq!(code, 0);
     assert!(schema["properties"]["routes"]["description"].is_string());
     assert!(
-        schema["properties"]["compose"].is_null() && !out.contains("\"compose\""),
+        schema["properties"]["transcode"].is_null() && !out.contains("\"transcode\""),
         "what is not in this build is not in the schema"
     );
     assert!(schema["properties"]["telemetry"].is_object(), "and what is in it is");

@@ -7,6 +7,7 @@ mod admin;
 mod ai;
 mod attacks;
 mod cli;
+mod compose;
 mod configuration;
 mod contract;
 mod demo;

@@ -27,6 +27,8 @@
 //! | (`jwt`) | `orders::a_token_of_either_algorithm_with_the_scope_is_let_in_and_no_other` |
 //! | (`headers`) | `orders::the_user_of_the_token_goes_on_and_cookies_do_not` |
 //! | "within 2 % of 90/10 over 10,000 requests" | `orders::ninety_to_ten_holds_over_ten_thousand_requests` |
+//! | "one answer from three calls, in parallel" | `page::one_answer_from_three_calls_in_parallel` |
+//! | "its failure leaves null and names it in degraded", (`timeout`) | `page::what_is_optional_and_fails_is_null_and_named` |
 //! | "Deprecation, Sunset and Link headers", (`redirect`) | `fixed::the_old_shop_is_deprecated_and_redirects` |
 //! | (`respond`) | `fixed::ping_is_answered_here` |
 //! | "a prompt and a model as a REST API", (`messages`, `output`) | `translate::a_text_and_a_language_become_a_typed_translation` |
@@ -36,7 +38,7 @@
 //! | "RFC 9111 as the upstream's headers say; Cache-Status tells what happened" | `cached::the_upstreams_fields_decide_and_cache_status_tells` |
 //! | (`tokenRateLimit`) | `models::a_consumers_tokens_are_bounded_per_minute` |
 //!
-//! The comments of `compose` and `transcode` are of parts that are not in this build:
+//! The comment of `transcode` is of a part that is not in this build:
 //! `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
 
 mod cached;
@@ -45,6 +47,7 @@ mod fixed;
 mod listeners;
 mod models;
 mod orders;
+mod page;
 mod reference;
 mod tools;
 mod translate;
@@ -79,7 +82,7 @@ fn of_this_build() -> String {
     let whole = whole();
     let (kept, models) = whole.split_once("\nai:\n").expect("the reference has this part");
     let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["compose:", "transcode:"];
+    let later = ["transcode:"];
     let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
     format!("{head}\nroutes:\n{}\nai:\n{models}", kept.collect::<String>())
 }

@@ -132,6 +132,8 @@ def keep_traces(request):
                     named = found.get("gen_ai.tool.name") or found.get("gen_ai.prompt.name")
                     wanted = " ".join(filter(None, [found["mcp.method.name"], named]))
                     check(span.name == wanted, f"span {span.name}: not {wanted}")
+                elif "tidegate.call" in names:
+                    must = ["tidegate.call", "tidegate.upstream"]
                 elif span.kind == 3:
                     must = ["http.request.method", "server.address", "server.port", "url.full"]
                 for key in must:

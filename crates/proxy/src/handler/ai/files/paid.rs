@@ -177,7 +177,12 @@ mod tests {
     fn what_is_owed_is_settled_to_the_most_by_whoever_drops_it() {
         let noted = Arc::new(Mutex::new(Vec::new()));
         let most = Spent { input: 5, output: 7, cost: Cost(9) };
-        let held = || Held { holds: vec![Box::new(Noted(noted.clone()))], most, ..Held::default() };
+        let held = || {
+            let mut held = Held::default();
+            held.holds.push(Box::new(Noted(noted.clone())));
+            held.most = most;
+            held
+        };
         let taken = || std::mem::take(&mut *noted.lock().expect("not poisoned"));
         drop(held());
         assert_eq!(taken(), [], "each hold gives itself back");
