@@ -73,6 +73,7 @@ fn part<'s>(term: Program<'s>, mode: Mode, other: &mut bool) -> Program<'s> {
     }
 }
 
+#[expect(clippy::boxed_local, reason = "terms lie in each other in boxes")]
 fn boxed<'s>(term: Box<Program<'s>>, mode: Mode, other: &mut bool) -> Box<Program<'s>> {
     Box::new(part(*term, mode, other))
 }

@@ -155,10 +155,10 @@ impl Compose {
             Err(Unmade::PassedOn(response)) => *response,
             Err(Unmade::Failed(failure)) => return Err(failure),
         };
-        if self.server_timing {
-            if let Ok(value) = HeaderValue::try_from(timing(&record, &self.names)) {
-                response.headers_mut().insert(SERVER_TIMING, value);
-            }
+        if self.server_timing
+            && let Ok(value) = HeaderValue::try_from(timing(&record, &self.names))
+        {
+            response.headers_mut().insert(SERVER_TIMING, value);
         }
         if call.head.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
