@@ -20,14 +20,14 @@ use super::{
     AiGateway, Told, answer, beside, cache, choice,
     counted::Counted,
     counter::Counter,
-    fallback,
+    estimated, fallback,
     fault::Fault,
     gathered::{Ungathered, gather},
     guards,
     meters::Bill,
     models::{Asked, Target},
     onward::{Heirs, Next},
-    outgoing,
+    outgoing, passed,
     prepare::{Conversation, prepare, uri, without_credentials},
     read::{self, Looked},
     receipts, recorded,
@@ -160,7 +160,7 @@ fn form(headers: &HeaderMap) -> Option<&HeaderValue> {
 
 fn no_model(name: &str) -> Failure {
     let message = format!("no model `{name}` here; the list of models names those that there are");
-    answer::refused(Error::new(ErrorKind::NotFound, message))
+    answer::refused(Error::new(ErrorKind::NotFound, message)).with_code("model_not_found")
 }
 
 async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
@@ -180,6 +180,9 @@ async fn serve(
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
     let targets = choice::order(asked, call, conversation, name, gateway.priority.as_ref())?;
+    if let Some(counted) = estimated::count(call, conversation, name, asked, &targets) {
+        return Ok(counted);
+    }
     let bill = match conversation.bill.take() {
         Some(bill) => bill,
         None => Bill::open(call, conversation, asked).await?,
@@ -261,7 +264,7 @@ async fn ask(
             priority: conversation.priority,
             key: key.as_ref(),
         };
-        let began = Instant::now();
+        let (began, mark) = (Instant::now(), passed::Mark::set(call));
         let watch = target.standing.watch();
         let more = targets.peek().is_some();
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
@@ -277,18 +280,26 @@ async fn ask(
         }
         match result {
             Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
-                let is_good = response.status().is_success();
-                match fallback::judged(response, prepared.dialect, on).await {
-                    Ok((_, true)) | Err(_) if is_good => bill.left(),
-                    Ok((_, true)) | Err(_) => bill.refused(),
+                let status = response.status();
+                let reason = match fallback::judged(response, prepared.dialect, on).await {
                     Ok((response, false)) => {
                         let from = From { target, model: &model, dialect: prepared.dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
+                    Ok((_, true)) if status.is_success() => passed::FILTERED,
+                    Ok((_, true)) => passed::STATUS,
+                    Err(failure) => failure.problem().slug(),
+                };
+                if status.is_success() {
+                    bill.left()
+                } else {
+                    bill.refused()
                 }
+                mark.passed(call, Some(status), reason);
             }
             Ok(response) if may_go_on(&response, on, more) => {
                 bill.refused();
+                mark.passed(call, Some(response.status()), passed::STATUS);
                 let dialect = prepared.dialect;
                 refusals.answered(Refused { target, model: model.clone(), dialect, told, response }).await;
             }
@@ -308,6 +319,7 @@ async fn ask(
             }
             Err(Unanswered::Away(one)) => {
                 bill.refused();
+                mark.passed(call, None, sending::all_away(one).problem().slug());
                 refusals.away(one);
             }
             Err(Unanswered::Failed(failure)) => {
@@ -315,6 +327,7 @@ async fn ask(
                 if failure.side() == Side::Client {
                     return Err(failure);
                 }
+                mark.passed(call, None, failure.problem().slug());
                 refusals.failed(failure, told, target.provider.target.upstream.name.clone());
             }
         }
@@ -336,6 +349,7 @@ async fn conclude(
             let Refused { target, model, dialect, told, response } = *refused;
             call.record.upstream = Some(target.provider.target.upstream.name.clone());
             call.record.ai = Some(told.clone());
+            passed::tells(call, Ok(response.status()));
             let from = From { target, model: &model, dialect, told };
             given(gateway, worker, call, conversation, from, response, bill).await
         }
@@ -343,6 +357,7 @@ async fn conclude(
             if let Some((told, upstream)) = of {
                 call.record.upstream = Some(upstream);
                 call.record.ai = Some(told);
+                passed::tells(call, Err(&failure));
             }
             Err(failure)
         }

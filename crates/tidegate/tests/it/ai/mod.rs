@@ -5,7 +5,9 @@ mod batches;
 mod budgets;
 mod cache;
 mod chat;
+mod checks;
 mod continued;
+mod failovers;
 mod fallback;
 mod federated;
 mod files;
@@ -40,6 +42,7 @@ mod telemetry;
 mod units;
 mod unshown;
 mod uploads;
+mod vendors;
 mod vocabulary;
 
 use std::fmt::Write;
