@@ -96,11 +96,7 @@ fn rules_of<'c>(config: &'c Config, uses: impl Iterator<Item = &'c PolicyUse>) -
         PolicyUse::Inline(policy) => Some(policy),
         PolicyUse::Shared(used) => shared(&used.name),
     });
-    let guards = policies.filter_map(|policy| match policy {
-        Policy::Guardrails(guards) => Some(&guards.rules),
-        _ => None,
-    });
-    guards.flatten().collect()
+    policies.flat_map(Policy::guards).collect()
 }
 
 /// A rule that masked or blocked, and what is there in its place.

@@ -208,7 +208,12 @@ impl Account {
             Refused::Spent { left, spent, held, ends_in } => {
                 self.tell_used(spent, told);
                 let show = |amount| self.unit.show(amount);
-                let mut hint = format!("the budget `{}` has {} left of {}", self.name, show(left), show(self.terms.limit));
+                let mut hint = format!(
+                    "the budget `{}` has {} left of {}",
+                    self.name,
+                    show(left),
+                    show(self.terms.limit)
+                );
                 if held > 0 {
                     hint += &format!(" ({} spent, {} held for calls on their way)", show(spent), show(held));
                 }

@@ -158,6 +158,13 @@ fn form(headers: &HeaderMap) -> Option<&HeaderValue> {
     begin.eq_ignore_ascii_case(FORM).then_some(kind)
 }
 
+/// A form goes on as the form that it is.
+fn keep_form(headers: &mut HeaderMap, came: &HeaderMap, conversation: &Conversation<'_>) {
+    if let Some(kind) = form(came).filter(|_| conversation.peek.is_form()) {
+        headers.insert(header::CONTENT_TYPE, kind.clone());
+    }
+}
+
 fn no_model(name: &str) -> Failure {
     let message = format!("no model `{name}` here; the list of models names those that there are");
     answer::refused(Error::new(ErrorKind::NotFound, message)).with_code("model_not_found")
@@ -236,21 +243,12 @@ async fn ask(
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
-        if let Some(kind) = form(came).filter(|_| conversation.peek.is_form()) {
-            headers.insert(header::CONTENT_TYPE, kind.clone());
-        }
+        keep_form(&mut headers, came, conversation);
         target.provider.address(&mut headers);
         call.host_from_endpoint = false;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
         let model = asked.model(target);
-        let mut told = tell(conversation, name, asked, target, &losses);
-        let endpoint = conversation.endpoint;
-        let spoken = Spoken { model: endpoint.model.clone(), stream: conversation.stream };
-        told.counter = Some(match heard {
-            Some(tokens) => Counter::told(&model, tokens),
-            None => Counter::new(&model, endpoint.dialect, spoken, &conversation.body),
-        });
-        let told = Arc::new(told);
+        let told = Arc::new(told_of(conversation, name, asked, target, &losses, heard));
         call.record.ai = Some(told.clone());
         bill.asks(&told);
         let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
@@ -286,9 +284,7 @@ async fn ask(
                         let from = From { target, model: &model, dialect: prepared.dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
-                    Ok((_, true)) if status.is_success() => passed::FILTERED,
-                    Ok((_, true)) => passed::STATUS,
-                    Err(failure) => failure.problem().slug(),
+                    left => passed::why(left.err(), status),
                 };
                 if status.is_success() {
                     bill.left()
@@ -479,6 +475,27 @@ pub(super) fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
             Loss::Field(path) => path.clone(),
         })
         .collect()
+}
+
+/// The record of what is asked of whom, with what counts its tokens.
+fn told_of(
+    conversation: &Conversation<'_>,
+    name: &str,
+    asked: &Asked<'_>,
+    target: &Target,
+    losses: &Losses,
+    heard: Option<u64>,
+) -> AiRecord {
+    let mut told = tell(conversation, name, asked, target, losses);
+    let endpoint = conversation.endpoint;
+    told.counter = Some(match heard {
+        Some(tokens) => Counter::told(&told.served, tokens),
+        None => {
+            let spoken = Spoken { model: endpoint.model.clone(), stream: conversation.stream };
+            Counter::new(&told.served, endpoint.dialect, spoken, &conversation.body)
+        }
+    });
+    told
 }
 
 /// Writes into the record what is asked of whom.

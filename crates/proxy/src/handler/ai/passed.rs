@@ -8,9 +8,18 @@ use model::TryRecord;
 use crate::{call::Call, failure::Failure};
 
 /// Why a target is left whose answer a filter cut.
-pub(super) const FILTERED: &str = "content-filter";
+const FILTERED: &str = "content-filter";
 /// Why one is left that answered with a status that another may do better than.
 pub(super) const STATUS: &str = "status";
+
+/// Why a target is left whose answer was looked through, or could not be.
+pub(super) fn why(failure: Option<Failure>, status: StatusCode) -> &'static str {
+    match failure {
+        Some(failure) => failure.problem().slug(),
+        None if status.is_success() => FILTERED,
+        None => STATUS,
+    }
+}
 
 /// How a call stood before a target was asked.
 pub(super) struct Mark {

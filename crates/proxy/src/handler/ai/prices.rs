@@ -8,21 +8,15 @@ use ai::{
     cost::{Class, Units, cost, cost_of_units},
     units,
 };
-use model::{
-    Finding, Policy, Snapshot, TokenPrices, TokenUsage, UnitUsage, Usd, policy::budget::UnknownPrice,
-    resource::ai::ModelPrice,
-};
+use model::{Finding, Policy, Snapshot, TokenPrices, TokenUsage, UnitUsage, Usd, resource::ai::ModelPrice};
 
 /// The table that prices of the configuration are of.
 const CONFIGURED: &str = "configuration";
 
 /// Targets whose price nobody knows, where a budget of money refuses them.
 pub(crate) fn unknown(snapshot: &Snapshot) -> Vec<Finding> {
-    let refuses = |policy: &Policy| match policy {
-        Policy::Budget(budget) => budget.amount.is_some() && budget.unknown_price != UnknownPrice::Free,
-        _ => false,
-    };
-    let Some(ai) = snapshot.config.ai.as_ref().filter(|_| snapshot.policies().any(refuses)) else {
+    let Some(ai) = snapshot.config.ai.as_ref().filter(|_| snapshot.policies().any(Policy::asks_prices))
+    else {
         return Vec::new();
     };
     let mut found = Vec::new();

@@ -31,7 +31,7 @@ fn named<'v>(list: &'v Value, name: &str) -> &'v Value {
 fn googles_sdk_is_given_its_own_form_below_either_version() {
     let gateway = start("http://127.0.0.1:1/v1".to_owned());
     for (path, fields) in [
-        ("/ai/v1/models", format!("\nx-goog-api-key: {KEY}")),
+        ("/ai/v1/models", format!("\nx-goog-api-client: google-genai-sdk/3.6.1\nx-goog-api-key: {KEY}")),
         ("/ai/v1/models", format!("\nx-goog-api-client: google-genai-sdk/3.6.1\nx-api-key: {KEY}")),
         ("/ai/v1beta/models", format!("\nx-goog-api-key: {KEY}")),
     ] {
