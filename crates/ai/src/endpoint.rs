@@ -83,9 +83,51 @@ impl Operation {
 }
 
 /// OpenAI's paths beside those of chat, below `/v1`.
-const OPENAI_OTHERS: [&str; 5] = ["/images/", "/audio/", "/realtime", "/fine_tuning/", "/vector_stores"];
+const OPENAI_OTHERS: [&str; 18] = [
+    "/chat/completions/",
+    "/images/",
+    "/audio/",
+    "/realtime",
+    "/fine_tuning",
+    "/vector_stores",
+    "/assistants",
+    "/threads",
+    "/evals",
+    "/graders",
+    "/videos",
+    "/containers",
+    "/skills",
+    "/chatkit",
+    "/organization",
+    "/organizations",
+    "/projects",
+    "/complete",
+];
+/// Gemini's collections beside models, below `/v1beta`.
+const GEMINI_OTHERS: [&str; 9] = [
+    "files",
+    "cachedContents",
+    "tunedModels",
+    "corpora",
+    "batches",
+    "operations",
+    "fileSearchStores",
+    "interactions",
+    "dynamic",
+];
+/// Anthropic's of these, told by its header.
+const ANTHROPIC_OTHERS: [&str; 3] = ["/skills", "/organizations", "/complete"];
 
 impl Endpoint {
+    /// The same for a request that bears a field of Google's SDKs, which ask for the list of models below `/v1`, too.
+    pub fn of_google(path: &str) -> Option<Self> {
+        let mut endpoint = Self::of(path, false)?;
+        if endpoint.operation == Operation::Models {
+            endpoint.dialect = Dialect::Gemini;
+        }
+        Some(endpoint)
+    }
+
     /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
     /// bears `anthropic-version`, for the one path that two vendors share.
     pub fn of(path: &str, anthropic: bool) -> Option<Self> {
@@ -127,6 +169,9 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
         _ if below(openai, "/responses") => (Dialect::OpenAiResponses, Operation::Stored),
         _ if below(openai, "/conversations") => (Dialect::OpenAiResponses, Operation::Stored),
         _ if below(openai, "/messages") => (Dialect::Anthropic, Operation::Other),
+        _ if anthropic && ANTHROPIC_OTHERS.iter().any(|other| below(openai, other)) => {
+            (Dialect::Anthropic, Operation::Other)
+        }
         _ if OPENAI_OTHERS.iter().any(|other| below(openai, other)) => {
             (Dialect::OpenAiChat, Operation::Other)
         }
@@ -143,6 +188,11 @@ fn below(path: &str, parent: &str) -> bool {
 
 /// `/v1beta/models/{model}:{method}`; Vertex has a project, a location and a publisher before `models`.
 fn gemini(path: &str) -> Option<Endpoint> {
+    let below_version = path.strip_prefix("/upload").unwrap_or(path).strip_prefix("/v1beta/");
+    if below_version.is_some_and(|rest| GEMINI_OTHERS.iter().any(|other| below(rest, other))) {
+        let (dialect, operation) = (Dialect::Gemini, Operation::Other);
+        return Some(Endpoint { dialect, operation, model: None, stream: false });
+    }
     let rest = path.strip_prefix("/v1beta/").or_else(|| path.strip_prefix("/v1beta1/"));
     let rest = rest.or_else(|| path.strip_prefix("/v1/").filter(|rest| rest.contains(':')))?;
     let rest = match rest.rsplit_once("models/") {
@@ -255,6 +305,12 @@ mod tests {
         let claude = Some("anthropic.claude-v2:0");
         check("/model/anthropic.claude-v2%3A0/converse", Some((Bedrock, Chat, claude, false)));
         check("/model/anthropic.claude-v2:0/converse-stream", Some((Bedrock, Chat, claude, true)));
+        check("/v1beta/cachedContents/c1", Some((Gemini, Other, None, false)));
+        check("/upload/v1beta/files", Some((Gemini, Other, None, false)));
+        check("/v1/evals/e/runs", Some((OpenAiChat, Other, None, false)));
+        check("/v1/threads", Some((OpenAiChat, Other, None, false)));
+        assert_eq!(Endpoint::of("/v1/skills", true).map(|endpoint| endpoint.dialect), Some(Anthropic));
+        assert_eq!(Endpoint::of_google("/v1/models").map(|endpoint| endpoint.dialect), Some(Gemini));
         check("/v2/chat", Some((Cohere, Chat, None, false)));
         assert_eq!(
             Endpoint::of("/v1/models", true).map(|endpoint| endpoint.dialect),

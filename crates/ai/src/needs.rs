@@ -122,11 +122,13 @@ impl Needs {
         if !model.can.is_empty() {
             lacking.extend(model.can.missing(self.can).names().map(|name| Cow::Borrowed(plain(name))));
         }
-        let tokens = self.tokens_at_least();
-        if let Some(context) = model.context.filter(|context| tokens > *context) {
-            lacking.push(format!("a prompt of at least {tokens} tokens, over its {context}").into());
-        }
         lacking
+    }
+
+    /// The least tokens of the prompt, and the context of a model for which they are too many.
+    pub fn too_long_for(&self, model: &Model) -> Option<(u64, u64)> {
+        let tokens = self.tokens_at_least();
+        model.context.filter(|context| tokens > *context).map(|context| (tokens, context))
     }
 }
 
@@ -195,7 +197,8 @@ mod tests {
             retires: None,
         };
         let needs = Needs { black: 700, ..needs(PICTURE) };
-        assert_eq!(needs.lacking(&model), ["images", "a prompt of at least 100 tokens, over its 10"]);
+        assert_eq!(needs.lacking(&model), ["images"]);
+        assert_eq!(needs.too_long_for(&model), Some((100, 10)));
         let unknown = Model { can: Capabilities::default(), context: None, ..model };
         assert!(needs.lacking(&unknown).is_empty());
     }

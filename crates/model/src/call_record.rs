@@ -137,6 +137,18 @@ pub struct TryRecord {
     pub reason: &'static str,
     /// How long the try took.
     pub duration: Duration,
+    /// Name of the upstream, where the call went on to another one. Nothing was sent when the endpoint is empty.
+    pub upstream: Option<Arc<str>>,
+}
+
+impl TryRecord {
+    /// Why a kept connection that the upstream had closed is noted, which is no try.
+    pub const STALE: &'static str = "stale-connection";
+
+    /// The upstream that the try went to, when it is not the one that gave the answer.
+    pub fn sent_elsewhere(&self) -> Option<&Arc<str>> {
+        self.upstream.as_ref().filter(|_| !self.endpoint.is_empty() && self.reason != Self::STALE)
+    }
 }
 
 /// A try as a span of its own.
@@ -148,6 +160,8 @@ pub struct TrySpan {
     pub started: Duration,
     /// To the head of the answer, to the failure, or to the answer of another; none when the call ended before.
     pub duration: Option<Duration>,
+    /// Name of the upstream.
+    pub upstream: Arc<str>,
     /// Address of the endpoint.
     pub endpoint: Arc<str>,
     /// Whether the upstream is reached over TLS.

@@ -75,7 +75,11 @@ impl Snapshot {
         };
         let path = if finding.key.is_empty() { owner.clone() } else { format!("{owner}.{}", finding.key) };
         let inside = self.tree(place.source, trees).and_then(|tree| {
-            let (list, name) = finding.owner.split_once('/')?;
+            let (tree, owner) = match finding.owner.strip_prefix("ai/") {
+                Some(owner) => (tree.get("ai")?, owner),
+                None => (tree, finding.owner.as_str()),
+            };
+            let (list, name) = owner.split_once('/')?;
             let mut items = tree.get(list)?.items().iter();
             let item = items.find(|item| item.get("name").and_then(Node::text) == Some(name))?;
             walk(item, &finding.key)

@@ -204,7 +204,12 @@ impl Compiled {
         let cx = building(&upstreams, Some(&consumers));
         let providers = providers(&cx, &mut errors);
         let cx = Building { providers: &providers, ..cx };
-        let has_upstreams = upstreams.len() == config.upstreams.len() + others && providers.len() == wanted;
+        let wrong = crate::handler::ai::choice::wrong_conditions(&config);
+        // Each is told once, and not again by every route.
+        let has_conditions = wrong.is_empty();
+        errors.extend(wrong);
+        let has_upstreams =
+            has_conditions && upstreams.len() == config.upstreams.len() + others && providers.len() == wanted;
         let mut listeners = Vec::new();
         for (index, settings) in config.listeners.iter().enumerate() {
             match Listener::compile(settings, index, &cx, &mut errors) {
@@ -234,13 +239,14 @@ impl Compiled {
         };
         match router {
             Some((router, odd)) if errors.is_empty() => {
-                let odd: Vec<Finding> = odd
+                let mut odd: Vec<Finding> = odd
                     .into_iter()
                     .map(|odd| {
                         let key = format!("match[{}]", odd.rule);
                         Finding::new(format!("routes/{}", odd.route), key, odd.message)
                     })
                     .collect();
+                odd.extend(crate::handler::ai::prices::unknown(&snapshot));
                 let warnings = if odd.is_empty() { Diagnostics::default() } else { snapshot.oddities(&odd) };
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
@@ -394,7 +400,8 @@ fn provider_upstreams(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model
         match crate::handler::ai::provider::upstream(settings) {
             Ok(upstream) => upstreams.push(upstream),
             Err(error) => {
-                errors.push(Finding::new(format!("ai/providers/{}", settings.name), "", error));
+                let key = if error.starts_with("`kind`: ") { "kind" } else { "" };
+                errors.push(Finding::new(format!("ai/providers/{}", settings.name), key, error));
             }
         }
     }

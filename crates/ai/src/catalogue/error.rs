@@ -22,12 +22,38 @@ pub enum CatalogueError {
 }
 
 fn hint(nearest: &Option<&'static str>) -> String {
-    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+    nearest.map_or_else(|| format!("; there are {}", kinds()), |name| format!("; did you mean `{name}`?"))
 }
+
+/// All names, for whoever looks for one.
+fn kinds() -> String {
+    super::names().collect::<Vec<_>>().join(", ")
+}
+
+/// Names of models and of companies, by which providers are called too.
+const CALLED: [(&str, &str); 14] = [
+    ("claude", "anthropic"),
+    ("gpt", "openai"),
+    ("chatgpt", "openai"),
+    ("google", "gemini"),
+    ("google-genai", "gemini"),
+    ("vertexai", "vertex"),
+    ("vertex-ai", "vertex"),
+    ("aws", "bedrock"),
+    ("amazon", "bedrock"),
+    ("azure", "azure-openai"),
+    ("grok", "xai"),
+    ("llama", "ollama"),
+    ("kimi", "moonshot"),
+    ("custom", "openai-compatible"),
+];
 
 /// The name that looks most like another, if any looks like it at all.
 pub(super) fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let wanted = name.to_ascii_lowercase();
+    let wanted = name.to_ascii_lowercase().replace('_', "-");
+    if let Some((_, called)) = CALLED.iter().find(|(other, _)| *other == wanted) {
+        return Some(called);
+    }
     let near = known.map(|known| (distance(&wanted, known), known)).min()?;
     (near.0 <= 2 || near.1.contains(&wanted) && wanted.len() > 2).then_some(near.1)
 }

@@ -187,6 +187,7 @@ impl Door {
             },
             methods,
             route: self.route.clone(),
+            resource: String::new(),
             was: was.map(|was| was.identity.words()),
             now: self.identity.words(),
         }

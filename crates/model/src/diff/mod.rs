@@ -1,5 +1,6 @@
 //! What changes between two configurations, and what becomes exposed.
 
+mod ai;
 mod demand;
 mod door;
 mod exposed;
@@ -42,21 +43,29 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Exposure {
-    /// `newlyReachable` or `weakerIdentity`.
+    /// `newlyReachable` or `weakerIdentity`; of models `moreModels`, `weakerGuardrail` or `providerMoved`, which have a
+    /// `resource` and no place.
     pub kind: &'static str,
     /// The listener and its address.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub listener: String,
     /// The host, `*` for any.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
     /// The path, as the configuration writes it.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// Methods; any when empty.
     pub methods: Vec<String>,
     /// The route that answers now.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub route: String,
-    /// What was asked of callers before; none when nobody could call.
+    /// The resource, such as `consumers/app`, where it is no place that becomes reachable.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// What was asked of callers before, or was so; none when nobody could call.
     pub was: Option<Vec<String>>,
-    /// What is asked of callers now.
+    /// What is asked of callers now, or is so.
     pub now: Vec<String>,
 }
 
@@ -72,6 +81,15 @@ impl fmt::Display for Change {
 
 impl fmt::Display for Exposure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.resource.is_empty() {
+            let was = self.was.as_deref().unwrap_or_default().join(", ");
+            let what = match self.kind {
+                "moreModels" => "may use more models",
+                "weakerGuardrail" => "guards less",
+                _ => "is asked elsewhere",
+            };
+            return write!(f, "{} {what}: before {was}, now {}", self.resource, self.now.join(", "));
+        }
         let methods = if self.methods.is_empty() { "any method".to_owned() } else { self.methods.join(",") };
         write!(f, "{methods} {}{} on {} (route `{}`) ", self.host, self.path, self.listener, self.route)?;
         let asked = |asked: &[String]| match asked.is_empty() {
@@ -87,7 +105,9 @@ impl fmt::Display for Exposure {
 
 /// Compares two configurations.
 pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
-    Diff { changes: changes(old, new), exposure: exposure(&Doors::of(old), &Doors::of(new)) }
+    let mut exposure = exposure(&Doors::of(old), &Doors::of(new));
+    exposure.extend(ai::exposure(old, new));
+    Diff { changes: changes(old, new), exposure }
 }
 
 fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {

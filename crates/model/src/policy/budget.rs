@@ -123,4 +123,8 @@ impl Settings for Budget {
     fn is_of_ai(&self) -> bool {
         true
     }
+
+    fn asks_prices(&self) -> bool {
+        self.amount.is_some() && self.unknown_price != UnknownPrice::Free
+    }
 }

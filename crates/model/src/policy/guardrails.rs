@@ -343,6 +343,10 @@ impl Settings for Guardrails {
         true
     }
 
+    fn guards(&self) -> &[GuardRule] {
+        &self.rules
+    }
+
     fn place(&self) -> Place<'_> {
         Place::Validation
     }

@@ -97,6 +97,16 @@ pub(crate) trait Settings {
     fn is_of_ai(&self) -> bool {
         false
     }
+
+    /// Its rules over texts of models.
+    fn guards(&self) -> &[guardrails::GuardRule] {
+        &[]
+    }
+
+    /// Whether it refuses models whose price nobody knows.
+    fn asks_prices(&self) -> bool {
+        false
+    }
 }
 
 /// Where a policy stands, with what the gateway must know of whoever stands there.
@@ -212,6 +222,16 @@ impl Policy {
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     pub fn gives_way(&self) -> bool {
         self.settings().gives_way()
+    }
+
+    /// Its rules over texts of models.
+    pub(crate) fn guards(&self) -> &[guardrails::GuardRule] {
+        self.settings().guards()
+    }
+
+    /// Whether it refuses models whose price nobody knows.
+    pub fn asks_prices(&self) -> bool {
+        self.settings().asks_prices()
     }
 
     pub(crate) fn place(&self) -> Place<'_> {

@@ -52,7 +52,7 @@ pub struct Redact {
 impl Default for Redact {
     fn default() -> Self {
         Self {
-            query: ["access_token", "api_key", "apikey", "token"].map(str::to_owned).to_vec(),
+            query: ["access_token", "api_key", "apikey", "key", "token"].map(str::to_owned).to_vec(),
             client_address: false,
         }
     }

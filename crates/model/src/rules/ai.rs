@@ -5,7 +5,10 @@ mod credentials;
 use crate::{
     Config, Duration,
     load::{Context, scope::Named},
-    resource::ai::{Ai, AiRoute, Model, Provider, Strategy},
+    resource::{
+        ai::{Ai, AiRoute, Model, Provider, Strategy},
+        route_match::{Match, PathMatch},
+    },
 };
 
 pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
@@ -158,6 +161,40 @@ fn model(model: &Model, at: &mut Context<'_, '_>) {
             });
         }
     });
+}
+
+/// Whether somebody pays for what a provider is asked.
+pub(super) fn has_credentials(provider: &Provider) -> bool {
+    !provider.keys.is_empty()
+        || provider.aws.is_some()
+        || provider.azure.is_some()
+        || provider.google.is_some()
+        || provider.oauth.is_some()
+        || provider.metadata.is_some()
+}
+
+/// What is stripped must be what some path begins with that the route matches.
+pub(super) fn prefix(route: &AiRoute, matches: &[Match], at: &mut Context<'_, '_>) {
+    let Some(prefix) = route.strip_prefix.as_deref().filter(|prefix| *prefix != "/") else { return };
+    let below = |path: &str, parent: &str| {
+        path.strip_prefix(parent.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let fits = |one: &Match| match &one.path {
+        Some(PathMatch::Prefix(path)) => below(path, prefix) || below(prefix, path),
+        Some(PathMatch::Exact(path)) => below(path, prefix),
+        _ => true,
+    };
+    let Some(first) = matches.first().and_then(|one| one.path.as_ref()) else { return };
+    if !matches.iter().any(fits) {
+        let (PathMatch::Prefix(path) | PathMatch::Exact(path)) = first else { return };
+        at.field("stripPrefix", |at| {
+            at.error_with(
+                format!("no path that the route matches begins with `{prefix}`: every call would be 404"),
+                format!("such as `stripPrefix: {path}`"),
+            );
+        });
+    }
 }
 
 pub(super) fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) {

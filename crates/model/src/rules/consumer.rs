@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::{Config, Consumer, load::Context};
+use crate::{
+    Config, Consumer,
+    load::{Context, scope::Named},
+};
 
-pub(super) fn check(consumer: &Consumer, at: &mut Context<'_, '_>) {
+pub(super) fn check(consumer: &Consumer, config: &Config, at: &mut Context<'_, '_>) {
     at.each("basic", &consumer.basic, |at, basic| {
         at.field("username", |at| {
             if basic.username.is_empty() || basic.username.contains(':') {
@@ -15,9 +18,26 @@ pub(super) fn check(consumer: &Consumer, at: &mut Context<'_, '_>) {
     at.each("models", consumer.models.as_deref().unwrap_or_default(), |at, model| {
         if model.is_empty() || model.trim_end_matches('*').contains('*') || model.ends_with("**") {
             at.error("expected a model's name, with at most one `*` at its end");
+        } else if let Some(ai) = &config.ai
+            && !ai.models.iter().any(|one| meet(model, &one.name))
+        {
+            match model.ends_with('*') {
+                true => at.error(format!("no name of `ai.models` begins like `{model}`")),
+                false => at.refer(Named::Model, model),
+            }
         }
     });
     super::policies::check("policies", &consumer.policies, at);
+}
+
+/// Whether there are names that two patterns have in common.
+fn meet(one: &str, other: &str) -> bool {
+    match (one.strip_suffix('*'), other.strip_suffix('*')) {
+        (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),
+        (Some(begin), None) => other.starts_with(begin),
+        (None, Some(begin)) => one.starts_with(begin),
+        (None, None) => one == other,
+    }
 }
 
 /// User names and token identities are those of one consumer.

@@ -7,6 +7,11 @@ use crate::{
     resource::mcp::{McpAuth, McpOauth, McpRoute, McpServer, McpTool},
 };
 
+/// Whether the gateway shows a server credentials of its own.
+pub(super) fn has_credentials(server: &McpServer) -> bool {
+    server.auth.is_some() || !server.headers.is_empty()
+}
+
 pub(super) fn route(route: &McpRoute, config: &Config, at: &mut Context<'_, '_>) {
     if route.servers.is_empty() {
         at.field("servers", |at| at.error("expected at least one server"));

@@ -56,7 +56,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
             }
         });
     }
-    at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, at));
+    at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, config, at));
     consumer::usernames(config, at);
     at.each("policies", &config.policies, |at, named| {
         at.field("policy", |at| policies::one(&named.policy, at))

@@ -45,6 +45,20 @@ impl<'c> World<'c> {
             None => true,
         })
     }
+
+    /// Whether something authenticates before a route, wherever it is.
+    fn knows_callers(&self, route: &Route) -> bool {
+        let on_all = |listeners: &[Listener]| {
+            let mut here = listeners.iter().filter(|listener| match &route.listeners {
+                Some(names) => names.contains(&listener.name),
+                None => true,
+            });
+            here.all(|listener| self.authenticates(&listener.policies))
+        };
+        self.authenticates(&route.policies)
+            || self.authenticates(&self.config.global_policies)
+            || on_all(&self.config.listeners)
+    }
 }
 
 pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
@@ -65,6 +79,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
         of_ai(route, world, at);
     }
     acl_needs_identity(route, world, at);
+    open_models(route, asks_models, world, at);
     used_captures(route, at);
     tries(route, world, at);
     if route.path.merge_slashes.is_some() {
@@ -93,7 +108,10 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     match &route.handler {
         Handler::Backends { backends, sticky } => self::backends(backends, sticky.as_ref(), at),
         Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
-        Handler::Ai(route) => at.field("ai", |at| super::ai::route(route, world.config, at)),
+        Handler::Ai(ai) => at.field("ai", |at| {
+            super::ai::route(ai, world.config, at);
+            super::ai::prefix(ai, &route.matches, at);
+        }),
         Handler::Compose(compose) => at.field("compose", |at| super::compose::check(compose, route, at)),
         Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
@@ -228,6 +246,23 @@ fn tries(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     }
 }
 
+/// Who is asked for no credentials asks models at the cost of whoever has the providers' keys.
+fn open_models(route: &Route, asks_models: bool, world: &World<'_>, at: &mut Context<'_, '_>) {
+    let pays = match &route.handler {
+        Handler::Mcp(mcp) => mcp.servers.iter().any(super::mcp::has_credentials),
+        _ => false,
+    };
+    let has_keys = world.config.ai.iter().flat_map(|ai| &ai.providers).any(super::ai::has_credentials);
+    if !(pays || asks_models && has_keys) || world.knows_callers(route) {
+        return;
+    }
+    at.field(route.handler.name(), |at| {
+        at.warning(
+            "no policy authenticates: this is open to everybody, at the cost of the keys that are configured",
+        );
+    });
+}
+
 /// An access list without anything that tells who calls would refuse everybody.
 fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     let policies: Vec<Option<&Policy>> = route.policies.iter().map(|used| world.policy(used)).collect();
@@ -237,17 +272,7 @@ fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>
     else {
         return;
     };
-    let on_all = |listeners: &[Listener]| {
-        let mut here = listeners.iter().filter(|listener| match &route.listeners {
-            Some(names) => names.contains(&listener.name),
-            None => true,
-        });
-        here.all(|listener| world.authenticates(&listener.policies))
-    };
-    let known = world.authenticates(&route.policies)
-        || world.authenticates(&world.config.global_policies)
-        || on_all(&world.config.listeners);
-    if !known {
+    if !world.knows_callers(route) {
         at.field("policies", |at| {
             at.item(position, |at| {
                 at.warning("nothing authenticates before this list: it refuses everybody")

@@ -45,6 +45,8 @@ struct Inner {
     refused: bool,
     /// The code of a JSON-RPC error that says the same.
     rpc_code: Option<i32>,
+    /// The code in the error object of a dialect that has such.
+    code: Option<&'static str>,
 }
 
 impl Failure {
@@ -62,6 +64,7 @@ impl Failure {
             headers: HeaderMap::new(),
             refused: false,
             rpc_code: None,
+            code: None,
         }))
     }
 
@@ -144,6 +147,18 @@ impl Failure {
     /// The code that a JSON-RPC caller is told.
     pub(crate) fn rpc_code(&self) -> Option<i32> {
         self.0.rpc_code
+    }
+
+    /// The code that callers of a vendor's API branch on.
+    #[must_use]
+    pub(crate) fn with_code(mut self, code: &'static str) -> Self {
+        self.0.code = Some(code);
+        self
+    }
+
+    /// The code that callers of a vendor's API branch on.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        self.0.code
     }
 
     /// What the client is told to mend.

@@ -56,6 +56,10 @@ pub(crate) enum Refused {
     Spent {
         /// What is left.
         left: u128,
+        /// What is spent already.
+        spent: u128,
+        /// What is held for calls that are on their way.
+        held: u128,
         /// Seconds until the period ends.
         ends_in: u64,
     },
@@ -108,12 +112,12 @@ impl Book {
         let mut state = self.now(now);
         let ends_in = u64::try_from(state.end - now.as_second()).unwrap_or(1).max(1);
         let period = state.start;
-        let taken = state.accounts.get(subject).map_or(0, |one| one.spent.saturating_add(one.held));
-        let left = terms.limit.saturating_sub(taken);
+        let (spent, held) = state.accounts.get(subject).map_or((0, 0), |one| (one.spent, one.held));
+        let left = terms.limit.saturating_sub(spent.saturating_add(held));
         // What costs nothing passes, but not once everything is spent. What is refused leaves nothing behind.
         if amount > left || left == 0 {
             self.refusals.fetch_add(1, Ordering::Relaxed);
-            return Err(Refused::Spent { left, ends_in });
+            return Err(Refused::Spent { left, spent, held, ends_in });
         }
         if !state.has_room(subject, terms.max_keys, now.as_second()) {
             self.refusals.fetch_add(1, Ordering::Relaxed);
@@ -279,7 +283,10 @@ mod tests {
         let now = at("2026-11-28T23:59:00Z");
         let book = book("2026-11-28T00:00:00Z");
         let held = book.hold("a", 60, TERMS, now).expect("room");
-        assert_eq!(book.hold("a", 41, TERMS, now), Err(Refused::Spent { left: 40, ends_in: 60 }));
+        assert_eq!(
+            book.hold("a", 41, TERMS, now),
+            Err(Refused::Spent { left: 40, spent: 0, held: 60, ends_in: 60 })
+        );
         assert_eq!(book.settle("a", 60, held.period, 10, now), Some(10));
         assert_eq!(book.of("a"), (10, 0));
         assert!(book.hold("a", 90, TERMS, now).is_ok());

@@ -33,6 +33,9 @@ const BUDGET: HeaderName = HeaderName::from_static("x-tidegate-budget");
 /// What vendors' SDKs read before they try again on their own: the period is longer than they would wait.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
+/// When a call may be tried again that has no room only while others are on their way.
+const HELD: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The compiled policy.
 pub(crate) struct Budget {
     key: MeterKey,
@@ -144,15 +147,20 @@ impl Account {
 
     /// Tells on the answer how much is spent, from the share on that warns.
     fn tell_share(&self, spent: u128, told: &mut Vec<(HeaderName, HeaderValue)>) -> bool {
-        let share = self.share(spent);
-        if share < self.warn_at {
-            return false;
+        let warns = self.share(spent) >= self.warn_at;
+        if warns {
+            self.tell_used(spent, told);
         }
+        warns
+    }
+
+    /// Names the budget, and how much of it is spent.
+    fn tell_used(&self, spent: u128, told: &mut Vec<(HeaderName, HeaderValue)>) {
+        let share = self.share(spent);
         let text = format!("\"{}\";used={}.{}", self.name, share / 10, share % 10);
         if let Ok(value) = HeaderValue::from_str(&text) {
             told.push((BUDGET, value));
         }
-        true
     }
 
     fn tell(&self, subject: &str, spent: u128, told: &mut Vec<(HeaderName, HeaderValue)>) {
@@ -188,18 +196,41 @@ impl Account {
         );
     }
 
-    fn refuse(&self, refused: Refused, most: u128) -> Failure {
+    /// Refuses a call that may cost so much. What is only held for others will be there again when they have ended.
+    fn refuse(
+        &self,
+        refused: Refused,
+        amount: u128,
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Failure {
         let (hint, ends_in) = match refused {
-            Refused::Spent { left, ends_in } => (
-                format!(
-                    "the budget `{}` has {} left of {}, and the call may cost up to {}",
+            Refused::Spent { left, spent, held, ends_in } => {
+                self.tell_used(spent, told);
+                let show = |amount| self.unit.show(amount);
+                let mut hint = format!(
+                    "the budget `{}` has {} left of {}",
                     self.name,
-                    self.unit.show(left),
-                    self.unit.show(self.terms.limit),
-                    self.unit.show(most)
-                ),
-                ends_in,
-            ),
+                    show(left),
+                    show(self.terms.limit)
+                );
+                if held > 0 {
+                    hint += &format!(" ({} spent, {} held for calls on their way)", show(spent), show(held));
+                }
+                hint += &format!(", and the call may cost up to {}", show(amount));
+                if let Some(tokens) = most.assumed(self.assumed_output) {
+                    hint += &format!(
+                        "; {tokens} tokens of the answer are assumed, for it names no `max_tokens`: give one, or the \
+                         budget a smaller `assumedOutput`"
+                    );
+                }
+                let room = self.terms.limit.saturating_sub(spent);
+                if held > 0 && room > 0 && amount <= room {
+                    hint += "; it has room when those calls have ended";
+                    return Failure::refused(Problem::RateLimited).with_retry_after(HELD).with_hint(hint);
+                }
+                (hint, ends_in)
+            }
             Refused::TooMany { ends_in } => {
                 (format!("the budget `{}` has no place for one more caller", self.name), ends_in)
             }
@@ -248,7 +279,7 @@ impl OfCalls {
         let mut hold = BudgetHold { account: account.clone(), amount, held: Vec::new() };
         for subject in subjects {
             let held = account.book.hold(subject, amount, terms, now);
-            let held = held.map_err(|refused| account.refuse(refused, amount))?;
+            let held = held.map_err(|refused| account.refuse(refused, amount, most, told))?;
             hold.held.push((subject.clone(), held.period));
             account.tell(subject, held.spent, told);
         }
@@ -290,11 +321,12 @@ impl SharedMeter for OfCalls {
         _: usize,
         refusal: &Refusal,
         most: &Most,
-        _: &mut Vec<(HeaderName, HeaderValue)>,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Failure {
         self.0.book.refused();
-        let refused = Refused::Spent { left: refusal.left, ends_in: refusal.wait.as_secs().max(1) };
-        self.0.refuse(refused, self.amount(most).unwrap_or_default())
+        let Refusal { left, spent, held, wait } = *refusal;
+        let refused = Refused::Spent { left, spent, held, ends_in: wait.as_secs().max(1) };
+        self.0.refuse(refused, self.amount(most).unwrap_or_default(), most, told)
     }
 
     fn cost(&self, _: &Claim, spent: &Spent) -> u128 {
@@ -384,8 +416,10 @@ mod tests {
         let (mut first, warned) = hold(&policy, &most).expect("room");
         assert_eq!((policy.account.book.of("a").1, warned), (9_000_000_000, 0));
         let refused = hold(&policy, &most).err().expect("the most is more than is left");
-        assert_eq!(refused.problem(), Problem::BudgetSpent);
+        assert_eq!(refused.problem(), Problem::RateLimited, "it has room when the first has ended");
         assert!(refused.hint().is_some_and(|hint| hint.contains("$0.001 left of $0.01")), "{refused:?}");
+        let refused = hold(&policy, &Most::in_test(1000, 3000, priced())).err().expect("more than there is");
+        assert_eq!(refused.problem(), Problem::BudgetSpent);
         first.settle(&Spent { input: 1000, output: 1000, cost: Cost(5_000_000_000) });
         drop(first);
         assert_eq!(policy.account.book.of("a"), (5_000_000_000, 0), "settled once");

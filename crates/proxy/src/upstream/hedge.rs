@@ -238,6 +238,7 @@ impl<'a> Race<'a> {
             status: None,
             reason: "hedge-lost",
             duration: waited,
+            upstream: None,
         }
     }
 }
@@ -264,6 +265,12 @@ impl Lane<'_> {
             Ok(response) => (Some(response.status()), "status"),
             Err(failure) => (None, failure.problem().slug()),
         };
-        TryRecord { endpoint: self.endpoint.label.clone(), status, reason, duration: self.started.elapsed() }
+        TryRecord {
+            endpoint: self.endpoint.label.clone(),
+            status,
+            reason,
+            duration: self.started.elapsed(),
+            upstream: None,
+        }
     }
 }

@@ -88,6 +88,7 @@ impl Span {
         let place = spans.len();
         spans.push(TrySpan {
             span_id,
+            upstream: upstream.name.clone(),
             started: call.elapsed(),
             duration: None,
             endpoint: endpoint.label.clone(),

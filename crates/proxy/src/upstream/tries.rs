@@ -183,7 +183,7 @@ fn account(call: &mut Call, raced: Raced) -> Round {
     call.trail.reached(tried.phases);
     if let Some(after) = tried.stale {
         // A kept connection that the upstream had closed: no try at all, as far as anyone can tell.
-        note(call, &endpoint, None, "stale-connection", after);
+        note(call, &endpoint, None, TryRecord::STALE, after);
     }
     Round { result: tried.result, endpoint, started, span }
 }
@@ -228,7 +228,13 @@ fn note(
     reason: &'static str,
     duration: Duration,
 ) {
-    call.record.failed_tries.push(TryRecord { endpoint: endpoint.label.clone(), status, reason, duration });
+    call.record.failed_tries.push(TryRecord {
+        endpoint: endpoint.label.clone(),
+        status,
+        reason,
+        duration,
+        upstream: None,
+    });
 }
 
 /// What decides on another try.

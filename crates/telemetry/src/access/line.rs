@@ -91,9 +91,14 @@ fn ai(call: &AiRecord, whole: &CallRecord, out: &mut Vec<u8>) {
     json::text(call.operation, out);
     field("dialect", call.dialect, out);
     field("model", &call.model, out);
-    field("provider", &call.provider, out);
-    field("provider_kind", call.kind, out);
-    field("served_model", &call.served, out);
+    for (name, value) in
+        [("provider", &*call.provider), ("provider_kind", call.kind), ("served_model", &call.served)]
+    {
+        // Nobody was asked.
+        if !value.is_empty() {
+            field(name, value, out);
+        }
+    }
     if let Some(variant) = &call.variant {
         field("variant", variant, out);
     }
@@ -327,9 +332,12 @@ fn failed_tries(call: &CallRecord, out: &mut Vec<u8>) {
     for failed in &call.failed_tries {
         out.push(separator);
         separator = b',';
-        out.extend_from_slice(b"{\"endpoint\":");
-        json::text(&failed.endpoint, out);
-        field("reason", failed.reason, out);
+        out.extend_from_slice(b"{\"reason\":");
+        json::text(failed.reason, out);
+        optional("upstream", failed.upstream.as_deref(), out);
+        if !failed.endpoint.is_empty() {
+            field("endpoint", &failed.endpoint, out);
+        }
         if let Some(status) = failed.status {
             number("status", u64::from(status.as_u16()), out);
         }

@@ -36,6 +36,7 @@ pub(crate) fn call() -> CallRecord {
             status: None,
             reason: "connect-failed",
             duration: Duration::from_millis(1),
+            upstream: None,
         }],
         tries: Vec::new(),
         failure: None,

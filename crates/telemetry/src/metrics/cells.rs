@@ -110,7 +110,9 @@ impl Cells {
                 }
             });
         }
+        let mut elsewhere = 0;
         if let Some(ai) = &call.ai {
+            elsewhere = self.elsewhere(call);
             self.gen_ai.record(call, ai);
             self.models.record(call);
             for fired in ai.guarded() {
@@ -128,8 +130,9 @@ impl Cells {
                 Some(cells) => cells,
                 None => self.upstreams.entry(upstream.clone()).or_default(),
             };
-            cells.attempts += u64::from(call.attempts);
-            cells.retries += u64::from((call.attempts - 1).saturating_sub(call.hedges));
+            let attempts = call.attempts.saturating_sub(elsewhere);
+            cells.attempts += u64::from(attempts);
+            cells.retries += u64::from(attempts.saturating_sub(1).saturating_sub(call.hedges));
             cells.hedges += u64::from(call.hedges);
             cells.hedges_won += u64::from(call.hedge_won);
             let answered = call.failure.as_ref().is_none_or(|failure| failure.stage == Stage::Body);
@@ -137,6 +140,22 @@ impl Cells {
                 cells.first_byte.observe(first_byte);
             }
         }
+    }
+
+    /// Counts tries at upstreams that the call went on from, and tells how many they were.
+    fn elsewhere(&mut self, call: &CallRecord) -> u16 {
+        let mut all = 0_u16;
+        for (place, tried) in call.failed_tries.iter().enumerate() {
+            let Some(upstream) = tried.sent_elsewhere() else { continue };
+            let before = call.failed_tries.get(..place).unwrap_or_default();
+            let is_last = call.upstream.as_ref() == Some(upstream);
+            let is_again = is_last || before.iter().any(|one| one.sent_elsewhere() == Some(upstream));
+            let cells = self.upstreams.entry(upstream.clone()).or_default();
+            cells.attempts += 1;
+            cells.retries += u64::from(is_again);
+            all = all.saturating_add(1);
+        }
+        all
     }
 
     /// Forgets what is not configured any more.

@@ -317,7 +317,7 @@ fn render_upstreams(all: &Cells, out: &mut Exposition) {
         let labels = [("upstream", &***upstream)];
         out.counter(
             "tidegate_retries_total",
-            "Tries after the first of a call, one after the other.",
+            "Tries after a call's first at that upstream, one after the other.",
             &labels,
             cells.retries as f64,
         );

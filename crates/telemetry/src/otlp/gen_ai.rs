@@ -63,7 +63,9 @@ pub(super) fn event(call: &CallRecord) -> Option<LogRecord> {
 fn attributes(call: &CallRecord, ai: &AiRecord) -> Vec<KeyValue> {
     let mut out = Vec::with_capacity(16);
     out.push(text("gen_ai.operation.name", ai.operation));
-    out.push(text("gen_ai.provider.name", provider_name(ai.kind)));
+    if !ai.kind.is_empty() {
+        out.push(text("gen_ai.provider.name", provider_name(ai.kind)));
+    }
     out.push(text("gen_ai.request.model", &*ai.model));
     if !ai.served.is_empty() {
         out.push(text("gen_ai.response.model", ai.served.as_str()));
@@ -87,7 +89,9 @@ fn attributes(call: &CallRecord, ai: &AiRecord) -> Vec<KeyValue> {
             }
         }
     }
-    out.push(text("tidegate.ai.provider", &*ai.provider));
+    if !ai.provider.is_empty() {
+        out.push(text("tidegate.ai.provider", &*ai.provider));
+    }
     out.push(text("tidegate.ai.dialect", ai.dialect));
     if let Some(consumer) = &call.consumer {
         out.push(text("tidegate.consumer", &**consumer));

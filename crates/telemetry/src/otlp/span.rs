@@ -172,11 +172,10 @@ fn try_facts(call: &CallRecord, tried: &TrySpan, redact: &Redact, out: &mut Vec<
         }
     }
     out.push(text("tidegate.endpoint", &*tried.endpoint));
-    for (name, value) in [("tidegate.route", &call.route), ("tidegate.upstream", &call.upstream)] {
-        if let Some(value) = value {
-            out.push(text(name, &**value));
-        }
+    if let Some(route) = &call.route {
+        out.push(text("tidegate.route", &**route));
     }
+    out.push(text("tidegate.upstream", &*tried.upstream));
 }
 
 fn failed(message: String) -> Status {

@@ -36,8 +36,12 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
             if !warnings.is_empty() {
                 eprintln!("{}", warnings.render(color()));
             }
+            let models = config.ai.as_ref().map_or_else(String::new, |ai| {
+                let providers = counted(ai.providers.len(), "AI provider");
+                format!(", {providers}, {}", counted(ai.models.len(), "model"))
+            });
             show!(
-                "ok: {}, {}, {}, {}",
+                "ok: {}, {}, {}, {}{models}",
                 counted(config.listeners.len(), "listener"),
                 counted(config.routes.len(), "route"),
                 counted(config.upstreams.len(), "upstream"),

@@ -60,7 +60,9 @@ fn an_unknown_provider_is_told_with_the_nearest_name() {
     let message = |name| provider(name).err().map(|error| error.to_string()).unwrap_or_default();
     assert_eq!(message("antropic"), "no provider is named `antropic`; did you mean `anthropic`?");
     assert_eq!(message("OpenAI"), "no provider is named `OpenAI`; did you mean `openai`?");
-    assert_eq!(message("something-else"), "no provider is named `something-else`");
+    assert_eq!(message("claude"), "no provider is named `claude`; did you mean `anthropic`?");
+    let unlike = message("something-else");
+    assert!(unlike.starts_with("no provider is named `something-else`; there are ai21, "), "{unlike}");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use crate::{
     failure::{Failure, Problem},
 };
 
+/// The code of a prompt that is longer than any context.
+const TOO_LONG: &str = "context_length_exceeded";
+
 /// An error as a response.
 pub(super) fn response(dialect: Dialect, error: &Error) -> Response<Body> {
     let text = dialect.write_error(error);
@@ -31,7 +34,12 @@ pub(super) fn response(dialect: Dialect, error: &Error) -> Response<Body> {
 
 /// A failure of the gateway's own, in a caller's dialect.
 pub(crate) fn failed(dialect: Dialect, failure: &Failure) -> Response<Body> {
-    let mut response = response(dialect, &error_of(failure));
+    let mut error = error_of(failure);
+    // Elsewhere the kind of an error is all that there is.
+    if matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses) {
+        error.code = failure.code().map(str::to_owned);
+    }
+    let mut response = response(dialect, &error);
     failure.add_headers(response.headers_mut());
     response
 }
@@ -39,6 +47,7 @@ pub(crate) fn failed(dialect: Dialect, failure: &Failure) -> Response<Body> {
 fn error_of(failure: &Failure) -> Error {
     let problem = failure.problem();
     let kind = match problem {
+        _ if failure.code() == Some(TOO_LONG) => ErrorKind::ContextLength,
         Problem::Unauthenticated => ErrorKind::Authentication,
         Problem::Forbidden => ErrorKind::Permission,
         Problem::NoRoute => ErrorKind::NotFound,
@@ -62,7 +71,11 @@ pub(super) fn refused(error: Error) -> Failure {
         ErrorKind::TooLarge => Problem::BodyTooLarge,
         _ => Problem::Invalid,
     };
-    Failure::refused(problem)
+    let failure = match error.kind {
+        ErrorKind::ContextLength => Failure::refused(problem).with_code(TOO_LONG),
+        _ => Failure::refused(problem),
+    };
+    failure
         .with_status(StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST))
         .with_hint(error.message)
 }

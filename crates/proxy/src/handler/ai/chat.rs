@@ -20,14 +20,14 @@ use super::{
     AiGateway, Told, answer, beside, cache, choice,
     counted::Counted,
     counter::Counter,
-    fallback,
+    estimated, fallback,
     fault::Fault,
     gathered::{Ungathered, gather},
     guards,
     meters::Bill,
     models::{Asked, Target},
     onward::{Heirs, Next},
-    outgoing,
+    outgoing, passed,
     prepare::{Conversation, prepare, uri, without_credentials},
     read::{self, Looked},
     receipts, recorded,
@@ -165,9 +165,16 @@ fn form(headers: &HeaderMap) -> Option<&HeaderValue> {
     begin.eq_ignore_ascii_case(FORM).then_some(kind)
 }
 
+/// A form goes on as the form that it is.
+fn keep_form(headers: &mut HeaderMap, came: &HeaderMap, conversation: &Conversation<'_>) {
+    if let Some(kind) = form(came).filter(|_| conversation.peek.is_form()) {
+        headers.insert(header::CONTENT_TYPE, kind.clone());
+    }
+}
+
 fn no_model(name: &str) -> Failure {
     let message = format!("no model `{name}` here; the list of models names those that there are");
-    answer::refused(Error::new(ErrorKind::NotFound, message))
+    answer::refused(Error::new(ErrorKind::NotFound, message)).with_code("model_not_found")
 }
 
 async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
@@ -187,6 +194,9 @@ async fn serve(
     conversation: &mut Conversation<'_>,
 ) -> Result<Response<Body>, Failure> {
     let targets = choice::order(asked, call, conversation, name, gateway.priority.as_ref())?;
+    if let Some(counted) = estimated::count(call, conversation, name, asked, &targets) {
+        return Ok(counted);
+    }
     let bill = match conversation.bill.take() {
         Some(bill) => bill,
         None => Bill::open(call, conversation, asked).await?,
@@ -240,21 +250,12 @@ async fn ask(
             continue;
         }
         outgoing::dialect_headers(&mut headers, &prepared.headers);
-        if let Some(kind) = form(came).filter(|_| conversation.peek.is_form()) {
-            headers.insert(header::CONTENT_TYPE, kind.clone());
-        }
+        keep_form(&mut headers, came, conversation);
         target.provider.address(&mut headers);
         call.host_from_endpoint = false;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
         let model = asked.model(target);
-        let mut told = tell(conversation, name, asked, target, &losses);
-        let endpoint = conversation.endpoint;
-        let spoken = Spoken { model: endpoint.model.clone(), stream: conversation.stream };
-        told.counter = Some(match heard {
-            Some(tokens) => Counter::told(&model, tokens),
-            None => Counter::new(&model, endpoint.dialect, spoken, &conversation.body),
-        });
-        let told = Arc::new(told);
+        let told = Arc::new(told_of(conversation, name, asked, target, &losses, heard));
         call.record.ai = Some(told.clone());
         bill.asks(&told);
         let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
@@ -268,7 +269,7 @@ async fn ask(
             priority: conversation.priority,
             key: key.as_ref(),
         };
-        let began = Instant::now();
+        let (began, mark) = (Instant::now(), passed::Mark::set(call));
         let watch = target.standing.watch();
         let more = targets.peek().is_some();
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
@@ -284,18 +285,24 @@ async fn ask(
         }
         match result {
             Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
-                let is_good = response.status().is_success();
-                match fallback::judged(response, prepared.dialect, on).await {
-                    Ok((_, true)) | Err(_) if is_good => bill.left(),
-                    Ok((_, true)) | Err(_) => bill.refused(),
+                let status = response.status();
+                let reason = match fallback::judged(response, prepared.dialect, on).await {
                     Ok((response, false)) => {
                         let from = From { target, model: &model, dialect: prepared.dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
+                    left => passed::why(left.err(), status),
+                };
+                if status.is_success() {
+                    bill.left()
+                } else {
+                    bill.refused()
                 }
+                mark.passed(call, Some(status), reason);
             }
             Ok(response) if may_go_on(&response, on, more) => {
                 bill.refused();
+                mark.passed(call, Some(response.status()), passed::STATUS);
                 let dialect = prepared.dialect;
                 refusals.answered(Refused { target, model: model.clone(), dialect, told, response }).await;
             }
@@ -315,6 +322,7 @@ async fn ask(
             }
             Err(Unanswered::Away(one)) => {
                 bill.refused();
+                mark.passed(call, None, sending::all_away(one).problem().slug());
                 refusals.away(one);
             }
             Err(Unanswered::Failed(failure)) => {
@@ -322,6 +330,7 @@ async fn ask(
                 if failure.side() == Side::Client {
                     return Err(failure);
                 }
+                mark.passed(call, None, failure.problem().slug());
                 refusals.failed(failure, told, target.provider.target.upstream.name.clone());
             }
         }
@@ -343,6 +352,7 @@ async fn conclude(
             let Refused { target, model, dialect, told, response } = *refused;
             call.record.upstream = Some(target.provider.target.upstream.name.clone());
             call.record.ai = Some(told.clone());
+            passed::tells(call, Ok(response.status()));
             let from = From { target, model: &model, dialect, told };
             given(gateway, worker, call, conversation, from, response, bill).await
         }
@@ -350,6 +360,7 @@ async fn conclude(
             if let Some((told, upstream)) = of {
                 call.record.upstream = Some(upstream);
                 call.record.ai = Some(told);
+                passed::tells(call, Err(&failure));
             }
             Err(failure)
         }
@@ -477,6 +488,27 @@ pub(super) fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
             Loss::Field(path) => path.clone(),
         })
         .collect()
+}
+
+/// The record of what is asked of whom, with what counts its tokens.
+fn told_of(
+    conversation: &Conversation<'_>,
+    name: &str,
+    asked: &Asked<'_>,
+    target: &Target,
+    losses: &Losses,
+    heard: Option<u64>,
+) -> AiRecord {
+    let mut told = tell(conversation, name, asked, target, losses);
+    let endpoint = conversation.endpoint;
+    told.counter = Some(match heard {
+        Some(tokens) => Counter::told(&told.served, tokens),
+        None => {
+            let spoken = Spoken { model: endpoint.model.clone(), stream: conversation.stream };
+            Counter::new(&told.served, endpoint.dialect, spoken, &conversation.body)
+        }
+    });
+    told
 }
 
 /// Writes into the record what is asked of whom.

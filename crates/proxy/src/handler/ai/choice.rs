@@ -4,7 +4,6 @@
 //! known, so that what no target can take costs nothing.
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -100,6 +99,20 @@ impl Urgency {
             }
         }
     }
+}
+
+/// Conditions of targets that are none, each at its place.
+pub(crate) fn wrong_conditions(config: &model::Config) -> Vec<model::Finding> {
+    let models = config.ai.iter().flat_map(|ai| &ai.models);
+    let conditions = models.flat_map(|model| {
+        let targets = model.targets.iter().enumerate();
+        targets.filter_map(|(index, target)| Some((&model.name, index, target.when.as_ref()?)))
+    });
+    let wrong = conditions.filter_map(|(name, index, text)| {
+        let error = Expression::condition(text, Scope::Model).err()?;
+        Some(model::Finding::new(format!("ai/models/{name}"), format!("targets[{index}].when"), error))
+    });
+    wrong.collect()
 }
 
 /// Counts a call at a target, and learns how long it took to answer.
@@ -218,6 +231,8 @@ pub(super) fn order<'a>(
         .map_or_else(|| Needs { letters: conversation.body.len() as u64, ..Needs::default() }, Needs::of);
     let mut open: Vec<&Target> = Vec::with_capacity(targets.len());
     let mut lacking: Vec<String> = Vec::new();
+    // Nothing but the length of the prompt is in the way.
+    let mut is_too_long = true;
     let asks = asks(conversation, &needs, name);
     let facts = Facts { ai: Some(asks), ..facts(call) };
     let priority = urgency.map(|urgency| urgency.of(&facts)).unwrap_or_default();
@@ -229,12 +244,23 @@ pub(super) fn order<'a>(
             let goes_on = conversation.peek.goes_on_from.iter().any(Option::is_some);
             let what = if goes_on { "what it goes on from is" } else { "its files are" };
             lacking.push(format!("`{}` is not where {what}", asked.model(target)));
+            is_too_long = false;
             continue;
         }
-        let missed = if checks { missed(asked, target, &needs) } else { Vec::new() };
-        match missed.is_empty() {
-            true => open.push(target),
-            false => lacking.push(format!("`{}` takes no {}", asked.model(target), missed.join(", no "))),
+        let facts = if checks { facts_of(asked, target) } else { None };
+        let missed = facts.map_or_else(Vec::new, |facts| needs.lacking(facts));
+        let too_long = facts.and_then(|facts| needs.too_long_for(facts));
+        if missed.is_empty() && too_long.is_none() {
+            open.push(target);
+            continue;
+        }
+        let model = asked.model(target);
+        is_too_long &= missed.is_empty();
+        if !missed.is_empty() {
+            lacking.push(format!("`{model}` takes no {}", missed.join(", no ")));
+        }
+        if let Some((tokens, context)) = too_long {
+            lacking.push(format!("`{model}` takes {context} tokens, and the prompt has at least {tokens}"));
         }
     }
     if open.is_empty() {
@@ -242,7 +268,11 @@ pub(super) fn order<'a>(
             true => format!("no target of `{name}` is for such a request"),
             false => format!("nothing behind `{name}` can take this request: {}", lacking.join("; ")),
         };
-        return Err(answer::refused(Error::new(ErrorKind::Invalid, message)));
+        let kind = match is_too_long && !lacking.is_empty() {
+            true => ErrorKind::ContextLength,
+            false => ErrorKind::Invalid,
+        };
+        return Err(answer::refused(Error::new(kind, message)));
     }
     conversation.priority = priority;
     // Those whose condition holds go first. The sort is stable: otherwise the order is as written.
@@ -349,12 +379,6 @@ fn facts_of(asked: &Asked<'_>, target: &Target) -> Option<&'static catalogue::Mo
         true => target.facts,
         false => catalogue::find(&target.provider.kind.name, &asked.model(target)),
     }
-}
-
-/// What a target cannot take of a request.
-fn missed(asked: &Asked<'_>, target: &Target, needs: &Needs) -> Vec<Cow<'static, str>> {
-    let Some(facts) = facts_of(asked, target) else { return Vec::new() };
-    needs.lacking(facts)
 }
 
 /// Reads the conversation, unless it has been. One that cannot be read is for the provider to refuse.

@@ -32,6 +32,8 @@ pub(crate) struct Keys {
     list: Vec<Key>,
     next: AtomicUsize,
     aside: Aside,
+    /// Whose they are.
+    pub(super) provider: Arc<str>,
     /// Where calls wait for a key, where each takes but so many at a time.
     pub(super) queue: Option<Queue>,
 }
@@ -165,7 +167,7 @@ impl KeyState {
 
 impl Keys {
     pub(super) fn new(list: Vec<Key>, aside: Aside) -> Self {
-        Self { list, next: AtomicUsize::new(0), aside, queue: None }
+        Self { list, next: AtomicUsize::new(0), aside, provider: "".into(), queue: None }
     }
 
     /// How many there are.
@@ -300,7 +302,8 @@ impl Taken<'_> {
             Fault::Key => {
                 key.proof.is_refused();
                 let wait = whole.refused(now, &keys.aside, None);
-                tracing::warn!(key = %key.place, ?wait, "a provider refuses `{}`", key.place);
+                let provider = &*keys.provider;
+                tracing::warn!(provider, key = %key.place, ?wait, "`{provider}` refuses `{}`", key.place);
             }
             Fault::Limit | Fault::Doubt => {
                 whole.worked();

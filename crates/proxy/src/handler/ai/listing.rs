@@ -1,6 +1,6 @@
 //! The models that a caller may use, as its dialect lists them.
 
-use ai::dialect::Dialect;
+use ai::{catalogue::Surface, dialect::Dialect};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
@@ -14,14 +14,15 @@ use crate::{
 
 pub(super) fn answer(gateway: &AiGateway, call: &Call, dialect: Dialect) -> Result<Response<Body>, Failure> {
     let may_use = |name: &str| call.consumer.as_ref().is_none_or(|consumer| consumer.may_use(name));
-    let names = gateway.models.names().map(|(name, owner)| (&**name, owner));
-    let names: Vec<(&str, &str)> = names.filter(|(name, _)| may_use(name)).collect();
+    let names = gateway.models.names().map(|(name, owner, surface)| (&**name, owner, surface));
+    let names: Vec<Listed<'_>> = names.filter(|(name, ..)| may_use(name)).collect();
     let one = call.path().rsplit_once("/models/").map(|(_, name)| name).filter(|name| !name.is_empty());
     let value = match one {
         None => list(dialect, &names),
         Some(wanted) => {
-            let found = names.iter().find(|(name, _)| *name == wanted).ok_or_else(|| {
+            let found = names.iter().find(|(name, ..)| *name == wanted).ok_or_else(|| {
                 Failure::client(Stage::Router, Problem::NoRoute)
+                    .with_code("model_not_found")
                     .with_hint(format!("no model `{wanted}` here"))
             })?;
             entry(dialect, found)
@@ -32,22 +33,25 @@ pub(super) fn answer(gateway: &AiGateway, call: &Call, dialect: Dialect) -> Resu
     Ok(response)
 }
 
-fn list(dialect: Dialect, names: &[(&str, &str)]) -> Value {
+/// A name, whose it is, and what its model is for, where that is known.
+type Listed<'l> = (&'l str, &'l str, Option<Surface>);
+
+fn list(dialect: Dialect, names: &[Listed<'_>]) -> Value {
     let entries: Vec<Value> = names.iter().map(|name| entry(dialect, name)).collect();
     match dialect {
         Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({"object": "list", "data": entries}),
         Dialect::Anthropic => json!({
             "data": entries,
             "has_more": false,
-            "first_id": names.first().map(|(name, _)| name),
-            "last_id": names.last().map(|(name, _)| name),
+            "first_id": names.first().map(|(name, ..)| name),
+            "last_id": names.last().map(|(name, ..)| name),
         }),
         Dialect::Gemini | Dialect::Cohere => json!({"models": entries}),
         Dialect::Bedrock => json!({"modelSummaries": entries}),
     }
 }
 
-fn entry(dialect: Dialect, (name, owner): &(&str, &str)) -> Value {
+fn entry(dialect: Dialect, (name, owner, surface): &Listed<'_>) -> Value {
     // Nobody knows when a name was made; the clients' types demand a time.
     match dialect {
         Dialect::OpenAiChat | Dialect::OpenAiResponses => {
@@ -59,9 +63,22 @@ fn entry(dialect: Dialect, (name, owner): &(&str, &str)) -> Value {
         Dialect::Gemini => json!({
             "name": format!("models/{name}"),
             "displayName": name,
-            "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+            "supportedGenerationMethods": match surface {
+                Some(Surface::Embeddings) => json!(["embedContent", "batchEmbedContents"]),
+                None | Some(Surface::Chat | Surface::Responses) => {
+                    json!(["generateContent", "streamGenerateContent", "countTokens"])
+                }
+                Some(_) => json!([]),
+            },
         }),
-        Dialect::Cohere => json!({"name": name, "endpoints": ["chat"]}),
+        Dialect::Cohere => {
+            let endpoint = match surface {
+                Some(Surface::Embeddings) => "embed",
+                Some(Surface::Rerank) => "rerank",
+                _ => "chat",
+            };
+            json!({"name": name, "endpoints": [endpoint]})
+        }
         Dialect::Bedrock => json!({"modelId": name, "modelName": name, "providerName": owner}),
     }
 }

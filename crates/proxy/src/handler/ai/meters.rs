@@ -181,6 +181,14 @@ impl Most {
             .fold(own, |sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)))
     }
 
+    /// How many tokens are taken for the answer's where the call says nothing of them.
+    pub(crate) fn assumed(&self, assumed: Option<u64>) -> Option<u64> {
+        let is_open =
+            self.ask.output.is_none() && self.has_output && self.units.is_none() && self.sum.is_none();
+        let most = self.targets.iter().map(|target| assumed.unwrap_or(target.output)).max();
+        most.filter(|_| is_open)
+    }
+
     /// The most that it can cost. An error names a model that has no price.
     pub(crate) fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
         if let Some(sum) = &self.sum {

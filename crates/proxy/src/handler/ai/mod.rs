@@ -17,11 +17,12 @@ mod aside;
 mod beside;
 pub(crate) mod cache;
 mod chat;
-mod choice;
+pub(crate) mod choice;
 mod counted;
 mod counter;
 mod credentials;
 pub(crate) mod duties;
+mod estimated;
 mod fallback;
 mod fault;
 mod federated;
@@ -38,6 +39,7 @@ pub(crate) mod metrics;
 mod models;
 mod onward;
 mod outgoing;
+mod passed;
 mod pause;
 mod prepare;
 pub(crate) mod prices;
@@ -88,6 +90,9 @@ use crate::{
 
 /// Tells Anthropic's SDKs from OpenAI's on the one path that both have.
 const ANTHROPIC_VERSION: &str = "anthropic-version";
+
+/// Tells Google's.
+const GOOGLE: [&str; 2] = ["x-goog-api-client", "x-goog-api-key"];
 
 /// The compiled handler.
 pub(crate) struct AiGateway {
@@ -184,7 +189,11 @@ impl AiGateway {
 
     /// What a request wants. `None` when no vendor has such an endpoint.
     fn endpoint(&self, path: &str, headers: &HeaderMap) -> Option<Endpoint> {
-        Endpoint::of(self.below(path)?, headers.contains_key(ANTHROPIC_VERSION))
+        let path = self.below(path)?;
+        match GOOGLE.iter().any(|name| headers.contains_key(*name)) {
+            true => Endpoint::of_google(path),
+            false => Endpoint::of(path, headers.contains_key(ANTHROPIC_VERSION)),
+        }
     }
 
     /// The dialect that a request speaks, for telling it what went wrong.
@@ -212,7 +221,7 @@ impl AiGateway {
         }
         let is_get = matches!(endpoint.operation, Operation::Models | Operation::Realtime);
         let wanted = if is_get { Method::GET } else { Method::POST };
-        if call.head.method != wanted {
+        if call.head.method != wanted && endpoint.operation != Operation::Other {
             return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed).with_header(
                 http::header::ALLOW,
                 http::HeaderValue::from_str(wanted.as_str())

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use ai::{catalogue, rules::Rules};
+use ai::{
+    catalogue::{self, Surface},
+    rules::Rules,
+};
 use model::resource::ai::{Ai, Model};
 
 use super::{
@@ -128,9 +131,11 @@ impl Models {
     }
 
     /// The names that can be listed: patterns name no model.
-    pub(super) fn names(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+    pub(super) fn names(&self) -> impl Iterator<Item = (&Arc<str>, &str, Option<Surface>)> {
         self.exact.iter().map(|alias| {
-            (&alias.name, alias.targets.first().map_or("tidegate", |target| &*target.provider.name))
+            let first = alias.targets.first();
+            let surface = first.and_then(|target| target.facts).map(|facts| facts.surface);
+            (&alias.name, first.map_or("tidegate", |target| &*target.provider.name), surface)
         })
     }
 }

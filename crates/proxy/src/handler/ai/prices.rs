@@ -8,10 +8,35 @@ use ai::{
     cost::{Class, Units, cost, cost_of_units},
     units,
 };
-use model::{TokenPrices, TokenUsage, UnitUsage, Usd, resource::ai::ModelPrice};
+use model::{Finding, Policy, Snapshot, TokenPrices, TokenUsage, UnitUsage, Usd, resource::ai::ModelPrice};
 
 /// The table that prices of the configuration are of.
 const CONFIGURED: &str = "configuration";
+
+/// Targets whose price nobody knows, where a budget of money refuses them.
+pub(crate) fn unknown(snapshot: &Snapshot) -> Vec<Finding> {
+    let Some(ai) = snapshot.config.ai.as_ref().filter(|_| snapshot.policies().any(Policy::asks_prices))
+    else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (place, model) in ai.models.iter().enumerate() {
+        for (index, target) in model.targets.iter().enumerate().filter(|(_, one)| !one.model.contains('*')) {
+            let provider = ai.providers.iter().find(|provider| provider.name == target.provider);
+            let Some(provider) = provider else { continue };
+            let prices = TargetPrices::compile(&ai.prices, &provider.name, &provider.kind, &target.model);
+            if prices.of(&target.model).is_none() {
+                let message = format!(
+                    "nobody knows what `{}` costs, and a budget of money refuses it: give its price in `ai.prices`, or \
+                     set `unknownPrice: free`",
+                    target.model
+                );
+                found.push(Finding::new("", format!("ai.models[{place}].targets[{index}].model"), message));
+            }
+        }
+    }
+    found
+}
 
 /// What one model costs.
 #[derive(Debug, PartialEq, Eq)]

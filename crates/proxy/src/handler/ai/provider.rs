@@ -121,6 +121,9 @@ fn base(settings: &Settings) -> Result<(bool, String, String), String> {
     let kind = kind(settings)?;
     match &settings.base_url {
         Some(url) => parts(url),
+        None if kind.base_url == "{base-url}" && !settings.values.contains_key("base-url") => {
+            Err(format!("`baseUrl` is missing: `{}` has no address of its own", kind.name))
+        }
         None => parts(&fill(kind, settings, &kind.base_url)?),
     }
 }
@@ -186,6 +189,7 @@ impl Provider {
             target: Target { upstream: upstream.clone(), effort, weight: 1 },
             keys: {
                 let mut keys = credentials::compile(kind, settings, cx)?;
+                keys.provider = settings.name.as_str().into();
                 let count = keys.count();
                 let queue = settings.key_queue.as_ref();
                 keys.queue = queue.map(|queue| Queue::compile(&settings.name, queue, count, cx));

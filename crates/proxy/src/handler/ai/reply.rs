@@ -71,8 +71,12 @@ pub(super) async fn finish(
 
 /// The provider refuses the gateway's own credentials, which is nothing that the caller could mend.
 fn is_our_fault(response: &Response<Body>) -> bool {
-    let is_filtered = response.extensions().get() == Some(&Fault::Filtered);
-    refuses_us(response.status()) && !is_filtered
+    match response.extensions().get() {
+        Some(Fault::Filtered) => false,
+        // Its money is spent; a request for more than is left is the caller's own.
+        Some(Fault::Key) if response.status() == StatusCode::PAYMENT_REQUIRED => true,
+        _ => refuses_us(response.status()),
+    }
 }
 
 /// Whether a status says that the gateway's own credentials are refused.
@@ -259,10 +263,11 @@ pub(super) async fn failed(
     let body = provided(response.into_body(), ERROR_BYTES_MAX).await.unwrap_or_default();
     let mut error = dialect.read_error(status.as_u16(), &body);
     if is_our_fault {
-        error = Error {
-            status: 502,
-            ..Error::new(ErrorKind::Server, "the provider refuses the gateway's credentials")
+        let what = match status {
+            StatusCode::PAYMENT_REQUIRED => "the gateway's account at the provider has no money left",
+            _ => "the provider refuses the gateway's credentials",
         };
+        error = Error { status: 502, ..Error::new(ErrorKind::Server, what) };
     }
     let mut answer = answer::response(caller, &error);
     if let Some(after) = after {

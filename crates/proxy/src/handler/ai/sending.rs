@@ -17,6 +17,7 @@ use super::{
     fault::{ACCOUNTS, Fault, Signs},
     gathered::gather,
     keys::{Away, NoKey, Refusal, Taken},
+    passed,
     provider::Provider,
     reply::is_stream,
     resets,
@@ -86,12 +87,16 @@ pub(super) async fn send(
         None => Vec::new(),
     };
     let method = call.head.method.clone();
-    let mut last: Option<Response<Body>> = None;
+    let mut last: Option<(Response<Body>, Instant)> = None;
     let mut away: Option<Away> = None;
     loop {
         let mut taken = match (provider.keys.take(model, &tried, Instant::now()), last.take()) {
-            (Ok(taken), _) => taken,
-            (Err(_), Some(response)) => return Ok(response),
+            (Ok(taken), Some((response, began))) => {
+                passed::key(call, response.status(), began);
+                taken
+            }
+            (Ok(taken), None) => taken,
+            (Err(_), Some((response, _))) => return Ok(response),
             (Err(NoKey::Away(none)), None) => {
                 return Err(Unanswered::Away(away.map_or(none, |away| away.and(none))));
             }
@@ -120,6 +125,7 @@ pub(super) async fn send(
         call.head.headers = headers;
         call.head.uri = uri;
         let sent = if body.is_empty() { Body::Empty } else { Body::Full(body.clone()) };
+        let began = Instant::now();
         let result = tries::forward(worker, call, &provider.target, &Wish::default(), sent).await;
         let mut response = result.map_err(Unanswered::Failed)?;
         if let Some(place) = place {
@@ -147,7 +153,7 @@ pub(super) async fn send(
             // What it says is the same with every key.
             return Ok(response);
         }
-        last = Some(response);
+        last = Some((response, began));
     }
 }
 

@@ -26,6 +26,8 @@ use crate::{
 
 /// What a tool's limit is called, like the policy that it is.
 const KEY: &str = model::policy::RateLimit::KEY;
+/// Letters of what a schema wants that are told.
+const WANTED_LETTERS_MAX: usize = 200;
 /// Bytes of arguments that a rule may ask about.
 const ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
 
@@ -165,13 +167,13 @@ impl Tools {
         if self.only_listed && rule.is_none() {
             return Ok(Some(unknown(id, &full)));
         }
-        if let Some(allow) = rule.and_then(|rule| rule.allow.as_ref()) {
-            let arguments = arguments(params)?;
-            allow.judgeable(&arguments)?;
-            if !allow.holds(call, &full, Some(&arguments)) {
-                let text = format!("this caller may not call `{full}`");
-                return Ok(Some(answer::error(id, answer::REFUSED, &text)));
-            }
+        let allow = rule.and_then(|rule| rule.allow.as_ref());
+        // Whoever may not call it at all is told nothing of its schema.
+        if let Some(allow) = allow.filter(|allow| !allow.asks_for_arguments)
+            && !allow.holds(call, &full, None)
+        {
+            let text = format!("this caller may not call `{full}`");
+            return Ok(Some(answer::error(id, answer::REFUSED, &text)));
         }
         if self.must_know(rule) {
             let catalog = &way.server.known.catalog;
@@ -187,6 +189,14 @@ impl Tools {
             {
                 let text = format!("the arguments do not fit `{full}`: {why}");
                 return Ok(Some(answer::error(id, answer::INVALID_PARAMS, &text)));
+            }
+        }
+        if let Some(allow) = allow.filter(|allow| allow.asks_for_arguments) {
+            let arguments = arguments(params)?;
+            allow.judgeable(&arguments)?;
+            if !allow.holds(call, &full, Some(&arguments)) {
+                let text = format!("this caller may not call `{full}` with these arguments");
+                return Ok(Some(answer::error(id, answer::REFUSED, &text)));
             }
         }
         if let Some(limit) = rule.and_then(|rule| rule.limit.as_ref()) {
@@ -256,7 +266,34 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
     let place = error.instance_path().to_string();
     // The value itself may be a secret; the place and the rule are not.
     let rule = error.schema_path().to_string();
-    Some(format!("{} breaks {}", if place.is_empty() { "the whole" } else { &place }, quoted(&rule)))
+    let place = if place.is_empty() { "the whole" } else { &place };
+    Some(match wanted(&error) {
+        Some(wanted) => format!("{place} breaks {}: {wanted}", quoted(&rule)),
+        None => format!("{place} breaks {}", quoted(&rule)),
+    })
+}
+
+/// What a schema wants where a value breaks it, in words of the schema alone.
+fn wanted(error: &jsonschema::ValidationError<'_>) -> Option<String> {
+    use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+    Some(match error.kind() {
+        Kind::Type { kind: TypeKind::Single(kind) } => format!("expected {kind}"),
+        Kind::Type { kind: TypeKind::Multiple(kinds) } => {
+            let kinds: Vec<String> = kinds.iter().map(|kind| kind.to_string()).collect();
+            format!("expected {}", kinds.join(" or "))
+        }
+        Kind::Required { property } => format!("expected {} to be given", quoted(property.as_str()?)),
+        Kind::AdditionalProperties { .. } => "a member is there that the schema does not know".to_owned(),
+        Kind::Enum { options } => {
+            let text: String = options.to_string().chars().take(WANTED_LETTERS_MAX).collect();
+            format!("expected one of {text}")
+        }
+        Kind::Minimum { limit } => format!("expected at least {limit}"),
+        Kind::Maximum { limit } => format!("expected at most {limit}"),
+        Kind::MinLength { limit } => format!("expected at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("expected at most {limit} characters"),
+        _ => return None,
+    })
 }
 
 /// The servers that may have a tool or a prompt of this name: those with the longest prefix first.

@@ -58,6 +58,9 @@ pub(crate) struct Granted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) left: u128,
+    /// What is spent, and what is held for calls that are on their way.
+    pub(crate) spent: u128,
+    pub(crate) held: u128,
     pub(crate) wait: Duration,
 }
 
@@ -129,9 +132,10 @@ fn millis(number: i64) -> Duration {
 pub(super) fn read(value: &Value, claims: usize) -> Option<Answer> {
     let numbers = numbers(value)?;
     match *numbers.as_slice() {
-        [0, which, high, low, wait] => {
+        [0, which, high, low, wait, spent_high, spent_low, held_high, held_low] => {
             let which = usize::try_from(which).ok()?.checked_sub(1)?;
-            Some(Answer::Refused(which, Refusal { left: amount(high, low), wait: millis(wait) }))
+            let (spent, held) = (amount(spent_high, spent_low), amount(held_high, held_low));
+            Some(Answer::Refused(which, Refusal { left: amount(high, low), spent, held, wait: millis(wait) }))
         }
         [1, _, ref all @ ..] if all.len() == claims * 7 => {
             let granted = all.chunks_exact(7).filter_map(|one| match *one {

@@ -1,6 +1,6 @@
 -- Holds for a call in every account, or in none. Arguments: the call's id, the lease in milliseconds, the terms.
 -- Answers 1, the second, and of each account what is left, what is spent, when it is whole again or its period ends,
--- its period, and whether somebody is to be warned; or 0, which account refuses, what is left and when there is room.
+-- its period, and whether somebody is to be warned; or 0, which account refuses, what is left, when there is room, what is spent and what is held.
 
 local id, lease = ARGV[1], tonumber(ARGV[2])
 local answer, done = { 1, second }, {}
@@ -32,7 +32,7 @@ for place = 1, #KEYS / 2 do
       release(b, 'h:' .. id .. '.' .. other)
       close(b, done[other].terms, lease)
     end
-    return { 0, place, left_h, left_l, wait }
+    return { 0, place, left_h, left_l, wait, a.sh, a.sl, a.hh, a.hl }
   end
   a.hh, a.hl = add(a.hh, a.hl, h, l)
   redis.call('HSET', a.hash, field, whole(h) .. ':' .. whole(l))

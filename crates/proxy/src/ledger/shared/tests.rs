@@ -35,8 +35,8 @@ fn amounts_are_written_exactly_and_periods_follow_each_other() {
 
 #[test]
 fn answers_are_read_and_what_is_none_is_not() {
-    let refused = read(&ints(&[0, 2, 0, 5, 1500]), 2);
-    let want = Refusal { left: 5, wait: Duration::from_millis(1500) };
+    let refused = read(&ints(&[0, 2, 0, 5, 1500, 0, 7, 1, 3]), 2);
+    let want = Refusal { left: 5, spent: 7, held: 1_000_000_000_003, wait: Duration::from_millis(1500) };
     assert!(matches!(refused, Some(Answer::Refused(1, found)) if found == want), "{refused:?}");
     let granted = read(&ints(&[1, 99, 1, 5, 0, 7, 20, 86_400, 1]), 1);
     let Some(Answer::Granted(all)) = granted else { panic!("{granted:?}") };

@@ -195,6 +195,32 @@ fn a_spent_budget_stops_warns_once_and_is_told_in_the_vendors_words() {
 }
 
 #[test]
+fn what_is_only_held_for_others_can_be_tried_again_in_seconds() {
+    let upstream = endless();
+    let policy = ", {budget: {amount: 0.15, name: small}}";
+    let gateway = metered("", policy, &[&base(&upstream)], PRICES);
+    // The first is on its way, and holds up to $0.10.
+    let body = r#"{"model":"smart","stream":true,"max_tokens":10000,"messages":[{"role":"user","content":"Hello"}]}"#;
+    let first = read_until(&gateway, body, "tide");
+    let refused = ask(&gateway, 10000, "");
+    let after: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
+    assert!(refused.status == 429 && after <= 10, "{after} {}", refused.text());
+    assert_ne!(refused.header("x-should-retry"), Some("false"));
+    assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded", "{}", refused.text());
+    assert_eq!(refused.header("x-tidegate-budget"), Some("\"small\";used=0.0"));
+    assert!(refused.text().contains("held for calls on their way"), "{}", refused.text());
+    // More than the whole budget never has room, and a call that names no bound is told what was assumed.
+    let body = r#"{"model":"smart","messages":[{"role":"user","content":"case: text"}]}"#;
+    let refused = post(&gateway, "/ai/v1/chat/completions", "", body);
+    assert_eq!(refused.json()["error"]["code"], "insufficient_quota", "{}", refused.text());
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    assert!(refused.text().contains("16384 tokens of the answer are assumed"), "{}", refused.text());
+    assert!(refused.text().contains("`max_tokens`") && refused.text().contains("`assumedOutput`"));
+    drop(first);
+    eventually("nothing is held", || !ask(&gateway, 20000, "").text().contains("held for calls"));
+}
+
+#[test]
 fn a_model_without_a_price_is_refused_under_a_budget_of_money() {
     let upstream = told(10, 10);
     let models = "    - {name: own, targets: [{provider: p0, model: nobody-knows-it}]}\n";

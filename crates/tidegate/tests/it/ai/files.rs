@@ -292,7 +292,7 @@ pub(super) fn config(openai: &Upstream, anthropic: &Upstream) -> String {
     format!(
         r#"
 consumers:
-  - {{name: ours, keys: [{KEY}], models: [small, claude, nobody]}}
+  - {{name: ours, keys: [{KEY}], models: ["*"]}}
   - {{name: theirs, keys: [{OTHER}], models: [claude]}}
 accessLog: [{{kind: stdout, format: json}}]
 routes:

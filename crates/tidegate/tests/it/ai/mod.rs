@@ -6,8 +6,10 @@ mod batches_left;
 mod budgets;
 mod cache;
 mod chat;
+mod checks;
 mod continued;
 mod evasions;
+mod failovers;
 mod fallback;
 mod federated;
 mod files;
@@ -42,6 +44,7 @@ mod telemetry;
 mod units;
 mod unshown;
 mod uploads;
+mod vendors;
 mod vocabulary;
 
 use std::fmt::Write;

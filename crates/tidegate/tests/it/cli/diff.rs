@@ -67,6 +67,48 @@ fn whatever_makes_more_reachable_or_asks_for_less_is_exposure() {
     }
 }
 
+const MODELS: &str = "consumers: [{name: app, models: [smart], keys: [the-key-of-the-test]}]
+routes:
+  - name: models
+    match: [{path: {prefix: /ai}}]
+    policies: [{keyAuth: {}}, {guardrails: {rules: [{name: mails, mode: mask, personalData: [email, phone]}]}}]
+    ai: {stripPrefix: /ai}
+ai:
+  providers: [{name: p, kind: openai, baseUrl: \"https://eu.example.com/v1\", keys: [a-key]}]
+  models: [{name: smart, targets: [{provider: p, model: gpt-4o}]}, {name: dear, targets: [{provider: p, model: gpt-4o}]}]
+";
+
+#[test]
+fn more_models_weaker_guardrails_and_moved_providers_are_exposure() {
+    let rule = ", {guardrails: {rules: [{name: mails, mode: mask, personalData: [email, phone]}]}}";
+    for (from, to, kind, resource) in [
+        ("models: [smart], keys", "keys", "moreModels", "consumers/app"),
+        ("models: [smart]", "models: [smart, dear]", "moreModels", "consumers/app"),
+        (rule, "", "weakerGuardrail", "routes/models/guardrails/mails"),
+        ("mode: mask", "mode: flag", "weakerGuardrail", "routes/models/guardrails/mails"),
+        ("[email, phone]", "[email]", "weakerGuardrail", "routes/models/guardrails/mails"),
+        ("mode: mask", "on: request, mode: mask", "weakerGuardrail", "routes/models/guardrails/mails"),
+        ("eu.example.com", "us.example.com", "providerMoved", "ai/providers/p"),
+        ("https://eu", "http://eu", "providerMoved", "ai/providers/p"),
+    ] {
+        assert!(MODELS.contains(from), "{from}");
+        let (code, json) = compared((MODELS, &[]), (&MODELS.replace(from, to), &[]));
+        let told = json["exposure"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["kind"] == kind && one["resource"] == resource));
+        assert!(code == 6 && told, "{from} → {to}: {code} {json:#}");
+    }
+    for (from, to) in [
+        ("models: [smart]", "models: []"),
+        ("[email, phone]", "[email, phone, iban]"),
+        ("mode: mask", "mode: block"),
+        ("eu.example.com/v1", "eu.example.com/v2"),
+    ] {
+        let (code, json) = compared((MODELS, &[]), (&MODELS.replace(from, to), &[]));
+        assert_eq!(code, 0, "{from} → {to}: {json:#}");
+    }
+}
+
 #[test]
 fn a_route_that_goes_may_lay_bare_a_weaker_one_behind_it() {
     let line = BASE.lines().find(|line| line.contains("name: admin")).expect("the route");

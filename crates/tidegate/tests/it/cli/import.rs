@@ -68,7 +68,7 @@ fn it_becomes_a_configuration_that_loads() {
     let (code, out, problems) = run_with(&["validate", "-c", &path], &environment);
     assert_eq!(
         (code, out.as_str()),
-        (0, "ok: 1 listener, 1 route, 0 upstreams, 1 consumer\n"),
+        (0, "ok: 1 listener, 1 route, 0 upstreams, 1 consumer, 6 AI providers, 6 models\n"),
         "{ours}\n{problems}"
     );
     let config = model::document(&model::Source::new("ours", ours.as_str())).expect("YAML");

@@ -26,7 +26,7 @@ fn validate_accepts_it_and_run_serves_it() {
     let served = Served::new(&behind);
     let file = served.gateway.folder.path().join("conf/tidegate.yaml").display().to_string();
     let (code, out, problems) = run_with(&["validate", "-c", &file], &ENVIRONMENT);
-    let counts = "ok: 2 listeners, 10 routes, 4 upstreams, 2 consumers\n";
+    let counts = "ok: 2 listeners, 10 routes, 4 upstreams, 2 consumers, 3 AI providers, 2 models\n";
     assert_eq!((code, out.as_str(), problems.as_str()), (0, counts, ""), "not even a warning");
     assert_eq!(served.gateway.get("/ping").text(), "{\"pong\":true}");
     // What is live, defaults written out, is a document of the schema, too.

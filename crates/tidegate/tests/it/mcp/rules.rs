@@ -72,6 +72,8 @@ fn arguments_are_checked_against_the_tools_own_schema() {
     let client = Client::begin(&gateway, GOLD);
     for (arguments, says) in [
         (json!({}), "required"),
+        (json!({}), "expected \"sku\" to be given"),
+        (json!({"sku": 5}), "expected string"),
         (json!({"sku": "secret-value"}), "/sku"),
         (json!({"sku": "A", "more": 1}), "additionalProperties"),
     ] {
@@ -83,6 +85,27 @@ fn arguments_are_checked_against_the_tools_own_schema() {
     assert!(shop.saw("tools/call").is_empty());
     assert_eq!(said(&client.call("shop_buy", json!({"sku": "ABC"}))), "buy");
     assert_eq!(client.call("shop_nothing", json!({}))["error"]["code"], -32602);
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_told_before_a_rule_over_them_refuses() {
+    let schema =
+        json!({"type": "object", "required": ["amount"], "properties": {"amount": {"type": "integer"}}});
+    let shop = Server::of(vec![json!({"name": "buy", "inputSchema": schema})]);
+    let more = "      tools: [{name: shop_buy, validateArguments: true, allow: \"arguments.amount < 10\"}]\n";
+    let gateway = gateway(&[("shop", shop.url(), "")], more);
+    let client = Client::begin(&gateway, GOLD);
+    let refused = client.call("shop_buy", json!({"amount": "five"}));
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    assert!(
+        refused["error"]["message"].as_str().is_some_and(|text| text.contains("expected integer")),
+        "{refused}"
+    );
+    let refused = client.call("shop_buy", json!({"amount": 50}));
+    let text = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(text.contains("may not call `shop_buy` with these arguments"), "{refused}");
+    assert!(shop.saw("tools/call").is_empty());
+    assert_eq!(said(&client.call("shop_buy", json!({"amount": 5}))), "buy");
 }
 
 #[test]
