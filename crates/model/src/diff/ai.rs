@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::Exposure;
+pub(crate) use crate::policy::guardrails::GuardRule;
 use crate::{
     Config, Policy, PolicyUse, Snapshot,
-    policy::guardrails::{GuardMode, GuardRule, GuardSide},
+    policy::guardrails::{GuardMode, GuardSide},
     resource::{ai::Provider, route::Handler},
 };
 

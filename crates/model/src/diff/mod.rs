@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use self::ai::GuardRule;
 pub(crate) use self::demand::{Asked, Asks, Demand, Parts, Terms, among, demand};
 use self::{door::Doors, exposed::exposure};
 use crate::Snapshot;

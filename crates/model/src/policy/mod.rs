@@ -8,7 +8,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::{HeaderName, diff::Asks, load::Context};
+use crate::{
+    HeaderName,
+    diff::{Asks, GuardRule},
+    load::Context,
+};
 
 /// Makes of each line a module, a variant and its place in everything that is asked of every policy.
 macro_rules! policies {
@@ -99,7 +103,7 @@ pub(crate) trait Settings {
     }
 
     /// Its rules over texts of models.
-    fn guards(&self) -> &[guardrails::GuardRule] {
+    fn guards(&self) -> &[GuardRule] {
         &[]
     }
 
@@ -225,7 +229,7 @@ impl Policy {
     }
 
     /// Its rules over texts of models.
-    pub(crate) fn guards(&self) -> &[guardrails::GuardRule] {
+    pub(crate) fn guards(&self) -> &[GuardRule] {
         self.settings().guards()
     }
 

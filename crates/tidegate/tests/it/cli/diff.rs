@@ -93,7 +93,7 @@ fn more_models_weaker_guardrails_and_moved_providers_are_exposure() {
     ] {
         assert!(MODELS.contains(from), "{from}");
         let (code, json) = compared((MODELS, &[]), (&MODELS.replace(from, to), &[]));
-        let told = json["exposure"]
+        let told = json
             .as_array()
             .is_some_and(|all| all.iter().any(|one| one["kind"] == kind && one["resource"] == resource));
         assert!(code == 6 && told, "{from} → {to}: {code} {json:#}");
