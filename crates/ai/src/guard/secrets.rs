@@ -130,6 +130,10 @@ fn token(text: &str, more: bool) -> Begins {
         return if TOKEN.starts_with(text) { undecided(more) } else { Begins::No };
     }
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let head = text.as_bytes().get(..HEAD_BYTES_MAX);
+    if head.is_some_and(|head| memchr::memchr(b'.', head).is_none()) {
+        return Begins::No;
+    }
     let mut parts = 0;
     let mut from = 0;
     loop {

@@ -40,7 +40,13 @@ fn the_figures_of_the_readme_are_those_of_the_performance_page() {
         .collect()
     };
     let read = |path: &str| fs::read_to_string(root().join(path)).expect("a page");
-    let (readme, page) = (rows(&read("README.md")), rows(&read("docs/performance.md")));
+    let readme = read("README.md");
+    let (of_bench, of_ai) =
+        readme.split_once("<!-- figures of the AI gateway -->").expect("the README has both");
+    let page = rows(&read("docs/performance.md"));
     assert!(page.len() > 10, "{page:?}");
-    assert_eq!(readme, page, "README.md (left) differs; `make bench` writes both");
+    assert_eq!(rows(of_bench), page, "README.md (left) differs; `make bench` writes both");
+    let page = rows(&read("docs/performance-ai.md"));
+    assert!(page.len() > 5, "{page:?}");
+    assert_eq!(rows(of_ai), page, "README.md (left) differs; `scripts/bench.sh --ai` writes both");
 }

@@ -262,7 +262,7 @@ mod tests {
         for bytes_max in [1, 7, 300, 5000] {
             let (mut end, mut all) = (End::new(bytes_max), String::new());
             for number in 0..2000 {
-                let text = "é".repeat(number % 13) + " ";
+                let text = "é".repeat(1 + number % 12) + " ";
                 end.push(&text);
                 all = all + &text + "\n";
             }

@@ -8,7 +8,7 @@ use std::{
 
 use ai::dialect::Dialect;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::RETRY_AFTER};
 use resilience::turnstile::{Lanes, Priority};
 
 use super::{
@@ -240,6 +240,11 @@ async fn refusal(
         parts.extensions.insert(fault);
     }
     let is_limit = parts.status == StatusCode::TOO_MANY_REQUESTS;
+    // Said in the way that everybody reads: how else it was told is the account's own.
+    if let (true, Some(until), false) = (is_limit, until, parts.headers.contains_key(RETRY_AFTER)) {
+        let seconds = until.as_secs_f64().ceil().max(1.0) as u64;
+        parts.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
     (Response::from_parts(parts, Body::Full(bytes)), Refused { until: until.filter(|_| is_limit), fault })
 }
 

@@ -90,7 +90,7 @@ fn a_datum_that_is_cut_off_is_not_shown_where_masks_made_room_for_it() {
     let answer = serde_json::json!({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]});
     let upstream = Upstream::fixed(200, &answer.to_string());
-    let mask = ", {guardrails: {rules: [{name: mails, mode: mask, personalData: [email]}]}}";
+    let mask = ", {guardrails: {rules: [{name: mails, on: request, mode: mask, personalData: [email]}]}}";
     let base = format!("http://{}/v1", upstream.address);
     for most in [400, 410, 420, 2000] {
         let gateway = gateway(&base, "openai", mask, &format!(", recordText: {most}B"));
