@@ -79,9 +79,8 @@ fn a_task_is_its_owners_alone_whatever_the_binding() {
         ask(&gateway, GOLD, &format!("GET /a2a/echo/tasks?contextId={context}&pageSize=5"), "").json();
     assert_eq!(listed["tasks"].as_array().map(Vec::len), Some(1), "{listed}");
     assert_eq!(sent(&agent)["params"], json!({"contextId": "ctx-1", "pageSize": 5}));
-    let records = gateway.records(19);
-    let is_first = |one: &&Value| one["a2a"]["method"] == "SendMessage" && one["status"] == 200;
-    let record = records.iter().find(is_first).expect("a record");
+    let is_first = |one: &Value| one["a2a"]["method"] == "SendMessage" && one["status"] == 200;
+    let record = gateway.record("the first message", is_first);
     assert_eq!((&record["a2a"]["task"], &record["consumer"]), (&json!(id), &json!("gold")), "{record}");
 }
 

@@ -123,17 +123,15 @@ fn new(report: &Value, gateway: &Gateway, url: &str) {
         assert_eq!(report[foreign], "TaskNotFoundError", "{foreign}: {report}");
     }
     assert_eq!(report["foreign_list"], json!([]), "{report}");
-    let records = gateway.records(10);
-    let streamed =
-        records.iter().find(|one| one["a2a"]["method"] == "SendStreamingMessage").expect("a record");
+    let streamed = gateway.record("the stream", |one| one["a2a"]["method"] == "SendStreamingMessage");
     assert_eq!(
         (&streamed["a2a"]["agent"], &streamed["a2a"]["task"]),
         (&json!("echo"), &json!(id)),
         "{streamed}"
     );
     assert_eq!((&streamed["a2a"]["events"], &streamed["consumer"]), (&json!(events.len()), &json!("gold")));
-    let foreign = records.iter().find(|one| one["consumer"] == "web" && one["a2a"]["method"] == "GetTask");
-    assert_eq!(foreign.expect("a record")["a2a"]["error_code"], -32001);
+    let is_foreign = |one: &Value| one["consumer"] == "web" && one["a2a"]["method"] == "GetTask";
+    assert_eq!(gateway.record("the stranger", is_foreign)["a2a"]["error_code"], -32001);
 }
 
 /// What JavaScript's client must have seen.

@@ -55,9 +55,7 @@ fn a_service_of_the_operators_own_judges_both_sides() {
     let stream = ask(&gateway, CHAT, "openai-chat", &question("be rude", true));
     assert_eq!(text(&stream), "", "a stream is judged whole before any of it is told");
     let fired = json!([{"rule": "own", "kind": "webhook", "mode": "block", "side": "answer", "count": 1}]);
-    let records = gateway.records(4);
-    let record = records.iter().find(|record| record["ai"]["guardrails"] == fired);
-    let record = record.unwrap_or_else(|| panic!("no record of {fired}: {records:#?}"));
+    let record = gateway.record("the rule", |record| record["ai"]["guardrails"] == fired);
     assert_eq!(record["upstream"], "ai:openai-chat", "asking aside leaves no trace in the record");
 }
 

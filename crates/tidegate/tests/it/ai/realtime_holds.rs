@@ -35,9 +35,7 @@ fn answers_side_by_side_are_held_and_settled_each_for_itself() {
         "end True",
     ];
     assert_eq!(said("aside", &[&gateway]), want);
-    let found = || gateway.records(0).into_iter().find(|record| record["ai"]["turns"].is_u64());
-    eventually("the record of the conversation", || found().is_some());
-    let record = found().expect("a record");
+    let record = gateway.record("the conversation", |record| record["ai"]["turns"].is_u64());
     assert_eq!((&record["ai"]["turns"], &record["ai"]["is_estimate"]), (&4.into(), &true.into()), "{record}");
 }
 

@@ -129,8 +129,7 @@ fn a_shadow_is_in_nobodys_way_and_in_no_budget() {
         |name: &str| gateway.metric(&format!("tidegate_ai_shadow_{name}_total{{provider=\"second\"}}"));
     assert_eq!(metric("left_out"), Some(2.0), "one at a time");
     eventually("it failed", || metric("failed") == Some(1.0));
-    let records: Vec<Value> = gateway.records(4);
-    let shadow = records.iter().find(|record| record["ai"]["operation"] == "shadow").expect("a record");
+    let shadow = gateway.record("the shadow", |record| record["ai"]["operation"] == "shadow");
     assert_eq!(shadow["ai"]["comparison"]["error"], "it answered 500 Internal Server Error", "{shadow}");
 }
 

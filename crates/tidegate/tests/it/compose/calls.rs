@@ -147,7 +147,7 @@ response: {order: $.order}",
     let answer = gateway.get("/page/2");
     assert_eq!((answer.status, answer.text().as_str()), (404, "{\"title\": \"no such order\"}"));
     assert_eq!(gateway.get("/page/8").json(), json!({"order": null, "degraded": ["other"]}));
-    let failed = gateway.records(1).into_iter().find(|record| record["path"] == "/page/1").expect("a record");
+    let failed = gateway.record("the first page", |record| record["path"] == "/page/1");
     assert_eq!(failed["failure"]["reason"], "call-failed");
 }
 

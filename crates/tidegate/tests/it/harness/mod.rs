@@ -179,6 +179,17 @@ impl Gateway {
         records
     }
 
+    /// The first line of the access log that is so, once there is one: lines of several workers come in any order,
+    /// and the last ones come after their answers.
+    pub fn record(&self, what: &str, is_so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let mut found = None;
+        eventually(&format!("the record of {what} among\n{}", self.stdout()), || {
+            found = self.records(0).into_iter().find(&is_so);
+            found.is_some()
+        });
+        found.expect("a record")
+    }
+
     /// Path of the configuration.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("tidegate.yaml")

@@ -30,8 +30,7 @@ fn tools_of_all_servers_are_one_list_and_calls_find_their_server() {
     }
     let unknown = client.call("nothing", json!({}));
     assert!(unknown["error"]["message"].as_str().is_some_and(|text| text.contains("nothing")), "{unknown}");
-    let record = gateway.records(6).into_iter().find(|record| record["mcp"]["name"] == "shop_buy");
-    let record = record.expect("a record of the call");
+    let record = gateway.record("the call", |record| record["mcp"]["name"] == "shop_buy");
     assert_eq!(record["mcp"]["method"], "tools/call");
     assert_eq!(record["mcp"]["server"], "shop");
     assert_eq!(record["mcp"]["is_error"], false);

@@ -208,8 +208,7 @@ fn a_call_is_a_request_to_the_upstream() {
     let answer = client.call("pets_photo", json!({"petId": "7"}));
     let image = &answer["result"]["content"][0];
     assert_eq!((&image["type"], &image["data"]), (&json!("image"), &json!("iVBORw==")), "{answer}");
-    let records = world.gateway.records(6);
-    let record = records.iter().find(|one| one["mcp"]["name"] == "pets_createPet").expect("a record");
+    let record = world.gateway.record("the tool", |one| one["mcp"]["name"] == "pets_createPet");
     assert_eq!((&record["upstream"], &record["consumer"]), (&json!("pets"), &json!("gold")), "{record}");
     assert_eq!(record["mcp"]["is_error"], false);
 }
@@ -276,10 +275,8 @@ fn prompts_and_models_are_tools_with_their_own_limits_and_receipts() {
     let web = Client::begin(&world.gateway, WEB);
     let refused = web.call("ai_ask", json!({"prompt": "why?"}));
     assert_eq!(refused["error"]["code"], -32003, "{refused}");
-    let records = world.gateway.records(10);
-    // Those of several workers come in any order.
-    let is_answered = |one: &&Value| one["mcp"]["name"] == "ai_ask" && one["ai"].is_object();
-    let record = records.iter().find(is_answered).expect("a record");
+    let is_answered = |one: &Value| one["mcp"]["name"] == "ai_ask" && one["ai"].is_object();
+    let record = world.gateway.record("the model", is_answered);
     assert_eq!((&record["ai"]["output_tokens"], &record["route"]), (&json!(7), &json!("tools")), "{record}");
 }
 
