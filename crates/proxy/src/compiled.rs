@@ -339,6 +339,7 @@ impl Route {
             }
             Handler::Redirect(_)
             | Handler::Respond(_)
+            | Handler::Static(_)
             | Handler::Ai(_)
             | Handler::Mcp(_)
             | Handler::Prompt(_)

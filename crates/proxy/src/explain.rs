@@ -150,6 +150,7 @@ impl Compiled {
         report.policies = chain::order(&listener.chain, &route.chain);
         match &route.handler {
             Handler::Respond(_) => report.handler = Some("respond".into()),
+            Handler::Static(files) => report.handler = Some(format!("static {}", files.root().display())),
             Handler::Ai(_) => report.handler = Some("ai".into()),
             Handler::Mcp(_) => report.handler = Some("mcp".into()),
             Handler::A2a(_) => report.handler = Some("a2a".into()),

@@ -24,6 +24,7 @@ pub mod ledger;
 mod listener;
 #[doc(hidden)]
 pub mod measured;
+mod partial;
 mod pipeline;
 mod policy;
 mod postgres;

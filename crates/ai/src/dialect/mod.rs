@@ -60,7 +60,7 @@ pub struct Outgoing {
 /// What an answer needs to know beside itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Telling {
-    /// The model as the caller named it.
+    /// The model that answers, as its provider names it.
     pub model: String,
     /// An id for the answer, for where the provider gave none.
     pub id: String,

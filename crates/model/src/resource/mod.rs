@@ -24,6 +24,7 @@ pub mod route;
 pub mod route_document;
 pub mod route_match;
 pub mod runtime;
+pub mod static_files;
 pub mod telemetry;
 pub mod tls;
 pub mod tries;

@@ -14,6 +14,7 @@ use super::{
     prompt::Prompt,
     route_document::RouteDocument,
     route_match::Match,
+    static_files::StaticFiles,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::{Duration, HeaderName, Secret, policy::PolicyUse};
@@ -82,6 +83,8 @@ pub enum Handler {
     A2a(Box<A2aRoute>),
     /// One answer made of several calls.
     Compose(Box<Compose>),
+    /// Files of a directory.
+    Static(Box<StaticFiles>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
@@ -99,6 +102,7 @@ impl Handler {
             Self::Prompt(_) => "prompt",
             Self::A2a(_) => "a2a",
             Self::Compose(_) => "compose",
+            Self::Static(_) => "static",
         }
     }
 }

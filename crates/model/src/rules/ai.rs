@@ -5,10 +5,7 @@ mod credentials;
 use crate::{
     Config, Duration,
     load::{Context, scope::Named},
-    resource::{
-        ai::{Ai, AiRoute, Model, Provider, Strategy},
-        route_match::{Match, PathMatch},
-    },
+    resource::ai::{Ai, AiRoute, Model, Provider, Strategy},
 };
 
 pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
@@ -173,44 +170,12 @@ pub(super) fn has_credentials(provider: &Provider) -> bool {
         || provider.metadata.is_some()
 }
 
-/// What is stripped must be what some path begins with that the route matches.
-pub(super) fn prefix(route: &AiRoute, matches: &[Match], at: &mut Context<'_, '_>) {
-    let Some(prefix) = route.strip_prefix.as_deref().filter(|prefix| *prefix != "/") else { return };
-    let below = |path: &str, parent: &str| {
-        path.strip_prefix(parent.trim_end_matches('/'))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let fits = |one: &Match| match &one.path {
-        Some(PathMatch::Prefix(path)) => below(path, prefix) || below(prefix, path),
-        Some(PathMatch::Exact(path)) => below(path, prefix),
-        _ => true,
-    };
-    let Some(first) = matches.first().and_then(|one| one.path.as_ref()) else { return };
-    if !matches.iter().any(fits) {
-        let (PathMatch::Prefix(path) | PathMatch::Exact(path)) = first else { return };
-        at.field("stripPrefix", |at| {
-            at.error_with(
-                format!("no path that the route matches begins with `{prefix}`: every call would be 404"),
-                format!("such as `stripPrefix: {path}`"),
-            );
-        });
-    }
-}
-
 pub(super) fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) {
     if route.record_text.is_some_and(|most| most.bytes() == 0 || most.bytes() > RECORDED_BYTES_MAX) {
         at.field("recordText", |at| at.error("expected a size from 1B to 64KiB"));
     }
     if config.ai.as_ref().is_none_or(|ai| ai.models.is_empty()) {
         at.error_with("this route has no models to serve", "give `ai.models` at the top");
-    }
-    if let Some(prefix) = &route.strip_prefix {
-        let good = prefix.starts_with('/') && (prefix.len() == 1 || !prefix.ends_with('/'));
-        if !good {
-            at.field("stripPrefix", |at| {
-                at.error("expected a path that begins with `/` and does not end in one")
-            });
-        }
     }
     at.each("models", route.models.as_deref().unwrap_or_default(), |at, name| at.refer(Named::Model, name));
     if let Some(files) = &route.files {

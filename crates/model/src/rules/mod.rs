@@ -15,6 +15,8 @@ mod policies;
 mod prompt;
 mod redis;
 mod route;
+mod static_files;
+mod strip_prefix;
 mod upstream;
 
 pub(crate) use policies::template;

@@ -110,13 +110,16 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
         Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
         Handler::Ai(ai) => at.field("ai", |at| {
             super::ai::route(ai, world.config, at);
-            super::ai::prefix(ai, &route.matches, at);
+            super::strip_prefix::check(ai.strip_prefix.as_deref(), &route.matches, at);
         }),
         Handler::Compose(compose) => at.field("compose", |at| super::compose::check(compose, route, at)),
         Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
         Handler::Prompt(prompt) => {
             at.field("prompt", |at| super::prompt::check(prompt, route, world.config, at));
+        }
+        Handler::Static(files) => {
+            at.field("static", |at| super::static_files::check(files, &route.matches, at))
         }
         Handler::Respond(respond) => at.field("respond", |at| {
             // RFC 9110 §6.4.1: these have no content.

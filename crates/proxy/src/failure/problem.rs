@@ -50,6 +50,8 @@ problems! {
     Forbidden = "forbidden", FORBIDDEN, 7, "The caller may not do this";
     /// No route matches.
     NoRoute = "no-route", NOT_FOUND, 12, "No route matches the request";
+    /// Nothing lies at the path.
+    NoFile = "no-file", NOT_FOUND, 5, "There is no such file";
     /// A route matches, but not with this method.
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, 12, "The method is not allowed here";
     /// The client did not send its request in time.

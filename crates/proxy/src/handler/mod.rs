@@ -4,6 +4,7 @@ pub(crate) mod a2a;
 pub(crate) mod ai;
 pub(crate) mod backends;
 pub(crate) mod compose;
+pub(crate) mod files;
 pub(crate) mod mcp;
 mod posing;
 pub(crate) mod prompt;
@@ -17,8 +18,8 @@ use std::rc::Rc;
 use http::Response;
 
 use self::{
-    a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, mcp::McpGateway, prompt::PromptApi,
-    redirect::Redirect, respond::Respond,
+    a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, files::Files, mcp::McpGateway,
+    prompt::PromptApi, redirect::Redirect, respond::Respond,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
@@ -32,6 +33,7 @@ pub(crate) enum Handler {
     Prompt(Box<PromptApi>),
     A2a(Box<A2aGateway>),
     Compose(Box<Compose>),
+    Static(Files),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -60,6 +62,9 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
         Settings::Compose(settings) => {
             Handler::Compose(Box::new(Compose::compile(settings, cx).map_err(|error| ("compose", error))?))
         }
+        Settings::Static(settings) => {
+            Handler::Static(Files::compile(settings).map_err(|error| ("static", error))?)
+        }
         Settings::A2a(settings) => {
             let compiled = A2aGateway::compile(route, settings, cx);
             Handler::A2a(Box::new(compiled.map_err(|error| ("a2a", error))?))
@@ -78,6 +83,7 @@ pub(crate) async fn handle(
         Handler::Backends(backends) => backends.handle(worker, call, body).await,
         Handler::Redirect(redirect) => redirect.handle(call),
         Handler::Respond(respond) => Ok(respond.handle(&call.head.method)),
+        Handler::Static(files) => Box::pin(files.handle(call)).await,
         // Boxed: their state is large, and would be carried in the future of every call.
         Handler::Ai(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::Mcp(gateway) => Box::pin(gateway.handle(worker, call, body)).await,

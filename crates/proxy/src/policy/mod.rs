@@ -5,7 +5,7 @@
 
 mod call_key;
 pub(crate) mod chain;
-mod coding;
+pub(crate) mod coding;
 mod credentials;
 pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]

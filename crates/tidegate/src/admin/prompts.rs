@@ -26,6 +26,7 @@ fn prompt(route: &model::Route) -> Option<&Prompt> {
         | Handler::Ai(_)
         | Handler::Mcp(_)
         | Handler::A2a(_)
+        | Handler::Static(_)
         | Handler::Compose(_) => None,
     }
 }

@@ -12,6 +12,7 @@ mod configuration;
 mod contract;
 mod demo;
 mod fault;
+mod files;
 mod harness;
 mod life;
 mod mcp;

@@ -139,7 +139,7 @@ pub(super) fn telling(
         None => (conversation.peek.include_usage, Default::default(), Default::default()),
     };
     Telling {
-        model: told.model.to_string(),
+        model: told.served.to_string(),
         id: format!("tg-{}", call.record.request_id.to_str().unwrap_or_default()),
         created: seconds,
         include_usage,

@@ -9,7 +9,10 @@ use super::{
     control::{date, digits},
     entry::Stored,
 };
-use crate::body::Body;
+use crate::{
+    body::Body,
+    partial::{Ranges, names, ranges},
+};
 
 /// Fields of a body that a 304 does not have.
 const NOT_IN_304: [&str; 8] = [
@@ -22,9 +25,6 @@ const NOT_IN_304: [&str; 8] = [
     "content-digest",
     "repr-digest",
 ];
-
-/// Numbers of a range never have more digits than those of any body.
-const LENGTH_DIGITS_MAX: usize = 19;
 
 /// What a client has already and which part it wants.
 #[derive(Debug, Default, Clone)]
@@ -133,7 +133,14 @@ impl Conditions {
         if stored.body.is_empty() || !self.is_of_this(stored) {
             return Part::Whole;
         }
-        part(range.as_bytes(), stored.body.len())
+        match ranges(range.as_bytes(), stored.body.len() as u64, 1) {
+            Ranges::Whole => Part::Whole,
+            Ranges::Beyond => Part::Beyond,
+            Ranges::Parts(parts) => match parts.first().map(|(first, last)| (usize::try_from(*first), usize::try_from(*last))) {
+                Some((Ok(first), Ok(last))) => Part::Bytes(first, last),
+                _ => Part::Whole,
+            },
+        }
     }
 
     /// Whether `If-Range` names this very answer: a part of another would be of no use (RFC 9110 §13.1.5).
@@ -145,63 +152,6 @@ impl Conditions {
         }
         stored.headers.get(header::LAST_MODIFIED) == Some(wanted)
     }
-}
-
-fn part(range: &[u8], length: usize) -> Part {
-    let number = |text: &[u8]| -> Option<usize> {
-        let text = text.trim_ascii();
-        if text.len() > LENGTH_DIGITS_MAX || text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        std::str::from_utf8(text).ok()?.parse().ok()
-    };
-    let Some((unit, spec)) = range.split_at_checked(6) else { return Part::Whole };
-    if !unit.eq_ignore_ascii_case(b"bytes=") || spec.contains(&b',') {
-        return Part::Whole;
-    }
-    let Some(dash) = spec.iter().position(|byte| *byte == b'-') else { return Part::Whole };
-    let (first, last) = (spec[..dash].trim_ascii(), spec[dash + 1..].trim_ascii());
-    if first.is_empty() {
-        return match number(last) {
-            Some(0) => Part::Beyond,
-            Some(count) => Part::Bytes(length.saturating_sub(count), length - 1),
-            None => Part::Whole,
-        };
-    }
-    let end = if last.is_empty() { Some(usize::MAX) } else { number(last) };
-    match (number(first), end) {
-        (Some(first), Some(end)) if end < first => Part::Whole,
-        (Some(first), Some(_)) if first >= length => Part::Beyond,
-        (Some(first), Some(end)) => Part::Bytes(first, end.min(length - 1)),
-        _ => Part::Whole,
-    }
-}
-
-/// Whether a list of tags names this one, be it weak or not (RFC 9110 §8.8.3.2).
-fn names(list: &[u8], etag: &[u8]) -> bool {
-    let plain = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    let wanted = plain(etag);
-    let mut rest = list;
-    while !rest.is_empty() {
-        let begin = rest.trim_ascii_start();
-        let quote = begin.iter().position(|byte| *byte == b'"');
-        let comma = begin.iter().position(|byte| *byte == b',');
-        // A tag in quotes may hold commas.
-        let end = match (quote, comma) {
-            (Some(open), comma) if comma.is_none_or(|comma| open < comma) => {
-                let close = begin[open + 1..].iter().position(|byte| *byte == b'"');
-                let close = close.map_or(begin.len(), |close| open + 1 + close + 1);
-                let comma = begin.get(close..).unwrap_or_default().iter().position(|byte| *byte == b',');
-                comma.map_or(begin.len(), |comma| close + comma)
-            }
-            (_, comma) => comma.unwrap_or(begin.len()),
-        };
-        if plain(begin[..end].trim_ascii()) == wanted {
-            return true;
-        }
-        rest = begin.get(end + 1..).unwrap_or_default();
-    }
-    false
 }
 
 /// Whether two heads are of the same bytes, as far as both say (RFC 9111 §4.3.5).
@@ -220,66 +170,4 @@ pub(super) fn are_alike(stored: &Stored, newer: &HeaderMap) -> bool {
 pub(super) fn is_of_another(stored: &Stored, newer: &HeaderMap) -> bool {
     let Some(tag) = newer.get(header::ETAG) else { return false };
     !tag.as_bytes().starts_with(b"W/") && stored.etag().is_some_and(|known| known != tag)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn ranges_are_cut_to_what_there_is() {
-        for (range, want) in [
-            ("bytes=0-1", Part::Bytes(0, 1)),
-            ("Bytes=1-", Part::Bytes(1, 9)),
-            ("bytes=-1", Part::Bytes(9, 9)),
-            ("bytes=-100", Part::Bytes(0, 9)),
-            ("bytes=5-100", Part::Bytes(5, 9)),
-            ("bytes=10-", Part::Beyond),
-            ("bytes=-0", Part::Beyond),
-            ("bytes=5-2", Part::Whole),
-            ("bytes=0-1,3-4", Part::Whole),
-            ("bytes=a-b", Part::Whole),
-            ("items=0-1", Part::Whole),
-            ("bytes=", Part::Whole),
-            ("bytes=99999999999999999999-", Part::Whole),
-        ] {
-            assert_eq!(part(range.as_bytes(), 10), want, "{range}");
-        }
-    }
-
-    #[test]
-    fn a_tag_is_found_in_a_list() {
-        for (list, etag, want) in [
-            ("\"a\"", "\"a\"", true),
-            ("W/\"a\"", "\"a\"", true),
-            ("\"b\", \"a\" , \"c\"", "W/\"a\"", true),
-            ("\"b, \\\", a\"", "\"a\"", false),
-            ("\"x,a\"", "\"x,a\"", true),
-            ("\"x,a\"", "a", false),
-            ("a", "a", true),
-            ("a", "\"a\"", false),
-            ("\"a", "\"b\"", false),
-            ("", "\"a\"", false),
-        ] {
-            assert_eq!(names(list.as_bytes(), etag.as_bytes()), want, "{list} {etag}");
-        }
-    }
-
-    proptest! {
-        /// Whatever is asked for, what is given lies within the body.
-        #[test]
-        fn parts_lie_within(range in "[bytes=0-9, -]{0,20}", length in 1_usize..50) {
-            if let Part::Bytes(first, last) = part(range.as_bytes(), length) {
-                prop_assert!(first <= last && last < length);
-            }
-        }
-
-        #[test]
-        fn any_list_is_read(list in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = names(&list, b"\"a\"");
-            let _ = part(&list, 7);
-        }
-    }
 }

@@ -30,6 +30,11 @@ fn what_cannot_be_carried_is_named_in_a_header_and_in_the_record() {
     let answer = post(&gateway, "/ai/v1/chat/completions", "\nopenai-organization: o1", BIASED);
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("x-tidegate-dropped"), Some("logit_bias, openai-organization"));
+    assert_eq!(
+        answer.json()["model"],
+        "claude-sonnet-4-5",
+        "who answered, as in answers that pass as they are"
+    );
     assert_eq!(upstream.seen()[0].header("openai-organization"), None);
     let record = gateway.records(1).pop().expect("a record");
     assert_eq!(record["ai"]["dropped"], json!(["logit_bias", "openai-organization"]));

@@ -1,0 +1,336 @@
+//! `static`: files of a directory.
+
+mod below;
+mod flow;
+mod telling;
+
+use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use model::resource::static_files::StaticFiles as Settings;
+
+use self::{
+    below::{Below, Found},
+    flow::Flow,
+    telling::{Content, Form},
+};
+use crate::{
+    body::Body,
+    call::Call,
+    failure::{Failure, Problem, Stage},
+    policy::{coding, coding::Coding, rewrite::after_prefix},
+};
+
+/// Headers of a request that say which form of a file is wanted, and which part.
+const ASKED: [header::HeaderName; 6] = [
+    header::IF_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_RANGE,
+    header::RANGE,
+];
+
+/// The compiled handler.
+pub(crate) struct Files(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    codings: Vec<Coding>,
+    cache_control: Vec<(Option<String>, HeaderValue)>,
+    types: Vec<(String, HeaderValue)>,
+}
+
+/// What is looked for.
+struct Wish {
+    /// Names of directories and of the file, with `/` between them.
+    path: Vec<u8>,
+    is_directory: bool,
+    is_head: bool,
+    accepts_html: bool,
+    /// In which forms it may be, the best first.
+    codings: Vec<Coding>,
+    headers: HeaderMap,
+}
+
+/// What was found.
+enum Answer {
+    File(Response<Content>),
+    /// A directory that was asked for like a file.
+    Directory,
+    Nothing,
+}
+
+impl Files {
+    pub(crate) fn compile(settings: &Settings) -> Result<Self, String> {
+        let root = settings.root.as_path();
+        Below::of(root).map_err(|error| format!("`root`: the directory {}: {error}", root.display()))?;
+        let wrong = |key: &str, error: http::header::InvalidHeaderValue| format!("`{key}`: {error}");
+        let mut cache_control = Vec::new();
+        for one in &settings.cache_control {
+            let value = HeaderValue::from_str(&one.value).map_err(|error| wrong("cacheControl", error))?;
+            cache_control.push((one.under.clone(), value));
+        }
+        let mut types = Vec::new();
+        for (end, kind) in &settings.types {
+            types.push((end.clone(), HeaderValue::from_str(kind).map_err(|error| wrong("types", error))?));
+        }
+        let codings = settings.precompressed.iter().map(|coding| Coding::from(*coding)).collect();
+        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types })))
+    }
+
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        self.0.settings.root.as_path()
+    }
+
+    pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
+        let is_head = call.head.method == Method::HEAD;
+        if !is_head && call.head.method != Method::GET {
+            return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed)
+                .with_header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+        }
+        let Some((path, is_directory)) = self.0.path(call.path()) else { return Err(nothing()) };
+        let all = &call.head.headers;
+        let mut headers = HeaderMap::new();
+        for name in &ASKED {
+            for value in all.get_all(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        let wish = Wish {
+            path,
+            is_directory,
+            is_head,
+            accepts_html: accepts_html(all),
+            codings: liked(all, &self.0.codings),
+            headers,
+        };
+        let shared = self.0.clone();
+        let looked = tokio::task::spawn_blocking(move || shared.look(&wish)).await;
+        match looked.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(Answer::File(response)) => Ok(response.map(|content| match content {
+                Content::Nothing => Body::Empty,
+                Content::Whole(bytes) => Body::Full(bytes),
+                Content::Flow(file, pieces) => Body::boxed(Flow::of(file, pieces)),
+            })),
+            Ok(Answer::Directory) => redirect(call),
+            Ok(Answer::Nothing) => Err(nothing()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Failure::refused(Problem::Forbidden)
+                    .with_detail(format!("the gateway may not read it: {error}")))
+            }
+            Err(error) => Err(Failure::gateway(Stage::Body, Problem::Internal)
+                .with_detail(format!("below {}: {error}", self.root().display()))),
+        }
+    }
+}
+
+fn nothing() -> Failure {
+    Failure::client(Stage::Router, Problem::NoFile)
+}
+
+/// Sends a client from a directory's name to the directory, relative to where it asked, for paths may be rewritten.
+fn redirect(call: &Call) -> Result<Response<Body>, Failure> {
+    let (path, query) = (call.record.uri.path(), call.record.uri.query());
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let location = HeaderValue::try_from(format!("./{last}/{query}")).map_err(|_| nothing())?;
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// Whether a client wants a page, and not one of the things that pages are made of.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|one| {
+            let kind = one.split(';').next().unwrap_or_default().trim();
+            kind.eq_ignore_ascii_case("text/html") || kind.eq_ignore_ascii_case("application/xhtml+xml")
+        })
+    })
+}
+
+/// The codings that a client takes, the one that it likes best first.
+fn liked(headers: &HeaderMap, offered: &[Coding]) -> Vec<Coding> {
+    let mut rest = offered.to_vec();
+    let mut liked = Vec::with_capacity(rest.len());
+    while let Some(best) = coding::choose(headers, &rest) {
+        rest.retain(|coding| *coding != best);
+        liked.push(best);
+    }
+    liked
+}
+
+impl Shared {
+    /// The path below the root that a request's path means, and whether it ends with `/`.
+    fn path(&self, path: &str) -> Option<(Vec<u8>, bool)> {
+        let rest = match self.settings.strip_prefix.as_deref().filter(|prefix| *prefix != "/") {
+            Some(prefix) => after_prefix(path, prefix)?,
+            None => path,
+        };
+        let rest = rest.strip_prefix('/').unwrap_or(rest);
+        let (rest, is_directory) = match rest.strip_suffix('/') {
+            Some(rest) => (rest, true),
+            None => (rest, rest.is_empty()),
+        };
+        let mut found = Vec::with_capacity(rest.len());
+        for step in rest.split('/').filter(|_| !rest.is_empty()) {
+            let name: Vec<u8> = percent_encoding::percent_decode_str(step).collect();
+            let is_hidden = name.starts_with(b".") && name != b".well-known" && !self.settings.hidden;
+            if name.is_empty() || name == b"." || name == b".." || is_hidden || name.contains(&b'/') {
+                return None;
+            }
+            if !found.is_empty() {
+                found.push(b'/');
+            }
+            found.extend_from_slice(&name);
+        }
+        Some((found, is_directory))
+    }
+
+    /// Looks for what is wanted. Waits for the disk.
+    fn look(&self, wish: &Wish) -> io::Result<Answer> {
+        let root = Below::of(self.settings.root.as_path())?;
+        match root.open(&wish.path)? {
+            Found::File(file, metadata) if !wish.is_directory => {
+                return self.tell(&root, &wish.path, (file, metadata), StatusCode::OK, wish);
+            }
+            Found::Directory => {
+                for name in &self.settings.index {
+                    let mut path = wish.path.clone();
+                    if !path.is_empty() {
+                        path.push(b'/');
+                    }
+                    path.extend_from_slice(name.as_bytes());
+                    if let Found::File(file, metadata) = root.open(&path)? {
+                        return match wish.is_directory {
+                            true => self.tell(&root, &path, (file, metadata), StatusCode::OK, wish),
+                            false => Ok(Answer::Directory),
+                        };
+                    }
+                }
+            }
+            Found::File(..) | Found::Nothing => {}
+        }
+        let page = self.settings.spa_fallback.as_ref().filter(|_| wish.accepts_html);
+        let instead = [(page, StatusCode::OK), (self.settings.not_found.as_ref(), StatusCode::NOT_FOUND)];
+        for (name, status) in instead {
+            let Some(name) = name.map(String::as_bytes) else { continue };
+            if let Found::File(file, metadata) = root.open(name)? {
+                return self.tell(&root, name, (file, metadata), status, wish);
+            }
+        }
+        Ok(Answer::Nothing)
+    }
+
+    /// Answers with a file, in the form that the client likes best of those that are there.
+    fn tell(
+        &self,
+        root: &Below<'_>,
+        path: &[u8],
+        (file, metadata): (std::fs::File, std::fs::Metadata),
+        status: StatusCode,
+        wish: &Wish,
+    ) -> io::Result<Answer> {
+        let mut form = Form { file, metadata, coding: None, kind: self.kind(path) };
+        for coding in &wish.codings {
+            let end: &[u8] = match coding {
+                Coding::Gzip => b".gz",
+                Coding::Brotli => b".br",
+                Coding::Zstd => b".zst",
+            };
+            if let Found::File(file, metadata) = root.open(&[path, end].concat())? {
+                form = Form { file, metadata, coding: Some(*coding), ..form };
+                break;
+            }
+        }
+        let mut headers = HeaderMap::new();
+        if !self.codings.is_empty() {
+            headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if let Some(value) = self.cache_control(path).filter(|_| status == StatusCode::OK) {
+            headers.insert(header::CACHE_CONTROL, value.clone());
+        }
+        let method = if wish.is_head { Method::HEAD } else { Method::GET };
+        telling::tell(form, status, &method, &wish.headers, headers).map(Answer::File)
+    }
+
+    fn cache_control(&self, path: &[u8]) -> Option<&HeaderValue> {
+        let is_under = |under: &str| {
+            path.strip_prefix(under.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let fits = |under: &Option<String>| under.as_deref().is_none_or(is_under);
+        self.cache_control.iter().find(|(under, _)| fits(under)).map(|(_, value)| value)
+    }
+
+    /// The media type of a name. Texts are UTF-8.
+    fn kind(&self, path: &[u8]) -> HeaderValue {
+        let name = Path::new(OsStr::from_bytes(path));
+        let end = name.extension().and_then(OsStr::to_str).unwrap_or_default();
+        if let Some((_, kind)) = self.types.iter().find(|(known, _)| known.eq_ignore_ascii_case(end)) {
+            return kind.clone();
+        }
+        let kind = mime_guess::from_ext(end).first_raw().unwrap_or("application/octet-stream");
+        let text = if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind.to_owned() };
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shared(more: &str) -> Shared {
+        let settings = serde_json::from_str(&format!("{{\"root\": \"/\"{more}}}")).expect("settings");
+        Shared { settings, codings: Vec::new(), cache_control: Vec::new(), types: Vec::new() }
+    }
+
+    #[test]
+    fn a_path_means_names_below_the_root_or_nothing() {
+        let app = shared(", \"stripPrefix\": \"/app\"");
+        for (path, want) in [
+            ("/app", Some(("", true))),
+            ("/app/", Some(("", true))),
+            ("/app/a/b.js", Some(("a/b.js", false))),
+            ("/app/a/", Some(("a", true))),
+            ("/app/a%20b", Some(("a b", false))),
+            ("/app/.well-known/x", Some((".well-known/x", false))),
+            ("/application", None),
+            ("/other/a", None),
+            ("/app/.git/config", None),
+            ("/app/%2egit", None),
+            ("/app/a/%2e%2e/b", None),
+            ("/app/a%2fb", None),
+            ("/app//a", None),
+            ("/app/a//", None),
+        ] {
+            let found = app.path(path);
+            let found = found.as_ref().map(|(path, is)| (std::str::from_utf8(path).expect("a text"), *is));
+            assert_eq!(found, want, "{path}");
+        }
+        let hidden = shared(", \"hidden\": true");
+        assert_eq!(hidden.path("/.git/config"), Some((b".git/config".to_vec(), false)));
+        assert_eq!(hidden.path("/.."), None);
+        assert_eq!(hidden.path("/"), Some((Vec::new(), true)));
+    }
+
+    proptest! {
+        /// No path has a step that leads up, away or nowhere.
+        #[test]
+        fn no_step_leads_away(path in "(/|%2e|%2F|\\.|a|%00|%5c){0,12}", hidden in any::<bool>()) {
+            let files = shared(&format!(", \"hidden\": {hidden}"));
+            if let Some((path, _)) = files.path(&path)
+                && !path.is_empty()
+            {
+                for step in path.split(|byte| *byte == b'/') {
+                    prop_assert!(!step.is_empty() && step != b"." && step != b"..");
+                    prop_assert!(hidden || !step.starts_with(b"."));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What no path reaches, and files that are no good.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::symlink,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use super::{Site, large, write};
+use crate::harness::Client;
+
+#[test]
+fn nothing_outside_the_directory_is_read_whatever_leads_there() {
+    let site = Site::with("", |site| {
+        write(
+            &site,
+            &[
+                ("in.txt", "in"),
+                (".env", "secret"),
+                (".git/config", "secret"),
+                ("a/.htpasswd", "secret"),
+                (".well-known/security.txt", "contact"),
+                ("../out.txt", "secret"),
+                ("../out/x.txt", "secret"),
+            ],
+        );
+        let out = site.parent().expect("a folder").join("out.txt");
+        symlink("../out.txt", site.join("relative")).expect("a link");
+        symlink(out, site.join("absolute")).expect("a link");
+        symlink("../out", site.join("folder")).expect("a link");
+        symlink("/proc/self/root", site.join("magic")).expect("a link");
+        symlink("/proc/self/environ", site.join("environ")).expect("a link");
+        symlink("in.txt", site.join("good")).expect("a link");
+        symlink("loop", site.join("loop")).expect("a link");
+    });
+    assert_eq!(site.get("/in.txt", "").text(), "in");
+    assert_eq!(site.get("/good", "").text(), "in");
+    assert_eq!(site.get("/.well-known/security.txt", "").text(), "contact");
+    for target in [
+        "/relative",
+        "/absolute",
+        "/folder/x.txt",
+        "/magic/etc/passwd",
+        "/environ",
+        "/loop",
+        "/.env",
+        "/%2eenv",
+        "/.git/config",
+        "/a/.htpasswd",
+        "/../out.txt",
+        "/a/../../out.txt",
+        "/%2e%2e/out.txt",
+        "/..%2fout.txt",
+        "/a/%2e%2e/%2e%2e/out.txt",
+        "/%2e%2e%2fout.txt",
+        "//etc/passwd",
+        "/in.txt%00.html",
+        "/in.txt/",
+        "/in.txt/..",
+    ] {
+        let answer = site.get(target, "");
+        assert!(matches!(answer.status, 400 | 404), "{target}: {}", answer.status);
+        assert!(!answer.text().contains("secret"), "{target}");
+    }
+    let long = format!("/{}", "a".repeat(300));
+    assert_eq!(site.get(&long, "").status, 404);
+    let shown = Site::with("hidden: true", |site| write(&site, &[(".env", "shown")]));
+    assert_eq!(shown.get("/.env", "").text(), "shown");
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let site = Site::with("", |site| {
+        let made = Command::new("mkfifo").arg(site.join("pipe")).status().expect("mkfifo");
+        assert!(made.success());
+        symlink("/dev/zero", site.join("zero")).expect("a link");
+        write(&site, &[("a.txt", "a")]);
+    });
+    let began = Instant::now();
+    assert_eq!(site.get("/pipe", "").status, 404);
+    assert_eq!(site.get("/zero", "").status, 404);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(site.get("/a.txt", "").text(), "a");
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_ends_the_answer_where_everybody_sees_it() {
+    const LENGTH: usize = 64 * 1024 * 1024;
+    let site = Site::with("", |site| {
+        let file = fs::File::create(site.join("large.bin")).expect("a file");
+        file.set_len(LENGTH as u64).expect("room");
+    });
+    let mut client = Client::connect(site.gateway.address);
+    client.write("GET /large.bin HTTP/1.1\r\nhost: a\r\n\r\n");
+    // The kernel's buffers hold some megabytes; the rest waits to be taken.
+    assert!(!client.read_bytes(1000).is_empty());
+    fs::OpenOptions::new()
+        .write(true)
+        .open(site.path("large.bin"))
+        .expect("a file")
+        .set_len(10)
+        .expect("cut");
+    let (mut got, mut buffer) = (1000, vec![0; 64 * 1024]);
+    loop {
+        match client.read_some(&mut buffer) {
+            0 => break,
+            more => got += more,
+        }
+    }
+    assert!(got < LENGTH, "{got} bytes");
+    let record = site.gateway.record("the file", |record| record["failure"].is_object());
+    assert_eq!(record["failure"]["stage"], "body", "{record}");
+    // Others are served on.
+    let mut file = fs::File::create(site.path("small.bin")).expect("a file");
+    file.write_all(&large(10)).expect("bytes");
+    drop(file);
+    assert_eq!(site.get("/small.bin", "").body, large(10));
+}
+
+#[test]
+fn slow_takers_of_large_files_cost_little_memory() {
+    const LENGTH: u64 = 256 * 1024 * 1024;
+    let site = Site::with("", |site| {
+        fs::File::create(site.join("large.bin")).expect("a file").set_len(LENGTH).expect("room");
+    });
+    let before = site.gateway.rss();
+    let mut clients: Vec<Client> = (0..50).map(|_| Client::connect(site.gateway.address)).collect();
+    for client in &mut clients {
+        client.write("GET /large.bin HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert!(!client.read_bytes(1000).is_empty());
+    }
+    crate::harness::pause(500);
+    let more = site.gateway.rss().saturating_sub(before);
+    // A chunk under way, one ahead, and what a connection writes from.
+    assert!(more < 50 * 1024 * 1024 * 3 / 2, "{more} bytes for 50 clients");
+    assert_eq!(site.get("/large.bin", "range: bytes=-3").body, [0, 0, 0]);
+}
