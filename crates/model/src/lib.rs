@@ -19,7 +19,7 @@ mod snapshot;
 pub mod types;
 
 pub use call_record::{
-    A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, Continued, CountsTokens,
+    A2aRecord, AiRecord, CallRecord, WafFired, WafRecord, Comparison, ComposeRecord, ComposedCall, Continued, CountsTokens,
     FailureRecord, GuardFired, McpRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
     TraceContext, TryEnd, TryRecord, TrySpan, UnitUsage,
 };

@@ -5,6 +5,7 @@ pub(crate) mod line;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
 mod template;
+mod waf;
 #[cfg(test)]
 mod tests;
 

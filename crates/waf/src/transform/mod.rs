@@ -198,7 +198,7 @@ mod tests {
             ("urlEncode", b"a b<", b"a+b%3c"),
             ("htmlEntityDecode", b"&lt;a&#x3e;&#65;&quot;&nbsp;&amp;&bogus;&#x41", b"<a>A\"\xa0&&bogus;A"),
             ("jsDecode", br"\x41\u0042\103\n\'\uff1c", b"ABC\n'<"),
-            ("cssDecode", b"\\61 \\0062c\\\nd\\zx", b"abcdzx"),
+            ("cssDecode", b"\\61 \\000062c\\\nd\\zx", b"abcdzx"),
             ("escapeSeqDecode", br"\x41\101\n\t\q", b"AA\n\tq"),
             ("hexDecode", b"414243zz", b"ABC"),
             ("hexEncode", b"AB", b"4142"),
