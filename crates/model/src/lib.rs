@@ -19,9 +19,9 @@ mod snapshot;
 pub mod types;
 
 pub use call_record::{
-    A2aRecord, AiRecord, CallRecord, WafFired, WafRecord, Comparison, ComposeRecord, ComposedCall, Continued, CountsTokens,
+    A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, Continued, CountsTokens,
     FailureRecord, GuardFired, McpRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
-    TraceContext, TryEnd, TryRecord, TrySpan, UnitUsage,
+    TraceContext, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

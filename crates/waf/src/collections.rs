@@ -58,7 +58,8 @@ impl Collections {
     }
 
     fn shard(&self, key: &Key) -> Option<&Mutex<HashMap<Key, Kept, RandomState>>> {
-        let sum = key.1.iter().fold(usize::from(key.0), |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte));
+        let sum =
+            key.1.iter().fold(usize::from(key.0), |sum, byte| sum.wrapping_mul(31) ^ usize::from(*byte));
         self.shards.get(sum % SHARDS)
     }
 
@@ -120,7 +121,9 @@ impl Collections {
                 let value = kept.variables.entry(name.into()).or_default();
                 value.text = match change {
                     Change::To(text) => text.get(..VALUE_BYTES_MAX).unwrap_or(text).to_vec(),
-                    Change::Plus(count) => number(&value.text).saturating_add(*count).to_string().into_bytes(),
+                    Change::Plus(count) => {
+                        number(&value.text).saturating_add(*count).to_string().into_bytes()
+                    }
                     Change::Expires(_) | Change::Gone => return,
                 };
             }

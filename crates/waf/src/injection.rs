@@ -35,13 +35,17 @@ mod tests {
 
     #[test]
     fn attacks_are_told_from_texts() {
-        for attack in ["1' OR '1'='1", "1 UNION SELECT password FROM users--", "'; DROP TABLE users;--", "1 or 1=1"] {
+        for attack in
+            ["1' OR '1'='1", "1 UNION SELECT password FROM users--", "'; DROP TABLE users;--", "1 or 1=1"]
+        {
             assert!(sqli(attack.as_bytes()).is_some(), "{attack}");
         }
         for text in ["hello", "it's a nice day", "O'Reilly", "select a chair from the union", ""] {
             assert!(sqli(text.as_bytes()).is_none(), "{text}");
         }
-        for attack in ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "javascript:alert(1)\" onload=\"x"] {
+        for attack in
+            ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "javascript:alert(1)\" onload=\"x"]
+        {
             assert!(xss(attack.as_bytes()), "{attack}");
         }
         for text in ["a < b and c > d", "<b>bold</b>", "plain"] {

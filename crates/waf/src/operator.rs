@@ -193,7 +193,8 @@ pub(crate) fn automaton(phrases: &[&[u8]]) -> Result<AhoCorasick, String> {
 
 fn network(text: &str) -> Result<(IpAddr, u8), String> {
     let text = text.trim();
-    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+    let (address, prefix) =
+        text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
     let wrong = || format!("expected an address or a network such as 192.0.2.0/24, found `{text}`");
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
     let whole = if address.is_ipv4() { 32 } else { 128 };
@@ -202,18 +203,21 @@ fn network(text: &str) -> Result<(IpAddr, u8), String> {
 }
 
 fn is_in(networks: &[(IpAddr, u8)], text: &[u8]) -> bool {
-    let Some(address) = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse::<IpAddr>().ok()) else {
+    let Some(address) = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse::<IpAddr>().ok())
+    else {
         return false;
     };
     let address = address.to_canonical();
     networks.iter().any(|(network, prefix)| match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
             let shift = 32 - u32::from(*prefix);
-            a.to_bits().checked_shr(shift).unwrap_or_default() == b.to_bits().checked_shr(shift).unwrap_or_default()
+            a.to_bits().checked_shr(shift).unwrap_or_default()
+                == b.to_bits().checked_shr(shift).unwrap_or_default()
         }
         (IpAddr::V6(a), IpAddr::V6(b)) => {
             let shift = 128 - u32::from(*prefix);
-            a.to_bits().checked_shr(shift).unwrap_or_default() == b.to_bits().checked_shr(shift).unwrap_or_default()
+            a.to_bits().checked_shr(shift).unwrap_or_default()
+                == b.to_bits().checked_shr(shift).unwrap_or_default()
         }
         _ => false,
     })
@@ -239,7 +243,8 @@ fn compare(how: How, text: &[u8], argument: &[u8]) -> bool {
         How::BeginsWith => text.starts_with(argument),
         How::EndsWith => text.ends_with(argument),
         How::ContainsWord => {
-            let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            let is_word =
+                |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
             argument.is_empty()
                 || memchr::memmem::find_iter(text, argument).any(|at| {
                     let before = at.checked_sub(1).and_then(|before| text.get(before));
@@ -292,7 +297,11 @@ mod tests {
             (How::EndsWith, "abc", "bc", true),
             (How::Equals, "abc", "abc", true),
         ] {
-            assert_eq!(is_yes(&Operator::Text(how, none()), text, argument), want, "{how:?} {text} {argument}");
+            assert_eq!(
+                is_yes(&Operator::Text(how, none()), text, argument),
+                want,
+                "{how:?} {text} {argument}"
+            );
         }
         for (order, text, argument, want) in [
             (Order::Equal, "5", "5", true),
@@ -312,10 +321,15 @@ mod tests {
         assert!(!is_yes(&bytes, "plain\n", ""));
         assert!(is_yes(&bytes, "\0", ""));
         assert!(Operator::bytes("300").is_err());
-        let networks = Operator::networks(["192.0.2.0/24", "2001:db8::/32", "127.0.0.1"].into_iter()).expect("networks");
-        for (address, want) in
-            [("192.0.2.9", true), ("::ffff:192.0.2.9", true), ("192.0.3.1", false), ("2001:db8::1", true), ("x", false)]
-        {
+        let networks =
+            Operator::networks(["192.0.2.0/24", "2001:db8::/32", "127.0.0.1"].into_iter()).expect("networks");
+        for (address, want) in [
+            ("192.0.2.9", true),
+            ("::ffff:192.0.2.9", true),
+            ("192.0.3.1", false),
+            ("2001:db8::1", true),
+            ("x", false),
+        ] {
             assert_eq!(is_yes(&networks, address, ""), want, "{address}");
         }
         assert!(is_yes(&Operator::UrlEncoding, "a%zz", "") && !is_yes(&Operator::UrlEncoding, "a%20", ""));

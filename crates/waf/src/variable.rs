@@ -154,16 +154,20 @@ pub(crate) fn absent(name: &str) -> Option<&'static str> {
         "FILES_TMPNAMES" | "FILES_TMP_CONTENT" => {
             "uploads are not written to files here: take the rule out, or look at REQUEST_BODY or FILES"
         }
-        "ENV" => "variables of the process are not for rules: set a TX variable under `variables` of the policy",
+        "ENV" => {
+            "variables of the process are not for rules: set a TX variable under `variables` of the policy"
+        }
         "FULL_REQUEST" => "look at REQUEST_LINE, REQUEST_HEADERS and REQUEST_BODY instead",
-        "PERF_ALL" | "PERF_COMBINED" | "PERF_GC" | "PERF_LOGGING" | "PERF_PHASE1" | "PERF_PHASE2" | "PERF_PHASE3"
-        | "PERF_PHASE4" | "PERF_PHASE5" | "PERF_RULES" | "PERF_SREAD" | "PERF_SWRITE" => {
+        "PERF_ALL" | "PERF_COMBINED" | "PERF_GC" | "PERF_LOGGING" | "PERF_PHASE1" | "PERF_PHASE2"
+        | "PERF_PHASE3" | "PERF_PHASE4" | "PERF_PHASE5" | "PERF_RULES" | "PERF_SREAD" | "PERF_SWRITE" => {
             "times are in the gateway's metrics: take the rule out"
         }
-        "SCRIPT_BASENAME" | "SCRIPT_FILENAME" | "SCRIPT_GID" | "SCRIPT_GROUPNAME" | "SCRIPT_MODE" | "SCRIPT_UID"
-        | "SCRIPT_USERNAME" => "a gateway runs no scripts: take the rule out, or look at REQUEST_FILENAME",
-        "TIME" | "TIME_DAY" | "TIME_EPOCH" | "TIME_HOUR" | "TIME_MIN" | "TIME_MON" | "TIME_SEC" | "TIME_WDAY"
-        | "TIME_YEAR" => "rules by the time of day are not supported: take the rule out",
+        "SCRIPT_BASENAME" | "SCRIPT_FILENAME" | "SCRIPT_GID" | "SCRIPT_GROUPNAME" | "SCRIPT_MODE"
+        | "SCRIPT_UID" | "SCRIPT_USERNAME" => {
+            "a gateway runs no scripts: take the rule out, or look at REQUEST_FILENAME"
+        }
+        "TIME" | "TIME_DAY" | "TIME_EPOCH" | "TIME_HOUR" | "TIME_MIN" | "TIME_MON" | "TIME_SEC"
+        | "TIME_WDAY" | "TIME_YEAR" => "rules by the time of day are not supported: take the rule out",
         "USERAGENT_IP" | "WEBAPPID" | "WEBSERVER_ERROR_LOG" | "MODSEC_BUILD" | "MULTIPART_BOUNDARY" => {
             "this gateway does not have it: take the rule out"
         }

@@ -153,7 +153,9 @@ impl WafExclusion {
             let (first, last) = text.split_once('-').unwrap_or((text, text));
             match (first.trim().parse(), last.trim().parse()) {
                 (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
-                _ => Err(format!("expected the id of a rule or a range such as `942000-942999`, found `{text}`")),
+                _ => Err(format!(
+                    "expected the id of a rule or a range such as `942000-942999`, found `{text}`"
+                )),
             }
         };
         self.rules.iter().map(range).collect()
@@ -179,7 +181,9 @@ impl Settings for Waf {
         if let (Some(level), Some(detection)) = (self.paranoia, self.detection_paranoia)
             && detection < level
         {
-            at.field("detectionParanoia", |at| at.error(format!("expected at least `paranoia`, which is {level}")));
+            at.field("detectionParanoia", |at| {
+                at.error(format!("expected at least `paranoia`, which is {level}"))
+            });
         }
         for (name, level) in [("paranoia", self.paranoia), ("detectionParanoia", self.detection_paranoia)] {
             if level.is_some_and(|level| !(1..=4).contains(&level)) {

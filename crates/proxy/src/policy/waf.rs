@@ -47,7 +47,10 @@ pub(crate) struct Waf {
 impl Waf {
     pub(crate) fn compile(settings: &model::policy::Waf, cx: &Building<'_>) -> Result<Self, String> {
         if cx.owner.starts_with("upstreams/") || cx.owner.starts_with("consumers/") {
-            return Err("`waf` runs before it is known who calls: it stands on a route, a listener or globally".into());
+            return Err(
+                "`waf` runs before it is known who calls: it stands on a route, a listener or globally"
+                    .into(),
+            );
         }
         let loaded = load::load(settings, cx)?;
         let kept = cx.keep(report::KEPT, settings, || Kept::new(settings.max_collections as usize));
@@ -78,7 +81,8 @@ impl Waf {
         };
         let headers = fields(&head.headers);
         let collections = self.kept.collections.clone();
-        let mut judging = Transaction::new(self.rules.clone(), collections, &head_of_call, headers, self.steps_max);
+        let mut judging =
+            Transaction::new(self.rules.clone(), collections, &head_of_call, headers, self.steps_max);
         if self.records_matches {
             judging.keep_matched();
         }
@@ -97,8 +101,10 @@ impl Waf {
                     Err(failure) => return Verdict::Fail(failure),
                 };
                 if !held.is_whole() && self.above == WafAbove::Refuse {
-                    let failure = Failure::refused(Problem::BodyTooLarge)
-                        .with_hint(format!("the body has more than the {} bytes that are looked at", self.limit));
+                    let failure = Failure::refused(Problem::BodyTooLarge).with_hint(format!(
+                        "the body has more than the {} bytes that are looked at",
+                        self.limit
+                    ));
                     return Verdict::Fail(failure);
                 }
                 judging.body(&held.beginning(self.limit), held.is_whole());
@@ -185,7 +191,8 @@ impl Waf {
             return Ok(());
         }
         let limit = usize::try_from(answers.limit.bytes()).unwrap_or(usize::MAX);
-        let is_read = judging.wants_answer() && is_listed(answers, answer.headers()) && !answer.body().is_empty();
+        let is_read =
+            judging.wants_answer() && is_listed(answers, answer.headers()) && !answer.body().is_empty();
         if is_read {
             let held = Held::read(answer.body_mut(), limit).await?;
             judging.answer_body(&held.beginning(limit), held.is_whole());

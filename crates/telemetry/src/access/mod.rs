@@ -5,9 +5,9 @@ pub(crate) mod line;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
 mod template;
-mod waf;
 #[cfg(test)]
 mod tests;
+mod waf;
 
 use std::{
     fs::{File, OpenOptions},

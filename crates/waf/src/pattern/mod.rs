@@ -79,13 +79,17 @@ impl Pattern {
         match self {
             Self::Linear(regex) => {
                 let Some(found) = regex.captures(text) else { return Searched::No };
-                Searched::Yes(found.iter().map(|group| group.map(|group| (group.start(), group.end()))).collect())
+                Searched::Yes(
+                    found.iter().map(|group| group.map(|group| (group.start(), group.end()))).collect(),
+                )
             }
             Self::Backtracking(_) if text.len() > BACKTRACKED_BYTES_MAX => Searched::OutOfSteps,
             Self::Backtracking(regex) => match regex.captures(text) {
                 Ok(None) => Searched::No,
                 Ok(Some(found)) => Searched::Yes(
-                    (0..found.len()).map(|at| found.get(at).map(|group| (group.start(), group.end()))).collect(),
+                    (0..found.len())
+                        .map(|at| found.get(at).map(|group| (group.start(), group.end())))
+                        .collect(),
                 ),
                 Err(_) => Searched::OutOfSteps,
             },

@@ -26,7 +26,9 @@ pub(super) fn rewrite(pattern: &str) -> Result<Rewritten, String> {
                 writer.text.push_str(r"\{");
                 1
             }
-            '*' | '+' | '?' | '}' if rest.first() == Some(&'+') && (c != '}' || is_after_count(&chars, at)) => {
+            '*' | '+' | '?' | '}'
+                if rest.first() == Some(&'+') && (c != '}' || is_after_count(&chars, at)) =>
+            {
                 writer.text.push(c);
                 2
             }
@@ -97,7 +99,8 @@ impl Writer {
             }
             'Q' => {
                 let end = rest.windows(2).position(|two| two == ['\\', 'E']);
-                let literal: String = rest.get(1..end.unwrap_or(rest.len())).unwrap_or_default().iter().collect();
+                let literal: String =
+                    rest.get(1..end.unwrap_or(rest.len())).unwrap_or_default().iter().collect();
                 self.text.push_str(&regex_syntax::escape(&literal));
                 return Ok(end.map_or(rest.len(), |end| end + 2));
             }
@@ -114,7 +117,9 @@ impl Writer {
                 self.text.push('\\');
                 self.text.push(c);
             }
-            'p' | 'P' => return Err(format!("`\\{c}` asks for Unicode classes, which rules over bytes have not")),
+            'p' | 'P' => {
+                return Err(format!("`\\{c}` asks for Unicode classes, which rules over bytes have not"));
+            }
             c if c.is_ascii_alphanumeric() => return Err(format!("`\\{c}` is not supported in a pattern")),
             '<' | '>' => self.text.push(c),
             c if c.is_ascii() => {
@@ -160,8 +165,8 @@ impl Writer {
                 // The end of a range, or a dash at an edge, or one before a set such as `\w`.
                 '-' => {
                     let is_edge = at == first || after.first() == Some(&']');
-                    let before_set = after.first() == Some(&'\\')
-                        && after.get(1).is_some_and(|c| "dDsSwWhv".contains(*c));
+                    let before_set =
+                        after.first() == Some(&'\\') && after.get(1).is_some_and(|c| "dDsSwWhv".contains(*c));
                     self.text.push_str(if is_edge || before_set { "\\-" } else { "-" });
                     at += 1;
                     // A range that ends in a dash, such as `+--`.
@@ -208,7 +213,11 @@ impl Writer {
             let end = rest.iter().position(|c| *c == ')').ok_or("a comment `(?#` has no end")?;
             return Ok(end + 1);
         }
-        if start.starts_with("?=") || start.starts_with("?!") || start.starts_with("?<=") || start.starts_with("?<!") {
+        if start.starts_with("?=")
+            || start.starts_with("?!")
+            || start.starts_with("?<=")
+            || start.starts_with("?<!")
+        {
             self.needs_backtracking = true;
         }
         if start.starts_with("?>") || start.starts_with("?(") || start.starts_with("?|") {
@@ -223,7 +232,8 @@ mod tests {
     use super::super::{Pattern, Searched};
 
     fn matches(pattern: &str, text: &[u8]) -> bool {
-        let pattern = Pattern::new(pattern, false, 10_000).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        let pattern =
+            Pattern::new(pattern, false, 10_000).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         matches!(pattern.search(text), Searched::Yes(_))
     }
 

@@ -52,7 +52,10 @@ fn finish(part: Part) -> Option<Required> {
 fn is_telling(set: &Required) -> bool {
     let is_rare = |literal: &Vec<u8>| match literal.as_slice() {
         [] => false,
-        [one] => !one.is_ascii_alphanumeric() && !matches!(one, b' ' | b'.' | b'-' | b'_' | b'/' | b'=' | b',' | b';'),
+        [one] => {
+            !one.is_ascii_alphanumeric()
+                && !matches!(one, b' ' | b'.' | b'-' | b'_' | b'/' | b'=' | b',' | b';')
+        }
         _ => true,
     };
     !set.is_empty() && set.len() <= LITERALS_MAX && set.iter().all(is_rare)
@@ -89,7 +92,9 @@ fn class_part(class: &Class) -> Part {
     let mut set = BTreeSet::new();
     let ranges: Vec<(u32, u32)> = match class {
         Class::Bytes(class) => class.iter().map(|range| (range.start().into(), range.end().into())).collect(),
-        Class::Unicode(class) => class.iter().map(|range| (range.start().into(), range.end().into())).collect(),
+        Class::Unicode(class) => {
+            class.iter().map(|range| (range.start().into(), range.end().into())).collect()
+        }
     };
     for (start, end) in ranges {
         if end > 0xFF || (end - start) as usize > 2 * CLASS_MAX {
@@ -163,7 +168,8 @@ mod tests {
     use super::{super::Pattern, *};
 
     fn of(pattern: &str) -> Option<Vec<String>> {
-        required(pattern).map(|set| set.into_iter().map(|one| String::from_utf8_lossy(&one).into_owned()).collect())
+        required(pattern)
+            .map(|set| set.into_iter().map(|one| String::from_utf8_lossy(&one).into_owned()).collect())
     }
 
     #[test]

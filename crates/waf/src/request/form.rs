@@ -22,7 +22,8 @@ pub(crate) fn pairs(text: &[u8]) -> (Vec<Pair>, bool) {
 
 fn decode(text: &[u8], is_well: &mut bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
-    let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16)).map(|digit| digit as u8);
+    let digit =
+        |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16)).map(|digit| digit as u8);
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         at += 1;

@@ -139,7 +139,14 @@ mod tests {
     #[test]
     fn every_leaf_has_its_path_and_doubled_members_are_both_seen() {
         let got = leaves(r#"{"a": {"b": [1, "x", null, true]}, "c": "first", "c": "second", "": -0.5}"#);
-        let want = ["json.a.b.0=1", "json.a.b.1=x", "json.a.b.2=", "json.a.b.3=true", "json.c=first", "json.c=second"];
+        let want = [
+            "json.a.b.0=1",
+            "json.a.b.1=x",
+            "json.a.b.2=",
+            "json.a.b.3=true",
+            "json.c=first",
+            "json.c=second",
+        ];
         assert_eq!(got.expect("leaves"), [&want[..], &["json.=-0.5"]].concat());
         assert_eq!(leaves("\"alone\"").expect("a leaf"), ["json=alone"]);
         assert_eq!(leaves(" ").expect("nothing"), [""; 0]);

@@ -69,7 +69,8 @@ pub(crate) fn take_apart(processor: Processor, content_type: &[u8], body: &[u8])
         Processor::Xml => xml::read(body, &mut parts),
     };
     parts.error = result.err();
-    let count = parts.arguments.len().max(parts.files.len()).max(parts.headers.len()).max(parts.attributes.len());
+    let count =
+        parts.arguments.len().max(parts.files.len()).max(parts.headers.len()).max(parts.attributes.len());
     if count > ARGUMENTS_MAX {
         parts.error = Some(format!("more than {ARGUMENTS_MAX} arguments"));
         parts.arguments.truncate(ARGUMENTS_MAX);

@@ -67,14 +67,16 @@ fn boundary(content_type: &[u8], parts: &mut Parts) -> Result<Vec<u8>, String> {
     let before = content_type.get(..at).unwrap_or_default().trim_ascii_end();
     parts.faults.missing_semicolon |= !before.ends_with(b";");
     let after = content_type.get(at + 8..).unwrap_or_default();
-    let value = after.trim_ascii_start().strip_prefix(b"=").ok_or("the content type's boundary has no value")?;
+    let value =
+        after.trim_ascii_start().strip_prefix(b"=").ok_or("the content type's boundary has no value")?;
     parts.faults.boundary_whitespace |=
         after.first() != Some(&b'=') || value.first().is_some_and(u8::is_ascii_whitespace);
     let value = value.trim_ascii();
     let boundary = match value.strip_prefix(b"\"") {
         Some(quoted) => {
             parts.faults.boundary_quoted = true;
-            let end = memchr::memchr(b'"', quoted).ok_or("the content type's boundary has no closing quote")?;
+            let end =
+                memchr::memchr(b'"', quoted).ok_or("the content type's boundary has no closing quote")?;
             quoted.get(..end).unwrap_or_default()
         }
         None => {
@@ -142,8 +144,10 @@ impl<'b> Part<'b> {
         };
         let content = body.get(content..end).unwrap_or_default();
         // The line end before a boundary belongs to the boundary.
-        let content = content.strip_suffix(b"\n").map(|cut| cut.strip_suffix(b"\r").unwrap_or(cut)).unwrap_or(content);
-        let disposition = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"content-disposition"));
+        let content =
+            content.strip_suffix(b"\n").map(|cut| cut.strip_suffix(b"\r").unwrap_or(cut)).unwrap_or(content);
+        let disposition =
+            self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"content-disposition"));
         let Some((_, disposition)) = disposition else {
             parts.faults.invalid_part = true;
             return Err("a part has no Content-Disposition".into());
@@ -269,9 +273,15 @@ mod tests {
             (TYPE, "junk\r\n--xyz--\r\n", |f| f.data_before),
             (TYPE, "--xyz--\r\njunk", |f| f.data_after),
             (TYPE, "--xyz\nContent-Disposition: form-data; name=a\n\nb\n--xyz--\n", |f| f.lf_line),
-            (TYPE, "--xyz\r\nContent-Disposition: form-data;\r\n name=a\r\n\r\nb\r\n--xyz--\r\n", |f| f.header_folding),
-            (TYPE, "--xyz\r\nContent-Disposition: form-data name=a\r\n\r\nb\r\n--xyz--\r\n", |f| f.invalid_part),
-            (TYPE, "--xyz\r\nContent-Disposition: form-data; name='a'\r\n\r\nb\r\n--xyz--\r\n", |f| f.invalid_quoting),
+            (TYPE, "--xyz\r\nContent-Disposition: form-data;\r\n name=a\r\n\r\nb\r\n--xyz--\r\n", |f| {
+                f.header_folding
+            }),
+            (TYPE, "--xyz\r\nContent-Disposition: form-data name=a\r\n\r\nb\r\n--xyz--\r\n", |f| {
+                f.invalid_part
+            }),
+            (TYPE, "--xyz\r\nContent-Disposition: form-data; name='a'\r\n\r\nb\r\n--xyz--\r\n", |f| {
+                f.invalid_quoting
+            }),
             (b"multipart/form-data; boundary=\"xyz\"", "--xyz--\r\n", |f| f.boundary_quoted),
             (b"multipart/form-data; boundary= xyz", "--xyz--\r\n", |f| f.boundary_whitespace),
         ];

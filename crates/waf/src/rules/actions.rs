@@ -70,7 +70,10 @@ pub(super) fn compile(text: &str, place: &Place, reader: &mut Reader<'_>) -> Res
 fn about_the_rule(actions: &mut Actions, RawAction { name, value }: &RawAction) -> Result<bool, String> {
     match name.as_str() {
         "id" => {
-            let id = value.trim().parse().map_err(|_| format!("expected a number as the rule's id, found `{value}`"))?;
+            let id = value
+                .trim()
+                .parse()
+                .map_err(|_| format!("expected a number as the rule's id, found `{value}`"))?;
             actions.id = Some(id);
         }
         "phase" => actions.phase = Some(phase(value)?),
@@ -92,24 +95,34 @@ fn about_the_rule(actions: &mut Actions, RawAction { name, value }: &RawAction) 
         "chain" => actions.is_chained = true,
         "status" => {
             let status = value.trim().parse().ok().filter(|status| (200..=599).contains(status));
-            actions.status = Some(status.ok_or_else(|| format!("expected a status from 200 to 599, found `{value}`"))?);
+            actions.status =
+                Some(status.ok_or_else(|| format!("expected a status from 200 to 599, found `{value}`"))?);
         }
         "skipafter" => actions.skip_after = Some(value.clone()),
         "skip" => {
-            let count = value.trim().parse().map_err(|_| format!("expected a number of rules to skip, found `{value}`"))?;
+            let count = value
+                .trim()
+                .parse()
+                .map_err(|_| format!("expected a number of rules to skip, found `{value}`"))?;
             actions.skip = Some(count);
         }
         "block" => actions.disruption = Some(RawDisruption::Block),
         "pass" => actions.disruption = Some(RawDisruption::Set(Disruption::Pass)),
         "deny" => actions.disruption = Some(RawDisruption::Set(Disruption::Deny)),
         "drop" => actions.disruption = Some(RawDisruption::Set(Disruption::Drop)),
-        "redirect" => actions.disruption = Some(RawDisruption::Set(Disruption::Redirect(Template::new(value)?))),
+        "redirect" => {
+            actions.disruption = Some(RawDisruption::Set(Disruption::Redirect(Template::new(value)?)))
+        }
         "allow" => {
             let allowed = match value.to_ascii_lowercase().as_str() {
                 "" => Allowed::All,
                 "phase" => Allowed::Phase,
                 "request" => Allowed::Request,
-                other => return Err(format!("expected allow, allow:phase or allow:request, found `allow:{other}`")),
+                other => {
+                    return Err(format!(
+                        "expected allow, allow:phase or allow:request, found `allow:{other}`"
+                    ));
+                }
             };
             actions.disruption = Some(RawDisruption::Set(Disruption::Allow(allowed)));
         }
@@ -128,15 +141,21 @@ fn about_the_call(
     match action.name.as_str() {
         "setvar" => actions.effects.push(RawEffect::Ready(setvar(value)?)),
         "expirevar" => {
-            let (target, seconds) =
-                value.split_once('=').ok_or_else(|| format!("expected `expirevar:ip.name=60`, found `{value}`"))?;
+            let (target, seconds) = value
+                .split_once('=')
+                .ok_or_else(|| format!("expected `expirevar:ip.name=60`, found `{value}`"))?;
             let (collection, name) = collection_and_name(target)?;
             let seconds = Template::new(seconds)?;
-            actions.effects.push(RawEffect::Ready(Effect::Expire { collection, name: Template::new(name)?, seconds }));
+            actions.effects.push(RawEffect::Ready(Effect::Expire {
+                collection,
+                name: Template::new(name)?,
+                seconds,
+            }));
         }
         "initcol" => {
-            let (name, key) =
-                value.split_once('=').ok_or_else(|| format!("expected `initcol:ip=%{{remote_addr}}`, found `{value}`"))?;
+            let (name, key) = value
+                .split_once('=')
+                .ok_or_else(|| format!("expected `initcol:ip=%{{remote_addr}}`, found `{value}`"))?;
             actions.effects.push(RawEffect::Ready(begin(name, key)?));
         }
         "setsid" => actions.effects.push(RawEffect::Ready(begin("session", value)?)),
@@ -146,17 +165,26 @@ fn about_the_call(
         // What is written into ModSecurity's own log; here the record of the call has the rules.
         "ver" | "rev" | "maturity" | "accuracy" | "logdata" => {}
         "auditlog" | "noauditlog" => {}
-        "sanitisearg" | "sanitisematched" | "sanitisematchedbytes" | "sanitiserequestheader"
-        | "sanitiseresponseheader" | "sanitizearg" | "sanitizematched" | "sanitizematchedbytes"
-        | "sanitizerequestheader" | "sanitizeresponseheader" => {}
+        "sanitisearg"
+        | "sanitisematched"
+        | "sanitisematchedbytes"
+        | "sanitiserequestheader"
+        | "sanitiseresponseheader"
+        | "sanitizearg"
+        | "sanitizematched"
+        | "sanitizematchedbytes"
+        | "sanitizerequestheader"
+        | "sanitizeresponseheader" => {}
         "setenv" | "xmlns" => reader.note(
             if action.name == "setenv" { "setenv" } else { "xmlns" },
             place,
             "has no effect here: there is no environment of the call, and XML is looked at by its texts",
         ),
         name @ ("exec" | "proxy" | "pause" | "append" | "prepend" | "deprecatevar") => {
-            return Err(format!("the action `{name}` is not supported: take it out; what a rule may do is refuse a call, \
-                                note it, or set variables"));
+            return Err(format!(
+                "the action `{name}` is not supported: take it out; what a rule may do is refuse a call, \
+                                note it, or set variables"
+            ));
         }
         _ => return Ok(false),
     }
@@ -175,7 +203,8 @@ fn phase(value: &str) -> Result<usize, String> {
 }
 
 fn severity(value: &str) -> Result<u8, String> {
-    const NAMES: [&str; 8] = ["EMERGENCY", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"];
+    const NAMES: [&str; 8] =
+        ["EMERGENCY", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"];
     let by_name = NAMES.iter().position(|name| name.eq_ignore_ascii_case(value));
     let number = by_name.map(|at| at as u8).or_else(|| value.parse().ok().filter(|number| *number < 8));
     number.ok_or_else(|| format!("expected a severity such as CRITICAL, or from 0 to 7, found `{value}`"))
@@ -183,11 +212,16 @@ fn severity(value: &str) -> Result<u8, String> {
 
 fn collection_and_name(target: &str) -> Result<(Variable, &str), String> {
     let split = target.split_once(['.', ':']);
-    let (collection, name) = split.ok_or_else(|| format!("expected a variable such as `tx.name`, found `{target}`"))?;
+    let (collection, name) =
+        split.ok_or_else(|| format!("expected a variable such as `tx.name`, found `{target}`"))?;
     let known = Variable::named(&collection.trim().to_ascii_uppercase());
     let known = known.filter(|known| *known == Variable::Tx || PERSISTENT.contains(known));
-    let known = known.ok_or_else(|| format!("expected a variable of TX, IP, GLOBAL, SESSION, USER or RESOURCE, found \
-                                             `{target}`"))?;
+    let known = known.ok_or_else(|| {
+        format!(
+            "expected a variable of TX, IP, GLOBAL, SESSION, USER or RESOURCE, found \
+                                             `{target}`"
+        )
+    })?;
     Ok((known, name.trim()))
 }
 
@@ -207,7 +241,8 @@ fn setvar(value: &str) -> Result<Effect, String> {
 }
 
 fn begin(name: &str, key: &str) -> Result<Effect, String> {
-    let collection = Variable::named(&name.trim().to_ascii_uppercase()).filter(|known| PERSISTENT.contains(known));
+    let collection =
+        Variable::named(&name.trim().to_ascii_uppercase()).filter(|known| PERSISTENT.contains(known));
     let collection = collection
         .ok_or_else(|| format!("expected one of IP, GLOBAL, SESSION, USER and RESOURCE, found `{name}`"))?;
     Ok(Effect::Begin { collection, key: Template::new(key)? })
@@ -229,7 +264,8 @@ pub(super) fn ids(text: &str) -> Result<Vec<(u32, u32)>, String> {
 }
 
 fn control(value: &str, place: &Place, reader: &mut Reader<'_>) -> Result<Option<RawEffect>, String> {
-    let (name, value) = value.split_once('=').ok_or_else(|| format!("expected `ctl:name=value`, found `ctl:{value}`"))?;
+    let (name, value) =
+        value.split_once('=').ok_or_else(|| format!("expected `ctl:name=value`, found `ctl:{value}`"))?;
     let is_on = || match value.to_ascii_lowercase().as_str() {
         "on" => Ok(true),
         "off" => Ok(false),
@@ -248,20 +284,22 @@ fn control(value: &str, place: &Place, reader: &mut Reader<'_>) -> Result<Option
         "forcerequestbodyvariable" => ready(Control::ForceBody(is_on()?)),
         "requestbodyaccess" => ready(Control::BodyAccess(is_on()?)),
         "responsebodyaccess" => ready(Control::AnswerBodyAccess(is_on()?)),
-        "requestbodyprocessor" => ready(Control::Processor(Some(match value.to_ascii_uppercase().as_str() {
-            "URLENCODED" => Processor::Form,
-            "MULTIPART" => Processor::Multipart,
-            "JSON" => Processor::Json,
-            "XML" => Processor::Xml,
-            other => return Err(format!("expected URLENCODED, MULTIPART, JSON or XML, found `{other}`")),
-        }))),
+        "requestbodyprocessor" => {
+            ready(Control::Processor(Some(match value.to_ascii_uppercase().as_str() {
+                "URLENCODED" => Processor::Form,
+                "MULTIPART" => Processor::Multipart,
+                "JSON" => Processor::Json,
+                "XML" => Processor::Xml,
+                other => return Err(format!("expected URLENCODED, MULTIPART, JSON or XML, found `{other}`")),
+            })))
+        }
         name @ ("ruleremovebyid" | "ruleremovebytag" | "ruleremovebymsg") => {
             Ok(Some(RawEffect::Without(which(value, name)?)))
         }
         name @ ("ruleremovetargetbyid" | "ruleremovetargetbytag" | "ruleremovetargetbymsg") => {
-            let (rules, target) = value
-                .split_once(';')
-                .ok_or_else(|| format!("expected rules and a target such as `942100;ARGS:name`, found `{value}`"))?;
+            let (rules, target) = value.split_once(';').ok_or_else(|| {
+                format!("expected rules and a target such as `942100;ARGS:name`, found `{value}`")
+            })?;
             let targets = targets::compile(split_targets(target)?, reader.backtracks)?;
             match targets.looked.as_slice() {
                 [one] if targets.without.is_empty() => Ok(Some(RawEffect::WithoutTarget(
@@ -288,7 +326,9 @@ fn control(value: &str, place: &Place, reader: &mut Reader<'_>) -> Result<Option
             );
             Ok(None)
         }
-        "parsexmlintoargs" => Err("`ctl:parseXmlIntoArgs` is not supported: rules look at XML:/* and XML://@*".into()),
+        "parsexmlintoargs" => {
+            Err("`ctl:parseXmlIntoArgs` is not supported: rules look at XML:/* and XML://@*".into())
+        }
         other => Err(format!("`ctl:{other}` is not supported; is it misspelt?")),
     }
 }

@@ -93,8 +93,12 @@ impl Rules {
         files: &dyn Files,
         options: &Options,
     ) -> Result<(Self, Vec<Finding>), Vec<Finding>> {
-        let mut reader =
-            Reader { files, findings: Findings::default(), backtracks: BACKTRACKS_MAX, notes: BTreeMap::new() };
+        let mut reader = Reader {
+            files,
+            findings: Findings::default(),
+            backtracks: BACKTRACKS_MAX,
+            notes: BTreeMap::new(),
+        };
         let mut book = Book::default();
         let base = Source { name: "built in".into(), text: include_str!("base.conf").to_owned() };
         book.read(&base, &mut reader, 0);
@@ -147,7 +151,11 @@ fn finish(book: Book, reader: &mut Reader<'_>, options: &Options) -> Result<Rule
         groups: 0,
         mode: options.mode.or(book.mode).unwrap_or(Mode::On),
         exclusions: Vec::new(),
-        given: options.variables.iter().map(|(n, v)| (n.to_ascii_lowercase().into(), v.as_bytes().into())).collect(),
+        given: options
+            .variables
+            .iter()
+            .map(|(n, v)| (n.to_ascii_lowercase().into(), v.as_bytes().into()))
+            .collect(),
         collection_timeout: book.collection_timeout.unwrap_or(3_600),
         backtracks: reader.backtracks,
         by_id: HashMap::default(),
@@ -212,7 +220,8 @@ fn places(which: &Which, rules: &Rules) -> Arc<[u32]> {
         Which::Tag(text) | Which::Message(text) => Pattern::new(text, false, BACKTRACKS_MAX).ok(),
         Which::Ids(_) => None,
     };
-    let found = |text: &str| pattern.as_ref().is_some_and(|pattern| pattern.is_match(text.as_bytes()) == Some(true));
+    let found =
+        |text: &str| pattern.as_ref().is_some_and(|pattern| pattern.is_match(text.as_bytes()) == Some(true));
     let is_meant = |chain: &super::Chain| match which {
         Which::Ids(ids) => ids.iter().any(|(first, last)| (*first..=*last).contains(&chain.id)),
         Which::Tag(text) => chain.tags.iter().any(|tag| &**tag == text.as_str() || found(tag)),
@@ -242,23 +251,34 @@ fn exclude(rules: &mut Rules, reader: &mut Reader<'_>, exclusions: &[Exclusion])
             if of_range.is_empty() {
                 let (first, last) = range;
                 let named = if first == last { first.to_string() } else { format!("{first}-{last}") };
-                reader.findings.warning(&place, format!("no rule has the id {named}; nothing is left out by it"));
+                reader
+                    .findings
+                    .warning(&place, format!("no rule has the id {named}; nothing is left out by it"));
             }
             meant.extend(of_range.iter());
         }
         for tag in &exclusion.tags {
             let has = |chain: &super::Chain| chain.tags.iter().any(|own| &**own == tag.as_str());
-            let of_tag: Vec<u32> =
-                rules.chains.iter().enumerate().filter(|(_, chain)| has(chain)).map(|(at, _)| at as u32).collect();
+            let of_tag: Vec<u32> = rules
+                .chains
+                .iter()
+                .enumerate()
+                .filter(|(_, chain)| has(chain))
+                .map(|(at, _)| at as u32)
+                .collect();
             if of_tag.is_empty() {
-                reader.findings.warning(&place, format!("no rule has the tag `{tag}`; nothing is left out by it"));
+                reader
+                    .findings
+                    .warning(&place, format!("no rule has the tag `{tag}`; nothing is left out by it"));
             }
             meant.extend(of_tag);
         }
         let mut without: Vec<(Variable, Selector)> = Vec::new();
         for target in &exclusion.targets {
             match split_targets(&target.0).and_then(|raw| targets::compile(raw, reader.backtracks)) {
-                Ok(compiled) => without.extend(compiled.looked.into_iter().map(|one| (one.variable, one.selector))),
+                Ok(compiled) => {
+                    without.extend(compiled.looked.into_iter().map(|one| (one.variable, one.selector)))
+                }
                 Err(error) => reader.findings.error(&place, error),
             }
         }
@@ -276,7 +296,9 @@ fn exclude(rules: &mut Rules, reader: &mut Reader<'_>, exclusions: &[Exclusion])
         for path in &exclusion.paths {
             let text = format!("^{}$", regex_syntax::escape(path).replace("\\*", ".*"));
             match Pattern::new(&text, false, reader.backtracks) {
-                Ok(path) => rules.exclusions.push(PathExclusion { path: Some(path), controls: controls.clone() }),
+                Ok(path) => {
+                    rules.exclusions.push(PathExclusion { path: Some(path), controls: controls.clone() })
+                }
                 Err(error) => reader.findings.error(&place, error),
             }
         }

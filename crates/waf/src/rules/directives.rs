@@ -74,14 +74,21 @@ impl Book {
         }
     }
 
-    fn directive(&mut self, directive: &Directive, reader: &mut Reader<'_>, depth: usize) -> Result<(), String> {
+    fn directive(
+        &mut self,
+        directive: &Directive,
+        reader: &mut Reader<'_>,
+        depth: usize,
+    ) -> Result<(), String> {
         let Directive { place, name, words } = directive;
         let word = |at: usize| {
             let missing = || format!("expected {} words after it, found {}", at + 1, words.len());
             words.get(at).map(String::as_str).ok_or_else(missing)
         };
         match name.to_ascii_lowercase().as_str() {
-            "secrule" => return self.rule(word(0)?, word(1)?, words.get(2).map_or("", String::as_str), place, reader),
+            "secrule" => {
+                return self.rule(word(0)?, word(1)?, words.get(2).map_or("", String::as_str), place, reader);
+            }
             "secaction" => return self.action(word(0)?, place, reader),
             _ => self.expect_closed(reader),
         }
@@ -137,7 +144,9 @@ impl Book {
             return Err(format!("files include each other more than {INCLUDES_MAX} deep"));
         }
         let names = match reader.files.list(&place.file, pattern) {
-            Ok(names) if names.is_empty() && !is_optional => return Err(format!("`{pattern}` names no file")),
+            Ok(names) if names.is_empty() && !is_optional => {
+                return Err(format!("`{pattern}` names no file"));
+            }
             Ok(names) => names,
             Err(_) if is_optional => return Ok(()),
             Err(error) => return Err(error),
@@ -153,11 +162,18 @@ impl Book {
     fn default_action(&mut self, text: &str, place: &Place, reader: &mut Reader<'_>) -> Result<(), String> {
         let actions = actions::compile(text, place, reader)?;
         let phase = actions.phase.ok_or("expected a phase among the actions")?;
-        if actions.is_chained || actions.id.is_some() || !actions.effects.is_empty() || actions.skip_after.is_some() {
+        if actions.is_chained
+            || actions.id.is_some()
+            || !actions.effects.is_empty()
+            || actions.skip_after.is_some()
+        {
             return Err("expected a disruptive action, a status, log and transformations alone".into());
         }
         if actions.disruption == Some(RawDisruption::Block) {
-            return Err("`block` asks for the default, and cannot be it; expected pass, deny, drop or redirect".into());
+            return Err(
+                "`block` asks for the default, and cannot be it; expected pass, deny, drop or redirect"
+                    .into(),
+            );
         }
         self.defaults.insert(phase, actions);
         Ok(())
@@ -189,7 +205,8 @@ impl Book {
                 match self.drafts.last_mut().filter(|draft| draft.is_open) {
                     Some(draft) => draft.is_open = is_chained,
                     None if is_chained => {
-                        let (id, link) = (actions.as_ref().ok().and_then(|actions| actions.id), Operator::Never);
+                        let (id, link) =
+                            (actions.as_ref().ok().and_then(|actions| actions.id), Operator::Never);
                         let mut draft = self.draft(id.unwrap_or_default(), 1, place);
                         draft.is_open = true;
                         draft.chain.links.push(empty_link(link));
@@ -237,7 +254,13 @@ impl Book {
         }
     }
 
-    fn add(&mut self, mut link: Link, actions: Actions, place: &Place, reader: &mut Reader<'_>) -> Result<(), String> {
+    fn add(
+        &mut self,
+        mut link: Link,
+        actions: Actions,
+        place: &Place,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), String> {
         if self.drafts.len() >= RULES_MAX {
             return Err(format!("expected {RULES_MAX} rules at most"));
         }
@@ -261,7 +284,9 @@ impl Book {
             draft.chain.links.push(link);
             draft.effects.push(actions.effects);
             return match of_first.iter().find(|(_, is_said)| *is_said) {
-                Some((what, _)) => Err(format!("{what} belongs to the first rule of a chain; take it away here")),
+                Some((what, _)) => {
+                    Err(format!("{what} belongs to the first rule of a chain; take it away here"))
+                }
                 None => Ok(()),
             };
         }
@@ -325,12 +350,22 @@ impl Book {
             None => ids.iter().any(|(first, last)| (*first..=*last).contains(&draft.chain.id)),
             Some(pattern) => {
                 let found = |text: &str| pattern.is_match(text.as_bytes()) == Some(true);
-                if is_tag { draft.chain.tags.iter().any(|tag| found(tag)) } else { found(&draft.chain.message) }
+                if is_tag {
+                    draft.chain.tags.iter().any(|tag| found(tag))
+                } else {
+                    found(&draft.chain.message)
+                }
             }
         }))
     }
 
-    fn remove(&mut self, kind: &str, text: &str, place: &Place, reader: &mut Reader<'_>) -> Result<(), String> {
+    fn remove(
+        &mut self,
+        kind: &str,
+        text: &str,
+        place: &Place,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), String> {
         let mut count = 0;
         for draft in self.meant(kind, text)? {
             draft.is_alive = false;
@@ -349,16 +384,19 @@ impl Book {
         place: &Place,
         reader: &mut Reader<'_>,
     ) -> Result<(), String> {
-        let (which, link) = which.split_once(':').map_or((which, 0), |(id, link)| (id, link.parse().unwrap_or(0)));
+        let (which, link) =
+            which.split_once(':').map_or((which, 0), |(id, link)| (id, link.parse().unwrap_or(0)));
         let added = targets::compile(split_targets(text)?, reader.backtracks)?;
-        let gone = replaced.map(|text| targets::compile(split_targets(text)?, reader.backtracks)).transpose()?;
+        let gone =
+            replaced.map(|text| targets::compile(split_targets(text)?, reader.backtracks)).transpose()?;
         let mut count = 0;
         for draft in self.meant(kind, which)? {
             count += 1;
             let Some(link) = draft.chain.links.get_mut(link) else { continue };
             for gone in gone.iter().flat_map(|gone| &gone.looked) {
                 link.targets.retain(|target| {
-                    target.variable != gone.variable || format!("{:?}", target.selector) != format!("{:?}", gone.selector)
+                    target.variable != gone.variable
+                        || format!("{:?}", target.selector) != format!("{:?}", gone.selector)
                 });
             }
             link.targets.extend(added.looked.iter().cloned());
@@ -368,7 +406,13 @@ impl Book {
         Ok(())
     }
 
-    fn update_actions(&mut self, which: &str, text: &str, place: &Place, reader: &mut Reader<'_>) -> Result<(), String> {
+    fn update_actions(
+        &mut self,
+        which: &str,
+        text: &str,
+        place: &Place,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), String> {
         let (first, last) = *actions::ids(which)?.first().ok_or("expected an id")?;
         let mut count = 0;
         for at in 0..self.drafts.len() {
@@ -380,7 +424,8 @@ impl Book {
             if actions.id.is_some() || actions.phase.is_some() || actions.is_chained {
                 return Err("id, phase and chain of a rule cannot be changed".into());
             }
-            let (transforms, captures, is_multi) = (actions.transforms.clone(), actions.captures, actions.is_multi);
+            let (transforms, captures, is_multi) =
+                (actions.transforms.clone(), actions.captures, actions.is_multi);
             let is_bare = actions.is_bare;
             let mut draft = self.drafts.remove(at);
             self.describe(&mut draft, actions, reader);
@@ -429,31 +474,66 @@ fn none_before(count: usize, place: &Place, reader: &mut Reader<'_>) {
 /// Directives of ModSecurity that say something about its host, which the gateway's own settings say here.
 fn without_effect(name: &str, place: &Place, reader: &mut Reader<'_>) -> Result<(), String> {
     let remedy = match name {
-        "secrequestbodyaccess" | "secrequestbodylimit" | "secrequestbodynofileslimit" | "secrequestbodyinmemorylimit"
+        "secrequestbodyaccess"
+        | "secrequestbodylimit"
+        | "secrequestbodynofileslimit"
+        | "secrequestbodyinmemorylimit"
         | "secrequestbodylimitaction" => "`requestBody` of the policy says what is read",
-        "secresponsebodyaccess" | "secresponsebodymimetype" | "secresponsebodymimetypesclear"
-        | "secresponsebodylimit" | "secresponsebodylimitaction" => "`response` of the policy says what is read",
+        "secresponsebodyaccess"
+        | "secresponsebodymimetype"
+        | "secresponsebodymimetypesclear"
+        | "secresponsebodylimit"
+        | "secresponsebodylimitaction" => "`response` of the policy says what is read",
         "secrequestbodyjsondepthlimit" | "secargumentslimit" | "secuploadfilelimit" => {
             "bodies have bounds of the gateway's own, and what is beyond them is refused"
         }
-        "secauditengine" | "secauditlog" | "secauditlog2" | "secauditlogdirmode" | "secauditlogfilemode"
-        | "secauditlogformat" | "secauditlogparts" | "secauditlogrelevantstatus" | "secauditlogstoragedir"
-        | "secauditlogtype" | "secdebuglog" | "secdebugloglevel" => "what fired is in the record of each call",
+        "secauditengine"
+        | "secauditlog"
+        | "secauditlog2"
+        | "secauditlogdirmode"
+        | "secauditlogfilemode"
+        | "secauditlogformat"
+        | "secauditlogparts"
+        | "secauditlogrelevantstatus"
+        | "secauditlogstoragedir"
+        | "secauditlogtype"
+        | "secdebuglog"
+        | "secdebugloglevel" => "what fired is in the record of each call",
         "secpcrematchlimitrecursion" => "patterns are searched without recursion",
-        "secunicodemapfile" => "of wide characters the low byte is looked at, of full-width ones the plain one",
+        "secunicodemapfile" => {
+            "of wide characters the low byte is looked at, of full-width ones the plain one"
+        }
         "secgeolookupdb" => "`@geoLookup` is not in this build",
         "sechttpblkey" => "`@rbl` is not supported",
         "secdatadir" | "sectmpdir" | "secuploaddir" | "secuploadfilemode" | "secuploadkeepfiles" => {
             "nothing is written to files here"
         }
-        "secstatusengine" | "secserversignature" | "secsensorid" | "secwebappid" | "secconnengine"
-        | "secconnreadstatelimit" | "secconnwritestatelimit" | "secguardianlog" | "secinterceptonerror"
-        | "secchrootdir" | "seccachetransformations" | "sechashengine" | "sechashkey" | "sechashparam"
-        | "sechashmethodrx" | "sechashmethodpm" | "secdisablebackendcompression" | "seccookiev0separator"
-        | "secruleinheritance" | "secruleperftime" | "secstreaminbodyinspection" | "secstreamoutbodyinspection"
-        | "secxmlexternalentity" | "seccontentinjection" | "secreadstatelimit" | "secwritestatelimit" => {
-            "it is about ModSecurity's host"
-        }
+        "secstatusengine"
+        | "secserversignature"
+        | "secsensorid"
+        | "secwebappid"
+        | "secconnengine"
+        | "secconnreadstatelimit"
+        | "secconnwritestatelimit"
+        | "secguardianlog"
+        | "secinterceptonerror"
+        | "secchrootdir"
+        | "seccachetransformations"
+        | "sechashengine"
+        | "sechashkey"
+        | "sechashparam"
+        | "sechashmethodrx"
+        | "sechashmethodpm"
+        | "secdisablebackendcompression"
+        | "seccookiev0separator"
+        | "secruleinheritance"
+        | "secruleperftime"
+        | "secstreaminbodyinspection"
+        | "secstreamoutbodyinspection"
+        | "secxmlexternalentity"
+        | "seccontentinjection"
+        | "secreadstatelimit"
+        | "secwritestatelimit" => "it is about ModSecurity's host",
         "secremoterules" | "secremoterulesfailaction" => {
             return Err("rules are not fetched from elsewhere: put the file beside the others".into());
         }

@@ -17,7 +17,11 @@ pub(crate) use self::{
     targets::{Looked, Selector},
 };
 use crate::{
-    operator::Operator, pattern::{Pattern, Required}, template::Template, transform::Transform, variable::Variable,
+    operator::Operator,
+    pattern::{Pattern, Required},
+    template::Template,
+    transform::Transform,
+    variable::Variable,
 };
 
 /// Phases of a call, as rules number them from 1 on.

@@ -42,7 +42,8 @@ pub(super) fn compile(text: &str, place: &Place, reader: &mut Reader<'_>) -> Res
                 "pm" => phrases(argument),
                 _ => from_files(argument, place, reader)?,
             };
-            let phrases: Vec<&[u8]> = phrases.iter().map(Vec::as_slice).filter(|phrase| !phrase.is_empty()).collect();
+            let phrases: Vec<&[u8]> =
+                phrases.iter().map(Vec::as_slice).filter(|phrase| !phrase.is_empty()).collect();
             literals = Some(phrases.iter().map(|phrase| phrase.to_ascii_lowercase()).collect());
             Operator::phrases(&phrases)?
         }
@@ -61,7 +62,8 @@ pub(super) fn compile(text: &str, place: &Place, reader: &mut Reader<'_>) -> Res
         "ipmatchf" | "ipmatchfromfile" => {
             let lines = from_files(argument, place, reader)?;
             let lines: Result<Vec<_>, _> = lines.into_iter().map(String::from_utf8).collect();
-            let lines = lines.map_err(|_| "expected a file of addresses, found bytes that are no text".to_owned())?;
+            let lines =
+                lines.map_err(|_| "expected a file of addresses, found bytes that are no text".to_owned())?;
             Operator::networks(lines.iter().map(String::as_str))?
         }
         "validatebyterange" => Operator::bytes(argument)?,
@@ -93,9 +95,11 @@ pub(super) fn compile(text: &str, place: &Place, reader: &mut Reader<'_>) -> Res
 
 fn unknown(name: &str) -> String {
     let remedy = match name {
-        "inspectfile" | "fuzzyhash" => "it runs programs or looks at files that uploads would be written to: take it out",
-        "gsblookup" | "rsub" | "validatehash" | "validatedtd" | "validateschema" | "verifycpf" | "verifyssn"
-        | "verifysvnr" => "it is not in this build: take the rule out, or write it with `@rx`",
+        "inspectfile" | "fuzzyhash" => {
+            "it runs programs or looks at files that uploads would be written to: take it out"
+        }
+        "gsblookup" | "rsub" | "validatehash" | "validatedtd" | "validateschema" | "verifycpf"
+        | "verifyssn" | "verifysvnr" => "it is not in this build: take the rule out, or write it with `@rx`",
         _ => "expected one such as @rx, @pm, @pmFromFile, @eq, @within, @detectSQLi; is it misspelt?",
     };
     format!("the operator `@{name}` is not supported: {remedy}")
@@ -140,8 +144,10 @@ fn phrases(text: &str) -> Vec<Vec<u8>> {
 }
 
 fn hex_bytes(text: &str) -> Option<Vec<u8>> {
-    let bytes: Option<Vec<u8>> =
-        text.split_whitespace().map(|pair| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok())?).collect();
+    let bytes: Option<Vec<u8>> = text
+        .split_whitespace()
+        .map(|pair| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok())?)
+        .collect();
     bytes.filter(|bytes| !bytes.is_empty())
 }
 
@@ -149,7 +155,8 @@ fn hex_bytes(text: &str) -> Option<Vec<u8>> {
 fn from_files(names: &str, place: &Place, reader: &Reader<'_>) -> Result<Vec<Vec<u8>>, String> {
     let mut lines = Vec::new();
     for name in names.split_whitespace() {
-        let data = reader.files.read(&place.file, name).map_err(|error| format!("cannot read `{name}`: {error}"))?;
+        let data =
+            reader.files.read(&place.file, name).map_err(|error| format!("cannot read `{name}`: {error}"))?;
         let kept = data.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         lines.extend(kept.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(<[u8]>::to_vec));
     }

@@ -101,7 +101,9 @@ impl Transaction {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Variable(variable, key) => {
-                    out.extend_from_slice(&self.value(*variable, key.as_deref(), current).unwrap_or_default());
+                    out.extend_from_slice(
+                        &self.value(*variable, key.as_deref(), current).unwrap_or_default(),
+                    );
                 }
             }
             if out.len() > TEXT_BYTES_MAX {
@@ -136,7 +138,9 @@ impl Transaction {
                 self.collections.get(of, key?, self.now).map(Cow::Owned)
             }
             Variable::Duration => Some(Cow::Owned(self.duration())),
-            Variable::HighestSeverity => Some(Cow::Owned(self.highest.unwrap_or(255).to_string().into_bytes())),
+            Variable::HighestSeverity => {
+                Some(Cow::Owned(self.highest.unwrap_or(255).to_string().into_bytes()))
+            }
             variable => {
                 let is_meant = |name: &[u8]| key.is_none_or(|key| key.as_bytes().eq_ignore_ascii_case(name));
                 let entry = self.list(variable).iter().find(|entry| is_meant(&entry.name))?;

@@ -196,7 +196,9 @@ impl Transaction {
 
     fn read_head<'h>(&mut self, head: &Head<'h>, headers: impl Iterator<Item = (&'h [u8], &'h [u8])>) {
         let (path, query) = match memchr::memchr(b'?', head.target) {
-            Some(at) => (head.target.get(..at).unwrap_or_default(), head.target.get(at + 1..).unwrap_or_default()),
+            Some(at) => {
+                (head.target.get(..at).unwrap_or_default(), head.target.get(at + 1..).unwrap_or_default())
+            }
             None => (head.target, &[][..]),
         };
         let base = path.iter().rposition(|byte| matches!(byte, b'/' | b'\\')).map_or(0, |at| at + 1);
@@ -241,7 +243,8 @@ impl Transaction {
             }
         }
         self.single(Variable::FullRequestLength, length.to_string().as_bytes());
-        for zero in [Variable::ReqbodyError, Variable::ReqbodyProcessorError, Variable::MultipartStrictError] {
+        for zero in [Variable::ReqbodyError, Variable::ReqbodyProcessorError, Variable::MultipartStrictError]
+        {
             self.single(zero, b"0");
         }
         for zero in [
@@ -273,7 +276,10 @@ impl Transaction {
 
     /// Whether the rules want the answer's body.
     pub fn wants_answer(&self) -> bool {
-        self.mode != Mode::Off && self.reads_answer && self.verdict.is_none() && self.allowed != Some(Allowed::All)
+        self.mode != Mode::Off
+            && self.reads_answer
+            && self.verdict.is_none()
+            && self.allowed != Some(Allowed::All)
     }
 
     /// Takes the request's body, or its beginning when `is_whole` is not so.
@@ -288,10 +294,18 @@ impl Transaction {
             self.single(Variable::RequestBody, body);
         }
         let Some(processor) = self.processor.filter(|_| !body.is_empty()) else { return };
-        let header = self.list(Variable::RequestHeaders).iter().find(|entry| entry.name.eq_ignore_ascii_case(b"content-type"));
-        let content_type = header.map(|entry| self.texts.bytes(entry.text)).unwrap_or_else(|| Rc::from(&b""[..]));
+        let header = self
+            .list(Variable::RequestHeaders)
+            .iter()
+            .find(|entry| entry.name.eq_ignore_ascii_case(b"content-type"));
+        let content_type =
+            header.map(|entry| self.texts.bytes(entry.text)).unwrap_or_else(|| Rc::from(&b""[..]));
         let parts = request::take_apart(processor, &content_type, body);
-        let get: usize = self.list(Variable::ArgsGet).iter().map(|entry| entry.name.len() + self.texts.len(entry.text)).sum();
+        let get: usize = self
+            .list(Variable::ArgsGet)
+            .iter()
+            .map(|entry| entry.name.len() + self.texts.len(entry.text))
+            .sum();
         let size = get + self.arguments(&parts.arguments, [Variable::ArgsPost, Variable::ArgsPostNames]);
         self.single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
         let mut total = 0;
@@ -379,7 +393,9 @@ impl Transaction {
         self.phase = phase;
         self.next = 0;
         self.groups.iter_mut().for_each(|group| *group = None);
-        if self.allowed == Some(Allowed::Phase) || (self.allowed == Some(Allowed::Request) && phase > Phase::Body) {
+        if self.allowed == Some(Allowed::Phase)
+            || (self.allowed == Some(Allowed::Request) && phase > Phase::Body)
+        {
             self.allowed = None;
         }
     }
@@ -387,7 +403,8 @@ impl Transaction {
     /// Runs the phase for about so many steps.
     pub fn advance(&mut self, steps: usize) -> Progress {
         let rules = self.rules.clone();
-        let Some(phase) = rules.phases.get(self.phase as usize).filter(|_| (self.phase as usize) < PHASES) else {
+        let Some(phase) = rules.phases.get(self.phase as usize).filter(|_| (self.phase as usize) < PHASES)
+        else {
             return Progress::Done;
         };
         let until = self.steps.saturating_add(steps);

@@ -39,7 +39,10 @@ impl Transaction {
                 return;
             }
         }
-        if chain.is_logged && !self.fired.iter().any(|fired| fired.rule == chain.id) && self.fired.len() < FIRED_MAX {
+        if chain.is_logged
+            && !self.fired.iter().any(|fired| fired.rule == chain.id)
+            && self.fired.len() < FIRED_MAX
+        {
             let shown = |text: &[u8]| text.get(..SHOWN_BYTES_MAX).unwrap_or(text).into();
             self.fired.push(Fired {
                 rule: chain.id,
@@ -93,9 +96,8 @@ impl Transaction {
 
     /// MATCHED_VARS are those of the rule before, as long as a rule looks at them.
     fn all_matched_begin(&mut self, link: &Link) {
-        let looks = |target: &Looked| {
-            matches!(target.variable, Variable::MatchedVars | Variable::MatchedVarsNames)
-        };
+        let looks =
+            |target: &Looked| matches!(target.variable, Variable::MatchedVars | Variable::MatchedVarsNames);
         if !link.targets.iter().any(looks) {
             self.all_matched.clear();
         }
@@ -267,7 +269,11 @@ impl Transaction {
             };
             link.without.iter().any(of_rule) || self.removed_targets.iter().any(of_call)
         };
-        let own = |name: &[u8], text: &[u8]| Candidate { variable, name: name.into(), held: Held::Own(text.into()) };
+        let own = |name: &[u8], text: &[u8]| Candidate {
+            variable,
+            name: name.into(),
+            held: Held::Own(text.into()),
+        };
         let is_meant = |name: &[u8]| target.selector.has(name) && !is_left_out(name);
         let mut found: Vec<Candidate> = Vec::new();
         match variable {
@@ -306,10 +312,12 @@ impl Transaction {
                 found.push(own(b"", self.highest.unwrap_or(255).to_string().as_bytes()));
             }
             Variable::Xml => {
-                let is_of_it = |name: &[u8]| matches!(target.selector, Selector::Attributes) == (name == b"@");
+                let is_of_it =
+                    |name: &[u8]| matches!(target.selector, Selector::Attributes) == (name == b"@");
                 let left_out = |(other, selector): &(Variable, Selector)| {
                     *other == Variable::Xml
-                        && matches!(selector, Selector::Attributes) == matches!(target.selector, Selector::Attributes)
+                        && matches!(selector, Selector::Attributes)
+                            == matches!(target.selector, Selector::Attributes)
                 };
                 let of_call = self.removed_targets.iter().any(|(chains, other, selector)| {
                     left_out(&(*other, selector.clone())) && chains.binary_search(&at).is_ok()

@@ -23,7 +23,10 @@ pub(crate) fn split_actions(text: &str) -> Result<Vec<RawAction>, String> {
                     .ok_or_else(|| format!("the value of `{name}` has no closing quote (')"))?;
                 let after = rest.trim_start();
                 if !after.is_empty() && !after.starts_with(',') {
-                    return Err(format!("expected a comma after the value of `{name}`, found `{}`", first(after)));
+                    return Err(format!(
+                        "expected a comma after the value of `{name}`, found `{}`",
+                        first(after)
+                    ));
                 }
                 rest = after.get(1..).unwrap_or_default().trim_start();
             } else {
@@ -69,7 +72,9 @@ mod tests {
     fn actions_are_split_by_commas_outside_of_quotes() {
         let read = |text| {
             let actions = split_actions(text)?;
-            Ok::<_, String>(actions.into_iter().map(|a| format!("{}={}", a.name, a.value)).collect::<Vec<_>>())
+            Ok::<_, String>(
+                actions.into_iter().map(|a| format!("{}={}", a.name, a.value)).collect::<Vec<_>>(),
+            )
         };
         assert_eq!(
             read("id:'1', phase:2,t:none,  msg:'a, b\\'s: c',setvar:tx.a=+%{tx.b},chain").expect("actions"),

@@ -98,7 +98,10 @@ mod tests {
         assert_eq!(
             read(text),
             [
-                Ok((2, ["SecRule", "ARGS", "@rx a\"b \\x5c", "id:1,msg:'it\\'s'"].map(String::from).to_vec())),
+                Ok((
+                    2,
+                    ["SecRule", "ARGS", "@rx a\"b \\x5c", "id:1,msg:'it\\'s'"].map(String::from).to_vec()
+                )),
                 Ok((6, ["SecMarker", "END-X"].map(String::from).to_vec())),
             ]
         );

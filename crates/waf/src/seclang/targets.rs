@@ -88,13 +88,20 @@ mod tests {
     fn targets_have_signs_names_and_selectors() {
         let read = |text| {
             let one = |t: RawTarget| {
-                let sign = if t.exclude { "!" } else if t.count { "&" } else { "" };
+                let sign = if t.exclude {
+                    "!"
+                } else if t.count {
+                    "&"
+                } else {
+                    ""
+                };
                 format!("{sign}{}{}", t.name, t.selector.map(|s| format!(":{s}")).unwrap_or_default())
             };
             Ok::<_, String>(split_targets(text)?.into_iter().map(one).collect::<Vec<_>>())
         };
         assert_eq!(
-            read("ARGS|!args:/^a|b/|&TX:x|TX:'/^c|d/'|XML:/*|XML://@*|REQUEST_HEADERS:Host").expect("targets"),
+            read("ARGS|!args:/^a|b/|&TX:x|TX:'/^c|d/'|XML:/*|XML://@*|REQUEST_HEADERS:Host")
+                .expect("targets"),
             ["ARGS", "!ARGS:/^a|b/", "&TX:x", "TX:/^c|d/", "XML:/*", "XML://@*", "REQUEST_HEADERS:Host"]
         );
         assert!(read("ARGS:/open").is_err());

@@ -127,12 +127,14 @@ pub(super) fn css(text: &[u8]) -> Option<Vec<u8>> {
         let rest = text.get(at + 1..)?;
         let length = rest.iter().take(6).take_while(|byte| byte.is_ascii_hexdigit()).count();
         if length > 0 {
-            let value = rest.iter().take(length).fold(0_u32, |value, byte| {
-                value << 4 | u32::from(digit(*byte).unwrap_or_default())
-            });
+            let value = rest
+                .iter()
+                .take(length)
+                .fold(0_u32, |value, byte| value << 4 | u32::from(digit(*byte).unwrap_or_default()));
             // Of full-width forms the plain character, as in URLs.
             out.push(if length >= 4 { low_byte(value as u16) } else { value as u8 });
-            let blank = rest.get(length).is_some_and(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0C));
+            let blank =
+                rest.get(length).is_some_and(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0C));
             return Some(1 + length + usize::from(blank));
         }
         match rest.first()? {

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use waf::{Collections, Files, Head, Mode, Options, Phase, Rules, Source, Transaction};
+use waf::{Collections, Files, Head, Options, Phase, Rules, Source, Transaction};
 
 /// No files at all.
 pub struct Nothing;
@@ -47,7 +47,11 @@ pub fn rules(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let sources = [Source { name: "fuzzed.conf".into(), text: text.into() }];
     let Ok((rules, _)) = Rules::compile(&sources, &Nothing, &Options::default()) else { return };
-    judge(&Arc::new(rules), b"GET /a?b=c&union=select HTTP/1.1\r\nhost: a\r\ncookie: a=b\r\n\r\nbody", 200_000);
+    judge(
+        &Arc::new(rules),
+        b"GET /a?b=c&union=select HTTP/1.1\r\nhost: a\r\ncookie: a=b\r\n\r\nbody",
+        200_000,
+    );
 }
 
 /// A request: its first line, its headers, an empty line, its body.
@@ -112,7 +116,7 @@ mod short {
 #[test]
 fn the_rules_of_the_target_are_good_and_find_something() {
     let sources = [Source { name: "rules.conf".into(), text: RULES.into() }];
-    let options = Options { mode: Some(Mode::On), ..Options::default() };
+    let options = Options { mode: Some(waf::Mode::On), ..Options::default() };
     let (compiled, warnings) = Rules::compile(&sources, &Nothing, &options).expect("good rules");
     assert!(warnings.is_empty() && compiled.len() > 10, "{warnings:?}");
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use waf::{Collections, Exclusion, Finding, Head, Mode, Options, Phase, Rules, Source, Target, Transaction, Verdict};
+use waf::{
+    Collections, Exclusion, Finding, Head, Mode, Options, Phase, Rules, Source, Target, Transaction, Verdict,
+};
 
 use super::fuzz::Nothing;
 
@@ -82,14 +84,16 @@ fn fired(call: &Transaction) -> Vec<u32> {
 
 #[test]
 fn arguments_of_every_kind_of_body_are_looked_at() {
-    let site = Site::new(r#"SecRule ARGS|XML:/*|XML://@*|FILES "@contains attack" "id:1,phase:2,deny,status:406""#);
+    let site =
+        Site::new(r#"SecRule ARGS|XML:/*|XML://@*|FILES "@contains attack" "id:1,phase:2,deny,status:406""#);
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     let json = [("Content-Type", "application/json; charset=utf-8")];
     let problem = [("Content-Type", "application/problem+json")];
     let xml = [("Content-Type", "application/soap+xml")];
     let multipart = [("Content-Type", "multipart/form-data; boundary=b")];
     let part = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nattack\r\n--b--\r\n";
-    let file = "--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"attack.sh\"\r\n\r\nx\r\n--b--\r\n";
+    let file =
+        "--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"attack.sh\"\r\n\r\nx\r\n--b--\r\n";
     for asked in [
         get("/?a=att%61ck"),
         post(&form, "x=1&a=an+attack"),
@@ -105,7 +109,8 @@ fn arguments_of_every_kind_of_body_are_looked_at() {
         assert_eq!(call.verdict(), Some(&Verdict::Deny(406)), "{} {}", asked.target, asked.body);
         assert_eq!(fired(&call), [1]);
     }
-    for asked in [get("/attack"), post(&form, "a=b"), post(&json, r#"{"attack": "b"}"#), post(&[], "attack")] {
+    for asked in [get("/attack"), post(&form, "a=b"), post(&json, r#"{"attack": "b"}"#), post(&[], "attack")]
+    {
         assert!(!site.is_refused(&asked), "{} {}", asked.target, asked.body);
     }
 }
@@ -117,13 +122,21 @@ fn a_body_that_cannot_be_read_is_refused_with_400() {
         ("application/json", "{"),
         ("text/xml", "<a>"),
         ("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx"),
-        ("multipart/form-data; boundary=b", "x\r\n--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\n"),
+        (
+            "multipart/form-data; boundary=b",
+            "x\r\n--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\n",
+        ),
     ] {
         let call = site.judge(&post(&[("content-type", kind)], body));
         assert_eq!(call.verdict(), Some(&Verdict::Deny(400)), "{kind} {body}");
     }
     let quoted = [("content-type", "multipart/form-data; boundary=\"b\"")];
-    assert!(!site.is_refused(&post(&quoted, "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\n")));
+    assert!(
+        !site.is_refused(&post(
+            &quoted,
+            "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\n"
+        ))
+    );
 }
 
 #[test]
@@ -138,7 +151,10 @@ SecRule TX:ANOMALY_SCORE "@ge 10" "id:3,deny,log,status:403,msg:'score %{tx.anom
     );
     assert!(!site.is_refused(&get("/?a=evil")));
     let call = site.judge(&get("/?a=evil&b=EVIL"));
-    assert_eq!((call.verdict(), call.refused_by(), call.scores().0), (Some(&Verdict::Deny(403)), Some(3), 10));
+    assert_eq!(
+        (call.verdict(), call.refused_by(), call.scores().0),
+        (Some(&Verdict::Deny(403)), Some(3), 10)
+    );
     assert_eq!(fired(&call), [2, 3]);
     assert_eq!(&*call.fired()[0].at, b"ARGS:b");
 }
@@ -305,7 +321,9 @@ SecRule RESPONSE_BODY "@rx SQL syntax.*MySQL" "id:2,phase:4,deny"
 fn a_call_takes_no_more_steps_than_it_may_and_lets_others_run_between() {
     let mut text = String::new();
     for id in 1..200 {
-        text.push_str(&format!("SecRule ARGS \"@rx (?:a|b)*c{id}$\" \"id:{id},phase:2,deny,t:none,t:urlDecode\"\n"));
+        text.push_str(&format!(
+            "SecRule ARGS \"@rx (?:a|b)*c{id}$\" \"id:{id},phase:2,deny,t:none,t:urlDecode\"\n"
+        ));
     }
     let site = Site::new(&text);
     let long = format!("a={}", "ab".repeat(50_000));
@@ -337,7 +355,11 @@ fn what_is_wrong_is_said_with_its_line_and_remedy() {
         ("SecRule ARGS \"@rx a\" \"phase:1\"", 1, "expected `id`"),
         ("SecRule ARGS \"@rx a\" \"id:1\"\nSecAction \"id:1\"", 2, "is that of another rule"),
         ("SecRule ARGS \"@rx a\" \"id:1,chain\"\nSecMarker X", 1, "no rule follows"),
-        ("SecRule ARGS \"@rx a\" \"id:1,chain\"\nSecRule ARGS \"@rx b\" \"id:2\"", 2, "first rule of a chain"),
+        (
+            "SecRule ARGS \"@rx a\" \"id:1,chain\"\nSecRule ARGS \"@rx b\" \"id:2\"",
+            2,
+            "first rule of a chain",
+        ),
         ("SecRule ARGS \"@rx a\" \"id:1,skipAfter:X\"", 1, "no `SecMarker`"),
         ("SecRule ARGS \"@rx a\" \"id:1,t:rot13\"", 1, "t:rot13"),
         ("SecRule ARGS \"@rx a\" \"id:1,exec:x\"", 1, "`exec` is not supported"),
@@ -370,10 +392,12 @@ fn what_has_no_effect_is_warned_about() {
         ("SecAction \"id:1,ctl:auditLogParts=+E\"\nSecAction \"id:2,ctl:auditLogParts=+E\"", "2 times"),
         ("SecRuleRemoveById 7", "no rule before this line"),
     ] {
-        let (_, warnings) = compile(text, &Options::default()).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
+        let (_, warnings) =
+            compile(text, &Options::default()).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
         assert!(warnings.iter().any(|warning| warning.message.contains(part)), "{text}: {warnings:?}");
     }
-    let (_, warnings) = compile("SecComponentSignature \"x\"\nSecCollectionTimeout 600", &Options::default()).expect("good");
+    let (_, warnings) =
+        compile("SecComponentSignature \"x\"\nSecCollectionTimeout 600", &Options::default()).expect("good");
     assert!(warnings.is_empty());
 }
 

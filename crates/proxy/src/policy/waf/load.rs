@@ -52,7 +52,8 @@ fn list(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
             false => name == pattern,
         }
     };
-    let entries = fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
     let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_meant).collect();
     found.sort();
     Ok(found)
@@ -106,7 +107,8 @@ pub(super) fn load(settings: &model::policy::Waf, cx: &Building<'_>) -> Result<L
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     compiled.retain(|(_, rules, _)| rules.strong_count() > 0);
     let known = compiled.iter().find(|(known, ..)| *known == digest);
-    if let Some((rules, warnings)) = known.and_then(|(_, rules, warnings)| Some((rules.upgrade()?, warnings))) {
+    if let Some((rules, warnings)) = known.and_then(|(_, rules, warnings)| Some((rules.upgrade()?, warnings)))
+    {
         return Ok(Loaded { rules, warnings: warnings.clone() });
     }
     match Rules::compile(&sources, &Disk, &options) {
@@ -167,7 +169,8 @@ fn options(settings: &model::policy::Waf, pinned_after: usize) -> Result<Options
     }
     pin("allowed_methods", settings.allowed_methods.join(" "));
     for (name, value) in &settings.variables {
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !is_name || value.contains(['\'', '"', '\\', '\n', '%']) {
             return Err(format!(
                 "the variable `{name}` is not one: expected a name of letters, digits and `_`, and a value without \

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use telemetry::{Collect, Exposition};
@@ -60,7 +63,13 @@ impl Kept {
         }
     }
 
-    pub(super) fn note(&self, outcome: Outcome, rules: impl Iterator<Item = u32>, steps: usize, is_out: bool) {
+    pub(super) fn note(
+        &self,
+        outcome: Outcome,
+        rules: impl Iterator<Item = u32>,
+        steps: usize,
+        is_out: bool,
+    ) {
         if let Some(count) = self.outcomes.get(outcome as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -91,7 +100,8 @@ fn all(compiled: &Compiled) -> Vec<(String, Arc<Kept>)> {
 pub(crate) fn warnings(compiled: &Compiled) -> Vec<model::Finding> {
     let of_one = |(place, kept): (String, Arc<Kept>)| {
         let warnings = kept.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (owner, key) = if place == "global" { ("", "globalPolicies") } else { (place.as_str(), "policies") };
+        let (owner, key) =
+            if place == "global" { ("", "globalPolicies") } else { (place.as_str(), "policies") };
         let findings = warnings.iter().map(|warning| model::Finding::new(owner, key, warning.clone()));
         findings.collect::<Vec<_>>()
     };
@@ -109,14 +119,24 @@ impl Collect for Report {
             for (outcome, count) in Outcome::ALL.iter().zip(&kept.outcomes) {
                 let labels = [("policy", name.as_str()), ("outcome", outcome.as_str())];
                 let help = "Calls that rules against attacks judged, by what came of them.";
-                out.counter("tidegate_waf_requests_total", help, &labels, count.load(Ordering::Relaxed) as f64);
+                out.counter(
+                    "tidegate_waf_requests_total",
+                    help,
+                    &labels,
+                    count.load(Ordering::Relaxed) as f64,
+                );
             }
         }
         for (name, kept) in &policies {
             for (rule, count) in &*kept.rules.lock().unwrap_or_else(PoisonError::into_inner) {
                 let rule = if *rule == 0 { "other".to_owned() } else { rule.to_string() };
                 let labels = [("policy", name.as_str()), ("rule", rule.as_str())];
-                out.counter("tidegate_waf_fired_total", "Calls that a rule fired for.", &labels, *count as f64);
+                out.counter(
+                    "tidegate_waf_fired_total",
+                    "Calls that a rule fired for.",
+                    &labels,
+                    *count as f64,
+                );
             }
         }
         for (name, kept) in &policies {
