@@ -54,7 +54,7 @@ impl Asked {
             now: 1_000,
         };
         let headers = self.headers.iter().map(|(name, value)| (&name[..], &value[..]));
-        let mut call = Transaction::new(rules.clone(), collections.clone(), &head, headers, 50_000_000);
+        let mut call = Transaction::new(rules.clone(), collections.clone(), &head, headers, 400_000_000);
         call.run(Phase::Head);
         call.body(&self.body, true);
         call.run(Phase::Body);

@@ -139,7 +139,7 @@ fn methods() -> Vec<String> {
 }
 
 fn steps() -> u64 {
-    50_000_000
+    400_000_000
 }
 
 fn collections() -> u32 {
