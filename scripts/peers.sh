@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
-# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis
-# and valgrind. Versions are stated here and nowhere else.
+# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis,
+# ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -136,6 +136,14 @@ fi
 # Redis, with the libraries that it wants beside those of every system.
 if [ ! -x "$peers/redis/usr/bin/redis-server" ]; then
   for package in liblzf1 libjemalloc2 redis-server redis-tools; do unpack "$package" "$peers/redis"; done
+fi
+
+# Rules against attacks as Debian has them, and ModSecurity in Apache, which bench/waf.py compares with.
+if [ ! -e "$peers/modsecurity/usr/share/modsecurity-crs/rules" ] || [ ! -x "$peers/modsecurity/usr/sbin/apache2" ]; then
+  for package in modsecurity-crs libapache2-mod-security2 apache2-bin libapr1 libaprutil1 liblua5.1-0 liblua5.3-0 libyajl2 \
+    libxml2 libcurl3-gnutls libpcre3 libpcre2-8-0 libjansson4 libbrotli1; do
+    unpack "$package" "$peers/modsecurity"
+  done
 fi
 
 if [ ! -x "$peers/valgrind/usr/bin/valgrind" ] && ! command -v valgrind >/dev/null; then

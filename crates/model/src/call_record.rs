@@ -8,6 +8,7 @@ mod ai;
 mod compose;
 mod heard;
 mod mcp;
+mod waf;
 
 use std::{
     net::IpAddr,
@@ -23,6 +24,7 @@ pub use self::{
     compose::{ComposeRecord, ComposedCall},
     heard::CountsTokens,
     mcp::McpRecord,
+    waf::{WafFired, WafRecord},
 };
 
 /// What happened to one request, from its first byte to the last byte of its answer.
@@ -92,6 +94,8 @@ pub struct CallRecord {
     pub a2a: Option<Arc<A2aRecord>>,
     /// What the cache of answers did: `hit`, `stale`, `revalidated`, `miss`, `bypass` and the like.
     pub cache: Option<&'static str>,
+    /// Rules against attacks that fired.
+    pub waf: Option<Box<WafRecord>>,
     /// The calls that the answer is made of, on a route that composes one.
     pub composed: Option<Arc<ComposeRecord>>,
     /// Name of the policy that answered instead of the handler.

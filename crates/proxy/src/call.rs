@@ -293,6 +293,7 @@ pub(crate) fn new_record(
         prompt_version: None,
         a2a: None,
         cache: None,
+        waf: None,
         composed: None,
         stopped_by: None,
     }

@@ -247,11 +247,10 @@ impl Compiled {
                     })
                     .collect();
                 odd.extend(crate::handler::ai::prices::unknown(&snapshot));
-                let warnings = if odd.is_empty() { Diagnostics::default() } else { snapshot.oddities(&odd) };
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
                 let measures_heads = snapshot.policies().any(|policy| crate::policy::needs(policy).head_size);
-                Ok(Self {
+                let mut compiled = Self {
                     snapshot,
                     router,
                     routes,
@@ -263,9 +262,14 @@ impl Compiled {
                     protected_headers,
                     consumer_identity,
                     measures_heads,
-                    warnings,
+                    warnings: Diagnostics::default(),
                     kept,
-                })
+                };
+                odd.extend(crate::policy::waf::report::warnings(&compiled));
+                if !odd.is_empty() {
+                    compiled.warnings = compiled.snapshot.oddities(&odd);
+                }
+                Ok(compiled)
             }
             _ => Err(snapshot.errors(&errors)),
         }

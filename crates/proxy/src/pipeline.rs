@@ -21,7 +21,11 @@ pub(crate) async fn handle(worker: &Rc<Worker>, call: &mut Call, mut body: Body)
         Ok(response) => response,
         Err(failure) => fail(call, &failure),
     };
-    chain::response(call, &mut response);
+    while let Some(policy) = chain::response(call, &mut response) {
+        if let Err(failure) = policy.judge(call, &mut response).await {
+            response = fail(call, &failure);
+        }
+    }
     complete(call, &mut response);
     response
 }

@@ -61,6 +61,7 @@ policies! {
     jwt: Jwt => "jwt", "Lets in who shows a valid JSON Web Token.";
     acl: Acl => "acl", "Lets in consumers and groups by name.";
     ip_restriction: IpRestriction => "ipRestriction", "Lets in client addresses.";
+    waf: Waf => "waf", "Judges requests and answers by rules against attacks.";
     cors: Cors => "cors", "Cross-origin resource sharing.";
     rate_limit: RateLimit => "rateLimit", "Bounds calls per time.";
     token_rate_limit: TokenRateLimit => "tokenRateLimit", "Bounds tokens of models per time.";
@@ -119,6 +120,8 @@ pub(crate) enum Place<'s> {
     Cors,
     /// It judges where a call comes from.
     IpRestriction(&'s dyn Asks),
+    /// It looks for attacks.
+    Waf,
     /// It finds out who calls.
     Authentication(Authentication<'s>),
     /// It judges whether they may.
@@ -148,7 +151,6 @@ pub(crate) struct Authentication<'s> {
 /// Policies that later builds have: they are refused by name.
 pub const NOT_IN_THIS_BUILD: &[&str] = &[
     "quota",
-    "waf",
     "oidc",
     "introspection",
     "hmacAuth",
@@ -209,6 +211,7 @@ impl Policy {
         match self.place() {
             Place::Cors => Phase::Cors,
             Place::IpRestriction(_) => Phase::IpRestriction,
+            Place::Waf => Phase::Waf,
             Place::Authentication(_) => Phase::Authentication,
             Place::Authorization(_) => Phase::Authorization,
             Place::RateLimit => Phase::RateLimit,
@@ -248,6 +251,7 @@ impl Policy {
             Place::Authentication(authentication) => Some(authentication),
             Place::Cors
             | Place::IpRestriction(_)
+            | Place::Waf
             | Place::Authorization(_)
             | Place::RateLimit
             | Place::Validation

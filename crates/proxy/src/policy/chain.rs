@@ -376,11 +376,12 @@ fn conclude(
     }
 }
 
-/// Runs the response phases of what the request came past, in reverse.
-pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
+/// Runs the response phases of what the request came past, in reverse. A policy that takes time with the answer is
+/// given back: it is to judge, and then this runs again for the others.
+pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) -> Option<Arc<dyn Policy>> {
     let mut progress = std::mem::take(&mut call.chain);
     if progress.listener + progress.route + progress.consumer + progress.upstream == 0 {
-        return;
+        return None;
     }
     let mut chains = Chains::of(call);
     if !progress.has_consumer {
@@ -389,6 +390,7 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
     for link in chains.upstream(call).iter().take(progress.upstream).rev() {
         link.policy.response(call, answer);
     }
+    progress.upstream = 0;
     loop {
         let last = |links: &'_ [Link], at: usize| {
             at.checked_sub(1).and_then(|at| links.get(at)).map(|link| (link.phase, link.is_global))
@@ -398,7 +400,7 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
         let route = last(chains.route(), progress.route);
         let consumer = last(chains.consumer(), progress.consumer);
         let latest = [phase(listener), phase(route), phase(consumer)].into_iter().flatten().max();
-        let Some(latest) = latest else { return };
+        let latest = latest?;
         let link = if phase(consumer) == Some(latest) {
             progress.consumer -= 1;
             chains.consumer().get(progress.consumer)
@@ -410,6 +412,10 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) {
             chains.listener().get(progress.listener).filter(|link| !chains.is_replaced_on_listener(link))
         };
         if let Some(link) = link {
+            if link.policy.waits_for_answers() {
+                call.chain = progress;
+                return Some(link.policy.clone());
+            }
             link.policy.response(call, answer);
         }
     }

@@ -42,6 +42,21 @@ pub(crate) trait Policy: Send + Sync {
     fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
         let _ = (call, answer);
     }
+
+    /// Whether it wants to see an answer whole: then [`Self::judge`] runs in the place of [`Self::response`].
+    fn waits_for_answers(&self) -> bool {
+        false
+    }
+
+    /// Judges an answer, which takes time; what fails takes the answer's place.
+    fn judge<'a>(
+        &'a self,
+        call: &'a mut Call,
+        answer: &'a mut Response<Body>,
+    ) -> LocalBoxFuture<'a, Result<(), Failure>> {
+        let _ = (call, answer);
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// What a policy decides about a request.
@@ -99,6 +114,7 @@ policies! {
     jwt: Jwt;
     acl: Acl;
     ip_restriction: IpRestriction;
+    waf: Waf;
     cors: Cors;
     rate_limit: RateLimit;
     token_rate_limit: TokenRateLimit;

@@ -71,6 +71,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(message) = &call.a2a {
         a2a(message, out);
     }
+    if let Some(waf) = &call.waf {
+        super::waf::write(waf, out);
+    }
     if let Some(composed) = &call.composed {
         super::composed::write(composed, out);
     }

@@ -45,6 +45,7 @@ pub(crate) fn call() -> CallRecord {
         prompt_version: None,
         a2a: None,
         cache: None,
+        waf: None,
         composed: None,
         stopped_by: None,
     }

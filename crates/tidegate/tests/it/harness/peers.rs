@@ -12,7 +12,7 @@ use std::{
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Where the peers are.
-pub(super) fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     match std::env::var_os("TIDEGATE_PEERS") {
         Some(folder) => folder.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers"),

@@ -21,6 +21,7 @@ mod rate_limit;
 mod request_limits;
 mod rewrite;
 pub(super) mod tokens;
+mod waf;
 
 use super::harness::{Answer, Gateway, Seen, Upstream};
 

@@ -125,7 +125,9 @@ fn refused(block: &str) -> Option<String> {
         let (code, _, problems) = run(&["prompt", "test", "--check", &path.display().to_string()]);
         return (code != 0).then_some(problems);
     }
-    let text = completed(block);
+    // Debian's rules against attacks are where scripts/peers.sh puts them.
+    let rules = peers().join("modsecurity/usr/share/modsecurity-crs/rules");
+    let text = completed(block).replace("/usr/share/modsecurity-crs/rules", &rules.display().to_string());
     make_files(&text, folder.path());
     let file = folder.path().join("tidegate.yaml");
     fs::write(&file, &text).expect("a file");

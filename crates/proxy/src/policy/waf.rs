@@ -1,0 +1,303 @@
+//! `waf`: judges requests, and answers by choice, by rules in ModSecurity's language.
+//!
+//! The engine is the crate `waf`; here a call is brought to it, its bodies within their bounds, and what it says is
+//! done. It runs in slices, between which the worker does others' work. A client is told that it was refused and no
+//! more; which rules fired is in the record.
+
+mod held;
+mod load;
+pub(crate) mod report;
+
+use std::{sync::Arc, time::SystemTime};
+
+use futures_util::future::LocalBoxFuture;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use model::{
+    WafFired, WafRecord,
+    policy::waf::{WafAbove, WafResponse},
+};
+use waf::{Head, Phase, Progress, Rules, Transaction, Verdict as Judgement};
+
+use self::{
+    held::Held,
+    report::{Kept, Outcome},
+};
+use super::{Flow, Needs, NeedsOf, Policy, Verdict};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::{Failure, Problem, Side, Stage},
+};
+
+/// Steps between which the worker looks after others: about a millisecond.
+const SLICE: usize = 250_000;
+
+/// The compiled policy.
+pub(crate) struct Waf {
+    rules: Arc<Rules>,
+    kept: Arc<Kept>,
+    limit: usize,
+    above: WafAbove,
+    answers: Option<WafResponse>,
+    steps_max: usize,
+    records_matches: bool,
+}
+
+impl Waf {
+    pub(crate) fn compile(settings: &model::policy::Waf, cx: &Building<'_>) -> Result<Self, String> {
+        if cx.owner.starts_with("upstreams/") || cx.owner.starts_with("consumers/") {
+            return Err(
+                "`waf` runs before it is known who calls: it stands on a route, a listener or globally"
+                    .into(),
+            );
+        }
+        let loaded = load::load(settings, cx)?;
+        let kept = cx.keep(report::KEPT, settings, || Kept::new(settings.max_collections as usize));
+        *kept.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = loaded.warnings;
+        Ok(Self {
+            rules: loaded.rules,
+            kept,
+            limit: usize::try_from(settings.request_body.limit.bytes()).unwrap_or(usize::MAX),
+            above: settings.request_body.above,
+            answers: settings.response.clone(),
+            steps_max: usize::try_from(settings.max_steps).unwrap_or(usize::MAX),
+            records_matches: settings.record_matches,
+        })
+    }
+
+    fn begin(&self, call: &Call) -> Box<Transaction> {
+        let head = &call.head;
+        let target = head.uri.path_and_query().map_or(head.uri.path(), |target| target.as_str());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let head_of_call = Head {
+            method: head.method.as_str().as_bytes(),
+            target: target.as_bytes(),
+            protocol: protocol(head.version),
+            client: call.client,
+            server: call.host.as_ref().map_or("", |host| host.as_str()).as_bytes(),
+            unique: call.record.request_id.as_bytes(),
+            now: u64::try_from(now.as_millis()).unwrap_or_default(),
+        };
+        let headers = fields(&head.headers);
+        let collections = self.kept.collections.clone();
+        let mut judging =
+            Transaction::new(self.rules.clone(), collections, &head_of_call, headers, self.steps_max);
+        if self.records_matches {
+            judging.keep_matched();
+        }
+        Box::new(judging)
+    }
+
+    async fn judge(&self, call: &mut Call, body: &mut Body) -> Verdict {
+        let mut judging = self.begin(call);
+        run(&mut judging, Phase::Head).await;
+        // What goes on in both directions cannot be held; nor can what is no body at all.
+        let is_open = call.upgrade.is_some() || is_grpc(&call.head.headers);
+        if judging.wants_body() && !is_open {
+            if !body.is_empty() {
+                let held = match Held::read(body, self.limit).await {
+                    Ok(held) => held,
+                    Err(failure) => return Verdict::Fail(failure),
+                };
+                if !held.is_whole() && self.above == WafAbove::Refuse {
+                    let failure = Failure::refused(Problem::BodyTooLarge).with_hint(format!(
+                        "the body has more than the {} bytes that are looked at",
+                        self.limit
+                    ));
+                    return Verdict::Fail(failure);
+                }
+                judging.body(&held.beginning(self.limit), held.is_whole());
+                *body = held.into_body();
+            }
+            run(&mut judging, Phase::Body).await;
+        } else if judging.verdict().is_none() {
+            run(&mut judging, Phase::Body).await;
+        }
+        let verdict = self.refusal(&judging, true);
+        if self.answers.is_some() {
+            // What is looked at must be readable.
+            call.head.headers.remove(header::ACCEPT_ENCODING);
+        }
+        call.keep(self, judging);
+        verdict
+    }
+
+    /// What becomes of a call by what the rules say of it.
+    fn refusal(&self, judging: &Transaction, is_request: bool) -> Verdict {
+        let by = judging.refused_by().unwrap_or_default();
+        let told = match judging.verdict() {
+            None => return Verdict::Continue,
+            Some(Judgement::Redirect(status, to)) => {
+                let mut answer = Response::new(Body::Empty);
+                *answer.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::FOUND);
+                match HeaderValue::from_str(to) {
+                    Ok(to) => answer.headers_mut().insert(header::LOCATION, to),
+                    Err(_) => return Verdict::Fail(forbidden(is_request, 403, "a redirect that is no URL")),
+                };
+                return Verdict::Answer(Box::new(answer));
+            }
+            Some(Judgement::OutOfSteps) => {
+                let detail = format!("the rules would have taken more than {} steps", self.steps_max);
+                return Verdict::Fail(forbidden(is_request, 403, &detail));
+            }
+            Some(Judgement::Deny(status)) => *status,
+            Some(Judgement::Drop) => 403,
+        };
+        let place = self.rules.place(by).map(|(file, line)| format!(" ({file}:{line})")).unwrap_or_default();
+        Verdict::Fail(forbidden(is_request, told, &format!("rule {by}{place} refused it")))
+    }
+
+    /// Writes down what the rules said.
+    fn close(&self, call: &mut Call, judging: &mut Transaction) {
+        judging.run(Phase::Logging);
+        let outcome = match (judging.verdict(), judging.would(), judging.fired()) {
+            (Some(_), ..) => Outcome::Refused,
+            (None, Some(_), _) => Outcome::Detected,
+            (None, None, []) => Outcome::Passed,
+            (None, None, _) => Outcome::Noted,
+        };
+        let is_out = [judging.verdict(), judging.would()].contains(&Some(&Judgement::OutOfSteps));
+        let rules = judging.fired().iter().map(|fired| fired.rule);
+        self.kept.note(outcome, rules, judging.steps(), is_out);
+        if outcome == Outcome::Passed {
+            return;
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (score, answer_score) = judging.scores();
+        let fired = judging.fired().iter().map(|fired| WafFired {
+            rule: fired.rule,
+            matched: fired.matched.as_ref().map(|matched| (text(&fired.at), text(matched))),
+        });
+        call.record.waf = Some(Box::new(WafRecord {
+            outcome: outcome.as_str(),
+            by: judging.refused_by(),
+            score,
+            answer_score,
+            fired: fired.collect(),
+        }));
+    }
+
+    async fn judge_answer(
+        &self,
+        answers: &WafResponse,
+        judging: &mut Transaction,
+        answer: &mut Response<Body>,
+    ) -> Result<(), Failure> {
+        let version = protocol(answer.version());
+        judging.answer(version, answer.status().as_u16(), fields(answer.headers()));
+        run(judging, Phase::AnswerHead).await;
+        if judging.verdict().is_some() {
+            return Ok(());
+        }
+        let limit = usize::try_from(answers.limit.bytes()).unwrap_or(usize::MAX);
+        let is_read =
+            judging.wants_answer() && is_listed(answers, answer.headers()) && !answer.body().is_empty();
+        if is_read {
+            let held = Held::read(answer.body_mut(), limit).await?;
+            judging.answer_body(&held.beginning(limit), held.is_whole());
+            *answer.body_mut() = held.into_body();
+        }
+        run(judging, Phase::AnswerBody).await;
+        Ok(())
+    }
+}
+
+/// Runs a phase in slices.
+async fn run(judging: &mut Transaction, phase: Phase) {
+    judging.begin(phase);
+    while judging.advance(SLICE) == Progress::More {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn forbidden(is_request: bool, status: u16, detail: &str) -> Failure {
+    let problem = if status == 400 { Problem::Invalid } else { Problem::Forbidden };
+    let failure = match is_request {
+        true => Failure::refused(problem),
+        false => Failure::new(Side::Upstream, Stage::Policy, problem),
+    };
+    let failure = match StatusCode::from_u16(status).ok().filter(|status| status.as_u16() >= 400) {
+        Some(status) => failure.with_status(status),
+        None => failure,
+    };
+    failure.with_detail(detail)
+}
+
+fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2.0",
+        Version::HTTP_3 => b"HTTP/3.0",
+        _ => b"HTTP/1.1",
+    }
+}
+
+fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether an answer's body is one that is looked at.
+fn is_listed(answers: &WafResponse, headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
+    is_plain && answers.mime_types.iter().any(|listed| listed.eq_ignore_ascii_case(kind))
+}
+
+impl NeedsOf for model::policy::Waf {
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+}
+
+impl Policy for Waf {
+    fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
+        Flow::Wait(Box::pin(self.judge(call, body)))
+    }
+
+    fn response(&self, call: &mut Call, _: &mut Response<Body>) {
+        if let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) {
+            self.close(call, &mut judging);
+        }
+    }
+
+    fn waits_for_answers(&self) -> bool {
+        self.answers.is_some()
+    }
+
+    fn judge<'a>(
+        &'a self,
+        call: &'a mut Call,
+        answer: &'a mut Response<Body>,
+    ) -> LocalBoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) else { return Ok(()) };
+            let Some(answers) = &self.answers else { return Ok(()) };
+            let is_tunnel = answer.status() == StatusCode::SWITCHING_PROTOCOLS || call.upgrade.is_some();
+            if judging.verdict().is_some() || is_tunnel {
+                self.close(call, &mut judging);
+                return Ok(());
+            }
+            let judged = self.judge_answer(answers, &mut judging, answer).await;
+            self.close(call, &mut judging);
+            judged?;
+            match self.refusal(&judging, false) {
+                Verdict::Continue => Ok(()),
+                Verdict::Answer(other) => {
+                    *answer = *other;
+                    call.record.stopped_by = Some("waf");
+                    Ok(())
+                }
+                Verdict::Fail(failure) => {
+                    call.record.stopped_by = Some("waf");
+                    Err(failure)
+                }
+            }
+        })
+    }
+}

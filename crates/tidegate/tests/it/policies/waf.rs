@@ -1,0 +1,337 @@
+//! `waf`: with Debian's files of the Core Rule Set, and with rules of its own where the set has none that tells.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::json;
+
+use super::{
+    super::harness::{Answer, Gateway, Upstream, eventually, peers_folder},
+    guarded, last, refused, with_policies,
+};
+
+/// Debian's rules.
+fn core() -> PathBuf {
+    let folder = peers_folder().join("modsecurity/usr/share/modsecurity-crs/rules");
+    assert!(folder.exists(), "{} is missing: run scripts/peers.sh", folder.display());
+    folder.canonicalize().expect("a path")
+}
+
+/// Settings with Debian's rules and these besides.
+fn settings(rest: &str) -> String {
+    format!("[{{waf: {{rules: [\"{}\"], {rest}}}}}]", core().display())
+}
+
+/// Rules of a test in a folder.
+struct Own(tempfile::TempDir);
+
+impl Own {
+    fn new(text: &str) -> Self {
+        let own = Self(tempfile::tempdir().expect("a folder"));
+        own.write(text);
+        own
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.0.path().join("own.conf"), text).expect("a file");
+    }
+
+    fn settings(&self, rest: &str) -> String {
+        format!("[{{waf: {{rules: [\"{}\"], {rest}}}}}]", self.0.path().display())
+    }
+}
+
+/// A request as an ordinary client sends it.
+fn ask(gateway: &Gateway, target: &str, headers: &str) -> Answer {
+    let head = format!("GET {target} HTTP/1.1\nhost: a.test\nuser-agent: curl/8.5.0\naccept: */*{headers}");
+    gateway.send(&head, b"")
+}
+
+fn post(gateway: &Gateway, kind: &str, body: &str) -> Answer {
+    let head = format!(
+        "POST /a HTTP/1.1\nhost: a.test\nuser-agent: curl/8.5.0\naccept: */*\ncontent-type: {kind}\ncontent-length: {}",
+        body.len()
+    );
+    gateway.send(&head, body.as_bytes())
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+const SQLI: &str = "/a?id=1%27%20UNION%20SELECT%20password%20FROM%20users--";
+
+#[test]
+fn attacks_are_refused_wherever_they_stand_and_ordinary_calls_pass_whole() {
+    let (gateway, upstream) = guarded(&settings("paranoia: 1"), "");
+    let multipart = "multipart/form-data; boundary=xyz";
+    let part = |text: &str| {
+        format!("--xyz\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n{text}\r\n--xyz--\r\n")
+    };
+    let script = "<script>alert(document.cookie)</script>";
+    for (what, answer) in [
+        ("query", ask(&gateway, SQLI, "")),
+        ("cookie", ask(&gateway, "/a", "\ncookie: a=<script>alert(1)</script>")),
+        ("header", ask(&gateway, "/a", "\nreferer: <script>alert(1)</script>")),
+        ("scanner", gateway.send("GET /a HTTP/1.1\nhost: a.test\nuser-agent: sqlmap/1.7\naccept: */*", b"")),
+        ("form", post(&gateway, FORM, "a=1&b=%3Cscript%3Ealert(1)%3C/script%3E")),
+        ("JSON", post(&gateway, JSON, &json!({"a": [{"b": script}]}).to_string())),
+        ("XML", post(&gateway, "text/xml", "<a><b>&lt;script&gt;alert(1)&lt;/script&gt;</b></a>")),
+        ("multipart", post(&gateway, multipart, &part("1; cat /etc/passwd"))),
+    ] {
+        assert_eq!((answer.status, answer.problem().as_deref()), (403, Some("forbidden")), "{what}");
+        let text = String::from_utf8_lossy(&answer.body).to_lowercase();
+        assert!(!text.contains("94") && !text.contains("rule") && !text.contains("modsec"), "{what}: {text}");
+    }
+    assert_eq!(post(&gateway, JSON, "{").status, 400, "what cannot be read is not let through unread");
+    assert!(upstream.seen().is_empty());
+    for (kind, body) in [
+        (FORM, "name=Zo%C3%AB+O%27Brien&text=It%27s+a+nice+day%2C+isn%27t+it%3F".to_owned()),
+        (
+            JSON,
+            json!({"text": "Select a chair from the union of both", "items": [1, 2.5, null, "😀"]})
+                .to_string(),
+        ),
+        (multipart, part("plain text")),
+    ] {
+        assert_eq!(post(&gateway, kind, &body).status, 200, "{body}");
+        assert_eq!(last(&upstream).body, body.as_bytes(), "the upstream gets all of it");
+    }
+    assert_eq!(ask(&gateway, "/a?page=2&sort=name", "").status, 200);
+    assert_eq!(ask(&gateway, "/a", "\nauthorization: Bearer eyJh.eyJz.c2ln").status, 200);
+}
+
+#[test]
+fn what_fired_is_in_the_record_and_the_metrics_and_what_matched_only_by_choice() {
+    let (gateway, _upstream) = guarded(&settings("paranoia: 1"), "");
+    assert_eq!(ask(&gateway, SQLI, "").status, 403);
+    let record = gateway.record("the attack", |record| record["status"] == 403);
+    assert_eq!(
+        (&record["stopped_by"], &record["waf"]["outcome"]),
+        (&json!("waf"), &json!("refused")),
+        "{record}"
+    );
+    assert_eq!(record["waf"]["by"], 949110);
+    let rules = record["waf"]["rules"].as_array().expect("a list");
+    assert!(rules.contains(&json!(942100)) && record["waf"]["score"].as_u64() >= Some(5), "{record}");
+    assert!(record["waf"].get("matches").is_none(), "{record}");
+    assert_eq!(ask(&gateway, "/fine", "").status, 200);
+    let fine = gateway.record("the other", |record| record["status"] == 200);
+    assert!(fine.get("waf").is_none(), "{fine}");
+    eventually("the metrics", || {
+        let is = |series: &str, want: f64| gateway.metric(series) == Some(want);
+        is("tidegate_waf_requests_total{policy=\"routes/r\",outcome=\"refused\"}", 1.0)
+            && is("tidegate_waf_requests_total{policy=\"routes/r\",outcome=\"passed\"}", 1.0)
+            && is("tidegate_waf_fired_total{policy=\"routes/r\",rule=\"942100\"}", 1.0)
+    });
+    let (gateway, _upstream) = guarded(&settings("paranoia: 1, recordMatches: true"), "");
+    assert_eq!(ask(&gateway, SQLI, "").status, 403);
+    let record = gateway.record("the attack", |record| record["status"] == 403);
+    let matches = record["waf"]["matches"].as_array().expect("a list");
+    let of_query =
+        |one: &serde_json::Value| one["at"] == "ARGS:id" && one["text"].to_string().contains("UNION");
+    assert!(matches.iter().any(of_query), "{record}");
+}
+
+#[test]
+fn paranoia_thresholds_and_mode_decide_what_is_refused() {
+    let unusual = "/a?name=caf%C3%A9";
+    let (gateway, _upstream) = guarded(&settings("paranoia: 1"), "");
+    assert_eq!((ask(&gateway, unusual, "").status, ask(&gateway, SQLI, "").status), (200, 403));
+    let (gateway, _upstream) = guarded(&settings("paranoia: 4"), "");
+    assert_eq!(ask(&gateway, unusual, "").status, 403);
+    let (gateway, _upstream) = guarded(&settings("paranoia: 1, detectionParanoia: 4"), "");
+    assert_eq!(ask(&gateway, unusual, "").status, 200);
+    let record = gateway.record("the call", |record| record["status"] == 200);
+    assert_eq!(record["waf"]["outcome"], "noted", "{record}");
+    let (gateway, _upstream) = guarded(&settings("inboundThreshold: 1000"), "");
+    assert_eq!(ask(&gateway, SQLI, "").status, 200);
+    let (gateway, upstream) = guarded(&settings("mode: detect"), "");
+    assert_eq!(ask(&gateway, SQLI, "").status, 200);
+    let record = gateway.record("the call", |record| record["status"] == 200);
+    assert_eq!(
+        (&record["waf"]["outcome"], &record["waf"]["by"]),
+        (&json!("detected"), &json!(949110)),
+        "{record}"
+    );
+    assert_eq!(last(&upstream).target(), SQLI);
+}
+
+#[test]
+fn methods_variables_and_a_setup_file_reach_the_rules() {
+    let (gateway, _upstream) = guarded(&settings("variables: {max_num_args: '2'}"), "");
+    let put = "PUT /a HTTP/1.1\nhost: a.test\nuser-agent: curl/8.5.0\naccept: */*\ncontent-length: 0";
+    assert_eq!(gateway.send(put, b"").status, 200, "an API has more methods than pages have");
+    assert_eq!(ask(&gateway, "/a?a=1&b=2", "").status, 200);
+    assert_eq!(ask(&gateway, "/a?a=1&b=2&c=3", "").status, 403);
+    let setup =
+        peers_folder().join("modsecurity/etc/modsecurity/crs/crs-setup.conf").canonicalize().expect("a file");
+    let more = format!("setup: \"{}\", allowedMethods: [GET]", setup.display());
+    let (gateway, _upstream) = guarded(&settings(&more), "");
+    assert_eq!((ask(&gateway, "/a", "").status, gateway.send(put, b"").status), (200, 403));
+}
+
+#[test]
+fn rules_are_left_out_by_id_tag_target_and_path() {
+    let own = Own::new(
+        "SecRule ARGS \"@contains bad\" \"id:1,phase:2,deny,tag:'words'\"\n\
+         SecRule ARGS \"@contains evil\" \"id:2,phase:2,deny,status:406\"\n",
+    );
+    let exclusions = "exclusions: [{rules: ['1'], targets: ['ARGS:text'], paths: ['/forum/*']},
+      {tags: [words], paths: [/free]}, {rules: ['2-3'], paths: [/open]}]";
+    let (gateway, _upstream) = guarded(&own.settings(exclusions), "");
+    for (target, status) in [
+        ("/?text=bad", 403),
+        ("/forum/a?text=bad", 200),
+        ("/forum/a?other=bad", 403),
+        ("/free?text=bad", 200),
+        ("/free?text=evil", 406),
+        ("/open?text=evil", 200),
+        ("/open/b?text=evil", 406),
+    ] {
+        assert_eq!(ask(&gateway, target, "").status, status, "{target}");
+    }
+}
+
+#[test]
+fn a_body_beyond_the_bound_is_refused_or_looked_at_in_its_beginning() {
+    let own = Own::new("SecRule ARGS|REQUEST_BODY \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let long = format!("a=1&b={}&c=bad", "x".repeat(100_000));
+    let (gateway, upstream) = guarded(&own.settings("requestBody: {limit: 64KiB}"), "");
+    let answer = post(&gateway, FORM, &long);
+    assert_eq!((answer.status, answer.problem().as_deref()), (413, Some("body-too-large")));
+    assert!(upstream.seen().is_empty());
+    let (gateway, upstream) =
+        guarded(&own.settings("requestBody: {limit: 64KiB, above: inspectBeginning}"), "");
+    assert_eq!(post(&gateway, FORM, &long).status, 200);
+    assert_eq!(last(&upstream).body, long.as_bytes(), "nothing is lost or doubled");
+    assert_eq!(post(&gateway, FORM, &format!("c=bad&{long}")).status, 403);
+    let (gateway, _upstream) = guarded(&own.settings(""), "");
+    assert_eq!(post(&gateway, FORM, &long).status, 403, "a mebibyte is looked at where nothing is said");
+}
+
+#[test]
+fn answers_are_judged_by_choice_and_by_media_type() {
+    let own = Own::new(
+        "SecRule RESPONSE_BODY \"@rx SQL syntax.*MySQL\" \"id:1,phase:4,deny\"\n\
+         SecRule RESPONSE_STATUS \"@streq 507\" \"id:2,phase:3,deny,status:502\"\n",
+    );
+    let body = "You have an error in your SQL syntax near MySQL";
+    let upstream = Upstream::scripted(move |seen| {
+        let (status, kind) = match seen.target() {
+            "/page" => (200, "text/html; charset=utf-8"),
+            "/image" => (200, "image/png"),
+            "/full" => (507, "text/html"),
+            _ => (200, "text/plain"),
+        };
+        let body = if seen.target() == "/fine" { "fine" } else { body };
+        let length = body.len();
+        Some(
+            format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
+                .into_bytes(),
+        )
+    });
+    let start = |rest: &str| {
+        Gateway::start(&format!(
+            "accessLog: [{{kind: stdout}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {}, backends: [{{upstream: u}}]}}]",
+            upstream.address,
+            own.settings(rest)
+        ))
+    };
+    let gateway = start("response: {}");
+    for (target, status) in [("/page", 403), ("/image", 200), ("/full", 502), ("/fine", 200), ("/plain", 403)]
+    {
+        let answer = ask(&gateway, target, "\naccept-encoding: gzip");
+        assert_eq!(answer.status, status, "{target}");
+        assert!(status == 200 || !String::from_utf8_lossy(&answer.body).contains("MySQL"), "{target}");
+    }
+    assert!(last(&upstream).header("accept-encoding").is_none(), "what is looked at must be readable");
+    let record = gateway.record("the page", |record| record["path"] == "/page");
+    assert_eq!((&record["waf"]["by"], &record["stopped_by"]), (&json!(1), &json!("waf")), "{record}");
+    let gateway = start("response: {limit: 8}");
+    let answer = ask(&gateway, "/page", "");
+    assert_eq!((answer.status, &*answer.body), (200, body.as_bytes()), "beyond its bound it passes");
+    let gateway = start("");
+    assert_eq!((ask(&gateway, "/page", "").status, ask(&gateway, "/full", "").status), (200, 507));
+}
+
+#[test]
+fn it_judges_before_anybody_is_known_and_after_addresses() {
+    let rules = settings("");
+    let policies = format!("[{{keyAuth: {{}}}}, {}", rules.trim_start_matches('['));
+    let (gateway, _upstream) = guarded(&policies, super::CONSUMERS);
+    assert_eq!((ask(&gateway, SQLI, "").status, ask(&gateway, "/a", "").status), (403, 401));
+    let policies = format!("[{{ipRestriction: {{deny: [127.0.0.0/8]}}}}, {}", rules.trim_start_matches('['));
+    let (gateway, _upstream) = guarded(&policies, "");
+    assert_eq!(ask(&gateway, SQLI, "").status, 403);
+    let record = gateway.record("the call", |record| record["status"] == 403);
+    assert_eq!(record["stopped_by"], "ipRestriction", "{record}");
+}
+
+#[test]
+fn a_call_that_takes_too_many_steps_is_refused() {
+    let mut text = String::new();
+    for id in 1..100 {
+        text.push_str(&format!(
+            "SecRule ARGS \"@rx (?:[a-c]|[b-d])*e{id}$\" \"id:{id},phase:2,deny,t:none\"\n"
+        ));
+    }
+    let own = Own::new(&text);
+    let (gateway, _upstream) = guarded(&own.settings("maxSteps: 1000000"), "");
+    assert_eq!(post(&gateway, FORM, "a=abc").status, 200);
+    let long = format!("a={}e", "abcd".repeat(40_000));
+    assert_eq!(post(&gateway, FORM, &long).status, 403);
+    eventually("the metric", || gateway.metric("tidegate_waf_out_of_steps_total") == Some(1.0));
+}
+
+#[test]
+fn changed_rules_are_taken_in_by_a_reload_and_broken_ones_are_not() {
+    let own = Own::new("SecRule ARGS \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let upstream = Upstream::echo();
+    let text = format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {}, backends: [{{upstream: u}}]}}]",
+        upstream.address,
+        own.settings("")
+    );
+    let gateway = Gateway::start(&text);
+    let listening = fs::read_to_string(gateway.config()).expect("the configuration");
+    let listening =
+        listening.lines().filter(|line| !line.starts_with("admin:")).collect::<Vec<_>>().join("\n");
+    assert_eq!((ask(&gateway, "/?a=bad", "").status, ask(&gateway, "/?a=new", "").status), (403, 200));
+    own.write("SecRule ARGS \"@contains new\" \"id:1,phase:2,deny\"\n");
+    gateway.reload(&format!("{listening}\n# again"));
+    assert_eq!((ask(&gateway, "/?a=bad", "").status, ask(&gateway, "/?a=new", "").status), (200, 403));
+    own.write("SecRule NOTHING \"@contains new\" \"id:1,phase:2,deny\"\n");
+    gateway.reload(&format!("{listening}\n# once more"));
+    assert_eq!(ask(&gateway, "/?a=new", "").status, 403, "the old rules go on");
+}
+
+#[test]
+fn rules_that_cannot_be_used_refuse_the_configuration_by_file_and_line() {
+    let own = Own::new("# a comment\nSecRule ARGS \"@rx (\" \"id:1,phase:2,deny\"\nSecFoo on\n");
+    refused(&with_policies(&own.settings("")), &["own.conf:2", "unclosed group", "own.conf:3", "secfoo"]);
+    refused(&with_policies("[{waf: {rules: []}}]"), &["at least one folder"]);
+    refused(&with_policies("[{waf: {rules: [rules]}}]"), &["absolute path"]);
+    refused(&with_policies("[{waf: {rules: [/nowhere/at/all]}}]"), &["/nowhere/at/all"]);
+    refused(&with_policies(&settings("paranoia: 5")), &["paranoia"]);
+    refused(&with_policies(&settings("paranoia: 2, detectionParanoia: 1")), &["at least `paranoia`"]);
+    refused(&with_policies(&settings("exclusions: [{rules: [x]}]")), &["the id of a rule"]);
+    refused(&with_policies(&settings("exclusions: [{paths: [/a]}]")), &["`rules` or `tags`"]);
+    refused(
+        &with_policies(&settings("exclusions: [{rules: ['942100'], targets: ['NOTHING']}]")),
+        &["NOTHING"],
+    );
+}
+
+#[test]
+fn what_has_no_effect_in_the_rules_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    fs::write(&path, with_policies(&settings(""))).expect("a file");
+    let (code, out, problems) = super::super::harness::run(&["validate", "-c", &path.display().to_string()]);
+    assert_eq!(code, 0, "{problems}");
+    let told = format!("{out}{problems}");
+    for part in ["REQUEST-910-IP-REPUTATION.conf:", "@rbl", "@geoLookup", "ctl:auditLogParts"] {
+        assert!(told.contains(part), "lacks {part}: {told}");
+    }
+}

@@ -1,0 +1,526 @@
+//! One call judged: what it holds, phase after phase, in slices of steps.
+//!
+//! A step is a byte that a rule looks at, more or less. [`Transaction::advance`] takes as many as it is given and says
+//! whether there is more to do, so that whoever runs it can let others run between; a bound over the whole call ends it.
+
+mod effects;
+mod rule;
+mod tx;
+mod values;
+
+use std::{net::IpAddr, rc::Rc, sync::Arc};
+
+use self::{
+    tx::Named,
+    values::{Entry, Texts},
+};
+use crate::{
+    collections::{Collections, Key},
+    request::{self, form},
+    rules::{Allowed, Bits, Control, Mode, PHASES, Processor, Rules, Selector},
+    variable::Variable,
+};
+
+/// Rules that are told of one call.
+const FIRED_MAX: usize = 64;
+/// Bytes that are told of what matched.
+const SHOWN_BYTES_MAX: usize = 120;
+/// Steps of looking at one text, beside its length.
+const TEXT_STEPS: usize = 24;
+
+/// A phase of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The head of the request is there.
+    Head,
+    /// Its body, too.
+    Body,
+    /// The head of the answer.
+    AnswerHead,
+    /// Its body.
+    AnswerBody,
+    /// It is over.
+    Logging,
+}
+
+/// Whether there is more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The steps are used up.
+    More,
+    /// The phase is over.
+    Done,
+}
+
+/// What the rules say about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Refused with this status.
+    Deny(u16),
+    /// The connection is to be cut.
+    Drop,
+    /// Sent elsewhere, with this status.
+    Redirect(u16, String),
+    /// It took more steps than it may.
+    OutOfSteps,
+}
+
+/// A rule that fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fired {
+    /// Its id.
+    pub rule: u32,
+    /// From 0, an emergency, on.
+    pub severity: Option<u8>,
+    /// Where it was found: `ARGS:name`.
+    pub at: Box<[u8]>,
+    /// What was found, when that is kept.
+    pub matched: Option<Box<[u8]>>,
+}
+
+/// The head of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'h> {
+    /// Its method.
+    pub method: &'h [u8],
+    /// Its target: path and query.
+    pub target: &'h [u8],
+    /// `HTTP/1.1`.
+    pub protocol: &'h [u8],
+    /// Who sent it.
+    pub client: IpAddr,
+    /// The host that was asked for.
+    pub server: &'h [u8],
+    /// A text that no other call has.
+    pub unique: &'h [u8],
+    /// Milliseconds since the epoch.
+    pub now: u64,
+}
+
+/// One call.
+pub struct Transaction {
+    rules: Arc<Rules>,
+    collections: Arc<Collections>,
+    texts: Texts,
+    lists: Vec<Vec<Entry>>,
+    tx: Named,
+    /// What a pattern caught last.
+    caught: [Option<Rc<[u8]>>; 10],
+    matched: Option<(Rc<[u8]>, Rc<[u8]>)>,
+    all_matched: Vec<(Rc<[u8]>, Rc<[u8]>)>,
+    begun: Vec<(Variable, Key)>,
+    removed: Vec<u64>,
+    removed_targets: Vec<(Arc<[u32]>, Variable, Selector)>,
+    /// Of each group of rules, whether any of its texts may be found.
+    groups: Vec<Option<Rc<Bits>>>,
+    mode: Mode,
+    processor: Option<Processor>,
+    forces_body: bool,
+    reads_body: bool,
+    reads_answer: bool,
+    highest: Option<u8>,
+    now: u64,
+    unique: Rc<[u8]>,
+    fired: Vec<Fired>,
+    keeps_matched: bool,
+    verdict: Option<Verdict>,
+    by: Option<u32>,
+    /// What would have been, where nothing is refused.
+    would: Option<(Verdict, u32)>,
+    phase: Phase,
+    next: u32,
+    allowed: Option<Allowed>,
+    steps: usize,
+    steps_max: usize,
+}
+
+impl Transaction {
+    /// Begins a call. `headers` in their order.
+    pub fn new<'h>(
+        rules: Arc<Rules>,
+        collections: Arc<Collections>,
+        head: &Head<'h>,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        steps_max: usize,
+    ) -> Self {
+        let mut call = Self {
+            texts: Texts::default(),
+            lists: (0..Variable::COUNT).map(|_| Vec::new()).collect(),
+            tx: Named::default(),
+            caught: Default::default(),
+            matched: None,
+            all_matched: Vec::new(),
+            begun: Vec::new(),
+            removed: vec![0; rules.chains.len().div_ceil(64)],
+            removed_targets: Vec::new(),
+            groups: vec![None; rules.groups],
+            mode: rules.mode,
+            processor: None,
+            forces_body: false,
+            reads_body: true,
+            reads_answer: true,
+            highest: None,
+            now: head.now,
+            unique: head.unique.into(),
+            fired: Vec::new(),
+            keeps_matched: false,
+            verdict: None,
+            by: None,
+            would: None,
+            phase: Phase::Head,
+            next: 0,
+            allowed: None,
+            steps: 0,
+            steps_max,
+            collections,
+            rules,
+        };
+        call.read_head(head, headers);
+        let rules = call.rules.clone();
+        for (name, value) in &rules.given {
+            call.tx.set(name, value.to_vec());
+        }
+        for exclusion in &rules.exclusions {
+            let path = head.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+            if exclusion.path.as_ref().is_none_or(|pattern| pattern.is_match(path) == Some(true)) {
+                exclusion.controls.iter().for_each(|control| call.control(control));
+            }
+        }
+        call
+    }
+
+    /// Keeps the beginning of what matched, to be told.
+    pub fn keep_matched(&mut self) {
+        self.keeps_matched = true;
+    }
+
+    fn read_head<'h>(&mut self, head: &Head<'h>, headers: impl Iterator<Item = (&'h [u8], &'h [u8])>) {
+        let (path, query) = match memchr::memchr(b'?', head.target) {
+            Some(at) => {
+                (head.target.get(..at).unwrap_or_default(), head.target.get(at + 1..).unwrap_or_default())
+            }
+            None => (head.target, &[][..]),
+        };
+        let base = path.iter().rposition(|byte| matches!(byte, b'/' | b'\\')).map_or(0, |at| at + 1);
+        let line = [head.method, head.target, head.protocol].join(&b' ');
+        self.single(Variable::RequestMethod, head.method);
+        self.single(Variable::RequestUri, head.target);
+        self.single(Variable::RequestUriRaw, head.target);
+        self.single(Variable::RequestFilename, path);
+        self.single(Variable::RequestBasename, path.get(base..).unwrap_or_default());
+        self.single(Variable::QueryString, query);
+        self.single(Variable::RequestLine, &line);
+        self.single(Variable::RequestProtocol, head.protocol);
+        let client = head.client.to_canonical().to_string();
+        self.single(Variable::RemoteAddr, client.as_bytes());
+        self.single(Variable::RemoteHost, client.as_bytes());
+        self.single(Variable::ServerName, head.server);
+        self.single(Variable::UniqueId, head.unique);
+        let (pairs, is_well) = form::pairs(query);
+        self.single(Variable::UrlencodedError, if is_well { b"0" } else { b"1" });
+        let size = self.arguments(&pairs, [Variable::ArgsGet, Variable::ArgsGetNames]);
+        self.single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
+        let mut length = line.len() + 4;
+        for (name, value) in headers {
+            length += name.len() + value.len() + 4;
+            let (name, text): (Rc<[u8]>, u32) = (name.into(), self.texts.add(value));
+            self.push(Variable::RequestHeaders, Entry { name: name.clone(), text });
+            let own = self.texts.add(&name);
+            self.push(Variable::RequestHeadersNames, Entry { name: name.clone(), text: own });
+            if name.eq_ignore_ascii_case(b"cookie") {
+                for (name, value) in form::cookies(value) {
+                    self.named(Variable::RequestCookies, Some(Variable::RequestCookiesNames), name, value);
+                }
+            }
+            if name.eq_ignore_ascii_case(b"content-type") {
+                let value = value.to_ascii_lowercase();
+                let is = |kind: &[u8]| value.starts_with(kind);
+                self.processor = match () {
+                    () if is(b"application/x-www-form-urlencoded") => Some(Processor::Form),
+                    () if is(b"multipart/form-data") => Some(Processor::Multipart),
+                    () => self.processor,
+                };
+            }
+        }
+        self.single(Variable::FullRequestLength, length.to_string().as_bytes());
+        for zero in [Variable::ReqbodyError, Variable::ReqbodyProcessorError, Variable::MultipartStrictError]
+        {
+            self.single(zero, b"0");
+        }
+        for zero in [
+            Variable::MultipartUnmatchedBoundary,
+            Variable::InboundDataError,
+            Variable::OutboundDataError,
+            Variable::FilesCombinedSize,
+        ] {
+            self.single(zero, b"0");
+        }
+        self.name_processor();
+    }
+
+    fn name_processor(&mut self) {
+        let name: &[u8] = match self.processor {
+            None => b"",
+            Some(Processor::Form) => b"URLENCODED",
+            Some(Processor::Multipart) => b"MULTIPART",
+            Some(Processor::Json) => b"JSON",
+            Some(Processor::Xml) => b"XML",
+        };
+        self.single(Variable::ReqbodyProcessor, name);
+    }
+
+    /// Whether the rules want the request's body after its head.
+    pub fn wants_body(&self) -> bool {
+        self.mode != Mode::Off && self.reads_body && self.verdict.is_none() && self.allowed.is_none()
+    }
+
+    /// Whether the rules want the answer's body.
+    pub fn wants_answer(&self) -> bool {
+        self.mode != Mode::Off
+            && self.reads_answer
+            && self.verdict.is_none()
+            && self.allowed != Some(Allowed::All)
+    }
+
+    /// Takes the request's body, or its beginning when `is_whole` is not so.
+    pub fn body(&mut self, body: &[u8], is_whole: bool) {
+        self.steps += body.len();
+        self.single(Variable::RequestBodyLength, body.len().to_string().as_bytes());
+        if !is_whole {
+            self.single(Variable::InboundDataError, b"1");
+        }
+        let is_shown = self.forces_body || matches!(self.processor, Some(Processor::Form));
+        if is_shown || !is_whole {
+            self.single(Variable::RequestBody, body);
+        }
+        let Some(processor) = self.processor.filter(|_| !body.is_empty()) else { return };
+        let header = self
+            .list(Variable::RequestHeaders)
+            .iter()
+            .find(|entry| entry.name.eq_ignore_ascii_case(b"content-type"));
+        let content_type =
+            header.map(|entry| self.texts.bytes(entry.text)).unwrap_or_else(|| Rc::from(&b""[..]));
+        let parts = request::take_apart(processor, &content_type, body);
+        let get: usize = self
+            .list(Variable::ArgsGet)
+            .iter()
+            .map(|entry| entry.name.len() + self.texts.len(entry.text))
+            .sum();
+        let size = get + self.arguments(&parts.arguments, [Variable::ArgsPost, Variable::ArgsPostNames]);
+        self.single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
+        let mut total = 0;
+        for (field, file, size) in &parts.files {
+            total += size;
+            self.named(Variable::Files, None, field, file);
+            self.named(Variable::FilesNames, None, field, field);
+            self.named(Variable::FilesSizes, None, field, size.to_string().as_bytes());
+            self.named(Variable::MultipartFilename, None, field, file);
+            self.named(Variable::MultipartName, None, field, field);
+        }
+        self.single(Variable::FilesCombinedSize, total.to_string().as_bytes());
+        for (field, line) in &parts.headers {
+            self.named(Variable::MultipartPartHeaders, None, field, line);
+        }
+        for text in &parts.texts {
+            self.named(Variable::Xml, None, b"", text);
+        }
+        for (_, value) in &parts.attributes {
+            self.named(Variable::Xml, None, b"@", value);
+        }
+        if parts.is_badly_encoded {
+            self.single(Variable::UrlencodedError, b"1");
+        }
+        // What is missing of a body that was cut is no error of its sender's.
+        if let Some(error) = parts.error.filter(|_| is_whole) {
+            self.single(Variable::ReqbodyError, b"1");
+            self.single(Variable::ReqbodyProcessorError, b"1");
+            self.single(Variable::ReqbodyErrorMsg, error.as_bytes());
+            self.single(Variable::ReqbodyProcessorErrorMsg, error.as_bytes());
+        }
+        self.faults(parts.faults);
+    }
+
+    fn faults(&mut self, faults: request::Faults) {
+        let flags = [
+            (Variable::MultipartStrictError, faults.is_any()),
+            (Variable::MultipartUnmatchedBoundary, faults.unmatched_boundary),
+            (Variable::MultipartBoundaryQuoted, faults.boundary_quoted),
+            (Variable::MultipartBoundaryWhitespace, faults.boundary_whitespace),
+            (Variable::MultipartDataBefore, faults.data_before),
+            (Variable::MultipartDataAfter, faults.data_after),
+            (Variable::MultipartHeaderFolding, faults.header_folding),
+            (Variable::MultipartLfLine, faults.lf_line),
+            (Variable::MultipartMissingSemicolon, faults.missing_semicolon),
+            (Variable::MultipartInvalidQuoting, faults.invalid_quoting),
+            (Variable::MultipartInvalidPart, faults.invalid_part),
+            (Variable::MultipartInvalidHeaderFolding, faults.invalid_header_folding),
+            (Variable::MultipartFileLimitExceeded, faults.too_many),
+        ];
+        for (variable, is_set) in flags {
+            self.single(variable, if is_set { b"1" } else { b"0" });
+        }
+    }
+
+    /// Takes the head of the answer.
+    pub fn answer<'h>(
+        &mut self,
+        protocol: &[u8],
+        status: u16,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+    ) {
+        self.single(Variable::ResponseStatus, status.to_string().as_bytes());
+        self.single(Variable::ResponseProtocol, protocol);
+        for (name, value) in headers {
+            self.named(Variable::ResponseHeaders, Some(Variable::ResponseHeadersNames), name, value);
+            if name.eq_ignore_ascii_case(b"content-type") {
+                self.single(Variable::ResponseContentType, value);
+            } else if name.eq_ignore_ascii_case(b"content-length") {
+                self.single(Variable::ResponseContentLength, value);
+            }
+        }
+    }
+
+    /// Takes the body of the answer, or its beginning.
+    pub fn answer_body(&mut self, body: &[u8], is_whole: bool) {
+        self.single(Variable::ResponseBody, body);
+        if !is_whole {
+            self.single(Variable::OutboundDataError, b"1");
+        }
+    }
+
+    /// Begins a phase; [`Self::advance`] runs it.
+    pub fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.next = 0;
+        self.groups.iter_mut().for_each(|group| *group = None);
+        if self.allowed == Some(Allowed::Phase)
+            || (self.allowed == Some(Allowed::Request) && phase > Phase::Body)
+        {
+            self.allowed = None;
+        }
+    }
+
+    /// Runs the phase for about so many steps.
+    pub fn advance(&mut self, steps: usize) -> Progress {
+        let rules = self.rules.clone();
+        let Some(phase) = rules.phases.get(self.phase as usize).filter(|_| (self.phase as usize) < PHASES)
+        else {
+            return Progress::Done;
+        };
+        let until = self.steps.saturating_add(steps);
+        loop {
+            let is_logging = self.phase == Phase::Logging;
+            let is_over = self.mode == Mode::Off || (self.verdict.is_some() && !is_logging);
+            if is_over || (self.allowed.is_some() && !is_logging) {
+                return Progress::Done;
+            }
+            if self.steps > self.steps_max && !is_logging {
+                self.refuse(Verdict::OutOfSteps, 0);
+                return Progress::Done;
+            }
+            if self.steps >= until {
+                return Progress::More;
+            }
+            let Some(at) = phase.get(self.next as usize).copied() else { return Progress::Done };
+            self.next += 1;
+            self.steps += 1;
+            if self.removed.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 == 1) {
+                continue;
+            }
+            let Some(chain) = rules.chains.get(at as usize) else { continue };
+            self.chain(&rules, at, chain);
+        }
+    }
+
+    /// Runs a phase to its end.
+    pub fn run(&mut self, phase: Phase) {
+        self.begin(phase);
+        while self.advance(usize::MAX / 2) == Progress::More {}
+    }
+
+    fn refuse(&mut self, verdict: Verdict, by: u32) {
+        match self.mode {
+            Mode::On => {
+                self.verdict = Some(verdict);
+                self.by = Some(by);
+            }
+            Mode::DetectionOnly if verdict == Verdict::OutOfSteps => {
+                self.would.get_or_insert((verdict, by));
+                self.mode = Mode::Off;
+            }
+            Mode::DetectionOnly => {
+                self.would.get_or_insert((verdict, by));
+            }
+            Mode::Off => {}
+        }
+    }
+
+    /// What is to be done with the call, when it is refused.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
+    }
+
+    /// The rule that refused the call, or would have; 0 for none in particular.
+    pub fn refused_by(&self) -> Option<u32> {
+        self.by.or_else(|| self.would.as_ref().map(|(_, by)| *by))
+    }
+
+    /// What would have been done, where nothing is refused.
+    pub fn would(&self) -> Option<&Verdict> {
+        self.would.as_ref().map(|(verdict, _)| verdict)
+    }
+
+    /// The rules that fired, in order, each once.
+    pub fn fired(&self) -> &[Fired] {
+        &self.fired
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// A variable of TX, by its name in lower case.
+    pub fn variable(&self, name: &str) -> Option<&[u8]> {
+        self.tx.get(name)
+    }
+
+    /// The score of the request and that of the answer, by the Core Rule Set's variables of either version.
+    pub fn scores(&self) -> (i64, i64) {
+        let number = |name: &str| self.tx.get(name).map(crate::operator::number);
+        let first = |names: [&str; 3]| names.into_iter().find_map(number).unwrap_or_default();
+        (
+            first(["blocking_inbound_anomaly_score", "anomaly_score", "inbound_anomaly_score"]),
+            first(["blocking_outbound_anomaly_score", "outbound_anomaly_score", "outbound_score"]),
+        )
+    }
+
+    fn control(&mut self, control: &Control) {
+        match control {
+            Control::Mode(mode) => {
+                // A rule may look less closely than the operator says, never refuse where they said that none is.
+                self.mode = match (self.rules.mode, *mode) {
+                    (Mode::DetectionOnly, Mode::On) => Mode::DetectionOnly,
+                    (_, mode) => mode,
+                };
+            }
+            Control::ForceBody(force) => self.forces_body = *force,
+            Control::BodyAccess(access) => self.reads_body = *access,
+            Control::AnswerBodyAccess(access) => self.reads_answer = *access,
+            Control::Processor(processor) => {
+                self.processor = *processor;
+                self.name_processor();
+            }
+            Control::Without(chains) => {
+                for at in chains.iter() {
+                    if let Some(word) = self.removed.get_mut(*at as usize / 64) {
+                        *word |= 1 << (at % 64);
+                    }
+                }
+            }
+            Control::WithoutTarget(chains, variable, selector) => {
+                self.removed_targets.push((chains.clone(), *variable, selector.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! What the language promises, rule by rule.
+
+use std::sync::Arc;
+
+use waf::{
+    Collections, Exclusion, Finding, Head, Mode, Options, Phase, Rules, Source, Target, Transaction, Verdict,
+};
+
+use super::fuzz::Nothing;
+
+fn sources(text: &str) -> [Source; 1] {
+    [Source { name: "rules.conf".into(), text: text.into() }]
+}
+
+fn compile(text: &str, options: &Options) -> Result<(Rules, Vec<Finding>), Vec<Finding>> {
+    Rules::compile(&sources(text), &Nothing, options)
+}
+
+/// A gateway with rules.
+struct Site {
+    rules: Arc<Rules>,
+    collections: Arc<Collections>,
+    now: u64,
+}
+
+/// What a request is like.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    target: &'a str,
+    headers: &'a [(&'a str, &'a str)],
+    body: &'a str,
+}
+
+const GET: Asked<'_> = Asked { target: "/", headers: &[], body: "" };
+
+fn get(target: &str) -> Asked<'_> {
+    Asked { target, ..GET }
+}
+
+fn post<'a>(headers: &'a [(&'a str, &'a str)], body: &'a str) -> Asked<'a> {
+    Asked { headers, body, ..GET }
+}
+
+impl Site {
+    fn new(text: &str) -> Self {
+        Self::with(text, &Options::default())
+    }
+
+    fn with(text: &str, options: &Options) -> Self {
+        let (rules, _) = compile(text, options).unwrap_or_else(|errors| panic!("{errors:?}"));
+        Self { rules: Arc::new(rules), collections: Arc::new(Collections::new(100)), now: 1_000 }
+    }
+
+    fn begin(&self, asked: &Asked<'_>, steps: usize) -> Transaction {
+        let head = Head {
+            method: if asked.body.is_empty() { b"GET" } else { b"POST" },
+            target: asked.target.as_bytes(),
+            protocol: b"HTTP/1.1",
+            client: [192, 0, 2, 1].into(),
+            server: b"api.example.test",
+            unique: b"unique",
+            now: self.now,
+        };
+        let headers = asked.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        Transaction::new(self.rules.clone(), self.collections.clone(), &head, headers, steps)
+    }
+
+    fn judge(&self, asked: &Asked<'_>) -> Transaction {
+        let mut call = self.begin(asked, 10_000_000);
+        call.run(Phase::Head);
+        call.body(asked.body.as_bytes(), true);
+        call.run(Phase::Body);
+        call
+    }
+
+    fn is_refused(&self, asked: &Asked<'_>) -> bool {
+        self.judge(asked).verdict().is_some()
+    }
+}
+
+fn fired(call: &Transaction) -> Vec<u32> {
+    call.fired().iter().map(|fired| fired.rule).collect()
+}
+
+#[test]
+fn arguments_of_every_kind_of_body_are_looked_at() {
+    let site =
+        Site::new(r#"SecRule ARGS|XML:/*|XML://@*|FILES "@contains attack" "id:1,phase:2,deny,status:406""#);
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let json = [("Content-Type", "application/json; charset=utf-8")];
+    let problem = [("Content-Type", "application/problem+json")];
+    let xml = [("Content-Type", "application/soap+xml")];
+    let multipart = [("Content-Type", "multipart/form-data; boundary=b")];
+    let part = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nattack\r\n--b--\r\n";
+    let file =
+        "--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"attack.sh\"\r\n\r\nx\r\n--b--\r\n";
+    for asked in [
+        get("/?a=att%61ck"),
+        post(&form, "x=1&a=an+attack"),
+        post(&json, r#"{"a": [{"b": "an attack"}]}"#),
+        post(&json, r#"{"a": "an att\u0061ck"}"#),
+        post(&problem, r#"["attack"]"#),
+        post(&xml, "<a><b>attack</b></a>"),
+        post(&xml, "<a b='attack'/>"),
+        post(&multipart, part),
+        post(&multipart, file),
+    ] {
+        let call = site.judge(&asked);
+        assert_eq!(call.verdict(), Some(&Verdict::Deny(406)), "{} {}", asked.target, asked.body);
+        assert_eq!(fired(&call), [1]);
+    }
+    for asked in [get("/attack"), post(&form, "a=b"), post(&json, r#"{"attack": "b"}"#), post(&[], "attack")]
+    {
+        assert!(!site.is_refused(&asked), "{} {}", asked.target, asked.body);
+    }
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_refused_with_400() {
+    let site = Site::new("");
+    for (kind, body) in [
+        ("application/json", "{"),
+        ("text/xml", "<a>"),
+        ("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx"),
+        (
+            "multipart/form-data; boundary=b",
+            "x\r\n--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\n",
+        ),
+    ] {
+        let call = site.judge(&post(&[("content-type", kind)], body));
+        assert_eq!(call.verdict(), Some(&Verdict::Deny(400)), "{kind} {body}");
+    }
+    let quoted = [("content-type", "multipart/form-data; boundary=\"b\"")];
+    assert!(
+        !site.is_refused(&post(
+            &quoted,
+            "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\n"
+        ))
+    );
+}
+
+#[test]
+fn scores_add_up_by_matches_and_decide_at_the_end() {
+    let site = Site::new(
+        r#"
+SecDefaultAction "phase:2,log,pass"
+SecAction "id:1,phase:1,pass,nolog,setvar:tx.anomaly_score=0,setvar:tx.critical=5"
+SecRule ARGS "@rx (?i)evil" "id:2,block,setvar:tx.anomaly_score=+%{tx.critical},severity:CRITICAL"
+SecRule TX:ANOMALY_SCORE "@ge 10" "id:3,deny,log,status:403,msg:'score %{tx.anomaly_score}'"
+"#,
+    );
+    assert!(!site.is_refused(&get("/?a=evil")));
+    let call = site.judge(&get("/?a=evil&b=EVIL"));
+    assert_eq!(
+        (call.verdict(), call.refused_by(), call.scores().0),
+        (Some(&Verdict::Deny(403)), Some(3), 10)
+    );
+    assert_eq!(fired(&call), [2, 3]);
+    assert_eq!(&*call.fired()[0].at, b"ARGS:b");
+}
+
+#[test]
+fn chains_match_as_a_whole_and_captures_go_on() {
+    let site = Site::new(
+        r#"
+SecRule ARGS:a "@rx ^(\w+)-(\w+)$" "id:1,phase:2,deny,capture,chain"
+    SecRule TX:2 "@streq bad" "chain,t:lowercase"
+    SecRule &ARGS "@eq 2"
+"#,
+    );
+    assert!(site.is_refused(&get("/?a=x-BAD&b=1")));
+    for target in ["/?a=x-good&b=1", "/?a=x-bad", "/?b=x-bad&c=1", "/?a=x&b=bad"] {
+        assert!(!site.is_refused(&get(target)), "{target}");
+    }
+}
+
+#[test]
+fn markers_are_skipped_to_and_count_in_their_phase() {
+    let site = Site::new(
+        r#"
+SecRule ARGS:level "@lt 2" "id:1,phase:1,pass,nolog,skipAfter:END"
+SecRule ARGS:level "@lt 2" "id:2,phase:2,pass,nolog,skipAfter:END"
+SecRule ARGS:a "@rx ." "id:3,phase:1,deny"
+SecRule ARGS:b "@rx ." "id:4,phase:2,deny"
+SecMarker END
+SecRule ARGS:c "@rx ." "id:5,phase:2,deny"
+"#,
+    );
+    for (target, want) in [
+        ("/?level=1&a=1", false),
+        ("/?level=2&a=1", true),
+        ("/?level=1&b=1", false),
+        ("/?level=2&b=1", true),
+        ("/?level=1&c=1", true),
+    ] {
+        assert_eq!(site.is_refused(&get(target)), want, "{target}");
+    }
+}
+
+#[test]
+fn targets_are_left_out_by_name_pattern_directive_control_and_setting() {
+    let text = r#"
+SecRule REQUEST_FILENAME "@beginsWith /free/" "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=9;ARGS:x"
+SecRule REQUEST_FILENAME "@beginsWith /open/" "id:2,phase:1,pass,nolog,ctl:ruleRemoveByTag=probe"
+SecRule REQUEST_FILENAME "@beginsWith /off/" "id:3,phase:1,pass,nolog,ctl:ruleEngine=Off"
+SecRule ARGS|!ARGS:ok|!ARGS:/^skip_/ "@contains bad" "id:9,phase:2,deny,tag:'probe'"
+SecRuleUpdateTargetById 9 "!ARGS:later"
+"#;
+    let exclusion = Exclusion {
+        ids: vec![(9, 9)],
+        targets: vec![Target("ARGS:set".into())],
+        paths: vec!["/api/*".into()],
+        ..Exclusion::default()
+    };
+    let site = Site::with(text, &Options { exclusions: vec![exclusion], ..Options::default() });
+    for (target, want) in [
+        ("/?x=bad", true),
+        ("/?OK=bad", false),
+        ("/?skip_it=bad", false),
+        ("/?later=bad", false),
+        ("/free/?x=bad", false),
+        ("/free/?y=bad", true),
+        ("/open/?x=bad", false),
+        ("/off/?x=bad", false),
+        ("/api/a?set=bad", false),
+        ("/api/a?x=bad", true),
+        ("/other?set=bad", true),
+    ] {
+        assert_eq!(site.is_refused(&get(target)), want, "{target}");
+    }
+    let gone = Exclusion { tags: vec!["probe".into()], ..Exclusion::default() };
+    let site = Site::with(text, &Options { exclusions: vec![gone], ..Options::default() });
+    assert!(!site.is_refused(&get("/?x=bad")));
+    let removed = format!("{text}\nSecRuleRemoveById 5-9");
+    assert!(!Site::new(&removed).is_refused(&get("/?x=bad")));
+    let updated = format!("{text}\nSecRuleUpdateActionById 9 \"pass\"");
+    assert!(!Site::new(&updated).is_refused(&get("/?x=bad")));
+}
+
+#[test]
+fn each_step_is_looked_at_where_that_is_asked() {
+    let rule = |multi| {
+        format!(
+            r#"SecRule ARGS "@contains <b>" "id:1,phase:2,deny,t:none,t:htmlEntityDecode,t:removeWhitespace,t:length{multi}""#
+        )
+    };
+    assert!(Site::new(&rule(",multiMatch")).is_refused(&get("/?a=%26lt;b%26gt;")));
+    assert!(!Site::new(&rule("")).is_refused(&get("/?a=%26lt;b%26gt;")));
+}
+
+#[test]
+fn negated_rules_and_patterns_with_macros_mean_what_they_say() {
+    let site = Site::new(
+        r#"
+SecAction "id:1,phase:1,pass,nolog,setvar:'tx.allowed=utf-8|latin1'"
+SecRule REQUEST_METHOD "!@within GET HEAD" "id:2,phase:1,deny,status:405"
+SecRule ARGS:charset "!@rx ^%{tx.allowed}$" "id:3,phase:2,deny"
+SecRule ARGS:word "!@rx union select" "id:4,phase:2,deny"
+"#,
+    );
+    for (target, want) in [
+        ("/?charset=utf-8", false),
+        ("/?charset=utf-7", true),
+        ("/?word=union+select", false),
+        ("/?word=other", true),
+        ("/", false),
+    ] {
+        assert_eq!(site.is_refused(&get(target)), want, "{target}");
+    }
+    assert_eq!(site.judge(&post(&[], "x")).verdict(), Some(&Verdict::Deny(405)));
+}
+
+#[test]
+fn what_is_counted_by_address_goes_on_over_calls_and_expires() {
+    let mut site = Site::new(
+        r#"
+SecAction "id:1,phase:1,pass,nolog,initcol:ip=%{REMOTE_ADDR},setvar:ip.hits=+1,expirevar:ip.hits=10"
+SecRule IP:HITS "@gt 2" "id:2,phase:1,deny,status:429"
+"#,
+    );
+    let verdicts: Vec<bool> = (0..4).map(|_| site.is_refused(&GET)).collect();
+    assert_eq!(verdicts, [false, false, true, true]);
+    site.now += 20_000;
+    assert!(!site.is_refused(&GET));
+}
+
+#[test]
+fn nothing_is_refused_where_it_is_only_detected() {
+    let text = r#"SecRule ARGS "@contains bad" "id:1,phase:1,deny,status:406""#;
+    let site = Site::with(text, &Options { mode: Some(Mode::DetectionOnly), ..Options::default() });
+    let call = site.judge(&get("/?a=bad"));
+    assert_eq!((call.verdict(), call.would(), call.refused_by()), (None, Some(&Verdict::Deny(406)), Some(1)));
+    let on = format!("SecAction \"id:2,phase:1,pass,ctl:ruleEngine=On\"\n{text}");
+    let site = Site::with(&on, &Options { mode: Some(Mode::DetectionOnly), ..Options::default() });
+    assert!(!site.is_refused(&get("/?a=bad")), "a rule cannot switch refusing on");
+    assert!(!Site::new(&format!("SecRuleEngine Off\n{text}")).is_refused(&get("/?a=bad")));
+}
+
+#[test]
+fn answers_are_judged_too() {
+    let site = Site::new(
+        r#"
+SecRule RESPONSE_STATUS "@rx ^5" "id:1,phase:3,deny,status:502"
+SecRule RESPONSE_BODY "@rx SQL syntax.*MySQL" "id:2,phase:4,deny"
+"#,
+    );
+    let judge = |status, body: &[u8]| {
+        let mut call = site.judge(&GET);
+        call.answer(b"HTTP/1.1", status, [(&b"content-type"[..], &b"text/html"[..])].into_iter());
+        call.run(Phase::AnswerHead);
+        call.answer_body(body, true);
+        call.run(Phase::AnswerBody);
+        call.verdict().cloned()
+    };
+    assert_eq!(judge(200, b"fine"), None);
+    assert_eq!(judge(500, b"fine"), Some(Verdict::Deny(502)));
+    assert_eq!(judge(200, b"You have an error in your SQL syntax; see MySQL"), Some(Verdict::Deny(403)));
+}
+
+#[test]
+fn a_call_takes_no_more_steps_than_it_may_and_lets_others_run_between() {
+    let mut text = String::new();
+    for id in 1..200 {
+        text.push_str(&format!(
+            "SecRule ARGS \"@rx (?:a|b)*c{id}$\" \"id:{id},phase:2,deny,t:none,t:urlDecode\"\n"
+        ));
+    }
+    let site = Site::new(&text);
+    let long = format!("a={}", "ab".repeat(50_000));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let mut call = site.begin(&post(&form, &long), 1_000_000);
+    call.body(long.as_bytes(), true);
+    call.begin(Phase::Body);
+    let mut slices = 0;
+    while call.advance(100_000) == waf::Progress::More {
+        slices += 1;
+    }
+    assert!(slices >= 1, "{slices}");
+    let few = Site::new("SecRule ARGS \"@unconditionalMatch\" \"id:1,phase:2,pass\"");
+    let mut call = few.begin(&post(&form, &long), 50_000);
+    call.body(long.as_bytes(), true);
+    call.run(Phase::Body);
+    assert_eq!(call.verdict(), Some(&Verdict::OutOfSteps));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_line_and_remedy() {
+    for (text, line, part) in [
+        ("SecRule ARGS", 1, "2 words"),
+        ("\nSecRule NOTHING \"@rx a\" \"id:1\"", 2, "no variable `NOTHING`"),
+        ("SecRule FILES_TMPNAMES \"@inspectFile x\" \"id:1\"", 1, "not written to files"),
+        ("SecRule ARGS \"@inspectFile x\" \"id:1\"", 1, "@inspectfile"),
+        ("SecRule ARGS \"@rx (\" \"id:1\"", 1, "unclosed group"),
+        ("SecRule ARGS \"@pmFromFile none.data\" \"id:1\"", 1, "cannot read `none.data`"),
+        ("SecRule ARGS \"@rx a\" \"phase:1\"", 1, "expected `id`"),
+        ("SecRule ARGS \"@rx a\" \"id:1\"\nSecAction \"id:1\"", 2, "is that of another rule"),
+        ("SecRule ARGS \"@rx a\" \"id:1,chain\"\nSecMarker X", 1, "no rule follows"),
+        (
+            "SecRule ARGS \"@rx a\" \"id:1,chain\"\nSecRule ARGS \"@rx b\" \"id:2\"",
+            2,
+            "first rule of a chain",
+        ),
+        ("SecRule ARGS \"@rx a\" \"id:1,skipAfter:X\"", 1, "no `SecMarker`"),
+        ("SecRule ARGS \"@rx a\" \"id:1,t:rot13\"", 1, "t:rot13"),
+        ("SecRule ARGS \"@rx a\" \"id:1,exec:x\"", 1, "`exec` is not supported"),
+        ("SecRule ARGS \"@rx a\" \"id:1,ctl:x=y\"", 1, "`ctl:x`"),
+        ("SecRule ARGS \"@rx a\" \"id:1,setvar:env.a=b\"", 1, "TX, IP"),
+        ("SecRule XML:/a/b \"@rx a\" \"id:1\"", 1, "XPath"),
+        ("SecRemoteRules key https://x", 1, "not fetched"),
+        ("SecFoo on", 1, "not known"),
+        ("Include x.conf", 1, "names no file"),
+        ("SecRule ARGS \"@rx a", 1, "not closed"),
+        ("SecRule ARGS \"@eq %{tx}%{nothing}\" \"id:1\"", 1, "macro"),
+    ] {
+        let errors = compile(text, &Options::default()).expect_err(text);
+        let found = |error: &Finding| {
+            error.place.line == line && error.message.to_lowercase().contains(&part.to_lowercase())
+        };
+        assert!(errors.iter().any(found), "{text}: expected `{part}`, found {errors:?}");
+        assert!(errors.iter().all(|error| &*error.place.file == "rules.conf"), "{errors:?}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_warned_about() {
+    for (text, part) in [
+        ("SecRequestBodyLimit 100", "`requestBody` of the policy"),
+        ("SecAuditEngine On", "record of each call"),
+        ("SecUnicodeMapFile unicode.mapping 20127", "low byte"),
+        ("SecRule ARGS \"@rbl x\" \"id:1\"", "never matches"),
+        ("SecRule ARGS \"@geoLookup\" \"id:1\"", "never matches"),
+        ("SecAction \"id:1,ctl:auditLogParts=+E\"\nSecAction \"id:2,ctl:auditLogParts=+E\"", "2 times"),
+        ("SecRuleRemoveById 7", "no rule before this line"),
+    ] {
+        let (_, warnings) =
+            compile(text, &Options::default()).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
+        assert!(warnings.iter().any(|warning| warning.message.contains(part)), "{text}: {warnings:?}");
+    }
+    let (_, warnings) =
+        compile("SecComponentSignature \"x\"\nSecCollectionTimeout 600", &Options::default()).expect("good");
+    assert!(warnings.is_empty());
+}
+
+#[test]
+fn settings_win_over_a_setup_file_and_begin_a_call() {
+    let text = "SecAction \"id:1,phase:1,pass,nolog,setvar:tx.level=1\"";
+    let rest = "SecRule TX:level \"@ge 3\" \"id:2,phase:1,deny\"\nSecRule TX:given \"!@streq x\" \"id:3,phase:1,deny,status:400\"";
+    let options = Options {
+        pinned: vec![("level".into(), "3".into())],
+        pinned_after: 1,
+        variables: vec![("given".into(), "x".into())],
+        ..Options::default()
+    };
+    let sources = [text, rest].map(|text| Source { name: "a".into(), text: text.into() });
+    let (rules, _) = Rules::compile(&sources, &Nothing, &options).expect("good");
+    let site = Site { rules: Arc::new(rules), collections: Arc::new(Collections::new(1)), now: 1 };
+    assert_eq!(site.judge(&GET).verdict(), Some(&Verdict::Deny(403)));
+}

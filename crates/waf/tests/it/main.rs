@@ -1,0 +1,4 @@
+//! The engine as its callers see it.
+
+mod fuzz;
+mod language;
