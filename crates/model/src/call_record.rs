@@ -8,6 +8,7 @@ mod ai;
 mod compose;
 mod heard;
 mod mcp;
+mod transcode;
 
 use std::{
     net::IpAddr,
@@ -23,6 +24,7 @@ pub use self::{
     compose::{ComposeRecord, ComposedCall},
     heard::CountsTokens,
     mcp::McpRecord,
+    transcode::TranscodeRecord,
 };
 
 /// What happened to one request, from its first byte to the last byte of its answer.
@@ -94,6 +96,8 @@ pub struct CallRecord {
     pub cache: Option<&'static str>,
     /// The calls that the answer is made of, on a route that composes one.
     pub composed: Option<Arc<ComposeRecord>>,
+    /// The gRPC call that it was carried over to, on a route that transcodes.
+    pub transcoded: Option<Arc<TranscodeRecord>>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

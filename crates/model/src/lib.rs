@@ -22,6 +22,7 @@ pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, Continued, CountsTokens,
     FailureRecord, GuardFired, McpRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
     TraceContext, TryEnd, TryRecord, TrySpan, UnitUsage,
+    TranscodeRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

@@ -26,5 +26,6 @@ pub mod route_match;
 pub mod runtime;
 pub mod telemetry;
 pub mod tls;
+pub mod transcode;
 pub mod tries;
 pub mod upstream;

@@ -14,6 +14,7 @@ use super::{
     prompt::Prompt,
     route_document::RouteDocument,
     route_match::Match,
+    transcode::Transcode,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::{Duration, HeaderName, Secret, policy::PolicyUse};
@@ -82,10 +83,12 @@ pub enum Handler {
     A2a(Box<A2aRoute>),
     /// One answer made of several calls.
     Compose(Box<Compose>),
+    /// A gRPC server for those who do not speak gRPC.
+    Transcode(Box<Transcode>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["transcode", "publish"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["publish"];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -99,6 +102,7 @@ impl Handler {
             Self::Prompt(_) => "prompt",
             Self::A2a(_) => "a2a",
             Self::Compose(_) => "compose",
+            Self::Transcode(_) => "transcode",
         }
     }
 }

@@ -12,12 +12,13 @@ use super::{
     prompt::Prompt,
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
     route_match::Match,
+    transcode::Transcode,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::policy::PolicyUse;
 
 /// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`,
-/// `mcp`, `a2a` and `compose`.
+/// `mcp`, `a2a`, `compose` and `transcode`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -31,6 +32,7 @@ use crate::policy::PolicyUse;
         {"required": ["prompt"]},
         {"required": ["a2a"]},
         {"required": ["compose"]},
+        {"required": ["transcode"]},
     ])
 )]
 pub struct RouteDocument {
@@ -95,6 +97,9 @@ pub struct RouteDocument {
     /// Handler: one answer made of several calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compose: Option<Box<Compose>>,
+    /// Handler: a gRPC server for those who do not speak gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcode: Option<Box<Transcode>>,
 }
 
 fn yes() -> bool {
@@ -114,12 +119,13 @@ impl TryFrom<RouteDocument> for Route {
             written.mcp.map(Handler::Mcp),
             written.a2a.map(Handler::A2a),
             written.compose.map(Handler::Compose),
+            written.transcode.map(Handler::Transcode),
         ]
         .into_iter()
         .flatten();
         let (Some(handler), None) = (handlers.next(), handlers.next()) else {
             return Err(
-                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a` and `compose`"
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose` and `transcode`"
                     .to_owned(),
             );
         };
@@ -163,6 +169,7 @@ impl From<Route> for RouteDocument {
             prompt: None,
             a2a: None,
             compose: None,
+            transcode: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -176,6 +183,7 @@ impl From<Route> for RouteDocument {
             Handler::Prompt(prompt) => written.prompt = Some(prompt),
             Handler::A2a(a2a) => written.a2a = Some(a2a),
             Handler::Compose(compose) => written.compose = Some(compose),
+            Handler::Transcode(transcode) => written.transcode = Some(transcode),
         }
         written
     }

@@ -15,6 +15,7 @@ mod policies;
 mod prompt;
 mod redis;
 mod route;
+mod transcode;
 mod upstream;
 
 pub(crate) use policies::template;

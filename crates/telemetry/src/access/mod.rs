@@ -1,6 +1,7 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
 mod composed;
+mod transcoded;
 pub(crate) mod line;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;

@@ -46,6 +46,7 @@ pub(crate) fn call() -> CallRecord {
         a2a: None,
         cache: None,
         composed: None,
+        transcoded: None,
         stopped_by: None,
     }
 }

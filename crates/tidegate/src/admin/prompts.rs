@@ -26,7 +26,8 @@ fn prompt(route: &model::Route) -> Option<&Prompt> {
         | Handler::Ai(_)
         | Handler::Mcp(_)
         | Handler::A2a(_)
-        | Handler::Compose(_) => None,
+        | Handler::Compose(_)
+        | Handler::Transcode(_) => None,
     }
 }
 

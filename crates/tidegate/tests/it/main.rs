@@ -24,5 +24,6 @@ mod routing;
 mod scripts;
 mod seeing;
 mod tidy;
+mod transcode;
 mod upstreams;
 mod wire;

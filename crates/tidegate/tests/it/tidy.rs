@@ -107,11 +107,19 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-resilience", &[]),
         ("tidegate-mutate", &[]),
         ("tidegate-ai", &[]),
+        ("tidegate-transcode", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
             "tidegate-proxy",
-            &["tidegate-model", "tidegate-http1", "tidegate-resilience", "tidegate-ai", "tidegate-telemetry"],
+            &[
+                "tidegate-model",
+                "tidegate-http1",
+                "tidegate-resilience",
+                "tidegate-ai",
+                "tidegate-transcode",
+                "tidegate-telemetry",
+            ],
         ),
         ("tidegate", &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry"]),
     ]);

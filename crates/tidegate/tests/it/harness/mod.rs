@@ -20,7 +20,7 @@ use std::{
 
 pub use self::{
     client::{Answer, Client, get, raw},
-    peers::{Peer, agents, cache_tests, framework, node, node_package, python},
+    peers::{Peer, agents, cache_tests, framework, node, node_package, python, rpc_client},
     redis::Redis,
     upstream::{Seen, Upstream, read_body, read_head, read_request},
 };
