@@ -56,7 +56,16 @@ impl Answer {
         bytes_max: usize,
         request_id: String,
     ) -> Self {
-        Self { form, schema, output, json, reader: Reader::new(bytes_max), bytes_max, request_id, messages: 0 }
+        Self {
+            form,
+            schema,
+            output,
+            json,
+            reader: Reader::new(bytes_max),
+            bytes_max,
+            request_id,
+            messages: 0,
+        }
     }
 
     /// Takes what has come, and writes what it becomes. After an error the answer is ended with it.
@@ -171,9 +180,10 @@ impl Answer {
 
 fn of_broken(broken: &Broken) -> Status {
     match broken {
-        Broken::TooLarge(max) => {
-            Status::new(Code::ResourceExhausted, format!("a message of the service has more than {max} bytes"))
-        }
+        Broken::TooLarge(max) => Status::new(
+            Code::ResourceExhausted,
+            format!("a message of the service has more than {max} bytes"),
+        ),
         _ => Status::new(Code::Internal, "the answer of the service cannot be read"),
     }
 }
@@ -262,7 +272,9 @@ impl Upload {
     /// Writes what is left at the end.
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
         match self {
-            Self::Text(reader) if reader.is_within() => Err(Wrong::new("", "the base64 ends within a group of four")),
+            Self::Text(reader) if reader.is_within() => {
+                Err(Wrong::new("", "the base64 ends within a group of four"))
+            }
             Self::Envelopes { reader, .. } if reader.is_within() => Err(of_upload(Broken::Unfinished)),
             Self::TextEnvelopes(text, inner) => match text.is_within() {
                 true => Err(Wrong::new("", "the base64 ends within a group of four")),
@@ -297,7 +309,9 @@ impl Lines {
 
     fn bounded(&self, bytes: usize) -> Result<(), Wrong> {
         match bytes > self.bytes_max {
-            true => Err(Wrong::large(format!("line {} has more than {} bytes", self.count + 1, self.bytes_max))),
+            true => {
+                Err(Wrong::large(format!("line {} has more than {} bytes", self.count + 1, self.bytes_max)))
+            }
             false => Ok(()),
         }
     }
@@ -313,7 +327,11 @@ impl Lines {
         let message = self.binding.message(&captures, self.query.as_deref(), Some(body), &self.json);
         let message = message.map_err(|wrong| {
             let place = if wrong.place.is_empty() { String::new() } else { format!(", `{}`", wrong.place) };
-            Wrong { place: String::new(), what: format!("line {}{place}: {}", self.count, wrong.what), ..wrong }
+            Wrong {
+                place: String::new(),
+                what: format!("line {}{place}: {}", self.count, wrong.what),
+                ..wrong
+            }
         })?;
         put(&message, out);
         Ok(())

@@ -80,7 +80,9 @@ impl Bindings {
             };
             for method in methods.into_iter().map(Arc::new) {
                 match rule::of(schema, &method) {
-                    Ok(rules) => errors.extend(rules.iter().filter_map(|rule| bindings.add(&method, rule).err())),
+                    Ok(rules) => {
+                        errors.extend(rules.iter().filter_map(|rule| bindings.add(&method, rule).err()))
+                    }
                     Err(error) => errors.push(format!("`{}`: {error}", method.name)),
                 }
             }
@@ -124,7 +126,9 @@ impl Binding {
         let body = match rule.body.as_str() {
             "" => BodyIs::Nothing,
             "*" => BodyIs::All,
-            name => BodyIs::Field(FieldPath::find(input, name).map_err(|error| format!("`body`: {error}"))?.field),
+            name => {
+                BodyIs::Field(FieldPath::find(input, name).map_err(|error| format!("`body`: {error}"))?.field)
+            }
         };
         if rule.body.contains('.') || rule.response_body.contains('.') {
             return Err("`body` and `response_body` name a field of the message itself".to_owned());
@@ -160,9 +164,8 @@ impl Binding {
         let nothing = Template { segments: Vec::new(), variables: Vec::new(), verb: None };
         let mut binding = Self::annotated(method, &nothing, &rule)?;
         for name in captures {
-            let path = FieldPath::find(&binding.method.input, name).map_err(|error| {
-                format!("the capture `{{{name}}}` of the route is no field: {error}")
-            })?;
+            let path = FieldPath::find(&binding.method.input, name)
+                .map_err(|error| format!("the capture `{{{name}}}` of the route is no field: {error}"))?;
             path.check_text(false)?;
             binding.captures.push(path);
         }
@@ -191,7 +194,9 @@ impl Binding {
                 message
             }
         };
-        if self.takes_query && let Some(query) = query.filter(|query| !query.is_empty()) {
+        if self.takes_query
+            && let Some(query) = query.filter(|query| !query.is_empty())
+        {
             self.query(&mut message, query, json)?;
         }
         for (path, text) in self.captures.iter().zip(captures) {
@@ -235,7 +240,12 @@ impl Binding {
     }
 
     /// Writes an answer's message, and says of what type it is where that is not JSON.
-    pub fn write(&self, message: &DynamicMessage, json: &Json, out: &mut Vec<u8>) -> Result<Option<String>, String> {
+    pub fn write(
+        &self,
+        message: &DynamicMessage,
+        json: &Json,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<String>, String> {
         match &self.response_body {
             None => write(message, json, out),
             Some(field) => match message.get_field(field).as_message() {

@@ -109,7 +109,8 @@ impl Get {
             false => bytes_of(&message),
         };
         if is_packed {
-            message = frame::gunzip(&message, bytes_max).map_err(|error| Wrong::new("message", error.to_string()))?;
+            message = frame::gunzip(&message, bytes_max)
+                .map_err(|error| Wrong::new("message", error.to_string()))?;
         }
         Ok(Self { is_json, message })
     }

@@ -72,7 +72,8 @@ impl FieldPath {
     /// Sets it to what a text says; in a list it is one further item.
     pub fn set(&self, message: &mut DynamicMessage, text: &str, json: &Json) -> Result<(), Wrong> {
         self.check_text(true).map_err(|error| Wrong::new(&*self.text, error))?;
-        let Some(value) = value(&self.field, text, json).map_err(|error| Wrong::new(&*self.text, error))? else {
+        let Some(value) = value(&self.field, text, json).map_err(|error| Wrong::new(&*self.text, error))?
+        else {
             return Ok(());
         };
         let mut at = message;
@@ -116,7 +117,8 @@ impl FieldPath {
 /// Messages whose JSON is a text or a number.
 fn is_textual(message: &MessageDescriptor) -> bool {
     let Some(name) = message.full_name().strip_prefix("google.protobuf.") else { return false };
-    matches!(name, "Timestamp" | "Duration" | "FieldMask" | "Value") || name.ends_with("Value") && name != "ListValue"
+    matches!(name, "Timestamp" | "Duration" | "FieldMask" | "Value")
+        || name.ends_with("Value") && name != "ListValue"
 }
 
 /// The value that a text says; none for an enum's unknown name where that is ignored.

@@ -1,7 +1,8 @@
 //! The mapping of protobuf to JSON (protobuf.dev/programming-guides/json), well-known types included.
 
 use prost_reflect::{
-    DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, SerializeOptions,
+    DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage,
+    SerializeOptions,
 };
 
 use crate::Wrong;

@@ -102,7 +102,9 @@ mod tests {
 
     #[test]
     fn a_deadline_fits_eight_digits() {
-        for (millis, want) in [(1, "1000u"), (90_000, "90000000u"), (100_000, "100000m"), (u64::MAX, "99999999S")] {
+        for (millis, want) in
+            [(1, "1000u"), (90_000, "90000000u"), (100_000, "100000m"), (u64::MAX, "99999999S")]
+        {
             assert_eq!(timeout(Duration::from_millis(millis)), want);
         }
     }

@@ -127,7 +127,8 @@ impl Asking {
         let mut lacking = BTreeSet::new();
         while let Some(frame) = reader.next_frame().map_err(|error| error.to_string())? {
             let message = frame.message(BYTES_MAX).map_err(|error| error.to_string())?;
-            let response = Response::decode(message).map_err(|error| format!("its answer is no reflection: {error}"))?;
+            let response =
+                Response::decode(message).map_err(|error| format!("its answer is no reflection: {error}"))?;
             said += 1;
             match response.say {
                 Some(Say::Files(files)) => {
@@ -141,7 +142,9 @@ impl Asking {
                 Some(Say::Services(services)) => {
                     let names = services.service.into_iter().map(|service| service.name);
                     self.next.extend(
-                        names.filter(|name| !name.starts_with("grpc.reflection.")).map(Ask::FileContainingSymbol),
+                        names
+                            .filter(|name| !name.starts_with("grpc.reflection."))
+                            .map(Ask::FileContainingSymbol),
                     );
                 }
                 Some(Say::Error(error)) => {
@@ -160,7 +163,10 @@ impl Asking {
         self.next.extend(
             lacking.into_iter().filter(|name| !self.files.contains_key(name)).map(Ask::FileByFilename),
         );
-        if self.rounds > ROUNDS_MAX || self.files.len() > FILES_MAX || self.next.len() > SERVICES_MAX.max(FILES_MAX) {
+        if self.rounds > ROUNDS_MAX
+            || self.files.len() > FILES_MAX
+            || self.next.len() > SERVICES_MAX.max(FILES_MAX)
+        {
             return Err("it has more services or files than are taken".to_owned());
         }
         Ok(())

@@ -53,7 +53,8 @@ pub struct Rule {
 pub fn of(schema: &Schema, method: &Method) -> Result<Vec<Rule>, String> {
     let Some(extension) = schema.pool.get_extension_by_name("google.api.http") else { return Ok(Vec::new()) };
     let options = method.descriptor.options();
-    if options.descriptor().get_extension(extension.number()).is_none() || !options.has_extension(&extension) {
+    if options.descriptor().get_extension(extension.number()).is_none() || !options.has_extension(&extension)
+    {
         return Ok(Vec::new());
     }
     let annotation = options.get_extension(&extension);

@@ -104,9 +104,10 @@ impl Schema {
 
     /// All methods of a service.
     pub fn methods(&self, service: &str) -> Result<Vec<Method>, String> {
-        let found = self.pool.get_service_by_name(service).ok_or_else(|| {
-            format!("there is no service `{service}`; there {}", list(&self.services()))
-        })?;
+        let found = self
+            .pool
+            .get_service_by_name(service)
+            .ok_or_else(|| format!("there is no service `{service}`; there {}", list(&self.services())))?;
         Ok(found.methods().map(Method::of).collect())
     }
 

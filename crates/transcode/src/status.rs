@@ -266,7 +266,8 @@ mod tests {
 
     #[test]
     fn a_status_is_read_with_its_details() {
-        let detail = Any { type_url: "type.googleapis.com/x.Y".into(), value: Bytes::from_static(b"\x08\x01") };
+        let detail =
+            Any { type_url: "type.googleapis.com/x.Y".into(), value: Bytes::from_static(b"\x08\x01") };
         let rpc = RpcStatus { code: 5, message: "no".into(), details: vec![detail.clone()] };
         let mut trailers = HeaderMap::new();
         Status::new(Code::NotFound, "no ship \u{2693} 100%").write(&mut trailers);

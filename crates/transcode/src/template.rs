@@ -50,8 +50,7 @@ impl Template {
         loop {
             at = match at.strip_prefix('{') {
                 Some(inner) => {
-                    let (variable, after) =
-                        inner.split_once('}').ok_or("a `{` is not closed")?;
+                    let (variable, after) = inner.split_once('}').ok_or("a `{` is not closed")?;
                     template.variable(variable)?;
                     after
                 }

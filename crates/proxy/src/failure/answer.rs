@@ -29,7 +29,7 @@ pub(crate) fn answer(
     let mut response = match told(request) {
         Told::Document => document(failure, method, request_id),
         Told::Grpc(content_type) => grpc(failure, content_type),
-        Told::Connect { is_stream } => connect(failure, is_stream),
+        Told::Connect(stream) => connect(failure, stream),
     };
     let headers = response.headers_mut();
     failure.add_headers(headers);
@@ -44,9 +44,8 @@ enum Told {
     Document,
     /// In a head without a body, which gRPC-Web has, too.
     Grpc(&'static str),
-    Connect {
-        is_stream: bool,
-    },
+    /// Of a stream it is what its messages are.
+    Connect(Option<&'static str>),
 }
 
 fn told(request: &HeaderMap) -> Told {
@@ -54,36 +53,39 @@ fn told(request: &HeaderMap) -> Told {
         return Told::Grpc("application/grpc");
     }
     let content_type = request.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let begins = |kind: &[u8]| content_type.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind));
+    let begins =
+        |kind: &[u8]| content_type.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind));
     if begins(b"application/grpc-web-text") {
         return Told::Grpc("application/grpc-web-text+proto");
     }
     if begins(b"application/grpc-web") {
         return Told::Grpc("application/grpc-web+proto");
     }
-    if begins(b"application/connect+") {
-        return Told::Connect { is_stream: true };
+    for stream in ["application/connect+json", "application/connect+proto"] {
+        if begins(stream.as_bytes()) {
+            return Told::Connect(Some(stream));
+        }
     }
     match request.contains_key("connect-protocol-version") {
-        true => Told::Connect { is_stream: false },
+        true => Told::Connect(None),
         false => Told::Document,
     }
 }
 
 /// An error as Connect has it (connectrpc.com/docs/protocol): its codes are those of gRPC in words.
-fn connect(failure: &Failure, is_stream: bool) -> Response<Body> {
+fn connect(failure: &Failure, stream: Option<&'static str>) -> Response<Body> {
     let problem = failure.problem();
     let code = CONNECT_CODES.get(usize::from(problem.grpc_status())).copied().unwrap_or("unknown");
     let message = failure.0.hint.as_deref().unwrap_or(problem.title());
     let error = serde_json::json!({"code": code, "message": message});
-    let (status, kind, bytes) = match is_stream {
-        false => (failure.status(), "application/json", error.to_string().into_bytes()),
+    let (status, kind, bytes) = match stream {
+        None => (failure.status(), "application/json", error.to_string().into_bytes()),
         // Its envelope is JSON whatever messages are.
-        true => {
+        Some(kind) => {
             let end = serde_json::json!({ "error": error }).to_string();
             let length = u32::try_from(end.len()).unwrap_or_default().to_be_bytes();
             let envelope = [&[2], length.as_slice(), end.as_bytes()].concat();
-            (http::StatusCode::OK, "application/connect+json", envelope)
+            (http::StatusCode::OK, kind, envelope)
         }
     };
     let mut response = Response::new(Body::Full(Bytes::new()));

@@ -25,7 +25,12 @@ impl Transcode {
         match *self {}
     }
 
-    pub(crate) async fn handle(&self, _: &Rc<Worker>, _: &mut Call, _: Body) -> Result<Response<Body>, Failure> {
+    pub(crate) async fn handle(
+        &self,
+        _: &Rc<Worker>,
+        _: &mut Call,
+        _: Body,
+    ) -> Result<Response<Body>, Failure> {
         match *self {}
     }
 }

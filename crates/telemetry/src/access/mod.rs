@@ -1,13 +1,13 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
 mod composed;
-mod transcoded;
 pub(crate) mod line;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
 mod template;
 #[cfg(test)]
 mod tests;
+mod transcoded;
 
 use std::{
     fs::{File, OpenOptions},

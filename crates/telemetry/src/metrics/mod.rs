@@ -293,7 +293,8 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
                 ("protocol", *protocol),
                 ("code", &code),
             ];
-            let help = "gRPC calls that were carried over from another protocol, by the code that ended them.";
+            let help =
+                "gRPC calls that were carried over from another protocol, by the code that ended them.";
             out.counter("tidegate_transcode_calls_total", help, &labels, *count as f64);
         }
     }

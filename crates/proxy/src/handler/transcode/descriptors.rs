@@ -98,7 +98,8 @@ impl Source {
             upstream: settings.upstream.clone(),
         };
         if let Some(file) = &settings.descriptor_set {
-            let schema = Schema::decode(&cx.snapshot.file(file)).map_err(|error| format!("descriptorSet: {error}"))?;
+            let schema =
+                Schema::decode(&cx.snapshot.file(file)).map_err(|error| format!("descriptorSet: {error}"))?;
             return Known::new(schema, &wanted).map(|known| Self::File(Arc::new(known)));
         }
         if settings.reflection.is_none() {
@@ -139,12 +140,9 @@ impl Source {
 /// Names that all matches of a route capture.
 fn captures(route: &model::Route) -> Vec<String> {
     let of = |one: &model::resource::route_match::Match| match &one.path {
-        Some(PathMatch::Template(template)) => {
-            template.parse::<model::resource::path_template::PathTemplate>().map_or_else(
-                |_| Vec::new(),
-                |template| template.captures().map(str::to_owned).collect(),
-            )
-        }
+        Some(PathMatch::Template(template)) => template
+            .parse::<model::resource::path_template::PathTemplate>()
+            .map_or_else(|_| Vec::new(), |template| template.captures().map(str::to_owned).collect()),
         _ => Vec::new(),
     };
     let mut all: Vec<String> = Vec::new();
@@ -178,7 +176,8 @@ impl Known {
         };
         let paths = match fixed {
             Some(_) => Bindings::default(),
-            None => Bindings::of(&schema, &services).map_err(|errors| format!("services: {}", errors.join("; ")))?,
+            None => Bindings::of(&schema, &services)
+                .map_err(|errors| format!("services: {}", errors.join("; ")))?,
         };
         let bindings = paths.all.iter().map(|(_, binding)| Arc::new(binding.clone())).collect();
         Ok(Self { schema: Arc::new(schema), fixed, bindings, paths, services, since: Instant::now() })
@@ -259,7 +258,9 @@ impl Server {
 
     async fn asked(&self, worker: &Rc<Worker>, call: &Call, target: &Target) -> Result<Schema, String> {
         let services: Vec<String> = match &self.wanted.method {
-            Some(method) => vec![method.rsplit_once(['/', '.']).map_or(&**method, |(service, _)| service).to_owned()],
+            Some(method) => {
+                vec![method.rsplit_once(['/', '.']).map_or(&**method, |(service, _)| service).to_owned()]
+            }
             None => self.wanted.services.clone(),
         };
         let mut why = String::new();

@@ -78,7 +78,10 @@ impl Transcode {
             target: Arc::new(Target { upstream, effort, weight: 1 }),
             host_header: route.host_header.clone(),
             json: Arc::new(Json::new(choices)),
-            strip_prefix: settings.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('/').to_owned()),
+            strip_prefix: settings
+                .strip_prefix
+                .as_deref()
+                .map(|prefix| prefix.trim_end_matches('/').to_owned()),
             protocols: settings.protocols.clone().into(),
             request_bytes_max: settings.max_request_size.get(),
             response_bytes_max: settings.max_response_size.get(),

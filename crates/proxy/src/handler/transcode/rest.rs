@@ -11,7 +11,7 @@ use serde_json::Value;
 use transcode::{
     DynamicMessage,
     answer::{Answer, Form, Lines, Upload},
-    binding::{Binding, BodyIs, Body as Received, Found},
+    binding::{Binding, Body as Received, BodyIs, Found},
     metadata,
     status::{Code, Status},
     template::decoded,
@@ -62,8 +62,8 @@ impl Transcode {
         let upload = self.upload(call, &asked, body).await?;
         let is_stream = method.gives_stream || method.takes_stream;
         let headers = self.head(call, None, is_stream);
-        let may_repeat = !method.takes_stream
-            && (method.is_idempotent || crate::call::is_idempotent(&call.head.method));
+        let may_repeat =
+            !method.takes_stream && (method.is_idempotent || crate::call::is_idempotent(&call.head.method));
         let response = self.send(worker, call, &method.path, headers, upload, may_repeat).await?;
         let schema = Some(known.schema.clone());
         let mut answer = match method.gives_stream {
@@ -88,7 +88,13 @@ impl Transcode {
         }
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if asked.binding.method.takes_stream {
-            if !matches!(essence.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json-lines") {
+            if !matches!(
+                essence.as_str(),
+                "application/x-ndjson"
+                    | "application/ndjson"
+                    | "application/jsonl"
+                    | "application/json-lines"
+            ) {
                 return Err(unsupported("expected a message on each line, as `application/x-ndjson`"));
             }
             let lines = Lines {
@@ -103,8 +109,10 @@ impl Transcode {
             return Ok(Uploaded::body(body, Upload::Lines(Box::new(lines))));
         }
         let bytes = gather(body, self.request_bytes_max).await.map_err(|ungathered| match ungathered {
-            Ungathered::TooLarge => Failure::client(Stage::Body, Problem::BodyTooLarge)
-                .with_hint(format!("a message has at most {} bytes (`maxRequestSize`)", self.request_bytes_max)),
+            Ungathered::TooLarge => Failure::client(Stage::Body, Problem::BodyTooLarge).with_hint(format!(
+                "a message has at most {} bytes (`maxRequestSize`)",
+                self.request_bytes_max
+            )),
             Ungathered::Failed(failure) => failure,
         })?;
         let is_json = essence.is_empty() || essence.ends_with("/json") || essence.ends_with("+json");
@@ -161,6 +169,10 @@ impl Transcode {
                 return Ok(self.problem(call, &status, schema, headers));
             }
         }
+        if matches!(body, Body::Empty) && Status::read(&head.headers).is_none() {
+            let why = "a gRPC answer without a status";
+            return Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, why));
+        }
         let first = match body {
             Body::Empty => None,
             _ => tokio::time::timeout(FIRST, body.frame()).await.ok(),
@@ -200,7 +212,8 @@ impl Transcode {
             None if is_empty => told.take(Some(Ok(http_body::Frame::trailers(head.headers)))),
             None => {}
         }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(if is_events { EVENTS } else { LINES }));
+        headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(if is_events { EVENTS } else { LINES }));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         let mut response = Response::new(Body::boxed(told));
         *response.headers_mut() = headers;
@@ -208,7 +221,13 @@ impl Transcode {
     }
 
     /// An error of the server's as a problem document.
-    fn problem(&self, call: &Call, status: &Status, schema: Shared, mut headers: HeaderMap) -> Response<Body> {
+    fn problem(
+        &self,
+        call: &Call,
+        status: &Status,
+        schema: Shared,
+        mut headers: HeaderMap,
+    ) -> Response<Body> {
         let members = status.problem(schema.as_deref(), &self.json, &Self::request_id(call));
         let text = Value::Object(members).to_string();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -237,9 +256,9 @@ fn takes_any(binding: &Binding) -> bool {
 
 fn accepts_events(headers: &HeaderMap) -> bool {
     let types = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    types.flat_map(|line| line.split(',')).any(|one| {
-        one.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(EVENTS))
-    })
+    types
+        .flat_map(|line| line.split(','))
+        .any(|one| one.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(EVENTS)))
 }
 
 /// What a request means.

@@ -15,7 +15,7 @@ use transcode::{
 
 use super::{
     Meant, Transcode, refused,
-    send::{TIMEOUT, framed, not_grpc},
+    send::{framed, not_grpc},
     stream::{Told, Uploaded},
     text,
 };
@@ -34,8 +34,9 @@ const CONNECT_ENCODING: HeaderName = HeaderName::from_static("connect-content-en
 const CONNECT_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("connect-accept-encoding");
 
 /// Fields of answers that scripts of other origins must be let read.
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, connect-content-encoding");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, connect-content-encoding",
+);
 
 fn expose(call: &Call, headers: &mut HeaderMap) {
     if call.head.headers.contains_key(header::ORIGIN) {
@@ -82,7 +83,8 @@ impl Transcode {
                 headers.insert(name, value.clone());
             }
         }
-        let may_repeat = meant.method.as_ref().is_some_and(|method| method.is_idempotent && !method.takes_stream);
+        let may_repeat =
+            meant.method.as_ref().is_some_and(|method| method.is_idempotent && !method.takes_stream);
         let response = self.send(worker, call, &meant.path, headers, upload, may_repeat).await?;
         let answer = self.answer(call, Form::Web(form), meant, output);
         let mut told = self.flowing(call, response, answer, form.content_type());
@@ -111,9 +113,6 @@ impl Transcode {
             }
         };
         let mut headers = self.head(call, wanted, true);
-        if let Some(wanted) = wanted {
-            headers.insert(TIMEOUT, metadata::timeout(wanted));
-        }
         if !is_json {
             headers.remove(&GRPC_ACCEPT_ENCODING);
             for (from, to) in
@@ -151,7 +150,9 @@ impl Transcode {
             "gzip" => match frame::gunzip(&bytes, self.request_bytes_max) {
                 Ok(bytes) => bytes.into(),
                 Err(error @ frame::Broken::TooLarge(_)) => {
-                    return Err(Failure::client(Stage::Body, Problem::BodyTooLarge).with_hint(error.to_string()));
+                    return Err(
+                        Failure::client(Stage::Body, Problem::BodyTooLarge).with_hint(error.to_string())
+                    );
                 }
                 Err(error) => {
                     return Err(Failure::client(Stage::Body, Problem::Invalid).with_hint(error.to_string()));
@@ -255,7 +256,13 @@ impl Transcode {
         }
     }
 
-    fn answer(&self, call: &Call, form: Form, meant: &Meant, output: Option<transcode::schema::Kind>) -> Answer {
+    fn answer(
+        &self,
+        call: &Call,
+        form: Form,
+        meant: &Meant,
+        output: Option<transcode::schema::Kind>,
+    ) -> Answer {
         let (json, id) = (self.json.clone(), Self::request_id(call));
         Answer::new(form, meant.schema.clone(), output, json, self.response_bytes_max, id)
     }
@@ -285,9 +292,11 @@ impl Transcode {
         });
         let ended = ended.or_else(|| {
             let mut trailers = head.headers.clone();
-            [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::DATE, header::SERVER].iter().for_each(|name| {
-                trailers.remove(name);
-            });
+            [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::DATE, header::SERVER].iter().for_each(
+                |name| {
+                    trailers.remove(name);
+                },
+            );
             whole.map(|_| trailers)
         });
         if let Some(trailers) = ended {

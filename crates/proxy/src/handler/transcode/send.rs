@@ -23,7 +23,7 @@ use crate::{
     worker::Worker,
 };
 
-pub(super) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// An answer with one message, taken apart.
@@ -39,8 +39,7 @@ impl Transcode {
     /// The head of a gRPC request of the client's, with the time that it has.
     pub(super) fn head(&self, call: &Call, wanted: Option<Duration>, is_stream: bool) -> HeaderMap {
         let effort = &self.target.effort;
-        let mut headers =
-            metadata::request(&call.head.headers, call.head.headers.get(header::HOST));
+        let mut headers = metadata::request(&call.head.headers, call.head.headers.get(header::HOST));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
         // What a stream takes is bounded by `total` alone; `request` is the time to its head.
         let own = match is_stream {
@@ -48,9 +47,13 @@ impl Transcode {
             false => Some(effort.total.map_or(effort.request, |total| total.min(effort.request))),
         };
         // A client's own deadline holds where it is nearer.
-        let asked = call.head.headers.get(&TIMEOUT).and_then(|value| outgoing::timeout_of(value.to_str().ok()?));
+        let asked =
+            call.head.headers.get(&TIMEOUT).and_then(|value| outgoing::timeout_of(value.to_str().ok()?));
         if let Some(time) = [own, wanted, asked].into_iter().flatten().min() {
-            headers.insert(TIMEOUT, metadata::timeout(time.saturating_sub(call.elapsed()).max(Duration::from_millis(1))));
+            headers.insert(
+                TIMEOUT,
+                metadata::timeout(time.saturating_sub(call.elapsed()).max(Duration::from_millis(1))),
+            );
         }
         headers
     }
@@ -92,7 +95,11 @@ impl Transcode {
     }
 
     /// Reads an answer that has one message.
-    pub(super) async fn unary(&self, call: &mut Call, mut response: Response<Body>) -> Result<Unary, Failure> {
+    pub(super) async fn unary(
+        &self,
+        call: &mut Call,
+        mut response: Response<Body>,
+    ) -> Result<Unary, Failure> {
         guard::clean_answer(&mut response);
         let (head, mut body) = response.into_parts();
         let mut reader = Reader::new(self.response_bytes_max);
@@ -158,7 +165,10 @@ pub(super) fn not_grpc(head: &Parts) -> Option<Status> {
         return None;
     }
     let status = head.status.as_u16();
-    Some(Status::new(Code::of_http(status), format!("the service answered with status {status}, and no gRPC")))
+    Some(Status::new(
+        Code::of_http(status),
+        format!("the service answered with status {status}, and no gRPC"),
+    ))
 }
 
 /// How a failure of the gateway's is told within a stream.

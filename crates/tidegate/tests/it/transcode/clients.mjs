@@ -36,8 +36,8 @@ async function common(transport, { json = false, get = false } = {}) {
   assert.equal(reply.message, "Hello, Ada");
   assert.ok(reply.seen.includes("x-test: 1") && reply.seen.includes("authorization: Bearer t"), `${reply.seen}`);
   const timeout = reply.seen.find((line) => line.startsWith("grpc-timeout: "));
-  const micros = Number(timeout.slice("grpc-timeout: ".length, -1));
-  assert.ok(timeout.endsWith("u") && micros <= 4_000_000 && micros > 500_000, timeout);
+  const millis = Number(timeout.slice("grpc-timeout: ".length, -1)) / (timeout.endsWith("u") ? 1000 : 1);
+  assert.ok(millis <= 4000 && millis > 500, timeout);
   assert.equal(headers.get("x-served-by"), "tonic");
   const books = createClient(Library, transport);
   assert.equal((await books.getBook({ name: "shelves/1/books/2" })).title, "Sea chart");
@@ -68,8 +68,6 @@ async function common(transport, { json = false, get = false } = {}) {
   await failure(async () => {
     for await (const _ of greeter.watch({ name: "a", count: 100, intervalMillis: 20 }, { signal: leaving.signal })) leaving.abort();
   });
-  const nobody = await failure(() => createClient({ ...Greeter, typeName: "demo.Nobody" }, transport).sayHello({}));
-  assert.ok([Code.Unimplemented, Code.NotFound].includes(nobody.code), `${nobody}`);
 }
 
 async function streams(transport) {

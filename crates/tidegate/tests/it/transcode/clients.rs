@@ -7,7 +7,8 @@ fn play(gateway: &Gateway, scenario: &str) {
     let set = folder.path().join("greeter.binpb");
     fs::write(&set, SET).expect("a file");
     let arguments = [&*gateway.address.to_string(), scenario, &*set.display().to_string()];
-    let client = Peer::start(rpc_client(&format!("clients-{scenario}"), include_str!("clients.mjs"), &arguments));
+    let client =
+        Peer::start(rpc_client(&format!("clients-{scenario}"), include_str!("clients.mjs"), &arguments));
     let (ended_well, text) = client.finish();
     assert!(ended_well && text.trim_end() == "ok", "{scenario}: {text}\n{}", gateway.stderr());
 }
@@ -16,7 +17,11 @@ fn played(scenario: &str, protocol: &str) {
     let (_server, gateway) = all(How::default());
     play(&gateway, scenario);
     let record = gateway.record("one", |record| record["rpc"]["protocol"] == protocol);
-    assert_eq!(record["rpc"]["method"].as_str().map(|name| name.starts_with("demo.")), Some(true), "{record}");
+    assert_eq!(
+        record["rpc"]["method"].as_str().map(|name| name.starts_with("demo.")),
+        Some(true),
+        "{record}"
+    );
 }
 
 #[test]

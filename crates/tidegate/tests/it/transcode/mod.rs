@@ -53,6 +53,9 @@ fn all(how: How) -> (Server, Gateway) {
 }
 
 fn json(gateway: &Gateway, method: &str, target: &str, body: &str) -> Answer {
-    let head = format!("{method} {target} HTTP/1.1\nhost: a.test\ncontent-type: application/json\ncontent-length: {}", body.len());
+    let head = format!(
+        "{method} {target} HTTP/1.1\nhost: a.test\ncontent-type: application/json\ncontent-length: {}",
+        body.len()
+    );
     gateway.send(&head, body.as_bytes())
 }

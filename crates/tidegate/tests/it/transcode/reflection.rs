@@ -8,7 +8,12 @@ fn a_server_tells_of_itself_in_either_version() {
         let server = Server::start(how);
         let gateway = gateway(&server, "reflection: {}", "");
         let answer = gateway.get("/v1/greetings/Ada");
-        assert_eq!((answer.status, answer.json()["message"].clone()), (200, "Hello, Ada".into()), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.json()["message"].clone()),
+            (200, "Hello, Ada".into()),
+            "{}",
+            answer.text()
+        );
         // It was asked once for all of them.
         assert_eq!(gateway.get("/v1/shelves/1/books/2").status, 200);
         assert_eq!(server.log().len(), 2);

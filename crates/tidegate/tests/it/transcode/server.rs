@@ -57,9 +57,8 @@ impl Server {
             .enable_all()
             .build()
             .expect("a runtime");
-        let reflection = || {
-            tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(SET)
-        };
+        let reflection =
+            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(SET);
         let one = |name| Serve { name, log: log.clone(), gzip: how.gzip };
         let v1 = how.v1.then(|| reflection().build_v1().expect("reflection"));
         let v1alpha = how.v1alpha.then(|| reflection().build_v1alpha().expect("reflection"));
@@ -70,7 +69,9 @@ impl Server {
             .add_optional_service(v1alpha)
             .serve(address);
         runtime.spawn(async move { serving.await.expect("it serves") });
-        super::super::harness::eventually("the server is up", || std::net::TcpStream::connect(address).is_ok());
+        super::super::harness::eventually("the server is up", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
         Self { address, log, runtime: Some(runtime) }
     }
 
@@ -125,7 +126,10 @@ service!(Greeter, "demo.Greeter");
 service!(Library, "demo.Library");
 
 impl Serve {
-    async fn answer(self, request: tonic::codegen::http::Request<Body>) -> tonic::codegen::http::Response<Body> {
+    async fn answer(
+        self,
+        request: tonic::codegen::http::Request<Body>,
+    ) -> tonic::codegen::http::Response<Body> {
         let mut grpc = Grpc::new(Raw).accept_compressed(CompressionEncoding::Gzip);
         if self.gzip {
             grpc = grpc.send_compressed(CompressionEncoding::Gzip);
@@ -204,6 +208,10 @@ impl StreamingService<Bytes> for Play {
                 })),
                 _ => {
                     let message = incoming.message().await?.unwrap_or_default();
+                    if path == "/demo.Greeter/SayHello" {
+                        let asked = HelloRequest::decode(message.clone()).map_err(internal)?;
+                        tokio::time::sleep(millis(asked.interval_millis)).await;
+                    }
                     unary(&path, message, &metadata, log)?
                 }
             };
@@ -235,13 +243,17 @@ fn unary(path: &str, message: Bytes, metadata: &MetadataMap, log: Log) -> Result
             book.name = format!("{}/books/{}", asked.parent, asked.request_id);
             one(book)
         }
-        "/demo.Library/UpdateBook" => one(UpdateBook::decode(message).map_err(internal)?.book.unwrap_or_default()),
+        "/demo.Library/UpdateBook" => {
+            one(UpdateBook::decode(message).map_err(internal)?.book.unwrap_or_default())
+        }
         "/demo.Library/ListBooks" => {
             let asked = ListBooks::decode(message).map_err(internal)?;
             let book = |tag: String| Book { name: asked.parent.clone(), title: tag, ..Book::default() };
             one(ListBooksReply { books: asked.tags.clone().into_iter().map(book).collect() })
         }
-        "/demo.Library/Download" => one(HttpBody { content_type: "text/plain".to_owned(), data: b"a\nb".to_vec() }),
+        "/demo.Library/Download" => {
+            one(HttpBody { content_type: "text/plain".to_owned(), data: b"a\nb".to_vec() })
+        }
         "/demo.Library/Echo" => Box::pin(stream::iter([Ok(message)])),
         _ => return Err(Status::unimplemented("no such method")),
     })
@@ -262,7 +274,7 @@ fn watch(asked: HelloRequest, log: Log) -> Messages {
         let asked = asked.clone();
         async move {
             if at > 0 || asked.count == 0 {
-                tokio::time::sleep(Duration::from_millis(u64::try_from(asked.interval_millis).unwrap_or(0))).await;
+                tokio::time::sleep(millis(asked.interval_millis)).await;
             }
             if at == asked.count {
                 left.1 = true;
@@ -310,12 +322,17 @@ fn seen(metadata: &MetadataMap) -> Vec<String> {
         .iter()
         .filter(|(name, _)| {
             let name = name.as_str();
-            name.starts_with("x-test") || matches!(name, "authorization" | "grpc-timeout" | "content-type" | "cookie")
+            name.starts_with("x-test")
+                || matches!(name, "authorization" | "grpc-timeout" | "content-type" | "cookie")
         })
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
         .collect();
     seen.sort();
     seen
+}
+
+fn millis(count: i32) -> Duration {
+    Duration::from_millis(u64::try_from(count).unwrap_or_default())
 }
 
 fn encoded(message: impl Message) -> Bytes {

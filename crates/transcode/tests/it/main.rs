@@ -1,5 +1,7 @@
 //! What descriptors, paths and JSON come to, on the descriptors of tests/protos/demo/greeter.proto.
 
+mod fuzz;
+
 use std::{borrow::Cow, fs, path::Path, sync::Arc};
 
 use prost::Message as _;
@@ -10,7 +12,7 @@ use transcode::{
     schema::Schema,
 };
 
-const SET: &[u8] = include_bytes!("greeter.binpb");
+const SET: &[u8] = include_bytes!("../greeter.binpb");
 
 fn schema() -> Schema {
     Schema::decode(SET).expect("descriptors")
@@ -43,7 +45,7 @@ fn the_descriptors_are_those_of_the_files() {
     let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/protos");
     for (file, set) in [
         ("demo/greeter.proto", SET),
-        ("google/rpc/error_details.proto", include_bytes!("../src/error_details.binpb").as_slice()),
+        ("google/rpc/error_details.proto", include_bytes!("../../src/error_details.binpb").as_slice()),
     ] {
         let compiled = protox::compile([file], [&protos]).expect("a file that compiles");
         let compiled = Schema::decode(&compiled.encode_to_vec()).expect("descriptors");
@@ -63,7 +65,12 @@ fn the_descriptors_are_those_of_the_files() {
 fn paths_bodies_and_queries_are_messages() {
     for (method, target, body, want) in [
         ("GET", "/v1/greetings/Ada%20L", None, json!({"name": "Ada L"})),
-        ("GET", "/v1/greetings/a?count=3&language=fr", None, json!({"name": "a", "count": 3, "language": "fr"})),
+        (
+            "GET",
+            "/v1/greetings/a?count=3&language=fr",
+            None,
+            json!({"name": "a", "count": 3, "language": "fr"}),
+        ),
         ("POST", "/v1/greetings", Some("{\"name\":\"a\"}"), json!({"name": "a"})),
         ("GET", "/v1/greetings/a:watch", None, json!({"name": "a"})),
         ("GET", "/v1/shelves/1/books/2", None, json!({"name": "shelves/1/books/2"})),
@@ -118,7 +125,12 @@ fn what_does_not_fit_is_told_with_its_place() {
         ("POST", "/v1/greetings", Some("{\"nobody\":1}"), "unrecognized field name 'nobody'"),
         ("POST", "/v1/greetings", Some("{\"name\":"), "EOF"),
         ("POST", "/v1/greetings", Some("{} {}"), "trailing"),
-        ("POST", "/v1/shelves/1/books", Some("{\"author\":{\"x\":1}}"), "`author`: unrecognized field name 'x'"),
+        (
+            "POST",
+            "/v1/shelves/1/books",
+            Some("{\"author\":{\"x\":1}}"),
+            "`author`: unrecognized field name 'x'",
+        ),
         ("POST", "/v1/shelves/1/books?book.title=x", Some("{}"), "`book.title`: it is in the body"),
         ("GET", "/v1/shelves/1/books?filter=x", None, "`filter`: `filter` is a message"),
         ("GET", "/v1/shelves/1/books?filter.genres=POEM", None, "has no value `POEM`"),
@@ -176,7 +188,10 @@ fn how_messages_are_written_may_be_chosen() {
         serde_json::from_slice::<Value>(&out).expect("JSON")
     };
     let plain = Choices::default();
-    assert_eq!(written(Choices { int64_numbers: true, ..plain }), json!({"title": "T", "pages": 3, "genre": "ATLAS"}));
+    assert_eq!(
+        written(Choices { int64_numbers: true, ..plain }),
+        json!({"title": "T", "pages": 3, "genre": "ATLAS"})
+    );
     assert_eq!(written(Choices { enum_numbers: true, ..plain })["genre"], 2);
     let filled = json!({"name": "", "title": "T", "pages": "3", "genre": "ATLAS", "tags": []});
     assert_eq!(written(Choices { emit_defaults: true, ..plain }), filled);
@@ -250,7 +265,8 @@ fn prost_types_set(set: &impl prost::Message, name: &str) -> Vec<u8> {
 
 /// Compiles a service with these annotations, and takes its bindings.
 fn annotated(methods: &str) -> Result<usize, Vec<String>> {
-    let folder = std::env::temp_dir().join(format!("tidegate-transcode-{}-{:p}", std::process::id(), methods));
+    let folder =
+        std::env::temp_dir().join(format!("tidegate-transcode-{}-{:p}", std::process::id(), methods));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
     let text = format!(
@@ -276,7 +292,10 @@ fn what_is_wrong_with_annotations_is_told_at_once() {
     };
     assert_eq!(annotated(&rpc("A", "get: \"/v1/{a}\"")), Ok(1));
     for (methods, wants) in [
-        (rpc("A", "get: \"/v1/{a}\"") + &rpc("B", "get: \"/v1/{within.a}\""), vec!["t.S/B", "t.S/A", "same path"]),
+        (
+            rpc("A", "get: \"/v1/{a}\"") + &rpc("B", "get: \"/v1/{within.a}\""),
+            vec!["t.S/B", "t.S/A", "same path"],
+        ),
         (rpc("A", "get: \"/v1/{c}\""), vec!["`t.In` has no field `c`"]),
         (rpc("A", "get: \"/v1/{many}\""), vec!["`many` has many values"]),
         (rpc("A", "get: \"/v1/{within}\""), vec!["`within` is a message"]),
