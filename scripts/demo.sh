@@ -82,7 +82,7 @@ if [ -n "${TIDEGATE_DEMO_PORTS:-}${real[*]}" ]; then
     -e "s/127.0.0.1:7002/$catalog_2/; t; s/127.0.0.1:7003/$orders/; t" \
     -e "$provide" \
     -e "s/127.0.0.1:7100/$provider/" "$config" >"$data/tidegate.yaml"
-  cp examples/shop/demo-key.txt examples/shop/catalog.openapi.json "$data/"
+  cp examples/shop/demo-key.txt examples/shop/catalog.openapi.json examples/shop/prices.binpb "$data/"
   config=$data/tidegate.yaml
 fi
 
@@ -170,6 +170,8 @@ tries=(
   "curl -s http://$gateway/mcp -H 'x-api-key: demo-key' -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' -H 'mcp-protocol-version: 2026-07-28' -H 'mcp-method: tools/call' -H 'mcp-name: describe' -d '{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"tools/call\", \"params\": {\"name\": \"describe\", \"arguments\": {\"product\": \"Sea chart\"}, \"_meta\": {\"io.modelcontextprotocol/protocolVersion\": \"2026-07-28\", \"io.modelcontextprotocol/clientInfo\": {\"name\": \"curl\", \"version\": \"8\"}, \"io.modelcontextprotocol/clientCapabilities\": {}}}}'; echo"
   "One answer from three calls, in parallel: an order that is placed first, the products and a greeting"
   "id=\$(curl -s http://$gateway/v1/orders -H 'x-api-key: demo-key' -d '{\"items\": [{\"productId\": 1, \"quantity\": 2}]}' | grep -o '\"id\":[0-9]*' | head -n 1 | cut -d: -f2); curl -si http://$gateway/v1/order-page/\$id -H 'x-api-key: demo-key'"
+  "REST in, gRPC out: a price, and a stream of prices as server-sent events"
+  "curl -s http://$gateway/v1/prices/1; echo; curl -sN http://$gateway/v1/prices/1:watch -H 'accept: text/event-stream'"
   "Metrics"
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
 )
@@ -190,7 +192,9 @@ if [ "${1:-}" = --check ]; then
   expect "prompt" "$(out 15)" '{"text":'
   expect "tool" "$(out 17)" '"tidegate/receipt"'
   expect "composed answer" "$(out 19)" '"greeting":"Welcome aboard"'
-  expect "metrics" "$(out 21)" 'route="products"'
+  expect "transcoded call" "$(out 21)" '"name":"Sea chart","cents":"1890"'
+  expect "transcoded stream" "$(out 21)" 'event: end'
+  expect "metrics" "$(out 23)" 'route="products"'
   exit 0
 fi
 

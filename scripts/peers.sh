@@ -124,6 +124,24 @@ if [ ! -e "$stamp" ]; then
   say "installed $cache_tests"
 fi
 
+# Official clients of Connect and gRPC-Web, and what gives the latter a browser's XMLHttpRequest.
+rpc_packages=(
+  @connectrpc/connect@2.3.0 @connectrpc/connect-web@2.3.0 @connectrpc/connect-node@2.3.0 @bufbuild/protobuf@2.17.0
+  grpc-web@2.1.1 xhr2@0.2.1
+)
+stamp="$peers/rpc-$(printf '%s\n' "${rpc_packages[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/rpc"
+  mkdir -p "$peers/rpc"
+  echo '{"private": true, "type": "module"}' >"$peers/rpc/package.json"
+  (cd "$peers/rpc" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund --ignore-scripts "${rpc_packages[@]}") || {
+    say "npm cannot install ${rpc_packages[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${rpc_packages[*]}"
+fi
+
 if [ ! -x "$peers/promtool" ]; then
   if command -v promtool >/dev/null; then
     ln -sf "$(command -v promtool)" "$peers/promtool"

@@ -1,7 +1,8 @@
 //! The fuzz targets in one place: each is a function of bytes that panics when a law does not hold.
 //!
 //! They live beside what they test, where ordinary tests give each a short run over the same corpora:
-//! `crates/ai/tests/it/fuzz.rs`, `crates/http1/tests/it/fuzz.rs`, `crates/model/tests/load/fuzz.rs`, `crates/waf/tests/it/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
+//! `crates/ai/tests/it/fuzz.rs`, `crates/http1/tests/it/fuzz.rs`, `crates/model/tests/load/fuzz.rs`,
+//! `crates/transcode/tests/it/fuzz.rs`, `crates/waf/tests/it/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
 //! `crates/proxy/src/fuzzing.rs`. CONTRIBUTING.md says how to run them for long.
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,8 @@ mod model_targets;
 #[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../crates/model/tests/load/support.rs"]
 mod support;
+#[path = "../../crates/transcode/tests/it/fuzz.rs"]
+mod transcode_targets;
 #[path = "../../crates/waf/tests/it/fuzz.rs"]
 mod waf_targets;
 
@@ -30,4 +33,5 @@ pub use http1_targets::{body, differential_hyper, request_head, response_head};
 pub use model_targets::{config, layout, values};
 pub use proxy::fuzzing::*;
 pub use telemetry::fuzzing::{access_line, traceparent};
+pub use transcode_targets::transcode;
 pub use waf_targets::{request as waf_request, rules as waf_rules};

@@ -8,6 +8,7 @@ mod ai;
 mod compose;
 mod heard;
 mod mcp;
+mod transcode;
 mod waf;
 
 use std::{
@@ -24,6 +25,7 @@ pub use self::{
     compose::{ComposeRecord, ComposedCall},
     heard::CountsTokens,
     mcp::McpRecord,
+    transcode::TranscodeRecord,
     waf::{WafFired, WafRecord},
 };
 
@@ -98,6 +100,8 @@ pub struct CallRecord {
     pub waf: Option<Box<WafRecord>>,
     /// The calls that the answer is made of, on a route that composes one.
     pub composed: Option<Arc<ComposeRecord>>,
+    /// The gRPC call that it was carried over to, on a route that transcodes.
+    pub transcoded: Option<Arc<TranscodeRecord>>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

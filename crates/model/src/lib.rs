@@ -21,7 +21,7 @@ pub mod types;
 pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, Continued, CountsTokens,
     FailureRecord, GuardFired, McpRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
-    TraceContext, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
+    TraceContext, TranscodeRecord, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

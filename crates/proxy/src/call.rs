@@ -295,6 +295,7 @@ pub(crate) fn new_record(
         cache: None,
         waf: None,
         composed: None,
+        transcoded: None,
         stopped_by: None,
     }
 }

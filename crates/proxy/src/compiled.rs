@@ -341,6 +341,7 @@ impl Route {
             Handler::Compose(compose) => {
                 Beyond::of(compose.upstreams().into_iter().map(|upstream| &upstream.chain))
             }
+            Handler::Transcode(transcode) => Beyond::of(std::iter::once(&transcode.upstream().chain)),
             Handler::Redirect(_)
             | Handler::Respond(_)
             | Handler::Static(_)

@@ -156,6 +156,12 @@ impl Compiled {
             Handler::A2a(_) => report.handler = Some("a2a".into()),
             Handler::Prompt(_) => report.handler = Some("prompt".into()),
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
+            Handler::Transcode(transcode) => {
+                let upstream = transcode.upstream();
+                report.handler = Some(format!("transcode `{}`", upstream.name));
+                report.policies.extend(chain::order(&Default::default(), &upstream.chain));
+                report.upstreams = vec![upstream.cluster.status(std::time::Instant::now())];
+            }
             Handler::Compose(compose) => {
                 let upstreams = compose.upstreams();
                 let names = upstreams.iter().map(|upstream| format!("`{}`", upstream.name));

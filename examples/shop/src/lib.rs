@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod orders;
+pub mod prices;
 mod problem;
 mod service;
 mod store;

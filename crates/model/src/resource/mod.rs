@@ -27,5 +27,6 @@ pub mod runtime;
 pub mod static_files;
 pub mod telemetry;
 pub mod tls;
+pub mod transcode;
 pub mod tries;
 pub mod upstream;

@@ -15,6 +15,7 @@ use super::{
     route_document::RouteDocument,
     route_match::Match,
     static_files::StaticFiles,
+    transcode::Transcode,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::{Duration, HeaderName, Secret, policy::PolicyUse};
@@ -85,10 +86,12 @@ pub enum Handler {
     Compose(Box<Compose>),
     /// Files of a directory.
     Static(Box<StaticFiles>),
+    /// A gRPC server for those who do not speak gRPC.
+    Transcode(Box<Transcode>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["transcode", "publish"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["publish"];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -103,6 +106,7 @@ impl Handler {
             Self::A2a(_) => "a2a",
             Self::Compose(_) => "compose",
             Self::Static(_) => "static",
+            Self::Transcode(_) => "transcode",
         }
     }
 }

@@ -13,12 +13,13 @@ use super::{
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
     route_match::Match,
     static_files::StaticFiles,
+    transcode::Transcode,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::policy::PolicyUse;
 
 /// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`,
-/// `mcp`, `a2a`, `compose` and `static`.
+/// `mcp`, `a2a`, `compose`, `static` and `transcode`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -33,6 +34,7 @@ use crate::policy::PolicyUse;
         {"required": ["a2a"]},
         {"required": ["compose"]},
         {"required": ["static"]},
+        {"required": ["transcode"]},
     ])
 )]
 pub struct RouteDocument {
@@ -100,6 +102,9 @@ pub struct RouteDocument {
     /// Handler: files of a directory.
     #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
     pub files: Option<Box<StaticFiles>>,
+    /// Handler: a gRPC server for those who do not speak gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcode: Option<Box<Transcode>>,
 }
 
 fn yes() -> bool {
@@ -120,12 +125,13 @@ impl TryFrom<RouteDocument> for Route {
             written.a2a.map(Handler::A2a),
             written.compose.map(Handler::Compose),
             written.files.map(Handler::Static),
+            written.transcode.map(Handler::Transcode),
         ]
         .into_iter()
         .flatten();
         let (Some(handler), None) = (handlers.next(), handlers.next()) else {
             return Err(
-                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose` and `static`"
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose`, `static` and `transcode`"
                     .to_owned(),
             );
         };
@@ -170,6 +176,7 @@ impl From<Route> for RouteDocument {
             a2a: None,
             compose: None,
             files: None,
+            transcode: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -184,6 +191,7 @@ impl From<Route> for RouteDocument {
             Handler::A2a(a2a) => written.a2a = Some(a2a),
             Handler::Compose(compose) => written.compose = Some(compose),
             Handler::Static(files) => written.files = Some(files),
+            Handler::Transcode(transcode) => written.transcode = Some(transcode),
         }
         written
     }

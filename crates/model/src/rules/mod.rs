@@ -17,6 +17,7 @@ mod redis;
 mod route;
 mod static_files;
 mod strip_prefix;
+mod transcode;
 mod upstream;
 
 pub(crate) use policies::template;

@@ -96,8 +96,9 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
         at.field("hostHeader", |at| super::upstream::host_header(host, at));
     }
     if !matches!(route.handler, Handler::Backends { .. }) {
-        let only = ["sticky", "timeouts", "retry", "hostHeader", "websocket"];
-        let written: Vec<&str> = only.into_iter().filter(|key| at.is_written(key)).collect();
+        let only = ["sticky", "websocket", "timeouts", "retry", "hostHeader"];
+        let count = if matches!(route.handler, Handler::Transcode(_)) { 2 } else { only.len() };
+        let written: Vec<&str> = only.into_iter().take(count).filter(|key| at.is_written(key)).collect();
         for key in written {
             let name = route.handler.name();
             at.field(key, |at| {
@@ -113,6 +114,10 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             super::strip_prefix::check(ai.strip_prefix.as_deref(), &route.matches, at);
         }),
         Handler::Compose(compose) => at.field("compose", |at| super::compose::check(compose, route, at)),
+        Handler::Transcode(transcode) => at.field("transcode", |at| {
+            let upstream = world.upstreams.get(transcode.upstream.as_str());
+            super::transcode::check(transcode, upstream, at);
+        }),
         Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
         Handler::Prompt(prompt) => {
@@ -233,14 +238,17 @@ fn tries(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     at.field("timeouts", |at| {
         let written = &route.timeouts;
         let backends = match &route.handler {
-            Handler::Backends { backends, .. } => backends.as_slice(),
-            _ => &[],
+            Handler::Backends { backends, .. } => {
+                backends.iter().map(|backend| backend.upstream.as_str()).collect()
+            }
+            Handler::Transcode(transcode) => vec![transcode.upstream.as_str()],
+            _ => Vec::new(),
         };
         if *written == Default::default() {
             return;
         }
         // Over each upstream's own: what is written here must fit all of them.
-        let upstream = backends.iter().find_map(|backend| world.upstreams.get(backend.upstream.as_str()));
+        let upstream = backends.iter().find_map(|upstream| world.upstreams.get(upstream));
         let base = upstream.map(|upstream| upstream.timeouts.clone()).unwrap_or_default();
         super::upstream::timeouts(&written.apply(&base), at);
     });

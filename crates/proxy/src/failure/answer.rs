@@ -26,7 +26,11 @@ pub(crate) fn answer(
     request_id: &HeaderValue,
 ) -> Response<Body> {
     let problem = failure.problem();
-    let mut response = if is_grpc(request) { grpc(failure) } else { document(failure, method, request_id) };
+    let mut response = match told(request) {
+        Told::Document => document(failure, method, request_id),
+        Told::Grpc(content_type) => grpc(failure, content_type),
+        Told::Connect(stream) => connect(failure, stream),
+    };
     let headers = response.headers_mut();
     failure.add_headers(headers);
     if problem == super::Problem::RequestTimeout {
@@ -34,6 +38,84 @@ pub(crate) fn answer(
     }
     response
 }
+
+/// How a caller is told.
+enum Told {
+    Document,
+    /// In a head without a body, which gRPC-Web has, too.
+    Grpc(&'static str),
+    /// Of a stream it is what its messages are.
+    Connect(Option<&'static str>),
+}
+
+fn told(request: &HeaderMap) -> Told {
+    if is_grpc(request) {
+        return Told::Grpc("application/grpc");
+    }
+    let content_type = request.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let begins =
+        |kind: &[u8]| content_type.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind));
+    if begins(b"application/grpc-web-text") {
+        return Told::Grpc("application/grpc-web-text+proto");
+    }
+    if begins(b"application/grpc-web") {
+        return Told::Grpc("application/grpc-web+proto");
+    }
+    for stream in ["application/connect+json", "application/connect+proto"] {
+        if begins(stream.as_bytes()) {
+            return Told::Connect(Some(stream));
+        }
+    }
+    match request.contains_key("connect-protocol-version") {
+        true => Told::Connect(None),
+        false => Told::Document,
+    }
+}
+
+/// An error as Connect has it (connectrpc.com/docs/protocol): its codes are those of gRPC in words.
+fn connect(failure: &Failure, stream: Option<&'static str>) -> Response<Body> {
+    let problem = failure.problem();
+    let code = CONNECT_CODES.get(usize::from(problem.grpc_status())).copied().unwrap_or("unknown");
+    let message = failure.0.hint.as_deref().unwrap_or(problem.title());
+    let error = serde_json::json!({"code": code, "message": message});
+    let (status, kind, bytes) = match stream {
+        None => (failure.status(), "application/json", error.to_string().into_bytes()),
+        // Its envelope is JSON whatever messages are.
+        Some(kind) => {
+            let end = serde_json::json!({ "error": error }).to_string();
+            let length = u32::try_from(end.len()).unwrap_or_default().to_be_bytes();
+            let envelope = [&[2], length.as_slice(), end.as_bytes()].concat();
+            (http::StatusCode::OK, kind, envelope)
+        }
+    };
+    let mut response = Response::new(Body::Full(Bytes::new()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    *response.body_mut() = Body::Full(bytes.into());
+    response
+}
+
+/// By the numbers of gRPC.
+const CONNECT_CODES: [&str; 17] = [
+    "ok",
+    "canceled",
+    "unknown",
+    "invalid_argument",
+    "deadline_exceeded",
+    "not_found",
+    "already_exists",
+    "permission_denied",
+    "resource_exhausted",
+    "failed_precondition",
+    "aborted",
+    "out_of_range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data_loss",
+    "unauthenticated",
+];
 
 /// The problem document of a failure, as text.
 pub(crate) fn problem_text(failure: &Failure, request_id: &HeaderValue) -> String {
@@ -63,11 +145,11 @@ fn document(failure: &Failure, method: &Method, request_id: &HeaderValue) -> Res
 }
 
 /// A gRPC "Trailers-Only" answer: the status stands in the one head, with HTTP status 200.
-fn grpc(failure: &Failure) -> Response<Body> {
+fn grpc(failure: &Failure, content_type: &'static str) -> Response<Body> {
     let problem = failure.problem();
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert("grpc-status", HeaderValue::from(problem.grpc_status()));
     let text = failure.0.hint.as_deref().unwrap_or(problem.title());
     if let Ok(message) = HeaderValue::from_str(&percent_encode(text)) {

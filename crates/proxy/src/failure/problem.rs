@@ -76,6 +76,8 @@ problems! {
     ConcurrencyLimited = "concurrency-limited", TOO_MANY_REQUESTS, 8, "Too many simultaneous requests";
     /// The head is larger than allowed.
     HeadTooLarge = "head-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, 8, "The header fields are too large";
+    /// The service behind a `transcode` route answered with an error.
+    GrpcStatus = "grpc-status", INTERNAL_SERVER_ERROR, 2, "The service answered with an error";
     /// The gateway broke.
     Internal = "internal", INTERNAL_SERVER_ERROR, 13, "The gateway failed";
     /// The gateway does not do that.

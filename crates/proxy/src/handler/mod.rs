@@ -12,6 +12,8 @@ pub(crate) mod redirect;
 mod remote;
 pub(crate) mod respond;
 mod retold;
+#[cfg_attr(not(feature = "transcode"), path = "transcode_off.rs")]
+pub(crate) mod transcode;
 
 use std::rc::Rc;
 
@@ -19,7 +21,7 @@ use http::Response;
 
 use self::{
     a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, files::Files, mcp::McpGateway,
-    prompt::PromptApi, redirect::Redirect, respond::Respond,
+    prompt::PromptApi, redirect::Redirect, respond::Respond, transcode::Transcode,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
@@ -34,6 +36,7 @@ pub(crate) enum Handler {
     A2a(Box<A2aGateway>),
     Compose(Box<Compose>),
     Static(Files),
+    Transcode(Box<Transcode>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -65,6 +68,10 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
         Settings::Static(settings) => {
             Handler::Static(Files::compile(settings).map_err(|error| ("static", error))?)
         }
+        Settings::Transcode(settings) => {
+            let compiled = Transcode::compile(route, settings, cx);
+            Handler::Transcode(Box::new(compiled.map_err(|error| ("transcode", error))?))
+        }
         Settings::A2a(settings) => {
             let compiled = A2aGateway::compile(route, settings, cx);
             Handler::A2a(Box::new(compiled.map_err(|error| ("a2a", error))?))
@@ -89,6 +96,7 @@ pub(crate) async fn handle(
         Handler::Mcp(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::A2a(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::Compose(compose) => Box::pin(compose.handle(worker, call, body)).await,
+        Handler::Transcode(transcode) => Box::pin(transcode.handle(worker, call, body)).await,
         Handler::Prompt(prompt) => Box::pin(prompt.handle(worker, call, body)).await,
     }
 }

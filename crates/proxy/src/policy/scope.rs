@@ -26,6 +26,7 @@ fn is_on(route: &Route, listener: &str) -> bool {
 fn has_backend(route: &Route, upstream: &str) -> bool {
     match &route.handler {
         Handler::Backends { backends, .. } => backends.iter().any(|backend| backend.upstream == upstream),
+        Handler::Transcode(transcode) => transcode.upstream == upstream,
         Handler::Compose(compose) => compose.calls.values().any(|call| call.upstream == upstream),
         _ => false,
     }

@@ -13,7 +13,7 @@ mod hedge;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;
-mod source;
+pub(crate) mod source;
 pub(crate) mod span;
 pub(crate) mod switch;
 mod total;

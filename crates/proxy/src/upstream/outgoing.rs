@@ -51,7 +51,11 @@ pub(crate) fn grpc_timeout(headers: &http::HeaderMap) -> Option<Duration> {
     if !crate::failure::is_grpc(headers) {
         return None;
     }
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    timeout_of(headers.get("grpc-timeout")?.to_str().ok()?)
+}
+
+/// What a value of `grpc-timeout` says.
+pub(crate) fn timeout_of(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

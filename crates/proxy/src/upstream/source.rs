@@ -9,6 +9,10 @@ use crate::{
     failure::Sent,
 };
 
+/// Among the extensions of a head: a second request of it does no harm, whatever its method is.
+#[derive(Clone)]
+pub(crate) struct Harmless;
+
 /// The request's body, for as many tries as it is good for.
 pub(super) enum Source {
     Empty,
@@ -54,6 +58,7 @@ impl Source {
     pub(super) fn may_repeat(&self, head: &Parts, sent: Sent) -> bool {
         let harmless = sent == Sent::Nothing
             || is_idempotent(&head.method)
+            || head.extensions.get::<Harmless>().is_some()
             || (matches!(head.method, Method::POST | Method::PATCH)
                 && head.headers.contains_key("idempotency-key"));
         harmless

@@ -7,6 +7,7 @@ mod sample;
 mod template;
 #[cfg(test)]
 mod tests;
+mod transcoded;
 mod waf;
 
 use std::{

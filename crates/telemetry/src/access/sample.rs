@@ -47,6 +47,7 @@ pub(crate) fn call() -> CallRecord {
         cache: None,
         waf: None,
         composed: None,
+        transcoded: None,
         stopped_by: None,
     }
 }

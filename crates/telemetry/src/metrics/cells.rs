@@ -53,6 +53,8 @@ pub(super) struct RouteCells {
     pub(super) tools: BTreeMap<(Arc<str>, Box<str>), [u64; 3]>,
     /// Calls of composed answers by their names and how they ended.
     pub(super) calls: BTreeMap<(Arc<str>, &'static str), u64>,
+    /// gRPC calls that were carried over, by method, protocol of the client and code.
+    pub(super) rpcs: BTreeMap<(Arc<str>, &'static str, Option<u16>), u64>,
 }
 
 /// Counts of an upstream.
@@ -98,6 +100,10 @@ impl Cells {
             && &*message.method == "tools/call"
         {
             cells.count_tool(message);
+        }
+        if let Some(rpc) = &call.transcoded {
+            let key = (rpc.method.clone(), rpc.protocol, call.grpc_status);
+            *cells.rpcs.entry(key).or_default() += 1;
         }
         if let Some(composed) = &call.composed {
             composed.with(|calls| {
@@ -254,6 +260,9 @@ impl RouteCells {
         }
         for (key, more) in &other.stops {
             *self.stops.entry(key).or_default() += more;
+        }
+        for (key, more) in &other.rpcs {
+            *self.rpcs.entry(key.clone()).or_default() += more;
         }
         for (key, more) in &other.calls {
             *self.calls.entry(key.clone()).or_default() += more;

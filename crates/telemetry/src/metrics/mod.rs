@@ -284,6 +284,21 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
         }
     }
     for Entry { listener, route, cells } in &routes {
+        for ((method, protocol, code), count) in &cells.rpcs {
+            let code = code.map_or("none".to_owned(), |code| code.to_string());
+            let labels = [
+                ("listener", &**listener),
+                ("route", route),
+                ("method", method),
+                ("protocol", *protocol),
+                ("code", &code),
+            ];
+            let help =
+                "gRPC calls that were carried over from another protocol, by the code that ended them.";
+            out.counter("tidegate_transcode_calls_total", help, &labels, *count as f64);
+        }
+    }
+    for Entry { listener, route, cells } in &routes {
         for (policy, count) in &cells.stops {
             let labels = [("listener", &**listener), ("route", route), ("policy", policy)];
             out.counter(

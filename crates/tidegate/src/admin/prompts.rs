@@ -27,7 +27,8 @@ fn prompt(route: &model::Route) -> Option<&Prompt> {
         | Handler::Mcp(_)
         | Handler::A2a(_)
         | Handler::Static(_)
-        | Handler::Compose(_) => None,
+        | Handler::Compose(_)
+        | Handler::Transcode(_) => None,
     }
 }
 

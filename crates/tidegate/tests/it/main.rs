@@ -25,5 +25,6 @@ mod routing;
 mod scripts;
 mod seeing;
 mod tidy;
+mod transcode;
 mod upstreams;
 mod wire;

@@ -108,6 +108,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-mutate", &[]),
         ("tidegate-ai", &[]),
         ("tidegate-waf", &[]),
+        ("tidegate-transcode", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
@@ -118,6 +119,7 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-resilience",
                 "tidegate-ai",
                 "tidegate-waf",
+                "tidegate-transcode",
                 "tidegate-telemetry",
             ],
         ),

@@ -37,13 +37,12 @@
 //! | "two tools of one name are … found later, a clear one" | `mcp::federation::two_tools_of_one_name_are_a_clear_error_and_neither_is_listed` |
 //! | "RFC 9111 as the upstream's headers say; Cache-Status tells what happened" | `cached::the_upstreams_fields_decide_and_cache_status_tells` |
 //! | (`tokenRateLimit`) | `models::a_consumers_tokens_are_bounded_per_minute` |
-//!
-//! The comment of `transcode` is of a part that is not in this build:
-//! `reference::run_refuses_it_for_what_is_not_in_this_build_and_nothing_else`.
+//! | "REST in, gRPC out" | `hello::rest_in_grpc_out` |
 
 mod cached;
 mod catalog;
 mod fixed;
+mod hello;
 mod listeners;
 mod models;
 mod orders;
@@ -75,16 +74,6 @@ const ENVIRONMENT: [(&str, &str); 4] = [
 /// The file as it stands in the repository.
 fn whole() -> String {
     fs::read_to_string(root().join("tests/contract/tidegate.yaml")).expect("the reference")
-}
-
-/// The file without the routes that are refused as "not in this build".
-fn of_this_build() -> String {
-    let whole = whole();
-    let (kept, models) = whole.split_once("\nai:\n").expect("the reference has this part");
-    let (head, routes) = kept.split_once("\nroutes:\n").expect("the reference has this part");
-    let later = ["transcode:"];
-    let kept = routes.split_inclusive("\n\n").filter(|route| !later.iter().any(|key| route.contains(key)));
-    format!("{head}\nroutes:\n{}\nai:\n{models}", kept.collect::<String>())
 }
 
 /// Puts a text in the place of another, which must be there.
@@ -138,7 +127,7 @@ impl Served {
     /// The same with a second file of further resources beside it, and a change of the text.
     fn changed(behind: &Behind, beside: &str, change: impl FnOnce(String) -> String) -> Self {
         let [plain, tls, admin] = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
-        let mut text = change(of_this_build());
+        let mut text = change(whole());
         for (port, address) in [
             (8080, plain),
             (8443, tls),
@@ -163,6 +152,7 @@ impl Served {
         fs::create_dir_all(conf.join("certs")).expect("a folder");
         authority.issue(&["api.example.test"]).write(&conf.join("certs"), "api");
         authority.issue(&["a.shop.example.test"]).write(&conf.join("certs"), "shop");
+        fs::write(conf.join("certs/greeter.binpb"), super::transcode::GREETER_SET).expect("a file");
         fs::write(conf.join("certs/jwks.json"), jwks(&[&rs256, &es256])).expect("a file");
         fs::write(conf.join("tidegate.yaml"), text).expect("a file");
         if !beside.is_empty() {

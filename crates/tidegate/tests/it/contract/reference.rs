@@ -1,4 +1,4 @@
-//! The file as a whole: refused for what is not in this build, and served without it.
+//! The file as a whole: it is accepted, and served.
 
 use super::{
     super::harness::{run, run_with},
@@ -6,27 +6,12 @@ use super::{
 };
 
 #[test]
-fn run_refuses_it_for_what_is_not_in_this_build_and_nothing_else() {
-    let path = root().join("tests/contract/tidegate.yaml").display().to_string();
-    let environment =
-        [("GOLD_KEY", "a"), ("WEB_KEY", "b"), ("OPENAI_API_KEY", "c"), ("ANTHROPIC_API_KEY", "d")];
-    let data = tempfile::tempdir().expect("a folder");
-    let shown = data.path().display().to_string();
-    let (code, _, problems) = run_with(&["run", "--config", &path, "--data-dir", &shown], &environment);
-    assert_eq!(code, 3, "{problems}");
-    let told: Vec<&str> = problems.lines().filter_map(|line| line.trim_start().strip_prefix("× ")).collect();
-    let want = [("routes[6].transcode", "transcode")]
-        .map(|(path, name)| format!("{path}: `{name}` is not in this build"));
-    assert_eq!(told, want, "{problems}");
-}
-
-#[test]
 fn validate_accepts_it_and_run_serves_it() {
     let behind = Behind::echoes();
     let served = Served::new(&behind);
     let file = served.gateway.folder.path().join("conf/tidegate.yaml").display().to_string();
     let (code, out, problems) = run_with(&["validate", "-c", &file], &ENVIRONMENT);
-    let counts = "ok: 2 listeners, 10 routes, 4 upstreams, 2 consumers, 3 AI providers, 2 models\n";
+    let counts = "ok: 2 listeners, 11 routes, 4 upstreams, 2 consumers, 3 AI providers, 2 models\n";
     assert_eq!((code, out.as_str(), problems.as_str()), (0, counts, ""), "not even a warning");
     assert_eq!(served.gateway.get("/ping").text(), "{\"pong\":true}");
     // What is live, defaults written out, is a document of the schema, too.
@@ -44,6 +29,7 @@ fn validate_accepts_it_and_run_serves_it() {
         "order-page",
         "old-shop",
         "ping",
+        "hello-as-rest",
         "models",
         "translate",
         "tools",

@@ -118,6 +118,17 @@ pub fn cache_tests(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A program of JavaScript's with the clients of Connect and gRPC-Web.
+pub fn rpc_client(name: &str, script: &str, arguments: &[&str]) -> Command {
+    let folder = folder().join("rpc");
+    assert!(folder.join("node_modules").exists(), "{} is missing: run scripts/peers.sh", folder.display());
+    let place = folder.join(format!("{name}-{}.mjs", std::process::id()));
+    std::fs::write(&place, script).expect("a file beside the packages");
+    let mut command = node_binary();
+    command.arg(place).args(arguments);
+    command
+}
+
 /// A program of JavaScript's with the peers' packages. It stands beside them for as long as it takes to start.
 pub fn node(name: &str, script: &str, arguments: &[&str]) -> Command {
     let place = folder().join("node").join(format!("{name}-{}.mjs", std::process::id()));

@@ -1,0 +1,152 @@
+//! Bytes of strangers: whatever they are, they are read or refused, and what was read is written so that it reads the same.
+
+use std::sync::{Arc, LazyLock};
+
+use http::HeaderMap;
+use transcode::{
+    answer::{Answer, Form, Lines, Upload},
+    binding::{Binding, Bindings, Body, Found},
+    connect,
+    frame::Reader,
+    json::Json,
+    schema::Schema,
+    status::Status,
+    template::Template,
+    web::{self, TextReader},
+};
+
+static SCHEMA: LazyLock<Arc<Schema>> =
+    LazyLock::new(|| Arc::new(Schema::decode(include_bytes!("../greeter.binpb")).expect("descriptors")));
+static BINDINGS: LazyLock<Bindings> =
+    LazyLock::new(|| Bindings::of(&SCHEMA, &SCHEMA.services()).expect("bindings"));
+
+const BYTES_MAX: usize = 4096;
+
+/// What the first byte chooses, of the others.
+pub fn transcode(bytes: &[u8]) {
+    let Some((choice, rest)) = bytes.split_first() else { return };
+    let text = std::str::from_utf8(rest).unwrap_or_default();
+    match choice % 8 {
+        0 => request(text),
+        1 => json(rest),
+        2 => frames(rest),
+        3 => drop(connect::Get::read(text, BYTES_MAX)),
+        4 => drop(Schema::decode(rest)),
+        5 => upload(rest),
+        6 => answer(rest),
+        _ => {
+            let (template, path) = text.split_once('\n').unwrap_or((text, "/"));
+            if let Ok(template) = Template::parse(template) {
+                let _ = template.captures(path);
+            }
+        }
+    }
+}
+
+fn request(text: &str) {
+    let (target, body) = text.split_once('\n').unwrap_or((text, ""));
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    for method in ["GET", "POST", "PATCH"] {
+        let Found::Binding(index) = BINDINGS.find(method, path) else { continue };
+        let Some((binding, captures)) = BINDINGS.bound(index, path) else { continue };
+        let body =
+            (!body.is_empty()).then_some(Body { bytes: body.as_bytes(), content_type: "application/json" });
+        let _ = binding.message(&captures, query, body, &Json::default());
+    }
+}
+
+fn json(bytes: &[u8]) {
+    let (kind, json) = (SCHEMA.message("demo.Everything").expect("a message"), Json::default());
+    let Ok(message) = json.read(&kind, bytes) else { return };
+    let mut once = Vec::new();
+    if json.write(&message, &mut once).is_ok() {
+        let again = json.read(&kind, &once).expect("what was written reads");
+        let mut twice = Vec::new();
+        json.write(&again, &mut twice).expect("what was read is written");
+        assert_eq!(once.len(), twice.len());
+    }
+}
+
+fn frames(bytes: &[u8]) {
+    let (mut text, mut out) = (TextReader::default(), Vec::new());
+    let _ = text.read(bytes, &mut out);
+    let mut reader = Reader::new(BYTES_MAX);
+    reader.push(bytes);
+    while let Ok(Some(frame)) = reader.next_frame() {
+        let _ = frame.message(BYTES_MAX);
+    }
+}
+
+fn binding(name: &str) -> Arc<Binding> {
+    let method = Arc::new(SCHEMA.method(name).expect("a method"));
+    Arc::new(Binding::fixed(method, &[], "*", None).expect("a binding"))
+}
+
+fn upload(bytes: &[u8]) {
+    let binding = binding("demo.Greeter/Collect");
+    let input = binding.method.input.clone();
+    let json = Arc::new(Json::default());
+    let lines = Lines {
+        left: Vec::new(),
+        count: 0,
+        binding,
+        captures: Vec::new(),
+        query: None,
+        json: json.clone(),
+        bytes_max: BYTES_MAX,
+    };
+    let envelopes = || Upload::Envelopes {
+        reader: Reader::new(BYTES_MAX),
+        input: input.clone(),
+        json: json.clone(),
+        bytes_max: BYTES_MAX,
+    };
+    let all = [
+        Upload::Lines(Box::new(lines)),
+        envelopes(),
+        Upload::Text(TextReader::default()),
+        Upload::TextEnvelopes(TextReader::default(), Box::new(envelopes())),
+    ];
+    for mut upload in all {
+        let mut out = Vec::new();
+        if bytes.chunks(7).all(|chunk| upload.data(chunk, &mut out).is_ok()) {
+            let _ = upload.end(&mut out);
+        }
+    }
+}
+
+fn answer(bytes: &[u8]) {
+    let binding = binding("demo.Greeter/Watch");
+    let mut trailers = HeaderMap::new();
+    if let Ok(value) = http::HeaderValue::from_bytes(bytes) {
+        trailers.insert("grpc-message", value.clone());
+        trailers.insert("grpc-status-details-bin", value);
+    }
+    trailers.insert("grpc-status", http::HeaderValue::from_static("3"));
+    assert!(Status::read(&trailers).is_some());
+    let forms = [
+        Form::Events(binding.clone()),
+        Form::Lines(binding.clone()),
+        Form::Connect { is_json: true },
+        Form::Web(web::Form { is_text: true, is_json: true }),
+        Form::Web(web::Form { is_text: true, is_json: false }),
+    ];
+    for form in forms {
+        let (output, json) = (binding.method.output.clone(), Arc::new(Json::default()));
+        let mut answer =
+            Answer::new(form, Some(SCHEMA.clone()), Some(output), json, BYTES_MAX, String::new());
+        let mut out = Vec::new();
+        match bytes.chunks(5).try_for_each(|chunk| answer.data(chunk, &mut out)) {
+            Ok(()) => drop(answer.end(&trailers, &mut out)),
+            Err(status) => answer.close(&status, &trailers, &mut out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod short {
+    #[test]
+    fn transcode() {
+        mutate::fuzz("transcode", super::transcode);
+    }
+}
