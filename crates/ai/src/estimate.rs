@@ -4,6 +4,8 @@
 //! words, numbers of up to three digits, and signs. So does this, and takes for each piece what is usual. It is an
 //! estimate and is called one wherever it shows.
 
+mod steps;
+
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -75,6 +77,24 @@ impl Class {
 
 /// Tokens of a text, about.
 pub fn tokens(text: &[u8]) -> u64 {
+    if may_be_encoded(text) { in_pieces(text) } else { steps::tokens(text) }
+}
+
+/// Whether a run of what may be encoded is long enough somewhere to be no text: then such a byte stands at a place that
+/// the length divides.
+fn may_be_encoded(text: &[u8]) -> bool {
+    let is_code = |byte: &u8| CLASSES[usize::from(*byte)].encodes();
+    let places = (ENCODED_BYTES as usize - 1..text.len()).step_by(ENCODED_BYTES as usize);
+    places.into_iter().any(|at| {
+        let (before, after) = text.split_at(at);
+        let run = before.iter().rev().take_while(|byte| is_code(byte)).count();
+        let rest = after.iter().take(ENCODED_BYTES as usize).take_while(|byte| is_code(byte)).count();
+        rest > 0 && run + rest >= ENCODED_BYTES as usize
+    })
+}
+
+/// The same for any text, piece by piece.
+fn in_pieces(text: &[u8]) -> u64 {
     let mut count = 0;
     // Where the piece began, and where the run of what may be encoded did, with what was counted before it.
     let (mut from, mut encoded) = (0, (0, 0));
@@ -215,6 +235,21 @@ mod tests {
         let found = [mixed, "getUserAccountName", "a-b_c+d/e=f", "((()))==--", "ABC def Ghi"]
             .map(|text| tokens(text.as_bytes()));
         assert_eq!(found, [46, 4, 11, 5, 3]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn both_ways_to_count_come_to_the_same(
+            text in "([a-z]{0,15}|[A-Z]{1,6}[a-z]{0,9}|[0-9]{1,9}|[ \n]{1,4}|[-+_/=]{1,5}|[.,:{}\"]{1,5}|[éß]{1,4}|[日本]{1,3}|👍){0,30}",
+            length in 0_usize..1200,
+        ) {
+            proptest::prop_assert_eq!(steps::tokens(text.as_bytes()), in_pieces(text.as_bytes()), "{}", text);
+            // Cut anywhere, a text is no UTF-8 any more.
+            let cut = &text.as_bytes()[text.len().min(1)..];
+            proptest::prop_assert_eq!(tokens(cut), in_pieces(cut));
+            let long = [text.as_bytes(), " ".as_bytes(), &b"aB3/".repeat(300)[..length], text.as_bytes()].concat();
+            proptest::prop_assert_eq!(tokens(&long), in_pieces(&long), "{} {}", text, length);
+        }
     }
 
     #[test]

@@ -21,10 +21,10 @@ pub(crate) fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
 pub(crate) fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut plain = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' && *byte != 0x7f {
-            continue;
-        }
+    let mut from = 0;
+    while let Some(next) = next_escaped(bytes, from) {
+        let (at, byte) = next;
+        from = at + 1;
         out.extend_from_slice(&bytes[plain..at]);
         plain = at + 1;
         match byte {
@@ -40,6 +40,29 @@ pub(crate) fn escaped(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&bytes[plain..]);
+}
+
+/// The next byte that cannot stand in a string as it is. Most texts have none, so that eight bytes are asked at once.
+fn next_escaped(bytes: &[u8], from: usize) -> Option<(usize, u8)> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let is_escaped = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f);
+    // A high bit where a byte is 0, and perhaps in one above it.
+    let zeroes = |word: u64| word.wrapping_sub(ONES) & !word;
+    let mut at = from;
+    let mut rest = bytes.get(from..)?;
+    while let Some((eight, more)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*eight);
+        let small = word.wrapping_sub(ONES * 0x20) & !word;
+        let signs = [b'"', b'\\', 0x7f].map(|sign| zeroes(word ^ (ONES * u64::from(sign))));
+        if (small | signs[0] | signs[1] | signs[2]) & HIGH != 0
+            && let Some(within) = eight.iter().position(is_escaped)
+        {
+            return Some((at + within, eight[within]));
+        }
+        (at, rest) = (at + 8, more);
+    }
+    rest.iter().position(is_escaped).map(|within| (at + within, rest[within]))
 }
 
 /// A whole number.
@@ -125,6 +148,15 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&line).expect("JSON"), nasty);
         let broken = written(|out| bytes(b"a\xffb", out));
         assert_eq!(serde_json::from_str::<String>(&broken).expect("JSON"), "a\u{fffd}b");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_string_is_read_back(written_text in "([a-z]{0,9}|[\\x00-\\x7f]|[é日]){0,9}") {
+            let line = written(|out| text(&written_text, out));
+            proptest::prop_assert!(line.bytes().all(|byte| byte >= 0x20 && byte != 0x7f));
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&line).expect("JSON"), written_text);
+        }
     }
 
     #[test]

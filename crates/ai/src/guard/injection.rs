@@ -262,24 +262,24 @@ impl Known {
         if memchr::memchr3(b'<', b'[', b'#', text).is_some() {
             return false;
         }
-        let (mut seen, mut from) = (0, 0);
-        for at in 0..=text.len() {
-            if text.get(at).is_some_and(|byte| LETTERS[usize::from(*byte)] != 0) {
+        let mut seen = 0;
+        let mut rest = text.iter().enumerate();
+        while let Some((from, byte)) = rest.next() {
+            let first = usize::from(LETTERS[usize::from(*byte)]);
+            if first == 0 {
                 continue;
             }
-            seen |= text.get(from..at).map_or(0, |word| self.steps_of_ascii(word));
-            from = at + 1;
+            let end = rest.find(|(_, byte)| LETTERS[usize::from(**byte)] == 0).map_or(text.len(), |(at, _)| at);
+            // Of most words it is seen by letter and length that they are in no phrase.
+            if self.lengths[first] & (1 << (end - from).min(63)) != 0 {
+                seen |= self.steps_of_ascii(first, text.get(from..end).unwrap_or_default());
+            }
         }
         !self.phrases.iter().any(|phrase| seen & phrase == *phrase)
     }
 
-    /// The steps that a word of ASCII can be, in any case.
-    fn steps_of_ascii(&self, word: &[u8]) -> u64 {
-        let Some(first) = word.first() else { return 0 };
-        let first = usize::from(LETTERS[usize::from(*first)]);
-        if self.lengths[first] & (1 << word.len().min(63)) == 0 {
-            return 0;
-        }
+    /// The steps that a word of ASCII can be, in any case. `first` is its first letter in lower case.
+    fn steps_of_ascii(&self, first: usize, word: &[u8]) -> u64 {
         let known = self.words[first].iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
         known.map_or(0, |(_, steps)| *steps)
     }

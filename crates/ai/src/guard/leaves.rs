@@ -50,45 +50,49 @@ pub enum Part {
 /// Digits from which a number may be somebody's.
 const NUMBER_BYTES_MIN: usize = 9;
 
-/// Names of what is not a text.
-const MACHINERY: [&str; 36] = [
-    "type",
-    "role",
-    "id",
-    "name",
-    "model",
-    "tool_use_id",
-    "tool_call_id",
-    "toolUseId",
-    "call_id",
-    "item_id",
-    "format",
-    "mimeType",
-    "mime_type",
-    "media_type",
-    "mediaType",
-    "url",
-    "image_url",
-    "imageUrl",
-    "file_id",
-    "file_uri",
-    "fileUri",
-    "uri",
-    "s3Location",
-    "detail",
-    "cache_control",
-    "cachePoint",
-    "signature",
-    "thoughtSignature",
-    "thought_signature",
-    "encrypted_content",
-    "redactedContent",
-    "status",
-    "index",
-    "language",
-    "server_label",
-    "phase",
-];
+/// Whether a name is one of what is not a text. Compared by length first, as the compiler does it for a match.
+fn is_machinery(name: &str) -> bool {
+    matches!(
+        name,
+        "type"
+            | "role"
+            | "id"
+            | "name"
+            | "model"
+            | "tool_use_id"
+            | "tool_call_id"
+            | "toolUseId"
+            | "call_id"
+            | "item_id"
+            | "format"
+            | "mimeType"
+            | "mime_type"
+            | "media_type"
+            | "mediaType"
+            | "url"
+            | "image_url"
+            | "imageUrl"
+            | "file_id"
+            | "file_uri"
+            | "fileUri"
+            | "uri"
+            | "s3Location"
+            | "detail"
+            | "cache_control"
+            | "cachePoint"
+            | "signature"
+            | "thoughtSignature"
+            | "thought_signature"
+            | "encrypted_content"
+            | "redactedContent"
+            | "status"
+            | "index"
+            | "language"
+            | "server_label"
+            | "phase"
+    )
+}
+
 
 /// Names below which every name is the caller's own.
 const FREE: [&str; 7] = ["input", "args", "response", "json", "arguments", "parameters", "variables"];
@@ -172,7 +176,7 @@ fn below(of: Known, way: &[Step<'_>], step: &Step<'_>) -> Known {
         Area::Tools if OF_TOOLS.contains(&key) => Area::Text,
         Area::Tools => Area::Tools,
         Area::Conversation | Area::Text if FREE.contains(&key) => Area::Free,
-        Area::Conversation | Area::Text if MACHINERY.contains(&key) => Area::Outside,
+        Area::Conversation | Area::Text if is_machinery(key) => Area::Outside,
         Area::Conversation | Area::Text => Area::Text,
     };
     Known { area, is_arguments: matches!(key, "arguments" | "output" | "content" | "text" | "input") }
@@ -396,7 +400,7 @@ pub fn strings(body: &[u8], mut each: impl FnMut(Option<&str>)) -> bool {
 
 fn unquoted(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.get(1..raw.len().checked_sub(1)?)?;
-    if inner.contains('\\') {
+    if memchr::memchr(b'\\', inner.as_bytes()).is_some() {
         serde_json::from_str(raw).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))

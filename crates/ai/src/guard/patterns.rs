@@ -30,6 +30,8 @@ pub enum Wanted {
 pub struct Patterns {
     dfa: DFA,
     is_phrase: Vec<bool>,
+    /// Where a text begins or ends means something to one.
+    is_anchored: bool,
     /// Caches that nobody uses: what they have built of the automaton is there for the next.
     spare: Mutex<Vec<Cache>>,
 }
@@ -44,14 +46,21 @@ impl Patterns {
         for (index, text) in written.iter().enumerate() {
             let one = build(std::slice::from_ref(text)).map_err(|error| (index, error))?;
             let mut cache = one.create_cache();
-            let one = Self { dfa: one, is_phrase: vec![false], spare: Mutex::default() };
+            let one =
+                Self { dfa: one, is_phrase: vec![false], is_anchored: true, spare: Mutex::default() };
             if one.empty_matches(&mut cache) {
                 return Err((index, "it matches where nothing stands".to_owned()));
             }
         }
         let dfa = build(&written).map_err(|error| (0, error))?;
         let is_phrase = wanted.iter().map(|one| matches!(one, Wanted::Phrase(_))).collect();
-        Ok(Self { dfa, is_phrase, spare: Mutex::default() })
+        let is_anchored = written.iter().any(|text| is_anchored(text));
+        Ok(Self { dfa, is_phrase, is_anchored, spare: Mutex::default() })
+    }
+
+    /// Whether what stands in a text may depend on where the text begins or ends.
+    pub fn are_anchored(&self) -> bool {
+        self.is_anchored
     }
 
     /// What a walk needs. It is bounded, and may be used for any number of walks.
@@ -192,6 +201,11 @@ fn ascii_boundaries(pattern: &str) -> String {
     out
 }
 
+/// Whether where a text or a line begins or ends means something to a pattern.
+fn is_anchored(pattern: &str) -> bool {
+    syntax::parse(pattern).map_or(true, |parsed| parsed.properties().look_set().contains_anchor())
+}
+
 fn build(patterns: &[String]) -> Result<DFA, String> {
     DFA::builder()
         .configure(DFA::config().match_kind(MatchKind::All).skip_cache_capacity_check(true))
@@ -238,6 +252,23 @@ mod tests {
         let wanted = [Wanted::Pattern(r"\bT-\d+".into()), Wanted::Pattern("T-1".into())];
         assert_eq!(first(&wanted, "xT-1 T-123,"), Some((1, "T-1".into(), 1)));
         assert_eq!(first(&wanted[..1], "xT-1 é T-123,"), Some((8, "T-123".into(), 0)));
+    }
+
+    #[test]
+    fn anchors_are_seen_wherever_they_stand() {
+        for (pattern, want) in [
+            (r"\bT-\d+", false),
+            ("a|b", false),
+            ("[$^]a", false),
+            (r"\$a", false),
+            ("^a", true),
+            ("(?m)x(y$|z)", true),
+            (r"a\z", true),
+            (r"\Aa", true),
+        ] {
+            let patterns = Patterns::compile(&[Wanted::Phrase("a".into()), Wanted::Pattern(pattern.into())]);
+            assert_eq!(patterns.expect("good").are_anchored(), want, "{pattern}");
+        }
     }
 
     #[test]

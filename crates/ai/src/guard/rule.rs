@@ -54,6 +54,13 @@ pub(super) struct Side {
     pub(super) notes: Scanner,
 }
 
+impl Side {
+    /// Whether several texts can be looked at as one.
+    pub(super) fn takes_texts_as_one(&self) -> bool {
+        self.acts.takes_texts_as_one() && self.notes.takes_texts_as_one()
+    }
+}
+
 /// The rules of one policy, ready for any number of calls.
 #[derive(Debug)]
 pub struct Rules {

@@ -143,6 +143,12 @@ impl Scanner {
         Ok(Self { kinds, patterns, rules, firsts, sift })
     }
 
+    /// Whether several texts can be looked at as one, in which a quotation mark stands between them: what is in none of
+    /// them is then not in it either, though it may hold what none of them does.
+    pub fn takes_texts_as_one(&self) -> bool {
+        self.patterns.as_ref().is_none_or(|patterns| !patterns.are_anchored())
+    }
+
     /// Whether nothing is looked for.
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty() && self.patterns.is_none()
@@ -251,6 +257,23 @@ mod tests {
                 if let At::Something(..) = found {
                     proptest::prop_assert!(!looks.is_clear(), "{}", &text[at..]);
                 }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_in_one_of_several_texts_is_in_all_as_one(
+            texts in proptest::collection::vec("([a-z@. é_\\-]{0,4}|blue whale|blue|whale|4111 1111 1111 1111|4111 1111|a@b\\.co|T-1|T-|ñx|\\+49 30 1234567|X1234567L|DE89370400440532013000|AKIAIOSFODNN7EXAMPLE){0,3}", 1..5),
+        ) {
+            let scanner = scanner();
+            proptest::prop_assert!(scanner.takes_texts_as_one());
+            let mut cache = scanner.cache();
+            let all = scanner.look(&mut cache, &texts.join("\""));
+            for text in &texts {
+                let looks = scanner.look(&mut cache, text);
+                proptest::prop_assert!(all.kinds || !looks.kinds, "{:?}", texts);
+                proptest::prop_assert!(all.patterns || !looks.patterns, "{:?}", texts);
             }
         }
     }

@@ -24,6 +24,9 @@ const SAMPLE_BYTES_MAX: usize = 2048;
 /// Bytes that are looked at from one place of a whole text.
 const WINDOW_BYTES: usize = 16 * 1024;
 
+/// Stands between texts that are looked at as one: no letter, digit or separator of numbers.
+const BETWEEN: char = '"';
+
 /// Texts that are kept of one rule's finds.
 const TEXTS_MAX: usize = 8;
 /// Letters that are kept of each.
@@ -122,7 +125,12 @@ impl Screen {
         let samples = self.rules.judge_languages_of_requests();
         let limits = self.rules.rules.iter().any(|rule| matches!(rule.check, Check::Length(_)));
         let masks = self.rules.mask_requests();
+        let mut all = self.rules.request.takes_texts_as_one().then(|| String::with_capacity(body.len()));
         leaves.edit(|leaf| {
+            if let Some(all) = &mut all {
+                all.push_str(&leaf.text);
+                all.push(BETWEEN);
+            }
             if masks && leaf.part != Of::Piece {
                 self.vault.reserve(&leaf.text);
             }
@@ -139,6 +147,9 @@ impl Screen {
         });
         self.judge_length(length);
         self.judge_language(&words);
+        if all.is_some_and(|all| self.look(&all).into_iter().all(Looks::is_clear)) {
+            return Ok(None);
+        }
         Ok(leaves.edit(|leaf| self.leaf(leaf)))
     }
 
@@ -295,12 +306,31 @@ impl Screen {
         if !self.rules.look_at_places_of_answers_alone() {
             return false;
         }
+        let mut all = String::with_capacity(body.len());
+        let mut are_plain = true;
+        let walked = leaves::strings(body, |text| match text.filter(|text| is_plain(text)) {
+            Some(text) => {
+                all.push_str(text);
+                all.push(BETWEEN);
+            }
+            None => are_plain = false,
+        });
+        if !walked || !are_plain {
+            return false;
+        }
+        let has_placeholders = self.in_answer && !self.vault.is_empty();
+        let is_clear = !has_placeholders
+            && self.side(&self.rules.clone()).takes_texts_as_one()
+            && self.look(&all).into_iter().all(Looks::is_clear);
+        is_clear || self.clears_each(body)
+    }
+
+    /// The same, text by text.
+    fn clears_each(&mut self, body: &[u8]) -> bool {
         let mut is_clear = true;
         let walked = leaves::strings(body, |text| {
-            // What is JSON in a string may spell a letter in another way, and its values stand for themselves.
-            let is_plain = |text: &&str| !text.contains('\\') && !text.trim_start().starts_with(['{', '[']);
             is_clear = is_clear
-                && text.filter(is_plain).is_some_and(|text| {
+                && text.is_some_and(|text| {
                     let looks = self.look(text);
                     self.is_clear(text, looks)
                 });
@@ -513,6 +543,12 @@ impl Screen {
     pub fn has_masked(&self) -> bool {
         !self.vault.is_empty()
     }
+}
+
+/// Whether a string is no more than it seems: what is JSON in it may spell a letter in another way, and its values stand
+/// for themselves.
+fn is_plain(text: &str) -> bool {
+    memchr::memchr(b'\\', text.as_bytes()).is_none() && !text.trim_start().starts_with(['{', '['])
 }
 
 /// Which rule found something, and what it is called.

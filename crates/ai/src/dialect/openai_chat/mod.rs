@@ -103,17 +103,18 @@ fn usage_value(usage: &Usage) -> Value {
 
 /// Reads a `usage` object. DeepSeek tells cached tokens as `prompt_cache_hit_tokens`.
 pub(super) fn usage_of(value: &Value) -> Option<Usage> {
-    let number = |pointer: &str| value.at(pointer).and_then(Value::as_u64);
-    let cached =
-        number("/prompt_tokens_details/cached_tokens").or_else(|| number("/prompt_cache_hit_tokens"));
+    let number = |of: Option<&Value>, name: &str| of.and_then(|of| of.get(name)).and_then(Value::as_u64);
+    let (all, of_prompt) = (Some(value), value.get("prompt_tokens_details"));
+    let of_answer = value.get("completion_tokens_details");
+    let cached = number(of_prompt, "cached_tokens").or_else(|| number(all, "prompt_cache_hit_tokens"));
     Some(Usage {
-        input: number("/prompt_tokens")?,
+        input: number(all, "prompt_tokens")?,
         cache_read: cached.unwrap_or(0),
-        cache_write: number("/prompt_tokens_details/cache_write_tokens").unwrap_or(0),
-        input_audio: number("/prompt_tokens_details/audio_tokens").unwrap_or(0),
-        output: number("/completion_tokens").unwrap_or(0),
-        reasoning: number("/completion_tokens_details/reasoning_tokens").unwrap_or(0),
-        output_audio: number("/completion_tokens_details/audio_tokens").unwrap_or(0),
+        cache_write: number(of_prompt, "cache_write_tokens").unwrap_or(0),
+        input_audio: number(of_prompt, "audio_tokens").unwrap_or(0),
+        output: number(all, "completion_tokens").unwrap_or(0),
+        reasoning: number(of_answer, "reasoning_tokens").unwrap_or(0),
+        output_audio: number(of_answer, "audio_tokens").unwrap_or(0),
         ..Usage::default()
     })
 }
