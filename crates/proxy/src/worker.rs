@@ -344,6 +344,9 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
         worker.pool.close();
         worker.recorder.borrow_mut().flush();
     });
+    drop(local);
+    // A disk that hangs must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
 /// Sweeps pools, hands records on, and lets go of a snapshot that is no longer live.

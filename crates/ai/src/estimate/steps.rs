@@ -81,16 +81,34 @@ const fn step(state: u8, kind: u8) -> (u8, u8) {
             4 => (DIGIT + 2, 0),
             _ => (DIGIT, 1),
         },
-        3 => if state == CODE { (CODE + 1, 0) } else { (CODE, 1) },
+        3 => {
+            if state == CODE {
+                (CODE + 1, 0)
+            } else {
+                (CODE, 1)
+            }
+        }
         // One space goes with the word behind it.
         4 => match state {
             SPACE => (MORE_SPACE, 1),
             MORE_SPACE | LONG_SPACE => (LONG_SPACE, 0),
             _ => (SPACE, 0),
         },
-        5 => if state == SIGN { (SIGN + 1, 0) } else { (SIGN, 1) },
+        5 => {
+            if state == SIGN {
+                (SIGN + 1, 0)
+            } else {
+                (SIGN, 1)
+            }
+        }
         // Of letters of two bytes, two are a token.
-        PAIR => if state == WIDE + 1 { (WIDE, 0) } else { (WIDE + 1, 1) },
+        PAIR => {
+            if state == WIDE + 1 {
+                (WIDE, 0)
+            } else {
+                (WIDE + 1, 1)
+            }
+        }
         _ => {
             let next = if state == WIDE + 1 { WIDE + 1 } else { WIDE };
             let tokens = match kind {
@@ -114,7 +132,8 @@ const fn letter(of: u8, read: u8) -> (u8, u8) {
 pub(super) fn tokens(text: &[u8]) -> u64 {
     let (mut state, mut count) = (START, 0_u64);
     for byte in text {
-        let step = STEPS.get(usize::from(state)).map_or(0, |row| row[usize::from(KIND[usize::from(*byte)] & 15)]);
+        let step =
+            STEPS.get(usize::from(state)).map_or(0, |row| row[usize::from(KIND[usize::from(*byte)] & 15)]);
         count += u64::from(step >> 6);
         state = step & 63;
     }

@@ -269,7 +269,8 @@ impl Known {
             if first == 0 {
                 continue;
             }
-            let end = rest.find(|(_, byte)| LETTERS[usize::from(**byte)] == 0).map_or(text.len(), |(at, _)| at);
+            let end =
+                rest.find(|(_, byte)| LETTERS[usize::from(**byte)] == 0).map_or(text.len(), |(at, _)| at);
             // Of most words it is seen by letter and length that they are in no phrase.
             if self.lengths[first] & (1 << (end - from).min(63)) != 0 {
                 seen |= self.steps_of_ascii(first, text.get(from..end).unwrap_or_default());

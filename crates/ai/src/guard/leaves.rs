@@ -93,7 +93,6 @@ fn is_machinery(name: &str) -> bool {
     )
 }
 
-
 /// Names below which every name is the caller's own.
 const FREE: [&str; 7] = ["input", "args", "response", "json", "arguments", "parameters", "variables"];
 /// What a tool says of itself beside its schema.

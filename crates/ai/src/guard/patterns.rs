@@ -46,8 +46,7 @@ impl Patterns {
         for (index, text) in written.iter().enumerate() {
             let one = build(std::slice::from_ref(text)).map_err(|error| (index, error))?;
             let mut cache = one.create_cache();
-            let one =
-                Self { dfa: one, is_phrase: vec![false], is_anchored: true, spare: Mutex::default() };
+            let one = Self { dfa: one, is_phrase: vec![false], is_anchored: true, spare: Mutex::default() };
             if one.empty_matches(&mut cache) {
                 return Err((index, "it matches where nothing stands".to_owned()));
             }

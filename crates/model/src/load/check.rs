@@ -1,7 +1,7 @@
 //! Checks a tree against the schema, reports everything, and leaves out what is wrong so that the rest can be
 //! checked further.
 
-use std::path::PathBuf;
+use std::path::{self, Component, PathBuf};
 
 use serde_json::Value;
 
@@ -177,8 +177,14 @@ impl Checker<'_, '_> {
                     self.error(place, wrong, None);
                     return Verdict::Bad;
                 }
-                if matches!(format, "file" | "path") {
+                if matches!(format, "file" | "path" | "directory") {
                     *text = self.beside_its_source(place, text);
+                }
+                if format == "directory" && self.holds_a_source(text) {
+                    let wrong = "this directory holds the configuration itself, keys and all";
+                    let help = "name a directory of its own, such as `public`";
+                    self.error(place, wrong.to_owned(), Some(help.to_owned()));
+                    return Verdict::Bad;
                 }
                 if format == "file" {
                     let reference = Reference::File(text.clone());
@@ -213,6 +219,12 @@ impl Checker<'_, '_> {
         let source = self.found.sources.get(place.source as usize);
         let directory = source.map(|source| source.directory()).unwrap_or_default();
         directory.join(text).to_string_lossy().into_owned()
+    }
+
+    /// Whether a directory is one that a source lies in, or below.
+    fn holds_a_source(&self, directory: &str) -> bool {
+        let directory = tidied(path::Path::new(directory));
+        self.found.sources.iter().any(|source| tidied(&source.directory()).starts_with(&directory))
     }
 
     fn list(&mut self, shape: &Shape<'_>, node: &mut Node) -> Verdict {
@@ -466,4 +478,17 @@ fn range(least: Option<f64>, most: Option<f64>) -> String {
         (None, Some(most)) => format!("a number up to {most}"),
         (None, None) => "a number".to_owned(),
     }
+}
+
+/// A path without steps that lead nowhere.
+fn tidied(path: &path::Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for step in path.components() {
+        match step {
+            Component::CurDir => {}
+            Component::ParentDir if plain.file_name().is_some() => drop(plain.pop()),
+            other => plain.push(other),
+        }
+    }
+    plain
 }

@@ -13,8 +13,9 @@ use crate::{FilePath, policy::compress::Coding};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StaticFiles {
     /// The directory. A relative path starts at the directory of this file. It is looked up anew for every request, so
-    /// that a link which leads to another release takes effect at once.
-    #[schemars(extend("format" = "path"))]
+    /// that a link which leads to another release takes effect at once. Neither the configuration nor a file that it
+    /// names may lie in it.
+    #[schemars(extend("format" = "directory"))]
     pub root: FilePath,
     /// What is cut off the path before it is looked for, such as `/app`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +37,10 @@ pub struct StaticFiles {
     /// `Cache-Control` of answers: the first entry that fits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache_control: Vec<FileCacheControl>,
+    /// Files that may be on their way at a time; further requests are 503.
+    #[serde(default = "max_open")]
+    #[schemars(range(min = 1, max = 100000))]
+    pub max_open: u32,
     /// Serve names that begin with a dot, too. `.well-known` always is.
     #[serde(default)]
     pub hidden: bool,
@@ -53,6 +58,10 @@ pub struct FileCacheControl {
     pub under: Option<String>,
     /// The value, such as `public, max-age=31536000, immutable`.
     pub value: String,
+}
+
+fn max_open() -> u32 {
+    1024
 }
 
 fn index() -> Vec<String> {

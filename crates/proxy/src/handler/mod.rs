@@ -66,7 +66,7 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
             Handler::Compose(Box::new(Compose::compile(settings, cx).map_err(|error| ("compose", error))?))
         }
         Settings::Static(settings) => {
-            Handler::Static(Files::compile(settings).map_err(|error| ("static", error))?)
+            Handler::Static(Files::compile(settings, cx).map_err(|error| ("static", error))?)
         }
         Settings::Transcode(settings) => {
             let compiled = Transcode::compile(route, settings, cx);

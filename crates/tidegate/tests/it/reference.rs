@@ -120,3 +120,27 @@ fn kind(value: &Value, found: &mut Vec<String>) -> String {
         (None, _) => words(value).join(", "),
     }
 }
+
+/// The settings of ours in the second column of the tables of docs/compare.md, without what stands around them.
+fn named(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
+    let codes =
+        rows.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
+    let settings = codes.filter(|code| !code.contains(' ') && !code.starts_with('/'));
+    settings
+        .flat_map(|code| {
+            code.split('.').map(|step| step.trim_end_matches("[]").to_owned()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn every_setting_that_the_comparison_names_is_in_the_reference() {
+    let page = fs::read_to_string(root().join("docs/compare.md")).expect("a page");
+    let reference = fs::read_to_string(root().join("docs/reference.md")).expect("a page");
+    let named = named(&page);
+    assert!(named.len() > 40, "{named:?}");
+    let missing: Vec<_> =
+        named.iter().filter(|name| !reference.contains(&format!("\n| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

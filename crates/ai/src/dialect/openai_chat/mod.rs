@@ -9,10 +9,7 @@ pub(super) mod outbound;
 
 use serde_json::{Value, json};
 
-use crate::{
-    canon::{Feature, Finish, TokenProbability, Usage},
-    way::Way,
-};
+use crate::canon::{Feature, Finish, TokenProbability, Usage};
 
 /// Who issues proofs that come in this dialect.
 pub(super) const ISSUER: &str = "openai-chat";

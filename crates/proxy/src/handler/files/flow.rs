@@ -1,4 +1,4 @@
-//! A file's bytes on their way, a chunk at a time and one ahead, read where waiting for a disk stops nobody.
+//! A file's bytes on their way, a chunk at a time, each read when it is wanted.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::task::JoinHandle;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::reading;
 
 use crate::{
     body::{Body, Wrapper},
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// Bytes that are read at once.
-pub(super) const CHUNK: u64 = 256 * 1024;
+const CHUNK: u64 = 128 * 1024;
 
 /// A part of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +61,15 @@ pub(super) struct Flow {
     /// Bytes that have not been given yet.
     left: u64,
     /// The chunk that comes next.
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<Pin<Box<dyn Future<Output = io::Result<Bytes>>>>>,
+    /// Counts it among the files that are on their way.
+    _open: OwnedSemaphorePermit,
 }
 
 impl Flow {
-    pub(super) fn of(file: File, pieces: Vec<Piece>) -> Self {
-        Self { file: Arc::new(file), left: length(&pieces), pieces: pieces.into(), reading: None }
+    pub(super) fn of(file: File, pieces: Vec<Piece>, open: OwnedSemaphorePermit) -> Self {
+        let left = length(&pieces);
+        Self { file: Arc::new(file), left, pieces: pieces.into(), reading: None, _open: open }
     }
 
     /// Begins to read the next chunk, where one is to be read next.
@@ -79,7 +84,7 @@ impl Flow {
             self.pieces.pop_front();
         }
         let file = self.file.clone();
-        self.reading = Some(tokio::task::spawn_blocking(move || read(&file, begin, end)));
+        self.reading = Some(Box::pin(reading::waiting(move || read(&file, begin, end))));
     }
 
     fn give(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
@@ -102,15 +107,12 @@ impl HttpBody for Flow {
         let this = self.get_mut();
         this.read_on();
         if let Some(reading) = &mut this.reading {
-            let read = ready!(Pin::new(reading).poll(cx));
+            let read = ready!(reading.as_mut().poll(cx));
             this.reading = None;
-            let failed = |error: String| {
+            let bytes = read.map_err(|error| {
                 Failure::gateway(Stage::Body, Problem::Internal)
                     .with_detail(format!("a file could not be read to its end: {error}"))
-            };
-            let bytes = read.map_err(|error| failed(error.to_string()))?;
-            let bytes = bytes.map_err(|error| failed(error.to_string()))?;
-            this.read_on();
+            })?;
             return this.give(bytes);
         }
         match this.pieces.pop_front() {

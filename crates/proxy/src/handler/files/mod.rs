@@ -2,12 +2,21 @@
 
 mod below;
 mod flow;
+mod reading;
 mod telling;
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
+use std::{
+    ffi::OsStr,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use model::resource::static_files::StaticFiles as Settings;
+use tokio::sync::Semaphore;
 
 use self::{
     below::{Below, Found},
@@ -17,9 +26,15 @@ use self::{
 use crate::{
     body::Body,
     call::Call,
+    compiled::Building,
     failure::{Failure, Problem, Stage},
     policy::{coding, coding::Coding, rewrite::after_prefix},
 };
+
+/// How long a disk may take to say what lies at a path.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When to come again where too much is under way.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Headers of a request that say which form of a file is wanted, and which part.
 const ASKED: [header::HeaderName; 6] = [
@@ -39,6 +54,8 @@ struct Shared {
     codings: Vec<Coding>,
     cache_control: Vec<(Option<String>, HeaderValue)>,
     types: Vec<(String, HeaderValue)>,
+    /// One permit for each file on its way.
+    open: Arc<Semaphore>,
 }
 
 /// What is looked for.
@@ -62,9 +79,15 @@ enum Answer {
 }
 
 impl Files {
-    pub(crate) fn compile(settings: &Settings) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
         let root = settings.root.as_path();
         Below::of(root).map_err(|error| format!("`root`: the directory {}: {error}", root.display()))?;
+        if let Some(file) = below_it(root, &cx.snapshot.referenced_files()) {
+            return Err(format!(
+                "`root`: {} lies in it, which the configuration names: everybody could read it; name a directory of its own",
+                file.display()
+            ));
+        }
         let wrong = |key: &str, error: http::header::InvalidHeaderValue| format!("`{key}`: {error}");
         let mut cache_control = Vec::new();
         for one in &settings.cache_control {
@@ -75,8 +98,9 @@ impl Files {
         for (end, kind) in &settings.types {
             types.push((end.clone(), HeaderValue::from_str(kind).map_err(|error| wrong("types", error))?));
         }
+        let open = Arc::new(Semaphore::new(settings.max_open as usize));
         let codings = settings.precompressed.iter().map(|coding| Coding::from(*coding)).collect();
-        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types })))
+        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types, open })))
     }
 
     /// The directory.
@@ -106,16 +130,25 @@ impl Files {
             codings: liked(all, &self.0.codings),
             headers,
         };
+        let Ok(open) = self.0.open.clone().try_acquire_owned() else {
+            return Err(busy("as many files are on their way as `maxOpen` allows"));
+        };
         let shared = self.0.clone();
-        let looked = tokio::task::spawn_blocking(move || shared.look(&wish)).await;
-        match looked.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        let looking = reading::waiting(move || shared.look(&wish));
+        let Ok(looked) = tokio::time::timeout(PATIENCE, looking).await else {
+            return Err(busy("the disk does not answer"));
+        };
+        match looked {
             Ok(Answer::File(response)) => Ok(response.map(|content| match content {
                 Content::Nothing => Body::Empty,
                 Content::Whole(bytes) => Body::Full(bytes),
-                Content::Flow(file, pieces) => Body::boxed(Flow::of(file, pieces)),
+                Content::Flow(file, pieces) => Body::boxed(Flow::of(file, pieces, open)),
             })),
             Ok(Answer::Directory) => redirect(call),
-            Ok(Answer::Nothing) => Err(nothing()),
+            Ok(Answer::Nothing) => Err(match self.0.vary() {
+                Some(vary) => nothing().with_header(header::VARY, vary),
+                None => nothing(),
+            }),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Failure::refused(Problem::Forbidden)
                     .with_detail(format!("the gateway may not read it: {error}")))
@@ -124,6 +157,17 @@ impl Files {
                 .with_detail(format!("below {}: {error}", self.root().display()))),
         }
     }
+}
+
+/// A file of these that lies below a directory.
+fn below_it(root: &Path, files: &[PathBuf]) -> Option<PathBuf> {
+    let root = root.canonicalize().ok()?;
+    let lies_in = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file.starts_with(&root));
+    files.iter().find(lies_in).cloned()
+}
+
+fn busy(why: &str) -> Failure {
+    Failure::gateway(Stage::Body, Problem::Unavailable).with_detail(why).with_retry_after(AGAIN)
 }
 
 fn nothing() -> Failure {
@@ -247,14 +291,24 @@ impl Shared {
             }
         }
         let mut headers = HeaderMap::new();
-        if !self.codings.is_empty() {
-            headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if let Some(vary) = self.vary() {
+            headers.insert(header::VARY, vary);
         }
         if let Some(value) = self.cache_control(path).filter(|_| status == StatusCode::OK) {
             headers.insert(header::CACHE_CONTROL, value.clone());
         }
         let method = if wish.is_head { Method::HEAD } else { Method::GET };
         telling::tell(form, status, &method, &wish.headers, headers).map(Answer::File)
+    }
+
+    /// What decides about answers beside the path.
+    fn vary(&self) -> Option<HeaderValue> {
+        match (self.codings.is_empty(), self.settings.spa_fallback.is_some()) {
+            (true, false) => None,
+            (false, false) => Some(HeaderValue::from_static("accept-encoding")),
+            (true, true) => Some(HeaderValue::from_static("accept")),
+            (false, true) => Some(HeaderValue::from_static("accept, accept-encoding")),
+        }
     }
 
     fn cache_control(&self, path: &[u8]) -> Option<&HeaderValue> {
@@ -286,7 +340,13 @@ mod tests {
 
     fn shared(more: &str) -> Shared {
         let settings = serde_json::from_str(&format!("{{\"root\": \"/\"{more}}}")).expect("settings");
-        Shared { settings, codings: Vec::new(), cache_control: Vec::new(), types: Vec::new() }
+        Shared {
+            settings,
+            codings: Vec::new(),
+            cache_control: Vec::new(),
+            types: Vec::new(),
+            open: Arc::new(Semaphore::new(1)),
+        }
     }
 
     #[test]

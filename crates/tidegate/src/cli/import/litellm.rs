@@ -92,7 +92,7 @@ fn variable(value: &Value) -> Option<&str> {
 }
 
 /// Tells everything that is left, by its path.
-fn leftovers(value: &Value, path: &str, notes: &mut Vec<String>) {
+pub(super) fn leftovers(value: &Value, path: &str, notes: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {

@@ -1,5 +1,6 @@
 //! `import`: configurations of other gateways as ours, with a report of what has no counterpart.
 
+mod kong;
 mod litellm;
 mod providers;
 mod yaml;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use self::litellm::leftovers;
 use super::{Done, color};
 use crate::exit::Exit;
 
@@ -17,6 +19,13 @@ pub(crate) enum ImportCommand {
     ///
     /// What has no counterpart is told on standard error, each with its path.
     Litellm {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Turn a declarative configuration of Kong (`kong.yml`) into a configuration of ours, on standard output.
+    ///
+    /// What has no counterpart is told on standard error, each with its path.
+    Kong {
         /// The file.
         file: PathBuf,
     },
@@ -33,28 +42,28 @@ struct Imported {
 
 /// Runs the command.
 pub(crate) fn import(command: &ImportCommand) -> Done {
-    match command {
-        ImportCommand::Litellm { file } => {
-            let shown = file.display();
-            let refused = |what: String| {
-                eprintln!("error: {shown}: {what}");
-                Exit::Configuration
-            };
-            let text = std::fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
-            let source = model::Source::new(shown.to_string(), text);
-            let theirs = model::document(&source).map_err(|found| {
-                eprintln!("{}", found.render(color()));
-                Exit::Configuration
-            })?;
-            let imported = litellm::import(&theirs).map_err(refused)?;
-            for note in &imported.notes {
-                eprintln!("{note}");
-            }
-            show!(
-                "# From LiteLLM's {shown}. Check it with `tidegate validate`.\n{}",
-                yaml::write(&imported.config).trim_end()
-            );
-            Ok(())
-        }
+    let (file, from, turn): (_, _, fn(&serde_json::Value) -> Result<Imported, String>) = match command {
+        ImportCommand::Litellm { file } => (file, "LiteLLM", litellm::import),
+        ImportCommand::Kong { file } => (file, "Kong", kong::import),
+    };
+    let shown = file.display();
+    let refused = |what: String| {
+        eprintln!("error: {shown}: {what}");
+        Exit::Configuration
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
+    let source = model::Source::new(shown.to_string(), text);
+    let theirs = model::document(&source).map_err(|found| {
+        eprintln!("{}", found.render(color()));
+        Exit::Configuration
+    })?;
+    let imported = turn(&theirs).map_err(refused)?;
+    for note in &imported.notes {
+        eprintln!("{note}");
     }
+    show!(
+        "# From {from}'s {shown}. Check it with `tidegate validate`.\n{}",
+        yaml::write(&imported.config).trim_end()
+    );
+    Ok(())
 }

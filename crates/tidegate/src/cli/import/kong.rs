@@ -1,0 +1,520 @@
+//! Kong's declarative configuration (`_format_version` 2.1 and 3.0): services, routes, upstreams, consumers and the
+//! plugins that have a counterpart.
+//!
+//! Whatever is read is taken out of a copy; what is left in the end has no counterpart and is told with its path.
+
+mod plugins;
+
+use serde_json::{Map, Value, json};
+
+use super::{Imported, leftovers};
+
+/// Where Kong's proxy listens.
+const ADDRESS: &str = "127.0.0.1:8000";
+/// Keys that say nothing about traffic.
+const IDLE: [&str; 6] = ["id", "tags", "created_at", "updated_at", "ws_id", "custom_id"];
+
+type Fields = Map<String, Value>;
+
+/// What has been made so far.
+#[derive(Default)]
+struct Import {
+    upstreams: Vec<Value>,
+    /// Routes, with the service that each leads to.
+    routes: Vec<(Fields, Option<String>)>,
+    consumers: Vec<Fields>,
+    globals: Vec<Value>,
+    access_log: bool,
+    services: Vec<(String, Service)>,
+    notes: Vec<String>,
+}
+
+/// Where the routes of a service lead, and what they inherit.
+#[derive(Default, Clone)]
+struct Service {
+    upstream: String,
+    path: String,
+    policies: Vec<Value>,
+}
+
+/// Turns their configuration into ours.
+pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
+    let mut rest = theirs.clone();
+    let fields = rest.as_object_mut().ok_or("expected a mapping with `_format_version`")?;
+    for key in ["_format_version", "_transform", "_info"] {
+        fields.remove(key);
+    }
+    let mut import = Import::default();
+    for (index, upstream) in list(fields, "upstreams").into_iter().enumerate() {
+        import.upstream(&format!("upstreams[{index}]"), upstream);
+    }
+    for (index, service) in list(fields, "services").into_iter().enumerate() {
+        import.service(&format!("services[{index}]"), service);
+    }
+    for (index, route) in list(fields, "routes").into_iter().enumerate() {
+        import.route(&format!("routes[{index}]"), route, None);
+    }
+    for (index, consumer) in list(fields, "consumers").into_iter().enumerate() {
+        import.consumer(&format!("consumers[{index}]"), consumer);
+    }
+    for (index, plugin) in list(fields, "plugins").into_iter().enumerate() {
+        import.plugin_of_all(&format!("plugins[{index}]"), plugin);
+    }
+    leftovers(&rest, "", &mut import.notes);
+    if import.routes.is_empty() {
+        return Err(format!(
+            "nothing of it could be taken over: it has no routes\n{}",
+            import.notes.join("\n")
+        ));
+    }
+    Ok(import.finished())
+}
+
+fn list(fields: &mut Fields, key: &str) -> Vec<Fields> {
+    let Some(Value::Array(items)) = fields.remove(key) else { return Vec::new() };
+    items
+        .into_iter()
+        .filter_map(|item| match item {
+            Value::Object(fields) => Some(fields),
+            _ => None,
+        })
+        .collect()
+}
+
+fn text(fields: &mut Fields, key: &str) -> Option<String> {
+    fields.remove(key).as_ref().and_then(Value::as_str).map(str::to_owned)
+}
+
+fn number(fields: &mut Fields, key: &str) -> Option<u64> {
+    fields.remove(key).as_ref().and_then(Value::as_u64)
+}
+
+fn texts(fields: &mut Fields, key: &str) -> Vec<String> {
+    let items = fields.remove(key);
+    let items = items.as_ref().and_then(Value::as_array);
+    items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn idle(fields: &mut Fields) {
+    for key in IDLE {
+        fields.remove(key);
+    }
+}
+
+/// A name as ours are: letters, digits and hyphens.
+fn name_of(text: &str) -> String {
+    let name: String = text
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
+        .collect();
+    let name = name.trim_matches('-').to_owned();
+    if name.is_empty() { "unnamed".to_owned() } else { name }
+}
+
+impl Import {
+    fn note(&mut self, path: &str, what: impl std::fmt::Display) {
+        self.notes.push(format!("{path}: {what}"));
+    }
+
+    fn upstream(&mut self, at: &str, mut fields: Fields) {
+        idle(&mut fields);
+        let Some(name) = text(&mut fields, "name") else {
+            return self.note(at, "it has no name; left out");
+        };
+        let mut endpoints = Vec::new();
+        for target in list(&mut fields, "targets") {
+            let mut target = target;
+            idle(&mut target);
+            let Some(address) = text(&mut target, "target") else { continue };
+            let address = if address.contains(':') { address } else { format!("{address}:8000") };
+            let weight = number(&mut target, "weight").unwrap_or(100);
+            endpoints.push(json!({"address": address, "weight": weight}));
+            leftovers(&target.into(), &format!("{at}.targets"), &mut self.notes);
+        }
+        let mut upstream = json!({"name": name_of(&name), "endpoints": endpoints});
+        let algorithm = match text(&mut fields, "algorithm").as_deref() {
+            Some("least-connections") => Some("leastRequest"),
+            Some("latency") => Some("peakEwma"),
+            Some("consistent-hashing") => Some("ringHash"),
+            _ => None,
+        };
+        if let Some(algorithm) = algorithm {
+            upstream["loadBalancing"] = json!({"algorithm": algorithm});
+        }
+        let hash = match text(&mut fields, "hash_on").as_deref() {
+            Some("consumer") => Some(json!("consumer")),
+            Some("ip") => Some(json!("clientAddress")),
+            Some("path") => Some(json!("path")),
+            Some("header") => text(&mut fields, "hash_on_header").map(|name| json!({"header": name})),
+            Some("cookie") => text(&mut fields, "hash_on_cookie").map(|name| json!({"cookie": name})),
+            Some("query_arg") => text(&mut fields, "hash_on_query_arg").map(|name| json!({"query": name})),
+            _ => None,
+        };
+        if let Some(hash) = hash.filter(|_| algorithm == Some("ringHash")) {
+            upstream["loadBalancing"]["hash"] = hash;
+        }
+        if let Some(Value::Object(mut checks)) = fields.remove("healthchecks") {
+            if let Some(Value::Object(active)) = checks.remove("active") {
+                if let Some(check) = self.health_check(&format!("{at}.healthchecks.active"), active) {
+                    upstream["healthCheck"] = check;
+                }
+            }
+            if checks.remove("passive").is_some() {
+                upstream["outlierDetection"] = json!({});
+                self.note(
+                    &format!("{at}.healthchecks.passive"),
+                    "became `outlierDetection` with its defaults: look at its thresholds",
+                );
+            }
+            leftovers(&checks.into(), &format!("{at}.healthchecks"), &mut self.notes);
+        }
+        leftovers(&fields.into(), at, &mut self.notes);
+        self.upstreams.push(upstream);
+    }
+
+    fn health_check(&mut self, at: &str, mut active: Fields) -> Option<Value> {
+        let part = |active: &mut Fields, key: &str| match active.remove(key) {
+            Some(Value::Object(part)) => part,
+            _ => Fields::new(),
+        };
+        let (mut good, mut bad) = (part(&mut active, "healthy"), part(&mut active, "unhealthy"));
+        let interval = number(&mut good, "interval").unwrap_or(0);
+        let other = number(&mut bad, "interval").unwrap_or(0);
+        if interval == 0 && other == 0 {
+            return None;
+        }
+        let mut check = json!({"interval": format!("{}s", interval.max(other))});
+        let kind = text(&mut active, "type").unwrap_or_else(|| "http".to_owned());
+        let path = text(&mut active, "http_path").unwrap_or_else(|| "/".to_owned());
+        match kind.as_str() {
+            "tcp" => {}
+            "grpc" | "grpcs" => check["grpc"] = json!(""),
+            _ => check["path"] = json!(path),
+        }
+        if let Some(count) = number(&mut good, "successes").filter(|count| *count > 0) {
+            check["healthyThreshold"] = json!(count);
+        }
+        let failures = ["http_failures", "tcp_failures", "timeouts"].map(|key| number(&mut bad, key));
+        if let Some(count) = failures.into_iter().flatten().filter(|count| *count > 0).min() {
+            check["unhealthyThreshold"] = json!(count);
+        }
+        if let Some(statuses) = good.remove("http_statuses") {
+            check["expectedStatuses"] = statuses;
+        }
+        bad.remove("http_statuses");
+        if let Some(seconds) = number(&mut active, "timeout") {
+            check["timeout"] = json!(format!("{seconds}s"));
+        }
+        active.remove("concurrency");
+        for (part, key) in [(active, ""), (good, ".healthy"), (bad, ".unhealthy")] {
+            leftovers(&part.into(), &format!("{at}{key}"), &mut self.notes);
+        }
+        Some(check)
+    }
+
+    fn service(&mut self, at: &str, mut fields: Fields) {
+        idle(&mut fields);
+        let Some(name) = text(&mut fields, "name") else {
+            return self.note(at, "it has no name; left out");
+        };
+        if fields.remove("enabled") == Some(Value::Bool(false)) {
+            return self.note(at, "it is switched off; left out");
+        }
+        let (mut protocol, mut host, mut port, mut path) = (
+            text(&mut fields, "protocol").unwrap_or_else(|| "http".to_owned()),
+            text(&mut fields, "host"),
+            number(&mut fields, "port"),
+            text(&mut fields, "path").unwrap_or_default(),
+        );
+        if let Some(url) = text(&mut fields, "url") {
+            let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
+            let (authority, below) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+            let (name, number) = authority.rsplit_once(':').unwrap_or((authority, ""));
+            protocol = scheme.to_owned();
+            (host, port, path) = (Some(name.to_owned()), number.parse().ok(), below.to_owned());
+        }
+        let Some(host) = host else { return self.note(at, "it has no host; left out") };
+        let is_tls = matches!(protocol.as_str(), "https" | "grpcs" | "tls");
+        if matches!(protocol.as_str(), "tcp" | "udp" | "tls" | "tls_passthrough") {
+            return self
+                .note(&format!("{at}.protocol"), format_args!("`{protocol}` has no counterpart; left out"));
+        }
+        let upstream = match self.upstreams.iter().position(|known| known["name"] == name_of(&host)) {
+            Some(known) => known,
+            None => {
+                let port = port.unwrap_or(if is_tls { 443 } else { 80 });
+                let own =
+                    json!({"name": name_of(&name), "endpoints": [{"address": format!("{host}:{port}")}]});
+                self.upstreams.push(own);
+                self.upstreams.len() - 1
+            }
+        };
+        let mut made = self.upstreams[upstream].clone();
+        if is_tls {
+            made["tls"] = json!({"serverName": host});
+        }
+        if protocol.starts_with("grpc") {
+            made["protocol"] = json!("grpc");
+        }
+        let mut timeouts = Fields::new();
+        for (theirs, ours) in
+            [("connect_timeout", "connect"), ("read_timeout", "request"), ("write_timeout", "idle")]
+        {
+            if let Some(millis) = number(&mut fields, theirs) {
+                timeouts.insert(ours.to_owned(), json!(format!("{millis}ms")));
+            }
+        }
+        if !timeouts.is_empty() {
+            made["timeouts"] = timeouts.into();
+        }
+        if let Some(retries) = number(&mut fields, "retries") {
+            made["retry"] = json!({"maxAttempts": (retries + 1).min(10)});
+        }
+        if fields.remove("tls_verify") == Some(Value::Bool(false)) && is_tls {
+            made["tls"]["verify"] = json!(false);
+        }
+        let named = made["name"].as_str().unwrap_or_default().to_owned();
+        self.upstreams[upstream] = made;
+        let policies = self.policies(at, &mut fields);
+        let path = path.trim_end_matches('/').to_owned();
+        self.services.push((name.clone(), Service { upstream: named, path, policies }));
+        for (index, route) in list(&mut fields, "routes").into_iter().enumerate() {
+            self.route(&format!("{at}.routes[{index}]"), route, Some(&name));
+        }
+        leftovers(&fields.into(), at, &mut self.notes);
+    }
+
+    /// A route of a service, which is `of` or named in it.
+    fn route(&mut self, at: &str, mut fields: Fields, of: Option<&str>) {
+        idle(&mut fields);
+        let named = match fields.remove("service") {
+            Some(Value::Object(service)) => service.get("name").and_then(Value::as_str).map(str::to_owned),
+            Some(Value::String(name)) => Some(name),
+            _ => None,
+        };
+        let name = of.map(str::to_owned).or(named);
+        let mut service = Service::default();
+        if let Some(name) = &name {
+            let Some((_, known)) = self.services.iter().find(|(known, _)| known == name) else {
+                return self.note(at, format_args!("there is no service `{name}`; left out"));
+            };
+            service = known.clone();
+        }
+        let upstream = Some(service.upstream.clone()).filter(|name| !name.is_empty());
+        let title = text(&mut fields, "name")
+            .unwrap_or_else(|| format!("{}-{}", name.as_deref().unwrap_or("route"), self.routes.len() + 1));
+        let mut route = Fields::new();
+        route.insert("name".to_owned(), json!(self.free_name(&name_of(&title))));
+        let hosts = texts(&mut fields, "hosts");
+        if !hosts.is_empty() {
+            route.insert("hosts".to_owned(), json!(hosts));
+        }
+        let matches = self.matches(at, &mut fields);
+        if !matches.is_empty() {
+            route.insert("match".to_owned(), json!(matches));
+        }
+        if let Some(priority) = number(&mut fields, "regex_priority").filter(|priority| *priority > 0) {
+            route.insert("priority".to_owned(), json!(priority.min(1000)));
+        }
+        let mut policies = service.policies.clone();
+        let own = self.policies(at, &mut fields);
+        // A plugin of a route stands in the place of the service's.
+        let kind = |policy: &Value| policy.as_object().and_then(|one| one.keys().next().cloned());
+        policies.retain(|policy| !own.iter().any(|other| kind(other) == kind(policy)));
+        policies.extend(own);
+        let is_stripped = fields.remove("strip_path").and_then(|strip| strip.as_bool()).unwrap_or(true);
+        let has_paths = matches.iter().any(|one| one.get("path").is_some());
+        let path = if service.path.is_empty() { "/" } else { &service.path };
+        if is_stripped && has_paths {
+            policies.push(json!({"rewrite": {"path": {"replacePrefix": path}}}));
+        } else if !service.path.is_empty() {
+            let regex = json!({"pattern": "^", "replacement": service.path});
+            policies.push(json!({"rewrite": {"path": {"regex": regex}}}));
+        }
+        if fields.remove("preserve_host") != Some(Value::Bool(true)) && upstream.is_some() {
+            route.insert("hostHeader".to_owned(), json!("upstream"));
+        }
+        for key in [
+            "protocols",
+            "https_redirect_status_code",
+            "request_buffering",
+            "response_buffering",
+            "path_handling",
+        ] {
+            fields.remove(key);
+        }
+        if !policies.is_empty() {
+            route.insert("policies".to_owned(), policies.into());
+        }
+        leftovers(&fields.into(), at, &mut self.notes);
+        self.routes.push((route, upstream));
+    }
+
+    fn free_name(&self, name: &str) -> String {
+        let is_free = |name: &str| !self.routes.iter().any(|(route, _)| route["name"] == name);
+        let mut free = name.to_owned();
+        let mut number = 1;
+        while !is_free(&free) {
+            number += 1;
+            free = format!("{name}-{number}");
+        }
+        free
+    }
+
+    /// Each path of theirs with the methods and headers that hold for all of them.
+    fn matches(&mut self, at: &str, fields: &mut Fields) -> Vec<Value> {
+        let mut common = Fields::new();
+        let methods = texts(fields, "methods");
+        if !methods.is_empty() {
+            common.insert("methods".to_owned(), json!(methods));
+        }
+        if let Some(Value::Object(headers)) = fields.remove("headers") {
+            let mut all = Vec::new();
+            for (name, values) in headers {
+                let values: Vec<&str> =
+                    values.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                match values.as_slice() {
+                    [one] if one.starts_with("~*") => {
+                        let pattern = one.trim_start_matches("~*");
+                        all.push(json!({"name": name, "regex": format!("(?i).*(?:{pattern}).*")}));
+                    }
+                    [one] => all.push(json!({"name": name, "exact": one})),
+                    several => {
+                        let any: Vec<String> = several.iter().map(|value| regex_escaped(value)).collect();
+                        all.push(json!({"name": name, "regex": any.join("|")}));
+                    }
+                }
+            }
+            common.insert("headers".to_owned(), json!(all));
+        }
+        let snis = texts(fields, "snis");
+        if !snis.is_empty() {
+            common.insert("sni".to_owned(), json!(snis));
+        }
+        if let Some(expression) = fields.remove("expression") {
+            self.note(
+                &format!("{at}.expression"),
+                format_args!("write {expression} as conditions of `match`, or in CEL as `match[].when`"),
+            );
+        }
+        let mut made: Vec<Value> = Vec::new();
+        for path in texts(fields, "paths") {
+            let mut one = common.clone();
+            let path = match path.strip_prefix('~') {
+                Some(regex) => json!({"regex": format!("{}.*", regex.trim_end_matches('$'))}),
+                None => {
+                    let plain = if path.len() > 1 { path.trim_end_matches('/') } else { &path };
+                    json!({"prefix": plain})
+                }
+            };
+            one.insert("path".to_owned(), path);
+            made.push(one.into());
+        }
+        if made.is_empty() && !common.is_empty() {
+            made.push(common.into());
+        }
+        made
+    }
+
+    fn consumer(&mut self, at: &str, mut fields: Fields) {
+        let custom = text(&mut fields, "custom_id");
+        idle(&mut fields);
+        let Some(name) = text(&mut fields, "username").or(custom) else {
+            return self.note(at, "it has no `username`; left out");
+        };
+        let mut consumer = Fields::new();
+        consumer.insert("name".to_owned(), json!(name_of(&name)));
+        let variable = |what: &str, number: usize| {
+            format!("{}_{what}_{number}", name_of(&name).to_ascii_uppercase().replace('-', "_"))
+        };
+        let mut keys = Vec::new();
+        for mut credential in list(&mut fields, "keyauth_credentials") {
+            idle(&mut credential);
+            if text(&mut credential, "key").is_some() {
+                let variable = variable("KEY", keys.len() + 1);
+                self.note(
+                    &format!("{at}.keyauth_credentials[{}].key", keys.len()),
+                    format_args!("a key in the file is not copied: put it into the variable `{variable}`"),
+                );
+                keys.push(json!({"env": variable}));
+            }
+        }
+        if !keys.is_empty() {
+            consumer.insert("keys".to_owned(), keys.into());
+        }
+        let mut basic = Vec::new();
+        for mut credential in list(&mut fields, "basicauth_credentials") {
+            idle(&mut credential);
+            let Some(username) = text(&mut credential, "username") else { continue };
+            let variable = variable("PASSWORD", basic.len() + 1);
+            self.note(
+                &format!("{at}.basicauth_credentials[{}].password", basic.len()),
+                format_args!("a password in the file is not copied: put it into the variable `{variable}`"),
+            );
+            basic.push(json!({"username": username, "password": {"env": variable}}));
+        }
+        if !basic.is_empty() {
+            consumer.insert("basic".to_owned(), basic.into());
+        }
+        let mut groups = Vec::new();
+        for mut acl in list(&mut fields, "acls") {
+            groups.extend(text(&mut acl, "group"));
+        }
+        if !groups.is_empty() {
+            consumer.insert("groups".to_owned(), json!(groups));
+        }
+        let policies = self.policies(at, &mut fields);
+        if !policies.is_empty() {
+            consumer.insert("policies".to_owned(), policies.into());
+        }
+        leftovers(&fields.into(), at, &mut self.notes);
+        self.consumers.push(consumer);
+    }
+
+    fn finished(mut self) -> Imported {
+        let mut routes = Vec::new();
+        for (mut route, upstream) in std::mem::take(&mut self.routes) {
+            if let Some(terminated) = self.termination(&mut route) {
+                route.insert("respond".to_owned(), terminated);
+                route.remove("hostHeader");
+            } else if let Some(upstream) = upstream {
+                route.insert("backends".to_owned(), json!([{"upstream": upstream}]));
+            } else {
+                route.insert("respond".to_owned(), json!({"status": 503}));
+                let name = route["name"].clone();
+                self.note("routes", format_args!("{name} leads to no service: it answers 503"));
+            }
+            routes.push(route);
+        }
+        self.note(
+            "routes",
+            "Kong's paths are prefixes of letters, ours of segments: `/a` takes `/a` and `/a/b`, and not `/ab`",
+        );
+        let mut config = json!({"listeners": [{"name": "public", "address": ADDRESS}]});
+        if self.access_log {
+            config["accessLog"] = json!([{"kind": "stdout"}]);
+        }
+        for (key, list) in [("upstreams", Value::from(self.upstreams)), ("consumers", json!(self.consumers))]
+        {
+            if list.as_array().is_some_and(|list| !list.is_empty()) {
+                config[key] = list;
+            }
+        }
+        if !self.globals.is_empty() {
+            config["globalPolicies"] = self.globals.into();
+        }
+        config["routes"] = json!(routes);
+        Imported { config, notes: self.notes }
+    }
+}
+
+/// A text as a regular expression that means itself.
+fn regex_escaped(text: &str) -> String {
+    text.chars().fold(String::new(), |mut out, letter| {
+        if letter.is_ascii_punctuation() && letter != '_' && letter != '-' {
+            out.push('\\');
+        }
+        out.push(letter);
+        out
+    })
+}

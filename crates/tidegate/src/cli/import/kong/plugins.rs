@@ -1,0 +1,293 @@
+//! Plugins of Kong as policies.
+
+use serde_json::{Value, json};
+
+use super::{Fields, Import, list, number, text, texts};
+use crate::cli::import::leftovers;
+
+/// Seconds of the windows of `rate-limiting`.
+const WINDOWS: [(&str, &str); 5] =
+    [("second", "1s"), ("minute", "1m"), ("hour", "1h"), ("day", "24h"), ("month", "720h")];
+
+/// What a plugin becomes.
+enum Made {
+    Policy(Value),
+    /// It is so here without being said, or is no policy.
+    Nothing,
+    Unknown,
+}
+
+impl Import {
+    /// The plugins that stand under something, as policies.
+    pub(super) fn policies(&mut self, at: &str, fields: &mut Fields) -> Vec<Value> {
+        let plugins = list(fields, "plugins");
+        let each = plugins.into_iter().enumerate();
+        each.filter_map(|(index, plugin)| self.plugin(&format!("{at}.plugins[{index}]"), plugin)).collect()
+    }
+
+    /// A plugin at the top: of all calls, or of a service, a route or a consumer that it names.
+    pub(super) fn plugin_of_all(&mut self, at: &str, mut plugin: Fields) {
+        let named = |plugin: &mut Fields, key: &str| match plugin.remove(key) {
+            Some(Value::String(name)) => Some(name),
+            Some(Value::Object(mut of)) => text(&mut of, "name").or_else(|| text(&mut of, "username")),
+            _ => None,
+        };
+        let (service, route, consumer) =
+            (named(&mut plugin, "service"), named(&mut plugin, "route"), named(&mut plugin, "consumer"));
+        let Some(policy) = self.plugin(at, plugin) else { return };
+        let mut places: Vec<&mut Fields> = Vec::new();
+        match (&service, &route, &consumer) {
+            (None, None, None) => return self.globals.push(policy),
+            (_, Some(route), _) => {
+                let name = super::name_of(route);
+                places
+                    .extend(self.routes.iter_mut().map(|(route, _)| route).filter(|one| one["name"] == name));
+            }
+            (Some(service), None, _) => {
+                let service = self.services.iter().find(|(known, _)| known == service);
+                let upstream = service.map(|(_, service)| service.upstream.clone());
+                let of_it =
+                    self.routes.iter_mut().filter(|(_, leads)| upstream.is_some() && *leads == upstream);
+                places.extend(of_it.map(|(route, _)| route));
+            }
+            (None, None, Some(consumer)) => {
+                let name = super::name_of(consumer);
+                places.extend(self.consumers.iter_mut().filter(|one| one["name"] == name));
+            }
+        }
+        if places.is_empty() {
+            return self.note(at, "what it is for is not there; left out");
+        }
+        for place in places {
+            if let Some(all) = place.entry("policies").or_insert_with(|| json!([])).as_array_mut() {
+                all.push(policy.clone());
+            }
+        }
+    }
+
+    fn plugin(&mut self, at: &str, mut plugin: Fields) -> Option<Value> {
+        super::idle(&mut plugin);
+        plugin.remove("protocols");
+        let name = text(&mut plugin, "name")?;
+        if plugin.remove("enabled") == Some(Value::Bool(false)) {
+            return None;
+        }
+        let mut config = match plugin.remove("config") {
+            Some(Value::Object(config)) => config,
+            _ => Fields::new(),
+        };
+        let made = self.made(at, &name, &mut config);
+        if matches!(made, Made::Unknown) {
+            self.note(at, format_args!("`{name}` has no counterpart"));
+            return None;
+        }
+        leftovers(&config.into(), &format!("{at}.config"), &mut self.notes);
+        leftovers(&plugin.into(), at, &mut self.notes);
+        match made {
+            Made::Policy(policy) => Some(policy),
+            Made::Nothing | Made::Unknown => None,
+        }
+    }
+
+    fn made(&mut self, at: &str, name: &str, config: &mut Fields) -> Made {
+        Made::Policy(match name {
+            "key-auth" => {
+                let mut headers = texts(config, "key_names");
+                if headers.is_empty() {
+                    headers.push("apikey".to_owned());
+                }
+                let mut key = json!({"headers": headers});
+                if config.remove("key_in_query") != Some(Value::Bool(false)) {
+                    key["query"] = key["headers"][0].clone();
+                }
+                key["hideCredentials"] = json!(config.remove("hide_credentials") == Some(Value::Bool(true)));
+                for key in ["key_in_header", "key_in_body", "run_on_preflight", "realm"] {
+                    config.remove(key);
+                }
+                self.anonymous(at, config, &mut key);
+                json!({"keyAuth": key})
+            }
+            "basic-auth" => {
+                let hides = config.remove("hide_credentials") == Some(Value::Bool(true));
+                let mut basic = json!({"hideCredentials": hides});
+                self.anonymous(at, config, &mut basic);
+                config.remove("realm");
+                json!({"basicAuth": basic})
+            }
+            "acl" => {
+                let (allow, deny) = (texts(config, "allow"), texts(config, "deny"));
+                config.remove("hide_groups_header");
+                json!({"acl": {"allow": allow, "deny": deny}})
+            }
+            "ip-restriction" => {
+                let (allow, deny) = (texts(config, "allow"), texts(config, "deny"));
+                json!({"ipRestriction": {"allow": allow, "deny": deny}})
+            }
+            "cors" => cors(config),
+            "rate-limiting" => match self.rate_limit(at, config) {
+                Some(policy) => policy,
+                None => return Made::Nothing,
+            },
+            "request-size-limiting" => {
+                let size = number(config, "allowed_payload_size").unwrap_or(128);
+                let unit = match text(config, "size_unit").as_deref() {
+                    Some("kilobytes") => "KiB",
+                    Some("bytes") => "B",
+                    _ => "MiB",
+                };
+                config.remove("require_content_length");
+                json!({"requestLimits": {"maxBodySize": format!("{size}{unit}")}})
+            }
+            "request-transformer" => json!({"headers": {"request": self.header_changes(at, config)}}),
+            "response-transformer" => json!({"headers": {"response": self.header_changes(at, config)}}),
+            "proxy-cache" => {
+                let seconds = number(config, "cache_ttl").unwrap_or(300);
+                for key in ["strategy", "memory", "content_type", "request_method", "response_code"] {
+                    config.remove(key);
+                }
+                config.remove("cache_control");
+                json!({"cache": {"defaultTtl": format!("{seconds}s")}})
+            }
+            // What it answers is looked for when the route is finished.
+            "request-termination" => {
+                let taken = std::mem::take(config);
+                json!({"request-termination": taken})
+            }
+            "file-log" | "stdout-log" => {
+                self.access_log = true;
+                config.clear();
+                return Made::Nothing;
+            }
+            // Metrics and request ids are always there.
+            "prometheus" | "correlation-id" => {
+                config.clear();
+                return Made::Nothing;
+            }
+            _ => return Made::Unknown,
+        })
+    }
+
+    fn anonymous(&mut self, at: &str, config: &mut Fields, policy: &mut Value) {
+        match text(config, "anonymous").filter(|name| !name.is_empty()) {
+            // Kong names consumers by their id or their name.
+            Some(name) if name.len() == 36 && name.matches('-').count() == 4 => {
+                self.note(&format!("{at}.config.anonymous"), "write the consumer's name into `anonymous`");
+            }
+            Some(name) => policy["anonymous"] = json!(super::name_of(&name)),
+            None => {}
+        }
+    }
+
+    fn rate_limit(&mut self, at: &str, config: &mut Fields) -> Option<Value> {
+        let mut limits: Vec<Value> = Vec::new();
+        for (key, window) in WINDOWS {
+            if let Some(limit) = number(config, key) {
+                limits.push(json!({"limit": limit, "window": window}));
+            }
+        }
+        if config.remove("year").is_some() {
+            self.note(&format!("{at}.config.year"), "no counterpart");
+        }
+        let by = match text(config, "limit_by").as_deref() {
+            Some("ip") => json!("clientAddress"),
+            Some("header") => json!({"header": text(config, "header_name").unwrap_or_default()}),
+            Some("service" | "path") => json!("global"),
+            _ => json!("consumer"),
+        };
+        let policy = text(config, "policy").unwrap_or_default();
+        if matches!(policy.as_str(), "redis" | "cluster") {
+            self.note(
+                &format!("{at}.config.policy"),
+                format_args!("`{policy}`: each gateway counts for itself here"),
+            );
+        }
+        for key in
+            ["hide_client_headers", "fault_tolerant", "redis", "sync_rate", "error_code", "error_message"]
+        {
+            config.remove(key);
+        }
+        let [first, more @ ..] = limits.as_mut_slice() else {
+            self.note(at, "it has no limit; left out");
+            return None;
+        };
+        let mut policy = first.clone();
+        policy["key"] = by;
+        if !more.is_empty() {
+            policy["limits"] = json!(more);
+        }
+        Some(json!({"rateLimit": policy}))
+    }
+
+    /// What changes of headers; of bodies and queries nothing.
+    fn header_changes(&mut self, at: &str, config: &mut Fields) -> Value {
+        let mut changes = Fields::new();
+        for (theirs, ours) in [("add", "add"), ("append", "add"), ("replace", "set"), ("rename", "rename")] {
+            let Some(Value::Object(mut part)) = config.remove(theirs) else { continue };
+            let pairs = texts(&mut part, "headers");
+            let all = changes.entry(ours).or_insert_with(|| json!({}));
+            for (name, value) in pairs.iter().filter_map(|pair| pair.split_once(':')) {
+                all[name.trim().to_ascii_lowercase()] = json!(value.trim());
+            }
+            leftovers(&part.into(), &format!("{at}.config.{theirs}"), &mut self.notes);
+        }
+        if let Some(Value::Object(mut part)) = config.remove("remove") {
+            let names = texts(&mut part, "headers");
+            changes.insert("remove".to_owned(), json!(names));
+            leftovers(&part.into(), &format!("{at}.config.remove"), &mut self.notes);
+        }
+        changes.retain(|_, change| change.as_object().is_none_or(|all| !all.is_empty()));
+        changes.into()
+    }
+
+    /// The fixed answer of a route that a plugin ends.
+    pub(super) fn termination(&mut self, route: &mut Fields) -> Option<Value> {
+        let policies = route.get_mut("policies")?.as_array_mut()?;
+        let at = policies.iter().position(|policy| policy.get("request-termination").is_some())?;
+        let mut policy = policies.remove(at);
+        // What changes the way to a service has nothing to change any more.
+        policies.retain(|policy| policy.get("rewrite").is_none());
+        let config = policy["request-termination"].as_object_mut()?;
+        let status = number(config, "status_code").unwrap_or(503);
+        let message = text(config, "message").map(|message| json!({"message": message}).to_string());
+        let body = text(config, "body").or(message.clone()).unwrap_or_default();
+        let kind = text(config, "content_type");
+        let kind = kind.or_else(|| message.map(|_| "application/json".to_owned()));
+        let mut respond = json!({"status": status, "body": body});
+        if let Some(kind) = kind {
+            respond["headers"] = json!({"content-type": kind});
+        }
+        let config = std::mem::take(config);
+        let name = route["name"].as_str().unwrap_or_default().to_owned();
+        if route.get("policies").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            route.remove("policies");
+        }
+        leftovers(&config.into(), &format!("request-termination of {name}"), &mut self.notes);
+        Some(respond)
+    }
+}
+
+fn cors(config: &mut Fields) -> Value {
+    let mut cors = Fields::new();
+    let origins = texts(config, "origins");
+    let any = vec!["*".to_owned()];
+    cors.insert("allowOrigins".to_owned(), json!(if origins.is_empty() { any } else { origins }));
+    for (theirs, ours) in
+        [("methods", "allowMethods"), ("headers", "allowHeaders"), ("exposed_headers", "exposeHeaders")]
+    {
+        let values = texts(config, theirs);
+        if !values.is_empty() {
+            cors.insert(ours.to_owned(), json!(values));
+        }
+    }
+    if config.remove("credentials") == Some(Value::Bool(true)) {
+        cors.insert("allowCredentials".to_owned(), json!(true));
+    }
+    if let Some(seconds) = number(config, "max_age") {
+        cors.insert("maxAge".to_owned(), json!(format!("{seconds}s")));
+    }
+    if config.remove("private_network") == Some(Value::Bool(true)) {
+        cors.insert("allowPrivateNetwork".to_owned(), json!(true));
+    }
+    config.remove("preflight_continue");
+    json!({"cors": cors})
+}

@@ -1,0 +1,110 @@
+//! `import kong`: what becomes of a declarative configuration of Kong, that it serves, and what is said of the rest.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Gateway, Upstream, free_port, run};
+
+const THEIRS: &str = r#"
+_format_version: "3.0"
+upstreams:
+  - name: orders.internal
+    algorithm: least-connections
+    targets: [{target: "ADDRESS", weight: 100}]
+    healthchecks: {active: {type: http, http_path: /healthz, healthy: {interval: 5, successes: 2}, unhealthy: {interval: 5, http_failures: 3}}}
+services:
+  - name: orders
+    host: orders.internal
+    path: /v1
+    read_timeout: 3000
+    retries: 2
+    plugins:
+      - {name: rate-limiting, config: {minute: 3, hour: 1000, policy: redis}}
+    routes:
+      - {name: orders, paths: [/orders], methods: [GET, POST]}
+      - {name: raw, paths: ["~/raw/\\d+$"], strip_path: false, hosts: [raw.test]}
+      - name: gone
+        paths: [/gone]
+        plugins: [{name: request-termination, config: {status_code: 410, message: It is gone}}]
+  - name: secret
+    url: http://ADDRESS/secret
+    routes: [{name: secret, paths: [/secret]}]
+    plugins: [{name: key-auth, config: {key_names: [apikey], hide_credentials: true}}, {name: acl, config: {allow: [staff]}}]
+  - {name: stream, protocol: tcp, host: a.test, port: 9}
+consumers:
+  - {username: ann, keyauth_credentials: [{key: anns-own-key}], acls: [{group: staff}]}
+  - {username: bob, keyauth_credentials: [{key: bobs-own-key}]}
+plugins:
+  - {name: prometheus}
+  - {name: file-log, config: {path: /tmp/x}}
+  - {name: response-transformer, config: {add: {headers: ["x-from:kong"], json: ["a:b"]}}}
+  - {name: bot-detection}
+  - {name: cors, route: orders, config: {origins: ["https://shop.test"], credentials: true, max_age: 60}}
+"#;
+
+fn imported(theirs: &str) -> (i32, String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kong.yml");
+    fs::write(&path, theirs).expect("a file");
+    run(&["import", "kong", &path.display().to_string()])
+}
+
+#[test]
+fn what_kong_did_is_done_here() {
+    let upstream = Upstream::scripted(|seen| {
+        let body = format!("{} {}", seen.line, seen.header("host").unwrap_or_default());
+        Some(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    });
+    let theirs = THEIRS.replace("ADDRESS", &upstream.address.to_string());
+    let (code, ours, report) = imported(&theirs);
+    assert_eq!(code, 0, "{report}");
+    let address = format!("127.0.0.1:{}", free_port());
+    assert!(ours.contains("127.0.0.1:8000"), "{ours}");
+    let ours = ours.replace("127.0.0.1:8000", &address);
+    let gateway = Gateway::from_text(&ours, address.parse().expect("an address"), |command| {
+        command.env("ANN_KEY_1", "anns-own-key").env("BOB_KEY_1", "bobs-own-key");
+    });
+    let own = upstream.address.to_string();
+    let answer = gateway.send("GET /orders/7?x=1 HTTP/1.1\nhost: a.test\norigin: https://shop.test", b"");
+    assert_eq!((answer.status, answer.text()), (200, format!("GET /v1/7?x=1 HTTP/1.1 {own}")));
+    assert_eq!(answer.header("x-from"), Some("kong"));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.test"));
+    assert_eq!(gateway.send("PUT /orders/7 HTTP/1.1\nhost: a.test\ncontent-length: 0", b"").status, 405);
+    let raw = gateway.send("GET /raw/12 HTTP/1.1\nhost: raw.test", b"");
+    assert_eq!(raw.text(), format!("GET /v1/raw/12 HTTP/1.1 {own}"));
+    let gone = gateway.get("/gone");
+    assert_eq!((gone.status, gone.json()), (410, json!({"message": "It is gone"})));
+    for (key, status) in [("", 401), ("\napikey: bobs-own-key", 403), ("\napikey: anns-own-key", 200)] {
+        let answer = gateway.send(&format!("GET /secret/a HTTP/1.1\nhost: a.test{key}"), b"");
+        assert_eq!(answer.status, status, "{key}");
+    }
+    assert_eq!(gateway.get("/secret/a?apikey=anns-own-key").text(), format!("GET /secret/a HTTP/1.1 {own}"));
+    // Three a minute, for each client and route: one of them is spent already.
+    let statuses: Vec<u16> = (0..3).map(|_| gateway.get("/orders/7").status).collect();
+    assert_eq!(statuses, [200, 200, 429]);
+    assert!(
+        gateway.record("a call", |record| record["route"] == "orders")["upstream"]
+            == Value::from("orders-internal")
+    );
+}
+
+#[test]
+fn what_has_no_counterpart_is_told_with_its_path() {
+    let (code, ours, report) = imported(&THEIRS.replace("ADDRESS", "127.0.0.1:9"));
+    assert_eq!(code, 0, "{report}");
+    for line in [
+        "services[2].protocol: `tcp` has no counterpart; left out",
+        "services[0].plugins[0].config.policy: `redis`: each gateway counts for itself here",
+        "consumers[0].keyauth_credentials[0].key: a key in the file is not copied: put it into the variable `ANN_KEY_1`",
+        "plugins[2].config.add.json: no counterpart",
+        "plugins[3]: `bot-detection` has no counterpart",
+    ] {
+        assert!(report.lines().any(|told| told == line), "{line}\nin\n{report}");
+    }
+    assert!(!ours.contains("anns-own-key") && !report.contains("anns-own-key"), "{ours}\n{report}");
+    let (code, _, report) = imported("_format_version: \"3.0\"\nservices: []\n");
+    assert!(code != 0 && report.contains("it has no routes"), "{report}");
+    let (code, _, report) = imported("services: [\n");
+    assert!(code != 0 && report.contains("kong.yml"), "{report}");
+}
