@@ -426,8 +426,13 @@ SecRule TX:BLOCKING_INBOUND_ANOMALY_SCORE "@ge %{tx.threshold}" "id:40,phase:1,d
 SecRule TX:BLOCKING_INBOUND_ANOMALY_SCORE "@ge %{tx.threshold}" "id:41,phase:2,deny,t:none"
 "#;
     let at = |blocking: &str, detection: &str, early: &str| {
-        let variables = [("blocking_paranoia_level", blocking), ("detection_paranoia_level", detection), ("early_blocking", early)];
-        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let variables = [
+            ("blocking_paranoia_level", blocking),
+            ("detection_paranoia_level", detection),
+            ("early_blocking", early),
+        ];
+        let variables =
+            variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Site::with(text, &Options { variables, ..Options::default() })
     };
     let evil = Asked { headers: &[("User-Agent", "Evil/1")], ..GET };
