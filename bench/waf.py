@@ -247,7 +247,7 @@ def cost(server, requests, seconds):
 
 
 def engine(program, requests, paranoia, folder, rounds=20):
-    """Verdicts and time of the engine alone."""
+    """Verdicts, rules that fired and time of the engine alone."""
     file = folder / "requests"
     with open(file, "wb") as out:
         for request in requests:
@@ -255,13 +255,32 @@ def engine(program, requests, paranoia, folder, rounds=20):
     environment = dict(os.environ, PARANOIA=str(paranoia))
     command = [str(program), str(RULES), "--file", str(file), str(rounds)]
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    return float(output.strip().splitlines()[-1])
+    *lines, time_of_one = output.strip().splitlines()
+    return [line.partition(" ")[::2] for line in lines], float(time_of_one)
+
+
+def decide_by_engine(requests, apache_one, program, paranoia, folder):
+    """The same with the engine in the place of the gateway."""
+    theirs, one, rows = Log(folder / "apache/error.log"), Connection(apache_one.port), []
+    decided, _ = engine(program, requests, paranoia, folder, 1)
+    for request, (verdict, fired_here) in zip(requests, decided):
+        status, reached = one.ask(request.bytes)
+        fired = theirs.new(lambda text: reached or "[id " in text, 0.3 if not reached else 0.0)
+        own_rules = sorted(rule for rule in fired_here.split(",") if rule)
+        refused = verdict == "refused"
+        rows.append(dict(request=request, theirs=not reached, status=status, ours=refused,
+                         their_rules=sorted(set(re.findall(r'\[id "(\d+)"\]', fired))),
+                         own_status=403 if refused else 200, own_rules=own_rules, by=""))
+        if not reached:
+            one.close()
+    return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tidegate", type=pathlib.Path, help="the program; target/dist/tidegate when it is there")
     parser.add_argument("--engine", type=pathlib.Path, default=ROOT / "target/release/examples/judge")
+    parser.add_argument("--engine-only", action="store_true", help="without the gateway around the engine")
     parser.add_argument("--paranoia", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement of time")
     parser.add_argument("--write", action="store_true", help="puts the tables into docs/waf.md")
@@ -269,7 +288,7 @@ def main():
     dist = ROOT / "target/dist/tidegate"
     program = options.tidegate or (dist if dist.exists() else ROOT / "target/debug/tidegate")
     is_optimised = "debug" not in program.parts
-    for needed in (RULES, program):
+    for needed in (RULES, options.engine if options.engine_only else program):
         if not needed.exists():
             sys.exit(f"{needed} is missing: run scripts/peers.sh, and build the program")
     benign, hostile = waf_requests.benign(), waf_requests.hostile()
@@ -277,8 +296,12 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
         apache_on = apache(place / "apache", origin, True, options.paranoia)
-        own_on = tidegate(place / "tidegate", program, origin, True, options.paranoia)
-        rows = decide(benign + hostile, apache_on, own_on, place)
+        if options.engine_only:
+            own_on, is_optimised = None, False
+            rows = decide_by_engine(benign + hostile, apache_on, options.engine, options.paranoia, place)
+        else:
+            own_on = tidegate(place / "tidegate", program, origin, True, options.paranoia)
+            rows = decide(benign + hostile, apache_on, own_on, place)
         text = verdicts(rows, benign, hostile, options.paranoia)
         text += ["", "| CPU per request, µs | benign | hostile |", "|---|---|---|"]
         apache_off = apache(place / "apache-off", origin, False, options.paranoia)
@@ -301,9 +324,9 @@ def main():
             row("**`waf` alone (the difference)**", [a - b for a, b in zip(ours, bare)])
             own_off.stop()
         if options.engine.exists():
-            alone = [engine(options.engine, requests, options.paranoia, place) for requests in (benign, hostile)]
+            alone = [engine(options.engine, requests, options.paranoia, place)[1] for requests in (benign, hostile)]
             row("**The engine of `waf` alone, release build**", alone)
-        for server in (apache_on, apache_off, own_on):
+        for server in filter(None, (apache_on, apache_off, own_on)):
             server.stop()
     print("\n".join(text))
     if options.write:
@@ -316,7 +339,7 @@ def main():
 def verdicts(rows, benign, hostile, paranoia):
     """The tables of what was decided."""
     text = [f"Paranoia {paranoia}; {len(benign)} benign and {len(hostile)} hostile requests.", "",
-            "| | ModSecurity refuses | Tidegate refuses | agree |", "|---|---|---|---|"]
+            "| | ModSecurity refuses | `waf` refuses | agree |", "|---|---|---|---|"]
     for name, part in (("benign", rows[:len(benign)]), ("hostile", rows[len(benign):])):
         theirs, ours = sum(row["theirs"] for row in part), sum(row["ours"] for row in part)
         agree = sum(row["theirs"] == row["ours"] for row in part)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Control, Disruption, Effect, Link, Mode, NO_STEP, PathExclusion, Rules, Selector,
+    Control, Effect, Link, Mode, NO_STEP, PathExclusion, Rules, Selector,
     actions::{RawEffect, Which},
     directives::Book,
     has_bit,
@@ -133,7 +133,7 @@ fn pinned(variables: &[(String, String)]) -> Source {
     let mut text = String::new();
     if !variables.is_empty() {
         let set = |(name, value): &(String, String)| {
-            let value = value.replace('\\', "").replace('\'', "").replace('"', "");
+            let value = value.replace(['\\', '\'', '"'], "");
             format!(",setvar:'tx.{name}={value}'")
         };
         let all: String = variables.iter().map(set).collect();
@@ -361,11 +361,5 @@ impl Link {
     /// Whether it can be asked of a text by its scan alone.
     pub(crate) fn is_ruled_out(&self, bits: &[u64]) -> bool {
         self.bit.is_some_and(|bit| !has_bit(bits, bit))
-    }
-}
-
-impl Default for Disruption {
-    fn default() -> Self {
-        Self::Pass
     }
 }

@@ -97,6 +97,9 @@ pub struct Head<'h> {
     pub now: u64,
 }
 
+/// Where something was found, and what.
+type Match = (Rc<[u8]>, Rc<[u8]>);
+
 /// One call.
 pub struct Transaction {
     rules: Arc<Rules>,
@@ -106,8 +109,8 @@ pub struct Transaction {
     tx: Named,
     /// What a pattern caught last.
     caught: [Option<Rc<[u8]>>; 10],
-    matched: Option<(Rc<[u8]>, Rc<[u8]>)>,
-    all_matched: Vec<(Rc<[u8]>, Rc<[u8]>)>,
+    matched: Option<Match>,
+    all_matched: Vec<Match>,
     begun: Vec<(Variable, Key)>,
     removed: Vec<u64>,
     removed_targets: Vec<(Arc<[u32]>, Variable, Selector)>,

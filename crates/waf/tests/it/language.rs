@@ -401,6 +401,51 @@ fn what_has_no_effect_is_warned_about() {
     assert!(warnings.is_empty());
 }
 
+/// The forms that the Core Rule Set has from 4 on: levels of their own for blocking and detecting, scores by level that
+/// are added up in either phase, early blocking, variables whose names begin with digits.
+#[test]
+fn scores_are_added_up_as_the_fourth_version_does() {
+    let text = r#"
+SecDefaultAction "phase:1,log,auditlog,pass"
+SecDefaultAction "phase:2,log,auditlog,pass"
+SecAction "id:10,phase:1,pass,t:none,nolog,setvar:tx.blocking_inbound_anomaly_score=0,setvar:tx.critical=5,setvar:tx.threshold=5"
+SecRule &TX:detection_paranoia_level "@eq 0" "id:11,phase:1,pass,nolog,setvar:'tx.detection_paranoia_level=%{TX.BLOCKING_PARANOIA_LEVEL}'"
+SecRule REQUEST_HEADERS:User-Agent "@rx (?i)^evil" "id:20,phase:1,block,setvar:'tx.inbound_anomaly_score_pl1=+%{tx.critical}'"
+SecRule TX:DETECTION_PARANOIA_LEVEL "@lt 2" "id:21,phase:2,pass,nolog,skipAfter:END-LEVELS"
+SecRule REQUEST_FILENAME|ARGS_NAMES|ARGS|XML:/*|XML://@* "@rx [^\s\x0b-\"/:-\?\[-\]a-z0-9=\{\}]" \
+    "id:22,phase:2,block,capture,t:none,t:urlDecodeUni,setvar:'tx.inbound_anomaly_score_pl2=+%{tx.critical}'"
+SecMarker "END-LEVELS"
+SecRule TX:BLOCKING_PARANOIA_LEVEL "@ge 1" "id:30,phase:1,pass,nolog,setvar:'tx.blocking_inbound_anomaly_score=+%{tx.inbound_anomaly_score_pl1}'"
+SecAction "id:31,phase:2,pass,nolog,setvar:'tx.blocking_inbound_anomaly_score=0'"
+SecRule TX:BLOCKING_PARANOIA_LEVEL "@ge 1" "id:32,phase:2,pass,nolog,setvar:'tx.blocking_inbound_anomaly_score=+%{tx.inbound_anomaly_score_pl1}'"
+SecRule TX:BLOCKING_PARANOIA_LEVEL "@ge 2" "id:33,phase:2,pass,nolog,setvar:'tx.blocking_inbound_anomaly_score=+%{tx.inbound_anomaly_score_pl2}'"
+SecRule &ARGS:_charset_ "!@eq 0" "id:34,phase:2,pass,nolog,setvar:tx.34_charset=|%{ARGS._charset_}|,chain"
+    SecRule TX:34_CHARSET "!@within |utf-8| |latin1|" "t:lowercase,setvar:tx.blocking_inbound_anomaly_score=+5"
+SecRule TX:BLOCKING_INBOUND_ANOMALY_SCORE "@ge %{tx.threshold}" "id:40,phase:1,deny,t:none,chain"
+    SecRule TX:EARLY_BLOCKING "@eq 1"
+SecRule TX:BLOCKING_INBOUND_ANOMALY_SCORE "@ge %{tx.threshold}" "id:41,phase:2,deny,t:none"
+"#;
+    let at = |blocking: &str, detection: &str, early: &str| {
+        let variables = [
+            ("blocking_paranoia_level", blocking),
+            ("detection_paranoia_level", detection),
+            ("early_blocking", early),
+        ];
+        let variables =
+            variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Site::with(text, &Options { variables, ..Options::default() })
+    };
+    let evil = Asked { headers: &[("User-Agent", "Evil/1")], ..GET };
+    assert_eq!(at("1", "1", "0").judge(&evil).refused_by(), Some(41));
+    assert_eq!(at("1", "1", "1").judge(&evil).refused_by(), Some(40));
+    let odd = get("/?a=x%7e");
+    assert!(!at("1", "1", "0").is_refused(&odd) && at("2", "2", "0").is_refused(&odd));
+    let noted = at("1", "2", "0").judge(&odd);
+    assert_eq!((noted.verdict(), fired(&noted)), (None, vec![22]), "it is told and does not count");
+    let site = at("1", "1", "0");
+    assert!(site.is_refused(&get("/?_charset_=utf-7")) && !site.is_refused(&get("/?_charset_=UTF-8")));
+}
+
 #[test]
 fn settings_win_over_a_setup_file_and_begin_a_call() {
     let text = "SecAction \"id:1,phase:1,pass,nolog,setvar:tx.level=1\"";

@@ -23,8 +23,11 @@ pub(super) struct Loaded {
     pub(super) warnings: Arc<Vec<String>>,
 }
 
-/// What was compiled, by a digest of all that went into it.
-static COMPILED: Mutex<Vec<(u64, Weak<Rules>, Arc<Vec<String>>)>> = Mutex::new(Vec::new());
+/// Rules by a digest of all that went into them, with what was warned about.
+type Known = (u64, Weak<Rules>, Arc<Vec<String>>);
+
+/// What was compiled.
+static COMPILED: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
 /// Files beside the one that names them.
 struct Disk;

@@ -78,7 +78,10 @@ fn attacks_are_refused_wherever_they_stand_and_ordinary_calls_pass_whole() {
     ] {
         assert_eq!((answer.status, answer.problem().as_deref()), (403, Some("forbidden")), "{what}");
         let text = String::from_utf8_lossy(&answer.body).to_lowercase();
-        assert!(!text.contains("94") && !text.contains("rule") && !text.contains("modsec"), "{what}: {text}");
+        assert!(
+            !["rule", "modsec", "inject", "949110"].iter().any(|word| text.contains(word)),
+            "{what}: {text}"
+        );
     }
     assert_eq!(post(&gateway, JSON, "{").status, 400, "what cannot be read is not let through unread");
     assert!(upstream.seen().is_empty());
@@ -272,7 +275,7 @@ fn a_call_that_takes_too_many_steps_is_refused() {
     let mut text = String::new();
     for id in 1..100 {
         text.push_str(&format!(
-            "SecRule ARGS \"@rx (?:[a-c]|[b-d])*e{id}$\" \"id:{id},phase:2,deny,t:none\"\n"
+            "SecRule ARGS \"@validateByteRange 0-255\" \"id:{id},phase:2,deny,t:none\"\n"
         ));
     }
     let own = Own::new(&text);
@@ -309,7 +312,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {}, backends: [{
 #[test]
 fn rules_that_cannot_be_used_refuse_the_configuration_by_file_and_line() {
     let own = Own::new("# a comment\nSecRule ARGS \"@rx (\" \"id:1,phase:2,deny\"\nSecFoo on\n");
-    refused(&with_policies(&own.settings("")), &["own.conf:2", "unclosed group", "own.conf:3", "secfoo"]);
+    refused(&with_policies(&own.settings("")), &["own.conf:2", "unclosed group", "own.conf:3", "SecFoo"]);
     refused(&with_policies("[{waf: {rules: []}}]"), &["at least one folder"]);
     refused(&with_policies("[{waf: {rules: [rules]}}]"), &["absolute path"]);
     refused(&with_policies("[{waf: {rules: [/nowhere/at/all]}}]"), &["/nowhere/at/all"]);
