@@ -93,11 +93,11 @@ async function google() {
   for (const format of ["text", "binary"]) {
     const client = new GrpcWebClientBase({ format });
     const hello = method("SayHello", MethodType.UNARY, Request);
-    const reply = await client.thenableCall(`${baseUrl}/demo.Greeter/SayHello`, { name: "Ada" }, { "x-test": "1" }, hello);
+    const reply = await client.unaryCall(`${baseUrl}/demo.Greeter/SayHello`, { name: "Ada" }, { "x-test": "1" }, hello);
     assert.equal(reply.message, "Hello, Ada");
     assert.ok(reply.seen.includes("x-test: 1"), `${reply.seen}`);
     const fail = method("Fail", MethodType.UNARY, Fail);
-    const error = await client.thenableCall(`${baseUrl}/demo.Greeter/Fail`, { code: 7, message: "no \u2693" }, {}, fail)
+    const error = await client.unaryCall(`${baseUrl}/demo.Greeter/Fail`, { code: 7, message: "no \u2693" }, {}, fail)
       .then(() => assert.fail("it did not fail"), (error) => error);
     assert.equal(error.code, 7);
     assert.equal(decodeURIComponent(error.message), "no \u2693");

@@ -9,7 +9,7 @@ mod streams;
 
 use std::fs;
 
-use self::server::{How, Log, SET, Server};
+use self::server::{How, SET, Server};
 use super::harness::{Answer, Client, Gateway, Peer, eventually, free_port, pause, rpc_client};
 
 pub use self::server::{How as ServerHow, SET as GREETER_SET, Server as GrpcServer};

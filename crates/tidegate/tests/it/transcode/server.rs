@@ -262,6 +262,11 @@ fn unary(path: &str, message: Bytes, metadata: &MetadataMap, log: Log) -> Result
 /// So many greetings, so far apart; then it fails, when it is asked to. It notes when nobody listens any more.
 fn watch(asked: HelloRequest, log: Log) -> Messages {
     struct Left(Log, bool);
+    impl Left {
+        fn ended(mut self) {
+            self.1 = true;
+        }
+    }
     impl Drop for Left {
         fn drop(&mut self) {
             if !self.1 {
@@ -282,7 +287,7 @@ fn watch(asked: HelloRequest, log: Log) -> Messages {
                     .then(|| (Err(Status::new(Code::from_i32(asked.fail), "as you wish")), (at + 1, left)));
             }
             if at > asked.count {
-                left.1 = true;
+                left.ended();
                 return None;
             }
             let reply = HelloReply { message: format!("Hello, {} {at}", asked.name), seen: Vec::new() };
