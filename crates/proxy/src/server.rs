@@ -282,6 +282,12 @@ impl Gateway {
         self.shared.compiled.load().redis_status()
     }
 
+    /// What budgets and limits of tokens have left.
+    pub async fn budgets(&self, wish: &crate::ledger::Wish) -> Vec<crate::ledger::Statement> {
+        let config = self.shared.compiled.load().snapshot.config.clone();
+        crate::ledger::statement::all(&self.ledger, &config, wish).await
+    }
+
     /// The state of every cache of answers.
     pub fn caches(&self) -> Vec<cache::CacheStatus> {
         cache::status(&self.shared.compiled.load())
