@@ -10,6 +10,7 @@ mod diff;
 mod fmt;
 mod import;
 mod models;
+mod names;
 mod prompt;
 mod routes;
 

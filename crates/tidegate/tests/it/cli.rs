@@ -3,6 +3,7 @@
 mod diff;
 mod explain;
 mod import;
+mod import_whole;
 mod models;
 mod start;
 
