@@ -95,6 +95,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(crate::postgres::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::redis::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
             Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default() };
