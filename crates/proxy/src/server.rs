@@ -96,6 +96,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(crate::redis::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
             Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default() };
@@ -281,6 +282,12 @@ impl Gateway {
     /// The state of the store that several gateways share, where there is one.
     pub fn redis(&self) -> Option<crate::redis::RedisStatus> {
         self.shared.compiled.load().redis_status()
+    }
+
+    /// What budgets and limits of tokens have left.
+    pub async fn budgets(&self, wish: &crate::ledger::Wish) -> Vec<crate::ledger::Statement> {
+        let config = self.shared.compiled.load().snapshot.config.clone();
+        crate::ledger::statement::all(&self.ledger, &config, wish).await
     }
 
     /// The state of every cache of answers.

@@ -24,7 +24,7 @@ pub use message::{CacheMark, Citation, Message, Part, Role, Source};
 pub use proof::{Proof, ProofKind};
 pub use request::{
     AudioOutput, Conversation, Effort, Extra, Format, Modality, Reasoning, Request, Sampling, Tool,
-    ToolChoice, ToolKind, Verbosity,
+    ToolChoice, ToolKind, Unasked, Verbosity,
 };
 pub use riders::{Riders, dismount};
 pub use usage::Usage;

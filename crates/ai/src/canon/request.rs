@@ -191,13 +191,31 @@ pub struct Reasoning {
     /// The thoughts themselves are wanted in the answer; the caller's word for how (`auto`, `concise`, `detailed`)
     /// stands in `summary`.
     pub visible: Option<bool>,
+    /// That they are wanted was said by nobody: the caller's dialect shows them unasked.
+    pub unasked: Unasked,
     /// How thoughts are summed up.
     pub summary: Option<String>,
     /// Encrypted thoughts are wanted, to be sent back in the next turn (Responses: `include`).
     pub encrypted: bool,
 }
 
+/// Whether something was said by nobody. It is how a request was worded, not what it means: requests that differ in it
+/// alone are equal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unasked(pub bool);
+
+impl PartialEq for Unasked {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 impl Reasoning {
+    /// Thoughts are wanted in the answer, and the caller said so.
+    pub fn asks_for_thoughts(&self) -> bool {
+        self.visible == Some(true) && !self.unasked.0
+    }
+
     /// Not to think, however it is said.
     pub fn is_off(&self) -> bool {
         self.enabled == Some(false) || self.effort == Some(Effort::None) || self.budget == Some(0)

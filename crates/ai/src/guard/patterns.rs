@@ -14,12 +14,17 @@ use regex_automata::{
 use super::detect::Begins;
 
 /// Bytes of the compiled patterns of one policy.
-const COMPILED_BYTES_MAX: usize = 16 * 1024 * 1024;
+const COMPILED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Letters that nobody sees: soft hyphens, joiners, marks of direction, selectors of variants. They part words for the
+/// eye of no reader, and for that of a model little more.
+const UNSEEN: &str = r"\u{AD}\u{200B}-\u{200F}\u{202A}-\u{202E}\u{2060}-\u{206F}\u{FE00}-\u{FE0F}\u{FEFF}";
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// A word or phrase, in any case, with any white space between its words, and not as part of a longer word.
+    /// A word or phrase, in any case, with any white space between its words, and not as part of a longer word. Letters
+    /// that nobody sees may stand anywhere in it, also in place of its white space.
     Phrase(String),
     /// A regular expression.
     Pattern(String),
@@ -166,15 +171,19 @@ impl Wanted {
             Self::Pattern(pattern) => ascii_boundaries(pattern),
             Self::Phrase(phrase) => {
                 let words: Vec<String> = phrase.split_whitespace().map(escape).collect();
-                format!("(?i:{})", words.join(r"\s+"))
+                format!("(?i:{})", words.join(&format!(r"[\s{UNSEEN}]+")))
             }
         }
     }
 }
 
+/// A word with anything unseen between its letters.
 fn escape(word: &str) -> String {
     let mut out = String::new();
-    for letter in word.chars() {
+    for (place, letter) in word.chars().enumerate() {
+        if place > 0 {
+            out.push_str(&format!("[{UNSEEN}]*"));
+        }
         if letter.is_ascii_punctuation() {
             out.push('\\');
         }
@@ -236,6 +245,26 @@ mod tests {
                 _ => None,
             }
         })
+    }
+
+    #[test]
+    fn letters_that_nobody_sees_part_no_word_and_stand_for_white_space() {
+        let wanted = [Wanted::Phrase("forbidden".into()), Wanted::Phrase("Acme Corp".into())];
+        for (text, which) in [
+            ("a for\u{200b}bidden word", 0),
+            ("f\u{ad}o\u{200d}r\u{2060}b\u{feff}i\u{fe0f}dden", 0),
+            ("by acme\u{200b}corp.", 1),
+            ("by ac\u{200b}me \u{200b} corp", 1),
+        ] {
+            assert_eq!(first(&wanted, text).map(|(.., which)| which), Some(which), "{text:?}");
+        }
+        for text in ["for bidden", "unfor\u{200b}bidden", "forbidde\u{200b}", "acmecorp"] {
+            assert_eq!(first(&wanted, text), None, "{text:?}");
+        }
+        // Lists are long.
+        let many: Vec<Wanted> =
+            (0..2000).map(|number| Wanted::Phrase(format!("word number {number}"))).collect();
+        assert_eq!(first(&many, "is word num\u{200b}ber 1999 there?").map(|(.., which)| which), Some(1999));
     }
 
     #[test]

@@ -33,6 +33,13 @@ pub struct Budget {
     /// From this share of the budget on, answers carry `x-tidegate-budget`, and the log and the metrics tell it once
     /// per period.
     pub warn_at: Percent,
+    /// Every answer carries `x-tidegate-budget` with what is spent and what is left beside what the call may cost, not
+    /// only from `warnAt` on.
+    pub headers: bool,
+    /// So many keys, those that have spent the most, are named with what they have spent in the metrics
+    /// (`tidegate_ai_budget_key_spent_usd`, `_tokens`). Whoever reads the metrics then reads who spends.
+    #[schemars(range(max = 1000))]
+    pub metric_keys: u16,
     /// What a budget of money does with a call to a model that has no price, in the catalogue or in `ai.prices`.
     pub unknown_price: UnknownPrice,
     /// Tokens of the answer that are held for a call that names no limit of its own; the most that the model can
@@ -65,6 +72,8 @@ impl Default for Budget {
             key: MeterKey::default(),
             ipv6_prefix: 64,
             warn_at: Percent(80.0),
+            headers: false,
+            metric_keys: 0,
             unknown_price: UnknownPrice::default(),
             assumed_output: None,
             name: "budget".to_owned(),

@@ -130,7 +130,8 @@ pub struct McpServer {
     /// Bound of calls at a time; off without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulkhead: Option<Bulkhead>,
-    /// Ejection of addresses that fail live traffic; off without it.
+    /// Ejection of addresses that fail live traffic; without it one that refuses a connection alone is set
+    /// aside, for 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<OutlierDetection>,
     /// TLS towards a server with `https`.

@@ -33,7 +33,8 @@ pub struct Upstream {
     /// Active checks; none without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
-    /// Ejection of endpoints that fail live traffic; off without it.
+    /// Ejection of endpoints that fail live traffic; without it one that refuses a connection alone is set
+    /// aside, for 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_detection: Option<OutlierDetection>,
     /// Circuit breaker of the whole upstream; off without it.

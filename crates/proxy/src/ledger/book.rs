@@ -47,6 +47,10 @@ pub(crate) struct Held {
     pub(crate) period: i64,
     /// What the subject has spent before.
     pub(crate) spent: u128,
+    /// What is left beside what is held now.
+    pub(crate) left: u128,
+    /// Seconds until the period ends.
+    pub(crate) ends_in: u64,
 }
 
 /// Nothing is held.
@@ -68,6 +72,15 @@ pub(crate) enum Refused {
         /// Seconds until the period ends.
         ends_in: u64,
     },
+}
+
+/// How an account of a book is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    pub(crate) spent: u128,
+    /// For calls that are on their way.
+    pub(crate) held: u128,
+    pub(crate) is_warned: bool,
 }
 
 /// What a budget allows.
@@ -125,7 +138,7 @@ impl Book {
         }
         let account = state.accounts.entry(subject.to_owned()).or_default();
         account.held = account.held.saturating_add(amount);
-        Ok(Held { period, spent: account.spent })
+        Ok(Held { period, spent: account.spent, left: left.saturating_sub(amount), ends_in })
     }
 
     /// Settles what was held to what it cost, in the period in which it was held. Tells what is spent now, when that
@@ -176,6 +189,18 @@ impl Book {
             self.warnings.fetch_add(1, Ordering::Relaxed);
         }
         is_first
+    }
+
+    /// Shows every account of the period of this moment, and tells when that begins and ends.
+    pub(crate) fn each(&self, now: Timestamp, mut show: impl FnMut(&str, Standing)) -> (i64, i64) {
+        let state = self.now(now);
+        state.accounts.iter().for_each(|(subject, one)| show(subject, one.standing()));
+        (state.start, state.end)
+    }
+
+    /// How often somebody was warned, and how many calls were refused.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.warnings.load(Ordering::Relaxed), self.refusals.load(Ordering::Relaxed))
     }
 
     pub(super) fn restore(&self, kept: &[Entry]) {
@@ -255,6 +280,10 @@ impl State {
 }
 
 impl Account {
+    fn standing(&self) -> Standing {
+        Standing { spent: self.spent, held: self.held, is_warned: self.warned }
+    }
+
     /// What is to be known of it elsewhere.
     fn known(&self) -> i128 {
         i128::try_from(self.spent.saturating_add(self.held)).unwrap_or(i128::MAX)
@@ -323,6 +352,20 @@ mod tests {
         assert!(book.hold("a", 100, TERMS, next).is_ok());
         assert_eq!(book.settle("a", 100, held.period, 70, next), None);
         assert_eq!(book.of("a"), (0, 100));
+    }
+
+    #[test]
+    fn whoever_looks_after_the_end_of_a_period_sees_the_next_one_though_nobody_has_called() {
+        let book = book("2026-11-28T00:00:00Z");
+        let (now, next) = (at("2026-11-28T23:59:59Z"), at("2026-11-29T00:00:00Z"));
+        let held = book.hold("a", 100, TERMS, now).expect("room");
+        book.settle("a", 100, held.period, 70, now);
+        let standing = Standing { spent: 70, held: 0, is_warned: false };
+        let mut seen = Vec::new();
+        book.each(now, |subject, one| seen.push((subject.to_owned(), one)));
+        assert_eq!(seen, [("a".to_owned(), standing)]);
+        let bounds = book.each(next, |subject, _| panic!("{subject} has spent nothing yet"));
+        assert_eq!(bounds, (next.as_second(), next.as_second() + 86_400));
     }
 
     #[test]

@@ -8,16 +8,19 @@ mod book;
 mod period;
 mod report;
 pub(crate) mod shared;
+pub(crate) mod statement;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use jiff::Timestamp;
 
+use self::statement::Purse;
+pub use self::statement::{ACCOUNTS_MAX, AccountStatement, Amount, Statement, Wish};
 pub(crate) use self::{
-    book::{Book, Refused, Terms},
+    book::{Book, Held, Refused, Terms},
     period::Calendar,
     report::Report,
 };
@@ -45,6 +48,8 @@ pub trait Keeper: Send + Sync {
 #[derive(Default)]
 pub struct Ledger {
     books: Mutex<HashMap<String, Arc<Book>>>,
+    /// Whatever bounds spending, of every configuration that lives.
+    purses: Mutex<HashMap<String, Vec<Weak<dyn Purse>>>>,
     keeper: Option<Arc<dyn Keeper>>,
 }
 
@@ -68,6 +73,22 @@ impl Ledger {
         }
         books.insert(id.to_owned(), book.clone());
         Ok(book)
+    }
+
+    /// Something that bounds spending is there as long as somebody has it. Of several with one id the newest counts.
+    pub(crate) fn watch(&self, id: &str, purse: Weak<dyn Purse>) {
+        let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
+        for all in purses.values_mut() {
+            all.retain(|one| one.strong_count() > 0);
+        }
+        purses.retain(|known, all| known == id || !all.is_empty());
+        purses.entry(id.to_owned()).or_default().push(purse);
+    }
+
+    /// Whatever bounds spending now.
+    fn purses(&self) -> Vec<Arc<dyn Purse>> {
+        let purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
+        purses.values().filter_map(|all| all.iter().rev().find_map(Weak::upgrade)).collect()
     }
 
     /// What came on top since it was last written.

@@ -39,6 +39,14 @@ impl Calendar {
     }
 }
 
+impl Calendar {
+    /// A moment, in seconds since 1970, as clocks of the zone show it.
+    pub(crate) fn show(&self, second: i64) -> String {
+        let moment = Timestamp::from_second(second).unwrap_or_default();
+        moment.to_zoned_datetime(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

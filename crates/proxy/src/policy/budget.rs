@@ -3,7 +3,9 @@
 //! The request phase finds out whose budget it is; the handler of models holds what the call may cost at most, and
 //! settles it to what it cost. The books are in the [ledger](crate::ledger), and outlive this.
 
-use std::sync::Arc;
+mod statement;
+
+use std::sync::{Arc, Weak};
 
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -24,7 +26,7 @@ use crate::{
         shared::Sharing,
     },
     ledger::{
-        Book, Calendar, Refused, Terms,
+        Book, Calendar, Held, Refused, Terms,
         shared::{Account as SharedAccount, Claim, Granted, Kind, Refusal},
     },
 };
@@ -56,6 +58,18 @@ struct Account {
     sharing: Option<Sharing>,
     /// What this gateway may spend of it alone, while the store is away.
     own: Terms,
+    /// Every answer tells what is left.
+    headers: bool,
+    shown: Shown,
+}
+
+/// What operators are shown of the settings.
+struct Shown {
+    key: serde_json::Value,
+    per: serde_json::Value,
+    time_zone: String,
+    /// Keys that the metrics name.
+    metric_keys: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +107,13 @@ impl Budget {
             serde_json::to_value((settings.per, &settings.time_zone, &settings.key)).unwrap_or_default();
         let unit_name = if unit == Unit::Dollars { "usd" } else { "tokens" };
         let id = format!("{}/{} {unit_name} {shape}", cx.owner, settings.name);
-        Ok(Self {
+        let shown = Shown {
+            key: serde_json::to_value(&settings.key).unwrap_or_default(),
+            per: serde_json::to_value(settings.per).unwrap_or_default(),
+            time_zone: settings.time_zone.clone(),
+            metric_keys: usize::from(settings.metric_keys),
+        };
+        let this = Self {
             key: MeterKey::compile(&settings.key, settings.ipv6_prefix)?,
             account: Arc::new(Account {
                 name: settings.name.clone(),
@@ -106,8 +126,13 @@ impl Budget {
                 takes_unknown: settings.unknown_price == UnknownPrice::Free,
                 assumed_output: settings.assumed_output,
                 warn_at: (settings.warn_at.get() * 10.0).round().max(0.0) as u128,
+                headers: settings.headers,
+                shown,
             }),
-        })
+        };
+        let purse: Weak<Account> = Arc::downgrade(&this.account);
+        cx.ledger.watch(&id, purse);
+        Ok(this)
     }
 }
 
@@ -145,10 +170,32 @@ impl Account {
         spent.saturating_mul(1000) / self.terms.limit.max(1)
     }
 
-    /// Tells on the answer how much is spent, from the share on that warns.
-    fn tell_share(&self, spent: u128, told: &mut Vec<(HeaderName, HeaderValue)>) -> bool {
+    /// Tells on the answer how much is spent and what is left, from the share on that warns or always where it is
+    /// wanted.
+    fn tell_share(
+        &self,
+        spent: u128,
+        left: u128,
+        ends_in: u64,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> bool {
         let warns = self.share(spent) >= self.warn_at;
-        if warns {
+        if self.headers {
+            let share = self.share(spent);
+            let (used, tenth) = (share / 10, share % 10);
+            let (unit, show): (_, fn(u128) -> String) = match self.unit {
+                Unit::Dollars => ("usd", |amount| Usd::of(amount).to_string()),
+                Unit::Tokens => ("tokens", |amount| amount.to_string()),
+            };
+            let (left, limit) = (show(left), show(self.terms.limit));
+            let text = format!(
+                "\"{}\";used={used}.{tenth};left={left};limit={limit};unit={unit};t={ends_in}",
+                self.name
+            );
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                told.push((BUDGET, value));
+            }
+        } else if warns {
             self.tell_used(spent, told);
         }
         warns
@@ -163,9 +210,9 @@ impl Account {
         }
     }
 
-    fn tell(&self, subject: &str, spent: u128, told: &mut Vec<(HeaderName, HeaderValue)>) {
-        if self.tell_share(spent, told) {
-            self.warn(subject, spent);
+    fn tell(&self, subject: &str, held: Held, told: &mut Vec<(HeaderName, HeaderValue)>) {
+        if self.tell_share(held.spent, held.left, held.ends_in, told) {
+            self.warn(subject, held.spent);
         }
     }
 
@@ -281,7 +328,7 @@ impl OfCalls {
             let held = account.book.hold(subject, amount, terms, now);
             let held = held.map_err(|refused| account.refuse(refused, amount, most, told))?;
             hold.held.push((subject.clone(), held.period));
-            account.tell(subject, held.spent, told);
+            account.tell(subject, held, told);
         }
         Ok(Box::new(hold))
     }
@@ -312,7 +359,8 @@ impl SharedMeter for OfCalls {
         if granted.warns {
             self.0.log_warning(&claim.account.subject, granted.spent);
         }
-        self.0.tell_share(granted.spent, told);
+        let left = granted.left.saturating_sub(claim.amount);
+        self.0.tell_share(granted.spent, left, granted.reset.as_secs().max(1), told);
     }
 
     fn refused(

@@ -3,8 +3,10 @@
 //! Buckets that leak evenly, as providers have them. The request phase finds out whose tokens they are; the handler of
 //! models asks for what the call may take at most, and settles it to what it took.
 
+mod statement;
+
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -43,6 +45,8 @@ struct Limits {
     all: Vec<Limit>,
     /// Whose count is in a shared store: what is counted here then is this gateway's own part.
     sharing: Option<Sharing>,
+    /// Whose tokens are counted together, as it is configured.
+    counted_by: serde_json::Value,
 }
 
 struct Limit {
@@ -107,7 +111,7 @@ impl TokenRateLimit {
             });
             Limit { what, tokens: limit, account, state }
         });
-        Ok(Self {
+        let this = Self {
             key: MeterKey::compile(&settings.key, settings.ipv6_prefix)?,
             limits: Arc::new(Limits {
                 name: settings.name.clone(),
@@ -116,8 +120,12 @@ impl TokenRateLimit {
                 window,
                 all: all.collect(),
                 sharing,
+                counted_by: serde_json::to_value(&settings.key).unwrap_or_default(),
             }),
-        })
+        };
+        let purse: Weak<Limits> = Arc::downgrade(&this.limits);
+        cx.ledger.watch(&format!("{}/{} tokens {shape}", cx.owner, settings.name), purse);
+        Ok(this)
     }
 }
 

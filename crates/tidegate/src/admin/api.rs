@@ -23,6 +23,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/config/acknowledge", post(acknowledge))
         .route("/log-level", put(log_level).get(live_log_level))
         .route("/upstreams/{name}/breaker", put(breaker))
+        .merge(super::budgets::router())
         .merge(super::caches::router())
         .merge(super::prompts::router())
         .fallback(missing)
@@ -189,6 +190,6 @@ pub(crate) async fn index() -> Html<&'static str> {
         "<li><a href=/livez>/livez</a> the process runs</li>",
         "<li><a href=/readyz?verbose>/readyz?verbose</a> the gateway takes traffic</li>",
         "<li><a href=/metrics>/metrics</a> Prometheus metrics</li>",
-        "<li>/api/v1/status, /api/v1/config, /api/v1/log-level (with the admin token)</li></ul></html>"
+        "<li>/api/v1/status, /api/v1/config, /api/v1/budgets, /api/v1/log-level (with the admin token)</li></ul></html>"
     ))
 }

@@ -3,12 +3,14 @@
 #[macro_use]
 mod show;
 mod admin;
+mod budgets;
 mod check;
 mod completions;
 mod diff;
 mod fmt;
 mod import;
 mod models;
+mod names;
 mod prompt;
 mod routes;
 
@@ -45,6 +47,8 @@ enum Command {
     /// Turn the configuration of another gateway into one of ours.
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Show what budgets and limits of tokens of a running gateway have left.
+    Budgets(budgets::BudgetsArgs),
     /// List models with what they can, take and cost.
     Models(models::ModelsArgs),
     /// Check prompts that are served as APIs.
@@ -182,6 +186,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Diff(args) => diff::diff(&args.old, &args.new, args.json),
         Command::Fmt(args) => fmt::fmt(&args.files, args.check),
         Command::Import(command) => import::import(&command),
+        Command::Budgets(args) => budgets::budgets(&args),
         Command::Models(args) => models::models(&args),
         Command::Prompt(command) => prompt::prompt(&command),
         Command::Version => check::version(),

@@ -88,12 +88,22 @@ pub(crate) fn models(args: &ModelsArgs) -> Done {
         }
     }
     lines.sort_by(|a, b| (&a.kind, &a.model.name).cmp(&(&b.kind, &b.model.name)));
+    let names = snapshot.as_ref().map(|snapshot| super::names::of(&snapshot.config, None));
     if lines.is_empty() {
         return Err(refused("no model is such".to_owned()));
     }
-    match args.json {
-        true => show!("{}", json!({"models": lines.iter().map(as_json).collect::<Vec<_>>()})),
-        false => show!("{}", table(&lines).trim_end()),
+    if args.json {
+        let mut told = json!({"models": lines.iter().map(as_json).collect::<Vec<_>>()});
+        if let Some(names) = names {
+            told["names"] = names.into();
+        }
+        show!("{told}");
+        return Ok(());
+    }
+    show!("{}", table(&lines).trim_end());
+    let names = super::names::lines(&names.unwrap_or_default(), None);
+    if !names.is_empty() {
+        show!("\nNames of `ai.models`, as clients ask for them:\n{}", names.join("\n"));
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ pub(in crate::dialect) fn effort_alone(request: &Request, rules: &Rules, losses:
         let asked = Reasoning { effort: reasoning.effort.or(budget), ..reasoning.clone() };
         plan.effort = effort(&asked, rules, losses);
         // Whether thoughts are shown cannot be said either.
-        if reasoning.visible == Some(true) && rules.reasoning != ReasoningRule::None {
+        if reasoning.asks_for_thoughts() && rules.reasoning != ReasoningRule::None {
             losses.feature(Feature::ReasoningSummary);
         }
         // An effort of none, or thinking without one, cannot be said.

@@ -121,7 +121,7 @@ pub(super) async fn answer(
             return Ok(answer::error(id, answer::INVALID_PARAMS, "the cursor is none of this list's"));
         }
     };
-    let mut asked = Vec::new();
+    let (mut asked, mut missing) = (Vec::new(), Vec::new());
     for server in &inner.servers {
         params.remove("cursor");
         match &from {
@@ -133,6 +133,10 @@ pub(super) async fn answer(
         }
         let leg = session.leg(&server.name);
         let is_away = leg.is_none() && server.known.is_away();
+        if is_away {
+            tracing::warn!(route = %inner.route, server = %server.name, "{} lacks server `{}`: it could not be reached a moment ago", list.method(), server.name);
+            missing.push(&*server.name);
+        }
         if is_away || leg.is_some_and(|leg| !leg.can.do_(list.needs())) {
             continue;
         }
@@ -162,6 +166,7 @@ pub(super) async fn answer(
             }
             Err(failure) => {
                 tracing::warn!(route = %inner.route, server = %server.name, "{} lacks server `{}`: {failure}", list.method(), server.name);
+                missing.push(&*server.name);
                 failed = Some(failure);
             }
         }
@@ -184,6 +189,9 @@ pub(super) async fn answer(
         }
     }
     let mut result = merged(inner, session, call, list, &good);
+    if !missing.is_empty() {
+        result = lacking(&result, &missing);
+    }
     if !session.seal.revision.has_sessions() {
         let mut members = Members::parse(&result).unwrap_or_default();
         modern::complete(list.method(), &mut members);
@@ -202,6 +210,18 @@ pub(super) async fn answer(
         return Ok(answer::stream(Body::Full(event.bytes())));
     }
     Ok(answer::result(id, &result))
+}
+
+/// Where clients are told which servers a list lacks.
+const MISSING: &str = "tidegate/missing-servers";
+
+/// A result that says which servers it lacks.
+fn lacking(result: &str, missing: &[&str]) -> String {
+    let mut members = Members::parse(result).unwrap_or_default();
+    let mut meta = members.object("_meta").map(Members::into_owned).unwrap_or_default();
+    meta.set(MISSING, serde_json::to_string(missing).unwrap_or_default());
+    members.set("_meta", meta.json());
+    members.json()
 }
 
 fn is_error(text: &Bytes) -> bool {

@@ -24,6 +24,7 @@ pub(crate) mod metadata;
 mod modern;
 pub(crate) mod process;
 mod relay;
+pub(crate) mod report;
 mod revision;
 mod running;
 pub(crate) mod server;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ::redis::Value;
 use jiff::Timestamp;
 
-use super::super::Calendar;
+use super::{super::Calendar, look::Looked};
 
 /// Amounts are sent as two numbers, of which the second counts to here: scripts know no larger ones exactly.
 const BASE: u128 = 1_000_000_000_000;
@@ -154,13 +154,26 @@ pub(super) fn read(value: &Value, claims: usize) -> Option<Answer> {
     }
 }
 
-/// Reads what was answered to a settlement: what is spent in each account that warns now.
-pub(super) fn warnings(value: &Value) -> Vec<(usize, u128)> {
+/// Reads what was answered to a settlement: what is spent in each account, and whether it warns now.
+pub(super) fn settled(value: &Value) -> Vec<(usize, u128, bool)> {
     let numbers = numbers(value).unwrap_or_default();
     let all = numbers.chunks_exact(4).enumerate();
     all.filter_map(|(place, one)| match *one {
-        [_, high, low, 1] => Some((place, amount(high, low))),
+        [_, high, low, warns] => Some((place, amount(high, low), warns == 1)),
         _ => None,
     })
     .collect()
+}
+
+/// Reads what was answered to a look at an account.
+pub(super) fn looked(value: &Value) -> Option<Looked> {
+    match *numbers(value)?.as_slice() {
+        [spent_high, spent_low, held_high, held_low, left_high, left_low, warned] => Some(Looked {
+            spent: amount(spent_high, spent_low),
+            held: amount(held_high, held_low),
+            left: amount(left_high, left_low),
+            is_warned: warned == 1,
+        }),
+        _ => None,
+    }
 }

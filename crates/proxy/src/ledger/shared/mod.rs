@@ -8,8 +8,10 @@
 
 mod claim;
 mod kept;
+mod look;
 mod queue;
 mod scripts;
+pub(crate) mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +27,14 @@ use std::{
 use telemetry::Exposition;
 use tokio::{runtime::Handle, sync::Notify};
 
-pub(crate) use self::claim::{Account, Answer, Claim, Granted, Kind, Refusal};
+pub(crate) use self::{
+    claim::{Account, Answer, Claim, Granted, Kind, Refusal},
+    look::Looked,
+};
 use self::{
     claim::{read, terms},
     queue::{Queue, Settlement},
+    seen::Seen,
 };
 use crate::redis::{Client, Unanswered};
 
@@ -43,6 +49,8 @@ pub(crate) struct Accounts {
     /// What calls in flight hold, and when it was last renewed.
     open: Mutex<HashMap<String, Open>>,
     queue: Mutex<Queue>,
+    /// What was told of accounts last, for who wants a list.
+    seen: Mutex<Seen>,
     wake: Notify,
     started: AtomicBool,
     /// Calls that were counted otherwise while the store was away: here, not at all, or refused.
@@ -98,6 +106,7 @@ impl Accounts {
             next: AtomicU64::new(0),
             open: Mutex::default(),
             queue: Mutex::default(),
+            seen: Mutex::default(),
             wake: Notify::new(),
             started: AtomicBool::new(false),
             fallbacks: Default::default(),
@@ -177,6 +186,9 @@ impl Accounts {
         let Some(granted) = granted.into_iter().collect::<Option<Vec<_>>>() else {
             return Err(NotHeld::Away);
         };
+        for (claim, one) in claims.iter().zip(&granted) {
+            this.note(&claim.account, one.period, one.spent);
+        }
         hold.is_unsure = false;
         let renewed = Instant::now();
         this.open().insert(hold.id.clone(), Open { claims, renewed });
@@ -226,6 +238,13 @@ impl Accounts {
             keys.swap(last - 1, last);
         }
         keys
+    }
+
+    /// Remembers what was told of a book.
+    fn note(&self, account: &Account, period: i64, spent: u128) {
+        if matches!(account.kind, Kind::Book(_)) {
+            self.seen().note(&account.name, &account.subject, period, spent);
+        }
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, HashMap<String, Open>> {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Accounts, Claim,
-    claim::{period, terms, warnings},
+    claim::{period, settled, terms},
     scripts,
 };
 use crate::redis::Unanswered;
@@ -174,10 +174,10 @@ impl Accounts {
             arguments.push(held_in.to_string());
         }
         let value = self.client.eval(&scripts::SETTLE, &keys, &arguments).await?;
-        for (place, spent) in warnings(&value) {
-            if let Some((claim, ..)) = all.get(place)
-                && let Some((_, warn)) = &claim.account.warn
-            {
+        for (place, spent, warns) in settled(&value) {
+            let Some((claim, ..)) = all.get(place) else { continue };
+            self.note(&claim.account, period(&claim.account), spent);
+            if warns && let Some((_, warn)) = &claim.account.warn {
                 warn(&claim.account.subject, spent);
             }
         }

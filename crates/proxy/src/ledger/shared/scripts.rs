@@ -10,3 +10,5 @@ pub(super) static SETTLE: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("common.lua"), include_str!("settle.lua"))));
 pub(super) static RENEW: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("common.lua"), include_str!("renew.lua"))));
+pub(super) static LOOK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("common.lua"), include_str!("look.lua"))));

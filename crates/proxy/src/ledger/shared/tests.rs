@@ -7,7 +7,7 @@ use model::policy::budget::Period;
 
 use super::{
     Account, Accounts, Answer, Claim, Kind, Refusal,
-    claim::{read, terms, warnings},
+    claim::{looked, read, settled, terms},
 };
 use crate::{ledger::Calendar, redis::Client};
 
@@ -47,7 +47,11 @@ fn answers_are_read_and_what_is_none_is_not() {
     for wrong in [ints(&[1, 99, 1, 5]), ints(&[]), Value::Nil, Value::Okay, ints(&[0, 0, 0, 0, 0])] {
         assert!(read(&wrong, 1).is_none(), "{wrong:?}");
     }
-    assert_eq!(warnings(&ints(&[1, 0, 5, 0, 1, 2, 3, 1])), [(1, 2_000_000_000_003)]);
+    let told = settled(&ints(&[1, 0, 5, 0, 1, 2, 3, 1]));
+    assert_eq!(told, [(0, 5, false), (1, 2_000_000_000_003, true)]);
+    let found = looked(&ints(&[1, 2, 0, 3, 0, 4, 1])).expect("an account");
+    assert_eq!((found.spent, found.held, found.left, found.is_warned), (1_000_000_000_002, 3, 4, true));
+    assert!(looked(&ints(&[1, 2, 3])).is_none());
 }
 
 #[test]

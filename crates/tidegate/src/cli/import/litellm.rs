@@ -1,9 +1,16 @@
-//! LiteLLM's `config.yaml`: `model_list`, fallbacks, aliases, the master key and timeouts.
+//! LiteLLM's `config.yaml`: models with their providers, credentials, prices and facts, routing, fallbacks, caches,
+//! budgets, guardrails and the master key.
 //!
-//! Whatever is read is taken out of a copy; what is left in the end has no counterpart and is told with its path.
+//! Whatever is read is taken out of a copy; what is left in the end has no counterpart and is told with its path, and
+//! with what to do about it where there is something to do.
+
+mod credentials;
+mod facts;
+mod guards;
 
 use serde_json::{Map, Value, json};
 
+use self::guards::millis;
 use super::{Imported, providers};
 
 /// Where LiteLLM's proxy listens.
@@ -15,9 +22,24 @@ const WEIGHT_MAX: u64 = 1_000_000;
 #[derive(Default)]
 struct Import {
     providers: Vec<Map<String, Value>>,
-    /// Names with their targets, in their order.
-    models: Vec<(String, Vec<Value>)>,
+    models: Vec<Model>,
+    prices: Vec<Value>,
+    catalogue: Vec<Value>,
+    /// Of the route.
+    policies: Vec<Value>,
+    /// Where `*` stands for whatever there is.
+    everything: Option<String>,
+    redis: Option<Value>,
+    telemetry: Option<Value>,
     notes: Vec<String>,
+}
+
+/// A name with its targets, in their order.
+#[derive(Clone)]
+struct Model {
+    name: String,
+    targets: Vec<Value>,
+    fallback_on: Vec<&'static str>,
 }
 
 /// Turns their configuration into ours.
@@ -28,20 +50,23 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
         return Err("model_list: expected a list".to_owned());
     };
     let mut import = Import::default();
+    let credentials = fields.remove("credential_list").unwrap_or_default();
     for (index, entry) in list.into_iter().enumerate() {
-        import.deployment(index, entry);
+        import.deployment(index, entry, &credentials);
     }
+    import.everything();
     import.share();
-    let timeout =
-        taken(fields, "litellm_settings", "request_timeout").or(taken(fields, "router_settings", "timeout"));
-    if let Some(seconds) = timeout.as_ref().and_then(Value::as_f64) {
-        for provider in &mut import.providers {
-            provider.entry("timeouts").or_insert_with(|| timeouts(seconds));
-        }
-    }
+    import.timeouts(fields);
+    import.cooldown(fields);
     for section in ["router_settings", "litellm_settings"] {
-        if let Some(fallbacks) = taken(fields, section, "fallbacks") {
-            import.fallbacks(&fallbacks, section);
+        for (key, on) in [
+            ("fallbacks", None),
+            ("context_window_fallbacks", Some("contextLength")),
+            ("content_policy_fallbacks", Some("contentFilter")),
+        ] {
+            if let Some(fallbacks) = taken(fields, section, key) {
+                import.fallbacks(&fallbacks, &format!("{section}.{key}"), on);
+            }
         }
     }
     if let Some(defaults) = taken(fields, "litellm_settings", "default_fallbacks") {
@@ -53,22 +78,23 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
             import.aliases(&aliases, section);
         }
     }
+    import.cache(fields);
+    import.budget(fields);
+    import.guardrails(fields);
+    import.callbacks(fields);
+    import.redis(fields);
     // What these say is so here without being said.
-    taken(fields, "litellm_settings", "drop_params");
-    if let Some(strategy) = taken(fields, "router_settings", "routing_strategy")
-        && strategy != "simple-shuffle"
-    {
-        import.note(
-            "router_settings.routing_strategy",
-            format!("{strategy} has no counterpart: targets share by weight"),
-        );
+    for key in ["drop_params", "set_verbose", "json_logs", "modify_params", "turn_off_message_logging"] {
+        taken(fields, "litellm_settings", key);
     }
+    taken(fields, "router_settings", "enable_pre_call_checks");
+    let strategy = import.strategy(taken(fields, "router_settings", "routing_strategy"));
     let key = taken(fields, "general_settings", "master_key");
     leftovers(&rest, "", &mut import.notes);
     if import.models.is_empty() {
         return Err(format!("model_list: nothing of it could be taken over\n{}", import.notes.join("\n")));
     }
-    Ok(import.finished(key))
+    Ok(import.finished(key, strategy))
 }
 
 /// A key is looked for where each vendor's SDK puts it.
@@ -83,7 +109,37 @@ fn taken(fields: &mut Map<String, Value>, section: &str, key: &str) -> Option<Va
 }
 
 fn timeouts(seconds: f64) -> Value {
-    json!({"request": format!("{}ms", (seconds.clamp(0.001, 86_400.0) * 1000.0) as u64)})
+    json!({"request": millis(seconds.min(86_400.0))})
+}
+
+/// What is to be done about a setting that has no counterpart, by its last name.
+fn remedy(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "num_retries" | "max_retries" | "retry_policy" | "retry_after" | "model_group_retry_policy" => {
+            "a call that fails goes to the model's next target at once: give it one more"
+        }
+        "database_url" | "store_model_in_db" | "database_connection_pool_limit" | "proxy_batch_write_at" => {
+            "what budgets have spent is kept in `--data-dir` or in `redis`; keys are `consumers`"
+        }
+        "tags" | "tag_regex" | "enable_tag_filtering" => {
+            "`when` of a target chooses by header, consumer or claim"
+        }
+        "alerting" | "alerting_threshold" | "alert_types" => "alerts are in deploy/prometheus/rules.yaml",
+        "max_parallel_requests" => "`keyQueue: {maxConcurrent: …}` of the provider bounds calls at its keys",
+        "global_max_parallel_requests" => "`concurrencyLimit` of the route bounds calls",
+        "max_budget" | "budget_duration" => "`budget: {key: model}` of the route bounds each model",
+        "provider_budget_config" => "`budget: {key: model}` of the route bounds each model",
+        "itpm" | "otpm" => "`tokenRateLimit: {input: …, output: …, key: model}` of the route bounds tokens",
+        "base_model" => "`ai.prices` has prices of one's own, `ai.catalogue` facts",
+        "mock_response" => "a route with `respond` answers without a model",
+        "organization" => "`headers: {openai-organization: …}` of the provider",
+        "extra_headers" | "default_headers" => "`headers` of the provider",
+        "custom_auth" | "enable_jwt_auth" | "litellm_jwtauth" => "`jwt`, `oidc` and `keyAuth` say who calls",
+        "environment_variables" => "set them in the environment of the process",
+        "pass_through_endpoints" => "a route with `backends` passes anything on",
+        "mcp_servers" => "a route with `mcp` has servers of tools",
+        _ => return None,
+    })
 }
 
 /// `os.environ/NAME`.
@@ -101,7 +157,11 @@ pub(super) fn leftovers(value: &Value, path: &str, notes: &mut Vec<String>) {
             }
         }
         Value::Null => {}
-        _ => notes.push(format!("{path}: no counterpart")),
+        _ => {
+            let names = path.rsplit('.').map(|name| name.split('[').next().unwrap_or_default());
+            let remedy = names.into_iter().find_map(remedy).map(|remedy| format!(": {remedy}"));
+            notes.push(format!("{path}: no counterpart{}", remedy.unwrap_or_default()));
+        }
     }
 }
 
@@ -111,7 +171,7 @@ impl Import {
     }
 
     /// One entry of `model_list`.
-    fn deployment(&mut self, index: usize, entry: Value) {
+    fn deployment(&mut self, index: usize, entry: Value, credentials: &Value) {
         let place = format!("model_list[{index}]");
         let Value::Object(mut entry) = entry else {
             return self.note(&place, "expected a mapping; left out");
@@ -120,6 +180,7 @@ impl Import {
         let Some(Value::Object(mut params)) = entry.remove("litellm_params") else {
             return self.note(&format!("{place}.litellm_params"), "expected a mapping; left out");
         };
+        self.named_credential(&mut params, credentials, &place);
         let model = params.remove("model").as_ref().and_then(Value::as_str).map(str::to_owned);
         let (Some(name), Some(model)) = (name, model) else {
             return self.note(&place, "`model_name` and `litellm_params.model` are needed; left out");
@@ -127,6 +188,11 @@ impl Import {
         let at = format!("{place}.litellm_params");
         let custom = params.remove("custom_llm_provider").as_ref().and_then(Value::as_str).map(str::to_owned);
         let full = custom.map_or(model.clone(), |custom| format!("{custom}/{model}"));
+        if name == "*" && full == "*" {
+            // Whatever follows a provider's name, at the providers that the list has.
+            self.everything = Some(place);
+            return;
+        }
         let Some((kind, own)) = providers::split(&full) else {
             return self
                 .note(&format!("{at}.model"), format_args!("no kind of provider for `{full}`; left out"));
@@ -136,7 +202,7 @@ impl Import {
             return self.note(&format!("{at}.model"), why);
         }
         let is_pattern = own.contains('*');
-        if is_pattern && (!name.ends_with('*') || name == "*" || own.find('*') != Some(own.len() - 1)) {
+        if is_pattern && (!name.ends_with('*') || own.find('*') != Some(own.len() - 1)) {
             let why = format_args!("the pattern `{name}` for `{model}` has no counterpart; left out");
             return self.note(&format!("{place}.model_name"), why);
         }
@@ -151,18 +217,148 @@ impl Import {
             Some(order) if order > 1 => 0,
             _ => shares.into_iter().flatten().next().unwrap_or(1).clamp(1, WEIGHT_MAX),
         };
+        let mut info = match entry.remove("model_info") {
+            Some(Value::Object(info)) => info,
+            _ => Map::new(),
+        };
+        // What is said of a model is said of its kind of provider as it is here.
+        let named = self.providers.iter().find(|one| one.get("name").is_some_and(|name| *name == provider));
+        let kind = named.and_then(|one| one.get("kind")).and_then(Value::as_str).unwrap_or(kind).to_owned();
+        self.facts(&provider, &kind, &target, &mut params, &mut info, &at);
         leftovers(&params.into(), &at, &mut self.notes);
+        leftovers(&info.into(), &format!("{place}.model_info"), &mut self.notes);
         leftovers(&entry.into(), &place, &mut self.notes);
         let target = json!({"provider": provider, "model": target, "weight": weight});
-        match self.models.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, targets)) => targets.push(target),
-            None => self.models.push((name, vec![target])),
+        match self.models.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.targets.push(target),
+            None => self.models.push(Model { name, targets: vec![target], fallback_on: Vec::new() }),
+        }
+    }
+
+    /// `litellm_credential_name` stands for what `credential_list` has under that name.
+    fn named_credential(&mut self, params: &mut Map<String, Value>, credentials: &Value, place: &str) {
+        let Some(name) = params.remove("litellm_credential_name") else { return };
+        let found = credentials.as_array().into_iter().flatten().find(|one| one["credential_name"] == name);
+        match found.and_then(|one| one["credential_values"].as_object()) {
+            Some(values) => {
+                for (key, value) in values {
+                    params.entry(key).or_insert_with(|| value.clone());
+                }
+            }
+            None => self.note(
+                &format!("{place}.litellm_params.litellm_credential_name"),
+                format_args!("there is no credential {name}"),
+            ),
+        }
+    }
+
+    /// `*` for `*`: a pattern for each provider that is there so far.
+    fn everything(&mut self) {
+        let Some(place) = self.everything.take() else { return };
+        let named: Vec<(String, String)> = self
+            .providers
+            .iter()
+            .filter_map(|one| {
+                Some((one.get("name")?.as_str()?.to_owned(), one.get("kind")?.as_str()?.to_owned()))
+            })
+            .collect();
+        let mut made = Vec::new();
+        for (provider, kind) in named {
+            let name = format!("{}/*", providers::theirs(&kind));
+            if self.models.iter().all(|model| model.name != name) {
+                let targets = vec![json!({"provider": provider, "model": "*", "weight": 1})];
+                made.push(name.clone());
+                self.models.push(Model { name, targets, fallback_on: Vec::new() });
+            }
+        }
+        let what = if made.is_empty() { "nothing".to_owned() } else { format!("`{}`", made.join("`, `")) };
+        self.note(
+            &format!("{place}.model_name"),
+            format_args!(
+                "`*` for every provider there is became {what}, of the providers of the list; add others to \
+                 `ai.providers` with a model `KIND/*`"
+            ),
+        );
+    }
+
+    /// How long calls may take, for providers that do not say it themselves.
+    fn timeouts(&mut self, fields: &mut Map<String, Value>) {
+        let found = [
+            taken(fields, "litellm_settings", "request_timeout"),
+            taken(fields, "router_settings", "timeout"),
+        ];
+        let stream = taken(fields, "router_settings", "stream_timeout");
+        if let Some(seconds) = found.iter().flatten().find_map(facts::number) {
+            for provider in &mut self.providers {
+                provider.entry("timeouts").or_insert_with(|| timeouts(seconds));
+            }
+        }
+        if let Some(seconds) = stream.as_ref().and_then(facts::number) {
+            for provider in &mut self.providers {
+                provider.entry("firstToken").or_insert_with(|| millis(seconds).into());
+            }
+        }
+    }
+
+    /// How many failures set a deployment aside, and for how long.
+    fn cooldown(&mut self, fields: &mut Map<String, Value>) {
+        let mut find = |key: &str| {
+            let found = [taken(fields, "router_settings", key), taken(fields, "litellm_settings", key)];
+            found.iter().flatten().find_map(facts::number)
+        };
+        let (fails, time) = (find("allowed_fails"), find("cooldown_time"));
+        let disabled =
+            taken(fields, "router_settings", "disable_cooldowns").is_some_and(|value| value == true);
+        if disabled || (fails.is_none() && time.is_none()) {
+            return;
+        }
+        let mut breaker = json!({"slidingWindow": "60s"});
+        if let Some(fails) = fails {
+            breaker["minimumNumberOfCalls"] = ((fails as u64).min(1_000_000) + 1).into();
+        }
+        if let Some(seconds) = time.filter(|seconds| *seconds > 0.0) {
+            breaker["waitDurationInOpenState"] = millis(seconds).into();
+        }
+        for provider in &mut self.providers {
+            provider.insert("circuitBreaker".into(), breaker.clone());
+            if let Some(seconds) = time.filter(|seconds| *seconds > 0.0) {
+                let max = millis(seconds.max(600.0));
+                provider.insert("keyCooldown".into(), json!({"first": millis(seconds), "max": max}));
+            }
+        }
+        self.note(
+            "router_settings.allowed_fails",
+            "`allowed_fails` and `cooldown_time` became a `circuitBreaker` (half of that many calls in a minute must fail) and \
+             the `keyCooldown` of each provider",
+        );
+    }
+
+    /// Which target is asked first.
+    fn strategy(&mut self, theirs: Option<Value>) -> Option<&'static str> {
+        let text = theirs.as_ref().and_then(Value::as_str).unwrap_or("simple-shuffle").to_owned();
+        let place = "router_settings.routing_strategy";
+        match text.as_str() {
+            "simple-shuffle" => None,
+            "latency-based-routing" => Some("leastLatency"),
+            "least-busy" => Some("leastBusy"),
+            "cost-based-routing" => Some("leastCost"),
+            "usage-based-routing" | "usage-based-routing-v2" => {
+                self.note(
+                    place,
+                    format_args!("`{text}` became `leastBusy`, which is nearest: calls in flight by weight"),
+                );
+                Some("leastBusy")
+            }
+            _ => {
+                self.note(place, format_args!("`{text}` has no counterpart: targets share by weight"));
+                None
+            }
         }
     }
 
     /// A model that later orders alone serve is shared by them.
     fn share(&mut self) {
-        for (_, targets) in &mut self.models {
+        for Model { targets, .. } in &mut self.models {
             if targets.iter().all(|target| target["weight"] == 0) {
                 targets.iter_mut().for_each(|target| target["weight"] = 1.into());
             }
@@ -172,7 +368,9 @@ impl Import {
     /// The provider of a deployment: one that is there already, or a new one. Its name.
     fn provider(&mut self, kind: &str, params: &mut Map<String, Value>, at: &str) -> String {
         let mut provider = Map::new();
-        let base = params.remove("api_base").or_else(|| params.remove("base_url"));
+        let base = ["api_base", "base_url", "aws_bedrock_runtime_endpoint"]
+            .into_iter()
+            .find_map(|key| params.remove(key));
         // A server of one's own that speaks like OpenAI.
         let kind = if kind == "openai" && base.is_some() { "openai-compatible" } else { kind };
         provider.insert("kind".into(), kind.into());
@@ -198,39 +396,23 @@ impl Import {
             }
             _ => {}
         }
-        let mut values = Map::new();
-        for (theirs, ours) in [
-            ("api_version", "api-version"),
-            ("aws_region_name", "region"),
-            ("vertex_project", "project"),
-            ("vertex_location", "location"),
-        ] {
-            if !providers::leaves_open(kind, ours) {
-                continue;
-            }
-            match params.remove(theirs) {
-                Some(value) if variable(&value).is_some() => {
-                    self.note(
-                        &format!("{at}.{theirs}"),
-                        format_args!("write what the variable holds into `values.{ours}`"),
-                    );
-                }
-                Some(value) => drop(
-                    values
-                        .insert(ours.into(), value.as_str().map_or(value.to_string(), str::to_owned).into()),
-                ),
-                None => {}
-            }
-        }
+        let values = self.placeholders(kind, params, at);
         if !values.is_empty() {
             provider.insert("values".into(), values.into());
         }
+        self.identity(kind, params, &mut provider, at);
+        let has_identity =
+            ["aws", "azure", "google", "metadata"].iter().any(|key| provider.contains_key(*key));
         let has_base = base.is_some();
-        if let Some(name) = self.key(kind, params.remove("api_key"), has_base, at) {
+        let key = params.remove("api_key").filter(|_| !has_identity);
+        if let Some(name) = self.key(kind, key, has_base || has_identity, at) {
             provider.insert("keys".into(), json!([{"env": name}]));
         }
-        if let Some(seconds) = params.remove("timeout").as_ref().and_then(Value::as_f64) {
+        if let Some(seconds) = params.remove("timeout").as_ref().and_then(facts::number) {
             provider.insert("timeouts".into(), timeouts(seconds));
+        }
+        if let Some(seconds) = params.remove("stream_timeout").as_ref().and_then(facts::number) {
+            provider.insert("firstToken".into(), millis(seconds).into());
         }
         let same =
             |known: &&Map<String, Value>| known.iter().filter(|(key, _)| *key != "name").eq(provider.iter());
@@ -271,9 +453,8 @@ impl Import {
     fn aliases(&mut self, aliases: &Value, section: &str) {
         for (alias, of) in aliases.as_object().into_iter().flatten() {
             let of = of.as_str().or_else(|| of.get("model").and_then(Value::as_str)).unwrap_or_default();
-            let targets = self.models.iter().find(|(name, _)| name == of).map(|(_, targets)| targets.clone());
-            match targets {
-                Some(targets) => self.models.push((alias.clone(), targets)),
+            match self.models.iter().find(|model| model.name == of).cloned() {
+                Some(model) => self.models.push(Model { name: alias.clone(), ..model }),
                 None => self.note(
                     &format!("{section}.model_group_alias.{alias}"),
                     format_args!("there is no model `{of}`"),
@@ -282,20 +463,27 @@ impl Import {
         }
     }
 
-    /// `[{model: [others]}]`: the others' targets serve when all of the model's own fail.
-    fn fallbacks(&mut self, fallbacks: &Value, section: &str) {
+    /// `[{model: [others]}]`: the others' targets serve when all of the model's own fail, or after what `on` says.
+    fn fallbacks(&mut self, fallbacks: &Value, section: &str, on: Option<&'static str>) {
         for (index, one) in fallbacks.as_array().into_iter().flatten().enumerate() {
             for (model, others) in one.as_object().into_iter().flatten() {
-                let place = format!("{section}.fallbacks[{index}].{model}");
+                let place = format!("{section}[{index}].{model}");
                 for other in others.as_array().into_iter().flatten() {
                     self.fall_back(model, other.as_str().unwrap_or_default(), &place);
+                }
+                let Some(on) = on else { continue };
+                if let Some(known) = self.models.iter_mut().find(|known| known.name == *model)
+                    && !known.fallback_on.contains(&on)
+                {
+                    known.fallback_on.push(on);
+                    self.note(&place, "these targets serve after any other failure, too");
                 }
             }
         }
     }
 
     fn default_fallbacks(&mut self, others: &Value) {
-        let names: Vec<String> = self.models.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self.models.iter().map(|model| model.name.clone()).collect();
         for name in names.iter().filter(|name| !name.ends_with('*')) {
             for other in others.as_array().into_iter().flatten().filter_map(Value::as_str) {
                 if other != name {
@@ -306,31 +494,40 @@ impl Import {
     }
 
     fn fall_back(&mut self, model: &str, other: &str, place: &str) {
-        let theirs = self.models.iter().find(|(name, _)| name == other && !name.ends_with('*'));
-        let Some(theirs) = theirs.map(|(_, targets)| targets.clone()) else {
+        let theirs = self.models.iter().find(|known| known.name == other && !other.ends_with('*'));
+        let Some(theirs) = theirs.map(|known| known.targets.clone()) else {
             return self.note(place, format_args!("there is no model `{other}`"));
         };
-        let Some((_, own)) = self.models.iter_mut().find(|(name, _)| name == model) else {
+        let Some(own) = self.models.iter_mut().find(|known| known.name == model) else {
             return self.note(place, format_args!("there is no model `{model}`"));
         };
         for mut target in theirs {
             target["weight"] = 0.into();
-            let is_there = own.iter().any(|known| {
+            let is_there = own.targets.iter().any(|known| {
                 (&known["provider"], &known["model"]) == (&target["provider"], &target["model"])
             });
             if !is_there {
-                own.push(target);
+                own.targets.push(target);
             }
         }
     }
 
-    fn finished(mut self, key: Option<Value>) -> Imported {
-        let models: Vec<Value> = std::mem::take(&mut self.models)
-            .into_iter()
-            .map(|(name, targets)| json!({"name": name, "targets": targets}))
-            .collect();
+    fn finished(mut self, key: Option<Value>, strategy: Option<&str>) -> Imported {
+        let model = |model: Model| {
+            let mut one = json!({"name": model.name});
+            if let Some(strategy) = strategy.filter(|_| model.targets.len() > 1) {
+                one["strategy"] = strategy.into();
+            }
+            if !model.fallback_on.is_empty() {
+                one["fallbackOn"] = model.fallback_on.into();
+            }
+            one["targets"] = model.targets.into();
+            one
+        };
+        let models: Vec<Value> = std::mem::take(&mut self.models).into_iter().map(model).collect();
         let mut route = json!({"name": "models", "match": [{"path": {"prefix": "/"}}]});
         let mut config = json!({"listeners": [{"name": "public", "address": ADDRESS}]});
+        let mut all = Vec::new();
         match &key {
             Some(key) => {
                 let name = variable(key).unwrap_or("LITELLM_MASTER_KEY");
@@ -341,14 +538,28 @@ impl Import {
                     );
                 }
                 config["consumers"] = json!([{"name": "master", "keys": [{"env": name}]}]);
-                route["policies"] = policies();
+                all.extend(policies().as_array().cloned().unwrap_or_default());
             }
             None => self
                 .note("general_settings.master_key", "there is none: whoever reaches the listener may call"),
         }
+        all.append(&mut self.policies);
+        if !all.is_empty() {
+            route["policies"] = all.into();
+        }
         route["ai"] = json!({});
         config["routes"] = json!([route]);
         config["ai"] = json!({"providers": self.providers, "models": models});
+        for (name, made) in [("prices", self.prices), ("catalogue", self.catalogue)] {
+            if !made.is_empty() {
+                config["ai"][name] = made.into();
+            }
+        }
+        for (name, made) in [("redis", self.redis), ("telemetry", self.telemetry)] {
+            if let Some(made) = made {
+                config[name] = made;
+            }
+        }
         Imported { config, notes: self.notes }
     }
 }

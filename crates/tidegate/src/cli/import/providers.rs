@@ -27,15 +27,29 @@ pub(super) fn split(model: &str) -> Option<(&'static str, &str)> {
         && let Some(kind) = kind(prefix)
     {
         // `bedrock/converse/…` and the like say how, not which.
-        let rest = ["converse/", "responses/", "chat/"]
+        let rest = ["converse/", "converse_like/", "invoke/", "responses/", "chat/"]
             .iter()
             .find_map(|how| rest.strip_prefix(how))
             .unwrap_or(rest);
+        // Claude is served by Vertex in its own dialect.
+        let kind = match kind {
+            "vertex" if rest.starts_with("claude") => known("vertex-anthropic")?,
+            kind => kind,
+        };
         return Some((kind, rest));
     }
     // Without a prefix LiteLLM goes by the name.
     let guess = ["openai", "anthropic", "gemini", "cohere", "mistral", "deepseek"];
     guess.into_iter().find_map(|kind| Some((known(kind)?, catalogue::find(kind, model).map(|_| model)?)))
+}
+
+/// What they call a kind of ours.
+pub(super) fn theirs(kind: &str) -> &str {
+    match kind {
+        "openai-compatible" => "openai",
+        "vertex-anthropic" => "vertex_ai",
+        kind => NAMES.iter().find(|(_, ours)| *ours == kind).map_or(kind, |(theirs, _)| theirs),
+    }
 }
 
 fn kind(theirs: &str) -> Option<&'static str> {
@@ -50,7 +64,7 @@ fn known(name: &str) -> Option<&'static str> {
 /// Whether this build can show a kind of provider who calls.
 pub(super) fn is_served(kind: &str) -> bool {
     let ways = catalogue::provider(kind).map(|provider| provider.auth.as_slice()).unwrap_or_default();
-    ways.iter().any(|way| matches!(way.auth, Auth::Bearer | Auth::Header { .. } | Auth::None))
+    ways.iter().any(|way| !matches!(way.auth, Auth::Query { .. }))
 }
 
 /// The variable in which a kind's key customarily is; none for kinds that need no key.

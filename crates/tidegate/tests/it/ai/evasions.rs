@@ -56,6 +56,8 @@ fn what_a_model_reads_is_read_wherever_it_stands() {
             "talk",
         ),
         ("a name in JSON", chat(json!(json!({"Acme Corp": 1}).to_string())).to_string(), "rivals"),
+        ("letters unseen", chat(json!("of Ac\u{200b}me Co\u{2060}rp")).to_string(), "rivals"),
+        ("unseen for white space", chat(json!("of Acme\u{200b}Corp")).to_string(), "rivals"),
         ("a default", tool(json!({"properties": {"a": {"default": "Acme Corp"}}})), "rivals"),
         ("a property's name", tool(json!({"properties": {"Acme Corp": {"type": "string"}}})), "rivals"),
         (

@@ -19,7 +19,7 @@ fn fixtures(dialect: Dialect) -> PathBuf {
 }
 
 /// A provider of a dialect.
-pub(super) fn of(dialect: Dialect) -> Upstream {
+pub(crate) fn of(dialect: Dialect) -> Upstream {
     Upstream::scripted(move |seen| Some(answer(dialect, seen)))
 }
 

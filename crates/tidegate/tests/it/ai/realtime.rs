@@ -215,3 +215,22 @@ fn there_is_one_model_however_its_name_is_written() {
     let answer = ask(&gateway, "?model=rt", true);
     assert_eq!(answer.status, 502, "{}", answer.text());
 }
+
+#[test]
+fn providers_that_a_conversation_went_on_from_are_in_its_record() {
+    let (busy, broken) = (Upstream::fixed(503, "{}"), Upstream::fixed(500, "{}"));
+    let away = format!("http://127.0.0.1:{}/v1", crate::harness::free_port());
+    let base = |upstream: &Upstream| format!("http://{}/v1", upstream.address);
+    let all = [("one", base(&busy)), ("two", away), ("three", base(&broken))];
+    let gateway = gateway(&all, "", "");
+    assert!(ask(&gateway, "?model=rt", true).status >= 500);
+    let record = gateway.record("the call", |record| record["ai"]["operation"] == "realtime");
+    let tries = record["failed_tries"].as_array().expect("tries");
+    let told: Vec<_> = tries.iter().map(|one| (one["upstream"].as_str(), one["status"].as_u64())).collect();
+    assert!(told.contains(&(Some("ai:one"), Some(503))), "{record}");
+    assert!(
+        told.iter().any(|(upstream, status)| *upstream == Some("ai:two") && status.is_none()),
+        "{record}"
+    );
+    assert_eq!(record["upstream"], "ai:three", "{record}");
+}

@@ -68,7 +68,7 @@ fn it_becomes_a_configuration_that_loads() {
     let (code, out, problems) = run_with(&["validate", "-c", &path], &environment);
     assert_eq!(
         (code, out.as_str()),
-        (0, "ok: 1 listener, 1 route, 0 upstreams, 1 consumer, 6 AI providers, 6 models\n"),
+        (0, "ok: 1 listener, 1 route, 0 upstreams, 1 consumer, 7 AI providers, 7 models\n"),
         "{ours}\n{problems}"
     );
     let config = model::document(&model::Source::new("ours", ours.as_str())).expect("YAML");
@@ -91,6 +91,7 @@ fn it_becomes_a_configuration_that_loads() {
         "local = ollama llama3.2:1",
         "own = openai-compatible our-model:1 ollama llama3.2:0",
         "groq/* = groq *:1",
+        "google = vertex gemini-2.5-pro:1 ollama llama3.2:0",
         "gpt-4 = openai gpt-4o:600 azure-openai my-deployment:200 anthropic claude-sonnet-4-5:0 ollama llama3.2:0",
     ];
     assert_eq!(models, want, "{ours}");
@@ -109,16 +110,13 @@ fn what_has_no_counterpart_is_told_by_its_path_and_no_key_is_copied() {
     let (_, ours, report, _folder) = imported(THEIRS);
     assert!(!ours.contains("sk-ant-literal") && !report.contains("sk-ant-literal"), "{ours}\n{report}");
     for line in [
-        "model_list[0].model_info.id: no counterpart",
         "model_list[2].litellm_params.api_key: a key in the file is not copied: put it into the variable `ANTHROPIC_API_KEY`",
-        "model_list[2].litellm_params.max_retries: no counterpart",
+        "model_list[2].litellm_params.max_retries: no counterpart: a call that fails goes to the model's next target at once: give it one more",
         "model_list[6].litellm_params.model: no kind of provider for `nobody/knows`; left out",
-        "model_list[7].litellm_params.model: how `vertex` wants to know who calls is not in this build; left out",
-        "router_settings.num_retries: no counterpart",
-        "router_settings.redis_host: no counterpart",
+        "router_settings.num_retries: no counterpart: a call that fails goes to the model's next target at once: give it one more",
         "router_settings.fallbacks[1].claude: there is no model `nowhere`",
-        "litellm_settings.callbacks: no counterpart",
-        "general_settings.database_url: no counterpart",
+        "litellm_settings.callbacks: `langfuse` takes OTLP: write its address and key into `telemetry.otlp` (`endpoint`, `headers`)",
+        "general_settings.database_url: no counterpart: what budgets have spent is kept in `--data-dir` or in `redis`; keys are `consumers`",
     ] {
         assert!(report.lines().any(|told| told == line), "lacks {line}\n{report}");
     }

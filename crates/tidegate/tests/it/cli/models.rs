@@ -80,3 +80,72 @@ fn what_there_is_not_is_told() {
         assert!(problems.contains(says), "{arguments:?}: {problems}");
     }
 }
+
+#[test]
+fn the_readme_says_as_many_as_there_are() {
+    let readme = std::fs::read_to_string(crate::tidy::root().join("README.md")).expect("README.md");
+    let words: Vec<&str> = readme.split_whitespace().collect();
+    let number = |text: &str| text.replace(',', "").parse::<usize>().expect("a number");
+    let told = words.windows(8).find_map(|words| match words {
+        [kinds, "kinds", "of", "providers", "and", "over", models, "models"] => {
+            Some((number(kinds), number(models)))
+        }
+        _ => None,
+    });
+    let (kinds, least) = told.expect("`N kinds of providers and over N models`");
+    assert_eq!(kinds, ai::catalogue::names().count());
+    let count = |more: &[&str]| {
+        let (code, out, problems) = crate::harness::run(&[&["models", "--json"], more].concat());
+        assert_eq!(code, 0, "{problems}");
+        let listed: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        listed["models"].as_array().expect("models").len()
+    };
+    assert!(count(&[]) > least, "{} models that are alive, README says over {least}", count(&[]));
+    assert!(
+        count(&["--retired"]) < least + 1000,
+        "README says less than there is: {}",
+        count(&["--retired"])
+    );
+}
+
+#[test]
+fn names_with_their_targets_and_keys_are_shown_and_no_key_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let text = "listeners: [{name: a, address: '127.0.0.1:8080'}]
+routes:
+  - {name: all, match: [{path: {prefix: /}}], ai: {}}
+  - {name: one, match: [{path: {prefix: /one}}], ai: {stripPrefix: /one, models: [fast]}}
+ai:
+  providers:
+    - {name: mine, kind: openai, keys: [k-of-the-test, another-of-the-test]}
+    - {name: local, kind: openai-compatible, baseUrl: 'http://127.0.0.1:9/v1'}
+  models:
+    - {name: smart, targets: [{provider: mine, model: gpt-4o, weight: 3}, {provider: local, model: own, when: 'ai.stream'}]}
+    - {name: fast, strategy: leastBusy, targets: [{provider: mine, model: gpt-4o-mini}]}
+";
+    fs::write(&path, text).expect("a file");
+    let path = path.display().to_string();
+    let (code, out, problems) = run(&["models", "--name", "gpt-4o", "-c", &path]);
+    assert_eq!(code, 0, "{problems}");
+    for line in [
+        "model      smart (weighted)",
+        "  target   mine gpt-4o weight 3 (openai, 2 keys)",
+        "  target   local own weight 1 when ai.stream (openai-compatible, 0 keys)",
+        "model      fast (leastBusy)",
+    ] {
+        assert!(out.lines().any(|told| told == line), "lacks {line}\n{out}");
+    }
+    let (_, json, _) = run(&["models", "--json", "--name", "gpt-4o", "-c", &path]);
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["names"][1]["targets"][0]["model"], "gpt-4o-mini");
+    let (code, explained, problems) =
+        run(&["routes", "explain", "POST", "/one/v1/chat/completions", "-c", &path]);
+    assert_eq!(code, 0, "{problems}");
+    assert!(
+        explained
+            .contains("model      fast (leastBusy)\n  target   mine gpt-4o-mini weight 1 (openai, 2 keys)")
+    );
+    assert!(!explained.contains("smart"), "this route serves one of them: {explained}");
+    assert!(!format!("{out}{explained}").contains("of-the-test"), "keys are told by their number");
+}

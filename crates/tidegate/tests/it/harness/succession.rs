@@ -41,8 +41,14 @@ impl Gateway {
 
     /// Ends the process by a signal, and starts another on the same folder.
     pub fn restart(&mut self, signal: &str) {
+        self.restart_after(signal, |_| {});
+    }
+
+    /// The same, with something that is done to its data directory while nobody runs.
+    pub fn restart_after(&mut self, signal: &str, meanwhile: impl FnOnce(&std::path::Path)) {
         self.signal(signal);
         self.wait();
+        meanwhile(&self.folder.path().join("data"));
         self.child = self.again().spawn().expect("the binary starts");
         self.wait_until_ready(super::PATIENCE);
     }

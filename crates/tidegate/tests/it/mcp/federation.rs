@@ -78,6 +78,13 @@ fn a_server_that_is_away_takes_no_other_down_and_takes_part_when_it_is_back() {
         gateway(&[("shop", shop.url(), ""), ("docs", format!("http://127.0.0.1:{away}/mcp"), "")], "");
     let client = Client::begin(&gateway, GOLD);
     assert_eq!(client.tools(), ["shop_buy"]);
+    let listed = client.post(&json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list"})).json();
+    assert_eq!(listed["result"]["_meta"]["tidegate/missing-servers"], json!(["docs"]), "{listed}");
+    assert!(gateway.stderr().contains("tools/list lacks server `docs`"), "{}", gateway.stderr());
+    let up = |server: &str| {
+        gateway.metric(&format!("tidegate_mcp_server_up{{route=\"tools\",server=\"{server}\"}}"))
+    };
+    assert_eq!((up("shop"), up("docs")), (Some(1.0), Some(0.0)));
     let refused = client.call("docs_search", json!({}));
     assert_eq!(refused["error"]["code"], -32603, "{refused}");
     assert_eq!(said(&client.call("shop_buy", json!({}))), "buy");
@@ -97,6 +104,7 @@ fn a_server_that_is_away_takes_no_other_down_and_takes_part_when_it_is_back() {
     eventually("the server takes part", || {
         client.call("docs_search", json!({}))["result"]["content"][0]["text"] == "found"
     });
+    assert_eq!(up("docs"), Some(1.0));
     drop(back);
 }
 

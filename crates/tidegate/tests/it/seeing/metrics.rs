@@ -13,8 +13,9 @@ use crate::{
 };
 
 /// A gateway on which every metric has a series, after some traffic.
-fn busy() -> (Gateway, Upstream) {
+fn busy() -> (Gateway, [Upstream; 2]) {
     let upstream = Upstream::echo();
+    let streams = crate::ai::provider::of(ai::dialect::Dialect::OpenAiChat);
     let gateway = Gateway::start(&format!(
         "accessLog: [{{kind: stdout}}]
 upstreams:
@@ -26,28 +27,33 @@ postgres: {{url: \"postgresql://a@127.0.0.1:{1}/a\"}}
 routes:
   - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
   - {{name: dead, match: [{{path: {{prefix: /dead}}}}], policies: [cache: {{}}], backends: [{{upstream: dead}}]}}
-  - {{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [budget: {{tokens: 1000000}}, guardrails: {{rules: [{{name: w, mode: flag, on: request, words: [hello]}}]}}, aiCache: {{scope: shared}}], ai: {{stripPrefix: /ai}}}}
+  - {{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [budget: {{tokens: 1000000, metricKeys: 5}}, budget: {{amount: 1000, name: money, metricKeys: 5, unknownPrice: free}}, guardrails: {{rules: [{{name: w, mode: flag, on: request, words: [hello]}}]}}, aiCache: {{scope: shared}}], ai: {{stripPrefix: /ai}}}}
   - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
 ai:
   providers:
     - {{name: keyed, kind: openai, baseUrl: \"http://{0}/v1\", keys: [a-providers-key], keyQueue: {{maxConcurrent: 100}}}}
     - {{name: tokens, kind: openai, baseUrl: \"http://{0}/v1\", oauth: {{tokenUrl: \"http://127.0.0.1:{1}/\", clientId: a, clientSecret: b}}}}
     - {{name: away, kind: openai, baseUrl: \"http://127.0.0.1:{1}/v1\", keys: [a-providers-key]}}
-  models: [{{name: m, targets: [{{provider: keyed, model: gpt-4o}}]}}, {{name: gone, targets: [{{provider: away, model: gpt-4o}}]}}, {{name: voice, targets: [{{provider: keyed, model: tts-1}}]}}]
+    - {{name: streams, kind: openai, baseUrl: \"http://{2}/v1\", keys: [a-providers-key]}}
+  models: [{{name: m, targets: [{{provider: keyed, model: gpt-4o}}]}}, {{name: gone, targets: [{{provider: away, model: gpt-4o}}]}}, {{name: voice, targets: [{{provider: keyed, model: tts-1}}]}}, {{name: flow, targets: [{{provider: streams, model: gpt-4o}}]}}]
 ",
         upstream.address,
-        free_port()
+        free_port(),
+        streams.address
     ));
     for path in ["/a", "/closed", "/dead", "/%00"] {
         gateway.get(path);
     }
-    for (model, path, status) in
-        [("m", "chat/completions", 200), ("gone", "chat/completions", 502), ("voice", "audio/speech", 200)]
-    {
-        let asked = if model == "voice" {
-            r#""input":"hello","voice":"alloy""#
-        } else {
-            r#""messages":[{"role":"user","content":"hello"}]"#
+    for (model, path, status) in [
+        ("m", "chat/completions", 200),
+        ("gone", "chat/completions", 502),
+        ("flow", "chat/completions", 200),
+        ("voice", "audio/speech", 200),
+    ] {
+        let asked = match model {
+            "voice" => r#""input":"hello","voice":"alloy""#,
+            "flow" => r#""stream":true,"messages":[{"role":"user","content":"hello case: text"}]"#,
+            _ => r#""messages":[{"role":"user","content":"hello"}]"#,
         };
         let body = format!(r#"{{"model":"{model}",{asked}}}"#);
         let head = format!(
@@ -57,9 +63,9 @@ ai:
         assert_eq!(gateway.send(&head, body.as_bytes()).status, status, "{model}");
     }
     eventually("lines are written", || {
-        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(7.0)
+        gateway.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(8.0)
     });
-    (gateway, upstream)
+    (gateway, [upstream, streams])
 }
 
 /// The names on a page, each with its type and its labels.
@@ -85,7 +91,11 @@ fn families(page: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 /// Every word of a text that looks like a metric of ours.
 fn mentioned(text: &str) -> BTreeSet<String> {
     text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
-        .filter(|word| word.starts_with("tidegate_") || word.starts_with("process_"))
+        .filter(|word| {
+            ["tidegate_", "process_", "gen_ai_client_", "gen_ai_server_"]
+                .iter()
+                .any(|begin| word.starts_with(begin))
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -139,7 +149,7 @@ fn as_rules(queries: &[(String, String)]) -> String {
         .enumerate()
         .map(|(number, (_, query))| {
             let query = query.replace("$__rate_interval", "1m0s").replace("$route", "catalog|orders");
-            let query = query.replace("$upstream", ".*").replace("$job", "tidegate");
+            let query = query.replace("$upstream", ".*").replace("$model", ".*").replace("$job", "tidegate");
             assert!(!query.contains('$'), "a variable that this test does not know: {query}");
             serde_json::json!({"record": format!("dashboard:query_{number}"), "expr": query})
         })
@@ -219,7 +229,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
     let text = fs::read_to_string(root().join("docs/observability.md")).expect("docs/observability.md");
     let mut documented = BTreeMap::new();
     for line in text.lines().filter(|line| {
-        ["| `tidegate_", "| `process_", "| `gen_ai_client"].iter().any(|begin| line.starts_with(begin))
+        ["| `tidegate_", "| `process_", "| `gen_ai_"].iter().any(|begin| line.starts_with(begin))
     }) {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
         let labels = cells[3].split(", ").map(|label| label.trim_matches('`').to_owned());

@@ -7,7 +7,7 @@ use super::{
     tool::{read_tool_choice, read_tools},
 };
 use crate::{
-    canon::{Effort, Error, Extra, Format, Reasoning, Request, Sampling},
+    canon::{Effort, Error, Extra, Format, Reasoning, Request, Sampling, Unasked},
     dialect::Spoken,
     fields::Fields,
 };
@@ -71,6 +71,7 @@ pub(in crate::dialect) fn read_thinking(fields: &mut Fields, extra: &mut Extra) 
             reasoning.budget = thinking.count("budget_tokens")?;
             // Thoughts of a budget are shown if nothing else is said.
             reasoning.visible = Some(true);
+            reasoning.unasked = Unasked(true);
         }
         "adaptive" => reasoning.enabled = Some(true),
         "disabled" => reasoning.enabled = Some(false),
@@ -83,7 +84,10 @@ pub(in crate::dialect) fn read_thinking(fields: &mut Fields, extra: &mut Extra) 
     }
     match thinking.text("display")?.as_deref() {
         None => {}
-        Some("summarized") => reasoning.visible = Some(true),
+        Some("summarized") => {
+            reasoning.visible = Some(true);
+            reasoning.unasked = Unasked(false);
+        }
         Some("omitted") => reasoning.visible = Some(false),
         Some(other) => return Err(thinking.unknown("display", other, "summarized or omitted")),
     }

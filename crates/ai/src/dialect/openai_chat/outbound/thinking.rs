@@ -15,7 +15,7 @@ pub(super) fn write_reasoning(
 ) {
     let measure = Measure::of(reasoning, &rules.reasoning, losses);
     // Who tells thoughts at all tells them unasked.
-    if reasoning.visible == Some(true) && rules.thoughts.is_none() && rules.reasoning != ReasoningRule::None {
+    if reasoning.asks_for_thoughts() && rules.thoughts.is_none() && rules.reasoning != ReasoningRule::None {
         losses.feature(Feature::ReasoningSummary);
     }
     if rules.reasoning == ReasoningRule::None {
@@ -102,6 +102,15 @@ mod tests {
         write_reasoning(asked, &rules, &mut body, &mut losses);
         assert_eq!(Value::Object(body), want, "{style:?} {asked:?} under {:?}", rules.reasoning);
         assert_eq!(losses.is_empty(), met, "{style:?} {asked:?} under {:?}", rules.reasoning);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_not_told_as_lost() {
+        let asked = Reasoning { budget: Some(3_000), visible: Some(true), ..Reasoning::default() };
+        let unasked = Reasoning { unasked: crate::canon::Unasked(true), ..asked.clone() };
+        let want = || json!({"reasoning_effort": "low"});
+        check(ReasoningStyle::Effort, ReasoningRule::AsAsked, &asked, want(), false);
+        check(ReasoningStyle::Effort, ReasoningRule::AsAsked, &unasked, want(), true);
     }
 
     #[test]

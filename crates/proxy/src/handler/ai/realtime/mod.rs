@@ -30,7 +30,7 @@ use resilience::turnstile::Priority;
 use super::{
     AiGateway, answer, choice,
     meters::Most,
-    outgoing, prepare, reply,
+    outgoing, passed, prepare, reply,
     sending::{self, Outgoing, Unanswered},
 };
 use crate::{
@@ -179,12 +179,15 @@ async fn handshake(
             priority: Priority::Normal,
         };
         let more = targets.peek().is_some();
+        let mark = passed::Mark::set(call);
         match sending::send(worker, call, outgoing).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let most = Most::of_request(Ask::default(), target, &model, true);
                 return Ok((response, Some((told, most, prices))));
             }
-            Ok(response) if more && response.status() != StatusCode::BAD_REQUEST => drop(response),
+            Ok(response) if more && response.status() != StatusCode::BAD_REQUEST => {
+                mark.passed(call, Some(response.status()), passed::STATUS);
+            }
             Ok(response) if reply::refuses_us(response.status()) => {
                 return reply::failed(dialect, dialect, response).await.map(|response| (response, None));
             }
@@ -194,8 +197,17 @@ async fn handshake(
                 return Err(failure.with_hint("the provider does not speak Realtime").with_detail(detail));
             }
             Ok(response) => return Ok((response, None)),
-            Err(Unanswered::Away(away)) => last = Some(sending::all_away(away)),
-            Err(Unanswered::Failed(failure)) if more => last = Some(failure),
+            Err(Unanswered::Away(away)) => {
+                let failure = sending::all_away(away);
+                if more {
+                    mark.passed(call, None, failure.problem().slug());
+                }
+                last = Some(failure);
+            }
+            Err(Unanswered::Failed(failure)) if more => {
+                mark.passed(call, None, failure.problem().slug());
+                last = Some(failure);
+            }
             Err(Unanswered::Failed(failure)) => return Err(failure),
         }
     }
