@@ -8,6 +8,7 @@ mod ai;
 mod compose;
 mod heard;
 mod mcp;
+mod mirrored;
 
 use std::{
     net::IpAddr,
@@ -23,6 +24,7 @@ pub use self::{
     compose::{ComposeRecord, ComposedCall},
     heard::CountsTokens,
     mcp::McpRecord,
+    mirrored::{Difference, MirrorRecord},
 };
 
 /// What happened to one request, from its first byte to the last byte of its answer.
@@ -94,6 +96,8 @@ pub struct CallRecord {
     pub cache: Option<&'static str>,
     /// The calls that the answer is made of, on a route that composes one.
     pub composed: Option<Arc<ComposeRecord>>,
+    /// How the answer to a copied request differs, where the record is of such a copy.
+    pub mirrored: Option<Arc<MirrorRecord>>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

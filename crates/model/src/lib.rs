@@ -20,8 +20,8 @@ pub mod types;
 
 pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, Continued, CountsTokens,
-    FailureRecord, GuardFired, McpRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
-    TraceContext, TryEnd, TryRecord, TrySpan, UnitUsage,
+    Difference, FailureRecord, GuardFired, McpRecord, MirrorRecord, Side, Spending, Stage, Timings,
+    TokenPrices, TokenUsage, TraceContext, TryEnd, TryRecord, TrySpan, UnitUsage,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

@@ -294,6 +294,7 @@ pub(crate) fn new_record(
         a2a: None,
         cache: None,
         composed: None,
+        mirrored: None,
         stopped_by: None,
     }
 }

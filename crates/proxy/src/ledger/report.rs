@@ -4,7 +4,7 @@ use std::sync::{Weak, atomic::Ordering};
 
 use telemetry::{Collect, Exposition};
 
-use super::Ledger;
+use super::{Ledger, NOT_OF_MODELS};
 
 /// Tells of a ledger at the time of a scrape.
 pub(crate) struct Report(pub(crate) Weak<Ledger>);
@@ -13,6 +13,7 @@ impl Collect for Report {
     fn collect(&self, out: &mut Exposition) {
         let Some(ledger) = self.0.upgrade() else { return };
         let mut books = ledger.live();
+        books.retain(|book| !book.id().starts_with(NOT_OF_MODELS));
         books.sort_by(|a, b| a.id().cmp(b.id()));
         // What it is counted by stands behind its name.
         let name = |id: &str| id.split(' ').next().unwrap_or_default().to_owned();

@@ -74,6 +74,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(composed) = &call.composed {
         super::composed::write(composed, out);
     }
+    if let Some(mirrored) = &call.mirrored {
+        super::mirrored::write(mirrored, out);
+    }
     failed_tries(call, out);
     failure(call, out);
     optional("cache", call.cache, out);

@@ -46,6 +46,7 @@ pub(crate) fn call() -> CallRecord {
         a2a: None,
         cache: None,
         composed: None,
+        mirrored: None,
         stopped_by: None,
     }
 }

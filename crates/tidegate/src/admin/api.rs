@@ -24,6 +24,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/log-level", put(log_level).get(live_log_level))
         .route("/upstreams/{name}/breaker", put(breaker))
         .merge(super::caches::router())
+        .merge(super::mirrors::router())
         .merge(super::prompts::router())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)

@@ -7,6 +7,7 @@ mod auth;
 mod caches;
 mod closing;
 mod health;
+mod mirrors;
 mod prompts;
 mod secrets;
 pub(crate) mod tls;
