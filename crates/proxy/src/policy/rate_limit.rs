@@ -52,7 +52,7 @@ struct State {
 
 enum Cells {
     Even(KeyedGcra),
-    Sliding(KeyedSliding),
+    Sliding(Box<KeyedSliding>),
 }
 
 impl Cells {
@@ -154,7 +154,9 @@ fn state(limit: &LimitSettings, settings: &model::policy::RateLimit, share: f64)
             let quota = Quota::new(of(limit.limit), window, of(limit.burst.unwrap_or(limit.limit)));
             Cells::Even(KeyedGcra::new(quota, max_keys, now))
         }
-        Algorithm::SlidingWindow => Cells::Sliding(KeyedSliding::new(of(limit.limit), window, max_keys, now)),
+        Algorithm::SlidingWindow => {
+            Cells::Sliding(Box::new(KeyedSliding::new(of(limit.limit), window, max_keys, now)))
+        }
     };
     State { hasher: KeyHasher::default(), cells }
 }
