@@ -8,6 +8,7 @@ mod ai;
 mod compose;
 mod heard;
 mod mcp;
+mod mirrored;
 mod transcode;
 mod waf;
 
@@ -25,6 +26,7 @@ pub use self::{
     compose::{ComposeRecord, ComposedCall},
     heard::CountsTokens,
     mcp::McpRecord,
+    mirrored::{Difference, MirrorRecord},
     transcode::TranscodeRecord,
     waf::{WafFired, WafRecord},
 };
@@ -102,6 +104,8 @@ pub struct CallRecord {
     pub composed: Option<Arc<ComposeRecord>>,
     /// The gRPC call that it was carried over to, on a route that transcodes.
     pub transcoded: Option<Arc<TranscodeRecord>>,
+    /// How the answer to a copied request differs, where the record is of such a copy.
+    pub mirrored: Option<Arc<MirrorRecord>>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

@@ -87,6 +87,16 @@ impl Body {
         }
     }
 
+    /// Whether its end is told by that of its connection alone, so that nobody knows whether it is whole.
+    pub(crate) fn has_no_end(&mut self) -> bool {
+        match self {
+            Self::Answer(answer) => answer.ends_with_connection(),
+            Self::Boxed(wrapper) => wrapper.inner().is_some_and(Self::has_no_end),
+            Self::Tunnel(_) | Self::Request(_) => true,
+            Self::Empty | Self::Full(_) | Self::Stream(_) => false,
+        }
+    }
+
     /// Its length, when it is known beforehand.
     pub(crate) fn length(&self) -> Option<u64> {
         self.size_hint().exact()

@@ -296,6 +296,7 @@ pub(crate) fn new_record(
         waf: None,
         composed: None,
         transcoded: None,
+        mirrored: None,
         stopped_by: None,
     }
 }

@@ -42,6 +42,7 @@ pub use failure::Problem;
 pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use listener::sockets::{Inherited, take_inherited};
 pub use policy::cache::report::{CacheStatus, PurgeWish};
+pub use policy::mirror::report::{Field as MirroredField, MirrorStatus};
 pub use server::{Error, Gateway};
 pub use tls::{client::receiver as receiver_tls, server::admin as server_tls};
 pub use upstream::cluster::{

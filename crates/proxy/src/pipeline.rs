@@ -106,6 +106,10 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
             Ok(*response)
         }
         Passed::Through => handler::handle(worker, call, &route.handler, std::mem::take(body)).await,
+        Passed::Around => {
+            let place = call.route.unwrap_or_default();
+            Box::pin(handler::around::Next::of(worker, call, place, std::mem::take(body)).go(call)).await
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     handler::ai::metrics::ProviderMetrics,
     ledger::{Ledger, Report, shared::Accounts},
     listener::sockets::{self, Bound, Inherited, take_inherited},
-    policy::cache::report as cache,
+    policy::{cache::report as cache, mirror::report as mirror},
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
 };
@@ -97,6 +97,8 @@ impl Gateway {
         shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(mirror::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::policy::counted::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
             Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default() };
@@ -293,6 +295,11 @@ impl Gateway {
     /// The state of every cache of answers.
     pub fn caches(&self) -> Vec<cache::CacheStatus> {
         cache::status(&self.shared.compiled.load())
+    }
+
+    /// What copies of requests came to, for each policy that sends some.
+    pub fn mirrors(&self) -> Vec<mirror::MirrorStatus> {
+        mirror::status(&self.shared.compiled.load())
     }
 
     /// Purges caches; how many answers went. An error says what is wrong with the wish.

@@ -9,12 +9,14 @@ pub mod breaker;
 pub mod bulkhead;
 pub mod cooldown;
 pub mod gcra;
+pub mod gradient;
 pub mod hash;
 pub mod health;
 pub mod load;
 pub mod outcome;
 pub mod outlier;
 pub mod retry_budget;
+pub mod sliding;
 pub mod token_bucket;
 pub mod turnstile;
 

@@ -18,7 +18,7 @@ use crate::{
     reload::{self, Reloads},
     service,
     signals::{Asked, Signals},
-    store::{Spent, Writer},
+    store::{Kept, Spent, Writer},
 };
 
 /// How long records of calls may take to reach their sinks at the end.
@@ -59,7 +59,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     })?;
     proxy::keep_keys_in(args.data_dir.clone());
     let spent = Arc::new(Spent::new(args.data_dir.clone()));
-    let ledger = Arc::new(Ledger::kept_by(spent.clone()));
+    let ledger =
+        Arc::new(Ledger::kept_by(spent.clone()).with_answers(Arc::new(Kept::new(args.data_dir.clone()))));
     let handle = runtime.handle().clone();
     let gateway = Gateway::prepare(snapshot.clone(), telemetry.clone(), ledger.clone(), handle)
         .map_err(|error| refused(&error))?;

@@ -134,9 +134,13 @@ fn asked_by(policy: &Policy, of: &Asked<'_>) -> Option<Demand> {
         Place::Authentication(authentication) => authentication.asks.asks(of),
         Place::Authorization(asks) | Place::IpRestriction(asks) => asks.asks(of),
         // What these ask for has nothing to do with who calls.
-        Place::Cors | Place::Waf | Place::RateLimit | Place::Validation | Place::Cache | Place::Transform => {
-            None
-        }
+        Place::Cors
+        | Place::Waf
+        | Place::RateLimit
+        | Place::Validation
+        | Place::Cache
+        | Place::Transform
+        | Place::Around => None,
     }
 }
 

@@ -85,10 +85,12 @@ impl Default for Budget {
     }
 }
 
-/// How long a budget lasts.
+/// How long a budget or a quota lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Period {
+    /// From one full hour to the next.
+    Hour,
     /// From midnight to midnight.
     #[default]
     Day,

@@ -64,15 +64,19 @@ policies! {
     waf: Waf => "waf", "Judges requests and answers by rules against attacks.";
     cors: Cors => "cors", "Cross-origin resource sharing.";
     rate_limit: RateLimit => "rateLimit", "Bounds calls per time.";
+    quota: Quota => "quota", "Bounds calls per hour, day, week or month.";
     token_rate_limit: TokenRateLimit => "tokenRateLimit", "Bounds tokens of models per time.";
     budget: Budget => "budget", "Bounds money or tokens of models per day, week or month.";
     concurrency_limit: ConcurrencyLimit => "concurrencyLimit", "Bounds calls at a time.";
+    load_shed: LoadShed => "loadShed", "Refuses some calls while there are too many, so that the others are served.";
     request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";
     headers: Headers => "headers", "Changes headers of requests and answers.";
     rewrite: Rewrite => "rewrite", "Changes the path and the host that the upstream sees.";
     deprecation: Deprecation => "deprecation", "Announces that an API goes away.";
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
     cache: Cache => "cache", "Gives answers again, as RFC 9111 says.";
+    mirror: Mirror => "mirror", "Sends copies of requests to another upstream, and compares its answers.";
+    idempotency: Idempotency => "idempotency", "Answers requests that are sent again with the answer of the first.";
     compress: Compress => "compress", "Compresses answers.";
     decompress: Decompress => "decompress", "Decompresses requests' bodies for upstreams that cannot.";
     guardrails: Guardrails => "guardrails", "Rules over what is asked of models and what they answer.";
@@ -134,6 +138,8 @@ pub(crate) enum Place<'s> {
     Cache,
     /// It changes what the upstream or the client sees.
     Transform,
+    /// It stands around the handler: the last to see the request, the first to see the answer.
+    Around,
 }
 
 /// What a policy that finds out who calls must tell.
@@ -150,7 +156,6 @@ pub(crate) struct Authentication<'s> {
 
 /// Policies that later builds have: they are refused by name.
 pub const NOT_IN_THIS_BUILD: &[&str] = &[
-    "quota",
     "oidc",
     "introspection",
     "hmacAuth",
@@ -163,8 +168,6 @@ pub const NOT_IN_THIS_BUILD: &[&str] = &[
     "wasm",
     "extAuth",
     "extProc",
-    "mirror",
-    "idempotency",
     "opa",
 ];
 
@@ -191,7 +194,7 @@ pub enum Phase {
     Cache,
     /// What the upstream sees.
     Transform,
-    /// What answers.
+    /// What answers, and what stands around it.
     Handler,
 }
 
@@ -218,6 +221,7 @@ impl Policy {
             Place::Validation => Phase::Validation,
             Place::Cache => Phase::Cache,
             Place::Transform => Phase::Transform,
+            Place::Around => Phase::Handler,
         }
     }
 
@@ -256,7 +260,8 @@ impl Policy {
             | Place::RateLimit
             | Place::Validation
             | Place::Cache
-            | Place::Transform => None,
+            | Place::Transform
+            | Place::Around => None,
         }
     }
 

@@ -4,9 +4,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{Duration, HeaderName, load::Context};
+use crate::{
+    Duration, HeaderName, Percent,
+    load::Context,
+    resource::redis::{Store, WhenAway},
+};
 
-/// Bounds calls per time (GCRA); beyond it 429 with `Retry-After` and the `RateLimit` headers. One limit by
+/// The most calls that a sliding window remembers.
+const SLIDING_LIMIT_MAX: u64 = 10_000;
+
+/// Bounds calls per time; beyond it 429 with `Retry-After` and the `RateLimit` headers. One limit by
 /// `limit` and `window`, several by `limits`: all must have room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -19,6 +26,8 @@ pub struct RateLimit {
     /// Calls at once; `limit` without it.
     #[schemars(range(min = 1))]
     pub burst: Option<u64>,
+    /// How calls come back.
+    pub algorithm: Algorithm,
     /// Whose calls are counted together.
     pub key: RateLimitKey,
     /// Leading bits of an IPv6 client address that count as one client.
@@ -26,14 +35,23 @@ pub struct RateLimit {
     pub ipv6_prefix: u8,
     /// Further limits.
     pub limits: Vec<Limit>,
-    /// Name of the quota in the `RateLimit` headers.
+    /// Name of the quota in the `RateLimit` headers. With `store: redis` it tells limits of one place apart that are
+    /// the same otherwise.
     #[schemars(extend("format" = "name"))]
     pub name: Option<String>,
     /// Send the `RateLimit` and `RateLimit-Policy` headers.
     pub headers: bool,
-    /// Keys that are counted at a time; beyond it the oldest are forgotten.
+    /// Keys that are counted at a time; beyond it the oldest are forgotten. With `algorithm: slidingWindow`, also the
+    /// calls that are remembered in all.
     #[schemars(range(min = 1))]
     pub max_keys: usize,
+    /// Where it is counted: by each gateway for itself, or by all that share the `redis` of the configuration, exactly.
+    pub store: Store,
+    /// With `store: redis`: what is done with calls while it is away.
+    pub when_away: WhenAway,
+    /// With `whenAway: local`: the share of the limit that each gateway may use, what it has used itself so far
+    /// counted in. Half of it for two gateways, a third for three, and together they stay within it.
+    pub share: Percent,
 }
 
 impl Default for RateLimit {
@@ -42,12 +60,16 @@ impl Default for RateLimit {
             limit: None,
             window: None,
             burst: None,
+            algorithm: Algorithm::default(),
             key: RateLimitKey::default(),
             ipv6_prefix: 64,
             limits: Vec::new(),
             name: None,
             headers: true,
             max_keys: 1_000_000,
+            store: Store::default(),
+            when_away: WhenAway::default(),
+            share: Percent(50.0),
         }
     }
 }
@@ -90,6 +112,18 @@ pub struct Limit {
     pub name: Option<String>,
 }
 
+/// How calls come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Algorithm {
+    /// Evenly over the window, one after the other (the generic cell rate algorithm); up to `burst` at once.
+    #[default]
+    Gcra,
+    /// Each a window after it was made: no stretch of time as long as the window has more calls than the limit. Each is
+    /// remembered for that, so that a limit is 10,000 at most.
+    SlidingWindow,
+}
+
 /// Whose calls are counted together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -117,6 +151,11 @@ impl Settings for RateLimit {
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {
+        at.stored(self.store, self.when_away, self.share);
+        if self.algorithm == Algorithm::SlidingWindow {
+            slides(self.limit, self.burst, at);
+            at.each("limits", &self.limits, |at, limit| slides(Some(limit.limit), limit.burst, at));
+        }
         match (self.limit, self.window) {
             (Some(_), None) => at.error("`limit` needs a `window`"),
             (None, Some(_)) => at.error("`window` needs a `limit`"),
@@ -133,6 +172,26 @@ impl Settings for RateLimit {
             if limit.window.is_zero() {
                 at.field("window", |at| at.error("expected more than nothing"));
             }
+        });
+    }
+}
+
+/// What a sliding window cannot do.
+fn slides(limit: Option<u64>, burst: Option<u64>, at: &mut Context<'_, '_>) {
+    if burst.is_some() {
+        at.field("burst", |at| {
+            at.error_with(
+                "a sliding window has no `burst`",
+                "`algorithm: gcra` has; here all of `limit` may come at once",
+            );
+        });
+    }
+    if limit.is_some_and(|limit| limit > SLIDING_LIMIT_MAX) {
+        at.field("limit", |at| {
+            at.error_with(
+                format!("a sliding window remembers each call, up to {SLIDING_LIMIT_MAX} of them"),
+                "`algorithm: gcra` takes any limit",
+            );
         });
     }
 }

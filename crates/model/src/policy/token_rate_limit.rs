@@ -100,6 +100,20 @@ pub enum MeterKey {
     Cel(String),
 }
 
+impl From<&super::rate_limit::RateLimitKey> for MeterKey {
+    fn from(key: &super::rate_limit::RateLimitKey) -> Self {
+        use super::rate_limit::RateLimitKey as Key;
+        match key {
+            Key::Consumer => Self::Consumer,
+            Key::ClientAddress => Self::ClientAddress,
+            Key::Global => Self::Global,
+            Key::Header(name) => Self::Header(name.clone()),
+            Key::Claim(path) => Self::Claim(path.clone()),
+            Key::Cel(text) => Self::Cel(text.clone()),
+        }
+    }
+}
+
 impl Settings for TokenRateLimit {
     fn place(&self) -> Place<'_> {
         Place::RateLimit

@@ -56,6 +56,8 @@ problems! {
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, 12, "The method is not allowed here";
     /// The client did not send its request in time.
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, 4, "The request did not arrive in time";
+    /// The first request with this key has no answer to give yet, or none that was kept.
+    IdempotencyConflict = "idempotency-conflict", CONFLICT, 10, "A request with this key was there before";
     /// The API was switched off.
     Gone = "gone", GONE, 12, "The API has been retired";
     /// The body is larger than allowed.
@@ -68,10 +70,14 @@ problems! {
     ExpectationFailed = "expectation-failed", EXPECTATION_FAILED, 3, "The expectation cannot be met";
     /// The connection cannot serve this host.
     Misdirected = "misdirected", MISDIRECTED_REQUEST, 14, "The connection is not for this host";
+    /// The key is that of another request.
+    IdempotencyMismatch = "idempotency-mismatch", UNPROCESSABLE_ENTITY, 9, "The key is that of another request";
     /// A limit on calls is used up.
     RateLimited = "rate-limited", TOO_MANY_REQUESTS, 8, "Too many requests";
     /// A budget has less left than the call might cost.
     BudgetSpent = "budget-spent", TOO_MANY_REQUESTS, 8, "The budget does not allow this";
+    /// A quota of calls is used up for this period.
+    QuotaExceeded = "quota-exceeded", TOO_MANY_REQUESTS, 8, "The quota of this period is used up";
     /// A limit on simultaneous calls is used up.
     ConcurrencyLimited = "concurrency-limited", TOO_MANY_REQUESTS, 8, "Too many simultaneous requests";
     /// The head is larger than allowed.
@@ -100,6 +106,8 @@ problems! {
     CircuitOpen = "circuit-open", SERVICE_UNAVAILABLE, 14, "The circuit to the upstream is open";
     /// Too many calls to the upstream are in flight.
     BulkheadFull = "bulkhead-full", SERVICE_UNAVAILABLE, 14, "Too many calls to the upstream are in flight";
+    /// More calls than can be served are on their way.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, 14, "More requests than can be served are on their way";
     /// The gateway is shutting down or has no room.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, 14, "The gateway cannot take the request now";
     /// The upstream did not answer in time.

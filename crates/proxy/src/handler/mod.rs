@@ -2,6 +2,7 @@
 
 pub(crate) mod a2a;
 pub(crate) mod ai;
+pub(crate) mod around;
 pub(crate) mod backends;
 pub(crate) mod compose;
 pub(crate) mod files;

@@ -53,6 +53,17 @@ pub(crate) struct Held {
     pub(crate) ends_in: u64,
 }
 
+/// Something is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The period in which it is spent.
+    pub(crate) period: i64,
+    /// What the subject has spent now.
+    pub(crate) spent: u128,
+    /// Seconds until the period ends.
+    pub(crate) ends_in: u64,
+}
+
 /// Nothing is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -139,6 +150,30 @@ impl Book {
         let account = state.accounts.entry(subject.to_owned()).or_default();
         account.held = account.held.saturating_add(amount);
         Ok(Held { period, spent: account.spent, left: left.saturating_sub(amount), ends_in })
+    }
+
+    /// Spends at once, unless that and what is spent and held were more than the limit.
+    pub(crate) fn take(
+        &self,
+        subject: &str,
+        amount: u128,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Taken, Refused> {
+        let mut state = self.now(now);
+        let ends_in = u64::try_from(state.end - now.as_second()).unwrap_or(1).max(1);
+        let (spent, held) = state.accounts.get(subject).map_or((0, 0), |one| (one.spent, one.held));
+        let left = terms.limit.saturating_sub(spent.saturating_add(held));
+        if amount > left {
+            return Err(Refused::Spent { left, spent, held, ends_in });
+        }
+        if !state.has_room(subject, terms.max_keys, now.as_second()) {
+            return Err(Refused::TooMany { ends_in });
+        }
+        let period = state.start;
+        let account = state.accounts.entry(subject.to_owned()).or_default();
+        account.spent = account.spent.saturating_add(amount);
+        Ok(Taken { period, spent: account.spent, ends_in })
     }
 
     /// Settles what was held to what it cost, in the period in which it was held. Tells what is spent now, when that

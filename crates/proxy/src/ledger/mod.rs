@@ -4,6 +4,7 @@
 //! told of changes in batches, off that way. What is held for calls in flight is kept as spent: a process that is
 //! killed leaves too much behind rather than too little.
 
+pub mod answers;
 mod book;
 mod period;
 mod report;
@@ -24,6 +25,9 @@ pub(crate) use self::{
     period::Calendar,
     report::Report,
 };
+
+/// What the names of books begin with that are of no calls to models.
+pub(crate) const NOT_OF_MODELS: &str = "calls:";
 
 /// What somebody has spent in a period.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +55,24 @@ pub struct Ledger {
     /// Whatever bounds spending, of every configuration that lives.
     purses: Mutex<HashMap<String, Vec<Weak<dyn Purse>>>>,
     keeper: Option<Arc<dyn Keeper>>,
+    answers: Option<Arc<dyn answers::Answers>>,
 }
 
 impl Ledger {
     /// One that somebody keeps.
     pub fn kept_by(keeper: Arc<dyn Keeper>) -> Self {
         Self { keeper: Some(keeper), ..Self::default() }
+    }
+
+    /// With somebody who keeps answers to requests that may come again.
+    #[must_use]
+    pub fn with_answers(self, answers: Arc<dyn answers::Answers>) -> Self {
+        Self { answers: Some(answers), ..self }
+    }
+
+    /// Who keeps answers to requests that may come again.
+    pub(crate) fn answers(&self) -> Option<Arc<dyn answers::Answers>> {
+        self.answers.clone()
     }
 
     /// The book of a budget, as it is, or as it was kept.

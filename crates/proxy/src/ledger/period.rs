@@ -20,8 +20,15 @@ impl Calendar {
 
     /// Beginning and end, in seconds since 1970, of the period that holds a moment.
     pub(crate) fn around(&self, now: Timestamp) -> (i64, i64) {
-        let today = now.to_zoned_datetime(self.zone.clone()).date();
+        let local = now.to_zoned_datetime(self.zone.clone());
+        let today = local.date();
         let (first, span) = match self.per {
+            Period::Hour => {
+                // Where a clock is put by half an hour, what comes after it is an hour of its own.
+                let since = i64::from(local.minute()) * 60 + i64::from(local.second());
+                let begin = now.as_second() - since;
+                return (begin, begin + 3600);
+            }
             Period::Day => (today, 1.day()),
             Period::Week => {
                 let since = i64::from(today.weekday().since(Weekday::Monday));
@@ -91,6 +98,21 @@ mod tests {
                 "2026-11-29T23:00:00Z",
                 "2026-11-29T23:00:00Z",
                 "2026-12-06T23:00:00Z",
+            ),
+            (
+                Period::Hour,
+                "Asia/Kolkata",
+                "2026-11-29T12:10:07Z",
+                "2026-11-29T11:30:00Z",
+                "2026-11-29T12:30:00Z",
+            ),
+            // The hour that comes twice is two.
+            (
+                Period::Hour,
+                "Europe/Berlin",
+                "2026-10-25T01:30:00Z",
+                "2026-10-25T01:00:00Z",
+                "2026-10-25T02:00:00Z",
             ),
             (Period::Month, "UTC", "2028-02-29T23:59:59Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
             (Period::Month, "UTC", "2026-12-31T00:00:00Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use telemetry::{Collect, Exposition};
 
 use super::{
-    Ledger,
+    Ledger, NOT_OF_MODELS,
     statement::{Amount, Gauges},
 };
 
@@ -23,7 +23,7 @@ impl Collect for Report {
         // What it is counted by stands behind its name. Budgets of one name are one series, also while an old
         // configuration and a new one live beside each other.
         let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        for book in ledger.live() {
+        for book in ledger.live().into_iter().filter(|book| !book.id().starts_with(NOT_OF_MODELS)) {
             let name = book.id().split(' ').next().unwrap_or_default().to_owned();
             let entry = counts.entry(name).or_default();
             entry.0 += book.warnings.load(Ordering::Relaxed);

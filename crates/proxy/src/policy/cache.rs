@@ -427,7 +427,7 @@ impl Cache {
 
     /// What is kept of an answer once its body is whole; none when it may not be.
     fn pending(&self, call: &Call, asking: &mut Asking, answer: &mut Response<Body>) -> Option<Pending> {
-        if call.record.failure.is_some() || storing::has_no_end(answer.body_mut()) {
+        if call.record.failure.is_some() || answer.body_mut().has_no_end() {
             return None;
         }
         let asked = Asked { is_identified: asking.is_identified, no_store: asking.directives.no_store };

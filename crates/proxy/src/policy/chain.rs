@@ -17,6 +17,7 @@ use crate::{
     compiled::Building,
     consumer::Consumer,
     failure::{Failure, Problem},
+    handler::around,
 };
 
 /// One compiled policy and where it came from.
@@ -83,6 +84,8 @@ pub(crate) struct Progress {
 pub(crate) enum Passed {
     /// All let it through.
     Through,
+    /// All let it through, and some stand around its handler.
+    Around,
     /// One answered.
     Answered(Box<Response<Body>>),
 }
@@ -331,7 +334,9 @@ pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, 
         let consumer = chains.consumer().get(progress.consumer);
         let phase = |link: Option<&Link>| link.map(|link| link.phase);
         let first = [phase(listener), phase(route), phase(consumer)].into_iter().flatten().min();
-        let Some(first) = first else { return Ok(Passed::Through) };
+        let Some(first) = first else {
+            return Ok(if around::is_any(call) { Passed::Around } else { Passed::Through });
+        };
         // Within a phase: global, listener, route, consumer. The global ones stand first in the route's chain.
         let is_global = route.is_some_and(|link| link.phase == first && link.is_global);
         let link = if phase(listener) == Some(first) && !is_global {

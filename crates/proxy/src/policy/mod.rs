@@ -6,12 +6,14 @@
 mod call_key;
 pub(crate) mod chain;
 pub(crate) mod coding;
+pub(crate) mod counted;
 mod credentials;
 pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub(crate) mod meter_key;
 mod needs;
+mod over;
 mod scope;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "tests use the rest"))]
@@ -117,15 +119,19 @@ policies! {
     waf: Waf;
     cors: Cors;
     rate_limit: RateLimit;
+    quota: Quota;
     token_rate_limit: TokenRateLimit;
     budget: Budget;
     concurrency_limit: ConcurrencyLimit;
+    load_shed: LoadShed;
     request_limits: RequestLimits;
     headers: Headers;
     rewrite: Rewrite;
     deprecation: Deprecation;
     fault_injection: FaultInjection;
     cache: Cache;
+    mirror: Mirror;
+    idempotency: Idempotency;
     compress: Compress;
     decompress: Decompress;
     guardrails: Guardrails;

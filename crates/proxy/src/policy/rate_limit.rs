@@ -1,13 +1,19 @@
-//! `rateLimit`: bounds calls per time, by GCRA.
+//! `rateLimit`: bounds calls per time, by GCRA or sliding windows, here or [together with other gateways](shared).
 //!
 //! With several limits all must have room; what a refused call took from the others is given back.
+
+mod shared;
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
-use model::policy::rate_limit::Limit as LimitSettings;
-use resilience::gcra::{Decision, KeyedGcra, Quota};
+use model::policy::rate_limit::{Algorithm, Limit as LimitSettings};
+use resilience::{
+    gcra::{Decision, KeyedGcra, Quota},
+    sliding::KeyedSliding,
+};
 
+use self::shared::Shared;
 use super::{
     Flow, Needs, NeedsOf, Policy,
     call_key::{CallKey, KeyHasher},
@@ -28,6 +34,8 @@ pub(crate) struct RateLimit {
     limits: Vec<Limit>,
     /// `RateLimit-Policy`, when headers are wanted; it never changes.
     announced: Option<HeaderValue>,
+    /// Whose counts are in a shared store: what is counted here then is this gateway's own part of them.
+    shared: Option<Shared>,
 }
 
 struct Limit {
@@ -39,12 +47,37 @@ struct Limit {
 /// Goes on over reloads while its settings stay.
 struct State {
     hasher: KeyHasher,
-    cells: KeyedGcra,
+    cells: Cells,
+}
+
+enum Cells {
+    Even(KeyedGcra),
+    Sliding(Box<KeyedSliding>),
+}
+
+impl Cells {
+    fn check(&self, key: &[u8], now: std::time::Instant) -> Decision {
+        match self {
+            Self::Even(cells) => cells.check(key, now, 1),
+            Self::Sliding(cells) => cells.check(key, now),
+        }
+    }
+
+    fn give_back(&self, key: &[u8]) {
+        match self {
+            Self::Even(cells) => cells.give_back(key, 1),
+            Self::Sliding(cells) => cells.give_back(key),
+        }
+    }
 }
 
 impl RateLimit {
     pub(crate) fn compile(settings: &model::policy::RateLimit, cx: &Building<'_>) -> Result<Self, String> {
         let all = settings.all();
+        let share = match settings.store {
+            model::resource::redis::Store::Memory => 1.0,
+            model::resource::redis::Store::Redis => settings.share.fraction(),
+        };
         let mut limits = Vec::with_capacity(all.len());
         let mut announced = Vec::with_capacity(all.len());
         for (index, limit) in all.iter().enumerate() {
@@ -59,18 +92,20 @@ impl RateLimit {
                 name,
                 state: cx.keep(
                     &format!("limit-{index}"),
-                    &(limit, key, settings.ipv6_prefix, settings.max_keys),
-                    || state(limit, settings.max_keys),
+                    &(limit, key, settings.ipv6_prefix, settings.max_keys, settings.algorithm, share),
+                    || state(limit, settings, share),
                 ),
             });
         }
+        let names: Vec<String> = limits.iter().map(|limit: &Limit| limit.name.clone()).collect();
+        let shared = Shared::compile(settings, &names, cx)?;
         let announced = match settings.headers {
             true => {
                 Some(HeaderValue::from_str(&announced.join(", ")).map_err(|error| format!("name: {error}"))?)
             }
             false => None,
         };
-        Ok(Self { limits, announced })
+        Ok(Self { limits, announced, shared })
     }
 
     /// States what is left, or what ran out.
@@ -111,10 +146,19 @@ pub(crate) fn join(call: &mut Call, name: HeaderName, value: HeaderValue) {
     call.answer_headers.insert(name, value);
 }
 
-fn state(limit: &LimitSettings, max_keys: usize) -> State {
-    let burst = limit.burst.unwrap_or(limit.limit);
-    let quota = Quota::new(limit.limit, limit.window.get(), burst);
-    State { hasher: KeyHasher::default(), cells: KeyedGcra::new(quota, max_keys, std::time::Instant::now()) }
+fn state(limit: &LimitSettings, settings: &model::policy::RateLimit, share: f64) -> State {
+    let of = |calls: u64| if share < 1.0 { ((calls as f64 * share) as u64).max(1) } else { calls };
+    let (window, max_keys, now) = (limit.window.get(), settings.max_keys, std::time::Instant::now());
+    let cells = match settings.algorithm {
+        Algorithm::Gcra => {
+            let quota = Quota::new(of(limit.limit), window, of(limit.burst.unwrap_or(limit.limit)));
+            Cells::Even(KeyedGcra::new(quota, max_keys, now))
+        }
+        Algorithm::SlidingWindow => {
+            Cells::Sliding(Box::new(KeyedSliding::new(of(limit.limit), window, max_keys, now)))
+        }
+    };
+    State { hasher: KeyHasher::default(), cells }
 }
 
 fn push(number: u64, text: &mut String) {
@@ -137,10 +181,27 @@ impl NeedsOf for model::policy::RateLimit {
 
 impl Policy for RateLimit {
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
+        match &self.shared {
+            None => self.decide_here(call),
+            Some(shared) => shared.request(self, call),
+        }
+    }
+}
+
+impl RateLimit {
+    /// Counts what was decided elsewhere, as far as there is room.
+    fn count_here(&self, call: &Call) {
+        for limit in &self.limits {
+            limit.state.cells.check(&limit.key.of(call, &limit.state.hasher).to_ne_bytes(), call.started);
+        }
+    }
+
+    /// Decides by what is counted here.
+    fn decide_here(&self, call: &mut Call) -> Flow<'static> {
         let now = call.started;
         if let [only] = &self.limits[..] {
             let key = only.key.of(call, &only.state.hasher).to_ne_bytes();
-            let decision = only.state.cells.check(&key, now, 1);
+            let decision = only.state.cells.check(&key, now);
             self.tell(call, &[(0, decision)]);
             return verdict(decision);
         }
@@ -148,10 +209,10 @@ impl Policy for RateLimit {
         let mut decisions = Vec::with_capacity(self.limits.len());
         for (index, limit) in self.limits.iter().enumerate() {
             let key = limit.key.of(call, &limit.state.hasher).to_ne_bytes();
-            let decision = limit.state.cells.check(&key, now, 1);
+            let decision = limit.state.cells.check(&key, now);
             if !decision.is_allowed() {
                 for (other, key) in taken {
-                    self.limits[other].state.cells.give_back(&key, 1);
+                    self.limits[other].state.cells.give_back(&key);
                 }
                 self.tell(call, &[(index, decision)]);
                 return verdict(decision);
@@ -212,7 +273,7 @@ mod tests {
         }
         let minute = &policy.limits[0];
         let key = minute.key.of(&call("GET", "/"), &minute.state.hasher).to_ne_bytes();
-        let left = minute.state.cells.check(&key, std::time::Instant::now(), 1);
+        let left = minute.state.cells.check(&key, std::time::Instant::now());
         assert!(matches!(left, Decision::Allowed { remaining: 8, .. }), "{left:?}");
     }
 }

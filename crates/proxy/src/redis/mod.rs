@@ -17,7 +17,7 @@ use std::{
 };
 
 use ::redis::{
-    ErrorKind, RedisError, Script, ServerErrorKind, Value, aio::MultiplexedConnection,
+    ErrorKind, RedisError, Script, ServerErrorKind, ToRedisArgs, Value, aio::MultiplexedConnection,
     cluster_async::ClusterConnection,
 };
 use arc_swap::ArcSwapOption;
@@ -124,11 +124,11 @@ impl Client {
     }
 
     /// Runs a script: one round trip, within the timeout.
-    pub(crate) async fn eval(
+    pub(crate) async fn eval<A: ToRedisArgs + Sync>(
         &self,
         script: &Script,
         keys: &[String],
-        arguments: &[String],
+        arguments: &[A],
     ) -> Result<Value, Unanswered> {
         let link = self.link.load_full().ok_or(Unanswered::Away)?;
         let mut invocation = script.prepare_invoke();

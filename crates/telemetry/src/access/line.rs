@@ -80,6 +80,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(transcoded) = &call.transcoded {
         super::transcoded::write(transcoded, out);
     }
+    if let Some(mirrored) = &call.mirrored {
+        super::mirrored::write(mirrored, out);
+    }
     failed_tries(call, out);
     failure(call, out);
     optional("cache", call.cache, out);

@@ -2,6 +2,7 @@
 
 mod composed;
 pub(crate) mod line;
+mod mirrored;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
 mod template;

@@ -48,6 +48,7 @@ pub(crate) fn call() -> CallRecord {
         waf: None,
         composed: None,
         transcoded: None,
+        mirrored: None,
         stopped_by: None,
     }
 }

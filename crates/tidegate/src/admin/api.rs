@@ -25,6 +25,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/upstreams/{name}/breaker", put(breaker))
         .merge(super::budgets::router())
         .merge(super::caches::router())
+        .merge(super::mirrors::router())
         .merge(super::prompts::router())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)

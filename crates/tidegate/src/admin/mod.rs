@@ -8,6 +8,7 @@ mod budgets;
 mod caches;
 mod closing;
 mod health;
+mod mirrors;
 mod prompts;
 mod secrets;
 pub(crate) mod tls;

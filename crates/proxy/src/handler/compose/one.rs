@@ -369,7 +369,7 @@ impl One {
         let passed = chain::upstream_request(&self.upstream.chain, own, &mut body).await.map_err(named)?;
         let mut response = match passed {
             Passed::Answered(response) => *response,
-            Passed::Through => {
+            Passed::Through | Passed::Around => {
                 let wish = tries::Wish { endpoint: None, hash: tries::hash_of(own, &self.upstream) };
                 tries::forward(shared.worker, own, target, &wish, body).await.map_err(named)?
             }

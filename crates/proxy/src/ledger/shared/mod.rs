@@ -131,7 +131,7 @@ impl Accounts {
         this: &Arc<Self>,
         claims: Vec<Claim>,
     ) -> Result<(SharedHold, Vec<Granted>), NotHeld> {
-        let id = format!("{}-{}", this.identity, this.next.fetch_add(1, Ordering::Relaxed));
+        let id = this.next_id();
         let claims: Arc<[Claim]> = claims.into();
         let mut hold = SharedHold {
             accounts: this.clone(),
@@ -204,9 +204,22 @@ impl Accounts {
         read(&value, claims.len()).ok_or(Unanswered::Refused)
     }
 
+    /// Spends of an account at once, where nothing is to be held before: one round trip.
+    pub(crate) async fn take(&self, claim: Claim) -> Result<Granted, NotHeld> {
+        let keys = self.keys(std::iter::once(&*claim.account));
+        let mut arguments = Vec::with_capacity(11);
+        terms(&claim.account, claim.amount, &mut arguments);
+        let value = self.client.eval(&scripts::TAKE, &keys, &arguments).await.map_err(|_| NotHeld::Away)?;
+        match read(&value, 1) {
+            Some(Answer::Granted(all)) => all.first().copied().ok_or(NotHeld::Away),
+            Some(Answer::Refused(place, refusal)) => Err(NotHeld::Refused(place, refusal)),
+            None => Err(NotHeld::Away),
+        }
+    }
+
     /// Counts what was spent while the store was away. `periods` are the gateway's own.
     pub(crate) fn add(&self, claims: Arc<[Claim]>, periods: Vec<i64>, costs: Vec<u128>) {
-        let id = format!("{}-{}", self.identity, self.next.fetch_add(1, Ordering::Relaxed));
+        let id = self.next_id();
         self.enqueue(Settlement::new(id, queue::Way::Added, claims, periods, costs));
     }
 
@@ -225,13 +238,23 @@ impl Accounts {
         groups.into_iter().map(|(_, group)| group).collect()
     }
 
+    /// The key of something that a subject has.
+    pub(crate) fn key(&self, subject: &str, name: &str) -> String {
+        // Braces tell the slot, and must not come from a name.
+        let subject = subject.replace('{', "%7B").replace('}', "%7D");
+        format!("{}:{{{subject}}}:{name}", self.prefix)
+    }
+
+    /// An id that nobody else has.
+    pub(crate) fn next_id(&self) -> String {
+        format!("{}-{}", self.identity, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Two keys of each account, of one slot for each subject.
     fn keys<'a>(&self, accounts: impl Iterator<Item = &'a Account>) -> Vec<String> {
         let mut keys = Vec::new();
         for account in accounts {
-            // Braces tell the slot, and must not come from a name.
-            let subject = account.subject.replace('{', "%7B").replace('}', "%7D");
-            let key = format!("{}:{{{subject}}}:{}", self.prefix, account.name);
+            let key = self.key(&account.subject, &account.name);
             keys.push(format!("{key}:leases"));
             keys.push(key);
             let last = keys.len() - 1;

@@ -6,6 +6,8 @@ use ::redis::Script;
 
 pub(super) static HOLD: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("common.lua"), include_str!("hold.lua"))));
+pub(super) static TAKE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("common.lua"), include_str!("take.lua"))));
 pub(super) static SETTLE: LazyLock<Script> =
     LazyLock::new(|| Script::new(concat!(include_str!("common.lua"), include_str!("settle.lua"))));
 pub(super) static RENEW: LazyLock<Script> =

@@ -103,7 +103,7 @@ async fn run(worker: &Rc<Worker>, call: &mut Call, route: usize) {
     let mut body = Body::Empty;
     let answer = match chain::request(call, &mut body).await {
         Ok(Passed::Answered(answer)) => Ok(*answer),
-        Ok(Passed::Through) => handler::handle(worker, call, &route.handler, body).await,
+        Ok(Passed::Through | Passed::Around) => handler::handle(worker, call, &route.handler, body).await,
         Err(failure) => Err(failure),
     };
     let mut answer = answer.unwrap_or_else(|failure| {

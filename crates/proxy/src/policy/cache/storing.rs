@@ -136,16 +136,6 @@ impl HttpBody for Storing {
     }
 }
 
-/// Whether an answer's end is told by that of its connection alone, so that nobody knows whether it is whole.
-pub(super) fn has_no_end(body: &mut Body) -> bool {
-    match body {
-        Body::Answer(answer) => answer.ends_with_connection(),
-        Body::Boxed(wrapper) => wrapper.inner().is_some_and(has_no_end),
-        Body::Tunnel(_) | Body::Request(_) => true,
-        Body::Empty | Body::Full(_) | Body::Stream(_) => false,
-    }
-}
-
 /// The clock of an answer that came just now.
 pub(super) fn clock(terms: &Terms, sent: Instant) -> Clock {
     Clock::new(terms.age, sent, Instant::now())

@@ -76,7 +76,9 @@ impl PromptTool {
         let asked = async {
             let mut response = match chain::within(&route.chain, &mut own, &mut body).await? {
                 Passed::Answered(response) => *response,
-                Passed::Through => handler::handle(worker, &mut own, &route.handler, body).await?,
+                Passed::Through | Passed::Around => {
+                    handler::handle(worker, &mut own, &route.handler, body).await?
+                }
             };
             chain::within_response(&route.chain, &mut own, &mut response);
             let status = response.status();

@@ -195,7 +195,7 @@ impl Operation {
             let sent = chain::upstream_request(&self.target.upstream.chain, &mut own, &mut body).await?;
             let mut response = match sent {
                 Passed::Answered(response) => *response,
-                Passed::Through => {
+                Passed::Through | Passed::Around => {
                     let body = std::mem::take(&mut body);
                     tries::forward(worker, &mut own, &self.target, &tries::Wish::default(), body).await?
                 }
