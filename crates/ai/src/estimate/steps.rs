@@ -124,7 +124,7 @@ const fn step(state: u8, kind: u8) -> (u8, u8) {
 /// The next letter of a word of which so many, less one, were read.
 const fn letter(of: u8, read: u8) -> (u8, u8) {
     let read = read + 1;
-    let begins = read >= WORD as u8 && (read - WORD as u8) % REST as u8 == 0;
+    let begins = read >= WORD as u8 && (read - WORD as u8).is_multiple_of(REST as u8);
     (of + if read == AROUND { WORD as u8 } else { read }, begins as u8)
 }
 
