@@ -287,7 +287,7 @@ fn from_json<'a>(text: Val) -> Result_<'a> {
         Ok(read) => Ok(value::read(&read)),
         Err(reason) => {
             let begin: String =
-                String::from_utf8_lossy(&text[..text.len().min(80)]).chars().take(40).collect();
+                String::from_utf8_lossy(text.get(..80).unwrap_or(&text)).chars().take(40).collect();
             Err(Exn::from(Error::str(format_args!("cannot parse {begin:?} as JSON: {reason}"))))
         }
     }

@@ -78,7 +78,9 @@ fn least(known: Option<u64>, other: u64) -> u64 {
 impl Caching {
     /// Nothing is heard yet; the answer is made of these fields of the client's in any case.
     pub(super) fn new(varies_by: &[HeaderName]) -> Self {
-        Self { vary: varies_by.to_vec(), is_public: true, ..Self::default() }
+        // A template may put the client's credentials where no part's fields tell of them.
+        let is_private = varies_by.iter().any(|name| [header::AUTHORIZATION, header::COOKIE].contains(name));
+        Self { vary: varies_by.to_vec(), is_public: true, is_private, ..Self::default() }
     }
 
     /// Hears the head of a part: whether it was asked for with the client's credentials, and which fields of its request
