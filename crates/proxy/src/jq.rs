@@ -5,29 +5,33 @@
 //! that call themselves are refused, because each of their rounds would take the stack of a worker; so is what reads the
 //! process (`env`, `input`, `debug`, `halt`).
 
+mod charge;
+mod natives;
+mod pool;
+mod regex;
 mod rewrite;
 mod value;
 
-use std::cell::Cell;
+use std::{fmt::Write, sync::Arc, time::Instant};
 
 use jaq_core::{
-    Ctx, Exn, Native, Vars,
+    Ctx, Exn, Vars,
     data::JustLut,
     load::{Arena, Error, File, Loader, parse::Def},
-    native,
 };
 use jaq_json::Val;
 use serde_json::Value;
+
+use self::charge::{OUT_OF_TIME, TOO_LARGE};
+pub(crate) use self::value::nodes;
 
 /// Bytes of a program.
 const PROGRAM_BYTES_MAX: usize = 16 * 1024;
 /// Brackets that may be open at one place, so that the parser's recursion is bounded.
 const OPEN_BRACKETS_MAX: usize = 64;
 /// Arrays and objects that a program may make in places that feed themselves: each might lie in the one before, and
-/// depth is recursion when it is dropped.
+/// depth is recursion when it is looked at and dropped.
 const NESTINGS_MAX: u64 = 4_000;
-/// Bytes of a text, and items of a list, that a program may add up or multiply to.
-const VALUE_SIZE_MAX: usize = 16 * 1024 * 1024;
 
 /// The program within what surrounds it.
 const MAIN: &str = "tidegate_main";
@@ -36,6 +40,12 @@ type Data = JustLut<Val>;
 
 /// A compiled program.
 pub(crate) struct Jq {
+    program: Arc<Program>,
+    /// Whether it asks for its first variable, and for the member `body` of it.
+    pub(crate) asks: (bool, bool),
+}
+
+struct Program {
     filter: jaq_core::Filter<Data>,
     steps: u64,
 }
@@ -44,8 +54,20 @@ pub(crate) struct Jq {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stopped {
     /// It has taken all its steps.
-    #[error("it took more steps than `maxSteps` allows, or made a value that is too large")]
+    #[error("it took more steps than `maxSteps` allows")]
     Steps,
+    /// It made more than there is room for.
+    #[error("it made more bytes than a program may, or one value that is larger than 16 MiB")]
+    Made,
+    /// Its time is over.
+    #[error("it did not end in its time")]
+    Time,
+    /// Programs wait for a thread already.
+    #[error("too many other programs wait to be run")]
+    Full,
+    /// The interpreter broke.
+    #[error("the interpreter broke")]
+    Broke,
     /// It failed with an error of its own.
     #[error("{0}")]
     Failed(String),
@@ -58,86 +80,6 @@ pub(crate) enum Stopped {
     /// Its value has no room.
     #[error("its value is too large")]
     TooLarge,
-}
-
-thread_local! {
-    static STEPS: Cell<u64> = const { Cell::new(0) };
-    static NESTING_COST: Cell<u64> = const { Cell::new(1) };
-}
-
-/// Takes steps; halts when there are none left.
-fn take<'a>(count: u64) -> Result<(), Exn<'a, Val>> {
-    STEPS.with(|steps| match steps.get().checked_sub(count) {
-        Some(left) => {
-            steps.set(left);
-            Ok(())
-        }
-        None => {
-            steps.set(0);
-            Err(Exn::halt(1))
-        }
-    })
-}
-
-fn one<'a, T: 'a>(value: T) -> Box<dyn Iterator<Item = T> + 'a> {
-    Box::new(std::iter::once(value))
-}
-
-/// A filter that gives its input, and takes steps: also where a path is looked for.
-macro_rules! counted {
-    ($count:expr) => {
-        Native::<Data>::new(|cv| one(take($count).map(|()| cv.1)))
-            .with_paths(|cv| one(take($count).map(|()| cv.1)))
-            .with_update(|cv, update| match take($count) {
-                Ok(()) => update(cv.1),
-                Err(halt) => one(Err(halt)),
-            })
-    };
-}
-
-/// How large a value is in the way that adding and multiplying make larger.
-fn size(value: &Val) -> usize {
-    match value {
-        Val::TStr(text) | Val::BStr(text) => text.len(),
-        Val::Arr(items) => items.len(),
-        _ => 0,
-    }
-}
-
-fn natives() -> Vec<native::Fun<Data>> {
-    let two = native::v(2);
-    vec![
-        (rewrite::STEP, native::v(0), counted!(1)),
-        (rewrite::NEST, native::v(0), counted!(NESTING_COST.with(Cell::get))),
-        (
-            rewrite::PLUS,
-            two.clone(),
-            Native::new(|mut cv| {
-                let (right, left) = (cv.0.pop_var(), cv.0.pop_var());
-                if size(&left) + size(&right) > VALUE_SIZE_MAX {
-                    return one(Err(Exn::halt(1)));
-                }
-                native::bome(left + right)
-            }),
-        ),
-        (
-            rewrite::TIMES,
-            two,
-            Native::new(|mut cv| {
-                let (right, left) = (cv.0.pop_var(), cv.0.pop_var());
-                let times = |text: &Val, count: &Val| match count {
-                    Val::Num(count) => {
-                        count.to_string().parse::<f64>().unwrap_or(f64::MAX) * size(text) as f64
-                    }
-                    _ => 0.0,
-                };
-                if times(&left, &right).max(times(&right, &left)) > VALUE_SIZE_MAX as f64 {
-                    return one(Err(Exn::halt(1)));
-                }
-                native::bome(left * right)
-            }),
-        ),
-    ]
 }
 
 /// What reads or ends the process, or has its clock and zone.
@@ -184,14 +126,18 @@ impl Jq {
         let term = jaq_core::load::parse(program, |parser| parser.term());
         let term = term.ok_or("it has modules, and a program here is one filter")?;
         rewrite::refuse_recursion(&term, &mut Vec::new())?;
-        let body = rewrite::bounded(term)?;
+        let asks = rewrite::asks(&term, variables.first().copied().unwrap_or_default(), "body");
+        let body = rewrite::bounded(term);
         let main = Def { name: MAIN, args: variables.to_vec(), body };
         let library = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
         let library = library
             .filter(|known| !LEFT_OUT.contains(&known.name))
-            .map(|known| Def { body: rewrite::measured(known.body), ..known });
+            .filter(|known| !natives::REPLACED.contains(&(known.name, known.args.len())));
+        let library = natives::definitions().into_iter().chain(library);
+        let library = library.map(|known| Def { body: rewrite::measured(known.body), ..known });
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
-        let funs = funs.filter(|known| !LEFT_OUT.contains(&known.0)).chain(natives());
+        let funs = funs.filter(|known| !LEFT_OUT.contains(&known.0) && !natives::OWN.contains(&known.0));
+        let funs = funs.map(natives::renamed).chain(natives::natives());
         let call = match variables {
             [] => MAIN.to_owned(),
             variables => format!("{MAIN}({})", variables.join("; ")),
@@ -207,21 +153,44 @@ impl Jq {
                 .map(|(name, kind)| format!("there is no {} `{name}`{}", kind.as_str(), left_out(name)));
             unknown.collect::<Vec<_>>().join("; ")
         })?;
-        Ok(Self { filter, steps: u64::from(steps) })
+        Ok(Self { program: Arc::new(Program { filter, steps: u64::from(steps) }), asks })
     }
 
-    /// Runs it, and writes its one value as JSON.
-    pub(crate) fn run(
+    /// Runs it on a thread of its kind until a time, and writes its one value as JSON. Members are those of its input.
+    pub(crate) async fn run(
         &self,
-        input: &Value,
-        variables: &[&Value],
+        members: Vec<(Arc<str>, Option<Arc<Value>>)>,
+        variables: Vec<Value>,
         bytes_max: usize,
+        until: Instant,
     ) -> Result<Vec<u8>, Stopped> {
-        STEPS.set(self.steps);
-        NESTING_COST.set((self.steps / NESTINGS_MAX).max(1));
-        let variables = variables.iter().map(|value| value::read(value));
-        let ctx = Ctx::<Data>::new(&self.filter.lut, Vars::new(variables));
-        let mut values = self.filter.id.run((ctx, value::read(input)));
+        let program = self.program.clone();
+        let run = pool::run(move || {
+            let members = members.iter().map(|(name, value)| (&**name, value.as_deref()));
+            program.run(|| value::object(members), &variables, bytes_max, until)
+        });
+        // What cannot be halted in its thread holds nobody up.
+        match tokio::time::timeout_at(until.into(), run).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(pool::Unrun::Full)) => Err(Stopped::Full),
+            Ok(Err(pool::Unrun::Broke)) => Err(Stopped::Broke),
+            Err(_) => Err(Stopped::Time),
+        }
+    }
+}
+
+impl Program {
+    fn run(
+        &self,
+        input: impl FnOnce() -> Val,
+        variables: &[Value],
+        bytes_max: usize,
+        until: Instant,
+    ) -> Result<Vec<u8>, Stopped> {
+        charge::open(self.steps, NESTINGS_MAX, until);
+        charge::look().map_err(stopped)?;
+        let ctx = Ctx::<Data>::new(&self.filter.lut, Vars::new(variables.iter().map(value::read)));
+        let mut values = self.filter.id.run((ctx, input()));
         let first = values.next().ok_or(Stopped::Count("nothing"))?.map_err(stopped)?;
         match values.next() {
             None => {}
@@ -229,6 +198,17 @@ impl Jq {
             Some(Err(exn)) => return Err(stopped(exn)),
         }
         value::write(&first, bytes_max)
+    }
+}
+
+/// The first characters of what is told; the rest is not even made.
+struct Beginning(String);
+
+impl Write for Beginning {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let left = 400_usize.saturating_sub(self.0.len());
+        self.0.extend(text.chars().take(left));
+        if text.len() > left { Err(std::fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -242,15 +222,26 @@ fn left_out(name: &str) -> &'static str {
 fn stopped(exn: Exn<'_, Val>) -> Stopped {
     match exn.get_err() {
         // Whatever it holds of the answers is for the log alone.
-        Ok(error) => Stopped::Failed(error.to_string().chars().take(400).collect()),
-        Err(_) => Stopped::Steps,
+        Ok(error) => {
+            let mut told = Beginning(String::new());
+            // It ends where it is long enough.
+            let _ = write!(told, "{error}");
+            Stopped::Failed(told.0)
+        }
+        Err(exn) => match exn.get_halt() {
+            Ok(TOO_LARGE) => Stopped::Made,
+            Ok(OUT_OF_TIME) => Stopped::Time,
+            _ => Stopped::Steps,
+        },
     }
 }
 
 fn read_error(errors: &[(File<&str, ()>, Error<&str>)], program: &str) -> String {
     let place = |found: &str| {
         let begin = jaq_core::load::span(program, found).start;
-        program.get(..begin).map_or(0, |before| before.chars().count()) + 1
+        let before = program.get(..begin).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        format!("line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
     };
     let all = errors.iter().flat_map(|(_, error)| match error {
         Error::Io(errors) => {
@@ -258,11 +249,11 @@ fn read_error(errors: &[(File<&str, ()>, Error<&str>)], program: &str) -> String
         }
         Error::Lex(errors) => errors
             .iter()
-            .map(|(expected, found)| format!("character {}: expected {}", place(found), expected.as_str()))
+            .map(|(expected, found)| format!("{}: expected {}", place(found), expected.as_str()))
             .collect(),
         Error::Parse(errors) => errors
             .iter()
-            .map(|(expected, found)| format!("character {}: expected {}", place(found), expected.as_str()))
+            .map(|(expected, found)| format!("{}: expected {}", place(found), expected.as_str()))
             .collect::<Vec<_>>(),
     });
     all.collect::<Vec<_>>().join("; ")
@@ -270,15 +261,25 @@ fn read_error(errors: &[(File<&str, ()>, Error<&str>)], program: &str) -> String
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
 
     fn run(program: &str, input: &Value) -> Result<String, String> {
         let jq = Jq::compile(program, &["$request", "$degraded"], 100_000)?;
-        let variables = [&json!({"query": {"q": "ä"}}), &json!([])];
-        let bytes = jq.run(input, &variables, 64 * 1024).map_err(|stopped| stopped.to_string())?;
-        Ok(String::from_utf8(bytes).expect("text"))
+        run_until(jq, input, Duration::from_secs(60)).map_err(|stopped| stopped.to_string())
+    }
+
+    /// As it is run to serve: on the threads that programs have.
+    fn run_until(jq: Jq, input: &Value, time: Duration) -> Result<String, Stopped> {
+        let members = input.as_object().expect("an object").iter();
+        let members = members.map(|(name, value)| (name.as_str().into(), Some(Arc::new(value.clone()))));
+        let variables = vec![json!({"query": {"q": "ä"}}), json!([])];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let run = jq.run(members.collect(), variables, 64 * 1024, Instant::now() + time);
+        Ok(String::from_utf8(runtime.block_on(run)?).expect("text"))
     }
 
     #[test]
@@ -303,7 +304,37 @@ mod tests {
             ("del(.a) | keys", r#"["big","none"]"#),
             ("{a, $degraded}", r#"{"a":[{"n":2,"s":"x"},{"n":1,"s":"ü"}],"degraded":[]}"#),
             ("[.a[] as {$n, $s} | \"\\($s)\\($n)\"]", r#"["x2","ü1"]"#),
-            ("1 as $x | 2 as $y | [$x, $y, $__loc__?]", ""),
+            (".a[0].n -= 1 | .a[1].n /= 2 | .a[0].n %= 5 | [.a[].n]", "[1,0.5]"),
+            (
+                "[\"a1b22\" | match(\"[0-9]+\"; \"g\") | [.offset, .length, .string]]",
+                r#"[[1,1,"1"],[3,2,"22"]]"#,
+            ),
+            ("\"ä-b\" | capture(\"(?<x>.)-(?<y>.)\")", r#"{"x":"ä","y":"b"}"#),
+            ("\"a,b, c\" | [splits(\", *\")]", r#"["a","b","c"]"#),
+            ("\"abab\" | gsub(\"(?<x>a)\"; .x + \"!\")", "\"a!ba!b\""),
+            ("\"x\\(1, 2)y\\(3)\" | . == \"x1y3\" | select(.)", "true"),
+            ("@base64 \"<\\(.a[0].s)>\"", "\"<eA==>\""),
+            ("@json \"v=\\(.a[0])\"", r#""v={\"n\":2,\"s\":\"x\"}""#),
+            ("[\"12\", \"-1.5\"] | map(tonumber)", "[12,-1.5]"),
+            ("\"[1,{\\\"a\\\":2}]\" | fromjson", r#"[1,{"a":2}]"#),
+            (".a | map({(.s): .n}) | add", r#"{"x":2,"ü":1}"#),
+            (".a | map({key: .s, value: .n}) | from_entries", r#"{"x":2,"ü":1}"#),
+            ("[] | from_entries, add | [.]", ""),
+            ("{x: 1} | with_entries(.value += 1)", r#"{"x":2}"#),
+            ("[[1, 2], [3]] | transpose", "[[1,3],[2,null]]"),
+            ("[1, 2, 3] | (contains([2])), (inside([1, 2, 3, 4])) | select(. | not)", ""),
+            ("[3, 1, 2] | [sort, unique, min, max, reverse] | tojson", "\"[[1,2,3],[1,2,3],1,3,[2,1,3]]\""),
+            ("[\"a\", \"b\"] | join(\"-\")", "\"a-b\""),
+            ("[1, [2, [3]]] | flatten", "[1,2,3]"),
+            (". as {a: [{n: $n}]} | $n", "2"),
+            (
+                "[1, 1.0, \"1\"] | [.[0] == .[1], .[0] == .[2], .[0] < .[2], .[0] != .[2]]",
+                "[true,false,true,true]",
+            ),
+            // Beyond what copies of the accumulator would leave room for.
+            ("reduce range(0; 1000) as $x ({}; . + {($x | tostring): $x}) | length", "1000"),
+            ("[range(0; 5000) | {(tostring): .}] | add | length", "5000"),
+            ("tidegate_raw_tojson", ""),
         ] {
             if want.is_empty() {
                 assert!(run(program, &input).is_err(), "{program}");
@@ -338,9 +369,28 @@ mod tests {
             "last(recurse([.]))",
             "isempty(range(0; infinite) | empty)",
             "path(repeat(.))",
+            "reduce range(0; 40) as $x (\"ab\"; \"\\(.)\\(.)\")",
+            "reduce range(0; 60) as $x (\"ab\"; tojson)",
+            "reduce range(0; 100) as $x (\"ab\"; @base64)",
+            "reduce range(0; 40) as $x (1; [., .]) | tojson",
+            "reduce range(0; 40) as $x (1; [., .]) | flatten",
+            "(reduce range(0; 40) as $x (1; [., .])) == (reduce range(0; 40) as $x (1; [., .]))",
+            "(\"x\" * 16000000) as $s | [range(0; 60) | $s + tostring]",
+            "\"a\" * 2000000 | [match(\"a*?\"; \"g\")]",
+            "\"a\" * 2000000 | [explode, explode, explode, explode, explode, explode, explode, explode]",
+            "\"a\" * 2000000 | . / \"\"",
+            "reduce range(0; 25) as $x (3; . * .)",
+            "[range(0; 10000)] as $d | $d | inside($d)",
+            "[[range(0; 10000)]] + [range(0; 10000) | []] | transpose",
+            "[range(0; 4000) | \"a\"] as $p | setpath($p; 1)",
+            "reduce range(0; 20000) as $x ([1]; to_entries)",
+            ". as {(\"a\" | repeat(.)): $x} | empty",
         ] {
+            let one = Instant::now();
             let told = run(program, &json!({"a": 1})).expect_err(program);
-            assert!(told.contains("steps") || told.contains("several"), "{program}: {told}");
+            let is_halted = ["steps", "several", "16 MiB"].iter().any(|why| told.contains(why));
+            assert!(is_halted, "{program}: {told}");
+            assert!(one.elapsed().as_secs() < 4, "{program}: {:?}", one.elapsed());
         }
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
@@ -373,6 +423,48 @@ mod tests {
         ] {
             let told = run(program, &json!({"a": 1})).expect_err(program);
             assert!(told.contains(want), "{program}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_itself_too_often_is_refused_and_not_followed() {
+        for (text, want) in [("[".repeat(7_000), "recursion"), ("{\"a\":".repeat(7_000), "recursion")] {
+            for program in [".x | fromjson", ".x | tonumber", "try (.x | fromjson) catch error(.)"] {
+                let told = run(program, &json!({"x": text})).expect_err(program);
+                assert!(told.contains(want), "{program}: {told}");
+            }
+        }
+        let told = run(".x | tonumber", &json!({"x": "1".repeat(1_000_000)})).expect_err("no number");
+        assert!(told.contains("number out of range"), "{told}");
+        // As deep as a program can make it in its steps.
+        let jq =
+            Jq::compile("reduce range(0;3900) as $x (0;[.]) | tojson | length", &[], 10_000_000).expect("jq");
+        assert_eq!(run_until(jq, &json!({}), Duration::from_secs(10)).ok().as_deref(), Some("7801"));
+    }
+
+    #[test]
+    fn a_program_ends_when_its_time_is_over() {
+        let jq = Jq::compile("[range(0; infinite) | select(false)]", &[], 10_000_000).expect("a program");
+        let begun = Instant::now();
+        let told = run_until(jq, &json!({}), Duration::from_millis(100));
+        assert!(matches!(told, Err(Stopped::Time)), "{told:?}");
+        assert!(begun.elapsed().as_millis() < 1_000, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn what_a_program_asks_of_its_request_is_known() {
+        for (program, want) in [
+            (".a.body", (false, false)),
+            ("\"$request body\"", (false, false)),
+            ("$request.query.body", (true, false)),
+            ("$request.query[$request.path]", (true, false)),
+            ("$request.body.id", (true, true)),
+            ("$request | .body", (true, true)),
+            ("{$request}", (true, true)),
+            ("[.a[] | select(.id == $request.body.id)]", (true, true)),
+        ] {
+            let jq = Jq::compile(program, &["$request", "$degraded"], 100).expect(program);
+            assert_eq!(jq.asks, want, "{program}");
         }
     }
 }

@@ -147,6 +147,7 @@ impl fmt::Display for ComposePath {
         }
         for step in &self.steps {
             match step {
+                ComposeStep::Key(name) if is_word(name) => write!(f, ".{name}")?,
                 ComposeStep::Key(name) => write!(f, "['{name}']")?,
                 ComposeStep::Index(index) => write!(f, "[{index}]")?,
                 ComposeStep::All => f.write_str("[*]")?,
@@ -154,6 +155,12 @@ impl fmt::Display for ComposePath {
         }
         Ok(())
     }
+}
+
+/// Whether a key is written behind a dot.
+fn is_word(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
 }
 
 /// A text with places for values.
@@ -284,12 +291,12 @@ mod tests {
         for (text, want) in [
             ("$.order", "$.order"),
             ("$", "$"),
-            ("$.order.items[0].sku", "$.order['items'][0]['sku']"),
-            ("$['order']['a.b'][*].x", "$.order['a.b'][*]['x']"),
+            ("$.order.items[0].sku", "$.order.items[0].sku"),
+            ("$['order']['a.b'][*].x", "$.order['a.b'][*].x"),
             ("$.naïve.straße[-1]", "$.naïve['straße'][-1]"),
-            ("$item.sku", "$item['sku']"),
+            ("$item.sku", "$item.sku"),
             ("$index", "$index"),
-            ("$request.query.lang", "$request['query']['lang']"),
+            ("$request.query.lang", "$request.query.lang"),
             ("$.a.*", "$.a[*]"),
         ] {
             assert_eq!(read(text).as_deref(), Ok(want), "{text}");

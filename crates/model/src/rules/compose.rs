@@ -81,6 +81,9 @@ fn call_name(name: &str, at: &mut Context<'_, '_>) {
     if !is_good {
         at.error("the name of a call has up to 64 letters, digits, `_` and `-`");
     }
+    if name == "degraded" {
+        at.error_with("`degraded` is the gateway's own: the calls that failed", "give the call another name");
+    }
 }
 
 fn call(call: &ComposeCall, place: &Place<'_>, at: &mut Context<'_, '_>) {
@@ -91,6 +94,17 @@ fn call(call: &ComposeCall, place: &Place<'_>, at: &mut Context<'_, '_>) {
         }
         if call.path.contains('#') || call.path.bytes().any(|byte| byte.is_ascii_control()) {
             at.error("a path has no `#` and no control characters");
+        }
+        if let Some(character) =
+            outside_braces(&call.path).find(|c| c.is_ascii_whitespace() || "<>`".contains(*c))
+        {
+            at.error_with(
+                format!("{character:?} is no character of a path"),
+                "percent-encode it; a value is encoded by itself",
+            );
+        }
+        if is_expression(outside_braces(&call.path)) {
+            at.error_with("`$.` stands for nothing here", "write expressions as `{{ $.order.id }}`");
         }
         if let Err(reason) = literal_segments(&call.path) {
             at.error(reason);
@@ -108,6 +122,12 @@ fn call(call: &ComposeCall, place: &Place<'_>, at: &mut Context<'_, '_>) {
                 crate::policy::headers::header_value(name, value, at);
                 if name.as_str() == "host" {
                     at.error_with("the host is the upstream's", "set its `hostHeader`");
+                }
+                if value.starts_with("$.") || value.starts_with("$request") || value.starts_with("$item") {
+                    at.error_with(
+                        "a header field takes expressions in templates alone, and would be this text",
+                        format!("write `{{{{ {value} }}}}`"),
+                    );
                 }
                 text(value, false, place, at);
             });
@@ -141,6 +161,24 @@ fn call(call: &ComposeCall, place: &Place<'_>, at: &mut Context<'_, '_>) {
     at.each("after", &call.after, |at, name| known(name, place, at));
 }
 
+/// What of a text is no value: without `{{ … }}` and `{…}`.
+fn outside_braces(text: &str) -> impl Iterator<Item = char> {
+    let mut open = 0_usize;
+    text.chars().filter(move |character| {
+        match character {
+            '{' => open += 1,
+            '}' => open = open.saturating_sub(1),
+            _ => return open == 0,
+        }
+        false
+    })
+}
+
+/// Whether a text holds what looks like an expression.
+fn is_expression(text: impl Iterator<Item = char>) -> bool {
+    text.collect::<String>().contains("$.")
+}
+
 /// Dots as literal segments would lead out of the path that is written.
 fn literal_segments(path: &str) -> Result<(), &'static str> {
     let path = path.split('?').next().unwrap_or_default();
@@ -154,6 +192,8 @@ fn forwarded(names: &[String], at: &mut Context<'_, '_>) {
     at.each("forwardHeaders", names, |at, name| {
         if name != "*" && http::HeaderName::try_from(name.as_str()).is_err() {
             at.error("expected the name of a header field, or `*`");
+        } else if name != "*" && name.contains('*') {
+            at.error_with("`*` stands for all fields, and alone", "name each field");
         } else if crate::policy::headers::FRAMING.contains(&name.to_ascii_lowercase().as_str())
             || name.eq_ignore_ascii_case("host")
         {

@@ -4,11 +4,12 @@
 //! client's call: those that need nothing of each other at once, the others as soon as what they need is there. When the
 //! client leaves, or a call that the answer needs fails, the rest is cut off with it.
 
+mod caching;
 mod one;
 mod value;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
@@ -22,6 +23,7 @@ use model::{ComposeRecord, resource::compose::Compose as Settings};
 use serde_json::{Map, Value, json};
 
 use self::{
+    caching::Caching,
     one::{Made, One, Shared, Unmade},
     value::{Path, Scope, Shape},
 };
@@ -31,7 +33,7 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem, Stage},
     handler::ai::gathered::{Ungathered, gather},
-    jq::{Jq, Stopped},
+    jq::{self, Jq, Stopped},
     upstream::Upstream,
     worker::Worker,
 };
@@ -42,6 +44,15 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What calls get beyond the deadline to tell of it themselves, so that breakers learn of it.
 const GRACE: Duration = Duration::from_millis(250);
+
+/// What a program gets at least, where calls took all the time.
+const SHAPING: Duration = Duration::from_millis(500);
+
+/// Calls that one answer may take, whatever lists it goes through.
+const CALLS_MAX: usize = 1_000;
+
+/// Bytes of answers for each value that they may hold: as values of JSON they take many times their bytes.
+const BYTES_PER_VALUE: usize = 8;
 
 /// The compiled handler.
 pub(crate) struct Compose {
@@ -56,6 +67,8 @@ pub(crate) struct Compose {
     asks_request: bool,
     asks_body: bool,
     server_timing: bool,
+    /// Fields of the client's request that calls and shapes are made of.
+    varies_by: Box<[HeaderName]>,
 }
 
 enum Answer {
@@ -67,7 +80,7 @@ enum Answer {
 
 /// What calls came to.
 struct Ended {
-    results: Vec<Option<Rc<Value>>>,
+    results: Vec<Option<Arc<Value>>>,
     degraded: Vec<bool>,
 }
 
@@ -102,11 +115,19 @@ impl Compose {
             shape.paths(&mut paths);
         }
         let asks: Vec<(bool, bool)> = paths.into_iter().map(Path::asks).collect();
-        let program = settings.jq.as_deref().filter(|program| program.contains("$request"));
+        let of_program = match &answer {
+            Answer::Jq(jq) => jq.asks,
+            Answer::All | Answer::Shape(_) => (false, false),
+        };
+        let mut varies_by = Vec::new();
+        calls.iter().for_each(|call| call.varies_by(&mut varies_by));
+        if let Answer::Shape(shape) = &answer {
+            shape.varies_by(&mut varies_by);
+        }
         Ok(Self {
-            asks_request: asks.iter().any(|asks| asks.0) || program.is_some(),
-            asks_body: asks.iter().any(|asks| asks.1)
-                || program.is_some_and(|program| program.contains("body")),
+            asks_request: asks.iter().any(|asks| asks.0) || of_program.0,
+            asks_body: asks.iter().any(|asks| asks.1) || of_program.1,
+            varies_by: varies_by.into(),
             names: calls.iter().map(|call| call.name.clone()).collect(),
             calls: calls.into(),
             answer,
@@ -135,8 +156,9 @@ impl Compose {
         call: &mut Call,
         body: Body,
     ) -> Result<Response<Body>, Failure> {
+        let deadline = Instant::now() + self.timeout;
         let request = match self.asks_request {
-            true => Some(self.request(call, body).await?),
+            true => Some(self.request(call, body, deadline).await?),
             false => None,
         };
         let record = Arc::new(ComposeRecord::default());
@@ -146,12 +168,15 @@ impl Compose {
             call,
             names: &self.names,
             request,
-            deadline: Instant::now() + self.timeout,
+            deadline,
             record: record.clone(),
             bytes_left: Cell::new(self.bytes_max),
+            values_left: Cell::new(values_max(self.bytes_max)),
+            calls_left: Cell::new(CALLS_MAX),
+            caching: RefCell::new(Caching::new(&self.varies_by)),
         };
         let mut response = match self.run(&shared).await {
-            Ok(ended) => self.answer(&shared, &ended)?,
+            Ok(ended) => self.answer(&shared, &ended).await?,
             Err(Unmade::PassedOn(response)) => *response,
             Err(Unmade::Failed(failure)) => return Err(failure),
         };
@@ -167,9 +192,12 @@ impl Compose {
     }
 
     /// The client's request as expressions see it.
-    async fn request(&self, call: &Call, body: Body) -> Result<Value, Failure> {
+    async fn request(&self, call: &Call, body: Body, deadline: Instant) -> Result<Value, Failure> {
         let body = match self.asks_body {
-            true => self.body(body).await?,
+            true => {
+                let late = |_| Failure::client(Stage::Body, Problem::RequestTimeout);
+                tokio::time::timeout_at(deadline.into(), self.body(body)).await.map_err(late)??
+            }
             false => Value::Null,
         };
         let captures = call.captures.iter(call.routed_path());
@@ -201,6 +229,10 @@ impl Compose {
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
+        if jq::nodes(&bytes) > values_max(self.request_bytes_max) {
+            let why = "the body has more values than `maxRequestSize` leaves room for";
+            return Err(Failure::client(Stage::Body, Problem::BodyTooLarge).with_hint(why));
+        }
         serde_json::from_slice(&bytes).map_err(|error| {
             Failure::client(Stage::Body, Problem::Invalid).with_hint(format!("the body is no JSON: {error}"))
         })
@@ -231,7 +263,7 @@ impl Compose {
             let (place, result) = next;
             let Some(call) = self.calls.get(place) else { continue };
             let (value, is_whole) = match result {
-                Ok(made) => (Some(Rc::new(made.value)), made.is_whole),
+                Ok(made) => (Some(Arc::new(made.value)), made.is_whole),
                 Err(Unmade::Failed(failure)) if call.is_optional => {
                     tracing::debug!(call = %call.name, %failure, "an optional call failed");
                     (None, false)
@@ -262,7 +294,7 @@ impl Compose {
         Ok(ended)
     }
 
-    fn answer(&self, shared: &Shared<'_>, ended: &Ended) -> Result<Response<Body>, Failure> {
+    async fn answer(&self, shared: &Shared<'_>, ended: &Ended) -> Result<Response<Body>, Failure> {
         let degraded: Vec<&str> = self
             .names
             .iter()
@@ -282,16 +314,24 @@ impl Compose {
         };
         let mut bytes = Vec::new();
         let is_whole = match &self.answer {
-            Answer::All => value::put_json(&value::all(&scope), &mut bytes, self.bytes_max),
+            Answer::All => value::put_all(&scope, &mut bytes, self.bytes_max),
             Answer::Shape(shape) => shape.write(&scope, &mut bytes, self.bytes_max),
             Answer::Jq(jq) => {
-                let variables = [shared.request.as_ref().unwrap_or(&Value::Null), &json!(degraded)];
-                let told = jq.run(&value::all(&scope), &variables, self.bytes_max);
+                let members = self.names.iter().cloned().zip(ended.results.iter().cloned()).collect();
+                let variables = vec![shared.request.clone().unwrap_or(Value::Null), json!(degraded)];
+                let until = shared.deadline.max(Instant::now() + SHAPING);
+                let told = jq.run(members, variables, self.bytes_max, until).await;
                 bytes = told.map_err(|stopped| match stopped {
                     Stopped::TooLarge => large(),
-                    stopped => Failure::gateway(Stage::Body, Problem::Internal)
-                        .with_hint("the answer could not be shaped")
-                        .with_detail(format!("`jq`: {stopped}")),
+                    stopped => {
+                        let problem = match stopped {
+                            Stopped::Full => Problem::Unavailable,
+                            _ => Problem::Internal,
+                        };
+                        Failure::gateway(Stage::Body, problem)
+                            .with_hint("the answer could not be shaped")
+                            .with_detail(format!("`jq`: {stopped}"))
+                    }
                 })?;
                 true
             }
@@ -300,6 +340,7 @@ impl Compose {
             return Err(large());
         }
         let mut response = Response::new(Body::Empty);
+        shared.caching.borrow().tell(response.headers_mut());
         if !degraded.is_empty() {
             tell_degraded(&mut bytes, &degraded);
             let headers = response.headers_mut();
@@ -320,13 +361,22 @@ impl Compose {
     }
 }
 
-/// Adds the list to an answer that is an object, where it does not say so itself.
+/// Values that so many bytes may hold.
+fn values_max(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_VALUE).max(1_024) as u64
+}
+
+/// Adds the list to an answer that is an object, in place of what an upstream may have called so.
 fn tell_degraded(bytes: &mut Vec<u8>, degraded: &[&str]) {
     if bytes.first() != Some(&b'{') || bytes.last() != Some(&b'}') {
         return;
     }
-    if serde_json::from_slice::<Map<String, Value>>(bytes).is_ok_and(|object| object.contains_key("degraded"))
+    if let Ok(mut object) = serde_json::from_slice::<Map<String, Value>>(bytes)
+        && let Some(own) = object.get_mut("degraded")
     {
+        *own = json!(degraded);
+        // What was read can be written.
+        *bytes = serde_json::to_vec(&object).unwrap_or_default();
         return;
     }
     bytes.pop();

@@ -1,7 +1,7 @@
 //! One call of a composed answer: its request made of a template, sent as any other, and its answer read within bounds.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
@@ -15,7 +15,10 @@ use http_body_util::BodyExt;
 use model::{ComposeRecord, ComposedCall, resource::compose::ComposeCall};
 use serde_json::Value;
 
-use super::value::{Goes, Missing, Path, Scope, Shape, Text};
+use super::{
+    caching::Caching,
+    value::{Goes, Missing, Path, Scope, Shape, Text},
+};
 use crate::{
     body::Body,
     call::Call,
@@ -44,8 +47,12 @@ const ALWAYS: [&str; 9] = [
     "forwarded",
 ];
 
-/// Fields of the client's that `*` leaves out: they are about its own body, connection and copies.
-const NEVER: [&str; 14] = [
+/// Bytes of a header field of a call's own.
+const FIELD_BYTES_MAX: usize = 8 * 1024;
+
+/// Fields of the client's that `*` leaves out: they are about its own body, connection and copies, or name its one
+/// request, which several calls are not.
+const NEVER: [&str; 22] = [
     "host",
     "accept",
     "accept-encoding",
@@ -60,6 +67,14 @@ const NEVER: [&str; 14] = [
     "if-range",
     "range",
     "te",
+    "trailer",
+    "content-language",
+    "content-range",
+    "content-md5",
+    "content-digest",
+    "repr-digest",
+    "digest",
+    "idempotency-key",
 ];
 
 /// A compiled call.
@@ -129,8 +144,14 @@ pub(super) struct Shared<'h> {
     pub(super) request: Option<Value>,
     pub(super) deadline: Instant,
     pub(super) record: Arc<ComposeRecord>,
-    /// Bytes that answers may still have.
+    /// Bytes that answers and what is sent may still have.
     pub(super) bytes_left: Cell<usize>,
+    /// Values that answers may still hold.
+    pub(super) values_left: Cell<u64>,
+    /// Calls that may still be made.
+    pub(super) calls_left: Cell<usize>,
+    /// What answers say of how long they hold, and for whom.
+    pub(super) caching: RefCell<Caching>,
 }
 
 impl One {
@@ -200,11 +221,51 @@ impl One {
         paths
     }
 
+    /// Adds the fields of the client's request that its own is made of.
+    pub(super) fn varies_by(&self, out: &mut Vec<HeaderName>) {
+        self.path.varies_by(out);
+        self.query.iter().for_each(|parameter| parameter.varies_by(out));
+        self.headers.iter().for_each(|(_, value)| value.varies_by(out));
+        self.body.iter().for_each(|body| body.varies_by(out));
+    }
+
+    /// Whether a field of its request is the client's own.
+    fn forwards(&self, name: &HeaderName) -> bool {
+        let is_own = self.headers.iter().any(|(own, _)| own == name);
+        let is_forwarded = match &self.forward {
+            Forward::All => !NEVER.contains(&name.as_str()),
+            Forward::Names(names) => names.contains(name) || ALWAYS.contains(&name.as_str()),
+        };
+        is_forwarded && !is_own
+    }
+
+    /// A call that was not even begun is in the record, too.
+    fn unsent(&self, shared: &Shared<'_>, index: Option<usize>, why: &'static str) {
+        shared.record.ended(ComposedCall {
+            name: self.name.clone(),
+            index,
+            upstream: self.upstream.name.clone(),
+            endpoint: None,
+            method: self.method.clone(),
+            span_id: guard::span_id(shared.worker),
+            started: shared.call.elapsed(),
+            duration: Duration::ZERO,
+            first_byte: None,
+            status: None,
+            failed: Some(why),
+            bytes: 0,
+            attempts: 0,
+            hedges: 0,
+            hedge_won: false,
+            tries: Vec::new(),
+        });
+    }
+
     /// Makes the call, once or for each item.
     pub(super) async fn make(
         &self,
         shared: &Shared<'_>,
-        results: &[Option<Rc<Value>>],
+        results: &[Option<Arc<Value>>],
     ) -> Result<Made, Unmade> {
         let scope = Scope {
             call: shared.call,
@@ -215,6 +276,7 @@ impl One {
         };
         if let Some(first) = self.after.iter().find(|place| results.get(**place).is_none_or(Option::is_none))
         {
+            self.unsent(shared, None, "needs-call");
             let name = shared.names.get(*first).map_or("", |name| &**name);
             return Err(self.failed(Problem::CallFailed, format!("comes after `{name}`, which failed")));
         }
@@ -225,9 +287,13 @@ impl One {
         let list = each.list.find(&scope);
         let items = match list.as_deref() {
             Some(Value::Array(items)) => items,
-            _ => return Err(self.failed(Problem::CallFailed, "has no list to be made for")),
+            _ => {
+                self.unsent(shared, None, "no-list");
+                return Err(self.lacks_list(each.list.missing()));
+            }
         };
         if items.len() > each.max {
+            self.unsent(shared, None, "too-many-items");
             let why = format!("would be made for {} items, and `max` is {}", items.len(), each.max);
             return Err(self.failed(Problem::CallFailed, why));
         }
@@ -268,6 +334,12 @@ impl One {
                 self.failed(Problem::CallFailed, format_args!("needs `{}`, which is not there", missing.what))
             }
         }
+    }
+
+    /// What a call is made for each item of is no list.
+    fn lacks_list(&self, missing: Missing) -> Unmade {
+        let problem = if missing.is_clients { Problem::Invalid } else { Problem::CallFailed };
+        self.failed(problem, format_args!("has no list to be made for: `{}` is none", missing.what))
     }
 
     fn target(&self, scope: &Scope<'_>) -> Result<Uri, Unmade> {
@@ -321,21 +393,48 @@ impl One {
         } else if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
         }
+        let mut sent = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        sent += body.length().unwrap_or(0) as usize;
         for (name, text) in &self.headers {
             let mut value = String::new();
             let value = text.render(scope, Goes::Plain, &mut value).ok().map(|()| value);
+            let length = value.as_ref().map_or(0, String::len);
+            if length > FIELD_BYTES_MAX {
+                let why = format_args!("would have a field `{name}` of more than {FIELD_BYTES_MAX} bytes");
+                return Err(self.failed(Problem::CallFailed, why));
+            }
+            sent += length;
             // One that a header cannot hold is left out, never cut or cleaned; nor is the client's own in its place.
             match value.and_then(|value| HeaderValue::try_from(value).ok()) {
                 Some(value) => headers.insert(name.clone(), value),
                 None => headers.remove(name),
             };
         }
+        match shared.bytes_left.get().checked_sub(sent) {
+            Some(left) => shared.bytes_left.set(left),
+            None => {
+                return Err(self.failed(Problem::CallFailed, "would send more than `maxSize` leaves for it"));
+            }
+        }
         Ok((head, body))
     }
 
     /// Sends one request, and reads its answer.
     async fn send(&self, shared: &Shared<'_>, scope: &Scope<'_>) -> Result<Value, Unmade> {
-        let (head, body) = self.head_and_body(shared, scope)?;
+        let index = scope.item.map(|(_, index)| index);
+        let Some(calls_left) = shared.calls_left.get().checked_sub(1) else {
+            self.unsent(shared, index, "too-many-calls");
+            let why = format_args!("would be one of more than {} calls of one answer", super::CALLS_MAX);
+            return Err(self.failed(Problem::CallFailed, why));
+        };
+        shared.calls_left.set(calls_left);
+        let (head, body) = match self.head_and_body(shared, scope) {
+            Ok(made) => made,
+            Err(unmade) => {
+                self.unsent(shared, index, "not-made");
+                return Err(unmade);
+            }
+        };
         let left = shared.deadline.saturating_duration_since(Instant::now());
         let left = self.timeout.map_or(left, |timeout| timeout.min(left));
         if left.is_zero() {
@@ -345,7 +444,7 @@ impl One {
         effort.request = effort.request.min(left);
         effort.total = Some(effort.total.map_or(left, |total| total.min(left)));
         let target = Target { upstream: self.upstream.clone(), effort, weight: 1 };
-        let mut sent = Sent::new(self, shared, head, scope.item.map(|(_, index)| index));
+        let mut sent = Sent::new(self, shared, head, index);
         let result = self.exchange(shared, &mut sent, &target, body).await;
         sent.failed = match &result {
             Ok(_) => None,
@@ -385,6 +484,10 @@ impl One {
                 self.failed(Problem::CallFailed, format_args!("was answered with {}", status.as_u16()))
             );
         }
+        let has_credentials = [header::AUTHORIZATION, header::COOKIE]
+            .iter()
+            .any(|name| self.forwards(name) && shared.call.head.headers.contains_key(name));
+        shared.caching.borrow_mut().hear(&head.headers, has_credentials, |name| self.forwards(name));
         let bytes = self.read(answer, &shared.bytes_left, &mut sent.bytes).await?;
         if is_passed_on {
             return Err(Unmade::PassedOn(Box::new(passed_on(status, &head.headers, bytes))));
@@ -397,7 +500,17 @@ impl One {
         if status == StatusCode::NO_CONTENT || self.method == Method::HEAD || bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&bytes).map_err(|_| malformed("was answered with what is no JSON"))
+        match shared.values_left.get().checked_sub(crate::jq::nodes(&bytes)) {
+            Some(left) => shared.values_left.set(left),
+            None => return Err(malformed("was answered with more values than `maxSize` leaves room for")),
+        }
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let is_number = error.to_string().starts_with("number out of range");
+            malformed(match is_number {
+                true => "was answered with a number that no 64-bit one can hold",
+                false => "was answered with what is no JSON",
+            })
+        })
     }
 
     /// Reads a body as far as it may go.
@@ -429,16 +542,28 @@ impl One {
     }
 }
 
+/// Fields of an answer that the client gets as it came.
+const PASSED_ON: [HeaderName; 10] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::RETRY_AFTER,
+    header::LOCATION,
+    header::WWW_AUTHENTICATE,
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::AGE,
+    header::VARY,
+];
+
 /// An answer that the client gets as it came, without what was between the gateway and the upstream.
 fn passed_on(status: StatusCode, headers: &HeaderMap, bytes: Bytes) -> Response<Body> {
     let length = bytes.len();
     let mut response = Response::new(if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) });
     *response.status_mut() = status;
-    for name in
-        [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::RETRY_AFTER]
-    {
-        if let Some(value) = headers.get(&name) {
-            response.headers_mut().insert(name, value.clone());
+    for name in PASSED_ON {
+        for value in headers.get_all(&name) {
+            response.headers_mut().append(name.clone(), value.clone());
         }
     }
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -496,12 +621,23 @@ impl Sent {
         let mut own = shared.call.errand(head);
         // What the upstream's policies find out about whoever calls has no consequences on the route.
         own.route = None;
+        // Each draws its own endpoint.
+        own.random = shared.worker.random();
         own.listener = crate::call::NO_LISTENER;
         own.claims = shared.call.claims.clone();
         own.record.upstream = Some(one.upstream.name.clone());
         let host = one.upstream.settings.host_header.as_str();
-        own.host_from_endpoint = matches!(host, "upstream" | "preserve");
-        if let (false, Ok(host)) = (own.host_from_endpoint, HeaderValue::from_str(host)) {
+        let host = match host {
+            "upstream" => None,
+            "preserve" => {
+                let came = &shared.call.head;
+                let authority = || HeaderValue::from_str(came.uri.authority()?.as_str()).ok();
+                came.headers.get(header::HOST).cloned().or_else(authority)
+            }
+            own => HeaderValue::from_str(own).ok(),
+        };
+        own.host_from_endpoint = host.is_none();
+        if let Some(host) = host {
             own.head.headers.insert(header::HOST, host);
         }
         Self {

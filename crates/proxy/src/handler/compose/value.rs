@@ -1,7 +1,8 @@
 //! Values of expressions, texts and shapes, over what calls have answered.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write, rc::Rc};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write, sync::Arc};
 
+use http::HeaderName;
 use model::resource::compose_path::{
     ComposeLeaf, ComposePart, ComposePath, ComposeRoot, ComposeStep, ComposeText,
 };
@@ -14,9 +15,9 @@ use crate::{call::Call, template::Template};
 pub(super) struct Scope<'s> {
     pub(super) call: &'s Call,
     /// Names of all calls, in the order of `results`.
-    pub(super) names: &'s [std::sync::Arc<str>],
+    pub(super) names: &'s [Arc<str>],
     /// What they answered; none for one that has not, or that failed.
-    pub(super) results: &'s [Option<Rc<Value>>],
+    pub(super) results: &'s [Option<Arc<Value>>],
     /// The client's request, where an expression asks for it.
     pub(super) request: Option<&'s Value>,
     /// The item and its place.
@@ -95,7 +96,7 @@ impl Path {
         Some(Cow::Owned(Value::Array(found.into_iter().cloned().collect())))
     }
 
-    fn missing(&self) -> Missing {
+    pub(super) fn missing(&self) -> Missing {
         Missing { is_clients: matches!(self.root, Root::Request), what: self.text.to_string() }
     }
 }
@@ -134,10 +135,29 @@ fn every<'v>(value: &'v Value, steps: &[ComposeStep], found: &mut Vec<&'v Value>
 
 /// All results by their names.
 pub(super) fn all(scope: &Scope<'_>) -> Value {
-    let one = |(name, result): (&std::sync::Arc<str>, &Option<Rc<Value>>)| {
+    let one = |(name, result): (&Arc<str>, &Option<Arc<Value>>)| {
         (name.to_string(), result.as_deref().cloned().unwrap_or(Value::Null))
     };
     Value::Object(scope.names.iter().zip(scope.results).map(one).collect::<Map<_, _>>())
+}
+
+/// Writes all results by their names; false when there is no room for them.
+pub(super) fn put_all(scope: &Scope<'_>, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+    out.push(b'{');
+    for (place, (name, result)) in scope.names.iter().zip(scope.results).enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        let is_whole = put_json(&Value::String(name.to_string()), out, bytes_max) && {
+            out.push(b':');
+            put_json(result.as_deref().unwrap_or(&Value::Null), out, bytes_max)
+        };
+        if !is_whole {
+            return false;
+        }
+    }
+    out.push(b'}');
+    out.len() <= bytes_max
 }
 
 /// A compiled text.
@@ -192,6 +212,18 @@ impl Text {
             Part::Path(path) => Some(path),
             _ => None,
         })
+    }
+
+    /// Adds the fields of the client's request that it takes values of.
+    pub(super) fn varies_by(&self, out: &mut Vec<HeaderName>) {
+        for part in &self.0 {
+            let Part::Name(_, name) = part else { continue };
+            let field = match name.strip_prefix("request.header.") {
+                Some(field) => HeaderName::try_from(field).ok(),
+                None => name.starts_with("request.cookie.").then_some(http::header::COOKIE),
+            };
+            out.extend(field.filter(|field| !out.contains(field)));
+        }
     }
 
     /// The text, or the value that it lacks.
@@ -324,6 +356,16 @@ impl Shape {
             Self::Text(text) => out.extend(text.paths()),
             Self::Array(items) => items.iter().for_each(|item| item.paths(out)),
             Self::Object(members) => members.iter().for_each(|(_, member)| member.paths(out)),
+        }
+    }
+
+    /// Adds the fields of the client's request that it takes values of.
+    pub(super) fn varies_by(&self, out: &mut Vec<HeaderName>) {
+        match self {
+            Self::Literal(_) | Self::Path(_) => {}
+            Self::Text(text) => text.varies_by(out),
+            Self::Array(items) => items.iter().for_each(|item| item.varies_by(out)),
+            Self::Object(members) => members.iter().for_each(|(_, member)| member.varies_by(out)),
         }
     }
 

@@ -302,10 +302,7 @@ response: {line: $.made.line, got: $.made.got, of: $request.method, lang: $reque
     assert_eq!((wrong.status, wrong.json()["type"].as_str()), (400, Some("urn:tidegate:problem:invalid")));
     let lacks = post("{}");
     assert_eq!(lacks.status, 400);
-    assert_eq!(
-        lacks.json()["detail"],
-        "the call `made` needs `$request['body']['id']`, which the request lacks"
-    );
+    assert_eq!(lacks.json()["detail"], "the call `made` needs `$request.body.id`, which the request lacks");
     assert_eq!(post(&format!("[\"{}\"]", "x".repeat(2_000))).status, 413);
     let request =
         b"HEAD /page/1 HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: 10\r\n\r\n{\"id\": 12}";

@@ -112,7 +112,7 @@ fn cycles_unknown_names_and_bad_expressions_are_told_with_their_places() {
         (
             r#"{calls: {a: {upstream: orders, path: "/"}}, jq: ".a |"}"#,
             "compose",
-            "jq: character 5: expected",
+            "jq: line 1, column 5: expected",
         ),
         (r#"{calls: {a: {upstream: orders, path: "/"}}, jq: "def f: f; f"}"#, "compose", "`f` calls itself"),
         (r#"{calls: {"a b": {upstream: orders, path: "/"}}}"#, "compose.calls", "the name of a call"),
@@ -120,6 +120,31 @@ fn cycles_unknown_names_and_bad_expressions_are_told_with_their_places() {
             r#"{calls: {a: {upstream: orders, path: "/"}}, forwardHeaders: [te]}"#,
             "compose.forwardHeaders[0]",
             "never goes on",
+        ),
+        (
+            r#"{calls: {degraded: {upstream: orders, path: "/"}}}"#,
+            "compose.calls.degraded",
+            "give the call another name",
+        ),
+        (
+            r#"{calls: {a: {upstream: orders, path: "/x y"}}}"#,
+            "compose.calls.a.path",
+            "is no character of a path",
+        ),
+        (
+            r#"{calls: {a: {upstream: orders, path: "/x/$.b.id"}, b: {upstream: orders, path: "/"}}}"#,
+            "compose.calls.a.path",
+            "write expressions as",
+        ),
+        (
+            r#"{calls: {a: {upstream: orders, path: "/", headers: {x-q: "$request.query.q"}}}}"#,
+            "compose.calls.a.headers.x-q",
+            "write `{{ $request.query.q }}`",
+        ),
+        (
+            r#"{calls: {a: {upstream: orders, path: "/"}}, forwardHeaders: ["x-*"]}"#,
+            "compose.forwardHeaders[0]",
+            "name each field",
         ),
         (
             r#"{calls: {a: {upstream: orders, path: "/", after: [b]}}}"#,

@@ -1,8 +1,10 @@
 //! `compose`: one answer made of several calls to real servers.
 
 mod bounds;
+mod caching;
 mod calls;
 mod each;
+mod hostile;
 mod load;
 mod seen;
 mod shapes;
