@@ -121,8 +121,8 @@ fn after_a_failure_others_wait_for_one_another_again() {
 
 #[test]
 fn a_slow_reader_holds_nobody_up_for_long() {
-    let upstream = Upstream::scripted(|_| answer("cache-control: max-age=60", &"z".repeat(7_000_000)));
-    let gateway = cached(&upstream, "{}");
+    let upstream = Upstream::scripted(|_| answer("cache-control: max-age=60", &"z".repeat(40_000_000)));
+    let gateway = cached(&upstream, "{maxSize: 128MiB, maxBodySize: 64MiB}");
     let mut slow = Client::connect(gateway.address);
     slow.write("GET /a HTTP/1.1\r\nhost: test.example\r\n\r\n");
     while slow.read_line() != "\r\n" {}
