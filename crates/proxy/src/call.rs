@@ -54,6 +54,8 @@ pub(crate) struct Call {
     pub(crate) stands_in: bool,
     /// `consumer` stood in for somebody who showed nothing: strangers share it.
     pub(crate) is_stranger: bool,
+    /// Its `Authorization` is what an authentication policy found the caller by.
+    pub(crate) authorization_is_judged: bool,
     /// Which of the consumer's API keys was shown, by its place among them.
     pub(crate) shown_key: Option<usize>,
     /// Claims of a verified token.
@@ -216,6 +218,7 @@ impl Call {
             consumer: self.consumer.clone(),
             stands_in: false,
             is_stranger: self.is_stranger,
+            authorization_is_judged: self.authorization_is_judged,
             claims: None,
             answer_headers: http::HeaderMap::new(),
             notes: Vec::new(),

@@ -72,6 +72,8 @@ pub(crate) struct Route {
     pub(crate) beyond: Beyond,
     pub(crate) handler: Handler,
     pub(crate) path: model::resource::path_rules::PathRules,
+    /// Of what its answers are made, as one number.
+    pub(crate) made_by: u64,
 }
 
 /// What policies and handlers are built with.
@@ -221,11 +223,13 @@ impl Compiled {
         }
         let global = Chain::compile(&config.global_policies, GLOBAL, &cx, &mut errors);
         let mut routes = Vec::with_capacity(config.routes.len());
+        let made_by = crate::policy::cache::made_by::MadeBy::of(&config);
         for settings in &config.routes {
             let chain = Route::chain(settings, &global, &cx, &mut errors);
             // Without its upstreams a route would only say that they are not there.
             if has_upstreams {
-                routes.extend(Route::compile(settings, chain, &cx, &mut errors));
+                let made_by = made_by.route(settings);
+                routes.extend(Route::compile(settings, chain, made_by, &cx, &mut errors));
             }
         }
         let router = match Router::compile(&config.routes, &config.listeners) {
@@ -323,6 +327,7 @@ impl Route {
     fn compile(
         settings: &model::Route,
         chain: Chain,
+        made_by: u64,
         cx: &Building<'_>,
         errors: &mut Vec<Finding>,
     ) -> Option<Self> {
@@ -351,7 +356,7 @@ impl Route {
             | Handler::A2a(_) => Beyond::default(),
         };
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
-        Some(Self { name, chain, beyond, handler, path })
+        Some(Self { name, chain, beyond, handler, path, made_by })
     }
 }
 

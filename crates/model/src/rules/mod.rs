@@ -3,6 +3,7 @@
 mod a2a;
 mod access_log;
 mod ai;
+mod cached;
 mod compose;
 mod consumer;
 pub(crate) mod credentials;
@@ -66,6 +67,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     });
     policies::check("globalPolicies", &config.global_policies, at);
     placement::check(config, at);
+    cached::check(config, at);
     let world = route::World::new(config);
     at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
 }

@@ -100,6 +100,7 @@ fn call(
         consumer: None,
         stands_in: false,
         is_stranger: false,
+        authorization_is_judged: false,
         shown_key: None,
         claims: None,
         answer_headers: http::HeaderMap::new(),

@@ -75,6 +75,7 @@ impl Policy for BasicAuth {
         if let Err(failure) = credentials::enter(call, consumer, &self.challenge) {
             return Flow::Fail(failure);
         }
+        call.authorization_is_judged = true;
         if self.hide {
             call.head.headers.remove(header::AUTHORIZATION);
         }

@@ -4,6 +4,7 @@
 //! kept is still right. Its response phase keeps what came, confirms what was kept, or gives that instead of an error.
 //! What policies of later phases do to answers is kept with them; what earlier ones do is done to each.
 
+mod answering;
 mod conditional;
 mod control;
 mod entry;
@@ -12,6 +13,7 @@ mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod key;
+pub(crate) mod made_by;
 mod outcome;
 pub(crate) mod refresh;
 pub(crate) mod report;
@@ -26,19 +28,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 
 use self::{
     conditional::Conditions,
     control::Directives,
-    entry::{Stored, selecting},
-    flights::{Flights, Leader, Turn},
-    freshness::{Asked, Clock, Rules, wall_clock},
-    key::{Key, Keys},
+    entry::Stored,
+    flights::{Flights, Landing, Leader, Turn},
+    freshness::Rules,
+    key::{Key, Keys, Whom},
     outcome::{Account, Counts, Forward, Outcome},
-    store::{Epoch, Found, Memory, Purge},
-    storing::{Pending, Storing},
+    store::{Epoch, Found, Memory},
 };
 use super::{Flow, Needs, NeedsOf, Policy, Verdict};
 use crate::{
@@ -82,6 +82,9 @@ struct Asking {
     /// The head's fields as they were compared.
     headers: HeaderMap,
     is_identified: bool,
+    has_cookies: bool,
+    /// Whom it was known to be from when its key was made.
+    whom: Whom,
     sent: Instant,
     /// What is kept and not fresh.
     stale: Option<Arc<Stored>>,
@@ -161,6 +164,8 @@ impl Cache {
             directives,
             headers: HeaderMap::new(),
             is_identified: self.keys.leaves_out_who_asks(call),
+            has_cookies: self.keys.leaves_out_cookies(call),
+            whom: Whom::of(call),
             sent: Instant::now(),
             stale: None,
             validates: false,
@@ -236,6 +241,9 @@ impl Cache {
 
     /// Has a stale answer asked about beside the call, unless somebody does already.
     fn refresh(&self, call: &mut Call, asking: &Asking, stored: Arc<Stored>) {
+        if self.kept.memory.rests(&asking.key) {
+            return;
+        }
         let Turn::Lead(leader) = self.kept.flights.join(&asking.key) else { return };
         let Some(place) = refresh::Place::take(&self.kept) else { return };
         let mut own = self.asking(call);
@@ -294,176 +302,47 @@ impl Cache {
             self.go_on(call, asking);
             return Flow::Continue;
         };
-        match self.kept.flights.join(&asking.key) {
+        let mut follower = match self.kept.flights.join(&asking.key) {
             Turn::Lead(leader) => {
                 asking.leader = Some(leader);
                 self.go_on(call, asking);
-                Flow::Continue
+                return Flow::Continue;
             }
-            Turn::Follow(receiver) => Flow::Wait(Box::pin(async move {
-                let has_landed = tokio::time::timeout(patience, flights::landed(receiver)).await.is_ok();
-                asking.is_collapsed = has_landed;
-                asking.stale = None;
-                if let Some(answer) = has_landed.then(|| self.look(call, &mut asking)).flatten() {
+            Turn::Follow(follower) => follower,
+        };
+        let until = Instant::now() + patience;
+        Flow::Wait(Box::pin(async move {
+            loop {
+                let landing = follower.landed(until).await;
+                if landing == Landing::TooLate {
+                    // Whoever comes next need not find out again.
+                    self.kept.memory.pass(&asking.key);
+                }
+                if landing != Landing::Landed {
+                    break;
+                }
+                (asking.is_collapsed, asking.stale) = (true, None);
+                if let Some(answer) = self.look(call, &mut asking) {
                     self.kept.counts.collapsed.fetch_add(1, Ordering::Relaxed);
                     return Verdict::Answer(Box::new(answer));
                 }
-                asking.is_collapsed = false;
-                self.go_on(call, asking);
-                Verdict::Continue
-            })),
-        }
-    }
-
-    /// Forgets what an unsafe request may have changed: its target, and what its answer names (RFC 9111 §4.4).
-    fn invalidate(&self, call: &Call, key: &Key, answer: &Response<Body>) {
-        if !(answer.status().is_success() || answer.status().is_redirection())
-            || call.record.failure.is_some()
-        {
-            return;
-        }
-        self.kept.memory.purge(&Purge::Address(key.address()), false);
-        for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            let named = answer.headers().get(name).and_then(|value| value.to_str().ok());
-            if let Some(address) = named.and_then(|named| self.keys.address_of(call, named)) {
-                self.kept.memory.purge(&Purge::Address(&address), false);
-            }
-        }
-    }
-
-    /// Takes over what a head says of a kept answer: that of a 304, or of an answer to HEAD. None when it may not be
-    /// kept any longer.
-    fn freshen(&self, asking: &Asking, stored: &Stored, newer: &HeaderMap) -> Option<Arc<Stored>> {
-        let mut merged = stored.merged(newer, &stored.terms);
-        if let Some(age) = newer.get(header::AGE) {
-            merged.insert(header::AGE, age.clone());
-        }
-        let asked = Asked { is_identified: asking.is_identified, no_store: asking.directives.no_store };
-        let terms = self.rules.judge(stored.status, &merged, asked, wall_clock())?;
-        let clock = storing::clock(&terms, asking.sent);
-        let fresh = Arc::new(stored.freshened(newer, terms, clock));
-        self.kept.memory.put(&asking.key, fresh.clone(), asking.epoch);
-        Some(fresh)
-    }
-
-    /// The upstream has confirmed what is kept.
-    fn confirmed(&self, call: &mut Call, asking: &Asking, stored: &Arc<Stored>, answer: &mut Response<Body>) {
-        let fresh = match conditional::is_of_another(stored, answer.headers()) {
-            true => Some(stored.clone()),
-            false => self.freshen(asking, stored, answer.headers()),
-        };
-        let fresh = fresh.unwrap_or_else(|| {
-            self.kept.memory.purge(&Purge::Address(asking.key.address()), false);
-            let terms = stored.terms.clone();
-            let clock = Clock::new(0, asking.sent, Instant::now());
-            Arc::new(stored.freshened(answer.headers(), terms, clock))
-        });
-        let account = Account {
-            forward: Some(asking.forward),
-            forward_status: Some(StatusCode::NOT_MODIFIED),
-            ..Account::default()
-        };
-        *answer = self.give(call, asking, &fresh, Outcome::Revalidated, account);
-    }
-
-    /// What came for a request that went on.
-    fn came(&self, call: &mut Call, mut asking: Box<Asking>, answer: &mut Response<Body>) {
-        let stale = asking.stale.take();
-        if let Some(stored) = &stale {
-            if asking.validates && answer.status() == StatusCode::NOT_MODIFIED {
-                return self.confirmed(call, &asking, stored, answer);
-            }
-            if is_error(call, answer) && may_replace_error(stored, &asking) {
-                let account = Account {
-                    forward: Some(asking.forward),
-                    forward_status: Some(answer.status()),
-                    ..Account::default()
-                };
-                *answer = self.give(call, &asking, stored, Outcome::StaleIfError, account);
-                return;
-            }
-        }
-        let outcome = if stale.is_some() { Outcome::Expired } else { Outcome::Miss };
-        let mut account = Account {
-            forward: Some(asking.forward),
-            forward_status: stale.is_some().then(|| answer.status()),
-            ..Account::default()
-        };
-        if call.head.method == Method::HEAD {
-            if let Some(stored) = stale.filter(|_| answer.status() == StatusCode::OK) {
-                match conditional::are_alike(&stored, answer.headers()) {
-                    true => drop(self.freshen(&asking, &stored, answer.headers())),
-                    false => drop(self.kept.memory.purge(&Purge::Address(asking.key.address()), false)),
+                if self.kept.memory.passes(&asking.key) {
+                    break;
                 }
-            }
-            return self.tell(call, answer, outcome, &account);
-        }
-        match self.pending(call, &mut asking, answer) {
-            Some(pending) => {
-                account.is_stored = true;
-                account.ttl = i64::try_from(pending.terms.lifetime.saturating_sub(pending.terms.age)).ok();
-                self.tell(call, answer, outcome, &account);
-                let body = std::mem::take(answer.body_mut());
-                match body {
-                    Body::Full(bytes) => {
-                        pending.keep(bytes.clone());
-                        *answer.body_mut() = Body::Full(bytes);
+                // It has gone without an answer, or its answer is for others: one of those who waited asks now.
+                match self.kept.flights.join(&asking.key) {
+                    Turn::Follow(next) => follower = next,
+                    Turn::Lead(leader) => {
+                        asking.leader = Some(leader);
+                        break;
                     }
-                    body if body.is_empty() => {
-                        pending.keep(Bytes::new());
-                        *answer.body_mut() = body;
-                    }
-                    body => *answer.body_mut() = Body::boxed(Storing::new(body, pending)),
                 }
             }
-            None => {
-                if asking.leader.is_some() {
-                    self.kept.memory.pass(&asking.key);
-                }
-                self.tell(call, answer, outcome, &account);
-            }
-        }
+            asking.is_collapsed = false;
+            self.go_on(call, asking);
+            Verdict::Continue
+        }))
     }
-
-    /// What is kept of an answer once its body is whole; none when it may not be.
-    fn pending(&self, call: &Call, asking: &mut Asking, answer: &mut Response<Body>) -> Option<Pending> {
-        if call.record.failure.is_some() || answer.body_mut().has_no_end() {
-            return None;
-        }
-        let asked = Asked { is_identified: asking.is_identified, no_store: asking.directives.no_store };
-        let terms = self.rules.judge(answer.status(), answer.headers(), asked, wall_clock())?;
-        let length = answer.body().length();
-        if length.is_some_and(|length| length > self.bytes_max as u64) {
-            return None;
-        }
-        let selecting = selecting(answer.headers(), &asking.headers, &sent(call, asking))?;
-        Some(Pending {
-            kept: self.kept.clone(),
-            key: asking.key.clone(),
-            epoch: asking.epoch,
-            status: answer.status(),
-            headers: Stored::head(answer.headers(), &terms),
-            clock: storing::clock(&terms, asking.sent),
-            terms,
-            selecting,
-            bytes_max: self.bytes_max,
-            leader: asking.leader.take(),
-        })
-    }
-}
-
-/// The head as the upstream got it, but for the conditions that were put into it here.
-fn sent(call: &Call, asking: &Asking) -> HeaderMap {
-    let mut sent = call.head.headers.clone();
-    if asking.validates {
-        for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE] {
-            sent.remove(&name);
-            if let Some(value) = asking.headers.get(&name) {
-                sent.insert(name, value.clone());
-            }
-        }
-    }
-    sent
 }
 
 /// What a request asks of caches. `Pragma` speaks where `Cache-Control` does not (RFC 9111 §5.4).
@@ -491,6 +370,9 @@ fn usable(stored: &Stored, asked: &Directives, now: Instant) -> Use {
     if asked.max_age.is_some_and(|most| age > most || most == 0) && asked.max_stale.is_none() {
         return Use::Ask(Forward::Request);
     }
+    if stored.is_spent() {
+        return Use::Ask(Forward::Stale);
+    }
     let Some(staleness) = stored.staleness(now) else {
         let left = terms.lifetime.saturating_sub(age);
         return match asked.min_fresh.is_some_and(|least| left < least) {
@@ -508,22 +390,6 @@ fn usable(stored: &Stored, asked: &Directives, now: Instant) -> Use {
         return Use::StaleWhileRefreshed;
     }
     Use::Ask(Forward::Stale)
-}
-
-/// Whether what came is an error that a stale answer may stand in for (RFC 5861 §4).
-fn is_error(call: &Call, answer: &Response<Body>) -> bool {
-    call.record.failure.is_some() || matches!(answer.status().as_u16(), 500 | 502 | 503 | 504)
-}
-
-fn may_replace_error(stored: &Stored, asking: &Asking) -> bool {
-    let terms = &stored.terms;
-    let longest = terms.stale_if_error.max(asking.directives.stale_if_error.unwrap_or(0));
-    let staleness = stored.staleness(Instant::now()).unwrap_or_default();
-    longest > 0
-        && !terms.must_revalidate
-        && !terms.no_cache
-        && asking.forward != Forward::Request
-        && staleness <= Duration::from_secs(longest)
 }
 
 impl NeedsOf for model::policy::Cache {

@@ -356,26 +356,24 @@ pub(crate) async fn request(call: &mut Call, body: &mut Body) -> Result<Passed, 
             Flow::Fail(failure) => Verdict::Fail(failure),
             Flow::Wait(future) => future.await,
         };
-        if let Some(answer) = conclude(verdict, link.kind, call)? {
+        if let Some(answer) = conclude(verdict, link, call)? {
             return Ok(Passed::Answered(answer));
         }
     }
 }
 
-/// Notes who stopped the call, when somebody did.
-fn conclude(
-    verdict: Verdict,
-    kind: &'static str,
-    call: &mut Call,
-) -> Result<Option<Box<Response<Body>>>, Failure> {
+/// Notes who stopped the call, when somebody did. Who knows the answer stops nobody.
+fn conclude(verdict: Verdict, link: &Link, call: &mut Call) -> Result<Option<Box<Response<Body>>>, Failure> {
     match verdict {
         Verdict::Continue => Ok(None),
         Verdict::Answer(answer) => {
-            call.record.stopped_by = Some(kind);
+            if link.phase != Phase::Cache {
+                call.record.stopped_by = Some(link.kind);
+            }
             Ok(Some(answer))
         }
         Verdict::Fail(failure) => {
-            call.record.stopped_by = Some(kind);
+            call.record.stopped_by = Some(link.kind);
             Err(failure)
         }
     }
@@ -442,7 +440,7 @@ pub(crate) async fn within(chain: &Chain, call: &mut Call, body: &mut Body) -> R
             Flow::Fail(failure) => Verdict::Fail(failure),
             Flow::Wait(future) => future.await,
         };
-        if let Some(answer) = conclude(verdict, link.kind, call)? {
+        if let Some(answer) = conclude(verdict, link, call)? {
             return Ok(Passed::Answered(answer));
         }
     }
@@ -484,7 +482,7 @@ pub(crate) async fn upstream_request(
             Flow::Fail(failure) => Verdict::Fail(failure),
             Flow::Wait(future) => future.await,
         };
-        if let Some(answer) = conclude(verdict, link.kind, call)? {
+        if let Some(answer) = conclude(verdict, link, call)? {
             return Ok(Passed::Answered(answer));
         }
     }

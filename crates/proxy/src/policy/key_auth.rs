@@ -116,6 +116,7 @@ impl Policy for KeyAuth {
             return Flow::Fail(failure);
         }
         call.shown_key = Some(entry);
+        call.authorization_is_judged |= self.headers.contains(&http::header::AUTHORIZATION);
         if self.hide {
             self.hide(call);
         }

@@ -89,6 +89,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         consumer: None,
         stands_in: false,
         is_stranger: false,
+        authorization_is_judged: false,
         shown_key: None,
         claims: None,
         answer_headers: Default::default(),

@@ -154,20 +154,34 @@ impl Conditions {
     }
 }
 
-/// Whether two heads are of the same bytes, as far as both say (RFC 9111 §4.3.5).
+/// Whether two heads are of the same bytes, as far as both say (RFC 9111 §4.3.5). A kept answer that was changed here,
+/// compressed say, has a weak tag and a length of its own: what the upstream says of its bytes is then no other word.
 pub(super) fn are_alike(stored: &Stored, newer: &HeaderMap) -> bool {
     let same = |name| match (stored.headers.get(&name), newer.get(&name)) {
         (Some(one), Some(other)) => one == other,
         _ => true,
     };
+    let plain = |tag: &HeaderValue| {
+        let tag = tag.as_bytes();
+        tag.strip_prefix(b"W/").unwrap_or(tag).to_vec()
+    };
+    let tags = stored.etag().zip(newer.get(header::ETAG));
+    let coding = header::CONTENT_ENCODING;
+    let is_changed_here = stored.headers.contains_key(&coding) && !newer.contains_key(&coding);
     let length = newer.get(header::CONTENT_LENGTH).and_then(|length| digits(length.as_bytes()));
-    same(header::ETAG)
+    tags.is_none_or(|(one, other)| plain(one) == plain(other))
         && same(header::LAST_MODIFIED)
-        && length.is_none_or(|length| length == stored.body.len() as u64)
+        && (is_changed_here || length.is_none_or(|length| length == stored.body.len() as u64))
 }
 
-/// Whether a 304 is about another answer than the one that was asked about: its strong tag is another one.
+/// Whether a head is of another answer than the kept one: its strong tag is another. One that is kept as weak, as
+/// `compress` makes it, may have been strong when it came, and is compared weakly (RFC 9110 §8.8.3.2).
 pub(super) fn is_of_another(stored: &Stored, newer: &HeaderMap) -> bool {
-    let Some(tag) = newer.get(header::ETAG) else { return false };
-    !tag.as_bytes().starts_with(b"W/") && stored.etag().is_some_and(|known| known != tag)
+    let (Some(tag), Some(known)) = (newer.get(header::ETAG), stored.etag()) else { return false };
+    let known = known.as_bytes();
+    match (known.strip_prefix(b"W/"), tag.as_bytes().strip_prefix(b"W/")) {
+        (Some(known), tag_as_weak) => known != tag_as_weak.unwrap_or(tag.as_bytes()),
+        (None, Some(_)) => false,
+        (None, None) => known != tag.as_bytes(),
+    }
 }

@@ -78,10 +78,10 @@ impl Stored {
     }
 
     /// The head of an answer as it is kept.
-    pub(super) fn head(headers: &HeaderMap, terms: &Terms) -> HeaderMap {
+    pub(super) fn head(headers: &HeaderMap, barred: &[HeaderName]) -> HeaderMap {
         let mut kept = HeaderMap::with_capacity(headers.len());
         let is_kept = |name: &HeaderName| {
-            !NOT_KEPT.contains(&name.as_str()) && !terms.barred.contains(name) && *name != header::AGE
+            !NOT_KEPT.contains(&name.as_str()) && !barred.contains(name) && *name != header::AGE
         };
         for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
             // A copy: what came is a piece of a buffer that would stay with it.
@@ -95,17 +95,25 @@ impl Stored {
         kept
     }
 
-    /// The same answer with what a newer head says of it (RFC 9111 §3.2).
-    pub(super) fn freshened(&self, newer: &HeaderMap, terms: Terms, clock: Clock) -> Self {
-        let headers = self.merged(newer, &terms);
-        let selecting = self.selecting.clone();
+    /// The same answer under a newer head, which [`Self::merged`] has made.
+    pub(super) fn freshened(
+        &self,
+        headers: HeaderMap,
+        terms: Terms,
+        clock: Clock,
+        selecting: Vec<Selecting>,
+    ) -> Self {
         Self::new(self.status, headers, self.body.clone(), terms, clock, selecting)
     }
 
-    /// Its head with the fields of a newer one, but for those that describe the body.
-    pub(super) fn merged(&self, newer: &HeaderMap, terms: &Terms) -> HeaderMap {
+    /// Its head with the fields of a newer one (RFC 9111 §3.2), but for those that describe the body and those that are
+    /// barred, whichever of the two has them.
+    pub(super) fn merged(&self, newer: &HeaderMap, barred: &[HeaderName]) -> HeaderMap {
         let mut headers = self.headers.clone();
-        let newer = Self::head(newer, terms);
+        for name in barred {
+            headers.remove(name);
+        }
+        let newer = Self::head(newer, barred);
         for name in newer.keys().filter(|name| !OF_THE_BODY.contains(&name.as_str())) {
             headers.remove(name);
             for value in newer.get_all(name) {
@@ -113,6 +121,11 @@ impl Stored {
             }
         }
         headers
+    }
+
+    /// What a request had to have to be given it.
+    pub(super) fn selecting(&self) -> &[Selecting] {
+        &self.selecting
     }
 
     /// Whether an answer to this request would be the same.
@@ -139,6 +152,11 @@ impl Stored {
         let age = self.age(now);
         // Ages are told in whole seconds, and so is freshness.
         (age.as_secs() >= self.terms.lifetime).then(|| age.saturating_sub(lifetime))
+    }
+
+    /// Whether somebody wants it asked about before it is given again.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
     }
 
     /// Has it asked about before it is given again.

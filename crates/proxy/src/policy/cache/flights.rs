@@ -3,28 +3,56 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::key::Key;
 
+/// How long others wait for a body whose head is there: its client may be slow, and the copy comes at its pace.
+const BODY_WAIT: Duration = Duration::from_secs(1);
+
+/// What is known of what is being fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Nothing yet.
+    Asked,
+    /// It is one that is kept, and its body is on its way.
+    Coming,
+    /// It is not for others.
+    NotForOthers,
+}
+
 /// What is being fetched.
 #[derive(Default)]
-pub(super) struct Flights(Mutex<HashMap<Arc<[u8]>, watch::Receiver<()>>>);
+pub(super) struct Flights(Mutex<HashMap<Arc<[u8]>, watch::Receiver<Word>>>);
 
 /// Whose turn it is to ask.
 pub(super) enum Turn {
     Lead(Leader),
-    /// Told when the leader has its answer, whatever that is, or has gone.
-    Follow(watch::Receiver<()>),
+    Follow(Follower),
 }
 
 /// The one that asks; all others are told when it is dropped.
 pub(super) struct Leader {
     flights: Arc<Flights>,
     key: Arc<[u8]>,
-    _landing: watch::Sender<()>,
+    word: watch::Sender<Word>,
+}
+
+/// One that waits for another's answer.
+pub(super) struct Follower(watch::Receiver<Word>);
+
+/// What came of waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Landing {
+    /// There may be an answer, or whoever asked has gone without one.
+    Landed,
+    /// What came is not for others: each asks for itself.
+    NotForOthers,
+    /// It takes too long.
+    TooLate,
 }
 
 impl Flights {
@@ -32,11 +60,23 @@ impl Flights {
     pub(super) fn join(self: &Arc<Self>, key: &Key) -> Turn {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(receiver) = all.get(&key.bytes) {
-            return Turn::Follow(receiver.clone());
+            return Turn::Follow(Follower(receiver.clone()));
         }
-        let (sender, receiver) = watch::channel(());
+        let (word, receiver) = watch::channel(Word::Asked);
         all.insert(key.bytes.clone(), receiver);
-        Turn::Lead(Leader { flights: self.clone(), key: key.bytes.clone(), _landing: sender })
+        Turn::Lead(Leader { flights: self.clone(), key: key.bytes.clone(), word })
+    }
+}
+
+impl Leader {
+    /// The head is there, and its body is being kept.
+    pub(super) fn is_coming(&self) {
+        self.word.send_replace(Word::Coming);
+    }
+
+    /// The answer is not for others: they need not wait for one another either.
+    pub(super) fn not_for_others(&self) {
+        self.word.send_replace(Word::NotForOthers);
     }
 }
 
@@ -46,7 +86,26 @@ impl Drop for Leader {
     }
 }
 
-/// Waits until the leader has landed.
-pub(super) async fn landed(mut receiver: watch::Receiver<()>) {
-    while receiver.changed().await.is_ok() {}
+impl Follower {
+    /// Waits until the leader has landed, and never longer than this.
+    pub(super) async fn landed(mut self, until: Instant) -> Landing {
+        let mut left = until.saturating_duration_since(Instant::now());
+        loop {
+            let word = *self.0.borrow_and_update();
+            match word {
+                Word::NotForOthers => return Landing::NotForOthers,
+                Word::Coming => left = until.saturating_duration_since(Instant::now()).min(BODY_WAIT),
+                Word::Asked => {}
+            }
+            match timeout(left, self.0.changed()).await {
+                Err(_) => return Landing::TooLate,
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => {
+                    // Its last word counts.
+                    let is_for_others = *self.0.borrow() != Word::NotForOthers;
+                    return if is_for_others { Landing::Landed } else { Landing::NotForOthers };
+                }
+            }
+        }
+    }
 }

@@ -40,6 +40,8 @@ pub(super) struct Terms {
 pub(super) struct Asked {
     /// It says who asks by something that is not part of the key.
     pub(super) is_identified: bool,
+    /// It has cookies that are not part of the key: perhaps a session's.
+    pub(super) has_cookies: bool,
     pub(super) no_store: bool,
 }
 
@@ -98,15 +100,19 @@ impl Rules {
         }
         let at = headers.get(header::DATE).and_then(date).unwrap_or(now);
         let explicit = explicit(&told, is_targeted, headers, at);
+        // Who has a session and who has none may get different answers, which nobody says are for all.
+        let is_somebodys = asked.has_cookies && explicit.is_none() && !may_be_shared;
         let lifetime = match explicit {
             Some(lifetime) => lifetime,
+            None if is_somebodys => 0,
             None if is_heuristic(status) || told.public => self.guess(headers, at, asked)?,
             None => return None,
         };
         // `s-maxage` says what `proxy-revalidate` does (RFC 9111 §5.2.2.10), unless the answer itself allows more.
         let names_stale = told.stale_while_revalidate.is_some() || told.stale_if_error.is_some();
         let is_of_shared = told.s_maxage.is_some() && !names_stale;
-        let must_revalidate = told.must_revalidate || told.proxy_revalidate || is_of_shared;
+        let must_revalidate = 
+            told.must_revalidate || told.proxy_revalidate || is_of_shared || is_somebodys;
         let has_validator = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
         let terms = Terms {
             lifetime: if age_is_unclear(headers) { 0 } else { lifetime },
@@ -266,7 +272,7 @@ mod tests {
 
     #[test]
     fn answers_to_somebody_are_kept_only_when_they_are_for_everybody() {
-        let asked = Asked { is_identified: true, no_store: false };
+        let asked = Asked { is_identified: true, ..Asked::default() };
         for (control, want) in [
             ("max-age=9", false),
             ("max-age=9, public", true),
@@ -281,6 +287,21 @@ mod tests {
         assert_eq!(judged(&lax, 200, &[], asked), None);
         assert_eq!(judged(&lax, 200, &[], Asked::default()).map(|terms| terms.lifetime), Some(60));
         assert_eq!(judged(&lax, 500, &[], Asked::default()), None);
+    }
+
+    #[test]
+    fn nothing_is_guessed_of_answers_to_those_with_cookies() {
+        let asked = Asked { has_cookies: true, ..Asked::default() };
+        let lax = Rules { default_ttl: 60, stale_if_error: 60, heuristic: Some((0.1, 50)), ..rules() };
+        let changed = crate::date::format(NOW - 100);
+        assert_eq!(judged(&lax, 200, &[], asked), None);
+        for fields in [&[("last-modified", changed.as_str())][..], &[("etag", "\"1\"")]] {
+            let terms = judged(&lax, 200, fields, asked).expect("kept, to be asked about");
+            assert_eq!((terms.lifetime, terms.must_revalidate), (0, true), "{fields:?}");
+        }
+        for fields in [&[("cache-control", "public")][..], &[("cache-control", "max-age=9")]] {
+            assert!(judged(&lax, 200, fields, asked).is_some_and(|terms| terms.lifetime > 0), "{fields:?}");
+        }
     }
 
     #[test]

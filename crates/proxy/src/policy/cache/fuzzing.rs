@@ -6,7 +6,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use model::policy::cache::SetCookie;
 
-use super::{Clock, Conditions, Rules, Stored, asked_for, freshness::Asked, selecting};
+use super::{
+    Conditions, Rules, Stored, asked_for,
+    entry::selecting,
+    freshness::{Asked, Clock},
+};
 use crate::fuzzing::header_lines;
 
 const NOW: u64 = 1_900_000_000;
@@ -32,7 +36,7 @@ pub(crate) fn cache_fields(bytes: &[u8]) {
     assert_eq!(rules.judge(StatusCode::OK, &barred, Asked::default(), NOW), None, "{barred:?}");
     let Some(selecting) = selecting(&headers, &headers, &headers) else { return };
     let now = Instant::now();
-    let head = Stored::head(&headers, &terms);
+    let head = Stored::head(&headers, &terms.barred);
     assert!(!head.contains_key(header::SET_COOKIE) && !head.contains_key(header::CONNECTION));
     let clock = Clock::new(terms.age, now, now);
     let stored = Stored::new(StatusCode::OK, head, Bytes::from_static(BODY), terms, clock, selecting);

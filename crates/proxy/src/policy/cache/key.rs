@@ -1,14 +1,25 @@
 //! What tells answers apart before anything of them is known: the address, the route, and what settings name.
 
-use std::sync::Arc;
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderName, header};
-use model::policy::cache::CacheKey;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::{Phase, policy::cache::CacheKey};
+use serde_json::{Map, Value};
 
-use crate::call::Call;
+use crate::{
+    call::{Call, Host},
+    consumer::Consumer,
+    policy::Chain,
+};
 
 /// Stands between parts of a key; no part holds it.
 const END: u8 = 0;
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// What a trusted peer may say beside these of how its client asked; nobody else's reaches an upstream.
+const FORWARDED: [HeaderName; 2] =
+    [HeaderName::from_static("x-forwarded-port"), HeaderName::from_static("x-forwarded-prefix")];
 
 /// How keys are made.
 pub(super) struct Keys {
@@ -45,13 +56,11 @@ impl Keys {
     /// The key of this call.
     pub(super) fn of(&self, call: &Call) -> Key {
         let target = call.head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let mut bytes = Vec::with_capacity(96 + target.len());
-        self.write_address(scheme(call), host(call), target, &mut bytes);
+        let mut bytes = Vec::with_capacity(128 + target.len());
+        self.write_address(scheme(call), &host(call), target, &mut bytes);
         let address_bytes = bytes.len();
-        bytes.push(END);
-        if let Some(route) = &call.record.route {
-            bytes.extend_from_slice(route.as_bytes());
-        }
+        write_way(call, &mut bytes);
+        write_changes(call, &mut bytes);
         for name in &self.headers {
             bytes.push(END);
             combined(&call.head.headers, name, &mut bytes);
@@ -63,9 +72,8 @@ impl Keys {
                 bytes.push(b';');
             }
         }
-        if let (true, Some(consumer)) = (self.by_consumer && !call.is_stranger, &call.consumer) {
-            bytes.push(END);
-            bytes.extend_from_slice(consumer.name.as_bytes());
+        if self.by_consumer && !call.is_stranger {
+            write_who(call, &mut bytes);
         }
         Key { bytes: bytes.into(), address_bytes }
     }
@@ -73,21 +81,34 @@ impl Keys {
     /// Whether the call says who it is from by something that its key does not hold.
     pub(super) fn leaves_out_who_asks(&self, call: &Call) -> bool {
         let is_known = (call.consumer.is_some() || call.claims.is_some()) && !call.is_stranger;
-        let is_in_key = self.by_consumer && call.consumer.is_some();
+        // Several people may be one consumer: an application's. Their tokens say who they are.
+        let is_in_key = self.by_consumer
+            && match &call.claims {
+                Some(claims) => text(claims, "sub").is_some(),
+                None => call.consumer.is_some(),
+            };
         let authorizes = call.head.headers.contains_key(header::AUTHORIZATION)
-            && !self.headers.contains(&header::AUTHORIZATION);
+            && !self.headers.contains(&header::AUTHORIZATION)
+            && !(is_known && call.authorization_is_judged);
         (is_known && !is_in_key) || authorizes
+    }
+
+    /// Whether the call has cookies that its key does not hold.
+    pub(super) fn leaves_out_cookies(&self, call: &Call) -> bool {
+        let is_in_key = !self.cookies.is_empty() || self.headers.contains(&header::COOKIE);
+        !is_in_key && call.head.headers.contains_key(header::COOKIE)
     }
 
     /// The address of a target that an answer names, if it has the same origin as the call.
     pub(super) fn address_of(&self, call: &Call, named: &str) -> Option<Vec<u8>> {
-        let base = call.head.uri.path();
+        // As the client asked for it: what `rewrite` made of it is nobody's address.
+        let base = call.routed_path();
         let target = match named.split_once("://") {
             Some((scheme_named, rest)) => {
                 let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
                 let (authority, target) = rest.split_at(end);
                 let is_same = scheme_named.eq_ignore_ascii_case(scheme(call))
-                    && without_port(authority).eq_ignore_ascii_case(host(call));
+                    && without_port(authority).eq_ignore_ascii_case(&host(call));
                 if !is_same {
                     return None;
                 }
@@ -99,7 +120,7 @@ impl Keys {
             None => format!("{}/{named}", base.rsplit_once('/').map_or("", |(folder, _)| folder)),
         };
         let mut bytes = Vec::new();
-        self.write_address(scheme(call), host(call), &normal(&target)?, &mut bytes);
+        self.write_address(scheme(call), &host(call), &normal(&target)?, &mut bytes);
         Some(bytes)
     }
 
@@ -133,6 +154,10 @@ impl Keys {
     }
 
     fn ignores(&self, pair: &str) -> bool {
+        // There are upstreams to which `;` parts parameters as well: what stands behind one is not what is ignored.
+        if pair.contains(';') {
+            return false;
+        }
         let name = pair.split('=').next().unwrap_or_default();
         self.ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
             Some(begin) => name.starts_with(begin),
@@ -156,12 +181,131 @@ fn normal(target: &str) -> Option<String> {
     })
 }
 
+/// The scheme by which the client asked, as a trusted peer says or as it came here.
 fn scheme(call: &Call) -> &'static str {
-    if call.record.tls { "https" } else { "http" }
+    match only(&call.head.headers, &X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
+        Some(told) if told.eq_ignore_ascii_case(b"https") => "https",
+        Some(told) if told.eq_ignore_ascii_case(b"http") => "http",
+        _ if call.record.tls => "https",
+        _ => "http",
+    }
 }
 
-fn host(call: &Call) -> &str {
-    call.host.as_ref().map_or("", |host| host.as_str())
+/// The host that the client asked for, as a trusted peer says or as it came here: lower-case, without a port.
+fn host(call: &Call) -> Cow<'_, str> {
+    let own = || Cow::Borrowed(call.host.as_ref().map_or("", |host| host.as_str()));
+    match only(&call.head.headers, &X_FORWARDED_HOST) {
+        Some(told) if Some(told) != call.head.headers.get(header::HOST) => {
+            let is_one = !told.as_bytes().iter().any(|byte| matches!(byte, b',' | b' '));
+            let told = is_one.then(|| Host::from_authority(told.as_bytes().to_vec().into())).flatten();
+            told.map_or_else(own, |told| Cow::Owned(told.as_str().to_owned()))
+        }
+        _ => own(),
+    }
+}
+
+/// The one line of a field.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    lines.next().filter(|_| lines.next().is_none())
+}
+
+/// How the request came, as far as upstreams may put it into links: the authority as it was asked for, port included,
+/// and what a trusted peer says of its own client's request.
+fn write_way(call: &Call, out: &mut Vec<u8>) {
+    let headers = &call.head.headers;
+    out.push(END);
+    let asked = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let default_port: &[u8] = if scheme(call) == "https" { b":443" } else { b":80" };
+    out.extend(asked.strip_suffix(default_port).unwrap_or(asked).iter().map(u8::to_ascii_lowercase));
+    out.push(END);
+    if only(headers, &X_FORWARDED_HOST) != headers.get(header::HOST) {
+        combined(headers, &X_FORWARDED_HOST, out);
+    }
+    out.push(END);
+    let is_plain = only(headers, &X_FORWARDED_PROTO)
+        .is_some_and(|told| [&b"http"[..], b"https"].iter().any(|plain| told.as_bytes() == *plain));
+    if !is_plain {
+        combined(headers, &X_FORWARDED_PROTO, out);
+    }
+    for name in &FORWARDED {
+        out.push(END);
+        combined(headers, name, out);
+    }
+    out.push(END);
+    for line in headers.get_all(header::FORWARDED) {
+        for pair in line.as_bytes().split(|byte| matches!(byte, b',' | b';')).map(<[u8]>::trim_ascii) {
+            let pair = pair.to_ascii_lowercase();
+            if pair.starts_with(b"host=") || pair.starts_with(b"proto=") {
+                out.extend_from_slice(&pair);
+                out.push(b',');
+            }
+        }
+    }
+    out.push(END);
+}
+
+/// What makes something of answers before they are kept: the route as it is configured, and the listener and the
+/// consumer where these change anything.
+fn write_changes(call: &Call, out: &mut Vec<u8>) {
+    let changes = |chain: &Chain| chain.links.iter().any(|link| link.phase == Phase::Transform);
+    if let Some(route) = &call.record.route {
+        out.extend_from_slice(route.as_bytes());
+    }
+    out.push(END);
+    let route = call.route.and_then(|route| call.plan.routes.get(route));
+    out.extend_from_slice(&route.map_or(0, |route| route.made_by).to_be_bytes());
+    let listener = call.listener();
+    if changes(&listener.chain) {
+        out.extend_from_slice(listener.name.as_bytes());
+    }
+    out.push(END);
+    if let Some(consumer) = call.consumer.as_ref().filter(|consumer| changes(&consumer.chain)) {
+        out.extend_from_slice(consumer.name.as_bytes());
+    }
+}
+
+/// Who asks: the consumer, and by whose word which of those who are that consumer.
+fn write_who(call: &Call, out: &mut Vec<u8>) {
+    let consumer = call.consumer.as_ref().map(|consumer| &*consumer.name);
+    let claim = |name| call.claims.as_ref().and_then(|claims| text(claims, name));
+    for part in [consumer, claim("iss"), claim("sub")] {
+        // With its length, for a claim may hold any byte.
+        let bytes = part.map_or(&[][..], str::as_bytes);
+        out.push(END);
+        out.extend_from_slice(&(part.map_or(u64::MAX, |_| bytes.len() as u64)).to_be_bytes());
+        out.extend_from_slice(bytes);
+    }
+}
+
+fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c str> {
+    claims.get(name).and_then(Value::as_str)
+}
+
+/// Whom a call is known to be from at some time of its way. An upstream's own policies may find out more.
+#[derive(Clone, Default)]
+pub(super) struct Whom {
+    consumer: Option<Arc<Consumer>>,
+    claims: Option<Rc<Map<String, Value>>>,
+}
+
+impl Whom {
+    pub(super) fn of(call: &Call) -> Self {
+        Self { consumer: call.consumer.clone(), claims: call.claims.clone() }
+    }
+
+    /// Whether the call is known to be from somebody else by now.
+    pub(super) fn has_changed(&self, call: &Call) -> bool {
+        let same_consumer = match (&self.consumer, &call.consumer) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let same_claims = match (&self.claims, &call.claims) {
+            (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        !(same_consumer && same_claims)
+    }
 }
 
 fn without_port(authority: &str) -> &str {
@@ -207,7 +351,7 @@ pub(super) fn combined(headers: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::testing::{call, with_header};
+    use crate::policy::testing::{call, with_claims, with_header};
 
     fn keys(settings: serde_json::Value) -> Keys {
         Keys::new(&serde_json::from_value(settings).expect("good settings"))
@@ -235,6 +379,59 @@ mod tests {
         let lax = keys(serde_json::json!({"ignoreQuery": ["utm_*", "x"]}));
         assert!(same(&lax, &call("GET", "/a?b=1&utm_source=q&x=2"), &call("GET", "/a?b=1")));
         assert!(!same(&lax, &call("GET", "/a?xy=1"), &call("GET", "/a")));
+        // An upstream may read `b=2` of it.
+        assert!(!same(&lax, &call("GET", "/a?b=1&utm_x=1;b=2"), &call("GET", "/a?b=1")));
+    }
+
+    #[test]
+    fn how_a_request_came_parts_where_upstreams_see_it() {
+        let plain = keys(serde_json::json!({}));
+        let asked = |host: &str, fields: &[(&'static str, &str)]| {
+            let mut asked = call("GET", "/a");
+            asked.head.headers.insert(header::HOST, host.parse().expect("a value"));
+            asked.host = Host::from_authority(host.as_bytes().to_vec().into());
+            fields.iter().fold(asked, |asked, (name, value)| with_header(asked, name, value))
+        };
+        let one = asked("a.test", &[]);
+        for (host, fields, want) in [
+            ("A.TEST", &[][..], true),
+            ("a.test:80", &[], true),
+            ("a.test:1337", &[], false),
+            ("a.test:443", &[], false),
+            ("a.test.", &[], false),
+            ("a.test", &[("x-forwarded-proto", "http"), ("x-forwarded-host", "a.test")], false),
+            ("a.test", &[("x-forwarded-proto", "https")], false),
+            ("a.test", &[("x-forwarded-host", "b.test")], false),
+            ("a.test", &[("x-forwarded-prefix", "/api")], false),
+            ("a.test", &[("forwarded", "for=192.0.2.1;proto=https")], false),
+            ("a.test", &[("forwarded", "for=192.0.2.1")], true),
+        ] {
+            let is_given = [("x-forwarded-proto", "http"), ("x-forwarded-host", "a.test")] == *fields;
+            assert_eq!(same(&plain, &one, &asked(host, fields)), want || is_given, "{host} {fields:?}");
+        }
+        let secure = asked("a.test", &[("x-forwarded-proto", "https")]);
+        assert_eq!(plain.of(&secure).address(), b"https://a.test/a");
+        let named = asked("inner:8080", &[("x-forwarded-host", "A.test:8443")]);
+        assert_eq!(plain.of(&named).address(), b"http://a.test/a");
+        assert_eq!(plain.of(&asked("a.test:1337", &[])).address(), plain.of(&one).address(), "purged as one");
+    }
+
+    #[test]
+    fn people_of_one_application_are_told_apart_by_their_tokens() {
+        let by_consumer = keys(serde_json::json!({"consumer": true}));
+        let of = |claims: &str| with_claims(call("GET", "/a"), claims);
+        let anna = || of(r#"{"iss": "i", "sub": "anna", "exp": 1}"#);
+        assert!(same(&by_consumer, &anna(), &of(r#"{"iss": "i", "sub": "anna", "exp": 2}"#)));
+        for other in [r#"{"iss": "i", "sub": "bert"}"#, r#"{"iss": "j", "sub": "anna"}"#, r#"{"sub": "anna"}"#] {
+            assert!(!same(&by_consumer, &anna(), &of(other)), "{other}");
+        }
+        assert!(!by_consumer.leaves_out_who_asks(&anna()));
+        assert!(by_consumer.leaves_out_who_asks(&of(r#"{"azp": "webapp"}"#)), "nobody knows who that is");
+        let mut shown = with_header(anna(), "authorization", "Bearer x");
+        assert!(by_consumer.leaves_out_who_asks(&shown), "it is the upstream's to judge");
+        shown.authorization_is_judged = true;
+        assert!(!by_consumer.leaves_out_who_asks(&shown));
+        assert!(keys(serde_json::json!({})).leaves_out_who_asks(&shown));
     }
 
     #[test]

@@ -137,6 +137,7 @@ pub(super) struct Counts {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     pub(super) bytes_given: AtomicU64,
     pub(super) refreshes: AtomicU64,
+    pub(super) failed_refreshes: AtomicU64,
     pub(super) collapsed: AtomicU64,
     pub(super) purged: AtomicU64,
 }

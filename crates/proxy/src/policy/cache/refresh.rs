@@ -88,18 +88,34 @@ pub(crate) fn begin(worker: &Rc<Worker>, call: &mut Call) {
     own.chain = call.chain;
     own.record.uri = call.record.uri.clone();
     own.record.route = call.record.route.clone();
+    let key = refresh.asking.key.clone();
     own.notes.push((refresh.owner, refresh.asking));
     let (worker, place) = (worker.clone(), refresh.place);
-    place.0.counts.refreshes.fetch_add(1, Ordering::Relaxed);
     tokio::task::spawn_local(async move {
-        let _ = tokio::time::timeout(PATIENCE, Box::pin(run(&worker, &mut own, route))).await;
-        drop(place);
+        let ran = tokio::time::timeout(PATIENCE, Box::pin(run(&worker, &mut own, route))).await;
+        let counts = &place.0.counts;
+        match ran {
+            Ok(true) => counts.refreshes.fetch_add(1, Ordering::Relaxed),
+            Ok(false) | Err(_) => {
+                let failure = own.record.failure.as_ref();
+                tracing::warn!(
+                    route = own.record.route.as_deref(),
+                    upstream = own.record.upstream.as_deref(),
+                    target = %own.record.uri.path(),
+                    reason = failure.map_or("no good answer", |failure| failure.reason),
+                    "a stale answer could not be asked about",
+                );
+                place.0.memory.rest(&key);
+                counts.failed_refreshes.fetch_add(1, Ordering::Relaxed)
+            }
+        };
     });
 }
 
-async fn run(worker: &Rc<Worker>, call: &mut Call, route: usize) {
+/// Whether it came to a good end: an answer that is none of a broken upstream, to its last byte.
+async fn run(worker: &Rc<Worker>, call: &mut Call, route: usize) -> bool {
     let plan = call.plan.clone();
-    let Some(route) = plan.routes.get(route) else { return };
+    let Some(route) = plan.routes.get(route) else { return false };
     let mut body = Body::Empty;
     let answer = match chain::request(call, &mut body).await {
         Ok(Passed::Answered(answer)) => Ok(*answer),
@@ -110,8 +126,15 @@ async fn run(worker: &Rc<Worker>, call: &mut Call, route: usize) {
         call.record_failure(&failure);
         failure::answer(&failure, &call.head.headers, &call.head.method, &call.record.request_id)
     });
+    let is_good = call.record.failure.is_none() && !answer.status().is_server_error();
     chain::response(call, &mut answer);
     // The copy that is kept is made of what is read.
     let mut body = std::mem::take(answer.body_mut());
-    while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+    loop {
+        match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return false,
+            None => return is_good,
+        }
+    }
 }

@@ -136,18 +136,13 @@ impl Collect for Report {
                 out.gauge(metric, help, &[("cache", name)], value(kept) as f64);
             }
         }
-        let counters: [Metric<u64>; 5] = [
+        let counters: [Metric<u64>; 4] = [
             ("tidegate_cache_given_bytes_total", "Bytes of bodies that a cache gave.", |kept| {
                 kept.counts.bytes_given.load(Ordering::Relaxed)
             }),
             ("tidegate_cache_evictions_total", "Answers that had to go for others.", |kept| {
                 kept.memory.evicted.load(Ordering::Relaxed)
             }),
-            (
-                "tidegate_cache_refreshes_total",
-                "Stale answers that were asked about beside a call.",
-                |kept| kept.counts.refreshes.load(Ordering::Relaxed),
-            ),
             (
                 "tidegate_cache_collapsed_total",
                 "Requests that waited for another's answer and got it.",
@@ -157,6 +152,19 @@ impl Collect for Report {
                 kept.counts.purged.load(Ordering::Relaxed)
             }),
         ];
+        let help = "Stale answers that were asked about beside a call, by what came of it.";
+        for (name, kept) in &caches {
+            let counts = [("renewed", &kept.counts.refreshes), ("failed", &kept.counts.failed_refreshes)];
+            for (result, count) in counts {
+                let labels = [("cache", name.as_str()), ("result", result)];
+                out.counter(
+                    "tidegate_cache_refreshes_total",
+                    help,
+                    &labels,
+                    count.load(Ordering::Relaxed) as f64,
+                );
+            }
+        }
         for (metric, help, value) in counters {
             for (name, kept) in &caches {
                 out.counter(metric, help, &[("cache", name)], value(kept) as f64);

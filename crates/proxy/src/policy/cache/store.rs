@@ -16,17 +16,19 @@ use std::{
 
 use http::HeaderMap;
 
-use super::{entry::Stored, key::Key};
+use super::{Kept, entry::Stored, key::Key};
 
 const SHARDS: usize = 16;
 /// Answers to one key that `Vary` tells apart.
 const VARIANTS_MAX: usize = 64;
 /// Invalidated addresses that a shard remembers, for answers that were asked for before.
 const CHANGES_MAX: usize = 1024;
-/// Keys whose last answer could not be kept, by place.
-const PASSES: usize = 4096;
+/// Keys about which something is noted for a while, by place.
+const MARKS: usize = 4096;
 /// For how many seconds nobody waits for such an answer.
 const PASS_SECONDS: u64 = 10;
+/// For how many seconds nobody asks again beside a call what could not be asked.
+const REST_SECONDS: u64 = 5;
 
 /// The answers of one policy.
 pub(super) struct Memory {
@@ -34,11 +36,76 @@ pub(super) struct Memory {
     hasher: RandomState,
     bytes_max: usize,
     bytes: AtomicUsize,
+    /// Bytes of copies that are being made, beside `bytes`.
+    copying: AtomicUsize,
     entries: AtomicUsize,
     pub(super) evicted: AtomicU64,
     purges: AtomicU64,
-    passes: Box<[AtomicU64]>,
+    passes: Marks,
+    rests: Marks,
     since: Instant,
+}
+
+/// Keys about which something is noted for a while. Of two at one place the later stays: a note may get lost, and none
+/// is taken for another's.
+struct Marks(Box<[AtomicU64]>);
+
+impl Marks {
+    fn new() -> Self {
+        Self((0..MARKS).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn set(&self, hash: u64, until: u64) {
+        if let Some(place) = self.0.get(hash as usize % MARKS) {
+            place.store((hash & !0xffff_ffff) | until, Ordering::Relaxed);
+        }
+    }
+
+    fn is_set(&self, hash: u64, now: u64) -> bool {
+        let noted = self.0.get(hash as usize % MARKS).map_or(0, |place| place.load(Ordering::Relaxed));
+        noted & !0xffff_ffff == hash & !0xffff_ffff && noted & 0xffff_ffff > now
+    }
+}
+
+/// What the copy of an answer takes while it is being made; given back when it is dropped.
+pub(super) struct Room {
+    kept: Arc<Kept>,
+    bytes: usize,
+}
+
+impl Room {
+    pub(super) fn none(kept: &Arc<Kept>) -> Self {
+        Self { kept: kept.clone(), bytes: 0 }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes more; false when there is none, and then nothing more is taken. Copies that may come to nothing drive out
+    /// at most half of what is kept, or else clients that never read to the end could empty a cache.
+    pub(super) fn grow(&mut self, by: usize) -> bool {
+        let memory = &self.kept.memory;
+        let all = memory.copying.fetch_add(by, Ordering::Relaxed) + by;
+        let own = self.bytes + by;
+        if all > memory.bytes_max.max(1) / 2 && all != own || own > memory.bytes_max {
+            memory.copying.fetch_sub(by, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes = own;
+        memory.make_room(0);
+        true
+    }
+
+    pub(super) fn give_back(&mut self) {
+        self.kept.memory.copying.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 /// What had been invalidated when a request went out: an answer that was given before is not kept after.
@@ -98,17 +165,23 @@ impl Memory {
             hasher: RandomState::new(),
             bytes_max,
             bytes: AtomicUsize::new(0),
+            copying: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             purges: AtomicU64::new(0),
-            passes: (0..PASSES).map(|_| AtomicU64::new(0)).collect(),
+            passes: Marks::new(),
+            rests: Marks::new(),
             since: Instant::now(),
         }
     }
 
-    /// Bytes in use, and answers.
+    /// Bytes in use, those of copies in the making included, and answers.
     pub(super) fn size(&self) -> (usize, usize) {
-        (self.bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))
+        (self.in_use(), self.entries.load(Ordering::Relaxed))
+    }
+
+    fn in_use(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed).saturating_add(self.copying.load(Ordering::Relaxed))
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
@@ -142,8 +215,15 @@ impl Memory {
         }
     }
 
-    /// Keeps an answer, unless what it was asked for at this epoch has been invalidated since.
-    pub(super) fn put(&self, key: &Key, stored: Arc<Stored>, epoch: Epoch) -> bool {
+    /// Keeps an answer, unless what it was asked for at this epoch has been invalidated since. It takes the place of the
+    /// one with the same selecting fields, and of the one that it was made of, whose fields may be others.
+    pub(super) fn put(
+        &self,
+        key: &Key,
+        stored: Arc<Stored>,
+        made_of: Option<&Arc<Stored>>,
+        epoch: Epoch,
+    ) -> bool {
         let weight = stored.weight() + 2 * key.bytes.len();
         if weight > self.bytes_max {
             return false;
@@ -162,7 +242,8 @@ impl Memory {
             };
             let Some(node) = shard.node(at) else { return false };
             let before = (node.bytes, node.variants.len());
-            node.variants.retain(|other| !stored.replaces(other));
+            let is_source = |other: &Arc<Stored>| made_of.is_some_and(|source| Arc::ptr_eq(source, other));
+            node.variants.retain(|other| !stored.replaces(other) && !is_source(other));
             if node.variants.len() >= VARIANTS_MAX {
                 node.variants.pop();
             }
@@ -184,7 +265,7 @@ impl Memory {
     fn make_room(&self, from: u64) {
         let mut empty = 0;
         let mut next = from.wrapping_add(1);
-        while self.bytes.load(Ordering::Relaxed) > self.bytes_max && empty < SHARDS {
+        while self.in_use() > self.bytes_max && empty < SHARDS {
             let gone = {
                 let mut shard = self.shard(next);
                 shard.victim().and_then(|at| shard.remove(at))
@@ -264,18 +345,24 @@ impl Memory {
         count
     }
 
-    /// Notes that the answer to this key could not be kept, so that for a while nobody waits for the next.
+    /// Notes that nobody is to wait for the next answer to this key for a while: the last one was not for others.
     pub(super) fn pass(&self, key: &Key) {
-        let hash = self.hash(&key.bytes);
-        let until = self.since.elapsed().as_secs() + PASS_SECONDS;
-        self.passes[hash as usize % PASSES].store((hash & !0xffff_ffff) | until, Ordering::Relaxed);
+        self.passes.set(self.hash(&key.bytes), self.since.elapsed().as_secs() + PASS_SECONDS);
     }
 
-    /// Whether the last answer to this key could not be kept.
+    /// Whether the last answer to this key was not for others.
     pub(super) fn passes(&self, key: &Key) -> bool {
-        let hash = self.hash(&key.bytes);
-        let noted = self.passes[hash as usize % PASSES].load(Ordering::Relaxed);
-        noted & !0xffff_ffff == hash & !0xffff_ffff && noted & 0xffff_ffff > self.since.elapsed().as_secs()
+        self.passes.is_set(self.hash(&key.bytes), self.since.elapsed().as_secs())
+    }
+
+    /// Notes that what is kept of this key could not be asked about, so that it is left alone for a while.
+    pub(super) fn rest(&self, key: &Key) {
+        self.rests.set(self.hash(&key.bytes), self.since.elapsed().as_secs() + REST_SECONDS);
+    }
+
+    /// Whether what is kept of this key is left alone.
+    pub(super) fn rests(&self, key: &Key) -> bool {
+        self.rests.is_set(self.hash(&key.bytes), self.since.elapsed().as_secs())
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
@@ -18,7 +18,7 @@ use super::{
     flights::Leader,
     freshness::{Clock, Terms},
     key::Key,
-    store::Epoch,
+    store::{Epoch, Room},
 };
 use crate::{
     body::{Body, Wrapper},
@@ -49,7 +49,7 @@ impl Pending {
         }
         headers.remove(header::TRAILER);
         let stored = Stored::new(self.status, headers, body, self.terms, self.clock, self.selecting);
-        self.kept.memory.put(&self.key, Arc::new(stored), self.epoch);
+        self.kept.memory.put(&self.key, Arc::new(stored), None, self.epoch);
         // Only now may the others look.
         drop(self.leader);
     }
@@ -59,38 +59,62 @@ impl Pending {
 pub(super) struct Storing {
     inner: Body,
     pending: Option<Pending>,
-    copy: BytesMut,
+    copy: Vec<u8>,
+    /// What the copy takes counts among what is kept.
+    room: Room,
+    /// The length that was announced, at most what is kept.
+    known: Option<usize>,
 }
+
+/// A copy begins with so much; what a head announces is not believed before it comes.
+const COPY_BYTES: usize = 16 * 1024;
 
 impl Storing {
     pub(super) fn new(inner: Body, pending: Pending) -> Self {
-        let known = inner.length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        let copy = BytesMut::with_capacity(known.min(pending.bytes_max));
-        Self { inner, pending: Some(pending), copy }
+        let known = inner.length().and_then(|length| usize::try_from(length).ok());
+        let room = Room::none(&pending.kept);
+        if let Some(leader) = &pending.leader {
+            leader.is_coming();
+        }
+        Self { inner, pending: Some(pending), copy: Vec::new(), room, known }
     }
 
     fn take(&mut self, data: &Bytes) {
         let Some(pending) = &self.pending else { return };
-        if self.copy.len() + data.len() > pending.bytes_max {
+        let length = self.copy.len() + data.len();
+        if length > pending.bytes_max {
             pending.kept.memory.pass(&pending.key);
+            if let Some(leader) = &pending.leader {
+                leader.not_for_others();
+            }
             self.forget();
             return;
+        }
+        if length > self.copy.capacity() {
+            let doubled = (2 * self.copy.capacity()).max(COPY_BYTES).min(pending.bytes_max);
+            let wanted = self.known.map_or(doubled, |known| doubled.min(known)).max(length);
+            if !self.room.grow(wanted - self.room.bytes()) {
+                self.forget();
+                return;
+            }
+            self.copy.reserve_exact(wanted - self.copy.len());
         }
         self.copy.extend_from_slice(data);
     }
 
     fn forget(&mut self) {
         self.pending = None;
-        self.copy = BytesMut::new();
+        self.copy = Vec::new();
+        self.room.give_back();
     }
 
     fn keep(&mut self) {
         if let Some(pending) = self.pending.take() {
+            let mut copy = std::mem::take(&mut self.copy);
             // A buffer that grew may be twice as large as what is in it.
-            let copy = std::mem::take(&mut self.copy);
-            let is_exact = copy.capacity() <= copy.len() + copy.len() / 8;
-            let body = if is_exact { copy.freeze() } else { Bytes::copy_from_slice(&copy) };
-            pending.keep(body);
+            copy.shrink_to_fit();
+            self.room.give_back();
+            pending.keep(Bytes::from(copy));
         }
     }
 }

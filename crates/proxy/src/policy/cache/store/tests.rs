@@ -37,7 +37,7 @@ fn stored(size: usize, tag: &'static str) -> Arc<Stored> {
 
 fn put(memory: &Memory, path: &str, size: usize, tag: &'static str) -> bool {
     let key = key(path);
-    memory.put(&key, stored(size, tag), memory.epoch(&key))
+    memory.put(&key, stored(size, tag), None, memory.epoch(&key))
 }
 
 fn has(memory: &Memory, path: &str) -> bool {
@@ -48,12 +48,13 @@ fn has(memory: &Memory, path: &str) -> bool {
 fn the_bound_holds_and_what_is_asked_for_stays() {
     let memory = Memory::new(100_000);
     assert!(!put(&memory, "/huge", 200_000, ""));
+    assert!(put(&memory, "/often", 100, ""));
     for at in 0..2_000 {
         assert!(put(&memory, &format!("/{at}"), 4_000, ""));
         assert!(memory.size().0 <= 100_000, "{} bytes", memory.size().0);
-        put(&memory, "/often", 100, "");
-        assert!(has(&memory, "/often"));
+        assert!(has(&memory, "/often"), "it went after {at} others");
     }
+    assert!(!has(&memory, "/1000"), "nobody asked for it");
     assert!(memory.size().1 >= 15, "{} answers", memory.size().1);
     assert!(memory.evicted.load(Ordering::Relaxed) > 1_900);
 }
@@ -98,12 +99,12 @@ fn a_change_of_one_address_bars_that_alone_for_as_long_as_it_is_remembered() {
     let (one, other) = (key("/a"), key("/b"));
     let before = [memory.epoch(&one), memory.epoch(&other)];
     memory.purge(&Purge::Address(one.address()), false);
-    assert!(!memory.put(&one, stored(1, ""), before[0]));
-    assert!(memory.put(&other, stored(1, ""), before[1]));
+    assert!(!memory.put(&one, stored(1, ""), None, before[0]));
+    assert!(memory.put(&other, stored(1, ""), None, before[1]));
     for at in 0..SHARDS * CHANGES_MAX * 2 {
         memory.purge(&Purge::Address(key(&format!("/{at}")).address()), false);
     }
-    assert!(!memory.put(&other, stored(1, ""), before[1]), "nobody knows any more");
+    assert!(!memory.put(&other, stored(1, ""), None, before[1]), "nobody knows any more");
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn a_purge_bars_what_is_on_its_way() {
     for what in [Purge::Address(key.address()), Purge::Tag("other")] {
         let before = memory.epoch(&key);
         memory.purge(&what, false);
-        assert!(!memory.put(&key, stored(1, ""), before));
-        assert!(memory.put(&key, stored(1, ""), memory.epoch(&key)));
+        assert!(!memory.put(&key, stored(1, ""), None, before));
+        assert!(memory.put(&key, stored(1, ""), None, memory.epoch(&key)));
     }
 }

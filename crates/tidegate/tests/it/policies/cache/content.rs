@@ -123,3 +123,70 @@ fn what_varies_is_told_apart_also_when_it_is_compressed_here() {
     assert_eq!(coded("identity"), (None, true, 5_000));
     assert_eq!(upstream.seen().len(), 2);
 }
+
+#[test]
+fn what_is_compressed_here_is_confirmed_by_the_upstreams_own_tag() {
+    let upstream = Upstream::scripted(|seen| {
+        let plain = "again and ".repeat(500);
+        let head = "etag: \"1\"\ncontent-type: text/plain";
+        match (seen.header("if-none-match"), seen.line.starts_with("HEAD")) {
+            (Some(_), _) => {
+                Some(b"HTTP/1.1 304 X\r\ncache-control: max-age=60\r\netag: \"1\"\r\n\r\n".to_vec())
+            }
+            (None, true) => Some(
+                b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\netag: \"1\"\r\ncontent-type: text/plain\r\ncontent-length: 5000\r\n\r\n"
+                    .to_vec(),
+            ),
+            (None, false) => answer(&format!("cache-control: max-age=1\n{head}"), &plain),
+        }
+    });
+    let gateway = behind(&upstream, "[{compress: {}}, {cache: {}}]", "");
+    let coded = || ask(&gateway, "/a", "\naccept-encoding: gzip");
+    assert_eq!(coded().header("etag"), Some("W/\"1\""));
+    pause(1_200);
+    assert!(status(&coded()).contains("fwd-status=304"));
+    for _ in 0..3 {
+        let again = coded();
+        assert!(status(&again).contains("; hit"), "{}", status(&again));
+        assert_eq!(again.header("content-encoding"), Some("gzip"));
+    }
+    // What HEAD says of the plain bytes says nothing against the compressed ones.
+    let mut client = Client::connect(gateway.address);
+    client.write(
+        "HEAD /a HTTP/1.1\r\nhost: a.test\r\naccept-encoding: gzip\r\ncache-control: no-cache\r\n\r\n",
+    );
+    client.read_head().expect("an answer");
+    assert!(status(&coded()).contains("; hit"), "{}", status(&coded()));
+}
+
+#[test]
+fn copies_in_the_making_count_among_what_is_kept() {
+    const SIZE: usize = 4 << 20;
+    let upstream = Upstream::raw(|mut reader, seen| {
+        let Some(request) = super::super::super::harness::read_request(&mut reader) else { return };
+        seen.lock().expect("not poisoned").push(request);
+        let stream = reader.get_mut();
+        let head = format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: {SIZE}\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.write_all(&vec![b'z'; SIZE - 1]);
+        // The last byte never comes.
+        pause(20_000);
+    });
+    let gateway = cached(&upstream, "{maxSize: 16MiB, collapse: 0s}");
+    let before = gateway.rss();
+    let clients: Vec<Client> = (0..30)
+        .map(|at| {
+            let mut client = Client::connect(gateway.address);
+            client.write(format!("GET /{at} HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+            while client.read_line() != "\r\n" {}
+            client.read_bytes(SIZE - 1);
+            client
+        })
+        .collect();
+    let grown = gateway.rss().saturating_sub(before);
+    assert!(grown < 60 << 20, "{} MiB for {} answers of 4 MiB", grown >> 20, clients.len());
+    let size = || gateway.metric("tidegate_cache_size_bytes{cache=\"routes/r\"}").expect("a metric");
+    assert!((1.0..=16_777_216.0).contains(&size()), "{}", size());
+    drop(clients);
+    eventually("all of it is given back", || size() == 0.0);
+}

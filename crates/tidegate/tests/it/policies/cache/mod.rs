@@ -1,9 +1,11 @@
 //! `cache`: what is given again, to whom and for how long, and what never is.
 
+mod address;
 mod content;
 mod operators;
 mod suite;
 mod together;
+mod who;
 
 use super::{
     super::harness::{Answer, Client, Gateway, Upstream, eventually, pause},

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn purge(gateway: &Gateway, wish: &str) -> Answer {
+pub(super) fn purge(gateway: &Gateway, wish: &str) -> Answer {
     let mut admin = Client::connect(gateway.admin);
     admin.write(format!(
         "POST /api/v1/caches/purge HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\ncontent-length: {}\r\n\r\n{wish}",
@@ -59,6 +59,58 @@ fn answers_are_purged_by_address_beginning_and_tag() {
         assert_eq!(refused.status, 400, "{wrong}");
         assert!(refused.text().contains(part), "{}", refused.text());
     }
+}
+
+#[test]
+fn a_soft_purge_has_answers_asked_about_before_they_are_given_also_those_that_may_be_stale() {
+    let upstream = counting("cache-control: max-age=60, stale-while-revalidate=60");
+    let gateway = cached(&upstream, "{}");
+    assert_eq!(ask(&gateway, "/a", "").text(), "answer 1");
+    assert_eq!(purge(&gateway, r#"{"everything": true, "soft": true}"#).json()["purged"], 1);
+    assert_eq!(ask(&gateway, "/a", "\ncache-control: max-stale").text(), "answer 2");
+}
+
+#[test]
+fn who_is_given_a_kept_answer_was_stopped_by_nobody() {
+    let upstream = counting("cache-control: max-age=60");
+    let gateway = cached(&upstream, "{}");
+    ask(&gateway, "/a", "");
+    ask(&gateway, "/a", "");
+    ask(&gateway, "/b", "\ncache-control: only-if-cached");
+    let hit = gateway.record("the hit", |record| record["cache"] == "hit");
+    assert_eq!(hit["stopped_by"], serde_json::Value::Null, "{hit}");
+    let refused = gateway.record("the refusal", |record| record["cache"] == "refused");
+    assert_eq!(refused["stopped_by"], "cache", "{refused}");
+    let stops = "tidegate_policy_stops_total{";
+    let lines = gateway.metrics();
+    let of_cache: Vec<&str> =
+        lines.lines().filter(|line| line.starts_with(stops) && line.contains("\"cache\"")).collect();
+    assert!(of_cache.len() == 1 && of_cache[0].ends_with(" 1"), "{of_cache:?}");
+}
+
+#[test]
+fn refreshes_that_fail_are_told_and_not_tried_at_once_again() {
+    let is_ill = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ill = is_ill.clone();
+    let upstream = Upstream::scripted(move |_| match ill.load(std::sync::atomic::Ordering::Relaxed) {
+        true => Some(b"HTTP/1.1 503 X\r\ncontent-length: 3\r\n\r\nill".to_vec()),
+        false => answer("cache-control: max-age=1, stale-while-revalidate=600", "well"),
+    });
+    let gateway = cached(&upstream, "{}");
+    ask(&gateway, "/a", "");
+    pause(1_200);
+    is_ill.store(true, std::sync::atomic::Ordering::Relaxed);
+    let refreshes = |result: &str| {
+        gateway.metric(&format!("tidegate_cache_refreshes_total{{cache=\"routes/r\",result=\"{result}\"}}"))
+    };
+    assert_eq!(ask(&gateway, "/a", "").text(), "well");
+    eventually("it has failed", || refreshes("failed") == Some(1.0));
+    for _ in 0..20 {
+        assert_eq!(ask(&gateway, "/a", "").text(), "well");
+    }
+    assert_eq!(upstream.seen().len(), 2, "the upstream is left alone for a while");
+    assert!(gateway.stderr().contains("a stale answer could not be asked about"), "{}", gateway.stderr());
+    assert_eq!(refreshes("renewed"), Some(0.0));
 }
 
 #[test]

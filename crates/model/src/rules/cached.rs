@@ -1,0 +1,125 @@
+//! An answer that is given again never comes to an upstream, nor to the policies that stand there.
+
+use crate::{
+    Config, Phase, Policy, PolicyUse, Route, load::Context, policy::cache::CacheKey, resource::route::Handler,
+};
+
+/// Refuses a cache before an upstream whose own policies judge who may have an answer, and one whose answers hold
+/// something of one caller's.
+pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
+    let judges = |policy: &Policy| {
+        matches!(policy.phase(), Phase::IpRestriction | Phase::Authentication | Phase::Authorization)
+    };
+    at.each("routes", &config.routes, |at, route| {
+        let Some((place, key)) = cached_by(config, route) else { return };
+        let upstreams = config.upstreams.iter().filter(|one| upstreams(route).contains(&one.name.as_str()));
+        let judged = upstreams.clone().find_map(|upstream| {
+            Some((&upstream.name, of(config, &upstream.policies).find(|policy| judges(policy))?.name()))
+        });
+        if let Some((upstream, policy)) = judged {
+            at.error_with(
+                format!(
+                    "`cache` {place} gives answers that never pass `{policy}` of upstream `{upstream}`: whoever \
+                     asks would get what that keeps from them"
+                ),
+                format!("attach `{policy}` to the route, or leave out `cache`"),
+            );
+        }
+        let chains = [&route.policies, &config.global_policies].into_iter();
+        let all = chains
+            .chain(listeners(config, route).map(|listener| &listener.policies))
+            .chain(upstreams.map(|upstream| &upstream.policies))
+            .flat_map(|uses| of(config, uses));
+        let headers = all.filter_map(|policy| match policy {
+            Policy::Headers(headers) => Some(&headers.response),
+            _ => None,
+        });
+        let mut values = headers.flat_map(|changes| changes.set.iter().chain(&changes.add));
+        let found = values.find_map(|(name, text)| Some((name, names(text).find(|name| !is_in_key(name, key))?)));
+        if let Some((header, name)) = found {
+            at.error_with(
+                format!(
+                    "answers are kept with what `headers` makes of them: others would get `{header}` with the \
+                     `{name}` of whoever asked first"
+                ),
+                "leave the value out, have it in `key` of `cache`, or leave out `cache`",
+            );
+        }
+    });
+}
+
+/// The names in a template's places.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()))
+}
+
+/// Whether answers with different values of it have different keys.
+fn is_in_key(name: &str, key: &CacheKey) -> bool {
+    if let Some(header) = name.strip_prefix("request.header.") {
+        return key.headers.iter().any(|known| known.as_str().eq_ignore_ascii_case(header));
+    }
+    if let Some(cookie) = name.strip_prefix("request.cookie.") {
+        return key.cookies.iter().any(|known| known == cookie);
+    }
+    match name {
+        // Of GET and HEAD, which share answers, only the first is kept.
+        "request.method" | "request.path" | "request.host" | "request.scheme" | "route.name" => true,
+        "consumer.name" | "consumer.groups" | "jwt.iss" | "jwt.sub" => key.consumer,
+        _ if name == "request.query" || name.starts_with("request.query.") => key.ignore_query.is_empty(),
+        _ => name.starts_with("captures."),
+    }
+}
+
+fn listeners<'c>(config: &'c Config, route: &'c Route) -> impl Iterator<Item = &'c crate::Listener> {
+    let is_on = |name: &String| route.listeners.as_ref().is_none_or(|names| names.contains(name));
+    config.listeners.iter().filter(move |listener| is_on(&listener.name))
+}
+
+/// Where the cache stands that a route's answers may be kept in, and how it tells them apart.
+fn cached_by<'c>(config: &'c Config, route: &'c Route) -> Option<(&'static str, &'c CacheKey)> {
+    let cache = |uses| {
+        of(config, uses).find_map(|policy| match policy {
+            Policy::Cache(cache) => Some(&cache.key),
+            _ => None,
+        })
+    };
+    cache(&route.policies)
+        .map(|key| ("of the route", key))
+        .or_else(|| {
+            listeners(config, route)
+                .find_map(|listener| cache(&listener.policies))
+                .map(|key| ("of a listener", key))
+        })
+        .or_else(|| cache(&config.global_policies).map(|key| ("of `globalPolicies`", key)))
+        .or_else(|| {
+            config
+                .consumers
+                .iter()
+                .find_map(|consumer| cache(&consumer.policies))
+                .map(|key| ("of a consumer", key))
+        })
+}
+
+fn upstreams(route: &Route) -> Vec<&str> {
+    match &route.handler {
+        Handler::Backends { backends, .. } => {
+            backends.iter().map(|backend| backend.upstream.as_str()).collect()
+        }
+        Handler::Compose(compose) => compose.calls.values().map(|call| call.upstream.as_str()).collect(),
+        Handler::Redirect(_)
+        | Handler::Respond(_)
+        | Handler::Ai(_)
+        | Handler::Mcp(_)
+        | Handler::Prompt(_)
+        | Handler::A2a(_) => Vec::new(),
+    }
+}
+
+fn of<'c>(config: &'c Config, uses: &'c [PolicyUse]) -> impl Iterator<Item = &'c Policy> {
+    uses.iter().filter_map(|used| match used {
+        PolicyUse::Inline(policy) => Some(policy),
+        PolicyUse::Shared(shared) => {
+            config.policies.iter().find(|named| named.name == shared.name).map(|named| &named.policy)
+        }
+    })
+}
