@@ -139,6 +139,8 @@ pub(super) fn weigh<'a>(value: &Val, times: u64) -> Result<u64, Exn<'a, Val>> {
 
 /// Takes for comparing two values: it ends where the smaller one does.
 pub(super) fn compare<'a>(left: &Val, right: &Val) -> Result<(), Exn<'a, Val>> {
+    // The operator itself, whatever it compares.
+    take(TICKS / 4)?;
     let (small, large) = match (left, right) {
         (Val::TStr(left) | Val::BStr(left), Val::TStr(right) | Val::BStr(right)) => {
             return take(left.len().min(right.len()) as u64 / 16 + 1);

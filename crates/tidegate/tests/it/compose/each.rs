@@ -67,8 +67,8 @@ fn a_list_that_is_too_long_or_none_fails_the_call_before_anything_is_sent() {
     let gateway = gateway(&upstream, &COMPOSE.replace("OPTIONAL", "false"), "");
     for (id, words) in [
         ("13", "the call `each` would be made for 13 items, and `max` is 12"),
-        ("null", "the call `each` has no list to be made for"),
-        ("object", "the call `each` has no list to be made for"),
+        ("null", "the call `each` has no list to be made for: `$.list.items` is none"),
+        ("object", "the call `each` has no list to be made for: `$.list.items` is none"),
     ] {
         let answer = gateway.get(&format!("/page/{id}"));
         assert_eq!(answer.status, 502, "{id}");
