@@ -106,8 +106,10 @@ fn upstreams(route: &Route) -> Vec<&str> {
             backends.iter().map(|backend| backend.upstream.as_str()).collect()
         }
         Handler::Compose(compose) => compose.calls.values().map(|call| call.upstream.as_str()).collect(),
+        Handler::Transcode(transcode) => vec![transcode.upstream.as_str()],
         Handler::Redirect(_)
         | Handler::Respond(_)
+        | Handler::Static(_)
         | Handler::Ai(_)
         | Handler::Mcp(_)
         | Handler::Prompt(_)

@@ -323,7 +323,7 @@ async fn exchange(
     let passed = chain::upstream_request(&target.upstream.chain, own, &mut body).await.map_err(told)?;
     let response = match passed {
         Passed::Answered(response) => *response,
-        Passed::Through => {
+        Passed::Through | Passed::Around => {
             let wish = tries::Wish { endpoint: None, hash: tries::hash_of(own, &target.upstream) };
             tries::forward(worker, own, target, &wish, body).await.map_err(told)?
         }

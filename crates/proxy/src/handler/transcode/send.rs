@@ -87,7 +87,7 @@ impl Transcode {
         }
         match passed {
             Passed::Answered(response) => Ok(*response),
-            Passed::Through => {
+            Passed::Through | Passed::Around => {
                 let wish = tries::Wish { endpoint: None, hash: tries::hash_of(posing.call, upstream) };
                 tries::forward(worker, posing.call, &self.target, &wish, body).await
             }

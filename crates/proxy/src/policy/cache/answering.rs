@@ -212,7 +212,7 @@ impl Cache {
     fn pending(&self, call: &Call, asking: &mut Asking, answer: &mut Response<Body>) -> Option<Pending> {
         if call.record.failure.is_some()
             || call.record.stopped_by.is_some()
-            || storing::has_no_end(answer.body_mut())
+            || answer.body_mut().has_no_end()
         {
             return None;
         }

@@ -53,6 +53,8 @@ impl<'c> MadeBy<'c> {
             }
             Handler::Redirect(_)
             | Handler::Respond(_)
+            | Handler::Static(_)
+            | Handler::Transcode(_)
             | Handler::Ai(_)
             | Handler::Mcp(_)
             | Handler::Prompt(_)
