@@ -8,7 +8,7 @@ use transcode::{
     binding::{Binding, Bindings, Body, Found},
     connect,
     frame::Reader,
-    json::Json,
+    json::{Choices, Json},
     schema::Schema,
     status::Status,
     template::Template,
@@ -27,7 +27,7 @@ const BYTES_MAX: usize = 4096;
 pub fn transcode(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };
     let text = std::str::from_utf8(rest).unwrap_or_default();
-    match choice % 8 {
+    match choice % 9 {
         0 => request(text),
         1 => json(rest),
         2 => frames(rest),
@@ -35,6 +35,7 @@ pub fn transcode(bytes: &[u8]) {
         4 => drop(Schema::decode(rest)),
         5 => upload(rest),
         6 => answer(rest),
+        7 => message(rest),
         _ => {
             let (template, path) = text.split_once('\n').unwrap_or((text, "/"));
             if let Ok(template) = Template::parse(template) {
@@ -64,7 +65,22 @@ fn json(bytes: &[u8]) {
         let again = json.read(&kind, &once).expect("what was written reads");
         let mut twice = Vec::new();
         json.write(&again, &mut twice).expect("what was read is written");
-        assert_eq!(once.len(), twice.len());
+        let value = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(value(&once), value(&twice));
+    }
+}
+
+/// A message of a service's, which is written or refused.
+fn message(bytes: &[u8]) {
+    let kind = SCHEMA.message("demo.Everything").expect("a message");
+    let Ok(message) = transcode::DynamicMessage::decode(kind, bytes) else { return };
+    for emit_defaults in [false, true] {
+        let mut out = Vec::new();
+        let json = Json::new(Choices { emit_defaults, ..Choices::default() });
+        match json.write(&message, &mut out) {
+            Ok(()) => assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok()),
+            Err(_) => assert!(out.is_empty()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What descriptors, paths and JSON come to, on the descriptors of tests/protos/demo/greeter.proto.
 
 mod fuzz;
+mod written;
 
 use std::{borrow::Cow, fs, path::Path, sync::Arc};
 
