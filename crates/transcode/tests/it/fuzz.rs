@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use http::HeaderMap;
 use transcode::{
     answer::{Answer, Form, Lines, Upload},
-    binding::{Binding, Bindings, Body, Found},
+    binding::{Binding, Bindings, Body, Found, Said},
     connect,
     frame::Reader,
     json::{Choices, Json},
@@ -103,15 +103,7 @@ fn upload(bytes: &[u8]) {
     let binding = binding("demo.Greeter/Collect");
     let input = binding.method.input.clone();
     let json = Arc::new(Json::default());
-    let lines = Lines {
-        left: Vec::new(),
-        count: 0,
-        binding,
-        captures: Vec::new(),
-        query: None,
-        json: json.clone(),
-        bytes_max: BYTES_MAX,
-    };
+    let lines = Lines::new(binding, Said::default(), json.clone(), BYTES_MAX);
     let envelopes = || Upload::Envelopes {
         reader: Reader::new(BYTES_MAX),
         input: input.clone(),
@@ -126,7 +118,12 @@ fn upload(bytes: &[u8]) {
     ];
     for mut upload in all {
         let mut out = Vec::new();
-        if bytes.chunks(7).all(|chunk| upload.data(chunk, &mut out).is_ok()) {
+        let mut take = |chunk: &[u8], out: &mut Vec<u8>| {
+            upload.data(chunk, out)?;
+            while upload.next(out)? > 0 {}
+            Ok::<(), transcode::Wrong>(())
+        };
+        if bytes.chunks(7).all(|chunk| take(chunk, &mut out).is_ok()) {
             let _ = upload.end(&mut out);
         }
     }
@@ -153,7 +150,11 @@ fn answer(bytes: &[u8]) {
         let mut answer =
             Answer::new(form, Some(SCHEMA.clone()), Some(output), json, BYTES_MAX, String::new());
         let mut out = Vec::new();
-        match bytes.chunks(5).try_for_each(|chunk| answer.data(chunk, &mut out)) {
+        match bytes.chunks(5).try_for_each(|chunk| {
+            answer.data(chunk, &mut out);
+            while answer.next(&mut out)? > 0 {}
+            Ok(())
+        }) {
             Ok(()) => drop(answer.end(&trailers, &mut out)),
             Err(status) => answer.close(&status, &trailers, &mut out),
         }
