@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::BytesMut;
 use http::HeaderMap;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
@@ -9,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Wrong,
-    binding::{Binding, Body},
+    binding::{Binding, Body, Said},
     connect,
     frame::{self, Broken, Reader},
     json::Json,
@@ -17,6 +19,10 @@ use crate::{
     status::{Code, Status},
     web::{self, TextReader},
 };
+
+/// What is read and written at once, if no single message is more: what has come may become far more than it is, and is
+/// turned into it piece by piece, as fast as somebody takes it.
+pub const PIECE_BYTES: usize = 16 * 1024;
 
 /// What messages are turned into.
 pub enum Form {
@@ -44,6 +50,8 @@ pub struct Answer {
     request_id: String,
     /// Messages so far.
     pub messages: u64,
+    /// The type that the first says, where messages are bodies of any kind.
+    pub kind: Option<String>,
 }
 
 impl Answer {
@@ -65,31 +73,42 @@ impl Answer {
             bytes_max,
             request_id,
             messages: 0,
+            kind: None,
         }
     }
 
-    /// Takes what has come, and writes what it becomes. After an error the answer is ended with it.
-    pub fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+    /// Takes what has come, and writes it where it stays as it is; [`Self::next`] gives what becomes of the rest.
+    pub fn data(&mut self, data: &[u8], out: &mut Vec<u8>) {
         match self.form {
             Form::Web(web::Form { is_json: false, is_text: true }) => {
                 web::encode(data, out);
-                return Ok(());
             }
             Form::Web(web::Form { is_json: false, .. }) | Form::Connect { is_json: false } => {
                 out.extend_from_slice(data);
-                return Ok(());
             }
-            _ => {}
+            _ => self.reader.push(data),
         }
-        self.reader.push(data);
-        while let Some(frame) = self.reader.next_frame().map_err(|error| of_broken(&error))? {
-            let message = frame.message(self.bytes_max).map_err(|error| of_broken(&error))?;
-            self.message(&message, out)?;
-        }
-        Ok(())
     }
 
-    fn message(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
+    /// Writes the next piece, and says how much was read and written for it: nothing when more must come first. After an
+    /// error the answer is ended with it.
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Result<usize, Status> {
+        let (mut read, begin) = (0, out.len());
+        while read + (out.len() - begin) < PIECE_BYTES {
+            let Some(frame) = self.reader.next_frame().map_err(|error| of_broken(&error))? else { break };
+            let message = frame.message(self.bytes_max).map_err(|error| of_broken(&error))?;
+            read += frame::PREFIX_BYTES + message.len();
+            self.message(message, out)?;
+        }
+        Ok(read + (out.len() - begin))
+    }
+
+    /// Whether messages are pieces of one body of any kind, which nothing may stand in that is not of it.
+    pub fn is_raw(&self) -> bool {
+        matches!(&self.form, Form::Lines(binding) if binding.gives_any())
+    }
+
+    fn message(&mut self, message: bytes::Bytes, out: &mut Vec<u8>) -> Result<(), Status> {
         self.messages += 1;
         let internal = |why: String| Status::new(Code::Internal, why);
         let unread = || internal("the answer of the service cannot be read".to_owned());
@@ -113,8 +132,11 @@ impl Answer {
             }
             Form::Events(binding) => {
                 let mut text = Vec::new();
-                let kind = binding.write(&message, &self.json, &mut text).map_err(internal)?;
-                event("", kind.is_some(), &text, out);
+                if binding.write(&message, &self.json, &mut text).map_err(internal)?.is_some() {
+                    // A body of any kind may be no text, and is none of several lines.
+                    text = Value::String(STANDARD.encode(&text)).to_string().into_bytes();
+                }
+                event("", &text, out);
             }
             Form::Lines(binding) => {
                 let begin = out.len();
@@ -122,8 +144,9 @@ impl Answer {
                     out.truncate(begin);
                     internal(error)
                 })?;
-                if kind.is_none() {
-                    out.push(b'\n');
+                match kind {
+                    None => out.push(b'\n'),
+                    Some(kind) => drop(self.kind.get_or_insert(kind)),
                 }
             }
         }
@@ -159,11 +182,11 @@ impl Answer {
             }
             Form::Connect { .. } => connect::end_stream(status, trailers, schema, &self.json, out),
             Form::Events(_) => match status.code {
-                Code::Ok => event("end", false, b"{}", out),
-                _ => event("error", false, &self.problem(status), out),
+                Code::Ok => event("end", b"{}", out),
+                _ => event("error", &self.problem(status), out),
             },
             Form::Lines(_) => {
-                if status.code != Code::Ok {
+                if status.code != Code::Ok && !self.is_raw() {
                     out.extend_from_slice(b"{\"error\":");
                     out.extend_from_slice(&self.problem(status));
                     out.extend_from_slice(b"}\n");
@@ -188,24 +211,16 @@ fn of_broken(broken: &Broken) -> Status {
     }
 }
 
-/// An event; bytes that are no JSON may have several lines.
-fn event(name: &str, is_any: bool, data: &[u8], out: &mut Vec<u8>) {
+/// An event; JSON has no line feeds.
+fn event(name: &str, data: &[u8], out: &mut Vec<u8>) {
     if !name.is_empty() {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(name.as_bytes());
         out.push(b'\n');
     }
-    match is_any {
-        false => put_line(data, out),
-        true => data.split(|byte| *byte == b'\n').for_each(|line| put_line(line, out)),
-    }
-    out.push(b'\n');
-}
-
-fn put_line(line: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
-    out.push(b'\n');
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
 }
 
 /// What turns the stream of a client into that of a gRPC server.
@@ -231,45 +246,52 @@ pub enum Upload {
 
 /// Lines of JSON, each a message of a binding.
 pub struct Lines {
-    /// What has come of the next.
-    pub left: Vec<u8>,
-    /// Lines so far.
-    pub count: u64,
-    /// What makes messages of them.
-    pub binding: Arc<Binding>,
-    /// What the path holds.
-    pub captures: Vec<String>,
-    /// The query.
-    pub query: Option<String>,
-    /// How they are read.
-    pub json: Arc<Json>,
-    /// Bytes of a line.
-    pub bytes_max: usize,
+    left: BytesMut,
+    /// How much of it has no line's end.
+    seen: usize,
+    count: u64,
+    binding: Arc<Binding>,
+    said: Said,
+    json: Arc<Json>,
+    bytes_max: usize,
 }
 
 impl Upload {
-    /// Takes what has come, and writes what it becomes.
+    /// Takes what has come, and writes it where it stays as it is; [`Self::next`] gives what becomes of the rest.
     pub fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Wrong> {
         match self {
-            Self::Text(reader) => reader.read(data, out).map_err(|error| Wrong::new("", error)),
-            Self::Envelopes { reader, input, json, bytes_max } => {
-                reader.push(data);
-                while let Some(frame) = reader.next_frame().map_err(of_upload)? {
-                    let text = frame.message(*bytes_max).map_err(of_upload)?;
-                    put(&json.read(input, &text)?, out);
-                }
-                Ok(())
-            }
+            Self::Text(reader) => return reader.read(data, out).map_err(|error| Wrong::new("", error)),
+            Self::Envelopes { reader, .. } => reader.push(data),
             Self::TextEnvelopes(text, inner) => {
                 let mut bytes = Vec::new();
                 text.read(data, &mut bytes).map_err(|error| Wrong::new("", error))?;
-                inner.data(&bytes, out)
+                return inner.data(&bytes, out);
             }
-            Self::Lines(lines) => lines.data(data, out),
+            Self::Lines(lines) => lines.left.extend_from_slice(data),
+        }
+        Ok(())
+    }
+
+    /// Writes the next piece, and says how much was read and written for it: nothing when more must come first.
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Result<usize, Wrong> {
+        match self {
+            Self::Text(_) => Ok(0),
+            Self::Envelopes { reader, input, json, bytes_max } => {
+                let (mut read, begin) = (0, out.len());
+                while read + (out.len() - begin) < PIECE_BYTES {
+                    let Some(frame) = reader.next_frame().map_err(of_upload)? else { break };
+                    let text = frame.message(*bytes_max).map_err(of_upload)?;
+                    read += frame::PREFIX_BYTES + text.len();
+                    put(&json.read(input, &text)?, out);
+                }
+                Ok(read + (out.len() - begin))
+            }
+            Self::TextEnvelopes(_, inner) => inner.next(out),
+            Self::Lines(lines) => lines.next(out),
         }
     }
 
-    /// Writes what is left at the end.
+    /// Writes what is left at the end, when nothing is next any more.
     pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
         match self {
             Self::Text(reader) if reader.is_within() => {
@@ -290,21 +312,26 @@ impl Upload {
 }
 
 impl Lines {
-    fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Wrong> {
-        let mut left = data;
-        while let Some(end) = left.iter().position(|byte| *byte == b'\n') {
-            let (line, rest) = left.split_at(end);
-            left = rest.get(1..).unwrap_or_default();
-            if self.left.is_empty() {
-                self.line(line, out)?;
-            } else {
-                let mut whole = std::mem::take(&mut self.left);
-                whole.extend_from_slice(line);
-                self.line(&whole, out)?;
-            }
+    /// Lines, each of which says what path and query do, and what is its own; each has at most so many bytes.
+    pub fn new(binding: Arc<Binding>, said: Said, json: Arc<Json>, bytes_max: usize) -> Self {
+        Self { left: BytesMut::new(), seen: 0, count: 0, binding, said, json, bytes_max }
+    }
+
+    fn next(&mut self, out: &mut Vec<u8>) -> Result<usize, Wrong> {
+        let (mut read, begin) = (0, out.len());
+        while read + (out.len() - begin) < PIECE_BYTES {
+            let rest = self.left.get(self.seen..).unwrap_or_default();
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                self.seen = self.left.len();
+                self.bounded(self.left.len())?;
+                break;
+            };
+            let line = self.left.split_to(self.seen + end + 1);
+            self.seen = 0;
+            read += line.len();
+            self.line(line.strip_suffix(b"\n").unwrap_or(&line), out)?;
         }
-        self.left.extend_from_slice(left);
-        self.bounded(self.left.len())
+        Ok(read + (out.len() - begin))
     }
 
     fn bounded(&self, bytes: usize) -> Result<(), Wrong> {
@@ -322,10 +349,8 @@ impl Lines {
             return Ok(());
         }
         self.count += 1;
-        let captures: Vec<_> = self.captures.iter().map(|text| text.as_str().into()).collect();
         let body = Body { bytes: line, content_type: "application/json" };
-        let message = self.binding.message(&captures, self.query.as_deref(), Some(body), &self.json);
-        let message = message.map_err(|wrong| {
+        let message = self.binding.filled(&self.said, Some(body), &self.json).map_err(|wrong| {
             let place = if wrong.place.is_empty() { String::new() } else { format!(", `{}`", wrong.place) };
             Wrong {
                 place: String::new(),

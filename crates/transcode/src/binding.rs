@@ -1,6 +1,6 @@
 //! How a request becomes the message of a method: from its path, its query and its body.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
 
@@ -55,11 +55,28 @@ pub struct Body<'b> {
     pub content_type: &'b str,
 }
 
+/// What a path holds for a variable; nothing where the match that was taken does not have it.
+pub type Captured<'p> = Option<Cow<'p, str>>;
+
+/// What a path and a query say, read once for all messages of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    fields: Vec<SaidOf>,
+}
+
+#[derive(Debug, Clone)]
+struct SaidOf {
+    path: FieldPath,
+    /// It is the first that is said of this field, and stands in place of what the body says.
+    is_first: bool,
+    value: Option<Value>,
+}
+
 /// All bindings of services, by their paths.
 #[derive(Debug, Default)]
 pub struct Bindings {
     /// The bindings.
-    pub all: Vec<(Template, Binding)>,
+    pub all: Vec<(Template, Arc<Binding>)>,
     tree: Tree,
 }
 
@@ -98,7 +115,7 @@ impl Bindings {
             let other = self.all.get(other).map_or("", |(_, binding)| &binding.method.name);
             told(format!("`{other}` has the same path"))
         })?;
-        self.all.push((template, binding));
+        self.all.push((template, Arc::new(binding)));
         Ok(())
     }
 
@@ -108,9 +125,13 @@ impl Bindings {
     }
 
     /// A binding, and what its path holds.
-    pub fn bound<'b, 'p>(&'b self, index: usize, path: &'p str) -> Option<(&'b Binding, Vec<Cow<'p, str>>)> {
+    pub fn bound<'b, 'p>(
+        &'b self,
+        index: usize,
+        path: &'p str,
+    ) -> Option<(&'b Arc<Binding>, Vec<Captured<'p>>)> {
         let (template, binding) = self.all.get(index)?;
-        Some((binding, template.captures(path)))
+        Some((binding, template.captures(path).into_iter().map(Some).collect()))
     }
 }
 
@@ -176,11 +197,33 @@ impl Binding {
     /// The message of a request.
     pub fn message(
         &self,
-        captures: &[Cow<'_, str>],
+        captures: &[Captured<'_>],
         query: Option<&str>,
         body: Option<Body<'_>>,
         json: &Json,
     ) -> Result<DynamicMessage, Wrong> {
+        self.filled(&self.said(captures, query, json)?, body, json)
+    }
+
+    /// What the path and the query of a request say.
+    pub fn said(&self, captures: &[Captured<'_>], query: Option<&str>, json: &Json) -> Result<Said, Wrong> {
+        let mut said = Said::default();
+        if self.takes_query
+            && let Some(query) = query.filter(|query| !query.is_empty())
+        {
+            self.query(&mut said, query, json)?;
+        }
+        for (path, text) in self.captures.iter().zip(captures) {
+            if let Some(text) = text {
+                let value = path.value(text, json)?;
+                said.fields.push(SaidOf { path: path.clone(), is_first: true, value });
+            }
+        }
+        Ok(said)
+    }
+
+    /// The message of a body, filled with what path and query say.
+    pub fn filled(&self, said: &Said, body: Option<Body<'_>>, json: &Json) -> Result<DynamicMessage, Wrong> {
         let input = &self.method.input;
         let mut message = match (&self.body, body) {
             (_, None) | (BodyIs::Nothing, Some(Body { bytes: [], .. })) => DynamicMessage::new(input.clone()),
@@ -194,20 +237,28 @@ impl Binding {
                 message
             }
         };
-        if self.takes_query
-            && let Some(query) = query.filter(|query| !query.is_empty())
-        {
-            self.query(&mut message, query, json)?;
-        }
-        for (path, text) in self.captures.iter().zip(captures) {
-            path.clear(&mut message);
-            path.set(&mut message, text, json)?;
+        for one in &said.fields {
+            if one.is_first {
+                one.path.clear(&mut message);
+            }
+            if let Some(value) = &one.value {
+                one.path.set(&mut message, value.clone())?;
+            }
         }
         Ok(message)
     }
 
-    fn query(&self, message: &mut DynamicMessage, query: &str, json: &Json) -> Result<(), Wrong> {
-        let mut seen: Vec<Vec<u32>> = Vec::new();
+    /// Whether answers are bodies of any kind (`google.api.HttpBody`), and not JSON.
+    pub fn gives_any(&self) -> bool {
+        match &self.response_body {
+            None => self.method.output.full_name() == HTTP_BODY,
+            Some(field) if field.is_list() => false,
+            Some(field) => field.kind().as_message().is_some_and(|kind| kind.full_name() == HTTP_BODY),
+        }
+    }
+
+    fn query(&self, said: &mut Said, query: &str, json: &Json) -> Result<(), Wrong> {
+        let mut seen: HashSet<Vec<u32>> = HashSet::new();
         for (at, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
             if at == PARAMETERS_MAX {
                 return Err(Wrong::large(format!("more than {PARAMETERS_MAX} parameters")));
@@ -219,22 +270,18 @@ impl Binding {
                 Err(_) if json.ignores_unknown => continue,
                 Err(error) => return Err(Wrong::new(name, error)),
             };
+            let numbers = path.numbers();
             if let BodyIs::Field(field) = &self.body
-                && path.numbers().first() == Some(&field.number())
+                && numbers.first() == Some(&field.number())
             {
                 return Err(Wrong::new(name, "it is in the body"));
             }
-            let numbers = path.numbers();
-            match (seen.contains(&numbers), path.field.is_list()) {
-                (true, false) => return Err(Wrong::new(name, "it is given twice")),
-                (true, true) => {}
-                (false, _) => {
-                    // What a query says stands in place of what the body does.
-                    path.clear(message);
-                    seen.push(numbers);
-                }
+            let is_first = seen.insert(numbers);
+            if !is_first && !path.field.is_list() {
+                return Err(Wrong::new(name, "it is given twice"));
             }
-            path.set(message, &form_decoded(text), json)?;
+            let value = path.value(&form_decoded(text), json)?;
+            said.fields.push(SaidOf { path, is_first, value });
         }
         Ok(())
     }

@@ -69,13 +69,14 @@ impl FieldPath {
         self.way.iter().chain([&self.field]).map(FieldDescriptor::number).collect()
     }
 
-    /// Sets it to what a text says; in a list it is one further item.
-    pub fn set(&self, message: &mut DynamicMessage, text: &str, json: &Json) -> Result<(), Wrong> {
+    /// The value that a text says; none for an enum's unknown name where that is ignored.
+    pub fn value(&self, text: &str, json: &Json) -> Result<Option<Value>, Wrong> {
         self.check_text(true).map_err(|error| Wrong::new(&*self.text, error))?;
-        let Some(value) = value(&self.field, text, json).map_err(|error| Wrong::new(&*self.text, error))?
-        else {
-            return Ok(());
-        };
+        value(&self.field, text, json).map_err(|error| Wrong::new(&*self.text, error))
+    }
+
+    /// Sets it to a value; in a list it is one further item.
+    pub fn set(&self, message: &mut DynamicMessage, value: Value) -> Result<(), Wrong> {
         let mut at = message;
         for field in &self.way {
             let next = at.get_field_mut(field).as_message_mut();
@@ -133,8 +134,8 @@ fn value(field: &FieldDescriptor, text: &str, json: &Json) -> Result<Option<Valu
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(number(text, "int64")?),
         Kind::Uint32 | Kind::Fixed32 => Value::U32(number(text, "uint32")?),
         Kind::Uint64 | Kind::Fixed64 => Value::U64(number(text, "uint64")?),
-        Kind::Float => Value::F32(number(text, "float")?),
-        Kind::Double => Value::F64(number(text, "double")?),
+        Kind::Float => Value::F32(float(text, "float", f32::is_finite)?),
+        Kind::Double => Value::F64(float(text, "double", f64::is_finite)?),
         Kind::Bytes => Value::Bytes(base64(text).ok_or("it is no base64")?.into()),
         Kind::Enum(kind) => {
             let named = kind.get_value_by_name(text).map(|value| value.number());
@@ -153,6 +154,19 @@ fn value(field: &FieldDescriptor, text: &str, json: &Json) -> Result<Option<Valu
             Value::Message(read)
         }
     }))
+}
+
+/// A number, or one of the three names that protobuf has for those that are none.
+fn float<T: std::str::FromStr>(text: &str, kind: &str, is_finite: fn(T) -> bool) -> Result<T, String> {
+    let wrong = || format!("`{text}` is no {kind}");
+    match text {
+        "NaN" | "Infinity" | "-Infinity" => text.parse().map_err(|_| wrong()),
+        _ => {
+            let value = text.parse::<T>().map_err(|_| wrong());
+            let is_one = text.parse::<T>().is_ok_and(is_finite);
+            if is_one { value } else { Err(wrong()) }
+        }
+    }
 }
 
 fn boolean(text: &str) -> Result<bool, String> {

@@ -29,6 +29,8 @@ pub enum Broken {
     Garbled(String),
     /// It ended within a message.
     Unfinished,
+    /// There is more than the one message that there may be.
+    Further,
 }
 
 impl std::fmt::Display for Broken {
@@ -37,6 +39,7 @@ impl std::fmt::Display for Broken {
             Self::TooLarge(max) => write!(f, "a message has more than {max} bytes"),
             Self::Garbled(why) => write!(f, "a message does not unpack: {why}"),
             Self::Unfinished => f.write_str("the stream ends within a message"),
+            Self::Further => f.write_str("there is a second message where there is one"),
         }
     }
 }
@@ -76,6 +79,40 @@ impl Reader {
     /// Whether something is left that is no whole message.
     pub fn is_within(&self) -> bool {
         !self.buffer.is_empty()
+    }
+}
+
+/// Takes a stream that has one message.
+#[derive(Debug)]
+pub struct One {
+    reader: Reader,
+    message: Option<Bytes>,
+}
+
+impl One {
+    /// A reader of one message up to so many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { reader: Reader::new(bytes_max), message: None }
+    }
+
+    /// Takes what has come.
+    pub fn push(&mut self, data: &[u8]) -> Result<(), Broken> {
+        self.reader.push(data);
+        while let Some(frame) = self.reader.next_frame()? {
+            if self.message.is_some() {
+                return Err(Broken::Further);
+            }
+            self.message = Some(frame.message(self.reader.bytes_max)?);
+        }
+        Ok(())
+    }
+
+    /// The message, if there was one.
+    pub fn end(self) -> Result<Option<Bytes>, Broken> {
+        match self.reader.is_within() {
+            true => Err(Broken::Unfinished),
+            false => Ok(self.message),
+        }
     }
 }
 
@@ -143,6 +180,27 @@ mod tests {
             }
             proptest::prop_assert_eq!(found, messages);
             proptest::prop_assert!(!reader.is_within());
+        }
+    }
+
+    #[test]
+    fn one_message_is_one_however_it_comes() {
+        let frames = |messages: &[&[u8]]| {
+            let mut wire = Vec::new();
+            messages.iter().for_each(|message| put(0, message, &mut wire));
+            wire
+        };
+        let read = |wire: &[u8], cut: usize| {
+            let mut one = One::new(10);
+            wire.chunks(cut).try_for_each(|chunk| one.push(chunk))?;
+            one.end()
+        };
+        for cut in [1, 3, 1000] {
+            assert_eq!(read(&frames(&[]), cut), Ok(None));
+            assert_eq!(read(&frames(&[b"a"]), cut), Ok(Some(Bytes::from_static(b"a"))));
+            assert_eq!(read(&frames(&[b"a", b"b"]), cut), Err(Broken::Further));
+            assert_eq!(read(&[&*frames(&[b"a"]), b"\0"].concat(), cut), Err(Broken::Unfinished));
+            assert_eq!(read(&[0, 0, 0, 0, 11], cut), Err(Broken::TooLarge(10)));
         }
     }
 

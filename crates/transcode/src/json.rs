@@ -1,17 +1,21 @@
 //! The mapping of protobuf to JSON (protobuf.dev/programming-guides/json), well-known types included.
 
+mod write;
+
 use prost_reflect::{
-    DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage,
-    SerializeOptions,
+    DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions,
 };
 
+use self::write::Writer;
 use crate::Wrong;
 
 /// How messages are read and written.
 #[derive(Debug, Clone)]
 pub struct Json {
     read: DeserializeOptions,
-    write: SerializeOptions,
+    choices: Choices,
+    /// For what is written in the one way that there is.
+    plain: SerializeOptions,
     /// Whether names that a message does not have are ignored.
     pub ignores_unknown: bool,
 }
@@ -42,11 +46,8 @@ impl Json {
     pub fn new(choices: Choices) -> Self {
         Self {
             read: DeserializeOptions::new().deny_unknown_fields(!choices.ignore_unknown),
-            write: SerializeOptions::new()
-                .skip_default_fields(!choices.emit_defaults)
-                .use_proto_field_name(choices.proto_names)
-                .use_enum_numbers(choices.enum_numbers)
-                .stringify_64_bit_integers(!choices.int64_numbers),
+            choices,
+            plain: SerializeOptions::new(),
             ignores_unknown: choices.ignore_unknown,
         }
     }
@@ -68,43 +69,24 @@ impl Json {
     /// Writes a message. Nothing is written when it cannot be.
     pub fn write(&self, message: &DynamicMessage, out: &mut Vec<u8>) -> Result<(), String> {
         let begin = out.len();
-        let mut to = serde_json::Serializer::new(&mut *out);
-        let written = message.serialize_with_options(&mut to, &self.write);
-        written.map_err(|error| {
-            out.truncate(begin);
-            error.to_string()
-        })
+        let written = Writer::new(self.choices, &self.plain, message, out).message(message);
+        written.inspect_err(|_| out.truncate(begin))
     }
 
-    /// Writes what a field holds, as it stands in its message.
+    /// Writes what a field holds, as it stands in its message; `null` where it is not set and that can be told.
     pub fn write_field(
         &self,
         message: &DynamicMessage,
         field: &FieldDescriptor,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
-        // Written in a message of its own, whose only member it is.
-        let mut alone = DynamicMessage::new(message.descriptor());
-        alone.set_field(field, message.get_field(field).into_owned());
-        let mut text = Vec::new();
-        let write = self.write.clone().skip_default_fields(true);
-        let mut to = serde_json::Serializer::new(&mut text);
-        alone.serialize_with_options(&mut to, &write).map_err(|error| error.to_string())?;
-        // `{"name":` … `}`; `{}` when it has its default.
-        match text.iter().position(|byte| *byte == b':') {
-            Some(colon) => out.extend_from_slice(text.get(colon + 1..text.len() - 1).unwrap_or_default()),
-            None => out.extend_from_slice(match field {
-                field if field.is_list() => b"[]",
-                field if field.is_map() => b"{}",
-                field => match field.kind() {
-                    Kind::Message(_) => b"{}",
-                    Kind::String | Kind::Bytes => b"\"\"",
-                    Kind::Bool => b"false",
-                    Kind::Enum(_) => b"0",
-                    _ => b"0",
-                },
-            }),
+        if field.supports_presence() && !message.has_field(field) {
+            out.extend_from_slice(b"null");
+            return Ok(());
         }
-        Ok(())
+        let begin = out.len();
+        let mut writer = Writer::new(self.choices, &self.plain, message, out);
+        let written = writer.value(&message.get_field(field), &field.kind());
+        written.inspect_err(|_| out.truncate(begin))
     }
 }

@@ -43,8 +43,12 @@ fn is_protocols(name: &str) -> bool {
 pub fn request(from: &HeaderMap, host: Option<&HeaderValue>) -> HeaderMap {
     let mut to = HeaderMap::with_capacity(from.len() + 4);
     for (name, value) in from {
-        if !is_protocols(name.as_str()) && is_sound(name, value) {
-            to.append(name.clone(), value.clone());
+        if is_protocols(name.as_str()) {
+            continue;
+        }
+        match name.as_str().ends_with("-bin") {
+            true => put_bytes(name, value, &mut to),
+            false => drop(to.append(name.clone(), value.clone())),
         }
     }
     if let Some(host) = host {
@@ -55,9 +59,17 @@ pub fn request(from: &HeaderMap, host: Option<&HeaderValue>) -> HeaderMap {
     to
 }
 
-/// Metadata in bytes is base64: what is none would end the call at the server, for a reason that nobody finds.
-fn is_sound(name: &HeaderName, value: &HeaderValue) -> bool {
-    !name.as_str().ends_with("-bin") || value.to_str().is_ok_and(|text| crate::field::base64(text).is_some())
+/// Metadata in bytes is base64, several values with commas between them: what is none would end the call at the server,
+/// for a reason that nobody finds.
+fn put_bytes(name: &HeaderName, value: &HeaderValue, to: &mut HeaderMap) {
+    for text in value.to_str().unwrap_or(",").split(',').map(str::trim) {
+        if (!text.is_empty() || value.is_empty())
+            && crate::field::base64(text).is_some()
+            && let Ok(value) = HeaderValue::from_str(text)
+        {
+            to.append(name.clone(), value);
+        }
+    }
 }
 
 /// Puts the metadata of an answer into the head of the client's. `prefix` stands before each name.
@@ -119,13 +131,16 @@ mod tests {
             ("authorization", "Bearer x"),
             ("x-id-bin", "AAE="),
             ("x-bad-bin", "no base64!"),
+            ("x-many-bin", "AAE=, AAI ,no base64!"),
         ] {
             head.insert(name, HeaderValue::from_static(value));
         }
         let metadata = request(&head, None);
         let mut names: Vec<&str> = metadata.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["authorization", "content-type", "te", "x-id-bin"]);
+        assert_eq!(names, ["authorization", "content-type", "te", "x-id-bin", "x-many-bin"]);
+        let many: Vec<_> = metadata.get_all("x-many-bin").iter().collect();
+        assert_eq!(many, ["AAE=", "AAI"]);
         assert_eq!(metadata["content-type"], "application/grpc");
     }
 }

@@ -87,7 +87,7 @@ impl HttpRule {
             (None, None) => return Err("its `google.api.http` has no path".to_owned()),
             (Some(_), Some(_)) => return Err("its `google.api.http` has two paths".to_owned()),
         };
-        if matches!(method.as_str(), "GET" | "DELETE") && self.body == "*" && method == "GET" {
+        if method == "GET" && self.body == "*" {
             return Err("`get` has no `body`".to_owned());
         }
         Ok(Rule { method, path, body: self.body.clone(), response_body: self.response_body.clone() })

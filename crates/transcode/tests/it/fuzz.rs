@@ -5,10 +5,10 @@ use std::sync::{Arc, LazyLock};
 use http::HeaderMap;
 use transcode::{
     answer::{Answer, Form, Lines, Upload},
-    binding::{Binding, Bindings, Body, Found},
+    binding::{Binding, Bindings, Body, Found, Said},
     connect,
     frame::Reader,
-    json::Json,
+    json::{Choices, Json},
     schema::Schema,
     status::Status,
     template::Template,
@@ -27,7 +27,7 @@ const BYTES_MAX: usize = 4096;
 pub fn transcode(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else { return };
     let text = std::str::from_utf8(rest).unwrap_or_default();
-    match choice % 8 {
+    match choice % 9 {
         0 => request(text),
         1 => json(rest),
         2 => frames(rest),
@@ -35,6 +35,7 @@ pub fn transcode(bytes: &[u8]) {
         4 => drop(Schema::decode(rest)),
         5 => upload(rest),
         6 => answer(rest),
+        7 => message(rest),
         _ => {
             let (template, path) = text.split_once('\n').unwrap_or((text, "/"));
             if let Ok(template) = Template::parse(template) {
@@ -64,7 +65,22 @@ fn json(bytes: &[u8]) {
         let again = json.read(&kind, &once).expect("what was written reads");
         let mut twice = Vec::new();
         json.write(&again, &mut twice).expect("what was read is written");
-        assert_eq!(once.len(), twice.len());
+        let value = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(value(&once), value(&twice));
+    }
+}
+
+/// A message of a service's, which is written or refused.
+fn message(bytes: &[u8]) {
+    let kind = SCHEMA.message("demo.Everything").expect("a message");
+    let Ok(message) = transcode::DynamicMessage::decode(kind, bytes) else { return };
+    for emit_defaults in [false, true] {
+        let mut out = Vec::new();
+        let json = Json::new(Choices { emit_defaults, ..Choices::default() });
+        match json.write(&message, &mut out) {
+            Ok(()) => assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok()),
+            Err(_) => assert!(out.is_empty()),
+        }
     }
 }
 
@@ -87,15 +103,7 @@ fn upload(bytes: &[u8]) {
     let binding = binding("demo.Greeter/Collect");
     let input = binding.method.input.clone();
     let json = Arc::new(Json::default());
-    let lines = Lines {
-        left: Vec::new(),
-        count: 0,
-        binding,
-        captures: Vec::new(),
-        query: None,
-        json: json.clone(),
-        bytes_max: BYTES_MAX,
-    };
+    let lines = Lines::new(binding, Said::default(), json.clone(), BYTES_MAX);
     let envelopes = || Upload::Envelopes {
         reader: Reader::new(BYTES_MAX),
         input: input.clone(),
@@ -110,7 +118,12 @@ fn upload(bytes: &[u8]) {
     ];
     for mut upload in all {
         let mut out = Vec::new();
-        if bytes.chunks(7).all(|chunk| upload.data(chunk, &mut out).is_ok()) {
+        let mut take = |chunk: &[u8], out: &mut Vec<u8>| {
+            upload.data(chunk, out)?;
+            while upload.next(out)? > 0 {}
+            Ok::<(), transcode::Wrong>(())
+        };
+        if bytes.chunks(7).all(|chunk| take(chunk, &mut out).is_ok()) {
             let _ = upload.end(&mut out);
         }
     }
@@ -137,7 +150,11 @@ fn answer(bytes: &[u8]) {
         let mut answer =
             Answer::new(form, Some(SCHEMA.clone()), Some(output), json, BYTES_MAX, String::new());
         let mut out = Vec::new();
-        match bytes.chunks(5).try_for_each(|chunk| answer.data(chunk, &mut out)) {
+        match bytes.chunks(5).try_for_each(|chunk| {
+            answer.data(chunk, &mut out);
+            while answer.next(&mut out)? > 0 {}
+            Ok(())
+        }) {
             Ok(()) => drop(answer.end(&trailers, &mut out)),
             Err(status) => answer.close(&status, &trailers, &mut out),
         }

@@ -1,6 +1,8 @@
 //! What descriptors, paths and JSON come to, on the descriptors of tests/protos/demo/greeter.proto.
 
+mod flowing;
 mod fuzz;
+mod written;
 
 use std::{borrow::Cow, fs, path::Path, sync::Arc};
 
@@ -48,8 +50,26 @@ fn the_descriptors_are_those_of_the_files() {
         ("google/rpc/error_details.proto", include_bytes!("../../src/error_details.binpb").as_slice()),
     ] {
         let compiled = protox::compile([file], [&protos]).expect("a file that compiles");
+        let messages: Vec<String> = compiled
+            .file
+            .iter()
+            .filter(|one| one.name() == file)
+            .flat_map(|file| file.message_type.iter().map(|one| format!("{}.{}", file.package(), one.name())))
+            .collect();
         let compiled = Schema::decode(&compiled.encode_to_vec()).expect("descriptors");
         let kept = Schema::decode(set).expect("descriptors");
+        assert!(!messages.is_empty(), "{file}");
+        for name in messages {
+            let fields = |schema: &Schema| -> Vec<String> {
+                let message = schema.message(&name).unwrap_or_else(|| panic!("no {name}"));
+                let told = message.fields().map(|one| {
+                    let (kind, cardinality) = (one.kind(), one.cardinality());
+                    format!("{} {} {kind:?} {cardinality:?}", one.number(), one.json_name())
+                });
+                told.collect()
+            };
+            assert_eq!(fields(&kept), fields(&compiled), "{name}");
+        }
         assert_eq!(kept.services(), compiled.services(), "{file}");
         for service in kept.services() {
             let names = |schema: &Schema| -> Vec<Arc<str>> {
@@ -132,6 +152,9 @@ fn what_does_not_fit_is_told_with_its_place() {
             "`author`: unrecognized field name 'x'",
         ),
         ("POST", "/v1/shelves/1/books?book.title=x", Some("{}"), "`book.title`: it is in the body"),
+        ("GET", "/v1/echo?double_value=1e999", None, "`1e999` is no double"),
+        ("GET", "/v1/echo?double_value=inf", None, "`inf` is no double"),
+        ("GET", "/v1/echo?float_value=1e39", None, "`1e39` is no float"),
         ("GET", "/v1/shelves/1/books?filter=x", None, "`filter`: `filter` is a message"),
         ("GET", "/v1/shelves/1/books?filter.genres=POEM", None, "has no value `POEM`"),
         ("GET", "/v1/shelves/1/books?filter.since=noon", None, "`filter.since`"),
@@ -223,13 +246,17 @@ fn a_fixed_method_takes_captures_and_what_the_query_and_the_body_say() {
     let binding = Binding::fixed(method.clone(), &["name".to_owned()], "*", None).expect("a binding");
     let read = |query, body: Option<&str>| {
         let body = body.map(|text| Body { bytes: text.as_bytes(), content_type: "application/json" });
-        let message = binding.message(&[Cow::Borrowed("Ada")], query, body, &Json::default());
+        let message = binding.message(&[Some(Cow::Borrowed("Ada"))], query, body, &Json::default());
         let mut out = Vec::new();
         Json::default().write(&message.expect("a message"), &mut out).expect("JSON");
         String::from_utf8(out).expect("text")
     };
     assert_eq!(read(Some("count=2"), None), r#"{"name":"Ada","count":2}"#);
     assert_eq!(read(None, Some(r#"{"name":"x","language":"fr"}"#)), r#"{"name":"Ada","language":"fr"}"#);
+    let body = Body { bytes: br#"{"name":"x"}"#, content_type: "application/json" };
+    let message = binding.message(&[None], None, Some(body), &Json::default()).expect("a message");
+    let name = message.get_field_by_name("name").expect("a field").as_str().map(str::to_owned);
+    assert_eq!(name.as_deref(), Some("x"), "a capture that is not there says nothing");
     let error = Binding::fixed(method, &["id".to_owned()], "*", None).expect_err("no such field");
     assert!(error.contains("`{id}`") && error.contains("demo.HelloRequest"), "{error}");
 }

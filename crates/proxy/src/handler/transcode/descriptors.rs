@@ -5,6 +5,7 @@
 //! is away; before it has said anything, calls are 503 and it is asked at most once a second.
 
 use std::{
+    collections::HashMap,
     rc::Rc,
     sync::{
         Arc,
@@ -44,10 +45,9 @@ pub(super) struct Known {
     /// The binding of every request.
     pub(super) fixed: Option<Arc<Binding>>,
     /// Those of all paths.
-    pub(super) bindings: Vec<Arc<Binding>>,
     pub(super) paths: Bindings,
-    /// Services that are reached.
-    services: Vec<String>,
+    /// The methods of the services that are reached, by the paths of gRPC.
+    methods: HashMap<String, Arc<schema::Method>>,
     since: Instant,
 }
 
@@ -156,14 +156,13 @@ fn captures(route: &model::Route) -> Vec<String> {
 
 impl Known {
     fn new(schema: Schema, wanted: &Wanted) -> Result<Self, String> {
-        let mut services = match wanted.services.as_slice() {
+        let services = match wanted.services.as_slice() {
             [] => schema.services(),
             named => named.to_vec(),
         };
         let fixed = match &wanted.method {
             Some(name) => {
                 let method = schema.method(name).map_err(|error| format!("method: {error}"))?;
-                services = vec![method.name.split('/').next().unwrap_or_default().to_owned()];
                 let binding = Binding::fixed(
                     Arc::new(method),
                     &wanted.captures,
@@ -179,20 +178,22 @@ impl Known {
             None => Bindings::of(&schema, &services)
                 .map_err(|errors| format!("services: {}", errors.join("; ")))?,
         };
-        let bindings = paths.all.iter().map(|(_, binding)| Arc::new(binding.clone())).collect();
-        Ok(Self { schema: Arc::new(schema), fixed, bindings, paths, services, since: Instant::now() })
+        let mut methods = HashMap::new();
+        match &fixed {
+            Some(fixed) => drop(methods.insert(fixed.method.path.clone(), fixed.method.clone())),
+            None => {
+                for service in &services {
+                    let of = schema.methods(service).map_err(|error| format!("services: {error}"))?;
+                    methods.extend(of.into_iter().map(|method| (method.path.clone(), Arc::new(method))));
+                }
+            }
+        }
+        Ok(Self { schema: Arc::new(schema), fixed, paths, methods, since: Instant::now() })
     }
 
     /// The method that a path of gRPC means, if it is one that is reached.
     pub(super) fn method_of(&self, path: &str) -> Option<Arc<schema::Method>> {
-        if let Some(fixed) = &self.fixed {
-            return (fixed.method.path == path).then(|| fixed.method.clone());
-        }
-        let service = path.strip_prefix('/')?.split('/').next()?;
-        if !self.services.iter().any(|known| known == service) {
-            return None;
-        }
-        self.schema.method_of_path(path).map(Arc::new)
+        self.methods.get(path).cloned()
     }
 }
 

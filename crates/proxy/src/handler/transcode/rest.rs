@@ -11,7 +11,7 @@ use serde_json::Value;
 use transcode::{
     DynamicMessage,
     answer::{Answer, Form, Lines, Upload},
-    binding::{Binding, Body as Received, BodyIs, Found},
+    binding::{Binding, Body as Received, BodyIs, Captured, Found},
     metadata,
     status::{Code, Status},
     template::decoded,
@@ -44,7 +44,7 @@ const FIRST: Duration = Duration::from_millis(250);
 /// A request as it was understood.
 struct Asked {
     binding: Arc<Binding>,
-    captures: Vec<String>,
+    captures: Vec<Captured<'static>>,
 }
 
 impl Transcode {
@@ -97,15 +97,9 @@ impl Transcode {
             ) {
                 return Err(unsupported("expected a message on each line, as `application/x-ndjson`"));
             }
-            let lines = Lines {
-                left: Vec::new(),
-                count: 0,
-                binding: asked.binding.clone(),
-                captures: asked.captures.clone(),
-                query: call.head.uri.query().map(str::to_owned),
-                json: self.json.clone(),
-                bytes_max: self.request_bytes_max,
-            };
+            let said = asked.binding.said(&asked.captures, call.head.uri.query(), &self.json);
+            let said = said.map_err(|wrong| refused(&wrong))?;
+            let lines = Lines::new(asked.binding.clone(), said, self.json.clone(), self.request_bytes_max);
             return Ok(Uploaded::body(body, Upload::Lines(Box::new(lines))));
         }
         let bytes = gather(body, self.request_bytes_max).await.map_err(|ungathered| match ungathered {
@@ -120,8 +114,7 @@ impl Transcode {
             return Err(unsupported("expected `application/json`"));
         }
         let received = (!bytes.is_empty()).then_some(Received { bytes: &bytes, content_type });
-        let captures: Vec<Cow<'_, str>> = asked.captures.iter().map(|text| text.as_str().into()).collect();
-        let message = asked.binding.message(&captures, call.head.uri.query(), received, &self.json);
+        let message = asked.binding.message(&asked.captures, call.head.uri.query(), received, &self.json);
         Ok(Body::Full(framed(&message.map_err(|wrong| refused(&wrong))?.encode_to_vec())))
     }
 
@@ -135,10 +128,10 @@ impl Transcode {
         let unary = self.unary(call, response).await?;
         let mut headers = HeaderMap::new();
         metadata::answer(&unary.head, "", &mut headers);
+        metadata::answer(&unary.trailers, "trailer-", &mut headers);
         if unary.status.code != Code::Ok {
             return Ok(self.problem(call, &unary.status, schema, headers));
         }
-        metadata::answer(&unary.trailers, "trailer-", &mut headers);
         let unread = |why: String| Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, why);
         let message = DynamicMessage::decode(binding.method.output.clone(), unary.message)
             .map_err(|error| unread(error.to_string()))?;
@@ -175,6 +168,8 @@ impl Transcode {
         }
         let first = match body {
             Body::Empty => None,
+            // The head needs the type that the first message says.
+            _ if binding.gives_any() => Some(body.frame().await),
             _ => tokio::time::timeout(FIRST, body.frame()).await.ok(),
         };
         // What ends before anything has come is told as a status.
@@ -185,6 +180,7 @@ impl Transcode {
                     && status.code != Code::Ok
                 {
                     call.record.grpc_status = Some(status.code.number());
+                    metadata::answer(trailers, "trailer-", &mut headers);
                     return Ok(self.problem(call, &status, schema, headers));
                 }
             }
@@ -195,7 +191,8 @@ impl Transcode {
             }
             _ => {}
         }
-        let is_events = accepts_events(&call.head.headers);
+        let is_any = binding.gives_any();
+        let is_events = accepts_events(&call.head.headers) && !is_any;
         let form = if is_events { Form::Events(binding.clone()) } else { Form::Lines(binding.clone()) };
         let answer = Answer::new(
             form,
@@ -212,8 +209,16 @@ impl Transcode {
             None if is_empty => told.take(Some(Ok(http_body::Frame::trailers(head.headers)))),
             None => {}
         }
-        headers
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(if is_events { EVENTS } else { LINES }));
+        let mut kind = HeaderValue::from_static(if is_events { EVENTS } else { LINES });
+        if is_any {
+            let said = told.kind().await;
+            if let Some(failure) = told.broken() {
+                return Err(failure);
+            }
+            let said = said.and_then(|kind| HeaderValue::try_from(kind).ok());
+            kind = said.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        }
+        headers.insert(header::CONTENT_TYPE, kind);
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         let mut response = Response::new(Body::boxed(told));
         *response.headers_mut() = headers;
@@ -265,7 +270,7 @@ fn accepts_events(headers: &HeaderMap) -> bool {
 fn asked(call: &Call, known: &Known, path: &str) -> Result<Asked, Failure> {
     if let Some(binding) = &known.fixed {
         let one = |path: &transcode::field::FieldPath| {
-            call.capture(&path.text).map(|text| decoded(text, false).into_owned()).unwrap_or_default()
+            call.capture(&path.text).map(|text| Cow::Owned(decoded(text, false).into_owned()))
         };
         let captures = binding.captures.iter().map(one).collect();
         return Ok(Asked { binding: binding.clone(), captures });
@@ -273,10 +278,11 @@ fn asked(call: &Call, known: &Known, path: &str) -> Result<Asked, Failure> {
     let method = if call.head.method == Method::HEAD { "GET" } else { call.head.method.as_str() };
     match known.paths.find(method, path) {
         Found::Binding(index) => {
-            let captures = known.paths.bound(index, path).map(|(_, captures)| captures).unwrap_or_default();
-            let binding = known.bindings.get(index).cloned();
-            let binding = binding.ok_or_else(|| Failure::gateway(Stage::Router, Problem::Internal))?;
-            Ok(Asked { binding, captures: captures.into_iter().map(Cow::into_owned).collect() })
+            let bound = known.paths.bound(index, path);
+            let (binding, captures) =
+                bound.ok_or_else(|| Failure::gateway(Stage::Router, Problem::Internal))?;
+            let owned = |text: Captured<'_>| text.map(|text| Cow::Owned(text.into_owned()));
+            Ok(Asked { binding: binding.clone(), captures: captures.into_iter().map(owned).collect() })
         }
         Found::OtherMethods(methods) => {
             let failure = Failure::client(Stage::Router, Problem::MethodNotAllowed);

@@ -216,9 +216,9 @@ impl Transcode {
         let unary = self.unary(call, response).await?;
         let mut headers = HeaderMap::new();
         metadata::answer(&unary.head, "", &mut headers);
+        metadata::answer(&unary.trailers, "trailer-", &mut headers);
         let (status, body) = match unary.status.code {
             Code::Ok => {
-                metadata::answer(&unary.trailers, "trailer-", &mut headers);
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
                 (StatusCode::OK, self.connect_message(form, meant, unary.message)?)
             }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, response::Parts};
 use http_body_util::BodyExt;
 use transcode::{
-    frame::{Broken, Reader},
+    frame::{Broken, One},
     metadata,
     status::{Code, Status},
 };
@@ -102,39 +102,29 @@ impl Transcode {
     ) -> Result<Unary, Failure> {
         guard::clean_answer(&mut response);
         let (head, mut body) = response.into_parts();
-        let mut reader = Reader::new(self.response_bytes_max);
+        let mut one = One::new(self.response_bytes_max);
         let mut status = not_grpc(&head).or_else(|| Status::read(&head.headers));
-        let mut trailers = if status.is_some() { head.headers.clone() } else { HeaderMap::new() };
-        let mut message = None;
-        let mut is_odd = None;
+        // Where there is nothing but trailers, they are the head.
+        let mut trailers = HeaderMap::new();
+        let bad = |why: &str| Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, why.to_owned());
+        let of_broken = |broken: Broken| match broken {
+            Broken::TooLarge(max) => large(max),
+            broken => bad(&broken.to_string()),
+        };
         if status.is_none() {
             while let Some(frame) = body.frame().await {
                 match frame?.into_data() {
-                    Ok(data) => {
-                        reader.push(&data);
-                        match reader.next_frame().and_then(|frame| {
-                            frame.map(|frame| frame.message(self.response_bytes_max)).transpose()
-                        }) {
-                            Ok(None) => {}
-                            Ok(Some(bytes)) if message.is_none() => message = Some(bytes),
-                            Ok(Some(_)) => is_odd = Some("a second message where there is one".to_owned()),
-                            Err(Broken::TooLarge(max)) => return Err(large(max)),
-                            Err(error) => is_odd = Some(error.to_string()),
-                        }
-                        if is_odd.is_some() {
-                            break;
-                        }
-                    }
+                    Ok(data) => one.push(&data).map_err(of_broken)?,
                     Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
                 }
             }
             status = Status::read(&trailers);
         }
-        let bad = |why: &str| Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, why.to_owned());
-        if let Some(why) = is_odd {
-            return Err(bad(&why));
-        }
         let status = status.ok_or_else(|| bad("a gRPC answer without a status"))?;
+        let message = match one.end() {
+            Err(broken) if status.code == Code::Ok => return Err(of_broken(broken)),
+            message => message.unwrap_or_default(),
+        };
         call.record.grpc_status = Some(status.code.number());
         if status.code == Code::Ok && message.is_none() {
             return Err(bad("a good gRPC answer without a message"));

@@ -12,14 +12,17 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use model::TranscodeRecord;
 use transcode::{
     answer::{Answer, Upload},
-    status::Status,
+    status::{Code, Status},
 };
 
 use super::{refused, send::of_failure};
 use crate::{
     body::{Body, Wrapper},
-    failure::Failure,
+    failure::{Failure, Problem, Stage},
 };
+
+/// What a body does in one turn, if no single message is more; then others have theirs.
+const TURN_BYTES: usize = 256 * 1024;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -31,31 +34,70 @@ pub(super) struct Told {
     /// The code that ended it, told in trailers for whoever records it.
     ended: Option<HeaderMap>,
     is_over: bool,
+    /// What breaks it off where no word of an end may stand in it.
+    broken: Option<Failure>,
+    /// Done in this turn.
+    spent: usize,
     record: Option<Arc<TranscodeRecord>>,
 }
 
 impl Told {
     /// An answer of which this much was read already.
     pub(super) fn new(inner: Body, answer: Answer, record: Option<Arc<TranscodeRecord>>) -> Self {
-        Self { inner, answer, out: Vec::new(), ended: None, is_over: false, record }
+        let (out, ended, broken) = (Vec::new(), None, None);
+        Self { inner, answer, out, ended, is_over: false, broken, spent: 0, record }
+    }
+
+    /// Waits for the type of a body of any kind; none when it ends without a message.
+    pub(super) async fn kind(&mut self) -> Option<String> {
+        std::future::poll_fn(|cx| {
+            while self.answer.kind.is_none() && !self.is_over {
+                std::task::ready!(self.step(cx));
+            }
+            Poll::Ready(())
+        })
+        .await;
+        self.answer.kind.clone()
+    }
+
+    /// What broke it off, when it did before anything was told.
+    pub(super) fn broken(&mut self) -> Option<Failure> {
+        self.broken.take()
+    }
+
+    /// Turns the next piece, or takes what comes next.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.spent > TURN_BYTES {
+            self.spent = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match self.answer.next(&mut self.out) {
+            Ok(0) => {
+                let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+                    self.spent = 0;
+                    return Poll::Pending;
+                };
+                self.take(frame);
+            }
+            Ok(spent) => self.spent += spent,
+            Err(status) => self.close(&status),
+        }
+        if let Some(record) = &self.record {
+            record.state(self.answer.messages);
+        }
+        Poll::Ready(())
     }
 
     /// Takes what came before.
     pub(super) fn take(&mut self, frame: Option<Result<Frame<Bytes>, Failure>>) {
         match frame {
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    if let Err(status) = self.answer.data(&data, &mut self.out) {
-                        self.close(&status);
-                    }
-                }
+                Ok(data) => self.answer.data(&data, &mut self.out),
                 Err(frame) => self.end(&frame.into_trailers().unwrap_or_default()),
             },
             Some(Err(failure)) => self.close(&of_failure(&failure)),
             None => self.end(&HeaderMap::new()),
-        }
-        if let Some(record) = &self.record {
-            record.state(self.answer.messages);
         }
     }
 
@@ -73,6 +115,10 @@ impl Told {
     fn over(&mut self, status: &Status) {
         let mut trailers = HeaderMap::new();
         trailers.insert(GRPC_STATUS, HeaderValue::from(status.code.number()));
+        if self.answer.is_raw() && status.code != Code::Ok {
+            let why = format!("{}: {}", status.code.name(), status.message);
+            self.broken = Some(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, why));
+        }
         self.ended = Some(trailers);
         self.is_over = true;
         self.inner = Body::Empty;
@@ -98,16 +144,19 @@ impl HttpBody for Told {
                 let out = std::mem::take(&mut self.out);
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
             }
+            if let Some(failure) = self.broken.take() {
+                self.ended = None;
+                return Poll::Ready(Some(Err(failure)));
+            }
             if self.is_over {
                 return Poll::Ready(self.ended.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
-            let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-            self.take(frame);
+            std::task::ready!(self.step(cx));
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over && self.out.is_empty() && self.ended.is_none()
+        self.is_over && self.out.is_empty() && self.ended.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -120,11 +169,13 @@ pub(super) struct Uploaded {
     inner: Body,
     upload: Upload,
     is_over: bool,
+    /// Done in this turn.
+    spent: usize,
 }
 
 impl Uploaded {
     pub(super) fn body(inner: Body, upload: Upload) -> Body {
-        Body::boxed(Self { inner, upload, is_over: false })
+        Body::boxed(Self { inner, upload, is_over: false, spent: 0 })
     }
 }
 
@@ -148,20 +199,36 @@ impl HttpBody for Uploaded {
             if this.is_over {
                 return Poll::Ready(None);
             }
+            if this.spent > TURN_BYTES {
+                this.spent = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut out = Vec::new();
-            let taken = match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.upload.data(&data, &mut out),
-                    Err(_) => Ok(()),
+            let taken = match this.upload.next(&mut out) {
+                Ok(0) => match Pin::new(&mut this.inner).poll_frame(cx) {
+                    Poll::Pending => {
+                        this.spent = 0;
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => this.upload.data(&data, &mut out),
+                        Err(_) => Ok(()),
+                    },
+                    Poll::Ready(Some(Err(failure))) => {
+                        this.is_over = true;
+                        return Poll::Ready(Some(Err(failure)));
+                    }
+                    Poll::Ready(None) => {
+                        this.is_over = true;
+                        this.upload.end(&mut out)
+                    }
                 },
-                Some(Err(failure)) => {
-                    this.is_over = true;
-                    return Poll::Ready(Some(Err(failure)));
+                Ok(spent) => {
+                    this.spent += spent;
+                    Ok(())
                 }
-                None => {
-                    this.is_over = true;
-                    this.upload.end(&mut out)
-                }
+                Err(wrong) => Err(wrong),
             };
             if let Err(wrong) = taken {
                 this.is_over = true;
