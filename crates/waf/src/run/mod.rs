@@ -219,9 +219,9 @@ impl Transaction {
         self.single(Variable::RemoteHost, client.as_bytes());
         self.single(Variable::ServerName, head.server);
         self.single(Variable::UniqueId, head.unique);
-        let (pairs, is_well) = form::pairs(query);
-        self.single(Variable::UrlencodedError, if is_well { b"0" } else { b"1" });
-        let size = self.arguments(&pairs, [Variable::ArgsGet, Variable::ArgsGetNames]);
+        let pairs = form::pairs(query, self.rules.arguments_max);
+        self.single(Variable::UrlencodedError, if pairs.is_badly_encoded { b"1" } else { b"0" });
+        let size = self.arguments(&pairs.found, [Variable::ArgsGet, Variable::ArgsGetNames]);
         self.single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
         let mut length = line.len() + 4;
         for (name, value) in headers {
@@ -258,6 +258,9 @@ impl Transaction {
         ] {
             self.single(zero, b"0");
         }
+        if let Some(error) = pairs.error {
+            self.unreadable(&error);
+        }
         self.name_processor();
     }
 
@@ -272,9 +275,14 @@ impl Transaction {
         self.single(Variable::ReqbodyProcessor, name);
     }
 
+    /// Whether no rule looks at the rest of the request.
+    fn is_let_in(&self) -> bool {
+        matches!(self.allowed, Some(Allowed::All | Allowed::Request))
+    }
+
     /// Whether the rules want the request's body after its head.
     pub fn wants_body(&self) -> bool {
-        self.mode != Mode::Off && self.reads_body && self.verdict.is_none() && self.allowed.is_none()
+        self.mode != Mode::Off && self.reads_body && self.verdict.is_none() && !self.is_let_in()
     }
 
     /// Whether the rules want the answer's body.
@@ -303,7 +311,8 @@ impl Transaction {
             .find(|entry| entry.name.eq_ignore_ascii_case(b"content-type"));
         let content_type =
             header.map(|entry| self.texts.bytes(entry.text)).unwrap_or_else(|| Rc::from(&b""[..]));
-        let parts = request::take_apart(processor, &content_type, body);
+        let most = self.rules.arguments_max.saturating_sub(self.list(Variable::ArgsGet).len());
+        let parts = request::take_apart(processor, &content_type, body, most);
         let get: usize = self
             .list(Variable::ArgsGet)
             .iter()
@@ -335,12 +344,17 @@ impl Transaction {
         }
         // What is missing of a body that was cut is no error of its sender's.
         if let Some(error) = parts.error.filter(|_| is_whole) {
-            self.single(Variable::ReqbodyError, b"1");
-            self.single(Variable::ReqbodyProcessorError, b"1");
-            self.single(Variable::ReqbodyErrorMsg, error.as_bytes());
-            self.single(Variable::ReqbodyProcessorErrorMsg, error.as_bytes());
+            self.unreadable(&error);
         }
         self.faults(parts.faults);
+    }
+
+    /// Notes that a request cannot be taken apart.
+    fn unreadable(&mut self, error: &str) {
+        self.single(Variable::ReqbodyError, b"1");
+        self.single(Variable::ReqbodyProcessorError, b"1");
+        self.single(Variable::ReqbodyErrorMsg, error.as_bytes());
+        self.single(Variable::ReqbodyProcessorErrorMsg, error.as_bytes());
     }
 
     fn faults(&mut self, faults: request::Faults) {

@@ -4,6 +4,7 @@ use std::{borrow::Cow, rc::Rc};
 
 use super::{FIRED_MAX, Fired, SHOWN_BYTES_MAX, TEXT_STEPS, Transaction, Verdict, effects::one_digit};
 use crate::{
+    injection::DETECTED_BYTES_MAX,
     operator::{Answer, Operator, ask_pattern},
     pattern::Pattern,
     rules::{Bits, Chain, Disruption, Link, Looked, Rules, Selector},
@@ -198,11 +199,11 @@ impl Transaction {
         let answer = match dynamic {
             Some(pattern) => ask_pattern(pattern, text, wants_groups),
             None => {
-                if let Operator::Rx(pattern) = &link.operator
-                    && pattern.is_backtracking()
-                {
-                    self.steps += 16 * text.len();
-                }
+                self.steps += match &link.operator {
+                    Operator::Rx(pattern) if pattern.is_backtracking() => 16 * text.len(),
+                    Operator::Sqli | Operator::Xss => 16 * text.len().min(DETECTED_BYTES_MAX),
+                    _ => 0,
+                };
                 link.operator.ask(text, argument, wants_groups)
             }
         };
