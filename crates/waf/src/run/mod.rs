@@ -133,6 +133,12 @@ pub struct Transaction {
     phase: Phase,
     next: u32,
     allowed: Option<Allowed>,
+    /// The rule that is being asked.
+    paused: Option<Box<rule::Paused>>,
+    /// Where the slice ends.
+    until: usize,
+    /// Where the phase of logging began: it may take as much as the rest.
+    logging_from: usize,
     steps: usize,
     steps_max: usize,
 }
@@ -173,6 +179,9 @@ impl Transaction {
             phase: Phase::Head,
             next: 0,
             allowed: None,
+            paused: None,
+            until: 0,
+            logging_from: 0,
             steps: 0,
             steps_max,
             collections,
@@ -409,6 +418,11 @@ impl Transaction {
     pub fn begin(&mut self, phase: Phase) {
         self.phase = phase;
         self.next = 0;
+        self.paused = None;
+        self.logging_from = self.steps;
+        if phase >= Phase::AnswerHead {
+            self.texts.forget();
+        }
         self.groups.iter_mut().for_each(|group| *group = None);
         if self.allowed == Some(Allowed::Phase)
             || (self.allowed == Some(Allowed::Request) && phase > Phase::Body)
@@ -424,18 +438,20 @@ impl Transaction {
         else {
             return Progress::Done;
         };
-        let until = self.steps.saturating_add(steps);
+        self.until = self.steps.saturating_add(steps);
         loop {
             let is_logging = self.phase == Phase::Logging;
             let is_over = self.mode == Mode::Off || (self.verdict.is_some() && !is_logging);
             if is_over || (self.allowed.is_some() && !is_logging) {
                 return Progress::Done;
             }
-            if self.steps > self.steps_max && !is_logging {
-                self.refuse(Verdict::OutOfSteps, 0);
+            if self.is_out_of_steps() {
+                if !is_logging {
+                    self.refuse(Verdict::OutOfSteps, 0);
+                }
                 return Progress::Done;
             }
-            if self.steps >= until {
+            if self.steps >= self.until {
                 return Progress::More;
             }
             let Some(at) = phase.get(self.next as usize).copied() else { return Progress::Done };
@@ -445,8 +461,30 @@ impl Transaction {
                 continue;
             }
             let Some(chain) = rules.chains.get(at as usize) else { continue };
-            self.chain(&rules, at, chain);
+            if self.chain(&rules, at, chain) == Progress::More {
+                self.next -= 1;
+                return Progress::More;
+            }
+            self.texts.keep_within_bounds();
         }
+    }
+
+    fn is_out_of_steps(&self) -> bool {
+        match self.phase {
+            Phase::Logging => self.steps - self.logging_from > self.steps_max,
+            _ => self.steps > self.steps_max,
+        }
+    }
+
+    /// Forgets what can be found out again, while the call waits for its answer.
+    pub fn rest(&mut self) {
+        self.texts.forget();
+        self.all_matched = Vec::new();
+    }
+
+    /// Says that the body is longer than is looked at, where that refuses a call.
+    pub fn refuse_long_body(&mut self) {
+        self.refuse(Verdict::Deny(413), 0);
     }
 
     /// Runs a phase to its end.
