@@ -1,13 +1,26 @@
 //! Queries, forms and cookies.
 
-use super::{ARGUMENTS_MAX, Pair};
+use super::{Pair, too_many};
 
-/// Names and values of a query or a form, and whether all its percent signs are well-formed.
-pub(crate) fn pairs(text: &[u8]) -> (Vec<Pair>, bool) {
+/// What a query or a form has.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs {
+    /// Names and values.
+    pub(crate) found: Vec<Pair>,
+    /// A percent sign begins nothing.
+    pub(crate) is_badly_encoded: bool,
+    /// There are more than may be.
+    pub(crate) error: Option<String>,
+}
+
+/// Names and values of a query or a form, at most so many.
+pub(crate) fn pairs(text: &[u8], most: usize) -> Pairs {
     let mut found = Vec::new();
     let mut is_well = true;
+    let mut error = None;
     for part in text.split(|byte| *byte == b'&').filter(|part| !part.is_empty()) {
-        if found.len() > ARGUMENTS_MAX {
+        if found.len() >= most {
+            error = Some(too_many(most));
             break;
         }
         let at = memchr::memchr(b'=', part);
@@ -17,7 +30,7 @@ pub(crate) fn pairs(text: &[u8]) -> (Vec<Pair>, bool) {
         };
         found.push((decode(name, &mut is_well), decode(value, &mut is_well)));
     }
-    (found, is_well)
+    Pairs { found, is_badly_encoded: !is_well, error }
 }
 
 fn decode(text: &[u8], is_well: &mut bool) -> Vec<u8> {

@@ -7,8 +7,20 @@ mod xml;
 
 use crate::rules::Processor;
 
-/// Arguments and parts that a request may have; more are an error of the body.
+/// Arguments that a request may have when the rules do not say otherwise, and the most that they may say. More are an
+/// error of the body.
+pub(crate) const ARGUMENTS: usize = 1_000;
 pub(crate) const ARGUMENTS_MAX: usize = 20_000;
+
+/// What is said of a request that has more arguments than it may.
+pub(crate) fn too_many(most: usize) -> String {
+    format!("more than {most} arguments")
+}
+
+/// Bytes that the names of all values may have: paths repeat what stands in the body once.
+fn names_max(body: &[u8]) -> usize {
+    4 * body.len() + (1 << 20)
+}
 
 /// A name and a value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
@@ -21,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) files: Vec<(Vec<u8>, Vec<u8>, usize)>,
     /// Name of the field, line of the header.
     pub(crate) headers: Vec<Pair>,
+    /// Bytes of names that headers repeat.
+    name_bytes: usize,
     pub(crate) texts: Vec<Vec<u8>>,
     pub(crate) attributes: Vec<Pair>,
     pub(crate) faults: Faults,
@@ -54,29 +68,24 @@ impl Faults {
     }
 }
 
-/// Takes a body apart.
-pub(crate) fn take_apart(processor: Processor, content_type: &[u8], body: &[u8]) -> Parts {
+/// Takes a body apart, into so many arguments at most.
+pub(crate) fn take_apart(processor: Processor, content_type: &[u8], body: &[u8], most: usize) -> Parts {
     let mut parts = Parts::default();
     let result = match processor {
         Processor::Form => {
-            let (arguments, is_well) = form::pairs(body);
-            parts.arguments = arguments;
-            parts.is_badly_encoded = !is_well;
-            Ok(())
+            let pairs = form::pairs(body, most);
+            parts.arguments = pairs.found;
+            parts.is_badly_encoded = pairs.is_badly_encoded;
+            pairs.error.map_or(Ok(()), Err)
         }
-        Processor::Json => json::flatten(body, &mut parts.arguments),
+        Processor::Json => json::flatten(body, most, &mut parts.arguments),
         Processor::Multipart => multipart::read(content_type, body, &mut parts),
         Processor::Xml => xml::read(body, &mut parts),
     };
     parts.error = result.err();
-    let count =
-        parts.arguments.len().max(parts.files.len()).max(parts.headers.len()).max(parts.attributes.len());
-    if count > ARGUMENTS_MAX {
-        parts.error = Some(format!("more than {ARGUMENTS_MAX} arguments"));
-        parts.arguments.truncate(ARGUMENTS_MAX);
-        parts.files.truncate(ARGUMENTS_MAX);
-        parts.headers.truncate(ARGUMENTS_MAX);
-        parts.attributes.truncate(ARGUMENTS_MAX);
+    if parts.arguments.len() > most {
+        parts.error = Some(too_many(most));
+        parts.arguments.truncate(most);
     }
     parts
 }

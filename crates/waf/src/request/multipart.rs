@@ -1,6 +1,6 @@
 //! Multipart forms, with all that is not strictly well-formed noted: others may read it otherwise.
 
-use super::{ARGUMENTS_MAX, Parts};
+use super::{ARGUMENTS_MAX, Parts, names_max};
 
 /// Longest boundary (RFC 2046 §5.1.1).
 const BOUNDARY_BYTES_MAX: usize = 70;
@@ -158,6 +158,11 @@ impl<'b> Part<'b> {
             "a part has no name".to_owned()
         })?;
         for (header, value) in &self.headers {
+            // The name stands in the body once and is told with every header.
+            parts.name_bytes += name.len();
+            if parts.headers.len() >= ARGUMENTS_MAX || parts.name_bytes > names_max(body) {
+                return Err("the headers of its parts are too many, or their names too long".into());
+            }
             parts.headers.push((name.clone(), [header, &b": "[..], value].concat()));
         }
         match described.filename {
@@ -289,6 +294,18 @@ mod tests {
             let (_, parts) = read_all(content_type, body);
             assert!(has(&parts.faults) && parts.faults.is_any(), "{body}: {:?}", parts.faults);
         }
+    }
+
+    #[test]
+    fn names_are_not_copied_without_bound() {
+        let headers = "A: b\r\n".repeat(31);
+        let name = "n".repeat(400_000);
+        let body =
+            format!("--xyz\r\n{headers}Content-Disposition: form-data; name={name}\r\n\r\nb\r\n--xyz--\r\n");
+        let (result, parts) = read_all(TYPE, &body);
+        assert!(result.expect_err("too long").contains("too long"));
+        let names: usize = parts.headers.iter().map(|(name, _)| name.len()).sum();
+        assert!(names <= names_max(body.as_bytes()), "{names}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! XML as rules look at it: all of its text, and every attribute's value.
 //!
-//! Tags must be balanced. Nothing is fetched and no entity is unfolded but the five of XML and those by number.
+//! Tags must be balanced. Nothing is fetched and no entity is unfolded but the five of XML and those by number: others,
+//! and declarations of the document's own that may define them, are an error.
 
 use super::{ARGUMENTS_MAX, Parts};
 
 /// How deep elements may stand in each other.
 const DEPTH_MAX: usize = 256;
+/// Longest entity, with its signs.
+const ENTITY_BYTES_MAX: usize = 32;
 
 /// Adds texts and attributes of a body.
 pub(super) fn read(body: &[u8], parts: &mut Parts) -> Result<(), String> {
@@ -24,7 +27,7 @@ fn walk(body: &[u8], text: &mut Vec<u8>, parts: &mut Parts) -> Result<(), String
     while let Some(start) = memchr::memchr(b'<', rest) {
         let (before, from) = rest.split_at(start);
         if !open.is_empty() {
-            unescape(before, text);
+            unescape(before, text)?;
         } else if !before.trim_ascii().is_empty() {
             return Err("text stands beside the root of the XML".into());
         }
@@ -36,8 +39,13 @@ fn walk(body: &[u8], text: &mut Vec<u8>, parts: &mut Parts) -> Result<(), String
             rest = after.get(end + 3..).unwrap_or_default();
         } else if let Some(after) = from.strip_prefix(b"<?") {
             rest = after_mark(after, b"?>")?;
-        } else if let Some(after) = from.strip_prefix(b"<!") {
+        } else if let Some(after) = from.strip_prefix(b"<!DOCTYPE") {
+            if has_root {
+                return Err("a DOCTYPE stands behind the root's beginning".into());
+            }
             rest = after_declaration(after)?;
+        } else if from.starts_with(b"<!") {
+            return Err("a declaration stands where none may".into());
         } else if let Some(after) = from.strip_prefix(b"</") {
             let end = memchr::memchr(b'>', after).ok_or("a tag has no end")?;
             let name = after.get(..end).unwrap_or_default().trim_ascii();
@@ -78,18 +86,20 @@ fn after_mark<'b>(text: &'b [u8], mark: &[u8]) -> Result<&'b [u8], String> {
     Ok(text.get(end + mark.len()..).unwrap_or_default())
 }
 
-/// After a declaration such as DOCTYPE, its own declarations in brackets passed over.
+/// After a DOCTYPE, which may name a file and declare nothing itself.
 fn after_declaration(text: &[u8]) -> Result<&[u8], String> {
-    let mut is_inside = false;
-    for (at, byte) in text.iter().enumerate() {
-        match byte {
-            b'[' => is_inside = true,
-            b']' => is_inside = false,
-            b'>' if !is_inside => return Ok(text.get(at + 1..).unwrap_or_default()),
+    let end = tag_end(text).ok_or("a declaration has no end")?;
+    let declared = text.get(..end).unwrap_or_default();
+    let mut quote = None;
+    for &byte in declared {
+        match (quote, byte) {
+            (Some(open), byte) if open == byte => quote = None,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'[') => return Err("the DOCTYPE has declarations of its own".into()),
             _ => {}
         }
     }
-    Err("a declaration has no end".into())
+    Ok(text.get(end + 1..).unwrap_or_default())
 }
 
 /// Where a tag ends: a `>` outside of quotes.
@@ -117,7 +127,7 @@ fn attributes(text: &[u8], parts: &mut Parts) -> Result<(), String> {
         let after = after.get(1..).unwrap_or_default();
         let end = memchr::memchr(quote, after).ok_or_else(wrong)?;
         let mut value = Vec::with_capacity(end);
-        unescape(after.get(..end).unwrap_or_default(), &mut value);
+        unescape(after.get(..end).unwrap_or_default(), &mut value)?;
         parts.attributes.push((name, value));
         if parts.attributes.len() > ARGUMENTS_MAX {
             return Err(format!("more than {ARGUMENTS_MAX} attributes"));
@@ -127,12 +137,12 @@ fn attributes(text: &[u8], parts: &mut Parts) -> Result<(), String> {
     Ok(())
 }
 
-fn unescape(text: &[u8], out: &mut Vec<u8>) {
+fn unescape(text: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'&', rest) {
         out.extend_from_slice(rest.get(..at).unwrap_or_default());
         let from = rest.get(at..).unwrap_or_default();
-        let end = from.iter().take(12).position(|byte| *byte == b';');
+        let end = from.iter().take(ENTITY_BYTES_MAX).position(|byte| *byte == b';');
         let decoded = end.and_then(|end| {
             let name = std::str::from_utf8(from.get(1..end)?).ok()?;
             let c = match name {
@@ -152,19 +162,12 @@ fn unescape(text: &[u8], out: &mut Vec<u8>) {
             };
             Some((c, end + 1))
         });
-        let length = match decoded {
-            Some((c, length)) => {
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                length
-            }
-            None => {
-                out.push(b'&');
-                1
-            }
-        };
+        let (c, length) = decoded.ok_or("an entity is not one of XML's own")?;
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         rest = from.get(length..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -181,16 +184,35 @@ mod tests {
 
     #[test]
     fn texts_and_attributes_are_read() {
-        let body = "<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'c'>]><a x='1 &lt; 2' y=\"&#x27;\"><!-- no -->t&amp;u\
-                    <b/><c><![CDATA[<raw>]]></c>&b;</a>\n";
-        let want = ("t&u<raw>&b;".to_owned(), vec!["1 < 2".to_owned(), "'".to_owned()]);
+        let body = "<?xml version='1.0'?><!DOCTYPE a SYSTEM 'a>[b].dtd'><a x='1 &lt; 2' y=\"&#x27;\"><!-- no -->t&amp;u\
+                    <b/><c><![CDATA[<raw>]]></c>&#0000000000000098;</a>\n";
+        let want = ("t&u<raw>b".to_owned(), vec!["1 < 2".to_owned(), "'".to_owned()]);
         assert_eq!(texts(body).expect("XML"), want);
     }
 
     #[test]
     fn what_is_not_well_formed_is_an_error() {
         let deep = "<a>".repeat(1_000);
-        for body in ["", "<a>", "<a></b>", "<a/><b/>", "x<a/>", "<a x=1/>", "<a", "<!-- ", deep.as_str()] {
+        for body in [
+            "",
+            "<a>",
+            "<a></b>",
+            "<a/><b/>",
+            "x<a/>",
+            "<a x=1/>",
+            "<a",
+            "<!-- ",
+            deep.as_str(),
+            "<a>&b;</a>",
+            "<a b='&c;'/>",
+            "<a>&</a>",
+            "<a>&#xD800;</a>",
+            "<!DOCTYPE a []><a/>",
+            "<!DOCTYPE a [<!ENTITY x \"1' UNION SELECT\">]><a>&x;</a>",
+            "<!DOCTYPE a SYSTEM 'x' [<!ENTITY b 'c'>]><a/>",
+            "<a/><!DOCTYPE a>",
+            "<!ENTITY b 'c'><a/>",
+        ] {
             assert!(texts(body).is_err(), "{body}");
         }
     }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     finding::{Finding, Findings, Place},
     pattern::{BACKTRACKS_MAX, Pattern},
+    request::ARGUMENTS,
     seclang::split_targets,
     transform::Transform,
     variable::Variable,
@@ -158,6 +159,7 @@ fn finish(book: Book, reader: &mut Reader<'_>, options: &Options) -> Result<Rule
             .collect(),
         collection_timeout: book.collection_timeout.unwrap_or(3_600),
         backtracks: reader.backtracks,
+        arguments_max: book.arguments_max.unwrap_or(ARGUMENTS),
         by_id: HashMap::default(),
     };
     let mut raw = Vec::with_capacity(book.drafts.len());
@@ -282,6 +284,9 @@ fn exclude(rules: &mut Rules, reader: &mut Reader<'_>, exclusions: &[Exclusion])
                 Err(error) => reader.findings.error(&place, error),
             }
         }
+        // They are searched by halves.
+        meant.sort_unstable();
+        meant.dedup();
         let meant: Arc<[u32]> = meant.into();
         let controls: Vec<Control> = match without.as_slice() {
             [] if exclusion.targets.is_empty() => vec![Control::Without(meant)],

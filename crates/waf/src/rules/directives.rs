@@ -12,6 +12,7 @@ use crate::{
     finding::Place,
     operator::Operator,
     pattern::Pattern,
+    request::ARGUMENTS_MAX,
     seclang::{Directive, directives, split_targets},
 };
 
@@ -42,6 +43,7 @@ pub(super) struct Book {
     pub(super) markers: HashMap<String, u32>,
     pub(super) mode: Option<Mode>,
     pub(super) collection_timeout: Option<u64>,
+    pub(super) arguments_max: Option<usize>,
     defaults: HashMap<usize, Actions>,
     ids: HashSet<u32>,
 }
@@ -101,6 +103,12 @@ impl Book {
             "seccollectiontimeout" => {
                 let seconds = word(0)?.parse().map_err(|_| "expected seconds".to_owned())?;
                 self.collection_timeout = Some(seconds);
+            }
+            "secargumentslimit" => {
+                let is_some = |count: &usize| (1..=ARGUMENTS_MAX).contains(count);
+                let count = word(0)?.parse().ok().filter(is_some);
+                let wrong = || format!("expected a number of arguments from 1 to {ARGUMENTS_MAX}");
+                self.arguments_max = Some(count.ok_or_else(wrong)?);
             }
             "secpcrematchlimit" => {
                 let steps: usize = word(0)?.parse().map_err(|_| "expected a number of steps".to_owned())?;
@@ -484,7 +492,7 @@ fn without_effect(name: &str, place: &Place, reader: &mut Reader<'_>) -> Result<
         | "secresponsebodymimetypesclear"
         | "secresponsebodylimit"
         | "secresponsebodylimitaction" => "`response` of the policy says what is read",
-        "secrequestbodyjsondepthlimit" | "secargumentslimit" | "secuploadfilelimit" => {
+        "secrequestbodyjsondepthlimit" | "secuploadfilelimit" => {
             "bodies have bounds of the gateway's own, and what is beyond them is refused"
         }
         "secauditengine"

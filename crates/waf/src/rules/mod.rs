@@ -66,6 +66,8 @@ pub struct Rules {
     /// Seconds that a collection outlives its last use.
     pub(crate) collection_timeout: u64,
     pub(crate) backtracks: usize,
+    /// Arguments that a request may have.
+    pub(crate) arguments_max: usize,
     by_id: HashMap<u32, u32, RandomState>,
 }
 

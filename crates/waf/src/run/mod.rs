@@ -133,6 +133,12 @@ pub struct Transaction {
     phase: Phase,
     next: u32,
     allowed: Option<Allowed>,
+    /// The rule that is being asked.
+    paused: Option<Box<rule::Paused>>,
+    /// Where the slice ends.
+    until: usize,
+    /// Where the phase of logging began: it may take as much as the rest.
+    logging_from: usize,
     steps: usize,
     steps_max: usize,
 }
@@ -173,6 +179,9 @@ impl Transaction {
             phase: Phase::Head,
             next: 0,
             allowed: None,
+            paused: None,
+            until: 0,
+            logging_from: 0,
             steps: 0,
             steps_max,
             collections,
@@ -219,9 +228,9 @@ impl Transaction {
         self.single(Variable::RemoteHost, client.as_bytes());
         self.single(Variable::ServerName, head.server);
         self.single(Variable::UniqueId, head.unique);
-        let (pairs, is_well) = form::pairs(query);
-        self.single(Variable::UrlencodedError, if is_well { b"0" } else { b"1" });
-        let size = self.arguments(&pairs, [Variable::ArgsGet, Variable::ArgsGetNames]);
+        let pairs = form::pairs(query, self.rules.arguments_max);
+        self.single(Variable::UrlencodedError, if pairs.is_badly_encoded { b"1" } else { b"0" });
+        let size = self.arguments(&pairs.found, [Variable::ArgsGet, Variable::ArgsGetNames]);
         self.single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
         let mut length = line.len() + 4;
         for (name, value) in headers {
@@ -258,6 +267,9 @@ impl Transaction {
         ] {
             self.single(zero, b"0");
         }
+        if let Some(error) = pairs.error {
+            self.unreadable(&error);
+        }
         self.name_processor();
     }
 
@@ -272,9 +284,14 @@ impl Transaction {
         self.single(Variable::ReqbodyProcessor, name);
     }
 
+    /// Whether no rule looks at the rest of the request.
+    fn is_let_in(&self) -> bool {
+        matches!(self.allowed, Some(Allowed::All | Allowed::Request))
+    }
+
     /// Whether the rules want the request's body after its head.
     pub fn wants_body(&self) -> bool {
-        self.mode != Mode::Off && self.reads_body && self.verdict.is_none() && self.allowed.is_none()
+        self.mode != Mode::Off && self.reads_body && self.verdict.is_none() && !self.is_let_in()
     }
 
     /// Whether the rules want the answer's body.
@@ -303,7 +320,8 @@ impl Transaction {
             .find(|entry| entry.name.eq_ignore_ascii_case(b"content-type"));
         let content_type =
             header.map(|entry| self.texts.bytes(entry.text)).unwrap_or_else(|| Rc::from(&b""[..]));
-        let parts = request::take_apart(processor, &content_type, body);
+        let most = self.rules.arguments_max.saturating_sub(self.list(Variable::ArgsGet).len());
+        let parts = request::take_apart(processor, &content_type, body, most);
         let get: usize = self
             .list(Variable::ArgsGet)
             .iter()
@@ -335,12 +353,17 @@ impl Transaction {
         }
         // What is missing of a body that was cut is no error of its sender's.
         if let Some(error) = parts.error.filter(|_| is_whole) {
-            self.single(Variable::ReqbodyError, b"1");
-            self.single(Variable::ReqbodyProcessorError, b"1");
-            self.single(Variable::ReqbodyErrorMsg, error.as_bytes());
-            self.single(Variable::ReqbodyProcessorErrorMsg, error.as_bytes());
+            self.unreadable(&error);
         }
         self.faults(parts.faults);
+    }
+
+    /// Notes that a request cannot be taken apart.
+    fn unreadable(&mut self, error: &str) {
+        self.single(Variable::ReqbodyError, b"1");
+        self.single(Variable::ReqbodyProcessorError, b"1");
+        self.single(Variable::ReqbodyErrorMsg, error.as_bytes());
+        self.single(Variable::ReqbodyProcessorErrorMsg, error.as_bytes());
     }
 
     fn faults(&mut self, faults: request::Faults) {
@@ -395,6 +418,11 @@ impl Transaction {
     pub fn begin(&mut self, phase: Phase) {
         self.phase = phase;
         self.next = 0;
+        self.paused = None;
+        self.logging_from = self.steps;
+        if phase >= Phase::AnswerHead {
+            self.texts.forget();
+        }
         self.groups.iter_mut().for_each(|group| *group = None);
         if self.allowed == Some(Allowed::Phase)
             || (self.allowed == Some(Allowed::Request) && phase > Phase::Body)
@@ -410,18 +438,20 @@ impl Transaction {
         else {
             return Progress::Done;
         };
-        let until = self.steps.saturating_add(steps);
+        self.until = self.steps.saturating_add(steps);
         loop {
             let is_logging = self.phase == Phase::Logging;
             let is_over = self.mode == Mode::Off || (self.verdict.is_some() && !is_logging);
             if is_over || (self.allowed.is_some() && !is_logging) {
                 return Progress::Done;
             }
-            if self.steps > self.steps_max && !is_logging {
-                self.refuse(Verdict::OutOfSteps, 0);
+            if self.is_out_of_steps() {
+                if !is_logging {
+                    self.refuse(Verdict::OutOfSteps, 0);
+                }
                 return Progress::Done;
             }
-            if self.steps >= until {
+            if self.steps >= self.until {
                 return Progress::More;
             }
             let Some(at) = phase.get(self.next as usize).copied() else { return Progress::Done };
@@ -431,8 +461,30 @@ impl Transaction {
                 continue;
             }
             let Some(chain) = rules.chains.get(at as usize) else { continue };
-            self.chain(&rules, at, chain);
+            if self.chain(&rules, at, chain) == Progress::More {
+                self.next -= 1;
+                return Progress::More;
+            }
+            self.texts.keep_within_bounds();
         }
+    }
+
+    fn is_out_of_steps(&self) -> bool {
+        match self.phase {
+            Phase::Logging => self.steps - self.logging_from > self.steps_max,
+            _ => self.steps > self.steps_max,
+        }
+    }
+
+    /// Forgets what can be found out again, while the call waits for its answer.
+    pub fn rest(&mut self) {
+        self.texts.forget();
+        self.all_matched = Vec::new();
+    }
+
+    /// Says that the body is longer than is looked at, where that refuses a call.
+    pub fn refuse_long_body(&mut self) {
+        self.refuse(Verdict::Deny(413), 0);
     }
 
     /// Runs a phase to its end.

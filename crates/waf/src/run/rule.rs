@@ -1,9 +1,12 @@
 //! A rule asked: which texts it looks at, what it makes of them, and what follows from a match.
 
-use std::{borrow::Cow, rc::Rc};
+use std::rc::Rc;
 
-use super::{FIRED_MAX, Fired, SHOWN_BYTES_MAX, TEXT_STEPS, Transaction, Verdict, effects::one_digit};
+use super::{
+    FIRED_MAX, Fired, Progress, SHOWN_BYTES_MAX, TEXT_STEPS, Transaction, Verdict, effects::one_digit,
+};
 use crate::{
+    injection::DETECTED_BYTES_MAX,
     operator::{Answer, Operator, ask_pattern},
     pattern::Pattern,
     rules::{Bits, Chain, Disruption, Link, Looked, Rules, Selector},
@@ -16,8 +19,30 @@ pub(super) struct Current<'c> {
     at: u32,
 }
 
+/// Steps of finding an entry, and of looking at a text that is ruled out without being searched.
+const ENTRY_STEPS: usize = 4;
+const CANDIDATE_STEPS: usize = 8;
+
+/// A rule that is asked of many texts.
+pub(super) struct Paused {
+    /// Its place in its chain.
+    link: usize,
+    /// The target that comes next, and what is left of the one before.
+    target: usize,
+    found: std::vec::IntoIter<Candidate>,
+    /// What its macros made.
+    argument: Option<Vec<u8>>,
+    dynamic: Option<Pattern>,
+    is_match: bool,
+}
+
+enum Asked {
+    Answered(bool),
+    Paused(Box<Paused>),
+}
+
 /// A text that is looked at.
-struct Candidate {
+pub(super) struct Candidate {
     variable: Variable,
     name: Rc<[u8]>,
     held: Held,
@@ -31,12 +56,23 @@ enum Held {
 }
 
 impl Transaction {
-    /// Asks a chain, rule after rule.
-    pub(super) fn chain(&mut self, rules: &Rules, at: u32, chain: &Chain) {
+    /// Asks a chain, rule after rule; goes on where it paused.
+    pub(super) fn chain(&mut self, rules: &Rules, at: u32, chain: &Chain) -> Progress {
         let current = Current { chain, at };
-        for link in &chain.links {
-            if !self.link(rules, link, &current) {
-                return;
+        let mut paused = self.paused.take();
+        let first = paused.as_ref().map_or(0, |paused| paused.link);
+        for (index, link) in chain.links.iter().enumerate().skip(first) {
+            let asked = match paused.take() {
+                Some(paused) => self.ask_all(rules, link, &current, *paused),
+                None => self.link(rules, link, &current, index),
+            };
+            match asked {
+                Asked::Answered(true) => {}
+                Asked::Answered(false) => return Progress::Done,
+                Asked::Paused(paused) => {
+                    self.paused = Some(paused);
+                    return Progress::More;
+                }
             }
         }
         if chain.is_logged
@@ -65,33 +101,56 @@ impl Transaction {
         if let Some(to) = chain.skip_to {
             self.next = self.next.max(to);
         }
+        Progress::Done
     }
 
     /// Asks one rule of all that it looks at.
-    fn link(&mut self, rules: &Rules, link: &Link, current: &Current<'_>) -> bool {
+    fn link(&mut self, rules: &Rules, link: &Link, current: &Current<'_>, index: usize) -> Asked {
         if link.is_action {
             self.effects(link, current);
-            return true;
+            return Asked::Answered(true);
         }
         if let (Some(group), Some(_)) = (link.group, link.bit)
-            && link.is_ruled_out(&self.group(rules, group, link))
+            && self.group(rules, group, link).is_some_and(|bits| link.is_ruled_out(&bits))
         {
-            return false;
+            return Asked::Answered(false);
         }
         let argument = link.operator.argument().filter(|_| !matches!(link.operator, Operator::RxOf(_)));
-        let argument: Cow<'_, [u8]> = argument.map(|text| self.text(text, current)).unwrap_or_default();
+        let argument = argument.filter(|text| text.fixed().is_none());
+        let argument = argument.map(|text| self.text(text, current).into_owned());
         let dynamic = self.dynamic(rules, link, current);
-        let mut is_match = false;
         self.all_matched_begin(link);
-        for target in &link.targets {
-            for candidate in self.candidates(target, link, current.at) {
-                is_match |= self.judge(rules, link, &candidate, &argument, dynamic.as_ref(), current);
-                if self.steps > self.steps_max {
-                    return is_match;
+        let found = Vec::new().into_iter();
+        self.ask_all(
+            rules,
+            link,
+            current,
+            Paused { link: index, target: 0, found, argument, dynamic, is_match: false },
+        )
+    }
+
+    /// Asks of one text after the other, until the slice is over.
+    fn ask_all(&mut self, rules: &Rules, link: &Link, current: &Current<'_>, mut asking: Paused) -> Asked {
+        let fixed = link.operator.argument().and_then(|text| text.fixed()).unwrap_or_default();
+        let argument = asking.argument.take();
+        loop {
+            while let Some(candidate) = asking.found.next() {
+                let own = argument.as_deref().unwrap_or(fixed.as_bytes());
+                asking.is_match |= self.judge(rules, link, &candidate, own, asking.dynamic.as_ref(), current);
+                if self.is_out_of_steps() {
+                    return Asked::Answered(asking.is_match);
+                }
+                if self.steps >= self.until {
+                    asking.argument = argument;
+                    return Asked::Paused(Box::new(asking));
                 }
             }
+            let Some(target) = link.targets.get(asking.target) else {
+                return Asked::Answered(asking.is_match);
+            };
+            asking.target += 1;
+            asking.found = self.look(target, link, current.at).into_iter();
         }
-        is_match
     }
 
     /// MATCHED_VARS are those of the rule before, as long as a rule looks at them.
@@ -110,14 +169,19 @@ impl Transaction {
         Pattern::new(&String::from_utf8_lossy(&text), false, rules.backtracks).ok()
     }
 
-    /// The scans of all texts that a group of rules looks at, as one.
-    fn group(&mut self, rules: &Rules, group: u16, link: &Link) -> Rc<Bits> {
+    /// The scans of all texts that a group of rules looks at, as one; nothing when that takes more than the slice has:
+    /// the rule then asks of each text, and pauses between them.
+    fn group(&mut self, rules: &Rules, group: u16, link: &Link) -> Option<Rc<Bits>> {
         if let Some(known) = self.groups.get(usize::from(group)).and_then(Option::as_ref) {
-            return known.clone();
+            return Some(known.clone());
         }
         let mut sum = rules.scan.none();
         for target in &link.targets {
-            for candidate in self.candidates(target, link, u32::MAX) {
+            for candidate in self.look(target, link, u32::MAX) {
+                self.steps += CANDIDATE_STEPS;
+                if self.steps >= self.until {
+                    return None;
+                }
                 if let Held::Text(text) = candidate.held {
                     let text = self.texts.after(text, link.step, rules, &mut self.steps);
                     let bits = self.texts.bits(text, rules, &mut self.steps);
@@ -129,7 +193,7 @@ impl Transaction {
         if let Some(known) = self.groups.get_mut(usize::from(group)) {
             *known = Some(sum.clone());
         }
-        sum
+        Some(sum)
     }
 
     /// Asks about one text; a rule that looks at each step asks about each.
@@ -142,6 +206,7 @@ impl Transaction {
         dynamic: Option<&Pattern>,
         current: &Current<'_>,
     ) -> bool {
+        self.steps += CANDIDATE_STEPS;
         if link.is_multi && !link.transforms.is_empty() {
             let mut text: Rc<[u8]> = match &candidate.held {
                 Held::Text(text) => self.texts.bytes(*text),
@@ -198,11 +263,11 @@ impl Transaction {
         let answer = match dynamic {
             Some(pattern) => ask_pattern(pattern, text, wants_groups),
             None => {
-                if let Operator::Rx(pattern) = &link.operator
-                    && pattern.is_backtracking()
-                {
-                    self.steps += 16 * text.len();
-                }
+                self.steps += match &link.operator {
+                    Operator::Rx(pattern) if pattern.is_backtracking() => 16 * text.len(),
+                    Operator::Sqli | Operator::Xss => 16 * text.len().min(DETECTED_BYTES_MAX),
+                    _ => 0,
+                };
                 link.operator.ask(text, argument, wants_groups)
             }
         };
@@ -227,6 +292,7 @@ impl Transaction {
         answer: &Answer,
         current: &Current<'_>,
     ) -> bool {
+        self.steps += TEXT_STEPS + text.len() / 4;
         if link.captures && !link.is_negated {
             self.caught = Default::default();
             match answer {
@@ -257,6 +323,26 @@ impl Transaction {
         for effect in &link.effects {
             self.effect(effect, current);
         }
+    }
+
+    /// The texts of a target that are looked at, what it takes to find them counted.
+    fn look(&mut self, target: &Looked, link: &Link, at: u32) -> Vec<Candidate> {
+        let of_it = |variable: Variable| variable == target.variable;
+        let by_pattern = |selector: &Selector| usize::from(matches!(selector, Selector::Like(_)));
+        let patterns: usize = by_pattern(&target.selector)
+            + link.without.iter().filter(|(v, _)| of_it(*v)).map(|(_, s)| by_pattern(s)).sum::<usize>()
+            + self
+                .removed_targets
+                .iter()
+                .filter(|(_, v, _)| of_it(*v))
+                .map(|(.., s)| by_pattern(s))
+                .sum::<usize>();
+        let names: usize = match patterns {
+            0 => 0,
+            _ => self.list(target.variable).iter().map(|entry| entry.name.len() + TEXT_STEPS).sum(),
+        };
+        self.steps += ENTRY_STEPS * self.list(target.variable).len() + patterns * names;
+        self.candidates(target, link, at)
     }
 
     /// The texts of a target that are looked at.

@@ -18,10 +18,18 @@ pub(super) struct Entry {
     pub(super) text: u32,
 }
 
+/// Bytes of changed texts that are kept, so that rules share them.
+const CHANGED_BYTES_MAX: usize = 8 << 20;
+/// From this number on texts are changed ones.
+const CHANGED: u32 = 1 << 31;
+
 /// Texts by number.
 #[derive(Default)]
 pub(super) struct Texts {
     all: Vec<Text>,
+    /// What they became: it can be found out again.
+    derived: Vec<Text>,
+    derived_bytes: usize,
     changed: HashMap<(u32, u16), u32, RandomState>,
 }
 
@@ -36,12 +44,39 @@ impl Texts {
         (self.all.len() - 1) as u32
     }
 
+    fn get(&self, text: u32) -> Option<&Text> {
+        match text.checked_sub(CHANGED) {
+            Some(derived) => self.derived.get(derived as usize),
+            None => self.all.get(text as usize),
+        }
+    }
+
+    fn add_changed(&mut self, bytes: &[u8]) -> u32 {
+        self.derived_bytes += bytes.len() + size_of::<Text>();
+        self.derived.push(Text { bytes: bytes.into(), bits: None });
+        CHANGED | (self.derived.len() - 1) as u32
+    }
+
+    /// Forgets what texts became.
+    pub(super) fn forget(&mut self) {
+        self.derived = Vec::new();
+        self.derived_bytes = 0;
+        self.changed = HashMap::default();
+    }
+
+    /// Forgets it when it is more than is kept.
+    pub(super) fn keep_within_bounds(&mut self) {
+        if self.derived_bytes > CHANGED_BYTES_MAX {
+            self.forget();
+        }
+    }
+
     pub(super) fn bytes(&self, text: u32) -> Rc<[u8]> {
-        self.all.get(text as usize).map_or_else(|| Rc::from(&b""[..]), |text| text.bytes.clone())
+        self.get(text).map_or_else(|| Rc::from(&b""[..]), |text| text.bytes.clone())
     }
 
     pub(super) fn len(&self, text: u32) -> usize {
-        self.all.get(text as usize).map_or(0, |text| text.bytes.len())
+        self.get(text).map_or(0, |text| text.bytes.len())
     }
 
     /// The text after a step of transformations; adds what that took to `steps`.
@@ -57,14 +92,18 @@ impl Texts {
         let bytes = self.bytes(from);
         *steps += bytes.len();
         // What stays as it is shares what is found out about it.
-        let to = transform.apply(&bytes).map_or(from, |changed| self.add(&changed));
+        let to = transform.apply(&bytes).map_or(from, |changed| self.add_changed(&changed));
         self.changed.insert((text, step), to);
         to
     }
 
     /// The scan of a text.
     pub(super) fn bits(&mut self, text: u32, rules: &Rules, steps: &mut usize) -> Rc<Bits> {
-        let Some(text) = self.all.get_mut(text as usize) else { return Rc::new(rules.scan.none()) };
+        let text = match text.checked_sub(CHANGED) {
+            Some(derived) => self.derived.get_mut(derived as usize),
+            None => self.all.get_mut(text as usize),
+        };
+        let Some(text) = text else { return Rc::new(rules.scan.none()) };
         let bytes = &text.bytes;
         text.bits
             .get_or_insert_with(|| {
