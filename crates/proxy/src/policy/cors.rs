@@ -203,7 +203,7 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
 #[derive(Clone)]
 #[cfg_attr(
     not(any(test, feature = "transcode")),
-    expect(dead_code, reason = "no handler is built that has any")
+    allow(dead_code, reason = "no handler is built that has any")
 )]
 pub(crate) struct Exposed(pub(crate) HeaderValue);
 
