@@ -146,6 +146,11 @@ fn value(field: &FieldDescriptor, text: &str, json: &Json) -> Result<Option<Valu
             }
         }
         Kind::Message(kind) => {
+            match kind.full_name() {
+                "google.protobuf.DoubleValue" => drop(float(text, "double", f64::is_finite)?),
+                "google.protobuf.FloatValue" => drop(float(text, "float", f32::is_finite)?),
+                _ => {}
+            }
             let written = match kind.full_name() {
                 "google.protobuf.BoolValue" => serde_json::Value::Bool(boolean(text)?),
                 _ => serde_json::Value::String(text.to_owned()),

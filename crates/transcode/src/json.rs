@@ -1,5 +1,6 @@
 //! The mapping of protobuf to JSON (protobuf.dev/programming-guides/json), well-known types included.
 
+mod scan;
 mod write;
 
 use prost_reflect::{
@@ -54,6 +55,7 @@ impl Json {
 
     /// Reads a message. The error names the place.
     pub fn read(&self, kind: &MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Wrong> {
+        scan::check(kind, text).map_err(|why| Wrong::new("", why))?;
         let mut json = serde_json::Deserializer::from_slice(text);
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);

@@ -138,6 +138,12 @@ impl Schema {
     }
 }
 
+/// Files that are known here, whatever a set has.
+pub(crate) fn bundled_names() -> HashSet<String> {
+    let set = FileSet::decode(ERROR_DETAILS).unwrap_or_default();
+    set.file.into_iter().filter_map(|file| Some(FileHead::decode(file).ok()?.name)).collect()
+}
+
 fn list(names: &[String]) -> String {
     match names {
         [] => "is none at all".to_owned(),

@@ -199,6 +199,14 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok().filter(|value| !value.is_empty())
 }
 
+/// What a handler lets scripts of other origins read of its answer; an extension of that answer.
+#[derive(Clone)]
+#[cfg_attr(
+    not(any(test, feature = "transcode")),
+    allow(dead_code, reason = "no handler is built that has any")
+)]
+pub(crate) struct Exposed(pub(crate) HeaderValue);
+
 impl NeedsOf for model::policy::Cors {
     fn needs(&self) -> Needs {
         Needs::headers([
@@ -233,6 +241,7 @@ impl Policy for Cors {
         if matches!(seen, Some(Seen::Preflight)) {
             return;
         }
+        let exposed = answer.extensions().get::<Exposed>().cloned();
         let headers = answer.headers_mut();
         for name in [
             header::ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -247,7 +256,8 @@ impl Policy for Cors {
             if self.credentials {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             }
-            if let Some(expose) = &self.expose {
+            // A handler's own fields are exposed where no list says otherwise; an upstream's word does not count.
+            if let Some(expose) = self.expose.as_ref().or(exposed.as_ref().map(|Exposed(names)| names)) {
                 headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
             }
         }
@@ -276,6 +286,23 @@ mod tests {
         let values: Vec<_> = answer.headers().get_all("access-control-allow-origin").iter().collect();
         assert!(values.len() < 2);
         values.first().map(|value| value.to_str().expect("text").to_owned())
+    }
+
+    #[test]
+    fn what_a_handler_exposes_holds_without_a_list() {
+        for (settings, want) in [
+            (serde_json::json!({"allowOrigins": ["*"]}), "grpc-status"),
+            (serde_json::json!({"allowOrigins": ["*"], "exposeHeaders": ["x-own"]}), "x-own"),
+        ] {
+            let policy = compile(settings).expect("compiles");
+            let mut call = with_header(call("GET", "/"), "origin", "https://app.example.com");
+            outcome(&policy, &mut call).expect("goes on");
+            let upstream = Response::builder().header("access-control-expose-headers", "x-upstream");
+            let mut answer = upstream.body(Body::Empty).expect("an answer");
+            answer.extensions_mut().insert(Exposed(HeaderValue::from_static("grpc-status")));
+            policy.response(&mut call, &mut answer);
+            assert_eq!(answer.headers()["access-control-expose-headers"], want);
+        }
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use http::{HeaderMap, HeaderValue};
 use transcode::{
-    answer::{Answer, Form, Lines, PIECE_BYTES, Upload},
+    answer::{Answer, Form, Lines, Upload},
     frame::{self, Reader},
     status::{Code, Status},
 };
 
 use super::*;
+
+/// What a piece has, if no single message is more.
+const PIECE_BYTES: usize = 16 * 1024;
 
 fn fixed(name: &str) -> Arc<Binding> {
     let method = Arc::new(schema().method(name).expect("a method"));

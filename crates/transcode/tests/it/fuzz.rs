@@ -35,13 +35,13 @@ pub fn transcode(bytes: &[u8]) {
         4 => drop(Schema::decode(rest)),
         5 => upload(rest),
         6 => answer(rest),
-        7 => message(rest),
-        _ => {
+        7 => {
             let (template, path) = text.split_once('\n').unwrap_or((text, "/"));
             if let Ok(template) = Template::parse(template) {
                 let _ = template.captures(path);
             }
         }
+        _ => message(rest),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod flowing;
 mod fuzz;
+mod reflection;
 mod written;
 
 use std::{borrow::Cow, fs, path::Path, sync::Arc};
@@ -155,12 +156,20 @@ fn what_does_not_fit_is_told_with_its_place() {
         ("GET", "/v1/echo?double_value=1e999", None, "`1e999` is no double"),
         ("GET", "/v1/echo?double_value=inf", None, "`inf` is no double"),
         ("GET", "/v1/echo?float_value=1e39", None, "`1e39` is no float"),
+        ("GET", "/v1/echo?wrapped_double=inf", None, "`inf` is no double"),
         ("GET", "/v1/shelves/1/books?filter=x", None, "`filter`: `filter` is a message"),
         ("GET", "/v1/shelves/1/books?filter.genres=POEM", None, "has no value `POEM`"),
         ("GET", "/v1/shelves/1/books?filter.since=noon", None, "`filter.since`"),
         ("GET", "/v1/echo?counts=x", None, "is a map"),
         ("GET", "/v1/echo?text=a&number=1", None, "another field of `choice` is set"),
         ("POST", "/v1/echo", Some("{\"text\":\"a\",\"number\":1}"), "choice"),
+        ("POST", "/v1/echo", Some("{\"text\":\"a\",\"text\":\"b\"}"), "`text` stands twice"),
+        ("POST", "/v1/echo", Some("{\"int32Value\":1,\"int32_value\":2}"), "`int32Value` stands twice"),
+        ("POST", "/v1/echo", Some("{\"counts\":{\"a\":1,\"\\u0061\":2}}"), "`a` stands twice"),
+        ("POST", "/v1/echo", Some("{\"doubleValue\":\"1e999\"}"), "`1e999` is no number that fits"),
+        ("POST", "/v1/echo", Some("{\"doubleValue\":\"inf\"}"), "`inf` is no number that fits"),
+        ("POST", "/v1/echo", Some("{\"floatValue\":\"1e39\"}"), "`1e39` is no number that fits"),
+        ("POST", "/v1/echo", Some("{\"wrappedDouble\":\"nan\"}"), "`nan` is no number that fits"),
         ("POST", "/v1/echo", Some("{\"numbers\":[1,\"x\"]}"), "`numbers[1]`"),
         ("POST", "/v1/echo", Some("{\"int32Value\":2147483648}"), "`int32Value`"),
     ] {

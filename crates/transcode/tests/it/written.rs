@@ -126,3 +126,27 @@ fn a_field_that_is_the_answer_is_what_it_would_be_in_its_message() {
         assert_eq!(of(name, text, choices), want, "{name} of {text}");
     }
 }
+
+#[test]
+fn any_within_any_is_read_as_deep_as_it_is_written() {
+    let nested = |depth: usize, within: &str| {
+        let name = r#""@type":"type.googleapis.com/google.protobuf.Any""#;
+        let mut any = within.to_owned();
+        for _ in 0..depth {
+            any = format!(r#"{{"value":{any},{name}}}"#);
+        }
+        format!(r#"{{"any":{any}}}"#)
+    };
+    let kind = schema().message("demo.Everything").expect("a message");
+    let read = |text: String| Json::default().read(&kind, text.as_bytes());
+    let duration = r#"{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}"#;
+    assert!(read(nested(15, duration)).is_ok());
+    for depth in [16, 100, 1_000] {
+        let error = read(nested(depth, duration)).expect_err("too deep").to_string();
+        assert!(error.contains("too deep") || error.contains("recursion limit"), "{error}");
+    }
+    let long = r#"{"@type":"type.googleapis.com/google.protobuf.ListValue","value":["#.to_owned();
+    let error =
+        read(nested(15, &(long + &"1,".repeat(2_000_000) + "1]}"))).expect_err("too much").to_string();
+    assert!(error.contains("too deep"), "{error}");
+}

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use model::resource::{route_match::PathMatch, transcode::Transcode as Settings};
 use transcode::{
     binding::{Binding, Bindings},
-    reflect::{self, Asking},
+    reflect::{self, Asking, Files},
     schema::{self, Schema},
     status::{Code, Status},
 };
@@ -38,6 +38,11 @@ use crate::{
 
 /// Between two questions to a server that has not answered.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same, when it has not answered many times and what it told before holds.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Services of which the log says that they are left out.
+const SKIPPED_MAX: usize = 10;
 
 /// Descriptors, and what requests mean by them.
 pub(super) struct Known {
@@ -48,7 +53,8 @@ pub(super) struct Known {
     pub(super) paths: Bindings,
     /// The methods of the services that are reached, by the paths of gRPC.
     methods: HashMap<String, Arc<schema::Method>>,
-    since: Instant,
+    /// What the server told, if it did.
+    files: Files,
 }
 
 /// What of the settings decides on it.
@@ -78,6 +84,20 @@ pub(super) struct Server {
     /// Held by whoever asks; when it was last asked in vain, and what came of it.
     turn: tokio::sync::Mutex<Option<(Instant, String)>>,
     is_renewing: AtomicBool,
+    begun: Instant,
+    /// When it is asked anew, in milliseconds since it was begun.
+    due: AtomicU64,
+    /// How often it has not answered since it last did.
+    failed: AtomicU32,
+}
+
+/// One asks anew, and lets the next when it ends, however it does.
+struct Renewing(Arc<Server>);
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.0.is_renewing.store(false, Ordering::Release);
+    }
 }
 
 impl Source {
@@ -110,6 +130,9 @@ impl Source {
             known: ArcSwapOption::empty(),
             turn: tokio::sync::Mutex::new(None),
             is_renewing: AtomicBool::new(false),
+            begun: Instant::now(),
+            due: AtomicU64::new(0),
+            failed: AtomicU32::new(0),
         });
         Ok(Self::Server(server))
     }
@@ -126,7 +149,7 @@ impl Source {
             Self::File(known) => Ok(Some(known.clone())),
             Self::Server(server) => match server.known.load_full() {
                 Some(known) => {
-                    if known.since.elapsed() >= server.wanted.refresh.get() {
+                    if server.is_due() {
                         server.renew(worker, call, target);
                     }
                     Ok(Some(known))
@@ -188,7 +211,7 @@ impl Known {
                 }
             }
         }
-        Ok(Self { schema: Arc::new(schema), fixed, paths, methods, since: Instant::now() })
+        Ok(Self { schema: Arc::new(schema), fixed, paths, methods, files: Files::new() })
     }
 
     /// The method that a path of gRPC means, if it is one that is reached.
@@ -198,6 +221,15 @@ impl Known {
 }
 
 impl Server {
+    fn is_due(&self) -> bool {
+        self.begun.elapsed().as_millis() >= u128::from(self.due.load(Ordering::Relaxed))
+    }
+
+    fn wait(&self, time: Duration) {
+        let due = self.begun.elapsed().saturating_add(time).as_millis();
+        self.due.store(u64::try_from(due).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Asks for the first time; calls at the same time wait for one answer.
     async fn first(&self, worker: &Rc<Worker>, call: &Call, target: &Target) -> Result<Arc<Known>, Failure> {
         let mut turn = self.turn.lock().await;
@@ -209,10 +241,10 @@ impl Server {
         {
             return Err(unknown(why));
         }
-        match self.ask(worker, call, target).await {
+        match self.ask(worker, call, target, None).await {
             Ok(known) => {
-                let known = Arc::new(known);
                 self.known.store(Some(known.clone()));
+                self.wait(self.wanted.refresh.get());
                 tracing::info!(upstream = %self.wanted.upstream, "the server told of its services");
                 *turn = None;
                 Ok(known)
@@ -231,33 +263,62 @@ impl Server {
         if self.is_renewing.swap(true, Ordering::Acquire) {
             return;
         }
-        let (server, worker, target) = (self.clone(), worker.clone(), target.clone());
+        let renewing = Renewing(self.clone());
+        let (worker, target) = (worker.clone(), target.clone());
         let own = errand(call, reflect::PATHS[0], &self.wanted);
         tokio::task::spawn_local(async move {
-            match server.ask(&worker, &own, &target).await {
-                Ok(known) => server.known.store(Some(Arc::new(known))),
+            let server = &renewing.0;
+            match server.ask(&worker, &own, &target, server.known.load_full()).await {
+                Ok(known) => {
+                    server.known.store(Some(known));
+                    server.failed.store(0, Ordering::Relaxed);
+                    server.wait(server.wanted.refresh.get());
+                }
                 Err(why) => {
-                    tracing::warn!(
-                        upstream = %server.wanted.upstream, %why,
-                        "the server does not tell of its services; what it told before holds"
-                    );
                     // It is left alone for a while, not for a whole `refresh`.
-                    tokio::time::sleep(PAUSE).await;
+                    let failed = server.failed.fetch_add(1, Ordering::Relaxed);
+                    let pause = PAUSE.saturating_mul(1 << failed.min(5)).min(PAUSE_MAX);
+                    server.wait(pause.min(server.wanted.refresh.get().max(PAUSE)));
+                    let upstream = &server.wanted.upstream;
+                    const WHAT: &str = "the server does not tell of its services; what it told before holds";
+                    match failed {
+                        0 => tracing::warn!(%upstream, %why, "{WHAT}"),
+                        _ => tracing::debug!(%upstream, %why, "{WHAT}"),
+                    }
                 }
             }
-            server.is_renewing.store(false, Ordering::Release);
         });
     }
 
-    async fn ask(&self, worker: &Rc<Worker>, call: &Call, target: &Target) -> Result<Known, String> {
+    /// Asks; what it told before is kept when it tells the same.
+    async fn ask(
+        &self,
+        worker: &Rc<Worker>,
+        call: &Call,
+        target: &Target,
+        before: Option<Arc<Known>>,
+    ) -> Result<Arc<Known>, String> {
         let asking = self.asked(worker, call, target);
-        let schema = tokio::time::timeout(self.wanted.timeout.get(), asking)
+        let asking = tokio::time::timeout(self.wanted.timeout.get(), asking)
             .await
             .map_err(|_| "it did not answer in time".to_owned())??;
-        Known::new(schema, &self.wanted)
+        // Whatever it takes, other calls go on.
+        let wanted = self.wanted.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            let (files, skipped) = asking.end()?;
+            if let Some(before) = before.filter(|before| before.files == files) {
+                return Ok(before);
+            }
+            for why in skipped.iter().take(SKIPPED_MAX) {
+                tracing::warn!(upstream = %wanted.upstream, %why, "a service is not told of, and is left out");
+            }
+            let schema = Schema::of_files(files.values().cloned().collect())?;
+            Known::new(schema, &wanted).map(|known| Arc::new(Known { files, ..known }))
+        });
+        built.await.map_err(|error| format!("what it tells of cannot be taken: {error}"))?
     }
 
-    async fn asked(&self, worker: &Rc<Worker>, call: &Call, target: &Target) -> Result<Schema, String> {
+    async fn asked(&self, worker: &Rc<Worker>, call: &Call, target: &Target) -> Result<Asking, String> {
         let services: Vec<String> = match &self.wanted.method {
             Some(method) => {
                 vec![method.rsplit_once(['/', '.']).map_or(&**method, |(service, _)| service).to_owned()]
@@ -270,7 +331,7 @@ impl Server {
             let mut is_known = true;
             while let Some(body) = asking.body() {
                 let mut own = errand(call, path, &self.wanted);
-                match exchange(worker, &mut own, target, body).await? {
+                match exchange(worker, &mut own, target, body, asking.left()).await? {
                     Ok(answer) => asking.take(&answer)?,
                     Err(status) if status.code == Code::Unimplemented => {
                         why = "it has no server reflection".to_owned();
@@ -281,7 +342,7 @@ impl Server {
                 }
             }
             if is_known {
-                return asking.schema();
+                return Ok(asking);
             }
         }
         Err(why)
@@ -318,6 +379,7 @@ async fn exchange(
     own: &mut Call,
     target: &Target,
     body: Vec<u8>,
+    bytes_max: usize,
 ) -> Result<Result<Vec<u8>, Status>, String> {
     let mut body = Body::Full(body.into());
     let told = |failure: Failure| failure.to_string();
@@ -337,7 +399,7 @@ async fn exchange(
     let mut status = Status::read(&head.headers);
     while let Some(frame) = body.frame().await {
         match frame.map_err(told)?.into_data() {
-            Ok(data) if all.len() + data.len() > reflect::BYTES_MAX => {
+            Ok(data) if all.len() + data.len() > bytes_max => {
                 return Err("it tells of more than is taken".to_owned());
             }
             Ok(data) => all.extend_from_slice(&data),

@@ -25,6 +25,7 @@ use crate::{
     failure::{Failure, Problem, Stage},
     guard,
     handler::ai::gathered::{Ungathered, gather},
+    policy::cors::Exposed,
     worker::Worker,
 };
 
@@ -38,9 +39,10 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, grpc-encoding, connect-content-encoding",
 );
 
-fn expose(call: &Call, headers: &mut HeaderMap) {
+fn expose(call: &Call, response: &mut Response<Body>) {
     if call.head.headers.contains_key(header::ORIGIN) {
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        response.extensions_mut().insert(Exposed(EXPOSED));
     }
 }
 
@@ -91,7 +93,7 @@ impl Transcode {
         if let Some(value) = told.1.get(&GRPC_ENCODING).filter(|_| !form.is_json) {
             told.0.headers_mut().insert(GRPC_ENCODING, value.clone());
         }
-        expose(call, told.0.headers_mut());
+        expose(call, &mut told.0);
         Ok(told.0)
     }
 
@@ -129,7 +131,7 @@ impl Transcode {
         if let Some(value) = head.get(&GRPC_ENCODING).filter(|_| !is_json) {
             response.headers_mut().insert(CONNECT_ENCODING, value.clone());
         }
-        expose(call, response.headers_mut());
+        expose(call, &mut response);
         Ok(response)
     }
 
@@ -230,10 +232,10 @@ impl Transcode {
             }
         };
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        expose(call, &mut headers);
         let mut response = Response::new(Body::Full(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        expose(call, &mut response);
         Ok(response)
     }
 

@@ -67,13 +67,18 @@ fn messages_that_nobody_knows_pass_without_descriptors() {
 
 #[test]
 fn scripts_of_other_origins_may_read_how_a_call_ended() {
-    let (_server, gateway) = all(How::default());
-    let answer = gateway.send(
-        "POST /demo.Greeter/SayHello HTTP/1.1\nhost: a.test\norigin: https://b.test\ncontent-type: application/grpc-web-text\ncontent-length: 8",
-        b"AAAAAAA=",
-    );
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let exposed = answer.header("access-control-expose-headers").expect("a field");
-    assert!(exposed.contains("grpc-status") && exposed.contains("grpc-message"), "{exposed}");
-    assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("application/grpc-web-text")));
+    let server = Server::start(How::default());
+    for route in ["", "policies: [{cors: {allowOrigins: ['*']}}]"] {
+        let gateway = gateway(&server, "descriptorSet: \"SET\"", route);
+        let answer = gateway.send(
+            "POST /demo.Greeter/SayHello HTTP/1.1\nhost: a.test\norigin: https://b.test\ncontent-type: application/grpc-web-text\ncontent-length: 8",
+            b"AAAAAAA=",
+        );
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let exposed = answer.header("access-control-expose-headers").expect("a field");
+        assert!(exposed.contains("grpc-status") && exposed.contains("grpc-message"), "{exposed}");
+        assert!(
+            answer.header("content-type").is_some_and(|kind| kind.starts_with("application/grpc-web-text"))
+        );
+    }
 }
