@@ -6,7 +6,7 @@ use super::{
     FIRED_MAX, Fired, Progress, SHOWN_BYTES_MAX, TEXT_STEPS, Transaction, Verdict, effects::one_digit,
 };
 use crate::{
-    injection::DETECTED_BYTES_MAX,
+    injection,
     operator::{Answer, Operator, ask_pattern},
     pattern::Pattern,
     rules::{Bits, Chain, Disruption, Link, Looked, Rules, Selector},
@@ -265,7 +265,7 @@ impl Transaction {
             None => {
                 self.steps += match &link.operator {
                     Operator::Rx(pattern) if pattern.is_backtracking() => 16 * text.len(),
-                    Operator::Sqli | Operator::Xss => 16 * text.len().min(DETECTED_BYTES_MAX),
+                    Operator::Sqli | Operator::Xss => injection::steps(text),
                     _ => 0,
                 };
                 link.operator.ask(text, argument, wants_groups)
