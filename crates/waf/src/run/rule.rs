@@ -162,11 +162,17 @@ impl Transaction {
         }
     }
 
-    /// A pattern with macros, compiled.
-    fn dynamic(&self, rules: &Rules, link: &Link, current: &Current<'_>) -> Option<Pattern> {
+    /// A pattern with macros, compiled; that it is none is told by `TX:MSC_PCRE_ERROR`.
+    fn dynamic(&mut self, rules: &Rules, link: &Link, current: &Current<'_>) -> Option<Pattern> {
         let Operator::RxOf(template) = &link.operator else { return None };
-        let text = self.text(template, current);
-        Pattern::new(&String::from_utf8_lossy(&text), false, rules.backtracks).ok()
+        let text = String::from_utf8_lossy(&self.text(template, current)).into_owned();
+        // Compiling takes longer than looking.
+        self.steps += 1_000 + 100 * text.len();
+        let built = Pattern::new(&text, false, rules.backtracks).ok();
+        if built.is_none() {
+            self.tx.set("msc_pcre_error", b"1".to_vec());
+        }
+        built
     }
 
     /// The scans of all texts that a group of rules looks at, as one; nothing when that takes more than the slice has:
