@@ -74,7 +74,6 @@ variables! {
     QueryString => "QUERY_STRING",
     RemoteAddr => "REMOTE_ADDR",
     RemoteHost => "REMOTE_HOST",
-    RemotePort => "REMOTE_PORT",
     ReqbodyError => "REQBODY_ERROR",
     ReqbodyErrorMsg => "REQBODY_ERROR_MSG",
     ReqbodyProcessor => "REQBODY_PROCESSOR",
@@ -168,9 +167,12 @@ pub(crate) fn absent(name: &str) -> Option<&'static str> {
         }
         "TIME" | "TIME_DAY" | "TIME_EPOCH" | "TIME_HOUR" | "TIME_MIN" | "TIME_MON" | "TIME_SEC"
         | "TIME_WDAY" | "TIME_YEAR" => "rules by the time of day are not supported: take the rule out",
-        "USERAGENT_IP" | "WEBAPPID" | "WEBSERVER_ERROR_LOG" | "MODSEC_BUILD" | "MULTIPART_BOUNDARY" => {
-            "this gateway does not have it: take the rule out"
-        }
+        "USERAGENT_IP"
+        | "WEBAPPID"
+        | "WEBSERVER_ERROR_LOG"
+        | "MODSEC_BUILD"
+        | "MULTIPART_BOUNDARY"
+        | "REMOTE_PORT" => "this gateway does not have it: take the rule out",
         "AUTH_TYPE" | "REMOTE_USER" | "SESSIONID" | "USERID" => {
             "the rules run before anybody knows who calls: take the rule out, or look at the header"
         }

@@ -93,25 +93,30 @@ impl Waf {
         let mut judging = self.begin(call);
         run(&mut judging, Phase::Head).await;
         // What goes on in both directions cannot be held; nor can what is no body at all.
-        let is_open = call.upgrade.is_some() || is_grpc(&call.head.headers);
-        if judging.wants_body() && !is_open {
-            if !body.is_empty() {
-                let held = match Held::read(body, self.limit).await {
-                    Ok(held) => held,
-                    Err(failure) => return Verdict::Fail(failure),
-                };
-                if !held.is_whole() && self.above == WafAbove::Refuse {
-                    let failure = Failure::refused(Problem::BodyTooLarge).with_hint(format!(
-                        "the body has more than the {} bytes that are looked at",
-                        self.limit
-                    ));
-                    return Verdict::Fail(failure);
+        let is_open = call.upgrade.is_some() || is_grpc(call.head.version, &call.head.headers);
+        let mut stopped = None;
+        if judging.wants_body() && !is_open && !body.is_empty() {
+            match Held::read(body, self.limit).await {
+                Err(failure) => stopped = Some(failure),
+                Ok(held) => {
+                    if !held.is_whole() && self.above == WafAbove::Refuse {
+                        // Where nothing is refused, the beginning is looked at and the rest passes.
+                        judging.refuse_long_body();
+                    }
+                    if judging.verdict().is_some() {
+                        let failure = Failure::refused(Problem::BodyTooLarge).with_hint(format!(
+                            "the body has more than the {} bytes that are looked at",
+                            self.limit
+                        ));
+                        stopped = Some(failure);
+                    } else {
+                        judging.body(&held.beginning(self.limit), held.is_whole());
+                    }
+                    *body = held.into_body();
                 }
-                judging.body(&held.beginning(self.limit), held.is_whole());
-                *body = held.into_body();
             }
-            run(&mut judging, Phase::Body).await;
-        } else if judging.verdict().is_none() {
+        }
+        if judging.verdict().is_none() && stopped.is_none() {
             run(&mut judging, Phase::Body).await;
         }
         let verdict = self.refusal(&judging, true);
@@ -119,8 +124,15 @@ impl Waf {
             // What is looked at must be readable.
             call.head.headers.remove(header::ACCEPT_ENCODING);
         }
-        call.keep(self, judging);
-        verdict
+        if self.answers.is_some() && matches!(verdict, Verdict::Continue) && stopped.is_none() {
+            judging.rest();
+            call.keep(self, judging);
+        } else {
+            // Nothing more is asked: what the call holds is not kept while others answer it.
+            run(&mut judging, Phase::Logging).await;
+            self.close(call, &judging);
+        }
+        stopped.map_or(verdict, Verdict::Fail)
     }
 
     /// What becomes of a call by what the rules say of it.
@@ -149,8 +161,7 @@ impl Waf {
     }
 
     /// Writes down what the rules said.
-    fn close(&self, call: &mut Call, judging: &mut Transaction) {
-        judging.run(Phase::Logging);
+    fn close(&self, call: &mut Call, judging: &Transaction) {
         let outcome = match (judging.verdict(), judging.would(), judging.fired()) {
             (Some(_), ..) => Outcome::Refused,
             (None, Some(_), _) => Outcome::Detected,
@@ -237,8 +248,11 @@ fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+/// Whether both sides may send at once: what is only called so is held like any other.
+fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    version == Version::HTTP_2 && (kind == b"application/grpc" || kind.starts_with(b"application/grpc+"))
 }
 
 /// Whether an answer's body is one that is looked at.
@@ -262,7 +276,8 @@ impl Policy for Waf {
 
     fn response(&self, call: &mut Call, _: &mut Response<Body>) {
         if let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) {
-            self.close(call, &mut judging);
+            judging.run(Phase::Logging);
+            self.close(call, &judging);
         }
     }
 
@@ -280,11 +295,13 @@ impl Policy for Waf {
             let Some(answers) = &self.answers else { return Ok(()) };
             let is_tunnel = answer.status() == StatusCode::SWITCHING_PROTOCOLS || call.upgrade.is_some();
             if judging.verdict().is_some() || is_tunnel {
-                self.close(call, &mut judging);
+                run(&mut judging, Phase::Logging).await;
+                self.close(call, &judging);
                 return Ok(());
             }
             let judged = self.judge_answer(answers, &mut judging, answer).await;
-            self.close(call, &mut judging);
+            run(&mut judging, Phase::Logging).await;
+            self.close(call, &judging);
             judged?;
             match self.refusal(&judging, false) {
                 Verdict::Continue => Ok(()),

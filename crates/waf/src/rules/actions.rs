@@ -174,7 +174,11 @@ fn about_the_call(
         | "sanitizematched"
         | "sanitizematchedbytes"
         | "sanitizerequestheader"
-        | "sanitizeresponseheader" => {}
+        | "sanitizeresponseheader" => reader.note(
+            "sanitise…",
+            place,
+            "has no effect here: values are recorded only with `recordMatches`, and then as they are",
+        ),
         "setenv" | "xmlns" => reader.note(
             if action.name == "setenv" { "setenv" } else { "xmlns" },
             place,

@@ -113,6 +113,8 @@ impl Rules {
             book.read(&pinned(&options.pinned), &mut reader, 0);
         }
         book.close(&mut reader);
+        let last = Source { name: "built in".into(), text: include_str!("last.conf").to_owned() };
+        book.read_last(&last, &mut reader);
         let rules = finish(book, &mut reader, options);
         for (what, (place, count, why)) in std::mem::take(&mut reader.notes) {
             let times = if count == 1 { String::new() } else { format!(" ({count} times, here first)") };
@@ -278,6 +280,14 @@ fn exclude(rules: &mut Rules, reader: &mut Reader<'_>, exclusions: &[Exclusion])
         let mut without: Vec<(Variable, Selector)> = Vec::new();
         for target in &exclusion.targets {
             match split_targets(&target.0).and_then(|raw| targets::compile(raw, reader.backtracks)) {
+                Ok(compiled)
+                    if !compiled.without.is_empty() || compiled.looked.iter().any(|one| one.is_count) =>
+                {
+                    let text = &target.0;
+                    let error =
+                        format!("expected what is left out as it is, such as `ARGS:name`, found `{text}`");
+                    reader.findings.error(&place, error);
+                }
                 Ok(compiled) => {
                     without.extend(compiled.looked.into_iter().map(|one| (one.variable, one.selector)))
                 }

@@ -63,6 +63,12 @@ impl Book {
         }
     }
 
+    /// Reads the rules that come after all others, whatever defaults those have.
+    pub(super) fn read_last(&mut self, source: &Source, reader: &mut Reader<'_>) {
+        self.defaults.clear();
+        self.read(source, reader, 0);
+    }
+
     /// Ends the reading: nothing may be left open.
     pub(super) fn close(&mut self, reader: &mut Reader<'_>) {
         self.expect_closed(reader);
@@ -96,7 +102,12 @@ impl Book {
         }
         match name.to_ascii_lowercase().as_str() {
             "secmarker" => {
-                self.markers.insert(word(0)?.to_owned(), self.drafts.len() as u32);
+                let before = self.markers.insert(word(0)?.to_owned(), self.drafts.len() as u32);
+                if before.is_some() {
+                    reader
+                        .findings
+                        .warning(place, "there is a marker of this name before; `skipAfter` means this one");
+                }
             }
             "secdefaultaction" => self.default_action(word(0)?, place, reader)?,
             "secruleengine" => self.mode = Some(actions::mode(word(0)?)?),
@@ -392,15 +403,26 @@ impl Book {
         place: &Place,
         reader: &mut Reader<'_>,
     ) -> Result<(), String> {
-        let (which, link) =
-            which.split_once(':').map_or((which, 0), |(id, link)| (id, link.parse().unwrap_or(0)));
+        let (which, link) = match which.split_once(':') {
+            Some((id, link)) if kind.ends_with("id") => {
+                let wrong =
+                    || format!("expected an id and the number of a rule of its chain, found `{which}`");
+                (id, link.parse::<usize>().map_err(|_| wrong())?)
+            }
+            _ => (which, 0),
+        };
         let added = targets::compile(split_targets(text)?, reader.backtracks)?;
         let gone =
             replaced.map(|text| targets::compile(split_targets(text)?, reader.backtracks)).transpose()?;
         let mut count = 0;
         for draft in self.meant(kind, which)? {
             count += 1;
-            let Some(link) = draft.chain.links.get_mut(link) else { continue };
+            let count_of_links = draft.chain.links.len();
+            let id = draft.chain.id;
+            let missing = || {
+                format!("the chain of {id} has {count_of_links} rules, counted from 0; there is no {link}")
+            };
+            let link = draft.chain.links.get_mut(link).ok_or_else(missing)?;
             for gone in gone.iter().flat_map(|gone| &gone.looked) {
                 link.targets.retain(|target| {
                     target.variable != gone.variable

@@ -80,6 +80,9 @@ pub(super) fn compile(raw: Vec<RawTarget>, backtracks: usize) -> Result<Targets,
                 .unwrap_or("expected one that ModSecurity knows; is it misspelt, or does a plugin bring it?");
             return Err(format!("there is no variable `{name}`: {remedy}"));
         };
+        if variable == Variable::Rule {
+            return Err("RULE is for macros such as `%{RULE.id}`; there is nothing of it to look at".into());
+        }
         let selector = Selector::new(variable, selector.as_deref(), backtracks)?;
         if exclude {
             targets.without.push((variable, selector));

@@ -6,7 +6,7 @@ use super::{
     FIRED_MAX, Fired, Progress, SHOWN_BYTES_MAX, TEXT_STEPS, Transaction, Verdict, effects::one_digit,
 };
 use crate::{
-    injection::DETECTED_BYTES_MAX,
+    injection,
     operator::{Answer, Operator, ask_pattern},
     pattern::Pattern,
     rules::{Bits, Chain, Disruption, Link, Looked, Rules, Selector},
@@ -162,11 +162,17 @@ impl Transaction {
         }
     }
 
-    /// A pattern with macros, compiled.
-    fn dynamic(&self, rules: &Rules, link: &Link, current: &Current<'_>) -> Option<Pattern> {
+    /// A pattern with macros, compiled; that it is none is told by `TX:MSC_PCRE_ERROR`.
+    fn dynamic(&mut self, rules: &Rules, link: &Link, current: &Current<'_>) -> Option<Pattern> {
         let Operator::RxOf(template) = &link.operator else { return None };
-        let text = self.text(template, current);
-        Pattern::new(&String::from_utf8_lossy(&text), false, rules.backtracks).ok()
+        let text = String::from_utf8_lossy(&self.text(template, current)).into_owned();
+        // Compiling takes longer than looking.
+        self.steps += 1_000 + 100 * text.len();
+        let built = Pattern::new(&text, false, rules.backtracks).ok();
+        if built.is_none() {
+            self.tx.set("msc_pcre_error", b"1".to_vec());
+        }
+        built
     }
 
     /// The scans of all texts that a group of rules looks at, as one; nothing when that takes more than the slice has:
@@ -265,7 +271,7 @@ impl Transaction {
             None => {
                 self.steps += match &link.operator {
                     Operator::Rx(pattern) if pattern.is_backtracking() => 16 * text.len(),
-                    Operator::Sqli | Operator::Xss => 16 * text.len().min(DETECTED_BYTES_MAX),
+                    Operator::Sqli | Operator::Xss => injection::steps(text),
                     _ => 0,
                 };
                 link.operator.ask(text, argument, wants_groups)

@@ -367,6 +367,10 @@ fn what_is_wrong_is_said_with_its_line_and_remedy() {
         ("SecRule ARGS \"@rx a\" \"id:1,setvar:env.a=b\"", 1, "TX, IP"),
         ("SecRule XML:/a/b \"@rx a\" \"id:1\"", 1, "XPath"),
         ("SecRemoteRules key https://x", 1, "not fetched"),
+        ("SecRule RULE:id \"@rx a\" \"id:1\"", 1, "RULE is for macros"),
+        ("SecRule REMOTE_PORT \"@eq 1\" \"id:1\"", 1, "does not have it"),
+        ("SecAction \"id:2\"\nSecRuleUpdateTargetById 2:7 ARGS", 2, "there is no 7"),
+        ("SecAction \"id:2\"\nSecRuleUpdateTargetById 2:abc ARGS", 2, "found `2:abc`"),
         ("SecFoo on", 1, "not known"),
         ("Include x.conf", 1, "names no file"),
         ("SecRule ARGS \"@rx a", 1, "not closed"),
@@ -390,6 +394,8 @@ fn what_has_no_effect_is_warned_about() {
         ("SecRule ARGS \"@rbl x\" \"id:1\"", "never matches"),
         ("SecRule ARGS \"@geoLookup\" \"id:1\"", "never matches"),
         ("SecAction \"id:1,ctl:auditLogParts=+E\"\nSecAction \"id:2,ctl:auditLogParts=+E\"", "2 times"),
+        ("SecMarker A\nSecMarker A", "of this name before"),
+        ("SecAction \"id:1,sanitiseArg:password\"", "recordMatches"),
         ("SecRuleRemoveById 7", "no rule before this line"),
     ] {
         let (_, warnings) =
@@ -618,4 +624,29 @@ fn a_line_that_is_nearly_a_boundary_is_refused() {
     let multipart = [("content-type", "multipart/form-data; boundary=b")];
     let body = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--bc\r\ny\r\n--b--\r\n";
     assert_eq!(Site::new("").judge(&post(&multipart, body)).refused_by(), Some(190_004));
+}
+
+#[test]
+fn a_pattern_that_is_not_searched_to_its_end_does_not_let_a_call_in() {
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let site = Site::new(r#"SecRule ARGS "@rx (\w+)=\1" "id:1,phase:2,deny,status:406""#);
+    assert!(!site.is_refused(&post(&form, "a=short")));
+    let long = format!("a={}", "x".repeat(17_000));
+    assert_eq!(site.judge(&post(&form, &long)).refused_by(), Some(190_005));
+    let given = "SecRule ARGS:p \"@rx .\" \"id:1,phase:2,pass,capture,setvar:tx.p=%{MATCHED_VAR}\"\n\
+                 SecRule ARGS:t \"@rx %{tx.p}\" \"id:2,phase:2,deny,status:406\"";
+    let site = Site::new(given);
+    assert_eq!(site.judge(&get("/?p=a&t=cab")).refused_by(), Some(2));
+    assert_eq!(site.judge(&get("/?p=(&t=cab")).refused_by(), Some(190_005));
+}
+
+#[test]
+fn what_is_left_out_is_named_as_it_is() {
+    for target in ["!ARGS:x", "&ARGS:x"] {
+        let exclusion =
+            Exclusion { ids: vec![(1, 1)], targets: vec![Target(target.into())], ..Exclusion::default() };
+        let options = Options { exclusions: vec![exclusion], ..Options::default() };
+        let errors = compile("SecAction \"id:1\"", &options).expect_err(target);
+        assert!(errors.iter().any(|error| error.message.contains(target)), "{errors:?}");
+    }
 }

@@ -2,6 +2,7 @@
 //! while the files stay as they are.
 
 use std::{
+    cell::RefCell,
     fs,
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
@@ -23,14 +24,57 @@ pub(super) struct Loaded {
     pub(super) warnings: Arc<Vec<String>>,
 }
 
-/// Rules by a digest of all that went into them, with what was warned about.
-type Known = (u64, Weak<Rules>, Arc<Vec<String>>);
+/// Rules by a digest of their sources and settings, with the files that these named and what was warned about.
+struct Known {
+    digest: u64,
+    named: Vec<Named>,
+    rules: Weak<Rules>,
+    warnings: Arc<Vec<String>>,
+}
 
 /// What was compiled.
 static COMPILED: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
-/// Files beside the one that names them.
-struct Disk;
+/// What a file named, a file or a pattern, and a digest of what it was.
+struct Named {
+    from: String,
+    name: String,
+    is_list: bool,
+    digest: u64,
+}
+
+impl Named {
+    fn is_same(&self) -> bool {
+        let now = match self.is_list {
+            true => digest_of(&list_beside(&self.from, &self.name)),
+            false => digest_of(&read(&folder_of(&self.from).join(&self.name))),
+        };
+        now == self.digest
+    }
+}
+
+fn digest_of(value: &impl Hash) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Files beside the one that names them, noted.
+#[derive(Default)]
+struct Disk(RefCell<Vec<Named>>);
+
+impl Disk {
+    fn note(&self, from: &str, name: &str, is_list: bool, digest: u64) {
+        self.0.borrow_mut().push(Named { from: from.to_owned(), name: name.to_owned(), is_list, digest });
+    }
+}
+
+fn list_beside(from: &str, pattern: &str) -> Result<Vec<String>, String> {
+    let path = folder_of(from).join(pattern);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let found = list(path.parent().unwrap_or(Path::new("/")), &name)?;
+    Ok(found.iter().map(|path| path.to_string_lossy().into_owned()).collect())
+}
 
 fn folder_of(file: &str) -> &Path {
     Path::new(file).parent().unwrap_or(Path::new("/"))
@@ -64,14 +108,15 @@ fn list(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
 
 impl Files for Disk {
     fn read(&self, from: &str, name: &str) -> Result<Vec<u8>, String> {
-        read(&folder_of(from).join(name))
+        let result = read(&folder_of(from).join(name));
+        self.note(from, name, false, digest_of(&result));
+        result
     }
 
     fn list(&self, from: &str, pattern: &str) -> Result<Vec<String>, String> {
-        let path = folder_of(from).join(pattern);
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let found = list(path.parent().unwrap_or(Path::new("/")), &name)?;
-        Ok(found.iter().map(|path| path.to_string_lossy().into_owned()).collect())
+        let result = list_beside(from, pattern);
+        self.note(from, pattern, true, digest_of(&result));
+        result
     }
 }
 
@@ -89,7 +134,6 @@ pub(super) fn load(settings: &model::policy::Waf, cx: &Building<'_>) -> Result<L
         sources.push(Source { name: setup.to_string().into(), text });
     }
     let pinned_after = sources.len();
-    let mut data = Vec::new();
     for path in &settings.rules {
         let path = Path::new(path);
         if path.is_dir() {
@@ -100,25 +144,27 @@ pub(super) fn load(settings: &model::policy::Waf, cx: &Building<'_>) -> Result<L
             for file in &files {
                 sources.push(source(file)?);
             }
-            data.extend(list(path, "*.data")?);
         } else {
             sources.push(source(path)?);
         }
     }
     let options = options(settings, pinned_after)?;
-    let digest = digest(&sources, &data, &options);
+    let digest = digest(&sources, &options);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    compiled.retain(|(_, rules, _)| rules.strong_count() > 0);
-    let known = compiled.iter().find(|(known, ..)| *known == digest);
-    if let Some((rules, warnings)) = known.and_then(|(_, rules, warnings)| Some((rules.upgrade()?, warnings)))
+    compiled.retain(|known| known.rules.strong_count() > 0);
+    let is_same = |known: &&Known| known.digest == digest && known.named.iter().all(Named::is_same);
+    if let Some(known) = compiled.iter().find(is_same)
+        && let Some(rules) = known.rules.upgrade()
     {
-        return Ok(Loaded { rules, warnings: warnings.clone() });
+        return Ok(Loaded { rules, warnings: known.warnings.clone() });
     }
-    match Rules::compile(&sources, &Disk, &options) {
+    let disk = Disk::default();
+    match Rules::compile(&sources, &disk, &options) {
         Ok((rules, warnings)) => {
             let (rules, warnings) = (Arc::new(rules), warnings.iter().map(ToString::to_string).collect());
             let warnings = Arc::new(warnings);
-            compiled.push((digest, Arc::downgrade(&rules), Arc::clone(&warnings)));
+            let (named, known) = (disk.0.take(), Arc::downgrade(&rules));
+            compiled.push(Known { digest, named, rules: known, warnings: Arc::clone(&warnings) });
             Ok(Loaded { rules, warnings })
         }
         Err(errors) => {
@@ -132,13 +178,10 @@ pub(super) fn load(settings: &model::policy::Waf, cx: &Building<'_>) -> Result<L
     }
 }
 
-fn digest(sources: &[Source], data: &[PathBuf], options: &Options) -> u64 {
+fn digest(sources: &[Source], options: &Options) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     for source in sources {
         (&source.name, &source.text).hash(&mut hasher);
-    }
-    for path in data {
-        (path, read(path).unwrap_or_default()).hash(&mut hasher);
     }
     format!("{options:?}").hash(&mut hasher);
     hasher.finish()
@@ -200,4 +243,29 @@ fn options(settings: &model::policy::Waf, pinned_after: usize) -> Result<Options
         pinned_after,
         exclusions: settings.exclusions.iter().map(exclusion).collect::<Result<_, _>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_files_name_is_looked_at_again() {
+        let folder = std::env::temp_dir().join(format!("tidegate-waf-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let from = folder.join("rules.conf").to_string_lossy().into_owned();
+        fs::write(folder.join("words.data"), "one").expect("a file");
+        let disk = Disk::default();
+        disk.read(&from, "words.data").expect("a file");
+        disk.read(&from, "later.data").expect_err("no file");
+        disk.list(&from, "*.data").expect("a folder");
+        let named = disk.0.take();
+        let same = || named.iter().map(Named::is_same).collect::<Vec<_>>();
+        assert_eq!(same(), [true, true, true]);
+        fs::write(folder.join("words.data"), "two").expect("a file");
+        assert_eq!(same(), [false, true, true]);
+        fs::write(folder.join("later.data"), "three").expect("a file");
+        assert_eq!(same(), [false, false, false]);
+        fs::remove_dir_all(&folder).expect("it goes");
+    }
 }
