@@ -104,7 +104,11 @@ impl Checker<'_, '_> {
         };
         let quote =
             matches!(node.kind, Kind::Number(_) | Kind::Bool(_)) && shapes.iter().any(|one| one.is_text());
-        let help = quote.then(|| "put it in quotes".to_owned());
+        let help = match &node.kind {
+            // Quotes alone would make no duration of it.
+            Kind::Number(number) if expected.starts_with("a duration") => Some(format!("write `{number}s`")),
+            _ => quote.then(|| "put it in quotes".to_owned()),
+        };
         if secret || leads_to_secret(self.root, schema) || self.is_confidential() {
             scalars(node, &mut self.literals);
         }

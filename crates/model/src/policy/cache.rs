@@ -114,6 +114,10 @@ impl Settings for Cache {
         true
     }
 
+    fn cache_key(&self) -> Option<&CacheKey> {
+        Some(&self.key)
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.max_size.bytes() == 0 {
             at.field("maxSize", |at| at.error("expected more than nothing"));

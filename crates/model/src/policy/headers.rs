@@ -50,6 +50,11 @@ impl Settings for Headers {
         Place::Transform
     }
 
+    fn answer_values(&self) -> Vec<(&HeaderName, &str)> {
+        let all = self.response.set.iter().chain(&self.response.add);
+        all.map(|(name, text)| (name, text.as_str())).collect()
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         for (key, changes) in [("request", &self.request), ("response", &self.response)] {
             at.field(key, |at| changes.validate(at));

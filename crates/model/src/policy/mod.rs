@@ -116,6 +116,16 @@ pub(crate) trait Settings {
     fn asks_prices(&self) -> bool {
         false
     }
+
+    /// What tells the answers apart that it gives again.
+    fn cache_key(&self) -> Option<&cache::CacheKey> {
+        None
+    }
+
+    /// Templates of values that it puts into answers, with the names of their fields.
+    fn answer_values(&self) -> Vec<(&HeaderName, &str)> {
+        Vec::new()
+    }
 }
 
 /// Where a policy stands, with what the gateway must know of whoever stands there.
@@ -243,6 +253,16 @@ impl Policy {
     /// Whether it refuses models whose price nobody knows.
     pub fn asks_prices(&self) -> bool {
         self.settings().asks_prices()
+    }
+
+    /// What tells the answers apart that it gives again.
+    pub(crate) fn cache_key(&self) -> Option<&cache::CacheKey> {
+        self.settings().cache_key()
+    }
+
+    /// Templates of values that it puts into answers, with the names of their fields.
+    pub(crate) fn answer_values(&self) -> Vec<(&HeaderName, &str)> {
+        self.settings().answer_values()
     }
 
     pub(crate) fn place(&self) -> Place<'_> {

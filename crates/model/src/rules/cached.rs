@@ -30,12 +30,9 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
             .chain(listeners(config, route).map(|listener| &listener.policies))
             .chain(upstreams.map(|upstream| &upstream.policies))
             .flat_map(|uses| of(config, uses));
-        let headers = all.filter_map(|policy| match policy {
-            Policy::Headers(headers) => Some(&headers.response),
-            _ => None,
-        });
-        let mut values = headers.flat_map(|changes| changes.set.iter().chain(&changes.add));
-        let found = values.find_map(|(name, text)| Some((name, names(text).find(|name| !is_in_key(name, key))?)));
+        let mut values = all.flat_map(Policy::answer_values);
+        let found =
+            values.find_map(|(name, text)| Some((name, names(text).find(|name| !is_in_key(name, key))?)));
         if let Some((header, name)) = found {
             at.error_with(
                 format!(
@@ -77,12 +74,7 @@ fn listeners<'c>(config: &'c Config, route: &'c Route) -> impl Iterator<Item = &
 
 /// Where the cache stands that a route's answers may be kept in, and how it tells them apart.
 fn cached_by<'c>(config: &'c Config, route: &'c Route) -> Option<(&'static str, &'c CacheKey)> {
-    let cache = |uses| {
-        of(config, uses).find_map(|policy| match policy {
-            Policy::Cache(cache) => Some(&cache.key),
-            _ => None,
-        })
-    };
+    let cache = |uses| of(config, uses).find_map(Policy::cache_key);
     cache(&route.policies)
         .map(|key| ("of the route", key))
         .or_else(|| {

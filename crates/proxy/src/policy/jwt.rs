@@ -170,7 +170,8 @@ impl Jwt {
             }
         }
         call.claims = Some(Rc::new(claims));
-        call.authorization_is_judged |= matches!(&self.source, Source::Header(name) if *name == header::AUTHORIZATION);
+        call.authorization_is_judged |=
+            matches!(&self.source, Source::Header(name) if *name == header::AUTHORIZATION);
         if self.hide {
             self.source.hide(call);
         }

@@ -130,8 +130,7 @@ impl Cache {
             Freshened::ForTheCaller | Freshened::Void => {
                 let clock = Clock::new(0, asking.sent, Instant::now());
                 let headers = stored.merged(&newer, &[]);
-                let own =
-                    stored.freshened(headers, stored.terms.clone(), clock, stored.selecting().to_vec());
+                let own = stored.freshened(headers, stored.terms.clone(), clock, stored.selecting().to_vec());
                 *answer = self.give(call, asking, &own, Outcome::Revalidated, account);
             }
         }
@@ -166,10 +165,7 @@ impl Cache {
         if call.head.method == Method::HEAD {
             if let Some(stored) = stale.filter(|_| answer.status() == StatusCode::OK) {
                 let is_void = !conditional::are_alike(&stored, answer.headers())
-                    || matches!(
-                        self.freshen(call, &asking, &stored, answer.headers()),
-                        Freshened::Void
-                    );
+                    || matches!(self.freshen(call, &asking, &stored, answer.headers()), Freshened::Void);
                 if is_void {
                     self.kept.memory.purge(&Purge::Address(asking.key.address()), false);
                 }

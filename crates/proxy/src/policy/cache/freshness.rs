@@ -111,8 +111,7 @@ impl Rules {
         // `s-maxage` says what `proxy-revalidate` does (RFC 9111 §5.2.2.10), unless the answer itself allows more.
         let names_stale = told.stale_while_revalidate.is_some() || told.stale_if_error.is_some();
         let is_of_shared = told.s_maxage.is_some() && !names_stale;
-        let must_revalidate = 
-            told.must_revalidate || told.proxy_revalidate || is_of_shared || is_somebodys;
+        let must_revalidate = told.must_revalidate || told.proxy_revalidate || is_of_shared || is_somebodys;
         let has_validator = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
         let terms = Terms {
             lifetime: if age_is_unclear(headers) { 0 } else { lifetime },

@@ -422,7 +422,9 @@ mod tests {
         let of = |claims: &str| with_claims(call("GET", "/a"), claims);
         let anna = || of(r#"{"iss": "i", "sub": "anna", "exp": 1}"#);
         assert!(same(&by_consumer, &anna(), &of(r#"{"iss": "i", "sub": "anna", "exp": 2}"#)));
-        for other in [r#"{"iss": "i", "sub": "bert"}"#, r#"{"iss": "j", "sub": "anna"}"#, r#"{"sub": "anna"}"#] {
+        for other in
+            [r#"{"iss": "i", "sub": "bert"}"#, r#"{"iss": "j", "sub": "anna"}"#, r#"{"sub": "anna"}"#]
+        {
             assert!(!same(&by_consumer, &anna(), &of(other)), "{other}");
         }
         assert!(!by_consumer.leaves_out_who_asks(&anna()));

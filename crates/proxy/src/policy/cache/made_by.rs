@@ -76,7 +76,12 @@ fn policy<'c>(config: &'c Config, used: &'c PolicyUse) -> Option<&'c Policy> {
 
 fn changes(config: &Config, uses: &[PolicyUse], hasher: &mut DefaultHasher) {
     let all = uses.iter().filter_map(|used| policy(config, used));
-    for policy in all.filter(|policy| policy.phase() == Phase::Transform) {
+    let mut all = all.filter(|policy| policy.phase() == Phase::Transform).peekable();
+    // Whoever comes or goes and changes nothing is nobody here.
+    if all.peek().is_none() {
+        return;
+    }
+    for policy in all {
         serde_json::to_string(policy).unwrap_or_default().hash(hasher);
     }
     // One owner's end is not another's beginning.

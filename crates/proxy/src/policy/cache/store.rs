@@ -265,10 +265,13 @@ impl Memory {
     fn make_room(&self, from: u64) {
         let mut empty = 0;
         let mut next = from.wrapping_add(1);
-        while self.in_use() > self.bytes_max && empty < SHARDS {
+        while self.in_use() > self.bytes_max && empty < 2 * SHARDS {
             let gone = {
                 let mut shard = self.shard(next);
-                shard.victim().and_then(|at| shard.remove(at))
+                // Where all were given since, another shard may have one that was not; after a round somebody has to go.
+                let is_last = empty >= SHARDS;
+                let victim = shard.victim().or(shard.oldest.filter(|_| is_last));
+                victim.and_then(|at| shard.remove(at))
             };
             match gone {
                 Some(node) => {
@@ -416,10 +419,9 @@ impl Shard {
         at
     }
 
-    /// The next that goes.
+    /// The next that goes. None when each was given since the hand came by, which each is spared for once.
     fn victim(&mut self) -> Option<usize> {
-        // Each is spared once, so the hand finds one on its second way round.
-        for _ in 0..=2 * self.places.len() {
+        for _ in 0..self.places.len() {
             let at = self.hand.or(self.oldest)?;
             let node = self.node(at)?;
             let newer = node.newer;
@@ -429,7 +431,7 @@ impl Shard {
             node.was_given = false;
             self.hand = newer;
         }
-        self.oldest
+        None
     }
 
     fn remove(&mut self, at: usize) -> Option<Node> {

@@ -199,3 +199,8 @@ fn targeted_fields_and_settings_decide_how_long() {
         assert!(!want || again.header("set-cookie").is_none());
     }
 }
+
+#[test]
+fn a_time_without_a_unit_is_told_how_to_write_it() {
+    super::refused(&super::with_policies("[{cache: {defaultTtl: 60}}]"), &["a duration", "write `60s`"]);
+}
