@@ -89,15 +89,18 @@ impl Purse for Account {
             accounts: Vec::new(),
             trouble: None,
         };
-        let mut accounts: Vec<AccountStatement> = top.finish().into_iter().map(|(key, spent, with)| {
-            let held = if is_here { with } else { 0 };
-            let left = limit.number().saturating_sub(spent.saturating_add(held));
-            let stand = Stand { spent, held: is_here.then_some(held), left, is_warned: false };
-            let mut one = AccountStatement::of(&statement, &key, stand);
-            one.as_of = (!is_here).then(|| self.calendar.show(i64::try_from(with).unwrap_or_default()));
-            one
-        })
-        .collect();
+        let mut accounts: Vec<AccountStatement> = top
+            .finish()
+            .into_iter()
+            .map(|(key, spent, with)| {
+                let held = if is_here { with } else { 0 };
+                let left = limit.number().saturating_sub(spent.saturating_add(held));
+                let stand = Stand { spent, held: is_here.then_some(held), left, is_warned: false };
+                let mut one = AccountStatement::of(&statement, &key, stand);
+                one.as_of = (!is_here).then(|| self.calendar.show(i64::try_from(with).unwrap_or_default()));
+                one
+            })
+            .collect();
         // One that the configuration names and that has spent nothing yet has all of it left.
         if let Some(key) = ask.key.filter(|key| is_here && accounts.is_empty() && ask.names.contains(*key)) {
             let stand = Stand { spent: 0, held: Some(0), left: limit.number(), is_warned: false };

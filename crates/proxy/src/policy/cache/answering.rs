@@ -206,9 +206,7 @@ impl Cache {
 
     /// What is kept of an answer once its body is whole; none when it may not be.
     fn pending(&self, call: &Call, asking: &mut Asking, answer: &mut Response<Body>) -> Option<Pending> {
-        if call.record.failure.is_some()
-            || call.record.stopped_by.is_some()
-            || answer.body_mut().has_no_end()
+        if call.record.failure.is_some() || call.record.stopped_by.is_some() || answer.body_mut().has_no_end()
         {
             return None;
         }

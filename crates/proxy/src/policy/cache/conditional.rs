@@ -136,10 +136,12 @@ impl Conditions {
         match ranges(range.as_bytes(), stored.body.len() as u64, 1) {
             Ranges::Whole => Part::Whole,
             Ranges::Beyond => Part::Beyond,
-            Ranges::Parts(parts) => match parts.first().map(|(first, last)| (usize::try_from(*first), usize::try_from(*last))) {
-                Some((Ok(first), Ok(last))) => Part::Bytes(first, last),
-                _ => Part::Whole,
-            },
+            Ranges::Parts(parts) => {
+                match parts.first().map(|(first, last)| (usize::try_from(*first), usize::try_from(*last))) {
+                    Some((Ok(first), Ok(last))) => Part::Bytes(first, last),
+                    _ => Part::Whole,
+                }
+            }
         }
     }
 
