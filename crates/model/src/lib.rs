@@ -28,7 +28,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
 pub use layout::fmt;
 pub use load::{document, load};
-pub use policy::{Phase, Policy, PolicyUse};
+pub use policy::{Phase, Policy, PolicyUse, cache::CacheKey};
 pub use resource::{
     access_log::AccessLog, admin::Admin, config::Config, consumer::Consumer, listener::Listener,
     named_policy::NamedPolicy, route::Route, upstream::Upstream,

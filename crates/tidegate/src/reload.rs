@@ -138,7 +138,8 @@ fn load(running: &Running, acknowledged: Option<&str>) -> Result<Option<String>,
         .map_err(|error| Refusal { files: error.referenced_files(), ..Refusal::new(&error.summary()) })?;
     let live = running.gateway.compiled().snapshot.clone();
     let failed_before = running.reloads.lock().error.is_some();
-    if snapshot.revision == live.revision && !failed_before {
+    let may_differ = snapshot.policies().any(model::Policy::reads_folders);
+    if snapshot.revision == live.revision && !failed_before && !may_differ {
         return Ok(None);
     }
     let files = snapshot.referenced_files();

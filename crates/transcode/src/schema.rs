@@ -90,10 +90,17 @@ impl Schema {
                 "`{by}` imports `{lacking}`, which is not in the set; give `--include_imports` to protoc"
             ));
         }
-        let mut pool = DescriptorPool::new();
-        pool.decode_file_descriptor_set(set.encode_to_vec().as_slice())
-            .map_err(|error| format!("the descriptors do not fit together: {error}"))?;
-        Ok(Self { pool })
+        let set = set.encode_to_vec();
+        // The library panics where it would say in which of these files something is wrong.
+        let built = std::panic::catch_unwind(move || {
+            let mut pool = DescriptorPool::new();
+            pool.decode_file_descriptor_set(set.as_slice()).map(|()| pool)
+        });
+        match built {
+            Ok(Ok(pool)) => Ok(Self { pool }),
+            Ok(Err(error)) => Err(format!("the descriptors do not fit together: {error}")),
+            Err(_) => Err("the descriptors do not fit together; make them anew with protoc".to_owned()),
+        }
     }
 
     /// Names of all services, those of reflection left out.

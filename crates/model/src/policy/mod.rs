@@ -118,8 +118,13 @@ pub(crate) trait Settings {
     }
 
     /// What tells the answers apart that it gives again.
-    fn cache_key(&self) -> Option<&cache::CacheKey> {
+    fn cache_key(&self) -> Option<&crate::CacheKey> {
         None
+    }
+
+    /// Whether it reads files that the configuration does not name, so that a reload is one though nothing else has changed.
+    fn reads_folders(&self) -> bool {
+        false
     }
 
     /// Templates of values that it puts into answers, with the names of their fields.
@@ -256,8 +261,13 @@ impl Policy {
     }
 
     /// What tells the answers apart that it gives again.
-    pub(crate) fn cache_key(&self) -> Option<&cache::CacheKey> {
+    pub(crate) fn cache_key(&self) -> Option<&crate::CacheKey> {
         self.settings().cache_key()
+    }
+
+    /// Whether it reads files that the configuration does not name.
+    pub fn reads_folders(&self) -> bool {
+        self.settings().reads_folders()
     }
 
     /// Templates of values that it puts into answers, with the names of their fields.

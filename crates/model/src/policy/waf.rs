@@ -171,6 +171,10 @@ impl Settings for Waf {
         true
     }
 
+    fn reads_folders(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.rules.is_empty() {
             at.field("rules", |at| at.error("expected at least one folder or file of rules"));

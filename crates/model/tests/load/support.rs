@@ -25,11 +25,3 @@ impl Resolver for Memory {
 pub(crate) fn load(text: &str) -> Result<Snapshot, Diagnostics> {
     model::load(&[Source::new("tidegate.yaml", text)], &Memory)
 }
-
-/// The lines of what is wrong.
-pub(crate) fn errors(text: &str) -> Vec<String> {
-    match load(text) {
-        Ok(_) => Vec::new(),
-        Err(found) => found.to_string().lines().map(str::to_owned).collect(),
-    }
-}

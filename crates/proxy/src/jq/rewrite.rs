@@ -330,8 +330,8 @@ pub(super) fn asks(term: &Program<'_>, variable: &str, member: &str) -> (bool, b
 
 /// A definition can call itself and those around it alone: whoever does so goes round. Nor may a program call what
 /// stands behind those that charge.
-pub(super) fn refuse_recursion<'t, 's>(
-    term: &'t Program<'s>,
+pub(super) fn refuse_recursion<'s>(
+    term: &Program<'s>,
     around: &mut Vec<(&'s str, usize)>,
 ) -> Result<(), String> {
     if let Term::Call(name, args) = term {

@@ -50,6 +50,7 @@ struct State {
     cells: Cells,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for each policy, and it is never moved")]
 enum Cells {
     Even(KeyedGcra),
     Sliding(Box<KeyedSliding>),

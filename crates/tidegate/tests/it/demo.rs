@@ -194,7 +194,7 @@ fn sigterm_and_sigint_end_all_that_was_started() {
 }
 
 #[test]
-fn the_banner_tells_addresses_and_eleven_commands_without_a_terminal() {
+fn the_banner_tells_addresses_and_twelve_commands_without_a_terminal() {
     let demo = Demo::running();
     let out = demo.out();
     for port in demo.ports {
@@ -207,7 +207,7 @@ fn the_banner_tells_addresses_and_eleven_commands_without_a_terminal() {
             commands.push(lines.next().expect("a command").trim());
         }
     }
-    assert_eq!(commands.len(), 11, "{out}");
+    assert_eq!(commands.len(), 12, "{out}");
     // What is printed works as it is printed, in the repository's folder.
     for (command, words) in commands.iter().zip([
         "\"Sea chart\",\"price\":1890",
@@ -220,6 +220,7 @@ fn the_banner_tells_addresses_and_eleven_commands_without_a_terminal() {
         "x-tidegate-cost: ",
         "\"tidegate/receipt\":{",
         "\"greeting\":\"Welcome aboard\"",
+        "data: {",
         "route=\"products\"",
     ]) {
         let output = Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
@@ -239,7 +240,7 @@ fn the_things_of_the_readme_do_what_they_say() {
     let section = readme.split("## Things to try").nth(1).expect("the section");
     let block = section.split("```sh\n").nth(1).expect("commands").split("```").next().expect("commands");
     let commands: Vec<_> = block.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    assert_eq!(commands.len(), 10, "{block}");
+    assert_eq!(commands.len(), 11, "{block}");
     let (data, bin) = (demo.folder.path().join("data"), binaries());
     for (command, words) in commands.into_iter().zip([
         "\"Sea chart\",\"price\":1890",
@@ -251,6 +252,7 @@ fn the_things_of_the_readme_do_what_they_say() {
         "{\"text\":",
         "\"serverInfo\":{",
         "\"greeting\":\"Welcome aboard\"",
+        "data: {",
         "EXPOSED: GET,HEAD */v1/products/*",
     ]) {
         let command = command

@@ -154,10 +154,10 @@ impl Import {
             upstream["loadBalancing"]["hash"] = hash;
         }
         if let Some(Value::Object(mut checks)) = fields.remove("healthchecks") {
-            if let Some(Value::Object(active)) = checks.remove("active") {
-                if let Some(check) = self.health_check(&format!("{at}.healthchecks.active"), active) {
-                    upstream["healthCheck"] = check;
-                }
+            if let Some(Value::Object(active)) = checks.remove("active")
+                && let Some(check) = self.health_check(&format!("{at}.healthchecks.active"), active)
+            {
+                upstream["healthCheck"] = check;
             }
             if checks.remove("passive").is_some() {
                 upstream["outlierDetection"] = json!({});

@@ -40,9 +40,12 @@ struct Imported {
     notes: Vec<String>,
 }
 
+/// Turns theirs into ours.
+type Turn = fn(&serde_json::Value) -> Result<Imported, String>;
+
 /// Runs the command.
 pub(crate) fn import(command: &ImportCommand) -> Done {
-    let (file, from, turn): (_, _, fn(&serde_json::Value) -> Result<Imported, String>) = match command {
+    let (file, from, turn): (_, _, Turn) = match command {
         ImportCommand::Litellm { file } => (file, "LiteLLM", litellm::import),
         ImportCommand::Kong { file } => (file, "Kong", kong::import),
     };

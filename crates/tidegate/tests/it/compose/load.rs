@@ -30,9 +30,19 @@ fn good_ones_load() {
     }
 }
 
+/// Each of these is refused with its place and a word about it.
+fn are_told(cases: &[(&str, &str, &str)]) {
+    for &(compose, place, words) in cases {
+        let told = told(compose);
+        assert!(told.contains(&format!("routes[0].{place}")), "{compose}: lacks {place}:\n{told}");
+        assert!(told.contains(words), "{compose}: lacks {words:?}:\n{told}");
+        assert!(told.contains("tidegate.yaml:"), "{compose}: no place:\n{told}");
+    }
+}
+
 #[test]
 fn cycles_unknown_names_and_bad_expressions_are_told_with_their_places() {
-    for (compose, place, words) in [
+    are_told(&[
         (r#"{calls: {}}"#, "compose.calls", "expected at least one call"),
         (
             r#"{calls: {a: {upstream: orders, path: "/{{ $.b.x }}"}, b: {upstream: orders, path: "/{{ $.c.x }}"}, c: {upstream: orders, path: /, after: [a]}}}"#,
@@ -88,6 +98,12 @@ fn cycles_unknown_names_and_bad_expressions_are_told_with_their_places() {
             "compose.calls.a.headers.content-length",
             "the gateway's own",
         ),
+    ]);
+}
+
+#[test]
+fn other_mistakes_are_told_with_their_places() {
+    are_told(&[
         (
             r#"{calls: {a: {upstream: orders, path: "/", forEach: {in: "$.x", max: 5000}}}}"#,
             "compose.calls.a.forEach.max",
@@ -151,10 +167,5 @@ fn cycles_unknown_names_and_bad_expressions_are_told_with_their_places() {
             "compose.calls.a.after[0]",
             "there is no call `b`",
         ),
-    ] {
-        let told = told(compose);
-        assert!(told.contains(&format!("routes[0].{place}")), "{compose}: lacks {place}:\n{told}");
-        assert!(told.contains(words), "{compose}: lacks {words:?}:\n{told}");
-        assert!(told.contains("tidegate.yaml:"), "{compose}: no place:\n{told}");
-    }
+    ]);
 }

@@ -227,6 +227,7 @@ fn policies_of_the_route_hold_for_files_too() {
 fn what_is_wrong_is_told_with_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tidegate.yaml");
+    fs::create_dir(folder.path().join("site")).expect("a directory");
     let check = |settings: &str| {
         let text = format!(
             "routes:\n  - name: files\n    match: [{{path: {{prefix: /app}}}}]\n    static: {settings}\n"
@@ -237,21 +238,24 @@ fn what_is_wrong_is_told_with_its_place() {
     };
     for (settings, words) in [
         ("{}", "root"),
-        ("{root: ., index: [a/b]}", "expected the name of a file"),
-        ("{root: ., spaFallback: ../x}", "is no path below `root`"),
-        ("{root: ., notFound: /x}", "is no path below `root`"),
-        ("{root: ., stripPrefix: /other}", "every call would be 404"),
-        ("{root: ., precompressed: [br, br]}", "twice"),
-        ("{root: ., types: {.js: text/javascript}}", "without its dot"),
-        ("{root: ., types: {js: javascript}}", "expected a media type"),
-        ("{root: ., cacheControl: [{value: \"a\\nb\"}]}", "control characters"),
+        ("{root: site, index: [a/b]}", "expected the name of a file"),
+        ("{root: site, spaFallback: ../x}", "is no path below `root`"),
+        ("{root: site, notFound: /x}", "is no path below `root`"),
+        ("{root: site, stripPrefix: /other}", "every call would be 404"),
+        ("{root: site, precompressed: [br, br]}", "twice"),
+        ("{root: site, types: {.js: text/javascript}}", "without its dot"),
+        ("{root: site, types: {js: javascript}}", "expected a media type"),
+        ("{root: site, cacheControl: [{value: \"a\\nb\"}]}", "control characters"),
         ("{root: nowhere}", "nowhere"),
+        ("{root: .}", "holds the configuration itself"),
+        ("{root: site/..}", "holds the configuration itself"),
+        ("{root: /}", "holds the configuration itself"),
     ] {
         let (code, told) = check(settings);
         assert_ne!(code, 0, "{settings}");
         assert!(told.contains(words), "{settings}: {told}");
     }
-    assert_eq!(check("{root: ., stripPrefix: /app}").0, 0);
+    assert_eq!(check("{root: site, stripPrefix: /app}").0, 0);
 }
 
 #[test]

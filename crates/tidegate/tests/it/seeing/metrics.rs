@@ -235,8 +235,19 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
         let labels = cells[3].split(", ").map(|label| label.trim_matches('`').to_owned());
         let labels: BTreeSet<_> = labels.filter(|label| label != "–").collect();
         // Calls of tools are counted where there are tools, and those of composed answers where there are such:
-        // `mcp::federation` and `compose::seen` have them.
-        if ["tidegate_mcp_", "tidegate_compose_"].iter().any(|begin| cells[1].contains(begin)) {
+        // `mcp::federation`, `compose::seen`, `transcode` and `policies` have them.
+        let elsewhere = [
+            "tidegate_mcp_",
+            "tidegate_compose_",
+            "tidegate_transcode_",
+            "tidegate_waf_",
+            "tidegate_idempotency_",
+            "tidegate_load_shed_",
+            "tidegate_mirror_",
+            "tidegate_quota_",
+            "tidegate_rate_limit_decisions_",
+        ];
+        if elsewhere.iter().any(|begin| cells[1].contains(begin)) {
             continue;
         }
         documented.insert(cells[1].trim_matches('`').to_owned(), (cells[2].to_owned(), labels));

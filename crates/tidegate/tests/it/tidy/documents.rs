@@ -79,6 +79,7 @@ fn make_files(text: &str, folder: &Path) {
     let mut params = CertificateParams::new(vec!["example.test".to_owned()]).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");
+    fs::create_dir_all(folder.join("public")).expect("a folder");
     let certificate = params.self_signed(&key).expect("a certificate").pem();
     for name in text.split([' ', ',', '{', '}', '\n', '"']) {
         let content = match name.rsplit_once('.').map(|(_, ending)| ending) {
