@@ -241,7 +241,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("{root: site, index: [a/b]}", "expected the name of a file"),
         ("{root: site, spaFallback: ../x}", "is no path below `root`"),
         ("{root: site, notFound: /x}", "is no path below `root`"),
-        ("{root: site, stripPrefix: /other}", "every call would be 404"),
+        ("{root: site, stripPrefix: /other}", "no path that the route matches"),
         ("{root: site, precompressed: [br, br]}", "twice"),
         ("{root: site, types: {.js: text/javascript}}", "without its dot"),
         ("{root: site, types: {js: javascript}}", "expected a media type"),
