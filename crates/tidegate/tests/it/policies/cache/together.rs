@@ -114,7 +114,7 @@ fn after_a_failure_others_wait_for_one_another_again() {
         }
     });
     let gateway = cached(&upstream, "{}");
-    assert_eq!(ask(&gateway, "/a", "").status, 503);
+    assert_eq!(at_once(&gateway, 1, "/a")[0].status, 503);
     assert!(at_once(&gateway, 10, "/a").iter().all(|answer| answer.text() == "well"));
     assert_eq!(upstream.seen().len(), 2);
 }
