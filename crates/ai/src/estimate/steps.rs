@@ -51,16 +51,25 @@ const KIND: [u8; 256] = {
     kinds
 };
 
-/// For each state and kind, the next state and the tokens that begin with the byte, in the two upper bits.
-const STEPS: [[u8; 16]; STATES] = {
-    let mut steps = [[0; 16]; STATES];
+/// Bits of a step that are its next state.
+const STATE_BITS: u8 = 6;
+const STATE: u8 = (1 << STATE_BITS) - 1;
+/// For each state and byte, the next state and the tokens that begin with the byte, in the two upper bits.
+static STEPS: [u8; 1 << (STATE_BITS + 8)] = {
+    let mut steps = [0; 1 << (STATE_BITS + 8)];
     let mut state = 0;
     while state < STATES {
+        let mut of_kinds = [0; KINDS];
         let mut kind = 0;
         while kind < KINDS {
             let (next, tokens) = step(state as u8, kind as u8);
-            steps[state][kind] = next | tokens << 6;
+            of_kinds[kind] = next | tokens << STATE_BITS;
             kind += 1;
+        }
+        let mut byte = 0;
+        while byte < 256 {
+            steps[state << 8 | byte] = of_kinds[KIND[byte] as usize];
+            byte += 1;
         }
         state += 1;
     }
@@ -128,14 +137,59 @@ const fn letter(of: u8, read: u8) -> (u8, u8) {
     (of + if read == AROUND { WORD as u8 } else { read }, begins as u8)
 }
 
+/// Bytes from which a text is counted in several parts.
+const PARTS_BYTES_MIN: usize = 256;
+
 /// Tokens of a text in which nothing is encoded.
 pub(super) fn tokens(text: &[u8]) -> u64 {
-    let (mut state, mut count) = (START, 0_u64);
+    if text.len() < PARTS_BYTES_MIN {
+        return counted(START, text);
+    }
+    // A step waits for the one before it: steps of several parts are taken at once.
+    let (first, second) = halves(text);
+    let ((one, two), (three, four)) = (halves(first), halves(second));
+    let mut states = [START, behind(one), behind(first), behind(three)];
+    let parts = [one, two, three, four];
+    let together = parts.iter().map(|part| part.len()).min().unwrap_or_default();
+    let [(one, rest_1), (two, rest_2), (three, rest_3), (four, rest_4)] =
+        parts.map(|part| part.split_at(together));
+    let mut count = 0;
+    for (((one, two), three), four) in one.iter().zip(two).zip(three).zip(four) {
+        for (state, byte) in states.iter_mut().zip([one, two, three, four]) {
+            let step = step_of(*state, *byte);
+            count += u64::from(step >> STATE_BITS);
+            *state = step & STATE;
+        }
+    }
+    let rests = states.into_iter().zip([rest_1, rest_2, rest_3, rest_4]);
+    count + rests.map(|(state, rest)| counted(state, rest)).sum::<u64>()
+}
+
+/// The two halves of a text, the second of which begins behind a single space; all is in the first where there is none
+/// near.
+fn halves(text: &[u8]) -> (&[u8], &[u8]) {
+    let near = text.get(text.len() / 2..).unwrap_or_default();
+    let is_single = |pair: &[u8]| KIND[usize::from(pair[0])] != KIND[usize::from(b' ')] && pair[1] == b' ';
+    let space = near.windows(2).take(PARTS_BYTES_MIN).position(is_single);
+    space.map_or((text, &[]), |at| text.split_at(text.len() / 2 + at + 2))
+}
+
+/// The state behind a half.
+fn behind(half: &[u8]) -> u8 {
+    if half.is_empty() { START } else { SPACE }
+}
+
+fn step_of(state: u8, byte: u8) -> u8 {
+    STEPS[usize::from(state & STATE) << 8 | usize::from(byte)]
+}
+
+/// Tokens of a text that begins in a state.
+fn counted(mut state: u8, text: &[u8]) -> u64 {
+    let mut count = 0;
     for byte in text {
-        let step =
-            STEPS.get(usize::from(state)).map_or(0, |row| row[usize::from(KIND[usize::from(*byte)] & 15)]);
-        count += u64::from(step >> 6);
-        state = step & 63;
+        let step = step_of(state, *byte);
+        count += u64::from(step >> STATE_BITS);
+        state = step & STATE;
     }
     count
 }

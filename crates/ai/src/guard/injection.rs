@@ -209,11 +209,14 @@ struct Known {
     steps: HashMap<&'static str, u64>,
     /// By the first byte, the lengths of words, a bit each.
     lengths: [u64; 256],
-    /// By the first byte, the words of ASCII with their steps.
+    /// By [`Known::place`], the words of ASCII with their steps.
     words: Vec<Vec<(&'static [u8], u64)>>,
     /// For each phrase, the bits of its steps.
     phrases: [u64; PHRASES.len()],
 }
+
+/// Lengths of words that are told apart.
+const LENGTHS: usize = 16;
 
 /// Letters of words in ASCII, in lower case; 0 for what parts words.
 const LETTERS: [u8; 256] = {
@@ -234,7 +237,7 @@ impl Known {
         let mut known = Self {
             steps: HashMap::new(),
             lengths: [0; 256],
-            words: vec![Vec::new(); 256],
+            words: vec![Vec::new(); 256 * LENGTHS],
             phrases: [0; PHRASES.len()],
         };
         let mut first = 0;
@@ -252,7 +255,7 @@ impl Known {
         }
         for (word, steps) in known.steps.iter().filter(|(word, _)| word.is_ascii()) {
             let first = word.as_bytes().first().copied().unwrap_or_default();
-            known.words[usize::from(first)].push((word.as_bytes(), *steps));
+            known.words[Self::place(usize::from(first), word.len())].push((word.as_bytes(), *steps));
         }
         known
     }
@@ -263,26 +266,33 @@ impl Known {
             return false;
         }
         let mut seen = 0;
-        let mut rest = text.iter().enumerate();
-        while let Some((from, byte)) = rest.next() {
-            let first = usize::from(LETTERS[usize::from(*byte)]);
-            if first == 0 {
-                continue;
-            }
-            let end =
-                rest.find(|(_, byte)| LETTERS[usize::from(**byte)] == 0).map_or(text.len(), |(at, _)| at);
-            // Of most words it is seen by letter and length that they are in no phrase.
-            if self.lengths[first] & (1 << (end - from).min(63)) != 0 {
-                seen |= self.steps_of_ascii(first, text.get(from..end).unwrap_or_default());
+        let mut from = 0;
+        for (at, byte) in text.iter().enumerate() {
+            if LETTERS[usize::from(*byte)] == 0 {
+                seen |= self.steps_of_ascii(text.get(from..at).unwrap_or_default());
+                from = at + 1;
             }
         }
+        seen |= self.steps_of_ascii(text.get(from..).unwrap_or_default());
         !self.phrases.iter().any(|phrase| seen & phrase == *phrase)
     }
 
-    /// The steps that a word of ASCII can be, in any case. `first` is its first letter in lower case.
-    fn steps_of_ascii(&self, first: usize, word: &[u8]) -> u64 {
-        let known = self.words[first].iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+    /// The steps that a word of ASCII can be, in any case.
+    fn steps_of_ascii(&self, word: &[u8]) -> u64 {
+        let Some(first) = word.first() else { return 0 };
+        let first = usize::from(LETTERS[usize::from(*first)]);
+        // Of most words it is seen by letter and length that they are in no phrase.
+        if self.lengths[first] & (1 << word.len().min(63)) == 0 {
+            return 0;
+        }
+        let alike = self.words.get(Self::place(first, word.len())).map_or(&[][..], Vec::as_slice);
+        let known = alike.iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
         known.map_or(0, |(_, steps)| *steps)
+    }
+
+    /// Where words stand that begin with a letter and are so long.
+    fn place(first: usize, length: usize) -> usize {
+        first * LENGTHS + length.min(LENGTHS - 1)
     }
 
     /// The steps that a word can be.

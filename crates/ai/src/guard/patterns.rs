@@ -11,7 +11,7 @@ use regex_automata::{
     util::{start, syntax},
 };
 
-use super::detect::Begins;
+use super::{detect::Begins, words::Words};
 
 /// Bytes of the compiled patterns of one policy.
 const COMPILED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -37,6 +37,8 @@ pub struct Patterns {
     is_phrase: Vec<bool>,
     /// Where a text begins or ends means something to one.
     is_anchored: bool,
+    /// Of every phrase a word, where only phrases are looked for: in a text of ASCII the word stands as it is written.
+    words: Option<Words>,
     /// Caches that nobody uses: what they have built of the automaton is there for the next.
     spare: Mutex<Vec<Cache>>,
 }
@@ -51,7 +53,13 @@ impl Patterns {
         for (index, text) in written.iter().enumerate() {
             let one = build(std::slice::from_ref(text)).map_err(|error| (index, error))?;
             let mut cache = one.create_cache();
-            let one = Self { dfa: one, is_phrase: vec![false], is_anchored: true, spare: Mutex::default() };
+            let one = Self {
+                dfa: one,
+                is_phrase: vec![false],
+                is_anchored: true,
+                words: None,
+                spare: Mutex::default(),
+            };
             if one.empty_matches(&mut cache) {
                 return Err((index, "it matches where nothing stands".to_owned()));
             }
@@ -59,7 +67,7 @@ impl Patterns {
         let dfa = build(&written).map_err(|error| (0, error))?;
         let is_phrase = wanted.iter().map(|one| matches!(one, Wanted::Phrase(_))).collect();
         let is_anchored = written.iter().any(|text| is_anchored(text));
-        Ok(Self { dfa, is_phrase, is_anchored, spare: Mutex::default() })
+        Ok(Self { dfa, is_phrase, is_anchored, words: Words::of(wanted), spare: Mutex::default() })
     }
 
     /// Whether what stands in a text may depend on where the text begins or ends.
@@ -107,6 +115,9 @@ impl Patterns {
 
     /// Whether one may be in a text: a phrase as part of a longer word is none, and seen here.
     pub fn may_be_in(&self, cache: &mut Cache, text: &str) -> bool {
+        if self.words.as_ref().is_some_and(|words| words.clear(text)) {
+            return false;
+        }
         let found = self.dfa.try_search_fwd(cache, &Input::new(text).earliest(true));
         !matches!(found, Ok(None))
     }

@@ -308,14 +308,19 @@ impl Screen {
         }
         let mut all = String::with_capacity(body.len());
         let mut are_plain = true;
+        let mut numbers = true;
         let walked = leaves::strings(body, |text| match text.filter(|text| is_plain(text)) {
+            // Most answers tell when they were made: among texts its digits would look like those of a phone.
+            Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                numbers = numbers && self.clears_text(number);
+            }
             Some(text) => {
                 all.push_str(text);
                 all.push(BETWEEN);
             }
             None => are_plain = false,
         });
-        if !walked || !are_plain {
+        if !walked || !are_plain || !numbers {
             return false;
         }
         let has_placeholders = self.in_answer && !self.vault.is_empty();
@@ -325,15 +330,16 @@ impl Screen {
         is_clear || self.clears_each(body)
     }
 
+    fn clears_text(&mut self, text: &str) -> bool {
+        let looks = self.look(text);
+        self.is_clear(text, looks)
+    }
+
     /// The same, text by text.
     fn clears_each(&mut self, body: &[u8]) -> bool {
         let mut is_clear = true;
         let walked = leaves::strings(body, |text| {
-            is_clear = is_clear
-                && text.is_some_and(|text| {
-                    let looks = self.look(text);
-                    self.is_clear(text, looks)
-                });
+            is_clear = is_clear && text.is_some_and(|text| self.clears_text(text));
         });
         walked && is_clear
     }

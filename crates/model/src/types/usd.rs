@@ -46,9 +46,20 @@ impl FromStr for Usd {
 /// With as many places as there are, and at least two: `0.000125`, `1.50`.
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = format!("{:0PLACES$}", self.0 % DOLLAR);
-        let shown = places.trim_end_matches('0').len().max(2);
-        write!(f, "{}.{}", self.0 / DOLLAR, places.get(..shown).unwrap_or_default())
+        // Less than a dollar fits, and is quicker to take apart.
+        let mut rest = u64::try_from(self.0 % DOLLAR).unwrap_or_default();
+        let mut places = [b'0'; PLACES];
+        for place in places.iter_mut().rev() {
+            *place = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+        }
+        let zeros = places.iter().rev().take_while(|place| **place == b'0').count();
+        let shown = places.get(..(PLACES - zeros).max(2)).unwrap_or_default();
+        let shown = std::str::from_utf8(shown).unwrap_or_default();
+        match u64::try_from(self.0 / DOLLAR) {
+            Ok(dollars) => write!(f, "{dollars}.{shown}"),
+            Err(_) => write!(f, "{}.{shown}", self.0 / DOLLAR),
+        }
     }
 }
 

@@ -52,6 +52,8 @@ struct Limits {
 struct Limit {
     what: What,
     tokens: u64,
+    /// What every answer tells of it.
+    told: Option<HeaderValue>,
     /// What its accounts are called in a shared store.
     account: String,
     /// Goes on over reloads while its settings stay.
@@ -109,7 +111,9 @@ impl TokenRateLimit {
                 hasher: std::hash::RandomState::new(),
                 buckets: KeyedBuckets::new(tokens, window, settings.max_keys, Instant::now()),
             });
-            Limit { what, tokens: limit, account, state }
+            let (name, seconds) = (&settings.name, window.as_secs().max(1));
+            let told = format!("\"{name}{}\";q={limit};w={seconds}", what.suffix());
+            Limit { what, tokens: limit, told: HeaderValue::try_from(told).ok(), account, state }
         });
         let this = Self {
             key: MeterKey::compile(&settings.key, settings.ipv6_prefix)?,
@@ -149,19 +153,9 @@ impl Limits {
         if !self.headers {
             return;
         }
-        let (name, suffix) = (&self.name, limit.what.suffix());
-        let texts = [
-            (RATE_LIMIT, format!("\"{name}{suffix}\";r={left};t={reset}")),
-            (
-                RATE_LIMIT_POLICY,
-                format!("\"{name}{suffix}\";q={};w={}", limit.tokens, self.window.as_secs().max(1)),
-            ),
-        ];
-        for (name, text) in texts {
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                told.push((name, value));
-            }
-        }
+        let text = format!("\"{}{}\";r={left};t={reset}", self.name, limit.what.suffix());
+        told.extend(HeaderValue::from_str(&text).ok().map(|value| (RATE_LIMIT, value)));
+        told.extend(limit.told.clone().map(|value| (RATE_LIMIT_POLICY, value)));
     }
 }
 

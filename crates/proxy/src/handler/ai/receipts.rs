@@ -10,7 +10,7 @@ use std::{
 
 use ai::{canon::Answer, dialect::Dialect};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use model::Usd;
@@ -24,6 +24,16 @@ use crate::{
 
 /// Bytes of an answer that are read before its head goes out.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
+const PRICE_TABLE: HeaderName = HeaderName::from_static("x-tidegate-price-table");
+const INPUT_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-input-tokens");
+const OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-output-tokens");
+const CACHE_READ_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-read-tokens");
+const CACHE_WRITE_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-write-tokens");
+const REASONING_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-reasoning-tokens");
+const COST: HeaderName = HeaderName::from_static("x-tidegate-cost");
+const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
 
 /// Reads an answer that is no stream, if it can be read. What is longer goes on where it was.
 pub(super) async fn read_whole(
@@ -104,39 +114,31 @@ fn tier(body: &[u8]) -> Option<String> {
 pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
     let is_whole = matches!(response.body(), Body::Full(_) | Body::Empty);
     let headers = response.headers_mut();
-    let mut put = |name: &'static str, text: &str| {
-        if let Ok(value) = HeaderValue::from_str(text) {
-            headers.insert(name, value);
-        }
-    };
-    put("x-tidegate-attempts", &call.record.attempts.to_string());
-    if let Some(prices) = &told.prices {
-        put("x-tidegate-price-table", prices.table());
+    headers.insert(ATTEMPTS, HeaderValue::from(call.record.attempts));
+    if let Some(table) = told.prices.as_ref().and_then(|prices| HeaderValue::from_str(prices.table()).ok()) {
+        headers.insert(PRICE_TABLE, table);
     }
     let is_known = is_whole || told.is_known_ahead();
     let Some(spending) = told.spending().filter(|_| is_known) else { return };
     let usage = &spending.usage;
-    for (name, count) in units::FIELDS.into_iter().zip(spending.units.named().map(|(_, count)| count)) {
-        if count > 0 {
-            put(name, &count.to_string());
-        }
+    headers.insert(INPUT_TOKENS, HeaderValue::from(usage.input));
+    headers.insert(OUTPUT_TOKENS, HeaderValue::from(usage.output));
+    let tokens = [
+        (CACHE_READ_TOKENS, usage.cache_read),
+        (CACHE_WRITE_TOKENS, usage.cache_write),
+        (REASONING_TOKENS, usage.reasoning),
+    ];
+    let units = units::FIELDS.into_iter().zip(spending.units.named().map(|(_, count)| count));
+    for (name, count) in tokens.into_iter().chain(units).filter(|(_, count)| *count > 0) {
+        headers.insert(name, HeaderValue::from(count));
     }
-    put("x-tidegate-input-tokens", &usage.input.to_string());
-    put("x-tidegate-output-tokens", &usage.output.to_string());
-    for (name, tokens) in [
-        ("x-tidegate-cache-read-tokens", usage.cache_read),
-        ("x-tidegate-cache-write-tokens", usage.cache_write),
-        ("x-tidegate-reasoning-tokens", usage.reasoning),
-    ] {
-        if tokens > 0 {
-            put(name, &tokens.to_string());
-        }
-    }
-    if let Some(picodollars) = spending.picodollars {
-        put("x-tidegate-cost", &Usd::of(picodollars).to_string());
+    if let Some(cost) =
+        spending.picodollars.and_then(|cost| HeaderValue::try_from(Usd::of(cost).to_string()).ok())
+    {
+        headers.insert(COST, cost);
     }
     if spending.is_estimate {
-        put("x-tidegate-estimate", "true");
+        headers.insert(ESTIMATE, HeaderValue::from_static("true"));
     }
 }
 

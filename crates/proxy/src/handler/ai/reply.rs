@@ -9,7 +9,7 @@ use ai::{
     stream::Framing,
 };
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{
     Told, answer,
@@ -276,21 +276,26 @@ pub(super) async fn failed(
     Ok(answer)
 }
 
+const PROVIDER: HeaderName = HeaderName::from_static("x-tidegate-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-tidegate-model");
+const CACHE: HeaderName = HeaderName::from_static("x-tidegate-cache");
+const DROPPED: HeaderName = HeaderName::from_static("x-tidegate-dropped");
+
 /// Tells the caller who served it, and what was left out.
 pub(super) fn receipt(response: &mut Response<Body>, target: &Target, told: &Told) {
     let headers = response.headers_mut();
-    let mut put = |name: &'static str, text: &str| {
+    let mut put = |name: HeaderName, text: &str| {
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }
     };
-    put("x-tidegate-provider", &target.provider.name);
-    put("x-tidegate-model", &told.served);
+    put(PROVIDER, &target.provider.name);
+    put(MODEL, &told.served);
     if let Some(said) = told.cache {
-        put("x-tidegate-cache", said);
+        put(CACHE, said);
     }
     let dropped = told.all_dropped();
     if !dropped.is_empty() {
-        put("x-tidegate-dropped", &dropped.join(", "));
+        put(DROPPED, &dropped.join(", "));
     }
 }

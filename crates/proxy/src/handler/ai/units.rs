@@ -8,7 +8,7 @@ use std::{
 
 use ai::{cost::Units, sound, units};
 use bytes::Bytes;
-use http::{Response, header};
+use http::{HeaderName, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use model::{TokenUsage, UnitUsage};
 
@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// Fields of an answer's head that tell units, in the order of [`UnitUsage::named`].
-pub(super) const FIELDS: [&str; 5] = [
-    "x-tidegate-images",
-    "x-tidegate-characters",
-    "x-tidegate-seconds-in",
-    "x-tidegate-seconds-out",
-    "x-tidegate-queries",
+pub(super) const FIELDS: [HeaderName; 5] = [
+    HeaderName::from_static("x-tidegate-images"),
+    HeaderName::from_static("x-tidegate-characters"),
+    HeaderName::from_static("x-tidegate-seconds-in"),
+    HeaderName::from_static("x-tidegate-seconds-out"),
+    HeaderName::from_static("x-tidegate-queries"),
 ];
 
 /// Bytes of a sound's beginning that are looked at for its rate.
