@@ -209,6 +209,8 @@ struct Known {
     steps: HashMap<&'static str, u64>,
     /// By the first byte, the lengths of words, a bit each.
     lengths: [u64; 256],
+    /// By the first byte, the last bytes of words, a bit for each of a quarter of all.
+    lasts: [u64; 256],
     /// By [`Known::place`], the words of ASCII with their steps.
     words: Vec<Vec<(&'static [u8], u64)>>,
     /// For each phrase, the bits of its steps.
@@ -237,6 +239,7 @@ impl Known {
         let mut known = Self {
             steps: HashMap::new(),
             lengths: [0; 256],
+            lasts: [0; 256],
             words: vec![Vec::new(); 256 * LENGTHS],
             phrases: [0; PHRASES.len()],
         };
@@ -255,6 +258,8 @@ impl Known {
         }
         for (word, steps) in known.steps.iter().filter(|(word, _)| word.is_ascii()) {
             let first = word.as_bytes().first().copied().unwrap_or_default();
+            let last = word.as_bytes().last().copied().unwrap_or_default();
+            known.lasts[usize::from(first)] |= 1 << (last & 63);
             known.words[Self::place(usize::from(first), word.len())].push((word.as_bytes(), *steps));
         }
         known
@@ -278,11 +283,13 @@ impl Known {
     }
 
     /// The steps that a word of ASCII can be, in any case.
+    #[inline]
     fn steps_of_ascii(&self, word: &[u8]) -> u64 {
-        let Some(first) = word.first() else { return 0 };
+        let (Some(first), Some(last)) = (word.first(), word.last()) else { return 0 };
         let first = usize::from(LETTERS[usize::from(*first)]);
-        // Of most words it is seen by letter and length that they are in no phrase.
-        if self.lengths[first] & (1 << word.len().min(63)) == 0 {
+        let last = LETTERS[usize::from(*last)] & 63;
+        // Of most words it is seen by their ends and length that they are in no phrase.
+        if self.lengths[first] & (1 << word.len().min(63)) == 0 || self.lasts[first] & (1 << last) == 0 {
             return 0;
         }
         let alike = self.words.get(Self::place(first, word.len())).map_or(&[][..], Vec::as_slice);

@@ -22,7 +22,8 @@ use crate::{
     failure::{Failure, Problem},
     handler::ai::{
         duties::{Hold, Meter, Metering, Shared, SharedMeter},
-        meters::{Most, Spent},
+        meters::Spent,
+    most::Most,
         shared::Sharing,
     },
     ledger::{
@@ -409,6 +410,14 @@ impl Meter for OfCalls {
         told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Box<dyn Hold>, Failure> {
         self.hold_within(self.0.terms, subjects, most, told)
+    }
+
+    fn spend(&self, subjects: &[String], spent: &Spent) {
+        let cost = self.0.unit.of(spent);
+        let terms = if self.0.sharing.is_some() { self.0.own } else { self.0.terms };
+        for subject in subjects.iter().filter(|_| cost > 0) {
+            self.0.book.spend(subject, cost, terms, Timestamp::now());
+        }
     }
 }
 

@@ -25,7 +25,8 @@ use crate::{
     failure::{Failure, Problem},
     handler::ai::{
         duties::{Hold, Meter, Metering, Shared, SharedMeter},
-        meters::{Most, Spent},
+        meters::Spent,
+    most::Most,
         shared::Sharing,
     },
     ledger::shared::{Account, Claim, Granted, Kind, Refusal},
@@ -282,6 +283,17 @@ impl Meter for Limits {
             }
         }
         Ok(Box::new(taken))
+    }
+
+    fn spend(&self, subjects: &[String], spent: &Spent) {
+        use std::hash::BuildHasher;
+        let now = Instant::now();
+        for limit in &self.all {
+            let tokens = limit.what.of(spent.input, spent.output);
+            for subject in subjects {
+                limit.state.buckets.settle(limit.state.hasher.hash_one(subject), 0, tokens, now);
+            }
+        }
     }
 }
 

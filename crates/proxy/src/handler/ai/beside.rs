@@ -7,8 +7,8 @@ use ai::{ask::Ask, estimate};
 
 use super::{
     AiGateway,
-    meters::Most,
     models::{Alias, Asked},
+    most::Most,
     prepare::Conversation,
 };
 use crate::call::Call;

@@ -6,12 +6,7 @@ use ai::cost::Cost;
 use http::{HeaderName, HeaderValue};
 use model::TokenUsage;
 
-use super::{
-    cache,
-    guards::Guard,
-    meters::{Most, Spent},
-    shared::Sharing,
-};
+use super::{cache, guards::Guard, meters::Spent, most::Most, shared::Sharing};
 use crate::{
     failure::Failure,
     ledger::shared::{Claim, Granted, Refusal},
@@ -68,6 +63,9 @@ pub(crate) trait Meter: Send + Sync {
         most: &Most,
         told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Box<dyn Hold>, Failure>;
+
+    /// Notes what was spent without being held: nobody asked whether it might be.
+    fn spend(&self, subjects: &[String], spent: &Spent);
 
     /// When the count is in a store that several gateways share, what is asked there.
     fn shared(&self) -> Option<Shared<'_>> {

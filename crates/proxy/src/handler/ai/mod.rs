@@ -37,6 +37,7 @@ mod metered;
 pub(crate) mod meters;
 pub(crate) mod metrics;
 mod models;
+pub(crate) mod most;
 mod onward;
 mod outgoing;
 mod passed;

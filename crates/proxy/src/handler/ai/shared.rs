@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     duties::{Hold, Meter, Metering, Shared},
-    meters::{Most, Spent},
+    meters::Spent,
+    most::Most,
 };
 use crate::{
     failure::{Failure, Problem},

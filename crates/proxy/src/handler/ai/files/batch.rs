@@ -29,7 +29,7 @@ use crate::{
     body::Body,
     call::Call,
     failure::{Failure, Problem},
-    handler::ai::{meters::Most, models::Target, provider::Provider, stored},
+    handler::ai::{models::Target, most::Most, provider::Provider, stored},
     worker::Worker,
 };
 

@@ -17,7 +17,8 @@ use crate::{
     failure::{Failure, Problem, Stage},
     handler::ai::{
         duties::Hold,
-        meters::{Most, Spent},
+        meters::Spent,
+        most::Most,
         shared::{self, Exact},
     },
 };

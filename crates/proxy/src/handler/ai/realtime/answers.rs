@@ -20,7 +20,8 @@ use super::super::{
     Told,
     duties::{Hold, Metering},
     metered,
-    meters::{Most, Spent},
+    meters::Spent,
+    most::Most,
     prices::Priced,
     shared,
 };
@@ -52,7 +53,8 @@ struct Asked {
 /// One that has begun.
 struct Begun {
     id: String,
-    holds: Holds,
+    /// None where nobody could hold it: it is spent all the same.
+    holds: Option<Holds>,
     context: u64,
     /// Tokens of sound and of text until now, about.
     said: (u64, u64),
@@ -182,12 +184,18 @@ impl Answers {
     /// One begins; whether it was asked for. Else something must be held for it.
     pub(super) fn begin_asked(&mut self, id: &str) -> bool {
         let Some(Asked { holds, context, .. }) = self.asked.pop_front() else { return false };
-        self.begun.push(Begun { id: id.to_owned(), holds, context, said: (0, 0), heard: self.heard });
+        self.begun.push(Begun {
+            id: id.to_owned(),
+            holds: Some(holds),
+            context,
+            said: (0, 0),
+            heard: self.heard,
+        });
         true
     }
 
-    /// One begins that nobody has asked for.
-    pub(super) fn begin(&mut self, id: String, holds: Holds) {
+    /// One begins that nobody has asked for. Where nothing could be held for it, it is spent all the same.
+    pub(super) fn begin(&mut self, id: String, holds: Option<Holds>) {
         let (context, heard) = (self.context, self.heard);
         self.begun.push(Begun { id, holds, context, said: (0, 0), heard });
     }
@@ -221,10 +229,13 @@ impl Answers {
                 Some(one) => one,
                 None => return,
             },
-            None => {
-                let (id, holds) = (id.to_owned(), Vec::new());
-                Begun { id, holds, context: self.context, said: (0, 0), heard: self.heard }
-            }
+            None => Begun {
+                id: id.to_owned(),
+                holds: None,
+                context: self.context,
+                said: (0, 0),
+                heard: self.heard,
+            },
         };
         let heard = self.heard.saturating_sub(one.heard);
         let usage = match &done.usage {
@@ -246,12 +257,16 @@ impl Answers {
         Usage { input: context, output, output_audio: sound, ..Usage::default() }
     }
 
-    fn settle(&mut self, holds: Holds, usage: &Usage) -> Spent {
+    fn settle(&mut self, holds: Option<Holds>, usage: &Usage) -> Spent {
         let one = metered::counted(usage);
         let cost = self.terms.prices.as_ref().map_or(0, |prices| prices.picodollars(&one, None));
         let spent = Spent { input: one.input, output: one.output, cost: ai::cost::Cost(cost) };
-        for mut hold in holds {
-            hold.settle(&spent);
+        match holds {
+            Some(holds) => holds.into_iter().for_each(|mut hold| hold.settle(&spent)),
+            None => {
+                let meters = self.terms.meters.iter();
+                meters.for_each(|(metering, subjects)| metering.meter.spend(subjects, &spent));
+            }
         }
         let total = &mut self.total;
         total.input = total.input.saturating_add(one.input);
@@ -272,7 +287,7 @@ impl Drop for Answers {
         let begun = std::mem::take(&mut self.begun).into_iter();
         let begun = begun.map(|one| (one.holds, one.context, one.said));
         let asked = std::mem::take(&mut self.asked).into_iter();
-        let all: Vec<_> = begun.chain(asked.map(|one| (one.holds, one.context, (0, 0)))).collect();
+        let all: Vec<_> = begun.chain(asked.map(|one| (Some(one.holds), one.context, (0, 0)))).collect();
         for (holds, context, said) in all {
             let usage = self.estimate(context, said);
             self.settle(holds, &usage);

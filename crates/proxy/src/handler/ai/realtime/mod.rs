@@ -29,7 +29,7 @@ use resilience::turnstile::Priority;
 
 use super::{
     AiGateway, answer, choice,
-    meters::Most,
+    most::Most,
     outgoing, passed, prepare, reply,
     sending::{self, Outgoing, Unanswered},
 };

@@ -226,9 +226,13 @@ impl Session {
                 self.answers.ask(event, holds);
                 on.to_upstream.extend_from_slice(&message);
             }
-            (Ok(holds), What::Begun { id }) => self.answers.begin(id, holds),
+            (Ok(holds), What::Begun { id }) => self.answers.begin(id, Some(holds)),
             (Err(failure), What::Asked { event, .. }) => self.refuse(&failure, event.as_deref(), on),
-            (Err(failure), What::Begun { .. }) => self.refuse(&failure, None, on),
+            (Err(failure), What::Begun { id }) => {
+                // Its provider has begun, and will take something for what it has read.
+                self.answers.begin(id, None);
+                self.refuse(&failure, None, on);
+            }
         }
     }
 

@@ -1,0 +1,220 @@
+//! The most that a call may spend: what meters hold for it before anybody is asked.
+
+use std::sync::Arc;
+
+use ai::{
+    ask::Ask,
+    catalogue::Model,
+    cost::{Bounds, Cost, reserve},
+    endpoint::Operation,
+    units,
+};
+
+use super::{
+    beside::Beside,
+    models::{Asked, Target},
+    prepare::Conversation,
+    prices::Priced,
+};
+
+/// Tokens of a prompt that goes on from something unseen, where nobody knows how long the model's may be.
+const UNSEEN_TOKENS: u64 = 128_000;
+
+/// The most that a call may spend, over all targets that may be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Most {
+    ask: Ask,
+    targets: Vec<MostOfTarget>,
+    /// It answers with text; else with vectors, whose tokens are those of the prompt alone.
+    has_output: bool,
+    /// What is asked for beside tokens.
+    units: Option<units::Asked>,
+    /// Of many requests: what they may take together.
+    sum: Option<Sum>,
+    /// Who may be asked beside the model.
+    beside: Vec<Beside>,
+}
+
+/// The most that many requests may take together.
+#[derive(Debug, Clone)]
+struct Sum {
+    tokens: (u64, u64),
+    cost: Cost,
+    unpriced: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct MostOfTarget {
+    name: String,
+    /// Most tokens that the model can answer with.
+    output: u64,
+    context: Option<u64>,
+    prices: Option<Arc<Priced>>,
+}
+
+impl MostOfTarget {
+    fn of(target: &Target, model: String, facts: Option<&Model>) -> Self {
+        let rules = target.rules(&model);
+        Self {
+            output: rules.max_output_tokens.unwrap_or(rules.default_max_output_tokens),
+            context: facts.and_then(|facts| facts.context),
+            prices: target.prices.of(&model),
+            name: model,
+        }
+    }
+}
+
+impl Most {
+    pub(super) fn of(conversation: &Conversation<'_>, asked: &Asked<'_>) -> Self {
+        let targets = asked.alias.targets().iter().map(|target| {
+            let model = asked.model(target);
+            let facts = match target.is_one() {
+                true => target.facts,
+                false => ai::catalogue::find(&target.provider.kind.name, &model),
+            };
+            MostOfTarget::of(target, model, facts)
+        });
+        let units = conversation.units();
+        let mut ask = Ask::peeked(conversation.endpoint.dialect, &conversation.peek, &conversation.body);
+        ask.input = units.as_ref().and_then(|units| units.input).unwrap_or(ask.input);
+        Self {
+            ask,
+            targets: targets.collect(),
+            has_output: matches!(conversation.endpoint.operation, Operation::Chat | Operation::Completions),
+            units,
+            sum: None,
+            beside: conversation.beside.clone(),
+        }
+    }
+
+    /// Of one request to one target.
+    pub(super) fn of_request(ask: Ask, target: &Target, model: &str, has_output: bool) -> Self {
+        Self::of_requests(ask, std::iter::once((target, model.to_owned())), has_output)
+    }
+
+    /// Of one request to one of several targets.
+    pub(super) fn of_requests<'t>(
+        ask: Ask,
+        targets: impl Iterator<Item = (&'t Target, String)>,
+        has_output: bool,
+    ) -> Self {
+        let targets = targets.map(|(target, model)| {
+            let facts = ai::catalogue::find(&target.provider.kind.name, &model);
+            MostOfTarget::of(target, model, facts)
+        });
+        Self { ask, targets: targets.collect(), has_output, units: None, sum: None, beside: Vec::new() }
+    }
+
+    /// What somebody beside the model is asked at most, where the model answers with so many tokens.
+    fn of_beside(&self, output: u64) -> impl Iterator<Item = Self> {
+        self.beside.iter().map(move |one| {
+            let mut most = one.most.clone();
+            if one.reads_answer {
+                most.ask.input = most.ask.input.saturating_add(output);
+            }
+            most
+        })
+    }
+
+    /// The same for another request to the same target.
+    pub(super) fn with(&self, ask: Ask) -> Self {
+        Self { ask, ..self.clone() }
+    }
+
+    /// Of the requests of a batch together. `unpriced` is a model whose price nobody knows.
+    pub(super) fn of_batch(tokens: (u64, u64), cost: Cost, unpriced: Option<String>) -> Self {
+        let sum = Some(Sum { tokens, cost, unpriced });
+        Self {
+            ask: Ask::default(),
+            targets: Vec::new(),
+            has_output: true,
+            units: None,
+            sum,
+            beside: Vec::new(),
+        }
+    }
+
+    /// Most tokens of the prompt and of the answer; `assumed` stands in for the answer's where the call says nothing.
+    pub(crate) fn tokens(&self, assumed: Option<u64>) -> (u64, u64) {
+        if let Some(sum) = &self.sum {
+            return sum.tokens;
+        }
+        let each = self.targets.iter().map(|target| self.of_target(target, assumed));
+        let own = each.fold((0_u64, 0_u64), |most, one| (most.0.max(one.0), most.1.max(one.1)));
+        self.of_beside(own.1)
+            .map(|one| one.tokens(assumed))
+            .fold(own, |sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)))
+    }
+
+    /// How many tokens are taken for the answer's where the call says nothing of them.
+    pub(crate) fn assumed(&self, assumed: Option<u64>) -> Option<u64> {
+        let is_open =
+            self.ask.output.is_none() && self.has_output && self.units.is_none() && self.sum.is_none();
+        let most = self.targets.iter().map(|target| assumed.unwrap_or(target.output)).max();
+        most.filter(|_| is_open)
+    }
+
+    /// The most that it can cost. An error names a model that has no price.
+    pub(crate) fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
+        if let Some(sum) = &self.sum {
+            let unpriced = sum.unpriced.as_deref().filter(|_| !takes_unknown);
+            return unpriced.map_or(Ok(sum.cost), Err);
+        }
+        let mut most = Cost::ZERO;
+        for target in &self.targets {
+            let Some(prices) = &target.prices else {
+                if takes_unknown {
+                    continue;
+                }
+                return Err(&target.name);
+            };
+            let (input, output) = self.of_target(target, assumed);
+            let units = self.units.as_ref().map(|units| units.most).unwrap_or_default();
+            let bounds = Bounds {
+                input,
+                output,
+                audio_in: self.ask.has_audio || units.seconds_in > 0,
+                audio_out: self.ask.has_audio || units.seconds_out > 0,
+                images_in: self.ask.has_images,
+                images_out: self.ask.has_images || units.images > 0,
+                long_cache: self.ask.caches_long,
+                class: self.ask.class,
+            };
+            let cost = reserve(prices.prices(), &bounds);
+            let Some(units) = &self.units else {
+                most = most.max(cost);
+                continue;
+            };
+            if !takes_unknown && units::is_unpriced(prices.prices(), &units.most) {
+                return Err(&target.name);
+            }
+            // Either is paid, never both.
+            most = most.max(cost).max(units.cost(prices.prices()).unwrap_or_default());
+        }
+        if !self.beside.is_empty() {
+            let output = self.targets.iter().map(|target| self.of_target(target, assumed).1).max();
+            for one in self.of_beside(output.unwrap_or_default()) {
+                most += one.cost(assumed, true).unwrap_or_default();
+            }
+        }
+        Ok(most)
+    }
+
+    fn of_target(&self, target: &MostOfTarget, assumed: Option<u64>) -> (u64, u64) {
+        let unseen = if self.ask.is_continued { target.context.unwrap_or(UNSEEN_TOKENS) } else { 0 };
+        let one = self.ask.output.unwrap_or_else(|| assumed.unwrap_or(target.output));
+        let output = match &self.units {
+            Some(units) => units.output,
+            None if self.has_output => one.saturating_mul(self.ask.answers),
+            None => 0,
+        };
+        (self.ask.input.max(unseen), output)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
+        let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
+        let ask = Ask { input, answers: 1, ..Ask::default() };
+        Self { ask, targets: vec![target], has_output: true, units: None, sum: None, beside: Vec::new() }
+    }
+}
