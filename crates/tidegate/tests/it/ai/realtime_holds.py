@@ -156,6 +156,19 @@ elif what == "bounds":
         print("noise", error["code"], "bytes" in error["message"])
         connection.send(b"[1]")
         print("noise", json.loads(connection.recv())["error"]["code"])
+elif what == "begun":
+    with opened(base) as connection:
+        connection.recv()
+        talk = Talk(connection)
+        talk.send({"type": "conversation.item.create", "item": {"text": "word " * 500}})
+        # Nobody asked for it, and the most that it may cost is more than is left.
+        talk.send({"type": "test.say", "events": [created("r1")]})
+        try:
+            while True:
+                connection.recv(10)
+        except ConnectionClosed as closed:
+            print("closed", closed.rcvd.code)
+    print("spent", Decimal("0.001") < talk.taken(lambda taken: taken > 0) < Decimal("0.01"))
 elif what == "free":
     with opened(base) as connection:
         connection.recv()

@@ -58,6 +58,13 @@ fn bounds_of_answers_are_those_that_the_provider_keeps_and_bytes_are_read_too() 
 }
 
 #[test]
+fn what_the_model_begins_by_itself_and_nothing_is_left_for_is_spent_all_the_same() {
+    let (_server, base) = server();
+    let gateway = gateway(&[("up", base)], ", {budget: {amount: 0.1, per: month, name: monthly}}", "");
+    assert_eq!(said("begun", &[&gateway]), ["closed 1008", "spent True"]);
+}
+
+#[test]
 fn bytes_pass_where_nobody_has_to_read_them() {
     let (_server, base) = server();
     assert_eq!(said("free", &[&gateway(&[("up", base)], "", "")]), ["noise passes True"]);
