@@ -1,7 +1,7 @@
 //! Receipts: what an answer cost, on its head where that is known in time, and in the record always.
 //!
 //! An answer that is no stream is read whole before its head goes out, so that its head can tell. One that is larger
-//! than [`READ_BYTES_MAX`] passes as it comes, and is told in the record alone.
+//! than [`READ_BYTES_MAX`] passes as it comes, and is told in the record, and behind the answer where the caller asks.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,7 @@ use std::{
 
 use ai::{canon::Answer, dialect::Dialect};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use model::Usd;
@@ -33,6 +33,10 @@ const CACHE_READ_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-
 const CACHE_WRITE_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-write-tokens");
 const REASONING_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-reasoning-tokens");
 const COST: HeaderName = HeaderName::from_static("x-tidegate-cost");
+/// What may stand behind a stream.
+const FOLLOWING: HeaderValue = HeaderValue::from_static(
+    "x-tidegate-input-tokens, x-tidegate-output-tokens, x-tidegate-cost, x-tidegate-estimate",
+);
 const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
 
 /// Reads an answer that is no stream, if it can be read. What is longer goes on where it was.
@@ -110,7 +114,7 @@ fn tier(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Top>(body).ok()?.service_tier
 }
 
-/// Tells on the answer's head what it cost, when it is all there.
+/// Tells on the answer's head what it cost when it is all there, else behind it to a caller that reads what stands there.
 pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
     let is_whole = matches!(response.body(), Body::Full(_) | Body::Empty);
     let headers = response.headers_mut();
@@ -119,7 +123,23 @@ pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
         headers.insert(PRICE_TABLE, table);
     }
     let is_known = is_whole || told.is_known_ahead();
-    let Some(spending) = told.spending().filter(|_| is_known) else { return };
+    if is_known {
+        tell(told, headers);
+    } else if is_asked_for(call) && response.status().is_success() && response.body().length().is_none() {
+        response.headers_mut().insert(header::TRAILER, FOLLOWING);
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = Body::boxed(Followed { inner: body, told: told.clone(), is_over: false });
+    }
+}
+
+/// Whether the caller takes fields behind a body (RFC 9110 §6.5.1). Of `TE` that is all that comes this far.
+fn is_asked_for(call: &Call) -> bool {
+    call.head.headers.contains_key(header::TE)
+}
+
+/// Tells what was spent.
+fn tell(told: &Told, headers: &mut HeaderMap) {
+    let Some(spending) = told.spending() else { return };
     let usage = &spending.usage;
     headers.insert(INPUT_TOKENS, HeaderValue::from(usage.input));
     headers.insert(OUTPUT_TOKENS, HeaderValue::from(usage.output));
@@ -139,6 +159,51 @@ pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
     }
     if spending.is_estimate {
         headers.insert(ESTIMATE, HeaderValue::from_static("true"));
+    }
+}
+
+/// A stream behind which stands what it cost.
+struct Followed {
+    inner: Body,
+    told: Told,
+    is_over: bool,
+}
+
+impl Wrapper for Followed {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
+}
+
+impl HttpBody for Followed {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let mut trailers = match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_trailers() {
+                Ok(own) => own,
+                Err(data) => return Poll::Ready(Some(Ok(data))),
+            },
+            Some(Err(failure)) => {
+                self.is_over = true;
+                return Poll::Ready(Some(Err(failure)));
+            }
+            None => HeaderMap::new(),
+        };
+        self.is_over = true;
+        tell(&self.told, &mut trailers);
+        Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over
     }
 }
 

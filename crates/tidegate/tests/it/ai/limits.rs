@@ -6,7 +6,7 @@ use ai::dialect::Dialect;
 use serde_json::json;
 
 use super::{post, provider};
-use crate::harness::{Answer, Gateway, Upstream, eventually, run};
+use crate::harness::{Answer, Gateway, Upstream, eventually, read_request, run};
 
 /// A gateway with a consumer `app` of these further settings, these policies of the route, targets of `smart` in their
 /// order as providers `p0`, `p1`, …, and further settings of `ai`.
@@ -162,6 +162,51 @@ fn an_answer_carries_its_receipt() {
         gateway.metric(&format!("tidegate_ai_tokens_total{labels},kind=\"output\"}}")) == Some(500.0)
             && gateway.metric(&format!("tidegate_ai_cost_usd_total{labels}}}")) == Some(0.00175)
     });
+}
+
+#[test]
+fn a_receipt_stands_behind_a_stream_where_the_caller_reads_what_stands_there() {
+    let upstream = Upstream::raw(|mut reader, _| {
+        while read_request(&mut reader).is_some() {
+            let events = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"High tide.\"}}]}\n\ndata: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":1000,\"completion_tokens\":500,\"total_tokens\":1500}}\n\ndata: [DONE]\n\n";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            let chunk = format!("{head}{:x}\r\n{events}\r\n0\r\n\r\n", events.len());
+            if reader.get_mut().write_all(chunk.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let prices = "  prices: [{provider: p0, model: \"gpt-*\", input: \"0.5\", output: 2.5}]\n";
+    let masks = ", {guardrails: {rules: [{name: personal, mode: mask, personalData: [email]}]}}";
+    let body =
+        r#"{"model":"smart","stream":true,"max_tokens":600,"messages":[{"role":"user","content":"Hello"}]}"#;
+    for policies in ["", masks] {
+        let gateway = metered("", policies, &[&base(&upstream)], prices);
+        let asked =
+            super::post(&gateway, "/ai/v1/chat/completions", "\r\nte: trailers\r\nconnection: te", body);
+        let want = [
+            ("x-tidegate-input-tokens", "1000"),
+            ("x-tidegate-output-tokens", "500"),
+            ("x-tidegate-cost", "0.00175"),
+        ];
+        let trailer =
+            |name: &str| asked.trailers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value);
+        assert_eq!(
+            want.map(|(name, _)| (name, trailer(name).unwrap_or_default())),
+            want,
+            "{:?}",
+            asked.trailers
+        );
+        assert!(asked.header("trailer").is_some_and(|names| names.contains("x-tidegate-cost")), "{policies}");
+        assert!(
+            asked.text().contains("High tide.") && asked.text().ends_with("data: [DONE]\n\n"),
+            "{}",
+            asked.text()
+        );
+        let plain = super::post(&gateway, "/ai/v1/chat/completions", "", body);
+        assert_eq!((plain.trailers.len(), plain.header("trailer")), (0, None));
+    }
 }
 
 #[test]
