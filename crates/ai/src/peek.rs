@@ -1,8 +1,9 @@
 //! What the gateway must know of a body that it passes on untouched: the model and whether a stream is wanted. The body
 //! is read over once, without building it; the model is replaced where it stands.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
 
+use memchr::memmem::FinderRev;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
@@ -411,12 +412,14 @@ pub(crate) fn usage(body: &[u8]) -> Option<Value> {
     serde_json::from_slice::<Told>(body).ok()?.usage
 }
 
+static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("\"usage"));
+
 /// The same where it stands near the end of an object, as it mostly does: what is before it need not be read then. A
 /// quote without a backslash before it begins or ends a string, and no string ends in front of a word, so this is a name;
 /// and when the object that it is in ends with the body, it is a name of the answer's own.
 fn usage_at_end(body: &[u8]) -> Option<Value> {
     let body = body.trim_ascii();
-    let at = memchr::memmem::rfind(body, b"\"usage").filter(|_| body.starts_with(b"{"))?;
+    let at = USAGE.rfind(body).filter(|_| body.starts_with(b"{"))?;
     let (before, told) = body.split_at_checked(at)?;
     let told = told.strip_prefix(b"\"usageMetadata\"").or_else(|| told.strip_prefix(b"\"usage\""))?;
     let told = told.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();

@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use ai::{
     catalogue::{self, Surface},
+    dialect::Dialect,
     rules::Rules,
 };
 use model::resource::ai::{Ai, Model};
@@ -41,6 +42,8 @@ pub(crate) struct Target {
     model: String,
     /// What the model takes, when it is one and not whatever the caller names.
     rules: Option<Rules>,
+    /// What is spoken with it, when it is one.
+    own: Option<Dialect>,
     /// What is known of it, when it is one.
     pub(super) facts: Option<&'static catalogue::Model>,
     pub(super) standing: Standing,
@@ -167,8 +170,9 @@ impl Alias {
             let standing = Standing::compile(model, index, cx)?;
             let prices = TargetPrices::compile(&ai.prices, &target.provider, &settings.kind, &target.model);
             let (provider, model) = (provider.clone(), target.model.clone());
+            let own = is_one.then(|| provider.kind.dialect_of(&model));
             let known = known.clone();
-            targets.push(Arc::new(Target { provider, model, rules, facts, standing, prices, known }));
+            targets.push(Arc::new(Target { provider, model, rules, own, facts, standing, prices, known }));
         }
         let mut shadows = Vec::with_capacity(model.shadow.len());
         for (index, settings) in model.shadow.iter().enumerate() {
@@ -178,6 +182,7 @@ impl Alias {
             let kind = &provider.kind.name;
             let target = Target {
                 rules: Some(known.rules(kind, &settings.model)),
+                own: Some(provider.kind.dialect_of(&settings.model)),
                 facts: catalogue::find(kind, &settings.model),
                 standing: Standing::aside(&settings.provider, &settings.model),
                 prices: TargetPrices::compile(&ai.prices, &settings.provider, kind, &settings.model),
@@ -213,6 +218,12 @@ impl Target {
     /// Whether it is one model, and not whatever the caller names.
     pub(super) fn is_one(&self) -> bool {
         self.rules.is_some()
+    }
+
+    /// The dialect in which a caller of `wanted` is served by a model of this: see [`Provider::dialect_for`].
+    pub(super) fn dialect_for(&self, wanted: Dialect, model: &str) -> Dialect {
+        let own = self.own.unwrap_or_else(|| self.provider.kind.dialect_of(model));
+        self.provider.dialect_where(wanted, own)
     }
 
     /// What a model takes.

@@ -98,7 +98,7 @@ pub(super) fn prepare(
     let is_rank = endpoint.operation == Operation::Rerank;
     let dialect = match is_rank {
         true => target.provider.kind.dialect,
-        false => target.provider.dialect_for(endpoint.dialect, &model),
+        false => target.dialect_for(endpoint.dialect, &model),
     };
     if !target.provider.offers(endpoint.operation) {
         let message = format!("`{model}` is at a provider that has no {}", endpoint.operation.name());

@@ -210,7 +210,11 @@ impl Provider {
 
     /// The dialect in which a caller of `wanted` is served by a model: its own where the provider speaks it.
     pub(super) fn dialect_for(&self, wanted: Dialect, model: &str) -> Dialect {
-        let own = self.kind.dialect_of(model);
+        self.dialect_where(wanted, self.kind.dialect_of(model))
+    }
+
+    /// The same for a model with which `own` is spoken.
+    pub(super) fn dialect_where(&self, wanted: Dialect, own: Dialect) -> Dialect {
         if own == self.kind.dialect && self.speaks(wanted) { wanted } else { own }
     }
 

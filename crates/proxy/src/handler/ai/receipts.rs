@@ -5,6 +5,7 @@
 
 use std::{
     pin::Pin,
+    sync::LazyLock,
     task::{Context, Poll},
 };
 
@@ -13,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
+use memchr::memmem::Finder;
 use model::Usd;
 
 use super::{Told, metered, reply, units};
@@ -33,6 +35,7 @@ const CACHE_READ_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-
 const CACHE_WRITE_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-write-tokens");
 const REASONING_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-reasoning-tokens");
 const COST: HeaderName = HeaderName::from_static("x-tidegate-cost");
+static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("service_tier"));
 /// What may stand behind a stream.
 const FOLLOWING: HeaderValue = HeaderValue::from_static(
     "x-tidegate-input-tokens, x-tidegate-output-tokens, x-tidegate-cost, x-tidegate-estimate",
@@ -110,7 +113,7 @@ fn tier(body: &[u8]) -> Option<String> {
         #[serde(default)]
         service_tier: Option<String>,
     }
-    memchr::memmem::find(body, b"service_tier")?;
+    TIER.find(body)?;
     serde_json::from_slice::<Top>(body).ok()?.service_tier
 }
 

@@ -89,7 +89,7 @@ pub(super) fn refuses_us(status: StatusCode) -> bool {
 
 fn is_json(response: &Response<Body>) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_none_or(|kind| memchr::memmem::find(kind.as_bytes(), b"json").is_some())
+    kind.is_none_or(|kind| kind.as_bytes().windows(4).any(|four| four == b"json"))
 }
 
 pub(super) fn is_stream(response: &Response<Body>) -> bool {
