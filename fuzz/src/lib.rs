@@ -28,7 +28,9 @@ mod transcode_targets;
 #[path = "../../crates/waf/tests/it/fuzz.rs"]
 mod waf_targets;
 
-pub use ai_targets::{anthropic, bedrock, cohere, gemini, openai_chat, openai_responses};
+pub use ai_targets::{
+    anthropic, batch, bedrock, cohere, form, gemini, guard, openai_chat, openai_responses, realtime, sound,
+};
 pub use http1_targets::{body, differential_hyper, request_head, response_head};
 pub use model_targets::{config, layout, values};
 pub use proxy::fuzzing::*;

@@ -343,12 +343,16 @@ impl Peek {
         if let Some(model) = model
             && self.model.as_deref() != Some(model)
         {
-            let written =
-                if self.is_form { model.to_owned() } else { serde_json::Value::from(model).to_string() };
+            let written = || serde_json::Value::from(model).to_string();
             match &self.model_at {
                 None if self.is_form => {}
-                Some(at) => cuts.push((at.clone(), written)),
-                None => cuts.extend(first_field(body, "model", &written)),
+                Some(at) if self.is_form => {
+                    // An empty part may have no end of its own.
+                    let ends = body.get(at.end..).is_some_and(|rest| rest.starts_with(b"\r\n"));
+                    cuts.push((at.clone(), [model, if ends { "" } else { "\r\n" }].concat()));
+                }
+                Some(at) => cuts.push((at.clone(), written())),
+                None => cuts.extend(first_field(body, "model", &written())),
             }
         }
         if let Some(options) = options {

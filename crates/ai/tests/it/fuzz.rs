@@ -1,15 +1,25 @@
 //! Any bytes in every dialect's readers: what the fuzz targets run, and a short run of each.
 //!
 //! A target is a dialect. The first byte of its input says which reader gets the rest: `0` that of callers' requests,
-//! `1` of whole answers, `2` of streams, `3` of errors.
+//! `1` of whole answers, `2` of streams, `3` of errors, `4` of streams that are an array.
+//! Beside them: forms, batches, events of Realtime, sounds, and what guardrails make of bodies.
 #![allow(unreachable_pub, reason = "`fuzz/` exports them")]
+
+use std::sync::{Arc, LazyLock};
 
 use ai::{
     canon::{Error, Event, events_of},
     dialect::{Dialect, Spoken, Telling},
+    guard::{
+        self,
+        detect::Kind,
+        patterns::Wanted,
+        rule::{Action, Check, Rule},
+        screen::Screen,
+    },
     peek::Peek,
     rules::{Rules, Target},
-    stream::FrameReader,
+    stream::{FrameReader, Framing},
 };
 use serde_json::Value;
 
@@ -48,7 +58,8 @@ fn run(dialect: Dialect, bytes: &[u8]) {
     match kind {
         b'0' => request(dialect, bytes),
         b'1' => answer(dialect, bytes),
-        b'2' => stream(dialect, bytes),
+        b'2' => stream(dialect, dialect.provider_framing(), bytes),
+        b'4' => stream(dialect, Framing::JsonArray, bytes),
         _ => error(&dialect.read_error(500, bytes)),
     }
 }
@@ -95,11 +106,10 @@ fn answer(dialect: Dialect, bytes: &[u8]) {
 }
 
 /// A stream ends once, wherever its bytes are split, and is told in every dialect.
-fn stream(dialect: Dialect, bytes: &[u8]) {
+fn stream(dialect: Dialect, framing: Framing, bytes: &[u8]) {
     let read = |pieces: &[&[u8]]| {
         let (mut frames, mut events) = (Vec::new(), Vec::new());
-        let (mut splitter, mut reader) =
-            (FrameReader::new(dialect.provider_framing()), dialect.stream_reader());
+        let (mut splitter, mut reader) = (FrameReader::new(framing), dialect.stream_reader());
         let is_framed = pieces.iter().all(|piece| splitter.push(piece, &mut frames).is_ok());
         splitter.finish(&mut frames);
         frames.into_iter().for_each(|frame| reader.read(frame, &mut events));
@@ -114,6 +124,129 @@ fn stream(dialect: Dialect, bytes: &[u8]) {
         assert_eq!(read(&[left, right]), (true, events.clone()), "split in the middle");
     }
     tell(&events);
+}
+
+/// Another model in a form is the model of that form, and everything else stays.
+pub fn form(bytes: &[u8]) {
+    const KIND: &str = "multipart/form-data; boundary=b";
+    let _ = ai::batch::Upload::of(KIND, bytes);
+    let Ok(peek) = Peek::of_form(KIND, bytes) else { return };
+    assert!(peek.is_form());
+    if let Some(file) = peek.file() {
+        assert!(bytes.get(file).is_some(), "the file is not in the form");
+    }
+    if peek.model.is_some() {
+        let written = peek.with_model(bytes, "other");
+        let other = Peek::of_form(KIND, &written).expect("a form still");
+        assert_eq!((other.model.as_deref(), other.stream), (Some("other"), peek.stream));
+    }
+}
+
+/// Requests of a batch stand in its document, in their order, and others in their places make one again.
+pub fn batch(bytes: &[u8]) {
+    let _ = (ai::batch::usage(Dialect::OpenAiChat, bytes), ai::batch::model(bytes));
+    for read in [ai::batch::lines, ai::batch::items] {
+        let Ok(requests) = read(bytes) else { continue };
+        let ends = requests.iter().flat_map(|request| [request.body.start, request.body.end]);
+        assert!(ends.is_sorted() && requests.iter().all(|request| bytes.get(request.body.clone()).is_some()));
+        let bodies = vec![b"{\"model\":\"other\"}".to_vec(); requests.len()];
+        let written = ai::batch::with(bytes, &requests, &bodies);
+        let again = read(&written).expect("a batch still");
+        let is_other = |request: &ai::batch::Request| written[request.body.clone()] == *bodies[0];
+        assert!(again.len() == requests.len() && again.iter().all(is_other));
+    }
+}
+
+/// Events of Realtime are read whatever they hold.
+pub fn realtime(bytes: &[u8]) {
+    use ai::realtime::{Event, answer_of, done, error, error_about, heard, longest, said};
+    let Some(event) = Event::of(bytes) else { return };
+    let _ = (heard(&event, bytes), said(&event, bytes), longest(&event, bytes), done(bytes).usage);
+    let text = [answer_of(bytes), error_about(bytes)].into_iter().flatten().collect::<String>();
+    assert!(is_json(&error(&event.kind, &text, &text, event.id.as_deref())));
+}
+
+/// Sounds are as long as they can be, and no longer for what they say of themselves.
+pub fn sound(bytes: &[u8]) {
+    let _ = ai::sound::rate(bytes);
+    if let Some(length) = ai::sound::length(bytes) {
+        assert!(length.seconds <= length.most, "{length:?}");
+    }
+}
+
+/// What guardrails hide in a body leaves it JSON and comes back; and what they call clear at a glance they find nothing
+/// in when they read it. The first byte says whether it is a request or an answer.
+pub fn guard(bytes: &[u8]) {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let mut screen = Screen::new(RULES.clone(), false);
+    if *kind == b'0' {
+        let Ok(edited) = screen.request(bytes) else { return };
+        let (Some(edited), true) = (edited, is_json(bytes)) else { return };
+        assert!(is_json(&edited), "{}", String::from_utf8_lossy(&edited));
+        let value = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+        let own = texts(&value(bytes));
+        // What looks like a placeholder where nobody reads stays what it is, and comes back nowhere.
+        if own.iter().all(|text| !text.contains('<')) {
+            screen.turn();
+            // A number that is hidden is a text from then on.
+            assert_eq!(texts(&unmasked(value(&edited), &screen)), own);
+        }
+        return;
+    }
+    screen.turn();
+    if screen.clears(bytes) {
+        for dialect in Dialect::ALL {
+            let Ok(mut answer) = dialect.read_answer(bytes) else { continue };
+            screen.answer(&mut answer);
+            assert!(screen.fired().is_empty(), "{:?}", screen.fired());
+        }
+    }
+}
+
+static RULES: LazyLock<Arc<guard::rule::Rules>> = LazyLock::new(|| {
+    let rule = |name: &str, check, action| Rule {
+        name: name.into(),
+        check,
+        action,
+        on_request: true,
+        on_answer: true,
+    };
+    let phrases = ["Acme Corp", "blue whale"].map(|text| Wanted::Phrase(text.into())).to_vec();
+    let all = vec![
+        rule("personal", Check::Kinds(Kind::ALL.to_vec()), Action::Mask),
+        rule("rivals", Check::Patterns(phrases, 1), Action::Mask),
+    ];
+    Arc::new(guard::rule::Rules::compile(all, 256).expect("good rules"))
+});
+
+fn unmasked(value: Value, screen: &Screen) -> Value {
+    match value {
+        Value::String(text) => screen.unmask(&text).into(),
+        Value::Array(list) => list.into_iter().map(|value| unmasked(value, screen)).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (screen.unmask(&name), unmasked(value, screen))).collect()
+        }
+        other => other,
+    }
+}
+
+/// All that a value says, in any order.
+fn texts(value: &Value) -> Vec<String> {
+    let mut all = match value {
+        // So is what is said in a text that is JSON.
+        Value::String(text) => match serde_json::from_str::<Value>(text) {
+            Ok(inner @ (Value::Array(_) | Value::Object(_))) => texts(&inner),
+            _ => vec![text.clone()],
+        },
+        Value::Array(list) => list.iter().flat_map(texts).collect(),
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| std::iter::once(name.clone()).chain(texts(value)))
+            .collect(),
+        other => vec![other.to_string()],
+    };
+    all.sort();
+    all
 }
 
 fn tell(events: &[Event]) {
@@ -140,5 +273,17 @@ mod short {
             }
         )+ };
     }
-    short!(openai_chat, openai_responses, anthropic, gemini, bedrock, cohere);
+    short!(
+        openai_chat,
+        openai_responses,
+        anthropic,
+        gemini,
+        bedrock,
+        cohere,
+        form,
+        batch,
+        realtime,
+        sound,
+        guard
+    );
 }
