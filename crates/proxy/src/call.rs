@@ -103,9 +103,11 @@ pub(crate) enum Upgrade {
     Connect,
 }
 
-/// The size of a head as it came.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is known of a head as it came, where somebody wants to know.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Received {
+    /// All of its fields: what is about the connection alone is taken out of a call's own, and the gateway's is put in.
+    pub(crate) head: Option<Box<http::HeaderMap>>,
     /// Header fields.
     pub(crate) fields: usize,
     /// Bytes of all header fields, each as the line that it is in HTTP/1.1.
@@ -120,6 +122,7 @@ impl Received {
         let bytes =
             |(name, value): (&http::HeaderName, &HeaderValue)| (name.as_str().len() + value.len()) as u64;
         Self {
+            head: None,
             fields: headers.len(),
             field_bytes: headers.iter().map(|field| bytes(field) + LINE_OVERHEAD_BYTES).sum(),
         }

@@ -59,6 +59,8 @@ pub struct Compiled {
     pub(crate) consumer_identity: Vec<HeaderName>,
     /// Somewhere the size of heads is bounded, so that they are measured as they come.
     pub(crate) measures_heads: bool,
+    /// Whether some policy judges heads as they came.
+    pub(crate) keeps_heads: bool,
     /// What is worth telling the operator.
     pub warnings: Diagnostics,
     kept: Mutex<Kept>,
@@ -253,7 +255,11 @@ impl Compiled {
                 odd.extend(crate::handler::ai::prices::unknown(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
-                let measures_heads = snapshot.policies().any(|policy| crate::policy::needs(policy).head_size);
+                let some = |need: fn(&crate::policy::Needs) -> bool| {
+                    snapshot.policies().any(|policy| need(&crate::policy::needs(policy)))
+                };
+                let (measures_heads, keeps_heads) =
+                    (some(|need| need.head_size), some(|need| need.whole_head));
                 let mut compiled = Self {
                     snapshot,
                     router,
@@ -266,6 +272,7 @@ impl Compiled {
                     protected_headers,
                     consumer_identity,
                     measures_heads,
+                    keeps_heads,
                     warnings: Diagnostics::default(),
                     kept,
                 };

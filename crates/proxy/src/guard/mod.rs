@@ -48,6 +48,7 @@ pub(crate) fn admit(
         peer.ip()
     };
     let received = plan.measures_heads.then(|| Received::of(&head.headers));
+    let came = plan.keeps_heads.then(|| Box::new(head.headers.clone()));
     let request_id = request_id(worker, &mut head, trusted);
     let trace = trace_context(worker, &head, present);
     let mut call = call(worker, peer, (plan.clone(), place), head, client, request_id, trace);
@@ -58,6 +59,16 @@ pub(crate) fn admit(
         return (call, Err(listener_gone()));
     }
     let admitted = judge(&mut call, present, trusted, wants_upgrade, &plan.protected_headers);
+    if let Some(mut came) = came {
+        // HTTP/2 says the host beside the fields, and cookies in pieces.
+        if let (None, Some(host)) = (came.get(header::HOST), call.head.headers.get(header::HOST)) {
+            came.insert(header::HOST, host.clone());
+        }
+        if call.head.version == Version::HTTP_2 {
+            headers::join_cookies(&mut came);
+        }
+        call.received.head = Some(came);
+    }
     (call, admitted)
 }
 

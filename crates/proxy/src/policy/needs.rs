@@ -1,5 +1,5 @@
 //! What a policy needs of a request's head before it runs: which headers a client's `Connection` must not be able to
-//! remove, which of them are never the client's own, and whether the head's size is to be measured.
+//! remove, which of them are never the client's own, and what is to be known of the head as it came.
 
 use http::HeaderName;
 use model::policy::rate_limit::RateLimitKey;
@@ -17,6 +17,8 @@ pub(crate) struct Needs {
     pub(crate) set: Vec<HeaderName>,
     /// Whether it judges the size of heads.
     pub(crate) head_size: bool,
+    /// Whether it judges heads as they came.
+    pub(crate) whole_head: bool,
 }
 
 /// Settings that tell what their policy needs. There is no default: what is forgotten here, a client can forge.

@@ -46,6 +46,9 @@ const AWAY: usize = 3;
 /// When callers may try again where the store is away and nobody counts instead.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// When to come again while the store is away.
+const AWAY_AGAIN: Duration = Duration::from_secs(5);
+
 /// The compiled policy.
 pub(crate) struct Quota {
     key: MeterKey,
@@ -132,6 +135,15 @@ impl Quota {
         )
     }
 
+    /// This gateway's part is made while nobody can say what all of them have made: that may be over in a moment.
+    fn refuse_share(&self) -> Flow<'static> {
+        let hint = format!(
+            "the store that counts for all gateways does not answer, and this one's part of the {} calls is made",
+            self.limit
+        );
+        Flow::Fail(Failure::refused(Problem::QuotaExceeded).with_retry_after(AWAY_AGAIN).with_hint(hint))
+    }
+
     /// Decides by what is counted here, within these terms.
     fn here(&self, call: &mut Call, subject: &str, terms: Terms) -> (Flow<'static>, Option<i64>) {
         match self.book.take(subject, 1, terms, Timestamp::now()) {
@@ -139,6 +151,7 @@ impl Quota {
                 let calls = u64::try_from(terms.limit.saturating_sub(taken.spent)).unwrap_or(0);
                 (self.allow(call, &Left { calls, ends_in: taken.ends_in }), Some(taken.period))
             }
+            Err(Refused::Spent { .. }) if terms.limit < self.terms.limit => (self.refuse_share(), None),
             Err(Refused::Spent { ends_in, .. }) => (self.refuse(call, ends_in), None),
             Err(Refused::TooMany { ends_in }) => {
                 let failure = Failure::refused(Problem::QuotaExceeded)

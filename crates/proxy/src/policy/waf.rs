@@ -79,7 +79,8 @@ impl Waf {
             unique: call.record.request_id.as_bytes(),
             now: u64::try_from(now.as_millis()).unwrap_or_default(),
         };
-        let headers = fields(&head.headers);
+        // Rules judge what the client sent: its length and its connection too, and nothing of the gateway's own.
+        let headers = fields(call.received.head.as_deref().unwrap_or(&head.headers));
         let collections = self.kept.collections.clone();
         let mut judging =
             Transaction::new(self.rules.clone(), collections, &head_of_call, headers, self.steps_max);
@@ -265,7 +266,7 @@ fn is_listed(answers: &WafResponse, headers: &HeaderMap) -> bool {
 
 impl NeedsOf for model::policy::Waf {
     fn needs(&self) -> Needs {
-        Needs::default()
+        Needs { whole_head: true, ..Needs::default() }
     }
 }
 

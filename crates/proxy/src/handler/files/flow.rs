@@ -47,11 +47,19 @@ pub(super) fn length(pieces: &[Piece]) -> u64 {
     pieces.iter().map(Piece::length).sum()
 }
 
+/// Room for some bytes of a file. Chunks are made where they are given up, so that no other thread keeps room for them.
+fn room(from: u64, to: u64) -> Vec<u8> {
+    vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0)]
+}
+
 /// Some bytes of a file; less than all of them is an error, for the length has been told.
 pub(super) fn read(file: &File, from: u64, to: u64) -> io::Result<Bytes> {
-    let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, from)?;
-    Ok(bytes.into())
+    fill(file, from, room(from, to))
+}
+
+fn fill(file: &File, from: u64, mut room: Vec<u8>) -> io::Result<Bytes> {
+    file.read_exact_at(&mut room, from)?;
+    Ok(room.into())
 }
 
 /// Pieces of a file as a body.
@@ -84,7 +92,8 @@ impl Flow {
             self.pieces.pop_front();
         }
         let file = self.file.clone();
-        self.reading = Some(Box::pin(reading::waiting(move || read(&file, begin, end))));
+        let room = room(begin, end);
+        self.reading = Some(Box::pin(reading::waiting(move || fill(&file, begin, room))));
     }
 
     fn give(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {

@@ -88,6 +88,13 @@ impl Files {
                 file.display()
             ));
         }
+        if let Some(folder) = crate::handler::mcp::session::data_dir().filter(|folder| overlap(root, folder))
+        {
+            return Err(format!(
+                "`root`: the gateway's own data is in {}, its secrets with it: everybody could read them; name a directory of its own, or another `--data-dir`",
+                folder.display()
+            ));
+        }
         let wrong = |key: &str, error: http::header::InvalidHeaderValue| format!("`{key}`: {error}");
         let mut cache_control = Vec::new();
         for one in &settings.cache_control {
@@ -166,6 +173,17 @@ fn below_it(root: &Path, files: &[PathBuf]) -> Option<PathBuf> {
     files.iter().find(lies_in).cloned()
 }
 
+/// Whether one of two directories lies in the other. One that is not there yet lies where its parent does.
+fn overlap(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let real = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+        path.canonicalize().ok().or_else(real)
+    };
+    let (Some(one), Some(other)) = (place(one), place(other)) else { return false };
+    one.starts_with(&other) || other.starts_with(&one)
+}
+
 fn busy(why: &str) -> Failure {
     Failure::gateway(Stage::Body, Problem::Unavailable).with_detail(why).with_retry_after(AGAIN)
 }
@@ -215,10 +233,8 @@ impl Shared {
             None => path,
         };
         let rest = rest.strip_prefix('/').unwrap_or(rest);
-        let (rest, is_directory) = match rest.strip_suffix('/') {
-            Some(rest) => (rest, true),
-            None => (rest, rest.is_empty()),
-        };
+        let is_directory = path.ends_with('/');
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
         let mut found = Vec::with_capacity(rest.len());
         for step in rest.split('/').filter(|_| !rest.is_empty()) {
             let name: Vec<u8> = percent_encoding::percent_decode_str(step).collect();
@@ -353,7 +369,7 @@ mod tests {
     fn a_path_means_names_below_the_root_or_nothing() {
         let app = shared(", \"stripPrefix\": \"/app\"");
         for (path, want) in [
-            ("/app", Some(("", true))),
+            ("/app", Some(("", false))),
             ("/app/", Some(("", true))),
             ("/app/a/b.js", Some(("a/b.js", false))),
             ("/app/a/", Some(("a", true))),

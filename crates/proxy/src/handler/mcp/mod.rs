@@ -4,12 +4,13 @@
 //! servers are one ([`list`]), everything else goes to one server ([`relay`]) that its name or URI leads to; [`tools`]
 //! judges calls by [`allow`]. [`streams`] is what servers say unasked ([`subscriptions`]
 //! to those who say what they want), [`ids`] how names stay unique, [`bridge`] how revisions
-//! meet, [`wire`] one exchange with a server; one that is a program of this machine is [`stdio`], of which one is
+//! meet, [`batch`] several messages at once, [`wire`] one exchange with a server; one that is a program of this machine is [`stdio`], of which one is
 //! [`running`], run by [`process`].
 
 pub(crate) mod allow;
 pub(crate) mod answer;
 mod auth;
+mod batch;
 mod begin;
 mod bridge;
 mod catalog;
@@ -222,6 +223,9 @@ impl McpGateway {
             Ungathered::Failed(failure) => failure,
         })?;
         let text = text_of(&bytes)?;
+        if batch::is_one(text) {
+            return Box::pin(batch::post(self, worker, call, text)).await;
+        }
         let message = Message::parse(text)
             .and_then(|message| strict::check(&message).map(|()| message))
             .map_err(|why| answer::refusal(StatusCode::BAD_REQUEST, answer::INVALID_REQUEST, why))?;

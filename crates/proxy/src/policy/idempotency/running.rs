@@ -112,7 +112,7 @@ fn stand_in(call: &mut Call) -> Box<Call> {
     own.shown_key = call.shown_key;
     own.stands_in = call.stands_in;
     own.random = call.random;
-    own.received = call.received;
+    own.received = call.received.clone();
     own.dialect = call.dialect;
     own.rpc = call.rpc.clone();
     own.ai = std::mem::take(&mut call.ai);

@@ -3,6 +3,7 @@
 //!
 //! Whatever is read is taken out of a copy; what is left in the end has no counterpart and is told with its path.
 
+mod closing;
 mod plugins;
 
 use serde_json::{Map, Value, json};
@@ -25,6 +26,8 @@ struct Import {
     consumers: Vec<Fields>,
     globals: Vec<Value>,
     access_log: bool,
+    /// Where limits are counted together.
+    redis: Option<Value>,
     services: Vec<(String, Service)>,
     notes: Vec<String>,
 }
@@ -303,13 +306,21 @@ impl Import {
         let upstream = Some(service.upstream.clone()).filter(|name| !name.is_empty());
         let title = text(&mut fields, "name")
             .unwrap_or_else(|| format!("{}-{}", name.as_deref().unwrap_or("route"), self.routes.len() + 1));
+        if let Some(expression) = fields.remove("expression") {
+            return self.note(
+                &format!("{at}.expression"),
+                format_args!(
+                    "left out: write {expression} as conditions of `match`, or in CEL as `match[].when`"
+                ),
+            );
+        }
         let mut route = Fields::new();
         route.insert("name".to_owned(), json!(self.free_name(&name_of(&title))));
         let hosts = texts(&mut fields, "hosts");
         if !hosts.is_empty() {
             route.insert("hosts".to_owned(), json!(hosts));
         }
-        let matches = self.matches(at, &mut fields);
+        let matches = Self::matches(&mut fields);
         if !matches.is_empty() {
             route.insert("match".to_owned(), json!(matches));
         }
@@ -325,7 +336,10 @@ impl Import {
         let is_stripped = fields.remove("strip_path").and_then(|strip| strip.as_bool()).unwrap_or(true);
         let has_paths = matches.iter().any(|one| one.get("path").is_some());
         let path = if service.path.is_empty() { "/" } else { &service.path };
-        if is_stripped && has_paths {
+        let regexes = matches.iter().any(|one| one["path"].get("regex").is_some());
+        if is_stripped && regexes {
+            policies.push(stripping(&matches, &service.path));
+        } else if is_stripped && has_paths {
             policies.push(json!({"rewrite": {"path": {"replacePrefix": path}}}));
         } else if !service.path.is_empty() {
             let regex = json!({"pattern": "^", "replacement": service.path});
@@ -334,13 +348,17 @@ impl Import {
         if fields.remove("preserve_host") != Some(Value::Bool(true)) && upstream.is_some() {
             route.insert("hostHeader".to_owned(), json!("upstream"));
         }
-        for key in [
-            "protocols",
-            "https_redirect_status_code",
-            "request_buffering",
-            "response_buffering",
-            "path_handling",
-        ] {
+        let protocols = texts(&mut fields, "protocols");
+        if !protocols.is_empty()
+            && protocols.iter().all(|protocol| matches!(protocol.as_str(), "https" | "grpcs"))
+        {
+            self.note(
+                &format!("{at}.protocols"),
+                "Kong answers 426 to calls without TLS; here give the listener `tls`, and let one without it `redirect`",
+            );
+        }
+        for key in ["https_redirect_status_code", "request_buffering", "response_buffering", "path_handling"]
+        {
             fields.remove(key);
         }
         if !policies.is_empty() {
@@ -362,7 +380,7 @@ impl Import {
     }
 
     /// Each path of theirs with the methods and headers that hold for all of them.
-    fn matches(&mut self, at: &str, fields: &mut Fields) -> Vec<Value> {
+    fn matches(fields: &mut Fields) -> Vec<Value> {
         let mut common = Fields::new();
         let methods = texts(fields, "methods");
         if !methods.is_empty() {
@@ -391,17 +409,20 @@ impl Import {
         if !snis.is_empty() {
             common.insert("sni".to_owned(), json!(snis));
         }
-        if let Some(expression) = fields.remove("expression") {
-            self.note(
-                &format!("{at}.expression"),
-                format_args!("write {expression} as conditions of `match`, or in CEL as `match[].when`"),
-            );
+        let sources = list(fields, "sources");
+        let addresses: Vec<String> = sources.into_iter().filter_map(|mut one| text(&mut one, "ip")).collect();
+        if !addresses.is_empty() {
+            common.insert("clientAddress".to_owned(), json!(addresses));
         }
         let mut made: Vec<Value> = Vec::new();
         for path in texts(fields, "paths") {
             let mut one = common.clone();
             let path = match path.strip_prefix('~') {
-                Some(regex) => json!({"regex": format!("{}.*", regex.trim_end_matches('$'))}),
+                // Theirs need not reach to the end.
+                Some(regex) if regex.ends_with('$') && !regex.ends_with("\\$") => {
+                    json!({"regex": regex.trim_end_matches('$')})
+                }
+                Some(regex) => json!({"regex": format!("{regex}.*")}),
                 None => {
                     let plain = if path.len() > 1 { path.trim_end_matches('/') } else { &path };
                     json!({"prefix": plain})
@@ -472,6 +493,9 @@ impl Import {
     }
 
     fn finished(mut self) -> Imported {
+        self.close();
+        self.known_groups();
+        self.most_specific();
         let mut routes = Vec::new();
         for (mut route, upstream) in std::mem::take(&mut self.routes) {
             if let Some(terminated) = self.termination(&mut route) {
@@ -486,6 +510,13 @@ impl Import {
             }
             routes.push(route);
         }
+        if !self.consumers.is_empty() {
+            self.note(
+                "consumers",
+                "Kong tells upstreams `X-Consumer-Username`: here `headers: {request: {set: {x-consumer-username: \"{{ consumer.name }}\"}}}` does",
+            );
+        }
+        self.note("listeners", format_args!("Kong listens on all addresses by default, this on {ADDRESS}"));
         self.note(
             "routes",
             "Kong's paths are prefixes of letters, ours of segments: `/a` takes `/a` and `/a/b`, and not `/ab`",
@@ -493,6 +524,9 @@ impl Import {
         let mut config = json!({"listeners": [{"name": "public", "address": ADDRESS}]});
         if self.access_log {
             config["accessLog"] = json!([{"kind": "stdout"}]);
+        }
+        if let Some(redis) = self.redis {
+            config["redis"] = redis;
         }
         for (key, list) in [("upstreams", Value::from(self.upstreams)), ("consumers", json!(self.consumers))]
         {
@@ -506,6 +540,18 @@ impl Import {
         config["routes"] = json!(routes);
         Imported { config, notes: self.notes }
     }
+}
+
+/// Takes off what a path was matched by, some of it by regular expressions, and puts the service's own path there.
+fn stripping(matches: &[Value], path: &str) -> Value {
+    let each = matches.iter().filter_map(|one| {
+        let path = &one["path"];
+        let regex = path["regex"].as_str().map(|regex| format!("(?:{})", regex.trim_end_matches(".*")));
+        regex.or_else(|| Some(regex_escaped(path["prefix"].as_str()?.trim_end_matches('/'))))
+    });
+    let each: Vec<String> = each.collect();
+    let pattern = format!("^(?:{})/?", each.join("|"));
+    json!({"rewrite": {"path": {"regex": {"pattern": pattern, "replacement": format!("{path}/")}}}})
 }
 
 /// A text as a regular expression that means itself.

@@ -8,6 +8,8 @@ mod credentials;
 mod facts;
 mod guards;
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use self::guards::millis;
@@ -31,6 +33,10 @@ struct Import {
     everything: Option<String>,
     redis: Option<Value>,
     telemetry: Option<Value>,
+    /// Variables that the file names.
+    variables: HashSet<String>,
+    /// Secrets that stand in the file, with the variables that they are to be in.
+    secrets: Vec<(Value, String)>,
     notes: Vec<String>,
 }
 
@@ -50,6 +56,7 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
         return Err("model_list: expected a list".to_owned());
     };
     let mut import = Import::default();
+    variables(theirs, &mut import.variables);
     let credentials = fields.remove("credential_list").unwrap_or_default();
     for (index, entry) in list.into_iter().enumerate() {
         import.deployment(index, entry, &credentials);
@@ -145,6 +152,15 @@ fn remedy(key: &str) -> Option<&'static str> {
 /// `os.environ/NAME`.
 fn variable(value: &Value) -> Option<&str> {
     value.as_str()?.strip_prefix("os.environ/")
+}
+
+/// All variables that are named somewhere.
+fn variables(value: &Value, all: &mut HashSet<String>) {
+    match value {
+        Value::Object(fields) => fields.values().for_each(|value| variables(value, all)),
+        Value::Array(items) => items.iter().for_each(|value| variables(value, all)),
+        value => all.extend(variable(value).map(str::to_owned)),
+    }
 }
 
 /// Tells everything that is left, by its path.
@@ -434,9 +450,12 @@ impl Import {
             Some(key) => match variable(&key) {
                 Some(name) => Some(name.to_owned()),
                 None => {
-                    let name = customary.unwrap_or_else(|| {
+                    // The customary variable of a server of one's own is that of OpenAI itself.
+                    let own = customary.filter(|_| kind != "openai-compatible");
+                    let own = own.unwrap_or_else(|| {
                         format!("{}_API_KEY", kind.to_ascii_uppercase().replace('-', "_"))
                     });
+                    let name = self.variable_of(&key, &own);
                     self.note(
                         &format!("{at}.api_key"),
                         format_args!("a key in the file is not copied: put it into the variable `{name}`"),
@@ -445,7 +464,10 @@ impl Import {
                 }
             },
             None if has_base => None,
-            None => customary,
+            None => {
+                self.variables.extend(customary.clone());
+                customary
+            }
         }
     }
 

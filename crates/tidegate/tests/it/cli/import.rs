@@ -150,3 +150,37 @@ fn what_is_no_such_file_is_refused() {
         assert!(report.contains(says), "{theirs}: {report}");
     }
 }
+
+#[test]
+fn each_key_in_the_file_gets_a_variable_of_its_own_and_goes_to_its_own_host() {
+    let theirs = r#"
+model_list:
+  - {model_name: gpt-4o, litellm_params: {model: openai/gpt-4o, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: local, litellm_params: {model: openai/llama-3, api_base: "http://127.0.0.1:1/v1", api_key: sk-first}}
+  - {model_name: other, litellm_params: {model: openai/llama-3, api_base: "http://127.0.0.1:2/v1", api_key: sk-second}}
+  - {model_name: again, litellm_params: {model: openai/llama-4, api_base: "http://127.0.0.1:2/v1", api_key: sk-second}}
+  - {model_name: gpt-5, litellm_params: {model: openai/gpt-5, api_key: sk-third}}
+"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.yaml");
+    std::fs::write(&path, theirs).expect("a file");
+    let (code, ours, report) = run(&["import", "litellm", &path.display().to_string()]);
+    assert_eq!(code, 0, "{report}");
+    let source = model::Source::new("ours", ours.clone());
+    let ours = model::document(&source).expect("YAML");
+    let keys: Vec<(&str, &str)> = ours["ai"]["providers"]
+        .as_array()
+        .expect("providers")
+        .iter()
+        .map(|one| {
+            (one["baseUrl"].as_str().unwrap_or("openai"), one["keys"][0]["env"].as_str().expect("a variable"))
+        })
+        .collect();
+    let want = [
+        ("openai", "OPENAI_API_KEY"),
+        ("http://127.0.0.1:1/v1", "OPENAI_COMPATIBLE_API_KEY"),
+        ("http://127.0.0.1:2/v1", "OPENAI_COMPATIBLE_API_KEY_2"),
+        ("openai", "OPENAI_API_KEY_2"),
+    ];
+    assert_eq!(keys, want, "{report}");
+}

@@ -92,7 +92,7 @@ fn what_has_no_counterpart_is_told_with_its_path() {
     assert_eq!(code, 0, "{report}");
     for line in [
         "services[2].protocol: `tcp` has no counterpart; left out",
-        "services[0].plugins[0].config.policy: `redis`: each gateway counts for itself here",
+        "services[0].plugins[0].config.policy: `redis` without a host: each gateway counts for itself here",
         "consumers[0].keyauth_credentials[0].key: a key in the file is not copied: put it into the variable `ANN_KEY_1`",
         "plugins[2].config.add.json: no counterpart",
         "plugins[3]: `bot-detection` has no counterpart",
@@ -104,4 +104,84 @@ fn what_has_no_counterpart_is_told_with_its_path() {
     assert!(code != 0 && report.contains("it has no routes"), "{report}");
     let (code, _, report) = imported("services: [\n");
     assert!(code != 0 && report.contains("kong.yml"), "{report}");
+}
+
+const GUARDED: &str = r#"
+_format_version: "3.0"
+services:
+  - name: shop
+    url: http://ADDRESS
+    routes:
+      - {name: told, paths: [/told], plugins: [{name: jwt}]}
+      - {name: near, paths: [/near], sources: [{ip: 192.0.2.0/24}]}
+      - {name: written, expression: 'http.path == "/x" && net.src.ip in 10.0.0.0/8'}
+      - {name: items, paths: ["~/items/(?<id>\\d+)$"]}
+      - {name: versions, paths: ["~/v\\d+/products", /plain]}
+      - {name: many, paths: [/many], plugins: [{name: rate-limiting, config: {minute: 100, policy: redis, redis: {host: 127.0.0.1, port: 1}}}]}
+      - {name: staff, paths: [/staff], plugins: [{name: key-auth}, {name: acl, config: {allow: [nobody]}}]}
+      - {name: moved, paths: [/moved], plugins: [{name: request-transformer, config: {replace: {uri: /other}}}]}
+consumers: [{username: ann, keyauth_credentials: [{key: anns-own-key}]}]
+plugins: [{name: rate-limiting, config: {minute: 50}}]
+"#;
+
+#[test]
+fn what_kong_protects_in_another_way_is_closed_and_nothing_else_becomes_more_than_it_was() {
+    let upstream = Upstream::scripted(|seen| {
+        Some(
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", seen.line.len(), seen.line)
+                .into_bytes(),
+        )
+    });
+    let (code, ours, report) = imported(&GUARDED.replace("ADDRESS", &upstream.address.to_string()));
+    assert_eq!(code, 0, "{report}");
+    let address = format!("127.0.0.1:{}", free_port());
+    let ours = ours.replace("127.0.0.1:8000", &address);
+    let gateway = Gateway::from_text(&ours, address.parse().expect("an address"), |command| {
+        command.env("ANN_KEY_1", "anns-own-key");
+    });
+    for (path, status) in [
+        ("/told", 403),
+        ("/near", 404),
+        ("/x", 404),
+        ("/items/1", 200),
+        ("/items/1/secret", 404),
+        ("/items/1xyz", 404),
+        ("/staff?apikey=anns-own-key", 403),
+    ] {
+        assert_eq!(gateway.get(path).status, status, "{path}\n{ours}");
+    }
+    for (path, want) in [
+        ("/v12/products/7", "GET /7 "),
+        ("/v1/products", "GET / "),
+        ("/plain/a", "GET /a "),
+        ("/items/3", "GET / "),
+    ] {
+        assert!(gateway.get(path).text().starts_with(want), "{path}: {}", gateway.get(path).text());
+    }
+    // Of two limits the route's alone holds, and it is counted where all gateways count.
+    let source = model::Source::new("ours", ours.clone());
+    let made = model::document(&source).expect("YAML");
+    assert_eq!(
+        (&made["redis"]["addresses"][0], &made["globalPolicies"]),
+        (&json!("127.0.0.1:1"), &json!(null))
+    );
+    let limits = |name: &str| {
+        let routes = made["routes"].as_array().expect("routes");
+        let route = routes.iter().find(|route| route["name"] == name).expect("the route");
+        let all = route["policies"].as_array().into_iter().flatten();
+        all.filter_map(|policy| {
+            Some((policy.get("rateLimit")?["limit"].clone(), policy["rateLimit"]["store"].clone()))
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(limits("many"), [(json!(100), json!("redis"))]);
+    assert_eq!(limits("items"), [(json!(50), json!(null))]);
+    for told in [
+        "route `told`: CLOSED, for `jwt` is not taken over",
+        "services[0].routes[2].expression: left out",
+        "route `staff`: CLOSED, for nobody is in a group that `acl` allows",
+        "replace.uri: no counterpart",
+    ] {
+        assert!(report.contains(told), "{told}\nin\n{report}");
+    }
 }

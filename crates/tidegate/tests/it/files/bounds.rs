@@ -137,3 +137,53 @@ fn slow_takers_of_large_files_cost_little_memory() {
     assert!(more < 50 * 1024 * 1024 * 3 / 2, "{more} bytes for 50 clients");
     assert_eq!(site.get("/large.bin", "range: bytes=-3").body, [0, 0, 0]);
 }
+
+#[test]
+fn fast_takers_of_files_cost_few_threads_and_little_memory() {
+    let site = Site::with("", |site| fs::write(site.join("app.js"), large(270_000)).expect("a file"));
+    let address = site.gateway.address;
+    let takers: Vec<_> = (0..100)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = Client::connect(address);
+                for _ in 0..40 {
+                    client.write("GET /app.js HTTP/1.1\r\nhost: a\r\n\r\n");
+                    assert_eq!(client.read().expect("an answer").body.len(), 270_000);
+                }
+            })
+        })
+        .collect();
+    let mut most = (0, 0);
+    while !takers.iter().all(std::thread::JoinHandle::is_finished) {
+        most = (most.0.max(site.gateway.threads()), most.1.max(site.gateway.rss()));
+        crate::harness::pause(20);
+    }
+    takers.into_iter().for_each(|taker| taker.join().expect("all were answered"));
+    assert!(most.0 <= 64 + 16, "{} threads", most.0);
+    assert!(most.1 < 300 * 1024 * 1024, "{} bytes", most.1);
+}
+
+#[test]
+fn the_gateways_own_data_is_no_directory_of_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let site = folder.path().join("site");
+    fs::create_dir_all(site.join("own/deeper")).expect("directories");
+    let config = folder.path().join("gateway.yaml");
+    for (root, data) in [
+        ("site", "site/own"),
+        ("site/own", "site/own"),
+        ("site/own/deeper", "site/own"),
+        ("site", "site/new"),
+    ] {
+        let text = format!(
+            "listeners: [{{name: a, address: \"127.0.0.1:{}\"}}]\nroutes: [{{name: files, static: {{root: {root}}}}}]\n",
+            crate::harness::free_port()
+        );
+        fs::write(&config, text).expect("a file");
+        let data = folder.path().join(data);
+        let (config, data) = (config.to_str().expect("a path"), data.to_str().expect("a path"));
+        let (code, out, error) = crate::harness::run(&["run", "--config", config, "--data-dir", data]);
+        let told = format!("{out}{error}");
+        assert!(code != 0 && told.contains("own data is in"), "{root}, {data}: {code} {told}");
+    }
+}

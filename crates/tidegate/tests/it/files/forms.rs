@@ -208,6 +208,11 @@ fn directories_have_pages_and_applications_have_one_for_everything() {
         assert_eq!((answer.status, answer.problem().as_deref()), (404, Some("no-file")), "{target}");
     }
     assert_eq!(bare.get("/app/a.txt", "").text(), "a");
+
+    let below = Site::with("stripPrefix: /app", |site| write(&site, &[("index.html", "the app")]));
+    let moved = below.get("/app?x=1", "");
+    assert_eq!((moved.status, moved.header("location")), (301, Some("./app/?x=1")));
+    assert_eq!(below.get("/app/", "").text(), "the app");
 }
 
 #[test]

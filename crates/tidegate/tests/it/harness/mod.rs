@@ -273,6 +273,11 @@ impl Gateway {
         pages * 4096
     }
 
+    /// Its threads.
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads").count()
+    }
+
     /// One GET through the gateway.
     pub fn get(&self, path: &str) -> Answer {
         get(self.address, path).expect("an answer")

@@ -65,6 +65,7 @@ fn what_is_no_message_is_told_as_the_protocol_says() {
     for (body, status, code) in [
         ("{", 400, -32700),
         ("[]", 400, -32600),
+        ("[1]", 400, -32600),
         ("[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}]", 400, -32600),
         (r#"{"jsonrpc":"2.0","id":1}"#, 400, -32600),
         (

@@ -165,3 +165,82 @@ fn what_a_request_says_of_itself_must_be_true() {
     let headers = format!("\nx-api-key: {GOLD}\nmcp-protocol-version: {REVISION}");
     assert_eq!(ask(&gateway, "GET", &headers, "").status, 405);
 }
+
+/// A session of a revision, and what its messages say of it.
+fn session(gateway: &Gateway, revision: &str) -> String {
+    let params = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let answer = ask(gateway, "POST", &format!("\nx-api-key: {GOLD}"), &hello.to_string());
+    assert_eq!(answer.json()["result"]["protocolVersion"], revision, "{}", answer.text());
+    let session = answer.header("mcp-session-id").expect("a session");
+    format!("\nx-api-key: {GOLD}\nmcp-session-id: {session}\nmcp-protocol-version: {revision}")
+}
+
+#[test]
+fn every_revision_of_sessions_is_spoken_with_clients_whatever_the_server_speaks() {
+    let (old, new) = (Server::with(&["buy"]), without_sessions());
+    let gateway = gateway(&[("old", old.url(), ""), ("new", url(&new), "")], "");
+    for revision in ["2025-03-26", "2025-06-18", "2025-11-25"] {
+        let headers = session(&gateway, revision);
+        for (tool, says) in [("old_buy", "buy"), ("new_look", "looked")] {
+            let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}});
+            let answer = ask(&gateway, "POST", &headers, &call.to_string()).json();
+            assert_eq!(said(&answer), says, "{revision}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_2025_03_26_is_answered_together_and_of_no_other_revision() {
+    let old = Server::with(&["buy", "slow"]);
+    old.gate.open();
+    let gateway = gateway(&[("old", old.url(), "")], "");
+    let headers = session(&gateway, "2025-03-26");
+    let call = |id: u64, name: &str| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": name, "arguments": {}}});
+    let batch = json!([
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        call(1, "old_buy"),
+        {"jsonrpc": "2.0", "id": 2, "method": "ping"},
+        call(3, "old_none"),
+        {"jsonrpc": "2.0", "id": 4, "method": "tools/list"},
+    ]);
+    let answer = ask(&gateway, "POST", &headers, &batch.to_string());
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/json")),
+        "{}",
+        answer.text()
+    );
+    let all = answer.json();
+    let ids: Vec<u64> = all.as_array().expect("a list").iter().filter_map(|one| one["id"].as_u64()).collect();
+    assert_eq!(ids, [1, 2, 3, 4], "{all}");
+    assert_eq!((said(&all[0]), &all[1]["result"]), ("buy", &json!({})), "{all}");
+    assert!(all[2]["error"]["code"].is_i64() && all[3]["result"]["tools"].is_array(), "{all}");
+    // What a server says beside its answers comes in the same stream.
+    let mut slow = call(5, "old_slow");
+    slow["params"]["_meta"] = json!({"progressToken": "mine"});
+    let text = ask(&gateway, "POST", &headers, &json!([slow, call(6, "old_buy")]).to_string()).text();
+    assert!(text.matches("\"progressToken\":\"mine\"").count() == 2 && text.contains("\"id\":6"), "{text}");
+    let told = json!([{"jsonrpc": "2.0", "method": "notifications/initialized"}]);
+    assert_eq!(ask(&gateway, "POST", &headers, &told.to_string()).status, 202);
+    let many = json!(vec![call(1, "old_buy"); 65]);
+    for (headers, batch, words) in [
+        (headers.clone(), &json!([]), "1 to 64"),
+        (headers.clone(), &many, "1 to 64"),
+        (
+            headers,
+            &json!([{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}]),
+            "no part of a batch",
+        ),
+        (session(&gateway, "2025-06-18"), &batch, "each message by itself"),
+    ] {
+        let answer = ask(&gateway, "POST", &headers, &batch.to_string());
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_i64()),
+            (400, Some(-32600)),
+            "{}",
+            answer.text()
+        );
+        assert!(answer.text().contains(words), "{words}: {}", answer.text());
+    }
+}

@@ -258,6 +258,40 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {}, backends: [{
 }
 
 #[test]
+fn rules_judge_the_head_as_the_client_sent_it() {
+    let own = Own::new(
+        "SecRuleEngine On\n\
+         SecRule REQUEST_METHOD \"@streq POST\" \"id:1,phase:1,deny,status:411,chain\"\n\
+           SecRule &REQUEST_HEADERS:Content-Length \"@eq 0\" \"chain\"\n\
+             SecRule &REQUEST_HEADERS:Transfer-Encoding \"@eq 0\"\n\
+         SecRule REQUEST_HEADERS:Connection \"@contains x-strange\" \"id:2,phase:1,deny,status:400\"\n\
+         SecRule &REQUEST_HEADERS:X-Request-Id|&REQUEST_HEADERS:Traceparent|&REQUEST_HEADERS:X-Forwarded-For \"@gt 0\" \"id:3,phase:1,deny,status:409\"\n",
+    );
+    let (gateway, _upstream) = guarded(&own.settings("mode: enforce"), "");
+    assert_eq!(post(&gateway, FORM, "a=1").status, 200);
+    let chunked = "POST /a HTTP/1.1\nhost: a.test\ntransfer-encoding: chunked";
+    assert_eq!(gateway.send(chunked, b"1\r\na\r\n0\r\n\r\n").status, 200);
+    assert_eq!(gateway.send("POST /a HTTP/1.1\nhost: a.test", b"").status, 411);
+    assert_eq!(ask(&gateway, "/a", "\nconnection: x-strange").status, 400);
+    assert_eq!(ask(&gateway, "/a", "\nx-request-id: mine").status, 409);
+    assert_eq!(ask(&gateway, "/a", "").status, 200);
+    // Debian's rules count nothing against a form that is sent to an address.
+    let (gateway, _upstream) = guarded(&settings("paranoia: 1"), "");
+    let address = format!(
+        "POST /a HTTP/1.1\nhost: 127.0.0.1:81\nuser-agent: curl/8.5.0\naccept: */*\ncontent-type: {FORM}\ncontent-length: 3"
+    );
+    assert_eq!(gateway.send(&address, b"a=1").status, 200);
+    let with_body = gateway.send(
+        "GET /a HTTP/1.1\nhost: a.test\nuser-agent: curl/8.5.0\naccept: */*\ncontent-length: 3",
+        b"a=1",
+    );
+    assert_eq!(with_body.status, 200, "noted, and not enough to refuse");
+    let record =
+        gateway.record("the GET with a body", |record| record["waf"]["rules"].to_string().contains("920170"));
+    assert_eq!(record["method"], "GET", "{record}");
+}
+
+#[test]
 fn it_judges_before_anybody_is_known_and_after_addresses() {
     let rules = settings("");
     let policies = format!("[{{keyAuth: {{}}}}, {}", rules.trim_start_matches('['));

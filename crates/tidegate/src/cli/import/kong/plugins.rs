@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Fields, Import, list, number, text, texts};
+use super::{Fields, Import, closing, list, number, text, texts};
 use crate::cli::import::leftovers;
 
 /// Seconds of the windows of `rate-limiting`.
@@ -78,6 +78,9 @@ impl Import {
         };
         let made = self.made(at, &name, &mut config);
         if matches!(made, Made::Unknown) {
+            if let Some(mark) = closing::mark(&name) {
+                return Some(mark);
+            }
             self.note(at, format_args!("`{name}` has no counterpart"));
             return None;
         }
@@ -138,8 +141,14 @@ impl Import {
                 config.remove("require_content_length");
                 json!({"requestLimits": {"maxBodySize": format!("{size}{unit}")}})
             }
-            "request-transformer" => json!({"headers": {"request": self.header_changes(at, config)}}),
-            "response-transformer" => json!({"headers": {"response": self.header_changes(at, config)}}),
+            "request-transformer" | "response-transformer" => {
+                let side = if name == "request-transformer" { "request" } else { "response" };
+                let changes = self.header_changes(at, config);
+                if changes.as_object().is_none_or(|changes| changes.is_empty()) {
+                    return Made::Nothing;
+                }
+                json!({"headers": {side: changes}})
+            }
             "proxy-cache" => {
                 let seconds = number(config, "cache_ttl").unwrap_or(300);
                 for key in ["strategy", "memory", "content_type", "request_method", "response_code"] {
@@ -195,12 +204,13 @@ impl Import {
             _ => json!("consumer"),
         };
         let policy = text(config, "policy").unwrap_or_default();
-        if matches!(policy.as_str(), "redis" | "cluster") {
+        if policy == "cluster" {
             self.note(
                 &format!("{at}.config.policy"),
-                format_args!("`{policy}`: each gateway counts for itself here"),
+                "`cluster`: each gateway counts for itself here, unless it has `store: redis`",
             );
         }
+        let is_shared = policy == "redis" && self.redis(at, config);
         for key in
             ["hide_client_headers", "fault_tolerant", "redis", "sync_rate", "error_code", "error_message"]
         {
@@ -212,10 +222,59 @@ impl Import {
         };
         let mut policy = first.clone();
         policy["key"] = by;
+        if is_shared {
+            policy["store"] = json!("redis");
+        }
         if !more.is_empty() {
             policy["limits"] = json!(more);
         }
         Some(json!({"rateLimit": policy}))
+    }
+
+    /// Where a limit is counted together; whether that is here, too.
+    fn redis(&mut self, at: &str, config: &mut Fields) -> bool {
+        let mut own = match config.remove("redis") {
+            Some(Value::Object(own)) => own,
+            _ => Fields::new(),
+        };
+        for key in ["host", "port", "password", "username", "database", "ssl"] {
+            if let Some(value) = config.remove(&format!("redis_{key}")) {
+                own.entry(key).or_insert(value);
+            }
+        }
+        let Some(host) = text(&mut own, "host").filter(|host| !host.is_empty()) else {
+            self.note(
+                &format!("{at}.config.policy"),
+                "`redis` without a host: each gateway counts for itself here",
+            );
+            return false;
+        };
+        let address = format!("{host}:{}", number(&mut own, "port").unwrap_or(6379));
+        let mut redis = json!({"addresses": [address]});
+        if text(&mut own, "password").is_some_and(|password| !password.is_empty()) {
+            redis["password"] = json!({"env": "REDIS_PASSWORD"});
+            self.note(
+                &format!("{at}.config.redis.password"),
+                "a password in the file is not copied: put it into the variable `REDIS_PASSWORD`",
+            );
+        }
+        if let Some(name) = text(&mut own, "username").filter(|name| !name.is_empty()) {
+            redis["username"] = json!(name);
+        }
+        if let Some(database) = number(&mut own, "database").filter(|database| *database > 0) {
+            redis["database"] = json!(database);
+        }
+        if own.remove("ssl") == Some(Value::Bool(true)) {
+            redis["tls"] = json!({});
+        }
+        if self.redis.as_ref().is_some_and(|known| *known != redis) {
+            self.note(
+                &format!("{at}.config.redis"),
+                "there is one `redis` here, which is the first that was named",
+            );
+        }
+        self.redis.get_or_insert(redis);
+        true
     }
 
     /// What changes of headers; of bodies and queries nothing.
@@ -224,6 +283,12 @@ impl Import {
         for (theirs, ours) in [("add", "add"), ("append", "add"), ("replace", "set"), ("rename", "rename")] {
             let Some(Value::Object(mut part)) = config.remove(theirs) else { continue };
             let pairs = texts(&mut part, "headers");
+            if theirs == "add" && !pairs.is_empty() {
+                self.note(
+                    &format!("{at}.config.add.headers"),
+                    "Kong adds what is not there yet; here it stands beside what is there",
+                );
+            }
             let all = changes.entry(ours).or_insert_with(|| json!({}));
             for (name, value) in pairs.iter().filter_map(|pair| pair.split_once(':')) {
                 all[name.trim().to_ascii_lowercase()] = json!(value.trim());

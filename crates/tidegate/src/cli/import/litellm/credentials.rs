@@ -10,11 +10,27 @@ impl Import {
         if let Some(name) = variable(value) {
             return json!({"env": name});
         }
+        let name = self.variable_of(value, customary);
         self.note(
             place,
-            format_args!("a secret in the file is not copied: put it into the variable `{customary}`"),
+            format_args!("a secret in the file is not copied: put it into the variable `{name}`"),
         );
-        json!({"env": customary})
+        json!({"env": name})
+    }
+
+    /// A variable for a secret that stands in the file: one of its own, that the file uses for nothing else.
+    pub(super) fn variable_of(&mut self, secret: &Value, customary: &str) -> String {
+        if let Some((_, name)) = self.secrets.iter().find(|(known, _)| known == secret) {
+            return name.clone();
+        }
+        let is_free = |name: &String| {
+            !self.variables.contains(name) && self.secrets.iter().all(|(_, known)| known != name)
+        };
+        let numbered = (2_u32..).map(|number| format!("{customary}_{number}"));
+        let mut names = std::iter::once(customary.to_owned()).chain(numbered);
+        let name = names.find(is_free).unwrap_or_else(|| customary.to_owned());
+        self.secrets.push((secret.clone(), name.clone()));
+        name
     }
 
     /// What is no secret here and may stand in a variable there.
