@@ -339,7 +339,13 @@ impl<'a> Draw<'a> {
                 proof: draw.maybe(|draw| draw.proof(true)),
             },
         }));
-        parts.extend(self.several(0, 2, Self::call));
+        // Models think between the words and the calls, too.
+        if self.chance() {
+            parts.extend(self.several(0, 1, Self::thinking));
+            parts.extend(self.several(0, 1, Self::call));
+            parts.extend(self.several(0, 1, Self::thinking));
+            parts.push(self.call());
+        }
         // One vendor answers: it signs thoughts, or marks texts and calls. The prompt is marked for caches, not the answer.
         let marks = self.chance();
         for part in &mut parts {
