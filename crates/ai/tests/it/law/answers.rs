@@ -58,6 +58,12 @@ fn gist(answer: &Answer) -> Gist {
     }
 }
 
+/// The tokens of sound, where a dialect tells them apart.
+fn heard(dialect: Dialect, answer: &Answer) -> (u64, u64) {
+    let tells = matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini);
+    answer.usage.filter(|_| tells).map_or((0, 0), |usage| (usage.input_audio, usage.output_audio))
+}
+
 fn streamed(dialect: Dialect, answer: Answer) -> Result<Answer, String> {
     let mut writer = dialect.stream_writer(telling());
     let mut bytes = Vec::new();
@@ -172,12 +178,16 @@ fn check(dialect: Dialect, numbers: &[u8]) -> Result<(), TestCaseError> {
         serde_json::from_slice(&bytes).map_err(|error| TestCaseError::fail(error.to_string()))?;
     let back = dialect.read_answer(&bytes);
     prop_assert!(back.is_ok(), "{}: {back:?} of {told:#}", dialect.name());
-    let back = gist(&back.expect("asserted"));
+    let back = back.expect("asserted");
+    prop_assert_eq!(heard(dialect, &back), heard(dialect, &answer), "{} whole: {:#}", dialect.name(), told);
+    let back = gist(&back);
     prop_assert!(back == want, "{} whole:\n{back:?}\nwant {want:?}\nin {told:#}", dialect.name());
     kept(dialect, &answer, &told)?;
     kept_by_ids(dialect, &answer, &told)?;
+    let sound = heard(dialect, &answer);
     match streamed(dialect, answer) {
         Ok(streamed) => {
+            prop_assert_eq!(heard(dialect, &streamed), sound, "{} streamed", dialect.name());
             let streamed = gist(&streamed);
             prop_assert!(streamed == want, "{} streamed:\n{streamed:?}\nwant {want:?}", dialect.name());
         }

@@ -382,8 +382,10 @@ impl<'a> Draw<'a> {
             input: 100 + u64::from(self.below(100)),
             cache_read: self.below(50).into(),
             cache_write: self.below(50).into(),
-            output: 10 + u64::from(self.below(100)),
+            input_audio: self.below(40).into(),
+            output: 20 + u64::from(self.below(100)),
             reasoning: self.below(10).into(),
+            output_audio: self.below(8).into(),
             ..Usage::default()
         }
     }

@@ -105,7 +105,9 @@ def gemini(model, stream):
             chunks = list(client.models.generate_content_stream(model=model, contents=contents, config=config))
         else:
             chunks = [client.models.generate_content(model=model, contents=contents, config=config)]
-        return [p for c in chunks for a in c.candidates or [] for p in (a.content and a.content.parts) or []]
+        parts = [p for c in chunks for a in c.candidates or [] for p in (a.content and a.content.parts) or []]
+        # As the SDK's own chats do: what is empty is not kept.
+        return [part for part in parts if part.text != ""]
 
     parts = turn()
     contents.append(types.Content(role="model", parts=parts))
@@ -124,9 +126,11 @@ def bedrock(model, stream):
     import boto3
     from botocore.config import Config
 
-    os.environ["AWS_BEARER_TOKEN_BEDROCK"] = key
+    # It signs with what the gateway does not believe, and the gateway's key stands in a field of its own.
+    os.environ.update(AWS_ACCESS_KEY_ID="AKIDOFTHECALLER", AWS_SECRET_ACCESS_KEY="the-callers-secret")
     config = Config(retries={"total_max_attempts": 1})
     client = boto3.client("bedrock-runtime", endpoint_url=base, region_name="eu-west-1", config=config)
+    client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header("x-api-key", key))
     messages = [{"role": "user", "content": [{"text": ASK}]}]
 
     def turn():
