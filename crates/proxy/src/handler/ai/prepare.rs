@@ -138,7 +138,7 @@ pub(super) fn prepare(
             cuts = peek.edits(&came, dialect, &target.rules(&model), &mut losses);
         }
         // Gemini and Bedrock have the model in the path alone.
-        let named = !matches!(dialect, Dialect::Gemini | Dialect::Bedrock);
+        let named = is_rank || !matches!(dialect, Dialect::Gemini | Dialect::Bedrock);
         let wants_usage = dialect == Dialect::OpenAiChat && has_usage;
         let body = match named || !cuts.is_empty() {
             true => peek.edited(&came, Some(&*model).filter(|_| named), wants_usage, cuts).into(),

@@ -100,7 +100,10 @@ fn bytes_of_every_dialect_pass_as_they_are() {
         let answer = post(&gateway, path, "", body);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert_eq!(last(&upstream).1, body.replace("smart", model), "{path}");
-        assert_eq!(answer.text(), provider::fixture(dialect, "answers", "text"), "{path}");
+        // What Responses keep is named by ids that the gateway seals.
+        if dialect != Dialect::OpenAiResponses {
+            assert_eq!(answer.text(), provider::fixture(dialect, "answers", "text"), "{path}");
+        }
     }
 }
 
@@ -129,7 +132,10 @@ fn what_is_for_one_vendor_goes_to_this_vendor_alone() {
     let organization = "\nopenai-organization: o1\nopenai-beta: x=1";
     let groq = one(&chat, "groq", "/openai/v1", "llama-3.3-70b-versatile", "");
     let answer = post(&groq, "/ai/v1/chat/completions", organization, HI);
-    assert_eq!(answer.header("x-tidegate-dropped"), Some("openai-organization, openai-beta"));
+    let mut dropped: Vec<&str> =
+        answer.header("x-tidegate-dropped").unwrap_or_default().split(", ").collect();
+    dropped.sort_unstable();
+    assert_eq!(dropped, ["openai-beta", "openai-organization"]);
     assert_eq!(last(&chat).0.header("openai-organization"), None);
     let answer = post(&other, "/ai/v1/chat/completions", organization, HI);
     assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, None));
@@ -233,6 +239,47 @@ fn a_provider_of_an_open_circuit_is_left_for_the_next() {
     }
     let asked = broken.seen().len();
     assert!((2..8).contains(&asked), "it was asked {asked} times, until its circuit opened");
+}
+
+#[test]
+fn tokens_are_counted_by_the_target_that_speaks_the_callers_dialect() {
+    for (kind, base, model, path, target, body, told) in [
+        (
+            "anthropic",
+            "",
+            "claude-sonnet-4-5",
+            "/ai/v1/messages/count_tokens?beta=true",
+            "/v1/messages/count_tokens?beta=true",
+            r#"{"model":"smart", "messages":[{"role":"user","content":"x"}]}"#,
+            r#"{"input_tokens":7}"#,
+        ),
+        (
+            "gemini",
+            "/v1beta",
+            "gemini-2.5-flash",
+            "/ai/v1beta/models/smart:countTokens",
+            "/v1beta/models/gemini-2.5-flash:countTokens",
+            r#"{ "contents":[{"role":"user","parts":[{"text":"x"}]}]}"#,
+            r#"{"totalTokens":7}"#,
+        ),
+        (
+            "bedrock",
+            "",
+            "amazon.nova-lite-v1:0",
+            "/ai/model/smart/count-tokens",
+            "/model/amazon.nova-lite-v1%3A0/count-tokens",
+            r#"{"input":{ "converse":{"messages":[{"role":"user","content":[{"text":"x"}]}]}}}"#,
+            r#"{"inputTokens":7}"#,
+        ),
+    ] {
+        let upstream = Upstream::fixed(200, told);
+        let gateway = one(&upstream, kind, base, model, "");
+        let answer = post(&gateway, path, "", body);
+        assert_eq!((answer.status, answer.text().as_str()), (200, told), "{path}");
+        assert_eq!(answer.header("x-tidegate-estimate"), None);
+        let (seen, sent) = last(&upstream);
+        assert_eq!((seen.target(), sent), (target, body.replace("smart", model)), "{path}");
+    }
 }
 
 /// Calls with a key, a model and further fields, and whether each is served.

@@ -64,7 +64,7 @@ fn everyone(upstream: &Upstream) -> Gateway {
         ],
         &[
             ("openai", &[("o", "text-embedding-3-small", 1)]),
-            ("gemini", &[("g", "gemini-embedding-001", 1)]),
+            ("google", &[("g", "gemini-embedding-001", 1)]),
             ("cohere", &[("c", "embed-v4.0", 1)]),
             ("titan", &[("b", "amazon.titan-embed-text-v2:0", 1)]),
             ("eleven", &[("e", "eleven_v3", 1)]),
@@ -93,13 +93,13 @@ from openai import OpenAI
 openai = OpenAI(base_url=base + "/v1", api_key=key, max_retries=0)
 google = genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base))
 ranker = cohere.ClientV2(api_key=key, base_url=base)
-for model in ["openai", "gemini", "cohere"]:
+for model in ["openai", "google", "cohere"]:
     told = openai.embeddings.create(model=model, input=["a", "b"])
     print("openai", model, [one.embedding for one in told.data])
     told = google.models.embed_content(model=model, contents=["a", "b"])
     print("google", model, [one.values for one in told.embeddings])
     told = ranker.embed(model=model, texts=["a", "b"], input_type="search_query", embedding_types=["float"])
-    print("cohere", model, told.embeddings.float_)
+    print("cohere", model, [[float(number) for number in one] for one in told.embeddings.float_])
 print("titan", openai.embeddings.create(model="titan", input="a").data[0].embedding)
 "#,
         &[&base, KEY],
@@ -107,7 +107,7 @@ print("titan", openai.embeddings.create(model="titan", input="a").data[0].embedd
     .finish();
     assert!(well, "{output}");
     for sdk in ["openai", "google", "cohere"] {
-        for model in ["openai", "gemini", "cohere"] {
+        for model in ["openai", "google", "cohere"] {
             let line = format!("{sdk} {model} [[0.0, 0.5], [1.0, 0.5]]");
             assert!(output.contains(&line), "no {line:?} in {output}");
         }
