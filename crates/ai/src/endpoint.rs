@@ -131,7 +131,7 @@ impl Endpoint {
     /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
     /// bears `anthropic-version`, for the one path that two vendors share.
     pub fn of(path: &str, anthropic: bool) -> Option<Self> {
-        gemini(path).or_else(|| bedrock(path)).or_else(|| {
+        gemini(path).or_else(|| bedrock(path)).or_else(|| azure(path)).or_else(|| {
             let (dialect, operation) = fixed(path, anthropic)?;
             Some(Self { dialect, operation, model: None, stream: false })
         })
@@ -211,6 +211,22 @@ fn gemini(path: &str) -> Option<Endpoint> {
         _ => (Operation::Other, false),
     };
     Some(Endpoint { dialect: Dialect::Gemini, operation, model: Some(decoded(model)), stream })
+}
+
+/// `/openai/deployments/{model}/chat/completions`, as Azure's clients of OpenAI's SDKs have it; what belongs to no
+/// deployment stands right below `/openai`.
+fn azure(path: &str) -> Option<Endpoint> {
+    let rest = path.strip_prefix("/openai").filter(|rest| rest.starts_with('/'))?;
+    let (model, rest) = match rest.strip_prefix("/deployments/") {
+        Some(rest) => {
+            let (model, _) = rest.split_once('/')?;
+            (Some(decoded(model)).filter(|model| !model.is_empty())?.into(), rest.get(model.len()..)?)
+        }
+        None => (None, rest),
+    };
+    let (dialect, operation) = fixed(rest, false)?;
+    let is_openai = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
+    is_openai.then_some(Endpoint { dialect, operation, model, stream: false })
 }
 
 /// `/model/{model}/converse`.
@@ -305,6 +321,16 @@ mod tests {
         let claude = Some("anthropic.claude-v2:0");
         check("/model/anthropic.claude-v2%3A0/converse", Some((Bedrock, Chat, claude, false)));
         check("/model/anthropic.claude-v2:0/converse-stream", Some((Bedrock, Chat, claude, true)));
+        let deployed = Some("gpt-4o");
+        check("/openai/deployments/gpt-4o/chat/completions", Some((OpenAiChat, Chat, deployed, false)));
+        check("/openai/deployments/gpt-4o/embeddings", Some((OpenAiChat, Embeddings, deployed, false)));
+        check("/openai/deployments/a%2Fb/images/generations", Some((OpenAiChat, Images, Some("a/b"), false)));
+        check("/openai/v1/responses", Some((OpenAiResponses, Chat, None, false)));
+        check("/openai/responses", Some((OpenAiResponses, Chat, None, false)));
+        check("/openai/models", Some((OpenAiChat, Models, None, false)));
+        for path in ["/openai", "/openai/deployments/gpt-4o", "/openai/deployments//chat/completions"] {
+            check(path, None);
+        }
         check("/v1beta/cachedContents/c1", Some((Gemini, Other, None, false)));
         check("/upload/v1beta/files", Some((Gemini, Other, None, false)));
         check("/v1/evals/e/runs", Some((OpenAiChat, Other, None, false)));

@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod compare;
 pub mod cost;
 pub mod dialect;
+pub mod embed;
 pub mod endpoint;
 pub mod estimate;
 mod fields;

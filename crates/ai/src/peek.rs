@@ -11,8 +11,10 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    canon::{Error, ErrorKind},
+    canon::{Error, ErrorKind, Losses},
+    dialect::Dialect,
     form,
+    rules::{Cut, Rules, edits},
 };
 
 /// The top of a request's body.
@@ -38,6 +40,8 @@ pub struct Peek {
     file_at: Option<Range<usize>>,
     /// What limits are reckoned by.
     pub(crate) bounds: Bounds,
+    /// Where the values of fields stand that some model refuses.
+    ruled: Vec<(&'static str, Range<usize>)>,
 }
 
 /// How much a request asks for, in the words of all dialects, as they stand there.
@@ -76,6 +80,8 @@ struct Top<'a> {
     cached_content: Option<&'a RawValue>,
     generation: Option<&'a RawValue>,
     inference: Option<&'a RawValue>,
+    // What some model refuses.
+    ruled: Vec<(&'static str, &'a RawValue)>,
 }
 
 /// Names that mean something to the gateway. Some providers' servers read names in any case, and take the last of two:
@@ -205,12 +211,25 @@ impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
                                     format!("`{other}` is `{known}` in another case: write it as it is");
                                 return Err(A::Error::custom(message));
                             }
+                            if let Some(ruled) = edits::ruled(other) {
+                                // One that is there twice is left alone: nobody knows which of the two is read.
+                                let twice = top.ruled.iter().position(|(known, _)| *known == ruled);
+                                let raw = map.next_value()?;
+                                match twice {
+                                    Some(at) => drop(top.ruled.remove(at)),
+                                    None => top.ruled.push((ruled, raw)),
+                                }
+                                continue;
+                            }
                             map.next_value::<IgnoredAny>()?;
                             continue;
                         }
                     };
                     once(&mut seen, bit, &name)?;
                     *place = map.next_value()?;
+                    if let (Some(ruled), Some(raw)) = (edits::ruled(&name), *place) {
+                        top.ruled.push((ruled, raw));
+                    }
                 }
                 Ok(top)
             }
@@ -290,6 +309,7 @@ impl Peek {
             background: top.background.is_some_and(|raw| raw.get() != "false"),
             file_at: None,
             bounds: top.bounds(),
+            ruled: top.ruled.iter().map(|(name, raw)| (*name, place(raw))).collect(),
         })
     }
 
@@ -329,17 +349,35 @@ impl Peek {
 
     /// The body with another model, and everything else as it is.
     pub fn with_model(&self, body: &[u8], model: &str) -> Vec<u8> {
-        self.splice(body, Some(model), None)
+        self.splice(body, Some(model), None, Vec::new())
+    }
+
+    /// Whether there is anything in the body that some model refuses.
+    pub fn is_ruled(&self) -> bool {
+        !self.ruled.is_empty()
+    }
+
+    /// What must change for a target that is spoken to in the dialect of the body; what is lost is named.
+    pub fn edits(&self, body: &[u8], dialect: Dialect, rules: &Rules, losses: &mut Losses) -> Vec<Cut> {
+        edits::edits(body, &self.ruled, dialect, rules, losses)
+    }
+
+    /// The body with another model where one is given, with the usage of a stream asked for where that is wanted, and
+    /// with these changes.
+    pub fn edited(&self, body: &[u8], model: Option<&str>, usage: bool, cuts: Vec<Cut>) -> Vec<u8> {
+        self.splice(body, model, self.usage_wish().filter(|_| usage), cuts)
+    }
+
+    fn usage_wish(&self) -> Option<&'static str> {
+        (self.stream && !self.include_usage).then_some(r#"{"include_usage":true}"#)
     }
 
     /// The same, and the usage asked for at the end of a stream, as OpenAI's chat dialect needs to be told.
     pub fn with_model_and_usage(&self, body: &[u8], model: &str) -> Vec<u8> {
-        let options = (self.stream && !self.include_usage).then_some(r#"{"include_usage":true}"#);
-        self.splice(body, Some(model), options)
+        self.splice(body, Some(model), self.usage_wish(), Vec::new())
     }
 
-    fn splice(&self, body: &[u8], model: Option<&str>, options: Option<&str>) -> Vec<u8> {
-        let mut cuts: Vec<(Range<usize>, String)> = Vec::new();
+    fn splice(&self, body: &[u8], model: Option<&str>, options: Option<&str>, mut cuts: Vec<Cut>) -> Vec<u8> {
         if let Some(model) = model
             && self.model.as_deref() != Some(model)
         {

@@ -34,6 +34,8 @@ pub enum ProofKind {
 
 /// How an envelope begins. The version is part of it.
 const ENVELOPE: &str = "tg1.";
+/// What stands before the value of a proof that rides behind what was said: no value begins so.
+const BEHIND: char = '\u{1}';
 /// The id of a mark that belongs to the text before it.
 const AFTER: &str = "after";
 /// Between the fields of an envelope: it is in no field but the last.
@@ -94,6 +96,20 @@ impl Proof {
     /// Takes off what [`Proof::after`] put on; whether it was there.
     pub fn take_after(&mut self) -> bool {
         self.id.take_if(|id| id == AFTER).is_some()
+    }
+
+    /// The proof of a thought that stands behind what was said, for its ride on the id of a call.
+    pub(super) fn behind(&self) -> Self {
+        Self { value: format!("{BEHIND}{}", self.value), ..self.clone() }
+    }
+
+    /// Takes off what [`Proof::behind`] put on; whether it was there.
+    pub(super) fn take_behind(&mut self) -> bool {
+        let is_behind = self.value.starts_with(BEHIND);
+        if is_behind {
+            self.value.remove(0);
+        }
+        is_behind
     }
 
     /// What a caller without any place for proofs carries in the id of a call: `call_1` becomes `call_1.tg1.…`.

@@ -48,6 +48,9 @@ pub struct Provider {
     /// What it offers beside conversations.
     #[serde(default)]
     pub operations: Vec<Surface>,
+    /// Those of them that are asked for in words of its own, which are no dialect's: they are not passed to it.
+    #[serde(default)]
+    pub own_words: Vec<Surface>,
     /// Families of models whose rules hold here too.
     #[serde(default)]
     pub(super) families: Vec<Family>,

@@ -276,7 +276,11 @@ impl Dialect {
             (Self::Gemini, _) => return gemini::model_path(model, "generateContent"),
             (Self::Bedrock, _) => {
                 let is_stream = operation == Operation::Chat && stream;
-                let method = if is_stream { "converse-stream" } else { "converse" };
+                let method = match operation {
+                    Operation::CountTokens => "count-tokens",
+                    _ if is_stream => "converse-stream",
+                    _ => "converse",
+                };
                 return Ok(format!("/model/{}/{method}", crate::name::segment(model)?));
             }
             (Self::Cohere, Operation::Embeddings) => "/v2/embed",

@@ -1,10 +1,12 @@
 //! What a provider and a model take and refuse, as data: the writers of requests apply it, so that a call does not
 //! fail for a parameter that the caller could not know about.
 
+pub(crate) mod edits;
 mod measure;
 
 use serde::Deserialize;
 
+pub use self::edits::Cut;
 pub(crate) use self::measure::{Measure, nearest};
 
 use crate::canon::{Effort, Feature};

@@ -7,7 +7,7 @@ mod draw;
 use ai::{
     canon::{Feature, Loss, Request, ToolChoice},
     dialect::{Dialect, Spoken},
-    rules::{Rules, Target},
+    rules::{Rules, Target, ThoughtsField},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -21,8 +21,8 @@ fn named(losses: &ai::canon::Losses, features: &[Feature]) -> bool {
 }
 
 /// What the law says of a request in a dialect; the faults.
-fn faults(dialect: Dialect, request: &Request) -> Vec<String> {
-    let rules = Rules { developer_role: true, ..Rules::default() };
+fn faults(dialect: Dialect, request: &Request, thoughts: Option<ThoughtsField>) -> Vec<String> {
+    let rules = Rules { developer_role: true, thoughts, ..Rules::default() };
     let written = match dialect.write_request(request, Target { model: &request.model, rules: &rules }) {
         Ok(written) => written,
         Err(error) if error.status < 500 => return Vec::new(),
@@ -34,13 +34,19 @@ fn faults(dialect: Dialect, request: &Request) -> Vec<String> {
         Err(error) => return vec![format!("what is written is not read: {error}")],
     };
     let forced = request.tool_choice.as_ref().is_some_and(ToolChoice::is_forced);
-    let (first, second) = (Atoms::of(request), Atoms::of(&back));
+    let (first, second) = {
+        // Some who speak OpenAI's chat dialect take thoughts back, with what they were signed with; most do not.
+        let takes_own = dialect != Dialect::OpenAiChat || thoughts.is_some();
+        (Atoms::of(request, dialect, takes_own), Atoms::of(&back, dialect, takes_own))
+    };
     let mut faults: Vec<String> = first
         .without(&second)
         .filter(|(_, features)| !named(&written.losses, features))
         // Where Gemini must call something its arguments fit their schema always, and the mode for that is the only
         // place in which its dialect says so.
         .filter(|(what, _)| !(dialect == Dialect::Gemini && forced && what.starts_with("strict")))
+        // Who tells thoughts in this dialect tells them unasked.
+        .filter(|(what, _)| !(thoughts.is_some() && what.starts_with("shown")))
         .map(|(what, features)| format!("lost without a word: {what} (one of {features:?} should say so)"))
         .collect();
     for (path, _) in &request.extra {
@@ -62,8 +68,10 @@ fn faults(dialect: Dialect, request: &Request) -> Vec<String> {
 
 fn check(dialect: Dialect, numbers: &[u8]) -> Result<(), TestCaseError> {
     let request = Draw::new(numbers).request();
-    let faults = faults(dialect, &request);
-    prop_assert!(faults.is_empty(), "{}:\n{}\nof {request:#?}", dialect.name(), faults.join("\n"));
+    for thoughts in [None, Some(ThoughtsField::ReasoningDetails)] {
+        let faults = faults(dialect, &request, thoughts);
+        prop_assert!(faults.is_empty(), "{}:\n{}\nof {request:#?}", dialect.name(), faults.join("\n"));
+    }
     Ok(())
 }
 

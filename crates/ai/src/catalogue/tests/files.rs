@@ -125,6 +125,8 @@ fn every_provider_says_what_it_must() {
         for also in &provider.also {
             assert_ne!(also.dialect, provider.dialect, "{name} says its own dialect again");
         }
+        let own = provider.own_words.iter().all(|surface| provider.operations.contains(surface));
+        assert!(own, "{name} has something in its own words that it does not have");
         let chat = provider.operations.contains(&Surface::Chat);
         assert!(!chat, "{name}: conversations are not beside conversations");
     }

@@ -58,6 +58,12 @@ fn gist(answer: &Answer) -> Gist {
     }
 }
 
+/// The tokens of sound, where a dialect tells them apart.
+fn heard(dialect: Dialect, answer: &Answer) -> (u64, u64) {
+    let tells = matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini);
+    answer.usage.filter(|_| tells).map_or((0, 0), |usage| (usage.input_audio, usage.output_audio))
+}
+
 fn streamed(dialect: Dialect, answer: Answer) -> Result<Answer, String> {
     let mut writer = dialect.stream_writer(telling());
     let mut bytes = Vec::new();
@@ -95,19 +101,43 @@ fn sent_back(dialect: Dialect, told: &Value) -> Option<(Spoken, Value)> {
     Some((path, body))
 }
 
-/// The proofs in an answer that a tool round needs: those of thoughts, and marks on calls.
-fn proofs<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Vec<(String, ProofKind, String)> {
-    let proof = |part: &'a Part| match part {
-        Part::Thinking { proof, .. } | Part::ToolCall { proof, .. } => proof.as_ref(),
-        _ => None,
-    };
-    let mut found: Vec<_> = parts
-        .into_iter()
-        .filter_map(proof)
-        .map(|proof| (proof.issuer.clone(), proof.kind, proof.value.clone()))
-        .collect();
-    found.sort_by(|a, b| a.2.cmp(&b.2));
-    found
+/// A piece of a tool round, as its provider looks at it.
+#[derive(Debug, Clone, PartialEq)]
+enum Step {
+    /// A thought with its proof.
+    Thought(String, ProofKind, String),
+    /// Something said.
+    Said,
+    /// A call, with its mark.
+    Call(String, Option<String>),
+}
+
+/// What a tool round needs, in its order: the proofs of thoughts, what was said between them, and calls with their
+/// marks. `as_one` says that the dialect has one place for all that is said, before the calls.
+fn round<'a>(parts: impl IntoIterator<Item = &'a Part>, as_one: bool) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for part in parts {
+        let step = match part {
+            Part::Thinking { proof: Some(proof), .. } => {
+                Step::Thought(proof.issuer.clone(), proof.kind, proof.value.clone())
+            }
+            Part::ToolCall { id, proof, .. } => {
+                Step::Call(id.clone(), proof.as_ref().map(|proof| proof.value.clone()))
+            }
+            Part::Text { text, .. } | Part::Refusal { text } if !text.is_empty() => Step::Said,
+            _ => continue,
+        };
+        if !(step == Step::Said && steps.last() == Some(&Step::Said)) {
+            steps.push(step);
+        }
+    }
+    if as_one && let Some(first) = steps.iter().position(|step| *step == Step::Said) {
+        let before = steps.iter().position(|step| matches!(step, Step::Call(..))).unwrap_or(steps.len());
+        steps.insert(first.min(before), Step::Said);
+        let mut kept = false;
+        steps.retain(|step| *step != Step::Said || !std::mem::replace(&mut kept, true));
+    }
+    steps
 }
 
 fn kept(dialect: Dialect, answer: &Answer, told: &Value) -> Result<(), TestCaseError> {
@@ -117,9 +147,10 @@ fn kept(dialect: Dialect, answer: &Answer, told: &Value) -> Result<(), TestCaseE
     let request = dialect.read_request(&path, &bytes);
     prop_assert!(request.is_ok(), "{}: {request:?} of {body:#}", dialect.name());
     let request = request.expect("asserted");
-    let back = proofs(request.messages.iter().flat_map(|message| &message.parts));
-    let want = proofs(&answer.choices[0].parts);
-    prop_assert!(back == want, "{}: proofs {want:?} came back as {back:?} in {body:#}", dialect.name());
+    let as_one = matches!(dialect, Dialect::OpenAiChat | Dialect::Cohere);
+    let back = round(request.messages.iter().flat_map(|message| &message.parts), as_one);
+    let want = round(&answer.choices[0].parts, as_one);
+    prop_assert!(back == want, "{}: {want:?} came back as {back:?} in {body:#}", dialect.name());
     Ok(())
 }
 
@@ -131,7 +162,7 @@ fn kept_by_ids(dialect: Dialect, answer: &Answer, told: &Value) -> Result<(), Te
     let mut told = told.clone();
     let message = if dialect == Dialect::Cohere { "/message" } else { "/choices/0/message" };
     if let Some(message) = told.pointer_mut(message).and_then(Value::as_object_mut) {
-        message.retain(|key, _| matches!(key.as_str(), "role" | "content" | "tool_calls"));
+        message.retain(|key, _| matches!(key.as_str(), "role" | "content" | "refusal" | "tool_calls"));
         if let Some(content) = message.get_mut("content").and_then(Value::as_array_mut) {
             content.retain(|piece| piece["type"] != "thinking");
         }
@@ -147,12 +178,16 @@ fn check(dialect: Dialect, numbers: &[u8]) -> Result<(), TestCaseError> {
         serde_json::from_slice(&bytes).map_err(|error| TestCaseError::fail(error.to_string()))?;
     let back = dialect.read_answer(&bytes);
     prop_assert!(back.is_ok(), "{}: {back:?} of {told:#}", dialect.name());
-    let back = gist(&back.expect("asserted"));
+    let back = back.expect("asserted");
+    prop_assert_eq!(heard(dialect, &back), heard(dialect, &answer), "{} whole: {:#}", dialect.name(), told);
+    let back = gist(&back);
     prop_assert!(back == want, "{} whole:\n{back:?}\nwant {want:?}\nin {told:#}", dialect.name());
     kept(dialect, &answer, &told)?;
     kept_by_ids(dialect, &answer, &told)?;
+    let sound = heard(dialect, &answer);
     match streamed(dialect, answer) {
         Ok(streamed) => {
+            prop_assert_eq!(heard(dialect, &streamed), sound, "{} streamed", dialect.name());
             let streamed = gist(&streamed);
             prop_assert!(streamed == want, "{} streamed:\n{streamed:?}\nwant {want:?}", dialect.name());
         }

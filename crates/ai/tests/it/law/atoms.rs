@@ -2,20 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use ai::canon::{
-    CacheMark, Effort, Feature, Format, Message, Modality, Part, Reasoning, Request, Role, Source, Tool,
-    ToolChoice, ToolKind,
+use ai::{
+    canon::{
+        CacheMark, Effort, Feature, Format, Message, Modality, Part, Proof, Reasoning, Request, Role, Source,
+        Tool, ToolChoice, ToolKind,
+    },
+    dialect::Dialect,
 };
 use serde_json::json;
 
 /// What a request consists of: how often each thing is there, and under which features it may be lost; under none,
 /// it may not be.
 #[derive(Default)]
-pub(super) struct Atoms(BTreeMap<String, (usize, Vec<Feature>)>);
+pub(super) struct Atoms {
+    atoms: BTreeMap<String, (usize, Vec<Feature>)>,
+    /// Whose own proofs may never be lost.
+    issuer: &'static str,
+}
 
 impl Atoms {
-    pub(super) fn of(request: &Request) -> Self {
-        let mut atoms = Self::default();
+    pub(super) fn of(request: &Request, dialect: Dialect, takes_own: bool) -> Self {
+        let issuer = match dialect {
+            _ if !takes_own => "",
+            Dialect::OpenAiChat => "openai-chat",
+            Dialect::OpenAiResponses => "openai",
+            Dialect::Anthropic | Dialect::Bedrock => "anthropic",
+            Dialect::Gemini => "gemini",
+            Dialect::Cohere => "cohere",
+        };
+        let mut atoms = Self { issuer, ..Self::default() };
         atoms.add("stream", &request.stream, &[]);
         request.messages.iter().for_each(|message| atoms.message(message));
         let tools = callable(request);
@@ -28,14 +43,14 @@ impl Atoms {
 
     /// What is in these but not in those, or less often.
     pub(super) fn without<'a>(&'a self, those: &'a Self) -> impl Iterator<Item = (&'a str, &'a [Feature])> {
-        self.0
+        self.atoms
             .iter()
-            .filter(|(key, (count, _))| those.0.get(*key).is_none_or(|(other, _)| other < count))
+            .filter(|(key, (count, _))| those.atoms.get(*key).is_none_or(|(other, _)| other < count))
             .map(|(key, (_, features))| (key.as_str(), features.as_slice()))
     }
 
     fn add(&mut self, what: &str, value: &impl std::fmt::Debug, features: &[Feature]) {
-        let entry = self.0.entry(format!("{what} {value:?}")).or_default();
+        let entry = self.atoms.entry(format!("{what} {value:?}")).or_default();
         entry.0 += 1;
         entry.1.extend(features);
     }
@@ -67,6 +82,12 @@ impl Atoms {
         }
     }
 
+    /// What a vendor has signed another cannot read; its own comes back to it always.
+    fn proof(&mut self, proof: Option<&Proof>) {
+        let is_own = proof.is_some_and(|proof| proof.issuer == self.issuer);
+        self.some("proof", proof, if is_own { &[] } else { &[Feature::ForeignThoughts] });
+    }
+
     /// A mark goes with what it is on.
     fn cache(&mut self, mark: Option<&CacheMark>, on: &[Feature]) {
         let features: Vec<Feature> = on.iter().copied().chain([Feature::CacheMark]).collect();
@@ -78,7 +99,7 @@ impl Atoms {
             Part::Text { text, citations, cache, proof } => {
                 self.words("word", text, &[]);
                 self.cache(cache.as_ref(), &[]);
-                self.some("proof", proof.as_ref(), &[Feature::ForeignThoughts]);
+                self.proof(proof.as_ref());
                 for citation in citations {
                     self.some("quote", citation.quote.as_ref(), &[Feature::Citations]);
                     self.some("cited title", citation.title.as_ref(), &[Feature::Citations]);
@@ -88,14 +109,14 @@ impl Atoms {
             Part::Refusal { text } => self.words("word", text, &[]),
             Part::Thinking { text, proof } => {
                 self.words("thought", text, &[Feature::ForeignThoughts]);
-                self.some("proof", proof.as_ref(), &[Feature::ForeignThoughts]);
+                self.proof(proof.as_ref());
             }
             Part::ToolCall { id, name, arguments, custom, proof, cache } => {
                 // A free text stands in an object where a dialect knows no custom tools.
                 let _ = custom;
                 let arguments = serde_json::from_str(arguments).unwrap_or(json!({"input": arguments}));
                 self.add("call", &(id, name, arguments), &[]);
-                self.some("proof", proof.as_ref(), &[Feature::ForeignThoughts]);
+                self.proof(proof.as_ref());
                 self.cache(cache.as_ref(), &[]);
             }
             Part::ToolResult { id, content, is_error, cache, .. } => {

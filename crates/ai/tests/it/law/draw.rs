@@ -339,7 +339,13 @@ impl<'a> Draw<'a> {
                 proof: draw.maybe(|draw| draw.proof(true)),
             },
         }));
-        parts.extend(self.several(0, 2, Self::call));
+        // Models think between the words and the calls, too.
+        if self.chance() {
+            parts.extend(self.several(0, 1, Self::thinking));
+            parts.extend(self.several(0, 1, Self::call));
+            parts.extend(self.several(0, 1, Self::thinking));
+            parts.push(self.call());
+        }
         // One vendor answers: it signs thoughts, or marks texts and calls. The prompt is marked for caches, not the answer.
         let marks = self.chance();
         for part in &mut parts {
@@ -376,8 +382,10 @@ impl<'a> Draw<'a> {
             input: 100 + u64::from(self.below(100)),
             cache_read: self.below(50).into(),
             cache_write: self.below(50).into(),
-            output: 10 + u64::from(self.below(100)),
+            input_audio: self.below(40).into(),
+            output: 20 + u64::from(self.below(100)),
             reasoning: self.below(10).into(),
+            output_audio: self.below(8).into(),
             ..Usage::default()
         }
     }

@@ -34,7 +34,7 @@ use super::{
     refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
-    shadow, stored, transcripts, units,
+    shadow, stored, transcripts, units, vectors,
 };
 use crate::{
     body::Body,
@@ -243,8 +243,9 @@ async fn ask(
             }
         };
         let mut losses = prepared.losses;
+        let endpoint = conversation.endpoint;
         let mut headers =
-            outgoing::headers(came, conversation.endpoint.dialect, prepared.dialect, &mut losses);
+            outgoing::headers(came, &target.provider, endpoint.dialect, prepared.dialect, &mut losses);
         if gateway.strict && !losses.is_empty() {
             refusals.uncarried(too_strict(&losses, conversation.endpoint.dialect));
             continue;
@@ -422,9 +423,15 @@ async fn given(
     response: Response<Body>,
     bill: Bill,
 ) -> Result<Response<Body>, Failure> {
-    let From { target, model, dialect, told } = from;
+    let From { target, model, mut dialect, told } = from;
+    let mut response = response;
     if response.status().is_success() {
         units::note(conversation, &told);
+        let caller = conversation.endpoint.dialect;
+        if conversation.endpoint.operation == Operation::Embeddings && dialect != caller {
+            response = Box::pin(vectors::told(conversation, dialect, model, response)).await?;
+            dialect = caller;
+        }
     }
     let is_heard =
         response.status().is_success() && transcripts::are_made_by(conversation.endpoint.operation);

@@ -70,6 +70,7 @@ pub(crate) mod tokens {
 mod transcripts;
 mod translated;
 mod units;
+mod vectors;
 
 use std::{rc::Rc, sync::Arc};
 

@@ -139,7 +139,7 @@ impl Heirs {
         let path = provider.path(dialect, Operation::Chat, model, true, &written.path).ok()?;
         let body = provider.body(Operation::Chat, written.body.into(), model).ok()?;
         let mut losses = written.losses;
-        let mut headers = outgoing::headers(&self.came, self.caller, dialect, &mut losses);
+        let mut headers = outgoing::headers(&self.came, provider, self.caller, dialect, &mut losses);
         if self.is_strict && !losses.is_empty() {
             return None;
         }

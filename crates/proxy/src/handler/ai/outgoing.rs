@@ -1,7 +1,12 @@
 //! What a provider is sent beside the body: which of the caller's header fields go on, and which stay here.
 
-use ai::{canon::Losses, dialect::Dialect};
+use ai::{
+    canon::{Loss, Losses},
+    dialect::Dialect,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{prepare, provider::Provider};
 
 /// Where vendors' SDKs put a key. All of them are ours to judge, and none goes on.
 pub(crate) const CREDENTIALS: [&str; 5] =
@@ -27,19 +32,35 @@ const PRIVATE: [&str; 9] = [
 const OF_THE_BODY: [&str; 5] =
     ["content-length", "content-encoding", "accept-encoding", "content-type", "accept"];
 
-/// Beginnings of the names that one vendor's own fields have.
-const VENDORS: [(&str, &[Dialect]); 6] = [
-    ("openai-", &[Dialect::OpenAiChat, Dialect::OpenAiResponses]),
-    ("anthropic-", &[Dialect::Anthropic]),
-    ("x-goog-", &[Dialect::Gemini]),
-    ("x-amz", &[Dialect::Bedrock]),
+/// Beginnings of the names that one vendor's own fields have, and the kinds of providers that are this vendor, or serve
+/// its models in its name. Many others speak its dialect. What an `openai-compatible` address is nobody knows: it may
+/// well be another gateway.
+const VENDORS: [(&str, &[&str]); 6] = [
+    ("openai-", &["openai", "azure-openai", "azure-foundry", "openai-compatible"]),
+    ("anthropic-", CLAUDES),
+    ("x-goog-", &["gemini", "vertex", "vertex-anthropic"]),
+    ("x-amz", &["bedrock", "bedrock-mantle"]),
     ("x-stainless-", &[]),
-    ("x-client-name", &[Dialect::Cohere]),
+    ("x-client-name", &["cohere"]),
 ];
+
+/// Where Claude is served in its vendor's name.
+const CLAUDES: &[&str] =
+    &["anthropic", "vertex-anthropic", "azure-foundry", "bedrock-mantle", "databricks", "openai-compatible"];
+
+/// Fields by which SDKs say what they are: they ask for nothing.
+const OF_THE_SDK: [&str; 2] = ["x-stainless-", "x-goog-api-client"];
 
 /// The caller's fields as a provider gets them. Fields of another vendor's are left out, and named in `losses` where
 /// they ask for something.
-pub(super) fn headers(from: &HeaderMap, spoken: Dialect, target: Dialect, losses: &mut Losses) -> HeaderMap {
+pub(super) fn headers(
+    from: &HeaderMap,
+    provider: &Provider,
+    spoken: Dialect,
+    target: Dialect,
+    losses: &mut Losses,
+) -> HeaderMap {
+    let kind = provider.kind.name.as_str();
     let mut headers = HeaderMap::with_capacity(from.len() + 4);
     for (name, value) in from {
         let text = name.as_str();
@@ -51,15 +72,17 @@ pub(super) fn headers(from: &HeaderMap, spoken: Dialect, target: Dialect, losses
             continue;
         }
         let vendor = VENDORS.iter().find(|(begin, _)| text.starts_with(begin));
-        if let Some((_, dialects)) = vendor
-            && (spoken != target || !dialects.contains(&target))
+        // The version is the dialect's own.
+        let is_version = text == super::ANTHROPIC_VERSION;
+        if is_version && spoken == Dialect::Anthropic && target == Dialect::Anthropic {
+            headers.append(name.clone(), value.clone());
+            continue;
+        }
+        if let Some((_, kinds)) = vendor
+            && !kinds.contains(&kind)
         {
-            // The version is a dialect's own; others ask for something.
-            if spoken != target
-                && !matches!(text, super::ANTHROPIC_VERSION)
-                && !text.starts_with("x-stainless-")
-            {
-                losses.add(ai::canon::Loss::Field(text.to_owned()));
+            if !is_version && !OF_THE_SDK.iter().any(|begin| text.starts_with(begin)) {
+                losses.add(Loss::Field(text.to_owned()));
             }
             continue;
         }
@@ -67,6 +90,30 @@ pub(super) fn headers(from: &HeaderMap, spoken: Dialect, target: Dialect, losses
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
+}
+
+/// The query of a caller as a provider of its own dialect gets it, or nobody: what asks for something that another
+/// vendor has goes no further, and is named.
+pub(super) fn query(from: Option<&str>, provider: &Provider, passes: bool, losses: &mut Losses) -> String {
+    let kind = provider.kind.name.as_str();
+    let mut kept: Vec<&str> = Vec::new();
+    for pair in from.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let name = prepare::name_of(pair);
+        let is_kept = match &*name {
+            // Azure's paths have one of their own, and others have none.
+            "api-version" => continue,
+            "beta" => passes && CLAUDES.contains(&kind),
+            _ => passes,
+        };
+        // How a stream is framed is between the caller and the gateway.
+        let is_framing = matches!(&*name, "alt" | "$alt" | "prettyPrint" | "$prettyPrint");
+        match is_kept {
+            true => kept.push(pair),
+            false if is_framing => {}
+            false => losses.add(Loss::Field(format!("?{name}"))),
+        }
+    }
+    kept.join("&")
 }
 
 /// Adds the fields that a dialect demands.

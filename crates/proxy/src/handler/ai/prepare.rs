@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use ai::{
     canon::{Error, ErrorKind, Losses, Request},
     dialect::{Dialect, Spoken},
+    embed,
     endpoint::{Endpoint, Operation},
     peek::Peek,
     rules::Target as Written,
@@ -12,7 +13,10 @@ use ai::{
 use bytes::Bytes;
 use http::{Uri, uri::PathAndQuery};
 
-use super::models::{Asked, Target};
+use super::{
+    models::{Asked, Target},
+    outgoing,
+};
 use crate::failure::{Failure, Problem, Stage};
 
 /// A conversation as it came.
@@ -101,32 +105,44 @@ pub(super) fn prepare(
         false => target.dialect_for(endpoint.dialect, &model),
     };
     if !target.provider.offers(endpoint.operation) {
-        let message = format!("`{model}` is at a provider that has no {}", endpoint.operation.name());
-        return Err(Error { status: 501, ..Error::new(ErrorKind::Invalid, message) });
+        return Err(target.provider.lack(endpoint.operation, &model));
     }
     let stream = conversation.stream;
     let path = |own: &str| target.provider.path(dialect, endpoint.operation, &model, stream, own);
     if (dialect == endpoint.dialect && !conversation.is_composed) || is_rank {
-        let mut path = path(&dialect.path(endpoint.operation, &model, conversation.stream)?)?;
-        if let Some(query) = &conversation.query {
-            path.push(if path.contains('?') { '&' } else { '?' });
-            path.push_str(query);
-        }
+        // Gemini's requests for vectors name the model in each part, and the path says whether there are several.
+        let is_split = dialect == Dialect::Gemini && endpoint.operation == Operation::Embeddings;
+        let (own, mut cuts) = match is_split {
+            true => embed::pass(&conversation.body, &model)?,
+            false => (dialect.path(endpoint.operation, &model, conversation.stream)?, Vec::new()),
+        };
+        let mut path = path(&own)?;
         // What earlier turns hold of other vendors' goes no further.
         let is_chat = endpoint.operation == Operation::Chat;
         let has_usage = is_chat || endpoint.operation == Operation::Completions;
         let unsealed = if is_chat { ai::sealed::unsealed(dialect, &conversation.body) } else { None };
-        let (came, peek, losses) = match unsealed {
+        let (came, peek, mut losses) = match unsealed {
             Some((body, losses)) => {
                 let peek = Peek::of(&body)?;
                 (Bytes::from(body), peek, losses)
             }
             None => (conversation.body.clone(), conversation.peek.clone(), Losses::default()),
         };
-        let body = match (endpoint.model.is_some(), dialect) {
-            (true, _) => came,
-            (false, Dialect::OpenAiChat) if has_usage => peek.with_model_and_usage(&came, &model).into(),
-            (false, _) => peek.with_model(&came, &model).into(),
+        let query = conversation.query.as_deref();
+        let query = outgoing::query(query, &target.provider, true, &mut losses);
+        if !query.is_empty() {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(&query);
+        }
+        if is_chat && peek.is_ruled() {
+            cuts = peek.edits(&came, dialect, &target.rules(&model), &mut losses);
+        }
+        // Gemini and Bedrock have the model in the path alone.
+        let named = is_rank || !matches!(dialect, Dialect::Gemini | Dialect::Bedrock);
+        let wants_usage = dialect == Dialect::OpenAiChat && has_usage;
+        let body = match named || !cuts.is_empty() {
+            true => peek.edited(&came, Some(&*model).filter(|_| named), wants_usage, cuts).into(),
+            false => came,
         };
         let body =
             if peek.is_form() { body } else { target.provider.body(endpoint.operation, body, &model)? };
@@ -135,9 +151,30 @@ pub(super) fn prepare(
         let dialect = endpoint.dialect;
         return Ok(Prepared { path, body, losses, headers, dialect });
     }
+    let mut losses = Losses::default();
+    if !conversation.is_composed {
+        let query = conversation.query.as_deref();
+        outgoing::query(query, &target.provider, false, &mut losses);
+    }
+    if endpoint.operation == Operation::Embeddings && embed::is_spoken(dialect) {
+        let asked = embed::read(endpoint.dialect, &conversation.body)?;
+        let written = embed::write(&asked, dialect, &model, &mut losses)?;
+        let body = target.provider.body(endpoint.operation, written.body.into(), &model)?;
+        return Ok(Prepared {
+            path: path(&written.path)?,
+            body,
+            losses,
+            headers: dialect.headers(),
+            dialect,
+        });
+    }
     if endpoint.operation != Operation::Chat {
-        let message =
-            format!("`{model}` does not speak the dialect that {} is asked in", endpoint.operation.name());
+        let message = format!(
+            "`{model}` is at {}, where {} is asked for in another dialect than yours ({}): ask in that one",
+            target.provider.kind.title,
+            endpoint.operation.name(),
+            dialect.name(),
+        );
         return Err(Error { status: 501, ..Error::new(ErrorKind::Invalid, message) });
     }
     if conversation.canonical.is_none() {
@@ -148,10 +185,12 @@ pub(super) fn prepare(
         return Err(Error::new(ErrorKind::Server, "the request was not read"));
     };
     let written = dialect.write_request(request, Written { model: &model, rules: &target.rules(&model) })?;
+    let mut lost = written.losses;
+    lost.extend(losses);
     Ok(Prepared {
         path: path(&written.path)?,
         body: target.provider.body(endpoint.operation, written.body.into(), &model)?,
-        losses: written.losses,
+        losses: lost,
         headers: written.headers,
         dialect,
     })

@@ -128,6 +128,15 @@ fn base(settings: &Settings) -> Result<(bool, String, String), String> {
     }
 }
 
+/// The kinds of providers that are asked for something in a dialect's words.
+pub(super) fn kinds_with(surface: Surface) -> Vec<&'static str> {
+    let kinds = catalogue::providers().filter_map(Result::ok);
+    let has = |kind: &&catalogue::Provider| {
+        kind.operations.contains(&surface) && !kind.own_words.contains(&surface)
+    };
+    kinds.filter(has).map(|kind| kind.name.as_str()).collect()
+}
+
 /// What the catalogue or the configuration has wrong, which no caller can mend.
 fn broken(message: String) -> Error {
     Error::new(ErrorKind::Server, message)
@@ -228,9 +237,27 @@ impl Provider {
     /// Whether its kind has an operation at all.
     pub(super) fn offers(&self, operation: Operation) -> bool {
         match operation {
-            Operation::Chat | Operation::CountTokens | Operation::Embeddings => true,
-            other => self.kind.operations.contains(&surface(other, self.kind.dialect)),
+            Operation::Chat | Operation::CountTokens => true,
+            // Many have them of whom the catalogue does not say it.
+            Operation::Embeddings => !self.kind.own_words.contains(&Surface::Embeddings),
+            other => {
+                let surface = surface(other, self.kind.dialect);
+                self.kind.operations.contains(&surface) && !self.kind.own_words.contains(&surface)
+            }
         }
+    }
+
+    /// Why an operation is not offered, and what to do.
+    pub(super) fn lack(&self, operation: Operation, model: &str) -> Error {
+        let (title, name) = (&self.kind.title, operation.name());
+        let message = match self.kind.own_words.contains(&surface(operation, self.kind.dialect)) {
+            true => format!(
+                "`{model}` is at {title}, which is asked for {name} in words of its own that are not translated: \
+                 reach it by a route to an upstream, in those words"
+            ),
+            false => format!("`{model}` is at a provider that has no {name}"),
+        };
+        Error { status: 501, ..Error::new(ErrorKind::Invalid, message) }
     }
 
     /// Where an operation is, path and query: the dialect's own path unless the provider has another.

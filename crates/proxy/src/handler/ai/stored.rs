@@ -350,7 +350,7 @@ impl Asking<'_> {
             path.push('?');
             path.push_str(&query.join("&"));
         }
-        let mut headers = outgoing::headers(&self.came, DIALECT, DIALECT, &mut Losses::default());
+        let mut headers = outgoing::headers(&self.came, provider, DIALECT, DIALECT, &mut Losses::default());
         headers.remove(PROVIDER);
         headers.remove(header::RANGE);
         if body.is_empty() {

@@ -17,6 +17,8 @@ const PRICES: &str = "    - {name: judge, targets: [{provider: p1, model: gpt-4o
     - {provider: p1, model: gpt-4o, input: 2.5, output: 10}
 ";
 
+const PRICES_OF_ONE: &str = "  prices: [{provider: p0, model: gpt-4o, input: 2.5, output: 10}]\n";
+
 /// A model that judges, and tells what it cost.
 fn judge(violation: bool) -> Upstream {
     let verdict = json!({"violation": violation}).to_string();
@@ -93,6 +95,30 @@ fn an_answer_from_the_cache_costs_its_embedding_alone() {
     assert_eq!(again.header("x-tidegate-cache"), Some("hit"), "{}", again.text());
     settles(&gateway, "one more embedding", |taken| taken == first + 11 * INPUT);
     assert_eq!(model.seen().len(), 1);
+}
+
+#[test]
+fn a_stream_that_a_rule_cuts_is_settled_to_what_was_said() {
+    let chunk = |delta: &str| {
+        format!(
+            "data: {}\n\n",
+            json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o",
+                   "choices": [{"index": 0, "delta": {"content": delta}, "finish_reason": null}]})
+        )
+    };
+    // It breaks off without a word of its usage: what was said is counted here.
+    let said = ["The tide ", "is high, ", "says Acme Corp ", "at noon. "].map(chunk).concat();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n",
+        said.len() + 1_000
+    );
+    let model = Upstream::scripted(move |_| Some([head.as_bytes(), said.as_bytes()].concat()));
+    let rules = ", {guardrails: {rules: [{name: rivals, words: [Acme Corp], on: answer}]}}";
+    let gateway = metered("", &format!("{BUDGET}{rules}"), &[&base(&model)], PRICES_OF_ONE);
+    let answer = ask(&gateway, 500, ",\"stream\":true");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(!answer.text().contains("Acme") && answer.text().contains("content_filter"), "{}", answer.text());
+    settles(&gateway, "some words of five hundred", |taken| taken > 0 && taken < 100 * OUTPUT);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
+mod applied;
 mod asides;
 mod batches;
 mod batches_left;
@@ -8,6 +9,7 @@ mod cache;
 mod chat;
 mod checks;
 mod continued;
+mod embeddings;
 mod evasions;
 mod failovers;
 mod fallback;
@@ -31,6 +33,7 @@ mod realtime_bounds;
 mod realtime_holds;
 mod recorded;
 mod redis_tls;
+mod rounds;
 mod routing;
 mod sdk;
 mod shadow;

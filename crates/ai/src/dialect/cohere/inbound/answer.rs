@@ -34,10 +34,16 @@ fn message_value(parts: Vec<Part>) -> Map<String, Value> {
     for part in parts {
         match part {
             Part::Text { text, citations: cited, .. } => {
+                if !text.is_empty() {
+                    riders.said();
+                }
                 citations.extend(citation_values(&cited, &text, content.len()));
                 content.push(json!({"type": "text", "text": text}));
             }
-            Part::Refusal { text } => content.push(json!({"type": "text", "text": text})),
+            Part::Refusal { text } => {
+                riders.said();
+                content.push(json!({"type": "text", "text": text}));
+            }
             Part::Thinking { text, proof } => {
                 proof.into_iter().for_each(|proof| riders.wait(proof));
                 if !text.is_empty() {

@@ -134,9 +134,9 @@ fn assistant(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Part>, Error>
         parts.push(Part::Thinking { text, proof: None });
     }
     for call in fields.objects("tool_calls")? {
-        read_call(call, &mut parts, extra)?;
+        parts.push(read_call(call, extra)?);
     }
-    Ok(parts)
+    Ok(dismount(parts))
 }
 
 /// Puts a citation on its text: the block that it names, else the first text.
@@ -148,18 +148,16 @@ fn cite(parts: &mut [Part], citation: &Value) {
     }
 }
 
-/// A call, with the proof that rides on its id.
-fn read_call(mut call: Fields, parts: &mut Vec<Part>, extra: &mut Extra) -> Result<(), Error> {
+/// A call; on its id ride proofs.
+fn read_call(mut call: Fields, extra: &mut Extra) -> Result<Part, Error> {
     let id = call.required_text("id")?;
-    let (id, mark) = dismount(&id, parts, false);
     call.take("type");
     let mut function = call.object("function")?.ok_or_else(|| call.missing("function"))?;
     let name = function.required_text("name")?;
     let arguments = function.text("arguments")?.unwrap_or_default();
-    parts.push(Part::ToolCall { id, name, arguments, custom: false, proof: mark, cache: None });
     function.rest(extra);
     call.rest(extra);
-    Ok(())
+    Ok(Part::ToolCall { id, name, arguments, custom: false, proof: None, cache: None })
 }
 
 fn result(fields: &mut Fields, extra: &mut Extra) -> Result<Part, Error> {

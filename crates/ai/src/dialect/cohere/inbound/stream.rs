@@ -107,6 +107,9 @@ impl Writer {
         }
         match (self.parts.get_mut(&part), delta) {
             (Some(State::Text { index, text }), Delta::Text(more)) => {
+                if !more.is_empty() {
+                    self.riders.said();
+                }
                 if text.len() + more.len() <= CITED_BYTES_MAX {
                     text.push_str(&more);
                 }

@@ -59,6 +59,9 @@ fn message_value(parts: Vec<Part>) -> Map<String, Value> {
             Part::Text { text: more, citations, .. } => {
                 let offset = text.chars().count() as u64;
                 annotations.extend(citations.iter().filter_map(|citation| annotation(citation, offset)));
+                if !more.is_empty() {
+                    riders.said();
+                }
                 text.push_str(&more);
                 spoken = true;
             }
@@ -73,7 +76,10 @@ fn message_value(parts: Vec<Part>) -> Map<String, Value> {
                 let id = riders.mount(id, proof);
                 calls.push(call_value(&id, &name, &arguments, custom));
             }
-            Part::Refusal { text: more } => refusal.push_str(&more),
+            Part::Refusal { text: more } => {
+                riders.said();
+                refusal.push_str(&more);
+            }
             Part::Image { source, .. } => images.extend(image_value(source, images.len())),
             Part::Audio { source: Source::Inline { data, .. }, transcript, id } => {
                 message.insert("audio".into(), json!({"id": id, "data": data, "transcript": transcript}));

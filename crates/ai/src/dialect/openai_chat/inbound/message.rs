@@ -133,7 +133,6 @@ pub(super) fn cache_mark(value: Value) -> CacheMark {
 
 fn assistant(fields: &mut Fields, extra: &mut Extra) -> Result<Message, Error> {
     let mut parts = read_thoughts(fields)?;
-    let proven = parts.iter().any(|part| matches!(part, Part::Thinking { proof: Some(_), .. }));
     if fields.has("content") {
         // An empty text beside calls is how some SDKs write that there is none.
         let content = read_content(fields, extra)?;
@@ -150,7 +149,7 @@ fn assistant(fields: &mut Fields, extra: &mut Extra) -> Result<Message, Error> {
         parts.push(Part::Audio { source, transcript: None, id: Some(id) });
     }
     for call in fields.objects("tool_calls")? {
-        read_call(call, proven, &mut parts, extra)?;
+        parts.push(read_call(call, extra)?);
     }
     if let Some(mut call) = fields.object("function_call")? {
         let name = call.required_text("name")?;
@@ -164,7 +163,7 @@ fn assistant(fields: &mut Fields, extra: &mut Extra) -> Result<Message, Error> {
             cache: None,
         });
     }
-    Ok(Message { role: Role::Assistant, name: None, parts })
+    Ok(Message { role: Role::Assistant, name: None, parts: dismount(parts) })
 }
 
 /// Thoughts of an earlier answer, in the fields that [`write_answer`](super::write_answer) tells them in.
@@ -191,22 +190,20 @@ fn read_thoughts(fields: &mut Fields) -> Result<Vec<Part>, Error> {
     Ok(parts)
 }
 
-/// A call, with the proof that rides on its id: for callers who keep nothing else of an answer.
-fn read_call(mut call: Fields, proven: bool, parts: &mut Vec<Part>, extra: &mut Extra) -> Result<(), Error> {
+/// A call; on its id ride proofs, for callers who keep nothing else of an answer.
+fn read_call(mut call: Fields, extra: &mut Extra) -> Result<Part, Error> {
     let id = call.required_text("id")?;
-    let (id, mark) = dismount(&id, parts, proven);
     call.take("type");
     let custom = call.has("custom");
     let key = if custom { "custom" } else { "function" };
     let mut function = call.object(key)?.ok_or_else(|| call.missing(key))?;
     let name = function.required_text("name")?;
     let arguments = function.text(if custom { "input" } else { "arguments" })?.unwrap_or_default();
-    parts.push(Part::ToolCall { id, name, arguments, custom, proof: mark, cache: None });
     function.rest(extra);
     // Some SDKs send back the place that a call had in a stream.
     call.take("index");
     call.rest(extra);
-    Ok(())
+    Ok(Part::ToolCall { id, name, arguments, custom, proof: None, cache: None })
 }
 
 fn result(fields: &mut Fields, extra: &mut Extra) -> Result<Message, Error> {

@@ -141,6 +141,11 @@ impl Writer {
             self.tell_call(choice, part, out);
             return self.add(choice, part, added, out);
         }
+        if let (Some(State::Text | State::Refusal), Delta::Text(text)) = (&state, &added)
+            && !text.is_empty()
+        {
+            progress.riders.said();
+        }
         let delta = match (state, added) {
             (Some(State::Text), Delta::Text(text)) => json!({"content": text}),
             (Some(State::Text), Delta::Citation(citation)) => match annotation(&citation, 0) {

@@ -186,7 +186,8 @@ impl Desk {
             path.push('?');
             path.push_str(query);
         }
-        let mut headers = outgoing::headers(&self.came, self.dialect, self.dialect, &mut Losses::default());
+        let (came, spoken) = (&self.came, self.dialect);
+        let mut headers = outgoing::headers(came, provider, spoken, spoken, &mut Losses::default());
         headers.remove(PROVIDER);
         // Of a part nobody could tell what all of it cost.
         headers.remove(header::RANGE);

@@ -13,6 +13,7 @@ use std::{rc::Rc, sync::Arc};
 use ai::{
     ask::Ask,
     canon::{Error, ErrorKind, Losses},
+    catalogue::Surface,
     dialect::Dialect,
     endpoint::{Endpoint, Operation},
     guard::screen::Screen,
@@ -133,7 +134,11 @@ async fn handshake(
     let mut targets =
         targets.into_iter().filter(|target| target.provider.offers(endpoint.operation)).peekable();
     if targets.peek().is_none() {
-        let message = format!("no provider of `{name}` has {}", endpoint.operation.name());
+        let message = format!(
+            "no provider of `{name}` has OpenAI's {}: give the model a target of one of the kinds that have: {}",
+            endpoint.operation.name(),
+            super::provider::kinds_with(Surface::Realtime).join(", "),
+        );
         return Err(answer::refused(Error { status: 501, ..Error::new(ErrorKind::Invalid, message) }));
     }
     let mut last = None;
@@ -146,7 +151,7 @@ async fn handshake(
         let others = query.split('&').filter(|pair| !prepare::name_of(pair).eq_ignore_ascii_case("model"));
         let pairs: Vec<&str> = std::iter::once(&*named).chain(others).collect();
         let pairs = prepare::without_credentials(&pairs.join("&")).unwrap_or_default();
-        let mut headers = outgoing::headers(came, dialect, dialect, &mut Losses::default());
+        let mut headers = outgoing::headers(came, &target.provider, dialect, dialect, &mut Losses::default());
         headers.remove(header::CONTENT_TYPE);
         // What is compressed could not be read.
         headers.remove("sec-websocket-extensions");
