@@ -17,16 +17,23 @@ use crate::{
 /// The compiled policy.
 pub(crate) struct Acl {
     allow: HashSet<Box<str>>,
-    claims: Vec<(Box<[Box<str>]>, Vec<String>)>,
+    claims: Vec<Wanted>,
     deny: HashSet<Box<str>>,
+}
+
+/// A claim that lets in.
+struct Wanted {
+    path: Box<[Box<str>]>,
+    values: Vec<String>,
 }
 
 impl Acl {
     pub(crate) fn compile(settings: &model::policy::Acl, _: &Building<'_>) -> Result<Self, String> {
         let names = |list: &[String]| list.iter().map(|name| name.as_str().into()).collect();
         let path = |claim: &str| claim.split('.').map(Into::into).collect();
+        let claims = settings.allow_claims.iter();
         let claims =
-            settings.allow_claims.iter().map(|(claim, values)| (path(claim), values.clone())).collect();
+            claims.map(|(claim, values)| Wanted { path: path(claim), values: values.clone() }).collect();
         Ok(Self { allow: names(&settings.allow), claims, deny: names(&settings.deny) })
     }
 
@@ -44,7 +51,7 @@ impl Acl {
 
     fn claims_let_in(&self, call: &Call) -> bool {
         let Some(claims) = call.claims.as_deref() else { return false };
-        self.claims.iter().any(|(path, values)| {
+        self.claims.iter().any(|Wanted { path, values }| {
             let is_one = |value: &Value| values.iter().any(|wanted| is_value(value, wanted));
             match template::claim(claims, path) {
                 Some(Value::Array(all)) => all.iter().any(is_one),
@@ -58,9 +65,8 @@ impl Acl {
 /// Whether a claim's value is this text; of others than texts, as they are written.
 fn is_value(value: &Value, wanted: &str) -> bool {
     match value {
-        Value::String(text) => text == wanted,
-        Value::Bool(_) | Value::Number(_) => value.to_string() == wanted,
         Value::Null | Value::Array(_) | Value::Object(_) => false,
+        value => template::claim_text(value).as_deref() == Some(wanted),
     }
 }
 
