@@ -88,6 +88,7 @@ agent_packages=("a2a-sdk[http-server]==1.3.0" uvicorn==0.38.0)
 old_agent_packages=("a2a-sdk[http-server]==0.3.26" uvicorn==0.38.0)
 python_environment agents "${agent_packages[@]}"
 python_environment agents-0.3 "${old_agent_packages[@]}"
+python_environment webhooks slack-sdk==3.48.0
 
 # JavaScript's official clients, on the Node that came with the Python environment.
 node_packages=(
@@ -140,6 +141,23 @@ if [ ! -e "$stamp" ]; then
   }
   touch "$stamp"
   say "installed ${rpc_packages[*]}"
+fi
+
+# A certified OpenID provider, to sign in at, and what signs requests: HTTP Message Signatures, and vendors' webhooks.
+identity_packages=(
+  oidc-provider@9.13.3 http-message-signatures@1.0.6 stripe@23.1.0 @octokit/webhooks-methods@6.0.0
+)
+stamp="$peers/identity-$(printf '%s\n' "${identity_packages[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/identity"
+  mkdir -p "$peers/identity"
+  echo '{"private": true, "type": "module"}' >"$peers/identity/package.json"
+  (cd "$peers/identity" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund --ignore-scripts "${identity_packages[@]}") || {
+    say "npm cannot install ${identity_packages[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${identity_packages[*]}"
 fi
 
 if [ ! -x "$peers/promtool" ]; then

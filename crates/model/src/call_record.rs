@@ -106,6 +106,8 @@ pub struct CallRecord {
     pub transcoded: Option<Arc<TranscodeRecord>>,
     /// How the answer to a copied request differs, where the record is of such a copy.
     pub mirrored: Option<Arc<MirrorRecord>>,
+    /// What became of a sign-in or a session, when something did: `begun`, `signed-in`, `renewed` and the like.
+    pub sign_in: Option<&'static str>,
     /// Name of the policy that answered instead of the handler.
     pub stopped_by: Option<&'static str>,
 }

@@ -303,6 +303,7 @@ pub(crate) fn new_record(
         composed: None,
         transcoded: None,
         mirrored: None,
+        sign_in: None,
         stopped_by: None,
     }
 }

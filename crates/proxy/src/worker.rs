@@ -95,6 +95,16 @@ pub(crate) struct Worker {
     http2: RefCell<Registry<h2::Shared>>,
 }
 
+thread_local! {
+    /// The worker of this thread.
+    static CURRENT: RefCell<Weak<Worker>> = const { RefCell::new(Weak::new()) };
+}
+
+/// The worker whose thread this is, for who sends requests of the gateway's own.
+pub(crate) fn current() -> Option<Rc<Worker>> {
+    CURRENT.with(|current| current.borrow().upgrade())
+}
+
 /// Connections that must be told of a drain.
 struct Registry<T> {
     next: u64,
@@ -305,6 +315,7 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
         let worker = Worker::new(id, shared);
+        CURRENT.with(|current| *current.borrow_mut() = Rc::downgrade(&worker));
         tokio::task::spawn_local(timer::drive());
         tokio::task::spawn_local(housekeeping(worker.clone()));
         tokio::task::spawn_local(warm::keep(worker.clone()));

@@ -116,8 +116,16 @@ pub struct JwtSource {
 }
 
 impl JwtSource {
+    /// Names one place at most.
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        let given = [self.header.is_some(), self.cookie.is_some(), self.query.is_some()];
+        if given.iter().filter(|one| **one).count() > 1 {
+            at.field("source", |at| at.error("expected at most one of `header`, `cookie` and `query`"));
+        }
+    }
+
     /// The headers that may hold it.
-    fn headers(&self) -> Vec<HeaderName> {
+    pub(crate) fn headers(&self) -> Vec<HeaderName> {
         match &self.header {
             Some(name) => vec![name.clone()],
             None => ["authorization", "cookie"].map(HeaderName::from_static).to_vec(),
@@ -148,15 +156,7 @@ impl Settings for Jwt {
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));
         }
-        let source = &self.source;
-        if [source.header.is_some(), source.cookie.is_some(), source.query.is_some()]
-            .iter()
-            .filter(|one| **one)
-            .count()
-            > 1
-        {
-            at.field("source", |at| at.error("expected at most one of `header`, `cookie` and `query`"));
-        }
+        self.source.validate(at);
         at.field("claimsToHeaders", |at| {
             for name in self.claims_to_headers.keys().filter(|name| FRAMING.contains(&name.as_str())) {
                 at.field(name, |at| at.error(format!("`{name}` is the gateway's own to set")));
@@ -186,7 +186,7 @@ impl Jwks {
 }
 
 /// Whether nobody on the way can put in keys of their own.
-fn is_private_enough(url: &str) -> bool {
+pub(crate) fn is_private_enough(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());

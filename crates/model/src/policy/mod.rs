@@ -59,6 +59,11 @@ policies! {
     key_auth: KeyAuth => "keyAuth", "Lets in who shows a consumer's API key.";
     basic_auth: BasicAuth => "basicAuth", "Lets in who shows a consumer's user name and password.";
     jwt: Jwt => "jwt", "Lets in who shows a valid JSON Web Token.";
+    oidc: Oidc => "oidc", "Signs people in with their browser at an OpenID provider.";
+    oauth2_introspection: Oauth2Introspection => "oauth2Introspection", "Lets in who shows a token that its issuer says is good.";
+    ext_auth: ExtAuth => "extAuth", "A service of the operator's own says who is let in.";
+    hmac: Hmac => "hmac", "Lets in who has signed the request.";
+    any_of: AnyOf => "anyOf", "Several ways to show who calls, of which one is enough.";
     acl: Acl => "acl", "Lets in consumers and groups by name.";
     ip_restriction: IpRestriction => "ipRestriction", "Lets in client addresses.";
     waf: Waf => "waf", "Judges requests and answers by rules against attacks.";
@@ -99,6 +104,11 @@ pub(crate) trait Settings {
 
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     fn gives_way(&self) -> bool {
+        false
+    }
+
+    /// Whether it has answers of its own for whom it does not let in, so that nothing after it is tried.
+    fn answers_itself(&self) -> bool {
         false
     }
 
@@ -170,21 +180,8 @@ pub(crate) struct Authentication<'s> {
 }
 
 /// Policies that later builds have: they are refused by name.
-pub const NOT_IN_THIS_BUILD: &[&str] = &[
-    "oidc",
-    "introspection",
-    "hmacAuth",
-    "openapi",
-    "jsonSchema",
-    "validate",
-    "transform",
-    "soap",
-    "graphql",
-    "wasm",
-    "extAuth",
-    "extProc",
-    "opa",
-];
+pub const NOT_IN_THIS_BUILD: &[&str] =
+    &["openapi", "jsonSchema", "validate", "transform", "soap", "graphql", "wasm", "extProc", "opa"];
 
 /// When a policy runs on the way in; on the way out the order is reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,6 +245,11 @@ impl Policy {
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     pub fn gives_way(&self) -> bool {
         self.settings().gives_way()
+    }
+
+    /// Whether it has answers of its own for whom it does not let in.
+    pub(crate) fn answers_itself(&self) -> bool {
+        self.settings().answers_itself()
     }
 
     /// Its rules over texts of models.

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
+
 use super::{Flow, Needs, NeedsOf, Policy};
 use crate::{
     body::Body,
@@ -9,28 +11,62 @@ use crate::{
     compiled::Building,
     consumer::Consumer,
     failure::{Failure, Problem},
+    template,
 };
 
 /// The compiled policy.
 pub(crate) struct Acl {
     allow: HashSet<Box<str>>,
+    claims: Vec<Wanted>,
     deny: HashSet<Box<str>>,
+}
+
+/// A claim that lets in.
+struct Wanted {
+    path: Box<[Box<str>]>,
+    values: Vec<String>,
 }
 
 impl Acl {
     pub(crate) fn compile(settings: &model::policy::Acl, _: &Building<'_>) -> Result<Self, String> {
         let names = |list: &[String]| list.iter().map(|name| name.as_str().into()).collect();
-        Ok(Self { allow: names(&settings.allow), deny: names(&settings.deny) })
+        let path = |claim: &str| claim.split('.').map(Into::into).collect();
+        let claims = settings.allow_claims.iter();
+        let claims =
+            claims.map(|(claim, values)| Wanted { path: path(claim), values: values.clone() }).collect();
+        Ok(Self { allow: names(&settings.allow), claims, deny: names(&settings.deny) })
     }
 
     fn lets_in(&self, call: &Call) -> bool {
+        let is_open = self.allow.is_empty() && self.claims.is_empty();
         match &call.consumer {
             Some(consumer) => {
-                (self.allow.is_empty() || names(&self.allow, consumer)) && !names(&self.deny, consumer)
+                (is_open || names(&self.allow, consumer) || self.claims_let_in(call))
+                    && !names(&self.deny, consumer)
             }
             // A verified token without a consumer is somebody, but nobody with a name.
-            None => self.allow.is_empty() && call.claims.is_some(),
+            None => call.claims.is_some() && (is_open || self.claims_let_in(call)),
         }
+    }
+
+    fn claims_let_in(&self, call: &Call) -> bool {
+        let Some(claims) = call.claims.as_deref() else { return false };
+        self.claims.iter().any(|Wanted { path, values }| {
+            let is_one = |value: &Value| values.iter().any(|wanted| is_value(value, wanted));
+            match template::claim(claims, path) {
+                Some(Value::Array(all)) => all.iter().any(is_one),
+                Some(value) => is_one(value),
+                None => false,
+            }
+        })
+    }
+}
+
+/// Whether a claim's value is this text; of others than texts, as they are written.
+fn is_value(value: &Value, wanted: &str) -> bool {
+    match value {
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+        value => template::claim_text(value).as_deref() == Some(wanted),
     }
 }
 
@@ -76,6 +112,7 @@ mod tests {
             let settings = model::policy::Acl {
                 allow: allow.iter().map(|name: &&str| name.to_string()).collect(),
                 deny: deny.iter().map(|name: &&str| name.to_string()).collect(),
+                ..model::policy::Acl::default()
             };
             building(CONSUMERS, |cx| {
                 let policy = Acl::compile(&settings, cx).expect("compiles");
@@ -92,5 +129,44 @@ mod tests {
                 assert_eq!(let_in.collect::<Vec<_>>(), want, "allow {allow:?} deny {deny:?}");
             });
         }
+    }
+
+    #[test]
+    fn a_claim_lets_in_by_one_of_its_values_alone() {
+        let settings = serde_json::json!({"allow": ["gold"], "deny": ["web"],
+            "allowClaims": {"realm.roles": ["admin", "ops"], "level": ["3"], "staff": ["true"]}});
+        let settings: model::policy::Acl = serde_json::from_value(settings).expect("settings");
+        building(CONSUMERS, |cx| {
+            let policy = Acl::compile(&settings, cx).expect("compiles");
+            let judge = |name: &str, claims: &str| {
+                let mut call = with_claims(call_in(cx, "GET", "/"), claims);
+                if let Some(consumer) = cx.consumers.and_then(|all| all.named(name)) {
+                    consumer.enter(&mut call).expect("the only caller");
+                }
+                outcome(&policy, &mut call).is_ok()
+            };
+            for claims in [
+                r#"{"realm": {"roles": ["user", "ops"]}}"#,
+                r#"{"realm.roles": "admin"}"#,
+                r#"{"level": 3}"#,
+                r#"{"staff": true}"#,
+            ] {
+                assert!(judge("", claims), "{claims}");
+                assert!(judge("lone", claims), "{claims}");
+                assert!(!judge("web", claims), "denied by name: {claims}");
+            }
+            for claims in [
+                "{}",
+                r#"{"realm": {"roles": ["administrator", "user"]}}"#,
+                r#"{"realm": {"roles": {"admin": true}}}"#,
+                r#"{"roles": ["admin"]}"#,
+                r#"{"level": [[3]]}"#,
+                r#"{"name": "gold"}"#,
+            ] {
+                assert!(!judge("", claims), "{claims}");
+                assert!(!judge("lone", claims), "{claims}");
+            }
+            assert!(judge("gold", "{}"));
+        });
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use super::{
     Flow, Needs, NeedsOf, Policy,
@@ -53,6 +53,16 @@ impl NeedsOf for model::policy::BasicAuth {
 }
 
 impl Policy for BasicAuth {
+    fn is_shown(&self, call: &Call) -> bool {
+        call.head.headers.contains_key(header::AUTHORIZATION)
+    }
+
+    fn conceal(&self, call: &mut Call, stays: &dyn Fn(&HeaderName) -> bool, _: &dyn Fn(&str) -> bool) {
+        if !stays(&header::AUTHORIZATION) {
+            call.head.headers.remove(header::AUTHORIZATION);
+        }
+    }
+
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         let (consumer, hint) = match credentials::in_header(&call.head.headers, &header::AUTHORIZATION) {
             Err(Repeated) => (None, "the credentials are given more than once"),

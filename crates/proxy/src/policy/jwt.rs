@@ -6,7 +6,7 @@
 mod claims;
 pub(crate) mod fetch;
 pub(super) mod keys;
-mod remote;
+pub(super) mod remote;
 pub(super) mod token;
 
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::SystemTime};
@@ -50,7 +50,7 @@ pub(crate) struct Jwt {
 }
 
 /// Where the token is.
-enum Source {
+pub(super) enum Source {
     Header(HeaderName),
     Cookie(String),
     Query(String),
@@ -226,6 +226,14 @@ impl NeedsOf for model::policy::Jwt {
 }
 
 impl Policy for Jwt {
+    fn is_shown(&self, call: &Call) -> bool {
+        !matches!(self.source.shown(call), Ok(None))
+    }
+
+    fn conceal(&self, call: &mut Call, stays: &dyn Fn(&HeaderName) -> bool, asked: &dyn Fn(&str) -> bool) {
+        self.source.hide_beside(call, stays, asked);
+    }
+
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         // Whatever comes of the token, these headers say only what it said.
         for (name, _) in &self.sent {
@@ -262,7 +270,7 @@ impl Policy for Jwt {
 }
 
 impl Source {
-    fn compile(settings: &model::policy::jwt::JwtSource) -> Self {
+    pub(super) fn compile(settings: &model::policy::jwt::JwtSource) -> Self {
         match (&settings.header, &settings.cookie, &settings.query) {
             (Some(name), ..) => Self::Header(name.to_http()),
             (_, Some(name), _) => Self::Cookie(name.clone()),
@@ -271,7 +279,7 @@ impl Source {
         }
     }
 
-    fn shown<'a>(&self, call: &'a Call) -> Result<Option<Cow<'a, str>>, Repeated> {
+    pub(super) fn shown<'a>(&self, call: &'a Call) -> Result<Option<Cow<'a, str>>, Repeated> {
         let headers = &call.head.headers;
         // A token is ASCII; what is not text is a token that nothing verifies.
         let text = |value: &'a [u8]| Cow::Borrowed(std::str::from_utf8(value).unwrap_or_default());
@@ -290,7 +298,25 @@ impl Source {
         })
     }
 
-    fn hide(&self, call: &mut Call) {
+    pub(super) fn is(&self, header: &HeaderName) -> bool {
+        matches!(self, Self::Header(name) if name == header)
+    }
+
+    /// Takes it out, unless it stands where something else does that stays.
+    pub(super) fn hide_beside(
+        &self,
+        call: &mut Call,
+        stays: &dyn Fn(&HeaderName) -> bool,
+        asked: &dyn Fn(&str) -> bool,
+    ) {
+        match self {
+            Self::Header(name) if stays(name) => {}
+            Self::Query(name) if asked(name) => {}
+            _ => self.hide(call),
+        }
+    }
+
+    pub(super) fn hide(&self, call: &mut Call) {
         match self {
             Self::Header(name) => {
                 call.head.headers.remove(name);

@@ -97,6 +97,19 @@ impl NeedsOf for model::policy::KeyAuth {
 }
 
 impl Policy for KeyAuth {
+    fn is_shown(&self, call: &Call) -> bool {
+        !matches!(self.shown(call), Ok(None))
+    }
+
+    fn conceal(&self, call: &mut Call, stays: &dyn Fn(&HeaderName) -> bool, asked: &dyn Fn(&str) -> bool) {
+        for name in self.headers.iter().filter(|name| !stays(name)) {
+            call.head.headers.remove(name);
+        }
+        if let Some(name) = self.query.as_deref().filter(|name| !asked(name)) {
+            credentials::hide_in_query(call, name);
+        }
+    }
+
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         let (consumer, hint) = match self.shown(call) {
             Err(Repeated) => (None, "the API key is given more than once"),

@@ -23,7 +23,7 @@ mod vary;
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
-use http::Response;
+use http::{HeaderName, Response};
 
 pub(crate) use self::{
     chain::{Chain, Passed, Progress},
@@ -37,6 +37,17 @@ pub(crate) trait Policy: Send + Sync {
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
         let _ = (call, body);
         Flow::Continue
+    }
+
+    /// Whether the call shows what this finds out callers by.
+    fn is_shown(&self, call: &Call) -> bool {
+        let _ = call;
+        false
+    }
+
+    /// Takes that out of a call, but for the headers and query parameters that stay.
+    fn conceal(&self, call: &mut Call, stays: &dyn Fn(&HeaderName) -> bool, asked: &dyn Fn(&str) -> bool) {
+        let _ = (call, stays, asked);
     }
 
     /// Changes the answer on its way out. Runs for every call that came past this policy's request phase,
@@ -114,6 +125,11 @@ policies! {
     key_auth: KeyAuth;
     basic_auth: BasicAuth;
     jwt: Jwt;
+    oidc: Oidc;
+    oauth2_introspection: Oauth2Introspection;
+    ext_auth: ExtAuth;
+    hmac: Hmac;
+    any_of: AnyOf;
     acl: Acl;
     ip_restriction: IpRestriction;
     waf: Waf;

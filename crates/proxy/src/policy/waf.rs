@@ -4,7 +4,7 @@
 //! done. It runs in slices, between which the worker does others' work. A client is told that it was refused and no
 //! more; which rules fired is in the record.
 
-mod held;
+pub(super) mod held;
 mod load;
 pub(crate) mod report;
 

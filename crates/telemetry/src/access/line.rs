@@ -86,6 +86,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     failed_tries(call, out);
     failure(call, out);
     optional("cache", call.cache, out);
+    optional("sign_in", call.sign_in, out);
     optional("stopped_by", call.stopped_by, out);
     if let Some(agent) = &call.user_agent {
         bytes("user_agent", agent.as_bytes(), out);

@@ -49,6 +49,7 @@ pub(crate) fn call() -> CallRecord {
         composed: None,
         transcoded: None,
         mirrored: None,
+        sign_in: None,
         stopped_by: None,
     }
 }

@@ -16,6 +16,7 @@ mod files;
 mod harness;
 mod life;
 mod mcp;
+mod oidc;
 mod otlp;
 mod policies;
 mod prompt;

@@ -114,6 +114,11 @@ impl Target {
         }
     }
 
+    /// Asks with a head of one's own: the answer's status and body, whatever they are.
+    pub(crate) async fn get_with(&self, headers: HeaderMap) -> Result<(StatusCode, Bytes), String> {
+        self.send(Method::GET, headers, Bytes::new()).await
+    }
+
     /// Posts to the address: the answer's status and body, whatever they are.
     pub(crate) async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<(StatusCode, Bytes), String> {
         self.send(Method::POST, headers, body).await

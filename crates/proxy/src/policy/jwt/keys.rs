@@ -166,6 +166,28 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// Verifies a signature with the one key of this name.
+    pub(crate) fn verify_named(
+        &self,
+        kid: &str,
+        algorithm: Algorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Verdict {
+        let mut verdict = Verdict::UnknownKey;
+        for key in self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)) {
+            for (_, verifier) in key.verifiers.iter().filter(|(fits, _)| *fits == algorithm) {
+                match verifier.verify_sig(message, signature) {
+                    Ok(()) => return Verdict::Good,
+                    Err(_) => verdict = Verdict::Bad,
+                }
+            }
+        }
+        verdict
+    }
+}
+
 impl Key {
     fn parse(jwk: serde_json::Value, allowed: &[Algorithm]) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(jwk).ok()?;

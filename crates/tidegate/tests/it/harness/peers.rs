@@ -129,6 +129,18 @@ pub fn rpc_client(name: &str, script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A program of JavaScript's with the OpenID provider.
+pub fn identity_provider(script: &str, arguments: &[&str]) -> Command {
+    let folder = folder().join("identity");
+    let package = folder.join("node_modules/oidc-provider");
+    assert!(package.exists(), "{} is missing: run scripts/peers.sh", package.display());
+    let place = folder.join(format!("provider-{}.mjs", std::process::id()));
+    std::fs::write(&place, script).expect("a file beside the packages");
+    let mut command = node_binary();
+    command.arg(place).args(arguments);
+    command
+}
+
 /// A program of JavaScript's with the peers' packages. It stands beside them for as long as it takes to start.
 pub fn node(name: &str, script: &str, arguments: &[&str]) -> Command {
     let place = folder().join("node").join(format!("{name}-{}.mjs", std::process::id()));

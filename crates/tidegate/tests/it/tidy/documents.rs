@@ -101,6 +101,7 @@ fn variables(text: &str) -> Vec<(&str, &str)> {
     let named = text.split("{env: ").skip(1).filter_map(|rest| rest.split(['}', ',']).next());
     let value = |name: &str| match name {
         "DATABASE_URL" => "postgresql://of-the-test/of-the-test",
+        "SHOP_SESSION_SECRET" => "of-the-test, and longer than what is guessed",
         _ => "of-the-test",
     };
     named.map(|name| (name, value(name))).collect()

@@ -94,9 +94,11 @@ fn nothing_else_knows_a_policy_by_name() {
             }
             let variants = ["Policy", "Settings"].map(|of| format!("{of}::{name}"));
             let mut marks: Vec<String> = variants.to_vec();
-            // Keys of one word are words of other things, too.
+            // Keys of one word are words of other things, too, and `anyOf` is one of JSON Schema's.
             marks.extend(
-                key.iter().filter(|key| key.contains(char::is_uppercase)).map(|key| format!("\"{key}\"")),
+                key.iter()
+                    .filter(|key| key.contains(char::is_uppercase) && *key != "anyOf")
+                    .map(|key| format!("\"{key}\"")),
             );
             for mark in marks {
                 let is_whole = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');

@@ -1,0 +1,351 @@
+//! `extAuth`: a service of the operator's own says who is let in.
+//!
+//! It is asked as any upstream is, with a head and a record of its own, and told no more than the settings name. Of what it
+//! says nothing goes further that they do not name.
+
+#[cfg(feature = "transcode")]
+mod envoy;
+mod kept;
+mod plain;
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use model::policy::ext_auth::{ExtAuthProtocol, OnError};
+use serde_json::{Map, Value};
+
+use self::kept::Kept;
+use super::{
+    Flow, Needs, NeedsOf, Passed, Policy, Verdict, chain,
+    counted::{Counted, Metric},
+    credentials,
+    waf::held::Held,
+};
+use crate::{
+    body::Body,
+    call::{Call, NO_LISTENER},
+    compiled::Building,
+    consumer::{Consumer, Consumers},
+    failure::{Failure, Problem, Stage},
+    guard,
+    handler::backends::Target,
+    upstream::{Effort, tries},
+    worker,
+};
+
+/// Bytes of a refusal that the client gets.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+
+static METRIC: Metric = Metric {
+    name: "tidegate_ext_auth_total",
+    help: "Calls that a service was asked about, by what it said: `kept` is what it said before, `error` nothing at all.",
+    outcomes: &["allowed", "refused", "kept", "error"],
+    gauges: &[],
+};
+
+const ALLOWED: usize = 0;
+const REFUSED: usize = 1;
+const KEPT: usize = 2;
+const ERROR: usize = 3;
+
+/// The compiled policy.
+pub(crate) struct ExtAuth {
+    upstream: String,
+    protocol: ExtAuthProtocol,
+    target: Uri,
+    method: Method,
+    shown: Vec<HeaderName>,
+    to_upstream: Vec<HeaderName>,
+    to_client: Vec<HeaderName>,
+    with_refusal: Vec<HeaderName>,
+    consumer_header: Option<HeaderName>,
+    /// Bytes of a body that are shown, and whether larger ones are shown in part.
+    body: Option<(usize, bool)>,
+    kept: Option<Arc<Kept>>,
+    timeout: Duration,
+    passes_errors: bool,
+    consumers: Arc<Consumers>,
+    counted: Arc<Counted>,
+}
+
+/// What a service says.
+#[derive(Debug, Clone)]
+enum Said {
+    Allowed {
+        /// For upstreams.
+        headers: HeaderMap,
+        /// Of the client's, those that do not go on.
+        removed: Vec<HeaderName>,
+        /// For the client.
+        answer: HeaderMap,
+    },
+    Refused {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    },
+}
+
+/// Marks what is asked, so that nobody is asked about that.
+#[derive(Clone)]
+struct Question;
+
+impl ExtAuth {
+    pub(crate) fn compile(settings: &model::policy::ExtAuth, cx: &Building<'_>) -> Result<Self, String> {
+        if cfg!(not(feature = "transcode")) && settings.protocol == ExtAuthProtocol::Grpc {
+            return Err("`protocol: grpc` is not in this build".into());
+        }
+        let names = |names: &[model::HeaderName]| names.iter().map(model::HeaderName::to_http).collect();
+        let default = if settings.body.is_some() { "POST" } else { "GET" };
+        let method = settings.method.as_deref().unwrap_or(default);
+        let shown = (&settings.upstream, &settings.path, &settings.method, &settings.request_headers);
+        let kept = settings
+            .cache
+            .as_ref()
+            .map(|cache| cx.keep("kept", &(cache, shown, &settings.upstream_headers), || Kept::new(cache)));
+        Ok(Self {
+            upstream: settings.upstream.clone(),
+            protocol: settings.protocol,
+            target: settings.path.parse().map_err(|error| format!("`path`: {error}"))?,
+            method: method.parse().map_err(|error| format!("`method`: {error}"))?,
+            shown: names(&settings.request_headers),
+            to_upstream: names(&settings.upstream_headers),
+            to_client: names(&settings.answer_headers),
+            with_refusal: names(&settings.refusal_headers),
+            consumer_header: settings.consumer_header.as_ref().map(model::HeaderName::to_http),
+            body: settings.body.as_ref().map(|body| (body.max_size.get(), body.partial)),
+            kept,
+            timeout: settings.timeout.get(),
+            passes_errors: settings.on_error == OnError::Allow,
+            consumers: credentials::consumers(cx)?,
+            counted: Counted::of(&METRIC, cx),
+        })
+    }
+
+    async fn decide(&self, call: &mut Call, body: &mut Body) -> Verdict {
+        let key = self.kept.as_ref().map(|kept| kept.key(call, &self.shown));
+        if let (Some(kept), Some(key)) = (&self.kept, &key)
+            && let Some(said) = kept.get(key)
+        {
+            self.counted.note(KEPT);
+            return self.follow(call, said);
+        }
+        let shown = match self.shown_of(call, body).await {
+            Ok(shown) => shown,
+            Err(failure) => return Verdict::Fail(failure),
+        };
+        let asked = Box::pin(self.ask(call, shown));
+        let said = match tokio::time::timeout(self.timeout, asked).await {
+            Ok(said) => said,
+            Err(_) => Err(format!("no answer within {:?}", self.timeout)),
+        };
+        match said {
+            Ok(said) => {
+                let outcome = if matches!(said, Said::Allowed { .. }) { ALLOWED } else { REFUSED };
+                self.counted.note(outcome);
+                if let (Some(kept), Some(key)) = (&self.kept, key) {
+                    kept.put(key, &said);
+                }
+                self.follow(call, said)
+            }
+            Err(error) => {
+                self.counted.note(ERROR);
+                if self.passes_errors {
+                    tracing::warn!(
+                        upstream = self.upstream,
+                        error,
+                        "a call goes on that nobody was asked about"
+                    );
+                    return Verdict::Continue;
+                }
+                Verdict::Fail(
+                    Failure::gateway(Stage::Policy, Problem::Unavailable)
+                        .with_hint("the service that says who is let in cannot be asked now")
+                        .with_detail(error),
+                )
+            }
+        }
+    }
+
+    /// The part of the body that is shown; all of it goes on as it came.
+    async fn shown_of(&self, call: &mut Call, body: &mut Body) -> Result<Bytes, Failure> {
+        let Some((limit, in_part)) = self.body else { return Ok(Bytes::new()) };
+        if body.is_empty() || call.upgrade.is_some() {
+            return Ok(Bytes::new());
+        }
+        let held = Held::read(body, limit).await?;
+        let (is_whole, shown) = (held.is_whole(), held.beginning(limit));
+        *body = held.into_body();
+        // Nobody waits for leave to send it any more.
+        call.expects_continue = false;
+        call.head.headers.remove(header::EXPECT);
+        if !is_whole && !in_part {
+            let hint = format!("a body has {limit} bytes at most here");
+            return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));
+        }
+        Ok(shown)
+    }
+
+    /// Asks the service. The error is for the log.
+    async fn ask(&self, call: &Call, shown: Bytes) -> Result<Said, String> {
+        if call.head.extensions.get::<Question>().is_some() {
+            return Err("the service would be asked about itself".to_owned());
+        }
+        match self.protocol {
+            ExtAuthProtocol::Http => self.ask_plainly(call, shown).await,
+            #[cfg(feature = "transcode")]
+            ExtAuthProtocol::Grpc => self.ask_envoy(call, shown).await,
+            #[cfg(not(feature = "transcode"))]
+            ExtAuthProtocol::Grpc => Err("gRPC is not in this build".to_owned()),
+        }
+    }
+
+    /// Sends a request of its own to the service.
+    async fn send(
+        &self,
+        call: &Call,
+        method: Method,
+        target: Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, String> {
+        let worker = worker::current().ok_or("no worker")?;
+        let upstream = call.plan.upstreams.get(self.upstream.as_str()).cloned();
+        let upstream = upstream.ok_or("its upstream is not there")?;
+        let mut request = Request::new(());
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, target, headers);
+        request.extensions_mut().insert(Question);
+        let mut own = call.errand(request.into_parts().0);
+        // What the upstream's policies find out about whoever asks has no consequences on the route.
+        (own.route, own.listener, own.consumer) = (None, NO_LISTENER, None);
+        own.record.upstream = Some(upstream.name.clone());
+        let wanted = upstream.settings.host_header.as_str();
+        let host = match wanted {
+            "upstream" => None,
+            "preserve" => call.head.headers.get(header::HOST).cloned(),
+            wanted => HeaderValue::from_str(wanted).ok(),
+        };
+        own.host_from_endpoint = host.is_none();
+        if let Some(host) = host {
+            own.head.headers.insert(header::HOST, host);
+        }
+        let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
+        let target = Target { upstream: upstream.clone(), effort, weight: 1 };
+        let mut body = if body.is_empty() { Body::Empty } else { Body::Full(body) };
+        let failed = |failure: Failure| failure.to_string();
+        let mut answer =
+            match chain::upstream_request(&upstream.chain, &mut own, &mut body).await.map_err(failed)? {
+                Passed::Answered(answer) => *answer,
+                Passed::Through | Passed::Around => {
+                    let sent =
+                        tries::forward(&worker, &mut own, &target, &tries::Wish::default(), body).await;
+                    sent.map_err(failed)?
+                }
+            };
+        guard::clean_answer(&mut answer);
+        Ok(answer)
+    }
+
+    /// What follows from what was said.
+    fn follow(&self, call: &mut Call, said: Said) -> Verdict {
+        match said {
+            Said::Refused { status, headers, body } => {
+                let is_head = call.head.method == Method::HEAD;
+                let length = body.len();
+                let mut response = Response::new(if is_head { Body::Empty } else { Body::Full(body) });
+                *response.status_mut() = status;
+                *response.headers_mut() = headers;
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Verdict::Answer(Box::new(response))
+            }
+            Said::Allowed { headers, removed, answer } => {
+                if let Err(failure) = self.enter(call, &headers) {
+                    return Verdict::Fail(failure);
+                }
+                for name in removed {
+                    call.head.headers.remove(name);
+                }
+                let mut claims = Map::new();
+                for name in &self.to_upstream {
+                    // Also where the service was shown one of the client's own.
+                    call.head.headers.remove(name);
+                    let mut values = headers.get_all(name).iter().peekable();
+                    if let Some(text) = values.peek().and_then(|value| value.to_str().ok()) {
+                        claims.insert(name.as_str().to_owned(), Value::from(text));
+                    }
+                    for value in values {
+                        call.head.headers.append(name, value.clone());
+                    }
+                }
+                // Whoever it is, it is somebody: what they get is nobody else's.
+                call.claims = Some(Rc::new(claims));
+                if !answer.is_empty() {
+                    call.keep(self, answer);
+                }
+                Verdict::Continue
+            }
+        }
+    }
+
+    fn enter(&self, call: &mut Call, headers: &HeaderMap) -> Result<(), Failure> {
+        let Some(name) = &self.consumer_header else {
+            Consumer::step_aside(call);
+            return Ok(());
+        };
+        let named = headers.get(name).and_then(|value| value.to_str().ok());
+        let found = named.and_then(|named| self.consumers.named(named));
+        let found = found.ok_or_else(|| {
+            Failure::refused(Problem::Forbidden).with_detail("the service names no consumer that there is")
+        })?;
+        credentials::enter(call, found, &HeaderValue::from_static("Bearer"))
+    }
+
+    /// Of a head, the fields with these names.
+    fn named(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+        let mut found = HeaderMap::new();
+        for name in names {
+            for value in headers.get_all(name) {
+                found.append(name, value.clone());
+            }
+        }
+        found
+    }
+}
+
+impl NeedsOf for model::policy::ExtAuth {
+    fn needs(&self) -> Needs {
+        let identity: Vec<_> = self.upstream_headers.iter().map(model::HeaderName::to_http).collect();
+        Needs { headers: identity.clone(), identity, ..Needs::default() }
+    }
+}
+
+impl Policy for ExtAuth {
+    fn is_shown(&self, call: &Call) -> bool {
+        self.shown.iter().any(|name| call.head.headers.contains_key(name))
+    }
+
+    fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
+        // Whatever is said, these headers say only that. What is shown to the service is what the client has sent.
+        for name in self.to_upstream.iter().filter(|name| !self.shown.contains(name)) {
+            call.head.headers.remove(name);
+        }
+        Flow::Wait(Box::pin(self.decide(call, body)))
+    }
+
+    fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
+        let Some(headers) = call.take::<Self, HeaderMap>(self) else { return };
+        if headers.contains_key(header::SET_COOKIE) {
+            // Whoever keeps the answer would give one person's cookie to others.
+            answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        for (name, value) in &headers {
+            if *name == header::SET_COOKIE {
+                answer.headers_mut().append(name, value.clone());
+            } else {
+                answer.headers_mut().insert(name, value.clone());
+            }
+        }
+    }
+}

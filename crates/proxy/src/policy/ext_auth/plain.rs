@@ -1,0 +1,78 @@
+//! The question over HTTP: a request of its own, in whose head stands what the client asked for.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body_util::BodyExt;
+
+use super::{ExtAuth, REFUSAL_BYTES_MAX, Said};
+use crate::{body::Body, call::Call};
+
+const METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+const TARGET: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const SCHEME: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const CLIENT: HeaderName = HeaderName::from_static("x-forwarded-for");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+impl ExtAuth {
+    pub(super) async fn ask_plainly(&self, call: &Call, shown: Bytes) -> Result<Said, String> {
+        let mut headers = Self::named(&call.head.headers, &self.shown);
+        let text = |text: &str| HeaderValue::from_str(text).map_err(|error| error.to_string());
+        let target = call.head.uri.path_and_query().map_or("/", |target| target.as_str());
+        headers.insert(METHOD, text(call.head.method.as_str())?);
+        headers.insert(TARGET, text(target)?);
+        if let Some(host) = call.head.headers.get(header::HOST) {
+            headers.insert(HOST, host.clone());
+        }
+        headers.insert(SCHEME, HeaderValue::from_static(if call.record.tls { "https" } else { "http" }));
+        headers.insert(CLIENT, text(&call.client.to_string())?);
+        headers.insert(REQUEST_ID, call.record.request_id.clone());
+        if !shown.is_empty()
+            && let Some(kind) = call.head.headers.get(header::CONTENT_TYPE)
+        {
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
+        let answer = self.send(call, self.method.clone(), self.target.clone(), headers, shown).await?;
+        let (head, body) = answer.into_parts();
+        if head.status.is_success() {
+            return Ok(Said::Allowed {
+                headers: self.for_upstream(&head.headers),
+                removed: Vec::new(),
+                answer: Self::named(&head.headers, &self.to_client),
+            });
+        }
+        if head.status.is_server_error() || head.status.as_u16() < 300 {
+            return Err(format!("it answered {}", head.status));
+        }
+        let body = gathered(body).await.unwrap_or_default();
+        Ok(Said::Refused {
+            status: head.status,
+            headers: Self::named(&head.headers, &self.with_refusal),
+            body,
+        })
+    }
+
+    /// What upstreams and the search for the consumer need of a good answer.
+    pub(super) fn for_upstream(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut found = Self::named(headers, &self.to_upstream);
+        if let Some(name) = &self.consumer_header
+            && let Some(value) = headers.get(name)
+        {
+            found.insert(name, value.clone());
+        }
+        found
+    }
+}
+
+/// A refusal's body; none where it is too large or breaks off.
+async fn gathered(mut body: Body) -> Option<Bytes> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        if all.len() + data.len() > REFUSAL_BYTES_MAX {
+            return None;
+        }
+        all.extend_from_slice(&data);
+    }
+    Some(all.freeze())
+}

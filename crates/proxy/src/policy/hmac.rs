@@ -1,0 +1,444 @@
+//! `hmac`: lets in who has signed the request.
+//!
+//! Everything that is signed is looked at before anybody else gets the request; of a body that means all of it. What a
+//! signature does not cover is not vouched for, so that what has to be covered is the policy's to say.
+
+mod base;
+mod input;
+mod seen;
+
+use std::{rc::Rc, sync::Arc};
+
+use aws_lc_rs::{digest, hmac};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::policy::hmac::SignatureStyle;
+use serde_json::{Map, Value};
+
+use self::{
+    base::Message,
+    input::{Input, Item},
+    seen::Seen,
+};
+use super::{
+    Flow, Needs, NeedsOf, Policy, Verdict,
+    counted::{Counted, Metric},
+    credentials,
+    jwt::keys::{Algorithm, Keys, Verdict as Verified},
+};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    consumer::{Consumer, Consumers},
+    failure::{Failure, Problem},
+    handler::ai::gathered::{Ungathered, gather},
+};
+
+static METRIC: Metric = Metric {
+    name: "tidegate_hmac_total",
+    help: "Requests whose signature was looked at, by what came of it; `replayed` were let in before.",
+    outcomes: &["good", "refused", "replayed"],
+    gauges: &[],
+};
+
+const GOOD: usize = 0;
+const REFUSED: usize = 1;
+const REPLAYED: usize = 2;
+
+/// The algorithms of RFC 9421 §3.3 with public keys, by the names that the registry has for them.
+const ALGORITHMS: [(&str, Algorithm); 5] = [
+    ("rsa-pss-sha512", Algorithm::Ps512),
+    ("rsa-v1_5-sha256", Algorithm::Rs256),
+    ("ecdsa-p256-sha256", Algorithm::Es256),
+    ("ecdsa-p384-sha384", Algorithm::Es384),
+    ("ed25519", Algorithm::EdDsa),
+];
+
+/// The compiled policy.
+pub(crate) struct Hmac {
+    style: SignatureStyle,
+    secrets: Vec<hmac::Key>,
+    keys: Vec<(String, hmac::Key)>,
+    public: Option<Keys>,
+    components: Vec<String>,
+    unsigned_body: bool,
+    tag: Option<String>,
+    max_age: f64,
+    leeway: f64,
+    seen: Option<Arc<Seen>>,
+    body_bytes_max: usize,
+    consumers: Arc<Consumers>,
+    consumer: Option<Arc<Consumer>>,
+    counted: Arc<Counted>,
+}
+
+/// A good signature.
+struct Good {
+    keyid: Option<String>,
+    /// What it is remembered by.
+    mark: Vec<u8>,
+}
+
+impl Hmac {
+    pub(crate) fn compile(settings: &model::policy::Hmac, cx: &Building<'_>) -> Result<Self, String> {
+        let key = |secret: &model::Secret| match cx.snapshot.secret(secret) {
+            "" => Err("a secret is empty".to_owned()),
+            text => Ok(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes())),
+        };
+        let keys = settings.keys.iter().map(|one| Ok((one.id.clone(), key(&one.secret)?)));
+        let algorithms: Vec<Algorithm> = ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).collect();
+        let public = settings.jwks.as_ref().map(|file| {
+            Keys::parse(&cx.snapshot.file(file), &algorithms)
+                .map_err(|error| format!("`jwks` {file}: {error}"))
+        });
+        let consumers = credentials::consumers(cx)?;
+        let max_age = settings.max_age.get();
+        let remembered = max_age + settings.leeway.get() * 2;
+        Ok(Self {
+            style: settings.style,
+            secrets: settings.secrets.iter().map(key).collect::<Result<_, _>>()?,
+            keys: keys.collect::<Result<_, String>>()?,
+            public: public.transpose()?,
+            components: settings.components.clone(),
+            unsigned_body: settings.unsigned_body,
+            tag: settings.tag.clone(),
+            max_age: max_age.as_secs_f64(),
+            leeway: settings.leeway.get().as_secs_f64(),
+            seen: (!settings.allow_replays).then(|| cx.keep("seen", &remembered, || Seen::new(remembered))),
+            body_bytes_max: settings.max_body_size.get(),
+            consumer: credentials::anonymous(settings.consumer.as_deref(), &consumers)
+                .map_err(|error| error.replace("anonymous", "consumer"))?,
+            consumers,
+            counted: Counted::of(&METRIC, cx),
+        })
+    }
+
+    async fn judge(&self, call: &mut Call, body: &mut Body) -> Verdict {
+        let shown = match self.shown(&call.head.headers) {
+            Ok(shown) => shown,
+            Err(detail) => return Verdict::Fail(self.refused(detail)),
+        };
+        let bytes = match self.whole(call, body).await {
+            Ok(bytes) => bytes,
+            Err(failure) => return Verdict::Fail(failure),
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0.0, |since| since.as_secs_f64());
+        let judged = match &shown {
+            Shown::Signatures(input, signature) => self.signatures(call, input, signature, &bytes, now),
+            Shown::Webhook(told) => self.webhook(told, &bytes, now),
+        };
+        let good = match judged {
+            Ok(good) => good,
+            Err(detail) => return Verdict::Fail(self.refused(detail)),
+        };
+        if let Some(seen) = &self.seen
+            && !seen.is_new(&good.mark)
+        {
+            self.counted.note(REPLAYED);
+            return Verdict::Fail(self.unsigned().with_detail("the signature was used before"));
+        }
+        match self.enter(call, good) {
+            Ok(()) => {
+                self.counted.note(GOOD);
+                Verdict::Continue
+            }
+            Err(failure) => Verdict::Fail(failure),
+        }
+    }
+
+    fn refused(&self, detail: &str) -> Failure {
+        self.counted.note(REFUSED);
+        self.unsigned().with_detail(detail)
+    }
+
+    /// 401; the client does not learn what was wrong.
+    fn unsigned(&self) -> Failure {
+        credentials::unauthenticated(&HeaderValue::from_static("Signature"), "a valid signature is needed")
+    }
+
+    /// What is shown, before the body is read for it.
+    fn shown(&self, headers: &HeaderMap) -> Result<Shown, &'static str> {
+        let one = |name: &'static str| {
+            let name = HeaderName::from_static(name);
+            let value = credentials::in_header(headers, &name).map_err(|_| "the signature is there twice")?;
+            let value = value.ok_or("there is no signature")?;
+            std::str::from_utf8(value).map(str::to_owned).map_err(|_| "the signature is no text")
+        };
+        Ok(match self.style {
+            SignatureStyle::HttpSignatures => {
+                // A field may be in several lines, which are one dictionary.
+                let joined = |name: &str| base::combined(headers, &HeaderName::try_from(name).ok()?);
+                let input = joined("signature-input").ok_or("there is no signature")?;
+                Shown::Signatures(input, joined("signature").ok_or("there is no signature")?)
+            }
+            SignatureStyle::Github => {
+                let told = one("x-hub-signature-256")?;
+                let hex = told.strip_prefix("sha256=").ok_or("the signature is of another kind")?;
+                Shown::Webhook(Told { time: None, signed: String::new(), signatures: vec![unhex(hex)?] })
+            }
+            SignatureStyle::Slack => {
+                let (time, told) = (one("x-slack-request-timestamp")?, one("x-slack-signature")?);
+                let hex = told.strip_prefix("v0=").ok_or("the signature is of another kind")?;
+                let signed = format!("v0:{time}:");
+                Shown::Webhook(Told { time: Some(seconds(&time)?), signed, signatures: vec![unhex(hex)?] })
+            }
+            SignatureStyle::Stripe => stripe(&one("stripe-signature")?)?,
+        })
+    }
+
+    /// All of the body, which goes on as it came.
+    async fn whole(&self, call: &mut Call, body: &mut Body) -> Result<Bytes, Failure> {
+        if body.is_empty() || call.upgrade.is_some() {
+            return Ok(Bytes::new());
+        }
+        let bytes = gather(std::mem::take(body), self.body_bytes_max).await.map_err(|error| match error {
+            Ungathered::Failed(failure) => failure,
+            Ungathered::TooLarge => {
+                let hint = format!("a signed body has {} bytes at most", self.body_bytes_max);
+                Failure::refused(Problem::BodyTooLarge).with_hint(hint)
+            }
+        })?;
+        // Nobody waits for leave to send it any more.
+        call.expects_continue = false;
+        call.head.headers.remove(header::EXPECT);
+        *body = if bytes.is_empty() { Body::Empty } else { Body::Full(bytes.clone()) };
+        Ok(bytes)
+    }
+
+    fn webhook(&self, told: &Told, body: &[u8], now: f64) -> Result<Good, &'static str> {
+        if let Some(time) = told.time {
+            self.is_fresh(time, now)?;
+        }
+        let signed = [told.signed.as_bytes(), body].concat();
+        let found = told.signatures.iter().find(|signature| {
+            self.secrets.iter().any(|secret| hmac::verify(secret, &signed, signature).is_ok())
+        });
+        // What was signed is remembered, for its signature may be among others another time.
+        found.ok_or("the signature is wrong")?;
+        Ok(Good { keyid: None, mark: signed })
+    }
+
+    fn is_fresh(&self, made: f64, now: f64) -> Result<(), &'static str> {
+        if made > now + self.leeway {
+            return Err("it was made in the future");
+        }
+        if now > made + self.max_age + self.leeway {
+            return Err("it is too old");
+        }
+        Ok(())
+    }
+
+    /// Judges HTTP Message Signatures: one of them has to be good.
+    fn signatures(
+        &self,
+        call: &Call,
+        input: &str,
+        signature: &str,
+        body: &[u8],
+        now: f64,
+    ) -> Result<Good, &'static str> {
+        let inputs = input::inputs(input).ok_or("`Signature-Input` is not well-formed")?;
+        let signatures = input::bytes(signature).ok_or("`Signature` is not well-formed")?;
+        let message = Message::of(call);
+        let mut reason = "no signature is meant for this";
+        for input in &inputs {
+            let Some((_, signature)) = signatures.iter().find(|(label, _)| *label == input.label) else {
+                continue;
+            };
+            if self.tag.as_deref().is_some_and(|tag| input.text("tag") != Some(tag)) {
+                continue;
+            }
+            match self.signature(&message, input, signature, body, now) {
+                Ok(good) => return Ok(good),
+                Err(error) => reason = error,
+            }
+        }
+        Err(reason)
+    }
+
+    fn signature(
+        &self,
+        message: &Message<'_>,
+        input: &Input<'_>,
+        signature: &[u8],
+        body: &[u8],
+        now: f64,
+    ) -> Result<Good, &'static str> {
+        let covers =
+            |name: &str| input.components.iter().any(|one| one.name == name && one.parameters.is_empty());
+        if !self.components.iter().all(|name| covers(name)) {
+            return Err("it does not cover what has to be");
+        }
+        let created = input.number("created").ok_or("it does not say when it was made")?;
+        self.is_fresh(created as f64, now)?;
+        if let Some(expires) = input.parameter("expires") {
+            let Item::Number(expires) = expires else { return Err("it does not end at a time") };
+            if now > *expires as f64 + self.leeway {
+                return Err("it has expired");
+            }
+        }
+        let covers_body = covers("content-digest");
+        if covers_body && !message.digest_fits(body) {
+            return Err("the body is not what `Content-Digest` says");
+        }
+        if !body.is_empty() && !covers_body && !self.unsigned_body {
+            return Err("it does not cover the body");
+        }
+        let keyid = input.text("keyid").ok_or("it does not say by which key it was made")?;
+        let base = message.base(input)?;
+        self.verify(keyid, input, base.as_bytes(), signature)?;
+        Ok(Good { keyid: Some(keyid.to_owned()), mark: base.into_bytes() })
+    }
+
+    /// The key decides the algorithm; a signature may name it, and only as it is.
+    fn verify(
+        &self,
+        keyid: &str,
+        input: &Input<'_>,
+        base: &[u8],
+        signature: &[u8],
+    ) -> Result<(), &'static str> {
+        let named = match input.parameter("alg") {
+            None => None,
+            Some(Item::Text(name)) => Some(name.as_str()),
+            Some(_) => return Err("its algorithm has no name"),
+        };
+        let wrong = "the signature is wrong";
+        if let Some((_, key)) = self.keys.iter().find(|(id, _)| id == keyid) {
+            if named.is_some_and(|name| name != "hmac-sha256") {
+                return Err("it was made by another algorithm than its key's");
+            }
+            return hmac::verify(key, base, signature).map_err(|_| wrong);
+        }
+        let public = self.public.as_ref().ok_or("its key is not known")?;
+        let mut verdict = Verified::UnknownKey;
+        for (name, algorithm) in ALGORITHMS {
+            if named.is_none_or(|named| named == name) {
+                match public.verify_named(keyid, algorithm, base, signature) {
+                    Verified::Good => return Ok(()),
+                    Verified::Bad => verdict = Verified::Bad,
+                    Verified::UnknownKey => {}
+                }
+            }
+        }
+        Err(if verdict == Verified::Bad { wrong } else { "its key is not known" })
+    }
+
+    fn enter(&self, call: &mut Call, good: Good) -> Result<(), Failure> {
+        let mut claims = Map::new();
+        claims.insert("signature".to_owned(), Value::from(style_name(self.style)));
+        if let Some(keyid) = good.keyid {
+            claims.insert("keyid".to_owned(), Value::from(keyid));
+        }
+        let found = self.consumers.with_claims("", &claims).or(self.consumer.as_ref());
+        match found {
+            Some(consumer) => credentials::enter(call, consumer, &HeaderValue::from_static("Signature"))?,
+            None => Consumer::step_aside(call),
+        }
+        call.claims = Some(Rc::new(claims));
+        Ok(())
+    }
+}
+
+fn style_name(style: SignatureStyle) -> &'static str {
+    match style {
+        SignatureStyle::HttpSignatures => "httpSignatures",
+        SignatureStyle::Github => "github",
+        SignatureStyle::Stripe => "stripe",
+        SignatureStyle::Slack => "slack",
+    }
+}
+
+/// What a request shows.
+enum Shown {
+    /// `Signature-Input` and `Signature`.
+    Signatures(String, String),
+    Webhook(Told),
+}
+
+/// A webhook's signature.
+struct Told {
+    time: Option<f64>,
+    /// What is signed before the body.
+    signed: String,
+    signatures: Vec<Vec<u8>>,
+}
+
+/// `t=1,v1=ab,v1=cd`: of a secret that is being changed there are two.
+fn stripe(told: &str) -> Result<Shown, &'static str> {
+    const SIGNATURES_MAX: usize = 8;
+    let (mut time, mut signatures) = (None, Vec::new());
+    for pair in told.split(',') {
+        match pair.trim().split_once('=') {
+            Some(("t", value)) if time.is_none() => time = Some(value.to_owned()),
+            Some(("t", _)) => return Err("the time is there twice"),
+            Some(("v1", value)) if signatures.len() < SIGNATURES_MAX => signatures.push(unhex(value)?),
+            _ => {}
+        }
+    }
+    let time = time.ok_or("there is no time")?;
+    Ok(Shown::Webhook(Told { time: Some(seconds(&time)?), signed: format!("{time}."), signatures }))
+}
+
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let is_number = !text.is_empty() && text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten().ok_or("the time is no number")
+}
+
+/// The bytes of a digest of SHA-256 in hexadecimal.
+fn unhex(text: &str) -> Result<Vec<u8>, &'static str> {
+    let wrong = "the signature is not in hexadecimal";
+    if text.len() != 2 * digest::SHA256_OUTPUT_LEN {
+        return Err(wrong);
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs
+        .map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?))
+        .collect::<Option<_>>()
+        .ok_or(wrong)
+}
+
+impl NeedsOf for model::policy::Hmac {
+    fn needs(&self) -> Needs {
+        let covered = self.components.iter().filter(|name| !name.starts_with('@'));
+        Needs::headers(covered.filter_map(|name| HeaderName::try_from(name.as_str()).ok()))
+    }
+}
+
+impl Policy for Hmac {
+    fn is_shown(&self, call: &Call) -> bool {
+        self.shown(&call.head.headers).is_ok()
+    }
+
+    fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
+        Flow::Wait(Box::pin(self.judge(call, body)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhooks_headers_are_read_strictly() {
+        let good = "a".repeat(64);
+        assert_eq!(unhex(&good).map(|bytes| bytes.len()), Ok(32));
+        for bad in ["", "a", &"g".repeat(64), &"a".repeat(66), &format!("{}é", "a".repeat(62))] {
+            assert!(unhex(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "-1", "1.5", " 1", "1e3", "9999999999999"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+        let read = |text: &str| match stripe(text) {
+            Ok(Shown::Webhook(told)) => Some((told.signed, told.signatures.len())),
+            _ => None,
+        };
+        assert_eq!(read(&format!("t=12,v1={good},v0=ff,v1={good}")), Some(("12.".to_owned(), 2)));
+        assert_eq!(read(&format!("t=12,t=13,v1={good}")), None);
+        assert_eq!(read(&format!("v1={good}")), None);
+        assert_eq!(read("t=12"), Some(("12.".to_owned(), 0)), "nothing that any secret fits");
+    }
+}

@@ -1,0 +1,73 @@
+// A certified OpenID provider on loopback: port, where the gateway is, and options as JSON.
+import { createServer } from 'node:http';
+import { generateKeyPairSync } from 'node:crypto';
+import { Provider } from 'oidc-provider';
+
+const [port, gateway, text] = process.argv.slice(2);
+const options = JSON.parse(text ?? '{}');
+const issuer = `http://127.0.0.1:${port}`;
+const jwk = (kind, parameters, kid, alg) => ({
+  ...generateKeyPairSync(kind, parameters).privateKey.export({ format: 'jwk' }), kid, alg, use: 'sig',
+});
+const common = {
+  redirect_uris: [`${gateway}/oidc/callback`],
+  post_logout_redirect_uris: [`${gateway}/bye`],
+  ...(options.silent ? {} : {
+    backchannel_logout_uri: `${gateway}/oidc/backchannel-logout`,
+    backchannel_logout_session_required: options.bySession ?? true,
+  }),
+  grant_types: ['authorization_code', 'refresh_token'],
+  response_types: ['code'],
+};
+
+const provider = new Provider(issuer, {
+  clients: [
+    { ...common, client_id: 'shop', client_secret: 'a secret: of 100% & more' },
+    { ...common, client_id: 'post', client_secret: 'posted-secret', token_endpoint_auth_method: 'client_secret_post' },
+    { ...common, client_id: 'public', token_endpoint_auth_method: 'none', id_token_signed_response_alg: 'ES256' },
+    { client_id: 'api', client_secret: 'api-secret', redirect_uris: [], response_types: [], grant_types: ['client_credentials'] },
+    { client_id: 'machine', client_secret: 'machine-secret', redirect_uris: [], response_types: [], grant_types: ['client_credentials'], scope: 'orders:read orders:write' },
+  ],
+  jwks: { keys: [jwk('rsa', { modulusLength: 2048 }, 'rsa', 'RS256'), jwk('ec', { namedCurve: 'P-256' }, 'ec', 'ES256')] },
+  cookies: { keys: ['a key of the test'] },
+  features: {
+    devInteractions: { enabled: true },
+    backchannelLogout: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    revocation: { enabled: true },
+    clientCredentials: { enabled: true },
+    rpInitiatedLogout: { enabled: true },
+  },
+  scopes: ['openid', 'offline_access', 'orders:read', 'orders:write'],
+  claims: { openid: ['sub', 'sid', 'groups', 'big'], profile: ['name'] },
+  conformIdTokenClaims: options.conform ?? false,
+  findAccount: (_, id) => ({
+    accountId: id,
+    claims: () => ({ sub: id, name: `Name of ${id}`, groups: [`${id}s`, 'people'], big: 'x'.repeat(options.big ?? 0) || undefined }),
+  }),
+  issueRefreshToken: () => options.refresh ?? false,
+  rotateRefreshToken: true,
+  ttl: { AccessToken: options.accessTtl ?? 3600, ClientCredentials: options.machineTtl ?? 3600, IdToken: 3600, Session: 3600, Grant: 3600, Interaction: 600, RefreshToken: 3600 },
+  fetch: (url, { dispatcher, ...rest }) => fetch(url, rest),
+});
+provider.on('server_error', (_, error) => console.error(error));
+provider.on('backchannel.error', (_, error) => console.error('back-channel', error));
+
+const counts = {};
+let down = false;
+const handle = provider.callback();
+createServer((request, response) => {
+  const path = new URL(request.url, issuer).pathname;
+  if (path === '/control') {
+    const query = new URL(request.url, issuer).searchParams;
+    if (query.has('down')) down = query.get('down') === '1';
+    response.end(JSON.stringify(counts));
+    return;
+  }
+  counts[path] = (counts[path] ?? 0) + 1;
+  if (down && path.startsWith('/token')) {
+    response.writeHead(503).end();
+    return;
+  }
+  handle(request, response);
+}).listen(Number(port), '127.0.0.1', () => console.log('ready'));
