@@ -6,6 +6,7 @@
 mod a2a;
 mod ai;
 mod compose;
+mod content;
 mod heard;
 mod mcp;
 mod mirrored;
@@ -24,6 +25,7 @@ pub use self::{
     a2a::A2aRecord,
     ai::{AiRecord, Comparison, Continued, GuardFired, Spending, TokenPrices, TokenUsage, UnitUsage},
     compose::{ComposeRecord, ComposedCall},
+    content::ContentRecord,
     heard::CountsTokens,
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
@@ -100,6 +102,8 @@ pub struct CallRecord {
     pub cache: Option<&'static str>,
     /// Rules against attacks that fired.
     pub waf: Option<Box<WafRecord>>,
+    /// What policies over content found.
+    pub content: Option<Box<ContentRecord>>,
     /// The calls that the answer is made of, on a route that composes one.
     pub composed: Option<Arc<ComposeRecord>>,
     /// The gRPC call that it was carried over to, on a route that transcodes.

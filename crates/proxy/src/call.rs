@@ -300,6 +300,7 @@ pub(crate) fn new_record(
         a2a: None,
         cache: None,
         waf: None,
+        content: None,
         composed: None,
         transcoded: None,
         mirrored: None,

@@ -82,6 +82,16 @@ pub(crate) enum Stopped {
     TooLarge,
 }
 
+/// Runs other work that takes long on the threads that programs have. An error says why it was not run.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, &'static str> {
+    pool::run(work).await.map_err(|unrun| match unrun {
+        pool::Unrun::Full => "too many others wait for a thread",
+        pool::Unrun::Broke => "it broke",
+    })
+}
+
 /// What reads or ends the process, or has its clock and zone.
 const LEFT_OUT: [&str; 12] = [
     "env",
@@ -165,17 +175,37 @@ impl Jq {
         until: Instant,
     ) -> Result<Vec<u8>, Stopped> {
         let program = self.program.clone();
-        let run = pool::run(move || {
+        within(until, move || {
             let members = members.iter().map(|(name, value)| (&**name, value.as_deref()));
             program.run(|| value::object(members), &variables, bytes_max, until)
-        });
-        // What cannot be halted in its thread holds nobody up.
-        match tokio::time::timeout_at(until.into(), run).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(pool::Unrun::Full)) => Err(Stopped::Full),
-            Ok(Err(pool::Unrun::Broke)) => Err(Stopped::Broke),
-            Err(_) => Err(Stopped::Time),
-        }
+        })
+        .await
+    }
+
+    /// The same over a value of any kind.
+    pub(crate) async fn run_on(
+        &self,
+        input: Value,
+        variables: Vec<Value>,
+        bytes_max: usize,
+        until: Instant,
+    ) -> Result<Vec<u8>, Stopped> {
+        let program = self.program.clone();
+        within(until, move || program.run(|| value::read(&input), &variables, bytes_max, until)).await
+    }
+}
+
+/// Runs a program on a thread of its kind until a time.
+async fn within(
+    until: Instant,
+    work: impl FnOnce() -> Result<Vec<u8>, Stopped> + Send + 'static,
+) -> Result<Vec<u8>, Stopped> {
+    // What cannot be halted in its thread holds nobody up.
+    match tokio::time::timeout_at(until.into(), pool::run(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(pool::Unrun::Full)) => Err(Stopped::Full),
+        Ok(Err(pool::Unrun::Broke)) => Err(Stopped::Broke),
+        Err(_) => Err(Stopped::Time),
     }
 }
 

@@ -81,6 +81,11 @@ policies! {
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
     cache: Cache => "cache", "Gives answers again, as RFC 9111 says.";
     mirror: Mirror => "mirror", "Sends copies of requests to another upstream, and compares its answers.";
+    validate: Validate => "validate", "Judges requests and answers by an OpenAPI document or JSON Schemas.";
+    transform: Transform => "transform", "Makes other bodies and statuses of requests and answers.";
+    mask: Mask => "mask", "Hides fields and what detectors find, in bodies and in the access log.";
+    normalize_errors: NormalizeErrors => "normalizeErrors", "Makes problem documents of services' errors.";
+    etag: Etag => "etag", "Tags answers, and answers 304 to whoever has them.";
     idempotency: Idempotency => "idempotency", "Answers requests that are sent again with the answer of the first.";
     compress: Compress => "compress", "Compresses answers.";
     decompress: Decompress => "decompress", "Decompresses requests' bodies for upstreams that cannot.";
@@ -181,7 +186,7 @@ pub(crate) struct Authentication<'s> {
 
 /// Policies that later builds have: they are refused by name.
 pub const NOT_IN_THIS_BUILD: &[&str] =
-    &["openapi", "jsonSchema", "validate", "transform", "soap", "graphql", "wasm", "extProc", "opa"];
+    &["soap", "graphql", "wasm", "extProc", "opa"];
 
 /// When a policy runs on the way in; on the way out the order is reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,6 +14,7 @@ pub mod health;
 pub mod listener;
 pub mod mcp;
 pub mod mcp_local;
+pub mod mock;
 pub mod named_policy;
 pub mod path_rules;
 pub mod path_template;

@@ -231,10 +231,13 @@ pub struct Respond {
     pub headers: BTreeMap<HeaderName, String>,
     /// Body.
     pub body: String,
+    /// In place of all this: answers that an OpenAPI document describes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<super::mock::Mock>,
 }
 
 impl Default for Respond {
     fn default() -> Self {
-        Self { status: 200, headers: BTreeMap::new(), body: String::new() }
+        Self { status: 200, headers: BTreeMap::new(), body: String::new(), openapi: None }
     }
 }

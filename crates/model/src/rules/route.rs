@@ -127,6 +127,17 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             at.field("static", |at| super::static_files::check(files, &route.matches, at))
         }
         Handler::Respond(respond) => at.field("respond", |at| {
+            if let Some(mock) = &respond.openapi {
+                let others = ["status", "headers", "body"].into_iter().find(|key| at.is_written(key));
+                if let Some(other) = others {
+                    at.error(format!("has both `openapi` and `{other}`; the document says what is answered"));
+                }
+                if mock.base_path.as_ref().is_some_and(|base| !base.starts_with('/') && !base.is_empty()) {
+                    at.field("openapi", |at| {
+                        at.field("basePath", |at| at.error("expected a path that begins with `/`"));
+                    });
+                }
+            }
             // RFC 9110 §6.4.1: these have no content.
             if !respond.body.is_empty() && matches!(respond.status, 204 | 205 | 304) {
                 at.field("body", |at| {

@@ -127,6 +127,9 @@ pub(crate) fn problem_text(failure: &Failure, request_id: &HeaderValue) -> Strin
     if let Some(hint) = &failure.0.hint {
         fields.insert("detail".into(), hint.as_str().into());
     }
+    if let Some(errors) = &failure.0.errors {
+        fields.insert("errors".into(), errors.clone());
+    }
     fields.insert("requestId".into(), String::from_utf8_lossy(request_id.as_bytes()).into());
     serde_json::Value::Object(fields).to_string()
 }

@@ -37,6 +37,8 @@ struct Inner {
     sent: Sent,
     /// For the client: what to mend. Never holds anything of the upstream's or of the configuration.
     hint: Option<String>,
+    /// For the client: what is wrong, place by place.
+    errors: Option<serde_json::Value>,
     /// For the log.
     detail: Option<String>,
     retry_after: Option<Duration>,
@@ -59,6 +61,7 @@ impl Failure {
             status: None,
             sent: Sent::Perhaps,
             hint: None,
+            errors: None,
             detail: None,
             retry_after: None,
             headers: HeaderMap::new(),
@@ -92,6 +95,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Tells the client what is wrong, place by place.
+    #[must_use]
+    pub(crate) fn with_errors(mut self, errors: serde_json::Value) -> Self {
+        self.0.errors = Some(errors);
         self
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
             Handler::Redirect(Redirect::compile(settings, route).map_err(|error| ("redirect", error))?)
         }
         Settings::Respond(settings) => {
-            Handler::Respond(Respond::compile(settings).map_err(|error| ("respond", error))?)
+            Handler::Respond(Respond::compile(settings, cx).map_err(|error| ("respond", error))?)
         }
         Settings::Ai(settings) => {
             Handler::Ai(Box::new(AiGateway::compile(settings, cx).map_err(|error| ("ai", error))?))
@@ -90,7 +90,7 @@ pub(crate) async fn handle(
     match handler {
         Handler::Backends(backends) => backends.handle(worker, call, body).await,
         Handler::Redirect(redirect) => redirect.handle(call),
-        Handler::Respond(respond) => Ok(respond.handle(&call.head.method)),
+        Handler::Respond(respond) => respond.handle(call, body).await,
         Handler::Static(files) => Box::pin(files.handle(call)).await,
         // Boxed: their state is large, and would be carried in the future of every call.
         Handler::Ai(gateway) => Box::pin(gateway.handle(worker, call, body)).await,

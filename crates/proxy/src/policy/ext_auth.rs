@@ -20,7 +20,7 @@ use super::{
     Flow, Needs, NeedsOf, Passed, Policy, Verdict, chain,
     counted::{Counted, Metric},
     credentials,
-    waf::held::Held,
+    held::Held,
 };
 use crate::{
     body::Body,

@@ -11,6 +11,7 @@ mod credentials;
 pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub(crate) mod held;
 pub(crate) mod meter_key;
 mod needs;
 mod over;
@@ -147,6 +148,11 @@ policies! {
     fault_injection: FaultInjection;
     cache: Cache;
     mirror: Mirror;
+    validate: Validate;
+    transform: Transform;
+    mask: Mask;
+    normalize_errors: NormalizeErrors;
+    etag: Etag;
     idempotency: Idempotency;
     compress: Compress;
     decompress: Decompress;

@@ -4,7 +4,6 @@
 //! done. It runs in slices, between which the worker does others' work. A client is told that it was refused and no
 //! more; which rules fired is in the record.
 
-pub(super) mod held;
 mod load;
 pub(crate) mod report;
 
@@ -18,11 +17,8 @@ use model::{
 };
 use waf::{Head, Phase, Progress, Rules, Transaction, Verdict as Judgement};
 
-use self::{
-    held::Held,
-    report::{Kept, Outcome},
-};
-use super::{Flow, Needs, NeedsOf, Policy, Verdict};
+use self::report::{Kept, Outcome};
+use super::{Flow, Needs, NeedsOf, Policy, Verdict, held::Held};
 use crate::{
     body::Body,
     call::Call,

@@ -1,6 +1,7 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
 mod composed;
+mod content;
 pub(crate) mod line;
 mod mirrored;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -78,7 +78,7 @@ impl Edition {
         }
         for tool in settings.tools {
             if let Some(parameters) = &tool.parameters {
-                super::schema::Schema::compile(parameters)
+                crate::schema::Schema::compile(parameters)
                     .map_err(|error| format!("tools.{}: {error}", tool.name))?;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use http::{Method, header};
 use serde_json::{Map, Value};
 
-use super::schema::Schema;
+use crate::schema::Schema;
 use crate::{
     body::Body,
     call::Call,

@@ -10,7 +10,6 @@ mod events;
 mod input;
 pub(in crate::handler) mod output;
 pub(in crate::handler) mod reply;
-pub(in crate::handler) mod schema;
 mod template;
 
 use std::{rc::Rc, sync::Arc};

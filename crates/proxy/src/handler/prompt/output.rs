@@ -3,8 +3,8 @@
 use ai::canon::{Answer, Finish, Part, Usage};
 use serde_json::{Map, Value, json};
 
-use super::schema::Schema;
 use crate::failure::{Failure, Problem, Stage};
+use crate::schema::Schema;
 
 /// What a prompt answers with: a text, or JSON that fits a schema.
 pub(super) struct Output {

@@ -12,11 +12,8 @@ use crate::{
     call::Call,
     compiled::Building,
     failure::{Failure, Problem},
-    handler::{
-        ai::AiGateway,
-        posing::Posing,
-        prompt::{reply, schema::Schema},
-    },
+    handler::{ai::AiGateway, posing::Posing, prompt::reply},
+    schema::Schema,
     worker::Worker,
 };
 

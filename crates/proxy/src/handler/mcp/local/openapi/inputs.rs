@@ -10,8 +10,8 @@ use super::{
     multipart,
     operations::{Found, shortened},
     request::{Content, Form, Parameter, Place, Style},
-    schema::{Converter, Document},
 };
+use crate::openapi::schema::{Converter, Document};
 
 /// Parameters of one operation.
 const PARAMETERS_MAX: usize = 256;

@@ -1,8 +1,8 @@
 //! Operations of an OpenAPI document as tools.
 //!
 //! [`operations`] reads them out of the document, [`inputs`] what they take ([`multipart`] for forms with files, and none
-//! of the fields that are [`guarded`]), [`schema`] makes their schemas such as clients of the protocol know,
-//! [`request`] makes requests of arguments, and [`reply`] says what came back.
+//! of the fields that are [`guarded`]), [`request`] makes requests of arguments, and [`reply`] says what came back. The
+//! document is read, and its schemas made such as clients of the protocol know, by [`crate::openapi`].
 
 mod guarded;
 mod inputs;
@@ -10,7 +10,6 @@ mod multipart;
 mod operations;
 mod reply;
 mod request;
-mod schema;
 
 use std::{collections::HashMap, rc::Rc, sync::Arc};
 
@@ -18,7 +17,7 @@ use http::{HeaderName, HeaderValue, Request};
 use model::resource::mcp_local::McpOpenapi as Settings;
 use serde_json::{Map, Value};
 
-use self::{guarded::Guarded, operations::Found, request::Plan, schema::Document};
+use self::{guarded::Guarded, operations::Found, request::Plan};
 use super::Outcome;
 use crate::{
     body::Body,
@@ -26,14 +25,13 @@ use crate::{
     compiled::Building,
     failure::Failure,
     guard,
-    handler::{backends::Target, prompt::schema::Schema},
+    handler::backends::Target,
+    openapi,
     policy::{Passed, chain},
+    schema::Schema,
     upstream::{Effort, tries},
     worker::Worker,
 };
-
-/// Bytes of a document.
-const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The compiled tool.
 pub(super) struct Operation {
@@ -63,11 +61,11 @@ pub(super) fn compile(
     let target = Arc::new(Target { upstream, effort, weight: 1 });
     let file = settings.file.to_string();
     let wrong = |error: String| format!("file: `{file}`: {error}");
-    let document = read(settings, cx).map_err(wrong)?;
+    let document = openapi::read(&settings.file, &[], cx.snapshot).map_err(wrong)?;
     let all = operations::all(&document).map_err(wrong)?;
     let base = match &settings.base_path {
         Some(base) => base.trim_end_matches('/').to_owned(),
-        None => operations::base(&document.root).map_err(wrong)?,
+        None => openapi::base(&document.root).map_err(wrong)?,
     };
     let chosen = choose(settings, all)?;
     let guarded = Guarded::of(cx.snapshot, headers);
@@ -96,35 +94,6 @@ pub(super) fn compile(
         tools.push((made.told, operation));
     }
     Ok(tools)
-}
-
-fn read(settings: &Settings, cx: &Building<'_>) -> Result<Document, String> {
-    let bytes = cx.snapshot.file(&settings.file);
-    if bytes.len() > DOCUMENT_BYTES_MAX {
-        return Err(format!("it is larger than {DOCUMENT_BYTES_MAX} bytes"));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| "it is no UTF-8".to_owned())?;
-    let root = if text.trim_start().starts_with('{') {
-        // JSON may have tabs where YAML may not.
-        serde_json::from_str(text).map_err(|error| format!("it cannot be read: {error}"))?
-    } else {
-        let source = model::Source::new(settings.file.to_string(), text);
-        model::document(&source).map_err(|found| {
-            let first = found.iter().next();
-            let place = first.and_then(|first| found.location(first)).unwrap_or_default();
-            format!("it cannot be read: {place}: {}", first.map_or("", |first| &first.message))
-        })?
-    };
-    let version = root.get("openapi").and_then(Value::as_str).unwrap_or_default();
-    let is_old = match version.split('.').take(2).collect::<Vec<_>>().as_slice() {
-        ["3", "0"] => true,
-        ["3", "1"] => false,
-        _ if root.get("swagger").is_some() => {
-            return Err("it is of Swagger 2.0; convert it to OpenAPI 3 first".to_owned());
-        }
-        _ => return Err("`openapi` must say 3.0 or 3.1, such as `openapi: 3.1.0`".to_owned()),
-    };
-    Ok(Document { root, is_old })
 }
 
 /// The operations that are wanted. A rule that fits none is a mistake.

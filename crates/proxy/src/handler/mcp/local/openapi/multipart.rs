@@ -4,8 +4,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-use super::schema::{Converter, Document};
-use crate::handler::mcp::process::random_id;
+use crate::{
+    handler::mcp::process::random_id,
+    openapi::schema::{Converter, Document},
+};
 
 /// What a file is where nothing is said of it.
 const BYTES: &str = "application/octet-stream";

@@ -10,9 +10,11 @@ use super::{
     guarded::Guarded,
     inputs::form,
     request::{Form, Parameter, Piece, Place, Plan},
-    schema::{Converter, Document, Told},
 };
-use crate::handler::prompt::schema::Schema;
+use crate::{
+    openapi::schema::{Converter, Document, Told},
+    schema::Schema,
+};
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 /// Letters of a tool's name.
@@ -66,31 +68,6 @@ pub(super) fn all(document: &Document) -> Result<Vec<Found>, String> {
     match all.is_empty() {
         true => Err("it has no operations".to_owned()),
         false => Ok(all),
-    }
-}
-
-/// The path of the first server.
-pub(super) fn base(root: &Value) -> Result<String, String> {
-    let Some(server) = root.get("servers").and_then(|servers| servers.get(0)) else {
-        return Ok(String::new());
-    };
-    let mut url = server.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
-    for (name, variable) in server.get("variables").and_then(Value::as_object).into_iter().flatten() {
-        let default = variable.get("default").and_then(Value::as_str).unwrap_or_default();
-        url = url.replace(&format!("{{{name}}}"), default);
-    }
-    let path = match url.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("", |at| rest.get(at..).unwrap_or_default()),
-        None => url.as_str(),
-    };
-    let path = path.trim_end_matches('/');
-    let is_good = path.is_empty()
-        || (path.starts_with('/')
-            && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'{'))
-            && !path.split('/').any(|segment| matches!(segment, "." | "..")));
-    match is_good {
-        true => Ok(path.to_owned()),
-        false => Err(format!("servers[0].url: `{url}` has no good path; give `basePath`")),
     }
 }
 
@@ -342,20 +319,5 @@ mod tests {
         assert_eq!(found("GET", "/", Some(&"a".repeat(99))).tool_name(&none).len(), 64);
         let names = BTreeMap::from([("GET /a".to_owned(), "mine".to_owned())]);
         assert_eq!(found("GET", "/a", None).tool_name(&names), "mine");
-    }
-
-    #[test]
-    fn the_base_is_the_path_of_the_first_server() {
-        for (url, want) in [
-            ("https://api.example.com/v1/", Ok("/v1".to_owned())),
-            ("https://api.example.com", Ok(String::new())),
-            ("/v2", Ok("/v2".to_owned())),
-            ("https://{region}.example.com/{version}", Ok("/v3".to_owned())),
-        ] {
-            let root = json!({"servers": [{"url": url, "variables": {"version": {"default": "v3"}}}]});
-            assert_eq!(base(&root), want);
-        }
-        assert!(base(&json!({"servers": [{"url": "/a/../b"}]})).is_err());
-        assert_eq!(base(&json!({})), Ok(String::new()));
     }
 }

@@ -8,10 +8,8 @@ use super::super::Outcome;
 use crate::{
     body::Body,
     failure::{Failure, Problem, Stage},
-    handler::{
-        ai::gathered::{Ungathered, gather},
-        prompt::schema::Schema,
-    },
+    handler::ai::gathered::{Ungathered, gather},
+    schema::Schema,
 };
 
 /// Bytes of a refusal that are told.

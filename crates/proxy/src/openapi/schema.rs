@@ -11,14 +11,16 @@ use serde_json::{Map, Value, json};
 const DEPTH_MAX: usize = 64;
 /// Schemas of one tool.
 const NODES_MAX: usize = 20_000;
+/// Schemas of one message that is judged.
+const JUDGED_NODES_MAX: usize = 200_000;
 /// References in a row.
 const HOPS_MAX: usize = 32;
 
 /// A document and how it writes schemas.
-pub(super) struct Document {
-    pub(super) root: Value,
+pub(crate) struct Document {
+    pub(crate) root: Value,
     /// It is of OpenAPI 3.0.
-    pub(super) is_old: bool,
+    pub(crate) is_old: bool,
 }
 
 impl Document {
@@ -37,7 +39,7 @@ impl Document {
     }
 
     /// A part of the document that is no schema, past its references.
-    pub(super) fn part<'d>(&'d self, mut part: &'d Value) -> Result<&'d Value, String> {
+    pub(crate) fn part<'d>(&'d self, mut part: &'d Value) -> Result<&'d Value, String> {
         for _ in 0..HOPS_MAX {
             match part.get("$ref").and_then(Value::as_str) {
                 Some(reference) => part = self.at(reference)?,
@@ -61,33 +63,49 @@ fn decoded(pointer: &str) -> String {
 
 /// Who is told by a schema: properties that only the other side may see are left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     Request,
     Answer,
 }
 
 /// Converts the schemas of one tool's input, or output.
-pub(super) struct Converter<'d> {
+pub(crate) struct Converter<'d> {
     document: &'d Document,
     told: Told,
     /// Names in `$defs`, by reference.
     names: HashMap<String, String>,
     waiting: Vec<(String, String)>,
     nodes: usize,
+    nodes_max: usize,
+    /// It judges traffic: what cannot be judged is refused, and numbers are what their formats say.
+    is_strict: bool,
 }
 
 impl<'d> Converter<'d> {
-    pub(super) fn new(document: &'d Document, told: Told) -> Self {
-        Self { document, told, names: HashMap::new(), waiting: Vec::new(), nodes: 0 }
+    pub(crate) fn new(document: &'d Document, told: Told) -> Self {
+        Self {
+            document,
+            told,
+            names: HashMap::new(),
+            waiting: Vec::new(),
+            nodes: 0,
+            nodes_max: NODES_MAX,
+            is_strict: false,
+        }
+    }
+
+    /// For schemas that judge traffic.
+    pub(crate) fn strict(document: &'d Document, told: Told) -> Self {
+        Self { nodes_max: JUDGED_NODES_MAX, is_strict: true, ..Self::new(document, told) }
     }
 
     /// Converts a schema. What it refers to is added by [`Self::finish`].
-    pub(super) fn convert(&mut self, schema: &Value) -> Result<Value, String> {
+    pub(crate) fn convert(&mut self, schema: &Value) -> Result<Value, String> {
         self.schema(schema, 0)
     }
 
     /// Adds all that was referred to.
-    pub(super) fn finish(mut self, root: &mut Map<String, Value>) -> Result<(), String> {
+    pub(crate) fn finish(mut self, root: &mut Map<String, Value>) -> Result<(), String> {
         let mut all = Map::new();
         while let Some((reference, name)) = self.waiting.pop() {
             let document = self.document;
@@ -122,9 +140,10 @@ impl<'d> Converter<'d> {
 
     fn schema(&mut self, schema: &Value, depth: usize) -> Result<Value, String> {
         self.nodes += 1;
-        if depth > DEPTH_MAX || self.nodes > NODES_MAX {
+        if depth > DEPTH_MAX || self.nodes > self.nodes_max {
             return Err(format!(
-                "its schemas are too large: at most {DEPTH_MAX} inside of each other and {NODES_MAX} in all"
+                "its schemas are too large: at most {DEPTH_MAX} inside of each other and {} in all",
+                self.nodes_max
             ));
         }
         let Value::Object(written) = schema else {
@@ -141,6 +160,11 @@ impl<'d> Converter<'d> {
             if self.document.is_old {
                 return Ok(Value::Object(out));
             }
+        }
+        if let (true, Some(key)) =
+            (self.is_strict, ["$dynamicRef", "$id", "$anchor"].iter().find(|key| written.contains_key(**key)))
+        {
+            return Err(format!("`{key}` is not supported in a schema; refer to it by `$ref: '#/…'`"));
         }
         for (key, value) in written {
             match key.as_str() {
@@ -196,6 +220,9 @@ impl<'d> Converter<'d> {
         if let (Some(example), None) = (written.get("example"), written.get("examples")) {
             out.insert("examples".to_owned(), json!([example]));
         }
+        if self.is_strict {
+            bounded(written, &mut out);
+        }
         if self.document.is_old {
             modern(written, &mut out);
         }
@@ -205,6 +232,19 @@ impl<'d> Converter<'d> {
     fn is_hidden(&self, property: &Value) -> bool {
         let mark = if self.told == Told::Request { "readOnly" } else { "writeOnly" };
         property.get(mark) == Some(&Value::Bool(true))
+    }
+}
+
+/// Whole numbers have the range of their format.
+fn bounded(written: &Map<String, Value>, out: &mut Map<String, Value>) {
+    let range = match written.get("format").and_then(Value::as_str) {
+        Some("int32") => json!({"minimum": i32::MIN, "maximum": i32::MAX}),
+        Some("int64") => json!({"minimum": i64::MIN, "maximum": i64::MAX}),
+        _ => return,
+    };
+    match out.get_mut("allOf") {
+        Some(Value::Array(all)) => all.push(range),
+        _ => _ = out.insert("allOf".to_owned(), json!([range])),
     }
 }
 

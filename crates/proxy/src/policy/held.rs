@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What has been read of a body.
-pub(in crate::policy) struct Held {
+pub(crate) struct Held {
     chunks: VecDeque<Bytes>,
     bytes: usize,
     trailers: Option<HeaderMap>,
@@ -26,7 +26,7 @@ pub(in crate::policy) struct Held {
 
 impl Held {
     /// Reads a body up to a bound: to its end, or to the first piece that is over.
-    pub(in crate::policy) async fn read(body: &mut Body, limit: usize) -> Result<Self, Failure> {
+    pub(crate) async fn read(body: &mut Body, limit: usize) -> Result<Self, Failure> {
         let mut source = std::mem::take(body);
         let mut held = Self { chunks: VecDeque::new(), bytes: 0, trailers: None, rest: None };
         while let Some(frame) = source.frame().await {
@@ -46,12 +46,12 @@ impl Held {
     }
 
     /// Whether all of it is held.
-    pub(in crate::policy) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.rest.is_none()
     }
 
     /// The first bytes of it, at most so many.
-    pub(in crate::policy) fn beginning(&self, limit: usize) -> Bytes {
+    pub(crate) fn beginning(&self, limit: usize) -> Bytes {
         if let [only] = self.chunks.as_slices().0
             && self.chunks.len() == 1
         {
@@ -66,7 +66,7 @@ impl Held {
     }
 
     /// The body as it was.
-    pub(in crate::policy) fn into_body(mut self) -> Body {
+    pub(crate) fn into_body(mut self) -> Body {
         if self.rest.is_none() && self.trailers.is_none() && self.chunks.len() <= 1 {
             return self.chunks.pop_front().map_or(Body::Empty, Body::Full);
         }

@@ -1,0 +1,209 @@
+//! Streams of events and lines, each taken through steps as it comes.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, future::LocalBoxFuture};
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame};
+use serde_json::Value;
+
+use super::steps::{Reads, Steps, Wrong};
+use crate::{
+    body::{Body, Wrapper},
+    failure::{Failure, Problem, Stage},
+};
+
+/// How the pieces of a stream are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Server-sent events.
+    Events,
+    /// A value in each line.
+    Lines,
+}
+
+/// A stream whose pieces go through steps.
+pub(crate) struct Events {
+    inner: Body,
+    format: Format,
+    steps: Arc<Steps>,
+    facts: Arc<Value>,
+    buffer: BytesMut,
+    /// Bytes of the buffer in which no piece ends.
+    looked_at: usize,
+    is_over: bool,
+    trailers: Option<HeaderMap>,
+    pending: Option<LocalBoxFuture<'static, Result<Bytes, Failure>>>,
+}
+
+impl Events {
+    pub(crate) fn new(inner: Body, format: Format, steps: Arc<Steps>, facts: Value) -> Self {
+        Self {
+            inner,
+            format,
+            steps,
+            facts: Arc::new(facts),
+            buffer: BytesMut::new(),
+            looked_at: 0,
+            is_over: false,
+            trailers: None,
+            pending: None,
+        }
+    }
+
+    /// The next piece with what ends it.
+    fn piece(&mut self) -> Option<Bytes> {
+        let from = self.looked_at.saturating_sub(3);
+        let end = self.buffer.get(from..).and_then(|fresh| end_of(self.format, fresh)).map(|end| from + end);
+        match end {
+            Some(end) => {
+                self.looked_at = 0;
+                Some(self.buffer.split_to(end).freeze())
+            }
+            None if self.is_over && !self.buffer.is_empty() => {
+                self.looked_at = 0;
+                Some(self.buffer.split().freeze())
+            }
+            None => {
+                self.looked_at = self.buffer.len();
+                None
+            }
+        }
+    }
+}
+
+/// Where the first piece ends.
+fn end_of(format: Format, bytes: &[u8]) -> Option<usize> {
+    match format {
+        Format::Lines => memchr::memchr(b'\n', bytes).map(|at| at + 1),
+        Format::Events => {
+            let ends = [&b"\n\n"[..], b"\r\n\r\n", b"\r\r", b"\n\r\n"];
+            ends.iter().filter_map(|end| memchr::memmem::find(bytes, end).map(|at| at + end.len())).min()
+        }
+    }
+}
+
+/// Takes one piece through the steps. What is no JSON passes as it is: marks such as `[DONE]`, comments.
+async fn one(format: Format, steps: Arc<Steps>, facts: Arc<Value>, piece: Bytes) -> Result<Bytes, Failure> {
+    let wrong = |wrong: Wrong| match wrong {
+        Wrong::Full => Failure::gateway(Stage::Body, Problem::Overloaded),
+        Wrong::Malformed(told) | Wrong::Failed(told) => {
+            Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, told)
+        }
+    };
+    let is_json = |bytes: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    if format == Format::Lines {
+        let line = piece.trim_ascii();
+        let is_json = is_json(line);
+        if line.is_empty() || !(is_json || steps.reads == Reads::Texts) {
+            return Ok(piece);
+        }
+        let made = steps.run(piece.slice_ref(line), is_json, &facts).await.map_err(wrong)?;
+        let mut out = made.to_vec();
+        out.retain(|byte| !matches!(byte, b'\n' | b'\r'));
+        out.push(b'\n');
+        return Ok(out.into());
+    }
+    let Ok(text) = std::str::from_utf8(&piece) else { return Ok(piece) };
+    let lines = text
+        .split('\n')
+        .flat_map(|line| line.trim_end_matches('\r').split('\r'))
+        .filter(|line| !line.is_empty());
+    let (mut data, mut others) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line.strip_prefix("data:") {
+            Some(value) => data.push(value.strip_prefix(' ').unwrap_or(value)),
+            None => others.push(line),
+        }
+    }
+    let data = data.join("\n");
+    let is_json = is_json(data.as_bytes());
+    if data.is_empty() || !(is_json || steps.reads == Reads::Texts) {
+        return Ok(piece);
+    }
+    let made = steps.run(data.into(), is_json, &facts).await.map_err(wrong)?;
+    let made = String::from_utf8_lossy(&made).replace('\r', "");
+    let mut out = String::new();
+    for line in others {
+        out.push_str(line);
+        out.push('\n');
+    }
+    for line in made.split('\n') {
+        out.push_str("data: ");
+        out.push_str(line);
+        out.push('\n');
+    }
+    out.push('\n');
+    Ok(out.into())
+}
+
+impl Wrapper for Events {
+    fn inner(&mut self) -> Option<&mut Body> {
+        Some(&mut self.inner)
+    }
+}
+
+impl HttpBody for Events {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        loop {
+            if let Some(pending) = &mut self.pending {
+                let Poll::Ready(done) = pending.poll_unpin(cx) else { return Poll::Pending };
+                self.pending = None;
+                match done {
+                    Ok(bytes) if bytes.is_empty() => continue,
+                    Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                    Err(failure) => {
+                        // Nothing more comes of a stream that broke.
+                        self.is_over = true;
+                        self.buffer.clear();
+                        self.inner = Body::Empty;
+                        return Poll::Ready(Some(Err(failure)));
+                    }
+                }
+            }
+            if let Some(piece) = self.piece() {
+                self.pending =
+                    Some(Box::pin(one(self.format, self.steps.clone(), self.facts.clone(), piece)));
+                continue;
+            }
+            if self.is_over {
+                return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => self.is_over = true,
+                Poll::Ready(Some(Err(failure))) => return Poll::Ready(Some(Err(failure))),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        if self.buffer.len().saturating_add(data.len())
+                            > self.steps.bytes_max.saturating_add(64 * 1024)
+                        {
+                            let told =
+                                format!("a piece of the stream has more than {} bytes", self.steps.bytes_max);
+                            self.is_over = true;
+                            self.buffer.clear();
+                            return Poll::Ready(Some(Err(Failure::upstream(
+                                Stage::Body,
+                                Problem::BadUpstreamAnswer,
+                                told,
+                            ))));
+                        }
+                        self.buffer.extend_from_slice(&data);
+                    }
+                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                },
+            }
+        }
+    }
+}

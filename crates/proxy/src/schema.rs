@@ -1,0 +1,256 @@
+//! JSON Schemas, compiled, and what is said of a value that does not fit one.
+
+use std::{collections::HashMap, sync::Arc};
+
+use base64::Engine;
+use jsonschema::{
+    PatternOptions, Retrieve, Uri, ValidationError, ValidationOptions, Validator,
+    error::{TypeKind, ValidationErrorKind},
+};
+use serde_json::Value;
+
+/// Bytes of a value of which several faults are told.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
+/// Most faults of one value that are told.
+const FAULTS_MAX: usize = 8;
+
+/// Names that are no members, of those that are told.
+const NAMES_MAX: usize = 3;
+/// Letters of what a schema wants that are told.
+const WANTED_MAX: usize = 200;
+
+/// A compiled schema.
+pub(crate) struct Schema {
+    validator: Arc<Validator>,
+    written: Arc<Value>,
+}
+
+/// Files that a schema may refer to, by the URI of each. Nothing else is ever read.
+pub(crate) struct Beside {
+    pub(crate) own: String,
+    pub(crate) others: HashMap<String, Value>,
+}
+
+impl Retrieve for Beside {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        let found = self.others.get(uri.as_str()).cloned();
+        found.ok_or_else(|| format!("`{uri}` is not among the files of `with`; nothing is fetched").into())
+    }
+}
+
+impl Schema {
+    /// References lead into the schema alone, and patterns take time in proportion to the text.
+    pub(crate) fn compile(written: &Value) -> Result<Self, String> {
+        let options = jsonschema::draft202012::options().with_pattern_options(PatternOptions::regex());
+        let validator = options.build(written).map_err(|error| {
+            let place = error.instance_path().to_string();
+            match place.is_empty() {
+                true => error.to_string(),
+                false => format!("{place}: {error}"),
+            }
+        })?;
+        Ok(Self { validator: Arc::new(validator), written: Arc::new(written.clone()) })
+    }
+
+    /// For traffic: formats count. References lead into the schema alone.
+    pub(crate) fn judging(written: &Value) -> Result<Self, String> {
+        Self::built(judge(jsonschema::draft202012::options()), written)
+    }
+
+    /// The same of a file, whose `$schema` says what draft it is of, with files beside it.
+    pub(crate) fn of_file(written: &Value, beside: Beside) -> Result<Self, String> {
+        let own = beside.own.clone();
+        Self::built(judge(jsonschema::options()).with_base_uri(own).with_retriever(beside), written)
+    }
+
+    fn built(options: ValidationOptions<'_>, written: &Value) -> Result<Self, String> {
+        let validator = options.build(written).map_err(|error| {
+            let place = error.instance_path().to_string();
+            match place.is_empty() {
+                true => error.to_string(),
+                false => format!("{place}: {error}"),
+            }
+        })?;
+        Ok(Self { validator: Arc::new(validator), written: Arc::new(written.clone()) })
+    }
+
+    /// The same schema in a second place.
+    pub(crate) fn shared(of: &Self) -> Self {
+        Self { validator: of.validator.clone(), written: of.written.clone() }
+    }
+
+    /// Whether a value fits.
+    pub(crate) fn fits(&self, value: &Value) -> bool {
+        self.validator.is_valid(value)
+    }
+
+    /// Where a value does not fit, each with its JSON pointer, and what was expected there in words of the schema.
+    pub(crate) fn violations(&self, value: &Value) -> Vec<(String, String)> {
+        let told = |error: &ValidationError<'_>| {
+            let at = error.instance_path().to_string();
+            match error.kind() {
+                ValidationErrorKind::Required { property } => (
+                    format!("{at}/{}", escaped(property.as_str().unwrap_or_default())),
+                    "is required".to_owned(),
+                ),
+                _ => (at, wanted(error)),
+            }
+        };
+        // All are gathered before the first is given, so of a large value only one is.
+        match value.to_string().len() > GATHERED_BYTES_MAX {
+            true => self.validator.validate(value).err().map(|error| told(&error)).into_iter().collect(),
+            false => self.validator.iter_errors(value).take(FAULTS_MAX).map(|error| told(&error)).collect(),
+        }
+    }
+
+    /// As it is written.
+    pub(crate) fn written(&self) -> &Value {
+        &self.written
+    }
+
+    /// What is wrong with a value, each fault with its JSON pointer and what was expected; nothing when it fits.
+    /// Values themselves are not repeated.
+    pub(crate) fn faults(&self, value: &Value) -> Vec<String> {
+        if self.validator.is_valid(value) {
+            return Vec::new();
+        }
+        // All faults are gathered before the first is given, so of a large value only one is.
+        if value.to_string().len() > GATHERED_BYTES_MAX {
+            return self
+                .validator
+                .validate(value)
+                .err()
+                .map(|error| self.fault(&error))
+                .into_iter()
+                .collect();
+        }
+        self.validator.iter_errors(value).take(FAULTS_MAX).map(|error| self.fault(&error)).collect()
+    }
+
+    fn fault(&self, error: &ValidationError<'_>) -> String {
+        let at = error.instance_path().to_string();
+        match error.kind() {
+            ValidationErrorKind::Required { property } => {
+                let name = property.as_str().unwrap_or_default();
+                let expected = match at.is_empty() {
+                    true => self.kind(name).map(|kind| format!(": expected {kind}")).unwrap_or_default(),
+                    false => String::new(),
+                };
+                format!("`{at}/{}` is required{expected}", escaped(name))
+            }
+            _ => {
+                let place = if at.is_empty() { "/" } else { &at };
+                format!("`{place}`: {}", error.masked())
+            }
+        }
+    }
+
+    /// The type that the schema gives a property.
+    fn kind(&self, name: &str) -> Option<&str> {
+        self.written.get("properties")?.get(name)?.get("type")?.as_str()
+    }
+}
+
+fn judge<'o>(options: ValidationOptions<'o>) -> ValidationOptions<'o> {
+    let is_base64 = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).is_ok();
+    options
+        .with_pattern_options(PatternOptions::regex())
+        .should_validate_formats(true)
+        .should_ignore_unknown_formats(true)
+        .with_format("byte", is_base64)
+}
+
+/// What a schema wants where a value breaks it, in words of the schema alone.
+fn wanted(error: &ValidationError<'_>) -> String {
+    use ValidationErrorKind as Kind;
+    let names = |names: &[String]| {
+        let some: Vec<String> = names.iter().take(NAMES_MAX).map(|name| format!("`{}`", cut(name))).collect();
+        let more = if names.len() > NAMES_MAX { ", …" } else { "" };
+        format!("has members that are not allowed: {}{more}", some.join(", "))
+    };
+    match error.kind() {
+        Kind::Type { kind: TypeKind::Single(kind) } => format!("expected {kind}"),
+        Kind::Type { kind: TypeKind::Multiple(kinds) } => {
+            let kinds: Vec<String> = kinds.iter().map(|kind| kind.to_string()).collect();
+            format!("expected {}", kinds.join(" or "))
+        }
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            names(unexpected)
+        }
+        Kind::AdditionalItems { limit } => format!("expected at most {limit} items"),
+        Kind::UnevaluatedItems { .. } => "has items that are not allowed".to_owned(),
+        Kind::AnyOf { .. } => "expected to fit one of several schemas".to_owned(),
+        Kind::OneOfNotValid { .. } => "expected to fit one of several schemas, fits none".to_owned(),
+        Kind::OneOfMultipleValid { .. } => {
+            "expected to fit one of several schemas, fits more than one".to_owned()
+        }
+        Kind::Constant { expected_value } => format!("expected {}", cut(&expected_value.to_string())),
+        Kind::Enum { options } => format!("expected one of {}", cut(&options.to_string())),
+        Kind::Minimum { limit } => format!("expected at least {limit}"),
+        Kind::Maximum { limit } => format!("expected at most {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("expected more than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("expected less than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("expected a multiple of {multiple_of}"),
+        Kind::MinLength { limit } => format!("expected at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("expected at most {limit} characters"),
+        Kind::MinItems { limit } => format!("expected at least {limit} items"),
+        Kind::MaxItems { limit } => format!("expected at most {limit} items"),
+        Kind::MinProperties { limit } => format!("expected at least {limit} members"),
+        Kind::MaxProperties { limit } => format!("expected at most {limit} members"),
+        Kind::Pattern { pattern } => format!("expected to match the pattern {}", cut(pattern)),
+        Kind::Format { format } => format!("expected the format {}", cut(format)),
+        Kind::UniqueItems => "expected no item twice".to_owned(),
+        Kind::FalseSchema => "is not allowed".to_owned(),
+        kind => format!("breaks `{}`", cut(kind.keyword())),
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(WANTED_MAX) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// A name as a step of a JSON pointer (RFC 6901 §3).
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn faults_name_the_place_and_what_was_expected_and_no_value() {
+        let schema = Schema::compile(&json!({
+            "type": "object",
+            "required": ["a/b", "list"],
+            "properties": {
+                "a/b": {"type": "string"},
+                "list": {"type": "array", "items": {"type": "integer", "maximum": 3}},
+            },
+        }))
+        .expect("a schema");
+        assert!(schema.faults(&json!({"a/b": "x", "list": [1]})).is_empty());
+        assert_eq!(schema.faults(&json!({"list": []})), ["`/a~1b` is required: expected string"]);
+        let told = schema.faults(&json!({"a/b": 4711, "list": [1, 5]})).join("; ");
+        assert!(
+            told.contains("`/a~1b`:") && told.contains("\"string\"") && told.contains("`/list/1`:"),
+            "{told}"
+        );
+        assert!(!told.contains("4711"), "{told}");
+    }
+
+    #[test]
+    fn a_reference_to_elsewhere_is_refused_and_so_is_nonsense() {
+        for written in [
+            json!({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x.json"}}}),
+            json!({"type": "object", "properties": {"a": {"$ref": "file:///etc/passwd"}}}),
+            json!({"type": "object", "properties": {"a": {"type": "strin"}}}),
+        ] {
+            assert!(Schema::compile(&written).is_err(), "{written}");
+        }
+    }
+}

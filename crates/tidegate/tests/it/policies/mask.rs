@@ -1,0 +1,122 @@
+//! `mask`: what not everybody may see is hidden, in bodies and in the access log.
+
+use serde_json::json;
+
+use super::{
+    super::harness::{Answer, Gateway, Upstream, eventually},
+    last, refused, with_policies,
+};
+
+fn gateway(upstream: &Upstream, mask: &str) -> Gateway {
+    Gateway::start(&format!(
+        "accessLog: [{{kind: stdout}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{mask: {mask}}}], backends: [{{upstream: u}}]}}]\n",
+        upstream.address
+    ))
+}
+
+fn answering() -> Upstream {
+    Upstream::scripted(|seen| {
+        let secret = r#"{"user":{"email":"ann@example.com","id":5},"cards":[{"number":"4111111111111111","label":"x"}],"note":"call ann@example.com"}"#;
+        let (status, kind, body) = match seen.target() {
+            "/text" => ("200 OK", "text/plain", "write to ann@example.com".to_owned()),
+            "/error" => ("500 Internal Server Error", "application/problem+json", secret.to_owned()),
+            "/events" => {
+                ("200 OK", "text/event-stream", format!("data: {secret}\n\ndata: plain ann@example.com\n\n"))
+            }
+            "/lines" => ("200 OK", "application/x-ndjson", format!("{secret}\n{secret}\n")),
+            "/broken" => ("200 OK", "application/json", "{\"user\":\"ann@example.com\"".to_owned()),
+            "/part" => {
+                ("206 Partial Content", "application/json\r\ncontent-range: bytes 0-1/5", secret.to_owned())
+            }
+            "/png" => ("200 OK", "image/png", "ann@example.com".to_owned()),
+            "/large" => ("200 OK", "application/json", format!("\"{}\"", "x".repeat(3_000))),
+            _ => ("200 OK", "application/json", secret.to_owned()),
+        };
+        let length = body.len();
+        Some(format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\netag: \"t\"\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes())
+    })
+}
+
+fn get(gateway: &Gateway, target: &str) -> Answer {
+    gateway.send(&format!("GET {target} HTTP/1.1\nhost: a\nrange: bytes=0-1"), b"")
+}
+
+#[test]
+fn fields_of_answers_are_hidden_by_their_paths() {
+    let upstream = answering();
+    let gateway = gateway(&upstream, "{fields: [user.email, 'cards[].number'], maxSize: 2KiB}");
+    let answer = get(&gateway, "/json");
+    let want = json!({"user": {"email": "[masked]", "id": 5}, "cards": [{"number": "[masked]", "label": "x"}], "note": "call ann@example.com"});
+    assert_eq!((answer.status, answer.json(), answer.header("etag")), (200, want.clone(), Some("W/\"t\"")));
+    assert_eq!(last(&upstream).header("range"), None, "a part could not be read");
+    assert_eq!(get(&gateway, "/error").json(), want, "errors tell secrets, too");
+    let lines = get(&gateway, "/lines");
+    let lines: Vec<serde_json::Value> =
+        lines.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines, [want.clone(), want]);
+    for target in ["/broken", "/large", "/part"] {
+        let answer = get(&gateway, target);
+        assert_eq!(answer.status, 502, "{target}: what cannot be looked through does not pass");
+        assert!(!answer.text().contains("ann@"), "{}", answer.text());
+    }
+    let removing = self::gateway(&upstream, "{fields: ['**.email', cards], remove: true}");
+    assert_eq!(get(&removing, "/json").text(), r#"{"user":{"id":5},"note":"call ann@example.com"}"#);
+    eventually("the metrics", || {
+        let of = |outcome: &str| {
+            gateway.metric(&format!(
+                "tidegate_mask_messages_total{{policy=\"routes/r/mask\",outcome=\"{outcome}\"}}"
+            ))
+        };
+        of("masked") == Some(3.0) && of("failed") == Some(3.0)
+    });
+}
+
+#[test]
+fn detectors_find_what_stands_anywhere_in_texts_and_streams() {
+    let upstream = answering();
+    let gateway = gateway(&upstream, "{detect: [email, card], replacement: '***'}");
+    let hidden = json!({"user": {"email": "***", "id": 5}, "cards": [{"number": "***", "label": "x"}], "note": "call ***"});
+    assert_eq!(get(&gateway, "/json").json(), hidden);
+    assert_eq!(get(&gateway, "/text").text(), "write to ***");
+    assert_eq!(get(&gateway, "/events").text(), format!("data: {hidden}\n\ndata: plain ***\n\n"));
+    assert_eq!(get(&gateway, "/png").text(), "ann@example.com", "what is no text is not looked at");
+}
+
+#[test]
+fn requests_and_the_log_do_not_tell_what_is_hidden() {
+    let upstream = Upstream::echo();
+    let gateway = gateway(&upstream, "{fields: ['**.ssn'], detect: [email], on: request, logQuery: [token]}");
+    let body = r#"{"a":{"ssn":"123-45-6789"},"to":"ann@example.com"}"#;
+    let head = format!(
+        "POST /x?token=hunter2&to=ann%40example.com&page=2 HTTP/1.1\nhost: a\ncontent-type: application/json\ncontent-length: {}",
+        body.len()
+    );
+    assert_eq!(gateway.send(&head, body.as_bytes()).status, 200);
+    let seen = last(&upstream);
+    assert_eq!(String::from_utf8_lossy(&seen.body), r#"{"a":{"ssn":"[masked]"},"to":"[masked]"}"#);
+    assert_eq!(seen.header("content-length"), Some(seen.body.len().to_string().as_str()));
+    assert_eq!(
+        seen.target(),
+        "/x?token=hunter2&to=ann%40example.com&page=2",
+        "the service gets its query as it came"
+    );
+    let record = gateway.record("the call", |record| record["method"] == "POST");
+    let query = record["query"].as_str().expect("a query");
+    assert!(query.contains("page=2") && query.contains("masked"), "{record}");
+    assert!(!record.to_string().contains("hunter2") && !record.to_string().contains("ann"), "{record}");
+}
+
+#[test]
+fn settings_that_mean_nothing_are_refused() {
+    for (settings, words) in [
+        ("{}", &["hides nothing"][..]),
+        ("{fields: ['a..b']}", &["no path"]),
+        ("{fields: ['a.**']}", &["no path"]),
+        ("{fields: ['a[0]']}", &["no path"]),
+        ("{fields: [a], maxSize: 0B}", &["more than nothing"]),
+    ] {
+        refused(&with_policies(&format!("[{{mask: {settings}}}]")), words);
+    }
+}
