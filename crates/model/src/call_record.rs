@@ -6,9 +6,12 @@
 mod a2a;
 mod ai;
 mod compose;
+mod delivered;
+mod fed;
 mod heard;
 mod mcp;
 mod mirrored;
+mod published;
 mod transcode;
 mod waf;
 
@@ -24,9 +27,12 @@ pub use self::{
     a2a::A2aRecord,
     ai::{AiRecord, Comparison, Continued, GuardFired, Spending, TokenPrices, TokenUsage, UnitUsage},
     compose::{ComposeRecord, ComposedCall},
+    delivered::DeliveryRecord,
+    fed::FeedRecord,
     heard::CountsTokens,
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
+    published::PublishRecord,
     transcode::TranscodeRecord,
     waf::{WafFired, WafRecord},
 };
@@ -104,6 +110,12 @@ pub struct CallRecord {
     pub composed: Option<Arc<ComposeRecord>>,
     /// The gRPC call that it was carried over to, on a route that transcodes.
     pub transcoded: Option<Arc<TranscodeRecord>>,
+    /// What a broker was given, on a route that publishes.
+    pub published: Option<Arc<PublishRecord>>,
+    /// What flowed to the client, on a route that subscribes.
+    pub fed: Option<Arc<FeedRecord>>,
+    /// The message that was delivered, where the record is of a delivery.
+    pub delivered: Option<Arc<DeliveryRecord>>,
     /// How the answer to a copied request differs, where the record is of such a copy.
     pub mirrored: Option<Arc<MirrorRecord>>,
     /// Name of the policy that answered instead of the handler.

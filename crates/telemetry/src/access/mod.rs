@@ -1,8 +1,11 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
 mod composed;
+mod delivered;
+mod fed;
 pub(crate) mod line;
 mod mirrored;
+mod published;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
 mod template;

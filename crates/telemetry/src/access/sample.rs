@@ -48,6 +48,9 @@ pub(crate) fn call() -> CallRecord {
         waf: None,
         composed: None,
         transcoded: None,
+        published: None,
+        delivered: None,
+        fed: None,
         mirrored: None,
         stopped_by: None,
     }
