@@ -2,7 +2,7 @@
 # Builds the gateway, the shop and a provider without a model, starts them, says what to try, and ends everything on Ctrl-C or SIGTERM.
 # With --check it runs what it says to try, and ends.
 #
-# TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS PROVIDER"), TIDEGATE_DEMO_DATA
+# TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS PROVIDER [BROKER]"), TIDEGATE_DEMO_DATA
 # another folder for all that it writes (emptied, so it must be a new one or an earlier demo's), TIDEGATE_DEMO_BIN a
 # folder with the binaries, which are then not built. With OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY in the
 # environment, `smart` is that vendor's model of the name in TIDEGATE_DEMO_MODEL (a small one without it), and calls
@@ -40,11 +40,21 @@ trap 'stop; exit 0' INT TERM HUP
 
 fail() { echo "demo: $*" >&2; exit 1; }
 
-read -r -a ports <<<"${TIDEGATE_DEMO_PORTS:-8080 9080 7001 7002 7003 7100}"
-[ ${#ports[@]} = 6 ] || fail "TIDEGATE_DEMO_PORTS must hold six ports: gateway, admin, catalog-1, catalog-2, orders, provider"
+read -r -a ports <<<"${TIDEGATE_DEMO_PORTS:-8080 9080 7001 7002 7003 7100 4222}"
+[ ${#ports[@]} = 6 ] || [ ${#ports[@]} = 7 ] || fail "TIDEGATE_DEMO_PORTS must hold six ports: gateway, admin, catalog-1, catalog-2, orders, provider; and by choice that of the broker"
 gateway=127.0.0.1:${ports[0]} admin=127.0.0.1:${ports[1]}
 catalog_1=127.0.0.1:${ports[2]} catalog_2=127.0.0.1:${ports[3]} orders=127.0.0.1:${ports[4]}
 provider=127.0.0.1:${ports[5]}
+# A broker is started where there is a port for it and `nats-server` is found; scripts/peers.sh installs one.
+broker='' nats=
+if [ -n "${ports[6]:-}" ]; then
+  for place in "$(command -v nats-server || true)" target/peers/nats/usr/sbin/nats-server; do
+    if [ -z "$nats" ] && [ -n "$place" ] && [ -x "$place" ]; then nats=$place; fi
+  done
+  # Whoever has a broker there already keeps it.
+  if [ -n "$nats" ] && ! (exec 3<>"/dev/tcp/127.0.0.1/${ports[6]}") 2>/dev/null; then broker=127.0.0.1:${ports[6]}; fi
+  unset 'ports[6]'
+fi
 
 taken=()
 for port in "${ports[@]}"; do
@@ -81,6 +91,7 @@ if [ -n "${TIDEGATE_DEMO_PORTS:-}${real[*]}" ]; then
   sed -e "s/127.0.0.1:8080/$gateway/; t; s/127.0.0.1:9080/$admin/; t; s/127.0.0.1:7001/$catalog_1/; t" \
     -e "s/127.0.0.1:7002/$catalog_2/; t; s/127.0.0.1:7003/$orders/; t" \
     -e "$provide" \
+    -e "s/127.0.0.1:4222/${broker:-127.0.0.1:4222}/; t" \
     -e "s/127.0.0.1:7100/$provider/" "$config" >"$data/tidegate.yaml"
   cp examples/shop/demo-key.txt examples/shop/catalog.openapi.json examples/shop/prices.binpb "$data/"
   config=$data/tidegate.yaml
@@ -116,6 +127,7 @@ start catalog-1 "$bin/catalog" --listen "$catalog_1" --store "$data/catalog-1.sq
 start catalog-2 "$bin/catalog" --listen "$catalog_2" --store "$data/catalog-2.sqlite" --instance catalog-2 --slow 40
 start orders "$bin/orders" --listen "$orders" --store "$data/orders.sqlite" --instance orders-1
 start provider "$bin/mock-provider" --listen "$provider"
+[ -z "$broker" ] || start broker "$nats" -a 127.0.0.1 -p "${broker##*:}" -js -sd "$data/broker"
 start gateway "$bin/tidegate" run --config "$config" --data-dir "$data/gateway"
 
 get() { # address, path: the status alone, without needing curl
@@ -149,6 +161,19 @@ ready orders "$orders"
 ready provider "$provider" /v1/models
 ready gateway "$admin"
 
+jetstream() { # subject, settings: asks the broker as its protocol has it
+  exec 3<>"/dev/tcp/${broker/://}" || return 1
+  printf 'CONNECT {"verbose":false}\r\nSUB _INBOX.demo 1\r\nPUB %s _INBOX.demo %s\r\n%s\r\n' "$1" "${#2}" "$2" >&3
+  timeout 2 grep -m 1 -a '^{' <&3
+  exec 3>&-
+} 2>/dev/null
+if [ -n "$broker" ]; then
+  for _ in $(seq 50); do
+    if jetstream '$JS.API.STREAM.CREATE.SHOP' '{"name": "SHOP", "subjects": ["shop.>"], "num_replicas": 1}' | grep -q '"config"'; then break; fi
+    sleep 0.1
+  done
+fi
+
 tries=(
   "A routed call"
   "curl -si http://$gateway/v1/products -H 'x-api-key: demo-key'"
@@ -176,6 +201,13 @@ tries=(
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
 )
 
+if [ -n "$broker" ]; then
+  tries+=(
+    "A request that becomes a message of a broker's, kept before it is answered; sent again it is known"
+    "for i in 1 2; do curl -s http://$gateway/v1/wishes -H 'x-api-key: demo-key' -H 'content-type: application/json' -H 'idempotency-key: wish-1' -d '{\"product\": \"Sextant\"}'; echo; done"
+  )
+fi
+
 if [ "${1:-}" = --check ]; then
   out() { bash -c "${tries[$1]}"; }
   expect() { # what, where, text
@@ -195,6 +227,7 @@ if [ "${1:-}" = --check ]; then
   expect "transcoded call" "$(out 21)" '"name":"Sea chart","cents":"1890"'
   expect "transcoded stream" "$(out 21)" 'event: end'
   expect "metrics" "$(out 23)" 'route="products"'
+  if [ -n "$broker" ]; then expect "published message" "$(out 25)" '"duplicate":true'; fi
   exit 0
 fi
 
@@ -207,7 +240,8 @@ Tidegate is running.
   catalog          http://$catalog_1 and, slower, http://$catalog_2
   orders           http://$orders
   provider         http://$provider (of models, without a model: six dialects)
-  configuration    $config (edit it: it is applied at once)
+${broker:+  broker           nats://$broker
+}  configuration    $config (edit it: it is applied at once)
   logs             $data/*.log
 
 Try, in another terminal in this folder:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
-# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis,
+# official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
 # ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -173,6 +173,9 @@ fi
 if [ ! -x "$peers/redis/usr/bin/redis-server" ]; then
   for package in liblzf1 libjemalloc2 redis-server redis-tools; do unpack "$package" "$peers/redis"; done
 fi
+
+# NATS with JetStream.
+[ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
 
 # Rules against attacks as Debian has them, and ModSecurity in Apache, which bench/waf.py compares with.
 if [ ! -e "$peers/modsecurity/usr/share/modsecurity-crs/rules" ] || [ ! -x "$peers/modsecurity/usr/sbin/apache2" ]; then

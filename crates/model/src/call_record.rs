@@ -7,9 +7,12 @@ mod a2a;
 mod ai;
 mod compose;
 mod content;
+mod delivered;
+mod fed;
 mod heard;
 mod mcp;
 mod mirrored;
+mod published;
 mod transcode;
 mod waf;
 
@@ -26,9 +29,12 @@ pub use self::{
     ai::{AiRecord, Comparison, Continued, GuardFired, Spending, TokenPrices, TokenUsage, UnitUsage},
     compose::{ComposeRecord, ComposedCall},
     content::ContentRecord,
+    delivered::DeliveryRecord,
+    fed::FeedRecord,
     heard::CountsTokens,
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
+    published::PublishRecord,
     transcode::TranscodeRecord,
     waf::{WafFired, WafRecord},
 };
@@ -108,6 +114,12 @@ pub struct CallRecord {
     pub composed: Option<Arc<ComposeRecord>>,
     /// The gRPC call that it was carried over to, on a route that transcodes.
     pub transcoded: Option<Arc<TranscodeRecord>>,
+    /// What a broker was given, on a route that publishes.
+    pub published: Option<Arc<PublishRecord>>,
+    /// What flowed to the client, on a route that subscribes.
+    pub fed: Option<Arc<FeedRecord>>,
+    /// The message that was delivered, where the record is of a delivery.
+    pub delivered: Option<Arc<DeliveryRecord>>,
     /// How the answer to a copied request differs, where the record is of such a copy.
     pub mirrored: Option<Arc<MirrorRecord>>,
     /// What became of a sign-in or a session, when something did: `begun`, `signed-in`, `renewed` and the like.

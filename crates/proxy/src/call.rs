@@ -240,6 +240,51 @@ impl Call {
         })
     }
 
+    /// A call that no client made: what the gateway sends for itself.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "nothing is delivered"))]
+    pub(crate) fn of_the_gateway(
+        plan: Plan,
+        peer: Rc<Peer>,
+        head: Parts,
+        request_id: HeaderValue,
+        random: u64,
+    ) -> Box<Self> {
+        let client = peer.ip();
+        let record = new_record(&peer, &head, client, request_id, None);
+        Box::new(Self {
+            ai: Default::default(),
+            shown_key: None,
+            head,
+            plan,
+            listener: peer.listener.index,
+            peer,
+            client,
+            host: None,
+            started: Instant::now(),
+            route: None,
+            captures: Captures::default(),
+            consumer: None,
+            stands_in: false,
+            is_stranger: false,
+            authorization_is_judged: false,
+            claims: None,
+            answer_headers: http::HeaderMap::new(),
+            notes: Vec::new(),
+            upgrade: None,
+            expects_continue: false,
+            host_from_endpoint: true,
+            forms: Default::default(),
+            chain: Progress::default(),
+            random,
+            received: Received::default(),
+            dialect: None,
+            rpc: None,
+            record,
+            trail: Trail::default(),
+            interim: None,
+        })
+    }
+
     /// Marks the record as failed.
     pub(crate) fn record_failure(&mut self, failure: &Failure) {
         self.record.failure = Some(failure.to_record());
@@ -303,6 +348,9 @@ pub(crate) fn new_record(
         content: None,
         composed: None,
         transcoded: None,
+        published: None,
+        delivered: None,
+        fed: None,
         mirrored: None,
         sign_in: None,
         stopped_by: None,

@@ -15,6 +15,10 @@ use model::{Diagnostics, Finding, Snapshot};
 use serde::Serialize;
 
 use crate::{
+    broker::{
+        Broker, BrokerStatus, Brokers,
+        subscription::{Subscription, SubscriptionStatus, Subscriptions},
+    },
     consumer::Consumers,
     handler::{
         Handler,
@@ -53,6 +57,8 @@ pub struct Compiled {
     pub(crate) accounts: Option<Arc<Accounts>>,
     /// What several gateways keep together.
     pub(crate) postgres: Option<Arc<postgres::Client>>,
+    pub(crate) brokers: Brokers,
+    pub(crate) subscriptions: Subscriptions,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// Header names that the policies of consumers say who the caller is with.
@@ -94,6 +100,8 @@ pub(crate) struct Building<'a> {
     pub(crate) accounts: Option<&'a Arc<Accounts>>,
     /// What several gateways keep together.
     pub(crate) postgres: Option<&'a Arc<postgres::Client>>,
+    /// Brokers, by name.
+    pub(crate) brokers: Option<&'a Brokers>,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -119,6 +127,7 @@ impl Building<'_> {
             ledger: &ledger,
             accounts: None,
             postgres: None,
+            brokers: None,
             previous: None,
             kept: &kept,
         };
@@ -189,15 +198,19 @@ impl Compiled {
             ledger,
             accounts: None,
             postgres: None,
+            brokers: None,
             previous,
             kept: &kept,
         };
         let (accounts, postgres) = (accounts(&bare, &mut errors), postgres(&bare, &mut errors));
+        let brokers = brokers(&bare, &mut errors);
+        let has_brokers = brokers.len() == config.brokers.len();
         let building = |upstreams, consumers| Building {
             upstreams,
             consumers,
             accounts: accounts.as_ref(),
             postgres: postgres.as_ref(),
+            brokers: Some(&brokers),
             ..bare.of("")
         };
         let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
@@ -234,6 +247,7 @@ impl Compiled {
                 routes.extend(Route::compile(settings, chain, made_by, &cx, &mut errors));
             }
         }
+        let subscriptions = if has_brokers { subscriptions(&cx, &mut errors) } else { Subscriptions::new() };
         let router = match Router::compile(&config.routes, &config.listeners) {
             Ok(router) => Some(router),
             Err(problems) => {
@@ -269,6 +283,8 @@ impl Compiled {
                     providers,
                     accounts: accounts.clone(),
                     postgres: postgres.clone(),
+                    brokers: brokers.clone(),
+                    subscriptions,
                     protected_headers,
                     consumer_identity,
                     measures_heads,
@@ -309,6 +325,20 @@ impl Compiled {
         let mut all: Vec<_> = self.providers.values().map(|provider| provider.status(now)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// The state of every broker, by name.
+    pub(crate) fn broker_status(&self) -> Vec<BrokerStatus> {
+        let mut all: Vec<_> = self.brokers.iter().collect();
+        all.sort_by(|a, b| a.0.cmp(b.0));
+        all.into_iter().map(|(_, broker)| broker.status()).collect()
+    }
+
+    /// The state of every subscription, by name.
+    pub(crate) fn subscription_status(&self) -> Vec<SubscriptionStatus> {
+        let mut all: Vec<_> = self.subscriptions.iter().collect();
+        all.sort_by(|a, b| a.0.cmp(b.0));
+        all.into_iter().map(|(_, subscription)| subscription.status()).collect()
     }
 
     /// The state of the shared store, where there is one.
@@ -360,7 +390,9 @@ impl Route {
             | Handler::Ai(_)
             | Handler::Mcp(_)
             | Handler::Prompt(_)
-            | Handler::A2a(_) => Beyond::default(),
+            | Handler::A2a(_)
+            | Handler::Publish(_)
+            | Handler::Subscribe(_) => Beyond::default(),
         };
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path, made_by })
@@ -391,6 +423,36 @@ fn postgres(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Option<Arc<postgres
         errors.push(Finding::new("postgres".to_owned(), "url", error));
     }
     Some(client)
+}
+
+/// The brokers; those that cannot be built are told and are not among them.
+fn brokers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Brokers {
+    let mut brokers = Brokers::new();
+    for settings in &cx.snapshot.config.brokers {
+        match Broker::compile(settings, cx) {
+            Ok(broker) => {
+                brokers.insert(settings.name.as_str().into(), broker);
+            }
+            Err(error) => errors.push(Finding::new(format!("brokers/{}", settings.name), "nats", error)),
+        }
+    }
+    brokers
+}
+
+/// What is delivered; those that cannot be built are told and are not among them.
+fn subscriptions(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Subscriptions {
+    let mut subscriptions = Subscriptions::new();
+    for settings in &cx.snapshot.config.subscriptions {
+        match Subscription::compile(settings, cx) {
+            Ok(subscription) => {
+                subscriptions.insert(settings.name.as_str().into(), subscription);
+            }
+            Err((key, error)) => {
+                errors.push(Finding::new(format!("subscriptions/{}", settings.name), key, error));
+            }
+        }
+    }
+    subscriptions
 }
 
 /// The providers of models; those that cannot be built are told and are not among them.

@@ -155,6 +155,10 @@ impl Compiled {
             Handler::Mcp(_) => report.handler = Some("mcp".into()),
             Handler::A2a(_) => report.handler = Some("a2a".into()),
             Handler::Prompt(_) => report.handler = Some("prompt".into()),
+            Handler::Publish(publish) => report.handler = Some(format!("publish `{}`", publish.broker())),
+            Handler::Subscribe(subscribe) => {
+                report.handler = Some(format!("subscribe `{}`", subscribe.broker()));
+            }
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
             Handler::Transcode(transcode) => {
                 let upstream = transcode.upstream();

@@ -5,6 +5,8 @@
 //! a log sink or the control plane.
 
 mod body;
+#[cfg_attr(not(feature = "nats"), path = "broker_off.rs")]
+mod broker;
 mod call;
 pub mod catalogue;
 pub mod compiled;
@@ -41,6 +43,7 @@ mod tls;
 mod upstream;
 mod worker;
 
+pub use broker::{BrokerStatus, subscription::SubscriptionStatus};
 pub use failure::Problem;
 pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use listener::sockets::{Inherited, take_inherited};

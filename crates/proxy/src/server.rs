@@ -17,6 +17,7 @@ use telemetry::Telemetry;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
+    broker::subscription,
     compiled::Compiled,
     handler::ai::metrics::ProviderMetrics,
     ledger::{Ledger, Report, shared::Accounts},
@@ -94,6 +95,9 @@ impl Gateway {
         shared.telemetry.register(Arc::new(Report(Arc::downgrade(&ledger))));
         shared.telemetry.register(Arc::new(crate::postgres::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::redis::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::broker::Report(Arc::downgrade(&shared))));
+        let subscriptions = subscription::Report(Arc::downgrade(&shared));
+        shared.telemetry.register(Arc::new(subscriptions));
         shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
@@ -169,6 +173,7 @@ impl Gateway {
         crate::handler::mcp::reloaded(&compiled);
         self.shared.compiled.store(Arc::new(compiled));
         self.shared.generation.fetch_add(1, Ordering::Release);
+        subscription::reloaded(&previous.subscriptions, &self.shared.compiled.load().subscriptions);
         self.settle();
         for name in gone {
             self.tell(|| Command::Close(name.clone()));
@@ -200,6 +205,12 @@ impl Gateway {
         }
         if let Some(postgres) = &compiled.postgres {
             crate::postgres::Client::start(postgres);
+        }
+        for broker in compiled.brokers.values() {
+            crate::broker::Broker::start(broker, &self.background);
+        }
+        for subscription in compiled.subscriptions.values() {
+            subscription::Subscription::start(subscription, &self.shared, &self.background);
         }
         let config = &compiled.snapshot.config;
         self.shared
@@ -286,6 +297,16 @@ impl Gateway {
         self.shared.compiled.load().redis_status()
     }
 
+    /// The state of every broker.
+    pub fn brokers(&self) -> Vec<crate::BrokerStatus> {
+        self.shared.compiled.load().broker_status()
+    }
+
+    /// The state of every subscription.
+    pub fn subscriptions(&self) -> Vec<crate::SubscriptionStatus> {
+        self.shared.compiled.load().subscription_status()
+    }
+
     /// What budgets and limits of tokens have left.
     pub async fn budgets(&self, wish: &crate::ledger::Wish) -> Vec<crate::ledger::Statement> {
         let config = self.shared.compiled.load().snapshot.config.clone();
@@ -324,6 +345,8 @@ impl Gateway {
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.shared.draining.store(true, Ordering::Relaxed);
         let end = Instant::now() + deadline;
+        let live = self.shared.compiled.load_full();
+        subscription::stop(&live.subscriptions);
         let (closing, mut closed) = mpsc::unbounded_channel();
         // The workers' are the last handles then: what they leave in a queue is nobody's but another process's.
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -331,6 +354,9 @@ impl Gateway {
         drop(closing);
         let _ = tokio::time::timeout(deadline, closed.recv()).await;
         while self.connections() > 0 && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        while !subscription::have_ended(&live.subscriptions) && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let clean = self.connections() == 0;

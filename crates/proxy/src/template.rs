@@ -131,6 +131,26 @@ impl Template {
         Some(Cow::Owned(out))
     }
 
+    /// The text, each value of which is judged before it becomes a part of it. Nothing when the call lacks one.
+    pub(crate) fn render_judged<E>(
+        &self,
+        call: &Call,
+        judge: impl Fn(&str) -> Result<(), E>,
+    ) -> Result<Option<String>, E> {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Value(source) => {
+                    let Some(value) = source.value(call) else { return Ok(None) };
+                    judge(&value)?;
+                    out.push_str(&value);
+                }
+            }
+        }
+        Ok(Some(out))
+    }
+
     /// The text as part of a path: what comes from the path stays as it is, everything else is percent-encoded,
     /// so that no value can add a segment or a query.
     pub(crate) fn render_path(&self, call: &Call) -> Option<String> {

@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Adopt(Arc<str>, Stream, Reserved),
     /// No new connections, and the open ones end. The sender is dropped once nothing more is accepted.
     Drain(mpsc::UnboundedSender<()>),
+    /// Something that only a worker can do.
+    Run(Box<dyn FnOnce(&Rc<Worker>) + Send>),
     /// End now.
     Stop,
 }
@@ -349,6 +351,7 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
                         drop(done);
                     });
                 }
+                Command::Run(what) => what(&worker),
                 Command::Stop => break,
             }
         }

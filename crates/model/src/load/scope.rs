@@ -15,6 +15,7 @@ pub(crate) enum Named {
     Policy,
     Provider,
     Model,
+    Broker,
 }
 
 impl Named {
@@ -27,6 +28,7 @@ impl Named {
             Self::Policy => "shared policy",
             Self::Provider => "AI provider",
             Self::Model => "model of `ai.models`",
+            Self::Broker => "broker",
         }
     }
 }
@@ -41,6 +43,7 @@ pub(crate) struct Scope {
     policies: BTreeSet<String>,
     providers: BTreeSet<String>,
     models: BTreeSet<String>,
+    brokers: BTreeSet<String>,
     /// There is a `redis`.
     pub(super) redis: bool,
     /// There is a `postgres`.
@@ -61,6 +64,7 @@ impl Scope {
             policies: names(tree, "policies"),
             providers: tree.get("ai").map(|ai| names(ai, "providers")).unwrap_or_default(),
             models: tree.get("ai").map(|ai| names(ai, "models")).unwrap_or_default(),
+            brokers: names(tree, "brokers"),
             postgres: tree.get("postgres").is_some(),
             redis: tree.get("redis").is_some(),
         }
@@ -75,6 +79,7 @@ impl Scope {
             Named::Policy => &self.policies,
             Named::Provider => &self.providers,
             Named::Model => &self.models,
+            Named::Broker => &self.brokers,
         }
     }
 }

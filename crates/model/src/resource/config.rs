@@ -8,6 +8,7 @@ use super::{
     access_log::AccessLog,
     admin::Admin,
     ai::Ai,
+    broker::Broker,
     consumer::Consumer,
     listener::Listener,
     mcp::McpServer,
@@ -17,6 +18,7 @@ use super::{
     route::{Handler, Route},
     runtime::Runtime,
     runtime::Shutdown,
+    subscription::Subscription,
     telemetry::Telemetry,
     upstream::Upstream,
 };
@@ -79,6 +81,12 @@ pub struct Config {
     /// What several gateways keep together, in PostgreSQL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
+    /// Brokers of messages, which `publish` and subscriptions name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub brokers: Vec<Broker>,
+    /// What brokers keep and upstreams are given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<Subscription>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

@@ -12,9 +12,11 @@ use super::{
     mcp::McpRoute,
     path_rules::PathRules,
     prompt::Prompt,
+    publish::Publish,
     route_document::RouteDocument,
     route_match::Match,
     static_files::StaticFiles,
+    subscribe::Subscribe,
     transcode::Transcode,
     tries::{RetryOverrides, TimeoutOverrides},
 };
@@ -88,10 +90,14 @@ pub enum Handler {
     Static(Box<StaticFiles>),
     /// A gRPC server for those who do not speak gRPC.
     Transcode(Box<Transcode>),
+    /// A broker that keeps what is sent.
+    Publish(Box<Publish>),
+    /// What a broker keeps, as it comes.
+    Subscribe(Box<Subscribe>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["publish"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["graphql"];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -107,6 +113,8 @@ impl Handler {
             Self::Compose(_) => "compose",
             Self::Static(_) => "static",
             Self::Transcode(_) => "transcode",
+            Self::Publish(_) => "publish",
+            Self::Subscribe(_) => "subscribe",
         }
     }
 }

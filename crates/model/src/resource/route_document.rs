@@ -10,16 +10,18 @@ use super::{
     mcp::McpRoute,
     path_rules::PathRules,
     prompt::Prompt,
+    publish::Publish,
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
     route_match::Match,
     static_files::StaticFiles,
+    subscribe::Subscribe,
     transcode::Transcode,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::policy::PolicyUse;
 
 /// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`,
-/// `mcp`, `a2a`, `compose`, `static` and `transcode`.
+/// `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish` and `subscribe`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -35,6 +37,8 @@ use crate::policy::PolicyUse;
         {"required": ["compose"]},
         {"required": ["static"]},
         {"required": ["transcode"]},
+        {"required": ["publish"]},
+        {"required": ["subscribe"]},
     ])
 )]
 pub struct RouteDocument {
@@ -105,6 +109,12 @@ pub struct RouteDocument {
     /// Handler: a gRPC server for those who do not speak gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transcode: Option<Box<Transcode>>,
+    /// Handler: a broker that keeps what is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Box<Publish>>,
+    /// Handler: what a broker keeps, as it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribe: Option<Box<Subscribe>>,
 }
 
 fn yes() -> bool {
@@ -126,12 +136,14 @@ impl TryFrom<RouteDocument> for Route {
             written.compose.map(Handler::Compose),
             written.files.map(Handler::Static),
             written.transcode.map(Handler::Transcode),
+            written.publish.map(Handler::Publish),
+            written.subscribe.map(Handler::Subscribe),
         ]
         .into_iter()
         .flatten();
         let (Some(handler), None) = (handlers.next(), handlers.next()) else {
             return Err(
-                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose`, `static` and `transcode`"
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish` and `subscribe`"
                     .to_owned(),
             );
         };
@@ -177,6 +189,8 @@ impl From<Route> for RouteDocument {
             compose: None,
             files: None,
             transcode: None,
+            publish: None,
+            subscribe: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -192,6 +206,8 @@ impl From<Route> for RouteDocument {
             Handler::Compose(compose) => written.compose = Some(compose),
             Handler::Static(files) => written.files = Some(files),
             Handler::Transcode(transcode) => written.transcode = Some(transcode),
+            Handler::Publish(publish) => written.publish = Some(publish),
+            Handler::Subscribe(subscribe) => written.subscribe = Some(subscribe),
         }
         written
     }

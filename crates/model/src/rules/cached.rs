@@ -105,7 +105,9 @@ fn upstreams(route: &Route) -> Vec<&str> {
         | Handler::Ai(_)
         | Handler::Mcp(_)
         | Handler::Prompt(_)
-        | Handler::A2a(_) => Vec::new(),
+        | Handler::A2a(_)
+        | Handler::Publish(_)
+        | Handler::Subscribe(_) => Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod a2a;
 mod access_log;
 mod ai;
+mod broker;
 mod cached;
 mod compose;
 mod consumer;
@@ -14,10 +15,13 @@ mod names;
 mod placement;
 mod policies;
 mod prompt;
+mod publish;
 mod redis;
 mod route;
 mod static_files;
 mod strip_prefix;
+mod subscribe;
+mod subscription;
 mod transcode;
 mod upstream;
 
@@ -60,6 +64,8 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
             }
         });
     }
+    at.each("brokers", &config.brokers, |at, broker| broker::check(broker, at));
+    at.each("subscriptions", &config.subscriptions, |at, one| subscription::check(one, config, at));
     at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, config, at));
     consumer::usernames(config, at);
     at.each("policies", &config.policies, |at, named| {

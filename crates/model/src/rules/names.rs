@@ -8,12 +8,14 @@ use crate::{
 };
 
 /// Lists of resources with names, and what one of them is called.
-const NAMED: [(&str, &str); 5] = [
+const NAMED: [(&str, &str); 7] = [
     ("listeners", "listener"),
     ("upstreams", "upstream"),
     ("consumers", "consumer"),
     ("routes", "route"),
     ("policies", "shared policy"),
+    ("brokers", "broker"),
+    ("subscriptions", "subscription"),
 ];
 
 pub(super) fn check(tree: &Node, found: &mut Diagnostics) {

@@ -118,6 +118,10 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             let upstream = world.upstreams.get(transcode.upstream.as_str());
             super::transcode::check(transcode, upstream, at);
         }),
+        Handler::Subscribe(subscribe) => {
+            at.field("subscribe", |at| super::subscribe::check(subscribe, route, at));
+        }
+        Handler::Publish(publish) => at.field("publish", |at| super::publish::check(publish, route, at)),
         Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
         Handler::Prompt(prompt) => {

@@ -110,6 +110,12 @@ problems! {
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, 14, "More requests than can be served are on their way";
     /// The gateway is shutting down or has no room.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, 14, "The gateway cannot take the request now";
+    /// The broker cannot be reached, or nothing there keeps such messages.
+    BrokerAway = "broker-away", SERVICE_UNAVAILABLE, 14, "The broker cannot take the message now";
+    /// The broker does not want the message.
+    BrokerRefused = "broker-refused", BAD_GATEWAY, 13, "The broker refused the message";
+    /// The broker did not confirm in time: whether the message is kept is unknown.
+    BrokerTimeout = "broker-timeout", GATEWAY_TIMEOUT, 4, "The broker did not confirm in time";
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream-timeout", GATEWAY_TIMEOUT, 4, "The upstream did not answer in time";
     /// Only a kept answer was wanted, and there is none.

@@ -9,10 +9,13 @@ pub(crate) mod files;
 pub(crate) mod mcp;
 mod posing;
 pub(crate) mod prompt;
+pub(crate) mod publish;
 pub(crate) mod redirect;
 mod remote;
 pub(crate) mod respond;
 mod retold;
+#[cfg_attr(not(feature = "nats"), path = "subscribe_off.rs")]
+pub(crate) mod subscribe;
 #[cfg_attr(not(feature = "transcode"), path = "transcode_off.rs")]
 pub(crate) mod transcode;
 
@@ -22,7 +25,8 @@ use http::Response;
 
 use self::{
     a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, files::Files, mcp::McpGateway,
-    prompt::PromptApi, redirect::Redirect, respond::Respond, transcode::Transcode,
+    prompt::PromptApi, publish::Publish, redirect::Redirect, respond::Respond, subscribe::Subscribe,
+    transcode::Transcode,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
@@ -38,6 +42,8 @@ pub(crate) enum Handler {
     Compose(Box<Compose>),
     Static(Files),
     Transcode(Box<Transcode>),
+    Publish(Box<Publish>),
+    Subscribe(Box<Subscribe>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -73,6 +79,14 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
             let compiled = Transcode::compile(route, settings, cx);
             Handler::Transcode(Box::new(compiled.map_err(|error| ("transcode", error))?))
         }
+        Settings::Subscribe(settings) => {
+            let compiled = Subscribe::compile(settings, route, cx);
+            Handler::Subscribe(Box::new(compiled.map_err(|error| ("subscribe", error))?))
+        }
+        Settings::Publish(settings) => {
+            let compiled = Publish::compile(settings, route, cx);
+            Handler::Publish(Box::new(compiled.map_err(|error| ("publish", error))?))
+        }
         Settings::A2a(settings) => {
             let compiled = A2aGateway::compile(route, settings, cx);
             Handler::A2a(Box::new(compiled.map_err(|error| ("a2a", error))?))
@@ -98,6 +112,8 @@ pub(crate) async fn handle(
         Handler::A2a(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
         Handler::Compose(compose) => Box::pin(compose.handle(worker, call, body)).await,
         Handler::Transcode(transcode) => Box::pin(transcode.handle(worker, call, body)).await,
+        Handler::Subscribe(subscribe) => Box::pin(subscribe.handle(worker, call)).await,
+        Handler::Publish(publish) => Box::pin(publish.handle(call, body)).await,
         Handler::Prompt(prompt) => Box::pin(prompt.handle(worker, call, body)).await,
     }
 }

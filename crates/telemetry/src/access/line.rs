@@ -83,6 +83,15 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(transcoded) = &call.transcoded {
         super::transcoded::write(transcoded, out);
     }
+    if let Some(published) = &call.published {
+        super::published::write(published, out);
+    }
+    if let Some(fed) = &call.fed {
+        super::fed::write(fed, out);
+    }
+    if let Some(delivered) = &call.delivered {
+        super::delivered::write(delivered, out);
+    }
     if let Some(mirrored) = &call.mirrored {
         super::mirrored::write(mirrored, out);
     }

@@ -2,8 +2,11 @@
 
 mod composed;
 mod content;
+mod delivered;
+mod fed;
 pub(crate) mod line;
 mod mirrored;
+mod published;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
 mod template;

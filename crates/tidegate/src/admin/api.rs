@@ -91,6 +91,8 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "upstreams": upstreams,
         "providers": providers,
         "redis": gateway.redis(),
+        "brokers": gateway.brokers(),
+        "subscriptions": gateway.subscriptions(),
     }))
 }
 

@@ -19,7 +19,7 @@ struct Demo {
     child: Child,
     folder: tempfile::TempDir,
     /// Gateway, admin, catalog-1, catalog-2, orders, provider.
-    ports: [u16; 6],
+    ports: [u16; 7],
 }
 
 /// The folder with the gateway's binary; the shop's and the provider's are built beside it.
@@ -42,12 +42,12 @@ fn binaries() -> PathBuf {
 impl Demo {
     /// Starts it with these binaries.
     fn with(binaries: &Path) -> Self {
-        Self::start([(); 6].map(|()| free_port()), |command| {
+        Self::start([(); 7].map(|()| free_port()), |command| {
             command.env("TIDEGATE_DEMO_BIN", binaries);
         })
     }
 
-    fn start(ports: [u16; 6], prepare: impl FnOnce(&mut Command)) -> Self {
+    fn start(ports: [u16; 7], prepare: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name| fs::File::create(folder.path().join(name)).expect("a file");
         let mut command = Command::new(root().join("scripts/demo.sh"));
@@ -153,7 +153,7 @@ fn program(path: &Path, text: &str) {
 
 #[test]
 fn taken_ports_are_named_and_nothing_is_started() {
-    let ports = [(); 6].map(|()| free_port());
+    let ports = [(); 7].map(|()| free_port());
     let taken = [ports[1], ports[3]].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a port"));
     let binaries = binaries();
     let mut demo = Demo::start(ports, |command| {
@@ -172,7 +172,7 @@ fn a_folder_that_holds_what_no_demo_wrote_is_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("thesis"), "years of work").expect("a file");
     let none = tempfile::tempdir().expect("a folder");
-    let mut demo = Demo::start([(); 6].map(|()| free_port()), |command| {
+    let mut demo = Demo::start([(); 7].map(|()| free_port()), |command| {
         command.env("TIDEGATE_DEMO_DATA", folder.path()).env("TIDEGATE_DEMO_BIN", none.path());
     });
     assert_eq!(demo.child.wait().expect("an end").code(), Some(1));
@@ -194,11 +194,11 @@ fn sigterm_and_sigint_end_all_that_was_started() {
 }
 
 #[test]
-fn the_banner_tells_addresses_and_twelve_commands_without_a_terminal() {
+fn the_banner_tells_addresses_and_thirteen_commands_without_a_terminal() {
     let demo = Demo::running();
     let out = demo.out();
     for port in demo.ports {
-        assert!(out.contains(&format!("http://127.0.0.1:{port}")), "{port}: {out}");
+        assert!(out.contains(&format!("://127.0.0.1:{port}")), "{port}: {out}");
     }
     let mut lines = out.lines();
     let mut commands = Vec::new();
@@ -207,7 +207,7 @@ fn the_banner_tells_addresses_and_twelve_commands_without_a_terminal() {
             commands.push(lines.next().expect("a command").trim());
         }
     }
-    assert_eq!(commands.len(), 12, "{out}");
+    assert_eq!(commands.len(), 13, "{out}");
     // What is printed works as it is printed, in the repository's folder.
     for (command, words) in commands.iter().zip([
         "\"Sea chart\",\"price\":1890",
@@ -222,6 +222,7 @@ fn the_banner_tells_addresses_and_twelve_commands_without_a_terminal() {
         "\"greeting\":\"Welcome aboard\"",
         "data: {",
         "route=\"products\"",
+        "\"duplicate\":true",
     ]) {
         let output = Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -274,7 +275,7 @@ fn with_a_vendors_key_the_model_is_that_vendors() {
         ("ANTHROPIC_API_KEY", "kind: anthropic, keys: [{env: ANTHROPIC_API_KEY}]"),
         ("GEMINI_API_KEY", "kind: gemini, keys: [{env: GEMINI_API_KEY}]"),
     ] {
-        let mut demo = Demo::start([(); 6].map(|()| free_port()), |command| {
+        let mut demo = Demo::start([(); 7].map(|()| free_port()), |command| {
             command
                 .env("TIDEGATE_DEMO_BIN", binaries())
                 .env(name, "no-real-key")
@@ -320,7 +321,7 @@ fn sigterm_while_it_builds_ends_the_build_and_what_it_has_started() {
     let cargo = format!("#!/bin/sh\nsleep 600 &\necho $! > {at}/compiler\necho $$ > {at}/cargo\nwait\n");
     program(&folder.path().join("cargo"), &cargo);
     let path = format!("{at}:{}", std::env::var("PATH").expect("a path"));
-    let mut demo = Demo::start([(); 6].map(|()| free_port()), |command| {
+    let mut demo = Demo::start([(); 7].map(|()| free_port()), |command| {
         command.env("PATH", path).env_remove("TIDEGATE_DEMO_BIN");
     });
     let pid = |name: &str| -> Option<u32> {

@@ -11,6 +11,7 @@ mod compose;
 mod configuration;
 mod contract;
 mod demo;
+mod events;
 mod fault;
 mod files;
 mod harness;

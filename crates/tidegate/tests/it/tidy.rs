@@ -109,6 +109,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-ai", &[]),
         ("tidegate-waf", &[]),
         ("tidegate-transcode", &[]),
+        ("tidegate-events", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
@@ -120,6 +121,7 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-ai",
                 "tidegate-waf",
                 "tidegate-transcode",
+                "tidegate-events",
                 "tidegate-telemetry",
             ],
         ),

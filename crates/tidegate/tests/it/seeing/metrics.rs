@@ -235,11 +235,14 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
         let labels = cells[3].split(", ").map(|label| label.trim_matches('`').to_owned());
         let labels: BTreeSet<_> = labels.filter(|label| label != "–").collect();
         // Calls of tools are counted where there are tools, and those of composed answers where there are such:
-        // `mcp::federation`, `compose::seen`, `transcode` and `policies` have them.
+        // `mcp::federation`, `compose::seen`, `transcode`, `events` and `policies` have them.
         let elsewhere = [
             "tidegate_mcp_",
             "tidegate_compose_",
             "tidegate_transcode_",
+            "tidegate_broker_",
+            "tidegate_publish_",
+            "tidegate_subscri",
             "tidegate_waf_",
             "tidegate_idempotency_",
             "tidegate_load_shed_",

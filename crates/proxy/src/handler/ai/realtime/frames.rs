@@ -3,16 +3,16 @@
 use bytes::{Bytes, BytesMut};
 
 /// What a frame is.
-pub(super) const CONTINUATION: u8 = 0;
-pub(super) const TEXT: u8 = 1;
-pub(super) const BINARY: u8 = 2;
-pub(super) const CLOSE: u8 = 8;
+pub(in crate::handler) const CONTINUATION: u8 = 0;
+pub(in crate::handler) const TEXT: u8 = 1;
+pub(in crate::handler) const BINARY: u8 = 2;
+pub(in crate::handler) const CLOSE: u8 = 8;
 /// From here on frames are about the connection, and may stand among the pieces of a message.
-pub(super) const CONTROL: u8 = 8;
+pub(in crate::handler) const CONTROL: u8 = 8;
 
 /// Why what came is no frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(in crate::handler) enum Broken {
     /// Larger than it may be.
     TooLarge,
     /// Against the protocol, or of an extension that was not agreed on.
@@ -21,19 +21,19 @@ pub(super) enum Broken {
 
 /// One frame.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(in crate::handler) struct Frame {
     /// All of it, as it came.
-    pub(super) raw: Bytes,
-    pub(super) opcode: u8,
+    pub(in crate::handler) raw: Bytes,
+    pub(in crate::handler) opcode: u8,
     /// It is the last of its message.
-    pub(super) is_last: bool,
+    pub(in crate::handler) is_last: bool,
     mask: Option<[u8; 4]>,
     payload_at: usize,
 }
 
 impl Frame {
     /// Adds what it holds, in clear.
-    pub(super) fn read(&self, into: &mut Vec<u8>) {
+    pub(in crate::handler) fn read(&self, into: &mut Vec<u8>) {
         let payload = self.raw.get(self.payload_at..).unwrap_or_default();
         let from = into.len();
         into.extend_from_slice(payload);
@@ -45,22 +45,22 @@ impl Frame {
 }
 
 /// Frames cut out of what comes.
-pub(super) struct Frames {
+pub(in crate::handler) struct Frames {
     came: BytesMut,
     payload_bytes_max: u64,
 }
 
 impl Frames {
-    pub(super) fn new(payload_bytes_max: u64) -> Self {
+    pub(in crate::handler) fn new(payload_bytes_max: u64) -> Self {
         Self { came: BytesMut::new(), payload_bytes_max }
     }
 
-    pub(super) fn push(&mut self, data: &[u8]) {
+    pub(in crate::handler) fn push(&mut self, data: &[u8]) {
         self.came.extend_from_slice(data);
     }
 
     /// The next whole frame.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, Broken> {
+    pub(in crate::handler) fn next(&mut self) -> Result<Option<Frame>, Broken> {
         let (&[first, second], rest) = match self.came.split_first_chunk::<2>() {
             Some((head, rest)) => (head, rest),
             None => return Ok(None),
@@ -104,7 +104,7 @@ impl Frames {
 }
 
 /// A frame of the gateway's own. What goes to a server is masked.
-pub(super) fn written(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
+pub(in crate::handler) fn written(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     out.extend_from_slice(&[0x80 | opcode]);
     match payload.len() {

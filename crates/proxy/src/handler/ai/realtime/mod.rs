@@ -2,7 +2,7 @@
 //! frames pass as they come while the answers' usage is read.
 
 mod answers;
-mod frames;
+pub(in crate::handler) mod frames;
 mod session;
 
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,0 +1,16 @@
+//! Of a message of a broker's that was delivered to an upstream.
+
+use std::sync::Arc;
+
+/// A delivery of a subscription.
+#[derive(Debug)]
+pub struct DeliveryRecord {
+    /// Name of the subscription.
+    pub subscription: Arc<str>,
+    /// The message's subject.
+    pub subject: String,
+    /// Its place in its stream.
+    pub sequence: u64,
+    /// Which delivery of it this was, from 1.
+    pub attempt: u32,
+}

@@ -1,0 +1,63 @@
+//! Rules of subscriptions.
+
+use crate::{
+    Config,
+    load::{Context, scope::Named},
+    resource::subscription::{Ordering, Subscription},
+};
+
+pub(super) fn check(subscription: &Subscription, config: &Config, at: &mut Context<'_, '_>) {
+    at.field("broker", |at| at.refer(Named::Broker, &subscription.broker));
+    at.field("upstream", |at| at.refer(Named::Upstream, &subscription.upstream));
+    if config.listeners.is_empty() {
+        at.error("a configuration without listeners serves nothing, deliveries included");
+    }
+    let is_name =
+        |text: &str| !text.contains(['.', '*', '>', '/', '\\']) && !text.chars().any(char::is_whitespace);
+    if !is_name(&subscription.stream) {
+        at.field("stream", |at| at.error("expected the name of a stream"));
+    }
+    if subscription.durable.as_deref().is_some_and(|durable| !is_name(durable)) {
+        at.field("durable", |at| at.error("expected a name without dots, spaces and wildcards"));
+    }
+    if let Some(subject) = &subscription.subject {
+        if !is_filter(subject) {
+            at.field("subject", |at| at.error("expected a subject such as `orders.*.placed` or `orders.>`"));
+        }
+    }
+    if let Some(subject) = &subscription.dead_letter {
+        at.field("deadLetter", |at| super::publish::subject(subject, at));
+    }
+    if subscription.timeout.is_zero() {
+        at.field("timeout", |at| at.error("expected more than nothing"));
+    }
+    at.field("backoff", |at| super::upstream::backoff(&subscription.backoff, at));
+    if subscription.ordering == Ordering::All && at.is_written("concurrency") && subscription.concurrency > 1
+    {
+        at.field("concurrency", |at| {
+            at.error_with("with `ordering: all` there is one delivery at a time", "leave it out");
+        });
+    }
+    let twin = config.subscriptions.iter().find(|other| {
+        other.name != subscription.name
+            && other.broker == subscription.broker
+            && other.stream == subscription.stream
+            && other.durable() == subscription.durable()
+    });
+    if let Some(twin) = twin {
+        at.field("durable", |at| {
+            at.error(format!("`{}` has the same one: each would get a part of the messages", twin.name));
+        });
+    }
+}
+
+/// A subject that can be listened to: wildcards are whole parts, and `>` is the last.
+pub(super) fn is_filter(subject: &str) -> bool {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let is_good = |(place, token): (usize, &&str)| match *token {
+        ">" => place + 1 == tokens.len(),
+        "*" => true,
+        token => !token.is_empty() && !token.contains(['*', '>']) && !token.chars().any(char::is_whitespace),
+    };
+    !subject.starts_with('$') && tokens.iter().enumerate().all(is_good)
+}

@@ -1,0 +1,298 @@
+//! `subscriptions`: what a broker keeps is delivered to an upstream.
+//!
+//! A reader in the background takes as many messages as there is room for; each is [made](message) a request, [sent](send)
+//! by a worker through the upstream as any call is, and confirmed to the broker when the answer is a 2xx. While a message
+//! is held here the broker is told so, and whatever ends this process, it delivers the message again.
+
+mod given_up;
+mod message;
+mod reader;
+mod report;
+mod send;
+mod sign;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering as Atomic},
+    },
+    time::Duration,
+};
+
+use async_nats::jetstream::{AckKind, Message};
+use model::resource::subscription::{Ordering, Subscription as Settings};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+
+pub(crate) use self::report::Report;
+pub use self::report::SubscriptionStatus;
+use self::{send::Outcome, sign::Keys};
+use super::Broker;
+use crate::{compiled::Building, worker::Shared};
+
+/// Subscriptions by name.
+pub(crate) type Subscriptions = HashMap<Arc<str>, Arc<Subscription>>;
+
+/// Messages that wait for others of their key, for each delivery at a time.
+const WAITING_OF_KEYS: usize = 4;
+
+/// A subscription, from its start to its end.
+pub(crate) struct Subscription {
+    name: Arc<str>,
+    settings: Settings,
+    broker: Arc<Broker>,
+    keys: Keys,
+    started: AtomicBool,
+    stopping: watch::Sender<bool>,
+    /// The reader runs.
+    reads: AtomicBool,
+    /// The broker knows it, and it reads.
+    is_up: AtomicBool,
+    /// Subjects at which the broker hears of the messages that are held here, by their place in the stream.
+    held: Mutex<HashMap<u64, String>>,
+    /// Messages that wait for one of their key.
+    of_keys: Mutex<HashMap<String, VecDeque<Held>>>,
+    /// Places for deliveries.
+    places: Arc<Semaphore>,
+    in_flight: AtomicUsize,
+    trouble: Mutex<Option<String>>,
+    numbers: Numbers,
+}
+
+/// What is counted.
+#[derive(Default)]
+struct Numbers {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+    dead: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// A message that is held here.
+struct Held {
+    message: Message,
+    sequence: u64,
+    /// Deliveries, this one included.
+    deliveries: u32,
+    owner: Arc<Subscription>,
+    /// Its room.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.owner.held().remove(&self.sequence);
+    }
+}
+
+impl Subscription {
+    /// Builds a subscription, or goes on with one whose settings are the same. Nothing is read yet.
+    pub(crate) fn compile(
+        settings: &Settings,
+        cx: &Building<'_>,
+    ) -> Result<Arc<Self>, (&'static str, String)> {
+        let broker = cx.brokers.and_then(|brokers| brokers.get(settings.broker.as_str()));
+        let broker = broker.ok_or_else(|| ("broker", format!("no broker `{}`", settings.broker)))?;
+        let secrets: Vec<&str> = settings.sign.iter().map(|secret| cx.snapshot.secret(secret)).collect();
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for secret in &secrets {
+            context.update(&(secret.len() as u64).to_be_bytes());
+            context.update(secret.as_bytes());
+        }
+        // A broker that was made anew is another one.
+        let identity = (settings, context.finish().as_ref().to_vec(), Arc::as_ptr(broker) as usize);
+        let keys = Keys::of(secrets.into_iter()).map_err(|error| ("sign", error))?;
+        let places = match settings.ordering {
+            Ordering::All => 1,
+            Ordering::None | Ordering::Key => settings.concurrency.clamp(1, 1024),
+        };
+        Ok(cx.of("subscriptions").keep(&settings.name, &identity, || Self {
+            name: settings.name.as_str().into(),
+            settings: settings.clone(),
+            broker: broker.clone(),
+            keys,
+            started: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
+            reads: AtomicBool::new(false),
+            is_up: AtomicBool::new(false),
+            held: Mutex::default(),
+            of_keys: Mutex::default(),
+            places: Arc::new(Semaphore::new(places)),
+            in_flight: AtomicUsize::new(0),
+            trouble: Mutex::default(),
+            numbers: Numbers::default(),
+        }))
+    }
+
+    /// Starts to read, once.
+    pub(crate) fn start(this: &Arc<Self>, shared: &Arc<Shared>, background: &Handle) {
+        if !this.started.swap(true, Atomic::Relaxed) {
+            this.reads.store(true, Atomic::Relaxed);
+            background.spawn(reader::run(this.clone(), Arc::downgrade(shared)));
+        }
+    }
+
+    /// Reads no more. What is on its way ends; what only waits here is given back to the broker.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Whether everything that it held has come to an end.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.reads.load(Atomic::Relaxed) && self.held().is_empty()
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Ready when it is stopped.
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // Its sender is this one's own.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<u64, String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages are held at a time.
+    fn room(&self) -> usize {
+        match self.settings.ordering {
+            Ordering::All => 1,
+            Ordering::None => self.settings.concurrency,
+            Ordering::Key => self.settings.concurrency * WAITING_OF_KEYS,
+        }
+    }
+
+    fn set_trouble(&self, why: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// The pause after this many deliveries: between half and all of what it has grown to.
+    fn pause(&self, deliveries: u32, wanted: Option<Duration>) -> Duration {
+        let backoff = &self.settings.backoff;
+        let exponent = i32::try_from(deliveries.saturating_sub(1)).unwrap_or(i32::MAX);
+        let grown = backoff.initial.get().as_secs_f64() * backoff.multiplier.powi(exponent);
+        let most = backoff.max.get();
+        let grown = if grown.is_finite() { grown.min(most.as_secs_f64()) } else { most.as_secs_f64() };
+        let share = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0) % 1000;
+        let pause = Duration::from_secs_f64(grown * (0.5 + share as f64 / 2000.0));
+        wanted.map_or(pause, |wanted| pause.max(wanted.min(most)))
+    }
+}
+
+/// Stops those that a new configuration has no more, or otherwise.
+pub(crate) fn reloaded(before: &Subscriptions, live: &Subscriptions) {
+    let is_gone = |(name, one): &(&Arc<str>, &Arc<Subscription>)| {
+        !live.get(*name).is_some_and(|other| Arc::ptr_eq(one, other))
+    };
+    before.iter().filter(is_gone).for_each(|(_, one)| one.stop());
+}
+
+/// Stops all.
+pub(crate) fn stop(all: &Subscriptions) {
+    all.values().for_each(|one| one.stop());
+}
+
+/// Whether nothing is held any more.
+pub(crate) fn have_ended(all: &Subscriptions) -> bool {
+    all.values().all(|one| one.has_ended())
+}
+
+/// Has a message delivered, after those that it waits for.
+fn dispatch(held: Held, shared: &Weak<Shared>) {
+    let owner = held.owner.clone();
+    if owner.settings.ordering != Ordering::Key {
+        tokio::spawn(process(held, shared.clone()));
+        return;
+    }
+    let key = message::key(&held.message);
+    let mut of_keys = owner.of_keys.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(waiting) = of_keys.get_mut(&key) {
+        waiting.push_back(held);
+        return;
+    }
+    of_keys.insert(key.clone(), VecDeque::new());
+    drop(of_keys);
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        let mut next = Some(held);
+        while let Some(held) = next {
+            process(held, shared.clone()).await;
+            let mut of_keys = owner.of_keys.lock().unwrap_or_else(PoisonError::into_inner);
+            next = of_keys.get_mut(&key).and_then(VecDeque::pop_front);
+            if next.is_none() {
+                of_keys.remove(&key);
+            }
+        }
+    });
+}
+
+/// Delivers a message until it is done with.
+async fn process(mut held: Held, shared: Weak<Shared>) {
+    let owner = held.owner.clone();
+    loop {
+        if owner.is_stopping() {
+            return told(&held, AckKind::Nak(None)).await;
+        }
+        let why = match one(&held, &shared).await {
+            Outcome::Delivered => {
+                owner.numbers.delivered.fetch_add(1, Atomic::Relaxed);
+                return told(&held, AckKind::Ack).await;
+            }
+            // Nobody is to blame but this gateway, which ends.
+            Outcome::Undone => return told(&held, AckKind::Nak(None)).await,
+            Outcome::Failed { why, retry_after } => {
+                owner.numbers.failed.fetch_add(1, Atomic::Relaxed);
+                (why, retry_after)
+            }
+        };
+        let (why, retry_after) = why;
+        if held.deliveries >= owner.settings.max_deliveries || why.is_final() {
+            match given_up::end(&held, &why).await {
+                true => return told(&held, AckKind::Term).await,
+                // It stays where it is until it can be put elsewhere.
+                false => return told(&held, AckKind::Nak(Some(given_up::AGAIN))).await,
+            }
+        }
+        let pause = owner.pause(held.deliveries, retry_after);
+        if owner.settings.ordering == Ordering::None {
+            return told(&held, AckKind::Nak(Some(pause))).await;
+        }
+        // Those that wait for it wait on.
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = owner.stopped() => {}
+        }
+        held.deliveries += 1;
+    }
+}
+
+/// One delivery.
+async fn one(held: &Held, shared: &Weak<Shared>) -> Outcome {
+    let owner = &held.owner;
+    let Ok(_place) = owner.places.acquire().await else { return Outcome::Undone };
+    if owner.is_stopping() {
+        return Outcome::Undone;
+    }
+    let Some(shared) = shared.upgrade() else { return Outcome::Undone };
+    owner.in_flight.fetch_add(1, Atomic::Relaxed);
+    let outcome = match message::request(held) {
+        Ok(delivery) => send::deliver(&shared, delivery).await,
+        Err(why) => Outcome::Failed { why, retry_after: None },
+    };
+    owner.in_flight.fetch_sub(1, Atomic::Relaxed);
+    outcome
+}
+
+/// Tells the broker what became of a message. What it does not hear of it delivers again.
+async fn told(held: &Held, what: AckKind) {
+    if let Err(error) = held.message.ack_with(what).await {
+        tracing::debug!(subscription = %held.owner.name, %error, "the broker was not told: {error}");
+    }
+}

@@ -1,0 +1,152 @@
+//! Messages over a WebSocket: each is a JSON object with its id, its subject and its data.
+//!
+//! The client's side is a tunnel like any other; its far end is a pair of sockets of the process's own, which a task of
+//! the worker's serves.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json, value::RawValue};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::{Instant, sleep_until},
+};
+
+use super::Served;
+use crate::{
+    body::Body,
+    broker::feed::Item,
+    conn::{
+        tunnel::{Far, Tunnel},
+        wire::{Io, Wire},
+    },
+    failure::{Failure, Problem, Stage},
+    handler::ai::realtime::frames::{self, Broken, Frames},
+};
+
+const PING: u8 = 9;
+const PONG: u8 = 10;
+/// Bytes of what a client may send: it has nothing to say.
+const CLIENT_BYTES_MAX: u64 = 4096;
+
+/// Why a WebSocket is closed (RFC 6455 §7.4.1).
+const GOING_AWAY: u16 = 1001;
+const STRANGE: u16 = 1002;
+const TOO_LARGE: u16 = 1009;
+const TRY_AGAIN: u16 = 1013;
+
+pub(super) fn open(served: Served, accept: Option<HeaderValue>) -> Result<Response<Body>, Failure> {
+    let (near, far) = UnixStream::pair().map_err(|error| {
+        Failure::gateway(Stage::Body, Problem::Internal).with_detail(format!("no pair of sockets: {error}"))
+    })?;
+    tokio::task::spawn_local(serve(served, near));
+    let tunnel = Tunnel {
+        far: Far::Wire(Box::new(Wire::new(Io::Unix(far)))),
+        early: Bytes::new(),
+        guards: Box::default(),
+        held: None,
+        watch: None,
+    };
+    let mut response = Response::new(Body::Tunnel(Box::new(tunnel)));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Some(accept) = accept {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    Ok(response)
+}
+
+/// A message as its text.
+fn text(item: &Item) -> String {
+    let subject = Value::from(item.subject.as_str());
+    let data = match std::str::from_utf8(&item.payload) {
+        // JSON goes on as it was written.
+        Ok(text) if serde_json::from_str::<&RawValue>(text).is_ok() => format!("\"data\":{}", text.trim()),
+        Ok(text) => format!("\"data\":{}", Value::from(text)),
+        Err(_) => {
+            use base64::{Engine, engine::general_purpose::STANDARD};
+            format!("\"data_base64\":{}", json!(STANDARD.encode(&item.payload)))
+        }
+    };
+    format!("{{\"id\":\"{}\",\"subject\":{subject},{data}}}", item.sequence)
+}
+
+fn close(code: u16, out: &mut BytesMut) {
+    frames::written(frames::CLOSE, &code.to_be_bytes(), None, out);
+}
+
+/// Serves one client until either side has enough.
+async fn serve(mut served: Served, mut socket: UnixStream) {
+    let mut came = Frames::new(CLIENT_BYTES_MAX);
+    let mut input = BytesMut::with_capacity(1024);
+    let mut out = BytesMut::new();
+    let mut beat = Instant::now() + served.heartbeat;
+    let mut is_alive = true;
+    let mut is_over = false;
+    while !is_over {
+        tokio::select! {
+            () = served.end.as_mut() => {
+                close(GOING_AWAY, &mut out);
+                is_over = true;
+            }
+            read = socket.read_buf(&mut input) => match read {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {
+                    is_alive = true;
+                    came.push(&input.split());
+                    is_over = heard(&mut came, &mut out);
+                }
+            },
+            item = served.feed.items.recv() => match item {
+                Some(item) => {
+                    frames::written(frames::TEXT, text(&item).as_bytes(), None, &mut out);
+                    served.record.sent();
+                }
+                None => {
+                    close(if served.feed.was_slow() { TRY_AGAIN } else { GOING_AWAY }, &mut out);
+                    is_over = true;
+                }
+            },
+            () = sleep_until(beat) => {
+                // Whoever did not answer to the last one is not there.
+                if !std::mem::replace(&mut is_alive, false) {
+                    return;
+                }
+                frames::written(PING, b"", None, &mut out);
+                beat = Instant::now() + served.heartbeat;
+            }
+        }
+        if socket.write_all_buf(&mut out).await.is_err() {
+            return;
+        }
+    }
+    let _ = socket.shutdown().await;
+}
+
+/// Answers to what the client sent; true when that ends it.
+fn heard(came: &mut Frames, out: &mut BytesMut) -> bool {
+    loop {
+        match came.next() {
+            Ok(None) => return false,
+            Ok(Some(frame)) => match frame.opcode {
+                frames::CLOSE => {
+                    let mut said = Vec::new();
+                    frame.read(&mut said);
+                    frames::written(frames::CLOSE, said.get(..2).unwrap_or_default(), None, out);
+                    return true;
+                }
+                PING => {
+                    let mut said = Vec::new();
+                    frame.read(&mut said);
+                    frames::written(PONG, &said, None, out);
+                }
+                _ => {}
+            },
+            Err(broken) => {
+                close(if broken == Broken::TooLarge { TOO_LARGE } else { STRANGE }, out);
+                return true;
+            }
+        }
+    }
+}
