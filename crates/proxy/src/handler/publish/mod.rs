@@ -20,16 +20,14 @@ use model::{
 use serde_json::{Value, json};
 
 use self::message::{Message, Messages};
-use super::{
-    ai::gathered::{Ungathered, gather},
-    prompt::schema::Schema,
-};
+use super::ai::gathered::{Ungathered, gather};
 use crate::{
     body::Body,
     broker::{Broker, Confirmed, Unconfirmed},
     call::Call,
     compiled::Building,
     failure::{Failure, Problem, Stage},
+    schema::Schema,
 };
 
 /// When a client may come again while the broker is away.
