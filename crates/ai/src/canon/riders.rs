@@ -6,6 +6,9 @@
 
 use super::{Part, Proof, ProofKind};
 
+/// Proofs of one message that are looked at: no answer has so many, and each is compared with every thought.
+const RIDERS_MAX: usize = 256;
+
 /// Proofs that wait for a call.
 #[derive(Debug, Default)]
 pub struct Riders {
@@ -50,7 +53,8 @@ pub fn dismount(parts: Vec<Part>) -> Vec<Part> {
         if let Some(own) = found.pop_if(|last| last.kind == ProofKind::Mark) {
             *proof = Some(own);
         }
-        riders.extend(found.into_iter().map(|mut proof| {
+        let room = RIDERS_MAX.saturating_sub(riders.len());
+        riders.extend(found.into_iter().take(room).map(|mut proof| {
             let is_behind = proof.take_behind();
             Rider { proof, call: calls, is_behind }
         }));
@@ -196,6 +200,15 @@ mod tests {
             }
         }
         dismount(parts(kept).into_iter().chain(calls).collect())
+    }
+
+    #[test]
+    fn more_proofs_than_any_answer_has_are_not_looked_at() {
+        let id =
+            (0..1_000).fold("1".to_owned(), |id, at| proof(&at.to_string(), ProofKind::Signature).ride(&id));
+        let back = dismount(vec![Part::text("said"), call(id)]);
+        assert_eq!(back.len(), RIDERS_MAX + 2);
+        assert_eq!(back.last(), Some(&call("1".to_owned())));
     }
 
     #[test]

@@ -243,9 +243,8 @@ async fn ask(
             }
         };
         let mut losses = prepared.losses;
-        let endpoint = conversation.endpoint;
-        let mut headers =
-            outgoing::headers(came, &target.provider, endpoint.dialect, prepared.dialect, &mut losses);
+        let (of, caller) = (&target.provider, conversation.endpoint.dialect);
+        let mut headers = outgoing::headers(came, of, caller, prepared.dialect, &mut losses);
         if gateway.strict && !losses.is_empty() {
             refusals.uncarried(too_strict(&losses, conversation.endpoint.dialect));
             continue;
