@@ -67,6 +67,9 @@ impl telemetry::Collect for WorkerMetrics {
     }
 }
 
+/// What only a worker can do.
+pub(crate) type Work = Box<dyn FnOnce(&Rc<Worker>) + Send>;
+
 /// What the control side tells a worker.
 pub(crate) enum Command {
     /// Take connections from this socket.
@@ -77,8 +80,9 @@ pub(crate) enum Command {
     Adopt(Arc<str>, Stream, Reserved),
     /// No new connections, and the open ones end. The sender is dropped once nothing more is accepted.
     Drain(mpsc::UnboundedSender<()>),
-    /// Something that only a worker can do.
-    Run(Box<dyn FnOnce(&Rc<Worker>) + Send>),
+    /// Do this.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "nothing is delivered"))]
+    Run(Work),
     /// End now.
     Stop,
 }

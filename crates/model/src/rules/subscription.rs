@@ -20,10 +20,8 @@ pub(super) fn check(subscription: &Subscription, config: &Config, at: &mut Conte
     if subscription.durable.as_deref().is_some_and(|durable| !is_name(durable)) {
         at.field("durable", |at| at.error("expected a name without dots, spaces and wildcards"));
     }
-    if let Some(subject) = &subscription.subject {
-        if !is_filter(subject) {
-            at.field("subject", |at| at.error("expected a subject such as `orders.*.placed` or `orders.>`"));
-        }
+    if subscription.subject.as_deref().is_some_and(|subject| !is_filter(subject)) {
+        at.field("subject", |at| at.error("expected a subject such as `orders.*.placed` or `orders.>`"));
     }
     if let Some(subject) = &subscription.dead_letter {
         at.field("deadLetter", |at| super::publish::subject(subject, at));
