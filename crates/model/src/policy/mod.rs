@@ -185,8 +185,7 @@ pub(crate) struct Authentication<'s> {
 }
 
 /// Policies that later builds have: they are refused by name.
-pub const NOT_IN_THIS_BUILD: &[&str] =
-    &["soap", "graphql", "wasm", "extProc", "opa"];
+pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "graphql", "wasm", "extProc", "opa"];
 
 /// When a policy runs on the way in; on the way out the order is reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

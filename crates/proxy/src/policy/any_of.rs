@@ -163,6 +163,7 @@ impl NeedsOf for model::policy::AnyOf {
             all.identity.extend(needs.identity);
             all.set.extend(needs.set);
             all.head_size |= needs.head_size;
+            all.whole_head |= needs.whole_head;
         }
         all
     }

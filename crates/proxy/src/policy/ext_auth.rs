@@ -99,11 +99,9 @@ impl ExtAuth {
         let names = |names: &[model::HeaderName]| names.iter().map(model::HeaderName::to_http).collect();
         let default = if settings.body.is_some() { "POST" } else { "GET" };
         let method = settings.method.as_deref().unwrap_or(default);
-        let shown = (&settings.upstream, &settings.path, &settings.method, &settings.request_headers);
-        let kept = settings
-            .cache
-            .as_ref()
-            .map(|cache| cx.keep("kept", &(cache, shown, &settings.upstream_headers), || Kept::new(cache)));
+        // What was said under other settings is no answer to a question of these.
+        let whole = serde_json::to_value(settings).unwrap_or_default();
+        let kept = settings.cache.as_ref().map(|cache| cx.keep("kept", &whole, || Kept::new(cache)));
         Ok(Self {
             upstream: settings.upstream.clone(),
             protocol: settings.protocol,
@@ -152,6 +150,8 @@ impl ExtAuth {
             Err(error) => {
                 self.counted.note(ERROR);
                 if self.passes_errors {
+                    // It goes on as nobody's.
+                    self.forget(call, &|_| false);
                     tracing::warn!(
                         upstream = self.upstream,
                         error,
@@ -264,16 +264,17 @@ impl ExtAuth {
                 if let Err(failure) = self.enter(call, &headers) {
                     return Verdict::Fail(failure);
                 }
-                for name in removed {
+                for name in removed.iter().chain(&self.consumer_header) {
                     call.head.headers.remove(name);
                 }
-                let mut claims = Map::new();
+                // What a token has said stays as it was said.
+                let mut claims = call.claims.as_ref().map_or_else(Map::new, |claims| (**claims).clone());
                 for name in &self.to_upstream {
                     // Also where the service was shown one of the client's own.
                     call.head.headers.remove(name);
                     let mut values = headers.get_all(name).iter().peekable();
                     if let Some(text) = values.peek().and_then(|value| value.to_str().ok()) {
-                        claims.insert(name.as_str().to_owned(), Value::from(text));
+                        claims.entry(name.as_str()).or_insert_with(|| Value::from(text));
                     }
                     for value in values {
                         call.head.headers.append(name, value.clone());
@@ -286,6 +287,13 @@ impl ExtAuth {
                 }
                 Verdict::Continue
             }
+        }
+    }
+
+    /// Takes out of a request what only the service may say.
+    fn forget(&self, call: &mut Call, stays: &dyn Fn(&HeaderName) -> bool) {
+        for name in self.to_upstream.iter().chain(&self.consumer_header).filter(|name| !stays(name)) {
+            call.head.headers.remove(name);
         }
     }
 
@@ -316,7 +324,8 @@ impl ExtAuth {
 
 impl NeedsOf for model::policy::ExtAuth {
     fn needs(&self) -> Needs {
-        let identity: Vec<_> = self.upstream_headers.iter().map(model::HeaderName::to_http).collect();
+        let told = self.upstream_headers.iter().chain(&self.consumer_header);
+        let identity: Vec<_> = told.map(model::HeaderName::to_http).collect();
         Needs { headers: identity.clone(), identity, ..Needs::default() }
     }
 }
@@ -326,11 +335,16 @@ impl Policy for ExtAuth {
         self.shown.iter().any(|name| call.head.headers.contains_key(name))
     }
 
-    fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
-        // Whatever is said, these headers say only that. What is shown to the service is what the client has sent.
-        for name in self.to_upstream.iter().filter(|name| !self.shown.contains(name)) {
+    fn conceal(&self, call: &mut Call, stays: &dyn Fn(&HeaderName) -> bool, _: &dyn Fn(&str) -> bool) {
+        self.forget(call, stays);
+        for name in self.shown.iter().filter(|name| !stays(name)) {
             call.head.headers.remove(name);
         }
+    }
+
+    fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
+        // Whatever is said, these headers say only that. What is shown to the service is what the client has sent.
+        self.forget(call, &|name| self.shown.contains(name));
         Flow::Wait(Box::pin(self.decide(call, body)))
     }
 

@@ -24,6 +24,7 @@ use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
     counted::{Counted, Metric},
     credentials,
+    held::Held,
     jwt::keys::{Algorithm, Keys, Verdict as Verified},
 };
 use crate::{
@@ -32,7 +33,6 @@ use crate::{
     compiled::Building,
     consumer::{Consumer, Consumers},
     failure::{Failure, Problem},
-    handler::ai::gathered::{Ungathered, gather},
 };
 
 static METRIC: Metric = Metric {
@@ -76,8 +76,8 @@ pub(crate) struct Hmac {
 /// A good signature.
 struct Good {
     keyid: Option<String>,
-    /// What it is remembered by.
-    mark: Vec<u8>,
+    /// What it is remembered by, and any other good one of the same message.
+    marks: Vec<Vec<u8>>,
 }
 
 impl Hmac {
@@ -134,7 +134,7 @@ impl Hmac {
             Err(detail) => return Verdict::Fail(self.refused(detail)),
         };
         if let Some(seen) = &self.seen
-            && !seen.is_new(&good.mark)
+            && good.marks.iter().filter(|mark| !seen.is_new(mark)).count() > 0
         {
             self.counted.note(REPLAYED);
             return Verdict::Fail(self.unsigned().with_detail("the signature was used before"));
@@ -193,17 +193,17 @@ impl Hmac {
         if body.is_empty() || call.upgrade.is_some() {
             return Ok(Bytes::new());
         }
-        let bytes = gather(std::mem::take(body), self.body_bytes_max).await.map_err(|error| match error {
-            Ungathered::Failed(failure) => failure,
-            Ungathered::TooLarge => {
-                let hint = format!("a signed body has {} bytes at most", self.body_bytes_max);
-                Failure::refused(Problem::BodyTooLarge).with_hint(hint)
-            }
-        })?;
+        let held = Held::read(body, self.body_bytes_max).await?;
+        let (is_whole, bytes) = (held.is_whole(), held.beginning(self.body_bytes_max));
+        // Another way in may want it as it came.
+        *body = held.into_body();
         // Nobody waits for leave to send it any more.
         call.expects_continue = false;
         call.head.headers.remove(header::EXPECT);
-        *body = if bytes.is_empty() { Body::Empty } else { Body::Full(bytes.clone()) };
+        if !is_whole {
+            let hint = format!("a signed body has {} bytes at most", self.body_bytes_max);
+            return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));
+        }
         Ok(bytes)
     }
 
@@ -217,7 +217,7 @@ impl Hmac {
         });
         // What was signed is remembered, for its signature may be among others another time.
         found.ok_or("the signature is wrong")?;
-        Ok(Good { keyid: None, mark: signed })
+        Ok(Good { keyid: None, marks: vec![signed] })
     }
 
     fn is_fresh(&self, made: f64, now: f64) -> Result<(), &'static str> {
@@ -243,6 +243,8 @@ impl Hmac {
         let signatures = input::bytes(signature).ok_or("`Signature` is not well-formed")?;
         let message = Message::of(call);
         let mut reason = "no signature is meant for this";
+        // With one of them taken out the message would be another, and as good.
+        let mut all: Option<Good> = None;
         for input in &inputs {
             let Some((_, signature)) = signatures.iter().find(|(label, _)| *label == input.label) else {
                 continue;
@@ -251,11 +253,14 @@ impl Hmac {
                 continue;
             }
             match self.signature(&message, input, signature, body, now) {
-                Ok(good) => return Ok(good),
+                Ok(mut good) => match &mut all {
+                    Some(first) => first.marks.append(&mut good.marks),
+                    None => all = Some(good),
+                },
                 Err(error) => reason = error,
             }
         }
-        Err(reason)
+        all.ok_or(reason)
     }
 
     fn signature(
@@ -289,7 +294,7 @@ impl Hmac {
         let keyid = input.text("keyid").ok_or("it does not say by which key it was made")?;
         let base = message.base(input)?;
         self.verify(keyid, input, base.as_bytes(), signature)?;
-        Ok(Good { keyid: Some(keyid.to_owned()), mark: base.into_bytes() })
+        Ok(Good { keyid: Some(keyid.to_owned()), marks: vec![base.into_bytes()] })
     }
 
     /// The key decides the algorithm; a signature may name it, and only as it is.
@@ -337,8 +342,28 @@ impl Hmac {
             Some(consumer) => credentials::enter(call, consumer, &HeaderValue::from_static("Signature"))?,
             None => Consumer::step_aside(call),
         }
+        // What a token has said stays as it was said.
+        for (name, value) in call.claims.iter().flat_map(|claims| claims.iter()) {
+            claims.insert(name.clone(), value.clone());
+        }
         call.claims = Some(Rc::new(claims));
         Ok(())
+    }
+}
+
+/// The headers in which a style shows its signature.
+fn headers_of(style: SignatureStyle) -> &'static [HeaderName] {
+    static SIGNATURES: [HeaderName; 2] =
+        [HeaderName::from_static("signature-input"), HeaderName::from_static("signature")];
+    static GITHUB: [HeaderName; 1] = [HeaderName::from_static("x-hub-signature-256")];
+    static STRIPE: [HeaderName; 1] = [HeaderName::from_static("stripe-signature")];
+    static SLACK: [HeaderName; 2] =
+        [HeaderName::from_static("x-slack-signature"), HeaderName::from_static("x-slack-request-timestamp")];
+    match style {
+        SignatureStyle::HttpSignatures => &SIGNATURES,
+        SignatureStyle::Github => &GITHUB,
+        SignatureStyle::Stripe => &STRIPE,
+        SignatureStyle::Slack => &SLACK,
     }
 }
 
@@ -410,7 +435,14 @@ impl NeedsOf for model::policy::Hmac {
 
 impl Policy for Hmac {
     fn is_shown(&self, call: &Call) -> bool {
-        self.shown(&call.head.headers).is_ok()
+        // One that is malformed is shown, and wrong.
+        headers_of(self.style).iter().any(|name| call.head.headers.contains_key(name))
+    }
+
+    fn conceal(&self, call: &mut Call, stays: &dyn Fn(&HeaderName) -> bool, _: &dyn Fn(&str) -> bool) {
+        for name in headers_of(self.style).iter().filter(|name| !stays(name)) {
+            call.head.headers.remove(name);
+        }
     }
 
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {

@@ -523,7 +523,7 @@ impl NeedsOf for model::policy::Oidc {
 
 impl Policy for Oidc {
     fn is_shown(&self, call: &Call) -> bool {
-        self.0.own(call.path()).is_some() || self.0.cookies.session(&call.head.headers).is_some()
+        self.0.own(call.path()).is_some() || self.0.cookies.is_any(&call.head.headers)
     }
 
     fn conceal(&self, call: &mut Call, _: &dyn Fn(&HeaderName) -> bool, _: &dyn Fn(&str) -> bool) {

@@ -487,6 +487,8 @@ impl One {
         let has_credentials = [header::AUTHORIZATION, header::COOKIE]
             .iter()
             .any(|name| self.forwards(name) && shared.call.head.headers.contains_key(name));
+        let is_somebody = shared.call.consumer.is_some() || shared.call.claims.is_some();
+        let has_credentials = has_credentials || is_somebody && !shared.call.is_stranger;
         shared.caching.borrow_mut().hear(&head.headers, has_credentials, |name| self.forwards(name));
         let bytes = self.read(answer, &shared.bytes_left, &mut sent.bytes).await?;
         if is_passed_on {

@@ -52,6 +52,8 @@ impl Kept {
             context.update(bytes);
         };
         part(call.client.to_string().as_bytes());
+        let certificate = call.peer.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        part(certificate.map_or("", |client| &client.names.subject).as_bytes());
         if self.by_target {
             part(call.head.method.as_str().as_bytes());
             part(call.head.headers.get(header::HOST).map_or(b"", |host| host.as_bytes()));
@@ -77,6 +79,11 @@ impl Kept {
     }
 
     pub(super) fn put(&self, key: Key, said: &Said) {
+        let (Said::Allowed { answer: told, .. } | Said::Refused { headers: told, .. }) = said;
+        if told.contains_key(header::SET_COOKIE) {
+            // It is for one person, who is not yet told from others.
+            return;
+        }
         let mut sides = self.sides.lock().unwrap_or_else(PoisonError::into_inner);
         let (good, bad) = &mut *sides;
         let (side, other, ttl) = match said {

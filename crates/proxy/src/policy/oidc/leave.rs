@@ -104,7 +104,7 @@ impl Inner {
         let known = self.provider.known().await.ok_or_else(provider_away)?;
         let claims = judge::verified(&self.provider, &known, &token).await.map_err(refused)?;
         let logout = self.wanted(None).judge_logout(&claims, SystemTime::now()).map_err(refused)?;
-        if self.state.tokens.note(Of::Token, &logout.id, now, now.saturating_add(TOKEN_MEMORY_MILLIS)) {
+        if self.state.tokens.has(Of::Token, &logout.id, 0) {
             return Err(refused("it was used before"));
         }
         let (of, value) = match (&logout.session, &logout.subject) {
@@ -118,6 +118,8 @@ impl Inner {
             }
             Store::Cookie => drop(self.state.ended.note(of, value, now, self.forgotten(now))),
         }
+        // Not before all has ended: whoever was told that it has not, sends the token again.
+        self.state.tokens.note(Of::Token, &logout.id, now, now.saturating_add(TOKEN_MEMORY_MILLIS));
         self.note(call, Became::Ended);
         Ok(Verdict::Answer(Box::new(plain(StatusCode::OK))))
     }

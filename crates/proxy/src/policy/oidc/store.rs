@@ -33,9 +33,10 @@ static LIST: LazyLock<Script> = LazyLock::new(|| {
         return 1",
     )
 });
-static LISTED: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("local all = redis.call('ZRANGE', KEYS[1], 0, -1) redis.call('DEL', KEYS[1]) return all")
-});
+static LISTED: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.call('ZRANGE', KEYS[1], 0, -1)"));
+static UNLIST: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.call('ZREM', KEYS[1], ARGV[1])"));
 
 /// Where sessions are.
 pub(super) enum Store {
@@ -125,7 +126,10 @@ impl Shared {
         let mut count = 0;
         for name in names {
             if let Value::BulkString(name) = name {
-                self.end(&String::from_utf8_lossy(&name)).await?;
+                let name = String::from_utf8_lossy(&name).into_owned();
+                self.end(&name).await?;
+                // Only what has ended is taken off: what has not is found another time.
+                self.ask(&UNLIST, self.listed_key(of, value), &[name]).await?;
                 count += 1;
             }
         }

@@ -176,11 +176,6 @@ impl Client {
         line.trim_end().to_owned()
     }
 
-    /// Listens to a subject.
-    pub fn subscribe(&mut self, subject: &str) {
-        self.write(&format!("SUB {subject} 1\r\n"));
-    }
-
     /// Publishes something.
     pub fn publish(&mut self, subject: &str, payload: &str) {
         self.write(&format!("PUB {subject} {}\r\n{payload}\r\n", payload.len()));
