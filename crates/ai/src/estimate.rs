@@ -250,7 +250,7 @@ mod tests {
             let long = [text.as_bytes(), " ".as_bytes(), &b"aB3/".repeat(300)[..length], text.as_bytes()].concat();
             proptest::prop_assert_eq!(tokens(&long), in_pieces(&long), "{} {}", text, length);
             for between in [" ", "  ", "x  ", "x "] {
-                let parts = vec![&*text; 9].join(between);
+                let parts = [&*text; 9].join(between);
                 proptest::prop_assert_eq!(tokens(parts.as_bytes()), in_pieces(parts.as_bytes()), "{} {}", text, between);
             }
         }

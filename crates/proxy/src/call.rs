@@ -201,6 +201,17 @@ impl Call {
         self.notes.swap_remove(at).1.downcast().ok().map(|note| *note)
     }
 
+    /// Whether its body is one half of a switched protocol: it has no end, and nobody may wait for it. A client that only
+    /// says that it would switch has a body like any other.
+    pub(crate) fn body_is_tunnel(&self) -> bool {
+        matches!(self.upgrade, Some(upgrade) if upgrade != Upgrade::Connection)
+    }
+
+    /// Whether this answer opens the switched protocol that was asked for.
+    pub(crate) fn is_switched_by(&self, answer: &http::Response<crate::body::Body>) -> bool {
+        crate::upstream::switch::opens(&self.head.method, answer.status())
+    }
+
     /// A call of the gateway's own for the sake of this one: to a server that its handler asks beside others. It has a
     /// record of its own, which nobody reads but whoever sent it out.
     pub(crate) fn errand(&self, head: Parts) -> Box<Self> {

@@ -227,15 +227,7 @@ impl Compiled {
         errors.extend(wrong);
         let has_upstreams =
             has_conditions && upstreams.len() == config.upstreams.len() + others && providers.len() == wanted;
-        let mut listeners = Vec::new();
-        for (index, settings) in config.listeners.iter().enumerate() {
-            match Listener::compile(settings, index, &cx, &mut errors) {
-                Ok(listener) => listeners.push(Arc::new(listener)),
-                Err(error) => {
-                    errors.push(Finding::new(format!("listeners/{}", settings.name), "tls", error));
-                }
-            }
-        }
+        let listeners = listeners(&config, &cx, &mut errors);
         let global = Chain::compile(&config.global_policies, GLOBAL, &cx, &mut errors);
         let mut routes = Vec::with_capacity(config.routes.len());
         let made_by = crate::policy::cache::made_by::MadeBy::of(&config);
@@ -437,6 +429,18 @@ fn brokers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Brokers {
         }
     }
     brokers
+}
+
+/// All listeners that can be; what is wrong with the others is told.
+fn listeners(config: &model::Config, cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<Arc<Listener>> {
+    let mut listeners = Vec::with_capacity(config.listeners.len());
+    for (index, settings) in config.listeners.iter().enumerate() {
+        match Listener::compile(settings, index, cx, errors) {
+            Ok(listener) => listeners.push(Arc::new(listener)),
+            Err(error) => errors.push(Finding::new(format!("listeners/{}", settings.name), "tls", error)),
+        }
+    }
+    listeners
 }
 
 /// What is delivered; those that cannot be built are told and are not among them.

@@ -23,6 +23,31 @@ const WANTED_MAX: usize = 200;
 pub(crate) struct Schema {
     validator: Arc<Validator>,
     written: Arc<Value>,
+    /// It offers choices and refers to itself, or may: what is gathered of a deep value doubles with each level.
+    branches: bool,
+}
+
+const DEEP: &str = "does not fit the schema, and lies too deep to say where";
+
+/// Levels of a value of which faults are gathered where a schema branches.
+const BRANCHED_DEPTH_MAX: usize = 8;
+
+/// Whether a schema offers choices and refers to others.
+fn branches(written: &Value) -> bool {
+    let text = written.to_string();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    has(&["\"anyOf\"", "\"oneOf\"", "\"if\"", "\"not\""])
+        && has(&["\"$ref\"", "\"$dynamicRef\"", "\"$recursiveRef\""])
+}
+
+/// Whether values lie deeper in each other than this.
+fn is_deeper(value: &Value, than: usize) -> bool {
+    let Some(than) = than.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, than)),
+        Value::Object(members) => members.values().any(|member| is_deeper(member, than)),
+        _ => false,
+    }
 }
 
 /// Files that a schema may refer to, by the URI of each. Nothing else is ever read.
@@ -49,7 +74,11 @@ impl Schema {
                 false => format!("{place}: {error}"),
             }
         })?;
-        Ok(Self { validator: Arc::new(validator), written: Arc::new(written.clone()) })
+        Ok(Self {
+            validator: Arc::new(validator),
+            written: Arc::new(written.clone()),
+            branches: branches(written),
+        })
     }
 
     /// For traffic: formats count. References lead into the schema alone.
@@ -71,12 +100,16 @@ impl Schema {
                 false => format!("{place}: {error}"),
             }
         })?;
-        Ok(Self { validator: Arc::new(validator), written: Arc::new(written.clone()) })
+        Ok(Self {
+            validator: Arc::new(validator),
+            written: Arc::new(written.clone()),
+            branches: branches(written),
+        })
     }
 
     /// The same schema in a second place.
     pub(crate) fn shared(of: &Self) -> Self {
-        Self { validator: of.validator.clone(), written: of.written.clone() }
+        Self { validator: of.validator.clone(), written: of.written.clone(), branches: of.branches }
     }
 
     /// Whether a value fits.
@@ -96,6 +129,10 @@ impl Schema {
                 _ => (at, wanted(error)),
             }
         };
+        if self.branches && is_deeper(value, BRANCHED_DEPTH_MAX) {
+            let fits = self.validator.is_valid(value);
+            return if fits { Vec::new() } else { vec![(String::new(), DEEP.to_owned())] };
+        }
         // All are gathered before the first is given, so of a large value only one is.
         match value.to_string().len() > GATHERED_BYTES_MAX {
             true => self.validator.validate(value).err().map(|error| told(&error)).into_iter().collect(),
@@ -113,6 +150,9 @@ impl Schema {
     pub(crate) fn faults(&self, value: &Value) -> Vec<String> {
         if self.validator.is_valid(value) {
             return Vec::new();
+        }
+        if self.branches && is_deeper(value, BRANCHED_DEPTH_MAX) {
+            return vec![format!("it {DEEP}")];
         }
         // All faults are gathered before the first is given, so of a large value only one is.
         if value.to_string().len() > GATHERED_BYTES_MAX {

@@ -98,7 +98,7 @@ fn a_batch_has_a_bound_and_names_the_event_that_is_wrong() {
     for (text, want) in [
         (batch(&[one, one, one]), "at most 2 events"),
         (batch(&[one, r#"{"id":"1"}"#]), "event 1: `specversion` is required"),
-        (format!("{one}"), "a JSON array of events"),
+        (one.to_string(), "a JSON array of events"),
         (format!("{} x", batch(&[one])), "it is not JSON"),
     ] {
         let wrong = Event::batch(text.as_bytes(), 2).expect_err(&text);

@@ -82,7 +82,8 @@ fn end_of(format: Format, bytes: &[u8]) -> Option<usize> {
     match format {
         Format::Lines => memchr::memchr(b'\n', bytes).map(|at| at + 1),
         Format::Events => {
-            let ends = [&b"\n\n"[..], b"\r\n\r\n", b"\r\r", b"\n\r\n"];
+            // A line may end in each of three ways, whatever the one before it ended in (WHATWG HTML §9.2.5).
+            let ends = [&b"\n\n"[..], b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\n\r"];
             ends.iter().filter_map(|end| memchr::memmem::find(bytes, end).map(|at| at + end.len())).min()
         }
     }
@@ -109,8 +110,10 @@ async fn one(format: Format, steps: Arc<Steps>, facts: Arc<Value>, piece: Bytes)
         out.push(b'\n');
         return Ok(out.into());
     }
-    let Ok(text) = std::str::from_utf8(&piece) else { return Ok(piece) };
+    // Clients read what is no UTF-8 so, and take a mark at the beginning for none.
+    let text = String::from_utf8_lossy(&piece);
     let lines = text
+        .trim_start_matches('\u{feff}')
         .split('\n')
         .flat_map(|line| line.trim_end_matches('\r').split('\r'))
         .filter(|line| !line.is_empty());

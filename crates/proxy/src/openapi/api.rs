@@ -491,6 +491,10 @@ impl Content {
         let fitting = self.0.iter().filter_map(|media| Some((media.range.fits(&kind)?, media)));
         match fitting.max_by_key(|(closeness, _)| *closeness) {
             None => Reading::Unsupported(told()),
+            // What is a stream fits a range such as `application/*+json` in name alone: nothing of it would be judged.
+            Some((_, media)) if kind.is_stream() && media.schema.is_some() && !media.range.is_stream() => {
+                Reading::Unsupported(told())
+            }
             Some((_, media)) if media.is_read(&kind) => {
                 let kind = media::text_of(headers).unwrap_or_default().to_owned();
                 Reading::Yes(Judged { media: Some(media), kind })

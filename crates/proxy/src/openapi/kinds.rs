@@ -10,6 +10,8 @@ use super::schema::Document;
 const DEPTH_MAX: usize = 8;
 /// Properties of one object that are told apart.
 const PROPERTIES_MAX: usize = 500;
+/// Schemas that are looked at for one, those within it among them: they may lead back to themselves in many ways.
+const SCHEMAS_MAX: usize = 4096;
 
 /// The types that a schema allows, as far as it says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,7 +34,7 @@ impl Kinds {
     /// Of a schema as it is written.
     pub(crate) fn of(schema: &Value, document: &Document) -> Result<Self, String> {
         let mut kinds = Self::default();
-        kinds.look(schema, document, 0)?;
+        kinds.look(schema, document, 0, &mut { SCHEMAS_MAX })?;
         if !(kinds.string || kinds.number || kinds.boolean || kinds.null || kinds.array || kinds.object) {
             // Nothing is said: a text may be anything.
             (kinds.string, kinds.number, kinds.boolean) = (true, true, true);
@@ -45,10 +47,18 @@ impl Kinds {
         Self { string: true, ..Self::default() }
     }
 
-    fn look(&mut self, schema: &Value, document: &Document, depth: usize) -> Result<(), String> {
-        if depth > DEPTH_MAX {
+    fn look(
+        &mut self,
+        schema: &Value,
+        document: &Document,
+        depth: usize,
+        left: &mut usize,
+    ) -> Result<(), String> {
+        // What lies deeper, or behind more than so much, may be anything.
+        if depth > DEPTH_MAX || *left == 0 {
             return Ok(());
         }
+        *left -= 1;
         // What leads to another file says nothing here; the schema itself judges by it.
         let Ok(schema) = document.part(schema) else { return Ok(()) };
         let of_one = |kinds: &mut Self, name: &str| match name {
@@ -84,12 +94,12 @@ impl Kinds {
         }
         for key in ["allOf", "anyOf", "oneOf"] {
             for one in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
-                self.look(one, document, depth + 1)?;
+                self.look(one, document, depth + 1, left)?;
             }
         }
-        let below = |one: &Value| {
+        let mut below = |one: &Value| {
             let mut kinds = Self::default();
-            kinds.look(one, document, depth + 1)?;
+            kinds.look(one, document, depth + 1, left)?;
             Ok::<_, String>(kinds.anything())
         };
         if let Some(items) = schema.get("items") {

@@ -354,9 +354,8 @@ fn put(
 pub(super) fn compiled(schema: &Value, document: &Document, told: Told) -> Result<Schema, String> {
     let mut converter = Converter::strict(document, told);
     let mut converted = converter.convert(schema)?;
-    match &mut converted {
-        Value::Object(root) => converter.finish(root)?,
-        _ => {}
+    if let Value::Object(root) = &mut converted {
+        converter.finish(root)?;
     }
     Schema::judging(&converted)
 }

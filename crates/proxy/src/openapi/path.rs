@@ -107,8 +107,11 @@ fn capture<'p>(
 /// Patterns, found by a path: by the number of segments and the first of them.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
-    buckets: HashMap<(usize, Box<str>), Vec<(Pattern, usize)>>,
+    buckets: HashMap<(usize, Box<str>), Bucket>,
 }
+
+/// Patterns and what each stands for.
+type Bucket = Vec<(Pattern, usize)>;
 
 impl Paths {
     /// Of patterns and what each stands for.

@@ -122,6 +122,7 @@ impl Chain {
             authenticates |= settings.phase() == Phase::Authentication;
             credentials.extend(settings.credential_headers().iter().map(model::HeaderName::to_http));
             let kind = settings.name();
+            let is_upstream = owner.starts_with("upstreams/");
             let (owner, of, key): (Arc<str>, _, _) = match used {
                 PolicyUse::Shared(shared) => {
                     let owner = format!("policies/{}", shared.name);
@@ -130,6 +131,12 @@ impl Chain {
                 PolicyUse::Inline(_) => (owner.into(), of.to_owned(), format!("{key}.{kind}")),
             };
             match super::compile(settings, &cx.of(&format!("{owner}/{kind}"))) {
+                // Those of an upstream's own are not waited for: then nothing would be judged, and nobody told.
+                Ok(policy) if is_upstream && policy.waits_for_answers() => {
+                    let why =
+                        "it judges whole answers, which no policy of an upstream does: put it on the routes";
+                    found.push(Finding::new(of, key, why));
+                }
                 Ok(policy) => links.push(Link {
                     phase: settings.phase(),
                     kind,
@@ -424,6 +431,15 @@ pub(crate) fn response(call: &mut Call, answer: &mut Response<Body>) -> Option<A
     }
 }
 
+/// Runs the response phases, and waits for those that judge whole answers. What one of them fails with takes the answer's
+/// place.
+pub(crate) async fn judged(call: &mut Call, answer: &mut Response<Body>) -> Result<(), Failure> {
+    while let Some(policy) = response(call, answer) {
+        policy.judge(call, answer).await?;
+    }
+    Ok(())
+}
+
 /// Runs what a route itself judges and counts by, for a caller that another route has found out about: a tool of the
 /// gateway's own. Whoever must be known there must be known here.
 pub(crate) async fn within(chain: &Chain, call: &mut Call, body: &mut Body) -> Result<Passed, Failure> {
@@ -448,12 +464,20 @@ pub(crate) async fn within(chain: &Chain, call: &mut Call, body: &mut Body) -> R
 }
 
 /// Runs the response phases of what [`within`] came past, in reverse.
-pub(crate) fn within_response(chain: &Chain, call: &mut Call, answer: &mut Response<Body>) {
+pub(crate) async fn within_response(
+    chain: &Chain,
+    call: &mut Call,
+    answer: &mut Response<Body>,
+) -> Result<(), Failure> {
     let consumer = call.consumer.clone();
     let passed: Vec<&Link> = own_links(chain, consumer.as_deref()).take(call.chain.route).collect();
     for link in passed.into_iter().rev() {
-        link.policy.response(call, answer);
+        match link.policy.waits_for_answers() {
+            true => link.policy.judge(call, answer).await?,
+            false => link.policy.response(call, answer),
+        }
     }
+    Ok(())
 }
 
 /// The links that are the route's own and are not about who calls.

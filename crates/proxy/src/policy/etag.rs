@@ -46,7 +46,6 @@ impl Etag {
     fn applies(&self, call: &Call, answer: &Response<Body>) -> bool {
         let headers = answer.headers();
         call.head.method == Method::GET
-            && call.upgrade.is_none()
             && answer.status() == StatusCode::OK
             && !headers.contains_key(header::ETAG)
             && !has_directive(headers, "no-store")

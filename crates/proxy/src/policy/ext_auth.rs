@@ -171,7 +171,7 @@ impl ExtAuth {
     /// The part of the body that is shown; all of it goes on as it came.
     async fn shown_of(&self, call: &mut Call, body: &mut Body) -> Result<Bytes, Failure> {
         let Some((limit, in_part)) = self.body else { return Ok(Bytes::new()) };
-        if body.is_empty() || call.upgrade.is_some() {
+        if body.is_empty() || call.body_is_tunnel() {
             return Ok(Bytes::new());
         }
         let held = Held::read(body, limit).await?;

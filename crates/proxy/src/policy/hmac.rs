@@ -190,7 +190,7 @@ impl Hmac {
 
     /// All of the body, which goes on as it came.
     async fn whole(&self, call: &mut Call, body: &mut Body) -> Result<Bytes, Failure> {
-        if body.is_empty() || call.upgrade.is_some() {
+        if body.is_empty() || call.body_is_tunnel() {
             return Ok(Bytes::new());
         }
         let held = Held::read(body, self.body_bytes_max).await?;

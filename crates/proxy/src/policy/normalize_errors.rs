@@ -86,7 +86,7 @@ impl NormalizeErrors {
     fn applies(&self, call: &Call, answer: &Response<Body>) -> bool {
         // What the gateway says itself is a document already, or what its callers understand.
         let is_own = call.record.failure.is_some() || call.record.stopped_by.is_some();
-        if is_own || call.upgrade.is_some() || !has(&self.on, answer.status()) {
+        if is_own || call.is_switched_by(answer) || !has(&self.on, answer.status()) {
             return false;
         }
         if is_grpc(&call.head.headers) || is_grpc(answer.headers()) {

@@ -249,7 +249,7 @@ impl NeedsOf for model::policy::Transform {
 
 impl Policy for Transform {
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
-        if self.answer.is_some() && call.upgrade.is_none() {
+        if self.answer.is_some() {
             // What is made into something else must be readable, and whole. What the client takes is known again by
             // those who see the answer afterwards.
             let accepted: Accepted =
@@ -261,7 +261,7 @@ impl Policy for Transform {
                 call.keep(self, accepted);
             }
         }
-        let Some(steps) = self.request.as_ref().filter(|_| call.upgrade.is_none() && !body.is_empty()) else {
+        let Some(steps) = self.request.as_ref().filter(|_| !call.body_is_tunnel() && !body.is_empty()) else {
             return Flow::Continue;
         };
         if !steps.fits(media::of(&call.head.headers).as_ref()) {
@@ -284,7 +284,7 @@ impl Policy for Transform {
 
     fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
         // What the gateway says itself stays as it is.
-        if call.record.failure.is_none() && call.upgrade.is_none() && !is_bodiless(answer.status()) {
+        if call.record.failure.is_none() && !call.is_switched_by(answer) && !is_bodiless(answer.status()) {
             self.map_status(answer);
         }
     }
@@ -302,9 +302,10 @@ impl Policy for Transform {
             for value in call.take::<Self, Accepted>(self).unwrap_or_default() {
                 call.head.headers.append(header::ACCEPT_ENCODING, value);
             }
-            let (Some(steps), None, None) = (&self.answer, &call.record.failure, call.upgrade) else {
+            let (Some(steps), None) = (&self.answer, &call.record.failure) else { return Ok(()) };
+            if call.is_switched_by(answer) {
                 return Ok(());
-            };
+            }
             let status = answer.status();
             if status == StatusCode::NOT_MODIFIED {
                 // It speaks of what a 200 would be.
@@ -314,11 +315,11 @@ impl Policy for Transform {
             if is_bodiless(status) {
                 return Ok(());
             }
-            if self.is_on(status) {
-                if let Err(failure) = self.make_answer(steps, call, answer).await {
-                    call.record.stopped_by = Some(self.kind);
-                    return Err(failure);
-                }
+            if self.is_on(status)
+                && let Err(failure) = self.make_answer(steps, call, answer).await
+            {
+                call.record.stopped_by = Some(self.kind);
+                return Err(failure);
             }
             self.map_status(answer);
             Ok(())

@@ -134,7 +134,7 @@ impl Validate {
             matches!(call.head.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS)
                 && matches!(self.known, Known::Schemas(_));
         let mut wants_body = false;
-        if !(is_bodiless && !has_body) {
+        if !is_bodiless || has_body {
             match operation.reading(&call.head.headers, has_body) {
                 Ok(Reading::No) => {}
                 Ok(Reading::Yes(_)) if media::is_plain(&call.head.headers) => wants_body = true,
@@ -398,7 +398,7 @@ impl NeedsOf for model::policy::Validate {
 impl Policy for Validate {
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
         // What goes on in both directions has no body that could be held.
-        let has_body = call.upgrade.is_none() && !body.is_empty();
+        let has_body = !call.body_is_tunnel() && !body.is_empty();
         match self.head(call, has_body) {
             Ok(None) => Flow::Continue,
             Err(failure) => Flow::Fail(failure),
@@ -422,7 +422,7 @@ impl Policy for Validate {
     ) -> LocalBoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let Some(operation) = call.take::<Self, Arc<Operation>>(self) else { return Ok(()) };
-            let is_tunnel = answer.status() == StatusCode::SWITCHING_PROTOCOLS || call.upgrade.is_some();
+            let is_tunnel = call.is_switched_by(answer);
             // What the gateway says itself is none of the API's answers.
             if is_tunnel || call.record.failure.is_some() || call.record.stopped_by.is_some() {
                 return Ok(());

@@ -90,7 +90,7 @@ impl Waf {
         let mut judging = self.begin(call);
         run(&mut judging, Phase::Head).await;
         // What goes on in both directions cannot be held; nor can what is no body at all.
-        let is_open = call.upgrade.is_some() || is_grpc(call.head.version, &call.head.headers);
+        let is_open = call.body_is_tunnel() || is_grpc(call.head.version, &call.head.headers);
         let mut stopped = None;
         if judging.wants_body() && !is_open && !body.is_empty() {
             match Held::read(body, self.limit).await {
@@ -290,7 +290,7 @@ impl Policy for Waf {
         Box::pin(async move {
             let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) else { return Ok(()) };
             let Some(answers) = &self.answers else { return Ok(()) };
-            let is_tunnel = answer.status() == StatusCode::SWITCHING_PROTOCOLS || call.upgrade.is_some();
+            let is_tunnel = call.is_switched_by(answer);
             if judging.verdict().is_some() || is_tunnel {
                 run(&mut judging, Phase::Logging).await;
                 self.close(call, &judging);

@@ -210,9 +210,10 @@ async fn serve(
     call.head.uri = uri;
     match answer {
         Ok(response) if !asked.alias.shadows.is_empty() => {
-            Ok(shadow::beside(worker, call, asked, conversation, response))
+            Ok(receipts::follow(call, shadow::beside(worker, call, asked, conversation, response)))
         }
-        other => other,
+        Ok(response) => Ok(receipts::follow(call, response)),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -117,7 +117,7 @@ fn tier(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Top>(body).ok()?.service_tier
 }
 
-/// Tells on the answer's head what it cost when it is all there, else behind it to a caller that reads what stands there.
+/// Tells on the answer's head what it cost, when it is all there.
 pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
     let is_whole = matches!(response.body(), Body::Full(_) | Body::Empty);
     let headers = response.headers_mut();
@@ -128,16 +128,22 @@ pub(super) fn put(call: &Call, response: &mut Response<Body>, told: &Told) {
     let is_known = is_whole || told.is_known_ahead();
     if is_known {
         tell(told, headers);
-    } else if is_asked_for(call) && response.status().is_success() && response.body().length().is_none() {
-        response.headers_mut().insert(header::TRAILER, FOLLOWING);
-        let body = std::mem::take(response.body_mut());
-        *response.body_mut() = Body::boxed(Followed { inner: body, told: told.clone(), is_over: false });
     }
 }
 
-/// Whether the caller takes fields behind a body (RFC 9110 §6.5.1). Of `TE` that is all that comes this far.
-fn is_asked_for(call: &Call) -> bool {
-    call.head.headers.contains_key(header::TE)
+/// Lets stand behind a stream what it cost, where the caller takes fields there (RFC 9110 §6.5.1). Of `TE` that is all
+/// that comes this far.
+pub(super) fn follow(call: &Call, mut response: Response<Body>) -> Response<Body> {
+    let is_wanted = call.head.headers.contains_key(header::TE) && response.status().is_success();
+    let Some(told) = call.record.ai.clone().filter(|_| is_wanted && response.body().length().is_none())
+    else {
+        return response;
+    };
+    if told.is_known_ahead() {
+        return response;
+    }
+    response.headers_mut().insert(header::TRAILER, FOLLOWING);
+    response.map(|inner| Body::boxed(Followed { inner, told, is_over: false }))
 }
 
 /// Tells what was spent.

@@ -473,7 +473,7 @@ impl One {
                 tries::forward(shared.worker, own, target, &wish, body).await.map_err(named)?
             }
         };
-        chain::response(own, &mut response);
+        chain::judged(own, &mut response).await.map_err(named)?;
         guard::clean_answer(&mut response);
         let status = response.status();
         sent.status = Some(status);

@@ -73,7 +73,7 @@ impl<'d> Maker<'d> {
             let at = usize::try_from(self.drawn(all.len() as u64)).unwrap_or_default();
             let chosen = all.get(at).cloned().unwrap_or_default();
             let rest = without(schema, key);
-            return match rest.as_object().is_some_and(|rest| has_shape(rest)) {
+            return match rest.as_object().is_some_and(has_shape) {
                 true => self.value(&json!({"allOf": [rest, chosen]}), depth + 1),
                 false => self.value(&chosen, depth + 1),
             };

@@ -127,7 +127,10 @@ async fn run(worker: &Rc<Worker>, call: &mut Call, route: usize) -> bool {
         failure::answer(&failure, &call.head.headers, &call.head.method, &call.record.request_id)
     });
     let is_good = call.record.failure.is_none() && !answer.status().is_server_error();
-    chain::response(call, &mut answer);
+    if let Err(failure) = chain::judged(call, &mut answer).await {
+        call.record_failure(&failure);
+        return false;
+    }
     // The copy that is kept is made of what is read.
     let mut body = std::mem::take(answer.body_mut());
     loop {

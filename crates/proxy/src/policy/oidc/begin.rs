@@ -60,7 +60,10 @@ impl Inner {
 
     fn login(&self, origin: &str, target: &str) -> Option<Login> {
         // What is not a path of this host is not gone to, nor one of the policy's own, which would begin all over.
-        let is_own = self.own(target.split('?').next().unwrap_or_default()).is_some();
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        // A path that leads up may lead there, too.
+        let is_own = self.own(&path).is_some() || path.contains("/.");
         let return_to = if is_own_path(target) && !is_own { target } else { "/" };
         Some(Login {
             state: seal::token()?,

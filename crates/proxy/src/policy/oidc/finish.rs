@@ -36,6 +36,10 @@ impl Inner {
             Own::Logout => &[Method::GET, Method::POST],
             Own::BackChannel => &[Method::POST],
         };
+        // Codes and the like stay out of logs, whatever comes of them.
+        if let Ok(uri) = call.record.uri.path().parse() {
+            call.record.uri = uri;
+        }
         if !allowed.contains(&call.head.method) {
             let allow = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             let failure = Failure::client(Stage::Policy, Problem::MethodNotAllowed);
@@ -46,10 +50,6 @@ impl Inner {
             Ok(query) => query,
             Err(failure) => return Verdict::Fail(failure),
         };
-        // Codes and the like stay out of logs.
-        if let Ok(uri) = call.record.uri.path().parse() {
-            call.record.uri = uri;
-        }
         let verdict = match own {
             Own::Login => {
                 let target = query.get("returnTo").map_or("/", String::as_str).to_owned();

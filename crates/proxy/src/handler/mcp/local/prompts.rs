@@ -80,7 +80,7 @@ impl PromptTool {
                     handler::handle(worker, &mut own, &route.handler, body).await?
                 }
             };
-            chain::within_response(&route.chain, &mut own, &mut response);
+            chain::within_response(&route.chain, &mut own, &mut response).await?;
             let status = response.status();
             let text = gather(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|why| match why {
                 Ungathered::TooLarge => {
