@@ -6,6 +6,20 @@ use crate::{
     resource::subscription::{Ordering, Subscription},
 };
 
+/// Whether a subject is one of those that a filter names.
+fn fits(filter: &str, subject: &str) -> bool {
+    let mut subject = subject.split('.');
+    for token in filter.split('.') {
+        match (token, subject.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (token, Some(other)) if token == other => {}
+            _ => return false,
+        }
+    }
+    subject.next().is_none()
+}
+
 pub(super) fn check(subscription: &Subscription, config: &Config, at: &mut Context<'_, '_>) {
     at.field("broker", |at| at.refer(Named::Broker, &subscription.broker));
     at.field("upstream", |at| at.refer(Named::Upstream, &subscription.upstream));
@@ -24,7 +38,18 @@ pub(super) fn check(subscription: &Subscription, config: &Config, at: &mut Conte
         at.field("subject", |at| at.error("expected a subject such as `orders.*.placed` or `orders.>`"));
     }
     if let Some(subject) = &subscription.dead_letter {
-        at.field("deadLetter", |at| super::publish::subject(subject, at));
+        at.field("deadLetter", |at| {
+            super::publish::subject(subject, at);
+            let own = config.subscriptions.iter().filter(|one| one.broker == subscription.broker);
+            if subscription.subject.is_none() {
+                at.error_with(
+                    "what is given up might come again as a message of its own",
+                    "name the `subject` that is read, with another one for what is given up",
+                );
+            } else if own.filter_map(|one| one.subject.as_deref()).any(|filter| fits(filter, subject)) {
+                at.error("a subscription reads this subject: what is given up would come again");
+            }
+        });
     }
     if subscription.timeout.is_zero() {
         at.field("timeout", |at| at.error("expected more than nothing"));

@@ -188,6 +188,8 @@ async fn flow(
     sender: &mpsc::Sender<Item>,
 ) -> Flowed {
     let mut has_fed = false;
+    // The consumer's own count of what it has sent: a gap in it is a message that was lost on the way.
+    let mut count = 0;
     let connects = broker.connects();
     loop {
         let wanted = match wish.when_slow {
@@ -213,7 +215,11 @@ async fn flow(
                 Some(Err(_)) => return Flowed::Broken { has_fed },
                 Some(Ok(message)) => message,
             };
-            let Some(item) = item(message) else { continue };
+            let Some((counted, item)) = item(message) else { continue };
+            if counted != count + 1 {
+                return Flowed::Broken { has_fed };
+            }
+            count = counted;
             *from = From::After(item.sequence);
             has_fed = true;
             if item.payload.len() > wish.bytes_max {
@@ -250,8 +256,10 @@ async fn other(broker: &Broker, connects: u64) {
     }
 }
 
-fn item(message: Message) -> Option<Item> {
-    let sequence = message.info().ok()?.stream_sequence;
+fn item(message: Message) -> Option<(u64, Item)> {
+    let info = message.info().ok()?;
+    let (counted, sequence) = (info.consumer_sequence, info.stream_sequence);
     let (message, _) = message.split();
-    Some(Item { sequence, subject: message.subject.to_string(), payload: message.payload })
+    let item = Item { sequence, subject: message.subject.to_string(), payload: message.payload };
+    Some((counted, item))
 }

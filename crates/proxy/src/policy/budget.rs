@@ -23,7 +23,7 @@ use crate::{
     handler::ai::{
         duties::{Hold, Meter, Metering, Shared, SharedMeter},
         meters::Spent,
-    most::Most,
+        most::Most,
         shared::Sharing,
     },
     ledger::{

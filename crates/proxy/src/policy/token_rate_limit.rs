@@ -26,7 +26,7 @@ use crate::{
     handler::ai::{
         duties::{Hold, Meter, Metering, Shared, SharedMeter},
         meters::Spent,
-    most::Most,
+        most::Most,
         shared::Sharing,
     },
     ledger::shared::{Account, Claim, Granted, Kind, Refusal},

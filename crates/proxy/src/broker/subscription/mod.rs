@@ -238,7 +238,7 @@ async fn process(mut held: Held, shared: Weak<Shared>) {
     let owner = held.owner.clone();
     loop {
         if owner.is_stopping() {
-            return told(&held, AckKind::Nak(None)).await;
+            return told(&held, AckKind::Nak(Some(reader::GIVEN_BACK))).await;
         }
         let why = match one(&held, &shared).await {
             Outcome::Delivered => {
@@ -246,7 +246,7 @@ async fn process(mut held: Held, shared: Weak<Shared>) {
                 return told(&held, AckKind::Ack).await;
             }
             // Nobody is to blame but this gateway, which ends.
-            Outcome::Undone => return told(&held, AckKind::Nak(None)).await,
+            Outcome::Undone => return told(&held, AckKind::Nak(Some(reader::GIVEN_BACK))).await,
             Outcome::Failed { why, retry_after } => {
                 owner.numbers.failed.fetch_add(1, Atomic::Relaxed);
                 (why, retry_after)

@@ -25,6 +25,9 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const EXPIRES: Duration = Duration::from_secs(1);
 /// How much longer it stands when nobody answers: what the broker does not know any more it passes over in silence.
 const SILENCE: Duration = Duration::from_secs(3);
+/// When the broker may deliver again what is given back: not into the request that still stands, which would count each
+/// time as a delivery.
+pub(super) const GIVEN_BACK: Duration = Duration::from_secs(2);
 /// Messages of one request.
 const BATCH_MAX: usize = 256;
 /// The pauses before it is tried again.
@@ -95,7 +98,10 @@ async fn read(owner: &Arc<Subscription>, shared: &Weak<Shared>, pause: &mut Dura
                     }
                 }
                 // It is another's: the broker need not wait to find that out.
-                None => message.ack_with(AckKind::Nak(None)).await.map_err(|error| error.to_string())?,
+                None => {
+                    let back = AckKind::Nak(Some(GIVEN_BACK));
+                    message.ack_with(back).await.map_err(|error| error.to_string())?;
+                }
             }
         }
         if asked.elapsed() > EXPIRES + SILENCE {

@@ -117,7 +117,10 @@ async fn serve(mut served: Served, mut socket: UnixStream) {
                 beat = Instant::now() + served.heartbeat;
             }
         }
-        if socket.write_all_buf(&mut out).await.is_err() {
+        // Whoever takes nothing for so long is not there either.
+        let patience = served.heartbeat.saturating_mul(2);
+        let written = tokio::time::timeout(patience, socket.write_all_buf(&mut out)).await;
+        if !matches!(written, Ok(Ok(()))) {
             return;
         }
     }

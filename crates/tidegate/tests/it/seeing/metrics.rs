@@ -235,7 +235,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
         let labels = cells[3].split(", ").map(|label| label.trim_matches('`').to_owned());
         let labels: BTreeSet<_> = labels.filter(|label| label != "–").collect();
         // Calls of tools are counted where there are tools, and those of composed answers where there are such:
-        // `mcp::federation`, `compose::seen`, `transcode`, `events` and `policies` have them.
+        // `mcp::federation`, `compose::seen`, `transcode`, `events`, `oidc` and `policies` have them.
         let elsewhere = [
             "tidegate_mcp_",
             "tidegate_compose_",
@@ -249,6 +249,15 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_mirror_",
             "tidegate_quota_",
             "tidegate_rate_limit_decisions_",
+            "tidegate_any_of_",
+            "tidegate_etag_",
+            "tidegate_ext_auth_",
+            "tidegate_hmac_",
+            "tidegate_introspection_",
+            "tidegate_mask_",
+            "tidegate_normalized_",
+            "tidegate_oidc_",
+            "tidegate_transform_",
         ];
         if elsewhere.iter().any(|begin| cells[1].contains(begin)) {
             continue;
