@@ -84,7 +84,9 @@ fn end_of(format: Format, bytes: &[u8]) -> Option<usize> {
         Format::Events => {
             // A line may end in each of three ways, whatever the one before it ended in (WHATWG HTML §9.2.5).
             let ends = [&b"\n\n"[..], b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\n\r"];
-            ends.iter().filter_map(|end| memchr::memmem::find(bytes, end).map(|at| at + end.len())).min()
+            // Of those that begin at one place the longest: the others are parts of it.
+            let found = ends.iter().filter_map(|end| Some((memchr::memmem::find(bytes, end)?, end.len())));
+            found.min_by_key(|(at, length)| (*at, std::cmp::Reverse(*length))).map(|(at, length)| at + length)
         }
     }
 }

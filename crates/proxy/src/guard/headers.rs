@@ -37,7 +37,11 @@ const END_TO_END: [HeaderName; 13] = [
 pub(crate) fn clean(headers: &mut HeaderMap, present: Present, protected: &[HeaderName]) {
     if present.has(Present::CONNECTION) {
         drop_named(headers, |name| {
-            END_TO_END.contains(name) || protected.contains(name) || name.as_str().starts_with("x-forwarded-")
+            // Whoever sends `TE` has to name it here (RFC 9110 §10.1.4): what is left of it below is true of this hop, too.
+            END_TO_END.contains(name)
+                || *name == header::TE
+                || protected.contains(name)
+                || name.as_str().starts_with("x-forwarded-")
         });
     }
     if present.has(Present::TE) {
