@@ -139,9 +139,6 @@ pub(super) fn follow(call: &Call, mut response: Response<Body>) -> Response<Body
     else {
         return response;
     };
-    if told.is_known_ahead() {
-        return response;
-    }
     response.headers_mut().insert(header::TRAILER, FOLLOWING);
     response.map(|inner| Body::boxed(Followed { inner, told, is_over: false }))
 }
