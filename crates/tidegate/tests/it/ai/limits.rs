@@ -183,8 +183,7 @@ fn a_receipt_stands_behind_a_stream_where_the_caller_reads_what_stands_there() {
         r#"{"model":"smart","stream":true,"max_tokens":600,"messages":[{"role":"user","content":"Hello"}]}"#;
     for policies in ["", masks] {
         let gateway = metered("", policies, &[&base(&upstream)], prices);
-        let asked =
-            super::post(&gateway, "/ai/v1/chat/completions", "\r\nte: trailers\r\nconnection: te", body);
+        let asked = super::post(&gateway, "/ai/v1/chat/completions", "\nte: trailers\nconnection: te", body);
         let want = [
             ("x-tidegate-input-tokens", "1000"),
             ("x-tidegate-output-tokens", "500"),
