@@ -2,7 +2,6 @@
 and beside other AI gateways, all to one mock provider (`bench/provider`)."""
 
 import json
-import resource
 import socket
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from proxies.portkey import Portkey
 from proxies.process import Setup
 from proxies.tidegate_ai import Bare, Governed, GovernedTranslated, Plain, Translated
 from scenes import Sample, Scene
+from tools import Tools
 
 BASE = Plain.NAME
 #: A conversation of about a kibibyte, as applications send them.
@@ -26,7 +26,7 @@ TURNS = (
 PACED_RATE = 4000
 STREAM_TOKENS, STREAM_RATE, STREAMS = 50, 100, 32
 #: 10,000, or as many as a process may hold with two descriptors for each.
-SLOW_STREAMS = min(10_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 400) // 2)
+SLOW_STREAMS = min(10_000, (Tools.raise_file_limit() - 400) // 2)
 #: Seconds after which the memory of the slow streams is looked at again.
 SLOW_LOOKS = (20, 60)
 

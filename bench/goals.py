@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from statistics import median
 
 import ai
+import parts
+from proxies.tidegate_parts import Cached, Composed, SharedLimited, Transcoded
 from table import ratios
 
 OURS = "Tidegate"
@@ -114,9 +116,34 @@ AI_GOALS = (
 )
 
 
+def beside(scene, name):
+    """CPU against what the scene compares with."""
+    [base] = [one.base for one in parts.ALL if one.name == scene]
+    return lambda results: ratios(results[scene], name, base)
+
+
+def each(scene, name, of):
+    return lambda results: [of(sample) for sample in results[scene][name]]
+
+
+#: µs of CPU at which two cores answer 30,000 a second, ten times what is reported for Apinto.
+TRANSCODE_MOST = 66.7
+PART_GOALS = (
+    Goal("cache", "a kept answer: CPU", 1.0, " × nginx", beside("cache", Cached.NAME)),
+    Goal("compose", "three calls composed: CPU", 3.5, " × one proxied call", beside("compose", Composed.NAME)),
+    Goal("shared-limit", "a limit in Redis: round trips of a request", 1, "", each("shared-limit", SharedLimited.NAME, lambda s: s.more["questions"])),
+    Goal("transcode", "REST to gRPC: CPU (30,000 requests/s on two cores)", TRANSCODE_MOST, " µs", each("transcode", Transcoded.NAME, lambda s: s.cpu)),
+)
+
+
 def ai_rows(results):
     """The goals of the AI gateway whose scenes were measured."""
     return [goal.row(results) for goal in AI_GOALS if goal.scene in results]
+
+
+def part_rows(results):
+    """The goals of single policies and handlers whose scenes were measured."""
+    return [goal.row(results) for goal in PART_GOALS if goal.scene in results]
 
 
 def rows(results):

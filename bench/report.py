@@ -8,6 +8,7 @@ import subprocess
 
 import ai
 import goals
+import parts
 import picture
 import scenes
 import table
@@ -57,6 +58,7 @@ those at a fixed rate count.
 ```sh
 make bench                                          # everything; writes this page and the README's figures
 scripts/bench.sh --ai                               # the AI gateway alone; writes docs/performance-ai.md
+scripts/bench.sh --parts                            # single policies and handlers; writes docs/performance-parts.md
 scripts/bench.sh --quick --scene bare --scene chain # a look, printed only
 scripts/bench.sh --against main --scene chain       # this tree beside another revision
 ```
@@ -105,6 +107,31 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
 - The slow streams say a token every two seconds; memory is looked at when all have begun, and again later.
 """
 
+PARTS_PAGE = """# Performance of single policies and handlers
+
+Written by `scripts/bench.sh --parts`; do not edit. {rounds} interleaved rounds of {seconds} s per proxy and scene, all on one
+machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and ratios are measured is told with
+[the other figures](performance.md); rules against attacks have [a table of their own](waf.md#beside-modsecurity).
+
+## Goals
+
+{goals}
+
+## Scenes
+
+{scenes}
+
+## How it is measured
+
+- `wrk` asks over 64 connections. The upstream answers 1 KiB of JSON over HTTP/1.1, and a message of 24 bytes over gRPC.
+- *Kept*: the answer says `max-age` and lies in memory; nginx has `proxy_cache` with its default file of an answer, which
+  the system keeps in memory, Varnish its own storage of 64 MiB.
+- *Composed*: three calls at once, whose JSON is read and put into one answer of 3 KiB.
+- *Limited in Redis*: one server on the same machine, whose own time is not counted. Its round trips are the scripts that it
+  ran by its own count, for each request that was answered. The limit is never reached.
+- *REST to gRPC*: `GET /v1/prices/17` becomes a call, and its answer JSON, by the annotations in `examples/shop/prices.proto`.
+"""
+
 FIGURES = ("<!-- figures -->", "<!-- end of figures -->")
 AI_FIGURES = ("<!-- figures of the AI gateway -->", "<!-- end of figures of the AI gateway -->")
 
@@ -142,6 +169,21 @@ def write_ai(results, options, tools):
     )
     (ROOT / "docs" / "performance-ai.md").write_text(text)
     write_figures(AI_FIGURES, goals.ai_rows(results))
+
+
+def write_parts(results, options, tools):
+    """The page of single policies and handlers."""
+    versions = tools.versions()
+    text = PARTS_PAGE.format(
+        rounds=options.rounds,
+        seconds=options.seconds,
+        machine=machine(),
+        revision=revision(),
+        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("nginx", "Varnish", "Redis")),
+        goals=markdown(["what", "goal", "measured", ""], goals.part_rows(results)),
+        scenes="\n\n".join(section(scene, results[scene.name]) for scene in parts.ALL if scene.name in results),
+    )
+    (ROOT / "docs" / "performance-parts.md").write_text(text)
 
 
 def write_figures(marks, rows):

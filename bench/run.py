@@ -1,9 +1,9 @@
 """`make bench`: measures Tidegate beside its peers in interleaved rounds and writes docs/performance.md.
 
-    scripts/bench.sh [--quick] [--ai] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
+    scripts/bench.sh [--quick] [--ai] [--parts] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
 
-Only a full run (no option but --rounds and --seconds) writes the page and its picture, and with --ai the page of the AI
-gateway's scenes; any other prints its table.
+Only a full run (no option but --rounds and --seconds) writes the page and its picture, with --ai the page of the AI
+gateway's scenes, with --parts that of single policies and handlers; any other prints its table.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import time
 
 import ai
+import parts
 import report
 import scenes
 import table
@@ -22,7 +23,7 @@ from proxies.process import Ports, free_port
 from tools import ROOT, TARGET, Tools
 
 FULL, QUICK = (7, 4), (3, 2)
-EVERY = (*scenes.ALL, *ai.ALL)
+EVERY = (*scenes.ALL, *ai.ALL, *parts.ALL)
 
 
 def arguments():
@@ -31,6 +32,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--scene", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--ai", action="store_true", help="the scenes of the AI gateway alone; writes their page")
+    parser.add_argument("--parts", action="store_true", help="the scenes of single policies and handlers; writes their page")
     parser.add_argument("--against", metavar="REF", help="a revision of this repository to compare with")
     parser.add_argument("--against-binary", help=argparse.SUPPRESS)
     parser.add_argument("--no-peers", action="store_true", help="leave out all but nginx")
@@ -39,8 +41,9 @@ def arguments():
     options = parser.parse_args()
     rounds, seconds = QUICK if options.quick else FULL
     options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
-    if options.ai:
-        options.scene = [scene.name for scene in ai.ALL]
+    if options.ai or options.parts:
+        wanted = (*(ai.ALL if options.ai else ()), *(parts.ALL if options.parts else ()))
+        options.scene = [scene.name for scene in wanted]
     options.full = not (options.quick or options.scene or options.against or options.no_peers)
     return options
 
@@ -116,6 +119,8 @@ def main():
         report.write(results, options, tools)
     if options.full or options.ai:
         report.write_ai(results, options, tools)
+    if options.full or options.parts:
+        report.write_parts(results, options, tools)
 
 
 def show(scene, samples):

@@ -28,6 +28,9 @@ class Tools:
         self.env = {**os.environ, "LD_LIBRARY_PATH": libraries}
         self.nginx = self.debian("usr/sbin/nginx")
         self.haproxy = self.debian("usr/sbin/haproxy")
+        self.varnish = self.debian("usr/sbin/varnishd")
+        self.redis = self.debian("usr/bin/redis-server")
+        self.redis_cli = self.debian("usr/bin/redis-cli")
         self.wrk = self.debian("usr/bin/wrk")
         self.h2load = self.debian("usr/bin/h2load")
         self.envoy = str(next((TARGET / "envoy").glob("lib/python3*/site-packages/envoy/_bin/envoy")))
@@ -71,11 +74,13 @@ class Tools:
         def first(command, prefix):
             done = subprocess.run(command, capture_output=True, text=True, env=self.env, check=False)
             text = (done.stdout + done.stderr).strip()
-            return next((word for word in text.replace("/", " ").split() if word[0].isdigit() and "." in word), prefix)
+            return next((word for word in text.replace("/", " ").replace("varnish-", " ").replace("v=", " ").split() if word[0].isdigit() and "." in word), prefix)
 
         return {
             "nginx": first([self.nginx, "-v"], "?"),
             "HAProxy": first([self.haproxy, "-v"], "?"),
+            "Varnish": first([self.varnish, "-V"], "?"),
+            "Redis": first([self.redis, "--version"], "?"),
             "Envoy": first([self.envoy, "--version"], "?"),
             "LiteLLM": installed(TARGET / "litellm", "lib/python3*/site-packages/litellm-[0-9]*.dist-info"),
             "Portkey": json.loads((self.portkey.parent.parent / "package.json").read_text())["version"]

@@ -45,7 +45,7 @@ class Nginx(Proxy):
         kind = self.setup.kind
         listen = {"tls": " ssl", "h2": " http2", "grpc": " http2"}.get(kind, "")
         port = self.upstream.h2c if kind == "grpc" else self.upstream.http1
-        http, server = [], []
+        http, server = self.http(), []
         log = "off"
         if kind == "tls":
             server.append(f"ssl_certificate {self.tools.certificate}; ssl_certificate_key {self.tools.key};")
@@ -88,6 +88,10 @@ http {{
         if self.tools.uid != 0:
             text = text.replace("user root;\n", "")
         (self.folder / "nginx.conf").write_text(text)
+
+    def http(self):
+        """What stands beside the server."""
+        return []
 
     def locations(self):
         if self.setup.kind == "routes":

@@ -1,8 +1,9 @@
-//! The mock upstream: 1 KiB, or 1 MiB under `/1m`, over HTTP/1.1; a gRPC unary answer over cleartext HTTP/2.
+//! The mock upstream: 1 KiB of JSON, or 1 MiB under `/1m`, over HTTP/1.1, under `/kept` for caches that go by its date;
+//! a gRPC unary answer over cleartext HTTP/2, a price under the shop's service.
 //!
 //! It trusts its clients: what arrives is a well-formed request without a body (HTTP/1.1), as the proxies send it.
 
-use std::{error::Error, net::SocketAddr, thread};
+use std::{error::Error, net::SocketAddr, thread, time::SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -19,6 +20,18 @@ const BACKLOG: i32 = 4096;
 const READ_BYTES: usize = 16 * 1024;
 /// A gRPC message of 100 bytes: uncompressed, length, then the bytes.
 const GRPC_MESSAGE_BYTES: u8 = 100;
+/// When answers were made whose date nobody looks at.
+const SOME_DATE: &str = "Mon, 24 Nov 2025 12:00:00 GMT";
+/// `shop.Price`: product 17, its name, 1,250 cents, the currency.
+const PRICE: &[u8] = b"\x08\x11\x12\x0ftide table 2026\x18\xe2\x09\x22\x03EUR";
+
+/// What is answered over HTTP/1.1.
+#[derive(Clone)]
+struct Answers {
+    small: Bytes,
+    kept: Bytes,
+    large: Bytes,
+}
 
 /// Serves until it is killed.
 pub(crate) fn run(http1: &str, h2c: &str, threads: &str) -> Result<(), Box<dyn Error>> {
@@ -42,10 +55,15 @@ fn serve(http1: SocketAddr, h2c: SocketAddr) -> Result<(), Box<dyn Error>> {
                 tokio::task::spawn_local(answer_h2(stream));
             }
         });
-        let (small, large) = (answer(1024), answer(1024 * 1024));
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        let answers = Answers {
+            small: answer(1024, SOME_DATE, 60),
+            kept: answer(1024, &now, 86_400),
+            large: answer(1024 * 1024, SOME_DATE, 60),
+        };
         loop {
             let (stream, _) = http1.accept().await?;
-            tokio::task::spawn_local(answer_http1(stream, small.clone(), large.clone()));
+            tokio::task::spawn_local(answer_http1(stream, answers.clone()));
         }
     })
 }
@@ -61,30 +79,37 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// The bytes of an answer with a body of that size and the fields that a service sends.
-fn answer(body: usize) -> Bytes {
+fn answer(body: usize, date: &str, max_age: u32) -> Bytes {
     let mut all = format!(
         "HTTP/1.1 200 OK\r\n\
          Server: bench/1.0\r\n\
-         Date: Mon, 24 Nov 2025 12:00:00 GMT\r\n\
+         Date: {date}\r\n\
          Content-Type: application/json\r\n\
          Content-Length: {body}\r\n\
-         Cache-Control: max-age=60\r\n\
+         Cache-Control: max-age={max_age}\r\n\
          Vary: Accept-Encoding\r\n\
          ETag: \"5f3c-1a2b3c\"\r\n\
-         \r\n"
+         \r\n\
+         {{\"id\":17,\"name\":\"tide table\",\"tags\":[\"harbour\",\"north\"],\"text\":\""
     )
     .into_bytes();
-    all.resize(all.len() + body, b'x');
+    let end = all.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or(0) + 4;
+    all.resize(end + body - 2, b'x');
+    all.extend_from_slice(b"\"}");
     all.into()
 }
 
-async fn answer_http1(mut stream: TcpStream, small: Bytes, large: Bytes) {
+async fn answer_http1(mut stream: TcpStream, answers: Answers) {
     let _ = stream.set_nodelay(true);
     let end = memmem::Finder::new(b"\r\n\r\n");
     let mut input = BytesMut::with_capacity(READ_BYTES);
     loop {
         while let Some(at) = end.find(&input) {
-            let all = if input.starts_with(b"GET /1m") { &large } else { &small };
+            let all = match &input[..] {
+                [b'G', b'E', b'T', b' ', b'/', b'1', b'm', ..] => &answers.large,
+                [b'G', b'E', b'T', b' ', b'/', b'k', b'e', b'p', b't', ..] => &answers.kept,
+                _ => &answers.small,
+            };
             if stream.write_all(all).await.is_err() {
                 return;
             }
@@ -114,14 +139,21 @@ async fn answer_unary(
     request: Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<Bytes>,
 ) -> Result<(), h2::Error> {
+    let is_price = request.uri().path().starts_with("/shop.");
     let mut body = request.into_body();
     while let Some(data) = body.data().await {
         body.flow_control().release_capacity(data?.len())?;
     }
     let mut head = Response::new(());
     head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-    let mut message = vec![0, 0, 0, 0, GRPC_MESSAGE_BYTES];
-    message.resize(5 + usize::from(GRPC_MESSAGE_BYTES), b'x');
+    let mut message = vec![0, 0, 0, 0];
+    if is_price {
+        message.push(u8::try_from(PRICE.len()).unwrap_or(0));
+        message.extend_from_slice(PRICE);
+    } else {
+        message.push(GRPC_MESSAGE_BYTES);
+        message.resize(5 + usize::from(GRPC_MESSAGE_BYTES), b'x');
+    }
     let mut stream = respond.send_response(head, false)?;
     stream.send_data(message.into(), false)?;
     let mut trailers = HeaderMap::new();

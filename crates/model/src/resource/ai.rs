@@ -1,5 +1,6 @@
 //! The AI gateway: providers of models, and the models that clients may name.
 
+mod again;
 mod choice;
 mod credentials;
 mod files;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    again::ModelRetry,
     choice::{FallbackOn, Shadow, Sticky, Strategy},
     credentials::{
         AssumeRole, AwsCredentials, AzureCredentials, ClientIn, Cloud, GoogleCredentials, KeyCooldown,
@@ -213,6 +215,9 @@ pub struct Model {
     /// What else the next target is asked after, beside failures; none of these without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback_on: Vec<FallbackOn>,
+    /// Asks the targets again when none has answered; off without it, and `{}` turns it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<ModelRetry>,
     /// Pass over targets that cannot take a request, as far as the catalogue knows: images, PDF documents, sound, tools,
     /// a JSON schema, a prompt longer than the context, an answer longer than the most. With none left the request is
     /// refused with 400 before anything is sent.

@@ -138,6 +138,11 @@ fn model(model: &Model, at: &mut Context<'_, '_>) {
             );
         });
     }
+    if let Some(retry) = &model.retry
+        && retry.max_wait.get().is_zero()
+    {
+        at.field("retry", |at| at.field("maxWait", |at| at.error("expected more than nothing")));
+    }
     at.each("shadow", &model.shadow, |at, shadow| {
         at.field("provider", |at| at.refer(Named::Provider, &shadow.provider));
         if shadow.model.is_empty() || shadow.model.contains('*') {

@@ -8,6 +8,12 @@ use crate::exit::Exit;
 /// Checks a configuration as `run` would, without serving it: certificates are read, expressions compiled.
 pub(crate) fn validate(args: &ConfigArgs) -> Done {
     let files = args.files();
+    if files.is_none() {
+        eprintln!(
+            "warning: no file was named, so this is the configuration that is built in: give `--config FILE`, or set \
+             TIDEGATE_CONFIG"
+        );
+    }
     let snapshot = load(files.as_ref())?;
     if !snapshot.warnings.is_empty() {
         eprintln!("{}", snapshot.warnings.render(color()));

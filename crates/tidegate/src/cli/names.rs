@@ -31,6 +31,7 @@ pub(super) fn of(config: &Config, route: Option<&str>) -> Vec<Value> {
                 "name": model.name,
                 "strategy": model.strategy,
                 "fallbackOn": model.fallback_on,
+                "attempts": model.retry.as_ref().map_or(1, |retry| retry.max_attempts),
                 "targets": targets.collect::<Vec<_>>(),
             })
         })
@@ -42,7 +43,11 @@ pub(super) fn lines(names: &[Value], live: Option<&Value>) -> Vec<String> {
     let mut lines = Vec::new();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for name in names {
-        lines.push(format!("model      {} ({})", text(&name["name"]), text(&name["strategy"])));
+        let again = match name["attempts"].as_u64() {
+            Some(attempts @ 2..) => format!(", asked up to {attempts} times"),
+            _ => String::new(),
+        };
+        lines.push(format!("model      {} ({}{again})", text(&name["name"]), text(&name["strategy"])));
         for target in name["targets"].as_array().into_iter().flatten() {
             let mut line = format!(
                 "  target   {} {} weight {}",

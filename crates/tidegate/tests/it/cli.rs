@@ -200,3 +200,13 @@ fn several_files_are_one_configuration_and_a_name_twice_is_refused() {
         "{problems}"
     );
 }
+
+#[test]
+fn to_validate_nothing_is_told_as_such() {
+    let (code, out, problems) = run(&["validate"]);
+    assert_eq!(code, 0, "{problems}");
+    assert!(out.starts_with("ok: "), "{out}");
+    assert!(problems.contains("no file was named") && problems.contains("--config FILE"), "{problems}");
+    let (_folder, path) = file(GOOD);
+    assert_eq!(run(&["validate", "--config", &path]).2, "");
+}

@@ -1,6 +1,6 @@
 //! Rules that keep the house: crate arrows, promises at the top of files, sizes; what they are about has a file each.
 
-mod documents;
+pub(crate) mod documents;
 mod policies;
 mod statements;
 
@@ -15,12 +15,12 @@ use std::{
 const FUNCTION_LINES_MAX: usize = 120;
 const FILE_LINES_MAX: usize = 800;
 
-pub(super) fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_owned()
 }
 
 /// Every file below a folder that ends so, `target` and hidden folders left out.
-pub(super) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());

@@ -118,13 +118,18 @@ pub(super) fn usage_of(value: &Value) -> Option<Usage> {
 
 /// A token in `logprobs.content`.
 pub(super) fn probability_value(token: &TokenProbability) -> Value {
-    let mut value = json!({
+    let mut value = alternative_value(token);
+    value["top_logprobs"] = token.alternatives.iter().map(alternative_value).collect();
+    value
+}
+
+/// A token that was likely where another one is.
+fn alternative_value(token: &TokenProbability) -> Value {
+    json!({
         "token": token.token,
         "logprob": token.log_probability,
         "bytes": token.bytes.as_deref().unwrap_or(token.token.as_bytes()),
-    });
-    value["top_logprobs"] = token.alternatives.iter().map(probability_value).collect();
-    value
+    })
 }
 
 /// Reads a token in `logprobs.content`.

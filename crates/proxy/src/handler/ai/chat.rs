@@ -17,7 +17,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side, resource::ai::FallbackOn};
 
 use super::{
-    AiGateway, Told, answer, beside, cache, choice,
+    AiGateway, Told,
+    again::{Retry, Rounds},
+    answer, beside, cache, choice,
     counted::Counted,
     counter::Counter,
     estimated, fallback,
@@ -28,7 +30,7 @@ use super::{
     models::{Asked, Target},
     onward::{Heirs, Next},
     outgoing, passed,
-    prepare::{Conversation, prepare, uri, without_credentials},
+    prepare::{Conversation, Prepared, prepare, uri, without_credentials},
     read::{self, Looked},
     receipts, recorded,
     refusals::{Refusals, Refused, Verdict},
@@ -230,33 +232,32 @@ async fn ask(
     mut bill: Bill,
     came: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
-    let mut targets = targets.into_iter().peekable();
     let heard = conversation.units().and_then(|units| units.input);
     let mut refusals = Refusals::default();
     let (mut awaited, mut queued) = (Duration::ZERO, Duration::ZERO);
-    while let Some(target) = targets.next() {
-        let prepared = match prepare(conversation, asked, target) {
-            Ok(prepared) => prepared,
-            Err(error) => {
+    let mut rounds = asked.alias.choice.retry.as_ref().map(Retry::begin);
+    let (mut next, mut sent) = (0, false);
+    loop {
+        let Some(target) = targets.get(next).copied() else {
+            let Some(pause) = pause(worker, rounds.as_mut(), &refusals, sent) else { break };
+            tokio::time::sleep(pause).await;
+            (awaited, queued) = (awaited + pause, queued + pause);
+            (refusals, next, sent) = (Refusals::default(), 0, false);
+            continue;
+        };
+        next += 1;
+        let (prepared, headers) = match carried(gateway, conversation, asked, target, came) {
+            Ok(carried) => carried,
+            Err(failure) => {
                 // What one dialect cannot say another may.
-                refusals.uncarried(answer::refused(error));
+                refusals.uncarried(failure);
                 continue;
             }
         };
-        let mut losses = prepared.losses;
-        let (of, caller) = (&target.provider, conversation.endpoint.dialect);
-        let mut headers = outgoing::headers(came, of, caller, prepared.dialect, &mut losses);
-        if gateway.strict && !losses.is_empty() {
-            refusals.uncarried(too_strict(&losses, conversation.endpoint.dialect));
-            continue;
-        }
-        outgoing::dialect_headers(&mut headers, &prepared.headers);
-        keep_form(&mut headers, came, conversation);
-        target.provider.address(&mut headers);
         call.host_from_endpoint = false;
         call.record.upstream = Some(target.provider.target.upstream.name.clone());
         let model = asked.model(target);
-        let told = Arc::new(told_of(conversation, name, asked, target, &losses, heard));
+        let told = Arc::new(told_of(conversation, name, asked, target, &prepared.losses, heard));
         call.record.ai = Some(told.clone());
         bill.asks(&told);
         let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
@@ -272,20 +273,29 @@ async fn ask(
         };
         let (began, mark) = (Instant::now(), passed::Mark::set(call));
         let watch = target.standing.watch();
-        let more = targets.peek().is_some();
+        let (more, again) = (next < targets.len(), rounds.as_ref().is_some_and(Rounds::are_left));
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
-        let result = match more && conversation.stream {
-            true => sending::speak(worker, call, outgoing, asked.alias.choice.first_token(target)).await,
-            false => sending::send(worker, call, outgoing).await,
+        let result = match (more || again) && conversation.stream {
+            true => {
+                let within = asked.alias.choice.first_token(target);
+                sending::speak(worker, call, outgoing, within, on).await
+            }
+            false => sending::send(worker, call, outgoing).await.map(Some),
         };
         awaited += began.elapsed();
         queued += told.queued();
         told.wait_for(awaited, queued);
         if !matches!(result, Err(Unanswered::Away(_))) {
-            watch.answered(result.as_ref().is_ok_and(|response| !is_failure(response.status())));
+            let is_well = |response: &Response<Body>| !is_failure(response.status());
+            watch.answered(result.as_ref().is_ok_and(|answer| answer.as_ref().is_none_or(is_well)));
+            sent = true;
         }
         match result {
-            Ok(response) if !conversation.stream && fallback::is_judged(response.status(), on) => {
+            Ok(None) => {
+                bill.left();
+                mark.passed(call, Some(StatusCode::OK), passed::why(None, StatusCode::OK));
+            }
+            Ok(Some(response)) if is_judged(conversation, &response, on) => {
                 let status = response.status();
                 let reason = match fallback::judged(response, prepared.dialect, on).await {
                     Ok((response, false)) => {
@@ -301,16 +311,16 @@ async fn ask(
                 }
                 mark.passed(call, Some(status), reason);
             }
-            Ok(response) if may_go_on(&response, on, more) => {
+            Ok(Some(response)) if may_go_on(&response, on, more) => {
                 bill.refused();
                 mark.passed(call, Some(response.status()), passed::STATUS);
                 let dialect = prepared.dialect;
                 refusals.answered(Refused { target, model: model.clone(), dialect, told, response }).await;
             }
-            Ok(response) => {
+            Ok(Some(response)) => {
                 conversation.between = asked.alias.choice.between_tokens(target);
                 if gateway.continues && more && conversation.stream && response.status().is_success() {
-                    let rest = targets.by_ref();
+                    let rest = targets.iter().skip(next).copied();
                     conversation.heirs =
                         heirs(worker, call, conversation, asked, rest, came, (&told, prepared.dialect));
                 }
@@ -337,6 +347,44 @@ async fn ask(
         }
     }
     conclude(gateway, worker, call, conversation, refusals, bill).await
+}
+
+/// What a target is sent: the request in words that it knows, and the fields of its head. A failure is what cannot be
+/// said to it.
+fn carried(
+    gateway: &AiGateway,
+    conversation: &mut Conversation<'_>,
+    asked: &Asked<'_>,
+    target: &Target,
+    came: &HeaderMap,
+) -> Result<(Prepared, HeaderMap), Failure> {
+    let mut prepared = prepare(conversation, asked, target).map_err(answer::refused)?;
+    let (of, caller) = (&target.provider, conversation.endpoint.dialect);
+    let mut headers = outgoing::headers(came, of, caller, prepared.dialect, &mut prepared.losses);
+    if gateway.strict && !prepared.losses.is_empty() {
+        return Err(too_strict(&prepared.losses, conversation.endpoint.dialect));
+    }
+    outgoing::dialect_headers(&mut headers, &prepared.headers);
+    keep_form(&mut headers, came, conversation);
+    target.provider.address(&mut headers);
+    Ok((prepared, headers))
+}
+
+/// Whether an answer is looked through for whether another target is asked after it. Of streams that is done as they
+/// begin.
+fn is_judged(conversation: &Conversation<'_>, response: &Response<Body>, on: &[FallbackOn]) -> bool {
+    fallback::is_judged(response.status(), on) && !(conversation.stream && response.status().is_success())
+}
+
+/// How long to wait before the targets are asked again, if they are.
+fn pause(
+    worker: &Worker,
+    rounds: Option<&mut Rounds<'_>>,
+    refusals: &Refusals<'_>,
+    sent: bool,
+) -> Option<Duration> {
+    let drawn = (worker.random() >> 11) as f64 / (1_u64 << 53) as f64;
+    rounds?.next(refusals.again()?, sent, drawn)
 }
 
 /// Tells the caller the most useful of what targets said that did not answer.

@@ -20,6 +20,7 @@ use model::resource::ai::{FallbackOn, Model as Settings, Sticky, Strategy};
 use resilience::{balance::WeightedCycle, hash, load::EndpointLoad, turnstile::Priority};
 
 use super::{
+    again::Retry,
     answer,
     models::{Asked, Target},
     prepare::Conversation,
@@ -50,6 +51,8 @@ pub(super) struct Choice {
     pub(super) fallback_on: Vec<FallbackOn>,
     first_token: Option<Duration>,
     between_tokens: Option<Duration>,
+    /// How often they are asked, where more than once.
+    pub(super) retry: Option<Retry>,
     /// Kept over reloads while the weights stay as they are, so that shares stay exact.
     cycle: Arc<WeightedCycle>,
     /// The shortest context among the targets, where one is known.
@@ -183,6 +186,7 @@ impl Choice {
             fallback_on: settings.fallback_on.clone(),
             first_token: settings.first_token.map(|time| time.get()),
             between_tokens: settings.between_tokens.map(|time| time.get()),
+            retry: settings.retry.as_ref().map(|retry| Retry::compile(retry, &settings.name, cx)),
             cycle: cx.keep(&format!("ai/{}", settings.name), &weights, || WeightedCycle::new(&weights)),
             least_context: contexts.min(),
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ai::{
-    canon::{ErrorKind, Event, Finish, Opening},
+    canon::{Choice, ErrorKind, Event, Finish, Opening},
     dialect::Dialect,
     stream::FrameReader,
 };
@@ -38,12 +38,15 @@ pub(super) fn silent() -> Failure {
     Failure::upstream(Stage::Body, Problem::UpstreamTimeout, error)
 }
 
-/// Waits until a stream has begun to speak. One that breaks off or tells an error before fails.
+/// Waits until a stream has begun to speak. One that breaks off or tells an error before fails; one that ends before,
+/// cut by a filter, is nothing where another target is asked after that.
 pub(super) async fn spoken(
     response: Response<Body>,
     dialect: Dialect,
     until: Option<Instant>,
-) -> Result<Response<Body>, Failure> {
+    on: &[FallbackOn],
+) -> Result<Option<Response<Body>>, Failure> {
+    let is_filtered = |finish: &Finish| is_cut(finish, true) && on.contains(&FallbackOn::ContentFilter);
     let (parts, mut body) = response.into_parts();
     let mut frames = FrameReader::new(dialect.provider_framing());
     let mut reader = dialect.stream_reader();
@@ -61,18 +64,31 @@ pub(super) async fn spoken(
         held.push_back(data);
         whole.drain(..).for_each(|frame| reader.read(frame, &mut events));
         for event in events.drain(..) {
-            if let Event::Error(error) = event {
-                return Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message));
-            }
-            if speaks(&event) {
-                return Ok(Response::from_parts(parts, Body::boxed(Begun { held, inner: body })));
+            match event {
+                Event::Error(error) => {
+                    return Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message));
+                }
+                Event::Finish { ref finish, .. } if is_filtered(finish) => return Ok(None),
+                event if speaks(&event) => {
+                    return Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))));
+                }
+                _ => {}
             }
         }
         if bytes > BEGINNING_BYTES_MAX || !is_framed {
             break;
         }
     }
-    Ok(Response::from_parts(parts, Body::boxed(Begun { held, inner: body })))
+    Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))))
+}
+
+/// Whether it is a filter that ended an answer. A model that declines without a word was kept from answering.
+fn is_cut(finish: &Finish, is_wordless: bool) -> bool {
+    match finish {
+        Finish::ContentFilter => true,
+        Finish::Refusal => is_wordless,
+        _ => false,
+    }
 }
 
 /// Whether a caller has something of the model's by this.
@@ -104,8 +120,10 @@ pub(super) async fn judged(
             let read = dialect.read_answer(&bytes);
             wanted(FallbackOn::ContentFilter)
                 && read.is_ok_and(|answer| {
-                    let cut = |finish: &Option<Finish>| matches!(finish, Some(Finish::ContentFilter));
-                    !answer.choices.is_empty() && answer.choices.iter().all(|choice| cut(&choice.finish))
+                    let cut = |choice: &Choice| {
+                        choice.finish.as_ref().is_some_and(|finish| is_cut(finish, choice.parts.is_empty()))
+                    };
+                    !answer.choices.is_empty() && answer.choices.iter().all(cut)
                 })
         }
         status => match dialect.read_error(status.as_u16(), &bytes).kind {

@@ -12,6 +12,7 @@
 //! What policies leave to do ([`duties`]) is done by [`guards`] and [`cache`], over answers that are [`read`]; both may
 //! ask others ([`aside`]).
 
+mod again;
 pub(crate) mod answer;
 mod aside;
 mod beside;

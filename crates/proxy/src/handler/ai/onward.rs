@@ -167,9 +167,9 @@ impl Heirs {
         call.host_from_endpoint = false;
         call.head.method = Method::POST;
         call.record.ai = Some(told.clone());
-        let answer = sending::speak(&self.worker, call, outgoing, next.first_token).await;
+        let answer = sending::speak(&self.worker, call, outgoing, next.first_token, &[]).await;
         let response = match answer {
-            Ok(response) if response.status().is_success() && is_stream(&response) => response,
+            Ok(Some(response)) if response.status().is_success() && is_stream(&response) => response,
             other => {
                 // Nobody knows what a provider did that had the request and then was silent.
                 let is_due = matches!(&other, Err(Unanswered::Failed(failure))

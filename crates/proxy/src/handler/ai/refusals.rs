@@ -112,6 +112,16 @@ impl<'t> Refusals<'t> {
         self.away = Some(self.away.map_or(away, |other| other.and(away)));
     }
 
+    /// Whether it is of use to ask the targets again, and after how long if one of them says so.
+    pub(super) fn again(&self) -> Option<Option<Duration>> {
+        let away = self.away.map(|away| Rank::Again(away.wait));
+        let best = self.best.as_ref().map(|(rank, _)| *rank);
+        match away.into_iter().chain(best).min()? {
+            Rank::Again(wait) => Some(Some(wait).filter(|wait| *wait != NEVER)),
+            Rank::Uncarried | Rank::Misconfigured => None,
+        }
+    }
+
     /// What is told.
     pub(super) fn verdict(mut self) -> Verdict<'t> {
         if let Some(away) = self.away {

@@ -9,6 +9,7 @@ use std::{
 use ai::dialect::Dialect;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::RETRY_AFTER};
+use model::resource::ai::FallbackOn;
 use resilience::turnstile::{Lanes, Priority};
 
 use super::{
@@ -173,13 +174,14 @@ fn anonymous(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Sends a request for a stream, and waits until it has begun to speak: one that does not in time, or breaks off or
-/// fails before, is no answer.
+/// fails before, is no answer. Nothing where it was cut by a filter before, and `on` says that another is asked then.
 pub(super) async fn speak(
     worker: &Rc<Worker>,
     call: &mut Call,
     outgoing: Outgoing<'_>,
     within: Option<Duration>,
-) -> Result<Response<Body>, Unanswered> {
+    on: &[FallbackOn],
+) -> Result<Option<Response<Body>>, Unanswered> {
     let dialect = outgoing.dialect;
     let until = within.map(|within| tokio::time::Instant::now() + within);
     let sent = send(worker, call, outgoing);
@@ -190,9 +192,9 @@ pub(super) async fn speak(
         None => sent.await?,
     };
     if !response.status().is_success() || !is_stream(&response) {
-        return Ok(response);
+        return Ok(Some(response));
     }
-    fallback::spoken(response, dialect, until).await.map_err(Unanswered::Failed)
+    fallback::spoken(response, dialect, until, on).await.map_err(Unanswered::Failed)
 }
 
 /// Waits for a key. Nothing when the key has gone away meanwhile.

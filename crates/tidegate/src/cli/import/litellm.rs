@@ -96,12 +96,15 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
     }
     taken(fields, "router_settings", "enable_pre_call_checks");
     let strategy = import.strategy(taken(fields, "router_settings", "routing_strategy"));
+    let retries =
+        ["litellm_settings", "router_settings"].map(|section| taken(fields, section, "num_retries"));
+    let retries = retries.iter().flatten().filter_map(Value::as_u64).next_back().unwrap_or(0);
     let key = taken(fields, "general_settings", "master_key");
     leftovers(&rest, "", &mut import.notes);
     if import.models.is_empty() {
         return Err(format!("model_list: nothing of it could be taken over\n{}", import.notes.join("\n")));
     }
-    Ok(import.finished(key, strategy))
+    Ok(import.finished(key, strategy, retries))
 }
 
 /// A key is looked for where each vendor's SDK puts it.
@@ -122,8 +125,8 @@ fn timeouts(seconds: f64) -> Value {
 /// What is to be done about a setting that has no counterpart, by its last name.
 fn remedy(key: &str) -> Option<&'static str> {
     Some(match key {
-        "num_retries" | "max_retries" | "retry_policy" | "retry_after" | "model_group_retry_policy" => {
-            "a call that fails goes to the model's next target at once: give it one more"
+        "max_retries" | "retry_policy" | "retry_after" | "model_group_retry_policy" => {
+            "a call that fails goes to the model's next target at once; `retry` of the model asks all of them again"
         }
         "database_url" | "store_model_in_db" | "database_connection_pool_limit" | "proxy_batch_write_at" => {
             "what budgets have spent is kept in `--data-dir` or in `redis`; keys are `consumers`"
@@ -534,7 +537,7 @@ impl Import {
         }
     }
 
-    fn finished(mut self, key: Option<Value>, strategy: Option<&str>) -> Imported {
+    fn finished(mut self, key: Option<Value>, strategy: Option<&str>, retries: u64) -> Imported {
         let model = |model: Model| {
             let mut one = json!({"name": model.name});
             if let Some(strategy) = strategy.filter(|_| model.targets.len() > 1) {
@@ -542,6 +545,9 @@ impl Import {
             }
             if !model.fallback_on.is_empty() {
                 one["fallbackOn"] = model.fallback_on.into();
+            }
+            if retries > 0 {
+                one["retry"] = json!({"maxAttempts": retries.saturating_add(1).min(10)});
             }
             one["targets"] = model.targets.into();
             one

@@ -104,6 +104,61 @@ fn what_a_filter_cut_or_a_context_is_too_short_for_goes_to_another_where_that_is
     }
 }
 
+/// A stream of Chat Completions that ends before it has said anything.
+const CUT_STREAM: &str = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"content_filter"}]}"#;
+
+/// A provider that always answers with one of a dialect's streams.
+fn streaming(dialect: Dialect, case: &str) -> Upstream {
+    let framing = dialect.provider_framing();
+    stream_of(framing.media_type(), provider::framed(&provider::fixture(dialect, "streams", case), framing))
+}
+
+fn stream_of(kind: &str, body: Vec<u8>) -> Upstream {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let answer = [head.into_bytes(), body].concat();
+    Upstream::scripted(move |_| Some(answer.clone()))
+}
+
+#[test]
+fn a_stream_that_a_filter_cut_before_its_first_word_goes_to_another_where_that_is_wanted() {
+    let cut =
+        || stream_of("text/event-stream", format!("data: {CUT_STREAM}\n\ndata: [DONE]\n\n").into_bytes());
+    type First = (&'static str, &'static str, &'static str, Upstream);
+    let firsts = || -> [First; 5] {
+        [
+            ("openai", "/v1", "gpt-4o", cut()),
+            ("openai", "/v1", "gpt-4o", Upstream::fixed(400, FILTERED)),
+            ("anthropic", "", "claude-sonnet-4-5", streaming(Dialect::Anthropic, "refusal")),
+            ("gemini", "/v1beta", "gemini-2.5-flash", streaming(Dialect::Gemini, "prompt_blocked")),
+            // This one has said something.
+            (
+                "bedrock",
+                "",
+                "anthropic.claude-sonnet-4-5-20250929-v1:0",
+                streaming(Dialect::Bedrock, "filtered"),
+            ),
+        ]
+    };
+    for on in ["", "contentFilter"] {
+        for (kind, path, model, first) in firsts() {
+            let good = streaming(Dialect::OpenAiChat, "text");
+            let gateway = Gateway::start(&format!(
+                "accessLog: [{{kind: stdout, format: json}}]\nconsumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n    - {{name: first, kind: {kind}, baseUrl: \"http://{}{path}\", keys: [k]}}\n    - {{name: second, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]}}\n  models:\n    - name: smart\n      fallbackOn: [{on}]\n      targets: [{{provider: first, model: \"{model}\"}}, {{provider: second, model: gpt-4o, weight: 0}}]\n",
+                first.address, good.address
+            ));
+            let answer = post(&gateway, "/ai/v1/chat/completions", "", STREAM);
+            let want = on == "contentFilter" && kind != "bedrock";
+            assert_eq!(good.seen().len(), usize::from(want), "{kind} {on}: {}", answer.text());
+            if want {
+                assert_eq!(served(&answer), "second", "{kind}");
+                assert!(answer.text().contains("A ti"), "{}", answer.text());
+                let record = gateway.record("the call", |record| record["attempts"] == 2);
+                assert_eq!(record["failed_tries"][0]["upstream"], "ai:first", "{record}");
+            }
+        }
+    }
+}
+
 /// What callers are told when neither of two targets answers.
 #[test]
 fn of_several_refusals_the_one_that_can_be_tried_again_soonest_is_told() {

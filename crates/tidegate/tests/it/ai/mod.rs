@@ -1,5 +1,6 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
+mod again;
 mod applied;
 mod asides;
 mod batches;
@@ -48,6 +49,7 @@ mod telemetry;
 mod units;
 mod unshown;
 mod uploads;
+mod vendor_types;
 mod vendors;
 mod vocabulary;
 

@@ -103,6 +103,8 @@ fn it_becomes_a_configuration_that_loads() {
     assert_eq!(of("anthropic")["timeouts"]["request"], "30000ms");
     assert_eq!(of("openai")["timeouts"]["request"], "600000ms");
     assert_eq!(config["consumers"][0]["keys"][0]["env"], "LITELLM_MASTER_KEY");
+    let models = config["ai"]["models"].as_array().expect("models");
+    assert!(models.iter().all(|model| model["retry"]["maxAttempts"] == 3), "{models:?}");
 }
 
 #[test]
@@ -111,9 +113,8 @@ fn what_has_no_counterpart_is_told_by_its_path_and_no_key_is_copied() {
     assert!(!ours.contains("sk-ant-literal") && !report.contains("sk-ant-literal"), "{ours}\n{report}");
     for line in [
         "model_list[2].litellm_params.api_key: a key in the file is not copied: put it into the variable `ANTHROPIC_API_KEY`",
-        "model_list[2].litellm_params.max_retries: no counterpart: a call that fails goes to the model's next target at once: give it one more",
+        "model_list[2].litellm_params.max_retries: no counterpart: a call that fails goes to the model's next target at once; `retry` of the model asks all of them again",
         "model_list[6].litellm_params.model: no kind of provider for `nobody/knows`; left out",
-        "router_settings.num_retries: no counterpart: a call that fails goes to the model's next target at once: give it one more",
         "router_settings.fallbacks[1].claude: there is no model `nowhere`",
         "litellm_settings.callbacks: `langfuse` takes OTLP: write its address and key into `telemetry.otlp` (`endpoint`, `headers`)",
         "general_settings.database_url: no counterpart: what budgets have spent is kept in `--data-dir` or in `redis`; keys are `consumers`",

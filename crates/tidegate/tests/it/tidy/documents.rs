@@ -25,7 +25,7 @@ fn every_example_loads() {
 }
 
 /// The blocks of a page, however far they are indented.
-fn blocks(page: &str) -> Vec<String> {
+pub(crate) fn blocks(page: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut indent = None;
     for line in page.lines() {

@@ -216,10 +216,15 @@ impl Writer {
         self.start(out);
         self.stop_open(out);
         let (reason, sequence) = stop_words(self.finish.as_ref(), self.called, self.refused);
+        let mut usage = usage_value(&self.usage, None);
+        // How long what was written is kept is told at the start alone.
+        if let Some(usage) = usage.as_object_mut() {
+            usage.shift_remove("cache_creation");
+        }
         let value = json!({
             "type": "message_delta",
             "delta": {"stop_reason": reason, "stop_sequence": sequence},
-            "usage": usage_value(&self.usage, None),
+            "usage": usage,
         });
         sse::write_json(Some("message_delta"), &value, out);
         sse::write_json(Some("message_stop"), &json!({"type": "message_stop"}), out);

@@ -11,12 +11,13 @@ use crate::{
 };
 
 pub(in crate::dialect) fn write_answer(answer: Answer, telling: &Telling) -> Vec<u8> {
+    let created = answer.created.unwrap_or(telling.created);
     let choices: Vec<Value> =
-        (0u32..).zip(answer.choices).map(|(index, choice)| choice_value(index, choice)).collect();
+        (0u32..).zip(answer.choices).map(|(index, choice)| choice_value(index, choice, created)).collect();
     let mut value = json!({
         "id": if answer.id.is_empty() { &telling.id } else { &answer.id },
         "object": "chat.completion",
-        "created": answer.created.unwrap_or(telling.created),
+        "created": created,
         "model": telling.model,
         "choices": choices,
     });
@@ -29,11 +30,11 @@ pub(in crate::dialect) fn write_answer(answer: Answer, telling: &Telling) -> Vec
     serde_json::to_vec(&value).unwrap_or_default()
 }
 
-fn choice_value(index: u32, choice: Choice) -> Value {
+fn choice_value(index: u32, choice: Choice, created: u64) -> Value {
     let finish = choice.finish.as_ref().unwrap_or(&Finish::Stop);
     let mut value = json!({
         "index": index,
-        "message": message_value(choice.parts),
+        "message": message_value(choice.parts, created),
         "logprobs": null,
         "finish_reason": finish_word(finish),
     });
@@ -45,7 +46,7 @@ fn choice_value(index: u32, choice: Choice) -> Value {
 }
 
 /// An assistant's message. What has no field of OpenAI's own stands where compatible providers put it.
-fn message_value(parts: Vec<Part>) -> Map<String, Value> {
+fn message_value(parts: Vec<Part>, created: u64) -> Map<String, Value> {
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     message.insert("content".into(), Value::Null);
@@ -82,7 +83,10 @@ fn message_value(parts: Vec<Part>) -> Map<String, Value> {
             }
             Part::Image { source, .. } => images.extend(image_value(source, images.len())),
             Part::Audio { source: Source::Inline { data, .. }, transcript, id } => {
-                message.insert("audio".into(), json!({"id": id, "data": data, "transcript": transcript}));
+                // Sound that its provider does not keep has no name by which it could be asked for later.
+                let (id, transcript) = (id.unwrap_or_default(), transcript.unwrap_or_default());
+                let sound = json!({"id": id, "data": data, "transcript": transcript, "expires_at": created});
+                message.insert("audio".into(), sound);
             }
             Part::Audio { .. }
             | Part::Document { .. }

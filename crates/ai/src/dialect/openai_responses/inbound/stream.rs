@@ -179,7 +179,7 @@ impl Writer {
     fn probabilities(&mut self, mut tokens: Vec<TokenProbability>, out: &mut Vec<u8>) {
         let open = self.parts.values().find_map(State::text_place);
         if let Some(place) = open {
-            let told: Vec<Value> = tokens.iter().map(probability_value).collect();
+            let told: Vec<Value> = tokens.iter().map(passing_probability).collect();
             self.piece_event(
                 "response.output_text.delta",
                 place,
@@ -295,4 +295,12 @@ impl StreamWriter for Writer {
             Event::End => self.end(out),
         }
     }
+}
+
+/// A token as events tell it, without the bytes that the whole answer has.
+fn passing_probability(token: &TokenProbability) -> Value {
+    let value = |token: &TokenProbability| json!({"token": token.token, "logprob": token.log_probability});
+    let mut told = value(token);
+    told["top_logprobs"] = token.alternatives.iter().map(value).collect();
+    told
 }

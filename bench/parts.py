@@ -1,0 +1,68 @@
+"""The scenes of single policies and handlers: what each costs beside the same without it, and beside those who are
+known for it."""
+
+from dataclasses import dataclass, replace
+
+import load
+from proxies.nginx import Nginx
+from proxies.process import Setup
+from proxies.tidegate_parts import Cached, Composed, Limited, Proxied, SharedLimited, Transcoded
+from proxies.varnish import Varnish
+from scenes import Scene
+
+
+class NginxKeeping(Nginx):
+    """`proxy_cache` in a folder, whose index is in memory."""
+
+    NAME = "nginx"
+
+    def http(self):
+        return [f"proxy_cache_path {self.folder}/kept levels=1:2 keys_zone=kept:10m inactive=1h;"]
+
+    def locations(self):
+        return [one.replace("proxy_pass", "proxy_cache kept;\n      proxy_pass", 1) for one in super().locations()]
+
+
+@dataclass(frozen=True)
+class PartScene(Scene):
+    """Who takes part, whom the others are compared with, and what is asked for."""
+
+    kinds: tuple = ()
+    base: str = ""
+    path: str = "/"
+
+    def warm(self, tools, proxy):
+        self.ask(tools, proxy, 1).checked(f"{self.name}, {proxy.NAME}, warm-up")
+
+    def ask(self, tools, proxy, seconds):
+        return load.wrk(tools, proxy, seconds, path=self.path)
+
+    def measure(self, tools, proxy, seconds):
+        return Scene(self.name, self.title, self.setup, self.ask).measure(tools, proxy, seconds)
+
+
+class Questions(PartScene):
+    """With how often Redis was asked for each request."""
+
+    def measure(self, tools, proxy, seconds):
+        before = proxy.questions() if isinstance(proxy, SharedLimited) else 0
+        seen = []
+
+        def ask(tools, proxy, seconds):
+            seen.append(self.ask(tools, proxy, seconds))
+            return seen[-1]
+
+        sample = Scene(self.name, self.title, self.setup, ask).measure(tools, proxy, seconds)
+        if isinstance(proxy, SharedLimited):
+            # wrk leaves with requests under way, one on each connection.
+            asked, done = proxy.questions() - before, seen[-1].requests
+            sample = replace(sample, more={"questions": max(0, asked - load.CONNECTIONS) / done})
+        return sample
+
+
+ALL = (
+    PartScene("cache", "an answer of 1 KiB that is kept", Setup("bare"), kinds=(Cached, NginxKeeping, Varnish), base="nginx", path="/kept"),
+    PartScene("compose", "three answers of 1 KiB as one", Setup("bare"), kinds=(Proxied, Composed), base=Proxied.NAME),
+    Questions("shared-limit", "a limit that is counted in Redis", Setup("bare"), kinds=(Proxied, Limited, SharedLimited), base=Limited.NAME),
+    PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
+)

@@ -1,0 +1,87 @@
+"""Tidegate with the policies and handlers that are measured by themselves, each beside the same without it."""
+
+import subprocess
+
+from proxies.process import free_port
+from proxies.tidegate import Tidegate
+from tools import ROOT
+
+
+class Proxied(Tidegate):
+    """One proxied call and nothing more."""
+
+    NAME = "Tidegate, one proxied call"
+
+
+class Cached(Tidegate):
+    """An answer that is kept."""
+
+    NAME = "Tidegate, kept"
+
+    def routes(self):
+        [route] = super().routes()
+        return [{**route, "policies": [{"cache": {}}]}]
+
+
+class Composed(Tidegate):
+    """One answer of three calls that run at once."""
+
+    NAME = "Tidegate, three calls composed"
+
+    def routes(self):
+        [route] = super().routes()
+        del route["backends"]
+        calls = {name: {"upstream": "mock", "path": f"/{name}"} for name in ("order", "product", "customer")}
+        response = {name: f"$.{name}" for name in calls}
+        return [{**route, "compose": {"timeout": "5s", "calls": calls, "response": response}}]
+
+
+class Limited(Tidegate):
+    """A limit that is counted in this process."""
+
+    NAME = "Tidegate, limited here"
+    LIMIT = {"limit": 1_000_000_000, "window": "1s", "key": "ip"}
+
+    def routes(self):
+        [route] = super().routes()
+        return [{**route, "policies": [{"rateLimit": self.LIMIT}]}]
+
+
+class SharedLimited(Limited):
+    """The same limit, counted in Redis."""
+
+    NAME = "Tidegate, limited in Redis"
+    LIMIT = {**Limited.LIMIT, "limit": 1_000_000_000, "store": "redis", "whenAway": "closed"}
+
+    def start(self):
+        self.redis_port = free_port()
+        command = [self.tools.redis, "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=self.tools.env, cwd=self.folder)
+        return super().start()
+
+    def stop(self):
+        super().stop()
+        self.redis.terminate()
+        self.redis.wait()
+
+    def config(self):
+        return {**super().config(), "redis": {"addresses": [f"127.0.0.1:{self.redis_port}"], "timeout": "5s"}}
+
+    def questions(self):
+        """How many scripts Redis has run."""
+        command = [self.tools.redis_cli, "-p", str(self.redis_port), "info", "commandstats"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, env=self.tools.env).stdout
+        lines = [line for line in told.splitlines() if line.startswith(("cmdstat_evalsha:", "cmdstat_eval:"))]
+        return sum(int(line.split("calls=")[1].split(",")[0]) for line in lines)
+
+
+class Transcoded(Tidegate):
+    """REST for a gRPC server, by the annotations of its descriptor set."""
+
+    NAME = "Tidegate, REST to gRPC"
+
+    def routes(self):
+        [route] = super().routes()
+        del route["backends"]
+        descriptors = str(ROOT / "examples" / "shop" / "prices.binpb")
+        return [{**route, "transcode": {"upstream": "mock", "descriptorSet": descriptors}}]

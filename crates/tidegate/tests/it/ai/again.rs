@@ -1,0 +1,200 @@
+//! Asking a model's targets again when none has answered.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use ai::dialect::Dialect;
+
+use super::{KEY, post, provider};
+use crate::harness::{Answer, Client, Gateway, Upstream, eventually, pause};
+
+const WHOLE: &str = r#"{"model":"smart","messages":[{"role":"user","content":"case: text"}]}"#;
+const STREAM: &str = r#"{"model":"smart","stream":true,"messages":[{"role":"user","content":"case: text"}]}"#;
+const PATH: &str = "/ai/v1/chat/completions";
+const QUICK: &str = "backoff: {initial: 1ms, max: 5ms}";
+
+/// A provider that first says each of these, and then answers.
+fn after(refusals: &'static [&'static str]) -> Upstream {
+    let asked = AtomicUsize::new(0);
+    Upstream::scripted(move |seen| match refusals.get(asked.fetch_add(1, Ordering::Relaxed)) {
+        Some(refusal) => Some(refusal.as_bytes().to_vec()),
+        None => Some(provider::answer(Dialect::OpenAiChat, seen)),
+    })
+}
+
+const AWAY: &str = "HTTP/1.1 503 X\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"away\",\"type\":\"server_e\"}}";
+const LIMITED: &str = "HTTP/1.1 429 X\r\nretry-after: 1\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"slow\",\"type\":\"rate_lim\"}}";
+const LONG: &str = "HTTP/1.1 429 X\r\nretry-after: 60\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"long\",\"type\":\"rate_lim\"}}";
+const WRONG: &str = "HTTP/1.1 400 X\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"bad!\",\"type\":\"invalid_\"}}";
+const BROKEN: &str =
+    "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ncontent-length: 1000\r\n\r\n: hello\n\n";
+
+/// A gateway with a budget, whose model is at these providers.
+fn gateway(providers: &[&Upstream], retry: &str) -> Gateway {
+    let name = |number: usize| format!("provider-{}", number + 1);
+    let at = |(number, provider): (usize, &&Upstream)| {
+        format!(
+            "    - {{name: {}, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]}}\n",
+            name(number),
+            provider.address
+        )
+    };
+    let listed: String = providers.iter().enumerate().map(at).collect();
+    let targets: Vec<_> = (0..providers.len())
+        .map(|number| {
+            format!("{{provider: {}, model: gpt-4o, weight: {}}}", name(number), usize::from(number == 0))
+        })
+        .collect();
+    Gateway::start(&format!(
+        "accessLog: [{{kind: stdout, format: json}}]\nconsumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}, {{budget: {{amount: 100, name: all}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n{listed}  models:\n    - name: smart\n      targets: [{}]\n{retry}",
+        targets.join(", ")
+    ))
+}
+
+fn retry(settings: &str) -> String {
+    format!("      retry: {{{settings}}}\n")
+}
+
+fn ask(gateway: &Gateway, body: &str) -> (Answer, Duration) {
+    let began = Instant::now();
+    (post(gateway, PATH, "", body), began.elapsed())
+}
+
+#[test]
+fn a_target_that_fails_is_asked_again_whole_or_streamed() {
+    for (refusals, body) in [
+        (&[AWAY][..], WHOLE),
+        (&[AWAY, AWAY], WHOLE),
+        (&[AWAY], STREAM),
+        // Cut before its head, and cut before its first word.
+        (&["HTTP/1.1 200 X\r\n"], WHOLE),
+        (&[BROKEN], STREAM),
+    ] {
+        let upstream = after(refusals);
+        let gateway = gateway(&[&upstream], &retry(QUICK));
+        let (answer, _) = ask(&gateway, body);
+        assert_eq!(answer.status, 200, "{refusals:?}: {}", answer.text());
+        assert!(answer.text().contains("A ti"), "{}", answer.text());
+        assert_eq!(upstream.seen().len(), refusals.len() + 1);
+        let record = gateway.record("the call", |record| record["status"] == 200);
+        assert_eq!(record["attempts"], refusals.len() as u64 + 1, "{record}");
+        assert_eq!(record["failed_tries"].as_array().map(Vec::len), Some(refusals.len()), "{record}");
+    }
+}
+
+#[test]
+fn it_is_asked_once_without_it_and_as_often_as_it_says_with_it() {
+    for (settings, want) in
+        [(String::new(), 1), (retry(QUICK), 3), (retry("maxAttempts: 2, backoff: {initial: 1ms}"), 2)]
+    {
+        let upstream = after(&[AWAY; 5]);
+        let gateway = gateway(&[&upstream], &settings);
+        let (answer, _) = ask(&gateway, WHOLE);
+        assert_eq!((answer.status, upstream.seen().len()), (503, want), "{settings}");
+        assert!(answer.text().contains("away"), "the provider's own words: {}", answer.text());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_not_asked_again() {
+    let upstream = after(&[WRONG; 3]);
+    let gateway = gateway(&[&upstream], &retry(QUICK));
+    assert_eq!(ask(&gateway, WHOLE).0.status, 400);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn a_limit_is_waited_for_as_long_as_the_provider_says_and_no_longer_than_a_call_may() {
+    for body in [WHOLE, STREAM] {
+        let upstream = after(&[LIMITED]);
+        let of = gateway(&[&upstream], &retry(QUICK));
+        let (answer, took) = ask(&of, body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(took >= Duration::from_millis(900), "{took:?}: the key is limited for a second");
+        assert_eq!(upstream.seen().len(), 2);
+        let record = of.record("the call", |record| record["status"] == 200);
+        let queued = record["ai"]["time"]["queue_ms"].as_f64();
+        assert!(queued.is_some_and(|millis| millis >= 900.0), "the pause is told: {record}");
+    }
+    let upstream = after(&[LONG; 3]);
+    let of = gateway(&[&upstream], &retry(QUICK));
+    let (answer, took) = ask(&of, WHOLE);
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("60")));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn another_target_is_asked_first_and_then_all_of_them_again() {
+    let (first, second) = (after(&[AWAY; 2]), after(&[AWAY; 1]));
+    let gateway = gateway(&[&first, &second], &retry(QUICK));
+    let (answer, _) = ask(&gateway, WHOLE);
+    assert_eq!((answer.status, answer.header("x-tidegate-provider")), (200, Some("provider-2")));
+    assert_eq!((first.seen().len(), second.seen().len()), (2, 2));
+}
+
+#[test]
+fn a_budget_holds_once_whatever_it_takes() {
+    let (plain, often) = (after(&[]), after(&[AWAY, AWAY]));
+    let taken = |upstream: &Upstream| {
+        let gateway = gateway(&[upstream], &retry(QUICK));
+        assert_eq!(ask(&gateway, WHOLE).0.status, 200);
+        let account = || gateway.admin_get("/api/v1/budgets").json()["budgets"][0]["accounts"][0].clone();
+        eventually("nothing is held", || account()["held"] == "0");
+        account()["spent"].as_str().map(str::to_owned)
+    };
+    let once = taken(&plain);
+    assert!(once.as_deref().is_some_and(|spent| spent != "0"), "{once:?}");
+    assert_eq!(taken(&often), once, "what failed cost nothing, and nothing stays held");
+}
+
+#[test]
+fn a_share_of_calls_bounds_what_is_asked_again() {
+    let upstream = after(&[AWAY; 100]);
+    let settings = format!("{QUICK}, maxAttempts: 10, budget: {{percent: 0, minPerSecond: 1, window: 2s}}");
+    let gateway = gateway(&[&upstream], &retry(&settings));
+    for _ in 0..5 {
+        assert_eq!(ask(&gateway, WHOLE).0.status, 503);
+    }
+    let asked = upstream.seen().len();
+    assert!((6..=9).contains(&asked), "five calls, and two more in two seconds: {asked}");
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_waiting() {
+    let upstream = after(&[LIMITED; 3]);
+    let gateway = gateway(&[&upstream], &retry(QUICK));
+    let mut client = Client::connect(gateway.address);
+    client.write(format!(
+        "POST {PATH} HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n{WHOLE}",
+        WHOLE.len()
+    ));
+    eventually("it is asked", || upstream.seen().len() == 1);
+    drop(client);
+    gateway.record("the client has gone", |record| record["status"] == 499);
+    pause(1500);
+    assert_eq!(upstream.seen().len(), 1, "nobody waits for it any more");
+}
+
+#[test]
+fn settings_that_cannot_be_are_told_with_their_place() {
+    for (settings, told) in [
+        ("maxAttempts: 1", "maxAttempts"),
+        ("maxAttempts: 11", "maxAttempts"),
+        ("maxWait: 0s", "expected more than nothing"),
+        ("on: [503]", "on"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidegate.yaml");
+        let text = format!(
+            "listeners: [{{name: a, address: \"127.0.0.1:8080\"}}]\nroutes: [{{name: m, ai: {{}}}}]\nai:\n  providers: [{{name: p, kind: openai, keys: [k]}}]\n  models:\n    - name: smart\n      targets: [{{provider: p, model: gpt-4o}}]\n{}",
+            retry(settings)
+        );
+        std::fs::write(&path, text).expect("a file");
+        let (code, _, problems) = crate::harness::run(&["validate", "--config", &path.display().to_string()]);
+        assert_ne!(code, 0, "{settings}: {problems}");
+        assert!(problems.contains(told) && problems.contains("tidegate.yaml:8"), "{settings}: {problems}");
+    }
+}
