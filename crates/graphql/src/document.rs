@@ -231,10 +231,13 @@ impl Document {
             (Some(name), all) => all.iter().find(|operation| operation.name.as_deref() == Some(name)),
         };
         found.ok_or_else(|| {
-            Refusal::new(Code::Operation, match name {
-                Some(_) => "the document has no operation of the name in `operationName`",
-                None => "the document has several operations; `operationName` says which one is meant",
-            })
+            Refusal::new(
+                Code::Operation,
+                match name {
+                    Some(_) => "the document has no operation of the name in `operationName`",
+                    None => "the document has several operations; `operationName` says which one is meant",
+                },
+            )
         })
     }
 }
@@ -323,8 +326,7 @@ fn directives(all: Option<cst::Directives>) -> u64 {
 
 fn arguments(all: Option<cst::Arguments>) -> Vec<(Box<str>, Value)> {
     let each = all.into_iter().flat_map(|all| all.arguments());
-    let read =
-        |one: cst::Argument| Some((one.name()?.text().as_str().into(), read_value(&one.value()?)));
+    let read = |one: cst::Argument| Some((one.name()?.text().as_str().into(), read_value(&one.value()?)));
     each.filter_map(read).collect()
 }
 

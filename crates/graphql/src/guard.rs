@@ -79,7 +79,10 @@ impl Guard {
     /// What is wrong with it, for the operator.
     pub fn compile(settings: Settings, schema: Option<Schema>) -> Result<Self, String> {
         if settings.rules.len() > RULES_MAX {
-            return Err(format!("has {} rules about fields; expected {RULES_MAX} at most", settings.rules.len()));
+            return Err(format!(
+                "has {} rules about fields; expected {RULES_MAX} at most",
+                settings.rules.len()
+            ));
         }
         let mut guard = Self {
             slicing: settings.slicing.iter().map(|name| steps(name)).collect(),
@@ -156,9 +159,12 @@ impl Guard {
                 self.loose.entry(field.into()).or_default().rules |= bit;
                 return Ok(());
             }
-            let kinds = [("Query", Kind::Query), ("Mutation", Kind::Mutation), ("Subscription", Kind::Subscription)];
+            let kinds =
+                [("Query", Kind::Query), ("Mutation", Kind::Mutation), ("Subscription", Kind::Subscription)];
             let found = kinds.iter().find(|(known, _)| *known == type_).ok_or_else(|| {
-                format!("`{name}` needs a `schema`; without one `.*` is known of Query, Mutation and Subscription")
+                format!(
+                    "`{name}` needs a `schema`; without one `.*` is known of Query, Mutation and Subscription"
+                )
             })?;
             self.roots[found.1 as usize] |= bit;
             return Ok(());
@@ -216,7 +222,11 @@ fn share(schema: &mut Schema) {
     }
 }
 
-fn field_mut<'s>(schema: &'s mut Schema, type_: usize, name: &str) -> Option<&'s mut crate::schema::FieldDef> {
+fn field_mut<'s>(
+    schema: &'s mut Schema,
+    type_: usize,
+    name: &str,
+) -> Option<&'s mut crate::schema::FieldDef> {
     schema.types.get_mut(type_)?.fields.get_mut(name)
 }
 

@@ -5,7 +5,7 @@ pub(crate) const NESTING_MAX: usize = 200;
 
 /// Steps that one operation may be measured in. Only lists whose sizes are told by a field above them need more than
 /// one step for what is written once.
-pub(crate) const STEPS_MAX: usize = 400_000;
+pub(crate) const STEPS_MAX: usize = 100_000;
 
 /// Bounds of what one request may ask for.
 #[derive(Debug, Clone, PartialEq)]

@@ -264,11 +264,17 @@ impl<'a> Measuring<'a> {
     fn excludes(&self, parent: Parent, about: Option<Parent>) -> Option<usize> {
         let (Parent::Type(parent), Some(Parent::Type(about))) = (parent, about) else { return None };
         let types = &self.guard.schema.as_ref()?.types;
-        let is_apart = types.get(parent)?.shape == Shape::Abstract && types.get(about)?.shape == Shape::Object;
+        let is_apart =
+            types.get(parent)?.shape == Shape::Abstract && types.get(about)?.shape == Shape::Object;
         is_apart.then_some(about)
     }
 
-    fn field(&mut self, parent: Parent, field: &'a Field, sized: Option<Sized<'a>>) -> Result<Totals, Refusal> {
+    fn field(
+        &mut self,
+        parent: Parent,
+        field: &'a Field,
+        sized: Option<Sized<'a>>,
+    ) -> Result<Totals, Refusal> {
         let mut totals = Totals {
             depth: 1,
             fields: 1,
@@ -316,7 +322,8 @@ impl<'a> Measuring<'a> {
             _ => None,
         };
         let count = told.or(loose.size).unwrap_or(1.0);
-        let weight = loose.weight.unwrap_or(if is_object { settings.object_cost } else { settings.leaf_cost });
+        let weight =
+            loose.weight.unwrap_or(if is_object { settings.object_cost } else { settings.leaf_cost });
         let children = self.selections(below, &field.selections, None)?;
         Ok(sum(totals, &children, times(count, weight + children.cost), 0.0))
     }
@@ -432,10 +439,16 @@ impl<'a> Measuring<'a> {
     }
 
     /// The largest size that arguments tell.
-    fn sliced(&self, field: &'a Field, definition: Option<&'a FieldDef>, slicing: &[Vec<Box<str>>]) -> Option<f64> {
+    fn sliced(
+        &self,
+        field: &'a Field,
+        definition: Option<&'a FieldDef>,
+        slicing: &[Vec<Box<str>>],
+    ) -> Option<f64> {
         let sizes = slicing.iter().filter_map(|path| {
             let (first, rest) = path.split_first()?;
-            let given = field.arguments.iter().find(|(name, _)| name == first).map(|(_, value)| Given::Text(value));
+            let given =
+                field.arguments.iter().find(|(name, _)| name == first).map(|(_, value)| Given::Text(value));
             let default = || definition?.arguments.get(first)?.default.as_ref().map(Given::Text);
             let given = match given {
                 // A variable that nobody gave is as good as none.

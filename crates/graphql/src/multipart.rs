@@ -89,7 +89,8 @@ fn is_operations(head: &[u8]) -> Result<bool, Refusal> {
         if line.contains(['\r', '\n']) {
             return Err(bad("the head of a part has a bare end of line"));
         }
-        let (field, value) = line.split_once(':').ok_or_else(|| bad("the head of a part has a broken line"))?;
+        let (field, value) =
+            line.split_once(':').ok_or_else(|| bad("the head of a part has a broken line"))?;
         match field {
             _ if field.eq_ignore_ascii_case("content-disposition") => {
                 if name.is_some() {

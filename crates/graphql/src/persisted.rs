@@ -56,13 +56,16 @@ impl List {
     /// # Errors
     /// What is wrong with it, for the operator.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, String> {
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
+        let value: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
         let Some(object) = value.as_object() else { return Err("expected an object".into()) };
         let mut entries: Vec<(&str, &str)> = Vec::new();
         match object.get("format") {
             Some(format) => {
                 if format != "apollo-persisted-query-manifest" {
-                    return Err(format!("its `format` is {format}; expected `apollo-persisted-query-manifest`"));
+                    return Err(format!(
+                        "its `format` is {format}; expected `apollo-persisted-query-manifest`"
+                    ));
                 }
                 let all = object.get("operations").and_then(|all| all.as_array());
                 for one in all.ok_or("it has no list of `operations`")? {
@@ -82,7 +85,8 @@ impl List {
         }
         let mut list = Self::default();
         for (id, text) in entries {
-            let document = Document::parse(text, limits).map_err(|error| format!("`{id}`: {}", error.message))?;
+            let document =
+                Document::parse(text, limits).map_err(|error| format!("`{id}`: {}", error.message))?;
             let known = Arc::new(Known { text: text.into(), document });
             if list.ids.insert(id.into(), known.clone()).is_some() {
                 return Err(format!("`{id}` is there twice"));
@@ -145,18 +149,19 @@ impl Store {
         Some(known)
     }
 
-    /// Keeps a document, when it is that of the hash.
+    /// Keeps a document, when it is that of the hash, and tells whether it was new.
     ///
     /// # Errors
     /// It is not.
-    pub fn insert(&self, wanted: &Hash, known: Arc<Known>) -> Result<(), Refusal> {
+    pub fn insert(&self, wanted: &Hash, known: Arc<Known>) -> Result<bool, Refusal> {
         verify(wanted, &known.text)?;
         let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.young.contains_key(wanted) {
-            all.old.remove(wanted);
-            self.put(&mut all, *wanted, known);
+        if all.young.contains_key(wanted) {
+            return Ok(false);
         }
-        Ok(())
+        let is_new = all.old.remove(wanted).is_none();
+        self.put(&mut all, *wanted, known);
+        Ok(is_new)
     }
 
     fn put(&self, all: &mut Generations, hash: Hash, known: Arc<Known>) {

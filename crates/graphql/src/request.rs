@@ -145,7 +145,9 @@ pub fn from_query(query: &str) -> Result<Option<Asked>, Refusal> {
         };
         match &*name {
             "query" => asked.query = Some(value.into_owned()).filter(|query| !query.is_empty()),
-            "operationName" => asked.operation_name = Some(value.into_owned()).filter(|name| !name.is_empty()),
+            "operationName" => {
+                asked.operation_name = Some(value.into_owned()).filter(|name| !name.is_empty())
+            }
             "variables" => asked.variables = raw(&value)?,
             "extensions" => asked.extensions = raw(&value)?,
             _ => asked.id = Some(Id::Document(value.into_owned())),
@@ -274,6 +276,12 @@ impl Asked {
     /// Whether it cannot go on as it came: it names its document by an id, or holds what was not read.
     pub fn must_change(&self) -> bool {
         self.id.is_some() || self.has_others
+    }
+
+    /// Bytes of what is to be judged.
+    pub fn bytes(&self) -> usize {
+        let variables = self.variables.as_ref().map_or(0, |variables| variables.get().len());
+        self.query.as_ref().map_or(0, String::len) + variables
     }
 
     /// The variables.

@@ -108,7 +108,11 @@ impl Schema {
         self.roots[kind as usize]
     }
 
-    fn define(&mut self, definition: cst::Definition, roots: &mut [Option<Box<str>>; 3]) -> Result<(), String> {
+    fn define(
+        &mut self,
+        definition: cst::Definition,
+        roots: &mut [Option<Box<str>>; 3],
+    ) -> Result<(), String> {
         use cst::Definition as D;
         match definition {
             D::OperationDefinition(_) | D::FragmentDefinition(_) => {
@@ -210,7 +214,8 @@ impl Schema {
         type_.interfaces.extend(named.map(|one| text(one.name())));
         for field in fields.into_iter().flat_map(|all| all.field_definitions()) {
             let (of, lists) = type_name(field.ty());
-            let given = field.arguments_definition().into_iter().flat_map(|all| all.input_value_definitions());
+            let given =
+                field.arguments_definition().into_iter().flat_map(|all| all.input_value_definitions());
             let definition = FieldDef {
                 of,
                 type_: None,
@@ -375,7 +380,11 @@ fn weight(directives: Option<&cst::Directives>, of: &str) -> Result<Option<f64>,
         cst::Value::StringValue(text) => unquoted(&text),
         other => other.source_string().trim().to_owned(),
     });
-    match given.as_deref().and_then(|text| text.trim().parse::<f64>().ok()).filter(|weight| weight.is_finite()) {
+    match given
+        .as_deref()
+        .and_then(|text| text.trim().parse::<f64>().ok())
+        .filter(|weight| weight.is_finite())
+    {
         Some(weight) => Ok(Some(weight)),
         None => Err(format!("`@cost` of `{of}` has no `weight` that is a number")),
     }

@@ -67,7 +67,10 @@ fn costs_follow_the_schema() {
         ("{ report }", 3.5),
         ("{ report(text: \"a\") }", 10.5),
         ("{ search { id } }", 4.0),
-        ("{ search(by: {words: [\"a\", \"b\"], and: [{words: \"c\"}, {}]}) { id } }", 4.0 + 1.0 + 1.0 + 1.5 + 1.0),
+        (
+            "{ search(by: {words: [\"a\", \"b\"], and: [{words: \"c\"}, {}]}) { id } }",
+            4.0 + 1.0 + 1.0 + 1.5 + 1.0,
+        ),
         ("mutation { add(books: [{title: \"a\"}, {title: \"b\", pages: 1}]) { title } }", 1.0 + 4.0),
         // Of what excludes each other the most expensive counts; all of it where one thing may be both.
         ("{ any { ... on Book { author { name } heavy } ... on Film { cast { name } } } }", 6.0 + 10.0),
@@ -81,7 +84,8 @@ fn costs_follow_the_schema() {
 #[test]
 fn variables_tell_sizes_however_they_come() {
     let guard = guard(open(), SCHEMA);
-    let books = "query($n: Int = 3, $w: Window) { books(first: $n) { title } page(by: $w) { nodes { title } } }";
+    let books =
+        "query($n: Int = 3, $w: Window) { books(first: $n) { title } page(by: $w) { nodes { title } } }";
     for (variables, cost) in [
         ("{}", 3.0 + 11.0),
         ("{\"n\": 50}", 50.0 + 11.0),
@@ -119,7 +123,10 @@ fn without_a_schema_what_is_written_tells() {
     ] {
         assert_eq!(measured(&guard, text, "{}").expect(text).cost, cost, "{text}");
     }
-    assert_eq!(measured(&guard, "query($n: Int) { a(last: $n) { b } }", "{\"n\": 7}").expect("a cost").cost, 7.0);
+    assert_eq!(
+        measured(&guard, "query($n: Int) { a(last: $n) { b } }", "{\"n\": 7}").expect("a cost").cost,
+        7.0
+    );
 }
 
 #[test]
@@ -131,16 +138,15 @@ fn an_operator_overrules_the_schema() {
     settings.object_cost = 2.0;
     settings.leaf_cost = 0.5;
     let guard = guard(settings, SCHEMA);
-    for (text, cost) in [
-        ("{ top { heavy } }", 8.0),
-        ("{ books { title } }", 4.0 * 3.5),
-        ("{ me { name } }", 2.5),
-    ] {
+    for (text, cost) in
+        [("{ top { heavy } }", 8.0), ("{ books { title } }", 4.0 * 3.5), ("{ me { name } }", 2.5)]
+    {
         assert_eq!(measured(&guard, text, "{}").expect(text).cost, cost, "{text}");
     }
     for (name, wanted) in [("Nothing", "no type"), ("Book.nothing", "no field"), ("No.thing", "no type")] {
         let settings = Settings { costs: BTreeMap::from([(name.to_owned(), 1.0)]), ..open() };
-        let error = Guard::compile(settings, Some(Schema::parse(SCHEMA).expect("a schema"))).expect_err("refused");
+        let error =
+            Guard::compile(settings, Some(Schema::parse(SCHEMA).expect("a schema"))).expect_err("refused");
         assert!(error.contains(wanted), "{error}");
     }
 }
@@ -221,7 +227,10 @@ fn lists_that_a_page_tells_of_cannot_take_for_ever() {
     let guard = guard(settings, "type Query { a(first: Int): Query  l: [Query] }");
     let mut text = String::from("{ ...F0 }");
     for at in 0..300 {
-        text.push_str(&format!(" fragment F{at} on Query {{ a(first: 2) {{ ...F{0} ...F{0} ...F{0} }} }}", at + 1));
+        text.push_str(&format!(
+            " fragment F{at} on Query {{ a(first: 2) {{ ...F{0} ...F{0} ...F{0} }} }}",
+            at + 1
+        ));
     }
     text.push_str(" fragment F300 on Query { __typename }");
     let start = std::time::Instant::now();

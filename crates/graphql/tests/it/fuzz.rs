@@ -44,22 +44,29 @@ pub fn graphql_request(bytes: &[u8]) {
         && let Ok(_) = asked.variables()
     {
         let written = request::to_query(&text, &asked, "{a}");
-        let again = request::from_query(&written).expect("what is written can be read").expect("an operation");
+        let again =
+            request::from_query(&written).expect("what is written can be read").expect("an operation");
         assert_eq!(again.query.as_deref(), Some("{a}"));
         assert!(again.id.is_none(), "an id does not go on");
     }
     let payload = match request::from_json(bytes, 3) {
         Ok(payload) => payload,
-        Err(_) => request::Payload { asked: vec![request::Asked::of_text(text.into_owned())], is_batch: false },
+        Err(_) => {
+            request::Payload { asked: vec![request::Asked::of_text(text.into_owned())], is_batch: false }
+        }
     };
-    let texts: Vec<&str> = payload.asked.iter().map(|asked| asked.query.as_deref().unwrap_or_default()).collect();
+    let texts: Vec<&str> =
+        payload.asked.iter().map(|asked| asked.query.as_deref().unwrap_or_default()).collect();
     let written = request::to_json(&payload, &texts);
     let again = request::from_json(written.as_bytes(), 3).expect("what is written can be read");
     assert_eq!(again.asked.len(), payload.asked.len());
     for asked in &payload.asked {
         let variables = asked.variables().ok().flatten();
         for guard in [&*STRICT, &*LAX, &*BARE] {
-            let Ok(document) = Document::parse(asked.query.as_deref().unwrap_or_default(), guard.limits()) else { continue };
+            let Ok(document) = Document::parse(asked.query.as_deref().unwrap_or_default(), guard.limits())
+            else {
+                continue;
+            };
             for operation in document.operations() {
                 if let Ok(measured) = guard.measure(&document, operation, variables.as_ref()) {
                     assert!(measured.cost >= 0.0, "a cost is a number");
@@ -77,7 +84,8 @@ pub fn graphql_schema(bytes: &[u8]) {
     let Ok(schema) = Schema::parse(text) else { return };
     let settings = Settings { passes_unknown: true, ..Settings::default() };
     let guard = Guard::compile(settings, Some(schema)).expect("a schema alone is no reason");
-    let text = "query($n: In) { a(first: 3, in: $n) { ...F l { x y { x } } } } fragment F on A { l { z { x } } }";
+    let text =
+        "query($n: In) { a(first: 3, in: $n) { ...F l { x y { x } } } } fragment F on A { l { z { x } } }";
     let document = Document::parse(text, guard.limits()).expect("a document");
     let operation = document.operation(None).expect("one");
     let variables = serde_json::json!({"n": {"n": 1, "in": [{"n": 2}, {"in": {}}]}});

@@ -24,17 +24,27 @@ fn bodies_are_read_strictly() {
         (r#"{"query":"{a}","variables":[1]}"#, Err(Code::BadRequest)),
         (r#"{"query":"{a}","variables":"{}"}"#, Err(Code::BadRequest)),
         (r#"{"query":"{a}","extensions":{"persistedQuery":{"version":1}}}"#, Err(Code::BadRequest)),
-        (r#"{"query":"{a}","extensions":{"persistedQuery":{"version":2,"sha256Hash":"a"}}}"#, Err(Code::BadRequest)),
-        (r#"{"documentId":"a","extensions":{"persistedQuery":{"version":1,"sha256Hash":"a"}}}"#, Err(Code::BadRequest)),
+        (
+            r#"{"query":"{a}","extensions":{"persistedQuery":{"version":2,"sha256Hash":"a"}}}"#,
+            Err(Code::BadRequest),
+        ),
+        (
+            r#"{"documentId":"a","extensions":{"persistedQuery":{"version":1,"sha256Hash":"a"}}}"#,
+            Err(Code::BadRequest),
+        ),
         (r#"{"documentId":""}"#, Err(Code::BadRequest)),
     ] {
         let read = request::from_json(body.as_bytes(), 2);
         assert_eq!(read.map(|payload| payload.asked.len()).map_err(|refusal| refusal.code), wanted, "{body}");
     }
     assert_eq!(request::from_json(b"\xff", 1).expect_err("no text").code, Code::BadRequest);
-    let deep = format!(r#"{{"query":"{{a}}","variables":{{"a":{}{}}}}}"#, "[".repeat(9_000), "]".repeat(9_000));
+    let deep =
+        format!(r#"{{"query":"{{a}}","variables":{{"a":{}{}}}}}"#, "[".repeat(9_000), "]".repeat(9_000));
     let read = request::from_json(deep.as_bytes(), 1);
-    assert!(read.is_err() || read.expect("read").asked[0].variables().is_err(), "deep variables are not read");
+    assert!(
+        read.is_err() || read.expect("read").asked[0].variables().is_err(),
+        "deep variables are not read"
+    );
 }
 
 #[test]
@@ -68,12 +78,19 @@ fn what_was_not_read_does_not_go_on() {
     assert_eq!(written, r#"{"query":"{b}","variables":{"n": 1},"extensions":{"trace":true}}"#);
     let plain = request::from_json(br#"{"query":"{a}","extensions":{"trace":1}}"#, 1).expect("a body");
     assert!(!plain.asked[0].must_change());
-    let batch = request::from_json(br#"[{"query":"{a}","operationName":"A"},{"documentId":"x"}]"#, 2).expect("a body");
-    assert_eq!(request::to_json(&batch, &["{a}", "{b}"]), r#"[{"query":"{a}","operationName":"A"},{"query":"{b}"}]"#);
+    let batch = request::from_json(br#"[{"query":"{a}","operationName":"A"},{"documentId":"x"}]"#, 2)
+        .expect("a body");
+    assert_eq!(
+        request::to_json(&batch, &["{a}", "{b}"]),
+        r#"[{"query":"{a}","operationName":"A"},{"query":"{b}"}]"#
+    );
 
     let query = format!("token=t&documentId={hash}&operationName=A&variables=%7B%7D");
     let asked = request::from_query(&query).expect("a query").expect("an operation");
-    assert_eq!(request::to_query(&query, &asked, "{a b}"), "token=t&query=%7Ba+b%7D&operationName=A&variables=%7B%7D");
+    assert_eq!(
+        request::to_query(&query, &asked, "{a b}"),
+        "token=t&query=%7Ba+b%7D&operationName=A&variables=%7B%7D"
+    );
 }
 
 fn form(parts: &[(&str, &str)]) -> Vec<u8> {
@@ -90,7 +107,11 @@ fn uploads_have_their_operations_in_one_place() {
     let named = |name: &str| format!("Content-Disposition: form-data; name=\"{name}\"");
     let (operations, map) = (named("operations"), named("map"));
     let file = r#"content-disposition: form-data; name="0"; filename="a \"b\".txt""#;
-    let good = form(&[(&operations, "{}"), (&map, "{}"), (&format!("{file}\r\nContent-Type: text/plain"), "a\r\n--c")]);
+    let good = form(&[
+        (&operations, "{}"),
+        (&map, "{}"),
+        (&format!("{file}\r\nContent-Type: text/plain"), "a\r\n--c"),
+    ]);
     let range = multipart::operations(&good, "b").expect("operations");
     assert_eq!(&good[range], b"{}");
     let lower = named("Operations");

@@ -24,7 +24,8 @@ fn depth_is_counted_through_fragments() {
 #[test]
 fn aliases_directives_and_root_fields_count_as_often_as_they_are_spread() {
     let guard = guard(open(), "");
-    let text = "query Q @d { x: a @d ...F ...F ... @d { y: b } } fragment F on Query @d { z: c(n: 1) @d @d w: d }";
+    let text =
+        "query Q @d { x: a @d ...F ...F ... @d { y: b } } fragment F on Query @d { z: c(n: 1) @d @d w: d }";
     let found = measured(&guard, text, "{}").expect("counts");
     assert_eq!((found.aliases, found.root_fields), (1 + 2 * 2 + 1, 1 + 2 * 2 + 1));
     assert_eq!(found.directives, 1 + 1 + 2 * (1 + 2) + 1);
@@ -49,7 +50,8 @@ fn fragments_that_double_each_other_are_told_in_no_time() {
 
 #[test]
 fn each_bound_refuses_what_is_beyond_it_alone() {
-    let limits = Limits { tokens: 60, depth: 3, aliases: 2, root_fields: 3, directives: 2, batch: 1, cost: Some(3.0) };
+    let limits =
+        Limits { tokens: 60, depth: 3, aliases: 2, root_fields: 3, directives: 2, batch: 1, cost: Some(3.0) };
     let guard = guard(Settings { limits, ..Settings::default() }, "");
     for (fits, over, kind) in [
         ("{ a { b { c } } }", "{ a { b { c { d } } } }", Code::Depth),
