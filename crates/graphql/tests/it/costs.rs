@@ -99,6 +99,9 @@ fn variables_tell_sizes_however_they_come() {
     ] {
         assert_eq!(measured(&guard, books, variables).expect(books).cost, cost, "{variables}");
     }
+    // What nobody gave is as the service's own default says.
+    let shelf = "query($n: Int) { shelf(limit: $n) { title } }";
+    assert_eq!(measured(&guard, shelf, "{}").expect(shelf).cost, 3.0);
     let inner = "query($n: Int) { page(by: {take: $n}) { nodes { title } } }";
     assert_eq!(measured(&guard, inner, "{\"n\": 5}").expect(inner).cost, 6.0);
     let add = "mutation($b: [NewBook!]!) { add(books: $b) { title } }";

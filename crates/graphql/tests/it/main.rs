@@ -2,6 +2,7 @@
 
 mod costs;
 mod fuzz;
+mod laws;
 mod persisted;
 mod requests;
 mod shapes;

@@ -247,7 +247,10 @@ impl NeedsOf for model::policy::Graphql {
 
 impl Policy for Graphql {
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
-        if call.upgrade.is_some() && self.passes_sockets {
+        // A service that does not turn to WebSocket answers what stands in the URL.
+        let asks_nothing =
+            || matches!(request::from_query(call.head.uri.query().unwrap_or_default()), Ok(None));
+        if call.upgrade.is_some() && self.passes_sockets && asks_nothing() {
             return Flow::Continue;
         }
         Flow::Wait(Box::pin(self.judge(call, body)))

@@ -122,6 +122,9 @@ fn websocket_is_refused_unless_it_may_pass_unjudged() {
     let open = shop.guarded("webSocket: passUnjudged");
     let _ = open.send(upgrade, b"");
     assert_eq!(shop.asked(), ["GET /graphql"], "the service is asked");
+    let smuggled = upgrade.replace("/graphql", "/graphql?query=%7Bslow%7D");
+    assert_eq!(code(&open.send(&smuggled, b"")), "UPGRADE_REFUSED", "an operation beside it");
+    assert_eq!(shop.asked().len(), 1);
 }
 
 #[test]
