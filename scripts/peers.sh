@@ -143,6 +143,23 @@ if [ ! -e "$stamp" ]; then
   say "installed ${rpc_packages[*]}"
 fi
 
+# A server of GraphQL, and the clients of Apollo and urql that ask by hashes and in batches.
+graphql_packages=(
+  graphql@17.1.0 graphql-yoga@5.24.1 @apollo/client@4.3.8 rxjs@7.8.2 @urql/core@6.0.3 @urql/exchange-persisted@5.0.1
+)
+stamp="$peers/graphql-$(printf '%s\n' "${graphql_packages[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/graphql"
+  mkdir -p "$peers/graphql"
+  echo '{"private": true, "type": "module"}' >"$peers/graphql/package.json"
+  (cd "$peers/graphql" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund --ignore-scripts "${graphql_packages[@]}") || {
+    say "npm cannot install ${graphql_packages[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${graphql_packages[*]}"
+fi
+
 # A certified OpenID provider, to sign in at, and what signs requests: HTTP Message Signatures, and vendors' webhooks.
 identity_packages=(
   oidc-provider@9.13.3 http-message-signatures@1.0.6 stripe@23.1.0 @octokit/webhooks-methods@6.0.0

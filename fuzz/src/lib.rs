@@ -2,7 +2,7 @@
 //!
 //! They live beside what they test, where ordinary tests give each a short run over the same corpora:
 //! `crates/ai/tests/it/fuzz.rs`, `crates/http1/tests/it/fuzz.rs`, `crates/model/tests/load/fuzz.rs`,
-//! `crates/transcode/tests/it/fuzz.rs`, `crates/waf/tests/it/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
+//! `crates/graphql/tests/it/fuzz.rs`, `crates/transcode/tests/it/fuzz.rs`, `crates/waf/tests/it/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
 //! `crates/proxy/src/fuzzing.rs`. CONTRIBUTING.md says how to run them for long.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,8 @@ mod read;
 
 #[path = "../../crates/ai/tests/it/fuzz.rs"]
 mod ai_targets;
+#[path = "../../crates/graphql/tests/it/fuzz.rs"]
+mod graphql_targets;
 #[path = "../../crates/http1/tests/it/fuzz.rs"]
 mod http1_targets;
 #[path = "../../crates/model/tests/load/fuzz.rs"]
@@ -31,6 +33,7 @@ mod waf_targets;
 pub use ai_targets::{
     anthropic, batch, bedrock, cohere, form, gemini, guard, openai_chat, openai_responses, realtime, sound,
 };
+pub use graphql_targets::{graphql_request, graphql_schema};
 pub use http1_targets::{body, differential_hyper, request_head, response_head};
 pub use model_targets::{config, layout, values};
 pub use proxy::fuzzing::*;

@@ -9,6 +9,7 @@ mod compose;
 mod content;
 mod delivered;
 mod fed;
+mod graphql;
 mod heard;
 mod mcp;
 mod mirrored;
@@ -31,6 +32,7 @@ pub use self::{
     content::ContentRecord,
     delivered::DeliveryRecord,
     fed::FeedRecord,
+    graphql::GraphqlRecord,
     heard::CountsTokens,
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
@@ -108,6 +110,8 @@ pub struct CallRecord {
     pub cache: Option<&'static str>,
     /// Rules against attacks that fired.
     pub waf: Option<Box<WafRecord>>,
+    /// What was asked of a service of GraphQL.
+    pub graphql: Option<Box<GraphqlRecord>>,
     /// What policies over content found.
     pub content: Option<Box<ContentRecord>>,
     /// The calls that the answer is made of, on a route that composes one.

@@ -20,9 +20,9 @@ pub mod types;
 
 pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, ContentRecord, Continued,
-    CountsTokens, DeliveryRecord, Difference, FailureRecord, FeedRecord, GuardFired, McpRecord, MirrorRecord,
-    PublishRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage, TraceContext, TranscodeRecord,
-    TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
+    CountsTokens, DeliveryRecord, Difference, FailureRecord, FeedRecord, GraphqlRecord, GuardFired,
+    McpRecord, MirrorRecord, PublishRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
+    TraceContext, TranscodeRecord, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

@@ -356,6 +356,7 @@ pub(crate) fn new_record(
         a2a: None,
         cache: None,
         waf: None,
+        graphql: None,
         content: None,
         composed: None,
         transcoded: None,

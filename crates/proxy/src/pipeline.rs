@@ -48,6 +48,9 @@ fn fail(call: &mut Call, failure: &Failure) -> Response<Body> {
     if let Some(dialect) = dialect(call) {
         return handler::ai::answer::failed(dialect, failure);
     }
+    if call.record.graphql.is_some() {
+        return failure::graphql::answer(failure, call);
+    }
     let mut response =
         failure::answer(failure, &call.head.headers, &call.head.method, &call.record.request_id);
     handler::mcp::metadata::point_out(call, &mut response);

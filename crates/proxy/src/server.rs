@@ -100,6 +100,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(subscriptions));
         shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::policy::graphql::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(mirror::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::counted::Report(Arc::downgrade(&shared))));

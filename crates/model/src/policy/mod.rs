@@ -82,6 +82,7 @@ policies! {
     cache: Cache => "cache", "Gives answers again, as RFC 9111 says.";
     mirror: Mirror => "mirror", "Sends copies of requests to another upstream, and compares its answers.";
     validate: Validate => "validate", "Judges requests and answers by an OpenAPI document or JSON Schemas.";
+    graphql: Graphql => "graphql", "Judges operations of GraphQL before they are run.";
     transform: Transform => "transform", "Makes other bodies and statuses of requests and answers.";
     mask: Mask => "mask", "Hides fields and what detectors find, in bodies and in the access log.";
     normalize_errors: NormalizeErrors => "normalizeErrors", "Makes problem documents of services' errors.";
@@ -185,7 +186,7 @@ pub(crate) struct Authentication<'s> {
 }
 
 /// Policies that later builds have: they are refused by name.
-pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "graphql", "wasm", "extProc", "opa"];
+pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "wasm", "extProc", "opa"];
 
 /// When a policy runs on the way in; on the way out the order is reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -97,7 +97,7 @@ pub enum Handler {
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["graphql"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["wasm"];
 
 impl Handler {
     /// The key of the handler in a route.

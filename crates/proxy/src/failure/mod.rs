@@ -4,6 +4,7 @@
 //! response. Nothing else in this crate writes an error response.
 
 mod answer;
+pub(crate) mod graphql;
 mod problem;
 
 use std::time::Duration;

@@ -149,6 +149,7 @@ policies! {
     cache: Cache;
     mirror: Mirror;
     validate: Validate;
+    graphql: Graphql;
     transform: Transform;
     mask: Mask;
     normalize_errors: NormalizeErrors;

@@ -74,6 +74,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(waf) = &call.waf {
         super::waf::write(waf, out);
     }
+    if let Some(graphql) = &call.graphql {
+        super::graphql::write(graphql, out);
+    }
     if let Some(content) = &call.content {
         super::content::write(content, out);
     }

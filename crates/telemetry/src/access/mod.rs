@@ -4,6 +4,7 @@ mod composed;
 mod content;
 mod delivered;
 mod fed;
+mod graphql;
 pub(crate) mod line;
 mod mirrored;
 mod published;

@@ -46,6 +46,7 @@ pub(crate) fn call() -> CallRecord {
         a2a: None,
         cache: None,
         waf: None,
+        graphql: None,
         content: None,
         composed: None,
         transcoded: None,

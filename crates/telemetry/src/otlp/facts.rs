@@ -150,6 +150,18 @@ fn own(call: &CallRecord, out: &mut Vec<KeyValue>) {
     if let Some(status) = call.grpc_status {
         out.push(int("tidegate.grpc_status", u64::from(status)));
     }
+    if let Some(asked) = &call.graphql {
+        // OpenTelemetry's conventions for GraphQL; the document itself is told to nobody.
+        if let Some(kind) = asked.kind {
+            out.push(text("graphql.operation.type", kind));
+        }
+        if let Some(operation) = &asked.operation {
+            out.push(text("graphql.operation.name", &**operation));
+        }
+        if asked.cost > 0.0 {
+            out.push(double("tidegate.graphql.cost", asked.cost));
+        }
+    }
     let timings = &call.timings;
     let phases = [
         ("tidegate.policies_ms", timings.policies),

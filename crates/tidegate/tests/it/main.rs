@@ -14,6 +14,7 @@ mod demo;
 mod events;
 mod fault;
 mod files;
+mod graphql;
 mod harness;
 mod life;
 mod mcp;

@@ -110,6 +110,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-waf", &[]),
         ("tidegate-transcode", &[]),
         ("tidegate-events", &[]),
+        ("tidegate-graphql", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
@@ -122,6 +123,7 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-waf",
                 "tidegate-transcode",
                 "tidegate-events",
+                "tidegate-graphql",
                 "tidegate-telemetry",
             ],
         ),

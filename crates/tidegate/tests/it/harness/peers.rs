@@ -129,6 +129,17 @@ pub fn rpc_client(name: &str, script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A program of JavaScript's with servers and clients of GraphQL.
+pub fn graphql_peer(name: &str, script: &str, arguments: &[&str]) -> Command {
+    let folder = folder().join("graphql");
+    assert!(folder.join("node_modules").exists(), "{} is missing: run scripts/peers.sh", folder.display());
+    let place = folder.join(format!("{name}-{}.mjs", std::process::id()));
+    std::fs::write(&place, script).expect("a file beside the packages");
+    let mut command = node_binary();
+    command.arg(place).args(arguments);
+    command
+}
+
 /// A program of JavaScript's with the OpenID provider.
 pub fn identity_provider(script: &str, arguments: &[&str]) -> Command {
     let folder = folder().join("identity");

@@ -244,6 +244,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_publish_",
             "tidegate_subscri",
             "tidegate_waf_",
+            "tidegate_graphql_",
             "tidegate_idempotency_",
             "tidegate_load_shed_",
             "tidegate_mirror_",

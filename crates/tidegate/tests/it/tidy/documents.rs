@@ -90,6 +90,9 @@ fn make_files(text: &str, folder: &Path) {
                 "openapi: 3.1.0\npaths: {/pets: {get: {operationId: listPets, tags: [pets]}, delete: {operationId: deletePets, tags: [admin]}}}\n"
                     .to_owned()
             }
+            Some("graphql") => {
+                "type Query { search: [Product] all: [Product] }\ntype Mutation { a: Int }\ntype Product { a: Int }\ntype User { email: String }\n".to_owned()
+            }
             _ => continue,
         };
         fs::write(folder.join(name), content).expect("a file");

@@ -1,0 +1,135 @@
+//! How deep, how many, and what is no document at all.
+
+use std::time::{Duration, Instant};
+
+use graphql::{Code, Document, Limits, Settings};
+
+use crate::{code, guard, measured, open};
+
+#[test]
+fn depth_is_counted_through_fragments() {
+    let guard = guard(open(), "");
+    for (text, depth) in [
+        ("{ a }", 1),
+        ("{ a { b } c }", 2),
+        ("{ ...F } fragment F on Query { a { b } }", 2),
+        ("{ a { ...F } } fragment F on A { b { ...G } } fragment G on B { c { d } }", 4),
+        ("{ a { ... on A { ... { b } } } }", 2),
+        ("query { a } fragment Unused on A { b { c { d { e } } } }", 1),
+    ] {
+        assert_eq!(measured(&guard, text, "{}").expect(text).depth, depth, "{text}");
+    }
+}
+
+#[test]
+fn aliases_directives_and_root_fields_count_as_often_as_they_are_spread() {
+    let guard = guard(open(), "");
+    let text =
+        "query Q @d { x: a @d ...F ...F ... @d { y: b } } fragment F on Query @d { z: c(n: 1) @d @d w: d }";
+    let found = measured(&guard, text, "{}").expect("counts");
+    assert_eq!((found.aliases, found.root_fields), (1 + 2 * 2 + 1, 1 + 2 * 2 + 1));
+    assert_eq!(found.directives, 1 + 1 + 2 * (1 + 2) + 1);
+}
+
+#[test]
+fn fragments_that_double_each_other_are_told_in_no_time() {
+    let mut settings = open();
+    settings.limits.cost = Some(1_000_000.0);
+    let guard = guard(settings, "");
+    let mut text = String::from("{ ...F0 }");
+    for at in 0..400 {
+        text.push_str(&format!(" fragment F{at} on Query {{ ...F{0} ...F{0} }}", at + 1));
+    }
+    text.push_str(" fragment F400 on Query { a: b { c } }");
+    let start = Instant::now();
+    assert_eq!(code(measured(&guard, &text, "{}")), Code::Cost);
+    assert!(start.elapsed() < Duration::from_secs(2), "took {:?}", start.elapsed());
+    let all = crate::guard(open(), "");
+    assert_eq!(measured(&all, &text, "{}").expect("no bound").aliases, u64::MAX);
+}
+
+#[test]
+fn each_bound_refuses_what_is_beyond_it_alone() {
+    let limits =
+        Limits { tokens: 60, depth: 3, aliases: 2, root_fields: 3, directives: 2, batch: 1, cost: Some(3.0) };
+    let guard = guard(Settings { limits, ..Settings::default() }, "");
+    for (fits, over, kind) in [
+        ("{ a { b { c } } }", "{ a { b { c { d } } } }", Code::Depth),
+        ("{ x: a y: a }", "{ x: a y: a z: a }", Code::Aliases),
+        ("{ a b c }", "{ a b c d }", Code::RootFields),
+        ("{ a @b @c }", "{ a @b @c @d }", Code::Directives),
+        ("{ a(first: 3) { b } }", "{ a(first: 4) { b } }", Code::Cost),
+    ] {
+        measured(&guard, fits, "{}").expect(fits);
+        assert_eq!(code(measured(&guard, over, "{}")), kind, "{over}");
+    }
+    let long = format!("{{ a(b: [{}]) }}", "1 ".repeat(60));
+    assert_eq!(code(measured(&guard, &long, "{}")), Code::Tokens);
+}
+
+#[test]
+fn what_is_nested_beyond_reading_never_reaches_the_stack() {
+    let limits = Limits { tokens: 1_000_000, ..Limits::default() };
+    let deep = 50_000;
+    for text in [
+        format!("{}{}", "{ a ".repeat(deep), "}".repeat(deep)),
+        format!("{{ a(b: {}{}) }}", "[".repeat(deep), "]".repeat(deep)),
+        format!("{{ a(b: {}1{}) }}", "{c:".repeat(deep), "}".repeat(deep)),
+        format!("{{ {} a {} }}", "... {".repeat(deep), "}".repeat(deep)),
+        format!("query($a: {}Int{}) {{ a }}", "[".repeat(deep), "]".repeat(deep)),
+        "{".repeat(deep),
+    ] {
+        Document::parse(&text, &limits).expect_err("too deep");
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused() {
+    for (text, kind) in [
+        ("", Code::Syntax),
+        ("{", Code::Syntax),
+        ("{ }", Code::Syntax),
+        ("{ a } }", Code::Syntax),
+        ("{ a(b: \"\\uD800\") }", Code::Syntax),
+        ("{ ...Nothing }", Code::Invalid),
+        ("{ ...A } fragment A on Query { ...B } fragment B on Query { c { ...A } }", Code::Invalid),
+        ("{ a } fragment A on Query { ...A }", Code::Invalid),
+        ("fragment A on Query { a }", Code::Invalid),
+        ("{ a } fragment A on Q { a } fragment A on Q { b }", Code::Invalid),
+        ("query A { a } query A { b }", Code::Invalid),
+        ("{ a } query B { b }", Code::Invalid),
+        ("{ a } type A { b: Int }", Code::Invalid),
+        ("query A { a } query B { b }", Code::Operation),
+    ] {
+        assert_eq!(code(measured(&guard(open(), ""), text, "{}")), kind, "{text}");
+    }
+}
+
+#[test]
+fn the_operation_is_the_one_that_is_named() {
+    let document = Document::parse("query A { a } mutation B { b }", &Limits::default()).expect("a document");
+    assert_eq!(document.operation(Some("B")).expect("B").kind.as_str(), "mutation");
+    assert_eq!(document.operation(Some("C")).expect_err("no C").code, Code::Operation);
+    let only = Document::parse("query A { a }", &Limits::default()).expect("a document");
+    assert_eq!(only.operation(Some("B")).expect_err("no B").code, Code::Operation);
+}
+
+#[test]
+fn the_schema_is_told_to_nobody_unless_that_is_wanted() {
+    let closed = guard(open(), "");
+    for text in [
+        "{ __schema { types { name } } }",
+        "{ x: __type(name: \"A\") { name } }",
+        "{ ...F } fragment F on Query { __schema { types { name } } }",
+        "{ ... on Query { ... { __type(name: \"A\") { name } } } }",
+        "query A { a } fragment F on Query { __schema { types { name } } }",
+        "{ _service { sdl } }",
+    ] {
+        assert_eq!(code(measured(&closed, text, "{}")), Code::Introspection, "{text}");
+    }
+    measured(&closed, "{ __typename a { __typename } }", "{}").expect("names of types are told");
+    let mut settings = Settings::default();
+    settings.introspection = true;
+    let told = guard(settings, "type Query { a: Int }");
+    measured(&told, "{ __schema { types { fields { type { ofType { name } } } } } }", "{}").expect("told");
+}

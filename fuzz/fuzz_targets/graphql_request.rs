@@ -1,0 +1,4 @@
+//! See `tidegate_fuzz::graphql_request`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tidegate_fuzz::graphql_request(bytes));
