@@ -123,9 +123,10 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
 
 ## How it is measured
 
-- `wrk` asks over 64 connections. The upstream answers 1 KiB of JSON over HTTP/1.1, and a message of 24 bytes over gRPC.
-- *Kept*: the answer says `max-age` and lies in memory; nginx has `proxy_cache` with its default file of an answer, which
-  the system keeps in memory, Varnish its own storage of 64 MiB.
+- `wrk` asks over 64 connections. The upstream answers 1 KiB of JSON over HTTP/1.1, and a message of 27 bytes over gRPC.
+- *Kept*: the answer says `max-age` and lies in memory; nginx has `proxy_cache`, whose file of the answer it
+  keeps open (`open_file_cache`) and the system in memory, Varnish its own storage of 64 MiB. That each gives what it kept is
+  checked before it is measured.
 - *Composed*: three calls at once, whose JSON is read and put into one answer of 3 KiB.
 - *Limited in Redis*: one server on the same machine, whose own time is not counted. Its round trips are the scripts that it
   ran by its own count, for each request that was answered. The limit is never reached.

@@ -3,7 +3,7 @@
     scripts/bench.sh [--quick] [--ai] [--parts] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
 
 Only a full run (no option but --rounds and --seconds) writes the page and its picture, with --ai the page of the AI
-gateway's scenes, with --parts that of single policies and handlers; any other prints its table.
+gateway's scenes, with --parts that of single policies and handlers; one with --quick or --against prints its tables alone.
 """
 
 import argparse
@@ -117,9 +117,10 @@ def main():
     )
     if options.full:
         report.write(results, options, tools)
-    if options.full or options.ai:
+    is_whole = not (options.quick or options.against)
+    if options.full or (options.ai and is_whole):
         report.write_ai(results, options, tools)
-    if options.full or options.parts:
+    if options.full or (options.parts and is_whole):
         report.write_parts(results, options, tools)
 
 

@@ -72,7 +72,10 @@ class Tools:
         """What each program calls itself, for the report."""
 
         def first(command, prefix):
-            done = subprocess.run(command, capture_output=True, text=True, env=self.env, check=False)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, env=self.env, check=False)
+            except OSError:
+                return "?"
             text = (done.stdout + done.stderr).strip()
             return next((word for word in text.replace("/", " ").replace("varnish-", " ").replace("v=", " ").split() if word[0].isdigit() and "." in word), prefix)
 

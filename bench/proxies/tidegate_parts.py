@@ -1,6 +1,8 @@
 """Tidegate with the policies and handlers that are measured by themselves, each beside the same without it."""
 
+import socket
 import subprocess
+import time
 
 from proxies.process import free_port
 from proxies.tidegate import Tidegate
@@ -40,7 +42,7 @@ class Limited(Tidegate):
     """A limit that is counted in this process."""
 
     NAME = "Tidegate, limited here"
-    LIMIT = {"limit": 1_000_000_000, "window": "1s", "key": "ip"}
+    LIMIT = {"limit": 1_000_000_000, "window": "1s", "key": "clientAddress"}
 
     def routes(self):
         [route] = super().routes()
@@ -57,7 +59,18 @@ class SharedLimited(Limited):
         self.redis_port = free_port()
         command = [self.tools.redis, "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.redis = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=self.tools.env, cwd=self.folder)
+        self.wait_for_redis()
         return super().start()
+
+    def wait_for_redis(self):
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.redis_port)) == 0:
+                    return
+            time.sleep(0.02)
+        self.redis.kill()
+        raise RuntimeError("redis-server does not listen")
 
     def stop(self):
         super().stop()

@@ -44,6 +44,9 @@ pub(crate) struct Call {
     pub host: Option<Host>,
     /// When the head was complete.
     pub started: Instant,
+    /// Since when the time counts that an upstream is given, when that is not the call's begin: one that is asked after
+    /// another has all of its own.
+    pub(crate) asked: Option<Instant>,
     /// Index of the matched route in the snapshot.
     pub route: Option<usize>,
     /// What the route's path template captured.
@@ -227,6 +230,7 @@ impl Call {
             client: self.client,
             host: None,
             started: Instant::now(),
+            asked: None,
             route: self.route,
             captures: Captures::default(),
             consumer: self.consumer.clone(),
@@ -272,6 +276,7 @@ impl Call {
             client,
             host: None,
             started: Instant::now(),
+            asked: None,
             route: None,
             captures: Captures::default(),
             consumer: None,

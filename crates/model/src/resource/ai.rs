@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    again::ModelRetry,
+    again::{ModelBackoff, ModelRetry},
     choice::{FallbackOn, Shadow, Sticky, Strategy},
     credentials::{
         AssumeRole, AwsCredentials, AzureCredentials, ClientIn, Cloud, GoogleCredentials, KeyCooldown,

@@ -5,7 +5,7 @@ mod credentials;
 use crate::{
     Config, Duration,
     load::{Context, scope::Named},
-    resource::ai::{Ai, AiRoute, Model, Provider, Strategy},
+    resource::ai::{Ai, AiRoute, Model, ModelRetry, Provider, Strategy},
 };
 
 pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
@@ -138,10 +138,8 @@ fn model(model: &Model, at: &mut Context<'_, '_>) {
             );
         });
     }
-    if let Some(retry) = &model.retry
-        && retry.max_wait.get().is_zero()
-    {
-        at.field("retry", |at| at.field("maxWait", |at| at.error("expected more than nothing")));
+    if let Some(retry) = &model.retry {
+        at.field("retry", |at| again(retry, at));
     }
     at.each("shadow", &model.shadow, |at, shadow| {
         at.field("provider", |at| at.refer(Named::Provider, &shadow.provider));
@@ -163,6 +161,21 @@ fn model(model: &Model, at: &mut Context<'_, '_>) {
             });
         }
     });
+}
+
+/// The longest that a call may pause between its tries.
+const PAUSES_MAX: Duration = Duration::from_secs(600);
+
+fn again(retry: &ModelRetry, at: &mut Context<'_, '_>) {
+    if retry.max_wait.get().is_zero() || retry.max_wait > PAUSES_MAX {
+        at.field("maxWait", |at| at.error("expected more than nothing, and at most 10m"));
+    }
+    if retry.backoff.initial > retry.backoff.max {
+        at.field("backoff", |at| at.field("initial", |at| at.error("expected at most `max`")));
+    }
+    if retry.budget.window.get().is_zero() {
+        at.field("budget", |at| at.field("window", |at| at.error("expected more than nothing")));
+    }
 }
 
 /// Whether somebody pays for what a provider is asked.

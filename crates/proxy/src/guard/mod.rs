@@ -106,6 +106,7 @@ fn call(
         client,
         host: None,
         started: Instant::now(),
+        asked: None,
         route: None,
         captures: Captures::default(),
         consumer: None,

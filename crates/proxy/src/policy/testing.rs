@@ -84,6 +84,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         host: Host::from_authority(Bytes::from_static(b"api.example.test")),
         expects_continue: false,
         started: Instant::now(),
+        asked: None,
         route: None,
         captures: Default::default(),
         consumer: None,

@@ -52,8 +52,9 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, Failure> {
     let (upstream, effort) = (&*target.upstream, &target.effort);
     let bound = Bound::of(call, effort);
-    let deadline = call.started + bound.time.map_or(effort.request, |time| time.min(effort.request));
-    let end = bound.time.map(|time| call.started + time);
+    let began = call.asked.unwrap_or(call.started);
+    let deadline = began + bound.time.map_or(effort.request, |time| time.min(effort.request));
+    let end = bound.time.map(|time| began + time);
     prepare(call, upstream);
     let source = RefCell::new(Source::new(body, effort, call));
     let mut tried: Vec<u64> = Vec::new();
@@ -206,7 +207,7 @@ impl Bound {
             Some(time)
                 if !switch::opens(&call.head.method, response.status()) && !response.body().is_empty() =>
             {
-                let left = time.saturating_sub(call.elapsed());
+                let left = time.saturating_sub(call.asked.unwrap_or(call.started).elapsed());
                 response.map(|body| Body::boxed(super::total::Bounded::new(body, left, self.is_grpc)))
             }
             _ => response,

@@ -8,6 +8,7 @@ use std::{
 use model::resource::ai::ModelRetry as Settings;
 use resilience::{Backoff, RetryBudget};
 
+use super::refusals::Hope;
 use crate::compiled::Building;
 
 /// The least pause: what says that it takes calls again at once is not asked in a circle.
@@ -61,17 +62,32 @@ impl Rounds<'_> {
         self.asked < self.retry.attempts && self.waited < self.retry.wait_most
     }
 
-    /// The pause before the next round, if there is one. `told` is how long to wait by what the targets said; `sent` is
-    /// whether anything was sent to one: a round in which all were away is none. `drawn` is from 0 to 1.
-    pub(super) fn next(&mut self, told: Option<Duration>, sent: bool, drawn: f64) -> Option<Duration> {
+    /// The pause before the next round, if there is one. `sent` is whether anything was sent to a target: a round in which
+    /// all were away is none. `drawn` is from 0 to 1.
+    pub(super) fn next(&mut self, hope: Hope, sent: bool, drawn: f64) -> Option<Duration> {
         let left = self.retry.wait_most.checked_sub(self.waited)?;
-        let pause = told.unwrap_or_else(|| self.retry.backoff.delay(self.asked, drawn)).max(PAUSE_LEAST);
+        let pause = self.pause(hope, left, drawn);
         if !self.are_left() || pause > left || !self.retry.budget.try_withdraw(Instant::now()) {
             return None;
         }
         self.asked += u32::from(sent);
         self.waited += pause;
         Some(pause)
+    }
+
+    /// As long as the soonest target says, and somewhat longer, so that not all who were told so come at once; without a
+    /// word of one, the backoff.
+    fn pause(&self, hope: Hope, left: Duration, drawn: f64) -> Duration {
+        let backoff = self.retry.backoff.delay(self.asked, drawn).max(PAUSE_LEAST);
+        let told = hope.told.map(|told| {
+            let later = (told + told.mul_f64(drawn.clamp(0.0, 1.0) / 10.0)).max(backoff);
+            if told <= left { later.min(left) } else { later }
+        });
+        match told {
+            Some(told) if hope.untold => told.min(backoff),
+            Some(told) => told,
+            None => backoff,
+        }
     }
 }
 
@@ -92,33 +108,51 @@ mod tests {
         }
     }
 
+    const UNTOLD: Hope = Hope { told: None, untold: true };
+
+    fn told(millis: u64) -> Hope {
+        Hope { told: Some(Duration::from_millis(millis)), untold: false }
+    }
+
     #[test]
     fn rounds_end_with_their_number_their_time_and_their_budget() {
         let of = retry(3, 10_000);
         let mut rounds = of.begin();
-        assert_eq!(rounds.next(None, true, 1.0), Some(Duration::from_millis(100)));
-        assert_eq!(rounds.next(None, true, 1.0), Some(Duration::from_millis(200)), "it grows");
-        assert_eq!(rounds.next(None, true, 1.0), None, "three were asked for");
+        assert_eq!(rounds.next(UNTOLD, true, 1.0), Some(Duration::from_millis(100)));
+        assert_eq!(rounds.next(UNTOLD, true, 1.0), Some(Duration::from_millis(200)), "it grows");
+        assert_eq!(rounds.next(UNTOLD, true, 1.0), None, "three were asked for");
         let mut other = of.begin();
-        assert_eq!(other.next(None, true, 1.0), None, "the budget is that of all calls");
+        assert_eq!(other.next(UNTOLD, true, 1.0), None, "the budget is that of all calls");
 
         let of = retry(10, 150);
         let mut rounds = of.begin();
-        assert_eq!(rounds.next(Some(Duration::from_secs(60)), true, 0.5), None, "that takes too long");
+        assert_eq!(rounds.next(told(60_000), true, 0.0), None, "that takes too long");
+        assert_eq!(rounds.next(told(100), true, 0.0), Some(Duration::from_millis(100)));
+        assert_eq!(rounds.next(told(60), true, 0.0), None, "50 ms are left");
+        assert_eq!(rounds.next(told(0), true, 0.0), Some(PAUSE_LEAST), "nobody is asked in a circle");
+    }
+
+    #[test]
+    fn who_says_when_is_waited_for_and_not_by_all_at_once_and_who_does_not_is_asked_after_the_backoff() {
+        let of = retry(10, 10_000);
+        let rounds = of.begin();
+        let pause = |hope, drawn| rounds.pause(hope, Duration::from_secs(10), drawn).as_millis();
+        assert_eq!((pause(told(1000), 0.0), pause(told(1000), 1.0)), (1000, 1100));
+        assert_eq!(pause(told(10_000), 1.0), 10_000, "what may just be waited for is");
+        let both = Hope { told: Some(Duration::from_secs(9)), untold: true };
         assert_eq!(
-            rounds.next(Some(Duration::from_millis(100)), true, 0.5),
-            Some(Duration::from_millis(100))
+            pause(both, 1.0),
+            100,
+            "a key that is set aside for long keeps nobody from the other target"
         );
-        assert_eq!(rounds.next(Some(Duration::from_millis(60)), true, 0.5), None, "50 ms are left");
-        assert_eq!(rounds.next(Some(Duration::ZERO), true, 0.5), Some(PAUSE_LEAST));
     }
 
     #[test]
     fn a_round_in_which_nothing_was_sent_is_none() {
         let of = retry(2, 1000);
         let mut rounds = of.begin();
-        assert!(rounds.next(Some(Duration::from_millis(20)), false, 0.0).is_some());
-        assert!(rounds.next(Some(Duration::from_millis(20)), true, 0.0).is_some());
+        assert!(rounds.next(told(20), false, 0.0).is_some());
+        assert!(rounds.next(told(20), true, 0.0).is_some());
         assert!(!rounds.are_left());
     }
 }

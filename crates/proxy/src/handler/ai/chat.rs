@@ -41,7 +41,7 @@ use super::{
 use crate::{
     body::Body,
     call::Call,
-    failure::{Failure, Problem},
+    failure::{Failure, Problem, Stage},
     worker::Worker,
 };
 
@@ -228,7 +228,7 @@ async fn ask(
     name: &str,
     asked: &Asked<'_>,
     conversation: &mut Conversation<'_>,
-    targets: Vec<&Target>,
+    mut targets: Vec<&Target>,
     mut bill: Bill,
     came: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
@@ -277,7 +277,8 @@ async fn ask(
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
         let result = match (more || again) && conversation.stream {
             true => {
-                let within = asked.alias.choice.first_token(target);
+                // Where no target is left it is waited for.
+                let within = asked.alias.choice.first_token(target).filter(|_| more);
                 sending::speak(worker, call, outgoing, within, on).await
             }
             false => sending::send(worker, call, outgoing).await.map(Some),
@@ -288,11 +289,14 @@ async fn ask(
         if !matches!(result, Err(Unanswered::Away(_))) {
             let is_well = |response: &Response<Body>| !is_failure(response.status());
             watch.answered(result.as_ref().is_ok_and(|answer| answer.as_ref().is_none_or(is_well)));
-            sent = true;
+            sent |= !matches!(&result, Err(Unanswered::Failed(failure)) if failure.stage() == Stage::Pick);
         }
         match result {
             Ok(None) => {
                 bill.left();
+                // It would say the same again.
+                next -= 1;
+                targets.remove(next);
                 mark.passed(call, Some(StatusCode::OK), passed::why(None, StatusCode::OK));
             }
             Ok(Some(response)) if is_judged(conversation, &response, on) => {
@@ -384,7 +388,7 @@ fn pause(
     sent: bool,
 ) -> Option<Duration> {
     let drawn = (worker.random() >> 11) as f64 / (1_u64 << 53) as f64;
-    rounds?.next(refusals.again()?, sent, drawn)
+    rounds?.next(refusals.hope()?, sent, drawn)
 }
 
 /// Tells the caller the most useful of what targets said that did not answer.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ai::{
-    canon::{Choice, ErrorKind, Event, Finish, Opening},
+    canon::{Choice, ErrorKind, Event, Finish, Opening, Part},
     dialect::Dialect,
     stream::FrameReader,
 };
@@ -46,7 +46,10 @@ pub(super) async fn spoken(
     until: Option<Instant>,
     on: &[FallbackOn],
 ) -> Result<Option<Response<Body>>, Failure> {
-    let is_filtered = |finish: &Finish| is_cut(finish, true) && on.contains(&FallbackOn::ContentFilter);
+    let goes_on = on.contains(&FallbackOn::ContentFilter);
+    let is_filtered = |finish: &Finish| goes_on && is_cut(finish, dialect, true);
+    // What says why nothing is said is no word of an answer, where another target may be asked after it.
+    let mut declines = false;
     let (parts, mut body) = response.into_parts();
     let mut frames = FrameReader::new(dialect.provider_framing());
     let mut reader = dialect.stream_reader();
@@ -64,11 +67,19 @@ pub(super) async fn spoken(
         held.push_back(data);
         whole.drain(..).for_each(|frame| reader.read(frame, &mut events));
         for event in events.drain(..) {
+            if let Event::Open { opening, .. } = &event {
+                declines = goes_on && is_of_filters(dialect) && matches!(opening, Opening::Refusal);
+            }
             match event {
+                // What is wrong with the request is so everywhere: the caller is told in the provider's words.
+                Event::Error(error) if is_of_request(error.kind) => {
+                    return Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))));
+                }
                 Event::Error(error) => {
                     return Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message));
                 }
                 Event::Finish { ref finish, .. } if is_filtered(finish) => return Ok(None),
+                Event::Delta { .. } if declines => {}
                 event if speaks(&event) => {
                     return Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))));
                 }
@@ -79,16 +90,32 @@ pub(super) async fn spoken(
             break;
         }
     }
+    // Some say why a stream ends only with its end.
+    reader.end(&mut events);
+    if events.iter().any(|event| matches!(event, Event::Finish { finish, .. } if is_filtered(finish))) {
+        return Ok(None);
+    }
     Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))))
 }
 
-/// Whether it is a filter that ended an answer. A model that declines without a word was kept from answering.
-fn is_cut(finish: &Finish, is_wordless: bool) -> bool {
+/// Whether an error says that a request is wrong.
+fn is_of_request(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::ContextLength)
+}
+
+/// Whether it is a filter that ended an answer. Claude's is told as a refusal; one that comes without a word of an answer
+/// is the filter's.
+fn is_cut(finish: &Finish, dialect: Dialect, is_wordless: bool) -> bool {
     match finish {
         Finish::ContentFilter => true,
-        Finish::Refusal => is_wordless,
+        Finish::Refusal => is_wordless && is_of_filters(dialect),
         _ => false,
     }
+}
+
+/// Whether a dialect tells what a filter did as a refusal.
+fn is_of_filters(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Anthropic | Dialect::Bedrock)
 }
 
 /// Whether a caller has something of the model's by this.
@@ -121,7 +148,9 @@ pub(super) async fn judged(
             wanted(FallbackOn::ContentFilter)
                 && read.is_ok_and(|answer| {
                     let cut = |choice: &Choice| {
-                        choice.finish.as_ref().is_some_and(|finish| is_cut(finish, choice.parts.is_empty()))
+                        let is_wordless =
+                            choice.parts.iter().all(|part| matches!(part, Part::Refusal { .. }));
+                        choice.finish.as_ref().is_some_and(|finish| is_cut(finish, dialect, is_wordless))
                     };
                     !answer.choices.is_empty() && answer.choices.iter().all(cut)
                 })

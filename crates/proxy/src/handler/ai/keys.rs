@@ -114,12 +114,23 @@ pub(super) struct Away {
     pub(super) wait: Duration,
     /// All of them are at their limit; none is refused.
     pub(super) limited: bool,
+    /// Those that wait for them are too many, or were too slow.
+    pub(super) is_full: bool,
 }
 
 impl Away {
+    /// Refused keys, and what else is nobody's limit.
+    pub(super) fn refused(wait: Duration) -> Self {
+        Self { wait, limited: false, is_full: false }
+    }
+
     /// Neither of both.
     pub(super) fn and(self, other: Self) -> Self {
-        Self { wait: self.wait.min(other.wait), limited: self.limited && other.limited }
+        Self {
+            wait: self.wait.min(other.wait),
+            limited: self.limited && other.limited,
+            is_full: self.is_full && other.is_full,
+        }
     }
 }
 
@@ -183,7 +194,7 @@ impl Keys {
     /// The next key that takes a call for a model and was not tried yet.
     pub(super) fn take(&self, model: &str, tried: &[usize], now: Instant) -> Result<Taken<'_>, NoKey> {
         if self.list.is_empty() {
-            let none = Away { wait: Duration::from_secs(1), limited: false };
+            let none = Away::refused(Duration::from_secs(1));
             if !tried.is_empty() {
                 return Err(NoKey::Away(none));
             }
@@ -215,16 +226,16 @@ impl Keys {
         if full != 0 {
             return Err(NoKey::Full(full));
         }
-        Err(NoKey::Away(away.unwrap_or(Away { wait: Duration::from_secs(1), limited: false })))
+        Err(NoKey::Away(away.unwrap_or(Away::refused(Duration::from_secs(1)))))
     }
 
     /// Leave to use a key for a model.
     fn hold(&self, index: usize, model: &str, now: Instant) -> Result<Held<'_>, Away> {
-        let none = Away { wait: Duration::from_secs(1), limited: false };
+        let none = Away::refused(Duration::from_secs(1));
         let key = self.list.get(index).ok_or(none)?;
-        let whole = key.state.whole.try_acquire(now).map_err(|wait| Away { wait, limited: false })?;
+        let whole = key.state.whole.try_acquire(now).map_err(Away::refused)?;
         let model = key.state.model(model).map(|model| model.try_acquire(now)).transpose();
-        let model = model.map_err(|wait| Away { wait, limited: true })?;
+        let model = model.map_err(|wait| Away { limited: true, ..Away::refused(wait) })?;
         Ok(Held { keys: self, index, whole, model, place: None })
     }
 

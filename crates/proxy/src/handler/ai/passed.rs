@@ -70,7 +70,7 @@ pub(super) fn tells(call: &mut Call, said: Result<StatusCode, &Failure>) {
     let is_it = |tried: &TryRecord| {
         tried.upstream == record.upstream && tried.status == status && tried.reason == reason
     };
-    if let Some(place) = record.failed_tries.iter().position(is_it) {
+    if let Some(place) = record.failed_tries.iter().rposition(is_it) {
         let told = record.failed_tries.remove(place);
         record.endpoint = Some(told.endpoint).filter(|endpoint| !endpoint.is_empty());
     }

@@ -55,7 +55,7 @@ impl Queue {
         let counts = &*self.counts;
         let Some(place) = place else {
             counts.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Away { wait: self.timeout.clamp(HINTS.0, HINTS.1), limited: true });
+            return Err(Away { wait: self.timeout.clamp(HINTS.0, HINTS.1), limited: true, is_full: true });
         };
         counts.waited.fetch_add(1, Ordering::Relaxed);
         counts

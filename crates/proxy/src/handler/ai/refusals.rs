@@ -59,6 +59,25 @@ pub(super) enum Verdict<'t> {
 pub(super) struct Refusals<'t> {
     best: Option<(Rank, Verdict<'t>)>,
     away: Option<Away>,
+    hope: Hope,
+}
+
+/// When a target may do better.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Hope {
+    /// The soonest of those that say when.
+    pub(super) told: Option<Duration>,
+    /// One does not say when.
+    pub(super) untold: bool,
+}
+
+impl Hope {
+    fn note(&mut self, after: Option<Duration>) {
+        match after {
+            Some(after) => self.told = Some(self.told.map_or(after, |known| known.min(after))),
+            None => self.untold = true,
+        }
+    }
 }
 
 impl<'t> Refusals<'t> {
@@ -88,6 +107,10 @@ impl<'t> Refusals<'t> {
                 let seconds = u64::try_from(hint.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
                 parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
             }
+            // A provider may know that asking again is of no use.
+            if parts.headers.get("x-should-retry").is_none_or(|said| said != "false") {
+                self.hope.note(hint);
+            }
             Rank::Again(hint.unwrap_or(NEVER))
         } else {
             Rank::Misconfigured
@@ -98,6 +121,10 @@ impl<'t> Refusals<'t> {
 
     /// A target could not be reached, or broke off.
     pub(super) fn failed(&mut self, failure: Failure, told: Told, upstream: Arc<str>) {
+        // Where nothing was sent, because a circuit is open or too many are under way, nobody waits for that to end.
+        if failure.stage() != Stage::Pick {
+            self.hope.note(failure.retry_after());
+        }
         let rank = Rank::Again(failure.retry_after().unwrap_or(NEVER));
         self.add(rank, Verdict::Failure(failure, Some((told, upstream))));
     }
@@ -109,17 +136,16 @@ impl<'t> Refusals<'t> {
 
     /// None of a target's keys can be taken.
     pub(super) fn away(&mut self, away: Away) {
+        // Refused keys are for the operator to mend; who was in line for a key has waited.
+        if away.limited && !away.is_full {
+            self.hope.note(Some(away.wait));
+        }
         self.away = Some(self.away.map_or(away, |other| other.and(away)));
     }
 
-    /// Whether it is of use to ask the targets again, and after how long if one of them says so.
-    pub(super) fn again(&self) -> Option<Option<Duration>> {
-        let away = self.away.map(|away| Rank::Again(away.wait));
-        let best = self.best.as_ref().map(|(rank, _)| *rank);
-        match away.into_iter().chain(best).min()? {
-            Rank::Again(wait) => Some(Some(wait).filter(|wait| *wait != NEVER)),
-            Rank::Uncarried | Rank::Misconfigured => None,
-        }
+    /// What there is to hope for when the targets are asked again, if anything.
+    pub(super) fn hope(&self) -> Option<Hope> {
+        Some(self.hope).filter(|hope| hope.untold || hope.told.is_some())
     }
 
     /// What is told.

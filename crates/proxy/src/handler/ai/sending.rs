@@ -116,7 +116,7 @@ pub(super) async fn send(
         if let Some(key) = taken.key() {
             if let Err(error) = key.proof.add(method.as_str(), &mut uri, &mut headers, &body).await {
                 tracing::warn!(provider = %provider.name, key = %key.place, error, "a call cannot show who pays: {error}");
-                away = Some(Away { wait: Duration::from_secs(1), limited: false });
+                away = Some(Away::refused(Duration::from_secs(1)));
                 continue;
             }
             if let (true, Some(record)) = (provider.keys.are_several(), &call.record.ai) {
@@ -127,6 +127,7 @@ pub(super) async fn send(
         call.head.uri = uri;
         let sent = if body.is_empty() { Body::Empty } else { Body::Full(body.clone()) };
         let began = Instant::now();
+        call.asked = Some(began);
         let result = tries::forward(worker, call, &provider.target, &Wish::default(), sent).await;
         let mut response = result.map_err(Unanswered::Failed)?;
         if let Some(place) = place {

@@ -96,9 +96,14 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
     }
     taken(fields, "router_settings", "enable_pre_call_checks");
     let strategy = import.strategy(taken(fields, "router_settings", "routing_strategy"));
-    let retries =
-        ["litellm_settings", "router_settings"].map(|section| taken(fields, section, "num_retries"));
-    let retries = retries.iter().flatten().filter_map(Value::as_u64).next_back().unwrap_or(0);
+    let mut retries = 0;
+    for section in ["litellm_settings", "router_settings"] {
+        let theirs = fields.get(section).and_then(|section| section.get("num_retries"));
+        if let Some(number) = theirs.and_then(Value::as_u64) {
+            retries = number;
+            taken(fields, section, "num_retries");
+        }
+    }
     let key = taken(fields, "general_settings", "master_key");
     leftovers(&rest, "", &mut import.notes);
     if import.models.is_empty() {

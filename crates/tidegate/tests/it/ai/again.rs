@@ -16,20 +16,38 @@ const PATH: &str = "/ai/v1/chat/completions";
 const QUICK: &str = "backoff: {initial: 1ms, max: 5ms}";
 
 /// A provider that first says each of these, and then answers.
-fn after(refusals: &'static [&'static str]) -> Upstream {
+fn after(refusals: Vec<Vec<u8>>) -> Upstream {
     let asked = AtomicUsize::new(0);
     Upstream::scripted(move |seen| match refusals.get(asked.fetch_add(1, Ordering::Relaxed)) {
-        Some(refusal) => Some(refusal.as_bytes().to_vec()),
+        Some(refusal) => Some(refusal.clone()).filter(|refusal| !refusal.is_empty()),
         None => Some(provider::answer(Dialect::OpenAiChat, seen)),
     })
 }
 
-const AWAY: &str = "HTTP/1.1 503 X\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"away\",\"type\":\"server_e\"}}";
-const LIMITED: &str = "HTTP/1.1 429 X\r\nretry-after: 1\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"slow\",\"type\":\"rate_lim\"}}";
-const LONG: &str = "HTTP/1.1 429 X\r\nretry-after: 60\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"long\",\"type\":\"rate_lim\"}}";
-const WRONG: &str = "HTTP/1.1 400 X\r\ncontent-type: application/json\r\ncontent-length: 45\r\n\r\n{\"error\":{\"message\":\"bad!\",\"type\":\"invalid_\"}}";
-const BROKEN: &str =
-    "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ncontent-length: 1000\r\n\r\n: hello\n\n";
+/// A refusal by its status, more of its head, and its type.
+fn refusal(status: u16, fields: &str, kind: &str) -> Vec<u8> {
+    let body = format!(r#"{{"error":{{"message":"as the provider says","type":"{kind}","code":"{kind}"}}}}"#);
+    format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{fields}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn away() -> Vec<u8> {
+    refusal(503, "", "server_error")
+}
+
+/// A stream that tells an error before its first word.
+fn broken(kind: &str) -> Vec<u8> {
+    let body =
+        format!("data: {{\"error\":{{\"message\":\"as the provider says\",\"type\":\"{kind}\"}}}}\n\n");
+    format!(
+        "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
 
 /// A gateway with a budget, whose model is at these providers.
 fn gateway(providers: &[&Upstream], retry: &str) -> Gateway {
@@ -65,22 +83,24 @@ fn ask(gateway: &Gateway, body: &str) -> (Answer, Duration) {
 #[test]
 fn a_target_that_fails_is_asked_again_whole_or_streamed() {
     for (refusals, body) in [
-        (&[AWAY][..], WHOLE),
-        (&[AWAY, AWAY], WHOLE),
-        (&[AWAY], STREAM),
-        // Cut before its head, and cut before its first word.
-        (&["HTTP/1.1 200 X\r\n"], WHOLE),
-        (&[BROKEN], STREAM),
+        (vec![away()], WHOLE),
+        (vec![away(), away()], WHOLE),
+        (vec![away()], STREAM),
+        (vec![refusal(408, "", "timeout")], WHOLE),
+        // Cut before its head, and an error before its first word.
+        (vec![Vec::new()], WHOLE),
+        (vec![broken("server_error")], STREAM),
     ] {
+        let count = refusals.len();
         let upstream = after(refusals);
         let gateway = gateway(&[&upstream], &retry(QUICK));
         let (answer, _) = ask(&gateway, body);
-        assert_eq!(answer.status, 200, "{refusals:?}: {}", answer.text());
+        assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(answer.text().contains("A ti"), "{}", answer.text());
-        assert_eq!(upstream.seen().len(), refusals.len() + 1);
+        assert_eq!(upstream.seen().len(), count + 1);
         let record = gateway.record("the call", |record| record["status"] == 200);
-        assert_eq!(record["attempts"], refusals.len() as u64 + 1, "{record}");
-        assert_eq!(record["failed_tries"].as_array().map(Vec::len), Some(refusals.len()), "{record}");
+        assert_eq!(record["attempts"], count as u64 + 1, "{record}");
+        assert_eq!(record["failed_tries"].as_array().map(Vec::len), Some(count), "{record}");
     }
 }
 
@@ -89,26 +109,44 @@ fn it_is_asked_once_without_it_and_as_often_as_it_says_with_it() {
     for (settings, want) in
         [(String::new(), 1), (retry(QUICK), 3), (retry("maxAttempts: 2, backoff: {initial: 1ms}"), 2)]
     {
-        let upstream = after(&[AWAY; 5]);
+        let upstream = after(vec![away(); 5]);
         let gateway = gateway(&[&upstream], &settings);
         let (answer, _) = ask(&gateway, WHOLE);
         assert_eq!((answer.status, upstream.seen().len()), (503, want), "{settings}");
-        assert!(answer.text().contains("away"), "the provider's own words: {}", answer.text());
+        assert!(
+            answer.text().contains("as the provider says"),
+            "the provider's own words: {}",
+            answer.text()
+        );
     }
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_not_asked_again() {
-    let upstream = after(&[WRONG; 3]);
-    let gateway = gateway(&[&upstream], &retry(QUICK));
-    assert_eq!(ask(&gateway, WHOLE).0.status, 400);
-    assert_eq!(upstream.seen().len(), 1);
+fn what_asking_again_does_not_mend_is_not_asked_again() {
+    for (refusal, body, status) in [
+        (refusal(400, "", "invalid_request_error"), WHOLE, 400),
+        (refusal(401, "", "authentication_error"), WHOLE, 502),
+        (refusal(404, "", "not_found_error"), WHOLE, 404),
+        (refusal(501, "", "server_error"), WHOLE, 501),
+        (refusal(429, "", "insufficient_quota"), WHOLE, 429),
+        // The provider knows better.
+        (refusal(503, "x-should-retry: false\r\n", "server_error"), WHOLE, 503),
+        (broken("invalid_request_error"), STREAM, 200),
+    ] {
+        let upstream = after(vec![refusal.clone(); 3]);
+        let gateway = gateway(&[&upstream], &retry(QUICK));
+        let (answer, took) = ask(&gateway, body);
+        let told = String::from_utf8_lossy(&refusal).into_owned();
+        assert_eq!(upstream.seen().len(), 1, "{told}: {}", answer.text());
+        assert!(answer.status == status || status == 502, "{told}: {} {}", answer.status, answer.text());
+        assert!(took < Duration::from_secs(5), "{told}: {took:?}");
+    }
 }
 
 #[test]
 fn a_limit_is_waited_for_as_long_as_the_provider_says_and_no_longer_than_a_call_may() {
     for body in [WHOLE, STREAM] {
-        let upstream = after(&[LIMITED]);
+        let upstream = after(vec![refusal(429, "retry-after: 1\r\n", "rate_limit_exceeded")]);
         let of = gateway(&[&upstream], &retry(QUICK));
         let (answer, took) = ask(&of, body);
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -118,7 +156,7 @@ fn a_limit_is_waited_for_as_long_as_the_provider_says_and_no_longer_than_a_call_
         let queued = record["ai"]["time"]["queue_ms"].as_f64();
         assert!(queued.is_some_and(|millis| millis >= 900.0), "the pause is told: {record}");
     }
-    let upstream = after(&[LONG; 3]);
+    let upstream = after(vec![refusal(429, "retry-after: 60\r\n", "rate_limit_exceeded"); 3]);
     let of = gateway(&[&upstream], &retry(QUICK));
     let (answer, took) = ask(&of, WHOLE);
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("60")));
@@ -128,31 +166,65 @@ fn a_limit_is_waited_for_as_long_as_the_provider_says_and_no_longer_than_a_call_
 
 #[test]
 fn another_target_is_asked_first_and_then_all_of_them_again() {
-    let (first, second) = (after(&[AWAY; 2]), after(&[AWAY; 1]));
+    let (first, second) = (after(vec![away(); 2]), after(vec![away()]));
     let gateway = gateway(&[&first, &second], &retry(QUICK));
     let (answer, _) = ask(&gateway, WHOLE);
     assert_eq!((answer.status, answer.header("x-tidegate-provider")), (200, Some("provider-2")));
     assert_eq!((first.seen().len(), second.seen().len()), (2, 2));
 }
 
+/// A provider that takes its time with everything.
+fn slow(millis: u64) -> Upstream {
+    Upstream::scripted(move |seen| {
+        pause(millis);
+        Some(provider::answer(Dialect::OpenAiChat, seen))
+    })
+}
+
+#[test]
+fn the_last_target_is_waited_for_whatever_its_first_token() {
+    let upstream = slow(600);
+    let more = retry(&format!("{QUICK}, maxAttempts: 3")) + "      firstToken: 100ms\n";
+    let gateway = gateway(&[&upstream], &more);
+    let (answer, _) = ask(&gateway, STREAM);
+    assert_eq!((answer.status, upstream.seen().len()), (200, 1), "{}", answer.text());
+}
+
+#[test]
+fn a_target_that_is_asked_after_another_has_all_of_its_own_time() {
+    // The first takes as long as both may.
+    let (silent, good) = (slow(3000), slow(200));
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n    - {{name: first, kind: openai, baseUrl: \"http://{}/v1\", keys: [k], timeouts: {{request: 700ms}}}}\n    - {{name: second, kind: openai, baseUrl: \"http://{}/v1\", keys: [k], timeouts: {{request: 700ms}}}}\n  models:\n    - name: smart\n      targets: [{{provider: first, model: gpt-4o}}, {{provider: second, model: gpt-4o, weight: 0}}]\n",
+        silent.address, good.address
+    ));
+    let (answer, _) = ask(&gateway, WHOLE);
+    assert_eq!(
+        (answer.status, answer.header("x-tidegate-provider")),
+        (200, Some("second")),
+        "{}",
+        answer.text()
+    );
+}
+
 #[test]
 fn a_budget_holds_once_whatever_it_takes() {
-    let (plain, often) = (after(&[]), after(&[AWAY, AWAY]));
+    let (plain, often) = (after(Vec::new()), after(vec![away(); 2]));
     let taken = |upstream: &Upstream| {
         let gateway = gateway(&[upstream], &retry(QUICK));
         assert_eq!(ask(&gateway, WHOLE).0.status, 200);
         let account = || gateway.admin_get("/api/v1/budgets").json()["budgets"][0]["accounts"][0].clone();
-        eventually("nothing is held", || account()["held"] == "0");
+        eventually("nothing is held", || account()["held"] == "0.00");
         account()["spent"].as_str().map(str::to_owned)
     };
     let once = taken(&plain);
-    assert!(once.as_deref().is_some_and(|spent| spent != "0"), "{once:?}");
+    assert!(once.as_deref().is_some_and(|spent| spent != "0.00"), "{once:?}");
     assert_eq!(taken(&often), once, "what failed cost nothing, and nothing stays held");
 }
 
 #[test]
 fn a_share_of_calls_bounds_what_is_asked_again() {
-    let upstream = after(&[AWAY; 100]);
+    let upstream = after(vec![away(); 100]);
     let settings = format!("{QUICK}, maxAttempts: 10, budget: {{percent: 0, minPerSecond: 1, window: 2s}}");
     let gateway = gateway(&[&upstream], &retry(&settings));
     for _ in 0..5 {
@@ -164,7 +236,7 @@ fn a_share_of_calls_bounds_what_is_asked_again() {
 
 #[test]
 fn a_client_that_leaves_ends_the_waiting() {
-    let upstream = after(&[LIMITED; 3]);
+    let upstream = after(vec![refusal(429, "retry-after: 1\r\n", "rate_limit_exceeded"); 3]);
     let gateway = gateway(&[&upstream], &retry(QUICK));
     let mut client = Client::connect(gateway.address);
     client.write(format!(
@@ -184,6 +256,9 @@ fn settings_that_cannot_be_are_told_with_their_place() {
         ("maxAttempts: 1", "maxAttempts"),
         ("maxAttempts: 11", "maxAttempts"),
         ("maxWait: 0s", "expected more than nothing"),
+        ("maxWait: 11m", "at most 10m"),
+        ("backoff: {initial: 9s}", "at most `max`"),
+        ("budget: {window: 0s}", "expected more than nothing"),
         ("on: [503]", "on"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");

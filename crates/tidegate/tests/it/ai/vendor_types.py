@@ -248,6 +248,8 @@ def judged(folder):
                     try:
                         body = json.loads(text)
                     except ValueError:
+                        if text.lstrip().startswith("{"):
+                            raise SystemExit(f"{path}: what is written in {dialect} is no JSON")
                         # A refusal: the dialect cannot say it.
                         continue
                     bodies = [body["body"] if kind == "requests" else body]

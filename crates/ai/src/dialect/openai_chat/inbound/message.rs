@@ -145,11 +145,8 @@ fn assistant(fields: &mut Fields, extra: &mut Extra) -> Result<Message, Error> {
     }
     if let Some(mut audio) = fields.object("audio")? {
         let id = audio.required_text("id")?;
-        // What no provider keeps goes without a name, and cannot be meant.
-        if !id.is_empty() {
-            let source = Source::File { id: id.clone() };
-            parts.push(Part::Audio { source, transcript: None, id: Some(id) });
-        }
+        let source = Source::File { id: id.clone() };
+        parts.push(Part::Audio { source, transcript: None, id: Some(id) });
     }
     for call in fields.objects("tool_calls")? {
         parts.push(read_call(call, extra)?);
