@@ -110,6 +110,12 @@ fn variables_tell_sizes_however_they_come() {
 }
 
 #[test]
+fn an_argument_has_a_weight_where_nothing_else_has() {
+    let guard = guard(open(), "type Query { a(b: Int @cost(weight: \"2\")): Int }");
+    assert_eq!(measured(&guard, "{ a(b: 1) }", "{}").expect("a cost").cost, 2.0);
+}
+
+#[test]
 fn without_a_schema_what_is_written_tells() {
     let mut settings = open();
     settings.costs = BTreeMap::from([("Query.search".to_owned(), 5.0)]);

@@ -78,6 +78,8 @@ fn what_was_not_read_does_not_go_on() {
     assert_eq!(written, r#"{"query":"{b}","variables":{"n": 1},"extensions":{"trace":true}}"#);
     let plain = request::from_json(br#"{"query":"{a}","extensions":{"trace":1}}"#, 1).expect("a body");
     assert!(!plain.asked[0].must_change());
+    let more = request::from_json(br#"{"query":"{a}","id":"x"}"#, 1).expect("a body");
+    assert!(more.asked[0].must_change(), "a name that was not read does not go on");
     let batch = request::from_json(br#"[{"query":"{a}","operationName":"A"},{"documentId":"x"}]"#, 2)
         .expect("a body");
     assert_eq!(
@@ -129,6 +131,7 @@ fn uploads_have_their_operations_in_one_place() {
         &[(&operations, "{}"), ("Content-Disposition: form-data; name=\"a\"; name=\"operations\"", "{}")],
         &[(&operations, "{}"), ("X: 1\nContent-Disposition: form-data; name=\"operations\"", "{}")],
         &[(&operations, "a\r\n--b x\r\n")],
+        &[(&operations, "{}"), ("Content-Disposition: form-data; name=\"0\"; filename=\"a\nb\"", "")],
         &[(&typed, "{}")],
         &[(&encoded, "{}")],
         &[(&as_file, "{}")],

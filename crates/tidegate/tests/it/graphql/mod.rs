@@ -47,6 +47,7 @@ impl Shop {
     fn behind(&self, policies: &str) -> Gateway {
         Gateway::start(&format!(
             "consumers: [{{name: gold, groups: [staff], keys: [the-key-of-gold]}}, {{name: web, keys: [the-key-of-web]}}]
+accessLog: [{{kind: stdout, format: json}}]
 upstreams: [{{name: shop, endpoints: [{{address: \"{}\"}}]}}]
 routes:
   - name: shop

@@ -103,8 +103,8 @@ fn settings_that_cannot_hold_are_refused_with_a_reason() {
         ("fields: [{of: [Query.a], when: \"1 +\"}]".into(), "fields[0].when"),
         ("persisted: {}".into(), "expected `automatic` or `list`"),
         ("persisted: {automatic: 1MiB, unlisted: report}".into(), "there is no `list`"),
-        ("limits: {depth: 0}".into(), "expected at least 1"),
-        ("costs: {object: -1}".into(), "at least 0"),
+        ("limits: {depth: 0}".into(), "expected a number from 1 to 150"),
+        ("costs: {object: -1}".into(), "costs.object: expected a number"),
     ] {
         let path = folder.path().join("tidegate.yaml");
         let text = format!(
