@@ -19,33 +19,68 @@ const NAMES_MAX: usize = 3;
 /// Letters of what a schema wants that are told.
 const WANTED_MAX: usize = 200;
 
+/// Faults that may be gathered of one value before the first is told.
+const GATHERED_MAX: u64 = 30_000;
+
 /// A compiled schema.
 pub(crate) struct Schema {
     validator: Arc<Validator>,
     written: Arc<Value>,
-    /// It offers choices and refers to itself, or may: what is gathered of a deep value doubles with each level.
-    branches: bool,
+    ways: Ways,
 }
 
-const DEEP: &str = "does not fit the schema, and lies too deep to say where";
+const TANGLED: &str = "does not fit the schema, and has too much in it to say where";
 
-/// Levels of a value of which faults are gathered where a schema branches.
-const BRANCHED_DEPTH_MAX: usize = 8;
-
-/// Whether a schema offers choices and refers to others.
-fn branches(written: &Value) -> bool {
-    let text = written.to_string();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    has(&["\"anyOf\"", "\"oneOf\"", "\"if\"", "\"not\""])
-        && has(&["\"$ref\"", "\"$dynamicRef\"", "\"$recursiveRef\""])
+/// In how many ways values are judged where a schema offers choices: the faults of each way are gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ways {
+    number: u64,
+    /// It refers to others and may lead back to itself: there are so many ways more with each level of a value.
+    by_level: bool,
 }
 
-/// Whether values lie deeper in each other than this.
-fn is_deeper(value: &Value, than: usize) -> bool {
-    let Some(than) = than.checked_sub(1) else { return value.is_array() || value.is_object() };
+impl Ways {
+    fn of(written: &Value) -> Self {
+        let text = written.to_string();
+        let by_level =
+            ["\"$ref\"", "\"$dynamicRef\"", "\"$recursiveRef\""].iter().any(|word| text.contains(word));
+        Self { number: ways(written, !by_level), by_level }
+    }
+
+    /// Whether more faults could be gathered of a value than may.
+    fn are_too_many(self, value: &Value) -> bool {
+        let by_level = if self.by_level { self.number } else { 1 };
+        let first = if self.by_level { 1 } else { self.number };
+        self.number > 1 && spent(value, first, by_level, &mut { GATHERED_MAX })
+    }
+}
+
+/// The choices of a schema: of the widest place, or along the path that has most.
+fn ways(written: &Value, along: bool) -> u64 {
+    let Value::Object(members) = written else {
+        let below = written.as_array().into_iter().flatten().map(|one| ways(one, along));
+        return below.max().unwrap_or(1);
+    };
+    let of = |(key, one): (&String, &Value)| {
+        let own = match (key.as_str(), one) {
+            ("anyOf" | "oneOf" | "allOf", Value::Array(all)) => all.len() as u64,
+            ("if" | "dependentSchemas" | "patternProperties", Value::Object(_)) => 2,
+            _ => 1,
+        };
+        let below = ways(one, along);
+        if along { own.saturating_mul(below) } else { own.max(below) }
+    };
+    members.iter().map(of).max().unwrap_or(1).max(1)
+}
+
+/// Takes what a value and those in it may have of faults off what is left; true when that is not enough.
+fn spent(value: &Value, faults: u64, by_level: u64, left: &mut u64) -> bool {
+    let Some(rest) = left.checked_sub(faults) else { return true };
+    *left = rest;
+    let below = faults.saturating_mul(by_level);
     match value {
-        Value::Array(items) => items.iter().any(|item| is_deeper(item, than)),
-        Value::Object(members) => members.values().any(|member| is_deeper(member, than)),
+        Value::Array(items) => items.iter().any(|item| spent(item, below, by_level, left)),
+        Value::Object(members) => members.values().any(|member| spent(member, below, by_level, left)),
         _ => false,
     }
 }
@@ -77,7 +112,7 @@ impl Schema {
         Ok(Self {
             validator: Arc::new(validator),
             written: Arc::new(written.clone()),
-            branches: branches(written),
+            ways: Ways::of(written),
         })
     }
 
@@ -103,13 +138,13 @@ impl Schema {
         Ok(Self {
             validator: Arc::new(validator),
             written: Arc::new(written.clone()),
-            branches: branches(written),
+            ways: Ways::of(written),
         })
     }
 
     /// The same schema in a second place.
     pub(crate) fn shared(of: &Self) -> Self {
-        Self { validator: of.validator.clone(), written: of.written.clone(), branches: of.branches }
+        Self { validator: of.validator.clone(), written: of.written.clone(), ways: of.ways }
     }
 
     /// Whether a value fits.
@@ -129,9 +164,9 @@ impl Schema {
                 _ => (at, wanted(error)),
             }
         };
-        if self.branches && is_deeper(value, BRANCHED_DEPTH_MAX) {
+        if self.ways.are_too_many(value) {
             let fits = self.validator.is_valid(value);
-            return if fits { Vec::new() } else { vec![(String::new(), DEEP.to_owned())] };
+            return if fits { Vec::new() } else { vec![(String::new(), TANGLED.to_owned())] };
         }
         // All are gathered before the first is given, so of a large value only one is.
         match value.to_string().len() > GATHERED_BYTES_MAX {
@@ -151,8 +186,8 @@ impl Schema {
         if self.validator.is_valid(value) {
             return Vec::new();
         }
-        if self.branches && is_deeper(value, BRANCHED_DEPTH_MAX) {
-            return vec![format!("it {DEEP}")];
+        if self.ways.are_too_many(value) {
+            return vec![format!("it {TANGLED}")];
         }
         // All faults are gathered before the first is given, so of a large value only one is.
         if value.to_string().len() > GATHERED_BYTES_MAX {
@@ -281,6 +316,40 @@ mod tests {
             "{told}"
         );
         assert!(!told.contains("4711"), "{told}");
+    }
+
+    #[test]
+    fn faults_are_gathered_only_where_they_cannot_be_too_many() {
+        let tree = |choice: &str, count: usize| {
+            let one = json!({"$ref": "#/$defs/node"});
+            let kid = json!({choice: vec![one; count]});
+            json!({"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {"kid": kid, "v": {"type": "integer"}}}}})
+        };
+        let chain = |depth: usize| (0..depth).fold(json!({"v": "x"}), |below, _| json!({"kid": below}));
+        let flat = json!({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "null"}]}});
+        let plain = json!({"type": "array", "items": {"type": "object"}});
+        let list = |count: usize| Value::from(vec![1; count]);
+        for (schema, value, is_told) in [
+            (tree("anyOf", 2), chain(3), true),
+            (tree("anyOf", 2), chain(60), false),
+            (tree("allOf", 2), chain(60), false),
+            (tree("oneOf", 9), chain(6), false),
+            (tree("anyOf", 1), chain(60), true),
+            (flat.clone(), list(100), true),
+            (flat, list(100_000), false),
+            (plain, list(100_000), true),
+        ] {
+            let schema = Schema::judging(&schema).expect("a schema");
+            let all = schema.violations(&value);
+            assert!((1..=FAULTS_MAX).contains(&all.len()), "{all:?}");
+            assert_eq!(
+                all.iter().all(|(_, told)| told != TANGLED),
+                is_told,
+                "{:?} {all:?}",
+                schema.written()
+            );
+            assert_eq!(schema.faults(&value).iter().all(|told| !told.contains(TANGLED)), is_told);
+        }
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub(crate) struct Broker {
     looked: Arc<Notify>,
     /// Why it is away, for the status.
     trouble: Mutex<Option<String>>,
+    /// Of the messages that its subscriptions have given back.
+    tries: subscription::Tries,
     numbers: Numbers,
 }
 
@@ -193,6 +195,7 @@ impl Broker {
             started: AtomicBool::new(false),
             looked: Arc::new(Notify::new()),
             trouble: Mutex::default(),
+            tries: subscription::Tries::default(),
             numbers: Numbers::default(),
         }))
     }

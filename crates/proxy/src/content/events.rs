@@ -18,6 +18,9 @@ use crate::{
     failure::{Failure, Problem, Stage},
 };
 
+/// The mark with which a text in UTF-8 may begin.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// How the pieces of a stream are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -101,7 +104,9 @@ async fn one(format: Format, steps: Arc<Steps>, facts: Arc<Value>, piece: Bytes)
     };
     let is_json = |bytes: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
     if format == Format::Lines {
+        // A mark at the beginning is none of the value's bytes, and readers drop it.
         let line = piece.trim_ascii();
+        let line = line.strip_prefix(MARK).unwrap_or(line);
         let is_json = is_json(line);
         if line.is_empty() || !(is_json || steps.reads == Reads::Texts) {
             return Ok(piece);
@@ -210,5 +215,85 @@ impl HttpBody for Events {
                 },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::{content::mask::Hidden, policy::testing::chunks};
+
+    const SECRET: &str = r#"{"email":"ann@example.com"}"#;
+
+    /// What comes out of a stream that comes in these pieces.
+    async fn masked(format: Format, pieces: &[&[u8]]) -> Vec<u8> {
+        let hidden = Hidden::compile(&["email".to_owned()], &[], "[masked]", false).expect("paths");
+        let steps = Steps::hiding(Arc::new(hidden), 1024);
+        let body = chunks(pieces.iter().copied());
+        let mut events = Events::new(body, format, steps, Value::Null);
+        let mut out = Vec::new();
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)).await {
+            out.extend_from_slice(&frame.expect("a frame").into_data().expect("data"));
+        }
+        out
+    }
+
+    /// The data of the events of a stream, as the standard has clients read it (WHATWG HTML §9.2.6).
+    fn read(stream: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let (mut all, mut data) = (Vec::new(), Vec::new());
+        for line in text.split('\n') {
+            match (line, line.strip_prefix("data:")) {
+                ("", _) if !data.is_empty() => all.push(std::mem::take(&mut data).join("\n")),
+                (_, Some(value)) => data.push(value.strip_prefix(' ').unwrap_or(value).to_owned()),
+                _ => {}
+            }
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn clients_read_the_same_events_however_lines_end_and_wherever_the_stream_is_cut() {
+        let ends = ["\n", "\r", "\r\n"];
+        for (first, second) in ends.iter().flat_map(|first| ends.iter().map(move |second| (*first, *second)))
+        {
+            // Where the two are read as one the event has not ended.
+            if (first, second) == ("\r", "\n") {
+                continue;
+            }
+            let event = format!("id: 1{second}data: {SECRET}{first}{second}");
+            let text = format!("\u{feff}{event}: none{first}{second}data:[DONE]{first}{second}{event}");
+            let bytes = text.as_bytes();
+            let want: Vec<String> =
+                read(bytes).iter().map(|data| data.replace("ann@example.com", "[masked]")).collect();
+            assert_eq!(want.len(), 3, "{text:?}");
+            for at in 0..=bytes.len() {
+                let out = masked(Format::Events, &[&bytes[..at], &bytes[at..]]).await;
+                assert_eq!(read(&out), want, "{text:?} cut at {at}: {:?}", String::from_utf8_lossy(&out));
+            }
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            let out = masked(Format::Events, &single).await;
+            assert_eq!(read(&out), want, "{text:?}: {:?}", String::from_utf8_lossy(&out));
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_text_keep_nothing_from_being_hidden() {
+        let broken: Vec<u8> = SECRET.bytes().map(|byte| if byte == b'@' { 0xff } else { byte }).collect();
+        let event = [b"data: ".as_slice(), &broken, b"\n\n"].concat();
+        let out = masked(Format::Events, &[&event]).await;
+        assert_eq!(read(&out), [r#"{"email":"[masked]"}"#]);
+        let other = [b": \xff\n".as_slice(), b"data: ", SECRET.as_bytes(), b"\n\n"].concat();
+        assert_eq!(read(&masked(Format::Events, &[&other]).await), [r#"{"email":"[masked]"}"#]);
+    }
+
+    #[tokio::test]
+    async fn a_mark_before_a_line_keeps_nothing_from_being_hidden() {
+        let text = format!("\u{feff}{SECRET}\r\n{SECRET}");
+        let out = masked(Format::Lines, &[text.as_bytes()]).await;
+        assert_eq!(String::from_utf8_lossy(&out), "{\"email\":\"[masked]\"}\n".repeat(2));
     }
 }

@@ -262,7 +262,7 @@ async fn send(mirror: &Copies, worker: &Rc<Worker>, call: &mut Call, body: Bytes
             tries::forward(worker, call, target, &wish, body).await?
         }
     };
-    chain::response(call, &mut response);
+    chain::judged(call, &mut response).await?;
     guard::clean_answer(&mut response);
     let (head, body) = response.into_parts();
     let body = match &mirror.comparing {

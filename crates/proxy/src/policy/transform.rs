@@ -143,10 +143,12 @@ impl Transform {
                 _ => None,
             });
         let is_stream = kind.as_ref().is_some_and(|kind| kind.is_stream());
-        if format.is_none() && (is_stream || !steps.fits(kind.as_ref())) {
+        // Parts of a body of whatever type it may be.
+        let is_parts = kind.as_ref().is_some_and(|kind| kind.is("multipart", "byteranges"));
+        if format.is_none() && !is_parts && (is_stream || !steps.fits(kind.as_ref())) {
             return Ok(());
         }
-        if status == StatusCode::PARTIAL_CONTENT {
+        if status == StatusCode::PARTIAL_CONTENT || is_parts {
             self.counted.note(FAILED);
             return Err(broken("it is a part, which was not asked for"));
         }

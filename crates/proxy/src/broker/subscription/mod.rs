@@ -10,6 +10,7 @@ mod reader;
 mod report;
 mod send;
 mod sign;
+mod tries;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,6 +30,7 @@ use tokio::{
 
 pub(crate) use self::report::Report;
 pub use self::report::SubscriptionStatus;
+pub(super) use self::tries::Tries;
 use self::{send::Outcome, sign::Keys};
 use super::Broker;
 use crate::{compiled::Building, worker::Shared};
@@ -42,6 +44,8 @@ const WAITING_OF_KEYS: usize = 4;
 /// A subscription, from its start to its end.
 pub(crate) struct Subscription {
     name: Arc<str>,
+    /// Its place at the broker.
+    place: String,
     settings: Settings,
     broker: Arc<Broker>,
     keys: Keys,
@@ -75,6 +79,8 @@ struct Numbers {
 struct Held {
     message: Message,
     sequence: u64,
+    /// How often the broker has given it out.
+    given: u32,
     /// Deliveries, this one included.
     deliveries: u32,
     owner: Arc<Subscription>,
@@ -111,6 +117,7 @@ impl Subscription {
         };
         Ok(cx.of("subscriptions").keep(&settings.name, &identity, || Self {
             name: settings.name.as_str().into(),
+            place: format!("{}/{}", settings.stream, settings.durable()),
             settings: settings.clone(),
             broker: broker.clone(),
             keys,
@@ -238,15 +245,16 @@ async fn process(mut held: Held, shared: Weak<Shared>) {
     let owner = held.owner.clone();
     loop {
         if owner.is_stopping() {
-            return told(&held, AckKind::Nak(Some(reader::GIVEN_BACK))).await;
+            return give_back(&held).await;
         }
         let why = match one(&held, &shared).await {
             Outcome::Delivered => {
                 owner.numbers.delivered.fetch_add(1, Atomic::Relaxed);
+                owner.broker.tries.done(&owner.place, held.sequence);
                 return told(&held, AckKind::Ack).await;
             }
             // Nobody is to blame but this gateway, which ends.
-            Outcome::Undone => return told(&held, AckKind::Nak(Some(reader::GIVEN_BACK))).await,
+            Outcome::Undone => return give_back(&held).await,
             Outcome::Failed { why, retry_after } => {
                 owner.numbers.failed.fetch_add(1, Atomic::Relaxed);
                 (why, retry_after)
@@ -255,7 +263,10 @@ async fn process(mut held: Held, shared: Weak<Shared>) {
         let (why, retry_after) = why;
         if held.deliveries >= owner.settings.max_deliveries || why.is_final() {
             match given_up::end(&held, &why).await {
-                true => return told(&held, AckKind::Term).await,
+                true => {
+                    owner.broker.tries.done(&owner.place, held.sequence);
+                    return told(&held, AckKind::Term).await;
+                }
                 // It stays where it is until it can be put elsewhere.
                 false => return told(&held, AckKind::Nak(Some(given_up::AGAIN))).await,
             }
@@ -288,6 +299,13 @@ async fn one(held: &Held, shared: &Weak<Shared>) -> Outcome {
     };
     owner.in_flight.fetch_sub(1, Atomic::Relaxed);
     outcome
+}
+
+/// Gives a message back that this try of was not made.
+async fn give_back(held: &Held) {
+    let owner = &held.owner;
+    owner.broker.tries.given_back(&owner.place, held.sequence, held.given, held.deliveries);
+    told(held, AckKind::Nak(Some(reader::GIVEN_BACK))).await;
 }
 
 /// Tells the broker what became of a message. What it does not hear of it delivers again.

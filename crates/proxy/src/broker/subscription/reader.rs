@@ -25,8 +25,8 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const EXPIRES: Duration = Duration::from_secs(1);
 /// How much longer it stands when nobody answers: what the broker does not know any more it passes over in silence.
 const SILENCE: Duration = Duration::from_secs(3);
-/// When the broker may deliver again what is given back: not into the request that still stands, which would count each
-/// time as a delivery.
+/// When the broker may deliver again what is given back: not into the request that still stands, which would have it go to
+/// and fro until that ends.
 pub(super) const GIVEN_BACK: Duration = Duration::from_secs(2);
 /// Messages of one request.
 const BATCH_MAX: usize = 256;
@@ -99,6 +99,11 @@ async fn read(owner: &Arc<Subscription>, shared: &Weak<Shared>, pause: &mut Dura
                 }
                 // It is another's: the broker need not wait to find that out.
                 None => {
+                    if let Some((sequence, given)) = counted(&message) {
+                        let tries = &owner.broker.tries;
+                        let next = tries.next(&owner.place, sequence, given);
+                        tries.given_back(&owner.place, sequence, given, next);
+                    }
                     let back = AckKind::Nak(Some(GIVEN_BACK));
                     message.ack_with(back).await.map_err(|error| error.to_string())?;
                 }
@@ -135,20 +140,26 @@ async fn known(owner: &Subscription, context: &Context) -> Result<Consumer<pull:
     stream.create_consumer(wanted).await.map_err(|error| error.to_string())
 }
 
+/// The place of a message in the stream, and how often the broker has given it out.
+fn counted(message: &Message) -> Option<(u64, u32)> {
+    let info = message.info().ok()?;
+    Some((info.stream_sequence, u32::try_from(info.delivered).unwrap_or(1).max(1)))
+}
+
 /// Takes a message in; one that is not JetStream's is none.
 fn hold(
     owner: &Arc<Subscription>,
     message: Message,
     permit: tokio::sync::OwnedSemaphorePermit,
 ) -> Option<Held> {
-    let (sequence, delivered) = message.info().ok().map(|info| (info.stream_sequence, info.delivered))?;
+    let (sequence, given) = counted(&message)?;
     let answers = message.reply.as_ref()?.to_string();
     // One that came again while it is on its way is done with when that ends.
     if owner.held().insert(sequence, answers).is_some() {
         return None;
     }
-    let deliveries = u32::try_from(delivered).unwrap_or(1).max(1);
-    Some(Held { message, sequence, deliveries, owner: owner.clone(), _permit: permit })
+    let deliveries = owner.broker.tries.next(&owner.place, sequence, given);
+    Some(Held { message, sequence, given, deliveries, owner: owner.clone(), _permit: permit })
 }
 
 /// Tells the broker now and then that what is held here is not forgotten.

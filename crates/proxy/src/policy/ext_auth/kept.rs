@@ -53,7 +53,8 @@ impl Kept {
         };
         part(call.client.to_string().as_bytes());
         let certificate = call.peer.tls.as_ref().and_then(|tls| tls.client.as_ref());
-        part(certificate.map_or("", |client| &client.names.subject).as_bytes());
+        // Not its subject, which others may bear too: who is known by an alternative name often has none.
+        part(certificate.map_or("", |client| &client.fingerprint).as_bytes());
         if self.by_target {
             part(call.head.method.as_str().as_bytes());
             part(call.head.headers.get(header::HOST).map_or(b"", |host| host.as_bytes()));

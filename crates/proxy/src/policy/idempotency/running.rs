@@ -129,7 +129,12 @@ async fn alone(mut claim: Claim, next: Next, mut own: Box<Call>, tell: oneshot::
         answer_headers: std::mem::take(&mut own.answer_headers),
         consumer: own.consumer.clone(),
     };
-    let mut response = match result {
+    // What the policies of the upstream do to its answers, and those of whom they have found, is kept with them.
+    let result = match result {
+        Ok(mut response) => chain::judged(&mut own, &mut response).await.map(|()| response),
+        Err(failure) => Err(failure),
+    };
+    let response = match result {
         Ok(response) => response,
         Err(failure) => {
             drop(claim);
@@ -137,8 +142,6 @@ async fn alone(mut claim: Claim, next: Next, mut own: Box<Call>, tell: oneshot::
             return;
         }
     };
-    // What the policies of the upstream do to its answers is kept with them.
-    chain::response(&mut own, &mut response);
     let (mut parts, mut body) = response.into_parts();
     let bytes_max = claim.terms.answer_bytes_max;
     let mut copy = match is_kept(parts.status) {

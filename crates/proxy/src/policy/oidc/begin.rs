@@ -62,8 +62,10 @@ impl Inner {
         // What is not a path of this host is not gone to, nor one of the policy's own, which would begin all over.
         let path = target.split(['?', '#']).next().unwrap_or_default();
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-        // A path that leads up may lead there, too.
-        let is_own = self.own(&path).is_some() || path.contains("/.");
+        // A path that leads up may lead there, too, and so does one with more slashes than it needs.
+        let merged: String =
+            path.split('/').filter(|one| !one.is_empty()).flat_map(|one| ["/", one]).collect();
+        let is_own = self.own(&merged).is_some() || path.contains("/.");
         let return_to = if is_own_path(target) && !is_own { target } else { "/" };
         Some(Login {
             state: seal::token()?,

@@ -418,3 +418,30 @@ response: $.one.target",
         assert_ne!(answer.status, 200, "{id}: {}", answer.text());
     }
 }
+
+#[test]
+fn what_a_consumer_of_the_upstreams_own_has_masked_is_masked_in_composed_answers() {
+    let upstream = backend(|seen| {
+        assert_eq!(seen.header("x-api-key"), None);
+        (200, 0, json!({"email": "ann@example.com", "target": seen.target()}).to_string())
+    });
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: page, keys: [the-key-of-the-page], policies: [{{mask: {{fields: [email]}}}}]}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}], policies: [{{keyAuth: {{}}}}]}}]
+routes:
+  - name: page
+    match: [{{path: {{prefix: /page}}}}]
+    compose:
+      calls: {{a: {{upstream: u, path: /a, headers: {{x-api-key: the-key-of-the-page}}}}}}
+      response: {{a: \"$.a\"}}
+",
+        upstream.address
+    ));
+    let answer = gateway.get("/page");
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"a": {"email": "[masked]", "target": "/a"}})),
+        "{}",
+        answer.text()
+    );
+}

@@ -321,3 +321,123 @@ fn a_broker_that_comes_back_goes_on_where_it_was() {
         assert_eq!(second.header(name), Some(value), "{second:?}");
     }
 }
+
+#[test]
+fn what_is_given_back_is_no_try() {
+    let times: Arc<Mutex<Vec<(bool, Instant)>>> = Arc::default();
+    let noted = times.clone();
+    let upstream = Upstream::scripted(move |seen| {
+        if seen.body == b"a1" {
+            pause(1000);
+        }
+        noted.lock().expect("a lock").push((seen.target() == "/new", Instant::now()));
+        let fails = seen.target() == "/new" && seen.header("x-tidegate-attempt") == Some("1");
+        Some(if fails { BROKEN.to_vec() } else { OK.to_vec() })
+    });
+    let nats = Nats::start();
+    nats.stream("ORDERS", &["orders.>"]);
+    let port = free_port();
+    let settings = ", ordering: key, concurrency: 1, maxDeliveries: 2, backoff: {initial: 50ms, max: 50ms}";
+    let text = |more: &str| config(&nats, &upstream, port, &format!("{settings}{more}"));
+    let gateway = Gateway::from_text(&text(""), ([127, 0, 0, 1], port).into(), |_| {});
+    is_read(&gateway);
+    let mut client = nats.client();
+    for body in ["a1", "a2", "a3"] {
+        client.publish_with("orders.x", &[("Partition-Key", "a")], body);
+    }
+    eventually("the first is on its way", || !upstream.seen().is_empty());
+    eventually("the others wait here", || {
+        let info = nats.client().ask("$JS.API.CONSUMER.INFO.ORDERS.tidegate-orders", &serde_json::json!({}));
+        info["num_ack_pending"] == 3
+    });
+    gateway.reload(&text(", path: /new"));
+    eventually("all are done with", || left(&nats) == 0);
+    let new: Vec<(String, String)> = upstream
+        .seen()
+        .iter()
+        .filter(|one| one.target() == "/new")
+        .map(|one| {
+            let attempt = one.header("x-tidegate-attempt").unwrap_or_default();
+            (String::from_utf8_lossy(&one.body).into_owned(), attempt.to_owned())
+        })
+        .collect();
+    let of = |body: &str| new.iter().filter(|one| one.0 == body).map(|one| &*one.1).collect::<Vec<_>>();
+    // Both of the tries that each may have were made, though both came back once before any.
+    assert_eq!((of("a2"), of("a3")), (vec!["1", "2"], vec!["1", "2"]), "{new:?}");
+    // They went back when the first had ended, and not to and fro: the broker was to wait.
+    let times = times.lock().expect("a lock").clone();
+    let (old, new) =
+        (times.iter().rfind(|one| !one.0).expect("one"), times.iter().find(|one| one.0).expect("one"));
+    assert!(new.1 - old.1 > Duration::from_millis(1500), "{times:?}");
+}
+
+#[test]
+fn with_order_over_all_each_waits_for_the_one_before() {
+    let upstream = Upstream::scripted(|seen| {
+        let fails = seen.body == b"1" && seen.header("x-tidegate-attempt") != Some("3");
+        Some(if fails { BROKEN.to_vec() } else { OK.to_vec() })
+    });
+    let (nats, gateway) = started(&upstream, ", ordering: all, backoff: {initial: 200ms, max: 200ms}");
+    let mut client = nats.client();
+    for (subject, body) in [("orders.1", "1"), ("orders.2", "2"), ("orders.3", "3")] {
+        client.publish(subject, body);
+    }
+    eventually("all are delivered", || count(&gateway, "delivered") == 3.0);
+    assert_eq!(bodies(&upstream.seen()), ["1", "1", "1", "2", "3"]);
+}
+
+#[test]
+fn a_new_subscription_begins_with_what_is_published_from_then_on_or_with_all() {
+    for (from, want) in [("", &["new"][..]), (", from: new", &["new"]), (", from: all", &["old", "new"])] {
+        let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
+        let nats = Nats::start();
+        nats.stream("ORDERS", &["orders.>"]);
+        nats.client().publish("orders.1", "old");
+        eventually("it is kept", || nats.count("ORDERS") == 1);
+        let port = free_port();
+        let text = config(&nats, &upstream, port, &format!(", concurrency: 1{from}"));
+        let gateway = Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {});
+        is_read(&gateway);
+        nats.client().publish("orders.2", "new");
+        eventually("it is delivered", || bodies(&upstream.seen()).contains(&"new".to_owned()));
+        assert_eq!(bodies(&upstream.seen()), want, "{from}");
+    }
+}
+
+#[test]
+fn who_asks_for_time_is_given_it_and_no_more_than_the_longest_pause() {
+    let times: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let noted = times.clone();
+    let upstream = Upstream::scripted(move |seen| {
+        noted.lock().expect("a lock").push(Instant::now());
+        let later =
+            |seconds| format!("HTTP/1.1 503 Later\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n");
+        Some(match seen.header("x-tidegate-attempt") {
+            Some("1") => later(2).into_bytes(),
+            Some("2") => later(3600).into_bytes(),
+            _ => OK.to_vec(),
+        })
+    });
+    for ordering in ["none", "key"] {
+        times.lock().expect("a lock").clear();
+        let settings = format!(", ordering: {ordering}, backoff: {{initial: 50ms, max: 3s}}");
+        let (nats, gateway) = started(&upstream, &settings);
+        nats.client().publish("orders.1", "x");
+        eventually("it is delivered", || count(&gateway, "delivered") == 1.0);
+        let times = times.lock().expect("a lock").clone();
+        let pauses: Vec<u128> = times.windows(2).map(|two| (two[1] - two[0]).as_millis()).collect();
+        assert!(matches!(pauses[..], [1950..3000, 2950..6000]), "{ordering}: {pauses:?}");
+    }
+}
+
+#[test]
+fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is() {
+    let upstream = Upstream::scripted(|_| Some(BROKEN.to_vec()));
+    // Nothing keeps this subject.
+    let settings = ", subject: \"orders.>\", maxDeliveries: 1, deadLetter: nowhere";
+    let (nats, gateway) = started(&upstream, settings);
+    nats.client().publish("orders.1", "payload");
+    eventually("it is told", || gateway.stderr().contains("cannot put the message 1 to `nowhere`"));
+    pause(500);
+    assert_eq!((left(&nats), count(&gateway, "dead"), count(&gateway, "dropped")), (1, 0.0, 0.0));
+}

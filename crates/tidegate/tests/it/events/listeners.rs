@@ -1,8 +1,13 @@
 //! Messages flow to clients: whose they are, from where, how fast, and until when.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    net::TcpStream,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use super::server::Nats;
+use super::server::{Lossy, Nats, broker};
 use crate::harness::{Client, Gateway, Peer, eventually, free_port, get, pause, python};
 
 fn config(nats: &Nats, port: u16, subscribe: &str) -> String {
@@ -34,6 +39,13 @@ fn started(subscribe: &str) -> (Nats, Gateway) {
 
 const OWN: &str = "subject: \"news.{{ consumer.name }}.{{ captures.topic }}.>\"";
 
+/// What a client is answered with, which may be a stream without an end.
+fn status(gateway: &Gateway, path: &str, who: &str, headers: &str) -> u16 {
+    let mut client = Client::connect(gateway.address);
+    client.write(format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: the-key-of-{who}\r\n{headers}\r\n"));
+    client.read_head().expect("a head").status
+}
+
 /// A client that listens; it has been answered with the head.
 fn listen(gateway: &Gateway, path: &str, who: &str, headers: &str) -> Client {
     let mut client = Client::connect(gateway.address);
@@ -45,9 +57,16 @@ fn listen(gateway: &Gateway, path: &str, who: &str, headers: &str) -> Client {
 
 /// The next event: its id and its data.
 fn next(client: &mut Client) -> (String, String) {
+    next_within(client, Duration::from_secs(20))
+}
+
+/// The same with another bound; beats are no events, however many come.
+fn next_within(client: &mut Client, patience: Duration) -> (String, String) {
     let (mut id, mut data) = (String::new(), Vec::new());
+    let began = Instant::now();
     loop {
         let line = client.read_line();
+        assert!(began.elapsed() < patience, "no event comes");
         if let Some(text) = line.strip_prefix("id: ") {
             id = text.trim_end().to_owned();
         } else if let Some(text) = line.strip_prefix("data: ") {
@@ -56,6 +75,26 @@ fn next(client: &mut Client) -> (String, String) {
             return (id, data.join("\n"));
         }
     }
+}
+
+/// A server, a network before it that loses each message once that begins with `lost`, and a gateway behind that.
+fn lossy(subscribe: &str) -> (Nats, Lossy, Gateway) {
+    let nats = Nats::start();
+    nats.stream("NEWS", &["news.>"]);
+    let lost: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let network = Lossy::before(&nats, move |payload| {
+        let mut lost = lost.lock().expect("a lock");
+        let is_lost = payload.starts_with(b"lost") && !lost.iter().any(|known| known == payload);
+        if is_lost {
+            lost.push(payload.to_vec());
+        }
+        is_lost
+    });
+    let port = free_port();
+    let text = config(&nats, port, subscribe).replace(&nats.broker(), &broker(network.port));
+    let gateway = Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {});
+    eventually("the broker is connected", || gateway.metric("tidegate_broker_up") == Some(1.0));
+    (nats, network, gateway)
 }
 
 fn clients(gateway: &Gateway) -> Option<f64> {
@@ -78,9 +117,7 @@ fn everybody_hears_what_is_theirs_and_nobody_can_ask_for_more() {
     assert_eq!(next(&mut ann), event(3, "for\nann"));
     assert_eq!(next(&mut bob), event(1, "for bob"));
     for path in ["/news/*", "/news/a.b"] {
-        let head = format!("GET {path} HTTP/1.1\nhost: x\nx-api-key: the-key-of-ann");
-        let answer = gateway.send(&head, b"");
-        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        assert_eq!(status(&gateway, path, "ann", ""), 400, "{path}");
     }
     assert_eq!(get(gateway.address, "/news/sport").expect("an answer").status, 401);
     let post =
@@ -112,8 +149,7 @@ fn a_client_goes_on_where_it_was() {
     let mut bob = listen(&gateway, "/news/sport", "bob", "last-event-id: 0\r\n");
     client.publish("news.bob.sport.x", "6");
     assert_eq!(next(&mut bob), event(6, "6"));
-    let head = "GET /news/sport HTTP/1.1\nhost: x\nx-api-key: the-key-of-ann\nlast-event-id: none";
-    assert_eq!(gateway.send(head, b"").status, 400);
+    assert_eq!(status(&gateway, "/news/sport", "ann", "last-event-id: none\r\n"), 400);
 }
 
 #[test]
@@ -192,6 +228,58 @@ fn a_broker_that_comes_back_is_no_gap() {
 }
 
 #[test]
+fn a_message_that_is_lost_on_the_way_is_noticed_and_fetched_again() {
+    for more in ["", ", whenSlow: drop", ", whenSlow: close", ", from: all"] {
+        let (nats, _network, gateway) = lossy(&format!("{OWN}{more}"));
+        let mut client = listen(&gateway, "/news/sport", "ann", "");
+        let mut source = nats.client();
+        // The very first one, one in between, and two that follow each other.
+        let all = ["lost 1", "2", "3", "lost 4", "5", "lost 6", "lost 7", "8", "9"];
+        for text in all {
+            source.publish("news.ann.sport.x", text);
+            source.publish("news.bob.sport.x", "between");
+        }
+        for (place, text) in all.iter().enumerate() {
+            assert_eq!(next(&mut client), event(place as u64 * 2 + 1, text), "{more}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_to_the_broker_that_swallows_everything_is_no_gap() {
+    let (nats, network, gateway) = lossy(OWN);
+    let mut client = listen(&gateway, "/news/sport", "ann", "");
+    let mut source = nats.client();
+    source.publish("news.ann.sport.x", "1");
+    assert_eq!(next(&mut client), event(1, "1"));
+    network.swallow();
+    for number in 2..=4 {
+        source.publish("news.ann.sport.x", &number.to_string());
+    }
+    eventually("they are kept", || nats.count("NEWS") == 4);
+    // The broker has given them out, into nothing.
+    pause(500);
+    network.cut();
+    // They come soon, and not only when others come behind them.
+    client.patience(Duration::from_secs(10));
+    for number in 2..=4 {
+        assert_eq!(next(&mut client), event(number, &number.to_string()));
+    }
+    source.publish("news.ann.sport.x", "5");
+    assert_eq!(next(&mut client), event(5, "5"));
+}
+
+#[test]
+fn a_connection_that_swallows_everything_and_stands_is_found_out() {
+    let (nats, network, gateway) = lossy(OWN);
+    let mut client = listen(&gateway, "/news/sport", "ann", "");
+    client.patience(Duration::from_secs(60));
+    network.swallow();
+    nats.client().publish("news.ann.sport.x", "1");
+    assert_eq!(next_within(&mut client, Duration::from_secs(60)), event(1, "1"));
+}
+
+#[test]
 fn an_end_of_the_gateway_ends_streams_and_no_more_clients_than_may_be_listen() {
     let (_nats, mut gateway) = started(&format!("{OWN}, maxClients: 1"));
     let mut client = listen(&gateway, "/news/sport", "ann", "");
@@ -260,4 +348,53 @@ fn a_websocket_gets_the_same_and_is_told_why_it_ends() {
     eventually("nobody is left", || clients(&gateway) == Some(0.0));
     let refused = Peer::start(python(WEBSOCKET, &[&address, "another-key", ""])).finish();
     assert!(!refused.0, "{refused:?}");
+}
+
+/// A client that has agreed on a WebSocket and reads no more of it, with little room for what comes.
+fn deaf(gateway: &Gateway) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.connect(&gateway.address.into()).expect("a connection");
+    let mut stream = TcpStream::from(socket);
+    let head = "GET /news/sport HTTP/1.1\r\nhost: x\r\nx-api-key: the-key-of-ann\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("a request");
+    stream
+}
+
+fn connections(gateway: &Gateway) -> Option<f64> {
+    gateway.metric("tidegate_connections{listener=\"public\"}")
+}
+
+#[test]
+fn a_websocket_client_that_takes_nothing_is_ended_with_its_connection() {
+    // One that speaks all the while, and never listens; one that is silent.
+    for speaks in [true, false] {
+        let (nats, gateway) = started(&format!("{OWN}, heartbeat: 500ms, from: all"));
+        let mut client = deaf(&gateway);
+        eventually("it listens", || clients(&gateway) == Some(1.0));
+        if speaks {
+            let mut speaker = client.try_clone().expect("a socket");
+            std::thread::spawn(move || {
+                // A pong with nothing in it, masked.
+                while speaker.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).is_ok() {
+                    pause(100);
+                }
+            });
+        }
+        flood(&nats);
+        eventually("nobody serves it", || clients(&gateway) == Some(0.0));
+        eventually("its connection is gone", || connections(&gateway) == Some(0.0));
+        let _ = client.flush();
+    }
+}
+
+#[test]
+fn a_websocket_client_that_takes_nothing_is_ended_when_its_time_is_over_too() {
+    let (nats, gateway) = started(&format!("{OWN}, heartbeat: 2s, maxDuration: 1s, from: all"));
+    flood(&nats);
+    let client = deaf(&gateway);
+    eventually("it listens", || clients(&gateway) == Some(1.0));
+    eventually("nobody serves it", || clients(&gateway) == Some(0.0));
+    eventually("its connection is gone", || connections(&gateway) == Some(0.0));
+    drop(client);
 }

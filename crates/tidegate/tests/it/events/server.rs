@@ -2,9 +2,13 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +22,11 @@ pub struct Nats {
     child: Child,
     pub port: u16,
     data: tempfile::TempDir,
+}
+
+/// The configuration of a gateway that knows the broker `events` at a port.
+pub fn broker(port: u16) -> String {
+    format!("brokers:\n  - {{name: events, nats: {{servers: [\"127.0.0.1:{port}\"]}}}}\n")
 }
 
 fn program() -> PathBuf {
@@ -70,7 +79,7 @@ impl Nats {
 
     /// The configuration of a gateway that knows this server as the broker `events`.
     pub fn broker(&self) -> String {
-        format!("brokers:\n  - {{name: events, nats: {{servers: [\"127.0.0.1:{}\"]}}}}\n", self.port)
+        broker(self.port)
     }
 
     pub fn client(&self) -> Client {
@@ -128,6 +137,93 @@ fn spawn(data: &tempfile::TempDir) -> Child {
         .stderr(log)
         .spawn()
         .expect("nats starts")
+}
+
+/// What a proxy does with the payloads that the server sends.
+type Loses = dyn Fn(&[u8]) -> bool + Send + Sync;
+
+/// A network between a server and its clients that loses messages, and connections without a word.
+pub struct Lossy {
+    pub port: u16,
+    /// The number of breaks: connections from before the last one carry nothing any more, and stand.
+    breaks: Arc<AtomicUsize>,
+    /// Both ends of those that stand.
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Lossy {
+    /// Stands before a server; loses the messages of which this says so.
+    pub fn before(nats: &Nats, loses: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (port, to) = (listener.local_addr().expect("an address").port(), nats.port);
+        let (breaks, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (counted, known, loses): (_, _, Arc<Loses>) = (breaks.clone(), open.clone(), Arc::new(loses));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                let copy = |stream: &TcpStream| stream.try_clone().expect("a socket");
+                known.lock().expect("a lock").extend([copy(&client), copy(&server)]);
+                let born = counted.load(Ordering::SeqCst);
+                let (one, other) = ((copy(&client), copy(&server)), (server, client));
+                let (counted, loses) = (counted.clone(), loses.clone());
+                let lives = move || counted.load(Ordering::SeqCst) == born;
+                let also = lives.clone();
+                std::thread::spawn(move || forth(one.0, one.1, &lives));
+                std::thread::spawn(move || back(other.0, other.1, &also, &*loses));
+            }
+        });
+        Self { port, breaks, open }
+    }
+
+    /// Whatever is sent on the connections of now is swallowed, and nobody is told.
+    pub fn swallow(&self) {
+        self.breaks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ends the connections of now.
+    pub fn cut(&self) {
+        for stream in self.open.lock().expect("a lock").drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+/// What the client says, as it is.
+fn forth(mut client: TcpStream, mut server: TcpStream, lives: &dyn Fn() -> bool) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        if lives() && server.write_all(&buffer[..read]).is_err() {
+            return;
+        }
+    }
+}
+
+/// What the server says, message by message.
+fn back(server: TcpStream, mut client: TcpStream, lives: &dyn Fn() -> bool, loses: &Loses) {
+    let mut server = BufReader::new(server);
+    loop {
+        let mut line = String::new();
+        if server.read_line(&mut line).is_err() || line.is_empty() {
+            return;
+        }
+        let mut all = line.clone().into_bytes();
+        let words: Vec<&str> = line.trim_end().split(' ').collect();
+        let is_message = matches!(words.first(), Some(&("MSG" | "HMSG")));
+        if let Some(length) = words.last().and_then(|last| last.parse::<usize>().ok()).filter(|_| is_message)
+        {
+            let mut payload = vec![0; length + 2];
+            if server.read_exact(&mut payload).is_err() {
+                return;
+            }
+            if loses(&payload) {
+                continue;
+            }
+            all.extend_from_slice(&payload);
+        }
+        if lives() && client.write_all(&all).is_err() {
+            return;
+        }
+    }
 }
 
 /// A message that is kept.

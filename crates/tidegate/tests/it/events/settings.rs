@@ -113,6 +113,43 @@ fn what_is_wrong_with_brokers_and_routes_is_told_with_its_place() {
 }
 
 #[test]
+fn what_is_given_up_may_not_come_again_as_a_message_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let head = "listeners: [{name: a, address: \"127.0.0.1:1\"}]
+brokers: [{name: events, nats: {servers: [\"127.0.0.1:4222\"]}}, {name: other, nats: {servers: [\"127.0.0.1:4223\"]}}]
+upstreams: [{name: u, endpoints: [{address: \"127.0.0.1:2\"}]}]
+subscriptions:\n";
+    let own = "  - {name: one, broker: events, stream: A, upstream: u, deadLetter: a.dead";
+    let other = |broker: &str, subject: &str| {
+        format!("  - {{name: two, broker: {broker}, stream: B, upstream: u, subject: \"{subject}\"}}\n")
+    };
+    for (text, want) in [
+        (format!("{own}}}\n"), Some("name the `subject` that is read")),
+        (format!("{own}, subject: \"a.>\"}}\n"), Some("what is given up would come again")),
+        (format!("{own}, subject: \">\"}}\n"), Some("what is given up would come again")),
+        (format!("{own}, subject: \"*.*\"}}\n"), Some("what is given up would come again")),
+        (format!("{own}, subject: a.dead}}\n"), Some("what is given up would come again")),
+        (
+            format!("{own}, subject: b}}\n{}", other("events", "*.dead")),
+            Some("what is given up would come again"),
+        ),
+        (format!("{own}, subject: b}}\n{}", other("other", "*.dead")), None),
+        (format!("{own}, subject: \"a.*.dead\"}}\n"), None),
+        (format!("{own}, subject: \"a\"}}\n"), None),
+        (format!("{own}, subject: \"a.dead.>\"}}\n"), None),
+        (format!("{own}, subject: \"*\"}}\n"), None),
+    ] {
+        std::fs::write(&path, format!("{head}{text}")).expect("a file");
+        let (code, _, told) = run(&["validate", "--config", &path.display().to_string()]);
+        assert_eq!(code == 0, want.is_none(), "{text}\n{told}");
+        if let Some(want) = want {
+            assert!(told.contains(want) && told.contains("deadLetter"), "{text}\n{told}");
+        }
+    }
+}
+
+#[test]
 fn a_broker_is_asked_for_its_certificate_and_shown_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("a file");

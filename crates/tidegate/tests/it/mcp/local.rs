@@ -602,3 +602,42 @@ print(json.dumps([[part.get_param('name', header='content-disposition'), part.ge
     }
     assert_eq!(pets.seen().len(), before, "nothing of it reaches the API");
 }
+
+#[test]
+fn what_judges_whole_answers_on_a_prompts_route_judges_them_for_its_tool_too() {
+    let (pets, provider, folder) = (pets(), smart(), document(DOCUMENT));
+    let text = config(&pets, &provider, &folder, NO_FILES, "");
+    let with = |policy: &str| {
+        let text =
+            text.replace("{limit: 2, window: 1h, key: consumer}", "{limit: 9, window: 1h, key: consumer}");
+        text.replace("    prompt:\n", &format!("      - {policy}\n    prompt:\n"))
+    };
+    let ask = |gateway: &Gateway| Client::begin(gateway, GOLD).call("ai_summary", json!({"text": "a tale"}));
+    let masked = Gateway::start(&with("mask: {fields: [short]}"));
+    assert_eq!(ask(&masked)["result"]["structuredContent"], json!({"short": "[masked]"}));
+    let made =
+        Gateway::start(&with("transform: {answer: {body: [{jq: '{short: (.short | length | tostring)}'}]}}"));
+    assert_eq!(ask(&made)["result"]["structuredContent"], json!({"short": "12"}));
+    let schema = "{type: object, properties: {short: {type: string, maxLength: 3}}}";
+    let judged = Gateway::start(&with(&format!(
+        "validate: {{answers: enforce, schemas: {{answer: {{schema: {schema}}}}}}}"
+    )));
+    let told = ask(&judged);
+    assert!(!told.to_string().contains("short a tale"), "{told}");
+    // What only changes answers ran before, and does still.
+    let set = Gateway::start(&with("headers: {response: {set: {x-a: b}}}"));
+    assert_eq!(ask(&set)["result"]["structuredContent"], json!({"short": "short a tale"}));
+}
+
+#[test]
+fn what_a_consumer_of_the_upstreams_own_has_masked_is_masked_for_tools() {
+    let (pets, provider, folder) = (pets(), smart(), document(DOCUMENT));
+    let text = config(&pets, &provider, &folder, NO_FILES, "")
+        .replace("consumers:\n", "consumers:\n  - {name: tool, keys: [Bearer-of-the-pets-and-more], policies: [{mask: {fields: [name]}}]}\n")
+        .replace("Bearer-of-the-pets}", "Bearer-of-the-pets-and-more}")
+        .replace("    policies: [{keyAuth: {header: x-api-key}}]\n    mcp:", "    mcp:")
+        .replace("}]}]\nroutes:", "}], policies: [{keyAuth: {header: authorization}}]}]\nroutes:");
+    let gateway = Gateway::start(&text);
+    let told = Client::begin(&gateway, GOLD).call("pets_getPet", json!({"petId": "7"}));
+    assert_eq!(told["result"]["structuredContent"], json!({"id": 7, "name": "[masked]"}), "{told}");
+}

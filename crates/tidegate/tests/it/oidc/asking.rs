@@ -1,7 +1,7 @@
 //! `extAuth`: a service of one's own says who is let in, over HTTP and by Envoy's `ext_authz`.
 
 use super::{
-    super::harness::{Answer, Gateway, Upstream, eventually, free_port, pause},
+    super::harness::{Answer, Client, Gateway, Upstream, eventually, free_port, pause},
     envoy::Authorizer,
     telling,
 };
@@ -246,4 +246,110 @@ fn envoys_question_and_answer_mean_what_they_mean_to_envoy() {
     eventually("nobody is there any more", || {
         guarded.post("\nauthorization: Bearer good", b"").status == 503
     });
+}
+
+/// A service that lets in or refuses by the path, and gives each caller a cookie of their own.
+fn giving_cookies() -> Upstream {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    Upstream::scripted(move |seen| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let status = if seen.header("x-forwarded-uri") == Some("/in") { "200 OK" } else { "403 No" };
+        Some(format!("HTTP/1.1 {status}\r\nset-cookie: who={number}\r\nx-told: {number}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+    })
+}
+
+#[test]
+fn an_answer_that_gives_a_cookie_is_given_to_one_caller_alone() {
+    let service = giving_cookies();
+    let settings = ", answerHeaders: [set-cookie, x-told], refusalHeaders: [set-cookie, x-told], cache: {ttl: 1m, negativeTtl: 1m}";
+    let guarded = guarded(service.address, "", settings, "");
+    for (target, status) in [("/in", 200), ("/out", 403)] {
+        let cookies: Vec<String> = (0..3)
+            .map(|_| {
+                let answer = guarded.ask(target, "\nauthorization: Bearer x");
+                assert_eq!(
+                    (answer.status, answer.header("cache-control")),
+                    (status, Some("no-store")),
+                    "{target}"
+                );
+                answer.header("set-cookie").expect("a cookie").to_owned()
+            })
+            .collect();
+        assert!(cookies.windows(2).all(|two| two[0] != two[1]), "{target}: {cookies:?}");
+    }
+    assert_eq!(service.seen().len(), 6, "nothing of it was kept");
+    // Where the cookie is for nobody, what was said is kept.
+    let plain = self::guarded(service.address, "", ", answerHeaders: [x-told], cache: {ttl: 1m}", "");
+    let told: Vec<_> = (0..3).map(|_| plain.ask("/in", "").header("x-told").map(str::to_owned)).collect();
+    assert!(told.windows(2).all(|two| two[0] == two[1] && two[0].is_some()), "{told:?}");
+    assert_eq!(plain.ask("/in", "").header("set-cookie"), None);
+}
+
+#[test]
+fn who_goes_on_unasked_goes_on_as_nobody() {
+    let rest = "consumers: [{name: gold}]\n";
+    // What the service is shown is what the client has sent; what goes on is none of that.
+    let settings =
+        ", requestHeaders: [authorization, x-user], upstreamHeaders: [x-user, x-group], timeout: 500ms";
+    let forged = "\nauthorization: Bearer broken\nx-user: root\nx-group: admins\nx-other: stays";
+    let service = service();
+    let open = guarded(service.address, "", &format!("{settings}, onError: allow"), rest);
+    let answer = open.ask("/open", forged);
+    assert_eq!(answer.status, 200);
+    let told = answer.text();
+    for name in ["x-user", "x-group"] {
+        assert!(!told.contains(name), "{name}: {told}");
+    }
+    assert!(told.contains("x-other: stays\n"), "{told}");
+    let record = open.gateway.record("the call", |record| record["path"] == "/open");
+    assert!(record["consumer"].is_null(), "{record}");
+}
+
+#[test]
+fn a_client_says_nothing_of_who_it_is_by_any_way() {
+    let settings = ", upstreamHeaders: [x-user, x-group], consumerHeader: x-consumer";
+    let named = Upstream::scripted(|seen| {
+        let consumer = seen.header("x-consumer").unwrap_or("gold").to_owned();
+        Some(
+            format!("HTTP/1.1 200 OK\r\nx-user: ann\r\nx-consumer: {consumer}\r\ncontent-length: 0\r\n\r\n")
+                .into_bytes(),
+        )
+    });
+    let rest = "consumers: [{name: gold}, {name: root}]\n";
+    let guarded = self::guarded(named.address, "", settings, rest);
+    let forged =
+        "\nx-user: root\nX-User: root\nx-group: admins\nx-consumer: root\nconnection: x-user, x-group";
+    let answer = guarded.ask("/a", forged);
+    let told = answer.text();
+    assert_eq!(answer.status, 200, "{told}");
+    assert_eq!((told.matches("x-user: ann\n").count(), told.matches("x-user").count()), (1, 1), "{told}");
+    assert!(!told.contains("root") && !told.contains("x-group") && !told.contains("x-consumer"), "{told}");
+    let record = guarded.gateway.record("the call", |record| record["path"] == "/a");
+    assert_eq!(record["consumer"], "gold", "{record}");
+    // Nor behind the body.
+    let head = "POST /b HTTP/1.1\nhost: a\ntransfer-encoding: chunked\ntrailer: x-user, x-group";
+    guarded.gateway.send(head, b"1\r\na\r\n0\r\nx-user: root\r\nx-group: admins\r\nx-own: 1\r\n\r\n");
+    let seen = guarded.upstream.seen().pop().expect("a request");
+    assert_eq!(seen.body, b"a");
+    for (name, value) in seen.headers.iter().chain(&seen.trailers) {
+        assert!(!value.contains("root") && !value.contains("admins"), "{name}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_body_beside_a_wish_to_switch_is_shown_like_any_other() {
+    let service = service();
+    let guarded = guarded(service.address, "", ", body: {maxSize: 10B}", "");
+    let asks = "\nauthorization: Bearer good\nconnection: upgrade\nupgrade: websocket\nsec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+    let ask = |body: &str| {
+        let head =
+            format!("GET /x HTTP/1.1\nhost: a{asks}\ncontent-length: {}", body.len()).replace('\n', "\r\n");
+        let mut client = Client::connect(guarded.gateway.address);
+        client.write(format!("{head}\r\n\r\n{body}"));
+        client.read().expect("an answer").status
+    };
+    // The route takes no WebSocket: it is the service that is looked at.
+    ask("0123456789");
+    assert_eq!(service.seen().pop().expect("a question").body, b"0123456789");
+    assert_eq!(ask("0123456789a"), 413);
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::super::harness::{Gateway, Redis, eventually, free_port};
+use super::super::harness::{Gateway, Redis, eventually, free_port, get};
 use super::{
     World,
     browser::{Browser, NAVIGATION, between},
@@ -138,4 +138,42 @@ fn a_frame_of_the_providers_ends_the_session_that_it_names() {
     assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
     assert_eq!(ann.fetch(&world.url("/x")).status, 401);
     assert_eq!(bob.fetch(&world.url("/x")).status, 200);
+}
+
+#[test]
+fn a_logout_that_could_not_be_done_may_be_told_again_and_one_that_is_not_valid_uses_nothing_up() {
+    let mut redis = Redis::start();
+    let rest = format!("redis: {{addresses: ['127.0.0.1:{}']}}\n", redis.port);
+    let world = World::start("{}", ", store: redis", &rest);
+    let (mut ann, mut bob) = (world.signed_in("ann"), world.signed_in("bob"));
+    redis.kill();
+    sign_out_at_provider(&world, &mut ann);
+    let told = || get(world.provider, "/control?told").expect("the provider answers").json();
+    eventually("the gateway was told", || told().as_array().is_some_and(|all| !all.is_empty()));
+    let body = told()[0].as_str().expect("a form").to_owned();
+    assert!(body.starts_with("logout_token=ey"), "{body}");
+    let mut provider = Browser::default();
+    let mut tell = |body: &str| {
+        let form = "\ncontent-type: application/x-www-form-urlencoded";
+        provider.send("POST", &world.url("/oidc/backchannel-logout"), form, body).status
+    };
+    assert_eq!(tell(&body), 503, "where the sessions are nobody knows now");
+    redis.again();
+    eventually("the sessions are there again", || ann.fetch(&world.url("/x")).status == 200);
+    // The same token with another signature, and with what it says changed.
+    let (signed, signature) = body.rsplit_once('.').expect("a signature");
+    let (head, claims) = signed.split_once('.').expect("claims");
+    let bent = |text: &str| text.chars().rev().collect::<String>();
+    for wrong in [
+        format!("{signed}.{}", bent(signature)),
+        format!("{head}.{}.{signature}", bent(claims)),
+        format!("{head}.."),
+    ] {
+        assert_eq!(tell(&wrong), 400);
+    }
+    assert_eq!(ann.fetch(&world.url("/x")).status, 200, "nothing has ended");
+    assert_eq!(tell(&body), 200);
+    assert_eq!(ann.fetch(&world.url("/x")).status, 401);
+    assert_eq!(bob.fetch(&world.url("/x")).status, 200);
+    assert_eq!(tell(&body), 400, "it was used");
 }

@@ -20,6 +20,8 @@ const common = {
   response_types: ['code'],
 };
 
+// What gateways were told of sessions that have ended.
+const told = [];
 const provider = new Provider(issuer, {
   clients: [
     { ...common, client_id: 'shop', client_secret: 'a secret: of 100% & more' },
@@ -48,7 +50,10 @@ const provider = new Provider(issuer, {
   issueRefreshToken: () => options.refresh ?? false,
   rotateRefreshToken: true,
   ttl: { AccessToken: options.accessTtl ?? 3600, ClientCredentials: options.machineTtl ?? 3600, IdToken: 3600, Session: 3600, Grant: 3600, Interaction: 600, RefreshToken: 3600 },
-  fetch: (url, { dispatcher, ...rest }) => fetch(url, rest),
+  fetch: (url, { dispatcher, ...rest }) => {
+    if (`${url}`.endsWith('/backchannel-logout')) told.push(`${rest.body}`);
+    return fetch(url, rest);
+  },
 });
 provider.on('server_error', (_, error) => console.error(error));
 provider.on('backchannel.error', (_, error) => console.error('back-channel', error));
@@ -61,7 +66,7 @@ createServer((request, response) => {
   if (path === '/control') {
     const query = new URL(request.url, issuer).searchParams;
     if (query.has('down')) down = query.get('down') === '1';
-    response.end(JSON.stringify(counts));
+    response.end(JSON.stringify(query.has('told') ? told : counts));
     return;
   }
   counts[path] = (counts[path] ?? 0) + 1;

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{
-    super::harness::{Answer, Gateway, Peer, Upstream, free_port, identity_provider, peers_folder},
+    super::harness::{Answer, Client, Gateway, Peer, Upstream, free_port, identity_provider, peers_folder},
     telling,
 };
 
@@ -300,4 +300,77 @@ fn a_body_that_is_too_large_to_be_looked_at_is_told_so() {
     ]));
     assert_eq!(world.send("/", &all[0], "0123456789").status, 200);
     assert_eq!(world.send("/", &all[1], "0123456789a").status, 413);
+}
+
+/// Two signed messages as one with both signatures.
+fn both(one: &[(String, String)], other: &[(String, String)]) -> Vec<(String, String)> {
+    let join = |(name, value): &(String, String)| {
+        let is_one = |(known, _): &&(String, String)| known.eq_ignore_ascii_case(name);
+        match (name.to_ascii_lowercase().starts_with("signature"), other.iter().find(is_one)) {
+            (true, Some((_, more))) => (name.clone(), format!("{value}, {more}")),
+            _ => (name.clone(), value.clone()),
+        }
+    };
+    one.iter().map(join).collect()
+}
+
+#[test]
+fn of_several_signatures_one_good_one_is_enough_and_each_is_good_once() {
+    let world = World::start(
+        &format!("jwks: signers.json, keys: [{{id: shared, secret: '{SECRET}'}}]"),
+        "consumers: [{name: partner, jwt: [{claim: keyid, value: ed}]}]\n",
+    );
+    let jobs = json!([
+        {"key": "ed", "body": "one", "name": "a"}, {"key": "shared", "secret": SECRET, "body": "one", "name": "b"},
+        {"key": "ed", "body": "two", "name": "a"}, {"key": "shared", "secret": SECRET, "body": "two", "name": "b"},
+        {"key": "stranger", "body": "six", "name": "a"}, {"key": "ed", "body": "six", "name": "b"},
+        {"key": "stranger", "body": "ten", "name": "a"}, {"key": "stranger", "body": "ten", "name": "b"},
+    ]);
+    let all = world.sign(jobs);
+    // Both are good: with either of them taken out the message is another, and as good, and was used all the same.
+    let together = both(&all[0], &all[1]);
+    let answer = world.send("/p?a=b", &together, "one");
+    assert_eq!(answer.status, 200, "{together:?} {}", world.gateway.stdout());
+    world.is_refused("both once more", "/p?a=b", &together, "one");
+    world.is_refused("the first of both", "/p?a=b", &all[0], "one");
+    world.is_refused("the second of both", "/p?a=b", &all[1], "one");
+    // And the other way round.
+    assert_eq!(world.send("/p?a=b", &all[3], "two").status, 200);
+    world.is_refused("one that was used, with another", "/p?a=b", &both(&all[2], &all[3]), "two");
+    // A bad one beside a good one makes nothing worse, and says nothing of who it is.
+    assert_eq!(world.send("/p?a=b", &both(&all[4], &all[5]), "six").status, 200);
+    let record = world
+        .gateway
+        .record("the partner's", |record| record["consumer"] == "partner" && record["status"] == 200);
+    assert_eq!(record["consumer"], "partner");
+    world.is_refused("two bad ones", "/p?a=b", &both(&all[6], &all[7]), "ten");
+    // Labels belong together.
+    let crossed = changed(&all[2], "signature", |text| text.replacen("a=", "c=", 1));
+    world.is_refused("a signature of another label", "/p?a=b", &crossed, "two");
+}
+
+#[test]
+fn a_body_beside_a_wish_to_switch_has_to_be_signed_like_any_other() {
+    let upstream = telling();
+    let gateway = Gateway::start(&format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], websocket: true, policies: [{{hmac: {{style: github, secrets: ['{SECRET}'], allowReplays: true}}}}], backends: [{{upstream: u}}]}}]\n",
+        upstream.address
+    ));
+    let ask = |signed: &str, body: &str| {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET.as_bytes());
+        let tag = aws_lc_rs::hmac::sign(&key, signed.as_bytes());
+        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let asks = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+        let mut client = Client::connect(gateway.address);
+        client.write(format!(
+            "GET /x HTTP/1.1\r\nhost: a\r\n{asks}\r\nx-hub-signature-256: sha256={hex}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        client.read().expect("an answer").status
+    };
+    assert_eq!(ask("pay 1", "pay 1"), 200);
+    assert_eq!(upstream.seen().pop().expect("a request").body, b"pay 1");
+    assert_eq!((ask("", "pay 9"), ask("pay 1", "pay 9")), (401, 401));
+    assert_eq!(upstream.seen().len(), 1);
 }

@@ -184,11 +184,75 @@ fn after_signing_in_a_browser_goes_to_paths_of_the_gateway_alone() {
         ("%5C%5Cevil.test", "/"),
         ("/%09/evil.test", "/"),
         ("/oidc/logout", "/"),
+        // Nor to the policy's own, however they are written.
+        ("/%256Fidc/logout", "/"),
+        ("/oidc%252Flogout", "/"),
+        ("/oidc/./logout", "/"),
+        ("/a/../oidc/logout", "/"),
+        ("/a/%252E%252E/oidc/logout", "/"),
+        ("/oidc//logout", "/"),
+        ("/oidc/logout%23x", "/"),
+        ("http:/oidc", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/a%0d%0aset-cookie:x", "/"),
+        ("///evil.test", "/"),
+        ("/shop%2F%2Fa", "/shop//a"),
     ] {
         let mut browser = Browser::default();
         let target = target.replace('?', "%3F").replace('=', "%3D");
+        let sessions = |browser: &Browser| browser.names(&world.host()).contains(&"__Host-tidegate-session");
         let (url, answer) = browser.walk(&world.url(&format!("/oidc/login?returnTo={target}")), "ann");
         assert_eq!((answer.status, url.as_str()), (200, world.url(want).as_str()), "{target}");
+        assert!(sessions(&browser), "{target}: and is still signed in");
+    }
+}
+
+#[test]
+fn nothing_that_passes_at_a_sign_in_is_in_logs() {
+    let world = World::start("{}", "", "");
+    let mut browser = Browser::default();
+    let first = browser.get(&world.url("/start"));
+    let callback = code_of(&mut browser, first.header("location").expect("a place"), "ann", &world);
+    let query = callback.split_once('?').expect("a query").1.to_owned();
+    let own = |path: &str| world.url(&format!("/oidc/{path}?{query}"));
+    let mut stranger = Browser::default();
+    // Whatever comes of them: another method, an address of another kind, one parameter twice, and a good one.
+    for method in ["POST", "PUT", "DELETE"] {
+        stranger.send(method, &own("callback"), "", "");
+    }
+    for path in ["login", "logout", "frontchannel-logout", "backchannel-logout"] {
+        stranger.get(&own(path));
+        stranger.send("PUT", &own(path), "", "");
+    }
+    stranger.get(&format!("{}&{query}", own("callback")));
+    stranger.get(&own("callback"));
+    assert_eq!(browser.get(&callback).status, 303);
+    let (code, state) =
+        (parameter(&callback, "code").expect("a code"), parameter(&callback, "state").expect("a state"));
+    world.gateway.record("the sign-in", |record| record["sign_in"] == "signed-in");
+    world.gateway.records(15);
+    for (name, log) in [("access log", world.gateway.stdout()), ("log", world.gateway.stderr())] {
+        for secret in [&code, &state] {
+            assert!(!log.contains(secret.as_str()), "{secret} is in the {name}:\n{log}");
+        }
+    }
+}
+
+#[test]
+fn a_client_says_nothing_of_who_it_is_whether_it_is_signed_in_or_not() {
+    let settings = ", claimsToHeaders: {x-user: sub, x-none: nothing}, accessTokenHeader: x-access, idTokenHeader: x-id, anonymous: guest";
+    let world = World::start("{}", settings, "consumers: [{name: guest}]\n");
+    let forged =
+        "\nx-user: root\nX-User: root\nx-none: root\nx-access: root\nx-id: root\nconnection: x-user, x-id";
+    let nobody = Browser::default().send("GET", &world.url("/nobody"), forged, "");
+    assert_eq!((nobody.status, nobody.text().contains("root")), (200, false), "{}", nobody.text());
+    let mut browser = Browser::default();
+    let (_, answer) = browser.walk(&world.url("/oidc/login?returnTo=/start"), "ann");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let somebody = browser.send("GET", &world.url("/somebody"), forged, "").text();
+    assert!(!somebody.contains("root") && somebody.matches("x-user").count() == 1, "{somebody}");
+    for line in ["x-user: ann\n", "x-access: ", "x-id: ey"] {
+        assert!(somebody.contains(line), "lacks {line}: {somebody}");
     }
 }
 

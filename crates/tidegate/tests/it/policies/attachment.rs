@@ -168,3 +168,44 @@ fn what_cannot_work_at_a_place_is_refused_there() {
     );
     refused(&with_policies("[{use: nothing}]"), &["routes[0].policies[0].use", "no shared policy `nothing`"]);
 }
+
+#[test]
+fn what_judges_whole_answers_is_refused_on_upstreams_by_whatever_name_it_comes() {
+    let rules = tempfile::tempdir().expect("a folder");
+    std::fs::write(rules.path().join("own.conf"), "SecRule ARGS \"@contains x\" \"id:1,phase:2,deny\"\n")
+        .expect("a file");
+    let waf = format!("{{waf: {{rules: [\"{}\"], response: {{}}}}}}", rules.path().display());
+    let with = |of_upstream: &str, shared: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+upstreams: [{{name: u, endpoints: [{{address: \"127.0.0.1:1\"}}], policies: [{of_upstream}]}}]
+policies: [{{name: shared, policy: {shared}}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{use: shared}}], backends: [{{upstream: u}}]}}]\n"
+        )
+    };
+    for (policy, is_of_upstreams) in [
+        ("{mask: {fields: [a]}}", false),
+        ("{transform: {answer: {body: [{jq: .}]}}}", false),
+        ("{validate: {answers: report, schemas: {answer: {schema: {type: object}}}}}", false),
+        ("{etag: {}}", false),
+        ("{normalizeErrors: {detailFrom: [a]}}", false),
+        (waf.as_str(), false),
+        // What these do is done without the whole of an answer.
+        ("{mask: {fields: [a], on: request}}", true),
+        ("{transform: {request: {body: [{jq: .}]}, answer: {status: {5xx: 503}}}}", true),
+        ("{normalizeErrors: {}}", true),
+    ] {
+        for text in [with(policy, "{cors: {allowOrigins: ['*']}}"), with("{use: shared}", policy)] {
+            if !is_of_upstreams {
+                refused(&text, &["upstream"]);
+                continue;
+            }
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("tidegate.yaml");
+            std::fs::write(&path, &text).expect("a file");
+            let (code, _, problems) =
+                super::super::harness::run(&["validate", "-c", &path.display().to_string()]);
+            assert_eq!(code, 0, "{text}\n{problems}");
+        }
+    }
+}

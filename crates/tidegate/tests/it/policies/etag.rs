@@ -1,7 +1,7 @@
 //! `etag`: tags of bodies, and 304 for whoever has them.
 
 use super::{
-    super::harness::{Answer, Gateway, Upstream, eventually},
+    super::harness::{Answer, Client, Gateway, Upstream, eventually},
     refused, with_policies,
 };
 
@@ -81,6 +81,44 @@ fn answers_are_tagged_and_who_has_them_gets_304() {
         gateway.metric("tidegate_etag_answers_total{policy=\"routes/r/etag\",outcome=\"not-modified\"}")
             == Some(4.0)
     });
+}
+
+#[test]
+fn what_is_no_whole_answer_gets_no_tag() {
+    let upstream = Upstream::scripted(|seen| {
+        let more = "content-type: application/json\r\ncontent-length: 2";
+        Some(
+            match seen.target() {
+                "/304" => "HTTP/1.1 304 Not Modified\r\nx-own: 1\r\n\r\n".to_owned(),
+                "/206" => {
+                    format!("HTTP/1.1 206 Partial Content\r\n{more}\r\ncontent-range: bytes 0-1/9\r\n\r\n[]")
+                }
+                "/204" => "HTTP/1.1 204 No Content\r\nx-own: 1\r\n\r\n".to_owned(),
+                _ if seen.line.starts_with("HEAD") => format!("HTTP/1.1 200 OK\r\n{more}\r\n\r\n"),
+                _ => format!("HTTP/1.1 200 OK\r\n{more}\r\n\r\n[]"),
+            }
+            .into_bytes(),
+        )
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{etag: {{}}}}], backends: [{{upstream: u}}]}}]\n",
+        upstream.address
+    ));
+    for (target, status, length) in [("/304", 304, 0), ("/206", 206, 2), ("/204", 204, 0)] {
+        let answer = get(&gateway, target, "\nif-none-match: *");
+        assert_eq!(
+            (answer.status, answer.body.len(), answer.header("etag")),
+            (status, length, None),
+            "{target}"
+        );
+    }
+    let mut client = Client::connect(gateway.address);
+    client.write("HEAD /a HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\n\r\n");
+    let head = client.read_head().expect("a head");
+    assert_eq!((head.status, head.header("etag"), head.header("content-length")), (200, None, Some("2")));
+    client.write("GET /a HTTP/1.1\r\nhost: a\r\nif-none-match: *\r\n\r\n");
+    assert_eq!(client.read().map(|answer| answer.status), Some(304));
 }
 
 #[test]

@@ -306,3 +306,25 @@ fn what_makes_no_sense_is_refused() {
         refused(&with_policies(&format!("[{{idempotency: {settings}}}]")), &[words, "tidegate.yaml:6:"]);
     }
 }
+
+#[test]
+fn what_a_consumer_of_the_upstreams_own_has_masked_is_masked_the_first_time_and_again() {
+    let upstream = Upstream::scripted(|_| {
+        let body = r#"{"email":"ann@example.com"}"#;
+        let head = format!("content-type: application/json\r\ncontent-length: {}", body.len());
+        Some(format!("HTTP/1.1 201 Created\r\n{head}\r\n\r\n{body}").into_bytes())
+    });
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: gold, keys: [gold-key-of-the-test], policies: [{{mask: {{fields: [email]}}}}]}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}], policies: [{{keyAuth: {{}}}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{idempotency: {{}}}}], backends: [{{upstream: u}}]}}]\n",
+        upstream.address
+    ));
+    for replayed in [None, Some("true")] {
+        let headers = "\nidempotency-key: \"k1\"\nx-api-key: gold-key-of-the-test";
+        let answer = post(&gateway, "/orders", headers, "a=1");
+        assert_eq!((answer.status, answer.text().as_str()), (201, r#"{"email":"[masked]"}"#));
+        assert_eq!(answer.header("idempotency-replayed"), replayed);
+    }
+    assert_eq!(upstream.seen().len(), 1);
+}

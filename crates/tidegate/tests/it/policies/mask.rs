@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    super::harness::{Answer, Gateway, Upstream, eventually},
+    super::harness::{Answer, Client, Gateway, Upstream, eventually},
     last, refused, with_policies,
 };
 
@@ -82,6 +82,117 @@ fn detectors_find_what_stands_anywhere_in_texts_and_streams() {
     assert_eq!(get(&gateway, "/text").text(), "write to ***");
     assert_eq!(get(&gateway, "/events").text(), format!("data: {hidden}\n\ndata: plain ***\n\n"));
     assert_eq!(get(&gateway, "/png").text(), "ann@example.com", "what is no text is not looked at");
+}
+
+#[test]
+fn events_are_masked_however_their_lines_end_and_whatever_their_bytes() {
+    let secret = r#"{"user":{"email":"ann@example.com"}}"#;
+    let upstream = Upstream::scripted(move |seen| {
+        let text = |end: &str| format!("event: a{end}data: {secret}{end}{end}data: {secret}{end}{end}");
+        let bytes = match seen.target() {
+            "/lf" => text("\n").into_bytes(),
+            "/crlf" => text("\r\n").into_bytes(),
+            "/cr" => text("\r").into_bytes(),
+            // Each line may end in another way than the one before it.
+            "/lfcr" => format!("event: a\ndata: {secret}\n\rdata: {secret}\r\n\r").into_bytes(),
+            "/mixed" => format!("event: a\rdata: {secret}\r\n\ndata: {secret}\r\r\n").into_bytes(),
+            "/mark" => {
+                [b"\xef\xbb\xbf".as_slice(), text("\n").trim_start_matches("event: a\n").as_bytes()].concat()
+            }
+            "/bytes" => {
+                let broken = secret.replace("\"}}", "\",\"x\":\"\u{1}\"}}").into_bytes();
+                let broken =
+                    broken.iter().map(|byte| if *byte == 1 { 0xff } else { *byte }).collect::<Vec<u8>>();
+                [b"data: ".as_slice(), &broken, b"\n\n: \xff\n\ndata: ", secret.as_bytes(), b"\n\n"].concat()
+            }
+            // One that never ends is none to clients, and is not passed for that.
+            _ => format!("data: {secret}\n\ndata: {secret}").into_bytes(),
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n",
+            bytes.len()
+        );
+        Some([head.into_bytes(), bytes].concat())
+    });
+    for settings in ["{fields: [user.email]}", "{detect: [email], replacement: '[masked]'}"] {
+        let gateway = gateway(&upstream, settings);
+        for target in ["/lf", "/crlf", "/cr", "/lfcr", "/mixed", "/mark", "/bytes", "/endless"] {
+            let answer = get(&gateway, target);
+            let text = answer.text();
+            assert_eq!((answer.status, answer.header("content-length")), (200, None), "{target}");
+            assert_eq!(
+                (text.matches("[masked]").count(), text.contains("example.com")),
+                (2, false),
+                "{settings} {target}: {text:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn lines_that_begin_with_a_mark_are_masked_and_bytes_that_are_no_text_do_not_pass() {
+    let upstream = Upstream::scripted(move |seen| {
+        let secret = r#"{"user":{"email":"ann@example.com"}}"#;
+        let bytes = match seen.target() {
+            "/mark" => format!("\u{feff}{secret}\n{secret}\r\n").into_bytes(),
+            _ => [b"{\"a\":\"\xff\",\"user\":{\"email\":\"ann@example.com\"}}\n".as_slice()].concat(),
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+            bytes.len()
+        );
+        Some([head.into_bytes(), bytes].concat())
+    });
+    let gateway = gateway(&upstream, "{fields: [user.email]}");
+    let marked = get(&gateway, "/mark").text();
+    assert_eq!((marked.matches("[masked]").count(), marked.contains("ann@")), (2, false), "{marked:?}");
+    let raw = super::super::harness::raw(
+        gateway.address,
+        b"GET /bytes HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    );
+    let text = String::from_utf8_lossy(&raw);
+    assert!(!text.contains("ann@") && !text.ends_with("0\r\n\r\n"), "it breaks off: {text}");
+}
+
+#[test]
+fn answers_without_a_body_or_with_a_part_of_one_tell_nothing_of_what_is_hidden() {
+    let upstream = Upstream::scripted(|seen| {
+        let body = r#"{"user":{"email":"ann@example.com"}}"#;
+        let more = "content-type: application/json\r\netag: \"t\"\r\naccept-ranges: bytes\r\ncontent-md5: x";
+        Some(match seen.target() {
+            "/304" => format!("HTTP/1.1 304 Not Modified\r\n{more}\r\n\r\n"),
+            "/parts" => {
+                let part = format!("--b\r\ncontent-type: application/json\r\n\r\n{body}\r\n--b--");
+                format!("HTTP/1.1 206 Partial Content\r\ncontent-type: multipart/byteranges; boundary=b\r\ncontent-length: {}\r\n\r\n{part}", part.len())
+            }
+            _ if seen.line.starts_with("HEAD") => {
+                format!("HTTP/1.1 200 OK\r\n{more}\r\ncontent-length: {}\r\n\r\n", body.len())
+            }
+            _ => format!("HTTP/1.1 200 OK\r\n{more}\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+        }
+        .into_bytes())
+    });
+    let gateway = gateway(&upstream, "{fields: [user.email]}");
+    let whole = get(&gateway, "/whole");
+    let mut client = Client::connect(gateway.address);
+    client.write("HEAD /whole HTTP/1.1\r\nhost: a\r\n\r\n");
+    let head = client.read_head().expect("a head");
+    for (what, answer) in [("whole", &whole), ("HEAD", &head), ("304", &get(&gateway, "/304"))] {
+        assert_eq!(answer.header("etag"), Some("W/\"t\""), "{what}: it is no tag of these bytes");
+        for name in ["accept-ranges", "content-md5"] {
+            assert_eq!(answer.header(name), None, "{what} {name}");
+        }
+    }
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, None),
+        "what a GET would have is not known"
+    );
+    // The connection goes on: nothing stood behind the head.
+    client.write("GET /304 HTTP/1.1\r\nhost: a\r\nif-none-match: W/\"t\"\r\n\r\n");
+    assert_eq!(client.read().map(|answer| (answer.status, answer.body.len())), Some((304, 0)));
+    let parts = get(&gateway, "/parts");
+    assert_eq!((parts.status, parts.text().contains("ann@")), (502, false), "{}", parts.text());
 }
 
 #[test]

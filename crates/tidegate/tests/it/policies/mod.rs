@@ -29,6 +29,7 @@ mod rate_limit;
 mod rate_limit_shared;
 mod request_limits;
 mod rewrite;
+mod switching;
 pub(super) mod tokens;
 mod transform;
 mod validate;

@@ -427,6 +427,160 @@ fn schemas_alone_judge_bodies_queries_headers_and_answers() {
     }
 }
 
+/// A document whose one operation answers and takes bodies of these types.
+fn of_types(content: &str) -> String {
+    format!(
+        "openapi: 3.1.0\ninfo: {{title: T, version: \"1\"}}\npaths:\n  /x:\n    get: {{responses: {{\"200\": {{description: d, content: {{{content}}}}}}}}}\n    post: {{requestBody: {{content: {{{content}}}}}, responses: {{default: {{description: d}}}}}}\n"
+    )
+}
+
+#[test]
+fn a_stream_is_no_whole_body_whatever_range_it_fits_by_name() {
+    // One piece comes, and no end.
+    let upstream = Upstream::raw(|mut reader, _| {
+        while let Some(seen) = super::super::harness::read_request(&mut reader) {
+            let kind = seen.header("x-kind").unwrap_or("text/plain").to_owned();
+            let piece = match kind.as_str() {
+                "text/event-stream" => "data: {}\n\n",
+                "text/plain" | "application/json" => "{}",
+                _ => "{}\n",
+            };
+            let is_stream = !matches!(kind.as_str(), "text/plain" | "application/json");
+            let framing = match is_stream {
+                true => format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{piece}\r\n", piece.len()),
+                false => format!("content-length: {}\r\n\r\n{piece}", piece.len()),
+            };
+            let text = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}");
+            if std::io::Write::write_all(reader.get_mut(), text.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let (events, lines, json) = ("text/event-stream", "application/x-ndjson", JSON);
+    for (content, kind, want) in [
+        // Nothing of it would be judged: it is none of the answers that are meant.
+        ("text/*: {schema: {type: object}}", events, 502),
+        ("\"*/*\": {schema: {type: object}}", events, 502),
+        ("\"*/*\": {schema: {type: object}}", lines, 502),
+        ("application/*: {schema: {type: object}}", lines, 502),
+        ("application/*: {schema: {type: object}}", "application/stream+json", 502),
+        // A range that judges nothing, and what is meant by its own name: they flow.
+        ("\"*/*\": {}", events, 200),
+        ("\"*/*\": {}", "application/stream+json", 200),
+        ("text/*: {}", events, 200),
+        ("text/event-stream: {schema: {type: string}}, text/*: {schema: {type: object}}", events, 200),
+        ("application/x-ndjson: {schema: {type: object}}", lines, 200),
+        // What has an end is judged, by the range too.
+        ("text/*: {schema: {type: integer}}", "text/plain", 502),
+        ("text/*: {schema: {type: string}}", "text/plain", 200),
+        ("application/*: {schema: {type: integer}}", json, 502),
+        ("\"*/*\": {schema: {type: object}}", json, 200),
+    ] {
+        fs::write(folder.path().join("types.yaml"), of_types(content)).expect("a file");
+        let file = folder.path().join("types.yaml").display().to_string();
+        let gateway =
+            gateway(&upstream, &format!("{{validate: {{openapi: {{file: {file}}}, answers: enforce}}}}"));
+        let mut client = Client::connect(gateway.address);
+        client.patience(std::time::Duration::from_secs(5));
+        client.write(format!("GET /x HTTP/1.1\r\nhost: a\r\nx-kind: {kind}\r\n\r\n"));
+        let line = client.read_line();
+        assert!(line.contains(&format!(" {want} ")), "{content} {kind}: {line}");
+        if want == 200 && kind != "text/plain" && kind != json {
+            let mut head = String::new();
+            while head != "\r\n" {
+                head = client.read_line();
+            }
+            client.read_line();
+            assert!(client.read_line().contains("{}"), "{content} {kind}: it comes before its end");
+        }
+        // Requests that are streams are not held either.
+        if want == 502 && kind != "text/plain" && kind != json {
+            let answer = post(&gateway, "/x", kind, b"{}\n");
+            assert_eq!(answer.status, 415, "{content} {kind}: {}", answer.text());
+        }
+    }
+}
+
+/// Faults of a value that lies deep are as many as there are ways through the schema, unless they are bounded.
+#[test]
+fn a_schema_that_leads_back_to_itself_judges_deep_values_in_bounded_time_and_memory() {
+    let node = |more: &str| {
+        format!(
+            "{{$ref: '#/$defs/node', $defs: {{node: {{type: object, additionalProperties: false, properties: {{v: {{type: integer}}, kids: {{type: array, items: {{{more}}}}}, next: {{{more}}}}}}}}}}}"
+        )
+    };
+    let one = "$ref: '#/$defs/node'";
+    let twice = format!("[{{{one}}}, {{{one}}}, {{{one}}}]");
+    let chain = |depth: usize| {
+        format!("{}{{\"v\":\"x\"}}{}", "{\"next\":".repeat(depth), "}".repeat(depth)).into_bytes()
+    };
+    let wide = |depth: usize, count: usize| {
+        let leaves = vec!["{\"v\":\"x\"}"; count].join(",");
+        format!("{}{leaves}{}", "{\"kids\":[".repeat(depth), "]}".repeat(depth)).into_bytes()
+    };
+    for choice in ["anyOf", "oneOf", "allOf"] {
+        let upstream = Upstream::echo();
+        let schema = node(&format!("{choice}: {twice}"));
+        let gateway =
+            gateway(&upstream, &format!("{{validate: {{schemas: {{body: {{schema: {schema}}}}}}}}}"));
+        let before = gateway.rss();
+        let begun = std::time::Instant::now();
+        for body in
+            [chain(1), chain(4), chain(8), chain(60), chain(120), wide(1, 900), wide(3, 900), wide(3, 60_000)]
+        {
+            let answer = post(&gateway, "/", JSON, &body);
+            assert_eq!(
+                (answer.status, answer.problem().as_deref()),
+                (400, Some("invalid")),
+                "{choice}: {}",
+                answer.text()
+            );
+            let all = places(&answer);
+            assert!((1..=16).contains(&all.len()), "{choice}: {all:?}");
+        }
+        let near = post(&gateway, "/", JSON, &chain(0));
+        assert_eq!(places(&near), ["body #/v"], "{choice}: what lies near is told");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{choice}: {:?}", begun.elapsed());
+        let grown = gateway.rss().saturating_sub(before) / 1024 / 1024;
+        assert!(grown < 200, "{choice}: {grown} MiB more");
+        // What fits goes on, however deep it lies.
+        let good = format!("{}{{\"v\":1}}{}", "{\"next\":".repeat(40), "}".repeat(40));
+        if choice != "oneOf" {
+            assert_eq!(post(&gateway, "/", JSON, good.as_bytes()).status, 200, "{choice}");
+        }
+    }
+}
+
+#[test]
+fn a_document_whose_schemas_lead_back_to_themselves_in_many_ways_is_loaded_in_bounded_time() {
+    let node = "{$ref: '#/components/schemas/Node'}";
+    let members: String = (0..12).map(|number| format!("m{number}: {{anyOf: [{node}, {node}]}}, ")).collect();
+    let text = format!(
+        "openapi: 3.1.0
+info: {{title: T, version: \"1\"}}
+components: {{schemas: {{Node: {{type: object, properties: {{{members}v: {{type: integer}}}}}}}}}}
+paths:
+  /x:
+    get:
+      parameters: [{{name: f, in: query, style: deepObject, schema: {node}}}]
+      responses: {{default: {{description: d}}}}
+    post:
+      requestBody: {{content: {{application/x-www-form-urlencoded: {{schema: {node}}}}}}}
+      responses: {{default: {{description: d}}}}
+"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("deep.yaml"), text).expect("a file");
+    let begun = std::time::Instant::now();
+    let upstream = Upstream::echo();
+    let file = folder.path().join("deep.yaml").display().to_string();
+    let gateway = gateway(&upstream, &format!("{{validate: {{openapi: {{file: {file}}}}}}}"));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(get(&gateway, "/x?f[v]=1", "").status, 200);
+    assert_eq!(places(&get(&gateway, "/x?f[v]=x", "")), ["query f#/v"]);
+}
+
 #[test]
 fn documents_that_cannot_be_used_are_told_when_they_are_loaded() {
     let folder = tempfile::tempdir().expect("a folder");

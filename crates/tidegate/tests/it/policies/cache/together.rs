@@ -188,6 +188,65 @@ fn a_stale_answer_is_given_at_once_while_a_new_one_is_fetched() {
 }
 
 #[test]
+fn an_answer_that_is_fetched_beside_a_call_is_masked_and_tagged_like_any_other() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let origin = Upstream::scripted(move |_| {
+        let count = count.fetch_add(1, Ordering::Relaxed) + 1;
+        answer(
+            "cache-control: max-age=1, stale-while-revalidate=60\ncontent-type: application/json",
+            &format!("{{\"email\":\"ann@example.com\",\"n\":{count}}}"),
+        )
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{cache: {{}}}}, {{etag: {{}}}}, {{mask: {{fields: [email]}}}}], backends: [{{upstream: u}}]}}]\n",
+        origin.address
+    ));
+    let seen = |answer: &Answer| (answer.json()["email"].clone(), answer.json()["n"].as_u64());
+    let first = ask(&gateway, "/a", "");
+    assert_eq!(seen(&first), ("[masked]".into(), Some(1)));
+    pause(1_200);
+    assert_eq!(seen(&ask(&gateway, "/a", "")).1, Some(1), "the stale one, while another is fetched");
+    let mut renewed = first.clone();
+    eventually("the new one is there", || {
+        renewed = ask(&gateway, "/a", "");
+        seen(&renewed).1 != Some(1)
+    });
+    assert_eq!(seen(&renewed).0, "[masked]");
+    assert!(renewed.header("etag").is_some() && renewed.header("etag") != first.header("etag"));
+    let refreshes = gateway.metric("tidegate_cache_refreshes_total{cache=\"routes/r\",result=\"renewed\"}");
+    assert!(refreshes.is_some_and(|count| count >= 1.0), "{refreshes:?}");
+}
+
+#[test]
+fn an_answer_that_is_fetched_beside_a_call_and_cannot_be_masked_is_not_kept() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let origin = Upstream::scripted(move |_| {
+        let body = match count.fetch_add(1, Ordering::Relaxed) {
+            0 => "{\"email\":\"ann@example.com\"}",
+            _ => "{\"email\":\"ann@example.com\"",
+        };
+        answer("cache-control: max-age=1, stale-while-revalidate=60\ncontent-type: application/json", body)
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{cache: {{}}}}, {{mask: {{fields: [email]}}}}], backends: [{{upstream: u}}]}}]\n",
+        origin.address
+    ));
+    ask(&gateway, "/a", "");
+    pause(1_200);
+    for _ in 0..3 {
+        let stale = ask(&gateway, "/a", "");
+        assert_eq!((stale.status, stale.json()["email"].as_str()), (200, Some("[masked]")));
+        pause(200);
+    }
+    let failed = || gateway.metric("tidegate_cache_refreshes_total{cache=\"routes/r\",result=\"failed\"}");
+    eventually("it is told", || failed().is_some_and(|count| count >= 1.0));
+}
+
+#[test]
 fn a_stale_answer_stands_in_for_an_error_where_it_may() {
     for (settings, control, want) in [
         ("{}", "max-age=1, stale-if-error=60", 200),

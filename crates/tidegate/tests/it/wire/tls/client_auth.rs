@@ -93,6 +93,36 @@ fn an_optional_certificate_may_stay_away_but_not_be_wrong() {
 }
 
 #[test]
+fn what_a_service_said_of_one_certificate_is_not_said_of_another_that_has_its_subject() {
+    let (authority, clients) = (Authority::new("ca"), Authority::new("clients"));
+    let (upstream, service) = (Upstream::echo(), Upstream::fixed(200, ""));
+    let rest = format!(
+        "upstreams:
+  - {{name: u, endpoints: [{{address: \"{}\"}}]}}
+  - {{name: judge, endpoints: [{{address: \"{}\"}}]}}
+routes:
+  - {{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{extAuth: {{upstream: judge, cache: {{ttl: 1m}}}}}}], backends: [{{upstream: u}}]}}
+",
+        upstream.address, service.address
+    );
+    let tls = "certificates: [{certFile: one.crt, keyFile: one.key}], clientAuth: {caFile: clients.crt, mode: optional}";
+    let gateway = gateway(tls, &rest, |folder| {
+        authority.issue(&["a.test"]).write(folder, "one");
+        replace(&folder.join("clients.crt"), clients.0.pem().as_bytes());
+    });
+    // All of them are at one address, and ask for one thing; two of them differ in an alternative name alone.
+    let one = clients.issue(&["svc", "spiffe://a/one"]);
+    let other = clients.issue(&["svc", "spiffe://a/other"]);
+    let third = clients.issue(&["third", "spiffe://a/one"]);
+    for (number, identity) in [None, Some(&one), Some(&other), Some(&third)].into_iter().enumerate() {
+        for _ in 0..2 {
+            assert_eq!(visit(&gateway, authority.roots(), identity).expect("an answer").status, 200);
+        }
+        assert_eq!(service.seen().len(), number + 1, "each is asked about once");
+    }
+}
+
+#[test]
 fn a_client_authority_that_cannot_be_read_is_an_error() {
     let authority = Authority::new("ca");
     let folder = tempfile::tempdir().expect("a folder");

@@ -169,7 +169,7 @@ impl Operation {
                     tries::forward(worker, &mut own, &self.target, &tries::Wish::default(), body).await?
                 }
             };
-            chain::response(&mut own, &mut response);
+            chain::judged(&mut own, &mut response).await?;
             reply::read(response, self.output.as_ref(), &self.uri, self.answer_bytes_max).await
         };
         let done = Box::pin(done).await;
