@@ -294,10 +294,10 @@ fn with_a_vendors_key_the_model_is_that_vendors() {
 
 #[test]
 fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
-    for (name, dialect, base, shown) in [
-        ("OPENAI_API_KEY", Dialect::OpenAiChat, "/v1", ("authorization", "Bearer no-real-key")),
-        ("ANTHROPIC_API_KEY", Dialect::Anthropic, "", ("x-api-key", "no-real-key")),
-        ("GEMINI_API_KEY", Dialect::Gemini, "/v1beta", ("x-goog-api-key", "no-real-key")),
+    for (name, dialect, base, model, shown) in [
+        ("OPENAI_API_KEY", Dialect::OpenAiChat, "/v1", "gpt-4o-mini", ("authorization", "Bearer no-real-key")),
+        ("ANTHROPIC_API_KEY", Dialect::Anthropic, "", "claude-haiku-4-5", ("x-api-key", "no-real-key")),
+        ("GEMINI_API_KEY", Dialect::Gemini, "/v1beta", "gemini-2.5-flash", ("x-goog-api-key", "no-real-key")),
     ] {
         // The prompts of the demo name no case, so all are answered alike.
         let vendor = Upstream::scripted(move |seen| {
@@ -309,7 +309,6 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
             command
                 .env("TIDEGATE_DEMO_BIN", binaries())
                 .env(name, "no-real-key")
-                .env("TIDEGATE_DEMO_MODEL", "some-model")
                 .env("TIDEGATE_DEMO_BASE_URL", format!("http://{}{base}", vendor.address));
         });
         demo.runs();
@@ -327,7 +326,7 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
             let last = seen.last().expect("a request");
             assert_eq!(last.header(shown.0), Some(shown.1), "{name}");
             assert!(
-                format!("{last:?}{}", String::from_utf8_lossy(&last.body)).contains("some-model"),
+                format!("{last:?}{}", String::from_utf8_lossy(&last.body)).contains(model),
                 "{last:?}"
             );
             assert!(!format!("{last:?}").contains("demo-key"), "{last:?}");
