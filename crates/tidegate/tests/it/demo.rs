@@ -295,7 +295,13 @@ fn with_a_vendors_key_the_model_is_that_vendors() {
 #[test]
 fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
     for (name, dialect, base, model, shown) in [
-        ("OPENAI_API_KEY", Dialect::OpenAiChat, "/v1", "gpt-4o-mini", ("authorization", "Bearer no-real-key")),
+        (
+            "OPENAI_API_KEY",
+            Dialect::OpenAiChat,
+            "/v1",
+            "gpt-4o-mini",
+            ("authorization", "Bearer no-real-key"),
+        ),
         ("ANTHROPIC_API_KEY", Dialect::Anthropic, "", "claude-haiku-4-5", ("x-api-key", "no-real-key")),
         ("GEMINI_API_KEY", Dialect::Gemini, "/v1beta", "gemini-2.5-flash", ("x-goog-api-key", "no-real-key")),
     ] {
@@ -325,10 +331,7 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
             assert_eq!(seen.len(), asked, "{name}: {seen:?}");
             let last = seen.last().expect("a request");
             assert_eq!(last.header(shown.0), Some(shown.1), "{name}");
-            assert!(
-                format!("{last:?}{}", String::from_utf8_lossy(&last.body)).contains(model),
-                "{last:?}"
-            );
+            assert!(format!("{last:?}{}", String::from_utf8_lossy(&last.body)).contains(model), "{last:?}");
             assert!(!format!("{last:?}").contains("demo-key"), "{last:?}");
         }
         assert_eq!(asked, 2, "{out}");
