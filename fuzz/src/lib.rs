@@ -22,7 +22,6 @@ mod graphql_targets;
 mod http1_targets;
 #[path = "../../crates/model/tests/load/fuzz.rs"]
 mod model_targets;
-#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../crates/model/tests/load/support.rs"]
 mod support;
 #[path = "../../crates/transcode/tests/it/fuzz.rs"]

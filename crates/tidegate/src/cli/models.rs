@@ -90,7 +90,9 @@ pub(crate) fn models(args: &ModelsArgs) -> Done {
     lines.sort_by(|a, b| (&a.kind, &a.model.name).cmp(&(&b.kind, &b.model.name)));
     let names = snapshot.as_ref().map(|snapshot| super::names::of(&snapshot.config, None));
     if lines.is_empty() {
-        return Err(refused("no model is such".to_owned()));
+        let kind = named.as_deref().and_then(|name| catalogue::provider(name).ok());
+        let unknown = kind.filter(|kind| catalogue::models(&kind.name).is_ok_and(|all| all.all().is_empty()));
+        return Err(refused(unknown.map_or("no model is such".to_owned(), without_models)));
     }
     if args.json {
         let mut told = json!({"models": lines.iter().map(as_json).collect::<Vec<_>>()});
@@ -106,6 +108,15 @@ pub(crate) fn models(args: &ModelsArgs) -> Done {
         show!("\nNames of `ai.models`, as clients ask for them:\n{}", names.join("\n"));
     }
     Ok(())
+}
+
+/// Of some kinds no models are known: they are what their servers load, or change by the day.
+fn without_models(kind: &catalogue::Provider) -> String {
+    format!(
+        "the catalogue knows no models of {} (`{}`, {}): name them in `ai.models` as the provider does ({}), and say in \
+         `ai.catalogue` what they can and cost",
+        kind.title, kind.name, kind.base_url, kind.docs
+    )
 }
 
 fn as_json(line: &Line) -> Value {

@@ -9,8 +9,11 @@ use std::{
     sync::Once,
 };
 
+use ai::dialect::Dialect;
+
 use super::{
-    harness::{eventually, free_port, get, pause},
+    ai::provider,
+    harness::{Seen, Upstream, eventually, free_port, get, pause},
     tidy::root,
 };
 
@@ -286,6 +289,52 @@ fn with_a_vendors_key_the_model_is_that_vendors() {
         assert!(config.contains(written), "{config}");
         assert!(config.contains("model: some-model") && !config.contains("model: mock"), "{config}");
         assert!(!config.contains("prices:"), "they are those of the catalogue: {config}");
+    }
+}
+
+#[test]
+fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
+    for (name, dialect, base, model, shown) in [
+        (
+            "OPENAI_API_KEY",
+            Dialect::OpenAiChat,
+            "/v1",
+            "gpt-4o-mini",
+            ("authorization", "Bearer no-real-key"),
+        ),
+        ("ANTHROPIC_API_KEY", Dialect::Anthropic, "", "claude-haiku-4-5", ("x-api-key", "no-real-key")),
+        ("GEMINI_API_KEY", Dialect::Gemini, "/v1beta", "gemini-2.5-flash", ("x-goog-api-key", "no-real-key")),
+    ] {
+        // The prompts of the demo name no case, so all are answered alike.
+        let vendor = Upstream::scripted(move |seen| {
+            let body = String::from_utf8_lossy(&seen.body).into_owned();
+            let named = Seen { body: format!("{body} case: text").into_bytes(), ..seen.clone() };
+            Some(provider::answer(dialect, &named))
+        });
+        let mut demo = Demo::start([(); 7].map(|()| free_port()), |command| {
+            command
+                .env("TIDEGATE_DEMO_BIN", binaries())
+                .env(name, "no-real-key")
+                .env("TIDEGATE_DEMO_BASE_URL", format!("http://{}{base}", vendor.address));
+        });
+        demo.runs();
+        let out = demo.out();
+        let commands = out.lines().filter(|line| line.contains("/ai/v1/") && line.contains("curl"));
+        let mut asked = 0;
+        for (command, words) in commands.zip(["x-tidegate-provider: ", "event: message_stop"]) {
+            let output =
+                Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(said.contains(words), "`{command}` said {said:?}, not {words:?}");
+            asked += 1;
+            let seen = vendor.seen();
+            assert_eq!(seen.len(), asked, "{name}: {seen:?}");
+            let last = seen.last().expect("a request");
+            assert_eq!(last.header(shown.0), Some(shown.1), "{name}");
+            assert!(format!("{last:?}{}", String::from_utf8_lossy(&last.body)).contains(model), "{last:?}");
+            assert!(!format!("{last:?}").contains("demo-key"), "{last:?}");
+        }
+        assert_eq!(asked, 2, "{out}");
     }
 }
 

@@ -61,13 +61,6 @@ pub(super) fn letter(sender: &Sender, leg: &Leg, client: &str, text: &str) -> Le
     }
 }
 
-/// What a client whose revision has sessions is told when a server wants to know more before it answers.
-pub(super) fn without_questions(members: &Members<'_>) -> Option<String> {
-    let asks = members.object("result")?.text("resultType")? == "input_required";
-    let text = "the server asks back, which reaches clients of revision 2026-07-28 alone";
-    asks.then(|| super::message::error(members.get("id").unwrap_or("null"), -32603, text, None))
-}
-
 fn stateless(sender: &Sender, message: &Message<'_>, client: &str) -> Letter {
     let mut params = message.params();
     let mut meta = params.object("_meta").map(Members::into_owned).unwrap_or_default();

@@ -9,12 +9,15 @@
 
 pub(crate) mod allow;
 pub(crate) mod answer;
+mod asking;
 mod auth;
 mod batch;
 mod begin;
 mod bridge;
 mod catalog;
 pub(crate) mod door;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod ids;
 mod keys;
 mod lane;

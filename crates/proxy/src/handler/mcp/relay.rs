@@ -11,14 +11,17 @@ use std::{
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use model::McpRecord;
+use tokio::sync::mpsc;
 
 use super::{
-    answer, begin, bridge, ids,
+    answer, asking,
+    asking::{Asking, Instead},
+    begin, bridge, ids,
     message::{self, Kind, Members, Message},
     modern::{Disguise, Shown},
     server::Server,
     session::{Leg, Session},
-    sse::Event,
+    sse::{Event, Reader},
     wire::{self, Letter, Reply, Sender},
 };
 use crate::{
@@ -32,10 +35,10 @@ use crate::{
 /// A request on its way to a server: who lets go of it before its answer cancels it there.
 pub(super) struct OnItsWay {
     sender: Sender,
-    session: Session,
-    server: Arc<Server>,
-    leg: Leg,
-    id: Box<str>,
+    pub(super) session: Session,
+    pub(super) server: Arc<Server>,
+    pub(super) leg: Leg,
+    pub(super) id: Box<str>,
     /// The server is told when this is dropped.
     is_open: bool,
 }
@@ -58,7 +61,27 @@ impl OnItsWay {
         }
     }
 
-    /// Answers a server's own request with a refusal.
+    /// One that somebody else cancels.
+    pub(super) fn answered(
+        sender: &Sender,
+        session: &Session,
+        server: &Arc<Server>,
+        leg: &Leg,
+        id: &str,
+    ) -> Self {
+        let mut held = Self::of_several(sender, session, server, leg, id);
+        held.close();
+        held
+    }
+
+    /// Gives over to another who cancels it.
+    fn hand_over(&mut self) -> Self {
+        let mut other = Self::of_several(&self.sender, &self.session, &self.server, &self.leg, &self.id);
+        other.is_open = std::mem::take(&mut self.is_open);
+        other
+    }
+
+    /// Answers a server's own request.
     fn refuse(&self, text: String) {
         let (sender, server, leg) = (self.sender.clone(), self.server.clone(), self.leg.clone());
         tokio::task::spawn_local(async move {
@@ -66,8 +89,20 @@ impl OnItsWay {
         });
     }
 
+    /// The call goes on after questions of a server that has no sessions; `text` is the call.
+    fn asking(&self, text: String) -> Asking {
+        Asking {
+            sender: self.sender.clone(),
+            session: self.session.clone(),
+            server: self.server.clone(),
+            leg: self.leg.clone(),
+            id: self.id.clone(),
+            text,
+        }
+    }
+
     /// Nothing is to be cancelled any more.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.is_open = false;
     }
 }
@@ -132,18 +167,7 @@ pub(super) async fn relay(
             }
         };
         match reply {
-            Reply::Stream(body) => {
-                let body = Relay {
-                    flow: Flow::new(body),
-                    server: way.server.clone(),
-                    held,
-                    disguise,
-                    record,
-                    is_answered: false,
-                    may_resume: false,
-                };
-                return Ok(answer::stream(Body::boxed(Retold(body))));
-            }
+            Reply::Stream(body) => return Ok(follow(body, held, disguise, record, text)),
             Reply::SessionLost if !anew => {
                 held.close();
                 anew = true;
@@ -155,30 +179,37 @@ pub(super) async fn relay(
                     _ => StatusCode::OK,
                 };
                 let own = held.id.clone();
-                let text = wire::answer(other, &own).await?;
-                let text = disguise.and_then(|one| one.answer_of(&text)).map_or(text, Bytes::from);
-                let text = plain(way.session, &leg, text);
-                note(&record, &text);
-                return Ok(answer::json(status, text));
+                let told = wire::answer(other, &own).await?;
+                if let Some(question) = questions(&held, &told) {
+                    let rest = held.asking(text.clone()).body(question);
+                    return Ok(follow(rest, held, disguise, record, text));
+                }
+                let told = disguise.and_then(|one| one.answer_of(&told)).map_or(told, Bytes::from);
+                note(&record, &told);
+                return Ok(answer::json(status, told));
             }
         }
     }
 }
 
-/// What a client whose revision has sessions gets of a server that knows none; everything else stays as it is.
-fn plain(session: &Session, leg: &Leg, text: Bytes) -> Bytes {
-    if leg.revision.has_sessions() || !session.seal.revision.has_sessions() {
-        return text;
-    }
-    let members = std::str::from_utf8(&text).ok().and_then(Members::parse);
-    let changed = members.and_then(|members| bridge::without_questions(&members));
-    changed.map_or(text, Bytes::from)
+/// A server's stream for a client; `text` is the call.
+pub(super) fn follow(
+    rest: Body,
+    held: OnItsWay,
+    disguise: Option<Disguise>,
+    record: Arc<McpRecord>,
+    text: String,
+) -> Response<Body> {
+    let server = held.server.clone();
+    let (flow, is_answered, may_resume) = (Flow::new(rest), false, false);
+    let relay = Relay { flow, server, held, disguise, record, text, is_answered, may_resume };
+    answer::stream(Body::boxed(Retold(relay)))
 }
 
-/// The same of one message of a stream.
-fn asked_back(held: &OnItsWay, members: &Members<'_>) -> Option<String> {
-    let is_between = !held.leg.revision.has_sessions() && held.session.seal.revision.has_sessions();
-    if is_between { bridge::without_questions(members) } else { None }
+/// The answer of a server that asks what a client with sessions is to be asked in the middle of a stream.
+fn questions(held: &OnItsWay, text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok().filter(|_| asking::is_between(&held.session, &held.leg))?;
+    asking::asks(&Members::parse(text)?).then(|| text.to_owned())
 }
 
 /// Writes into the record how a request ended.
@@ -200,6 +231,8 @@ struct Relay {
     held: OnItsWay,
     disguise: Option<Disguise>,
     record: Arc<McpRecord>,
+    /// The call as it was made.
+    text: String,
     is_answered: bool,
     /// The server gave its events ids: a client that leaves may come back for the rest.
     may_resume: bool,
@@ -219,7 +252,8 @@ impl Retell for Relay {
             self.broken("the server sent an event that is too large");
             return;
         }
-        for mut event in std::mem::take(&mut self.flow.events) {
+        let mut events = std::mem::take(&mut self.flow.events).into_iter();
+        while let Some(mut event) = events.next() {
             let text = std::str::from_utf8(&event.data).unwrap_or_default();
             if let Ok(message) = Message::parse(text) {
                 let (mut message, mut respelled) = (message, None);
@@ -227,6 +261,11 @@ impl Retell for Relay {
                     if !message.id().is_some_and(|id| message::is_same(id, &self.held.id)) {
                         // It answers what this server was not asked here.
                         continue;
+                    }
+                    if let Some(question) = questions(&self.held, &event.data) {
+                        self.flow.inner = self.held.asking(self.text.clone()).body(question);
+                        self.flow.reader = Reader::default();
+                        return;
                     }
                     if message.id() != Some(&*self.held.id) {
                         message.members.set("id", self.held.id.to_string());
@@ -236,16 +275,25 @@ impl Retell for Relay {
                     self.held.close();
                     note_members(&self.record, &message.members);
                 }
-                match self.disguise.as_ref().map(|disguise| disguise.take_off(&message)) {
-                    Some(Shown::As(text)) => event.data = text.into_bytes(),
-                    Some(Shown::Not) => continue,
-                    Some(Shown::Refused(text)) => {
-                        self.held.refuse(text);
-                        continue;
-                    }
+                let shown = self.disguise.as_ref().map(|disguise| (disguise.take_off(&message), disguise));
+                match shown {
+                    Some((Shown::As(text), _)) => event.data = text.into_bytes(),
+                    Some((Shown::Not, _)) => continue,
+                    Some((Shown::Asks, disguise)) => match asking::wait(&self.held, disguise, &message) {
+                        Instead::Refused(text) => {
+                            self.held.refuse(text);
+                            continue;
+                        }
+                        Instead::Waits(result, pieces) => {
+                            let text = message::result(&disguise.id, &result);
+                            Event::message(text).write(&mut self.flow.out);
+                            self.waits(events.collect(), pieces);
+                            return;
+                        }
+                    },
                     None => {
                         let changed = match message.kind {
-                            Kind::Response => asked_back(&self.held, &message.members),
+                            Kind::Response => None,
                             _ => ids::from_server(&self.server, &message),
                         };
                         if let Some(text) = changed.or(respelled) {
@@ -294,6 +342,15 @@ impl Retell for Relay {
 }
 
 impl Relay {
+    /// The rest of the stream waits for the client to come again; this answer is over.
+    fn waits(&mut self, after: Vec<Event>, pieces: mpsc::Sender<Bytes>) {
+        let rest = std::mem::replace(&mut self.flow.inner, Body::Empty);
+        let reader = std::mem::take(&mut self.flow.reader);
+        asking::drive(self.held.hand_over(), rest, reader, after, pieces);
+        (self.flow.is_over, self.is_answered) = (true, true);
+        self.record.ended(false, false);
+    }
+
     /// Tells a client that waits for an answer that there will be none.
     fn broken(&mut self, why: &str) {
         self.flow.is_over = true;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use super::keys::keep_keys_in;
 pub(in crate::handler) use super::keys::secret;
 pub(crate) use super::keys::{data_dir, kept};
-use super::{message::spelled, revision::Revision};
+use super::{asking::Open, message::spelled, revision::Revision};
 
 /// Calls of one session that are remembered while they are on their way.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -94,6 +94,8 @@ pub(super) struct Live {
     pub(super) owner: Box<str>,
     /// Legs that were begun, or begun again, after the session.
     pub(super) late: Mutex<HashMap<Arc<str>, Leg>>,
+    /// Questions of servers that wait for answers.
+    pub(super) open: Mutex<Open>,
     /// Which server works on a request, by its id.
     in_flight: Mutex<HashMap<Box<str>, Arc<str>>>,
 }

@@ -266,6 +266,9 @@ pub(super) async fn response(
             "this answers no request of a server's",
         ));
     };
-    drop(sender.send(server, Some(&leg), Letter::post(text)).await?);
+    // The gateway asks for servers that have no sessions.
+    if !session.answers(&text) {
+        drop(sender.send(server, Some(&leg), Letter::post(text)).await?);
+    }
     Ok(answer::accepted())
 }

@@ -218,7 +218,8 @@ fn is_kind(response: &Response<Body>, kind: &str) -> bool {
     value.is_some_and(|value| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind))
 }
 
-fn broken(error: impl std::fmt::Display) -> Failure {
+/// What a server said cannot be used.
+pub(super) fn broken(error: impl std::fmt::Display) -> Failure {
     Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error)
 }
 

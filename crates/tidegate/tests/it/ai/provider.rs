@@ -55,8 +55,8 @@ fn asked(seen: &Seen) -> (String, bool) {
     (case.unwrap_or_default().to_owned(), stream || target.contains("stream"))
 }
 
-/// What such a provider answers.
-pub(super) fn answer(dialect: Dialect, seen: &Seen) -> Vec<u8> {
+/// What a provider of a dialect answers to a request.
+pub(crate) fn answer(dialect: Dialect, seen: &Seen) -> Vec<u8> {
     let (case, stream) = asked(seen);
     let folder = fixtures(dialect);
     if let Ok(text) = fs::read(folder.join("errors").join(format!("{case}.json"))) {

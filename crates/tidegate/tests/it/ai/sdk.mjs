@@ -1,9 +1,10 @@
 // Calls the gateway through one official SDK of JavaScript and prints what it understood, a JSON object a line.
 //
 // usage: sdk.mjs SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream, one
-// that begins with `image:` together with a picture.
+// that begins with `image:` together with a picture. `CASE@MODEL` and `CASE@MODEL@KEY` are asked of another model, with
+// another key.
 
-const [sdk, base, key, model, ...cases] = process.argv.slice(2);
+let [sdk, base, key, model, ...cases] = process.argv.slice(2);
 const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const dataUrl = `data:image/png;base64,${pixel}`;
 const port = { type: "object", properties: { port: { type: "string" } }, required: ["port"] };
@@ -143,15 +144,22 @@ const sdks = {
   "vercel:anthropic": vercelAnthropic,
   "vercel:gemini": vercelGemini,
 };
-const call = await sdks[sdk]();
+const usual = [model, key];
+// When to try again, where the SDK shows its users the header.
+const hint = (error) => error.headers?.get?.("retry-after") ?? error.responseHeaders?.["retry-after"] ?? null;
+let [call, askedWith] = [undefined, ""];
 for (const one of cases) {
-  const what = one.replace(/^(stream|image):/, "");
+  const [asked, ...other] = one.split("@");
+  [model, key] = [...other, ...usual.slice(other.length)];
+  if (askedWith !== `${model} ${key}`) [call, askedWith] = [await sdks[sdk](), `${model} ${key}`];
+  const what = asked.replace(/^(stream|image):/, "");
   try {
-    const ask = call(`case: ${what}`, one.startsWith("stream:"), one.startsWith("image:"));
+    const ask = call(`case: ${what}`, asked.startsWith("stream:"), asked.startsWith("image:"));
     const [text, calls, input, output] = await ask;
     console.log(JSON.stringify({ case: one, text: text || null, calls, input, output }));
   } catch (error) {
     const status = error.status ?? error.statusCode ?? error.code ?? null;
-    console.log(JSON.stringify({ case: one, error: error.name, status, message: String(error.message) }));
+    const name = error.constructor?.name ?? error.name;
+    console.log(JSON.stringify({ case: one, error: name, status, message: String(error.message), hint: hint(error) }));
   }
 }

@@ -1,7 +1,7 @@
 """Calls the gateway through one official SDK and prints what it understood, a JSON object a line.
 
 usage: sdk.py SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream, one that begins
-with `image:` together with a picture.
+with `image:` together with a picture. `CASE@MODEL` and `CASE@MODEL@KEY` are asked of another model, with another key.
 """
 
 import base64
@@ -13,6 +13,10 @@ sdk, base, key, model, *cases = sys.argv[1:]
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 DATA_URL = "data:image/png;base64," + PIXEL
 PORT = {"type": "object", "properties": {"port": {"type": "string"}}, "required": ["port"]}
+
+
+class StreamFailed(Exception):
+    """What an SDK tells of a stream that fails by a value of its own, and not by an exception."""
 
 
 def openai_chat():
@@ -51,8 +55,9 @@ def openai_responses():
         asked = {"model": model, "input": [{"role": "user", "content": content}] if image else prompt, "tools": tools}
         if stream:
             with client.responses.stream(**asked) as events:
-                for _ in events:
-                    pass
+                for event in events:
+                    if event.type == "error":
+                        raise StreamFailed(event.message)
                 answer = events.get_final_response()
         else:
             answer = client.responses.create(**asked)
@@ -144,6 +149,8 @@ def cohere():
             elif event.type == "tool-call-delta":
                 calls[-1][1] += event.delta.message.tool_calls.function.arguments
             elif event.type == "message-end":
+                if event.delta.finish_reason == "ERROR":
+                    raise StreamFailed(event.delta.error)
                 tokens = event.delta.usage.billed_units
         return text or None, [(n, json.loads(a)) for n, a in calls], int(tokens.input_tokens), int(tokens.output_tokens)
 
@@ -194,21 +201,37 @@ def bedrock():
 def failure(error):
     status = getattr(error, "status_code", None) or getattr(error, "code", None)
     if status is None and hasattr(error, "response"):
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    return {"error": type(error).__name__, "status": status, "message": str(error)}
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return {"error": type(error).__name__, "status": status, "message": str(error), "hint": hint(error)}
 
 
-call = {
+def hint(error):
+    """When to try again, where the SDK shows its users the header."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    else:
+        headers = getattr(response, "headers", None) or getattr(error, "headers", None) or {}
+    return headers.get("retry-after")
+
+
+ways = {
     "openai-chat": openai_chat,
     "openai-responses": openai_responses,
     "anthropic": anthropic,
     "gemini": gemini,
     "cohere": cohere,
     "bedrock": bedrock,
-}[sdk]()
+}
+call, asked_with = None, None
+usual = (model, key)
 for case in cases:
+    asked, *other = case.split("@")
+    model, key = (*other, *usual[len(other):])
+    if asked_with != (model, key):
+        call, asked_with = ways[sdk](), (model, key)
     try:
-        how, _, what = case.rpartition(":")
+        how, _, what = asked.rpartition(":")
         text, calls, spent_in, spent_out = call("case: " + what, how == "stream", how == "image")
         print(json.dumps({"case": case, "text": text, "calls": calls, "input": spent_in, "output": spent_out}))
     except Exception as error:  # noqa: BLE001: the test judges it

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A kind of provider for each dialect, the path of its base address, and a model that speaks the dialect alone.
-const KINDS: [(Dialect, &str, &str, &str); 6] = [
+pub(super) const KINDS: [(Dialect, &str, &str, &str); 6] = [
     (Dialect::OpenAiChat, "openai-compatible", "/v1", "m"),
     (Dialect::OpenAiResponses, "openai", "/v1", "gpt-5-codex"),
     (Dialect::Anthropic, "anthropic", "", "claude-sonnet-4-5"),
@@ -24,6 +24,21 @@ const KINDS: [(Dialect, &str, &str, &str); 6] = [
 
 /// How the picture of the programs begins, in base64.
 const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUg";
+
+/// Whether a provider of a dialect was asked in it: not in a dialect of the caller's that its vendor happens to speak, too.
+fn is_asked_in(dialect: Dialect, target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    match dialect {
+        Dialect::OpenAiChat => path == "/v1/chat/completions",
+        Dialect::OpenAiResponses => path == "/v1/responses",
+        Dialect::Anthropic => path == "/v1/messages",
+        Dialect::Gemini => {
+            path.starts_with("/v1beta/models/gemini-2.5-flash:") && path.ends_with("enerateContent")
+        }
+        Dialect::Bedrock => path.starts_with("/model/") && path.contains("/converse"),
+        Dialect::Cohere => path == "/v2/chat",
+    }
+}
 
 /// A gateway with a provider of every dialect, each behind the model of that dialect's name.
 fn everyone() -> (Gateway, Vec<Upstream>) {
@@ -88,13 +103,13 @@ fn summary(answer: &Answer) -> Value {
 }
 
 /// The program that calls through an SDK, with its arguments.
-type Program = fn(&[&str]) -> std::process::Command;
+pub(super) type Program = fn(&[&str]) -> std::process::Command;
 
-fn in_python(arguments: &[&str]) -> std::process::Command {
+pub(super) fn in_python(arguments: &[&str]) -> std::process::Command {
     python(include_str!("sdk.py"), arguments)
 }
 
-fn in_javascript(arguments: &[&str]) -> std::process::Command {
+pub(super) fn in_javascript(arguments: &[&str]) -> std::process::Command {
     node("sdk", include_str!("sdk.mjs"), arguments)
 }
 
@@ -139,6 +154,11 @@ fn check_at(
             output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(lines.len(), cases.len(), "{output}");
         let seen = upstream.seen();
+        assert!(seen.len() >= cases.len(), "{} calls", seen.len());
+        for seen in &seen {
+            let target = seen.target();
+            assert!(is_asked_in(dialect, target), "{sdk} to {} is translated: {target}", dialect.name());
+        }
         let pictures = seen.iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains(PIXEL)).count();
         rows += &format!("| `{}` |", dialect.name());
         for (case, mut line) in cases.into_iter().zip(lines) {

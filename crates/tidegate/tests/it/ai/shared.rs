@@ -103,6 +103,35 @@ fn two_gateways_share_one_budget_to_the_picodollar_and_a_restart_keeps_it() {
 }
 
 #[test]
+fn a_valkey_in_redis_place_counts_limits_and_budgets_exactly() {
+    let (valkey, upstream) = (Redis::valkey(), told(TOKENS.0, TOKENS.1));
+    let both = ", {tokenRateLimit: {tokens: 4000, window: 10d, name: tpm, store: redis}}, {rateLimit: {limit: 100, window: 10d, key: consumer, store: redis}}";
+    let policies = format!("{both}{}", budget(""));
+    let (one, two) = (sharing(&valkey, &policies, &upstream, ""), sharing(&valkey, &policies, &upstream, ""));
+    let passed = storm([&one, &two], 8, 5);
+    let more = (0..60).filter(|round| ask([&one, &two][round % 2], 60, "").status == 200).count() as u64;
+    let total = (passed + more) * 70;
+    assert!((3700..=4000).contains(&total), "{total} tokens were let pass");
+    let spent = u128::from(passed + more) * COST;
+    let listed =
+        |gateway: &Gateway| gateway.admin_get("/api/v1/budgets?policy=b&key=app").json()["budgets"].clone();
+    for gateway in [&one, &two] {
+        let want = model::Usd::of(spent).to_string();
+        eventually(&format!("{want} is spent"), || {
+            listed(gateway)[0]["accounts"][0]["spent"] == want.as_str()
+        });
+    }
+    // The rate is counted there, too: a hundred calls in all, refused ones among them.
+    let refused = ask(&one, 60, "");
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(valkey.ask("DBSIZE").trim() >= ":3", "{}", valkey.ask("DBSIZE"));
+    // Its scripts are forgotten, as after a failover: they are sent again, and nothing is lost.
+    assert!(valkey.ask("SCRIPT FLUSH").contains("OK"));
+    assert_eq!(ask(&two, 60, "").status, 429);
+    assert_eq!(one.admin_get("/api/v1/status").json()["redis"]["state"], "UP");
+}
+
+#[test]
 fn while_redis_hangs_the_choice_holds_within_the_timeout_and_then_all_is_exact_again() {
     let (redis, upstream) = (Redis::start(), told(TOKENS.0, TOKENS.1));
     let local = ", {budget: {amount: \"0.02\", name: local, store: redis, share: 20}}";

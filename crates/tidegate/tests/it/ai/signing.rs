@@ -128,14 +128,14 @@ fn a_callers_own_signature_goes_no_further() {
 }
 
 /// A server of tokens: it answers as told, and numbers its tokens.
-struct Tokens {
+pub(super) struct Tokens {
     upstream: Upstream,
     answers: Arc<Mutex<(u16, String)>>,
 }
 
 impl Tokens {
     /// Every `N` in the answer is the number of the token.
-    fn start(answer: &str) -> Self {
+    pub(super) fn start(answer: &str) -> Self {
         let answers = Arc::new(Mutex::new((200, answer.to_owned())));
         let (known, count) = (answers.clone(), AtomicUsize::new(0));
         let upstream = Upstream::scripted(move |_| {
@@ -149,6 +149,11 @@ impl Tokens {
             Some(format!("{head}\r\n\r\n{text}").into_bytes())
         });
         Self { upstream, answers }
+    }
+
+    /// Where it gives them.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}/token", self.upstream.address)
     }
 
     fn say(&self, status: u16, answer: &str) {
@@ -254,8 +259,8 @@ fn a_token_goes_on_over_a_reload_and_is_not_fetched_again() {
     eventually("a token for another secret", || tokens.upstream.seen().len() == 2);
 }
 
-#[test]
-fn a_google_service_account_signs_what_google_verifies() {
+/// The document of a new service account of Google's, and its public key.
+pub(super) fn service_account(token_uri: &str) -> (String, String) {
     let key = KeyPair::generate(KeySize::Rsa2048).expect("a key");
     let pem = |label: &str, der: &[u8]| {
         let text = STANDARD.encode(der);
@@ -265,18 +270,24 @@ fn a_google_service_account_signs_what_google_verifies() {
     };
     let private: Pkcs8V1Der<'_> = key.as_der().expect("a key");
     let public: PublicKeyX509Der<'_> = key.public_key().as_der().expect("a key");
+    let document = json!({
+        "type": "service_account", "client_email": "gw@project.iam.gserviceaccount.com", "private_key_id": "key-1",
+        "private_key": pem("PRIVATE KEY", private.as_ref()), "token_uri": token_uri,
+    });
+    (document.to_string(), pem("PUBLIC KEY", public.as_ref()))
+}
+
+#[test]
+fn a_google_service_account_signs_what_google_verifies() {
     let (tokens, upstream) = (
         Tokens::start(r#"{"access_token":"ya29.x","token_type":"Bearer","expires_in":3599}"#),
         provider::of(Dialect::Gemini),
     );
-    let url = format!("http://{}/token", tokens.upstream.address);
-    let document = json!({
-        "type": "service_account", "client_email": "gw@project.iam.gserviceaccount.com", "private_key_id": "key-1",
-        "private_key": pem("PRIVATE KEY", private.as_ref()), "token_uri": url,
-    });
+    let url = tokens.url();
+    let (document, public) = service_account(&url);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("account.json");
-    std::fs::write(&file, document.to_string()).expect("a file");
+    std::fs::write(&file, document).expect("a file");
     let gateway = gateway(
         &format!(
             "kind: gemini, baseUrl: \"http://{}/v1beta\", google: {{serviceAccount: {{file: \"{}\"}}}}",
@@ -291,10 +302,8 @@ fn a_google_service_account_signs_what_google_verifies() {
     let assertion = form
         .strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=")
         .expect(&form);
-    let other = KeyPair::generate(KeySize::Rsa2048).expect("a key");
-    let other: PublicKeyX509Der<'_> = other.public_key().as_der().expect("a key");
-    let judge = |key: &[u8]| json!({"jwt": assertion, "key": pem("PUBLIC KEY", key), "audience": url});
-    let told = judged(&[judge(public.as_ref()), judge(other.as_ref())]);
+    let judge = |key: &str| json!({"jwt": assertion, "key": key, "audience": url});
+    let told = judged(&[judge(&public), judge(&service_account(&url).1)]);
     let claims = &told[0]["claims"];
     assert_eq!(claims["iss"], "gw@project.iam.gserviceaccount.com", "{told:?}");
     assert_eq!(claims["scope"], "https://www.googleapis.com/auth/generative-language");

@@ -82,6 +82,38 @@ fn what_there_is_not_is_told() {
 }
 
 #[test]
+fn a_kind_of_which_no_models_are_known_says_where_it_is_and_how_one_is_named() {
+    let mut without = Vec::new();
+    for kind in ai::catalogue::names() {
+        let (code, out, problems) = run(&["models", "--provider", kind]);
+        if code == 0 {
+            assert!(
+                out.lines().count() > 1 && out.lines().nth(1).is_some_and(|row| row.starts_with(kind)),
+                "{out}"
+            );
+            continue;
+        }
+        without.push(kind);
+        let known = ai::catalogue::provider(kind).expect("a kind");
+        assert_eq!((code, out.as_str()), (5, ""), "{kind}");
+        for word in [kind, &known.title, &known.docs, "ai.catalogue"] {
+            assert!(problems.contains(word), "{kind} does not tell {word}: {problems}");
+        }
+        // Who asks for more than the kind learns that the kind has none at all.
+        let (code, _, again) = run(&["models", "--provider", kind, "--can", "tools"]);
+        assert_eq!((code, again), (5, problems), "{kind}");
+    }
+    // Those whose models are whoever runs them's, and those that serve other makers' alone.
+    for kind in ["openai-compatible", "vllm", "llama-cpp", "lm-studio", "sglang", "tgi"] {
+        assert!(without.contains(&kind), "{kind} has models now: {without:?}");
+    }
+    let (_, _, problems) = run(&["models", "--provider", "vllm"]);
+    assert!(problems.contains("http://localhost:8000/v1"), "{problems}");
+    let (code, _, problems) = run(&["models", "--provider", "openai", "--name", "no-such-*"]);
+    assert!(code == 5 && problems.contains("no model is such"), "{problems}");
+}
+
+#[test]
 fn the_readme_says_as_many_as_there_are() {
     let readme = std::fs::read_to_string(crate::tidy::root().join("README.md")).expect("README.md");
     let words: Vec<&str> = readme.split_whitespace().collect();

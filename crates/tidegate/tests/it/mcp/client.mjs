@@ -1,11 +1,12 @@
-// A client of JavaScript's SDK: client.mjs URL KEY. Prints what it saw as one line of JSON.
+// A client of JavaScript's SDK: client.mjs URL KEY [TOOL]. Prints what it saw as one line of JSON. It calls the TOOL, which
+// asks back, too.
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import {
   CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 
-const [url, key] = process.argv.slice(2);
+const [url, key, tool] = process.argv.slice(2);
 const report = { progress: [] };
 const client = new Client(
   { name: "test", version: "1" },
@@ -35,5 +36,6 @@ report.completed = (await client.complete({ ref, argument: { name: "who", value:
 const onprogress = (progress) => report.progress.push(progress.progress);
 await client.callTool({ name: "shop_work", arguments: {} }, undefined, { onprogress });
 report.asked = text(await client.callTool({ name: "shop_ask", arguments: {} }));
+if (tool) report.asked_by = text(await client.callTool({ name: tool, arguments: {} }));
 await client.close();
 console.log(JSON.stringify(report));

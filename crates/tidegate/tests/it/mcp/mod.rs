@@ -1,6 +1,7 @@
 //! Servers of tools behind one endpoint, over sockets: what is federated, who comes in, how sessions live, and official
 //! SDKs on both sides.
 
+mod asking;
 mod conformance;
 mod door;
 mod federation;
@@ -57,6 +58,13 @@ fn ask(gateway: &Gateway, method: &str, headers: &str, body: &str) -> Answer {
     gateway.send(&head, body.as_bytes())
 }
 
+/// The one message of an answer, or the last of its events.
+fn last_of(answer: &Answer) -> Value {
+    let text = answer.text();
+    let data = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap_or(&text);
+    serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {} {text}", answer.status))
+}
+
 /// A client of the protocol that says exactly what a test wants.
 struct Client<'g> {
     gateway: &'g Gateway,
@@ -99,7 +107,7 @@ impl<'g> Client<'g> {
 
     /// A request and its answer.
     fn request(&self, method: &str, params: Value) -> Value {
-        self.post(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).json()
+        last_of(&self.post(&json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})))
     }
 
     /// Calls a tool.

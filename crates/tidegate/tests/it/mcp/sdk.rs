@@ -45,10 +45,17 @@ pub(super) fn check(report: &Value) {
 
 /// Servers of two names; the second keeps its own.
 fn both(arguments: &[&str]) -> (Vec<Peer>, Gateway) {
+    with_third(arguments, None)
+}
+
+/// The same with a third server.
+pub(super) fn with_third(arguments: &[&str], third: Option<(&str, String)>) -> (Vec<Peer>, Gateway) {
     let with = |name: &'static str| [&[name][..], arguments].concat();
     let (shop, shop_url) = everything(&with("shop"));
     let (docs, docs_url) = everything(&with("docs"));
-    let gateway = gateway(&[("shop", shop_url, ""), ("docs", docs_url, ", prefix: \"\"")], "");
+    let mut servers = vec![("shop", shop_url, ""), ("docs", docs_url, ", prefix: \"\"")];
+    servers.extend(third.map(|(name, url)| (name, url, "")));
+    let gateway = gateway(&servers, "");
     (vec![shop, docs], gateway)
 }
 
@@ -92,4 +99,13 @@ fn javascripts_client_sees_two_servers_as_one() {
     let report = report(&gateway, peer);
     check(&report);
     assert_eq!(report["asked"], "a sampled word for shop; accepted with blue; 1 root", "{report}");
+}
+
+#[test]
+fn javascripts_client_of_the_revision_without_sessions_sees_two_servers_as_one() {
+    let (_peers, gateway) = both(&[]);
+    let program = node("client-modern", include_str!("client_modern.mjs"), &[&endpoint(&gateway), GOLD]);
+    let report = report(&gateway, Peer::start(program));
+    check(&report);
+    assert_eq!(report["revision"], "2026-07-28", "{report}");
 }

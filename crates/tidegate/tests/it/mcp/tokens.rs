@@ -117,6 +117,51 @@ fn nothing_is_exchanged_that_no_policy_has_checked() {
 }
 
 #[test]
+fn a_token_for_another_resource_is_refused_and_told_where_one_for_this_is_had() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (signer, keys) = (Signer::new("ES256", "one"), folder.path().join("jwks.json"));
+    std::fs::write(&keys, jwks(&[&signer])).expect("a file");
+    let shop = Server::with(&["buy"]);
+    let jwt = format!(
+        "[{{jwt: {{issuer: https://id.example.test, audiences: [\"https://api.example.com/mcp\"], algorithms: [ES256], jwks: {{file: '{}'}}}}}}]",
+        keys.display()
+    );
+    let more = "      oauth:
+        resource: https://api.example.com/mcp
+        authorizationServers: [\"https://id.example.test\"]
+        scopes: [tools]
+";
+    let text = config(&[("shop", shop.url(), "")], more).replace("[{keyAuth: {header: x-api-key}}]", &jwt);
+    let gateway = Gateway::start(&text);
+    let token = |audience: Value| signer.sign(&claims(|claims| claims["aud"] = audience));
+    for audience in [
+        json!("https://api.example.com/mcp"),
+        json!(["https://other.example.com/mcp", "https://api.example.com/mcp"]),
+    ] {
+        let answer = stateless_call(&gateway, &token(audience.clone()));
+        assert_eq!(answer.status, 200, "{audience}: {}", answer.text());
+    }
+    let before = shop.upstream.seen().len();
+    for audience in [
+        json!("https://other.example.com/mcp"),
+        json!("https://api.example.com/mcp/other"),
+        json!("https://api.example.com"),
+        json!(["https://other.example.com/mcp"]),
+        json!([]),
+        Value::Null,
+    ] {
+        let refused = stateless_call(&gateway, &token(audience.clone()));
+        assert_eq!(refused.status, 401, "{audience}: {}", refused.text());
+        let told = refused.header("www-authenticate").unwrap_or_default();
+        let pointer =
+            "resource_metadata=\"https://api.example.com/.well-known/oauth-protected-resource/mcp\"";
+        assert!(told.starts_with("Bearer ") && told.contains(pointer), "{audience}: {told}");
+        assert!(told.contains("error=\"invalid_token\""), "{audience}: {told}");
+    }
+    assert_eq!(shop.upstream.seen().len(), before, "none of these reached a server");
+}
+
+#[test]
 fn a_server_is_shown_a_token_of_the_gateways_own() {
     let (tokens, count) = token_server("");
     let shop = Server::with(&["buy"]);
