@@ -9,7 +9,9 @@ mod compose;
 mod content;
 mod delivered;
 mod fed;
+mod geo;
 mod heard;
+mod judged;
 mod mcp;
 mod mirrored;
 mod published;
@@ -31,7 +33,9 @@ pub use self::{
     content::ContentRecord,
     delivered::DeliveryRecord,
     fed::FeedRecord,
+    geo::GeoRecord,
     heard::CountsTokens,
+    judged::Judged,
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
     published::PublishRecord,
@@ -108,6 +112,10 @@ pub struct CallRecord {
     pub cache: Option<&'static str>,
     /// Rules against attacks that fired.
     pub waf: Option<Box<WafRecord>>,
+    /// What policies that look for abuse said of it, where they objected or had something to tell.
+    pub judged: Vec<Judged>,
+    /// Where the client is, as a database of addresses says.
+    pub geo: Option<Box<GeoRecord>>,
     /// What policies over content found.
     pub content: Option<Box<ContentRecord>>,
     /// The calls that the answer is made of, on a route that composes one.

@@ -356,6 +356,8 @@ pub(crate) fn new_record(
         a2a: None,
         cache: None,
         waf: None,
+        judged: Vec::new(),
+        geo: None,
         content: None,
         composed: None,
         transcoded: None,

@@ -74,6 +74,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(waf) = &call.waf {
         super::waf::write(waf, out);
     }
+    super::judged::write(call, out);
     if let Some(content) = &call.content {
         super::content::write(content, out);
     }

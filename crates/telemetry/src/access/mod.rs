@@ -4,6 +4,7 @@ mod composed;
 mod content;
 mod delivered;
 mod fed;
+mod judged;
 pub(crate) mod line;
 mod mirrored;
 mod published;

@@ -46,6 +46,8 @@ pub(crate) fn call() -> CallRecord {
         a2a: None,
         cache: None,
         waf: None,
+        judged: Vec::new(),
+        geo: None,
         content: None,
         composed: None,
         transcoded: None,
