@@ -1,11 +1,13 @@
 //! `antiReplay`: here and with a real Redis, and behind signatures that another library makes.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use super::{
-    super::harness::{Answer, Gateway, Peer, Redis, Upstream, eventually, free_port, identity_provider},
+    super::harness::{
+        Answer, Gateway, Peer, Redis, Upstream, eventually, free_port, identity_provider, pause,
+    },
     guarded,
     rate_limit_shared::sharing,
     refused, with_policies,
@@ -108,7 +110,7 @@ fn memory_is_bounded_and_what_happens_when_it_is_full_is_chosen() {
     assert_eq!(full.status, 503, "{}", full.text());
     let wait: u64 = full.header("retry-after").and_then(|wait| wait.parse().ok()).expect("when to try again");
     assert!((1..=4).contains(&wait), "{wait}");
-    std::thread::sleep(Duration::from_secs(wait));
+    pause(wait * 1000);
     assert_eq!(fresh(&gateway, &nonce(2), web), 200, "what is of no use any more is forgotten");
     let (gateway, _upstream) = guarded(&policies("maxNonces: 5, whenFull: forgetOldest"), keys);
     for number in 0..6 {

@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    super::harness::{Gateway, Upstream, eventually, free_port},
+    super::harness::{Gateway, Upstream, eventually, free_port, pause},
     refused, with_policies,
 };
 
@@ -152,7 +152,7 @@ fn a_list_from_an_address_is_kept_fresh_and_the_last_good_one_stays() {
     gateway.reload(&text.replace("name: r,", "name: r, timeouts: {request: 9s},"));
     assert_eq!(from(&gateway, "192.0.2.8"), 403, "a reload keeps what was fetched");
     drop(server);
-    std::thread::sleep(Duration::from_millis(1500));
+    pause(1500);
     assert_eq!(from(&gateway, "192.0.2.8"), 403, "nobody listens any more");
     assert!(gateway.stderr().contains("stays as it was"), "{}", gateway.stderr());
 }
@@ -161,7 +161,7 @@ fn a_list_from_an_address_is_kept_fresh_and_the_last_good_one_stays() {
 fn until_it_is_there_calls_pass_or_wait_as_is_chosen() {
     // It takes connections and never answers.
     let silent = Upstream::raw(|reader, _| {
-        std::thread::sleep(Duration::from_secs(30));
+        pause(30_000);
         drop(reader);
     });
     let list = format!("lists: [{{name: far, url: 'http://{}/list', timeout: 20s}}]", silent.address);
