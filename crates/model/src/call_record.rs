@@ -9,8 +9,10 @@ mod compose;
 mod content;
 mod delivered;
 mod fed;
+mod geo;
 mod graphql;
 mod heard;
+mod judged;
 mod mcp;
 mod mirrored;
 mod published;
@@ -32,8 +34,10 @@ pub use self::{
     content::ContentRecord,
     delivered::DeliveryRecord,
     fed::FeedRecord,
+    geo::GeoRecord,
     graphql::GraphqlRecord,
     heard::CountsTokens,
+    judged::Judged,
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
     published::PublishRecord,
@@ -112,6 +116,10 @@ pub struct CallRecord {
     pub waf: Option<Box<WafRecord>>,
     /// What was asked of a service of GraphQL.
     pub graphql: Option<Box<GraphqlRecord>>,
+    /// What policies that look for abuse said of it, where they objected or had something to tell.
+    pub judged: Vec<Judged>,
+    /// Where the client is, as a database of addresses says.
+    pub geo: Option<Box<GeoRecord>>,
     /// What policies over content found.
     pub content: Option<Box<ContentRecord>>,
     /// The calls that the answer is made of, on a route that composes one.

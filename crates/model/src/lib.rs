@@ -20,9 +20,9 @@ pub mod types;
 
 pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, ContentRecord, Continued,
-    CountsTokens, DeliveryRecord, Difference, FailureRecord, FeedRecord, GraphqlRecord, GuardFired,
-    McpRecord, MirrorRecord, PublishRecord, Side, Spending, Stage, Timings, TokenPrices, TokenUsage,
-    TraceContext, TranscodeRecord, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
+    CountsTokens, DeliveryRecord, Difference, FailureRecord, FeedRecord, GeoRecord, GraphqlRecord,
+    GuardFired, Judged, McpRecord, MirrorRecord, PublishRecord, Side, Spending, Stage, Timings, TokenPrices,
+    TokenUsage, TraceContext, TranscodeRecord, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
@@ -35,4 +35,6 @@ pub use resource::{
 };
 pub use schema::schema;
 pub use snapshot::{Resolver, Snapshot};
-pub use types::{Cidr, Duration, EndpointAddress, FilePath, HeaderName, Percent, Secret, Size, Usd};
+pub use types::{
+    Cidr, Duration, EndpointAddress, Enforcement, FilePath, HeaderName, Percent, Secret, Size, Usd,
+};

@@ -362,6 +362,8 @@ pub(crate) fn new_record(
         cache: None,
         waf: None,
         graphql: None,
+        judged: Vec::new(),
+        geo: None,
         content: None,
         composed: None,
         transcoded: None,

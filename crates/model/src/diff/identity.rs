@@ -134,7 +134,8 @@ fn asked_by(policy: &Policy, of: &Asked<'_>) -> Option<Demand> {
         Place::Authentication(authentication) => authentication.asks.asks(of),
         Place::Authorization(asks) | Place::IpRestriction(asks) => asks.asks(of),
         // What these ask for has nothing to do with who calls.
-        Place::Cors
+        Place::Outermost
+        | Place::Cors
         | Place::Waf
         | Place::RateLimit
         | Place::Validation

@@ -70,7 +70,8 @@ impl Settings for Cors {
     }
 }
 
-fn is_origin(origin: &str) -> bool {
+/// Whether it is an origin, or stands for some.
+pub(crate) fn is_origin(origin: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return matches!(origin, "*" | "null") };
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),

@@ -66,7 +66,12 @@ policies! {
     any_of: AnyOf => "anyOf", "Several ways to show who calls, of which one is enough.";
     acl: Acl => "acl", "Lets in consumers and groups by name.";
     ip_restriction: IpRestriction => "ipRestriction", "Lets in client addresses.";
+    ip_reputation: IpReputation => "ipReputation", "Refuses client addresses that lists tell of.";
+    geo: Geo => "geo", "Judges and tells where clients are.";
     waf: Waf => "waf", "Judges requests and answers by rules against attacks.";
+    bot_detection: BotDetection => "botDetection", "Finds programs among visitors.";
+    csrf: Csrf => "csrf", "Refuses what other sites make browsers do.";
+    security_headers: SecurityHeaders => "securityHeaders", "Tells browsers what they may do with answers.";
     cors: Cors => "cors", "Cross-origin resource sharing.";
     rate_limit: RateLimit => "rateLimit", "Bounds calls per time.";
     quota: Quota => "quota", "Bounds calls per hour, day, week or month.";
@@ -74,6 +79,7 @@ policies! {
     budget: Budget => "budget", "Bounds money or tokens of models per day, week or month.";
     concurrency_limit: ConcurrencyLimit => "concurrencyLimit", "Bounds calls at a time.";
     load_shed: LoadShed => "loadShed", "Refuses some calls while there are too many, so that the others are served.";
+    anti_replay: AntiReplay => "antiReplay", "Lets each request in once.";
     request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";
     headers: Headers => "headers", "Changes headers of requests and answers.";
     rewrite: Rewrite => "rewrite", "Changes the path and the host that the upstream sees.";
@@ -151,6 +157,8 @@ pub(crate) trait Settings {
 
 /// Where a policy stands, with what the gateway must know of whoever stands there.
 pub(crate) enum Place<'s> {
+    /// It sees every answer, whoever gives it.
+    Outermost,
     /// It answers preflights.
     Cors,
     /// It judges where a call comes from.
@@ -191,7 +199,7 @@ pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "wasm", "extProc", "opa"];
 /// When a policy runs on the way in; on the way out the order is reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// Framing, path, hop-by-hop headers, request id.
+    /// Framing, path, hop-by-hop headers, request id; and what is to see every answer.
     Guard,
     /// Cross-origin preflights, which carry no credentials.
     Cors,
@@ -229,6 +237,7 @@ impl Policy {
     /// When it runs.
     pub fn phase(&self) -> Phase {
         match self.place() {
+            Place::Outermost => Phase::Guard,
             Place::Cors => Phase::Cors,
             Place::IpRestriction(_) => Phase::IpRestriction,
             Place::Waf => Phase::Waf,
@@ -290,7 +299,8 @@ impl Policy {
     pub(crate) fn authentication(&self) -> Option<Authentication<'_>> {
         match self.place() {
             Place::Authentication(authentication) => Some(authentication),
-            Place::Cors
+            Place::Outermost
+            | Place::Cors
             | Place::IpRestriction(_)
             | Place::Waf
             | Place::Authorization(_)

@@ -9,8 +9,8 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
                 Some("a consumer's policies run once it is known who calls: they cannot find it out")
             }
             Phase::Cors => Some("a preflight carries no credentials, so it is no consumer's"),
-            Phase::Guard
-            | Phase::IpRestriction
+            Phase::Guard => Some("answers that come before it is known who calls would lack it"),
+            Phase::IpRestriction
             | Phase::Waf
             | Phase::Authorization
             | Phase::RateLimit

@@ -116,6 +116,37 @@ impl Resolver {
         }
     }
 
+    /// The names that an address has, as whoever runs its network says: small, without a dot at the end.
+    pub(crate) async fn names_of(&self, address: IpAddr) -> Result<Vec<String>, String> {
+        let name = match address {
+            IpAddr::V4(v4) => {
+                let [a, b, c, d] = v4.octets();
+                format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+            }
+            IpAddr::V6(v6) => {
+                let digits = v6.octets().into_iter().rev().flat_map(|byte| [byte & 15, byte >> 4]);
+                digits.map(|digit| format!("{digit:x}.")).chain(["ip6.arpa.".to_owned()]).collect()
+            }
+        };
+        match self.0.lookup(name, RecordType::PTR).await {
+            Ok(answer) => {
+                let names = answer.answers().iter().filter_map(|record| match &record.data {
+                    RData::PTR(name) => Some(name.0.to_ascii()),
+                    _ => None,
+                });
+                Ok(names.map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect())
+            }
+            Err(error) if is_negative(&error) => Ok(Vec::new()),
+            Err(error) => Err(format!("cannot resolve the name of {address}: {error}")),
+        }
+    }
+
+    /// The addresses of one family that a name has; none when it has none.
+    pub(crate) async fn addresses_of(&self, name: &str, is_v4: bool) -> Result<Vec<IpAddr>, String> {
+        let kind = if is_v4 { RecordType::A } else { RecordType::AAAA };
+        self.family(name, kind).await.map(|family| family.addresses)
+    }
+
     async fn service(&self, name: &str, known: &[Found]) -> Result<Resolved, String> {
         let answer = match self.0.srv_lookup(absolute(name)).await {
             Ok(answer) => answer,

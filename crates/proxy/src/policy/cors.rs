@@ -6,7 +6,9 @@ use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::{Flow, Needs, NeedsOf, Policy, credentials::in_header, scope::routes_of, vary::vary};
+use super::{
+    Flow, Needs, NeedsOf, Policy, credentials::in_header, origins::Origins, scope::routes_of, vary::vary,
+};
 use crate::{body::Body, call::Call, compiled::Building};
 
 const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
@@ -15,8 +17,7 @@ const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-contro
 /// The compiled policy.
 pub(crate) struct Cors {
     any_origin: bool,
-    exact: HashSet<Box<str>>,
-    wildcards: Vec<Wildcard>,
+    origins: Origins,
     /// Methods that may be asked for; any when empty.
     methods: Vec<Method>,
     methods_value: Option<HeaderValue>,
@@ -27,12 +28,6 @@ pub(crate) struct Cors {
     credentials: bool,
     max_age: HeaderValue,
     private_network: bool,
-}
-
-/// `https://*.example.com`, cut at the star.
-struct Wildcard {
-    before: Box<str>,
-    after: Box<str>,
 }
 
 /// What the request phase found, for the response phase.
@@ -47,8 +42,7 @@ impl Cors {
     pub(crate) fn compile(settings: &model::policy::Cors, cx: &Building<'_>) -> Result<Self, String> {
         let mut policy = Self {
             any_origin: false,
-            exact: HashSet::new(),
-            wildcards: Vec::new(),
+            origins: Origins::default(),
             methods: methods(settings, cx)?,
             methods_value: None,
             headers: settings.allow_headers.iter().map(model::HeaderName::to_http).collect(),
@@ -60,43 +54,15 @@ impl Cors {
         };
         policy.methods_value = list(policy.methods.iter().map(Method::as_str));
         for origin in &settings.allow_origins {
-            policy.add_origin(origin)?;
+            match origin.as_str() {
+                "*" => policy.any_origin = true,
+                origin => policy.origins.add(origin)?,
+            }
         }
         if policy.any_origin && policy.credentials {
             return Err("`allowCredentials` never goes with origin `*`: list the origins".into());
         }
         Ok(policy)
-    }
-
-    fn add_origin(&mut self, origin: &str) -> Result<(), String> {
-        let wrong = || format!("`{origin}` is not an origin such as `https://app.example.com`");
-        match origin {
-            "*" => self.any_origin = true,
-            "null" => {
-                self.exact.insert("null".into());
-            }
-            _ => {
-                let (scheme, authority) = origin.split_once("://").ok_or_else(wrong)?;
-                let plain = |text: &str| {
-                    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
-                };
-                let lower = origin.to_ascii_lowercase();
-                if scheme.is_empty() || authority.is_empty() || !plain(scheme) {
-                    return Err(wrong());
-                }
-                match authority.strip_prefix("*.") {
-                    Some(rest) if plain(rest) && rest.contains('.') => {
-                        let (before, after) = lower.split_once('*').ok_or_else(wrong)?;
-                        self.wildcards.push(Wildcard { before: before.into(), after: after.into() });
-                    }
-                    None if plain(authority) => {
-                        self.exact.insert(lower.into());
-                    }
-                    _ => return Err(wrong()),
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The value of `Access-Control-Allow-Origin` for this call; nothing when its origin may not read.
@@ -107,9 +73,7 @@ impl Cors {
         if self.any_origin {
             return Some(HeaderValue::from_static("*"));
         }
-        let listed =
-            self.exact.contains(text) || self.wildcards.iter().any(|wildcard| wildcard.matches(text));
-        if listed { HeaderValue::from_bytes(origin).ok() } else { None }
+        if self.origins.has(text) { HeaderValue::from_bytes(origin).ok() } else { None }
     }
 
     fn preflight(&self, headers: &HeaderMap, asked: &HeaderValue) -> Response<Body> {
@@ -156,19 +120,6 @@ impl Cors {
             HeaderName::try_from(name)
                 .is_ok_and(|name| self.headers.is_empty() || self.headers.contains(&name))
         })
-    }
-}
-
-impl Wildcard {
-    fn matches(&self, origin: &str) -> bool {
-        origin.strip_prefix(&*self.before).and_then(|rest| rest.strip_suffix(&*self.after)).is_some_and(
-            |labels| {
-                !labels.is_empty()
-                    && labels.bytes().all(|byte| {
-                        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte)
-                    })
-            },
-        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Flow, Needs, NeedsOf, Policy};
+use super::{Flow, Needs, NeedsOf, Policy, networks::Networks};
 use crate::{
     body::Body,
     call::Call,
@@ -14,54 +14,6 @@ use crate::{
 pub(crate) struct IpRestriction {
     allow: Option<Networks>,
     deny: Networks,
-}
-
-/// Networks as sorted ranges that do not overlap, so that a long list costs a binary search.
-#[derive(Default)]
-struct Networks {
-    v4: Vec<(u128, u128)>,
-    v6: Vec<(u128, u128)>,
-}
-
-impl Networks {
-    fn new(networks: &[model::Cidr]) -> Self {
-        let ranges = |v4: bool| {
-            let mut ranges: Vec<_> =
-                networks.iter().filter(|network| network.address().is_ipv4() == v4).map(range).collect();
-            ranges.sort_unstable();
-            ranges.dedup_by(|next, kept| {
-                let overlap = next.0 <= kept.1;
-                if overlap {
-                    kept.1 = kept.1.max(next.1);
-                }
-                overlap
-            });
-            ranges
-        };
-        Self { v4: ranges(true), v6: ranges(false) }
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let ranges = if address.is_ipv4() { &self.v4 } else { &self.v6 };
-        let bits = bits(address);
-        let after = ranges.partition_point(|(first, _)| *first <= bits);
-        after > 0 && bits <= ranges[after - 1].1
-    }
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_bits().into(),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-fn range(network: &model::Cidr) -> (u128, u128) {
-    let first = bits(network.address());
-    let width = if network.address().is_ipv4() { 32 } else { 128 };
-    let hosts = 1_u128.checked_shl(width - u32::from(network.prefix())).map_or(u128::MAX, |count| count - 1);
-    (first, first | hosts)
 }
 
 impl IpRestriction {

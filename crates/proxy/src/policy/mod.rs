@@ -12,8 +12,11 @@ pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub(crate) mod held;
+mod judged;
 pub(crate) mod meter_key;
 mod needs;
+mod networks;
+mod origins;
 mod over;
 mod scope;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -133,7 +136,12 @@ policies! {
     any_of: AnyOf;
     acl: Acl;
     ip_restriction: IpRestriction;
+    ip_reputation: IpReputation;
+    geo: Geo;
     waf: Waf;
+    bot_detection: BotDetection;
+    csrf: Csrf;
+    security_headers: SecurityHeaders;
     cors: Cors;
     rate_limit: RateLimit;
     quota: Quota;
@@ -141,6 +149,7 @@ policies! {
     budget: Budget;
     concurrency_limit: ConcurrencyLimit;
     load_shed: LoadShed;
+    anti_replay: AntiReplay;
     request_limits: RequestLimits;
     headers: Headers;
     rewrite: Rewrite;

@@ -77,6 +77,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(graphql) = &call.graphql {
         super::graphql::write(graphql, out);
     }
+    super::judged::write(call, out);
     if let Some(content) = &call.content {
         super::content::write(content, out);
     }

@@ -5,6 +5,7 @@ mod content;
 mod delivered;
 mod fed;
 mod graphql;
+mod judged;
 pub(crate) mod line;
 mod mirrored;
 mod published;

@@ -47,6 +47,8 @@ pub(crate) fn call() -> CallRecord {
         cache: None,
         waf: None,
         graphql: None,
+        judged: Vec::new(),
+        geo: None,
         content: None,
         composed: None,
         transcoded: None,

@@ -114,6 +114,17 @@ impl Target {
         }
     }
 
+    /// Fetches a document of another kind, of so many bytes at most.
+    pub(crate) async fn download(&self, bytes_max: usize) -> Result<Bytes, String> {
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        match self.send_to(target, Method::GET, headers, Bytes::new(), bytes_max).await? {
+            (StatusCode::OK, document) => Ok(document),
+            (status, _) => Err(format!("it answered {status}")),
+        }
+    }
+
     /// Asks with a head of one's own: the answer's status and body, whatever they are.
     pub(crate) async fn get_with(&self, headers: HeaderMap) -> Result<(StatusCode, Bytes), String> {
         self.send(Method::GET, headers, Bytes::new()).await
@@ -131,7 +142,7 @@ impl Target {
         target: &str,
         headers: HeaderMap,
     ) -> Result<(StatusCode, Bytes), String> {
-        self.send_to(target, method, headers, Bytes::new()).await
+        self.send_to(target, method, headers, Bytes::new(), DOCUMENT_BYTES_MAX).await
     }
 
     async fn send(
@@ -141,7 +152,7 @@ impl Target {
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
-        self.send_to(target, method, headers, body).await
+        self.send_to(target, method, headers, body, DOCUMENT_BYTES_MAX).await
     }
 
     async fn send_to(
@@ -150,6 +161,7 @@ impl Target {
         method: Method,
         headers: HeaderMap,
         body: Bytes,
+        bytes_max: usize,
     ) -> Result<(StatusCode, Bytes), String> {
         let mut request = Request::builder().method(method).uri(target).body(Full::new(body));
         if let Ok(request) = &mut request {
@@ -161,11 +173,11 @@ impl Target {
         let request = request.map_err(|error| error.to_string())?;
         let stream = self.connect().await?;
         match &self.tls {
-            None => exchange(stream, request).await,
+            None => exchange(stream, request, bytes_max).await,
             Some(name) => {
                 let connector = TlsConnector::from(client_config()?);
                 let stream = connector.connect(name.clone(), stream).await;
-                exchange(stream.map_err(|error| format!("TLS: {error}"))?, request).await
+                exchange(stream.map_err(|error| format!("TLS: {error}"))?, request, bytes_max).await
             }
         }
     }
@@ -203,13 +215,17 @@ impl Target {
             return Err(format!("{address} is link-local, a metadata service or no host at all"));
         }
         if self.tls.is_none() && !address.is_loopback() {
-            return Err(format!("{address} is not loopback; anywhere else keys come over https"));
+            return Err(format!("{address} is not loopback; anywhere else it has to be https"));
         }
         Ok(())
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String>
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    bytes_max: usize,
+) -> Result<(StatusCode, Bytes), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -218,7 +234,7 @@ where
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), DOCUMENT_BYTES_MAX).collect().await;
+        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
         body.map(|body| (status, body.to_bytes())).map_err(|error| error.to_string())
     };
     tokio::pin!(exchange, connection);

@@ -15,6 +15,8 @@ use std::{
 pub const A: u16 = 1;
 /// IPv6 addresses.
 pub const AAAA: u16 = 28;
+/// Names of addresses.
+pub const PTR: u16 = 12;
 /// Services.
 pub const SRV: u16 = 33;
 
@@ -42,6 +44,8 @@ pub enum Data {
     Address(IpAddr),
     /// Priority, weight, port and target.
     Service(u16, u16, u16, String),
+    /// A name.
+    Name(String),
 }
 
 type Answers = Mutex<HashMap<(String, u16), Say>>;
@@ -178,12 +182,9 @@ fn answer(
             Data::Address(IpAddr::V6(v6)) => data.extend(v6.octets()),
             Data::Service(priority, weight, port, target) => {
                 [priority, weight, port].iter().for_each(|one| data.extend(one.to_be_bytes()));
-                for label in target.split('.') {
-                    data.push(label.len() as u8);
-                    data.extend(label.as_bytes());
-                }
-                data.push(0);
+                write_name(&target, &mut data);
             }
+            Data::Name(name) => write_name(&name, &mut data),
         }
         out.extend([0xc0, 12]);
         out.extend(kind.to_be_bytes());
@@ -193,4 +194,13 @@ fn answer(
         out.extend(data);
     }
     Some(out)
+}
+
+/// A name as labels (RFC 1035 §3.1).
+fn write_name(name: &str, out: &mut Vec<u8>) {
+    for label in name.split('.') {
+        out.push(label.len() as u8);
+        out.extend(label.as_bytes());
+    }
+    out.push(0);
 }

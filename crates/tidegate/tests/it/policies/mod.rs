@@ -1,19 +1,24 @@
 //! Each policy over sockets: what it lets through, what it refuses, and that each of its settings has its effect.
 
 mod acl;
+mod anti_replay;
 mod attachment;
 mod basic_auth;
+mod bot_detection;
 mod cache;
 mod compress;
 mod concurrency_limit;
 mod cors;
+mod csrf;
 mod decompress;
 mod deprecation;
 mod etag;
 mod fault_injection;
+mod geo;
 mod headers;
 mod idempotency;
 mod identity;
+mod ip_reputation;
 mod ip_restriction;
 mod jwt;
 mod jwt_keys;
@@ -29,6 +34,7 @@ mod rate_limit;
 mod rate_limit_shared;
 mod request_limits;
 mod rewrite;
+mod security_headers;
 mod switching;
 pub(super) mod tokens;
 mod transform;

@@ -86,6 +86,11 @@ fn make_files(text: &str, folder: &Path) {
             Some("crt" | "pem") => certificate.clone(),
             Some("key") => key.serialize_pem(),
             Some("ocsp") => "a response".to_owned(),
+            Some("mmdb") => {
+                fs::create_dir_all(folder.join("geo")).expect("a folder");
+                fs::write(folder.join(name), empty_places()).expect("a file");
+                continue;
+            }
             Some("yaml") if name != "tidegate.yaml" => {
                 "openapi: 3.1.0\npaths: {/pets: {get: {operationId: listPets, tags: [pets]}, delete: {operationId: deletePets, tags: [admin]}}}\n"
                     .to_owned()
@@ -97,6 +102,27 @@ fn make_files(text: &str, folder: &Path) {
         };
         fs::write(folder.join(name), content).expect("a file");
     }
+}
+
+/// A file in MaxMind's format that tells of nothing: one node, both of whose sides are empty.
+fn empty_places() -> Vec<u8> {
+    let text = |text: &str| [&[0x40 | text.len() as u8], text.as_bytes()].concat();
+    let mut file = [[0, 0, 1, 0, 0, 1].as_slice(), &[0; 16], b"\xab\xcd\xefMaxMind.com", &[0xe9]].concat();
+    for (key, value) in [
+        ("binary_format_major_version", vec![0xa1, 2]),
+        ("binary_format_minor_version", vec![0xa0]),
+        ("build_epoch", vec![1, 2, 1]),
+        ("database_type", text("Country")),
+        ("description", [vec![0xe1], text("en"), text("of-the-test")].concat()),
+        ("ip_version", vec![0xa1, 6]),
+        ("languages", vec![0, 4]),
+        ("node_count", vec![0xc1, 1]),
+        ("record_size", vec![0xa1, 24]),
+    ] {
+        file.extend(text(key));
+        file.extend(value);
+    }
+    file
 }
 
 /// The variables that a text names.
