@@ -154,7 +154,8 @@ fn check_at(
             output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(lines.len(), cases.len(), "{output}");
         let seen = upstream.seen();
-        assert!(seen.len() >= cases.len(), "{} calls", seen.len());
+        // The last limit is told without asking again: the one key is set aside.
+        assert!(seen.len() + 1 >= cases.len(), "{} calls", seen.len());
         for seen in &seen {
             let target = seen.target();
             assert!(is_asked_in(dialect, target), "{sdk} to {} is translated: {target}", dialect.name());
