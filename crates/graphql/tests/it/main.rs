@@ -24,8 +24,7 @@ pub(crate) fn guard(settings: Settings, schema: &str) -> Guard {
 
 /// Bounds that nothing here breaks.
 pub(crate) fn open() -> Settings {
-    let mut settings = Settings::default();
-    settings.limits = graphql::Limits {
+    let limits = graphql::Limits {
         tokens: 100_000,
         depth: 150,
         aliases: u64::MAX,
@@ -34,7 +33,7 @@ pub(crate) fn open() -> Settings {
         batch: 10,
         cost: None,
     };
-    settings
+    Settings { limits, ..Settings::default() }
 }
 
 pub(crate) fn code(result: Result<Measured, graphql::Refusal>) -> Code {

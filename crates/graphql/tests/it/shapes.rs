@@ -128,8 +128,6 @@ fn the_schema_is_told_to_nobody_unless_that_is_wanted() {
         assert_eq!(code(measured(&closed, text, "{}")), Code::Introspection, "{text}");
     }
     measured(&closed, "{ __typename a { __typename } }", "{}").expect("names of types are told");
-    let mut settings = Settings::default();
-    settings.introspection = true;
-    let told = guard(settings, "type Query { a: Int }");
+    let told = guard(Settings { introspection: true, ..Settings::default() }, "type Query { a: Int }");
     measured(&told, "{ __schema { types { fields { type { ofType { name } } } } } }", "{}").expect("told");
 }

@@ -15,10 +15,13 @@ use crate::{
 /// Rules by the bit that operations touch them by.
 pub(super) struct Rules(Vec<Rule>);
 
+/// The steps to a claim.
+type Claim = Box<[Box<str>]>;
+
 struct Rule {
     allow: HashSet<Box<str>>,
     scopes: Vec<String>,
-    claims: Vec<(Box<[Box<str>]>, Vec<String>)>,
+    claims: Vec<(Claim, Vec<String>)>,
     when: Option<Expression>,
 }
 
