@@ -79,14 +79,18 @@ elif [ -n "${ANTHROPIC_API_KEY:-}" ]; then
 elif [ -n "${GEMINI_API_KEY:-}" ]; then
   real=(gemini GEMINI_API_KEY gemini-2.5-flash)
 fi
+# A text as YAML has it, for a replacement of sed's between bars.
+quoted() {
+  printf "'%s'" "${1//\'/\'\'}" | sed 's/[&|\\]/\\&/g'
+}
 if [ -n "${TIDEGATE_DEMO_PORTS:-}${real[*]}" ]; then
   provide=
   if [ ${#real[@]} -gt 0 ]; then
     # Their prices are those of the catalogue.
     provide="/^  prices:/d; /input: \"0.10\"/d"
-    at=${TIDEGATE_DEMO_BASE_URL:+, baseUrl: \"$TIDEGATE_DEMO_BASE_URL\"}
+    at=${TIDEGATE_DEMO_BASE_URL:+, baseUrl: $(quoted "$TIDEGATE_DEMO_BASE_URL")}
     provide="$provide; s|kind: openai-compatible, baseUrl: [^,}]*|kind: ${real[0]}$at, keys: [{env: ${real[1]}}]|; t"
-    provide="$provide; s/model: mock/model: ${TIDEGATE_DEMO_MODEL:-${real[2]}}/; t"
+    provide="$provide; s|model: mock|model: $(quoted "${TIDEGATE_DEMO_MODEL:-${real[2]}}")|; t"
   fi
   # One substitution a line, so that a new port is not taken for an old one.
   sed -e "s/127.0.0.1:8080/$gateway/; t; s/127.0.0.1:9080/$admin/; t; s/127.0.0.1:7001/$catalog_1/; t" \

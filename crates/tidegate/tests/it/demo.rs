@@ -282,12 +282,12 @@ fn with_a_vendors_key_the_model_is_that_vendors() {
             command
                 .env("TIDEGATE_DEMO_BIN", binaries())
                 .env(name, "no-real-key")
-                .env("TIDEGATE_DEMO_MODEL", "some-model");
+                .env("TIDEGATE_DEMO_MODEL", "some/model&more|");
         });
         demo.runs();
         let config = fs::read_to_string(demo.folder.path().join("data/tidegate.yaml")).expect("a file");
         assert!(config.contains(written), "{config}");
-        assert!(config.contains("model: some-model") && !config.contains("model: mock"), "{config}");
+        assert!(config.contains("model: 'some/model&more|'") && !config.contains("model: mock"), "{config}");
         assert!(!config.contains("prices:"), "they are those of the catalogue: {config}");
     }
 }

@@ -1,11 +1,11 @@
-//! Questions of servers, between revisions. A server without sessions asks by its answer (`input_required`) and is called
-//! again with what it wants to know; one with sessions asks by a request of its own in the middle of its stream. Clients
-//! are asked in their own way.
+//! Questions of servers without sessions, which ask by their answer (`input_required`) and are called again with what they
+//! want to know, to clients with sessions, which are asked by requests in the middle of their call's stream.
 //!
-//! What is open is remembered in this process alone: a call whose questions are answered elsewhere, or after a restart,
-//! is to be made again.
+//! What is open is remembered in this process alone, with the session whose client is asked: a call whose questions are
+//! answered elsewhere, or after a restart, is to be made again.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     pin::Pin,
     sync::Arc,
@@ -14,24 +14,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, timeout_at},
+};
 
 use super::{
-    answer, bridge, message,
-    message::{Kind, Members, Message},
-    modern::Disguise,
-    relay::{self, OnItsWay},
+    answer, bridge,
+    message::{self, Kind, Members, Message, is_same, spelled},
+    relay,
     server::Server,
-    session::{Leg, Session, locked},
+    session::{Leg, Live, Session, locked},
     sse::{Event, Reader},
-    wire::{self, Letter, Reply, Sender},
+    wire::{self, Reply, Sender},
 };
 use crate::{
     body::{Body, Wrapper},
-    call::Call,
     failure::Failure,
 };
 
@@ -39,39 +39,34 @@ use crate::{
 const QUESTIONS_MAX: usize = 16;
 /// Times that a server asks in one call.
 const ROUNDS_MAX: usize = 16;
-/// Questions that one session has open.
+/// Calls of one session whose servers ask at a time, and questions that it has open.
 const OPEN_MAX: usize = 64;
-/// How long a question stays open: people answer some of them.
+/// How long all questions of one call may take together: people answer some of them.
 const OPEN_TIME: Duration = Duration::from_secs(600);
-/// Events that wait for whoever reads them.
-const PIECES_MAX: usize = 16;
-/// What a server with sessions may want to know.
-const QUESTIONS: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
-/// The one question of an answer that the gateway makes.
-const QUESTION: &str = "question";
-/// How states that the gateway makes begin.
-const STATE: &str = "tidegate-asks-";
+/// Before a server is called again that asked nothing: it has something to wait for.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Events that wait for whoever reads them. Each may be as large as an answer.
+const PIECES_MAX: usize = 1;
 
 /// What a session has open.
 #[derive(Default)]
 pub(super) struct Open {
-    /// Questions to a client whose revision has sessions, by their ids.
+    /// Questions to its client, by their ids.
     asked: HashMap<Box<str>, oneshot::Sender<String>>,
-    /// Calls of clients without sessions that wait for an answer, by their states.
-    parked: HashMap<Box<str>, Parked>,
+    /// Calls whose servers ask, by numbers: the ids of the calls, and what ends them when it is dropped.
+    calls: HashMap<u64, (String, oneshot::Sender<()>)>,
+    next: u64,
+    is_over: bool,
 }
 
-/// A call that waits for its client's answer.
-struct Parked {
-    server: Arc<Server>,
-    leg: Leg,
-    /// The id of the call at the server.
-    own: Box<str>,
-    /// The id of the server's question.
-    question: Box<str>,
-    /// The method of the call.
-    method: Box<str>,
-    rest: mpsc::Receiver<Bytes>,
+impl Live {
+    /// The session is over: nobody is asked any more.
+    pub(super) fn ask_no_more(&self) {
+        let mut open = locked(&self.open);
+        open.is_over = true;
+        open.asked.clear();
+        open.calls.clear();
+    }
 }
 
 /// What comes as it is given.
@@ -116,6 +111,41 @@ pub(super) fn is_between(session: &Session, leg: &Leg) -> bool {
     session.seal.revision.has_sessions() && !leg.revision.has_sessions()
 }
 
+/// Whether a client said that it can be asked this. `client` is what it told of itself when it began.
+fn can_be_asked(client: &str, method: &str, params: &Members<'_>) -> bool {
+    let client = Members::parse(client).unwrap_or_default();
+    let able = client.object("capabilities").unwrap_or_default();
+    match method {
+        "roots/list" => able.object("roots").is_some(),
+        "sampling/createMessage" => able.object("sampling").is_some_and(|able| {
+            let has_tools = params.get("tools").is_some() || params.get("toolChoice").is_some();
+            !has_tools || able.get("tools").is_some()
+        }),
+        "elicitation/create" => able.object("elicitation").is_some_and(|able| {
+            let by_url = able.get("url").is_some();
+            match params.get("mode") {
+                Some("\"url\"") => by_url,
+                // Who names no way takes forms.
+                None | Some("\"form\"") => able.get("form").is_some() || !by_url,
+                Some(_) => false,
+            }
+        }),
+        _ => false,
+    }
+}
+
+/// What a server gets whose request can be put to nobody.
+pub(super) fn to_nobody(request: &Message<'_>) -> String {
+    let id = request.id().unwrap_or("null");
+    match request.method.as_str() {
+        "ping" => message::result(id, "{}"),
+        _ => {
+            let text = "clients of this revision are not asked back";
+            message::error(id, answer::METHOD_NOT_FOUND, text, None)
+        }
+    }
+}
+
 /// A call of a client with sessions whose server asks back.
 pub(super) struct Asking {
     pub(super) sender: Sender,
@@ -127,6 +157,43 @@ pub(super) struct Asking {
     pub(super) text: String,
 }
 
+/// What one such call has open; it is forgotten with this.
+struct Opened<'s> {
+    session: &'s Session,
+    number: u64,
+    /// By when everything must be answered.
+    end: Instant,
+    /// Questions that are not answered.
+    ids: RefCell<Vec<String>>,
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        let mut open = locked(&self.session.live.open);
+        open.calls.remove(&self.number);
+        self.ids.get_mut().iter().for_each(|id| drop(open.asked.remove(&**id)));
+    }
+}
+
+impl Opened<'_> {
+    /// Opens a question to the client.
+    fn ask(&self, id: &str) -> Option<oneshot::Receiver<String>> {
+        let (answer, answered) = oneshot::channel();
+        let mut open = locked(&self.session.live.open);
+        if open.is_over || open.asked.len() >= OPEN_MAX {
+            return None;
+        }
+        open.asked.insert(id.into(), answer);
+        self.ids.borrow_mut().push(id.to_owned());
+        Some(answered)
+    }
+
+    /// A question is answered.
+    fn close(&self, id: &str) {
+        self.ids.borrow_mut().retain(|open| open != id);
+    }
+}
+
 impl Asking {
     /// The rest of the call, as a server with sessions would tell it, from the answer on that asks.
     pub(super) fn body(self, answer: String) -> Body {
@@ -135,33 +202,66 @@ impl Asking {
             tokio::select! {
                 // The client has left: nobody is asked any more.
                 () = pieces.closed() => {}
-                ended = self.rounds(answer, &pieces) => {
-                    let text = ended.unwrap_or_else(|why| {
-                        message::error(&self.id, answer::INTERNAL_ERROR, &why, None)
-                    });
-                    let _ = pieces.send(event(&text)).await;
-                }
+                () = self.tell(answer, &pieces) => {}
             }
         });
         Body::boxed(Pipe(rest))
     }
 
+    /// Tells the client what becomes of its call, and which questions need no answer any more.
+    async fn tell(&self, answer: String, pieces: &mpsc::Sender<Bytes>) {
+        let ended = match self.session.is_asked(&self.id) {
+            None => Err("too many questions are open".to_owned()),
+            Some((opened, cancelled)) => {
+                let ended = tokio::select! {
+                    biased;
+                    _ = cancelled => Err("the call was cancelled".to_owned()),
+                    ended = self.rounds(answer, pieces, &opened) => ended,
+                };
+                let left = opened.ids.borrow().clone();
+                drop(opened);
+                for id in left {
+                    let params = format!("{{\"requestId\":{id},\"reason\":\"the call is over\"}}");
+                    let text = message::notification("notifications/cancelled", &params);
+                    let _ = pieces.send(event(&text)).await;
+                }
+                ended
+            }
+        };
+        let text = ended.unwrap_or_else(|why| message::error(&self.id, answer::INTERNAL_ERROR, &why, None));
+        let _ = pieces.send(event(&text)).await;
+    }
+
     /// Asks the client, and calls the server again, until it answers. An error is a sentence for the client.
-    async fn rounds(&self, mut answer: String, pieces: &mpsc::Sender<Bytes>) -> Result<String, String> {
-        for _ in 0..ROUNDS_MAX {
+    async fn rounds(
+        &self,
+        mut answer: String,
+        pieces: &mpsc::Sender<Bytes>,
+        opened: &Opened<'_>,
+    ) -> Result<String, String> {
+        let mut round = 0;
+        loop {
             let said = Members::parse(&answer).unwrap_or_default();
             if !asks(&said) {
                 return Ok(answer);
             }
+            if round == ROUNDS_MAX {
+                return Err(format!("the server asked more than {ROUNDS_MAX} times"));
+            }
+            round += 1;
             let result = said.object("result").unwrap_or_default();
-            let responses = match self.questions(&result, pieces).await? {
+            let responses = match self.questions(&result, pieces, opened).await? {
                 Ok(responses) => responses,
                 // The client would not answer: that is what its call has come to.
                 Err(error) => return Ok(error),
             };
             let call = Message::parse(&self.text).map_err(str::to_owned)?;
             let mut params = call.params();
+            if responses.names().next().is_none() {
+                sleep(PAUSE).await;
+            }
             params.set("inputResponses", responses.json());
+            params.remove("requestState");
             if let Some(state) = result.get("requestState") {
                 params.set("requestState", state.to_owned());
             }
@@ -171,7 +271,6 @@ impl Asking {
                 "the server could not be called again".to_owned()
             })?;
         }
-        Err(format!("the server asked more than {ROUNDS_MAX} times"))
     }
 
     /// Puts all questions of an answer to the client, and waits for what it says.
@@ -179,32 +278,43 @@ impl Asking {
         &self,
         result: &Members<'_>,
         pieces: &mpsc::Sender<Bytes>,
+        opened: &Opened<'_>,
     ) -> Result<Result<Members<'static>, String>, String> {
         let requests = result.object("inputRequests").unwrap_or_default();
         let keys: Vec<&str> = requests.names().collect();
         if keys.len() > QUESTIONS_MAX {
             return Err(format!("the server asks more than {QUESTIONS_MAX} questions at once"));
         }
-        let mut waiting = Vec::new();
+        // All of them are looked at before the first is put.
+        let mut all = Vec::new();
         for key in keys {
-            let request = requests.object(key).unwrap_or_default();
-            let method = request.text("method").filter(|method| QUESTIONS.contains(&&**method));
-            let method = method.ok_or("the server asks what clients cannot be asked")?;
+            let request = requests.object(key).ok_or("a question of the server's is none")?;
+            let method = request.text("method").unwrap_or_default();
+            let params = request.get("params").unwrap_or("{}");
+            let read = Members::parse(params).ok_or("a question of the server's is none")?;
+            if !can_be_asked(&self.session.seal.client, &method, &read) {
+                return Err("the server asks back for what this client cannot be asked".to_owned());
+            }
             let id = relay::own_id("asks");
-            let answered = self.session.asks(&id).ok_or("too many questions are open")?;
-            let text = message::request(&id, &method, request.get("params").unwrap_or("{}"));
-            let forgets = Forgets { session: &self.session, id };
+            let text = message::request(&id, &method, params);
+            // What is no message would reach the client as it is, with an id that nobody could answer.
+            Message::parse(&text).map_err(|_| "a question of the server's is none")?;
+            all.push((key, id, text));
+        }
+        let mut waiting = Vec::new();
+        for (key, id, text) in all {
+            let answered = opened.ask(&id).ok_or("too many questions are open")?;
             let _ = pieces.send(event(&text)).await;
-            waiting.push((key.to_owned(), answered, forgets));
+            waiting.push((key, id, answered));
         }
         let mut responses = Members::default();
-        for (key, answered, forgets) in waiting {
-            let said = tokio::time::timeout(OPEN_TIME, answered).await;
-            drop(forgets);
-            let said = said.ok().and_then(Result::ok).ok_or("the client was asked and did not answer")?;
+        for (key, id, answered) in waiting {
+            let said = timeout_at(opened.end, answered).await.ok().and_then(Result::ok);
+            let said = said.ok_or("the client was asked and did not answer")?;
+            opened.close(&id);
             let said = Members::parse(&said).unwrap_or_default();
             match said.get("result") {
-                Some(result) => responses.set(&key, result.to_owned()),
+                Some(result) => responses.set(key, result.to_owned()),
                 None => {
                     let error = said.get("error").unwrap_or("null");
                     return Ok(Err(format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{error}}}", self.id)));
@@ -221,7 +331,10 @@ impl Asking {
         let reply = wire::reply(response, false).await?;
         let Reply::Stream(mut body) = reply else {
             let text = wire::answer(reply, &self.id).await?;
-            return Ok(String::from_utf8_lossy(&text).into_owned());
+            let said = std::str::from_utf8(&text).ok().and_then(Members::parse);
+            let mut said = said.ok_or_else(|| wire::broken("its answer is no message"))?;
+            said.set("id", self.id.to_string());
+            return Ok(said.json());
         };
         let (mut reader, mut events) = (Reader::default(), Vec::new());
         while let Some(frame) = body.frame().await {
@@ -229,10 +342,14 @@ impl Asking {
             reader.push(&data, &mut events).map_err(|_| wire::broken("an event is too large"))?;
             for one in events.drain(..) {
                 let text = String::from_utf8_lossy(&one.data).into_owned();
-                match Message::parse(&text) {
-                    Ok(message) if message.kind == Kind::Response => return Ok(text),
-                    Ok(_) => drop(pieces.send(event(&text)).await),
-                    Err(_) => {}
+                let Ok(message) = Message::parse(&text) else { continue };
+                match message.kind {
+                    Kind::Response if message.id().is_some_and(|id| is_same(id, &self.id)) => {
+                        return Ok(text);
+                    }
+                    Kind::Notification => drop(pieces.send(event(&text)).await),
+                    // Nobody could answer a request, nor take an answer to nothing.
+                    Kind::Request | Kind::Response => {}
                 }
             }
         }
@@ -240,28 +357,19 @@ impl Asking {
     }
 }
 
-/// Forgets a question that nobody waits for.
-struct Forgets<'s> {
-    session: &'s Session,
-    id: String,
-}
-
-impl Drop for Forgets<'_> {
-    fn drop(&mut self) {
-        locked(&self.session.live.open).asked.remove(&*self.id);
-    }
-}
-
 impl Session {
-    /// Opens a question to the client.
-    fn asks(&self, id: &str) -> Option<oneshot::Receiver<String>> {
-        let (answer, answered) = oneshot::channel();
+    /// Notes a call whose server asks; what is given with it ends when the call is cancelled.
+    fn is_asked(&self, id: &str) -> Option<(Opened<'_>, oneshot::Receiver<()>)> {
+        let (end, ended) = oneshot::channel();
         let mut open = locked(&self.live.open);
-        if open.asked.len() >= OPEN_MAX {
+        if open.is_over || open.calls.len() >= OPEN_MAX {
             return None;
         }
-        open.asked.insert(id.into(), answer);
-        Some(answered)
+        open.next += 1;
+        let number = open.next;
+        open.calls.insert(number, (spelled(id), end));
+        let end = Instant::now() + OPEN_TIME;
+        Some((Opened { session: self, number, end, ids: RefCell::default() }, ended))
     }
 
     /// Takes a client's answer to a question of the gateway's own; whether it is one.
@@ -270,127 +378,10 @@ impl Session {
         let open = said.get("id").and_then(|id| locked(&self.live.open).asked.remove(id));
         open.is_some_and(|open| open.send(text.to_owned()).is_ok())
     }
-}
 
-/// What becomes of a question in the middle of a stream whose client cannot be asked there.
-pub(super) enum Instead {
-    /// The client's call has this result for now, which asks; the rest of the stream goes where it waits.
-    Waits(String, mpsc::Sender<Bytes>),
-    /// The client is not asked; the server gets this.
-    Refused(String),
-}
-
-/// Lets the call wait in which a server asks, until its client comes again with the answer.
-pub(super) fn wait(held: &OnItsWay, disguise: &Disguise, question: &Message<'_>) -> Instead {
-    let id = question.id().unwrap_or("null");
-    if question.method == "ping" {
-        return Instead::Refused(message::result(id, "{}"));
+    /// The client wants no answer to a call any more.
+    pub(super) fn cancels(&self, id: &str) {
+        let id = spelled(id);
+        locked(&self.live.open).calls.retain(|_, (call, _)| *call != id);
     }
-    let (session, state) = (&held.session, relay::own_id("asks").trim_matches('"').to_owned());
-    let (pieces, rest) = mpsc::channel(PIECES_MAX);
-    let mut open = locked(&session.live.open);
-    // Whoever is nobody has a session for each call, to which nobody comes back.
-    let is_open = session.guest.is_none() && open.parked.len() < OPEN_MAX;
-    if !is_open || !QUESTIONS.contains(&&*question.method) {
-        let text = "clients of this revision are not asked so";
-        return Instead::Refused(message::error(id, answer::METHOD_NOT_FOUND, text, None));
-    }
-    let parked = Parked {
-        server: held.server.clone(),
-        leg: held.leg.clone(),
-        own: disguise.own.clone(),
-        question: id.into(),
-        method: disguise.method.clone(),
-        rest,
-    };
-    open.parked.insert(state.as_str().into(), parked);
-    drop(open);
-    let (live, forgotten) = (session.live.clone(), state.clone());
-    tokio::task::spawn_local(async move {
-        tokio::time::sleep(OPEN_TIME).await;
-        drop(locked(&live.open).parked.remove(&*forgotten));
-    });
-    let mut request = Members::default();
-    request.set_text("method", &question.method);
-    request.set("params", question.params().json());
-    let (mut requests, mut result) = (Members::default(), Members::default());
-    requests.set(QUESTION, request.json());
-    result.set_text("resultType", "input_required");
-    result.set("inputRequests", requests.json());
-    result.set_text("requestState", &state);
-    Instead::Waits(result.json(), pieces)
-}
-
-/// Reads the rest of a stream for whoever comes for it. With nobody left to come, the call is cancelled at the server.
-pub(super) fn drive(
-    mut held: OnItsWay,
-    mut rest: Body,
-    mut reader: Reader,
-    mut events: Vec<Event>,
-    pieces: mpsc::Sender<Bytes>,
-) {
-    tokio::task::spawn_local(async move {
-        loop {
-            for one in events.drain(..) {
-                let text = std::str::from_utf8(&one.data).unwrap_or_default();
-                let is_answer = Message::parse(text).is_ok_and(|message| {
-                    let is_own = message.id().is_some_and(|id| message::is_same(id, &held.id));
-                    message.kind == Kind::Response && is_own
-                });
-                let mut out = Vec::new();
-                one.write(&mut out);
-                if pieces.send(out.into()).await.is_err() {
-                    return;
-                }
-                if is_answer {
-                    held.close();
-                    return;
-                }
-            }
-            let frame = tokio::select! {
-                () = pieces.closed() => return,
-                frame = rest.frame() => frame,
-            };
-            let data = match frame {
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(_)) | None => Bytes::new(),
-            };
-            if data.is_empty() || reader.push(&data, &mut events).is_err() {
-                // It broke off, which whoever reads the pipe is told by its end.
-                held.close();
-                return;
-            }
-        }
-    });
-}
-
-/// Goes on with a call that waited for what its client says now; `None` when the request is no such answer.
-pub(super) async fn go_on(
-    sender: &Sender,
-    session: &Session,
-    call: &mut Call,
-    message: &Message<'_>,
-) -> Option<Result<Response<Body>, Failure>> {
-    let (id, params) = (message.id().unwrap_or("null"), message.params());
-    let state = params.text("requestState").filter(|state| state.starts_with(STATE))?;
-    let responses = params.object("inputResponses").unwrap_or_default();
-    let answered = responses.get(QUESTION);
-    let parked = {
-        let mut open = locked(&session.live.open);
-        let is_it = open.parked.get(&*state).is_some_and(|parked| *parked.method == *message.method);
-        if is_it && answered.is_some() { open.parked.remove(&*state) } else { None }
-    };
-    let (Some(parked), Some(answered)) = (parked, answered) else {
-        let text = "nothing waits for this answer any more: make the call again without `requestState`";
-        return Some(Ok(answer::error(id, answer::INVALID_PARAMS, text)));
-    };
-    let record = super::tell(call, |record| record.server = Some(parked.server.name.clone()));
-    let letter = Letter::post(message::result(&parked.question, answered));
-    if let Err(failure) = sender.send(&parked.server, Some(&parked.leg), letter).await {
-        return Some(Err(failure));
-    }
-    let disguise = Disguise::again(message, &parked.own);
-    let held = OnItsWay::answered(sender, session, &parked.server, &parked.leg, &parked.own);
-    let rest = Body::boxed(Pipe(parked.rest));
-    Some(Ok(relay::follow(rest, held, Some(disguise), record, String::new())))
 }

@@ -46,7 +46,7 @@ pub(super) async fn post(
     if asked.is_some_and(|asked| asked > Revision::V2025_03_26) {
         return Err(one_by_one());
     }
-    let session = gateway.session(call)?;
+    let mut session = gateway.session(call)?;
     if session.seal.revision > Revision::V2025_03_26 {
         return Err(one_by_one());
     }
@@ -64,6 +64,7 @@ pub(super) async fn post(
         }
         messages.push((message, raw.get()));
     }
+    session.in_batch = true;
     note(call, "batch", None, Some(&session));
     let sender = Sender::of(worker, call);
     let (inner, mut told, mut left) = (&gateway.inner, Vec::new(), ANSWERS_BYTES_MAX);

@@ -61,6 +61,13 @@ pub(super) fn letter(sender: &Sender, leg: &Leg, client: &str, text: &str) -> Le
     }
 }
 
+/// What a client whose revision has sessions is told when a server asks back in a batch, whose answers come together.
+pub(super) fn without_questions(members: &Members<'_>) -> Option<String> {
+    let text = "the server asks back, which nobody can be in a batch: send the message by itself";
+    let asks = super::asking::asks(members);
+    asks.then(|| super::message::error(members.get("id").unwrap_or("null"), -32603, text, None))
+}
+
 fn stateless(sender: &Sender, message: &Message<'_>, client: &str) -> Letter {
     let mut params = message.params();
     let mut meta = params.object("_meta").map(Members::into_owned).unwrap_or_default();

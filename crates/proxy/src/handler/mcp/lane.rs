@@ -14,6 +14,7 @@ use tokio::time::{Sleep, sleep};
 use super::{
     begin, bridge, ids,
     message::{self, Kind, Message},
+    relay,
     server::Server,
     session::{Leg, Session},
     sse::Reader,
@@ -107,8 +108,19 @@ impl Lane {
     }
 
     /// A server's message as a client gets it; `None` when it is nothing to it.
-    pub(super) fn shown(&self, text: &str, is_single: bool, wish: Option<&Wish>) -> Option<String> {
+    pub(super) fn shown(
+        &self,
+        sender: &Sender,
+        text: &str,
+        is_single: bool,
+        wish: Option<&Wish>,
+    ) -> Option<String> {
         let message = Message::parse(text).ok()?;
+        if message.kind == Kind::Request && (wish.is_some() || !self.leg.revision.has_sessions()) {
+            // Nobody can be asked here.
+            relay::refuse(sender, &self.server, &self.leg, &message);
+            return None;
+        }
         let changed = ids::from_server(&self.server, &message);
         if message.kind == Kind::Response && !is_single {
             // What is asked is answered on a stream of its own.

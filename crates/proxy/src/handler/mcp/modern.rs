@@ -14,7 +14,7 @@ use std::{
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::{
-    Inner, answer, asking, begin, bridge, door,
+    Inner, answer, begin, bridge, door,
     message::{self, Kind, Members, Message, quoted},
     revision::Revision,
     session::{Leg, Live, Seal, Session},
@@ -142,9 +142,6 @@ pub(super) async fn post(
         .collect();
     let sender = &sender.clone().with(extra);
     super::note(call, &message.method, super::name_of(message), Some(&session));
-    if let Some(rest) = asking::go_on(sender, &session, call, message).await {
-        return rest.map(with_status);
-    }
     let response = match message.method.as_str() {
         "server/discover" => discover(inner, sender, &session, call, id).await?,
         "subscriptions/listen" => subscriptions::subscribe(inner, sender, &session, message).await?,
@@ -167,31 +164,14 @@ impl Drop for Guest {
     }
 }
 
-/// What of a client can be asked for, in words that are not its own: there are but so many of them.
-fn able(meta: &Members<'_>) -> Members<'static> {
-    let told = meta.object(bridge::META_CAPABILITIES).unwrap_or_default();
-    let mut able = Members::default();
-    for (name, modes) in
-        [("sampling", &["tools", "context"][..]), ("elicitation", &["form", "url"]), ("roots", &[])]
-    {
-        let Some(said) = told.object(name) else { continue };
-        let mut own = Members::default();
-        modes.iter().filter(|mode| said.get(mode).is_some()).for_each(|mode| own.set(mode, "{}".to_owned()));
-        able.set(name, own.json());
-    }
-    able
-}
-
 /// The session in which this caller's requests meet at servers that want one.
 fn house(inner: &Arc<Inner>, sender: &Sender, call: &Call, message: &Message<'_>) -> Session {
     let who = door::who(call);
     let params = message.params();
     let info = params.object("_meta").and_then(|meta| meta.get(bridge::META_CLIENT).map(str::to_owned));
     let mut client = Members::default();
-    // What a server would ask in a session of one call nobody could answer.
-    let is_somebody = door::somebody(call).is_some();
-    let able = params.object("_meta").filter(|_| is_somebody).map(|meta| able(&meta)).unwrap_or_default();
-    client.set("capabilities", able.json());
+    // What a server would ask in such a session nobody could answer.
+    client.set("capabilities", "{}".to_owned());
     client.set("clientInfo", info.unwrap_or_else(|| "{\"name\":\"client\",\"version\":\"0\"}".to_owned()));
     let seal = Seal {
         began: 0,
@@ -200,9 +180,8 @@ fn house(inner: &Arc<Inner>, sender: &Sender, call: &Call, message: &Message<'_>
         client: client.json(),
         legs: Vec::new(),
     };
-    if is_somebody {
-        // Clients that can be asked different things share none.
-        return inner.sessions.house(&format!("{who}\n{}", able.json()), seal);
+    if door::somebody(call).is_some() {
+        return inner.sessions.house(&who, seal);
     }
     let mut session = Session::of_one_call(seal);
     let (inner, sender, live) = (inner.clone(), sender.clone(), session.live.clone());
@@ -288,9 +267,9 @@ pub(super) fn complete(method: &str, result: &mut Members<'_>) {
 
 /// How a request looks in a session that others share: its id and its progress token are ones of their own.
 pub(super) struct Disguise {
-    pub(super) method: Box<str>,
+    method: Box<str>,
     /// The id as the client wrote it, and as the server gets it.
-    pub(super) id: Box<str>,
+    id: Box<str>,
     pub(super) own: Box<str>,
     /// The same of its progress token.
     token: Option<Box<str>>,
@@ -303,7 +282,7 @@ pub(super) enum Shown {
     As(String),
     /// It is nothing to this client.
     Not,
-    /// It asks something.
+    /// It asks for what nobody can answer.
     Asks,
 }
 
@@ -336,19 +315,6 @@ impl Disguise {
         let id = message.id()?.into();
         let method = message.method.as_str().into();
         Some((Self { method, id, own: own.into(), token, logs }, members.json()))
-    }
-
-    /// The disguise of a call that its client makes again, to go on with it.
-    pub(super) fn again(message: &Message<'_>, own: &str) -> Self {
-        let params = message.params();
-        let meta = params.object("_meta").unwrap_or_default();
-        Self {
-            method: message.method.as_str().into(),
-            id: message.id().unwrap_or("null").into(),
-            own: own.into(),
-            token: meta.get("progressToken").map(Into::into),
-            logs: meta.get(META_LOG).is_some(),
-        }
     }
 
     /// A server's message as the client gets it.

@@ -11,11 +11,10 @@ use std::{
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use model::McpRecord;
-use tokio::sync::mpsc;
 
 use super::{
     answer, asking,
-    asking::{Asking, Instead},
+    asking::Asking,
     begin, bridge, ids,
     message::{self, Kind, Members, Message},
     modern::{Disguise, Shown},
@@ -35,10 +34,10 @@ use crate::{
 /// A request on its way to a server: who lets go of it before its answer cancels it there.
 pub(super) struct OnItsWay {
     sender: Sender,
-    pub(super) session: Session,
-    pub(super) server: Arc<Server>,
-    pub(super) leg: Leg,
-    pub(super) id: Box<str>,
+    session: Session,
+    server: Arc<Server>,
+    leg: Leg,
+    id: Box<str>,
     /// The server is told when this is dropped.
     is_open: bool,
 }
@@ -61,48 +60,28 @@ impl OnItsWay {
         }
     }
 
-    /// One that somebody else cancels.
-    pub(super) fn answered(
-        sender: &Sender,
-        session: &Session,
-        server: &Arc<Server>,
-        leg: &Leg,
-        id: &str,
-    ) -> Self {
-        let mut held = Self::of_several(sender, session, server, leg, id);
-        held.close();
-        held
-    }
-
-    /// Gives over to another who cancels it.
-    fn hand_over(&mut self) -> Self {
-        let mut other = Self::of_several(&self.sender, &self.session, &self.server, &self.leg, &self.id);
-        other.is_open = std::mem::take(&mut self.is_open);
-        other
-    }
-
-    /// Answers a server's own request.
-    fn refuse(&self, text: String) {
-        let (sender, server, leg) = (self.sender.clone(), self.server.clone(), self.leg.clone());
-        tokio::task::spawn_local(async move {
-            drop(sender.send(&server, Some(&leg), Letter::post(text)).await);
-        });
-    }
-
-    /// The call goes on after questions of a server that has no sessions; `text` is the call.
-    fn asking(&self, text: String) -> Asking {
-        Asking {
+    /// The rest of a call whose server's answer asks what the client can be asked. `call` is the call as it was made.
+    fn asks(&self, call: &str, answer: &[u8]) -> Option<Body> {
+        if self.session.in_batch || !asking::is_between(&self.session, &self.leg) {
+            return None;
+        }
+        let answer = std::str::from_utf8(answer).ok()?;
+        if !asking::asks(&Members::parse(answer)?) {
+            return None;
+        }
+        let asking = Asking {
             sender: self.sender.clone(),
             session: self.session.clone(),
             server: self.server.clone(),
             leg: self.leg.clone(),
             id: self.id.clone(),
-            text,
-        }
+            text: call.to_owned(),
+        };
+        Some(asking.body(answer.to_owned()))
     }
 
     /// Nothing is to be cancelled any more.
-    pub(super) fn close(&mut self) {
+    fn close(&mut self) {
         self.is_open = false;
     }
 }
@@ -123,6 +102,18 @@ impl Drop for OnItsWay {
             }
         });
     }
+}
+
+/// Answers a server's own request that can be put to nobody. One without sessions could not take the answer.
+pub(super) fn refuse(sender: &Sender, server: &Arc<Server>, leg: &Leg, request: &Message<'_>) {
+    if !leg.revision.has_sessions() {
+        return;
+    }
+    let text = asking::to_nobody(request);
+    let (sender, server, leg) = (sender.clone(), server.clone(), leg.clone());
+    tokio::task::spawn_local(async move {
+        drop(sender.send(&server, Some(&leg), Letter::post(text)).await);
+    });
 }
 
 /// What a request needs to be sent on.
@@ -167,7 +158,7 @@ pub(super) async fn relay(
             }
         };
         match reply {
-            Reply::Stream(body) => return Ok(follow(body, held, disguise, record, text)),
+            Reply::Stream(body) => return Ok(told(body, held, disguise, record, Some(text))),
             Reply::SessionLost if !anew => {
                 held.close();
                 anew = true;
@@ -179,37 +170,46 @@ pub(super) async fn relay(
                     _ => StatusCode::OK,
                 };
                 let own = held.id.clone();
-                let told = wire::answer(other, &own).await?;
-                if let Some(question) = questions(&held, &told) {
-                    let rest = held.asking(text.clone()).body(question);
-                    return Ok(follow(rest, held, disguise, record, text));
+                let said = wire::answer(other, &own).await?;
+                if let Some(rest) = held.asks(&text, &said) {
+                    return Ok(told(rest, held, disguise, record, None));
                 }
-                let told = disguise.and_then(|one| one.answer_of(&told)).map_or(told, Bytes::from);
-                note(&record, &told);
-                return Ok(answer::json(status, told));
+                let said = disguise.and_then(|one| one.answer_of(&said)).map_or(said, Bytes::from);
+                let said = plain(way.session, &leg, said);
+                note(&record, &said);
+                return Ok(answer::json(status, said));
             }
         }
     }
 }
 
-/// A server's stream for a client; `text` is the call.
-pub(super) fn follow(
-    rest: Body,
+/// A server's events for a client. `call` is the call as it was made, unless the events are those of [`Asking`].
+fn told(
+    events: Body,
     held: OnItsWay,
     disguise: Option<Disguise>,
     record: Arc<McpRecord>,
-    text: String,
+    call: Option<String>,
 ) -> Response<Body> {
     let server = held.server.clone();
-    let (flow, is_answered, may_resume) = (Flow::new(rest), false, false);
-    let relay = Relay { flow, server, held, disguise, record, text, is_answered, may_resume };
+    let (flow, is_answered, may_resume) = (Flow::new(events), false, false);
+    let relay = Relay { flow, server, held, disguise, record, call, is_answered, may_resume };
     answer::stream(Body::boxed(Retold(relay)))
 }
 
-/// The answer of a server that asks what a client with sessions is to be asked in the middle of a stream.
-fn questions(held: &OnItsWay, text: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(text).ok().filter(|_| asking::is_between(&held.session, &held.leg))?;
-    asking::asks(&Members::parse(text)?).then(|| text.to_owned())
+/// What a client whose revision has sessions gets of a server that knows none; everything else stays as it is.
+fn plain(session: &Session, leg: &Leg, text: Bytes) -> Bytes {
+    if !asking::is_between(session, leg) {
+        return text;
+    }
+    let members = std::str::from_utf8(&text).ok().and_then(Members::parse);
+    let changed = members.and_then(|members| bridge::without_questions(&members));
+    changed.map_or(text, Bytes::from)
+}
+
+/// The same of one message of a stream.
+fn asked_back(held: &OnItsWay, members: &Members<'_>) -> Option<String> {
+    if asking::is_between(&held.session, &held.leg) { bridge::without_questions(members) } else { None }
 }
 
 /// Writes into the record how a request ended.
@@ -231,8 +231,8 @@ struct Relay {
     held: OnItsWay,
     disguise: Option<Disguise>,
     record: Arc<McpRecord>,
-    /// The call as it was made.
-    text: String,
+    /// The call as it was made; none once its server asks back.
+    call: Option<String>,
     is_answered: bool,
     /// The server gave its events ids: a client that leaves may come back for the rest.
     may_resume: bool,
@@ -252,8 +252,7 @@ impl Retell for Relay {
             self.broken("the server sent an event that is too large");
             return;
         }
-        let mut events = std::mem::take(&mut self.flow.events).into_iter();
-        while let Some(mut event) = events.next() {
+        for mut event in std::mem::take(&mut self.flow.events) {
             let text = std::str::from_utf8(&event.data).unwrap_or_default();
             if let Ok(message) = Message::parse(text) {
                 let (mut message, mut respelled) = (message, None);
@@ -262,9 +261,11 @@ impl Retell for Relay {
                         // It answers what this server was not asked here.
                         continue;
                     }
-                    if let Some(question) = questions(&self.held, &event.data) {
-                        self.flow.inner = self.held.asking(self.text.clone()).body(question);
+                    let call = self.call.as_deref();
+                    if let Some(rest) = call.and_then(|call| self.held.asks(call, &event.data)) {
+                        self.flow.inner = rest;
                         self.flow.reader = Reader::default();
+                        (self.call, self.may_resume) = (None, false);
                         return;
                     }
                     if message.id() != Some(&*self.held.id) {
@@ -275,25 +276,21 @@ impl Retell for Relay {
                     self.held.close();
                     note_members(&self.record, &message.members);
                 }
-                let shown = self.disguise.as_ref().map(|disguise| (disguise.take_off(&message), disguise));
-                match shown {
-                    Some((Shown::As(text), _)) => event.data = text.into_bytes(),
-                    Some((Shown::Not, _)) => continue,
-                    Some((Shown::Asks, disguise)) => match asking::wait(&self.held, disguise, &message) {
-                        Instead::Refused(text) => {
-                            self.held.refuse(text);
-                            continue;
-                        }
-                        Instead::Waits(result, pieces) => {
-                            let text = message::result(&disguise.id, &result);
-                            Event::message(text).write(&mut self.flow.out);
-                            self.waits(events.collect(), pieces);
-                            return;
-                        }
-                    },
+                let is_between = asking::is_between(&self.held.session, &self.held.leg);
+                if message.kind == Kind::Request && is_between && self.call.is_some() {
+                    // It could not take the answer.
+                    continue;
+                }
+                match self.disguise.as_ref().map(|disguise| disguise.take_off(&message)) {
+                    Some(Shown::As(text)) => event.data = text.into_bytes(),
+                    Some(Shown::Not) => continue,
+                    Some(Shown::Asks) => {
+                        refuse(&self.held.sender, &self.server, &self.held.leg, &message);
+                        continue;
+                    }
                     None => {
                         let changed = match message.kind {
-                            Kind::Response => None,
+                            Kind::Response => asked_back(&self.held, &message.members),
                             _ => ids::from_server(&self.server, &message),
                         };
                         if let Some(text) = changed.or(respelled) {
@@ -342,15 +339,6 @@ impl Retell for Relay {
 }
 
 impl Relay {
-    /// The rest of the stream waits for the client to come again; this answer is over.
-    fn waits(&mut self, after: Vec<Event>, pieces: mpsc::Sender<Bytes>) {
-        let rest = std::mem::replace(&mut self.flow.inner, Body::Empty);
-        let reader = std::mem::take(&mut self.flow.reader);
-        asking::drive(self.held.hand_over(), rest, reader, after, pieces);
-        (self.flow.is_over, self.is_answered) = (true, true);
-        self.record.ended(false, false);
-    }
-
     /// Tells a client that waits for an answer that there will be none.
     fn broken(&mut self, why: &str) {
         self.flow.is_over = true;
@@ -445,7 +433,13 @@ async fn ask_patiently(
             }
             reply => {
                 let is_stream = matches!(reply, Reply::Stream(_));
-                let answer = wire::answer(reply, own).await;
+                let answer = match reply {
+                    Reply::Stream(body) => {
+                        // Who waits for one whole answer cannot be asked before it.
+                        wire::in_stream(body, own, |asked| refuse(sender, server, &leg, asked)).await
+                    }
+                    reply => wire::answer(reply, own).await,
+                };
                 held.close();
                 let answer = answer?;
                 let told = disguised.as_ref().and_then(|(disguise, _)| disguise.answer_of(&answer));

@@ -83,6 +83,8 @@ pub(super) struct Session {
     pub(super) live: Arc<Live>,
     /// Of a caller who is nobody: the session ends at the servers when the last of the call lets go of it.
     pub(super) guest: Option<Rc<dyn Any>>,
+    /// The call is a batch, whose answers come together: nobody can be asked before them.
+    pub(super) in_batch: bool,
 }
 
 /// What is remembered of a session beside its id.
@@ -120,7 +122,7 @@ impl Session {
     /// One that nobody comes back to.
     pub(super) fn of_one_call(seal: Seal) -> Self {
         let (id, digest) = ("".into(), "stateless".into());
-        Self { id, digest, seal: Arc::new(seal), live: Arc::default(), guest: None }
+        Self { id, digest, seal: Arc::new(seal), live: Arc::default(), guest: None, in_batch: false }
     }
 
     /// What it is with a server; `None` when it has not begun with it.

@@ -218,7 +218,14 @@ impl Sessions {
         self.admit(owner)?;
         let live = Arc::new(live);
         self.shard(&digest).live.insert(digest, live.clone());
-        Ok(Session { id: id.into(), digest: hex(&digest), seal: Arc::new(seal), live, guest: None })
+        Ok(Session {
+            id: id.into(),
+            digest: hex(&digest),
+            seal: Arc::new(seal),
+            live,
+            guest: None,
+            in_batch: false,
+        })
     }
 
     /// The session of a caller whose revision has none.
@@ -241,7 +248,14 @@ impl Sessions {
         };
         drop(houses);
         live.used.store(self.now(), Ordering::Relaxed);
-        Session { id: "".into(), digest: "stateless".into(), seal: Arc::new(seal), live, guest: None }
+        Session {
+            id: "".into(),
+            digest: "stateless".into(),
+            seal: Arc::new(seal),
+            live,
+            guest: None,
+            in_batch: false,
+        }
     }
 
     /// The session of an id, for whom it belongs to; counted for `owner` when it is new to this process.
@@ -269,7 +283,14 @@ impl Sessions {
             }
         };
         live.used.store(self.now(), Ordering::Relaxed);
-        Ok(Session { id: id.into(), digest: hex(&digest), seal: Arc::new(seal), live, guest: None })
+        Ok(Session {
+            id: id.into(),
+            digest: hex(&digest),
+            seal: Arc::new(seal),
+            live,
+            guest: None,
+            in_batch: false,
+        })
     }
 
     /// What is remembered of a session, if it goes on.
@@ -297,6 +318,7 @@ impl Sessions {
     fn forget(&self, shard: &mut Shard, digest: Digest, began: u64) {
         if let Some(live) = shard.live.remove(&digest) {
             self.count_off(&live.owner);
+            live.ask_no_more();
         }
         if shard.ended.insert(digest) {
             shard.order.push_back((digest, began));

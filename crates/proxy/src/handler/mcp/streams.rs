@@ -132,7 +132,9 @@ impl Merged {
             let Some(lane) = self.lanes.get_mut(at) else { return };
             if !event.data.is_empty() {
                 let text = std::str::from_utf8(&event.data).unwrap_or_default();
-                let Some(text) = lane.shown(text, self.is_single, self.wish.as_ref()) else { continue };
+                let Some(text) = lane.shown(&self.sender, text, self.is_single, self.wish.as_ref()) else {
+                    continue;
+                };
                 event.data = text.into_bytes();
             } else if self.wish.is_some() {
                 continue;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::{
-    Inner, answer, ids, list,
+    Inner, answer, asking, ids, list,
     list::List,
     message::{Kind, Members, Message},
     relay::{self, Way, relay},
@@ -106,6 +106,13 @@ fn is_error(text: &Bytes) -> bool {
     said.is_none_or(|said| said.get("error").is_some())
 }
 
+/// Whether a server asks a client that it cannot ask itself.
+fn asks_back(session: &Session, server: &Server, text: &Bytes) -> bool {
+    let said = std::str::from_utf8(text).ok().and_then(Members::parse);
+    let is_between = session.leg(&server.name).is_some_and(|leg| asking::is_between(session, &leg));
+    is_between && said.is_some_and(|said| asking::asks(&said))
+}
+
 /// Whether a server may be asked for something: it can do it, or has not said what it can.
 fn takes_part(session: &Session, server: &Server, what: u8) -> bool {
     session.leg(&server.name).is_none_or(|leg| leg.can.do_(what))
@@ -175,6 +182,10 @@ async fn first<'w>(
     for (server, text) in before {
         let way = way(server);
         match relay::ask(way.sender, way.session, server, id, text).await {
+            // Its client is asked on the way of a single one.
+            Ok(asked) if asks_back(way.session, server, &asked.text) => {
+                return relay(&way, call, id, text.clone()).await;
+            }
             Ok(asked) if !is_error(&asked.text) => {
                 super::tell(call, |record| record.server = Some(server.name.clone())).ended(false, false);
                 return Ok(answer::json(StatusCode::OK, asked.text));
@@ -233,6 +244,7 @@ pub(super) async fn notification(
         "notifications/cancelled" => {
             // Whoever works on it; all of them when that is not known here, for only one knows the id.
             let id = message.params().get("requestId").map(str::to_owned).unwrap_or_default();
+            session.cancels(&id);
             let works = session.works_on(&id).and_then(|name| only(&name));
             (works.map_or_else(|| inner.servers.clone(), |server| vec![server]), text.to_owned())
         }
@@ -259,16 +271,17 @@ pub(super) async fn response(
         let server = inner.servers.iter().find(|server| *server.name == *name)?;
         Some((server, session.leg(&server.name)?, text))
     });
-    let Some((server, leg, text)) = to else {
-        return Err(answer::refusal(
+    match to {
+        Some((server, leg, text)) if leg.revision.has_sessions() => {
+            drop(sender.send(server, Some(&leg), Letter::post(text)).await?);
+            Ok(answer::accepted())
+        }
+        // The gateway asks for servers that have no sessions; they would not know what this answers.
+        Some((_, _, text)) if session.answers(&text) => Ok(answer::accepted()),
+        _ => Err(answer::refusal(
             StatusCode::BAD_REQUEST,
             answer::INVALID_REQUEST,
             "this answers no request of a server's",
-        ));
-    };
-    // The gateway asks for servers that have no sessions.
-    if !session.answers(&text) {
-        drop(sender.send(server, Some(&leg), Letter::post(text)).await?);
+        )),
     }
-    Ok(answer::accepted())
 }

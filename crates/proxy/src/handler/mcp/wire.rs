@@ -284,11 +284,16 @@ pub(super) async fn answer(reply: Reply, id: &str) -> Result<Bytes, Failure> {
         Reply::Refused(status, text) => refused(status, &text),
         Reply::Accepted => Err(broken("the server took a request without an answer")),
         Reply::SessionLost => Err(broken("the server does not know its own session")),
-        Reply::Stream(body) => in_stream(body, id).await,
+        Reply::Stream(body) => in_stream(body, id, |_| {}).await,
     }
 }
 
-async fn in_stream(mut body: Body, id: &str) -> Result<Bytes, Failure> {
+/// The same of a stream; `asked` is told what the server itself requests.
+pub(super) async fn in_stream(
+    mut body: Body,
+    id: &str,
+    asked: impl Fn(&Message<'_>),
+) -> Result<Bytes, Failure> {
     use http_body_util::BodyExt;
     let mut reader = Reader::default();
     let mut events: Vec<Event> = Vec::new();
@@ -300,6 +305,9 @@ async fn in_stream(mut body: Body, id: &str) -> Result<Bytes, Failure> {
             count += 1;
             let text = std::str::from_utf8(&event.data).unwrap_or_default();
             let is_it = Message::parse(text).is_ok_and(|message| {
+                if message.kind == Kind::Request {
+                    asked(&message);
+                }
                 message.kind == Kind::Response && message.id().is_some_and(|said| is_same(said, id))
             });
             if is_it {

@@ -1,7 +1,9 @@
-//! Every kind of the catalogue over sockets: where it is asked, by what it knows who pays, and in which words.
+//! The kinds of the catalogue, each over sockets in its first dialect: where it is asked, by what it knows who pays, and in which words.
 //!
-//! The table is written by hand from the vendors' documentation, and says again what the catalogue's files say: a slip in
-//! one of them is found by the other. A kind without a line fails.
+//! The tables pin the catalogue: what a kind is not sent (the last column of [`CHAT`]), and where it speaks further dialects
+//! ([`ALSO`]), is a transcript of the catalogue's files. It finds what the gateway does otherwise, and changes that nobody
+//! meant; what a file says wrongly of a vendor is said wrongly here. Of the further dialects, those of three kinds are
+//! asked over sockets. A kind without a line fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -317,7 +319,7 @@ fn said(dialect: Dialect) -> (String, String) {
     (whole, texts(stream.choices.into_iter().next().expect("a choice").parts))
 }
 
-/// The one new request that the mock saw, which shows the provider's proof and nothing of the caller's.
+/// The last request that the mock saw, which shows the provider's proof and nothing of the caller's.
 fn last(mock: &Upstream, kind: &str, shown: &str) -> (Seen, serde_json::Map<String, Value>) {
     let seen = mock.seen().pop().expect("a request");
     let whole = format!("{seen:?}");

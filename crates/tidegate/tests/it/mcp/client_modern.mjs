@@ -1,8 +1,8 @@
-// A client of JavaScript's SDK of the revision without sessions: client_modern.mjs URL KEY [TOOL]. Prints what it saw as
-// one line of JSON. It calls the TOOL, which asks back, too.
+// A client of JavaScript's SDK of the revision without sessions: client_modern.mjs URL KEY. Prints what it saw as one
+// line of JSON.
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
-const [url, key, tool] = process.argv.slice(2);
+const [url, key] = process.argv.slice(2);
 const report = { progress: [] };
 const client = new Client(
   { name: "test", version: "1" },
@@ -35,6 +35,5 @@ const ref = { type: "ref/prompt", name: "shop_greet" };
 report.completed = (await client.complete({ ref, argument: { name: "who", value: "A" } })).completion.values;
 const onprogress = (progress) => report.progress.push(progress.progress);
 await client.callTool({ name: "shop_work", arguments: {} }, { onprogress });
-if (tool) report.asked_by = text(await client.callTool({ name: tool, arguments: {} }));
 await client.close();
 console.log(JSON.stringify(report));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Client, GOLD, ask, gateway, said, server::Server};
-use crate::harness::{Answer, Gateway, Upstream};
+use crate::harness::{Answer, Client as Connection, Gateway, Upstream};
 
 const REVISION: &str = "2026-07-28";
 
@@ -19,6 +19,22 @@ pub(super) fn stateless(gateway: &Gateway, method: &str, params: Value, headers:
     let headers =
         format!("\nx-api-key: {GOLD}\nmcp-protocol-version: {REVISION}\nmcp-method: {method}{name}{headers}");
     ask(gateway, "POST", &headers, &message.to_string())
+}
+
+/// What such a client hears of changes of tools, as it comes.
+pub(super) fn listening(gateway: &Gateway) -> Connection {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": REVISION,
+                      "io.modelcontextprotocol/clientCapabilities": {}});
+    let params = json!({"notifications": {"toolsListChanged": true}, "_meta": meta});
+    let body = json!({"jsonrpc": "2.0", "id": 6, "method": "subscriptions/listen", "params": params});
+    let (body, host) = (body.to_string(), gateway.address);
+    let head = format!(
+        "POST /mcp HTTP/1.1\nhost: {host}\naccept: application/json, text/event-stream\ncontent-type: application/json\nx-api-key: {GOLD}\nmcp-protocol-version: {REVISION}\nmcp-method: subscriptions/listen\ncontent-length: {}\n\n",
+        body.len()
+    );
+    let mut connection = Connection::connect(host);
+    connection.write(format!("{}{body}", head.replace('\n', "\r\n")).into_bytes());
+    connection
 }
 
 /// A server that knows no sessions, and is strict about what it is told.
@@ -105,7 +121,7 @@ fn a_client_without_sessions_reaches_servers_of_both_kinds() {
     assert_eq!(message["params"], json!({"name": "buy", "arguments": {}}));
     assert_ne!(message["id"], 5, "in a session that others share ids are the gateway's own");
     let (_, hello) = old.saw("initialize").pop().expect("a handshake");
-    assert_eq!(hello["params"]["capabilities"], json!({"sampling": {}}), "what this client can be asked");
+    assert_eq!(hello["params"]["capabilities"], json!({}), "nobody could be asked back");
     assert_eq!(old.sessions(), 1);
     let asks = stateless(&gateway, "tools/call", json!({"name": "new_more"}), "").json();
     assert_eq!(asks["result"]["resultType"], "input_required", "{asks}");

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{
-    Client, GOLD, WEB, ask, said,
+    Client, GOLD, WEB, ask, last_of,
+    revisions::{listening, stateless},
+    said,
     sdk::{check, endpoint, report},
 };
 use crate::harness::{Gateway, Peer, eventually, node, pause, python};
@@ -352,4 +354,20 @@ fn only_what_the_operator_lists_is_run() {
     }
     let client = Client::begin(&gateway, GOLD);
     assert!(!client.tools().is_empty(), "what runs goes on");
+}
+
+#[test]
+fn a_program_that_asks_whom_nobody_can_be_asked_for_is_told_so_at_once() {
+    let (_folder, gateway) = lines("", "");
+    let call = || {
+        let params = json!({"name": "one_ask", "arguments": {}});
+        last_of(&stateless(&gateway, "tools/call", params, ""))
+    };
+    let told = call();
+    assert!(said(&told).contains("-32601"), "in its call: {told}");
+    // A stream of one client's is no place for what another's call has the program ask.
+    let mut stream = listening(&gateway);
+    while !stream.read_line().contains("acknowledged") {}
+    let told = call();
+    assert!(said(&told).contains("-32601"), "beside its call: {told}");
 }
