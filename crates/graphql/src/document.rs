@@ -3,7 +3,10 @@
 //! Reading is apollo-parser's, bounded in tokens and nesting. What it cannot read without an error is refused, so that
 //! the gateway and the service read one thing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use apollo_parser::{
     Parser,
@@ -18,8 +21,8 @@ use crate::{
 /// Bytes of an operation's name that are kept.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Bytes that a field, a fragment or a value takes.
-const NODE_BYTES: usize = 192;
+/// Bytes that a field, a fragment, a definition or a value takes, with its name and the room beside it in a list.
+const NODE_BYTES: usize = 256;
 
 /// A document that can be measured: every fragment that it spreads is there, and none leads to itself.
 #[derive(Debug)]
@@ -62,7 +65,7 @@ pub struct Operation {
     pub kind: Kind,
     /// Its name.
     pub name: Option<Arc<str>>,
-    pub(crate) defaults: Vec<(Box<str>, Value)>,
+    pub(crate) defaults: HashMap<Box<str>, Value, foldhash::fast::RandomState>,
     pub(crate) directives: u64,
     pub(crate) selections: Vec<Selection>,
 }
@@ -115,6 +118,17 @@ impl Value {
             Self::List(items) => 1 + items.iter().map(Self::nodes).sum::<usize>(),
             Self::Object(fields) => 1 + fields.iter().map(|(_, value)| value.nodes()).sum::<usize>(),
             _ => 1,
+        }
+    }
+
+    /// A name that is twice in one of its objects.
+    fn double(&self) -> Option<&str> {
+        match self {
+            Self::List(items) => items.iter().find_map(Self::double),
+            Self::Object(fields) => {
+                double(fields).or_else(|| fields.iter().find_map(|(_, value)| value.double()))
+            }
+            _ => None,
         }
     }
 
@@ -172,6 +186,7 @@ impl Document {
             if let cst::Definition::FragmentDefinition(fragment) = &definition {
                 let name = fragment.fragment_name().and_then(|name| name.name()).map(|name| name.text());
                 let name = name.ok_or_else(incomplete)?;
+                reading.nodes += 1;
                 let place = reading.names.len();
                 if reading.names.insert(name.as_str().into(), place).is_some() {
                     return Err(invalid(format!("there are two fragments `{}`", name.as_str())));
@@ -179,11 +194,12 @@ impl Document {
             }
         }
         let (mut operations, mut fragments) = (Vec::<Operation>::new(), Vec::new());
+        let mut named = HashSet::new();
         for definition in document.definitions() {
             match definition {
                 cst::Definition::OperationDefinition(one) => {
                     let operation = reading.operation(&one)?;
-                    if operations.iter().any(|other| other.name == operation.name) {
+                    if !named.insert(operation.name.clone()) {
                         return Err(invalid(match &operation.name {
                             Some(name) => format!("there are two operations `{name}`"),
                             None => "there are two operations without a name".to_owned(),
@@ -209,9 +225,14 @@ impl Document {
         Ok(Self { operations, fragments, order, introspects: reading.introspects, nodes: reading.nodes })
     }
 
-    /// Bytes that it takes, about.
+    /// Bytes that it takes at most, without its text.
     pub fn weight(&self) -> usize {
         NODE_BYTES * (1 + self.nodes)
+    }
+
+    /// How many definitions, selections and values there are.
+    pub fn nodes(&self) -> usize {
+        self.nodes
     }
 
     /// All operations of it.
@@ -254,14 +275,24 @@ impl Reading {
         if name.as_ref().is_some_and(|name| name.as_str().len() > NAME_BYTES_MAX) {
             return Err(invalid(format!("the operation's name has more than {NAME_BYTES_MAX} bytes")));
         }
-        let mut defaults = Vec::new();
+        self.nodes += 1;
+        let mut variables = HashSet::new();
+        let mut defaults = HashMap::default();
         let mut count = directives(one.directives());
         for variable in one.variable_definitions().into_iter().flat_map(|all| all.variable_definitions()) {
             count += directives(variable.directives());
             let name = variable.variable().and_then(|variable| variable.name()).map(|name| name.text());
-            let value = variable.default_value().and_then(|default| default.value());
-            if let (Some(name), Some(value)) = (name, value) {
-                defaults.push((name.as_str().into(), read_value(&value).constant()));
+            let name = name.ok_or_else(incomplete)?;
+            if !variables.insert(name.as_str().to_owned()) {
+                return Err(invalid(format!("the variable `{}` is there twice", name.as_str())));
+            }
+            if let Some(value) = variable.default_value().and_then(|default| default.value()) {
+                let value = read_value(&value).constant();
+                if let Some(double) = value.double() {
+                    return Err(twice(double));
+                }
+                self.nodes += 1 + value.nodes();
+                defaults.insert(name.as_str().into(), value);
             }
         }
         Ok(Operation {
@@ -285,7 +316,7 @@ impl Reading {
                 let name = field.name().ok_or_else(incomplete)?.text();
                 // `_service` is where a part of a federated graph tells its schema.
                 self.introspects |= matches!(name.as_str(), "__schema" | "__type" | "_service");
-                let arguments = arguments(field.arguments());
+                let arguments = arguments(field.arguments())?;
                 self.nodes += arguments.iter().map(|(_, value)| value.nodes()).sum::<usize>();
                 Ok(Selection::Field(Field {
                     name: name.as_str().into(),
@@ -324,10 +355,30 @@ fn directives(all: Option<cst::Directives>) -> u64 {
     all.map_or(0, |all| all.directives().count() as u64)
 }
 
-fn arguments(all: Option<cst::Arguments>) -> Vec<(Box<str>, Value)> {
+fn arguments(all: Option<cst::Arguments>) -> Result<Vec<(Box<str>, Value)>, Refusal> {
     let each = all.into_iter().flat_map(|all| all.arguments());
     let read = |one: cst::Argument| Some((one.name()?.text().as_str().into(), read_value(&one.value()?)));
-    each.filter_map(read).collect()
+    let all: Vec<(Box<str>, Value)> = each.filter_map(read).collect();
+    match double(&all).or_else(|| all.iter().find_map(|(_, value)| value.double())) {
+        Some(name) => Err(twice(name)),
+        None => Ok(all),
+    }
+}
+
+/// A name that is twice among these. Of two, one reader takes the first and another the last.
+fn double(all: &[(Box<str>, Value)]) -> Option<&str> {
+    const FEW: usize = 8;
+    if all.len() <= FEW {
+        let is_double = |at: usize, name: &str| all.iter().take(at).any(|(other, _)| **other == *name);
+        let found = all.iter().enumerate().find(|(at, (name, _))| is_double(*at, name));
+        return found.map(|(_, (name, _))| &**name);
+    }
+    let mut seen = HashSet::with_capacity(all.len());
+    all.iter().map(|(name, _)| &**name).find(|name| !seen.insert(*name))
+}
+
+fn twice(name: &str) -> Refusal {
+    invalid(format!("`{name}` is there twice"))
 }
 
 pub(crate) fn read_value(value: &cst::Value) -> Value {
@@ -350,8 +401,17 @@ pub(crate) fn read_value(value: &cst::Value) -> Value {
             Value::Object(object.object_fields().filter_map(read).collect())
         }
         cst::Value::NullValue(_) => Value::Null,
-        cst::Value::StringValue(_) | cst::Value::BooleanValue(_) | cst::Value::EnumValue(_) => Value::Other,
+        // Some services take digits for numbers.
+        cst::Value::StringValue(text) => digits(&String::from(text)).map_or(Value::Other, Value::Number),
+        cst::Value::BooleanValue(_) | cst::Value::EnumValue(_) => Value::Other,
     }
+}
+
+/// The number that a text of digits is.
+pub(crate) fn digits(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    if is_number { text.parse().ok() } else { None }
 }
 
 /// Fragments, each after those that it spreads. One that leads to itself is refused.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     document::Kind,
     limits::Limits,
-    schema::{ByName, ListSize, Schema, Shape, steps},
+    measure::larger,
+    schema::{ByName, FieldDef, ListSize, Schema, Shape, Type, steps},
 };
 
 /// Rules that one guard may have, each a bit of what an operation touches.
@@ -18,7 +19,7 @@ pub struct Settings {
     pub limits: Limits,
     /// What a type or a field costs, by `Type` or `Type.field`, whatever the schema says.
     pub costs: BTreeMap<String, f64>,
-    /// How long a list is taken to be, by `Type.field`, whatever the schema says.
+    /// How long a list is taken to be at least, by `Type.field`, whatever the schema says.
     pub list_sizes: BTreeMap<String, f64>,
     /// How long lists are taken to be of which nothing is known.
     pub default_list_size: f64,
@@ -104,7 +105,7 @@ impl Guard {
             }
         }
         if let Some(schema) = &mut guard.schema {
-            share(schema);
+            share(schema, &settings, &guard.slicing);
         }
         Ok(guard)
     }
@@ -140,7 +141,8 @@ impl Guard {
             Some(schema) => {
                 let known = type_of(schema, type_)?.fields.get_mut(field);
                 let known = known.ok_or_else(|| format!("the schema has no field `{name}`"))?;
-                known.size.get_or_insert_with(ListSize::default).assumed = Some(size);
+                let known = known.size.get_or_insert_with(ListSize::default);
+                (known.assumed, known.least) = (None, Some(size));
             }
             None => {
                 let known = self.loose.entry(field.into()).or_default();
@@ -189,7 +191,7 @@ impl Guard {
     }
 }
 
-fn type_of<'s>(schema: &'s mut Schema, name: &str) -> Result<&'s mut crate::schema::Type, String> {
+fn type_of<'s>(schema: &'s mut Schema, name: &str) -> Result<&'s mut Type, String> {
     let place = schema.names.get(name).copied();
     let known = place.and_then(|place| schema.types.get_mut(place));
     known.ok_or_else(|| format!("the schema has no type `{name}`"))
@@ -197,42 +199,116 @@ fn type_of<'s>(schema: &'s mut Schema, name: &str) -> Result<&'s mut crate::sche
 
 /// What holds of a field holds of it through an interface, too: whoever asks for an interface's field may get any of
 /// those that it stands for, and the other way round.
-fn share(schema: &mut Schema) {
+fn share(schema: &mut Schema, settings: &Settings, slicing: &[Vec<Box<str>>]) {
+    let before = schema.types.clone();
+    let is_abstract = |known: &Type| known.shape == Shape::Abstract;
+    // Types first, for the weights of fields are those of their types where they have none.
+    for (place, known) in before.iter().enumerate().filter(|(_, known)| is_abstract(known)) {
+        let members = known.members.iter().filter_map(|member| before.get(*member));
+        let weights = members.map(|member| member.weight);
+        let shared = largest(known.weight, weights, settings.object_cost);
+        if let Some(known) = schema.types.get_mut(place) {
+            known.weight = shared;
+        }
+    }
     let own = schema.types.clone();
-    for (place, abstract_) in own.iter().enumerate().filter(|(_, known)| known.shape == Shape::Abstract) {
-        for member in &abstract_.members {
-            let Some(concrete) = own.get(*member) else { continue };
-            for (name, outer) in &abstract_.fields {
-                let Some(inner) = concrete.fields.get(name) else { continue };
-                if let Some(field) = field_mut(schema, *member, name) {
-                    field.rules |= outer.rules;
-                }
-                let Some(field) = field_mut(schema, place, name) else { continue };
-                field.rules |= inner.rules;
-                field.weight = larger(field.weight, inner.weight);
-                if let Some(size) = &inner.size {
-                    let known = field.size.get_or_insert_with(|| size.clone());
-                    known.assumed = larger(known.assumed, size.assumed);
-                }
+    for (place, abstract_) in own.iter().enumerate().filter(|(_, known)| is_abstract(known)) {
+        let members = || abstract_.members.iter().filter_map(|member| Some((*member, own.get(*member)?)));
+        for (member, concrete) in members() {
+            if let Some(known) = schema.types.get_mut(member) {
+                known.rules |= abstract_.rules;
             }
             if let Some(known) = schema.types.get_mut(place) {
-                known.weight = larger(known.weight, concrete.weight);
+                known.rules |= concrete.rules;
+            }
+        }
+        for (name, outer) in &abstract_.fields {
+            let inner: Vec<(usize, &FieldDef)> = members()
+                .filter_map(|(member, concrete)| Some((member, concrete.fields.get(name)?)))
+                .collect();
+            let usual = own_weight(outer, &own, settings);
+            let weight = largest(outer.weight, inner.iter().map(|(_, field)| field.weight), usual);
+            let size = size_of_all(outer, &inner, settings, slicing);
+            let rules = inner.iter().fold(0, |all, (_, field)| all | field.rules);
+            if let Some(field) = field_mut(schema, place, name) {
+                field.rules |= rules;
+                field.weight = weight;
+                field.size = size;
+            }
+            for (member, _) in inner {
+                let Some(field) = field_mut(schema, member, name) else { continue };
+                field.rules |= outer.rules;
+                field.weight = larger(field.weight, outer.weight);
+                if field.size.is_none() {
+                    field.size = outer.size.clone();
+                }
             }
         }
     }
+}
+
+/// What a field costs that says nothing itself.
+fn own_weight(field: &FieldDef, types: &[Type], settings: &Settings) -> f64 {
+    let type_ = field.type_.and_then(|place| types.get(place));
+    let usual = match type_.map(|type_| type_.shape) {
+        Some(Shape::Object | Shape::Abstract) => settings.object_cost,
+        _ => settings.leaf_cost,
+    };
+    type_.and_then(|type_| type_.weight).unwrap_or(usual)
+}
+
+/// The largest weight of something abstract and of its members, of which those that say nothing have the usual one.
+/// Nothing where nobody says anything.
+fn largest(own: Option<f64>, members: impl Iterator<Item = Option<f64>>, usual: f64) -> Option<f64> {
+    let (mut found, mut says) = (own, own.is_some());
+    for member in members {
+        says |= member.is_some();
+        found = larger(found, Some(member.unwrap_or(usual)));
+    }
+    found.filter(|_| says)
+}
+
+/// How long a list of an interface may be: as long as that of any member, told by whatever tells it of one of them.
+fn size_of_all(
+    outer: &FieldDef,
+    members: &[(usize, &FieldDef)],
+    settings: &Settings,
+    slicing: &[Vec<Box<str>>],
+) -> Option<ListSize> {
+    let all: Vec<&FieldDef> = members.iter().map(|(_, field)| *field).collect();
+    let mut given = all.iter().copied().chain([outer]).filter_map(|field| field.size.as_ref());
+    let mut made = given.next()?.clone();
+    let is_silent = |field: &&FieldDef| field.size.is_none();
+    let mut is_any = made.sized.is_empty();
+    let mut is_usual = made.slicing.is_empty();
+    for size in given {
+        made.assumed = larger(made.assumed, size.assumed);
+        made.least = larger(made.least, size.least);
+        is_any |= size.sized.is_empty();
+        is_usual |= size.slicing.is_empty();
+        made.slicing.extend(size.slicing.iter().cloned());
+        made.sized.extend(size.sized.iter().cloned());
+    }
+    // A member that has not a word of it is as any list.
+    let tells_nothing = |field: &&FieldDef| {
+        field.size.as_ref().is_none_or(|size| size.assumed.is_none() && size.least.is_none())
+    };
+    if outer.lists > 0 && all.iter().any(tells_nothing) && (made.assumed.is_some() || made.least.is_some()) {
+        made.assumed = larger(made.assumed, Some(settings.default_list_size));
+    }
+    if is_usual || all.iter().any(is_silent) {
+        made.slicing.extend(slicing.iter().cloned());
+    }
+    if outer.lists == 0 && is_any {
+        made.sized.clear();
+    }
+    Some(made)
 }
 
 fn field_mut<'s>(
     schema: &'s mut Schema,
     type_: usize,
     name: &str,
-) -> Option<&'s mut crate::schema::FieldDef> {
+) -> Option<&'s mut FieldDef> {
     schema.types.get_mut(type_)?.fields.get_mut(name)
-}
-
-fn larger(one: Option<f64>, other: Option<f64>) -> Option<f64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.max(other)),
-        (one, other) => one.or(other),
-    }
 }

@@ -1,14 +1,17 @@
 //! What one operation amounts to: how deep it is, how many aliases it has, what it may cost, which rules it touches.
 //!
-//! Every fragment is measured once and counted as often as it is spread, so that what spreads itself through others
-//! exponentially is told at the price of reading it.
+//! Every fragment is measured once, and once more for each size that a page above it tells, and counted as often as it
+//! is spread, so that what spreads itself through others exponentially is told at the price of reading it. Steps are
+//! counted, and there are so many of them for each node of what was sent.
+
+use std::{collections::HashMap, ptr::from_ref};
 
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    document::{Document, Field, Operation, Selection, Value},
+    document::{Document, Field, Kind, Operation, Selection, Value, digits},
     guard::Guard,
-    limits::STEPS_MAX,
+    limits::{DESCENT_MAX, META_LISTS_MAX, STEPS_MIN, STEPS_PER_NODE},
     refusal::{Code, Refusal},
     schema::{FieldDef, InputDef, ListSize, Shape},
 };
@@ -39,6 +42,10 @@ struct Totals {
     aliases: u64,
     directives: u64,
     direct: u64,
+    /// Whether any of those is more than the name of a type.
+    asks: bool,
+    /// Lists of the schema's description within one another.
+    meta_lists: u32,
     cost: f64,
     rules: u64,
 }
@@ -51,6 +58,8 @@ impl Totals {
         self.aliases = self.aliases.saturating_add(other.aliases);
         self.directives = self.directives.saturating_add(other.directives);
         self.direct = self.direct.saturating_add(other.direct);
+        self.asks |= other.asks;
+        self.meta_lists = self.meta_lists.max(other.meta_lists);
         self.cost += other.cost;
         self.rules |= other.rules;
     }
@@ -76,6 +85,11 @@ struct Sized<'a> {
 }
 
 impl Sized<'_> {
+    /// What tells the measure of a fragment below it from others.
+    fn key(&self, fragment: usize) -> Key {
+        (fragment, self.size.to_bits(), self.fields.as_ptr() as usize, self.fields.len())
+    }
+
     fn of(&self, name: &str) -> Option<f64> {
         let is_meant = self.fields.is_empty() || self.fields.iter().any(|field| &**field == name);
         is_meant.then_some(self.size)
@@ -89,6 +103,11 @@ enum Given<'a> {
     Json(&'a Json),
 }
 
+/// A fragment, a size, and the names of the lists that have it, by where they are.
+type Key = (usize, u64, usize, usize);
+
+type Memo<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 struct Measuring<'a> {
     guard: &'a Guard,
     document: &'a Document,
@@ -96,7 +115,12 @@ struct Measuring<'a> {
     variables: Option<&'a Map<String, Json>>,
     /// What fragments amount to, by their places.
     fragments: Vec<Totals>,
+    /// What fragments amount to below pages.
+    sized: Memo<Key, Totals>,
+    /// What variables cost, by the definition of what they are given for.
+    inputs: Memo<(usize, &'a str), f64>,
     steps: usize,
+    descent: usize,
 }
 
 impl Guard {
@@ -119,9 +143,19 @@ impl Guard {
             operation,
             variables,
             fragments: vec![Totals::default(); document.fragments.len()],
-            steps: STEPS_MAX,
+            sized: Memo::default(),
+            inputs: Memo::default(),
+            steps: STEPS_MIN + STEPS_PER_NODE * document.nodes(),
+            descent: 0,
         };
+        if self.schema.as_ref().is_some_and(|schema| schema.weighs_inputs) {
+            let nodes: usize = variables.into_iter().flat_map(|all| all.values()).map(json_nodes).sum();
+            measuring.steps += STEPS_PER_NODE * nodes;
+        }
         let totals = measuring.whole()?;
+        if totals.meta_lists > META_LISTS_MAX {
+            return Err(Refusal::new(Code::Introspection, "the schema is not told over and over"));
+        }
         let measured = Measured {
             depth: totals.depth,
             fields: totals.fields,
@@ -142,6 +176,7 @@ impl Guard {
             false => Ok(()),
         };
         over(Code::Depth, "fields below one another", measured.depth.into(), limits.depth.into())?;
+        over(Code::Fields, "fields", measured.fields, limits.fields)?;
         over(Code::Aliases, "aliases", measured.aliases, limits.aliases)?;
         over(Code::RootFields, "fields at its root", measured.root_fields, limits.root_fields)?;
         over(Code::Directives, "directives", measured.directives, limits.directives)?;
@@ -187,7 +222,7 @@ impl<'a> Measuring<'a> {
             },
         };
         let mut totals = self.selections(parent, &self.operation.selections, None)?;
-        if totals.direct > 0 {
+        if totals.asks {
             totals.rules |= self.guard.roots[self.operation.kind as usize];
         }
         Ok(totals)
@@ -195,17 +230,20 @@ impl<'a> Measuring<'a> {
 
     /// What a fragment on a type is about.
     fn condition(&self, parent: Parent, on: Option<&str>) -> Result<Parent, Refusal> {
-        let (Some(on), Some(schema)) = (on, &self.guard.schema) else { return Ok(parent) };
+        let Some(on) = on else { return Ok(parent) };
+        if on.starts_with("__") && self.guard.settings.introspection {
+            return Ok(Parent::Meta);
+        }
+        let Some(schema) = &self.guard.schema else { return Ok(parent) };
         match schema.names.get(on) {
             Some(place) => Ok(Parent::Type(*place)),
-            None if on.starts_with("__") && self.guard.settings.introspection => Ok(Parent::Meta),
             None if self.guard.settings.passes_unknown => Ok(Parent::Unknown),
             None => Err(Refusal::new(Code::Invalid, format!("the schema has no type `{on}`"))),
         }
     }
 
-    fn step(&mut self) -> Result<(), Refusal> {
-        self.steps = self.steps.checked_sub(1).ok_or_else(|| {
+    fn steps(&mut self, count: usize) -> Result<(), Refusal> {
+        self.steps = self.steps.checked_sub(count).ok_or_else(|| {
             Refusal::new(Code::Cost, "the operation takes too long to be measured".to_owned())
         })?;
         Ok(())
@@ -217,11 +255,28 @@ impl<'a> Measuring<'a> {
         selections: &'a [Selection],
         sized: Option<Sized<'a>>,
     ) -> Result<Totals, Refusal> {
+        // Below pages this goes through fragments, of which a chain may be as long as the document.
+        if self.descent >= DESCENT_MAX {
+            return Err(Refusal::new(Code::Depth, "the operation is nested too deeply to be measured"));
+        }
+        self.descent += 1;
+        let totals = self.beside(parent, selections, sized);
+        self.descent -= 1;
+        totals
+    }
+
+    /// Selections that stand beside one another.
+    fn beside(
+        &mut self,
+        parent: Parent,
+        selections: &'a [Selection],
+        sized: Option<Sized<'a>>,
+    ) -> Result<Totals, Refusal> {
         let mut totals = Totals::default();
         // Of fragments on types that exclude each other, the most expensive counts.
         let mut apart: Vec<(usize, f64)> = Vec::new();
         for selection in selections {
-            self.step()?;
+            self.steps(1)?;
             let (one, about) = match selection {
                 Selection::Field(field) => (self.field(parent, field, sized)?, None),
                 Selection::Inline { on, directives, selections } => {
@@ -231,16 +286,7 @@ impl<'a> Measuring<'a> {
                     (one, Some(about))
                 }
                 Selection::Spread { fragment, directives } => {
-                    let Some(known) = self.document.fragments.get(*fragment) else { continue };
-                    let about = self.condition(parent, Some(&known.on))?;
-                    let mut one = match sized {
-                        None => self.fragments.get(*fragment).copied().unwrap_or_default(),
-                        Some(_) => {
-                            let mut one = self.selections(about, &known.selections, sized)?;
-                            one.directives = one.directives.saturating_add(known.directives);
-                            one
-                        }
-                    };
+                    let (mut one, about) = self.spread(parent, *fragment, sized)?;
                     one.directives = one.directives.saturating_add(*directives);
                     (one, Some(about))
                 }
@@ -258,6 +304,30 @@ impl<'a> Measuring<'a> {
         }
         totals.cost += apart.iter().map(|(_, cost)| *cost).fold(0.0, f64::max);
         Ok(totals)
+    }
+
+    /// A fragment where it is spread.
+    fn spread(
+        &mut self,
+        parent: Parent,
+        fragment: usize,
+        sized: Option<Sized<'a>>,
+    ) -> Result<(Totals, Parent), Refusal> {
+        let Some(known) = self.document.fragments.get(fragment) else {
+            return Ok((Totals::default(), parent));
+        };
+        let about = self.condition(parent, Some(&known.on))?;
+        let Some(size) = sized else {
+            return Ok((self.fragments.get(fragment).copied().unwrap_or_default(), about));
+        };
+        let key = size.key(fragment);
+        if let Some(found) = self.sized.get(&key) {
+            return Ok((*found, about));
+        }
+        let mut found = self.selections(about, &known.selections, sized)?;
+        found.directives = found.directives.saturating_add(known.directives);
+        self.sized.insert(key, found);
+        Ok((found, about))
     }
 
     /// The one type that a fragment below an abstract one is about.
@@ -287,6 +357,8 @@ impl<'a> Measuring<'a> {
         if name == "__typename" {
             return Ok(totals);
         }
+        totals.asks = true;
+        self.steps(field.arguments.len())?;
         let settings = &self.guard.settings;
         let below = match (parent, &self.guard.schema) {
             (Parent::Meta, _) => Parent::Meta,
@@ -317,15 +389,23 @@ impl<'a> Measuring<'a> {
         };
         totals.rules |= loose.rules;
         let is_object = !field.selections.is_empty();
+        if name == "query" && is_object && below == Parent::Unknown {
+            // What a mutation gives back may have all queries below it, by this name.
+            totals.rules |= self.guard.roots[Kind::Query as usize];
+        }
         let told = match (is_object, below) {
             (true, Parent::Unknown) => self.sliced(field, None, &self.guard.slicing),
             _ => None,
         };
-        let count = told.or(loose.size).unwrap_or(1.0);
+        let count = larger(told, loose.size).unwrap_or(1.0);
         let weight =
             loose.weight.unwrap_or(if is_object { settings.object_cost } else { settings.leaf_cost });
         let children = self.selections(below, &field.selections, None)?;
-        Ok(sum(totals, &children, times(count, weight + children.cost), 0.0))
+        let mut totals = sum(totals, &children, times(count, weight + children.cost), 0.0);
+        if parent == Parent::Meta && META_LISTS.contains(&name) {
+            totals.meta_lists = totals.meta_lists.saturating_add(1);
+        }
+        Ok(totals)
     }
 
     /// A field that the schema has.
@@ -346,11 +426,16 @@ impl<'a> Measuring<'a> {
         let annotated = definition.size.as_ref();
         let slicing = annotated.map(|size| &size.slicing).filter(|slicing| !slicing.is_empty());
         let told = self.sliced(field, Some(definition), slicing.unwrap_or(&guard.slicing));
-        let size = told.or(annotated.and_then(|size| size.assumed));
+        let assumed = annotated.and_then(|size| size.assumed);
+        let least = annotated.and_then(|size| size.least);
+        let size = larger(told.or(assumed), least);
+        let above = sized.and_then(|sized| sized.of(&field.name));
         let count = match definition.lists {
             0 => 1.0,
             lists => {
-                let own = sized.and_then(|sized| sized.of(&field.name)).or(size);
+                // Of what a page tells of any list and what is told of this one itself, the latter holds.
+                let is_own = told.is_some() && sized.is_some_and(|sized| sized.fields.is_empty());
+                let own = if is_own { size } else { larger(size, above) };
                 let rest = settings.default_list_size.powi(i32::try_from(lists - 1).unwrap_or(i32::MAX));
                 times(own.unwrap_or(settings.default_list_size), rest)
             }
@@ -358,7 +443,12 @@ impl<'a> Measuring<'a> {
         // A page: the lists are below the field that tells their size.
         let fields: &'a [Box<str>] = annotated.map_or(&[][..], |size: &ListSize| &size.sized);
         let is_page = is_composite && (definition.lists == 0 || !fields.is_empty());
-        let below = size.filter(|_| is_page).map(|size| Sized { size, fields });
+        let below = match size.filter(|_| is_page) {
+            Some(size) => Some(Sized { size, fields }),
+            // One object below a page may have its lists.
+            None if is_composite && definition.lists == 0 => sized.filter(|sized| sized.fields.is_empty()),
+            None => None,
+        };
         let parent = match definition.type_ {
             Some(place) if is_composite => Parent::Type(place),
             _ if settings.passes_unknown || field.selections.is_empty() => Parent::Unknown,
@@ -386,7 +476,7 @@ impl<'a> Measuring<'a> {
     }
 
     fn input(&mut self, definition: &'a InputDef, given: Given<'a>) -> Result<f64, Refusal> {
-        self.step()?;
+        self.steps(1)?;
         let guard = self.guard;
         let type_ = definition.type_.and_then(|place| guard.schema.as_ref()?.types.get(place));
         let own = definition.weight.or_else(|| type_.and_then(|type_| type_.weight)).unwrap_or(0.0);
@@ -394,9 +484,14 @@ impl<'a> Measuring<'a> {
         match given {
             Given::Text(Value::Null) | Given::Json(Json::Null) => {}
             Given::Text(Value::Variable(name)) => {
+                let key = (from_ref(definition).addr(), &**name);
+                if let Some(known) = self.inputs.get(&key) {
+                    return Ok(*known);
+                }
                 if let Some(given) = self.variable(name) {
                     cost += self.input(definition, given)?;
                 }
+                self.inputs.insert(key, cost);
             }
             Given::Text(Value::List(items)) => {
                 for item in items {
@@ -434,8 +529,7 @@ impl<'a> Measuring<'a> {
         if let Some(given) = self.variables.and_then(|all| all.get(name)) {
             return Some(Given::Json(given));
         }
-        let own = self.operation.defaults.iter().find(|(own, _)| &**own == name);
-        own.map(|(_, value)| Given::Text(value))
+        self.operation.defaults.get(name).map(Given::Text)
     }
 
     /// The largest size that arguments tell.
@@ -447,49 +541,72 @@ impl<'a> Measuring<'a> {
     ) -> Option<f64> {
         let sizes = slicing.iter().filter_map(|path| {
             let (first, rest) = path.split_first()?;
-            let given =
-                field.arguments.iter().find(|(name, _)| name == first).map(|(_, value)| Given::Text(value));
-            let default = || definition?.arguments.get(first)?.default.as_ref().map(Given::Text);
-            let given = match given {
-                // A variable that nobody gave is as good as none.
-                Some(Given::Text(Value::Variable(name))) => self.variable(name).or_else(default)?,
-                Some(given) => given,
-                None => default()?,
+            // What the schema's field does not have tells nothing of it.
+            let input = match definition {
+                Some(definition) => Some(definition.arguments.get(first)?),
+                None => None,
             };
-            self.number(given, rest)
+            let given = field.arguments.iter().find(|(name, _)| name == first);
+            self.number(given.map(|(_, value)| Given::Text(value)), rest, input)
         });
         sizes.reduce(f64::max)
     }
 
-    /// A number at a path. What is not above nothing may mean that there is no bound, and tells nothing.
-    fn number(&self, given: Given<'a>, path: &[Box<str>]) -> Option<f64> {
+    /// A number at a path, or what the schema says where nothing is given. What is not above nothing may mean that there
+    /// is no bound, and tells nothing.
+    fn number(
+        &self,
+        given: Option<Given<'a>>,
+        path: &[Box<str>],
+        input: Option<&'a InputDef>,
+    ) -> Option<f64> {
+        let given = match given {
+            Some(Given::Text(Value::Variable(name))) => self.variable(name),
+            given => given,
+        };
+        // A variable that nobody gave is as good as none.
+        let given = match given {
+            Some(given) => given,
+            None => Given::Text(input?.default.as_ref()?),
+        };
         let Some((first, rest)) = path.split_first() else {
             let number = match given {
                 Given::Text(Value::Number(number)) => Some(*number),
-                Given::Text(Value::Variable(name)) => match self.variable(name)? {
-                    Given::Json(Json::Number(number)) => number.as_f64(),
-                    Given::Text(Value::Number(number)) => Some(*number),
-                    _ => None,
-                },
                 Given::Json(Json::Number(number)) => number.as_f64(),
-                // Some services take digits for numbers.
-                Given::Json(Json::String(text)) => text.trim().parse().ok(),
+                Given::Json(Json::String(text)) => digits(text),
                 _ => None,
             };
             return number.filter(|number| *number > 0.0);
         };
-        match given {
+        let inner = match given {
             Given::Text(Value::Object(fields)) => {
-                let (_, value) = fields.iter().find(|(name, _)| name == first)?;
-                self.number(Given::Text(value), rest)
+                fields.iter().find(|(name, _)| name == first).map(|(_, value)| Given::Text(value))
             }
-            Given::Text(Value::Variable(name)) => match self.variable(name)? {
-                Given::Text(Value::Variable(_)) => None,
-                given => self.number(given, path),
-            },
-            Given::Json(Json::Object(fields)) => self.number(Given::Json(fields.get(&**first)?), rest),
-            _ => None,
-        }
+            Given::Json(Json::Object(fields)) => fields.get(&**first).map(Given::Json),
+            _ => return None,
+        };
+        let types = self.guard.schema.as_ref().map(|schema| &schema.types);
+        let type_ = input.and_then(|input| types?.get(input.type_?));
+        self.number(inner, rest, type_.and_then(|type_| type_.inputs.get(first)))
+    }
+}
+
+/// Lists of the schema's description that lead back to themselves.
+const META_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
+
+fn json_nodes(value: &Json) -> usize {
+    match value {
+        Json::Array(items) => 1 + items.iter().map(json_nodes).sum::<usize>(),
+        Json::Object(fields) => 1 + fields.values().map(json_nodes).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+/// The larger of what there is.
+pub(crate) fn larger(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -500,6 +617,7 @@ fn sum(mut totals: Totals, children: &Totals, cost: f64, given: f64) -> Totals {
     totals.aliases = totals.aliases.saturating_add(children.aliases);
     totals.directives = totals.directives.saturating_add(children.directives);
     totals.rules |= children.rules;
+    totals.meta_lists = children.meta_lists;
     totals.cost = (cost + given).max(0.0);
     totals
 }

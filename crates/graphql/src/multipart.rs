@@ -3,11 +3,15 @@
 //! The whole body is looked through, so that there is only one such part whoever reads it; what two readers might cut
 //! differently is refused.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use memchr::memmem;
+use serde_json::{Map, Value as Json};
 
-use crate::refusal::{Code, Refusal};
+use crate::{
+    refusal::{Code, Refusal},
+    request::{self, Payload},
+};
 
 /// Parts of a body.
 const PARTS_MAX: usize = 128;
@@ -35,11 +39,65 @@ pub fn boundary(content_type: &str) -> Option<&str> {
     found
 }
 
-/// Where the content of `operations` is.
+/// A body that was looked through: where `operations` is, and what its `map` puts where.
+#[derive(Debug)]
+pub struct Upload {
+    /// The content of `operations`.
+    pub operations: Range<usize>,
+    /// Paths into the operations, by the names of files.
+    map: HashMap<String, Vec<String>>,
+}
+
+impl Upload {
+    /// Judges where files are put: in the place of a `null` among the variables alone, for whatever else they replaced
+    /// would have been judged in vain.
+    ///
+    /// # Errors
+    /// They are put elsewhere.
+    pub fn judge(&self, payload: &Payload) -> Result<(), Refusal> {
+        let variables =
+            payload.asked.iter().map(request::Asked::variables).collect::<Result<Vec<_>, _>>()?;
+        let is_right = |path: &String| {
+            let (at, path) = match payload.is_batch {
+                true => path.split_once('.').and_then(|(at, path)| Some((index(at)?, path)))?,
+                false => (0, path.as_str()),
+            };
+            let path = path.strip_prefix("variables.")?;
+            is_null(variables.get(at)?.as_ref()?, path).then_some(())
+        };
+        match self.map.values().flatten().all(|path| is_right(path).is_some()) {
+            true => Ok(()),
+            false => Err(bad("`map` puts a file elsewhere than in the place of a null among the variables")),
+        }
+    }
+}
+
+/// Whether a null stands at a path among variables.
+fn is_null(variables: &Map<String, Json>, path: &str) -> bool {
+    let mut steps = path.split('.');
+    let mut at = steps.next().and_then(|step| variables.get(step));
+    for step in steps {
+        at = match at {
+            Some(Json::Object(members)) => members.get(step),
+            Some(Json::Array(items)) => index(step).and_then(|place| items.get(place)),
+            _ => None,
+        };
+    }
+    at.is_some_and(Json::is_null)
+}
+
+/// A place in a list, written in one way.
+fn index(text: &str) -> Option<usize> {
+    let place: usize = text.parse().ok()?;
+    (place.to_string() == text).then_some(place)
+}
+
+/// Looks a body through.
 ///
 /// # Errors
-/// It is not the first part, is there twice, or the body cannot be cut in one way alone.
-pub fn operations(body: &[u8], boundary: &str) -> Result<Range<usize>, Refusal> {
+/// `operations` and `map` are not its first parts, are there twice, another part is no file of the map, or the body cannot
+/// be cut in one way alone.
+pub fn read(body: &[u8], boundary: &str) -> Result<Upload, Refusal> {
     let mark = format!("\r\n--{boundary}");
     let first = mark.as_bytes().get(2..).unwrap_or_default();
     let mut at = match body.starts_with(first) {
@@ -47,13 +105,15 @@ pub fn operations(body: &[u8], boundary: &str) -> Result<Range<usize>, Refusal> 
         false => return Err(bad("the body does not begin with its boundary")),
     };
     let finder = memmem::Finder::new(&mark);
-    let mut found = None;
+    let (mut operations, mut map) = (None, None);
+    let mut files: Vec<&str> = Vec::new();
     let mut parts = 0;
     loop {
         let rest = body.get(at..).unwrap_or_default();
         if let Some(end) = rest.strip_prefix(b"--") {
-            return match end {
-                b"" | b"\r\n" => found.ok_or_else(|| bad("there is no part `operations`")),
+            return match (end, operations, map) {
+                (b"" | b"\r\n", Some(operations), Some(map)) => Ok(Upload { operations, map }),
+                (b"" | b"\r\n", ..) => Err(bad("there is no part `operations`, or no `map` after it")),
                 _ => Err(bad("there is something after the last part")),
             };
         }
@@ -69,22 +129,53 @@ pub fn operations(body: &[u8], boundary: &str) -> Result<Range<usize>, Refusal> 
         let end = start + length.ok_or_else(|| bad("the last part has no end"))?;
         let part = body.get(start..end).unwrap_or_default();
         let head = memmem::find(part, b"\r\n\r\n").ok_or_else(|| bad("a part has no head"))?;
-        let is_operations = is_operations(part.get(..head).unwrap_or_default())?;
-        match (is_operations, parts) {
-            (true, 1) => found = Some(start + head + 4..end),
-            (true, _) => return Err(bad("`operations` is there twice or is not the first part")),
-            (false, 1) => return Err(bad("the first part is not `operations`")),
-            (false, _) => {}
+        let Head { name, is_file, is_plain } = read_head(part.get(..head).unwrap_or_default())?;
+        match (parts, &map) {
+            (1, _) if name == "operations" && is_plain && !is_file => {
+                operations = Some(start + head + 4..end);
+            }
+            (1, _) => return Err(bad("the first part is not `operations`, plain and in UTF-8")),
+            (2, _) if name == "map" && is_plain && !is_file => {
+                map = Some(read_map(part.get(head + 4..).unwrap_or_default())?);
+            }
+            (_, Some(map)) if is_file && map.contains_key(name) && !files.contains(&name) => files.push(name),
+            (2, _) => return Err(bad("the second part is not `map`, plain and in UTF-8")),
+            _ => return Err(bad("a part is no file, is there twice, or is not in `map`")),
         }
         at = end + mark.len();
     }
 }
 
-/// Whether a part is `operations`, by its head.
-fn is_operations(head: &[u8]) -> Result<bool, Refusal> {
+/// What `map` says.
+fn read_map(content: &[u8]) -> Result<HashMap<String, Vec<String>>, Refusal> {
+    let wrong = || bad("`map` is no object of lists of paths by the names of files");
+    let raw = serde_json::from_slice(content).map_err(|_| wrong())?;
+    let mut map = HashMap::new();
+    for (name, paths) in request::strict(raw).map_err(|_| wrong())? {
+        // Names that a service might take for those of other parts.
+        let bare = request::bare(&name);
+        if ["operations", "map"].iter().any(|known| known.eq_ignore_ascii_case(bare)) {
+            return Err(wrong());
+        }
+        request::refuse_lookalike(&name)?;
+        let paths: Vec<String> = serde_json::from_value(paths).map_err(|_| wrong())?;
+        map.insert(name, paths);
+    }
+    Ok(map)
+}
+
+/// The head of a part.
+struct Head<'a> {
+    name: &'a str,
+    is_file: bool,
+    /// Whether it is of UTF-8, and nothing says how to read it otherwise.
+    is_plain: bool,
+}
+
+fn read_head(head: &[u8]) -> Result<Head<'_>, Refusal> {
     let head = std::str::from_utf8(head).map_err(|_| bad("the head of a part is no UTF-8"))?;
     let mut name = None;
-    let mut has_more = false;
+    let mut is_plain = true;
     for line in head.split("\r\n") {
         if line.contains(['\r', '\n']) {
             return Err(bad("the head of a part has a bare end of line"));
@@ -100,20 +191,13 @@ fn is_operations(head: &[u8]) -> Result<bool, Refusal> {
             }
             _ if field.eq_ignore_ascii_case("content-type") => {
                 let value = value.trim().to_ascii_lowercase();
-                has_more |= value.contains("charset") && !value.ends_with("charset=utf-8");
+                is_plain &= !value.contains("charset") || value.ends_with("charset=utf-8");
             }
-            _ => has_more = true,
+            _ => is_plain = false,
         }
     }
     let (name, is_file) = name.ok_or_else(|| bad("a part has no name"))?;
-    let is_operations = name == "operations";
-    if !is_operations && name.eq_ignore_ascii_case("operations") {
-        return Err(bad("the name of a part is not quite `operations`"));
-    }
-    match is_operations && (has_more || is_file) {
-        true => Err(bad("`operations` is a plain part of UTF-8")),
-        false => Ok(is_operations),
-    }
+    Ok(Head { name, is_file, is_plain })
 }
 
 /// The name in a `Content-Disposition`, and whether the part is a file.

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Refusal {
     /// Its kind.
     pub code: Code,
-    /// For the client. Names nothing but what the client sent and the bound that it broke.
+    /// For the client. Names what the client sent, the bound that it broke, and types on its way.
     pub message: String,
 }
 
@@ -63,10 +63,12 @@ codes! {
     Media = "UNSUPPORTED_MEDIA_TYPE", 415;
     /// The method is not for this kind of operation.
     Method = "METHOD_NOT_ALLOWED", 405;
-    /// More tokens than are read, or nested too deeply to be read.
+    /// More tokens than are read.
     Tokens = "TOKEN_LIMIT_EXCEEDED", 400;
-    /// Fields too deep below one another.
+    /// Fields too deep below one another, or nested too deeply to be read or measured.
     Depth = "DEPTH_LIMIT_EXCEEDED", 400;
+    /// Too many fields.
+    Fields = "FIELD_LIMIT_EXCEEDED", 400;
     /// Too many aliases.
     Aliases = "ALIAS_LIMIT_EXCEEDED", 400;
     /// Too many fields at the root.
@@ -77,7 +79,7 @@ codes! {
     Batch = "BATCH_LIMIT_EXCEEDED", 400;
     /// It would cost too much.
     Cost = "COST_LIMIT_EXCEEDED", 400;
-    /// It asks for the schema.
+    /// It asks for the schema, or for it too many times over.
     Introspection = "INTROSPECTION_DISABLED", 400;
     /// It asks for a field that this caller may not see.
     Forbidden = "FORBIDDEN", 403;

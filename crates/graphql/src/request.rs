@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor},
+    de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value as Json, value::RawValue};
 
@@ -83,6 +83,73 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
+/// JSON without a name twice in one of its objects. Of two, one reader takes the first and another the last.
+struct Strict(Json);
+
+pub(crate) fn strict(raw: &RawValue) -> Result<Map<String, Json>, serde_json::Error> {
+    match serde_json::from_str(raw.get())? {
+        Strict(Json::Object(all)) => Ok(all),
+        Strict(_) => Err(serde::de::Error::custom("expected an object")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Strict;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E>(self) -> Result<Strict, E> {
+                Ok(Strict(Json::Null))
+            }
+
+            fn visit_bool<E>(self, given: bool) -> Result<Strict, E> {
+                Ok(Strict(given.into()))
+            }
+
+            fn visit_u64<E>(self, given: u64) -> Result<Strict, E> {
+                Ok(Strict(given.into()))
+            }
+
+            fn visit_i64<E>(self, given: i64) -> Result<Strict, E> {
+                Ok(Strict(given.into()))
+            }
+
+            fn visit_f64<E>(self, given: f64) -> Result<Strict, E> {
+                Ok(Strict(given.into()))
+            }
+
+            fn visit_str<E>(self, given: &str) -> Result<Strict, E> {
+                Ok(Strict(given.into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Strict, A::Error> {
+                let mut items = Vec::new();
+                while let Some(Strict(item)) = all.next_element()? {
+                    items.push(item);
+                }
+                Ok(Strict(Json::Array(items)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Strict, A::Error> {
+                let mut members = Map::new();
+                while let Some((name, Strict(member))) = all.next_entry::<String, _>()? {
+                    if members.contains_key(&name) {
+                        return Err(serde::de::Error::custom("a name is there twice"));
+                    }
+                    members.insert(name, member);
+                }
+                Ok(Strict(Json::Object(members)))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
 /// What is read of `extensions`.
 #[derive(Deserialize)]
 struct Extensions {
@@ -127,6 +194,7 @@ pub fn from_json(bytes: &[u8], batch_max: usize) -> Result<Payload, Refusal> {
 /// # Errors
 /// It has something twice, or something that is no JSON where that is expected.
 pub fn from_query(query: &str) -> Result<Option<Asked>, Refusal> {
+    refuse_odd(query)?;
     let mut asked = Asked::default();
     let mut seen = [false; NAMES.len()];
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -253,6 +321,7 @@ impl Asked {
             return Err(bad("`variables` are no object"));
         }
         if let Some(extensions) = &self.extensions {
+            strict(extensions).map_err(|error| bad(format!("`extensions`: {error}")))?;
             let read: Extensions = serde_json::from_str(extensions.get())
                 .map_err(|_| bad("`extensions` are none, or their `persistedQuery` is none"))?;
             if let Some(persisted) = read.persisted {
@@ -290,19 +359,55 @@ impl Asked {
     /// They are no object that can be read.
     pub fn variables(&self) -> Result<Option<Map<String, Json>>, Refusal> {
         let Some(raw) = &self.variables else { return Ok(None) };
-        serde_json::from_str(raw.get()).map(Some).map_err(|error| bad(format!("`variables`: {error}")))
+        strict(raw).map(Some).map_err(|error| bad(format!("`variables`: {error}")))
     }
 
     fn other_extensions(&self) -> Option<Map<String, Json>> {
-        let mut all: Map<String, Json> = serde_json::from_str(self.extensions.as_ref()?.get()).ok()?;
+        // It was read as such before.
+        let mut all = strict(self.extensions.as_ref()?).ok()?;
         all.shift_remove("persistedQuery");
         (!all.is_empty()).then_some(all)
     }
 }
 
+/// Refuses what some services cut or read otherwise than others: `;` between names, and escapes that are no UTF-8.
+fn refuse_odd(query: &str) -> Result<(), Refusal> {
+    if query.contains(';') {
+        return Err(bad("the URL has a `;`, which some take for `&`; it is to be escaped"));
+    }
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => return Err(bad("the URL has a broken escape")),
+            },
+            (b'%', _) => return Err(bad("the URL has a broken escape")),
+            _ => (first, after),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(bad("the URL has escapes that are no UTF-8")),
+    }
+}
+
+/// A name as the most lenient service reads it: what stands before brackets, dots and the like, without spaces.
+pub(crate) fn bare(name: &str) -> &str {
+    let is_space = |letter: char| letter.is_whitespace() || letter.is_control();
+    let name = name.trim_matches(is_space);
+    let end = name.find(['[', ']', '.', ';', '\0', '=']).unwrap_or(name.len());
+    name.get(..end).unwrap_or_default().trim_matches(is_space)
+}
+
 /// Refuses names that some services take for one of ours.
-fn refuse_lookalike(name: &str) -> Result<(), Refusal> {
-    let is_alike = !name.is_ascii() || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+pub(crate) fn refuse_lookalike(name: &str) -> Result<(), Refusal> {
+    let bare = bare(name);
+    let is_alike = !name.is_ascii() || NAMES.iter().any(|known| known.eq_ignore_ascii_case(bare));
     match is_alike {
         true => Err(bad("a name is not quite that of a part of the request".to_owned())),
         false => Ok(()),

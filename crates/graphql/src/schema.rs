@@ -66,6 +66,8 @@ pub(crate) struct FieldDef {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ListSize {
     pub(crate) assumed: Option<f64>,
+    /// What an operator says that it is at least.
+    pub(crate) least: Option<f64>,
     /// Arguments that tell, by their paths.
     pub(crate) slicing: Vec<Vec<Box<str>>>,
     /// Fields below that are these lists, where it is not the field itself.
@@ -403,6 +405,7 @@ fn list_size(directives: Option<&cst::Directives>) -> Option<ListSize> {
         None => Vec::new(),
     };
     Some(ListSize {
+        least: None,
         assumed: argument(&found, "assumedSize").filter(|value| !is_null(value)).map(number),
         slicing: names("slicingArguments").iter().map(|path| steps(path)).collect(),
         sized: names("sizedFields").into_iter().map(String::into_boxed_str).collect(),

@@ -110,6 +110,100 @@ fn variables_tell_sizes_however_they_come() {
 }
 
 #[test]
+fn a_page_does_not_hide_the_lists_below_it() {
+    let schema = r#"
+type Query { page(first: Int): Page  one: Page @listSize(assumedSize: 2)  named(first: Int): Page @listSize(slicingArguments: ["first"], sizedFields: ["items"])
+             window(by: Window): [Item] @listSize(slicingArguments: ["by.take"])  deep(by: Outer): [Item] @listSize(slicingArguments: ["by.in.take"]) }
+type Page { items(first: Int): [Item]  all: [Item] @listSize(assumedSize: 50)  few: [Item]  result: Page  odd: [Item] }
+type Item { id: ID }
+input Window { take: Int = 1000 }
+input Outer { in: Window = {take: 7} }
+"#;
+    let mut settings = open();
+    settings.list_sizes = BTreeMap::from([("Page.odd".to_owned(), 500.0)]);
+    let guard = guard(settings, schema);
+    for (text, cost) in [
+        ("{ page(first: 1) { items(first: 1000000) { id } } }", 1_000_001.0),
+        ("{ page(first: 100) { items(first: 2) { id } } }", 3.0),
+        ("{ named(first: 100) { items(first: 2) { id } } }", 101.0),
+        ("{ named(first: 1) { items(first: 200) { id } } }", 201.0),
+        ("{ one { items(first: 1000) { id } } }", 1_001.0),
+        ("{ page(first: 1) { all { id } } }", 51.0),
+        ("{ page(first: 100) { all { id } } }", 101.0),
+        ("{ page(first: 3) { few { id } } }", 4.0),
+        ("{ page(first: 3) { few(first: 1) { id } } }", 4.0),
+        ("{ page(first: 1) { odd { id } } }", 501.0),
+        ("{ page(first: 1) { odd(first: 2) { id } } }", 501.0),
+        // Through objects of which there is one.
+        ("{ page(first: 100) { result { few { id } } } }", 102.0),
+        ("{ page(first: 100) { result { ...R } } } fragment R on Page { result { few { id } } }", 103.0),
+        // An argument that the field does not have tells nothing.
+        ("{ one(first: 1) { few { id } } }", 3.0),
+        // What nobody gave is as the schema's defaults say.
+        ("{ window(by: {}) { id } }", 1_000.0),
+        ("{ window(by: {take: \"5\"}) { id } }", 5.0),
+        ("query($n: Int) { window(by: {take: $n}) { id } }", 1_000.0),
+        ("query($w: Window) { window(by: $w) { id } }", 10.0),
+        ("query($w: Window = {}) { window(by: $w) { id } }", 1_000.0),
+        ("{ deep(by: {}) { id } }", 7.0),
+        ("{ deep(by: {in: {}}) { id } }", 1_000.0),
+        ("{ window(by: {take: \"1\\u0030\"}) { id } }", 10.0),
+        ("{ window(by: {take: \"30 \"}) { id } }", 30.0),
+    ] {
+        assert_eq!(measured(&guard, text, "{}").expect(text).cost, cost, "{text}");
+    }
+}
+
+#[test]
+fn an_interface_costs_what_its_dearest_member_does() {
+    let schema = r#"
+type Query { nodes(first: Int): [Node]  node: Node  person: Person  things: Things }
+interface Node { id: ID }
+type Info implements Node @cost(weight: "0") { id: ID }
+type Thing implements Node { id: ID }
+interface Person { friends: [Thing] @cost(weight: "5")  books(first: Int, n: Int): [Thing]  page(n: Int): Page  free: Int }
+type User implements Person { friends: [Thing]  books(first: Int, n: Int): [Thing] @listSize(assumedSize: 1)  page(n: Int): Page  free: Int @cost(weight: "0") }
+type Admin implements Person { friends: [Thing] books(first: Int, n: Int): [Thing] @listSize(slicingArguments: ["n"])  page(n: Int): Page @listSize(slicingArguments: ["n"])  free: Int @cost(weight: "3") }
+type Page { items: [Thing] }
+interface Things { all: [Thing] @listSize(assumedSize: 200) }
+type Many implements Things { all: [Thing] }
+"#;
+    let guard = guard(open(), schema);
+    for (text, cost) in [
+        ("{ nodes(first: 1000000) { id } }", 1_000_000.0),
+        ("{ node { id } }", 1.0),
+        ("{ node { ... on Info { id } } }", 1.0),
+        ("{ person { free } }", 1.0 + 3.0),
+        ("{ person { ... on User { free } } }", 1.0),
+        // What is said of the interface holds of members that say nothing.
+        ("{ person { friends { id } } }", 1.0 + 50.0),
+        ("{ person { ... on User { friends { id } } } }", 1.0 + 50.0),
+        ("{ things { ... on Many { all { id } } } }", 1.0 + 200.0),
+        // A list of one member is as long as another's is.
+        ("{ person { books { id } } }", 1.0 + 10.0),
+        ("{ person { ... on User { books { id } } } }", 1.0 + 1.0),
+        ("{ person { books(n: 70) { id } } }", 1.0 + 70.0),
+        ("{ person { books(first: 80) { id } } }", 1.0 + 80.0),
+        ("{ person { page(n: 90) { items { id } } } }", 1.0 + 1.0 + 90.0),
+    ] {
+        assert_eq!(measured(&guard, text, "{}").expect(text).cost, cost, "{text}");
+    }
+}
+
+#[test]
+fn a_variable_costs_wherever_it_is_given() {
+    let schema = "type Query { a(b: [In]): Int } input In { c: Int @cost(weight: \"2\") }";
+    let guard = guard(open(), schema);
+    let items = vec![serde_json::json!({"c": 1}); 3_000];
+    let variables = serde_json::json!({ "b": items }).to_string();
+    let fields = (0..1_000).map(|at| format!(" a{at}: a(b: $b)")).collect::<String>();
+    let text = format!("query($b: [In]) {{{fields} }}");
+    let start = std::time::Instant::now();
+    assert_eq!(measured(&guard, &text, &variables).expect("a cost").cost, 6_000_000.0);
+    assert!(start.elapsed() < std::time::Duration::from_millis(500), "took {:?}", start.elapsed());
+}
+
+#[test]
 fn an_argument_has_a_weight_where_nothing_else_has() {
     let guard = guard(open(), "type Query { a(b: Int @cost(weight: \"2\")): Int }");
     assert_eq!(measured(&guard, "{ a(b: 1) }", "{}").expect("a cost").cost, 2.0);
@@ -128,6 +222,10 @@ fn without_a_schema_what_is_written_tells() {
         ("{ a(limit: $n) { b } }", 1.0),
         ("{ search }", 5.0),
         ("{ all { b } }", 100.0),
+        ("{ all(first: 3) { b } }", 100.0),
+        ("{ all(first: 300) { b } }", 300.0),
+        ("{ a(first: \"20\") { b } }", 20.0),
+        ("{ a(first: \"many\") { b } }", 1.0),
         ("{ a(first: 20) }", 0.0),
     ] {
         assert_eq!(measured(&guard, text, "{}").expect(text).cost, cost, "{text}");
@@ -208,6 +306,21 @@ fn a_rule_is_touched_by_every_way_to_its_field() {
 }
 
 #[test]
+fn rules_about_all_of_a_type_hold_of_what_it_stands_for() {
+    for (rule, text, touched) in [
+        ("User.*", "{ someone { hidden } }", 1),
+        ("Person.*", "{ someone { ... on User { hidden } } }", 1),
+        ("Person.*", "{ me { hidden } }", 1),
+        ("User.*", "{ someone { ... on Admin { hidden } } }", 0),
+        ("Book.*", "{ someone { hidden } }", 0),
+    ] {
+        let rules = vec![vec![rule.to_owned()]];
+        let guard = guard(Settings { rules, passes_unknown: true, ..open() }, SCHEMA);
+        assert_eq!(measured(&guard, text, "{}").expect(text).rules, touched, "{rule} of {text}");
+    }
+}
+
+#[test]
 fn without_a_schema_a_rule_is_about_its_name_wherever_it_stands() {
     let rules = [&["User.email"][..], &["Mutation.*"]];
     let rules = rules.iter().map(|fields| fields.iter().map(|field| field.to_string()).collect()).collect();
@@ -219,10 +332,16 @@ fn without_a_schema_a_rule_is_about_its_name_wherever_it_stands() {
         ("{ ...F } fragment F on Nothing { a { email } }", 0b01),
         ("mutation { a }", 0b10),
         ("mutation { ... on Anything { a } }", 0b10),
+        ("mutation { __typename }", 0b00),
+        ("mutation { ... { __typename } ...F } fragment F on M { __typename }", 0b00),
         ("subscription { a }", 0b00),
     ] {
         assert_eq!(measured(&guard, text, "{}").expect(text).rules, touched, "{text}");
     }
+    let rules = vec![vec!["Query.*".to_owned()]];
+    let queries = crate::guard(Settings { rules, ..open() }, "");
+    let through = "mutation { x { query { secret } } }";
+    assert_eq!(measured(&queries, through, "{}").expect(through).rules, 1, "queries below a mutation");
     for wrong in ["User.*", "email"] {
         let settings = Settings { rules: vec![vec![wrong.to_owned()]], ..open() };
         Guard::compile(settings, None).expect_err(wrong);
@@ -235,16 +354,16 @@ fn lists_that_a_page_tells_of_cannot_take_for_ever() {
     settings.limits.cost = Some(1e12);
     let guard = guard(settings, "type Query { a(first: Int): Query  l: [Query] }");
     let mut text = String::from("{ ...F0 }");
-    for at in 0..300 {
+    for at in 0..100 {
         text.push_str(&format!(
             " fragment F{at} on Query {{ a(first: 2) {{ ...F{0} ...F{0} ...F{0} }} }}",
             at + 1
         ));
     }
-    text.push_str(" fragment F300 on Query { __typename }");
+    text.push_str(" fragment F100 on Query { __typename }");
     let start = std::time::Instant::now();
     assert_eq!(code(measured(&guard, &text, "{}")), Code::Cost);
-    assert!(start.elapsed() < std::time::Duration::from_secs(5), "took {:?}", start.elapsed());
+    assert!(start.elapsed() < std::time::Duration::from_millis(500), "took {:?}", start.elapsed());
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) fn open() -> Settings {
     let limits = graphql::Limits {
         tokens: 100_000,
         depth: 150,
+        fields: u64::MAX,
         aliases: u64::MAX,
         root_fields: u64::MAX,
         directives: u64::MAX,

@@ -50,12 +50,22 @@ fn fragments_that_double_each_other_are_told_in_no_time() {
 
 #[test]
 fn each_bound_refuses_what_is_beyond_it_alone() {
-    let limits =
-        Limits { tokens: 60, depth: 3, aliases: 2, root_fields: 3, directives: 2, batch: 1, cost: Some(3.0) };
+    let limits = Limits {
+        tokens: 60,
+        depth: 3,
+        fields: 6,
+        aliases: 2,
+        root_fields: 3,
+        directives: 2,
+        batch: 1,
+        cost: Some(3.0),
+    };
     let guard = guard(Settings { limits, ..Settings::default() }, "");
     for (fits, over, kind) in [
         ("{ a { b { c } } }", "{ a { b { c { d } } } }", Code::Depth),
         ("{ x: a y: a }", "{ x: a y: a z: a }", Code::Aliases),
+        ("{ a { b c d e } f }", "{ a { b c d e f } g }", Code::Fields),
+        ("{ ...F ...F } fragment F on T { a { b c } }", "{ ...F ...F } fragment F on T { a { b c d } }", Code::Fields),
         ("{ a b c }", "{ a b c d }", Code::RootFields),
         ("{ a @b @c }", "{ a @b @c @d }", Code::Directives),
         ("{ a(first: 3) { b } }", "{ a(first: 4) { b } }", Code::Cost),
@@ -83,6 +93,80 @@ fn what_is_nested_beyond_reading_never_reaches_the_stack() {
     }
 }
 
+/// An operation with a page, below it a chain of fragments.
+fn chain(long: usize, nested: usize) -> String {
+    let (open, close) = ("... {".repeat(nested), "}".repeat(nested));
+    let mut text = String::from("{ me(first: 1) { ...F0 } }");
+    for at in 0..long {
+        text.push_str(&format!(" fragment F{at} on User {{ {open} ...F{} {close} }}", at + 1));
+    }
+    text + &format!(" fragment F{long} on User {{ name }}")
+}
+
+const PAGE: &str = "type Query { me(first: Int): User } type User { name(a: Int): String }";
+
+/// Runs this on a stack that is smaller than a worker's.
+fn on_a_small_stack(run: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(run).expect("a thread");
+    thread.join().expect("no panic");
+}
+
+#[test]
+fn chains_of_fragments_below_a_page_never_reach_the_stack() {
+    on_a_small_stack(|| {
+        let mut settings = open();
+        settings.limits.tokens = 10_000_000;
+        for schema in ["", PAGE] {
+            let guard = guard(settings.clone(), schema);
+            // As deep as may be, and by far too deep.
+            measured(&guard, &chain(200, 0), "{}").expect("a chain that is measured");
+            measured(&guard, &chain(1, 190), "{}").expect("nesting that is measured");
+            for (long, nested) in [(33_000, 0), (300, 190)] {
+                let found = measured(&guard, &chain(long, nested), "{}");
+                match schema {
+                    "" => assert_eq!(found.expect("nothing is told of lists below").depth, 2),
+                    _ => assert_eq!(code(found), Code::Depth),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn fragments_below_a_page_are_measured_once_for_each_size() {
+    let mut settings = open();
+    settings.limits.tokens = 100_000;
+    let guard = guard(settings, PAGE);
+    let names: String = (0..1_000).map(|at| format!(" a{at}: 1")).collect();
+    for (leaf, argument) in [("name", String::new()), ("name", format!("({names})"))] {
+        let mut text = String::from("{ me(first: 1) { ...F0 } }");
+        for at in 0..60 {
+            text.push_str(&format!(" fragment F{at} on User {{ ...F{0} ...F{0} }}", at + 1));
+        }
+        text.push_str(&format!(" fragment F60 on User {{ {leaf}{argument} }}"));
+        let start = Instant::now();
+        let found = measured(&guard, &text, "{}").expect("a measure");
+        assert!(start.elapsed() < Duration::from_millis(200), "took {:?}", start.elapsed());
+        assert_eq!(found.fields, 1 + (1 << 60), "each is counted as often as it is spread");
+    }
+}
+
+#[test]
+fn pages_of_many_sizes_take_no_more_steps_than_there_are() {
+    let guard = guard(open(), "type Query { me(first: Int): User } type User { l: [User] name: String }");
+    let mut text = String::from("{");
+    for at in 1..2_000 {
+        text.push_str(&format!(" me(first: {at}) {{ ...F }}"));
+    }
+    text.push_str(&format!("}} fragment F on User {{ {} }}", "name ".repeat(2_000)));
+    let start = Instant::now();
+    assert_eq!(code(measured(&guard, &text, "{}")), Code::Cost);
+    assert!(start.elapsed() < Duration::from_millis(500), "took {:?}", start.elapsed());
+    // What people write is far from that.
+    let text = text.replace(&"name ".repeat(2_000), "l { name }");
+    assert_eq!(measured(&guard, &text, "{}").expect("a cost").cost, 1999.0 + 1999.0 * 2000.0 / 2.0);
+}
+
 #[test]
 fn what_cannot_be_run_is_refused() {
     for (text, kind) in [
@@ -99,6 +183,14 @@ fn what_cannot_be_run_is_refused() {
         ("query A { a } query A { b }", Code::Invalid),
         ("{ a } query B { b }", Code::Invalid),
         ("{ a } type A { b: Int }", Code::Invalid),
+        // Twice what one reader takes the first of, and another the last.
+        ("{ a(b: 1, b: 2) }", Code::Invalid),
+        ("{ a(b: {c: 1, c: 2}) }", Code::Invalid),
+        ("{ a(b: [1, {d: {c: 1, c: 2}}]) }", Code::Invalid),
+        ("query($b: Int = 1, $b: Int = 2) { a }", Code::Invalid),
+        ("query($b: Int, $b: Int) { a }", Code::Invalid),
+        ("query($b: In = {c: 1, c: 2}) { a }", Code::Invalid),
+        ("{ a(b: 1 c: 1 d: 1 e: 1 f: 1 g: 1 h: 1 i: 1 j: 1 b: 2) }", Code::Invalid),
         ("query A { a } query B { b }", Code::Operation),
     ] {
         assert_eq!(code(measured(&guard(open(), ""), text, "{}")), kind, "{text}");
@@ -130,4 +222,28 @@ fn the_schema_is_told_to_nobody_unless_that_is_wanted() {
     measured(&closed, "{ __typename a { __typename } }", "{}").expect("names of types are told");
     let told = guard(Settings { introspection: true, ..Settings::default() }, "type Query { a: Int }");
     measured(&told, "{ __schema { types { fields { type { ofType { name } } } } } }", "{}").expect("told");
+    for guard in [&told, &guard(Settings { introspection: true, ..Settings::default() }, "")] {
+        let twice = "{ __schema { types { fields { type { fields { name } } } } } }";
+        measured(guard, twice, "{}").expect("twice");
+        for thrice in [
+            "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }",
+            "{ __type(name: \"A\") { possibleTypes { interfaces { fields { name } } } } }",
+            "{ __schema { types { ...F } } } fragment F on __Type { fields { type { ...G } } } \
+             fragment G on __Type { fields { type { inputFields { name } } } }",
+        ] {
+            assert_eq!(code(measured(guard, thrice, "{}")), Code::Introspection, "{thrice}");
+        }
+        measured(guard, INTROSPECTION, "{}").expect("what tools ask for");
+    }
 }
+
+/// As tools ask for a schema.
+const INTROSPECTION: &str = "query IntrospectionQuery { __schema { queryType { name } mutationType { name }
+  subscriptionType { name } types { ...FullType } directives { name description locations args { ...InputValue } } } }
+fragment FullType on __Type { kind name description fields(includeDeprecated: true) { name description
+  args { ...InputValue } type { ...TypeRef } isDeprecated deprecationReason } inputFields { ...InputValue }
+  interfaces { ...TypeRef } enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason }
+  possibleTypes { ...TypeRef } }
+fragment InputValue on __InputValue { name description type { ...TypeRef } defaultValue }
+fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+  ofType { kind name ofType { kind name ofType { kind name } } } } } } } }";
