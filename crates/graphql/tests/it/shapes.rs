@@ -65,7 +65,11 @@ fn each_bound_refuses_what_is_beyond_it_alone() {
         ("{ a { b { c } } }", "{ a { b { c { d } } } }", Code::Depth),
         ("{ x: a y: a }", "{ x: a y: a z: a }", Code::Aliases),
         ("{ a { b c d e } f }", "{ a { b c d e f } g }", Code::Fields),
-        ("{ ...F ...F } fragment F on T { a { b c } }", "{ ...F ...F } fragment F on T { a { b c d } }", Code::Fields),
+        (
+            "{ ...F ...F } fragment F on T { a { b c } }",
+            "{ ...F ...F } fragment F on T { a { b c d } }",
+            Code::Fields,
+        ),
         ("{ a b c }", "{ a b c d }", Code::RootFields),
         ("{ a @b @c }", "{ a @b @c @d }", Code::Directives),
         ("{ a(first: 3) { b } }", "{ a(first: 4) { b } }", Code::Cost),
