@@ -28,7 +28,8 @@ pub struct AntiReplay {
     pub leeway: Duration,
     /// Methods that it is about; all when empty.
     pub methods: Vec<String>,
-    /// Whose nonces they are: two callers may have the same.
+    /// Whose nonces they are: two callers may have the same. Whoever is no consumer has them in common with all others who are
+    /// none, wherever they come from. A header has to be signed as the nonce is.
     pub key: RateLimitKey,
     /// Leading bits of an IPv6 client address that count as one client.
     #[schemars(range(min = 1, max = 128))]
@@ -36,10 +37,11 @@ pub struct AntiReplay {
     /// Characters that a nonce has at least.
     #[schemars(range(min = 1, max = 128))]
     pub min_nonce_length: u8,
-    /// Nonces that are remembered at a time, about 100 bytes each, with `store: memory`.
+    /// Nonces that are remembered at a time by this gateway.
     #[schemars(range(min = 1, max = 50_000_000))]
     pub max_nonces: u32,
-    /// Those of one caller, who gets 429 beyond, so that nobody takes the place of all.
+    /// Those of one caller, who gets 429 beyond. An address of no consumer has a hundredth of `maxNonces` at most. In a
+    /// shared store they are counted from the first on, for as long as it is remembered.
     #[schemars(range(min = 1, max = 50_000_000))]
     pub max_nonces_per_key: u32,
     /// What is done when there is no place for another.
@@ -84,7 +86,7 @@ impl Default for AntiReplay {
 
 impl Settings for AntiReplay {
     fn place(&self) -> Place<'_> {
-        // After all that may refuse: a request that did not get so far can be sent again as it is.
+        // After authentication and limits: a request that did not get so far can be sent again as it is.
         Place::Validation
     }
 
@@ -92,7 +94,19 @@ impl Settings for AntiReplay {
         true
     }
 
+    fn judges_arrivals(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.key == RateLimitKey::ClientAddress {
+            at.field("key", |at| {
+                at.error_with(
+                    "whoever sends a request again does it from another address",
+                    "leave it out, or take `consumer`, `claim` or a header that is signed",
+                );
+            });
+        }
         at.stored(self.store, self.when_away, Percent(100.0));
         if self.nonce_header == self.timestamp_header {
             at.field("timestampHeader", |at| at.error("expected another header than the nonce's"));

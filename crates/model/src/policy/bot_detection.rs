@@ -52,16 +52,16 @@ pub enum BotMode {
     Flag,
 }
 
-/// What becomes of a declared bot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What becomes of a declared bot. The later is the stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum BotClass {
     /// It passes.
     Allow,
-    /// It is refused.
-    Deny,
     /// It passes as often as `limit` says.
     Limit,
+    /// It is refused.
+    Deny,
 }
 
 /// What a bot is for.
@@ -160,8 +160,11 @@ pub struct BotLimit {
 pub struct BotVerification {
     /// Whether it is done.
     pub enabled: bool,
-    /// How long a call waits for name servers, once for an address; after that nobody knows, and the call goes on.
+    /// How long a call waits for name servers, once for an address; after that nobody knows. With `mode: flag` none waits.
     pub timeout: Duration,
+    /// What becomes of a bot of which nobody knows, if nothing stricter does: who says that it is one may keep its name
+    /// servers from answering. With `limit` such bots are counted apart from those that are verified.
+    pub unverified: BotClass,
     /// How long what was found out holds.
     pub ttl: Duration,
     /// How long it holds that nobody could say.
@@ -233,6 +236,7 @@ impl Default for BotVerification {
         Self {
             enabled: true,
             timeout: Duration::from_secs(1),
+            unverified: BotClass::Limit,
             ttl: Duration::from_secs(6 * 3600),
             failure_ttl: Duration::from_secs(60),
             max_addresses: 10_000,
@@ -265,6 +269,10 @@ impl Settings for BotDetection {
     }
 
     fn gives_way(&self) -> bool {
+        true
+    }
+
+    fn judges_arrivals(&self) -> bool {
         true
     }
 

@@ -62,6 +62,10 @@ impl Settings for Csrf {
         true
     }
 
+    fn judges_arrivals(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.each("allowOrigins", &self.allow_origins, |at, origin| match origin.as_str() {
             "*" => at.error_with("then nothing is refused", "name the origins whose pages may send requests"),

@@ -55,6 +55,11 @@ pub struct ReputationList {
     /// Bytes of the list; a longer one is not taken.
     #[serde(default = "max_size")]
     pub max_size: Size,
+    /// Networks that the list has at least; one with fewer is not taken, such as one of which only the head came. With 0 it may
+    /// be empty.
+    #[serde(default = "min_entries")]
+    #[schemars(range(max = 10_000_000))]
+    pub min_entries: u32,
     /// Networks of the list; one with more is not taken.
     #[serde(default = "max_entries")]
     #[schemars(range(min = 1, max = 10_000_000))]
@@ -82,6 +87,10 @@ fn timeout() -> Duration {
 
 fn max_size() -> Size {
     Size::mib(16)
+}
+
+fn min_entries() -> u32 {
+    1
 }
 
 fn max_entries() -> u32 {
@@ -132,6 +141,9 @@ impl ReputationList {
         }
         if self.timeout.is_zero() {
             at.field("timeout", |at| at.error("expected more than nothing"));
+        }
+        if self.min_entries > self.max_entries {
+            at.field("minEntries", |at| at.error("expected `maxEntries` or less"));
         }
         if self.max_size.bytes() == 0 {
             at.field("maxSize", |at| at.error("expected more than nothing"));

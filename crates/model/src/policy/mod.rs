@@ -119,6 +119,12 @@ pub(crate) trait Settings {
         false
     }
 
+    /// Whether it judges requests as they arrive from outside: what the gateway makes of them on the way to an upstream or to a
+    /// tool of its own is none of its business.
+    fn judges_arrivals(&self) -> bool {
+        false
+    }
+
     /// Whether it has answers of its own for whom it does not let in, so that nothing after it is tried.
     fn answers_itself(&self) -> bool {
         false
@@ -259,6 +265,11 @@ impl Policy {
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     pub fn gives_way(&self) -> bool {
         self.settings().gives_way()
+    }
+
+    /// Whether it judges requests as they arrive from outside, and nothing that the gateway makes of them.
+    pub fn judges_arrivals(&self) -> bool {
+        self.settings().judges_arrivals()
     }
 
     /// Whether it has answers of its own for whom it does not let in.

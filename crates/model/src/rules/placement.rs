@@ -10,6 +10,9 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
             }
             Phase::Cors => Some("a preflight carries no credentials, so it is no consumer's"),
             Phase::Guard => Some("answers that come before it is known who calls would lack it"),
+            Phase::Waf if policy.judges_arrivals() => {
+                Some("it runs before it is known who calls, so that a consumer's would come too late")
+            }
             Phase::IpRestriction
             | Phase::Waf
             | Phase::Authorization
@@ -24,6 +27,11 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
         each(config, &upstream.policies, at, |policy| {
             if policy.is_of_ai() {
                 return Some("providers of models are no upstreams that this could be attached to");
+            }
+            if policy.judges_arrivals() {
+                return Some(
+                    "it judges requests as they arrive, and an upstream is asked again by the gateway itself",
+                );
             }
             let is_late = policy.phase() == Phase::Cors;
             is_late.then_some("a preflight is answered before an upstream is picked")

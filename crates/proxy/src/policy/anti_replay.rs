@@ -1,7 +1,8 @@
 //! `antiReplay`: lets each request in once.
 //!
 //! A nonce is remembered for as long as its request would be good by its time, so that there is no moment at which one
-//! is forgotten and the other still good. With another time the same nonce is known all the same.
+//! is forgotten and the other still good. With another time the same nonce is known all the same. Where a request comes
+//! from is no part of what makes its nonce new: a thief sends from elsewhere.
 
 mod seen;
 
@@ -15,7 +16,7 @@ use aws_lc_rs::digest;
 use http::{HeaderName, Method};
 use model::{Enforcement, policy::anti_replay::WhenFull, resource::redis::WhenAway};
 
-use self::seen::{Mark, Seen, Told};
+use self::seen::{Bounds, Mark, Seen, Told};
 use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
     counted::{Counted, Metric},
@@ -36,7 +37,8 @@ static ONCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("anti_
 
 static METRIC: Metric = Metric {
     name: "tidegate_anti_replay_total",
-    help: "Requests that have to have a nonce, by what came of them; `full` had no place, and for `away` ones the shared store was.",
+    help: "Requests that have to have a nonce, by what came of them; `full` had no place, and for `away` ones the shared store \
+           was: they were refused or let in as `whenAway` says.",
     outcomes: &["passed", "missing", "stale", "replayed", "full", "away"],
     gauges: &[],
 };
@@ -51,6 +53,11 @@ const AWAY: usize = 5;
 const NONCE_BYTES_MAX: usize = 128;
 /// Bytes of a time.
 const TIME_BYTES_MAX: usize = 64;
+/// How much longer than its request is good a nonce is remembered: clocks of gateways and their store differ a little.
+const SLACK: Duration = Duration::from_secs(2);
+/// Callers who are known by their address alone have this part of all places, each of them at most: addresses are easily
+/// had.
+const STRANGERS_PART: u32 = 100;
 /// When a request may be tried again whose store is away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -61,7 +68,8 @@ pub(crate) struct AntiReplay {
     time: HeaderName,
     window: f64,
     leeway: f64,
-    lasts: Duration,
+    bounds: Bounds,
+    stranger_max: usize,
     methods: Vec<Method>,
     key: MeterKey,
     owner: String,
@@ -69,6 +77,16 @@ pub(crate) struct AntiReplay {
     seen: Arc<Seen>,
     sharing: Option<Sharing>,
     counted: Arc<Counted>,
+}
+
+/// Whose nonce a request has, and the nonce as it is remembered.
+struct Marks {
+    /// Whoever nonces are told apart by. For all who are known by their address alone it is one.
+    space: String,
+    caller: Mark,
+    mark: Mark,
+    /// How many the caller may have.
+    caller_max: usize,
 }
 
 /// Why a request is not let in.
@@ -83,33 +101,31 @@ enum Refused {
 
 impl AntiReplay {
     pub(crate) fn compile(settings: &model::policy::AntiReplay, cx: &Building<'_>) -> Result<Self, String> {
-        if cx.owner.starts_with("upstreams/") {
-            return Err(
-                "`antiReplay` stands on a route, a listener, a consumer or globally: what an upstream is \
-                        asked again by the gateway itself is no replay"
-                    .into(),
-            );
-        }
         let method =
             |name: &String| Method::from_bytes(name.as_bytes()).map_err(|error| format!("methods: {error}"));
-        let lasts = settings.window.get() + settings.leeway.get();
         let sharing = Sharing::of(settings.store, settings.when_away, cx)?;
-        // Beside a shared store what is remembered here is a help, and never in the way.
-        let forgets = settings.when_full == WhenFull::ForgetOldest || sharing.is_some();
-        let bounds = (lasts, settings.max_nonces, settings.max_nonces_per_key, forgets);
-        let new = || Seen::new(lasts, settings.max_nonces as usize, settings.max_nonces_per_key, forgets);
+        let bounds = Bounds {
+            lasts: settings.window.get() + settings.leeway.get() + SLACK,
+            marks_max: settings.max_nonces as usize,
+            caller_max: settings.max_nonces_per_key as usize,
+            // Beside a shared store what is remembered here is a help, and never in the way.
+            forgets: settings.when_full == WhenFull::ForgetOldest || sharing.is_some(),
+        };
+        let stranger_max = (settings.max_nonces / STRANGERS_PART).max(1) as usize;
         Ok(Self {
             mode: settings.mode,
             nonce: settings.nonce_header.to_http(),
             time: settings.timestamp_header.to_http(),
             window: settings.window.get().as_secs_f64(),
             leeway: settings.leeway.get().as_secs_f64(),
-            lasts,
+            bounds,
+            stranger_max: stranger_max.min(bounds.caller_max),
             methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,
             key: MeterKey::compile(&(&settings.key).into(), settings.ipv6_prefix)?,
             owner: cx.owner.clone(),
             nonce_bytes_min: settings.min_nonce_length.into(),
-            seen: cx.keep("seen", &bounds, new),
+            // Whatever becomes of the settings: what came before is known.
+            seen: cx.keep("seen", &(), Seen::default),
             sharing,
             counted: Counted::of(&METRIC, cx),
         })
@@ -140,53 +156,72 @@ impl AntiReplay {
     }
 
     /// Whose nonce it is, and the nonce as it is remembered.
-    fn marks(&self, call: &Call, nonce: &[u8]) -> (String, Mark, Mark) {
+    fn marks(&self, call: &Call, nonce: &[u8]) -> Marks {
         let subject = match self.key.of(call) {
             Subjects::Named(mut names) => names.pop().unwrap_or_default(),
             Subjects::Model => String::new(),
         };
         let caller = digested(&[subject.as_bytes()]);
-        let mark = digested(&[self.owner.as_bytes(), subject.as_bytes(), nonce]);
-        (subject, caller, mark)
+        let is_stranger = subject.starts_with("client:");
+        let (space, caller_max) = match is_stranger {
+            true => ("strangers".to_owned(), self.stranger_max),
+            false => (subject, self.bounds.caller_max),
+        };
+        let mark = digested(&[self.owner.as_bytes(), space.as_bytes(), nonce]);
+        Marks { space, caller, mark, caller_max }
     }
 
-    /// Asks the shared store.
-    async fn ask(&self, sharing: &Sharing, subject: &str, caller: Mark, mark: Mark) -> Result<(), Refused> {
+    /// Asks the shared store. What came is known here all the same, should the store go away or forget: what was let
+    /// in while it was away is not let in again when it is back.
+    async fn ask(&self, sharing: &Sharing, marks: &Marks) -> Result<usize, Refused> {
         let accounts = &sharing.accounts;
-        let key = accounts.key(subject, &format!("nonce:{}", hex(&mark)));
-        let lasts = self.lasts.as_millis().max(1).to_string();
-        match accounts.client().eval(&ONCE, &[key], &[lasts]).await {
-            Ok(Value::Int(1)) => {
-                // What came here is known here, should the store go away.
-                self.seen.put(caller, mark, Instant::now());
-                Ok(())
-            }
+        let keys = [
+            accounts.key(&marks.space, &format!("nonce:{}", hex(&marks.mark))),
+            accounts.key(
+                &marks.space,
+                &format!("sent:{}", hex(&digested(&[self.owner.as_bytes(), &marks.caller]))),
+            ),
+        ];
+        let lasts = self.bounds.lasts.as_millis().max(1).to_string();
+        // The store has judged how many they are, or nobody does.
+        let remember = || match self.put(marks, usize::MAX) {
+            Told::Known => Err(Refused::Replayed),
+            Told::New | Told::CallerFull(_) | Told::Full(_) => Ok(()),
+        };
+        match accounts.client().eval(&ONCE, &keys, &[lasts, marks.caller_max.to_string()]).await {
+            Ok(Value::Int(1)) => remember().map(|()| PASSED),
             Ok(Value::Int(0)) => Err(Refused::Replayed),
+            Ok(Value::Int(wait)) => Err(Refused::CallerFull(Duration::from_millis(wait.unsigned_abs()))),
             Ok(_) | Err(_) => match sharing.when_away {
-                WhenAway::Local => self.here(caller, mark),
-                WhenAway::Open => {
-                    self.counted.note(AWAY);
-                    Ok(())
-                }
+                WhenAway::Local => self.here(marks).map(|_| AWAY),
+                WhenAway::Open => remember().or(Ok(())).map(|()| AWAY),
                 WhenAway::Closed => Err(Refused::Away),
             },
         }
     }
 
     /// Looks at what came to this gateway.
-    fn here(&self, caller: Mark, mark: Mark) -> Result<(), Refused> {
-        match self.seen.put(caller, mark, Instant::now()) {
-            Told::New => Ok(()),
+    fn here(&self, marks: &Marks) -> Result<usize, Refused> {
+        match self.put(marks, marks.caller_max) {
+            Told::New => Ok(PASSED),
             Told::Known => Err(Refused::Replayed),
             Told::CallerFull(wait) => Err(Refused::CallerFull(wait)),
             Told::Full(wait) => Err(Refused::Full(wait)),
         }
     }
 
-    fn conclude(&self, call: &mut Call, judged: Result<(), Refused>) -> Verdict {
-        let Err(refused) = judged else {
-            self.counted.note(PASSED);
-            return Verdict::Continue;
+    fn put(&self, marks: &Marks, caller_max: usize) -> Told {
+        let bounds = Bounds { caller_max, ..self.bounds };
+        self.seen.put(marks.caller, marks.mark, Instant::now(), bounds)
+    }
+
+    fn conclude(&self, call: &mut Call, judged: Result<usize, Refused>) -> Verdict {
+        let refused = match judged {
+            Ok(outcome) => {
+                self.counted.note(outcome);
+                return Verdict::Continue;
+            }
+            Err(refused) => refused,
         };
         let (outcome, reason) = match &refused {
             Refused::Malformed(hint) => (MISSING, hint.as_str()),
@@ -279,13 +314,13 @@ impl Policy for AntiReplay {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let asked = self.shown(call, now.as_secs_f64()).map(|nonce| self.marks(call, nonce));
         let judged = match (asked, &self.sharing) {
-            (Ok((subject, caller, mark)), Some(sharing)) => {
+            (Ok(marks), Some(sharing)) => {
                 return Flow::Wait(Box::pin(async move {
-                    let judged = self.ask(sharing, &subject, caller, mark).await;
+                    let judged = self.ask(sharing, &marks).await;
                     self.conclude(call, judged)
                 }));
             }
-            (Ok((_, caller, mark)), None) => self.here(caller, mark),
+            (Ok(marks), None) => self.here(&marks),
             (Err(refused), _) => Err(refused),
         };
         match self.conclude(call, judged) {
@@ -299,6 +334,34 @@ impl Policy for AntiReplay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::testing::{building, call, outcome, with_header};
+
+    /// A request that is made now, from some address.
+    fn from(client: &str, nonce: &str) -> Call {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+        let call = with_header(call("POST", "/"), "x-nonce", nonce);
+        let mut call = with_header(call, "x-timestamp", &now.to_string());
+        call.client = client.parse().expect("an address");
+        call
+    }
+
+    #[test]
+    fn from_another_address_the_same_request_is_a_replay_all_the_same() {
+        let settings = model::policy::AntiReplay { max_nonces: 200, ..Default::default() };
+        let policy = building("", |cx| AntiReplay::compile(&settings, cx)).expect("compiles");
+        let passes = |client, nonce: &str| outcome(&policy, &mut from(client, nonce)).is_ok();
+        assert!(passes("192.0.2.7", "a-nonce-of-the-test"));
+        for client in ["192.0.2.7", "192.0.2.8", "203.0.113.1", "2001:db8::1"] {
+            assert!(!passes(client, "a-nonce-of-the-test"), "{client}");
+        }
+        assert!(passes("192.0.2.8", "another-nonce-of-the-test"));
+        // An address has a hundredth of all places.
+        assert!(
+            passes("192.0.2.9", "nonce-number-one-of-it") && passes("192.0.2.9", "nonce-number-two-of-it")
+        );
+        assert!(!passes("192.0.2.9", "nonce-number-three-of-it"));
+        assert!(passes("192.0.2.10", "nonce-number-three-of-it"));
+    }
 
     #[test]
     fn times_are_read_in_the_forms_that_clients_write() {

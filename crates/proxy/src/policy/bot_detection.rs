@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use self::{
     signs::{AGENT_BYTES_MAX, Signs},
     table::{Bot, Table, is_in},
-    verify::{Bounds, Names, Verifier},
+    verify::{Bounds, Names, Told, Verifier},
 };
 use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
@@ -65,6 +65,8 @@ pub(crate) struct BotDetection {
     limiter: Arc<KeyedGcra>,
     verifier: Option<Arc<Verifier>>,
     patience: Duration,
+    /// What becomes of bots of which nobody says that they are who they say they are.
+    unverified: BotClass,
     counted: Arc<Counted>,
 }
 
@@ -123,9 +125,11 @@ impl BotDetection {
             scores: settings.scores,
             oldest: settings.oldest,
             header: settings.header.as_ref().map(model::HeaderName::to_http),
-            limiter: cx.keep("limit", &(limit, bots), || KeyedGcra::new(quota, bots.max(1), Instant::now())),
+            limiter: cx
+                .keep("limit", &(limit, bots), || KeyedGcra::new(quota, bots.max(1) * 2, Instant::now())),
             verifier,
             patience: verify.timeout.get(),
+            unverified: verify.unverified,
             counted: Counted::of(&METRIC, cx),
             table,
         })
@@ -136,20 +140,23 @@ impl BotDetection {
         let Some(verifier) = self.verifier.as_ref().filter(|_| !bot.domains.is_empty()) else {
             return Ok(Identity::Declared);
         };
-        let Some(told) = Verifier::ask(verifier, call.client.to_canonical()) else {
-            return Ok(Identity::Unverified);
-        };
-        let known = told.borrow().clone();
-        match known {
-            Some(names) => Ok(identity(bot, &names)),
-            None => Err(told),
+        match Verifier::ask(verifier, call.client.to_canonical()) {
+            Told::Known(names) => Ok(identity(bot, &names)),
+            // Where nothing is refused nobody waits: the next call of the address is told.
+            Told::Soon(_) if self.mode == BotMode::Flag => Ok(Identity::Unverified),
+            Told::Soon(told) => Err(told),
         }
     }
 
     /// Judges a bot that says who it is.
     fn declared(&self, call: &mut Call, bot: &Bot, identity: Identity) -> Verdict {
         let (name, category) = (&bot.name, bot.category.as_str());
-        let signs = Signs { impostor: identity == Identity::Impostor, ..Signs::default() };
+        // The name of a bot is no way around the signs, unless it is known to be one.
+        let signs = match identity {
+            Identity::Unverified => self.signs(call),
+            Identity::Declared | Identity::Verified | Identity::Impostor => Signs::default(),
+        };
+        let signs = Signs { impostor: identity == Identity::Impostor, ..signs };
         let score = signs.score(&self.scores);
         let told = format!("score={score}; bot={name}; category={category}; identity={}", identity.as_str());
         self.tell(call, &told);
@@ -160,34 +167,48 @@ impl BotDetection {
             Identity::Impostor => IMPOSTOR,
         });
         if score >= self.threshold {
-            let reason = format!("it is not {name}, which it says it is");
+            let reason = match identity {
+                Identity::Unverified => format!("it says that it is {name}: {}", signs.words()),
+                _ => format!("it is not {name}, which it says it is"),
+            };
             return self.object(call, &reason, Some(score), forbidden(&reason));
         }
-        match bot.class {
+        let is_unverified = identity == Identity::Unverified;
+        let class = if is_unverified { bot.class.max(self.unverified) } else { bot.class };
+        match class {
             BotClass::Allow => Verdict::Continue,
             BotClass::Deny => {
                 self.counted.note(DENIED);
-                let reason = format!("{name} ({category}) is denied");
+                let reason = match bot.class {
+                    BotClass::Deny => format!("{name} ({category}) is denied"),
+                    _ => format!("nobody says that it is {name}, as it says itself"),
+                };
                 self.object(call, &reason, None, forbidden(&reason))
             }
-            BotClass::Limit => match self.limiter.check(name.as_bytes(), Instant::now(), 1) {
-                Decision::Allowed { .. } => Verdict::Continue,
-                Decision::Limited { retry_after, .. } => {
-                    self.counted.note(LIMITED);
-                    let reason = format!("{name} ({category}) comes too often");
-                    let failure = Failure::refused(Problem::RateLimited)
-                        .with_retry_after(retry_after)
-                        .with_detail(reason.clone());
-                    self.object(call, &reason, None, failure)
+            BotClass::Limit => {
+                match self.limiter.check(&counted_as(name, is_unverified), Instant::now(), 1) {
+                    Decision::Allowed { .. } => Verdict::Continue,
+                    Decision::Limited { retry_after, .. } => {
+                        self.counted.note(LIMITED);
+                        let reason = format!("{name} ({category}) comes too often");
+                        let failure = Failure::refused(Problem::RateLimited)
+                            .with_retry_after(retry_after)
+                            .with_detail(reason.clone());
+                        self.object(call, &reason, None, failure)
+                    }
                 }
-            },
+            }
         }
     }
 
-    /// Judges whoever does not say that it is a bot.
-    fn undeclared(&self, call: &mut Call, agent: Option<&[u8]>) -> Verdict {
+    fn signs(&self, call: &Call) -> Signs {
         let switches = matches!(call.upgrade, Some(Upgrade::Connection | Upgrade::Stream));
-        let signs = Signs::of(&call.head.headers, agent, switches, self.oldest);
+        Signs::of(&call.head.headers, agent_of(call), switches, self.oldest)
+    }
+
+    /// Judges whoever does not say that it is a bot.
+    fn undeclared(&self, call: &mut Call) -> Verdict {
+        let signs = self.signs(call);
         let score = signs.score(&self.scores);
         let words = signs.words();
         let told = match words.is_empty() {
@@ -217,6 +238,17 @@ impl BotDetection {
     }
 }
 
+/// Two agents are none: which one would be meant?
+fn agent_of(call: &Call) -> Option<&[u8]> {
+    in_header(&call.head.headers, &header::USER_AGENT).ok().flatten()
+}
+
+/// Whoever only says that it is a bot takes nothing of what the bot may. No name has a line break.
+fn counted_as(name: &str, is_unverified: bool) -> Vec<u8> {
+    let mark: &[u8] = if is_unverified { b"\n" } else { b"" };
+    [name.as_bytes(), mark].concat()
+}
+
 fn forbidden(reason: &str) -> Failure {
     Failure::refused(Problem::Forbidden).with_detail(reason.to_owned())
 }
@@ -244,14 +276,10 @@ impl Policy for BotDetection {
         if let Some(header) = &self.header {
             call.head.headers.remove(header);
         }
-        // Two agents are none: which one would be meant?
-        let agent = in_header(&call.head.headers, &header::USER_AGENT).ok().flatten();
-        let found = agent.and_then(|agent| self.table.find(agent.get(..AGENT_BYTES_MAX).unwrap_or(agent)));
+        let found =
+            agent_of(call).and_then(|agent| self.table.find(agent.get(..AGENT_BYTES_MAX).unwrap_or(agent)));
         let verdict = match found {
-            None => {
-                let agent = agent.map(<[u8]>::to_vec);
-                self.undeclared(call, agent.as_deref())
-            }
+            None => self.undeclared(call),
             // Who is denied need not be verified.
             Some((_, bot)) if bot.class == BotClass::Deny => self.declared(call, bot, Identity::Declared),
             Some((_, bot)) => match self.look(bot, call) {

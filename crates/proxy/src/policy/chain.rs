@@ -27,6 +27,8 @@ pub(crate) struct Link {
     /// One of this kind at a more specific place replaces it. Those that judge or limit add up instead: what an
     /// operator sets globally, a route cannot lift.
     gives_way: bool,
+    /// It judges requests as they arrive from outside.
+    judges_arrivals: bool,
     pub(crate) owner: Arc<str>,
     /// It comes from the global policies, in whatever chain it stands.
     is_global: bool,
@@ -141,6 +143,7 @@ impl Chain {
                     phase: settings.phase(),
                     kind,
                     gives_way: settings.gives_way(),
+                    judges_arrivals: settings.judges_arrivals(),
                     owner,
                     is_global,
                     policy,
@@ -192,6 +195,7 @@ impl Link {
             phase: self.phase,
             kind: self.kind,
             gives_way: self.gives_way,
+            judges_arrivals: self.judges_arrivals,
             owner: self.owner.clone(),
             is_global: self.is_global,
             policy: self.policy.clone(),
@@ -480,12 +484,14 @@ pub(crate) async fn within_response(
     Ok(())
 }
 
-/// The links that are the route's own and are not about who calls.
+/// The links that are the route's own and are about neither who calls nor how the call arrived.
 fn own_links<'c>(chain: &'c Chain, consumer: Option<&Consumer>) -> impl Iterator<Item = &'c Link> {
     let replaced =
         |link: &Link| link.gives_way && consumer.is_some_and(|consumer| consumer.chain.has(link.kind));
     let own = |link: &&Link| {
-        !link.is_global && !matches!(link.phase, Phase::Guard | Phase::Cors | Phase::Authentication)
+        !link.is_global
+            && !link.judges_arrivals
+            && !matches!(link.phase, Phase::Guard | Phase::Cors | Phase::Authentication)
     };
     chain.links.iter().filter(own).filter(|link| !replaced(link)).collect::<Vec<_>>().into_iter()
 }

@@ -92,13 +92,13 @@ impl Csrf {
             };
         }
         if let Some(origin) = origin {
-            return self.judge_origin(call, origin, origin, "`Origin` is");
+            return self.judge_origin(call, origin, "`Origin` is");
         }
         if self.reads_referer {
             let referer =
                 in_header(headers, &header::REFERER).map_err(|_| "`Referer` is there more than once")?;
             if let Some(referer) = referer {
-                return self.judge_origin(call, origin_of(referer), referer, "`Referer` is");
+                return self.judge_origin(call, origin_of(referer), "`Referer` is of");
             }
         }
         match self.passes_without {
@@ -107,16 +107,25 @@ impl Csrf {
         }
     }
 
-    fn judge_origin(&self, call: &Call, origin: &[u8], shown: &[u8], what: &str) -> Result<(), Reason> {
+    fn judge_origin(&self, call: &Call, origin: &[u8], what: &str) -> Result<(), Reason> {
         match self.is_allowed(origin) || is_own(call, origin) {
             true => Ok(()),
-            false => Err(told(what, shown)),
+            false => Err(told(what, shown(origin))),
         }
     }
 
     fn is_allowed(&self, origin: &[u8]) -> bool {
         // Anybody's page can have the origin `null`, so that nobody can be let in by it.
         origin != b"null" && std::str::from_utf8(origin).is_ok_and(|origin| self.allowed.has(origin))
+    }
+}
+
+/// What of an origin is shown: no path, no query and no password. These may be secrets, and go into records.
+fn shown(origin: &[u8]) -> &[u8] {
+    match origin_of(origin) {
+        b"null" => b"null",
+        origin if origin.contains(&b'@') || !origin.windows(3).any(|three| three == b"://") => b"no origin",
+        origin => origin,
     }
 }
 
@@ -280,6 +289,17 @@ mod tests {
             assert_eq!(passes(&policy, &[("referer", referer)]), want, "{referer}");
         }
         assert!(!passes(&policy, &[]), "nothing says where it comes from");
+        for (name, value, want) in [
+            ("referer", "http://evil.test/a?token=secret#secret", "`Referer` is of http://evil.test"),
+            ("referer", "http://user:secret@evil.test/", "`Referer` is of no origin"),
+            ("referer", "/form?token=secret", "`Referer` is of no origin"),
+            ("referer", "token-secret", "`Referer` is of no origin"),
+            ("origin", "http://evil.test/?token=secret", "`Origin` is http://evil.test"),
+            ("origin", "null", "`Origin` is null"),
+        ] {
+            let call = with_header(call("POST", "/"), name, value);
+            assert_eq!(policy.judge(&call).expect_err("not one's own"), want, "{value}");
+        }
         let blind = self::policy(serde_json::json!({"withoutHeaders": "refuse", "referer": false}));
         assert!(!passes(&blind, &[("referer", "http://api.example.test/")]));
     }

@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::digest;
 use http::{HeaderName, HeaderValue};
 use model::{Enforcement, policy::ip_reputation::UntilLoaded};
 
-use self::list::{List, Share};
+use self::list::{Content, List, Share};
 use super::{
     Flow, Needs, NeedsOf, Policy,
     counted::{Counted, Gauge, Metric},
@@ -59,6 +60,7 @@ pub(crate) struct IpReputation {
     allow: Networks,
     mode: Enforcement,
     header: Option<HeaderName>,
+    /// Whether calls wait for all lists to be there.
     waits: bool,
     counted: Arc<Counted>,
 }
@@ -74,16 +76,24 @@ impl IpReputation {
         let (networks, failing) = (total(NETWORKS, "networks"), total(FAILING, "failing"));
         let mut lists = Vec::with_capacity(settings.lists.len());
         for list in &settings.lists {
-            let new = || List::new(list, Share::of(&networks), Share::of(&failing));
+            let new = |content| List::new(list, content, Share::of(&networks), Share::of(&failing));
             let wrong = |error: String| format!("the list `{}`: {error}", list.name);
             lists.push(match &list.file {
                 Some(file) => {
-                    let filled = new();
-                    filled.fill(&cx.snapshot.file(file), list).map_err(wrong)?;
-                    Arc::new(filled)
+                    // Read once, whoever uses it and however often the configuration is loaded.
+                    let bytes = cx.snapshot.file(file);
+                    let digest = digest::digest(&digest::SHA256, &bytes);
+                    let identity = (list, digest.as_ref());
+                    let kept = cx.keep(&format!("file-{}", list.name), &identity, || new(Arc::default()));
+                    if !kept.is_there() {
+                        kept.fill(&bytes, list).map_err(wrong)?;
+                    }
+                    kept
                 }
                 None => {
-                    let kept = cx.keep(&format!("list-{}", list.name), list, new);
+                    // What was fetched stays while the address does.
+                    let content = cx.keep(&format!("content-{}", list.name), &list.url, Content::default);
+                    let kept = cx.keep(&format!("list-{}", list.name), list, || new(content));
                     List::start(&kept, list, cx.background).map_err(wrong)?;
                     kept
                 }
@@ -99,17 +109,18 @@ impl IpReputation {
         })
     }
 
-    /// The names of the lists that tell of the client; `None` when they are not all there and that matters.
-    fn listed(&self, call: &Call) -> Option<Vec<&str>> {
+    /// The names of the lists that tell of the client, and whether all lists are there.
+    fn listed(&self, call: &Call) -> (Vec<&str>, bool) {
         let mut names = Vec::new();
+        let mut are_all_there = true;
         for list in &self.lists {
-            match list.networks() {
-                Some(networks) if networks.contains(call.client) => names.push(&*list.name),
-                None if self.waits => return None,
-                _ => {}
+            match list.tells_of(call.client) {
+                Some(true) => names.push(&*list.name),
+                Some(false) => {}
+                None => are_all_there = false,
             }
         }
-        Some(names)
+        (names, are_all_there)
     }
 }
 
@@ -125,19 +136,24 @@ impl Policy for IpReputation {
         if let Some(header) = &self.header {
             call.head.headers.remove(header);
         }
-        let Some(names) = self.listed(call) else {
+        let (names, are_all_there) = self.listed(call);
+        let is_allowed = self.allow.contains(call.client);
+        if names.is_empty() && !are_all_there && self.waits && !is_allowed {
             self.counted.note(UNLOADED);
+            if !judged::object(call, "ipReputation", self.mode, "not every list is there yet") {
+                return Flow::Continue;
+            }
             return Flow::Fail(
                 Failure::refused(Problem::Unavailable)
                     .with_retry_after(RETRY_AFTER)
                     .with_detail("not every list of addresses was fetched yet"),
             );
-        };
+        }
         if names.is_empty() {
             self.counted.note(PASSED);
             return Flow::Continue;
         }
-        if self.allow.contains(call.client) {
+        if is_allowed {
             self.counted.note(ALLOWED);
             return Flow::Continue;
         }
@@ -146,7 +162,8 @@ impl Policy for IpReputation {
             self.counted.note(REFUSED);
             return Flow::Fail(
                 Failure::refused(Problem::Forbidden)
-                    .with_detail(format!("the client address {} is on the list {names}", call.client)),
+                    // Its address is in the record, masked where that is wanted.
+                    .with_detail(format!("the client address is on the list {names}")),
             );
         }
         self.counted.note(DETECTED);

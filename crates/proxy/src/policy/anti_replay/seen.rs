@@ -1,13 +1,19 @@
 //! Nonces that came, for as long as their requests could come again. Bounded, for all together and for each caller.
+//!
+//! What is kept outlives changes of the bounds: each nonce has the time at which it came, and how long that counts is
+//! asked anew each time. One call does a bounded piece of work under the lock, however many nonces there are.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 /// A nonce of somebody's, as a digest.
 pub(super) type Mark = [u8; 16];
+
+/// Nonces of no use any more that one call forgets. More than come with a call, so that all are gone in the end.
+const FORGOTTEN_AT_ONCE: usize = 64;
 
 /// What became of a nonce.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,57 +28,69 @@ pub(super) enum Told {
     Full(Duration),
 }
 
+/// How much is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) lasts: Duration,
+    pub(super) marks_max: usize,
+    /// Of one caller.
+    pub(super) caller_max: usize,
+    /// Whether the oldest of all goes when there is no place.
+    pub(super) forgets: bool,
+}
+
 /// Nonces of all callers.
+#[derive(Default)]
 pub(super) struct Seen {
-    lasts: Duration,
-    marks_max: usize,
-    per_caller_max: u32,
-    forgets: bool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    marks: HashSet<Mark>,
-    callers: HashMap<Mark, u32>,
+    /// When each came last.
+    marks: HashMap<Mark, Instant>,
+    /// When those of each caller came, the oldest first.
+    callers: HashMap<Mark, VecDeque<Instant>>,
     order: VecDeque<Entry>,
 }
 
 struct Entry {
     mark: Mark,
     caller: Mark,
-    until: Instant,
+    came: Instant,
 }
 
 impl Seen {
-    pub(super) fn new(lasts: Duration, marks_max: usize, per_caller_max: u32, forgets: bool) -> Self {
-        Self { lasts, marks_max: marks_max.max(1), per_caller_max, forgets, inner: Mutex::default() }
-    }
-
     /// Remembers a nonce, unless it came before.
-    pub(super) fn put(&self, caller: Mark, mark: Mark, now: Instant) -> Told {
+    pub(super) fn put(&self, caller: Mark, mark: Mark, now: Instant, bounds: Bounds) -> Told {
+        let left = |came: Instant| bounds.lasts.saturating_sub(now.saturating_duration_since(came));
+        let is_over = |came: Instant| left(came).is_zero();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        // All last equally long: the first is the first to go.
-        while inner.order.front().is_some_and(|oldest| oldest.until <= now) {
-            inner.forget();
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            match inner.order.front() {
+                Some(oldest) if is_over(oldest.came) => inner.forget(),
+                _ => break,
+            }
         }
-        if inner.marks.contains(&mark) {
+        if inner.marks.get(&mark).is_some_and(|came| !is_over(*came)) {
             return Told::Known;
         }
-        if inner.callers.get(&caller).is_some_and(|count| *count >= self.per_caller_max) {
-            let first = inner.order.iter().find(|entry| entry.caller == caller);
-            return Told::CallerFull(first.map_or(self.lasts, |entry| entry.until - now));
+        if let Some(own) = inner.callers.get(&caller) {
+            let over = own.partition_point(|came| is_over(*came));
+            if own.len() - over >= bounds.caller_max.max(1) {
+                return Told::CallerFull(own.get(over).map_or(bounds.lasts, |came| left(*came)));
+            }
         }
-        if inner.order.len() >= self.marks_max {
-            if !self.forgets {
-                let wait = inner.order.front().map_or(self.lasts, |oldest| oldest.until - now);
-                return Told::Full(wait);
+        if inner.order.len() >= bounds.marks_max.max(1) {
+            let oldest = inner.order.front().map_or(now, |oldest| oldest.came);
+            if !(bounds.forgets || is_over(oldest)) {
+                return Told::Full(left(oldest));
             }
             inner.forget();
         }
-        inner.marks.insert(mark);
-        *inner.callers.entry(caller).or_default() += 1;
-        inner.order.push_back(Entry { mark, caller, until: now + self.lasts });
+        inner.marks.insert(mark, now);
+        inner.callers.entry(caller).or_default().push_back(now);
+        inner.order.push_back(Entry { mark, caller, came: now });
         Told::New
     }
 
@@ -84,12 +102,16 @@ impl Seen {
 }
 
 impl Inner {
+    /// Forgets the one that came first.
     fn forget(&mut self) {
         let Some(oldest) = self.order.pop_front() else { return };
-        self.marks.remove(&oldest.mark);
-        if let Some(count) = self.callers.get_mut(&oldest.caller) {
-            *count -= 1;
-            if *count == 0 {
+        // One that came again since then stays.
+        if self.marks.get(&oldest.mark) == Some(&oldest.came) {
+            self.marks.remove(&oldest.mark);
+        }
+        if let Some(own) = self.callers.get_mut(&oldest.caller) {
+            own.pop_front();
+            if own.is_empty() {
                 self.callers.remove(&oldest.caller);
             }
         }
@@ -104,47 +126,88 @@ mod tests {
         number.to_be_bytes()
     }
 
-    fn seen(marks_max: usize, per_caller_max: u32, forgets: bool) -> Seen {
-        Seen::new(Duration::from_secs(10), marks_max, per_caller_max, forgets)
+    const LASTS: Duration = Duration::from_secs(10);
+
+    fn bounds(marks_max: usize, caller_max: usize, forgets: bool) -> Bounds {
+        Bounds { lasts: LASTS, marks_max, caller_max, forgets }
     }
 
     #[test]
     fn a_nonce_is_new_once_until_its_time_is_over() {
-        let (seen, now) = (seen(100, 100, false), Instant::now());
-        assert_eq!(seen.put(mark(1), mark(7), now), Told::New);
-        assert_eq!(seen.put(mark(1), mark(7), now + Duration::from_secs(9)), Told::Known);
-        assert_eq!(seen.put(mark(1), mark(8), now + Duration::from_secs(9)), Told::New);
-        assert_eq!(seen.put(mark(1), mark(7), now + Duration::from_secs(10)), Told::New);
+        let (seen, now, bounds) = (Seen::default(), Instant::now(), bounds(100, 100, false));
+        let put = |caller, number, after| {
+            seen.put(mark(caller), mark(number), now + Duration::from_secs(after), bounds)
+        };
+        assert_eq!(put(1, 7, 0), Told::New);
+        assert_eq!(put(1, 7, 9), Told::Known);
+        assert_eq!(put(2, 7, 9), Told::Known, "whoever sends it");
+        assert_eq!(put(1, 8, 9), Told::New);
+        assert_eq!(put(1, 7, 10), Told::New);
         assert_eq!(seen.len(), (2, 2, 1));
-        assert_eq!(seen.put(mark(2), mark(9), now + Duration::from_secs(60)), Told::New);
+        assert_eq!(put(2, 9, 60), Told::New);
         assert_eq!(seen.len(), (1, 1, 1), "what is over takes no place");
     }
 
     #[test]
     fn when_it_is_full_nobody_passes_or_the_oldest_goes() {
-        let (full, forgetful, now) = (seen(3, 100, false), seen(3, 100, true), Instant::now());
+        let (full, forgetful, now) = (Seen::default(), Seen::default(), Instant::now());
+        let put_full = |number, at| full.put(mark(1), mark(number), at, bounds(3, 100, false));
+        let put_forgetful = |number, at| forgetful.put(mark(1), mark(number), at, bounds(3, 100, true));
         for number in 0..3 {
             let at = now + Duration::from_secs(number);
-            assert_eq!(full.put(mark(1), mark(number.into()), at), Told::New);
-            assert_eq!(forgetful.put(mark(1), mark(number.into()), at), Told::New);
+            assert_eq!(put_full(number.into(), at), Told::New);
+            assert_eq!(put_forgetful(number.into(), at), Told::New);
         }
         let at = now + Duration::from_secs(4);
-        assert_eq!(full.put(mark(1), mark(9), at), Told::Full(Duration::from_secs(6)));
-        assert_eq!(full.put(mark(1), mark(0), at), Told::Known);
-        assert_eq!(forgetful.put(mark(1), mark(9), at), Told::New);
-        assert_eq!(forgetful.put(mark(1), mark(1), at), Told::Known);
-        assert_eq!(forgetful.put(mark(1), mark(0), at), Told::New, "the oldest was forgotten");
+        assert_eq!(put_full(9, at), Told::Full(Duration::from_secs(6)));
+        assert_eq!(put_full(0, at), Told::Known);
+        assert_eq!(put_forgetful(9, at), Told::New);
+        assert_eq!(put_forgetful(1, at), Told::Known);
+        assert_eq!(put_forgetful(0, at), Told::New, "the oldest was forgotten");
         assert_eq!(forgetful.len(), (3, 3, 1));
     }
 
     #[test]
     fn one_caller_takes_nobodys_place() {
-        let (seen, now) = (seen(10, 2, false), Instant::now());
-        for number in 0..2 {
-            assert_eq!(seen.put(mark(1), mark(number), now), Told::New);
+        let (seen, now, bounds) = (Seen::default(), Instant::now(), bounds(10, 2, false));
+        let put = |caller, number, after| {
+            seen.put(mark(caller), mark(number), now + Duration::from_secs(after), bounds)
+        };
+        assert_eq!((put(1, 0, 0), put(1, 1, 3)), (Told::New, Told::New));
+        assert_eq!(
+            put(1, 2, 4),
+            Told::CallerFull(Duration::from_secs(6)),
+            "until the oldest of its own goes"
+        );
+        assert_eq!(put(2, 3, 4), Told::New);
+        assert_eq!(put(1, 2, 10), Told::New);
+        assert_eq!(put(1, 4, 12), Told::CallerFull(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn bounds_may_change_and_what_came_stays_known() {
+        let (seen, now) = (Seen::default(), Instant::now());
+        let (short, long) =
+            (bounds(10, 10, false), Bounds { lasts: Duration::from_secs(60), ..bounds(10, 10, false) });
+        assert_eq!(seen.put(mark(1), mark(7), now, short), Told::New);
+        let later = now + Duration::from_secs(20);
+        assert_eq!(seen.put(mark(1), mark(7), later, long), Told::Known);
+        assert_eq!(seen.put(mark(1), mark(7), later, Bounds { marks_max: 1, ..short }), Told::New);
+    }
+
+    #[test]
+    fn what_is_over_goes_piece_by_piece_and_is_not_known_meanwhile() {
+        let (seen, now, bounds) = (Seen::default(), Instant::now(), bounds(1000, 1000, false));
+        for number in 0..500 {
+            assert_eq!(seen.put(mark(1), mark(number), now, bounds), Told::New);
         }
-        assert_eq!(seen.put(mark(1), mark(2), now), Told::CallerFull(Duration::from_secs(10)));
-        assert_eq!(seen.put(mark(2), mark(3), now), Told::New);
-        assert_eq!(seen.put(mark(1), mark(2), now + Duration::from_secs(10)), Told::New);
+        let later = now + LASTS;
+        assert_eq!(seen.put(mark(1), mark(499), later, bounds), Told::New);
+        assert_eq!(seen.len().1, 500 - FORGOTTEN_AT_ONCE + 1, "one call does a bounded piece of work");
+        for number in 1000..1010 {
+            assert_eq!(seen.put(mark(1), mark(number), later, bounds), Told::New);
+        }
+        assert_eq!(seen.put(mark(1), mark(499), later, bounds), Told::Known);
+        assert_eq!(seen.len(), (11, 11, 1));
     }
 }

@@ -114,6 +114,19 @@ mod tests {
     }
 
     #[test]
+    fn bots_that_name_others_are_themselves() {
+        let table = Table::compile(&BotDetection::default()).expect("a table");
+        for (agent, name) in [
+            ("TelegramBot (like TwitterBot)", "TelegramBot"),
+            ("Twitterbot/1.0", "Twitterbot"),
+            ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Googlebot"),
+        ] {
+            let (_, bot) = table.find(agent.as_bytes()).expect(agent);
+            assert_eq!(&*bot.name, name, "{agent}");
+        }
+    }
+
+    #[test]
     fn browsers_are_in_no_line() {
         let table = Table::compile(&BotDetection::default()).expect("a table");
         for agent in super::super::signs::tests::BROWSERS {

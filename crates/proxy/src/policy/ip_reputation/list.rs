@@ -4,6 +4,7 @@
 //! with it.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -46,10 +47,22 @@ impl Drop for Share {
     }
 }
 
+/// What was learnt of a list. It stays when its other settings change: a list that is to be fetched more often does not
+/// begin with nothing.
+#[derive(Default)]
+pub(super) struct Content {
+    learnt: ArcSwapOption<Learnt>,
+}
+
+struct Learnt {
+    networks: Networks,
+    entries: usize,
+}
+
 /// A list.
 pub(super) struct List {
     pub(super) name: Box<str>,
-    networks: ArcSwapOption<Networks>,
+    content: Arc<Content>,
     started: AtomicBool,
     entries: Share,
     failing: Share,
@@ -61,15 +74,22 @@ struct Source {
     refresh: Duration,
     timeout: Duration,
     bytes_max: usize,
+    entries_min: usize,
     entries_max: usize,
 }
 
 impl List {
     /// A list that nothing is known of yet.
-    pub(super) fn new(settings: &ReputationList, entries: Share, failing: Share) -> Self {
+    pub(super) fn new(
+        settings: &ReputationList,
+        content: Arc<Content>,
+        entries: Share,
+        failing: Share,
+    ) -> Self {
+        entries.set(content.learnt.load().as_ref().map_or(0, |learnt| learnt.entries));
         Self {
             name: settings.name.as_str().into(),
-            networks: ArcSwapOption::empty(),
+            content,
             started: AtomicBool::new(false),
             entries,
             failing,
@@ -82,7 +102,7 @@ impl List {
         if content.len() > bytes_max {
             return Err(format!("it has more than `maxSize`, {bytes_max} bytes"));
         }
-        self.take(parse(content, entries_max)?);
+        self.take(parse(content, settings.min_entries as usize, entries_max)?);
         Ok(())
     }
 
@@ -92,16 +112,24 @@ impl List {
             warn!(list = %list, skipped, "{skipped} lines of the list `{list}` are no networks");
         }
         self.entries.set(parsed.entries);
-        let before = self.networks.swap(Some(Arc::new(parsed.networks)));
+        let before = self
+            .content
+            .learnt
+            .swap(Some(Arc::new(Learnt { networks: parsed.networks, entries: parsed.entries })));
         if before.is_none() {
             let (list, entries) = (&self.name, parsed.entries);
             info!(list = %list, entries, "the list `{list}` tells of {entries} networks");
         }
     }
 
-    /// What it tells; nothing before it was fetched once.
-    pub(super) fn networks(&self) -> Option<Arc<Networks>> {
-        self.networks.load_full()
+    /// Whether it tells of an address; nothing before it was fetched once.
+    pub(super) fn tells_of(&self, address: IpAddr) -> Option<bool> {
+        self.content.learnt.load().as_ref().map(|learnt| learnt.networks.contains(address))
+    }
+
+    /// Whether it was fetched or read.
+    pub(super) fn is_there(&self) -> bool {
+        self.content.learnt.load().is_some()
     }
 
     /// Starts to fetch it, once.
@@ -116,6 +144,7 @@ impl List {
             refresh: settings.refresh.get(),
             timeout: settings.timeout.get(),
             bytes_max: settings.max_size.get(),
+            entries_min: settings.min_entries as usize,
             entries_max: settings.max_entries as usize,
         };
         if !this.started.swap(true, Ordering::Relaxed) {
@@ -146,9 +175,9 @@ impl Source {
         let late = |_| format!("no answer within {} ms", self.timeout.as_millis());
         let document = tokio::time::timeout(self.timeout, self.target.download(self.bytes_max));
         let document = document.await.map_err(late)??;
-        let entries_max = self.entries_max;
+        let (entries_min, entries_max) = (self.entries_min, self.entries_max);
         // A long list takes a while to read, in which others of the background have things to do.
-        let parsed = tokio::task::spawn_blocking(move || parse(&document, entries_max)).await;
+        let parsed = tokio::task::spawn_blocking(move || parse(&document, entries_min, entries_max)).await;
         parsed.map_err(|error| error.to_string())?
     }
 }

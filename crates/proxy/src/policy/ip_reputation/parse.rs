@@ -1,7 +1,7 @@
 //! Lists of addresses as they are published: by line, with comments, or as JSON.
 //!
 //! A line is an address, a network or a range, and what follows it is of no interest. A page that tells of an error
-//! is no list: more than half of what is not empty must be understood.
+//! is no list: more than half of what is not empty must be understood, and something has to be there.
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
@@ -35,8 +35,8 @@ struct Reader {
     refused: Option<String>,
 }
 
-/// Reads a list of so many entries at most.
-pub(crate) fn parse(document: &[u8], entries_max: usize) -> Result<Parsed, String> {
+/// Reads a list of so many entries at least and at most.
+pub(crate) fn parse(document: &[u8], entries_min: usize, entries_max: usize) -> Result<Parsed, String> {
     let text = std::str::from_utf8(document).map_err(|_| "it is not text".to_owned())?;
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.is_empty() {
@@ -48,11 +48,16 @@ pub(crate) fn parse(document: &[u8], entries_max: usize) -> Result<Parsed, Strin
         false => text.lines().try_for_each(|line| reader.line(line))?,
     }
     let entries = reader.gathered.len();
-    if reader.skipped > entries {
+    if reader.skipped > 0 && reader.skipped >= entries {
         return Err(format!(
             "it is no list: {} of {} lines are no networks",
             reader.skipped,
             reader.skipped + entries
+        ));
+    }
+    if entries < entries_min {
+        return Err(format!(
+            "it tells of {entries} networks, and `minEntries` is {entries_min}: such a list would let in whom it kept out"
         ));
     }
     Ok(Parsed { networks: reader.gathered.finish(), entries, skipped: reader.skipped })
@@ -222,7 +227,7 @@ mod tests {
     use super::*;
 
     fn check(document: &str, listed: &[&str], others: &[&str]) {
-        let parsed = parse(document.as_bytes(), 1000).expect("a list");
+        let parsed = parse(document.as_bytes(), 1, 1000).expect("a list");
         for (addresses, want) in [(listed, true), (others, false)] {
             for address in addresses {
                 let found = parsed.networks.contains(address.parse().expect("an address"));
@@ -266,7 +271,6 @@ mod tests {
             &["192.0.3.1"],
         );
         check("::ffff:192.0.2.0/120\n", &["192.0.2.200", "::ffff:192.0.2.1"], &["192.0.3.0"]);
-        check("# nobody today\n", &[], &["192.0.2.1"]);
     }
 
     proptest::proptest! {
@@ -276,8 +280,8 @@ mod tests {
             text in "[\\[\\]{}\",:0-9a-f./\n #;-]{0,300}",
         ) {
             for document in [bytes.as_slice(), text.as_bytes()] {
-                if let Ok(parsed) = parse(document, 5) {
-                    assert!(parsed.entries <= 5 && parsed.skipped <= parsed.entries);
+                if let Ok(parsed) = parse(document, 1, 5) {
+                    assert!((1..=5).contains(&parsed.entries) && parsed.skipped < parsed.entries);
                 }
             }
         }
@@ -297,12 +301,23 @@ mod tests {
             ("[[[[", "not JSON"),
             ("192.0.2.1\n192.0.2.2\n192.0.2.3\n", "more than 2"),
             ("[1, 2, 3]", "no list"),
+            ("# service suspended\n", "minEntries"),
+            ("// nobody today", "minEntries"),
+            ("[]", "minEntries"),
+            ("{\"prefixes\": []}", "minEntries"),
+            ("{\"data\": [], \"error\": \"quota\"}", "minEntries"),
+            ("192.0.2.1\nnonsense\n", "no list"),
         ] {
-            let error = parse(document.as_bytes(), 2).expect_err(document);
+            let error = parse(document.as_bytes(), 1, 2).expect_err(document);
             assert!(error.contains(why), "{document}: {error}");
         }
-        assert!(parse(b"\xff\xfe1.2.3.4", 2).is_err());
-        let parsed = parse(b"192.0.2.1\nnonsense\n192.0.2.2\n::/0\n", 2).expect("a list");
-        assert_eq!((parsed.entries, parsed.skipped), (2, 2));
+        assert!(parse(b"\xff\xfe1.2.3.4", 0, 2).is_err());
+        let parsed = parse(b"192.0.2.1\nnonsense\n192.0.2.2\n::/0\n192.0.2.3\n", 3, 3).expect("a list");
+        assert_eq!((parsed.entries, parsed.skipped), (3, 2));
+        for nobody in ["# nobody today\n", "[]"] {
+            let parsed = parse(nobody.as_bytes(), 0, 2).expect("a list of nobody, where that may be");
+            assert_eq!(parsed.entries, 0);
+        }
+        assert!(parse(b"192.0.2.1\n192.0.2.2\n", 3, 9).is_err(), "fewer than it has");
     }
 }

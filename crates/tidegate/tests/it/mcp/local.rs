@@ -428,6 +428,20 @@ fn mistakes_are_told_with_their_place_and_remedy() {
 }
 
 #[test]
+fn what_judges_arrivals_on_a_prompts_route_leaves_its_tool_alone() {
+    let (pets, provider, folder) = (pets(), smart(), document(DOCUMENT));
+    let limit = "      - rateLimit: {limit: 2, window: 1h, key: consumer}\n";
+    let more = "      - antiReplay: {}\n      - botDetection: {}\n      - csrf: {withoutHeaders: refuse}\n";
+    let text = config(&pets, &provider, &folder, NO_FILES, "");
+    assert!(text.contains(limit));
+    let gateway = Gateway::start(&text.replace(limit, &format!("{more}{limit}")));
+    let answer = Client::begin(&gateway, GOLD).call("ai_summary", json!({"text": "x"}));
+    assert_eq!(answer["result"]["structuredContent"]["short"], "short x", "{answer}");
+    let head = "POST /v1/summary HTTP/1.1\nhost: a\ncontent-type: application/json\ncontent-length: 12";
+    assert_eq!(gateway.send(head, b"{\"text\":\"x\"}").status, 403, "who comes from outside is judged");
+}
+
+#[test]
 fn who_is_nobody_to_a_prompts_route_runs_it_as_no_tool_either() {
     let (pets, provider, folder) = (pets(), smart(), document(DOCUMENT));
     let text = config(&pets, &provider, &folder, NO_FILES, "").replacen(

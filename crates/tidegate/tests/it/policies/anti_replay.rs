@@ -89,6 +89,12 @@ fn nonces_are_their_callers_own_and_one_that_was_refused_before_is_not_used() {
     assert_eq!(fresh(&gateway, NONCE, ""), 401);
     assert_eq!((fresh(&gateway, NONCE, gold), fresh(&gateway, NONCE, web)), (200, 200));
     assert_eq!((fresh(&gateway, NONCE, gold), fresh(&gateway, NONCE, web)), (403, 403));
+    let (gateway, _upstream) =
+        guarded("[{antiReplay: {key: global}}, {rateLimit: {limit: 1, window: 2s, key: global}}]", "");
+    let other = format!("{NONCE}other");
+    assert_eq!((fresh(&gateway, NONCE, ""), fresh(&gateway, &other, "")), (200, 429));
+    eventually("the limit allows another", || fresh(&gateway, &other, "") == 200);
+    eventually("the replay", || fresh(&gateway, &other, "") == 403);
 }
 
 #[test]
@@ -109,7 +115,7 @@ fn memory_is_bounded_and_what_happens_when_it_is_full_is_chosen() {
     let full = send(&gateway, &nonce(2), &now().to_string(), web);
     assert_eq!(full.status, 503, "{}", full.text());
     let wait: u64 = full.header("retry-after").and_then(|wait| wait.parse().ok()).expect("when to try again");
-    assert!((1..=4).contains(&wait), "{wait}");
+    assert!((1..=6).contains(&wait), "{wait}");
     pause(wait * 1000);
     assert_eq!(fresh(&gateway, &nonce(2), web), 200, "what is of no use any more is forgotten");
     let (gateway, _upstream) = guarded(&policies("maxNonces: 5, whenFull: forgetOldest"), keys);
@@ -144,6 +150,7 @@ fn each_setting_has_its_effect() {
         ("nonceHeader: x-a, timestampHeader: x-a", "another header"),
         ("methods: [post]", "upper-case"),
         ("minNonceLength: 0", "1"),
+        ("key: clientAddress", "from another address"),
     ] {
         refused(&with_policies(&format!("[{{antiReplay: {{{settings}}}}}]")), &[words]);
     }
@@ -199,6 +206,88 @@ fn while_the_store_is_away_what_came_to_oneself_is_known_where_that_is_chosen() 
         (403, 200, 403)
     );
     assert_eq!((fresh(&open, &after, ""), fresh(&open, &after, "")), (200, 200));
+    // What was let in meanwhile is known when the store is back, which was not there.
+    redis.again();
+    eventually("redis is back", || {
+        [&local, &open].iter().all(|gateway| gateway.metric("tidegate_redis_up ") == Some(1.0))
+    });
+    assert_eq!((fresh(&local, &after, ""), fresh(&open, &after, "")), (403, 403));
+    assert_eq!(fresh(&local, &before, ""), 403, "the store forgot, and the gateway did not");
+    assert_eq!(fresh(&local, &format!("{NONCE}back-again"), ""), 200);
+}
+
+#[test]
+fn a_shared_store_bounds_what_a_caller_puts_there() {
+    let redis = Redis::start();
+    // Whoever is no consumer has a hundredth of `maxNonces`.
+    let policy = "{antiReplay: {store: redis, window: 2s, leeway: 1s, maxNonces: 300}}";
+    let (one, two) = (sharing(&redis, policy, ""), sharing(&redis, policy, ""));
+    let nonce = |number: u32| format!("{NONCE}{number}");
+    let all = [(&one, 0), (&two, 1), (&one, 2)];
+    assert_eq!(all.map(|(gateway, number)| fresh(gateway, &nonce(number), "")), [200; 3]);
+    for gateway in [&one, &two] {
+        let full = send(gateway, &nonce(3), &now().to_string(), "");
+        assert_eq!((full.status, full.problem().as_deref()), (429, Some("rate-limited")), "{}", full.text());
+        assert!(full.header("retry-after").is_some());
+        assert_eq!(fresh(gateway, &nonce(0), ""), 403, "those are known all the same");
+    }
+    let keys = redis.ask("KEYS *nonce:*");
+    assert_eq!(keys.matches("nonce:").count(), 3, "{keys}");
+    eventually("another place", || fresh(&one, &nonce(4), "") == 200);
+}
+
+#[test]
+fn from_another_address_and_after_a_reload_of_other_settings_it_is_a_replay_all_the_same() {
+    let upstream = Upstream::echo();
+    let text = |more: &str| {
+        format!(
+            "accessLog: [{{kind: stdout}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes:
+  - {{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{antiReplay: {{{more}}}}}], backends: [{{upstream: u}}]}}
+",
+            upstream.address
+        )
+    };
+    let gateway = Gateway::with("trustedProxies: [127.0.0.1/32]", &text(""));
+    let from = |client: &str| fresh(&gateway, NONCE, &format!("\nx-forwarded-for: {client}"));
+    assert_eq!((from("192.0.2.1"), from("192.0.2.1")), (200, 403));
+    for client in ["192.0.2.2", "203.0.113.7", "2001:db8::1"] {
+        assert_eq!(from(client), 403, "{client}");
+    }
+    let written = std::fs::read_to_string(gateway.config()).expect("the configuration");
+    let written = written.split_once('\n').expect("admin stands first").1;
+    for other in ["window: 10m", "maxNonces: 1000, maxNoncesPerKey: 10", "whenFull: forgetOldest"] {
+        gateway.reload(&written.replace("{antiReplay: {}}", &format!("{{antiReplay: {{{other}}}}}")));
+        assert_eq!(from("192.0.2.1"), 403, "{other}");
+    }
+}
+
+#[test]
+fn upstreams_and_for_some_consumers_have_none_of_what_judges_arrivals() {
+    for policy in ["antiReplay", "botDetection", "csrf"] {
+        let upstream = |uses: &str| {
+            format!(
+                "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+policies: [{{name: shared, policy: {{{policy}: {{}}}}}}]
+upstreams: [{{name: u, endpoints: [{{address: \"127.0.0.1:9\"}}], policies: [{uses}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}]
+"
+            )
+        };
+        for uses in [format!("{{{policy}: {{}}}}"), "{use: shared}".to_owned()] {
+            refused(&upstream(&uses), &["judges requests as they arrive"]);
+        }
+    }
+    for policy in ["botDetection", "csrf"] {
+        let text = format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+consumers: [{{name: c, keys: [a-key-of-the-test], policies: [{{{policy}: {{}}}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{keyAuth: {{}}}}], respond: {{}}}}]
+"
+        );
+        refused(&text, &["would come too late"]);
+    }
 }
 
 #[test]

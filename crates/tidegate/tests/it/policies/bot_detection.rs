@@ -200,8 +200,10 @@ fn name_servers_that_hang_or_fail_hold_up_nobody_for_long() {
     server.say("2.2.0.192.in-addr.arpa", PTR, Say::Failure);
     names(&server, "3.2.0.192.in-addr.arpa", "crawl-3.googlebot.com", &[]);
     server.say("crawl-3.googlebot.com", super::super::harness::dns::A, Say::Silence);
-    let (gateway, upstream) =
-        gateway(", verify: {timeout: 300ms, failureTtl: 60s, maxAddresses: 50}", Some(&server));
+    let (gateway, upstream) = gateway(
+        ", verify: {timeout: 300ms, failureTtl: 60s, maxAddresses: 50, unverified: allow}",
+        Some(&server),
+    );
     for client in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
         let start = Instant::now();
         assert_eq!(from(&gateway, client, GOOGLE, "").status, 200, "{client}");
@@ -227,6 +229,47 @@ fn name_servers_that_hang_or_fail_hold_up_nobody_for_long() {
     assert!(took < 15, "{took} s");
     assert!(count(&gateway, "unverified") >= Some(400.0));
     assert_eq!(from(&gateway, "192.0.2.9", CHROME, BROWSER).status, 200, "browsers wait for nothing");
+}
+
+#[test]
+fn silence_is_no_way_in_and_takes_nothing_of_those_who_are_verified() {
+    let server = NameServer::start();
+    names(&server, "1.2.0.192.in-addr.arpa", "crawl-1.googlebot.com", &["192.0.2.1"]);
+    for number in 2..=9 {
+        server.say(&format!("{number}.2.0.192.in-addr.arpa"), PTR, Say::Failure);
+    }
+    let limit = "limit: {calls: 3, window: 1h}";
+    let (limiting, _upstream) =
+        gateway(&format!(", {limit}, categories: {{searchEngine: limit}}"), Some(&server));
+    let ask = |client: &str| from(&limiting, client, GOOGLE, "").status;
+    let impostors: Vec<u16> = (2..=6).map(|number| ask(&format!("192.0.2.{number}"))).collect();
+    assert_eq!(impostors, [200, 200, 200, 429, 429], "together, by the name that they claim");
+    let own: Vec<u16> = (0..4).map(|_| ask("192.0.2.1")).collect();
+    assert_eq!(own, [200, 200, 200, 429], "who is verified has the limit for itself");
+    let (denying, _upstream) = gateway(", verify: {unverified: deny}", Some(&server));
+    assert_eq!(from(&denying, "192.0.2.2", GOOGLE, "").status, 403);
+    assert_eq!(from(&denying, "192.0.2.1", GOOGLE, "").status, 200);
+    // A name is no way around the signs.
+    let (signs, upstream) = gateway("", Some(&server));
+    let headless = format!("{} Googlebot/2.1", CHROME.replace("Chrome/", "HeadlessChrome/"));
+    assert_eq!(from(&signs, "192.0.2.2", &headless, BROWSER).status, 403);
+    assert_eq!(from(&signs, "192.0.2.1", &headless, BROWSER).status, 200);
+    assert_eq!(told(&upstream), "score=0; bot=Googlebot; category=searchEngine; identity=verified");
+}
+
+#[test]
+fn where_nothing_is_refused_nobody_waits_for_name_servers() {
+    let server = NameServer::start();
+    server.say("2.2.0.192.in-addr.arpa", PTR, Say::Silence);
+    names(&server, "1.2.0.192.in-addr.arpa", "crawl-1.googlebot.com", &["192.0.2.1"]);
+    let (gateway, upstream) = gateway(", mode: flag, verify: {timeout: 5s}", Some(&server));
+    let start = Instant::now();
+    assert_eq!(from(&gateway, "192.0.2.2", GOOGLE, "").status, 200);
+    assert!(start.elapsed().as_millis() < 1_500, "{:?}", start.elapsed());
+    eventually("a later call is told", || {
+        from(&gateway, "192.0.2.1", GOOGLE, "").status == 200
+            && told(&upstream).ends_with("identity=verified")
+    });
 }
 
 #[test]

@@ -35,6 +35,7 @@ for network, number, name in [
     ("192.0.2.0/25", 64500, "Gute Netze"),
     ("192.0.2.128/25", 64501, "Schlechte Netze"),
     ("2001:db8:1::/48", 64502, "Réseau"),
+    ("2001:db8:9::/48", 64503, "Nirgends"),
 ]:
     record = {"autonomous_system_number": number, "autonomous_system_organization": name}
     systems.insert_network(IPSet([network]), record)
@@ -43,3 +44,20 @@ systems.to_db_file(f"{folder}/systems.mmdb")
 v4 = MMDBWriter(ip_version=4, database_type="DBIP-Country-Lite", description="test")
 v4.insert_network(IPSet(["192.0.2.0/24"]), place("DE", "EU"))
 v4.to_db_file(f"{folder}/v4.mmdb")
+
+# Of kinds that tell nothing of places or systems, and records that are not what they should be.
+other = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="GeoIP2-Connection-Type", description="test")
+other.insert_network(IPSet(["192.0.2.0/24"]), {"connection_type": "Cable/DSL"})
+other.to_db_file(f"{folder}/other.mmdb")
+
+flat = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="flat country_asn", description="test")
+flat.insert_network(IPSet(["192.0.2.0/24"]), {"country": "DE", "asn": "AS64500"})
+flat.to_db_file(f"{folder}/flat.mmdb")
+
+odd = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="GeoLite2-City", description="test")
+odd.insert_network(IPSet(["192.0.2.0/24"]), place("DE", "EU"))
+record = place("DE", "EU")
+record["subdivisions"], record["city"] = "BY", {"names": ["M"]}
+odd.insert_network(IPSet(["198.51.100.0/24"]), record)
+odd.insert_network(IPSet(["203.0.113.0/24"]), {"country": "DE"})
+odd.to_db_file(f"{folder}/odd.mmdb")

@@ -151,11 +151,9 @@ fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
 }
 
 #[test]
-fn a_damaged_file_that_opens_is_an_address_that_nothing_is_known_of_at_worst() {
-    let (gateway, _upstream) = gateway(&format!("{PLACES}, mode: detect, deny: {{countries: [DE]}}"));
-    assert_eq!(from(&gateway, "192.0.2.1"), 200);
-    let record = gateway.record("the call", |record| record["client_ip"] == "192.0.2.1");
-    assert_eq!(record["judged"][0]["outcome"], "detected", "{record}");
+fn a_damaged_file_that_opens_opens_nothing() {
+    let (gateway, _upstream) = gateway(&format!("{PLACES}, deny: {{countries: [DE]}}"));
+    assert_eq!((from(&gateway, "192.0.2.1"), from(&gateway, "198.51.100.1")), (403, 200));
     let place = gateway.folder.path().join("places.mmdb");
     let mut bytes = fs::read(&place).expect("the file");
     // The tree and the records, without what tells of them at the end.
@@ -163,12 +161,60 @@ fn a_damaged_file_that_opens_is_an_address_that_nothing_is_known_of_at_worst() {
     for (at, byte) in bytes[..end].iter_mut().enumerate() {
         *byte = byte.wrapping_add((at % 251) as u8);
     }
-    let before = gateway.readiness()["reloadsApplied"].as_u64();
+    let before = gateway.readiness()["reloadsRefused"].as_u64();
     fs::write(gateway.folder.path().join("damaged"), &bytes).expect("a file");
     fs::rename(gateway.folder.path().join("damaged"), &place).expect("a swap");
-    eventually("a reload", || gateway.readiness()["reloadsApplied"].as_u64() > before);
-    for client in ["192.0.2.1", "198.51.100.1", "2001:db8:1::1", "8.8.8.8", "::"] {
-        assert_eq!(from(&gateway, client), 200, "{client}");
+    eventually("a refusal", || gateway.readiness()["reloadsRefused"].as_u64() > before);
+    assert!(gateway.stderr().contains("none tells of"), "{}", gateway.stderr());
+    assert_eq!((from(&gateway, "192.0.2.1"), from(&gateway, "198.51.100.1")), (403, 200));
+}
+
+#[test]
+fn files_of_another_kind_are_refused_and_records_of_another_form_are_not_unknown() {
+    let check = |settings: &str, words: &[&str]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), "first");
+        let settings = settings.replace("FOLDER", &folder.path().display().to_string());
+        refused(&with_policies(&format!("[{{geo: {{{settings}}}}}]")), words);
+    };
+    check(
+        "database: FOLDER/systems.mmdb, deny: {countries: [KP]}",
+        &["`database`", "GeoLite2-ASN", "none tells of"],
+    );
+    check("asnDatabase: FOLDER/places.mmdb, deny: {asns: [1]}", &["`asnDatabase`", "GeoLite2-City"]);
+    check("database: FOLDER/other.mmdb, deny: {countries: [KP]}", &["GeoIP2-Connection-Type"]);
+    check("database: FOLDER/flat.mmdb, deny: {countries: [KP]}", &["none tells of"]);
+    check("asnDatabase: FOLDER/flat.mmdb, deny: {asns: [64500]}", &["numbers of autonomous systems"]);
+    let (gateway, _upstream) =
+        gateway("database: odd.mmdb, deny: {countries: [DE]}, headers: {city: x-city, region: x-region}");
+    for (client, reason) in [
+        ("192.0.2.1", "DE is refused"),
+        ("198.51.100.1", "DE is refused"),
+        ("203.0.113.1", "the file cannot be read at the address"),
+    ] {
+        assert_eq!(from(&gateway, client), 403, "{client}");
+        let record = gateway.record(client, |record| record["client_ip"] == client);
+        assert_eq!(record["judged"][0]["reason"], reason, "{record}");
+        assert!(!record["detail"].to_string().contains(client), "{record}");
+    }
+    assert_eq!(from(&gateway, "8.8.8.8"), 200);
+    eventually("the metric", || {
+        let name = "tidegate_geo_total{policy=\"routes/r/geo\",outcome=\"unreadable\"}";
+        gateway.metric(name) == Some(1.0)
+    });
+}
+
+#[test]
+fn another_file_changes_nothing_of_who_is_let_in() {
+    // An address with a system and no place, and one of a place and no system.
+    let (system, place) = ("2001:db8:9::1", "198.51.100.1");
+    for settings in [PLACES, BOTH] {
+        let (gateway, _upstream) = gateway(&format!("{settings}, unknown: deny, deny: {{countries: [KP]}}"));
+        assert_eq!((from(&gateway, system), from(&gateway, place)), (403, 200), "{settings}");
+        let (gateway, _upstream) =
+            self::gateway(&format!("{settings}, unknown: allow, allow: {{countries: [US]}}"));
+        assert_eq!((from(&gateway, system), from(&gateway, place)), (200, 200), "{settings}");
+        assert_eq!(from(&gateway, "192.0.2.1"), 403);
     }
 }
 

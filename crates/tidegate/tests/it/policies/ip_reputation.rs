@@ -116,6 +116,8 @@ fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
     eventually("the new list", || (from(&gateway, "192.0.2.7"), from(&gateway, "192.0.2.8")) == (200, 403));
     write("<html>oops</html>\n");
     eventually("the refusal", || gateway.stderr().contains("it is no list"));
+    write("# cut off after its head\n");
+    eventually("the refusal", || gateway.stderr().contains("minEntries"));
     assert_eq!((from(&gateway, "192.0.2.7"), from(&gateway, "192.0.2.8")), (200, 403));
 }
 
@@ -138,6 +140,8 @@ fn a_list_from_an_address_is_kept_fresh_and_the_last_good_one_stays() {
         None,
         Some("Too many requests"),
         Some(""),
+        Some("# service suspended\n"),
+        Some("{\"data\": [], \"error\": \"quota\"}"),
         Some("1.1.1.1\n2.2.2.2\n3.3.3.3\n4.4.4.4\n"),
         Some(&*long),
     ] {
@@ -151,6 +155,13 @@ fn a_list_from_an_address_is_kept_fresh_and_the_last_good_one_stays() {
     let text = text.split_once('\n').expect("admin stands first").1;
     gateway.reload(&text.replace("name: r,", "name: r, timeouts: {request: 9s},"));
     assert_eq!(from(&gateway, "192.0.2.8"), 403, "a reload keeps what was fetched");
+    // The server is in its last state, and answers with nothing that is a list.
+    gateway.reload(&text.replace("refresh: 1s, timeout: 500ms", "refresh: 2s, timeout: 700ms"));
+    assert_eq!(
+        (from(&gateway, "192.0.2.7"), from(&gateway, "192.0.2.8")),
+        (200, 403),
+        "and so does one that changes how it is fetched"
+    );
     drop(server);
     pause(1500);
     assert_eq!(from(&gateway, "192.0.2.8"), 403, "nobody listens any more");
@@ -171,6 +182,19 @@ fn until_it_is_there_calls_pass_or_wait_as_is_chosen() {
     let answer = closed.send("GET / HTTP/1.1\nhost: a\nx-forwarded-for: 192.0.2.7", b"");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     eventually("the metric", || count(&closed, "unloaded") == Some(1.0));
+    let record = closed.record("a refusal", |record| record["status"] == 503);
+    assert_eq!(record["judged"][0]["outcome"], "refused", "{record}");
+    let settings = format!("untilLoaded: closed, allow: [192.0.2.7], {list}");
+    let (allowing, _upstream) = gateway(&settings, &[]);
+    assert_eq!((from(&allowing, "192.0.2.7"), from(&allowing, "192.0.2.8")), (200, 503));
+    let (detecting, _upstream) = gateway(&format!("untilLoaded: closed, mode: detect, {list}"), &[]);
+    assert_eq!(from(&detecting, "192.0.2.7"), 200);
+    let record = detecting.record("the call", |record| record["judged"].is_array());
+    assert_eq!(record["judged"][0]["outcome"], "detected", "{record}");
+    // One that is there refuses whom it tells of, whatever becomes of the other.
+    let both = list.replace("lists: [", "lists: [{name: own, file: own.txt}, ");
+    let (both, _upstream) = gateway(&format!("untilLoaded: closed, {both}"), &[("own.txt", "192.0.2.7\n")]);
+    assert_eq!((from(&both, "192.0.2.7"), from(&both, "192.0.2.8")), (403, 503));
 }
 
 #[test]
@@ -207,6 +231,34 @@ fn where_nothing_is_refused_the_upstream_is_told_and_clients_cannot_tell_it() {
 }
 
 #[test]
+fn a_shared_list_is_held_once_however_often_it_is_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("own.txt"), "192.0.2.7\n192.0.2.9\n").expect("a file");
+    let port = free_port();
+    let routes: String = (0..20)
+        .map(|number| {
+            format!(
+                "  - {{name: r{number}, match: [{{path: {{prefix: /{number}}}}}], policies: [{{use: bad}}], respond: {{}}}}\n"
+            )
+        })
+        .collect();
+    let text = format!(
+        "accessLog: [{{kind: stdout}}]
+listeners: [{{name: public, address: \"127.0.0.1:{port}\", trustedProxies: [127.0.0.1/32]}}]
+policies: [{{name: bad, policy: {{ipReputation: {{lists: [{{name: own, file: own.txt}}]}}}}}}]
+routes:
+{routes}"
+    );
+    let gateway = Gateway::in_folder(folder, &text, ([127, 0, 0, 1], port).into(), |_| {});
+    for number in [0, 19] {
+        let head = format!("GET /{number} HTTP/1.1\nhost: a\nx-forwarded-for: 192.0.2.7");
+        assert_eq!(gateway.send(&head, b"").status, 403);
+    }
+    let name = "tidegate_ip_reputation_networks{policy=\"policies/bad/ipReputation\"}";
+    assert_eq!(gateway.metric(name), Some(2.0));
+}
+
+#[test]
 fn a_hundred_and_fifty_thousand_networks_load_and_are_looked_up_at_once() {
     let mut list = String::new();
     for number in 0_u32..150_000 {
@@ -240,6 +292,10 @@ fn settings_that_cannot_be_are_refused() {
         ),
         ("lists: [{name: a, url: 'https://x.test/'}], header: connection", &["gateway's own"]),
         ("lists: [{name: a, file: missing.txt}]", &["missing.txt"]),
+        (
+            "lists: [{name: a, url: 'https://x.test/', minEntries: 3, maxEntries: 2}]",
+            &["`maxEntries` or less"],
+        ),
     ] {
         refused(&with_policies(&format!("[{{ipReputation: {{{settings}}}}}]")), words);
     }
