@@ -305,10 +305,6 @@ fn size_of_all(
     Some(made)
 }
 
-fn field_mut<'s>(
-    schema: &'s mut Schema,
-    type_: usize,
-    name: &str,
-) -> Option<&'s mut FieldDef> {
+fn field_mut<'s>(schema: &'s mut Schema, type_: usize, name: &str) -> Option<&'s mut FieldDef> {
     schema.types.get_mut(type_)?.fields.get_mut(name)
 }

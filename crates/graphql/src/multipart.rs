@@ -55,8 +55,7 @@ impl Upload {
     /// # Errors
     /// They are put elsewhere.
     pub fn judge(&self, payload: &Payload) -> Result<(), Refusal> {
-        let variables =
-            payload.asked.iter().map(request::Asked::variables).collect::<Result<Vec<_>, _>>()?;
+        let variables = payload.asked.iter().map(request::Asked::variables).collect::<Result<Vec<_>, _>>()?;
         let is_right = |path: &String| {
             let (at, path) = match payload.is_batch {
                 true => path.split_once('.').and_then(|(at, path)| Some((index(at)?, path)))?,
