@@ -209,7 +209,7 @@ impl Document {
                 }
                 cst::Definition::FragmentDefinition(one) => fragments.push(Fragment {
                     on: condition(one.type_condition())?.ok_or_else(incomplete)?,
-                    directives: directives(one.directives()),
+                    directives: directives(one.directives())?,
                     selections: reading.selections(one.selection_set())?,
                 }),
                 _ => return Err(invalid("the document defines types, which is not for clients".to_owned())),
@@ -278,9 +278,9 @@ impl Reading {
         self.nodes += 1;
         let mut variables = HashSet::new();
         let mut defaults = HashMap::default();
-        let mut count = directives(one.directives());
+        let mut count = directives(one.directives())?;
         for variable in one.variable_definitions().into_iter().flat_map(|all| all.variable_definitions()) {
-            count += directives(variable.directives());
+            count += directives(variable.directives())?;
             let name = variable.variable().and_then(|variable| variable.name()).map(|name| name.text());
             let name = name.ok_or_else(incomplete)?;
             if !variables.insert(name.as_str().to_owned()) {
@@ -306,7 +306,8 @@ impl Reading {
 
     fn selections(&mut self, set: Option<cst::SelectionSet>) -> Result<Vec<Selection>, Refusal> {
         let Some(set) = set else { return Ok(Vec::new()) };
-        set.selections().map(|one| self.selection(one)).collect()
+        let all: Result<Vec<_>, _> = set.selections().map(|one| self.selection(one)).collect();
+        all.map(tight)
     }
 
     fn selection(&mut self, one: cst::Selection) -> Result<Selection, Refusal> {
@@ -321,7 +322,7 @@ impl Reading {
                 Ok(Selection::Field(Field {
                     name: name.as_str().into(),
                     is_aliased: field.alias().is_some(),
-                    directives: directives(field.directives()),
+                    directives: directives(field.directives())?,
                     arguments,
                     selections: self.selections(field.selection_set())?,
                 }))
@@ -332,16 +333,22 @@ impl Reading {
                 Ok(Selection::Spread {
                     fragment: fragment
                         .ok_or_else(|| invalid(format!("there is no fragment `{}`", name.as_str())))?,
-                    directives: directives(spread.directives()),
+                    directives: directives(spread.directives())?,
                 })
             }
             cst::Selection::InlineFragment(inline) => Ok(Selection::Inline {
                 on: condition(inline.type_condition())?,
-                directives: directives(inline.directives()),
+                directives: directives(inline.directives())?,
                 selections: self.selections(inline.selection_set())?,
             }),
         }
     }
+}
+
+/// A list without room for more: a list of one has room for four while it is made.
+fn tight<T>(mut all: Vec<T>) -> Vec<T> {
+    all.shrink_to_fit();
+    all
 }
 
 /// What a fragment is about.
@@ -351,14 +358,20 @@ fn condition(condition: Option<cst::TypeCondition>) -> Result<Option<Box<str>>, 
     Ok(Some(name.text().as_str().into()))
 }
 
-fn directives(all: Option<cst::Directives>) -> u64 {
-    all.map_or(0, |all| all.directives().count() as u64)
+/// How many there are.
+fn directives(all: Option<cst::Directives>) -> Result<u64, Refusal> {
+    let mut count = 0;
+    for one in all.into_iter().flat_map(|all| all.directives()) {
+        count += 1;
+        arguments(one.arguments())?;
+    }
+    Ok(count)
 }
 
 fn arguments(all: Option<cst::Arguments>) -> Result<Vec<(Box<str>, Value)>, Refusal> {
     let each = all.into_iter().flat_map(|all| all.arguments());
     let read = |one: cst::Argument| Some((one.name()?.text().as_str().into(), read_value(&one.value()?)));
-    let all: Vec<(Box<str>, Value)> = each.filter_map(read).collect();
+    let all: Vec<(Box<str>, Value)> = tight(each.filter_map(read).collect());
     match double(&all).or_else(|| all.iter().find_map(|(_, value)| value.double())) {
         Some(name) => Err(twice(name)),
         None => Ok(all),
@@ -393,12 +406,14 @@ pub(crate) fn read_value(value: &cst::Value) -> Value {
         cst::Value::FloatValue(number) => {
             number.source_string().trim().parse().map_or(Value::Other, Value::Number)
         }
-        cst::Value::ListValue(list) => Value::List(list.values().map(|value| read_value(&value)).collect()),
+        cst::Value::ListValue(list) => {
+            Value::List(tight(list.values().map(|value| read_value(&value)).collect()))
+        }
         cst::Value::ObjectValue(object) => {
             let read = |field: cst::ObjectField| {
                 Some((field.name()?.text().as_str().into(), read_value(&field.value()?)))
             };
-            Value::Object(object.object_fields().filter_map(read).collect())
+            Value::Object(tight(object.object_fields().filter_map(read).collect()))
         }
         cst::Value::NullValue(_) => Value::Null,
         // Some services take digits for numbers.

@@ -114,7 +114,7 @@ fn a_page_does_not_hide_the_lists_below_it() {
     let schema = r#"
 type Query { page(first: Int): Page  one: Page @listSize(assumedSize: 2)  named(first: Int): Page @listSize(slicingArguments: ["first"], sizedFields: ["items"])
              window(by: Window): [Item] @listSize(slicingArguments: ["by.take"])  deep(by: Outer): [Item] @listSize(slicingArguments: ["by.in.take"]) }
-type Page { items(first: Int): [Item]  all: [Item] @listSize(assumedSize: 50)  few: [Item]  result: Page  odd: [Item] }
+type Page { items(first: Int): [Item]  all: [Item] @listSize(assumedSize: 50)  few: [Item]  result: Page  odd(first: Int): [Item] }
 type Item { id: ID }
 input Window { take: Int = 1000 }
 input Outer { in: Window = {take: 7} }

@@ -17,7 +17,7 @@ pub struct GraphqlRecord {
     pub cost: f64,
     /// How deep the deepest is.
     pub depth: u32,
-    /// Whether a text was known by an id: `hit`, `registered` or `listed`; `unlisted` when the list does not have it.
+    /// Whether a text was known by an id: `hit` or `listed`; `unlisted` when the list does not have it.
     pub persisted: Option<&'static str>,
     /// Why it was refused.
     pub refused: Option<&'static str>,

@@ -11,6 +11,9 @@ use crate::{
     load::{Context, scope::Named},
 };
 
+/// Tokens of a document that may be read.
+const TOKENS_MAX: u32 = 100_000;
+
 /// Judges operations of GraphQL before the service runs them: how deep they are, what they may cost, which fields they ask
 /// for, and whether their text is one that is known. What is refused is told as GraphQL tells errors.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +55,9 @@ pub struct GraphqlLimits {
     /// Fields below one another; a field at the root is 1 deep.
     #[schemars(range(min = 1, max = 150))]
     pub depth: u32,
+    /// Fields, each counted as often as its fragment is spread.
+    #[schemars(range(min = 1))]
+    pub fields: u32,
     /// Aliases, each counted as often as its fragment is spread.
     pub aliases: u32,
     /// Fields at the root of an operation.
@@ -86,7 +92,7 @@ pub struct GraphqlCosts {
     /// What types and fields cost, by `Type` or `Type.field`, whatever the schema says.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, f64>,
-    /// How long lists are taken to be, by `Type.field`, whatever the schema says.
+    /// How long lists are taken to be at least, by `Type.field`, whatever the schema says.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub list_sizes: BTreeMap<String, f64>,
 }
@@ -168,6 +174,7 @@ impl Default for GraphqlLimits {
             max_body_size: Size::kib(256),
             tokens: 5_000,
             depth: 15,
+            fields: 2_000,
             aliases: 30,
             root_fields: 20,
             directives: 50,
@@ -211,33 +218,51 @@ impl GraphqlFieldRule {
     }
 }
 
+impl GraphqlLimits {
+    fn validate(&self, at: &mut Context<'_, '_>) {
+        if self.max_body_size.bytes() == 0 {
+            at.field("maxBodySize", |at| at.error("expected more than nothing"));
+        }
+        for (key, value, most) in [
+            ("tokens", self.tokens, TOKENS_MAX),
+            ("depth", self.depth, 150),
+            ("fields", self.fields, u32::MAX),
+            ("rootFields", self.root_fields, u32::MAX),
+            ("batch", self.batch, 100),
+        ] {
+            if value == 0 {
+                at.field(key, |at| at.error("expected at least 1"));
+            } else if value > most {
+                at.field(key, |at| at.error(format!("expected {most} at most")));
+            }
+        }
+        if self.cost.is_some_and(|cost| !cost.is_finite() || cost < 0.0) {
+            at.field("cost", |at| at.error("expected a number that is not below nothing"));
+        }
+    }
+}
+
 impl Settings for Graphql {
+    fn comes_too_late(&self) -> Option<&'static str> {
+        Some(
+            "an answer that `cache` keeps is given before an upstream is picked, and nobody would be asked for its fields",
+        )
+    }
+
     fn place(&self) -> Place<'_> {
         Place::Validation
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {
-        at.field("limits", |at| {
-            if self.limits.max_body_size.bytes() == 0 {
-                at.field("maxBodySize", |at| at.error("expected more than nothing"));
-            }
-            for (key, value) in [
-                ("tokens", self.limits.tokens),
-                ("depth", self.limits.depth),
-                ("rootFields", self.limits.root_fields),
-                ("batch", self.limits.batch),
-            ] {
-                if value == 0 {
-                    at.field(key, |at| at.error("expected at least 1"));
-                }
-            }
-            if self.limits.depth > 150 {
-                at.field("depth", |at| at.error("expected 150 at most"));
-            }
-            if self.limits.batch > 100 {
-                at.field("batch", |at| at.error("expected 100 at most"));
-            }
-        });
+        at.field("limits", |at| self.limits.validate(at));
+        if !self.fields.is_empty() && self.web_socket == GraphqlWebSocket::PassUnjudged {
+            at.field("webSocket", |at| {
+                at.error_with(
+                    "whoever may not ask for some `fields` could ask for them there, where nothing is judged",
+                    "leave it out, or put sockets on a route of their own with `acl`",
+                );
+            });
+        }
         at.field("costs", |at| {
             let costs = &self.costs;
             for (key, value, least) in [

@@ -140,6 +140,11 @@ pub(crate) trait Settings {
         &[]
     }
 
+    /// Why it is nothing for an upstream, whose policies run after all others.
+    fn comes_too_late(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether it refuses models whose price nobody knows.
     fn asks_prices(&self) -> bool {
         false
@@ -275,6 +280,11 @@ impl Policy {
     /// Whether it has answers of its own for whom it does not let in.
     pub(crate) fn answers_itself(&self) -> bool {
         self.settings().answers_itself()
+    }
+
+    /// Why it is nothing for an upstream.
+    pub(crate) fn comes_too_late(&self) -> Option<&'static str> {
+        self.settings().comes_too_late()
     }
 
     /// Its rules over texts of models.

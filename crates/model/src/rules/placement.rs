@@ -34,7 +34,8 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
                 );
             }
             let is_late = policy.phase() == Phase::Cors;
-            is_late.then_some("a preflight is answered before an upstream is picked")
+            let preflights = is_late.then_some("a preflight is answered before an upstream is picked");
+            preflights.or_else(|| policy.comes_too_late())
         });
     });
 }

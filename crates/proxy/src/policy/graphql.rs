@@ -17,14 +17,14 @@ use model::policy::graphql::GraphqlWebSocket;
 
 use self::{
     body::Came,
-    core::{Core, Judged},
+    core::{Asking, Core, Judged},
     report::{KEPT, Kept},
     rules::Rules,
 };
 use super::{Flow, Needs, NeedsOf, Policy, Verdict, credentials};
 use crate::{
     body::Body,
-    call::Call,
+    call::{Call, Upgrade},
     compiled::Building,
     failure::{self, Failure, Problem, Stage},
     jq,
@@ -90,7 +90,7 @@ impl Graphql {
             }
             _ => return Err(refusal(Code::Method, "operations come by GET or POST").into()),
         };
-        let bytes = payload.asked.iter().map(request::Asked::bytes).sum::<usize>();
+        let bytes = self.core.bytes(&payload);
         let reads = came.reads(call);
         let (payload, (record, judged)) = match bytes < ASIDE_BYTES_MIN {
             true => {
@@ -115,7 +115,9 @@ impl Graphql {
         }
         self.core.register(&payload, &judged);
         rewrite(call, body, came, &payload, &judged)?;
-        call.keep(self, judged);
+        let each = judged.into_iter();
+        let asking = each.map(|one| Asking { name: one.name, kind: one.kind, cost: one.measured.cost });
+        call.keep(self, asking.collect::<Vec<_>>());
         Ok(())
     }
 
@@ -126,7 +128,7 @@ impl Graphql {
         if let Some(record) = &mut call.record.graphql {
             record.refused = Some(code.as_str());
         }
-        let failure = failed(refusal);
+        let failure = failed(refusal, &call.head.method);
         let failure = match detail {
             Some(detail) => failure.with_detail(detail),
             None => failure,
@@ -165,7 +167,7 @@ fn refusal(code: Code, message: impl Into<String>) -> Refusal {
 }
 
 /// A refusal as a failure of the call.
-fn failed(refusal: Refusal) -> Failure {
+fn failed(refusal: Refusal, method: &Method) -> Failure {
     let problem = match refusal.code {
         Code::TooLarge => Problem::BodyTooLarge,
         Code::Media => Problem::UnsupportedMedia,
@@ -179,7 +181,12 @@ fn failed(refusal: Refusal) -> Failure {
         Err(_) => failure,
     };
     match refusal.code {
-        Code::Method => failure.with_header(header::ALLOW, HeaderValue::from_static("POST")),
+        Code::Method => {
+            // What comes by GET comes so for some operations, of which this is none.
+            let is_get = matches!(*method, Method::GET | Method::HEAD);
+            let allowed = if is_get { "POST" } else { "GET, HEAD, POST" };
+            failure.with_header(header::ALLOW, HeaderValue::from_static(allowed))
+        }
         _ => failure,
     }
 }
@@ -200,11 +207,8 @@ fn rewrite(
             let query = request::to_query(call.head.uri.query().unwrap_or_default(), asked, text);
             let target = format!("{}?{query}", call.path());
             if target.len() > TARGET_BYTES_MAX || !credentials::set_target(call, target) {
-                return Err(refusal(
-                    Code::TooLarge,
-                    "the document is too long for GET; it can be asked for by POST",
-                )
-                .into());
+                let hint = "the document is too long for GET; it can be asked for by POST";
+                return Err(Failure::refused(Problem::UriTooLong).with_hint(hint).into());
             }
             return Ok(());
         }
@@ -247,20 +251,24 @@ impl NeedsOf for model::policy::Graphql {
 
 impl Policy for Graphql {
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
-        // A service that does not turn to WebSocket answers what stands in the URL.
-        let asks_nothing =
-            || matches!(request::from_query(call.head.uri.query().unwrap_or_default()), Ok(None));
-        if call.upgrade.is_some() && self.passes_sockets && asks_nothing() {
+        // A service that does not turn to WebSocket answers what stands in the URL or in a body.
+        let asks_nothing = || {
+            matches!(request::from_query(call.head.uri.query().unwrap_or_default()), Ok(None))
+                && (call.body_is_tunnel() || body.is_empty())
+        };
+        let is_socket = matches!(call.upgrade, Some(Upgrade::Connection | Upgrade::Stream));
+        if is_socket && self.passes_sockets && asks_nothing() {
             return Flow::Continue;
         }
         Flow::Wait(Box::pin(self.judge(call, body)))
     }
 
     fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
-        let Some(judged) = call.take::<Self, Vec<Judged>>(self) else { return };
+        let Some(asking) = call.take::<Self, Vec<Asking>>(self) else { return };
         let is_ok = call.record.failure.is_none() && answer.status().as_u16() < 400;
-        for one in &judged {
-            self.core.kept.answered(one.name.as_ref(), one.kind, one.measured.cost, is_ok, call.elapsed());
+        let now = std::time::Instant::now();
+        for one in &asking {
+            self.core.kept.answered(one, is_ok, call.elapsed(), now);
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     field("method", call.method.as_str(), out);
     field("path", call.uri.path(), out);
     if let Some(query) = call.uri.query() {
-        field("query", &redacted_query(query, redact), out);
+        field("query", &redacted_query(query, call, redact), out);
     }
     if let Some(host) = &call.host {
         bytes("host", host.as_bytes(), out);
@@ -434,12 +434,17 @@ pub(crate) fn protocol(version: Version) -> &'static str {
     }
 }
 
+/// Parameters that hold what an operation of GraphQL is about.
+const OF_GRAPHQL: [&str; 3] = ["query", "variables", "extensions"];
+
 /// A query without the values that are not to be seen.
-pub(crate) fn redacted_query(query: &str, redact: &Redact) -> String {
+pub(crate) fn redacted_query(query: &str, call: &CallRecord, redact: &Redact) -> String {
+    let is_secret = |name: &str| {
+        redact.query.iter().any(|secret| is_name(name, secret))
+            || call.graphql.is_some() && OF_GRAPHQL.iter().any(|secret| is_name(name, secret))
+    };
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if redact.query.iter().any(|secret| is_name(name, secret)) => {
-            format!("{name}={REDACTED}")
-        }
+        Some((name, _)) if is_secret(name) => format!("{name}={REDACTED}"),
         _ => pair.to_owned(),
     });
     pairs.collect::<Vec<_>>().join("&")

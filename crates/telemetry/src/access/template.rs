@@ -86,7 +86,7 @@ fn write(field: Field, call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
         Field::Method => text(Some(call.method.as_str()), out),
         Field::Path => text(Some(call.uri.path()), out),
         Field::Query => {
-            text(call.uri.query().map(|query| line::redacted_query(query, redact)).as_deref(), out)
+            text(call.uri.query().map(|query| line::redacted_query(query, call, redact)).as_deref(), out)
         }
         Field::Host => bytes(call.host.as_ref().map_or(b"-", |host| host.as_bytes()), out),
         Field::Protocol => text(Some(line::protocol(call.version)), out),

@@ -54,8 +54,21 @@ fn an_escaped_name_of_a_parameter_is_the_same_name() {
         ("%61+K%65y=x&b=1", "%61+K%65y=[redacted]&b=1"),
         ("a%2key=x&a%20ke=y&a%20keys=z", "a%2key=x&a%20ke=y&a%20keys=z"),
     ] {
-        assert_eq!(line::redacted_query(query, &redact), want);
+        assert_eq!(line::redacted_query(query, &call(), &redact), want);
     }
+}
+
+#[test]
+fn documents_and_variables_of_graphql_are_not_recorded() {
+    let redact = Redact { query: vec!["token".into()], client_address: false };
+    let mut call = call();
+    let query = "query=%7Bme%7D&a=1&v%61riables=%7B%7D&extensions=%7B%7D&operationName=Me&token=t";
+    assert_eq!(line::redacted_query(query, &call, &redact), query.replace("=t", "=[redacted]"));
+    call.graphql = Some(Box::default());
+    assert_eq!(
+        line::redacted_query(query, &call, &redact),
+        "query=[redacted]&a=1&v%61riables=[redacted]&extensions=[redacted]&operationName=Me&token=[redacted]"
+    );
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub(super) fn call(call: &CallRecord, redact: &Redact, routes: &Routes) -> Vec<K
     out.push(text("url.scheme", if call.tls { "https" } else { "http" }));
     out.push(text("url.path", call.uri.path()));
     if let Some(query) = call.uri.query() {
-        out.push(text("url.query", line::redacted_query(query, redact)));
+        out.push(text("url.query", line::redacted_query(query, call, redact)));
     }
     if let Some(pattern) = routes.pattern(call) {
         out.push(text("http.route", pattern));

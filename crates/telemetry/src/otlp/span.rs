@@ -142,7 +142,7 @@ fn try_facts(call: &CallRecord, tried: &TrySpan, redact: &Redact, out: &mut Vec<
     let scheme = if tried.tls { "https" } else { "http" };
     let host = tried.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&tried.endpoint);
     let query = match tried.uri.query() {
-        Some(query) => format!("?{}", line::redacted_query(query, redact)),
+        Some(query) => format!("?{}", line::redacted_query(query, call, redact)),
         None => String::new(),
     };
     out.push(text("url.full", format!("{scheme}://{host}{}{query}", tried.uri.path())));

@@ -92,12 +92,14 @@ pub(super) async fn of_body(call: &Call, body: &mut Body, bounds: &Bounds) -> Re
                 .ok_or_else(|| refusal(Code::BadRequest, "the boundary of the parts cannot be read"))?
                 .to_owned();
             let (held, bytes) = whole_of(body, limit).await?;
-            let operations = multipart::operations(&bytes, &boundary)?;
-            let own = bytes.get(operations.clone()).unwrap_or_default();
+            let upload = multipart::read(&bytes, &boundary)?;
+            let own = bytes.get(upload.operations.clone()).unwrap_or_default();
             if own.len() > bounds.body {
                 return Err(too_large(bounds.body).into());
             }
             let payload = request::from_json(own, bounds.batch)?;
+            upload.judge(&payload)?;
+            let operations = upload.operations;
             Ok((Came::Upload { held: held.into_body(), bytes, operations }, payload))
         }
         _ => Err(unsupported(bounds).into()),

@@ -15,12 +15,22 @@ use model::{
 use super::{Reads, refusal, report::Kept};
 use crate::compiled::Building;
 
+/// Bytes that an operation counts as whatever it is, when it is asked whether several are much.
+const OPERATION_BYTES: usize = 256;
+
 /// What operations are judged by.
 pub(super) struct Core {
     pub(super) guard: Guard,
     pub(super) kept: Arc<Kept>,
     list: Option<List>,
     unlisted: GraphqlUnlisted,
+}
+
+/// What is kept of an operation until it is answered.
+pub(super) struct Asking {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) kind: Kind,
+    pub(super) cost: f64,
 }
 
 /// An operation that may be run.
@@ -37,6 +47,7 @@ impl Core {
         let limits = Limits {
             tokens: limits.tokens as usize,
             depth: limits.depth,
+            fields: limits.fields.into(),
             aliases: limits.aliases.into(),
             root_fields: limits.root_fields.into(),
             directives: limits.directives.into(),
@@ -73,6 +84,20 @@ impl Core {
             list: list.transpose()?,
             unlisted: persisted.map(|persisted| persisted.unlisted).unwrap_or_default(),
         })
+    }
+
+    /// Bytes of what is to be judged, of documents that are known already, too.
+    pub(super) fn bytes(&self, payload: &Payload) -> usize {
+        let known = |id: &Id| {
+            let listed = self.list.as_ref().and_then(|list| list.by_id(id.as_str())).cloned();
+            let kept = || self.kept.store.as_ref().and_then(|store| store.get(&hash(id)?));
+            listed.or_else(kept).map_or(0, |known| known.text.len())
+        };
+        let text = |asked: &Asked| match (&asked.query, &asked.id) {
+            (None, Some(id)) => known(id),
+            _ => 0,
+        };
+        payload.asked.iter().map(|asked| OPERATION_BYTES + asked.bytes() + text(asked)).sum()
     }
 
     /// Judges all operations of a request, and tells what they are even when one is refused.

@@ -3,18 +3,24 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ::graphql::{Code, Kind, persisted::Store};
 use telemetry::{Collect, Exposition, Histogram};
 
+use super::core::Asking;
 use crate::worker::Shared;
 
 /// The name under which compiled snapshots keep counts.
 pub(super) const KEPT: &str = "operations";
 /// Operations that are counted apart by a policy; others are counted together, for clients choose the names.
 const OPERATIONS_MAX: usize = 200;
+/// How long an operation was not asked for that gives its place to another.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Operations without a name, and those without a place of their own. Clients cannot take these names.
+const ANONYMOUS: &str = "anonymous";
+const OTHER: &str = "other";
 
 /// What goes on over a reload while the settings stay as they are.
 pub(crate) struct Kept {
@@ -24,8 +30,8 @@ pub(crate) struct Kept {
     counts: Mutex<Counts>,
 }
 
-#[derive(Default)]
 struct Cells {
+    seen: Instant,
     answered: u64,
     failed: u64,
     cost: f64,
@@ -43,26 +49,25 @@ impl Kept {
         Self { store: store_bytes.map(Store::new), operations: Mutex::default(), counts: Mutex::default() }
     }
 
-    /// Counts an operation that was asked of the service.
-    pub(super) fn answered(
-        &self,
-        name: Option<&Arc<str>>,
-        kind: Kind,
-        cost: f64,
-        is_ok: bool,
-        took: Duration,
-    ) {
+    /// Counts an operation that was answered. A name that a service has answered well has a place of its own, while there
+    /// are any, or another was forgotten.
+    pub(super) fn answered(&self, asked: &Asking, is_ok: bool, took: Duration, now: Instant) {
         let mut all = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = name.cloned().unwrap_or_else(|| Arc::from("anonymous"));
-        let is_known = all.len() < OPERATIONS_MAX || all.contains_key(&(name.clone(), kind));
-        let name = if is_known { name } else { Arc::from("other") };
-        let cells = all.entry((name, kind)).or_default();
+        let key = match &asked.name {
+            None => (Arc::from(ANONYMOUS), asked.kind),
+            Some(name) if matches!(&**name, ANONYMOUS | OTHER) => (Arc::from(OTHER), asked.kind),
+            Some(name) => (name.clone(), asked.kind),
+        };
+        let has_place = asked.name.is_none() || all.contains_key(&key) || is_ok && make_room(&mut all, now);
+        let key = if has_place { key } else { (Arc::from(OTHER), asked.kind) };
+        let cells = all.entry(key).or_insert_with(|| Cells::new(now));
+        cells.seen = now;
         match is_ok {
             true => cells.answered += 1,
             false => cells.failed += 1,
         }
         // A sum that is once beyond all numbers would stay there.
-        cells.cost += cost.min(1e12);
+        cells.cost += asked.cost.min(1e12);
         cells.duration.observe(took);
     }
 
@@ -74,6 +79,29 @@ impl Kept {
     pub(super) fn persisted(&self, outcome: &'static str) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.persisted.entry(outcome).or_default() += 1;
+    }
+}
+
+impl Cells {
+    fn new(now: Instant) -> Self {
+        Self { seen: now, answered: 0, failed: 0, cost: 0.0, duration: Histogram::default() }
+    }
+}
+
+/// Whether there is room for one more name.
+fn make_room(all: &mut HashMap<(Arc<str>, Kind), Cells>, now: Instant) -> bool {
+    let is_named = |(name, _): &(Arc<str>, Kind)| !matches!(&**name, ANONYMOUS | OTHER);
+    if all.keys().filter(|key| is_named(key)).count() < OPERATIONS_MAX {
+        return true;
+    }
+    let named = all.iter().filter(|(key, _)| is_named(key));
+    let oldest = named.min_by_key(|(_, cells)| cells.seen).map(|(key, cells)| (key.clone(), cells.seen));
+    match oldest {
+        Some((key, seen)) if now.saturating_duration_since(seen) > FORGOTTEN_AFTER => {
+            all.remove(&key);
+            true
+        }
+        _ => false,
     }
 }
 
@@ -133,7 +161,7 @@ fn operations(policy: &str, kept: &Kept, out: &mut Exposition) {
     each(kept, |[operation, kind], cells| {
         for (outcome, count) in [("answered", cells.answered), ("failed", cells.failed)] {
             let labels = [("policy", policy), operation, kind, ("outcome", outcome)];
-            let help = "Operations of GraphQL that the service was asked for, by what came of them.";
+            let help = "Operations of GraphQL that were answered, by the service or from `cache`, by what came of them.";
             out.counter("tidegate_graphql_operations_total", help, &labels, count as f64);
         }
     });
@@ -141,7 +169,7 @@ fn operations(policy: &str, kept: &Kept, out: &mut Exposition) {
 
 fn durations(policy: &str, kept: &Kept, out: &mut Exposition) {
     each(kept, |[operation, kind], cells| {
-        let help = "Time until the service answered an operation of GraphQL.";
+        let help = "Time until an operation of GraphQL was answered.";
         let labels = [("policy", policy), operation, kind];
         out.histogram("tidegate_graphql_operation_duration_seconds", help, &labels, &cells.duration);
     });
@@ -150,4 +178,44 @@ fn durations(policy: &str, kept: &Kept, out: &mut Exposition) {
         let help = "What operations of GraphQL may have cost.";
         out.counter("tidegate_graphql_cost_total", help, &labels, cells.cost);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(name: &str) -> Asking {
+        Asking { name: (!name.is_empty()).then(|| Arc::from(name)), kind: Kind::Query, cost: 1.0 }
+    }
+
+    fn counted(kept: &Kept, name: &str) -> u64 {
+        let all = kept.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&(Arc::from(name), Kind::Query)).map_or(0, |cells| cells.answered + cells.failed)
+    }
+
+    #[test]
+    fn names_are_kept_while_they_are_asked_for() {
+        let kept = Kept::new(None);
+        let start = Instant::now();
+        let answer = |name: &str, is_ok: bool, after: Duration| {
+            kept.answered(&asking(name), is_ok, Duration::ZERO, start + after);
+        };
+        answer("Wrong", false, Duration::ZERO);
+        assert_eq!((counted(&kept, "Wrong"), counted(&kept, OTHER)), (0, 1), "a service knows no such name");
+        for at in 0..OPERATIONS_MAX + 1 {
+            answer(&format!("Q{at}"), true, Duration::ZERO);
+        }
+        assert_eq!((counted(&kept, "Q199"), counted(&kept, "Q200"), counted(&kept, OTHER)), (1, 0, 2));
+        answer("", true, Duration::ZERO);
+        assert_eq!(counted(&kept, ANONYMOUS), 1, "there is always room for those without a name");
+        answer(ANONYMOUS, true, Duration::ZERO);
+        answer(OTHER, true, Duration::ZERO);
+        assert_eq!((counted(&kept, ANONYMOUS), counted(&kept, OTHER)), (1, 4), "nobody takes these names");
+        let later = FORGOTTEN_AFTER + Duration::from_secs(1);
+        answer("Q0", true, later);
+        answer("New", true, later);
+        assert_eq!((counted(&kept, "New"), counted(&kept, "Q0")), (1, 2), "one that is forgotten gives way");
+        let all = kept.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(all.len(), OPERATIONS_MAX + 2);
+    }
 }

@@ -101,6 +101,20 @@ fn get_asks_and_changes_nothing() {
     assert_eq!(get(&gateway, "", "").status, 400);
     assert_eq!(get(&gateway, "query=%7Bme%7Bid%7D%7D&query=%7Bslow%7D", "").status, 400);
     assert_eq!(gateway.send("DELETE /graphql HTTP/1.1\nhost: a", b"").status, 405);
+    assert_eq!(
+        gateway.send("DELETE /graphql HTTP/1.1\nhost: a", b"").header("allow"),
+        Some("GET, HEAD, POST")
+    );
+    for alike in [
+        "query=%7Bme%7Bid%7D%7D&%20query=%7Bslow%7D",
+        "query=%7Bme%7Bid%7D%7D&query[]=%7Bslow%7D",
+        "query=%7Bme%7Bid%7D%7D&x=1;query=%7Bslow%7D",
+        "query=%7Bme%7Bid%7D%7D&variables[n]=1",
+        "query=%7Bme%7Bid%7D%7D&x=%FF",
+    ] {
+        let answer = get(&gateway, alike, "");
+        assert_eq!((answer.status, code(&answer).as_str()), (400, "BAD_REQUEST"), "{alike}");
+    }
     let before = shop.asked().len();
     assert_eq!(before, 1, "{:?}", shop.asked());
 
@@ -124,6 +138,12 @@ fn websocket_is_refused_unless_it_may_pass_unjudged() {
     assert_eq!(shop.asked(), ["GET /graphql"], "the service is asked");
     let smuggled = upgrade.replace("/graphql", "/graphql?query=%7Bslow%7D");
     assert_eq!(code(&open.send(&smuggled, b"")), "UPGRADE_REFUSED", "an operation beside it");
+    let loaded = format!("{upgrade}\ncontent-type: application/json\ncontent-length: 16");
+    assert_eq!(
+        code(&open.send(&loaded, br#"{"query":"{slow}"}"#.get(..16).unwrap_or_default())),
+        "UPGRADE_REFUSED",
+        "a body"
+    );
     assert_eq!(shop.asked().len(), 1);
 }
 
@@ -143,12 +163,39 @@ fn uploads_are_judged_by_their_operations() {
     let upload = "mutation Up($file: File!) { upload(file: $file) }";
     let answer = post_with(&gateway, headers, &form(upload, ""));
     assert_eq!(answer.json()["data"]["upload"], "a.txt: hello", "{}", answer.text());
-    let before = shop.asked().len();
     let deep = "mutation { nothing }";
     assert_eq!(code(&post_with(&gateway, headers, &form(deep, ""))), "GRAPHQL_VALIDATION_FAILED");
     let twice =
         "--b\r\nContent-Disposition: form-data; name=\"operations\"\r\n\r\n{\"query\":\"{slow}\"}\r\n";
     assert_eq!(code(&post_with(&gateway, headers, &form(upload, twice))), "BAD_REQUEST");
+    assert_eq!(shop.asked().len(), 1);
+    // What a map would put in the place of what was judged: the service would run it.
+    let replaced = |path: &str, head: &str, content: &str| {
+        let operations = serde_json::json!({"query": "query A { me { id } } query B { slow }", "operationName": "A", "variables": {"file": null}});
+        let map = serde_json::json!({"0": [path]});
+        format!(
+            "--b\r\nContent-Disposition: form-data; name=\"operations\"\r\n\r\n{operations}\r\n\
+             --b\r\nContent-Disposition: form-data; name=\"map\"\r\n\r\n{map}\r\n\
+             --b\r\nContent-Disposition: form-data; name=\"0\"{head}\r\n\r\n{content}\r\n--b--\r\n"
+        )
+    };
+    for (path, head, content) in [
+        ("query", "", "query A { slow }"),
+        ("operationName", "", "B"),
+        ("variables.file", "", "text"),
+        ("query", "; filename=\"a\"", "{ slow }"),
+        ("variables.other", "; filename=\"a\"", "text"),
+    ] {
+        let body = replaced(path, head, content);
+        let told = shop.told(headers, &body);
+        if head.is_empty() && path != "variables.file" {
+            assert_eq!(told.json()["data"]["slow"], 1, "the service itself runs it: {}", told.text());
+        }
+        let known = shop.asked().len();
+        assert_eq!(code(&post_with(&gateway, headers, &body)), "BAD_REQUEST", "{path} {head}");
+        assert_eq!(shop.asked().len(), known, "{path} {head}");
+    }
+    let before = shop.asked().len();
     let large = form(upload, &"x".repeat(70 * 1024));
     assert_eq!(post_with(&gateway, headers, &large).status, 413);
     assert_eq!(shop.asked().len(), before);

@@ -7,7 +7,7 @@ mod seen;
 
 use std::{fs, net::SocketAddr};
 
-use super::harness::{Answer, Gateway, Peer, graphql_peer};
+use super::harness::{Answer, Gateway, Peer, graphql_peer, raw};
 
 const SHOP: &str = include_str!("shop.graphql");
 
@@ -57,6 +57,15 @@ routes:
 ",
             self.address
         ))
+    }
+
+    /// Its answer to a body that no gateway has seen.
+    fn told(&self, headers: &str, body: &str) -> Answer {
+        let head = format!(
+            "POST /graphql HTTP/1.1\nhost: a\nconnection: close\n{headers}\ncontent-length: {}\n\n",
+            body.len()
+        );
+        Answer::parse(&raw(self.address, (head.replace('\n', "\r\n") + body).as_bytes())).expect("an answer")
     }
 
     /// The requests that it had.

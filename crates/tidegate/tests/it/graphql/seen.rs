@@ -85,6 +85,40 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{graphql: {{}}
 }
 
 #[test]
+fn documents_and_variables_are_recorded_nowhere() {
+    let shop = Shop::start();
+    let gateway = shop.guarded("");
+    let query = "query=query%20A%7Bme%7Bid%7D%7D&variables=%7B%22secret%22:1%7D&extensions=%7B%7D&operationName=A&a=b";
+    assert_eq!(get(&gateway, query, "").status, 200);
+    let record = gateway.record("a", |record| record["graphql"]["operation"] == "A");
+    assert_eq!(
+        record["query"],
+        "query=[redacted]&variables=[redacted]&extensions=[redacted]&operationName=A&a=b"
+    );
+    assert_eq!(get(&gateway, "query=%7Bsecret%7D", "").status, 400);
+    let record = gateway.record("secret", |record| !record["graphql"]["refused"].is_null());
+    assert_eq!(record["query"], "query=[redacted]");
+}
+
+#[test]
+fn an_upstream_is_no_place_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    for (named, used) in
+        [("", "{graphql: {}}"), ("policies: [{name: g, policy: {graphql: {}}}]\n", "{use: g}")]
+    {
+        let text = format!(
+            "{named}upstreams: [{{name: u, endpoints: [{{address: \"127.0.0.1:1\"}}], policies: [{used}]}}]
+listeners: [{{name: l, address: \"127.0.0.1:1\"}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}]\n"
+        );
+        fs::write(&path, text).expect("a file");
+        let (status, _, problems) = run(&["validate", "--config", &path.display().to_string()]);
+        assert!(status != 0 && problems.contains("upstreams[0].policies[0]"), "{problems}");
+    }
+}
+
+#[test]
 fn settings_that_cannot_hold_are_refused_with_a_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let schema = folder.path().join("a.graphql");
@@ -104,6 +138,10 @@ fn settings_that_cannot_hold_are_refused_with_a_reason() {
         ("persisted: {}".into(), "expected `automatic` or `list`"),
         ("persisted: {automatic: 1MiB, unlisted: report}".into(), "there is no `list`"),
         ("limits: {depth: 0}".into(), "expected a number from 1 to 150"),
+        ("limits: {tokens: 100001}".into(), "limits.tokens"),
+        ("limits: {cost: -1}".into(), "limits.cost"),
+        ("limits: {cost: .nan}".into(), "limits.cost"),
+        ("fields: [{of: [Query.a], scopes: [a]}], webSocket: passUnjudged".into(), "where nothing is judged"),
         ("costs: {object: -1}".into(), "costs.object: expected a number"),
     ] {
         let path = folder.path().join("tidegate.yaml");
