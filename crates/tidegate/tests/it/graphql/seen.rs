@@ -104,7 +104,9 @@ fn documents_and_variables_are_recorded_nowhere() {
 fn an_upstream_is_no_place_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tidegate.yaml");
-    for (named, used) in [("", "{graphql: {}}"), ("policies: [{name: g, policy: {graphql: {}}}]\n", "{use: g}")] {
+    for (named, used) in
+        [("", "{graphql: {}}"), ("policies: [{name: g, policy: {graphql: {}}}]\n", "{use: g}")]
+    {
         let text = format!(
             "{named}upstreams: [{{name: u, endpoints: [{{address: \"127.0.0.1:1\"}}], policies: [{used}]}}]
 listeners: [{{name: l, address: \"127.0.0.1:1\"}}]
