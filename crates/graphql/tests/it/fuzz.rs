@@ -63,7 +63,13 @@ pub fn graphql_request(bytes: &[u8]) {
         payload.asked.iter().map(|asked| asked.query.as_deref().unwrap_or_default()).collect();
     let written = request::to_json(&payload, &texts);
     let again = request::from_json(written.as_bytes(), 3).expect("what is written can be read");
-    assert_eq!(again.asked.len(), payload.asked.len());
+    assert_eq!((again.asked.len(), again.is_batch), (payload.asked.len(), payload.is_batch));
+    for (one, other) in payload.asked.iter().zip(&again.asked) {
+        assert_eq!(one.query.as_deref().unwrap_or_default(), other.query.as_deref().unwrap_or_default());
+        assert_eq!(one.operation_name, other.operation_name);
+        assert_eq!(one.variables().ok(), other.variables().ok());
+        assert!(other.id.is_none(), "an id does not go on");
+    }
     for asked in &payload.asked {
         let variables = asked.variables().ok().flatten();
         for guard in [&*STRICT, &*LAX, &*BARE] {

@@ -1,5 +1,6 @@
 //! `graphql` in front of a service made with Yoga, asked by Apollo's and urql's clients.
 
+mod allowed;
 mod clients;
 mod judged;
 mod persisted;
