@@ -246,19 +246,14 @@ async fn ask(
             continue;
         };
         next += 1;
-        let (prepared, headers) = match carried(gateway, conversation, asked, target, came) {
-            Ok(carried) => carried,
-            Err(failure) => {
-                // What one dialect cannot say another may.
-                refusals.uncarried(failure);
-                continue;
-            }
+        // What one dialect cannot say another may.
+        let carried = carried(gateway, conversation, asked, target, came);
+        let Ok((prepared, headers)) = carried.map_err(|failure| refusals.uncarried(failure)) else {
+            continue;
         };
-        call.host_from_endpoint = false;
-        call.record.upstream = Some(target.provider.target.upstream.name.clone());
         let model = asked.model(target);
         let told = Arc::new(told_of(conversation, name, asked, target, &prepared.losses, heard));
-        call.record.ai = Some(told.clone());
+        note(call, target, &told);
         bill.asks(&told);
         let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
         let outgoing = Outgoing {
@@ -275,25 +270,22 @@ async fn ask(
         let watch = target.standing.watch();
         let (more, again) = (next < targets.len(), rounds.as_ref().is_some_and(Rounds::are_left));
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
+        // Where no target is left its first word is waited for.
+        let within = asked.alias.choice.first_token(target).filter(|_| more);
         let result = match (more || again) && conversation.stream {
-            true => {
-                // Where no target is left it is waited for.
-                let within = asked.alias.choice.first_token(target).filter(|_| more);
-                sending::speak(worker, call, outgoing, within, on).await
-            }
+            true => sending::speak(worker, call, outgoing, within, on).await,
             false => sending::send(worker, call, outgoing).await.map(Some),
         };
         awaited += began.elapsed();
         queued += told.queued();
         told.wait_for(awaited, queued);
-        if !matches!(result, Err(Unanswered::Away(_))) {
-            let is_well = |response: &Response<Body>| !is_failure(response.status());
-            watch.answered(result.as_ref().is_ok_and(|answer| answer.as_ref().is_none_or(is_well)));
+        if let Some(well) = fared(&result) {
+            watch.answered(well);
             sent |= !matches!(&result, Err(Unanswered::Failed(failure)) if failure.stage() == Stage::Pick);
         }
         match result {
             Ok(None) => {
-                bill.left();
+                bill.set_aside(true);
                 // It would say the same again.
                 next -= 1;
                 targets.remove(next);
@@ -308,11 +300,7 @@ async fn ask(
                     }
                     left => passed::why(left.err(), status),
                 };
-                if status.is_success() {
-                    bill.left()
-                } else {
-                    bill.refused()
-                }
+                bill.set_aside(status.is_success());
                 mark.passed(call, Some(status), reason);
             }
             Ok(Some(response)) if may_go_on(&response, on, more) => {
@@ -351,6 +339,22 @@ async fn ask(
         }
     }
     conclude(gateway, worker, call, conversation, refusals, bill).await
+}
+
+/// Whether a target that was asked did well; nothing of one whose keys are all away.
+fn fared(result: &Result<Option<Response<Body>>, Unanswered>) -> Option<bool> {
+    match result {
+        Ok(answer) => Some(answer.as_ref().is_none_or(|response| !is_failure(response.status()))),
+        Err(Unanswered::Failed(_)) => Some(false),
+        Err(Unanswered::Away(_)) => None,
+    }
+}
+
+/// Notes whom a call is asked of.
+fn note(call: &mut Call, target: &Target, told: &Told) {
+    call.host_from_endpoint = false;
+    call.record.upstream = Some(target.provider.target.upstream.name.clone());
+    call.record.ai = Some(told.clone());
 }
 
 /// What a target is sent: the request in words that it knows, and the fields of its head. A failure is what cannot be

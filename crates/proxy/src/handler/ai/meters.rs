@@ -164,9 +164,12 @@ impl Bill {
         }
     }
 
-    /// It answered, and the answer is given to nobody.
-    pub(super) fn left(&mut self) {
-        self.before.extend(self.now.take());
+    /// What it said is given to nobody: an answer, or a refusal.
+    pub(super) fn set_aside(&mut self, answered: bool) {
+        match answered {
+            true => self.before.extend(self.now.take()),
+            false => self.refused(),
+        }
     }
 
     /// It failed. Nobody knows what a provider did that had the request and then was silent.

@@ -40,8 +40,9 @@ fn away() -> Vec<u8> {
 
 /// A stream that tells an error before its first word.
 fn broken(kind: &str) -> Vec<u8> {
-    let body =
-        format!("data: {{\"error\":{{\"message\":\"as the provider says\",\"type\":\"{kind}\"}}}}\n\n");
+    let body = format!(
+        "data: {{\"error\":{{\"message\":\"as the provider says\",\"type\":\"{kind}\",\"code\":\"{kind}\"}}}}\n\n"
+    );
     format!(
         "HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -131,7 +132,7 @@ fn what_asking_again_does_not_mend_is_not_asked_again() {
         (refusal(429, "", "insufficient_quota"), WHOLE, 429),
         // The provider knows better.
         (refusal(503, "x-should-retry: false\r\n", "server_error"), WHOLE, 503),
-        (broken("invalid_request_error"), STREAM, 200),
+        (broken("context_length_exceeded"), STREAM, 200),
     ] {
         let upstream = after(vec![refusal.clone(); 3]);
         let gateway = gateway(&[&upstream], &retry(QUICK));

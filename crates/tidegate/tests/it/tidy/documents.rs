@@ -88,7 +88,7 @@ fn make_files(text: &str, folder: &Path) {
             Some("ocsp") => "a response".to_owned(),
             Some("mmdb") => {
                 fs::create_dir_all(folder.join("geo")).expect("a folder");
-                fs::write(folder.join(name), empty_places()).expect("a file");
+                fs::write(folder.join(name), places()).expect("a file");
                 continue;
             }
             Some("yaml") if name != "tidegate.yaml" => {
@@ -104,10 +104,23 @@ fn make_files(text: &str, folder: &Path) {
     }
 }
 
-/// A file in MaxMind's format that tells of nothing: one node, both of whose sides are empty.
-fn empty_places() -> Vec<u8> {
+/// A database of addresses that knows of half of them that they are in Germany and of one system.
+fn places() -> Vec<u8> {
     let text = |text: &str| [&[0x40 | text.len() as u8], text.as_bytes()].concat();
-    let mut file = [[0, 0, 1, 0, 0, 1].as_slice(), &[0; 16], b"\xab\xcd\xefMaxMind.com", &[0xe9]].concat();
+    let one = |key: &str, value: &str| [vec![0xe1], text(key), text(value)].concat();
+    let record = [
+        vec![0xe3],
+        text("country"),
+        one("iso_code", "DE"),
+        text("continent"),
+        one("code", "EU"),
+        text("autonomous_system_number"),
+        vec![0xc2, 0xfb, 0xf4],
+    ]
+    .concat();
+    // One node: its left side is the record, its right side nothing.
+    let tree = [0, 0, 17, 0, 0, 1];
+    let mut file = [tree.as_slice(), &[0; 16], &record, b"\xab\xcd\xefMaxMind.com", &[0xe9]].concat();
     for (key, value) in [
         ("binary_format_major_version", vec![0xa1, 2]),
         ("binary_format_minor_version", vec![0xa0]),
