@@ -181,6 +181,7 @@ def tidegate(folder, program, origin, has_rules, paranoia):
            "allowedMethods": ["GET", "HEAD", "POST", "OPTIONS"]}
     config = {
         "runtime": {"workers": 1},
+        "admin": {"address": f"127.0.0.1:{free_port()}"},
         "accessLog": [{"kind": "file", "path": f"{folder}/access.log"}],
         "listeners": [{"name": "public", "address": f"127.0.0.1:{port}"}],
         "upstreams": [{"name": "origin", "endpoints": [{"address": f"127.0.0.1:{origin}"}]}],
@@ -188,7 +189,7 @@ def tidegate(folder, program, origin, has_rules, paranoia):
                     "policies": [{"waf": waf}] if has_rules else []}],
     }
     (folder / "tidegate.json").write_text(json.dumps(config))
-    command = [str(program), "run", "--config", f"{folder}/tidegate.json"]
+    command = [str(program), "run", "--config", f"{folder}/tidegate.json", "--data-dir", f"{folder}/data"]
     return Server(command, port, None, open(folder / "output", "wb"))
 
 
