@@ -15,6 +15,8 @@ pub(crate) struct Field {
     pub(crate) name: String,
     /// Where its value stands in the body.
     pub(crate) value: Range<usize>,
+    /// The media type that its part tells.
+    pub(crate) kind: Option<String>,
 }
 
 /// The fields of a body.
@@ -57,7 +59,7 @@ pub(crate) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<Field>, Erro
             if fields.len() == FIELDS_MAX {
                 return Err(broken("it has too many fields"));
             }
-            fields.push(Field { name, value });
+            fields.push(Field { name, value, kind: kind(head) });
         }
     }
 }
@@ -70,6 +72,16 @@ fn name(head: &[u8]) -> Result<Option<String>, Error> {
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
     });
     Ok(disposition.and_then(|value| parameter(value, "name")))
+}
+
+/// The media type in the head of a part, without its parameters.
+fn kind(head: &[u8]) -> Option<String> {
+    let head = std::str::from_utf8(head).ok()?;
+    head.split("\r\n").find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let kind = value.split(';').next()?.trim().to_ascii_lowercase();
+        name.trim().eq_ignore_ascii_case("content-type").then_some(kind)
+    })
 }
 
 /// A parameter of a header field's value, with its quotes taken off.

@@ -71,7 +71,7 @@ pub(super) async fn read_whole(
         let length = read.len() + first.as_ref().map_or(0, Bytes::len);
         if length > READ_BYTES_MAX {
             let begun = first.unwrap_or_else(|| read.freeze());
-            return Ok(Response::from_parts(parts, Body::boxed(Begun { first: Some(begun), rest: body })));
+            return Ok(Response::from_parts(parts, self::begun(begun, body)));
         }
     }
     let whole = first.unwrap_or_else(|| read.freeze());
@@ -211,6 +211,11 @@ impl HttpBody for Followed {
     fn is_end_stream(&self) -> bool {
         self.is_over
     }
+}
+
+/// A body with something before it.
+pub(super) fn begun(first: Bytes, rest: Body) -> Body {
+    Body::boxed(Begun { first: Some(first), rest })
 }
 
 /// A body whose beginning was read already.
