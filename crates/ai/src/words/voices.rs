@@ -68,13 +68,10 @@ const OPENAI: [&str; 13] = [
 
 /// What the vendor calls a voice.
 pub(super) fn resolve(to: &To<'_>, wanted: &str) -> Result<String, Error> {
-    if let Some(named) = to.voices.get(wanted) {
-        return Ok(named.clone());
-    }
-    if let Some(own) = own(to, wanted) {
-        return Ok(own);
-    }
-    to.voices.get("*").cloned().ok_or_else(|| unknown(to, wanted))
+    // What the operator says may be short for a name of the vendor's.
+    let named = |voice: &String| own(to, voice).unwrap_or_else(|| voice.clone());
+    let found = to.voices.get(wanted).map(named).or_else(|| own(to, wanted));
+    found.or_else(|| to.voices.get("*").map(named)).ok_or_else(|| unknown(to, wanted))
 }
 
 /// A voice that the vendor has by this name.
@@ -119,7 +116,10 @@ fn unknown(to: &To<'_>, wanted: &str) -> Error {
         Words::Deepgram => {
             let of = DEEPGRAM.iter().filter(|(family, _, _)| *family == to.model);
             let names: Vec<String> = of.map(|(_, _, names)| names.replace(' ', ", ")).collect();
-            format!("one of {}", names.join(", "))
+            match names.is_empty() {
+                true => "a model that speaks: aura-2, or one such as aura-2-thalia-en".to_owned(),
+                false => format!("one of {}", names.join(", ")),
+            }
         }
         _ => "the id of a voice of MiniMax, such as English_expressive_narrator".to_owned(),
     };
@@ -166,10 +166,14 @@ mod tests {
         check(Deepgram, "aura-2", "aura-2", Err("thalia"));
         check(Deepgram, "aura-2", "aura-2-x&y-en", Err("thalia"));
         check(Deepgram, "aura-2", "alloy", Err("viktoria"));
+        check(Deepgram, "nova-3", "thalia", Err("a model that speaks"));
         check(MiniMax, "m", "Wise_Woman", Ok("Wise_Woman"));
         check(MiniMax, "m", "alloy", Err("MiniMax"));
         let voices = BTreeMap::from([("*".to_owned(), "fallback".to_owned())]);
         let to = To { words: ElevenLabs, model: "m", voices: &voices };
         assert_eq!(resolve(&to, "alloy").as_deref(), Ok("fallback"));
+        let voices = BTreeMap::from([("alloy".to_owned(), "thalia".to_owned())]);
+        let to = To { words: Deepgram, model: "aura-2", voices: &voices };
+        assert_eq!(resolve(&to, "alloy").as_deref(), Ok("aura-2-thalia-en"));
     }
 }

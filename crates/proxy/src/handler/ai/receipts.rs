@@ -75,9 +75,18 @@ pub(super) async fn read_whole(
         }
     }
     let whole = first.unwrap_or_else(|| read.freeze());
-    self::read(&whole, dialect, told);
+    // What was said is no account of what it cost, whatever it looks like.
+    if !is_text(&parts) {
+        self::read(&whole, dialect, told);
+    }
     told.end();
     Ok(Response::from_parts(parts, Body::Full(whole)))
+}
+
+/// Whether an answer is words alone, such as a transcript.
+fn is_text(parts: &http::response::Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/"))
 }
 
 /// Reads what a whole answer tells of its usage; where it tells nothing, what it says is counted.

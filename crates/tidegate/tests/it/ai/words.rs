@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{KEY, post};
+use super::{KEY, post, sdk::tell_table};
 use crate::harness::{Answer, Gateway, Peer, Seen, Upstream, node, python};
 
 /// The key of the gateway's at every vendor.
@@ -141,6 +141,11 @@ fn vendors() -> Upstream {
             }
             "/v1beta/models/gemini-3.8-flash:generateContent" => {
                 assert!(says(seen, "inlineData") && says(seen, "audio/wav"));
+                let usage = json!({"promptTokenCount": 40, "candidatesTokenCount": 4});
+                if says(seen, "prompt_tokens") {
+                    let said = json!({"parts": [{"text": r#"{"usage":{"prompt_tokens":0,"completion_tokens":0}}"#}]});
+                    return told(&json!({"candidates": [{"finishReason": "STOP", "content": said}], "usageMetadata": usage}));
+                }
                 gemini(&Value::Null, &json!({"promptTokenCount": 40, "candidatesTokenCount": 4,
                     "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 32}]}))
             }
@@ -278,6 +283,19 @@ rank bedrock-rank 1 0.75
 rank cohere 1 0.75
 "#;
 
+/// By kind of provider, how the lines begin that tell of speech, a transcription, a picture, an edit and a rank.
+const MADE: [(&str, [&str; 5]); 9] = [
+    ("elevenlabs", ["speech eleven", "timed scribe", "", "", ""]),
+    ("deepgram", ["speech aura", "timed nova", "", "", ""]),
+    ("gemini", ["speech gemini-tts", "heard gemini", "picture gemini-image", "edit gemini-image", ""]),
+    ("minimax", ["speech minimax-tts", "", "picture minimax-image", "", ""]),
+    ("stability", ["", "", "picture core", "edit inpaint", ""]),
+    ("bedrock", ["", "", "picture bedrock-image", "", "rank bedrock-rank"]),
+    ("voyage", ["", "", "", "", "rank voyage"]),
+    ("jina", ["", "", "", "", "rank jina"]),
+    ("cohere", ["", "", "", "", "rank cohere"]),
+];
+
 #[test]
 fn official_sdks_get_what_every_vendor_has_in_its_own_words() {
     let upstream = vendors();
@@ -287,6 +305,16 @@ fn official_sdks_get_what_every_vendor_has_in_its_own_words() {
     assert!(well, "{output}");
     let (understood, refused) = output.split_at(output.find("refused").expect("refusals"));
     assert_eq!(understood, UNDERSTOOD);
+    let rows: String = MADE
+        .iter()
+        .map(|(kind, lines)| {
+            let mark = |begin: &&str| if understood.lines().any(|line| line.starts_with(begin)) { "✓" } else { "–" };
+            let cells: Vec<&str> = lines.iter().map(|begin| if begin.is_empty() { "" } else { mark(begin) }).collect();
+            format!("| `{kind}` | {} |\n", cells.join(" | "))
+        })
+        .collect();
+    let columns = ["speech", "transcription", "picture", "edit", "rank"];
+    tell_table("`openai` and `cohere` for Python, beside conversations", &columns, &rows);
     let refused: Vec<&str> = refused.lines().collect();
     for (line, (what, begin, word)) in refused.iter().zip([
         ("voice", "BadRequestError 400", "or a voice of this gateway's: anna"),
@@ -454,10 +482,15 @@ fn letters_seconds_and_tokens_of_vendors_are_metered_and_paid() {
     let body = r#"{"model":"voyage","query":"q","documents":["a","b"],"top_n":1}"#;
     let answer = post(&gateway, "/ai/v1/rerank", "", body);
     assert_eq!((answer.header("x-tidegate-input-tokens"), cost(&answer).as_deref()), (Some("7"), Some("0.00000035")));
+    // A text that looks like an account is none.
+    let account = r#"Say {"usage":{"prompt_tokens":0,"completion_tokens":0}}"#;
+    let answer = hear(&gateway, "gemini", &[("response_format", "text"), ("prompt", account)]);
+    assert!(answer.text().contains("prompt_tokens"), "{}", answer.text());
+    assert_eq!((answer.header("x-tidegate-input-tokens"), cost(&answer).as_deref()), (Some("40"), Some("0.000045")));
     // What is refused with a good status is not paid.
     let refused = r#"{"model":"minimax-tts","input":"refuse me","voice":"x"}"#;
     assert_eq!(post(&gateway, "/ai/v1/audio/speech", "", refused).status, 400);
-    let records = gateway.records(9);
+    let records = gateway.records(10);
     let told: Vec<(&str, Option<u64>, Option<bool>)> = records
         .iter()
         .map(|record| {
