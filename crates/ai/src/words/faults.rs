@@ -26,7 +26,9 @@ pub(super) fn read(words: Words, status: u16, body: &[u8]) -> Error {
         Words::ElevenLabs => elevenlabs(status, &value),
         Words::Deepgram => deepgram(status, &value),
         Words::Stability => stability(status, &value),
-        Words::MiniMax => refused_by_minimax(&value).unwrap_or_else(|| Dialect::OpenAiChat.read_error(status, body)),
+        Words::MiniMax => {
+            refused_by_minimax(&value).unwrap_or_else(|| Dialect::OpenAiChat.read_error(status, body))
+        }
         Words::Watsonx => watsonx(status, &value),
         _ => Dialect::OpenAiChat.read_error(status, body),
     }
@@ -46,8 +48,13 @@ fn elevenlabs(status: u16, value: &Value) -> Error {
     let message = text(value, "/detail/message").or_else(|| text(value, "/detail")).map(str::to_owned);
     let fields = value.get("detail").and_then(Value::as_array).map(|list| {
         let one = |fault: &Value| {
-            let place: Vec<&str> =
-                fault.get("loc").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+            let place: Vec<&str> = fault
+                .get("loc")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             format!("{}: {}", place.join("."), text(fault, "/msg").unwrap_or("is wrong"))
         };
         list.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -94,7 +101,8 @@ fn watsonx(status: u16, value: &Value) -> Error {
 
 /// An answer of MiniMax's, which tells errors with status 200 (MiniMax: Error codes).
 pub(super) fn minimax(body: &[u8]) -> Result<Value, Error> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| broken("the provider's answer is no JSON"))?;
+    let value: Value =
+        serde_json::from_slice(body).map_err(|_| broken("the provider's answer is no JSON"))?;
     match refused_by_minimax(&value) {
         Some(error) => Err(error),
         None => Ok(value),
@@ -111,7 +119,9 @@ fn refused_by_minimax(value: &Value) -> Option<Error> {
         1001 => (ErrorKind::Timeout, 504),
         // The gateway's own key, or its money.
         1004 | 1008 | 2049 | 2056 => {
-            return Some(broken("the provider refuses the gateway's credentials, or its account has no money left"));
+            return Some(broken(
+                "the provider refuses the gateway's credentials, or its account has no money left",
+            ));
         }
         _ => (ErrorKind::Server, 502),
     };
@@ -188,7 +198,8 @@ mod tests {
             assert_eq!((error.kind, error.status, error.message.as_str()), want, "{body}");
         }
         for code in [1004, 1008, 2049] {
-            let body = format!(r#"{{"base_resp":{{"status_code":{code},"status_msg":"key sk-1 is wrong"}}}}"#);
+            let body =
+                format!(r#"{{"base_resp":{{"status_code":{code},"status_msg":"key sk-1 is wrong"}}}}"#);
             let error = minimax(body.as_bytes()).expect_err("refused");
             assert!(error.status == 502 && !error.message.contains("sk-1"), "{error:?}");
         }

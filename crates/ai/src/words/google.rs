@@ -54,7 +54,9 @@ pub(super) fn silent(answer: &Value, what: &str) -> Error {
     let word = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str);
     let reason = word("/promptFeedback/blockReason").or_else(|| word("/candidates/0/finishReason"));
     match reason {
-        Some(reason) if is_filter(reason) => filtered(format!("the provider's filter refused this: {reason}")),
+        Some(reason) if is_filter(reason) => {
+            filtered(format!("the provider's filter refused this: {reason}"))
+        }
         Some(reason) => broken(format!("the provider answered without {what}: {reason}")),
         None => broken(format!("the provider answered without {what}")),
     }

@@ -84,7 +84,8 @@ pub(super) fn read<'a>(kind: &str, body: &'a [u8], translates: bool) -> Result<H
             sound = Some((bytes, field.kind));
             continue;
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid(name, format!("`{name}` must be text")))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| Error::invalid(name, format!("`{name}` must be text")))?;
         if text.is_empty() {
             continue;
         }
@@ -109,10 +110,14 @@ pub(super) fn read<'a>(kind: &str, body: &'a [u8], translates: bool) -> Result<H
                 _ => hearing.wants_segments = true,
             },
             "stream" if text == "true" => {
-                return Err(lack("what was heard is told whole by this model's provider: ask without `stream`"));
+                return Err(lack(
+                    "what was heard is told whole by this model's provider: ask without `stream`",
+                ));
             }
             "stream" => {}
-            other if !hearing.extra.iter().any(|known| known == other) => hearing.extra.push(other.to_owned()),
+            other if !hearing.extra.iter().any(|known| known == other) => {
+                hearing.extra.push(other.to_owned())
+            }
             _ => {}
         }
     }
@@ -217,7 +222,10 @@ impl Hearing<'_> {
             return Err(lack(format!("`{}` writes down what is said in its own language alone", to.model)));
         }
         if self.format.is_timed() && !does_that_alone {
-            let message = format!("`response_format`: `{}` does not tell when something is said; expected json or text", to.model);
+            let message = format!(
+                "`response_format`: `{}` does not tell when something is said; expected json or text",
+                to.model
+            );
             return Err(Error::invalid("response_format", message));
         }
         let kind = if self.kind == "audio/mpeg" { "audio/mp3" } else { self.kind };
@@ -266,7 +274,8 @@ impl Hearing<'_> {
             heard.segments = heard.pieces();
         }
         if heard.seconds.is_none() {
-            heard.seconds = crate::sound::length(self.sound).map(|length| length.seconds as f64).or(heard.last());
+            heard.seconds =
+                crate::sound::length(self.sound).map(|length| length.seconds as f64).or(heard.last());
         }
         Ok(self.told(&heard))
     }
@@ -369,15 +378,16 @@ fn offset(value: Option<&Value>) -> Option<f64> {
 }
 
 fn of_google(answer: &Value) -> Result<Transcript, Error> {
-    let mut heard = Transcript { text: google::text(answer), usage: google::usage(answer), ..Transcript::default() };
+    let mut heard =
+        Transcript { text: google::text(answer), usage: google::usage(answer), ..Transcript::default() };
     for piece in google::heard(answer) {
-        heard.language = heard
-            .language
-            .or_else(|| piece.get("languageCode").and_then(Value::as_str).map(str::to_owned));
+        heard.language =
+            heard.language.or_else(|| piece.get("languageCode").and_then(Value::as_str).map(str::to_owned));
         for word in piece.get("words").and_then(Value::as_array).into_iter().flatten() {
             let text = word.get("word").and_then(Value::as_str);
             // Nought is not written.
-            let (start, end) = (offset(word.get("startOffset")).unwrap_or(0.0), offset(word.get("endOffset")));
+            let (start, end) =
+                (offset(word.get("startOffset")).unwrap_or(0.0), offset(word.get("endOffset")));
             if let (Some(text), Some(end)) = (text, end) {
                 let (text, logprob) = (text.trim().to_owned(), None);
                 heard.words.push(Word { text, start, end, logprob, is_apart: true });

@@ -28,7 +28,8 @@ impl<'a> Form<'a> {
     /// Its media type and its bytes.
     pub(super) fn finish(self) -> (String, Vec<u8>) {
         let texts = self.owned.iter().map(|(head, value)| (head, value.as_slice()));
-        let all: Vec<(&String, &[u8])> = texts.chain(self.parts.iter().map(|(head, value)| (head, *value))).collect();
+        let all: Vec<(&String, &[u8])> =
+            texts.chain(self.parts.iter().map(|(head, value)| (head, *value))).collect();
         let mut number = 0_u64;
         let boundary = loop {
             let boundary = format!("tidegate-form-{number:06}");
@@ -38,7 +39,8 @@ impl<'a> Form<'a> {
             }
             number += 1;
         };
-        let length: usize = all.iter().map(|(head, value)| head.len() + value.len() + boundary.len() + 6).sum();
+        let length: usize =
+            all.iter().map(|(head, value)| head.len() + value.len() + boundary.len() + 6).sum();
         let mut body = Vec::with_capacity(length + boundary.len() + 6);
         for (head, value) in all {
             body.extend_from_slice(format!("--{boundary}\r\n{head}").as_bytes());

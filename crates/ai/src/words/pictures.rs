@@ -4,7 +4,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::{Came, To, Told, Words, Written, broken, google, lack, lose, lose_all, multipart::Form, unspoken};
+use super::{
+    Came, To, Told, Words, Written, broken, google, lack, lose, lose_all, multipart::Form, unspoken,
+};
 use crate::{
     canon::{Error, Losses, Usage},
     fields::Fields,
@@ -118,8 +120,10 @@ impl Pictures<'_> {
             Some(other) => return Err(fields.unknown("response_format", other, "b64_json or url")),
         };
         if let Some(size) = fields.text("size")?.filter(|size| size != "auto") {
-            let sides = size.split_once('x').and_then(|(wide, high)| Some((wide.parse().ok()?, high.parse().ok()?)));
-            let sides = sides.filter(|(wide, high)| (1..=SIDE_MAX).contains(wide) && (1..=SIDE_MAX).contains(high));
+            let sides =
+                size.split_once('x').and_then(|(wide, high)| Some((wide.parse().ok()?, high.parse().ok()?)));
+            let sides =
+                sides.filter(|(wide, high)| (1..=SIDE_MAX).contains(wide) && (1..=SIDE_MAX).contains(high));
             self.size = Some(sides.ok_or_else(|| fields.unknown("size", &size, "WIDTHxHEIGHT or auto"))?);
         }
         self.output = fields.text("output_format")?;
@@ -200,7 +204,9 @@ impl Pictures<'_> {
                 _ => Some("4K"),
             };
             match size {
-                Some(size) if !to.model.contains("gemini-2") => config["imageConfig"]["imageSize"] = size.into(),
+                Some(size) if !to.model.contains("gemini-2") => {
+                    config["imageConfig"]["imageSize"] = size.into()
+                }
                 Some(_) => lose(losses, "size"),
                 None => {}
             }
@@ -300,7 +306,10 @@ impl Pictures<'_> {
     /// Stability's models (Amazon Bedrock user guide: "Stable Image Core request and response").
     fn bedrock(&self, to: &To<'_>, losses: &mut Losses) -> Result<Written, Error> {
         if !to.model.contains("stability.") {
-            return Err(lack(format!("of Bedrock's models those of Stability make pictures here, and `{}` is none", to.model)));
+            return Err(lack(format!(
+                "of Bedrock's models those of Stability make pictures here, and `{}` is none",
+                to.model
+            )));
         }
         self.one_at_a_time(to)?;
         if self.compression.is_some() {
@@ -325,7 +334,9 @@ impl Pictures<'_> {
         match words {
             Words::Google => {
                 let answer = json()?;
-                if answer.get("predictions").is_some() || answer.get("candidates").is_none() && answer.get("promptFeedback").is_none() {
+                if answer.get("predictions").is_some()
+                    || answer.get("candidates").is_none() && answer.get("promptFeedback").is_none()
+                {
                     return self.told(&predicted(&answer)?, None, created);
                 }
                 let pictures: Vec<Picture<'_>> = google::data(&answer, "image/").map(Picture::of).collect();
@@ -349,7 +360,11 @@ impl Pictures<'_> {
                 let list = |name: &str| answer.pointer(&format!("/data/{name}")).and_then(Value::as_array);
                 let (list, is_url) = match list("image_urls") {
                     Some(urls) => (urls, true),
-                    None => (list("image_base64").ok_or_else(|| broken("the provider's answer has no pictures"))?, false),
+                    None => (
+                        list("image_base64")
+                            .ok_or_else(|| broken("the provider's answer has no pictures"))?,
+                        false,
+                    ),
                 };
                 let texts = list.iter().filter_map(Value::as_str);
                 let pictures: Vec<Picture<'_>> =
@@ -382,7 +397,9 @@ impl Pictures<'_> {
     }
 
     fn told(&self, pictures: &[Picture<'_>], usage: Option<Usage>, created: u64) -> Result<Told, Error> {
-        let Some(first) = pictures.first() else { return Err(broken("the provider's answer has no pictures")) };
+        let Some(first) = pictures.first() else {
+            return Err(broken("the provider's answer has no pictures"));
+        };
         let one = |picture: &Picture<'_>| match (picture.is_url, self.wants_url) {
             (true, _) => json!({"url": picture.data}),
             (false, true) => json!({"url": format!("data:{};base64,{}", picture.kind, picture.data)}),

@@ -122,7 +122,8 @@ impl Ranks {
                 _ => one.get("index").and_then(Value::as_u64).and_then(|index| usize::try_from(index).ok()),
             };
             let document = index.and_then(|index: usize| self.documents.get(index));
-            let (Some(index), Some(document), Some(score)) = (index, document, one.get(score).and_then(Value::as_f64))
+            let (Some(index), Some(document), Some(score)) =
+                (index, document, one.get(score).and_then(Value::as_f64))
             else {
                 return Err(broken("the provider's answer ranks a document that there is not"));
             };
@@ -156,8 +157,10 @@ mod tests {
 
     fn written(words: Words, model: &str) -> (String, Value, bool) {
         let (ranks, mut losses) = (read(BODY.as_bytes()).expect("read"), Losses::default());
-        let written = ranks.write(&To { words, model, voices: &BTreeMap::new() }, &mut losses).expect("written");
-        let lost = losses.iter().any(|loss| *loss == crate::canon::Loss::Field("max_tokens_per_doc".to_owned()));
+        let written =
+            ranks.write(&To { words, model, voices: &BTreeMap::new() }, &mut losses).expect("written");
+        let lost =
+            losses.iter().any(|loss| *loss == crate::canon::Loss::Field("max_tokens_per_doc".to_owned()));
         (written.path, serde_json::from_slice(&written.body).expect("JSON"), lost)
     }
 
@@ -219,8 +222,14 @@ mod tests {
         for (words, answer) in [
             (Words::Bedrock, json!({"results": [{"index": 1, "relevance_score": 0.5}]})),
             (Words::Ranking, json!({"records": [{"id": "1", "score": 0.5}]})),
-            (Words::Voyage, json!({"data": [{"index": 1, "relevance_score": 0.5}], "usage": {"total_tokens": 7}})),
-            (Words::Jina, json!({"results": [{"index": 1, "relevance_score": 0.5}], "usage": {"total_tokens": 7}})),
+            (
+                Words::Voyage,
+                json!({"data": [{"index": 1, "relevance_score": 0.5}], "usage": {"total_tokens": 7}}),
+            ),
+            (
+                Words::Jina,
+                json!({"results": [{"index": 1, "relevance_score": 0.5}], "usage": {"total_tokens": 7}}),
+            ),
             (Words::Watsonx, json!({"results": [{"index": 1, "score": 0.5}], "input_token_count": 7})),
         ] {
             let told = told(words, &answer).expect("told");
@@ -228,7 +237,11 @@ mod tests {
             let has_tokens = !matches!(words, Words::Bedrock | Words::Ranking);
             assert_eq!(told.pointer("/usage/total_tokens") == Some(&json!(7)), has_tokens, "{told}");
         }
-        for broken in [json!({}), json!({"results": [{"index": 2, "relevance_score": 0.5}]}), json!({"results": [{"index": 0}]})] {
+        for broken in [
+            json!({}),
+            json!({"results": [{"index": 2, "relevance_score": 0.5}]}),
+            json!({"results": [{"index": 0}]}),
+        ] {
             assert_eq!(told(Words::Jina, &broken).expect_err("broken").status, 502, "{broken}");
         }
     }

@@ -4,7 +4,10 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{Came, To, Told, Way, Words, Written, broken, google, lack, lose, lose_all, queried, unspoken, voices, within};
+use super::{
+    Came, To, Told, Way, Words, Written, broken, google, lack, lose, lose_all, queried, unspoken, voices,
+    within,
+};
 use crate::{
     canon::{Error, Losses, Usage},
     fields::Fields,
@@ -77,7 +80,9 @@ pub(super) fn read(body: &[u8]) -> Result<Speech, Error> {
         Some(Value::String(voice)) => voice,
         Some(Value::Object(own)) => match own.get("id").and_then(Value::as_str) {
             Some(id) => id.to_owned(),
-            None => return Err(Error::invalid("voice", "`voice` must be a string, or an object with its `id`")),
+            None => {
+                return Err(Error::invalid("voice", "`voice` must be a string, or an object with its `id`"));
+            }
         },
         Some(_) => return Err(Error::invalid("voice", "`voice` must be a string")),
         None => return Err(fields.missing("voice")),
@@ -118,7 +123,8 @@ impl Speech {
 
     fn refused(&self, to: &To<'_>, known: &str) -> Error {
         let wanted = self.format.map_or("mp3", Format::name);
-        let message = format!("`response_format`: `{wanted}` cannot be had of `{}`; expected {known}", to.model);
+        let message =
+            format!("`response_format`: `{wanted}` cannot be had of `{}`; expected {known}", to.model);
         Error::invalid("response_format", message)
     }
 
@@ -258,7 +264,9 @@ impl Speech {
         let (kind, body) = match self.format {
             Some(Format::Pcm) if rate == PCM_RATE => (Format::Pcm, sound),
             Some(Format::Pcm) => {
-                return Err(broken(format!("the provider's sound has {rate} samples a second, and `pcm` has {PCM_RATE}")));
+                return Err(broken(format!(
+                    "the provider's sound has {rate} samples a second, and `pcm` has {PCM_RATE}"
+                )));
             }
             _ => (Format::Wav, [wav_head(Some(sound.len()), rate), sound].concat()),
         };

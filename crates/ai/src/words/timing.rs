@@ -186,7 +186,8 @@ mod tests {
             pieces.iter().map(|piece| (piece.text.as_str(), piece.start, piece.end)).collect();
         assert_eq!(texts, [("High water.", 0.0, 0.9), ("The tide", 1.0, 1.5), ("turns", 3.0, 3.5)]);
         assert_eq!(pieces[0].logprob, Some(-0.5));
-        let long: Vec<(&str, f64, f64)> = (0..100).map(|at| ("tide", f64::from(at), f64::from(at) + 0.9)).collect();
+        let long: Vec<(&str, f64, f64)> =
+            (0..100).map(|at| ("tide", f64::from(at), f64::from(at) + 0.9)).collect();
         let longest = words(&long).pieces().iter().map(|piece| piece.end - piece.start).fold(0.0, f64::max);
         assert!(longest <= PIECE_SECONDS_MAX, "{longest}");
         assert!(words(&[]).pieces().is_empty());

@@ -63,7 +63,8 @@ const DEEPGRAM: [(&str, &str, &str); 8] = [
 
 /// OpenAI's own voices, which nobody else has by these names (OpenAI: Text to speech, Voice options).
 const OPENAI: [&str; 13] = [
-    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer",
+    "verse",
 ];
 
 /// What the vendor calls a voice.
@@ -79,7 +80,8 @@ fn own(to: &To<'_>, wanted: &str) -> Option<String> {
     match to.words {
         Words::ElevenLabs => {
             // Ids of voices are letters and digits; no name of OpenAI's is so long.
-            let is_id = (16..=64).contains(&wanted.len()) && wanted.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let is_id =
+                (16..=64).contains(&wanted.len()) && wanted.bytes().all(|byte| byte.is_ascii_alphanumeric());
             is_id.then(|| wanted.to_owned())
         }
         Words::Google => {
@@ -111,7 +113,10 @@ pub(super) fn is_whole(name: &str) -> bool {
 
 fn unknown(to: &To<'_>, wanted: &str) -> Error {
     let own = match to.words {
-        Words::ElevenLabs => "the id of a voice of ElevenLabs (letters and digits, as its `GET /v1/voices` tells it)".to_owned(),
+        Words::ElevenLabs => {
+            "the id of a voice of ElevenLabs (letters and digits, as its `GET /v1/voices` tells it)"
+                .to_owned()
+        }
         Words::Google => format!("one of {}", GEMINI.join(", ")),
         Words::Deepgram => {
             let of = DEEPGRAM.iter().filter(|(family, _, _)| *family == to.model);
@@ -129,7 +134,10 @@ fn unknown(to: &To<'_>, wanted: &str) -> Error {
         true => String::new(),
         false => format!(", or a voice of this gateway's: {}", named.join(", ")),
     };
-    Error::invalid("voice", format!("`voice`: `{wanted}` is no voice of `{}`; expected {own}{named}", to.model))
+    Error::invalid(
+        "voice",
+        format!("`voice`: `{wanted}` is no voice of `{}`; expected {own}{named}", to.model),
+    )
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ const SOUND: &[u8] = b"RIFF\r\n--c\r\n\0\xff";
 fn form(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
-        body.extend(format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes());
+        body.extend(
+            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes(),
+        );
     }
     body.extend(b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\ncontent-type: audio/x\r\n\r\n");
     body.extend(SOUND);
@@ -53,9 +55,7 @@ fn deepgram() -> Value {
 }
 
 fn elevenlabs() -> Value {
-    let word = |kind: &str, text: &str, start: f64, end: f64| {
-        json!({"type": kind, "text": text, "start": start, "end": end, "logprob": -0.25})
-    };
+    let word = |kind: &str, text: &str, start: f64, end: f64| json!({"type": kind, "text": text, "start": start, "end": end, "logprob": -0.25});
     json!({
         "language_code": "eng", "language_probability": 0.98, "text": "High water.", "audio_duration_secs": 1.25,
         "words": [word("word", "High", 0.1, 0.4), word("spacing", " ", 0.4, 0.5), word("word", "water.", 0.5, 0.9)],
@@ -64,14 +64,23 @@ fn elevenlabs() -> Value {
 
 #[test]
 fn each_vendor_is_asked_in_its_words() {
-    let fields = [("model", "alias"), ("language", "en"), ("prompt", "tides"), ("response_format", "srt"), ("include[]", "logprobs")];
+    let fields = [
+        ("model", "alias"),
+        ("language", "en"),
+        ("prompt", "tides"),
+        ("response_format", "srt"),
+        ("include[]", "logprobs"),
+    ];
     let (asked, lost) = written(Words::Deepgram, "nova-3", &fields).expect("written");
     assert_eq!(asked.path, "/listen?model=nova-3&smart_format=true&language=en&utterances=true");
     assert_eq!((asked.kind.as_str(), asked.body.as_slice()), ("audio/wav", SOUND));
     assert_eq!(lost, ["include[]", "prompt"]);
 
     let (asked, lost) = written(Words::ElevenLabs, "scribe_v2", &fields).expect("written");
-    assert_eq!((asked.path.as_str(), lost.as_slice()), ("/speech-to-text", ["include[]", "prompt"].map(str::to_owned).as_slice()));
+    assert_eq!(
+        (asked.path.as_str(), lost.as_slice()),
+        ("/speech-to-text", ["include[]", "prompt"].map(str::to_owned).as_slice())
+    );
     let parts = crate::form::fields(&asked.kind, &asked.body).expect("a form");
     let part = |name: &str| {
         let part = parts.iter().find(|part| part.name == name).expect("there");
@@ -99,7 +108,9 @@ fn each_vendor_is_asked_in_its_words() {
 
 #[test]
 fn what_was_heard_is_told_in_every_form() {
-    for (words, answer, logprob) in [(Words::Deepgram, deepgram(), 0.85_f64.ln()), (Words::ElevenLabs, elevenlabs(), -0.25)] {
+    for (words, answer, logprob) in
+        [(Words::Deepgram, deepgram(), 0.85_f64.ln()), (Words::ElevenLabs, elevenlabs(), -0.25)]
+    {
         let say = |format: &str| told(words, &[("response_format", format)], &answer).expect(format);
         let (json, told_of) = say("json");
         assert_eq!(json, r#"{"text":"High water.","usage":{"type":"duration","seconds":2}}"#, "{words:?}");
@@ -109,7 +120,11 @@ fn what_was_heard_is_told_in_every_form() {
         assert_eq!(say("vtt").0, "WEBVTT\n\n00:00:00.100 --> 00:00:00.900\nHigh water.\n\n", "{words:?}");
         let verbose: Value = serde_json::from_str(&say("verbose_json").0).expect("JSON");
         let segment = &verbose["segments"][0];
-        assert_eq!((&verbose["duration"], &segment["text"]), (&json!(1.25), &json!("High water.")), "{verbose}");
+        assert_eq!(
+            (&verbose["duration"], &segment["text"]),
+            (&json!(1.25), &json!("High water.")),
+            "{verbose}"
+        );
         assert!((segment["avg_logprob"].as_f64().expect("a number") - logprob).abs() < 1e-9, "{segment}");
         assert!(verbose.get("words").is_none(), "nobody asked for them");
         let fields = [("response_format", "verbose_json"), ("timestamp_granularities[]", "word")];
@@ -124,7 +139,10 @@ fn what_was_heard_is_told_in_every_form() {
     });
     let (text, told_of) = told(Words::Google, &[], &gemini).expect("told");
     let value: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!((&value["text"], &value["usage"]["input_token_details"]["audio_tokens"]), (&json!("High water."), &json!(32)));
+    assert_eq!(
+        (&value["text"], &value["usage"]["input_token_details"]["audio_tokens"]),
+        (&json!("High water."), &json!(32))
+    );
     assert_eq!((told_of.usage.map(|usage| usage.input_audio), told_of.seconds_in), (Some(32), None));
     let timed = json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [{"text": "High water.", "audioTranscription": {
         "languageCode": "en-GB", "words": [{"word": "High", "endOffset": "0.400s"}, {"word": "water.", "startOffset": "0.500s", "endOffset": "0.900s"}]}}]}}]});

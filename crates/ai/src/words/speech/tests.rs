@@ -32,24 +32,33 @@ fn each_vendor_is_asked_in_its_words() {
     )
     .expect("written");
     assert_eq!(path, format!("/text-to-speech/{ELEVEN}/stream?output_format=opus_48000_64"));
-    assert_eq!(body, json!({"text": "high water", "model_id": "eleven_v3", "voice_settings": {"speed": 1.2}}));
+    assert_eq!(
+        body,
+        json!({"text": "high water", "model_id": "eleven_v3", "voice_settings": {"speed": 1.2}})
+    );
     assert_eq!(lost, ["instructions", "speed"]);
 
     let (path, body, lost) =
-        written(Words::Deepgram, "aura-2", r#","voice":"thalia","response_format":"pcm","speed":1.25"#).expect("written");
-    assert_eq!(path, "/speak?model=aura-2-thalia-en&encoding=linear16&container=none&sample_rate=24000&speed=1.25");
+        written(Words::Deepgram, "aura-2", r#","voice":"thalia","response_format":"pcm","speed":1.25"#)
+            .expect("written");
+    assert_eq!(
+        path,
+        "/speak?model=aura-2-thalia-en&encoding=linear16&container=none&sample_rate=24000&speed=1.25"
+    );
     assert_eq!((body, lost.len()), (json!({"text": "high water"}), 0));
     let (path, _, lost) = written(Words::Deepgram, "aura-2-zeus-en", r#","voice":"alloy""#).expect("written");
     assert_eq!((path.as_str(), lost), ("/speak?model=aura-2-zeus-en&encoding=mp3", vec!["voice".to_owned()]));
 
-    let (path, body, lost) = written(Words::Google, "gemini-3.8-flash-tts", r#","voice":{"id":"kore"}"#).expect("written");
+    let (path, body, lost) =
+        written(Words::Google, "gemini-3.8-flash-tts", r#","voice":{"id":"kore"}"#).expect("written");
     assert_eq!(path, "/models/gemini-3.8-flash-tts:generateContent");
     assert_eq!(body.pointer("/generationConfig/responseModalities"), Some(&json!(["AUDIO"])));
     let voice = "/generationConfig/speechConfig/voiceConfig/prebuiltVoiceConfig/voiceName";
     assert_eq!((body.pointer(voice), lost), (Some(&json!("Kore")), vec!["response_format".to_owned()]));
 
     let (path, body, _) =
-        written(Words::MiniMax, "speech-2.6-hd", r#","voice":"Wise_Woman","response_format":"wav""#).expect("written");
+        written(Words::MiniMax, "speech-2.6-hd", r#","voice":"Wise_Woman","response_format":"wav""#)
+            .expect("written");
     assert_eq!((path.as_str(), &body["voice_setting"]["voice_id"]), ("/t2a_v2", &json!("Wise_Woman")));
     assert_eq!(body["audio_setting"], json!({"format": "wav", "sample_rate": 24000, "channel": 1}));
 }
@@ -115,14 +124,18 @@ fn sound_that_is_packed_is_unpacked_and_counted() {
     };
     let told = tell(r#"{"data":{"audio":"00ffA0"},"base_resp":{"status_code":0}}"#).expect("told");
     assert_eq!((told.kind, told.body), ("audio/pcm", vec![0, 0xff, 0xa0]));
-    for broken in [r#"{"data":{"audio":"0"}}"#, r#"{"data":{"audio":"zz"}}"#, r#"{"data":{"audio":""}}"#, "{}"] {
+    for broken in
+        [r#"{"data":{"audio":"0"}}"#, r#"{"data":{"audio":"zz"}}"#, r#"{"data":{"audio":""}}"#, "{}"]
+    {
         assert_eq!(tell(broken).expect_err(broken).status, 502, "{broken}");
     }
 }
 
 #[test]
 fn sound_that_passes_has_the_head_that_its_caller_asked_for() {
-    let way = |format: &str, words| speech(&format!(r#","voice":"v","response_format":"{format}""#)).expect("read").way(words);
+    let way = |format: &str, words| {
+        speech(&format!(r#","voice":"v","response_format":"{format}""#)).expect("read").way(words)
+    };
     assert_eq!(way("mp3", Words::ElevenLabs), Way::Passing { kind: "audio/mpeg", head: Vec::new() });
     assert_eq!(way("wav", Words::Deepgram), Way::Passing { kind: "audio/wav", head: Vec::new() });
     assert_eq!(way("wav", Words::Google), Way::Whole);

@@ -15,7 +15,8 @@ const VOICE: &str = "JBFqnCBsd6RMkjVDRZzb";
 
 fn answered(status: u16, kind: &str, more: &str, body: &[u8]) -> Option<Vec<u8>> {
     let length = body.len();
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\n{more}content-length: {length}\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\n{more}content-length: {length}\r\n\r\n");
     Some([head.as_bytes(), body].concat())
 }
 
@@ -37,7 +38,8 @@ fn target(seen: &Seen) -> (String, BTreeMap<String, String>) {
 fn fields(seen: &Seen) -> BTreeMap<String, Vec<u8>> {
     let kind = seen.header("content-type").expect("a media type");
     let boundary = kind.split("boundary=").nth(1).expect("a boundary").trim_matches('"');
-    let find = |text: &[u8], wanted: &str| text.windows(wanted.len()).position(|window| window == wanted.as_bytes());
+    let find =
+        |text: &[u8], wanted: &str| text.windows(wanted.len()).position(|window| window == wanted.as_bytes());
     let mut fields = BTreeMap::new();
     let mut rest = seen.body.as_slice();
     while let Some(at) = find(rest, "name=\"") {
@@ -62,7 +64,8 @@ fn says(seen: &Seen, text: &str) -> bool {
 
 fn gemini(part: &Value, usage: &Value) -> Option<Vec<u8>> {
     let content = json!({"role": "model", "parts": [{"text": "Here."}, part]});
-    let content = if part.is_null() { json!({"role": "model", "parts": [{"text": "High water."}]}) } else { content };
+    let content =
+        if part.is_null() { json!({"role": "model", "parts": [{"text": "High water."}]}) } else { content };
     told(&json!({"candidates": [{"finishReason": "STOP", "content": content}], "usageMetadata": usage}))
 }
 
@@ -79,12 +82,16 @@ fn vendors() -> Upstream {
                     return answered(400, "application/json", "", why.as_bytes());
                 }
                 if says(seen, "wrong key") || seen.header("xi-api-key") != Some(OURS) {
-                    let why = r#"{"detail":{"status":"invalid_api_key","message":"Invalid API key of tide@x"}}"#;
+                    let why =
+                        r#"{"detail":{"status":"invalid_api_key","message":"Invalid API key of tide@x"}}"#;
                     return answered(401, "application/json", "", why.as_bytes());
                 }
                 let known = BTreeSet::from(["text", "model_id", "voice_settings"]);
                 let body = body(seen);
-                assert!(body.as_object().expect("JSON").keys().all(|key| known.contains(key.as_str())), "{body}");
+                assert!(
+                    body.as_object().expect("JSON").keys().all(|key| known.contains(key.as_str())),
+                    "{body}"
+                );
                 let more = "request-id: r-1\r\ncharacter-cost: 10\r\n";
                 match asked("output_format") {
                     Some("mp3_44100_128") => answered(200, "audio/mpeg", more, &[0xff; 5000]),
@@ -95,24 +102,26 @@ fn vendors() -> Upstream {
             "/v1/speech-to-text" => {
                 let fields = fields(seen);
                 assert!(fields["file"].starts_with(b"RIFF") && fields["model_id"] == b"scribe_v2");
-                let word = |kind: &str, text: &str, start: f64, end: f64| {
-                    json!({"type": kind, "text": text, "start": start, "end": end, "logprob": -0.25})
-                };
-                let words = [word("word", "High", 0.1, 0.4), word("spacing", " ", 0.4, 0.5), word("word", "water.", 0.5, 0.9)];
+                let word = |kind: &str, text: &str, start: f64, end: f64| json!({"type": kind, "text": text, "start": start, "end": end, "logprob": -0.25});
+                let words = [
+                    word("word", "High", 0.1, 0.4),
+                    word("spacing", " ", 0.4, 0.5),
+                    word("word", "water.", 0.5, 0.9),
+                ];
                 told(&json!({"language_code": "eng", "language_probability": 0.98, "text": "High water.",
                     "audio_duration_secs": 1.25, "words": words}))
             }
             "/v1/speak" => {
                 assert_eq!(seen.header("authorization"), Some(&*format!("Token {OURS}")));
-                assert!(body(seen).as_object().is_some_and(|body| body.len() == 1 && body.contains_key("text")));
+                assert!(
+                    body(seen).as_object().is_some_and(|body| body.len() == 1 && body.contains_key("text"))
+                );
                 assert_eq!((asked("model"), asked("encoding")), (Some("aura-2-thalia-en"), Some("opus")));
                 answered(200, "audio/ogg", "dg-request-id: r\r\n", b"OggS and so on")
             }
             "/v1/listen" => {
                 assert!(seen.body.starts_with(b"RIFF"), "the sound is the body");
-                let word = |word: &str, written: &str, start: f64, end: f64| {
-                    json!({"word": word, "punctuated_word": written, "start": start, "end": end, "confidence": 0.9})
-                };
+                let word = |word: &str, written: &str, start: f64, end: f64| json!({"word": word, "punctuated_word": written, "start": start, "end": end, "confidence": 0.9});
                 let words = [word("high", "High", 0.1, 0.4), word("water", "water.", 0.5, 0.9)];
                 let mut results = json!({"channels": [{"alternatives": [
                     {"transcript": "High water.", "confidence": 0.9, "words": words}]}]});
@@ -120,8 +129,10 @@ fn vendors() -> Upstream {
                     results["utterances"] = json!([{"start": 0.1, "end": 0.9, "confidence": 0.85, "channel": 0,
                         "transcript": "High water.", "words": words, "speaker": 0, "id": "u"}]);
                 }
-                told(&json!({"metadata": {"request_id": "r", "sha256": "s", "created": "2026-11-29T00:00:00Z",
-                    "duration": 1.25, "channels": 1, "models": ["m"], "model_info": {}}, "results": results}))
+                told(
+                    &json!({"metadata": {"request_id": "r", "sha256": "s", "created": "2026-11-29T00:00:00Z",
+                    "duration": 1.25, "channels": 1, "models": ["m"], "model_info": {}}, "results": results}),
+                )
             }
             "/v1beta/models/gemini-3.8-flash-tts:generateContent" => {
                 let sound = STANDARD.encode([0; 96_000]);
@@ -136,18 +147,26 @@ fn vendors() -> Upstream {
             }
             "/v1beta/models/gemini-2.5-flash-image:generateContent" => {
                 let picture = json!({"inlineData": {"mimeType": "image/png", "data": "cGllcg=="}});
-                gemini(&picture, &json!({"promptTokenCount": 5, "candidatesTokenCount": 1290,
-                    "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}))
+                gemini(
+                    &picture,
+                    &json!({"promptTokenCount": 5, "candidatesTokenCount": 1290,
+                    "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}),
+                )
             }
             "/v1beta/models/gemini-3.8-flash:generateContent" => {
                 assert!(says(seen, "inlineData") && says(seen, "audio/wav"));
                 let usage = json!({"promptTokenCount": 40, "candidatesTokenCount": 4});
                 if says(seen, "prompt_tokens") {
                     let said = json!({"parts": [{"text": r#"{"usage":{"prompt_tokens":0,"completion_tokens":0}}"#}]});
-                    return told(&json!({"candidates": [{"finishReason": "STOP", "content": said}], "usageMetadata": usage}));
+                    return told(
+                        &json!({"candidates": [{"finishReason": "STOP", "content": said}], "usageMetadata": usage}),
+                    );
                 }
-                gemini(&Value::Null, &json!({"promptTokenCount": 40, "candidatesTokenCount": 4,
-                    "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 32}]}))
+                gemini(
+                    &Value::Null,
+                    &json!({"promptTokenCount": 40, "candidatesTokenCount": 4,
+                    "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 32}]}),
+                )
             }
             "/v1beta/models/imagen-4.0-generate-001:predict" => {
                 let count = body(seen)["parameters"]["sampleCount"].as_u64().expect("a number") as usize;
@@ -156,9 +175,12 @@ fn vendors() -> Upstream {
             }
             "/v2beta/stable-image/generate/core" | "/v2beta/stable-image/edit/inpaint" => {
                 assert_eq!(seen.header("accept"), Some("image/*"));
-                assert!(seen.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data;")));
+                assert!(
+                    seen.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data;"))
+                );
                 if fields(seen)["prompt"] == b"refuse me" {
-                    let why = r#"{"id":"i","name":"content_moderation","errors":["Your request was refused."]}"#;
+                    let why =
+                        r#"{"id":"i","name":"content_moderation","errors":["Your request was refused."]}"#;
                     return answered(403, "application/json", "", why.as_bytes());
                 }
                 answered(200, "image/png", "finish-reason: SUCCESS\r\nseed: 7\r\n", b"pier")
@@ -168,12 +190,14 @@ fn vendors() -> Upstream {
             }
             "/v1/t2a_v2" => {
                 assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {OURS}")));
-                told(&json!({"data": {"audio": "00ff".repeat(100), "status": 2}, "extra_info": {"usage_characters": 10},
-                    "base_resp": {"status_code": 0, "status_msg": "success"}}))
+                told(
+                    &json!({"data": {"audio": "00ff".repeat(100), "status": 2}, "extra_info": {"usage_characters": 10},
+                    "base_resp": {"status_code": 0, "status_msg": "success"}}),
+                )
             }
-            "/v1/image_generation" => {
-                told(&json!({"id": "i", "data": {"image_base64": ["cGllcg=="]}, "base_resp": {"status_code": 0}}))
-            }
+            "/v1/image_generation" => told(
+                &json!({"id": "i", "data": {"image_base64": ["cGllcg=="]}, "base_resp": {"status_code": 0}}),
+            ),
             "/model/stability.stable-image-core-v1%3A1/invoke" => {
                 told(&json!({"seeds": [1], "finish_reasons": [null], "images": ["cGllcg=="]}))
             }
@@ -183,13 +207,19 @@ fn vendors() -> Upstream {
             }
             "/voyage/rerank" => {
                 assert!(body(seen)["top_k"] == 1 && body(seen).get("top_n").is_none());
-                told(&json!({"object": "list", "data": [{"index": 1, "relevance_score": 0.75}], "model": "m", "usage": {"total_tokens": 7}}))
+                told(
+                    &json!({"object": "list", "data": [{"index": 1, "relevance_score": 0.75}], "model": "m", "usage": {"total_tokens": 7}}),
+                )
             }
             "/jina/rerank" => {
                 assert_eq!(body(seen)["return_documents"], false);
-                told(&json!({"model": "m", "results": [{"index": 1, "relevance_score": 0.75}], "usage": {"total_tokens": 7}}))
+                told(
+                    &json!({"model": "m", "results": [{"index": 1, "relevance_score": 0.75}], "usage": {"total_tokens": 7}}),
+                )
             }
-            "/v2/rerank" => told(&json!({"id": "r", "results": [{"index": 1, "relevance_score": 0.75}], "meta": {}})),
+            "/v2/rerank" => {
+                told(&json!({"id": "r", "results": [{"index": 1, "relevance_score": 0.75}], "meta": {}}))
+            }
             other => panic!("nobody asks for {other}: {}", String::from_utf8_lossy(&seen.body)),
         }
     })
@@ -222,7 +252,9 @@ ai:
         ("c", "cohere", "", String::new()),
     ] {
         let address = upstream.address;
-        text += &format!("    - {{name: {name}, kind: {kind}, baseUrl: \"http://{address}{path}\", keys: [{OURS}]{more}}}\n");
+        text += &format!(
+            "    - {{name: {name}, kind: {kind}, baseUrl: \"http://{address}{path}\", keys: [{OURS}]{more}}}\n"
+        );
     }
     text += "  models:\n";
     for (name, provider, model) in [
@@ -308,8 +340,11 @@ fn official_sdks_get_what_every_vendor_has_in_its_own_words() {
     let rows: String = MADE
         .iter()
         .map(|(kind, lines)| {
-            let mark = |begin: &&str| if understood.lines().any(|line| line.starts_with(begin)) { "✓" } else { "–" };
-            let cells: Vec<&str> = lines.iter().map(|begin| if begin.is_empty() { "" } else { mark(begin) }).collect();
+            let mark = |begin: &&str| {
+                if understood.lines().any(|line| line.starts_with(begin)) { "✓" } else { "–" }
+            };
+            let cells: Vec<&str> =
+                lines.iter().map(|begin| if begin.is_empty() { "" } else { mark(begin) }).collect();
             format!("| `{kind}` | {} |\n", cells.join(" | "))
         })
         .collect();
@@ -409,7 +444,9 @@ fn hear(gateway: &Gateway, model: &str, fields: &[(&str, &str)]) -> Answer {
     let mut body = Vec::new();
     let model = ("model", model);
     for (name, value) in std::iter::once(&model).chain(fields) {
-        body.extend(format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes());
+        body.extend(
+            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes(),
+        );
     }
     body.extend(b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n");
     body.extend(sound);
@@ -459,13 +496,21 @@ fn letters_seconds_and_tokens_of_vendors_are_metered_and_paid() {
     let answer = say(&gateway, "eleven", "");
     let cost = |answer: &Answer| answer.header("x-tidegate-cost").map(str::to_owned);
     // Ten letters at 0.00018.
-    assert_eq!((answer.header("x-tidegate-characters"), cost(&answer).as_deref()), (Some("10"), Some("0.0018")));
+    assert_eq!(
+        (answer.header("x-tidegate-characters"), cost(&answer).as_deref()),
+        (Some("10"), Some("0.0018"))
+    );
     // 1.25 seconds, told by the vendor, begun ones whole, in every form.
     for (model, format, second) in
         [("nova", "json", 0.000_071_67), ("nova", "srt", 0.000_071_67), ("scribe", "text", 0.000_061_1)]
     {
         let answer = hear(&gateway, model, &[("response_format", format)]);
-        assert_eq!((answer.status, answer.header("x-tidegate-seconds-in")), (200, Some("2")), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("x-tidegate-seconds-in")),
+            (200, Some("2")),
+            "{}",
+            answer.text()
+        );
         let found: f64 = cost(&answer).and_then(|text| text.parse().ok()).expect("a cost");
         assert!((found - 2.0 * second).abs() < 1e-9, "{model}: {found}");
     }
@@ -481,12 +526,18 @@ fn letters_seconds_and_tokens_of_vendors_are_metered_and_paid() {
     assert_eq!((answer.status, cost(&answer).as_deref()), (200, Some("0.000452")), "{answer:?}");
     let body = r#"{"model":"voyage","query":"q","documents":["a","b"],"top_n":1}"#;
     let answer = post(&gateway, "/ai/v1/rerank", "", body);
-    assert_eq!((answer.header("x-tidegate-input-tokens"), cost(&answer).as_deref()), (Some("7"), Some("0.00000035")));
+    assert_eq!(
+        (answer.header("x-tidegate-input-tokens"), cost(&answer).as_deref()),
+        (Some("7"), Some("0.00000035"))
+    );
     // A text that looks like an account is none.
     let account = r#"Say {"usage":{"prompt_tokens":0,"completion_tokens":0}}"#;
     let answer = hear(&gateway, "gemini", &[("response_format", "text"), ("prompt", account)]);
     assert!(answer.text().contains("prompt_tokens"), "{}", answer.text());
-    assert_eq!((answer.header("x-tidegate-input-tokens"), cost(&answer).as_deref()), (Some("40"), Some("0.000045")));
+    assert_eq!(
+        (answer.header("x-tidegate-input-tokens"), cost(&answer).as_deref()),
+        (Some("40"), Some("0.000045"))
+    );
     // What is refused with a good status is not paid.
     let refused = r#"{"model":"minimax-tts","input":"refuse me","voice":"x"}"#;
     assert_eq!(post(&gateway, "/ai/v1/audio/speech", "", refused).status, 400);
@@ -498,18 +549,32 @@ fn letters_seconds_and_tokens_of_vendors_are_metered_and_paid() {
             (ai["operation"].as_str().unwrap_or(""), ai["seconds_in"].as_u64(), ai["is_estimate"].as_bool())
         })
         .collect();
-    assert_eq!(told[..2], [("speech", None, Some(false)), ("transcription", Some(2), Some(false))], "{told:?}");
+    assert_eq!(
+        told[..2],
+        [("speech", None, Some(false)), ("transcription", Some(2), Some(false))],
+        "{told:?}"
+    );
     let last = records.last().expect("a record");
     assert!(last["ai"]["cost_usd"].is_null() || last["ai"]["cost_usd"] == 0, "{last}");
     let spent: f64 = records.iter().filter_map(|record| record["ai"]["cost_usd"].as_f64()).sum();
     let metric = |model: &str, provider: &str| {
-        let series = format!("tidegate_ai_cost_usd_total{{route=\"models\",provider=\"{provider}\",model=\"{model}\"}}");
+        let series = format!(
+            "tidegate_ai_cost_usd_total{{route=\"models\",provider=\"{provider}\",model=\"{model}\"}}"
+        );
         gateway.metric(&series).unwrap_or(0.0)
     };
-    let told: f64 = [("eleven", "e"), ("nova", "d"), ("scribe", "e"), ("gemini", "g"), ("gemini-image", "g"), ("gemini-tts", "g"), ("voyage", "v")]
-        .iter()
-        .map(|(model, provider)| metric(model, provider))
-        .sum();
+    let told: f64 = [
+        ("eleven", "e"),
+        ("nova", "d"),
+        ("scribe", "e"),
+        ("gemini", "g"),
+        ("gemini-image", "g"),
+        ("gemini-tts", "g"),
+        ("voyage", "v"),
+    ]
+    .iter()
+    .map(|(model, provider)| metric(model, provider))
+    .sum();
     assert!((spent - told).abs() < 1e-9 && spent > 0.04, "{spent} {told}");
 }
 
@@ -524,7 +589,11 @@ fn rules_read_what_is_spoken_and_what_was_heard() {
     assert!(!says(&seen, "high") && says(&seen, "water"), "{:?}", body(&seen));
     for format in ["json", "srt", "verbose_json"] {
         let answer = hear(&gateway, "nova", &[("response_format", format)]);
-        assert!(answer.text().contains("guardrail_blocked") && !answer.text().contains("water."), "{}", answer.text());
+        assert!(
+            answer.text().contains("guardrail_blocked") && !answer.text().contains("water."),
+            "{}",
+            answer.text()
+        );
     }
 }
 
@@ -542,7 +611,8 @@ fn sound_is_played_while_it_comes_and_breaks_off_with_its_vendor() {
     let upstream = Upstream::raw(move |mut reader, _| {
         let Some(seen) = crate::harness::read_request(&mut reader) else { return };
         let breaks = says(&seen, "break off");
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: audio/pcm\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhigh\r\n";
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: audio/pcm\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhigh\r\n";
         let socket = reader.get_mut();
         socket.write_all(head.as_bytes()).expect("written");
         if breaks {
@@ -555,7 +625,10 @@ fn sound_is_played_while_it_comes_and_breaks_off_with_its_vendor() {
     });
     let gateway = everyone(&upstream);
     let body = r#"{"model":"eleven","input":"high water","voice":"anna","response_format":"wav"}"#;
-    let head = format!("POST /ai/v1/audio/speech HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /ai/v1/audio/speech HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     let mut client = crate::harness::Client::connect(gateway.address);
     client.write(format!("{head}{body}"));
     let told = client.read_head().expect("a head");
@@ -573,7 +646,10 @@ fn sound_is_played_while_it_comes_and_breaks_off_with_its_vendor() {
     }
     assert!(all.windows(5).any(|window| window == b"water"));
     let body = r#"{"model":"eleven","input":"break off","voice":"anna"}"#;
-    let head = format!("POST /ai/v1/audio/speech HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /ai/v1/audio/speech HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     let bytes = crate::harness::raw(gateway.address, format!("{head}{body}").as_bytes());
     assert!(!bytes.ends_with(b"0\r\n\r\n"), "what broke off has no end: {}", String::from_utf8_lossy(&bytes));
 }
