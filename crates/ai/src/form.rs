@@ -154,8 +154,26 @@ mod tests {
     }
 
     #[test]
+    fn the_prompt_alone_is_replaced() {
+        let body = form(&[("prompt", "ask Acme"), ("file", "\r\nprompt\r\n--b"), ("model", "m")]);
+        let peek = Peek::of_form(TYPE, body.as_bytes()).expect("a form");
+        assert_eq!(peek.prompt().map(|at| &body[at]), Some("ask Acme"));
+        let other = form(&[("prompt", "ask <WORD_1>"), ("file", "\r\nprompt\r\n--b"), ("model", "m")]);
+        assert_eq!(
+            String::from_utf8(peek.with_prompt(body.as_bytes(), "ask <WORD_1>")).expect("text"),
+            other
+        );
+        for none in [form(&[("model", "m")]), form(&[("prompt", ""), ("model", "m")])] {
+            let peek = Peek::of_form(TYPE, none.as_bytes()).expect("a form");
+            assert_eq!(peek.with_prompt(none.as_bytes(), "x"), none.as_bytes());
+        }
+    }
+
+    #[test]
     fn what_is_broken_or_twice_is_refused() {
         let twice = form(&[("model", "a"), ("model", "b")]);
+        assert!(Peek::of_form(TYPE, twice.as_bytes()).is_err());
+        let twice = form(&[("prompt", "a"), ("prompt", "b")]);
         assert!(Peek::of_form(TYPE, twice.as_bytes()).is_err());
         let whole = form(&[("model", "a"), ("file", "x")]);
         for end in 0..whole.len() - 4 {

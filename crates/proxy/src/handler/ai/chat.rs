@@ -110,15 +110,12 @@ pub(super) async fn answer(
     }
     let recording = recorded::begin(gateway, call, &conversation);
     // Forms are files above all, which no rule reads.
-    if conversation.peek.is_form() {
-        if transcripts::are_made_by(conversation.endpoint.operation) {
-            guards::form(call, &mut conversation);
-        }
-    } else {
-        let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
-        if let Some(refused) = refused {
-            return Ok(refused);
-        }
+    let refused = match conversation.peek.is_form() {
+        true => guards::form(call, &mut conversation, &name)?,
+        false => guards::request(gateway, worker, call, &mut conversation, &name).await?,
+    };
+    if let Some(refused) = refused {
+        return Ok(refused);
     }
     if let Some(failure) = transcripts::unread(&conversation) {
         return Err(failure);

@@ -168,7 +168,7 @@ fn vendors() -> Upstream {
                     "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 32}]}),
                 )
             }
-            "/v1beta/models/imagen-4.0-generate-001:predict" => {
+            _ if path.ends_with("/models/imagen-4.0-generate-001:predict") => {
                 let count = body(seen)["parameters"]["sampleCount"].as_u64().expect("a number") as usize;
                 let one = json!({"mimeType": "image/png", "bytesBase64Encoded": "cGllcg=="});
                 told(&json!({"predictions": vec![one; count]}))
@@ -382,16 +382,37 @@ fn official_sdks_get_what_every_vendor_has_in_its_own_words() {
     assert_eq!(output.trim_end(), wanted);
 }
 
+/// Names in the one spelling: Google's servers read both, and its SDK writes both.
+fn in_snake_case(value: Value) -> Value {
+    match value {
+        Value::Object(own) => own
+            .into_iter()
+            .map(|(name, value)| {
+                let letter = |letter: char| match letter.is_ascii_uppercase() {
+                    true => format!("_{}", letter.to_ascii_lowercase()),
+                    false => letter.to_string(),
+                };
+                (name.chars().map(letter).collect::<String>(), in_snake_case(value))
+            })
+            .collect(),
+        Value::Array(list) => list.into_iter().map(in_snake_case).collect(),
+        other => other,
+    }
+}
+
 /// What a request says, however it is packed.
 fn said(seen: &Seen) -> (String, BTreeMap<String, String>, Value) {
-    let (path, mut query) = target(seen);
-    query.retain(|name, _| name != "key");
+    let (path, query) = target(seen);
+    // Where a project's models are is the address of the provider.
+    let path = path.find("/models/").map_or(path.clone(), |at| path[at..].to_owned());
     let kind = seen.header("content-type").unwrap_or_default();
     let body = if kind.starts_with("multipart/") {
         let text = |(name, value): (String, Vec<u8>)| (name, Value::from(String::from_utf8_lossy(&value)));
-        Value::Object(fields(seen).into_iter().map(text).collect())
+        // An SDK writes what is not there as `null`.
+        let is_there = |(_, value): &(String, Vec<u8>)| value != b"null";
+        Value::Object(fields(seen).into_iter().filter(is_there).map(text).collect())
     } else if kind.starts_with("application/json") {
-        body(seen)
+        in_snake_case(body(seen))
     } else {
         String::from_utf8_lossy(&seen.body).into_owned().into()
     };
@@ -587,6 +608,10 @@ fn rules_read_what_is_spoken_and_what_was_heard() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = upstream.seen().pop().expect("a request");
     assert!(!says(&seen, "high") && says(&seen, "water"), "{:?}", body(&seen));
+    // Of a form its prompt is read: at some vendors it says what is done.
+    let answer = hear(&gateway, "gemini", &[("prompt", "high and low")]);
+    let seen = upstream.seen().pop().expect("a request");
+    assert!(says(&seen, "low") && !says(&seen, "high"), "{}", answer.text());
     for format in ["json", "srt", "verbose_json"] {
         let answer = hear(&gateway, "nova", &[("response_format", format)]);
         assert!(

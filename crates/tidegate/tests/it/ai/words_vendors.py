@@ -4,6 +4,7 @@ usage: words_vendors.py BASE KEY
 """
 
 import sys
+import warnings
 
 from deepgram import DeepgramClient
 from deepgram.environment import DeepgramClientEnvironment
@@ -11,8 +12,11 @@ from elevenlabs import VoiceSettings
 from elevenlabs.client import ElevenLabs
 from google import genai
 from google.genai import types
+from google.oauth2.credentials import Credentials
 
 base, key = sys.argv[1:]
+# Google announces the end of Imagen.
+warnings.simplefilter("ignore")
 sound = b"RIFF\r\n--boundary\r\n\x00\xff" * 100
 
 eleven = ElevenLabs(api_key=key, base_url=base)
@@ -40,7 +44,7 @@ heard = deepgram.listen.v1.media.transcribe_file(
 first = heard.results.channels[0].alternatives[0]
 print("heard", first.transcript, heard.metadata.duration, first.words[1].punctuated_word, heard.results.utterances[0].end)
 
-google = genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base))
+google = genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base, api_version="v1beta"))
 voice = types.VoiceConfig(prebuilt_voice_config=types.PrebuiltVoiceConfig(voice_name="Kore"))
 told = google.models.generate_content(
     model="gemini-3.8-flash-tts",
@@ -58,7 +62,15 @@ told = google.models.generate_content(
     ),
 )
 print("picture", told.candidates[0].content.parts[1].inline_data.data)
-told = google.models.generate_images(
+# Imagen is at Vertex alone.
+vertex = genai.Client(
+    vertexai=True,
+    project="tide",
+    location="global",
+    credentials=Credentials(token="a-token"),
+    http_options=types.HttpOptions(base_url=base, api_version="v1"),
+)
+told = vertex.models.generate_images(
     model="imagen-4.0-generate-001", prompt="a pier", config=types.GenerateImagesConfig(number_of_images=2)
 )
 print("pictures", [one.image.image_bytes for one in told.generated_images])
