@@ -15,6 +15,8 @@ pub(crate) struct Field {
     pub(crate) name: String,
     /// Where its value stands in the body.
     pub(crate) value: Range<usize>,
+    /// The media type that its part tells.
+    pub(crate) kind: Option<String>,
 }
 
 /// The fields of a body.
@@ -57,7 +59,7 @@ pub(crate) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<Field>, Erro
             if fields.len() == FIELDS_MAX {
                 return Err(broken("it has too many fields"));
             }
-            fields.push(Field { name, value });
+            fields.push(Field { name, value, kind: kind(head) });
         }
     }
 }
@@ -70,6 +72,16 @@ fn name(head: &[u8]) -> Result<Option<String>, Error> {
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
     });
     Ok(disposition.and_then(|value| parameter(value, "name")))
+}
+
+/// The media type in the head of a part, without its parameters.
+fn kind(head: &[u8]) -> Option<String> {
+    let head = std::str::from_utf8(head).ok()?;
+    head.split("\r\n").find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let kind = value.split(';').next()?.trim().to_ascii_lowercase();
+        name.trim().eq_ignore_ascii_case("content-type").then_some(kind)
+    })
 }
 
 /// A parameter of a header field's value, with its quotes taken off.
@@ -142,8 +154,26 @@ mod tests {
     }
 
     #[test]
+    fn the_prompt_alone_is_replaced() {
+        let body = form(&[("prompt", "ask Acme"), ("file", "\r\nprompt\r\n--b"), ("model", "m")]);
+        let peek = Peek::of_form(TYPE, body.as_bytes()).expect("a form");
+        assert_eq!(peek.prompt().map(|at| &body[at]), Some("ask Acme"));
+        let other = form(&[("prompt", "ask <WORD_1>"), ("file", "\r\nprompt\r\n--b"), ("model", "m")]);
+        assert_eq!(
+            String::from_utf8(peek.with_prompt(body.as_bytes(), "ask <WORD_1>")).expect("text"),
+            other
+        );
+        for none in [form(&[("model", "m")]), form(&[("prompt", ""), ("model", "m")])] {
+            let peek = Peek::of_form(TYPE, none.as_bytes()).expect("a form");
+            assert_eq!(peek.with_prompt(none.as_bytes(), "x"), none.as_bytes());
+        }
+    }
+
+    #[test]
     fn what_is_broken_or_twice_is_refused() {
         let twice = form(&[("model", "a"), ("model", "b")]);
+        assert!(Peek::of_form(TYPE, twice.as_bytes()).is_err());
+        let twice = form(&[("prompt", "a"), ("prompt", "b")]);
         assert!(Peek::of_form(TYPE, twice.as_bytes()).is_err());
         let whole = form(&[("model", "a"), ("file", "x")]);
         for end in 0..whole.len() - 4 {

@@ -32,3 +32,4 @@ pub mod stream;
 pub mod units;
 pub mod vocabulary;
 mod way;
+pub mod words;

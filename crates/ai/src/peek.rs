@@ -38,6 +38,8 @@ pub struct Peek {
     pub background: bool,
     /// Where the one `file` of a form stands.
     file_at: Option<Range<usize>>,
+    /// Where the one `prompt` of a form stands.
+    prompt_at: Option<Range<usize>>,
     /// What limits are reckoned by.
     pub(crate) bounds: Bounds,
     /// Where the values of fields stand that some model refuses.
@@ -308,6 +310,7 @@ impl Peek {
             // A form of pictures has a `background` of another kind.
             background: top.background.is_some_and(|raw| raw.get() != "false"),
             file_at: None,
+            prompt_at: None,
             bounds: top.bounds(),
             ruled: top.ruled.iter().map(|(name, raw)| (*name, place(raw))).collect(),
         })
@@ -333,8 +336,8 @@ impl Peek {
             }
         };
         let stream = one("stream")?.as_ref().and_then(text) == Some("true");
-        let file_at = one("file")?;
-        Ok(Self { model, stream, model_at, file_at, is_form: true, ..Self::default() })
+        let (file_at, prompt_at) = (one("file")?, one("prompt")?);
+        Ok(Self { model, stream, model_at, file_at, prompt_at, is_form: true, ..Self::default() })
     }
 
     /// Whether the body is a form, and no JSON.
@@ -345,6 +348,17 @@ impl Peek {
     /// Where the one `file` of a form stands.
     pub fn file(&self) -> Option<Range<usize>> {
         self.file_at.clone()
+    }
+
+    /// Where the one `prompt` of a form stands.
+    pub fn prompt(&self) -> Option<Range<usize>> {
+        self.prompt_at.clone()
+    }
+
+    /// A form with another `prompt`, where it has one, and everything else as it is.
+    pub fn with_prompt(&self, body: &[u8], prompt: &str) -> Vec<u8> {
+        let cut = self.prompt_at.clone().filter(|at| !at.is_empty()).map(|at| (at, prompt.to_owned()));
+        self.splice(body, None, None, cut.into_iter().collect())
     }
 
     /// The body with another model, and everything else as it is.

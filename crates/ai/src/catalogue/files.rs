@@ -47,7 +47,7 @@ macro_rules! entry {
 }
 
 /// Every provider, in the order of their names. A test finds the file that is missing here.
-pub(super) static ENTRIES: [Entry; 58] = [
+pub(super) static ENTRIES: [Entry; 59] = [
     entry!("ai21", models),
     entry!("anthropic", models),
     entry!("azure-foundry", models),
@@ -99,6 +99,7 @@ pub(super) static ENTRIES: [Entry; 58] = [
     entry!("vercel", models),
     entry!("vertex", models),
     entry!("vertex-anthropic", models),
+    entry!("vertex-ranking"),
     entry!("vllm"),
     entry!("volcengine", models),
     entry!("voyage", models),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{CatalogueError, Credential, Surface, families::Family, pattern, quirks::Quirks};
-use crate::dialect::Dialect;
+use crate::{dialect::Dialect, words::Words};
 
 /// A provider of models.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Provider {
     /// Those of them that are asked for in words of its own, which are no dialect's: they are not passed to it.
     #[serde(default)]
     pub own_words: Vec<Surface>,
+    /// Those of them that are asked for in words of its own into which they are translated.
+    #[serde(default)]
+    pub words: BTreeMap<Surface, Words>,
     /// Families of models whose rules hold here too.
     #[serde(default)]
     pub(super) families: Vec<Family>,

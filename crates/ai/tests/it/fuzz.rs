@@ -2,7 +2,8 @@
 //!
 //! A target is a dialect. The first byte of its input says which reader gets the rest: `0` that of callers' requests,
 //! `1` of whole answers, `2` of streams, `3` of errors, `4` of streams that are an array.
-//! Beside them: forms, batches, events of Realtime, sounds, and what guardrails make of bodies.
+//! Beside them: forms, batches, events of Realtime, sounds, what vendors have in words of their own, and what guardrails
+//! make of bodies.
 #![allow(unreachable_pub, reason = "`fuzz/` exports them")]
 
 use std::sync::{Arc, LazyLock};
@@ -20,6 +21,7 @@ use ai::{
     peek::Peek,
     rules::{Rules, Target},
     stream::{FrameReader, Framing},
+    words::Words,
 };
 use serde_json::Value;
 
@@ -174,6 +176,60 @@ pub fn sound(bytes: &[u8]) {
     }
 }
 
+/// What is asked for beside conversations is written in every vendor's words, or refused, and whatever a vendor answers is
+/// told or refused. The first byte says which operation it is, the second whether the rest is a request or an answer.
+pub fn words(bytes: &[u8]) {
+    use ai::endpoint::Operation::{ImageEdits, Images, Rerank, Speech, Transcriptions, Translations};
+    const KIND: &str = "multipart/form-data; boundary=b";
+    let [operation, side, bytes @ ..] = bytes else { return };
+    let (operation, usual): (_, &[u8]) = match operation {
+        b'0' => (Speech, br#"{"input":"a","voice":"Kore"}"#),
+        b'1' => (Transcriptions, HEARD.as_bytes()),
+        b'2' => (Translations, HEARD.as_bytes()),
+        b'3' => (Images, br#"{"prompt":"a"}"#),
+        b'4' => (ImageEdits, EDITED.as_bytes()),
+        _ => (Rerank, br#"{"query":"q","documents":["a","b"],"return_documents":true}"#),
+    };
+    let form = matches!(operation, Transcriptions | Translations | ImageEdits).then_some(KIND);
+    let voices = std::collections::BTreeMap::new();
+    if *side == b'0' {
+        let asked = match ai::words::read(operation, form, bytes) {
+            Ok(asked) => asked,
+            Err(refused) => return error(&refused),
+        };
+        for words in Words::ALL {
+            let to = ai::words::To { words, model: "aura-2", voices: &voices };
+            match asked.write(&to, &mut ai::canon::Losses::default()) {
+                Ok(written) if written.kind == "application/json" => assert!(is_json(&written.body)),
+                Ok(written) if written.kind.starts_with("multipart/") => {
+                    assert!(Peek::of_form(&written.kind, &written.body).is_ok(), "it is no form");
+                }
+                Ok(_) => {}
+                Err(refused) => error(&refused),
+            }
+        }
+        return;
+    }
+    let asked = ai::words::read(operation, form, usual).expect("the usual request");
+    for words in Words::ALL {
+        error(&words.read_error(500, bytes));
+        for kind in ["application/json", "image/png"] {
+            let came = ai::words::Came { kind, finish: None, body: bytes };
+            match asked.tell(words, &came, 1) {
+                Ok(told) if told.kind == "application/json" => assert!(is_json(&told.body)),
+                Ok(_) => {}
+                Err(refused) => error(&refused),
+            }
+        }
+    }
+}
+
+/// Forms that ask for what a sound says, with its times, and for another picture.
+const HEARD: &str = "--b\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\nRIFF\r\n--b\r\n\
+    content-disposition: form-data; name=\"response_format\"\r\n\r\nvtt\r\n--b--\r\n";
+const EDITED: &str = "--b\r\ncontent-disposition: form-data; name=\"image\"\r\ncontent-type: image/png\r\n\r\nx\r\n--b\r\n\
+    content-disposition: form-data; name=\"prompt\"\r\n\r\na\r\n--b--\r\n";
+
 /// What guardrails hide in a body leaves it JSON and comes back; and what they call clear at a glance they find nothing
 /// in when they read it. The first byte says whether it is a request or an answer.
 pub fn guard(bytes: &[u8]) {
@@ -284,6 +340,7 @@ mod short {
         batch,
         realtime,
         sound,
+        words,
         guard
     );
 }

@@ -101,6 +101,10 @@ pub struct Provider {
     /// What the kind's address and paths leave open: `resource`, `region`, `account`, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, String>,
+    /// What voices that callers name are called there, for speech at kinds with voices of their own: `alloy: …`; `*` for
+    /// all others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub voices: BTreeMap<String, String>,
     /// Its keys, used in turn. One that is refused or limited is set aside, and the next one tried for the same call.
     #[serde(default)]
     pub keys: Vec<Secret>,

@@ -165,7 +165,7 @@ pub(crate) fn provider_name(kind: &'static str) -> &'static str {
         "azure-foundry" => "azure.ai.inference",
         "bedrock" | "bedrock-mantle" => "aws.bedrock",
         "gemini" => "gcp.gemini",
-        "vertex" | "vertex-anthropic" => "gcp.vertex_ai",
+        "vertex" | "vertex-anthropic" | "vertex-ranking" => "gcp.vertex_ai",
         "mistral" => "mistral_ai",
         "watsonx" => "ibm.watsonx.ai",
         "xai" => "x_ai",

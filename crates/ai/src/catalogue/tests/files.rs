@@ -127,6 +127,13 @@ fn every_provider_says_what_it_must() {
         }
         let own = provider.own_words.iter().all(|surface| provider.operations.contains(surface));
         assert!(own, "{name} has something in its own words that it does not have");
+        for surface in provider.words.keys() {
+            assert!(
+                provider.operations.contains(surface),
+                "{name} has words for {surface:?}, which it has not"
+            );
+            assert!(!provider.own_words.contains(surface), "{name}: {surface:?} is translated, or it is not");
+        }
         let chat = provider.operations.contains(&Surface::Chat);
         assert!(!chat, "{name}: conversations are not beside conversations");
     }

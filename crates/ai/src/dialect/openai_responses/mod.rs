@@ -134,8 +134,12 @@ pub(super) fn usage_of(value: &Value) -> Option<Usage> {
         input: number("/input_tokens")?,
         cache_read: number("/input_tokens_details/cached_tokens").unwrap_or(0),
         cache_write: number("/input_tokens_details/cache_write_tokens").unwrap_or(0),
+        // Of pictures the details are told in these names, of speech written down in the singular.
+        input_audio: number("/input_token_details/audio_tokens").unwrap_or(0),
+        input_image: number("/input_tokens_details/image_tokens").unwrap_or(0),
         output: number("/output_tokens").unwrap_or(0),
         reasoning: number("/output_tokens_details/reasoning_tokens").unwrap_or(0),
+        output_image: number("/output_tokens_details/image_tokens").unwrap_or(0),
         ..Usage::default()
     })
 }

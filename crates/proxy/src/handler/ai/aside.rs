@@ -78,8 +78,17 @@ async fn ask_provider(
         call.host_from_endpoint = false;
         let body = aside.body.into();
         let priority = Priority::Normal;
-        let outgoing =
-            Outgoing { provider: &target.provider, model, dialect, uri, headers, body, priority, key: None };
+        let outgoing = Outgoing {
+            provider: &target.provider,
+            model,
+            dialect,
+            uri,
+            headers,
+            body,
+            priority,
+            key: None,
+            words: None,
+        };
         sending::send(worker, call, outgoing).await.map_err(|unanswered| match unanswered {
             Unanswered::Away(_) => format!("{name}: none of its keys can be taken"),
             Unanswered::Failed(failure) => format!("{name}: {}", failure.problem().title()),

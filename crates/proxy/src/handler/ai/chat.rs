@@ -36,7 +36,7 @@ use super::{
     refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
-    shadow, stored, transcripts, units, vectors,
+    shadow, stored, transcripts, units, vectors, worded,
 };
 use crate::{
     body::Body,
@@ -56,8 +56,10 @@ pub(super) async fn answer(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let body = whole(body, gateway.body_bytes_max).await?;
-    let peek = match form(&call.head.headers).filter(|_| takes_forms(endpoint.operation)) {
-        Some(kind) => Peek::of_form(kind.to_str().unwrap_or_default(), &body),
+    let form = form(&call.head.headers).filter(|_| takes_forms(endpoint.operation));
+    let form = form.map(|kind| kind.to_str().unwrap_or_default().to_owned());
+    let peek = match &form {
+        Some(kind) => Peek::of_form(kind, &body),
         None => Peek::of(&body),
     };
     let peek = peek.map_err(answer::refused)?;
@@ -84,6 +86,7 @@ pub(super) async fn answer(
         peek,
         stream,
         query,
+        form,
         is_composed: gateway.composes,
         is_strict: gateway.strict,
         canonical: None,
@@ -107,15 +110,12 @@ pub(super) async fn answer(
     }
     let recording = recorded::begin(gateway, call, &conversation);
     // Forms are files above all, which no rule reads.
-    if conversation.peek.is_form() {
-        if transcripts::are_made_by(conversation.endpoint.operation) {
-            guards::form(call, &mut conversation);
-        }
-    } else {
-        let refused = guards::request(gateway, worker, call, &mut conversation, &name).await?;
-        if let Some(refused) = refused {
-            return Ok(refused);
-        }
+    let refused = match conversation.peek.is_form() {
+        true => guards::form(call, &mut conversation, &name)?,
+        false => guards::request(gateway, worker, call, &mut conversation, &name).await?,
+    };
+    if let Some(refused) = refused {
+        return Ok(refused);
     }
     if let Some(failure) = transcripts::unread(&conversation) {
         return Err(failure);
@@ -265,6 +265,7 @@ async fn ask(
             body: prepared.body,
             priority: conversation.priority,
             key: key.as_ref(),
+            words: target.provider.words(conversation.endpoint.operation),
         };
         let (began, mark) = (Instant::now(), passed::Mark::set(call));
         let watch = target.standing.watch();
@@ -373,7 +374,10 @@ fn carried(
         return Err(too_strict(&prepared.losses, conversation.endpoint.dialect));
     }
     outgoing::dialect_headers(&mut headers, &prepared.headers);
-    keep_form(&mut headers, came, conversation);
+    match prepared.kind.as_deref().map(HeaderValue::try_from) {
+        Some(Ok(kind)) => drop(headers.insert(header::CONTENT_TYPE, kind)),
+        _ => keep_form(&mut headers, came, conversation),
+    }
     target.provider.address(&mut headers);
     Ok((prepared, headers))
 }
@@ -381,7 +385,9 @@ fn carried(
 /// Whether an answer is looked through for whether another target is asked after it. Of streams that is done as they
 /// begin.
 fn is_judged(conversation: &Conversation<'_>, response: &Response<Body>, on: &[FallbackOn]) -> bool {
-    fallback::is_judged(response.status(), on) && !(conversation.stream && response.status().is_success())
+    // Sound is played while it comes.
+    let is_played = conversation.stream || conversation.endpoint.operation == Operation::Speech;
+    fallback::is_judged(response.status(), on) && !(is_played && response.status().is_success())
 }
 
 /// How long to wait before the targets are asked again, if they are.
@@ -488,6 +494,10 @@ async fn given(
             response = Box::pin(vectors::told(conversation, dialect, model, response)).await?;
             dialect = caller;
         }
+    }
+    if let Some(words) = target.provider.words(conversation.endpoint.operation) {
+        response = Box::pin(worded::told(call, conversation, words, response, &told)).await?;
+        dialect = conversation.endpoint.dialect;
     }
     let is_heard =
         response.status().is_success() && transcripts::are_made_by(conversation.endpoint.operation);

@@ -72,6 +72,7 @@ mod transcripts;
 mod translated;
 mod units;
 mod vectors;
+mod worded;
 
 use std::{rc::Rc, sync::Arc};
 

@@ -161,7 +161,8 @@ impl Heirs {
         told.owe(true);
         let uri = uri(path).ok()?;
         let priority = self.priority;
-        let outgoing = Outgoing { provider, model, dialect, uri, headers, body, priority, key: None };
+        let outgoing =
+            Outgoing { provider, model, dialect, uri, headers, body, priority, key: None, words: None };
         let call = &mut *self.call;
         call.started = std::time::Instant::now();
         call.host_from_endpoint = false;

@@ -15,7 +15,7 @@ use http::{Uri, uri::PathAndQuery};
 
 use super::{
     models::{Asked, Target},
-    outgoing,
+    outgoing, worded,
 };
 use crate::failure::{Failure, Problem, Stage};
 
@@ -26,6 +26,8 @@ pub(super) struct Conversation<'c> {
     pub(super) peek: Peek,
     pub(super) stream: bool,
     pub(super) query: Option<String>,
+    /// The media type of a body that is a form.
+    pub(super) form: Option<String>,
     /// The gateway composed it: it is written anew for every target.
     pub(super) is_composed: bool,
     /// Nothing may be lost.
@@ -68,6 +70,8 @@ pub(super) struct Prepared {
     pub(super) body: Bytes,
     pub(super) losses: Losses,
     pub(super) headers: Vec<(&'static str, String)>,
+    /// The media type of the body, where it is not as it came, and no JSON.
+    pub(super) kind: Option<String>,
     /// The dialect that is spoken to it.
     pub(super) dialect: Dialect,
 }
@@ -106,6 +110,9 @@ pub(super) fn prepare(
     };
     if !target.provider.offers(endpoint.operation) {
         return Err(target.provider.lack(endpoint.operation, &model));
+    }
+    if let Some(words) = target.provider.words(endpoint.operation) {
+        return worded::prepare(conversation, words, target, &model);
     }
     let stream = conversation.stream;
     let path = |own: &str| target.provider.path(dialect, endpoint.operation, &model, stream, own);
@@ -149,7 +156,7 @@ pub(super) fn prepare(
         let headers = dialect.headers();
         // What is asked in the same words is answered in the same words.
         let dialect = endpoint.dialect;
-        return Ok(Prepared { path, body, losses, headers, dialect });
+        return Ok(Prepared { path, body, losses, headers, kind: None, dialect });
     }
     let mut losses = Losses::default();
     if !conversation.is_composed {
@@ -165,6 +172,7 @@ pub(super) fn prepare(
             body,
             losses,
             headers: dialect.headers(),
+            kind: None,
             dialect,
         });
     }
@@ -192,6 +200,7 @@ pub(super) fn prepare(
         body: target.provider.body(endpoint.operation, written.body.into(), &model)?,
         losses: lost,
         headers: written.headers,
+        kind: None,
         dialect,
     })
 }

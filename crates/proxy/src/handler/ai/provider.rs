@@ -7,6 +7,7 @@ use ai::{
     catalogue::{self, Surface},
     dialect::Dialect,
     endpoint::Operation,
+    words::Words,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -40,6 +41,8 @@ pub(crate) struct Provider {
     pub(crate) kind: &'static catalogue::Provider,
     /// What the configuration says where the kind leaves something open.
     values: BTreeMap<String, String>,
+    /// What voices that callers name are called here.
+    pub(super) voices: BTreeMap<String, String>,
     /// The path of its base address where the configuration gives one, without a slash at its end.
     base_path: Option<String>,
     pub(crate) target: Target,
@@ -194,6 +197,7 @@ impl Provider {
             name: settings.name.as_str().into(),
             kind,
             values: settings.values.clone(),
+            voices: settings.voices.clone(),
             base_path: settings.base_url.as_deref().map(parts).transpose()?.map(|(_, _, path)| path),
             target: Target { upstream: upstream.clone(), effort, weight: 1 },
             keys: {
@@ -244,6 +248,14 @@ impl Provider {
                 let surface = surface(other, self.kind.dialect);
                 self.kind.operations.contains(&surface) && !self.kind.own_words.contains(&surface)
             }
+        }
+    }
+
+    /// The words of its own in which an operation is asked for here, if there are such.
+    pub(super) fn words(&self, operation: Operation) -> Option<Words> {
+        match operation {
+            Operation::Chat | Operation::CountTokens => None,
+            other => self.kind.words.get(&surface(other, self.kind.dialect)).copied(),
         }
     }
 

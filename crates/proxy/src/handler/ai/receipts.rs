@@ -71,13 +71,22 @@ pub(super) async fn read_whole(
         let length = read.len() + first.as_ref().map_or(0, Bytes::len);
         if length > READ_BYTES_MAX {
             let begun = first.unwrap_or_else(|| read.freeze());
-            return Ok(Response::from_parts(parts, Body::boxed(Begun { first: Some(begun), rest: body })));
+            return Ok(Response::from_parts(parts, self::begun(begun, body)));
         }
     }
     let whole = first.unwrap_or_else(|| read.freeze());
-    self::read(&whole, dialect, told);
+    // What was said is no account of what it cost, whatever it looks like.
+    if !is_text(&parts) {
+        self::read(&whole, dialect, told);
+    }
     told.end();
     Ok(Response::from_parts(parts, Body::Full(whole)))
+}
+
+/// Whether an answer is words alone, such as a transcript.
+fn is_text(parts: &http::response::Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/"))
 }
 
 /// Reads what a whole answer tells of its usage; where it tells nothing, what it says is counted.
@@ -211,6 +220,11 @@ impl HttpBody for Followed {
     fn is_end_stream(&self) -> bool {
         self.is_over
     }
+}
+
+/// A body with something before it.
+pub(super) fn begun(first: Bytes, rest: Body) -> Body {
+    Body::boxed(Begun { first: Some(first), rest })
 }
 
 /// A body whose beginning was read already.

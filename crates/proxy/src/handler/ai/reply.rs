@@ -258,10 +258,19 @@ pub(super) async fn failed(
     dialect: Dialect,
     response: Response<Body>,
 ) -> Result<Response<Body>, Failure> {
+    refused(caller, |status, body| dialect.read_error(status, body), response).await
+}
+
+/// The same of a provider whose errors are read in another way.
+pub(super) async fn refused(
+    caller: Dialect,
+    read: impl FnOnce(u16, &[u8]) -> Error,
+    response: Response<Body>,
+) -> Result<Response<Body>, Failure> {
     let (status, is_our_fault) = (response.status(), is_our_fault(&response));
     let after = response.headers().get(header::RETRY_AFTER).cloned();
     let body = provided(response.into_body(), ERROR_BYTES_MAX).await.unwrap_or_default();
-    let mut error = dialect.read_error(status.as_u16(), &body);
+    let mut error = read(status.as_u16(), &body);
     if is_our_fault {
         let what = match status {
             StatusCode::PAYMENT_REQUIRED => "the gateway's account at the provider has no money left",

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ai::dialect::Dialect;
+use ai::{dialect::Dialect, words::Words};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::RETRY_AFTER};
 use model::resource::ai::FallbackOn;
@@ -49,6 +49,8 @@ pub(super) struct Outgoing<'o> {
     pub(super) priority: Priority,
     /// The one key that may be taken, by its place, where there is one; then the one that was.
     pub(super) key: Option<&'o Cell<Option<usize>>>,
+    /// The words of its own in which it refuses, where it is asked in such.
+    pub(super) words: Option<Words>,
 }
 
 /// Why a target gave no answer.
@@ -81,7 +83,7 @@ pub(super) async fn send(
     call: &mut Call,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<Body>, Unanswered> {
-    let Outgoing { provider, model, dialect, uri, headers, body, priority, key: only } = outgoing;
+    let Outgoing { provider, model, dialect, uri, headers, body, priority, key: only, words } = outgoing;
     let names_account = ACCOUNTS.iter().any(|name| headers.contains_key(*name) && !provider.sets(name));
     let mut tried: Vec<usize> = match only.and_then(Cell::get) {
         Some(only) => provider.keys.others(only),
@@ -146,7 +148,7 @@ pub(super) async fn send(
             }
         }
         let tokens = ai::estimate::tokens(&body);
-        let (response, refused) = refusal(dialect, response, names_account, tokens).await;
+        let (response, refused) = refusal((dialect, words), response, names_account, tokens).await;
         let response = anonymous(response);
         let Some(fault) = refused.fault else { return Ok(response) };
         let refusal = Refusal { model, fault, told: refused.until, caller: caller(call) };
@@ -226,7 +228,7 @@ fn caller(call: &Call) -> u64 {
 
 /// Reads why a provider refuses. The answer is whole afterwards, and bears whose fault it is.
 async fn refusal(
-    dialect: Dialect,
+    (dialect, words): (Dialect, Option<Words>),
     response: Response<Body>,
     names_account: bool,
     tokens: u64,
@@ -234,7 +236,10 @@ async fn refusal(
     let (mut parts, body) = response.into_parts();
     let gathered = tokio::time::timeout(ERROR_TIME_MAX, gather(body, ERROR_BYTES_MAX)).await;
     let bytes = gathered.ok().and_then(Result::ok).unwrap_or_default();
-    let error = dialect.read_error(parts.status.as_u16(), &bytes);
+    let error = match words {
+        Some(words) => words.read_error(parts.status.as_u16(), &bytes),
+        None => dialect.read_error(parts.status.as_u16(), &bytes),
+    };
     let until = resets::told(&parts.headers, SystemTime::now()).or(error.retry_after);
     let fault = Fault::of(parts.status, &error, &Signs::of(names_account, &parts.headers, tokens));
     parts.headers.remove(http::header::TRANSFER_ENCODING);

@@ -355,7 +355,8 @@ impl Task {
         call.host_from_endpoint = false;
         // Others go first where calls wait for a key.
         let priority = Priority::Low;
-        let outgoing = Outgoing { provider, model, dialect, uri, headers, body, priority, key: None };
+        let outgoing =
+            Outgoing { provider, model, dialect, uri, headers, body, priority, key: None, words: None };
         let response = match sending::send(&self.worker, call, outgoing).await {
             Ok(response) => response,
             Err(unanswered) => {

@@ -365,7 +365,8 @@ impl Asking<'_> {
         call.record.ai = Some(Arc::new(record));
         let uri = prepare::uri(path)?;
         let (dialect, priority, key) = (DIALECT, Priority::Normal, Some(key));
-        let outgoing = Outgoing { provider, model: "", dialect, uri, headers, body, priority, key };
+        let outgoing =
+            Outgoing { provider, model: "", dialect, uri, headers, body, priority, key, words: None };
         sending::send(worker, call, outgoing).await.map_err(|unanswered| match unanswered {
             Unanswered::Away(away) => sending::all_away(away),
             Unanswered::Failed(failure) => failure,

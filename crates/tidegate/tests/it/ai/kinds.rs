@@ -92,14 +92,15 @@ bedrock          | https://bedrock-runtime.eu-central-1.amazonaws.com | bedrock 
 cohere           | https://api.cohere.com | cohere | bearer | /v2/chat | /v2/chat | model messages temperature max_tokens stop_sequences tools tool_choice seed
 ";
 
-/// Kinds that nobody converses with. Columns: the kind; its own address; and what it is asked for in OpenAI's words or
-/// Cohere's; all else is in words of its own.
+/// Kinds that nobody converses with. Columns: the kind; its own address; what it is asked for in OpenAI's words or
+/// Cohere's; and what in words of its own, which [`super::words`] is about. All else it has not.
 const SILENT: &str = "
-deepgram   | https://api.deepgram.com/v1   |
-elevenlabs | https://api.elevenlabs.io/v1  |
-stability  | https://api.stability.ai/v2beta |
-jina       | https://api.jina.ai/v1        | /embeddings /rerank
-voyage     | https://api.voyageai.com/v1   | /embeddings
+deepgram   | https://api.deepgram.com/v1   | | /audio/speech
+elevenlabs | https://api.elevenlabs.io/v1  | | /audio/speech
+stability  | https://api.stability.ai/v2beta | | /images/generations
+jina       | https://api.jina.ai/v1        | /embeddings | /rerank
+voyage     | https://api.voyageai.com/v1   | /embeddings | /rerank
+vertex-ranking | https://discoveryengine.googleapis.com/v1/projects/tide/locations/global | | /rerank
 ";
 
 /// Where kinds speak further dialects: the kind, the dialect, the address.
@@ -159,8 +160,7 @@ fn values(kind: &str) -> &'static [(&'static str, &'static str)] {
         "bedrock" | "bedrock-mantle" => &[("region", "eu-central-1")],
         "cloudflare" => &[("account", "tide")],
         "databricks" => &[("workspace", "adb-1.test")],
-        "vertex" | "vertex-anthropic" | "watsonx" => &[("project", "tide")],
-        "elevenlabs" => &[("voice", "v1")],
+        "vertex" | "vertex-anthropic" | "vertex-ranking" | "watsonx" => &[("project", "tide")],
         "openai-compatible" => &[("base-url", "https://models.test/v1")],
         _ => &[],
     }
@@ -199,6 +199,7 @@ fn settings(kind: &str, base: &str, shown: &str, account: &str) -> String {
 fn everyone(mock: Option<&Upstream>, account: &str, more: &str) -> Gateway {
     let mut shown: BTreeMap<&str, &str> = rows(CHAT).iter().map(|row| (row[0], row[2])).collect();
     shown.extend(rows(OWN).iter().map(|row| (row[0], row[3])));
+    shown.insert("vertex-ranking", "token");
     let (mut providers, mut models) = (String::new(), String::new());
     for (kind, address) in addresses() {
         let base = mock.map_or(String::new(), |mock| {
@@ -584,7 +585,7 @@ fn kinds_that_nobody_converses_with_are_asked_for_what_they_have() {
     let (account, _) = service_account(&format!("http://127.0.0.1:{}/token", free_port()));
     let gateway = everyone(Some(&mock), &account, "");
     for row in rows(SILENT) {
-        let [kind, address, paths] = row[..] else { panic!("{row:?}") };
+        let [kind, address, paths, translated] = row[..] else { panic!("{row:?}") };
         for (path, body) in [
             ("/embeddings", json!({"model": kind, "input": "hi"})),
             ("/rerank", json!({"model": kind, "query": "hi", "documents": ["a"]})),
@@ -598,7 +599,7 @@ fn kinds_that_nobody_converses_with_are_asked_for_what_they_have() {
                 let (seen, body) = last(&mock, kind, "bearer");
                 assert_eq!(seen.target(), format!("/{kind}{}{path}", path_of(address)));
                 assert_eq!(body["model"], MODEL, "{kind}");
-            } else if path != "/embeddings" {
+            } else if path != "/embeddings" && translated != path {
                 assert_eq!(answer.status, 501, "{kind} {path}: {}", answer.text());
                 assert_eq!(mock.seen().len(), count, "{kind} {path}: nobody is asked");
             }

@@ -56,6 +56,7 @@ mod uploads;
 mod vendor_types;
 mod vendors;
 mod vocabulary;
+mod words;
 
 use std::fmt::Write;
 

@@ -185,12 +185,17 @@ fn check_at(
 
 /// Compares a section of the page with what was seen, or writes it.
 fn tell(title: &str, rows: &str) {
+    let columns: Vec<&str> = CASES.iter().map(|(_, column)| *column).collect();
+    tell_table(title, &columns, rows);
+}
+
+/// The same with columns of its own.
+pub(super) fn tell_table(title: &str, columns: &[&str], rows: &str) {
     let path = root().join("docs/ai-compatibility.md");
     let page = std::fs::read_to_string(&path).expect("docs/ai-compatibility.md");
     let heading = format!("## {title}\n");
-    let columns: Vec<&str> = CASES.iter().map(|(_, column)| *column).collect();
     let table =
-        format!("| provider | {} |\n|{}\n{rows}", columns.join(" | "), "---|".repeat(CASES.len() + 1));
+        format!("| provider | {} |\n|{}\n{rows}", columns.join(" | "), "---|".repeat(columns.len() + 1));
     let section = format!("{heading}\n{table}");
     if std::env::var_os("TIDEGATE_WRITE_DOCS").is_none() {
         assert!(

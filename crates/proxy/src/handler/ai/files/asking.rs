@@ -205,8 +205,17 @@ impl Desk {
         let used = Cell::new(key.and_then(|mark| provider.keys.place(mark)));
         let uri: Uri = prepare::uri(path)?;
         let (dialect, key) = (self.dialect, Some(&used));
-        let outgoing =
-            Outgoing { provider, model: "", dialect, uri, headers, body, key, priority: Priority::Normal };
+        let outgoing = Outgoing {
+            provider,
+            model: "",
+            dialect,
+            uri,
+            headers,
+            body,
+            key,
+            priority: Priority::Normal,
+            words: None,
+        };
         let response =
             sending::send(worker, call, outgoing).await.map_err(|unanswered| match unanswered {
                 Unanswered::Away(away) => sending::all_away(away),

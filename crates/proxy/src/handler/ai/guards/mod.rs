@@ -279,13 +279,35 @@ pub(super) fn refused(conversation: &Conversation<'_>, why: &Error) -> Response<
     answer::response(conversation.endpoint.dialect, why)
 }
 
-/// Has the rules ready for the answer to a form, which is files above all and read by none.
-pub(super) fn form(call: &mut Call, conversation: &mut Conversation<'_>) {
+/// Runs the rules over the `prompt` of a form, which is files above all, and has them ready for the answer. What is answered
+/// instead of sending it, when a rule refuses.
+pub(super) fn form(
+    call: &mut Call,
+    conversation: &mut Conversation<'_>,
+    name: &str,
+) -> Result<Option<Response<Body>>, Failure> {
     for guard in std::mem::take(&mut call.ai.guards) {
         let mut screen = Screen::new(guard.rules.clone(), guard.record_text);
+        if let Some(at) = conversation.peek.prompt() {
+            let prompt = String::from_utf8_lossy(conversation.body.get(at).unwrap_or_default()).into_owned();
+            let asked = serde_json::json!({"prompt": prompt}).to_string();
+            let edited = screen.request(asked.as_bytes()).map_err(answer::refused)?;
+            let edited: Option<serde_json::Value> =
+                edited.and_then(|edited| serde_json::from_slice(&edited).ok());
+            let masked = edited.as_ref().and_then(|edited| edited.get("prompt")?.as_str());
+            if let (Some(masked), Some(kind)) = (masked, &conversation.form) {
+                conversation.body = conversation.peek.with_prompt(&conversation.body, masked).into();
+                conversation.peek = Peek::of_form(kind, &conversation.body).map_err(answer::refused)?;
+            }
+        }
+        let blocked = screen.blocked().map(|rule| rule.name.clone());
         screen.turn();
-        conversation.watch.screens.push((guard, screen));
+        conversation.watch.screens.push((guard.clone(), screen));
+        if let Some(rule) = blocked {
+            return Ok(Some(refuse(call, conversation, name, &guard, &rule)));
+        }
     }
+    Ok(None)
 }
 
 /// Writes into the record that rules stopped a request.

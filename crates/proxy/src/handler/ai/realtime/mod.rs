@@ -182,6 +182,7 @@ async fn handshake(
             body,
             key,
             priority: Priority::Normal,
+            words: None,
         };
         let more = targets.peek().is_some();
         let mark = passed::Mark::set(call);
