@@ -58,6 +58,7 @@ pub struct McpRoute {
     pub lifetime: Duration,
     /// How long a client of 2026-07-28 may take to come back with its answer when a server with sessions asks it
     /// something in the middle of a call; all that one call asks may take four times as long. Then the call is cancelled.
+    /// A day at most; nobody is asked with `0s`.
     #[serde(default = "question_timeout")]
     pub question_timeout: Duration,
     /// Messages of clients up to this size are taken.

@@ -243,7 +243,10 @@ impl Round {
 /// The session in which a call is made whose client can be asked, and what it may ask; none where it cannot be.
 pub(super) fn session(way: &Way<'_>, message: &Message<'_>) -> Option<(Session, Round)> {
     let asker = way.session.asker.as_ref()?;
-    if asker.able.is_nothing() || !METHODS.contains(&&*message.method) {
+    if asker.able.is_nothing()
+        || asker.inner.question_timeout.is_zero()
+        || !METHODS.contains(&&*message.method)
+    {
         return None;
     }
     // Whose call a program asks for nobody can tell: it has one output for all.
@@ -358,7 +361,11 @@ pub(super) async fn comes_back(
     }
     match judged.await {
         Ok(Verdict::GoesOn) => Some(Ok(answer::stream(Body::boxed(Pipe(rest))))),
-        Ok(Verdict::Lacks(why) | Verdict::Over(why)) => wrong(&why),
+        Ok(Verdict::Lacks(why)) => wrong(&why),
+        Ok(Verdict::Over(why)) => {
+            record.ended(true, false);
+            Some(Ok(answer::error(id, answer::INTERNAL_ERROR, &why)))
+        }
         Ok(Verdict::Unreached(why)) => {
             record.ended(true, false);
             let hint = "the server could not be told the answer; it can be given again";
@@ -639,11 +646,13 @@ impl Waiting {
     /// Tells the client the rest of the call.
     async fn goes_on(mut self, rest: Rest) {
         self.parking.body.set_idle(self.parking.held.idle());
-        self.parking.disguise = self.parking.disguise.anew(&rest.text);
+        let Rest { text, record, pieces } = rest;
+        self.parking.disguise = self.parking.disguise.anew(&text);
+        drop(text);
         let Self { parking, said, kept, .. } = self;
-        let body = relay::rest(parking, said, rest.record);
+        let body = relay::rest(parking, said, record);
         drop(kept);
-        pour(body, &rest.pieces).await;
+        pour(body, &pieces).await;
     }
 }
 

@@ -75,6 +75,8 @@ use crate::{
 /// Header fields that say what a message is and whose.
 pub(crate) const HEADERS: [&str; 5] =
     ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
+/// The longest that a client may take to answer a server's questions.
+const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Characters of a method or a name in the record.
 const RECORDED_CHARS_MAX: usize = 200;
 
@@ -136,7 +138,7 @@ impl McpGateway {
                 servers,
                 sessions: cx.keep("mcp-sessions", &identity, || fresh),
                 tools: Tools::compile(settings, cx)?,
-                question_timeout: settings.question_timeout.get(),
+                question_timeout: settings.question_timeout.get().min(QUESTION_TIMEOUT_MAX),
             }),
             door: Door::new(settings, route),
             metadata: settings.oauth.as_ref().map(Metadata::compile),

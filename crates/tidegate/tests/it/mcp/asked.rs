@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{
-    GOLD, WEB, ask, config, last_of, said,
+    GOLD, WEB, ask, config, last_of,
     old::{Asking, blue},
+    said,
 };
 use crate::harness::{Answer, Client as Connection, Gateway, eventually, node, pause, python};
 
@@ -86,7 +87,11 @@ fn questions(asked: &Value) -> Vec<(String, Value)> {
 
 /// One answer for all that is asked.
 fn all(asked: &Value, answer: &Value) -> Value {
-    questions(asked).into_iter().map(|(key, _)| (key, answer.clone())).collect::<serde_json::Map<_, _>>().into()
+    questions(asked)
+        .into_iter()
+        .map(|(key, _)| (key, answer.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// The error of an answer that must be one of the parameters.
@@ -192,10 +197,14 @@ fn a_state_is_good_for_one_call_of_one_client_and_once() {
     assert!(wrong(&client.post("tools/call", params)).contains(anothers), "other arguments");
     let params = json!({"uri": "memo://a", "requestState": state, "inputResponses": response});
     assert!(wrong(&client.post("resources/read", params)).contains(anothers), "another method");
-    for forged in [format!("{state}A"), state[1..].to_owned(), state.replace(&state[20..24], "AAAA"), "1".to_owned()] {
+    for forged in
+        [format!("{state}A"), state[1..].to_owned(), state.replace(&state[20..24], "AAAA"), "1".to_owned()]
+    {
         let mut asked = asked.clone();
         asked["result"]["requestState"] = json!(forged);
-        assert!(wrong(&client.back("ask", &asked, response.clone())).contains("no question of this gateway's"));
+        assert!(
+            wrong(&client.back("ask", &asked, response.clone())).contains("no question of this gateway's")
+        );
     }
     let bare = json!({"name": "old_ask", "arguments": {"tool": "ask"}, "inputResponses": response});
     assert!(wrong(&client.post("tools/call", bare)).contains("no question of this gateway's"), "no state");
@@ -214,7 +223,9 @@ fn a_state_is_good_for_one_call_of_one_client_and_once() {
 #[test]
 fn a_client_without_sessions_is_asked_only_what_it_said_it_can_be() {
     let (old, gateway) = both("", "");
-    for able in [json!({"sampling": {}, "roots": {}}), json!({"elicitation": {"url": {}}}), json!({"roots": {}})] {
+    for able in
+        [json!({"sampling": {}, "roots": {}}), json!({"elicitation": {"url": {}}}), json!({"roots": {}})]
+    {
         let client = Who { able: able.clone(), ..Who::at(&gateway) };
         let told = client.call("ask");
         assert!(said(&told).contains("-32601"), "{able}: {told}");
@@ -361,7 +372,8 @@ fn what_a_server_says_to_an_answer_is_heard() {
     assert_eq!(said(&last_of(&client.back("busy", &asked, all(&asked, &blue())))), "accepted blue");
     assert_eq!(old.count("notifications/cancelled"), 0);
     let asked = client.call("deaf");
-    assert!(wrong(&client.back("deaf", &asked, all(&asked, &blue()))).contains("would not take"));
+    let told = last_of(&client.back("deaf", &asked, all(&asked, &blue())));
+    assert!(told["error"]["message"].as_str().is_some_and(|text| text.contains("would not take")), "{told}");
     eventually("the call is cancelled", || old.count("notifications/cancelled") == 1);
     assert!(wrong(&client.back("deaf", &asked, all(&asked, &blue()))).contains("no call waits"));
 }
@@ -387,7 +399,8 @@ fn a_server_that_wants_no_answer_any_more_gets_none() {
 fn another_process_knows_no_call_and_says_so() {
     let old = Asking::new();
     let with = |key: &str| super::gateway(&[("old", old.url(), "")], &format!("      sessionKey: {key}\n"));
-    let (one, beside, other) = (with("a-key-of-the-tests"), with("a-key-of-the-tests"), with("another-of-the-tests"));
+    let (one, beside, other) =
+        (with("a-key-of-the-tests"), with("a-key-of-the-tests"), with("another-of-the-tests"));
     let asked = Who::at(&one).call("ask");
     let response = all(&asked, &blue());
     let told = wrong(&Who::at(&beside).back("ask", &asked, response.clone()));
@@ -408,7 +421,11 @@ fn one_gateway_asks_through_another() {
         let outer = super::gateway(&[("old", format!("http://{}/mcp", inner.address), &more)], &key(keys[1]));
         let client = Who::at(&outer);
         let asked = client.call("ask");
-        assert_eq!(said(&last_of(&client.back("ask", &asked, all(&asked, &blue())))), "accepted blue", "{keys:?}");
+        assert_eq!(
+            said(&last_of(&client.back("ask", &asked, all(&asked, &blue())))),
+            "accepted blue",
+            "{keys:?}"
+        );
     }
 }
 
@@ -422,10 +439,17 @@ fn whoever_comes_back_is_judged_again() {
     assert_ne!(closed, text);
     gateway.reload(&closed);
     let refused = last_of(&client.back("ask", &asked, all(&asked, &blue())));
-    assert!(refused["error"]["message"].as_str().is_some_and(|text| text.contains("may not call")), "{refused}");
+    assert!(
+        refused["error"]["message"].as_str().is_some_and(|text| text.contains("may not call")),
+        "{refused}"
+    );
     assert_eq!(old.answers().len(), 0);
     gateway.reload(&text);
-    assert_eq!(said(&last_of(&client.back("ask", &asked, all(&asked, &blue())))), "accepted blue", "over reloads");
+    assert_eq!(
+        said(&last_of(&client.back("ask", &asked, all(&asked, &blue())))),
+        "accepted blue",
+        "over reloads"
+    );
 }
 
 #[test]
@@ -450,7 +474,8 @@ fn prompts_and_resources_ask_as_tools_do() {
 #[test]
 fn strangers_are_asked_each_in_a_session_of_its_own() {
     let old = Asking::new();
-    let text = config(&[("old", old.url(), "")], "").replace("    policies: [{keyAuth: {header: x-api-key}}]\n", "");
+    let text =
+        config(&[("old", old.url(), "")], "").replace("    policies: [{keyAuth: {header: x-api-key}}]\n", "");
     let gateway = Gateway::start(&text);
     let client = Who { key: "", ..Who::at(&gateway) };
     let (one, two) = (client.call("ask"), client.call("ask"));
@@ -492,9 +517,10 @@ fn whichever_worker_a_client_comes_back_to_its_call_is_found() {
         .map(|_| {
             let client = Who::at(&gateway);
             let asked: Vec<Value> = (0..6).map(|_| client.call("ask")).collect();
-            asked.into_iter().map(|asked| {
-                said(&last_of(&client.back("ask", &asked, all(&asked, &blue())))).to_owned()
-            }).collect::<Vec<_>>()
+            asked
+                .into_iter()
+                .map(|asked| said(&last_of(&client.back("ask", &asked, all(&asked, &blue())))).to_owned())
+                .collect::<Vec<_>>()
         })
         .collect();
     assert!(workers.iter().flatten().all(|said| said == "accepted blue"), "{workers:?}");

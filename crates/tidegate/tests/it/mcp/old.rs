@@ -18,8 +18,22 @@ use super::server::tool;
 use crate::harness::{Seen, Upstream, pause, read_request};
 
 const TOOLS: [&str; 16] = [
-    "ask", "two", "mixed", "beside", "forever", "slow", "stall", "pour", "busy", "deaf", "takes_back", "ends", "gone",
-    "alone", "look", "pings",
+    "ask",
+    "two",
+    "mixed",
+    "beside",
+    "forever",
+    "slow",
+    "stall",
+    "pour",
+    "busy",
+    "deaf",
+    "takes_back",
+    "ends",
+    "gone",
+    "alone",
+    "look",
+    "pings",
 ];
 
 /// How long a tool waits for an answer.
@@ -117,7 +131,8 @@ fn http(status: &str, headers: &str, body: &str) -> String {
     )
 }
 
-const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const STREAM: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 fn events(messages: &[Value]) -> String {
     let all: String = messages.iter().map(|message| format!("event: message\ndata: {message}\n\n")).collect();
@@ -163,7 +178,10 @@ impl State {
             Some("initialize") => {
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let session = format!("s-{number}");
-                self.able.lock().expect("not poisoned").insert(session.clone(), params["capabilities"].clone());
+                self.able
+                    .lock()
+                    .expect("not poisoned")
+                    .insert(session.clone(), params["capabilities"].clone());
                 let said = result(json!({
                     "protocolVersion": "2025-11-25",
                     "capabilities": {"tools": {}, "prompts": {}, "resources": {}},
@@ -228,8 +246,10 @@ impl State {
     /// Waits for an answer: its result, or the code of its error.
     fn wait(&self, id: &str) -> Option<Value> {
         let answers = self.answers.lock().expect("not poisoned");
-        let (mut answers, late) =
-            self.answered.wait_timeout_while(answers, PATIENCE, |all| !all.contains_key(id)).expect("not poisoned");
+        let (mut answers, late) = self
+            .answered
+            .wait_timeout_while(answers, PATIENCE, |all| !all.contains_key(id))
+            .expect("not poisoned");
         if late.timed_out() {
             return None;
         }
@@ -257,7 +277,11 @@ impl Running<'_> {
 
     fn form(&self, what: &str) -> (String, Value) {
         let schema = json!({"type": "object", "properties": {"colour": {"type": "string"}}});
-        self.question(what, "elicitation/create", json!({"message": "Which colour?", "requestedSchema": schema}))
+        self.question(
+            what,
+            "elicitation/create",
+            json!({"message": "Which colour?", "requestedSchema": schema}),
+        )
     }
 
     fn progress(&self, part: usize) -> Value {
@@ -307,7 +331,8 @@ impl Running<'_> {
             }
             "mixed" => {
                 let (one, first) = self.form("mixed");
-                let (two, second) = self.question("mixed", "sampling/createMessage", json!({"messages": [], "maxTokens": 1}));
+                let (two, second) =
+                    self.question("mixed", "sampling/createMessage", json!({"messages": [], "maxTokens": 1}));
                 self.write(&events(&[first, second]))?;
                 Some(format!("{}; {}", self.colour(&one)?, self.colour(&two)?))
             }
