@@ -283,8 +283,9 @@ fn a_call_whose_client_does_not_come_back_is_cancelled() {
 fn who_leaves_the_rest_of_its_call_cancels_it() {
     let (old, gateway) = both("", "");
     let client = Who::at(&gateway);
-    let asked = client.call("slow");
     let mut params = named("slow");
+    params["_meta"]["progressToken"] = json!("first");
+    let asked = last_of(&client.post("tools/call", params.clone()));
     params["requestState"] = asked["result"]["requestState"].clone();
     params["inputResponses"] = all(&asked, &blue());
     params["_meta"]["progressToken"] = json!("rest");
@@ -435,6 +436,8 @@ fn whoever_comes_back_is_judged_again() {
     let client = Who::at(&gateway);
     let asked = client.call("ask");
     let text = std::fs::read_to_string(gateway.config()).expect("the configuration");
+    let lines = text.lines().filter(|line| !line.starts_with("admin:"));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
     let closed = text.replace("    mcp:\n", "    mcp:\n      tools: [{name: old_ask, allow: \"false\"}]\n");
     assert_ne!(closed, text);
     gateway.reload(&closed);
