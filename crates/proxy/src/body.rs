@@ -6,6 +6,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -72,6 +73,20 @@ impl Body {
             Self::Boxed(wrapper) => {
                 if let Some(inner) = wrapper.inner() {
                     inner.drive_upload(cx);
+                }
+            }
+        }
+    }
+
+    /// How long the upstream that it is read from may be silent from now on.
+    pub(crate) fn set_idle(&mut self, idle: Duration) {
+        match self {
+            Self::Empty | Self::Full(_) | Self::Request(_) | Self::Tunnel(_) => {}
+            Self::Answer(answer) => answer.set_idle(idle),
+            Self::Stream(stream) => stream.set_idle(idle),
+            Self::Boxed(wrapper) => {
+                if let Some(inner) = wrapper.inner() {
+                    inner.set_idle(idle);
                 }
             }
         }

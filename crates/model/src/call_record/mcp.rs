@@ -20,7 +20,8 @@ pub struct McpRecord {
     pub session: Option<Box<str>>,
     /// The revision that the client speaks.
     pub revision: &'static str,
-    /// How it ended, as far as is known: 1 well, 2 with an error of the protocol's, 3 with a tool's.
+    /// How it ended, as far as is known: 1 well, 2 with an error of the protocol's, 3 with a tool's, 4 with
+    /// questions that the client is to answer first.
     end: AtomicU8,
 }
 
@@ -37,6 +38,16 @@ impl McpRecord {
         self.end.store(end, Ordering::Relaxed);
     }
 
+    /// Notes that the client is asked something before it gets an answer.
+    pub fn asked(&self) {
+        self.end.store(4, Ordering::Relaxed);
+    }
+
+    /// Whether the client is asked something before it gets an answer.
+    pub fn is_asked(&self) -> bool {
+        self.end.load(Ordering::Relaxed) == 4
+    }
+
     /// What kind of error it ended with, in the words of OpenTelemetry's conventions.
     pub fn failed(&self) -> Option<&'static str> {
         match self.end.load(Ordering::Relaxed) {
@@ -50,7 +61,7 @@ impl McpRecord {
     pub fn is_error(&self) -> Option<bool> {
         match self.end.load(Ordering::Relaxed) {
             0 => None,
-            end => Some(end > 1),
+            end => Some(matches!(end, 2 | 3)),
         }
     }
 }

@@ -56,6 +56,11 @@ pub struct McpRoute {
     /// A session is over after this time, however much it is used.
     #[serde(default = "lifetime")]
     pub lifetime: Duration,
+    /// How long a client of 2026-07-28 may take to come back with its answer when a server with sessions asks it
+    /// something in the middle of a call; all that one call asks may take four times as long. Then the call is cancelled.
+    /// A day at most; nobody is asked with `0s`.
+    #[serde(default = "question_timeout")]
+    pub question_timeout: Duration,
     /// Messages of clients up to this size are taken.
     #[serde(default = "max_body_size")]
     pub max_body_size: Size,
@@ -78,6 +83,10 @@ fn idle_timeout() -> Duration {
 
 fn lifetime() -> Duration {
     Duration::from_secs(24 * 60 * 60)
+}
+
+fn question_timeout() -> Duration {
+    Duration::from_secs(5 * 60)
 }
 
 fn max_body_size() -> Size {

@@ -282,6 +282,9 @@ fn mcp(message: &McpRecord, out: &mut Vec<u8>) {
     if let Some(is_error) = message.is_error() {
         out.extend_from_slice(if is_error { b",\"is_error\":true" } else { b",\"is_error\":false" });
     }
+    if message.is_asked() {
+        out.extend_from_slice(b",\"asked\":true");
+    }
     out.push(b'}');
 }
 

@@ -49,8 +49,9 @@ pub(super) struct RouteCells {
     pub(super) response_bytes: u64,
     pub(super) failures: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     pub(super) stops: BTreeMap<&'static str, u64>,
-    /// Calls of tools, by server and tool, and of these how many ended well, with an error, and not at all.
-    pub(super) tools: BTreeMap<(Arc<str>, Box<str>), [u64; 3]>,
+    /// Calls of tools, by server and tool, and of these how many ended well, with an error, not
+    /// at all, and with questions.
+    pub(super) tools: BTreeMap<(Arc<str>, Box<str>), [u64; 4]>,
     /// Calls of composed answers by their names and how they ended.
     pub(super) calls: BTreeMap<(Arc<str>, &'static str), u64>,
     /// gRPC calls that were carried over, by method, protocol of the client and code.
@@ -235,6 +236,7 @@ impl RouteCells {
             key.1 = "other".into();
         }
         let result = match message.is_error() {
+            Some(false) if message.is_asked() => 3,
             Some(false) => 0,
             Some(true) => 1,
             None => 2,

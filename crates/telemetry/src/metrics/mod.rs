@@ -262,7 +262,7 @@ fn render_routes(all: &Cells, out: &mut Exposition) {
     for Entry { listener, route, cells } in &routes {
         for ((server, tool), counts) in &cells.tools {
             for (result, count) in
-                ["ok", "error", "unfinished"].iter().zip(counts).filter(|(_, count)| **count > 0)
+                ["ok", "error", "unfinished", "asked"].iter().zip(counts).filter(|(_, count)| **count > 0)
             {
                 let labels = [
                     ("listener", &**listener),

@@ -87,6 +87,12 @@ impl StreamBody {
         Self { side: Side::Upstream, upload, _guards: Some(guards), ..body }
     }
 
+    /// How long the upstream may be silent from now on.
+    pub(crate) fn set_idle(&mut self, idle: Duration) {
+        self.idle = idle;
+        self.timer.disarm();
+    }
+
     /// Keeps the request's body flowing.
     pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
         let Some(upload) = &mut self.upload else { return };

@@ -22,7 +22,10 @@ use tokio::{
 };
 
 use super::{
-    answer, bridge,
+    able::Able,
+    answer,
+    asked::Refusal,
+    bridge,
     message::{self, Kind, Members, Message, is_same, spelled},
     relay,
     server::Server,
@@ -70,7 +73,7 @@ impl Live {
 }
 
 /// What comes as it is given.
-struct Pipe(mpsc::Receiver<Bytes>);
+pub(super) struct Pipe(pub(super) mpsc::Receiver<Bytes>);
 
 impl Wrapper for Pipe {
     fn inner(&mut self) -> Option<&mut Body> {
@@ -114,35 +117,15 @@ pub(super) fn is_between(session: &Session, leg: &Leg) -> bool {
 /// Whether a client said that it can be asked this. `client` is what it told of itself when it began.
 fn can_be_asked(client: &str, method: &str, params: &Members<'_>) -> bool {
     let client = Members::parse(client).unwrap_or_default();
-    let able = client.object("capabilities").unwrap_or_default();
-    match method {
-        "roots/list" => able.object("roots").is_some(),
-        "sampling/createMessage" => able.object("sampling").is_some_and(|able| {
-            let has_tools = params.get("tools").is_some() || params.get("toolChoice").is_some();
-            !has_tools || able.get("tools").is_some()
-        }),
-        "elicitation/create" => able.object("elicitation").is_some_and(|able| {
-            let by_url = able.get("url").is_some();
-            match params.get("mode") {
-                Some("\"url\"") => by_url,
-                // Who names no way takes forms.
-                None | Some("\"form\"") => able.get("form").is_some() || !by_url,
-                Some(_) => false,
-            }
-        }),
-        _ => false,
-    }
+    Able::of(&client.object("capabilities").unwrap_or_default()).can(method, params)
 }
 
 /// What a server gets whose request can be put to nobody.
-pub(super) fn to_nobody(request: &Message<'_>) -> String {
+pub(super) fn to_nobody(request: &Message<'_>, why: &Refusal) -> String {
     let id = request.id().unwrap_or("null");
     match request.method.as_str() {
         "ping" => message::result(id, "{}"),
-        _ => {
-            let text = "clients of this revision are not asked back";
-            message::error(id, answer::METHOD_NOT_FOUND, text, None)
-        }
+        _ => message::error(id, why.0, why.1, None),
     }
 }
 

@@ -12,6 +12,7 @@ use http::StatusCode;
 use tokio::time::{Sleep, sleep};
 
 use super::{
+    asked::NOT_ASKED,
     begin, bridge, ids,
     message::{self, Kind, Message},
     relay,
@@ -118,7 +119,7 @@ impl Lane {
         let message = Message::parse(text).ok()?;
         if message.kind == Kind::Request && (wish.is_some() || !self.leg.revision.has_sessions()) {
             // Nobody can be asked here.
-            relay::refuse(sender, &self.server, &self.leg, &message);
+            relay::refuse(sender, &self.server, &self.leg, &message, &NOT_ASKED);
             return None;
         }
         let changed = ids::from_server(&self.server, &message);

@@ -4,15 +4,18 @@
 //! servers are one ([`list`]), everything else goes to one server ([`relay`]) that its name or URI leads to; [`tools`]
 //! judges calls by [`allow`]. [`streams`] is what servers say unasked ([`subscriptions`]
 //! to those who say what they want), [`ids`] how names stay unique, [`bridge`] how revisions
-//! meet, [`batch`] several messages at once, [`wire`] one exchange with a server; one that is a program of this machine is [`stdio`], of which one is
+//! meet, [`asking`] and [`asked`] how their clients are asked what servers want to know, [`batch`] several messages at once, [`wire`] one exchange with a server; one that is a program of this machine is [`stdio`], of which one is
 //! [`running`], run by [`process`].
 
+mod able;
 pub(crate) mod allow;
 pub(crate) mod answer;
+mod asked;
 mod asking;
 mod auth;
 mod batch;
 mod begin;
+mod beside;
 mod bridge;
 mod catalog;
 pub(crate) mod door;
@@ -24,6 +27,7 @@ mod local;
 mod message;
 pub(crate) mod metadata;
 mod modern;
+mod parked;
 pub(crate) mod process;
 mod relay;
 pub(crate) mod report;
@@ -42,7 +46,7 @@ mod tools;
 mod way;
 mod wire;
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -71,6 +75,8 @@ use crate::{
 /// Header fields that say what a message is and whose.
 pub(crate) const HEADERS: [&str; 5] =
     ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
+/// The longest that a client may take to answer a server's questions.
+const QUESTION_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Characters of a method or a name in the record.
 const RECORDED_CHARS_MAX: usize = 200;
 
@@ -97,6 +103,8 @@ pub(crate) struct Inner {
     servers: Vec<Arc<Server>>,
     sessions: Arc<Sessions>,
     tools: Tools,
+    /// How long a client without sessions may take to answer a server's questions.
+    question_timeout: Duration,
 }
 
 impl McpGateway {
@@ -130,6 +138,7 @@ impl McpGateway {
                 servers,
                 sessions: cx.keep("mcp-sessions", &identity, || fresh),
                 tools: Tools::compile(settings, cx)?,
+                question_timeout: settings.question_timeout.get().min(QUESTION_TIMEOUT_MAX),
             }),
             door: Door::new(settings, route),
             metadata: settings.oauth.as_ref().map(Metadata::compile),

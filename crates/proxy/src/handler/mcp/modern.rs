@@ -14,7 +14,11 @@ use std::{
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::{
-    Inner, answer, begin, bridge, door,
+    Inner,
+    able::Able,
+    answer,
+    asked::Asker,
+    begin, bridge, door,
     message::{self, Kind, Members, Message, quoted},
     revision::Revision,
     session::{Leg, Live, Seal, Session},
@@ -164,13 +168,21 @@ impl Drop for Guest {
     }
 }
 
+/// A session of a caller who is nobody, or of one beyond all room.
+pub(super) fn guest(inner: &Arc<Inner>, sender: &Sender, seal: Seal) -> Session {
+    let mut session = Session::of_one_call(seal);
+    let (inner, sender, live) = (inner.clone(), sender.clone(), session.live.clone());
+    session.guest = Some(Rc::new(Guest { inner, sender, live }));
+    session
+}
+
 /// The session in which this caller's requests meet at servers that want one.
 fn house(inner: &Arc<Inner>, sender: &Sender, call: &Call, message: &Message<'_>) -> Session {
     let who = door::who(call);
     let params = message.params();
     let info = params.object("_meta").and_then(|meta| meta.get(bridge::META_CLIENT).map(str::to_owned));
     let mut client = Members::default();
-    // What a server would ask in such a session nobody could answer.
+    // Calls that may ask are made in a session of their own; see `asked`.
     client.set("capabilities", "{}".to_owned());
     client.set("clientInfo", info.unwrap_or_else(|| "{\"name\":\"client\",\"version\":\"0\"}".to_owned()));
     let seal = Seal {
@@ -180,12 +192,13 @@ fn house(inner: &Arc<Inner>, sender: &Sender, call: &Call, message: &Message<'_>
         client: client.json(),
         legs: Vec::new(),
     };
-    if door::somebody(call).is_some() {
-        return inner.sessions.house(&who, seal);
-    }
-    let mut session = Session::of_one_call(seal);
-    let (inner, sender, live) = (inner.clone(), sender.clone(), session.live.clone());
-    session.guest = Some(Rc::new(Guest { inner, sender, live }));
+    let housed = door::somebody(call).and_then(|_| {
+        let (session, gone) = inner.sessions.house(&who, Able::default(), seal.clone());
+        gone.iter().for_each(|live| begin::end_all(inner, sender, live.begun()));
+        session
+    });
+    let mut session = housed.unwrap_or_else(|| guest(inner, sender, seal));
+    session.asker = Some(Rc::new(Asker::of(inner, call, message)));
     session
 }
 
@@ -341,6 +354,26 @@ impl Disguise {
             }
             (Kind::Notification, "notifications/message") if self.logs => Shown::As(message.members.json()),
             (Kind::Notification, _) => Shown::Not,
+        }
+    }
+
+    /// The id of the client's request.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The same of the request that the client makes now for the same call.
+    pub(super) fn anew(&self, text: &str) -> Self {
+        let message = Message::parse(text).ok();
+        let id = message.as_ref().and_then(|message| message.id().map(Into::into));
+        let params = message.as_ref().map(Message::params).unwrap_or_default();
+        let meta = params.object("_meta").unwrap_or_default();
+        Self {
+            method: self.method.clone(),
+            id: id.unwrap_or_else(|| self.id.clone()),
+            own: self.own.clone(),
+            token: meta.get("progressToken").map(Into::into),
+            logs: meta.get(META_LOG).is_some(),
         }
     }
 

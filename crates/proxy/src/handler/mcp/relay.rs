@@ -1,11 +1,13 @@
 //! One request to one server: its answer as it comes, event by event, and its end when the client leaves.
 
 use std::{
+    cell::Cell,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,12 +15,15 @@ use http::{Response, StatusCode};
 use model::McpRecord;
 
 use super::{
-    answer, asking,
-    asking::Asking,
-    begin, bridge, ids,
+    answer,
+    asked::{self, Parking, Questions, Refusal, Round},
+    asking::{self, Asking},
+    begin,
+    beside::{self, Stays},
+    bridge, ids,
     message::{self, Kind, Members, Message},
     modern::{Disguise, Shown},
-    server::Server,
+    server::{Place, Server},
     session::{Leg, Session},
     sse::{Event, Reader},
     wire::{self, Letter, Reply, Sender},
@@ -38,8 +43,11 @@ pub(super) struct OnItsWay {
     server: Arc<Server>,
     leg: Leg,
     id: Box<str>,
-    /// The server is told when this is dropped.
+    /// The server is told when this is dropped, and why.
     is_open: bool,
+    why: &'static str,
+    /// The server's own stream beside the call.
+    beside: Option<Stays>,
 }
 
 impl OnItsWay {
@@ -57,7 +65,59 @@ impl OnItsWay {
             leg: leg.clone(),
             id: id.into(),
             is_open: true,
+            why: "the client left",
+            beside: None,
         }
+    }
+
+    /// The same for whoever has the call from now on.
+    fn handed_on(&mut self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            session: self.session.clone(),
+            server: self.server.clone(),
+            leg: self.leg.clone(),
+            id: self.id.clone(),
+            is_open: std::mem::replace(&mut self.is_open, false),
+            why: self.why,
+            beside: self.beside.take(),
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server.name
+    }
+
+    /// Why the server is told that nobody wants the call any more, when it is.
+    pub(super) fn because(&mut self, why: &'static str) {
+        self.why = why;
+    }
+
+    /// How long the server may be silent.
+    pub(super) fn idle(&self) -> Duration {
+        match &self.server.place {
+            Place::Http(http) => http.calls.effort.idle,
+            Place::Processes(_) | Place::Own(_) => self.server.patience,
+        }
+    }
+
+    /// Sends the server a message of the call's session.
+    pub(super) async fn tell(&self, text: String) -> Result<Response<Body>, Failure> {
+        self.sender.send(&self.server, Some(&self.leg), Letter::post(text)).await
+    }
+
+    /// Sends the server what nobody waits for.
+    fn say(&self, text: String) {
+        say(&self.sender, &self.server, &self.leg, text);
+    }
+
+    /// Answers a request of the server's that can be put to nobody.
+    pub(super) fn refuse(&self, request: &Message<'_>, why: &Refusal) {
+        refuse(&self.sender, &self.server, &self.leg, request, why);
     }
 
     /// The rest of a call whose server's answer asks what the client can be asked. `call` is the call as it was made.
@@ -81,7 +141,7 @@ impl OnItsWay {
     }
 
     /// Nothing is to be cancelled any more.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.is_open = false;
     }
 }
@@ -93,7 +153,7 @@ impl Drop for OnItsWay {
         if !self.is_open || !self.leg.revision.has_sessions() {
             return;
         }
-        let params = format!("{{\"requestId\":{},\"reason\":\"the client left\"}}", self.id);
+        let params = format!("{{\"requestId\":{},\"reason\":{}}}", self.id, message::quoted(self.why));
         let text = message::notification("notifications/cancelled", &params);
         let (sender, server, leg) = (self.sender.clone(), self.server.clone(), self.leg.clone());
         tokio::task::spawn_local(async move {
@@ -105,13 +165,40 @@ impl Drop for OnItsWay {
 }
 
 /// Answers a server's own request that can be put to nobody. One without sessions could not take the answer.
-pub(super) fn refuse(sender: &Sender, server: &Arc<Server>, leg: &Leg, request: &Message<'_>) {
+pub(super) fn refuse(sender: &Sender, server: &Arc<Server>, leg: &Leg, request: &Message<'_>, why: &Refusal) {
     if !leg.revision.has_sessions() {
         return;
     }
-    let text = asking::to_nobody(request);
+    say(sender, server, leg, asking::to_nobody(request, why));
+}
+
+/// Messages to servers that nobody waits for, of one worker; further ones are left out.
+const SAID_MAX: usize = 256;
+
+thread_local! {
+    static SAID: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One such message on its way.
+struct OnePlace;
+
+impl Drop for OnePlace {
+    fn drop(&mut self) {
+        let _ = SAID.try_with(|said| said.set(said.get() - 1));
+    }
+}
+
+/// Sends a server what nobody waits for. One that asks without end is not answered without end.
+fn say(sender: &Sender, server: &Arc<Server>, leg: &Leg, text: String) {
+    if SAID.get() >= SAID_MAX {
+        tracing::debug!(server = %server.name, "what a server asks is not answered: it asks too much");
+        return;
+    }
+    SAID.set(SAID.get() + 1);
+    let place = OnePlace;
     let (sender, server, leg) = (sender.clone(), server.clone(), leg.clone());
     tokio::task::spawn_local(async move {
+        let _place = place;
         drop(sender.send(&server, Some(&leg), Letter::post(text)).await);
     });
 }
@@ -132,16 +219,31 @@ pub(super) async fn relay(
     text: String,
 ) -> Result<Response<Body>, Failure> {
     let record = super::tell(call, |record| record.server = Some(way.server.name.clone()));
+    if let Some(rest) = asked::comes_back(way, &record, id, &text).await {
+        return rest;
+    }
+    // Only clients without sessions have an asker.
+    let made = way.session.asker.as_ref().and_then(|_| Message::parse(&text).ok());
+    let answers = made.as_ref().is_some_and(asked::answers);
+    let (asked, mut round) = made.and_then(|made| asked::session(way, &made)).unzip();
+    let session = asked.as_ref().unwrap_or(way.session);
     let mut anew = false;
     loop {
-        let leg = begin::line(way.sender, way.session, way.server, anew).await?;
-        let (disguise, text) = match Disguise::new(way.session, &leg, &text) {
+        let leg = begin::line(way.sender, session, way.server, anew).await?;
+        if answers && is_between_back(session, &leg) {
+            record.ended(true, false);
+            return Ok(asked::nobody_asked(id));
+        }
+        let (disguise, text) = match Disguise::new(session, &leg, &text) {
             Some((disguise, text)) => (Some(disguise), text),
             None => (None, text.clone()),
         };
         let own = disguise.as_ref().map_or(id, |disguise| &disguise.own);
-        let mut held = OnItsWay::new(way.sender, way.session, way.server, &leg, own);
-        let letter = bridge::letter(way.sender, &leg, &way.session.seal.client, &text);
+        let mut held = OnItsWay::new(way.sender, session, way.server, &leg, own);
+        if round.is_some() && leg.revision.has_sessions() {
+            held.beside = beside::stay(way.sender, session, way.server, &leg).await;
+        }
+        let letter = bridge::letter(way.sender, &leg, &session.seal.client, &text);
         let response = wire::send(way.worker, call, way.server, Some(&leg), letter, way.sender).await;
         let reply = match response {
             Ok(response) => wire::reply(response, leg.id.is_some()).await,
@@ -158,7 +260,9 @@ pub(super) async fn relay(
             }
         };
         match reply {
-            Reply::Stream(body) => return Ok(told(body, held, disguise, record, Some(text))),
+            Reply::Stream(body) => {
+                return Ok(told(body, held, disguise, record, Some(text), round.take()));
+            }
             Reply::SessionLost if !anew => {
                 held.close();
                 anew = true;
@@ -172,10 +276,10 @@ pub(super) async fn relay(
                 let own = held.id.clone();
                 let said = wire::answer(other, &own).await?;
                 if let Some(rest) = held.asks(&text, &said) {
-                    return Ok(told(rest, held, disguise, record, None));
+                    return Ok(told(rest, held, disguise, record, None, None));
                 }
                 let said = disguise.and_then(|one| one.answer_of(&said)).map_or(said, Bytes::from);
-                let said = plain(way.session, &leg, said);
+                let said = plain(session, &leg, said);
                 note(&record, &said);
                 return Ok(answer::json(status, said));
             }
@@ -190,11 +294,30 @@ fn told(
     disguise: Option<Disguise>,
     record: Arc<McpRecord>,
     call: Option<String>,
+    round: Option<Round>,
 ) -> Response<Body> {
     let server = held.server.clone();
     let (flow, is_answered, may_resume) = (Flow::new(events), false, false);
-    let relay = Relay { flow, server, held, disguise, record, call, is_answered, may_resume };
+    let relay = Relay { flow, server, held, disguise, record, call, round, is_answered, may_resume };
     answer::stream(Body::boxed(Retold(relay)))
+}
+
+/// The rest of a call whose client was asked: what its server has said since, and what it says from now on.
+pub(super) fn rest(parking: Parking, said: Vec<Event>, record: Arc<McpRecord>) -> Body {
+    let Parking { body, reader, held, disguise, round } = parking;
+    let server = held.server.clone();
+    let flow = Flow { reader, ..Flow::new(body) };
+    let (is_answered, may_resume) = (false, false);
+    let (disguise, round) = (Some(disguise), Some(round));
+    let mut relay =
+        Relay { flow, server, held, disguise, record, call: None, round, is_answered, may_resume };
+    relay.tell(said);
+    Body::boxed(Retold(relay))
+}
+
+/// Whether a client without sessions and a server that has them meet.
+fn is_between_back(session: &Session, leg: &Leg) -> bool {
+    !session.seal.revision.has_sessions() && leg.revision.has_sessions()
 }
 
 /// What a client whose revision has sessions gets of a server that knows none; everything else stays as it is.
@@ -233,6 +356,8 @@ struct Relay {
     record: Arc<McpRecord>,
     /// The call as it was made; none once its server asks back.
     call: Option<String>,
+    /// What the server may ask a client without sessions.
+    round: Option<Round>,
     is_answered: bool,
     /// The server gave its events ids: a client that leaves may come back for the rest.
     may_resume: bool,
@@ -252,72 +377,8 @@ impl Retell for Relay {
             self.broken("the server sent an event that is too large");
             return;
         }
-        for mut event in std::mem::take(&mut self.flow.events) {
-            let text = std::str::from_utf8(&event.data).unwrap_or_default();
-            if let Ok(message) = Message::parse(text) {
-                let (mut message, mut respelled) = (message, None);
-                if message.kind == Kind::Response {
-                    if !message.id().is_some_and(|id| message::is_same(id, &self.held.id)) {
-                        // It answers what this server was not asked here.
-                        continue;
-                    }
-                    let call = self.call.as_deref();
-                    if let Some(rest) = call.and_then(|call| self.held.asks(call, &event.data)) {
-                        self.flow.inner = rest;
-                        self.flow.reader = Reader::default();
-                        (self.call, self.may_resume) = (None, false);
-                        return;
-                    }
-                    if message.id() != Some(&*self.held.id) {
-                        message.members.set("id", self.held.id.to_string());
-                        respelled = Some(message.members.json());
-                    }
-                    self.is_answered = true;
-                    self.held.close();
-                    note_members(&self.record, &message.members);
-                }
-                let is_between = asking::is_between(&self.held.session, &self.held.leg);
-                if message.kind == Kind::Request && is_between && self.call.is_some() {
-                    // It could not take the answer.
-                    continue;
-                }
-                match self.disguise.as_ref().map(|disguise| disguise.take_off(&message)) {
-                    Some(Shown::As(text)) => event.data = text.into_bytes(),
-                    Some(Shown::Not) => continue,
-                    Some(Shown::Asks) => {
-                        refuse(&self.held.sender, &self.server, &self.held.leg, &message);
-                        continue;
-                    }
-                    None => {
-                        let changed = match message.kind {
-                            Kind::Response => asked_back(&self.held, &message.members),
-                            _ => ids::from_server(&self.server, &message),
-                        };
-                        if let Some(text) = changed.or(respelled) {
-                            event.data = text.into_bytes();
-                        }
-                    }
-                }
-            } else if self.disguise.is_some() && !event.data.is_empty() {
-                // Whose it is cannot be known.
-                continue;
-            }
-            if self.disguise.is_some() {
-                // A revision without sessions has nothing to come back to.
-                (event.id, event.retry) = (None, None);
-                if event.data.is_empty() {
-                    continue;
-                }
-            }
-            if let Some(id) = &mut event.id {
-                *id = ids::event(&self.server.name, id);
-                if !self.may_resume {
-                    self.may_resume = true;
-                    self.held.close();
-                }
-            }
-            event.write(&mut self.flow.out);
-        }
+        let events = std::mem::take(&mut self.flow.events);
+        self.tell(events);
     }
 
     fn broke_off(&mut self, failure: &Failure) {
@@ -339,6 +400,117 @@ impl Retell for Relay {
 }
 
 impl Relay {
+    /// Tells the client what its server says. What that asks of a client without sessions comes at the end.
+    fn tell(&mut self, events: Vec<Event>) {
+        let mut questions = Questions::default();
+        for event in events {
+            if !self.tell_one(event, &mut questions) {
+                return;
+            }
+        }
+        if !questions.is_empty() && !self.is_answered {
+            self.park(&questions);
+        }
+    }
+
+    /// Whether there is more to tell of the same stream.
+    fn tell_one(&mut self, mut event: Event, questions: &mut Questions) -> bool {
+        let text = std::str::from_utf8(&event.data).unwrap_or_default();
+        if let Ok(message) = Message::parse(text) {
+            let (mut message, mut respelled) = (message, None);
+            if message.kind == Kind::Response {
+                if !message.id().is_some_and(|id| message::is_same(id, &self.held.id)) {
+                    // It answers what this server was not asked here.
+                    return true;
+                }
+                let call = self.call.as_deref();
+                if let Some(rest) = call.and_then(|call| self.held.asks(call, &event.data)) {
+                    self.flow.inner = rest;
+                    self.flow.reader = Reader::default();
+                    (self.call, self.may_resume) = (None, false);
+                    return false;
+                }
+                if message.id() != Some(&*self.held.id) {
+                    message.members.set("id", self.held.id.to_string());
+                    respelled = Some(message.members.json());
+                }
+                self.is_answered = true;
+                self.held.close();
+                note_members(&self.record, &message.members);
+            }
+            let is_between = asking::is_between(&self.held.session, &self.held.leg);
+            if message.kind == Kind::Request && is_between && self.call.is_some() {
+                // It could not take the answer.
+                return true;
+            }
+            if self.round.is_some() && message.method == "notifications/cancelled" {
+                questions.cancelled(&message);
+            }
+            match self.disguise.as_ref().map(|disguise| disguise.take_off(&message)) {
+                Some(Shown::As(text)) => event.data = text.into_bytes(),
+                Some(Shown::Not) => return true,
+                Some(Shown::Asks) => {
+                    let asked = self.round.as_ref().map(|round| round.asks(&message, questions));
+                    if let Err(why) = asked.unwrap_or(Err(asked::NOT_ASKED)) {
+                        self.held.refuse(&message, &why);
+                    }
+                    return true;
+                }
+                None => {
+                    let changed = match message.kind {
+                        Kind::Response => asked_back(&self.held, &message.members),
+                        _ => ids::from_server(&self.server, &message),
+                    };
+                    if let Some(text) = changed.or(respelled) {
+                        event.data = text.into_bytes();
+                    }
+                }
+            }
+        } else if self.disguise.is_some() && !event.data.is_empty() {
+            // Whose it is cannot be known.
+            return true;
+        }
+        if self.disguise.is_some() {
+            // A revision without sessions has nothing to come back to.
+            (event.id, event.retry) = (None, None);
+            if event.data.is_empty() {
+                return true;
+            }
+        }
+        if let Some(id) = &mut event.id {
+            *id = ids::event(&self.server.name, id);
+            if !self.may_resume {
+                self.may_resume = true;
+                self.held.close();
+            }
+        }
+        event.write(&mut self.flow.out);
+        true
+    }
+
+    /// The client is asked, and makes the call again with its answers; until then the call waits.
+    fn park(&mut self, questions: &Questions) {
+        let (Some(round), Some(disguise)) = (self.round.take(), self.disguise.take()) else { return };
+        let body = std::mem::take(&mut self.flow.inner);
+        let reader = std::mem::take(&mut self.flow.reader);
+        let parking = Parking { body, reader, held: self.held.handed_on(), disguise, round };
+        match asked::park(parking, questions) {
+            Ok(told) => {
+                self.record.asked();
+                (self.is_answered, self.flow.is_over) = (true, true);
+                Event::message(told).write(&mut self.flow.out);
+            }
+            Err(parking) => {
+                let Parking { body, reader, held, disguise, round } = *parking;
+                (self.flow.inner, self.flow.reader, self.held) = (body, reader, held);
+                (self.disguise, self.round) = (Some(disguise), Some(round));
+                for id in questions.ids() {
+                    self.held.say(message::error(id, answer::REFUSED, asked::TOO_MANY, None));
+                }
+            }
+        }
+    }
+
     /// Tells a client that waits for an answer that there will be none.
     fn broken(&mut self, why: &str) {
         self.flow.is_over = true;
@@ -411,6 +583,11 @@ async fn ask_patiently(
     let mut anew = false;
     loop {
         let leg = begin::line(sender, session, server, anew).await?;
+        if is_between_back(session, &leg) && Message::parse(text).is_ok_and(|made| asked::answers(&made)) {
+            // Another of the servers may have asked.
+            let why = message::error(id, answer::INVALID_PARAMS, "nobody here asked", None);
+            return Ok(Asked { text: why.into(), is_stream: false });
+        }
         let disguised = Disguise::new(session, &leg, text);
         let sent = disguised.as_ref().map_or(text, |(_, text)| text);
         let own = disguised.as_ref().map_or(id, |(disguise, _)| &disguise.own);
@@ -436,7 +613,9 @@ async fn ask_patiently(
                 let answer = match reply {
                     Reply::Stream(body) => {
                         // Who waits for one whole answer cannot be asked before it.
-                        wire::in_stream(body, own, |asked| refuse(sender, server, &leg, asked)).await
+                        let refuse =
+                            |asked: &Message<'_>| refuse(sender, server, &leg, asked, &asked::NOT_ASKED);
+                        wire::in_stream(body, own, refuse).await
                     }
                     reply => wire::answer(reply, own).await,
                 };

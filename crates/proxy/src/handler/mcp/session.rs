@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use super::keys::keep_keys_in;
 pub(in crate::handler) use super::keys::secret;
 pub(crate) use super::keys::{data_dir, kept};
-use super::{asking::Open, message::spelled, revision::Revision};
+use super::{asked::Asker, asking::Open, beside::Beside, message::spelled, revision::Revision};
 
 /// Calls of one session that are remembered while they are on their way.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -83,6 +83,8 @@ pub(super) struct Session {
     pub(super) live: Arc<Live>,
     /// Of a caller who is nobody: the session ends at the servers when the last of the call lets go of it.
     pub(super) guest: Option<Rc<dyn Any>>,
+    /// Of a client of the revision without sessions: who it is, and what it can be asked.
+    pub(super) asker: Option<Rc<Asker>>,
     /// The call is a batch, whose answers come together: nobody can be asked before them.
     pub(super) in_batch: bool,
 }
@@ -98,6 +100,8 @@ pub(super) struct Live {
     pub(super) late: Mutex<HashMap<Arc<str>, Leg>>,
     /// Questions of servers that wait for answers.
     pub(super) open: Mutex<Open>,
+    /// Servers' own streams beside the calls of clients that can be asked, by server and the session there.
+    pub(super) beside: Mutex<HashMap<String, Arc<Beside>>>,
     /// Which server works on a request, by its id.
     in_flight: Mutex<HashMap<Box<str>, Arc<str>>>,
 }
@@ -119,10 +123,14 @@ impl Live {
 }
 
 impl Session {
+    pub(super) fn of(id: Arc<str>, digest: Arc<str>, seal: Seal, live: Arc<Live>) -> Self {
+        Self { id, digest, seal: Arc::new(seal), live, guest: None, asker: None, in_batch: false }
+    }
+
     /// One that nobody comes back to.
     pub(super) fn of_one_call(seal: Seal) -> Self {
         let (id, digest) = ("".into(), "stateless".into());
-        Self { id, digest, seal: Arc::new(seal), live: Arc::default(), guest: None, in_batch: false }
+        Self::of(id, digest, seal, Arc::default())
     }
 
     /// What it is with a server; `None` when it has not begun with it.

@@ -20,7 +20,12 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::session::{Leg, Live, Seal, Session, locked};
+use super::{
+    able::Able,
+    asked::ToCall,
+    parked::Parked,
+    session::{Leg, Live, Seal, Session, locked},
+};
 
 /// Bytes of an id that are read. A header is no place for more.
 const ID_BYTES_MAX: usize = 12 * 1024;
@@ -30,6 +35,8 @@ const MINTED_BYTES_MAX: usize = 8 * 1024;
 const ENDED_MAX: usize = 4096;
 /// Milliseconds between two searches for sessions that are idle.
 const SWEEP_MIN: u64 = 100;
+/// What clients of one caller can be asked differs; sessions of so many kinds are kept for it.
+const ABLE_MAX: usize = 4;
 const NONCE_BYTES: usize = 12;
 const SHARDS: usize = 16;
 
@@ -75,8 +82,10 @@ pub(super) struct Sessions {
     /// When idle ones were last searched for, in milliseconds after the start.
     swept: AtomicU64,
     shards: [Mutex<Shard>; SHARDS],
-    /// Of callers whose revision has none, by who they are.
-    houses: Mutex<HashMap<String, Arc<Live>>>,
+    /// Of callers whose revision has none, by who they are, and by what their clients can be asked.
+    houses: Mutex<HashMap<String, Vec<(Able, Arc<Live>)>>>,
+    /// Calls of theirs whose servers have asked.
+    pub(super) parked: Parked<ToCall>,
 }
 
 /// Why there is no session.
@@ -117,6 +126,7 @@ impl Sessions {
             swept: AtomicU64::new(0),
             shards: Default::default(),
             houses: Mutex::default(),
+            parked: Parked::default(),
         })
     }
 
@@ -218,44 +228,58 @@ impl Sessions {
         self.admit(owner)?;
         let live = Arc::new(live);
         self.shard(&digest).live.insert(digest, live.clone());
-        Ok(Session {
-            id: id.into(),
-            digest: hex(&digest),
-            seal: Arc::new(seal),
-            live,
-            guest: None,
-            in_batch: false,
-        })
+        Ok(Session::of(id.into(), hex(&digest), seal, live))
     }
 
-    /// The session of a caller whose revision has none.
-    pub(super) fn house(&self, who: &str, seal: Seal) -> Session {
+    /// The session of a caller whose revision has none, at servers that are told that it can be asked this; none where
+    /// there is no room for one. What gave way is to be ended at its servers.
+    pub(super) fn house(&self, who: &str, able: Able, seal: Seal) -> (Option<Session>, Vec<Arc<Live>>) {
         let mut houses = locked(&self.houses);
+        let mut gone = Vec::new();
         let full = self.bounds.max;
         if houses.len() >= full && !houses.contains_key(who) {
-            houses.retain(|_, live| !self.is_idle(live));
-        }
-        let live = match houses.get(who) {
-            Some(live) => live.clone(),
-            None => {
-                let live = Arc::new(Live::default());
-                // Beyond the bound it is begun for this request alone.
-                if houses.len() < full {
-                    houses.insert(who.to_owned(), live.clone());
+            let mut stays = |live: &Arc<Live>| {
+                // Calls that are on their way, and those that wait for their clients, hold it.
+                let stays = !self.is_idle(live) || Arc::strong_count(live) > 1;
+                if !stays {
+                    gone.push(live.clone());
                 }
+                stays
+            };
+            houses.retain(|_, own| {
+                own.retain(|(_, live)| stays(live));
+                !own.is_empty()
+            });
+            if houses.len() >= full {
+                return (None, gone);
+            }
+        }
+        let own = houses.entry(who.to_owned()).or_default();
+        let known = own.iter().find(|(known, _)| *known == able).map(|(_, live)| live.clone());
+        let live = match known {
+            Some(live) => live,
+            None => {
+                let others = own.iter().filter(|(known, _)| !known.is_nothing()).count();
+                if !able.is_nothing() && others >= ABLE_MAX {
+                    // One that nobody uses gives way, so that a client that says now this and now that has no more
+                    // sessions than others.
+                    let unused = own
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, (known, live))| !known.is_nothing() && Arc::strong_count(live) == 1);
+                    let used =
+                        |(_, (_, live)): &(usize, &(Able, Arc<Live>))| live.used.load(Ordering::Relaxed);
+                    let Some(at) = unused.min_by_key(used).map(|(at, _)| at) else { return (None, gone) };
+                    gone.push(own.swap_remove(at).1);
+                }
+                let live = Arc::new(Live::default());
+                own.push((able, live.clone()));
                 live
             }
         };
         drop(houses);
         live.used.store(self.now(), Ordering::Relaxed);
-        Session {
-            id: "".into(),
-            digest: "stateless".into(),
-            seal: Arc::new(seal),
-            live,
-            guest: None,
-            in_batch: false,
-        }
+        (Some(Session::of("".into(), "stateless".into(), seal, live)), gone)
     }
 
     /// The session of an id, for whom it belongs to; counted for `owner` when it is new to this process.
@@ -283,14 +307,7 @@ impl Sessions {
             }
         };
         live.used.store(self.now(), Ordering::Relaxed);
-        Ok(Session {
-            id: id.into(),
-            digest: hex(&digest),
-            seal: Arc::new(seal),
-            live,
-            guest: None,
-            in_batch: false,
-        })
+        Ok(Session::of(id.into(), hex(&digest), seal, live))
     }
 
     /// What is remembered of a session, if it goes on.

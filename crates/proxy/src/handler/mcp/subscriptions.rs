@@ -38,6 +38,18 @@ pub(super) struct Wish {
 const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 impl Wish {
+    /// Of who wants to hear nothing, and be asked nothing.
+    pub(super) fn nothing() -> Self {
+        Self {
+            id: "null".to_owned(),
+            filter: "{}".to_owned(),
+            tools: false,
+            prompts: false,
+            resources: false,
+            uris: Vec::new(),
+        }
+    }
+
     fn of(message: &Message<'_>) -> Option<Self> {
         let params = message.params();
         let filter = params.object("notifications")?;

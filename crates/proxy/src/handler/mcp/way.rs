@@ -179,6 +179,13 @@ async fn first<'w>(
     let Some(((last, text), before)) = texts.split_last() else {
         return Ok(answer::error(id, answer::NO_RESOURCE, unknown));
     };
+    // Who comes back with answers comes back to the server that asked.
+    let asker = way(last).session.asker.clone();
+    let came_back = asker.as_ref().and_then(|asker| asker.comes_back_to());
+    let asked = texts.iter().find(|(server, _)| came_back == Some(&*server.name));
+    if let Some((server, text)) = asked {
+        return relay(&way(server), call, id, text.clone()).await;
+    }
     for (server, text) in before {
         let way = way(server);
         match relay::ask(way.sender, way.session, server, id, text).await {

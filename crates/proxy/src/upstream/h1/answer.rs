@@ -48,6 +48,14 @@ impl AnswerBody {
         }
     }
 
+    /// How long the upstream may be silent from now on.
+    pub(crate) fn set_idle(&mut self, idle: Duration) {
+        self.idle = idle;
+        if let Some(conn) = &self.conn {
+            conn.timer.disarm();
+        }
+    }
+
     /// The connection, the bytes that came with the 101, and what the call holds of the upstream.
     pub(crate) fn into_tunnel(mut self) -> Option<Tunnel> {
         let conn = self.conn.take().filter(|_| self.switching)?;

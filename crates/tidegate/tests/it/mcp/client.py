@@ -75,7 +75,23 @@ async def modern():
             await use(client)
 
 
+async def asked():
+    from mcp import Client
+
+    async with create_mcp_http_client(headers={"x-api-key": key}) as http:
+        transport = streamable_http_client(url, http_client=http)
+        async with Client(
+            transport, mode="2026-07-28", sampling_callback=sample, elicitation_callback=elicit, list_roots_callback=roots
+        ) as client:
+            report["revision"] = client.protocol_version
+            report["asked"] = text(await client.call_tool("shop_ask_here", {}))
+
+
 async def main():
+    if mode == "asked":
+        await asked()
+        print(json.dumps(report))
+        return
     if mode == "modern":
         await modern()
         print(json.dumps(report))

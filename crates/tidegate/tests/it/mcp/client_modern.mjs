@@ -1,8 +1,8 @@
-// A client of JavaScript's SDK of the revision without sessions: client_modern.mjs URL KEY. Prints what it saw as one
+// A client of JavaScript's SDK of the revision without sessions: client_modern.mjs URL KEY [asked]. Prints what it saw as one
 // line of JSON.
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
-const [url, key] = process.argv.slice(2);
+const [url, key, mode] = process.argv.slice(2);
 const report = { progress: [] };
 const client = new Client(
   { name: "test", version: "1" },
@@ -23,6 +23,12 @@ const requestInit = { headers: { "x-api-key": key } };
 await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit }));
 report.revision = client.getNegotiatedProtocolVersion?.() ?? null;
 const text = (result) => result.content[0].text;
+if (mode === "asked") {
+  report.asked = text(await client.callTool({ name: "shop_ask_here", arguments: {} }));
+  await client.close();
+  console.log(JSON.stringify(report));
+  process.exit();
+}
 report.tools = (await client.listTools()).tools.map((tool) => tool.name);
 report.prompts = (await client.listPrompts()).prompts.map((prompt) => prompt.name);
 report.resources = (await client.listResources()).resources.map((one) => one.uri);

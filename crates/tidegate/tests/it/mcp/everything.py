@@ -1,4 +1,6 @@
-"""A server of Python's SDK with a tool of every kind: everything.py PORT NAME [json], or everything.py stdio NAME."""
+"""A server of Python's SDK with a tool of every kind: everything.py PORT NAME [json] [sessions], or everything.py stdio NAME.
+
+With `sessions` it knows no revision without them."""
 
 import sys
 import warnings
@@ -6,6 +8,7 @@ import warnings
 import mcp_types as types
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.shared.message import ServerMessageMetadata
 from pydantic import BaseModel
 
 warnings.simplefilter("ignore")
@@ -43,6 +46,18 @@ async def ask(ctx: Context) -> str:
     return f"{sampled.content.text}; {answer.action}ed with {answer.data.colour}; {len(roots.roots)} root"
 
 
+@server.tool()
+async def ask_here(ctx: Context) -> str:
+    """The same, all of it in the stream of its call."""
+    question = types.SamplingMessage(role="user", content=types.TextContent(type="text", text=f"A word for {name}?"))
+    here = ctx.request_id
+    sampled = await ctx.session.create_message([question], max_tokens=10, related_request_id=here)
+    answer = await ctx.elicit(message="Which colour?", schema=Colour)
+    metadata = ServerMessageMetadata(related_request_id=here)
+    roots = await ctx.session.send_request(types.ListRootsRequest(), types.ListRootsResult, metadata=metadata)
+    return f"{sampled.content.text}; {answer.action}ed with {answer.data.colour}; {len(roots.roots)} root"
+
+
 @server.resource(f"memo://{name}/today")
 def today() -> str:
     return f"today of {name}"
@@ -77,5 +92,20 @@ class Server(uvicorn.Server):
         print("ready", flush=True)
 
 
+def with_sessions_alone(app):
+    """The application as if it knew no revision without sessions."""
+
+    async def old(scope, receive, send):
+        if (b"mcp-protocol-version", b"2026-07-28") not in scope.get("headers", []):
+            return await app(scope, receive, send)
+        error = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Unsupported protocol version"}}'
+        await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": error})
+
+    return old
+
+
 app = server.streamable_http_app(json_response="json" in sys.argv)
+if "sessions" in sys.argv:
+    app = with_sessions_alone(app)
 Server(uvicorn.Config(app, host="127.0.0.1", port=int(port), log_level="warning")).run()

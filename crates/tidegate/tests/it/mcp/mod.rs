@@ -1,12 +1,14 @@
 //! Servers of tools behind one endpoint, over sockets: what is federated, who comes in, how sessions live, and official
 //! SDKs on both sides.
 
+mod asked;
 mod asking;
 mod conformance;
 mod door;
 mod federation;
 mod hostile;
 mod local;
+mod old;
 mod revisions;
 mod rules;
 mod sdk;
