@@ -326,9 +326,17 @@ mod tests {
         RefusedBehind,
         /// Refused before any target was asked.
         NeverAsked,
+        /// It was in the cache, which a vector of its text was asked for.
+        Kept,
+        /// A rule keeps the whole answer, which the provider has made, from the client.
+        GuardedAfter,
+        /// The same after a judge was asked, who costs, too.
+        Judged,
+        /// A rule ends a stream that the provider has told the usage of.
+        GuardedStream,
     }
 
-    const WAYS: [Way; 11] = [
+    const WAYS: [Way; 15] = [
         Way::Whole,
         Way::Stream,
         Way::Untold,
@@ -340,6 +348,10 @@ mod tests {
         Way::Silent,
         Way::RefusedBehind,
         Way::NeverAsked,
+        Way::Kept,
+        Way::GuardedAfter,
+        Way::Judged,
+        Way::GuardedStream,
     ];
 
     fn record(prompt: u64) -> Told {
@@ -368,6 +380,15 @@ mod tests {
         costs: u128,
     }
 
+    /// Somebody beside the model was asked for a call; what that cost.
+    fn beside(bill: &mut Bill, input: u64) -> u128 {
+        let asides = Asides::default();
+        let costs = cost(input, 0);
+        asides.spend(&TokenUsage { input, ..Default::default() }, Some(costs));
+        bill.asides = Some(asides);
+        costs
+    }
+
     fn begin(policy: &Budget, way: Way, tokens: (u64, u64)) -> Option<Open> {
         let mut call = call("POST", "/");
         let _ = policy.request(&mut call, &mut OfAnswer::Empty);
@@ -388,6 +409,19 @@ mod tests {
         let usage = TokenUsage { input, output, ..Default::default() };
         match way {
             Way::NeverAsked | Way::RefusedBehind => {}
+            Way::Kept => {
+                costs = beside(&mut bill, input);
+            }
+            Way::GuardedAfter | Way::Judged => {
+                let record = ask(&mut bill);
+                record.spend(usage);
+                record.end();
+                bill.left();
+                costs = cost(input, output);
+                if matches!(way, Way::Judged) {
+                    costs += beside(&mut bill, input);
+                }
+            }
             Way::Error => {
                 ask(&mut bill);
                 bill.refused();
@@ -415,10 +449,10 @@ mod tests {
                 record.end();
                 costs += cost(input, output);
             }
-            Way::Stream | Way::Untold | Way::Leaves => {
+            Way::Stream | Way::Untold | Way::Leaves | Way::GuardedStream => {
                 told = Some(ask(&mut bill));
                 costs = match way {
-                    Way::Stream => cost(input, output),
+                    Way::Stream | Way::GuardedStream => cost(input, output),
                     Way::Untold => cost(prompt, output),
                     _ => cost(input, output.max(1)),
                 };
@@ -434,7 +468,7 @@ mod tests {
         let text = "x".repeat(usize::try_from(output).expect("small"));
         if let Some(told) = &open.told {
             match open.way {
-                Way::Stream => {
+                Way::Stream | Way::GuardedStream => {
                     told.hear(&text);
                     told.spend(TokenUsage { input, output, ..Default::default() });
                     told.end();
@@ -450,7 +484,7 @@ mod tests {
             }
         }
         if let Some(mut answer) = open.answer
-            && !matches!(open.way, Way::Leaves)
+            && !matches!(open.way, Way::Leaves | Way::GuardedStream)
         {
             use futures_util::FutureExt;
             let frame = || http_body_util::BodyExt::frame(answer.body_mut()).now_or_never();

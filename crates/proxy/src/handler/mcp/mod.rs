@@ -16,6 +16,8 @@ mod begin;
 mod bridge;
 mod catalog;
 pub(crate) mod door;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod ids;
 mod keys;
 mod lane;
