@@ -142,7 +142,7 @@ class Slow(AiScene):
 
 OURS = (Plain, Bare, Governed, Translated, GovernedTranslated)
 SETUP = Setup("ai")
-NO_STREAMS = {"Portkey": "its release 1.15.2 answers 500 to every stream on Node.js 20 (`TypeError: immutable`)"}
+NO_STREAMS = {"Portkey": "its release 1.15.2 answers 500 to every stream on Node.js 20 and 24 (`TypeError: immutable`)"}
 
 ALL = (
     AiScene("ai", "whole answers of 60 tokens, 16 connections", SETUP, whole, kinds=(*OURS, LiteLLM, Portkey)),

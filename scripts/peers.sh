@@ -144,6 +144,21 @@ if [ ! -e "$stamp" ]; then
   say "installed ${rpc_packages[*]}"
 fi
 
+# Another that cuts texts as OpenAI's models do, with their vocabularies in it.
+tokenizer=gpt-tokenizer@4.0.0
+stamp="$peers/tokenizer-$(printf '%s\n' "$tokenizer" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/tokenizer"
+  mkdir -p "$peers/tokenizer"
+  echo '{"private": true, "type": "module"}' >"$peers/tokenizer/package.json"
+  (cd "$peers/tokenizer" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund --ignore-scripts "$tokenizer") || {
+    say "npm cannot install $tokenizer: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed $tokenizer"
+fi
+
 # A server of GraphQL, and the clients of Apollo and urql that ask by hashes and in batches.
 graphql_packages=(
   graphql@17.1.0 graphql-yoga@5.24.1 @apollo/client@4.3.8 rxjs@7.8.2 @urql/core@6.0.3 @urql/exchange-persisted@5.0.1

@@ -88,7 +88,8 @@ impl Server {
             }
             Operation::CountTokens => {
                 let tokens = String::from_utf8_lossy(&asked.body).split_whitespace().count();
-                Ok(json(&json!({"input_tokens": tokens, "totalTokens": tokens})))
+                // As Anthropic, Gemini and Bedrock tell it.
+                Ok(json(&json!({"input_tokens": tokens, "totalTokens": tokens, "inputTokens": tokens})))
             }
             // What else vendors have is not here.
             _ => Err(Error {

@@ -40,7 +40,7 @@ fn every_answer_is_told_in_every_dialect() {
 }
 
 /// How much there is of what not every dialect can show.
-fn shown(answer: &Answer) -> [(usize, &'static [Feature]); 6] {
+pub(crate) fn shown(answer: &Answer) -> [(usize, &'static [Feature]); 6] {
     let parts = || answer.choices.iter().flat_map(|choice| &choice.parts);
     let count = |is: fn(&Part) -> bool| parts().filter(|part| is(part)).count();
     let cited = parts().map(|part| match part {

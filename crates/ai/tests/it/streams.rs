@@ -52,6 +52,37 @@ fn any_split_of_a_stream_tells_the_same() {
     }
 }
 
+#[test]
+fn a_stream_that_comes_byte_by_byte_is_told_in_every_dialect_as_the_whole_is() {
+    for from in Dialect::ALL {
+        for fixture in fixtures(from, "streams") {
+            let bytes = framed(&fixture.text, from.provider_framing());
+            let whole = events(from, &[&bytes]);
+            for to in Dialect::ALL {
+                let (mut frames, mut reader) =
+                    (FrameReader::new(from.provider_framing()), from.stream_reader());
+                let (mut writer, mut out) = (to.stream_writer(telling()), Vec::new());
+                let mut tell =
+                    |told: Vec<Event>| told.into_iter().for_each(|event| writer.write(event, &mut out));
+                let (mut complete, mut told) = (Vec::new(), Vec::new());
+                for byte in bytes.chunks(1) {
+                    frames.push(byte, &mut complete).expect("well framed");
+                    complete.drain(..).for_each(|frame| reader.read(frame, &mut told));
+                    tell(std::mem::take(&mut told));
+                }
+                frames.finish(&mut complete);
+                complete.drain(..).for_each(|frame| reader.read(frame, &mut told));
+                reader.end(&mut told);
+                tell(told);
+                let (mut writer, mut wanted) = (to.stream_writer(telling()), Vec::new());
+                whole.iter().cloned().for_each(|event| writer.write(event, &mut wanted));
+                let at = format!("{} {} told in {}", from.name(), fixture.name, to.name());
+                assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&wanted), "{at}");
+            }
+        }
+    }
+}
+
 /// What an order of events must keep: `canon::Event` says it.
 #[test]
 fn every_stream_keeps_the_order_of_events() {

@@ -325,7 +325,7 @@ impl OfCalls {
         let amount = self.amount(most)?;
         let now = Timestamp::now();
         let mut hold = BudgetHold { account: account.clone(), amount, held: Vec::new() };
-        for subject in subjects {
+        for subject in subjects.iter().filter(|_| amount > 0 || !most.is_beyond()) {
             let held = account.book.hold(subject, amount, terms, now);
             let held = held.map_err(|refused| account.refuse(refused, amount, most, told))?;
             hold.held.push((subject.clone(), held.period));
@@ -353,7 +353,7 @@ impl SharedMeter for OfCalls {
             });
             Claim { account, amount, mark: 0 }
         };
-        Ok(subjects.iter().map(claim).collect())
+        Ok(subjects.iter().filter(|_| amount > 0 || !most.is_beyond()).map(claim).collect())
     }
 
     fn granted(&self, claim: &Claim, granted: &Granted, told: &mut Vec<(HeaderName, HeaderValue)>) {

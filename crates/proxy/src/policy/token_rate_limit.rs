@@ -192,7 +192,8 @@ impl SharedMeter for Limits {
         let (input, output) = most.tokens(self.assumed_output);
         let mut claims = Vec::with_capacity(self.all.len() * subjects.len());
         for (mark, limit) in (0_u8..).zip(&self.all) {
-            for subject in subjects {
+            let wanted = limit.what.of(input, output);
+            for subject in subjects.iter().filter(|_| wanted > 0 || !most.is_beyond()) {
                 let account = Arc::new(Account {
                     subject: subject.clone(),
                     name: limit.account.clone(),
@@ -200,7 +201,7 @@ impl SharedMeter for Limits {
                     limit: u128::from(limit.tokens),
                     warn: None,
                 });
-                claims.push(Claim { account, amount: u128::from(limit.what.of(input, output)), mark });
+                claims.push(Claim { account, amount: u128::from(wanted), mark });
             }
         }
         Ok(claims)
@@ -268,7 +269,7 @@ impl Meter for Limits {
         let mut taken = TokenHold::default();
         for limit in &self.all {
             let wanted = limit.what.of(input, output);
-            for subject in subjects {
+            for subject in subjects.iter().filter(|_| wanted > 0 || !most.is_beyond()) {
                 let key = limit.state.hasher.hash_one(subject);
                 match limit.state.buckets.hold(key, wanted, now) {
                     Ok(held) => {

@@ -1,7 +1,7 @@
 //! The same for answers, whole and streamed, and for what callers send back of them.
 
 use ai::{
-    canon::{Answer, Assembler, Choice, Event, Finish, Part, Proof, ProofKind, events_of},
+    canon::{Answer, Assembler, Choice, Event, Feature, Finish, Loss, Part, Proof, ProofKind, events_of},
     dialect::{Dialect, Spoken},
     stream::FrameReader,
 };
@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
 use super::{atoms::words_of, draw::Draw};
-use crate::fixtures::telling;
+use crate::{answers::shown, fixtures::telling};
 
 /// What a caller of Gemini says who wants events.
 const EVENTS: Option<&str> = Some("alt=sse");
@@ -62,6 +62,26 @@ fn gist(answer: &Answer) -> Gist {
 fn heard(dialect: Dialect, answer: &Answer) -> (u64, u64) {
     let tells = matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini);
     answer.usage.filter(|_| tells).map_or((0, 0), |usage| (usage.input_audio, usage.output_audio))
+}
+
+/// Thoughts and what was written to caches, where a dialect tells them apart.
+fn kinds_of_tokens(dialect: Dialect, answer: &Answer) -> (u64, u64) {
+    let thinks = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Gemini);
+    let writes = matches!(dialect, Dialect::Anthropic | Dialect::Bedrock);
+    answer.usage.map_or((0, 0), |usage| {
+        (if thinks { usage.reasoning } else { 0 }, if writes { usage.cache_write } else { 0 })
+    })
+}
+
+/// What is there no more and is not named. Pictures and sound in streams come in pieces, which count as one.
+fn missed(dialect: Dialect, answer: &Answer, back: &Answer) -> Vec<String> {
+    let losses = dialect.unshown(answer);
+    let is_named = |features: &[Feature]| {
+        losses.iter().any(|loss| matches!(loss, Loss::Feature(feature, _) if features.contains(feature)))
+    };
+    let counts = shown(answer).into_iter().zip(shown(back));
+    let missed = counts.filter(|((told, features), (seen, _))| seen < told && !is_named(features));
+    missed.map(|((told, features), (seen, _))| format!("{told} of {features:?}, seen {seen}")).collect()
 }
 
 fn streamed(dialect: Dialect, answer: Answer) -> Result<Answer, String> {
@@ -179,14 +199,30 @@ fn check(dialect: Dialect, numbers: &[u8]) -> Result<(), TestCaseError> {
     let back = dialect.read_answer(&bytes);
     prop_assert!(back.is_ok(), "{}: {back:?} of {told:#}", dialect.name());
     let back = back.expect("asserted");
+    prop_assert_eq!(
+        missed(dialect, &answer, &back),
+        Vec::<String>::new(),
+        "{} whole: {:#}",
+        dialect.name(),
+        told
+    );
+    let tokens = kinds_of_tokens(dialect, &answer);
+    prop_assert_eq!(kinds_of_tokens(dialect, &back), tokens, "{} whole: {:#}", dialect.name(), told);
     prop_assert_eq!(heard(dialect, &back), heard(dialect, &answer), "{} whole: {:#}", dialect.name(), told);
     let back = gist(&back);
     prop_assert!(back == want, "{} whole:\n{back:?}\nwant {want:?}\nin {told:#}", dialect.name());
     kept(dialect, &answer, &told)?;
     kept_by_ids(dialect, &answer, &told)?;
     let sound = heard(dialect, &answer);
-    match streamed(dialect, answer) {
+    match streamed(dialect, answer.clone()) {
         Ok(streamed) => {
+            prop_assert_eq!(
+                missed(dialect, &answer, &streamed),
+                Vec::<String>::new(),
+                "{} streamed",
+                dialect.name()
+            );
+            prop_assert_eq!(kinds_of_tokens(dialect, &streamed), tokens, "{} streamed", dialect.name());
             prop_assert_eq!(heard(dialect, &streamed), sound, "{} streamed", dialect.name());
             let streamed = gist(&streamed);
             prop_assert!(streamed == want, "{} streamed:\n{streamed:?}\nwant {want:?}", dialect.name());

@@ -314,8 +314,8 @@ async fn ask(
                 conversation.between = asked.alias.choice.between_tokens(target);
                 if gateway.continues && more && conversation.stream && response.status().is_success() {
                     let rest = targets.iter().skip(next).copied();
-                    conversation.heirs =
-                        heirs(worker, call, conversation, asked, rest, came, (&told, prepared.dialect));
+                    let speaker = (&told, prepared.dialect, &mut bill);
+                    conversation.heirs = heirs(worker, call, conversation, asked, rest, came, speaker);
                 }
                 let from = From { target, model: &model, dialect: prepared.dialect, told };
                 let response = given(gateway, worker, call, conversation, from, response, bill).await?;
@@ -438,7 +438,7 @@ fn heirs<'t>(
     asked: &Asked<'_>,
     rest: impl Iterator<Item = &'t Target>,
     came: &HeaderMap,
-    (told, spoke): (&Told, Dialect),
+    (told, spoke, bill): (&Told, Dialect, &mut Bill),
 ) -> Option<Box<Heirs>> {
     if conversation.endpoint.operation != Operation::Chat {
         return None;
@@ -464,6 +464,8 @@ fn heirs<'t>(
         spoke,
         priority: conversation.priority,
         is_strict: conversation.is_strict,
+        room: bill.room(),
+        stopped_by: None,
     }))
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -43,6 +44,13 @@ impl Spent {
         self.output = self.output.saturating_add(spending.usage.output);
         self.cost += Cost(spending.picodollars.unwrap_or_default());
     }
+
+    fn add_aside(&mut self, asides: &Asides) {
+        let aside = asides.spent();
+        self.input = self.input.saturating_add(aside.input);
+        self.output = self.output.saturating_add(aside.output);
+        self.cost += aside.cost;
+    }
 }
 
 /// What is held for a call, until it is settled.
@@ -55,9 +63,60 @@ pub(crate) struct Bill {
     before: Vec<Told>,
     /// Of whoever is asked beside them.
     asides: Option<Asides>,
+    /// By which more can be held while the answer flows.
+    terms: Option<Box<Terms>>,
+    /// What was held then: the first holds are settled to all that is spent.
+    more: Option<More>,
     /// What it costs is not told by its text: pictures and sound are counted where providers tell, and counting
     /// tokens is free.
     is_free: bool,
+}
+
+type More = Arc<Mutex<Vec<Box<dyn Hold>>>>;
+
+/// Who counts a call, by which model, and the most that is held for it.
+struct Terms {
+    meters: Vec<Metering>,
+    model: Arc<str>,
+    most: Most,
+}
+
+/// Holds more for a call whose answer flows: before somebody is asked to go on with it.
+pub(super) struct Room {
+    terms: Box<Terms>,
+    /// Who was asked until now, and what that cost.
+    told: Vec<Told>,
+    asides: Option<Asides>,
+    more: More,
+}
+
+impl Room {
+    /// Holds what a further request may cost beyond what is held. An error names the policy that has no room for it.
+    pub(super) async fn hold(&mut self, next: Most) -> Result<(), &'static str> {
+        let mut spent = Spent::default();
+        self.told.iter().for_each(|told| spent.add(told));
+        if let Some(asides) = &self.asides {
+            spent.add_aside(asides);
+        }
+        let Terms { meters, model, most: held } = &mut *self.terms;
+        let most = next.beyond(held.clone(), spent);
+        let (mut more, mut shared) = (Vec::new(), Vec::new());
+        for Metering { kind, meter, subjects } in meters.iter() {
+            let subjects = subjects.resolve(model);
+            if meter.shared().is_some() {
+                shared.push(shared::Asked { kind: *kind, meter: meter.clone(), subjects });
+                continue;
+            }
+            more.push(meter.hold(&subjects, &most, &mut Vec::new()).map_err(|_| *kind)?);
+        }
+        if !shared.is_empty() {
+            let held = shared::hold(shared, &most, &mut Vec::new()).await;
+            more.extend(held.map_err(|(_, kind)| kind)?);
+        }
+        self.more.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+        *held = most;
+        Ok(())
+    }
 }
 
 impl Bill {
@@ -94,6 +153,9 @@ impl Bill {
         }
         // Whoever is asked from now on beside the call's own model is on the bill.
         bill.asides.clone_from(&call.ai.asides);
+        if conversation.stream {
+            bill.terms = Some(Box::new(Terms { meters, model: model.clone(), most }));
+        }
         Ok(bill.free(is_free))
     }
 
@@ -180,6 +242,14 @@ impl Bill {
         }
     }
 
+    /// By which more is held for the call while its answer flows, if anything is.
+    pub(super) fn room(&mut self) -> Option<Room> {
+        let terms = self.terms.take().filter(|_| !self.holds.is_empty())?;
+        let more = self.more.insert(More::default()).clone();
+        let told = self.before.iter().chain(&self.now).cloned().collect();
+        Some(Room { terms, told, asides: self.asides.clone(), more })
+    }
+
     /// Goes with the answer to its end; what is all there is settled now.
     pub(super) fn travel(self, response: Response<Body>) -> Response<Body> {
         if self.holds.is_empty() {
@@ -197,13 +267,14 @@ impl Drop for Bill {
         let mut spent = Spent::default();
         self.before.iter().chain(&self.now).for_each(|told| spent.add(told));
         if let Some(asides) = &self.asides {
-            let aside = asides.spent();
-            spent.input = spent.input.saturating_add(aside.input);
-            spent.output = spent.output.saturating_add(aside.output);
-            spent.cost += aside.cost;
+            spent.add_aside(asides);
         }
         for hold in &mut self.holds {
             hold.settle(&spent);
+        }
+        // What nobody settles costs nothing: all of it is in the first.
+        if let Some(more) = &self.more {
+            more.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 }
@@ -246,9 +317,8 @@ impl HttpBody for Billed {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use model::{AiRecord, TokenUsage};
+    use futures_util::FutureExt;
+    use model::{AiRecord, Continued, TokenUsage};
     use proptest::prelude::*;
 
     use super::*;
@@ -326,9 +396,21 @@ mod tests {
         RefusedBehind,
         /// Refused before any target was asked.
         NeverAsked,
+        /// It was in the cache, which a vector of its text was asked for.
+        Kept,
+        /// A rule keeps the whole answer, which the provider has made, from the client.
+        GuardedAfter,
+        /// The same after a judge was asked, who costs, too.
+        Judged,
+        /// A rule ends a stream that the provider has told the usage of.
+        GuardedStream,
+        /// A stream breaks off, and another target says the rest.
+        Continued,
+        /// The same, and the client leaves before that has told anything.
+        ContinuedLeaves,
     }
 
-    const WAYS: [Way; 11] = [
+    const WAYS: [Way; 17] = [
         Way::Whole,
         Way::Stream,
         Way::Untold,
@@ -340,6 +422,12 @@ mod tests {
         Way::Silent,
         Way::RefusedBehind,
         Way::NeverAsked,
+        Way::Kept,
+        Way::GuardedAfter,
+        Way::Judged,
+        Way::GuardedStream,
+        Way::Continued,
+        Way::ContinuedLeaves,
     ];
 
     fn record(prompt: u64) -> Told {
@@ -363,9 +451,19 @@ mod tests {
         answer: Option<Response<OfAnswer>>,
         bill: Option<Bill>,
         told: Option<Told>,
+        room: Option<Room>,
         way: Way,
         tokens: (u64, u64),
         costs: u128,
+    }
+
+    /// Somebody beside the model was asked for a call; what that cost.
+    fn beside(bill: &mut Bill, input: u64) -> u128 {
+        let asides = Asides::default();
+        let costs = cost(input, 0);
+        asides.spend(&TokenUsage { input, ..Default::default() }, Some(costs));
+        bill.asides = Some(asides);
+        costs
     }
 
     fn begin(policy: &Budget, way: Way, tokens: (u64, u64)) -> Option<Open> {
@@ -379,7 +477,8 @@ mod tests {
         let most = Most::in_test(input + 100, output + 1000, Some(Priced::in_test(INPUT, OUTPUT)));
         let meters = std::mem::take(&mut call.ai.meters);
         let mut bill = Bill::hold(&meters, &most, "m", &mut call).ok()?;
-        let (prompt, mut costs, mut told, mut answer) = (input + 3, 0, None, None);
+        bill.terms = Some(Box::new(Terms { meters, model: "m".into(), most }));
+        let (prompt, mut costs, mut told, mut answer, mut room) = (input + 3, 0, None, None, None);
         let ask = |bill: &mut Bill| {
             let record = record(prompt);
             bill.asks(&record);
@@ -388,6 +487,19 @@ mod tests {
         let usage = TokenUsage { input, output, ..Default::default() };
         match way {
             Way::NeverAsked | Way::RefusedBehind => {}
+            Way::Kept => {
+                costs = beside(&mut bill, input);
+            }
+            Way::GuardedAfter | Way::Judged => {
+                let record = ask(&mut bill);
+                record.spend(usage);
+                record.end();
+                bill.set_aside(true);
+                costs = cost(input, output);
+                if matches!(way, Way::Judged) {
+                    costs += beside(&mut bill, input);
+                }
+            }
             Way::Error => {
                 ask(&mut bill);
                 bill.refused();
@@ -415,18 +527,26 @@ mod tests {
                 record.end();
                 costs += cost(input, output);
             }
-            Way::Stream | Way::Untold | Way::Leaves => {
+            Way::Stream
+            | Way::Untold
+            | Way::Leaves
+            | Way::GuardedStream
+            | Way::Continued
+            | Way::ContinuedLeaves => {
                 told = Some(ask(&mut bill));
+                room = bill.room().filter(|_| matches!(way, Way::Continued | Way::ContinuedLeaves));
                 costs = match way {
-                    Way::Stream => cost(input, output),
+                    Way::Stream | Way::GuardedStream => cost(input, output),
                     Way::Untold => cost(prompt, output),
+                    Way::Continued => cost(prompt, output) + cost(input, output),
+                    Way::ContinuedLeaves => cost(prompt, output) + cost(prompt, 0),
                     _ => cost(input, output.max(1)),
                 };
                 answer = Some(std::mem::take(&mut bill).travel(Response::new(flowing())));
             }
         }
         let bill = answer.is_none().then_some(bill);
-        Some(Open { answer, bill, told, way, tokens, costs })
+        Some(Open { answer, bill, told, room, way, tokens, costs })
     }
 
     fn end(open: Open) -> u128 {
@@ -434,7 +554,7 @@ mod tests {
         let text = "x".repeat(usize::try_from(output).expect("small"));
         if let Some(told) = &open.told {
             match open.way {
-                Way::Stream => {
+                Way::Stream | Way::GuardedStream => {
                     told.hear(&text);
                     told.spend(TokenUsage { input, output, ..Default::default() });
                     told.end();
@@ -443,6 +563,20 @@ mod tests {
                     told.hear(&text);
                     told.end();
                 }
+                Way::Continued | Way::ContinuedLeaves => {
+                    told.hear(&text);
+                    let most =
+                        Most::in_test(input + 100, output + 1000, Some(Priced::in_test(INPUT, OUTPUT)));
+                    let held = open.room.and_then(|mut room| room.hold(most).now_or_never());
+                    assert_eq!(held, Some(Ok(())), "there is room");
+                    let next = record(input + 3);
+                    next.owe(true);
+                    if matches!(open.way, Way::Continued) {
+                        next.spend(TokenUsage { input, output, ..Default::default() });
+                        next.end();
+                    }
+                    told.go_on(Continued { record: next, reason: "cut", has_answered: true });
+                }
                 _ => {
                     told.spend(TokenUsage { input, output: 1, ..Default::default() });
                     told.hear(&text);
@@ -450,9 +584,8 @@ mod tests {
             }
         }
         if let Some(mut answer) = open.answer
-            && !matches!(open.way, Way::Leaves)
+            && !matches!(open.way, Way::Leaves | Way::GuardedStream | Way::ContinuedLeaves)
         {
-            use futures_util::FutureExt;
             let frame = || http_body_util::BodyExt::frame(answer.body_mut()).now_or_never();
             std::iter::repeat_with(frame).take_while(|frame| matches!(frame, Some(Some(_)))).for_each(drop);
         }

@@ -12,6 +12,7 @@ use ai::{
 
 use super::{
     beside::Beside,
+    meters::Spent,
     models::{Asked, Target},
     prepare::Conversation,
     prices::Priced,
@@ -33,6 +34,17 @@ pub(crate) struct Most {
     sum: Option<Sum>,
     /// Who may be asked beside the model.
     beside: Vec<Beside>,
+    /// It follows others of the same call.
+    beyond: Option<Box<Beyond>>,
+}
+
+/// What a call holds already when somebody is asked to go on with its answer.
+#[derive(Debug, Clone)]
+struct Beyond {
+    /// The most that was held for it.
+    held: Most,
+    /// What of it is spent.
+    spent: Spent,
 }
 
 /// The most that many requests may take together.
@@ -84,6 +96,7 @@ impl Most {
             units,
             sum: None,
             beside: conversation.beside.clone(),
+            beyond: None,
         }
     }
 
@@ -102,7 +115,15 @@ impl Most {
             let facts = ai::catalogue::find(&target.provider.kind.name, &model);
             MostOfTarget::of(target, model, facts)
         });
-        Self { ask, targets: targets.collect(), has_output, units: None, sum: None, beside: Vec::new() }
+        Self {
+            ask,
+            targets: targets.collect(),
+            has_output,
+            units: None,
+            sum: None,
+            beside: Vec::new(),
+            beyond: None,
+        }
     }
 
     /// What somebody beside the model is asked at most, where the model answers with so many tokens.
@@ -131,11 +152,36 @@ impl Most {
             units: None,
             sum,
             beside: Vec::new(),
+            beyond: None,
         }
+    }
+
+    /// What this needs more than `held`, of which so much is spent: what is left of that is for this, too.
+    pub(super) fn beyond(self, held: Self, spent: Spent) -> Self {
+        Self { beyond: Some(Box::new(Beyond { held, spent })), ..self }
+    }
+
+    /// Whether something is held for the call already, so that this may need nothing.
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.beyond.is_some()
     }
 
     /// Most tokens of the prompt and of the answer; `assumed` stands in for the answer's where the call says nothing.
     pub(crate) fn tokens(&self, assumed: Option<u64>) -> (u64, u64) {
+        let all = self.all_tokens(assumed);
+        let held = self.beyond.as_ref().map(|beyond| beyond.held.all_tokens(assumed)).unwrap_or_default();
+        (all.0 - held.0.min(all.0), all.1 - held.1.min(all.1))
+    }
+
+    /// The same with what is held already.
+    fn all_tokens(&self, assumed: Option<u64>) -> (u64, u64) {
+        let own = self.own_tokens(assumed);
+        let Some(beyond) = &self.beyond else { return own };
+        let (held, spent) = (beyond.held.all_tokens(assumed), beyond.spent);
+        (held.0.max(spent.input.saturating_add(own.0)), held.1.max(spent.output.saturating_add(own.1)))
+    }
+
+    fn own_tokens(&self, assumed: Option<u64>) -> (u64, u64) {
         if let Some(sum) = &self.sum {
             return sum.tokens;
         }
@@ -156,6 +202,20 @@ impl Most {
 
     /// The most that it can cost. An error names a model that has no price.
     pub(crate) fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
+        let all = self.all_cost(assumed, takes_unknown)?;
+        let held = self.beyond.as_ref().and_then(|beyond| beyond.held.all_cost(assumed, takes_unknown).ok());
+        Ok(Cost(all.0.saturating_sub(held.unwrap_or_default().0)))
+    }
+
+    /// The same with what is held already.
+    fn all_cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
+        let own = self.own_cost(assumed, takes_unknown)?;
+        let Some(beyond) = &self.beyond else { return Ok(own) };
+        let held = beyond.held.all_cost(assumed, takes_unknown).unwrap_or_default();
+        Ok(held.max(Cost(beyond.spent.cost.0.saturating_add(own.0))))
+    }
+
+    fn own_cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
         if let Some(sum) = &self.sum {
             let unpriced = sum.unpriced.as_deref().filter(|_| !takes_unknown);
             return unpriced.map_or(Ok(sum.cost), Err);
@@ -215,6 +275,43 @@ impl Most {
     pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
         let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
         let ask = Ask { input, answers: 1, ..Ask::default() };
-        Self { ask, targets: vec![target], has_output: true, units: None, sum: None, beside: Vec::new() }
+        Self {
+            ask,
+            targets: vec![target],
+            has_output: true,
+            units: None,
+            sum: None,
+            beside: Vec::new(),
+            beyond: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_goes_on_needs_what_it_may_spend_beyond_what_is_left_of_what_is_held() {
+        let most = |input, output| Most::in_test(input, output, Some(Priced::in_test(1_000_000, 4_000_000)));
+        let spent = |input, output| Spent {
+            input,
+            output,
+            cost: Cost(u128::from(input) * 1_000_000 + u128::from(output) * 4_000_000),
+        };
+        // What was held: 100 and 1000. What is spent until then, what follows, and what that needs more.
+        for ((spent_in, spent_out), (input, output), more, dollars) in [
+            ((100, 300), (130, 700), (130, 0), 130_000_000_u128),
+            ((100, 0), (100, 1000), (100, 0), 100_000_000),
+            ((40, 10), (50, 900), (0, 0), 0),
+            ((100, 1000), (100, 16), (100, 16), 164_000_000),
+        ] {
+            let next = most(input, output).beyond(most(100, 1000), spent(spent_in, spent_out));
+            assert_eq!(next.tokens(None), more);
+            assert_eq!(next.cost(None, false), Ok(Cost(dollars)));
+            // A third needs what the second has not left.
+            let third = most(input, output).beyond(next.clone(), spent(spent_in + input, spent_out + output));
+            assert_eq!(third.tokens(None).0, spent_in + 2 * input - (100 + more.0));
+        }
     }
 }

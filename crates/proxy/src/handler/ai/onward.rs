@@ -4,6 +4,7 @@
 use std::{collections::VecDeque, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use ai::{
+    ask::Ask,
     canon::{Event, Request, Usage},
     dialect::{Dialect, Spoken},
     endpoint::Operation,
@@ -17,7 +18,9 @@ use resilience::turnstile::Priority;
 use super::{
     Told,
     counter::Counter,
+    meters::Room,
     models::Target,
+    most::Most,
     outgoing,
     prepare::uri,
     reply::is_stream,
@@ -50,6 +53,10 @@ pub(super) struct Heirs {
     pub(super) priority: Priority,
     /// Nothing may be left out of what a target is told.
     pub(super) is_strict: bool,
+    /// By which more is held before a target is asked.
+    pub(super) room: Option<Room>,
+    /// The policy that had no room for the last that might have been asked.
+    pub(super) stopped_by: Option<&'static str>,
 }
 
 /// A stream that goes on.
@@ -92,6 +99,11 @@ impl Onward {
         let said = std::mem::take(&mut self.said);
         self.asking = Some(Box::pin(heirs.ask(said, reason)));
         true
+    }
+
+    /// The policy that had no room for whoever might have gone on.
+    pub(super) fn stopped_by(&self) -> Option<&'static str> {
+        self.heirs.as_ref()?.stopped_by
     }
 
     /// Takes up what was asked for.
@@ -142,6 +154,13 @@ impl Heirs {
         let mut headers = outgoing::headers(&self.came, provider, self.caller, dialect, &mut losses);
         if self.is_strict && !losses.is_empty() {
             return None;
+        }
+        if let Some(room) = &mut self.room {
+            let most = Most::of_request(Ask::of(dialect, &body), &next.target, model, true);
+            self.stopped_by = room.hold(most).await.err();
+            if self.stopped_by.is_some() {
+                return None;
+            }
         }
         outgoing::dialect_headers(&mut headers, &written.headers);
         provider.address(&mut headers);

@@ -75,6 +75,9 @@ pub(super) async fn ask(asked: Vec<Asked>, most: &Most, told: &mut Told) -> Resu
         owners.extend(claims.iter().map(|_| place));
         all.extend(claims);
     }
+    if all.is_empty() {
+        return Ok(None);
+    }
     match Accounts::hold(&accounts, all).await {
         Ok((held, granted)) => {
             for ((claim, granted), owner) in held.claims().iter().zip(&granted).zip(&owners) {

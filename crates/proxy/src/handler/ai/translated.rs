@@ -169,7 +169,7 @@ impl Translated {
 
     /// Goes on with what somebody else says, or tells that nobody does.
     fn went_on(&mut self, answer: Option<Found>) {
-        let Some(error) = self.broken.take() else { return };
+        let Some(mut error) = self.broken.take() else { return };
         match answer {
             Some(found) => {
                 self.reason = None;
@@ -183,7 +183,9 @@ impl Translated {
                 }
             }
             None => {
-                self.onward = None;
+                if let Some(kind) = self.onward.take().and_then(|onward| onward.stopped_by()) {
+                    error.message += &format!("; `{kind}` has no room for asking another model for the rest");
+                }
                 self.events.push(Event::Error(error));
                 self.write();
             }

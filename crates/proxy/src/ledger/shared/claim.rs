@@ -133,7 +133,7 @@ pub(super) fn read(value: &Value, claims: usize) -> Option<Answer> {
     let numbers = numbers(value)?;
     match *numbers.as_slice() {
         [0, which, high, low, wait, spent_high, spent_low, held_high, held_low] => {
-            let which = usize::try_from(which).ok()?.checked_sub(1)?;
+            let which = usize::try_from(which).ok()?.checked_sub(1).filter(|which| *which < claims)?;
             let (spent, held) = (amount(spent_high, spent_low), amount(held_high, held_low));
             Some(Answer::Refused(which, Refusal { left: amount(high, low), spent, held, wait: millis(wait) }))
         }

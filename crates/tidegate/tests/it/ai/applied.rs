@@ -242,6 +242,45 @@ fn a_provider_of_an_open_circuit_is_left_for_the_next() {
 }
 
 #[test]
+fn a_provider_whose_circuit_was_open_is_asked_once_and_then_has_its_traffic_back() {
+    let is_well = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mended = is_well.clone();
+    let first = Upstream::scripted(move |seen| match mended.load(std::sync::atomic::Ordering::SeqCst) {
+        true => Some(provider::answer(Dialect::OpenAiChat, seen)),
+        false => Some(b"HTTP/1.1 500 X\r\ncontent-length: 2\r\n\r\n{}".to_vec()),
+    });
+    let second = provider::of(Dialect::OpenAiChat);
+    let base = |upstream: &Upstream| format!("http://{}/v1", upstream.address);
+    let text = super::config(
+        &[("p", "openai", base(&first)), ("q", "openai", base(&second))],
+        &[("smart", &[("p", "gpt-4o", 1), ("q", "gpt-4o", 0)])],
+        "",
+    );
+    let circuit = "kind: openai, circuitBreaker: {minimumNumberOfCalls: 2, failureRateThreshold: 50, waitDurationInOpenState: 1s, permittedNumberOfCallsInHalfOpenState: 1}, baseUrl: \"";
+    let gateway = Gateway::start(&text.replacen("kind: openai, baseUrl: \"", circuit, 1));
+    let served = || {
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", HI);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("x-tidegate-provider").expect("a provider").to_owned()
+    };
+    let opens = || (0..4).for_each(|_| assert_eq!(served(), "q"));
+    opens();
+    let asked = first.seen().len();
+    opens();
+    assert_eq!(first.seen().len(), asked, "it is open");
+    // One call tries it, fails, and nobody else is sent there.
+    crate::harness::pause(1100);
+    opens();
+    assert_eq!(first.seen().len(), asked + 1, "one call tried it");
+    is_well.store(true, std::sync::atomic::Ordering::SeqCst);
+    crate::harness::pause(1100);
+    for _ in 0..6 {
+        assert_eq!(served(), "p", "it has its traffic back");
+    }
+    assert_eq!(first.seen().len(), asked + 7);
+}
+
+#[test]
 fn tokens_are_counted_by_the_target_that_speaks_the_callers_dialect() {
     for (kind, base, model, path, target, body, told) in [
         (

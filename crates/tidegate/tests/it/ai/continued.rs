@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use ai::{
-    canon::{Delta, Event, Message, Opening, Part, Role},
+    canon::{Delta, Event, Message, Opening, Part, Request, Role},
     dialect::{Dialect, Telling},
 };
 use serde_json::json;
@@ -13,7 +13,7 @@ use super::{
     KEY,
     parrot::{self, ask_with, heard, question, says, text},
 };
-use crate::harness::{Answer, Gateway, Upstream, pause, read_request};
+use crate::harness::{Answer, Gateway, Redis, Upstream, eventually, pause, read_request};
 
 const CALLERS: [Dialect; 6] = Dialect::ALL;
 
@@ -85,8 +85,20 @@ fn words() -> Vec<Event> {
 
 /// A gateway whose model is at `first`, then at `second`.
 fn gateway(first: (Dialect, &Upstream), second: (Dialect, &Upstream), route: &str, model: &str) -> Gateway {
+    metered(first, second, route, model, "", "")
+}
+
+/// The same with further policies on its route, and further settings.
+fn metered(
+    first: (Dialect, &Upstream),
+    second: (Dialect, &Upstream),
+    route: &str,
+    model: &str,
+    policies: &str,
+    more: &str,
+) -> Gateway {
     let mut text = format!(
-        "consumers: [{{name: app, keys: [{KEY}]}}]\naccessLog: [{{kind: stdout, format: json}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{headers: [x-api-key, authorization, x-goog-api-key]}}}}]\n    ai: {{stripPrefix: /ai{route}}}\nai:\n  providers:\n"
+        "consumers: [{{name: app, keys: [{KEY}]}}]\naccessLog: [{{kind: stdout, format: json}}]\n{more}routes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{headers: [x-api-key, authorization, x-goog-api-key]}}}}{policies}]\n    ai: {{stripPrefix: /ai{route}}}\nai:\n  providers:\n"
     );
     let mut targets = String::new();
     for (name, (dialect, upstream), weight) in [("first", first, 1), ("second", second, 0)] {
@@ -122,7 +134,7 @@ fn goes_on(dialect: Dialect) -> Upstream {
 }
 
 fn ask(gateway: &Gateway, dialect: Dialect) -> Answer {
-    let request = ai::canon::Request { include_usage: true, ..question("how high?", true) };
+    let request = Request { include_usage: true, ..question("how high?", true) };
     ask_with(gateway, dialect, "smart", &request, KEY, "")
 }
 
@@ -131,7 +143,9 @@ fn a_stream_that_breaks_goes_on_at_another_target_as_one_answer_in_every_dialect
     for caller in CALLERS {
         let first = breaks(caller, words(), Break::Cut);
         let second = goes_on(other(caller));
-        let gateway = gateway((caller, &first), (other(caller), &second), ", continueStreams: true", "");
+        let (first, second) = ((caller, &first), (other(caller), &second));
+        let budget = ", {budget: {tokens: 10000000, name: b}}";
+        let gateway = metered(first, second, ", continueStreams: true", "", budget, "");
         let answer = ask(&gateway, caller);
         assert_eq!(answer.status, 200, "{caller:?}: {}", answer.text());
         let heard = heard(caller, &answer);
@@ -151,6 +165,61 @@ fn a_stream_that_breaks_goes_on_at_another_target_as_one_answer_in_every_dialect
         let told = heard.usage.expect("usage");
         assert_eq!(told.output, output, "{caller:?} the caller is told the sum");
         assert_eq!(json!(told.input), ai["input_tokens"], "{caller:?} {record}");
+        settles(&gateway, told.input + output);
+    }
+}
+
+/// Waits until the budget of the gateway has taken so many tokens and holds nothing more.
+fn settles(gateway: &Gateway, tokens: u64) {
+    let mut account = serde_json::Value::Null;
+    eventually("the budget is settled", || {
+        account = gateway.admin_get("/api/v1/budgets?policy=b").json()["budgets"][0]["accounts"][0].clone();
+        account["spent"] == tokens && account["held"].as_u64().unwrap_or_default() == 0
+    });
+}
+
+#[test]
+fn a_stream_goes_on_only_where_there_is_room_for_that_too() {
+    let redis = Redis::start();
+    let store = format!("redis: {{addresses: [\"127.0.0.1:{}\"]}}\n", redis.port);
+    let kinds =
+        [("budget: {", ""), ("tokenRateLimit: {window: 10d, ", ""), ("budget: {store: redis, ", &*store)];
+    let cases = CALLERS.map(|caller| (caller, kinds[0])).into_iter();
+    // The dialect matters to who counts here; who counts there is asked in one.
+    let cases = cases.chain(kinds[1..].iter().map(|kind| (Dialect::Anthropic, *kind)));
+    for (caller, (kind, settings)) in cases {
+        let prompt = "How high is the water at the pier? ".repeat(100);
+        let request = Request { include_usage: true, max_output_tokens: Some(60), ..question(&prompt, true) };
+        let run = |kind: &str, tokens: u64| {
+            let (first, second) = (breaks(caller, words(), Break::Cut), goes_on(other(caller)));
+            let (policy, route) =
+                (format!(", {{{kind}tokens: {tokens}, name: b}}}}"), ", continueStreams: true");
+            let gateway = metered((caller, &first), (other(caller), &second), route, "", &policy, settings);
+            if kind.contains("redis") {
+                eventually("a connection to redis", || gateway.metric("tidegate_redis_up ") == Some(1.0));
+            }
+            let answer = ask_with(&gateway, caller, "smart", &request, KEY, "");
+            (gateway, answer, second.seen().len())
+        };
+        // A budget of little says what the call may take at most.
+        let refused = run("budget: {", 1).1.text();
+        let most = refused.split_once("up to ").map_or("", |(_, rest)| rest).split(' ').next();
+        let most: u64 = most.and_then(|most| most.parse().ok()).expect("a number of tokens");
+        for (tokens, goes) in [(most * 3 / 2, false), (most * 4, true)] {
+            let (gateway, answer, asked) = run(kind, tokens);
+            let told = answer.text();
+            let what = format!("{caller:?} {kind} {tokens} of {most}: {told}");
+            assert_eq!((answer.status, asked), (200, usize::from(goes)), "{what}");
+            assert_eq!(told.contains("has no room for asking another model"), !goes, "{what}");
+            assert_eq!(told.contains("high."), goes, "{what}");
+            let ai = gateway.records(1).pop().expect("a record")["ai"].clone();
+            assert_eq!(ai["broke"].is_string(), !goes, "{what} {ai}");
+            let spent = ai["input_tokens"].as_u64().zip(ai["output_tokens"].as_u64()).expect("tokens");
+            assert!(spent.0 + spent.1 <= tokens, "{what} {ai}");
+            if kind.starts_with("budget") {
+                settles(&gateway, spent.0 + spent.1);
+            }
+        }
     }
 }
 
@@ -178,7 +247,7 @@ fn on_a_strict_route_a_stream_goes_on_only_where_nothing_is_left_out() {
 #[test]
 fn what_breaks_by_an_error_or_by_silence_goes_on_too() {
     for how in [Break::Error, Break::Silent] {
-        for caller in [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Cohere] {
+        for caller in CALLERS {
             let first = breaks(other(caller), words(), how);
             let second = goes_on(caller);
             let settings = ", betweenTokens: 300ms";

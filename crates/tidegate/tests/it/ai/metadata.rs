@@ -135,6 +135,46 @@ fn amazon_tells_pods_and_tasks_a_temporary_key() {
     assert_eq!(seen.header("x-amz-security-token"), Some("the-machines-session"));
 }
 
+/// Where each cloud's metadata is, as the kernel's table of connections has it: addresses are written backwards.
+const SERVICES: [&str; 2] = ["FEA9FEA9", "17AAFEA9"];
+
+/// Whether the gateway has a connection to a metadata service, or is trying to make one.
+fn asks_a_service(gateway: &crate::harness::Gateway) -> bool {
+    let connections = std::fs::read_to_string(format!("/proc/{}/net/tcp", gateway.pid())).expect("a table");
+    SERVICES.iter().any(|address| connections.contains(address))
+}
+
+#[test]
+fn no_metadata_service_is_asked_unless_the_configuration_says_so() {
+    // A provider without credentials calls without any, or is refused; nobody looks for some elsewhere.
+    for (provider, says) in [
+        ("kind: bedrock, values: {region: r}", "takes `keys`, `aws`"),
+        ("kind: vertex, values: {project: p, region: r}", "takes `google`"),
+        ("kind: azure-openai, values: {resource: r}", "takes `keys`"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidegate.yaml");
+        let text = format!(
+            "listeners: [{{name: a, address: \"127.0.0.1:0\"}}]\nroutes: [{{name: r, match: [{{path: {{prefix: /}}}}], ai: {{}}}}]\nai:\n  providers: [{{name: one, {provider}}}]\n  models: [{{name: m, targets: [{{provider: one, model: m}}]}}]\n"
+        );
+        std::fs::write(&path, text).expect("a file");
+        let (code, out, error) = crate::harness::run(&["validate", "-c", path.to_str().expect("a path")]);
+        let told = format!("{out}{error}").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(code != 0 && told.contains(says), "{provider}: {told}");
+    }
+    // One with a key of its own, as a machine with a role would have it.
+    let upstream = provider::of(Dialect::Bedrock);
+    let settings = |more: &str| {
+        format!("kind: bedrock, baseUrl: \"http://{}\", values: {{region: r}}, {more}", upstream.address)
+    };
+    let keyed = gateway(&settings("keys: [k]"), MODEL);
+    called(&keyed);
+    assert!(!asks_a_service(&keyed), "nobody said so");
+    // The same measure sees one that is told to.
+    let told = gateway(&settings("metadata: {cloud: aws}"), MODEL);
+    eventually("a service is asked", || asks_a_service(&told));
+}
+
 #[test]
 fn a_metadata_service_is_link_local_and_of_the_providers_own_cloud() {
     for (provider, says) in [

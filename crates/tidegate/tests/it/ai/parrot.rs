@@ -52,7 +52,15 @@ pub(super) fn provider(
     dialect: Dialect,
     reply: impl Fn(&Request) -> Answer + Send + Sync + 'static,
 ) -> Upstream {
-    Upstream::scripted(move |seen| {
+    Upstream::scripted(answering(dialect, reply))
+}
+
+/// What such a provider does.
+pub(super) fn answering(
+    dialect: Dialect,
+    reply: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+) -> impl Fn(&Seen) -> Option<Vec<u8>> + Send + Sync + 'static {
+    move |seen| {
         let (request, stream) = asked(dialect, seen);
         let answer = reply(&request);
         let telling =
@@ -74,7 +82,7 @@ pub(super) fn provider(
             }
         }
         Some(http(dialect.caller_framing(Some("alt=sse")).media_type(), &out))
-    })
+    }
 }
 
 pub(super) fn http(kind: &str, body: &[u8]) -> Vec<u8> {

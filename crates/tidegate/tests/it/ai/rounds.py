@@ -9,6 +9,7 @@ import sys
 
 sdk, base, key, *models = sys.argv[1:]
 PORT = {"type": "object", "properties": {"port": {"type": "string"}}, "required": ["port"]}
+UNPROVEN = ("deepinfra", "cohere")
 ASK, TOLD = "When is high water in Brest?", "at noon"
 
 
@@ -28,13 +29,15 @@ def openai_chat(model, stream):
                 pass
             return events.get_final_completion().choices[0].message
 
-    # What OpenAI's reference says that a message has, and nothing else.
+    # What OpenAI's reference says that a message has, and nothing else; of models without proofs the whole message, as
+    # their vendors ask for it.
     message = turn()
     calls = [
         {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
         for c in message.tool_calls
     ]
-    messages.append({"role": "assistant", "content": message.content, "tool_calls": calls})
+    kept = {"role": "assistant", "content": message.content, "tool_calls": calls}
+    messages.append(message.model_dump(exclude_none=True) if model in UNPROVEN else kept)
     messages.extend({"role": "tool", "tool_call_id": c["id"], "content": TOLD} for c in calls)
     return turn().content
 

@@ -5,25 +5,30 @@
 use ai::{
     canon::{Answer, Choice, Finish, Part, Proof, ProofKind, Usage, events_of},
     dialect::{Dialect, Telling},
+    endpoint::Endpoint,
 };
 use serde_json::{Value, json};
 
 use super::{KEY, Named, config};
-use crate::harness::{Gateway, Peer, Seen, Upstream, python};
+use crate::harness::{Gateway, Peer, Seen, Upstream, node, python};
 
-/// Providers that prove thoughts: the dialect, the kind, the path of the base address, and a model that thinks.
-const PROVIDERS: [(Dialect, &str, &str, &str); 4] = [
-    (Dialect::Anthropic, "anthropic", "", "claude-sonnet-4-5"),
-    (Dialect::Bedrock, "bedrock", "", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
-    (Dialect::Gemini, "gemini", "/v1beta", "gemini-2.5-flash"),
-    (Dialect::OpenAiResponses, "openai", "/v1", "gpt-5-codex"),
+/// Providers that want thoughts back: the kind, the path of the base address, and a model that thinks. The last two prove
+/// none.
+const PROVIDERS: [(&str, &str, &str); 7] = [
+    ("anthropic", "", "claude-sonnet-4-5"),
+    ("bedrock", "", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    ("gemini", "/v1beta", "gemini-2.5-flash"),
+    ("openai", "/v1", "gpt-5-codex"),
+    ("openrouter", "/v1", "a/thinker"),
+    ("deepinfra", "/v1", "a/thinker"),
+    ("cohere", "", "command-a-reasoning-08-2025"),
 ];
 
 /// What a provider proves its thoughts with: bytes, as some dialects have them in base64.
 const PROOF: &str = "EqQBCkgIBhABGAIiQA==";
 
-/// The first answer of a provider: it thinks, says something, and calls.
-fn first(dialect: Dialect) -> Answer {
+/// The first answer of a provider: it thinks, says something, and calls twice.
+fn first(dialect: Dialect, kind: &str) -> Answer {
     let proof = |issuer: &str, kind, id: Option<&str>| Proof {
         issuer: issuer.to_owned(),
         kind,
@@ -33,19 +38,33 @@ fn first(dialect: Dialect) -> Answer {
     let (thought, mark) = match dialect {
         Dialect::Gemini => (None, Some(proof("gemini", ProofKind::Mark, None))),
         Dialect::OpenAiResponses => (Some(proof("openai", ProofKind::Encrypted, Some("rs_1"))), None),
+        _ if UNPROVEN.contains(&kind) => (None, None),
         _ => (Some(proof("anthropic", ProofKind::Signature, None)), None),
     };
-    let call = Part::ToolCall {
-        id: "call_1".to_owned(),
+    let call = |id: &str, port: &str, proof| Part::ToolCall {
+        id: id.to_owned(),
         name: "get_tide".to_owned(),
-        arguments: r#"{"port":"Brest"}"#.to_owned(),
+        arguments: json!({"port": port}).to_string(),
         custom: false,
-        proof: mark,
+        proof,
         cache: None,
     };
-    let thought = Part::Thinking { text: "The moon is full.".to_owned(), proof: thought };
-    of(vec![thought, Part::text("I shall look."), call], Finish::ToolCalls)
+    let mut parts = vec![Part::Thinking { text: "The moon is full.".to_owned(), proof: thought }];
+    if matches!(dialect, Dialect::Anthropic | Dialect::Bedrock) {
+        // Some of what it thinks nobody may read.
+        let hidden = proof("anthropic", ProofKind::Encrypted, None);
+        parts.push(Part::Thinking { text: String::new(), proof: Some(hidden) });
+    }
+    parts.extend([
+        Part::text("I shall look."),
+        call("call_1", "Brest", mark),
+        call("call_2", "Ushant", None),
+    ]);
+    of(parts, Finish::ToolCalls)
 }
+
+/// Kinds whose thoughts have no proof.
+const UNPROVEN: [&str; 2] = ["deepinfra", "cohere"];
 
 fn of(parts: Vec<Part>, finish: Finish) -> Answer {
     let usage = Usage { input: 20, output: 30, ..Usage::default() };
@@ -53,12 +72,19 @@ fn of(parts: Vec<Part>, finish: Finish) -> Answer {
     Answer { id: "msg_1".to_owned(), choices, usage: Some(usage), ..Answer::default() }
 }
 
+/// Some providers speak several dialects.
+fn dialect_of(seen: &Seen) -> Dialect {
+    let path = seen.target().split('?').next().unwrap_or_default();
+    Endpoint::of(path, path.ends_with("/messages")).expect("an endpoint").dialect
+}
+
 /// An answer as its provider gives it: what callers of a dialect are told is what its providers tell.
-fn told(dialect: Dialect, seen: &Seen) -> Option<Vec<u8>> {
+fn told(kind: &str, seen: &Seen) -> Option<Vec<u8>> {
+    let dialect = dialect_of(seen);
     let body = String::from_utf8_lossy(&seen.body).into_owned();
     let answer = match body.contains("at noon") {
         true => of(vec![Part::text("At noon.")], Finish::Stop),
-        false => first(dialect),
+        false => first(dialect, kind),
     };
     let telling = Telling {
         model: "m".to_owned(),
@@ -97,11 +123,17 @@ fn sent_back(dialect: Dialect, body: &Value) -> (Vec<String>, bool) {
     match dialect {
         Dialect::Anthropic => {
             let blocks = answered(list("/messages"), "content", "assistant");
-            let word = |block: &Value| word(block["type"].as_str().unwrap_or_default(), &block["signature"]);
+            let word = |block: &Value| {
+                let proof = block.get("signature").or(block.get("data")).unwrap_or(&Value::Null);
+                word(block["type"].as_str().unwrap_or_default(), proof)
+            };
             (blocks.iter().map(word).collect(), body["thinking"]["type"] == "enabled")
         }
         Dialect::Bedrock => {
             let word = |block: &Value| match block.as_object().and_then(|block| block.iter().next()) {
+                Some((_, inner)) if inner.get("redactedContent").is_some() => {
+                    word("redacted", &inner["redactedContent"])
+                }
                 Some((kind, inner)) => word(kind, &inner["reasoningText"]["signature"]),
                 None => String::new(),
             };
@@ -121,7 +153,29 @@ fn sent_back(dialect: Dialect, body: &Value) -> (Vec<String>, bool) {
             let words = parts.iter().map(word).filter(|word| word != "thought");
             (words.collect(), asks)
         }
-        _ => {
+        Dialect::OpenAiChat | Dialect::Cohere => {
+            let found = list("/messages").into_iter().find(|message| message["role"] == "assistant");
+            let found = found.unwrap_or_default();
+            let all = |name: &str| found[name].as_array().cloned().unwrap_or_default();
+            let mut words: Vec<String> = match found.get("reasoning_content") {
+                Some(_) => vec!["thought".to_owned()],
+                None => {
+                    all("reasoning_details").iter().map(|one| word("thought", &one["signature"])).collect()
+                }
+            };
+            let is_thought = |block: &Value| block["type"] == "thinking";
+            words.extend(
+                all("content").iter().filter(|block| is_thought(block)).map(|_| "thought".to_owned()),
+            );
+            let says = found["content"].is_string() || found["tool_plan"].is_string();
+            words.extend(
+                (says || all("content").iter().any(|block| !is_thought(block))).then(|| "text".to_owned()),
+            );
+            words.extend(all("tool_calls").iter().map(|_| "call".to_owned()));
+            let asks = ["reasoning", "reasoning_effort", "thinking"];
+            (words, asks.iter().any(|name| body.get(name).is_some()))
+        }
+        Dialect::OpenAiResponses => {
             let items = list("/input").into_iter();
             let words = items.filter(|item| item["role"] != "user").map(|item| {
                 let kind = item["type"].as_str().unwrap_or("message").to_owned();
@@ -133,59 +187,91 @@ fn sent_back(dialect: Dialect, body: &Value) -> (Vec<String>, bool) {
     }
 }
 
-fn wanted(dialect: Dialect) -> Vec<String> {
-    let words: &[String] = &match dialect {
-        Dialect::Anthropic => [format!("thinking {PROOF}"), "text".to_owned(), "tool_use".to_owned()],
-        Dialect::Bedrock => [format!("reasoningContent {PROOF}"), "text".to_owned(), "toolUse".to_owned()],
-        Dialect::Gemini => ["text".to_owned(), format!("call {PROOF}"), String::new()],
-        _ => [format!("reasoning {PROOF}"), "message".to_owned(), "function_call".to_owned()],
+fn wanted(dialect: Dialect, kind: &str) -> Vec<String> {
+    let proven = |word: &str| format!("{word} {PROOF}");
+    let thoughts = match dialect {
+        Dialect::Anthropic => vec![proven("thinking"), proven("redacted_thinking")],
+        Dialect::Bedrock => vec![proven("reasoningContent"), proven("redacted")],
+        Dialect::Gemini => vec![],
+        Dialect::OpenAiResponses => vec![proven("reasoning")],
+        _ if UNPROVEN.contains(&kind) => vec!["thought".to_owned()],
+        _ => vec![proven("thought")],
     };
-    words.iter().filter(|word| !word.is_empty()).cloned().collect()
+    let (text, first, second) = match dialect {
+        Dialect::Anthropic => ("text", "tool_use".to_owned(), "tool_use"),
+        Dialect::Bedrock => ("text", "toolUse".to_owned(), "toolUse"),
+        Dialect::Gemini => ("text", proven("call"), "call"),
+        Dialect::OpenAiResponses => ("message", "function_call".to_owned(), "function_call"),
+        Dialect::OpenAiChat | Dialect::Cohere => ("text", "call".to_owned(), "call"),
+    };
+    thoughts.into_iter().chain([text.to_owned(), first, second.to_owned()]).collect()
 }
 
 #[test]
 fn thoughts_come_back_to_who_had_them_through_every_sdk() {
-    let upstreams: Vec<Upstream> = PROVIDERS
-        .iter()
-        .map(|(dialect, ..)| {
-            let dialect = *dialect;
-            Upstream::scripted(move |seen| told(dialect, seen))
-        })
-        .collect();
+    check(
+        |arguments| python(include_str!("rounds.py"), arguments),
+        &["openai-chat", "openai-responses", "anthropic", "gemini", "bedrock", "cohere"],
+    );
+}
+
+#[test]
+fn thoughts_come_back_to_who_had_them_through_every_sdk_of_javascripts() {
+    check(
+        |arguments| node("rounds", include_str!("rounds.mjs"), arguments),
+        &[
+            "openai-chat",
+            "anthropic",
+            "gemini",
+            "vercel:openai-chat",
+            "vercel:openai-responses",
+            "vercel:anthropic",
+            "vercel:gemini",
+        ],
+    );
+}
+
+fn check(program: fn(&[&str]) -> std::process::Command, sdks: &[&str]) {
+    let upstreams: Vec<Upstream> =
+        PROVIDERS.iter().map(|(kind, ..)| Upstream::scripted(move |seen| told(kind, seen))).collect();
     let bases: Vec<(&str, &str, String)> = PROVIDERS
         .iter()
         .zip(&upstreams)
-        .map(|((dialect, kind, path, _), upstream)| {
-            (dialect.name(), *kind, format!("http://{}{path}", upstream.address))
-        })
+        .map(|((kind, path, _), upstream)| (*kind, *kind, format!("http://{}{path}", upstream.address)))
         .collect();
-    let targets = PROVIDERS.map(|(dialect, .., model)| [(dialect.name(), model, 1)]);
+    let targets = PROVIDERS.map(|(kind, _, model)| [(kind, model, 1)]);
     let models: Vec<Named<'_>> =
-        PROVIDERS.iter().zip(&targets).map(|((dialect, ..), target)| (dialect.name(), &target[..])).collect();
+        PROVIDERS.iter().zip(&targets).map(|((kind, ..), target)| (*kind, &target[..])).collect();
     let gateway = Gateway::start(&config(&bases, &models, ""));
     let base = format!("http://{}/ai", gateway.address);
     let mut wrong = Vec::new();
-    for sdk in ["openai-chat", "openai-responses", "anthropic", "gemini", "bedrock", "cohere"] {
-        let mut arguments = vec![sdk, base.as_str(), KEY];
-        arguments.extend(PROVIDERS.iter().map(|(dialect, ..)| dialect.name()));
+    for sdk in sdks {
+        let mut arguments = vec![*sdk, base.as_str(), KEY];
+        arguments.extend(PROVIDERS.iter().map(|(kind, ..)| *kind));
         let before: Vec<usize> = upstreams.iter().map(|upstream| upstream.seen().len()).collect();
-        let (well, output) = Peer::start(python(include_str!("rounds.py"), &arguments)).finish();
+        let (well, output) = Peer::start(program(&arguments)).finish();
         assert!(well, "{output}");
         for line in output.lines().filter(|line| !line.ends_with("\"At noon.\"]")) {
             wrong.push(format!("{sdk}: {line}"));
         }
-        for (((dialect, ..), upstream), before) in PROVIDERS.iter().zip(&upstreams).zip(before) {
+        for (((kind, ..), upstream), before) in PROVIDERS.iter().zip(&upstreams).zip(before) {
             let seen = upstream.seen().split_off(before);
             let seconds: Vec<&Seen> =
                 seen.iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains("at noon")).collect();
             if seconds.len() != 2 {
-                wrong.push(format!("{sdk} to {}: {} second turns", dialect.name(), seconds.len()));
+                wrong.push(format!("{sdk} to {kind}: {} second turns", seconds.len()));
             }
             for second in seconds {
                 let body: Value = serde_json::from_slice(&second.body).expect("JSON");
-                let (words, asks) = sent_back(*dialect, &body);
-                if words != wanted(*dialect) || !asks {
-                    wrong.push(format!("{sdk} to {}: {words:?}, thinks: {asks}: {body}", dialect.name()));
+                let dialect = dialect_of(second);
+                let (words, asks) = sent_back(dialect, &body);
+                let mut wanted = wanted(dialect, kind);
+                // Its dialect's clients keep nothing of a thought but its proof.
+                if *sdk == "cohere" && UNPROVEN.contains(kind) {
+                    wanted.remove(0);
+                }
+                if words != wanted || !asks {
+                    wrong.push(format!("{sdk} to {kind}: {words:?}, thinks: {asks}: {body}"));
                 }
             }
         }

@@ -1,8 +1,8 @@
 // Calls the gateway through one official SDK of JavaScript and prints what it understood, a JSON object a line.
 //
 // usage: sdk.mjs SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream, one
-// that begins with `image:` together with a picture. `CASE@MODEL` and `CASE@MODEL@KEY` are asked of another model, with
-// another key.
+// that begins with `image:` together with a picture, with `stream+image:` both. `CASE@MODEL` and `CASE@MODEL@KEY` are
+// asked of another model, with another key.
 
 let [sdk, base, key, model, ...cases] = process.argv.slice(2);
 const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -152,9 +152,9 @@ for (const one of cases) {
   const [asked, ...other] = one.split("@");
   [model, key] = [...other, ...usual.slice(other.length)];
   if (askedWith !== `${model} ${key}`) [call, askedWith] = [await sdks[sdk](), `${model} ${key}`];
-  const what = asked.replace(/^(stream|image):/, "");
+  const [, how, what] = asked.match(/^(?:([a-z+]+):)?(.*)$/);
   try {
-    const ask = call(`case: ${what}`, asked.startsWith("stream:"), asked.startsWith("image:"));
+    const ask = call(`case: ${what}`, Boolean(how?.includes("stream")), Boolean(how?.includes("image")));
     const [text, calls, input, output] = await ask;
     console.log(JSON.stringify({ case: one, text: text || null, calls, input, output }));
   } catch (error) {

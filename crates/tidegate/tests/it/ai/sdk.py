@@ -1,7 +1,7 @@
 """Calls the gateway through one official SDK and prints what it understood, a JSON object a line.
 
 usage: sdk.py SDK BASE KEY MODEL CASE... ; a case that begins with `stream:` is asked for as a stream, one that begins
-with `image:` together with a picture. `CASE@MODEL` and `CASE@MODEL@KEY` are asked of another model, with another key.
+with `image:` together with a picture, with `stream+image:` both. `CASE@MODEL` and `CASE@MODEL@KEY` are asked of another model, with another key.
 """
 
 import base64
@@ -20,9 +20,12 @@ class StreamFailed(Exception):
 
 
 def openai_chat():
-    from openai import OpenAI
+    from openai import AzureOpenAI, OpenAI
 
-    client = OpenAI(base_url=base + "/v1", api_key=key, max_retries=0)
+    if sdk == "azure":
+        client = AzureOpenAI(azure_endpoint=base, api_key=key, api_version="2024-10-21", max_retries=0)
+    else:
+        client = OpenAI(base_url=base + "/v1", api_key=key, max_retries=0)
     tools = [{"type": "function", "function": {"name": "get_tide", "parameters": PORT}}]
 
     def call(prompt, stream, image):
@@ -40,6 +43,27 @@ def openai_chat():
         message = answer.choices[0].message
         calls = [(c.function.name, json.loads(c.function.arguments)) for c in message.tool_calls or []]
         return message.content or None, calls, answer.usage.prompt_tokens, answer.usage.completion_tokens
+
+    return call
+
+
+def openai_async():
+    import asyncio
+
+    from openai import AsyncOpenAI
+
+    async def asked(prompt, stream):
+        async with AsyncOpenAI(base_url=base + "/v1", api_key=key, max_retries=0) as client:
+            messages = [{"role": "user", "content": prompt}]
+            if not stream:
+                return await client.chat.completions.create(model=model, messages=messages)
+            options = {"include_usage": True}
+            async with client.chat.completions.stream(model=model, messages=messages, stream_options=options) as events:
+                return await events.get_final_completion()
+
+    def call(prompt, stream, image):
+        answer = asyncio.run(asked(prompt, stream))
+        return answer.choices[0].message.content, [], answer.usage.prompt_tokens, answer.usage.completion_tokens
 
     return call
 
@@ -70,7 +94,8 @@ def openai_responses():
 def anthropic():
     from anthropic import Anthropic
 
-    client = Anthropic(base_url=base, api_key=key, max_retries=0)
+    shown = {"auth_token": key} if sdk == "anthropic-token" else {"api_key": key}
+    client = Anthropic(base_url=base, max_retries=0, **shown)
     tools = [{"name": "get_tide", "input_schema": PORT}]
 
     def call(prompt, stream, image):
@@ -96,7 +121,14 @@ def gemini():
     from google import genai
     from google.genai import types
 
-    client = genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base))
+    options = types.HttpOptions(base_url=base)
+    if sdk == "vertex":
+        from google.oauth2.credentials import Credentials
+
+        shown = {"vertexai": True, "project": "p", "location": "l", "credentials": Credentials(token=key)}
+    else:
+        shown = {"api_key": key, "vertexai": sdk == "vertex-key"}
+    client = genai.Client(http_options=options, **shown)
     tool = types.Tool(function_declarations=[{"name": "get_tide", "parameters_json_schema": PORT}])
     config = types.GenerateContentConfig(
         tools=[tool], automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True)
@@ -200,7 +232,7 @@ def bedrock():
 
 def failure(error):
     status = getattr(error, "status_code", None) or getattr(error, "code", None)
-    if status is None and hasattr(error, "response"):
+    if status is None and getattr(error, "response", None) is not None:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return {"error": type(error).__name__, "status": status, "message": str(error), "hint": hint(error)}
 
@@ -222,6 +254,11 @@ ways = {
     "gemini": gemini,
     "cohere": cohere,
     "bedrock": bedrock,
+    "azure": openai_chat,
+    "openai-async": openai_async,
+    "anthropic-token": anthropic,
+    "vertex": gemini,
+    "vertex-key": gemini,
 }
 call, asked_with = None, None
 usual = (model, key)
@@ -232,7 +269,7 @@ for case in cases:
         call, asked_with = ways[sdk](), (model, key)
     try:
         how, _, what = asked.rpartition(":")
-        text, calls, spent_in, spent_out = call("case: " + what, how == "stream", how == "image")
+        text, calls, spent_in, spent_out = call("case: " + what, "stream" in how, "image" in how)
         print(json.dumps({"case": case, "text": text, "calls": calls, "input": spent_in, "output": spent_out}))
     except Exception as error:  # noqa: BLE001: the test judges it
         print(json.dumps({"case": case, **failure(error)}))

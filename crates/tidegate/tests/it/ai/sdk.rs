@@ -114,12 +114,13 @@ pub(super) fn in_javascript(arguments: &[&str]) -> std::process::Command {
 }
 
 /// What each SDK is asked for, and its heading in the page of what works.
-const CASES: [(&str, &str); 7] = [
+const CASES: [(&str, &str); 8] = [
     ("text", "text"),
     ("tools", "tools"),
     ("stream:text", "text, streamed"),
     ("stream:tools", "tools, streamed"),
     ("image:text", "picture"),
+    ("stream+image:text", "picture, streamed"),
     ("429-rate", "error"),
     ("stream:429-rate", "error of a stream"),
 ];
@@ -168,8 +169,9 @@ fn check_at(
             let is_right = match what {
                 "429-rate" => line["status"] == 429,
                 _ => {
-                    let how = if case.starts_with("stream:") { case } else { what };
-                    line == said(dialect, how) && (!case.starts_with("image:") || pictures == 1)
+                    let streamed = format!("stream:{what}");
+                    let how = if case.starts_with("stream") { &*streamed } else { what };
+                    line == said(dialect, how) && (!case.contains("image:") || pictures == 2)
                 }
             };
             if !is_right {
@@ -268,6 +270,31 @@ fn vercels_sdk_reaches_every_provider_by_four_dialects() {
         ("@ai-sdk/google`", "vercel:gemini"),
     ] {
         check(&format!("`ai` with `{package}"), sdk, in_javascript);
+    }
+}
+
+#[test]
+fn other_clients_of_the_sdks_and_other_ways_to_sign_in_reach_providers_too() {
+    let (config, _upstreams) = everyones();
+    let gateway = Gateway::start(&config.replace("x-goog-api-key]", "x-goog-api-key, api-key]"));
+    let base = format!("http://{}/ai", gateway.address);
+    for name in ["azure", "openai-async", "anthropic-token", "vertex", "vertex-key"] {
+        for dialect in [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini] {
+            let cases = ["text", "stream:text"];
+            let arguments = [&[name, base.as_str(), KEY, dialect.name()][..], &cases].concat();
+            let (well, output) = Peer::start(in_python(&arguments)).finish();
+            assert!(well, "{output}");
+            for (case, line) in cases.into_iter().zip(output.lines()) {
+                let mut line: Value = serde_json::from_str(line).expect("JSON");
+                line.as_object_mut().expect("an object").shift_remove("case");
+                assert_eq!(line, said(dialect, case), "{name} to {} {case}", dialect.name());
+            }
+            // One that shows a wrong key is none of them.
+            let wrong = [&[name, base.as_str(), "a-key-of-nobody", dialect.name()][..], &cases[..1]].concat();
+            let (_, output) = Peer::start(in_python(&wrong)).finish();
+            let line: Value = serde_json::from_str(&output).expect("JSON");
+            assert_eq!(line["status"], 401, "{name}: {line}");
+        }
     }
 }
 

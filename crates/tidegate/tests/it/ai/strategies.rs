@@ -10,6 +10,60 @@ use serde_json::{Value, json};
 use super::{KEY, post};
 use crate::harness::{Answer, Client, Gateway, Upstream, eventually, pause};
 
+/// What a model is asked that takes texts alone, by callers of several dialects, and what it does not take.
+const BEYOND: [(&str, &str, &str); 6] = [
+    (
+        "/ai/v1/chat/completions",
+        r#"{"model":"smart","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]}"#,
+        "tools",
+    ),
+    (
+        "/ai/v1/messages",
+        r#"{"model":"smart","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"tools":[{"name":"f","input_schema":{"type":"object"}}]}"#,
+        "tools",
+    ),
+    (
+        "/ai/v1beta/models/smart:generateContent",
+        r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}],"tools":[{"functionDeclarations":[{"name":"f","parameters":{"type":"object"}}]}]}"#,
+        "tools",
+    ),
+    (
+        "/ai/v1/chat/completions",
+        r#"{"model":"smart","messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}]}]}"#,
+        "sound",
+    ),
+    (
+        "/ai/v1/messages",
+        r#"{"model":"smart","max_tokens":9,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBERg=="}}]}]}"#,
+        "PDF documents",
+    ),
+    (
+        "/ai/model/smart/converse",
+        r#"{"messages":[{"role":"user","content":[{"image":{"format":"png","source":{"bytes":"iVBORw=="}}}]}]}"#,
+        "images",
+    ),
+];
+
+#[test]
+fn tools_sound_and_documents_go_to_models_that_take_them_or_nowhere() {
+    let ((plain, _), (able, _)) = (provider(), provider());
+    let providers = [("plain", "openai", &plain), ("able", "openai-compatible", &able)];
+    // gpt-3.5-turbo-16k takes texts alone; of a model that nobody knows nothing is known that it could not.
+    let plains = "{provider: plain, model: gpt-3.5-turbo-16k}";
+    let both =
+        gateway(&providers, &format!("targets: [{plains}, {{provider: able, model: any, weight: 0}}]"));
+    let alone = gateway(&providers, &format!("targets: [{plains}]"));
+    for (path, body, what) in BEYOND {
+        assert_eq!(served(&post(&both, path, "", body)), "able", "{what} of {path}");
+        let refused = post(&alone, path, "", body);
+        assert_eq!(refused.status, 400, "{what} of {path}: {}", refused.text());
+        let told = format!("`gpt-3.5-turbo-16k` takes no {what}");
+        assert!(refused.text().contains(&told), "{path}: no {told} in {}", refused.text());
+    }
+    assert!(plain.seen().is_empty());
+    assert_eq!(able.seen().len(), BEYOND.len());
+}
+
 /// A provider that answers well, after as many milliseconds as are told.
 fn provider() -> (Upstream, Arc<AtomicU64>) {
     let delay = Arc::new(AtomicU64::new(0));
@@ -246,4 +300,79 @@ fn what_no_target_can_take_is_refused_before_it_costs_anything() {
     // An operator who knows better says so.
     let gateway_ = gateway(&[("blind", "openai", &blind)], &format!("checkCapabilities: false, {targets}"));
     assert_eq!(served(&ask(&gateway_, &picture())), "blind");
+}
+
+#[test]
+fn a_test_by_shares_tells_its_variants_in_the_records() {
+    let ((one, _), (two, _)) = (provider(), provider());
+    let gateway = gateway(
+        &[("one", "openai", &one), ("two", "openai", &two)],
+        "targets: [{provider: one, model: gpt-4o, weight: 3, variant: stable}, {provider: two, model: gpt-4o-2024-11-20, variant: canary}]",
+    );
+    for _ in 0..40 {
+        served(&ask(&gateway, &json!({})));
+    }
+    let records = gateway.records(40);
+    let of = |variant: &str, served: &str| {
+        let is_so =
+            |record: &&Value| record["ai"]["variant"] == variant && record["ai"]["served_model"] == served;
+        records.iter().filter(is_so).count()
+    };
+    assert_eq!((of("stable", "gpt-4o"), of("canary", "gpt-4o-2024-11-20")), (30, 10), "{}", records[0]);
+}
+
+#[test]
+fn turns_stay_at_one_target_in_other_dialects_too() {
+    let providers: Vec<(Upstream, Arc<AtomicU64>)> = (0..3).map(|_| provider()).collect();
+    let named: Vec<(&str, &str, &Upstream)> = ["one", "two", "three"]
+        .into_iter()
+        .zip(&providers)
+        .map(|(name, (one, _))| (name, "openai-compatible", one))
+        .collect();
+    let gateway = gateway(
+        &named,
+        "sticky: conversation, targets: [{provider: one, model: a}, {provider: two, model: a}, {provider: three, model: a}]",
+    );
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    let parts = |role: &str, text: &str| json!({"role": role, "parts": [{"text": text}]});
+    let blocks = |role: &str, text: &str| json!({"role": role, "content": [{"text": text}]});
+    type Turn<'t> = (&'t str, &'t dyn Fn(&str, &[[&str; 2]]) -> Value);
+    let all = |first: &str, more: &[[&str; 2]], say: &dyn Fn(&str, &str) -> Value| -> Vec<Value> {
+        std::iter::once(["user", first])
+            .chain(more.iter().copied())
+            .map(|[role, text]| say(role, text))
+            .collect()
+    };
+    let turns: [Turn<'_>; 5] = [
+        (
+            "/ai/v1/responses",
+            &|first, more| json!({"model": "smart", "store": false, "input": all(first, more, &said)}),
+        ),
+        (
+            "/ai/v1/messages",
+            &|first, more| json!({"model": "smart", "max_tokens": 9, "messages": all(first, more, &said)}),
+        ),
+        ("/ai/v1beta/models/smart:generateContent", &|first, more| {
+            let model =
+                |role: &str, text: &str| parts(if role == "assistant" { "model" } else { role }, text);
+            json!({"contents": all(first, more, &model)})
+        }),
+        ("/ai/model/smart/converse", &|first, more| json!({"messages": all(first, more, &blocks)})),
+        ("/ai/v2/chat", &|first, more| json!({"model": "smart", "messages": all(first, more, &said)})),
+    ];
+    for (path, body) in turns {
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..24 {
+            let first = format!("question {number}");
+            let place = |more: &[[&str; 2]]| {
+                let answer = post(&gateway, path, "", &body(&first, more).to_string());
+                served(&answer).to_owned()
+            };
+            let at = place(&[]);
+            let more = [["assistant", "hi"], ["user", "and then?"]];
+            assert_eq!(place(&more), at, "{path} {number}");
+            seen.insert(at);
+        }
+        assert_eq!(seen.len(), 3, "{path}: 24 conversations are not all at {seen:?}");
+    }
 }

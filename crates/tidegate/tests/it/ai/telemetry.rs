@@ -134,3 +134,85 @@ fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
     assert_eq!(gateway.reload(&text.replace("any/*", "some/*"))["reloadsApplied"], 1);
     eventually("the series is gone", || !gateway.metrics().contains("\"any/*\""));
 }
+
+/// What is asked for beside conversations by OpenAI's dialect, and conversations in others: the operation, the path, the
+/// body, and the dialect that its span tells.
+const OPERATIONS: [(&str, &str, &str, &str); 9] = [
+    ("embeddings", "/ai/v1/embeddings", r#"{"model":"any","input":"tide"}"#, "openai-chat"),
+    ("text_completion", "/ai/v1/completions", r#"{"model":"any","prompt":"tide"}"#, "openai-chat"),
+    ("image_generation", "/ai/v1/images/generations", r#"{"model":"any","prompt":"tide"}"#, "openai-chat"),
+    ("speech", "/ai/v1/audio/speech", r#"{"model":"any","input":"tide","voice":"alloy"}"#, "openai-chat"),
+    ("moderation", "/ai/v1/moderations", r#"{"model":"any","input":"tide"}"#, "openai-chat"),
+    ("rerank", "/ai/v1/rerank", r#"{"model":"any","query":"tide","documents":["a"]}"#, "openai-chat"),
+    ("chat", "/ai/v1/responses", r#"{"model":"any","input":"case: text"}"#, "openai-responses"),
+    (
+        "chat",
+        "/ai/v1/messages",
+        r#"{"model":"any","max_tokens":9,"messages":[{"role":"user","content":"x"}]}"#,
+        "anthropic",
+    ),
+    ("chat", "/summary", r#"{"text":"tide"}"#, "prompt"),
+];
+
+#[test]
+fn every_operation_is_a_span_of_its_own_name_with_its_tokens() {
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": 2, "input_tokens": 5, "output_tokens": 2, "total_tokens": 7});
+    let upstream = crate::harness::Upstream::scripted(move |seen| {
+        let chat = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [{"index": 0, "text": "high", "message": {"role": "assistant", "content": "high"}, "finish_reason": "stop"}],
+            "data": [{"embedding": [0.5], "index": 0, "b64_json": "aGk="}], "results": [], "usage": usage});
+        let responses = provider::fixture(Dialect::OpenAiResponses, "answers", "text");
+        let body = if seen.target() == "/v1/responses" { responses } else { chat.to_string() };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        Some(format!("{head}{body}").into_bytes())
+    });
+    let receiver = Receiver::start("http/protobuf");
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: app, keys: [{KEY}]}}]
+routes:
+  - {{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [{{keyAuth: {{}}}}], ai: {{stripPrefix: /ai}}}}
+  - {{name: summary, match: [{{path: {{exact: /summary}}}}], policies: [{{keyAuth: {{}}}}], prompt: {{model: any,
+      input: {{type: object, properties: {{text: {{type: string}}}}}}, messages: [{{role: user, content: \"{{{{ text }}}}\"}}]}}}}
+ai:
+  providers: [{{name: p, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]}}]
+  models: [{{name: any, targets: [{{provider: p, model: gpt-4o}}]}}]
+{}",
+        upstream.address,
+        receiver.telemetry("http/protobuf", "interval: 200ms")
+    ));
+    for (operation, path, body, _) in OPERATIONS {
+        let answer = post_to(&gateway, path, KEY, body);
+        assert_eq!(answer.status, 200, "{operation} {path}: {}", answer.text());
+    }
+    // Of each call there are its own span, that of the operation, and that of the try.
+    let spans = receiver.spans(3 * OPERATIONS.len());
+    for (operation, path, _, dialect) in OPERATIONS {
+        let is_it = |span: &&Value| {
+            span["name"] == format!("{operation} any") && span["attributes"]["tidegate.ai.dialect"] == dialect
+        };
+        let found =
+            spans.iter().find(is_it).unwrap_or_else(|| panic!("no {operation} of {path}: {spans:#?}"));
+        let facts = &found["attributes"];
+        assert_eq!(facts["gen_ai.operation.name"], operation, "{path}");
+        assert_eq!(facts["gen_ai.provider.name"], "openai", "{path}");
+        assert_eq!(facts["gen_ai.response.model"], "gpt-4o", "{path}");
+        let has_tokens = !matches!(operation, "speech" | "moderation" | "rerank");
+        assert_eq!(facts["gen_ai.usage.input_tokens"].as_u64() > Some(0), has_tokens, "{path}: {facts}");
+    }
+    let received = receiver.until("all calls are counted", |received| {
+        let points = list(&received["metrics"]["gen_ai.client.operation.duration"]["points"]);
+        points.iter().filter_map(|point| point["count"].as_u64()).sum::<u64>() == OPERATIONS.len() as u64
+    });
+    let points = list(&received["metrics"]["gen_ai.client.operation.duration"]["points"]);
+    let counted = |operation: &str| -> u64 {
+        let of = points.iter().filter(|point| point["attributes"]["gen_ai.operation.name"] == operation);
+        of.filter_map(|point| point["count"].as_u64()).sum()
+    };
+    for (operation, ..) in OPERATIONS {
+        let wanted = OPERATIONS.iter().filter(|(other, ..)| *other == operation).count() as u64;
+        assert_eq!(counted(operation), wanted, "{operation}: {points:#?}");
+    }
+}

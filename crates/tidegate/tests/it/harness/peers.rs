@@ -129,6 +129,17 @@ pub fn rpc_client(name: &str, script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A program of JavaScript's with another that cuts texts into tokens.
+pub fn tokenizer(script: &str, arguments: &[&str]) -> Command {
+    let folder = folder().join("tokenizer");
+    assert!(folder.join("node_modules").exists(), "{} is missing: run scripts/peers.sh", folder.display());
+    let place = folder.join(format!("tokenizer-{}.mjs", std::process::id()));
+    std::fs::write(&place, script).expect("a file beside the packages");
+    let mut command = node_binary();
+    command.arg(place).args(arguments);
+    command
+}
+
 /// A program of JavaScript's with servers and clients of GraphQL.
 pub fn graphql_peer(name: &str, script: &str, arguments: &[&str]) -> Command {
     let folder = folder().join("graphql");

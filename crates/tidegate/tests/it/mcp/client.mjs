@@ -3,11 +3,12 @@
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import {
-  CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema,
+  CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema, ResourceUpdatedNotificationSchema,
+  ToolListChangedNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 
 const [url, key, tool] = process.argv.slice(2);
-const report = { progress: [] };
+const report = { progress: [], updated: [], changed: 0 };
 const client = new Client(
   { name: "test", version: "1" },
   { capabilities: { sampling: {}, elicitation: { form: {} }, roots: {} } },
@@ -36,6 +37,12 @@ report.completed = (await client.complete({ ref, argument: { name: "who", value:
 const onprogress = (progress) => report.progress.push(progress.progress);
 await client.callTool({ name: "shop_work", arguments: {} }, undefined, { onprogress });
 report.asked = text(await client.callTool({ name: "shop_ask", arguments: {} }));
+client.setNotificationHandler(ResourceUpdatedNotificationSchema, (told) => { report.updated.push(told.params.uri); });
+client.setNotificationHandler(ToolListChangedNotificationSchema, () => { report.changed += 1; });
+await client.subscribeResource({ uri: "memo://shop/today" });
+await client.callTool({ name: "shop_change", arguments: {} });
+await new Promise((done) => setTimeout(done, 500));
+await client.unsubscribeResource({ uri: "memo://shop/today" });
 if (tool) report.asked_by = text(await client.callTool({ name: tool, arguments: {} }));
 await client.close();
 console.log(JSON.stringify(report));

@@ -1,6 +1,7 @@
 """A client of Python's SDK: client.py URL KEY MODE. Prints what it saw as one line of JSON."""
 
 import asyncio
+import contextlib
 import json
 import sys
 import warnings
@@ -12,7 +13,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 
 warnings.simplefilter("ignore")
 url, key, mode = sys.argv[1:4]
-report = {"progress": [], "changed": [], "logged": []}
+report = {"progress": [], "changed": [], "logged": [], "updated": []}
 
 
 async def sample(context, params):
@@ -36,6 +37,8 @@ async def log(params):
 async def seen(message):
     if isinstance(message, types.ToolListChangedNotification):
         report["changed"].append("tools")
+    if isinstance(message, types.ResourceUpdatedNotification):
+        report["updated"].append(str(message.params.uri))
 
 
 async def progress(part, total, message):
@@ -61,6 +64,11 @@ async def use(session):
     if mode == "simple":
         return
     await session.call_tool("shop_work", {}, progress_callback=progress)
+    if mode == "subscribed":
+        await session.subscribe_resource("memo://shop/today")
+        await session.call_tool("shop_change", {})
+        await asyncio.sleep(0.5)
+        await session.unsubscribe_resource("memo://shop/today")
     if mode == "legacy":
         report["asked"] = text(await session.call_tool("shop_ask", {}))
         await asyncio.sleep(0.3)
@@ -73,6 +81,14 @@ async def modern():
         async with Client(streamable_http_client(url, http_client=http), mode="2026-07-28") as client:
             report["revision"] = client.protocol_version
             await use(client)
+            # Of the resources of both, it wants to hear of one.
+            async with client.listen(tools_list_changed=True, resource_subscriptions=["memo://shop/today"]) as changes:
+                for tool in ("change", "shop_change"):
+                    await client.call_tool(tool, {})
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(2):
+                        async for change in changes:
+                            report["updated"].append(getattr(change, "uri", type(change).__name__))
 
 
 async def asked():

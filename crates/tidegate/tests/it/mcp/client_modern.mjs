@@ -3,7 +3,7 @@
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
 const [url, key, mode] = process.argv.slice(2);
-const report = { progress: [] };
+const report = { progress: [], updated: [], changed: 0 };
 const client = new Client(
   { name: "test", version: "1" },
   {
@@ -41,5 +41,12 @@ const ref = { type: "ref/prompt", name: "shop_greet" };
 report.completed = (await client.complete({ ref, argument: { name: "who", value: "A" } })).completion.values;
 const onprogress = (progress) => report.progress.push(progress.progress);
 await client.callTool({ name: "shop_work", arguments: {} }, { onprogress });
+client.setNotificationHandler("notifications/resources/updated", (told) => { report.updated.push(told.params.uri); });
+client.setNotificationHandler("notifications/tools/list_changed", () => { report.changed += 1; });
+const heard = await client.listen({ toolsListChanged: true, resourceSubscriptions: ["memo://shop/today"] });
+await client.callTool({ name: "change", arguments: {} });
+await client.callTool({ name: "shop_change", arguments: {} });
+await new Promise((done) => setTimeout(done, 1000));
+await heard.close();
 await client.close();
 console.log(JSON.stringify(report));

@@ -58,6 +58,17 @@ async def ask_here(ctx: Context) -> str:
     return f"{sampled.content.text}; {answer.action}ed with {answer.data.colour}; {len(roots.roots)} root"
 
 
+@server.tool()
+async def change(ctx: Context) -> str:
+    """Changes its resource, and says so to whoever wanted to know: in the one revision and in the others."""
+    uri = f"memo://{name}/today"
+    await ctx.notify_resource_updated(uri)
+    await ctx.notify_tools_changed()
+    await ctx.session.send_resource_updated(uri)
+    await ctx.session.send_tool_list_changed()
+    return "changed"
+
+
 @server.resource(f"memo://{name}/today")
 def today() -> str:
     return f"today of {name}"
@@ -77,6 +88,22 @@ def greet(who: str) -> str:
 async def complete(ref, argument, context):
     values = [one for one in ["Ada", "Alan", "Bo"] if one.startswith(argument.value)]
     return types.Completion(values=values, total=len(values), has_more=False)
+
+
+async def noted(context, params):
+    wanted.append(str(params.uri))
+    return types.EmptyResult()
+
+
+async def forgotten(context, params):
+    wanted.remove(str(params.uri))
+    return types.EmptyResult()
+
+
+wanted = []
+low = server._lowlevel_server
+low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, noted)
+low.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, forgotten)
 
 
 if port == "stdio":

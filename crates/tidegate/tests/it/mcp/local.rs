@@ -180,6 +180,38 @@ fn operations_are_tools_with_their_schemas() {
 }
 
 #[test]
+fn rules_judge_what_prompts_and_models_are_asked_as_tools() {
+    let (pets, provider, folder) = (pets(), smart(), document(DOCUMENT));
+    let text = config(&pets, &provider, &folder, NO_FILES, "");
+    let rules = |words: &str| {
+        format!("{{guardrails: {{message: not here, rules: [{{name: no, words: [{words}]}}]}}}}")
+    };
+    let key = "policies: [{keyAuth: {header: x-api-key}}]";
+    assert!(text.contains(key));
+    // The endpoint's rules are those of its models; a prompt's are those of its own route.
+    let text =
+        text.replace(key, &format!("policies: [{{keyAuth: {{header: x-api-key}}}}, {}]", rules("Acme Corp")));
+    let text = text.replace(
+        "      - rateLimit: {limit: 2, window: 1h, key: consumer}\n",
+        &format!("      - {}\n", rules("Wonka")),
+    );
+    let gateway = Gateway::start(&text);
+    let client = Client::begin(&gateway, GOLD);
+    for (tool, field, word, is_refused) in [
+        ("ai_ask", "prompt", "of Acme Corp", true),
+        ("ai_ask", "prompt", "of the tide", false),
+        ("ai_summary", "text", "of Wonka", true),
+        ("ai_summary", "text", "of the tide", false),
+    ] {
+        let count = provider.seen().len();
+        let answer = client.call(tool, json!({field: word}));
+        assert_eq!(answer["result"]["isError"] == true, is_refused, "{tool} {word}: {answer}");
+        assert_eq!(said(&answer).contains("not here"), is_refused, "{tool} {word}: {answer}");
+        assert_eq!(provider.seen().len(), count + usize::from(!is_refused), "{tool} {word}");
+    }
+}
+
+#[test]
 fn a_call_is_a_request_to_the_upstream() {
     let world = world(NO_FILES, "");
     let client = Client::begin(&world.gateway, GOLD);

@@ -63,6 +63,15 @@ pub(super) fn endpoint(gateway: &Gateway) -> String {
     format!("http://{}/mcp", gateway.address)
 }
 
+/// What a client heard that wanted to hear of the shop's resource, and of changes of tools.
+fn heard(report: &Value) {
+    let updated = report["updated"].as_array().unwrap_or_else(|| panic!("{report}"));
+    let of = |word: &str| updated.iter().filter(|one| *one == word).count();
+    assert_eq!((of("memo://shop/today"), of("memo://docs/today")), (1, 0), "{report}");
+    let changed = report["changed"].as_u64().unwrap_or_default() as usize + of("ToolsListChanged");
+    assert!(changed > 0, "{report}");
+}
+
 #[test]
 fn pythons_client_sees_two_servers_as_one() {
     let (_peers, gateway) = both(&[]);
@@ -72,6 +81,16 @@ fn pythons_client_sees_two_servers_as_one() {
     assert_eq!(report["asked"], "a sampled word for shop; accepted with blue; 1 root", "{report}");
     assert_eq!(report["changed"], json!(["tools"]), "{report}");
     assert_eq!(report["logged"], json!(["a word of shop"]), "{report}");
+}
+
+#[test]
+fn pythons_client_hears_of_the_resource_that_it_wants_to_hear_of() {
+    let (_peers, gateway) = both(&[]);
+    let peer = Peer::start(python(include_str!("client.py"), &[&endpoint(&gateway), GOLD, "subscribed"]));
+    let report = report(&gateway, peer);
+    check(&report);
+    assert_eq!(report["updated"], json!(["memo://shop/today"]), "{report}");
+    assert_eq!(report["changed"], json!(["tools"]), "{report}");
 }
 
 #[test]
@@ -90,6 +109,7 @@ fn pythons_client_of_the_revision_without_sessions_sees_two_servers_as_one() {
     let report = report(&gateway, peer);
     check(&report);
     assert_eq!(report["revision"], "2026-07-28", "{report}");
+    heard(&report);
 }
 
 #[test]
@@ -98,6 +118,7 @@ fn javascripts_client_sees_two_servers_as_one() {
     let peer = Peer::start(node("client", include_str!("client.mjs"), &[&endpoint(&gateway), GOLD]));
     let report = report(&gateway, peer);
     check(&report);
+    heard(&report);
     assert_eq!(report["asked"], "a sampled word for shop; accepted with blue; 1 root", "{report}");
 }
 
@@ -108,4 +129,5 @@ fn javascripts_client_of_the_revision_without_sessions_sees_two_servers_as_one()
     let report = report(&gateway, Peer::start(program));
     check(&report);
     assert_eq!(report["revision"], "2026-07-28", "{report}");
+    heard(&report);
 }

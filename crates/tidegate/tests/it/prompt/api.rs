@@ -66,6 +66,28 @@ fn an_input_becomes_a_conversation_and_the_answer_a_text() {
 }
 
 #[test]
+fn rules_of_the_route_judge_what_goes_into_a_prompt_and_what_comes_of_it() {
+    let upstream = model::text(|request| match last(request).contains("rival") {
+        true => "Acme Corp, of course.".to_owned(),
+        false => last(request),
+    });
+    let text = super::configuration(SUMMARY, &chat(&upstream)).replace(
+        "policies: [{keyAuth: {}}]",
+        "policies: [{keyAuth: {}}, {guardrails: {message: not here, rules: [{name: rivals, words: [Acme Corp]}, {name: pii, mode: mask, personalData: [email]}]}}]",
+    );
+    let gateway = crate::harness::Gateway::start(&text);
+    for (said, status, asked) in [("of Acme Corp", 400, 0), ("a rival", 400, 1)] {
+        let answer = post(&gateway, "", &json!({"text": said}).to_string());
+        assert_eq!((answer.status, upstream.seen().len()), (status, asked), "{said}: {}", answer.text());
+        assert!(answer.text().contains("not here") && !answer.text().contains("Acme"), "{}", answer.text());
+    }
+    let answer = post(&gateway, "", r#"{"text": "write to ann@example.org"}"#);
+    assert_eq!(answer.json(), json!({"text": "write to ann@example.org"}), "what was masked is there again");
+    let (_, request) = read(&upstream.seen()[1]);
+    assert_eq!(last(&request), "write to <EMAIL_1>");
+}
+
+#[test]
 fn forms_queries_and_bodies_say_the_same() {
     let upstream = model::text(|request| turns(request).into_iter().map(|(_, text)| text + "|").collect());
     let gateway = gateway(SUMMARY, &chat(&upstream));

@@ -1,0 +1,204 @@
+//! What models take and refuse, as they are sent it: the same wishes from callers of three dialects and of the model's
+//! own, and tools that one vendor runs.
+
+use ai::{
+    canon::{Effort, Reasoning, Request, Sampling},
+    dialect::Dialect,
+};
+use serde_json::{Value, json};
+
+use super::{KEY, Named, config, gateway, parrot, post};
+use crate::harness::{Gateway, Seen, Upstream};
+
+/// What everyone asks for: more than there is of some of it. Models, and what they are sent.
+const MODELS: &str = "
+openai    | gpt-4o                    | ?
+openai    | o1                        | ?
+openai    | o3                        | ?
+openai    | gpt-5                     | ?
+openai    | gpt-5-pro                 | ?
+openai    | gpt-4o-search-preview     | ?
+anthropic | claude-3-haiku-20240307   | ?
+anthropic | claude-opus-4-1           | ?
+anthropic | claude-sonnet-4-5         | ?
+anthropic | claude-opus-4-6           | ?
+anthropic | claude-opus-4-7           | ?
+gemini    | gemini-2.0-flash          | ?
+gemini    | gemini-2.5-flash          | ?
+gemini    | gemini-3-pro-preview      | ?
+gemini    | gemini-3.6-flash          | ?
+bedrock   | amazon.nova-lite-v1:0     | ?
+bedrock   | anthropic.claude-sonnet-4-5-20250929-v1:0 | ?
+cohere    | command-a-03-2025         | ?
+mistral   | mistral-large-latest      | ?
+xai       | grok-4.6                  | ?
+groq      | llama-3.3-70b-versatile   | ?
+deepseek  | deepseek-chat             | ?
+";
+
+/// A provider of a kind: its dialect, the path of its base address, and the model's name there.
+fn place(kind: &str) -> (Dialect, &'static str) {
+    match kind {
+        "anthropic" => (Dialect::Anthropic, ""),
+        "gemini" => (Dialect::Gemini, "/v1beta"),
+        "bedrock" => (Dialect::Bedrock, ""),
+        "cohere" => (Dialect::Cohere, ""),
+        _ => (Dialect::OpenAiChat, "/v1"),
+    }
+}
+
+/// Some of OpenAI's models speak no Chat Completions.
+fn is_of_responses(seen: &Seen) -> bool {
+    seen.target().ends_with("/responses")
+}
+
+fn wishes() -> Request {
+    Request {
+        max_output_tokens: Some(500_000),
+        sampling: Sampling {
+            temperature: Some(0.5),
+            top_p: Some(0.9),
+            top_k: Some(3),
+            stop: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
+            ..Sampling::default()
+        },
+        reasoning: Some(Reasoning { effort: Some(Effort::Medium), ..Reasoning::default() }),
+        ..parrot::question("how high?", false)
+    }
+}
+
+/// What a model was sent, in a line.
+fn sent(request: &Request) -> String {
+    let Sampling { temperature, top_p, top_k, stop, .. } = &request.sampling;
+    let number = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let think = request.reasoning.as_ref().map(|reasoning| match (reasoning.effort, reasoning.budget) {
+        (Some(effort), _) => effort.word().to_owned(),
+        (_, Some(budget)) => format!("{budget} tokens"),
+        _ => format!("{:?}", reasoning.enabled),
+    });
+    format!(
+        "t={} p={} k={} max={} stop={} think={}",
+        number(temperature.map(|value| value.to_string())),
+        number(top_p.map(|value| value.to_string())),
+        number(top_k.map(|value| value.to_string())),
+        number(request.max_output_tokens.map(|value| value.to_string())),
+        stop.len(),
+        number(think),
+    )
+}
+
+#[test]
+fn models_are_sent_what_they_take_whoever_asks() {
+    let rows: Vec<Vec<&str>> = MODELS
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let kinds: std::collections::BTreeSet<&str> = rows.iter().map(|row| row[0]).collect();
+    let upstream = |kind: &str| {
+        let own = parrot::answering(place(kind).0, |_| parrot::says("seen"));
+        let responses = parrot::answering(Dialect::OpenAiResponses, |_| parrot::says("seen"));
+        Upstream::scripted(move |seen| if is_of_responses(seen) { responses(seen) } else { own(seen) })
+    };
+    let upstreams: Vec<(&str, Upstream)> = kinds.iter().map(|kind| (*kind, upstream(kind))).collect();
+    let providers: Vec<(&str, &str, String)> = upstreams
+        .iter()
+        .map(|(kind, upstream)| (*kind, *kind, format!("http://{}{}", upstream.address, place(kind).1)))
+        .collect();
+    let targets: Vec<[(&str, &str, u32); 1]> = rows.iter().map(|row| [(row[0], row[1], 1)]).collect();
+    let models: Vec<Named<'_>> =
+        rows.iter().zip(&targets).map(|(row, targets)| (row[1], &targets[..])).collect();
+    let gateway = Gateway::start(&config(&providers, &models, ""));
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let (dialect, _) = place(row[0]);
+        let upstream = &upstreams.iter().find(|(kind, _)| *kind == row[0]).expect("a provider").1;
+        for caller in [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini, dialect] {
+            let answer = parrot::ask_with(&gateway, caller, row[1], &wishes(), KEY, "");
+            let what = format!("{} from {}", row[1], caller.name());
+            if answer.status != 200 {
+                wrong.push(format!("{what}: {}", answer.text()));
+                continue;
+            }
+            let seen = upstream.seen().pop().expect("a request");
+            let spoken = if is_of_responses(&seen) { Dialect::OpenAiResponses } else { dialect };
+            let got = sent(&parrot::asked(spoken, &seen).0);
+            // Of what a caller asked and a model was not sent, something is named.
+            if got != row[2] || answer.header("x-tidegate-dropped").is_none() {
+                wrong.push(format!("{what}: {got} {:?}", answer.header("x-tidegate-dropped")));
+            }
+        }
+    }
+    assert!(!rows.is_empty() && wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A tool that one vendor runs, beside one of the caller's: the caller's path, the body, and what the vendor's is called.
+fn vendors_tools() -> [(Dialect, &'static str, Value, &'static str); 3] {
+    let schema = json!({"type": "object", "properties": {"port": {"type": "string"}}});
+    [
+        (
+            Dialect::OpenAiResponses,
+            "/ai/v1/responses",
+            json!({"input": "hi", "tools": [{"type": "web_search"},
+                {"type": "function", "name": "get_tide", "parameters": schema, "strict": false}]}),
+            "web_search",
+        ),
+        (
+            Dialect::Anthropic,
+            "/ai/v1/messages",
+            json!({"max_tokens": 99, "messages": [{"role": "user", "content": "hi"}], "tools": [
+                {"type": "web_search_20250305", "name": "web_search"}, {"name": "get_tide", "input_schema": schema}]}),
+            "web_search",
+        ),
+        (
+            Dialect::Gemini,
+            "/ai/v1beta/models/{model}:generateContent",
+            json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "tools": [{"googleSearch": {}},
+                {"functionDeclarations": [{"name": "get_tide", "parameters": schema}]}]}),
+            "googleSearch",
+        ),
+    ]
+}
+
+#[test]
+fn a_tool_that_a_vendor_runs_goes_to_that_vendor_alone_and_is_named_elsewhere() {
+    let kinds = [
+        (Dialect::OpenAiResponses, "openai", "/v1", "gpt-5-codex"),
+        (Dialect::Anthropic, "anthropic", "", "claude-sonnet-4-5"),
+        (Dialect::Gemini, "gemini", "/v1beta", "gemini-2.5-flash"),
+        (Dialect::Cohere, "cohere", "", "command-a-03-2025"),
+    ];
+    for (target, kind, path, model) in kinds {
+        let upstream = parrot::provider(target, |_| parrot::says("seen"));
+        let base = format!("http://{}{path}", upstream.address);
+        let start =
+            |route: &str| gateway(&[("p", kind, base.clone())], &[("smart", &[("p", model, 1)])], route);
+        let (lax, strict) = (start(""), start("strict: true"));
+        for (caller, path, mut body, name) in vendors_tools() {
+            body["model"] = "smart".into();
+            let path = path.replace("{model}", "smart");
+            let what = format!("{name} of {} to {}", caller.name(), target.name());
+            let answer = post(&lax, &path, "", &body.to_string());
+            assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+            let seen = upstream.seen().pop().expect("a request");
+            let sent = String::from_utf8_lossy(&seen.body).into_owned();
+            assert!(sent.contains("get_tide"), "{what}: {sent}");
+            let is_own = caller == target;
+            assert_eq!(sent.contains(name), is_own, "{what}: {sent}");
+            let dropped = answer.header("x-tidegate-dropped").unwrap_or_default();
+            assert_eq!(dropped.contains(name), !is_own, "{what}: {dropped}");
+            let record = lax.record(&what, |record| record["ai"]["dialect"] == caller.name());
+            let names = record["ai"]["dropped"].as_array().cloned().unwrap_or_default();
+            assert_eq!(
+                names.iter().any(|one| one.as_str().is_some_and(|one| one.contains(name))),
+                !is_own,
+                "{what}"
+            );
+            let count = upstream.seen().len();
+            let refused = post(&strict, &path, "", &body.to_string());
+            assert_eq!(refused.status, if is_own { 200 } else { 422 }, "{what}: {}", refused.text());
+            assert_eq!(refused.text().contains(name), !is_own, "{what}: {}", refused.text());
+            assert_eq!(upstream.seen().len(), count + usize::from(is_own), "{what}");
+        }
+    }
+}
