@@ -164,11 +164,11 @@ impl Line {
         }
     }
 
-    /// Takes out the last of the caller that has the most waiting, where that is more than one more than this one has.
+    /// Takes out the last of the caller that has the most waiting, where that is more than this one has.
     fn give_way(&mut self, caller: u64) -> Option<Arc<Seat>> {
         let own = self.callers.get(&caller).map_or(0, VecDeque::len);
         let (_, most) = self.callers.iter().max_by_key(|(_, queue)| queue.len())?;
-        let last = most.back().filter(|_| most.len() > own + 1)?.clone();
+        let last = most.back().filter(|_| most.len() > own)?.clone();
         self.remove(&last);
         Some(last)
     }
@@ -205,18 +205,20 @@ impl Fair {
         })
     }
 
-    /// A place, if one is free and nobody waits.
+    /// A place, if one is free and nobody waits who might have it.
     pub fn try_enter(self: &Arc<Self>, class: usize) -> Option<Place> {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            return None;
-        }
         let known = self.classes.get(class)?;
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            let is_first = known.waiting.load(Ordering::SeqCst) == 0;
+            let kind = (is_first && raise(&known.kept, known.settings.guaranteed)).then_some(Kind::Kept)?;
+            return Some(Place { of: self.clone(), class, kind });
+        }
         if let Some(kind) = self.take(known) {
             return Some(Place { of: self.clone(), class, kind });
         }
         // For a moment this may have held what somebody else looked for.
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.serve(lock(&self.lines));
+            self.serve(&mut lock(&self.lines));
         }
         None
     }
@@ -228,19 +230,23 @@ impl Fair {
         let mut lines = lock(&self.lines);
         let Lines { shares, lines: all } = &mut *lines;
         let line = all.get_mut(class).ok_or(Full)?;
-        if line.len >= known.settings.waiting {
-            match line.give_way(caller) {
-                Some(other) => other.tell(Err(Full)),
-                None => return Err(Full),
-            }
-        }
         if line.len == 0 {
             shares.awakes(class);
         }
         line.push(seat.clone());
         // Known to those who leave before this looks for a place: one of both sees the other.
         self.count(&lines);
-        self.serve(lines);
+        self.serve(&mut lines);
+        let line = lines.lines.get_mut(class).ok_or(Full)?;
+        if line.len > known.settings.waiting {
+            let other = line.give_way(caller);
+            if other.is_none() {
+                line.remove(&seat);
+            }
+            self.count(&lines);
+            other.ok_or(Full)?.tell(Err(Full));
+        }
+        drop(lines);
         Ok(Turn { of: self.clone(), seat, class })
     }
 
@@ -284,12 +290,12 @@ impl Fair {
             }
         }
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.serve(lock(&self.lines));
+            self.serve(&mut lock(&self.lines));
         }
     }
 
     /// Gives places that are free to those whose turn it is.
-    fn serve(&self, mut lines: MutexGuard<'_, Lines>) {
+    fn serve(&self, lines: &mut Lines) {
         let Lines { shares, lines: all } = &mut *lines;
         // Places that are kept for a class cost it nothing of its share of the others.
         for (class, line) in self.classes.iter().zip(all.iter_mut()) {
@@ -322,13 +328,13 @@ impl Fair {
                 None => break,
             }
         }
-        self.count(&lines);
+        self.count(lines);
     }
 
     fn count(&self, lines: &Lines) {
         let mut sum = 0;
         for (class, line) in self.classes.iter().zip(&lines.lines) {
-            class.waiting.store(line.len, Ordering::Relaxed);
+            class.waiting.store(line.len, Ordering::SeqCst);
             sum += line.len;
         }
         self.waiting.store(sum, Ordering::SeqCst);

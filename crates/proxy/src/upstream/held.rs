@@ -64,7 +64,11 @@ pub(super) async fn forward(
     };
     loop {
         let resumed = holding.until.is_some().then(Instant::now);
-        let result = tries::tries(worker, call, target, wish, source, resumed).await;
+        // Others would be tried though all are ill; who may wait does.
+        let result = match upstream.cluster.is_any_healthy() {
+            true => tries::tries(worker, call, target, wish, source, resumed).await,
+            false => Err(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)),
+        };
         let is_held = pass.is_some();
         if !holding.is_cold(call, &source.borrow(), &result, is_held) {
             if let Some(pass) = pass {

@@ -98,9 +98,20 @@ fn a_full_queue_has_room_for_whoever_has_less_in_it() {
     let _modest = fair.wait(0, 2).expect("room is made");
     assert!(matches!(served(&mut greedy[2]), Some(Err(Full))), "the last of the greedy one goes");
     assert!(served(&mut greedy[1]).is_none());
-    let _third = fair.wait(0, 3);
-    assert!(_third.is_err(), "two and one: taking one would only turn it round");
+    let _third = fair.wait(0, 3).expect("room is made again");
+    assert!(fair.wait(0, 4).is_err(), "each of three has one");
     assert_eq!(fair.waiting(0), 3);
+}
+
+#[test]
+fn where_nobody_may_wait_a_place_that_is_kept_is_there_all_the_same() {
+    let fair = Fair::new(2, [ClassSettings { waiting: 0, ..class(1, 1) }, class(1, 0)]);
+    let _crowd = fair.try_enter(1).expect("the other place");
+    let _waits = fair.wait(1, 0).expect("room");
+    let own = fair.try_enter(0).expect("its own");
+    assert!(fair.try_enter(0).is_none() && fair.wait(0, 0).is_err());
+    drop(own);
+    assert!(matches!(fair.wait(0, 0).as_mut().map(served), Ok(Some(Ok(_)))));
 }
 
 #[test]

@@ -210,6 +210,11 @@ impl Cluster {
         place.spawn(tick(Arc::downgrade(&queue), generation, queue.probe_interval, name));
     }
 
+    /// Whether checks find some endpoint well; true without any checks, while there is an endpoint.
+    pub(crate) fn is_any_healthy(&self) -> bool {
+        self.set.load().endpoints().any(|endpoint| endpoint.is_healthy())
+    }
+
     /// An endpoint that was set aside for refusing connections has answered.
     pub(crate) fn welcome(&self, label: &str, now: Instant) {
         if let Some(slot) = self.set.load().by_label(label) {

@@ -172,7 +172,7 @@ fn what_makes_no_sense_is_refused() {
     refused(&priority("{maxConcurrent: 3, classes: [{name: a, groups: [g]}]}"), &["the last class"]);
     refused(
         &priority("{maxConcurrent: 3, classes: [{name: a, groups: [g], guaranteed: 3}, {name: b}]}"),
-        &["never gets any"],
+        &["all places are kept"],
     );
     refused(
         &priority("{maxConcurrent: 3, classes: [{name: a, when: '1 +'}, {name: b}]}"),

@@ -86,22 +86,17 @@ fn those_who_find_no_room_and_those_who_wait_in_vain_are_told_when_to_come_again
     let mut held: Vec<Client> =
         (0..2).map(|number| send(&gateway, &format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n"))).collect();
     waiting(&gateway, 2);
-    // The first may be trying, so that there is room for one more at times.
-    let mut refused = Vec::new();
-    for _ in 0..4 {
-        refused.push(send(&gateway, "GET /more HTTP/1.1\r\nhost: a\r\n\r\n"));
-    }
-    let mut fulls = 0;
+    let mut refused: Vec<Client> =
+        (0..4).map(|_| send(&gateway, "GET /more HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
     for client in held.iter_mut().chain(&mut refused) {
         let answer = client.read().expect("an answer");
         assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("upstream-starting")));
         assert_eq!(answer.header("retry-after"), Some("9"));
-        fulls += u32::from(began.elapsed() < Duration::from_millis(600));
     }
-    let _ = fulls;
     assert!(began.elapsed() >= Duration::from_millis(690), "{:?}", began.elapsed());
     let queue = queue(&gateway);
-    assert!(queue["full"].as_u64() >= Some(2) && queue["timedOut"].as_u64() >= Some(2), "{queue}");
+    // The first may be trying, so that there is room for one more at times.
+    assert!(queue["full"].as_u64() >= Some(3) && queue["timedOut"].as_u64() >= Some(2), "{queue}");
 }
 
 #[test]
@@ -256,16 +251,19 @@ fn calls_wait_until_checks_say_that_an_endpoint_is_well() {
     });
     let gateway = gateway(&format!(
         "{}, healthCheck: {{path: /ready, interval: 100ms, healthyThreshold: 1, unhealthyThreshold: 1}},
-        loadBalancing: {{panicThreshold: 0}}, requestQueue: {{probeInterval: 100ms}}",
+        requestQueue: {{probeInterval: 100ms}}",
         endpoints([&upstream])
     ));
     eventually("it is not well", || state(&gateway)["endpoints"][0]["healthy"] == false);
     let mut client = send(&gateway, "GET /call HTTP/1.1\r\nhost: a\r\n\r\n");
-    pause(400);
-    let is_held = queue(&gateway)["state"] == "COLD";
+    waiting(&gateway, 1);
+    pause(300);
+    assert!(
+        upstream.seen().iter().all(|seen| seen.target() == "/ready"),
+        "no endpoint that is ill gets a call"
+    );
     is_ready.store(true, Ordering::Relaxed);
     assert_eq!(client.read().map(|answer| answer.status), Some(200));
-    assert!(is_held, "with a threshold of nothing no endpoint that is ill gets a call");
 }
 
 #[test]
