@@ -80,9 +80,9 @@ fn a_cookie_is_given_once_and_counts_from_the_first_call_on() {
 
 #[test]
 fn an_operator_comes_before_testers_and_testers_before_failures() {
-    let now = Instant::now();
     let fallback = StranglerFallback { minimum_calls: 1, ..StranglerFallback::default() };
     let standing = standing(0.5, Some(fallback));
+    let now = Instant::now();
     assert_eq!(standing.side(0.4, None, now), (true, "share"));
     assert_eq!(standing.side(0.6, None, now), (false, "share"));
     assert_eq!(standing.side(0.6, Some(true), now), (true, "override"));

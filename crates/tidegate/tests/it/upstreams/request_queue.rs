@@ -74,7 +74,7 @@ fn calls_wait_for_an_upstream_that_starts_and_come_to_it_in_order() {
     ] {
         assert_eq!(gateway.metric(series), Some(value), "{series}");
     }
-    let record = gateway.record("one that was held", |record| record["path"] == "/11");
+    let record = gateway.record("one that was held", |record| record["path"] == "/0");
     assert!(record["held_ms"].as_f64().is_some_and(|held| held > 50.0), "{record}");
     assert_eq!(gateway.get("/after").status, 200);
 }
