@@ -16,6 +16,7 @@ mod judged;
 mod mcp;
 mod mirrored;
 mod published;
+mod traffic;
 mod transcode;
 mod waf;
 
@@ -41,6 +42,7 @@ pub use self::{
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
     published::PublishRecord,
+    traffic::{Classed, Moved, Paced, TrafficRecord},
     transcode::TranscodeRecord,
     waf::{WafFired, WafRecord},
 };
@@ -132,6 +134,8 @@ pub struct CallRecord {
     pub fed: Option<Arc<FeedRecord>>,
     /// The message that was delivered, where the record is of a delivery.
     pub delivered: Option<Arc<DeliveryRecord>>,
+    /// How it was sent on its way, where something decided about that.
+    pub traffic: Option<Box<TrafficRecord>>,
     /// How the answer to a copied request differs, where the record is of such a copy.
     pub mirrored: Option<Arc<MirrorRecord>>,
     /// What became of a sign-in or a session, when something did: `begun`, `signed-in`, `renewed` and the like.

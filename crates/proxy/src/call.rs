@@ -301,6 +301,11 @@ impl Call {
         })
     }
 
+    /// What its record says of how it is sent on its way.
+    pub(crate) fn traffic(&mut self) -> &mut model::TrafficRecord {
+        self.record.traffic.get_or_insert_default()
+    }
+
     /// Marks the record as failed.
     pub(crate) fn record_failure(&mut self, failure: &Failure) {
         self.record.failure = Some(failure.to_record());
@@ -370,6 +375,7 @@ pub(crate) fn new_record(
         published: None,
         delivered: None,
         fed: None,
+        traffic: None,
         mirrored: None,
         sign_in: None,
         stopped_by: None,

@@ -368,9 +368,11 @@ impl Route {
                 return None;
             }
         };
+        let others = chain.leads_to();
         let beyond = match &handler {
             Handler::Backends(backends) => {
-                Beyond::of(backends.targets().iter().map(|target| &target.upstream.chain))
+                let own = backends.targets().iter().map(|target| &target.upstream.chain);
+                Beyond::of(own.chain(others.iter().map(|upstream| &upstream.chain)))
             }
             Handler::Compose(compose) => {
                 Beyond::of(compose.upstreams().into_iter().map(|upstream| &upstream.chain))

@@ -49,6 +49,8 @@ pub struct Report {
     pub route: Option<Explanation>,
     /// The policies in the order in which they run: name and owner.
     pub policies: Vec<(String, String)>,
+    /// What policies would do with it, where that is worth a line.
+    pub notes: Vec<String>,
     /// What answers: `respond`, `redirect`, or weighted upstreams.
     pub handler: Option<String>,
     /// The upstreams and their endpoints, as far as they are known without a running gateway.
@@ -108,6 +110,7 @@ impl Compiled {
             path: Ok(String::new()),
             route: None,
             policies: Vec::new(),
+            notes: Vec::new(),
             handler: None,
             upstreams: Vec::new(),
         };
@@ -148,6 +151,7 @@ impl Compiled {
         report.route = Some(explanation);
         let Some(route) = route else { return Ok(report) };
         report.policies = chain::order(&listener.chain, &route.chain);
+        report.notes = route.chain.explain(&request.method, path);
         match &route.handler {
             Handler::Respond(_) => report.handler = Some("respond".into()),
             Handler::Static(files) => report.handler = Some(format!("static {}", files.root().display())),
@@ -179,12 +183,14 @@ impl Compiled {
             Handler::Backends(backends) => {
                 let names = backends.targets().iter().map(|target| format!("`{}`", target.upstream.name));
                 report.handler = Some(format!("backends {}", names.collect::<Vec<_>>().join(", ")));
-                for target in backends.targets() {
-                    report.policies.extend(chain::order(&Default::default(), &target.upstream.chain));
+                let others = route.chain.leads_to();
+                let all: Vec<_> =
+                    backends.targets().iter().map(|target| &target.upstream).chain(&others).collect();
+                for upstream in &all {
+                    report.policies.extend(chain::order(&Default::default(), &upstream.chain));
                 }
                 let now = std::time::Instant::now();
-                report.upstreams =
-                    backends.targets().iter().map(|target| target.upstream.cluster.status(now)).collect();
+                report.upstreams = all.iter().map(|upstream| upstream.cluster.status(now)).collect();
             }
         }
         Ok(report)

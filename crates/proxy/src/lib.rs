@@ -49,8 +49,9 @@ pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use listener::sockets::{Inherited, take_inherited};
 pub use policy::cache::report::{CacheStatus, PurgeWish};
 pub use policy::mirror::report::{Field as MirroredField, MirrorStatus};
+pub use policy::strangler::report::{StranglerStatus, StranglerWish};
 pub use server::{Error, Gateway};
 pub use tls::{client::receiver as receiver_tls, server::admin as server_tls};
 pub use upstream::cluster::{
-    BreakerStatus, BreakerWish, BulkheadStatus, ClusterStatus, EndpointStatus, NoSuchBreaker,
+    BreakerStatus, BreakerWish, BulkheadStatus, ClusterStatus, EndpointStatus, NoSuchBreaker, QueueStatus,
 };

@@ -22,7 +22,7 @@ use crate::{
     handler::ai::metrics::ProviderMetrics,
     ledger::{Ledger, Report, shared::Accounts},
     listener::sockets::{self, Bound, Inherited, take_inherited},
-    policy::{cache::report as cache, mirror::report as mirror},
+    policy::{cache::report as cache, mirror::report as mirror, strangler::report as strangler},
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
 };
@@ -103,6 +103,11 @@ impl Gateway {
         shared.telemetry.register(Arc::new(crate::policy::graphql::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(mirror::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(strangler::Report(Arc::downgrade(&shared))));
+        let places = crate::policy::priority::report::Report(Arc::downgrade(&shared));
+        shared.telemetry.register(Arc::new(places));
+        let paces = crate::policy::bandwidth::report::Report(Arc::downgrade(&shared));
+        shared.telemetry.register(Arc::new(paces));
         shared.telemetry.register(Arc::new(crate::policy::counted::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         let gateway =
@@ -322,6 +327,21 @@ impl Gateway {
     /// What copies of requests came to, for each policy that sends some.
     pub fn mirrors(&self) -> Vec<mirror::MirrorStatus> {
         mirror::status(&self.shared.compiled.load())
+    }
+
+    /// How far moves from old systems to new ones have come.
+    pub fn stranglers(&self) -> Vec<strangler::StranglerStatus> {
+        strangler::status(&self.shared.compiled.load())
+    }
+
+    /// Does what an operator wants of such a move; how it stands then, or none where the route has no such rule.
+    pub fn operate_strangler(
+        &self,
+        route: &str,
+        rule: &str,
+        wish: strangler::StranglerWish,
+    ) -> Option<strangler::StranglerStatus> {
+        strangler::operate(&self.shared.compiled.load(), route, rule, wish)
     }
 
     /// Purges caches; how many answers went. An error says what is wrong with the wish.

@@ -5,7 +5,7 @@
 //! is dropped without a result gives its place back, so a caller that leaves cannot hang the breaker in half-open.
 //! Its own refusals are not results.
 
-mod window;
+pub(crate) mod window;
 
 use std::{
     sync::{

@@ -1,13 +1,17 @@
 //! Resilience patterns as pure state machines: the clock is passed in, and nothing here sleeps, spawns or does I/O.
 //!
 //! For the callee as a whole: [`Breaker`], [`Bulkhead`], [`RetryBudget`], [`Backoff`], [`Cooldown`]. For its endpoints:
-//! [`balance`], [`load`], [`outlier`], [`health`]. For callers: [`gcra`], [`token_bucket`].
+//! [`balance`], [`load`], [`outlier`], [`health`]. For callers: [`gcra`], [`token_bucket`], [`fair`], [`pace`]. For a service
+//! that takes another's place or is on its way up: [`cutover`], [`cold`].
 
 pub mod backoff;
 pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
+pub mod cold;
 pub mod cooldown;
+pub mod cutover;
+pub mod fair;
 pub mod gcra;
 pub mod gradient;
 pub mod hash;
@@ -15,7 +19,9 @@ pub mod health;
 pub mod load;
 pub mod outcome;
 pub mod outlier;
+pub mod pace;
 pub mod retry_budget;
+pub mod shares;
 pub mod sliding;
 pub mod token_bucket;
 pub mod turnstile;

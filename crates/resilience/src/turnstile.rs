@@ -14,6 +14,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use crate::shares::Shares;
+
 /// How urgent a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Priority {
@@ -26,8 +28,8 @@ pub enum Priority {
     High,
 }
 
-/// Classes, and what one turn costs each: the inverse of its share.
-const COSTS: [u64; 3] = [16, 4, 1];
+/// Classes, and their shares of turns.
+const WEIGHTS: [u32; 3] = [1, 4, 16];
 
 /// Lanes that can be told apart.
 pub const LANES_MAX: usize = 64;
@@ -50,10 +52,7 @@ struct State {
     taken: Vec<usize>,
     /// By class, the lowest first.
     queues: [VecDeque<Arc<Seat>>; 3],
-    /// What the turns of each class have cost.
-    cost: [u64; 3],
-    /// Where the class stood that was served last.
-    clock: u64,
+    shares: Shares,
 }
 
 /// A place on a lane; gives itself back when dropped.
@@ -129,15 +128,11 @@ impl State {
     fn next(&mut self, lane: Lanes) -> Option<Arc<Seat>> {
         let suits = |seat: &Arc<Seat>| seat.lanes & lane != 0;
         // Of equals the higher class.
-        let class = (0..COSTS.len())
-            .rev()
-            .filter(|class| self.queues.get(*class).is_some_and(|queue| queue.iter().any(suits)))
-            .min_by_key(|class| self.cost.get(*class).copied())?;
+        let waits = |class: &usize| self.queues.get(*class).is_some_and(|queue| queue.iter().any(suits));
+        let class = self.shares.next((0..WEIGHTS.len()).rev().filter(waits))?;
         let queue = self.queues.get_mut(class)?;
         let at = queue.iter().position(suits)?;
-        let cost = self.cost.get_mut(class)?;
-        self.clock = self.clock.max(*cost);
-        *cost = cost.saturating_add(COSTS.get(class).copied().unwrap_or(1));
+        self.shares.charge(class);
         queue.remove(at)
     }
 }
@@ -151,7 +146,8 @@ impl Turnstile {
     /// Lanes of so many places each, for which up to `size` calls may wait.
     pub fn of(mut most: Vec<usize>, size: usize) -> Arc<Self> {
         most.truncate(LANES_MAX);
-        let state = State { taken: vec![0; most.len()], queues: Default::default(), cost: [0; 3], clock: 0 };
+        let state =
+            State { taken: vec![0; most.len()], queues: Default::default(), shares: Shares::new(WEIGHTS) };
         Arc::new(Self { most, size, state: Mutex::new(state) })
     }
 
@@ -172,13 +168,8 @@ impl Turnstile {
         let class = priority as usize;
         let seat = Arc::new(Seat { lanes, wait: Mutex::default() });
         let mut state = lock(&self.state);
-        let clock = state.clock;
-        if let (Some(queue), Some(cost)) =
-            (state.queues.get(class).map(VecDeque::is_empty), state.cost.get_mut(class))
-            && queue
-        {
-            // A class that had nobody waiting has saved nothing up.
-            *cost = (*cost).max(clock);
+        if state.queues.get(class).is_some_and(VecDeque::is_empty) {
+            state.shares.awakes(class);
         }
         if let Some(queue) = state.queues.get_mut(class) {
             queue.push_back(seat.clone());

@@ -98,11 +98,12 @@ impl Identity {
                 let uses = upstream.into_iter().flat_map(|upstream| &upstream.policies);
                 uses.filter_map(|used| asked_by(world.policy(used)?, &of)).collect()
             };
-            let mut all = backends.iter().filter(|backend| backend.weight > 0);
+            let own = backends.iter().filter(|backend| backend.weight > 0).map(|backend| &*backend.upstream);
+            let mut all = own.chain(policies.iter().flat_map(|policy| policy.leads_to()));
             // What all backends ask for counts, and of two that ask for the same kind the weaker.
-            let mut common: Vec<Demand> = all.next().map(|first| asked(&first.upstream)).unwrap_or_default();
+            let mut common: Vec<Demand> = all.next().map(&asked).unwrap_or_default();
             for other in all {
-                let theirs = asked(&other.upstream);
+                let theirs = asked(other);
                 common = common
                     .into_iter()
                     .filter_map(|mine| match theirs.iter().find(|other| mine.implies(&***other)) {

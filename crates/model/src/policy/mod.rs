@@ -78,6 +78,8 @@ policies! {
     token_rate_limit: TokenRateLimit => "tokenRateLimit", "Bounds tokens of models per time.";
     budget: Budget => "budget", "Bounds money or tokens of models per day, week or month.";
     concurrency_limit: ConcurrencyLimit => "concurrencyLimit", "Bounds calls at a time.";
+    priority: Priority => "priority", "Divides calls at a time among classes of calls.";
+    bandwidth: Bandwidth => "bandwidth", "Bounds bytes per second.";
     load_shed: LoadShed => "loadShed", "Refuses some calls while there are too many, so that the others are served.";
     anti_replay: AntiReplay => "antiReplay", "Lets each request in once.";
     request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";
@@ -86,6 +88,7 @@ policies! {
     deprecation: Deprecation => "deprecation", "Announces that an API goes away.";
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
     cache: Cache => "cache", "Gives answers again, as RFC 9111 says.";
+    strangler: Strangler => "strangler", "Moves paths from an old system to new services, step by step.";
     mirror: Mirror => "mirror", "Sends copies of requests to another upstream, and compares its answers.";
     validate: Validate => "validate", "Judges requests and answers by an OpenAPI document or JSON Schemas.";
     graphql: Graphql => "graphql", "Judges operations of GraphQL before they are run.";
@@ -138,6 +141,11 @@ pub(crate) trait Settings {
     /// Its rules over texts of models.
     fn guards(&self) -> &[GuardRule] {
         &[]
+    }
+
+    /// Names of upstreams that it may send calls to in place of its route's own.
+    fn leads_to(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// Why it is nothing for an upstream, whose policies run after all others.
@@ -285,6 +293,11 @@ impl Policy {
     /// Why it is nothing for an upstream.
     pub(crate) fn comes_too_late(&self) -> Option<&'static str> {
         self.settings().comes_too_late()
+    }
+
+    /// Names of upstreams that it may send calls to in place of its route's own.
+    pub fn leads_to(&self) -> Vec<&str> {
+        self.settings().leads_to()
     }
 
     /// Its rules over texts of models.

@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod prompt;
 pub mod publish;
 pub mod redis;
+pub mod request_queue;
 pub mod route;
 pub mod route_document;
 pub mod route_match;

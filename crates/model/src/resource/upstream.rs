@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     balancing::LoadBalancing,
     health::{HealthCheck, OutlierDetection},
+    request_queue::RequestQueue,
     tls::UpstreamTls,
     tries::{Bulkhead, CircuitBreaker, Hedging, Retry, Timeouts},
 };
@@ -43,6 +44,9 @@ pub struct Upstream {
     /// Bound of calls at a time; off without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulkhead: Option<Bulkhead>,
+    /// Calls are held while it is not there yet; off without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_queue: Option<RequestQueue>,
     /// Further tries of calls that may be repeated.
     #[serde(default)]
     pub retry: Retry,

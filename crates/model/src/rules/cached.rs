@@ -12,7 +12,9 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
     };
     at.each("routes", &config.routes, |at, route| {
         let Some((place, key)) = cached_by(config, route) else { return };
-        let upstreams = config.upstreams.iter().filter(|one| upstreams(route).contains(&one.name.as_str()));
+        let mut names = upstreams(route);
+        names.extend(of(config, &route.policies).flat_map(Policy::leads_to));
+        let upstreams = config.upstreams.iter().filter(|one| names.contains(&one.name.as_str()));
         let judged = upstreams.clone().find_map(|upstream| {
             Some((&upstream.name, of(config, &upstream.policies).find(|policy| judges(policy))?.name()))
         });
@@ -32,7 +34,7 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
             .flat_map(|uses| of(config, uses));
         let mut values = all.flat_map(Policy::answer_values);
         let found =
-            values.find_map(|(name, text)| Some((name, names(text).find(|name| !is_in_key(name, key))?)));
+            values.find_map(|(name, text)| Some((name, places(text).find(|name| !is_in_key(name, key))?)));
         if let Some((header, name)) = found {
             at.error_with(
                 format!(
@@ -46,7 +48,7 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
 }
 
 /// The names in a template's places.
-fn names(text: &str) -> impl Iterator<Item = &str> {
+fn places(text: &str) -> impl Iterator<Item = &str> {
     text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()))
 }
 

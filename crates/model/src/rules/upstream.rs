@@ -10,12 +10,17 @@ use crate::{
     },
 };
 
+/// How often somebody who is held may try, and how long anybody may be held.
+const PROBE_INTERVAL_MIN: std::time::Duration = std::time::Duration::from_millis(50);
+const HELD_MAX: std::time::Duration = std::time::Duration::from_secs(600);
+
 pub(super) fn check(upstream: &Upstream, at: &mut Context<'_, '_>) {
     endpoints(upstream, at);
     balancing(upstream, at);
     health(upstream, at);
     tries(upstream, at);
     hedging(upstream, at);
+    request_queue(upstream, at);
     pool(upstream, at);
     tls(upstream, at);
     at.field("hostHeader", |at| host_header(&upstream.host_header, at));
@@ -140,6 +145,40 @@ fn hedging(upstream: &Upstream, at: &mut Context<'_, '_>) {
                 at.error("expected more than nothing");
             } else if hedging.delay >= upstream.timeouts.request {
                 at.warning("no try takes that long: `timeouts.request` ends the call first");
+            }
+        });
+    });
+}
+
+fn request_queue(upstream: &Upstream, at: &mut Context<'_, '_>) {
+    let Some(queue) = &upstream.request_queue else { return };
+    at.field("requestQueue", |at| {
+        for (key, time) in [("maxWait", queue.max_wait), ("probeInterval", queue.probe_interval)] {
+            if time.is_zero() {
+                at.field(key, |at| at.error("expected more than nothing"));
+            }
+        }
+        if queue.probe_interval.get() < PROBE_INTERVAL_MIN {
+            at.field("probeInterval", |at| at.error("expected 50ms or more"));
+        }
+        if queue.max_wait.get() > HELD_MAX {
+            at.field("maxWait", |at| at.error("expected ten minutes at most"));
+        }
+        if queue.probe_interval > queue.max_wait {
+            at.field("probeInterval", |at| at.warning("nobody waits that long: `maxWait` is shorter"));
+        }
+        let Some(activation) = &queue.activate else { return };
+        at.field("activate", |at| {
+            if !["https://", "http://"].iter().any(|scheme| activation.url.starts_with(scheme)) {
+                at.field("url", |at| {
+                    at.error_with(
+                        "expected an address",
+                        "one that begins with https://, or http:// and loopback",
+                    );
+                });
+            }
+            if activation.timeout.is_zero() {
+                at.field("timeout", |at| at.error("expected more than nothing"));
             }
         });
     });

@@ -106,6 +106,8 @@ problems! {
     CircuitOpen = "circuit-open", SERVICE_UNAVAILABLE, 14, "The circuit to the upstream is open";
     /// Too many calls to the upstream are in flight.
     BulkheadFull = "bulkhead-full", SERVICE_UNAVAILABLE, 14, "Too many calls to the upstream are in flight";
+    /// The upstream is on its way up, and no more calls are held for it.
+    UpstreamStarting = "upstream-starting", SERVICE_UNAVAILABLE, 14, "The upstream is starting";
     /// More calls than can be served are on their way.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, 14, "More requests than can be served are on their way";
     /// The gateway is shutting down or has no room.

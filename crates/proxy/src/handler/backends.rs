@@ -1,5 +1,6 @@
 //! `backends`: one of several upstreams by weight, or the one that the client is tied to.
 
+pub(crate) mod steer;
 mod sticky;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -89,13 +90,15 @@ impl Backends {
             return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
                 .with_hint("this route does not take WebSocket connections"));
         }
+        let steered = steer::take(call);
         let tied = self.sticky.as_ref().and_then(|sticky| sticky.tied(call));
         let target = match tied.as_ref().and_then(|tied| tied.upstream.as_deref()) {
             Some(name) => self.takers().find(|target| &*target.upstream.name == name),
             None => None,
         };
         let hash = tied.as_ref().and_then(|tied| tied.hash);
-        let target = target.or_else(|| self.choose(hash));
+        // Whose turn it is among the others is not asked for a call that is not theirs.
+        let target = steered.as_deref().or(target).or_else(|| self.choose(hash));
         let Some(target) = target else {
             return Err(Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)
                 .with_retry_after(Duration::from_secs(1)));

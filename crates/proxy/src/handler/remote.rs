@@ -57,6 +57,7 @@ pub(super) fn upstream(
         outlier_detection: None,
         circuit_breaker: None,
         bulkhead: None,
+        request_queue: None,
         retry: Retry { on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream], ..Retry::default() },
         hedging: None,
         timeouts: timeouts.apply(defaults),

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Response};
+use http::{HeaderName, Method, Response};
 use model::{Finding, Phase, PolicyUse};
 
 use super::{Flow, Policy, Verdict};
@@ -18,6 +18,7 @@ use crate::{
     consumer::Consumer,
     failure::{Failure, Problem},
     handler::around,
+    upstream::Upstream,
 };
 
 /// One compiled policy and where it came from.
@@ -177,6 +178,16 @@ impl Chain {
             credentials: [self.credentials, global.credentials.clone()].concat(),
             authenticates: self.authenticates || global.authenticates,
         }
+    }
+
+    /// Upstreams that its policies may have calls sent to in place of their route's own.
+    pub(crate) fn leads_to(&self) -> Vec<Arc<Upstream>> {
+        self.links.iter().flat_map(|link| link.policy.leads_to()).collect()
+    }
+
+    /// What its policies would do with a request, in words.
+    pub(crate) fn explain(&self, method: &Method, path: &str) -> Vec<String> {
+        self.links.iter().flat_map(|link| link.policy.explain(method, path)).collect()
     }
 
     fn has(&self, kind: &str) -> bool {

@@ -27,13 +27,13 @@ mod vary;
 use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
-use http::{HeaderName, Response};
+use http::{HeaderName, Method, Response};
 
 pub(crate) use self::{
     chain::{Chain, Passed, Progress},
     needs::{Needs, NeedsOf},
 };
-use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
+use crate::{body::Body, call::Call, compiled::Building, failure::Failure, upstream::Upstream};
 
 /// A compiled policy. One instance serves every worker at once.
 pub(crate) trait Policy: Send + Sync {
@@ -41,6 +41,17 @@ pub(crate) trait Policy: Send + Sync {
     fn request<'a>(&'a self, call: &'a mut Call, body: &'a mut Body) -> Flow<'a> {
         let _ = (call, body);
         Flow::Continue
+    }
+
+    /// Upstreams that it may have calls sent to in place of their route's own.
+    fn leads_to(&self) -> Vec<Arc<Upstream>> {
+        Vec::new()
+    }
+
+    /// What it would do with a request, in words, where that is worth a line of an explanation.
+    fn explain(&self, method: &Method, path: &str) -> Vec<String> {
+        let _ = (method, path);
+        Vec::new()
     }
 
     /// Whether the call shows what this finds out callers by.
@@ -148,6 +159,8 @@ policies! {
     token_rate_limit: TokenRateLimit;
     budget: Budget;
     concurrency_limit: ConcurrencyLimit;
+    priority: Priority;
+    bandwidth: Bandwidth;
     load_shed: LoadShed;
     anti_replay: AntiReplay;
     request_limits: RequestLimits;
@@ -156,6 +169,7 @@ policies! {
     deprecation: Deprecation;
     fault_injection: FaultInjection;
     cache: Cache;
+    strangler: Strangler;
     mirror: Mirror;
     validate: Validate;
     graphql: Graphql;

@@ -26,7 +26,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method};
 
-pub(crate) use self::pattern::prefixes_of;
+pub(crate) use self::pattern::{PathTest, prefixes_of};
 pub use self::{
     captures::Captures,
     compile::{Problem, Warning},

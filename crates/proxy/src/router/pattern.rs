@@ -111,6 +111,20 @@ impl Pattern {
     }
 }
 
+/// A pattern on its own, for whoever tells paths apart within a route.
+pub(crate) struct PathTest(Pattern);
+
+impl PathTest {
+    pub(crate) fn compile(path: Option<&PathMatch>) -> Result<Self, String> {
+        Pattern::compile(path, true).map(Self)
+    }
+
+    /// Whether a canonical path is one that is meant.
+    pub(crate) fn accepts(&self, path: &str) -> bool {
+        self.0.matches(path).is_some()
+    }
+}
+
 /// The prefixes that a route's matches name, the longest first.
 pub(crate) fn prefixes_of(route: &model::Route) -> Vec<String> {
     let mut prefixes: Vec<String> = route

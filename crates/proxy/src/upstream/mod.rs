@@ -1,6 +1,6 @@
 //! Upstreams: from a chosen backend to an answer's head.
 //!
-//! [`tries`] decides how often, [`hedge`] how many at once, [`cluster`] where; [`attempt`] is one try. [`connect`]
+//! [`tries`] decides how often, [`hedge`] how many at once, [`held`] when, [`cluster`] where; [`attempt`] is one try. [`connect`]
 //! opens, [`h1`] and [`h2`] exchange within their [`allowance`], [`pool`] keeps, [`warm`] opens ahead of traffic.
 
 mod allowance;
@@ -10,6 +10,7 @@ pub(crate) mod connect;
 pub(crate) mod h1;
 pub(crate) mod h2;
 mod hedge;
+mod held;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;

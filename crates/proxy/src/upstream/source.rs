@@ -21,11 +21,12 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn new(body: Body, effort: &Effort, call: &Call) -> Self {
+    /// `is_kept` has a body kept though no further try is foreseen.
+    pub(super) fn new(body: Body, effort: &Effort, call: &Call, is_kept: bool) -> Self {
         if body.is_empty() {
             return Self::Empty;
         }
-        if (effort.max_attempts < 2 && effort.hedging.is_none()) || call.upgrade.is_some() {
+        if (effort.max_attempts < 2 && effort.hedging.is_none() && !is_kept) || call.upgrade.is_some() {
             return Self::Once(Some(body));
         }
         Self::Kept(Replay::new(body, effort.replay_bytes))

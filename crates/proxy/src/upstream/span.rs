@@ -35,6 +35,11 @@ impl Trail {
         self.phases.set(phases);
     }
 
+    /// Forgets all tries but the first so many; none of them may run.
+    pub(super) fn bound(&self, most: usize) {
+        self.spans.borrow_mut().truncate(most);
+    }
+
     /// Takes over the tries of a call that was made for this one and began so much later.
     pub(crate) fn adopt(&self, other: Self, later: Duration) {
         self.phases.set(other.phases.get());

@@ -42,7 +42,8 @@ pub(crate) struct Wish {
     pub(crate) hash: Option<u64>,
 }
 
-/// Sends a call to an upstream until an answer is good enough, or nothing more may be tried.
+/// Sends a call to an upstream until an answer is good enough, or nothing more may be tried; holds it while the upstream is on
+/// its way up, where that is asked for.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
     call: &mut Call,
@@ -51,12 +52,41 @@ pub(crate) async fn forward(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let (upstream, effort) = (&*target.upstream, &target.effort);
+    prepare(call, upstream);
+    let queue = upstream.settings.request_queue.as_ref();
+    let is_kept = queue.is_some_and(|queue| queue.starting.is_some());
+    let source = RefCell::new(Source::new(body, effort, call, is_kept));
+    match (&upstream.cluster.queue, queue) {
+        (Some(queue), Some(settings)) => {
+            // Boxed: calls to other upstreams do not carry its state.
+            Box::pin(super::held::forward(worker, call, target, wish, &source, queue, settings)).await
+        }
+        _ => tries(worker, call, target, wish, &source, None).await,
+    }
+}
+
+/// When the whole exchange of a call must be over, if ever.
+pub(super) fn end_of(call: &Call, effort: &Effort) -> Option<Instant> {
+    let time = Bound::of(call, effort).time?;
+    Some(call.asked.unwrap_or(call.started) + time)
+}
+
+/// Sends a call until an answer is good enough, or nothing more may be tried. The time for that counts from `resumed` on for
+/// one that was held.
+pub(super) async fn tries(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    target: &Target,
+    wish: &Wish,
+    source: &RefCell<Source>,
+    resumed: Option<Instant>,
+) -> Result<Response<Body>, Failure> {
+    let (upstream, effort) = (&*target.upstream, &target.effort);
     let bound = Bound::of(call, effort);
     let began = call.asked.unwrap_or(call.started);
-    let deadline = began + bound.time.map_or(effort.request, |time| time.min(effort.request));
     let end = bound.time.map(|time| began + time);
-    prepare(call, upstream);
-    let source = RefCell::new(Source::new(body, effort, call));
+    let deadline = resumed.unwrap_or(began) + effort.request;
+    let deadline = end.map_or(deadline, |end| end.min(deadline));
     let mut tried: Vec<u64> = Vec::new();
     let mut rounds = 0;
     let mut hedging = effort.hedging.filter(|_| Race::suits(call, &source.borrow()));
@@ -64,7 +94,8 @@ pub(crate) async fn forward(
         let permit = permit(upstream, Instant::now())?;
         let bulkhead = place(upstream, deadline).await?;
         let now = Instant::now();
-        if rounds == 0 {
+        // However often one that is held tries, it is one call.
+        if rounds == 0 && resumed.is_none() {
             upstream.cluster.budget.deposit(call.started);
         }
         let picked = Picked::new(choose(worker, call, upstream, wish, &tried, now)?);
@@ -92,7 +123,7 @@ pub(crate) async fn forward(
                     call,
                     head: &call.head,
                     interim: call.interim.as_ref(),
-                    source: &source,
+                    source,
                     started: now,
                     left: deadline.saturating_duration_since(now),
                     end,
@@ -104,17 +135,8 @@ pub(crate) async fn forward(
                 Raced::alone(result, endpoint, now, span)
             }
             Some(settings) => {
-                let race = Race {
-                    worker,
-                    call,
-                    upstream,
-                    effort,
-                    hedging: settings,
-                    wish,
-                    source: &source,
-                    deadline,
-                    end,
-                };
+                let race =
+                    Race { worker, call, upstream, effort, hedging: settings, wish, source, deadline, end };
                 let raced = Box::pin(race.run(picked, (permit, bulkhead), &mut tried)).await;
                 hedging = settings.after(raced.further);
                 raced

@@ -6,7 +6,7 @@ const SLICES: usize = 10;
 
 /// Results of the recent past.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     born: Instant,
     slice: Duration,
     /// Number of the latest slice.
@@ -17,18 +17,18 @@ pub(super) struct Window {
 
 /// Counts of results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    pub(super) calls: u32,
+pub(crate) struct Totals {
+    pub(crate) calls: u32,
     failed: u32,
     slow: u32,
 }
 
 impl Totals {
-    pub(super) fn failure_rate(self) -> f64 {
+    pub(crate) fn failure_rate(self) -> f64 {
         share(self.failed, self.calls)
     }
 
-    pub(super) fn slow_rate(self) -> f64 {
+    pub(crate) fn slow_rate(self) -> f64 {
         share(self.slow, self.calls)
     }
 }
@@ -38,7 +38,7 @@ fn share(part: u32, whole: u32) -> f64 {
 }
 
 impl Window {
-    pub(super) fn new(length: Duration, now: Instant) -> Self {
+    pub(crate) fn new(length: Duration, now: Instant) -> Self {
         Self {
             born: now,
             slice: (length / SLICES as u32).max(Duration::from_millis(1)),
@@ -48,7 +48,7 @@ impl Window {
         }
     }
 
-    pub(super) fn add(&mut self, now: Instant, is_failure: bool, is_slow: bool) {
+    pub(crate) fn add(&mut self, now: Instant, is_failure: bool, is_slow: bool) {
         self.forget(now);
         let slice = &mut self.slices[(self.latest % SLICES as u64) as usize];
         for totals in [slice, &mut self.sum] {
@@ -58,7 +58,7 @@ impl Window {
         }
     }
 
-    pub(super) fn totals(&mut self, now: Instant) -> Totals {
+    pub(crate) fn totals(&mut self, now: Instant) -> Totals {
         self.forget(now);
         self.sum
     }

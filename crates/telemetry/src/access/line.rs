@@ -96,6 +96,9 @@ pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
     if let Some(delivered) = &call.delivered {
         super::delivered::write(delivered, out);
     }
+    if let Some(traffic) = &call.traffic {
+        super::traffic::write(traffic, out);
+    }
     if let Some(mirrored) = &call.mirrored {
         super::mirrored::write(mirrored, out);
     }

@@ -14,6 +14,7 @@ mod sample;
 mod template;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transcoded;
 mod waf;
 

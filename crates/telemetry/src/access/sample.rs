@@ -55,6 +55,7 @@ pub(crate) fn call() -> CallRecord {
         published: None,
         delivered: None,
         fed: None,
+        traffic: None,
         mirrored: None,
         sign_in: None,
         stopped_by: None,

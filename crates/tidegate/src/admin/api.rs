@@ -27,6 +27,7 @@ pub(crate) fn router() -> Router<State> {
         .merge(super::caches::router())
         .merge(super::mirrors::router())
         .merge(super::prompts::router())
+        .merge(super::stranglers::router())
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
 }

@@ -11,6 +11,7 @@ mod health;
 mod mirrors;
 mod prompts;
 mod secrets;
+mod stranglers;
 pub(crate) mod tls;
 pub(crate) mod token;
 

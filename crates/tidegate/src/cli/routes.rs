@@ -177,6 +177,9 @@ fn print(request: &Request, report: &Report, live: Option<&serde_json::Value>) {
     for (number, (name, owner)) in report.policies.iter().enumerate() {
         show!("policy {:<3} {name} ({owner})", number + 1);
     }
+    for note in &report.notes {
+        show!("  and      {note}");
+    }
     if let Some(handler) = &report.handler {
         show!("handler    {handler}");
     }

@@ -164,6 +164,7 @@ pub(crate) fn upstream(settings: &Settings) -> Result<UpstreamSettings, String> 
         outlier_detection: settings.outlier_detection.clone(),
         circuit_breaker: settings.circuit_breaker.clone(),
         bulkhead: settings.bulkhead.clone(),
+        request_queue: None,
         retry: Retry { on: vec![RetryOn::ConnectFailure, RetryOn::RefusedStream], ..Retry::default() },
         hedging: None,
         timeouts: settings.timeouts.apply(&defaults),

@@ -41,8 +41,10 @@ impl<'c> MadeBy<'c> {
         match &route.handler {
             Handler::Backends { backends, .. } => {
                 route.host_header.hash(&mut hasher);
+                let others = route.policies.iter().filter_map(|used| policy(self.config, used));
+                let others = others.flat_map(Policy::leads_to);
                 let names: BTreeSet<&str> =
-                    backends.iter().map(|backend| backend.upstream.as_str()).collect();
+                    backends.iter().map(|backend| backend.upstream.as_str()).chain(others).collect();
                 for name in names {
                     name.hash(&mut hasher);
                     let upstream = self.config.upstreams.iter().find(|upstream| upstream.name == name);

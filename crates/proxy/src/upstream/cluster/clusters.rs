@@ -15,7 +15,7 @@ use model::{Finding, Snapshot, resource::upstream::Upstream as Settings};
 use resilience::{Breaker, BreakerSettings, Bulkhead, RetryBudget, breaker::State, outlier::OutlierSettings};
 use tokio::runtime::Handle;
 
-use super::{Cluster, Tasks, assemble, health, probe::Probe, set::EndpointSet};
+use super::{Cluster, RequestQueue, Tasks, assemble, health, probe::Probe, set::EndpointSet};
 use crate::{
     discovery::{self, Found, Source, dns::Resolver},
     handler::ai::provider::owner,
@@ -84,7 +84,7 @@ impl Clusters {
                 built.insert(before.name.clone(), before.clone());
                 continue;
             }
-            match make(settings, named, before.as_deref(), now) {
+            match make(settings, (named, snapshot), before.as_deref(), now) {
                 Ok(cluster) => {
                     let cluster = Arc::new(cluster);
                     fresh.push(cluster.clone());
@@ -189,6 +189,7 @@ fn is_same(a: &Settings, b: &Settings) -> bool {
         && a.outlier_detection == b.outlier_detection
         && a.circuit_breaker == b.circuit_breaker
         && a.bulkhead == b.bulkhead
+        && a.request_queue == b.request_queue
         && a.retry.budget == b.retry.budget
         && a.tls == b.tls
         && a.proxy_protocol == b.proxy_protocol
@@ -202,12 +203,21 @@ fn named(settings: &Settings, snapshot: &Snapshot) -> u64 {
             snapshot.file(file).hash(&mut hash);
         }
     }
+    let activation = settings.request_queue.as_ref().and_then(|queue| queue.activate.as_ref());
+    if let Some(secret) = activation.and_then(|activation| activation.authorization.as_ref()) {
+        snapshot.secret(secret).hash(&mut hash);
+    }
     snapshot.config.runtime.dns_servers.hash(&mut hash);
     hash.finish()
 }
 
 /// A cluster for these settings, with what goes on from the one before.
-fn make(settings: &Settings, named: u64, before: Option<&Cluster>, now: Instant) -> Result<Cluster, String> {
+fn make(
+    settings: &Settings,
+    (named, snapshot): (u64, &Snapshot),
+    before: Option<&Cluster>,
+    now: Instant,
+) -> Result<Cluster, String> {
     let specs = discovery::specs(settings)?;
     let found: Vec<Vec<Found>> = specs
         .iter()
@@ -225,6 +235,7 @@ fn make(settings: &Settings, named: u64, before: Option<&Cluster>, now: Instant)
         name: settings.name.as_str().into(),
         breaker: breaker(settings, before, now),
         bulkhead: bulkhead(settings, before),
+        queue: queue(settings, named, snapshot, before)?,
         budget: budget(settings, before, now),
         outlier: settings.outlier_detection.as_ref().map(outlier_settings),
         settings: settings.clone(),
@@ -280,6 +291,23 @@ fn bulkhead(settings: &Settings, before: Option<&Cluster>) -> Option<Arc<Bulkhea
         return before.bulkhead.clone();
     }
     Some(Bulkhead::new(wanted.max_concurrent_calls as usize, wanted.max_wait_duration.get()))
+}
+
+/// Calls that are held stay where they are while nothing about that changes.
+fn queue(
+    settings: &Settings,
+    named: u64,
+    snapshot: &Snapshot,
+    before: Option<&Cluster>,
+) -> Result<Option<Arc<RequestQueue>>, String> {
+    let Some(wanted) = settings.request_queue.as_ref() else { return Ok(None) };
+    if let Some(before) = before
+        && before.settings.request_queue.as_ref() == Some(wanted)
+        && before.named == named
+    {
+        return Ok(before.queue.clone());
+    }
+    RequestQueue::new(wanted, snapshot).map(Some)
 }
 
 fn budget(settings: &Settings, before: Option<&Cluster>, now: Instant) -> Arc<RetryBudget> {

@@ -4,7 +4,10 @@ use std::sync::Weak;
 
 use telemetry::{Collect, Exposition};
 
-use super::status::{ClusterStatus, EndpointStatus};
+use super::{
+    QueueStatus,
+    status::{ClusterStatus, EndpointStatus},
+};
 use crate::worker::Shared;
 
 /// What an endpoint's state says as a number.
@@ -55,6 +58,7 @@ impl Collect for UpstreamMetrics {
         }
         breakers(&upstreams, out);
         bulkheads(&upstreams, out);
+        queues(&upstreams, out);
     }
 }
 
@@ -100,5 +104,47 @@ fn bulkheads(upstreams: &[ClusterStatus], out: &mut Exposition) {
     for (upstream, bulkhead) in with() {
         let places = bulkhead.max as f64;
         out.gauge("tidegate_upstream_bulkhead_places", "Places in all.", &[("upstream", upstream)], places);
+    }
+}
+
+fn queues(upstreams: &[ClusterStatus], out: &mut Exposition) {
+    let with = || upstreams.iter().filter_map(|one| Some((&*one.name, one.request_queue.as_ref()?)));
+    for (upstream, queue) in with() {
+        for state in ["OPEN", "COLD", "DRAINING"] {
+            let is = f64::from(u8::from(queue.state == state));
+            let labels = [("upstream", upstream), ("state", state)];
+            let help = "1 for the state that calls to it are in: open, held, or let go one after the other.";
+            out.gauge("tidegate_upstream_queue_state", help, &labels, is);
+        }
+    }
+    for (upstream, queue) in with() {
+        let help = "Calls that wait for it to come up.";
+        out.gauge("tidegate_upstream_queue_waiting", help, &[("upstream", upstream)], queue.waiting as f64);
+    }
+    type Count = fn(&QueueStatus) -> u64;
+    let outcomes: [(&str, Count); 4] = [
+        ("held", |queue| queue.held),
+        ("released", |queue| queue.released),
+        ("timed_out", |queue| queue.timed_out),
+        ("full", |queue| queue.full),
+    ];
+    for (upstream, queue) in with() {
+        for (outcome, count) in outcomes {
+            let help = "Calls that were held for it to come up, and what came of that.";
+            let labels = [("upstream", upstream), ("outcome", outcome)];
+            out.counter("tidegate_upstream_queue_calls_total", help, &labels, count(queue) as f64);
+        }
+    }
+    for (upstream, queue) in with() {
+        let help = "How long calls have been held for it to come up, altogether.";
+        let labels = [("upstream", upstream)];
+        out.counter("tidegate_upstream_queue_waited_seconds_total", help, &labels, queue.waited_seconds);
+    }
+    for (upstream, queue) in with() {
+        for (outcome, count) in [("told", queue.activations), ("failed", queue.failed_activations)] {
+            let help = "How often somebody was told to start it.";
+            let labels = [("upstream", upstream), ("outcome", outcome)];
+            out.counter("tidegate_upstream_queue_activations_total", help, &labels, count as f64);
+        }
     }
 }

@@ -9,6 +9,7 @@ mod health;
 pub(crate) mod metrics;
 mod operate;
 mod probe;
+mod queue;
 mod set;
 mod status;
 mod watch;
@@ -27,9 +28,11 @@ use tokio::runtime::Handle;
 pub(crate) use self::{
     clusters::Clusters,
     endpoint::{Address, Endpoint},
+    queue::{Came, RequestQueue},
 };
 pub use self::{
     operate::{BreakerWish, NoSuchBreaker},
+    queue::QueueStatus,
     status::{BreakerStatus, BulkheadStatus, ClusterStatus, EndpointStatus},
 };
 use self::{
@@ -43,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) breaker: Option<Arc<Breaker>>,
     pub(crate) bulkhead: Option<Arc<Bulkhead>>,
+    /// Calls that are held while it is on its way up.
+    pub(crate) queue: Option<Arc<RequestQueue>>,
     pub(crate) budget: Arc<RetryBudget>,
     settings: Settings,
     /// Hash of what the settings only name: files, name servers.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use resilience::Breaker;
 use serde::Serialize;
 
-use super::Cluster;
+use super::{Cluster, QueueStatus};
 
 /// The state of an upstream.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +17,8 @@ pub struct ClusterStatus {
     pub breaker: Option<BreakerStatus>,
     /// Its bulkhead, if it has one.
     pub bulkhead: Option<BulkheadStatus>,
+    /// Calls that are held while it is on its way up, if that is asked for.
+    pub request_queue: Option<QueueStatus>,
     /// Retries that its budget would allow now.
     pub retry_budget: f64,
     /// Its endpoints.
@@ -103,6 +105,7 @@ impl Cluster {
                 waiting: bulkhead.waiting(),
                 max: bulkhead.max(),
             }),
+            request_queue: self.queue.as_ref().map(|queue| queue.status()),
             retry_budget: self.budget.balance(now),
             endpoints: set
                 .slots

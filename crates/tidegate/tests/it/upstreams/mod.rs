@@ -11,6 +11,7 @@ mod http2;
 mod http2_loss;
 mod http2_peer;
 mod outliers;
+mod request_queue;
 mod restarts;
 mod retries;
 mod state;
