@@ -206,10 +206,8 @@ impl Lane {
             Outcome::Again { after, why } => {
                 self.went_badly(&why, "does not take records");
                 work.tries = work.tries.saturating_add(1);
-                let wait = after.map_or_else(
-                    || self.rules.retry.pause(work.tries, random),
-                    |asked| asked.min(ASKED_MAX),
-                );
+                let wait = after
+                    .map_or_else(|| self.rules.retry.pause(work.tries, random), |asked| asked.min(ASKED_MAX));
                 let wait = if self.is_ending { wait.min(PAUSE_ENDING) } else { wait };
                 work.again_at = Some(now + wait);
                 let kept = work.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));

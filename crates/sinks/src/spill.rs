@@ -214,7 +214,11 @@ impl Spill {
             }
         }
         let oldest = self.waiting.front().or(self.active.as_ref().map(|(active, _)| active));
-        let number = oldest.map_or(self.next, |oldest| oldest.number - 1);
+        let mut number = oldest.map_or(self.next, |oldest| oldest.number - 1);
+        // A file that could not be read is not written over.
+        while self.path(number).exists() && self.read.iter().all(|(read, _)| read.number != number) {
+            number -= 1;
+        }
         if content.len() > MARK.len() {
             let fresh = self.folder.join("left.tmp");
             let mut file = File::create(&fresh)?;
@@ -324,6 +328,19 @@ mod tests {
         assert_eq!(parse(&content.into()).corrupt, 1);
         assert_eq!(parse(&Bytes::from_static(b"something else")).corrupt, 1);
         assert_eq!(parse(&Bytes::new()), Found::default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic_and_no_more_comes_out_than_is_there(
+            content in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            is_marked in proptest::bool::ANY,
+        ) {
+            let content = if is_marked { [&MARK[..], &content].concat() } else { content };
+            let found = parse(&Bytes::from(content.clone()));
+            let bytes: usize = found.records.iter().map(|record| HEAD + record.len()).sum();
+            proptest::prop_assert!(bytes <= content.len());
+        }
     }
 
     #[test]

@@ -55,8 +55,7 @@ impl Wish {
             let mut brokers = snapshot.config.brokers.iter();
             let broker = named.and_then(|named| brokers.find(|broker| broker.name == *named)).cloned();
             let nats = broker.as_ref().map(|broker| &broker.nats);
-            let of_broker =
-                nats.map(|nats| [&nats.password, &nats.token, &nats.nkey, &nats.credentials]);
+            let of_broker = nats.map(|nats| [&nats.password, &nats.token, &nats.nkey, &nats.credentials]);
             let of_broker = of_broker.into_iter().flatten().flatten();
             let secrets = settings.secrets().into_iter().chain(of_broker);
             let secrets = secrets.map(|secret| snapshot.secret(secret).to_owned()).collect();
@@ -144,8 +143,16 @@ impl Opened {
 pub(crate) enum Outlet {
     /// It is written where the batch is handed out.
     Here(Box<Log>, Arc<Counts>),
-    There { sender: Sender<Written>, waiting: Arc<AtomicUsize>, counts: Arc<Counts> },
-    Lane { sender: UnboundedSender<Order<Batch>>, waiting: Arc<AtomicUsize>, counts: Arc<Counts> },
+    There {
+        sender: Sender<Written>,
+        waiting: Arc<AtomicUsize>,
+        counts: Arc<Counts>,
+    },
+    Lane {
+        sender: UnboundedSender<Order<Batch>>,
+        waiting: Arc<AtomicUsize>,
+        counts: Arc<Counts>,
+    },
 }
 
 type Batch = Arc<Vec<CallRecord>>;

@@ -93,10 +93,17 @@ impl Reports {
     pub(crate) fn collect(&self, out: &mut Exposition) {
         type Value = fn(&Counts) -> u64;
         let families: [(&str, &str, bool, Value); 7] = [
-            ("tidegate_sink_records_total", "Records that an access log's receiver took.", true, Counts::delivered),
+            (
+                "tidegate_sink_records_total",
+                "Records that an access log's receiver took.",
+                true,
+                Counts::delivered,
+            ),
             ("tidegate_sink_batches_total", "Batches that it took.", true, Counts::batches),
             ("tidegate_sink_retries_total", "Tries to send a batch again.", true, Counts::retries),
-            ("tidegate_sink_up", "Whether the last try was taken.", false, |counts| u64::from(counts.is_up())),
+            ("tidegate_sink_up", "Whether the last try was taken.", false, |counts| {
+                u64::from(counts.is_up())
+            }),
             ("tidegate_sink_waiting_records", "Records that wait in memory.", false, Counts::waiting_records),
             ("tidegate_sink_waiting_bytes", "Bytes that wait in memory.", false, Counts::waiting_bytes),
             ("tidegate_sink_spilled_bytes", "Bytes that wait on disk.", false, Counts::spilled_bytes),

@@ -40,7 +40,8 @@ pub(super) fn check(log: &AccessLog, config: &Config, at: &mut Context<'_, '_>) 
             at.each("listeners", &filter.listeners, |at, name| at.refer(Named::Listener, name));
             at.each("status", &filter.status, |at, text| {
                 let (class, rest) = text.split_at_checked(1).unwrap_or_default();
-                let is_rest = rest == "xx" || rest.len() == 2 && rest.bytes().all(|byte| byte.is_ascii_digit());
+                let is_rest =
+                    rest == "xx" || rest.len() == 2 && rest.bytes().all(|byte| byte.is_ascii_digit());
                 if !("1"..="5").contains(&class) || !is_rest {
                     at.error("expected a status such as `404`, or a class of them such as `5xx`");
                 }

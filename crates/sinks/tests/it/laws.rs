@@ -88,9 +88,10 @@ impl World {
     /// Whether it sent something.
     fn attempt(&mut self, lane: &mut Lane, fate: Fate) -> bool {
         let batch: Vec<u32> = match lane.next(self.now) {
-            Step::Send(batch) => {
-                batch.iter().map(|one| std::str::from_utf8(one).expect("text").parse().expect("a number")).collect()
-            }
+            Step::Send(batch) => batch
+                .iter()
+                .map(|one| std::str::from_utf8(one).expect("text").parse().expect("a number"))
+                .collect(),
             Step::Wait(_) | Step::Idle => return false,
         };
         let again = || Outcome::Again { after: None, why: "away".into() };

@@ -129,7 +129,7 @@ fn a_poison_is_found_by_halves_and_a_batch_of_poison_is_not_tried_for_ever() {
     bench.push(1000);
     let mut tries = 0;
     while let Step::Send(batch) = bench.lane.next(bench.now) {
-        let is_bad = batch.iter().any(|record| *record == *b"record 617");
+        let is_bad = batch.iter().any(|record| record[..] == b"record 617"[..]);
         bench.done(if is_bad { Outcome::Poison("400".into()) } else { Outcome::Taken });
         tries += 1;
     }
@@ -156,10 +156,7 @@ fn what_a_receiver_leaves_is_counted_and_what_it_refuses_is_dropped_at_once() {
     assert_eq!(bench.sends(), Some(4));
     bench.done(Outcome::Refused("no".into()));
     let dropped = |reason| bench.counts.dropped(reason);
-    assert_eq!(
-        (bench.counts.delivered(), dropped(Reason::Partial), dropped(Reason::Refused)),
-        (1, 3, 4)
-    );
+    assert_eq!((bench.counts.delivered(), dropped(Reason::Partial), dropped(Reason::Refused)), (1, 3, 4));
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! Which calls are written: a sample of them, and those that a filter names.
 
 use http::StatusCode;
-use model::{
-    AccessLog, CallRecord,
-    resource::access_log::Filter,
-};
+use model::{AccessLog, CallRecord, resource::access_log::Filter};
 
 /// A log's choice.
 pub(crate) struct Choice {

@@ -174,9 +174,7 @@ fn forget(path: &Path, keep: usize) {
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|one| !one.ends_with(".tmp"))
-        .filter(|one| {
-            one.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')).is_some_and(is_stamp)
-        })
+        .filter(|one| one.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')).is_some_and(is_stamp))
         .collect();
     aside.sort();
     for old in aside.iter().take(aside.len().saturating_sub(keep)) {
@@ -225,7 +223,12 @@ mod tests {
             log.write_at(format!("line {number}\n").as_bytes(), Instant::now(), time).expect("writes");
         }
         assert_eq!(fs::read_to_string(&path).expect("a file"), "line 4\n");
-        let want = ["access.log", "access.log.1", "access.log.20240229T000004000Z", "access.log.20240229T000005000Z"];
+        let want = [
+            "access.log",
+            "access.log.1",
+            "access.log.20240229T000004000Z",
+            "access.log.20240229T000005000Z",
+        ];
         until(|| names(folder.path()) == want);
         assert_eq!(fs::read_to_string(folder.path().join(want[3])).expect("a file"), "line 3\n");
     }

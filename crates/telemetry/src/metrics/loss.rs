@@ -33,11 +33,8 @@ pub(crate) enum Reason {
 /// What stands for all access logs together.
 const ACCESS_LOG: &str = "access_log";
 
-const SINKS: [(Sink, &str); 3] = [
-    (Sink::OtlpTraces, "otlp_traces"),
-    (Sink::OtlpMetrics, "otlp_metrics"),
-    (Sink::OtlpLogs, "otlp_logs"),
-];
+const SINKS: [(Sink, &str); 3] =
+    [(Sink::OtlpTraces, "otlp_traces"), (Sink::OtlpMetrics, "otlp_metrics"), (Sink::OtlpLogs, "otlp_logs")];
 
 const REASONS: [(Reason, &str); 6] = [
     (Reason::Behind, "behind"),

@@ -52,7 +52,8 @@ impl Shipment {
         let body = if self.settings.gzip { gzip(&body) } else { Bytes::from(body) };
         match self.transport.export(&self.settings, Signal::Logs, body).await {
             Exchange::Taken(answer) => {
-                let partial = Response::decode(answer).unwrap_or_default().partial_success.unwrap_or_default();
+                let partial =
+                    Response::decode(answer).unwrap_or_default().partial_success.unwrap_or_default();
                 match u64::try_from(partial.rejected).unwrap_or_default() {
                     0 => Outcome::Taken,
                     rejected => Outcome::Partly { rejected, why: partial.error_message },

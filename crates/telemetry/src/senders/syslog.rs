@@ -248,7 +248,9 @@ mod tests {
 
     #[test]
     fn a_message_is_cut_between_letters() {
-        for (longest, want) in [(9, "abcd\u{e4}\u{1f600}"), (10, "abcd\u{e4}\u{1f600}"), (5, "abcd"), (6, "abcd\u{e4}")] {
+        for (longest, want) in
+            [(9, "abcd\u{e4}\u{1f600}"), (10, "abcd\u{e4}\u{1f600}"), (5, "abcd"), (6, "abcd\u{e4}")]
+        {
             let mut message = "abcd\u{e4}\u{1f600}".as_bytes().to_vec();
             cut(&mut message, longest);
             let want = if longest == 9 { "abcd\u{e4}" } else { want };

@@ -76,7 +76,10 @@ impl Settings for Http {
         timeout(self.timeout, at);
         if self.body == HttpBody::Array && log.format != "json" {
             at.field("body", |at| {
-                at.error_with("a list is of JSON", "`format: json`, or `body: ndjson` for lines of a template");
+                at.error_with(
+                    "a list is of JSON",
+                    "`format: json`, or `body: ndjson` for lines of a template",
+                );
             });
         }
     }

@@ -61,7 +61,8 @@ impl Client {
 }
 
 async fn open(settings: &Settings) -> Result<SendRequest<Bytes>, String> {
-    let stream = connect(&settings.endpoint.host, settings.endpoint.port, settings.endpoint.tls.as_ref()).await?;
+    let stream =
+        connect(&settings.endpoint.host, settings.endpoint.port, settings.endpoint.tls.as_ref()).await?;
     let (sender, connection) = h2::client::Builder::new()
         .enable_push(false)
         .handshake::<_, Bytes>(stream)

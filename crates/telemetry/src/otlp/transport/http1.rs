@@ -10,7 +10,12 @@ use crate::{
     receiver::Client,
 };
 
-pub(super) async fn export(client: &mut Client, settings: &Settings, signal: Signal, body: Bytes) -> Exchange {
+pub(super) async fn export(
+    client: &mut Client,
+    settings: &Settings,
+    signal: Signal,
+    body: Bytes,
+) -> Exchange {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = settings.endpoint.below(signal.path());

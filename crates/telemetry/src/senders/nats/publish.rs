@@ -13,7 +13,7 @@ use async_nats::{
     Client, ConnectOptions, HeaderMap, ServerAddr,
     connection::State,
     header::NATS_MESSAGE_ID,
-    jetstream::{self, Context},
+    jetstream::context::{Context, ContextBuilder},
 };
 use bytes::Bytes;
 use model::{
@@ -115,8 +115,7 @@ impl To {
         let tls = match &nats.tls {
             Some(settings) => {
                 // The client takes the name from the server's address; this one only has to be a name.
-                let wish =
-                    TlsWish { settings: Some(settings), host: "localhost", speaks: Speaks::Other };
+                let wish = TlsWish { settings: Some(settings), host: "localhost", speaks: Speaks::Other };
                 Some((**tls(&wish, snapshot)?.connector.config()).clone())
             }
             None => None,
@@ -167,10 +166,9 @@ impl Courier for Publisher {
         Box::pin(async move {
             match self.publish(batch).await {
                 Ok(0) => Outcome::Taken,
-                Ok(rejected) => Outcome::Partly {
-                    rejected,
-                    why: "larger than the server's `max_payload`".to_owned(),
-                },
+                Ok(rejected) => {
+                    Outcome::Partly { rejected, why: "larger than the server's `max_payload`".to_owned() }
+                }
                 Err(why) => Outcome::Again { after: None, why },
             }
         })
@@ -208,12 +206,11 @@ impl Publisher {
     }
 
     fn context(&self, client: &Client) -> Context {
-        let mut context = match &self.to.domain {
-            Some(domain) => jetstream::with_domain(client.clone(), domain),
-            None => jetstream::new(client.clone()),
-        };
-        context.set_timeout(self.timeout);
-        context
+        let builder = ContextBuilder::new().timeout(self.timeout);
+        match &self.to.domain {
+            Some(domain) => builder.domain(domain).build(client.clone()),
+            None => builder.build(client.clone()),
+        }
     }
 
     async fn confirmed(&self, context: &Context, records: &[&Bytes]) -> Result<(), String> {

@@ -79,7 +79,9 @@ fn the_table_of_the_documents_takes_every_record() {
     );
     assert_eq!(bad, "\"public\",\"bad\",\"GET\",500,\"key=[redacted]\",\"error\",\"::ffff:127.0.0.1\",1,1,1");
     let last = engine.ask("LAST INSERT");
-    for part in ["INSERT INTO logs.calls FORMAT JSONEachRow", "edge", "the-password", "insert_deduplication_token"] {
+    for part in
+        ["INSERT INTO logs.calls FORMAT JSONEachRow", "edge", "the-password", "insert_deduplication_token"]
+    {
         assert!(last.contains(part), "{part} in {last}");
     }
 }

@@ -29,7 +29,8 @@ impl Collector {
         address: SocketAddr,
         judge: impl Fn(&Seen) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        let (answers, taken) = (Arc::<Mutex<VecDeque<String>>>::default(), Arc::<Mutex<Vec<Seen>>>::default());
+        let (answers, taken) =
+            (Arc::<Mutex<VecDeque<String>>>::default(), Arc::<Mutex<Vec<Seen>>>::default());
         let (next, kept) = (answers.clone(), taken.clone());
         let upstream = Upstream::on(address, move |seen| {
             let mut seen = seen.clone();

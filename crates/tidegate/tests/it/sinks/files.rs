@@ -25,7 +25,9 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn a_full_file_is_put_aside_and_compressed_and_no_line_is_lost() {
-    let gateway = start("  - {kind: file, path: access.log, format: \"{{ path }}\", rotate: {size: 2000, keep: 100, compression: gzip}}");
+    let gateway = start(
+        "  - {kind: file, path: access.log, format: \"{{ path }}\", rotate: {size: 2000, keep: 100, compression: gzip}}",
+    );
     for round in 0..10 {
         calls(&gateway, round * 100..(round + 1) * 100);
     }

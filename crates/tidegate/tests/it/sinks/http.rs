@@ -12,7 +12,10 @@ use super::{calls, collector::Collector, dropped, in_folder, paths, sink, start,
 use crate::harness::{Gateway, Upstream, eventually, free_port, pause};
 
 fn to(collector: &Collector, more: &str) -> String {
-    format!("  - {{kind: http, http: {{url: \"http://{}/in?x=1\"}}, batch: {{time: 50ms}}{more}}}", collector.upstream.address)
+    format!(
+        "  - {{kind: http, http: {{url: \"http://{}/in?x=1\"}}, batch: {{time: 50ms}}{more}}}",
+        collector.upstream.address
+    )
 }
 
 #[test]
@@ -43,7 +46,11 @@ fn records_come_line_by_line_or_as_a_list_with_the_secrets_of_the_settings() {
     }
     let mut records = Vec::new();
     eventually("a list", || {
-        records = list.taken().iter().flat_map(|seen| serde_json::from_slice::<Vec<Value>>(&seen.body).expect("a list")).collect();
+        records = list
+            .taken()
+            .iter()
+            .flat_map(|seen| serde_json::from_slice::<Vec<Value>>(&seen.body).expect("a list"))
+            .collect();
         records.len() == 3
     });
     assert_eq!(list.taken()[0].line, "PUT / HTTP/1.1");
@@ -113,7 +120,10 @@ fn a_record_that_is_poison_is_found_and_the_others_arrive() {
     want.remove(13);
     assert_eq!(collector.paths(39), want);
     eventually("it is counted", || dropped(&gateway, "http", "refused") == 1.0);
-    assert_eq!(gateway.metric("tidegate_records_dropped_total{sink=\"access_log\",reason=\"refused\"}"), Some(1.0));
+    assert_eq!(
+        gateway.metric("tidegate_records_dropped_total{sink=\"access_log\",reason=\"refused\"}"),
+        Some(1.0)
+    );
 }
 
 #[test]
@@ -159,7 +169,10 @@ fn what_cannot_be_sent_waits_on_disk_and_a_later_process_sends_it_in_order() {
     let collector = on(port);
     assert_eq!(collector.paths(310), paths(0..310));
     eventually("nothing is left", || sink(&gateway, "spilled_bytes", "http") == 0.0);
-    assert_eq!(gateway.metric("tidegate_records_dropped_total{sink=\"access_log\",reason=\"shutdown\"}"), Some(0.0));
+    assert_eq!(
+        gateway.metric("tidegate_records_dropped_total{sink=\"access_log\",reason=\"shutdown\"}"),
+        Some(0.0)
+    );
 }
 
 #[test]
@@ -171,7 +184,8 @@ fn a_process_that_is_killed_loses_what_memory_held_and_sends_the_rest() {
     gateway.restart_after("KILL", |data| {
         // The last record of the last file was being written.
         let folder = data.parent().expect("a folder").join("spill/http");
-        let mut files: Vec<_> = std::fs::read_dir(folder).expect("a folder").flatten().map(|one| one.path()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).expect("a folder").flatten().map(|one| one.path()).collect();
         files.retain(|path| path.extension().is_some_and(|ending| ending == "spill"));
         files.sort();
         let last = files.last().expect("a file");
@@ -187,11 +201,19 @@ fn a_process_that_is_killed_loses_what_memory_held_and_sends_the_rest() {
 fn a_reload_keeps_the_queue_of_what_stays_and_ends_what_goes() {
     let port = free_port();
     let (gone, fresh) = (Collector::start(), Collector::start());
-    let stays = format!("  - {{kind: http, name: stays, http: {{url: \"http://127.0.0.1:{port}\"}}, batch: {{time: 50ms}}, retry: {{first: 50ms, max: 100ms}}}}");
-    let gateway = start(&format!("{stays}\n{}", to(&gone, ", name: gone, batch: {time: 60s}").replacen(", batch: {time: 50ms}", "", 1)));
+    let stays = format!(
+        "  - {{kind: http, name: stays, http: {{url: \"http://127.0.0.1:{port}\"}}, batch: {{time: 50ms}}, retry: {{first: 50ms, max: 100ms}}}}"
+    );
+    let gateway = start(&format!(
+        "{stays}\n{}",
+        to(&gone, ", name: gone, batch: {time: 60s}").replacen(", batch: {time: 50ms}", "", 1)
+    ));
     calls(&gateway, 0..5);
     eventually("it waits", || sink(&gateway, "waiting_records", "stays") == 5.0);
-    let state = gateway.reload(&text(gateway.address.port(), &format!("{}\n{stays}\n  - {{kind: stdout}}", to(&fresh, ", name: fresh"))));
+    let state = gateway.reload(&text(
+        gateway.address.port(),
+        &format!("{}\n{stays}\n  - {{kind: stdout}}", to(&fresh, ", name: fresh")),
+    ));
     assert_eq!(state["reloadsApplied"], 1, "{state}");
     assert_eq!(gone.paths(5), paths(0..5), "what goes sends what it has");
     assert_eq!(sink(&gateway, "waiting_records", "stays"), 5.0);
@@ -265,20 +287,35 @@ fn settings_that_cannot_be_are_refused_with_their_place() {
     let upstream = Upstream::echo();
     for (log, want) in [
         ("{kind: http}", "needs its settings under `http`"),
-        ("{kind: stdout, http: {url: \"http://a\"}}", "settings of kind `http` in an access log of kind `stdout`"),
+        (
+            "{kind: stdout, http: {url: \"http://a\"}}",
+            "settings of kind `http` in an access log of kind `stdout`",
+        ),
         ("{kind: stdout, batch: {records: 5}}", "without a queue"),
         ("{kind: stdout, path: a}", "only an access log of kind `file` has a path"),
         ("{kind: stdout, rotate: {size: 1MiB}}", "only an access log of kind `file` is rotated"),
         ("{kind: file, path: a, rotate: {keep: 3}}", "expected `size` or `age`"),
-        ("{kind: http, http: {url: \"http://a\", body: array}, format: \"{{ status }}\"}", "a list is of JSON"),
-        ("{kind: http, http: {url: \"http://a\", headers: {host: {env: PATH}}}}", "is set by the gateway itself"),
+        (
+            "{kind: http, http: {url: \"http://a\", body: array}, format: \"{{ status }}\"}",
+            "a list is of JSON",
+        ),
+        (
+            "{kind: http, http: {url: \"http://a\", headers: {host: {env: PATH}}}}",
+            "is set by the gateway itself",
+        ),
         ("{kind: http, http: {url: \"http://u:p@a\"}}", "credentials have keys of their own"),
-        ("{kind: http, http: {url: \"http://a\"}, batch: {records: 30000}}", "cannot be larger than `queue.records`"),
+        (
+            "{kind: http, http: {url: \"http://a\"}, batch: {records: 30000}}",
+            "cannot be larger than `queue.records`",
+        ),
         ("{kind: http, http: {url: \"http://a\"}, filter: {status: [6xx]}}", "a class of them such as `5xx`"),
         ("{kind: http, http: {url: \"http://a\"}, filter: {routes: [nope]}}", "there is no route `nope`"),
         ("{kind: nats, nats: {broker: nope, subject: a}}", "there is no broker `nope`"),
         ("{kind: loki, loki: {url: \"http://a\", labels: {\"a-b\": c}}}", "expected letters, digits and `_`"),
-        ("{kind: clickhouse, clickhouse: {url: \"http://a\", table: \"a; DROP\"}}", "expected letters, digits and `_`"),
+        (
+            "{kind: clickhouse, clickhouse: {url: \"http://a\", table: \"a; DROP\"}}",
+            "expected letters, digits and `_`",
+        ),
         ("{kind: syslog, syslog: {address: \"unix:/dev/log\", transport: tls}}", "a Unix socket has no TLS"),
         ("{kind: otlp, otlp: {url: \"http://a/b\", protocol: grpc}}", "has no path"),
     ] {

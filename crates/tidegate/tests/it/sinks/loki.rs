@@ -20,7 +20,9 @@ fn objection(seen: &Seen) -> Option<String> {
     }
     let wrong = |what: &str| Some(format!("400 {what}"));
     let Ok(body) = serde_json::from_slice::<Value>(&seen.body) else { return wrong("no JSON") };
-    let Some(streams) = body["streams"].as_array().filter(|_| body.as_object().is_some_and(|all| all.len() == 1)) else {
+    let Some(streams) =
+        body["streams"].as_array().filter(|_| body.as_object().is_some_and(|all| all.len() == 1))
+    else {
         return wrong("no streams");
     };
     for stream in streams {
@@ -35,13 +37,14 @@ fn objection(seen: &Seen) -> Option<String> {
         }
         for value in stream["values"].as_array()? {
             let parts = value.as_array().map(Vec::as_slice).unwrap_or_default();
-            let is_time = parts.first().and_then(Value::as_str).is_some_and(|text| {
-                text.len() == 19 && text.bytes().all(|byte| byte.is_ascii_digit())
-            });
+            let is_time = parts
+                .first()
+                .and_then(Value::as_str)
+                .is_some_and(|text| text.len() == 19 && text.bytes().all(|byte| byte.is_ascii_digit()));
             let is_line = parts.get(1).is_some_and(Value::is_string);
-            let has_metadata = parts.get(2).is_none_or(|all| {
-                all.as_object().is_some_and(|all| all.values().all(Value::is_string))
-            });
+            let has_metadata = parts
+                .get(2)
+                .is_none_or(|all| all.as_object().is_some_and(|all| all.values().all(Value::is_string)));
             if !is_time || !is_line || !has_metadata || parts.len() > 3 {
                 return wrong(&format!("value {value}"));
             }
@@ -63,7 +66,8 @@ fn loki() -> Collector {
 
 /// All values with the labels of their streams.
 fn values(loki: &Collector) -> Vec<(Value, Value)> {
-    let bodies = loki.taken().into_iter().map(|seen| serde_json::from_slice::<Value>(&seen.body).expect("JSON"));
+    let bodies =
+        loki.taken().into_iter().map(|seen| serde_json::from_slice::<Value>(&seen.body).expect("JSON"));
     let streams = bodies.flat_map(|body| body["streams"].as_array().cloned().unwrap_or_default());
     let values = streams.flat_map(|stream| {
         let values = stream["values"].as_array().cloned().unwrap_or_default();
@@ -84,10 +88,14 @@ fn calls_are_streams_by_their_labels_with_metadata_beside_the_line() {
     gateway.get("/bad/1");
     eventually("four lines", || values(&loki).len() == 4);
     let all = values(&loki);
-    let of = |status: &str| all.iter().filter(|(labels, _)| labels["status_class"] == status).collect::<Vec<_>>();
+    let of =
+        |status: &str| all.iter().filter(|(labels, _)| labels["status_class"] == status).collect::<Vec<_>>();
     assert_eq!((of("2xx").len(), of("5xx").len()), (3, 1));
     let (labels, value) = of("5xx")[0];
-    assert_eq!(*labels, serde_json::json!({"job": "edge", "route": "bad", "status_class": "5xx", "level": "error"}));
+    assert_eq!(
+        *labels,
+        serde_json::json!({"job": "edge", "route": "bad", "status_class": "5xx", "level": "error"})
+    );
     let line: Value = serde_json::from_str(value[1].as_str().expect("a line")).expect("JSON");
     assert_eq!(line["path"], "/bad/1");
     assert_eq!((&value[2]["request_id"], &value[2]["trace_id"]), (&line["request_id"], &line["trace_id"]));

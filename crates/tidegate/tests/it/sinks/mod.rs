@@ -3,6 +3,7 @@
 
 mod clickhouse;
 mod collector;
+mod cost;
 mod files;
 mod http;
 mod loki;
@@ -10,6 +11,7 @@ mod nats;
 mod otlp;
 mod syslog;
 
+use self::collector::Collector;
 use crate::harness::{Client, Gateway, free_port};
 
 const ROUTES: &str = "routes:
@@ -57,5 +59,6 @@ fn dropped(gateway: &Gateway, name: &str, reason: &str) -> f64 {
     let begin = format!("tidegate_sink_dropped_total{{sink=\"{name}\"");
     let wanted = format!("reason=\"{reason}\"");
     let line = page.lines().find(|line| line.starts_with(&begin) && line.contains(&wanted));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {reason} of {name}"))
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no {reason} of {name}"))
 }

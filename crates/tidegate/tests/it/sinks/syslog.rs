@@ -36,7 +36,9 @@ impl Rsyslog {
             )
         });
         let plain = match with_tls {
-            None => format!("module(load=\"imtcp\")\ninput(type=\"imtcp\" address=\"127.0.0.1\" port=\"{tcp}\")\n"),
+            None => format!(
+                "module(load=\"imtcp\")\ninput(type=\"imtcp\" address=\"127.0.0.1\" port=\"{tcp}\")\n"
+            ),
             Some(_) => String::new(),
         };
         let config = format!(
@@ -91,7 +93,8 @@ action(type=\"omfile\" file=\"{place}/received\" template=\"parts\")
     fn paths(&self, input: &str, count: usize) -> Vec<String> {
         eventually(&format!("{count} messages of {input}"), || self.received(input).len() >= count);
         let path = |one: &Value| {
-            let record: Value = serde_json::from_str(one["msg"].as_str().expect("a message").trim()).expect("JSON");
+            let record: Value =
+                serde_json::from_str(one["msg"].as_str().expect("a message").trim()).expect("JSON");
             record["path"].as_str().expect("a path").to_owned()
         };
         self.received(input).iter().map(path).collect()
@@ -156,8 +159,10 @@ fn rsyslog_takes_messages_apart_whichever_way_they_come() {
         ] {
             assert_eq!(message[part], want, "{part} of {message}");
         }
-        let record: Value = serde_json::from_str(message["msg"].as_str().expect("text").trim()).expect("JSON");
-        let (told, own) = (message["time"].as_str().expect("a time"), record["timestamp"].as_str().expect("a time"));
+        let record: Value =
+            serde_json::from_str(message["msg"].as_str().expect("text").trim()).expect("JSON");
+        let (told, own) =
+            (message["time"].as_str().expect("a time"), record["timestamp"].as_str().expect("a time"));
         assert_eq!(told.get(..19), own.get(..19), "{message}");
     }
     gateway.get("/bad/1");
@@ -170,7 +175,8 @@ fn rsyslog_takes_messages_apart_whichever_way_they_come() {
 fn what_rsyslog_does_not_take_over_tcp_waits_for_it() {
     let mut rsyslog = Rsyslog::start(None);
     let address = format!("127.0.0.1:{}", rsyslog.tcp);
-    let gateway = in_folder(tempfile::tempdir().expect("a folder"), &log("tcp", &address, ", transport: tcp"));
+    let gateway =
+        in_folder(tempfile::tempdir().expect("a folder"), &log("tcp", &address, ", transport: tcp"));
     calls(&gateway, 0..5);
     assert_eq!(rsyslog.paths("imtcp", 5), paths(0..5));
     rsyslog.stop();
@@ -188,9 +194,12 @@ fn messages_travel_in_tls_to_whom_the_authority_vouches_for() {
     fs::write(certificates.path().join("receiver.crt"), made.cert.pem()).expect("a file");
     fs::write(certificates.path().join("receiver.key"), made.signing_key.serialize_pem()).expect("a file");
     let rsyslog = Rsyslog::start(Some(certificates.path()));
-    let tls = format!(", transport: tls, tls: {{caFile: \"{}/receiver.crt\"}}", certificates.path().display());
-    let gateway =
-        in_folder(tempfile::tempdir().expect("a folder"), &log("tls", &format!("localhost:{}", rsyslog.tls), &tls));
+    let tls =
+        format!(", transport: tls, tls: {{caFile: \"{}/receiver.crt\"}}", certificates.path().display());
+    let gateway = in_folder(
+        tempfile::tempdir().expect("a folder"),
+        &log("tls", &format!("localhost:{}", rsyslog.tls), &tls),
+    );
     calls(&gateway, 0..5);
     assert_eq!(rsyslog.paths("imtcp", 5), paths(0..5));
 }
