@@ -107,6 +107,8 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use ::base64::prelude::BASE64_STANDARD as STANDARD;
 
+    use ::http::header;
+
     use super::*;
     use crate::otlp::proto::{AnyMessage, Delay};
 
