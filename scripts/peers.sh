@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -90,6 +90,8 @@ old_agent_packages=("a2a-sdk[http-server]==0.3.26" uvicorn==0.38.0)
 python_environment agents "${agent_packages[@]}"
 python_environment agents-0.3 "${old_agent_packages[@]}"
 python_environment webhooks slack-sdk==3.48.0
+# ClickHouse's engine.
+python_environment clickhouse chdb==4.4.0
 
 # JavaScript's official clients, on the Node that came with the Python environment.
 node_packages=(
@@ -222,6 +224,11 @@ fi
 
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
+
+# A receiver of syslog, with TLS.
+if [ ! -x "$peers/rsyslog/usr/sbin/rsyslogd" ]; then
+  for package in libestr0 libfastjson4 liblognorm5 rsyslog-openssl rsyslog; do unpack "$package" "$peers/rsyslog"; done
+fi
 
 # Rules against attacks as Debian has them, and ModSecurity in Apache, which bench/waf.py compares with.
 if [ ! -e "$peers/modsecurity/usr/share/modsecurity-crs/rules" ] || [ ! -x "$peers/modsecurity/usr/sbin/apache2" ]; then

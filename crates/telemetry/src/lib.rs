@@ -9,8 +9,12 @@ mod json;
 pub mod logging;
 pub mod metrics;
 mod otlp;
+mod outlet;
 mod pipeline;
+mod receiver;
 mod recorder;
+mod reports;
+mod senders;
 pub mod trace;
 
 use std::{sync::Arc, time::Duration};
@@ -20,8 +24,9 @@ use model::Snapshot;
 use self::pipeline::Pipeline;
 pub use self::{
     metrics::{Collect, Exposition, Histogram, Metrics},
-    otlp::{ReceiverTls, TlsFor},
+    receiver::{ReceiverTls, Speaks, TlsFor, TlsWish},
     recorder::Recorder,
+    reports::SinkStatus,
 };
 
 /// Telemetry of the process; clones share it.
@@ -45,7 +50,7 @@ pub struct Error {
 pub struct Prepared(pipeline::Prepared);
 
 impl Telemetry {
-    /// Telemetry as a snapshot asks for it; `tls` makes the TLS of an OTLP receiver.
+    /// Telemetry as a snapshot asks for it; `tls` makes the TLS of receivers.
     pub fn new(snapshot: &Snapshot, tls: TlsFor) -> Result<Self, Error> {
         let metrics = Arc::new(Metrics::default());
         let pipeline = Arc::new(Pipeline::start(metrics.clone(), tls)?);
@@ -90,6 +95,11 @@ impl Telemetry {
     /// Adds something that is asked for its metrics at each scrape.
     pub fn register(&self, collector: Arc<dyn Collect>) {
         self.metrics.register(collector);
+    }
+
+    /// How each access log is doing.
+    pub fn sinks(&self) -> Vec<SinkStatus> {
+        self.metrics.reports.statuses()
     }
 
     /// Opens log files anew, after they were moved away.

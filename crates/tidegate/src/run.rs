@@ -338,6 +338,8 @@ async fn follow(
                 Asked::Reload => {
                     // What a signal asks for is loaded as it is, without waiting until it has settled.
                     watch.catch_up();
+                    // Many a rotation tells programs by this signal that their files were moved.
+                    running.telemetry.reopen_logs();
                     wanted = true;
                 }
                 Asked::Rotate => running.telemetry.reopen_logs(),

@@ -1,18 +1,19 @@
 //! Rules of what leaves the gateway about its calls: access logs and OTLP.
 
 use crate::{
-    AccessLog,
-    load::Context,
+    AccessLog, Config, Size,
+    load::{Context, scope::Named},
     resource::{
-        access_log::AccessLogKind,
+        access_log::{AccessLogKind, rotation::Rotation},
         telemetry::{Otlp, OtlpProtocol},
     },
 };
 
-pub(super) fn check(log: &AccessLog, at: &mut Context<'_, '_>) {
+pub(super) fn check(log: &AccessLog, config: &Config, at: &mut Context<'_, '_>) {
+    own_settings(log, at);
     match (log.kind, &log.path) {
         (AccessLogKind::File, None) => at.error("an access log of kind `file` needs a `path`"),
-        (AccessLogKind::Stdout | AccessLogKind::Stderr, Some(_)) => {
+        (kind, Some(_)) if kind != AccessLogKind::File => {
             at.field("path", |at| at.error("only an access log of kind `file` has a path"));
         }
         _ => {}
@@ -22,6 +23,106 @@ pub(super) fn check(log: &AccessLog, at: &mut Context<'_, '_>) {
             super::policies::template(&log.format, at);
             if !log.format.contains("{{") {
                 at.error("expected `json` or a template such as `{{ status }} {{ path }}`");
+            }
+        });
+    }
+    if let Some(rotate) = &log.rotate {
+        at.field("rotate", |at| rotation(rotate, log, at));
+    }
+    buffering(log, at);
+    if let Some(filter) = &log.filter {
+        at.field("filter", |at| {
+            at.each("routes", &filter.routes, |at, name| {
+                if config.routes.iter().all(|route| route.name != *name) {
+                    at.error(format!("there is no route `{name}`"));
+                }
+            });
+            at.each("listeners", &filter.listeners, |at, name| at.refer(Named::Listener, name));
+            at.each("status", &filter.status, |at, text| {
+                let (class, rest) = text.split_at_checked(1).unwrap_or_default();
+                let is_rest =
+                    rest == "xx" || rest.len() == 2 && rest.bytes().all(|byte| byte.is_ascii_digit());
+                if !("1"..="5").contains(&class) || !is_rest {
+                    at.error("expected a status such as `404`, or a class of them such as `5xx`");
+                }
+            });
+        });
+    }
+    if let Some(nats) = &log.nats {
+        at.field("nats", |at| at.field("broker", |at| at.refer(Named::Broker, &nats.broker)));
+    }
+}
+
+/// The settings of a kind stand under its key, and no other kind has settings there.
+fn own_settings(log: &AccessLog, at: &mut Context<'_, '_>) {
+    let kind = log.kind.as_str();
+    let settings = log.settings();
+    if !log.is_local() && settings.iter().all(|(key, _)| *key != kind) {
+        at.error_with(
+            format!("an access log of kind `{kind}` needs its settings under `{kind}`"),
+            "docs/sinks.md has an example of each kind",
+        );
+    }
+    for (key, settings) in settings {
+        at.field(key, |at| match key == kind {
+            true => settings.validate(log, at),
+            false => at.error(format!("settings of kind `{key}` in an access log of kind `{kind}`")),
+        });
+    }
+}
+
+fn rotation(rotate: &Rotation, log: &AccessLog, at: &mut Context<'_, '_>) {
+    if log.kind != AccessLogKind::File {
+        at.error("only an access log of kind `file` is rotated");
+    }
+    if rotate.size.is_none() && rotate.age.is_none() {
+        at.error_with("expected `size` or `age`", "such as `size: 100MiB`");
+    }
+    if rotate.size.is_some_and(|size| size.bytes() == 0) {
+        at.field("size", |at| at.error("expected more than nothing"));
+    }
+    if rotate.age.is_some_and(|age| age.get() < std::time::Duration::from_secs(1)) {
+        at.field("age", |at| at.error("expected at least a second"));
+    }
+}
+
+fn buffering(log: &AccessLog, at: &mut Context<'_, '_>) {
+    let written = [
+        ("batch", log.batch.is_some()),
+        ("queue", log.queue.is_some()),
+        ("retry", log.retry.is_some()),
+        ("spill", log.spill.is_some()),
+    ];
+    for (key, _) in written.into_iter().filter(|(_, is_written)| *is_written && log.is_local()) {
+        at.field(key, |at| at.error("standard streams and files are written at once, without a queue"));
+    }
+    let batch = log.batch.clone().unwrap_or_default();
+    let queue = log.queue.clone().unwrap_or_default();
+    at.field("batch", |at| {
+        if batch.records > queue.records {
+            at.field("records", |at| at.error("a batch cannot be larger than `queue.records`"));
+        }
+        if batch.size > queue.size {
+            at.field("size", |at| at.error("a batch cannot be larger than `queue.size`"));
+        }
+        if batch.size.bytes() == 0 {
+            at.field("size", |at| at.error("expected more than nothing"));
+        }
+    });
+    if let Some(retry) = &log.retry {
+        at.field("retry", |at| {
+            if retry.first.is_zero() {
+                at.field("first", |at| at.error("expected more than nothing"));
+            }
+            if retry.max < retry.first {
+                at.field("max", |at| at.error("the longest pause cannot be shorter than the first"));
+            }
+        });
+    }
+    if let Some(spill) = &log.spill {
+        at.field("spill", |at| {
+            if spill.size < Size::kib(64) {
+                at.field("size", |at| at.error("expected at least 64KiB"));
             }
         });
     }

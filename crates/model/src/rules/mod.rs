@@ -44,7 +44,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     if let Some(admin) = &config.admin {
         at.field("admin", |at| listener::admin(admin, at));
     }
-    at.each("accessLog", &config.access_log, |at, log| access_log::check(log, at));
+    at.each("accessLog", &config.access_log, |at, log| access_log::check(log, config, at));
     if let Some(otlp) = config.telemetry.as_ref().and_then(|telemetry| telemetry.otlp.as_ref()) {
         at.field("telemetry", |at| at.field("otlp", |at| access_log::otlp(otlp, at)));
     }

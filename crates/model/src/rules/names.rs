@@ -8,8 +8,9 @@ use crate::{
 };
 
 /// Lists of resources with names, and what one of them is called.
-const NAMED: [(&str, &str); 7] = [
+const NAMED: [(&str, &str); 8] = [
     ("listeners", "listener"),
+    ("accessLog", "access log"),
     ("upstreams", "upstream"),
     ("consumers", "consumer"),
     ("routes", "route"),

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use model::{
     Snapshot,
-    resource::{
-        telemetry::{Otlp, OtlpProtocol},
-        tls::UpstreamTls as Settings,
-        upstream::Protocol,
-    },
+    resource::{tls::UpstreamTls as Settings, upstream::Protocol},
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -16,6 +12,7 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
+use telemetry::{Speaks, TlsWish};
 use tokio_rustls::TlsConnector;
 
 use super::{certificates, server};
@@ -84,16 +81,20 @@ impl UpstreamTls {
     }
 }
 
-/// TLS towards an OTLP receiver.
-pub fn receiver(otlp: &Otlp, snapshot: &Snapshot) -> Result<telemetry::ReceiverTls, String> {
-    let protocol = match otlp.protocol {
-        OtlpProtocol::HttpProtobuf => Protocol::Http1,
-        OtlpProtocol::Grpc => Protocol::Grpc,
+/// TLS towards a receiver of what telemetry exports.
+pub fn receiver(wish: &TlsWish<'_>, snapshot: &Snapshot) -> Result<telemetry::ReceiverTls, String> {
+    let protocol = match wish.speaks {
+        Speaks::Http1 | Speaks::Other => Protocol::Http1,
+        Speaks::Http2 => Protocol::Grpc,
     };
-    let tls = UpstreamTls::compile(&otlp.tls.clone().unwrap_or_default(), protocol, snapshot)?;
-    let uri: http::Uri = otlp.endpoint.parse().map_err(|_| format!("`{}` is no address", otlp.endpoint))?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    Ok(telemetry::ReceiverTls { server_name: tls.server_name(host)?, connector: tls.connector })
+    let tls = UpstreamTls::compile(&wish.settings.cloned().unwrap_or_default(), protocol, snapshot)?;
+    let server_name = tls.server_name(wish.host)?;
+    if wish.speaks != Speaks::Other {
+        return Ok(telemetry::ReceiverTls { server_name, connector: tls.connector });
+    }
+    let mut config = (**tls.connector.config()).clone();
+    config.alpn_protocols.clear();
+    Ok(telemetry::ReceiverTls { server_name, connector: Arc::new(config).into() })
 }
 
 fn parse(name: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {

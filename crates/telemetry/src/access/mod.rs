@@ -1,9 +1,11 @@
 //! Access logs: a line per call, as JSON or after a template, to a standard stream or a file.
 
+mod choice;
 mod composed;
 mod content;
 mod delivered;
 mod fed;
+mod file;
 mod graphql;
 mod judged;
 pub(crate) mod line;
@@ -18,28 +20,23 @@ mod traffic;
 mod transcoded;
 mod waf;
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::io::{self, Write};
 
 use model::{
     AccessLog, CallRecord, Snapshot,
     resource::access_log::{AccessLogKind, Redact},
 };
 
+pub(crate) use self::choice::Choice;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::sample::call as test_call;
-use self::template::Template;
+use self::{file::LogFile, template::Template};
 
-/// An open access log.
+/// An open access log that this process writes itself.
 pub(crate) struct Log {
     sink: Sink,
-    form: Form,
-    redact: Redact,
-    /// Calls whose number falls below it are written.
-    threshold: u64,
+    line: Line,
+    choice: Choice,
     buffer: Vec<u8>,
     /// Whether the last write failed, so that a full disk is reported once.
     is_failing: bool,
@@ -48,7 +45,13 @@ pub(crate) struct Log {
 enum Sink {
     Stdout,
     Stderr,
-    File(PathBuf, File),
+    File(LogFile),
+}
+
+/// What a line is, and what is not in it.
+pub(crate) struct Line {
+    form: Form,
+    redact: Redact,
 }
 
 enum Form {
@@ -56,11 +59,26 @@ enum Form {
     Template(Template),
 }
 
-impl Form {
-    fn of(settings: &AccessLog) -> Result<Self, String> {
-        match settings.format.as_str() {
-            "json" => Ok(Self::Json),
-            text => Template::parse(text).map(Self::Template),
+impl Line {
+    /// Reads a format; the error says what is wrong with it.
+    pub(crate) fn of(format: &str, redact: Redact) -> Result<Self, String> {
+        let form = match format {
+            "json" => Form::Json,
+            text => Form::Template(Template::parse(text)?),
+        };
+        Ok(Self { form, redact })
+    }
+
+    /// Whether it is JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.form, Form::Json)
+    }
+
+    /// Writes a call's line, without its end.
+    pub(crate) fn write(&self, call: &CallRecord, out: &mut Vec<u8>) {
+        match &self.form {
+            Form::Json => line::json(call, &self.redact, out),
+            Form::Template(template) => template.write(call, &self.redact, out),
         }
     }
 }
@@ -75,28 +93,22 @@ pub(crate) fn settings(snapshot: &Snapshot) -> Vec<AccessLog> {
 }
 
 impl Log {
-    /// What is wrong with a log's settings, before its file is opened.
-    pub(crate) fn check(settings: &AccessLog) -> Result<(), String> {
-        Form::of(settings).map(drop)
-    }
-
     /// Opens a log; the error says what is wrong with its settings or its file.
     pub(crate) fn open(settings: &AccessLog) -> Result<Self, String> {
-        let form = Form::of(settings)?;
+        let line = Line::of(&settings.format, settings.redact.clone())?;
         let sink = match settings.kind {
             AccessLogKind::Stdout => Sink::Stdout,
             AccessLogKind::Stderr => Sink::Stderr,
-            AccessLogKind::File => {
+            _ => {
                 let path = settings.path.as_ref().ok_or("kind `file` needs a `path`")?.as_path().to_owned();
-                let file = append(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-                Sink::File(path, file)
+                let file = LogFile::open(&path, settings.rotate.clone());
+                Sink::File(file.map_err(|error| format!("{}: {error}", path.display()))?)
             }
         };
         Ok(Self {
             sink,
-            form,
-            redact: settings.redact.clone(),
-            threshold: (settings.sample.fraction() * u64::MAX as f64) as u64,
+            line,
+            choice: Choice::of(settings),
             buffer: Vec::with_capacity(64 * 1024),
             is_failing: false,
         })
@@ -106,18 +118,18 @@ impl Log {
     pub(crate) fn write(&mut self, batch: &[CallRecord]) -> (u64, u64) {
         self.buffer.clear();
         let mut lines = 0;
-        for call in batch.iter().filter(|call| is_wanted(call, self.threshold)) {
-            match &self.form {
-                Form::Json => line::json(call, &self.redact, &mut self.buffer),
-                Form::Template(template) => template.write(call, &self.redact, &mut self.buffer),
-            }
+        for call in batch.iter().filter(|call| self.choice.takes(call)) {
+            self.line.write(call, &mut self.buffer);
             self.buffer.push(b'\n');
             lines += 1;
+        }
+        if lines == 0 {
+            return (0, 0);
         }
         let written = match &mut self.sink {
             Sink::Stdout => io::stdout().lock().write_all(&self.buffer).and_then(|()| io::stdout().flush()),
             Sink::Stderr => io::stderr().lock().write_all(&self.buffer),
-            Sink::File(_, file) => file.write_all(&self.buffer),
+            Sink::File(file) => file.write(&self.buffer),
         };
         if let Err(error) = &written
             && !self.is_failing
@@ -128,13 +140,15 @@ impl Log {
         if written.is_ok() { (lines, 0) } else { (0, lines) }
     }
 
+    /// Why the last batch was not written.
+    pub(crate) fn error(&self) -> Option<&'static str> {
+        self.is_failing.then_some("it cannot be written")
+    }
+
     /// Opens its file anew; the old one goes on when that fails.
     pub(crate) fn reopen(&mut self) {
-        if let Sink::File(path, file) = &mut self.sink {
-            match append(path) {
-                Ok(new) => *file = new,
-                Err(error) => tracing::error!("cannot reopen the access log {}: {error}", path.display()),
-            }
+        if let Sink::File(file) = &mut self.sink {
+            file.reopen();
         }
     }
 }
@@ -153,20 +167,4 @@ pub(crate) fn template_line(template: &str, call: &CallRecord) -> Result<Vec<u8>
     let mut out = Vec::new();
     Template::parse(template)?.write(call, &Redact::default(), &mut out);
     Ok(out)
-}
-
-fn append(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-/// Whether a call is sampled. Failed ones always are; the choice goes by the request id, alike in every log.
-fn is_wanted(call: &CallRecord, threshold: u64) -> bool {
-    if threshold == u64::MAX || call.status.is_server_error() {
-        return true;
-    }
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in call.request_id.as_bytes() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    (hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) < threshold
 }

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Exposition;
+use crate::reports::Reports;
 
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sink {
-    AccessLog,
     OtlpTraces,
     OtlpMetrics,
     OtlpLogs,
@@ -20,8 +20,6 @@ pub(crate) enum Reason {
     Behind,
     /// The queue in front of the receiver was full.
     QueueFull,
-    /// It could not be written to its file or stream.
-    WriteFailed,
     /// The receiver refused a request for good.
     Refused,
     /// The receiver took a request but not all that was in it.
@@ -32,17 +30,15 @@ pub(crate) enum Reason {
     Shutdown,
 }
 
-const SINKS: [(Sink, &str); 4] = [
-    (Sink::AccessLog, "access_log"),
-    (Sink::OtlpTraces, "otlp_traces"),
-    (Sink::OtlpMetrics, "otlp_metrics"),
-    (Sink::OtlpLogs, "otlp_logs"),
-];
+/// What stands for all access logs together.
+const ACCESS_LOG: &str = "access_log";
 
-const REASONS: [(Reason, &str); 7] = [
+const SINKS: [(Sink, &str); 3] =
+    [(Sink::OtlpTraces, "otlp_traces"), (Sink::OtlpMetrics, "otlp_metrics"), (Sink::OtlpLogs, "otlp_logs")];
+
+const REASONS: [(Reason, &str); 6] = [
     (Reason::Behind, "behind"),
     (Reason::QueueFull, "queue-full"),
-    (Reason::WriteFailed, "write-failed"),
     (Reason::Refused, "refused"),
     (Reason::Partial, "partial"),
     (Reason::Unreachable, "unreachable"),
@@ -51,12 +47,10 @@ const REASONS: [(Reason, &str); 7] = [
 
 /// Whether a sink can lose something so.
 fn can(sink: Sink, reason: Reason) -> bool {
-    let is_log = sink == Sink::AccessLog;
     match reason {
         Reason::Behind => sink != Sink::OtlpMetrics,
-        Reason::WriteFailed => is_log,
         Reason::QueueFull => matches!(sink, Sink::OtlpTraces | Sink::OtlpLogs),
-        Reason::Refused | Reason::Partial | Reason::Unreachable | Reason::Shutdown => !is_log,
+        Reason::Refused | Reason::Partial | Reason::Unreachable | Reason::Shutdown => true,
     }
 }
 
@@ -90,9 +84,11 @@ impl Flow {
         self.waiting[sink as usize].store(count as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn collect(&self, out: &mut Exposition) {
+    pub(super) fn collect(&self, logs: &Reports, out: &mut Exposition) {
+        let (written, lost) = logs.totals();
         let value = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
         let help = "Lines, spans, data points and log records that a sink took.";
+        out.counter("tidegate_records_exported_total", help, &[("sink", ACCESS_LOG)], written as f64);
         for (sink, name) in SINKS {
             out.counter(
                 "tidegate_records_exported_total",
@@ -102,6 +98,10 @@ impl Flow {
             );
         }
         let help = "Lines, spans, data points and log records that were lost on the way to a sink.";
+        for (reason, lost) in sinks::Reason::ALL.into_iter().zip(lost) {
+            let labels = [("sink", ACCESS_LOG), ("reason", reason.as_str())];
+            out.counter("tidegate_records_dropped_total", help, &labels, lost as f64);
+        }
         for (sink, name) in SINKS {
             for (reason, why) in REASONS.into_iter().filter(|(reason, _)| can(sink, *reason)) {
                 let labels = [("sink", name), ("reason", why)];
@@ -109,13 +109,12 @@ impl Flow {
                 out.counter("tidegate_records_dropped_total", help, &labels, lost);
             }
         }
-        let otlp = || SINKS.into_iter().filter(|(sink, _)| *sink != Sink::AccessLog);
-        for (sink, name) in otlp() {
+        for (sink, name) in SINKS {
             let help = "Requests to the OTLP receiver that were sent again.";
             let count = value(&self.retries[sink as usize]);
             out.counter("tidegate_otlp_retries_total", help, &[("sink", name)], count);
         }
-        for (sink, name) in otlp().filter(|(sink, _)| *sink != Sink::OtlpMetrics) {
+        for (sink, name) in SINKS.into_iter().filter(|(sink, _)| *sink != Sink::OtlpMetrics) {
             let count = value(&self.waiting[sink as usize]);
             let help = "Spans and log records that wait for the OTLP receiver.";
             out.gauge("tidegate_otlp_waiting", help, &[("sink", name)], count);

@@ -25,6 +25,8 @@ use std::{
 
 use model::{CallRecord, Snapshot};
 
+use crate::reports::Reports;
+
 use self::{
     cells::{CLASSES, Cells, METHODS},
     routes::Entry,
@@ -54,6 +56,8 @@ pub struct Metrics {
     started: Started,
     /// What sinks took and what they lost.
     pub(crate) flow: Flow,
+    /// What became of the records of access logs.
+    pub(crate) reports: Reports,
     revision: Mutex<(String, usize)>,
 }
 
@@ -192,7 +196,8 @@ impl Metrics {
         all.models.render(out);
         render_models(&all, out);
         self.render_config(out);
-        self.flow.collect(out);
+        self.flow.collect(&self.reports, out);
+        self.reports.collect(out);
         for collector in &*self.collectors.lock().unwrap_or_else(PoisonError::into_inner) {
             collector.collect(out);
         }

@@ -3,10 +3,9 @@
 //! Nothing is lost without being counted: what finds the queue full, what the receiver refuses, and what it does not
 //! take within a minute.
 
-use std::{cell::RefCell, collections::VecDeque, io::Write, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
 use prost::Message;
 use tokio::{
     sync::{Notify, watch},
@@ -18,7 +17,10 @@ use super::{
     settings::{Settings, Signal},
     transport::{Exchange, Transport},
 };
-use crate::metrics::{Metrics, Reason};
+use crate::{
+    metrics::{Metrics, Reason},
+    receiver::gzip,
+};
 
 /// How long a batch is sent again before it is given up.
 pub(super) const KEPT: Duration = Duration::from_secs(60);
@@ -259,11 +261,4 @@ impl Courier {
 fn jittered(pause: Duration) -> Duration {
     let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0);
     pause.mul_f64(0.5 + (random >> 11) as f64 / (1u64 << 54) as f64)
-}
-
-fn gzip(body: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    // A vector takes every write.
-    let _ = encoder.write_all(body);
-    Bytes::from(encoder.finish().unwrap_or_default())
 }

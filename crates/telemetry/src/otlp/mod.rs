@@ -14,6 +14,7 @@ mod metric;
 mod proto;
 mod resource;
 mod settings;
+mod shipment;
 mod span;
 mod transport;
 
@@ -34,15 +35,16 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-pub(crate) use self::settings::Wanted;
-pub use self::settings::{ReceiverTls, TlsFor};
+pub(crate) use self::{facts::Routes, settings::Wanted, shipment::Shipment};
 use self::{
-    facts::Routes,
     lane::{Courier, Ending, Queue, drain},
     metric::Window,
     settings::{Settings, Signal},
 };
-use crate::metrics::{Metrics, Reason};
+use crate::{
+    metrics::{Metrics, Reason},
+    receiver::TlsFor,
+};
 
 /// Batches of records that wait for the thread; beyond them they are lost and counted.
 const BATCHES_MAX: usize = 64;

@@ -176,6 +176,35 @@ pub(crate) struct LogRecord {
     pub(crate) event_name: String,
 }
 
+/// `ExportLogsServiceRequest` of records that are bytes already.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RawLogsRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) resource_logs: Vec<RawResourceLogs>,
+}
+
+/// `ResourceLogs` of records that are bytes already.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RawResourceLogs {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) scope_logs: Vec<RawScopeLogs>,
+    #[prost(string, tag = "3")]
+    pub(crate) schema_url: String,
+}
+
+/// `ScopeLogs` of records that are bytes already: on the wire a message is what bytes are.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RawScopeLogs {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) scope: Option<Scope>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub(crate) log_records: Vec<bytes::Bytes>,
+    #[prost(string, tag = "3")]
+    pub(crate) schema_url: String,
+}
+
 /// `collector.metrics.v1.ExportMetricsServiceRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MetricsRequest {

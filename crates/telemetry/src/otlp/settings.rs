@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::HeaderMap;
 use model::{
     Snapshot,
     resource::{
@@ -11,22 +11,12 @@ use model::{
         telemetry::{Compression, Otlp, OtlpProtocol, Signals},
     },
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{proto::Resource, resource};
-use crate::metrics::Sink;
-
-/// TLS towards the receiver.
-#[derive(Clone)]
-pub struct ReceiverTls {
-    /// Whom to trust and what to show.
-    pub connector: TlsConnector,
-    /// The name for SNI and verification.
-    pub server_name: ServerName<'static>,
-}
-
-/// Makes the TLS of a receiver; the caller brings it, for files and authorities are not telemetry's business.
-pub type TlsFor = fn(&Otlp, &Snapshot) -> Result<ReceiverTls, String>;
+use crate::{
+    metrics::Sink,
+    receiver::{self, Endpoint, Speaks, TlsFor},
+};
 
 /// What is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +28,7 @@ pub(super) enum Signal {
 
 impl Signal {
     /// The end of the path with `http/protobuf`.
-    fn path(self) -> &'static str {
+    pub(super) fn path(self) -> &'static str {
         match self {
             Self::Traces => "/v1/traces",
             Self::Metrics => "/v1/metrics",
@@ -72,39 +62,6 @@ impl Signal {
     }
 }
 
-/// Where the receiver is.
-pub(super) struct Endpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) authority: String,
-    pub(super) host_header: HeaderValue,
-    pub(super) tls: Option<ReceiverTls>,
-    base: String,
-}
-
-impl Endpoint {
-    fn new(text: &str, tls: Option<ReceiverTls>) -> Result<Self, String> {
-        let wrong = || format!("endpoint: `{text}` is not an address such as http://127.0.0.1:4318");
-        let uri: Uri = text.parse().map_err(|_| wrong())?;
-        let authority =
-            uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
-        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        Ok(Self {
-            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port,
-            host_header: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?,
-            authority: authority.to_string(),
-            tls,
-            base: uri.path().trim_end_matches('/').to_owned(),
-        })
-    }
-
-    /// The target of a signal with `http/protobuf`.
-    pub(super) fn path(&self, signal: Signal) -> Uri {
-        format!("{}{}", self.base, signal.path()).parse().unwrap_or_else(|_| Uri::from_static("/"))
-    }
-}
-
 /// What a snapshot says of the receiver; another one than before makes another exporter.
 #[derive(PartialEq)]
 pub(crate) struct Wanted {
@@ -116,7 +73,11 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The receiver of a snapshot, if it names one.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Self> {
-        let mut otlp = snapshot.config.telemetry.as_ref()?.otlp.clone()?;
+        Some(Self::from(snapshot.config.telemetry.as_ref()?.otlp.clone()?, snapshot))
+    }
+
+    /// The receiver that settings name.
+    pub(crate) fn from(mut otlp: Otlp, snapshot: &Snapshot) -> Self {
         // What carries credentials is never exported, whether it was said or not.
         otlp.redact.query.extend(snapshot.credential_parameters());
         let headers = otlp.headers.iter();
@@ -125,25 +86,18 @@ impl Wanted {
         let tls = otlp.tls.as_ref();
         let files = tls.map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]).into_iter().flatten();
         let files = files.flatten().map(|file| snapshot.file(file)).collect();
-        Some(Self { otlp, headers, files })
+        Self { otlp, headers, files }
     }
 
     /// The settings of an exporter; the error names the key.
     pub(super) fn settings(&self, snapshot: &Snapshot, tls: TlsFor) -> Result<Settings, String> {
         let otlp = &self.otlp;
-        let is_tls = otlp.endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        let tls = if is_tls { Some(tls(otlp, snapshot)?) } else { None };
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let key = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| format!("headers: `{name}` is not the name of a header"))?;
-            let mut value = HeaderValue::from_str(value)
-                .map_err(|_| format!("headers.{name}: the secret cannot stand in a header"))?;
-            value.set_sensitive(true);
-            headers.insert(key, value);
-        }
+        let speaks = if otlp.protocol == OtlpProtocol::Grpc { Speaks::Http2 } else { Speaks::Http1 };
+        let endpoint = Endpoint::of(&otlp.endpoint, otlp.tls.as_ref(), speaks, snapshot, tls)
+            .map_err(|wrong| format!("endpoint: {wrong}"))?;
+        let headers = receiver::headers(&otlp.headers, snapshot)?;
         Ok(Settings {
-            endpoint: Endpoint::new(&otlp.endpoint, tls)?,
+            endpoint,
             is_grpc: otlp.protocol == OtlpProtocol::Grpc,
             headers,
             gzip: otlp.compression == Compression::Gzip,
@@ -175,30 +129,4 @@ pub(super) struct Settings {
     pub(super) signals: Signals,
     pub(super) redact: Redact,
     pub(super) resource: Resource,
-}
-
-impl Settings {
-    pub(super) fn user_agent(&self) -> HeaderValue {
-        HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signals_path_is_appended_to_the_receivers() {
-        for (endpoint, path, port) in [
-            ("http://127.0.0.1:4318", "/v1/traces", 4318),
-            ("http://collector/", "/v1/traces", 80),
-            ("http://collector:9/otlp/", "/otlp/v1/traces", 9),
-        ] {
-            let endpoint = Endpoint::new(endpoint, None).expect("good");
-            assert_eq!((endpoint.path(Signal::Traces).path(), endpoint.port), (path, port));
-        }
-        let six = Endpoint::new("http://[::1]:4318", None).expect("good");
-        assert_eq!((&*six.host, &*six.authority), ("::1", "[::1]:4318"));
-        assert!(Endpoint::new("http://user@collector", None).is_err());
-    }
 }

@@ -84,6 +84,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
     let gateway = &state.running.gateway;
     let upstreams = serde_json::to_value(gateway.status()).unwrap_or_default();
     let providers = serde_json::to_value(gateway.providers()).unwrap_or_default();
+    let sinks: Vec<Value> = state.running.telemetry.sinks().into_iter().map(sink).collect();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "revision": gateway.compiled().snapshot.revision,
@@ -94,7 +95,24 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "redis": gateway.redis(),
         "brokers": gateway.brokers(),
         "subscriptions": gateway.subscriptions(),
+        "sinks": sinks,
     }))
+}
+
+/// How an access log is doing.
+fn sink(sink: telemetry::SinkStatus) -> Value {
+    let dropped: serde_json::Map<String, Value> =
+        sink.dropped.into_iter().map(|(reason, count)| (reason.to_owned(), count.into())).collect();
+    json!({
+        "name": sink.name,
+        "kind": sink.kind,
+        "up": sink.is_up,
+        "error": sink.error,
+        "delivered": sink.delivered,
+        "dropped": dropped,
+        "waiting": sink.waiting,
+        "spilledBytes": sink.spilled,
+    })
 }
 
 /// The live configuration, secrets hidden.

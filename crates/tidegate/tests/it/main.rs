@@ -27,6 +27,7 @@ mod reload;
 mod routing;
 mod scripts;
 mod seeing;
+mod sinks;
 mod tidy;
 mod transcode;
 mod upstreams;

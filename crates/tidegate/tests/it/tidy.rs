@@ -112,7 +112,8 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-events", &[]),
         ("tidegate-graphql", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
-        ("tidegate-telemetry", &["tidegate-model"]),
+        ("tidegate-sinks", &[]),
+        ("tidegate-telemetry", &["tidegate-model", "tidegate-sinks"]),
         (
             "tidegate-proxy",
             &[

@@ -4,8 +4,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, client::SendRequest};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
-use super::{ANSWER_BYTES_MAX, Exchange, connect, judge_grpc};
-use crate::otlp::settings::{Settings, Signal};
+use super::{Exchange, judge_grpc};
+use crate::{
+    otlp::settings::{Settings, Signal},
+    receiver::{ANSWER_BYTES_MAX, connect, user_agent},
+};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -58,7 +61,8 @@ impl Client {
 }
 
 async fn open(settings: &Settings) -> Result<SendRequest<Bytes>, String> {
-    let stream = connect(&settings.endpoint).await?;
+    let stream =
+        connect(&settings.endpoint.host, settings.endpoint.port, settings.endpoint.tls.as_ref()).await?;
     let (sender, connection) = h2::client::Builder::new()
         .enable_push(false)
         .handshake::<_, Bytes>(stream)
@@ -82,7 +86,7 @@ fn request(settings: &Settings, signal: Signal) -> Result<Request<()>, http::Err
     headers.extend(settings.headers.clone());
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    headers.insert(header::USER_AGENT, settings.user_agent());
+    headers.insert(header::USER_AGENT, user_agent());
     let timeout = format!("{}m", settings.timeout.as_millis().clamp(1, 99_999_999));
     headers.insert("grpc-timeout", HeaderValue::from_str(&timeout)?);
     if settings.gzip {

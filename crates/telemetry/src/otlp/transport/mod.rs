@@ -3,26 +3,18 @@
 mod grpc;
 mod http1;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ::base64::{Engine, prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD};
-use ::http::{HeaderMap, HeaderValue, StatusCode, header};
+use ::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use prost::Message;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
 
 use super::{
     proto::{RetryInfo, RpcStatus},
-    settings::{Endpoint, Settings, Signal},
+    settings::{Settings, Signal},
 };
-
-/// Bytes of an answer that are read; a receiver has little to say.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// How long connecting may take, TLS included.
-const CONNECT: Duration = Duration::from_secs(5);
+use crate::receiver::{self, retry_after};
 
 /// What became of an export.
 #[derive(Debug)]
@@ -37,7 +29,7 @@ pub(super) enum Exchange {
 
 /// A connection to a receiver, for one signal.
 pub(super) enum Transport {
-    Http(http1::Client),
+    Http(receiver::Client),
     Grpc(grpc::Client),
 }
 
@@ -45,7 +37,7 @@ impl Transport {
     pub(super) fn new(settings: &Settings) -> Self {
         match settings.is_grpc {
             true => Self::Grpc(grpc::Client::default()),
-            false => Self::Http(http1::Client::default()),
+            false => Self::Http(receiver::Client::default()),
         }
     }
 
@@ -53,7 +45,7 @@ impl Transport {
     pub(super) async fn export(&mut self, settings: &Settings, signal: Signal, body: Bytes) -> Exchange {
         let sending = async {
             match self {
-                Self::Http(client) => client.export(settings, signal, body).await,
+                Self::Http(client) => http1::export(client, settings, signal, body).await,
                 Self::Grpc(client) => client.export(settings, signal, body).await,
             }
         };
@@ -67,35 +59,6 @@ impl Transport {
         }
     }
 }
-
-/// A stream to the receiver, with TLS where its address says so.
-async fn connect(endpoint: &Endpoint) -> Result<Box<dyn Stream>, String> {
-    let opening = async {
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-        stream.set_nodelay(true)?;
-        match &endpoint.tls {
-            None => Ok(Box::new(stream) as Box<dyn Stream>),
-            Some(tls) => {
-                let stream = tls.connector.connect(tls.server_name.clone(), stream).await?;
-                Ok(Box::new(stream) as Box<dyn Stream>)
-            }
-        }
-    };
-    let wrong = |why: String| format!("cannot connect to {}: {why}", endpoint.authority);
-    match tokio::time::timeout(CONNECT, opening).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => {
-            let error: std::io::Error = error;
-            Err(wrong(error.to_string()))
-        }
-        Err(_) => Err(wrong(format!("nothing within {CONNECT:?}"))),
-    }
-}
-
-/// A stream of bytes both ways.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// What an HTTP status means for an export over `http/protobuf` (OTLP specification, "Failures").
 fn judge_status(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Exchange {
@@ -111,16 +74,6 @@ fn judge_status(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Exchan
         429 | 502 | 503 | 504 => Exchange::Again { after: retry_after(headers), why },
         _ => Exchange::Refused(why),
     }
-}
-
-/// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 /// What a gRPC status means for an export (OTLP specification, "Failures").
@@ -153,6 +106,8 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use ::base64::prelude::BASE64_STANDARD as STANDARD;
+
+    use ::http::header;
 
     use super::*;
     use crate::otlp::proto::{AnyMessage, Delay};

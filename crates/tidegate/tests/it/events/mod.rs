@@ -4,7 +4,7 @@ mod cloud;
 mod deliveries;
 mod listeners;
 mod publish;
-mod server;
+pub(super) mod server;
 mod settings;
 mod troubles;
 

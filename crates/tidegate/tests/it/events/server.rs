@@ -272,6 +272,12 @@ impl Client {
         line.trim_end().to_owned()
     }
 
+    /// Listens to a subject from now on.
+    pub fn subscribe(&mut self, subject: &str) {
+        self.write(&format!("SUB {subject} 7\r\nPING\r\n"));
+        while self.line() != "PONG" {}
+    }
+
     /// Publishes something.
     pub fn publish(&mut self, subject: &str, payload: &str) {
         self.write(&format!("PUB {subject} {}\r\n{payload}\r\n", payload.len()));
