@@ -21,8 +21,9 @@ pub mod types;
 pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Comparison, ComposeRecord, ComposedCall, ContentRecord, Continued,
     CountsTokens, DeliveryRecord, Difference, FailureRecord, FeedRecord, GeoRecord, GraphqlRecord,
-    GuardFired, Judged, McpRecord, MirrorRecord, PublishRecord, Side, Spending, Stage, Timings, TokenPrices,
-    TokenUsage, TraceContext, TranscodeRecord, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
+    GuardFired, Judged, McpRecord, MirrorRecord, Onward, PublishRecord, Side, Spending, Stage, Timings,
+    TokenPrices, TokenUsage, TraceContext, TranscodeRecord, TryEnd, TryRecord, TrySpan, UnitUsage, WafFired,
+    WafRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

@@ -8,13 +8,14 @@ use crate::{
 };
 
 /// Lists of resources with names, and what one of them is called.
-const NAMED: [(&str, &str); 7] = [
+const NAMED: [(&str, &str); 8] = [
     ("listeners", "listener"),
     ("upstreams", "upstream"),
     ("consumers", "consumer"),
     ("routes", "route"),
     ("policies", "shared policy"),
     ("brokers", "broker"),
+    ("tokenIssuers", "token issuer"),
     ("subscriptions", "subscription"),
 ];
 

@@ -93,6 +93,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "redis": gateway.redis(),
         "brokers": gateway.brokers(),
         "subscriptions": gateway.subscriptions(),
+        "tokenIssuers": gateway.token_issuers(),
     }))
 }
 

@@ -111,6 +111,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-transcode", &[]),
         ("tidegate-events", &[]),
         ("tidegate-graphql", &[]),
+        ("tidegate-identity", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
@@ -124,6 +125,7 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-transcode",
                 "tidegate-events",
                 "tidegate-graphql",
+                "tidegate-identity",
                 "tidegate-telemetry",
             ],
         ),
