@@ -34,7 +34,11 @@ consumers:
   - {{name: cart, jwt: [{{claim: uri, value: 'spiffe://prod.test/cart', issuer: 'CN=clients\\, Inc'}}]}}
   - {{name: x.partner.test}}
   - {{name: nobody}}
-routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {policies}, backends: [{{upstream: u}}]}}]
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    backends: [{{upstream: u}}]
+    policies: {policies}
 {rest}",
             upstream.address
         );
@@ -252,7 +256,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{mtls: {{{sett
 "
         );
         std::fs::write(&config, text).expect("a configuration");
-        let (code, out, err) = crate::harness::run(&["check", "--config", &config.display().to_string()]);
+        let (code, out, err) = crate::harness::run(&["validate", "--config", &config.display().to_string()]);
         assert!(code != 0 && format!("{out}{err}").contains(want), "{settings}: {out}{err}");
     }
 }

@@ -348,7 +348,11 @@ fn what_cannot_sign_refuses_the_configuration_and_is_not_shown() {
         ("algorithm: RS256, keys: [{key: {file: key.pem}}]", "issuer: internal", "RS256 wants an RSA key"),
         ("keys: [{key: {file: key.pem}}, {key: {file: key.pem}}]", "issuer: internal", "given twice"),
         ("lifetime: 5m", "issuer: internal", "expected `keys` or `generated`"),
-        ("generated: {rotateEvery: 1h, publishBefore: 1h}", "issuer: internal", "or more"),
+        (
+            "generated: {rotateEvery: 1h, publishBefore: 1h}",
+            "issuer: internal",
+            "`publishBefore` and `lifetime` together",
+        ),
         ("generated: {}", "issuer: another", "there is no token issuer `another`"),
         ("generated: {}", "issuer: internal, claims: {sub: x}", "`sub` is the gateway's own to set"),
         ("generated: {}", "issuer: internal, header: connection", "is no header for a token"),
@@ -361,7 +365,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{internalJwt: 
 "
         );
         std::fs::write(&config, text).expect("a configuration");
-        let (code, out, err) = run(&["check", "--config", &config.display().to_string()]);
+        let (code, out, err) = run(&["validate", "--config", &config.display().to_string()]);
         let told = format!("{out}{err}");
         assert!(code != 0 && told.contains(want), "{issuer} {policy}: {told}");
         assert!(!told.contains("not-a-key"), "{told}");

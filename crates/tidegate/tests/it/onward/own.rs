@@ -110,8 +110,7 @@ fn however_many_calls_need_it_there_is_one_token_and_it_is_what_the_provider_gav
     let gateway = &world.gateway;
     let ask = || gateway.send("GET /x HTTP/1.1\nhost: a.test\nauthorization: Bearer of-the-client", b"");
     let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let calls: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| ask())).collect();
+        let calls: Vec<_> = (0..8).map(|_| scope.spawn(|| ask())).collect();
         calls.into_iter().map(|call| call.join().expect("an answer")).collect()
     });
     let token = world.upstream.seen()[0].header("authorization").expect("a token").to_owned();
@@ -127,7 +126,9 @@ fn however_many_calls_need_it_there_is_one_token_and_it_is_what_the_provider_gav
     );
     assert_eq!(world.asked(), 1);
     let text = std::fs::read_to_string(world.gateway.config()).expect("the configuration");
-    world.gateway.reload(&format!("{}\n# again\n", text.split_once('\n').expect("lines").1));
+    world
+        .gateway
+        .reload(&format!("{}\nconsumers: [{{name: another}}]\n", text.split_once('\n').expect("lines").1));
     assert_eq!(world.ask("").status, 200);
     assert_eq!(world.asked(), 1, "a reload fetches nothing that is there");
     assert!(!world.gateway.stderr().contains(token.trim_start_matches("Bearer ")));
@@ -312,7 +313,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{clientCredent
 "
         );
         std::fs::write(&config, text).expect("a configuration");
-        let (code, out, err) = crate::harness::run(&["check", "--config", &config.display().to_string()]);
+        let (code, out, err) = crate::harness::run(&["validate", "--config", &config.display().to_string()]);
         let told = format!("{out}{err}");
         assert!(code != 0 && told.contains(want), "{settings}: {told}");
         assert!(!told.contains("hush"), "{told}");

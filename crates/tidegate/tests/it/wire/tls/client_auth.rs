@@ -246,7 +246,7 @@ fn a_list_that_is_none_refuses_the_configuration() {
              clientAuth: {{mode: required, caFile: clients.crt, crlFiles: [taken.crl]}}}}}}]\n{FIXED}"
         );
         std::fs::write(&config, text).expect("a configuration");
-        let (code, out, err) = run(&["check", "--config", &config.display().to_string()]);
+        let (code, out, err) = run(&["validate", "--config", &config.display().to_string()]);
         assert!(code != 0 && format!("{out}{err}").contains("clientAuth"), "{list}: {out}{err}");
     }
 }
