@@ -15,6 +15,7 @@ mod heard;
 mod judged;
 mod mcp;
 mod mirrored;
+mod onward;
 mod published;
 mod traffic;
 mod transcode;
@@ -41,6 +42,7 @@ pub use self::{
     judged::Judged,
     mcp::McpRecord,
     mirrored::{Difference, MirrorRecord},
+    onward::Onward,
     published::PublishRecord,
     traffic::{Classed, Moved, Paced, TrafficRecord},
     transcode::TranscodeRecord,
@@ -120,6 +122,8 @@ pub struct CallRecord {
     pub graphql: Option<Box<GraphqlRecord>>,
     /// What policies that look for abuse said of it, where they objected or had something to tell.
     pub judged: Vec<Judged>,
+    /// What policies showed the upstream of who calls.
+    pub onward: Vec<Onward>,
     /// Where the client is, as a database of addresses says.
     pub geo: Option<Box<GeoRecord>>,
     /// What policies over content found.

@@ -61,6 +61,8 @@ pub(crate) struct Call {
     pub(crate) authorization_is_judged: bool,
     /// Which of the consumer's API keys was shown, by its place among them.
     pub(crate) shown_key: Option<usize>,
+    /// The token that a policy has found good, with or without `Bearer ` before it.
+    pub(crate) token: Option<HeaderValue>,
     /// Claims of a verified token.
     pub claims: Option<Rc<serde_json::Map<String, serde_json::Value>>>,
     /// Headers that policies want on whatever answer the call gets, the gateway's own included.
@@ -237,6 +239,7 @@ impl Call {
             stands_in: false,
             is_stranger: self.is_stranger,
             authorization_is_judged: self.authorization_is_judged,
+            token: None,
             claims: None,
             answer_headers: http::HeaderMap::new(),
             notes: Vec::new(),
@@ -283,6 +286,7 @@ impl Call {
             stands_in: false,
             is_stranger: false,
             authorization_is_judged: false,
+            token: None,
             claims: None,
             answer_headers: http::HeaderMap::new(),
             notes: Vec::new(),
@@ -368,6 +372,7 @@ pub(crate) fn new_record(
         waf: None,
         graphql: None,
         judged: Vec::new(),
+        onward: Vec::new(),
         geo: None,
         content: None,
         composed: None,

@@ -24,6 +24,7 @@ use crate::{
         Handler,
         ai::provider::{Provider, ProviderStatus, owner},
     },
+    issuers::{IssuerStatus, Issuers},
     ledger::{Ledger, shared::Accounts},
     listener::Listener,
     policy::{
@@ -59,6 +60,7 @@ pub struct Compiled {
     pub(crate) postgres: Option<Arc<postgres::Client>>,
     pub(crate) brokers: Brokers,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) issuers: Issuers,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// Header names that the policies of consumers say who the caller is with.
@@ -102,6 +104,8 @@ pub(crate) struct Building<'a> {
     pub(crate) postgres: Option<&'a Arc<postgres::Client>>,
     /// Brokers, by name.
     pub(crate) brokers: Option<&'a Brokers>,
+    /// Issuers of tokens, by name.
+    pub(crate) issuers: Option<&'a Issuers>,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -128,6 +132,7 @@ impl Building<'_> {
             accounts: None,
             postgres: None,
             brokers: None,
+            issuers: None,
             previous: None,
             kept: &kept,
         };
@@ -199,18 +204,21 @@ impl Compiled {
             accounts: None,
             postgres: None,
             brokers: None,
+            issuers: None,
             previous,
             kept: &kept,
         };
         let (accounts, postgres) = (accounts(&bare, &mut errors), postgres(&bare, &mut errors));
         let brokers = brokers(&bare, &mut errors);
         let has_brokers = brokers.len() == config.brokers.len();
+        let issuers = crate::issuers::compile(&bare, &mut errors);
         let building = |upstreams, consumers| Building {
             upstreams,
             consumers,
             accounts: accounts.as_ref(),
             postgres: postgres.as_ref(),
             brokers: Some(&brokers),
+            issuers: Some(&issuers),
             ..bare.of("")
         };
         let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
@@ -277,6 +285,7 @@ impl Compiled {
                     postgres: postgres.clone(),
                     brokers: brokers.clone(),
                     subscriptions,
+                    issuers: issuers.clone(),
                     protected_headers,
                     consumer_identity,
                     measures_heads,
@@ -331,6 +340,13 @@ impl Compiled {
         let mut all: Vec<_> = self.subscriptions.iter().collect();
         all.sort_by(|a, b| a.0.cmp(b.0));
         all.into_iter().map(|(_, subscription)| subscription.status()).collect()
+    }
+
+    /// What every issuer of tokens is like, by name.
+    pub(crate) fn issuer_status(&self) -> Vec<IssuerStatus> {
+        let mut all: Vec<_> = self.issuers.iter().collect();
+        all.sort_by(|a, b| a.0.cmp(b.0));
+        all.into_iter().map(|(_, issuer)| issuer.status()).collect()
     }
 
     /// The state of the shared store, where there is one.

@@ -128,6 +128,25 @@ impl Expression {
         self.eval(facts, scalar)
     }
 
+    /// Its value as JSON. What fails or is neither text, number nor truth value is absent.
+    pub(crate) fn eval_json(&self, facts: &Facts<'_>) -> Option<serde_json::Value> {
+        self.eval(facts, |value| {
+            if let Some(truth) = value.downcast_ref::<CelBool>() {
+                return Some((*truth.inner()).into());
+            }
+            if let Some(number) = value.downcast_ref::<CelInt>() {
+                return Some((*number.inner()).into());
+            }
+            if let Some(number) = value.downcast_ref::<CelUInt>() {
+                return Some((*number.inner()).into());
+            }
+            if let Some(number) = value.downcast_ref::<CelDouble>() {
+                return serde_json::Number::from_f64(*number.inner()).map(Into::into);
+            }
+            scalar(value).map(Into::into)
+        })
+    }
+
     /// How often it failed since it was compiled.
     #[cfg(test)]
     pub(crate) fn failures(&self) -> u64 {

@@ -308,6 +308,11 @@ impl Gateway {
         self.shared.compiled.load().broker_status()
     }
 
+    /// What every issuer of tokens is like: its keys, and what is published of them.
+    pub fn token_issuers(&self) -> Vec<crate::IssuerStatus> {
+        self.shared.compiled.load().issuer_status()
+    }
+
     /// The state of every subscription.
     pub fn subscriptions(&self) -> Vec<crate::SubscriptionStatus> {
         self.shared.compiled.load().subscription_status()

@@ -131,6 +131,18 @@ impl Template {
         Some(Cow::Owned(out))
     }
 
+    /// The value for this call: one place alone keeps the type that it has there, everything else is text.
+    pub(crate) fn json(&self, call: &Call) -> Option<Value> {
+        match &*self.parts {
+            [Part::Value(Source::Claim(path))] => claim(call.claims.as_deref()?, path).cloned(),
+            [Part::Value(Source::ConsumerGroups)] => {
+                let groups = &call.consumer.as_ref()?.groups;
+                Some(groups.iter().map(|group| Value::from(&**group)).collect())
+            }
+            _ => self.render(call).map(|text| Value::from(&*text)),
+        }
+    }
+
     /// The text, each value of which is judged before it becomes a part of it. Nothing when the call lacks one.
     pub(crate) fn render_judged<E>(
         &self,

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     Consumer, Listener, Policy, PolicyUse, Route, Snapshot, Upstream,
     policy::Place,
-    resource::{route::Handler, tls::ClientAuthMode},
+    resource::{
+        route::Handler,
+        tls::{ClientAuthMode, CrlExpiry, CrlUnknown},
+    },
 };
 
 /// Everything that is asked of a caller.
@@ -25,6 +28,8 @@ struct Private {
 struct Certificate {
     authorities: Parts,
     names: Vec<String>,
+    /// It is looked for in lists of what was taken back, and how strictly.
+    lists: Option<(bool, bool)>,
 }
 
 /// A configuration by the names that its routes use.
@@ -84,7 +89,9 @@ impl Identity {
         let auth = listener.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
         if let Some(auth) = auth.filter(|auth| auth.mode == ClientAuthMode::Required) {
             let authorities = world.files.parts(&auth.ca_file, certificates);
-            demands.push(demand(Certificate { authorities, names: auth.subject_alt_names.clone() }));
+            let lists = (!auth.crl_files.is_empty())
+                .then_some((auth.crl_unknown == CrlUnknown::Deny, auth.crl_expiry == CrlExpiry::Refuse));
+            demands.push(demand(Certificate { authorities, names: auth.subject_alt_names.clone(), lists }));
         }
         let config = &world.snapshot.config;
         let uses = config.global_policies.iter().chain(&listener.policies).chain(&route.policies);
@@ -158,7 +165,12 @@ impl Terms for Private {
 
 impl Terms for Certificate {
     fn implies(&self, other: &Self) -> bool {
-        self.authorities.is_subset(&other.authorities) && among(&self.names, &other.names)
+        let is_as_strict = match (self.lists, other.lists) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(mine), Some(theirs)) => (mine.0 || !theirs.0) && (mine.1 || !theirs.1),
+        };
+        is_as_strict && self.authorities.is_subset(&other.authorities) && among(&self.names, &other.names)
     }
 
     fn words(&self) -> String {

@@ -16,6 +16,7 @@ pub(crate) enum Named {
     Provider,
     Model,
     Broker,
+    TokenIssuer,
 }
 
 impl Named {
@@ -29,6 +30,7 @@ impl Named {
             Self::Provider => "AI provider",
             Self::Model => "model of `ai.models`",
             Self::Broker => "broker",
+            Self::TokenIssuer => "token issuer",
         }
     }
 }
@@ -44,6 +46,7 @@ pub(crate) struct Scope {
     providers: BTreeSet<String>,
     models: BTreeSet<String>,
     brokers: BTreeSet<String>,
+    token_issuers: BTreeSet<String>,
     /// There is a `redis`.
     pub(super) redis: bool,
     /// There is a `postgres`.
@@ -65,6 +68,7 @@ impl Scope {
             providers: tree.get("ai").map(|ai| names(ai, "providers")).unwrap_or_default(),
             models: tree.get("ai").map(|ai| names(ai, "models")).unwrap_or_default(),
             brokers: names(tree, "brokers"),
+            token_issuers: names(tree, "tokenIssuers"),
             postgres: tree.get("postgres").is_some(),
             redis: tree.get("redis").is_some(),
         }
@@ -80,6 +84,7 @@ impl Scope {
             Named::Provider => &self.providers,
             Named::Model => &self.models,
             Named::Broker => &self.brokers,
+            Named::TokenIssuer => &self.token_issuers,
         }
     }
 }

@@ -63,6 +63,7 @@ policies! {
     oauth2_introspection: Oauth2Introspection => "oauth2Introspection", "Lets in who shows a token that its issuer says is good.";
     ext_auth: ExtAuth => "extAuth", "A service of the operator's own says who is let in.";
     hmac: Hmac => "hmac", "Lets in who has signed the request.";
+    mtls: Mtls => "mtls", "Lets in who shows a certificate.";
     any_of: AnyOf => "anyOf", "Several ways to show who calls, of which one is enough.";
     acl: Acl => "acl", "Lets in consumers and groups by name.";
     ip_restriction: IpRestriction => "ipRestriction", "Lets in client addresses.";
@@ -85,6 +86,9 @@ policies! {
     request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";
     headers: Headers => "headers", "Changes headers of requests and answers.";
     rewrite: Rewrite => "rewrite", "Changes the path and the host that the upstream sees.";
+    internal_jwt: InternalJwt => "internalJwt", "Tells upstreams who calls, by a token that the gateway signs.";
+    client_credentials: ClientCredentials => "clientCredentials", "Shows upstreams a token of the gateway's own.";
+    oauth2_token_exchange: Oauth2TokenExchange => "oauth2TokenExchange", "Shows upstreams a token in exchange for the caller's.";
     deprecation: Deprecation => "deprecation", "Announces that an API goes away.";
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
     cache: Cache => "cache", "Gives answers again, as RFC 9111 says.";

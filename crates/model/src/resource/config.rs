@@ -20,6 +20,7 @@ use super::{
     runtime::Shutdown,
     subscription::Subscription,
     telemetry::Telemetry,
+    token_issuer::TokenIssuer,
     upstream::Upstream,
 };
 use crate::{Cidr, policy::PolicyUse};
@@ -87,6 +88,9 @@ pub struct Config {
     /// What brokers keep and upstreams are given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<Subscription>,
+    /// What the gateway signs tokens as that tell upstreams who calls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub token_issuers: Vec<TokenIssuer>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

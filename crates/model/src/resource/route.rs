@@ -242,10 +242,13 @@ pub struct Respond {
     /// In place of all this: answers that an OpenAPI document describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub openapi: Option<super::mock::Mock>,
+    /// In place of all this: the public keys of this issuer in `tokenIssuers` (a JWKS, RFC 7517).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
 }
 
 impl Default for Respond {
     fn default() -> Self {
-        Self { status: 200, headers: BTreeMap::new(), body: String::new(), openapi: None }
+        Self { status: 200, headers: BTreeMap::new(), body: String::new(), openapi: None, jwks: None }
     }
 }

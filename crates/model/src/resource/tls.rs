@@ -80,6 +80,38 @@ pub struct ClientAuth {
     /// Subject alternative names that are let in (`*.partner.example` covers one label); any when empty.
     #[serde(default)]
     pub subject_alt_names: Vec<String>,
+    /// Files with lists of certificates that were taken back (CRL, PEM or DER); they are read again when they change.
+    /// Nothing is looked up over the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crl_files: Vec<FilePath>,
+    /// What becomes of certificates whose authority has no list among `crlFiles`.
+    #[serde(default)]
+    pub crl_unknown: CrlUnknown,
+    /// What becomes of certificates whose list should have been renewed by now.
+    #[serde(default)]
+    pub crl_expiry: CrlExpiry,
+}
+
+/// What becomes of a certificate about which no list says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CrlUnknown {
+    /// It is refused, so that a list that was forgotten is noticed.
+    #[default]
+    Deny,
+    /// It is good.
+    Allow,
+}
+
+/// What becomes of a certificate whose list is too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CrlExpiry {
+    /// The list counts as it is.
+    #[default]
+    Ignore,
+    /// It is refused.
+    Refuse,
 }
 
 /// Whether a client may come without a certificate.

@@ -140,7 +140,9 @@ fn auth(auth: &McpAuth, at: &mut Context<'_, '_>) {
         }
     };
     match (&auth.client_credentials, &auth.token_exchange) {
-        (Some(own), None) => at.field("clientCredentials", |at| endpoint(&own.token_endpoint, at)),
+        (Some(own), None) => {
+            at.field(crate::policy::client_credentials::KEY, |at| endpoint(&own.token_endpoint, at));
+        }
         (None, Some(exchange)) => at.field("tokenExchange", |at| {
             endpoint(&exchange.token_endpoint, at);
             if exchange.client_secret.is_some() && exchange.client_id.is_none() {

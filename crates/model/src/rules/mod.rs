@@ -22,6 +22,7 @@ mod static_files;
 mod strip_prefix;
 mod subscribe;
 mod subscription;
+mod token_issuer;
 mod transcode;
 mod upstream;
 
@@ -65,6 +66,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
         });
     }
     at.each("brokers", &config.brokers, |at, broker| broker::check(broker, at));
+    at.each("tokenIssuers", &config.token_issuers, |at, issuer| token_issuer::check(issuer, at));
     at.each("subscriptions", &config.subscriptions, |at, one| subscription::check(one, config, at));
     at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, config, at));
     consumer::usernames(config, at);

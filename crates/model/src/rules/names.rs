@@ -16,6 +16,7 @@ const NAMED: [(&str, &str); 8] = [
     ("routes", "route"),
     ("policies", "shared policy"),
     ("brokers", "broker"),
+    ("tokenIssuers", "token issuer"),
     ("subscriptions", "subscription"),
 ];
 

@@ -131,6 +131,16 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             at.field("static", |at| super::static_files::check(files, &route.matches, at))
         }
         Handler::Respond(respond) => at.field("respond", |at| {
+            if let Some(issuer) = &respond.jwks {
+                at.field("jwks", |at| at.refer(Named::TokenIssuer, issuer));
+                let others =
+                    ["status", "headers", "body", "openapi"].into_iter().find(|key| at.is_written(key));
+                if let Some(other) = others {
+                    at.error(format!(
+                        "has both `jwks` and `{other}`; the issuer's keys are all that is answered"
+                    ));
+                }
+            }
             if let Some(mock) = &respond.openapi {
                 let others = ["status", "headers", "body"].into_iter().find(|key| at.is_written(key));
                 if let Some(other) = others {

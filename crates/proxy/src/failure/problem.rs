@@ -100,6 +100,8 @@ problems! {
     BadUpstreamAnswer = "bad-upstream-answer", BAD_GATEWAY, 13, "The upstream gave a malformed answer";
     /// A call that the answer is made of failed.
     CallFailed = "call-failed", BAD_GATEWAY, 13, "A call that the answer is made of failed";
+    /// The token that the upstream wants cannot be had now.
+    NoToken = "no-token", SERVICE_UNAVAILABLE, 14, "No token for the upstream could be had";
     /// No endpoint can be used.
     NoHealthyEndpoint = "no-healthy-endpoint", SERVICE_UNAVAILABLE, 14, "No endpoint of the upstream is available";
     /// The circuit breaker is open.

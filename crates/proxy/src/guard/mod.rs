@@ -114,6 +114,7 @@ fn call(
         is_stranger: false,
         authorization_is_judged: false,
         shown_key: None,
+        token: None,
         claims: None,
         answer_headers: http::HeaderMap::new(),
         notes: Vec::new(),

@@ -25,15 +25,27 @@ pub(crate) trait Around {
 
 /// What policies have put around a call's handler, the outermost first. It is a note of the call, so that calls without
 /// any do not carry a place for it.
-struct Layers(Vec<Box<dyn Around>>);
+#[derive(Default)]
+struct Layers {
+    outer: Vec<Box<dyn Around>>,
+    /// Those that stand within all others, however late these come.
+    inner: Vec<Box<dyn Around>>,
+}
 
 /// By its address the note is found.
 static NOTE: u8 = 0;
 
 /// Puts something around the handler of a call, within what is there.
 pub(crate) fn put(call: &mut Call, layer: Box<dyn Around>) {
-    let mut layers = call.take::<_, Layers>(&NOTE).unwrap_or_else(|| Layers(Vec::new()));
-    layers.0.push(layer);
+    let mut layers = call.take::<_, Layers>(&NOTE).unwrap_or_default();
+    layers.outer.push(layer);
+    call.keep(&NOTE, layers);
+}
+
+/// Puts something around the handler of a call, within whatever else is or will be there.
+pub(crate) fn put_innermost(call: &mut Call, layer: Box<dyn Around>) {
+    let mut layers = call.take::<_, Layers>(&NOTE).unwrap_or_default();
+    layers.inner.push(layer);
     call.keep(&NOTE, layers);
 }
 
@@ -55,9 +67,19 @@ pub(crate) struct Next {
 impl Next {
     /// All that policies of this call have put around its handler.
     pub(crate) fn of(worker: &Rc<Worker>, call: &mut Call, route: usize, body: Body) -> Self {
-        let mut rest = call.take::<_, Layers>(&NOTE).map_or_else(Vec::new, |layers| layers.0);
-        rest.reverse();
+        let layers = call.take::<_, Layers>(&NOTE).unwrap_or_default();
+        let rest = layers.outer.into_iter().chain(layers.inner).rev().collect();
         Self { worker: worker.clone(), route, body, rest }
+    }
+
+    /// The same once more, with another body, where the handler alone is within.
+    pub(crate) fn again(&self, body: Body) -> Option<Self> {
+        self.rest.is_empty().then(|| Self {
+            worker: self.worker.clone(),
+            route: self.route,
+            body,
+            rest: Vec::new(),
+        })
     }
 
     /// Has the call answered.

@@ -83,6 +83,13 @@ pub(crate) struct Progress {
     has_consumer: bool,
 }
 
+impl Progress {
+    /// Whether policies of an upstream have seen the call.
+    pub(crate) fn is_beyond_choice(&self) -> bool {
+        self.upstream > 0
+    }
+}
+
 /// How a request's way through its policies ended.
 pub(crate) enum Passed {
     /// All let it through.

@@ -170,6 +170,7 @@ impl Jwt {
             }
         }
         call.claims = Some(Rc::new(claims));
+        call.token = self.source.kept(call);
         call.authorization_is_judged |=
             matches!(&self.source, Source::Header(name) if *name == header::AUTHORIZATION);
         if self.hide {
@@ -296,6 +297,18 @@ impl Source {
             Self::Cookie(name) => credentials::in_cookie(headers, name)?.map(text),
             Self::Query(name) => credentials::in_query(&call.head.uri, name)?,
         })
+    }
+
+    /// What is shown, for policies that show it to others: read before it is hidden.
+    pub(super) fn kept(&self, call: &Call) -> Option<HeaderValue> {
+        match self {
+            // Shared with the head: nothing is copied.
+            Self::Header(name) => call.head.headers.get(name).cloned(),
+            Self::Cookie(_) | Self::Query(_) => {
+                let shown = self.shown(call).ok()??;
+                HeaderValue::from_str(&shown).ok()
+            }
+        }
     }
 
     pub(super) fn is(&self, header: &HeaderName) -> bool {

@@ -176,6 +176,7 @@ fn copied(call: &Call) -> Box<Call> {
     own.host_from_endpoint = call.host_from_endpoint;
     own.captures = call.captures.clone();
     own.claims = call.claims.clone();
+    own.token = call.token.clone();
     own.record.route.clone_from(&call.record.route);
     own.record.consumer.clone_from(&call.record.consumer);
     own.record.uri = call.record.uri.clone();

@@ -18,6 +18,7 @@ mod needs;
 mod networks;
 mod origins;
 mod over;
+mod renewing;
 mod scope;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "tests use the rest"))]
@@ -144,6 +145,7 @@ policies! {
     oauth2_introspection: Oauth2Introspection;
     ext_auth: ExtAuth;
     hmac: Hmac;
+    mtls: Mtls;
     any_of: AnyOf;
     acl: Acl;
     ip_restriction: IpRestriction;
@@ -166,6 +168,9 @@ policies! {
     request_limits: RequestLimits;
     headers: Headers;
     rewrite: Rewrite;
+    internal_jwt: InternalJwt;
+    client_credentials: ClientCredentials;
+    oauth2_token_exchange: Oauth2TokenExchange;
     deprecation: Deprecation;
     fault_injection: FaultInjection;
     cache: Cache;

@@ -170,6 +170,7 @@ impl Oauth2Introspection {
             }
         }
         call.claims = Some(Rc::new((**claims).clone()));
+        call.token = self.source.kept(call);
         call.authorization_is_judged |= self.source.is(&header::AUTHORIZATION);
         if self.hide {
             self.source.hide(call);

@@ -373,6 +373,7 @@ impl Inner {
             }
         }
         call.claims = Some(std::rc::Rc::new(found.claims));
+        call.token = found.session.access.as_ref().and_then(|token| HeaderValue::from_str(token).ok());
         Ok(())
     }
 

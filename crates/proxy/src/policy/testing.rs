@@ -92,6 +92,7 @@ pub(crate) fn call(method: &str, target: &str) -> Call {
         is_stranger: false,
         authorization_is_judged: false,
         shown_key: None,
+        token: None,
         claims: None,
         answer_headers: Default::default(),
         notes: Vec::new(),

@@ -2,10 +2,11 @@
 
 mod certificates;
 pub(crate) mod client;
-pub(crate) mod names;
 pub(crate) mod server;
 
 use std::sync::Arc;
+
+pub(crate) use identity::names;
 
 pub(crate) use self::certificates::Certificates;
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use model::{
     Snapshot,
-    resource::tls::{Alpn, ClientAuth, ClientAuthMode, ListenerTls},
+    resource::tls::{Alpn, ClientAuth, ClientAuthMode, CrlExpiry, CrlUnknown, ListenerTls},
 };
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, ServerConnection,
     SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, UnixTime},
+    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject},
     server::{
         WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -32,6 +32,8 @@ pub(crate) struct ClientIdentity {
     pub(crate) names: Arc<Names>,
     /// SHA-256 of the certificate, in hexadecimal.
     pub(crate) fingerprint: Arc<str>,
+    /// The certificate and those that lead to its authority, as the client showed them.
+    pub(crate) chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// The TLS of a listener.
@@ -94,11 +96,45 @@ fn verifier(
     if auth.mode == ClientAuthMode::Optional {
         builder = builder.allow_unauthenticated();
     }
+    if !auth.crl_files.is_empty() {
+        builder = builder.with_crls(revoked(auth, snapshot)?);
+        if auth.crl_unknown == CrlUnknown::Allow {
+            builder = builder.allow_unknown_revocation_status();
+        }
+        if auth.crl_expiry == CrlExpiry::Refuse {
+            builder = builder.enforce_revocation_expiration();
+        }
+    }
     let inner = builder.build().map_err(|error| wrong(error.to_string()))?;
     if auth.subject_alt_names.is_empty() {
         return Ok(inner);
     }
     Ok(Arc::new(NamedClients { inner, names: auth.subject_alt_names.clone() }))
+}
+
+/// The lists of what authorities have taken back, in PEM (a file may hold several) or DER.
+fn revoked(
+    auth: &ClientAuth,
+    snapshot: &Snapshot,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let mut lists = Vec::new();
+    for (index, file) in auth.crl_files.iter().enumerate() {
+        let bytes = snapshot.file(file);
+        let place = file.as_path().display();
+        let wrong =
+            |error: &dyn std::fmt::Display| format!("tls.clientAuth.crlFiles[{index}]: {place} {error}");
+        if !bytes.starts_with(b"-----") && !bytes.windows(10).any(|text| text == b"-----BEGIN") {
+            lists.push(CertificateRevocationListDer::from(bytes.to_vec()));
+            continue;
+        }
+        let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+        match found {
+            Ok(found) if found.is_empty() => return Err(wrong(&"holds no list in PEM (`X509 CRL`)")),
+            Ok(found) => lists.extend(found),
+            Err(error) => return Err(wrong(&format!("is not PEM: {error}"))),
+        }
+    }
+    Ok(lists)
 }
 
 /// A store of authorities; one that cannot be read is an error, not one fewer.
@@ -167,8 +203,16 @@ impl ClientCertVerifier for NamedClients {
 
 /// Who the client of a connection is, when it showed a certificate.
 pub(crate) fn client_identity(session: &ServerConnection) -> Option<ClientIdentity> {
-    let leaf = session.peer_certificates()?.first()?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
-    let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(ClientIdentity { names: Arc::new(names::of(leaf).ok()?), fingerprint: fingerprint.into() })
+    ClientIdentity::of(session.peer_certificates()?.to_vec())
+}
+
+impl ClientIdentity {
+    /// Who a chain is of that was verified, by this gateway or one that it trusts.
+    pub(crate) fn of(chain: Vec<CertificateDer<'static>>) -> Option<Self> {
+        let leaf = chain.first()?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
+        let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let names = Arc::new(names::of(leaf).ok()?);
+        Some(Self { names, fingerprint: fingerprint.into(), chain: chain.into() })
+    }
 }

@@ -1,4 +1,4 @@
-//! What policies against abuse said of a call, and where its client is, in a line.
+//! What policies against abuse said of a call, what others showed upstreams of who calls, and where its client is, in a line.
 
 use model::CallRecord;
 
@@ -19,6 +19,20 @@ pub(super) fn write(call: &CallRecord, out: &mut Vec<u8>) {
             if let Some(score) = judged.score {
                 number("score", u64::from(score), out);
             }
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    if !call.onward.is_empty() {
+        key("onward", out);
+        let mut separator = b'[';
+        for onward in &call.onward {
+            out.push(separator);
+            separator = b',';
+            out.extend_from_slice(b"{\"policy\":");
+            json::text(onward.policy, out);
+            field("outcome", onward.outcome, out);
+            optional("key", onward.key.as_deref(), out);
             out.push(b'}');
         }
         out.push(b']');

@@ -48,6 +48,7 @@ pub(crate) fn call() -> CallRecord {
         waf: None,
         graphql: None,
         judged: Vec::new(),
+        onward: Vec::new(),
         geo: None,
         content: None,
         composed: None,

@@ -96,6 +96,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "brokers": gateway.brokers(),
         "subscriptions": gateway.subscriptions(),
         "sinks": sinks,
+        "tokenIssuers": gateway.token_issuers(),
     }))
 }
 

@@ -19,6 +19,7 @@ mod harness;
 mod life;
 mod mcp;
 mod oidc;
+mod onward;
 mod otlp;
 mod policies;
 mod prompt;

@@ -24,7 +24,7 @@ use super::{
     sigv4::{AccessKey, Scope},
     token_source::TokenSource,
 };
-use crate::{compiled::Building, policy::jwt::fetch::Target};
+use crate::{compiled::Building, oauth::Client, policy::jwt::fetch::Target};
 
 /// What a provider's credentials are made with.
 struct Making<'m> {
@@ -224,7 +224,7 @@ impl Making<'_> {
         }
         let target = target("azure.authority", &url)?;
         let parts = [url.as_str(), &form.clone()];
-        Ok(self.token("azure", Grant::Form { target, form, client: None }, &parts))
+        Ok(self.token("azure", Grant::Form { target, form, client: Client::Nobody }, &parts))
     }
 
     fn metadata(&self, settings: &MetadataCredentials) -> Result<Key, String> {
@@ -331,6 +331,7 @@ impl Making<'_> {
                 .map_or_else(String::new, |client| String::from_utf8_lossy(client.as_bytes()).into_owned()),
         ];
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let client = client.map_or(Client::Nobody, Client::Header);
         Ok(self.token("oauth", Grant::Form { target: target("oauth.tokenUrl", &url)?, form, client }, &parts))
     }
 }

@@ -16,7 +16,7 @@ use super::{
     sigv4::{self, AccessKey, Scope},
     token_source::{Material, Token},
 };
-use crate::policy::jwt::fetch::Target;
+use crate::{oauth::Client, policy::jwt::fetch::Target};
 
 /// How long a token holds whose server does not say (RFC 6749 §5.1 recommends that it does).
 const LIFE_UNSAID: Duration = Duration::from_secs(600);
@@ -28,7 +28,7 @@ const EXPLANATION_MAX: usize = 200;
 /// A way to ask for a token.
 pub(crate) enum Grant {
     /// A form that is the same each time.
-    Form { target: Target, form: String, client: Option<HeaderValue> },
+    Form { target: Target, form: String, client: Client },
     /// An assertion that a service account signs.
     ServiceAccount { target: Target, account: Box<ServiceAccount>, scope: String },
     /// A role, taken on by an access key, or by a token in the form.
@@ -141,8 +141,9 @@ impl Grant {
             Self::Metadata(metadata) => metadata.fetch(asked).await,
             Self::Federated(federated) => federated.fetch(asked).await,
             Self::Form { target, form, client } => {
-                headers.extend(client.clone().map(|client| (header::AUTHORIZATION, client)));
-                let (status, body) = target.post(headers, Bytes::from(form.clone())).await?;
+                let mut form = form.clone();
+                client.prove(&mut headers, &mut form)?;
+                let (status, body) = target.post(headers, Bytes::from(form)).await?;
                 bearer(status, &body, asked)
             }
             Self::ServiceAccount { target, account, scope } => {
@@ -184,7 +185,9 @@ pub(crate) fn bearer(status: StatusCode, body: &[u8], asked: Instant) -> Result<
     }
     let granted: Granted = serde_json::from_slice(body)
         .map_err(|_| "its answer is not the JSON of a token (RFC 6749 §5.1)".to_owned())?;
-    if granted.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+    // What is no access token is of no type at all (RFC 8693 §2.2.1).
+    let is_bearer = |kind: &str| kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("n_a");
+    if granted.token_type.is_some_and(|kind| !is_bearer(&kind)) {
         return Err("its token is no bearer token".to_owned());
     }
     // Some servers tell the number as a text.

@@ -65,7 +65,7 @@ mod token_source;
 pub(crate) mod tokens {
     pub(crate) use super::{
         grant::{Grant, bearer, encode},
-        token_source::{Material, Token, TokenSource},
+        token_source::{Material, Patience, Token, TokenSource},
     };
 }
 mod transcripts;

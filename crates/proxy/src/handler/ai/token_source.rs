@@ -68,9 +68,25 @@ impl Token {
     }
 }
 
+/// How long things may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// How long a call waits for the first token.
+    pub(crate) call: Duration,
+    /// How long one fetch may take.
+    pub(crate) fetch: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { call: PATIENCE, fetch: FETCH_MAX }
+    }
+}
+
 /// Where tokens come from.
 pub(crate) struct TokenSource {
     grant: Grant,
+    patience: Patience,
     token: ArcSwapOption<Token>,
     started: AtomicBool,
     /// Why the last fetch failed, for the log of a call that has no token.
@@ -82,8 +98,13 @@ pub(crate) struct TokenSource {
 
 impl TokenSource {
     pub(crate) fn new(grant: Grant) -> Self {
+        Self::patient(grant, Patience::default())
+    }
+
+    pub(crate) fn patient(grant: Grant, patience: Patience) -> Self {
         Self {
             grant,
+            patience,
             token: ArcSwapOption::empty(),
             started: AtomicBool::new(false),
             trouble: Mutex::new(None),
@@ -103,6 +124,11 @@ impl TokenSource {
         self.token.load_full().filter(|token| token.ends > Instant::now())
     }
 
+    /// The token at hand, if there is one.
+    pub(crate) fn ready(&self) -> Option<Arc<Token>> {
+        self.at_hand()
+    }
+
     /// The token at hand. Before the first one, the fetch that is under way is waited for.
     pub(crate) async fn token(&self) -> Result<Arc<Token>, String> {
         let mut finished = self.finished.subscribe();
@@ -111,7 +137,7 @@ impl TokenSource {
         }
         // After a failure callers do not queue up behind the next try.
         if self.trouble().is_none() {
-            let _ = tokio::time::timeout(PATIENCE, finished.changed()).await;
+            let _ = tokio::time::timeout(self.patience.call, finished.changed()).await;
         }
         self.at_hand().ok_or_else(|| {
             let trouble = self.trouble().unwrap_or_else(|| "it is still being fetched".to_owned());
@@ -131,6 +157,30 @@ impl TokenSource {
         }
     }
 
+    /// The token after one that an upstream refuses, where there is one within a call's patience. However many calls
+    /// ask, one fetch answers them; a token that is younger than `youth` is not fetched anew for them.
+    pub(crate) async fn after(
+        &self,
+        is_refused: impl Fn(&HeaderValue) -> bool,
+        youth: Duration,
+    ) -> Option<Arc<Token>> {
+        let another = || {
+            self.at_hand()
+                .filter(|token| !matches!(&token.material, Material::Bearer(value) if is_refused(value)))
+        };
+        let mut finished = self.finished.subscribe();
+        if let Some(token) = another() {
+            return Some(token);
+        }
+        let is_young = self.token.load().as_ref().is_some_and(|token| token.fetched.elapsed() < youth);
+        if is_young || self.trouble().is_some() {
+            return None;
+        }
+        self.wake.notify_one();
+        let _ = tokio::time::timeout(self.patience.call, finished.changed()).await;
+        another()
+    }
+
     /// For how many seconds the token at hand still holds; 0 without one.
     pub(super) fn seconds_left(&self, now: Instant) -> f64 {
         let token = self.token.load();
@@ -140,9 +190,9 @@ impl TokenSource {
 
     /// Fetches once; how long the next fetch has time, or nothing after a failure.
     async fn fetch(&self) -> Option<Duration> {
-        let fetched = match tokio::time::timeout(FETCH_MAX, self.grant.fetch()).await {
+        let fetched = match tokio::time::timeout(self.patience.fetch, self.grant.fetch()).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(format!("no answer within {} s", FETCH_MAX.as_secs())),
+            Err(_) => Err(format!("no answer within {:?}", self.patience.fetch)),
         };
         let (wait, trouble) = match fetched {
             Ok(token) => {
@@ -193,7 +243,13 @@ async fn pause(source: &Weak<TokenSource>, wait: Duration) -> bool {
         let Some(strong) = source.upgrade() else { return false };
         let step = until.min(tokio::time::Instant::now() + STEP);
         tokio::select! {
-            () = strong.wake.notified() => return true,
+            // Of many who ask at once the last may come when there is a new one already.
+            () = strong.wake.notified() => {
+                let is_new = strong.token.load().as_ref().is_some_and(|token| token.fetched.elapsed() < PAUSE_MIN);
+                if !is_new {
+                    return true;
+                }
+            }
             () = tokio::time::sleep_until(step) => {}
         }
         if tokio::time::Instant::now() >= until {

@@ -627,6 +627,7 @@ impl Sent {
         own.random = shared.worker.random();
         own.listener = crate::call::NO_LISTENER;
         own.claims = shared.call.claims.clone();
+        own.token = shared.call.token.clone();
         own.record.upstream = Some(one.upstream.name.clone());
         let host = one.upstream.settings.host_header.as_str();
         let host = match host {

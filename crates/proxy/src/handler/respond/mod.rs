@@ -1,14 +1,22 @@
-//! `respond`: a fixed answer, or those that a document describes.
+//! `respond`: a fixed answer, those that a document describes, or the keys of an issuer of tokens.
 
 mod made;
 mod mock;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use model::resource::route::Respond as Settings;
 
 use self::mock::Mock;
-use crate::{body::Body, call::Call, compiled::Building, failure::Failure};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::Failure,
+    issuers::{self, Issuer},
+};
 
 /// A fixed answer.
 pub(crate) struct Respond {
@@ -16,6 +24,8 @@ pub(crate) struct Respond {
     headers: HeaderMap,
     body: Bytes,
     mock: Option<Box<Mock>>,
+    /// Whose keys are published.
+    keys: Option<Arc<Issuer>>,
 }
 
 impl Respond {
@@ -29,10 +39,19 @@ impl Respond {
             headers.append(name, HeaderValue::from_str(value).map_err(|error| wrong(error.to_string()))?);
         }
         let mock = settings.openapi.as_ref().map(|mock| Mock::compile(mock, cx)).transpose()?;
-        Ok(Self { status, headers, body: Bytes::from(settings.body.clone()), mock: mock.map(Box::new) })
+        let keys = settings.jwks.as_deref().map(|name| {
+            let found = cx.issuers.and_then(|issuers| issuers.get(name)).cloned();
+            found.ok_or_else(|| format!("`jwks`: there is no token issuer `{name}`"))
+        });
+        let keys = keys.transpose()?;
+        let body = Bytes::from(settings.body.clone());
+        Ok(Self { status, headers, body, mock: mock.map(Box::new), keys })
     }
 
     pub(crate) async fn handle(&self, call: &Call, body: Body) -> Result<Response<Body>, Failure> {
+        if let Some(issuer) = &self.keys {
+            return Ok(published(issuer, &call.head.method));
+        }
         match &self.mock {
             None => Ok(self.fixed(&call.head.method)),
             Some(mock) => Box::pin(mock.handle(call, body)).await,
@@ -50,4 +69,22 @@ impl Respond {
         }
         response
     }
+}
+
+/// The public keys of an issuer (RFC 7517 §5).
+fn published(issuer: &Issuer, method: &Method) -> Response<Body> {
+    let text = issuer.jwks(issuers::now()).to_string();
+    let length = text.len();
+    let mut response = match *method == Method::HEAD {
+        true => Response::new(Body::Empty),
+        false => Response::new(Body::Full(text.into())),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    let kept = format!("public, max-age={}", issuer.kept().as_secs());
+    if let Ok(kept) = HeaderValue::from_str(&kept) {
+        headers.insert(header::CACHE_CONTROL, kept);
+    }
+    response
 }

@@ -83,6 +83,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, call: &mut Call) {
     own.host_from_endpoint = call.host_from_endpoint;
     own.captures = call.captures.clone();
     own.claims = call.claims.clone();
+    own.token = call.token.clone();
     own.forms = call.forms;
     own.shown_key = call.shown_key;
     own.chain = call.chain;

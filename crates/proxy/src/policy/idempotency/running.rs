@@ -108,6 +108,7 @@ fn stand_in(call: &mut Call) -> Box<Call> {
     own.host_from_endpoint = call.host_from_endpoint;
     own.captures = call.captures.clone();
     own.claims = call.claims.clone();
+    own.token = call.token.clone();
     own.forms = call.forms;
     own.shown_key = call.shown_key;
     own.stands_in = call.stands_in;

@@ -29,6 +29,8 @@ const provider = new Provider(issuer, {
     { ...common, client_id: 'public', token_endpoint_auth_method: 'none', id_token_signed_response_alg: 'ES256' },
     { client_id: 'api', client_secret: 'api-secret', redirect_uris: [], response_types: [], grant_types: ['client_credentials'] },
     { client_id: 'machine', client_secret: 'machine-secret', redirect_uris: [], response_types: [], grant_types: ['client_credentials'], scope: 'orders:read orders:write' },
+    { client_id: 'poster', client_secret: 'poster-secret', token_endpoint_auth_method: 'client_secret_post', redirect_uris: [], response_types: [], grant_types: ['client_credentials'] },
+    ...(options.keyClient ? [{ client_id: 'signed', token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [options.keyClient] }, redirect_uris: [], response_types: [], grant_types: ['client_credentials'] }] : []),
   ],
   jwks: { keys: [jwk('rsa', { modulusLength: 2048 }, 'rsa', 'RS256'), jwk('ec', { namedCurve: 'P-256' }, 'ec', 'ES256')] },
   cookies: { keys: ['a key of the test'] },

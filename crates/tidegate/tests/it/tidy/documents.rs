@@ -84,6 +84,8 @@ fn make_files(text: &str, folder: &Path) {
     for name in text.split([' ', ',', '{', '}', '\n', '"']) {
         let content = match name.rsplit_once('.').map(|(_, ending)| ending) {
             Some("crt" | "pem") => certificate.clone(),
+            // Of several keys that sign no two are one.
+            Some("key") if name.starts_with("signing") => KeyPair::generate().expect("a key").serialize_pem(),
             Some("key") => key.serialize_pem(),
             Some("ocsp") => "a response".to_owned(),
             Some("mmdb") => {

@@ -70,6 +70,7 @@ impl PromptTool {
         own.record.route = Some(route.name.clone());
         own.record.consumer = call.record.consumer.clone();
         own.claims = call.claims.clone();
+        own.token = call.token.clone();
         own.shown_key = call.shown_key;
         own.ai = std::mem::take(&mut call.ai);
         let mut body = Body::Full(text.into());

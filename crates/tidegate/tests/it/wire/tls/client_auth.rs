@@ -189,3 +189,64 @@ fn another_client_authority_in_the_same_file_counts_from_the_next_connection_on(
     eventually("the refusal", || gateway.readiness()["lastReload"] == "refused");
     assert_eq!((is_let_in(&of_old), is_let_in(&of_new)), (false, true));
 }
+
+#[test]
+fn a_certificate_that_was_taken_back_opens_no_connection_from_the_moment_that_the_list_says_so() {
+    let (authority, clients, others) =
+        (Authority::new("ca"), Authority::new("clients"), Authority::new("others"));
+    let upstream = Upstream::echo();
+    let (good, bad) = (clients.issue_numbered(&["good"], Some(7)), clients.issue_numbered(&["bad"], Some(8)));
+    let unlisted = others.issue_numbered(&["unlisted"], Some(8));
+    for (settings, list, lets_in) in [
+        ("", clients.revokes(&[8], 1), [true, false, false]),
+        ("crlUnknown: allow", clients.revokes(&[8], 1), [true, false, true]),
+        ("", clients.revokes(&[8], -1), [true, false, false]),
+        ("crlExpiry: refuse", clients.revokes(&[8], -1), [false, false, false]),
+        ("", clients.revokes(&[8], 1) + &others.revokes(&[9], 1), [true, false, true]),
+    ] {
+        let comma = if settings.is_empty() { "" } else { ", " };
+        let auth = format!("mode: required, crlFiles: [taken.crl]{comma}{settings}");
+        let tls = format!(
+            "certificates: [{{certFile: one.crt, keyFile: one.key}}], clientAuth: {{caFile: clients.crt, {auth}}}"
+        );
+        let rest =
+            format!("upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]\n{FIXED}", upstream.address);
+        let gateway = gateway(&tls, &rest, |folder| {
+            authority.issue(&["a.test"]).write(folder, "one");
+            replace(&folder.join("clients.crt"), (clients.0.pem() + &others.0.pem()).as_bytes());
+            replace(&folder.join("taken.crl"), list.as_bytes());
+        });
+        for (identity, is_in) in [&good, &bad, &unlisted].into_iter().zip(lets_in) {
+            let answer = visit(&gateway, authority.roots(), Some(identity));
+            assert_eq!(answer.is_some(), is_in, "{settings} {:?}", answer.map(|answer| answer.status));
+        }
+        if lets_in[0] {
+            replace(&gateway.folder.path().join("taken.crl"), clients.revokes(&[7, 8], 1).as_bytes());
+            gateway.signal("HUP");
+            eventually("the list counts", || visit(&gateway, authority.roots(), Some(&good)).is_none());
+        }
+    }
+}
+
+#[test]
+fn a_list_that_is_none_refuses_the_configuration() {
+    let (authority, clients) = (Authority::new("ca"), Authority::new("clients"));
+    let folder = tempfile::tempdir().expect("a folder");
+    authority.issue(&["a.test"]).write(folder.path(), "one");
+    replace(&folder.path().join("clients.crt"), clients.0.pem().as_bytes());
+    let config = folder.path().join("tidegate.yaml");
+    for list in [
+        clients.0.pem(),
+        "nonsense".to_owned(),
+        "-----BEGIN X509 CRL-----\nYQ==\n-----END X509 CRL-----\n".to_owned(),
+    ] {
+        replace(&folder.path().join("taken.crl"), list.as_bytes());
+        let text = format!(
+            "listeners: [{{name: l, address: \"127.0.0.1:8443\", tls: {{certificates: [{{certFile: one.crt, keyFile: one.key}}], \
+             clientAuth: {{mode: required, caFile: clients.crt, crlFiles: [taken.crl]}}}}}}]\n{FIXED}"
+        );
+        std::fs::write(&config, text).expect("a configuration");
+        let (code, out, err) = run(&["validate", "--config", &config.display().to_string()]);
+        assert!(code != 0 && format!("{out}{err}").contains("clientAuth"), "{list}: {out}{err}");
+    }
+}

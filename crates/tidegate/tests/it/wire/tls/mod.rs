@@ -13,7 +13,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, RevokedCertParams, SanType,
 };
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -23,7 +24,7 @@ use rustls::{
 use super::super::harness::{Answer, Gateway, free_port};
 
 /// An authority of the test.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key.
 pub(crate) struct Issued {
@@ -43,12 +44,18 @@ impl Authority {
 
     /// A certificate for names; those with a colon are URIs.
     pub(crate) fn issue(&self, names: &[&str]) -> Issued {
+        self.issue_numbered(names, None)
+    }
+
+    /// The same with a serial number of the test's own.
+    pub(crate) fn issue_numbered(&self, names: &[&str], serial: Option<u64>) -> Issued {
         let (uris, hosts): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
         let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
         let mut params = CertificateParams::new(hosts).expect("parameters");
         for uri in uris {
             params.subject_alt_names.push(SanType::URI(uri.try_into().expect("a URI")));
         }
+        params.serial_number = serial.map(Into::into);
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::CommonName, names[0]);
         params.extended_key_usages =
@@ -56,6 +63,30 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &*self.0).expect("a certificate");
         Issued { cert: cert.der().clone(), pem: cert.pem(), key }
+    }
+
+    /// The list of what it has taken back, in PEM; it should be renewed within so many hours from now.
+    pub(crate) fn revokes(&self, serials: &[u64], hours: i64) -> String {
+        let at = |hours: i64| {
+            let distance = Duration::from_secs(hours.unsigned_abs() * 3600);
+            let now = std::time::SystemTime::now();
+            if hours < 0 { now - distance } else { now + distance }
+        };
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: at(-1).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: at(-48).into(),
+            next_update: at(hours).into(),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        params.signed_by(&*self.0).expect("a list").pem().expect("PEM")
     }
 
     /// Clients that trust it.

@@ -166,6 +166,7 @@ impl Operation {
         own.route = None;
         own.listener = crate::call::NO_LISTENER;
         own.claims = call.claims.clone();
+        own.token = call.token.clone();
         own.record.upstream = Some(self.target.upstream.name.clone());
         let host = self.target.upstream.settings.host_header.as_str();
         own.host_from_endpoint = matches!(host, "upstream" | "preserve");

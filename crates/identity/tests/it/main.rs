@@ -1,0 +1,3 @@
+//! Laws of headers about certificates.
+
+mod fuzz;
