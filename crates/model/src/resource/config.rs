@@ -21,6 +21,7 @@ use super::{
     subscription::Subscription,
     telemetry::Telemetry,
     upstream::Upstream,
+    vault::Vault,
 };
 use crate::{Cidr, policy::PolicyUse};
 
@@ -81,6 +82,9 @@ pub struct Config {
     /// What several gateways keep together, in PostgreSQL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
+    /// Where secrets lie that `{vault: path#key}` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault: Option<Vault>,
     /// Brokers of messages, which `publish` and subscriptions name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub brokers: Vec<Broker>,

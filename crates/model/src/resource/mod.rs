@@ -35,3 +35,4 @@ pub mod tls;
 pub mod transcode;
 pub mod tries;
 pub mod upstream;
+pub mod vault;

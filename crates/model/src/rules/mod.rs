@@ -24,6 +24,7 @@ mod subscribe;
 mod subscription;
 mod transcode;
 mod upstream;
+mod vault;
 
 pub(crate) use policies::template;
 
@@ -54,6 +55,9 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     }
     if let Some(redis) = &config.redis {
         at.field("redis", |at| redis::check(redis, at));
+    }
+    if let Some(vault) = &config.vault {
+        at.field("vault", |at| vault::check(vault, at));
     }
     if let Some(postgres) = &config.postgres {
         at.field("postgres", |at| {

@@ -111,6 +111,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-transcode", &[]),
         ("tidegate-events", &[]),
         ("tidegate-graphql", &[]),
+        ("tidegate-vault", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-telemetry", &["tidegate-model"]),
         (
@@ -127,7 +128,10 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-telemetry",
             ],
         ),
-        ("tidegate", &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry"]),
+        (
+            "tidegate",
+            &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry", "tidegate-vault"],
+        ),
     ]);
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
