@@ -326,7 +326,7 @@ impl Consumers {
     }
 
     /// The consumer with this API key, and which of its keys it is.
-    pub(crate) fn with_key(&self, key: &[u8], now: SystemTime) -> KeyOf<'_> {
+    pub(crate) fn with_key(&self, key: &[u8]) -> KeyOf<'_> {
         let digest = self.digest(key);
         if let Some((found, (at, entry))) = self.by_key.get_key_value(&digest)
             && verify_slices_are_equal(found, &digest).is_ok()
@@ -339,7 +339,7 @@ impl Consumers {
         let digest = self.digest(&sha256(key));
         match self.by_hash.get_key_value(&digest) {
             Some((found, hashed)) if verify_slices_are_equal(found, &digest).is_ok() => {
-                match hashed.expires_at.is_some_and(|end| now >= end) {
+                match hashed.expires_at.is_some_and(|end| SystemTime::now() >= end) {
                     true => KeyOf::Ended,
                     false => KeyOf::Consumer(&self.all[hashed.at], hashed.entry),
                 }

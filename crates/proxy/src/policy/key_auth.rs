@@ -113,7 +113,7 @@ impl Policy for KeyAuth {
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         let (consumer, hint) = match self.shown(call) {
             Err(Repeated) => (None, "the API key is given more than once"),
-            Ok(Some(key)) => match self.consumers.with_key(&key, std::time::SystemTime::now()) {
+            Ok(Some(key)) => match self.consumers.with_key(&key) {
                 KeyOf::Consumer(consumer, entry) => (Some((consumer, entry)), ""),
                 KeyOf::Ended => (None, "the API key has expired"),
                 KeyOf::Nobody => (None, "the API key is not valid"),

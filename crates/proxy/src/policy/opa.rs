@@ -158,7 +158,6 @@ impl Opa {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(question.len()));
         let asking =
             errand::Asking { method: Method::POST, target: self.target.clone(), headers, body: question };
         let (head, body) = errand::ask(call, &self.upstream, asking).await?.into_parts();

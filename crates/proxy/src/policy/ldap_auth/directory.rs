@@ -160,12 +160,12 @@ impl Directory {
     ) -> Result<Option<Map<String, Value>>, String> {
         let (entry, is_read) = match &self.questions.way {
             Way::Dn(template) => {
-                let dn = template.replace("{user}", &text::in_dn(user));
+                let dn = text::filled(template, &[("user", &text::in_dn(user))]);
                 (Entry { dn, attributes: HashMap::new() }, false)
             }
             Way::Search { base, filter, scope, .. } => {
                 let search = self.searching(server, pair).await?;
-                let filter = filter.replace("{user}", &text::in_filter(user));
+                let filter = text::filled(filter, &[("user", &text::in_filter(user))]);
                 let mut found = self.search(search, base, *scope, &filter, &self.wanted(), 2).await?;
                 // Nobody of this name, or more than one: nobody is meant.
                 match (found.pop(), found.is_empty()) {
@@ -270,8 +270,8 @@ impl Directory {
             }
         }
         if let (Some(base), Some(filter)) = (&groups.base, &groups.filter) {
-            let filter =
-                filter.replace("{dn}", &text::in_filter(&entry.dn)).replace("{user}", &text::in_filter(user));
+            let (dn, name) = (text::in_filter(&entry.dn), text::in_filter(user));
+            let filter = text::filled(filter, &[("dn", &dn), ("user", &name)]);
             let wanted = [groups.name_attribute.as_str()];
             let ldap = match &self.questions.way {
                 Way::Search { .. } => self.searching(server, pair).await?,

@@ -36,6 +36,30 @@ pub(super) fn in_dn(value: &str) -> String {
     text
 }
 
+/// A template with values in the places of their names in braces; what stands in a value is no place.
+pub(super) fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        let place = values.iter().find(|(name, _)| {
+            from[1..].strip_prefix(name).is_some_and(|after| after.starts_with('}'))
+        });
+        match place {
+            Some((name, value)) => {
+                text.push_str(value);
+                rest = &from[name.len() + 2..];
+            }
+            None => {
+                text.push('{');
+                rest = &from[1..];
+            }
+        }
+    }
+    text + rest
+}
+
 /// The parts of a DN, each as it is written without spaces around it.
 fn parts(dn: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -129,6 +153,20 @@ mod tests {
                 assert_eq!(parts(&whole).len(), 2, "{whole}");
                 assert_eq!(first_value(&whole).as_deref(), Some(typed), "{whole}");
             }
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_value_is_no_place() {
+        let values = [("dn", "uid={user},{dn}"), ("user", "{dn}")];
+        for (template, want) in [
+            ("(&(a={dn})(b={user}))", "(&(a=uid={user},{dn})(b={dn}))"),
+            ("{other}{", "{other}{"),
+            ("{dn", "{dn"),
+            ("{{user}}", "{{dn}}"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(filled(template, &values), want);
         }
     }
 
