@@ -7,6 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{call::Call, template};
 
+/// Fields that the gateway gives each call another value of: nobody decides by them, and no decision could be kept. They are
+/// shown where the settings name them.
+const OF_EACH_CALL: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];
+
 /// The part of a body that is shown.
 pub(super) struct Shown {
     pub(super) bytes: Bytes,
@@ -194,7 +198,7 @@ impl Told<'_> {
     fn headers(&self) -> Value {
         let all = &self.call.head.headers;
         let mut told = Map::new();
-        for name in all.keys().filter(|name| self.headers.is_none_or(|shown| shown.contains(name))) {
+        for name in all.keys().filter(|name| self.shows(name)) {
             let values: Vec<_> =
                 all.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
             let between = if *name == header::COOKIE { "; " } else { ", " };
@@ -211,6 +215,13 @@ impl Told<'_> {
             let text = |text: &str| template::decode(text).map_or_else(|| text.to_owned(), |text| text.into_owned());
             (text(name), text(value))
         })
+    }
+
+    fn shows(&self, name: &HeaderName) -> bool {
+        match self.headers {
+            Some(shown) => shown.contains(name),
+            None => !OF_EACH_CALL.contains(&name.as_str()),
+        }
     }
 
     /// All values of each parameter.

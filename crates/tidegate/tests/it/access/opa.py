@@ -46,11 +46,10 @@ class Agent(BaseHTTPRequestHandler):
         with lock:
             rego.set_input(document["input"])
             output = rego.query("x = data." + self.path[len("/v1/data/"):].replace("/", "."))
-            try:
-                result = json.loads(output.binding("x").json())
-            except Exception:
-                # Undefined: a document without a result.
+            if str(output) == "undefined":
+                # A document without a result.
                 return self.tell(200, {"decision_id": "1"})
+            result = json.loads(output.binding("x").json())
         self.tell(200, {"decision_id": "1", "result": result})
 
 
