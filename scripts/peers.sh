@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# OpenLDAP's slapd, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -92,6 +92,9 @@ python_environment agents-0.3 "${old_agent_packages[@]}"
 python_environment webhooks slack-sdk==3.48.0
 # ClickHouse's engine.
 python_environment clickhouse chdb==4.4.0
+
+# A real engine of Rego, behind a server that speaks as the Open Policy Agent does.
+python_environment rego regopy==1.5.2
 
 # JavaScript's official clients, on the Node that came with the Python environment.
 node_packages=(
@@ -220,6 +223,11 @@ if [ ! -e "$stamp" ]; then
 fi
 if [ ! -x "$peers/redis/usr/bin/redis-server" ]; then
   for package in liblzf1 libjemalloc2 redis-server redis-tools; do unpack "$package" "$peers/redis"; done
+fi
+
+# OpenLDAP's server, with the libraries that it wants beside those of every system.
+if [ ! -x "$peers/slapd/usr/sbin/slapd" ]; then
+  for package in libargon2-1 libltdl7 libodbc2 libwrap0 libperl5.36 libsasl2-2 libldap-2.5-0 slapd; do unpack "$package" "$peers/slapd"; done
 fi
 
 # NATS with JetStream.

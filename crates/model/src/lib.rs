@@ -38,4 +38,5 @@ pub use schema::schema;
 pub use snapshot::{Resolver, Snapshot};
 pub use types::{
     Cidr, Duration, EndpointAddress, Enforcement, FilePath, HeaderName, Percent, Secret, Size, Usd,
+    VaultName,
 };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::load::places::Places;
-use crate::{Config, FilePath, NamedPolicy, Policy, PolicyUse, Secret, Upstream};
+use crate::{Config, FilePath, NamedPolicy, Policy, PolicyUse, Secret, Upstream, VaultName};
 
 /// What a configuration refers to outside of itself; the caller reads, the model asks.
 pub trait Resolver {
@@ -19,6 +19,12 @@ pub trait Resolver {
     fn env(&self, name: &str) -> Option<String>;
     /// The content of a file.
     fn file(&self, path: &Path) -> io::Result<Bytes>;
+    /// What lies in the `vault` of a configuration whose other secrets and files are known: a value for each name in their
+    /// order, or a sentence for the operator. `None` when it is not to be asked; then something stands in for each.
+    fn vault(&self, so_far: &Snapshot, names: &[VaultName]) -> Option<Vec<Result<String, String>>> {
+        let _ = (so_far, names);
+        None
+    }
 }
 
 /// A valid configuration with its secrets and files, as the data plane compiles it.
@@ -34,6 +40,8 @@ pub struct Snapshot {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) secret_files: BTreeMap<PathBuf, String>,
     pub(crate) files: BTreeMap<PathBuf, Bytes>,
+    pub(crate) vault: BTreeMap<VaultName, String>,
+    pub(crate) unread: usize,
 }
 
 impl Snapshot {
@@ -43,6 +51,7 @@ impl Snapshot {
         let value = match secret {
             Secret::Env(name) => self.env.get(name),
             Secret::File(path) => self.secret_files.get(path.as_path()),
+            Secret::Vault(name) => self.vault.get(name),
             Secret::Literal(text) => Some(text),
         };
         value.map_or("", String::as_str)
@@ -51,6 +60,16 @@ impl Snapshot {
     /// The content of a file that the configuration names. Empty for one that it does not name.
     pub fn file(&self, path: &FilePath) -> Bytes {
         self.files.get(path.as_path()).cloned().unwrap_or_default()
+    }
+
+    /// Names of what it takes from its vault.
+    pub fn vault_names(&self) -> impl Iterator<Item = &VaultName> {
+        self.vault.keys()
+    }
+
+    /// How many secrets of its vault nobody asked for: something stands in for them, and it cannot be served.
+    pub fn unread_secrets(&self) -> usize {
+        self.unread
     }
 
     /// Files that the configuration refers to and that are worth watching.

@@ -3,13 +3,18 @@
 //! Credentials are kept as digests alone. Keys are digested with a salt that is drawn anew with every snapshot, so
 //! the time that a lookup takes tells nothing about any key; the last comparison is constant in time.
 
-use std::{collections::HashMap, sync::Arc};
+mod slow;
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
 use http::HeaderName;
 use model::Finding;
 use serde_json::{Map, Value};
 
+use self::slow::Slow;
+pub use self::slow::hash as hash_password;
+pub(crate) use self::slow::{Busy, Slowly};
 use crate::{call::Call, compiled::Building, policy::Chain, template};
 
 /// Bytes of a SHA-256 digest.
@@ -97,9 +102,44 @@ pub(crate) struct Consumers {
     salt: Digest,
     /// Whose key it is, and which of them.
     by_key: HashMap<Digest, (usize, usize)>,
-    by_user: HashMap<Box<str>, (usize, Digest)>,
+    /// Those of which only a digest is known, by that digest with the salt.
+    by_hash: HashMap<Digest, HashedKey>,
+    by_user: HashMap<Box<str>, (usize, Password)>,
+    /// There where a password is one of Argon2's.
+    slow: Option<Slow>,
     /// Claims that identify consumers, and who has which value under which issuer.
     by_claim: Vec<Claim>,
+}
+
+/// A key of which only a digest is known.
+struct HashedKey {
+    at: usize,
+    /// Its place among the keys of its consumer, behind those that are known.
+    entry: usize,
+    expires_at: Option<SystemTime>,
+}
+
+/// What is known of a password.
+enum Password {
+    Digest(Digest),
+    Argon2(Arc<str>),
+}
+
+/// Whom a key is one of.
+pub(crate) enum KeyOf<'c> {
+    /// This consumer; which of its keys it is.
+    Consumer(&'c Arc<Consumer>, usize),
+    /// A consumer, whose key has ended.
+    Ended,
+    Nobody,
+}
+
+/// Whom a user name and a password are those of.
+pub(crate) enum PasswordOf<'c> {
+    Consumer(&'c Arc<Consumer>),
+    Nobody,
+    /// That takes too long to be known at once.
+    Slowly(Slowly),
 }
 
 struct Claim {
@@ -114,6 +154,8 @@ impl Default for Consumers {
             by_name: HashMap::new(),
             salt: [0; DIGEST_BYTES],
             by_key: HashMap::new(),
+            by_hash: HashMap::new(),
+            slow: None,
             by_user: HashMap::new(),
             by_claim: Vec::new(),
         }
@@ -141,6 +183,7 @@ impl Consumers {
             let models = models.map(|models| models.iter().map(|model| model.as_str().into()).collect());
             built.all.push(Arc::new(Consumer { name, groups, expires_at, models, chain }));
             built.add_keys(at, settings, snapshot, errors);
+            built.add_hashed_keys(at, settings, errors);
             built.add_passwords(at, settings, snapshot, errors);
             built.add_identities(at, settings, errors);
         }
@@ -179,6 +222,32 @@ impl Consumers {
         }
     }
 
+    fn add_hashed_keys(&mut self, at: usize, settings: &model::Consumer, errors: &mut Vec<Finding>) {
+        for (entry, key) in settings.hashed_keys.iter().enumerate() {
+            let wrong = |message: String| {
+                Finding::new(format!("consumers/{}", settings.name), format!("hashedKeys[{entry}]"), message)
+            };
+            let Some(digest) = unhex(&key.sha256) else {
+                errors.push(wrong("expected 64 hexadecimal digits".to_owned()));
+                continue;
+            };
+            let digest = self.digest(&digest);
+            let hashed = HashedKey {
+                at,
+                entry: settings.keys.len() + entry,
+                expires_at: key.expires_at.map(model::types::Date::time),
+            };
+            match self.by_hash.insert(digest, hashed) {
+                Some(other) if other.at != at => {
+                    let other = &self.all[other.at].name;
+                    errors.push(wrong(format!("this is also a key of consumer `{other}`")));
+                }
+                Some(_) => errors.push(wrong("this key is there twice".to_owned())),
+                None => {}
+            }
+        }
+    }
+
     fn add_passwords(
         &mut self,
         at: usize,
@@ -196,19 +265,27 @@ impl Consumers {
                 continue;
             }
             let password = snapshot.secret(&credential.password);
-            let digest = match password.strip_prefix("sha256:") {
-                _ if password.is_empty() => Err("the password is empty"),
-                Some(hex) => unhex(hex).ok_or("`sha256:` is followed by 64 hexadecimal digits"),
-                None => Ok(sha256(password.as_bytes())),
+            let known = match password.strip_prefix("sha256:") {
+                _ if password.is_empty() => Err("the password is empty".to_owned()),
+                Some(hex) => {
+                    let digest = unhex(hex).ok_or("`sha256:` is followed by 64 hexadecimal digits".to_owned());
+                    digest.map(Password::Digest)
+                }
+                None if password.starts_with("$argon2") => slow::check(password).map(|()| {
+                    let hash: Arc<str> = password.into();
+                    self.slow.get_or_insert_with(|| Slow::new(hash.clone()));
+                    Password::Argon2(hash)
+                }),
+                None => Ok(Password::Digest(sha256(password.as_bytes()))),
             };
-            let digest = match digest {
-                Ok(digest) => digest,
+            let known = match known {
+                Ok(known) => known,
                 Err(error) => {
-                    errors.push(wrong(error));
+                    errors.push(wrong(&error));
                     continue;
                 }
             };
-            if let Some((other, _)) = self.by_user.insert(user.into(), (at, digest)) {
+            if let Some((other, _)) = self.by_user.insert(user.into(), (at, known)) {
                 let other = &self.all[other].name;
                 errors.push(wrong(&format!("user `{user}` is also a user of consumer `{other}`")));
             }
@@ -249,19 +326,62 @@ impl Consumers {
     }
 
     /// The consumer with this API key, and which of its keys it is.
-    pub(crate) fn with_key(&self, key: &[u8]) -> Option<(&Arc<Consumer>, usize)> {
+    pub(crate) fn with_key(&self, key: &[u8]) -> KeyOf<'_> {
         let digest = self.digest(key);
-        let (found, (at, entry)) = self.by_key.get_key_value(&digest)?;
-        verify_slices_are_equal(found, &digest).ok()?;
-        Some((&self.all[*at], *entry))
+        if let Some((found, (at, entry))) = self.by_key.get_key_value(&digest)
+            && verify_slices_are_equal(found, &digest).is_ok()
+        {
+            return KeyOf::Consumer(&self.all[*at], *entry);
+        }
+        if self.by_hash.is_empty() {
+            return KeyOf::Nobody;
+        }
+        let digest = self.digest(&sha256(key));
+        match self.by_hash.get_key_value(&digest) {
+            Some((found, hashed)) if verify_slices_are_equal(found, &digest).is_ok() => {
+                match hashed.expires_at.is_some_and(|end| SystemTime::now() >= end) {
+                    true => KeyOf::Ended,
+                    false => KeyOf::Consumer(&self.all[hashed.at], hashed.entry),
+                }
+            }
+            _ => KeyOf::Nobody,
+        }
     }
 
-    /// The consumer with this user name and password. An unknown name takes as long as a wrong password.
-    pub(crate) fn with_password(&self, user: &str, password: &[u8]) -> Option<&Arc<Consumer>> {
-        let shown = sha256(password);
-        let (at, kept) = self.by_user.get(user).map_or((None, &self.salt), |(at, kept)| (Some(*at), kept));
-        let equal = verify_slices_are_equal(kept, &shown).is_ok();
-        at.filter(|_| equal).map(|at| &self.all[at])
+    /// The consumer with this user name and password. An unknown name takes as long as a wrong password, of Argon2's where
+    /// there is one.
+    pub(crate) fn with_password(&self, user: &str, password: &[u8]) -> PasswordOf<'_> {
+        let known = self.by_user.get(user);
+        let (at, hash) = match (known, &self.slow) {
+            (Some((at, Password::Argon2(hash))), Some(_)) => (Some(*at), hash.clone()),
+            (None, Some(slow)) => (None, slow.any_hash()),
+            (Some((at, Password::Digest(kept))), _) => {
+                let is_equal = verify_slices_are_equal(kept, &sha256(password)).is_ok();
+                return if is_equal { PasswordOf::Consumer(&self.all[*at]) } else { PasswordOf::Nobody };
+            }
+            _ => {
+                let _ = verify_slices_are_equal(&self.salt, &sha256(password));
+                return PasswordOf::Nobody;
+            }
+        };
+        let mark = self.digest(&[sha256(user.as_bytes()), sha256(password)].concat());
+        match (at, &self.slow) {
+            (Some(at), Some(slow)) if slow.knows(&mark) => PasswordOf::Consumer(&self.all[at]),
+            _ => PasswordOf::Slowly(Slowly { at, hash, mark }),
+        }
+    }
+
+    /// The same where it takes time: away from the thread that asks.
+    pub(crate) async fn with_password_slowly(
+        &self,
+        asked: Slowly,
+        password: Vec<u8>,
+        background: &tokio::runtime::Handle,
+    ) -> Result<Option<&Arc<Consumer>>, Busy> {
+        let Some(slow) = &self.slow else { return Ok(None) };
+        let at = asked.at;
+        let is_right = slow.verify(asked, password, background).await?;
+        Ok(at.filter(|_| is_right).map(|at| &self.all[at]))
     }
 
     /// The consumer that the claims of a verified token identify; an entry with the issuer comes before one without.

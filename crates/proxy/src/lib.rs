@@ -46,6 +46,7 @@ mod upstream;
 mod worker;
 
 pub use broker::{BrokerStatus, subscription::SubscriptionStatus};
+pub use consumer::hash_password;
 pub use failure::Problem;
 pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use issuers::IssuerStatus;

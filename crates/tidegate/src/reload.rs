@@ -86,6 +86,12 @@ pub(crate) fn watched(running: &Running) -> Vec<PathBuf> {
     files
 }
 
+/// Reads vaults anew, and then the configuration: somebody asks for all that is there now.
+pub(crate) fn reload_all(running: &Running, acknowledged: Option<&str>) {
+    running.vaults.refresh();
+    reload(running, acknowledged);
+}
+
 /// Loads the configuration anew and makes it live; a bad one leaves the old running.
 ///
 /// `acknowledged` is the revision that may expose more than the running one.
@@ -134,7 +140,7 @@ impl Refusal {
 }
 
 fn load(running: &Running, acknowledged: Option<&str>) -> Result<Option<String>, Refusal> {
-    let snapshot = config::load(running.files.as_ref())
+    let snapshot = config::load(running.files.as_ref(), Some(&running.vaults))
         .map_err(|error| Refusal { files: error.referenced_files(), ..Refusal::new(&error.summary()) })?;
     let live = running.gateway.compiled().snapshot.clone();
     let failed_before = running.reloads.lock().error.is_some();
@@ -170,6 +176,7 @@ fn apply(
     // Sinks first: what cannot be opened refuses the configuration before anything has changed.
     let sinks = running.telemetry.prepare(snapshot).map_err(|error| Refusal::new(&error))?;
     running.gateway.apply(snapshot.clone()).map_err(|error| Refusal::new(&error))?;
+    running.vaults.follow(snapshot);
     if acknowledged == Some(snapshot.revision.as_str()) {
         *running.reloads.accepted() = snapshot.clone();
     }

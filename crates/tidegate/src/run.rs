@@ -12,7 +12,7 @@ use telemetry::Telemetry;
 use crate::{
     admin::{self, Admin, Secrets},
     cli::{Done, RunArgs, color},
-    config::{self, Files, Watch},
+    config::{self, Files, VaultReport, Vaults, Watch},
     exit::Exit,
     handover::{self, Owner, Predecessor, Sockets, Successor, Waiting},
     reload::{self, Reloads},
@@ -29,6 +29,7 @@ pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     pub(crate) telemetry: Telemetry,
     pub(crate) files: Option<Files>,
+    pub(crate) vaults: Arc<Vaults>,
     pub(crate) guard_exposure: bool,
     pub(crate) reloads: Reloads,
     pub(crate) admin: Arc<Secrets>,
@@ -41,7 +42,9 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     telemetry::logging::init(&args.log_level).map_err(|error| say(&error))?;
     let files = args.config.files();
     let watch = Watch::new(files.clone());
-    let snapshot = crate::cli::load(files.as_ref())?;
+    let vaults = Arc::new(Vaults::default());
+    let snapshot = crate::cli::load_with(files.as_ref(), Some(&vaults))?;
+    vaults.follow(&snapshot);
     if !snapshot.warnings.is_empty() {
         eprintln!("{}", snapshot.warnings.render(color()));
     }
@@ -57,6 +60,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         say(&error);
         Exit::Configuration
     })?;
+    telemetry.register(Arc::new(VaultReport(Arc::downgrade(&vaults))));
     proxy::keep_keys_in(args.data_dir.clone());
     let spent = Arc::new(Spent::new(args.data_dir.clone()));
     let ledger =
@@ -70,6 +74,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         gateway,
         telemetry,
         files,
+        vaults,
         guard_exposure: args.guard_exposure,
         reloads: Reloads::new(snapshot),
         admin: Arc::new(Secrets::new(args.admin_token.clone(), args.data_dir.clone())),
@@ -313,7 +318,8 @@ async fn follow(
     let successor = Successor::of_this_process();
     let mut ticks = tokio::time::interval(config::WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut wanted, mut loading, mut known) = (false, None, 0);
+    let (mut wanted, mut asked_for, mut loading, mut known) = (false, false, None, 0);
+    let mut read = running.vaults.changes();
     loop {
         let upgraded = async {
             match &mut waiting {
@@ -340,7 +346,7 @@ async fn follow(
                     watch.catch_up();
                     // Many a rotation tells programs by this signal that their files were moved.
                     running.telemetry.reopen_logs();
-                    wanted = true;
+                    (wanted, asked_for) = (true, true);
                 }
                 Asked::Rotate => running.telemetry.reopen_logs(),
                 Asked::Upgrade => match &successor {
@@ -358,10 +364,17 @@ async fn follow(
             watch.refer_to(reload::watched(running));
         }
         wanted |= watch.changed(Instant::now());
+        // What a load itself reads for the first time counts, too: loading the same once more changes nothing.
+        let changes = running.vaults.changes();
+        wanted |= std::mem::replace(&mut read, changes) != changes;
         if wanted && loading.is_none() {
+            let is_asked_for = std::mem::take(&mut asked_for);
             wanted = false;
             let running = running.clone();
-            loading = Some(tokio::task::spawn_blocking(move || reload::reload(&running, None)));
+            loading = Some(tokio::task::spawn_blocking(move || match is_asked_for {
+                true => reload::reload_all(&running, None),
+                false => reload::reload(&running, None),
+            }));
         }
     }
 }

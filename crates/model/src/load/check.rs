@@ -7,13 +7,16 @@ use serde_json::Value;
 
 use super::{
     format,
-    later::{is_later, is_later_handler, is_later_secret},
+    later::{is_later, is_later_handler},
     nearest::nearest,
     path::Path,
     shape::Shape,
     tree::{Entry, Kind, Node},
 };
-use crate::diagnostic::{Diagnostic, Diagnostics, Place};
+use crate::{
+    VaultName,
+    diagnostic::{Diagnostic, Diagnostics, Place},
+};
 
 /// Words that an expectation lists at most.
 const LISTED_MAX: usize = 12;
@@ -23,6 +26,7 @@ const LISTED_MAX: usize = 12;
 pub(crate) enum Reference {
     Env(String),
     SecretFile(String),
+    Vault(VaultName),
     File(String),
 }
 
@@ -38,7 +42,7 @@ impl Referred {
     /// The file, when it is one.
     pub(crate) fn file(&self) -> Option<PathBuf> {
         match &self.reference {
-            Reference::Env(_) => None,
+            Reference::Env(_) | Reference::Vault(_) => None,
             Reference::SecretFile(path) | Reference::File(path) => Some(path.into()),
         }
     }
@@ -119,15 +123,8 @@ impl Checker<'_, '_> {
     /// A mapping in the place of a secret whose keys are none of a reference: they may be the secret itself.
     fn odd_secret(&mut self, node: &Node) -> Verdict {
         scalars(node, &mut self.literals);
-        if let Kind::Map(entries) = &node.kind
-            && let [only] = &entries[..]
-            && is_later_secret(&only.key)
-        {
-            self.is_later = true;
-            self.error(only.place, format!("`{}` is not in this build", only.key), None);
-            return Verdict::Bad;
-        }
-        let wrong = "expected `{env: NAME}`, `{file: path}` or a text in quotes, found another mapping";
+        let wrong =
+            "expected `{env: NAME}`, `{file: path}`, `{vault: path#key}` or a text in quotes, found another mapping";
         self.error(head(node), wrong, None);
         Verdict::Bad
     }
@@ -178,6 +175,10 @@ impl Checker<'_, '_> {
                 }
                 let Some(format) = shape.format().filter(|_| !secret) else { return Verdict::Good };
                 if let Err(wrong) = format::check(format, text) {
+                    if format == "sha256" {
+                        // What stands there may be the key itself.
+                        self.literals.push((place, text.clone()));
+                    }
                     self.error(place, wrong, None);
                     return Verdict::Bad;
                 }
@@ -367,7 +368,7 @@ impl Checker<'_, '_> {
             }
             let warning =
                 Diagnostic::warning(self.path.to_string(), "a literal secret stands in the configuration");
-            self.found.push(warning.at(node.place).help("write `{env: NAME}` or `{file: path}` instead"));
+            self.found.push(warning.at(node.place).help("write `{env: NAME}`, `{file: path}` or `{vault: path#key}` instead"));
             return;
         }
         if verdict != Verdict::Good {
@@ -385,14 +386,24 @@ impl Checker<'_, '_> {
                 });
                 Reference::SecretFile(path)
             }
-            _ => return,
+            _ => match node.get("vault").and_then(Node::text).and_then(|name| name.parse().ok()) {
+                Some(name) => Reference::Vault(name),
+                None => return,
+            },
         };
+        if matches!(reference, Reference::Vault(_)) && self.path.top() == Some("vault") {
+            self.error(node.place, "what opens the vault cannot lie in it", Some("write `{env: NAME}` or `{file: path}`".to_owned()));
+            return;
+        }
         self.referred.push(Referred { reference, path: self.path.to_string(), place });
     }
 }
 
-/// Whether a text is `sha256:` and the digest of a password.
+/// Whether a text is what is left of a password after hashing: `sha256:` and a digest, or what Argon2 makes.
 fn is_digest(text: &str) -> bool {
+    if text.starts_with("$argon2") {
+        return true;
+    }
     let digest = text.strip_prefix("sha256:");
     digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

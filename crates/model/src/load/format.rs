@@ -5,7 +5,7 @@ use std::{net::SocketAddr, str::FromStr};
 use crate::{
     Cidr, Duration, HeaderName, Percent, Size,
     resource::{path_template::PathTemplate, tries::RetryOn},
-    types::{Date, EndpointAddress, Usd},
+    types::{Date, EndpointAddress, Usd, VaultName},
 };
 
 /// Bytes that a regular expression may take when compiled.
@@ -24,6 +24,12 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), String> {
         "path-template" => parse::<PathTemplate>(text),
         "rewrite-template" => rewrite_template(text),
         "date-or-time" => parse::<Date>(text),
+        "vault-name" => parse::<VaultName>(text),
+        "sha256" => match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => Ok(()),
+            // What was written may be the key itself.
+            false => Err("expected 64 hexadecimal digits, as `tidegate hash` prints them".to_owned()),
+        },
         "endpoint-address" => parse::<EndpointAddress>(text),
         "name" => require(name(text), "a name of letters, digits, `-`, `_` and `.`", text),
         "socket-address" => socket_address(text),
@@ -49,7 +55,7 @@ pub(crate) fn expectation(format: &str) -> Option<&'static str> {
         "cidr" => "an IP address or network such as `10.0.0.0/8`",
         "socket-address" => "an address such as `127.0.0.1:8080`",
         "endpoint-address" => "an address such as `orders.internal:8080`",
-        "secret" => "a secret: `{env: NAME}` or `{file: path}`",
+        "secret" => "a secret: `{env: NAME}`, `{file: path}` or `{vault: path#key}`",
         "regex" => "a regular expression",
         "url" => "an address such as `https://host/path`",
         "method" => "a method such as `GET`",

@@ -10,9 +10,6 @@ use crate::{policy, resource::route::HANDLERS_NOT_IN_THIS_BUILD};
 /// Keys of the whole configuration that later builds have.
 const TOP_NOT_IN_THIS_BUILD: &[&str] = &[];
 
-/// Kinds of references to secrets that later builds have.
-const SECRETS_NOT_IN_THIS_BUILD: &[&str] = &["vault"];
-
 /// Whether later builds know a key: at the top, on a route or as a policy.
 pub(super) fn is_later(root: &Value, shape: &Shape<'_>, key: &str) -> bool {
     let is_here = std::ptr::eq(root, shape.schema) || is_route(shape) || is_policy(shape);
@@ -23,11 +20,6 @@ pub(super) fn is_later(root: &Value, shape: &Shape<'_>, key: &str) -> bool {
 /// Whether a key is a handler of later builds, where a handler stands.
 pub(super) fn is_later_handler(shape: &Shape<'_>, key: &str) -> bool {
     is_route(shape) && HANDLERS_NOT_IN_THIS_BUILD.contains(&key)
-}
-
-/// Whether a key is a kind of reference of later builds, where a secret stands.
-pub(super) fn is_later_secret(key: &str) -> bool {
-    SECRETS_NOT_IN_THIS_BUILD.contains(&key)
 }
 
 fn is_policy(shape: &Shape<'_>) -> bool {

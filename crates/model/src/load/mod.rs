@@ -38,7 +38,7 @@ use crate::{
 pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Diagnostics> {
     let mut found = Diagnostics::new(sources);
     let read = read(sources, &mut found);
-    let config = deserialize(&read.tree, &mut found);
+    let config = deserialize(&read.tree, &mut found).map(Arc::new);
     if let Some(config) = &config {
         rules::check(config, &read.tree, &mut found);
     }
@@ -50,8 +50,12 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
     let resolved = resolve::ask(referred, resolver, &mut found);
     let frozen = match (config, has_errors) {
         (Some(config), false) => {
-            let places = places::of(&read.tree);
-            Some(resolve::freeze(config, resolved, &read.literals, places, &mut found))
+            let mut snapshot = resolve::unfinished(config, resolved, places::of(&read.tree));
+            // Nobody waits for a vault where something else is wrong, which may be what opens it.
+            if !found.has_errors() {
+                resolve::ask_vault(&mut snapshot, referred, resolver, &mut found);
+            }
+            Some(resolve::freeze(snapshot, &read.literals, &mut found))
         }
         _ => None,
     };

@@ -58,6 +58,7 @@ macro_rules! policies {
 policies! {
     key_auth: KeyAuth => "keyAuth", "Lets in who shows a consumer's API key.";
     basic_auth: BasicAuth => "basicAuth", "Lets in who shows a consumer's user name and password.";
+    ldap_auth: LdapAuth => "ldapAuth", "Lets in who shows a user name and password that a directory knows.";
     jwt: Jwt => "jwt", "Lets in who shows a valid JSON Web Token.";
     oidc: Oidc => "oidc", "Signs people in with their browser at an OpenID provider.";
     oauth2_introspection: Oauth2Introspection => "oauth2Introspection", "Lets in who shows a token that its issuer says is good.";
@@ -66,6 +67,9 @@ policies! {
     mtls: Mtls => "mtls", "Lets in who shows a certificate.";
     any_of: AnyOf => "anyOf", "Several ways to show who calls, of which one is enough.";
     acl: Acl => "acl", "Lets in consumers and groups by name.";
+    authorize: Authorize => "authorize", "Lets in calls that meet conditions.";
+    opa: Opa => "opa", "The Open Policy Agent says who is let in.";
+    lockout: Lockout => "lockout", "Locks out who fails to sign in too often.";
     ip_restriction: IpRestriction => "ipRestriction", "Lets in client addresses.";
     ip_reputation: IpReputation => "ipReputation", "Refuses client addresses that lists tell of.";
     geo: Geo => "geo", "Judges and tells where clients are.";
@@ -217,7 +221,7 @@ pub(crate) struct Authentication<'s> {
 }
 
 /// Policies that later builds have: they are refused by name.
-pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "wasm", "extProc", "opa"];
+pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "wasm", "extProc"];
 
 /// When a policy runs on the way in; on the way out the order is reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

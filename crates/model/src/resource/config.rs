@@ -22,6 +22,7 @@ use super::{
     telemetry::Telemetry,
     token_issuer::TokenIssuer,
     upstream::Upstream,
+    vault::Vault,
 };
 use crate::{Cidr, policy::PolicyUse};
 
@@ -82,6 +83,9 @@ pub struct Config {
     /// What several gateways keep together, in PostgreSQL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
+    /// Where secrets lie that `{vault: path#key}` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault: Option<Vault>,
     /// Brokers of messages, which `publish` and subscriptions name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub brokers: Vec<Broker>,

@@ -18,6 +18,9 @@ pub struct Consumer {
     /// API keys, for `keyAuth`.
     #[serde(default)]
     pub keys: Vec<Secret>,
+    /// API keys of which only a digest is known here, each with an end of its own where it has one, for `keyAuth`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hashed_keys: Vec<HashedKey>,
     /// User names and passwords, for `basicAuth`.
     #[serde(default)]
     pub basic: Vec<BasicCredential>,
@@ -43,8 +46,25 @@ pub struct Consumer {
 pub struct BasicCredential {
     /// User name; unique among all consumers, without a colon.
     pub username: String,
-    /// The password, or `sha256:` and the hex digest of it.
+    /// The password, `sha256:` and the hex digest of it, or its Argon2 hash (`$argon2id$…`), as `tidegate hash` makes them.
     pub password: Secret,
+}
+
+/// An API key of which only a digest is known: whoever reads the configuration cannot use it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HashedKey {
+    /// SHA-256 of the key as 64 hexadecimal digits, as `tidegate hash` makes it. The key has to be random: a digest keeps
+    /// nobody from trying words.
+    #[schemars(extend("format" = "sha256"))]
+    pub sha256: String,
+    /// What it is for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it ends: from then on it is 401. A day is meant from its first moment, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-or-time"))]
+    pub expires_at: Option<Date>,
 }
 
 /// Whose token counts as this consumer: every field given must be equal.

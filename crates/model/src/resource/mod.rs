@@ -38,3 +38,4 @@ pub mod token_issuer;
 pub mod transcode;
 pub mod tries;
 pub mod upstream;
+pub mod vault;

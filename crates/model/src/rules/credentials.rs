@@ -25,6 +25,11 @@ pub(crate) fn check(snapshot: &Snapshot, found: &mut Diagnostics) {
                 let odd = snapshot.locate(&owner, message);
                 found.push(Diagnostic { severity: Severity::Warning, ..odd });
             }
+            if value.starts_with("sha256:") {
+                let message = "one of its API keys reads like a digest: write it under `hashedKeys`";
+                let odd = snapshot.locate(&owner, message);
+                found.push(Diagnostic { severity: Severity::Warning, ..odd });
+            }
             match owners.insert(value, &consumer.name) {
                 Some(other) if other != consumer.name => {
                     let message =

@@ -25,6 +25,7 @@ mod subscription;
 mod token_issuer;
 mod transcode;
 mod upstream;
+mod vault;
 
 pub(crate) use policies::template;
 
@@ -55,6 +56,9 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     }
     if let Some(redis) = &config.redis {
         at.field("redis", |at| redis::check(redis, at));
+    }
+    if let Some(vault) = &config.vault {
+        at.field("vault", |at| vault::check(vault, at));
     }
     if let Some(postgres) = &config.postgres {
         at.field("postgres", |at| {

@@ -11,6 +11,7 @@ mod percent;
 mod secret;
 mod size;
 mod usd;
+mod vault_name;
 
 pub use cidr::Cidr;
 pub use date::Date;
@@ -23,6 +24,7 @@ pub use percent::Percent;
 pub use secret::Secret;
 pub use size::Size;
 pub use usd::Usd;
+pub use vault_name::VaultName;
 
 /// Serializes through `Display`, deserializes through `FromStr`, and describes itself as a string of a format.
 macro_rules! textual {

@@ -5,9 +5,10 @@ use std::{borrow::Cow, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 
-use super::FilePath;
+use super::{FilePath, VaultName};
 
-/// A secret: `{env: NAME}`, `{file: path}`, or a literal. A literal draws a warning and is never shown.
+/// A secret: `{env: NAME}`, `{file: path}`, `{vault: path#key}`, or a literal. A literal draws a warning and is never
+/// shown.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase", from = "Document")]
 pub enum Secret {
@@ -15,6 +16,8 @@ pub enum Secret {
     Env(String),
     /// The content of a file without its last line end, read again when it changes.
     File(FilePath),
+    /// What lies in the `vault` of the configuration, read again now and then.
+    Vault(VaultName),
     /// The secret itself.
     Literal(String),
 }
@@ -32,6 +35,7 @@ enum Document {
 enum Reference {
     Env(String),
     File(FilePath),
+    Vault(VaultName),
 }
 
 impl From<Document> for Secret {
@@ -39,6 +43,7 @@ impl From<Document> for Secret {
         match document {
             Document::Reference(Reference::Env(name)) => Self::Env(name),
             Document::Reference(Reference::File(path)) => Self::File(path),
+            Document::Reference(Reference::Vault(name)) => Self::Vault(name),
             Document::Literal(text) => Self::Literal(text),
         }
     }
@@ -52,6 +57,7 @@ impl Serialize for Secret {
         let (key, value) = match self {
             Self::Env(name) => ("env", name.clone()),
             Self::File(path) => ("file", path.to_string()),
+            Self::Vault(name) => ("vault", name.to_string()),
             Self::Literal(_) => return to.serialize_str(HIDDEN),
         };
         let mut map = to.serialize_map(Some(1))?;
@@ -65,6 +71,7 @@ impl fmt::Debug for Secret {
         match self {
             Self::Env(name) => write!(f, "{{env: {name}}}"),
             Self::File(path) => write!(f, "{{file: {path}}}"),
+            Self::Vault(name) => write!(f, "{{vault: {name}}}"),
             Self::Literal(_) => f.write_str(HIDDEN),
         }
     }
@@ -77,7 +84,7 @@ impl JsonSchema for Secret {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A secret: `{env: NAME}`, `{file: path}`, or a literal, which draws a warning.",
+            "description": "A secret: `{env: NAME}`, `{file: path}`, `{vault: path#key}`, or a literal, which draws a warning.",
             "format": "secret",
             "anyOf": [
                 {
@@ -86,6 +93,8 @@ impl JsonSchema for Secret {
                         "env": {"type": "string", "minLength": 1, "description": "Name of an environment variable."},
                         "file": {"type": "string", "minLength": 1, "format": "file",
                                  "description": "Path of a file; it is read again when it changes."},
+                        "vault": {"type": "string", "minLength": 1, "format": "vault-name",
+                                  "description": "Path and key in the `vault` of the configuration, as `vault kv get` names them."},
                     },
                     "additionalProperties": false,
                     "minProperties": 1,

@@ -8,3 +8,4 @@ mod fuzz;
 mod laws;
 mod reference;
 mod support;
+mod vault;

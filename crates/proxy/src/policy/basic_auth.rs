@@ -6,14 +6,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, header};
 
 use super::{
-    Flow, Needs, NeedsOf, Policy,
+    Flow, Needs, NeedsOf, Policy, Verdict,
     credentials::{self, Repeated},
 };
 use crate::{
     body::Body,
     call::Call,
     compiled::Building,
-    consumer::{Consumer, Consumers},
+    consumer::{Busy, Consumer, Consumers, PasswordOf, Slowly},
+    failure::{Failure, Problem, Stage},
 };
 
 /// The compiled policy.
@@ -22,7 +23,10 @@ pub(crate) struct BasicAuth {
     consumers: Arc<Consumers>,
     anonymous: Option<Arc<Consumer>>,
     challenge: HeaderValue,
+    background: tokio::runtime::Handle,
 }
+
+const WRONG: &str = "the user name or the password is not valid";
 
 impl BasicAuth {
     pub(crate) fn compile(settings: &model::policy::BasicAuth, cx: &Building<'_>) -> Result<Self, String> {
@@ -32,7 +36,30 @@ impl BasicAuth {
             anonymous: credentials::anonymous(settings.anonymous.as_deref(), &consumers)?,
             consumers,
             challenge: credentials::challenge("Basic", &settings.realm)?,
+            background: cx.background.clone(),
         })
+    }
+
+    fn enter(&self, call: &mut Call, consumer: &Arc<Consumer>) -> Result<(), Failure> {
+        credentials::enter(call, consumer, &self.challenge)?;
+        call.authorization_is_judged = true;
+        if self.hide {
+            call.head.headers.remove(header::AUTHORIZATION);
+        }
+        Ok(())
+    }
+
+    /// The hash of the password takes time on purpose.
+    async fn judge(&self, call: &mut Call, asked: Slowly, password: Vec<u8>) -> Verdict {
+        let found = self.consumers.with_password_slowly(asked, password, &self.background).await;
+        let entered = match found {
+            Ok(Some(consumer)) => self.enter(call, consumer),
+            Ok(None) => Err(credentials::unauthenticated(&self.challenge, WRONG)),
+            Err(Busy) => Err(Failure::gateway(Stage::Policy, Problem::Unavailable)
+                .with_hint("too many passwords are being judged")
+                .with_retry_after(std::time::Duration::from_secs(1))),
+        };
+        entered.map_or_else(Verdict::Fail, |()| Verdict::Continue)
     }
 }
 
@@ -64,32 +91,31 @@ impl Policy for BasicAuth {
     }
 
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
-        let (consumer, hint) = match credentials::in_header(&call.head.headers, &header::AUTHORIZATION) {
-            Err(Repeated) => (None, "the credentials are given more than once"),
-            Ok(Some(value)) => {
-                let consumer =
-                    parse(value).and_then(|(user, password)| self.consumers.with_password(&user, &password));
-                (consumer, "the user name or the password is not valid")
+        let (user, password) = match credentials::in_header(&call.head.headers, &header::AUTHORIZATION) {
+            Err(Repeated) => {
+                let hint = "the credentials are given more than once";
+                return Flow::Fail(credentials::unauthenticated(&self.challenge, hint));
             }
+            Ok(Some(value)) => match parse(value) {
+                Some(pair) => pair,
+                None => return Flow::Fail(credentials::unauthenticated(&self.challenge, WRONG)),
+            },
             Ok(None) => {
                 if let Some(anonymous) = &self.anonymous {
                     anonymous.stand_in(call);
                     return Flow::Continue;
                 }
-                (None, "a user name and a password are needed")
+                let hint = "a user name and a password are needed";
+                return Flow::Fail(credentials::unauthenticated(&self.challenge, hint));
             }
         };
-        let Some(consumer) = consumer else {
-            return Flow::Fail(credentials::unauthenticated(&self.challenge, hint));
-        };
-        if let Err(failure) = credentials::enter(call, consumer, &self.challenge) {
-            return Flow::Fail(failure);
+        match self.consumers.with_password(&user, &password) {
+            PasswordOf::Consumer(consumer) => {
+                self.enter(call, consumer).map_or_else(Flow::Fail, |()| Flow::Continue)
+            }
+            PasswordOf::Nobody => Flow::Fail(credentials::unauthenticated(&self.challenge, WRONG)),
+            PasswordOf::Slowly(asked) => Flow::Wait(Box::pin(self.judge(call, asked, password))),
         }
-        call.authorization_is_judged = true;
-        if self.hide {
-            call.head.headers.remove(header::AUTHORIZATION);
-        }
-        Flow::Continue
     }
 }
 

@@ -334,6 +334,17 @@ pub(crate) fn forget_identity(call: &mut Call) {
     }
 }
 
+/// Request headers in which the policies of a call's listener and route look for credentials.
+pub(crate) fn credential_headers(call: &Call) -> Vec<HeaderName> {
+    let route = call.route.and_then(|route| call.plan.routes.get(route)).map(|route| &route.chain);
+    let listener = call.plan.listeners.get(call.listener).map(|listener| &listener.chain);
+    let mut names: Vec<HeaderName> =
+        route.into_iter().chain(listener).flat_map(|chain| &chain.credentials).cloned().collect();
+    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names
+}
+
 /// Request headers with which the policies of a call say who calls, credentials left out.
 pub(crate) fn stated_identity(call: &Call) -> Vec<HeaderName> {
     let plan = call.plan.clone();

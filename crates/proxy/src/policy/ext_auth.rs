@@ -11,27 +11,22 @@ mod plain;
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use model::policy::ext_auth::{ExtAuthProtocol, OnError};
 use serde_json::{Map, Value};
 
 use self::kept::Kept;
 use super::{
-    Flow, Needs, NeedsOf, Passed, Policy, Verdict, chain,
+    Flow, Needs, NeedsOf, Policy, Verdict,
     counted::{Counted, Metric},
-    credentials,
-    held::Held,
+    credentials, errand,
 };
 use crate::{
     body::Body,
-    call::{Call, NO_LISTENER},
+    call::Call,
     compiled::Building,
     consumer::{Consumer, Consumers},
     failure::{Failure, Problem, Stage},
-    guard,
-    handler::backends::Target,
-    upstream::{Effort, tries},
-    worker,
 };
 
 /// Bytes of a refusal that the client gets.
@@ -86,10 +81,6 @@ enum Said {
         body: Bytes,
     },
 }
-
-/// Marks what is asked, so that nobody is asked about that.
-#[derive(Clone)]
-struct Question;
 
 impl ExtAuth {
     pub(crate) fn compile(settings: &model::policy::ExtAuth, cx: &Building<'_>) -> Result<Self, String> {
@@ -171,27 +162,11 @@ impl ExtAuth {
     /// The part of the body that is shown; all of it goes on as it came.
     async fn shown_of(&self, call: &mut Call, body: &mut Body) -> Result<Bytes, Failure> {
         let Some((limit, in_part)) = self.body else { return Ok(Bytes::new()) };
-        if body.is_empty() || call.body_is_tunnel() {
-            return Ok(Bytes::new());
-        }
-        let held = Held::read(body, limit).await?;
-        let (is_whole, shown) = (held.is_whole(), held.beginning(limit));
-        *body = held.into_body();
-        // Nobody waits for leave to send it any more.
-        call.expects_continue = false;
-        call.head.headers.remove(header::EXPECT);
-        if !is_whole && !in_part {
-            let hint = format!("a body has {limit} bytes at most here");
-            return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));
-        }
-        Ok(shown)
+        errand::shown(call, body, limit, in_part).await.map(|(shown, _)| shown)
     }
 
     /// Asks the service. The error is for the log.
     async fn ask(&self, call: &Call, shown: Bytes) -> Result<Said, String> {
-        if call.head.extensions.get::<Question>().is_some() {
-            return Err("the service would be asked about itself".to_owned());
-        }
         match self.protocol {
             ExtAuthProtocol::Http => self.ask_plainly(call, shown).await,
             #[cfg(feature = "transcode")]
@@ -210,41 +185,7 @@ impl ExtAuth {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, String> {
-        let worker = worker::current().ok_or("no worker")?;
-        let upstream = call.plan.upstreams.get(self.upstream.as_str()).cloned();
-        let upstream = upstream.ok_or("its upstream is not there")?;
-        let mut request = Request::new(());
-        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, target, headers);
-        request.extensions_mut().insert(Question);
-        let mut own = call.errand(request.into_parts().0);
-        // What the upstream's policies find out about whoever asks has no consequences on the route.
-        (own.route, own.listener, own.consumer) = (None, NO_LISTENER, None);
-        own.record.upstream = Some(upstream.name.clone());
-        let wanted = upstream.settings.host_header.as_str();
-        let host = match wanted {
-            "upstream" => None,
-            "preserve" => call.head.headers.get(header::HOST).cloned(),
-            wanted => HeaderValue::from_str(wanted).ok(),
-        };
-        own.host_from_endpoint = host.is_none();
-        if let Some(host) = host {
-            own.head.headers.insert(header::HOST, host);
-        }
-        let effort = Effort::new(&upstream.settings.timeouts, &upstream.settings.retry, None);
-        let target = Target { upstream: upstream.clone(), effort, weight: 1 };
-        let mut body = if body.is_empty() { Body::Empty } else { Body::Full(body) };
-        let failed = |failure: Failure| failure.to_string();
-        let mut answer =
-            match chain::upstream_request(&upstream.chain, &mut own, &mut body).await.map_err(failed)? {
-                Passed::Answered(answer) => *answer,
-                Passed::Through | Passed::Around => {
-                    let sent =
-                        tries::forward(&worker, &mut own, &target, &tries::Wish::default(), body).await;
-                    sent.map_err(failed)?
-                }
-            };
-        guard::clean_answer(&mut answer);
-        Ok(answer)
+        errand::ask(call, &self.upstream, errand::Asking { method, target, headers, body }).await
     }
 
     /// What follows from what was said.

@@ -12,7 +12,7 @@ use crate::{
     body::Body,
     call::Call,
     compiled::Building,
-    consumer::{Consumer, Consumers},
+    consumer::{Consumer, Consumers, KeyOf},
     handler::ai::realtime::{self, KEY_PROTOCOL},
 };
 
@@ -113,7 +113,11 @@ impl Policy for KeyAuth {
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         let (consumer, hint) = match self.shown(call) {
             Err(Repeated) => (None, "the API key is given more than once"),
-            Ok(Some(key)) => (self.consumers.with_key(&key), "the API key is not valid"),
+            Ok(Some(key)) => match self.consumers.with_key(&key) {
+                KeyOf::Consumer(consumer, entry) => (Some((consumer, entry)), ""),
+                KeyOf::Ended => (None, "the API key has expired"),
+                KeyOf::Nobody => (None, "the API key is not valid"),
+            },
             Ok(None) => {
                 if let Some(anonymous) = &self.anonymous {
                     anonymous.stand_in(call);

@@ -8,6 +8,7 @@ pub(crate) mod chain;
 pub(crate) mod coding;
 pub(crate) mod counted;
 mod credentials;
+mod errand;
 pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -140,6 +141,7 @@ macro_rules! policies {
 policies! {
     key_auth: KeyAuth;
     basic_auth: BasicAuth;
+    ldap_auth: LdapAuth;
     jwt: Jwt;
     oidc: Oidc;
     oauth2_introspection: Oauth2Introspection;
@@ -148,6 +150,9 @@ policies! {
     mtls: Mtls;
     any_of: AnyOf;
     acl: Acl;
+    authorize: Authorize;
+    opa: Opa;
+    lockout: Lockout;
     ip_restriction: IpRestriction;
     ip_reputation: IpReputation;
     geo: Geo;

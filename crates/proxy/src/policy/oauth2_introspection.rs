@@ -3,7 +3,7 @@
 //! A token is asked about once at a time, however many calls show it, and what is said is kept for a while by the token's
 //! digest. Nothing is believed of a token but what the issuer says of it, and what it does not say lets nobody in.
 
-mod known;
+pub(in crate::policy) mod known;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 

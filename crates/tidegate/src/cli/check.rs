@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use super::{ConfigArgs, Done, color, load};
-use crate::exit::Exit;
+use super::{Done, ValidateArgs, color, load_with};
+use crate::{config::Vaults, exit::Exit};
 
 /// Checks a configuration as `run` would, without serving it: certificates are read, expressions compiled.
-pub(crate) fn validate(args: &ConfigArgs) -> Done {
-    let files = args.files();
+pub(crate) fn validate(args: &ValidateArgs) -> Done {
+    let files = args.config.files();
     if files.is_none() {
         eprintln!(
             "warning: no file was named, so this is the configuration that is built in: give `--config FILE`, or set \
              TIDEGATE_CONFIG"
         );
     }
-    let snapshot = load(files.as_ref())?;
+    let vaults = args.vault.then(Vaults::default);
+    let snapshot = load_with(files.as_ref(), vaults.as_ref())?;
+    let unread = snapshot.unread_secrets();
     if !snapshot.warnings.is_empty() {
         eprintln!("{}", snapshot.warnings.render(color()));
     }
@@ -55,8 +57,16 @@ pub(crate) fn validate(args: &ConfigArgs) -> Done {
             );
             Ok(())
         }
-        Ok(_) => Err(Exit::Configuration),
-        Err(error) => Err(refused(&error)),
+        outcome => {
+            let exit = outcome.err().map_or(Exit::Configuration, |error| refused(&error));
+            if unread > 0 {
+                eprintln!(
+                    "note: secrets of the vault were not read, so that what is said about their form is nothing to go by; \
+                     `--vault` reads them"
+                );
+            }
+            Err(exit)
+        }
     }
 }
 

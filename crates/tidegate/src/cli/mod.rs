@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod diff;
 mod fmt;
+mod hash;
 mod import;
 mod models;
 mod names;
@@ -18,7 +19,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::{config::Files, exit::Exit, run};
+use crate::{
+    config::{Files, Vaults},
+    exit::Exit,
+    run,
+};
 
 /// The front door of a microservice system in one binary: an API gateway for HTTP/1.1, HTTP/2, gRPC and WebSocket.
 #[derive(Parser)]
@@ -33,7 +38,7 @@ enum Command {
     /// Serve traffic from a configuration.
     Run(RunArgs),
     /// Check a configuration and everything it refers to; says all that is wrong at once.
-    Validate(ConfigArgs),
+    Validate(ValidateArgs),
     /// Print the JSON Schema of the configuration.
     Schema,
     /// Show the routes in the order in which they match, or explain one request.
@@ -54,6 +59,8 @@ enum Command {
     /// Check prompts that are served as APIs.
     #[command(subcommand)]
     Prompt(prompt::PromptCommand),
+    /// Hash an API key or a password, so that the configuration need not know it.
+    Hash(hash::HashArgs),
     /// Print the version and what was built in.
     Version,
     /// Print a completion script for a shell.
@@ -75,6 +82,16 @@ impl ConfigArgs {
     pub(crate) fn files(&self) -> Option<Files> {
         self.config.as_ref().map(Files::new)
     }
+}
+
+/// What to check.
+#[derive(Args, Clone)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Ask the vault for the secrets that lie there; without it nobody is asked, and they are not checked.
+    #[arg(long)]
+    pub(crate) vault: bool,
 }
 
 /// How to run.
@@ -189,6 +206,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Budgets(args) => budgets::budgets(&args),
         Command::Models(args) => models::models(&args),
         Command::Prompt(command) => prompt::prompt(&command),
+        Command::Hash(args) => hash::hash(&args),
         Command::Version => check::version(),
         Command::Completions { shell } => completions::print(shell, &mut Cli::command()),
     };
@@ -207,9 +225,14 @@ pub(crate) fn color() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// Loads a configuration, or says what is wrong with it.
+/// Loads a configuration, or says what is wrong with it. Nobody is asked for what lies in its vault.
 pub(crate) fn load(files: Option<&Files>) -> Result<model::Snapshot, Exit> {
-    crate::config::load(files).map_err(|error| {
+    load_with(files, None)
+}
+
+/// The same with what lies in its vault.
+pub(crate) fn load_with(files: Option<&Files>, vaults: Option<&Vaults>) -> Result<model::Snapshot, Exit> {
+    crate::config::load(files, vaults).map_err(|error| {
         eprintln!("{}", error.render(color()));
         Exit::Configuration
     })

@@ -1,6 +1,7 @@
 //! Configuration files: where they are, what is in them, and when they change.
 
 mod files;
+mod vaults;
 mod watch;
 
 use std::{
@@ -14,6 +15,7 @@ use model::{Diagnostics, Snapshot, Source};
 
 pub(crate) use self::{
     files::Files,
+    vaults::{Report as VaultReport, Vaults},
     watch::{INTERVAL as WATCH_INTERVAL, Watch},
 };
 
@@ -33,16 +35,23 @@ fn built_in() -> &'static str {
     })
 }
 
-/// Reads the environment and files for the model, which does neither.
-struct System;
+/// Reads the environment, files and vaults for the model, which does nothing of that.
+struct System<'v> {
+    /// Nothing lies in the vault for whoever only looks at a configuration.
+    vaults: Option<&'v Vaults>,
+}
 
-impl model::Resolver for System {
+impl model::Resolver for System<'_> {
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
 
     fn file(&self, path: &Path) -> std::io::Result<Bytes> {
         std::fs::read(path).map(Bytes::from)
+    }
+
+    fn vault(&self, so_far: &Snapshot, names: &[model::VaultName]) -> Option<Vec<Result<String, String>>> {
+        self.vaults.map(|vaults| vaults.read(so_far, names))
     }
 }
 
@@ -81,8 +90,8 @@ impl LoadError {
     }
 }
 
-/// Loads a configuration; without files, the built-in one.
-pub(crate) fn load(files: Option<&Files>) -> Result<Snapshot, LoadError> {
+/// Loads a configuration; without files, the built-in one. Without vaults nobody is asked for what lies there.
+pub(crate) fn load(files: Option<&Files>, vaults: Option<&Vaults>) -> Result<Snapshot, LoadError> {
     let sources = match files {
         Some(files) => {
             let sources = files.read().map_err(LoadError::Files)?;
@@ -91,7 +100,7 @@ pub(crate) fn load(files: Option<&Files>) -> Result<Snapshot, LoadError> {
         }
         None => vec![Source::new("(built-in default)", built_in())],
     };
-    model::load(&sources, &System).map_err(LoadError::Refused)
+    model::load(&sources, &System { vaults }).map_err(LoadError::Refused)
 }
 
 /// Refuses a file that somebody has cut short, and files that say nothing at all: taken at their word they close every

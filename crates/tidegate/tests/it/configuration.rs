@@ -180,7 +180,7 @@ fn a_single_setting_in_two_files_is_refused_with_both_places() {
 #[test]
 fn what_later_builds_have_is_refused_by_name_wherever_it_stands() {
     let handlers = ["wasm"];
-    let policies = ["extProc", "opa", "soap"];
+    let policies = ["extProc", "soap"];
     let (_, schema, _) = run(&["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
     assert!(schema.pointer("/$defs/Policy").is_some() && schema.pointer("/$defs/Route/properties").is_some());

@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "the harness is a library for the tests beside it")]
 
 mod a2a;
+mod access;
 mod admin;
 mod ai;
 mod attacks;
@@ -27,6 +28,7 @@ mod reference;
 mod reload;
 mod routing;
 mod scripts;
+mod secrets;
 mod seeing;
 mod sinks;
 mod tidy;

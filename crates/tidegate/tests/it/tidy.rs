@@ -112,6 +112,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-events", &[]),
         ("tidegate-graphql", &[]),
         ("tidegate-identity", &[]),
+        ("tidegate-vault", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-sinks", &[]),
         ("tidegate-telemetry", &["tidegate-model", "tidegate-sinks"]),
@@ -130,7 +131,10 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-telemetry",
             ],
         ),
-        ("tidegate", &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry"]),
+        (
+            "tidegate",
+            &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry", "tidegate-vault"],
+        ),
     ]);
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])

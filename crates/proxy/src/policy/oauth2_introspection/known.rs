@@ -1,4 +1,5 @@
-//! What issuers have said of tokens, by their digests, for as long as that holds; and what they are being asked.
+//! What issuers have said of tokens, or directories of passwords, by their digests, for as long as that holds; and what they
+//! are being asked.
 //!
 //! Good tokens and others have room of their own: who makes tokens up forgets nobody's good one.
 
@@ -12,11 +13,11 @@ use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-pub(super) type Digest = [u8; 32];
+pub(in crate::policy) type Digest = [u8; 32];
 
 /// What an issuer says.
 #[derive(Debug, Clone)]
-pub(super) enum Said {
+pub(in crate::policy) enum Said {
     /// The token is good, and this is claimed.
     Active(Arc<Map<String, Value>>),
     Inactive,
@@ -25,7 +26,7 @@ pub(super) enum Said {
 }
 
 /// What is known of a token.
-pub(super) enum Looked {
+pub(in crate::policy) enum Looked {
     Said(Said),
     /// It is being asked.
     Asked(watch::Receiver<Option<Said>>),
@@ -35,7 +36,7 @@ pub(super) enum Looked {
 }
 
 /// What is known.
-pub(super) struct Known {
+pub(in crate::policy) struct Known {
     in_flight_max: usize,
     inner: Mutex<Inner>,
 }
@@ -74,24 +75,24 @@ impl Side {
     }
 }
 
-pub(super) fn digest(token: &str) -> Digest {
+pub(in crate::policy) fn digest(token: &str) -> Digest {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
     out
 }
 
 /// Seconds since 1970.
-pub(super) fn now() -> f64 {
+pub(in crate::policy) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 impl Known {
-    pub(super) fn new(max: usize, in_flight_max: usize) -> Self {
+    pub(in crate::policy) fn new(max: usize, in_flight_max: usize) -> Self {
         let inner = Inner { good: Side::new(max), bad: Side::new(max), asked: HashMap::new() };
         Self { in_flight_max, inner: Mutex::new(inner) }
     }
 
-    pub(super) fn look(&self, digest: &Digest) -> Looked {
+    pub(in crate::policy) fn look(&self, digest: &Digest) -> Looked {
         let now = Instant::now();
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(said) = inner.good.get(digest, now).or_else(|| inner.bad.get(digest, now)) {
@@ -105,12 +106,12 @@ impl Known {
     }
 
     /// Notes that a token is being asked about.
-    pub(super) fn begin(&self, digest: Digest, told: watch::Receiver<Option<Said>>) {
+    pub(in crate::policy) fn begin(&self, digest: Digest, told: watch::Receiver<Option<Said>>) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).asked.insert(digest, told);
     }
 
     /// Notes what was said.
-    pub(super) fn end(&self, digest: Digest, said: Said, lasts: Duration) {
+    pub(in crate::policy) fn end(&self, digest: Digest, said: Said, lasts: Duration) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.asked.remove(&digest);
         let until = Instant::now() + lasts.min(Duration::from_secs(30 * 86_400));

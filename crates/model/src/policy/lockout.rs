@@ -1,0 +1,104 @@
+//! `lockout`: locks out who fails to sign in too often.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Place, Settings};
+use crate::{Cidr, Duration, load::Context};
+
+/// Locks out who fails to sign in too often: 429, whatever they show, until their time is over. A failure is a 401 of the
+/// gateway's own to a call that shows credentials, whichever policy finds out who calls. One without credentials is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Lockout {
+    /// Whose failures are counted; each of them by itself.
+    #[schemars(length(min = 1))]
+    pub by: Vec<LockoutBy>,
+    /// Failures within `window` that lock.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_failures: u32,
+    /// Failures of an address that lock it, where it is counted by address, too: behind one address there may be many people.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_failures_per_address: u32,
+    /// How long a failure counts after the first.
+    pub window: Duration,
+    /// How long the first lock lasts. Each further one lasts twice as long as the one before, until a day passes without one.
+    pub duration: Duration,
+    /// The longest lock.
+    pub max_duration: Duration,
+    /// The status that who is locked out gets.
+    #[schemars(range(min = 400, max = 499))]
+    pub status: u16,
+    /// Characters at the beginning of an API key that tell keys apart, for `by: [key]`: such as a prefix that is no secret.
+    #[schemars(range(min = 4, max = 64))]
+    pub key_prefix: usize,
+    /// Addresses that are never locked out.
+    pub exempt: Vec<Cidr>,
+    /// Leading bits of an IPv6 client address that count as one client.
+    #[schemars(range(min = 1, max = 128))]
+    pub ipv6_prefix: u8,
+    /// Answers of upstreams that are failures, too: of services that judge credentials themselves.
+    #[schemars(inner(range(min = 400, max = 499)))]
+    pub upstream_statuses: Vec<u16>,
+    /// Those that are counted at a time; beyond, the oldest is forgotten.
+    #[schemars(range(min = 100, max = 1_000_000))]
+    pub max_entries: usize,
+}
+
+/// Whose failures are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LockoutBy {
+    /// The client's address. A sign-in that succeeds takes nothing back: with one password of one's own nobody may try those
+    /// of others for ever.
+    Address,
+    /// The user name of `Authorization: Basic`, in small letters, from wherever it comes. A sign-in that succeeds begins anew.
+    User,
+    /// The user name at this address: who tries passwords elsewhere locks nobody out here.
+    UserAtAddress,
+    /// The first `keyPrefix` characters of the credential in any other header. A sign-in that succeeds begins anew.
+    Key,
+}
+
+impl Default for Lockout {
+    fn default() -> Self {
+        Self {
+            by: vec![LockoutBy::Address, LockoutBy::User],
+            max_failures: 5,
+            max_failures_per_address: 20,
+            window: Duration::from_secs(600),
+            duration: Duration::from_secs(60),
+            max_duration: Duration::from_secs(3600),
+            status: 429,
+            key_prefix: 8,
+            exempt: Vec::new(),
+            ipv6_prefix: 64,
+            upstream_statuses: Vec::new(),
+            max_entries: 100_000,
+        }
+    }
+}
+
+impl Settings for Lockout {
+    fn place(&self) -> Place<'_> {
+        Place::Waf
+    }
+
+    fn judges_arrivals(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
+        for (key, time) in [("window", self.window), ("duration", self.duration)] {
+            if time.is_zero() || time > Duration::from_secs(7 * 24 * 3600) {
+                at.field(key, |at| at.error("expected more than nothing and 7d or less"));
+            }
+        }
+        if self.max_duration < self.duration || self.max_duration > Duration::from_secs(30 * 24 * 3600) {
+            at.field("maxDuration", |at| at.error("expected `duration` or more, and 30d or less"));
+        }
+        if matches!(self.status, 401 | 407) {
+            at.field("status", |at| at.error("that would ask for credentials: expected such as 429 or 403"));
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! `lockout`: locks out who fails to sign in too often.
+//!
+//! It stands before whatever finds out who calls and sees what came of that on the way back: a 401 of the gateway's own to a
+//! call that showed credentials is a failure, and a caller who is known afterwards has succeeded.
+
+mod attempts;
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{digest, rand};
+use http::{HeaderName, Response, StatusCode, header};
+use model::policy::lockout::LockoutBy;
+
+use self::attempts::{Attempts, Bounds, Mark};
+use super::{
+    Flow, Needs, NeedsOf, Policy,
+    basic_auth, chain,
+    counted::{Counted, Gauge, Metric},
+    credentials, judged,
+};
+use crate::{
+    body::Body,
+    call::Call,
+    compiled::Building,
+    failure::{Failure, Problem},
+};
+
+static METRIC: Metric = Metric {
+    name: "tidegate_lockout_total",
+    help: "What lockouts did: failed sign-ins that were counted, locks that began, and calls that were refused for one.",
+    outcomes: &["failed", "locked", "refused"],
+    gauges: &[Gauge {
+        name: "tidegate_lockout_entries",
+        help: "Addresses, users and keys whose failed sign-ins are counted now.",
+    }],
+};
+const FAILED: usize = 0;
+const LOCKED: usize = 1;
+const REFUSED: usize = 2;
+const ENTRIES: usize = 0;
+
+/// The compiled policy.
+pub(crate) struct Lockout {
+    by: Vec<LockoutBy>,
+    of_one: Bounds,
+    of_address: Bounds,
+    status: StatusCode,
+    key_prefix: usize,
+    exempt: Vec<model::Cidr>,
+    ipv6_prefix: u8,
+    upstream_statuses: Vec<u16>,
+    /// Query parameters in which keys are.
+    parameters: Vec<String>,
+    state: Arc<State>,
+    counted: Arc<Counted>,
+}
+
+/// Goes on over reloads while its settings stay.
+struct State {
+    attempts: Attempts,
+    /// Nobody outside can tell which names share a mark.
+    salt: [u8; 32],
+}
+
+/// Who tries: by each way of counting, with its mark.
+struct Trying(Vec<(LockoutBy, Mark)>);
+
+impl Lockout {
+    pub(crate) fn compile(settings: &model::policy::Lockout, cx: &Building<'_>) -> Result<Self, String> {
+        let mut salt = [0; 32];
+        rand::fill(&mut salt).map_err(|_| "the system gives no random bytes")?;
+        let bounds = |failures_max| Bounds {
+            failures_max,
+            window: settings.window.get(),
+            lock: settings.duration.get(),
+            lock_max: settings.max_duration.get(),
+        };
+        let counted = Counted::of(&METRIC, cx);
+        let state = cx.keep("attempts", settings, || State { attempts: Attempts::new(settings.max_entries), salt });
+        counted.watch(ENTRIES, state.attempts.count());
+        Ok(Self {
+            by: settings.by.clone(),
+            of_one: bounds(settings.max_failures),
+            of_address: bounds(settings.max_failures_per_address),
+            status: StatusCode::from_u16(settings.status).map_err(|error| error.to_string())?,
+            key_prefix: settings.key_prefix,
+            exempt: settings.exempt.clone(),
+            ipv6_prefix: settings.ipv6_prefix,
+            upstream_statuses: settings.upstream_statuses.clone(),
+            parameters: cx.snapshot.credential_parameters(),
+            state,
+            counted,
+        })
+    }
+
+    /// Who tries with this call; nobody when it shows no credentials.
+    fn trying(&self, call: &Call) -> Option<Trying> {
+        let names = chain::credential_headers(call);
+        // Sessions are no guesses: a cookie that has ended is shown by every browser that was away.
+        let shown = names.iter().filter(|name| **name != header::COOKIE && call.head.headers.contains_key(*name));
+        let shown: Vec<&HeaderName> = shown.collect();
+        let in_query = || {
+            self.parameters.iter().any(|name| !matches!(credentials::in_query(&call.head.uri, name), Ok(None)))
+        };
+        if shown.is_empty() && !in_query() {
+            return None;
+        }
+        let address = self.address(call.client);
+        let authorization = call.head.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let user = authorization.and_then(basic_auth::parse).map(|(user, _)| user.trim().to_lowercase());
+        let mut marks = Vec::with_capacity(self.by.len());
+        for by in &self.by {
+            let mark = match by {
+                LockoutBy::Address => Some(self.mark(b"address", &[&address])),
+                LockoutBy::User => user.as_ref().map(|user| self.mark(b"user", &[user.as_bytes()])),
+                LockoutBy::UserAtAddress => {
+                    user.as_ref().map(|user| self.mark(b"user at", &[user.as_bytes(), &address]))
+                }
+                LockoutBy::Key => self.key_beginning(call, &shown).map(|begin| self.mark(b"key", &[&begin])),
+            };
+            marks.extend(mark.map(|mark| (*by, mark)));
+        }
+        Some(Trying(marks))
+    }
+
+    /// The beginning of the key that is shown, in a header or the query.
+    fn key_beginning(&self, call: &Call, shown: &[&HeaderName]) -> Option<Vec<u8>> {
+        let header = shown.iter().filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
+        let mut header = header.filter(|value| credentials::after_scheme(value, "Basic").is_none());
+        let key: Vec<u8> = match header.next() {
+            Some(value) => credentials::after_scheme(value, "Bearer").unwrap_or(value).to_vec(),
+            None => {
+                let found = self.parameters.iter().find_map(|name| credentials::in_query(&call.head.uri, name).ok()?);
+                found?.as_bytes().to_vec()
+            }
+        };
+        Some(key.get(..self.key_prefix.min(key.len())).unwrap_or_default().to_vec())
+    }
+
+    fn address(&self, client: IpAddr) -> [u8; 16] {
+        match client.to_canonical() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => {
+                let kept = u128::MAX.checked_shl(128 - u32::from(self.ipv6_prefix)).unwrap_or(u128::MAX);
+                (v6.to_bits() & kept).to_be_bytes()
+            }
+        }
+    }
+
+    fn mark(&self, kind: &[u8], parts: &[&[u8]]) -> Mark {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.state.salt);
+        for part in [kind].iter().chain(parts) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut mark = Mark::default();
+        let length = mark.len();
+        mark.copy_from_slice(&context.finish().as_ref()[..length]);
+        mark
+    }
+
+    fn bounds(&self, by: LockoutBy) -> Bounds {
+        match by {
+            LockoutBy::Address => self.of_address,
+            LockoutBy::User | LockoutBy::UserAtAddress | LockoutBy::Key => self.of_one,
+        }
+    }
+
+    fn fail(&self, call: &mut Call, trying: &Trying, now: Instant) {
+        self.counted.note(FAILED);
+        for (by, mark) in &trying.0 {
+            if let Some(lock) = self.state.attempts.fail(*mark, now, self.bounds(*by)) {
+                self.counted.note(LOCKED);
+                judged::note(call, "lockout", "locked", word(*by));
+                // A user's name may be what somebody typed into the wrong field.
+                tracing::warn!(client = %call.client, by = word(*by), seconds = lock.as_secs(),
+                    "too many failed sign-ins: locked out");
+            }
+        }
+    }
+}
+
+fn word(by: LockoutBy) -> &'static str {
+    match by {
+        LockoutBy::Address => "address",
+        LockoutBy::User => "user",
+        LockoutBy::UserAtAddress => "userAtAddress",
+        LockoutBy::Key => "key",
+    }
+}
+
+impl NeedsOf for model::policy::Lockout {
+    // It looks at what others find callers by.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+}
+
+impl Policy for Lockout {
+    fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
+        if self.exempt.iter().any(|network| network.contains(call.client)) {
+            return Flow::Continue;
+        }
+        let Some(trying) = self.trying(call) else { return Flow::Continue };
+        let now = Instant::now();
+        let left = trying.0.iter().filter_map(|(by, mark)| Some((*by, self.state.attempts.locked(mark, now)?)));
+        if let Some((by, left)) = left.max_by_key(|(_, left)| *left) {
+            self.counted.note(REFUSED);
+            judged::note(call, "lockout", "refused", word(by));
+            return Flow::Fail(
+                Failure::refused(Problem::RateLimited)
+                    .with_status(self.status)
+                    .with_retry_after(left.max(Duration::from_secs(1)))
+                    .with_hint("too many failed sign-ins: try again later")
+                    .with_detail(format!("locked out by {}", word(by))),
+            );
+        }
+        call.keep(self, trying);
+        Flow::Continue
+    }
+
+    fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
+        let Some(trying) = call.take::<Self, Trying>(self) else { return };
+        let now = Instant::now();
+        let reason = call.record.failure.as_ref().map(|failure| failure.reason);
+        let is_upstreams = reason.is_none() && self.upstream_statuses.contains(&answer.status().as_u16());
+        if reason == Some(Problem::Unauthenticated.slug()) || is_upstreams {
+            return self.fail(call, &trying, now);
+        }
+        let is_known = (call.consumer.is_some() && !call.is_stranger) || call.claims.is_some();
+        let is_judged_there = !self.upstream_statuses.is_empty() && reason.is_none() && answer.status().is_success();
+        if is_known || is_judged_there {
+            for (by, mark) in trying.0 {
+                // With one password of one's own nobody tries those of others for ever.
+                if by != LockoutBy::Address {
+                    self.state.attempts.succeed(&mark);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::building;
+
+    #[test]
+    fn an_address_is_its_network_and_marks_are_told_apart() {
+        building("", |cx| {
+            let policy = Lockout::compile(&model::policy::Lockout::default(), cx).expect("compiles");
+            let address = |text: &str| policy.address(text.parse().expect("an address"));
+            assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"));
+            assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
+            assert_eq!(address("192.0.2.1"), address("::ffff:192.0.2.1"));
+            assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
+            assert_ne!(policy.mark(b"user", &[b"ab", b"c"]), policy.mark(b"user", &[b"a", b"bc"]));
+            assert_ne!(policy.mark(b"user", &[b"a"]), policy.mark(b"key", &[b"a"]));
+        });
+    }
+}

@@ -1,0 +1,242 @@
+//! Failed sign-ins by whoever they are counted by, and the locks that follow from them. Bounded; the clock is passed in.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Who is counted, as a digest.
+pub(super) type Mark = [u8; 16];
+
+/// How long a lock is remembered for the next to last longer.
+const MEMORY: Duration = Duration::from_secs(24 * 3600);
+/// Entries that one failure looks at to find one that can go.
+const LOOKED_AT_MAX: usize = 16;
+
+/// When whom to lock, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) failures_max: u32,
+    pub(super) window: Duration,
+    pub(super) lock: Duration,
+    pub(super) lock_max: Duration,
+}
+
+/// What is counted.
+pub(super) struct Attempts {
+    max: usize,
+    /// How many there are, for a look without the lock.
+    count: Arc<AtomicU32>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<Mark, Entry>,
+    /// In the order in which they came, and where they were found to be locked, again at the end.
+    order: VecDeque<Mark>,
+}
+
+struct Entry {
+    failures: u32,
+    /// When the first of them was.
+    since: Instant,
+    /// When one was last.
+    last: Instant,
+    until: Option<Instant>,
+    /// Locks that followed one another.
+    locks: u32,
+    window: Duration,
+}
+
+impl Entry {
+    fn is_locked(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Whether nothing would be different without it.
+    fn is_over(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.last);
+        !self.is_locked(now) && since > self.window && (self.locks == 0 || since > MEMORY)
+    }
+}
+
+impl Attempts {
+    pub(super) fn new(max: usize) -> Self {
+        Self { max: max.max(1), count: Arc::default(), inner: Mutex::default() }
+    }
+
+    /// How many are counted, for whoever watches.
+    pub(super) fn count(&self) -> &Arc<AtomicU32> {
+        &self.count
+    }
+
+    /// For how long somebody is still locked out.
+    pub(super) fn locked(&self, mark: &Mark, now: Instant) -> Option<Duration> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = inner.entries.get(mark)?.until?;
+        (now < until).then(|| until.saturating_duration_since(now))
+    }
+
+    /// Counts a failure; how long the lock lasts that follows from it.
+    pub(super) fn fail(&self, mark: Mark, now: Instant, bounds: Bounds) -> Option<Duration> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.entries.contains_key(&mark) {
+            while inner.entries.len() >= self.max && !inner.order.is_empty() {
+                inner.make_room(now);
+            }
+            let entry = Entry { failures: 0, since: now, last: now, until: None, locks: 0, window: bounds.window };
+            inner.entries.insert(mark, entry);
+            inner.order.push_back(mark);
+        }
+        self.count.store(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let entry = inner.entries.get_mut(&mark)?;
+        if entry.is_locked(now) {
+            // It was on its way when the lock began.
+            return None;
+        }
+        if now.saturating_duration_since(entry.since) > bounds.window {
+            (entry.failures, entry.since) = (0, now);
+        }
+        if now.saturating_duration_since(entry.last) > MEMORY {
+            entry.locks = 0;
+        }
+        entry.failures += 1;
+        entry.last = now;
+        if entry.failures < bounds.failures_max {
+            return None;
+        }
+        let lock = bounds.lock.saturating_mul(1 << entry.locks.min(20)).min(bounds.lock_max);
+        entry.locks = entry.locks.saturating_add(1);
+        entry.failures = 0;
+        entry.until = Some(now + lock);
+        // The memory of a lock begins when it ends.
+        entry.last = now + lock;
+        Some(lock)
+    }
+
+    /// Forgets failures, for somebody has shown who they are.
+    pub(super) fn succeed(&self, mark: &Mark) {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.entries.remove(mark).is_some() {
+            // Its place in the order goes when it is come upon; too many of them are swept.
+            if inner.order.len() > inner.entries.len().saturating_mul(2) + 64 {
+                let Inner { entries, order } = &mut *inner;
+                order.retain(|mark| entries.contains_key(mark));
+            }
+        }
+        self.count.store(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    /// Forgets one: the oldest that is not locked, as far as is looked.
+    fn make_room(&mut self, now: Instant) {
+        for _ in 0..LOOKED_AT_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            match self.entries.get(&oldest) {
+                None => {}
+                Some(entry) if entry.is_locked(now) && !entry.is_over(now) => self.order.push_back(oldest),
+                Some(_) => {
+                    self.entries.remove(&oldest);
+                    return;
+                }
+            }
+        }
+        if let Some(oldest) = self.order.pop_front() {
+            self.entries.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        failures_max: 3,
+        window: Duration::from_secs(60),
+        lock: Duration::from_secs(10),
+        lock_max: Duration::from_secs(35),
+    };
+
+    fn fail(attempts: &Attempts, mark: u8, now: Instant) -> Option<u64> {
+        attempts.fail([mark; 16], now, BOUNDS).map(|lock| lock.as_secs())
+    }
+
+    #[test]
+    fn failures_within_the_window_lock_and_each_lock_lasts_longer_up_to_a_bound() {
+        let attempts = Attempts::new(100);
+        let mut now = Instant::now();
+        let mut locks = Vec::new();
+        for _ in 0..4 {
+            for failure in 1..=3 {
+                let lock = fail(&attempts, 1, now);
+                assert_eq!(lock.is_some(), failure == 3);
+                locks.extend(lock);
+            }
+            let left = attempts.locked(&[1; 16], now).expect("locked");
+            assert!(attempts.locked(&[2; 16], now).is_none(), "somebody else is not");
+            assert_eq!(fail(&attempts, 1, now), None, "what was on its way counts no more");
+            now += left;
+            assert!(attempts.locked(&[1; 16], now).is_none(), "its time is over");
+        }
+        assert_eq!(locks, [10, 20, 35, 35]);
+        now += MEMORY + Duration::from_secs(60);
+        assert_eq!([1, 1, 1].map(|mark| fail(&attempts, mark, now)), [None, None, Some(10)], "a day without one");
+    }
+
+    #[test]
+    fn failures_that_are_far_apart_do_not_add_up_and_success_begins_anew() {
+        let attempts = Attempts::new(100);
+        let mut now = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(fail(&attempts, 1, now), None);
+            now += Duration::from_secs(31);
+        }
+        let now = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(fail(&attempts, 2, now), None);
+            assert_eq!(fail(&attempts, 2, now), None);
+            attempts.succeed(&[2; 16]);
+        }
+    }
+
+    #[test]
+    fn room_is_bounded_and_floods_of_others_unlock_nobody() {
+        let attempts = Attempts::new(100);
+        let now = Instant::now();
+        for _ in 0..3 {
+            fail(&attempts, 1, now);
+        }
+        assert!(attempts.locked(&[1; 16], now).is_some());
+        for n in 0..10_000_u32 {
+            let mut mark = [9; 16];
+            mark[..4].copy_from_slice(&n.to_be_bytes());
+            attempts.fail(mark, now, BOUNDS);
+            attempts.succeed(&[7; 16]);
+        }
+        assert!(attempts.locked(&[1; 16], now).is_some(), "it is still locked");
+        let inner = attempts.inner.lock().expect("not poisoned");
+        assert!(inner.entries.len() <= 100 && inner.order.len() <= 300);
+        drop(inner);
+        for n in 0..10_000_u32 {
+            let mut mark = [8; 16];
+            mark[..4].copy_from_slice(&n.to_be_bytes());
+            attempts.fail(mark, now, BOUNDS);
+            attempts.succeed(&mark);
+        }
+        let inner = attempts.inner.lock().expect("not poisoned");
+        assert!(inner.order.len() <= 400, "{}", inner.order.len());
+    }
+}

@@ -1,0 +1,146 @@
+//! `lockout`, before each policy that finds out who calls.
+
+use super::{ask, basic};
+use crate::harness::{Gateway, Upstream, eventually, pause};
+
+const CONSUMERS: &str = "consumers:
+  - {name: gold, keys: [gold-key-of-the-test], basic: [{username: ann, password: 'pass:word'}]}
+  - {name: web, keys: [web-key-of-the-test], basic: [{username: bob, password: 'pass:word'}]}";
+
+fn gateway(settings: &str, policy: &str) -> Gateway {
+    Gateway::start(&format!(
+        "accessLog: [{{kind: stdout}}]
+trustedProxies: [127.0.0.0/8]
+{CONSUMERS}
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies: [{policy}, {{lockout: {{{settings}}}}}]
+    respond: {{body: welcome}}
+"
+    ))
+}
+
+/// A call from an address, as a trusted proxy tells.
+fn from(gateway: &Gateway, address: &str, headers: &str) -> u16 {
+    ask(gateway, "/", &format!("{headers}\nx-forwarded-for: {address}")).status
+}
+
+#[test]
+fn who_fails_too_often_is_locked_out_even_with_the_right_password_and_for_a_time() {
+    let gateway = gateway("maxFailures: 3, duration: 2s, by: [user]", "{basicAuth: {}}");
+    let good = basic("ann:pass:word");
+    let statuses: Vec<u16> = (0..5).map(|_| from(&gateway, "192.0.2.1", &basic("ann:wrong"))).collect();
+    assert_eq!(statuses, [401, 401, 401, 429, 429]);
+    let answer = ask(&gateway, "/", &format!("{good}\nx-forwarded-for: 192.0.2.1"));
+    assert_eq!(answer.status, 429, "the right password is locked out, too");
+    let wait: u64 = answer.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
+    assert!((1..=2).contains(&wait), "{wait}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    // The same user from elsewhere, and however it is written; not another user.
+    assert_eq!(from(&gateway, "192.0.2.2", &basic("ANN:pass:word")), 429);
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("bob:pass:word")), 200);
+    eventually("the lock ends", || from(&gateway, "192.0.2.1", &good) == 200);
+    let count = |outcome: &str| {
+        gateway.metric(&format!("tidegate_lockout_total{{policy=\"routes/r/lockout\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!((count("failed"), count("locked")), (Some(3.0), Some(1.0)));
+    let record = gateway.record("a refusal", |record| record["status"] == 429);
+    assert_eq!(record["stopped_by"], "lockout");
+    assert!(gateway.stderr().contains("too many failed sign-ins"), "{}", gateway.stderr());
+}
+
+#[test]
+fn a_sign_in_that_succeeds_begins_anew_for_the_user_and_not_for_the_address() {
+    let gateway =
+        gateway("maxFailures: 3, maxFailuresPerAddress: 6, by: [address, user]", "{basicAuth: {}}");
+    for _ in 0..2 {
+        for _ in 0..2 {
+            assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
+        }
+        assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:pass:word")), 200);
+    }
+    // One's own password between two of others: the address has failed six times.
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("bob:wrong")), 401);
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("bob:wrong")), 401);
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:pass:word")), 429);
+    assert_eq!(from(&gateway, "192.0.2.9", &basic("ann:pass:word")), 200);
+}
+
+#[test]
+fn keys_are_counted_by_address_and_by_their_beginning() {
+    let by_address = gateway("by: [address], maxFailuresPerAddress: 3, exempt: [192.0.2.9/32]", "{keyAuth: {headers: [x-api-key], query: key}}");
+    for n in 0..3 {
+        assert_eq!(from(&by_address, "192.0.2.1", &format!("\nx-api-key: guess-{n}")), 401);
+    }
+    assert_eq!(from(&by_address, "192.0.2.1", "\nx-api-key: gold-key-of-the-test"), 429);
+    // Whoever shows nothing has guessed nothing.
+    assert_eq!(from(&by_address, "192.0.2.1", ""), 401);
+    for _ in 0..8 {
+        assert_eq!(from(&by_address, "192.0.2.3", ""), 401);
+        assert_eq!(from(&by_address, "192.0.2.9", "\nx-api-key: wrong"), 401, "an address that is exempt");
+    }
+    assert_eq!(from(&by_address, "192.0.2.3", "\nx-api-key: gold-key-of-the-test"), 200);
+    // IPv6 clients are their network.
+    for n in 1..=3 {
+        assert_eq!(from(&by_address, &format!("2001:db8::{n}"), "\nx-api-key: wrong"), 401);
+    }
+    assert_eq!(from(&by_address, "2001:db8::99", "\nx-api-key: gold-key-of-the-test"), 429);
+    assert_eq!(from(&by_address, "2001:db8:1::99", "\nx-api-key: gold-key-of-the-test"), 200);
+    // The query counts as headers do.
+    let in_query = |key: &str| ask(&by_address, &format!("/?key={key}"), "\nx-forwarded-for: 192.0.2.4").status;
+    assert_eq!([in_query("a"), in_query("b"), in_query("c"), in_query("gold-key-of-the-test")], [401, 401, 401, 429]);
+    let by_key = gateway("by: [key], maxFailures: 3, keyPrefix: 8, status: 403", "{keyAuth: {}}");
+    for n in 0..3 {
+        assert_eq!(from(&by_key, &format!("192.0.2.{n}"), &format!("\nx-api-key: gold-keyX{n}")), 401);
+    }
+    assert_eq!(from(&by_key, "192.0.2.7", "\nx-api-key: gold-key-of-the-test"), 403);
+    assert_eq!(from(&by_key, "192.0.2.7", "\nx-api-key: web-key-of-the-test"), 200);
+}
+
+#[test]
+fn it_stands_before_several_ways_and_signatures_and_counts_what_services_refuse_by_choice() {
+    let gateway = gateway("by: [address], maxFailuresPerAddress: 2", "{anyOf: {policies: [{keyAuth: {}}, {basicAuth: {}}]}}");
+    assert_eq!(from(&gateway, "192.0.2.1", "\nx-api-key: wrong"), 401);
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:pass:word")), 429);
+    let signed = self::gateway("by: [address], maxFailuresPerAddress: 2", "{hmac: {style: github, secrets: [s3cret-of-the-test]}}");
+    let wrong = format!("\nx-hub-signature-256: sha256={}", "0".repeat(64));
+    assert_eq!([0; 3].map(|_| from(&signed, "192.0.2.1", &wrong)), [401, 401, 429]);
+    // A service that judges passwords itself.
+    let service = Upstream::scripted(|seen| {
+        let is_good = seen.header("x-pass") == Some("good");
+        let status = if is_good { "200 OK" } else { "401 Unauthorized" };
+        Some(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+    });
+    let text = format!(
+        "trustedProxies: [127.0.0.0/8]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies:
+      - extAuth: {{upstream: u, requestHeaders: [x-pass]}}
+      - lockout: {{by: [address], maxFailuresPerAddress: 2, upstreamStatuses: [401]}}
+    backends: [{{upstream: u}}]
+",
+        service.address
+    );
+    let behind = Gateway::start(&text);
+    assert_eq!([0; 3].map(|_| from(&behind, "192.0.2.1", "\nx-pass: bad")), [401, 401, 429]);
+    assert_eq!(from(&behind, "192.0.2.2", "\nx-pass: good"), 200);
+}
+
+#[test]
+fn locks_outlive_a_reload_and_last_longer_each_time() {
+    let gateway = gateway("by: [user], maxFailures: 1, duration: 4s, maxDuration: 1m", "{basicAuth: {}}");
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
+    let text = std::fs::read_to_string(gateway.config()).expect("a file");
+    let text = text.split_once('\n').expect("lines").1.replace("welcome", "hello");
+    assert_eq!(gateway.reload(&text)["lastReload"], "ok");
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:pass:word")), 429);
+    pause(4100);
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
+    let answer = ask(&gateway, "/", &format!("{}\nx-forwarded-for: 192.0.2.1", basic("ann:pass:word")));
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("8")));
+}
