@@ -69,7 +69,7 @@ impl Pseudo {
             b"method" => once(&mut self.method, Method::from_bytes(value)),
             b"scheme" => once(&mut self.scheme, Scheme::try_from(value)),
             b"authority" => once(&mut self.authority, Authority::try_from(value)),
-            b"path" if value.is_empty() => Err(MALFORMED),
+            b"path" | b"scheme" if value.is_empty() => Err(MALFORMED),
             b"path" => {
                 once(&mut self.path, PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(value)))
             }

@@ -166,7 +166,7 @@ mod tests {
             // A byte of padding that is none.
             &[0x64, 0x02, 0xff],
             // Padding of zeros.
-            &[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0x80],
+            &[0x00],
         ] {
             assert_eq!(decode(coded, 100, &mut Vec::new()), None, "{coded:x?}");
         }

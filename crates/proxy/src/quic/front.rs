@@ -162,7 +162,7 @@ pub(crate) async fn read_heir(heir: Heir) {
 }
 
 async fn read_all(heir: &Heir) -> io::Result<()> {
-    let from = AsyncFd::with_interest(heir.from.as_fd(), Interest::READABLE)?;
+    let from = AsyncFd::register_with_interest(heir.from.as_fd(), Interest::READABLE)?;
     let mut buffer = vec![0; ENVELOPE_BYTES + DATAGRAM_BYTES_MAX];
     loop {
         let mut ready = from.readable().await?;

@@ -430,7 +430,6 @@ pub(crate) fn protocol(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2",
         Version::HTTP_3 => "HTTP/3",
-        Version::HTTP_3 => "HTTP/3",
         _ => "HTTP/1.1",
     }
 }
