@@ -46,6 +46,18 @@ unpack() { # package, folder
   say "installed $1"
 }
 
+# Chromium, for HTTP/3 as a browser speaks it: it needs too many libraries to be unpacked beside them.
+if ! command -v chromium >/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing chromium"
+    install() { apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+    install || { apt-get update -qq && install; } || { say "apt-get cannot install chromium"; exit 1; }
+  else
+    say "chromium is missing; install it with your package manager, on Debian: sudo apt-get install chromium"
+    exit 1
+  fi
+fi
+
 python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2

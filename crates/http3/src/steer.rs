@@ -60,6 +60,21 @@ pub fn home(datagram: &[u8]) -> Option<Home> {
     Home::of(rest.get(..usize::from(*length))?)
 }
 
+/// Keeps some of the datagrams that were received in one piece, each of `stride` bytes but for the last, which may have
+/// fewer: moves them to the front, in their order, and says how many bytes they are.
+pub fn keep(received: &mut [u8], stride: usize, mut is_kept: impl FnMut(&[u8]) -> bool) -> usize {
+    let (mut kept, mut at) = (0, 0);
+    while at < received.len() {
+        let end = at.saturating_add(stride.max(1)).min(received.len());
+        if is_kept(&received[at..end]) {
+            received.copy_within(at..end, kept);
+            kept += end - at;
+        }
+        at = end;
+    }
+    kept
+}
+
 /// A datagram on its way to another process, with what the kernel told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<'d> {
@@ -186,6 +201,21 @@ mod tests {
             if let Some(envelope) = Envelope::read(&bytes) {
                 assert_eq!(Envelope::read(&envelope.write()).as_ref(), Some(&envelope));
             }
+        }
+
+        #[test]
+        fn what_is_kept_is_whole_and_in_order(bytes: Vec<u8>, stride in 0usize..40, choice: u64) {
+            let chosen = |at: usize| choice >> (at % 64) & 1 == 1;
+            let parts = || bytes.chunks(stride.max(1)).enumerate();
+            let wanted: Vec<u8> = parts().filter(|(at, _)| chosen(*at)).flat_map(|(_, part)| part.to_vec()).collect();
+            let (mut received, mut at, mut seen) = (bytes.clone(), 0, Vec::new());
+            let kept = keep(&mut received, stride, |datagram| {
+                seen.push(datagram.to_vec());
+                at += 1;
+                chosen(at - 1)
+            });
+            assert_eq!(&received[..kept], &wanted[..]);
+            assert_eq!(seen, parts().map(|(_, part)| part.to_vec()).collect::<Vec<_>>());
         }
 
         #[test]

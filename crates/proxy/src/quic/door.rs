@@ -174,7 +174,7 @@ impl Begun {
                 tokio::task::spawn_local(async move {
                     let _pass = pass;
                     let is_late = tokio::time::timeout(patience, whole).await.is_err();
-                    if is_late || connection.close_reason().is_some() {
+                    if is_late {
                         connection.close(NO_ERROR.into(), b"");
                         handshake::failed(&worker, &listener, Some(remote), &late());
                     }

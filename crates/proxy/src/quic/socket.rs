@@ -99,25 +99,6 @@ impl Socket {
         self.lanes.get(usize::from(self.home.worker))
     }
 
-    /// Hands on what is for others; says how many bytes are left, which are moved to the front.
-    fn sort(&self, buf: &mut [u8], meta: &RecvMeta) -> usize {
-        let stride = meta.stride.max(1);
-        let (mut kept, mut at) = (0, 0);
-        while at < meta.len {
-            let end = (at + stride).min(meta.len);
-            if self.hand_on(&buf[at..end], meta) {
-                at = end;
-                continue;
-            }
-            if kept < at {
-                buf.copy_within(at..end, kept);
-            }
-            kept += end - at;
-            at = end;
-        }
-        kept
-    }
-
     /// Whether a datagram was for somebody else, who has it now.
     fn hand_on(&self, datagram: &[u8], meta: &RecvMeta) -> bool {
         let Some(home) = steer::home(datagram) else {
@@ -186,7 +167,8 @@ impl AsyncUdpSocket for Socket {
                 has_read = true;
                 let mut kept = 0;
                 for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
-                    meta.len = self.sort(buf, meta);
+                    let length = meta.len.min(buf.len());
+                    meta.len = steer::keep(&mut buf[..length], meta.stride, |datagram| !self.hand_on(datagram, meta));
                     kept += meta.len;
                 }
                 if kept > 0 {

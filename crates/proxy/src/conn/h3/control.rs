@@ -8,8 +8,8 @@ use quinn::{Connection, RecvStream};
 
 use super::code;
 
-/// Streams of kinds that nobody knows: each costs a little and means nothing.
-const UNKNOWN_MAX: u32 = 1000;
+/// Streams that mean nothing: of kinds that nobody knows, and those that end before they say theirs.
+const USELESS_MAX: u32 = 1000;
 const CHUNK_BYTES_MAX: usize = 4096;
 
 /// Streams of which there may be one.
@@ -18,7 +18,18 @@ struct Seen {
     control: Cell<bool>,
     encoder: Cell<bool>,
     decoder: Cell<bool>,
-    unknown: Cell<u32>,
+    useless: Cell<u32>,
+}
+
+impl Seen {
+    /// Counts a stream that means nothing.
+    fn useless(&self) -> Result<(), Error> {
+        self.useless.set(self.useless.get() + 1);
+        match self.useless.get() > USELESS_MAX {
+            true => Err(Error::Connection(Code::EXCESSIVE_LOAD)),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Reads all of them for as long as the connection lives; what is wrong there ends it.
@@ -46,7 +57,7 @@ async fn read(mut stream: RecvStream, seen: &Seen) -> Result<(), Error> {
         match stream.read_chunk(CHUNK_BYTES_MAX, true).await {
             Ok(Some(chunk)) => begun.extend_from_slice(&chunk.bytes),
             // It may end before it says what it is (RFC 9114 §6.2).
-            _ => return Ok(()),
+            _ => return seen.useless(),
         }
     };
     begun.advance(used);
@@ -57,11 +68,7 @@ async fn read(mut stream: RecvStream, seen: &Seen) -> Result<(), Error> {
     match kind {
         StreamKind::Unknown => {
             let _ = stream.stop(code(Code::STREAM_CREATION_ERROR));
-            seen.unknown.set(seen.unknown.get() + 1);
-            return match seen.unknown.get() > UNKNOWN_MAX {
-                true => Err(Error::Connection(Code::EXCESSIVE_LOAD)),
-                false => Ok(()),
-            };
+            return seen.useless();
         }
         StreamKind::Control => one(&seen.control)?,
         StreamKind::Encoder => one(&seen.encoder)?,

@@ -127,29 +127,25 @@ fn a_client_shows_that_it_has_its_address_when_it_is_asked_to() {
 
 #[test]
 fn handshakes_of_an_address_are_bounded() {
-    let front = Front::start("{maxHandshakesPerAddress: 2}", "limits: {tlsTimeout: 2s}", "runtime: {workers: 1}
-routes: [{name: r, match: [{path: {prefix: /}}], respond: {body: inside}}]\n");
+    let front = Front::start(
+        "{maxHandshakesPerAddress: 2}",
+        "limits: {tlsTimeout: 3s}",
+        "runtime: {workers: 1}\nroutes: [{name: r, match: [{path: {prefix: /}}], respond: {body: inside}}]\n",
+    );
+    let first = super::hostile::first_datagrams(&front, 3);
+    super::hostile::replay(&first, front.gateway.address);
     run(async {
-        // Handshakes that are begun and never answered: their clients are gone.
-        for _ in 0..3 {
-            let endpoint = super::client::endpoint();
-            let how = How::plain(&front.authority);
-            let connecting = endpoint.connect_with(how.config(), front.gateway.address, "a.test").expect("a way");
-            tokio::time::timeout(Duration::from_millis(1), connecting).await.ok();
-            drop(endpoint);
-        }
-        // Later they are forgotten.
+        // Asked to show that it has the address, a client does, and has then had its share.
+        let how = How::plain(&front.authority);
+        let error = dial(front.gateway.address, &how).await.expect_err("it is refused");
+        assert!(matches!(error, quinn::ConnectionError::ConnectionClosed(_)), "{error}");
+        // Handshakes that lead to nothing are forgotten.
         let served = async {
-            loop {
-                if let Ok((_endpoint, connection)) =
-                    dial(front.gateway.address, &How::plain(&front.authority)).await
-                {
-                    connection.close(0u32.into(), b"");
-                    return;
-                }
+            while dial(front.gateway.address, &how).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
     });
+    assert!(front.gateway.metric("tidegate_quic_refused_total") > Some(0.0));
 }

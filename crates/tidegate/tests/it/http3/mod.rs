@@ -1,6 +1,7 @@
 //! HTTP/3: requests, moving clients, hostile ones, and the life of connections, by clients of other hands.
 
 mod aioquic;
+mod browser;
 mod client;
 mod cost;
 mod early;
@@ -16,13 +17,14 @@ use std::net::SocketAddr;
 
 use super::{
     harness::{Gateway, free_port},
-    wire::tls::Authority,
+    wire::tls::{Authority, Issued},
 };
 
 /// A gateway with a listener of TLS and HTTP/3, and whom its clients trust.
 struct Front {
     gateway: Gateway,
     authority: Authority,
+    certificate: Issued,
 }
 
 impl Front {
@@ -30,11 +32,12 @@ impl Front {
     fn start(http3: &str, listener: &str, rest: &str) -> Self {
         let authority = Authority::new("ca");
         let folder = tempfile::tempdir().expect("a folder");
-        authority.issue(&["a.test"]).write(folder.path(), "one");
+        let certificate = authority.issue(&["a.test"]);
+        certificate.write(folder.path(), "one");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let text = format!("{}\n{rest}", listeners(address, http3, listener));
         let gateway = Gateway::in_folder(folder, &text, address, |_| {});
-        Self { gateway, authority }
+        Self { gateway, authority, certificate }
     }
 
     /// In front of one upstream.

@@ -67,5 +67,5 @@ fn a_client_from_another_address_ends_what_it_began_and_comes_anew() {
     });
     // Whatever was asked from there was judged by the address that the handshake showed.
     let records = front.gateway.records(1);
-    assert!(records.iter().all(|record| record["client"] == "127.0.0.1"), "{records:?}");
+    assert!(records.iter().all(|record| record["client_ip"] == "127.0.0.1"), "{records:?}");
 }

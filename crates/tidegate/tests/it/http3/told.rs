@@ -51,7 +51,7 @@ fn connections_are_counted_like_all_others() {
         // The third is refused, and has room when one of them goes.
         let how = super::client::How::plain(&front.authority);
         assert!(super::client::dial(front.gateway.address, &how).await.is_err());
-        clients.pop();
+        clients.pop().expect("two").connection.close(0u32.into(), b"");
         h2::eventually("one is gone", || front.gateway.metric(series) == Some(1.0)).await;
         assert_eq!(front.client().await.get("/").await.expect("an answer").text(), "inside");
     });

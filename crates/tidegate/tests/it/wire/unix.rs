@@ -127,7 +127,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{policies}], ba
     for (trusted, client) in [("", "127.0.0.1"), ("127.0.0.1/32", "203.0.113.7")] {
         let (gateway, path) = gateway(folder(), "", &rest("", trusted));
         assert_eq!(ask(&path, &said).status, 200);
-        assert_eq!(gateway.records(1)[0]["client"], client, "{trusted}");
+        assert_eq!(gateway.records(1)[0]["client_ip"], client, "{trusted}");
     }
 }
 
@@ -136,5 +136,5 @@ fn a_balancer_at_the_socket_says_who_the_client_is() {
     let (gateway, path) = gateway(tempfile::tempdir().expect("a folder"), ", proxyProtocol: require", FIXED);
     let answer = ask(&path, &format!("PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\n{GET}"));
     assert_eq!(answer.text(), "inside");
-    assert_eq!(gateway.records(1)[0]["client"], "203.0.113.7");
+    assert_eq!(gateway.records(1)[0]["client_ip"], "203.0.113.7");
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, PublicKeyData, SanType,
 };
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -76,6 +76,11 @@ impl Issued {
     pub(crate) fn write(&self, folder: &Path, name: &str) {
         replace(&folder.join(format!("{name}.key")), self.key.serialize_pem().as_bytes());
         replace(&folder.join(format!("{name}.crt")), self.pem.as_bytes());
+    }
+
+    /// Its public key, as browsers pin it.
+    pub(crate) fn public_key(&self) -> Vec<u8> {
+        self.key.subject_public_key_info()
     }
 
     fn private_key(&self) -> PrivateKeyDer<'static> {
