@@ -67,9 +67,9 @@ impl Pseudo {
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Error> {
         match name {
             b"method" => once(&mut self.method, Method::from_bytes(value)),
+            b"scheme" | b"path" if value.is_empty() => Err(MALFORMED),
             b"scheme" => once(&mut self.scheme, Scheme::try_from(value)),
             b"authority" => once(&mut self.authority, Authority::try_from(value)),
-            b"path" | b"scheme" if value.is_empty() => Err(MALFORMED),
             b"path" => {
                 once(&mut self.path, PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(value)))
             }

@@ -204,11 +204,15 @@ pub(crate) fn set_rights(address: &str, file: Option<&SocketFile>) -> io::Result
 }
 
 fn give_rights(path: &Path, file: &SocketFile) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let id = |wanted: &Option<String>, list: &str| {
         wanted.as_deref().map(|name| super::owner::id(name, Path::new(list))).transpose()
     };
     let (owner, group) = (id(&file.owner, "/etc/passwd")?, id(&file.group, "/etc/group")?);
+    let found = std::fs::metadata(path)?;
+    // What is so already is left alone: to change it may need rights that this process has no more.
+    let owner = owner.filter(|owner| *owner != found.uid());
+    let group = group.filter(|group| *group != found.gid());
     if owner.is_some() || group.is_some() {
         std::os::unix::fs::chown(path, owner, group)?;
     }

@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,9 +16,9 @@ use std::{
 };
 
 use http3::steer::{ENVELOPE_BYTES, Envelope, Home};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::{Domain, Protocol, SockRef, Type};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::net::UnixStream;
 
 use super::{
     lane::{Lane, unpack},
@@ -162,20 +162,19 @@ pub(crate) async fn read_heir(heir: Heir) {
 }
 
 async fn read_all(heir: &Heir) -> io::Result<()> {
-    let from = AsyncFd::register_with_interest(heir.from.as_fd(), Interest::READABLE)?;
+    // It keeps packets apart, each of which a read takes whole.
+    let from = UnixStream::from_std(heir.from.try_clone()?.into())?;
     let mut buffer = vec![0; ENVELOPE_BYTES + DATAGRAM_BYTES_MAX];
     loop {
-        let mut ready = from.readable().await?;
-        let received =
-            ready.try_io(|from| Ok(rustix::net::recv(from.get_ref(), &mut buffer[..], RecvFlags::empty())?.0));
-        let length = match received {
-            Ok(length) => length?,
-            Err(_) => continue,
+        from.readable().await?;
+        let length = match from.try_read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            length => length?,
         };
         if length == 0 {
             return Ok(());
         }
-        if let Some(envelope) = Envelope::read(&buffer[..length.min(buffer.len())]) {
+        if let Some(envelope) = Envelope::read(&buffer[..length]) {
             heir.lanes[heir.worker].send(unpack(&envelope));
         }
     }

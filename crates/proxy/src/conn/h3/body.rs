@@ -34,6 +34,8 @@ pub(super) struct Incoming {
     decoder: RequestDecoder,
     /// What has come and is not read yet.
     chunk: Bytes,
+    /// An event that was looked at and not taken.
+    ahead: Option<Event>,
     is_whole: bool,
     is_ended: bool,
 }
@@ -50,11 +52,14 @@ impl Incoming {
     pub(super) fn new(stream: RecvStream, connection: quinn::Connection, section_bytes: usize) -> Self {
         let limits = Limits { section_bytes, ..Limits::default() };
         let decoder = RequestDecoder::new(limits);
-        Self { stream, connection, decoder, chunk: Bytes::new(), is_whole: false, is_ended: false }
+        Self { stream, connection, decoder, chunk: Bytes::new(), ahead: None, is_whole: false, is_ended: false }
     }
 
     /// The next event; none at the end.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Broken>> {
+        if let Some(event) = self.ahead.take() {
+            return Poll::Ready(Ok(Some(event)));
+        }
         loop {
             match self.decoder.decode(&mut self.chunk) {
                 Ok(Some(event)) => return Poll::Ready(Ok(Some(event))),
@@ -92,17 +97,15 @@ impl Incoming {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until something comes behind the head, or the stream ends with it.
+    /// Waits until a body begins, or the stream ends without one.
     pub(super) async fn look_ahead(&mut self) -> Result<(), Broken> {
-        if self.chunk.is_empty() && !self.is_whole {
-            std::future::poll_fn(|cx| self.poll_more(cx)).await?;
-        }
+        self.ahead = std::future::poll_fn(|cx| self.poll_event(cx)).await?;
         Ok(())
     }
 
-    /// Whether nothing comes behind the head.
+    /// Whether there is no body, as far as has come.
     pub(super) fn is_whole(&self) -> bool {
-        self.is_whole && self.chunk.is_empty()
+        self.ahead.is_none() && (self.is_ended || (self.is_whole && self.chunk.is_empty()))
     }
 
     fn broken(&mut self, error: Error) -> Broken {

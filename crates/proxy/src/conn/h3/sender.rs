@@ -81,6 +81,8 @@ impl Sender {
     /// Ends the stream with an error.
     pub(super) fn reset(&mut self, why: Code) {
         self.is_ended = true;
+        // Nobody waits for what was reset to arrive.
+        self.is_over = true;
         self.queue.clear();
         let _ = self.stream.reset(code(why));
     }

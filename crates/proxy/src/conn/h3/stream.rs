@@ -31,6 +31,10 @@ use crate::{
 
 /// How long the last of an answer has to arrive before the connection may end.
 const DELIVERY: Duration = Duration::from_secs(10);
+/// How long the end of a request is waited for that has no body as a rule.
+const LOOK_AHEAD: Duration = Duration::from_secs(1);
+/// How long what was sent has to leave before the stream is reset.
+const BEFORE_RESET: Duration = Duration::from_millis(5);
 /// Tells an upstream that a request may be a repetition (RFC 8470 §5.1).
 const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
@@ -118,8 +122,8 @@ async fn read_head(incoming: &mut Incoming) -> Result<Box<http::request::Parts>,
     let has_no_body = matches!(head.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS)
         && !head.headers.contains_key(header::CONTENT_LENGTH)
         && !head.headers.contains_key(header::EXPECT);
-    if has_no_body {
-        incoming.look_ahead().await?;
+    if has_no_body && let Ok(seen) = tokio::time::timeout(LOOK_AHEAD, incoming.look_ahead()).await {
+        seen?;
     }
     Ok(head)
 }
@@ -236,6 +240,10 @@ async fn deliver(call: &mut Call, sender: &StreamInterim, response: Response<Bod
     call.record.response_bytes = upload.sent;
     if let Some(trailers) = &upload.trailers {
         call.note_grpc_status(trailers);
+    }
+    if result.as_ref().is_err_and(|failure| failure.side() != Side::Client) {
+        // A reset takes back what has not left yet: the client is to see how far its answer came.
+        tokio::time::sleep(BEFORE_RESET).await;
     }
     let mut sender = sender.0.borrow_mut();
     match &result {

@@ -1,6 +1,7 @@
 """aioquic, a QUIC of other hands: requests, a move to another port, a second connection with early data."""
 
 import asyncio
+import socket
 import ssl
 import sys
 
@@ -75,8 +76,12 @@ async def main():
         many = await asyncio.gather(*(client.ask(b"GET", b"/many") for _ in range(50)))
         print("many", len({answer["heads"][-1][b":status"] for answer in many}), len(many), flush=True)
         for step in range(8):
+            # Of both families, as its first one is.
+            port = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            port.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            port.bind(("::", 0, 0, 0))
             transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: Elsewhere(client), local_addr=("127.0.0.1", 0)
+                lambda: Elsewhere(client), sock=port
             )
             client._transport = transport
             if step % 2:

@@ -346,17 +346,15 @@ pub(super) fn first_datagrams(front: &Front, count: usize) -> Vec<Vec<u8>> {
     run(async {
         let endpoint = super::client::endpoint();
         let how = How::plain(&front.authority);
+        // Whoever gives up says so, in a datagram that looks alike: none does before all are heard.
+        let mut attempts = Vec::new();
         for _ in 0..count {
-            let connecting = endpoint.connect_with(how.config(), address, "a.test").expect("a way");
-            let _ = tokio::time::timeout(Duration::from_millis(2), connecting).await;
-            while datagrams.len() < count
-                && let Ok(length) = ear.recv(&mut buffer)
-            {
-                datagrams.push(buffer[..length].to_vec());
-                if length >= 1200 {
-                    break;
-                }
-            }
+            let attempt = endpoint.connect_with(how.config(), address, "a.test").expect("a way");
+            let mut attempt = Box::pin(attempt);
+            let _ = tokio::time::timeout(Duration::from_millis(2), &mut attempt).await;
+            attempts.push(attempt);
+            let length = ear.recv(&mut buffer).expect("a datagram");
+            datagrams.push(buffer[..length].to_vec());
         }
     });
     assert!(datagrams.iter().all(|first| first.len() >= 1200), "a first datagram is padded");
@@ -375,7 +373,7 @@ pub(super) fn replay(datagrams: &[Vec<u8>], to: std::net::SocketAddr) {
 }
 
 #[test]
-fn who_does_not_answer_gets_three_times_what_it_sent_and_no_more() {
+fn who_does_not_answer_gets_three_times_what_it_sent_and_a_goodbye() {
     let upstream = Upstream::echo();
     let front = Front::before(upstream.address, "true", "limits: {tlsTimeout: 2s}", ONE_WORKER);
     let first = first_datagrams(&front, 1).remove(0);
@@ -388,7 +386,8 @@ fn who_does_not_answer_gets_three_times_what_it_sent_and_no_more() {
         received += length;
     }
     assert!(received > 0, "it is answered");
-    assert!(received <= 3 * first.len(), "{received} bytes for {}", first.len());
+    // Three times as much, and the word that the handshake took too long.
+    assert!(received <= 3 * first.len() + 200, "{received} bytes for {}", first.len());
 }
 
 #[test]
