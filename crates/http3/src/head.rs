@@ -70,9 +70,7 @@ impl Pseudo {
             b"scheme" | b"path" if value.is_empty() => Err(MALFORMED),
             b"scheme" => once(&mut self.scheme, Scheme::try_from(value)),
             b"authority" => once(&mut self.authority, Authority::try_from(value)),
-            b"path" => {
-                once(&mut self.path, PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(value)))
-            }
+            b"path" => once(&mut self.path, PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(value))),
             // `:protocol` too: it was not offered (RFC 9220 §3).
             _ => Err(MALFORMED),
         }
@@ -114,12 +112,10 @@ fn once<T, E>(place: &mut Option<T>, value: Result<T, E>) -> Result<(), Error> {
 fn field(name: &[u8], value: &[u8], headers: &mut HeaderMap) -> Result<(), Error> {
     // In lower case alone, and no pseudo-header.
     let name = HeaderName::from_lowercase(name).map_err(|_| MALFORMED)?;
-    let is_of_one_hop =
-        [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE].contains(&name)
-            || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-            || (name == header::TE && !value.eq_ignore_ascii_case(b"trailers"));
-    let has_space_around =
-        value.first().is_some_and(is_space) || value.last().is_some_and(is_space);
+    let is_of_one_hop = [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE].contains(&name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+        || (name == header::TE && !value.eq_ignore_ascii_case(b"trailers"));
+    let has_space_around = value.first().is_some_and(is_space) || value.last().is_some_and(is_space);
     if is_of_one_hop || has_space_around {
         return Err(MALFORMED);
     }

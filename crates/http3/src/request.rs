@@ -208,8 +208,7 @@ mod tests {
 
     /// What a stream tells when it comes in pieces of this size, and how it ends.
     fn told(bytes: &[u8], piece: usize) -> (String, Result<(), Error>) {
-        let mut decoder =
-            RequestDecoder::new(Limits { section_bytes: 1000, ..Limits::default() });
+        let mut decoder = RequestDecoder::new(Limits { section_bytes: 1000, ..Limits::default() });
         let mut told = String::new();
         for part in bytes.chunks(piece) {
             let mut part = Bytes::copy_from_slice(part);

@@ -110,8 +110,15 @@ impl Gateway {
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
         #[cfg(feature = "http3")]
         shared.telemetry.register(Arc::new(crate::quic::Report));
-        let gateway =
-            Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default(), fronts: Mutex::default() };
+        let gateway = Self {
+            shared,
+            clusters,
+            ledger,
+            background,
+            threads: Mutex::default(),
+            bound: Mutex::default(),
+            fronts: Mutex::default(),
+        };
         gateway.settle();
         Ok(gateway)
     }

@@ -22,8 +22,7 @@ use crate::{
         accept::{self, Stream},
         sockets::Socket,
     },
-    timer,
-    quic,
+    quic, timer,
     upstream::{pool::Pool, warm},
 };
 

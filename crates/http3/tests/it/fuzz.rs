@@ -16,7 +16,8 @@ fn told(bytes: &[u8], piece: usize) -> (Vec<String>, usize, Result<(), Error>) {
                 Ok(Some(Event::Head(head))) => {
                     assert!(told.is_empty() && data == 0, "a head comes once and first");
                     assert!(head.headers.keys().all(|name| !name.as_str().starts_with(':')));
-                    let size: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+                    let size: usize =
+                        head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                     assert!(size <= limits.section_bytes);
                     told.push(format!("{head:?}"));
                 }

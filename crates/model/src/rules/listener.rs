@@ -66,8 +66,7 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
 fn http3(listener: &Listener, at: &mut Context<'_, '_>) {
     let Some(http3) = listener.http3() else { return };
     at.field("http3", |at| {
-        let is_any_port =
-            listener.address.parse::<SocketAddr>().is_ok_and(|address| address.port() == 0);
+        let is_any_port = listener.address.parse::<SocketAddr>().is_ok_and(|address| address.port() == 0);
         if listener.address.starts_with("unix:") {
             at.error("QUIC needs a UDP port: a Unix socket has none");
         } else if is_any_port {
@@ -79,7 +78,9 @@ fn http3(listener: &Listener, at: &mut Context<'_, '_>) {
         match &listener.tls {
             None => at.error_with("QUIC is always encrypted", "give the listener `tls` with a certificate"),
             Some(tls) if http3.early_data && tls.client_auth.is_some() => {
-                at.field("earlyData", |at| at.error("0-RTT comes before the client has shown its certificate"));
+                at.field("earlyData", |at| {
+                    at.error("0-RTT comes before the client has shown its certificate")
+                });
             }
             Some(_) => {}
         }

@@ -27,10 +27,16 @@ mod tests {
 
     #[test]
     fn names_are_found_whole_and_numbers_are_taken_as_they_are() {
-        let list = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:\n# w:x:1\nbroken\nodd:x:y:\n";
-        for (name, number) in
-            [("root", Some(0)), ("www-data", Some(33)), ("www", None), ("odd", None), ("broken", None), ("", None)]
-        {
+        let list =
+            "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:\n# w:x:1\nbroken\nodd:x:y:\n";
+        for (name, number) in [
+            ("root", Some(0)),
+            ("www-data", Some(33)),
+            ("www", None),
+            ("odd", None),
+            ("broken", None),
+            ("", None),
+        ] {
             assert_eq!(find(name, list), number, "{name}");
         }
         assert_eq!(id("4711", Path::new("/none")).ok(), Some(4711));

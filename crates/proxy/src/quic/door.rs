@@ -36,7 +36,8 @@ const NO_ERROR: u32 = 0x100;
 /// Serves an address until the process ends.
 pub(crate) async fn run(worker: Rc<Worker>, share: Share) {
     let serves = share.listener.clone();
-    let Some(server) = named(&worker, &serves).and_then(|listener| Some(listener.http3.as_ref()?.server.clone()))
+    let Some(server) =
+        named(&worker, &serves).and_then(|listener| Some(listener.http3.as_ref()?.server.clone()))
     else {
         return;
     };
@@ -190,7 +191,8 @@ impl Begun {
 /// What the handshake told.
 fn told(connection: &quinn::Connection, listener: &Listener) -> Option<TlsPeer> {
     let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-    let shown = connection.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let shown =
+        connection.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
     Some(TlsPeer {
         sni: data.and_then(|data| data.server_name).map(|name| name.to_ascii_lowercase().into()),
         certificates: listener.tls.as_ref().map(|tls| tls.certificates.clone()),

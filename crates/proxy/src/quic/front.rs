@@ -208,7 +208,8 @@ fn epoch(earlier: &[Earlier]) -> io::Result<u16> {
     }
     loop {
         let mut bytes = [0; 2];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| io::Error::other("the system gives no random numbers"))?;
         let epoch = u16::from_be_bytes(bytes);
         if earlier.iter().all(|earlier| earlier.home.epoch != epoch) {
             return Ok(*EPOCH.get_or_init(|| epoch));
@@ -275,7 +276,11 @@ impl Fronts {
     /// Takes those in that were opened, and has each serve its listener. A front that nobody wants any more stays for
     /// its connections and for the day it is wanted again, and refuses new ones: closing its sockets would leave the
     /// connections without.
-    pub(crate) fn settle(&mut self, made: Vec<Front>, wanted: &[(Arc<str>, String)]) -> io::Result<Vec<Share>> {
+    pub(crate) fn settle(
+        &mut self,
+        made: Vec<Front>,
+        wanted: &[(Arc<str>, String)],
+    ) -> io::Result<Vec<Share>> {
         let mut shares = Vec::new();
         for front in made {
             shares.extend(front.shares()?);

@@ -149,10 +149,7 @@ mod tests {
         drop(first);
         assert!(gate.0.borrow().by_address.is_empty() && gate.0.borrow().all == 0);
         assert!(matches!(judge(), Verdict::Begin(_)));
-        assert_eq!(
-            gate.judge(ip("192.0.2.1"), false, Retry::Always, 1).map_pass(),
-            Verdict::Retry
-        );
+        assert_eq!(gate.judge(ip("192.0.2.1"), false, Retry::Always, 1).map_pass(), Verdict::Retry);
     }
 
     impl Verdict<Pass> {

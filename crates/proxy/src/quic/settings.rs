@@ -6,7 +6,8 @@ use aws_lc_rs::hkdf;
 use http::HeaderValue;
 use model::{Snapshot, resource::http3::Retry};
 use quinn::{
-    IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt, crypto::rustls::QuicServerConfig,
+    IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    crypto::rustls::QuicServerConfig,
 };
 
 use crate::{listener::Limits, tls};
@@ -52,7 +53,8 @@ impl Http3 {
         let crypto = tls::server::for_quic(tls, settings.early_data, &compiled.certificates, snapshot)
             .map_err(wrong)?;
         // The first packets of every connection are sealed with this one suite, whatever is chosen later.
-        let initial = tls::initial_suite().ok_or_else(|| wrong("TLS_AES_128_GCM_SHA256 is missing".into()))?;
+        let initial =
+            tls::initial_suite().ok_or_else(|| wrong("TLS_AES_128_GCM_SHA256 is missing".into()))?;
         let crypto = QuicServerConfig::with_initial(Arc::new(crypto), initial)
             .map_err(|error| wrong(error.to_string()))?;
         let mut server = ServerConfig::new(Arc::new(crypto), token_key().map_err(wrong)?);

@@ -60,7 +60,10 @@ pub(super) struct Socket {
 impl Udp {
     fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { state: UdpSocketState::new((&socket).into())?, io: tokio::net::UdpSocket::from_std(socket)? })
+        Ok(Self {
+            state: UdpSocketState::new((&socket).into())?,
+            io: tokio::net::UdpSocket::from_std(socket)?,
+        })
     }
 
     fn poll_recv(
@@ -168,7 +171,9 @@ impl AsyncUdpSocket for Socket {
                 let mut kept = 0;
                 for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
                     let length = meta.len.min(buf.len());
-                    meta.len = steer::keep(&mut buf[..length], meta.stride, |datagram| !self.hand_on(datagram, meta));
+                    meta.len = steer::keep(&mut buf[..length], meta.stride, |datagram| {
+                        !self.hand_on(datagram, meta)
+                    });
                     kept += meta.len;
                 }
                 if kept > 0 {

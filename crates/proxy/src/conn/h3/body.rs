@@ -52,7 +52,15 @@ impl Incoming {
     pub(super) fn new(stream: RecvStream, connection: quinn::Connection, section_bytes: usize) -> Self {
         let limits = Limits { section_bytes, ..Limits::default() };
         let decoder = RequestDecoder::new(limits);
-        Self { stream, connection, decoder, chunk: Bytes::new(), ahead: None, is_whole: false, is_ended: false }
+        Self {
+            stream,
+            connection,
+            decoder,
+            chunk: Bytes::new(),
+            ahead: None,
+            is_whole: false,
+            is_ended: false,
+        }
     }
 
     /// The next event; none at the end.
@@ -165,8 +173,9 @@ impl RequestBody {
             Broken::Gone(why) => client_left(Stage::Body).with_detail(why),
             Broken::Rule(Error::TooLarge) => Failure::client(Stage::Body, Problem::HeadTooLarge)
                 .with_hint("the trailers are larger than a head may be"),
-            Broken::Rule(Error::Stream(_)) => Failure::client(Stage::Body, Problem::BadRequest)
-                .with_hint("the body does not have the length that the head states, or its trailers are malformed"),
+            Broken::Rule(Error::Stream(_)) => Failure::client(Stage::Body, Problem::BadRequest).with_hint(
+                "the body does not have the length that the head states, or its trailers are malformed",
+            ),
             Broken::Rule(Error::Connection(code)) => {
                 client_left(Stage::Body).with_detail(format!("the client broke the protocol ({:#x})", code.0))
             }

@@ -187,7 +187,8 @@ impl Link<'_> {
 
     async fn say_goodbye(&self, control: &mut SendStream) {
         let goaway = http3::goaway(self.next.get());
-        let _ = tokio::time::timeout(self.peer.listener.limits.header_timeout, control.write_chunk(goaway)).await;
+        let _ =
+            tokio::time::timeout(self.peer.listener.limits.header_timeout, control.write_chunk(goaway)).await;
     }
 
     fn begin(&self, send: SendStream, recv: RecvStream) {

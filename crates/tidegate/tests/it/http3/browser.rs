@@ -28,7 +28,8 @@ fn chromium_is_served_over_http3() {
             "/sent" => ("text/plain", seen.body.len().to_string()),
             other => ("text/plain", other.to_owned()),
         };
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
         Some((head + &body).into_bytes())
     });
     let front = Front::before(upstream.address, "true", "", ONE_WORKER);

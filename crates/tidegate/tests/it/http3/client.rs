@@ -54,7 +54,10 @@ pub(super) fn endpoint() -> Endpoint {
 }
 
 /// A handshake.
-pub(super) async fn dial(address: SocketAddr, how: &How<'_>) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
+pub(super) async fn dial(
+    address: SocketAddr,
+    how: &How<'_>,
+) -> Result<(Endpoint, Connection), quinn::ConnectionError> {
     let endpoint = endpoint();
     let connection = endpoint.connect_with(how.config(), address, how.name).expect("a way").await?;
     Ok((endpoint, connection))
@@ -139,13 +142,7 @@ pub(super) async fn read(
     }
     let trailers = stream.recv_trailers().await?.unwrap_or_default();
     let (head, ()) = response.into_parts();
-    Ok(Message {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body,
-        trailers,
-        ..Message::default()
-    })
+    Ok(Message { status: head.status.as_u16(), headers: head.headers, body, trailers, ..Message::default() })
 }
 
 /// A request to `a.test`.

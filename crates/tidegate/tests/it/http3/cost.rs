@@ -72,6 +72,8 @@ fn a_small_request_costs_a_bounded_multiple_of_one_over_http2() {
         used(&front.gateway) - before
     });
     let ratio = http3 as f64 / http2.max(1) as f64;
-    println!("{REQUESTS} requests: {http3}0 ms over HTTP/3, {http2}0 ms over HTTP/2, {ratio:.2} times as much");
+    println!(
+        "{REQUESTS} requests: {http3}0 ms over HTTP/3, {http2}0 ms over HTTP/2, {ratio:.2} times as much"
+    );
     assert!(ratio < RATIO_MAX, "{ratio}");
 }

@@ -53,7 +53,10 @@ fn what_is_taken_early_says_so_and_what_is_not_safe_comes_again() {
     // Behind a handshake nothing is marked.
     run(async {
         let mut client = front.client().await;
-        assert_eq!(client.fetch(super::client::request("POST", "/"), b"", None).await.expect("an answer").status, 200);
+        assert_eq!(
+            client.fetch(super::client::request("POST", "/"), b"", None).await.expect("an answer").status,
+            200
+        );
     });
     assert_eq!(upstream.seen()[1].header("early-data"), None);
 }

@@ -157,22 +157,24 @@ fn malformed_requests_are_refused_on_their_stream_and_never_forwarded() {
         ("another scheme", but(":scheme", &[(":scheme", "ftp")]), &judged),
         ("a star for GET", but(":path", &[(":path", "*")]), &judged),
         ("a path that climbs", but(":path", &[(":path", "/a/..%2fb")]), &judged),
-        ("a length, and less", [with(&[("content-length", "5")]), data("1234")].concat(), &[
-            Outcome::Status(400),
-            Outcome::Reset(MESSAGE_ERROR),
-        ]),
-        ("a length, and more", [with(&[("content-length", "3")]), data("1234")].concat(), &[
-            Outcome::Status(400),
-            Outcome::Reset(MESSAGE_ERROR),
-        ]),
+        (
+            "a length, and less",
+            [with(&[("content-length", "5")]), data("1234")].concat(),
+            &[Outcome::Status(400), Outcome::Reset(MESSAGE_ERROR)],
+        ),
+        (
+            "a length, and more",
+            [with(&[("content-length", "3")]), data("1234")].concat(),
+            &[Outcome::Status(400), Outcome::Reset(MESSAGE_ERROR)],
+        ),
         ("nothing", vec![], &[Outcome::Reset(REQUEST_INCOMPLETE)]),
         ("a huge head", with(&[("x", &"v".repeat(100_000))]), &[Outcome::Status(431)]),
+        ("many fields", headers(&[&GET[..], &[("x", "y"); 1500]].concat()), &[Outcome::Status(431)]),
         (
-            "many fields",
-            headers(&[&GET[..], &[("x", "y"); 1500]].concat()),
-            &[Outcome::Status(431)],
+            "a long path",
+            but(":path", &[(":path", &format!("/{}", "p".repeat(20_000)))]),
+            &[Outcome::Status(414)],
         ),
-        ("a long path", but(":path", &[(":path", &format!("/{}", "p".repeat(20_000)))]), &[Outcome::Status(414)]),
     ];
     run(async {
         let (_endpoint, connection) = raw(&front).await;

@@ -38,7 +38,8 @@ fn a_reload_brings_new_certificates_and_leaves_connections_alone() {
         assert_eq!(old.get("/").await.expect("an answer").text(), "inside");
         let fresh = front.authority.issue(&["a.test"]);
         fresh.write(front.gateway.folder.path(), "one");
-        let after = front.gateway.reload(&format!("{}\n{FIXED}", listeners(front.gateway.address, "true", "")));
+        let after =
+            front.gateway.reload(&format!("{}\n{FIXED}", listeners(front.gateway.address, "true", "")));
         assert_eq!(after["reloadsRefused"], 0, "{}", front.gateway.stderr());
         let new = front.client().await;
         assert!(shown(&new.connection) == fresh.cert, "the new one is shown");
@@ -51,7 +52,10 @@ fn a_reload_brings_new_certificates_and_leaves_connections_alone() {
 fn a_reload_turns_it_off_and_on() {
     let front = Front::start("true", "", FIXED);
     let set = |http3: &str| {
-        let text = format!("{}\n{FIXED}shutdown: {{idleGrace: 50ms}}\n", listeners(front.gateway.address, http3, ""));
+        let text = format!(
+            "{}\n{FIXED}shutdown: {{idleGrace: 50ms}}\n",
+            listeners(front.gateway.address, http3, "")
+        );
         let after = front.gateway.reload(&text);
         assert_eq!(after["reloadsRefused"], 0, "{}", front.gateway.stderr());
     };
@@ -96,7 +100,8 @@ fn a_udp_port_that_somebody_else_has_refuses_the_configuration() {
 #[test]
 fn a_drain_lets_requests_end_and_says_goodbye() {
     let upstream = slow(1000);
-    let mut front = Front::before(upstream.address, "true", "", "shutdown: {deadline: 15s, idleGrace: 100ms}");
+    let mut front =
+        Front::before(upstream.address, "true", "", "shutdown: {deadline: 15s, idleGrace: 100ms}");
     run(async {
         let mut client = front.client().await;
         let mut idle = front.client().await;
@@ -117,7 +122,8 @@ fn a_drain_lets_requests_end_and_says_goodbye() {
 #[test]
 fn an_upgrade_cuts_nothing_whatever_the_number_of_workers() {
     let upstream = slow(2000);
-    let mut front = Front::before(upstream.address, "true", "", "shutdown: {deadline: 20s}\nruntime: {workers: 3}");
+    let mut front =
+        Front::before(upstream.address, "true", "", "shutdown: {deadline: 20s}\nruntime: {workers: 3}");
     for workers in [3, 1, 4] {
         let text = format!(
             "admin: {{address: \"{}\"}}\n{}\n{}",
@@ -126,7 +132,8 @@ fn an_upgrade_cuts_nothing_whatever_the_number_of_workers() {
             rest(upstream.address, &format!("shutdown: {{deadline: 20s}}\nruntime: {{workers: {workers}}}"))
         );
         std::fs::write(front.gateway.folder.path().join("next.tmp"), text).expect("a file");
-        std::fs::rename(front.gateway.folder.path().join("next.tmp"), front.gateway.config()).expect("a swap");
+        std::fs::rename(front.gateway.folder.path().join("next.tmp"), front.gateway.config())
+            .expect("a swap");
         run(async {
             // Long answers on connections of the old process, which the new one has to pass on to it.
             let mut open = Vec::new();
@@ -164,7 +171,8 @@ fn a_successor_that_fails_leaves_the_sockets_to_its_predecessor() {
     // Its own admin endpoint cannot be had: it fails behind the taking over of the sockets.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
     let admin = taken.local_addr().expect("an address");
-    let text = format!("admin: {{address: \"{admin}\"}}\n{}\n{FIXED}", listeners(front.gateway.address, "true", ""));
+    let text =
+        format!("admin: {{address: \"{admin}\"}}\n{}\n{FIXED}", listeners(front.gateway.address, "true", ""));
     std::fs::write(&broken, text).expect("a file");
     let mut next = front.gateway.again_with(&broken).arg("--upgrade").spawn().expect("the binary starts");
     assert!(!next.wait().expect("it ends").success());

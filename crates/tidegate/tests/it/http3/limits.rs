@@ -49,7 +49,11 @@ fn streams_at_a_time_are_bounded() {
 
 #[test]
 fn a_connection_that_has_had_its_requests_says_goodbye() {
-    let front = Front::start("true", "limits: {maxRequestsPerConnection: 3}", &format!("{FIXED}shutdown: {{idleGrace: 100ms}}\n"));
+    let front = Front::start(
+        "true",
+        "limits: {maxRequestsPerConnection: 3}",
+        &format!("{FIXED}shutdown: {{idleGrace: 100ms}}\n"),
+    );
     run(async {
         let mut client = front.client().await;
         let mut answered = 0;

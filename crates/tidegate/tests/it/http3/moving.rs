@@ -44,7 +44,8 @@ fn a_client_from_another_address_ends_what_it_began_and_comes_anew() {
             seen.lock().expect("not poisoned").push(request);
             let length = PIECES * 10_000;
             let stream = reader.get_mut();
-            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes());
+            let _ =
+                stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes());
             for _ in 0..PIECES {
                 let _ = stream.write_all(&[b'x'; 10_000]);
                 pause(20);

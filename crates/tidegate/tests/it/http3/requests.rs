@@ -26,7 +26,10 @@ use crate::harness::{
 fn a_request_reaches_the_upstream_and_its_answer_the_client() {
     let upstream = Upstream::scripted(|seen| {
         let body = format!("{} {}", seen.line, String::from_utf8_lossy(&seen.body));
-        Some(format!("HTTP/1.1 200 OK\r\nx-up: 1\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+        Some(
+            format!("HTTP/1.1 200 OK\r\nx-up: 1\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .into_bytes(),
+        )
     });
     let front = Front::before(upstream.address, "true", "", ONE_WORKER);
     run(async {

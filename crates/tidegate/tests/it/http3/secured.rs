@@ -18,11 +18,13 @@ fn gateway(authority: &Authority, tls: &str, rest: &str) -> Gateway {
     Authority::new("clients").issue(&["x"]).write(folder.path(), "other");
     std::fs::write(folder.path().join("ca.crt"), authority.pem()).expect("a file");
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let text = format!("listeners: [{{name: tls, address: \"{address}\", http3: true, tls: {{{tls}}}}}]\n{rest}");
+    let text =
+        format!("listeners: [{{name: tls, address: \"{address}\", http3: true, tls: {{{tls}}}}}]\n{rest}");
     Gateway::in_folder(folder, &text, address, |_| {})
 }
 
-const TWO: &str = "certificates: [{certFile: one.crt, keyFile: one.key}, {certFile: two.crt, keyFile: two.key}]";
+const TWO: &str =
+    "certificates: [{certFile: one.crt, keyFile: one.key}, {certFile: two.crt, keyFile: two.key}]";
 
 #[test]
 fn the_certificate_is_chosen_by_name_and_holds_the_connection_to_it() {

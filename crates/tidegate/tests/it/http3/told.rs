@@ -1,6 +1,6 @@
 //! How clients of other versions learn of HTTP/3, and what the gateway's records and metrics say of it.
 
-use super::{Front, FIXED};
+use super::{FIXED, Front};
 use crate::{
     harness::h2::{self, run},
     wire::tls::{ask, client, dial},

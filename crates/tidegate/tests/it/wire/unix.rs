@@ -53,21 +53,33 @@ fn mode(path: &Path) -> u32 {
 fn the_file_has_the_rights_that_it_was_given_and_a_reload_changes_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let own = fs::metadata(folder.path()).expect("a folder");
-    let settings = format!(", socketFile: {{mode: \"0600\", owner: \"{}\", group: \"{}\"}}", own.uid(), own.gid());
+    let settings =
+        format!(", socketFile: {{mode: \"0600\", owner: \"{}\", group: \"{}\"}}", own.uid(), own.gid());
     let (gateway, path) = gateway(folder, &settings, FIXED);
     assert_eq!(ask(&path, GET).text(), "inside");
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::metadata(&path).expect("a file").uid(), own.uid());
-    assert_eq!(fs::read_dir(gateway.folder.path()).expect("files").filter(|one| {
-        one.as_ref().expect("a file").file_name().to_string_lossy().starts_with("site.sock")
-    }).count(), 1, "nothing is left beside it");
+    assert_eq!(
+        fs::read_dir(gateway.folder.path())
+            .expect("files")
+            .filter(|one| {
+                one.as_ref().expect("a file").file_name().to_string_lossy().starts_with("site.sock")
+            })
+            .count(),
+        1,
+        "nothing is left beside it"
+    );
     let changed = text(&path, gateway.address, ", socketFile: {mode: \"0660\"}", FIXED);
     assert_eq!(gateway.reload(&changed)["reloadsRefused"], 0);
     assert_eq!(mode(&path), 0o660);
     assert_eq!(ask(&path, GET).text(), "inside");
     let unknown = text(&path, gateway.address, ", socketFile: {owner: nobody-by-this-name}", FIXED);
     assert_eq!(gateway.reload(&unknown)["reloadsRefused"], 1);
-    assert!(gateway.stderr().contains("there is no `nobody-by-this-name` in /etc/passwd"), "{}", gateway.stderr());
+    assert!(
+        gateway.stderr().contains("there is no `nobody-by-this-name` in /etc/passwd"),
+        "{}",
+        gateway.stderr()
+    );
 }
 
 #[test]
@@ -88,8 +100,13 @@ fn what_is_alive_or_no_socket_is_left_alone() {
         fs::write(&config, text(&path, address, settings, FIXED)).expect("a file");
         let start = || {
             let data = folder.path().join("data");
-            let arguments =
-                ["run", "--config", config.to_str().expect("text"), "--data-dir", data.to_str().expect("text")];
+            let arguments = [
+                "run",
+                "--config",
+                config.to_str().expect("text"),
+                "--data-dir",
+                data.to_str().expect("text"),
+            ];
             run_with(&arguments, &[])
         };
         fs::write(&path, "somebody's letters").expect("a file");
