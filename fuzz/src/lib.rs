@@ -2,7 +2,7 @@
 //!
 //! They live beside what they test, where ordinary tests give each a short run over the same corpora:
 //! `crates/ai/tests/it/fuzz.rs`, `crates/http1/tests/it/fuzz.rs`, `crates/model/tests/load/fuzz.rs`,
-//! `crates/graphql/tests/it/fuzz.rs`, `crates/identity/tests/it/fuzz.rs`,
+//! `crates/graphql/tests/it/fuzz.rs`, `crates/http3/tests/it/fuzz.rs`, `crates/identity/tests/it/fuzz.rs`,
 //! `crates/transcode/tests/it/fuzz.rs`, `crates/waf/tests/it/fuzz.rs`, `crates/telemetry/src/fuzzing.rs` and
 //! `crates/proxy/src/fuzzing.rs`. CONTRIBUTING.md says how to run them for long.
 #![forbid(unsafe_code)]
@@ -23,6 +23,8 @@ mod graphql_targets;
 mod http1_targets;
 #[path = "../../crates/identity/tests/it/fuzz.rs"]
 mod identity_targets;
+#[path = "../../crates/http3/tests/it/fuzz.rs"]
+mod http3_targets;
 #[path = "../../crates/model/tests/load/fuzz.rs"]
 mod model_targets;
 #[path = "../../crates/model/tests/load/support.rs"]
@@ -38,6 +40,7 @@ pub use ai_targets::{
 pub use graphql_targets::{graphql_request, graphql_schema};
 pub use http1_targets::{body, differential_hyper, request_head, response_head};
 pub use identity_targets::certificate_headers;
+pub use http3_targets::{http3_control, http3_request};
 pub use model_targets::{config, layout, values};
 pub use proxy::fuzzing::*;
 pub use telemetry::fuzzing::{access_line, traceparent};

@@ -35,6 +35,8 @@ mod pipeline;
 mod policy;
 mod postgres;
 mod protected;
+#[cfg_attr(not(feature = "http3"), path = "quic_off.rs")]
+mod quic;
 mod redis;
 pub mod router;
 mod schema;

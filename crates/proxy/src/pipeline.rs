@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 
 use crate::{
     body::Body,
@@ -192,6 +192,11 @@ fn complete(call: &mut Call, response: &mut Response<Body>) {
     headers.insert(X_REQUEST_ID, call.record.request_id.clone());
     if !headers.contains_key(header::DATE) {
         headers.insert(header::DATE, crate::date::now());
+    }
+    if call.record.version != Version::HTTP_3
+        && let Some(alternative) = call.listener().alt_svc()
+    {
+        headers.insert(header::ALT_SVC, alternative.clone());
     }
     let status = response.status();
     call.record.status = status;

@@ -23,6 +23,7 @@ use crate::{
     ledger::{Ledger, Report, shared::Accounts},
     listener::sockets::{self, Bound, Inherited, take_inherited},
     policy::{cache::report as cache, mirror::report as mirror, strangler::report as strangler},
+    quic::{Front, Fronts},
     upstream::cluster::{BreakerStatus, BreakerWish, Clusters, NoSuchBreaker, metrics::UpstreamMetrics},
     worker::{self, Command, Shared},
 };
@@ -39,6 +40,8 @@ pub struct Gateway {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// What is listened on, by the name of the listener.
     bound: Mutex<HashMap<Arc<str>, Bound>>,
+    /// The UDP sockets of HTTP/3, by their address.
+    fronts: Mutex<Fronts>,
 }
 
 /// Why a gateway does not start or does not take a configuration.
@@ -110,8 +113,17 @@ impl Gateway {
         shared.telemetry.register(Arc::new(paces));
         shared.telemetry.register(Arc::new(crate::policy::counted::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(worker::WorkerMetrics(Arc::downgrade(&shared))));
-        let gateway =
-            Self { shared, clusters, ledger, background, threads: Mutex::default(), bound: Mutex::default() };
+        #[cfg(feature = "http3")]
+        shared.telemetry.register(Arc::new(crate::quic::Report));
+        let gateway = Self {
+            shared,
+            clusters,
+            ledger,
+            background,
+            threads: Mutex::default(),
+            bound: Mutex::default(),
+            fronts: Mutex::default(),
+        };
         gateway.settle();
         Ok(gateway)
     }
@@ -121,8 +133,10 @@ impl Gateway {
     pub fn open(&self, inherited: &mut Vec<Inherited>) -> Result<(), Error> {
         let compiled = self.shared.compiled.load_full();
         let sockets = self.bind(&compiled, inherited)?;
+        let fronts = self.open_fronts(&compiled, inherited)?;
         self.spawn(self.shared.connections.len())?;
-        self.listen(sockets)
+        self.listen(sockets)?;
+        self.serve_fronts(&compiled, fronts)
     }
 
     /// The listening sockets, for another process to take over.
@@ -132,7 +146,32 @@ impl Gateway {
         for (listener, bound) in bound.iter() {
             all.extend(bound.hand_over(listener)?);
         }
+        let (sockets, heirs) = self.fronts.lock().unwrap_or_else(PoisonError::into_inner).hand_over()?;
+        all.extend(sockets);
+        for heir in heirs {
+            let _ = self.inboxes()[heir.worker()].send(Command::Heir(heir));
+        }
         Ok(all)
+    }
+
+    /// Opens the UDP sockets of listeners that want HTTP/3 and have none; nothing is changed when one cannot be.
+    fn open_fronts(&self, compiled: &Compiled, inherited: &mut Vec<Inherited>) -> Result<Vec<Front>, Error> {
+        let fronts = self.fronts.lock().unwrap_or_else(PoisonError::into_inner);
+        fronts
+            .prepare(&with_http3(compiled), self.shared.connections.len(), inherited)
+            .map_err(|(listener, address, error)| listen_error(&listener, &address, error))
+    }
+
+    /// Has the UDP sockets serve the listeners that are live now.
+    fn serve_fronts(&self, compiled: &Compiled, made: Vec<Front>) -> Result<(), Error> {
+        let mut fronts = self.fronts.lock().unwrap_or_else(PoisonError::into_inner);
+        let shares = fronts
+            .settle(made, &with_http3(compiled))
+            .map_err(|error| listen_error("http3", "UDP", error))?;
+        for share in shares {
+            let _ = self.inboxes()[share.worker()].send(Command::Quic(share));
+        }
+        Ok(())
     }
 
     /// Whether every worker has done its housekeeping within this time.
@@ -164,6 +203,7 @@ impl Gateway {
             Compiled::build(snapshot, &self.clusters, &self.background, &self.ledger, Some(&previous))
                 .map_err(Error::Configuration)?;
         let sockets = self.bind(&compiled, &mut Vec::new())?;
+        let fronts = self.open_fronts(&compiled, &mut Vec::new())?;
         let gone: Vec<Arc<str>> = {
             let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = bound
@@ -185,6 +225,7 @@ impl Gateway {
             self.tell(|| Command::Close(name.clone()));
         }
         self.listen(sockets)?;
+        self.serve_fronts(&self.shared.compiled.load_full(), fronts)?;
         self.background.spawn(retire(previous));
         Ok(())
     }
@@ -241,16 +282,19 @@ impl Gateway {
         for listener in &compiled.listeners {
             let (name, address) = (&listener.name, &listener.address);
             if bound.get(name).is_some_and(|bound| bound.address == *address) {
+                sockets::set_rights(address, listener.socket_file.as_ref())
+                    .map_err(|error| listen_error(name, address, error))?;
                 continue;
             }
             let taken = take_inherited(inherited, name, address);
             let is_ours = bound.values().any(|bound| bound.address == *address);
             let sockets = if !taken.is_empty() {
-                sockets::adopt(address, taken)
+                sockets::set_rights(address, listener.socket_file.as_ref())
+                    .and_then(|()| sockets::adopt(address, taken))
             } else if !is_ours && sockets::is_taken(address) {
                 Err(io::ErrorKind::AddrInUse.into())
             } else {
-                sockets::bind(address, self.shared.connections.len())
+                sockets::bind(address, self.shared.connections.len(), listener.socket_file.as_ref())
             };
             made.push((name.clone(), sockets.map_err(|error| listen_error(name, address, error))?));
         }
@@ -408,6 +452,12 @@ impl Gateway {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// The listeners that speak HTTP/3, with their addresses.
+fn with_http3(compiled: &Compiled) -> Vec<(Arc<str>, String)> {
+    let speak = compiled.listeners.iter().filter(|listener| listener.http3.is_some());
+    speak.map(|listener| (listener.name.clone(), listener.address.clone())).collect()
 }
 
 fn listen_error(listener: &str, address: &str, error: io::Error) -> Error {

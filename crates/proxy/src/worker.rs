@@ -22,7 +22,7 @@ use crate::{
         accept::{self, Stream},
         sockets::Socket,
     },
-    timer,
+    quic, timer,
     upstream::{pool::Pool, warm},
 };
 
@@ -80,6 +80,11 @@ pub(crate) enum Command {
     Adopt(Arc<str>, Stream, Reserved),
     /// No new connections, and the open ones end. The sender is dropped once nothing more is accepted.
     Drain(mpsc::UnboundedSender<()>),
+    /// Serve QUIC on these sockets.
+    Quic(quic::Share),
+    /// Read what the next process sends back.
+    #[cfg_attr(not(feature = "http3"), allow(dead_code, reason = "nothing is sent back"))]
+    Heir(quic::Heir),
     /// Do this.
     #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "nothing is delivered"))]
     Run(Work),
@@ -99,6 +104,8 @@ pub(crate) struct Worker {
     leaving: Notify,
     http1: RefCell<Registry<h1::Conn>>,
     http2: RefCell<Registry<h2::Shared>>,
+    #[cfg(feature = "http3")]
+    http3: RefCell<Registry<crate::conn::h3::Shared>>,
 }
 
 thread_local! {
@@ -123,20 +130,27 @@ impl<T> Default for Registry<T> {
     }
 }
 
-/// Takes a connection out of its registry when it ends.
-pub(crate) struct Registered<'a> {
-    worker: &'a Worker,
-    id: u64,
-    is_http2: bool,
+impl<T> Registry<T> {
+    fn add(&mut self, conn: &Rc<T>) -> u64 {
+        self.next += 1;
+        self.entries.insert(self.next, Rc::downgrade(conn));
+        self.next
+    }
+
+    fn live(&self) -> impl Iterator<Item = Rc<T>> {
+        self.entries.values().filter_map(Weak::upgrade)
+    }
 }
 
-impl Drop for Registered<'_> {
+/// Takes a connection out of its registry when it ends.
+pub(crate) struct Registered<'a, T> {
+    registry: &'a RefCell<Registry<T>>,
+    id: u64,
+}
+
+impl<T> Drop for Registered<'_, T> {
     fn drop(&mut self) {
-        if self.is_http2 {
-            self.worker.http2.borrow_mut().entries.remove(&self.id);
-        } else {
-            self.worker.http1.borrow_mut().entries.remove(&self.id);
-        }
+        self.registry.borrow_mut().entries.remove(&self.id);
     }
 }
 
@@ -156,6 +170,8 @@ impl Worker {
             leaving: Notify::new(),
             http1: RefCell::default(),
             http2: RefCell::default(),
+            #[cfg(feature = "http3")]
+            http3: RefCell::default(),
         })
     }
 
@@ -219,20 +235,29 @@ impl Worker {
         self.recorder.borrow_mut().note(record);
     }
 
-    pub(crate) fn register(&self, conn: &Rc<h1::Conn>) -> Registered<'_> {
-        let mut registry = self.http1.borrow_mut();
-        registry.next += 1;
-        let id = registry.next;
-        registry.entries.insert(id, Rc::downgrade(conn));
-        Registered { worker: self, id, is_http2: false }
+    pub(crate) fn register(&self, conn: &Rc<h1::Conn>) -> Registered<'_, h1::Conn> {
+        let id = self.http1.borrow_mut().add(conn);
+        Registered { registry: &self.http1, id }
     }
 
-    pub(crate) fn register_h2(&self, conn: &Rc<h2::Shared>) -> Registered<'_> {
-        let mut registry = self.http2.borrow_mut();
-        registry.next += 1;
-        let id = registry.next;
-        registry.entries.insert(id, Rc::downgrade(conn));
-        Registered { worker: self, id, is_http2: true }
+    pub(crate) fn register_h2(&self, conn: &Rc<h2::Shared>) -> Registered<'_, h2::Shared> {
+        let id = self.http2.borrow_mut().add(conn);
+        Registered { registry: &self.http2, id }
+    }
+
+    #[cfg(feature = "http3")]
+    pub(crate) fn register_h3(
+        &self,
+        conn: &Rc<crate::conn::h3::Shared>,
+    ) -> Registered<'_, crate::conn::h3::Shared> {
+        let id = self.http3.borrow_mut().add(conn);
+        Registered { registry: &self.http3, id }
+    }
+
+    /// Its number.
+    #[cfg(feature = "http3")]
+    pub(crate) fn id(&self) -> usize {
+        self.id
     }
 
     /// Counts a client connection here, unless the process has as many as it may.
@@ -273,12 +298,10 @@ impl Worker {
 
     fn drain(&self) {
         self.leaving.notify_waiters();
-        for conn in self.http1.borrow().entries.values().filter_map(Weak::upgrade) {
-            conn.wake();
-        }
-        for conn in self.http2.borrow().entries.values().filter_map(Weak::upgrade) {
-            conn.wake();
-        }
+        self.http1.borrow().live().for_each(|conn| conn.wake());
+        self.http2.borrow().live().for_each(|conn| conn.wake());
+        #[cfg(feature = "http3")]
+        self.http3.borrow().live().for_each(|conn| conn.wake());
     }
 }
 
@@ -355,6 +378,18 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
                         drop(done);
                     });
                 }
+                #[cfg(feature = "http3")]
+                Command::Quic(share) => {
+                    tokio::task::spawn_local(quic::run(worker.clone(), share));
+                }
+                #[cfg(feature = "http3")]
+                Command::Heir(heir) => {
+                    tokio::task::spawn_local(quic::read_heir(heir));
+                }
+                #[cfg(not(feature = "http3"))]
+                Command::Quic(none) => match none {},
+                #[cfg(not(feature = "http3"))]
+                Command::Heir(none) => match none {},
                 Command::Run(what) => what(&worker),
                 Command::Stop => break,
             }

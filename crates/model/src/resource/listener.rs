@@ -3,10 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{path_rules::PathRules, tls::ListenerTls};
+use super::{
+    http3::{Http3, UseHttp3},
+    path_rules::PathRules,
+    socket_file::SocketFile,
+    tls::ListenerTls,
+};
 use crate::{Cidr, Duration, Size, policy::PolicyUse};
 
-/// A socket that clients connect to. HTTP/1.1 and HTTP/2 share it.
+/// A socket that clients connect to. HTTP/1.1 and HTTP/2 share it; HTTP/3 has the UDP port of the same number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Listener {
@@ -34,6 +39,12 @@ pub struct Listener {
     /// Speak HTTP/2 (ALPN on TLS, prior knowledge on cleartext).
     #[serde(default = "yes")]
     pub http2: bool,
+    /// Speak HTTP/3, too: over QUIC, on the UDP port of the same number. `true`, or settings. It needs `tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http3: Option<UseHttp3>,
+    /// The file of a Unix socket: its mode, owner and group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_file: Option<SocketFile>,
     /// Allow `CONNECT`, which is routed by its host and goes to the route's upstream; otherwise it is 501.
     #[serde(default)]
     pub connect: bool,
@@ -77,6 +88,15 @@ impl Default for HttpsTarget {
 }
 
 impl Listener {
+    /// How it speaks HTTP/3, when it does.
+    pub fn http3(&self) -> Option<Http3> {
+        match &self.http3 {
+            None | Some(UseHttp3::Switch(false)) => None,
+            Some(UseHttp3::Switch(true)) => Some(Http3::default()),
+            Some(UseHttp3::With(settings)) => Some(settings.clone()),
+        }
+    }
+
     /// Where plain requests are redirected to, when they are.
     pub fn https_target(&self) -> Option<HttpsTarget> {
         match &self.redirect_to_https {
@@ -123,10 +143,10 @@ pub struct ListenerLimits {
     pub max_headers: usize,
     /// Bytes of a request target.
     pub max_uri_size: Size,
-    /// HTTP/2 streams of a connection at a time.
+    /// Streams of an HTTP/2 or HTTP/3 connection at a time.
     #[schemars(range(min = 1))]
     pub max_concurrent_streams: u32,
-    /// HTTP/2 streams of a connection that may be reset within ten seconds, by either side, before it is closed.
+    /// Streams of an HTTP/2 or HTTP/3 connection that may be reset beyond those that end well, before it is closed.
     #[schemars(range(min = 1))]
     pub max_resets: u32,
 }

@@ -21,6 +21,17 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
             at.field("http2", |at| at.error("`alpn` offers h2 while HTTP/2 is off"));
         }
     }
+    http3(listener, at);
+    if let Some(file) = &listener.socket_file {
+        at.field("socketFile", |at| {
+            if !listener.address.starts_with("unix:") {
+                at.error("this listener has no file: its address is not `unix:/path`");
+            }
+            if file.mode.is_some() && file.mode_bits().is_none_or(|bits| bits > 0o777) {
+                at.field("mode", |at| at.error("expected octal digits such as `\"0660\"`"));
+            }
+        });
+    }
     let trusted = !listener.trusted_proxies.is_empty() || !config.trusted_proxies.is_empty();
     if listener.proxy_protocol != ProxyProtocol::Off && !trusted && !listener.address.starts_with("unix:") {
         at.field("proxyProtocol", |at| {
@@ -50,6 +61,36 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
         }
     });
     super::policies::check("policies", &listener.policies, at);
+}
+
+fn http3(listener: &Listener, at: &mut Context<'_, '_>) {
+    let Some(http3) = listener.http3() else { return };
+    at.field("http3", |at| {
+        let is_any_port = listener.address.parse::<SocketAddr>().is_ok_and(|address| address.port() == 0);
+        if listener.address.starts_with("unix:") {
+            at.error("QUIC needs a UDP port: a Unix socket has none");
+        } else if is_any_port {
+            at.error_with(
+                "any free port is not the same one on TCP and on UDP",
+                "give the address a port of its own",
+            );
+        }
+        match &listener.tls {
+            None => at.error_with("QUIC is always encrypted", "give the listener `tls` with a certificate"),
+            Some(tls) if http3.early_data && tls.client_auth.is_some() => {
+                at.field("earlyData", |at| {
+                    at.error("0-RTT comes before the client has shown its certificate")
+                });
+            }
+            Some(_) => {}
+        }
+        if listener.proxy_protocol != ProxyProtocol::Off {
+            at.error_with(
+                "no balancer sends a PROXY header over QUIC",
+                "give HTTP/3 a listener of its own, at which clients arrive themselves",
+            );
+        }
+    });
 }
 
 pub(super) fn admin(admin: &Admin, at: &mut Context<'_, '_>) {

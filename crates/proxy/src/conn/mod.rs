@@ -3,6 +3,8 @@
 pub(crate) mod answer;
 pub(crate) mod h1;
 pub(crate) mod h2;
+#[cfg(feature = "http3")]
+pub(crate) mod h3;
 pub(crate) mod peer;
 pub(crate) mod tunnel;
 pub(crate) mod watched;

@@ -72,6 +72,8 @@ problems! {
     Misdirected = "misdirected", MISDIRECTED_REQUEST, 14, "The connection is not for this host";
     /// The key is that of another request.
     IdempotencyMismatch = "idempotency-mismatch", UNPROCESSABLE_ENTITY, 9, "The key is that of another request";
+    /// The request may be a repetition, and is not safe to repeat.
+    TooEarly = "too-early", TOO_EARLY, 14, "The request came before the handshake was over";
     /// A limit on calls is used up.
     RateLimited = "rate-limited", TOO_MANY_REQUESTS, 8, "Too many requests";
     /// A budget has less left than the call might cost.

@@ -60,11 +60,11 @@ pub(crate) fn admit(
     }
     let admitted = judge(&mut call, present, trusted, wants_upgrade, &plan.protected_headers);
     if let Some(mut came) = came {
-        // HTTP/2 says the host beside the fields, and cookies in pieces.
+        // HTTP/2 and HTTP/3 say the host beside the fields, and cookies in pieces.
         if let (None, Some(host)) = (came.get(header::HOST), call.head.headers.get(header::HOST)) {
             came.insert(header::HOST, host.clone());
         }
-        if call.head.version == Version::HTTP_2 {
+        if is_multiplexed(call.head.version) {
             headers::join_cookies(&mut came);
         }
         call.received.head = Some(came);
@@ -142,7 +142,7 @@ fn judge(
     protected: &[http::HeaderName],
 ) -> Result<(), Failure> {
     size(call)?;
-    if call.head.version == Version::HTTP_2 {
+    if is_multiplexed(call.head.version) {
         http2(call)?;
     }
     host(call)?;
@@ -153,7 +153,7 @@ fn judge(
     upgrade(call, wants_upgrade)?;
     target(call)?;
     headers::clean(&mut call.head.headers, present, protected);
-    if call.head.version == Version::HTTP_2 && present.has(Present::COOKIE) {
+    if is_multiplexed(call.head.version) && present.has(Present::COOKIE) {
         headers::join_cookies(&mut call.head.headers);
     }
     let peer = call.peer.clone();
@@ -178,7 +178,7 @@ fn judge(
     Ok(())
 }
 
-/// What the HTTP/1 codec bounds while it reads is bounded here for HTTP/2, where only the list's size is.
+/// What the HTTP/1 codec bounds while it reads is bounded here for HTTP/2 and HTTP/3, where only the list's size is.
 fn size(call: &Call) -> Result<(), Failure> {
     let limits = &call.peer.listener.limits.http1;
     if call.head.headers.len() > limits.headers {
@@ -191,7 +191,12 @@ fn size(call: &Call) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Holds an HTTP/2 head to what the codec holds HTTP/1.1 to: what it could say beyond that, the upstream would have to
+/// Whether a version says its requests in fields of its own, many at a time.
+fn is_multiplexed(version: Version) -> bool {
+    matches!(version, Version::HTTP_2 | Version::HTTP_3)
+}
+
+/// Holds an HTTP/2 or HTTP/3 head to what the codec holds HTTP/1.1 to: what it could say beyond that, the upstream would have to
 /// guess at.
 fn http2(call: &Call) -> Result<(), Failure> {
     let uri = &call.head.uri;
@@ -235,13 +240,13 @@ fn host(call: &mut Call) -> Result<(), Failure> {
         }
         (Some(named), _) => HeaderValue::from_str(named).map_err(|_| refuse("malformed authority"))?,
         (None, Some(header)) => header.clone(),
-        (None, None) if call.head.version == Version::HTTP_2 => {
+        (None, None) if is_multiplexed(call.head.version) => {
             return Err(refuse("no :authority and no Host"));
         }
         (None, None) => return Ok(()),
     };
     // On HTTP/1.1 the codec has judged it already.
-    if call.head.version == Version::HTTP_2 && !http1::rules::is_host(authority.as_bytes()) {
+    if is_multiplexed(call.head.version) && !http1::rules::is_host(authority.as_bytes()) {
         return Err(refuse("malformed :authority"));
     }
     call.host = Some(
@@ -271,6 +276,10 @@ fn misdirected(call: &Call) -> Result<(), Failure> {
 fn method(call: &Call) -> Result<(), Failure> {
     let is_tunnel = call.head.method == Method::CONNECT;
     let is_extended = call.head.extensions.get::<h2::ext::Protocol>().is_some();
+    if is_tunnel && call.head.version == Version::HTTP_3 {
+        return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
+            .with_hint("CONNECT is served over HTTP/1.1 and HTTP/2, not over HTTP/3"));
+    }
     if is_tunnel && !is_extended && !call.listener().connect {
         return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
             .with_hint("CONNECT is not enabled on this listener"));

@@ -163,7 +163,7 @@ fn start(worker: &Rc<Worker>, listener: &Arc<str>, io: Io, remote: Option<Socket
 }
 
 /// Counts a connection of a listener for as long as it lives.
-struct Entered(Arc<Listener>);
+pub(crate) struct Entered(pub(crate) Arc<Listener>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -206,7 +206,7 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
                 tls = Some(TlsPeer {
                     sni: session.server_name().map(|name| name.to_ascii_lowercase().into()),
                     certificates: Some(ours.certificates.clone()),
-                    client: crate::tls::server::client_identity(session),
+                    client: crate::tls::server::identity_of(session.peer_certificates()),
                 });
                 io = Io::TlsServer(Box::new(stream));
             }

@@ -15,7 +15,7 @@ const LINES_MAX: u32 = 10;
 
 /// Counts a handshake that failed, and says so; of a client that comes and goes without a word, as checks of a mere
 /// connection do, at level debug alone.
-pub(super) fn failed(worker: &Worker, listener: &Listener, remote: Option<SocketAddr>, why: &io::Error) {
+pub(crate) fn failed(worker: &Worker, listener: &Listener, remote: Option<SocketAddr>, why: &io::Error) {
     static LINES: Mutex<Lines> = Mutex::new(Lines { began: None, said: 0, left_out: 0 });
     worker.handshake_failed(&listener.name);
     if why.kind() == io::ErrorKind::UnexpectedEof {

@@ -2,7 +2,8 @@
 
 pub(crate) mod accept;
 pub(crate) mod forwarded;
-mod handshake;
+pub(crate) mod handshake;
+mod owner;
 pub(crate) mod proxy_protocol;
 pub(crate) mod sockets;
 
@@ -36,6 +37,8 @@ pub(crate) struct Listener {
     pub(crate) trusted: Vec<Cidr>,
     pub(crate) limits: Limits,
     pub(crate) http2: bool,
+    pub(crate) http3: Option<crate::quic::Http3>,
+    pub(crate) socket_file: Option<model::resource::socket_file::SocketFile>,
     pub(crate) connect: bool,
     pub(crate) half_close: bool,
     pub(crate) path: PathRules,
@@ -58,6 +61,30 @@ pub(crate) struct Limits {
     pub(crate) max_resets: u32,
 }
 
+impl Limits {
+    fn of(limits: &model::resource::listener::ListenerLimits) -> Self {
+        Self {
+            http1: http1::Limits {
+                head_bytes: bytes(limits.max_header_size),
+                headers: limits.max_headers,
+                target_bytes: bytes(limits.max_uri_size),
+                ..http1::Limits::default()
+            },
+            max_connections: limits.max_connections.unwrap_or(u64::MAX),
+            max_requests_per_connection: limits
+                .max_requests_per_connection
+                .and_then(|max| u32::try_from(max).ok())
+                .unwrap_or(u32::MAX),
+            header_timeout: limits.header_timeout.get(),
+            body_timeout: limits.body_timeout.get(),
+            idle_timeout: limits.idle_timeout.get(),
+            tls_timeout: limits.tls_timeout.get(),
+            max_concurrent_streams: limits.max_concurrent_streams,
+            max_resets: limits.max_resets,
+        }
+    }
+}
+
 impl Listener {
     /// Builds a listener; certificates are read from the snapshot.
     pub(crate) fn compile(
@@ -70,7 +97,8 @@ impl Listener {
             Some(tls) => Some(crate::tls::server::compile(tls, settings.http2, cx.snapshot)?),
             None => None,
         };
-        let limits = &settings.limits;
+        let limits = Limits::of(&settings.limits);
+        let http3 = crate::quic::Http3::compile(settings, tls.as_ref(), &limits, cx.snapshot)?;
         Ok(Self {
             name: settings.name.as_str().into(),
             index,
@@ -79,26 +107,10 @@ impl Listener {
             redirect_to_https: settings.https_target(),
             proxy_protocol: settings.proxy_protocol,
             trusted: [&*cx.snapshot.config.trusted_proxies, &settings.trusted_proxies].concat(),
-            limits: Limits {
-                http1: http1::Limits {
-                    head_bytes: bytes(limits.max_header_size),
-                    headers: limits.max_headers,
-                    target_bytes: bytes(limits.max_uri_size),
-                    ..http1::Limits::default()
-                },
-                max_connections: limits.max_connections.unwrap_or(u64::MAX),
-                max_requests_per_connection: limits
-                    .max_requests_per_connection
-                    .and_then(|max| u32::try_from(max).ok())
-                    .unwrap_or(u32::MAX),
-                header_timeout: limits.header_timeout.get(),
-                body_timeout: limits.body_timeout.get(),
-                idle_timeout: limits.idle_timeout.get(),
-                tls_timeout: limits.tls_timeout.get(),
-                max_concurrent_streams: limits.max_concurrent_streams,
-                max_resets: limits.max_resets,
-            },
+            limits,
             http2: settings.http2,
+            http3,
+            socket_file: settings.socket_file.clone(),
             connect: settings.connect,
             half_close: settings.half_close,
             path: settings.path.clone(),
@@ -107,6 +119,11 @@ impl Listener {
                 .of(&format!("listeners/{}", settings.name))
                 .keep("connections", &(), || AtomicU64::new(0)),
         })
+    }
+
+    /// Where the same is to be had over HTTP/3.
+    pub(crate) fn alt_svc(&self) -> Option<&http::HeaderValue> {
+        self.http3.as_ref()?.alt_svc.as_ref()
     }
 
     /// Counts a connection, unless there are as many as there may be.

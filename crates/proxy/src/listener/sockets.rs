@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use model::resource::socket_file::SocketFile;
 use socket2::{Domain, Protocol, SockRef, Type};
 
 /// Connections that wait to be accepted.
@@ -140,9 +141,9 @@ pub(crate) fn adopt(address: &str, taken: Vec<OwnedFd>) -> io::Result<Bound> {
 }
 
 /// Binds an address: one socket per worker on TCP, one for all on a path.
-pub(crate) fn bind(address: &str, workers: usize) -> io::Result<Bound> {
+pub(crate) fn bind(address: &str, workers: usize, file: Option<&SocketFile>) -> io::Result<Bound> {
     let sockets = match address.strip_prefix("unix:") {
-        Some(path) => vec![Kind::Unix(bind_unix(Path::new(path))?)],
+        Some(path) => vec![Kind::Unix(bind_unix(Path::new(path), file)?)],
         None => {
             let address = address.parse().map_err(|_| {
                 io::Error::new(io::ErrorKind::InvalidInput, format!("`{address}` is not an address"))
@@ -154,14 +155,71 @@ pub(crate) fn bind(address: &str, workers: usize) -> io::Result<Bound> {
     Ok(Bound { address: address.to_owned(), sockets })
 }
 
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if UnixStream::connect(path).is_err() {
-        // Nobody listens: a socket file that a crashed process left.
-        let _ = std::fs::remove_file(path);
+fn bind_unix(path: &Path, file: Option<&SocketFile>) -> io::Result<UnixListener> {
+    remove_stale(path)?;
+    let Some(file) = file else {
+        let socket = UnixListener::bind(path)?;
+        socket.set_nonblocking(true)?;
+        return Ok(socket);
+    };
+    // Made beside and moved into place, so that it is never there with wider rights.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = Path::new(&beside);
+    let _ = std::fs::remove_file(beside);
+    let made = UnixListener::bind(beside).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        give_rights(beside, file)?;
+        std::fs::rename(beside, path)?;
+        Ok(socket)
+    });
+    if made.is_err() {
+        let _ = std::fs::remove_file(beside);
     }
-    let socket = UnixListener::bind(path)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    made
+}
+
+/// Removes the file that a process which is gone has left. One at which somebody listens stays, and so does what is no
+/// socket.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// Gives the file of a socket its mode and owner; an address without a file has none.
+pub(crate) fn set_rights(address: &str, file: Option<&SocketFile>) -> io::Result<()> {
+    match (address.strip_prefix("unix:"), file) {
+        (Some(path), Some(file)) => give_rights(Path::new(path), file),
+        _ => Ok(()),
+    }
+}
+
+fn give_rights(path: &Path, file: &SocketFile) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let id = |wanted: &Option<String>, list: &str| {
+        wanted.as_deref().map(|name| super::owner::id(name, Path::new(list))).transpose()
+    };
+    let (owner, group) = (id(&file.owner, "/etc/passwd")?, id(&file.group, "/etc/group")?);
+    let found = std::fs::metadata(path)?;
+    // What is so already is left alone: to change it may need rights that this process has no more.
+    let owner = owner.filter(|owner| *owner != found.uid());
+    let group = group.filter(|group| *group != found.gid());
+    if owner.is_some() || group.is_some() {
+        std::os::unix::fs::chown(path, owner, group)?;
+    }
+    match file.mode_bits() {
+        Some(bits) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)),
+        None => Ok(()),
+    }
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -27,6 +27,15 @@ fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] 
     }
 }
 
+/// The suite that QUIC seals the first packets of a connection with (RFC 9001 §5.2).
+#[cfg(feature = "http3")]
+pub(crate) fn initial_suite() -> Option<rustls::quic::Suite> {
+    let wanted = rustls::CipherSuite::TLS13_AES_128_GCM_SHA256;
+    let provider = provider();
+    let suite = provider.cipher_suites.iter().find(|suite| suite.suite() == wanted)?;
+    suite.tls13()?.quic_suite()
+}
+
 /// The provider with these cipher suites alone, in this order; with its own when none are named.
 fn with_suites(names: &[String]) -> Result<Arc<CryptoProvider>, String> {
     let mut provider = provider();

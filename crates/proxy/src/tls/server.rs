@@ -7,8 +7,7 @@ use model::{
     resource::tls::{Alpn, ClientAuth, ClientAuthMode, CrlExpiry, CrlUnknown, ListenerTls},
 };
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, ServerConnection,
-    SignatureScheme,
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject},
@@ -50,21 +49,57 @@ pub(crate) fn compile(
     snapshot: &Snapshot,
 ) -> Result<ListenerTlsConfig, String> {
     let provider = super::with_suites(&settings.cipher_suites).map_err(|error| format!("tls.{error}"))?;
-    let certificates = Certificates::load(&settings.certificates, &provider, snapshot)?;
+    let certificates = Arc::new(Certificates::load(&settings.certificates, &provider, snapshot)?);
+    let versions = super::versions(settings.min_version);
+    let mut config = config(settings, &provider, versions, &certificates, snapshot)?;
+    config.alpn_protocols = alpn(settings, http2);
+    config.ticketer = ticketer()?;
+    Ok(ListenerTlsConfig { config: Arc::new(config), certificates })
+}
+
+/// The TLS of a listener's HTTP/3: the same certificates, authorities and suites, by TLS 1.3 alone.
+#[cfg(feature = "http3")]
+pub(crate) fn for_quic(
+    settings: &ListenerTls,
+    early_data: bool,
+    certificates: &Arc<Certificates>,
+    snapshot: &Snapshot,
+) -> Result<ServerConfig, String> {
+    let provider = super::with_suites(&settings.cipher_suites).map_err(|error| format!("tls.{error}"))?;
+    let mut config = config(settings, &provider, &[&rustls::version::TLS13], certificates, snapshot)?;
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    if early_data {
+        // Sessions are kept here and are good for one connection: nobody has early data accepted twice by sending the
+        // same bytes again (RFC 8446 §8.1).
+        config.max_early_data_size = u32::MAX;
+    } else {
+        config.ticketer = ticketer()?;
+    }
+    Ok(config)
+}
+
+fn config(
+    settings: &ListenerTls,
+    provider: &Arc<CryptoProvider>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    certificates: &Arc<Certificates>,
+    snapshot: &Snapshot,
+) -> Result<ServerConfig, String> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(super::versions(settings.min_version))
+        .with_protocol_versions(versions)
         .map_err(|error| format!("tls: {error}"))?;
     let builder = match &settings.client_auth {
-        Some(auth) => builder.with_client_cert_verifier(verifier(auth, &provider, snapshot)?),
+        Some(auth) => builder.with_client_cert_verifier(verifier(auth, provider, snapshot)?),
         None => builder.with_no_client_auth(),
     };
-    let certificates = Arc::new(certificates);
     let mut config = builder.with_cert_resolver(certificates.clone());
-    config.alpn_protocols = alpn(settings, http2);
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_MAX);
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| format!("tls: {error}"))?;
     config.send_tls13_tickets = 1;
-    Ok(ListenerTlsConfig { config: Arc::new(config), certificates })
+    Ok(config)
+}
+
+fn ticketer() -> Result<Arc<dyn rustls::server::ProducesTickets>, String> {
+    rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| format!("tls: {error}"))
 }
 
 /// The TLS configuration of the admin endpoint, which speaks HTTP/1.1.
@@ -202,8 +237,8 @@ impl ClientCertVerifier for NamedClients {
 }
 
 /// Who the client of a connection is, when it showed a certificate.
-pub(crate) fn client_identity(session: &ServerConnection) -> Option<ClientIdentity> {
-    ClientIdentity::of(session.peer_certificates()?.to_vec())
+pub(crate) fn identity_of(shown: Option<&[CertificateDer<'_>]>) -> Option<ClientIdentity> {
+    ClientIdentity::of(shown?.iter().map(|one| one.clone().into_owned()).collect())
 }
 
 impl ClientIdentity {

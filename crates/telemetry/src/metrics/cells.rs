@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use http::Method;
+use http::{Method, Version};
 use model::{CallRecord, McpRecord, Side, Stage};
 
 use super::{
@@ -22,6 +22,8 @@ pub(super) const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "OTHER"];
 /// Tools of a route with a label of their own; others share `other`, as those do that no server lists.
 const TOOLS_MAX: usize = 500;
+/// Versions of HTTP, as clients speak them.
+pub(super) const PROTOCOLS: [&str; 4] = ["HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3"];
 /// Status classes.
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -44,6 +46,7 @@ pub(super) struct Cells {
 #[derive(Debug, Default, Clone)]
 pub(super) struct RouteCells {
     pub(super) requests: [[u64; CLASSES.len()]; METHODS.len()],
+    pub(super) protocols: [u64; PROTOCOLS.len()],
     pub(super) duration: Histogram,
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
@@ -80,6 +83,15 @@ fn method(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
 }
 
+fn protocol(version: Version) -> usize {
+    match version {
+        Version::HTTP_09 | Version::HTTP_10 => 0,
+        Version::HTTP_2 => 2,
+        Version::HTTP_3 => 3,
+        _ => 1,
+    }
+}
+
 impl Cells {
     pub(super) fn record(&mut self, call: &CallRecord) {
         let none = self.none.get_or_insert_with(|| Arc::from("none"));
@@ -87,6 +99,7 @@ impl Cells {
         let cells = self.routes.cells(&call.listener, route);
         let class = usize::from(call.status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         cells.requests[method(&call.method)][class] += 1;
+        cells.protocols[protocol(call.version)] += 1;
         cells.duration.observe(call.timings.total);
         cells.request_bytes += call.request_bytes;
         cells.response_bytes += call.response_bytes;
@@ -249,6 +262,9 @@ impl RouteCells {
             for (count, more) in counts.iter_mut().zip(more) {
                 *count += more;
             }
+        }
+        for (count, more) in self.protocols.iter_mut().zip(&other.protocols) {
+            *count += more;
         }
         self.duration.add(&other.duration);
         self.request_bytes += other.request_bytes;

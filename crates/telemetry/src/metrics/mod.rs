@@ -15,7 +15,7 @@ mod routes;
 mod tests;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,7 +28,7 @@ use model::{CallRecord, Snapshot};
 use crate::reports::Reports;
 
 use self::{
-    cells::{CLASSES, Cells, METHODS},
+    cells::{CLASSES, Cells, METHODS, PROTOCOLS},
     routes::Entry,
 };
 pub use self::{exposition::Exposition, histogram::Histogram};
@@ -192,6 +192,7 @@ impl Metrics {
         render_routes(&all, out);
         render_upstreams(&all, out);
         render_listeners(&all, out);
+        render_protocols(&all, out);
         all.gen_ai.render(out);
         all.models.render(out);
         render_models(&all, out);
@@ -362,6 +363,21 @@ fn render_models(all: &Cells, out: &mut Exposition) {
     for (said, count) in &all.cached {
         let help = "Calls to models, by what the cache of answers said.";
         out.counter("tidegate_ai_cache_total", help, &[("result", *said)], *count as f64);
+    }
+}
+
+fn render_protocols(all: &Cells, out: &mut Exposition) {
+    let mut listeners: BTreeMap<&str, [u64; PROTOCOLS.len()]> = BTreeMap::new();
+    for Entry { listener, cells, .. } in all.routes.entries() {
+        let counts = listeners.entry(listener).or_default();
+        counts.iter_mut().zip(cells.protocols).for_each(|(count, more)| *count += more);
+    }
+    for (listener, counts) in listeners {
+        for (protocol, count) in PROTOCOLS.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            let labels = [("listener", listener), ("protocol", protocol)];
+            let help = "Finished requests, by the version of HTTP that the client spoke.";
+            out.counter("tidegate_requests_by_protocol_total", help, &labels, count as f64);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod fault;
 mod files;
 mod graphql;
 mod harness;
+mod http3;
 mod life;
 mod mcp;
 mod oidc;

@@ -104,6 +104,7 @@ fn crates_depend_only_on_what_the_design_allows() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("tidegate-model", &[][..]),
         ("tidegate-http1", &[]),
+        ("tidegate-http3", &[]),
         ("tidegate-resilience", &[]),
         ("tidegate-mutate", &[]),
         ("tidegate-ai", &[]),
@@ -121,6 +122,7 @@ fn crates_depend_only_on_what_the_design_allows() {
             &[
                 "tidegate-model",
                 "tidegate-http1",
+                "tidegate-http3",
                 "tidegate-resilience",
                 "tidegate-ai",
                 "tidegate-waf",

@@ -53,15 +53,20 @@ impl Gateway {
         self.wait_until_ready(super::PATIENCE);
     }
 
+    /// Goes on with a process that takes over, once the one before has ended, which it does well.
+    pub fn replace(&mut self, next: std::process::Child) {
+        let status = self.wait();
+        assert!(status.success(), "{status}:\n{}", self.stderr());
+        self.child = next;
+        self.wait_until_ready(super::PATIENCE);
+    }
+
     /// Starts a process that takes over, and waits until the one before has ended, which it does well. Returns the
     /// id of the one before.
     pub fn upgrade(&mut self) -> u32 {
         let next = self.again().arg("--upgrade").spawn().expect("the binary starts");
         let before = self.pid();
-        let status = self.wait();
-        assert!(status.success(), "{status}:\n{}", self.stderr());
-        self.child = next;
-        self.wait_until_ready(super::PATIENCE);
+        self.replace(next);
         before
     }
 }

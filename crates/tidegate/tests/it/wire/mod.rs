@@ -14,6 +14,7 @@ mod sse;
 mod streaming;
 pub(super) mod tls;
 mod trailers;
+mod unix;
 mod websocket;
 
 use std::net::SocketAddr;

@@ -14,7 +14,7 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, RevokedCertParams, SanType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, PublicKeyData, RevokedCertParams, SanType,
 };
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
@@ -89,6 +89,11 @@ impl Authority {
         params.signed_by(&*self.0).expect("a list").pem().expect("PEM")
     }
 
+    /// Its certificate as PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// Clients that trust it.
     pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
@@ -102,6 +107,11 @@ impl Issued {
     pub(crate) fn write(&self, folder: &Path, name: &str) {
         replace(&folder.join(format!("{name}.key")), self.key.serialize_pem().as_bytes());
         replace(&folder.join(format!("{name}.crt")), self.pem.as_bytes());
+    }
+
+    /// Its public key, as browsers pin it.
+    pub(crate) fn public_key(&self) -> Vec<u8> {
+        self.key.subject_public_key_info()
     }
 
     fn private_key(&self) -> PrivateKeyDer<'static> {

@@ -1,0 +1,3 @@
+//! Tests of the codec from outside.
+
+mod fuzz;

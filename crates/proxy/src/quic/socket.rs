@@ -1,0 +1,239 @@
+//! A worker's UDP sockets, as its QUIC endpoint sees them: datagrams for others are handed on before it does.
+
+use std::{
+    fmt,
+    future::Future,
+    hash::BuildHasher,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http3::steer::{self, Envelope, Home};
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit, UdpSocketState},
+};
+use rustix::net::SendFlags;
+use tokio::io::Interest;
+
+use super::{
+    lane::{Datagram, Lane},
+    report::{COUNTS, count},
+};
+
+/// Rounds of datagrams for others before other tasks get their turn.
+const ROUNDS_MAX: usize = 32;
+
+/// A UDP socket with what the kernel can do on it.
+struct Udp {
+    io: tokio::net::UdpSocket,
+    state: UdpSocketState,
+}
+
+/// A process before this one that still has connections.
+#[derive(Debug, Clone)]
+pub(super) struct Earlier {
+    pub(super) home: Home,
+    /// Its end of what is received here for it.
+    pub(super) to: Arc<OwnedFd>,
+}
+
+/// The sockets of a worker.
+pub(super) struct Socket {
+    /// Those that it reads.
+    read: Vec<Udp>,
+    /// The one that it sends on: the first that it reads, or another worker's.
+    write: Udp,
+    /// Whose it is.
+    home: Home,
+    lanes: Arc<[Lane]>,
+    earlier: Vec<Earlier>,
+    /// There are fewer sockets than workers: new connections are spread by their address.
+    spread: Option<foldhash::fast::RandomState>,
+}
+
+impl Udp {
+    fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            state: UdpSocketState::new((&socket).into())?,
+            io: tokio::net::UdpSocket::from_std(socket)?,
+        })
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received =
+                self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), bufs, meta));
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return Poll::Ready(received),
+            }
+        }
+    }
+}
+
+impl Socket {
+    pub(super) fn new(share: super::Share) -> io::Result<Self> {
+        let read = share.read.into_iter().map(Udp::new).collect::<io::Result<_>>()?;
+        let spread = share.is_spread.then(foldhash::fast::RandomState::default);
+        Ok(Self {
+            read,
+            write: Udp::new(share.write)?,
+            home: share.home,
+            lanes: share.lanes,
+            earlier: share.earlier,
+            spread,
+        })
+    }
+
+    fn lane(&self) -> Option<&Lane> {
+        self.lanes.get(usize::from(self.home.worker))
+    }
+
+    /// Whether a datagram was for somebody else, who has it now.
+    fn hand_on(&self, datagram: &[u8], meta: &RecvMeta) -> bool {
+        let Some(home) = steer::home(datagram) else {
+            let Some(hasher) = &self.spread else { return false };
+            let worker = hasher.hash_one(meta.addr) % self.lanes.len() as u64;
+            return self.pass(worker as u16, datagram, meta);
+        };
+        if home.epoch == self.home.epoch {
+            return self.pass(home.worker, datagram, meta);
+        }
+        let Some(earlier) = self.earlier.iter().find(|earlier| earlier.home == home) else { return false };
+        count(&COUNTS.to_processes);
+        let ecn = meta.ecn.map_or(0, |ecn| ecn as u8);
+        let envelope = Envelope { from: meta.addr, to: meta.dst_ip, ecn, payload: datagram }.write();
+        let _ = rustix::net::send(&*earlier.to, &envelope, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        true
+    }
+
+    /// Whether another worker has the datagram now.
+    fn pass(&self, worker: u16, datagram: &[u8], meta: &RecvMeta) -> bool {
+        if worker == self.home.worker {
+            return false;
+        }
+        let Some(lane) = self.lanes.get(usize::from(worker)) else { return false };
+        count(&COUNTS.to_workers);
+        let mut meta = *meta;
+        (meta.len, meta.stride) = (datagram.len(), datagram.len());
+        lane.send(Datagram { meta, bytes: Bytes::copy_from_slice(datagram) });
+        true
+    }
+}
+
+impl AsyncUdpSocket for Socket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Writable { socket: self, waiting: None })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let write = &self.write;
+        write.io.try_io(Interest::WRITABLE, || write.state.send((&write.io).into(), transmit))
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let Some(lane) = self.lane() else { return Poll::Pending };
+        if let Poll::Ready(Some(datagram)) = lane.poll_recv(cx)
+            && let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut())
+            && let Some(room) = buf.get_mut(..datagram.bytes.len())
+        {
+            room.copy_from_slice(&datagram.bytes);
+            *meta = datagram.meta;
+            return Poll::Ready(Ok(1));
+        }
+        for _ in 0..ROUNDS_MAX {
+            if lane.is_paused(cx) {
+                return Poll::Pending;
+            }
+            let mut has_read = false;
+            for socket in &self.read {
+                let Poll::Ready(count) = socket.poll_recv(cx, bufs, meta) else { continue };
+                let count = count?;
+                has_read = true;
+                let mut kept = 0;
+                for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
+                    let length = meta.len.min(buf.len());
+                    meta.len = steer::keep(&mut buf[..length], meta.stride, |datagram| {
+                        !self.hand_on(datagram, meta)
+                    });
+                    kept += meta.len;
+                }
+                if kept > 0 {
+                    return Poll::Ready(Ok(count));
+                }
+            }
+            if !has_read {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.write.io.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.write.state.max_gso_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.write.state.gro_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.write.state.may_fragment()
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
+
+/// Waits until a socket takes more.
+struct Writable {
+    socket: Arc<Socket>,
+    waiting: Option<Waiting>,
+}
+
+impl UdpPoller for Writable {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let waiting = this.waiting.get_or_insert_with(|| {
+            let socket = this.socket.clone();
+            Box::pin(async move { socket.write.io.writable().await })
+        });
+        let ready = ready!(waiting.as_mut().poll(cx));
+        this.waiting = None;
+        Poll::Ready(ready)
+    }
+}
+
+impl fmt::Debug for Writable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writable").finish_non_exhaustive()
+    }
+}
