@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Lists of resources with names, and what one of them is called.
-const NAMED: [(&str, &str); 8] = [
+const NAMED: [(&str, &str); 9] = [
     ("listeners", "listener"),
     ("accessLog", "access log"),
     ("upstreams", "upstream"),

@@ -128,7 +128,7 @@ fn answer(state: &mut State, seen: &Seen) -> (u16, String, Value) {
     if seen.header("x-vault-namespace") != state.namespace {
         return error(404, &format!("no handler for route \"{path}\". route entry not found."));
     }
-    let mut enter = |state: &mut State| {
+    let enter = |state: &mut State| {
         state.logins += 1;
         let token = format!("hvs.login-{}", state.logins);
         state.tokens.insert(token.clone(), state.login_seconds);
