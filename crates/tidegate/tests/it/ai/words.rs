@@ -369,13 +369,13 @@ fn official_sdks_get_what_every_vendor_has_in_its_own_words() {
     }
     assert_eq!(refused.len(), 10);
     // What a filter refuses says nothing of the key.
-    let refused = |provider: &str| {
-        let begin = format!("tidegate_ai_key_refused_total{{provider=\"{provider}\"");
+    let aside = |provider: &str| {
+        let begin = format!("tidegate_ai_key_aside{{provider=\"{provider}\"");
         let metrics = gateway.metrics();
         let line = metrics.lines().find(|line| line.starts_with(&begin)).expect("a series");
         line.rsplit(' ').next().map(str::to_owned)
     };
-    assert_eq!((refused("s").as_deref(), refused("w").as_deref()), (Some("0"), Some("1")));
+    assert_eq!((aside("s").as_deref(), aside("w").as_deref()), (Some("0"), Some("1")));
     let (well, output) = Peer::start(node("words", include_str!("words.mjs"), &[&base, KEY])).finish();
     assert!(well, "{output}");
     let wanted = "speech audio/mpeg 5000\nheard High water. 1.25 High water.\npicture cGllcg== 1290";
@@ -466,15 +466,15 @@ fn hear(gateway: &Gateway, model: &str, fields: &[(&str, &str)]) -> Answer {
     let model = ("model", model);
     for (name, value) in std::iter::once(&model).chain(fields) {
         body.extend(
-            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes(),
+            format!("--tide\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").bytes(),
         );
     }
-    body.extend(b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n");
+    body.extend(b"--tide\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n");
     body.extend(sound);
-    body.extend(b"\r\n--b--\r\n");
+    body.extend(b"\r\n--tide--\r\n");
     let head = format!(
         "POST /ai/v1/audio/transcriptions HTTP/1.1\nhost: gw\nx-api-key: {KEY}\n\
-         content-type: multipart/form-data; boundary=b\ncontent-length: {}",
+         content-type: multipart/form-data; boundary=tide\ncontent-length: {}",
         body.len()
     );
     gateway.send(&head, &body)
