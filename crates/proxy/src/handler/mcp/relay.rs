@@ -408,7 +408,13 @@ impl Relay {
                 return;
             }
         }
-        if !questions.is_empty() && !self.is_answered {
+        if questions.is_empty() {
+            return;
+        }
+        if self.is_answered {
+            // The client has its answer: nobody makes the call again for what is asked behind it.
+            self.put_to_nobody(&questions, "the call is over");
+        } else {
             self.park(&questions);
         }
     }
@@ -504,10 +510,14 @@ impl Relay {
                 let Parking { body, reader, held, disguise, round } = *parking;
                 (self.flow.inner, self.flow.reader, self.held) = (body, reader, held);
                 (self.disguise, self.round) = (Some(disguise), Some(round));
-                for id in questions.ids() {
-                    self.held.say(message::error(id, answer::REFUSED, asked::TOO_MANY, None));
-                }
+                self.put_to_nobody(questions, asked::TOO_MANY);
             }
+        }
+    }
+
+    fn put_to_nobody(&self, questions: &Questions, why: &str) {
+        for id in questions.ids() {
+            self.held.say(message::error(id, answer::REFUSED, why, None));
         }
     }
 
