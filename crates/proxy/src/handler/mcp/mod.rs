@@ -16,8 +16,6 @@ mod begin;
 mod bridge;
 mod catalog;
 pub(crate) mod door;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzzing;
 mod ids;
 mod keys;
 mod lane;
