@@ -26,7 +26,7 @@ struct Demo {
 }
 
 /// The folder with the gateway's binary; the shop's and the provider's are built beside it.
-pub(crate) fn binaries() -> PathBuf {
+fn binaries() -> PathBuf {
     static BUILT: Once = Once::new();
     let folder = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a folder").to_owned();
     BUILT.call_once(|| {

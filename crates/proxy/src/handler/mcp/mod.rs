@@ -19,8 +19,6 @@ mod beside;
 mod bridge;
 mod catalog;
 pub(crate) mod door;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzzing;
 mod ids;
 mod keys;
 mod lane;

@@ -27,7 +27,6 @@ fn wanted(case: &str) -> Value {
 /// What cannot be said in a dialect, and is named.
 const LOST: &[(&str, Dialect, Feature)] = &[
     ("document", Dialect::Cohere, Feature::Document),
-    ("audio", Dialect::OpenAiResponses, Feature::Audio),
     ("audio", Dialect::Anthropic, Feature::Audio),
     ("audio", Dialect::Cohere, Feature::Audio),
     ("single", Dialect::Gemini, Feature::ParallelToolCalls),

@@ -1,21 +1,41 @@
 //! The mock provider of the demo and of the benchmarks, spoken to by the official SDKs without a gateway between.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Once,
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 
 use super::{KEY, sdk};
 use crate::{
-    demo::binaries,
     harness::{Peer, free_port, python},
+    tidy::root,
 };
 
 const SDKS: [&str; 6] = ["openai-chat", "openai-responses", "anthropic", "gemini", "bedrock", "cohere"];
 
+/// The program, built beside the gateway's.
+fn binary() -> PathBuf {
+    static BUILT: Once = Once::new();
+    let folder = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().expect("a folder");
+    BUILT.call_once(|| {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "tidegate-mock-provider"])
+            .current_dir(root())
+            .env("CARGO_TARGET_DIR", folder.parent().expect("a folder"))
+            .status();
+        assert!(status.expect("cargo runs").success(), "it does not build");
+    });
+    folder.join("mock-provider")
+}
+
 /// A mock provider with this conduct, and its address.
 fn provider(conduct: &str) -> (Peer, String) {
     let address = format!("127.0.0.1:{}", free_port());
-    let mut command = Command::new(Path::new(&binaries()).join("mock-provider"));
+    let mut command = Command::new(binary());
     command.args(["--listen", &address, "--conduct", conduct]);
     let mut peer = Peer::start(command);
     assert!(peer.line().is_some_and(|line| line.contains(&address)), "it listens");

@@ -39,7 +39,11 @@ fn rules_read_what_is_asked_for_on_every_surface() {
         assert_eq!(record["ai"]["guardrails"][0]["rule"], "rivals", "{record}");
     }
     assert!(upstream.seen().is_empty());
-    for (at, (path, field)) in SURFACES.iter().enumerate() {
+    // Answers of completions cannot be read, and what was masked could not come back in them.
+    let completions = post(&gateway, SURFACES[1].0, "", &body(SURFACES[1].1, "write to ann@example.org"));
+    assert_eq!(completions.status, 501, "{}", completions.text());
+    let others = SURFACES.iter().filter(|(path, _)| !path.ends_with("/completions"));
+    for (at, (path, field)) in others.enumerate() {
         let answer = post(&gateway, path, "", &body(field, "write to ann@example.org"));
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         let seen = upstream.seen();

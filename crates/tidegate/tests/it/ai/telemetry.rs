@@ -137,13 +137,12 @@ fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
 
 /// What is asked for beside conversations by OpenAI's dialect, and conversations in others: the operation, the path, the
 /// body, and the dialect that its span tells.
-const OPERATIONS: [(&str, &str, &str, &str); 9] = [
+const OPERATIONS: [(&str, &str, &str, &str); 8] = [
     ("embeddings", "/ai/v1/embeddings", r#"{"model":"any","input":"tide"}"#, "openai-chat"),
     ("text_completion", "/ai/v1/completions", r#"{"model":"any","prompt":"tide"}"#, "openai-chat"),
     ("image_generation", "/ai/v1/images/generations", r#"{"model":"any","prompt":"tide"}"#, "openai-chat"),
     ("speech", "/ai/v1/audio/speech", r#"{"model":"any","input":"tide","voice":"alloy"}"#, "openai-chat"),
     ("moderation", "/ai/v1/moderations", r#"{"model":"any","input":"tide"}"#, "openai-chat"),
-    ("rerank", "/ai/v1/rerank", r#"{"model":"any","query":"tide","documents":["a"]}"#, "openai-chat"),
     ("chat", "/ai/v1/responses", r#"{"model":"any","input":"case: text"}"#, "openai-responses"),
     (
         "chat",
@@ -199,7 +198,7 @@ ai:
         assert_eq!(facts["gen_ai.operation.name"], operation, "{path}");
         assert_eq!(facts["gen_ai.provider.name"], "openai", "{path}");
         assert_eq!(facts["gen_ai.response.model"], "gpt-4o", "{path}");
-        let has_tokens = !matches!(operation, "speech" | "moderation" | "rerank");
+        let has_tokens = !matches!(operation, "speech" | "moderation");
         assert_eq!(facts["gen_ai.usage.input_tokens"].as_u64() > Some(0), has_tokens, "{path}: {facts}");
     }
     let received = receiver.until("all calls are counted", |received| {
