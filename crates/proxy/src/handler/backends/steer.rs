@@ -23,6 +23,13 @@ pub(crate) fn is_waiting(call: &Call) -> bool {
     call.notes.iter().any(|(_, note)| note.is::<Steered>())
 }
 
+/// Has a call that stands in for another go where that one was to be sent.
+pub(crate) fn hand_over(from: &mut Call, to: &mut Call) {
+    if let Some(target) = take(from) {
+        steer(to, &target);
+    }
+}
+
 /// Where the call is to be sent.
 pub(super) fn take(call: &mut Call) -> Option<Arc<Target>> {
     if call.notes.is_empty() {

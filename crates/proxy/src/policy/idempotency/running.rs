@@ -22,7 +22,10 @@ use crate::{
     body::{Body, Wrapper},
     call::Call,
     failure::{Failure, Problem, Stage},
-    handler::around::{Around, Next},
+    handler::{
+        around::{Around, Next},
+        backends::steer,
+    },
     policy::chain,
 };
 
@@ -117,6 +120,7 @@ fn stand_in(call: &mut Call) -> Box<Call> {
     own.dialect = call.dialect;
     own.rpc = call.rpc.clone();
     own.ai = std::mem::take(&mut call.ai);
+    steer::hand_over(call, &mut own);
     own.record = call.record.clone();
     own
 }

@@ -280,6 +280,18 @@ fn a_websocket_goes_where_its_caller_is() {
     assert_eq!(client.read_bytes(4), b"ping");
 }
 
+#[test]
+fn a_request_with_a_key_goes_where_its_caller_is_and_counts_there() {
+    let (old, new) = (named("old"), named("new"));
+    let text = config(&old, &new, "{rules: [{name: all, to: new, percent: 100}]}");
+    let gateway = Gateway::start(&text.replace("policies: [", "policies: [{idempotency: {}}, "));
+    let post = "POST / HTTP/1.1\nhost: a\nidempotency-key: \"k\"\ncontent-length: 1";
+    for _ in 0..2 {
+        assert_eq!(gateway.send(post, b"x").text(), "new");
+    }
+    assert_eq!((new.seen().len(), old.seen().len()), (1, 0));
+}
+
 /// What the new service's own policies say who calls with is nobody's word before them, nor one that chooses a side.
 #[test]
 fn a_client_cannot_choose_its_side_by_what_the_new_services_policies_say() {
