@@ -155,7 +155,7 @@ fn rsyslog_takes_messages_apart_whichever_way_they_come() {
             ("version", "1"),
             ("host", "front-1"),
             ("msgid", "access"),
-            ("proc", &gateway.pid().to_string()),
+            ("proc", &*gateway.pid().to_string()),
         ] {
             assert_eq!(message[part], want, "{part} of {message}");
         }
