@@ -102,8 +102,8 @@ old_agent_packages=("a2a-sdk[http-server]==0.3.26" uvicorn==0.38.0)
 python_environment agents "${agent_packages[@]}"
 python_environment agents-0.3 "${old_agent_packages[@]}"
 python_environment webhooks slack-sdk==3.48.0
-# ClickHouse's engine.
-python_environment clickhouse chdb==4.4.0
+# ClickHouse's engine; data frames, which it would bring, are not needed.
+python_environment clickhouse --no-deps chdb==4.4.0 chdb-core==26.9.0
 
 # A real engine of Rego, behind a server that speaks as the Open Policy Agent does.
 python_environment rego regopy==1.5.2

@@ -40,7 +40,7 @@ fn records_come_line_by_line_or_as_a_list_with_the_secrets_of_the_settings() {
         ("authorization", "Bearer secret-of-the-test"),
         ("content-type", "application/x-ndjson"),
         ("content-encoding", "gzip"),
-        ("host", &lines.upstream.address.to_string()),
+        ("host", &*lines.upstream.address.to_string()),
     ] {
         assert_eq!(seen.header(header), Some(want), "{header}");
     }

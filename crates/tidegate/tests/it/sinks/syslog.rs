@@ -46,7 +46,7 @@ impl Rsyslog {
 module(load=\"imudp\")
 module(load=\"imuxsock\" sysSock.use=\"off\")
 {tls_input}{plain}input(type=\"imudp\" address=\"127.0.0.1\" port=\"{udp}\")
-input(type=\"imuxsock\" socket=\"{place}/log\" useSpecialParser=\"off\" parseHostname=\"on\" rateLimit.interval=\"0\")
+input(type=\"imuxsock\" socket=\"{place}/log\" useSpecialParser=\"off\" parseHostname=\"on\" rateLimit.interval=\"0\" ignoreTimestamp=\"off\" useSysTimeStamp=\"off\")
 template(name=\"parts\" type=\"list\" option.jsonf=\"on\") {{
   property(outname=\"input\" name=\"inputname\" format=\"jsonf\")
   property(outname=\"pri\" name=\"pri\" format=\"jsonf\")
@@ -155,7 +155,7 @@ fn rsyslog_takes_messages_apart_whichever_way_they_come() {
             ("version", "1"),
             ("host", "front-1"),
             ("msgid", "access"),
-            ("proc", &gateway.pid().to_string()),
+            ("proc", &*gateway.pid().to_string()),
         ] {
             assert_eq!(message[part], want, "{part} of {message}");
         }
