@@ -37,6 +37,5 @@ pub use resource::{
 pub use schema::schema;
 pub use snapshot::{Resolver, Snapshot};
 pub use types::{
-    Cidr, Duration, EndpointAddress, Enforcement, FilePath, HeaderName, Percent, Secret, Size, Usd,
-    VaultName,
+    Cidr, Duration, EndpointAddress, Enforcement, FilePath, HeaderName, Percent, Secret, Size, Usd, VaultName,
 };

@@ -268,7 +268,8 @@ impl Consumers {
             let known = match password.strip_prefix("sha256:") {
                 _ if password.is_empty() => Err("the password is empty".to_owned()),
                 Some(hex) => {
-                    let digest = unhex(hex).ok_or("`sha256:` is followed by 64 hexadecimal digits".to_owned());
+                    let digest =
+                        unhex(hex).ok_or("`sha256:` is followed by 64 hexadecimal digits".to_owned());
                     digest.map(Password::Digest)
                 }
                 None if password.starts_with("$argon2") => slow::check(password).map(|()| {

@@ -49,7 +49,8 @@ impl Fault {
 pub(crate) fn judge(status: u16, body: &[u8], retry_after: Option<Duration>) -> Result<Value, Fault> {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     match status {
-        200 => document.ok_or_else(|| Fault::new(Kind::Away, "its answer is no JSON: is this a vault's address?")),
+        200 => document
+            .ok_or_else(|| Fault::new(Kind::Away, "its answer is no JSON: is this a vault's address?")),
         204 => Ok(Value::Null),
         _ => {
             let told = errors(document.as_ref());
@@ -58,7 +59,9 @@ pub(crate) fn judge(status: u16, body: &[u8], retry_after: Option<Duration>) -> 
                 404 => (Kind::Missing, "nothing lies there"),
                 412 => (Kind::Behind, "this server of the cluster is behind the others"),
                 429 => (Kind::Away, "it allows no more requests now"),
-                503 if told.to_ascii_lowercase().contains("sealed") => (Kind::Away, "it is sealed: unseal it"),
+                503 if told.to_ascii_lowercase().contains("sealed") => {
+                    (Kind::Away, "it is sealed: unseal it")
+                }
                 503 => (Kind::Away, "it is sealed or under maintenance"),
                 500..=599 => (Kind::Away, "it has failed"),
                 _ => (Kind::Refused, "it does not take the request"),
@@ -117,10 +120,11 @@ pub(crate) fn secret(document: &Value, is_v2: bool) -> Result<Read, Fault> {
     };
     let fields: BTreeMap<String, String> =
         data.iter().filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect();
-    let lease = document.get("lease_id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(|id| Lease {
-        id: id.to_owned(),
-        renewable: document.get("renewable").and_then(Value::as_bool).unwrap_or(false),
-    });
+    let lease =
+        document.get("lease_id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(|id| Lease {
+            id: id.to_owned(),
+            renewable: document.get("renewable").and_then(Value::as_bool).unwrap_or(false),
+        });
     Ok(Read { fields, lease, lasts: seconds(document.get("lease_duration")) })
 }
 
@@ -147,11 +151,21 @@ mod tests {
     #[test]
     fn statuses_tell_what_may_pass_and_what_somebody_has_to_mend() {
         for (status, body, kind, part) in [
-            (403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#, Kind::Denied, "1 error occurred: * permission denied"),
+            (
+                403,
+                r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#,
+                Kind::Denied,
+                "1 error occurred: * permission denied",
+            ),
             (403, "", Kind::Denied, "(403)"),
             (404, r#"{"errors":[]}"#, Kind::Missing, "(404)"),
             (412, r#"{"errors":["required index state not present"]}"#, Kind::Behind, "behind"),
-            (429, r#"{"errors":["request path \"secret\": rate limit quota exceeded"]}"#, Kind::Away, "no more requests"),
+            (
+                429,
+                r#"{"errors":["request path \"secret\": rate limit quota exceeded"]}"#,
+                Kind::Away,
+                "no more requests",
+            ),
             (503, r#"{"errors":["Vault is sealed"]}"#, Kind::Away, "unseal it"),
             (503, "<html>", Kind::Away, "maintenance"),
             (502, r#"{"errors":["third party"]}"#, Kind::Away, "third party"),

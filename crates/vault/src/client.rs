@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Auth, Settings,
-    answer::{Fault, Kind, Lease, Read, judge, secret, seconds},
+    answer::{Fault, Kind, Lease, Read, judge, seconds, secret},
     wire::{Question, Wire},
 };
 
@@ -77,7 +77,8 @@ impl Client {
     /// Renews the token when it is time for that, or signs in anew.
     pub(crate) async fn tend_token(&mut self) -> Result<(), Fault> {
         let now = Instant::now();
-        let Some(token) = self.token.as_ref().filter(|token| token.tend.is_some_and(|tend| tend <= now)) else {
+        let Some(token) = self.token.as_ref().filter(|token| token.tend.is_some_and(|tend| tend <= now))
+        else {
             return Ok(());
         };
         let can_sign_in = !matches!(self.settings.auth, Auth::Token(_));
@@ -91,7 +92,8 @@ impl Client {
                     // Near the end of all renewals they get shorter and shorter: time for another token.
                     let is_short = lasts.zip(granted).is_some_and(|(lasts, granted)| lasts * 3 < granted);
                     if !(is_short && can_sign_in) {
-                        let renewable = answer.pointer("/auth/renewable").and_then(Value::as_bool).unwrap_or(true);
+                        let renewable =
+                            answer.pointer("/auth/renewable").and_then(Value::as_bool).unwrap_or(true);
                         if let Some(token) = &mut self.token {
                             token.renewable = renewable;
                             token.last(lasts);
@@ -145,7 +147,8 @@ impl Client {
         let mount = self.mount(path).await?;
         let api = match mount.is_v2 {
             true => {
-                let rest = path.strip_prefix(mount.prefix.as_str()).unwrap_or_default().trim_start_matches('/');
+                let rest =
+                    path.strip_prefix(mount.prefix.as_str()).unwrap_or_default().trim_start_matches('/');
                 format!("{}/data/{rest}", mount.prefix)
             }
             false => path.to_owned(),
@@ -180,7 +183,8 @@ impl Client {
         if let Some((prefix, version)) = told.max_by_key(|(prefix, _)| prefix.len()) {
             return Ok(Mount { prefix: prefix.clone(), is_v2: *version == 2 });
         }
-        if let Some(known) = self.mounts.values().filter(|mount| holds(&mount.prefix)).max_by_key(|mount| mount.prefix.len())
+        if let Some(known) =
+            self.mounts.values().filter(|mount| holds(&mount.prefix)).max_by_key(|mount| mount.prefix.len())
         {
             return Ok(known.clone());
         }
@@ -200,7 +204,8 @@ impl Client {
         };
         // Who may not ask has most likely what most have.
         let first = path.split('/').next().unwrap_or_default().to_owned();
-        let mount = found.filter(|mount| holds(&mount.prefix)).unwrap_or(Mount { prefix: first, is_v2: true });
+        let mount =
+            found.filter(|mount| holds(&mount.prefix)).unwrap_or(Mount { prefix: first, is_v2: true });
         self.mounts.insert(mount.prefix.clone(), mount.clone());
         Ok(mount)
     }
@@ -224,7 +229,13 @@ impl Client {
         }
     }
 
-    async fn send(&mut self, method: Method, path: &str, body: Option<Value>, signed: bool) -> Result<Value, Fault> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        signed: bool,
+    ) -> Result<Value, Fault> {
         let body = body.map(|body| body.to_string());
         let mut tries = 0;
         loop {
@@ -258,7 +269,10 @@ impl Client {
             }
             Auth::Jwt { mount, role, file } => {
                 let jwt = std::fs::read_to_string(file).map_err(|error| {
-                    Fault::new(Kind::Away, format!("cannot read the token to sign in with, {}: {error}", file.display()))
+                    Fault::new(
+                        Kind::Away,
+                        format!("cannot read the token to sign in with, {}: {error}", file.display()),
+                    )
                 })?;
                 (mount, json!({"role": role, "jwt": jwt.trim()}))
             }
@@ -326,6 +340,7 @@ impl Token {
 
 /// A path with each part as a URL has it.
 fn encoded(path: &str) -> String {
-    let parts: Vec<String> = path.split('/').map(|part| utf8_percent_encode(part, PART).to_string()).collect();
+    let parts: Vec<String> =
+        path.split('/').map(|part| utf8_percent_encode(part, PART).to_string()).collect();
     parts.join("/")
 }

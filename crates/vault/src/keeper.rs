@@ -79,7 +79,12 @@ enum Command {
 impl Keeper {
     /// What lies at these paths, in their order. What is known is told as it is known; the rest is read, and waited for as
     /// long as `patience` where the server is away. An error says what is wrong and what to do. It blocks its thread.
-    pub fn need(&self, settings: &Settings, paths: &[String], patience: Duration) -> Vec<Result<Arc<Fields>, String>> {
+    pub fn need(
+        &self,
+        settings: &Settings,
+        paths: &[String],
+        patience: Duration,
+    ) -> Vec<Result<Arc<Fields>, String>> {
         let (tell, told) = blocking::channel();
         let sent = self.send(Command::Need(Box::new(settings.clone()), paths.to_vec(), patience, tell));
         let gone = || paths.iter().map(|_| Err("nobody is there to ask the vault".to_owned())).collect();
@@ -213,7 +218,11 @@ impl Watch {
                 for session in &mut self.sessions {
                     session.pause = None;
                     // What was made for us alone is not made anew.
-                    session.kept.values_mut().filter(|kept| kept.lease.is_none()).for_each(|kept| kept.due = now);
+                    session
+                        .kept
+                        .values_mut()
+                        .filter(|kept| kept.lease.is_none())
+                        .for_each(|kept| kept.due = now);
                     session.tend(&self.shared).await;
                 }
                 let _ = tell.send(());
@@ -298,7 +307,12 @@ impl Session {
         told
     }
 
-    async fn read_patiently(&mut self, path: &str, until: Instant, shared: &Shared) -> Result<Arc<Fields>, Fault> {
+    async fn read_patiently(
+        &mut self,
+        path: &str,
+        until: Instant,
+        shared: &Shared,
+    ) -> Result<Arc<Fields>, Fault> {
         let mut pause = PAUSE_FIRST;
         loop {
             let fault = match self.read(path, shared).await {
@@ -392,7 +406,8 @@ impl Session {
 
     /// Renews the lease of a path, where it has one that can be renewed.
     async fn renewed(&mut self, path: &str) -> bool {
-        let Some(lease) = self.kept.get(path).and_then(|kept| kept.lease.clone()).filter(|lease| lease.renewable)
+        let Some(lease) =
+            self.kept.get(path).and_then(|kept| kept.lease.clone()).filter(|lease| lease.renewable)
         else {
             return false;
         };

@@ -161,7 +161,9 @@ impl Wire {
         let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let told = Told {
             status: head.status.as_u16(),
-            retry_after: text(header::RETRY_AFTER).and_then(|text| text.parse().ok()).map(Duration::from_secs),
+            retry_after: text(header::RETRY_AFTER)
+                .and_then(|text| text.parse().ok())
+                .map(Duration::from_secs),
             location: text(header::LOCATION).map(str::to_owned),
             body,
         };

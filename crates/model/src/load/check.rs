@@ -123,8 +123,7 @@ impl Checker<'_, '_> {
     /// A mapping in the place of a secret whose keys are none of a reference: they may be the secret itself.
     fn odd_secret(&mut self, node: &Node) -> Verdict {
         scalars(node, &mut self.literals);
-        let wrong =
-            "expected `{env: NAME}`, `{file: path}`, `{vault: path#key}` or a text in quotes, found another mapping";
+        let wrong = "expected `{env: NAME}`, `{file: path}`, `{vault: path#key}` or a text in quotes, found another mapping";
         self.error(head(node), wrong, None);
         Verdict::Bad
     }
@@ -368,7 +367,11 @@ impl Checker<'_, '_> {
             }
             let warning =
                 Diagnostic::warning(self.path.to_string(), "a literal secret stands in the configuration");
-            self.found.push(warning.at(node.place).help("write `{env: NAME}`, `{file: path}` or `{vault: path#key}` instead"));
+            self.found.push(
+                warning
+                    .at(node.place)
+                    .help("write `{env: NAME}`, `{file: path}` or `{vault: path#key}` instead"),
+            );
             return;
         }
         if verdict != Verdict::Good {
@@ -392,7 +395,11 @@ impl Checker<'_, '_> {
             },
         };
         if matches!(reference, Reference::Vault(_)) && self.path.top() == Some("vault") {
-            self.error(node.place, "what opens the vault cannot lie in it", Some("write `{env: NAME}` or `{file: path}`".to_owned()));
+            self.error(
+                node.place,
+                "what opens the vault cannot lie in it",
+                Some("write `{env: NAME}` or `{file: path}`".to_owned()),
+            );
             return;
         }
         self.referred.push(Referred { reference, path: self.path.to_string(), place });

@@ -80,7 +80,8 @@ pub(super) fn ask_vault(
             _ => None,
         })
     };
-    let names: Vec<VaultName> = all().map(|(_, name)| name.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    let names: Vec<VaultName> =
+        all().map(|(_, name)| name.clone()).collect::<BTreeSet<_>>().into_iter().collect();
     let Some((first, _)) = all().next() else { return };
     if snapshot.config.vault.is_none() {
         for (one, _) in all() {
@@ -120,7 +121,11 @@ fn stand_in(name: &VaultName) -> String {
 }
 
 /// Freezes a configuration with what it refers to.
-pub(super) fn freeze(mut snapshot: Snapshot, literals: &[(Place, String)], found: &mut Diagnostics) -> Snapshot {
+pub(super) fn freeze(
+    mut snapshot: Snapshot,
+    literals: &[(Place, String)],
+    found: &mut Diagnostics,
+) -> Snapshot {
     let mut digest = Digest::default();
     digest.add(serde_json::to_string(&*snapshot.config).unwrap_or_default());
     literals.iter().for_each(|(_, literal)| digest.add(literal));

@@ -51,7 +51,9 @@ impl Settings for Authorize {
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.each("rules", &self.rules, |at, rule| {
             if matches!(rule.status, 401 | 407) {
-                at.field("status", |at| at.error("that asks for credentials, which are judged before: expected such as 403"));
+                at.field("status", |at| {
+                    at.error("that asks for credentials, which are judged before: expected such as 403")
+                });
             }
         });
     }

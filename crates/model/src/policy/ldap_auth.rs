@@ -211,15 +211,21 @@ fn is_server(url: &str, start_tls: bool) -> Result<(), &'static str> {
     let Ok(uri) = url.parse::<http::Uri>() else { return expected };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let rest = uri.path_and_query().map_or("", |rest| rest.as_str());
-    if host.is_empty() || !matches!(rest, "" | "/") || uri.authority().is_some_and(|all| all.as_str().contains('@')) {
+    if host.is_empty()
+        || !matches!(rest, "" | "/")
+        || uri.authority().is_some_and(|all| all.as_str().contains('@'))
+    {
         return expected;
     }
-    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_here =
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
         Some("ldaps") if start_tls => Err("`ldaps` is TLS from the beginning: `startTls` is for `ldap`"),
         Some("ldaps") => Ok(()),
         Some("ldap") if start_tls || is_here => Ok(()),
-        Some("ldap") => Err("passwords go over `ldaps`, or over `ldap` with `startTls` or at a loopback address"),
+        Some("ldap") => {
+            Err("passwords go over `ldaps`, or over `ldap` with `startTls` or at a loopback address")
+        }
         _ => expected,
     }
 }
@@ -246,7 +252,9 @@ impl Settings for LdapAuth {
             _ => {}
         }
         if self.user_dn.as_ref().is_some_and(|dn| !dn.contains("{user}") || !dn.contains('=')) {
-            at.field("userDn", |at| at.error("expected a DN with `{user}`, such as `uid={user},ou=people,dc=example,dc=com`"));
+            at.field("userDn", |at| {
+                at.error("expected a DN with `{user}`, such as `uid={user},ou=people,dc=example,dc=com`")
+            });
         }
         if let Some(search) = &self.search {
             at.field("search", |at| {
@@ -254,7 +262,9 @@ impl Settings for LdapAuth {
                     at.error("expected `bindDn` and `bindPassword` together");
                 }
                 if !search.filter.contains("{user}") || !is_filter(&search.filter) {
-                    at.field("filter", |at| at.error("expected a filter with `{user}`, such as `(uid={user})`"));
+                    at.field("filter", |at| {
+                        at.error("expected a filter with `{user}`, such as `(uid={user})`")
+                    });
                 }
             });
         }
@@ -265,7 +275,9 @@ impl Settings for LdapAuth {
             at.field("consumer", |at| at.refer(Named::Consumer, &one.consumer));
         });
         if !self.group_consumers.is_empty() && self.groups.is_none() {
-            at.field("groupConsumers", |at| at.error("expected `groups` beside it: nothing says who is in them"));
+            at.field("groupConsumers", |at| {
+                at.error("expected `groups` beside it: nothing says who is in them")
+            });
         }
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));
@@ -281,7 +293,9 @@ impl Settings for LdapAuth {
             }
         }
         if self.ttl > Duration::from_secs(24 * 3600) {
-            at.field("ttl", |at| at.error("expected 24h or less: so long a password is good that is good no more"));
+            at.field("ttl", |at| {
+                at.error("expected 24h or less: so long a password is good that is good no more")
+            });
         }
         if self.realm.contains(['"', '\\']) || self.realm.chars().any(char::is_control) {
             at.field("realm", |at| at.error("a realm has no quotes, backslashes or control characters"));
@@ -296,7 +310,9 @@ impl LdapGroups {
         }
         if let Some(filter) = &self.filter {
             if !(filter.contains("{dn}") || filter.contains("{user}")) || !is_filter(filter) {
-                at.field("filter", |at| at.error("expected a filter with `{dn}` or `{user}`, such as `(member={dn})`"));
+                at.field("filter", |at| {
+                    at.error("expected a filter with `{dn}` or `{user}`, such as `(member={dn})`")
+                });
             }
             if self.base.is_none() {
                 at.error("expected the `base` below which groups are searched for");
@@ -364,9 +380,12 @@ mod tests {
         ] {
             assert_eq!(is_server(url, start_tls).is_ok(), is_good, "{url}");
         }
-        for (text, is_good) in
-            [("(uid={user})", true), ("(&(a=b)(uid={user}))", true), ("uid={user}", false), ("(uid={user}))(", false)]
-        {
+        for (text, is_good) in [
+            ("(uid={user})", true),
+            ("(&(a=b)(uid={user}))", true),
+            ("uid={user}", false),
+            ("(uid={user}))(", false),
+        ] {
             assert_eq!(is_filter(text), is_good, "{text}");
         }
     }

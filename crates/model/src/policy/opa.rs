@@ -110,16 +110,22 @@ impl Settings for Opa {
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.field("upstream", |at| at.refer(Named::Upstream, &self.upstream));
         let is_part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
         };
         if !self.decision.split('/').all(is_part) {
-            at.field("decision", |at| at.error("expected a path such as `shop/authz/allow`, without `/v1/data`"));
+            at.field("decision", |at| {
+                at.error("expected a path such as `shop/authz/allow`, without `/v1/data`")
+            });
         }
         at.field("with", |at| {
             for (name, text) in &self.with {
-                let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                let is_name =
+                    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
                 if !is_name || text.trim().is_empty() {
-                    at.field(name, |at| at.error("expected a name of letters, digits and `_`, and an expression"));
+                    at.field(name, |at| {
+                        at.error("expected a name of letters, digits and `_`, and an expression")
+                    });
                 }
             }
         });

@@ -8,14 +8,21 @@ pub(super) fn check(vault: &Vault, at: &mut Context<'_, '_>) {
     }
     let authority = vault.address.parse::<http::Uri>().ok().and_then(|uri| uri.authority().cloned());
     if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        at.field("address", |at| at.error("the address has no user and no password: those belong under `auth`"));
+        at.field("address", |at| {
+            at.error("the address has no user and no password: those belong under `auth`")
+        });
     }
-    if vault.namespace.as_deref().is_some_and(|name| name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic())) {
+    if vault
+        .namespace
+        .as_deref()
+        .is_some_and(|name| name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()))
+    {
         at.field("namespace", |at| at.error("expected the name of a namespace, such as `team/a`"));
     }
     at.field("mounts", |at| {
         for (mount, version) in &vault.mounts {
-            if !matches!(version, 1 | 2) || mount.is_empty() || mount.starts_with('/') || mount.ends_with('/') {
+            if !matches!(version, 1 | 2) || mount.is_empty() || mount.starts_with('/') || mount.ends_with('/')
+            {
                 at.field(mount, |at| at.error("expected a mount without slashes at its ends, and 1 or 2"));
             }
         }

@@ -32,7 +32,9 @@ impl Resolver for Vault {
     fn vault(&self, so_far: &Snapshot, names: &[VaultName]) -> Option<Vec<Result<String, String>>> {
         // What opens it is known by now.
         let settings = so_far.config.vault.as_ref().expect("a vault");
-        let model::resource::vault::VaultAuth::AppRole(role) = &settings.auth else { panic!("another method") };
+        let model::resource::vault::VaultAuth::AppRole(role) = &settings.auth else {
+            panic!("another method")
+        };
         assert_eq!(so_far.secret(&role.role_id), "role-of-the-test");
         assert_eq!(role.secret_id.as_ref().map(|id| so_far.secret(id)), Some("secret-id-of-the-test"));
         self.asked.borrow_mut().extend(names.iter().map(ToString::to_string));
@@ -40,7 +42,10 @@ impl Resolver for Vault {
     }
 }
 
-fn load(text: &str, answer: fn(&VaultName) -> Result<String, String>) -> (Result<Snapshot, String>, Vec<String>) {
+fn load(
+    text: &str,
+    answer: fn(&VaultName) -> Result<String, String>,
+) -> (Result<Snapshot, String>, Vec<String>) {
     let vault = Vault { asked: RefCell::default(), answer };
     let loaded = model::load(&[Source::new("tidegate.yaml", text)], &vault);
     (loaded.map_err(|found| found.render(false)), vault.asked.into_inner())
@@ -54,8 +59,15 @@ fn each_is_asked_for_once_and_shows_nowhere() {
     let keys: Vec<&Secret> = snapshot.config.consumers.iter().flat_map(|consumer| &consumer.keys).collect();
     let values: Vec<&str> = keys.iter().map(|key| snapshot.secret(key)).collect();
     assert_eq!(values, ["value-of-one", "value-of-two", "value-of-three"]);
-    let shown = format!("{snapshot:?} {} {:?}", serde_json::to_string(&*snapshot.config).expect("JSON"), snapshot.config);
-    assert!(shown.contains("secret/shop#one") && !shown.contains("value-of") && !shown.contains("of-the-test"), "{shown}");
+    let shown = format!(
+        "{snapshot:?} {} {:?}",
+        serde_json::to_string(&*snapshot.config).expect("JSON"),
+        snapshot.config
+    );
+    assert!(
+        shown.contains("secret/shop#one") && !shown.contains("value-of") && !shown.contains("of-the-test"),
+        "{shown}"
+    );
     let (other, _) = load(TEXT, |name| Ok(format!("other-value-of-{}", name.key())));
     assert_ne!(other.expect("loads").revision, snapshot.revision, "a value that changes is a change");
 }
@@ -93,8 +105,16 @@ fn whoever_only_looks_gets_something_in_their_place_and_is_told_so() {
     let snapshot = loaded.expect("loads");
     assert_eq!(snapshot.unread_secrets(), 3);
     let warnings = snapshot.warnings.to_string();
-    assert!(warnings.contains("the vault was not asked: 3 secrets of it were neither read nor checked"), "{warnings}");
-    let values: Vec<&str> =
-        snapshot.config.consumers.iter().flat_map(|consumer| &consumer.keys).map(|key| snapshot.secret(key)).collect();
+    assert!(
+        warnings.contains("the vault was not asked: 3 secrets of it were neither read nor checked"),
+        "{warnings}"
+    );
+    let values: Vec<&str> = snapshot
+        .config
+        .consumers
+        .iter()
+        .flat_map(|consumer| &consumer.keys)
+        .map(|key| snapshot.secret(key))
+        .collect();
     assert!(values.iter().all(|value| value.len() > 40) && values[0] != values[1], "{values:?}");
 }

@@ -95,7 +95,12 @@ impl Slow {
         }
     }
 
-    pub(super) async fn verify(&self, asked: Slowly, password: Vec<u8>, background: &Handle) -> Result<bool, Busy> {
+    pub(super) async fn verify(
+        &self,
+        asked: Slowly,
+        password: Vec<u8>,
+        background: &Handle,
+    ) -> Result<bool, Busy> {
         let waiting = Waiting(&self.waiting);
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
             return Err(Busy);
@@ -145,7 +150,8 @@ pub(super) fn check(hash: &str) -> Result<(), String> {
 pub fn hash(password: &[u8]) -> Result<String, String> {
     let mut salt = [0; 16];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| "the system gives no random bytes".to_owned())?;
-    let hash = Argon2::default().hash_password_with_salt(password, &salt).map_err(|error| error.to_string())?;
+    let hash =
+        Argon2::default().hash_password_with_salt(password, &salt).map_err(|error| error.to_string())?;
     Ok(hash.to_string())
 }
 
@@ -171,7 +177,9 @@ mod tests {
         let ask = |password: &str, at| {
             let mark = [password.len() as u8; 32];
             let asked = Slowly { at, hash: made.as_str().into(), mark };
-            runtime.block_on(slow.verify(asked, password.as_bytes().to_vec(), runtime.handle())).expect("room")
+            runtime
+                .block_on(slow.verify(asked, password.as_bytes().to_vec(), runtime.handle()))
+                .expect("room")
         };
         assert!(ask("correct horse", Some(0)));
         assert!(slow.knows(&[13; 32]), "it is remembered");

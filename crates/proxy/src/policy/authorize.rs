@@ -97,7 +97,10 @@ mod tests {
     use super::*;
     use crate::policy::testing::{building, call_in, outcome, with_claims, with_header};
 
-    fn refused(rules: serde_json::Value, prepare: impl FnOnce(Call) -> Call) -> Option<(u16, Option<String>)> {
+    fn refused(
+        rules: serde_json::Value,
+        prepare: impl FnOnce(Call) -> Call,
+    ) -> Option<(u16, Option<String>)> {
         let settings = serde_json::from_value(serde_json::json!({"rules": rules})).expect("settings");
         building("consumers: [{name: gold, groups: [partners]}]", |cx| {
             let policy = Authorize::compile(&settings, cx).expect("compiles");
@@ -116,7 +119,10 @@ mod tests {
         ]);
         let with = |claims: &'static str| refused(rules.clone(), |call| with_claims(call, claims));
         assert_eq!(with(r#"{"tenant": "a", "roles": ["admin"]}"#), None);
-        assert_eq!(with(r#"{"tenant": "b", "roles": ["admin"]}"#), Some((403, Some("another tenant's".to_owned()))));
+        assert_eq!(
+            with(r#"{"tenant": "b", "roles": ["admin"]}"#),
+            Some((403, Some("another tenant's".to_owned())))
+        );
         assert_eq!(with(r#"{"tenant": "a", "roles": ["user"]}"#), Some((402, None)));
         assert_eq!(with(r#"{"tenant": "a"}"#), Some((402, None)), "a claim that is not there");
         assert_eq!(refused(rules, |call| call).map(|(status, _)| status), Some(403), "no token at all");

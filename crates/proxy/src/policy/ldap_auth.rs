@@ -76,7 +76,8 @@ impl LdapAuth {
         let path = |claim: &str| claim.split('.').map(Into::into).collect();
         let group_consumers = settings.group_consumers.iter().map(|one| {
             let consumer = consumers.named(&one.consumer).cloned();
-            let consumer = consumer.ok_or_else(|| format!("`groupConsumers` names no consumer: `{}`", one.consumer));
+            let consumer =
+                consumer.ok_or_else(|| format!("`groupConsumers` names no consumer: `{}`", one.consumer));
             Ok::<_, String>((one.group.clone(), consumer?))
         });
         let ca = settings.ca_file.as_ref().map(|file| cx.snapshot.file(file));
@@ -94,7 +95,8 @@ impl LdapAuth {
             state,
             ttl: settings.ttl.get(),
             // A place to wait for, then each server in turn: connecting, and four questions.
-            patience: (settings.connect_timeout.get() + settings.timeout.get() * 4) * servers + settings.timeout.get(),
+            patience: (settings.connect_timeout.get() + settings.timeout.get() * 4) * servers
+                + settings.timeout.get(),
             sent: settings
                 .claims_to_headers
                 .iter()
@@ -144,7 +146,9 @@ impl LdapAuth {
     }
 
     fn consumer(&self, claims: &Map<String, Value>) -> Result<Option<&Arc<Consumer>>, Failure> {
-        let texts = |name: &str| claims.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let texts = |name: &str| {
+            claims.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+        };
         let by_group = self.group_consumers.iter().find(|(group, _)| {
             texts("groups").any(|name| name == group) || texts("groupDns").any(|dn| text::is_same(dn, group))
         });
@@ -181,9 +185,10 @@ impl LdapAuth {
         let (directory, state, counted) = (self.directory.clone(), self.state.clone(), self.counted.clone());
         let (ttl, patience) = (self.ttl, self.patience);
         self.background.spawn(async move {
-            let asked = tokio::spawn(async move {
-                tokio::time::timeout(patience, directory.ask(&user, &password)).await
-            });
+            let asked =
+                tokio::spawn(
+                    async move { tokio::time::timeout(patience, directory.ask(&user, &password)).await },
+                );
             let said = match asked.await {
                 Ok(Ok(Ok(Some(claims)))) => {
                     counted.note(GOOD);
@@ -317,7 +322,8 @@ impl Policy for LdapAuth {
             }
         };
         let Ok(password) = String::from_utf8(password) else { return Flow::Fail(self.refused(WRONG)) };
-        let is_askable = |text: &str| !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains('\0');
+        let is_askable =
+            |text: &str| !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.contains('\0');
         if !is_askable(&user) || !is_askable(&password) {
             return Flow::Fail(self.refused(WRONG));
         }

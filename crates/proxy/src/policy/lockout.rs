@@ -17,8 +17,7 @@ use model::policy::lockout::LockoutBy;
 
 use self::attempts::{Attempts, Bounds, Mark};
 use super::{
-    Flow, Needs, NeedsOf, Policy,
-    basic_auth, chain,
+    Flow, Needs, NeedsOf, Policy, basic_auth, chain,
     counted::{Counted, Gauge, Metric},
     credentials, judged,
 };
@@ -80,7 +79,8 @@ impl Lockout {
             lock_max: settings.max_duration.get(),
         };
         let counted = Counted::of(&METRIC, cx);
-        let state = cx.keep("attempts", settings, || State { attempts: Attempts::new(settings.max_entries), salt });
+        let state =
+            cx.keep("attempts", settings, || State { attempts: Attempts::new(settings.max_entries), salt });
         counted.watch(ENTRIES, state.attempts.count());
         Ok(Self {
             by: settings.by.clone(),
@@ -101,10 +101,13 @@ impl Lockout {
     fn trying(&self, call: &Call) -> Option<Trying> {
         let names = chain::credential_headers(call);
         // Sessions are no guesses: a cookie that has ended is shown by every browser that was away.
-        let shown = names.iter().filter(|name| **name != header::COOKIE && call.head.headers.contains_key(*name));
+        let shown =
+            names.iter().filter(|name| **name != header::COOKIE && call.head.headers.contains_key(*name));
         let shown: Vec<&HeaderName> = shown.collect();
         let in_query = || {
-            self.parameters.iter().any(|name| !matches!(credentials::in_query(&call.head.uri, name), Ok(None)))
+            self.parameters
+                .iter()
+                .any(|name| !matches!(credentials::in_query(&call.head.uri, name), Ok(None)))
         };
         if shown.is_empty() && !in_query() {
             return None;
@@ -129,12 +132,16 @@ impl Lockout {
 
     /// The beginning of the key that is shown, in a header or the query.
     fn key_beginning(&self, call: &Call, shown: &[&HeaderName]) -> Option<Vec<u8>> {
-        let header = shown.iter().filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
+        let header =
+            shown.iter().filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
         let mut header = header.filter(|value| credentials::after_scheme(value, "Basic").is_none());
         let key: Vec<u8> = match header.next() {
             Some(value) => credentials::after_scheme(value, "Bearer").unwrap_or(value).to_vec(),
             None => {
-                let found = self.parameters.iter().find_map(|name| credentials::in_query(&call.head.uri, name).ok()?);
+                let found = self
+                    .parameters
+                    .iter()
+                    .find_map(|name| credentials::in_query(&call.head.uri, name).ok()?);
                 found?.as_bytes().to_vec()
             }
         };
@@ -208,7 +215,8 @@ impl Policy for Lockout {
         }
         let Some(trying) = self.trying(call) else { return Flow::Continue };
         let now = Instant::now();
-        let left = trying.0.iter().filter_map(|(by, mark)| Some((*by, self.state.attempts.locked(mark, now)?)));
+        let left =
+            trying.0.iter().filter_map(|(by, mark)| Some((*by, self.state.attempts.locked(mark, now)?)));
         if let Some((by, left)) = left.max_by_key(|(_, left)| *left) {
             self.counted.note(REFUSED);
             judged::note(call, "lockout", "refused", word(by));
@@ -233,7 +241,8 @@ impl Policy for Lockout {
             return self.fail(call, &trying, now);
         }
         let is_known = (call.consumer.is_some() && !call.is_stranger) || call.claims.is_some();
-        let is_judged_there = !self.upstream_statuses.is_empty() && reason.is_none() && answer.status().is_success();
+        let is_judged_there =
+            !self.upstream_statuses.is_empty() && reason.is_none() && answer.status().is_success();
         if is_known || is_judged_there {
             for (by, mark) in trying.0 {
                 // With one password of one's own nobody tries those of others for ever.

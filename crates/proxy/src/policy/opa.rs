@@ -128,7 +128,11 @@ impl Opa {
             Err(error) => {
                 self.counted.note(ERROR);
                 if self.passes_errors {
-                    tracing::warn!(upstream = self.upstream, error, "a call goes on that the agent did not decide");
+                    tracing::warn!(
+                        upstream = self.upstream,
+                        error,
+                        "a call goes on that the agent did not decide"
+                    );
                     return Verdict::Continue;
                 }
                 Verdict::Fail(

@@ -140,8 +140,8 @@ async fn acknowledge(Extract(state): Extract<State>) -> Response {
 
 async fn load(state: State, acknowledged: Option<String>) -> Response {
     let running = state.running.clone();
-    let _ =
-        tokio::task::spawn_blocking(move || crate::reload::reload_all(&running, acknowledged.as_deref())).await;
+    let _ = tokio::task::spawn_blocking(move || crate::reload::reload_all(&running, acknowledged.as_deref()))
+        .await;
     let reload = state.running.reloads.state();
     let revision = state.running.gateway.compiled().snapshot.revision.clone();
     match reload.error {

@@ -68,7 +68,10 @@ fn line_of(args: &HashArgs) -> Result<String, String> {
         false if text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) => {
             Ok(format!("sha256: {}", sha256(text.as_bytes())))
         }
-        false => Err("an API key has no spaces and nothing outside of ASCII; passwords need `--password`".to_owned()),
+        false => {
+            Err("an API key has no spaces and nothing outside of ASCII; passwords need `--password`"
+                .to_owned())
+        }
     }
 }
 

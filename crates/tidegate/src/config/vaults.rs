@@ -31,7 +31,12 @@ impl Vaults {
         let value = |name: &VaultName| match of(name.path()) {
             Some(Ok(fields)) => fields.get(name.key()).cloned().ok_or_else(|| {
                 let keys: Vec<&str> = fields.keys().take(10).map(String::as_str).collect();
-                format!("`{}` has no key `{}` in the vault; it has {}", name.path(), name.key(), keys.join(", "))
+                format!(
+                    "`{}` has no key `{}` in the vault; it has {}",
+                    name.path(),
+                    name.key(),
+                    keys.join(", ")
+                )
             }),
             Some(Err(error)) => Err(error.clone()),
             None => Err(format!("`{}` was not asked for", name.path())),

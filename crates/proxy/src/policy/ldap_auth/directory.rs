@@ -6,9 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ldap3::{
-    Ldap, LdapConnAsync, LdapConnSettings, LdapResult, Scope, SearchEntry, SearchOptions,
-};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapResult, Scope, SearchEntry, SearchOptions};
 use model::policy::ldap_auth::LdapScope;
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
@@ -101,7 +99,8 @@ pub(super) fn scope(scope: LdapScope) -> Scope {
 
 impl Directory {
     pub(super) fn new(urls: &[String], places: usize, questions: Questions) -> Self {
-        let server = |url: &String| Server { url: url.clone(), idle: Mutex::default(), away_until: Mutex::default() };
+        let server =
+            |url: &String| Server { url: url.clone(), idle: Mutex::default(), away_until: Mutex::default() };
         Self {
             questions,
             servers: urls.iter().map(server).collect(),
@@ -136,7 +135,12 @@ impl Directory {
         Err(last)
     }
 
-    async fn ask_one(&self, server: &Server, user: &str, password: &str) -> Result<Option<Map<String, Value>>, String> {
+    async fn ask_one(
+        &self,
+        server: &Server,
+        user: &str,
+        password: &str,
+    ) -> Result<Option<Map<String, Value>>, String> {
         let kept = server.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(mut pair) = kept {
             // A connection that the server has closed meanwhile is no news.
@@ -196,8 +200,8 @@ impl Directory {
         pair.bind = Some(ldap);
         match answer.rc {
             0 => Ok(true),
-            NO_SUCH_OBJECT | INVALID_DN | INAPPROPRIATE | INVALID_CREDENTIALS | INSUFFICIENT_RIGHTS | UNWILLING
-            | CONSTRAINT => Ok(false),
+            NO_SUCH_OBJECT | INVALID_DN | INAPPROPRIATE | INVALID_CREDENTIALS | INSUFFICIENT_RIGHTS
+            | UNWILLING | CONSTRAINT => Ok(false),
             _ => Err(wrong("bind", &answer)),
         }
     }
@@ -249,7 +253,8 @@ impl Directory {
         }
         // References to other servers are not followed: nobody said that these may be asked.
         let entries = entries.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate());
-        let entries = entries.map(SearchEntry::construct).map(|entry| Entry { dn: entry.dn, attributes: entry.attrs });
+        let entries =
+            entries.map(SearchEntry::construct).map(|entry| Entry { dn: entry.dn, attributes: entry.attrs });
         Ok(entries.take(max).collect())
     }
 
@@ -301,7 +306,8 @@ impl Directory {
     fn claims(&self, user: &str, entry: &Entry, groups: Vec<(String, String)>) -> Map<String, Value> {
         let mut claims = Map::new();
         for name in &self.questions.attributes {
-            let mut values: Vec<Value> = entry.values(name).map(|value| Value::from(value.as_str())).collect();
+            let mut values: Vec<Value> =
+                entry.values(name).map(|value| Value::from(value.as_str())).collect();
             let value = match values.len() {
                 0 => continue,
                 1 => values.remove(0),
@@ -342,7 +348,10 @@ impl Directory {
 impl Entry {
     /// Values of an attribute; case does not count in its name.
     fn values<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e String> {
-        self.attributes.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).flat_map(|(_, all)| all)
+        self.attributes
+            .iter()
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
+            .flat_map(|(_, all)| all)
     }
 }
 

@@ -43,9 +43,9 @@ pub(super) fn filled(template: &str, values: &[(&str, &str)]) -> String {
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
         text.push_str(before);
-        let place = values.iter().find(|(name, _)| {
-            from[1..].strip_prefix(name).is_some_and(|after| after.starts_with('}'))
-        });
+        let place = values
+            .iter()
+            .find(|(name, _)| from[1..].strip_prefix(name).is_some_and(|after| after.starts_with('}')));
         match place {
             Some((name, value)) => {
                 text.push_str(value);

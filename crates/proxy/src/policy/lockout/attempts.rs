@@ -92,7 +92,8 @@ impl Attempts {
             while inner.entries.len() >= self.max && !inner.order.is_empty() {
                 inner.make_room(now);
             }
-            let entry = Entry { failures: 0, since: now, last: now, until: None, locks: 0, window: bounds.window };
+            let entry =
+                Entry { failures: 0, since: now, last: now, until: None, locks: 0, window: bounds.window };
             inner.entries.insert(mark, entry);
             inner.order.push_back(mark);
         }
@@ -193,7 +194,11 @@ mod tests {
         }
         assert_eq!(locks, [10, 20, 35, 35]);
         now += MEMORY + Duration::from_secs(60);
-        assert_eq!([1, 1, 1].map(|mark| fail(&attempts, mark, now)), [None, None, Some(10)], "a day without one");
+        assert_eq!(
+            [1, 1, 1].map(|mark| fail(&attempts, mark, now)),
+            [None, None, Some(10)],
+            "a day without one"
+        );
     }
 
     #[test]

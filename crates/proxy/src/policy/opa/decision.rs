@@ -10,8 +10,15 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// What was decided.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Decision {
-    Allowed { headers: HeaderMap },
-    Refused { status: Option<StatusCode>, headers: HeaderMap, body: Option<Bytes>, message: Option<String> },
+    Allowed {
+        headers: HeaderMap,
+    },
+    Refused {
+        status: Option<StatusCode>,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+        message: Option<String>,
+    },
     /// The agent has no policy there, or none that fits.
     Undefined,
 }

@@ -212,7 +212,8 @@ impl Told<'_> {
         query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             // What is no text stays as it was written: it is there, and is not left out.
-            let text = |text: &str| template::decode(text).map_or_else(|| text.to_owned(), |text| text.into_owned());
+            let text =
+                |text: &str| template::decode(text).map_or_else(|| text.to_owned(), |text| text.into_owned());
             (text(name), text(value))
         })
     }

@@ -41,10 +41,16 @@ fn the_condition_that_is_not_met_says_what_the_client_is_told() {
     }
     let record = gateway.record("a refusal", |record| record["status"] == 403);
     assert_eq!(record["stopped_by"], "authorize");
-    assert_eq!(gateway.metric("tidegate_authorize_total{policy=\"routes/orders/authorize\",outcome=\"refused\"}"), Some(2.0));
+    assert_eq!(
+        gateway.metric("tidegate_authorize_total{policy=\"routes/orders/authorize\",outcome=\"refused\"}"),
+        Some(2.0)
+    );
     assert_eq!(ask(&gateway, "/trial", "\nx-plan: gold").status, 200);
     assert_eq!(ask(&gateway, "/trial", "").status, 200);
-    assert_eq!(gateway.metric("tidegate_authorize_total{policy=\"routes/trial/authorize\",outcome=\"detected\"}"), Some(1.0));
+    assert_eq!(
+        gateway.metric("tidegate_authorize_total{policy=\"routes/trial/authorize\",outcome=\"detected\"}"),
+        Some(1.0)
+    );
 }
 
 #[test]

@@ -171,7 +171,8 @@ overlay memberof
         );
         fs::write(at("slapd.conf"), settings).expect("a file");
         fs::write(at("data.ldif"), DATA).expect("a file");
-        let added = program("slapadd").arg("-f").arg(at("slapd.conf")).arg("-l").arg(at("data.ldif")).output();
+        let added =
+            program("slapadd").arg("-f").arg(at("slapd.conf")).arg("-l").arg(at("data.ldif")).output();
         let added = added.expect("slapadd runs");
         assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -219,7 +220,8 @@ fn certificates(folder: &Path) -> PathBuf {
     let issuer = Issuer::new(params, key);
     let own = KeyPair::generate().expect("a key");
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let server = CertificateParams::new(names).expect("params").signed_by(&own, &issuer).expect("a certificate");
+    let server =
+        CertificateParams::new(names).expect("params").signed_by(&own, &issuer).expect("a certificate");
     let path = folder.join("ca.pem");
     fs::write(&path, ca.pem()).expect("a file");
     fs::write(folder.join("server.pem"), server.pem()).expect("a file");

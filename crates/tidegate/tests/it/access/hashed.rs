@@ -93,8 +93,14 @@ fn a_key_is_made_with_its_hash_and_what_is_no_hash_is_refused_without_being_show
     let path = folder.path().join("tidegate.yaml");
     let twice = format!("{{{line}}}");
     for (consumers, part) in [
-        ("consumers: [{name: a, hashedKeys: [{sha256: my-own-secret-key}]}]\n".to_owned(), "64 hexadecimal digits"),
-        (format!("consumers: [{{name: a, hashedKeys: [{twice}]}}, {{name: b, hashedKeys: [{twice}]}}]\n"), "also a key of consumer `a`"),
+        (
+            "consumers: [{name: a, hashedKeys: [{sha256: my-own-secret-key}]}]\n".to_owned(),
+            "64 hexadecimal digits",
+        ),
+        (
+            format!("consumers: [{{name: a, hashedKeys: [{twice}]}}, {{name: b, hashedKeys: [{twice}]}}]\n"),
+            "also a key of consumer `a`",
+        ),
     ] {
         std::fs::write(&path, consumers).expect("a file");
         let (code, _, told) = run(&["validate", "--config", &path.display().to_string()]);
@@ -128,5 +134,9 @@ fn a_password_may_be_what_argon2_makes_of_it_and_is_computed_once_for_a_while() 
         assert_eq!(signed("ann:correct horse"), 200);
     }
     assert!(began.elapsed() < slowly * 20, "{:?} for twenty, {slowly:?} for a wrong one", began.elapsed());
-    assert!(!gateway.stderr().contains("literal secret"), "a hash is meant to stand there: {}", gateway.stderr());
+    assert!(
+        !gateway.stderr().contains("literal secret"),
+        "a hash is meant to stand there: {}",
+        gateway.stderr()
+    );
 }

@@ -97,10 +97,16 @@ fn groups_and_attributes_are_claims_for_acl_conditions_and_headers() {
     let groups = "groups: {attribute: memberOf, base: 'ou=groups,dc=example,dc=test'}";
     let searched = "groups: {filter: '(member={dn})', base: 'ou=groups,dc=example,dc=test'}";
     for (way, groups) in [(SEARCH, groups), (SEARCH, searched), (DIRECT, groups), (DIRECT, searched)] {
-        let settings = format!("{way}, {groups}, attributes: [mail], claimsToHeaders: {{x-user: sub, x-mail: mail, x-groups: groups}}");
+        let settings = format!(
+            "{way}, {groups}, attributes: [mail], claimsToHeaders: {{x-user: sub, x-mail: mail, x-groups: groups}}"
+        );
         let policies = ", {acl: {allowClaims: {groups: [admins]}}}, {authorize: {rules: [{require: \"'staff' in jwt.groups && jwt.mail.endsWith('example.test')\"}]}}";
         let (gateway, upstream) = gateway(&plain(&directory), &settings, policies);
-        let answer = ask(&gateway, "/", &format!("{}\nx-user: root\nx-groups: gods", basic(&ANN.replace("ann:", "ANN:"))));
+        let answer = ask(
+            &gateway,
+            "/",
+            &format!("{}\nx-user: root\nx-groups: gods", basic(&ANN.replace("ann:", "ANN:"))),
+        );
         assert_eq!(answer.status, 200, "{settings}\n{}", gateway.stdout());
         let seen = upstream.seen().pop().expect("a request");
         // However the name was typed.
@@ -139,7 +145,11 @@ fn good_passwords_are_known_for_a_while_and_bad_ones_are_not() {
     assert_eq!(signed(&gateway, ANN), 200, "known without the directory");
     let answer = ask(&gateway, "/", &basic("ann:wrong"));
     assert_eq!(answer.status, 503, "nobody knows: {}", answer.text());
-    assert!(!answer.text().contains(&directory.plain.to_string()), "nothing of the inside: {}", answer.text());
+    assert!(
+        !answer.text().contains(&directory.plain.to_string()),
+        "nothing of the inside: {}",
+        answer.text()
+    );
     eventually("it is known no more", || signed(&gateway, ANN) == 503);
     assert!(count(&gateway, "away") >= 2.0);
     directory.up();
@@ -163,7 +173,8 @@ fn passwords_go_within_tls_to_who_proves_to_be_the_directory() {
     // Another authority than the one that is named.
     let other = Directory::start();
     let settings = format!("{SEARCH}, caFile: {}", other.ca.display());
-    for (server, settings) in [(&tls, settings.clone()), (&start_tls, format!("{settings}, startTls: true"))] {
+    for (server, settings) in [(&tls, settings.clone()), (&start_tls, format!("{settings}, startTls: true"))]
+    {
         let (gateway, _upstream) = gateway(server, &settings, "");
         assert_eq!(signed(&gateway, ANN), 503, "{settings}");
     }
@@ -178,7 +189,8 @@ fn servers_are_asked_in_order_and_one_that_is_silent_costs_no_more_than_its_time
         let _ = std::io::Read::read_to_end(&mut reader, &mut Vec::new());
     });
     let servers = format!("'ldap://{gone}', 'ldap://{}', {}", silent.address, plain(&directory));
-    let (gateway, _upstream) = gateway(&servers, &format!("{SEARCH}, ttl: 0s, timeout: 500ms, connectTimeout: 500ms"), "");
+    let (gateway, _upstream) =
+        gateway(&servers, &format!("{SEARCH}, ttl: 0s, timeout: 500ms, connectTimeout: 500ms"), "");
     assert_eq!(signed(&gateway, ANN), 200);
     // From then on they come last.
     let began = Instant::now();

@@ -42,7 +42,8 @@ fn who_fails_too_often_is_locked_out_even_with_the_right_password_and_for_a_time
     assert_eq!(from(&gateway, "192.0.2.1", &basic("bob:pass:word")), 200);
     eventually("the lock ends", || from(&gateway, "192.0.2.1", &good) == 200);
     let count = |outcome: &str| {
-        gateway.metric(&format!("tidegate_lockout_total{{policy=\"routes/r/lockout\",outcome=\"{outcome}\"}}"))
+        gateway
+            .metric(&format!("tidegate_lockout_total{{policy=\"routes/r/lockout\",outcome=\"{outcome}\"}}"))
     };
     assert_eq!((count("failed"), count("locked")), (Some(3.0), Some(1.0)));
     let record = gateway.record("a refusal", |record| record["status"] == 429);
@@ -52,8 +53,7 @@ fn who_fails_too_often_is_locked_out_even_with_the_right_password_and_for_a_time
 
 #[test]
 fn a_sign_in_that_succeeds_begins_anew_for_the_user_and_not_for_the_address() {
-    let gateway =
-        gateway("maxFailures: 3, maxFailuresPerAddress: 6, by: [address, user]", "{basicAuth: {}}");
+    let gateway = gateway("maxFailures: 3, maxFailuresPerAddress: 6, by: [address, user]", "{basicAuth: {}}");
     for _ in 0..2 {
         for _ in 0..2 {
             assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
@@ -69,7 +69,10 @@ fn a_sign_in_that_succeeds_begins_anew_for_the_user_and_not_for_the_address() {
 
 #[test]
 fn keys_are_counted_by_address_and_by_their_beginning() {
-    let by_address = gateway("by: [address], maxFailuresPerAddress: 3, exempt: [192.0.2.9/32]", "{keyAuth: {headers: [x-api-key], query: key}}");
+    let by_address = gateway(
+        "by: [address], maxFailuresPerAddress: 3, exempt: [192.0.2.9/32]",
+        "{keyAuth: {headers: [x-api-key], query: key}}",
+    );
     for n in 0..3 {
         assert_eq!(from(&by_address, "192.0.2.1", &format!("\nx-api-key: guess-{n}")), 401);
     }
@@ -88,8 +91,12 @@ fn keys_are_counted_by_address_and_by_their_beginning() {
     assert_eq!(from(&by_address, "2001:db8::99", "\nx-api-key: gold-key-of-the-test"), 429);
     assert_eq!(from(&by_address, "2001:db8:1::99", "\nx-api-key: gold-key-of-the-test"), 200);
     // The query counts as headers do.
-    let in_query = |key: &str| ask(&by_address, &format!("/?key={key}"), "\nx-forwarded-for: 192.0.2.4").status;
-    assert_eq!([in_query("a"), in_query("b"), in_query("c"), in_query("gold-key-of-the-test")], [401, 401, 401, 429]);
+    let in_query =
+        |key: &str| ask(&by_address, &format!("/?key={key}"), "\nx-forwarded-for: 192.0.2.4").status;
+    assert_eq!(
+        [in_query("a"), in_query("b"), in_query("c"), in_query("gold-key-of-the-test")],
+        [401, 401, 401, 429]
+    );
     let by_key = gateway("by: [key], maxFailures: 3, keyPrefix: 8, status: 403", "{keyAuth: {}}");
     for n in 0..3 {
         assert_eq!(from(&by_key, &format!("192.0.2.{n}"), &format!("\nx-api-key: gold-keyX{n}")), 401);
@@ -100,11 +107,17 @@ fn keys_are_counted_by_address_and_by_their_beginning() {
 
 #[test]
 fn it_stands_before_several_ways_and_signatures_and_counts_what_services_refuse_by_choice() {
-    let gateway = gateway("by: [address], maxFailuresPerAddress: 2", "{anyOf: {policies: [{keyAuth: {}}, {basicAuth: {}}]}}");
+    let gateway = gateway(
+        "by: [address], maxFailuresPerAddress: 2",
+        "{anyOf: {policies: [{keyAuth: {}}, {basicAuth: {}}]}}",
+    );
     assert_eq!(from(&gateway, "192.0.2.1", "\nx-api-key: wrong"), 401);
     assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
     assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:pass:word")), 429);
-    let signed = self::gateway("by: [address], maxFailuresPerAddress: 2", "{hmac: {style: github, secrets: [s3cret-of-the-test]}}");
+    let signed = self::gateway(
+        "by: [address], maxFailuresPerAddress: 2",
+        "{hmac: {style: github, secrets: [s3cret-of-the-test]}}",
+    );
     let wrong = format!("\nx-hub-signature-256: sha256={}", "0".repeat(64));
     assert_eq!([0; 3].map(|_| from(&signed, "192.0.2.1", &wrong)), [401, 401, 429]);
     // A service that judges passwords itself.

@@ -70,7 +70,10 @@ fn a_truth_value_decides_on_who_calls_what_is_asked_and_what_is_sent() {
     // A stand-in for nobody is nobody.
     assert_eq!(answer("/orders/gold", ""), 403);
     let post = |body: &str| {
-        let head = format!("POST /pay HTTP/1.1\nhost: a\ncontent-type: application/json\ncontent-length: {}", body.len());
+        let head = format!(
+            "POST /pay HTTP/1.1\nhost: a\ncontent-type: application/json\ncontent-length: {}",
+            body.len()
+        );
         gateway.send(&head, body.as_bytes()).status
     };
     assert_eq!(post(r#"{"amount": 99}"#), 200);
@@ -80,7 +83,9 @@ fn a_truth_value_decides_on_who_calls_what_is_asked_and_what_is_sent() {
     let shown = agent.control("/")["input"].to_string();
     assert!(!shown.contains("Basic"), "{shown}");
     let count = |outcome: &str| {
-        gateway.metric(&format!("tidegate_opa_total{{policy=\"routes/r/opa\",outcome=\"{outcome}\"}}")).unwrap_or(0.0)
+        gateway
+            .metric(&format!("tidegate_opa_total{{policy=\"routes/r/opa\",outcome=\"{outcome}\"}}"))
+            .unwrap_or(0.0)
     };
     assert_eq!((count("allowed"), count("refused")), (3.0, 4.0));
 }
@@ -88,8 +93,11 @@ fn a_truth_value_decides_on_who_calls_what_is_asked_and_what_is_sent() {
 #[test]
 fn an_object_says_what_the_client_and_the_upstream_get_as_far_as_it_is_named() {
     let agent = Agent::start();
-    let (gateway, upstream) =
-        gateway(&agent, "decision: shop/decision, upstreamHeaders: [x-tier], refusalHeaders: [retry-after]", "");
+    let (gateway, upstream) = gateway(
+        &agent,
+        "decision: shop/decision, upstreamHeaders: [x-tier], refusalHeaders: [retry-after]",
+        "",
+    );
     let answer = ask(&gateway, "/a", "\nx-plan: gold\nx-tier: forged");
     assert_eq!(answer.status, 200);
     let seen = upstream.seen().pop().expect("a request");
@@ -112,10 +120,16 @@ fn policies_for_other_gateways_find_what_they_look_for() {
     let agent = Agent::start();
     for shape in ["envoy", "kong", "apisix"] {
         let (gateway, _upstream) = gateway(&agent, &format!("decision: shop/{shape}, shape: {shape}"), "");
-        assert_eq!(ask(&gateway, "/orders/7?full=1", "\nx-plan: gold").status, 200, "{shape}: {}", agent.control("/"));
+        assert_eq!(
+            ask(&gateway, "/orders/7?full=1", "\nx-plan: gold").status,
+            200,
+            "{shape}: {}",
+            agent.control("/")
+        );
         assert_eq!(ask(&gateway, "/orders/7?full=2", "\nx-plan: gold").status, 403, "{shape}");
     }
-    let (gateway, _upstream) = gateway(&agent, "decision: shop/more, with: {tenant: \"request.headers['x-tenant']\"}", "");
+    let (gateway, _upstream) =
+        gateway(&agent, "decision: shop/more, with: {tenant: \"request.headers['x-tenant']\"}", "");
     assert_eq!(ask(&gateway, "/", "\nx-tenant: a").status, 200);
     assert_eq!(ask(&gateway, "/", "\nx-tenant: b").status, 403);
     assert_eq!(ask(&gateway, "/", "").status, 403);

@@ -51,7 +51,11 @@ impl Mock {
             tokens: BTreeMap::from([("token-of-the-test".to_owned(), 0)]),
             login_seconds: 3600,
             secrets: BTreeMap::new(),
-            mounts: BTreeMap::from([("secret", ("kv", "2")), ("legacy", ("kv", "1")), ("database", ("database", ""))]),
+            mounts: BTreeMap::from([
+                ("secret", ("kv", "2")),
+                ("legacy", ("kv", "1")),
+                ("database", ("database", "")),
+            ]),
             namespace: None,
             faults: (0, 0, ""),
             made: 0,
@@ -84,7 +88,8 @@ impl Mock {
     /// Puts a secret into the second version of the engine, as `vault kv put` does.
     pub fn put(&self, path: &str, fields: Value) {
         let (mount, rest) = path.split_once('/').expect("a mount");
-        let data = json!({"data": fields, "metadata": {"version": 1, "deletion_time": "", "destroyed": false}});
+        let data =
+            json!({"data": fields, "metadata": {"version": 1, "deletion_time": "", "destroyed": false}});
         self.state().secrets.insert(format!("{mount}/data/{rest}"), envelope(data, 0));
     }
 
@@ -138,7 +143,8 @@ fn answer(state: &mut State, seen: &Seen) -> (u16, String, Value) {
     };
     match (method, path.as_str()) {
         ("POST", "auth/approle/login") => {
-            let is_good = body["role_id"] == "role-of-the-test" && body["secret_id"] == "secret-id-of-the-test";
+            let is_good =
+                body["role_id"] == "role-of-the-test" && body["secret_id"] == "secret-id-of-the-test";
             return if is_good { enter(state) } else { error(400, "invalid role or secret ID") };
         }
         ("POST", "auth/cluster-7/login") => {
@@ -171,7 +177,10 @@ fn answer(state: &mut State, seen: &Seen) -> (u16, String, Value) {
         ("GET", "database/creds/app") => {
             state.made += 1;
             let made = state.made;
-            let mut answer = envelope(json!({"username": format!("made-user-{made}"), "password": "p"}), state.lease_seconds);
+            let mut answer = envelope(
+                json!({"username": format!("made-user-{made}"), "password": "p"}),
+                state.lease_seconds,
+            );
             answer["lease_id"] = json!(format!("database/creds/app/{made}"));
             answer["renewable"] = json!(true);
             (200, String::new(), answer)
@@ -181,11 +190,15 @@ fn answer(state: &mut State, seen: &Seen) -> (u16, String, Value) {
                 let mount = rest.split('/').next().unwrap_or_default();
                 match state.mounts.get(mount) {
                     Some((kind, version)) => {
-                        let options = if version.is_empty() { Value::Null } else { json!({"version": version}) };
+                        let options =
+                            if version.is_empty() { Value::Null } else { json!({"version": version}) };
                         let data = json!({"path": format!("{mount}/"), "type": kind, "options": options});
                         (200, String::new(), envelope(data, 0))
                     }
-                    None => error(403, "preflight capability check returned 403, please ensure client's policies grant access to path"),
+                    None => error(
+                        403,
+                        "preflight capability check returned 403, please ensure client's policies grant access to path",
+                    ),
                 }
             }
             None => match state.secrets.get(path) {

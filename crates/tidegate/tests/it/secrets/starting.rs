@@ -33,7 +33,10 @@ fn address() -> SocketAddr {
 #[test]
 fn keys_of_both_engines_are_read_with_one_login_and_one_question_for_each_path() {
     let vault = Mock::start();
-    vault.put("secret/shop/keys", json!({"one": "first-key-of-the-test", "two": "second-key-of-the-test", "n": 12345678}));
+    vault.put(
+        "secret/shop/keys",
+        json!({"one": "first-key-of-the-test", "two": "second-key-of-the-test", "n": 12345678}),
+    );
     vault.put_old("legacy/keys", json!({"old": "old-key-of-the-test"}));
     let keys = "{vault: 'secret/shop/keys#one'}, {vault: 'secret/shop/keys#two'}, {vault: 'secret/shop/keys#n'}, {vault: 'legacy/keys#old'}";
     let gateway = gateway(&vault, APP_ROLE, "", keys);
@@ -69,12 +72,32 @@ fn what_cannot_be_read_refuses_the_start_and_says_where_and_why() {
             assert!(!told.contains(secret), "{told}");
         }
     };
-    is_told(TOKEN, "secret/shop#missing", &ENVIRONMENT, &["`secret/shop` has no key `missing`", "key, other"]);
-    is_told(TOKEN, "secret/nothing#key", &ENVIRONMENT, &["cannot read `secret/nothing` from the vault at http://127.0.0.1", "nothing lies there (404)"]);
+    is_told(
+        TOKEN,
+        "secret/shop#missing",
+        &ENVIRONMENT,
+        &["`secret/shop` has no key `missing`", "key, other"],
+    );
+    is_told(
+        TOKEN,
+        "secret/nothing#key",
+        &ENVIRONMENT,
+        &["cannot read `secret/nothing` from the vault at http://127.0.0.1", "nothing lies there (404)"],
+    );
     is_told(TOKEN, "secret/data/shop#key", &ENVIRONMENT, &["without `data/`"]);
     let bad = [("TEST_VAULT_TOKEN", "wrong"), ("TEST_SECRET_ID", "wrong")];
-    is_told(TOKEN, "secret/shop#key", &bad, &["permission denied (403: 2 errors occurred: * permission denied", "`read` on `secret/data/shop`"]);
-    is_told(APP_ROLE, "secret/shop#key", &bad, &["cannot sign in at `auth/approle/login`", "invalid role or secret ID"]);
+    is_told(
+        TOKEN,
+        "secret/shop#key",
+        &bad,
+        &["permission denied (403: 2 errors occurred: * permission denied", "`read` on `secret/data/shop`"],
+    );
+    is_told(
+        APP_ROLE,
+        "secret/shop#key",
+        &bad,
+        &["cannot sign in at `auth/approle/login`", "invalid role or secret ID"],
+    );
     vault.state().faults = (1000, 503, "Vault is sealed");
     is_told(TOKEN, "secret/shop#key", &ENVIRONMENT, &["it is sealed: unseal it (503: Vault is sealed)"]);
     vault.state().faults = (0, 0, "");
@@ -111,7 +134,8 @@ fn a_namespace_a_service_account_and_a_standby_are_understood() {
     fs::write(&file, "header.claims.signature\n").expect("a file");
     {
         let mut state = vault.state();
-        (state.namespace, state.jwt, state.login_seconds) = (Some("team/a"), "header.claims.signature".to_owned(), 3);
+        (state.namespace, state.jwt, state.login_seconds) =
+            (Some("team/a"), "header.claims.signature".to_owned(), 3);
         // A standby sends its askers to the active one: here to itself.
         state.redirect = Some(format!("http://{}", vault.address()));
     }
@@ -135,9 +159,14 @@ fn validate_asks_nobody_and_says_so_unless_it_is_told_to() {
     let vault = Mock::start();
     vault.put("secret/shop", json!({"key": "key-of-the-test"}));
     let of = |key: &str| text(address(), &vault, TOKEN, ", startTimeout: 300ms", key);
-    let (code, told) = end_of("validate", &of("{vault: 'secret/shop#key'}, {vault: 'secret/x#y'}"), &ENVIRONMENT);
+    let (code, told) =
+        end_of("validate", &of("{vault: 'secret/shop#key'}, {vault: 'secret/x#y'}"), &ENVIRONMENT);
     assert_eq!(code, 0, "{told}");
-    for part in ["the vault was not asked: 2 secrets of it were neither read nor checked", "consumers[0].keys[0]", "ok: 1 listener"] {
+    for part in [
+        "the vault was not asked: 2 secrets of it were neither read nor checked",
+        "consumers[0].keys[0]",
+        "ok: 1 listener",
+    ] {
         assert!(told.contains(part), "lacks {part:?}:\n{told}");
     }
     assert!(vault.seen().is_empty());
@@ -146,7 +175,11 @@ fn validate_asks_nobody_and_says_so_unless_it_is_told_to() {
     let (code, told) = end_of("validate --vault", &of("{vault: 'secret/x#y'}"), &ENVIRONMENT);
     assert!(code == 3 && told.contains("nothing lies there"), "{told}");
     // Without a vault, and with one that is opened by what lies in it.
-    let without: String = of("{vault: 'secret/shop#key'}").lines().filter(|line| !line.starts_with("vault:")).map(|line| format!("{line}\n")).collect();
+    let without: String = of("{vault: 'secret/shop#key'}")
+        .lines()
+        .filter(|line| !line.starts_with("vault:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     let (code, told) = end_of("validate", &without, &ENVIRONMENT);
     assert!(code == 3 && told.contains("there is no vault in this configuration"), "{told}");
     let itself = of("{vault: 'secret/shop#key'}").replace("{env: TEST_VAULT_TOKEN}", "{vault: 'secret/a#b'}");

@@ -95,7 +95,9 @@ fn a_lease_is_renewed_rather_than_read_again_and_replaced_when_it_cannot_be() {
     vault.state().renews_leases = false;
     eventually("another one", || vault.state().made >= 2);
     vault.state().renews_leases = true;
-    eventually("it is live", || with_key(&gateway, &format!("made-user-{}", vault.state().made)).status == 200);
+    eventually("it is live", || {
+        with_key(&gateway, &format!("made-user-{}", vault.state().made)).status == 200
+    });
 }
 
 #[test]
