@@ -11,10 +11,10 @@ use crate::{
     wire::tls::client,
 };
 
-const REQUESTS: usize = 4000;
+const REQUESTS: usize = 960;
 const AT_A_TIME: usize = 32;
 /// Builds without optimisation are here, too, and tests run beside this one.
-const RATIO_MAX: f64 = 6.0;
+const RATIO_MAX: f64 = 8.0;
 
 const FIXED: &str = "runtime: {workers: 1}
 routes: [{name: r, match: [{path: {prefix: /}}], respond: {body: inside}}]\n";
