@@ -142,87 +142,91 @@ fn vendors() -> Upstream {
                     "usageMetadata": {"promptTokenCount": 4, "candidatesTokenCount": 50,
                         "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 50}]}}))
             }
-            "/v1beta/models/gemini-2.5-flash-image:generateContent" if says(seen, "refuse me") => {
-                told(&json!({"candidates": [{"finishReason": "IMAGE_SAFETY", "content": {}}]}))
-            }
-            "/v1beta/models/gemini-2.5-flash-image:generateContent" => {
-                let picture = json!({"inlineData": {"mimeType": "image/png", "data": "cGllcg=="}});
-                gemini(
-                    &picture,
-                    &json!({"promptTokenCount": 5, "candidatesTokenCount": 1290,
-                    "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}),
-                )
-            }
-            "/v1beta/models/gemini-3.8-flash:generateContent" => {
-                assert!(says(seen, "inlineData") && says(seen, "audio/wav"));
-                let usage = json!({"promptTokenCount": 40, "candidatesTokenCount": 4});
-                if says(seen, "prompt_tokens") {
-                    let said = json!({"parts": [{"text": r#"{"usage":{"prompt_tokens":0,"completion_tokens":0}}"#}]});
-                    return told(
-                        &json!({"candidates": [{"finishReason": "STOP", "content": said}], "usageMetadata": usage}),
-                    );
-                }
-                gemini(
-                    &Value::Null,
-                    &json!({"promptTokenCount": 40, "candidatesTokenCount": 4,
-                    "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 32}]}),
-                )
-            }
-            _ if path.ends_with("/models/imagen-4.0-generate-001:predict") => {
-                let count = body(seen)["parameters"]["sampleCount"].as_u64().expect("a number") as usize;
-                let one = json!({"mimeType": "image/png", "bytesBase64Encoded": "cGllcg=="});
-                told(&json!({"predictions": vec![one; count]}))
-            }
-            "/v2beta/stable-image/generate/core" | "/v2beta/stable-image/edit/inpaint" => {
-                assert_eq!(seen.header("accept"), Some("image/*"));
-                assert!(
-                    seen.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data;"))
-                );
-                if fields(seen)["prompt"] == b"refuse me" {
-                    let why =
-                        r#"{"id":"i","name":"content_moderation","errors":["Your request was refused."]}"#;
-                    return answered(403, "application/json", "", why.as_bytes());
-                }
-                answered(200, "image/png", "finish-reason: SUCCESS\r\nseed: 7\r\n", b"pier")
-            }
-            "/v1/t2a_v2" if says(seen, "refuse me") => {
-                told(&json!({"base_resp": {"status_code": 2013, "status_msg": "invalid params"}}))
-            }
-            "/v1/t2a_v2" => {
-                assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {OURS}")));
-                told(
-                    &json!({"data": {"audio": "00ff".repeat(100), "status": 2}, "extra_info": {"usage_characters": 10},
-                    "base_resp": {"status_code": 0, "status_msg": "success"}}),
-                )
-            }
-            "/v1/image_generation" => told(
-                &json!({"id": "i", "data": {"image_base64": ["cGllcg=="]}, "base_resp": {"status_code": 0}}),
-            ),
-            "/model/stability.stable-image-core-v1%3A1/invoke" => {
-                told(&json!({"seeds": [1], "finish_reasons": [null], "images": ["cGllcg=="]}))
-            }
-            "/model/cohere.rerank-v3-5%3A0/invoke" => {
-                assert_eq!(body(seen)["api_version"], 2);
-                told(&json!({"results": [{"index": 1, "relevance_score": 0.75}]}))
-            }
-            "/voyage/rerank" => {
-                assert!(body(seen)["top_k"] == 1 && body(seen).get("top_n").is_none());
-                told(
-                    &json!({"object": "list", "data": [{"index": 1, "relevance_score": 0.75}], "model": "m", "usage": {"total_tokens": 7}}),
-                )
-            }
-            "/jina/rerank" => {
-                assert_eq!(body(seen)["return_documents"], false);
-                told(
-                    &json!({"model": "m", "results": [{"index": 1, "relevance_score": 0.75}], "usage": {"total_tokens": 7}}),
-                )
-            }
-            "/v2/rerank" => {
-                told(&json!({"id": "r", "results": [{"index": 1, "relevance_score": 0.75}], "meta": {}}))
-            }
-            other => panic!("nobody asks for {other}: {}", String::from_utf8_lossy(&seen.body)),
+            path => pictures_and_ranks(seen, path),
         }
     })
+}
+
+fn pictures_and_ranks(seen: &Seen, path: &str) -> Option<Vec<u8>> {
+    match path {
+        "/v1beta/models/gemini-2.5-flash-image:generateContent" if says(seen, "refuse me") => {
+            told(&json!({"candidates": [{"finishReason": "IMAGE_SAFETY", "content": {}}]}))
+        }
+        "/v1beta/models/gemini-2.5-flash-image:generateContent" => {
+            let picture = json!({"inlineData": {"mimeType": "image/png", "data": "cGllcg=="}});
+            gemini(
+                &picture,
+                &json!({"promptTokenCount": 5, "candidatesTokenCount": 1290,
+                    "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]}),
+            )
+        }
+        "/v1beta/models/gemini-3.8-flash:generateContent" => {
+            assert!(says(seen, "inlineData") && says(seen, "audio/wav"));
+            let usage = json!({"promptTokenCount": 40, "candidatesTokenCount": 4});
+            if says(seen, "prompt_tokens") {
+                let said =
+                    json!({"parts": [{"text": r#"{"usage":{"prompt_tokens":0,"completion_tokens":0}}"#}]});
+                return told(
+                    &json!({"candidates": [{"finishReason": "STOP", "content": said}], "usageMetadata": usage}),
+                );
+            }
+            gemini(
+                &Value::Null,
+                &json!({"promptTokenCount": 40, "candidatesTokenCount": 4,
+                    "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 32}]}),
+            )
+        }
+        _ if path.ends_with("/models/imagen-4.0-generate-001:predict") => {
+            let count = body(seen)["parameters"]["sampleCount"].as_u64().expect("a number") as usize;
+            let one = json!({"mimeType": "image/png", "bytesBase64Encoded": "cGllcg=="});
+            told(&json!({"predictions": vec![one; count]}))
+        }
+        "/v2beta/stable-image/generate/core" | "/v2beta/stable-image/edit/inpaint" => {
+            assert_eq!(seen.header("accept"), Some("image/*"));
+            assert!(seen.header("content-type").is_some_and(|kind| kind.starts_with("multipart/form-data;")));
+            if fields(seen)["prompt"] == b"refuse me" {
+                let why = r#"{"id":"i","name":"content_moderation","errors":["Your request was refused."]}"#;
+                return answered(403, "application/json", "", why.as_bytes());
+            }
+            answered(200, "image/png", "finish-reason: SUCCESS\r\nseed: 7\r\n", b"pier")
+        }
+        "/v1/t2a_v2" if says(seen, "refuse me") => {
+            told(&json!({"base_resp": {"status_code": 2013, "status_msg": "invalid params"}}))
+        }
+        "/v1/t2a_v2" => {
+            assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {OURS}")));
+            told(
+                &json!({"data": {"audio": "00ff".repeat(100), "status": 2}, "extra_info": {"usage_characters": 10},
+                    "base_resp": {"status_code": 0, "status_msg": "success"}}),
+            )
+        }
+        "/v1/image_generation" => {
+            told(&json!({"id": "i", "data": {"image_base64": ["cGllcg=="]}, "base_resp": {"status_code": 0}}))
+        }
+        "/model/stability.stable-image-core-v1%3A1/invoke" => {
+            told(&json!({"seeds": [1], "finish_reasons": [null], "images": ["cGllcg=="]}))
+        }
+        "/model/cohere.rerank-v3-5%3A0/invoke" => {
+            assert_eq!(body(seen)["api_version"], 2);
+            told(&json!({"results": [{"index": 1, "relevance_score": 0.75}]}))
+        }
+        "/voyage/rerank" => {
+            assert!(body(seen)["top_k"] == 1 && body(seen).get("top_n").is_none());
+            told(
+                &json!({"object": "list", "data": [{"index": 1, "relevance_score": 0.75}], "model": "m", "usage": {"total_tokens": 7}}),
+            )
+        }
+        "/jina/rerank" => {
+            assert_eq!(body(seen)["return_documents"], false);
+            told(
+                &json!({"model": "m", "results": [{"index": 1, "relevance_score": 0.75}], "usage": {"total_tokens": 7}}),
+            )
+        }
+        "/v2/rerank" => {
+            told(&json!({"id": "r", "results": [{"index": 1, "relevance_score": 0.75}], "meta": {}}))
+        }
+        other => panic!("nobody asks for {other}: {}", String::from_utf8_lossy(&seen.body)),
+    }
 }
 
 /// Providers of every kind at the mock, and their models.
