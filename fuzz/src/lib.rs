@@ -21,10 +21,10 @@ mod ai_targets;
 mod graphql_targets;
 #[path = "../../crates/http1/tests/it/fuzz.rs"]
 mod http1_targets;
-#[path = "../../crates/identity/tests/it/fuzz.rs"]
-mod identity_targets;
 #[path = "../../crates/http3/tests/it/fuzz.rs"]
 mod http3_targets;
+#[path = "../../crates/identity/tests/it/fuzz.rs"]
+mod identity_targets;
 #[path = "../../crates/model/tests/load/fuzz.rs"]
 mod model_targets;
 #[path = "../../crates/model/tests/load/support.rs"]
@@ -35,12 +35,13 @@ mod transcode_targets;
 mod waf_targets;
 
 pub use ai_targets::{
-    anthropic, batch, bedrock, cohere, form, gemini, guard, openai_chat, openai_responses, realtime, sound, words,
+    anthropic, batch, bedrock, cohere, form, gemini, guard, openai_chat, openai_responses, realtime, sound,
+    words,
 };
 pub use graphql_targets::{graphql_request, graphql_schema};
 pub use http1_targets::{body, differential_hyper, request_head, response_head};
-pub use identity_targets::certificate_headers;
 pub use http3_targets::{http3_control, http3_request};
+pub use identity_targets::certificate_headers;
 pub use model_targets::{config, layout, values};
 pub use proxy::fuzzing::*;
 pub use telemetry::fuzzing::{access_line, traceparent};

@@ -106,12 +106,14 @@ pub(super) const TABLE: [(&str, &str); 99] = [
     ("x-frame-options", "sameorigin"),
 ];
 
+/// The values that a name has, with their indices.
+type Values = Vec<(&'static str, usize)>;
+
 /// Of each name: its first index, and the values that it has there with their indices.
-pub(super) static BY_NAME: LazyLock<HashMap<&'static str, (usize, Vec<(&'static str, usize)>)>> =
-    LazyLock::new(|| {
-        let mut found: HashMap<&'static str, (usize, Vec<(&'static str, usize)>)> = HashMap::new();
-        for (index, (name, value)) in TABLE.iter().enumerate() {
-            found.entry(name).or_insert_with(|| (index, Vec::new())).1.push((value, index));
-        }
-        found
-    });
+pub(super) static BY_NAME: LazyLock<HashMap<&'static str, (usize, Values)>> = LazyLock::new(|| {
+    let mut found: HashMap<&'static str, (usize, Values)> = HashMap::new();
+    for (index, (name, value)) in TABLE.iter().enumerate() {
+        found.entry(name).or_insert_with(|| (index, Vec::new())).1.push((value, index));
+    }
+    found
+});

@@ -249,7 +249,8 @@ fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
 fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    matches!(version, Version::HTTP_2 | Version::HTTP_3) && (kind == b"application/grpc" || kind.starts_with(b"application/grpc+"))
+    matches!(version, Version::HTTP_2 | Version::HTTP_3)
+        && (kind == b"application/grpc" || kind.starts_with(b"application/grpc+"))
 }
 
 /// Whether an answer's body is one that is looked at.

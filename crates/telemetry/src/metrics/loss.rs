@@ -8,9 +8,9 @@ use crate::reports::Reports;
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sink {
-    OtlpTraces,
-    OtlpMetrics,
-    OtlpLogs,
+    Traces,
+    Metrics,
+    Logs,
 }
 
 /// Why something was lost.
@@ -34,7 +34,7 @@ pub(crate) enum Reason {
 const ACCESS_LOG: &str = "access_log";
 
 const SINKS: [(Sink, &str); 3] =
-    [(Sink::OtlpTraces, "otlp_traces"), (Sink::OtlpMetrics, "otlp_metrics"), (Sink::OtlpLogs, "otlp_logs")];
+    [(Sink::Traces, "otlp_traces"), (Sink::Metrics, "otlp_metrics"), (Sink::Logs, "otlp_logs")];
 
 const REASONS: [(Reason, &str); 6] = [
     (Reason::Behind, "behind"),
@@ -48,8 +48,8 @@ const REASONS: [(Reason, &str); 6] = [
 /// Whether a sink can lose something so.
 fn can(sink: Sink, reason: Reason) -> bool {
     match reason {
-        Reason::Behind => sink != Sink::OtlpMetrics,
-        Reason::QueueFull => matches!(sink, Sink::OtlpTraces | Sink::OtlpLogs),
+        Reason::Behind => sink != Sink::Metrics,
+        Reason::QueueFull => matches!(sink, Sink::Traces | Sink::Logs),
         Reason::Refused | Reason::Partial | Reason::Unreachable | Reason::Shutdown => true,
     }
 }
@@ -114,7 +114,7 @@ impl Flow {
             let count = value(&self.retries[sink as usize]);
             out.counter("tidegate_otlp_retries_total", help, &[("sink", name)], count);
         }
-        for (sink, name) in SINKS.into_iter().filter(|(sink, _)| *sink != Sink::OtlpMetrics) {
+        for (sink, name) in SINKS.into_iter().filter(|(sink, _)| *sink != Sink::Metrics) {
             let count = value(&self.waiting[sink as usize]);
             let help = "Spans and log records that wait for the OTLP receiver.";
             out.gauge("tidegate_otlp_waiting", help, &[("sink", name)], count);

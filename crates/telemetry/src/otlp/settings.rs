@@ -55,9 +55,9 @@ impl Signal {
 
     pub(super) fn sink(self) -> Sink {
         match self {
-            Self::Traces => Sink::OtlpTraces,
-            Self::Metrics => Sink::OtlpMetrics,
-            Self::Logs => Sink::OtlpLogs,
+            Self::Traces => Sink::Traces,
+            Self::Metrics => Sink::Metrics,
+            Self::Logs => Sink::Logs,
         }
     }
 }

@@ -104,7 +104,7 @@ impl Room {
         for Metering { kind, meter, subjects } in meters.iter() {
             let subjects = subjects.resolve(model);
             if meter.shared().is_some() {
-                shared.push(shared::Asked { kind: *kind, meter: meter.clone(), subjects });
+                shared.push(shared::Asked { kind, meter: meter.clone(), subjects });
                 continue;
             }
             more.push(meter.hold(&subjects, &most, &mut Vec::new()).map_err(|_| *kind)?);

@@ -127,7 +127,7 @@ async fn read(
                 () = &mut unwanted => break,
                 // What it says is nothing to anybody; what it asks has been refused.
                 frame = stream.frame() => {
-                    if !frame.is_some_and(|frame| frame.is_ok()) {
+                    if frame.is_none_or(|frame| frame.is_err()) {
                         return;
                     }
                 }

@@ -40,6 +40,9 @@ const ABLE_MAX: usize = 4;
 const NONCE_BYTES: usize = 12;
 const SHARDS: usize = 16;
 
+/// Sessions of one caller, by what its clients can be asked.
+type House = Vec<(Able, Arc<Live>)>;
+
 type Digest = [u8; 16];
 
 #[derive(Default)]
@@ -83,7 +86,7 @@ pub(super) struct Sessions {
     swept: AtomicU64,
     shards: [Mutex<Shard>; SHARDS],
     /// Of callers whose revision has none, by who they are, and by what their clients can be asked.
-    houses: Mutex<HashMap<String, Vec<(Able, Arc<Live>)>>>,
+    houses: Mutex<HashMap<String, House>>,
     /// Calls of theirs whose servers have asked.
     pub(super) parked: Parked<ToCall>,
 }

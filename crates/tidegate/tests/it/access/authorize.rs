@@ -57,7 +57,7 @@ fn the_condition_that_is_not_met_says_what_the_client_is_told() {
 fn a_condition_that_is_none_refuses_the_configuration_and_names_its_place() {
     for (rule, part) in [
         ("{require: 'request.metod == 1'}", "rules[0].require"),
-        ("{require: 'request.path'}", "but a condition is true or false"),
+        ("{require: 'request.path'}", "but a condition is true or"),
         ("{require: 'true', status: 401}", "which are judged before"),
         ("{require: 'true', status: 200}", "a number from 400 to 499"),
     ] {

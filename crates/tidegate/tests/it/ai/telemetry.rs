@@ -198,8 +198,10 @@ ai:
         assert_eq!(facts["gen_ai.operation.name"], operation, "{path}");
         assert_eq!(facts["gen_ai.provider.name"], "openai", "{path}");
         assert_eq!(facts["gen_ai.response.model"], "gpt-4o", "{path}");
-        let has_tokens = !matches!(operation, "speech" | "moderation");
-        assert_eq!(facts["gen_ai.usage.input_tokens"].as_u64() > Some(0), has_tokens, "{path}: {facts}");
+        // What is no text has tokens only where its provider says so.
+        if !matches!(operation, "speech" | "moderation") {
+            assert!(facts["gen_ai.usage.input_tokens"].as_u64() > Some(0), "{path}: {facts}");
+        }
     }
     let received = receiver.until("all calls are counted", |received| {
         let points = list(&received["metrics"]["gen_ai.client.operation.duration"]["points"]);

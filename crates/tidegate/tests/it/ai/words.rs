@@ -648,7 +648,7 @@ fn sound_is_played_while_it_comes_and_breaks_off_with_its_vendor() {
             return;
         }
         while !goes_on.load(Ordering::Relaxed) {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            crate::harness::pause(5);
         }
         socket.write_all(b"5\r\nwater\r\n0\r\n\r\n").expect("written");
     });

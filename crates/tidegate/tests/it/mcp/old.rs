@@ -264,7 +264,7 @@ impl Running<'_> {
 
     /// The end of a call, with trailers.
     fn ends(&mut self, answer: &Value) {
-        let _ = self.write(&events(&[answer.clone()]));
+        let _ = self.write(&events(std::slice::from_ref(answer)));
         let _ = self.write("0\r\nx-trailer: 1\r\n\r\n");
     }
 

@@ -178,7 +178,7 @@ fn a_server_is_shown_a_token_of_the_gateways_own() {
     let form = String::from_utf8_lossy(&tokens.seen().remove(0).body).into_owned();
     assert_eq!(
         form,
-        "grant_type=client_credentials&client_id=gate&client_secret=s3cret-of-the-gate&scope=tools"
+        "grant_type=client_credentials&scope=tools&client_id=gate&client_secret=s3cret-of-the-gate"
     );
     for seen in shop.upstream.seen() {
         assert_eq!(seen.header("authorization"), Some("Bearer given-1"));

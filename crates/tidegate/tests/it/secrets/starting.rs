@@ -23,7 +23,10 @@ fn end_of(command: &str, text: &str, environment: &[(&str, &str)]) -> (i32, Stri
         arguments.extend(["--data-dir", &data]);
     }
     let (code, out, problems) = run_with(&arguments, environment);
-    (code, out + &problems)
+    // Long lines are wrapped; what they say is one text.
+    let told = out + &problems;
+    let words: Vec<&str> = told.split_whitespace().filter(|word| *word != "│").collect();
+    (code, words.join(" "))
 }
 
 fn address() -> SocketAddr {

@@ -103,7 +103,7 @@ fn what_may_be_sent_again_is_and_a_receiver_that_names_a_pause_gets_it() {
     eventually("it is well again", || sink(&gateway, "up", "http") == 1.0);
     let log = gateway.stderr();
     assert!(log.contains("does not take records: status 503: odd"), "{log}");
-    assert!(log.contains("the receiver takes records again"), "{log}");
+    eventually("the log says so, too", || gateway.stderr().contains("the receiver takes records again"));
     assert_eq!(collector.records().len(), 3);
 }
 
@@ -193,8 +193,14 @@ fn a_process_that_is_killed_loses_what_memory_held_and_sends_the_rest() {
         std::fs::write(last, &content[..content.len() - 7]).expect("a file");
     });
     let collector = on(port);
-    assert_eq!(collector.paths(279), paths(20..299));
     eventually("the damaged one is counted", || dropped(&gateway, "http", "corrupt") == 1.0);
+    eventually("the disk is empty", || sink(&gateway, "spilled_bytes", "http") == 0.0);
+    eventually("nothing waits", || sink(&gateway, "waiting_records", "http") == 0.0);
+    // What was in memory is a batch on its way and a full queue at most.
+    let arrived = collector.paths(269);
+    let lost = 299 - arrived.len();
+    assert!((1..=30).contains(&lost), "{lost}");
+    assert_eq!(arrived, paths(lost..299));
 }
 
 #[test]
