@@ -60,6 +60,15 @@ pub(super) fn filled(template: &str, values: &[(&str, &str)]) -> String {
     text + rest
 }
 
+/// Without the spaces around it; one that is escaped is part of the value.
+fn trimmed(part: &str) -> &str {
+    let part = part.trim_start();
+    let end = part.trim_end();
+    let is_escaped = end.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+    let space = part[end.len()..].chars().next().filter(|_| is_escaped).map_or(0, char::len_utf8);
+    &part[..end.len() + space]
+}
+
 /// The parts of a DN, each as it is written without spaces around it.
 fn parts(dn: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -69,20 +78,20 @@ fn parts(dn: &str) -> Vec<&str> {
             _ if is_escaped => is_escaped = false,
             '\\' => is_escaped = true,
             ',' | ';' => {
-                found.push(dn[begin..place].trim());
+                found.push(trimmed(&dn[begin..place]));
                 begin = place + 1;
             }
             _ => {}
         }
     }
-    found.push(dn[begin..].trim_start());
+    found.push(trimmed(&dn[begin..]));
     found
 }
 
 /// A part of a DN as it is compared: small letters, and no spaces around `=`.
 fn plain(part: &str) -> String {
     let (kind, value) = part.split_once('=').unwrap_or((part, ""));
-    format!("{}={}", kind.trim(), value.trim()).to_lowercase()
+    format!("{}={}", kind.trim(), trimmed(value)).to_lowercase()
 }
 
 /// Whether an entry lies below another, or is it.

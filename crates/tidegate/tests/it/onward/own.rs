@@ -110,7 +110,7 @@ fn however_many_calls_need_it_there_is_one_token_and_it_is_what_the_provider_gav
     let gateway = &world.gateway;
     let ask = || gateway.send("GET /x HTTP/1.1\nhost: a.test\nauthorization: Bearer of-the-client", b"");
     let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let calls: Vec<_> = (0..8).map(|_| scope.spawn(&ask)).collect();
+        let calls: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
         calls.into_iter().map(|call| call.join().expect("an answer")).collect()
     });
     let token = world.upstream.seen()[0].header("authorization").expect("a token").to_owned();
