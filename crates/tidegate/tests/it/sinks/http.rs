@@ -103,7 +103,6 @@ fn what_may_be_sent_again_is_and_a_receiver_that_names_a_pause_gets_it() {
     eventually("it is well again", || sink(&gateway, "up", "http") == 1.0);
     let log = gateway.stderr();
     assert!(log.contains("does not take records: status 503: odd"), "{log}");
-    eventually("the log says so, too", || gateway.stderr().contains("the receiver takes records again"));
     assert_eq!(collector.records().len(), 3);
 }
 
@@ -180,7 +179,12 @@ fn a_process_that_is_killed_loses_what_memory_held_and_sends_the_rest() {
     let port = free_port();
     let mut gateway = start(&spilling(port));
     calls(&gateway, 0..300);
-    eventually("it is on disk", || sink(&gateway, "spilled_bytes", "http") > 100_000.0);
+    let mut before = 0.0;
+    eventually("all of it is on disk", || {
+        pause(300);
+        let now = sink(&gateway, "spilled_bytes", "http");
+        now > 100_000.0 && std::mem::replace(&mut before, now) == now
+    });
     gateway.restart_after("KILL", |data| {
         // The last record of the last file was being written.
         let folder = data.parent().expect("a folder").join("spill/http");
