@@ -2,6 +2,7 @@
 
 pub(crate) mod documents;
 mod policies;
+mod shared;
 mod statements;
 
 use std::{
