@@ -204,6 +204,8 @@ tries=(
   "curl -s http://$gateway/v1/prices/1; echo; curl -sN http://$gateway/v1/prices/1:watch -H 'accept: text/event-stream'"
   "Metrics"
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
+  "An answer that is kept: the second comes without the service"
+  "for i in 1 2; do curl -si http://$gateway/cached/products | grep -i ^cache-status; done"
 )
 
 if [ -n "$broker" ]; then
@@ -232,7 +234,8 @@ if [ "${1:-}" = --check ]; then
   expect "transcoded call" "$(out 21)" '"name":"Sea chart","cents":"1890"'
   expect "transcoded stream" "$(out 21)" 'event: end'
   expect "metrics" "$(out 23)" 'route="products"'
-  if [ -n "$broker" ]; then expect "published message" "$(out 25)" '"duplicate":true'; fi
+  expect "kept answer" "$(out 25)" 'tidegate; hit'
+  if [ -n "$broker" ]; then expect "published message" "$(out 27)" '"duplicate":true'; fi
   exit 0
 fi
 

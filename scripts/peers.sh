@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# OpenLDAP's slapd, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -244,6 +244,9 @@ fi
 
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
+
+# nginx, whose configurations are imported.
+[ -x "$peers/nginx/usr/sbin/nginx" ] || unpack nginx "$peers/nginx"
 
 # A receiver of syslog, with TLS.
 if [ ! -x "$peers/rsyslog/usr/sbin/rsyslogd" ]; then
