@@ -23,7 +23,7 @@ use self::{
 use super::Imported;
 
 /// What tunes nginx itself and says nothing about traffic.
-const IDLE: [&str; 85] = [
+const IDLE: [&str; 86] = [
     "user", "pid", "events", "error_log", "worker_connections", "worker_rlimit_nofile", "worker_cpu_affinity",
     "worker_priority", "worker_shutdown_timeout", "multi_accept", "use", "sendfile", "sendfile_max_chunk", "tcp_nopush",
     "tcp_nodelay", "types", "types_hash_max_size", "types_hash_bucket_size", "log_format", "server_tokens", "charset",
@@ -40,7 +40,7 @@ const IDLE: [&str; 85] = [
     "gzip_proxied", "gzip_disable", "gzip_http_version", "gzip_buffers", "reset_timedout_connection", "log_not_found",
     "output_buffers",
     "fastcgi_temp_path", "uwsgi_temp_path", "scgi_temp_path", "daemon", "master_process", "limit_req_status",
-    "limit_conn_status", "auth_basic_user_file",
+    "limit_conn_status", "auth_basic_user_file", "default_type",
 ];
 
 /// Directives of the levels around a place, the outermost first.

@@ -39,7 +39,8 @@ server {
         proxy_pass http://shop;
         proxy_set_header Host $host;
         proxy_set_header X-Real-IP $remote_addr;
-        proxy_set_header X-Client "${scheme}-$http_x_from";
+        proxy_set_header X-Client "${scheme}-$host";
+        proxy_set_header X-User $http_x_from;
         add_header X-Served 'by "us"' always;
         proxy_hide_header x-inside;
         proxy_read_timeout 5s;
@@ -170,8 +171,8 @@ fn gist(answer: &Answer, own: SocketAddr) -> String {
     let location = answer.header("location").unwrap_or("-");
     // nginx writes whole addresses, with the port where it listens.
     let location = location.replace(&format!(":{}", own.port()), "").replace("http://a.test/", "/");
-    let seen = ["x-served", "x-inside"].map(|name| answer.header(name).unwrap_or("-"));
     let is_page = answer.status >= 300;
+    let seen = ["x-served", "x-inside"].map(|name| answer.header(name).filter(|_| !is_page).unwrap_or("-"));
     format!("{} {location} {seen:?} {}", answer.status, if is_page { String::new() } else { answer.text() })
 }
 

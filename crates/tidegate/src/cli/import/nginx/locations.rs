@@ -77,9 +77,7 @@ impl<'a> Import<'a> {
         let mut has_root = false;
         for location in locations(server.inside()) {
             has_root |= matches!(found(location), Found::Prefix("/", _));
-            if !location.seen.get() {
-                self.location(scope, server, location, &title, faces);
-            }
+            self.location(scope, server, location, &title, faces);
         }
         let has_files = server.inside().iter().any(|one| ["root", "try_files"].contains(&one.name.as_str()));
         if !has_root && has_files {
@@ -118,7 +116,9 @@ impl<'a> Import<'a> {
     }
 
     fn location(&mut self, outer: &Scope<'a>, server: &'a Directive, location: &'a Directive, title: &str, faces: &[Face]) {
-        location.seen.set(true);
+        if !matches!(found(location), Found::Named) {
+            location.seen.set(true);
+        }
         let Some(scope) = Self::levels(outer, server.inside(), location) else { return };
         let mut how = Map::new();
         let rank;

@@ -44,7 +44,7 @@ impl Directive {
     pub(super) fn shown(&self) -> String {
         let mut all = vec![self.name.as_str()];
         all.extend(self.args.iter().map(String::as_str));
-        all.join(" ")
+        all.join(" ").replace(" )", ")")
     }
 }
 
