@@ -24,23 +24,92 @@ use super::Imported;
 
 /// What tunes nginx itself and says nothing about traffic.
 const IDLE: [&str; 86] = [
-    "user", "pid", "events", "error_log", "worker_connections", "worker_rlimit_nofile", "worker_cpu_affinity",
-    "worker_priority", "worker_shutdown_timeout", "multi_accept", "use", "sendfile", "sendfile_max_chunk", "tcp_nopush",
-    "tcp_nodelay", "types", "types_hash_max_size", "types_hash_bucket_size", "log_format", "server_tokens", "charset",
-    "server_names_hash_bucket_size", "server_names_hash_max_size", "variables_hash_max_size", "aio", "directio",
-    "variables_hash_bucket_size", "map_hash_bucket_size", "map_hash_max_size", "proxy_buffering", "proxy_buffers",
-    "proxy_http_version", "proxy_buffer_size", "proxy_busy_buffers_size", "proxy_max_temp_file_size",
-    "proxy_temp_file_write_size", "proxy_temp_path", "proxy_headers_hash_max_size", "proxy_headers_hash_bucket_size",
-    "proxy_cache_path", "proxy_cache_lock", "proxy_cache_lock_timeout", "proxy_ssl_server_name", "proxy_socket_keepalive",
-    "proxy_ssl_session_reuse", "proxy_pass_header", "proxy_request_buffering", "ssl_session_cache", "ssl_session_timeout",
-    "ssl_session_tickets", "ssl_prefer_server_ciphers", "ssl_dhparam", "ssl_stapling", "ssl_stapling_verify",
-    "ssl_trusted_certificate", "ssl_ecdh_curve", "ssl_buffer_size", "ssl_early_data", "resolver", "resolver_timeout",
-    "client_body_buffer_size", "client_header_buffer_size", "client_body_temp_path", "send_timeout", "load_module",
-    "open_file_cache", "open_file_cache_valid", "open_file_cache_min_uses", "open_file_cache_errors", "gzip_vary",
-    "gzip_proxied", "gzip_disable", "gzip_http_version", "gzip_buffers", "reset_timedout_connection", "log_not_found",
+    "user",
+    "pid",
+    "events",
+    "error_log",
+    "worker_connections",
+    "worker_rlimit_nofile",
+    "worker_cpu_affinity",
+    "worker_priority",
+    "worker_shutdown_timeout",
+    "multi_accept",
+    "use",
+    "sendfile",
+    "sendfile_max_chunk",
+    "tcp_nopush",
+    "tcp_nodelay",
+    "types",
+    "types_hash_max_size",
+    "types_hash_bucket_size",
+    "log_format",
+    "server_tokens",
+    "charset",
+    "server_names_hash_bucket_size",
+    "server_names_hash_max_size",
+    "variables_hash_max_size",
+    "aio",
+    "directio",
+    "variables_hash_bucket_size",
+    "map_hash_bucket_size",
+    "map_hash_max_size",
+    "proxy_buffering",
+    "proxy_buffers",
+    "proxy_http_version",
+    "proxy_buffer_size",
+    "proxy_busy_buffers_size",
+    "proxy_max_temp_file_size",
+    "proxy_temp_file_write_size",
+    "proxy_temp_path",
+    "proxy_headers_hash_max_size",
+    "proxy_headers_hash_bucket_size",
+    "proxy_cache_path",
+    "proxy_cache_lock",
+    "proxy_cache_lock_timeout",
+    "proxy_ssl_server_name",
+    "proxy_socket_keepalive",
+    "proxy_ssl_session_reuse",
+    "proxy_pass_header",
+    "proxy_request_buffering",
+    "ssl_session_cache",
+    "ssl_session_timeout",
+    "ssl_session_tickets",
+    "ssl_prefer_server_ciphers",
+    "ssl_dhparam",
+    "ssl_stapling",
+    "ssl_stapling_verify",
+    "ssl_trusted_certificate",
+    "ssl_ecdh_curve",
+    "ssl_buffer_size",
+    "ssl_early_data",
+    "resolver",
+    "resolver_timeout",
+    "client_body_buffer_size",
+    "client_header_buffer_size",
+    "client_body_temp_path",
+    "send_timeout",
+    "load_module",
+    "open_file_cache",
+    "open_file_cache_valid",
+    "open_file_cache_min_uses",
+    "open_file_cache_errors",
+    "gzip_vary",
+    "gzip_proxied",
+    "gzip_disable",
+    "gzip_http_version",
+    "gzip_buffers",
+    "reset_timedout_connection",
+    "log_not_found",
     "output_buffers",
-    "fastcgi_temp_path", "uwsgi_temp_path", "scgi_temp_path", "daemon", "master_process", "limit_req_status",
-    "limit_conn_status", "auth_basic_user_file", "default_type",
+    "fastcgi_temp_path",
+    "uwsgi_temp_path",
+    "scgi_temp_path",
+    "daemon",
+    "master_process",
+    "limit_req_status",
+    "limit_conn_status",
+    "auth_basic_user_file",
+    "default_type",
 ];
 
 /// Directives of the levels around a place, the outermost first.
@@ -131,7 +200,9 @@ pub(super) fn import(file: &Path) -> Result<Imported, String> {
     import.servers(&scope, &servers);
     if import.routes.is_empty() {
         let told = import.notes.join("\n");
-        return Err(format!("nothing of it could be taken over: no server has a location or an answer\n{told}"));
+        return Err(format!(
+            "nothing of it could be taken over: no server has a location or an answer\n{told}"
+        ));
     }
     import.told(&all);
     Ok(import.finished(runtime, &trusted))
@@ -185,14 +256,15 @@ impl<'a> Import<'a> {
     }
 
     fn finished(mut self, runtime: Option<u64>, trusted: &[&str]) -> Imported {
-        let mut config = json!({"listeners": self.listeners.iter().map(Listener::written).collect::<Vec<_>>()});
+        let mut config =
+            json!({"listeners": self.listeners.iter().map(Listener::written).collect::<Vec<_>>()});
         if let Some(workers) = runtime {
             config["runtime"] = json!({"workers": workers});
         }
         if !trusted.is_empty() {
-            let (good, other): (Vec<&str>, Vec<&str>) = trusted
-                .iter()
-                .partition(|network| network.starts_with(|letter: char| letter.is_ascii_hexdigit() || letter == ':'));
+            let (good, other): (Vec<&str>, Vec<&str>) = trusted.iter().partition(|network| {
+                network.starts_with(|letter: char| letter.is_ascii_hexdigit() || letter == ':')
+            });
             config["trustedProxies"] = json!(good);
             if !other.is_empty() {
                 self.notes.push(format!("set_real_ip_from: no counterpart: `{}`", other.join("`, `")));

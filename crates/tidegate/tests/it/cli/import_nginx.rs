@@ -130,7 +130,9 @@ impl Nginx {
 /// Says what came: method, target, and the fields that matter.
 fn echo() -> Upstream {
     Upstream::scripted(|seen| {
-        let (line, field) = (seen.line.rsplit_once(' ').unwrap_or_default().0, |name| seen.header(name).unwrap_or("-").to_owned());
+        let (line, field) = (seen.line.rsplit_once(' ').unwrap_or_default().0, |name| {
+            seen.header(name).unwrap_or("-").to_owned()
+        });
         if line.ends_with("/verify") {
             let is_known = seen.header("x-token") == Some("good");
             let head = if is_known { "204 No Content\r\nx-user: ann" } else { "401 Unauthorized" };
@@ -138,9 +140,15 @@ fn echo() -> Upstream {
         }
         let body = format!(
             "{line} host={} ip={} client={} user={}",
-            field("host"), field("x-real-ip"), field("x-client"), field("x-user")
+            field("host"),
+            field("x-real-ip"),
+            field("x-client"),
+            field("x-user")
         );
-        Some(format!("HTTP/1.1 200 OK\r\nx-inside: yes\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+        Some(
+            format!("HTTP/1.1 200 OK\r\nx-inside: yes\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .into_bytes(),
+        )
     })
 }
 
@@ -148,7 +156,12 @@ fn written(folder: &Path, upstream: &Upstream, port: u16, files: &[(&str, &str)]
     fs::create_dir_all(folder.join("www/assets")).expect("a folder");
     fs::create_dir_all(folder.join("www/app")).expect("a folder");
     fs::create_dir_all(folder.join("sites")).expect("a folder");
-    for (name, text) in [("assets/app.js", "js"), ("assets/x.php", "source"), ("assets/index.html", "index"), ("app/index.html", "app")] {
+    for (name, text) in [
+        ("assets/app.js", "js"),
+        ("assets/x.php", "source"),
+        ("assets/index.html", "index"),
+        ("app/index.html", "app"),
+    ] {
         fs::write(folder.join("www").join(name), text).expect("a file");
     }
     for (name, text) in files {
@@ -241,7 +254,11 @@ fn what_nginx_did_is_done_here() {
     ];
     let mut wrong = Vec::new();
     for (head, body) in &requests {
-        let head = if body.is_empty() { (*head).to_owned() } else { format!("{head}\ncontent-length: {}", body.len()) };
+        let head = if body.is_empty() {
+            (*head).to_owned()
+        } else {
+            format!("{head}\ncontent-length: {}", body.len())
+        };
         let wanted = gist(&asked(theirs, &head, body.as_bytes()), theirs);
         let got = gist(&asked(own, &head, body.as_bytes()), own);
         if wanted != got {
@@ -271,14 +288,20 @@ fn what_is_not_taken_over_is_told_and_opens_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let upstream = echo();
     written(folder.path(), &upstream, 20_001, &[("nginx.conf", MAIN), ("sites/a.conf", LIMITS)]);
-    let (code, ours, report) = run(&["import", "nginx", &folder.path().join("nginx.conf").display().to_string()]);
+    let (code, ours, report) =
+        run(&["import", "nginx", &folder.path().join("nginx.conf").display().to_string()]);
     assert_eq!(code, 0, "{report}");
     let own: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().expect("an address");
     let gateway = Gateway::from_text(&ours.replace("127.0.0.1:20001", &own.to_string()), own, |_| {});
     fs::write(folder.path().join("www/x.php"), "<?php secret").expect("a file");
-    for (path, status) in
-        [("/closed/x", 403), ("/blocked/x", 403), ("/x.php", 501), ("/dynamic/x", 501), ("/filtered/x", 200), ("/read/x", 200)]
-    {
+    for (path, status) in [
+        ("/closed/x", 403),
+        ("/blocked/x", 403),
+        ("/x.php", 501),
+        ("/dynamic/x", 501),
+        ("/filtered/x", 200),
+        ("/read/x", 200),
+    ] {
         assert_eq!(gateway.get(path).status, status, "{path}\n{ours}");
     }
     assert_eq!(gateway.send("POST /read/x HTTP/1.1\nhost: a.test\ncontent-length: 0", b"").status, 405);

@@ -52,9 +52,7 @@ fn listens(server: &Directive) -> Vec<(Option<&Directive>, String)> {
     if own.is_empty() {
         return vec![(None, "0.0.0.0:80".to_owned())];
     }
-    own.into_iter()
-        .filter_map(|one| Some((Some(one), words::listen(one.arg(0))?)))
-        .collect()
+    own.into_iter().filter_map(|one| Some((Some(one), words::listen(one.arg(0))?))).collect()
 }
 
 fn has(listen: Option<&Directive>, word: &str) -> bool {
@@ -62,7 +60,11 @@ fn has(listen: Option<&Directive>, word: &str) -> bool {
 }
 
 /// All listeners of the servers.
-pub(super) fn listeners<'a>(import: &mut Import<'a>, scope: &Scope<'a>, servers: &[&'a Directive]) -> Vec<Listener> {
+pub(super) fn listeners<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    servers: &[&'a Directive],
+) -> Vec<Listener> {
     let mut all: Vec<Listener> = Vec::new();
     for server in servers {
         let scope = scope.with(server.inside());
@@ -159,9 +161,10 @@ fn limits(scope: &Scope<'_>) -> Value {
             limits.insert(ours.to_owned(), json!(time));
         }
     }
-    for (theirs, ours) in
-        [("keepalive_requests", "maxRequestsPerConnection"), ("http2_max_concurrent_streams", "maxConcurrentStreams")]
-    {
+    for (theirs, ours) in [
+        ("keepalive_requests", "maxRequestsPerConnection"),
+        ("http2_max_concurrent_streams", "maxConcurrentStreams"),
+    ] {
         if let Some(count) = scope.arg(theirs).and_then(|count| count.parse::<u64>().ok()) {
             limits.insert(ours.to_owned(), json!(count));
         }
@@ -190,7 +193,8 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
         };
         let chosen = servers.iter().filter(on_it).find(says).or_else(|| servers.iter().find(on_it));
         let Some(listener) = import.listeners.iter().find(|known| known.address == address) else { continue };
-        let list = if chosen.is_some_and(|one| std::ptr::eq(*one, server)) { &mut default } else { &mut others };
+        let list =
+            if chosen.is_some_and(|one| std::ptr::eq(*one, server)) { &mut default } else { &mut others };
         if !list.contains(&listener.name) {
             list.push(listener.name.clone());
         }
@@ -207,12 +211,18 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
         return faces;
     }
     let (mut exact, mut wildcards, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
-    for (directive, name) in names.iter().flat_map(|one| one.args.iter().map(move |name| (*one, name.as_str()))) {
+    for (directive, name) in
+        names.iter().flat_map(|one| one.args.iter().map(move |name| (*one, name.as_str())))
+    {
         match name {
             "" | "_" => {}
             _ if name.starts_with('~') => match words::whole(&name[1..], true) {
-                Some(regex) => conditions.push(format!("request.host.matches({})", quoted(&format!("^{regex}$")))),
-                None => import.note(directive, format_args!("`{name}` is no regular expression here; left out")),
+                Some(regex) => {
+                    conditions.push(format!("request.host.matches({})", quoted(&format!("^{regex}$"))))
+                }
+                None => {
+                    import.note(directive, format_args!("`{name}` is no regular expression here; left out"))
+                }
             },
             _ if name.ends_with(".*") => {
                 let regex = format!("^{}[.][^.]+$", name[..name.len() - 2].replace('.', "[.]"));
@@ -236,7 +246,11 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
         exact.extend(wildcards);
         faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, 0)));
     }
-    faces.extend(Some(conditions).filter(|all| !all.is_empty()).map(|all| face(Vec::new(), Some(all.join(" || ")), 10)));
+    faces.extend(
+        Some(conditions)
+            .filter(|all| !all.is_empty())
+            .map(|all| face(Vec::new(), Some(all.join(" || ")), 10)),
+    );
     faces
 }
 

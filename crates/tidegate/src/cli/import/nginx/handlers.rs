@@ -26,11 +26,18 @@ impl Handled {
 }
 
 /// Protocols that are not HTTP.
-const OTHER: [&str; 5] = ["fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass", "content_by_lua_block"];
+const OTHER: [&str; 5] =
+    ["fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass", "content_by_lua_block"];
 
 impl<'a> Import<'a> {
     /// What answers at a place. `prefix` is the path of its location, if that is no regular expression.
-    pub(super) fn handled(&mut self, scope: &Scope<'a>, place: &'a Directive, prefix: Option<&str>, is_exact: bool) -> Handled {
+    pub(super) fn handled(
+        &mut self,
+        scope: &Scope<'a>,
+        place: &'a Directive,
+        prefix: Option<&str>,
+        is_exact: bool,
+    ) -> Handled {
         let own = Scope { levels: vec![place.inside()] };
         if let Some(answer) = own.one("return") {
             return self.returned(&own, scope, answer);
@@ -45,7 +52,13 @@ impl<'a> Import<'a> {
         self.files(scope, place, prefix)
     }
 
-    fn passed(&mut self, scope: &Scope<'a>, pass: &'a Directive, prefix: Option<&str>, is_exact: bool) -> Handled {
+    fn passed(
+        &mut self,
+        scope: &Scope<'a>,
+        pass: &'a Directive,
+        prefix: Option<&str>,
+        is_exact: bool,
+    ) -> Handled {
         let mut handled = Handled::default();
         if let Some(shares) = self.shares_of(scope, pass) {
             handled.keys.insert("backends".to_owned(), shares);
@@ -56,7 +69,10 @@ impl<'a> Import<'a> {
             }
             self.host(scope, &target.host, &mut handled);
         } else {
-            self.note(pass, format_args!("no counterpart: `{}` has variables; the location answers 501", pass.arg(0)));
+            self.note(
+                pass,
+                format_args!("no counterpart: `{}` has variables; the location answers 501", pass.arg(0)),
+            );
             return Handled::missing();
         }
         self.rewritten(scope, &mut handled);
@@ -93,7 +109,14 @@ impl<'a> Import<'a> {
         Some(json!(backends))
     }
 
-    fn replaced(&mut self, pass: &'a Directive, prefix: Option<&str>, path: &str, is_exact: bool, handled: &mut Handled) {
+    fn replaced(
+        &mut self,
+        pass: &'a Directive,
+        prefix: Option<&str>,
+        path: &str,
+        is_exact: bool,
+        handled: &mut Handled,
+    ) {
         let Some(prefix) = prefix else {
             return self.note(pass, "nginx refuses a path here, within a regular expression; left out");
         };
@@ -106,7 +129,9 @@ impl<'a> Import<'a> {
         if !is_even && prefix != "/" {
             let pattern = format!("^{}", regex::escape(prefix));
             let replacement = path.replace('$', "$$");
-            handled.policies.push(json!({"rewrite": {"path": {"regex": {"pattern": pattern, "replacement": replacement}}}}));
+            handled.policies.push(
+                json!({"rewrite": {"path": {"regex": {"pattern": pattern, "replacement": replacement}}}}),
+            );
             return;
         }
         let short = |text: &str| match text.trim_end_matches('/') {
@@ -123,7 +148,9 @@ impl<'a> Import<'a> {
         let fields = if fields.is_empty() { scope.all("grpc_set_header") } else { fields };
         let host = fields.iter().find(|one| one.arg(0).eq_ignore_ascii_case("host"));
         let host = match host.map(|one| one.arg(1)) {
-            Some("$host" | "$http_host" | "$host:$server_port" | "$server_name" | "$http_host:$server_port") => return,
+            Some(
+                "$host" | "$http_host" | "$host:$server_port" | "$server_name" | "$http_host:$server_port",
+            ) => return,
             Some("$proxy_host") | None => own,
             Some(literal) if !literal.contains('$') => literal,
             Some(other) => {
@@ -139,7 +166,8 @@ impl<'a> Import<'a> {
     /// `rewrite … break` or `last`, before the upstream is asked.
     fn rewritten(&mut self, scope: &Scope<'a>, handled: &mut Handled) {
         let level = scope.levels.last().copied().unwrap_or_default();
-        let own: Vec<&Directive> = level.iter().filter(|one| one.name == "rewrite" && !one.seen.get()).collect();
+        let own: Vec<&Directive> =
+            level.iter().filter(|one| one.name == "rewrite" && !one.seen.get()).collect();
         for (number, one) in own.into_iter().enumerate() {
             let (pattern, replacement) = (one.arg(0), one.arg(1));
             let is_redirect = ["redirect", "permanent"].contains(&one.arg(2)) || replacement.contains("://");
@@ -155,14 +183,18 @@ impl<'a> Import<'a> {
             let pattern = format!("{before}{pattern}{behind}");
             let replacement = braced(replacement);
             handled.policies.retain(|policy| policy.get("rewrite").is_none());
-            handled.policies.push(json!({"rewrite": {"path": {"regex": {"pattern": pattern, "replacement": replacement}}}}));
+            handled.policies.push(
+                json!({"rewrite": {"path": {"regex": {"pattern": pattern, "replacement": replacement}}}}),
+            );
         }
     }
 
     /// `proxy_next_upstream`.
     fn tries(&mut self, scope: &Scope<'a>, handled: &mut Handled) {
         let mut retry = Map::new();
-        if let Some(count) = scope.arg("proxy_next_upstream_tries").and_then(|count| count.parse::<u64>().ok()) {
+        if let Some(count) =
+            scope.arg("proxy_next_upstream_tries").and_then(|count| count.parse::<u64>().ok())
+        {
             if count > 0 {
                 retry.insert("maxAttempts".to_owned(), json!(count.min(10)));
             }
@@ -179,7 +211,10 @@ impl<'a> Import<'a> {
                         &[]
                     }
                     "non_idempotent" => {
-                        self.note(on, "calls that may not be repeated are not repeated here: `non_idempotent`");
+                        self.note(
+                            on,
+                            "calls that may not be repeated are not repeated here: `non_idempotent`",
+                        );
                         &[]
                     }
                     other => match other.strip_prefix("http_") {
@@ -285,11 +320,15 @@ impl<'a> Import<'a> {
         let mut respond = json!({"status": status});
         if !text.is_empty() {
             if text.contains('$') {
-                self.note(answer, format_args!("no counterpart: variables in `{text}`, which is sent as it is"));
+                self.note(
+                    answer,
+                    format_args!("no counterpart: variables in `{text}`, which is sent as it is"),
+                );
             }
             let fields = own.all("add_header");
             let named = fields.iter().find(|one| one.arg(0).eq_ignore_ascii_case("content-type"));
-            let kind = named.map(|one| one.arg(1)).or_else(|| scope.arg("default_type")).unwrap_or("text/plain");
+            let kind =
+                named.map(|one| one.arg(1)).or_else(|| scope.arg("default_type")).unwrap_or("text/plain");
             respond["headers"] = json!({"content-type": kind});
             respond["body"] = json!(text);
         }
@@ -340,7 +379,9 @@ impl<'a> Import<'a> {
 /// The location of a path that others ask, and what it passes to.
 fn asked<'a>(scope: &Scope<'a>, path: &str) -> Option<(Scope<'a>, &'a Directive)> {
     let all = scope.levels.iter().rev().flat_map(|level| level.iter());
-    let found = all.filter(|one| one.name == "location").find(|one| one.args.last().is_some_and(|own| own == path))?;
+    let found = all
+        .filter(|one| one.name == "location")
+        .find(|one| one.args.last().is_some_and(|own| own == path))?;
     let inner = scope.with(found.inside());
     found.take();
     let pass = found.inside().iter().find(|one| one.name == "proxy_pass")?;
@@ -376,14 +417,19 @@ pub(super) fn redirect(to: &str, status: u64) -> Option<Value> {
     let mut redirect = Map::new();
     let mut path = to;
     if let Some((scheme, rest)) = to.split_once("://") {
-        let end = rest.find('/').or_else(|| rest.find("$request_uri")).or_else(|| rest.find("$uri")).unwrap_or(rest.len());
+        let end = rest
+            .find('/')
+            .or_else(|| rest.find("$request_uri"))
+            .or_else(|| rest.find("$uri"))
+            .unwrap_or(rest.len());
         let (host, behind) = rest.split_at(end);
         match scheme {
             "http" | "https" => drop(redirect.insert("scheme".to_owned(), json!(scheme))),
             "$scheme" => {}
             _ => return None,
         }
-        let (name, port) = host.rsplit_once(':').map_or((host, None), |(name, port)| (name, port.parse::<u64>().ok()));
+        let (name, port) =
+            host.rsplit_once(':').map_or((host, None), |(name, port)| (name, port.parse::<u64>().ok()));
         match name {
             "$host" | "$http_host" | "$server_name" => {}
             name if name.contains('$') => return None,
@@ -451,7 +497,10 @@ mod tests {
             Some(r#"{"scheme":"https","host":"new.test","port":8443,"path":"/a","status":301}"#)
         );
         assert_eq!(made("/b").as_deref(), Some(r#"{"path":"/b","keepQuery":false,"status":301}"#));
-        assert_eq!(made("$scheme://x.test$uri").as_deref(), Some(r#"{"host":"x.test","keepQuery":false,"status":301}"#));
+        assert_eq!(
+            made("$scheme://x.test$uri").as_deref(),
+            Some(r#"{"host":"x.test","keepQuery":false,"status":301}"#)
+        );
         assert_eq!(made("https://$sub.test/"), None);
         assert_eq!(braced("/v2/$1x$2"), "/v2/${1}x${2}");
     }

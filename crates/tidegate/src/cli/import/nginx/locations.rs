@@ -29,7 +29,12 @@ fn found(location: &Directive) -> Found<'_> {
         ("~*", Some(pattern)) => Found::Regex(pattern, true),
         (name, _) if name.starts_with('@') => Found::Named,
         // The sign and the path may be one word.
-        (one, _) => match (one.strip_prefix("^~"), one.strip_prefix("~*"), one.strip_prefix('~'), one.strip_prefix('=')) {
+        (one, _) => match (
+            one.strip_prefix("^~"),
+            one.strip_prefix("~*"),
+            one.strip_prefix('~'),
+            one.strip_prefix('='),
+        ) {
             (Some(path), ..) => Found::Prefix(path, true),
             (_, Some(pattern), ..) => Found::Regex(pattern, true),
             (_, _, Some(pattern), _) => Found::Regex(pattern, false),
@@ -91,10 +96,12 @@ impl<'a> Import<'a> {
     fn secured(&mut self, server: &'a Directive) {
         for one in server.inside().iter().filter(|one| one.name == "if") {
             let condition = one.args.join(" ").replace(['(', ')', '"', '\''], "");
-            let is_plain = ["$scheme = http", "$scheme != https", "$https = ", "$https !~ on"].contains(&condition.trim())
+            let is_plain = ["$scheme = http", "$scheme != https", "$https = ", "$https !~ on"]
+                .contains(&condition.trim())
                 || condition.trim() == "$https =";
             let leads = one.inside().iter().find(|inner| inner.name == "return");
-            if is_plain && leads.is_some_and(|leads| leads.args.iter().any(|arg| arg.starts_with("https://"))) {
+            if is_plain && leads.is_some_and(|leads| leads.args.iter().any(|arg| arg.starts_with("https://")))
+            {
                 one.take();
                 self.note(one, "write `redirectToHttps: true` at the listener without TLS");
             }
@@ -115,7 +122,14 @@ impl<'a> Import<'a> {
         None
     }
 
-    fn location(&mut self, outer: &Scope<'a>, server: &'a Directive, location: &'a Directive, title: &str, faces: &[Face]) {
+    fn location(
+        &mut self,
+        outer: &Scope<'a>,
+        server: &'a Directive,
+        location: &'a Directive,
+        title: &str,
+        faces: &[Face],
+    ) {
         if !matches!(found(location), Found::Named) {
             location.seen.set(true);
         }
@@ -136,13 +150,21 @@ impl<'a> Import<'a> {
                 rank = if ends || is_inside { 3 } else { 1 };
                 prefix = Some(path);
                 if is_inside && !ends && has_regex(server) {
-                    self.note(location, "it stands within a `^~` location: regular expressions do not go before it here");
+                    self.note(
+                        location,
+                        "it stands within a `^~` location: regular expressions do not go before it here",
+                    );
                 }
                 let short = if path == "/" { path } else { path.trim_end_matches('/') };
                 if path != "/" {
                     how.insert("path".to_owned(), json!({"prefix": short}));
-                    if !path.ends_with('/') && short.rsplit('/').next().is_some_and(|last| !last.contains('.')) {
-                        self.note(location, format_args!("it takes `{path}` and what is below it, no `{path}x` as in nginx"));
+                    if !path.ends_with('/')
+                        && short.rsplit('/').next().is_some_and(|last| !last.contains('.'))
+                    {
+                        self.note(
+                            location,
+                            format_args!("it takes `{path}` and what is below it, no `{path}x` as in nginx"),
+                        );
                     }
                 }
                 path
@@ -160,7 +182,10 @@ impl<'a> Import<'a> {
         if location.inside().iter().any(|one| one.name == "internal") {
             location.take();
             self.note(location, "it is `internal`: from outside it is 404");
-            let handled = Handled { keys: Map::from_iter([("respond".to_owned(), json!({"status": 404}))]), policies: Vec::new() };
+            let handled = Handled {
+                keys: Map::from_iter([("respond".to_owned(), json!({"status": 404}))]),
+                policies: Vec::new(),
+            };
             self.placed(&format!("{title}-{}", words::name(name)), how, rank, handled, Vec::new(), faces);
             return;
         }
@@ -264,7 +289,10 @@ impl<'a> Import<'a> {
                 "off" => {}
                 path if path.starts_with("syslog:") || path.contains('$') => {
                     if log.seen.replace(true) {
-                        self.note(log, "no counterpart as it is: write an `accessLog` of kind `syslog`, or a fixed path");
+                        self.note(
+                            log,
+                            "no counterpart as it is: write an `accessLog` of kind `syslog`, or a fixed path",
+                        );
                     }
                 }
                 path => {

@@ -11,7 +11,13 @@ fn nobody() -> Value {
 
 /// Headers that the gateway sends itself, or that an upgrade needs.
 const OWN_HEADERS: [&str; 8] = [
-    "host", "connection", "upgrade", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "content-length",
+    "host",
+    "connection",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "content-length",
     "te",
 ];
 
@@ -22,14 +28,21 @@ impl<'a> Import<'a> {
             match one.name.as_str() {
                 "limit_req_zone" | "limit_conn_zone" => {
                     one.seen.set(true);
-                    let zone = one.args.iter().find_map(|word| word.strip_prefix("zone=")).unwrap_or_default();
+                    let zone =
+                        one.args.iter().find_map(|word| word.strip_prefix("zone=")).unwrap_or_default();
                     let zone = zone.split(':').next().unwrap_or_default().to_owned();
                     let rate = one.args.iter().find_map(|word| word.strip_prefix("rate=")).unwrap_or("0r/s");
                     let count = rate.split('r').next().and_then(|count| count.parse().ok()).unwrap_or(0);
                     let window = if rate.ends_with('m') { "1m" } else { "1s" };
                     let key = key_of(one.arg(0));
                     if key.is_none() {
-                        self.note(one, format_args!("nothing is counted by `{}` here; its limits are left out", one.arg(0)));
+                        self.note(
+                            one,
+                            format_args!(
+                                "nothing is counted by `{}` here; its limits are left out",
+                                one.arg(0)
+                            ),
+                        );
                     }
                     self.zones.insert(zone, (key, count, window));
                 }
@@ -66,7 +79,14 @@ impl<'a> Import<'a> {
             scope.one("auth_basic_user_file");
             closed.push(realm.name.clone());
         }
-        for name in ["auth_jwt", "auth_oidc", "auth_digest", "access_by_lua_block", "access_by_lua_file", "secure_link"] {
+        for name in [
+            "auth_jwt",
+            "auth_oidc",
+            "auth_digest",
+            "access_by_lua_block",
+            "access_by_lua_file",
+            "secure_link",
+        ] {
             if scope.one(name).is_some_and(|one| one.arg(0) != "off") {
                 closed.push(name.to_owned());
             }
@@ -92,7 +112,9 @@ impl<'a> Import<'a> {
         }
         match scope.arg("client_max_body_size") {
             Some("0") | None => {}
-            Some(text) => all.extend(words::size(text).map(|size| json!({"requestLimits": {"maxBodySize": size}}))),
+            Some(text) => {
+                all.extend(words::size(text).map(|size| json!({"requestLimits": {"maxBodySize": size}})))
+            }
         }
         all.extend(compress(scope));
         if scope.one("proxy_cache").is_some_and(|one| one.arg(0) != "off") {
@@ -116,12 +138,22 @@ impl<'a> Import<'a> {
     /// `allow` and `deny`, the first that fits. Ours has lists, of which `deny` wins.
     fn addresses(&mut self, scope: &Scope<'a>, all: &mut Vec<Value>, closed: &mut Vec<String>) {
         // Both at one level count as one list.
-        let level = scope.levels.iter().rev().find(|level| level.iter().any(|one| one.name == "allow" || one.name == "deny"));
+        let level = scope
+            .levels
+            .iter()
+            .rev()
+            .find(|level| level.iter().any(|one| one.name == "allow" || one.name == "deny"));
         for level in &scope.levels {
-            level.iter().filter(|one| one.name == "allow" || one.name == "deny").for_each(|one| one.seen.set(true));
+            level
+                .iter()
+                .filter(|one| one.name == "allow" || one.name == "deny")
+                .for_each(|one| one.seen.set(true));
         }
-        let rules: Vec<&Directive> =
-            level.into_iter().flat_map(|level| level.iter()).filter(|one| one.name == "allow" || one.name == "deny").collect();
+        let rules: Vec<&Directive> = level
+            .into_iter()
+            .flat_map(|level| level.iter())
+            .filter(|one| one.name == "allow" || one.name == "deny")
+            .collect();
         let (mut allow, mut deny) = (Vec::new(), Vec::new());
         let mut ends = false;
         for rule in &rules {
@@ -207,7 +239,10 @@ impl<'a> Import<'a> {
                 None => self.note(valid, "no counterpart: a time for some statuses alone"),
             }
         }
-        if scope.one("proxy_cache_use_stale").is_some_and(|stale| stale.args.iter().any(|word| word == "error")) {
+        if scope
+            .one("proxy_cache_use_stale")
+            .is_some_and(|stale| stale.args.iter().any(|word| word == "error"))
+        {
             cache.insert("staleIfError".to_owned(), json!("1h"));
         }
         if scope.is_on("proxy_cache_background_update") {

@@ -327,7 +327,9 @@ mod tests {
         fs::write(folder.path().join("sites/b.conf"), "b 2;").expect("a file");
         fs::write(folder.path().join("sites/a.conf"), "a 1;").expect("a file");
         fs::write(folder.path().join("sites/.hidden.conf"), "hidden;").expect("a file");
-        Reader::new(&path).file(&path, 0).map_err(|error| error.rsplit('/').next().unwrap_or_default().to_owned())
+        Reader::new(&path)
+            .file(&path, 0)
+            .map_err(|error| error.rsplit('/').next().unwrap_or_default().to_owned())
     }
 
     #[test]

@@ -118,7 +118,10 @@ impl<'a> Import<'a> {
                 Some(("header", name)) => json!({"header": name.replace('_', "-")}),
                 Some((kind, name)) => json!({kind: name}),
                 None => {
-                    self.note(hash, format_args!("no counterpart: `{}`; clients are told apart by address", hash.arg(0)));
+                    self.note(
+                        hash,
+                        format_args!("no counterpart: `{}`; clients are told apart by address", hash.arg(0)),
+                    );
                     json!("clientAddress")
                 }
             },

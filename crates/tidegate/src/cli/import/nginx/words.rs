@@ -135,7 +135,8 @@ pub(super) fn listen(text: &str) -> Option<String> {
     if let Some(port) = text.strip_prefix("*:") {
         return Some(format!("0.0.0.0:{port}"));
     }
-    let text = text.strip_prefix("localhost").map_or_else(|| text.to_owned(), |rest| format!("127.0.0.1{rest}"));
+    let text =
+        text.strip_prefix("localhost").map_or_else(|| text.to_owned(), |rest| format!("127.0.0.1{rest}"));
     let has_port = match text.rfind(']') {
         Some(end) => text[end..].contains(':'),
         None => text.contains(':'),
@@ -156,7 +157,10 @@ mod tests {
         assert_eq!(time("soon"), None);
         assert_eq!((seconds("2m"), seconds("500ms")), (Some(120), None));
         assert_eq!(size("10m").as_deref(), Some("10MiB"));
-        assert_eq!(template("$scheme://${host}-a").as_deref(), Some("{{ request.scheme }}://{{ request.host }}-a"));
+        assert_eq!(
+            template("$scheme://${host}-a").as_deref(),
+            Some("{{ request.scheme }}://{{ request.host }}-a")
+        );
         assert_eq!(template("$http_x_user").as_deref(), Some("{{ request.header.x-user }}"));
         assert_eq!(template("$ssl_client_s_dn"), None);
         assert_eq!(whole("^/a/(\\d+)$", false).as_deref(), Some("/a/(\\d+)"));
