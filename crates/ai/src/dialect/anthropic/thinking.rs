@@ -230,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn who_always_thinks_is_not_told_not_to() {
+        let rules = |efforts: &[Effort]| Rules {
+            reasoning: ReasoningRule::Effort(efforts.to_vec()),
+            ..Rules::default()
+        };
+        let off = || asked(Some(9_000), Reasoning { enabled: Some(false), ..Reasoning::default() });
+        assert_eq!(planned(&off(), &rules(&[Effort::None, Effort::High])), (Mode::Off, 9_000, true));
+        assert_eq!(planned(&off(), &rules(&[Effort::High])), (Mode::Unsaid, 9_000, false));
+    }
+
+    #[test]
     fn calls_of_another_model_forbid_a_budget() {
         let call = Part::ToolCall {
             id: "1".into(),

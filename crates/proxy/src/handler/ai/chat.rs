@@ -263,17 +263,9 @@ async fn ask(
         bill.asks(&told);
         let words = target.provider.words(conversation.endpoint.operation);
         let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
-        let outgoing = Outgoing {
-            provider: &target.provider,
-            model: &model,
-            dialect: prepared.dialect,
-            uri: uri(prepared.path)?,
-            headers,
-            body: prepared.body,
-            priority: conversation.priority,
-            key: key.as_ref(),
-            words,
-        };
+        let (provider, dialect, priority) = (&target.provider, prepared.dialect, conversation.priority);
+        let (uri, body, key) = (uri(prepared.path)?, prepared.body, key.as_ref());
+        let outgoing = Outgoing { provider, model: &model, dialect, uri, headers, body, priority, key, words };
         let (began, mark) = (Instant::now(), passed::Mark::set(call));
         let watch = target.standing.watch();
         let (more, again) = (next < targets.len(), rounds.as_ref().is_some_and(Rounds::are_left));
@@ -301,9 +293,9 @@ async fn ask(
             }
             Ok(Some(response)) if is_judged(conversation, &response, on) => {
                 let status = response.status();
-                let reason = match fallback::judged(response, (prepared.dialect, words), on).await {
+                let reason = match fallback::judged(response, (dialect, words), on).await {
                     Ok((response, false)) => {
-                        let from = From { target, model: &model, dialect: prepared.dialect, told };
+                        let from = From { target, model: &model, dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
                     left => passed::why(left.err(), status),
@@ -314,7 +306,6 @@ async fn ask(
             Ok(Some(response)) if may_go_on(&response, on, more) => {
                 bill.refused();
                 mark.passed(call, Some(response.status()), passed::STATUS);
-                let dialect = prepared.dialect;
                 let refused = Refused { target, model: model.clone(), dialect, words, told, response };
                 refusals.answered(refused).await;
             }
@@ -322,15 +313,14 @@ async fn ask(
                 conversation.between = asked.alias.choice.between_tokens(target);
                 if gateway.continues && more && conversation.stream && response.status().is_success() {
                     let rest = targets.iter().skip(next).copied();
-                    let speaker = (&told, prepared.dialect, &mut bill);
+                    let speaker = (&told, dialect, &mut bill);
                     conversation.heirs = heirs(worker, call, conversation, asked, rest, came, speaker);
                 }
-                let from = From { target, model: &model, dialect: prepared.dialect, told };
+                let from = From { target, model: &model, dialect, told };
                 let response = given(gateway, worker, call, conversation, from, response, bill).await?;
-                return Ok(match asked.alias.choice.counts() {
-                    true => response.map(|body| Body::boxed(Counted::new(body, watch.in_flight))),
-                    false => response,
-                });
+                let is_counted = asked.alias.choice.counts();
+                let counted = |body| Body::boxed(Counted::new(body, watch.in_flight));
+                return Ok(if is_counted { response.map(counted) } else { response });
             }
             Err(Unanswered::Away(one)) => {
                 bill.refused();
