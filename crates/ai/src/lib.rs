@@ -20,6 +20,7 @@ mod fields;
 pub mod fit;
 mod form;
 pub mod guard;
+mod members;
 pub mod name;
 pub mod needs;
 pub mod peek;

@@ -30,6 +30,7 @@ pub(super) struct Quirks {
     developer_role: Option<bool>,
     stop_sequences: Option<usize>,
     temperature_or_top_p: Option<bool>,
+    no_thinking_budget: Option<bool>,
     no_forced_tools: Option<bool>,
     reasoning_style: Option<ReasoningStyle>,
     seed_field: Option<SeedField>,
@@ -60,6 +61,7 @@ impl Quirks {
         set(&mut rules.max_tokens_field, &self.max_tokens_field);
         set(&mut rules.developer_role, &self.developer_role);
         set(&mut rules.temperature_or_top_p, &self.temperature_or_top_p);
+        set(&mut rules.no_thinking_budget, &self.no_thinking_budget);
         set(&mut rules.no_forced_tools, &self.no_forced_tools);
         set(&mut rules.reasoning_style, &self.reasoning_style);
         set(&mut rules.seed_field, &self.seed_field);

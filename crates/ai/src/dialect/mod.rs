@@ -10,6 +10,7 @@ mod openai_responses;
 mod renamed;
 mod unshown;
 
+pub(crate) use self::{anthropic::thinking::below as budget_below, openai_chat::outbound::write_reasoning};
 use crate::{
     canon::{Answer, Error, Event, Feature, Losses, Part, Request, Usage},
     endpoint::Operation,

@@ -43,6 +43,8 @@ pub struct Rules {
     pub stop_sequences: Option<usize>,
     /// It takes `temperature` or `top_p`, not both: `top_p` is left out, and reported.
     pub temperature_or_top_p: bool,
+    /// It takes no budget of thoughts in Claude's dialect: it thinks as it sees fit, with an effort.
+    pub no_thinking_budget: bool,
     /// It cannot be told to call a tool, or which: such a choice becomes "as it likes", and is reported.
     pub no_forced_tools: bool,
     /// In OpenAI's chat dialect, how thinking is asked for.
@@ -66,6 +68,7 @@ impl Default for Rules {
             system_anywhere: false,
             stop_sequences: None,
             temperature_or_top_p: false,
+            no_thinking_budget: false,
             no_forced_tools: false,
             reasoning_style: ReasoningStyle::Effort,
             seed_field: SeedField::Seed,

@@ -48,6 +48,23 @@ const VENDORS: [(&str, &[&str]); 6] = [
 const CLAUDES: &[&str] =
     &["anthropic", "vertex-anthropic", "azure-foundry", "bedrock-mantle", "databricks", "openai-compatible"];
 
+/// The beta by which Claude thinks between calls, where a budget of thoughts is that of several answers.
+const INTERLEAVED: &str = "interleaved-thinking";
+
+/// Whether a caller asks Claude to think between calls.
+pub(super) fn is_interleaved(came: &HeaderMap) -> bool {
+    let mut betas = came.get_all("anthropic-beta").iter().filter_map(|betas| betas.to_str().ok());
+    betas.any(|betas| betas.contains(INTERLEAVED))
+}
+
+/// Whether a target that is sent this body learns of it: by the header field, or at Bedrock by the body.
+pub(super) fn learns_of_interleaving(asks: bool, provider: &Provider, dialect: Dialect, body: &[u8]) -> bool {
+    match dialect {
+        Dialect::Bedrock => memchr::memmem::find(body, INTERLEAVED.as_bytes()).is_some(),
+        _ => asks && CLAUDES.contains(&provider.kind.name.as_str()),
+    }
+}
+
 /// Fields by which SDKs say what they are: they ask for nothing.
 const OF_THE_SDK: [&str; 2] = ["x-stainless-", "x-goog-api-client"];
 

@@ -28,6 +28,8 @@ pub(super) struct Conversation<'c> {
     pub(super) query: Option<String>,
     /// The media type of a body that is a form.
     pub(super) form: Option<String>,
+    /// The caller asks Claude to think between calls.
+    pub(super) is_interleaved: bool,
     /// The gateway composed it: it is written anew for every target.
     pub(super) is_composed: bool,
     /// Nothing may be lost.
@@ -61,6 +63,14 @@ impl Conversation<'_> {
     pub(super) fn units(&self) -> Option<ai::units::Asked> {
         let (body, peek) = (&self.body, &self.peek);
         ai::units::Asked::of(self.endpoint.operation, body, peek.is_form(), peek.file())
+    }
+
+    /// How many answers are asked for side by side.
+    pub(super) fn answers(&self) -> u64 {
+        match self.endpoint.operation {
+            Operation::Chat => self.peek.answers(self.endpoint.dialect),
+            _ => 1,
+        }
     }
 }
 
@@ -142,11 +152,15 @@ pub(super) fn prepare(
             path.push_str(&query);
         }
         if is_chat && peek.is_ruled() {
-            cuts = peek.edits(&came, dialect, &target.rules(&model), &mut losses);
+            let asks = conversation.is_interleaved;
+            let is_interleaved = outgoing::learns_of_interleaving(asks, &target.provider, dialect, &came);
+            cuts = peek.edits(&came, dialect, &target.rules(&model), is_interleaved, &mut losses);
         }
         // Gemini and Bedrock have the model in the path alone.
         let named = is_rank || !matches!(dialect, Dialect::Gemini | Dialect::Bedrock);
-        let wants_usage = dialect == Dialect::OpenAiChat && has_usage;
+        let wants_usage = dialect == Dialect::OpenAiChat
+            && has_usage
+            && !(stream && target.rules(&model).no_stream_options);
         let body = match named || !cuts.is_empty() {
             true => peek.edited(&came, Some(&*model).filter(|_| named), wants_usage, cuts).into(),
             false => came,
