@@ -334,7 +334,8 @@ mod tests {
     #[test]
     fn what_is_said_over_a_long_life_is_no_flood() {
         let mut decoder = ControlDecoder::default();
-        let say = |decoder: &mut ControlDecoder, bytes: &[u8]| decoder.decode(&mut Bytes::copy_from_slice(bytes));
+        let say =
+            |decoder: &mut ControlDecoder, bytes: &[u8]| decoder.decode(&mut Bytes::copy_from_slice(bytes));
         say(&mut decoder, &greeting(1000)[1..]).expect("settings");
         // PRIORITY_UPDATE (RFC 9218 §7.2), as browsers send it for each picture that comes into sight.
         let update = [&[0x80, 0x0f, 0x07, 0x00, 0x04][..], b"\x00u=1"].concat().repeat(900);

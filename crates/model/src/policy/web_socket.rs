@@ -78,12 +78,16 @@ impl Settings for WebSocket {
 
     fn validate(&self, at: &mut Context<'_, '_>) {
         if *self == Self::default() {
-            at.error_with("nothing is bounded here", "such as `idleTimeout` or `request: {maxMessageSize: 1MiB}`");
+            at.error_with(
+                "nothing is bounded here",
+                "such as `idleTimeout` or `request: {maxMessageSize: 1MiB}`",
+            );
         }
         for (key, bounds) in [("request", &self.request), ("response", &self.response)] {
             let Some(bounds) = bounds else { continue };
             at.field(key, |at| {
-                let sizes = [("maxFrameSize", bounds.max_frame_size), ("maxMessageSize", bounds.max_message_size)];
+                let sizes =
+                    [("maxFrameSize", bounds.max_frame_size), ("maxMessageSize", bounds.max_message_size)];
                 if sizes.iter().all(|(_, size)| size.is_none()) {
                     at.error_with("nothing is bounded here", "`maxFrameSize` or `maxMessageSize`");
                 }

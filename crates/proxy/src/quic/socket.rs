@@ -182,7 +182,9 @@ impl AsyncUdpSocket for Socket {
             }
             let mut has_read = false;
             for at in 0..self.read.len() {
-                let Some(socket) = self.read.get((turn / 2 + rounds + at) % self.read.len()) else { continue };
+                let Some(socket) = self.read.get((turn / 2 + rounds + at) % self.read.len()) else {
+                    continue;
+                };
                 let Poll::Ready(count) = socket.poll_recv(cx, bufs, meta) else { continue };
                 let count = count?;
                 has_read = true;

@@ -117,7 +117,8 @@ impl Channel {
         let closed = Rc::new(Cell::new(false));
         let streams = Rc::new(Cell::new(0));
         let (ended, known) = (closed.clone(), greeting.clone());
-        let driven = vital::drive(connection, heard.clone(), greeting.clone(), streams.clone(), terms.keep_alive);
+        let driven =
+            vital::drive(connection, heard.clone(), greeting.clone(), streams.clone(), terms.keep_alive);
         tokio::task::spawn_local(async move {
             driven.await;
             ended.set(true);

@@ -76,10 +76,9 @@ fn a_silent_client_is_asked_and_closed_when_it_does_not_answer() {
 
 #[test]
 fn compression_is_not_offered_where_it_is_not_wanted() {
-    for (settings, stays) in [
-        (serde_json::json!({"compression": false}), false),
-        (serde_json::json!({"idleTimeout": "5s"}), true),
-    ] {
+    for (settings, stays) in
+        [(serde_json::json!({"compression": false}), false), (serde_json::json!({"idleTimeout": "5s"}), true)]
+    {
         let policy = policy(settings);
         let mut call = with_header(call("GET", "/"), "sec-websocket-extensions", "permessage-deflate");
         call.upgrade = Some(Upgrade::Connection);

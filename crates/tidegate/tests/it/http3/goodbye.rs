@@ -36,8 +36,7 @@ async fn goodbye(connection: &Connection) -> u64 {
 
 #[test]
 fn a_request_that_is_on_its_way_when_a_drain_begins_is_answered() {
-    let mut front =
-        Front::start("true", "", &format!("{FIXED}shutdown: {{deadline: 15s, idleGrace: 2s}}\n"));
+    let mut front = Front::start("true", "", &format!("{FIXED}shutdown: {{deadline: 15s, idleGrace: 2s}}\n"));
     run(async {
         let how = How::plain(&front.authority);
         let (_endpoint, connection) = dial(front.gateway.address, &how).await.expect("a connection");

@@ -33,7 +33,9 @@ fn answers_of_other_versions_tell_of_http3() {
 #[test]
 fn what_an_upstream_tells_of_its_own_doors_is_not_passed_on() {
     let upstream = Upstream::scripted(|_| {
-        Some(b"HTTP/1.1 200 OK\r\nalt-svc: h3=\":8443\", h2=\":9443\"\r\ncontent-length: 2\r\n\r\nok".to_vec())
+        Some(
+            b"HTTP/1.1 200 OK\r\nalt-svc: h3=\":8443\", h2=\":9443\"\r\ncontent-length: 2\r\n\r\nok".to_vec(),
+        )
     });
     let front = Front::before(upstream.address, "true", "", ONE_WORKER);
     let own = format!("h3=\":{}\"; ma=86400", front.gateway.address.port());
