@@ -73,7 +73,7 @@ fn a_client_that_answers_pings_stays_and_one_that_does_not_goes() {
     assert_eq!(server.line().as_deref(), Some("closed 1000"));
     let mut client = Client::connect(gateway.address);
     client.write(
-        "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-protocol: chat\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     );
     assert!(client.read_line().starts_with("HTTP/1.1 101"));
     while client.read_line() != "\r\n" {}
@@ -101,7 +101,7 @@ fn it_goes_together_with_a_pace() {
         "import sys, time
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
-with connect(f'ws://{sys.argv[1]}/chat', compression=None) as chat:
+with connect(f'ws://{sys.argv[1]}/chat', compression=None, subprotocols=['chat']) as chat:
     began = time.monotonic()
     chat.send(b'x' * 40_000)
     assert len(chat.recv(timeout=20)) == 40_000
