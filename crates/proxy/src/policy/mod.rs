@@ -168,6 +168,7 @@ policies! {
     concurrency_limit: ConcurrencyLimit;
     priority: Priority;
     bandwidth: Bandwidth;
+    web_socket: WebSocket;
     load_shed: LoadShed;
     anti_replay: AntiReplay;
     request_limits: RequestLimits;

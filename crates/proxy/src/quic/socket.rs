@@ -8,7 +8,10 @@ use std::{
     net::SocketAddr,
     os::fd::OwnedFd,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -55,6 +58,8 @@ pub(super) struct Socket {
     earlier: Vec<Earlier>,
     /// There are fewer sockets than workers: new connections are spread by their address.
     spread: Option<foldhash::fast::RandomState>,
+    /// Whose turn it is: what others hand on, or one of the own sockets.
+    turn: AtomicUsize,
 }
 
 impl Udp {
@@ -95,6 +100,7 @@ impl Socket {
             lanes: share.lanes,
             earlier: share.earlier,
             spread,
+            turn: AtomicUsize::new(0),
         })
     }
 
@@ -134,6 +140,19 @@ impl Socket {
     }
 }
 
+/// Takes what another worker has received for this one.
+fn take(lane: &Lane, cx: &mut Context<'_>, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> bool {
+    let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else { return false };
+    while let Poll::Ready(Some(datagram)) = lane.poll_recv(cx) {
+        // One for which there is no room is lost, as in a socket.
+        let Some(room) = buf.get_mut(..datagram.bytes.len()) else { continue };
+        room.copy_from_slice(&datagram.bytes);
+        *meta = datagram.meta;
+        return true;
+    }
+    false
+}
+
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(Writable { socket: self, waiting: None })
@@ -151,20 +170,21 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let Some(lane) = self.lane() else { return Poll::Pending };
-        if let Poll::Ready(Some(datagram)) = lane.poll_recv(cx)
-            && let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut())
-            && let Some(room) = buf.get_mut(..datagram.bytes.len())
-        {
-            room.copy_from_slice(&datagram.bytes);
-            *meta = datagram.meta;
+        // Neither a flood of what others hand on nor one socket of several keeps the rest from being read.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        if turn.is_multiple_of(2) && take(lane, cx, bufs, meta) {
             return Poll::Ready(Ok(1));
         }
-        for _ in 0..ROUNDS_MAX {
-            if lane.is_paused(cx) {
-                return Poll::Pending;
+        let mut rounds = 0;
+        let is_dry = loop {
+            if rounds == ROUNDS_MAX || lane.is_paused(cx) {
+                break rounds < ROUNDS_MAX;
             }
             let mut has_read = false;
-            for socket in &self.read {
+            for at in 0..self.read.len() {
+                let Some(socket) = self.read.get((turn / 2 + rounds + at) % self.read.len()) else {
+                    continue;
+                };
                 let Poll::Ready(count) = socket.poll_recv(cx, bufs, meta) else { continue };
                 let count = count?;
                 has_read = true;
@@ -181,10 +201,16 @@ impl AsyncUdpSocket for Socket {
                 }
             }
             if !has_read {
-                return Poll::Pending;
+                break true;
             }
+            rounds += 1;
+        };
+        if take(lane, cx, bufs, meta) {
+            return Poll::Ready(Ok(1));
         }
-        cx.waker().wake_by_ref();
+        if !is_dry {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
@@ -235,5 +261,60 @@ impl UdpPoller for Writable {
 impl fmt::Debug for Writable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writable").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, task::Waker};
+
+    use super::*;
+    use crate::quic::Share;
+
+    fn udp() -> std::net::UdpSocket {
+        std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket")
+    }
+
+    #[test]
+    fn a_flood_of_what_others_hand_on_keeps_no_socket_from_being_read() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let read = [udp(), udp()];
+            let to = read.each_ref().map(|socket| socket.local_addr().expect("an address"));
+            let lanes: Arc<[Lane]> = [Lane::new()].into();
+            let socket = Socket::new(Share {
+                write: read[0].try_clone().expect("a socket"),
+                read: read.into(),
+                home: Home { epoch: 1, worker: 0 },
+                lanes: lanes.clone(),
+                earlier: Vec::new(),
+                is_spread: false,
+                listener: Arc::new(Mutex::default()),
+            })
+            .expect("a socket");
+            let flood = || {
+                let mut meta = RecvMeta::default();
+                (meta.len, meta.stride) = (4, 4);
+                for _ in 0..100 {
+                    lanes[0].send(Datagram { meta, bytes: Bytes::from_static(b"lane") });
+                }
+            };
+            let client = udp();
+            for to in to.iter().cycle().take(200) {
+                client.send_to(b"sock", to).expect("sent");
+            }
+            let (mut seen, mut buffers) = ([0, 0], vec![vec![0; 2048]; 1]);
+            for _ in 0..40 {
+                flood();
+                let mut meta = [RecvMeta::default()];
+                let mut bufs: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+                let mut cx = Context::from_waker(Waker::noop());
+                while socket.poll_recv(&mut cx, &mut bufs, &mut meta).is_pending() {
+                    tokio::task::yield_now().await;
+                }
+                seen[usize::from(&bufs[0][..4] == b"sock")] += 1;
+            }
+            assert!(seen.iter().all(|count| *count >= 15), "{seen:?} of lane and socket");
+        });
     }
 }

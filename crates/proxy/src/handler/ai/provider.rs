@@ -170,6 +170,7 @@ pub(crate) fn upstream(settings: &Settings) -> Result<UpstreamSettings, String> 
         timeouts: settings.timeouts.apply(&defaults),
         tls: is_tls.then(|| settings.tls.clone()),
         pool: settings.pool.clone(),
+        http2: Default::default(),
         proxy_protocol: None,
         host_header: "upstream".to_owned(),
         policies: Vec::new(),
