@@ -27,6 +27,7 @@ mod transcode;
 mod upstream;
 mod vault;
 
+pub(crate) use ai::aws;
 pub(crate) use policies::template;
 
 use crate::{

@@ -14,6 +14,7 @@ mod held;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;
+pub(crate) mod signing;
 pub(crate) mod source;
 pub(crate) mod span;
 pub(crate) mod switch;

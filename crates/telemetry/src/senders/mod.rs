@@ -4,6 +4,7 @@
 //! batches, spill and retries are the crate `sinks`' business, and the same for all.
 
 mod judge;
+mod post;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

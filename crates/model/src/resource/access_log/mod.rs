@@ -226,6 +226,11 @@ fn all() -> Percent {
     Percent::ALL
 }
 
+/// Bound of a request, where nothing else is said.
+fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
 /// Headers that the protocol needs for itself.
 const OWN_HEADERS: [&str; 6] =
     ["host", "content-type", "content-length", "content-encoding", "transfer-encoding", "connection"];
@@ -259,6 +264,13 @@ fn headers(headers: &std::collections::BTreeMap<String, Secret>, at: &mut Contex
             at.field(name, |at| at.error(format!("`{name}` {wrong}")));
         }
     });
+}
+
+/// Warns of secrets that are shown to somebody else on the way.
+fn secrets_in_the_open(url: &str, secrets: &[&Secret], at: &mut Context<'_, '_>) {
+    if !secrets.is_empty() && !crate::policy::jwt::is_private_enough(url) {
+        at.field("url", |at| at.warning("secrets are shown here without TLS: write `https://`"));
+    }
 }
 
 /// Checks the bound of a try.

@@ -6,7 +6,7 @@
 //! for a call, [`receipts`] what it is told to have cost, [`answer`] what callers are told when something fails.
 //!
 //! [`choice`] says which targets are asked for a call and in which order. [`sending`] goes through a provider's
-//! [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a signature ([`sigv4`]), or a token that a
+//! [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a signature ([`aws`]), or a token that a
 //! [`grant`] yields and a [`token_source`] keeps.
 //!
 //! What policies leave to do ([`duties`]) is done by [`guards`] and [`cache`], over answers that are [`read`]; both may
@@ -15,6 +15,7 @@
 mod again;
 pub(crate) mod answer;
 mod aside;
+mod aws;
 mod beside;
 pub(crate) mod cache;
 mod chat;
@@ -58,12 +59,12 @@ mod resets;
 mod sending;
 mod shadow;
 pub(crate) mod shared;
-mod sigv4;
 mod stored;
 mod token_source;
 /// Tokens of token servers, for handlers beside this one.
 pub(crate) mod tokens {
     pub(crate) use super::{
+        aws::AwsKey,
         grant::{Grant, bearer, encode},
         token_source::{Material, Patience, Token, TokenSource},
     };

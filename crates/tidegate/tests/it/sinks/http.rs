@@ -103,6 +103,7 @@ fn what_may_be_sent_again_is_and_a_receiver_that_names_a_pause_gets_it() {
     eventually("it is well again", || sink(&gateway, "up", "http") == 1.0);
     let log = gateway.stderr();
     assert!(log.contains("does not take records: status 503: odd"), "{log}");
+    assert!(log.contains("the receiver takes records again"), "{log}");
     assert_eq!(collector.records().len(), 3);
 }
 

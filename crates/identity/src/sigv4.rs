@@ -1,6 +1,7 @@
 //! AWS Signature Version 4 in header fields, as the AWS reference "Create a signed AWS API request" has it.
 //!
-//! Signed are the host, the type of the body and every `x-amz-*` field; what connections add on the way is not.
+//! Signed are the host, the type of the body and every `x-amz-*` field; what connections add on the way is not. S3 has
+//! rules of its own: its paths are encoded once, and the digest of the body stands in a field.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,28 +10,66 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 
 /// An access key.
 #[derive(Clone)]
-pub(crate) struct AccessKey {
-    pub(super) id: String,
-    pub(super) secret: String,
+pub struct AccessKey {
+    /// What it is called.
+    pub id: String,
+    /// What signs.
+    pub secret: String,
     /// Of a temporary key.
-    pub(super) token: Option<String>,
+    pub token: Option<String>,
 }
 
 /// What a signature is for.
 #[derive(Debug, Clone)]
-pub(super) struct Scope {
-    pub(super) region: String,
-    pub(super) service: String,
+pub struct Scope {
+    /// Where the service is.
+    pub region: String,
+    /// What it is called.
+    pub service: String,
 }
 
-/// Signs a request: sets `x-amz-date`, `x-amz-security-token` and `authorization`. `host` must be set already.
-pub(super) fn sign(
+impl Scope {
+    /// Whether it is S3, or what speaks as it does.
+    pub fn is_s3(&self) -> bool {
+        is_s3(&self.service)
+    }
+}
+
+/// Whether a service is S3, or speaks as it does.
+pub fn is_s3(service: &str) -> bool {
+    matches!(service, "s3" | "s3-object-lambda" | "s3-outposts")
+}
+
+/// What of the body is signed.
+#[derive(Debug, Clone, Copy)]
+pub enum Payload<'b> {
+    /// All of it.
+    Signed(&'b [u8]),
+    /// Nothing (`UNSIGNED-PAYLOAD`), which S3 takes.
+    Unsigned,
+}
+
+impl Payload<'_> {
+    fn digest(self) -> String {
+        match self {
+            Self::Signed(body) => hex(sha256(body).as_ref()),
+            Self::Unsigned => "UNSIGNED-PAYLOAD".to_owned(),
+        }
+    }
+}
+
+/// Signs a request: sets `x-amz-date`, `x-amz-security-token`, `authorization`, and for S3 `x-amz-content-sha256`. `host`
+/// must be set already.
+///
+/// # Errors
+/// When the key holds what no header can.
+pub fn sign(
     key: &AccessKey,
     scope: &Scope,
     method: &str,
     uri: &Uri,
     headers: &mut HeaderMap,
-    body: &[u8],
+    payload: Payload<'_>,
     at: SystemTime,
 ) -> Result<(), String> {
     let stamp = stamp(at);
@@ -49,7 +88,11 @@ pub(super) fn sign(
             headers.remove("x-amz-security-token");
         }
     }
-    let (canonical, signed) = canonical(method, uri, headers, body);
+    let digest = payload.digest();
+    if scope.is_s3() {
+        headers.insert("x-amz-content-sha256", value(&digest)?);
+    }
+    let (canonical, signed) = canonical(method, uri, headers, &digest, scope.is_s3());
     let within = format!("{day}/{}/{}/aws4_request", scope.region, scope.service);
     let text = format!("AWS4-HMAC-SHA256\n{stamp}\n{within}\n{}", hex(sha256(canonical.as_bytes()).as_ref()));
     let mut derived = mac(format!("AWS4{}", key.secret).as_bytes(), day);
@@ -67,7 +110,13 @@ pub(super) fn sign(
 }
 
 /// The request in the one form that both sides digest, and the names of the fields in it.
-fn canonical(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> (String, String) {
+fn canonical(
+    method: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+    digest: &str,
+    is_s3: bool,
+) -> (String, String) {
     let mut names: Vec<&str> =
         headers.keys().map(http::HeaderName::as_str).filter(|name| is_signed(name)).collect();
     names.sort_unstable();
@@ -84,15 +133,30 @@ fn canonical(method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> (Stri
         fields.push_str(&format!("{name}:{}\n", values.join(",")));
     }
     let signed = names.join(";");
-    // Every service but S3 digests the path as it is sent, encoded once more.
-    let path = encoded(uri.path().as_bytes(), true);
+    // Every service but S3 digests the path as it is sent, in its shortest form and encoded once more.
+    let path = match is_s3 {
+        true => encoded(&decoded(uri.path()), true),
+        false => encoded(shortest(uri.path()).as_bytes(), true),
+    };
     let query = query(uri.query().unwrap_or_default());
-    let digest = hex(sha256(body).as_ref());
     (format!("{method}\n{path}\n{query}\n{fields}\n{signed}\n{digest}"), signed)
 }
 
 fn is_signed(name: &str) -> bool {
     matches!(name, "host" | "content-type") || name.starts_with("x-amz-")
+}
+
+/// A path without empty parts and dots (RFC 3986 §5.2.4).
+fn shortest(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    format!("/{}{end}", parts.join("/"))
 }
 
 /// The parameters in order, each encoded in the one way.
@@ -197,7 +261,7 @@ mod tests {
         }
         let uri: Uri = target.parse().expect("a path");
         let at = UNIX_EPOCH + Duration::from_secs(AT);
-        sign(&key, &scope, method, &uri, &mut headers, body.as_bytes(), at).expect("signed");
+        sign(&key, &scope, method, &uri, &mut headers, Payload::Signed(body.as_bytes()), at).expect("signed");
         assert_eq!(headers["x-amz-date"], "20150830T123600Z");
         let told = headers[header::AUTHORIZATION].to_str().expect("text");
         assert_eq!(told.rsplit_once("Signature=").expect("a signature").1, want, "{method} {target} {told}");
@@ -230,9 +294,34 @@ mod tests {
 
     #[test]
     fn paths_are_encoded_once_more_than_they_are_sent() {
-        let uri: Uri = "/model/a%3A0/converse".parse().expect("a path");
-        let (text, _) = canonical("POST", &uri, &HeaderMap::new(), b"");
-        assert!(text.starts_with("POST\n/model/a%253A0/converse\n\n"), "{text}");
+        let path = |uri: &str, is_s3| {
+            let uri: Uri = uri.parse().expect("a path");
+            let (text, _) = canonical("POST", &uri, &HeaderMap::new(), "", is_s3);
+            text.lines().nth(1).expect("a path").to_owned()
+        };
+        assert_eq!(path("/model/a%3A0/converse", false), "/model/a%253A0/converse");
+        assert_eq!(path("//a/.././b//c/", false), "/b/c/");
+        assert_eq!(path("/", false), "/");
+        // S3 takes a name as it is, also where it looks like a path that could be shorter.
+        assert_eq!(path("/bucket//a%2Bb/../c(1)", true), "/bucket//a%2Bb/../c%281%29");
+    }
+
+    #[test]
+    fn s3_has_the_digest_in_a_field_and_takes_bodies_that_nobody_has_digested() {
+        let key = AccessKey { id: "AKID".into(), secret: "s".into(), token: None };
+        let scope = Scope { region: "us-east-1".into(), service: "s3".into() };
+        let uri: Uri = "/a".parse().expect("a path");
+        let signed = |payload| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("b.s3.example"));
+            sign(&key, &scope, "PUT", &uri, &mut headers, payload, UNIX_EPOCH).expect("signed");
+            let told = headers[header::AUTHORIZATION].to_str().expect("text").to_owned();
+            assert!(told.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date"), "{told}");
+            headers["x-amz-content-sha256"].to_str().expect("text").to_owned()
+        };
+        assert_eq!(signed(Payload::Unsigned), "UNSIGNED-PAYLOAD");
+        let digest = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+        assert_eq!(signed(Payload::Signed(b"foo")), digest);
     }
 
     #[test]

@@ -3,40 +3,38 @@
 use std::fmt::Write;
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 
-use super::input::{self, Component, Input, Item};
-use crate::call::Call;
+use crate::fields::{self, Component, Input, Item};
 
 /// A request as signatures see it.
-pub(super) struct Message<'c> {
-    method: &'c str,
+pub struct Message<'m> {
+    method: &'m str,
     scheme: &'static str,
     authority: String,
-    path: &'c str,
-    query: Option<&'c str>,
-    headers: &'c HeaderMap,
+    path: &'m str,
+    query: Option<&'m str>,
+    headers: &'m HeaderMap,
 }
 
-impl<'c> Message<'c> {
-    pub(super) fn of(call: &'c Call) -> Self {
-        let headers = &call.head.headers;
-        let scheme = match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-            Some(told) if told.eq_ignore_ascii_case(b"https") => "https",
-            Some(told) if told.eq_ignore_ascii_case(b"http") => "http",
-            _ if call.record.tls => "https",
-            _ => "http",
-        };
+impl<'m> Message<'m> {
+    /// A request, over `https` or over `http`. Whom it is for stands in `Host`.
+    pub fn new(method: &'m Method, is_https: bool, uri: &'m Uri, headers: &'m HeaderMap) -> Self {
+        let scheme = if is_https { "https" } else { "http" };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = host.to_ascii_lowercase();
         let default = if scheme == "https" { ":443" } else { ":80" };
         let authority = host.strip_suffix(default).map(str::to_owned).unwrap_or(host);
-        let (path, query) = (call.head.uri.path(), call.head.uri.query());
-        Self { method: call.head.method.as_str(), scheme, authority, path, query, headers }
+        let path = if uri.path().is_empty() { "/" } else { uri.path() };
+        Self { method: method.as_str(), scheme, authority, path, query: uri.query(), headers }
     }
 
     /// The text that a signature is made of.
-    pub(super) fn base(&self, input: &Input<'_>) -> Result<String, &'static str> {
+    ///
+    /// # Errors
+    /// When something that it covers is not there, or not understood.
+    pub fn base(&self, input: &Input<'_>) -> Result<String, &'static str> {
         let mut base = String::new();
         for component in &input.components {
             let value = self.value(component)?;
@@ -92,10 +90,10 @@ impl<'c> Message<'c> {
     }
 
     /// Whether `Content-Digest` is that of a body, in every algorithm that is known here, of which there is one.
-    pub(super) fn digest_fits(&self, body: &[u8]) -> bool {
+    pub fn digest_fits(&self, body: &[u8]) -> bool {
         let name = HeaderName::from_static("content-digest");
         let Some(all) = combined(self.headers, &name) else { return false };
-        let Some(all) = input::bytes(&all) else { return false };
+        let Some(all) = fields::bytes(&all) else { return false };
         let mut is_known = false;
         for (algorithm, told) in all {
             let algorithm = match algorithm {
@@ -112,12 +110,32 @@ impl<'c> Message<'c> {
     }
 }
 
+/// How a body is told of by `Content-Digest` (RFC 9530).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentDigest {
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl ContentDigest {
+    /// The field's value for a body.
+    pub fn of(self, body: &[u8]) -> String {
+        let (name, algorithm) = match self {
+            Self::Sha256 => ("sha-256", &digest::SHA256),
+            Self::Sha512 => ("sha-512", &digest::SHA512),
+        };
+        format!("{name}=:{}:", STANDARD.encode(digest::digest(algorithm, body)))
+    }
+}
+
 /// What `application/x-www-form-urlencoded` leaves as it is, with `%20` for a space.
 const FORM: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 
 /// All values of a header as one (RFC 9421 §2.1); none when it is not there, or no text.
-pub(super) fn combined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+pub fn combined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut all: Option<String> = None;
     for value in headers.get_all(name) {
         let text = std::str::from_utf8(value.as_bytes()).ok()?.trim_matches([' ', '\t']);
@@ -134,23 +152,36 @@ pub(super) fn combined(headers: &HeaderMap, name: &HeaderName) -> Option<String>
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::policy::testing::{call, with_header};
+    use http::{HeaderValue, Request};
 
-    fn base(call: &Call, input: &str) -> Result<String, &'static str> {
+    use super::*;
+
+    fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request<()> {
+        let request = Request::builder().method(method).uri(target);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).expect("a request")
+    }
+
+    fn message(request: &Request<()>) -> Message<'_> {
+        Message::new(request.method(), true, request.uri(), request.headers())
+    }
+
+    fn base(request: &Request<()>, input: &str) -> Result<String, &'static str> {
         let text = format!("sig={input}");
-        let inputs = input::inputs(&text).expect("well-formed");
-        Message::of(call).base(&inputs[0])
+        let inputs = fields::inputs(&text).expect("well-formed");
+        message(request).base(&inputs[0])
     }
 
     #[test]
     fn the_base_is_that_of_the_standard() {
         // RFC 9421 §2.5, its request with what is supported here.
-        let mut call = call("POST", "/foo?param=Value&Pet=dog");
-        call.head.headers.insert(header::HOST, HeaderValue::from_static("Example.com:443"));
-        call.record.tls = true;
-        let call = with_header(call, "date", "Tue, 20 Apr 2021 02:07:55 GMT");
-        let call = with_header(with_header(call, "x-a", " one "), "x-a", "two");
+        let fields = [
+            ("host", "Example.com:443"),
+            ("date", "Tue, 20 Apr 2021 02:07:55 GMT"),
+            ("x-a", " one "),
+            ("x-a", "two"),
+        ];
+        let request = request("POST", "/foo?param=Value&Pet=dog", &fields);
         let input = r#"("@method" "@authority" "@path" "@query" "@target-uri" "@scheme" "@request-target" "@query-param";name="Pet" "date" "x-a");created=1618884473;keyid="test""#;
         let want = r#""@method": POST
 "@authority": example.com
@@ -163,14 +194,14 @@ mod tests {
 "date": Tue, 20 Apr 2021 02:07:55 GMT
 "x-a": one, two
 "@signature-params": ("#;
-        let got = base(&call, input).expect("all of it is there");
+        let got = base(&request, input).expect("all of it is there");
         assert!(got.starts_with(want), "{got}");
         assert!(got.ends_with(r#"created=1618884473;keyid="test""#), "{got}");
     }
 
     #[test]
     fn what_is_not_there_or_not_understood_is_not_covered() {
-        let call = with_header(call("GET", "/?a=1&a=2&b=x%20y"), "x-a", "1");
+        let request = request("GET", "/?a=1&a=2&b=x%20y", &[("x-a", "1")]);
         for bad in [
             r#"("x-b")"#,
             r#"("X-A")"#,
@@ -184,9 +215,9 @@ mod tests {
             r#"("@query-param";name="c")"#,
             r#"("")"#,
         ] {
-            assert!(base(&call, bad).is_err(), "{bad}");
+            assert!(base(&request, bad).is_err(), "{bad}");
         }
-        assert!(base(&call, r#"("@query-param";name="b")"#).expect("it is there").contains(": x%20y\n"));
+        assert!(base(&request, r#"("@query-param";name="b")"#).expect("it is there").contains(": x%20y\n"));
     }
 
     #[test]
@@ -195,14 +226,20 @@ mod tests {
         let body = b"{\"hello\": \"world\"}\n";
         let sha256 = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
         let fits = |value: &str| {
-            let call = with_header(call("POST", "/"), "content-digest", value);
-            Message::of(&call).digest_fits(body)
+            let request = request("POST", "/", &[("content-digest", value)]);
+            message(&request).digest_fits(body)
         };
         assert!(fits(sha256));
         assert!(fits(&format!("md5=:aGk=:, {sha256}")));
         for bad in ["", "md5=:aGk=:", "sha-256=:aGk=:", "sha-256=x", &format!("{sha256}, sha-512=:aGk=:")] {
             assert!(!fits(bad), "{bad}");
         }
-        assert!(!Message::of(&call("POST", "/")).digest_fits(body));
+        assert!(!message(&request("POST", "/", &[])).digest_fits(body));
+        for digest in [ContentDigest::Sha256, ContentDigest::Sha512] {
+            let value = HeaderValue::from_str(&digest.of(body)).expect("a value");
+            assert!(fits(value.to_str().expect("text")), "{value:?}");
+            assert!(!fits(&digest.of(b"another")), "{digest:?}");
+        }
+        assert_eq!(ContentDigest::Sha256.of(body), sha256);
     }
 }

@@ -11,56 +11,68 @@ const PARAMETERS_MAX: usize = 16;
 
 /// One member of `Signature-Input`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Input<'t> {
-    pub(super) label: &'t str,
+pub struct Input<'t> {
+    /// What it is called.
+    pub label: &'t str,
     /// What is covered, in order.
-    pub(super) components: Vec<Component<'t>>,
-    pub(super) parameters: Vec<(&'t str, Item)>,
+    pub components: Vec<Component<'t>>,
+    /// What is said of the signature.
+    pub parameters: Vec<(&'t str, Item)>,
     /// The member's value as it stands there: it is signed, too.
-    pub(super) text: &'t str,
+    pub text: &'t str,
 }
 
 /// Something that is covered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Component<'t> {
-    pub(super) name: String,
-    pub(super) parameters: Vec<(&'t str, Item)>,
+pub struct Component<'t> {
+    /// A header's name, or one that begins with `@`.
+    pub name: String,
+    /// How it is meant.
+    pub parameters: Vec<(&'t str, Item)>,
     /// Name and parameters as they stand there.
-    pub(super) text: &'t str,
+    pub text: &'t str,
 }
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Item {
+pub enum Item {
+    /// A text.
     Text(String),
+    /// A whole number.
     Number(i64),
+    /// Bytes.
     Bytes(Vec<u8>),
+    /// Yes.
     True,
+    /// Something that nothing here asks for.
     Other,
 }
 
 impl Input<'_> {
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    /// A parameter that is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
         match self.parameter(name)? {
             Item::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<i64> {
+    /// A parameter that is a number.
+    pub fn number(&self, name: &str) -> Option<i64> {
         match self.parameter(name)? {
             Item::Number(number) => Some(*number),
             _ => None,
         }
     }
 
-    pub(super) fn parameter(&self, name: &str) -> Option<&Item> {
+    /// A parameter.
+    pub fn parameter(&self, name: &str) -> Option<&Item> {
         self.parameters.iter().find(|(known, _)| *known == name).map(|(_, item)| item)
     }
 }
 
 /// The members of `Signature-Input`.
-pub(super) fn inputs(text: &str) -> Option<Vec<Input<'_>>> {
+pub fn inputs(text: &str) -> Option<Vec<Input<'_>>> {
     let mut reader = Reader::new(text)?;
     let mut all: Vec<Input<'_>> = Vec::new();
     while !reader.is_at_end() {
@@ -80,7 +92,7 @@ pub(super) fn inputs(text: &str) -> Option<Vec<Input<'_>>> {
 }
 
 /// The members of `Signature`, or of another dictionary of bytes such as `Content-Digest`.
-pub(super) fn bytes(text: &str) -> Option<Vec<(&str, Vec<u8>)>> {
+pub fn bytes(text: &str) -> Option<Vec<(&str, Vec<u8>)>> {
     let mut reader = Reader::new(text)?;
     let mut all: Vec<(&str, Vec<u8>)> = Vec::new();
     while !reader.is_at_end() {
