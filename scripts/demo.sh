@@ -8,6 +8,11 @@
 # environment, `smart` is that vendor's model of the name in TIDEGATE_DEMO_MODEL (a small one without it), at the address
 # in TIDEGATE_DEMO_BASE_URL (the vendor's own without it), and calls cost money.
 set -euo pipefail
+case "${1:-}" in
+  '' | --check) ;;
+  -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+  *) echo "demo: unknown argument $1; --check and --help are known" >&2; exit 2 ;;
+esac
 cd "$(dirname "$0")/.."
 root=$PWD
 export CARGO_TARGET_DIR="$root/target"

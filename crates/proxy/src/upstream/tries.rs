@@ -380,7 +380,12 @@ pub(super) fn choose(
         sticky: wish.endpoint.as_deref(),
     };
     upstream.cluster.choose(&request).ok_or_else(|| {
-        Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint).with_retry_after(Duration::from_secs(1))
+        let failure = Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)
+            .with_retry_after(Duration::from_secs(1));
+        match upstream.cluster.nameless() {
+            Some(detail) => failure.with_detail(detail),
+            None => failure,
+        }
     })
 }
 
