@@ -141,7 +141,8 @@ impl Exchange {
             // Still nearly full: the half that was asked for longest ago goes, so that this is not done for each that comes.
             if kept.len() >= kept_max - kept_max / 4 {
                 let mut times: Vec<Instant> = kept.values().map(|(_, used)| *used).collect();
-                let (_, middle, _) = times.select_nth_unstable(times.len() / 2);
+                let half = times.len() / 2;
+                let (_, middle, _) = times.select_nth_unstable(half);
                 let middle = *middle;
                 kept.retain(|_, (_, used)| *used > middle);
             }

@@ -63,10 +63,11 @@ struct Entry {
 impl Entry {
     fn note(&mut self, place: Place) {
         self.failures += 1;
-        match self.from.iter_mut().find(|(known, _)| *known == place) {
-            Some((_, failures)) => *failures += 1,
-            None if self.from.len() < PLACES_MAX => self.from.push((place, 1)),
-            None => {}
+        let known = self.from.iter_mut().find(|(known, _)| *known == place);
+        if let Some((_, failures)) = known {
+            *failures += 1;
+        } else if self.from.len() < PLACES_MAX {
+            self.from.push((place, 1));
         }
     }
 
