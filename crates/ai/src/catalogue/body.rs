@@ -11,7 +11,14 @@ use serde_json::{Value, value::RawValue};
 use super::{CatalogueError, Provider};
 
 /// The fields of an object in their order, each value as it was written.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// Those of a document.
+    pub(crate) fn of(body: &'a [u8]) -> serde_json::Result<Vec<(Cow<'a, str>, &'a RawValue)>> {
+        serde_json::from_slice(body).map(|Self(members)| members)
+    }
+}
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
