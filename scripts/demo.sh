@@ -198,7 +198,7 @@ tries=(
   "A model, asked as OpenAI's SDK does (others: see docs/ai.md), and who answered"
   "curl -si http://$gateway/ai/v1/chat/completions -H 'x-api-key: demo-key' -d '{\"model\": \"smart\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
   "The same as Anthropic's SDK does, word by word"
-  "curl -sN http://$gateway/ai/v1/messages -H 'x-api-key: demo-key' -H 'anthropic-version: 2023-06-01' -d '{\"model\": \"smart\", \"max_tokens\": 100, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
+  "curl -siN http://$gateway/ai/v1/messages -H 'te: trailers' -H 'connection: te' -H 'x-api-key: demo-key' -H 'anthropic-version: 2023-06-01' -d '{\"model\": \"smart\", \"max_tokens\": 100, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
   "A prompt as a REST API: typed in, typed out"
   "curl -si 'http://$gateway/v1/describe?product=Sea+chart' -H 'x-api-key: demo-key'"
   "The same prompt as a tool of MCP (its client is no SDK, but curl), with a receipt"

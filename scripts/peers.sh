@@ -210,6 +210,27 @@ if [ ! -e "$stamp" ]; then
   say "installed ${identity_packages[*]}"
 fi
 
+# Coding agents, as programs: they run without their vendors.
+coding_packages=(@anthropic-ai/claude-code@2.1.328 @openai/codex@0.169.0)
+stamp="$peers/coding-$(printf '%s\n' "${coding_packages[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/coding"
+  mkdir -p "$peers/coding"
+  echo '{"private": true, "type": "module"}' >"$peers/coding/package.json"
+  (
+    cd "$peers/coding"
+    export PATH="$peers/python/bin:$PATH"
+    npm install --silent --no-audit --no-fund --ignore-scripts "${coding_packages[@]}" &&
+      # What it would do by itself: it puts the program for this machine in its place.
+      node node_modules/@anthropic-ai/claude-code/install.cjs >/dev/null
+  ) || {
+    say "npm cannot install ${coding_packages[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${coding_packages[*]}"
+fi
+
 if [ ! -x "$peers/promtool" ]; then
   if command -v promtool >/dev/null; then
     ln -sf "$(command -v promtool)" "$peers/promtool"

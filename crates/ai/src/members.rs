@@ -11,6 +11,13 @@ use serde_json::value::RawValue;
 /// The members of an object, each value as it was written.
 pub(crate) struct Members<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
+impl<'a> Members<'a> {
+    /// Those of a document.
+    pub(crate) fn of(body: &'a [u8]) -> serde_json::Result<Vec<(Cow<'a, str>, &'a RawValue)>> {
+        serde_json::from_slice(body).map(|Self(members)| members)
+    }
+}
+
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Read;

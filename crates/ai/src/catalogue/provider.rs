@@ -54,6 +54,9 @@ pub struct Provider {
     /// Those of them that are asked for in words of its own into which they are translated.
     #[serde(default)]
     pub words: BTreeMap<Surface, Words>,
+    /// In OpenAI's chat dialect, it takes tools of the type `custom`; else they become functions.
+    #[serde(default)]
+    pub custom_tools: bool,
     /// Families of models whose rules hold here too.
     #[serde(default)]
     pub(super) families: Vec<Family>,

@@ -35,6 +35,18 @@ pub(super) struct Quirks {
     reasoning_style: Option<ReasoningStyle>,
     seed_field: Option<SeedField>,
     no_stream_options: Option<bool>,
+    system_turns: Option<SystemTurns>,
+    betas: Option<Vec<String>>,
+}
+
+/// What becomes of system messages between the turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SystemTurns {
+    /// They may stand there.
+    Taken,
+    /// They are an error.
+    Refused,
 }
 
 impl Quirks {
@@ -66,6 +78,11 @@ impl Quirks {
         set(&mut rules.reasoning_style, &self.reasoning_style);
         set(&mut rules.seed_field, &self.seed_field);
         set(&mut rules.no_stream_options, &self.no_stream_options);
+        set(&mut rules.betas, &self.betas);
+        if let Some(turns) = self.system_turns {
+            rules.system_anywhere = turns == SystemTurns::Taken;
+            rules.refuses_system_turns = turns == SystemTurns::Refused;
+        }
         if let Some(Reasoning(reasoning)) = &self.reasoning {
             rules.reasoning.clone_from(reasoning);
         }

@@ -4,11 +4,13 @@
 //!
 //! What only one dialect demands is its own writer's business.
 
+mod free;
 mod names;
 mod tools;
 
 use std::borrow::Cow;
 
+pub(crate) use self::names::{Renaming, without_scopes};
 pub use self::names::Names;
 use crate::{
     canon::{Feature, Format, Losses, Modality, Part, Request},
@@ -43,6 +45,9 @@ pub(crate) fn fit<'r>(
         fitted.to_mut().sampling.stop.truncate(most);
     }
     tools::fit(&mut fitted, dialect, rules, losses);
+    if !free::are_taken(dialect, rules) {
+        free::fit(&mut fitted, losses);
+    }
     names::fit(&mut fitted, dialect);
     fitted
 }

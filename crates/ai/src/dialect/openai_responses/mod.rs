@@ -9,11 +9,12 @@ pub(super) mod outbound;
 
 mod content;
 mod echo;
+mod hands;
 mod thought;
 
 use serde_json::{Value, json};
 
-pub(super) use self::echo::echo;
+pub(super) use self::{echo::echo, hands::as_function};
 use crate::{
     canon::{Feature, Finish, Part, Usage},
     way::Way,

@@ -19,7 +19,7 @@ use model::{AiRecord, Side, resource::ai::FallbackOn};
 use super::{
     AiGateway, Told,
     again::{Retry, Rounds},
-    answer, beside, cache, choice,
+    answer, beside, betas, cache, choice,
     counted::Counted,
     counter::Counter,
     estimated, fallback,
@@ -36,7 +36,9 @@ use super::{
     refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
-    shadow, stored, transcripts, units, vectors, worded,
+    shadow, stored, transcripts, units,
+    unpacked::unpacked,
+    vectors, worded,
 };
 use crate::{
     body::Body,
@@ -55,6 +57,7 @@ pub(super) async fn answer(
     endpoint: Endpoint,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
+    let body = unpacked(call, body, gateway.body_bytes_max)?;
     let body = whole(body, gateway.body_bytes_max).await?;
     let form = form(&call.head.headers).filter(|_| takes_forms(endpoint.operation));
     let form = form.map(|kind| kind.to_str().unwrap_or_default().to_owned());
@@ -180,7 +183,7 @@ fn no_model(name: &str) -> Failure {
     answer::refused(Error::new(ErrorKind::NotFound, message)).with_code("model_not_found")
 }
 
-async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
+pub(super) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
     gather(body, bytes_max).await.map_err(|why| match why {
         Ungathered::TooLarge => Failure::refused(Problem::BodyTooLarge)
             .with_hint(format!("the body is larger than {bytes_max} bytes")),
@@ -367,6 +370,8 @@ fn carried(
 ) -> Result<(Prepared, HeaderMap), Failure> {
     let mut prepared = prepare(conversation, asked, target).map_err(answer::refused)?;
     let (of, caller) = (&target.provider, conversation.endpoint.dialect);
+    let left = betas::carried(came, caller, &target.rules(&asked.model(target)), &mut prepared);
+    let came = &*left;
     let mut headers = outgoing::headers(came, of, caller, prepared.dialect, &mut prepared.losses);
     if gateway.strict && !prepared.losses.is_empty() {
         return Err(too_strict(&prepared.losses, conversation.endpoint.dialect));

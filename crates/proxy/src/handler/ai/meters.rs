@@ -141,7 +141,7 @@ impl Bill {
         }
         let is_free = !matches!(
             conversation.endpoint.operation,
-            Operation::Chat | Operation::Completions | Operation::Embeddings
+            Operation::Chat | Operation::Completions | Operation::Compact | Operation::Embeddings
         );
         if meters.is_empty() {
             return Ok(Self::default().free(is_free));

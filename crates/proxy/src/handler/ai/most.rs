@@ -92,7 +92,10 @@ impl Most {
         Self {
             ask,
             targets: targets.collect(),
-            has_output: matches!(conversation.endpoint.operation, Operation::Chat | Operation::Completions),
+            has_output: matches!(
+                conversation.endpoint.operation,
+                Operation::Chat | Operation::Completions | Operation::Compact
+            ),
             units,
             sum: None,
             beside: conversation.beside.clone(),

@@ -16,7 +16,7 @@ pub(crate) const CREDENTIALS: [&str; 5] =
 const SIGNATURES: [&str; 3] = ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
 
 /// Fields that say where a caller is, or belong to its own session: no provider's business.
-const PRIVATE: [&str; 9] = [
+const PRIVATE: [&str; 23] = [
     "cookie",
     "forwarded",
     "x-forwarded-for",
@@ -24,7 +24,21 @@ const PRIVATE: [&str; 9] = [
     "x-forwarded-proto",
     "x-forwarded-port",
     "x-forwarded-prefix",
+    "x-forwarded-by",
+    "x-forwarded-client-cert",
+    "x-forwarded-server",
     "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-originating-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "client-cert",
+    "client-cert-chain",
+    "via",
+    "referer",
     "origin",
 ];
 

@@ -8,7 +8,7 @@ use ai::{
     embed,
     endpoint::{Endpoint, Operation},
     peek::Peek,
-    rules::Target as Written,
+    rules::{Rules, Target as Written},
 };
 use bytes::Bytes;
 use http::{Uri, uri::PathAndQuery};
@@ -118,7 +118,8 @@ pub(super) fn prepare(
         true => target.provider.kind.dialect,
         false => target.dialect_for(endpoint.dialect, &model),
     };
-    if !target.provider.offers(endpoint.operation) {
+    let counts = endpoint.operation != Operation::CountTokens || target.provider.counts_for(dialect);
+    if !target.provider.offers(endpoint.operation) || !counts {
         return Err(target.provider.lack(endpoint.operation, &model));
     }
     if let Some(words) = target.provider.words(endpoint.operation) {
@@ -135,15 +136,20 @@ pub(super) fn prepare(
         };
         let mut path = path(&own)?;
         // What earlier turns hold of other vendors' goes no further.
-        let is_chat = endpoint.operation == Operation::Chat;
+        let is_chat = matches!(endpoint.operation, Operation::Chat | Operation::Compact);
+        let is_said = is_chat || endpoint.operation == Operation::CountTokens;
         let has_usage = is_chat || endpoint.operation == Operation::Completions;
-        let unsealed = if is_chat { ai::sealed::unsealed(dialect, &conversation.body) } else { None };
+        let unsealed = if is_said { ai::sealed::unsealed(dialect, &conversation.body) } else { None };
         let (came, peek, mut losses) = match unsealed {
             Some((body, losses)) => {
                 let peek = Peek::of(&body)?;
                 (Bytes::from(body), peek, losses)
             }
             None => (conversation.body.clone(), conversation.peek.clone(), Losses::default()),
+        };
+        let (came, peek) = match is_said && dialect == Dialect::Anthropic {
+            true => folded(came, peek, &target.rules(&model), &mut losses)?,
+            false => (came, peek),
         };
         let query = conversation.query.as_deref();
         let query = outgoing::query(query, &target.provider, true, &mut losses);
@@ -217,6 +223,18 @@ pub(super) fn prepare(
         kind: None,
         dialect,
     })
+}
+
+/// A request without system turns, where its model refuses them.
+fn folded(body: Bytes, peek: Peek, rules: &Rules, losses: &mut Losses) -> Result<(Bytes, Peek), Error> {
+    let folded = if rules.refuses_system_turns { ai::fold::folded(&body, losses) } else { None };
+    match folded {
+        Some(body) => {
+            let peek = Peek::of(&body)?;
+            Ok((body.into(), peek))
+        }
+        None => Ok((body, peek)),
+    }
 }
 
 /// A path as an address.

@@ -102,6 +102,7 @@ fn surface(operation: Operation, dialect: Dialect) -> Surface {
         Operation::Batches => Surface::Batches,
         Operation::Stored => Surface::Responses,
         Operation::Realtime => Surface::Realtime,
+        Operation::Compact => Surface::Compact,
         Operation::Models | Operation::Other => Surface::Models,
     }
 }
@@ -238,6 +239,11 @@ impl Provider {
     fn speaks(&self, dialect: Dialect) -> bool {
         let elsewhere = self.kind.also.iter().any(|also| also.dialect == dialect && also.base_url.is_some());
         self.kind.speaks(dialect).is_some() && !(elsewhere && self.base_path.is_some())
+    }
+
+    /// Whether tokens are counted here for callers of a dialect. Responses are spoken by many who do not count them.
+    pub(super) fn counts_for(&self, dialect: Dialect) -> bool {
+        dialect != Dialect::OpenAiResponses || self.kind.operations.contains(&Surface::CountTokens)
     }
 
     /// Whether its kind has an operation at all.

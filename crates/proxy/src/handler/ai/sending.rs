@@ -70,7 +70,7 @@ pub(super) fn is_due(unanswered: &Unanswered) -> bool {
 const OF_ACCOUNTS: [&str; 5] =
     ["set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "cf-ray"];
 /// How what is left of an account's limits begins.
-const LIMITS_OF_ACCOUNTS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
+const LIMITS_OF_ACCOUNTS: [&str; 3] = ["x-ratelimit-", "anthropic-ratelimit-", "anthropic-priority-"];
 
 /// What all targets being away is told as.
 pub(super) fn all_away(away: Away) -> Failure {

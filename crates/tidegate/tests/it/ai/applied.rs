@@ -203,6 +203,11 @@ fn what_is_for_one_vendor_goes_to_this_vendor_alone() {
     assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, Some("?beta, anthropic-beta")));
     let seen = last(&chat).0;
     assert!(!seen.target().contains("beta") && seen.header("anthropic-beta").is_none(), "{seen:?}");
+    // Where Azure serves Claude beside others it is told its flags, whatever dialect is spoken.
+    let foundry = one(&chat, "azure-foundry", "/v1", "claude-sonnet-4-5", "");
+    let answer = post(&foundry, "/ai/v1/messages?beta=true", beta, HI);
+    assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, Some("?beta")));
+    assert_eq!(last(&chat).0.header("anthropic-beta"), Some("context-1m"));
     // OpenAI's fields are not Groq's, though the dialect is.
     let organization = "\nopenai-organization: o1\nopenai-beta: x=1";
     let groq = one(&chat, "groq", "/openai/v1", "llama-3.3-70b-versatile", "");
@@ -266,6 +271,37 @@ fn a_key_is_taken_where_each_sdk_has_it_and_goes_no_further() {
     let count = upstream.seen().len();
     assert_eq!(send(chat, "").status, 401);
     assert_eq!(upstream.seen().len(), count);
+}
+
+#[test]
+fn what_tells_of_a_callers_address_goes_no_further() {
+    let upstream = provider::of(Dialect::OpenAiChat);
+    let gateway = one(&upstream, "openai", "/v1", "gpt-4o", "");
+    let names = [
+        "forwarded",
+        "x-forwarded-by",
+        "x-forwarded-client-cert",
+        "x-forwarded-server",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
+        "x-originating-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        "client-cert",
+        "client-cert-chain",
+        "via",
+        "referer",
+        "origin",
+        "cookie",
+    ];
+    let fields: String = names.iter().map(|name| format!("\n{name}: 203.0.113.9")).collect();
+    let answer = post(&gateway, "/ai/v1/chat/completions", &format!("{fields}\nx-mine: goes on"), HI);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = last(&upstream).0;
+    assert!(!format!("{seen:?}").contains("203.0.113.9"), "{seen:?}");
+    assert_eq!(seen.header("x-mine"), Some("goes on"));
 }
 
 #[test]

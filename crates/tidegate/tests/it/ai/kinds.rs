@@ -651,7 +651,33 @@ fn dialects_beside_the_first_are_spoken_at_their_own_paths() {
             messages
         );
         assert_eq!(asked("/ai/v1/responses", json!({"model": "smart", "input": "case: text"})), responses);
+        // Who serves Claude in its vendor's name is told its flags; others speak the dialect alone.
+        let body = json!({"model": "smart", "max_tokens": 50, "messages": turns}).to_string();
+        let answer = post(&gateway, "/ai/v1/messages?beta=true", FLAGS, &body);
+        let seen = mock.seen().pop().expect("a request");
+        let is_claudes = kind == "databricks";
+        assert_eq!(seen.header("anthropic-beta"), is_claudes.then_some("context-1m"), "{kind}");
+        assert_eq!(seen.target().ends_with("?beta=true"), is_claudes, "{kind}: {}", seen.target());
+        let dropped = (!is_claudes).then_some("?beta, anthropic-beta");
+        assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, dropped), "{kind}");
     }
+}
+
+/// What Anthropic's SDKs send beside the body.
+const FLAGS: &str = "\nanthropic-version: 2023-06-01\nanthropic-beta: context-1m";
+
+#[test]
+fn claude_at_google_is_told_its_flags() {
+    let (mock, tokens) =
+        (mock(), Tokens::start(r#"{"access_token":"ya29.x","token_type":"Bearer","expires_in":3599}"#));
+    let (account, _) = service_account(&tokens.url());
+    let gateway = everyone(Some(&mock), &account, "");
+    let body = json!({"model": "vertex-anthropic", "max_tokens": 50, "messages": [{"role": "user", "content": "case: text"}]});
+    let answer = post(&gateway, "/ai/v1/messages?beta=true", FLAGS, &body.to_string());
+    assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, None), "{}", answer.text());
+    let seen = mock.seen().pop().expect("a request");
+    assert_eq!(seen.header("anthropic-beta"), Some("context-1m"));
+    assert!(seen.target().ends_with(":rawPredict?beta=true"), "{}", seen.target());
 }
 
 /// A gateway that takes TLS off and hands on to the mock.

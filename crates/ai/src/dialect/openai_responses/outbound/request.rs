@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     input::write_input,
-    tool::{choice_value, tool_value},
+    tool::{add_tool, choice_value},
 };
 use crate::{
     canon::{Conversation, Error, Feature, Format, Losses, Modality, Request, ToolChoice, Verbosity},
@@ -68,7 +68,7 @@ impl Writer<'_> {
             if tool.cache.is_some() {
                 self.losses.feature_at(Feature::CacheMark, format_args!("tools.{}", tool.name));
             }
-            tools.push(tool_value(tool));
+            add_tool(tool, &mut tools);
         }
         let any = !tools.is_empty();
         if any {
