@@ -20,6 +20,7 @@ mod quirks;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::body::Members;
 pub use self::{
     auth::{Auth, Credential},
     capability::{Capabilities, Capability},
@@ -30,7 +31,6 @@ pub use self::{
     provider::{Also, Placeholder, Provider},
     query::{Found, Query, query},
 };
-pub(crate) use self::body::Members;
 use crate::rules::Rules;
 
 /// The names of all providers, in their order.
