@@ -82,7 +82,9 @@ impl Door {
     /// What is asked for, as Anthropic's own API has it, and the flags that stand in its header there. All other fields
     /// stay as they are written.
     pub fn enter(&self, body: &[u8]) -> Result<(Vec<u8>, Vec<String>), Error> {
-        let wrong = |error: serde_json::Error| Error::new(ErrorKind::Invalid, format!("the body is not JSON: {error}"));
+        let wrong = |error: serde_json::Error| {
+            Error::new(ErrorKind::Invalid, format!("the body is not JSON: {error}"))
+        };
         let members = Members::of(body).map_err(wrong)?;
         if !members.iter().any(|(key, _)| key == "anthropic_version") {
             let message = "bodies with `anthropic_version` alone are read at this path, those of Claude: ask other models \
@@ -98,8 +100,9 @@ impl Door {
             match &**key {
                 "anthropic_version" => {}
                 "anthropic_beta" => {
-                    betas = serde_json::from_str(raw.get())
-                        .map_err(|_| Error::invalid("anthropic_beta", "`anthropic_beta` must be a list of strings"))?;
+                    betas = serde_json::from_str(raw.get()).map_err(|_| {
+                        Error::invalid("anthropic_beta", "`anthropic_beta` must be a list of strings")
+                    })?;
                 }
                 "stream" => {}
                 "model" if self.model.is_some() => {
@@ -151,7 +154,13 @@ mod tests {
     fn the_doors_of_both_clouds_are_known() {
         let claude = Some("anthropic.claude-sonnet-4-5-20250929-v1:0".to_owned());
         for (path, cloud, model, stream, operation) in [
-            ("/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke", Cloud::Bedrock, claude.clone(), false, Operation::Chat),
+            (
+                "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke",
+                Cloud::Bedrock,
+                claude.clone(),
+                false,
+                Operation::Chat,
+            ),
             (
                 "/model/anthropic.claude-sonnet-4-5-20250929-v1:0/invoke-with-response-stream",
                 Cloud::Bedrock,
@@ -207,7 +216,8 @@ mod tests {
     #[test]
     fn events_are_chunks_and_errors_exceptions() {
         let (mut chunks, mut out) = (Chunks::default(), Vec::new());
-        let event = |name: &str, data: &str| Frame { event: name.into(), data: data.into(), exception: false };
+        let event =
+            |name: &str, data: &str| Frame { event: name.into(), data: data.into(), exception: false };
         chunks.write(&event("ping", r#"{"type":"ping"}"#), &mut out);
         let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"later"}}"#;
         chunks.write(&event("error", error), &mut out);

@@ -134,10 +134,14 @@ impl Endpoint {
     /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
     /// bears `anthropic-version`, for the one path that two vendors share.
     pub fn of(path: &str, anthropic: bool) -> Option<Self> {
-        claude_of_a_cloud(path).or_else(|| gemini(path)).or_else(|| bedrock(path)).or_else(|| azure(path)).or_else(|| {
-            let (dialect, operation) = fixed(path, anthropic)?;
-            Some(Self { dialect, operation, model: None, stream: false })
-        })
+        claude_of_a_cloud(path)
+            .or_else(|| gemini(path))
+            .or_else(|| bedrock(path))
+            .or_else(|| azure(path))
+            .or_else(|| {
+                let (dialect, operation) = fixed(path, anthropic)?;
+                Some(Self { dialect, operation, model: None, stream: false })
+            })
     }
 }
 

@@ -32,7 +32,11 @@ pub fn folded(body: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
     let turns = serde_json::from_str::<Turns<'_>>(text).ok()?.messages?;
     let items: Vec<&RawValue> = serde_json::from_str(turns.get()).ok()?;
     let role = |item: &RawValue| {
-        serde_json::from_str::<Turn<'_>>(item.get()).ok().and_then(|turn| turn.role).unwrap_or_default().into_owned()
+        serde_json::from_str::<Turn<'_>>(item.get())
+            .ok()
+            .and_then(|turn| turn.role)
+            .unwrap_or_default()
+            .into_owned()
     };
     let roles: Vec<String> = items.iter().map(|item| role(item)).collect();
     if !roles.iter().any(|role| role == "system") {
@@ -93,7 +97,9 @@ mod tests {
         );
         check(
             r#"[{"role":"assistant","content":[]},{"role":"system","content":"b"},{"role":"user","content":[1.0]}]"#,
-            Some(r#"[{"role":"assistant","content":[]},{"role":"user","content":[1.0]},{"role":"user","content":"b"}]"#),
+            Some(
+                r#"[{"role":"assistant","content":[]},{"role":"user","content":[1.0]},{"role":"user","content":"b"}]"#,
+            ),
             &["messages[1].role"],
         );
         check(

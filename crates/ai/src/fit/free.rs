@@ -32,7 +32,10 @@ pub(super) fn fit(request: &mut Cow<'_, Request>, losses: &mut Losses) {
             let ToolKind::Custom { format } = &tool.kind else { continue };
             let about = match grammar(format.as_ref()) {
                 Some(grammar) => {
-                    losses.feature_at(Feature::CustomTool, format_args!("tools.{}", crate::canon::flat(&tool.name)));
+                    losses.feature_at(
+                        Feature::CustomTool,
+                        format_args!("tools.{}", crate::canon::flat(&tool.name)),
+                    );
                     format!("The whole input of the tool, as it is. It must fit this grammar:\n{grammar}")
                 }
                 None => "The whole input of the tool, as it is.".to_owned(),
@@ -185,10 +188,8 @@ mod tests {
     fn pieces(arguments: &str, size: usize) -> String {
         let mut unwrapping = Unwrapping::default();
         let letters: Vec<char> = arguments.chars().collect();
-        let mut text: String = letters
-            .chunks(size)
-            .map(|piece| unwrapping.push(&piece.iter().collect::<String>()))
-            .collect();
+        let mut text: String =
+            letters.chunks(size).map(|piece| unwrapping.push(&piece.iter().collect::<String>())).collect();
         text.push_str(&unwrapping.finish());
         text
     }

@@ -10,8 +10,8 @@ mod tools;
 
 use std::borrow::Cow;
 
-pub(crate) use self::names::{Renaming, without_scopes};
 pub use self::names::Names;
+pub(crate) use self::names::{Renaming, without_scopes};
 use crate::{
     canon::{Feature, Format, Losses, Modality, Part, Request},
     dialect::Dialect,

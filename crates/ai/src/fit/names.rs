@@ -39,7 +39,9 @@ fn grammar(dialect: Dialect) -> Grammar {
 impl Grammar {
     fn takes(&self, name: &str) -> bool {
         match unscoped(name) {
-            (Some(namespace), name) => self.has_scopes && self.takes_plain(namespace) && self.takes_plain(name),
+            (Some(namespace), name) => {
+                self.has_scopes && self.takes_plain(namespace) && self.takes_plain(name)
+            }
             (None, name) => self.takes_plain(name),
         }
     }

@@ -328,7 +328,8 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
         });
         demo.runs();
         let out = demo.out();
-        let is_ours = |line: &&str| ["/ai/v1/", "/v1/describe", "/mcp"].iter().any(|path| line.contains(path));
+        let is_ours =
+            |line: &&str| ["/ai/v1/", "/v1/describe", "/mcp"].iter().any(|path| line.contains(path));
         let commands = out.lines().filter(is_ours).filter(|line| line.contains("curl"));
         let mut asked = 0;
         for (command, words) in commands.zip([

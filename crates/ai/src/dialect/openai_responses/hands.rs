@@ -288,7 +288,10 @@ mod tests {
                     "output": [{"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 1}}]}),
                 false,
             ),
-            (json!({"type": "apply_patch_call_output", "call_id": "c", "status": "failed", "output": "no"}), true),
+            (
+                json!({"type": "apply_patch_call_output", "call_id": "c", "status": "failed", "output": "no"}),
+                true,
+            ),
         ] {
             let hand = Hand::answered(item["type"].as_str().unwrap_or_default()).expect("known");
             let (text, failed) = hand.said(&item);

@@ -276,7 +276,9 @@ impl Atoms {
 /// Whether a function is one that a tool with a free text became.
 fn takes_text(parameters: Option<&serde_json::Value>) -> bool {
     let about = parameters.and_then(|parameters| parameters.pointer("/properties/input/description"));
-    about.and_then(|about| about.as_str()).is_some_and(|about| about.starts_with("The whole input of the tool"))
+    about
+        .and_then(|about| about.as_str())
+        .is_some_and(|about| about.starts_with("The whole input of the tool"))
 }
 
 /// The tools that may be called: a choice among some is the same as having no others.

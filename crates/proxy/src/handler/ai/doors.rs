@@ -17,12 +17,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{
-    AiGateway, answer, chat,
-    gathered::gather,
-    reply::is_stream,
-    unpacked::unpacked,
-};
+use super::{AiGateway, answer, chat, gathered::gather, reply::is_stream, unpacked::unpacked};
 use crate::{
     body::{Body, Wrapper},
     call::Call,
@@ -97,9 +92,9 @@ impl Chunked {
 
     fn framed(&mut self, data: &[u8]) -> Result<Bytes, Failure> {
         let mut frames = Vec::new();
-        self.reader.push(data, &mut frames).map_err(|error| {
-            Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.to_string())
-        })?;
+        self.reader
+            .push(data, &mut frames)
+            .map_err(|error| Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.to_string()))?;
         let mut out = Vec::new();
         frames.iter().for_each(|frame| self.chunks.write(frame, &mut out));
         Ok(out.into())

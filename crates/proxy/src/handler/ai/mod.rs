@@ -237,7 +237,9 @@ impl AiGateway {
             return Err(Failure::client(Stage::Guard, Problem::BadRequest)
                 .with_status(http::StatusCode::UPGRADE_REQUIRED)
                 .with_header(http::header::UPGRADE, http::HeaderValue::from_static("HTTP/1.1"))
-                .with_hint("conversations are answered over HTTP here, not over a WebSocket: POST to this path"));
+                .with_hint(
+                    "conversations are answered over HTTP here, not over a WebSocket: POST to this path",
+                ));
         }
         let is_get = matches!(endpoint.operation, Operation::Models | Operation::Realtime);
         let wanted = if is_get { Method::GET } else { Method::POST };

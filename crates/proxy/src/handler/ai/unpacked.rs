@@ -25,9 +25,8 @@ const RATIO_MAX: u64 = 400;
 pub(super) fn unpacked(call: &mut Call, body: Body, bytes_max: usize) -> Result<Body, Failure> {
     let Some(coding) = coding(&call.head.headers)? else { return Ok(body) };
     let caps = Caps { size: bytes_max as u64, ratio: RATIO_MAX };
-    let decoded = Decoded::new(body, coding, caps).map_err(|error| {
-        Failure::gateway(Stage::Body, Problem::Internal).with_detail(error.to_string())
-    })?;
+    let decoded = Decoded::new(body, coding, caps)
+        .map_err(|error| Failure::gateway(Stage::Body, Problem::Internal).with_detail(error.to_string()))?;
     for name in OF_THE_CODED_BYTES {
         call.head.headers.remove(name);
     }

@@ -90,7 +90,11 @@ impl Desk {
     /// An agent here, which is told nothing of whoever runs the test.
     fn seat(&self, mut command: Command) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command.env_clear().env("PATH", path).env("HOME", self.0.join("home")).current_dir(self.0.join("work"));
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.0.join("home"))
+            .current_dir(self.0.join("work"));
         command.stdin(std::process::Stdio::null());
         command
     }
@@ -171,18 +175,24 @@ fn claude_at(dialect: Dialect) -> Vec<String> {
     let asked: Vec<Request> = upstream.seen().iter().map(|seen| parrot::asked(dialect, seen).0).collect();
     want(asked.len() == 3, format!("{} requests", asked.len()));
     let Some(last) = asked.last() else { return wrong };
-    let calls: Vec<&str> =
-        parts(last).filter_map(|part| if let Part::ToolCall { id, .. } = part { Some(&**id) } else { None }).collect();
+    let calls: Vec<&str> = parts(last)
+        .filter_map(|part| if let Part::ToolCall { id, .. } = part { Some(&**id) } else { None })
+        .collect();
     want(calls == ["call_1", "call_2", "call_3"], format!("calls {calls:?}"));
     // Thoughts come back to whoever signs them, and marks for the cache to whoever takes them.
     if matches!(dialect, Dialect::Anthropic | Dialect::Bedrock) {
-        let is_proof = |part: &Part| matches!(part, Part::Thinking { proof: Some(proof), .. } if proof.value == PROOF);
+        let is_proof =
+            |part: &Part| matches!(part, Part::Thinking { proof: Some(proof), .. } if proof.value == PROOF);
         want(parts(last).any(is_proof), "the thoughts did not come back".into());
         want(parts(last).any(|part| part.cache().is_some()), "no mark for the cache".into());
     }
-    want(last.tools.iter().all(|tool| tool.name != "DeferredToolPlaceholder") || dialect == Dialect::Anthropic, "a tool to be loaded later is there".into());
+    want(
+        last.tools.iter().all(|tool| tool.name != "DeferredToolPlaceholder") || dialect == Dialect::Anthropic,
+        "a tool to be loaded later is there".into(),
+    );
     let record = &gateway.records(3)[0]["ai"];
-    let dropped: Vec<&str> = record["dropped"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let dropped: Vec<&str> =
+        record["dropped"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let unknown: Vec<&&str> = dropped.iter().filter(|word| !is_of_claude_code(word)).collect();
     want(unknown.is_empty(), format!("dropped {dropped:?}"));
     want(dialect != Dialect::Anthropic || dropped.is_empty(), format!("dropped {dropped:?}"));
@@ -191,7 +201,13 @@ fn claude_at(dialect: Dialect) -> Vec<String> {
 
 /// What Claude Code asks of Claude alone.
 fn is_of_claude_code(word: &str) -> bool {
-    let exact = ["?beta", "anthropic-beta", "anthropic-dangerous-direct-browser-access", "context_management", "metadata.user_id"];
+    let exact = [
+        "?beta",
+        "anthropic-beta",
+        "anthropic-dangerous-direct-browser-access",
+        "context_management",
+        "metadata.user_id",
+    ];
     exact.contains(&word)
         || word.starts_with("anthropic-beta: ")
         || word.ends_with("cache_control")
@@ -210,7 +226,8 @@ fn claude_code_works_with_models_of_every_vendor() {
 /// What is wrong at any target; several are tried at a time.
 fn everywhere(at: fn(Dialect) -> Vec<String>) -> Vec<String> {
     std::thread::scope(|scope| {
-        let running: Vec<_> = Dialect::ALL.into_iter().map(|dialect| scope.spawn(move || at(dialect))).collect();
+        let running: Vec<_> =
+            Dialect::ALL.into_iter().map(|dialect| scope.spawn(move || at(dialect))).collect();
         running.into_iter().flat_map(|one| one.join().expect("it ran")).collect()
     })
 }
@@ -271,9 +288,13 @@ fn codex_at(dialect: Dialect, model: &str, policies: &str) -> Vec<String> {
         }
     };
     let asked: Vec<Request> = upstream.seen().iter().map(|seen| parrot::asked(dialect, seen).0).collect();
-    let names = |request: &Request| -> Vec<String> { request.tools.iter().map(|tool| tool.name.clone()).collect() };
+    let names =
+        |request: &Request| -> Vec<String> { request.tools.iter().map(|tool| tool.name.clone()).collect() };
     let tools = asked.first().map(names).unwrap_or_default();
-    want(said.starts_with("done: ") && said.contains("ahoy"), format!("it says {said}; {output}; tools {tools:?}"));
+    want(
+        said.starts_with("done: ") && said.contains("ahoy"),
+        format!("it says {said}; {output}; tools {tools:?}"),
+    );
     want(!said.contains("unsupported call"), format!("a tool was not found: {said}"));
     want(desk.file("NOTE.txt") == "ahoy", "the shell was not run".into());
     let is_patched = desk.file("OTHER.txt") == "from the \"model\" \\o/\n";

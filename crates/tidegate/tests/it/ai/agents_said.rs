@@ -56,7 +56,9 @@ fn compressed_bodies_are_read_and_bombs_are_not() {
         encoder.finish().expect("finished")
     };
     let zstd = zstd::encode_all(body.as_bytes(), 3).expect("packed");
-    for (coding, bytes) in [("zstd", zstd), ("gzip", gzip(body.as_bytes())), ("identity", body.clone().into_bytes())] {
+    for (coding, bytes) in
+        [("zstd", zstd), ("gzip", gzip(body.as_bytes())), ("identity", body.clone().into_bytes())]
+    {
         let answer = send(coding, &bytes);
         assert_eq!(answer.status, 200, "{coding}: {}", answer.text());
         let seen = upstream.seen().pop().expect("a request");
@@ -104,7 +106,11 @@ fn hands() -> [(Value, Value, Value); 4] {
             json!({"type": "local_shell_call", "action": {"type": "exec", "command": ["ls", "-l"], "env": {}}}),
         ),
         (json!({"type": "shell"}), shell.clone(), json!({"type": "shell_call", "action": shell})),
-        (json!({"type": "apply_patch"}), patch.clone(), json!({"type": "apply_patch_call", "operation": patch})),
+        (
+            json!({"type": "apply_patch"}),
+            patch.clone(),
+            json!({"type": "apply_patch_call", "operation": patch}),
+        ),
         (
             json!({"type": "tool_search", "execution": "client", "description": "Finds tools."}),
             search.clone(),
@@ -122,9 +128,11 @@ fn output_of(item: &Value) -> Value {
         "apply_patch_call" => {
             json!({"type": "apply_patch_call_output", "call_id": id, "status": "completed", "output": "ahoy"})
         }
-        _ => json!({"type": "tool_search_output", "call_id": id, "execution": "client", "status": "completed", "tools": [
+        _ => {
+            json!({"type": "tool_search_output", "call_id": id, "execution": "client", "status": "completed", "tools": [
             {"type": "namespace", "name": "ahoy", "description": "", "tools": [
-                {"type": "function", "name": "list", "parameters": {"type": "object", "properties": {}}, "defer_loading": true}]}]}),
+                {"type": "function", "name": "list", "parameters": {"type": "object", "properties": {}}, "defer_loading": true}]}]})
+        }
     }
 }
 
@@ -135,7 +143,9 @@ fn tools_that_the_agent_runs_are_functions_to_other_vendors_models() {
         for dialect in Dialect::ALL.into_iter().filter(|dialect| *dialect != Dialect::OpenAiResponses) {
             let (name, wanted) = (word.clone(), arguments.clone());
             let upstream = parrot::provider(dialect, move |request| {
-                let is_there = |tool: &ai::canon::Tool| tool.name == name && matches!(tool.kind, ToolKind::Function { .. });
+                let is_there = |tool: &ai::canon::Tool| {
+                    tool.name == name && matches!(tool.kind, ToolKind::Function { .. })
+                };
                 assert!(request.tools.iter().any(is_there), "{:?}", request.tools);
                 match request.messages.iter().any(|message| message.role == Role::Tool) {
                     true => parrot::says("done"),
@@ -150,7 +160,12 @@ fn tools_that_the_agent_runs_are_functions_to_other_vendors_models() {
                 let ask = |input: Value| {
                     let body = json!({"model": "smart", "stream": stream, "store": false, "tools": [tool], "input": input});
                     let answer = post(&gateway, "/ai/v1/responses", "", &body.to_string());
-                    assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, None), "{what}: {}", answer.text());
+                    assert_eq!(
+                        (answer.status, answer.header("x-tidegate-dropped")),
+                        (200, None),
+                        "{what}: {}",
+                        answer.text()
+                    );
                     completed(&answer.text(), stream)
                 };
                 let answer = ask(json!([user]));
@@ -166,7 +181,10 @@ fn tools_that_the_agent_runs_are_functions_to_other_vendors_models() {
                 assert_eq!(answer["output"][0]["content"][0]["text"], "done", "{what}");
                 let asked = parrot::asked(dialect, &upstream.seen().pop().expect("a request")).0;
                 let results = asked.messages.iter().flat_map(|message| &message.parts);
-                let said: Vec<String> = results.filter(|part| matches!(part, Part::ToolResult { .. })).map(|part| format!("{part:?}")).collect();
+                let said: Vec<String> = results
+                    .filter(|part| matches!(part, Part::ToolResult { .. }))
+                    .map(|part| format!("{part:?}"))
+                    .collect();
                 assert!(said.len() == 1 && said[0].contains("ahoy"), "{what}: {said:?}");
                 let has_found = asked.tools.iter().any(|tool| tool.name == "ahoy__list");
                 assert_eq!(has_found, word == "tool_search", "{what}: {:?}", asked.tools);
@@ -184,13 +202,18 @@ fn completed(text: &str, stream: bool) -> Value {
     if !stream {
         return serde_json::from_str(text).expect("JSON");
     }
-    let mut events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
-    let done: Vec<Value> = events.by_ref().filter(|event| event["type"] == "response.output_item.done").collect();
+    let mut events =
+        text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let done: Vec<Value> =
+        events.by_ref().filter(|event| event["type"] == "response.output_item.done").collect();
     let end = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap_or_default();
     let end: Value = serde_json::from_str(end).expect("JSON");
     assert_eq!(end["type"], "response.completed", "{text}");
     let items: Vec<&Value> = done.iter().map(|event| &event["item"]).collect();
-    assert_eq!(end["response"]["output"].as_array().map(|items| items.iter().collect::<Vec<_>>()), Some(items));
+    assert_eq!(
+        end["response"]["output"].as_array().map(|items| items.iter().collect::<Vec<_>>()),
+        Some(items)
+    );
     end["response"].clone()
 }
 
@@ -216,7 +239,9 @@ fn system_turns_are_the_users_where_a_model_refuses_them() {
 #[test]
 fn flags_of_anthropics_header_reach_bedrock_where_it_knows_them() {
     let upstream = parrot::provider(Dialect::Bedrock, |_| parrot::says("hello"));
-    let flags = format!("{CLAUDE}\nanthropic-beta: claude-code-20250219,interleaved-thinking-2025-05-14\nanthropic-beta: context-1m-2025-08-07");
+    let flags = format!(
+        "{CLAUDE}\nanthropic-beta: claude-code-20250219,interleaved-thinking-2025-05-14\nanthropic-beta: context-1m-2025-08-07"
+    );
     let body = r#"{"model":"smart","max_tokens":50,"messages":[{"role":"user","content":"a"}]}"#;
     for (model, taken, dropped) in [
         (
@@ -250,7 +275,11 @@ fn tools_to_be_loaded_later_are_there_for_others_when_a_search_has_found_them() 
     let gateway = one(&upstream, Dialect::OpenAiChat, "m");
     let tool = |name: &str| json!({"name": name, "input_schema": {"type": "object"}, "defer_loading": true});
     let body = |content: Value, more: Value| {
-        let mut tools = vec![json!({"name": "ToolSearch", "input_schema": {"type": "object"}}), tool("WebFetch"), tool("Placeholder")];
+        let mut tools = vec![
+            json!({"name": "ToolSearch", "input_schema": {"type": "object"}}),
+            tool("WebFetch"),
+            tool("Placeholder"),
+        ];
         tools.extend(more.as_array().cloned().unwrap_or_default());
         json!({"model": "smart", "max_tokens": 50, "tools": tools, "messages": [
             {"role": "user", "content": "a"},
@@ -324,7 +353,8 @@ fn anthropics_clients_for_clouds_reach_models_of_every_vendor() {
             (dialect, upstream)
         })
         .collect();
-    let all: Vec<(Dialect, &Upstream)> = upstreams.iter().map(|(dialect, upstream)| (*dialect, upstream)).collect();
+    let all: Vec<(Dialect, &Upstream)> =
+        upstreams.iter().map(|(dialect, upstream)| (*dialect, upstream)).collect();
     let gateway = parrot::gateway(&all, "", "");
     let base = format!("http://{}/ai", gateway.address);
     let names = Dialect::ALL.map(Dialect::name);
@@ -339,7 +369,8 @@ fn anthropics_clients_for_clouds_reach_models_of_every_vendor() {
             want.extend([said.clone(), said, json!([name, "BadRequestError", 400])]);
             want.extend((kind == "vertex").then(|| json!([name, "count", true])));
         }
-        let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let lines: Vec<Value> =
+            output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(lines, want, "{kind}");
     }
     // What a provider of Claude's own dialect is asked: nothing of the cloud is left in it.
@@ -353,7 +384,11 @@ fn anthropics_clients_for_clouds_reach_models_of_every_vendor() {
     // A model that is not Claude's is asked for in other words there.
     let titan = post(&gateway, "/ai/model/bedrock/invoke", "", r#"{"inputText":"a"}"#);
     assert_eq!(titan.status, 501, "{}", titan.text());
-    assert!(titan.json()["message"].as_str().is_some_and(|text| text.contains("converse")), "{}", titan.text());
+    assert!(
+        titan.json()["message"].as_str().is_some_and(|text| text.contains("converse")),
+        "{}",
+        titan.text()
+    );
     // Without a key the failure is told as the cloud tells it.
     let head = "POST /ai/model/bedrock/invoke HTTP/1.1\nhost: gw\ncontent-length: 2";
     assert_eq!(gateway.send(head, b"{}").json()["__type"], "UnrecognizedClientException");
@@ -386,7 +421,8 @@ fn openai_counts_and_shortens_and_others_are_counted_for() {
         Some(parrot::http("application/json", body.as_bytes()))
     });
     let claude = parrot::provider(Dialect::Anthropic, |_| parrot::says("hello"));
-    let gateway = parrot::gateway(&[(Dialect::OpenAiResponses, &openai), (Dialect::Anthropic, &claude)], "", "");
+    let gateway =
+        parrot::gateway(&[(Dialect::OpenAiResponses, &openai), (Dialect::Anthropic, &claude)], "", "");
     let base = format!("http://{}/ai", gateway.address);
     let (well, output) = Peer::start(python(COUNTS, &[&base, KEY, "openai-responses", "anthropic"])).finish();
     assert!(well, "{output}");
@@ -398,8 +434,16 @@ fn openai_counts_and_shortens_and_others_are_counted_for() {
     assert_eq!(lines[3][1], 501, "{output}");
     assert!(claude.seen().is_empty());
     let records = gateway.records(4);
-    let of = |operation: &str| records.iter().find(|record| record["ai"]["operation"] == operation && record["ai"]["provider"] == "openai-responses");
-    assert_eq!(of("compact").map(|record| record["ai"]["output_tokens"].clone()), Some(4.into()), "{records:?}");
+    let of = |operation: &str| {
+        records.iter().find(|record| {
+            record["ai"]["operation"] == operation && record["ai"]["provider"] == "openai-responses"
+        })
+    };
+    assert_eq!(
+        of("compact").map(|record| record["ai"]["output_tokens"].clone()),
+        Some(4.into()),
+        "{records:?}"
+    );
     let body: Value = serde_json::from_slice(&openai.seen()[1].body).expect("JSON");
     assert_eq!(body["model"], "gpt-5-codex");
 }

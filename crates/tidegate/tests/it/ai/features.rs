@@ -4,7 +4,9 @@
 //! every dialect: the SDK reads the answer, and what the provider was asked is read back in its own dialect.
 
 use ai::{
-    canon::{Answer, Choice, Feature, Finish, Format, Part, Request, Role, Source, ToolChoice, ToolKind, Usage},
+    canon::{
+        Answer, Choice, Feature, Finish, Format, Part, Request, Role, Source, ToolChoice, ToolKind, Usage,
+    },
     dialect::Dialect,
 };
 use serde_json::{Value, json};
@@ -273,7 +275,10 @@ fn check(sdk: &str, caller: Dialect) {
                     let name = caller.feature_name(*feature);
                     let is_named = dropped.iter().any(|word| word.ends_with(name));
                     if is_named == is_turned(*feature, asked) {
-                        wrong.push(format!("{what}: {name} is named {is_named}: {:?} {dropped:?}", asked.sampling));
+                        wrong.push(format!(
+                            "{what}: {name} is named {is_named}: {:?} {dropped:?}",
+                            asked.sampling
+                        ));
                     }
                 }
                 continue;

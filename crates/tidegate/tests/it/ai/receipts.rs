@@ -76,20 +76,27 @@ fn receipts_tell_the_tokens_of_sound() {
     let upstreams: Vec<(Dialect, Upstream)> = tellers
         .into_iter()
         .map(|dialect| {
-            let reply = move |_: &ai::canon::Request| ai::canon::Answer { usage: Some(usage), ..parrot::says("heard") };
+            let reply = move |_: &ai::canon::Request| ai::canon::Answer {
+                usage: Some(usage),
+                ..parrot::says("heard")
+            };
             (dialect, parrot::provider(dialect, reply))
         })
         .collect();
-    let all: Vec<(Dialect, &Upstream)> = upstreams.iter().map(|(dialect, upstream)| (*dialect, upstream)).collect();
+    let all: Vec<(Dialect, &Upstream)> =
+        upstreams.iter().map(|(dialect, upstream)| (*dialect, upstream)).collect();
     let gateway = parrot::gateway(&all, "", "");
     for told in tellers {
         for caller in Dialect::ALL {
             let what = format!("{} to {}", told.name(), caller.name());
-            let whole = parrot::ask_with(&gateway, caller, told.name(), &parrot::question("hm", false), KEY, "");
+            let whole =
+                parrot::ask_with(&gateway, caller, told.name(), &parrot::question("hm", false), KEY, "");
             assert_eq!(whole.status, 200, "{what}: {}", whole.text());
-            let sound = ["x-tidegate-input-audio-tokens", "x-tidegate-output-audio-tokens"].map(|name| whole.header(name));
+            let sound = ["x-tidegate-input-audio-tokens", "x-tidegate-output-audio-tokens"]
+                .map(|name| whole.header(name));
             assert_eq!(sound, [Some("30"), Some("20")], "{what}");
-            let streamed = parrot::ask_with(&gateway, caller, told.name(), &parrot::question("hm", true), KEY, "");
+            let streamed =
+                parrot::ask_with(&gateway, caller, told.name(), &parrot::question("hm", true), KEY, "");
             assert_eq!(streamed.status, 200, "{what}");
         }
     }
@@ -99,7 +106,9 @@ fn receipts_tell_the_tokens_of_sound() {
         assert_eq!(tokens, [Some(50), Some(30), Some(40), Some(20)], "{record}");
     }
     for (kind, tokens) in [("input_audio", 30.0), ("output_audio", 20.0)] {
-        let series = format!("tidegate_ai_tokens_total{{route=\"models\",provider=\"gemini\",model=\"gemini\",kind=\"{kind}\"}}");
+        let series = format!(
+            "tidegate_ai_tokens_total{{route=\"models\",provider=\"gemini\",model=\"gemini\",kind=\"{kind}\"}}"
+        );
         assert_eq!(gateway.metric(&series), Some(tokens * 12.0));
     }
 }

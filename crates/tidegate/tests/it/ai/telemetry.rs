@@ -194,7 +194,8 @@ ai:
         receiver.telemetry("http/protobuf", "interval: 200ms")
     ));
     for (operation, path, body, _) in OPERATIONS {
-        let kind = if body.starts_with("--b") { "multipart/form-data; boundary=b" } else { "application/json" };
+        let kind =
+            if body.starts_with("--b") { "multipart/form-data; boundary=b" } else { "application/json" };
         let head = format!(
             "POST {path} HTTP/1.1\nhost: gw\nx-api-key: {KEY}\ncontent-type: {kind}\ncontent-length: {}",
             body.len()
@@ -207,7 +208,8 @@ ai:
     for (operation, path, _, dialect) in OPERATIONS {
         let model = if operation == "rerank" { "ranks" } else { "any" };
         let is_it = |span: &&Value| {
-            span["name"] == format!("{operation} {model}") && span["attributes"]["tidegate.ai.dialect"] == dialect
+            span["name"] == format!("{operation} {model}")
+                && span["attributes"]["tidegate.ai.dialect"] == dialect
         };
         let found =
             spans.iter().find(is_it).unwrap_or_else(|| panic!("no {operation} of {path}: {spans:#?}"));

@@ -23,7 +23,8 @@ fn vendors(tool: Fields) -> Tool {
 
 /// Names of tools that a search of the caller's own has found: results of calls refer to them.
 pub(super) fn referenced(messages: &Value) -> BTreeSet<String> {
-    let items = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let items =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let messages = messages.as_array().into_iter().flatten();
     let results = messages.flat_map(|message| items(message, "content"));
     let said = results.flat_map(|result| items(&result, "content"));
@@ -43,7 +44,8 @@ pub(super) fn read_tools(
 ) -> Result<Vec<Tool>, Error> {
     let mut tools = Vec::new();
     let list = fields.objects("tools")?;
-    let is_search = |tool: &Fields| tool.peek_text("type").is_some_and(|kind| kind.starts_with("tool_search_tool"));
+    let is_search =
+        |tool: &Fields| tool.peek_text("type").is_some_and(|kind| kind.starts_with("tool_search_tool"));
     let is_searched = list.iter().any(is_search);
     for mut tool in list {
         if tool.peek("defer_loading").and_then(Value::as_bool) == Some(true) {

@@ -163,7 +163,9 @@ pub(super) fn call_value(
 ) -> Value {
     let (namespace, name) = unscoped(name);
     let mut value = match custom {
-        true => json!({"id": item, "type": "custom_tool_call", "status": status, "call_id": id, "name": name, "input": arguments}),
+        true => {
+            json!({"id": item, "type": "custom_tool_call", "status": status, "call_id": id, "name": name, "input": arguments})
+        }
         false => json!({
             "id": item,
             "type": "function_call",

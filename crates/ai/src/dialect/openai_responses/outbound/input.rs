@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     canon::{
-        CacheMark, Error, ErrorKind, Feature, Losses, Message, Part, Proof, ProofKind, Request, Role, Source, Tool,
-        unscoped,
+        CacheMark, Error, ErrorKind, Feature, Losses, Message, Part, Proof, ProofKind, Request, Role, Source,
+        Tool, unscoped,
     },
     dialect::openai_responses::{ISSUER, NAME, content, hands::Hand, thought},
     rules::Rules,
@@ -262,7 +262,9 @@ impl Input<'_> {
         let (namespace, name) = unscoped(name);
         let mut item = match custom {
             true => json!({"type": "custom_tool_call", "call_id": id, "name": name, "input": arguments}),
-            false => json!({"type": "function_call", "call_id": id, "name": name, "arguments": content::arguments(arguments)}),
+            false => {
+                json!({"type": "function_call", "call_id": id, "name": name, "arguments": content::arguments(arguments)})
+            }
         };
         if let Some(namespace) = namespace {
             item["namespace"] = namespace.into();

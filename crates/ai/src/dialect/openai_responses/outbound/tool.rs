@@ -10,14 +10,16 @@ use crate::{
 /// Adds a tool, in its namespace if it has one.
 pub(super) fn add_tool(tool: &Tool, tools: &mut Vec<Value>) {
     let value = tool_value(tool);
-    let Some(namespace) = unscoped(&tool.name).0.filter(|_| !tool.is_vendors()) else { return tools.push(value) };
+    let Some(namespace) = unscoped(&tool.name).0.filter(|_| !tool.is_vendors()) else {
+        return tools.push(value);
+    };
     let there = tools.iter_mut().find(|other| other["type"] == "namespace" && other["name"] == namespace);
     match there.and_then(|there| there["tools"].as_array_mut()) {
         Some(inner) => inner.push(value),
         None => tools.push(json!({
             "type": "namespace",
             "name": namespace,
-            "description": format!("Tools of {namespace}."),
+            "description": "",
             "tools": [value],
         })),
     }
