@@ -237,9 +237,9 @@ fn requests_to_aws_are_signed_as_botocore_signs_them_and_ask_for_nothing_in_the_
     let forged = "\nauthorization: Bearer the-clients\nx-amz-date: 20200101T000000Z\nx-amz-security-token: forged\nx-amz-acl: public-read\nx-amz-copy-source: /others/secrets\nx-amz-meta-a:  one   two\ncontent-type: text/plain";
     let mut asked = Vec::new();
     for (at, target, body, is_unsigned) in [
-        (0, "/0/a%20b//c/?b=2%20x&a=1&a=0~", "the body", false),
+        (0, "/0/a%20b/c/?b=2%20x&a=1&a=0~", "the body", false),
         (0, "/0", "", false),
-        (1, "/1/a%20b//c%2Bd(1)?list-type=2", "the body", false),
+        (1, "/1/a%20b/c%2Bd(1)?list-type=2", "the body", false),
         (2, "/2/small", "small", false),
         (2, "/2/large", "more than ten bytes", true),
         (3, "/3/any", "small", true),
