@@ -121,10 +121,9 @@ impl SigningKey {
         let failed = |_| "no key could be made: the system gives no random bytes".to_owned();
         let random = SystemRandom::new();
         let der = match algorithm {
-            Algorithm::Es256 | Algorithm::Es384 => EcdsaKeyPair::generate_pkcs8(curve(algorithm).0, &random)
-                .map_err(failed)?
-                .as_ref()
-                .to_vec(),
+            Algorithm::Es256 | Algorithm::Es384 => {
+                EcdsaKeyPair::generate_pkcs8(curve(algorithm).0, &random).map_err(failed)?.as_ref().to_vec()
+            }
             Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random).map_err(failed)?.as_ref().to_vec(),
             Algorithm::Rs256 | Algorithm::Ps512 => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
@@ -307,8 +306,7 @@ mod tests {
     #[test]
     fn what_a_key_signs_is_verified_by_what_is_published_of_it_also_after_it_was_kept() {
         let claims = serde_json::from_str(r#"{"sub": "a", "groups": ["x"]}"#).expect("an object");
-        let all =
-            [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps512];
+        let all = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps512];
         for algorithm in all {
             let (key, der) = SigningKey::generate(algorithm).expect("a key");
             let again = SigningKey::from_der(&der, algorithm).expect("the same key");

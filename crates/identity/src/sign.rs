@@ -147,7 +147,9 @@ mod tests {
     fn signer(key: Key) -> Signer {
         Signer {
             label: "sig1".to_owned(),
-            components: ["@method", "@target-uri", "x-a", "x-gone", "content-digest"].map(str::to_owned).to_vec(),
+            components: ["@method", "@target-uri", "x-a", "x-gone", "content-digest"]
+                .map(str::to_owned)
+                .to_vec(),
             key,
             keyid: r#"a "key" \ of mine"#.to_owned(),
             tag: Some("orders".to_owned()),

@@ -110,13 +110,7 @@ pub fn sign(
 }
 
 /// The request in the one form that both sides digest, and the names of the fields in it.
-fn canonical(
-    method: &str,
-    uri: &Uri,
-    headers: &HeaderMap,
-    digest: &str,
-    is_s3: bool,
-) -> (String, String) {
+fn canonical(method: &str, uri: &Uri, headers: &HeaderMap, digest: &str, is_s3: bool) -> (String, String) {
     let mut names: Vec<&str> =
         headers.keys().map(http::HeaderName::as_str).filter(|name| is_signed(name)).collect();
     names.sort_unstable();

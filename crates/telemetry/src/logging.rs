@@ -200,7 +200,8 @@ mod tests {
     /// What the crates of the workspace are called in code.
     fn crates() -> BTreeSet<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder of crates");
-        let manifests = fs::read_dir(folder).expect("crates").flatten().map(|entry| entry.path().join("Cargo.toml"));
+        let manifests =
+            fs::read_dir(folder).expect("crates").flatten().map(|entry| entry.path().join("Cargo.toml"));
         let texts = manifests.filter_map(|manifest| fs::read_to_string(manifest).ok());
         // Of a library that has a name of its own that one counts, and else the package's.
         let name = |text: String| {
@@ -224,7 +225,9 @@ mod tests {
         assert!(missing.is_empty(), "their lines are hidden below `trace`: {missing:?}");
         let gone: Vec<_> = OURS.iter().filter(|name| !crates.contains(**name)).collect();
         assert!(gone.is_empty(), "{gone:?}");
-        for (target, want) in [("sinks::lane", true), ("sinks", true), ("sinksy", false), ("hyper::proto", false)] {
+        for (target, want) in
+            [("sinks::lane", true), ("sinks", true), ("sinksy", false), ("hyper::proto", false)]
+        {
             assert_eq!(is_ours(target), want, "{target}");
         }
     }

@@ -125,8 +125,7 @@ impl Settings for Opa {
                 }
             }
         });
-        let names =
-            [("upstreamHeaders", &*self.upstream_headers), ("refusalHeaders", &self.refusal_headers)];
+        let names = [("upstreamHeaders", &*self.upstream_headers), ("refusalHeaders", &self.refusal_headers)];
         check(&names, self.body.as_ref(), self.timeout, at);
     }
 }

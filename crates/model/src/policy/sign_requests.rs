@@ -55,7 +55,9 @@ impl Default for SignRequests {
         Self {
             style: RequestSignature::default(),
             key: None,
-            components: ["@method", "@authority", "@path", "@query", "content-digest"].map(str::to_owned).to_vec(),
+            components: ["@method", "@authority", "@path", "@query", "content-digest"]
+                .map(str::to_owned)
+                .to_vec(),
             digest: BodyDigest::default(),
             label: "sig1".to_owned(),
             tag: None,
@@ -183,16 +185,9 @@ impl RequestSignature {
     /// The settings that are for it alone.
     fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::HttpSignatures => &[
-                "key",
-                "components",
-                "digest",
-                "label",
-                "tag",
-                "expires",
-                "nonce",
-                "stateAlgorithm",
-            ],
+            Self::HttpSignatures => {
+                &["key", "components", "digest", "label", "tag", "expires", "nonce", "stateAlgorithm"]
+            }
             Self::AwsSigV4 => &["aws"],
             Self::Github | Self::Stripe | Self::Slack => &["secrets"],
         }
@@ -251,7 +246,9 @@ impl SignRequests {
         }
         let mut label = self.label.bytes();
         let begins = label.next().is_some_and(|byte| byte.is_ascii_lowercase());
-        if !begins || !label.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte)) {
+        if !begins
+            || !label.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+        {
             at.field("label", |at| at.error("expected small letters, digits, `_` and `-`, a letter first"));
         }
         if self.expires.is_some_and(|expires| expires < Duration::from_secs(1)) {
@@ -287,7 +284,8 @@ impl AwsSigning {
         }
         at.each("headers", &self.headers, |at, name| {
             let begin = name.strip_suffix('*').unwrap_or(name);
-            let is_name = begin.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+            let is_name =
+                begin.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
             if !begin.starts_with("x-amz-") || !is_name {
                 at.error("expected a name that begins with `x-amz-`, in small letters");
             } else if RequestSignature::AwsSigV4.headers().contains(&name.as_str()) {

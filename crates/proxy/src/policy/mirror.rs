@@ -152,7 +152,13 @@ impl Around for Copying {
             let (heard, body) = oneshot::channel();
             next.body = overhear(next.body, mirror.bytes_max, heard);
             let (ends, end) = oneshot::channel();
-            let copy = Copy { worker: next.worker.clone(), call: copied(call, mirror.sends_tokens), body, end, _place: place };
+            let copy = Copy {
+                worker: next.worker.clone(),
+                call: copied(call, mirror.sends_tokens),
+                body,
+                end,
+                _place: place,
+            };
             tokio::task::spawn_local(run(mirror.clone(), copy));
             let began = Instant::now();
             let result = next.go(call).await;

@@ -123,10 +123,7 @@ impl SignRequests {
             RequestSignature::Stripe => (How::Stripe(secrets), Covers::Whole(limit), None),
         };
         let counted = Counted::of(&METRIC, cx);
-        Ok(Self {
-            signer: Arc::new(Signer { how, covers, name, counted }),
-            own: own(settings.style),
-        })
+        Ok(Self { signer: Arc::new(Signer { how, covers, name, counted }), own: own(settings.style) })
     }
 }
 

@@ -39,8 +39,7 @@ impl AwsKey {
         };
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let url = role.endpoint.clone().unwrap_or_else(|| format!("https://sts.{region}.{domain}/"));
-        let target =
-            Target::parse(&url).map_err(|error| format!("`aws.assumeRole.endpoint`: {error}"))?;
+        let target = Target::parse(&url).map_err(|error| format!("`aws.assumeRole.endpoint`: {error}"))?;
         let mut form = format!(
             "Version=2011-06-15&RoleArn={}&RoleSessionName={}",
             encode(&role.role_arn),

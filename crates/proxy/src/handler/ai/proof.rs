@@ -45,9 +45,7 @@ impl Proof {
                 *uri = text.parse().map_err(|_| "the key cannot stand in a query".to_owned())?;
                 Ok(())
             }
-            Self::Signature(scope, key) => {
-                key.sign(scope, method, uri, headers, Payload::Signed(body)).await
-            }
+            Self::Signature(scope, key) => key.sign(scope, method, uri, headers, Payload::Signed(body)).await,
             Self::Token(source) => match &source.token().await?.material {
                 Material::Bearer(value) => {
                     headers.insert(header::AUTHORIZATION, value.clone());

@@ -256,7 +256,8 @@ impl Directory {
         }
         let entries = entries
             .into_iter()
-            .map(SearchEntry::construct).map(|entry| Entry { dn: entry.dn, attributes: entry.attrs });
+            .map(SearchEntry::construct)
+            .map(|entry| Entry { dn: entry.dn, attributes: entry.attrs });
         Ok(entries.take(max).collect())
     }
 

@@ -267,7 +267,7 @@ mod tests {
         let attempts = Attempts::new(100);
         let now = Instant::now();
         let from = |place| attempts.fail([1; 16], place, now, BOUNDS);
-        assert_eq!([from(ELSEWHERE), from(HERE), ], [None, None]);
+        assert_eq!([from(ELSEWHERE), from(HERE),], [None, None]);
         attempts.succeed(&[1; 16], &HERE);
         assert_eq!(from(ELSEWHERE), None);
         attempts.succeed(&[1; 16], &HERE);
@@ -277,7 +277,11 @@ mod tests {
         let later = now + Duration::from_secs(11);
         attempts.succeed(&[1; 16], &HERE);
         let again = |now| attempts.fail([1; 16], ELSEWHERE, now, BOUNDS).map(|lock| lock.as_secs());
-        assert_eq!([again(later), again(later), again(later)], [None, None, Some(20)], "the next lasts longer");
+        assert_eq!(
+            [again(later), again(later), again(later)],
+            [None, None, Some(20)],
+            "the next lasts longer"
+        );
         // Places that are not told apart any more are forgiven by nobody.
         let wide = Bounds { failures_max: 100, ..BOUNDS };
         for place in 0..PLACES_MAX as u8 + 4 {

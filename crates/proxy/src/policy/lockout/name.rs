@@ -31,8 +31,17 @@ mod tests {
     #[test]
     fn one_name_is_one_however_it_is_written() {
         for name in [
-            "ann", "ANN", " ann ", "a nn", "\u{ff41}nn", "a\u{ad}nn", "a\u{200b}nn", "\u{e4}nn", "a\u{308}nn",
-            "ann\u{feff}", "a\tnn",
+            "ann",
+            "ANN",
+            " ann ",
+            "a nn",
+            "\u{ff41}nn",
+            "a\u{ad}nn",
+            "a\u{200b}nn",
+            "\u{e4}nn",
+            "a\u{308}nn",
+            "ann\u{feff}",
+            "a\tnn",
         ] {
             assert_eq!(folded(name), "ann", "{name:?}");
         }

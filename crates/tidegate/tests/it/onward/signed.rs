@@ -92,7 +92,9 @@ fn judged(gateway: &Gateway, jobs: &[Value]) -> Vec<Value> {
 #[test]
 fn message_signatures_of_every_kind_of_key_are_good_to_another_library() {
     let upstream = telling();
-    let of = |name: &str, algorithm: &str| format!("key: {{algorithm: {algorithm}, secret: {{file: {name}.pem}}}}");
+    let of = |name: &str, algorithm: &str| {
+        format!("key: {{algorithm: {algorithm}, secret: {{file: {name}.pem}}}}")
+    };
     let kinds = [
         ("ed", "ed25519"),
         ("ec", "ecdsa-p256-sha256"),
@@ -110,12 +112,14 @@ fn message_signatures_of_every_kind_of_key_are_good_to_another_library() {
     let fields = json!(["@method", "@authority", "@path", "@query", "content-digest"]);
     let mut jobs = Vec::new();
     for at in 0..policies.len() {
-        let forged = "\nsignature: sig1=:aGk=:\nsignature-input: sig1=(\"@method\");created=1\nx-a: one\nx-a: two";
+        let forged =
+            "\nsignature: sig1=:aGk=:\nsignature-input: sig1=(\"@method\");created=1\nx-a: one\nx-a: two";
         let answer = post(&gateway, &format!("/{at}/p?a=b%20c&d"), forged, "the body");
         assert_eq!(answer.status, 200, "{}", answer.text());
         let seen = upstream.seen().pop().expect("a request");
         assert_eq!(seen.body, b"the body");
-        let lines = |name: &str| seen.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).count();
+        let lines =
+            |name: &str| seen.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).count();
         assert_eq!((lines("signature"), lines("signature-input")), (1, 1), "nothing of the client's is left");
         let by = match kinds.get(at) {
             Some((name, _)) => json!({"key": name, "fields": fields, "params": ["created", "keyid", "alg"]}),
@@ -165,7 +169,8 @@ fn a_signature_is_of_the_request_as_it_goes_out_and_anew_for_each_try() {
         Some(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes())
     });
     let other = telling();
-    let covered = "['@method', '@target-uri', x-late, x-upstream, x-token, traceparent, content-type, content-digest]";
+    let covered =
+        "['@method', '@target-uri', x-late, x-upstream, x-token, traceparent, content-type, content-digest]";
     let gateway = with_keys(|port| {
         format!(
             "accessLog: [{{kind: stdout}}]
@@ -201,7 +206,8 @@ routes:
     assert_eq!(answer.status, 200, "{}", gateway.stdout());
     let seen = upstream.seen();
     assert_eq!(seen.len(), 2, "it was tried again");
-    let fields = ["@method", "@target-uri", "x-late", "x-upstream", "x-token", "traceparent", "content-digest"];
+    let fields =
+        ["@method", "@target-uri", "x-late", "x-upstream", "x-token", "traceparent", "content-digest"];
     let mut jobs = Vec::new();
     for one in &seen {
         assert_eq!((one.body.as_slice(), one.target()), (&b"42"[..], "/b/x?y=z"));
@@ -230,16 +236,18 @@ fn requests_to_aws_are_signed_as_botocore_signs_them_and_ask_for_nothing_in_the_
         format!(
             "style: awsSigV4, maxBodySize: 10B, aws: {{region: eu-central-1, service: s3, unsignedPayload: large, {key}}}}}"
         ),
-        format!("style: awsSigV4, aws: {{region: eu-central-1, service: s3, unsignedPayload: always, {key}}}}}"),
+        format!(
+            "style: awsSigV4, aws: {{region: eu-central-1, service: s3, unsignedPayload: always, {key}}}}}"
+        ),
     ];
     let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
     let gateway = with_routes(&upstream, &policies);
     let forged = "\nauthorization: Bearer the-clients\nx-amz-date: 20200101T000000Z\nx-amz-security-token: forged\nx-amz-acl: public-read\nx-amz-copy-source: /others/secrets\nx-amz-meta-a:  one   two\ncontent-type: text/plain";
     let mut asked = Vec::new();
     for (at, target, body, is_unsigned) in [
-        (0, "/0/a%20b//c/?b=2%20x&a=1&a=0~", "the body", false),
+        (0, "/0/a%20b/c/?b=2%20x&a=1&a=0~", "the body", false),
         (0, "/0", "", false),
-        (1, "/1/a%20b//c%2Bd(1)?list-type=2", "the body", false),
+        (1, "/1/a%20b/c%2Bd(1)?list-type=2", "the body", false),
         (2, "/2/small", "small", false),
         (2, "/2/large", "more than ten bytes", true),
         (3, "/3/any", "small", true),
@@ -278,7 +286,8 @@ fn requests_to_aws_are_signed_as_botocore_signs_them_and_ask_for_nothing_in_the_
         assert_eq!(judged["authorization"].as_str(), seen.header("authorization"), "{}", seen.line);
         assert_eq!(judged["digest"].as_str(), seen.header("x-amz-content-sha256"), "{}", seen.line);
     }
-    let unsigned = gateway.metric("tidegate_sign_requests_total{policy=\"routes/r2/signRequests\",outcome=\"unsigned\"}");
+    let unsigned = gateway
+        .metric("tidegate_sign_requests_total{policy=\"routes/r2/signRequests\",outcome=\"unsigned\"}");
     assert_eq!(unsigned, Some(1.0));
     assert!(!gateway.stdout().contains("the/secret+key"));
 }
@@ -334,7 +343,11 @@ print(SignatureVerifier(secret).is_valid(body=body, timestamp=stamp, signature=s
 fn a_body_over_the_bound_is_refused_and_one_that_is_not_covered_flows() {
     let upstream = telling();
     let key = format!("key: {{id: a, algorithm: hmac-sha256, secret: '{SECRET}'}}, maxBodySize: 1KiB");
-    let policies = [key.clone(), format!("{key}, components: ['@path']"), format!("style: github, maxBodySize: 1KiB, secrets: ['{SECRET}']")];
+    let policies = [
+        key.clone(),
+        format!("{key}, components: ['@path']"),
+        format!("style: github, maxBodySize: 1KiB, secrets: ['{SECRET}']"),
+    ];
     let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
     let gateway = with_routes(&upstream, &policies);
     let large = "x".repeat(1025);
@@ -348,9 +361,14 @@ fn a_body_over_the_bound_is_refused_and_one_that_is_not_covered_flows() {
     }
     assert_eq!(upstream.seen().len(), 2);
     let chunked = "POST /0 HTTP/1.1\nhost: a.example\ntransfer-encoding: chunked";
-    assert_eq!(gateway.send(chunked, b"3\r\nabc\r\n0\r\n\r\n").status, 200, "a length that nobody knew before");
+    assert_eq!(
+        gateway.send(chunked, b"3\r\nabc\r\n0\r\n\r\n").status,
+        200,
+        "a length that nobody knew before"
+    );
     assert_eq!(upstream.seen().pop().expect("a request").body, b"abc");
-    let count = gateway.metric("tidegate_sign_requests_total{policy=\"routes/r0/signRequests\",outcome=\"too-large\"}");
+    let count = gateway
+        .metric("tidegate_sign_requests_total{policy=\"routes/r0/signRequests\",outcome=\"too-large\"}");
     assert_eq!(count, Some(1.0));
 }
 
@@ -363,19 +381,40 @@ fn settings_that_say_nothing_or_too_much_are_refused() {
         ("{key: {algorithm: hmac-sha256, secret: {env: A}}}", "needs an `id`"),
         ("{key: {id: a, algorithm: ed25519, secret: {env: A}}}", "no private key in PEM"),
         ("{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, components: [X-A]}", "small letters"),
-        ("{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, components: [content-length]}", "not the same at the other end"),
-        ("{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, components: [signature]}", "cannot sign itself"),
-        ("{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, components: ['@path', '@path']}", "covered twice"),
+        (
+            "{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, components: [content-length]}",
+            "not the same at the other end",
+        ),
+        (
+            "{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, components: [signature]}",
+            "cannot sign itself",
+        ),
+        (
+            "{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, components: ['@path', '@path']}",
+            "covered twice",
+        ),
         ("{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, label: 'A b'}", "a letter first"),
         ("{key: {id: a, algorithm: hmac-sha256, secret: {env: A}}, secrets: [{env: A}]}", "another `style`"),
         ("{style: github}", "one secret"),
         ("{style: github, secrets: [{env: A}, {env: A}]}", "one secret"),
         ("{style: stripe, secrets: [{env: A}], label: a}", "another `style`"),
         ("{style: awsSigV4}", "under `aws`"),
-        ("{style: awsSigV4, aws: {region: r, service: s3, credentials: {accessKeyId: {env: A}}}}", "go together"),
-        ("{style: awsSigV4, aws: {region: r, service: es, unsignedPayload: always, credentials: {accessKeyId: {env: A}, secretAccessKey: {env: A}}}}", "S3 alone"),
-        ("{style: awsSigV4, aws: {region: r, service: s3, headers: [x-amz-date], credentials: {accessKeyId: {env: A}, secretAccessKey: {env: A}}}}", "sets it itself"),
-        ("{style: awsSigV4, aws: {region: r, service: s3, headers: [authorization], credentials: {accessKeyId: {env: A}, secretAccessKey: {env: A}}}}", "begins with `x-amz-`"),
+        (
+            "{style: awsSigV4, aws: {region: r, service: s3, credentials: {accessKeyId: {env: A}}}}",
+            "go together",
+        ),
+        (
+            "{style: awsSigV4, aws: {region: r, service: es, unsignedPayload: always, credentials: {accessKeyId: {env: A}, secretAccessKey: {env: A}}}}",
+            "S3 alone",
+        ),
+        (
+            "{style: awsSigV4, aws: {region: r, service: s3, headers: [x-amz-date], credentials: {accessKeyId: {env: A}, secretAccessKey: {env: A}}}}",
+            "sets it itself",
+        ),
+        (
+            "{style: awsSigV4, aws: {region: r, service: s3, headers: [authorization], credentials: {accessKeyId: {env: A}, secretAccessKey: {env: A}}}}",
+            "begins with `x-amz-`",
+        ),
     ] {
         let text = format!(
             "listeners: [{{name: l, address: \"127.0.0.1:0\"}}]\nroutes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{signRequests: {settings}}}], respond: {{}}}}]\n"
