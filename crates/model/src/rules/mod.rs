@@ -28,6 +28,7 @@ mod upstream;
 mod vault;
 
 pub(crate) use policies::template;
+pub(crate) use publish::topic;
 
 use crate::{
     Config,

@@ -63,6 +63,7 @@ kinds! {
     syslog;
     http;
     nats;
+    kafka;
     loki;
     clickhouse;
     otlp;
