@@ -29,6 +29,7 @@ mod vault;
 
 pub(crate) use ai::aws;
 pub(crate) use policies::template;
+pub(crate) use publish::topic;
 
 use crate::{
     Config,

@@ -64,6 +64,7 @@ kinds! {
     syslog;
     http;
     nats;
+    kafka;
     loki;
     clickhouse;
     otlp;

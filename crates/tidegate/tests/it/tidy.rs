@@ -115,9 +115,10 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-graphql", &[]),
         ("tidegate-identity", &[]),
         ("tidegate-vault", &[]),
+        ("tidegate-kafka", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-sinks", &[]),
-        ("tidegate-telemetry", &["tidegate-model", "tidegate-sinks"]),
+        ("tidegate-telemetry", &["tidegate-model", "tidegate-sinks", "tidegate-kafka"]),
         (
             "tidegate-proxy",
             &[
@@ -129,6 +130,7 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-waf",
                 "tidegate-transcode",
                 "tidegate-events",
+                "tidegate-kafka",
                 "tidegate-graphql",
                 "tidegate-identity",
                 "tidegate-telemetry",

@@ -138,7 +138,8 @@ macro_rules! kinds {
 kinds! {
     syslog: Syslog => "A receiver of syslog (RFC 5424).";
     http: Http => "A receiver of JSON over HTTP.";
-    nats: Nats => "A subject of a broker.";
+    nats: Nats => "A subject of NATS.";
+    kafka: Kafka => "A topic of Kafka's.";
     loki: Loki => "Grafana Loki.";
     clickhouse: Clickhouse => "A table of ClickHouse's.";
     otlp: Otlp => "An OTLP receiver, as log records.";
@@ -148,6 +149,12 @@ impl AccessLog {
     /// Whether it is written by this process itself, line by line.
     pub fn is_local(&self) -> bool {
         matches!(self.kind, AccessLogKind::Stdout | AccessLogKind::Stderr | AccessLogKind::File)
+    }
+
+    /// The broker that it goes to, where it goes to one.
+    pub fn broker(&self) -> Option<&str> {
+        let nats = self.nats.as_ref().map(|nats| &*nats.broker);
+        nats.or_else(|| self.kafka.as_ref().map(|kafka| &*kafka.broker))
     }
 
     /// Secrets in its settings.

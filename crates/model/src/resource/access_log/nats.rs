@@ -10,7 +10,7 @@ use crate::{Duration, load::Context};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Nats {
-    /// The name of a broker of `brokers`.
+    /// The name of a broker of `brokers`, of kind `nats`.
     pub broker: String,
     /// The subject that records are published to.
     pub subject: String,

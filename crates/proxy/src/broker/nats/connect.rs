@@ -1,20 +1,21 @@
-//! How a broker is connected to.
+//! How NATS is connected to.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{ConnectOptions, Event, ServerAddr};
-use model::{
-    Snapshot,
-    resource::{
-        broker::{Broker, Nats},
-        upstream::Protocol,
-    },
-};
+use futures_util::future::BoxFuture;
+use model::{Snapshot, resource::broker::Nats};
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 
-use super::{Link, Waiting, dispatch};
-use crate::tls::client::UpstreamTls;
+use super::{Nats as Connected, Waiting, dispatch};
+use crate::broker::link::{Dial, Link};
 
 /// A connection on which nothing was heard for two of these is none.
 const PING: Duration = Duration::from_secs(10);
@@ -22,12 +23,12 @@ const PING: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// All that is needed to connect, secrets included.
-pub(super) struct Connecting {
-    pub(super) servers: Vec<ServerAddr>,
+pub(in crate::broker) struct Connecting {
+    servers: Vec<ServerAddr>,
     who: Who,
     tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
-    pub(super) domain: Option<String>,
+    domain: Option<String>,
 }
 
 enum Who {
@@ -40,23 +41,14 @@ enum Who {
 
 impl Connecting {
     /// Reads the settings; an error begins with the key under the broker.
-    pub(super) fn of(settings: &Broker, snapshot: &Snapshot) -> Result<Self, String> {
-        let nats = &settings.nats;
+    pub(in crate::broker) fn of(nats: &Nats, snapshot: &Snapshot) -> Result<Self, String> {
         let text = |secret: &model::Secret| snapshot.secret(secret).to_owned();
         let address = |address: &model::EndpointAddress| {
             format!("nats://{address}")
                 .parse::<ServerAddr>()
                 .map_err(|error| format!("servers: `{address}`: {error}"))
         };
-        let tls = match &nats.tls {
-            Some(tls) => {
-                let compiled = UpstreamTls::compile(tls, Protocol::Http1, snapshot)?;
-                let mut config = (**compiled.connector(false).config()).clone();
-                config.alpn_protocols.clear();
-                Some(Arc::new(config))
-            }
-            None => None,
-        };
+        let tls = crate::broker::tls(nats.tls.as_ref(), snapshot)?;
         let who = match nats {
             Nats { username: Some(name), password: Some(password), .. } => {
                 Who::User(name.clone(), text(password))
@@ -75,21 +67,6 @@ impl Connecting {
         };
         connecting.options()?;
         Ok(connecting)
-    }
-
-    /// What a connection is kept by over reloads: what its secrets are now.
-    pub(super) fn identity(&self, settings: &Broker, snapshot: &Snapshot) -> Vec<u8> {
-        let nats = &settings.nats;
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        let secrets = [&nats.password, &nats.token, &nats.nkey, &nats.credentials];
-        for secret in secrets.into_iter().flatten() {
-            let text = snapshot.secret(secret);
-            context.update(&(text.len() as u64).to_be_bytes());
-            context.update(text.as_bytes());
-        }
-        let files = nats.tls.iter().flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
-        files.flatten().for_each(|path| context.update(&snapshot.file(path)));
-        context.finish().as_ref().to_vec()
     }
 
     fn options(&self) -> Result<ConnectOptions, String> {
@@ -121,13 +98,15 @@ impl Connecting {
         })
     }
 
-    /// Connects, within the time that there is for each server.
-    pub(super) async fn connect(&self, looked: &Arc<Notify>) -> Result<Link, String> {
+    async fn connected(&self, looked: &Arc<Notify>) -> Result<Connected, String> {
         let waiting = Arc::new(Waiting::default());
-        let (broken, looked) = (waiting.clone(), looked.clone());
+        let connects = Arc::new(AtomicU64::new(0));
+        let (broken, counted, looked) = (waiting.clone(), connects.clone(), looked.clone());
         let options = self.options()?.event_callback(move |event| {
-            if matches!(event, Event::Disconnected | Event::Closed) {
-                broken.clear();
+            match event {
+                Event::Disconnected | Event::Closed => broken.clear(),
+                Event::Connected => drop(counted.fetch_add(1, Ordering::Relaxed)),
+                _ => {}
             }
             looked.notify_one();
             std::future::ready(())
@@ -136,6 +115,15 @@ impl Connecting {
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await.map_err(|error| error.to_string())?;
         let answers = tokio::spawn(dispatch(answers, waiting.clone())).abort_handle();
-        Ok(Link { client, inbox, waiting, answers })
+        Ok(Connected { client, inbox, waiting, answers, connects, domain: self.domain.clone() })
+    }
+}
+
+impl Dial for Connecting {
+    fn connect<'a>(&'a self, looked: &'a Arc<Notify>) -> BoxFuture<'a, Result<Arc<dyn Link>, String>> {
+        Box::pin(async move {
+            let connected: Arc<dyn Link> = Arc::new(self.connected(looked).await?);
+            Ok(connected)
+        })
     }
 }
