@@ -20,7 +20,6 @@ mod quirks;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::body::Members;
 pub use self::{
     auth::{Auth, Credential},
     capability::{Capabilities, Capability},
