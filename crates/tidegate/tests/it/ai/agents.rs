@@ -119,22 +119,18 @@ fn gateway(dialect: Dialect, upstream: &Upstream, models: &[&str], policies: &st
 }
 
 /// What a model of Claude Code's does: it thinks and calls two tools at once, then a third, then it is done.
-fn reply_to_claude(request: &Request, folder: &Path) -> Answer {
+fn reply_to_claude(request: &Request, folder: &Path, dialect: Dialect) -> Answer {
     let results = results(request);
+    // Claude signs what it thinks; others prove their thoughts in other ways, or not at all.
+    let is_signed = matches!(dialect, Dialect::Anthropic | Dialect::Bedrock);
+    let proof =
+        Proof { issuer: "anthropic".into(), kind: ProofKind::Signature, value: PROOF.into(), id: None };
     let shell = |id: &str, line: &str| {
         function(request, id, "Bash", &json!({"command": line, "description": "says it"})).expect("a shell")
     };
     match results.len() {
         0 => says(vec![
-            Part::Thinking {
-                text: "A note is wanted.".into(),
-                proof: Some(Proof {
-                    issuer: "anthropic".into(),
-                    kind: ProofKind::Signature,
-                    value: PROOF.into(),
-                    id: None,
-                }),
-            },
+            Part::Thinking { text: "A note is wanted.".into(), proof: is_signed.then_some(proof) },
             Part::text("I shall look."),
             shell("call_1", "printf ahoy > NOTE.txt; cat NOTE.txt"),
             shell("call_2", "printf 'two words'"),
@@ -147,18 +143,40 @@ fn reply_to_claude(request: &Request, folder: &Path) -> Answer {
     }
 }
 
+/// Where Claude Code asks: at Anthropic's own path, and by two of the models at the doors of clouds.
+fn door(dialect: Dialect, gateway: &Gateway) -> Vec<(&'static str, String)> {
+    let base = format!("http://{}/ai", gateway.address);
+    let (key, yes) = (KEY.to_owned(), "1".to_owned());
+    match dialect {
+        Dialect::Gemini => vec![
+            ("CLAUDE_CODE_USE_BEDROCK", yes),
+            ("ANTHROPIC_BEDROCK_BASE_URL", base),
+            ("AWS_BEARER_TOKEN_BEDROCK", key),
+            ("AWS_REGION", "eu-west-1".to_owned()),
+        ],
+        Dialect::Cohere => vec![
+            ("CLAUDE_CODE_USE_VERTEX", yes.clone()),
+            ("CLAUDE_CODE_SKIP_VERTEX_AUTH", yes),
+            ("ANTHROPIC_VERTEX_BASE_URL", format!("{base}/v1")),
+            ("ANTHROPIC_VERTEX_PROJECT_ID", "p".to_owned()),
+            ("CLOUD_ML_REGION", "global".to_owned()),
+            ("ANTHROPIC_AUTH_TOKEN", key),
+        ],
+        _ => vec![("ANTHROPIC_BASE_URL", base), ("ANTHROPIC_API_KEY", key)],
+    }
+}
+
 /// What is wrong with what came of it.
 fn claude_at(dialect: Dialect) -> Vec<String> {
     let desk = Desk::new(&format!("claude-{}", dialect.name()));
     let folder = desk.0.join("work");
-    let upstream = parrot::provider(dialect, move |request| reply_to_claude(request, &folder));
+    let upstream = parrot::provider(dialect, move |request| reply_to_claude(request, &folder, dialect));
     let gateway = gateway(dialect, &upstream, &["claude-sonnet-4-5"], "");
     let mut command = desk.seat(coding_agent("claude"));
     command
         .args(["-p", "Leave a note.", "--model", "claude-sonnet-4-5", "--output-format", "json"])
         .args(["--permission-mode", "acceptEdits", "--allowedTools", "Bash Write"])
-        .env("ANTHROPIC_BASE_URL", format!("http://{}/ai", gateway.address))
-        .env("ANTHROPIC_API_KEY", KEY)
+        .envs(door(dialect, &gateway))
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
         .env("DISABLE_AUTOUPDATER", "1");
     let (_, output) = Peer::start(command).finish();
@@ -169,7 +187,9 @@ fn claude_at(dialect: Dialect) -> Vec<String> {
             wrong.push(format!("{}: {what}", dialect.name()));
         }
     };
-    want(said["result"] == "done: ahoy, two words", format!("it says {output}"));
+    // It adds reminders of its own to what tools gave.
+    let is_done = said["result"].as_str().is_some_and(|text| text.starts_with("done: ahoy, two words"));
+    want(is_done, format!("it says {output}"));
     want(desk.file("NOTE.txt") == "ahoy", "the shell was not run".into());
     want(desk.file("OTHER.txt") == "from the \"model\"\n", "the file was not written".into());
     let asked: Vec<Request> = upstream.seen().iter().map(|seen| parrot::asked(dialect, seen).0).collect();
@@ -190,9 +210,10 @@ fn claude_at(dialect: Dialect) -> Vec<String> {
         last.tools.iter().all(|tool| tool.name != "DeferredToolPlaceholder") || dialect == Dialect::Anthropic,
         "a tool to be loaded later is there".into(),
     );
-    let record = &gateway.records(3)[0]["ai"];
+    let record = gateway
+        .record("a call of it", |record| record["ai"]["dropped"].is_array() || dialect == Dialect::Anthropic);
     let dropped: Vec<&str> =
-        record["dropped"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        record["ai"]["dropped"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let unknown: Vec<&&str> = dropped.iter().filter(|word| !is_of_claude_code(word)).collect();
     want(unknown.is_empty(), format!("dropped {dropped:?}"));
     want(dialect != Dialect::Anthropic || dropped.is_empty(), format!("dropped {dropped:?}"));

@@ -181,7 +181,7 @@ def anthropic(model):
             return stream.get_final_message().parsed_output.model_dump()
 
     marked = [{"type": "text", "text": "Be terse.", "cache_control": {"type": "ephemeral"}}]
-    knobs = dict(stop_sequences=["END"], top_k=5, metadata={"user_id": "u-1"})
+    knobs = dict(stop_sequences=["END"], metadata={"user_id": "u-1"})
     document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}}
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
     single = {"type": "auto", "disable_parallel_tool_use": True}

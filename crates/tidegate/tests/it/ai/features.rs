@@ -35,11 +35,11 @@ const FREE: &str = "free \"text\"\n{}";
 
 /// How tokens are drawn and paid, as far as a caller's SDK says it.
 fn knobs(caller: Dialect) -> &'static [Feature] {
-    use Feature::{FrequencyPenalty, PresencePenalty, Seed, Stop, Temperature, Tier, TopK, TopP, User};
+    use Feature::{FrequencyPenalty, PresencePenalty, Seed, Stop, Temperature, Tier, TopP, User};
     match caller {
         Dialect::OpenAiChat => &[Stop, Seed, FrequencyPenalty, PresencePenalty, Tier, User],
         Dialect::OpenAiResponses => &[Temperature, TopP, Tier, User],
-        Dialect::Anthropic => &[Stop, TopK, User],
+        Dialect::Anthropic => &[Stop, User],
         Dialect::Gemini | Dialect::Cohere => &[Stop, Seed, FrequencyPenalty, PresencePenalty],
         Dialect::Bedrock => &[Stop, TopP],
     }
@@ -55,7 +55,6 @@ fn is_turned(feature: Feature, request: &Request) -> bool {
         Feature::PresencePenalty => sampling.presence_penalty == Some(0.25),
         Feature::Temperature => sampling.temperature == Some(0.5),
         Feature::TopP => sampling.top_p == Some(0.5),
-        Feature::TopK => sampling.top_k == Some(5),
         Feature::Tier => request.tier.is_some(),
         Feature::User => request.user.as_deref() == Some("u-1"),
         other => panic!("{other:?} is no knob"),

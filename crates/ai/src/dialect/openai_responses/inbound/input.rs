@@ -116,7 +116,8 @@ impl Input {
             value["tools"] = tools;
         }
         let (text, is_error) = hand.said(&value);
-        let name = Some(hand.word().to_owned());
+        // What a search found is told as any result where it is written again.
+        let name = (hand != Hand::ToolSearch).then(|| hand.word().to_owned());
         let content = vec![Part::text(text)];
         let part = Part::ToolResult { id, name, content, is_error, custom: false, cache: None };
         self.turn(Role::Tool).push(part);

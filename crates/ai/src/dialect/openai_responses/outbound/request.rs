@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     canon::{Conversation, Error, Feature, Format, Losses, Modality, Request, ToolChoice, Verbosity},
-    dialect::{Outgoing, openai_responses::tier_word},
+    dialect::{
+        Outgoing,
+        openai_responses::{tier_word, user_word},
+    },
     rules::{Measure, ReasoningRule, Rules, Target},
 };
 
@@ -175,7 +178,7 @@ impl Writer<'_> {
             Some(_) => self.losses.feature(Feature::Tier),
             None => {}
         }
-        self.put("safety_identifier", request.user.clone());
+        self.put("safety_identifier", request.user.as_deref().map(user_word));
         let metadata = (!request.metadata.is_empty()).then(|| request.metadata.clone());
         self.put("metadata", metadata);
         self.put("prompt_cache_key", request.cache_key.clone());
