@@ -294,6 +294,32 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}
 }
 
 #[test]
+fn secrets_that_others_may_read_on_the_way_are_warned_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("tidegate.yaml").display().to_string();
+    for (url, has_secret, is_warned) in [
+        ("http://logs.example", true, true),
+        ("http://10.0.0.1:3100", true, true),
+        ("http://10.0.0.1:3100", false, false),
+        ("http://127.0.0.1:3100", true, false),
+        ("https://logs.example", true, false),
+    ] {
+        let secret = if has_secret { ", headers: {authorization: {env: PATH}}" } else { "" };
+        let text = format!(
+            "listeners: [{{name: l, address: \"127.0.0.1:0\"}}]
+accessLog: [{{kind: loki, loki: {{url: \"{url}\"{secret}}}}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{}}}}]
+"
+        );
+        std::fs::write(&config, text).expect("written");
+        let (code, out, err) = crate::harness::run(&["validate", "--config", &config]);
+        assert_eq!(code, 0, "{url}: {out} {err}");
+        let told = format!("{out}{err}");
+        assert_eq!(told.contains("secrets are shown here without TLS"), is_warned, "{url}: {told}");
+    }
+}
+
+#[test]
 fn settings_that_cannot_be_are_refused_with_their_place() {
     let upstream = Upstream::echo();
     for (log, want) in [
