@@ -85,7 +85,7 @@ policies! {
     concurrency_limit: ConcurrencyLimit => "concurrencyLimit", "Bounds calls at a time.";
     priority: Priority => "priority", "Divides calls at a time among classes of calls.";
     bandwidth: Bandwidth => "bandwidth", "Bounds bytes per second.";
-    web_socket: WebSocket => "webSocket", "Bounds WebSocket connections.";
+    web_socket_limits: WebSocketLimits => "webSocketLimits", "Bounds WebSocket connections.";
     load_shed: LoadShed => "loadShed", "Refuses some calls while there are too many, so that the others are served.";
     anti_replay: AntiReplay => "antiReplay", "Lets each request in once.";
     request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";

@@ -170,7 +170,7 @@ policies! {
     concurrency_limit: ConcurrencyLimit;
     priority: Priority;
     bandwidth: Bandwidth;
-    web_socket: WebSocket;
+    web_socket_limits: WebSocketLimits;
     load_shed: LoadShed;
     anti_replay: AntiReplay;
     request_limits: RequestLimits;

@@ -1,4 +1,4 @@
-//! `webSocket` with real peers: sizes, silence, age, questions to clients, and compression.
+//! `webSocketLimits` with real peers: sizes, silence, age, questions to clients, and compression.
 
 use std::net::SocketAddr;
 
@@ -41,7 +41,7 @@ fn reasons(gateway: &Gateway, count: usize) -> Vec<String> {
 #[test]
 fn what_is_too_large_closes_both_sides_with_1009() {
     let (gateway, mut server) = bounded(
-        "webSocket: {request: {maxFrameSize: 32KiB, maxMessageSize: 64KiB}, response: {maxMessageSize: 20KiB}, compression: false}",
+        "webSocketLimits: {request: {maxFrameSize: 32KiB, maxMessageSize: 64KiB}, response: {maxMessageSize: 20KiB}, compression: false}",
     );
     assert_eq!(tried(&gateway, "sizes"), "within\nframe 1009\nmessage 1009\nanswer 1009");
     for _ in 0..3 {
@@ -52,7 +52,7 @@ fn what_is_too_large_closes_both_sides_with_1009() {
 
 #[test]
 fn who_says_nothing_is_closed_and_who_talks_is_not() {
-    let (gateway, mut server) = bounded("webSocket: {idleTimeout: 1200ms}");
+    let (gateway, mut server) = bounded("webSocketLimits: {idleTimeout: 1200ms}");
     assert_eq!(tried(&gateway, "idle"), "kept\nclosed 1001");
     assert_eq!(server.line().as_deref(), Some("closed 1001"));
     assert_eq!(reasons(&gateway, 1), ["idle"]);
@@ -60,7 +60,7 @@ fn who_says_nothing_is_closed_and_who_talks_is_not() {
 
 #[test]
 fn an_old_connection_is_closed_however_busy_it_is() {
-    let (gateway, mut server) = bounded("webSocket: {maxDuration: 1500ms}");
+    let (gateway, mut server) = bounded("webSocketLimits: {maxDuration: 1500ms}");
     assert_eq!(tried(&gateway, "old"), "closed 1001 in time");
     assert_eq!(server.line().as_deref(), Some("closed 1001"));
     assert_eq!(reasons(&gateway, 1), ["max duration"]);
@@ -68,7 +68,7 @@ fn an_old_connection_is_closed_however_busy_it_is() {
 
 #[test]
 fn a_client_that_answers_pings_stays_and_one_that_does_not_goes() {
-    let (gateway, mut server) = bounded("webSocket: {ping: {interval: 500ms, timeout: 1s}}");
+    let (gateway, mut server) = bounded("webSocketLimits: {ping: {interval: 500ms, timeout: 1s}}");
     assert_eq!(tried(&gateway, "pinged"), "still here");
     assert_eq!(server.line().as_deref(), Some("closed 1000"));
     let mut client = Client::connect(gateway.address);
@@ -87,16 +87,17 @@ fn a_client_that_answers_pings_stays_and_one_that_does_not_goes() {
 
 #[test]
 fn compression_passes_unless_it_is_not_wanted() {
-    let (gateway, _server) = bounded("webSocket: {maxDuration: 1h}");
+    let (gateway, _server) = bounded("webSocketLimits: {maxDuration: 1h}");
     assert_eq!(tried(&gateway, "extensions"), "['permessage-deflate']");
-    let (gateway, _server) = bounded("webSocket: {compression: false}");
+    let (gateway, _server) = bounded("webSocketLimits: {compression: false}");
     assert_eq!(tried(&gateway, "extensions"), "[]");
 }
 
 #[test]
 fn it_goes_together_with_a_pace() {
-    let (gateway, mut server) =
-        bounded("webSocket: {request: {maxMessageSize: 64KiB}}}, {bandwidth: {response: {perSecond: 20KiB}}");
+    let (gateway, mut server) = bounded(
+        "webSocketLimits: {request: {maxMessageSize: 64KiB}}}, {bandwidth: {response: {perSecond: 20KiB}}",
+    );
     let client = Peer::start(python(
         "import sys, time
 from websockets.exceptions import ConnectionClosed
@@ -120,12 +121,12 @@ with connect(f'ws://{sys.argv[1]}/chat', compression=None, subprotocols=['chat']
 
 #[test]
 fn other_calls_pass_untouched_and_what_makes_no_sense_is_refused() {
-    let (gateway, _server) = bounded("webSocket: {idleTimeout: 1s}");
+    let (gateway, _server) = bounded("webSocketLimits: {idleTimeout: 1s}");
     let mut client = Client::connect(gateway.address);
     client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.read().map(|answer| answer.status), Some(426), "the server's own answer");
     let no = |settings: &str, words: &[&str]| {
-        refused(&super::with_policies(&format!("[webSocket: {settings}]")), words);
+        refused(&super::with_policies(&format!("[webSocketLimits: {settings}]")), words);
     };
     no("{}", &["nothing is bounded"]);
     no("{request: {}}", &["request", "maxFrameSize"]);

@@ -468,7 +468,7 @@ fn a_tunnel_of_http_2_counts_as_a_call_until_it_ends() {
 #[test]
 fn bounds_of_frames_hold_for_streams_of_http_2() {
     let (upstream, _) = answering(200, echo);
-    let policy = "policies: [{webSocket: {request: {maxFrameSize: 200}}}]";
+    let policy = "policies: [{webSocketLimits: {request: {maxFrameSize: 200}}}]";
     let gateway = front_with("", upstream.address, "protocol: http2", policy);
     let mut client = upgraded(&gateway);
     let small = [0x82, 0x83, 0, 0, 0, 0, b'a', b'b', b'c'];

@@ -1,4 +1,4 @@
-//! `webSocket`: bounds what flows after an upgrade to WebSocket.
+//! `webSocketLimits`: bounds what flows after an upgrade to WebSocket.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::{Duration, Size, load::Context};
 /// Bounds WebSocket connections: messages, silence, age. Other calls pass untouched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct WebSocket {
+pub struct WebSocketLimits {
     /// Bounds of what clients send; both sides are closed with 1009 when it is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<SocketBounds>,
@@ -30,7 +30,7 @@ pub struct WebSocket {
     pub compression: bool,
 }
 
-impl Default for WebSocket {
+impl Default for WebSocketLimits {
     fn default() -> Self {
         Self {
             request: None,
@@ -71,7 +71,7 @@ impl Default for SocketPing {
     }
 }
 
-impl Settings for WebSocket {
+impl Settings for WebSocketLimits {
     fn place(&self) -> Place<'_> {
         Place::Outermost
     }

@@ -3,9 +3,9 @@
 use super::*;
 use crate::policy::testing::{building, call, with_header};
 
-fn policy(settings: serde_json::Value) -> WebSocket {
+fn policy(settings: serde_json::Value) -> WebSocketLimits {
     let settings = serde_json::from_value(settings).expect("good settings");
-    building("", |cx| WebSocket::compile(&settings, cx)).expect("compiles")
+    building("", |cx| WebSocketLimits::compile(&settings, cx)).expect("compiles")
 }
 
 fn socket(settings: serde_json::Value, began: Instant) -> (Socket, Arc<OnceLock<&'static str>>) {

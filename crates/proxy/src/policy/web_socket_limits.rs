@@ -1,4 +1,4 @@
-//! `webSocket`: bounds what flows after an upgrade to WebSocket.
+//! `webSocketLimits`: bounds what flows after an upgrade to WebSocket.
 //!
 //! What is too large never begins to pass: its frame is known by its head. Both sides hear why a connection is closed, by a frame
 //! of CLOSE where one may stand, and the log says it, too. A question to a silent client is the gateway's own, and so is the
@@ -12,7 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use http::{Response, header};
-use model::policy::web_socket::SocketBounds;
+use model::policy::web_socket_limits::SocketBounds;
 
 use super::{Flow, Needs, NeedsOf, Policy};
 use crate::{
@@ -35,7 +35,7 @@ const GOING_AWAY: u16 = 1001;
 const TOO_LARGE: u16 = 1009;
 
 /// The compiled policy.
-pub(crate) struct WebSocket {
+pub(crate) struct WebSocketLimits {
     terms: Terms,
     compression: bool,
 }
@@ -68,8 +68,11 @@ struct Socket {
     told: Arc<OnceLock<&'static str>>,
 }
 
-impl WebSocket {
-    pub(crate) fn compile(settings: &model::policy::WebSocket, _: &Building<'_>) -> Result<Self, String> {
+impl WebSocketLimits {
+    pub(crate) fn compile(
+        settings: &model::policy::WebSocketLimits,
+        _: &Building<'_>,
+    ) -> Result<Self, String> {
         let bounds = |bounds: &Option<SocketBounds>| {
             let of = |size: Option<model::Size>| size.map_or(u64::MAX, model::Size::bytes);
             bounds.as_ref().map_or(Bounds::NONE, |bounds| Bounds {
@@ -90,7 +93,7 @@ impl WebSocket {
     }
 }
 
-impl NeedsOf for model::policy::WebSocket {
+impl NeedsOf for model::policy::WebSocketLimits {
     fn needs(&self) -> Needs {
         Needs::headers((!self.compression).then_some(header::SEC_WEBSOCKET_EXTENSIONS))
     }
@@ -101,7 +104,7 @@ fn is_asked_for(call: &Call) -> bool {
     matches!(call.upgrade, Some(Upgrade::Connection | Upgrade::Stream))
 }
 
-impl Policy for WebSocket {
+impl Policy for WebSocketLimits {
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         if !self.compression && is_asked_for(call) {
             // What is not offered is not agreed on (RFC 6455 §9.1).
