@@ -147,12 +147,33 @@ impl Partition {
         })
     }
 
-    fn claim(self: &Arc<Self>, offset: i64) -> Claim {
+    /// Takes a record of what was asked for from `at` on. None when that is no longer the next one: what was taken last
+    /// has been given back meanwhile, and is to be read again before anything behind it.
+    fn claim(self: &Arc<Self>, at: i64, offset: i64) -> Option<Claim> {
         let mut progress = locked(&self.progress);
+        if progress.next != at {
+            return None;
+        }
         progress.undone.insert(offset);
         progress.held += 1;
         progress.next = offset + 1;
-        Claim { partition: self.clone(), offset }
+        Some(Claim { partition: self.clone(), offset })
+    }
+
+    /// There is nothing from `at` up to `next`; it is of no use where `at` is no longer the next one.
+    fn pass(&self, at: i64, next: i64) {
+        let mut progress = locked(&self.progress);
+        if progress.next == at {
+            progress.next = at.max(next);
+        }
+    }
+
+    /// What is at `at` is gone: it goes on at `next`, which may lie before it.
+    fn jump(&self, at: i64, next: i64) {
+        let mut progress = locked(&self.progress);
+        if progress.next == at {
+            progress.next = next;
+        }
     }
 
     /// Whether it has read so far ahead that it has to wait.
@@ -478,6 +499,8 @@ async fn fetch(
         let is_empty = all.iter().all(|got| got.records.is_empty());
         for got in all {
             let Some(one) = own.iter().find(|one| one.number == got.partition) else { continue };
+            let asked = from.iter().find(|place| place.partition == got.partition);
+            let Some(mut at) = asked.map(|place| place.next) else { continue };
             match got.code {
                 Code::NONE => {}
                 Code::OFFSET_OUT_OF_RANGE => {
@@ -490,18 +513,18 @@ async fn fetch(
                         topic = %wish.topic, partition = one.number,
                         "what `{}` was to read next is gone: it goes on with {next}", wish.group
                     );
-                    locked(&one.progress).next = next;
+                    one.jump(at, next);
                     continue;
                 }
                 code => return Error::Said(code),
             }
             for record in got.records {
                 let Ok(room) = out.reserve().await else { return Error::Broken };
-                let claim = one.claim(record.offset);
+                let Some(claim) = one.claim(at, record.offset) else { break };
+                at = record.offset + 1;
                 room.send(Taken { record, partition: one.number, claim });
             }
-            let mut progress = locked(&one.progress);
-            progress.next = progress.next.max(got.next);
+            one.pass(at, got.next);
         }
         // A broker that answers at once with nothing is not asked without end.
         if is_empty && began.elapsed() < LOOK {
@@ -563,11 +586,33 @@ fn ranges(members: &[(String, Vec<String>)], counts: &[(&str, usize)]) -> Vec<(S
 mod tests {
     use super::*;
 
+    /// The next record, whatever lies between.
+    fn taken(partition: &Arc<Partition>, offset: i64) -> Claim {
+        partition.claim(partition.next(), offset).expect("it is the next one")
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_what_was_before_it_was_given_back_passes_over_nothing() {
+        let partition = Partition::new(Position { partition: 0, next: 10 }, 10);
+        let waits = taken(&partition, 10);
+        // From 11 on is asked for, and 10 is given back before the answer is there.
+        let at = partition.next();
+        drop(waits);
+        assert!(partition.claim(at, 11).is_none());
+        partition.pass(at, 12);
+        partition.jump(at, 20);
+        assert_eq!((partition.next(), locked(&partition.progress).done()), (10, 10));
+        let again = taken(&partition, 10);
+        again.done();
+        partition.pass(11, 12);
+        assert_eq!((partition.next(), locked(&partition.progress).done()), (12, 12));
+    }
+
     #[test]
     fn what_is_confirmed_is_what_is_done_with_without_a_gap() {
         let partition = Partition::new(Position { partition: 0, next: 5 }, 5);
         let done = || locked(&partition.progress).done();
-        let claims: Vec<Claim> = [5, 6, 9].into_iter().map(|offset| partition.claim(offset)).collect();
+        let claims: Vec<Claim> = [5, 6, 9].into_iter().map(|offset| taken(&partition, offset)).collect();
         assert_eq!(done(), 5);
         claims[1].done();
         claims[2].done();
@@ -577,10 +622,10 @@ mod tests {
         drop(claims);
         assert_eq!(locked(&partition.progress).held, 0);
         // One that is let go without a word is read again, or stays undone.
-        drop(partition.claim(10));
+        drop(taken(&partition, 10));
         assert_eq!((done(), partition.next(), locked(&partition.progress).held), (10, 10, 0));
-        let first = partition.claim(10);
-        partition.claim(11).done();
+        let first = taken(&partition, 10);
+        taken(&partition, 11).done();
         drop(first);
         assert_eq!((done(), partition.next()), (10, 12));
     }
@@ -588,10 +633,10 @@ mod tests {
     #[test]
     fn nobody_reads_further_and_further_ahead_of_one_that_is_stuck() {
         let partition = Partition::new(Position { partition: 0, next: 0 }, 0);
-        let _stuck = partition.claim(0);
-        partition.claim(AHEAD_MAX - 1).done();
+        let _stuck = taken(&partition, 0);
+        taken(&partition, AHEAD_MAX - 1).done();
         assert!(!partition.is_ahead());
-        partition.claim(AHEAD_MAX).done();
+        taken(&partition, AHEAD_MAX).done();
         assert!(partition.is_ahead());
     }
 

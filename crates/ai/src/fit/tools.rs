@@ -1,6 +1,6 @@
 //! Tools that a target takes, and what can be said of their choice.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use crate::{
     canon::{Feature, Losses, Request, Tool, ToolChoice, ToolKind, flat},
@@ -30,12 +30,21 @@ pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect, rules: &Rule
 
 /// Tools that a vendor knows and the caller runs become functions where the vendor is another.
 fn describe(request: &mut Cow<'_, Request>, dialect: Dialect) {
+    let is_foreign =
+        |tool: &Tool| matches!(&tool.kind, ToolKind::Vendor { vendor, .. } if !dialect.takes_tools_of(vendor));
+    if !request.tools.iter().any(is_foreign) {
+        return;
+    }
+    // Of two tools of one name neither could be told from the other when it is called.
+    let mut named: HashMap<String, usize> = HashMap::new();
+    for tool in &request.tools {
+        *named.entry(tool.name.clone()).or_default() += 1;
+    }
     for index in 0..request.tools.len() {
         let tool = &request.tools[index];
-        let is_twice = request.tools.iter().filter(|other| other.name == tool.name).count() > 1;
         if let ToolKind::Vendor { vendor, value } = &tool.kind
-            && !dialect.takes_tools_of(vendor)
-            && !is_twice
+            && is_foreign(tool)
+            && named.get(&tool.name) == Some(&1)
             && let Some((description, parameters)) = dialect::as_function(vendor, value)
         {
             let tool = &mut request.to_mut().tools[index];

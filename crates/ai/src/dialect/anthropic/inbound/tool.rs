@@ -23,16 +23,15 @@ fn vendors(tool: Fields) -> Tool {
 
 /// Names of tools that a search of the caller's own has found: results of calls refer to them.
 pub(super) fn referenced(messages: &Value) -> BTreeSet<String> {
-    let items =
-        |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let messages = messages.as_array().into_iter().flatten();
-    let results = messages.flat_map(|message| items(message, "content"));
-    let said = results.flat_map(|result| items(&result, "content"));
-    let name = |block: Value| {
+    fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+        value.get(key).and_then(Value::as_array).into_iter().flatten()
+    }
+    let results = messages.as_array().into_iter().flatten().flat_map(|message| items(message, "content"));
+    let name = |block: &Value| {
         let is_reference = block.get("type").is_some_and(|kind| kind == "tool_reference");
         block.get("tool_name").and_then(Value::as_str).filter(|_| is_reference).map(str::to_owned)
     };
-    said.filter_map(name).collect()
+    results.flat_map(|result| items(result, "content")).filter_map(name).collect()
 }
 
 /// The tools. Those that are to be loaded later (`defer_loading`) are there for other vendors when a search has found them,
