@@ -78,7 +78,7 @@ vllm               | http://localhost:8000/v1                               | no
 volcengine         | https://ark.cn-beijing.volces.com/api/v3               | bearer  | 4 | max_tokens | thinking                      | reasoning_content |
 wandb              | https://api.inference.wandb.ai/v1                      | bearer  | 6 | max_tokens | reasoning_effort              | reasoning_content |
 xai                | https://api.x.ai/v1                                    | bearer  | 6 | max_completion_tokens | reasoning_effort   | reasoning_content | top_k logit_bias
-zhipu              | https://api.z.ai/api/paas/v4                           | bearer  | 1 | max_tokens | thinking                      | reasoning_content | top_k seed frequency_penalty presence_penalty logit_bias logprobs top_logprobs n parallel_tool_calls response_format
+zhipu              | https://api.z.ai/api/paas/v4                           | bearer  | 1 | max_tokens | thinking                      | reasoning_content | top_k seed frequency_penalty presence_penalty logit_bias logprobs top_logprobs n parallel_tool_calls
 ";
 
 /// Kinds with a dialect of their own. Columns: the kind; its own address; its dialect; how it is shown who pays; the
@@ -470,12 +470,15 @@ fn every_kind_that_speaks_like_openai_is_asked_as_its_vendor_wants_it() {
         let (seen, body) = last(&mock, kind, shown);
         same("the path", seen.target().into(), path.clone().into());
         same("the model", named(&body), name.clone());
+        // Who has other words for thinking, and refuses OpenAI's, is told in them.
+        let is_told = matches!(kind, "qwen" | "siliconflow" | "volcengine" | "zhipu");
         let is_gone = |name: &&str| {
-            // Moonshot has a switch for thinking; what is said of it in OpenAI's words passes.
-            let is_effort = *name == "reasoning_effort" && think == "-" && kind != "moonshot";
-            refused.contains(*name) || is_effort
+            refused.contains(*name) || (*name == "reasoning_effort" && (think == "-" || is_told))
         };
-        let want = set(OF_CHAT.split(' ').filter(|name| !is_gone(name)));
+        let mut want = set(OF_CHAT.split(' ').filter(|name| !is_gone(name)));
+        if is_told {
+            want.extend(set(think.split(' ')));
+        }
         same("what is passed", json!(fields(&body, &common)), json!(want));
         same("the text", text_of(Dialect::OpenAiChat, &answer.body).into(), whole.clone().into());
         let version = if kind == "github-models" { json!("2022-11-28") } else { Value::Null };
@@ -498,9 +501,10 @@ fn every_kind_that_speaks_like_openai_is_asked_as_its_vendor_wants_it() {
         same("what is told", json!(fields(&body, &common)), json!(want));
         let count = body.get("stop").and_then(Value::as_array).map_or(0, Vec::len);
         same("the stop sequences", count.to_string().into(), stops.into());
-        let form = if refused.contains("response_format") { Value::Null } else { "json_schema".into() };
+        // Who keeps to no schema is asked for JSON.
+        let form = if kind == "zhipu" { "json_object" } else { "json_schema" };
         let told = body.get("response_format").map(|format| format["type"].clone());
-        same("the format", json!(told), form);
+        same("the format", json!(told), form.into());
         same("the text for Gemini's", text_of(Dialect::Gemini, &answer.body).into(), whole.clone().into());
 
         // As a stream, with thoughts of an earlier turn.
