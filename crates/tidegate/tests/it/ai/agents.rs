@@ -143,29 +143,6 @@ fn reply_to_claude(request: &Request, folder: &Path, dialect: Dialect) -> Answer
     }
 }
 
-/// Where Claude Code asks: at Anthropic's own path, and by two of the models at the doors of clouds.
-fn door(dialect: Dialect, gateway: &Gateway) -> Vec<(&'static str, String)> {
-    let base = format!("http://{}/ai", gateway.address);
-    let (key, yes) = (KEY.to_owned(), "1".to_owned());
-    match dialect {
-        Dialect::Gemini => vec![
-            ("CLAUDE_CODE_USE_BEDROCK", yes),
-            ("ANTHROPIC_BEDROCK_BASE_URL", base),
-            ("AWS_BEARER_TOKEN_BEDROCK", key),
-            ("AWS_REGION", "eu-west-1".to_owned()),
-        ],
-        Dialect::Cohere => vec![
-            ("CLAUDE_CODE_USE_VERTEX", yes.clone()),
-            ("CLAUDE_CODE_SKIP_VERTEX_AUTH", yes),
-            ("ANTHROPIC_VERTEX_BASE_URL", format!("{base}/v1")),
-            ("ANTHROPIC_VERTEX_PROJECT_ID", "p".to_owned()),
-            ("CLOUD_ML_REGION", "global".to_owned()),
-            ("ANTHROPIC_AUTH_TOKEN", key),
-        ],
-        _ => vec![("ANTHROPIC_BASE_URL", base), ("ANTHROPIC_API_KEY", key)],
-    }
-}
-
 /// What is wrong with what came of it.
 fn claude_at(dialect: Dialect) -> Vec<String> {
     let desk = Desk::new(&format!("claude-{}", dialect.name()));
@@ -176,7 +153,8 @@ fn claude_at(dialect: Dialect) -> Vec<String> {
     command
         .args(["-p", "Leave a note.", "--model", "claude-sonnet-4-5", "--output-format", "json"])
         .args(["--permission-mode", "acceptEdits", "--allowedTools", "Bash Write"])
-        .envs(door(dialect, &gateway))
+        .env("ANTHROPIC_BASE_URL", format!("http://{}/ai", gateway.address))
+        .env("ANTHROPIC_API_KEY", KEY)
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
         .env("DISABLE_AUTOUPDATER", "1");
     let (_, output) = Peer::start(command).finish();
