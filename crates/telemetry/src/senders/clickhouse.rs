@@ -19,8 +19,8 @@ const CODE: &str = "x-clickhouse-exception-code";
 
 /// What is wrong with rows, and with no others: texts and numbers that are none, types that do not fit, what is out of
 /// bounds, null where there must be something, a constraint that is not met. Many of these come with status 500.
-const OF_ROWS: [u16; 19] =
-    [6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 130, 349, 376, 407, 441, 467, 469, 675, 676];
+const OF_ROWS: [u16; 20] =
+    [6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 130, 321, 349, 376, 407, 441, 467, 469, 675, 676];
 
 struct Clickhouse {
     post: Post,
