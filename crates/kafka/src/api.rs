@@ -86,8 +86,11 @@ pub(crate) fn missing(answer: &mut Reader) -> Result<Result<(), String>, Malform
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
     pub(crate) brokers: Vec<(i32, String, i32)>,
-    pub(crate) topics: Vec<(Code, String, Vec<(i32, i32)>)>,
+    pub(crate) topics: Vec<TopicOf>,
 }
+
+/// A topic: what is said of it, its name, and its partitions with their leaders.
+pub(crate) type TopicOf = (Code, String, Vec<(i32, i32)>);
 
 /// Asks for the brokers, and for the leaders of some topics. None is made by that.
 pub(crate) fn metadata(topics: &[&str]) -> Writer {

@@ -78,12 +78,15 @@ pub(crate) struct Topic {
     asked: Instant,
 }
 
+/// What is known of a topic: itself, or why there is none, and since when.
+type Known = Result<Arc<Topic>, (Code, Instant)>;
+
 /// A cluster that was connected to.
 pub struct Cluster {
     settings: Settings,
     handle: Handle,
     nodes: Mutex<HashMap<i32, Arc<Node>>>,
-    topics: Mutex<HashMap<String, Result<Arc<Topic>, (Code, Instant)>>>,
+    topics: Mutex<HashMap<String, Known>>,
     /// One asks at a time, and the others hear of it.
     asking: Waits<()>,
     /// Connections that all share.

@@ -79,7 +79,9 @@ fn request(dialect: Dialect, bytes: &[u8]) {
     // A number that no reader can hold passes as it is.
     if let (Ok(peek), true) = (Peek::of(bytes), is_json(bytes)) {
         assert!(is_json(&peek.with_model_and_usage(bytes, "m\"")), "another model makes it no JSON");
-        FITTED.iter().for_each(|(rules, is_interleaved)| fitted(dialect, bytes, &peek, rules, *is_interleaved));
+        FITTED
+            .iter()
+            .for_each(|(rules, is_interleaved)| fitted(dialect, bytes, &peek, rules, *is_interleaved));
     }
     let spoken = Spoken { model: Some("m".to_owned()), stream: false };
     let request = match dialect.read_request(&spoken, bytes) {

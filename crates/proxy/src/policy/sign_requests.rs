@@ -143,7 +143,7 @@ fn message(
     };
     let (made, thumbprint) = match algorithm {
         None if secret.is_empty() => return Err("`key.secret` is empty".to_owned()),
-        None => (Key::Shared(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())), String::new()),
+        None => (Key::Shared(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))), String::new()),
         Some(algorithm) => {
             let key = SigningKey::from_pem(secret.as_bytes(), algorithm)
                 .map_err(|error| format!("`key.secret`: {error}"))?;

@@ -50,7 +50,10 @@ pub(crate) trait Sign: Send + Sync {
 
 /// What is to sign a call, with the upstream for which it is alone.
 #[derive(Default)]
-struct Signers(Vec<(Option<Arc<str>>, Arc<dyn Sign>)>);
+struct Signers(Vec<Signer>);
+
+/// The upstream for which it is alone, and what signs.
+type Signer = (Option<Arc<str>>, Arc<dyn Sign>);
 
 /// By their addresses the notes are found.
 static SIGNERS: u8 = 0;

@@ -100,6 +100,7 @@ impl Reactor for Kit {
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        async move { open(&address.ip().to_string(), address.port(), None).await }
+        let host = address.ip().to_string();
+        async move { open(&host, address.port(), None).await }
     }
 }

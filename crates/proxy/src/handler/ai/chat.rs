@@ -268,7 +268,8 @@ async fn ask(
         let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
         let (provider, dialect, priority) = (&target.provider, prepared.dialect, conversation.priority);
         let (uri, body, key) = (uri(prepared.path)?, prepared.body, key.as_ref());
-        let outgoing = Outgoing { provider, model: &model, dialect, uri, headers, body, priority, key, words };
+        let outgoing =
+            Outgoing { provider, model: &model, dialect, uri, headers, body, priority, key, words };
         let (began, mark) = (Instant::now(), passed::Mark::set(call));
         let watch = target.standing.watch();
         let (more, again) = (next < targets.len(), rounds.as_ref().is_some_and(Rounds::are_left));

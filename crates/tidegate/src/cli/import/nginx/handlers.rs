@@ -192,12 +192,9 @@ impl<'a> Import<'a> {
     /// `proxy_next_upstream`.
     fn tries(&mut self, scope: &Scope<'a>, handled: &mut Handled) {
         let mut retry = Map::new();
-        if let Some(count) =
-            scope.arg("proxy_next_upstream_tries").and_then(|count| count.parse::<u64>().ok())
-        {
-            if count > 0 {
-                retry.insert("maxAttempts".to_owned(), json!(count.min(10)));
-            }
+        let count = scope.arg("proxy_next_upstream_tries").and_then(|count| count.parse::<u64>().ok());
+        if let Some(count) = count.filter(|count| *count > 0) {
+            retry.insert("maxAttempts".to_owned(), json!(count.min(10)));
         }
         if let Some(on) = scope.one("proxy_next_upstream") {
             let mut causes: Vec<String> = Vec::new();
