@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::wire::Malformed;
 
 /// Bytes of a batch when it is large again.
-const LARGE_MAX: usize = 64 * 1024 * 1024;
+const LARGE_MAX: usize = 16 * 1024 * 1024;
 /// How snappy begins where Java's client writes it, in blocks.
 const SNAPPY_BLOCKS: &[u8] = b"\x82SNAPPY\0";
 

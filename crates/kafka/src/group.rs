@@ -38,6 +38,8 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 const CONFIRM: Duration = Duration::from_millis(500);
 /// How long a request for records waits.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// Bytes of what one fetch unfolds to; one batch may be more.
+const LARGE_MAX: usize = 8 * 1024 * 1024;
 /// How far it is read ahead of the first that is not done with.
 const AHEAD_MAX: i64 = 10_000;
 /// How long it is looked away from a partition that is too far ahead.
@@ -147,11 +149,10 @@ impl Partition {
         })
     }
 
-    /// Takes a record of what was asked for from `at` on. None when that is no longer the next one: what was taken last
-    /// has been given back meanwhile, and is to be read again before anything behind it.
-    fn claim(self: &Arc<Self>, at: i64, offset: i64) -> Option<Claim> {
+    /// Claims what was read from a place; nothing when it is read from another by now: then what came is not what is next.
+    fn claim(self: &Arc<Self>, from: i64, offset: i64) -> Option<Claim> {
         let mut progress = locked(&self.progress);
-        if progress.next != at {
+        if progress.next != from {
             return None;
         }
         progress.undone.insert(offset);
@@ -160,19 +161,11 @@ impl Partition {
         Some(Claim { partition: self.clone(), offset })
     }
 
-    /// There is nothing from `at` up to `next`; it is of no use where `at` is no longer the next one.
-    fn pass(&self, at: i64, next: i64) {
+    /// Goes on behind what has no records, or none that are read; not where it is read from another place by now.
+    fn pass(&self, from: i64, next: i64) {
         let mut progress = locked(&self.progress);
-        if progress.next == at {
-            progress.next = at.max(next);
-        }
-    }
-
-    /// What is at `at` is gone: it goes on at `next`, which may lie before it.
-    fn jump(&self, at: i64, next: i64) {
-        let mut progress = locked(&self.progress);
-        if progress.next == at {
-            progress.next = next;
+        if progress.next == from {
+            progress.next = progress.next.max(next);
         }
     }
 
@@ -480,7 +473,7 @@ async fn fetch(
     out: mpsc::Sender<Taken>,
 ) -> Error {
     let each = i32::try_from(wish.bytes).unwrap_or(i32::MAX);
-    let bounds = Bounds { each, all: each.saturating_mul(4) };
+    let bounds = Bounds { each, all: each.saturating_mul(4), large: LARGE_MAX.max(wish.bytes) };
     loop {
         let began = Instant::now();
         let from: Vec<Position> = own
@@ -499,8 +492,6 @@ async fn fetch(
         let is_empty = all.iter().all(|got| got.records.is_empty());
         for got in all {
             let Some(one) = own.iter().find(|one| one.number == got.partition) else { continue };
-            let asked = from.iter().find(|place| place.partition == got.partition);
-            let Some(mut at) = asked.map(|place| place.next) else { continue };
             match got.code {
                 Code::NONE => {}
                 Code::OFFSET_OUT_OF_RANGE => {
@@ -513,11 +504,14 @@ async fn fetch(
                         topic = %wish.topic, partition = one.number,
                         "what `{}` was to read next is gone: it goes on with {next}", wish.group
                     );
-                    one.jump(at, next);
+                    locked(&one.progress).next = next;
                     continue;
                 }
                 code => return Error::Said(code),
             }
+            // What is let go meanwhile is next again: an answer from behind it is thrown away.
+            let mut at =
+                from.iter().find(|place| place.partition == one.number).map_or(-1, |place| place.next);
             for record in got.records {
                 let Ok(room) = out.reserve().await else { return Error::Broken };
                 let Some(claim) = one.claim(at, record.offset) else { break };
@@ -586,33 +580,15 @@ fn ranges(members: &[(String, Vec<String>)], counts: &[(&str, usize)]) -> Vec<(S
 mod tests {
     use super::*;
 
-    /// The next record, whatever lies between.
-    fn taken(partition: &Arc<Partition>, offset: i64) -> Claim {
-        partition.claim(partition.next(), offset).expect("it is the next one")
-    }
-
-    #[test]
-    fn an_answer_that_comes_after_what_was_before_it_was_given_back_passes_over_nothing() {
-        let partition = Partition::new(Position { partition: 0, next: 10 }, 10);
-        let waits = taken(&partition, 10);
-        // From 11 on is asked for, and 10 is given back before the answer is there.
-        let at = partition.next();
-        drop(waits);
-        assert!(partition.claim(at, 11).is_none());
-        partition.pass(at, 12);
-        partition.jump(at, 20);
-        assert_eq!((partition.next(), locked(&partition.progress).done()), (10, 10));
-        let again = taken(&partition, 10);
-        again.done();
-        partition.pass(11, 12);
-        assert_eq!((partition.next(), locked(&partition.progress).done()), (12, 12));
+    fn claim(partition: &Arc<Partition>, offset: i64) -> Claim {
+        partition.claim(partition.next(), offset).expect("a claim")
     }
 
     #[test]
     fn what_is_confirmed_is_what_is_done_with_without_a_gap() {
         let partition = Partition::new(Position { partition: 0, next: 5 }, 5);
         let done = || locked(&partition.progress).done();
-        let claims: Vec<Claim> = [5, 6, 9].into_iter().map(|offset| taken(&partition, offset)).collect();
+        let claims: Vec<Claim> = [5, 6, 9].into_iter().map(|offset| claim(&partition, offset)).collect();
         assert_eq!(done(), 5);
         claims[1].done();
         claims[2].done();
@@ -622,21 +598,36 @@ mod tests {
         drop(claims);
         assert_eq!(locked(&partition.progress).held, 0);
         // One that is let go without a word is read again, or stays undone.
-        drop(taken(&partition, 10));
+        drop(claim(&partition, 10));
         assert_eq!((done(), partition.next(), locked(&partition.progress).held), (10, 10, 0));
-        let first = taken(&partition, 10);
-        taken(&partition, 11).done();
+        let first = claim(&partition, 10);
+        claim(&partition, 11).done();
         drop(first);
         assert_eq!((done(), partition.next()), (10, 12));
     }
 
     #[test]
+    fn what_is_let_go_while_more_is_asked_for_is_not_passed_over() {
+        let partition = Partition::new(Position { partition: 0, next: 10 }, 10);
+        let held = claim(&partition, 10);
+        let asked_from = partition.next();
+        drop(held);
+        // The answer comes now, empty or not: it is from behind what was let go.
+        partition.pass(asked_from, 11);
+        assert!(partition.claim(asked_from, 11).is_none());
+        assert_eq!((locked(&partition.progress).done(), partition.next()), (10, 10));
+        claim(&partition, 10).done();
+        partition.pass(11, 14);
+        assert_eq!(locked(&partition.progress).done(), 14);
+    }
+
+    #[test]
     fn nobody_reads_further_and_further_ahead_of_one_that_is_stuck() {
         let partition = Partition::new(Position { partition: 0, next: 0 }, 0);
-        let _stuck = taken(&partition, 0);
-        taken(&partition, AHEAD_MAX - 1).done();
+        let _stuck = claim(&partition, 0);
+        claim(&partition, AHEAD_MAX - 1).done();
         assert!(!partition.is_ahead());
-        taken(&partition, AHEAD_MAX).done();
+        claim(&partition, AHEAD_MAX).done();
         assert!(partition.is_ahead());
     }
 

@@ -38,11 +38,12 @@ pub(crate) struct Got {
     pub(crate) next: i64,
 }
 
-/// Bytes of one partition, and of all, that are asked for at a time.
+/// Bytes of one partition, and of all, that are asked for at a time, and what they may unfold to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) each: i32,
     pub(crate) all: i32,
+    pub(crate) large: usize,
 }
 
 /// Fetches once.
@@ -63,12 +64,21 @@ pub(crate) async fn fetch(
     let mut found = Vec::new();
     for one in all {
         let Some(place) = from.iter().find(|known| known.partition == one.partition) else { continue };
-        let batches = records::read(one.batches, place.next, one.aborted)?;
+        let batches = records::read(one.batches, place.next, one.aborted, bounds.large / from.len().max(1))?;
         // One that is larger than what was asked for comes whole from brokers of today; where it does not it is left out,
         // so that nothing stands still for ever.
         let next = match batches.next {
             Some(next) => next.max(place.next),
-            None if batches.is_cut && one.end > place.next => place.next + 1,
+            None if batches.is_cut && one.end > place.next => {
+                let (partition, offset) = (one.partition, place.next);
+                tracing::warn!(
+                    topic,
+                    partition,
+                    offset,
+                    "a batch of `{topic}` does not fit into an answer and is left out"
+                );
+                place.next + 1
+            }
             None => place.next,
         };
         found.push(Got { partition: one.partition, code: one.code, records: batches.records, next });
@@ -211,7 +221,8 @@ impl Reading {
             (true, _) => wait.min(WAIT_OF_MANY),
         };
         let (positions, topic) = (&self.positions, self.topic.as_str());
-        let bounds = Bounds { each: self.bytes, all: self.bytes.saturating_mul(4) };
+        let large = usize::try_from(self.bytes).unwrap_or_default().saturating_mul(4);
+        let bounds = Bounds { each: self.bytes, all: self.bytes.saturating_mul(4), large };
         let asked = self.leaders.iter().map(|(connection, some)| {
             let from: Vec<Position> =
                 positions.iter().filter(|one| some.contains(&one.partition)).copied().collect();

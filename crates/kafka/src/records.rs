@@ -99,14 +99,20 @@ pub(crate) struct Batches {
     pub(crate) is_cut: bool,
 }
 
-/// Reads batches from an offset on. What was aborted is left out: these are the producers and the offsets from which on
-/// they had to take back what they wrote.
-pub(crate) fn read(bytes: Bytes, from: i64, mut aborted: Vec<(i64, i64)>) -> Result<Batches, Error> {
+/// Reads batches from an offset on, until they have unfolded to so many bytes. What was aborted is left out: these are the
+/// producers and the offsets from which on they had to take back what they wrote.
+pub(crate) fn read(
+    bytes: Bytes,
+    from: i64,
+    mut aborted: Vec<(i64, i64)>,
+    most: usize,
+) -> Result<Batches, Error> {
+    let mut unfolded = 0;
     let mut found = Batches::default();
     let mut reader = Reader::new(bytes);
     aborted.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
     let mut aborting: HashSet<i64> = HashSet::new();
-    while reader.left() >= BEFORE {
+    while reader.left() >= BEFORE && unfolded <= most {
         let base = reader.i64()?;
         let length = usize::try_from(reader.i32()?).map_err(|_| Malformed)?;
         if reader.left() < length {
@@ -147,6 +153,7 @@ pub(crate) fn read(bytes: Bytes, from: i64, mut aborted: Vec<(i64, i64)>) -> Res
         }
         let count = batch.i32()?;
         let body = compress::decompress(attributes & 7, batch.rest())?;
+        unfolded += body.len();
         // The time may be that of the broker, which is the batch's.
         let time = (attributes & 8 != 0).then_some(last_time);
         records(body, count, base, first_time, time, from, &mut found.records)?;
@@ -222,6 +229,7 @@ mod tests {
         }
     }
 
+    const MOST: usize = 1 << 20;
     const SENDER: Sender = Sender { id: 7, epoch: 1, sequence: 3 };
 
     fn values(found: &Batches) -> Vec<String> {
@@ -238,7 +246,7 @@ mod tests {
             all[1].timestamp += 5;
             let batch = write(all.iter(), SENDER, compression);
             assert_eq!(batch.len() < 1000, compression != Compression::None, "{compression:?}");
-            let found = read(batch, 0, Vec::new()).expect("records");
+            let found = read(batch, 0, Vec::new(), MOST).expect("records");
             for (number, one) in all.iter_mut().enumerate() {
                 one.offset = number as i64;
             }
@@ -252,10 +260,21 @@ mod tests {
         let batch = changed(write([record("a"), record("b")].iter(), SENDER, Compression::None), 10, 0);
         let mut bytes = BytesMut::from(&batch[..]);
         bytes.extend_from_slice(&batch[..30]);
-        let found = read(bytes.freeze(), 11, Vec::new()).expect("records");
+        let found = read(bytes.freeze(), 11, Vec::new(), MOST).expect("records");
         assert_eq!((values(&found), found.next, found.is_cut), (vec!["b".to_owned()], Some(12), false));
-        let found = read(batch.freeze().slice(..40), 11, Vec::new()).expect("nothing");
+        let found = read(batch.freeze().slice(..40), 11, Vec::new(), MOST).expect("nothing");
         assert!(found.is_cut && found.next.is_none());
+    }
+
+    #[test]
+    fn no_more_is_unfolded_than_may_be_and_the_rest_comes_with_the_next_fetch() {
+        let large = "x".repeat(1000);
+        let of = |base| changed(write([record(&large)].iter(), SENDER, Compression::Zstd), base, 4);
+        let mut bytes = of(0);
+        bytes.extend_from_slice(&of(1));
+        bytes.extend_from_slice(&of(2));
+        let found = read(bytes.freeze(), 0, Vec::new(), 1500).expect("records");
+        assert_eq!((found.records.len(), found.next), (2, Some(2)));
     }
 
     #[test]
@@ -268,7 +287,7 @@ mod tests {
         bytes.extend_from_slice(&marker(2, 7));
         bytes.extend_from_slice(&of("kept", 3));
         bytes.extend_from_slice(&marker(4, 7));
-        let found = read(bytes.freeze(), 0, vec![(7, 0)]).expect("records");
+        let found = read(bytes.freeze(), 0, vec![(7, 0)], MOST).expect("records");
         assert_eq!((values(&found), found.next), (vec!["plain".to_owned(), "kept".to_owned()], Some(5)));
     }
 
@@ -278,14 +297,14 @@ mod tests {
         for place in 17..batch.len() {
             let mut bytes = BytesMut::from(&batch[..]);
             bytes[place] ^= 1;
-            assert!(read(bytes.freeze(), 0, Vec::new()).is_err(), "{place}");
+            assert!(read(bytes.freeze(), 0, Vec::new(), MOST).is_err(), "{place}");
         }
     }
 
     proptest! {
         #[test]
         fn whatever_comes_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(Bytes::from(bytes), 0, Vec::new());
+            let _ = read(Bytes::from(bytes), 0, Vec::new(), MOST);
         }
 
         #[test]

@@ -22,7 +22,7 @@ use crate::broker::{
 /// How long is waited for something new.
 const WAIT: Duration = Duration::from_millis(500);
 /// Bytes of a partition that are asked for at a time, for one client and for all.
-const BYTES: usize = 256 * 1024;
+const BYTES: usize = 64 * 1024;
 const BYTES_OF_ALL: usize = 16 * 1024;
 /// How long a client believes that there is nothing new, whatever it hears.
 const LOOK: Duration = Duration::from_secs(5);

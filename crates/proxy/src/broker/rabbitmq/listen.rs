@@ -31,9 +31,9 @@ pub(super) struct Listening {
 
 impl Listening {
     pub(super) async fn begin(connection: &Connection, wish: &Wish) -> lapin::Result<Self> {
-        let named =
-            |text: &Option<String>| short(text.as_deref().unwrap_or_default()).unwrap_or_else(|| "".into());
-        let (exchange, filter) = (named(&wish.exchange), named(&wish.filter));
+        let too_long = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+        let named = |text: &Option<String>| short(text.as_deref().unwrap_or_default()).ok_or_else(too_long);
+        let (exchange, filter) = (named(&wish.exchange)?, named(&wish.filter)?);
         let channel = connection.create_channel().await?;
         let room = u16::try_from(wish.queue).unwrap_or(u16::MAX);
         channel.basic_qos(room, BasicQosOptions::default()).await?;

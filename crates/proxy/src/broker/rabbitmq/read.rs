@@ -78,13 +78,13 @@ fn made(reader: &Reader, delivery: Delivery) -> Message {
     let settings = reader.settings();
     let read = properties::read(&delivery.properties);
     let subject = delivery.routing_key.as_str().to_owned();
-    // Queues do not number messages: they are known again by their ids, or else by what they say.
+    // Queues do not number messages: they are known again by their ids, and those without one are not.
     static STATE: Mutex<Option<std::hash::RandomState>> = Mutex::new(None);
     let state = STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone();
     let mut hasher = state.build_hasher();
     (&read.id, &subject).hash(&mut hasher);
     if read.id.is_none() {
-        delivery.data.hash(&mut hasher);
+        number.hash(&mut hasher);
     }
     let id = read.id.clone().unwrap_or_else(|| format!("{:016x}{number:016x}", state.hash_one(number)));
     Message {

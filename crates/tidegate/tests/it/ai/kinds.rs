@@ -112,7 +112,7 @@ azure-foundry | openai-responses | https://tide.services.ai.azure.com/openai/v1
 bedrock-mantle | anthropic | https://bedrock-mantle.eu-central-1.api.aws/anthropic
 bedrock-mantle | openai-responses | https://bedrock-mantle.eu-central-1.api.aws/v1
 cloudflare   | openai-responses | https://api.cloudflare.com/client/v4/accounts/tide/ai/v1
-cohere       | openai-chat | https://api.cohere.ai/compatibility/v1
+cohere       | openai-chat | https://api.cohere.com/compatibility/v1
 databricks   | anthropic | https://adb-1.test/serving-endpoints/anthropic
 databricks   | openai-responses | https://adb-1.test/serving-endpoints
 deepseek     | anthropic | https://api.deepseek.com/anthropic

@@ -171,13 +171,20 @@ def produce(order):
     if how not in producers:
         settings = {"bootstrap.servers": servers, "partitioner": "murmur2_random", "compression.type": how}
         producers[how] = Producer({**base, **settings, "linger.ms": 5})
-    told = []
-    for one in order["records"]:
+    told = [None] * len(order["records"])
+
+    def deliver(place):
+        def delivered(error, m):
+            told[place] = str(error) if error else [m.partition(), m.offset()]
+
+        return delivered
+
+    for place, one in enumerate(order["records"]):
         headers = [(name, value.encode()) for name, value in one.get("headers", [])]
         key = one.get("key")
         producers[how].produce(
             order["topic"], one["value"].encode(), key=key.encode() if key is not None else None, headers=headers,
-            on_delivery=lambda error, m: told.append([m.partition(), m.offset()] if not error else str(error)),
+            on_delivery=deliver(place),
         )
     producers[how].flush(10)
     return told

@@ -7,11 +7,12 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use crate::harness::{eventually, free_port, peers_folder};
+use crate::harness::{free_port, pause, peers_folder};
 
 /// A running server; ends with the test.
 pub struct Rabbit {
@@ -73,15 +74,13 @@ impl Rabbit {
         rabbit
     }
 
+    /// It takes its time, and more on a machine that has much to do.
     fn wait(&self) {
-        let is_there = || TcpStream::connect(("127.0.0.1", self.ports[0])).is_ok();
-        // It takes its time, and more on a machine that has much to do.
-        for _ in 0..6 {
-            if std::panic::catch_unwind(|| eventually("rabbitmq listens", is_there)).is_ok() {
-                return;
-            }
+        let until = Instant::now() + Duration::from_secs(120);
+        while TcpStream::connect(("127.0.0.1", self.ports[0])).is_err() {
+            assert!(Instant::now() < until, "rabbitmq does not listen");
+            pause(100);
         }
-        panic!("rabbitmq does not listen");
     }
 
     /// Ends it at once, and keeps its data.
