@@ -2,8 +2,12 @@
 
 mod cloud;
 mod deliveries;
+mod kafka;
 mod listeners;
+pub(super) mod mock;
 mod publish;
+mod rabbit;
+mod rabbitmq;
 pub(super) mod server;
 mod settings;
 mod troubles;
