@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// After how long without a sign of life a member is none.
-const SESSION: Duration = Duration::from_secs(30);
+const SESSION: Duration = Duration::from_secs(10);
 /// How long the others may take to come, too.
 const REBALANCE: Duration = Duration::from_secs(60);
 /// How often a sign of life is given.

@@ -39,7 +39,7 @@ pub(super) async fn end(held: &Held, why: &Why) -> bool {
     let Some(subject) = &owner.settings.dead_letter else {
         owner.numbers.dropped.fetch_add(1, Atomic::Relaxed);
         tracing::error!(
-            subscription = %name, message = %id, deliveries, why,
+            subscription = %name, id = %id, deliveries, why,
             "`{name}` gives the message {id} up after {deliveries} deliveries: {why}"
         );
         return true;
@@ -80,14 +80,14 @@ pub(super) async fn end(held: &Held, why: &Why) -> bool {
         Ok(_) => {
             owner.numbers.dead.fetch_add(1, Atomic::Relaxed);
             tracing::warn!(
-                subscription = %name, message = %id, deliveries, why,
+                subscription = %name, id = %id, deliveries, why,
                 "`{name}` puts the message {id} to `{subject}` after {deliveries} deliveries: {why}"
             );
             true
         }
         Err(error) => {
             tracing::error!(
-                subscription = %name, message = %id, ?error,
+                subscription = %name, id = %id, ?error,
                 "`{name}` cannot put the message {id} to `{subject}`, and tries again"
             );
             false

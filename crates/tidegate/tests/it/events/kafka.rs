@@ -325,7 +325,7 @@ fn clients_hear_what_is_theirs_and_go_on_where_they_were() {
     mock.produce("news", &[("ann", "4")]);
     assert_eq!((next(&mut ann).1, next(&mut again).1), ("4".to_owned(), "4".to_owned()));
     let mut wrong = Client::connect(gateway.address);
-    wrong.write("GET /news/ann HTTP/1.1\r\nhost: x\r\nlast-event-id: 17\r\n\r\n".to_owned());
+    wrong.write("GET /news/ann HTTP/1.1\r\nhost: x\r\nlast-event-id: 17\r\n\r\n");
     assert_eq!(wrong.read_head().expect("a head").status, 400);
 }
 

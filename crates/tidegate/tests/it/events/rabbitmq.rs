@@ -279,7 +279,7 @@ fn messages_are_delivered_in_order_given_up_and_given_back_and_clients_hear_an_e
     rabbit.order(&news);
     assert_eq!((next(&mut ann), next(&mut bob)), ("2".to_owned(), "1".to_owned()));
     let mut wild = Client::connect(gateway.address);
-    wild.write("GET /news/a.b HTTP/1.1\r\nhost: x\r\n\r\n".to_owned());
+    wild.write("GET /news/a.b HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(wild.read_head().expect("a head").status, 400);
     // An end waits for what is on its way, and gives the rest back.
     publish("orders", &[("s", "slow"), ("s", "next"), ("s", "last")]);
