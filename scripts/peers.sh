@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# RabbitMQ, OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -263,18 +263,8 @@ if [ ! -x "$peers/slapd/usr/sbin/slapd" ]; then
   for package in libargon2-1 libltdl7 libodbc2 libwrap0 libperl5.36 libsasl2-2 libldap-2.5-0 slapd; do unpack "$package" "$peers/slapd"; done
 fi
 
-# RabbitMQ on Erlang, whose scripts have to be told where it is. Kafka's mock cluster is librdkafka's, in a package of
-# Python's, with a client of RabbitMQ's beside it.
-if [ ! -x "$peers/rabbitmq/usr/lib/erlang/bin/erl" ] || [ ! -e "$peers/rabbitmq/usr/lib/rabbitmq" ]; then
-  for package in erlang-base erlang-crypto erlang-asn1 erlang-eldap erlang-ftp erlang-inets erlang-mnesia erlang-os-mon \
-    erlang-parsetools erlang-public-key erlang-runtime-tools erlang-snmp erlang-ssl erlang-syntax-tools erlang-tftp \
-    erlang-tools erlang-xmerl rabbitmq-server; do
-    unpack "$package" "$peers/rabbitmq"
-  done
-  sed -i 's|ROOTDIR=/usr/lib/erlang|ROOTDIR=${ERL_ROOTDIR:-/usr/lib/erlang}|' \
-    "$peers"/rabbitmq/usr/lib/erlang/bin/erl "$peers"/rabbitmq/usr/lib/erlang/erts-*/bin/erl
-fi
-python_environment brokers confluent-kafka==2.16.1 pika==1.4.4
+# Kafka's mock cluster is librdkafka's, in a package of Python's.
+python_environment brokers confluent-kafka==2.16.1
 
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"

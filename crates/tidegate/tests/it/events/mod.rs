@@ -6,8 +6,6 @@ mod kafka;
 mod listeners;
 pub(super) mod mock;
 mod publish;
-mod rabbit;
-mod rabbitmq;
 pub(super) mod server;
 mod settings;
 mod troubles;
