@@ -96,7 +96,9 @@ impl Priority {
             Outcome::TimedOut => "no place became free in time",
             _ => "as many calls of the class wait as may",
         };
-        Failure::gateway(Stage::Policy, Problem::Overloaded).with_retry_after(self.retry_after).with_detail(detail)
+        Failure::gateway(Stage::Policy, Problem::Overloaded)
+            .with_retry_after(self.retry_after)
+            .with_detail(detail)
     }
 }
 

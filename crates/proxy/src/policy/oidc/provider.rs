@@ -262,7 +262,9 @@ impl Provider {
             (StatusCode::BAD_REQUEST, "invalid_grant") => Err(NoTokens::Refused(error)),
             (_, "invalid_client" | "unauthorized_client") => {
                 // Nobody can sign in until an operator has mended it.
-                tracing::warn!("the identity provider does not take `clientId` and `clientSecret`: it answered {status}, {error}");
+                tracing::warn!(
+                    "the identity provider does not take `clientId` and `clientSecret`: it answered {status}, {error}"
+                );
                 Err(NoTokens::Away(format!("it answered {status}: {error}")))
             }
             _ => Err(NoTokens::Away(format!("it answered {status}: {}", error.escape_debug()))),
