@@ -267,6 +267,7 @@ impl Compiled {
                     })
                     .collect();
                 odd.extend(crate::handler::ai::prices::unknown(&snapshot));
+                odd.extend(crate::handler::files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
                 let some = |need: fn(&crate::policy::Needs) -> bool| {
