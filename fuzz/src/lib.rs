@@ -35,8 +35,8 @@ mod transcode_targets;
 mod waf_targets;
 
 pub use ai_targets::{
-    anthropic, batch, bedrock, cohere, form, gemini, guard, openai_chat, openai_responses, realtime, sound,
-    words,
+    anthropic, batch, bedrock, cohere, embed, form, gemini, guard, openai_chat, openai_responses, realtime,
+    sound, words,
 };
 pub use graphql_targets::{graphql_request, graphql_schema};
 pub use http1_targets::{body, differential_hyper, request_head, response_head};
