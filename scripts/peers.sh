@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# OpenLDAP's slapd, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# Pebble, OpenLDAP's slapd, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -244,6 +244,9 @@ fi
 
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
+
+# Pebble, an authority for tests of ACME that looks over real sockets, and the name server that it asks.
+[ -x "$peers/pebble/usr/bin/pebble" ] || unpack pebble "$peers/pebble"
 
 # A receiver of syslog, with TLS.
 if [ ! -x "$peers/rsyslog/usr/sbin/rsyslogd" ]; then

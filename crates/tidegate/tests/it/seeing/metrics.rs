@@ -261,6 +261,8 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_opa_",
             "tidegate_lockout_",
             "tidegate_vault_",
+            "tidegate_acme_",
+            "tidegate_stream_",
             "tidegate_bot_",
             "tidegate_client_credentials_",
             "tidegate_csrf_",
