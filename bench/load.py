@@ -1,7 +1,7 @@
 """Load generators: each runs against one proxy and says how many were answered, how many failed, and how fast.
 
-`wrk` sends HTTP/1.1 and TLS, `h2load` HTTP/2 and gRPC, `openssl s_time` shakes hands, `bench-tools paced` holds a
-rate. The first three are closed loops: their latencies are those of a saturated machine.
+`wrk` sends HTTP/1.1 and TLS, `h2load` HTTP/2 and gRPC, `bench-tools http3` HTTP/3, `openssl s_time` shakes hands,
+`bench-tools paced` holds a rate. All but the last are closed loops: their latencies are those of a saturated machine.
 """
 
 import json
@@ -65,11 +65,22 @@ def microseconds(text, percent):
     return float(found[1]) * {"us": 1, "ms": 1e3, "s": 1e6}[found[2]] if found else None
 
 
+#: Of what asks over HTTP/2 and HTTP/3: connections, and streams on each.
+SHARED_CONNECTIONS, STREAMS = 16, 10
+
+
+def http3(tools, proxy, seconds, path="/"):
+    """HTTP/3: as many connections and streams as `h2load`."""
+    command = [tools.bench_tools, "http3", f"127.0.0.1:{proxy.port}", path, str(SHARED_CONNECTIONS), str(STREAMS), str(seconds)]
+    seen = json.loads(run(tools, [*command, *FIELDS]))
+    return Answered(seen["answered"], seen["failed"], seen["p50"], seen["p99"], seen["max"], seen["reason"])
+
+
 def h2load(tools, proxy, seconds, grpc=False):
-    """HTTP/2 by prior knowledge: 16 connections, 10 streams each."""
+    """HTTP/2, by prior knowledge or over TLS: 16 connections, 10 streams each."""
     log = proxy.folder / "h2load.log"
     log.unlink(missing_ok=True)
-    command = [tools.h2load, "-t1", "-c16", "-m10", f"-D{seconds}", f"--log-file={log}"]
+    command = [tools.h2load, "-t1", f"-c{SHARED_CONNECTIONS}", f"-m{STREAMS}", f"-D{seconds}", f"--log-file={log}"]
     path = "/"
     if grpc:
         path = "/bench.Echo/Unary"
@@ -78,7 +89,8 @@ def h2load(tools, proxy, seconds, grpc=False):
         command += ["-d", str(message), "-H", "content-type: application/grpc", "-H", "te: trailers"]
     for field in FIELDS:
         command += ["-H", field.lower()]
-    run(tools, [*command, f"http://127.0.0.1:{proxy.port}{path}"])
+    scheme = "https" if proxy.setup.kind == "tls" else "http"
+    run(tools, [*command, f"{scheme}://127.0.0.1:{proxy.port}{path}"])
     lines = [line.split("\t") for line in log.read_text().splitlines()]
     took = sorted(int(line[2]) for line in lines if line[1] == "200")
     if not took:

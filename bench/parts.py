@@ -5,9 +5,10 @@ import http.client
 from dataclasses import dataclass, replace
 
 import load
+from proxies.envoy_quic import EnvoyOverHttp3
 from proxies.nginx import Nginx
 from proxies.process import Setup
-from proxies.tidegate_parts import Cached, Composed, Limited, Proxied, SharedLimited, Transcoded
+from proxies.tidegate_parts import Cached, Composed, Limited, OverHttp2, OverHttp3, Proxied, SharedLimited, Transcoded
 from proxies.varnish import Varnish
 from scenes import Scene
 
@@ -77,9 +78,18 @@ class Questions(PartScene):
         return sample
 
 
+class Multiplexed(PartScene):
+    """Many streams of a connection, over TCP or QUIC as the proxy has it."""
+
+    def ask(self, tools, proxy, seconds):
+        over_quic = getattr(proxy, "OVER_QUIC", False)
+        return (load.http3 if over_quic else load.h2load)(tools, proxy, seconds)
+
+
 ALL = (
     Kept("cache", "an answer of 1 KiB that is kept", Setup("bare"), kinds=(Cached, NginxKeeping, Varnish), base="nginx", path="/kept"),
     PartScene("compose", "three answers of 1 KiB as one", Setup("bare"), kinds=(Proxied, Composed), base=Proxied.NAME),
     Questions("shared-limit", "a limit that is counted in Redis", Setup("bare"), kinds=(Proxied, Limited, SharedLimited), base=Limited.NAME),
+    Multiplexed("http3", "a proxied call over HTTP/3", Setup("tls"), kinds=(OverHttp2, OverHttp3, EnvoyOverHttp3), base=OverHttp2.NAME),
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
 )

@@ -130,6 +130,8 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
 - *Composed*: three calls at once, whose JSON is read and put into one answer of 3 KiB.
 - *Limited in Redis*: one server on the same machine, whose own time is not counted. Its round trips are the scripts that it
   ran by its own count, for each request that was answered. The limit is never reached.
+- *HTTP/3*: 16 connections with ten requests each at a time, to which the upstream answers 1 KiB; over HTTP/2 by `h2load`, over HTTP/3
+  by `bench-tools http3` (quinn and h3), whose own time is not counted. QUIC does in the process what TCP does in the kernel.
 - *REST to gRPC*: `GET /v1/prices/17` becomes a call, and its answer JSON, by the annotations in `examples/shop/prices.proto`.
 """
 
@@ -180,7 +182,7 @@ def write_parts(results, options, tools):
         seconds=options.seconds,
         machine=machine(),
         revision=revision(),
-        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("nginx", "Varnish", "Redis")),
+        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("nginx", "Varnish", "Redis", "Envoy")),
         goals=markdown(["what", "goal", "measured", ""], goals.part_rows(results)),
         scenes="\n\n".join(section(scene, results[scene.name]) for scene in parts.ALL if scene.name in results),
     )

@@ -8,6 +8,11 @@
 # environment, `smart` is that vendor's model of the name in TIDEGATE_DEMO_MODEL (a small one without it), at the address
 # in TIDEGATE_DEMO_BASE_URL (the vendor's own without it), and calls cost money.
 set -euo pipefail
+case "${1:-}" in
+  '' | --check) ;;
+  -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+  *) echo "demo: unknown argument $1; --check and --help are known" >&2; exit 2 ;;
+esac
 cd "$(dirname "$0")/.."
 root=$PWD
 export CARGO_TARGET_DIR="$root/target"
@@ -193,7 +198,7 @@ tries=(
   "A model, asked as OpenAI's SDK does (others: see docs/ai.md), and who answered"
   "curl -si http://$gateway/ai/v1/chat/completions -H 'x-api-key: demo-key' -d '{\"model\": \"smart\", \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
   "The same as Anthropic's SDK does, word by word"
-  "curl -sN http://$gateway/ai/v1/messages -H 'x-api-key: demo-key' -H 'anthropic-version: 2023-06-01' -d '{\"model\": \"smart\", \"max_tokens\": 100, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
+  "curl -siN http://$gateway/ai/v1/messages -H 'te: trailers' -H 'connection: te' -H 'x-api-key: demo-key' -H 'anthropic-version: 2023-06-01' -d '{\"model\": \"smart\", \"max_tokens\": 100, \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"What is a tide?\"}]}'"
   "A prompt as a REST API: typed in, typed out"
   "curl -si 'http://$gateway/v1/describe?product=Sea+chart' -H 'x-api-key: demo-key'"
   "The same prompt as a tool of MCP (its client is no SDK, but curl), with a receipt"
@@ -204,6 +209,8 @@ tries=(
   "curl -s http://$gateway/v1/prices/1; echo; curl -sN http://$gateway/v1/prices/1:watch -H 'accept: text/event-stream'"
   "Metrics"
   "curl -s http://$admin/metrics | grep ^tidegate_requests_total"
+  "An answer that is kept: the second comes without the service"
+  "for i in 1 2; do curl -si http://$gateway/cached/products | grep -i ^cache-status; done"
 )
 
 if [ -n "$broker" ]; then
@@ -232,7 +239,8 @@ if [ "${1:-}" = --check ]; then
   expect "transcoded call" "$(out 21)" '"name":"Sea chart","cents":"1890"'
   expect "transcoded stream" "$(out 21)" 'event: end'
   expect "metrics" "$(out 23)" 'route="products"'
-  if [ -n "$broker" ]; then expect "published message" "$(out 25)" '"duplicate":true'; fi
+  expect "kept answer" "$(out 25)" 'tidegate; hit'
+  if [ -n "$broker" ]; then expect "published message" "$(out 27)" '"duplicate":true'; fi
   exit 0
 fi
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# Pebble, OpenLDAP's slapd, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# Pebble, OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -210,6 +210,27 @@ if [ ! -e "$stamp" ]; then
   say "installed ${identity_packages[*]}"
 fi
 
+# Coding agents, as programs: they run without their vendors.
+coding_packages=(@anthropic-ai/claude-code@2.1.328 @openai/codex@0.169.0)
+stamp="$peers/coding-$(printf '%s\n' "${coding_packages[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/coding"
+  mkdir -p "$peers/coding"
+  echo '{"private": true, "type": "module"}' >"$peers/coding/package.json"
+  (
+    cd "$peers/coding"
+    export PATH="$peers/python/bin:$PATH"
+    npm install --silent --no-audit --no-fund --ignore-scripts "${coding_packages[@]}" &&
+      # What it would do by itself: it puts the program for this machine in its place.
+      node node_modules/@anthropic-ai/claude-code/install.cjs >/dev/null
+  ) || {
+    say "npm cannot install ${coding_packages[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${coding_packages[*]}"
+fi
+
 if [ ! -x "$peers/promtool" ]; then
   if command -v promtool >/dev/null; then
     ln -sf "$(command -v promtool)" "$peers/promtool"
@@ -242,11 +263,16 @@ if [ ! -x "$peers/slapd/usr/sbin/slapd" ]; then
   for package in libargon2-1 libltdl7 libodbc2 libwrap0 libperl5.36 libsasl2-2 libldap-2.5-0 slapd; do unpack "$package" "$peers/slapd"; done
 fi
 
+# Kafka's mock cluster is librdkafka's, in a package of Python's.
+python_environment brokers confluent-kafka==2.16.1
+
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
 
 # Pebble, an authority for tests of ACME that looks over real sockets, and the name server that it asks.
 [ -x "$peers/pebble/usr/bin/pebble" ] || unpack pebble "$peers/pebble"
+# nginx, whose configurations are imported.
+[ -x "$peers/nginx/usr/sbin/nginx" ] || unpack nginx "$peers/nginx"
 
 # A receiver of syslog, with TLS.
 if [ ! -x "$peers/rsyslog/usr/sbin/rsyslogd" ]; then

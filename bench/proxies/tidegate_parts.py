@@ -88,6 +88,24 @@ class SharedLimited(Limited):
         return sum(int(line.split("calls=")[1].split(",")[0]) for line in lines)
 
 
+class OverHttp2(Tidegate):
+    """One proxied call that comes over HTTP/2 and TLS."""
+
+    NAME = "Tidegate, HTTP/2 over TLS"
+
+
+class OverHttp3(Tidegate):
+    """The same over HTTP/3, on the UDP port of the same number."""
+
+    NAME = "Tidegate, HTTP/3"
+    OVER_QUIC = True
+
+    def config(self):
+        config = super().config()
+        config["listeners"][0]["http3"] = True
+        return config
+
+
 class Transcoded(Tidegate):
     """REST for a gRPC server, by the annotations of its descriptor set."""
 

@@ -95,6 +95,10 @@ CORRECTIONS = {
     ("azure-foundry", "jais-30b-chat"): {"input_usd_per_mtok": "3.2", "output_usd_per_mtok": "9.71"},
     # The same mistake, and watsonx no longer lists the model: better unknown than wrong.
     ("watsonx", "core42/jais-13b-chat"): {"input_usd_per_mtok": "", "output_usd_per_mtok": ""},
+    # "Shut down" on that day with all of Imagen, for which `generateContent` of Gemini's image models is recommended
+    # (Gemini API: Gemini deprecations, Image generation models; the release notes of papi-ai/google 0.15.5 of it).
+    ("gemini", "imagen-3.0-fast-generate-001"): {"deprecation_date": "2026-08-17"},
+    ("gemini", "imagen-3.0-generate-001"): {"deprecation_date": "2026-08-17"},
 }
 
 # Where the table's 0 means free. Everywhere else it means that nobody knew, and is left out: a price of 0 would let
@@ -275,7 +279,8 @@ def main():
                 if NOT_MODELS.search(row["model"]) or name in models:
                     continue
                 if (ours, name) in CORRECTIONS:
-                    row = row | CORRECTIONS[ours, name] | {"corrected": True}
+                    right = CORRECTIONS[ours, name]
+                    row = row | right | {"corrected": any(key.endswith("_usd_per_mtok") for key in right)}
                 models[name] = line(ours, name, row, more.get((their, row["model"]), {}))
         head = (f"# Written by import.py; see there. List prices in US dollars per million tokens, or per unit.\n"
                 f'taken = "{TAKEN}"\nsource = "{SOURCE}"\n\n[models]\n')

@@ -11,7 +11,7 @@ use crate::{
     cost::{Class, Cost, Units, cost_of_units},
     dialect::Dialect,
     estimate,
-    peek::Peek,
+    peek::{Bounds, Peek},
 };
 
 /// What a request asks for at most.
@@ -48,23 +48,13 @@ impl Ask {
     /// The same of a body that was peeked into already.
     pub fn peeked(dialect: Dialect, peek: &Peek, body: &[u8]) -> Self {
         let words = &peek.bounds;
-        let either = |object: &Value, names: [&str; 2]| {
-            names.iter().filter_map(|name| count(object.get(name).unwrap_or(&Value::Null))).max()
-        };
-        let (output, answers) = match dialect {
+        let output = match dialect {
             // A provider reads one of the two, and nobody knows which.
-            Dialect::OpenAiChat => (
-                count(&words.max_tokens).max(count(&words.max_completion_tokens)),
-                // All are made and paid, also those that are not chosen.
-                count(&words.n).max(count(&words.best_of)),
-            ),
-            Dialect::OpenAiResponses => (count(&words.max_output_tokens), None),
-            Dialect::Anthropic | Dialect::Cohere => (count(&words.max_tokens), None),
-            Dialect::Gemini => (
-                either(&words.generation, ["maxOutputTokens", "max_output_tokens"]),
-                either(&words.generation, ["candidateCount", "candidate_count"]),
-            ),
-            Dialect::Bedrock => (either(&words.inference, ["maxTokens", "max_tokens"]), None),
+            Dialect::OpenAiChat => count(&words.max_tokens).max(count(&words.max_completion_tokens)),
+            Dialect::OpenAiResponses => count(&words.max_output_tokens),
+            Dialect::Anthropic | Dialect::Cohere => count(&words.max_tokens),
+            Dialect::Gemini => either(&words.generation, ["maxOutputTokens", "max_output_tokens"]),
+            Dialect::Bedrock => either(&words.inference, ["maxTokens", "max_tokens"]),
         };
         let [audio, image, hour] = &*FINDERS;
         // A word whose letters are written as escapes is in no text, and is read all the same.
@@ -73,7 +63,7 @@ impl Ask {
         Self {
             input: estimate::most(body),
             output,
-            answers: answers.unwrap_or(1).max(1),
+            answers: answers(dialect, words),
             class: words.service_tier.as_str().map(Class::from_word).unwrap_or_default(),
             is_continued: words.is_continued,
             has_audio: holds(audio),
@@ -152,6 +142,21 @@ fn field<'b>(body: &'b [u8], name: &str) -> Option<&'b str> {
 }
 
 /// A number of tokens. None is no limit, to the dialects that take it.
+/// The largest of two numbers of an object: a provider reads one of the two.
+fn either(object: &Value, names: [&str; 2]) -> Option<u64> {
+    names.iter().filter_map(|name| count(object.get(name).unwrap_or(&Value::Null))).max()
+}
+
+/// How many answers are asked for side by side. All are made and paid, also those that are not chosen.
+pub(crate) fn answers(dialect: Dialect, words: &Bounds) -> u64 {
+    let answers = match dialect {
+        Dialect::OpenAiChat => count(&words.n).max(count(&words.best_of)),
+        Dialect::Gemini => either(&words.generation, ["candidateCount", "candidate_count"]),
+        Dialect::OpenAiResponses | Dialect::Anthropic | Dialect::Bedrock | Dialect::Cohere => None,
+    };
+    answers.unwrap_or(1).max(1)
+}
+
 fn count(value: &Value) -> Option<u64> {
     let number = value.as_u64().or_else(|| value.as_f64().map(|float| float.max(0.0).ceil() as u64));
     number.filter(|number| *number > 0)

@@ -53,7 +53,9 @@ pub enum Operation {
     Realtime,
     /// The models that there are, or one of them.
     Models,
-    /// Anything else that a vendor has: it goes to a provider of the same dialect as it is.
+    /// A conversation made shorter (OpenAI's Responses).
+    Compact,
+    /// Anything else that a vendor has, which is not served here.
     Other,
 }
 
@@ -77,6 +79,7 @@ impl Operation {
             Self::Stored => "stored",
             Self::Realtime => "realtime",
             Self::Models => "models",
+            Self::Compact => "compact",
             Self::Other => "other",
         }
     }
@@ -131,10 +134,14 @@ impl Endpoint {
     /// What a path means, below the route's prefix. `None` when no vendor has it. `anthropic` says that the request
     /// bears `anthropic-version`, for the one path that two vendors share.
     pub fn of(path: &str, anthropic: bool) -> Option<Self> {
-        gemini(path).or_else(|| bedrock(path)).or_else(|| azure(path)).or_else(|| {
-            let (dialect, operation) = fixed(path, anthropic)?;
-            Some(Self { dialect, operation, model: None, stream: false })
-        })
+        claude_of_a_cloud(path)
+            .or_else(|| gemini(path))
+            .or_else(|| bedrock(path))
+            .or_else(|| azure(path))
+            .or_else(|| {
+                let (dialect, operation) = fixed(path, anthropic)?;
+                Some(Self { dialect, operation, model: None, stream: false })
+            })
     }
 }
 
@@ -165,7 +172,8 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
         _ if below(openai, "/files") || below(openai, "/uploads") => (Dialect::OpenAiChat, Operation::Files),
         _ if below(openai, "/batches") => (Dialect::OpenAiChat, Operation::Batches),
         _ if below(openai, "/messages/batches") => (Dialect::Anthropic, Operation::Batches),
-        "/responses/input_tokens" | "/responses/compact" => (Dialect::OpenAiResponses, Operation::Other),
+        "/responses/input_tokens" => (Dialect::OpenAiResponses, Operation::CountTokens),
+        "/responses/compact" => (Dialect::OpenAiResponses, Operation::Compact),
         _ if below(openai, "/responses") => (Dialect::OpenAiResponses, Operation::Stored),
         _ if below(openai, "/conversations") => (Dialect::OpenAiResponses, Operation::Stored),
         _ if below(openai, "/messages") => (Dialect::Anthropic, Operation::Other),
@@ -184,6 +192,13 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
 fn below(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || parent.ends_with('/'))
+}
+
+/// What is asked for at the doors of clouds, with the dialect in which its failures are told.
+fn claude_of_a_cloud(path: &str) -> Option<Endpoint> {
+    let door = crate::door::Door::of(path)?;
+    let dialect = door.dialect();
+    Some(Endpoint { dialect, operation: door.operation, model: door.model, stream: door.stream })
 }
 
 /// `/v1beta/models/{model}:{method}`; Vertex has a project, a location and a publisher before `models`.
@@ -236,7 +251,6 @@ fn bedrock(path: &str) -> Option<Endpoint> {
         "converse" => (Operation::Chat, false),
         "converse-stream" => (Operation::Chat, true),
         "count-tokens" => (Operation::CountTokens, false),
-        "invoke" | "invoke-with-response-stream" => (Operation::Other, method != "invoke"),
         _ => return None,
     };
     Some(Endpoint { dialect: Dialect::Bedrock, operation, model: Some(decoded(model)), stream })
@@ -287,7 +301,8 @@ mod tests {
         check("/chat/completions", Some((OpenAiChat, Chat, None, false)));
         check("/v1/responses", Some((OpenAiResponses, Chat, None, false)));
         check("/v1/responses/resp_1/input_items", Some((OpenAiResponses, Stored, None, false)));
-        check("/v1/responses/input_tokens", Some((OpenAiResponses, Other, None, false)));
+        check("/v1/responses/input_tokens", Some((OpenAiResponses, CountTokens, None, false)));
+        check("/v1/responses/compact", Some((OpenAiResponses, Operation::Compact, None, false)));
         check("/v1/conversations", Some((OpenAiResponses, Stored, None, false)));
         check("/v1/conversations/conv_1/items/msg_1", Some((OpenAiResponses, Stored, None, false)));
         check("/v1/embeddings", Some((OpenAiChat, Embeddings, None, false)));

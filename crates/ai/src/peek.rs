@@ -42,7 +42,7 @@ pub struct Peek {
     prompt_at: Option<Range<usize>>,
     /// What limits are reckoned by.
     pub(crate) bounds: Bounds,
-    /// Where the values of fields stand that some model refuses.
+    /// Where the values of fields stand that some model refuses, or that hold such.
     ruled: Vec<(&'static str, Range<usize>)>,
 }
 
@@ -366,14 +366,27 @@ impl Peek {
         self.splice(body, Some(model), None, Vec::new())
     }
 
+    /// How many answers are asked for side by side.
+    pub fn answers(&self, dialect: Dialect) -> u64 {
+        crate::ask::answers(dialect, &self.bounds)
+    }
+
     /// Whether there is anything in the body that some model refuses.
     pub fn is_ruled(&self) -> bool {
         !self.ruled.is_empty()
     }
 
-    /// What must change for a target that is spoken to in the dialect of the body; what is lost is named.
-    pub fn edits(&self, body: &[u8], dialect: Dialect, rules: &Rules, losses: &mut Losses) -> Vec<Cut> {
-        edits::edits(body, &self.ruled, dialect, rules, losses)
+    /// What must change for a target that is spoken to in the dialect of the body; what is lost is named. `is_interleaved`
+    /// is whether the caller asks Claude to think between calls.
+    pub fn edits(
+        &self,
+        body: &[u8],
+        dialect: Dialect,
+        rules: &Rules,
+        is_interleaved: bool,
+        losses: &mut Losses,
+    ) -> Vec<Cut> {
+        edits::edits(body, &self.ruled, dialect, rules, is_interleaved, losses)
     }
 
     /// The body with another model where one is given, with the usage of a stream asked for where that is wanted, and

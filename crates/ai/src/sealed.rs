@@ -156,6 +156,11 @@ fn gemini_part(part: &mut Map<String, Value>) -> Fate {
     let says_nothing = part.get("text").is_some_and(|text| text == "");
     let fate = own(part, key, |text| {
         let decoded = Dialect::Gemini.decoded(text);
+        let several = decoded.as_deref().map(Proof::open_all).unwrap_or_default();
+        if several.len() > 1 {
+            // Its own rides alone.
+            return None;
+        }
         decoded.map_or(Some(text.to_owned()), |text| opened(&text, Dialect::Gemini.issuer()))
     });
     match fate {

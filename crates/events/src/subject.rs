@@ -1,10 +1,70 @@
-//! Subjects as NATS has them: tokens with dots between them. What comes from a caller is one token and nothing more, so
-//! that nobody reaches a subject that the configuration does not mean.
+//! Subjects as NATS has them: tokens with dots between them. Routing keys of RabbitMQ are nearly the same, topics of Kafka
+//! have fewer letters. What comes from a caller is one token and nothing more, so that nobody reaches a subject that the
+//! configuration does not mean.
 
 /// Bytes of a subject.
 pub const SUBJECT_BYTES_MAX: usize = 255;
 /// Bytes of what a caller brings into one.
 pub const TOKEN_BYTES_MAX: usize = 128;
+
+/// Bytes of a topic of Kafka's.
+pub const TOPIC_BYTES_MAX: usize = 249;
+
+/// Whose subjects they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// Subjects of NATS.
+    Nats,
+    /// Routing keys of RabbitMQ, and names of queues.
+    Rabbitmq,
+    /// Topics of Kafka.
+    Kafka,
+}
+
+impl Rules {
+    /// Whether a value may stand in one: one token, or a part of one.
+    pub fn check_value(self, value: &str) -> Result<(), &'static str> {
+        check_value(value)?;
+        match self {
+            Self::Nats => Ok(()),
+            Self::Rabbitmq if value.contains('#') => Err("it has a wildcard"),
+            Self::Rabbitmq => Ok(()),
+            Self::Kafka if value.bytes().all(|byte| byte != b'.' && is_of_topic(byte)) => Ok(()),
+            Self::Kafka => Err("it has something else than letters, digits, `_` and `-`"),
+        }
+    }
+
+    /// Whether something can be published to it.
+    pub fn check(self, subject: &str) -> Result<(), &'static str> {
+        match self {
+            Self::Nats => check(subject),
+            Self::Rabbitmq if subject.is_empty() => Err("it is empty"),
+            Self::Rabbitmq if subject.len() > SUBJECT_BYTES_MAX => Err("it is longer than 255 bytes"),
+            Self::Rabbitmq if subject.chars().any(char::is_control) => Err("it has a control character"),
+            Self::Rabbitmq => Ok(()),
+            Self::Kafka if subject.len() > TOPIC_BYTES_MAX => Err("it is longer than 249 bytes"),
+            Self::Kafka if matches!(subject, "" | "." | "..") || !subject.bytes().all(is_of_topic) => {
+                Err("it is no name of a topic")
+            }
+            Self::Kafka if subject.starts_with("__") => Err("it is one of the broker's own"),
+            Self::Kafka => Ok(()),
+        }
+    }
+
+    /// Whether it can be listened to, with its wildcards.
+    pub fn check_filter(self, subject: &str) -> Result<(), &'static str> {
+        let is_word = |word: &str| matches!(word, "*" | "#") || !word.contains(['*', '#']);
+        match self {
+            Self::Nats => check_filter(subject),
+            Self::Rabbitmq if !subject.split('.').all(is_word) => Err("a wildcard is a whole part"),
+            Self::Rabbitmq | Self::Kafka => self.check(subject),
+        }
+    }
+}
+
+fn is_of_topic(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
 
 /// Whether a value may stand in a subject: one token, or a part of one.
 pub fn check_value(value: &str) -> Result<(), &'static str> {
@@ -97,6 +157,41 @@ mod tests {
         }
         for bad in ["orders.>.x", "a*.b", "a>", "$JS.>", ""] {
             assert!(check_filter(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn each_broker_has_rules_of_its_own() {
+        for (rules, value, is_good) in [
+            (Rules::Nats, "a#", true),
+            (Rules::Rabbitmq, "a#", false),
+            (Rules::Rabbitmq, "größe", true),
+            (Rules::Kafka, "größe", false),
+            (Rules::Kafka, "a-b_C7", true),
+            (Rules::Kafka, "a.b", false),
+            (Rules::Rabbitmq, "a.b", false),
+        ] {
+            assert_eq!(rules.check_value(value).is_ok(), is_good, "{rules:?} {value}");
+        }
+        for (rules, subject, is_good) in [
+            (Rules::Nats, "a..b", false),
+            (Rules::Rabbitmq, "a..b", true),
+            (Rules::Rabbitmq, "", false),
+            (Rules::Rabbitmq, "a queue", true),
+            (Rules::Kafka, "orders.placed", true),
+            (Rules::Kafka, "a queue", false),
+            (Rules::Kafka, "__consumer_offsets", false),
+            (Rules::Kafka, "..", false),
+        ] {
+            assert_eq!(rules.check(subject).is_ok(), is_good, "{rules:?} {subject}");
+        }
+        for (rules, filter, is_good) in [
+            (Rules::Nats, "a.>", true),
+            (Rules::Rabbitmq, "a.#", true),
+            (Rules::Rabbitmq, "a.*.#.b", true),
+            (Rules::Rabbitmq, "a#", false),
+        ] {
+            assert_eq!(rules.check_filter(filter).is_ok(), is_good, "{rules:?} {filter}");
         }
     }
 }

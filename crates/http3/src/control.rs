@@ -10,9 +10,9 @@ use crate::{
 
 /// Bytes of a frame on the control stream.
 const FRAME_BYTES_MAX: u64 = 4096;
-/// Frames on the control stream that say nothing.
+/// Frames on the control stream that say nothing, before they are [forgiven](ControlDecoder::forgive).
 const USELESS_FRAMES_MAX: u32 = 1000;
-/// Streams that one whose client uses no dynamic table may cancel.
+/// Streams that one whose client uses no dynamic table may cancel, before that is forgiven.
 const CANCELS_MAX: u32 = 100_000;
 
 const CONTROL_STREAM: u64 = 0x00;
@@ -71,6 +71,9 @@ pub fn greeting(section_bytes: usize) -> Bytes {
     out.freeze()
 }
 
+/// The last id that a request's stream could have: a [`goaway`] from there on asks for no new requests, and refuses none.
+pub const LAST_STREAM: u64 = (1 << 62) - 4;
+
 /// Says that requests from this stream on are not looked at.
 pub fn goaway(stream: u64) -> Bytes {
     let mut id = BytesMut::new();
@@ -96,6 +99,11 @@ pub struct ControlDecoder {
 }
 
 impl ControlDecoder {
+    /// Forgets what was counted: a connection that lives for long may say as much again, if it takes its time.
+    pub fn forgive(&mut self) {
+        self.useless = 0;
+    }
+
     /// Takes what has come. It may not end: that is [`Code::CLOSED_CRITICAL_STREAM`].
     pub fn decode(&mut self, input: &mut Bytes) -> Result<(), Error> {
         loop {
@@ -208,6 +216,11 @@ impl QpackDecoder {
         Self { is_encoder: kind == StreamKind::Encoder, begun: Vec::new(), cancels: 0 }
     }
 
+    /// Forgets what was counted, as [`ControlDecoder::forgive`].
+    pub fn forgive(&mut self) {
+        self.cancels = 0;
+    }
+
     /// Takes what has come. It may not end: that is [`Code::CLOSED_CRITICAL_STREAM`].
     pub fn decode(&mut self, input: &mut Bytes) -> Result<(), Error> {
         let code = if self.is_encoder { Code::ENCODER_STREAM_ERROR } else { Code::DECODER_STREAM_ERROR };
@@ -315,6 +328,22 @@ mod tests {
         assert_eq!(after_greeting(&[0x0d, 0x01, 0x03, 0x0d, 0x01, 0x04, 0x21, 0x02, 0x00, 0x00]), Ok(()));
         assert_eq!(after_greeting(&[0x21, 0x00].repeat(1000)), Ok(()));
         let flood = after_greeting(&[0x21, 0x00].repeat(1001));
+        assert_eq!(flood, Err(Error::Connection(Code::EXCESSIVE_LOAD)));
+    }
+
+    #[test]
+    fn what_is_said_over_a_long_life_is_no_flood() {
+        let mut decoder = ControlDecoder::default();
+        let say =
+            |decoder: &mut ControlDecoder, bytes: &[u8]| decoder.decode(&mut Bytes::copy_from_slice(bytes));
+        say(&mut decoder, &greeting(1000)[1..]).expect("settings");
+        // PRIORITY_UPDATE (RFC 9218 §7.2), as browsers send it for each picture that comes into sight.
+        let update = [&[0x80, 0x0f, 0x07, 0x00, 0x04][..], b"\x00u=1"].concat().repeat(900);
+        for _ in 0..10 {
+            say(&mut decoder, &update).expect("no flood");
+            decoder.forgive();
+        }
+        let flood = say(&mut decoder, &update).and_then(|()| say(&mut decoder, &update));
         assert_eq!(flood, Err(Error::Connection(Code::EXCESSIVE_LOAD)));
     }
 

@@ -70,6 +70,8 @@ impl Pseudo {
             b"scheme" | b"path" if value.is_empty() => Err(MALFORMED),
             b"scheme" => once(&mut self.scheme, Scheme::try_from(value)),
             b"authority" => once(&mut self.authority, Authority::try_from(value)),
+            // Where it begins otherwise, or has a fragment, it would be read as something else (RFC 3986 §3.3).
+            b"path" if value.starts_with(b"?") || value.contains(&b'#') => Err(MALFORMED),
             b"path" => once(&mut self.path, PathAndQuery::from_maybe_shared(Bytes::copy_from_slice(value))),
             // `:protocol` too: it was not offered (RFC 9220 §3).
             _ => Err(MALFORMED),
@@ -178,6 +180,8 @@ mod tests {
             but(":path", &[(":path", "")]),
             but(":path", &[(":path", "/a b")]),
             but(":path", &[(":path", "/\u{0}")]),
+            but(":path", &[(":path", "/a#b")]),
+            but(":path", &[(":path", "?x")]),
             but(":method", &[(":method", "G T")]),
             but(":method", &[(":method", "")]),
             but(":scheme", &[(":scheme", "")]),

@@ -23,7 +23,7 @@ mod request;
 pub mod steer;
 mod varint;
 
-pub use control::{ControlDecoder, QpackDecoder, StreamKind, goaway, greeting};
+pub use control::{ControlDecoder, LAST_STREAM, QpackDecoder, StreamKind, goaway, greeting};
 pub use error::{Code, Error};
 pub use frame::{DATA_HEAD_BYTES_MAX, data_head, encode_head, encode_trailers};
 pub use request::{Event, RequestDecoder};

@@ -1,4 +1,5 @@
-//! Keys that sign JSON Web Tokens (RFC 7515, RFC 7518 §3, RFC 8037), and what is published of them (RFC 7517).
+//! Keys that sign JSON Web Tokens (RFC 7515, RFC 7518 §3, RFC 8037) and requests (RFC 9421 §3.3), and what is published of
+//! them (RFC 7517).
 
 use aws_lc_rs::{
     digest,
@@ -6,7 +7,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA512, RsaKeyPair,
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -21,10 +23,14 @@ const RSA_BITS_MIN: usize = 2048;
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256.
     Es256,
+    /// ECDSA with P-384 and SHA-384.
+    Es384,
     /// Ed25519.
     EdDsa,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// RSASSA-PSS with SHA-512 and a salt of 64 bytes.
+    Ps512,
 }
 
 impl Algorithm {
@@ -32,17 +38,28 @@ impl Algorithm {
     pub fn name(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
             Self::Rs256 => "RS256",
+            Self::Ps512 => "PS512",
         }
     }
 
     fn takes(self) -> &'static str {
         match self {
             Self::Es256 => "a key of the curve P-256",
+            Self::Es384 => "a key of the curve P-384",
             Self::EdDsa => "a key of Ed25519",
-            Self::Rs256 => "an RSA key of 2048 to 8192 bits",
+            Self::Rs256 | Self::Ps512 => "an RSA key of 2048 to 8192 bits",
         }
+    }
+}
+
+/// How a curve signs, what it is called, and the bytes of a coordinate.
+fn curve(algorithm: Algorithm) -> (&'static EcdsaSigningAlgorithm, &'static str, usize) {
+    match algorithm {
+        Algorithm::Es384 => (&ECDSA_P384_SHA384_FIXED_SIGNING, "P-384", 48),
+        _ => (&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256", 32),
     }
 }
 
@@ -83,11 +100,11 @@ impl SigningKey {
     pub fn from_der(der: &[u8], algorithm: Algorithm) -> Result<Self, String> {
         let wrong = |_| format!("{} wants {}, and this is none", algorithm.name(), algorithm.takes());
         let pair = match algorithm {
-            Algorithm::Es256 => Pair::Ec(
-                EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(wrong)?,
-            ),
+            Algorithm::Es256 | Algorithm::Es384 => {
+                Pair::Ec(EcdsaKeyPair::from_private_key_der(curve(algorithm).0, der).map_err(wrong)?)
+            }
             Algorithm::EdDsa => Pair::Ed(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(wrong)?),
-            Algorithm::Rs256 => {
+            Algorithm::Rs256 | Algorithm::Ps512 => {
                 let pair =
                     RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)).map_err(wrong)?;
                 if pair.public_modulus_len() * 8 < RSA_BITS_MIN {
@@ -104,12 +121,11 @@ impl SigningKey {
         let failed = |_| "no key could be made: the system gives no random bytes".to_owned();
         let random = SystemRandom::new();
         let der = match algorithm {
-            Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-                .map_err(failed)?
-                .as_ref()
-                .to_vec(),
+            Algorithm::Es256 | Algorithm::Es384 => {
+                EcdsaKeyPair::generate_pkcs8(curve(algorithm).0, &random).map_err(failed)?.as_ref().to_vec()
+            }
             Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random).map_err(failed)?.as_ref().to_vec(),
-            Algorithm::Rs256 => {
+            Algorithm::Rs256 | Algorithm::Ps512 => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
                 pair.as_der().map_err(failed)?.as_ref().to_vec()
             }
@@ -123,11 +139,12 @@ impl SigningKey {
         let required = match &pair {
             Pair::Ec(pair) => {
                 let point = pair.public_key().as_ref();
+                let (_, name, bytes) = curve(algorithm);
                 // 0x04, then both coordinates (SEC 1 §2.3.3).
-                let (Some(x), Some(y)) = (point.get(1..33), point.get(33..65)) else {
+                let (Some(x), Some(y)) = (point.get(1..=bytes), point.get(bytes + 1..=2 * bytes)) else {
                     return Err("its public key has another form".to_owned());
                 };
-                json!({"crv": "P-256", "kty": "EC", "x": encode(x), "y": encode(y)})
+                json!({"crv": name, "kty": "EC", "x": encode(x), "y": encode(y)})
             }
             Pair::Ed(pair) => {
                 json!({"crv": "Ed25519", "kty": "OKP", "x": encode(pair.public_key().as_ref())})
@@ -185,15 +202,23 @@ impl SigningKey {
         Ok(token)
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
-        let failed = |_| "the token could not be signed".to_owned();
+    /// Signs a message, in the form that tokens and requests have of it: of curves both numbers one after the other.
+    ///
+    /// # Errors
+    /// When the library cannot sign, which no key that was read gives reason for.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        let failed = |_| "it could not be signed".to_owned();
         match &self.pair {
             Pair::Ec(pair) => Ok(pair.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec()),
             Pair::Ed(pair) => Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec()),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-                    .map_err(failed)?;
+                let random = SystemRandom::new();
+                match self.algorithm {
+                    Algorithm::Ps512 => pair.sign(&RSA_PSS_SHA512, &random, message, &mut signature),
+                    _ => pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature),
+                }
+                .map_err(failed)?;
                 Ok(signature)
             }
         }
@@ -237,7 +262,10 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 mod tests {
     use aws_lc_rs::{
         rsa::PublicKeyComponents,
-        signature::{ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
+        signature::{
+            ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+            RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
+        },
     };
 
     use super::*;
@@ -251,16 +279,26 @@ mod tests {
         match jwk["kty"].as_str() {
             Some("EC") => {
                 let point = [&[4][..], &decode("x"), &decode("y")].concat();
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message.as_bytes(), &signature)
+                let curve = match jwk["crv"].as_str() {
+                    Some("P-384") => &ECDSA_P384_SHA384_FIXED,
+                    _ => &ECDSA_P256_SHA256_FIXED,
+                };
+                UnparsedPublicKey::new(curve, point).verify(message.as_bytes(), &signature)
             }
             Some("OKP") => {
                 UnparsedPublicKey::new(&ED25519, decode("x")).verify(message.as_bytes(), &signature)
             }
-            _ => PublicKeyComponents { n: decode("n"), e: decode("e") }.verify(
-                &RSA_PKCS1_2048_8192_SHA256,
-                message.as_bytes(),
-                &signature,
-            ),
+            _ => {
+                let parameters = match jwk["alg"].as_str() {
+                    Some("PS512") => &RSA_PSS_2048_8192_SHA512,
+                    _ => &RSA_PKCS1_2048_8192_SHA256,
+                };
+                PublicKeyComponents { n: decode("n"), e: decode("e") }.verify(
+                    parameters,
+                    message.as_bytes(),
+                    &signature,
+                )
+            }
         }
         .is_ok()
     }
@@ -268,7 +306,8 @@ mod tests {
     #[test]
     fn what_a_key_signs_is_verified_by_what_is_published_of_it_also_after_it_was_kept() {
         let claims = serde_json::from_str(r#"{"sub": "a", "groups": ["x"]}"#).expect("an object");
-        for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256] {
+        let all = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps512];
+        for algorithm in all {
             let (key, der) = SigningKey::generate(algorithm).expect("a key");
             let again = SigningKey::from_der(&der, algorithm).expect("the same key");
             assert_eq!((key.kid(), key.jwk()), (again.kid(), again.jwk()));
@@ -284,7 +323,7 @@ mod tests {
     #[test]
     fn a_key_of_another_kind_is_refused_and_not_shown() {
         let (_, der) = SigningKey::generate(Algorithm::Es256).expect("a key");
-        for algorithm in [Algorithm::EdDsa, Algorithm::Rs256] {
+        for algorithm in [Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps512] {
             let error = SigningKey::from_der(&der, algorithm).expect_err("another kind");
             assert!(error.contains(algorithm.name()), "{error}");
         }

@@ -259,7 +259,6 @@ impl Call {
     }
 
     /// A call that no client made: what the gateway sends for itself.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "nothing is delivered"))]
     pub(crate) fn of_the_gateway(
         plan: Plan,
         peer: Rc<Peer>,

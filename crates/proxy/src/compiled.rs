@@ -446,7 +446,10 @@ fn brokers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Brokers {
             Ok(broker) => {
                 brokers.insert(settings.name.as_str().into(), broker);
             }
-            Err(error) => errors.push(Finding::new(format!("brokers/{}", settings.name), "nats", error)),
+            Err(error) => {
+                let kind = settings.kinds().first().map_or("name", |kind| kind.as_str());
+                errors.push(Finding::new(format!("brokers/{}", settings.name), kind, error));
+            }
         }
     }
     brokers

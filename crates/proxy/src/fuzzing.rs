@@ -14,8 +14,11 @@ pub use self::{
     requests::{authority, forwarded, grpc_timeout, path, request_headers},
     texts::{expression, pattern, template},
 };
-pub use crate::policy::fuzzing::{
-    accept_encoding, cache_fields, codings, credentials, jwks, jwt_token, rate_key,
+pub use crate::{
+    handler::{a2a::fuzzing::a2a, mcp::fuzzing::mcp},
+    ledger::shared::fuzzing::resp,
+    openapi::fuzzing::openapi,
+    policy::fuzzing::{accept_encoding, cache_fields, codings, credentials, jwks, jwt_token, rate_key},
 };
 
 #[cfg(test)]
@@ -29,6 +32,7 @@ mod short {
         )+ };
     }
     short!(
+        a2a,
         accept_encoding,
         authority,
         cache_fields,
@@ -41,11 +45,14 @@ mod short {
         grpc_timeout,
         jwks,
         jwt_token,
+        mcp,
+        openapi,
         path,
         pattern,
         proxy_protocol,
         rate_key,
         request_headers,
+        resp,
         template,
         websocket_frames,
     );

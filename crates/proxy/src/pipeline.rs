@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use crate::{
     body::Body,
@@ -196,9 +196,8 @@ fn complete(call: &mut Call, response: &mut Response<Body>) {
     if !headers.contains_key(header::DATE) {
         headers.insert(header::DATE, crate::date::now());
     }
-    if call.record.version != Version::HTTP_3
-        && let Some(alternative) = call.listener().alt_svc()
-    {
+    // Over HTTP/3, too: who speaks nothing else would forget it in time, and an upstream's own is about another door.
+    if let Some(alternative) = call.listener().alt_svc() {
         headers.insert(header::ALT_SVC, alternative.clone());
     }
     let status = response.status();

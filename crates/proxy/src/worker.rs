@@ -86,7 +86,6 @@ pub(crate) enum Command {
     #[cfg_attr(not(feature = "http3"), allow(dead_code, reason = "nothing is sent back"))]
     Heir(quic::Heir),
     /// Do this.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "nothing is delivered"))]
     Run(Work),
     /// End now.
     Stop,

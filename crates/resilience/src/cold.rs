@@ -118,7 +118,7 @@ impl Line {
 
     fn stand(&mut self, ticket: u64) -> Arc<Seat> {
         let seat = Arc::new(Seat { ticket, wait: Mutex::default() });
-        let at = self.seats.iter().rposition(|other| other.ticket < ticket).map_or(0, |at| at + 1);
+        let at = self.seats.partition_point(|other| other.ticket < ticket);
         self.seats.insert(at, seat.clone());
         seat
     }
@@ -293,7 +293,12 @@ impl Future for Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut line = lock(&self.of.line);
-        line.seats.retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        // By its ticket: the line may be long, and everybody who was let go comes by here.
+        if let Ok(at) = line.seats.binary_search_by_key(&self.seat.ticket, |seat| seat.ticket)
+            && line.seats.get(at).is_some_and(|seat| Arc::ptr_eq(seat, &self.seat))
+        {
+            line.seats.remove(at);
+        }
         self.of.settle(&mut line);
         drop(line);
         let let_go = lock(&self.seat.wait).let_go.take();
@@ -453,6 +458,25 @@ mod tests {
         assert!(began.is_some(), "it found the service cold, and so begins the line");
         drop(turn);
         assert!(cold.is_open());
+    }
+
+    #[test]
+    fn a_long_line_costs_each_of_it_little() {
+        const MANY: usize = 100_000;
+        let cold = Cold::new(MANY);
+        let (first, generation) = cold.found_cold().expect("room");
+        let mut turns = vec![first];
+        turns.extend((1..MANY).map(|_| cold.enter().expect("room")));
+        let began = std::time::Instant::now();
+        // From the middle some leave, and all others are let go.
+        let leavers: Vec<Turn> = turns.drain(MANY / 4..MANY / 2).rev().collect();
+        drop(leavers);
+        cold.tick(generation.expect("the first"));
+        for mut turn in turns {
+            passed(&mut turn).expect("let go in order").found();
+        }
+        assert!(cold.is_open());
+        assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
     }
 
     proptest::proptest! {

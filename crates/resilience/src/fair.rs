@@ -6,7 +6,7 @@
 //! of the last one of the caller with the most. While nobody waits, a place costs two atomics and no lock.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{
@@ -60,12 +60,24 @@ struct Lines {
     lines: Vec<Line>,
 }
 
-/// Those of a class who wait: a queue for each caller, and the callers' turns.
+/// Those of a class who wait: a queue for each caller, and the callers' turns. Nothing here walks a line, which may be long.
 #[derive(Debug, Default)]
 struct Line {
-    callers: HashMap<u64, VecDeque<Arc<Seat>>>,
-    turns: VecDeque<u64>,
+    callers: HashMap<u64, Caller>,
+    /// Callers by the number of their turn.
+    turns: BTreeMap<u64, u64>,
+    /// Callers by how many of their calls wait.
+    by_len: BTreeSet<(usize, u64)>,
     len: usize,
+    /// The next number of a turn or a seat.
+    next: u64,
+}
+
+/// Calls of a caller that wait.
+#[derive(Debug, Default)]
+struct Caller {
+    turn: u64,
+    queue: VecDeque<Arc<Seat>>,
 }
 
 /// Which place somebody has.
@@ -91,6 +103,8 @@ pub struct Turn {
     of: Arc<Fair>,
     seat: Arc<Seat>,
     class: usize,
+    /// It has said what came of it.
+    is_over: bool,
 }
 
 /// No more may wait.
@@ -100,6 +114,8 @@ pub struct Full;
 #[derive(Debug)]
 struct Seat {
     caller: u64,
+    /// Its place in the order of coming.
+    number: u64,
     wait: Mutex<Wait>,
 }
 
@@ -130,47 +146,64 @@ impl Seat {
 }
 
 impl Line {
-    fn push(&mut self, seat: Arc<Seat>) {
-        let caller = seat.caller;
-        let queue = self.callers.entry(caller).or_default();
-        if queue.is_empty() {
-            self.turns.push_back(caller);
+    fn push(&mut self, caller: u64) -> Arc<Seat> {
+        self.next += 1;
+        let seat = Arc::new(Seat { caller, number: self.next, wait: Mutex::default() });
+        let known = self.callers.entry(caller).or_default();
+        let before = known.queue.len();
+        if before == 0 {
+            known.turn = self.next;
+            self.turns.insert(known.turn, caller);
         }
-        queue.push_back(seat);
-        self.len += 1;
+        known.queue.push_back(seat.clone());
+        self.recount(caller, before, before + 1);
+        seat
     }
 
     /// Whoever is next: of the caller whose turn it is, the one that came first.
     fn pop(&mut self) -> Option<Arc<Seat>> {
-        let caller = self.turns.pop_front()?;
-        let queue = self.callers.get_mut(&caller)?;
-        let seat = queue.pop_front()?;
-        match queue.is_empty() {
-            true => _ = self.callers.remove(&caller),
-            false => self.turns.push_back(caller),
+        let (_, caller) = self.turns.pop_first()?;
+        let known = self.callers.get_mut(&caller)?;
+        let seat = known.queue.pop_front()?;
+        let left = known.queue.len();
+        if left > 0 {
+            // Behind all others.
+            self.next += 1;
+            known.turn = self.next;
+            self.turns.insert(known.turn, caller);
         }
-        self.len -= 1;
+        self.recount(caller, left + 1, left);
         Some(seat)
     }
 
     fn remove(&mut self, seat: &Arc<Seat>) {
-        let Some(queue) = self.callers.get_mut(&seat.caller) else { return };
-        let Some(at) = queue.iter().position(|other| Arc::ptr_eq(other, seat)) else { return };
-        queue.remove(at);
-        self.len -= 1;
-        if queue.is_empty() {
-            self.callers.remove(&seat.caller);
-            self.turns.retain(|caller| *caller != seat.caller);
+        let Some(known) = self.callers.get_mut(&seat.caller) else { return };
+        let Ok(at) = known.queue.binary_search_by_key(&seat.number, |other| other.number) else { return };
+        known.queue.remove(at);
+        let left = known.queue.len();
+        if left == 0 {
+            self.turns.remove(&known.turn);
         }
+        self.recount(seat.caller, left + 1, left);
     }
 
     /// Takes out the last of the caller that has the most waiting, where that is more than this one has.
     fn give_way(&mut self, caller: u64) -> Option<Arc<Seat>> {
-        let own = self.callers.get(&caller).map_or(0, VecDeque::len);
-        let (_, most) = self.callers.iter().max_by_key(|(_, queue)| queue.len())?;
-        let last = most.back().filter(|_| most.len() > own)?.clone();
+        let own = self.callers.get(&caller).map_or(0, |known| known.queue.len());
+        let (_, most) = self.by_len.last().filter(|(len, _)| *len > own)?;
+        let last = self.callers.get(most)?.queue.back()?.clone();
         self.remove(&last);
         Some(last)
+    }
+
+    /// A caller has so many calls that wait, where it had as many before.
+    fn recount(&mut self, caller: u64, before: usize, now: usize) {
+        self.by_len.remove(&(before, caller));
+        match now {
+            0 => _ = self.callers.remove(&caller),
+            now => _ = self.by_len.insert((now, caller)),
+        }
+        self.len = self.len + now - before;
     }
 }
 
@@ -226,14 +259,13 @@ impl Fair {
     /// A turn in the queue of a class, for one of its callers.
     pub fn wait(self: &Arc<Self>, class: usize, caller: u64) -> Result<Turn, Full> {
         let known = self.classes.get(class).ok_or(Full)?;
-        let seat = Arc::new(Seat { caller, wait: Mutex::default() });
         let mut lines = lock(&self.lines);
         let Lines { shares, lines: all } = &mut *lines;
         let line = all.get_mut(class).ok_or(Full)?;
         if line.len == 0 {
             shares.awakes(class);
         }
-        line.push(seat.clone());
+        let seat = line.push(caller);
         // Known to those who leave before this looks for a place: one of both sees the other.
         self.count(&lines);
         self.serve(&mut lines);
@@ -247,7 +279,7 @@ impl Fair {
             other.ok_or(Full)?.tell(Err(Full));
         }
         drop(lines);
-        Ok(Turn { of: self.clone(), seat, class })
+        Ok(Turn { of: self.clone(), seat, class, is_over: false })
     }
 
     /// Calls of a class that are in flight.
@@ -350,30 +382,39 @@ impl Drop for Place {
 impl Future for Turn {
     type Output = Result<Place, Full>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut wait = lock(&self.seat.wait);
-        match wait.outcome.take() {
-            Some(Ok(kind)) => Poll::Ready(Ok(Place { of: self.of.clone(), class: self.class, kind })),
-            Some(Err(full)) => Poll::Ready(Err(full)),
-            None => {
-                wait.waker = Some(cx.waker().clone());
-                Poll::Pending
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = {
+            let mut wait = lock(&self.seat.wait);
+            match wait.outcome.take() {
+                Some(outcome) => outcome,
+                None => {
+                    wait.waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
             }
-        }
+        };
+        self.is_over = true;
+        Poll::Ready(outcome.map(|kind| Place { of: self.of.clone(), class: self.class, kind }))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut lines = lock(&self.of.lines);
-        if let Some(line) = lines.lines.get_mut(self.class) {
-            line.remove(&self.seat);
+        if self.is_over {
+            return;
         }
-        self.of.count(&lines);
+        let mut lines = lock(&self.of.lines);
+        // Whoever was told something does not stand in the line any more, and nobody is told without its lock.
+        let told = lock(&self.seat.wait).outcome.take();
+        if told.is_none()
+            && let Some(line) = lines.lines.get_mut(self.class)
+        {
+            line.remove(&self.seat);
+            self.of.count(&lines);
+        }
         drop(lines);
         // A place that was kept for it goes to the next.
-        let kept = lock(&self.seat.wait).outcome.take();
-        if let Some(Ok(kind)) = kept {
+        if let Some(Ok(kind)) = told {
             self.of.leave(self.class, kind);
         }
     }

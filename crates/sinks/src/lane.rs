@@ -26,6 +26,8 @@ const PAUSE_ENDING: Duration = Duration::from_millis(200);
 const REFUSALS_MAX: u32 = 64;
 /// How often a folder that another process has is asked for again.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
+/// How long another process may have it until that is told: one that hands over to this one lets go of it.
+const LOCKED_TOLD: Duration = Duration::from_secs(60);
 
 /// Brings batches to a receiver.
 pub trait Courier {
@@ -94,6 +96,8 @@ pub struct Lane {
     random: RandomState,
     /// When the folder on disk is asked for, while it is not ours.
     spill_at: Option<Instant>,
+    /// Until when it is nothing strange that another process has it.
+    locked_told: Option<Instant>,
     is_ending: bool,
     is_writing_badly: bool,
 }
@@ -107,6 +111,7 @@ impl Lane {
             counts,
             random: RandomState::new(),
             spill_at: rules.spill.as_ref().map(|_| now),
+            locked_told: Some(now + LOCKED_TOLD),
             is_ending: false,
             is_writing_badly: false,
             rules,
@@ -131,7 +136,16 @@ impl Lane {
                 self.store.spill_to(spill);
                 self.spill_at = None;
             }
-            Ok(None) => self.spill_at = Some(now + LOCKED_PAUSE),
+            Ok(None) => {
+                self.spill_at = Some(now + LOCKED_PAUSE);
+                if self.locked_told.take_if(|told| *told <= now).is_some() {
+                    let folder = to.folder.display();
+                    tracing::warn!(
+                        sink = self.rules.name,
+                        "another process has {folder}, so that nothing is kept there: give each gateway a folder of its own"
+                    );
+                }
+            }
             Err(error) => {
                 self.spill_at = Some(now + LOCKED_PAUSE);
                 if !std::mem::replace(&mut self.is_writing_badly, true) {

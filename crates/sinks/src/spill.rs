@@ -64,7 +64,7 @@ impl Spill {
     /// When the folder cannot be made, read or locked.
     pub fn open(folder: &Path, max: u64) -> io::Result<Option<Self>> {
         make(folder)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        let lock = own().create(true).truncate(false).write(true).open(folder.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -141,7 +141,7 @@ impl Spill {
 
     fn begin(&mut self) -> io::Result<(Numbered, File)> {
         let number = self.next;
-        let mut file = OpenOptions::new().create_new(true).append(true).open(self.path(number))?;
+        let mut file = own().create_new(true).append(true).open(self.path(number))?;
         self.next += 1;
         let written = file.write_all(MARK);
         if let Err(error) = written {
@@ -221,7 +221,7 @@ impl Spill {
         }
         if content.len() > MARK.len() {
             let fresh = self.folder.join("left.tmp");
-            let mut file = File::create(&fresh)?;
+            let mut file = own().create(true).truncate(true).write(true).open(&fresh)?;
             file.write_all(&content)?;
             file.sync_data()?;
             fs::rename(&fresh, self.path(number))?;
@@ -247,6 +247,14 @@ impl Spill {
 fn make(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The same of files, whoever may look into a folder that was there before.
+fn own() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
 }
 
 fn framed(record: &[u8]) -> Vec<u8> {
@@ -366,6 +374,22 @@ mod tests {
         spill.done(2);
         assert_eq!((spill.bytes(), spill.has_waiting()), (0, false));
         assert!(spill.read().expect("reads").is_none());
+    }
+
+    #[test]
+    fn nobody_else_reads_what_is_kept_in_a_folder_that_others_may_open() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened for others");
+        let mut spill = Spill::open(folder.path(), 1 << 20).expect("opens").expect("nobody else");
+        assert!(spill.append(b"b").expect("writes"));
+        assert_eq!(spill.close([Bytes::from("a")].iter()).expect("writes"), 0);
+        let files: Vec<_> = fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+        assert_eq!(files.len(), 3);
+        for file in files {
+            let mode = file.metadata().expect("a file").permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?}", file.path());
+        }
     }
 
     #[test]

@@ -47,6 +47,30 @@ pub fn level() -> &'static str {
     ["off", "error", "warn", "info", "debug", "trace"][usize::from(LEVEL.load(Ordering::Relaxed)).min(5)]
 }
 
+/// The gateway's own crates, as targets of events call them. A test holds that none is left out.
+const OURS: [&str; 16] = [
+    "ai",
+    "events",
+    "graphql",
+    "http1",
+    "http3",
+    "identity",
+    "kafka",
+    "model",
+    "proxy",
+    "resilience",
+    "sinks",
+    "telemetry",
+    "tidegate",
+    "transcode",
+    "vault",
+    "waf",
+];
+
+fn is_ours(target: &str) -> bool {
+    OURS.contains(&target.split("::").next().unwrap_or_default())
+}
+
 /// Writes each event as a line.
 #[derive(Default)]
 struct Lines {
@@ -67,10 +91,7 @@ impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let wanted = LEVEL.load(Ordering::Relaxed);
         // Libraries are quieter than the gateway: their debug output is for `trace` alone.
-        let is_ours = ["proxy", "tidegate", "telemetry", "model"].iter().any(|name| {
-            metadata.target().strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        });
-        let wanted = if is_ours || wanted == 5 { wanted } else { wanted.min(2) };
+        let wanted = if is_ours(metadata.target()) || wanted == 5 { wanted } else { wanted.min(2) };
         rank(metadata.level()) <= wanted
     }
 
@@ -167,6 +188,48 @@ impl Visit for Fields {
             self.others.extend_from_slice(value.to_string().as_bytes());
         } else {
             self.others.extend_from_slice(b"null");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    /// What the crates of the workspace are called in code.
+    fn crates() -> BTreeSet<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder of crates");
+        let manifests =
+            fs::read_dir(folder).expect("crates").flatten().map(|entry| entry.path().join("Cargo.toml"));
+        let texts = manifests.filter_map(|manifest| fs::read_to_string(manifest).ok());
+        // Of a library that has a name of its own that one counts, and else the package's.
+        let name = |text: String| {
+            let of = |section: &str| {
+                let (_, rest) = text.split_once(section)?;
+                let lines = rest.lines().skip(1).take_while(|line| !line.starts_with('['));
+                let mut names = lines.filter_map(|line| line.strip_prefix("name = \""));
+                names.next().map(|rest| rest.trim_end_matches('"').to_owned())
+            };
+            of("[lib]").or_else(|| of("[package]")).expect("a name").replace('-', "_")
+        };
+        texts.map(name).collect()
+    }
+
+    #[test]
+    fn no_crate_of_the_gateway_is_taken_for_a_library() {
+        let crates = crates();
+        assert!(crates.contains("sinks") && crates.contains("tidegate"), "{crates:?}");
+        // What fuzzes is part of no process that logs.
+        let missing: Vec<_> = crates.iter().filter(|name| *name != "mutate" && !is_ours(name)).collect();
+        assert!(missing.is_empty(), "their lines are hidden below `trace`: {missing:?}");
+        let gone: Vec<_> = OURS.iter().filter(|name| !crates.contains(**name)).collect();
+        assert!(gone.is_empty(), "{gone:?}");
+        for (target, want) in
+            [("sinks::lane", true), ("sinks", true), ("sinksy", false), ("hyper::proto", false)]
+        {
+            assert_eq!(is_ours(target), want, "{target}");
         }
     }
 }

@@ -51,17 +51,14 @@ impl Wish {
         let all = access::settings(snapshot);
         let names = access_log::names(&all);
         let wish = |(settings, name): (AccessLog, String)| {
-            let named = settings.nats.as_ref().map(|nats| &nats.broker);
             let mut brokers = snapshot.config.brokers.iter();
-            let broker = named.and_then(|named| brokers.find(|broker| broker.name == *named)).cloned();
-            let nats = broker.as_ref().map(|broker| &broker.nats);
-            let of_broker = nats.map(|nats| [&nats.password, &nats.token, &nats.nkey, &nats.credentials]);
-            let of_broker = of_broker.into_iter().flatten().flatten();
+            let broker =
+                settings.broker().and_then(|named| brokers.find(|broker| broker.name == named)).cloned();
+            let of_broker = broker.iter().flat_map(Broker::secrets);
             let secrets = settings.secrets().into_iter().chain(of_broker);
             let secrets = secrets.map(|secret| snapshot.secret(secret).to_owned()).collect();
-            let tls = nats.and_then(|nats| nats.tls.as_ref());
-            let of_broker = tls.map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]);
-            let files = settings.files().into_iter().chain(of_broker.into_iter().flatten().flatten());
+            let of_broker = broker.iter().flat_map(Broker::files);
+            let files = settings.files().into_iter().chain(of_broker);
             let files = files.map(|file| snapshot.file(file)).collect();
             Self { name, settings, broker, secrets, files }
         };

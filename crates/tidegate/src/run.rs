@@ -301,6 +301,9 @@ fn announce(running: &Running, args: &RunArgs) {
         };
         tracing::info!(listener = %listener.name, address = %listener.address, "listening on {place}");
     }
+    if config.listeners.is_empty() {
+        tracing::warn!("nobody reaches this gateway: its configuration has no `listeners`");
+    }
     if let Some(admin) = &config.admin {
         let place = place(&admin.address, admin.tls.is_some());
         tracing::info!(address = %admin.address, "admin endpoint on {place}");

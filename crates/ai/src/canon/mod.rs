@@ -13,6 +13,7 @@ mod message;
 mod proof;
 mod request;
 mod riders;
+mod scope;
 mod usage;
 
 pub use answer::{Answer, Choice, Finish, TokenProbability};
@@ -27,4 +28,5 @@ pub use request::{
     ToolChoice, ToolKind, Unasked, Verbosity,
 };
 pub use riders::{Riders, dismount};
+pub use scope::{flat, scoped, unscoped};
 pub use usage::Usage;

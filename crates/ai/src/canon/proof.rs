@@ -34,6 +34,10 @@ pub enum ProofKind {
 
 /// How an envelope begins. The version is part of it.
 const ENVELOPE: &str = "tg1.";
+/// What stands between envelopes that follow each other.
+const BEFORE: &str = ".tg1.";
+/// Envelopes in one text that are opened: no answer has so many.
+const PROOFS_MAX: usize = 256;
 /// What stands before the value of a proof that rides behind what was said: no value begins so.
 const BEHIND: char = '\u{1}';
 /// The id of a mark that belongs to the text before it.
@@ -69,6 +73,15 @@ impl Proof {
         Some(Self { issuer, kind, value: fields.next()?.to_owned(), id })
     }
 
+    /// Opens envelopes that follow each other with a dot between them; none when the text is not of such alone.
+    pub fn open_all(text: &str) -> Vec<Self> {
+        let all = text.strip_prefix(ENVELOPE).map(|rest| rest.split(BEFORE));
+        let opened: Option<Vec<Self>> = all.and_then(|all| {
+            all.take(PROOFS_MAX).map(|one| Self::open(&format!("{ENVELOPE}{one}"))).collect()
+        });
+        opened.unwrap_or_default()
+    }
+
     /// Adds what came of a proof to what came before of it: a signature may come in pieces.
     pub fn grow(place: &mut Option<Self>, new: Self) {
         match place {
@@ -99,12 +112,12 @@ impl Proof {
     }
 
     /// The proof of a thought that stands behind what was said, for its ride on the id of a call.
-    pub(super) fn behind(&self) -> Self {
+    pub(crate) fn behind(&self) -> Self {
         Self { value: format!("{BEHIND}{}", self.value), ..self.clone() }
     }
 
     /// Takes off what [`Proof::behind`] put on; whether it was there.
-    pub(super) fn take_behind(&mut self) -> bool {
+    pub(crate) fn take_behind(&mut self) -> bool {
         let is_behind = self.value.starts_with(BEHIND);
         if is_behind {
             self.value.remove(0);
@@ -119,7 +132,6 @@ impl Proof {
 
     /// Takes the riders off the id of a call, in the order in which they got on.
     pub fn dismount(id: &str) -> (&str, Vec<Self>) {
-        const BEFORE: &str = ".tg1.";
         let Some(at) = id.find(BEFORE) else { return (id, Vec::new()) };
         let riders = id[at + BEFORE.len()..].split(BEFORE);
         let opened: Option<Vec<Self>> =
@@ -145,6 +157,10 @@ mod tests {
         ) {
             let proof = Proof { issuer, kind, value, id };
             prop_assert_eq!(Proof::open(&proof.seal()), Some(proof.clone()));
+            prop_assert_eq!(Proof::open_all(&proof.seal()), vec![proof.clone()]);
+            let both = format!("{}.{}", proof.seal(), proof.seal());
+            prop_assert_eq!(Proof::open_all(&both), vec![proof.clone(), proof.clone()]);
+            prop_assert_eq!(Proof::open_all(&format!("{both}.")), vec![]);
             let ridden = proof.ride("call_9");
             prop_assert_eq!(Proof::dismount(&ridden), ("call_9", vec![proof.clone()]));
             let twice = proof.ride(&ridden);

@@ -83,8 +83,11 @@ pub fn rules(provider: &str, model: &str) -> Rules {
 impl Provider {
     /// What a model takes at this provider; `facts` are the catalogue's about it, if it knows it.
     pub fn rules(&self, model: &str, facts: Option<&Model>) -> Rules {
-        let mut rules =
-            Rules { max_output_tokens: facts.and_then(|facts| facts.max_output), ..Rules::default() };
+        let mut rules = Rules {
+            max_output_tokens: facts.and_then(|facts| facts.max_output),
+            no_custom_tools: !self.custom_tools,
+            ..Rules::default()
+        };
         let families = self.families.iter().filter_map(|family| family.rules().ok()).flatten();
         let all = std::iter::once(&self.quirks).chain(families).chain(&self.rules);
         for quirks in all.filter(|quirks| quirks.fit(model)) {

@@ -57,6 +57,8 @@ pub enum Surface {
     Rerank,
     /// Harmful texts told.
     Moderations,
+    /// Conversations made shorter.
+    Compact,
     /// Pages read.
     Ocr,
     /// Talk both ways over a WebSocket.

@@ -54,6 +54,9 @@ pub struct Provider {
     /// Those of them that are asked for in words of its own into which they are translated.
     #[serde(default)]
     pub words: BTreeMap<Surface, Words>,
+    /// In OpenAI's chat dialect, it takes tools of the type `custom`; else they become functions.
+    #[serde(default)]
+    pub custom_tools: bool,
     /// Families of models whose rules hold here too.
     #[serde(default)]
     pub(super) families: Vec<Family>,
@@ -70,7 +73,7 @@ pub struct Also {
     /// The dialect.
     #[serde(deserialize_with = "dialect")]
     pub dialect: Dialect,
-    /// Where, if not at the provider's address.
+    /// Where, if not at the provider's address: another path of the same host, for a provider is one upstream.
     pub base_url: Option<String>,
     /// Patterns of the models that speak nothing but this dialect.
     #[serde(default)]
@@ -87,6 +90,13 @@ pub struct Placeholder {
     pub default: Option<String>,
 }
 
+/// The scheme and the host of an address.
+fn host(url: &str) -> &str {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let rest = url.get(begin..).unwrap_or_default();
+    url.get(..begin + rest.find('/').unwrap_or(rest.len())).unwrap_or(url)
+}
+
 fn dialect<'de, D: Deserializer<'de>>(from: D) -> Result<Dialect, D::Error> {
     let name = String::deserialize(from)?;
     Dialect::ALL.into_iter().find(|dialect| dialect.name() == name).ok_or_else(|| {
@@ -98,8 +108,15 @@ fn dialect<'de, D: Deserializer<'de>>(from: D) -> Result<Dialect, D::Error> {
 impl Provider {
     /// From TOML; `file` is for messages.
     pub fn parse(file: &str, text: &str) -> Result<Self, CatalogueError> {
-        toml::from_str(text)
-            .map_err(|error| CatalogueError::Broken { file: file.to_owned(), what: error.to_string() })
+        let broken = |what: String| CatalogueError::Broken { file: file.to_owned(), what };
+        let provider: Self = toml::from_str(text).map_err(|error| broken(error.to_string()))?;
+        let own = host(&provider.base_url);
+        match provider.also.iter().filter_map(|also| also.base_url.as_deref()).find(|url| host(url) != own) {
+            Some(url) => Err(broken(format!(
+                "`also.base-url`: `{url}` is at another host than `{own}`: make it a provider of its own"
+            ))),
+            None => Ok(provider),
+        }
     }
 
     /// Where a dialect is spoken, if it is: the address, with its placeholders.

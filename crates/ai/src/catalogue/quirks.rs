@@ -30,10 +30,23 @@ pub(super) struct Quirks {
     developer_role: Option<bool>,
     stop_sequences: Option<usize>,
     temperature_or_top_p: Option<bool>,
+    no_thinking_budget: Option<bool>,
     no_forced_tools: Option<bool>,
     reasoning_style: Option<ReasoningStyle>,
     seed_field: Option<SeedField>,
     no_stream_options: Option<bool>,
+    system_turns: Option<SystemTurns>,
+    betas: Option<Vec<String>>,
+}
+
+/// What becomes of system messages between the turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SystemTurns {
+    /// They may stand there.
+    Taken,
+    /// They are an error.
+    Refused,
 }
 
 impl Quirks {
@@ -60,10 +73,16 @@ impl Quirks {
         set(&mut rules.max_tokens_field, &self.max_tokens_field);
         set(&mut rules.developer_role, &self.developer_role);
         set(&mut rules.temperature_or_top_p, &self.temperature_or_top_p);
+        set(&mut rules.no_thinking_budget, &self.no_thinking_budget);
         set(&mut rules.no_forced_tools, &self.no_forced_tools);
         set(&mut rules.reasoning_style, &self.reasoning_style);
         set(&mut rules.seed_field, &self.seed_field);
         set(&mut rules.no_stream_options, &self.no_stream_options);
+        set(&mut rules.betas, &self.betas);
+        if let Some(turns) = self.system_turns {
+            rules.system_anywhere = turns == SystemTurns::Taken;
+            rules.refuses_system_turns = turns == SystemTurns::Refused;
+        }
         if let Some(Reasoning(reasoning)) = &self.reasoning {
             rules.reasoning.clone_from(reasoning);
         }

@@ -10,6 +10,7 @@ mod openai_responses;
 mod renamed;
 mod unshown;
 
+pub(crate) use self::{anthropic::thinking::below as budget_below, openai_chat::outbound::write_reasoning};
 use crate::{
     canon::{Answer, Error, Event, Feature, Losses, Part, Request, Usage},
     endpoint::Operation,
@@ -133,7 +134,7 @@ impl Dialect {
 
     /// Writes a whole answer for a caller.
     pub fn write_answer(self, answer: Answer, telling: &Telling) -> Vec<u8> {
-        let answer = telling.names.answer(answer);
+        let answer = fit::without_scopes(telling.names.answer(answer), self);
         match self {
             Self::OpenAiChat => openai_chat::inbound::write_answer(answer, telling),
             Self::OpenAiResponses => openai_responses::inbound::write_answer(answer, telling),
@@ -148,7 +149,7 @@ impl Dialect {
     pub fn stream_writer(self, mut telling: Telling) -> Box<dyn StreamWriter> {
         let names = std::mem::take(&mut telling.names);
         let inner = self.plain_stream_writer(telling);
-        if names.is_empty() { inner } else { Box::new(renamed::Renamed { names, inner }) }
+        Box::new(renamed::Renamed { names: fit::Renaming::new(names, self), inner })
     }
 
     fn plain_stream_writer(self, telling: Telling) -> Box<dyn StreamWriter> {
@@ -267,6 +268,8 @@ impl Dialect {
             (Self::OpenAiChat, Operation::Translations) => "/audio/translations",
             (Self::OpenAiChat, Operation::Moderations) => "/moderations",
             (Self::OpenAiChat, _) => "/chat/completions",
+            (Self::OpenAiResponses, Operation::CountTokens) => "/responses/input_tokens",
+            (Self::OpenAiResponses, Operation::Compact) => "/responses/compact",
             (Self::OpenAiResponses, _) => "/responses",
             (Self::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens",
             (Self::Anthropic, _) => "/v1/messages",
@@ -360,6 +363,16 @@ impl Dialect {
             Self::Cohere => cohere::outbound::read_error(status, body),
         }
     }
+}
+
+/// A body for Bedrock with these flags of Anthropic's `anthropic-beta`; `None` where it is none.
+pub fn with_betas(body: &[u8], flags: &[&str]) -> Option<Vec<u8>> {
+    bedrock::with_betas(body, flags)
+}
+
+/// A tool that a vendor knows by a word and the caller runs, as a function: its description and its parameters.
+pub(crate) fn as_function(vendor: &str, value: &serde_json::Value) -> Option<(String, serde_json::Value)> {
+    (vendor == openai_responses::ISSUER).then(|| openai_responses::as_function(value)).flatten()
 }
 
 /// Names the proofs that go no further, since another vendor issued them.

@@ -4,12 +4,14 @@
 //!
 //! What only one dialect demands is its own writer's business.
 
+mod free;
 mod names;
 mod tools;
 
 use std::borrow::Cow;
 
 pub use self::names::Names;
+pub(crate) use self::names::{Renaming, without_scopes};
 use crate::{
     canon::{Feature, Format, Losses, Modality, Part, Request},
     dialect::Dialect,
@@ -25,10 +27,10 @@ pub(crate) fn fit<'r>(
 ) -> Cow<'r, Request> {
     let mut fitted = Cow::Borrowed(request);
     for feature in &rules.refused {
-        refuse(&mut fitted, *feature, losses);
+        refuse(&mut fitted, *feature, rules, losses);
     }
     if rules.temperature_or_top_p && fitted.sampling.temperature.is_some() {
-        refuse(&mut fitted, Feature::TopP, losses);
+        refuse(&mut fitted, Feature::TopP, rules, losses);
     }
     if let Some(most) = rules.max_output_tokens
         && fitted.max_output_tokens.is_some_and(|asked| asked > most)
@@ -43,6 +45,9 @@ pub(crate) fn fit<'r>(
         fitted.to_mut().sampling.stop.truncate(most);
     }
     tools::fit(&mut fitted, dialect, rules, losses);
+    if !free::are_taken(dialect, rules) {
+        free::fit(&mut fitted, losses);
+    }
     names::fit(&mut fitted, dialect);
     fitted
 }
@@ -58,8 +63,9 @@ enum Said {
     Wish,
 }
 
-fn refuse(request: &mut Cow<'_, Request>, feature: Feature, losses: &mut Losses) {
+fn refuse(request: &mut Cow<'_, Request>, feature: Feature, rules: &Rules, losses: &mut Losses) {
     match feature {
+        Feature::JsonSchema => return refuse_schema(request, rules, losses),
         Feature::CacheMark => return refuse_marks(request, losses),
         Feature::SpeakerName => return refuse_speakers(request, losses),
         Feature::Strict => return refuse_strict(request, losses),
@@ -94,7 +100,6 @@ fn said(request: &Request, feature: Feature) -> Said {
         Feature::LogitBias => any(!sampling.logit_bias.is_empty()),
         Feature::Choices => of(&request.choices, &[1]),
         Feature::JsonMode => any(request.format == Format::Json),
-        Feature::JsonSchema => any(matches!(request.format, Format::Schema { .. })),
         Feature::LogProbabilities => of(&request.log_probabilities, &[]),
         Feature::Modalities if request.audio.is_some() => Said::Wish,
         Feature::Modalities => match request.modalities.as_slice() {
@@ -132,7 +137,7 @@ fn take(request: &mut Request, feature: Feature) {
         Feature::Stop => sampling.stop.clear(),
         Feature::LogitBias => sampling.logit_bias.clear(),
         Feature::Choices => request.choices = None,
-        Feature::JsonMode | Feature::JsonSchema => request.format = Format::Text,
+        Feature::JsonMode => request.format = Format::Text,
         Feature::LogProbabilities => request.log_probabilities = None,
         Feature::Modalities => {
             request.modalities.clear();
@@ -147,6 +152,14 @@ fn take(request: &mut Request, feature: Feature) {
         Feature::ParallelToolCalls => request.parallel_tool_calls = None,
         Feature::ToolChoice => request.tool_choice = None,
         _ => {}
+    }
+}
+
+/// Who keeps to no schema may still answer with JSON.
+fn refuse_schema(request: &mut Cow<'_, Request>, rules: &Rules, losses: &mut Losses) {
+    if matches!(request.format, Format::Schema { .. }) {
+        losses.feature(Feature::JsonSchema);
+        request.to_mut().format = if rules.refuses(Feature::JsonMode) { Format::Text } else { Format::Json };
     }
 }
 

@@ -7,8 +7,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use super::free;
 use crate::{
-    canon::{Answer, Event, Opening, Part, Request, ToolChoice},
+    canon::{Answer, Delta, Event, Opening, Part, Request, ToolChoice, ToolKind, flat, unscoped},
     dialect::Dialect,
 };
 
@@ -19,22 +20,33 @@ struct Grammar {
     besides: &'static [char],
     /// It may begin with a digit, or with one of those besides.
     begins_with_any: bool,
+    /// It may stand in a namespace, whose name is like it.
+    has_scopes: bool,
 }
 
 /// By each vendor's reference. Cohere's says it of its first version: letters, digits and `_`, no digit first.
 fn grammar(dialect: Dialect) -> Grammar {
+    let plain = Grammar { letters_max: 64, besides: &['-'], begins_with_any: true, has_scopes: false };
     match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Bedrock => {
-            Grammar { letters_max: 64, besides: &['-'], begins_with_any: true }
-        }
-        Dialect::Anthropic => Grammar { letters_max: 128, besides: &['-'], begins_with_any: true },
-        Dialect::Gemini => Grammar { letters_max: 64, besides: &['-', '.'], begins_with_any: false },
-        Dialect::Cohere => Grammar { letters_max: 64, besides: &[], begins_with_any: false },
+        Dialect::OpenAiChat | Dialect::Bedrock => plain,
+        Dialect::OpenAiResponses => Grammar { has_scopes: true, ..plain },
+        Dialect::Anthropic => Grammar { letters_max: 128, ..plain },
+        Dialect::Gemini => Grammar { besides: &['-', '.'], begins_with_any: false, ..plain },
+        Dialect::Cohere => Grammar { besides: &[], begins_with_any: false, ..plain },
     }
 }
 
 impl Grammar {
     fn takes(&self, name: &str) -> bool {
+        match unscoped(name) {
+            (Some(namespace), name) => {
+                self.has_scopes && self.takes_plain(namespace) && self.takes_plain(name)
+            }
+            (None, name) => self.takes_plain(name),
+        }
+    }
+
+    fn takes_plain(&self, name: &str) -> bool {
         let begins = |first: char| self.begins_with_any || first.is_ascii_alphabetic() || first == '_';
         name.chars().next().is_some_and(begins)
             && name.len() <= self.letters_max
@@ -45,29 +57,40 @@ impl Grammar {
         letter.is_ascii_alphanumeric() || letter == '_' || self.besides.contains(&letter)
     }
 
-    /// A name that is taken: the letters that can stay, and a checksum of the whole. `turn` counts what was in the way.
+    /// A name that is taken: one of a namespace with it before; else the letters that can stay, and a checksum of the
+    /// whole. `turn` counts what was in the way.
     fn fitting(&self, name: &str, turn: u32) -> String {
+        let joined = flat(name);
+        if turn == 0 && joined != name && self.takes_plain(&joined) {
+            return joined;
+        }
         const CHECKSUM_LETTERS: usize = 9;
         let begin = if self.begins_with_any { "" } else { "_" };
-        let kept = name.chars().map(|letter| if self.knows(letter) { letter } else { '_' });
+        let kept = joined.chars().map(|letter| if self.knows(letter) { letter } else { '_' });
         let kept: String = kept.take(self.letters_max - CHECKSUM_LETTERS - begin.len()).collect();
-        let begin = if self.takes(&kept) { "" } else { begin };
+        let begin = if self.takes_plain(&kept) { "" } else { begin };
         let checksum = crc32fast::hash(name.as_bytes()).wrapping_add(turn);
         format!("{begin}{kept}_{checksum:08x}")
     }
 }
 
-/// Which names are said otherwise: by the name that the target is told.
+/// Which names are said otherwise: by the name that the target is told; and which tools take a free text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Names(BTreeMap<String, String>);
+pub struct Names {
+    said: BTreeMap<String, String>,
+    /// By the caller's names. A call of theirs that comes as a function's has its text in an object.
+    free: BTreeSet<String>,
+}
 
 impl Names {
     /// The names of a request that a dialect refuses.
     pub(crate) fn of(request: &Request, dialect: Dialect) -> Self {
         let grammar = grammar(dialect);
+        let is_free = |tool: &&crate::canon::Tool| matches!(tool.kind, ToolKind::Custom { .. });
+        let free = request.tools.iter().filter(is_free).map(|tool| tool.name.clone()).collect();
         let strange: BTreeSet<&str> = all(request).filter(|name| !grammar.takes(name)).collect();
         if strange.is_empty() {
-            return Self::default();
+            return Self { said: BTreeMap::new(), free };
         }
         let taken: BTreeSet<&str> = all(request).filter(|name| grammar.takes(name)).collect();
         let mut names = BTreeMap::new();
@@ -78,37 +101,93 @@ impl Names {
                 .find(|told| !taken.contains(told.as_str()) && !names.contains_key(told));
             names.extend(free.map(|told| (told, name.to_owned())));
         }
-        Self(names)
+        Self { said: names, free }
     }
 
-    /// Every name is said as it is.
+    /// Every call is said as it is.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.said.is_empty() && self.free.is_empty()
     }
 
     /// The caller's name for one that the target says.
     pub fn said(&self, told: String) -> String {
-        self.0.get(&told).cloned().unwrap_or(told)
+        self.said.get(&told).cloned().unwrap_or(told)
     }
 
-    /// An answer with the caller's names.
+    /// An answer with the caller's names, and free texts as such.
     pub fn answer(&self, mut answer: Answer) -> Answer {
         for part in answer.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
-            if let Part::ToolCall { name, .. } = part {
+            if let Part::ToolCall { name, custom, arguments, .. } = part {
                 *name = self.said(std::mem::take(name));
+                if !*custom && self.free.contains(name) {
+                    *custom = true;
+                    *arguments = free::text_of(arguments);
+                }
             }
         }
         answer
     }
+}
 
-    /// An event with the caller's names.
-    pub fn event(&self, event: Event) -> Event {
+/// An answer as a caller can be told it whose dialect has no namespaces.
+pub(crate) fn without_scopes(mut answer: Answer, caller: Dialect) -> Answer {
+    if !grammar(caller).has_scopes {
+        for part in answer.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
+            if let Part::ToolCall { name, .. } = part
+                && unscoped(name).0.is_some()
+            {
+                *name = flat(name);
+            }
+        }
+    }
+    answer
+}
+
+/// A stream with the caller's names, and free texts as such.
+#[derive(Debug, Default)]
+pub(crate) struct Renaming {
+    names: Names,
+    /// The caller's dialect has namespaces.
+    has_scopes: bool,
+    /// Calls whose text is taken out of its object, by choice and part.
+    open: BTreeMap<(u32, u32), free::Unwrapping>,
+}
+
+impl Renaming {
+    pub(crate) fn new(names: Names, caller: Dialect) -> Self {
+        Self { names, has_scopes: grammar(caller).has_scopes, open: BTreeMap::new() }
+    }
+
+    /// What an event is for the caller.
+    pub(crate) fn event(&mut self, event: Event, mut tell: impl FnMut(Event)) {
         match event {
             Event::Open { choice, part, opening: Opening::ToolCall { id, name, custom } } => {
-                let name = self.said(name);
-                Event::Open { choice, part, opening: Opening::ToolCall { id, name, custom } }
+                let name = self.names.said(name);
+                let is_wrapped = !custom && self.names.free.contains(&name);
+                if is_wrapped {
+                    self.open.insert((choice, part), free::Unwrapping::default());
+                }
+                let name = if self.has_scopes { name } else { flat(&name) };
+                let opening = Opening::ToolCall { id, name, custom: custom || is_wrapped };
+                tell(Event::Open { choice, part, opening });
             }
-            other => other,
+            Event::Delta { choice, part, delta: Delta::Text(more) } => {
+                let more = match self.open.get_mut(&(choice, part)) {
+                    Some(unwrapping) => unwrapping.push(&more),
+                    None => return tell(Event::Delta { choice, part, delta: Delta::Text(more) }),
+                };
+                if !more.is_empty() {
+                    tell(Event::Delta { choice, part, delta: Delta::Text(more) });
+                }
+            }
+            Event::Close { choice, part } => {
+                let rest = self.open.remove(&(choice, part)).map(free::Unwrapping::finish);
+                if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+                    tell(Event::Delta { choice, part, delta: Delta::Text(rest) });
+                }
+                tell(Event::Close { choice, part });
+            }
+            other => tell(other),
         }
     }
 }
@@ -127,11 +206,11 @@ fn all(request: &Request) -> impl Iterator<Item = &str> {
 /// Says the names as the dialect takes them.
 pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect) {
     let names = Names::of(request, dialect);
-    if names.is_empty() {
+    if names.said.is_empty() {
         return;
     }
     let told: BTreeMap<&str, &str> =
-        names.0.iter().map(|(told, name)| (name.as_str(), told.as_str())).collect();
+        names.said.iter().map(|(told, name)| (name.as_str(), told.as_str())).collect();
     let tell = |name: &mut String| {
         if let Some(told) = told.get(name.as_str()) {
             *name = (*told).to_owned();
@@ -155,7 +234,7 @@ pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::canon::{Message, Role, Tool, ToolKind};
+    use crate::canon::{Message, Role, Tool, scoped};
 
     fn asked(names: &[&str]) -> Request {
         let tool = |name: &&str| Tool {
@@ -191,10 +270,33 @@ mod tests {
     #[test]
     fn a_name_in_the_way_is_gone_around() {
         let first = Names::of(&asked(&["a b"]), Dialect::OpenAiChat);
-        let told = first.0.keys().next().cloned().unwrap_or_default();
+        let told = first.said.keys().next().cloned().unwrap_or_default();
         let names = Names::of(&asked(&["a b", &told]), Dialect::OpenAiChat);
         assert_eq!(names.said(told.clone()), told);
-        assert_eq!(names.0.len(), 1);
+        assert_eq!(names.said.len(), 1);
+    }
+
+    #[test]
+    fn tools_of_namespaces_are_told_apart_and_come_back() {
+        let (one, other) = (scoped(Some("mcp__a"), "read"), scoped(Some("mcp__b"), "read"));
+        let names = [one.as_str(), &other, "read", "mcp__a__read"];
+        for dialect in Dialect::ALL {
+            let request = asked(&names);
+            let mut fitted = Cow::Borrowed(&request);
+            fit(&mut fitted, dialect);
+            let told: Vec<&str> = fitted.tools.iter().map(|tool| tool.name.as_str()).collect();
+            if dialect == Dialect::OpenAiResponses {
+                assert_eq!(told, names);
+                continue;
+            }
+            // The name that another tool has already is gone around.
+            assert!(told[0].starts_with("mcp__a__read_"), "{}: {told:?}", dialect.name());
+            assert_eq!(told[1..], ["mcp__b__read", "read", "mcp__a__read"], "{}", dialect.name());
+            let map = Names::of(&request, dialect);
+            for (told, name) in told.iter().zip(names) {
+                assert_eq!(map.said((*told).to_owned()), name, "{}", dialect.name());
+            }
+        }
     }
 
     #[test]

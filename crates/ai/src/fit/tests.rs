@@ -90,6 +90,7 @@ fn every_parameter_that_can_be_refused_goes_and_is_named() {
         F::Choices,
         F::Strict,
         F::JsonSchema,
+        F::JsonMode,
         F::LogProbabilities,
         F::Modalities,
         F::Verbosity,
@@ -105,13 +106,30 @@ fn every_parameter_that_can_be_refused_goes_and_is_named() {
     ];
     let (left, mut named) = fitted(&request, Dialect::OpenAiChat, &refusing(&all));
     named.dedup();
-    assert_eq!(named, all);
+    // Of the two forms of JSON only one was asked for.
+    assert_eq!(named, all.into_iter().filter(|feature| *feature != F::JsonMode).collect::<Vec<_>>());
     let plain = Request {
         tools: vec![function("f")],
         messages: vec![Message::text(Role::User, "a")],
         ..Request::default()
     };
     assert_eq!(left, plain);
+}
+
+#[test]
+fn a_schema_that_a_target_does_not_keep_to_is_a_wish_for_json() {
+    let format =
+        Format::Schema { name: "a".to_owned(), description: None, schema: json!({}), strict: Some(true) };
+    let request = Request { format, ..Request::default() };
+    let json = Request { format: Format::Json, ..Request::default() };
+    for dialect in Dialect::ALL {
+        let left = fitted(&request, dialect, &refusing(&[Feature::JsonSchema]));
+        assert_eq!(left, (json.clone(), vec![Feature::JsonSchema]));
+        let both = refusing(&[Feature::JsonMode, Feature::JsonSchema]);
+        assert_eq!(fitted(&request, dialect, &both), (Request::default(), vec![Feature::JsonSchema]));
+    }
+    let zhipu = crate::catalogue::rules("zhipu", "glm-4.7");
+    assert_eq!(fitted(&request, Dialect::OpenAiChat, &zhipu).0.format, Format::Json);
 }
 
 #[test]

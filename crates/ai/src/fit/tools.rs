@@ -1,21 +1,22 @@
 //! Tools that a target takes, and what can be said of their choice.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use crate::{
-    canon::{Feature, Losses, Request, Tool, ToolChoice, ToolKind},
-    dialect::Dialect,
+    canon::{Feature, Losses, Request, Tool, ToolChoice, ToolKind, flat},
+    dialect::{self, Dialect},
     rules::Rules,
 };
 
 pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect, rules: &Rules, losses: &mut Losses) {
+    describe(request, dialect);
     let lost: Vec<Option<Feature>> = request.tools.iter().map(|tool| lost(tool, dialect)).collect();
     if lost.iter().any(Option::is_some) {
         for (tool, feature) in request.tools.iter().zip(&lost) {
             if let Some(feature) = feature
                 && is_wanted(tool, request.tool_choice.as_ref())
             {
-                losses.feature_at(*feature, format_args!("tools.{}", tool.name));
+                losses.feature_at(*feature, format_args!("tools.{}", flat(&tool.name)));
             }
         }
         let mut taken = lost.iter().map(Option::is_none);
@@ -24,6 +25,31 @@ pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect, rules: &Rule
     }
     if rules.no_forced_tools {
         unforce(request, losses);
+    }
+}
+
+/// Tools that a vendor knows and the caller runs become functions where the vendor is another.
+fn describe(request: &mut Cow<'_, Request>, dialect: Dialect) {
+    let is_foreign = |tool: &Tool| matches!(&tool.kind, ToolKind::Vendor { vendor, .. } if !dialect.takes_tools_of(vendor));
+    if !request.tools.iter().any(is_foreign) {
+        return;
+    }
+    // Of two tools of one name neither could be told from the other when it is called.
+    let mut named: HashMap<String, usize> = HashMap::new();
+    for tool in &request.tools {
+        *named.entry(tool.name.clone()).or_default() += 1;
+    }
+    for index in 0..request.tools.len() {
+        let tool = &request.tools[index];
+        if let ToolKind::Vendor { vendor, value } = &tool.kind
+            && is_foreign(tool)
+            && named.get(&tool.name) == Some(&1)
+            && let Some((description, parameters)) = dialect::as_function(vendor, value)
+        {
+            let tool = &mut request.to_mut().tools[index];
+            tool.description = Some(description);
+            tool.kind = ToolKind::Function { parameters: Some(parameters) };
+        }
     }
 }
 
@@ -40,11 +66,7 @@ fn is_wanted(tool: &Tool, choice: Option<&ToolChoice>) -> bool {
 /// Under which feature a tool is lost, if the dialect does not take it.
 fn lost(tool: &Tool, dialect: Dialect) -> Option<Feature> {
     match &tool.kind {
-        ToolKind::Function { .. } => None,
-        ToolKind::Custom { .. } => {
-            let taken = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
-            (!taken).then_some(Feature::CustomTool)
-        }
+        ToolKind::Function { .. } | ToolKind::Custom { .. } => None,
         ToolKind::Vendor { vendor, .. } => (!dialect.takes_tools_of(vendor)).then_some(Feature::VendorTool),
     }
 }

@@ -39,10 +39,18 @@ pub struct Rules {
     pub developer_role: bool,
     /// It takes system messages between the turns (Anthropic, Bedrock); else all of them go to the front.
     pub system_anywhere: bool,
+    /// It is known to refuse them: where bytes pass they become the user's.
+    pub refuses_system_turns: bool,
+    /// The flags of Anthropic's header `anthropic-beta` that Bedrock takes for it, in a field of the body.
+    pub betas: Vec<String>,
     /// Most stop sequences.
     pub stop_sequences: Option<usize>,
     /// It takes `temperature` or `top_p`, not both: `top_p` is left out, and reported.
     pub temperature_or_top_p: bool,
+    /// It takes no budget of thoughts in Claude's dialect: it thinks as it sees fit, with an effort.
+    pub no_thinking_budget: bool,
+    /// In OpenAI's chat dialect, it knows functions alone: tools that take a free text become such.
+    pub no_custom_tools: bool,
     /// It cannot be told to call a tool, or which: such a choice becomes "as it likes", and is reported.
     pub no_forced_tools: bool,
     /// In OpenAI's chat dialect, how thinking is asked for.
@@ -64,8 +72,12 @@ impl Default for Rules {
             thoughts: None,
             developer_role: false,
             system_anywhere: false,
+            refuses_system_turns: false,
+            betas: Vec::new(),
             stop_sequences: None,
             temperature_or_top_p: false,
+            no_thinking_budget: false,
+            no_custom_tools: false,
             no_forced_tools: false,
             reasoning_style: ReasoningStyle::Effort,
             seed_field: SeedField::Seed,

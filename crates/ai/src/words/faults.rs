@@ -104,25 +104,32 @@ pub(super) fn minimax(body: &[u8]) -> Result<Value, Error> {
     let value: Value =
         serde_json::from_slice(body).map_err(|_| broken("the provider's answer is no JSON"))?;
     match refused_by_minimax(&value) {
+        // It tells of the gateway's account.
+        Some(error) if matches!(error.kind, ErrorKind::Authentication | ErrorKind::Quota) => {
+            Err(broken("the provider refuses the gateway's credentials, or its account has no money left"))
+        }
         Some(error) => Err(error),
         None => Ok(value),
     }
 }
 
-fn refused_by_minimax(value: &Value) -> Option<Error> {
+/// An error that an answer of MiniMax's tells, with the status that others would give it (MiniMax: API reference, Error
+/// Codes: 1002 rate limit, 1004 not authorized, 1008 insufficient balance, 1026 and 1027 sensitive, 1039 token limit, 1041
+/// conn limit, 2013 invalid params, 2042 no access to the voice, 2045 rate growth limit, 2049 invalid key, 2056 usage limit
+/// exceeded, 20132 invalid voice).
+pub(super) fn refused_by_minimax(value: &Value) -> Option<Error> {
     let code = value.pointer("/base_resp/status_code").and_then(Value::as_i64).filter(|code| *code != 0)?;
     let message = text(value, "/base_resp/status_msg").unwrap_or("the provider gave no reason");
     let (kind, status) = match code {
-        1002 | 1039 | 1041 => (ErrorKind::RateLimited, 429),
-        1026 | 1027 | 1042 => return Some(google::filtered(message)),
-        2013 | 2042 | 20132 => (ErrorKind::Invalid, 400),
+        1002 | 1039 | 1041 | 2045 => (ErrorKind::RateLimited, 429),
+        1026 | 1027 => return Some(google::filtered(message)),
+        // 1042: too many letters that nobody sees.
+        1042 | 2013 | 2042 | 20132 => (ErrorKind::Invalid, 400),
         1001 => (ErrorKind::Timeout, 504),
         // The gateway's own key, or its money.
-        1004 | 1008 | 2049 | 2056 => {
-            return Some(broken(
-                "the provider refuses the gateway's credentials, or its account has no money left",
-            ));
-        }
+        1004 | 2049 => (ErrorKind::Authentication, 401),
+        1008 => (ErrorKind::Quota, 402),
+        2056 => (ErrorKind::Quota, 429),
         _ => (ErrorKind::Server, 502),
     };
     Some(Error { status, code: Some(code.to_string()), ..Error::new(kind, message) })
@@ -197,6 +204,20 @@ mod tests {
             let error = read(words, status, body.as_bytes());
             assert_eq!((error.kind, error.status, error.message.as_str()), want, "{body}");
         }
+        for (code, status) in
+            [(1004, 401), (1008, 402), (2049, 401), (2056, 429), (1002, 429), (1042, 400), (1000, 502)]
+        {
+            let body = format!(r#"{{"base_resp":{{"status_code":{code},"status_msg":"no"}}}}"#);
+            assert_eq!(
+                MiniMax.hidden_error(body.as_bytes()).map(|error| error.status),
+                Some(status),
+                "{code}"
+            );
+        }
+        for body in [r#"{"base_resp":{"status_code":0}}"#, r#"{"data":{}}"#, "no JSON"] {
+            assert_eq!(MiniMax.hidden_error(body.as_bytes()), None, "{body}");
+        }
+        assert!(MiniMax.hides_errors() && !Google.hides_errors());
         for code in [1004, 1008, 2049] {
             let body =
                 format!(r#"{{"base_resp":{{"status_code":{code},"status_msg":"key sk-1 is wrong"}}}}"#);

@@ -300,7 +300,14 @@ impl Hearing<'_> {
             Format::Vtt => ("text/vtt; charset=utf-8", heard.vtt()),
         };
         let seconds_in = heard.seconds.map(|seconds| seconds.ceil() as u64).filter(|_| heard.usage.is_none());
-        Told { kind, body: body.into_bytes(), usage: heard.usage, seconds_in, seconds_out: None }
+        Told {
+            kind,
+            body: body.into_bytes(),
+            usage: heard.usage,
+            seconds_in,
+            seconds_out: None,
+            images: None,
+        }
     }
 }
 

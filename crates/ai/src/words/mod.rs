@@ -67,6 +67,17 @@ impl Words {
         Self::Watsonx,
     ];
 
+    /// Whether errors may come with a good status.
+    pub fn hides_errors(self) -> bool {
+        self == Self::MiniMax
+    }
+
+    /// The error that an answer with a good status tells, with the status that it stands for.
+    pub fn hidden_error(self, body: &[u8]) -> Option<Error> {
+        let value: Value = serde_json::from_slice(body).ok().filter(|_| self.hides_errors())?;
+        faults::refused_by_minimax(&value)
+    }
+
     /// What a vendor's error says, in terms that every dialect can say.
     pub fn read_error(self, status: u16, body: &[u8]) -> Error {
         faults::read(self, status, body)
@@ -155,12 +166,14 @@ pub struct Told {
     pub seconds_in: Option<u64>,
     /// Seconds of sound that were made, as they are counted here.
     pub seconds_out: Option<u64>,
+    /// Pictures that came.
+    pub images: Option<u64>,
 }
 
 impl Told {
     fn json(body: &Value, usage: Option<Usage>) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { kind: "application/json", body, usage, seconds_in: None, seconds_out: None }
+        Self { kind: "application/json", body, usage, seconds_in: None, seconds_out: None, images: None }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Writing forms (`multipart/form-data`, RFC 7578).
 
+use std::hash::{BuildHasher, RandomState};
+
 use memchr::memmem;
 
 /// A form that is being written.
@@ -30,15 +32,9 @@ impl<'a> Form<'a> {
         let texts = self.owned.iter().map(|(head, value)| (head, value.as_slice()));
         let all: Vec<(&String, &[u8])> =
             texts.chain(self.parts.iter().map(|(head, value)| (head, *value))).collect();
-        let mut number = 0_u64;
-        let boundary = loop {
-            let boundary = format!("tidegate-form-{number:06}");
-            let is_in = |(_, value): &(&String, &[u8])| memmem::find(value, boundary.as_bytes()).is_some();
-            if !all.iter().any(is_in) {
-                break boundary;
-            }
-            number += 1;
-        };
+        let boundary = boundary(|boundary| {
+            all.iter().any(|(_, value)| memmem::find(value, boundary.as_bytes()).is_some())
+        });
         let length: usize =
             all.iter().map(|(head, value)| head.len() + value.len() + boundary.len() + 6).sum();
         let mut body = Vec::with_capacity(length + boundary.len() + 6);
@@ -49,6 +45,20 @@ impl<'a> Form<'a> {
         }
         body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
         (format!("multipart/form-data; boundary={boundary}"), body)
+    }
+}
+
+/// A boundary that is in nothing of what it parts. Nobody can guess it: a caller who could would have all of its sound
+/// looked through once for each that stands there.
+fn boundary(is_in: impl Fn(&str) -> bool) -> String {
+    let mut turn = 0_u64;
+    loop {
+        let half = || RandomState::new().hash_one(turn);
+        let boundary = format!("tidegate-form-{:016x}{:016x}", half(), half());
+        if !is_in(&boundary) {
+            return boundary;
+        }
+        turn += 1;
     }
 }
 
@@ -64,10 +74,24 @@ mod tests {
         written.text("prompt", "tide\r\n--tidegate-form-000001");
         written.file("image", "image/png", &file);
         let (kind, body) = written.finish();
-        assert!(kind.ends_with("000002"), "{kind}");
         let fields = form::fields(&kind, &body).expect("a form");
         let value = |at: usize| body[fields[at].value.clone()].to_vec();
         assert_eq!((value(0), value(1)), (b"tide\r\n--tidegate-form-000001".to_vec(), file));
         assert_eq!((fields[1].name.as_str(), fields[1].kind.as_deref()), ("image", Some("image/png")));
+    }
+
+    #[test]
+    fn a_boundary_is_another_one_where_it_stands_already_and_no_two_forms_have_the_same() {
+        let tried = std::cell::RefCell::new(Vec::new());
+        let found = boundary(|one| {
+            tried.borrow_mut().push(one.to_owned());
+            tried.borrow().len() < 3
+        });
+        let tried = tried.into_inner();
+        assert_eq!((tried.len(), tried.last()), (3, Some(&found)));
+        assert!(tried.iter().collect::<std::collections::BTreeSet<_>>().len() == 3, "{tried:?}");
+        // What could be guessed could be put in so often that looking for the next takes for ever.
+        let kinds: Vec<String> = (0..2).map(|_| Form::default().finish().0).collect();
+        assert_ne!(kinds[0], kinds[1]);
     }
 }

@@ -425,7 +425,7 @@ impl Pictures<'_> {
                 },
             });
         }
-        Ok(Told::json(&told, usage))
+        Ok(Told { images: Some(pictures.len() as u64), ..Told::json(&told, usage) })
     }
 }
 

@@ -280,7 +280,7 @@ fn sounding(format: Format, body: Vec<u8>, usage: Option<Usage>) -> Told {
         Format::Pcm => Some((body.len() as u64).div_ceil(u64::from(PCM_RATE) * 2)),
         _ => crate::sound::length(&body).map(|length| length.seconds),
     };
-    Told { kind: format.media_type(), body, usage, seconds_in: None, seconds_out }
+    Told { kind: format.media_type(), body, usage, seconds_in: None, seconds_out, images: None }
 }
 
 /// The head of a WAV of 16 bits and one channel. Where nobody knows how long it becomes, its lengths are the largest, as

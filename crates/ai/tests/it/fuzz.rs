@@ -9,7 +9,7 @@
 use std::sync::{Arc, LazyLock};
 
 use ai::{
-    canon::{Error, Event, events_of},
+    canon::{Error, Event, Losses, events_of},
     dialect::{Dialect, Spoken, Telling},
     guard::{
         self,
@@ -79,6 +79,9 @@ fn request(dialect: Dialect, bytes: &[u8]) {
     // A number that no reader can hold passes as it is.
     if let (Ok(peek), true) = (Peek::of(bytes), is_json(bytes)) {
         assert!(is_json(&peek.with_model_and_usage(bytes, "m\"")), "another model makes it no JSON");
+        FITTED
+            .iter()
+            .for_each(|(rules, is_interleaved)| fitted(dialect, bytes, &peek, rules, *is_interleaved));
     }
     let spoken = Spoken { model: Some("m".to_owned()), stream: false };
     let request = match dialect.read_request(&spoken, bytes) {
@@ -91,6 +94,38 @@ fn request(dialect: Dialect, bytes: &[u8]) {
             Ok(written) => assert!(is_json(&written.body)),
             Err(refused) => error(&refused),
         }
+    }
+}
+
+/// Models that differ in what they refuse, and whether their callers ask to think between calls.
+static FITTED: LazyLock<Vec<(Rules, bool)>> = LazyLock::new(|| {
+    let models = [
+        ("openai", "o3"),
+        ("openai", "gpt-4o"),
+        ("anthropic", "claude-sonnet-4-5"),
+        ("anthropic", "claude-opus-5-5"),
+        ("gemini", "gemini-2.5-pro"),
+        ("gemini", "gemini-3.8-flash"),
+        ("zhipu", "glm-4.7"),
+        ("qwen", "qwen-plus"),
+        ("deepseek", "deepseek-v4-pro"),
+        ("cohere", "command-a-reasoning-08-2025"),
+    ];
+    let rules = models.iter().map(|(provider, model)| ai::catalogue::rules(provider, model));
+    rules.flat_map(|rules| [(rules.clone(), false), (rules, true)]).collect()
+});
+
+/// A body that passes stays JSON when it is fitted to a model, and fits then.
+fn fitted(dialect: Dialect, bytes: &[u8], peek: &Peek, rules: &Rules, is_interleaved: bool) {
+    let cuts = peek.edits(bytes, dialect, rules, is_interleaved, &mut Losses::default());
+    if cuts.is_empty() {
+        return;
+    }
+    let out = peek.edited(bytes, None, false, cuts);
+    assert!(is_json(&out), "what is fitted is no JSON: {}", out.escape_ascii());
+    if let Ok(again) = Peek::of(&out) {
+        let more = again.edits(&out, dialect, rules, is_interleaved, &mut Losses::default());
+        assert!(more.is_empty(), "{more:?} of {}", out.escape_ascii());
     }
 }
 

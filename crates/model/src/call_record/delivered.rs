@@ -9,8 +9,10 @@ pub struct DeliveryRecord {
     pub subscription: Arc<str>,
     /// The message's subject.
     pub subject: String,
+    /// Its partition.
+    pub partition: Option<i32>,
     /// Its place in its stream.
-    pub sequence: u64,
+    pub sequence: Option<u64>,
     /// Which delivery of it this was, from 1.
     pub attempt: u32,
 }

@@ -9,10 +9,14 @@ pub struct PublishRecord {
     pub broker: Arc<str>,
     /// The subject of the last message.
     pub subject: String,
-    /// The stream that keeps it, once that has confirmed.
-    pub stream: String,
-    /// Its place there; 0 while nothing is confirmed.
-    pub sequence: u64,
+    /// The stream or topic that keeps it, once that has confirmed.
+    pub stream: Option<String>,
+    /// The exchange that took it.
+    pub exchange: Option<String>,
+    /// Its partition.
+    pub partition: Option<i32>,
+    /// Its place there.
+    pub sequence: Option<u64>,
     /// Messages that are confirmed.
     pub messages: u32,
     /// Those of them that were there before.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,8 @@ pub struct TrafficRecord {
     pub held: Option<Duration>,
     /// How long its bytes waited for their turn.
     pub paced: Option<Arc<Paced>>,
+    /// Why its WebSocket was closed, when it was the gateway that did; that comes long after its answer.
+    pub socket_end: Option<Arc<OnceLock<&'static str>>>,
 }
 
 /// On which side of a move a call was.

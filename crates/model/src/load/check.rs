@@ -308,6 +308,14 @@ impl Checker<'_, '_> {
             return;
         }
         let help = match nearest(key, known.iter().copied()) {
+            _ if crate::Policy::NAMES.contains(&key.as_str()) && known.contains(&"globalPolicies") => {
+                format!(
+                    "`{key}` is a policy: write it under `policies` of a route, or under `globalPolicies`"
+                )
+            }
+            _ if crate::Policy::NAMES.contains(&key.as_str()) && known.contains(&"policies") => {
+                format!("`{key}` is a policy: write it under `policies`, as `- {key}: …`")
+            }
             Some(meant) => {
                 // What was meant to be a secret is one, whatever its key.
                 if shape.value_of(meant).is_some_and(|schema| leads_to_secret(self.root, schema)) {

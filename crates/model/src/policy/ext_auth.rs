@@ -146,6 +146,30 @@ fn timeout() -> Duration {
     Duration::from_secs(1)
 }
 
+/// What all have in common who ask a service: names of headers, how much of a body is shown, and for how long it is waited.
+pub(super) fn check(
+    names: &[(&str, &[HeaderName])],
+    body: Option<&ExtAuthBody>,
+    timeout: Duration,
+    at: &mut Context<'_, '_>,
+) {
+    for (key, names) in names {
+        at.each(key, names, |at, name| {
+            if FRAMING.contains(&name.as_str()) {
+                at.error(format!("`{name}` is the gateway's own to set"));
+            }
+        });
+    }
+    if let Some(body) = body
+        && (body.max_size.get() == 0 || body.max_size.get() > BODY_BYTES_MAX)
+    {
+        at.field("body", |at| at.field("maxSize", |at| at.error("expected 1 byte to 4 MiB")));
+    }
+    if timeout.is_zero() {
+        at.field("timeout", |at| at.error("expected more than nothing"));
+    }
+}
+
 impl Settings for ExtAuth {
     fn place(&self) -> Place<'_> {
         Place::Authentication(Authentication {
@@ -181,30 +205,15 @@ impl Settings for ExtAuth {
                 at.field("method", |at| at.error("a `body` is shown by POST or another method that has one"));
             }
         }
-        for (key, names) in [
-            ("upstreamHeaders", &self.upstream_headers),
+        let names = [
+            ("upstreamHeaders", &*self.upstream_headers),
             ("answerHeaders", &self.answer_headers),
             ("refusalHeaders", &self.refusal_headers),
             ("requestHeaders", &self.request_headers),
-        ] {
-            at.each(key, names, |at, name| {
-                if FRAMING.contains(&name.as_str()) {
-                    at.error(format!("`{name}` is the gateway's own to set"));
-                }
-            });
-        }
-        if let Some(body) = &self.body {
-            at.field("body", |at| {
-                if body.max_size.get() == 0 || body.max_size.get() > BODY_BYTES_MAX {
-                    at.field("maxSize", |at| at.error("expected 1 byte to 4 MiB"));
-                }
-            });
-            if self.cache.is_some() {
-                at.field("cache", |at| at.error("what is said about bodies is not kept"));
-            }
-        }
-        if self.timeout.is_zero() {
-            at.field("timeout", |at| at.error("expected more than nothing"));
+        ];
+        check(&names, self.body.as_ref(), self.timeout, at);
+        if self.body.is_some() && self.cache.is_some() {
+            at.field("cache", |at| at.error("what is said about bodies is not kept"));
         }
         if self.on_error == OnError::Allow && self.consumer_header.is_some() {
             at.field("onError", |at| {

@@ -9,7 +9,8 @@ use super::{Place, Settings};
 use crate::{HeaderName, load::Context, rules::template};
 
 /// Changes headers of requests and answers. Values are templates: `{{ request.path }}`, `{{ consumer.name }}`,
-/// `{{ jwt.sub }}`, `{{ captures.id }}`, `{{ client.address }}`; what is not there is empty.
+/// `{{ jwt.sub }}`, `{{ captures.id }}`, `{{ client.address }}`; a text one of whose places has no value
+/// in a call is none, and its header is left out.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Headers {

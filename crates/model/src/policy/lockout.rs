@@ -29,7 +29,8 @@ pub struct Lockout {
     /// The status that who is locked out gets.
     #[schemars(range(min = 400, max = 499))]
     pub status: u16,
-    /// Characters at the beginning of an API key that tell keys apart, for `by: [key]`: such as a prefix that is no secret.
+    /// Characters at the beginning of an API key that tell keys apart, for `by: [key]`: more than what all keys begin with, and
+    /// no more than may be known.
     #[schemars(range(min = 4, max = 64))]
     pub key_prefix: usize,
     /// Addresses that are never locked out.
@@ -52,11 +53,13 @@ pub enum LockoutBy {
     /// The client's address. A sign-in that succeeds takes nothing back: with one password of one's own nobody may try those
     /// of others for ever.
     Address,
-    /// The user name of `Authorization: Basic`, in small letters, from wherever it comes. A sign-in that succeeds begins anew.
+    /// The user name of `Authorization: Basic`, however it is written, from wherever it comes. A sign-in that succeeds takes
+    /// back the failures from its own address.
     User,
     /// The user name at this address: who tries passwords elsewhere locks nobody out here.
     UserAtAddress,
-    /// The first `keyPrefix` characters of the credential in any other header. A sign-in that succeeds begins anew.
+    /// The first `keyPrefix` characters of the credential in any other header. A sign-in that succeeds takes back the failures
+    /// from its own address.
     Key,
 }
 

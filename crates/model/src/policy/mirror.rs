@@ -28,6 +28,9 @@ pub struct Mirror {
     pub max_body_size: Size,
     /// How long the upstream may take for a copy.
     pub timeout: Duration,
+    /// Send the tokens, too, that policies have put there for the route's own upstreams (`internalJwt`,
+    /// `clientCredentials`, `oauth2TokenExchange`). Without it copies have none of them.
+    pub send_tokens: bool,
     /// Compare the answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diff: Option<Diff>,
@@ -42,6 +45,7 @@ impl Default for Mirror {
             max_concurrent: 64,
             max_body_size: Size(256 * 1024),
             timeout: Duration::from_secs(10),
+            send_tokens: false,
             diff: None,
         }
     }

@@ -85,6 +85,7 @@ policies! {
     concurrency_limit: ConcurrencyLimit => "concurrencyLimit", "Bounds calls at a time.";
     priority: Priority => "priority", "Divides calls at a time among classes of calls.";
     bandwidth: Bandwidth => "bandwidth", "Bounds bytes per second.";
+    web_socket_limits: WebSocketLimits => "webSocketLimits", "Bounds WebSocket connections.";
     load_shed: LoadShed => "loadShed", "Refuses some calls while there are too many, so that the others are served.";
     anti_replay: AntiReplay => "antiReplay", "Lets each request in once.";
     request_limits: RequestLimits => "requestLimits", "Bounds the size of requests.";
@@ -93,6 +94,7 @@ policies! {
     internal_jwt: InternalJwt => "internalJwt", "Tells upstreams who calls, by a token that the gateway signs.";
     client_credentials: ClientCredentials => "clientCredentials", "Shows upstreams a token of the gateway's own.";
     oauth2_token_exchange: Oauth2TokenExchange => "oauth2TokenExchange", "Shows upstreams a token in exchange for the caller's.";
+    sign_requests: SignRequests => "signRequests", "Signs what is sent to upstreams.";
     deprecation: Deprecation => "deprecation", "Announces that an API goes away.";
     fault_injection: FaultInjection => "faultInjection", "Breaks a share of the calls, for trials.";
     cache: Cache => "cache", "Gives answers again, as RFC 9111 says.";

@@ -7,17 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Place, Settings,
-    ext_auth::{ExtAuthBody, OnError},
-    headers::FRAMING,
+    ext_auth::{ExtAuthBody, OnError, check},
 };
 use crate::{
     Duration, HeaderName,
     diff::{Asked, Asks, Demand, Terms, demand},
     load::{Context, scope::Named},
 };
-
-/// The largest beginning of a body that is shown.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Asks the Open Policy Agent, or whatever speaks its Data API, whether a call is let in, when it is known who calls. The
 /// decision is `true` or `false`, or an object with `allow` and, by choice, `status`, `headers` and `body`. What is
@@ -129,23 +125,8 @@ impl Settings for Opa {
                 }
             }
         });
-        for (key, names) in
-            [("upstreamHeaders", &self.upstream_headers), ("refusalHeaders", &self.refusal_headers)]
-        {
-            at.each(key, names, |at, name| {
-                if FRAMING.contains(&name.as_str()) {
-                    at.error(format!("`{name}` is the gateway's own to set"));
-                }
-            });
-        }
-        if let Some(body) = &self.body
-            && (body.max_size.get() == 0 || body.max_size.get() > BODY_BYTES_MAX)
-        {
-            at.field("body", |at| at.field("maxSize", |at| at.error("expected 1 byte to 4 MiB")));
-        }
-        if self.timeout.is_zero() {
-            at.field("timeout", |at| at.error("expected more than nothing"));
-        }
+        let names = [("upstreamHeaders", &*self.upstream_headers), ("refusalHeaders", &self.refusal_headers)];
+        check(&names, self.body.as_ref(), self.timeout, at);
     }
 }
 

@@ -94,8 +94,8 @@ pub struct Provider {
     /// Whose API it is, by its name in the catalogue: `openai`, `anthropic`, `gemini`, `cohere`, `mistral`, …;
     /// `openai-compatible` for any other that speaks like OpenAI.
     pub kind: String,
-    /// Where it is, as the vendor's own SDK takes it: `http://127.0.0.1:11434/v1` for kinds that speak like OpenAI,
-    /// without a version for `anthropic` and `cohere`. The kind's own address without it.
+    /// Where it is, in the shape of the kind's own address: `http://127.0.0.1:11434/v1` for kinds that speak like OpenAI, with
+    /// `/v1beta` for `gemini`, without a version for `anthropic`, `bedrock` and `cohere`. The kind's own address without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// What the kind's address and paths leave open: `resource`, `region`, `account`, …

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    http2::{Http2, UseHttp2},
     http3::{Http3, UseHttp3},
     path_rules::PathRules,
     socket_file::SocketFile,
@@ -39,9 +40,9 @@ pub struct Listener {
     /// Bounds of connections and heads.
     #[serde(default)]
     pub limits: ListenerLimits,
-    /// Speak HTTP/2 (ALPN on TLS, prior knowledge on cleartext).
-    #[serde(default = "yes")]
-    pub http2: bool,
+    /// Speak HTTP/2 (ALPN on TLS, prior knowledge on cleartext). `true`, `false`, or settings.
+    #[serde(default)]
+    pub http2: UseHttp2,
     /// Speak HTTP/3, too: over QUIC, on the UDP port of the same number. `true`, or settings. It needs `tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http3: Option<UseHttp3>,
@@ -91,6 +92,15 @@ impl Default for HttpsTarget {
 }
 
 impl Listener {
+    /// How it speaks HTTP/2, when it does.
+    pub fn http2(&self) -> Option<Http2> {
+        match &self.http2 {
+            UseHttp2::Switch(false) => None,
+            UseHttp2::Switch(true) => Some(Http2::default()),
+            UseHttp2::With(settings) => Some(settings.clone()),
+        }
+    }
+
     /// How it speaks HTTP/3, when it does.
     pub fn http3(&self) -> Option<Http3> {
         match &self.http3 {
@@ -154,6 +164,9 @@ pub struct ListenerLimits {
     pub max_connections: Option<u64>,
     /// Requests of one connection, after which it is closed gracefully; unbounded without it.
     pub max_requests_per_connection: Option<u64>,
+    /// Age of a connection, give or take a tenth, after which it is closed gracefully; unbounded without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connection_age: Option<Duration>,
     /// From the first byte of a head (or of the TLS handshake) to its end.
     pub header_timeout: Duration,
     /// Between bytes of a request's body, and of an answer that the client does not read.
@@ -182,6 +195,7 @@ impl Default for ListenerLimits {
         Self {
             max_connections: None,
             max_requests_per_connection: None,
+            max_connection_age: None,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),
@@ -193,8 +207,4 @@ impl Default for ListenerLimits {
             max_resets: 200,
         }
     }
-}
-
-fn yes() -> bool {
-    true
 }

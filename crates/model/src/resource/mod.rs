@@ -13,6 +13,7 @@ pub mod compose_path;
 pub mod config;
 pub mod consumer;
 pub mod health;
+pub mod http2;
 pub mod http3;
 pub mod listener;
 pub mod mcp;

@@ -14,20 +14,25 @@ use crate::{Duration, HeaderName, Size};
 pub struct Publish {
     /// Name of the broker in `brokers`.
     pub broker: String,
-    /// Where to: a subject such as `orders.placed` or `orders.{{ captures.region }}`. A value that a caller brings is one
-    /// part of it at most: one with a dot, a wildcard or a space is a 400. `{{ event.<attribute> }}` is one of an event.
+    /// Where to: a subject such as `orders.placed` or `orders.{{ captures.region }}`; of RabbitMQ a routing key, of Kafka a
+    /// topic. A value that a caller brings is one part of it at most: one with a dot, a wildcard or a space is a 400.
+    /// `{{ event.<attribute> }}` is one of an event.
     #[schemars(length(min = 1))]
     pub subject: String,
-    /// The stream that must take it; another one, or none, is an error.
+    /// The exchange of RabbitMQ; without it the default one, where `subject` is the name of a queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub exchange: Option<String>,
+    /// The stream of NATS that must take it; another one, or none, is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "name"))]
     pub stream: Option<String>,
-    /// The message's id, a template: the broker drops a second message with it. Without this it is what the client sends
+    /// The message's id, a template: NATS drops a second message with it, others carry it. Without this it is what the client sends
     /// as `Idempotency-Key`, or what identifies an event, for this route and this consumer alone; or else a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What messages belong together, a template: sent as the header `Partition-Key`, in events as `partitionkey`.
-    /// Subscriptions with `ordering: key` deliver those of one key in their order.
+    /// What messages belong together, a template: sent as the header `Partition-Key`, in events as `partitionkey`, and as
+    /// the key of Kafka's, which says to which partition a message goes. Subscriptions with `ordering: key` deliver those of one key in their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Headers of the request that go into the message. `content-type` always does.

@@ -11,14 +11,25 @@ use crate::{Duration, Size};
 pub struct Subscribe {
     /// Name of the broker in `brokers`.
     pub broker: String,
-    /// The stream that keeps the messages.
-    #[schemars(length(min = 1, max = 128))]
-    pub stream: String,
-    /// Which of them, by their subject, a template: `orders.{{ consumer.name }}.>`. Wildcards stand in the template alone: a
-    /// value that a caller brings is one part of a subject at most.
+    /// The stream of NATS, or the topic of Kafka, that keeps the messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249))]
+    pub stream: Option<String>,
+    /// The exchange of RabbitMQ that messages go through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub exchange: Option<String>,
+    /// Which of them, by their subject, a template: `orders.{{ consumer.name }}.>`, with RabbitMQ by their routing key
+    /// (`orders.*.#`). Wildcards stand in the template alone: a value that a caller brings is one part of a subject at most.
+    /// Kafka has none: use `key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub subject: String,
-    /// Where a client begins that does not say where it was.
+    pub subject: Option<String>,
+    /// Only messages of this key, a template: `{{ consumer.name }}`. The gateway looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub key: Option<String>,
+    /// Where a client begins that does not say where it was. RabbitMQ has `new` alone.
     #[serde(default)]
     pub from: SubscribeStart,
     /// A client that comes again goes on behind the message that it names in `Last-Event-ID`, or as `lastEventId` in the
@@ -56,7 +67,7 @@ pub enum SubscribeStart {
     New,
     /// With everything that the stream still has.
     All,
-    /// With the last message.
+    /// With the last message, with Kafka that of each partition.
     Last,
 }
 

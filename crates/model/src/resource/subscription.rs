@@ -16,18 +16,18 @@ pub struct Subscription {
     pub name: String,
     /// Name of the broker in `brokers`.
     pub broker: String,
-    /// The stream that keeps the messages.
+    /// What keeps the messages: a stream of NATS, a queue of RabbitMQ, a topic of Kafka.
     #[schemars(length(min = 1, max = 128))]
     pub stream: String,
-    /// Which of them, by their subject, with wildcards: `orders.*.placed` or `orders.>`; all without it.
+    /// Which of them, by their subject, with wildcards: `orders.*.placed` or `orders.>`; all without it. For NATS alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// What the broker keeps the place under; `tidegate-` and the name without it. Gateways with the same one share the
-    /// messages among them.
+    /// What the broker keeps the place under, with Kafka the consumer group; `tidegate-` and the name without it. Gateways
+    /// with the same one share the messages among them. RabbitMQ keeps it in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub durable: Option<String>,
-    /// Where it begins when the broker does not know it yet.
+    /// Where it begins when the broker does not know it yet. A queue of RabbitMQ's is read as it is.
     #[serde(default)]
     pub from: SubscriptionStart,
     /// Name of the upstream that they are delivered to; its balancing, breaker and policies hold for each delivery, its
@@ -60,9 +60,15 @@ pub struct Subscription {
     /// Pauses between the deliveries of a message. `Retry-After` of an answer makes one longer, up to `max`.
     #[serde(default = "backoff")]
     pub backoff: Backoff,
-    /// The subject that messages are published to that were given up; without it they are only counted and logged.
+    /// The subject that messages are published to that were given up (of RabbitMQ a queue, or a routing key of
+    /// `deadLetterExchange`; of Kafka a topic); without it they are only counted and logged, and rejected at RabbitMQ, whose
+    /// queue may have a place of its own for such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<String>,
+    /// The exchange of RabbitMQ that `deadLetter` is a routing key of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub dead_letter_exchange: Option<String>,
     /// Secrets that deliveries are signed with as Standard Webhooks have it: texts, or `whsec_` and base64. With several
     /// there are as many signatures, so that one can be replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -91,9 +97,11 @@ pub enum Ordering {
     /// Nothing: one that fails is delivered later, and others go on.
     #[default]
     None,
-    /// Those of one key (`Partition-Key` or `partitionkey` of an event; else the subject) for each other, in this gateway.
+    /// Those of one key (Kafka's own, `Partition-Key`, or `partitionkey` of an event; else the subject) for each other, in
+    /// this gateway.
     Key,
-    /// Each for the one before, over all gateways that share the durable.
+    /// Each for the one before: with NATS over all gateways that share the durable, with Kafka within a partition, with
+    /// RabbitMQ within this gateway.
     All,
 }
 

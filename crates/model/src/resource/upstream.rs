@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     balancing::LoadBalancing,
     health::{HealthCheck, OutlierDetection},
+    http2::UpstreamHttp2,
     request_queue::RequestQueue,
     tls::UpstreamTls,
     tries::{Bulkhead, CircuitBreaker, Hedging, Retry, Timeouts},
@@ -62,6 +63,9 @@ pub struct Upstream {
     /// Connections that are kept.
     #[serde(default)]
     pub pool: Pool,
+    /// HTTP/2 towards the endpoints, where it is spoken.
+    #[serde(default)]
+    pub http2: UpstreamHttp2,
     /// Send a PROXY protocol header on each connection, which then serves one client connection alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocolVersion>,

@@ -5,6 +5,7 @@ use crate::{
     load::{Context, scope::Named},
     resource::{
         access_log::{AccessLogKind, rotation::Rotation},
+        broker::BrokerKind,
         telemetry::{Otlp, OtlpProtocol},
     },
 };
@@ -49,8 +50,26 @@ pub(super) fn check(log: &AccessLog, config: &Config, at: &mut Context<'_, '_>) 
         });
     }
     if let Some(nats) = &log.nats {
-        at.field("nats", |at| at.field("broker", |at| at.refer(Named::Broker, &nats.broker)));
+        at.field("nats", |at| broker(&nats.broker, BrokerKind::Nats, config, at));
     }
+    if let Some(kafka) = &log.kafka {
+        at.field("kafka", |at| broker(&kafka.broker, BrokerKind::Kafka, config, at));
+    }
+}
+
+/// The broker that records go to is there, and of the kind that is meant.
+fn broker(name: &str, wanted: BrokerKind, config: &Config, at: &mut Context<'_, '_>) {
+    at.field("broker", |at| {
+        at.refer(Named::Broker, name);
+        let other = super::broker::kind(config, name).filter(|kind| *kind != wanted);
+        if let Some(other) = other {
+            at.error(format!(
+                "expected a broker of kind `{}`, and this one is `{}`",
+                wanted.as_str(),
+                other.as_str()
+            ));
+        }
+    });
 }
 
 /// The settings of a kind stand under its key, and no other kind has settings there.

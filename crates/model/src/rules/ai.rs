@@ -2,6 +2,7 @@
 
 mod credentials;
 
+pub(crate) use self::credentials::aws;
 use crate::{
     Config, Duration,
     load::{Context, scope::Named},

@@ -17,9 +17,12 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
         if listener.https_target().is_some() {
             at.field("redirectToHttps", |at| at.error("this listener speaks https already"));
         }
-        if !listener.http2 && tls.alpn.contains(&Alpn::H2) {
+        if listener.http2().is_none() && tls.alpn.contains(&Alpn::H2) {
             at.field("http2", |at| at.error("`alpn` offers h2 while HTTP/2 is off"));
         }
+    }
+    if let Some(http2) = listener.http2() {
+        at.field("http2", |at| http2.check(at));
     }
     http3(listener, at);
     super::stream_route::listener(listener, config, at);
@@ -55,6 +58,9 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
                 at.field(key, |at| at.error("expected more than nothing"));
             }
         }
+        if limits.max_connection_age.is_some_and(|age| age.is_zero()) {
+            at.field("maxConnectionAge", |at| at.error("expected more than nothing"));
+        }
         for (key, size) in [("maxHeaderSize", limits.max_header_size), ("maxUriSize", limits.max_uri_size)] {
             if !(256..=16 << 20).contains(&size.bytes()) {
                 at.field(key, |at| at.error("expected a size from 256 to 16MiB"));
@@ -67,6 +73,7 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
 fn http3(listener: &Listener, at: &mut Context<'_, '_>) {
     let Some(http3) = listener.http3() else { return };
     at.field("http3", |at| {
+        http3.check(at);
         let is_any_port = listener.address.parse::<SocketAddr>().is_ok_and(|address| address.port() == 0);
         if listener.address.starts_with("unix:") {
             at.error("QUIC needs a UDP port: a Unix socket has none");

@@ -29,7 +29,9 @@ mod transcode;
 mod upstream;
 mod vault;
 
+pub(crate) use ai::aws;
 pub(crate) use policies::template;
+pub(crate) use publish::topic;
 
 use crate::{
     Config,

@@ -2,16 +2,26 @@
 //! compiled.
 
 use crate::{
-    Route,
+    Config, Route,
     load::{Context, format::without_places, scope::Named},
-    resource::publish::{CloudEventForm, Publish},
+    resource::{
+        broker::BrokerKind,
+        publish::{CloudEventForm, Publish},
+    },
 };
 
-pub(super) fn check(publish: &Publish, route: &Route, at: &mut Context<'_, '_>) {
+pub(super) fn check(publish: &Publish, route: &Route, config: &Config, at: &mut Context<'_, '_>) {
     at.field("broker", |at| at.refer(Named::Broker, &publish.broker));
+    let kind = super::broker::kind(config, &publish.broker);
+    if publish.exchange.is_some() {
+        only(BrokerKind::Rabbitmq, kind, "exchange", at);
+    }
+    if publish.stream.is_some() {
+        only(BrokerKind::Nats, kind, "stream", at);
+    }
     at.field("subject", |at| {
         super::template(&publish.subject, at);
-        subject(&without_places(&publish.subject), at);
+        subject(kind, &without_places(&publish.subject), at);
         captures(&publish.subject, route, at);
         if publish.cloud_events.is_none() && places(&publish.subject).any(|place| place.starts_with("event."))
         {
@@ -76,8 +86,49 @@ pub(super) fn captures(text: &str, route: &Route, at: &mut Context<'_, '_>) {
     }
 }
 
+/// Says of a key that it is for one kind of broker alone.
+pub(super) fn only(
+    wanted: BrokerKind,
+    kind: Option<BrokerKind>,
+    key: &'static str,
+    at: &mut Context<'_, '_>,
+) {
+    if let Some(kind) = kind.filter(|kind| *kind != wanted) {
+        at.field(key, |at| {
+            at.error_with(
+                format!(
+                    "`{key}` is for brokers of kind `{}`, and this one is `{}`",
+                    wanted.as_str(),
+                    kind.as_str()
+                ),
+                "leave it out",
+            );
+        });
+    }
+}
+
+/// The name of a topic of Kafka's.
+pub(crate) fn topic(text: &str, at: &mut Context<'_, '_>) {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !text.bytes().all(is_good) || text.len() > 249 || matches!(text, "" | "." | "..") {
+        at.error("expected the name of a topic: letters, digits, `.`, `_` and `-`, 249 at most");
+    } else if text.starts_with("__") {
+        at.error("this topic is one of the broker's own");
+    }
+}
+
 /// A subject that messages can be published to.
-pub(super) fn subject(text: &str, at: &mut Context<'_, '_>) {
+pub(super) fn subject(kind: Option<BrokerKind>, text: &str, at: &mut Context<'_, '_>) {
+    match kind {
+        Some(BrokerKind::Kafka) => return topic(text, at),
+        Some(BrokerKind::Rabbitmq) => {
+            if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
+                at.error("expected a routing key, or the name of a queue: 255 bytes at most");
+            }
+            return;
+        }
+        Some(BrokerKind::Nats) | None => {}
+    }
     let is_plain = |part: &str| {
         !part.is_empty()
             && !part.contains(['*', '>'])
@@ -95,7 +146,11 @@ pub(super) fn subject(text: &str, at: &mut Context<'_, '_>) {
 
 /// Headers with which clients would speak to the broker itself, and those that are about their own connection.
 fn of_the_message(name: &str, at: &mut Context<'_, '_>) {
-    if name.starts_with("nats-") || name.starts_with("ce-") || name == "partition-key" {
+    if name.starts_with("nats-")
+        || name.starts_with("ce-")
+        || name.starts_with("ce_")
+        || matches!(name, "partition-key" | "message-id")
+    {
         at.error_with(
             format!("`{name}` is not a client's to set"),
             "`id`, `key` and `cloudEvents` say what such headers are",

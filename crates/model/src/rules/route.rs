@@ -119,9 +119,11 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             super::transcode::check(transcode, upstream, at);
         }),
         Handler::Subscribe(subscribe) => {
-            at.field("subscribe", |at| super::subscribe::check(subscribe, route, at));
+            at.field("subscribe", |at| super::subscribe::check(subscribe, route, world.config, at));
         }
-        Handler::Publish(publish) => at.field("publish", |at| super::publish::check(publish, route, at)),
+        Handler::Publish(publish) => {
+            at.field("publish", |at| super::publish::check(publish, route, world.config, at))
+        }
         Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
         Handler::Prompt(prompt) => {

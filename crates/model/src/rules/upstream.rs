@@ -22,6 +22,7 @@ pub(super) fn check(upstream: &Upstream, at: &mut Context<'_, '_>) {
     hedging(upstream, at);
     request_queue(upstream, at);
     pool(upstream, at);
+    at.field("http2", |at| upstream.http2.check(at));
     tls(upstream, at);
     at.field("hostHeader", |at| host_header(&upstream.host_header, at));
     super::policies::check("policies", &upstream.policies, at);

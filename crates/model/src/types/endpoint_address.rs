@@ -18,7 +18,13 @@ impl FromStr for EndpointAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` is not an address such as `orders.internal:8080` or `unix:/run/orders.sock`")
+            let told = format!(
+                "`{text}` is not an address such as `orders.internal:8080` or `unix:/run/orders.sock`"
+            );
+            match text.split_once("://") {
+                Some((scheme, _)) => format!("{told}: leave `{scheme}://` out"),
+                None => told,
+            }
         };
         if let Some(path) = text.strip_prefix("unix:") {
             return path.starts_with('/').then(|| Self::Unix(path.into())).ok_or_else(wrong);

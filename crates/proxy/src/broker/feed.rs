@@ -1,21 +1,17 @@
 //! What one client is fed with: a queue with a bound, filled in the background from where the client was.
 //!
-//! The stream keeps the messages, so that a broken connection to the broker is no gap: it is read on behind the last one.
+//! Where the broker keeps messages a broken connection to it is no gap: it is read on behind the last one. Where it does
+//! not the client is told that there is one, by the end.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use async_nats::jetstream::{
-    self, Message,
-    consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
-};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use model::resource::subscribe::WhenSlow;
 use tokio::{
     runtime::Handle,
@@ -23,24 +19,21 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::Broker;
+use super::{Broker, link::Source};
 
-/// How long one request for messages stands.
-const EXPIRES: Duration = Duration::from_secs(20);
-/// How often it is looked whether the connection is still the same.
-const LOOK: Duration = Duration::from_millis(250);
-/// How much longer it stands when nobody answers: a place that the broker has forgotten it passes over in silence.
-const SILENCE: Duration = Duration::from_secs(3);
-/// After how long without any the broker forgets a client's place; the client itself knows it.
-const FORGOTTEN: Duration = Duration::from_secs(60);
 /// The pauses before it is tried again.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What a client wants.
 pub(crate) struct Wish {
-    pub(crate) stream: String,
-    pub(crate) filter: String,
+    /// The stream or topic.
+    pub(crate) stream: Option<String>,
+    pub(crate) exchange: Option<String>,
+    /// Which subjects.
+    pub(crate) filter: Option<String>,
+    /// Which key.
+    pub(crate) key: Option<String>,
     pub(crate) from: From,
     pub(crate) bytes_max: usize,
     pub(crate) queue: usize,
@@ -48,19 +41,21 @@ pub(crate) struct Wish {
 }
 
 /// Where it begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum From {
     New,
     All,
     Last,
-    /// Behind a message.
-    After(u64),
+    /// Behind a message, by its id.
+    After(String),
 }
 
 /// A message.
 pub(crate) struct Item {
-    pub(crate) sequence: u64,
+    /// What whoever has it goes on behind; nothing where nobody can.
+    pub(crate) id: Option<String>,
     pub(crate) subject: String,
+    pub(crate) key: Option<Bytes>,
     pub(crate) payload: Bytes,
 }
 
@@ -104,11 +99,11 @@ async fn fill(
     was_slow: Arc<AtomicBool>,
     tell: oneshot::Sender<Result<(), String>>,
 ) {
-    let mut from = wish.from;
-    let mut consumer = match opened(&broker, &wish, from).await {
-        Ok(consumer) => {
+    let mut from = wish.from.clone();
+    let mut source = match opened(&broker, &wish, &from).await {
+        Ok(source) => {
             let _ = tell.send(Ok(()));
-            consumer
+            source
         }
         Err(error) => {
             let _ = tell.send(Err(error));
@@ -117,10 +112,7 @@ async fn fill(
     };
     let mut pause = PAUSE_FIRST;
     loop {
-        if from == From::New {
-            from = From::After(consumer.cached_info().delivered.stream_sequence);
-        }
-        match flow(&broker, &consumer, &wish, &mut from, &sender).await {
+        match flow(&broker, &mut *source, &wish, &sender).await {
             Flowed::Gone => return,
             Flowed::Slow => {
                 was_slow.store(true, Ordering::Relaxed);
@@ -130,44 +122,25 @@ async fn fill(
             Flowed::Broken { has_fed: true } => pause = PAUSE_FIRST,
             Flowed::Broken { has_fed: false } => {}
         }
-        consumer = loop {
+        // Whoever cannot go on where they were have to know that there is a gap.
+        let Some(place) = source.place() else { return };
+        from = From::After(place);
+        source = loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = sender.closed() => return,
             }
             pause = (pause * 2).min(PAUSE_MAX);
-            if let Ok(consumer) = opened(&broker, &wish, from).await {
-                break consumer;
+            if let Ok(source) = opened(&broker, &wish, &from).await {
+                break source;
             }
         };
     }
 }
 
-/// A place of the client's own, which nobody confirms anything for.
-async fn opened(broker: &Broker, wish: &Wish, from: From) -> Result<Consumer<pull::Config>, String> {
+async fn opened(broker: &Broker, wish: &Wish, from: &From) -> Result<Box<dyn Source>, String> {
     let link = broker.link().ok_or("there is no connection to the broker")?;
-    let context = match broker.domain() {
-        Some(domain) => jetstream::with_domain(link.client.clone(), domain),
-        None => jetstream::new(link.client.clone()),
-    };
-    let stream = context.get_stream_no_info(&wish.stream).await.map_err(|error| error.to_string())?;
-    let config = pull::Config {
-        deliver_policy: match from {
-            From::New => DeliverPolicy::New,
-            From::All => DeliverPolicy::All,
-            From::Last => DeliverPolicy::Last,
-            From::After(sequence) => {
-                DeliverPolicy::ByStartSequence { start_sequence: sequence.saturating_add(1) }
-            }
-        },
-        ack_policy: AckPolicy::None,
-        filter_subject: wish.filter.clone(),
-        inactive_threshold: FORGOTTEN,
-        memory_storage: true,
-        num_replicas: 1,
-        ..Default::default()
-    };
-    stream.create_consumer(config).await.map_err(|error| error.to_string())
+    link.listen(wish, from).await
 }
 
 /// Why nothing flows any more.
@@ -180,17 +153,8 @@ enum Flowed {
     Broken { has_fed: bool },
 }
 
-async fn flow(
-    broker: &Broker,
-    consumer: &Consumer<pull::Config>,
-    wish: &Wish,
-    from: &mut From,
-    sender: &mpsc::Sender<Item>,
-) -> Flowed {
+async fn flow(broker: &Broker, source: &mut dyn Source, wish: &Wish, sender: &mpsc::Sender<Item>) -> Flowed {
     let mut has_fed = false;
-    // The consumer's own count of what it has sent: a gap in it is a message that was lost on the way.
-    let mut count = 0;
-    let connects = broker.connects();
     loop {
         let wanted = match wish.when_slow {
             // No more is asked for than there is room.
@@ -200,66 +164,67 @@ async fn flow(
             },
             WhenSlow::Drop | WhenSlow::Close => wish.queue,
         };
-        let batch = consumer.batch().max_messages(wanted).expires(EXPIRES).messages();
-        let asked = Instant::now();
-        let Ok(mut batch) = batch.await else { return Flowed::Broken { has_fed } };
-        loop {
-            let next = tokio::select! {
-                next = batch.next() => next,
-                () = sender.closed() => return Flowed::Gone,
-                // What was asked on another connection is never answered.
-                () = other(broker, connects) => return Flowed::Broken { has_fed },
-            };
-            let message = match next {
-                None => break,
-                Some(Err(_)) => return Flowed::Broken { has_fed },
-                Some(Ok(message)) => message,
-            };
-            let Some((counted, item)) = item(message) else { continue };
-            if counted != count + 1 {
-                return Flowed::Broken { has_fed };
-            }
-            count = counted;
-            *from = From::After(item.sequence);
-            has_fed = true;
-            if item.payload.len() > wish.bytes_max {
-                broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            let sent = match wish.when_slow {
-                WhenSlow::Wait => sender.send(item).await.map_err(|_| Flowed::Gone),
-                WhenSlow::Drop | WhenSlow::Close => match sender.try_send(item) {
-                    Ok(()) => Ok(()),
-                    Err(mpsc::error::TrySendError::Closed(_)) => Err(Flowed::Gone),
-                    Err(_) if wish.when_slow == WhenSlow::Close => Err(Flowed::Slow),
-                    Err(_) => {
-                        broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
-                        continue;
-                    }
-                },
-            };
-            match sent {
-                Ok(()) => broker.numbers.fed.fetch_add(1, Ordering::Relaxed),
-                Err(why) => return why,
-            };
+        let next = tokio::select! {
+            next = source.next(wanted) => next,
+            () = sender.closed() => return Flowed::Gone,
+        };
+        let Some(item) = next else { return Flowed::Broken { has_fed } };
+        has_fed = true;
+        if wish.key.as_ref().is_some_and(|key| item.key.as_deref() != Some(key.as_bytes())) {
+            continue;
         }
-        if asked.elapsed() > EXPIRES + SILENCE {
-            return Flowed::Broken { has_fed };
+        if item.payload.len() > wish.bytes_max {
+            broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
+            continue;
         }
+        let sent = match wish.when_slow {
+            WhenSlow::Wait => sender.send(item).await.map_err(|_| Flowed::Gone),
+            WhenSlow::Drop | WhenSlow::Close => match sender.try_send(item) {
+                Ok(()) => Ok(()),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(Flowed::Gone),
+                Err(_) if wish.when_slow == WhenSlow::Close => Err(Flowed::Slow),
+                Err(_) => {
+                    broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+            },
+        };
+        match sent {
+            Ok(()) => broker.numbers.fed.fetch_add(1, Ordering::Relaxed),
+            Err(why) => return why,
+        };
     }
 }
 
-/// Ready when the connection is another one than when there had been so many.
-async fn other(broker: &Broker, connects: u64) {
-    while broker.connects() == connects {
-        tokio::time::sleep(LOOK).await;
+/// Bytes of an id that says where a client is in every partition.
+const PLACE_BYTES_MAX: usize = 16 * 1024;
+
+/// The places that such an id stands for: the next one of each partition, as `0:17,1:4`.
+pub(crate) fn positions(id: &str) -> Option<Vec<(i32, i64)>> {
+    let one = |part: &str| {
+        let (partition, next) = part.split_once(':')?;
+        let place: (i32, i64) = (partition.parse().ok()?, next.parse().ok()?);
+        (place.0 >= 0 && place.1 >= 0).then_some(place)
+    };
+    if id.len() > PLACE_BYTES_MAX {
+        return None;
     }
+    let mut all: Vec<(i32, i64)> = id.split(',').map(one).collect::<Option<_>>()?;
+    all.sort_unstable();
+    let count = all.len();
+    all.dedup_by_key(|(partition, _)| *partition);
+    (all.len() == count).then_some(all)
 }
 
-fn item(message: Message) -> Option<(u64, Item)> {
-    let info = message.info().ok()?;
-    let (counted, sequence) = (info.consumer_sequence, info.stream_sequence);
-    let (message, _) = message.split();
-    let item = Item { sequence, subject: message.subject.to_string(), payload: message.payload };
-    Some((counted, item))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_every_partition_is_read_as_it_was_told() {
+        assert_eq!(positions("0:17,2:0"), Some(vec![(0, 17), (2, 0)]));
+        for wrong in ["", "17", "0:17,", "0:17,0:18", "-1:4", "0:-4", "0:1:2", "x:1", &"0:1,".repeat(9000)] {
+            assert_eq!(positions(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -4,14 +4,19 @@
 //! at once, and somebody in the background connects again. What waits for its confirmation has a bound, and a broken
 //! connection ends all of it: whether such a message is kept nobody knows.
 
-mod connect;
 pub(crate) mod feed;
+#[cfg(feature = "kafka")]
+mod kafka;
+mod link;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod report;
 pub(crate) mod subscription;
 
 use std::{
     collections::HashMap,
-    str::FromStr,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -20,84 +25,41 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use async_nats::{
-    Client, HeaderMap, HeaderName, HeaderValue, Message, StatusCode, Subscriber, connection::State,
+use events::subject::Rules;
+use model::{
+    Snapshot,
+    resource::{broker::BrokerKind, tls::UpstreamTls as TlsSettings, upstream::Protocol},
 };
-use bytes::Bytes;
-use futures_util::StreamExt;
 use resilience::Bulkhead;
-use serde::Deserialize;
+use rustls::ClientConfig;
 use telemetry::Histogram;
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, oneshot},
-    task::AbortHandle,
-};
+use tokio::{runtime::Handle, sync::Notify};
 
-use self::connect::Connecting;
+pub(crate) use self::link::{Confirmed, Outgoing, Unconfirmed};
+use self::link::{Dial, Link};
 pub use self::report::BrokerStatus;
 pub(crate) use self::report::Report;
-use crate::compiled::Building;
+use crate::{compiled::Building, tls::client::UpstreamTls};
 
 /// The first pause before connecting again; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether a connection is still one.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long that may take.
-const LOOK_WAIT: Duration = Duration::from_millis(100);
 
 /// Brokers by name.
 pub(crate) type Brokers = HashMap<Arc<str>, Arc<Broker>>;
 
-/// A message that is to be kept.
-pub(crate) struct Outgoing {
-    pub(crate) subject: String,
-    /// All headers, those of the broker's own included.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) payload: Bytes,
-}
-
-impl Outgoing {
-    /// Its size as the broker counts it.
-    pub(crate) fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        self.payload.len() + headers + 12
-    }
-}
-
-/// What a broker says of a message that it keeps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Confirmed {
-    pub(crate) stream: String,
-    pub(crate) sequence: u64,
-    /// It was there before.
-    pub(crate) is_duplicate: bool,
-}
-
-/// Why a message is not confirmed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unconfirmed {
-    /// Nothing was sent: there is no connection.
-    Away,
-    /// Nothing was sent: too many wait.
-    Full,
-    /// It is larger than the broker takes.
-    TooLarge,
-    /// Nothing keeps messages of that subject.
-    NoStream,
-    /// It was sent, and nobody knows.
-    Unknown(&'static str),
-    /// The broker does not want it.
-    Refused { code: u64, why: String },
-}
+/// The connection of now; `ArcSwap` wants something of a known size.
+struct Current(Arc<dyn Link>);
 
 /// A broker and the connection to it.
 pub(crate) struct Broker {
     name: Arc<str>,
-    connecting: Connecting,
+    kind: BrokerKind,
+    dial: Box<dyn Dial>,
     places: Arc<Bulkhead>,
-    link: ArcSwapOption<Link>,
+    link: ArcSwapOption<Current>,
     started: AtomicBool,
     looked: Arc<Notify>,
     /// Why it is away, for the status.
@@ -127,70 +89,20 @@ struct Numbers {
     cut: AtomicU64,
 }
 
-/// A connection, which the client itself makes anew when it breaks.
-pub(crate) struct Link {
-    pub(crate) client: Client,
-    inbox: String,
-    waiting: Arc<Waiting>,
-    answers: AbortHandle,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        // It holds the connection open otherwise.
-        self.answers.abort();
-    }
-}
-
-/// Those who wait for a confirmation, by their numbers.
-#[derive(Default)]
-struct Waiting {
-    next: AtomicU64,
-    all: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
-}
-
-impl Waiting {
-    fn join(self: &Arc<Self>) -> (Place, oneshot::Receiver<Message>) {
-        let (sender, receiver) = oneshot::channel();
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.all().insert(number, sender);
-        (Place { waiting: self.clone(), number }, receiver)
-    }
-
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Message>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The connection broke: what was not answered will not be.
-    fn clear(&self) {
-        self.all().clear();
-    }
-}
-
-/// A place among those who wait, given back however that ends.
-struct Place {
-    waiting: Arc<Waiting>,
-    number: u64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.waiting.all().remove(&self.number);
-    }
-}
-
 impl Broker {
     /// Builds a broker, or goes on with one whose settings are the same. Nothing is connected to yet.
     pub(crate) fn compile(
         settings: &model::resource::broker::Broker,
         cx: &Building<'_>,
     ) -> Result<Arc<Self>, String> {
-        let connecting = Connecting::of(settings, cx.snapshot)?;
-        let identity = (settings, connecting.identity(settings, cx.snapshot));
+        let kind = settings.kinds().first().copied().ok_or("expected a kind of broker")?;
+        let dial = dial(kind, settings, cx.snapshot)?;
+        let identity = (settings, identity(settings, cx.snapshot));
         Ok(cx.of("brokers").keep(&settings.name, &identity, || Self {
             name: settings.name.as_str().into(),
-            connecting,
-            places: Bulkhead::new(settings.nats.max_in_flight, Duration::ZERO),
+            kind,
+            dial,
+            places: Bulkhead::new(settings.max_in_flight(), Duration::ZERO),
             link: ArcSwapOption::empty(),
             started: AtomicBool::new(false),
             looked: Arc::new(Notify::new()),
@@ -211,24 +123,38 @@ impl Broker {
         &self.name
     }
 
-    /// The domain of JetStream, where it is another than that of the servers.
-    fn domain(&self) -> Option<&str> {
-        self.connecting.domain.as_deref()
+    /// What its subjects may be.
+    pub(crate) fn rules(&self) -> Rules {
+        match self.kind {
+            BrokerKind::Nats => Rules::Nats,
+            BrokerKind::Rabbitmq => Rules::Rabbitmq,
+            BrokerKind::Kafka => Rules::Kafka,
+        }
     }
 
-    /// How often it was connected to.
-    fn connects(&self) -> u64 {
-        self.numbers.connects.load(Ordering::Relaxed)
+    /// Whether a message can wait there until it is tried again.
+    fn keeps_for_later(&self) -> bool {
+        self.kind == BrokerKind::Nats
+    }
+
+    /// Where a client goes on that shows an id; nothing when that is none. Where nobody can go on it begins anew.
+    pub(crate) fn place(&self, shown: String) -> Option<feed::From> {
+        let is_one = match self.kind {
+            BrokerKind::Nats => shown.parse::<u64>().is_ok(),
+            BrokerKind::Rabbitmq => return Some(feed::From::New),
+            BrokerKind::Kafka => feed::positions(&shown).is_some(),
+        };
+        is_one.then_some(feed::From::After(shown))
     }
 
     /// The connection, while it is one.
-    pub(crate) fn link(&self) -> Option<Arc<Link>> {
-        self.link.load_full().filter(|link| link.client.connection_state() == State::Connected)
+    fn link(&self) -> Option<Arc<dyn Link>> {
+        self.link.load_full().map(|current| current.0.clone()).filter(|link| link.is_up())
     }
 
     /// Bytes of a message that the server takes, headers included; all while nobody knows.
     pub(crate) fn message_bytes_max(&self) -> usize {
-        self.link().map_or(usize::MAX, |link| link.client.max_payload())
+        self.link().map_or(usize::MAX, |link| link.message_bytes_max())
     }
 
     /// Sends a message, and waits until it is kept.
@@ -247,7 +173,7 @@ impl Broker {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .observe(began.elapsed());
-                if confirmed.is_duplicate { &numbers.duplicate } else { &numbers.stored }
+                if confirmed.is_duplicate == Some(true) { &numbers.duplicate } else { &numbers.stored }
             }
             Err(Unconfirmed::Away) => &numbers.away,
             Err(Unconfirmed::Full) => &numbers.full,
@@ -262,79 +188,60 @@ impl Broker {
 
     async fn sent(&self, outgoing: Outgoing, timeout: Duration) -> Result<Confirmed, Unconfirmed> {
         let link = self.link().ok_or(Unconfirmed::Away)?;
-        if outgoing.size() > link.client.max_payload() {
+        if outgoing.size() > link.message_bytes_max() {
             return Err(Unconfirmed::TooLarge);
         }
         let _permit = self.places.try_acquire().ok_or(Unconfirmed::Full)?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &outgoing.headers {
-            let refused = || Unconfirmed::Refused { code: 0, why: format!("`{name}` is no header") };
-            let value = HeaderValue::from_str(value).map_err(|_| refused())?;
-            headers.append(HeaderName::from_str(name).map_err(|_| refused())?, value);
-        }
-        let (place, answer) = link.waiting.join();
-        let reply = format!("{}.{}", link.inbox, place.number);
-        let Outgoing { subject, payload, .. } = outgoing;
-        let told = async {
-            let sending = link.client.publish_with_reply_and_headers(subject, reply, headers, payload);
-            sending.await.map_err(|_| Unconfirmed::Away)?;
-            answer
-                .await
-                .map_err(|_| Unconfirmed::Unknown("the connection broke before the broker had confirmed"))
-        };
-        match tokio::time::timeout(timeout, told).await {
-            Ok(message) => confirmed(&message?),
-            Err(_) => Err(Unconfirmed::Unknown("no confirmation in time")),
-        }
+        link.publish(outgoing, timeout).await
     }
 }
 
-/// What the server says of a message.
-#[derive(Deserialize)]
-struct Answer {
-    stream: Option<String>,
-    seq: Option<u64>,
-    #[serde(default)]
-    duplicate: bool,
-    error: Option<AnswerError>,
+/// How a broker of a kind is connected to; an error begins with the key under the kind.
+#[allow(unused_variables, reason = "there may be no kind in this build")]
+fn dial(
+    kind: BrokerKind,
+    settings: &model::resource::broker::Broker,
+    snapshot: &Snapshot,
+) -> Result<Box<dyn Dial>, String> {
+    #[cfg(feature = "nats")]
+    if let Some(nats) = &settings.nats {
+        return Ok(Box::new(nats::Connecting::of(nats, snapshot)?));
+    }
+    #[cfg(feature = "rabbitmq")]
+    if let Some(rabbitmq) = &settings.rabbitmq {
+        return Ok(Box::new(rabbitmq::Connecting::of(rabbitmq, snapshot)?));
+    }
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &settings.kafka {
+        return Ok(Box::new(kafka::Connecting::of(kafka, snapshot)?));
+    }
+    let kind = kind.as_str();
+    Err(format!("this build has no such brokers: it was made without the feature `{kind}`"))
 }
 
-#[derive(Deserialize)]
-struct AnswerError {
-    #[serde(default)]
-    err_code: u64,
-    #[serde(default)]
-    description: String,
+/// TLS towards a broker, which has no protocols to choose from.
+#[cfg_attr(
+    not(any(feature = "nats", feature = "rabbitmq", feature = "kafka")),
+    allow(dead_code, reason = "no broker")
+)]
+fn tls(settings: Option<&TlsSettings>, snapshot: &Snapshot) -> Result<Option<Arc<ClientConfig>>, String> {
+    let Some(settings) = settings else { return Ok(None) };
+    let compiled = UpstreamTls::compile(settings, Protocol::Http1, snapshot)?;
+    let mut config = (**compiled.connector(false).config()).clone();
+    config.alpn_protocols.clear();
+    Ok(Some(Arc::new(config)))
 }
 
-/// A message is larger than its stream takes.
-const TOO_LARGE_CODE: u64 = 10054;
-
-fn confirmed(message: &Message) -> Result<Confirmed, Unconfirmed> {
-    if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(Unconfirmed::NoStream);
+/// What a connection is kept by over reloads: what its secrets are now.
+fn identity(settings: &model::resource::broker::Broker, snapshot: &Snapshot) -> Vec<u8> {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for secret in settings.secrets() {
+        let text = snapshot.secret(secret);
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
     }
-    let answer = serde_json::from_slice::<Answer>(&message.payload);
-    match answer.map(|answer| (answer.error, answer.stream, answer.seq, answer.duplicate)) {
-        Ok((Some(AnswerError { err_code: TOO_LARGE_CODE, .. }), ..)) => Err(Unconfirmed::TooLarge),
-        Ok((Some(error), ..)) => Err(Unconfirmed::Refused { code: error.err_code, why: error.description }),
-        Ok((None, Some(stream), Some(sequence), is_duplicate)) => {
-            Ok(Confirmed { stream, sequence, is_duplicate })
-        }
-        // Somebody who listens to the subject answered in place of JetStream.
-        _ => Err(Unconfirmed::Unknown("what came is no confirmation of JetStream's")),
-    }
-}
-
-/// Gives answers to those who wait for them.
-async fn dispatch(mut answers: Subscriber, waiting: Arc<Waiting>) {
-    while let Some(message) = answers.next().await {
-        let number = message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
-        if let Some(waits) = number.and_then(|number: u64| waiting.all().remove(&number)) {
-            let _ = waits.send(message);
-        }
-    }
-    waiting.clear();
+    settings.files().into_iter().for_each(|path| context.update(&snapshot.file(path)));
+    context.finish().as_ref().to_vec()
 }
 
 /// Connects, and connects again.
@@ -343,17 +250,19 @@ async fn keep(broker: Weak<Broker>) {
     let mut is_told = false;
     loop {
         let Some(strong) = broker.upgrade() else { return };
-        match strong.connecting.connect(&strong.looked).await {
+        match strong.dial.connect(&strong.looked).await {
             Ok(link) => {
                 strong.numbers.connects.fetch_add(1, Ordering::Relaxed);
                 *strong.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                strong.link.store(Some(Arc::new(link)));
+                strong.link.store(Some(Arc::new(Current(link))));
                 tracing::info!("connected to the broker `{}`", strong.name);
                 (pause, is_told) = (PAUSE_FIRST, false);
                 drop(strong);
                 if !watch(&broker).await {
                     return;
                 }
+                // One that takes connections and drops them is not asked without end.
+                tokio::time::sleep(PAUSE_FIRST).await;
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
@@ -371,14 +280,14 @@ async fn keep(broker: Weak<Broker>) {
     }
 }
 
-/// Looks after a connection until it is given up. The client itself connects again after a break, but not when it was
-/// told that it may not. False when nobody needs the broker any more.
+/// Looks after a connection until it is given up. Some mend themselves after a break. False when nobody needs the broker
+/// any more.
 async fn watch(broker: &Weak<Broker>) -> bool {
     let mut was_up = true;
     loop {
         let Some(strong) = broker.upgrade() else { return false };
-        let Some(link) = strong.link.load_full() else { return true };
-        let is_up = link.client.connection_state() == State::Connected;
+        let Some(link) = strong.link.load_full().map(|current| current.0.clone()) else { return true };
+        let is_up = link.is_up();
         if is_up != was_up {
             match is_up {
                 true => {
@@ -394,12 +303,9 @@ async fn watch(broker: &Weak<Broker>) -> bool {
             }
             was_up = is_up;
         }
-        if !is_up {
-            let flushed = tokio::time::timeout(LOOK_WAIT, link.client.flush()).await;
-            if matches!(flushed, Ok(Err(_))) {
-                strong.link.store(None);
-                return true;
-            }
+        if !is_up && link.is_lost().await {
+            strong.link.store(None);
+            return true;
         }
         let looked = strong.looked.clone();
         drop((link, strong));

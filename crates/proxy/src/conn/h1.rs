@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -150,11 +150,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
     let mut decoder = RequestDecoder::new(limits.http1);
     let mut out = BytesMut::new();
     let mut served = 0u32;
+    let old_at = limits.old_at(Instant::now(), worker.random());
     loop {
-        match read_head(&worker, &peer, &conn, &mut decoder, served == 0).await {
+        match read_head(&worker, &peer, &conn, &mut decoder, (served == 0, old_at)).await {
             Heard::Request(head) => {
                 served += 1;
-                let last = served >= limits.max_requests_per_connection;
+                let is_old = old_at.is_some_and(|old_at| old_at <= Instant::now());
+                let last = served >= limits.max_requests_per_connection || is_old;
                 let mut future = Box::pin(exchange(&worker, &peer, &conn, *head, last, &mut out));
                 match future.as_mut().await {
                     After::KeepAlive => {}
@@ -193,7 +195,7 @@ async fn read_head(
     peer: &Peer,
     conn: &Conn,
     decoder: &mut RequestDecoder,
-    first: bool,
+    (first, old_at): (bool, Option<Instant>),
 ) -> Heard {
     let limits = &peer.listener.limits;
     conn.idle.set(true);
@@ -201,7 +203,12 @@ async fn read_head(
     let mut leaving = false;
     // The first request of a connection gets the header timeout from the start: a connection that says nothing
     // is a slow request, not an idle one.
-    conn.timer.arm(if started || first { limits.header_timeout } else { limits.idle_timeout });
+    let idle = match old_at {
+        // A request may be on its way, as it may be when it is closed for being idle.
+        Some(old_at) => limits.idle_timeout.min(old_at.saturating_duration_since(Instant::now())),
+        None => limits.idle_timeout,
+    };
+    conn.timer.arm(if started || first { limits.header_timeout } else { idle });
     let heard = poll_fn(|cx| {
         loop {
             if started {

@@ -44,6 +44,8 @@ problems! {
     BadPath = "bad-path", BAD_REQUEST, 13, "The path of the request is ambiguous";
     /// A value in the request does not fit.
     Invalid = "invalid", BAD_REQUEST, 3, "The request does not fit what the API expects";
+    /// A rule of `guardrails` fired, on what was asked or on what was answered.
+    ContentBlocked = "content-blocked", BAD_REQUEST, 3, "The content is not let through";
     /// No credential, or a wrong one.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, 16, "A valid credential is needed";
     /// The caller is known and may not do this.

@@ -39,6 +39,7 @@ pub fn frames(bytes: &[u8]) {
 /// Frames of a WebSocket that the gateway reads are the same however their bytes come in, and when written anew.
 pub fn websocket_frames(bytes: &[u8]) {
     frames_law(bytes);
+    crate::conn::socket_frames::law(bytes);
 }
 
 /// The names in a certificate; none of them matches what is not a name.

@@ -100,7 +100,14 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || matches!(
             name,
-            "x-real-ip" | "x-request-id" | "x-client-ip" | "true-client-ip" | "traceparent" | "tracestate"
+            "x-real-ip"
+                | "x-request-id"
+                | "x-client-ip"
+                | "true-client-ip"
+                | "client-cert"
+                | "client-cert-chain"
+                | "traceparent"
+                | "tracestate"
         )
 }
 

@@ -205,7 +205,10 @@ fn http2(call: &Call) -> Result<(), Failure> {
         _ if call.head.method == Method::CONNECT && !is_extended => return Ok(()),
         "*" if call.head.method != Method::OPTIONS => "`*` is a target of OPTIONS alone",
         path if path != "*" && !path.starts_with('/') => "the path does not begin with a slash",
-        _ if !matches!(uri.scheme_str(), Some("http" | "https")) => "the scheme is neither http nor https",
+        // With a Host in the place of an authority (RFC 9113 §8.3.1) nothing is told of the scheme: no URI can hold it.
+        _ if uri.authority().is_some() && !matches!(uri.scheme_str(), Some("http" | "https")) => {
+            "the scheme is neither http nor https"
+        }
         _ if uri.query().is_some_and(|query| !http1::rules::is_query(query)) => {
             "the query holds a byte that must be percent-encoded"
         }

@@ -45,6 +45,9 @@ fields! {
     X_CLIENT_IP = HeaderName::from_static("x-client-ip"), 11;
     TRUE_CLIENT_IP = HeaderName::from_static("true-client-ip"), 14;
     X_ORIGINAL_FORWARDED_FOR = HeaderName::from_static("x-original-forwarded-for"), 24;
+    X_FORWARDED_CLIENT_CERT = HeaderName::from_static("x-forwarded-client-cert"), 23;
+    CLIENT_CERT = HeaderName::from_static("client-cert"), 11;
+    CLIENT_CERT_CHAIN = HeaderName::from_static("client-cert-chain"), 17;
     TRACEPARENT = HeaderName::from_static("traceparent"), 11;
     TRACESTATE = HeaderName::from_static("tracestate"), 10;
 }

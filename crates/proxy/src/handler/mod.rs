@@ -15,7 +15,6 @@ pub(crate) mod redirect;
 mod remote;
 pub(crate) mod respond;
 mod retold;
-#[cfg_attr(not(feature = "nats"), path = "subscribe_off.rs")]
 pub(crate) mod subscribe;
 #[cfg_attr(not(feature = "transcode"), path = "transcode_off.rs")]
 pub(crate) mod transcode;

@@ -63,6 +63,7 @@ pub(super) fn upstream(
         timeouts: timeouts.apply(defaults),
         tls: is_tls.then(|| tls.clone()),
         pool: Default::default(),
+        http2: Default::default(),
         proxy_protocol: None,
         host_header: "upstream".to_owned(),
         policies: Vec::new(),

@@ -186,7 +186,8 @@ impl Issuer {
         let ends = now + self.lifetime.as_secs();
         claims.insert("iss".to_owned(), self.issuer.as_str().into());
         claims.insert("iat".to_owned(), now.into());
-        claims.insert("nbf".to_owned(), now.into());
+        // Whoever checks it may be a moment behind.
+        claims.insert("nbf".to_owned(), now.saturating_sub(CLOCKS.as_secs()).into());
         claims.insert("exp".to_owned(), ends.into());
         let token = held.key.token(&Map::new(), &claims)?;
         self.signed.note(&held.key, ends + CLOCKS.as_secs(), now);

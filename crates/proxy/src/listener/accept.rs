@@ -226,7 +226,7 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
                 return;
             }
         }
-    } else if listener.http2 {
+    } else if listener.http2.is_some() {
         match within(&worker, patience, sniff(io)).await {
             Some(Ok((rest, http2))) => {
                 io = rest;

@@ -21,7 +21,10 @@ const CLAIMS: Present = Present::FORWARDED
     .and(Present::X_FORWARDED_PREFIX)
     .and(Present::X_CLIENT_IP)
     .and(Present::TRUE_CLIENT_IP)
-    .and(Present::X_ORIGINAL_FORWARDED_FOR);
+    .and(Present::X_ORIGINAL_FORWARDED_FOR)
+    .and(Present::X_FORWARDED_CLIENT_CERT)
+    .and(Present::CLIENT_CERT)
+    .and(Present::CLIENT_CERT_CHAIN);
 /// Proxies in a row that are looked through.
 const HOPS_MAX: usize = 64;
 

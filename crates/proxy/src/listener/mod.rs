@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use model::{
@@ -39,7 +39,7 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) trusted: Vec<Cidr>,
     pub(crate) limits: Limits,
-    pub(crate) http2: bool,
+    pub(crate) http2: Option<crate::conn::h2::Settings>,
     pub(crate) http3: Option<crate::quic::Http3>,
     pub(crate) socket_file: Option<model::resource::socket_file::SocketFile>,
     pub(crate) connect: bool,
@@ -56,6 +56,7 @@ pub(crate) struct Limits {
     pub(crate) http1: http1::Limits,
     pub(crate) max_connections: u64,
     pub(crate) max_requests_per_connection: u32,
+    pub(crate) max_connection_age: Option<Duration>,
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -78,6 +79,7 @@ impl Limits {
                 .max_requests_per_connection
                 .and_then(|max| u32::try_from(max).ok())
                 .unwrap_or(u32::MAX),
+            max_connection_age: limits.max_connection_age.map(model::Duration::get),
             header_timeout: limits.header_timeout.get(),
             body_timeout: limits.body_timeout.get(),
             idle_timeout: limits.idle_timeout.get(),
@@ -85,6 +87,13 @@ impl Limits {
             max_concurrent_streams: limits.max_concurrent_streams,
             max_resets: limits.max_resets,
         }
+    }
+
+    /// When a connection that begins now is old: a tenth earlier or later by chance, so that those that came together do not go
+    /// together.
+    pub(crate) fn old_at(&self, now: Instant, random: u64) -> Option<Instant> {
+        let by_chance = 0.9 + 0.2 * (random >> 11) as f64 / (1_u64 << 53) as f64;
+        Some(now + self.max_connection_age?.mul_f64(by_chance))
     }
 }
 
@@ -98,7 +107,7 @@ impl Listener {
         found: &mut Vec<model::Finding>,
     ) -> Result<Self, String> {
         let tls = match &settings.tls {
-            Some(tls) => Some(crate::tls::server::compile(tls, settings.http2, cx.snapshot)?),
+            Some(tls) => Some(crate::tls::server::compile(tls, settings.http2().is_some(), cx.snapshot)?),
             None => None,
         };
         let limits = Limits::of(&settings.limits);
@@ -114,7 +123,7 @@ impl Listener {
             proxy_protocol: settings.proxy_protocol,
             trusted: [&*cx.snapshot.config.trusted_proxies, &settings.trusted_proxies].concat(),
             limits,
-            http2: settings.http2,
+            http2: settings.http2().map(|http2| crate::conn::h2::Settings::of(&http2)),
             http3,
             socket_file: settings.socket_file.clone(),
             connect: settings.connect,

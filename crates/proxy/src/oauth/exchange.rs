@@ -138,10 +138,11 @@ impl Exchange {
                 Err(_) => true,
             };
             kept.retain(|_, (place, _)| is_live(place));
-            // Still full: the half that was asked for longest ago goes.
-            if kept.len() >= kept_max {
+            // Still nearly full: the half that was asked for longest ago goes, so that this is not done for each that comes.
+            if kept.len() >= kept_max - kept_max / 4 {
                 let mut times: Vec<Instant> = kept.values().map(|(_, used)| *used).collect();
-                let (_, middle, _) = times.select_nth_unstable(kept_max / 2);
+                let half = times.len() / 2;
+                let (_, middle, _) = times.select_nth_unstable(half);
                 let middle = *middle;
                 kept.retain(|_, (_, used)| *used > middle);
             }

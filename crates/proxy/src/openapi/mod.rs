@@ -9,6 +9,8 @@ pub(crate) mod api;
 mod beside;
 pub(crate) mod check;
 mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod kinds;
 pub(crate) mod media;
 mod parameter;

@@ -43,6 +43,8 @@ pub(crate) struct AnyOf {
 
 struct Way {
     policy: Arc<dyn Policy>,
+    /// Where it looks for what it judges.
+    credentials: Vec<HeaderName>,
     /// What it judges or sets, which stays when it lets in.
     own: Vec<HeaderName>,
     parameter: Option<String>,
@@ -56,10 +58,11 @@ impl AnyOf {
             let error = |error: String| format!("`policies[{place}].{name}`: {error}");
             let built =
                 super::compile(policy, &cx.of(&format!("{}/{place}/{name}", cx.owner))).map_err(error)?;
-            let own = policy.credential_headers().into_iter().map(|name| name.to_http());
-            let own = own.chain(super::needs(policy).identity).collect();
+            let credentials: Vec<HeaderName> =
+                policy.credential_headers().into_iter().map(|name| name.to_http()).collect();
+            let own = credentials.iter().cloned().chain(super::needs(policy).identity).collect();
             let parameter = policy.credential_parameter().map(str::to_owned);
-            Ok::<_, String>(Way { policy: built, own, parameter })
+            Ok::<_, String>(Way { policy: built, credentials, own, parameter })
         };
         Ok(Self {
             ways: settings.policies.iter().enumerate().map(way).collect::<Result<_, _>>()?,
@@ -76,6 +79,8 @@ impl AnyOf {
             return Verdict::Continue;
         }
         let mut refusals = Vec::with_capacity(self.ways.len());
+        // Ways that have found what is shown for them to be no good.
+        let mut wrong: Vec<usize> = Vec::new();
         for (place, way) in self.ways.iter().enumerate() {
             let verdict = match way.policy.request(call, body) {
                 Flow::Continue => Verdict::Continue,
@@ -86,6 +91,9 @@ impl AnyOf {
             match verdict {
                 Verdict::Continue => {
                     self.counted.note(FIRST + place);
+                    if wrong.iter().any(|before| self.shows_its_own(*before, place, call)) {
+                        credentials::pass_over_wrong(call);
+                    }
                     self.hide_others(place, call);
                     return Verdict::Continue;
                 }
@@ -93,11 +101,28 @@ impl AnyOf {
                     self.counted.note(ANSWERED);
                     return Verdict::Answer(answer);
                 }
-                Verdict::Fail(failure) => refusals.push(failure),
+                Verdict::Fail(failure) => {
+                    if failure.problem() == Problem::Unauthenticated {
+                        wrong.push(place);
+                    }
+                    refusals.push(failure);
+                }
             }
         }
         self.counted.note(NONE);
         Verdict::Fail(together(refusals))
+    }
+
+    /// Whether a call shows something for one way that the way that let it in did not look at: then that was a guess.
+    fn shows_its_own(&self, place: usize, by: usize, call: &Call) -> bool {
+        let (Some(way), Some(own)) = (self.ways.get(place), self.ways.get(by)) else { return false };
+        // Sessions are no guesses.
+        let in_header = way.credentials.iter().any(|name| {
+            *name != header::COOKIE && !own.own.contains(name) && call.head.headers.contains_key(name)
+        });
+        let parameter = way.parameter.as_deref().filter(|name| own.parameter.as_deref() != Some(*name));
+        in_header
+            || parameter.is_some_and(|name| !matches!(credentials::in_query(&call.head.uri, name), Ok(None)))
     }
 
     /// Takes out what the call shows for other ways than the one that let it in.

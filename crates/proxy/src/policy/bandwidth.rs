@@ -23,7 +23,7 @@ use super::{
     call_key::{CallKey, KeyHasher},
     needs::of_key,
 };
-use crate::{body::Body, call::Call, compiled::Building};
+use crate::{body::Body, call::Call, compiled::Building, conn::overseen::Overseen};
 
 /// The compiled policy.
 pub(crate) struct Bandwidth {
@@ -122,7 +122,7 @@ impl Policy for Bandwidth {
                 let forth = clock(&request, Direction::Request);
                 let back = clock(&pace, Direction::Response);
                 let inner = std::mem::take(answer.body_mut());
-                *answer.body_mut() = Body::boxed(tunnel::Slowed::new(inner, forth, back));
+                *answer.body_mut() = Overseen::by(inner, tunnel::Ways::new(forth, back));
             }
             return;
         }

@@ -9,6 +9,7 @@ use model::resource::oauth::NoToken;
 use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
     counted::{Counted, Metric},
+    onward,
     renewing::{self, Renewal, Sent},
 };
 use crate::{
@@ -121,6 +122,7 @@ impl ClientCredentials {
         })?;
         self.note(call, SENT);
         call.head.headers.insert(&self.own.header, value.clone());
+        onward::show(call, &self.own.header);
         if self.renews {
             let (renewal, header) = (self.own.clone(), self.own.header.clone());
             renewing::watch(self, call, Sent { renewal, header, value, body_bytes_max: self.body_bytes_max });

@@ -137,6 +137,22 @@ pub(crate) fn enter(
     })
 }
 
+/// What is shown beside what let a call in was no good.
+struct PassedOver;
+
+/// By its address the note is found.
+static NOTE: u8 = 0;
+
+/// Notes that a call showed something that is no good, and came in by something else.
+pub(super) fn pass_over_wrong(call: &mut Call) {
+    call.keep(&NOTE, PassedOver);
+}
+
+/// Whether a call showed something that is no good, though it came in.
+pub(super) fn was_wrong_beside(call: &mut Call) -> bool {
+    call.take::<_, PassedOver>(&NOTE).is_some()
+}
+
 /// 401 with its challenge (RFC 9110 §11.6.1).
 pub(crate) fn unauthenticated(challenge: &HeaderValue, hint: &str) -> Failure {
     Failure::refused(Problem::Unauthenticated)

@@ -5,8 +5,8 @@
 
 #[cfg(feature = "transcode")]
 mod envoy;
-mod kept;
 mod plain;
+mod question;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -15,11 +15,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri
 use model::policy::ext_auth::{ExtAuthProtocol, OnError};
 use serde_json::{Map, Value};
 
-use self::kept::Kept;
 use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
     counted::{Counted, Metric},
-    credentials, errand,
+    credentials,
+    decided::{self, Decided},
+    errand,
 };
 use crate::{
     body::Body,
@@ -57,7 +58,9 @@ pub(crate) struct ExtAuth {
     consumer_header: Option<HeaderName>,
     /// Bytes of a body that are shown, and whether larger ones are shown in part.
     body: Option<(usize, bool)>,
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<Decided<Said>>>,
+    /// Whether questions about different targets are different ones.
+    by_target: bool,
     timeout: Duration,
     passes_errors: bool,
     consumers: Arc<Consumers>,
@@ -92,7 +95,11 @@ impl ExtAuth {
         let method = settings.method.as_deref().unwrap_or(default);
         // What was said under other settings is no answer to a question of these.
         let whole = serde_json::to_value(settings).unwrap_or_default();
-        let kept = settings.cache.as_ref().map(|cache| cx.keep("kept", &whole, || Kept::new(cache)));
+        let kept = settings.cache.as_ref().map(|cache| {
+            let (ttl, negative_ttl) = (cache.ttl.get(), cache.negative_ttl.get());
+            let terms = decided::Terms { ttl, negative_ttl, max: cache.max_entries };
+            cx.keep("kept", &whole, || Decided::new(terms))
+        });
         Ok(Self {
             upstream: settings.upstream.clone(),
             protocol: settings.protocol,
@@ -105,6 +112,7 @@ impl ExtAuth {
             consumer_header: settings.consumer_header.as_ref().map(model::HeaderName::to_http),
             body: settings.body.as_ref().map(|body| (body.max_size.get(), body.partial)),
             kept,
+            by_target: settings.cache.as_ref().is_none_or(|cache| !cache.ignore_target),
             timeout: settings.timeout.get(),
             passes_errors: settings.on_error == OnError::Allow,
             consumers: credentials::consumers(cx)?,
@@ -113,7 +121,7 @@ impl ExtAuth {
     }
 
     async fn decide(&self, call: &mut Call, body: &mut Body) -> Verdict {
-        let key = self.kept.as_ref().map(|kept| kept.key(call, &self.shown));
+        let key = self.kept.as_ref().map(|_| question::key(call, &self.shown, self.by_target));
         if let (Some(kept), Some(key)) = (&self.kept, &key)
             && let Some(said) = kept.get(key)
         {
@@ -134,7 +142,7 @@ impl ExtAuth {
                 let outcome = if matches!(said, Said::Allowed { .. }) { ALLOWED } else { REFUSED };
                 self.counted.note(outcome);
                 if let (Some(kept), Some(key)) = (&self.kept, key) {
-                    kept.put(key, &said);
+                    keep(kept, key, &said);
                 }
                 self.follow(call, said)
             }
@@ -260,6 +268,14 @@ impl ExtAuth {
             }
         }
         found
+    }
+}
+
+/// Keeps what was said, unless it is for one person, who is not yet told from others.
+fn keep(kept: &Decided<Said>, key: decided::Key, said: &Said) {
+    let (Said::Allowed { answer: told, .. } | Said::Refused { headers: told, .. }) = said;
+    if !told.contains_key(header::SET_COOKIE) {
+        kept.put(key, said, matches!(said, Said::Allowed { .. }));
     }
 }
 

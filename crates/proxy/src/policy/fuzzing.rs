@@ -28,6 +28,11 @@ pub(crate) use super::facts::facts as facts_of;
 const CODINGS: [Coding; 3] = [Coding::Gzip, Coding::Brotli, Coding::Zstd];
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
+/// What a store says of so many limits: each of them once, or which of them is at its end.
+pub(crate) fn limits_said(value: &::redis::Value, limits: usize) {
+    super::rate_limit::said_of(value, limits);
+}
+
 /// Text of a request's query or headers. What is shown once is found; what is hidden is gone, wherever else it is
 /// looked for.
 pub fn credentials(bytes: &[u8]) {

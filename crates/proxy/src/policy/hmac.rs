@@ -3,8 +3,6 @@
 //! Everything that is signed is looked at before anybody else gets the request; of a body that means all of it. What a
 //! signature does not cover is not vouched for, so that what has to be covered is the policy's to say.
 
-mod base;
-mod input;
 mod seen;
 
 use std::{rc::Rc, sync::Arc};
@@ -12,14 +10,15 @@ use std::{rc::Rc, sync::Arc};
 use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use identity::{
+    fields::{self, Input, Item},
+    message::{Message, combined},
+    webhook,
+};
 use model::policy::hmac::SignatureStyle;
 use serde_json::{Map, Value};
 
-use self::{
-    base::Message,
-    input::{Input, Item},
-    seen::Seen,
-};
+use self::seen::Seen;
 use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
     counted::{Counted, Metric},
@@ -169,7 +168,7 @@ impl Hmac {
         Ok(match self.style {
             SignatureStyle::HttpSignatures => {
                 // A field may be in several lines, which are one dictionary.
-                let joined = |name: &str| base::combined(headers, &HeaderName::try_from(name).ok()?);
+                let joined = |name: &str| combined(headers, &HeaderName::try_from(name).ok()?);
                 let input = joined("signature-input").ok_or("there is no signature")?;
                 Shown::Signatures(input, joined("signature").ok_or("there is no signature")?)
             }
@@ -181,7 +180,7 @@ impl Hmac {
             SignatureStyle::Slack => {
                 let (time, told) = (one("x-slack-request-timestamp")?, one("x-slack-signature")?);
                 let hex = told.strip_prefix("v0=").ok_or("the signature is of another kind")?;
-                let signed = format!("v0:{time}:");
+                let signed = webhook::slack_begin(&time);
                 Shown::Webhook(Told { time: Some(seconds(&time)?), signed, signatures: vec![unhex(hex)?] })
             }
             SignatureStyle::Stripe => stripe(&one("stripe-signature")?)?,
@@ -239,9 +238,9 @@ impl Hmac {
         body: &[u8],
         now: f64,
     ) -> Result<Good, &'static str> {
-        let inputs = input::inputs(input).ok_or("`Signature-Input` is not well-formed")?;
-        let signatures = input::bytes(signature).ok_or("`Signature` is not well-formed")?;
-        let message = Message::of(call);
+        let inputs = fields::inputs(input).ok_or("`Signature-Input` is not well-formed")?;
+        let signatures = fields::bytes(signature).ok_or("`Signature` is not well-formed")?;
+        let message = self::message(call);
         let mut reason = "no signature is meant for this";
         // With one of them taken out the message would be another, and as good.
         let mut all: Option<Good> = None;
@@ -351,6 +350,16 @@ impl Hmac {
     }
 }
 
+/// A call as signatures see it: over what the client, or a proxy that is trusted, says that it came by.
+fn message(call: &Call) -> Message<'_> {
+    let is_https = match call.head.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+        Some(told) if told.eq_ignore_ascii_case(b"https") => true,
+        Some(told) if told.eq_ignore_ascii_case(b"http") => false,
+        _ => call.record.tls,
+    };
+    Message::new(&call.head.method, is_https, &call.head.uri, &call.head.headers)
+}
+
 /// The headers in which a style shows its signature.
 fn headers_of(style: SignatureStyle) -> &'static [HeaderName] {
     static SIGNATURES: [HeaderName; 2] =
@@ -404,7 +413,7 @@ fn stripe(told: &str) -> Result<Shown, &'static str> {
         }
     }
     let time = time.ok_or("there is no time")?;
-    Ok(Shown::Webhook(Told { time: Some(seconds(&time)?), signed: format!("{time}."), signatures }))
+    Ok(Shown::Webhook(Told { time: Some(seconds(&time)?), signed: webhook::stripe_begin(&time), signatures }))
 }
 
 fn seconds(text: &str) -> Result<f64, &'static str> {

@@ -17,6 +17,7 @@ use super::{
     counted::{Counted, Metric},
     facts::facts,
     needs::of_template,
+    onward,
 };
 use crate::{
     body::Body,
@@ -186,6 +187,7 @@ impl Policy for InternalJwt {
             Ok((token, is_kept)) => {
                 self.note(call, if is_kept { KEPT } else { SIGNED }, Some(&token.kid));
                 call.head.headers.insert(&self.header, token.value);
+                onward::show(call, &self.header);
                 Flow::Continue
             }
             Err(why) => {

@@ -27,7 +27,7 @@ use crate::{
     call::Call,
     compiled::Building,
     expression::{Expression, Scope},
-    failure::{Failure, Problem},
+    failure::{Failure, Problem, Stage},
     protected::of_expression,
 };
 
@@ -164,7 +164,7 @@ impl LoadShed {
 
     fn refuse(&self, outcome: usize) -> Flow<'static> {
         self.state.counted.note(outcome);
-        let failure = Failure::refused(Problem::Overloaded).with_retry_after(self.retry_after);
+        let failure = Failure::gateway(Stage::Policy, Problem::Overloaded).with_retry_after(self.retry_after);
         Flow::Fail(match outcome {
             REFUSED_CPU => failure.with_detail("this process is short of CPU"),
             _ => failure.with_detail("as many calls are on their way as can be served"),

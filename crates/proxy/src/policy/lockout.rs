@@ -4,6 +4,7 @@
 //! call that showed credentials is a failure, and a caller who is known afterwards has succeeded.
 
 mod attempts;
+mod name;
 
 use std::{
     net::IpAddr,
@@ -15,7 +16,7 @@ use aws_lc_rs::{digest, rand};
 use http::{HeaderName, Response, StatusCode, header};
 use model::policy::lockout::LockoutBy;
 
-use self::attempts::{Attempts, Bounds, Mark};
+use self::attempts::{Attempts, Bounds, Mark, Place};
 use super::{
     Flow, Needs, NeedsOf, Policy, basic_auth, chain,
     counted::{Counted, Gauge, Metric},
@@ -65,8 +66,11 @@ struct State {
     salt: [u8; 32],
 }
 
-/// Who tries: by each way of counting, with its mark.
-struct Trying(Vec<(LockoutBy, Mark)>);
+/// Who tries: by each way of counting, with its mark, and from where.
+struct Trying {
+    marks: Vec<(LockoutBy, Mark)>,
+    place: Place,
+}
 
 impl Lockout {
     pub(crate) fn compile(settings: &model::policy::Lockout, cx: &Building<'_>) -> Result<Self, String> {
@@ -114,7 +118,7 @@ impl Lockout {
         }
         let address = self.address(call.client);
         let authorization = call.head.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-        let user = authorization.and_then(basic_auth::parse).map(|(user, _)| user.trim().to_lowercase());
+        let user = authorization.and_then(basic_auth::parse).map(|(user, _)| name::folded(&user));
         let mut marks = Vec::with_capacity(self.by.len());
         for by in &self.by {
             let mark = match by {
@@ -127,7 +131,8 @@ impl Lockout {
             };
             marks.extend(mark.map(|mark| (*by, mark)));
         }
-        Some(Trying(marks))
+        let place = self.mark(b"place", &[&address]);
+        Some(Trying { marks, place })
     }
 
     /// The beginning of the key that is shown, in a header or the query.
@@ -180,8 +185,8 @@ impl Lockout {
 
     fn fail(&self, call: &mut Call, trying: &Trying, now: Instant) {
         self.counted.note(FAILED);
-        for (by, mark) in &trying.0 {
-            if let Some(lock) = self.state.attempts.fail(*mark, now, self.bounds(*by)) {
+        for (by, mark) in &trying.marks {
+            if let Some(lock) = self.state.attempts.fail(*mark, trying.place, now, self.bounds(*by)) {
                 self.counted.note(LOCKED);
                 judged::note(call, "lockout", "locked", word(*by));
                 // A user's name may be what somebody typed into the wrong field.
@@ -216,7 +221,7 @@ impl Policy for Lockout {
         let Some(trying) = self.trying(call) else { return Flow::Continue };
         let now = Instant::now();
         let left =
-            trying.0.iter().filter_map(|(by, mark)| Some((*by, self.state.attempts.locked(mark, now)?)));
+            trying.marks.iter().filter_map(|(by, mark)| Some((*by, self.state.attempts.locked(mark, now)?)));
         if let Some((by, left)) = left.max_by_key(|(_, left)| *left) {
             self.counted.note(REFUSED);
             judged::note(call, "lockout", "refused", word(by));
@@ -237,17 +242,19 @@ impl Policy for Lockout {
         let now = Instant::now();
         let reason = call.record.failure.as_ref().map(|failure| failure.reason);
         let is_upstreams = reason.is_none() && self.upstream_statuses.contains(&answer.status().as_u16());
-        if reason == Some(Problem::Unauthenticated.slug()) || is_upstreams {
+        // A guess that something good was shown beside is a guess.
+        let is_beside = credentials::was_wrong_beside(call);
+        if reason == Some(Problem::Unauthenticated.slug()) || is_upstreams || is_beside {
             return self.fail(call, &trying, now);
         }
         let is_known = (call.consumer.is_some() && !call.is_stranger) || call.claims.is_some();
         let is_judged_there =
             !self.upstream_statuses.is_empty() && reason.is_none() && answer.status().is_success();
         if is_known || is_judged_there {
-            for (by, mark) in trying.0 {
+            for (by, mark) in trying.marks {
                 // With one password of one's own nobody tries those of others for ever.
                 if by != LockoutBy::Address {
-                    self.state.attempts.succeed(&mark);
+                    self.state.attempts.succeed(&mark, &trying.place);
                 }
             }
         }

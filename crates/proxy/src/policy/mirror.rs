@@ -25,7 +25,7 @@ use self::{
     overheard::overhear,
     report::Mirrored,
 };
-use super::{Flow, Needs, NeedsOf, Policy, chain, rewrite::SentHost};
+use super::{Flow, Needs, NeedsOf, Policy, chain, onward, rewrite::SentHost};
 use crate::{
     body::Body,
     call::Call,
@@ -65,6 +65,7 @@ struct Copies {
     timeout: Duration,
     comparing: Option<Comparing>,
     is_recorded: bool,
+    sends_tokens: bool,
     mirrored: Arc<Mirrored>,
 }
 
@@ -103,6 +104,7 @@ impl Mirror {
                 timeout,
                 comparing,
                 is_recorded: settings.diff.as_ref().is_some_and(|diff| diff.record),
+                sends_tokens: settings.send_tokens,
                 mirrored: cx.keep(report::KEPT, &settings.upstream, Mirrored::default),
             }),
         })
@@ -150,7 +152,13 @@ impl Around for Copying {
             let (heard, body) = oneshot::channel();
             next.body = overhear(next.body, mirror.bytes_max, heard);
             let (ends, end) = oneshot::channel();
-            let copy = Copy { worker: next.worker.clone(), call: copied(call), body, end, _place: place };
+            let copy = Copy {
+                worker: next.worker.clone(),
+                call: copied(call, mirror.sends_tokens),
+                body,
+                end,
+                _place: place,
+            };
             tokio::task::spawn_local(run(mirror.clone(), copy));
             let began = Instant::now();
             let result = next.go(call).await;
@@ -166,9 +174,13 @@ impl Around for Copying {
     }
 }
 
-/// The call of a copy: what the upstream of the client's call gets, but for what is about its connection.
-fn copied(call: &Call) -> Box<Call> {
+/// The call of a copy: what the upstream of the client's call gets, but for what is about its connection, and tokens that are
+/// for that upstream.
+fn copied(call: &Call, sends_tokens: bool) -> Box<Call> {
     let mut head: Parts = call.head.clone();
+    if !sends_tokens {
+        onward::take_out(call, &mut head.headers);
+    }
     head.headers.remove(header::EXPECT);
     head.headers.insert(MARK, HeaderValue::from_static("true"));
     let mut own = call.errand(head);

@@ -8,6 +8,7 @@ pub(crate) mod chain;
 pub(crate) mod coding;
 pub(crate) mod counted;
 mod credentials;
+mod decided;
 mod errand;
 pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -17,6 +18,7 @@ mod judged;
 pub(crate) mod meter_key;
 mod needs;
 mod networks;
+mod onward;
 mod origins;
 mod over;
 mod renewing;
@@ -168,6 +170,7 @@ policies! {
     concurrency_limit: ConcurrencyLimit;
     priority: Priority;
     bandwidth: Bandwidth;
+    web_socket_limits: WebSocketLimits;
     load_shed: LoadShed;
     anti_replay: AntiReplay;
     request_limits: RequestLimits;
@@ -176,6 +179,7 @@ policies! {
     internal_jwt: InternalJwt;
     client_credentials: ClientCredentials;
     oauth2_token_exchange: Oauth2TokenExchange;
+    sign_requests: SignRequests;
     deprecation: Deprecation;
     fault_injection: FaultInjection;
     cache: Cache;

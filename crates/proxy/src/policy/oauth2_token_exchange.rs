@@ -10,7 +10,7 @@ use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
     client_credentials::{fields, none, shown},
     counted::{Counted, Metric},
-    credentials,
+    credentials, onward,
     renewing::{self, Renewal, Sent},
 };
 use crate::{
@@ -112,6 +112,7 @@ impl Oauth2TokenExchange {
         self.note(call, if is_kept { KEPT } else { EXCHANGED });
         let value = shown(&self.header, &value);
         call.head.headers.insert(&self.header, value.clone());
+        onward::show(call, &self.header);
         if self.renews {
             let renewal = Arc::new(Callers {
                 exchange: self.exchange.clone(),

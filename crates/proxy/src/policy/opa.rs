@@ -5,20 +5,21 @@
 
 mod decision;
 mod input;
-mod kept;
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use model::policy::{ext_auth::OnError, opa::OpaShape};
 use serde_json::{Map, Value};
 
-use self::{decision::Decision, input::Shown, kept::Kept};
+use self::{decision::Decision, input::Shown};
 use super::{
     Flow, Needs, NeedsOf, Policy, Verdict,
     counted::{Counted, Metric},
+    decided::{self, Decided},
     errand,
     facts::facts,
 };
@@ -57,7 +58,7 @@ pub(crate) struct Opa {
     body: Option<(usize, bool)>,
     to_upstream: Vec<HeaderName>,
     with_refusal: Vec<HeaderName>,
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<Decided<Decision>>>,
     timeout: Duration,
     passes_errors: bool,
     counted: Arc<Counted>,
@@ -82,7 +83,11 @@ impl Opa {
             body: settings.body.as_ref().map(|body| (body.max_size.get(), body.partial)),
             to_upstream: names(&settings.upstream_headers),
             with_refusal: names(&settings.refusal_headers),
-            kept: settings.cache.as_ref().map(|cache| cx.keep("kept", &whole, || Kept::new(cache))),
+            kept: settings.cache.as_ref().map(|cache| {
+                let (ttl, negative_ttl) = (cache.ttl.get(), cache.negative_ttl.get());
+                let terms = decided::Terms { ttl, negative_ttl, max: cache.max_entries };
+                cx.keep("kept", &whole, || Decided::new(terms))
+            }),
             timeout: settings.timeout.get(),
             passes_errors: settings.on_error == OnError::Allow,
             counted: Counted::of(&METRIC, cx),
@@ -101,7 +106,7 @@ impl Opa {
         self.add(call, &mut input);
         let question = Value::Object(Map::from_iter([("input".to_owned(), Value::Object(input))]));
         let question = Bytes::from(question.to_string());
-        let key = self.kept.as_ref().map(|_| kept::key(&question));
+        let key = self.kept.as_ref().map(|_| key(&question));
         if let (Some(kept), Some(key)) = (&self.kept, &key)
             && let Some(decision) = kept.get(key)
         {
@@ -121,7 +126,7 @@ impl Opa {
                     Decision::Undefined => UNDEFINED,
                 });
                 if let (Some(kept), Some(key)) = (&self.kept, key) {
-                    kept.put(key, &decision);
+                    kept.put(key, &decision, matches!(decision, Decision::Allowed { .. }));
                 }
                 self.follow(call, decision)
             }
@@ -220,6 +225,13 @@ impl Opa {
             }
         }
     }
+}
+
+/// What a question is known by: all of it.
+fn key(question: &[u8]) -> decided::Key {
+    let mut key = decided::Key::default();
+    key.copy_from_slice(digest::digest(&digest::SHA256, question).as_ref());
+    key
 }
 
 impl NeedsOf for model::policy::Opa {

@@ -27,7 +27,7 @@ use crate::{
     call::Call,
     compiled::Building,
     expression::{Expression, Scope},
-    failure::{Failure, Problem},
+    failure::{Failure, Problem, Stage},
     protected::of_expression,
 };
 
@@ -96,7 +96,9 @@ impl Priority {
             Outcome::TimedOut => "no place became free in time",
             _ => "as many calls of the class wait as may",
         };
-        Failure::refused(Problem::Overloaded).with_retry_after(self.retry_after).with_detail(detail)
+        Failure::gateway(Stage::Policy, Problem::Overloaded)
+            .with_retry_after(self.retry_after)
+            .with_detail(detail)
     }
 }
 

@@ -14,6 +14,8 @@ use resilience::{
 };
 
 use self::shared::Shared;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::shared::said_of;
 use super::{
     Flow, Needs, NeedsOf, Policy,
     call_key::{CallKey, KeyHasher},

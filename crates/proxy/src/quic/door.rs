@@ -52,6 +52,8 @@ pub(crate) async fn run(worker: Rc<Worker>, share: Share) {
     while let Some(incoming) = endpoint.accept().await {
         take(&worker, &serves, &gate, incoming);
     }
+    // Nobody closes it: its socket has failed.
+    tracing::error!("HTTP/3 has ended in worker {}, and comes back with a new process", worker.id());
 }
 
 fn open(share: Share, server: quinn::ServerConfig) -> io::Result<Endpoint> {

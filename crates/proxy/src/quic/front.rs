@@ -136,6 +136,8 @@ impl Front {
         for worker in 0..self.lanes.len() {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let (from, to) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+            // As far as the kernel allows: a process that starts beside this one makes both late.
+            let _ = SockRef::from(&to).set_send_buffer_size(SOCKET_BUFFER_BYTES);
             all.push(named(back(Home { epoch: self.epoch, worker: worker as u16 }), to));
             heirs.push(Heir { lanes: self.lanes.clone(), worker, from, is_there: is_there.clone() });
         }
@@ -166,6 +168,8 @@ async fn read_all(heir: &Heir) -> io::Result<()> {
     let from = UnixStream::from_std(heir.from.try_clone()?.into())?;
     let mut buffer = vec![0; ENVELOPE_BYTES + DATAGRAM_BYTES_MAX];
     loop {
+        // Others on this thread have their turn, however much comes: what is read here is theirs to answer.
+        tokio::task::consume_budget().await;
         from.readable().await?;
         let length = match from.try_read(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,

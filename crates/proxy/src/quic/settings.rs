@@ -12,11 +12,6 @@ use quinn::{
 
 use crate::{listener::Limits, tls};
 
-/// Windows, as those of HTTP/2: large enough for a fast link, small enough for a thousand streams.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Bytes of answers that a connection holds until its client has confirmed them.
-const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 /// Streams of one direction that a client has open at a time: it needs three.
 const UNI_STREAMS_MAX: u32 = 8;
 /// Handshake messages that come out of order.
@@ -61,7 +56,7 @@ impl Http3 {
         let mut tokens = ValidationTokenConfig::default();
         tokens.sent(TOKENS_PER_CONNECTION);
         server
-            .transport_config(Arc::new(transport(limits).map_err(wrong)?))
+            .transport_config(Arc::new(transport(&settings, limits).map_err(wrong)?))
             .validation_token_config(tokens)
             .max_incoming(INCOMING_MAX)
             .incoming_buffer_size(INCOMING_BYTES)
@@ -80,22 +75,26 @@ impl Http3 {
     }
 }
 
-fn transport(limits: &Limits) -> Result<TransportConfig, String> {
+fn transport(settings: &model::resource::http3::Http3, limits: &Limits) -> Result<TransportConfig, String> {
     let idle = IdleTimeout::try_from(limits.idle_timeout)
         .map_err(|_| "`limits.idleTimeout` is longer than QUIC can say".to_owned())?;
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(limits.max_concurrent_streams.into())
         .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(SEND_WINDOW_BYTES)
+        .stream_receive_window(window(settings.stream_window))
+        .receive_window(window(settings.connection_window))
+        .send_window(settings.send_window.bytes())
         .crypto_buffer_size(CRYPTO_BUFFER_BYTES)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(Some(idle))
         // An answer that takes its time says nothing for long, and its connection must not die of it.
         .keep_alive_interval(Some(limits.idle_timeout / 3));
     Ok(transport)
+}
+
+fn window(size: model::Size) -> VarInt {
+    VarInt::from_u64(size.bytes()).unwrap_or(VarInt::MAX)
 }
 
 /// Seals the tokens of Retry and of later connections; one for all workers, as the next connection of a client may

@@ -8,7 +8,10 @@ use std::{
     net::SocketAddr,
     os::fd::OwnedFd,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -55,6 +58,8 @@ pub(super) struct Socket {
     earlier: Vec<Earlier>,
     /// There are fewer sockets than workers: new connections are spread by their address.
     spread: Option<foldhash::fast::RandomState>,
+    /// Whose turn it is: what others hand on, or one of the own sockets.
+    turn: AtomicUsize,
 }
 
 impl Udp {
@@ -95,6 +100,7 @@ impl Socket {
             lanes: share.lanes,
             earlier: share.earlier,
             spread,
+            turn: AtomicUsize::new(0),
         })
     }
 
@@ -134,6 +140,19 @@ impl Socket {
     }
 }
 
+/// Takes what another worker has received for this one.
+fn take(lane: &Lane, cx: &mut Context<'_>, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> bool {
+    let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else { return false };
+    while let Poll::Ready(Some(datagram)) = lane.poll_recv(cx) {
+        // One for which there is no room is lost, as in a socket.
+        let Some(room) = buf.get_mut(..datagram.bytes.len()) else { continue };
+        room.copy_from_slice(&datagram.bytes);
+        *meta = datagram.meta;
+        return true;
+    }
+    false
+}
+
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Box::pin(Writable { socket: self, waiting: None })
@@ -151,20 +170,21 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let Some(lane) = self.lane() else { return Poll::Pending };
-        if let Poll::Ready(Some(datagram)) = lane.poll_recv(cx)
-            && let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut())
-            && let Some(room) = buf.get_mut(..datagram.bytes.len())
-        {
-            room.copy_from_slice(&datagram.bytes);
-            *meta = datagram.meta;
+        // Neither a flood of what others hand on nor one socket of several keeps the rest from being read.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        if turn.is_multiple_of(2) && take(lane, cx, bufs, meta) {
             return Poll::Ready(Ok(1));
         }
-        for _ in 0..ROUNDS_MAX {
-            if lane.is_paused(cx) {
-                return Poll::Pending;
+        let mut rounds = 0;
+        let is_dry = loop {
+            if rounds == ROUNDS_MAX || lane.is_paused(cx) {
+                break rounds < ROUNDS_MAX;
             }
             let mut has_read = false;
-            for socket in &self.read {
+            for at in 0..self.read.len() {
+                let Some(socket) = self.read.get((turn / 2 + rounds + at) % self.read.len()) else {
+                    continue;
+                };
                 let Poll::Ready(count) = socket.poll_recv(cx, bufs, meta) else { continue };
                 let count = count?;
                 has_read = true;
@@ -181,10 +201,16 @@ impl AsyncUdpSocket for Socket {
                 }
             }
             if !has_read {
-                return Poll::Pending;
+                break true;
             }
+            rounds += 1;
+        };
+        if take(lane, cx, bufs, meta) {
+            return Poll::Ready(Ok(1));
         }
-        cx.waker().wake_by_ref();
+        if !is_dry {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 

@@ -57,6 +57,13 @@ pub(super) struct Tried {
     pub(super) stale: Option<Duration>,
 }
 
+impl Tried {
+    /// One that ended before anything was sent.
+    pub(super) fn unsent(failure: Failure) -> Self {
+        Self { result: Err(failure), phases: Phases::default(), stale: None }
+    }
+}
+
 impl Attempt<'_> {
     /// Makes the try, and tells the endpoint's account and the breaker how it ended.
     pub(super) async fn run(&self, mut guards: Guards, permit: Option<Permit>) -> Tried {

@@ -104,7 +104,7 @@ pub(crate) async fn open(
         pool.opened(key, upstream, (!how.only_http1).then_some(is_http2));
     }
     if is_http2 {
-        let opening = tokio::time::timeout(left(patience.tls), Channel::open(io)).await;
+        let opening = tokio::time::timeout(left(patience.tls), Channel::open(io, &upstream.http2)).await;
         let channel = match opening {
             Ok(Ok(channel)) => channel,
             Ok(Err(error)) => return Err(failed(Stage::Connect, &io::Error::other(error))),

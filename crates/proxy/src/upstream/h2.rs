@@ -19,6 +19,7 @@ use h2::{
     client::{Builder, ResponseFuture, SendRequest},
 };
 use http::{Method, Request, Response, StatusCode, Uri, header, request::Parts};
+use model::resource::http2::UpstreamHttp2;
 
 use self::{
     greeting::Greeting,
@@ -35,7 +36,7 @@ use crate::{
     body::Body,
     call::Interim,
     conn::{
-        h2::{StreamBody, Unsent, Upload, content_length},
+        h2::{KeepAlive, StreamBody, Unsent, Upload, bytes, content_length},
         wire::Io,
     },
     failure::{Failure, Problem, Stage},
@@ -43,16 +44,42 @@ use crate::{
     timer::Timer,
 };
 
-/// Streams on one connection before another is opened, whatever the upstream would allow.
-const STREAMS_MAX: usize = 100;
-/// What a stream holds of an answer that its client does not read. A connection holds a hundred times as much at worst.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Room for what every stream may hold at once: clients that do not read must not hold up the answers to others.
-const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX as u32 * STREAM_WINDOW_BYTES;
+/// Most bytes that a window can have.
+const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
+
+/// How HTTP/2 is spoken to an upstream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// What a stream holds of an answer that its client does not read.
+    stream_window: u32,
+    /// Room for what every stream may hold at once: clients that do not read must not hold up the answers to others.
+    connection_window: u32,
+    frame: u32,
+    table: u32,
+    /// Streams on one connection before another is opened, whatever the upstream would allow.
+    streams: usize,
+    keep_alive: Option<KeepAlive>,
+}
+
+impl Terms {
+    pub(crate) fn of(settings: &UpstreamHttp2) -> Self {
+        let stream_window = bytes(settings.stream_window);
+        let all = stream_window.saturating_mul(settings.max_concurrent_streams).min(WINDOW_BYTES_MAX);
+        Self {
+            stream_window,
+            connection_window: settings.connection_window.map_or(all, bytes),
+            frame: bytes(settings.max_frame_size),
+            table: bytes(settings.header_table_size),
+            streams: settings.max_concurrent_streams as usize,
+            keep_alive: settings.keep_alive.as_ref().map(KeepAlive::of),
+        }
+    }
+}
 
 /// A connection to an HTTP/2 upstream.
 pub(crate) struct Channel {
     send: SendRequest<Bytes>,
+    streams_max: usize,
     /// It carries no further streams: it has ended, said goodbye, or answers no more.
     closed: Rc<Cell<bool>>,
     heard: Heard,
@@ -74,21 +101,24 @@ impl Drop for Streaming {
 
 impl Channel {
     /// Opens HTTP/2 on a transport.
-    pub(crate) async fn open(io: Io) -> Result<Rc<Self>, h2::Error> {
+    pub(crate) async fn open(io: Io, terms: &Terms) -> Result<Rc<Self>, h2::Error> {
         let mut builder = Builder::new();
         builder
             .enable_push(false)
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .initial_window_size(terms.stream_window)
+            .initial_connection_window_size(terms.connection_window)
+            .max_frame_size(terms.frame)
+            .header_table_size(terms.table)
             .max_header_list_size(64 * 1024)
-            .initial_max_send_streams(STREAMS_MAX);
+            .initial_max_send_streams(terms.streams);
         let (heard, greeting) = (Heard::default(), Rc::<Greeting>::default());
         let listening = Listening { io, heard: heard.clone(), greeting: greeting.clone() };
         let (send, connection) = builder.handshake::<_, Bytes>(listening).await?;
         let closed = Rc::new(Cell::new(false));
         let streams = Rc::new(Cell::new(0));
         let (ended, known) = (closed.clone(), greeting.clone());
-        let driven = vital::drive(connection, heard.clone(), greeting.clone(), streams.clone());
+        let driven =
+            vital::drive(connection, heard.clone(), greeting.clone(), streams.clone(), terms.keep_alive);
         tokio::task::spawn_local(async move {
             driven.await;
             ended.set(true);
@@ -97,6 +127,7 @@ impl Channel {
         let now = Instant::now();
         Ok(Rc::new(Self {
             send,
+            streams_max: terms.streams,
             closed,
             heard,
             greeting,
@@ -123,7 +154,7 @@ impl Channel {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.streams.get() < STREAMS_MAX.min(self.send.current_max_send_streams())
+        self.streams.get() < self.streams_max.min(self.send.current_max_send_streams())
     }
 
     /// Whether it should carry no further streams.

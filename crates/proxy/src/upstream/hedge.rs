@@ -21,6 +21,7 @@ use super::{
     Effort, Guards, Hedging, Upstream,
     attempt::{Attempt, Tried},
     cluster::{Endpoint, Picked, TryResult},
+    signing,
     source::Source,
     span::Span,
     tries::{Wish, choose, permit},
@@ -205,7 +206,10 @@ impl<'a> Race<'a> {
         let target = endpoint.clone();
         let run = async move {
             let endpoint = &target;
-            let own = own_head(call, endpoint, span);
+            let own = match signing::head(call, own_head(call, endpoint, span)).await {
+                Ok(own) => own,
+                Err(failure) => return Tried::unsent(failure),
+            };
             // Two tries would tell the client twice.
             let interim = if is_further { None } else { call.interim.as_ref() };
             let attempt = Attempt {

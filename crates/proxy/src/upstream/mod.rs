@@ -14,6 +14,7 @@ mod held;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub(crate) mod replay;
+pub(crate) mod signing;
 pub(crate) mod source;
 pub(crate) mod span;
 pub(crate) mod switch;
@@ -59,6 +60,7 @@ pub(crate) struct Upstream {
     /// Distinguishes connections that were opened in different ways to one endpoint.
     pub(crate) way: u64,
     pub(crate) pool: PoolLimits,
+    pub(crate) http2: h2::Terms,
     /// Connections per endpoint and worker that are opened ahead of traffic.
     pub(crate) warm_up: usize,
     pub(crate) chain: Chain,
@@ -79,7 +81,12 @@ impl Upstream {
             None => None,
         };
         let mut way = DefaultHasher::new();
-        let written = serde_json::to_string(&(&settings.tls, settings.protocol, settings.proxy_protocol));
+        let written = serde_json::to_string(&(
+            &settings.tls,
+            settings.protocol,
+            settings.proxy_protocol,
+            &settings.http2,
+        ));
         written.map_err(|error| error.to_string())?.hash(&mut way);
         if let Some(tls) = &settings.tls {
             for file in [&tls.ca_file, &tls.cert_file, &tls.key_file].into_iter().flatten() {
@@ -98,6 +105,7 @@ impl Upstream {
                 max_requests: pool.max_requests.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX),
                 max_age: pool.max_age.map(model::Duration::get),
             },
+            http2: h2::Terms::of(&settings.http2),
             warm_up: pool.warm_up,
             chain: Chain::compile(&settings.policies, &format!("upstreams/{}", settings.name), cx, found),
             settings: settings.clone(),

@@ -10,17 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use model::{TryRecord, resource::tries::RetryOn};
 use resilience::{BulkheadPermit, Permit};
 
 pub(crate) use super::outgoing::hash_of;
 use super::{
     Effort, Guards, Upstream,
-    attempt::Attempt,
+    attempt::{Attempt, Tried},
     cluster::{Endpoint, PickRequest, Picked},
     hedge::{Race, Raced},
     outgoing::{grpc_timeout, prepare},
+    signing,
     source::Source,
     span::Span,
     switch,
@@ -49,9 +50,12 @@ pub(crate) async fn forward(
     call: &mut Call,
     target: &Target,
     wish: &Wish,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response<Body>, Failure> {
     let (upstream, effort) = (&*target.upstream, &target.effort);
+    if signing::is_any(call) {
+        Box::pin(signing::prepare(call, upstream, &mut body)).await?;
+    }
     prepare(call, upstream);
     let queue = upstream.settings.request_queue.as_ref();
     let is_kept = queue.is_some_and(|queue| queue.starting.is_some());
@@ -115,20 +119,25 @@ pub(super) async fn tries(
                 if let Some(span) = span {
                     span.state(&mut call.head.headers);
                 }
-                let attempt = Attempt {
-                    worker,
-                    upstream,
-                    effort,
-                    endpoint: &endpoint,
-                    call,
-                    head: &call.head,
-                    interim: call.interim.as_ref(),
-                    source,
-                    started: now,
-                    left: deadline.saturating_duration_since(now),
-                    end,
+                let result = match signed(call).await {
+                    Ok(own) => {
+                        let attempt = Attempt {
+                            worker,
+                            upstream,
+                            effort,
+                            endpoint: &endpoint,
+                            call,
+                            head: own.as_deref().unwrap_or(&call.head),
+                            interim: call.interim.as_ref(),
+                            source,
+                            started: now,
+                            left: deadline.saturating_duration_since(now),
+                            end,
+                        };
+                        attempt.run(guards, permit).await
+                    }
+                    Err(failure) => Tried::unsent(failure),
                 };
-                let result = attempt.run(guards, permit).await;
                 if let Some(span) = span {
                     span.end(call, now.elapsed(), &result.result);
                 }
@@ -172,6 +181,15 @@ pub(super) async fn tries(
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
+    }
+}
+
+/// The head of a try, where it has signatures of its own.
+async fn signed(call: &Call) -> Result<Option<Box<Parts>>, Failure> {
+    match signing::is_any(call) {
+        // Boxed: calls without signatures do not carry its state.
+        true => Ok(Box::pin(signing::head(call, None)).await?.map(Box::new)),
+        false => Ok(None),
     }
 }
 
@@ -362,7 +380,12 @@ pub(super) fn choose(
         sticky: wish.endpoint.as_deref(),
     };
     upstream.cluster.choose(&request).ok_or_else(|| {
-        Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint).with_retry_after(Duration::from_secs(1))
+        let failure = Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)
+            .with_retry_after(Duration::from_secs(1));
+        match upstream.cluster.nameless() {
+            Some(detail) => failure.with_detail(detail),
+            None => failure,
+        }
     })
 }
 

@@ -104,6 +104,30 @@ fn a_full_queue_has_room_for_whoever_has_less_in_it() {
 }
 
 #[test]
+fn long_lines_cost_each_of_them_little() {
+    const MANY: u64 = 100_000;
+    let fair = Fair::new(1, [ClassSettings { waiting: MANY as usize, ..class(1, 0) }]);
+    let mut place = fair.try_enter(0);
+    let turns: Vec<Turn> = (0..MANY).map(|caller| fair.wait(0, caller).expect("room")).collect();
+    let began = std::time::Instant::now();
+    // Each further caller has as few as all others, and none gives way.
+    assert!((0..20_000).all(|more| fair.wait(0, MANY + more).is_err()));
+    for mut turn in turns {
+        drop(place.take());
+        place = served(&mut turn).map(|outcome| outcome.expect("a place"));
+        assert!(place.is_some(), "in the order in which they came");
+    }
+    // And so it is when all of them are one caller's.
+    let turns: Vec<Turn> = (0..MANY).map(|_| fair.wait(0, 0).expect("room")).collect();
+    for mut turn in turns {
+        drop(place.take());
+        place = served(&mut turn).map(|outcome| outcome.expect("a place"));
+        assert!(place.is_some(), "in the order in which they came");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
 fn where_nobody_may_wait_a_place_that_is_kept_is_there_all_the_same() {
     let fair = Fair::new(2, [ClassSettings { waiting: 0, ..class(1, 1) }, class(1, 0)]);
     let _crowd = fair.try_enter(1).expect("the other place");

@@ -10,7 +10,12 @@ pub(super) fn write(delivered: &DeliveryRecord, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"subscription\":");
     json::text(&delivered.subscription, out);
     field("subject", &delivered.subject, out);
-    number("sequence", delivered.sequence, out);
+    if let Some(partition) = delivered.partition.and_then(|partition| u64::try_from(partition).ok()) {
+        number("partition", partition, out);
+    }
+    if let Some(sequence) = delivered.sequence {
+        number("sequence", sequence, out);
+    }
     number("attempt", u64::from(delivered.attempt), out);
     out.push(b'}');
 }

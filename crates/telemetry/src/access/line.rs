@@ -151,7 +151,9 @@ fn ai(call: &AiRecord, whole: &CallRecord, out: &mut Vec<u8>) {
         number("cache_write_tokens", spent.cache_write, out);
         number("output_tokens", spent.output, out);
         number("reasoning_tokens", spent.reasoning, out);
-        for (name, count) in spending.units.named().into_iter().filter(|(_, count)| *count > 0) {
+        let sound = [("input_audio_tokens", spent.input_audio), ("output_audio_tokens", spent.output_audio)];
+        let besides = sound.into_iter().chain(spending.units.named());
+        for (name, count) in besides.filter(|(_, count)| *count > 0) {
             number(name, count, out);
         }
         out.extend_from_slice(match spending.is_estimate {

@@ -10,9 +10,16 @@ pub(super) fn write(published: &PublishRecord, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"broker\":");
     json::text(&published.broker, out);
     field("subject", &published.subject, out);
-    if published.messages > 0 {
-        field("stream", &published.stream, out);
-        number("sequence", published.sequence, out);
+    for (name, value) in [("stream", &published.stream), ("exchange", &published.exchange)] {
+        if let Some(value) = value {
+            field(name, value, out);
+        }
+    }
+    if let Some(partition) = published.partition.and_then(|partition| u64::try_from(partition).ok()) {
+        number("partition", partition, out);
+    }
+    if let Some(sequence) = published.sequence {
+        number("sequence", sequence, out);
     }
     number("messages", u64::from(published.messages), out);
     number("duplicates", u64::from(published.duplicates), out);

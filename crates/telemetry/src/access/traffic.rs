@@ -29,4 +29,7 @@ pub(super) fn write(traffic: &TrafficRecord, out: &mut Vec<u8>) {
         duration("request_paced_ms", request, out);
         duration("response_paced_ms", response, out);
     }
+    if let Some(why) = traffic.socket_end.as_ref().and_then(|end| end.get()) {
+        field("websocket_closed", why, out);
+    }
 }

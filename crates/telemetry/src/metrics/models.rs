@@ -41,6 +41,8 @@ impl Models {
         all.cache_write = all.cache_write.saturating_add(one.cache_write);
         all.output = all.output.saturating_add(one.output);
         all.reasoning = all.reasoning.saturating_add(one.reasoning);
+        all.input_audio = all.input_audio.saturating_add(one.input_audio);
+        all.output_audio = all.output_audio.saturating_add(one.output_audio);
         counts.units = counts.units.and(spending.units);
         counts.estimates += u64::from(spending.is_estimate);
         match spending.picodollars {
@@ -58,6 +60,8 @@ impl Models {
             all.cache_write = all.cache_write.saturating_add(one.cache_write);
             all.output = all.output.saturating_add(one.output);
             all.reasoning = all.reasoning.saturating_add(one.reasoning);
+            all.input_audio = all.input_audio.saturating_add(one.input_audio);
+            all.output_audio = all.output_audio.saturating_add(one.output_audio);
             counts.units = counts.units.and(more.units);
             counts.picodollars = counts.picodollars.saturating_add(more.picodollars);
             counts.estimates += more.estimates;
@@ -78,6 +82,8 @@ impl Models {
                 ("cache_write", counts.usage.cache_write),
                 ("output", counts.usage.output),
                 ("reasoning", counts.usage.reasoning),
+                ("input_audio", counts.usage.input_audio),
+                ("output_audio", counts.usage.output_audio),
             ];
             for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
                 let labels = [
@@ -86,8 +92,7 @@ impl Models {
                     ("model", &*names.model),
                     ("kind", kind),
                 ];
-                let help =
-                    "Tokens of models; those of caches are among the input, thoughts among the output.";
+                let help = "Tokens of models; those of caches are among the input, thoughts among the output, sound among either.";
                 out.counter("tidegate_ai_tokens_total", help, &labels, tokens as f64);
             }
         }

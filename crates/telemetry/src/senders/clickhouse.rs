@@ -1,38 +1,35 @@
 //! ClickHouse: its HTTP interface, `INSERT … FORMAT JSONEachRow`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
-use http_body_util::Full;
-use model::resource::{
-    access_log::clickhouse::{AsyncInsert, Clickhouse as Settings},
-    telemetry::Compression,
-};
-use sinks::{Courier, Sending};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use model::resource::access_log::clickhouse::{AsyncInsert, Clickhouse as Settings};
+use sinks::{Courier, Outcome, Sending};
 
-use super::{Building, Built, judge::judge};
-use crate::receiver::{Client, Endpoint, Speaks, gzip};
+use super::{
+    Building, Built,
+    judge::judge,
+    post::{Exchange, Post},
+};
+use crate::receiver::said;
 
 const USER: HeaderName = HeaderName::from_static("x-clickhouse-user");
 const KEY: HeaderName = HeaderName::from_static("x-clickhouse-key");
+/// Says what went wrong, by the server's own numbers.
+const CODE: &str = "x-clickhouse-exception-code";
+
+/// What is wrong with rows, and with no others: texts and numbers that are none, types that do not fit, what is out of
+/// bounds, null where there must be something, a constraint that is not met. Many of these come with status 500.
+const OF_ROWS: [u16; 20] =
+    [6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 130, 321, 349, 376, 407, 441, 467, 469, 675, 676];
 
 struct Clickhouse {
-    endpoint: Endpoint,
+    post: Post,
     /// The target but for the token.
     target: String,
-    headers: HeaderMap,
-    is_compressed: bool,
-    client: Client,
 }
 
 pub(super) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, String> {
-    let endpoint = Endpoint::of(&settings.url, settings.tls.as_ref(), Speaks::Http1, cx.snapshot, cx.tls)
-        .map_err(|wrong| format!("url: {wrong}"))?;
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    let is_compressed = settings.compression == Compression::Gzip;
-    if is_compressed {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
     if let Some(username) = &settings.username {
         let name = HeaderValue::from_str(username).map_err(|_| "username: it cannot stand in a header")?;
         headers.insert(USER, name);
@@ -43,13 +40,28 @@ pub(super) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, Stri
         password.set_sensitive(true);
         headers.insert(KEY, password);
     }
-    let target = target(settings);
-    let line = cx.line;
+    let to = (settings.url.as_str(), settings.tls.as_ref());
+    let post = Post::new(to, headers, "application/x-ndjson", settings.compression, &cx)?;
+    let (target, line) = (target(settings), cx.line);
     Ok(Built {
         encode: Box::new(move |call, out| line.write(call, out)),
-        courier: Box::new(Clickhouse { endpoint, target, headers, is_compressed, client: Client::default() }),
+        courier: Box::new(Clickhouse { post, target }),
         timeout: settings.timeout.get(),
     })
+}
+
+/// Judges an exchange: one row that the table does not take is at fault for itself alone, whatever the status is.
+fn judged(exchange: Exchange) -> Outcome {
+    let is_of_rows = |headers: &HeaderMap| {
+        let code = headers.get(CODE).and_then(|code| code.to_str().ok()).and_then(|code| code.parse().ok());
+        code.is_some_and(|code: u16| OF_ROWS.contains(&code))
+    };
+    match exchange {
+        Ok((parts, body)) if !parts.status.is_success() && is_of_rows(&parts.headers) => {
+            Outcome::Poison(said(parts.status, &body))
+        }
+        other => judge(other),
+    }
 }
 
 /// The query with its settings. The names in it are letters, digits and `_`, as the model has checked.
@@ -87,21 +99,17 @@ impl Courier for Clickhouse {
                 body.extend_from_slice(record);
                 body.push(b'\n');
             }
-            let body = if self.is_compressed { gzip(&body) } else { Bytes::from(body) };
-            let mut request = Request::new(Full::new(body));
-            *request.method_mut() = Method::POST;
             let target = format!("{}&insert_deduplication_token={}", self.target, token(batch));
-            *request.uri_mut() = match target.parse::<Uri>() {
-                Ok(_) => self.endpoint.below(&target),
-                Err(error) => return sinks::Outcome::Refused(error.to_string()),
+            let target = match target.parse::<Uri>() {
+                Ok(_) => self.post.below(&target),
+                Err(error) => return Outcome::Refused(error.to_string()),
             };
-            *request.headers_mut() = self.headers.clone();
-            judge(self.client.ask(&self.endpoint, request).await)
+            judged(self.post.send(Method::POST, target, body).await)
         })
     }
 
     fn reset(&mut self) {
-        self.client = Client::default();
+        self.post.reset();
     }
 }
 
@@ -115,6 +123,35 @@ mod tests {
         assert_eq!(token(&batch), token(&batch.clone()));
         assert_ne!(token(&batch), token(&batch[..1]));
         assert_eq!(token(&batch).len(), 32);
+    }
+
+    #[test]
+    fn a_row_that_is_at_fault_is_told_from_a_server_that_is() {
+        let judged = |status: u16, code: Option<&str>| {
+            let answer = http::Response::builder().status(status);
+            let answer = code.into_iter().fold(answer, |answer, code| answer.header(CODE, code));
+            let (parts, ()) = answer.body(()).expect("an answer").into_parts();
+            match super::judged(Ok((parts, Bytes::from("Code: 469. DB::Exception")))) {
+                Outcome::Poison(_) => "poison",
+                Outcome::Again { .. } => "again",
+                Outcome::Taken => "taken",
+                Outcome::Refused(_) | Outcome::Partly { .. } => "refused",
+            }
+        };
+        for (status, code, want) in [
+            (500, Some("469"), "poison"),
+            (500, Some("117"), "poison"),
+            // Too many parts; memory; no code at all.
+            (500, Some("252"), "again"),
+            (500, Some("241"), "again"),
+            (500, Some("nonsense"), "again"),
+            (500, None, "again"),
+            (400, Some("27"), "poison"),
+            (404, Some("60"), "again"),
+            (200, None, "taken"),
+        ] {
+            assert_eq!(judged(status, code), want, "{status} {code:?}");
+        }
     }
 
     #[test]

@@ -1,50 +1,37 @@
 //! JSON over HTTP: a list of records, or a record per line.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
-use http_body_util::Full;
-use model::resource::{
-    access_log::http::{Http as Settings, HttpBody, HttpMethod},
-    telemetry::Compression,
-};
+use http::Method;
+use model::resource::access_log::http::{Http as Settings, HttpBody, HttpMethod};
 use sinks::{Courier, Sending};
 
-use super::{Building, Built, judge::judge};
-use crate::receiver::{self, Client, Endpoint, Speaks, gzip};
+use super::{Building, Built, judge::judge, post::Post};
+use crate::receiver;
 
 struct Http {
-    endpoint: Endpoint,
+    post: Post,
     method: Method,
-    headers: HeaderMap,
     is_list: bool,
-    is_compressed: bool,
-    client: Client,
 }
 
 pub(super) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, String> {
-    let endpoint = Endpoint::of(&settings.url, settings.tls.as_ref(), Speaks::Http1, cx.snapshot, cx.tls)
-        .map_err(|wrong| format!("url: {wrong}"))?;
     let is_list = settings.body == HttpBody::Array;
-    let mut headers = receiver::headers(&settings.headers, cx.snapshot)?;
+    let headers = receiver::headers(&settings.headers, cx.snapshot)?;
     let kind = match (is_list, cx.line.is_json()) {
         (true, _) => "application/json",
         (false, true) => "application/x-ndjson",
         (false, false) => "text/plain; charset=utf-8",
     };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    let is_compressed = settings.compression == Compression::Gzip;
-    if is_compressed {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
+    let to = (settings.url.as_str(), settings.tls.as_ref());
+    let post = Post::new(to, headers, kind, settings.compression, &cx)?;
     let method = match settings.method {
         HttpMethod::Post => Method::POST,
         HttpMethod::Put => Method::PUT,
     };
-    let courier = Http { endpoint, method, headers, is_list, is_compressed, client: Client::default() };
     let line = cx.line;
     Ok(Built {
         encode: Box::new(move |call, out| line.write(call, out)),
-        courier: Box::new(courier),
+        courier: Box::new(Http { post, method, is_list }),
         timeout: settings.timeout.get(),
     })
 }
@@ -52,18 +39,13 @@ pub(super) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, Stri
 impl Courier for Http {
     fn send<'a>(&'a mut self, batch: &'a [Bytes]) -> Sending<'a> {
         Box::pin(async move {
-            let body = body(batch, self.is_list);
-            let body = if self.is_compressed { gzip(&body) } else { Bytes::from(body) };
-            let mut request = Request::new(Full::new(body));
-            *request.method_mut() = self.method.clone();
-            *request.uri_mut() = self.endpoint.itself();
-            *request.headers_mut() = self.headers.clone();
-            judge(self.client.ask(&self.endpoint, request).await)
+            let target = self.post.itself();
+            judge(self.post.send(self.method.clone(), target, body(batch, self.is_list)).await)
         })
     }
 
     fn reset(&mut self) {
-        self.client = Client::default();
+        self.post.reset();
     }
 }
 

@@ -6,25 +6,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, Method};
 use model::{
     CallRecord,
-    resource::{
-        access_log::{
-            Redact,
-            loki::{LabelField, Loki as Settings, MetadataField},
-        },
-        telemetry::Compression,
+    resource::access_log::{
+        Redact,
+        loki::{LabelField, Loki as Settings, MetadataField},
     },
 };
 use sinks::{Courier, Sending};
 
-use super::{Building, Built, judge::judge};
+use super::{Building, Built, judge::judge, post::Post};
 use crate::{
     access::{Line, line},
-    json,
-    receiver::{self, Client, Endpoint, Speaks, gzip},
+    json, receiver,
     trace::write_hex,
 };
 
@@ -34,26 +29,16 @@ const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 /// Between the parts of a record: JSON escapes it wherever it stands.
 const BETWEEN: u8 = b'\n';
 
-struct Loki {
-    endpoint: Endpoint,
-    headers: HeaderMap,
-    is_compressed: bool,
-    client: Client,
-}
+struct Loki(Post);
 
 pub(super) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, String> {
-    let endpoint = Endpoint::of(&settings.url, settings.tls.as_ref(), Speaks::Http1, cx.snapshot, cx.tls)
-        .map_err(|wrong| format!("url: {wrong}"))?;
     let mut headers = receiver::headers(&settings.headers, cx.snapshot)?;
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(tenant) = &settings.tenant {
         let tenant = HeaderValue::from_str(tenant).map_err(|_| "tenant: it cannot stand in a header")?;
         headers.insert(TENANT, tenant);
     }
-    let is_compressed = settings.compression == Compression::Gzip;
-    if is_compressed {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
+    let to = (settings.url.as_str(), settings.tls.as_ref());
+    let post = Post::new(to, headers, "application/json", settings.compression, &cx)?;
     let entry = Encoder {
         labels: settings.labels.clone(),
         fields: settings.label_fields.clone(),
@@ -63,7 +48,7 @@ pub(super) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, Stri
     };
     Ok(Built {
         encode: Box::new(move |call, out| entry.write(call, out)),
-        courier: Box::new(Loki { endpoint, headers, is_compressed, client: Client::default() }),
+        courier: Box::new(Loki(post)),
         timeout: settings.timeout.get(),
     })
 }
@@ -196,18 +181,13 @@ fn request(batch: &[Bytes]) -> Vec<u8> {
 impl Courier for Loki {
     fn send<'a>(&'a mut self, batch: &'a [Bytes]) -> Sending<'a> {
         Box::pin(async move {
-            let body = request(batch);
-            let body = if self.is_compressed { gzip(&body) } else { Bytes::from(body) };
-            let mut request = Request::new(Full::new(body));
-            *request.method_mut() = Method::POST;
-            *request.uri_mut() = self.endpoint.below(PUSH);
-            *request.headers_mut() = self.headers.clone();
-            judge(self.client.ask(&self.endpoint, request).await)
+            let target = self.0.below(PUSH);
+            judge(self.0.send(Method::POST, target, request(batch)).await)
         })
     }
 
     fn reset(&mut self) {
-        self.client = Client::default();
+        self.0.reset();
     }
 }
 

@@ -4,6 +4,7 @@
 //! batches, spill and retries are the crate `sinks`' business, and the same for all.
 
 mod judge;
+mod post;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -63,6 +64,7 @@ kinds! {
     syslog;
     http;
     nats;
+    kafka;
     loki;
     clickhouse;
     otlp;

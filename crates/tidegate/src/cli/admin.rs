@@ -58,7 +58,10 @@ fn get(address: &str, token: Option<&str>, data_dir: &Path, path: &str) -> Resul
         None => {
             let target = address.to_socket_addrs().map_err(wrong)?.next();
             let target = target.ok_or_else(|| format!("{address}: no address"))?;
-            let stream = TcpStream::connect_timeout(&target, PATIENCE).map_err(wrong)?;
+            let away = |error| {
+                format!("{address}: {error}; `--admin ADDRESS` says where the gateway's admin endpoint is")
+            };
+            let stream = TcpStream::connect_timeout(&target, PATIENCE).map_err(away)?;
             stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
             ask(stream, address, &token, path)
         }

@@ -4,6 +4,7 @@ mod diff;
 mod explain;
 mod import;
 mod import_kong;
+mod import_nginx;
 mod import_whole;
 mod models;
 mod start;

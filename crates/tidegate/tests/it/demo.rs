@@ -197,7 +197,7 @@ fn sigterm_and_sigint_end_all_that_was_started() {
 }
 
 #[test]
-fn the_banner_tells_addresses_and_thirteen_commands_without_a_terminal() {
+fn the_banner_tells_addresses_and_fourteen_commands_without_a_terminal() {
     let demo = Demo::running();
     let out = demo.out();
     for port in demo.ports {
@@ -210,7 +210,7 @@ fn the_banner_tells_addresses_and_thirteen_commands_without_a_terminal() {
             commands.push(lines.next().expect("a command").trim());
         }
     }
-    assert_eq!(commands.len(), 13, "{out}");
+    assert_eq!(commands.len(), 14, "{out}");
     // What is printed works as it is printed, in the repository's folder.
     for (command, words) in commands.iter().zip([
         "\"Sea chart\",\"price\":1890",
@@ -219,17 +219,18 @@ fn the_banner_tells_addresses_and_thirteen_commands_without_a_terminal() {
         "200 200 200 200 200 200 200 200",
         "keyAuth",
         "x-tidegate-provider: provider",
-        "event: message_stop",
+        "event: message_stop … x-tidegate-cost: ",
         "x-tidegate-cost: ",
         "\"tidegate/receipt\":{",
         "\"greeting\":\"Welcome aboard\"",
         "data: {",
         "route=\"products\"",
+        "tidegate; hit",
         "\"duplicate\":true",
     ]) {
         let output = Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.contains(words), "`{command}` said {said:?}, not {words:?}");
+        says(command, &said, words);
     }
     // The outage among them was a service that was asked to end.
     eventually("a word about it", || demo.out().contains("catalog-1 was asked to end; the others go on"));
@@ -252,7 +253,7 @@ fn the_things_of_the_readme_do_what_they_say() {
         "200 200 200 200 200 200 200 200",
         "keyAuth",
         "x-tidegate-cost: ",
-        "event: message_stop",
+        "event: message_stop … x-tidegate-cost: ",
         "{\"text\":",
         "\"serverInfo\":{",
         "\"greeting\":\"Welcome aboard\"",
@@ -267,7 +268,16 @@ fn the_things_of_the_readme_do_what_they_say() {
             .replace("examples/shop", &data.display().to_string());
         let output = Command::new("bash").args(["-c", &command]).current_dir(root()).output().expect("bash");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.contains(words), "`{command}` said {said:?}, not {words:?}");
+        says(&command, &said, words);
+    }
+}
+
+/// These words, one after the other.
+fn says(command: &str, said: &str, words: &str) {
+    let mut rest = said;
+    for word in words.split(" … ") {
+        let Some(at) = rest.find(word) else { panic!("`{command}` said {said:?}, not {words:?}") };
+        rest = &rest[at..];
     }
 }
 
@@ -319,13 +329,14 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
         });
         demo.runs();
         let out = demo.out();
+        // The prompt and its tool want JSON, which a vendor that answers all alike does not give.
         let commands = out.lines().filter(|line| line.contains("/ai/v1/") && line.contains("curl"));
         let mut asked = 0;
         for (command, words) in commands.zip(["x-tidegate-provider: ", "event: message_stop"]) {
             let output =
                 Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(said.contains(words), "`{command}` said {said:?}, not {words:?}");
+            says(command, &said, words);
             asked += 1;
             let seen = vendor.seen();
             assert_eq!(seen.len(), asked, "{name}: {seen:?}");

@@ -2,6 +2,7 @@
 
 pub(crate) mod documents;
 mod policies;
+mod shared;
 mod statements;
 
 use std::{
@@ -116,9 +117,10 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-vault", &[]),
         ("tidegate-acme", &[]),
         ("tidegate-layer4", &[]),
+        ("tidegate-kafka", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-sinks", &[]),
-        ("tidegate-telemetry", &["tidegate-model", "tidegate-sinks"]),
+        ("tidegate-telemetry", &["tidegate-model", "tidegate-sinks", "tidegate-kafka"]),
         (
             "tidegate-proxy",
             &[
@@ -130,6 +132,7 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-waf",
                 "tidegate-transcode",
                 "tidegate-events",
+                "tidegate-kafka",
                 "tidegate-graphql",
                 "tidegate-identity",
                 "tidegate-layer4",

@@ -192,6 +192,29 @@ fn addresses_are_addresses() {
 }
 
 #[test]
+fn a_dialect_at_another_host_is_refused() {
+    let text = |also: &str| {
+        format!(
+            "name = \"x\"\ntitle = \"X\"\ndocs = \"d\"\nbase-url = \"https://a.{{region}}.example/v1\"\n\
+             dialect = \"openai-chat\"\nauth = []\n[[also]]\ndialect = \"anthropic\"\nbase-url = \"{also}\"\n"
+        )
+    };
+    for (also, is_good) in [
+        ("https://a.{region}.example/anthropic", true),
+        ("https://a.{region}.example", true),
+        ("https://b.{region}.example/anthropic", false),
+        ("http://a.{region}.example/anthropic", false),
+        ("https://a.{region}.example:8443/anthropic", false),
+    ] {
+        let parsed = crate::catalogue::Provider::parse("x.toml", &text(also));
+        assert_eq!(parsed.is_ok(), is_good, "{also}");
+        if let Err(error) = parsed {
+            assert!(error.to_string().contains("another host"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn there_are_more_than_a_thousand_models() {
     let count = all_models().count();
     assert!(count > 3_000, "{count}");

@@ -133,5 +133,8 @@ fn providers_have_their_own_ways() {
 
 #[test]
 fn nothing_is_known_of_any_server_that_speaks_openais_dialect() {
-    assert_eq!(rules("openai-compatible", "gpt-5"), Rules::default());
+    // But that tools with free texts are OpenAI's own.
+    let nothing = Rules { no_custom_tools: true, ..Rules::default() };
+    assert_eq!(rules("openai-compatible", "gpt-5"), nothing);
+    assert!(!rules("openai", "gpt-4o").no_custom_tools);
 }

@@ -104,6 +104,11 @@ fn mode(reasoning: &Reasoning, rules: &Rules, losses: &mut Losses) -> Mode {
             losses.feature(Feature::Reasoning);
             Mode::Budget(*least)
         }
+        // It always thinks.
+        ReasoningRule::Effort(known) if off && !known.contains(&Effort::None) => {
+            losses.feature(Feature::Reasoning);
+            Mode::Unsaid
+        }
         _ if off => Mode::Off,
         ReasoningRule::Budget { least, most, .. } => {
             let wish = reasoning.budget.or(reasoning.effort.map(Effort::budget));
@@ -175,17 +180,23 @@ fn fit(mut plan: Plan, asked: bool, most: u64, losses: &mut Losses) -> Plan {
         // The answer has its room beside the thoughts.
         plan.max_tokens = plan.max_tokens.saturating_add(budget).min(most);
     }
-    plan.mode = if budget < plan.max_tokens {
-        Mode::Budget(budget)
-    } else {
+    let fitting = below(budget, plan.max_tokens);
+    if fitting != Some(budget) {
         losses.feature(Feature::Reasoning);
-        match (plan.max_tokens / 4).saturating_mul(3) {
-            lowered if lowered >= BUDGET_LEAST => Mode::Budget(lowered),
-            _ if plan.max_tokens > BUDGET_LEAST => Mode::Budget(BUDGET_LEAST),
-            _ => Mode::Unsaid,
-        }
-    };
+    }
+    plan.mode = fitting.map_or(Mode::Unsaid, Mode::Budget);
     plan
+}
+
+/// A budget below the most tokens of the answer; nothing where there is none that Claude takes.
+pub(crate) fn below(budget: u64, max_tokens: u64) -> Option<u64> {
+    let budget = budget.max(BUDGET_LEAST);
+    let lowered = (max_tokens / 4).saturating_mul(3);
+    match budget {
+        budget if budget < max_tokens => Some(budget),
+        _ if lowered >= BUDGET_LEAST => Some(lowered),
+        _ => Some(BUDGET_LEAST).filter(|least| *least < max_tokens),
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +227,17 @@ mod tests {
         assert_eq!(planned(&asked(Some(1_100), budget(8_000)), &rules), (Mode::Budget(1_024), 1_100, false));
         assert_eq!(planned(&asked(Some(1_000), budget(8_000)), &rules), (Mode::Unsaid, 1_000, false));
         assert_eq!(planned(&asked(Some(4_000), budget(1)), &rules), (Mode::Budget(1_024), 4_000, true));
+    }
+
+    #[test]
+    fn who_always_thinks_is_not_told_not_to() {
+        let rules = |efforts: &[Effort]| Rules {
+            reasoning: ReasoningRule::Effort(efforts.to_vec()),
+            ..Rules::default()
+        };
+        let off = || asked(Some(9_000), Reasoning { enabled: Some(false), ..Reasoning::default() });
+        assert_eq!(planned(&off(), &rules(&[Effort::None, Effort::High])), (Mode::Off, 9_000, true));
+        assert_eq!(planned(&off(), &rules(&[Effort::High])), (Mode::Unsaid, 9_000, false));
     }
 
     #[test]

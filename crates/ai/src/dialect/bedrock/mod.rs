@@ -3,6 +3,7 @@
 //! Shapes: the service model in botocore (`bedrock-runtime/2023-09-30`). The model and the wish for a stream stand in
 //! the path. Signing is not done here.
 
+mod betas;
 mod media;
 
 pub(super) mod inbound;
@@ -15,6 +16,8 @@ use crate::{
     canon::{Citation, Feature, Finish, Proof, ProofKind, Usage},
     way::Way,
 };
+
+pub(super) use self::betas::with_betas;
 
 /// Who issues the proofs in it: Claude signs here as it does at Anthropic.
 pub(super) const ISSUER: &str = super::anthropic::ISSUER;

@@ -253,3 +253,15 @@ fn proof_of(text: String, kind: ProofKind) -> Proof {
 fn signature_of(proof: &Proof) -> String {
     if proof.issuer == ISSUER { proof.value.clone() } else { general_purpose::STANDARD.encode(proof.seal()) }
 }
+
+/// Writes one `thoughtSignature` for several proofs of other vendors.
+fn signature_of_all(proofs: &[Proof]) -> String {
+    let sealed: Vec<String> = proofs.iter().map(Proof::seal).collect();
+    general_purpose::STANDARD.encode(sealed.join("."))
+}
+
+/// The proofs of other vendors that a `thoughtSignature` holds.
+fn proofs_of_others(text: &str) -> Vec<Proof> {
+    let inner = decode(text).and_then(|bytes| String::from_utf8(bytes).ok());
+    inner.map(|inner| Proof::open_all(&inner)).unwrap_or_default()
+}

@@ -164,6 +164,80 @@ fn a_call_of_the_current_turn_is_marked_where_models_demand_it() {
     assert!(!unknown.to_string().contains("thoughtSignature"));
 }
 
+/// The parts of an answer as a caller gets them, whole or piece by piece.
+fn parts_told(answer: &Answer, is_stream: bool) -> Vec<Value> {
+    let parts =
+        |answer: &Value| answer["candidates"][0]["content"]["parts"].as_array().cloned().unwrap_or_default();
+    if !is_stream {
+        let told = Dialect::Gemini.write_answer(answer.clone(), &Telling::default());
+        return parts(&serde_json::from_slice(&told).expect("JSON"));
+    }
+    let mut writer = Dialect::Gemini.stream_writer(Telling::default());
+    let (mut out, mut frames) = (Vec::new(), Vec::new());
+    events_of(answer.clone()).into_iter().for_each(|event| writer.write(event, &mut out));
+    FrameReader::new(Framing::Sse).push(&out, &mut frames).expect("well framed");
+    let piece = |frame: Frame| parts(&serde_json::from_slice(&frame.data).expect("JSON"));
+    let is_something = |part: &Value| {
+        part.get("text").is_none_or(|text| text != "") || part.get("thoughtSignature").is_some()
+    };
+    frames.into_iter().flat_map(piece).filter(is_something).collect()
+}
+
+#[test]
+fn every_proof_of_the_thoughts_before_a_call_rides_on_it() {
+    let thought = |text: &str, kind: ProofKind, value: &str| {
+        let proof = Proof { issuer: "anthropic".into(), kind, value: value.into(), id: None };
+        Part::Thinking { text: text.into(), proof: Some(proof) }
+    };
+    let signed = |text: &str| thought(text, ProofKind::Signature, "c2ln");
+    let redacted = |value: &str| thought("", ProofKind::Encrypted, value);
+    let call = |id: &str| Part::ToolCall {
+        id: id.into(),
+        name: "f".into(),
+        arguments: "{}".into(),
+        custom: false,
+        proof: None,
+        cache: None,
+    };
+    let all = |_: &mut Value| true;
+    let no_thoughts = |part: &mut Value| part.get("thought").is_none();
+    let no_proofs = |part: &mut Value| {
+        if part.get("thought").is_some() {
+            part.as_object_mut().expect("a part").shift_remove("thoughtSignature");
+        }
+        true
+    };
+    type Keeps = fn(&mut Value) -> bool;
+    let kept: [(&str, Keeps, &str); 3] =
+        [("all", all, "hm"), ("no thoughts", no_thoughts, ""), ("no proofs", no_proofs, "hm")];
+    for (answer, is_behind) in [
+        (vec![signed("hm"), redacted("R1"), Part::text("said"), call("1"), redacted("R2"), call("2")], false),
+        (vec![Part::text("said"), signed("hm"), redacted("R1"), call("1"), redacted("R2"), call("2")], true),
+    ] {
+        let whole =
+            Answer { choices: vec![Choice { parts: answer, ..Choice::default() }], ..Answer::default() };
+        for (what, keeps, text) in kept {
+            for is_stream in [false, true] {
+                let mut parts = parts_told(&whole, is_stream);
+                parts.retain_mut(keeps);
+                let request = read(&json!({"contents": [{"role": "model", "parts": parts}]}));
+                let mut want = vec![signed(text), redacted("R1")];
+                want.insert(if is_behind { 0 } else { 2 }, Part::text("said"));
+                want.extend([call("1"), redacted("R2"), call("2")]);
+                assert_eq!(request.messages[0].parts, want, "{what}, stream {is_stream}, behind {is_behind}");
+            }
+        }
+    }
+    // To Gemini's own servers none of it goes.
+    let body = json!({"contents": [{"role": "model", "parts": parts_told(&Answer {
+        choices: vec![Choice { parts: vec![signed("hm"), redacted("R1"), call("1")], ..Choice::default() }],
+        ..Answer::default()
+    }, false)}]});
+    let (out, losses) =
+        crate::sealed::unsealed(Dialect::Gemini, body.to_string().as_bytes()).expect("sealed");
+    assert!(!String::from_utf8_lossy(&out).contains("thoughtSignature") && !losses.is_empty());
+}
+
 #[test]
 fn instructions_alone_are_what_the_user_says() {
     let body = json!({"systemInstruction": {"parts": [{"text": "Tell a joke."}]}, "contents": []});

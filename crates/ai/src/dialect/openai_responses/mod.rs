@@ -9,11 +9,12 @@ pub(super) mod outbound;
 
 mod content;
 mod echo;
+mod hands;
 mod thought;
 
 use serde_json::{Value, json};
 
-pub(super) use self::echo::echo;
+pub(super) use self::{echo::echo, hands::as_function};
 use crate::{
     canon::{Feature, Finish, Part, Usage},
     way::Way,
@@ -150,6 +151,19 @@ pub(super) fn tier_word(tier: &str) -> &str {
         "auto" | "default" | "flex" | "scale" | "priority" | "fast" | "ultrafast" => tier,
         _ => "default",
     }
+}
+
+/// Most letters of an end user's id (OpenAI API reference: `safety_identifier`). Agents put a document into theirs.
+const USER_LETTERS_MAX: usize = 64;
+const CHECKSUM_LETTERS: usize = 9;
+
+/// An end user's id as it is taken: a longer one is its beginning and a checksum of the whole, always the same.
+pub(super) fn user_word(user: &str) -> String {
+    if user.chars().count() <= USER_LETTERS_MAX {
+        return user.to_owned();
+    }
+    let kept: String = user.chars().take(USER_LETTERS_MAX - CHECKSUM_LETTERS).collect();
+    format!("{kept}_{:08x}", crc32fast::hash(user.as_bytes()))
 }
 
 /// Whether a tool is one that OpenAI runs or knows.

@@ -182,23 +182,30 @@ impl Atoms {
     fn tool(&mut self, tool: &Tool) {
         let none = json!({"type": "object", "properties": {}});
         match &tool.kind {
+            // A tool that takes a free text is a function of one text where a dialect knows no others; its grammar is
+            // named.
+            ToolKind::Custom { format } => {
+                self.add("free", &(&tool.name, &tool.description), &[]);
+                let grammar = format.as_ref().filter(|format| format.get("grammar").is_some());
+                self.some("grammar", grammar, &[Feature::CustomTool]);
+            }
+            ToolKind::Function { parameters } if takes_text(parameters.as_ref()) => {
+                self.add("free", &(&tool.name, &tool.description), &[]);
+            }
             ToolKind::Function { parameters } => {
                 let parameters = parameters.as_ref().unwrap_or(&none);
                 self.add("function", &(&tool.name, parameters, &tool.description), &[]);
                 // Not strict is what is meant when nothing is said.
                 self.some("strict", (tool.strict == Some(true)).then_some(&tool.name), &[Feature::Strict]);
             }
-            ToolKind::Custom { format } => {
-                self.add("custom", &(&tool.name, format, &tool.description), &[Feature::CustomTool]);
-            }
             ToolKind::Vendor { value, .. } => self.add("vendor tool", value, &[Feature::VendorTool]),
         }
-        self.cache(tool.cache.as_ref(), &[Feature::CustomTool, Feature::VendorTool]);
+        self.cache(tool.cache.as_ref(), &[Feature::VendorTool]);
     }
 
     /// What must be called. Where the tools are lost, it is with them.
     fn choice(&mut self, request: &Request, tools: &[&Tool]) {
-        let features = [Feature::ToolChoice, Feature::VendorTool, Feature::CustomTool];
+        let features = [Feature::ToolChoice, Feature::VendorTool];
         let required = match &request.tool_choice {
             Some(ToolChoice::Required | ToolChoice::Among { required: true, .. }) => true,
             Some(ToolChoice::Named(_)) => true,
@@ -211,7 +218,7 @@ impl Atoms {
         names.sort_unstable();
         self.some("must call one of", required.then_some(names), &features);
         let alone = request.parallel_tool_calls.filter(|wish| !wish && !tools.is_empty());
-        self.some("parallel", alone, &[Feature::ParallelToolCalls, features[1], features[2]]);
+        self.some("parallel", alone, &[Feature::ParallelToolCalls, features[1]]);
     }
 
     fn parameters(&mut self, request: &Request) {
@@ -264,6 +271,14 @@ impl Atoms {
         sampling.stop.iter().for_each(|stop| self.add("stop", stop, &[Feature::Stop]));
         self.some("bias", Some(&sampling.logit_bias).filter(|map| !map.is_empty()), &[Feature::LogitBias]);
     }
+}
+
+/// Whether a function is one that a tool with a free text became.
+fn takes_text(parameters: Option<&serde_json::Value>) -> bool {
+    let about = parameters.and_then(|parameters| parameters.pointer("/properties/input/description"));
+    about
+        .and_then(|about| about.as_str())
+        .is_some_and(|about| about.starts_with("The whole input of the tool"))
 }
 
 /// The tools that may be called: a choice among some is the same as having no others.

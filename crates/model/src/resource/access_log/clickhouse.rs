@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccessLog, Settings, receiver, timeout};
+use super::{AccessLog, Settings, receiver, secrets_in_the_open, timeout};
 use crate::{
     Duration, Secret,
     load::Context,
@@ -38,7 +38,7 @@ pub struct Clickhouse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
     /// Bound of one request.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "super::ten_seconds")]
     pub timeout: Duration,
 }
 
@@ -66,6 +66,7 @@ impl Settings for Clickhouse {
 
     fn validate(&self, log: &AccessLog, at: &mut Context<'_, '_>) {
         receiver(&self.url, self.tls.as_ref(), false, at);
+        secrets_in_the_open(&self.url, &self.secrets(), at);
         timeout(self.timeout, at);
         for (key, name) in [("database", &self.database), ("table", &self.table)] {
             let is_name = !name.is_empty()
@@ -89,8 +90,4 @@ impl Settings for Clickhouse {
 
 fn database() -> String {
     "default".to_owned()
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
 }

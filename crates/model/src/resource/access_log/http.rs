@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccessLog, Settings, headers, receiver, timeout};
+use super::{AccessLog, Settings, headers, receiver, secrets_in_the_open, timeout};
 use crate::{
     Duration, Secret,
     load::Context,
@@ -35,7 +35,7 @@ pub struct Http {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
     /// Bound of one request.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "super::ten_seconds")]
     pub timeout: Duration,
 }
 
@@ -72,6 +72,7 @@ impl Settings for Http {
 
     fn validate(&self, log: &AccessLog, at: &mut Context<'_, '_>) {
         receiver(&self.url, self.tls.as_ref(), true, at);
+        secrets_in_the_open(&self.url, &self.secrets(), at);
         headers(&self.headers, at);
         timeout(self.timeout, at);
         if self.body == HttpBody::Array && log.format != "json" {
@@ -83,8 +84,4 @@ impl Settings for Http {
             });
         }
     }
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
 }

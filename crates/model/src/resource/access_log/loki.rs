@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccessLog, Settings, headers, receiver, timeout};
+use super::{AccessLog, Settings, headers, receiver, secrets_in_the_open, timeout};
 use crate::{
     Duration, Secret,
     load::Context,
@@ -41,7 +41,7 @@ pub struct Loki {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
     /// Bound of one request.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "super::ten_seconds")]
     pub timeout: Duration,
 }
 
@@ -92,6 +92,7 @@ impl Settings for Loki {
 
     fn validate(&self, _: &AccessLog, at: &mut Context<'_, '_>) {
         receiver(&self.url, self.tls.as_ref(), false, at);
+        secrets_in_the_open(&self.url, &self.secrets(), at);
         headers(&self.headers, at);
         timeout(self.timeout, at);
         if self.tenant.as_ref().is_some_and(|tenant| ::http::HeaderValue::from_str(tenant).is_err()) {
@@ -120,8 +121,4 @@ fn labels() -> BTreeMap<String, String> {
 
 fn label_fields() -> Vec<LabelField> {
     vec![LabelField::Listener, LabelField::Route, LabelField::StatusClass]
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
 }

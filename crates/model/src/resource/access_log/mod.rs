@@ -138,7 +138,8 @@ macro_rules! kinds {
 kinds! {
     syslog: Syslog => "A receiver of syslog (RFC 5424).";
     http: Http => "A receiver of JSON over HTTP.";
-    nats: Nats => "A subject of a broker.";
+    nats: Nats => "A subject of NATS.";
+    kafka: Kafka => "A topic of Kafka's.";
     loki: Loki => "Grafana Loki.";
     clickhouse: Clickhouse => "A table of ClickHouse's.";
     otlp: Otlp => "An OTLP receiver, as log records.";
@@ -148,6 +149,12 @@ impl AccessLog {
     /// Whether it is written by this process itself, line by line.
     pub fn is_local(&self) -> bool {
         matches!(self.kind, AccessLogKind::Stdout | AccessLogKind::Stderr | AccessLogKind::File)
+    }
+
+    /// The broker that it goes to, where it goes to one.
+    pub fn broker(&self) -> Option<&str> {
+        let nats = self.nats.as_ref().map(|nats| &*nats.broker);
+        nats.or_else(|| self.kafka.as_ref().map(|kafka| &*kafka.broker))
     }
 
     /// Secrets in its settings.
@@ -226,6 +233,11 @@ fn all() -> Percent {
     Percent::ALL
 }
 
+/// Bound of a request, where nothing else is said.
+fn ten_seconds() -> Duration {
+    Duration::from_secs(10)
+}
+
 /// Headers that the protocol needs for itself.
 const OWN_HEADERS: [&str; 6] =
     ["host", "content-type", "content-length", "content-encoding", "transfer-encoding", "connection"];
@@ -259,6 +271,13 @@ fn headers(headers: &std::collections::BTreeMap<String, Secret>, at: &mut Contex
             at.field(name, |at| at.error(format!("`{name}` {wrong}")));
         }
     });
+}
+
+/// Warns of secrets that are shown to somebody else on the way.
+fn secrets_in_the_open(url: &str, secrets: &[&Secret], at: &mut Context<'_, '_>) {
+    if !secrets.is_empty() && !crate::policy::jwt::is_private_enough(url) {
+        at.field("url", |at| at.warning("secrets are shown here without TLS: write `https://`"));
+    }
 }
 
 /// Checks the bound of a try.

@@ -10,7 +10,7 @@ use crate::{Duration, load::Context};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Nats {
-    /// The name of a broker of `brokers`.
+    /// The name of a broker of `brokers`, of kind `nats`.
     pub broker: String,
     /// The subject that records are published to.
     pub subject: String,
@@ -19,7 +19,7 @@ pub struct Nats {
     #[serde(default = "yes")]
     pub acknowledged: bool,
     /// Bound of one try to publish a batch.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "super::ten_seconds")]
     pub timeout: Duration,
 }
 
@@ -40,8 +40,4 @@ impl Settings for Nats {
 
 fn yes() -> bool {
     true
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
 }

@@ -42,7 +42,7 @@ pub struct Otlp {
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
     /// Bound of one request.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "super::ten_seconds")]
     pub timeout: Duration,
 }
 
@@ -71,8 +71,4 @@ impl Settings for Otlp {
 
 fn service() -> String {
     "tidegate".to_owned()
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
 }

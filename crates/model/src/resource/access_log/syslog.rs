@@ -31,7 +31,7 @@ pub struct Syslog {
     #[serde(default = "message_size")]
     pub message_size: Size,
     /// Bound of one try to hand over a batch.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "super::ten_seconds")]
     pub timeout: Duration,
 }
 
@@ -123,8 +123,4 @@ fn app_name() -> String {
 
 fn message_size() -> Size {
     Size::kib(8)
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
 }

@@ -51,7 +51,7 @@ pub(super) fn check(provider: &Provider, at: &mut Context<'_, '_>) {
     }
 }
 
-fn aws(aws: &AwsCredentials, at: &mut Context<'_, '_>) {
+pub(crate) fn aws(aws: &AwsCredentials, at: &mut Context<'_, '_>) {
     let by_token = aws.assume_role.as_ref().is_some_and(|role| role.web_identity_token.is_some());
     match (&aws.access_key_id, &aws.secret_access_key) {
         (Some(_), Some(_)) if by_token => {

@@ -34,51 +34,61 @@ impl Why {
 /// Gives a message up; false when it has to stay, because the other subject does not take it now.
 pub(super) async fn end(held: &Held, why: &Why) -> bool {
     let (owner, message) = (&held.owner, &held.message);
-    let (name, sequence, deliveries) = (&owner.name, held.sequence, held.deliveries);
+    let (name, id, deliveries) = (&owner.name, &message.id, held.deliveries);
     let why = why.text();
     let Some(subject) = &owner.settings.dead_letter else {
         owner.numbers.dropped.fetch_add(1, Atomic::Relaxed);
         tracing::error!(
-            subscription = %name, sequence, deliveries, why,
-            "`{name}` gives the message {sequence} up after {deliveries} deliveries: {why}"
+            subscription = %name, id = %id, deliveries, why,
+            "`{name}` gives the message {id} up after {deliveries} deliveries: {why}"
         );
         return true;
     };
     let stream = &owner.settings.stream;
-    let of_the_broker = |name: &str| name.to_ascii_lowercase().starts_with("nats-");
-    let all = message.headers.iter().flat_map(|headers| headers.iter());
-    let mut headers: Vec<(String, String)> = all
-        .filter(|(name, _)| !of_the_broker(AsRef::<str>::as_ref(*name)))
-        .flat_map(|(name, values)| {
-            values.iter().map(|value| (AsRef::<str>::as_ref(name).to_owned(), value.as_str().to_owned()))
-        })
-        .collect();
+    // What the broker itself wrote, and what it is told in another way.
+    let is_own = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with("nats-") || name.starts_with("x-death") || name == "partition-key"
+    };
+    let mut headers: Vec<(String, String)> =
+        message.headers.iter().filter(|(name, _)| !is_own(name)).cloned().collect();
+    let place = [
+        ("Tidegate-Partition", message.partition.map(|partition| partition.to_string())),
+        ("Tidegate-Sequence", message.sequence.map(|sequence| sequence.to_string())),
+    ];
+    headers.extend(place.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     for (key, value) in [
-        // Whoever gives it up twice has given it up once.
-        ("Nats-Msg-Id", format!("dead/{}/{stream}/{sequence}", owner.settings.durable())),
         ("Tidegate-Subscription", name.to_string()),
         ("Tidegate-Stream", stream.clone()),
-        ("Tidegate-Sequence", sequence.to_string()),
-        ("Tidegate-Subject", message.subject.to_string()),
+        ("Tidegate-Subject", message.subject.clone()),
         ("Tidegate-Deliveries", deliveries.to_string()),
         ("Tidegate-Reason", why.chars().filter(|one| !one.is_control()).take(256).collect()),
     ] {
         headers.push((key.to_owned(), value));
     }
-    let outgoing = Outgoing { subject: subject.clone(), headers, payload: message.payload.clone() };
+    let outgoing = Outgoing {
+        subject: subject.clone(),
+        exchange: owner.settings.dead_letter_exchange.clone(),
+        stream: None,
+        // Whoever gives it up twice has given it up once.
+        id: format!("dead/{}/{id}", owner.settings.durable()),
+        key: message.key.clone(),
+        headers,
+        payload: message.payload.clone(),
+    };
     match owner.broker.publish(outgoing, TIMEOUT).await {
         Ok(_) => {
             owner.numbers.dead.fetch_add(1, Atomic::Relaxed);
             tracing::warn!(
-                subscription = %name, sequence, deliveries, why,
-                "`{name}` puts the message {sequence} to `{subject}` after {deliveries} deliveries: {why}"
+                subscription = %name, id = %id, deliveries, why,
+                "`{name}` puts the message {id} to `{subject}` after {deliveries} deliveries: {why}"
             );
             true
         }
         Err(error) => {
             tracing::error!(
-                subscription = %name, sequence, ?error,
-                "`{name}` cannot put the message {sequence} to `{subject}`, and tries again"
+                subscription = %name, id = %id, ?error,
+                "`{name}` cannot put the message {id} to `{subject}`, and tries again"
             );
             false
         }

@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use async_nats::jetstream::Message;
+use bytes::Bytes;
 use events::cloud::{Data, Event, Form, PREFIX};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::DeliveryRecord;
 
 use super::{Held, given_up::Why, send::Delivery};
+use crate::broker::link::Message;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -15,23 +16,11 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 const ATTEMPT: HeaderName = HeaderName::from_static("x-tidegate-attempt");
 const SUBJECT: HeaderName = HeaderName::from_static("x-tidegate-subject");
 
-/// A message's headers, names in lower case.
-pub(super) fn headers(message: &Message) -> impl Iterator<Item = (String, &str)> {
-    let all = message.headers.iter().flat_map(|headers| headers.iter());
-    all.flat_map(|(name, values)| {
-        let name = AsRef::<str>::as_ref(name).to_ascii_lowercase();
-        values.iter().map(move |value| (name.clone(), value.as_str()))
-    })
-}
-
-fn header<'m>(message: &'m Message, wanted: &str) -> Option<&'m str> {
-    headers(message).find(|(name, _)| name == wanted).map(|(_, value)| value)
-}
-
 /// What a message belongs together with.
-pub(super) fn key(message: &Message) -> String {
-    let key = header(message, "partition-key").or_else(|| header(message, "ce-partitionkey"));
-    key.unwrap_or(message.subject.as_str()).to_owned()
+pub(super) fn key(message: &Message) -> Bytes {
+    let of_event = || message.header("ce-partitionkey").map(|key| Bytes::copy_from_slice(key.as_bytes()));
+    let subject = || Bytes::copy_from_slice(message.subject.as_bytes());
+    message.key.clone().or_else(of_event).unwrap_or_else(subject)
 }
 
 /// The request of a message that is delivered.
@@ -50,18 +39,23 @@ pub(super) fn request(held: &Held) -> Result<Delivery, Why> {
         Ok(())
     };
     for name in &settings.headers {
-        for (_, value) in headers(message).filter(|(known, _)| known == name.as_str()) {
+        let named = message.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name.as_str()));
+        for (_, value) in named {
             add(name.as_str(), value)?;
         }
     }
-    let content_type = header(message, "content-type");
-    let form = Form::of(content_type, header(message, "ce-specversion").is_some()).ok().flatten();
+    let content_type = message.header("content-type");
+    let form = Form::of(content_type, message.header("ce-specversion").is_some()).ok().flatten();
     let mut body = message.payload.clone();
     match (&settings.wrap, form) {
         (Some(wrap), None) => {
-            let id = format!("{}/{}", settings.stream, held.sequence);
+            let id = match (message.partition, message.sequence) {
+                (None, Some(sequence)) => format!("{}/{sequence}", settings.stream),
+                _ => message.id.clone(),
+            };
             let mut event = Event::new(&id, &wrap.source, &wrap.kind);
             let key = key(message);
+            let key = String::from_utf8_lossy(&key);
             for (name, value) in [
                 ("subject", Some(message.subject.as_str())),
                 ("datacontenttype", content_type),
@@ -79,14 +73,15 @@ pub(super) fn request(held: &Held) -> Result<Delivery, Why> {
             }
         }
         _ => {
-            for (name, value) in
-                headers(message).filter(|(name, _)| name.starts_with(PREFIX) || name == "content-type")
-            {
-                add(&name, value)?;
+            for (name, value) in &message.headers {
+                let name = name.to_ascii_lowercase();
+                if name.starts_with(PREFIX) || name == "content-type" {
+                    add(&name, value)?;
+                }
             }
         }
     }
-    let id = format!("{}-{}", settings.stream, held.sequence);
+    let id = message.id.clone();
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut set = |name: HeaderName, value: &str| -> Result<(), Why> {
         all.insert(name, HeaderValue::from_str(value).map_err(|error| unfit(&error))?);
@@ -111,7 +106,8 @@ pub(super) fn request(held: &Held) -> Result<Delivery, Why> {
         record: DeliveryRecord {
             subscription: owner.name.clone(),
             subject: message.subject.to_string(),
-            sequence: held.sequence,
+            partition: message.partition,
+            sequence: message.sequence,
             attempt: held.deliveries,
         },
     })

@@ -1,8 +1,9 @@
 //! `subscriptions`: what a broker keeps is delivered to an upstream.
 //!
-//! A reader in the background takes as many messages as there is room for; each is [made](message) a request, [sent](send)
-//! by a worker through the upstream as any call is, and confirmed to the broker when the answer is a 2xx. While a message
-//! is held here the broker is told so, and whatever ends this process, it delivers the message again.
+//! The broker's own [reader](crate::broker::link::Link::read) takes as many messages as there is room for; each is
+//! [made](message) a request, [sent](send) by a worker through the upstream as any call is, and confirmed to the broker when
+//! the answer is a 2xx. While a message is held here the broker knows, and whatever ends this process, it delivers the
+//! message again. A message that fails comes again later: from the broker where that keeps it until then, else from here.
 
 mod given_up;
 mod message;
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{AckKind, Message};
+use bytes::Bytes;
 use model::resource::subscription::{Ordering, Subscription as Settings};
 use tokio::{
     runtime::Handle,
@@ -30,16 +31,21 @@ use tokio::{
 
 pub(crate) use self::report::Report;
 pub use self::report::SubscriptionStatus;
-pub(super) use self::tries::Tries;
+pub(super) use self::{reader::Reader, tries::Tries};
 use self::{send::Outcome, sign::Keys};
-use super::Broker;
+use super::{
+    Broker,
+    link::{Message, Receipt, Settled},
+};
 use crate::{compiled::Building, worker::Shared};
 
 /// Subscriptions by name.
 pub(crate) type Subscriptions = HashMap<Arc<str>, Arc<Subscription>>;
 
-/// Messages that wait for others of their key, for each delivery at a time.
-const WAITING_OF_KEYS: usize = 4;
+/// When what is given back may come again.
+pub(super) const GIVEN_BACK: Duration = Duration::from_secs(2);
+/// Messages that wait here, for others of their key or for their next try, for each delivery at a time.
+const WAITING: usize = 4;
 
 /// A subscription, from its start to its end.
 pub(crate) struct Subscription {
@@ -55,12 +61,15 @@ pub(crate) struct Subscription {
     reads: AtomicBool,
     /// The broker knows it, and it reads.
     is_up: AtomicBool,
-    /// Subjects at which the broker hears of the messages that are held here, by their place in the stream.
-    held: Mutex<HashMap<u64, String>>,
+    /// Messages that are held here, by their places.
+    held: Mutex<HashMap<(i32, u64), Arc<dyn Receipt>>>,
     /// Messages that wait for one of their key.
-    of_keys: Mutex<HashMap<String, VecDeque<Held>>>,
+    of_keys: Mutex<HashMap<Bytes, VecDeque<Held>>>,
     /// Places for deliveries.
     places: Arc<Semaphore>,
+    /// Room for messages.
+    room: Arc<Semaphore>,
+    room_of_all: usize,
     in_flight: AtomicUsize,
     trouble: Mutex<Option<String>>,
     numbers: Numbers,
@@ -78,9 +87,6 @@ struct Numbers {
 /// A message that is held here.
 struct Held {
     message: Message,
-    sequence: u64,
-    /// How often the broker has given it out.
-    given: u32,
     /// Deliveries, this one included.
     deliveries: u32,
     owner: Arc<Subscription>,
@@ -90,7 +96,11 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.owner.held().remove(&self.sequence);
+        let mut held = self.owner.held();
+        // Its place may be another's by now.
+        if held.get(&self.message.place).is_some_and(|one| Arc::ptr_eq(one, &self.message.receipt)) {
+            held.remove(&self.message.place);
+        }
     }
 }
 
@@ -115,6 +125,12 @@ impl Subscription {
             Ordering::All => 1,
             Ordering::None | Ordering::Key => settings.concurrency.clamp(1, 1024),
         };
+        let room = match settings.ordering {
+            Ordering::All => places,
+            // What fails has to leave room for others while it waits here.
+            Ordering::None if broker.keeps_for_later() => places,
+            Ordering::None | Ordering::Key => places * WAITING,
+        };
         Ok(cx.of("subscriptions").keep(&settings.name, &identity, || Self {
             name: settings.name.as_str().into(),
             place: format!("{}/{}", settings.stream, settings.durable()),
@@ -128,6 +144,8 @@ impl Subscription {
             held: Mutex::default(),
             of_keys: Mutex::default(),
             places: Arc::new(Semaphore::new(places)),
+            room: Arc::new(Semaphore::new(room)),
+            room_of_all: room,
             in_flight: AtomicUsize::new(0),
             trouble: Mutex::default(),
             numbers: Numbers::default(),
@@ -163,16 +181,15 @@ impl Subscription {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<u64, String>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<(i32, u64), Arc<dyn Receipt>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many messages are held at a time.
-    fn room(&self) -> usize {
-        match self.settings.ordering {
-            Ordering::All => 1,
-            Ordering::None => self.settings.concurrency,
-            Ordering::Key => self.settings.concurrency * WAITING_OF_KEYS,
+    /// Waits, but no longer than it runs.
+    async fn pause_of(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.stopped() => {}
         }
     }
 
@@ -244,42 +261,43 @@ fn dispatch(held: Held, shared: &Weak<Shared>) {
 async fn process(mut held: Held, shared: Weak<Shared>) {
     let owner = held.owner.clone();
     loop {
-        if owner.is_stopping() {
+        if owner.is_stopping() || held.message.receipt.is_lost() {
             return give_back(&held).await;
         }
-        let why = match one(&held, &shared).await {
+        let can_wait = held.message.receipt.can_wait();
+        let (why, retry_after) = match one(&held, &shared).await {
             Outcome::Delivered => {
                 owner.numbers.delivered.fetch_add(1, Atomic::Relaxed);
-                owner.broker.tries.done(&owner.place, held.sequence);
-                return told(&held, AckKind::Ack).await;
+                return done(&held, Settled::Delivered).await;
             }
             // Nobody is to blame but this gateway, which ends.
-            Outcome::Undone => return give_back(&held).await,
+            Outcome::Undone if can_wait || owner.is_stopping() => return give_back(&held).await,
+            Outcome::Undone => {
+                owner.pause_of(GIVEN_BACK).await;
+                continue;
+            }
             Outcome::Failed { why, retry_after } => {
                 owner.numbers.failed.fetch_add(1, Atomic::Relaxed);
                 (why, retry_after)
             }
         };
-        let (why, retry_after) = why;
         if held.deliveries >= owner.settings.max_deliveries || why.is_final() {
-            match given_up::end(&held, &why).await {
-                true => {
-                    owner.broker.tries.done(&owner.place, held.sequence);
-                    return told(&held, AckKind::Term).await;
-                }
-                // It stays where it is until it can be put elsewhere.
-                false => return told(&held, AckKind::Nak(Some(given_up::AGAIN))).await,
+            if given_up::end(&held, &why).await {
+                return done(&held, Settled::GivenUp).await;
             }
+            // It stays where it is until it can be put elsewhere.
+            if can_wait {
+                return told(&held, Settled::Later(given_up::AGAIN)).await;
+            }
+            owner.pause_of(given_up::AGAIN).await;
+            continue;
         }
         let pause = owner.pause(held.deliveries, retry_after);
-        if owner.settings.ordering == Ordering::None {
-            return told(&held, AckKind::Nak(Some(pause))).await;
+        if owner.settings.ordering == Ordering::None && can_wait {
+            return told(&held, Settled::Later(pause)).await;
         }
         // Those that wait for it wait on.
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = owner.stopped() => {}
-        }
+        owner.pause_of(pause).await;
         held.deliveries += 1;
     }
 }
@@ -301,16 +319,23 @@ async fn one(held: &Held, shared: &Weak<Shared>) -> Outcome {
     outcome
 }
 
+/// A message is done with.
+async fn done(held: &Held, what: Settled) {
+    let owner = &held.owner;
+    owner.broker.tries.done(&owner.place, held.message.counted);
+    told(held, what).await;
+}
+
 /// Gives a message back that this try of was not made.
 async fn give_back(held: &Held) {
-    let owner = &held.owner;
-    owner.broker.tries.given_back(&owner.place, held.sequence, held.given, held.deliveries);
-    told(held, AckKind::Nak(Some(reader::GIVEN_BACK))).await;
+    let (owner, message) = (&held.owner, &held.message);
+    owner.broker.tries.given_back(&owner.place, message.counted, message.given, held.deliveries);
+    told(held, Settled::Back).await;
 }
 
 /// Tells the broker what became of a message. What it does not hear of it delivers again.
-async fn told(held: &Held, what: AckKind) {
-    if let Err(error) = held.message.ack_with(what).await {
+async fn told(held: &Held, what: Settled) {
+    if let Err(error) = held.message.receipt.settle(what).await {
         tracing::debug!(subscription = %held.owner.name, %error, "the broker was not told: {error}");
     }
 }

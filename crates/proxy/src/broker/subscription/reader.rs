@@ -1,189 +1,165 @@
-//! Reads: makes the subscription known to the broker, and takes messages while there is room.
+//! Reads: takes messages by the broker's own way of it, while there is room, again and again until it is stopped.
 
 use std::{
+    any::Any,
     sync::{Arc, Weak, atomic::Ordering as Atomic},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use async_nats::{
-    Client,
-    jetstream::{
-        self, AckKind, Context, Message,
-        consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
-    },
-};
-use futures_util::StreamExt;
-use model::resource::subscription::SubscriptionStart;
-use tokio::sync::Semaphore;
+use model::resource::subscription::Subscription as Settings;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
 use super::{Held, Subscription, dispatch};
-use crate::worker::Shared;
+use crate::{
+    broker::link::{Message, Receipt, Settled},
+    worker::Shared,
+};
 
-/// After how long the broker delivers again what it has not heard of.
-const ACK_WAIT: Duration = Duration::from_secs(30);
-/// How long one request for messages stands.
-const EXPIRES: Duration = Duration::from_secs(1);
-/// How much longer it stands when nobody answers: what the broker does not know any more it passes over in silence.
-const SILENCE: Duration = Duration::from_secs(3);
-/// When the broker may deliver again what is given back: not into the request that still stands, which would have it go to
-/// and fro until that ends.
-pub(super) const GIVEN_BACK: Duration = Duration::from_secs(2);
-/// Messages of one request.
-const BATCH_MAX: usize = 256;
 /// The pauses before it is tried again.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// What a broker's reader hands messages over to.
+pub(in crate::broker) struct Reader {
+    owner: Arc<Subscription>,
+    shared: Weak<Shared>,
+    /// What the broker's reader keeps from one connection to the next.
+    pub(in crate::broker) kept: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
 /// Reads until it is stopped.
 pub(super) async fn run(owner: Arc<Subscription>, shared: Weak<Shared>) {
+    let reader = Reader { owner: owner.clone(), shared, kept: Mutex::default() };
     let mut pause = PAUSE_FIRST;
     let mut is_told = false;
     while !owner.is_stopping() {
-        match read(&owner, &shared, &mut pause).await {
+        match reader.read().await {
             Ok(()) => break,
             Err(why) => {
-                let was_up = owner.is_up.swap(false, Atomic::Relaxed);
-                if was_up || !std::mem::replace(&mut is_told, true) {
+                if owner.is_up.swap(false, Atomic::Relaxed) {
+                    (pause, is_told) = (PAUSE_FIRST, false);
+                }
+                if !std::mem::replace(&mut is_told, true) {
                     let name = &owner.name;
                     tracing::warn!(%why, "the subscription `{name}` cannot be read, and it is tried again: {why}");
                 }
                 owner.set_trouble(Some(why));
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = owner.stopped() => {}
-        }
+        owner.pause_of(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
     owner.is_up.store(false, Atomic::Relaxed);
     owner.reads.store(false, Atomic::Relaxed);
 }
 
-/// Reads while there is a connection; good when it is stopped.
-async fn read(owner: &Arc<Subscription>, shared: &Weak<Shared>, pause: &mut Duration) -> Result<(), String> {
-    let link = owner.broker.link().ok_or("there is no connection to the broker")?;
-    // Workers come after subscriptions.
-    if shared.upgrade().is_none_or(|shared| shared.inboxes.get().is_none()) {
-        return Err("there are no workers yet".to_owned());
+impl Reader {
+    /// Reads while there is a connection; good when it is stopped.
+    async fn read(&self) -> Result<(), String> {
+        let link = self.owner.broker.link().ok_or("there is no connection to the broker")?;
+        // Workers come after subscriptions.
+        if self.shared.upgrade().is_none_or(|shared| shared.inboxes.get().is_none()) {
+            return Err("there are no workers yet".to_owned());
+        }
+        link.read(self).await
     }
-    let context = match owner.broker.domain() {
-        Some(domain) => jetstream::with_domain(link.client.clone(), domain),
-        None => jetstream::new(link.client.clone()),
-    };
-    let consumer = known(owner, &context).await?;
-    let _progress = Progress::begin(owner.clone(), link.client.clone());
-    owner.is_up.store(true, Atomic::Relaxed);
-    owner.set_trouble(None);
-    *pause = PAUSE_FIRST;
-    tracing::info!("the subscription `{}` is read", owner.name);
-    let room = Arc::new(Semaphore::new(owner.room()));
-    loop {
-        let first = tokio::select! {
-            () = owner.stopped() => return Ok(()),
-            permit = room.clone().acquire_owned() => permit.map_err(|error| error.to_string())?,
-        };
-        let mut first = Some(first);
-        let wanted = (1 + room.available_permits()).min(BATCH_MAX);
-        let batch = consumer.batch().max_messages(wanted).expires(EXPIRES).messages();
-        let asked = Instant::now();
-        let mut batch = batch.await.map_err(|error| error.to_string())?;
-        while let Some(message) = batch.next().await {
-            let message = message.map_err(|error| error.to_string())?;
-            let permit = first.take().or_else(|| room.clone().try_acquire_owned().ok());
-            match permit.filter(|_| !owner.is_stopping()) {
-                Some(permit) => {
-                    if let Some(held) = hold(owner, message, permit) {
-                        dispatch(held, shared);
-                    }
-                }
-                // It is another's: the broker need not wait to find that out.
-                None => {
-                    if let Some((sequence, given)) = counted(&message) {
-                        let tries = &owner.broker.tries;
-                        let next = tries.next(&owner.place, sequence, given);
-                        tries.given_back(&owner.place, sequence, given, next);
-                    }
-                    let back = AckKind::Nak(Some(GIVEN_BACK));
-                    message.ack_with(back).await.map_err(|error| error.to_string())?;
-                }
+
+    pub(in crate::broker) fn settings(&self) -> &Settings {
+        &self.owner.settings
+    }
+
+    pub(in crate::broker) fn is_stopping(&self) -> bool {
+        self.owner.is_stopping()
+    }
+
+    /// Ready when it is stopped.
+    pub(in crate::broker) async fn stopped(&self) {
+        self.owner.stopped().await;
+    }
+
+    /// The broker knows it, and messages come from now on.
+    pub(in crate::broker) fn has_begun(&self) {
+        if !self.owner.is_up.swap(true, Atomic::Relaxed) {
+            tracing::info!("the subscription `{}` is read", self.owner.name);
+        }
+        self.owner.set_trouble(None);
+    }
+
+    /// Room for a message; nothing when it is stopped.
+    pub(in crate::broker) async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.owner.stopped() => None,
+            room = self.owner.room.clone().acquire_owned() => room.ok(),
+        }
+    }
+
+    /// Room for a message, where there is some now.
+    pub(in crate::broker) fn room_now(&self) -> Option<OwnedSemaphorePermit> {
+        self.owner.room.clone().try_acquire_owned().ok()
+    }
+
+    /// For how many there is room when nothing is held.
+    pub(in crate::broker) fn room_of_all(&self) -> usize {
+        self.owner.room_of_all
+    }
+
+    /// Whether something is held.
+    pub(in crate::broker) fn holds(&self) -> bool {
+        !self.owner.held().is_empty()
+    }
+
+    /// For how many more there is room.
+    pub(in crate::broker) fn more_room(&self) -> usize {
+        self.owner.room.available_permits()
+    }
+
+    /// Takes a message in, and has it delivered.
+    pub(in crate::broker) fn take(&self, message: Message, room: OwnedSemaphorePermit) {
+        let owner = &self.owner;
+        {
+            let mut held = owner.held();
+            // One that came again while it is on its way is done with when that ends.
+            if held.get(&message.place).is_some_and(|receipt| !receipt.is_lost()) {
+                return;
             }
+            held.insert(message.place, message.receipt.clone());
         }
-        if asked.elapsed() > EXPIRES + SILENCE {
-            return Err("the broker does not answer".to_owned());
-        }
+        let deliveries = owner.broker.tries.next(&owner.place, message.counted, message.given);
+        let held = Held { message, deliveries, owner: owner.clone(), _permit: room };
+        dispatch(held, &self.shared);
     }
-}
 
-/// Makes it known to the broker, or finds that it is.
-async fn known(owner: &Subscription, context: &Context) -> Result<Consumer<pull::Config>, String> {
-    let settings = &owner.settings;
-    let stream = context.get_stream_no_info(&settings.stream).await.map_err(|error| error.to_string())?;
-    let wanted = pull::Config {
-        durable_name: Some(settings.durable()),
-        description: Some(format!("deliveries of Tidegate to {}", settings.upstream)),
-        deliver_policy: match settings.from {
-            SubscriptionStart::New => DeliverPolicy::New,
-            SubscriptionStart::All => DeliverPolicy::All,
-        },
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
-        // It is given up here, and never silently there.
-        max_deliver: -1,
-        filter_subject: settings.subject.clone().unwrap_or_default(),
-        max_ack_pending: match settings.ordering {
-            model::resource::subscription::Ordering::All => 1,
-            _ => 65_536,
-        },
-        ..Default::default()
-    };
-    stream.create_consumer(wanted).await.map_err(|error| error.to_string())
-}
-
-/// The place of a message in the stream, and how often the broker has given it out.
-fn counted(message: &Message) -> Option<(u64, u32)> {
-    let info = message.info().ok()?;
-    Some((info.stream_sequence, u32::try_from(info.delivered).unwrap_or(1).max(1)))
-}
-
-/// Takes a message in; one that is not JetStream's is none.
-fn hold(
-    owner: &Arc<Subscription>,
-    message: Message,
-    permit: tokio::sync::OwnedSemaphorePermit,
-) -> Option<Held> {
-    let (sequence, given) = counted(&message)?;
-    let answers = message.reply.as_ref()?.to_string();
-    // One that came again while it is on its way is done with when that ends.
-    if owner.held().insert(sequence, answers).is_some() {
-        return None;
+    /// Gives a message back that there is no room for.
+    pub(in crate::broker) async fn give_back(&self, message: Message) -> Result<(), String> {
+        let (tries, place) = (&self.owner.broker.tries, &self.owner.place);
+        let next = tries.next(place, message.counted, message.given);
+        tries.given_back(place, message.counted, message.given, next);
+        message.receipt.settle(Settled::Back).await
     }
-    let deliveries = owner.broker.tries.next(&owner.place, sequence, given);
-    Some(Held { message, sequence, given, deliveries, owner: owner.clone(), _permit: permit })
-}
 
-/// Tells the broker now and then that what is held here is not forgotten.
-struct Progress(tokio::task::AbortHandle);
-
-impl Progress {
-    fn begin(owner: Arc<Subscription>, client: Client) -> Self {
+    /// Tells the broker now and then that what is held here is not forgotten, for as long as this is kept.
+    pub(in crate::broker) fn holding(&self, every: Duration) -> Holding {
+        let owner = self.owner.clone();
         let telling = async move {
             loop {
-                tokio::time::sleep(ACK_WAIT / 3).await;
-                let all: Vec<String> = owner.held().values().cloned().collect();
-                for answers in all {
-                    let working: bytes::Bytes = AckKind::Progress.into();
-                    if client.publish(answers, working).await.is_err() {
+                tokio::time::sleep(every).await;
+                let all: Vec<Arc<dyn Receipt>> = owner.held().values().cloned().collect();
+                for receipt in all {
+                    if !receipt.hold().await {
                         return;
                     }
                 }
             }
         };
-        Self(tokio::spawn(telling).abort_handle())
+        Holding(tokio::spawn(telling).abort_handle())
     }
 }
 
-impl Drop for Progress {
+/// Ends with this.
+pub(in crate::broker) struct Holding(tokio::task::AbortHandle);
+
+impl Drop for Holding {
     fn drop(&mut self) {
         self.0.abort();
     }

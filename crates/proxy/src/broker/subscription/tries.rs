@@ -11,19 +11,23 @@ const KNOWN_MAX: usize = 65_536;
 /// A message: the place of its subscription at the broker, and its own in the stream.
 type Which = (Box<str>, u64);
 
-/// By how much the broker has counted more, or less, than there were tries. It outlives subscriptions that a reload changes.
+/// How often the broker had given a message out when it was given back, and which try of it comes next. It outlives
+/// subscriptions that a reload changes.
 #[derive(Default)]
-pub(in crate::broker) struct Tries(Mutex<HashMap<Which, i64>>);
+pub(in crate::broker) struct Tries(Mutex<HashMap<Which, (u32, u32)>>);
 
 impl Tries {
-    fn all(&self) -> MutexGuard<'_, HashMap<Which, i64>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Which, (u32, u32)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which try of a message comes next when the broker has given it out so often.
     pub(super) fn next(&self, place: &str, sequence: u64, given: u32) -> u32 {
-        let more = self.all().get(&(place.into(), sequence)).copied().unwrap_or(0);
-        u32::try_from(i64::from(given) - more).unwrap_or(1).max(1)
+        match self.all().get(&(place.into(), sequence)) {
+            // Giving it out after it was given back is the next try; some brokers do not count that.
+            Some((then, next)) => next.saturating_add(given.saturating_sub(then.saturating_add(1))),
+            None => given.max(1),
+        }
     }
 
     /// A message is given back that the broker has given out so often, before this try of it.
@@ -31,7 +35,7 @@ impl Tries {
         let mut all = self.all();
         let which = (place.into(), sequence);
         if all.len() < KNOWN_MAX || all.contains_key(&which) {
-            all.insert(which, i64::from(given) + 1 - i64::from(before));
+            all.insert(which, (given, before));
         }
     }
 
@@ -64,6 +68,15 @@ mod tests {
         assert_eq!(tries.next("a", 2, 2), 5);
         tries.done("a", 2);
         assert_eq!(tries.next("a", 2, 3), 3);
+    }
+
+    #[test]
+    fn a_broker_that_does_not_count_is_believed_nothing() {
+        let tries = Tries::default();
+        tries.given_back("a", 1, 1, 4);
+        assert_eq!((tries.next("a", 1, 1), tries.next("a", 1, 2)), (4, 4));
+        tries.given_back("a", 1, 2, 5);
+        assert_eq!(tries.next("a", 1, 2), 5);
     }
 
     #[test]

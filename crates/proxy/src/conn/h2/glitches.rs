@@ -51,6 +51,8 @@ pub(super) struct Watched {
 pub(super) struct Pulse {
     /// How often a connection that took no more has gone on to take some: its client reads slowly, and reads.
     pub(super) resumed: Cell<u64>,
+    /// How often something was heard.
+    pub(super) heard: Cell<u64>,
     /// Which of the heads, counted from the first, has begun and has yet to end.
     pub(super) in_head: Cell<Option<u64>>,
 }
@@ -192,6 +194,7 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.pulse.heard.set(self.pulse.heard.get() + 1);
         if self.frames.take(&buf.filled()[before..]) {
             self.pulse.in_head.set(self.frames.in_head());
             Poll::Ready(Ok(()))

@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -17,24 +17,24 @@ use h2::{
 use http::{Method, Request, Response, StatusCode, header};
 
 use super::{
-    Arriving, StreamBody, Upload,
+    Arriving, Settings, StreamBody, Upload,
     glitches::{Pulse, Watched},
     upload::Broken,
+    vigil::Vigil,
 };
 use crate::{
     body::Body,
     call::{Call, Interim, NO_LISTENER, client_left},
     conn::{peer::Peer, wire::Io},
     failure::{Failure, Stage},
-    guard, pipeline,
+    guard,
+    listener::Limits,
+    pipeline,
     timer::Timer,
     upstream::switch,
     worker::Worker,
 };
 
-/// Window of a stream and of a connection: large enough for a fast link, small enough for a thousand streams.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Streams that the client reset before they were accepted (CVE-2023-44487, rapid reset).
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams that we had to reset because of the client's errors (CVE-2025-8671, MadeYouReset).
@@ -73,21 +73,30 @@ impl Drop for Open {
     }
 }
 
-/// Serves one HTTP/2 connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
-    let limits = &peer.listener.limits;
+fn builder(limits: &Limits, settings: &Settings) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(limits.max_concurrent_streams)
         .max_header_list_size(u32::try_from(limits.http1.head_bytes).unwrap_or(u32::MAX))
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_frame_size(settings.frame)
+        .header_table_size(settings.table)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
-        .max_send_buffer_size(256 * 1024)
+        .max_send_buffer_size(settings.send_buffer)
         .enable_connect_protocol();
+    builder
+}
+
+/// Serves one HTTP/2 connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
+    let limits = &peer.listener.limits;
+    let settings = peer.listener.http2.unwrap_or_else(|| Settings::of(&Default::default()));
+    let builder = builder(limits, &settings);
+    let now = Instant::now();
     let timer = Timer::new();
-    timer.arm(limits.header_timeout);
+    timer.arm_at(now, limits.header_timeout);
     let pulse = Rc::<Pulse>::default();
     let mut handshake = pin!(builder.handshake::<_, Bytes>(Watched::new(io, pulse.clone())));
     let opened = poll_fn(|cx| match handshake.as_mut().poll(cx) {
@@ -104,6 +113,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
         waker: RefCell::new(None),
     });
     let _registered = worker.register_h2(&shared);
+    let old = Timer::new();
+    if let Some(old_at) = limits.old_at(now, worker.random()) {
+        old.arm_at(now, old_at.saturating_duration_since(now));
+    }
+    let pings = settings.keep_alive.and_then(|terms| Some((terms, connection.ping_pong()?)));
+    let mut vigil = pings.map(|(terms, pings)| Vigil::new(terms, pings, pulse.clone()));
     let (mut leaving, mut cut) = (false, false);
     let (mut served, mut resumed) = (0u32, 0);
     let (mut timed, head_timer) = (None, Timer::new());
@@ -113,6 +128,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
             if !leaving
                 && (worker.is_draining()
                     || served >= limits.max_requests_per_connection
+                    || (old.is_armed() && old.poll(cx).is_ready())
                     || shared.is_orphan.get())
             {
                 leaving = true;
@@ -124,6 +140,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io) {
             *shared.waker.borrow_mut() = Some(cx.waker().clone());
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 return Poll::Ready(accepted);
+            }
+            let is_idle = shared.streams.get() == 0;
+            if vigil.as_mut().is_some_and(|vigil| vigil.poll(is_idle, cx).is_ready()) {
+                return Poll::Ready(None);
             }
             // Each head has its own time: a busy connection may always be in the middle of one.
             if pulse.in_head.get() != timed {

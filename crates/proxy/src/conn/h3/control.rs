@@ -1,6 +1,10 @@
 //! The client's streams of one direction: its control stream, those of QPACK, and kinds that nobody knows.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http3::{Code, ControlDecoder, Error, QpackDecoder, StreamKind};
@@ -8,8 +12,10 @@ use quinn::{Connection, RecvStream};
 
 use super::code;
 
-/// Streams that mean nothing: of kinds that nobody knows, and those that end before they say theirs.
+/// Streams that mean nothing, within [`MEMORY`]: of kinds that nobody knows, and those that end before they say theirs.
 const USELESS_MAX: u32 = 1000;
+/// How long what has no use is remembered: a browser's connection may live for a day.
+const MEMORY: Duration = Duration::from_secs(10);
 const CHUNK_BYTES_MAX: usize = 4096;
 
 /// Streams of which there may be one.
@@ -19,11 +25,25 @@ struct Seen {
     encoder: Cell<bool>,
     decoder: Cell<bool>,
     useless: Cell<u32>,
+    since: Cell<Option<Instant>>,
+}
+
+/// Whether what was counted since then is to be forgotten, and the count begins anew.
+fn is_past(since: &Cell<Option<Instant>>) -> bool {
+    let now = Instant::now();
+    let is_past = since.get().is_none_or(|since| now.saturating_duration_since(since) >= MEMORY);
+    if is_past {
+        since.set(Some(now));
+    }
+    is_past
 }
 
 impl Seen {
     /// Counts a stream that means nothing.
     fn useless(&self) -> Result<(), Error> {
+        if is_past(&self.since) {
+            self.useless.set(0);
+        }
         self.useless.set(self.useless.get() + 1);
         match self.useless.get() > USELESS_MAX {
             true => Err(Error::Connection(Code::EXCESSIVE_LOAD)),
@@ -79,7 +99,11 @@ async fn read(mut stream: RecvStream, seen: &Seen) -> Result<(), Error> {
         _ => Reader::Qpack(QpackDecoder::new(kind)),
     };
     let mut chunk = begun.freeze();
+    let since = Cell::default();
     loop {
+        if is_past(&since) {
+            reader.forgive();
+        }
         reader.decode(&mut chunk)?;
         match stream.read_chunk(CHUNK_BYTES_MAX, true).await {
             Ok(Some(more)) => chunk = more.bytes,
@@ -96,6 +120,13 @@ enum Reader {
 }
 
 impl Reader {
+    fn forgive(&mut self) {
+        match self {
+            Self::Control(control) => control.forgive(),
+            Self::Qpack(qpack) => qpack.forgive(),
+        }
+    }
+
     fn decode(&mut self, input: &mut Bytes) -> Result<(), Error> {
         match self {
             Self::Control(control) => control.decode(input),

@@ -1,6 +1,11 @@
 //! A client's HTTP/3 connection from its handshake to its end: takes requests, and says when it takes no more.
 
-use std::{cell::Cell, net::IpAddr, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    net::IpAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use http3::Code;
 use quinn::{Connection, RecvStream, SendStream};
@@ -74,8 +79,21 @@ struct Link<'a> {
     served: Cell<u32>,
     /// The first stream that is not taken.
     next: Cell<u64>,
+    /// When it is old.
+    old_at: Option<Instant>,
     /// The address that the handshake came from, which the client has shown to be its own.
     address: IpAddr,
+}
+
+/// How far a connection is on its way to its end.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It takes requests.
+    Open,
+    /// Its client is asked for no new ones; those that are on their way are taken until then (RFC 9114 §5.2).
+    Leaving { until: Instant },
+    /// It takes none, and ends when nothing has been open for so long.
+    Ending { patience: Duration },
 }
 
 /// What comes next.
@@ -83,8 +101,8 @@ enum Next {
     Request(SendStream, RecvStream),
     /// Something has changed.
     Changed,
-    /// Nothing is open, and nothing has come for long enough.
-    Idle,
+    /// It has taken as long as it may.
+    Late,
     /// The connection has ended.
     End,
 }
@@ -102,6 +120,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connection: Connec
         shared,
         served: Cell::new(0),
         next: Cell::new(0),
+        old_at: peer.listener.limits.old_at(Instant::now(), worker.random()),
         address: peer.ip(),
     };
     let why = link.run(control).await;
@@ -127,53 +146,84 @@ impl Link<'_> {
     /// Takes requests until the end; says why it ended.
     async fn run(&self, mut control: SendStream) -> Code {
         let limits = &self.peer.listener.limits;
-        let mut is_leaving = false;
+        let (mut stage, mut quiet) = (Stage::Open, None);
         loop {
             if self.shared.is_slow.get() || self.shared.excess_resets.get() > i64::from(limits.max_resets) {
                 return Code::EXCESSIVE_LOAD;
             }
-            if !is_leaving && self.must_leave() {
-                is_leaving = true;
-                self.say_goodbye(&mut control).await;
-            }
-            let patience = match is_leaving {
+            let now = Instant::now();
+            if !matches!(stage, Stage::Ending { .. }) && self.must_end() {
                 // Requests may be on their way that the client would send again if it heard in time.
-                true => self.worker.idle_grace().min(limits.header_timeout),
-                false => limits.idle_timeout,
+                (stage, quiet) = (Stage::Ending { patience: self.grace() }, None);
+                self.say_goodbye(&mut control, self.next.get()).await;
+            } else if matches!(stage, Stage::Open) && (self.worker.is_draining() || self.is_old(now)) {
+                stage = Stage::Leaving { until: now + self.grace() };
+                self.say_goodbye(&mut control, http3::LAST_STREAM).await;
+            }
+            let is_quiet = self.shared.streams.get() == 0;
+            quiet = is_quiet.then(|| quiet.unwrap_or(now));
+            let until = match stage {
+                Stage::Open => {
+                    let idle = is_quiet.then(|| now + limits.idle_timeout);
+                    idle.into_iter().chain(self.old_at).min()
+                }
+                Stage::Leaving { until } => Some(until),
+                // Requests that are refused do not put it off.
+                Stage::Ending { patience } => quiet.map(|since| since + patience),
             };
-            match self.next(patience).await {
-                Next::Request(mut send, mut recv) if is_leaving => {
+            match (self.next(until).await, stage) {
+                (Next::Request(mut send, mut recv), Stage::Ending { .. }) => {
                     let _ = send.reset(code(Code::REQUEST_REJECTED));
                     let _ = recv.stop(code(Code::REQUEST_REJECTED));
                 }
-                Next::Request(send, recv) => self.begin(send, recv),
-                Next::Changed => {}
-                Next::Idle if is_leaving => return Code::NO_ERROR,
-                Next::Idle => {
-                    self.say_goodbye(&mut control).await;
+                (Next::Request(send, recv), _) => self.begin(send, recv),
+                (Next::Changed, _) => {}
+                (Next::Late, Stage::Open) if self.is_old(Instant::now()) => {}
+                (Next::Late, Stage::Leaving { .. }) if !is_quiet => {
+                    // Whoever has heeded what was said has asked for nothing new by now.
+                    (stage, quiet) = (Stage::Ending { patience: Duration::ZERO }, None);
+                    self.say_goodbye(&mut control, self.next.get()).await;
+                }
+                (Next::Late, Stage::Open) => {
+                    self.say_goodbye(&mut control, self.next.get()).await;
                     return Code::NO_ERROR;
                 }
-                Next::End => return Code::NO_ERROR,
+                (Next::Late | Next::End, _) => return Code::NO_ERROR,
             }
         }
     }
 
-    async fn next(&self, patience: Duration) -> Next {
+    /// How long requests may be on their way whose client has not heard yet that it should ask no more.
+    fn grace(&self) -> Duration {
+        let most = self.peer.listener.limits.header_timeout;
+        self.worker.idle_grace().max(self.connection.rtt()).min(most)
+    }
+
+    async fn next(&self, until: Option<Instant>) -> Next {
+        let late = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.shared.changed.notified() => Next::Changed,
+            () = late => Next::Late,
             accepted = self.connection.accept_bi() => match accepted {
                 Ok((send, recv)) => Next::Request(send, recv),
                 Err(_) => Next::End,
             },
-            () = tokio::time::sleep(patience), if self.shared.streams.get() == 0 => Next::Idle,
         }
     }
 
-    /// Whether no further requests are taken here.
-    fn must_leave(&self) -> bool {
-        self.worker.is_draining()
-            || self.shared.is_orphan.get()
+    fn is_old(&self, now: Instant) -> bool {
+        self.old_at.is_some_and(|old_at| old_at <= now)
+    }
+
+    /// Whether no further requests are taken here. (A drain takes those that are on their way.)
+    fn must_end(&self) -> bool {
+        self.shared.is_orphan.get()
             || self.served.get() >= self.peer.listener.limits.max_requests_per_connection
             || self.has_moved()
     }
@@ -185,10 +235,10 @@ impl Link<'_> {
         self.connection.remote_address().ip().to_canonical() != self.address
     }
 
-    async fn say_goodbye(&self, control: &mut SendStream) {
-        let goaway = http3::goaway(self.next.get());
-        let _ =
-            tokio::time::timeout(self.peer.listener.limits.header_timeout, control.write_chunk(goaway)).await;
+    /// Asks for no new requests, and refuses those from this stream on.
+    async fn say_goodbye(&self, control: &mut SendStream, from: u64) {
+        let patience = self.peer.listener.limits.header_timeout;
+        let _ = tokio::time::timeout(patience, control.write_chunk(http3::goaway(from))).await;
     }
 
     fn begin(&self, send: SendStream, recv: RecvStream) {

@@ -22,6 +22,8 @@ type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>>
 pub(super) struct Sender {
     stream: SendStream,
     queue: VecDeque<Bytes>,
+    /// Bytes that were taken: the client's window, and what is on its way, had room for them.
+    taken: u64,
     stopped: Stopped,
     /// The stream was stopped or is whole at the client, and may not be asked again.
     is_over: bool,
@@ -31,7 +33,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(stream: SendStream) -> Self {
         let stopped = Box::pin(stream.stopped());
-        Self { stream, queue: VecDeque::new(), stopped, is_over: false, is_ended: false }
+        Self { stream, queue: VecDeque::new(), taken: 0, stopped, is_over: false, is_ended: false }
     }
 
     /// Adds what is to be sent next.
@@ -45,6 +47,16 @@ impl Sender {
         self.queue.is_empty()
     }
 
+    /// Bytes that are on their way, or were.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Bytes that wait for room.
+    pub(super) fn waiting(&self) -> u64 {
+        self.queue.iter().map(|bytes| bytes.len() as u64).sum()
+    }
+
     /// Ready when all that was added is on its way.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Left>> {
         while !self.queue.is_empty() {
@@ -53,6 +65,7 @@ impl Sender {
                 ready!(pin!(write).poll(cx))
             };
             let written = written.map_err(|error| Left(error.to_string()))?;
+            self.taken += written.bytes as u64;
             self.queue.drain(..written.chunks.min(self.queue.len()));
         }
         Poll::Ready(Ok(()))

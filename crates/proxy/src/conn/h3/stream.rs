@@ -115,14 +115,18 @@ pub(super) async fn serve(
     wait(&sender).await;
 }
 
-/// Reads the head. Of a request that has no body as a rule, the end is waited for, too: its client is about to say it,
-/// and an upstream would be sent a body without a length otherwise.
+/// Reads the head, and the end where it has come with it: an upstream would be sent a body without a length otherwise. Of a
+/// request that has no body as a rule the end is waited for, as its client is about to say it.
 async fn read_head(incoming: &mut Incoming) -> Result<Box<http::request::Parts>, Broken> {
     let head = incoming.head().await?;
+    if head.headers.contains_key(header::CONTENT_LENGTH) {
+        return Ok(head);
+    }
     let has_no_body = matches!(head.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS)
-        && !head.headers.contains_key(header::CONTENT_LENGTH)
         && !head.headers.contains_key(header::EXPECT);
-    if has_no_body && let Ok(seen) = tokio::time::timeout(LOOK_AHEAD, incoming.look_ahead()).await {
+    let patience = if has_no_body { LOOK_AHEAD } else { Duration::ZERO };
+    // The timer is asked last: what is there is seen without any patience, too.
+    if let Ok(seen) = tokio::time::timeout(patience, incoming.look_ahead()).await {
         seen?;
     }
     Ok(head)
@@ -217,7 +221,7 @@ async fn deliver(call: &mut Call, sender: &StreamInterim, response: Response<Bod
     let stalled = Timer::new();
     let patience = call.peer.listener.limits.body_timeout;
     let mut moved = u64::MAX;
-    let mut upload = Upload { body, sent: 0, trailers: None, is_whole: false };
+    let mut upload = Upload { body, queued: 0, last: 0, trailers: None, is_whole: false };
     let result = poll_fn(|cx: &mut Context<'_>| {
         let mut sender = sender.0.borrow_mut();
         let polled = upload.poll(&mut sender, cx);
@@ -225,8 +229,9 @@ async fn deliver(call: &mut Call, sender: &StreamInterim, response: Response<Bod
             // A client that opens no window is not waited for without end.
             if sender.is_empty() {
                 stalled.disarm();
-            } else if upload.sent != moved || !stalled.is_armed() {
-                moved = upload.sent;
+            } else if sender.taken() != moved || !stalled.is_armed() {
+                // One that reads slowly is, however large the piece that it is at.
+                moved = sender.taken();
                 stalled.arm(patience);
             }
             if stalled.is_armed() && stalled.poll(cx).is_ready() {
@@ -237,7 +242,7 @@ async fn deliver(call: &mut Call, sender: &StreamInterim, response: Response<Bod
         polled
     })
     .await;
-    call.record.response_bytes = upload.sent;
+    call.record.response_bytes = upload.sent(&sender.0.borrow());
     if let Some(trailers) = &upload.trailers {
         call.note_grpc_status(trailers);
     }
@@ -257,13 +262,20 @@ async fn deliver(call: &mut Call, sender: &StreamInterim, response: Response<Bod
 /// An answer's body on its way out.
 struct Upload {
     body: Body,
-    sent: u64,
+    /// Bytes of it that were queued, and how many of them were queued last.
+    queued: u64,
+    last: u64,
     trailers: Option<http::HeaderMap>,
     /// Its last bytes are in the queue.
     is_whole: bool,
 }
 
 impl Upload {
+    /// Bytes of it that are on their way, or were. Nothing is queued before what was queued last is.
+    fn sent(&self, sender: &Sender) -> u64 {
+        self.queued - sender.waiting().min(self.last)
+    }
+
     /// Sends what can be sent; ready when all of it is on its way, or when that cannot be.
     fn poll(&mut self, sender: &mut Sender, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
@@ -287,12 +299,14 @@ impl Upload {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     Ok(data) => {
-                        self.sent += data.len() as u64;
+                        self.last = data.len() as u64;
+                        self.queued += self.last;
                         sender.push(http3::data_head(data.len()));
                         sender.push(data);
                     }
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
+                        self.last = 0;
                         sender.push(http3::encode_trailers(&trailers));
                         self.trailers = Some(trailers);
                         self.is_whole = true;

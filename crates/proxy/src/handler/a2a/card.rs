@@ -109,6 +109,12 @@ pub(super) struct Cards {
 }
 
 impl Cards {
+    /// Cards of a route that says nothing of them.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn plain() -> Self {
+        Self { ttl: Duration::ZERO, schemes: Map::new(), pushes: false, told: Mutex::default() }
+    }
+
     pub(super) fn compile(route: &Route, settings: &A2aRoute) -> Self {
         let mut schemes = Map::new();
         for (name, scheme) in route.credentials() {

@@ -8,6 +8,8 @@ pub(crate) mod agent;
 mod card;
 mod events;
 mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod ids;
 mod json;
 mod params;

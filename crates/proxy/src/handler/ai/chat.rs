@@ -19,7 +19,7 @@ use model::{AiRecord, Side, resource::ai::FallbackOn};
 use super::{
     AiGateway, Told,
     again::{Retry, Rounds},
-    answer, beside, cache, choice,
+    answer, beside, betas, cache, choice,
     counted::Counted,
     counter::Counter,
     estimated, fallback,
@@ -36,7 +36,9 @@ use super::{
     refusals::{Refusals, Refused, Verdict},
     reply::{finish, receipt},
     sending::{self, Outgoing, Unanswered},
-    shadow, stored, transcripts, units, vectors, worded,
+    shadow, stored, transcripts, units,
+    unpacked::unpacked,
+    vectors, worded,
 };
 use crate::{
     body::Body,
@@ -55,6 +57,7 @@ pub(super) async fn answer(
     endpoint: Endpoint,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
+    let body = unpacked(call, body, gateway.body_bytes_max)?;
     let body = whole(body, gateway.body_bytes_max).await?;
     let form = form(&call.head.headers).filter(|_| takes_forms(endpoint.operation));
     let form = form.map(|kind| kind.to_str().unwrap_or_default().to_owned());
@@ -87,6 +90,7 @@ pub(super) async fn answer(
         stream,
         query,
         form,
+        is_interleaved: outgoing::is_interleaved(&call.head.headers),
         is_composed: gateway.composes,
         is_strict: gateway.strict,
         canonical: None,
@@ -179,7 +183,7 @@ fn no_model(name: &str) -> Failure {
     answer::refused(Error::new(ErrorKind::NotFound, message)).with_code("model_not_found")
 }
 
-async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
+pub(super) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
     gather(body, bytes_max).await.map_err(|why| match why {
         Ungathered::TooLarge => Failure::refused(Problem::BodyTooLarge)
             .with_hint(format!("the body is larger than {bytes_max} bytes")),
@@ -252,21 +256,20 @@ async fn ask(
             continue;
         };
         let model = asked.model(target);
+        if let Err(kind) = bill.hold_for(&model).await {
+            call.record.stopped_by = Some(kind);
+            refusals.no_room(kind);
+            break;
+        }
         let told = Arc::new(told_of(conversation, name, asked, target, &prepared.losses, heard));
         note(call, target, &told);
         bill.asks(&told);
+        let words = target.provider.words(conversation.endpoint.operation);
         let key = conversation.pin.as_ref().map(|pin| pin.key(&target.provider));
-        let outgoing = Outgoing {
-            provider: &target.provider,
-            model: &model,
-            dialect: prepared.dialect,
-            uri: uri(prepared.path)?,
-            headers,
-            body: prepared.body,
-            priority: conversation.priority,
-            key: key.as_ref(),
-            words: target.provider.words(conversation.endpoint.operation),
-        };
+        let (provider, dialect, priority) = (&target.provider, prepared.dialect, conversation.priority);
+        let (uri, body, key) = (uri(prepared.path)?, prepared.body, key.as_ref());
+        let outgoing =
+            Outgoing { provider, model: &model, dialect, uri, headers, body, priority, key, words };
         let (began, mark) = (Instant::now(), passed::Mark::set(call));
         let watch = target.standing.watch();
         let (more, again) = (next < targets.len(), rounds.as_ref().is_some_and(Rounds::are_left));
@@ -274,7 +277,7 @@ async fn ask(
         // Where no target is left its first word is waited for.
         let within = asked.alias.choice.first_token(target).filter(|_| more);
         let result = match (more || again) && conversation.stream {
-            true => sending::speak(worker, call, outgoing, within, on).await,
+            true => sending::speak(worker, call, outgoing, within, (on, conversation.answers())).await,
             false => sending::send(worker, call, outgoing).await.map(Some),
         };
         awaited += began.elapsed();
@@ -294,9 +297,9 @@ async fn ask(
             }
             Ok(Some(response)) if is_judged(conversation, &response, on) => {
                 let status = response.status();
-                let reason = match fallback::judged(response, prepared.dialect, on).await {
+                let reason = match fallback::judged(response, (dialect, words), on).await {
                     Ok((response, false)) => {
-                        let from = From { target, model: &model, dialect: prepared.dialect, told };
+                        let from = From { target, model: &model, dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
                     left => passed::why(left.err(), status),
@@ -307,22 +310,21 @@ async fn ask(
             Ok(Some(response)) if may_go_on(&response, on, more) => {
                 bill.refused();
                 mark.passed(call, Some(response.status()), passed::STATUS);
-                let dialect = prepared.dialect;
-                refusals.answered(Refused { target, model: model.clone(), dialect, told, response }).await;
+                let refused = Refused { target, model: model.clone(), dialect, words, told, response };
+                refusals.answered(refused).await;
             }
             Ok(Some(response)) => {
                 conversation.between = asked.alias.choice.between_tokens(target);
                 if gateway.continues && more && conversation.stream && response.status().is_success() {
                     let rest = targets.iter().skip(next).copied();
-                    let speaker = (&told, prepared.dialect, &mut bill);
+                    let speaker = (&told, dialect, &mut bill);
                     conversation.heirs = heirs(worker, call, conversation, asked, rest, came, speaker);
                 }
-                let from = From { target, model: &model, dialect: prepared.dialect, told };
+                let from = From { target, model: &model, dialect, told };
                 let response = given(gateway, worker, call, conversation, from, response, bill).await?;
-                return Ok(match asked.alias.choice.counts() {
-                    true => response.map(|body| Body::boxed(Counted::new(body, watch.in_flight))),
-                    false => response,
-                });
+                let is_counted = asked.alias.choice.counts();
+                let counted = |body| Body::boxed(Counted::new(body, watch.in_flight));
+                return Ok(if is_counted { response.map(counted) } else { response });
             }
             Err(Unanswered::Away(one)) => {
                 bill.refused();
@@ -369,6 +371,8 @@ fn carried(
 ) -> Result<(Prepared, HeaderMap), Failure> {
     let mut prepared = prepare(conversation, asked, target).map_err(answer::refused)?;
     let (of, caller) = (&target.provider, conversation.endpoint.dialect);
+    let left = betas::carried(came, caller, &target.rules(&asked.model(target)), &mut prepared);
+    let came = &*left;
     let mut headers = outgoing::headers(came, of, caller, prepared.dialect, &mut prepared.losses);
     if gateway.strict && !prepared.losses.is_empty() {
         return Err(too_strict(&prepared.losses, conversation.endpoint.dialect));
@@ -412,7 +416,7 @@ async fn conclude(
 ) -> Result<Response<Body>, Failure> {
     match refusals.verdict() {
         Verdict::Answer(refused) => {
-            let Refused { target, model, dialect, told, response } = *refused;
+            let Refused { target, model, dialect, told, response, .. } = *refused;
             call.record.upstream = Some(target.provider.target.upstream.name.clone());
             call.record.ai = Some(told.clone());
             passed::tells(call, Ok(response.status()));

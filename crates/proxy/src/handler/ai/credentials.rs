@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ai::catalogue;
-use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, header};
+use identity::sigv4::Scope;
 use model::{
     Secret,
     resource::ai::{
@@ -16,15 +16,19 @@ use model::{
 use resilience::cooldown::Aside;
 
 use super::{
+    aws::{AwsKey, source},
     federated::Federated,
     grant::{Grant, ServiceAccount, encode},
     keys::{Key, Keys},
     metadata::Metadata,
     proof::Proof,
-    sigv4::{AccessKey, Scope},
     token_source::TokenSource,
 };
-use crate::{compiled::Building, oauth::Client, policy::jwt::fetch::Target};
+use crate::{
+    compiled::Building,
+    oauth::{Client, fingerprint},
+    policy::jwt::fetch::Target,
+};
 
 /// What a provider's credentials are made with.
 struct Making<'m> {
@@ -77,16 +81,6 @@ fn target(place: &str, url: &str) -> Result<Target, String> {
     Target::parse(url).map_err(|error| format!("`{place}`: {error}"))
 }
 
-/// Stands for secrets where their state is kept, so that they themselves need not be.
-fn fingerprint(parts: &[&str]) -> String {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_le_bytes());
-        context.update(part.as_bytes());
-    }
-    context.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Making<'_> {
     fn secret<'s>(&'s self, secret: &'s Option<Secret>) -> &'s str {
         secret.as_ref().map_or("", |secret| self.cx.snapshot.secret(secret))
@@ -115,7 +109,7 @@ impl Making<'_> {
 
     /// A key whose state outlives the configuration while what it is made of stays as it is.
     fn key(&self, place: String, proof: Proof, parts: &[&str]) -> Key {
-        let mark = fingerprint(parts);
+        let mark = fingerprint(parts.iter().copied());
         let state = self.cx.keep(&format!("key/{mark}"), &(), Default::default);
         Key { place: place.into(), proof, state, mark: mark.get(..8).unwrap_or_default().into() }
     }
@@ -149,9 +143,7 @@ impl Making<'_> {
     }
 
     fn source(&self, grant: Grant, parts: &[&str]) -> Arc<TokenSource> {
-        let source = self.cx.keep(&format!("token/{}", fingerprint(parts)), &(), || TokenSource::new(grant));
-        TokenSource::start(&source, self.cx.background);
-        source
+        source(self.cx, grant, parts.iter().copied())
     }
 
     fn token(&self, place: &str, grant: Grant, parts: &[&str]) -> Key {
@@ -166,40 +158,9 @@ impl Making<'_> {
         let region = super::provider::fill(self.kind, self.settings, "{region}").map_err(|_| {
             "`aws`: the region is missing; give it as `values: {region: us-east-1}`".to_owned()
         })?;
-        let scope = Scope { region: region.clone(), service };
-        let (id, secret) = (self.secret(&aws.access_key_id), self.secret(&aws.secret_access_key));
-        let session = aws.session_token.as_ref().map(|token| self.cx.snapshot.secret(token).to_owned());
-        let key = AccessKey { id: id.to_owned(), secret: secret.to_owned(), token: session.clone() };
-        let Some(role) = &aws.assume_role else {
-            let parts = [id, secret, session.as_deref().unwrap_or_default()];
-            return Ok(self.key("aws".to_owned(), Proof::Signature(scope, key), &parts));
-        };
-        let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        let url = role.endpoint.clone().unwrap_or_else(|| format!("https://sts.{region}.{domain}/"));
-        let target = target("aws.assumeRole.endpoint", &url)?;
-        let mut form = format!(
-            "Version=2011-06-15&RoleArn={}&RoleSessionName={}",
-            encode(&role.role_arn),
-            encode(&role.session_name)
-        );
-        if let Some(id) = &role.external_id {
-            form.push_str(&format!("&ExternalId={}", encode(self.cx.snapshot.secret(id))));
-        }
-        let key = match &role.web_identity_token {
-            Some(token) => {
-                let token = encode(self.cx.snapshot.secret(token));
-                form.push_str(&format!("&Action=AssumeRoleWithWebIdentity&WebIdentityToken={token}"));
-                None
-            }
-            None => {
-                form.push_str("&Action=AssumeRole");
-                Some(key)
-            }
-        };
-        let parts = [id, secret, &form, &url, &region];
-        let source =
-            self.source(Grant::Role { target, form: form.clone(), region: region.clone(), key }, &parts);
-        Ok(self.key("aws".to_owned(), Proof::FetchedSignature(scope, source), &parts))
+        let (key, parts) = AwsKey::of(aws, &region, self.cx)?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Ok(self.key("aws".to_owned(), Proof::Signature(Scope { region, service }, key), &parts))
     }
 
     fn azure(&self, azure: &AzureCredentials) -> Result<Key, String> {
@@ -253,7 +214,7 @@ impl Making<'_> {
                 let region = super::provider::fill(self.kind, self.settings, "{region}").map_err(|_| {
                     "`metadata`: the region is missing; give it as `values: {region: us-east-1}`".to_owned()
                 })?;
-                Proof::FetchedSignature(Scope { region, service: wanted.clone() }, source)
+                Proof::Signature(Scope { region, service: wanted.clone() }, AwsKey::Fetched(source))
             }
             Cloud::Azure | Cloud::Google => Proof::Token(source),
         };

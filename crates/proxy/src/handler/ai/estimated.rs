@@ -31,7 +31,10 @@ pub(super) fn count(
         return None;
     }
     let caller = endpoint.dialect;
-    let speaks = |target: &&Target| target.provider.dialect_for(caller, &asked.model(target)) == caller;
+    let speaks = |target: &&Target| {
+        let provider = &target.provider;
+        provider.dialect_for(caller, &asked.model(target)) == caller && provider.counts_for(caller)
+    };
     if targets.iter().any(speaks) {
         return None;
     }
@@ -41,6 +44,7 @@ pub(super) fn count(
     let value = match caller {
         Dialect::Gemini => json!({"totalTokens": tokens}),
         Dialect::Bedrock => json!({"inputTokens": tokens}),
+        Dialect::OpenAiResponses => json!({"object": "response.input_tokens", "input_tokens": tokens}),
         _ => json!({"input_tokens": tokens}),
     };
     let mut record = AiRecord::new(endpoint.operation.name(), caller.name(), name.into());

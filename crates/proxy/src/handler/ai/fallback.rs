@@ -4,7 +4,7 @@
 //! What was read of an answer for that is kept and goes on with the rest of it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -13,6 +13,7 @@ use ai::{
     canon::{Choice, ErrorKind, Event, Finish, Opening, Part},
     dialect::Dialect,
     stream::FrameReader,
+    words::Words,
 };
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
@@ -21,7 +22,7 @@ use http_body_util::BodyExt;
 use model::resource::ai::FallbackOn;
 use tokio::time::Instant;
 
-use super::gathered::gather;
+use super::{gathered::gather, sending};
 use crate::{
     body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
@@ -38,16 +39,18 @@ pub(super) fn silent() -> Failure {
     Failure::upstream(Stage::Body, Problem::UpstreamTimeout, error)
 }
 
-/// Waits until a stream has begun to speak. One that breaks off or tells an error before fails; one that ends before,
-/// cut by a filter, is nothing where another target is asked after that.
+/// Waits until a stream has begun to speak. One that breaks off or tells an error before fails; one of which all `answers`
+/// end before, cut by a filter, is nothing where another target is asked after that.
 pub(super) async fn spoken(
     response: Response<Body>,
     dialect: Dialect,
     until: Option<Instant>,
-    on: &[FallbackOn],
+    (on, answers): (&[FallbackOn], u64),
 ) -> Result<Option<Response<Body>>, Failure> {
     let goes_on = on.contains(&FallbackOn::ContentFilter);
     let is_filtered = |finish: &Finish| goes_on && is_cut(finish, dialect, true);
+    // Of several answers side by side one may be cut and another be told.
+    let mut cut = BTreeSet::new();
     // What says why nothing is said is no word of an answer, where another target may be asked after it.
     let mut declines = false;
     let (parts, mut body) = response.into_parts();
@@ -55,6 +58,7 @@ pub(super) async fn spoken(
     let mut reader = dialect.stream_reader();
     let (mut held, mut bytes) = (VecDeque::new(), 0);
     let (mut whole, mut events) = (Vec::new(), Vec::new());
+    let mut is_over_bounds = false;
     loop {
         let next = match until {
             Some(until) => tokio::time::timeout_at(until, body.frame()).await.map_err(|_| silent())?,
@@ -78,7 +82,14 @@ pub(super) async fn spoken(
                 Event::Error(error) => {
                     return Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message));
                 }
-                Event::Finish { ref finish, .. } if is_filtered(finish) => return Ok(None),
+                Event::Finish { choice, ref finish } if is_filtered(finish) => {
+                    cut.insert(choice);
+                    if cut.len() as u64 >= answers {
+                        return Ok(None);
+                    }
+                }
+                // It came with fewer than were asked for.
+                Event::End if !cut.is_empty() => return Ok(None),
                 Event::Delta { .. } if declines => {}
                 event if speaks(&event) => {
                     return Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))));
@@ -87,12 +98,17 @@ pub(super) async fn spoken(
             }
         }
         if bytes > BEGINNING_BYTES_MAX || !is_framed {
+            is_over_bounds = true;
             break;
         }
     }
     // Some say why a stream ends only with its end.
     reader.end(&mut events);
-    if events.iter().any(|event| matches!(event, Event::Finish { finish, .. } if is_filtered(finish))) {
+    let is_other = |event: &Event| matches!(event, Event::Finish { finish, .. } if !is_filtered(finish));
+    let late =
+        events.iter().filter(|event| matches!(event, Event::Finish { finish, .. } if is_filtered(finish)));
+    let is_all_cut = !cut.is_empty() || late.count() > 0;
+    if is_all_cut && !is_over_bounds && !events.iter().any(is_other) {
         return Ok(None);
     }
     Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))))
@@ -127,13 +143,15 @@ fn speaks(event: &Event) -> bool {
     }
 }
 
-/// An answer, whole, and whether it is one that another target is asked after.
+/// An answer, whole, and whether it is one that another target is asked after. Of a vendor that is asked in words of its own
+/// only what it refuses is.
 pub(super) async fn judged(
     response: Response<Body>,
-    dialect: Dialect,
+    (dialect, words): (Dialect, Option<Words>),
     on: &[FallbackOn],
 ) -> Result<(Response<Body>, bool), Failure> {
-    if response.headers().contains_key(header::CONTENT_ENCODING) {
+    let is_made = words.is_some() && response.status().is_success();
+    if is_made || response.headers().contains_key(header::CONTENT_ENCODING) {
         return Ok((response, false));
     }
     let (parts, body) = response.into_parts();
@@ -155,7 +173,7 @@ pub(super) async fn judged(
                     !answer.choices.is_empty() && answer.choices.iter().all(cut)
                 })
         }
-        status => match dialect.read_error(status.as_u16(), &bytes).kind {
+        status => match sending::read_error((dialect, words), status, &bytes).kind {
             ErrorKind::ContentFilter => wanted(FallbackOn::ContentFilter),
             ErrorKind::ContextLength => wanted(FallbackOn::ContextLength),
             _ => false,

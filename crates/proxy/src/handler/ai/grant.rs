@@ -9,13 +9,11 @@ use aws_lc_rs::{rand::SystemRandom, signature};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use identity::sigv4::{self, AccessKey, Payload, Scope};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde::Deserialize;
 
-use super::{
-    sigv4::{self, AccessKey, Scope},
-    token_source::{Material, Token},
-};
+use super::token_source::{Material, Token};
 use crate::{oauth::Client, policy::jwt::fetch::Target};
 
 /// How long a token holds whose server does not say (RFC 6749 §5.1 recommends that it does).
@@ -162,7 +160,8 @@ impl Grant {
                     headers.insert(header::HOST, host);
                     let scope = Scope { region: region.clone(), service: "sts".to_owned() };
                     let uri: Uri = target.url().parse().map_err(|_| "no address".to_owned())?;
-                    sigv4::sign(key, &scope, "POST", &uri, &mut headers, form.as_bytes(), SystemTime::now())?;
+                    let body = Payload::Signed(form.as_bytes());
+                    sigv4::sign(key, &scope, "POST", &uri, &mut headers, body, SystemTime::now())?;
                 }
                 let (status, body) = target.post(headers, Bytes::from(form.clone())).await?;
                 role(status, &String::from_utf8_lossy(&body), asked)

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use identity::sigv4::AccessKey;
 use model::resource::ai::{Cloud, MetadataCredentials};
 use serde::Deserialize;
 
 use super::{
     grant::{bearer, encode},
     resets,
-    sigv4::AccessKey,
     token_source::{Material, Token},
 };
 use crate::policy::jwt::fetch::Target;

@@ -98,7 +98,17 @@ impl Room {
         if let Some(asides) = &self.asides {
             spent.add_aside(asides);
         }
-        let Terms { meters, model, most: held } = &mut *self.terms;
+        let more = self.terms.hold(next, spent).await?;
+        self.more.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+        Ok(())
+    }
+}
+
+impl Terms {
+    /// Holds what `next` may cost beyond what is held for the call, of which so much is `spent`: with all meters or with
+    /// none. An error names the policy that has no room for it.
+    async fn hold(&mut self, next: Most, spent: Spent) -> Result<Vec<Box<dyn Hold>>, &'static str> {
+        let Self { meters, model, most: held } = self;
         let most = next.beyond(held.clone(), spent);
         let (mut more, mut shared) = (Vec::new(), Vec::new());
         for Metering { kind, meter, subjects } in meters.iter() {
@@ -113,9 +123,8 @@ impl Room {
             let held = shared::hold(shared, &most, &mut Vec::new()).await;
             more.extend(held.map_err(|(_, kind)| kind)?);
         }
-        self.more.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
         *held = most;
-        Ok(())
+        Ok(more)
     }
 }
 
@@ -132,7 +141,7 @@ impl Bill {
         }
         let is_free = !matches!(
             conversation.endpoint.operation,
-            Operation::Chat | Operation::Completions | Operation::Embeddings
+            Operation::Chat | Operation::Completions | Operation::Compact | Operation::Embeddings
         );
         if meters.is_empty() {
             return Ok(Self::default().free(is_free));
@@ -153,9 +162,7 @@ impl Bill {
         }
         // Whoever is asked from now on beside the call's own model is on the bill.
         bill.asides.clone_from(&call.ai.asides);
-        if conversation.stream {
-            bill.terms = Some(Box::new(Terms { meters, model: model.clone(), most }));
-        }
+        bill.terms = Some(Box::new(Terms { meters, model: model.clone(), most }));
         Ok(bill.free(is_free))
     }
 
@@ -242,10 +249,26 @@ impl Bill {
         }
     }
 
+    /// Before another target is asked: what is held covers one, and one that took the request and gave nothing may cost,
+    /// too. An error names the policy that has no room for `model` beside that.
+    pub(super) async fn hold_for(&mut self, model: &str) -> Result<(), &'static str> {
+        let mut spent = Spent::default();
+        self.before.iter().for_each(|told| spent.add(told));
+        if let Some(asides) = &self.asides {
+            spent.add_aside(asides);
+        }
+        let Some(terms) = self.terms.as_mut().filter(|_| !self.before.is_empty()) else { return Ok(()) };
+        let next = terms.most.of_one(model);
+        let held = Box::pin(terms.hold(next, spent)).await?;
+        let more = self.more.get_or_insert_default();
+        more.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
+        Ok(())
+    }
+
     /// By which more is held for the call while its answer flows, if anything is.
     pub(super) fn room(&mut self) -> Option<Room> {
         let terms = self.terms.take().filter(|_| !self.holds.is_empty())?;
-        let more = self.more.insert(More::default()).clone();
+        let more = self.more.get_or_insert_default().clone();
         let told = self.before.iter().chain(&self.now).cloned().collect();
         Some(Room { terms, told, asides: self.asides.clone(), more })
     }
@@ -392,6 +415,10 @@ mod tests {
         Fallback,
         /// The first target takes the request and is silent, the second answers.
         Silent,
+        /// Two are silent before the third answers.
+        SilentTwice,
+        /// A filter cuts the first answer, which is paid, and the second is given.
+        CutThenAnswered,
         /// A policy behind refuses.
         RefusedBehind,
         /// Refused before any target was asked.
@@ -410,7 +437,7 @@ mod tests {
         ContinuedLeaves,
     }
 
-    const WAYS: [Way; 17] = [
+    const WAYS: [Way; 19] = [
         Way::Whole,
         Way::Stream,
         Way::Untold,
@@ -420,6 +447,8 @@ mod tests {
         Way::Unreached,
         Way::Fallback,
         Way::Silent,
+        Way::SilentTwice,
+        Way::CutThenAnswered,
         Way::RefusedBehind,
         Way::NeverAsked,
         Way::Kept,
@@ -464,6 +493,11 @@ mod tests {
         asides.spend(&TokenUsage { input, ..Default::default() }, Some(costs));
         bill.asides = Some(asides);
         costs
+    }
+
+    /// Whether another target may be asked.
+    fn has_room(bill: &mut Bill) -> bool {
+        bill.hold_for("m").now_or_never().expect("no store is waited for").is_ok()
     }
 
     fn begin(policy: &Budget, way: Way, tokens: (u64, u64)) -> Option<Open> {
@@ -512,15 +546,33 @@ mod tests {
                 ask(&mut bill);
                 costs = cost(prompt, 0);
             }
-            Way::Whole | Way::Fallback | Way::Silent => {
+            Way::Whole | Way::Fallback | Way::Silent | Way::SilentTwice | Way::CutThenAnswered => {
                 if matches!(way, Way::Fallback) {
                     ask(&mut bill);
                     bill.refused();
                 }
-                if matches!(way, Way::Silent) {
+                let silent = match way {
+                    Way::Silent => 1,
+                    Way::SilentTwice => 2,
+                    _ => 0,
+                };
+                for _ in 0..silent {
                     ask(&mut bill);
                     bill.failed(&Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, "silent"));
-                    costs = cost(prompt, 0);
+                    costs += cost(prompt, 0);
+                    if !has_room(&mut bill) {
+                        return Some(Open { answer, bill: Some(bill), told, room, way, tokens, costs });
+                    }
+                }
+                if matches!(way, Way::CutThenAnswered) {
+                    let record = ask(&mut bill);
+                    record.spend(usage);
+                    record.end();
+                    bill.set_aside(true);
+                    costs += cost(input, output);
+                    if !has_room(&mut bill) {
+                        return Some(Open { answer, bill: Some(bill), told, room, way, tokens, costs });
+                    }
                 }
                 let record = ask(&mut bill);
                 record.spend(usage);
@@ -568,7 +620,12 @@ mod tests {
                     let most =
                         Most::in_test(input + 100, output + 1000, Some(Priced::in_test(INPUT, OUTPUT)));
                     let held = open.room.and_then(|mut room| room.hold(most).now_or_never());
-                    assert_eq!(held, Some(Ok(())), "there is room");
+                    if held != Some(Ok(())) {
+                        // Nobody is asked, and the caller is told so.
+                        told.end();
+                        drop(open.answer);
+                        return cost(input + 3, output);
+                    }
                     let next = record(input + 3);
                     next.owe(true);
                     if matches!(open.way, Way::Continued) {
@@ -618,6 +675,41 @@ mod tests {
                 spent += end(call);
             }
             prop_assert_eq!(taken(policy.book()), (spent, 0));
+        }
+    }
+
+    proptest! {
+        /// Whatever calls cost together, it was held before they cost it: no budget is overdrawn.
+        #[test]
+        fn nothing_is_spent_that_was_not_held(
+            thousandths in 1u32..400,
+            calls in proptest::collection::vec((0usize..WAYS.len(), 0u64..5000, 0u64..900, any::<bool>()), 1..60),
+        ) {
+            let dollars = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
+            let amount: f64 = dollars.parse().expect("a number");
+            let settings = serde_json::from_value(serde_json::json!({"amount": amount})).expect("settings");
+            let policy = building_for("routes/r/budget", "", |cx| Budget::compile(&settings, cx)).expect("compiles");
+            let most = u128::from(thousandths) * 1_000_000_000;
+            let mut open = std::collections::VecDeque::new();
+            for (way, input, output, ends) in calls {
+                // What somebody beside the model costs is held with the call that it is for, which this one is not.
+                if matches!(WAYS[way], Way::Kept | Way::Judged) {
+                    continue;
+                }
+                if let Some(call) = begin(&policy, WAYS[way], (input, output)) {
+                    open.push_back(call);
+                }
+                if ends && let Some(call) = open.pop_front() {
+                    end(call);
+                }
+                let (spent, held) = taken(policy.book());
+                prop_assert!(spent + held <= most, "{spent} and {held} of {most}");
+            }
+            for call in open {
+                end(call);
+            }
+            let (spent, held) = taken(policy.book());
+            prop_assert!(spent <= most && held == 0, "{spent} and {held} of {most}");
         }
     }
 

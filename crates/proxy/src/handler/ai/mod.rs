@@ -1,12 +1,12 @@
 //! `ai`: every model through every dialect's endpoints, below one prefix.
 //!
-//! [`chat`] answers conversations: where caller and provider speak alike the bytes pass ([`metered`]), else they are
+//! [`chat`] answers conversations (at the [`doors`] of clouds too): where caller and provider speak alike the bytes pass ([`metered`]), else they are
 //! translated ([`translated`]); [`prepare`] and [`reply`] are the two ways. [`models`] knows what the names of models
 //! stand for, [`provider`] how a provider is spoken to, [`outgoing`] what it is sent, [`meters`] what is held and settled
 //! for a call, [`receipts`] what it is told to have cost, [`answer`] what callers are told when something fails.
 //!
 //! [`choice`] says which targets are asked for a call and in which order. [`sending`] goes through a provider's
-//! [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a signature ([`sigv4`]), or a token that a
+//! [`keys`]; each is a [`proof`] of who pays, made of [`credentials`]: a text, a signature ([`aws`]), or a token that a
 //! [`grant`] yields and a [`token_source`] keeps.
 //!
 //! What policies leave to do ([`duties`]) is done by [`guards`] and [`cache`], over answers that are [`read`]; both may
@@ -15,13 +15,16 @@
 mod again;
 pub(crate) mod answer;
 mod aside;
+mod aws;
 mod beside;
+mod betas;
 pub(crate) mod cache;
 mod chat;
 pub(crate) mod choice;
 mod counted;
 mod counter;
 mod credentials;
+mod doors;
 pub(crate) mod duties;
 mod estimated;
 mod fallback;
@@ -58,12 +61,12 @@ mod resets;
 mod sending;
 mod shadow;
 pub(crate) mod shared;
-mod sigv4;
 mod stored;
 mod token_source;
 /// Tokens of token servers, for handlers beside this one.
 pub(crate) mod tokens {
     pub(crate) use super::{
+        aws::AwsKey,
         grant::{Grant, bearer, encode},
         token_source::{Material, Patience, Token, TokenSource},
     };
@@ -71,6 +74,7 @@ pub(crate) mod tokens {
 mod transcripts;
 mod translated;
 mod units;
+mod unpacked;
 mod vectors;
 mod worded;
 
@@ -78,6 +82,7 @@ use std::{rc::Rc, sync::Arc};
 
 use ai::{
     dialect::Dialect,
+    door::Door,
     endpoint::{Endpoint, Operation},
 };
 use http::{HeaderMap, Method, Response};
@@ -223,6 +228,19 @@ impl AiGateway {
         if endpoint.operation == Operation::Stored {
             return stored::answer(self, worker, call, body).await;
         }
+        let is_post = call.head.method == Method::POST;
+        if let Some(door) = self.below(call.path()).and_then(Door::of).filter(|_| is_post) {
+            return doors::answer(self, worker, call, door, body).await;
+        }
+        if endpoint.operation == Operation::Chat && call.upgrade.is_some() {
+            // Agents that find no WebSocket here go on over HTTP when they are told so in this way.
+            return Err(Failure::client(Stage::Guard, Problem::BadRequest)
+                .with_status(http::StatusCode::UPGRADE_REQUIRED)
+                .with_header(http::header::UPGRADE, http::HeaderValue::from_static("HTTP/1.1"))
+                .with_hint(
+                    "conversations are answered over HTTP here, not over a WebSocket: POST to this path",
+                ));
+        }
         let is_get = matches!(endpoint.operation, Operation::Models | Operation::Realtime);
         let wanted = if is_get { Method::GET } else { Method::POST };
         if call.head.method != wanted && endpoint.operation != Operation::Other {
@@ -244,6 +262,7 @@ impl AiGateway {
             | Operation::Transcriptions
             | Operation::Translations
             | Operation::Moderations
+            | Operation::Compact
             | Operation::Rerank => chat::pass(self, worker, call, endpoint, body).await,
             Operation::Realtime => realtime::open(self, worker, call, endpoint).await,
             Operation::Files | Operation::Batches | Operation::Stored | Operation::Other => {

@@ -92,7 +92,10 @@ impl Most {
         Self {
             ask,
             targets: targets.collect(),
-            has_output: matches!(conversation.endpoint.operation, Operation::Chat | Operation::Completions),
+            has_output: matches!(
+                conversation.endpoint.operation,
+                Operation::Chat | Operation::Completions | Operation::Compact
+            ),
             units,
             sum: None,
             beside: conversation.beside.clone(),
@@ -154,6 +157,19 @@ impl Most {
             beside: Vec::new(),
             beyond: None,
         }
+    }
+
+    /// What the call's own request may spend at this one of its models, without what was asked before.
+    pub(super) fn of_one(&self, model: &str) -> Self {
+        let mut first = self;
+        while let Some(beyond) = &first.beyond {
+            first = &beyond.held;
+        }
+        let mut one = first.clone();
+        if one.targets.iter().any(|target| target.name == model) {
+            one.targets.retain(|target| target.name == model);
+        }
+        one
     }
 
     /// What this needs more than `held`, of which so much is spent: what is left of that is for this, too.
@@ -290,6 +306,28 @@ impl Most {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_target_that_follows_is_held_for_at_its_own_price() {
+        let priced = |name: &str, price: u64| MostOfTarget {
+            name: name.into(),
+            output: 10,
+            context: None,
+            prices: Some(Arc::new(Priced::in_test(price, price))),
+        };
+        let mut call = Most::in_test(100, 10, None);
+        call.targets = vec![priced("a", 1_000_000), priced("b", 2_000_000), priced("c", 3_000_000)];
+        let of = |most: &Most| most.cost(None, false).map(|cost| cost.0).ok();
+        assert_eq!(of(&call), Some(330_000_000));
+        // The first took 300 and gave nothing; the second is in what is left of the dearest.
+        let silent = |cost: u128| Spent { input: 100, output: 0, cost: Cost(cost) };
+        let second = call.of_one("b").beyond(call.clone(), silent(100_000_000));
+        assert_eq!(of(&second), Some(0));
+        let third = second.of_one("c").beyond(second.clone(), silent(300_000_000));
+        assert_eq!(of(&third), Some(300_000_000));
+        // One that nobody named is the dearest.
+        assert_eq!(of(&call.of_one("d")), Some(330_000_000));
+    }
 
     #[test]
     fn who_goes_on_needs_what_it_may_spend_beyond_what_is_left_of_what_is_held() {

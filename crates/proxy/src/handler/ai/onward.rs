@@ -24,9 +24,9 @@ use super::{
     outgoing,
     prepare::uri,
     reply::is_stream,
-    sending::{self, Outgoing, Unanswered},
+    sending::{self, Outgoing, is_due},
 };
-use crate::{body::Body, call::Call, failure::Stage, worker::Worker};
+use crate::{body::Body, call::Call, worker::Worker};
 
 /// A target that may go on.
 pub(super) struct Next {
@@ -187,13 +187,12 @@ impl Heirs {
         call.host_from_endpoint = false;
         call.head.method = Method::POST;
         call.record.ai = Some(told.clone());
-        let answer = sending::speak(&self.worker, call, outgoing, next.first_token, &[]).await;
+        let answer = sending::speak(&self.worker, call, outgoing, next.first_token, (&[], 1)).await;
         let response = match answer {
             Ok(Some(response)) if response.status().is_success() && is_stream(&response) => response,
             other => {
                 // Nobody knows what a provider did that had the request and then was silent.
-                let is_due = matches!(&other, Err(Unanswered::Failed(failure))
-                    if matches!(failure.stage(), Stage::FirstByte | Stage::Body));
+                let is_due = other.as_ref().err().is_some_and(is_due);
                 told.owe(is_due);
                 if is_due {
                     self.told.go_on(Continued { record: told, reason, has_answered: false });

@@ -16,7 +16,7 @@ pub(crate) const CREDENTIALS: [&str; 5] =
 const SIGNATURES: [&str; 3] = ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
 
 /// Fields that say where a caller is, or belong to its own session: no provider's business.
-const PRIVATE: [&str; 9] = [
+const PRIVATE: [&str; 23] = [
     "cookie",
     "forwarded",
     "x-forwarded-for",
@@ -24,7 +24,21 @@ const PRIVATE: [&str; 9] = [
     "x-forwarded-proto",
     "x-forwarded-port",
     "x-forwarded-prefix",
+    "x-forwarded-by",
+    "x-forwarded-client-cert",
+    "x-forwarded-server",
     "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-originating-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "client-cert",
+    "client-cert-chain",
+    "via",
+    "referer",
     "origin",
 ];
 
@@ -47,6 +61,23 @@ const VENDORS: [(&str, &[&str]); 6] = [
 /// Where Claude is served in its vendor's name.
 const CLAUDES: &[&str] =
     &["anthropic", "vertex-anthropic", "azure-foundry", "bedrock-mantle", "databricks", "openai-compatible"];
+
+/// The beta by which Claude thinks between calls, where a budget of thoughts is that of several answers.
+const INTERLEAVED: &str = "interleaved-thinking";
+
+/// Whether a caller asks Claude to think between calls.
+pub(super) fn is_interleaved(came: &HeaderMap) -> bool {
+    let mut betas = came.get_all("anthropic-beta").iter().filter_map(|betas| betas.to_str().ok());
+    betas.any(|betas| betas.contains(INTERLEAVED))
+}
+
+/// Whether a target that is sent this body learns of it: by the header field, or at Bedrock by the body.
+pub(super) fn learns_of_interleaving(asks: bool, provider: &Provider, dialect: Dialect, body: &[u8]) -> bool {
+    match dialect {
+        Dialect::Bedrock => memchr::memmem::find(body, INTERLEAVED.as_bytes()).is_some(),
+        _ => asks && CLAUDES.contains(&provider.kind.name.as_str()),
+    }
+}
 
 /// Fields by which SDKs say what they are: they ask for nothing.
 const OF_THE_SDK: [&str; 2] = ["x-stainless-", "x-goog-api-client"];

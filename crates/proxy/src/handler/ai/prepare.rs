@@ -8,7 +8,7 @@ use ai::{
     embed,
     endpoint::{Endpoint, Operation},
     peek::Peek,
-    rules::Target as Written,
+    rules::{Rules, Target as Written},
 };
 use bytes::Bytes;
 use http::{Uri, uri::PathAndQuery};
@@ -28,6 +28,8 @@ pub(super) struct Conversation<'c> {
     pub(super) query: Option<String>,
     /// The media type of a body that is a form.
     pub(super) form: Option<String>,
+    /// The caller asks Claude to think between calls.
+    pub(super) is_interleaved: bool,
     /// The gateway composed it: it is written anew for every target.
     pub(super) is_composed: bool,
     /// Nothing may be lost.
@@ -61,6 +63,14 @@ impl Conversation<'_> {
     pub(super) fn units(&self) -> Option<ai::units::Asked> {
         let (body, peek) = (&self.body, &self.peek);
         ai::units::Asked::of(self.endpoint.operation, body, peek.is_form(), peek.file())
+    }
+
+    /// How many answers are asked for side by side.
+    pub(super) fn answers(&self) -> u64 {
+        match self.endpoint.operation {
+            Operation::Chat => self.peek.answers(self.endpoint.dialect),
+            _ => 1,
+        }
     }
 }
 
@@ -108,7 +118,8 @@ pub(super) fn prepare(
         true => target.provider.kind.dialect,
         false => target.dialect_for(endpoint.dialect, &model),
     };
-    if !target.provider.offers(endpoint.operation) {
+    let counts = endpoint.operation != Operation::CountTokens || target.provider.counts_for(dialect);
+    if !target.provider.offers(endpoint.operation) || !counts {
         return Err(target.provider.lack(endpoint.operation, &model));
     }
     if let Some(words) = target.provider.words(endpoint.operation) {
@@ -125,15 +136,20 @@ pub(super) fn prepare(
         };
         let mut path = path(&own)?;
         // What earlier turns hold of other vendors' goes no further.
-        let is_chat = endpoint.operation == Operation::Chat;
+        let is_chat = matches!(endpoint.operation, Operation::Chat | Operation::Compact);
+        let is_said = is_chat || endpoint.operation == Operation::CountTokens;
         let has_usage = is_chat || endpoint.operation == Operation::Completions;
-        let unsealed = if is_chat { ai::sealed::unsealed(dialect, &conversation.body) } else { None };
+        let unsealed = if is_said { ai::sealed::unsealed(dialect, &conversation.body) } else { None };
         let (came, peek, mut losses) = match unsealed {
             Some((body, losses)) => {
                 let peek = Peek::of(&body)?;
                 (Bytes::from(body), peek, losses)
             }
             None => (conversation.body.clone(), conversation.peek.clone(), Losses::default()),
+        };
+        let (came, peek) = match is_said && dialect == Dialect::Anthropic {
+            true => folded(came, peek, &target.rules(&model), &mut losses)?,
+            false => (came, peek),
         };
         let query = conversation.query.as_deref();
         let query = outgoing::query(query, &target.provider, true, &mut losses);
@@ -142,11 +158,15 @@ pub(super) fn prepare(
             path.push_str(&query);
         }
         if is_chat && peek.is_ruled() {
-            cuts = peek.edits(&came, dialect, &target.rules(&model), &mut losses);
+            let asks = conversation.is_interleaved;
+            let is_interleaved = outgoing::learns_of_interleaving(asks, &target.provider, dialect, &came);
+            cuts = peek.edits(&came, dialect, &target.rules(&model), is_interleaved, &mut losses);
         }
         // Gemini and Bedrock have the model in the path alone.
         let named = is_rank || !matches!(dialect, Dialect::Gemini | Dialect::Bedrock);
-        let wants_usage = dialect == Dialect::OpenAiChat && has_usage;
+        let wants_usage = dialect == Dialect::OpenAiChat
+            && has_usage
+            && !(stream && target.rules(&model).no_stream_options);
         let body = match named || !cuts.is_empty() {
             true => peek.edited(&came, Some(&*model).filter(|_| named), wants_usage, cuts).into(),
             false => came,
@@ -203,6 +223,18 @@ pub(super) fn prepare(
         kind: None,
         dialect,
     })
+}
+
+/// A request without system turns, where its model refuses them.
+fn folded(body: Bytes, peek: Peek, rules: &Rules, losses: &mut Losses) -> Result<(Bytes, Peek), Error> {
+    let folded = if rules.refuses_system_turns { ai::fold::folded(&body, losses) } else { None };
+    match folded {
+        Some(body) => {
+            let peek = Peek::of(&body)?;
+            Ok((body.into(), peek))
+        }
+        None => Ok((body, peek)),
+    }
 }
 
 /// A path as an address.

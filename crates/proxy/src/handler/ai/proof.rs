@@ -1,14 +1,12 @@
 //! How a call proves who pays: a key in its place, a signature, or a token that is fetched.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use identity::sigv4::{Payload, Scope};
 
 use super::{
-    sigv4::{self, AccessKey, Scope},
+    aws::AwsKey,
     token_source::{Material, TokenSource},
 };
 
@@ -19,9 +17,7 @@ pub(super) enum Proof {
     /// This parameter of the query, encoded.
     Query(String),
     /// A signature by this key.
-    Signature(Scope, AccessKey),
-    /// A signature by a temporary key.
-    FetchedSignature(Scope, Arc<TokenSource>),
+    Signature(Scope, AwsKey),
     /// A bearer token.
     Token(Arc<TokenSource>),
 }
@@ -49,15 +45,7 @@ impl Proof {
                 *uri = text.parse().map_err(|_| "the key cannot stand in a query".to_owned())?;
                 Ok(())
             }
-            Self::Signature(scope, key) => {
-                sigv4::sign(key, scope, method, uri, headers, body, SystemTime::now())
-            }
-            Self::FetchedSignature(scope, source) => match &source.token().await?.material {
-                Material::AccessKey(key) => {
-                    sigv4::sign(key, scope, method, uri, headers, body, SystemTime::now())
-                }
-                Material::Bearer(_) => Err("a bearer token signs nothing".to_owned()),
-            },
+            Self::Signature(scope, key) => key.sign(scope, method, uri, headers, Payload::Signed(body)).await,
             Self::Token(source) => match &source.token().await?.material {
                 Material::Bearer(value) => {
                     headers.insert(header::AUTHORIZATION, value.clone());
@@ -68,18 +56,24 @@ impl Proof {
         }
     }
 
+    /// Where it is fetched from.
+    fn source(&self) -> Option<&Arc<TokenSource>> {
+        match self {
+            Self::Token(source) => Some(source),
+            Self::Signature(_, key) => key.source(),
+            Self::Header(..) | Self::Query(_) => None,
+        }
+    }
+
     /// The provider refuses it: a token is fetched anew before its time.
     pub(super) fn is_refused(&self) {
-        if let Self::Token(source) | Self::FetchedSignature(_, source) = self {
+        if let Some(source) = self.source() {
             source.renew();
         }
     }
 
     /// For how long its token still holds.
     pub(super) fn token_seconds(&self, now: Instant) -> Option<f64> {
-        match self {
-            Self::Token(source) | Self::FetchedSignature(_, source) => Some(source.seconds_left(now)),
-            Self::Header(..) | Self::Query(_) | Self::Signature(..) => None,
-        }
+        self.source().map(|source| source.seconds_left(now))
     }
 }

@@ -102,6 +102,7 @@ fn surface(operation: Operation, dialect: Dialect) -> Surface {
         Operation::Batches => Surface::Batches,
         Operation::Stored => Surface::Responses,
         Operation::Realtime => Surface::Realtime,
+        Operation::Compact => Surface::Compact,
         Operation::Models | Operation::Other => Surface::Models,
     }
 }
@@ -170,6 +171,7 @@ pub(crate) fn upstream(settings: &Settings) -> Result<UpstreamSettings, String> 
         timeouts: settings.timeouts.apply(&defaults),
         tls: is_tls.then(|| settings.tls.clone()),
         pool: settings.pool.clone(),
+        http2: Default::default(),
         proxy_protocol: None,
         host_header: "upstream".to_owned(),
         policies: Vec::new(),
@@ -237,6 +239,11 @@ impl Provider {
     fn speaks(&self, dialect: Dialect) -> bool {
         let elsewhere = self.kind.also.iter().any(|also| also.dialect == dialect && also.base_url.is_some());
         self.kind.speaks(dialect).is_some() && !(elsewhere && self.base_path.is_some())
+    }
+
+    /// Whether tokens are counted here for callers of a dialect. Responses are spoken by many who do not count them.
+    pub(super) fn counts_for(&self, dialect: Dialect) -> bool {
+        dialect != Dialect::OpenAiResponses || self.kind.operations.contains(&Surface::CountTokens)
     }
 
     /// Whether its kind has an operation at all.

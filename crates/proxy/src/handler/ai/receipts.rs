@@ -34,6 +34,8 @@ const OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-output-tok
 const CACHE_READ_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-read-tokens");
 const CACHE_WRITE_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-cache-write-tokens");
 const REASONING_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-reasoning-tokens");
+const INPUT_AUDIO_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-input-audio-tokens");
+const OUTPUT_AUDIO_TOKENS: HeaderName = HeaderName::from_static("x-tidegate-output-audio-tokens");
 const COST: HeaderName = HeaderName::from_static("x-tidegate-cost");
 static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("service_tier"));
 /// What may stand behind a stream.
@@ -162,6 +164,8 @@ fn tell(told: &Told, headers: &mut HeaderMap) {
         (CACHE_READ_TOKENS, usage.cache_read),
         (CACHE_WRITE_TOKENS, usage.cache_write),
         (REASONING_TOKENS, usage.reasoning),
+        (INPUT_AUDIO_TOKENS, usage.input_audio),
+        (OUTPUT_AUDIO_TOKENS, usage.output_audio),
     ];
     let units = units::FIELDS.into_iter().zip(spending.units.named().map(|(_, count)| count));
     for (name, count) in tokens.into_iter().chain(units).filter(|(_, count)| *count > 0) {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ai::{canon::ErrorKind, dialect::Dialect};
+use ai::{canon::ErrorKind, dialect::Dialect, words::Words};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{Told, gathered::gather, keys::Away, models::Target, resets, sending};
@@ -42,6 +42,8 @@ pub(super) struct Refused<'t> {
     pub(super) target: &'t Target,
     pub(super) model: String,
     pub(super) dialect: Dialect,
+    /// The words of its own in which it refuses, where it was asked in such.
+    pub(super) words: Option<Words>,
     pub(super) told: Told,
     pub(super) response: Response<Body>,
 }
@@ -100,7 +102,7 @@ impl<'t> Refusals<'t> {
                 bytes
             }
         };
-        let error = refused.dialect.read_error(parts.status.as_u16(), &body);
+        let error = sending::read_error((refused.dialect, refused.words), parts.status, &body);
         let rank = if is_for_later(parts.status) && error.kind != ErrorKind::Quota {
             let hint = resets::told(&parts.headers, SystemTime::now()).or(error.retry_after);
             if let Some(hint) = hint.filter(|_| !parts.headers.contains_key(header::RETRY_AFTER)) {
@@ -132,6 +134,14 @@ impl<'t> Refusals<'t> {
     /// The request could not be carried to a target.
     pub(super) fn uncarried(&mut self, failure: Failure) {
         self.add(Rank::Uncarried, Verdict::Failure(failure, None));
+    }
+
+    /// Another target might have been asked, and a policy has no room for that beside what was spent.
+    pub(super) fn no_room(&mut self, kind: &'static str) {
+        let hint =
+            format!("`{kind}` has no room for asking another model: what was asked before has cost, too");
+        let failure = Failure::refused(Problem::RateLimited).with_hint(hint);
+        self.add(Rank::Misconfigured, Verdict::Failure(failure, None));
     }
 
     /// None of a target's keys can be taken.

@@ -20,7 +20,7 @@ use super::{
     keys::{Away, NoKey, Refusal, Taken},
     passed,
     provider::Provider,
-    reply::is_stream,
+    reply::{ANSWER_BYTES_MAX, is_stream, provided},
     resets,
 };
 use crate::{
@@ -61,11 +61,16 @@ pub(super) enum Unanswered {
     Failed(Failure),
 }
 
+/// Whether a target that gave no answer may have worked on the request all the same.
+pub(super) fn is_due(unanswered: &Unanswered) -> bool {
+    matches!(unanswered, Unanswered::Failed(failure) if matches!(failure.stage(), Stage::FirstByte | Stage::Body))
+}
+
 /// What providers tell of who asks.
 const OF_ACCOUNTS: [&str; 5] =
     ["set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "cf-ray"];
 /// How what is left of an account's limits begins.
-const LIMITS_OF_ACCOUNTS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
+const LIMITS_OF_ACCOUNTS: [&str; 3] = ["x-ratelimit-", "anthropic-ratelimit-", "anthropic-priority-"];
 
 /// What all targets being away is told as.
 pub(super) fn all_away(away: Away) -> Failure {
@@ -135,6 +140,9 @@ pub(super) async fn send(
         if let Some(place) = place {
             response = response.map(|body| Body::boxed(Counted::new(body, place)));
         }
+        if let Some(words) = words.filter(|words| words.hides_errors() && response.status().is_success()) {
+            response = shown(words, response).await.map_err(Unanswered::Failed)?;
+        }
         match response.status() {
             StatusCode::UNAUTHORIZED
             | StatusCode::PAYMENT_REQUIRED
@@ -161,6 +169,19 @@ pub(super) async fn send(
     }
 }
 
+/// An answer of a vendor that tells errors with a good status, with the status that it stands for. Nothing of it is told
+/// before it is whole anyway.
+async fn shown(words: Words, response: Response<Body>) -> Result<Response<Body>, Failure> {
+    let (mut parts, body) = response.into_parts();
+    let bytes = provided(body, ANSWER_BYTES_MAX).await?;
+    if let Some(error) = words.hidden_error(&bytes) {
+        parts.status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    }
+    parts.headers.remove(http::header::TRANSFER_ENCODING);
+    parts.headers.insert(http::header::CONTENT_LENGTH, bytes.len().into());
+    Ok(Response::from_parts(parts, Body::Full(bytes)))
+}
+
 /// An answer without what tells of the gateway's own account with the provider: cookies, names, what is left of its
 /// limits, which are nobody else's.
 fn anonymous(mut response: Response<Body>) -> Response<Body> {
@@ -177,13 +198,14 @@ fn anonymous(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Sends a request for a stream, and waits until it has begun to speak: one that does not in time, or breaks off or
-/// fails before, is no answer. Nothing where it was cut by a filter before, and `on` says that another is asked then.
+/// fails before, is no answer. Nothing where all of the answers that it was asked for were cut by a filter before, and `on`
+/// says that another is asked then.
 pub(super) async fn speak(
     worker: &Rc<Worker>,
     call: &mut Call,
     outgoing: Outgoing<'_>,
     within: Option<Duration>,
-    on: &[FallbackOn],
+    (on, answers): (&[FallbackOn], u64),
 ) -> Result<Option<Response<Body>>, Unanswered> {
     let dialect = outgoing.dialect;
     let until = within.map(|within| tokio::time::Instant::now() + within);
@@ -197,7 +219,19 @@ pub(super) async fn speak(
     if !response.status().is_success() || !is_stream(&response) {
         return Ok(Some(response));
     }
-    fallback::spoken(response, dialect, until, on).await.map_err(Unanswered::Failed)
+    fallback::spoken(response, dialect, until, (on, answers)).await.map_err(Unanswered::Failed)
+}
+
+/// What a provider's error says, in whatever words it is asked.
+pub(super) fn read_error(
+    (dialect, words): (Dialect, Option<Words>),
+    status: StatusCode,
+    body: &[u8],
+) -> ai::canon::Error {
+    match words {
+        Some(words) => words.read_error(status.as_u16(), body),
+        None => dialect.read_error(status.as_u16(), body),
+    }
 }
 
 /// Waits for a key. Nothing when the key has gone away meanwhile.
@@ -236,10 +270,7 @@ async fn refusal(
     let (mut parts, body) = response.into_parts();
     let gathered = tokio::time::timeout(ERROR_TIME_MAX, gather(body, ERROR_BYTES_MAX)).await;
     let bytes = gathered.ok().and_then(Result::ok).unwrap_or_default();
-    let error = match words {
-        Some(words) => words.read_error(parts.status.as_u16(), &bytes),
-        None => dialect.read_error(parts.status.as_u16(), &bytes),
-    };
+    let error = read_error((dialect, words), parts.status, &bytes);
     let until = resets::told(&parts.headers, SystemTime::now()).or(error.retry_after);
     let fault = Fault::of(parts.status, &error, &Signs::of(names_account, &parts.headers, tokens));
     parts.headers.remove(http::header::TRANSFER_ENCODING);

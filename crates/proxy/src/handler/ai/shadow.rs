@@ -39,7 +39,7 @@ use super::{
     outgoing,
     prepare::{Conversation, uri},
     read,
-    sending::{self, Outgoing, Unanswered},
+    sending::{self, Outgoing, Unanswered, is_due},
 };
 use crate::{
     body::{Body, Wrapper},
@@ -360,7 +360,8 @@ impl Task {
         let response = match sending::send(&self.worker, call, outgoing).await {
             Ok(response) => response,
             Err(unanswered) => {
-                record.owe(false);
+                // Nobody knows what a provider did that had the request and then was silent.
+                record.owe(is_due(&unanswered));
                 call.record.status = StatusCode::BAD_GATEWAY;
                 return Err(match unanswered {
                     Unanswered::Away(_) => "none of its keys can be taken".to_owned(),

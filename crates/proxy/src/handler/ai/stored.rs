@@ -111,7 +111,8 @@ pub(super) fn open_in(
     conversation: &mut Conversation<'_>,
 ) -> Result<(), Failure> {
     let endpoint = conversation.endpoint;
-    let is_kept = endpoint.dialect == DIALECT && endpoint.operation == Operation::Chat;
+    let operations = [Operation::Chat, Operation::Compact, Operation::CountTokens];
+    let is_kept = endpoint.dialect == DIALECT && operations.contains(&endpoint.operation);
     if is_kept {
         let owner = Owner { seals: gateway.seals.clone(), who: mcp::door::who(call) };
         check(call, &owner.seals, &owner.who, &conversation.peek).map_err(answer::refused)?;

@@ -13,13 +13,14 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
+use identity::sigv4::AccessKey;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
 };
 use tracing::{info, warn};
 
-use super::{grant::Grant, sigv4::AccessKey};
+use super::grant::Grant;
 
 /// How long a call waits for the first token.
 const PATIENCE: Duration = Duration::from_secs(5);

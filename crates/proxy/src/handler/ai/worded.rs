@@ -116,6 +116,10 @@ fn whole(found: words::Told, told: &AiRecord) -> Response<Body> {
         metered::spend(told, usage);
     }
     let units = told.units();
+    // Of those that were asked for a filter may have taken some.
+    if let Some(images) = found.images.filter(|_| units.images > 0) {
+        told.measure(UnitUsage { images, ..units }, false);
+    }
     match (found.seconds_in, found.seconds_out) {
         (Some(seconds_in), _) if units.seconds_in > 0 && seconds_in > 0 => {
             told.measure(UnitUsage { seconds_in, ..units }, false);

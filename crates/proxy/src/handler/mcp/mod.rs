@@ -19,6 +19,8 @@ mod beside;
 mod bridge;
 mod catalog;
 pub(crate) mod door;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod ids;
 mod keys;
 mod lane;

@@ -48,6 +48,11 @@ pub(super) fn broken(why: impl std::fmt::Display) -> Failure {
     Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, why)
 }
 
+/// It is no more, with what was asked of it; its error output is in the log.
+fn gone() -> Failure {
+    Failure::upstream(Stage::Body, Problem::UpstreamReset, "the process has ended")
+}
+
 /// One process.
 pub(super) struct Running {
     pub(super) started: Instant,
@@ -185,7 +190,7 @@ impl Running {
         })?;
         match tokio::time::timeout(patience, self.to.send(line(text, Some(held)))).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(broken("the process has ended")),
+            Ok(Err(_)) => Err(gone()),
             Err(_) => {
                 Err(Failure::upstream(Stage::Send, Problem::UpstreamTimeout, "the process reads nothing"))
             }
@@ -260,7 +265,7 @@ impl Running {
         };
         let mut reader = Reader { running: self.clone(), own: Some(own), from, first: None, is_over: false };
         if self.is_over() {
-            return Err(broken("the process has ended"));
+            return Err(gone());
         }
         if token.is_some() {
             meta.set("progressToken", own.to_string());
@@ -283,7 +288,7 @@ impl Running {
                 reader.first = Some(said);
                 Ok(answer::stream(Body::boxed(reader)))
             }
-            Ok(None) => Err(broken("the process has ended")),
+            Ok(None) => Err(gone()),
             Err(_) => {
                 let late = format!("the process did not answer within {patience:?}");
                 Err(Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, late))

@@ -14,7 +14,10 @@ use crate::{
     body::Body,
     call::Call,
     failure::{Failure, Problem, Stage},
-    handler::ai::gathered::{Ungathered, gather},
+    handler::ai::{
+        gathered::{Ungathered, gather},
+        guards::Blocked,
+    },
 };
 
 /// The dialect that the machinery of `ai` routes is spoken to in.
@@ -56,11 +59,17 @@ pub(in crate::handler) async fn good(response: Response<Body>) -> Result<Respons
             _ => Ok(response),
         };
     }
+    let is_blocked = response.extensions().get::<Blocked>().is_some();
     let is_ours = !response.headers().contains_key(PROVIDER);
     let after = response.headers().get(header::RETRY_AFTER).cloned();
     let body = gather(response.into_body(), ERROR_BYTES_MAX).await.unwrap_or_default();
     let error = SPOKEN.read_error(status.as_u16(), &body);
-    let failure = if is_ours { refused(&error, status) } else { failure(&error) };
+    let failure = match is_ours {
+        // Of a rule it is the same, whether it read the question or the answer.
+        _ if is_blocked => Failure::refused(Problem::ContentBlocked).with_hint(error.message.clone()),
+        true => refused(&error, status),
+        false => failure(&error),
+    };
     Err(match after {
         Some(after) => failure.with_header(header::RETRY_AFTER, after),
         None => failure,

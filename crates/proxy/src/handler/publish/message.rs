@@ -2,25 +2,24 @@
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use events::cloud::{Event, Form, STRUCTURED};
+use events::{
+    cloud::{Event, Form, STRUCTURED},
+    subject::Rules,
+};
 use http::{HeaderName, header};
 use model::resource::publish::{CloudEventSent, Publish as Settings};
 
 use super::{invalid, text::Text};
 use crate::{broker::Outgoing, call::Call, failure::Failure};
 
-/// Drops a second message that has it.
-const MESSAGE_ID: &str = "Nats-Msg-Id";
-/// The one stream that may keep the message.
-const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
-/// What messages belong together.
-const PARTITION_KEY: &str = "Partition-Key";
 /// Bytes of an id as the broker is told it, and of a key.
 const ID_BYTES_MAX: usize = 255;
 
 /// How messages are made.
 pub(super) struct Messages {
+    rules: Rules,
     subject: Text,
+    exchange: Option<String>,
     stream: Option<String>,
     id: Option<Text>,
     key: Option<Text>,
@@ -36,7 +35,7 @@ pub(super) struct Message {
 }
 
 impl Messages {
-    pub(super) fn compile(settings: &Settings) -> Result<Self, String> {
+    pub(super) fn compile(settings: &Settings, rules: Rules) -> Result<Self, String> {
         let has_types = settings.cloud_events.as_ref().is_some_and(|events| !events.types.is_empty());
         let text =
             |key: &str, text: &str| Text::compile(text, has_types).map_err(|error| format!("{key}: {error}"));
@@ -55,7 +54,9 @@ impl Messages {
             );
         }
         Ok(Self {
+            rules,
             subject: text("subject", &settings.subject)?,
+            exchange: settings.exchange.clone(),
             stream: settings.stream.clone(),
             id,
             key: optional("key", &settings.key)?,
@@ -83,15 +84,13 @@ impl Messages {
             event.set("id", &id).map_err(|wrong| invalid(wrong.0))?;
             return self.event(call, event, id, dedup, None);
         }
-        let subject = self.subject.subject(call, None).map_err(invalid)?;
-        let mut headers = self.common(call, None, &dedup)?;
+        let subject = self.subject.subject(self.rules, call, None).map_err(invalid)?;
+        let mut headers = self.common(call, None)?;
         if let Some(kind) = text_of(call, &header::CONTENT_TYPE) {
             headers.push(("content-type".to_owned(), kind.to_owned()));
         }
-        if let Some(key) = self.key(call, None)? {
-            headers.push((PARTITION_KEY.to_owned(), key));
-        }
-        Ok(Message { id, outgoing: Outgoing { subject, headers, payload: body } })
+        let key = self.key(call, None)?;
+        Ok(Message { id, outgoing: self.outgoing(subject, dedup, key, headers, body) })
     }
 
     /// The message of an event. `whole` is the event as it came, where that is what may be sent.
@@ -121,16 +120,15 @@ impl Messages {
         dedup: String,
         came: Option<(CloudEventSent, Option<Bytes>)>,
     ) -> Result<Message, Failure> {
-        let subject = self.subject.subject(call, Some(&event)).map_err(invalid)?;
-        let mut headers = self.common(call, Some(&event), &dedup)?;
+        let subject = self.subject.subject(self.rules, call, Some(&event)).map_err(invalid)?;
+        let mut headers = self.common(call, Some(&event))?;
         let key = self.key(call, Some(&event))?;
         if let Some(key) = &key {
             event.set("partitionkey", key).map_err(|wrong| invalid(wrong.0))?;
         }
         // Whoever delivers it looks at the header, whatever form the event has.
-        if let Some(key) = event.text("partitionkey").filter(|key| (1..=ID_BYTES_MAX).contains(&key.len())) {
-            headers.push((PARTITION_KEY.to_owned(), key.to_owned()));
-        }
+        let partition = event.text("partitionkey").filter(|key| (1..=ID_BYTES_MAX).contains(&key.len()));
+        let partition = partition.map(str::to_owned);
         let (came, whole) = came.unwrap_or((CloudEventSent::Binary, None));
         let payload = match self.send.unwrap_or(came) {
             CloudEventSent::Binary => {
@@ -147,7 +145,20 @@ impl Messages {
                 }
             }
         };
-        Ok(Message { id, outgoing: Outgoing { subject, headers, payload } })
+        Ok(Message { id, outgoing: self.outgoing(subject, dedup, partition, headers, payload) })
+    }
+
+    fn outgoing(
+        &self,
+        subject: String,
+        id: String,
+        key: Option<String>,
+        headers: Vec<(String, String)>,
+        payload: Bytes,
+    ) -> Outgoing {
+        let (stream, exchange) = (self.stream.clone(), self.exchange.clone());
+        let key = key.map(Bytes::from);
+        Outgoing { subject, exchange, stream, id, key, headers, payload }
     }
 
     fn id(&self, call: &Call, event: Option<&Event>) -> Result<Option<String>, Failure> {
@@ -166,16 +177,8 @@ impl Messages {
     }
 
     /// Headers that every message has.
-    fn common(
-        &self,
-        call: &Call,
-        event: Option<&Event>,
-        dedup: &str,
-    ) -> Result<Vec<(String, String)>, Failure> {
-        let mut headers = vec![(MESSAGE_ID.to_owned(), dedup.to_owned())];
-        if let Some(stream) = &self.stream {
-            headers.push((EXPECTED_STREAM.to_owned(), stream.clone()));
-        }
+    fn common(&self, call: &Call, event: Option<&Event>) -> Result<Vec<(String, String)>, Failure> {
+        let mut headers = Vec::new();
         for name in &self.headers {
             for value in call.head.headers.get_all(name) {
                 let value = std::str::from_utf8(value.as_bytes());

@@ -59,7 +59,7 @@ impl Publish {
         }
         Ok(Self {
             broker: broker.clone(),
-            messages: Messages::compile(settings)?,
+            messages: Messages::compile(settings, broker.rules())?,
             content_types: settings.content_types.iter().map(|kind| kind.to_ascii_lowercase()).collect(),
             schema: schema.map_err(|error| format!("schema: {error}"))?,
             events: settings.cloud_events.clone(),
@@ -231,8 +231,10 @@ impl Publish {
         let mut record = PublishRecord {
             broker: self.broker.name().clone(),
             subject: String::new(),
-            stream: String::new(),
-            sequence: 0,
+            stream: None,
+            exchange: None,
+            partition: None,
+            sequence: None,
             messages: 0,
             duplicates: 0,
         };
@@ -244,9 +246,10 @@ impl Publish {
             match self.broker.publish(outgoing, left).await {
                 Ok(confirmed) => {
                     record.messages += 1;
-                    record.duplicates += u32::from(confirmed.is_duplicate);
+                    record.duplicates += u32::from(confirmed.is_duplicate == Some(true));
                     record.stream.clone_from(&confirmed.stream);
-                    record.sequence = confirmed.sequence;
+                    record.exchange.clone_from(&confirmed.exchange);
+                    (record.partition, record.sequence) = (confirmed.partition, confirmed.sequence);
                     told.push((id, confirmed));
                 }
                 Err(why) => {
@@ -272,12 +275,10 @@ fn failure(why: Unconfirmed, subject: &str, confirmed: usize, all: usize) -> Fai
                 .never_sent()
                 .with_retry_after(RETRY_AFTER)
         }
-        Unconfirmed::NoStream => upstream(
-            Stage::FirstByte,
-            Problem::BrokerAway,
-            format!("no stream keeps messages of `{subject}`"),
-        )
-        .with_retry_after(RETRY_AFTER),
+        Unconfirmed::NoStream => {
+            upstream(Stage::FirstByte, Problem::BrokerAway, format!("nothing keeps messages of `{subject}`"))
+                .with_retry_after(RETRY_AFTER)
+        }
         Unconfirmed::Full => {
             Failure::gateway(Stage::Pick, Problem::Overloaded).never_sent().with_retry_after(RETRY_AFTER)
         }
@@ -301,8 +302,17 @@ fn failure(why: Unconfirmed, subject: &str, confirmed: usize, all: usize) -> Fai
 
 fn answer(is_batch: bool, told: Vec<(String, Confirmed)>) -> Result<Response<Body>, Failure> {
     let mut all = told.into_iter().map(|(id, confirmed)| {
-        let Confirmed { stream, sequence, is_duplicate } = confirmed;
-        json!({"id": id, "stream": stream, "sequence": sequence, "duplicate": is_duplicate})
+        let Confirmed { stream, exchange, partition, sequence, is_duplicate } = confirmed;
+        let fields = [
+            ("id", Some(json!(id))),
+            ("stream", stream.map(|stream| json!(stream))),
+            ("exchange", exchange.map(|exchange| json!(exchange))),
+            ("partition", partition.map(|partition| json!(partition))),
+            ("sequence", sequence.map(|sequence| json!(sequence))),
+            ("duplicate", is_duplicate.map(|is_duplicate| json!(is_duplicate))),
+        ];
+        let there = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(there.collect())
     });
     let value = match is_batch {
         true => json!({"events": all.collect::<Vec<_>>()}),

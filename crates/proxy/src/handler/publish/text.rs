@@ -1,6 +1,6 @@
 //! Texts of a message that are filled from the call, or from the event that it brings.
 
-use events::{cloud::Event, subject};
+use events::{cloud::Event, subject::Rules};
 
 use crate::{call::Call, template::Template};
 
@@ -61,7 +61,7 @@ impl Text {
     }
 
     /// The text as a subject, of which every value is one token at most.
-    pub(super) fn subject(&self, call: &Call, event: Option<&Event>) -> Result<String, String> {
+    pub(super) fn subject(&self, rules: Rules, call: &Call, event: Option<&Event>) -> Result<String, String> {
         let missing = || "the request lacks what the subject is made of".to_owned();
         let told = |why: &str| format!("what the subject is made of cannot be a part of one: {why}");
         let mut out = String::new();
@@ -69,21 +69,23 @@ impl Text {
             match piece {
                 Piece::Call(template) => {
                     let text =
-                        template.render_judged(call, |value| subject::check_value(value).map_err(told))?;
+                        template.render_judged(call, |value| rules.check_value(value).map_err(told))?;
                     out.push_str(&text.ok_or_else(missing)?);
                 }
                 Piece::Event(name) => {
                     let value = event.and_then(|event| event.text(name)).ok_or_else(missing)?;
                     match &**name {
-                        "type" if self.has_types => value.split('.').try_for_each(subject::check_value),
-                        _ => subject::check_value(value),
+                        "type" if self.has_types => {
+                            value.split('.').try_for_each(|part| rules.check_value(part))
+                        }
+                        _ => rules.check_value(value),
                     }
                     .map_err(told)?;
                     out.push_str(value);
                 }
             }
         }
-        subject::check(&out).map_err(|why| format!("no subject can be made of the request: {why}"))?;
+        rules.check(&out).map_err(|why| format!("no subject can be made of the request: {why}"))?;
         Ok(out)
     }
 }
@@ -95,7 +97,7 @@ mod tests {
 
     fn subject(text: &str, has_types: bool, header: &str, event: Option<&Event>) -> Result<String, String> {
         let call = with_header(call("POST", "/"), "x-a", header);
-        Text::compile(text, has_types).expect("a template").subject(&call, event)
+        Text::compile(text, has_types).expect("a template").subject(Rules::Nats, &call, event)
     }
 
     #[test]

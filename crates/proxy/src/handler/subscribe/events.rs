@@ -41,7 +41,9 @@ pub(super) fn answer(served: Served) -> Response<Body> {
 
 /// Writes one event. What is no text is base64, and its event is `binary`.
 fn write(item: &Item, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("id: {}\n", item.sequence).as_bytes());
+    if let Some(id) = &item.id {
+        out.extend_from_slice(format!("id: {id}\n").as_bytes());
+    }
     match std::str::from_utf8(&item.payload) {
         Ok(text) => {
             // Any of these ends a line there.
@@ -138,7 +140,12 @@ mod tests {
             ),
             (b"\xff", "id: 7\nevent: binary\ndata: /w==\n\n"),
         ] {
-            let item = Item { sequence: 7, subject: "s".into(), payload: Bytes::copy_from_slice(payload) };
+            let item = Item {
+                id: Some("7".to_owned()),
+                subject: "s".into(),
+                key: None,
+                payload: Bytes::copy_from_slice(payload),
+            };
             let mut out = Vec::new();
             write(&item, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), want);

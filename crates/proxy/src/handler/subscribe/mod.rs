@@ -5,7 +5,6 @@ mod socket;
 
 use std::{pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
-use ::events::subject;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use model::{
@@ -37,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Subscribe {
     broker: Arc<Broker>,
     background: Handle,
-    subject: Template,
+    subject: Option<Template>,
+    key: Option<Template>,
     settings: Settings,
     places: Arc<Bulkhead>,
 }
@@ -63,7 +63,8 @@ impl Subscribe {
         Ok(Self {
             broker: broker.clone(),
             background: cx.background.clone(),
-            subject: Template::compile(&settings.subject).map_err(|error| format!("subject: {error}"))?,
+            subject: compiled("subject", settings.subject.as_deref())?,
+            key: compiled("key", settings.key.as_deref())?,
             settings: settings.clone(),
             places: (*places).clone(),
         })
@@ -91,17 +92,20 @@ impl Subscribe {
             return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed)
                 .with_header(header::ALLOW, HeaderValue::from_static("GET")));
         }
-        let filter = self.filter(call)?;
+        let (filter, key) = (self.filter(call)?, self.wanted_key(call)?);
         let from = self.from(call)?;
         let place = self.places.try_acquire().ok_or_else(|| {
             Failure::gateway(Stage::Pick, Problem::Overloaded).never_sent().with_retry_after(RETRY_AFTER)
         })?;
         let settings = &self.settings;
-        let record = Arc::new(FeedRecord::new(self.broker.name().clone(), filter.clone()));
+        let listened = filter.as_ref().or(settings.stream.as_ref()).cloned().unwrap_or_default();
+        let record = Arc::new(FeedRecord::new(self.broker.name().clone(), listened));
         call.record.fed = Some(record.clone());
         let wish = Wish {
             stream: settings.stream.clone(),
+            exchange: settings.exchange.clone(),
             filter,
+            key,
             from,
             bytes_max: settings.max_message_size.get(),
             queue: settings.queue.clamp(1, 4096),
@@ -127,15 +131,25 @@ impl Subscribe {
     }
 
     /// What is listened to.
-    fn filter(&self, call: &Call) -> Result<String, Failure> {
-        let invalid = |hint: String| Failure::client(Stage::Guard, Problem::Invalid).with_hint(hint);
+    fn filter(&self, call: &Call) -> Result<Option<String>, Failure> {
+        let Some(subject) = &self.subject else { return Ok(None) };
+        let rules = self.broker.rules();
         let told = |why: &str| invalid(format!("what the subject is made of cannot be a part of one: {why}"));
-        let filter = self.subject.render_judged(call, |value| subject::check_value(value).map_err(told))?;
+        let filter = subject.render_judged(call, |value| rules.check_value(value).map_err(told))?;
         let filter =
             filter.ok_or_else(|| invalid("the request lacks what the subject is made of".to_owned()))?;
-        subject::check_filter(&filter)
+        rules
+            .check_filter(&filter)
             .map_err(|why| invalid(format!("no subject can be made of the request: {why}")))?;
-        Ok(filter)
+        Ok(Some(filter))
+    }
+
+    /// The key whose messages are wanted.
+    fn wanted_key(&self, call: &Call) -> Result<Option<String>, Failure> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let key = key.render(call).filter(|key| !key.is_empty());
+        let key = key.map(|key| key.into_owned());
+        key.map(Some).ok_or_else(|| invalid("the request lacks what the key is made of".to_owned()))
     }
 
     /// Where the client begins.
@@ -155,7 +169,7 @@ impl Subscribe {
                     .map(|text| text.into_owned()),
             };
             if let Some(shown) = shown.filter(|shown| !shown.is_empty()) {
-                return shown.parse().map(From::After).map_err(|_| wrong());
+                return self.broker.place(shown).ok_or_else(wrong);
             }
         }
         Ok(match self.settings.from {
@@ -164,6 +178,14 @@ impl Subscribe {
             SubscribeStart::Last => From::Last,
         })
     }
+}
+
+fn compiled(key: &str, written: Option<&str>) -> Result<Option<Template>, String> {
+    written.map(Template::compile).transpose().map_err(|error| format!("{key}: {error}"))
+}
+
+fn invalid(hint: String) -> Failure {
+    Failure::client(Stage::Guard, Problem::Invalid).with_hint(hint)
 }
 
 /// What a WebSocket is agreed on with (RFC 6455 §4.2.2); to a stream of HTTP/2 nothing is.

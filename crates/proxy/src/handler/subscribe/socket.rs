@@ -128,7 +128,8 @@ fn text(item: &Item) -> String {
             format!("\"data_base64\":{}", json!(STANDARD.encode(&item.payload)))
         }
     };
-    format!("{{\"id\":\"{}\",\"subject\":{subject},{data}}}", item.sequence)
+    let id = item.id.as_ref().map(|id| format!("\"id\":{},", Value::from(id.as_str()))).unwrap_or_default();
+    format!("{{{id}\"subject\":{subject},{data}}}")
 }
 
 fn close(code: u16, out: &mut BytesMut) {

@@ -7,6 +7,8 @@
 //! [settled](queue) off their way, and as often as it takes.
 
 mod claim;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod kept;
 mod look;
 mod queue;

@@ -1,35 +1,20 @@
 //! What flows after an upgrade, no faster than its pace: a side whose bytes wait is not read.
 
 use std::{
-    pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use bytes::{Buf, BytesMut};
 
 use super::paced::Clock;
-use crate::{
-    body::{Body, Wrapper},
-    conn::{
-        tunnel::Tunnel,
-        watched::{Onward, Side, Watch},
-    },
-    failure::Failure,
-};
+use crate::conn::watched::{Onward, Side, Watch};
 
 /// When nothing is due.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The agreement to switch protocols, whose tunnel is slowed.
-pub(super) struct Slowed {
-    inner: Body,
-    ways: Option<Ways>,
-}
-
 /// Both ways of a tunnel.
-struct Ways {
+pub(super) struct Ways {
     forth: Way,
     back: Way,
 }
@@ -43,46 +28,10 @@ struct Way {
     piece: usize,
 }
 
-impl Slowed {
-    pub(super) fn new(inner: Body, forth: Option<Clock>, back: Option<Clock>) -> Self {
+impl Ways {
+    pub(super) fn new(forth: Option<Clock>, back: Option<Clock>) -> Self {
         let way = |clock| Way { clock, left: BytesMut::new(), piece: 0 };
-        Self { inner, ways: Some(Ways { forth: way(forth), back: way(back) }) }
-    }
-}
-
-impl Wrapper for Slowed {
-    fn inner(&mut self) -> Option<&mut Body> {
-        Some(&mut self.inner)
-    }
-
-    fn into_tunnel(self: Box<Self>) -> Option<Tunnel> {
-        let Self { inner, ways } = *self;
-        let mut tunnel = inner.into_tunnel()?;
-        // Somebody who reads what passes carries it, too.
-        if tunnel.watch.is_none() {
-            tunnel.watch = ways.map(|ways| Box::new(ways) as Box<dyn Watch>);
-        }
-        Some(tunnel)
-    }
-}
-
-impl HttpBody for Slowed {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        Self { forth: way(forth), back: way(back) }
     }
 }
 

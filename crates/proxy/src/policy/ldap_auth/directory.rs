@@ -246,15 +246,18 @@ impl Directory {
         // Who may not read the own entry has no attributes; in which groups they are somebody has to know.
         let may_lack = matches!(scope, Scope::Base)
             && self.questions.groups.as_ref().is_none_or(|groups| groups.attribute.is_none());
+        // References to other servers are not followed: nobody said that these may be asked.
+        let entries: Vec<_> =
+            entries.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate()).collect();
         match result.rc {
-            0 | SIZE_LIMIT => {}
+            rc if is_told(rc, entries.len(), max) => {}
             NO_SUCH_OBJECT | INSUFFICIENT_RIGHTS if may_lack => {}
             _ => return Err(wrong("search", &result)),
         }
-        // References to other servers are not followed: nobody said that these may be asked.
-        let entries = entries.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate());
-        let entries =
-            entries.map(SearchEntry::construct).map(|entry| Entry { dn: entry.dn, attributes: entry.attrs });
+        let entries = entries
+            .into_iter()
+            .map(SearchEntry::construct)
+            .map(|entry| Entry { dn: entry.dn, attributes: entry.attrs });
         Ok(entries.take(max).collect())
     }
 
@@ -372,8 +375,34 @@ impl Server {
     }
 }
 
+/// Whether a search has told what it was asked for: all that there is, or as many as were wanted. Where the server's own
+/// limit is less than that, nobody knows what is missing: whoever is the only one that it shows may not be the only one.
+fn is_told(rc: u32, found: usize, wanted: usize) -> bool {
+    rc == 0 || (rc == SIZE_LIMIT && found >= wanted)
+}
+
 /// What a server said, for the log.
 fn wrong(what: &str, answer: &LdapResult) -> String {
     let refers = if answer.rc == REFERRAL { ", and referrals are not followed" } else { "" };
     format!("{what}: result {}{refers}", answer.rc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_cuts_off_by_a_limit_of_its_own_is_no_answer() {
+        for (rc, found, wanted, want) in [
+            (0, 0, 2, true),
+            (0, 1, 2, true),
+            (SIZE_LIMIT, 2, 2, true),
+            (SIZE_LIMIT, 1, 2, false),
+            (SIZE_LIMIT, 0, 2, false),
+            (SIZE_LIMIT, 500, 1001, false),
+            (NO_SUCH_OBJECT, 2, 2, false),
+        ] {
+            assert_eq!(is_told(rc, found, wanted), want, "{rc} {found} {wanted}");
+        }
+    }
 }

@@ -12,10 +12,15 @@ use std::{
 /// Who is counted, as a digest.
 pub(super) type Mark = [u8; 16];
 
+/// From where somebody tries, as a digest.
+pub(super) type Place = [u8; 16];
+
 /// How long a lock is remembered for the next to last longer.
 const MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Entries that one failure looks at to find one that can go.
 const LOOKED_AT_MAX: usize = 16;
+/// Places of failures that are told apart in one entry; further ones are forgiven by nobody.
+const PLACES_MAX: usize = 16;
 
 /// When whom to lock, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +48,8 @@ struct Inner {
 
 struct Entry {
     failures: u32,
+    /// Of these, how many came from where.
+    from: Vec<(Place, u32)>,
     /// When the first of them was.
     since: Instant,
     /// When one was last.
@@ -54,6 +61,29 @@ struct Entry {
 }
 
 impl Entry {
+    fn note(&mut self, place: Place) {
+        self.failures += 1;
+        let known = self.from.iter_mut().find(|(known, _)| *known == place);
+        if let Some((_, failures)) = known {
+            *failures += 1;
+        } else if self.from.len() < PLACES_MAX {
+            self.from.push((place, 1));
+        }
+    }
+
+    /// Forgets the failures of one place.
+    fn forgive(&mut self, place: &Place) {
+        if let Some(at) = self.from.iter().position(|(known, _)| known == place) {
+            let (_, failures) = self.from.swap_remove(at);
+            self.failures = self.failures.saturating_sub(failures);
+        }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        (self.failures, self.since) = (0, now);
+        self.from.clear();
+    }
+
     fn is_locked(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
@@ -86,14 +116,21 @@ impl Attempts {
     }
 
     /// Counts a failure; how long the lock lasts that follows from it.
-    pub(super) fn fail(&self, mark: Mark, now: Instant, bounds: Bounds) -> Option<Duration> {
+    pub(super) fn fail(&self, mark: Mark, place: Place, now: Instant, bounds: Bounds) -> Option<Duration> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if !inner.entries.contains_key(&mark) {
             while inner.entries.len() >= self.max && !inner.order.is_empty() {
                 inner.make_room(now);
             }
-            let entry =
-                Entry { failures: 0, since: now, last: now, until: None, locks: 0, window: bounds.window };
+            let entry = Entry {
+                failures: 0,
+                from: Vec::new(),
+                since: now,
+                last: now,
+                until: None,
+                locks: 0,
+                window: bounds.window,
+            };
             inner.entries.insert(mark, entry);
             inner.order.push_back(mark);
         }
@@ -104,32 +141,36 @@ impl Attempts {
             return None;
         }
         if now.saturating_duration_since(entry.since) > bounds.window {
-            (entry.failures, entry.since) = (0, now);
+            entry.begin(now);
         }
         if now.saturating_duration_since(entry.last) > MEMORY {
             entry.locks = 0;
         }
-        entry.failures += 1;
+        entry.note(place);
         entry.last = now;
         if entry.failures < bounds.failures_max {
             return None;
         }
         let lock = bounds.lock.saturating_mul(1 << entry.locks.min(20)).min(bounds.lock_max);
         entry.locks = entry.locks.saturating_add(1);
-        entry.failures = 0;
+        entry.begin(now);
         entry.until = Some(now + lock);
         // The memory of a lock begins when it ends.
         entry.last = now + lock;
         Some(lock)
     }
 
-    /// Forgets failures, for somebody has shown who they are.
-    pub(super) fn succeed(&self, mark: &Mark) {
+    /// Forgets the failures of one place, for somebody there has shown who they are. What came from elsewhere stays, and so
+    /// do locks: who signs in all the time would unlock whoever guesses.
+    pub(super) fn succeed(&self, mark: &Mark, place: &Place) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.entries.remove(mark).is_some() {
+        let Some(entry) = inner.entries.get_mut(mark) else { return };
+        entry.forgive(place);
+        let is_over = entry.failures == 0 && entry.until.is_none() && entry.locks == 0;
+        if is_over && inner.entries.remove(mark).is_some() {
             // Its place in the order goes when it is come upon; too many of them are swept.
             if inner.order.len() > inner.entries.len().saturating_mul(2) + 64 {
                 let Inner { entries, order } = &mut *inner;
@@ -171,8 +212,10 @@ mod tests {
         lock_max: Duration::from_secs(35),
     };
 
+    const HERE: Place = [9; 16];
+
     fn fail(attempts: &Attempts, mark: u8, now: Instant) -> Option<u64> {
-        attempts.fail([mark; 16], now, BOUNDS).map(|lock| lock.as_secs())
+        attempts.fail([mark; 16], HERE, now, BOUNDS).map(|lock| lock.as_secs())
     }
 
     #[test]
@@ -213,8 +256,43 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(fail(&attempts, 2, now), None);
             assert_eq!(fail(&attempts, 2, now), None);
-            attempts.succeed(&[2; 16]);
+            attempts.succeed(&[2; 16], &HERE);
         }
+        assert_eq!(attempts.count.load(Ordering::Relaxed), 1, "nothing is left of it");
+    }
+
+    #[test]
+    fn a_success_forgives_what_came_from_its_own_place_and_lifts_no_lock() {
+        const ELSEWHERE: Place = [8; 16];
+        let attempts = Attempts::new(100);
+        let now = Instant::now();
+        let from = |place| attempts.fail([1; 16], place, now, BOUNDS);
+        assert_eq!([from(ELSEWHERE), from(HERE),], [None, None]);
+        attempts.succeed(&[1; 16], &HERE);
+        assert_eq!(from(ELSEWHERE), None);
+        attempts.succeed(&[1; 16], &HERE);
+        assert!(from(ELSEWHERE).is_some(), "whoever signs in all the time unlocks nobody who guesses");
+        attempts.succeed(&[1; 16], &HERE);
+        assert!(attempts.locked(&[1; 16], now).is_some());
+        let later = now + Duration::from_secs(11);
+        attempts.succeed(&[1; 16], &HERE);
+        let again = |now| attempts.fail([1; 16], ELSEWHERE, now, BOUNDS).map(|lock| lock.as_secs());
+        assert_eq!(
+            [again(later), again(later), again(later)],
+            [None, None, Some(20)],
+            "the next lasts longer"
+        );
+        // Places that are not told apart any more are forgiven by nobody.
+        let wide = Bounds { failures_max: 100, ..BOUNDS };
+        for place in 0..PLACES_MAX as u8 + 4 {
+            attempts.fail([3; 16], [place; 16], now, wide);
+            attempts.succeed(&[3; 16], &[200; 16]);
+        }
+        for place in 0..PLACES_MAX as u8 + 4 {
+            attempts.succeed(&[3; 16], &[place; 16]);
+        }
+        let inner = attempts.inner.lock().expect("not poisoned");
+        assert_eq!(inner.entries.get(&[3; 16]).map(|entry| (entry.failures, entry.from.len())), Some((4, 0)));
     }
 
     #[test]
@@ -228,8 +306,8 @@ mod tests {
         for n in 0..10_000_u32 {
             let mut mark = [9; 16];
             mark[..4].copy_from_slice(&n.to_be_bytes());
-            attempts.fail(mark, now, BOUNDS);
-            attempts.succeed(&[7; 16]);
+            attempts.fail(mark, HERE, now, BOUNDS);
+            attempts.succeed(&[7; 16], &HERE);
         }
         assert!(attempts.locked(&[1; 16], now).is_some(), "it is still locked");
         let inner = attempts.inner.lock().expect("not poisoned");
@@ -238,8 +316,8 @@ mod tests {
         for n in 0..10_000_u32 {
             let mut mark = [8; 16];
             mark[..4].copy_from_slice(&n.to_be_bytes());
-            attempts.fail(mark, now, BOUNDS);
-            attempts.succeed(&mark);
+            attempts.fail(mark, HERE, now, BOUNDS);
+            attempts.succeed(&mark, &HERE);
         }
         let inner = attempts.inner.lock().expect("not poisoned");
         assert!(inner.order.len() <= 400, "{}", inner.order.len());

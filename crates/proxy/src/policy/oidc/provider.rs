@@ -260,6 +260,13 @@ impl Provider {
         let error: String = answer["error"].as_str().unwrap_or("no reason").chars().take(64).collect();
         match (status, error.as_str()) {
             (StatusCode::BAD_REQUEST, "invalid_grant") => Err(NoTokens::Refused(error)),
+            (_, "invalid_client" | "unauthorized_client") => {
+                // Nobody can sign in until an operator has mended it.
+                tracing::warn!(
+                    "the identity provider does not take `clientId` and `clientSecret`: it answered {status}, {error}"
+                );
+                Err(NoTokens::Away(format!("it answered {status}: {error}")))
+            }
             _ => Err(NoTokens::Away(format!("it answered {status}: {}", error.escape_debug()))),
         }
     }

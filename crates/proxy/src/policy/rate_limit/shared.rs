@@ -269,6 +269,17 @@ fn read(value: &Value, group: &[usize]) -> Option<Said> {
     }
 }
 
+/// What is said of so many limits is said of these, and of each once. For the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::policy) fn said_of(value: &Value, limits: usize) {
+    let group: Vec<usize> = (0..limits).collect();
+    match read(value, &group) {
+        Some(Ok(told)) => assert!(told.iter().map(|(place, _)| *place).eq(group), "{value:?}"),
+        Some(Err((place, _))) => assert!(place < limits, "{value:?}"),
+        None => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -132,6 +132,15 @@ impl Cluster {
         self.set.load().pick(request).cloned()
     }
 
+    /// The names that no address is known of, when there is no endpoint for want of them.
+    pub(crate) fn nameless(&self) -> Option<String> {
+        if self.set.load().endpoints().next().is_some() {
+            return None;
+        }
+        let names: Vec<&str> = self.specs.iter().map(|spec| &*spec.host).collect();
+        (!names.is_empty()).then(|| format!("no address is known of `{}`", names.join("`, `")))
+    }
+
     /// Takes note of how a try at an endpoint ended.
     pub(crate) fn report(&self, endpoint: &Endpoint, now: Instant, result: TryResult) {
         use outlier::Kind;

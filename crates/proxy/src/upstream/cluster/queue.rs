@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -11,8 +11,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use model::{Snapshot, resource::request_queue::RequestQueue as Settings};
-use resilience::cold::Cold;
+use resilience::cold::{Cold, Phase};
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::Cluster;
 use crate::policy::jwt::fetch::Target;
@@ -28,6 +29,10 @@ pub(crate) struct RequestQueue {
     pub(crate) counts: Counts,
     probe_interval: Duration,
     activation: Option<Arc<Activation>>,
+    /// The beginning that is ticked, that somebody ticks, and how that one is told of a new beginning.
+    generation: AtomicU64,
+    is_ticked: AtomicBool,
+    begun: Arc<Notify>,
 }
 
 /// What came of calls that were held.
@@ -127,7 +132,16 @@ impl RequestQueue {
             counts: Counts::default(),
             probe_interval: settings.probe_interval.get(),
             activation: activation.transpose()?,
+            generation: AtomicU64::new(0),
+            is_ticked: AtomicBool::new(false),
+            begun: Arc::default(),
         }))
+    }
+
+    /// Whether whoever ticks may go: no line has begun meanwhile, or another ticks it.
+    fn rests(&self) -> bool {
+        self.is_ticked.store(false, Ordering::SeqCst);
+        self.line.phase() == Phase::Open || self.is_ticked.swap(true, Ordering::SeqCst)
     }
 
     pub(super) fn status(&self) -> QueueStatus {
@@ -188,7 +202,6 @@ impl Cluster {
         let Some(queue) = self.queue.clone() else { return };
         let place = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).place.clone();
         let Some(place) = place else { return };
-        tracing::warn!(upstream = %self.name, "it is not there: calls are held");
         let name = self.name.clone();
         if let Some(activation) =
             queue.activation.clone().filter(|activation| activation.is_due(Instant::now()))
@@ -207,7 +220,13 @@ impl Cluster {
                 }
             });
         }
-        place.spawn(tick(Arc::downgrade(&queue), generation, queue.probe_interval, name));
+        queue.generation.store(generation, Ordering::SeqCst);
+        queue.begun.notify_one();
+        // One is enough, however often clients come and leave.
+        if !queue.is_ticked.swap(true, Ordering::SeqCst) {
+            tracing::warn!(upstream = %name, "it is not there: calls are held");
+            place.spawn(tick(Arc::downgrade(&queue), queue.begun.clone(), queue.probe_interval, name));
+        }
     }
 
     /// Whether checks find some endpoint well; true without any checks, while there is an endpoint.
@@ -223,17 +242,19 @@ impl Cluster {
     }
 }
 
-/// Lets the first of a line try, at once and then from time to time, until the line is over. It ends with its queue.
-async fn tick(queue: Weak<RequestQueue>, generation: u64, every: Duration, name: Arc<str>) {
+/// Lets the first of a line try, at once and then from time to time, until nobody is held when it is time. It ends with its queue.
+async fn tick(queue: Weak<RequestQueue>, begun: Arc<Notify>, every: Duration, name: Arc<str>) {
     loop {
         match queue.upgrade() {
-            Some(queue) if queue.line.tick(generation) => {}
-            Some(_) => {
-                tracing::info!(upstream = %name, "nobody is held any more");
-                return;
-            }
             None => return,
+            Some(queue) => {
+                let is_held = queue.line.tick(queue.generation.load(Ordering::SeqCst));
+                if !is_held && queue.rests() {
+                    tracing::info!(upstream = %name, "nobody is held any more");
+                    return;
+                }
+            }
         }
-        tokio::time::sleep(every).await;
+        let _ = tokio::time::timeout(every, begun.notified()).await;
     }
 }

@@ -50,7 +50,15 @@ fn follow(
 ) -> Duration {
     match answer {
         Ok(resolved) => {
-            *failures = 0;
+            // The name servers say that there is none, which is an answer: once is enough to tell it.
+            match resolved.found.is_empty() {
+                true if *failures == 0 => {
+                    tracing::warn!(upstream = %cluster.name, "`{}` has no address", cluster.specs[index].host);
+                    *failures = 1;
+                }
+                true => {}
+                false => *failures = 0,
+            }
             let count = resolved.found.len();
             if cluster.update(index, resolved.found, Instant::now()) {
                 tracing::info!(upstream = %cluster.name, addresses = count, "its name now stands for other addresses");

@@ -18,7 +18,7 @@ use h2::{Ping, PingPong, client::Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::greeting::Greeting;
-use crate::conn::wire::Io;
+use crate::conn::{h2::KeepAlive, wire::Io};
 
 /// How long a connection may be silent while streams wait, before it is asked.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -88,6 +88,7 @@ pub(super) async fn drive(
     heard: Heard,
     greeting: Rc<Greeting>,
     streams: Rc<Cell<usize>>,
+    terms: Option<KeepAlive>,
 ) {
     let Some(pings) = connection.ping_pong() else { return };
     let connected = async {
@@ -103,28 +104,32 @@ pub(super) async fn drive(
     };
     tokio::select! {
         () = connected => {}
-        () = watch(pings, heard, streams) => {}
+        () = watch(pings, heard, streams, terms) => {}
     }
 }
 
 /// Ends when the connection has answered nothing for too long.
-async fn watch(mut pings: PingPong, heard: Heard, streams: Rc<Cell<usize>>) {
+async fn watch(mut pings: PingPong, heard: Heard, streams: Rc<Cell<usize>>, terms: Option<KeepAlive>) {
+    let patience = terms.map_or(ANSWER_PATIENCE, |terms| terms.timeout);
+    let asks_idle = terms.is_some_and(|terms| terms.while_idle);
     let mut asked = 0u32;
     loop {
         let before = heard.get();
-        tokio::time::sleep(match asked {
-            0 => SILENCE,
-            1 => SILENCE_AGAIN,
-            _ => SILENCE_STILL,
+        tokio::time::sleep(match (terms, asked) {
+            // Who says how often knows what the upstream bears.
+            (Some(terms), _) => terms.interval,
+            (None, 0) => SILENCE,
+            (None, 1) => SILENCE_AGAIN,
+            (None, _) => SILENCE_STILL,
         })
         .await;
-        if heard.get() != before || streams.get() == 0 {
+        if heard.get() != before || (streams.get() == 0 && !asks_idle) {
             asked = 0;
             continue;
         }
-        asked += 1;
+        asked = asked.saturating_add(1);
         let mut pong = pin!(pings.ping(Ping::opaque()));
-        if !matches!(tokio::time::timeout(ANSWER_PATIENCE, &mut pong).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(patience, &mut pong).await, Ok(Ok(_))) {
             return;
         }
     }

@@ -18,10 +18,7 @@ use async_nats::{
 use bytes::Bytes;
 use model::{
     Snapshot,
-    resource::{
-        access_log::nats::Nats as Settings,
-        broker::{Broker, Nats},
-    },
+    resource::{access_log::nats::Nats as Settings, broker::Nats},
 };
 use sinks::{Courier, Outcome, Sending};
 use tokio_rustls::rustls::ClientConfig;
@@ -68,7 +65,8 @@ enum Who {
 pub(in crate::senders) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, String> {
     let brokers = &cx.snapshot.config.brokers;
     let broker = brokers.iter().find(|broker| broker.name == settings.broker);
-    let broker = broker.ok_or_else(|| format!("broker: there is no broker `{}`", settings.broker))?;
+    let broker = broker.and_then(|broker| broker.nats.as_ref());
+    let broker = broker.ok_or_else(|| format!("broker: there is no broker `{}` of NATS", settings.broker))?;
     let to = To::of(broker, cx.snapshot, cx.tls).map_err(|wrong| format!("broker: {wrong}"))?;
     to.options()?;
     let publisher = Publisher {
@@ -105,8 +103,7 @@ impl Ids {
 }
 
 impl To {
-    fn of(broker: &Broker, snapshot: &Snapshot, tls: TlsFor) -> Result<Self, String> {
-        let nats = &broker.nats;
+    fn of(nats: &Nats, snapshot: &Snapshot, tls: TlsFor) -> Result<Self, String> {
         let text = |secret: &model::Secret| snapshot.secret(secret).to_owned();
         let server = |address: &model::EndpointAddress| {
             let parsed = format!("nats://{address}").parse::<ServerAddr>();

@@ -2,10 +2,11 @@
 
 mod kong;
 mod litellm;
+mod nginx;
 mod providers;
 mod yaml;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
@@ -29,6 +30,13 @@ pub(crate) enum ImportCommand {
         /// The file.
         file: PathBuf,
     },
+    /// Turn a configuration of nginx (`nginx.conf`, with what it includes) into a configuration of ours, on standard output.
+    ///
+    /// What has no counterpart is told on standard error, each with its file and line.
+    Nginx {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// What an import gives.
@@ -45,10 +53,32 @@ type Turn = fn(&serde_json::Value) -> Result<Imported, String>;
 
 /// Runs the command.
 pub(crate) fn import(command: &ImportCommand) -> Done {
-    let (file, from, turn): (_, _, Turn) = match command {
-        ImportCommand::Litellm { file } => (file, "LiteLLM", litellm::import),
-        ImportCommand::Kong { file } => (file, "Kong", kong::import),
+    let (file, from) = match command {
+        ImportCommand::Litellm { file } => (file, "LiteLLM"),
+        ImportCommand::Kong { file } => (file, "Kong"),
+        ImportCommand::Nginx { file } => (file, "nginx"),
     };
+    let imported = match command {
+        ImportCommand::Litellm { file } => of_document(file, litellm::import)?,
+        ImportCommand::Kong { file } => of_document(file, kong::import)?,
+        ImportCommand::Nginx { file } => nginx::import(file).map_err(|what| {
+            eprintln!("error: {what}");
+            Exit::Configuration
+        })?,
+    };
+    for note in &imported.notes {
+        eprintln!("{note}");
+    }
+    show!(
+        "# From {from}'s {}. Check it with `tidegate validate`.\n{}",
+        file.display(),
+        yaml::write(&imported.config).trim_end()
+    );
+    Ok(())
+}
+
+/// Reads a document of YAML and turns it into ours.
+fn of_document(file: &Path, turn: Turn) -> Result<Imported, Exit> {
     let shown = file.display();
     let refused = |what: String| {
         eprintln!("error: {shown}: {what}");
@@ -60,13 +90,5 @@ pub(crate) fn import(command: &ImportCommand) -> Done {
         eprintln!("{}", found.render(color()));
         Exit::Configuration
     })?;
-    let imported = turn(&theirs).map_err(refused)?;
-    for note in &imported.notes {
-        eprintln!("{note}");
-    }
-    show!(
-        "# From {from}'s {shown}. Check it with `tidegate validate`.\n{}",
-        yaml::write(&imported.config).trim_end()
-    );
-    Ok(())
+    turn(&theirs).map_err(refused)
 }

@@ -68,6 +68,50 @@ fn a_sign_in_that_succeeds_begins_anew_for_the_user_and_not_for_the_address() {
 }
 
 #[test]
+fn who_signs_in_all_the_time_unlocks_nobody_who_guesses_from_elsewhere_however_the_name_is_written() {
+    let gateway = gateway("maxFailures: 5, by: [user]", "{basicAuth: {}}");
+    let good = basic("ann:pass:word");
+    for (at, name) in ["ann", "\u{ff21}nn", "a\u{ad}nn", "\u{e4}NN"].into_iter().enumerate() {
+        assert_eq!(from(&gateway, "192.0.2.1", &good), 200, "{at}");
+        // Its own slips are forgiven.
+        assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:slip")), 401, "{at}");
+        assert_eq!(from(&gateway, "192.0.2.1", &good), 200, "{at}");
+        assert_eq!(from(&gateway, "192.0.2.66", &basic(&format!("{name}:guess"))), 401, "{at} {name}");
+    }
+    assert_eq!(from(&gateway, "192.0.2.66", &basic("ann:guess")), 401);
+    assert_eq!(from(&gateway, "192.0.2.66", &basic("ann:guess")), 429);
+    assert_eq!(from(&gateway, "192.0.2.1", &basic("bob:pass:word")), 200);
+}
+
+#[test]
+fn a_guess_beside_something_good_is_a_failure() {
+    let gateway = gateway(
+        "by: [address, key], maxFailuresPerAddress: 3, maxFailures: 100",
+        "{anyOf: {policies: [{keyAuth: {headers: [x-api-key], query: key}}, {basicAuth: {}}]}}",
+    );
+    let good = basic("bob:pass:word");
+    for n in 0..3 {
+        assert_eq!(from(&gateway, "192.0.2.1", &format!("{good}\nx-api-key: guess-{n}")), 200, "{n}");
+    }
+    assert_eq!(from(&gateway, "192.0.2.1", &format!("{good}\nx-api-key: gold-key-of-the-test")), 429);
+    // What is good by itself is no failure, whichever way it comes, and neither is a way that nothing was shown for.
+    for _ in 0..8 {
+        assert_eq!(from(&gateway, "192.0.2.2", &good), 200);
+        assert_eq!(from(&gateway, "192.0.2.2", "\nx-api-key: gold-key-of-the-test"), 200);
+    }
+    let in_query = || ask(&gateway, "/?key=guess", &format!("{good}\nx-forwarded-for: 192.0.2.3")).status;
+    assert_eq!([in_query(), in_query(), in_query(), in_query()], [200, 200, 200, 429]);
+    // One header that two ways judge is no guess for the first.
+    let gateway = self::gateway(
+        "by: [address], maxFailuresPerAddress: 2",
+        "{anyOf: {policies: [{keyAuth: {headers: [authorization]}}, {basicAuth: {}}]}}",
+    );
+    for _ in 0..5 {
+        assert_eq!(from(&gateway, "192.0.2.1", &good), 200);
+    }
+}
+
+#[test]
 fn keys_are_counted_by_address_and_by_their_beginning() {
     let by_address = gateway(
         "by: [address], maxFailuresPerAddress: 3, exempt: [192.0.2.9/32]",

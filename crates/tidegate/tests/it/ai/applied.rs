@@ -51,6 +51,81 @@ fn a_reasoning_model_is_not_sent_what_it_refuses() {
     assert_eq!(last(&upstream).1, O3.replace("smart", "gpt-4o"));
 }
 
+/// What stands in objects of a body is fitted like what stands at its top, and the rest of the bytes stay.
+#[test]
+fn parameters_inside_of_objects_are_fitted_to_the_model_in_every_dialect() {
+    let thinks = r#"{"model":"smart","max_tokens":2000,"thinking":{"type":"enabled","budget_tokens":4000},"messages":[{"role":"user","content":"case: text"}]}"#;
+    for (dialect, kind, base, model, path, body, want, dropped) in [
+        (
+            Dialect::Anthropic,
+            "anthropic",
+            "",
+            "claude-sonnet-4-5",
+            "/ai/v1/messages",
+            thinks,
+            thinks.replace("4000", "1500"),
+            "thinking",
+        ),
+        (
+            Dialect::Gemini,
+            "gemini",
+            "/v1beta",
+            "gemini-3.8-flash",
+            "/ai/v1beta/models/smart:generateContent",
+            r#"{ "contents":[{"role":"user","parts":[{"text":"case: text"}]}], "generationConfig" : {"temperature":0.5, "maxOutputTokens":50} }"#,
+            r#"{ "contents":[{"role":"user","parts":[{"text":"case: text"}]}], "generationConfig" : { "maxOutputTokens":50} }"#.to_owned(),
+            "generationConfig.temperature",
+        ),
+        (
+            Dialect::Bedrock,
+            "bedrock",
+            "",
+            "anthropic.claude-opus-4-7",
+            "/ai/model/smart/converse",
+            r#"{"messages":[{"role":"user","content":[{"text":"case: text"}]}],"inferenceConfig":{"maxTokens":50,"topP":0.5}}"#,
+            r#"{"messages":[{"role":"user","content":[{"text":"case: text"}]}],"inferenceConfig":{"maxTokens":50}}"#.to_owned(),
+            "inferenceConfig.topP",
+        ),
+        (
+            Dialect::OpenAiResponses,
+            "openai",
+            "/v1",
+            "gpt-5-codex",
+            "/ai/v1/responses",
+            r#"{"model":"smart","reasoning":{"effort":"minimal"},"input":[{"role":"user","content":"case: text"}]}"#,
+            r#"{"model":"smart","reasoning":{"effort":"low"},"input":[{"role":"user","content":"case: text"}]}"#.to_owned(),
+            "reasoning.effort",
+        ),
+        (
+            Dialect::OpenAiChat,
+            "deepseek",
+            "",
+            "deepseek-chat",
+            "/ai/v1/chat/completions",
+            r#"{"model":"smart","reasoning_effort":"low","messages":[{"role":"user","content":"case: text"}]}"#,
+            r#"{"model":"smart","messages":[{"role":"user","content":"case: text"}]}"#.to_owned(),
+            "reasoning_effort",
+        ),
+    ] {
+        let upstream = provider::of(dialect);
+        let gateway = one(&upstream, kind, base, model, "");
+        let answer = post(&gateway, path, "", body);
+        assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, Some(dropped)), "{path}: {}", answer.text());
+        let sent = last(&upstream).1;
+        assert_eq!(sent, want.replace("smart", model), "{path}");
+        // What is asked for is known to the whole of a strict route.
+        let strict = one(&upstream, kind, base, model, "strict: true");
+        assert_eq!(post(&strict, path, "", body).status, 422, "{path}");
+    }
+    // Between calls a budget of Claude's is that of several answers, where Claude is told of it.
+    let upstream = provider::of(Dialect::Anthropic);
+    let gateway = one(&upstream, "anthropic", "", "claude-sonnet-4-5", "");
+    let beta = "\nanthropic-version: 2023-06-01\nanthropic-beta: interleaved-thinking-2025-05-14";
+    let answer = post(&gateway, "/ai/v1/messages", beta, thinks);
+    assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, None), "{}", answer.text());
+    assert_eq!(last(&upstream).1, thinks.replace("smart", "claude-sonnet-4-5"));
+}
+
 #[test]
 fn bytes_of_every_dialect_pass_as_they_are() {
     for (dialect, kind, base, model, path, body) in [
@@ -128,6 +203,13 @@ fn what_is_for_one_vendor_goes_to_this_vendor_alone() {
     assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, Some("?beta, anthropic-beta")));
     let seen = last(&chat).0;
     assert!(!seen.target().contains("beta") && seen.header("anthropic-beta").is_none(), "{seen:?}");
+    // Azure serves Claude in its own words, too.
+    let foundry = one(&claude, "azure-foundry", "", "claude-sonnet-4-5", "");
+    let answer = post(&foundry, "/ai/v1/messages?beta=true", beta, HI);
+    assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, None), "{}", answer.text());
+    let seen = last(&claude).0;
+    assert_eq!(seen.header("anthropic-beta"), Some("context-1m"));
+    assert!(seen.target().ends_with("?beta=true"), "{}", seen.target());
     // OpenAI's fields are not Groq's, though the dialect is.
     let organization = "\nopenai-organization: o1\nopenai-beta: x=1";
     let groq = one(&chat, "groq", "/openai/v1", "llama-3.3-70b-versatile", "");
@@ -191,6 +273,37 @@ fn a_key_is_taken_where_each_sdk_has_it_and_goes_no_further() {
     let count = upstream.seen().len();
     assert_eq!(send(chat, "").status, 401);
     assert_eq!(upstream.seen().len(), count);
+}
+
+#[test]
+fn what_tells_of_a_callers_address_goes_no_further() {
+    let upstream = provider::of(Dialect::OpenAiChat);
+    let gateway = one(&upstream, "openai", "/v1", "gpt-4o", "");
+    let names = [
+        "forwarded",
+        "x-forwarded-by",
+        "x-forwarded-client-cert",
+        "x-forwarded-server",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
+        "x-originating-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        "client-cert",
+        "client-cert-chain",
+        "via",
+        "referer",
+        "origin",
+        "cookie",
+    ];
+    let fields: String = names.iter().map(|name| format!("\n{name}: 203.0.113.9")).collect();
+    let answer = post(&gateway, "/ai/v1/chat/completions", &format!("{fields}\nx-mine: goes on"), HI);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = last(&upstream).0;
+    assert!(!format!("{seen:?}").contains("203.0.113.9"), "{seen:?}");
+    assert_eq!(seen.header("x-mine"), Some("goes on"));
 }
 
 #[test]

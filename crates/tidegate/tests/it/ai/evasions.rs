@@ -198,6 +198,7 @@ fn nobody_is_told_of_the_gateways_account() {
         ("openai-organization", "org-ours"),
         ("x-ratelimit-remaining-requests", "7"),
         ("anthropic-ratelimit-tokens-remaining", "7"),
+        ("anthropic-priority-input-tokens-remaining", "7"),
         ("x-request-id", "theirs"),
     ];
     for status in [200, 400, 503] {
@@ -205,7 +206,7 @@ fn nobody_is_told_of_the_gateways_account() {
         let gateway = parrot::gateway(&[(Dialect::OpenAiChat, &upstream)], "", "");
         let answer = post(&gateway, "/ai/v1/chat/completions", "", &with(json!({})));
         assert_eq!(answer.status, status);
-        for (name, _) in &fields[1..5] {
+        for (name, _) in &fields[1..6] {
             assert_eq!(answer.header(name), None, "{status}");
         }
     }

@@ -159,6 +159,70 @@ fn a_stream_that_a_filter_cut_before_its_first_word_goes_to_another_where_that_i
     }
 }
 
+/// Answers side by side are one stream: it is another target's only when all of them were cut.
+#[test]
+fn a_stream_of_several_answers_is_left_when_a_filter_cut_all_of_them() {
+    let piece = |choice: u32, content: &str, finish: &str| {
+        format!(
+            r#"data: {{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":{choice},"delta":{{"role":"assistant","content":"{content}"}},"finish_reason":{finish}}}]}}"#
+        )
+    };
+    let cut = |choice: u32| piece(choice, "", "\"content_filter\"");
+    let body = STREAM.replace("\"stream\"", "\"n\":2,\"stream\"");
+    for (pieces, want) in [
+        (vec![cut(0), piece(1, "high", "null"), piece(1, "", "\"stop\"")], "first"),
+        (vec![cut(1), piece(0, "high", "null"), piece(0, "", "\"stop\"")], "first"),
+        (vec![cut(0), piece(1, "", "\"stop\"")], "first"),
+        (vec![cut(0), cut(1)], "second"),
+        // There came fewer than were asked for.
+        (vec![cut(0)], "second"),
+    ] {
+        let all = pieces.join("\n\n") + "\n\ndata: [DONE]\n\n";
+        let first = stream_of("text/event-stream", all.clone().into_bytes());
+        let good = provider::of(Dialect::OpenAiChat);
+        let gateway = gateway(&first, "", &good, "\n      fallbackOn: [contentFilter]");
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", &body);
+        assert_eq!(served(&answer), want, "{all}");
+        if want == "first" {
+            assert_eq!(answer.text(), all, "what was looked through is passed on as it is");
+        }
+    }
+}
+
+/// A target that took the request and said nothing may have worked on it: the next one is asked where there is room for
+/// both.
+#[test]
+fn no_budget_is_overdrawn_by_a_target_that_was_silent_before_another_is_asked() {
+    let words = "tide ".repeat(4000);
+    let body = format!(
+        r#"{{"model":"smart","stream":true,"max_tokens":10,"messages":[{{"role":"user","content":"case: text {words}"}}]}}"#
+    );
+    let ask = ai::ask::Ask::of(Dialect::OpenAiChat, body.as_bytes());
+    let prices = &ai::catalogue::find("openai", "gpt-4o").expect("known").prices;
+    let bounds = ai::cost::Bounds { input: ask.input, output: 10, ..Default::default() };
+    let one = ai::cost::reserve(prices, &bounds).0 as f64 / 1e12;
+    for (more, want) in [(0.003, (504, None)), (0.1, (200, Some("second")))] {
+        let (silent, good) = (silent_after(&[]), provider::of(Dialect::OpenAiChat));
+        let text = format!(
+            "consumers: [{{name: app, keys: [{KEY}]}}]\naccessLog: [{{kind: stdout, format: json}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}, {{budget: {{amount: {:.6}, name: small}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n    - {{name: first, kind: openai, baseUrl: \"http://{}/v1\", keys: [k], firstToken: 200ms}}\n    - {{name: second, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]}}\n  models:\n    - name: smart\n      targets: [{{provider: first, model: gpt-4o}}, {{provider: second, model: gpt-4o, weight: 0}}]\n",
+            one + more,
+            silent.address,
+            good.address
+        );
+        let gateway = Gateway::start(&text);
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", &body);
+        assert_eq!((answer.status, answer.header("x-tidegate-provider")), want, "{}", answer.text());
+        let record = gateway.records(1).remove(0);
+        assert_eq!((silent.seen().len(), good.seen().len()), (1, usize::from(want.0 == 200)), "{record}");
+        if want.0 == 504 {
+            assert_eq!(record["stopped_by"], "budget", "{record}");
+        }
+        let spent =
+            gateway.metric("tidegate_ai_cost_usd_total{route=\"models\",provider=\"first\",model=\"smart\"}");
+        assert!(spent.unwrap_or_default() < one + more, "{spent:?}");
+    }
+}
+
 /// What callers are told when neither of two targets answers.
 #[test]
 fn of_several_refusals_the_one_that_can_be_tried_again_soonest_is_told() {

@@ -60,6 +60,17 @@ def openai_chat(model):
         answer = client.chat.completions.parse(model=model, messages=messages, response_format=Tide)
         return answer.choices[0].message.parsed.model_dump()
 
+    def custom(case):
+        note = [{"type": "custom", "custom": {"name": "note", "description": "Writes it down."}}]
+        call = say(case, tools=note).tool_calls[0]
+        return [call.type, call.custom.name, call.custom.input]
+
+    def streamed(case):
+        messages = [{"role": "user", "content": ask(case)}]
+        with client.chat.completions.stream(model=model, messages=messages, response_format=Tide) as stream:
+            return stream.get_final_completion().choices[0].message.parsed.model_dump()
+
+    knobs = dict(stop=["END"], seed=7, frequency_penalty=0.5, presence_penalty=0.25, service_tier="flex", user="u-1")
     file = {"type": "file", "file": {"filename": "tides.pdf", "file_data": "data:application/pdf;base64," + PDF}}
     sound = {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}}
     named = {"type": "function", "function": {"name": "get_wind"}}
@@ -70,6 +81,10 @@ def openai_chat(model):
         "single": lambda case: len(say(case, tools=tools, parallel_tool_calls=False).tool_calls),
         "parse": parse,
         "calls": calls,
+        "json": lambda case: json.loads(say(case, response_format={"type": "json_object"}).content),
+        "knobs": lambda case: say(case, **knobs).content,
+        "custom": custom,
+        "streamed": streamed,
     }
 
 
@@ -99,6 +114,15 @@ def openai_responses(model):
         image = {"type": "input_image", "image_url": "data:image/png;base64," + PIXEL, "detail": "auto"}
         return calls(case, [[{"type": "input_text", "text": RESULTS[0]}, image]])
 
+    def custom(case):
+        call = say(case, tools=[{"type": "custom", "name": "note", "description": "Writes it down."}]).output[0]
+        return [call.type.removesuffix("_tool_call"), call.name, call.input]
+
+    def streamed(case):
+        with client.responses.stream(model=model, input=ask(case), text_format=Tide) as stream:
+            return stream.get_final_response().output_parsed.model_dump()
+
+    knobs = dict(temperature=0.5, top_p=0.5, service_tier="flex", safety_identifier="u-1")
     file = {"type": "input_file", "filename": "tides.pdf", "file_data": "data:application/pdf;base64," + PDF}
     return {
         "document": lambda case: say(case, file).output_text,
@@ -109,6 +133,10 @@ def openai_responses(model):
         ).output_parsed.model_dump(),
         "calls": calls,
         "picture": picture,
+        "json": lambda case: json.loads(say(case, text={"format": {"type": "json_object"}}).output_text),
+        "knobs": lambda case: say(case, **knobs).output_text,
+        "custom": custom,
+        "streamed": streamed,
     }
 
 
@@ -146,6 +174,14 @@ def anthropic(model):
         messages = [{"role": "user", "content": ask(case)}]
         return client.messages.count_tokens(model=model, messages=messages, tools=tools).input_tokens > 0
 
+    def streamed(case):
+        messages = [{"role": "user", "content": ask(case)}]
+        ask_for = dict(model=model, max_tokens=200, messages=messages, output_format=Tide)
+        with client.messages.stream(**ask_for) as stream:
+            return stream.get_final_message().parsed_output.model_dump()
+
+    marked = [{"type": "text", "text": "Be terse.", "cache_control": {"type": "ephemeral"}}]
+    knobs = dict(stop_sequences=["END"], metadata={"user_id": "u-1"})
     document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}}
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
     single = {"type": "auto", "disable_parallel_tool_use": True}
@@ -159,6 +195,9 @@ def anthropic(model):
         "failure": lambda case: calls(case, failed),
         "picture": lambda case: calls(case, [{"content": [text, image]}]),
         "count": count,
+        "knobs": lambda case: say(case, **knobs).content[0].text,
+        "marks": lambda case: say(case, system=marked).content[0].text,
+        "streamed": streamed,
     }
 
 
@@ -200,7 +239,16 @@ def gemini(model):
         answer = say([ask(case)], response_mime_type="application/json", response_schema=Tide)
         return answer.parsed.model_dump()
 
+    def streamed(case):
+        config = types.GenerateContentConfig(response_mime_type="application/json", response_schema=Tide)
+        chunks = client.models.generate_content_stream(model=model, contents=[ask(case)], config=config)
+        return json.loads("".join(chunk.text or "" for chunk in chunks))
+
+    knobs = dict(stop_sequences=["END"], seed=7, frequency_penalty=0.5, presence_penalty=0.25)
     return {
+        "json": lambda case: json.loads(say([ask(case)], response_mime_type="application/json").text),
+        "knobs": lambda case: say([ask(case)], **knobs).text,
+        "streamed": streamed,
         "document": lambda case: say([ask(case), bytes_of(PDF, "application/pdf")]).text,
         "audio": lambda case: say([ask(case), bytes_of(SOUND, "audio/wav")]).text,
         "forced": forced,
@@ -248,6 +296,15 @@ def bedrock(model):
         messages = [{"role": "user", "content": [{"text": ask(case)}]}]
         return client.count_tokens(modelId=model, input={"converse": {"messages": messages}})["inputTokens"] > 0
 
+    form = {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(SCHEMA), "name": "Tide"}}}
+
+    def streamed(case):
+        messages = [{"role": "user", "content": [{"text": ask(case)}]}]
+        stream = client.converse_stream(modelId=model, messages=messages, outputConfig={"textFormat": form})["stream"]
+        deltas = [event["contentBlockDelta"]["delta"] for event in stream if "contentBlockDelta" in event]
+        return json.loads("".join(delta.get("text", "") for delta in deltas))
+
+    knobs = {"stopSequences": ["END"], "topP": 0.5}
     document = {"document": {"format": "pdf", "name": "tides", "source": {"bytes": base64.b64decode(PDF)}}}
     sound = {"audio": {"format": "wav", "source": {"bytes": base64.b64decode(SOUND)}}}
     image = {"image": {"format": "png", "source": {"bytes": base64.b64decode(PIXEL)}}}
@@ -261,6 +318,9 @@ def bedrock(model):
         "failure": lambda case: calls(case, failed),
         "picture": lambda case: calls(case, [{"content": [{"text": RESULTS[0]}, image]}]),
         "count": count,
+        "knobs": lambda case: text(say(case, inferenceConfig=knobs)),
+        "marks": lambda case: text(say(case, {"cachePoint": {"type": "default"}})),
+        "streamed": streamed,
     }
 
 
@@ -294,7 +354,17 @@ def cohere(model):
         form = {"type": "json_object", "json_schema": SCHEMA}
         return json.loads(text(say([user(case)], response_format=form)))
 
+    def streamed(case):
+        form = {"type": "json_object", "json_schema": SCHEMA}
+        events = client.chat_stream(model=model, messages=[user(case)], response_format=form)
+        deltas = [event.delta.message.content.text for event in events if event.type == "content-delta"]
+        return json.loads("".join(deltas))
+
+    knobs = dict(stop_sequences=["END"], seed=7, frequency_penalty=0.5, presence_penalty=0.25)
     return {
+        "json": lambda case: json.loads(text(say([user(case)], response_format={"type": "json_object"}))),
+        "knobs": lambda case: text(say([user(case)], **knobs)),
+        "streamed": streamed,
         "forced": lambda case: made(say([user(case)], tools=tools[1:], tool_choice="REQUIRED"))[0][0],
         "parse": parse,
         "calls": calls,

@@ -1,9 +1,12 @@
-//! What the official SDKs can ask for beside texts: documents, sound, tools that must or may be called, several calls at
-//! once, results that failed or hold a picture, answers by a schema, counts of tokens. Through every SDK to a provider of
+//! What the official SDKs can ask for beside texts: documents, sound, tools that must or may be called or take a free text,
+//! several calls at once, results that failed or hold a picture, JSON, answers by a schema (streamed, too), how tokens are
+//! drawn and paid, marks for the cache, counts of tokens. Through every SDK to a provider of
 //! every dialect: the SDK reads the answer, and what the provider was asked is read back in its own dialect.
 
 use ai::{
-    canon::{Answer, Choice, Feature, Finish, Format, Part, Request, Role, Source, ToolChoice, Usage},
+    canon::{
+        Answer, Choice, Feature, Finish, Format, Part, Request, Role, Source, ToolChoice, ToolKind, Usage,
+    },
     dialect::Dialect,
 };
 use serde_json::{Value, json};
@@ -18,9 +21,43 @@ fn wanted(case: &str) -> Value {
         "document" | "audio" => json!("seen"),
         "forced" => json!("get_wind"),
         "single" => json!(1),
-        "parse" => json!({"port": "Brest", "height": 7}),
+        "parse" | "streamed" => json!({"port": "Brest", "height": 7}),
+        "json" => json!({"port": "Brest"}),
+        "knobs" | "marks" => json!("seen"),
+        "custom" => json!(["custom", "note", FREE]),
         "count" => json!(true),
         _ => json!([calls, "done"]),
+    }
+}
+
+/// What a tool is called with that takes a free text.
+const FREE: &str = "free \"text\"\n{}";
+
+/// How tokens are drawn and paid, as far as a caller's SDK says it.
+fn knobs(caller: Dialect) -> &'static [Feature] {
+    use Feature::{FrequencyPenalty, PresencePenalty, Seed, Stop, Temperature, Tier, TopP, User};
+    match caller {
+        Dialect::OpenAiChat => &[Stop, Seed, FrequencyPenalty, PresencePenalty, Tier, User],
+        Dialect::OpenAiResponses => &[Temperature, TopP, Tier, User],
+        Dialect::Anthropic => &[Stop, User],
+        Dialect::Gemini | Dialect::Cohere => &[Stop, Seed, FrequencyPenalty, PresencePenalty],
+        Dialect::Bedrock => &[Stop, TopP],
+    }
+}
+
+/// Whether a provider was told of one.
+fn is_turned(feature: Feature, request: &Request) -> bool {
+    let sampling = &request.sampling;
+    match feature {
+        Feature::Stop => sampling.stop == ["END"],
+        Feature::Seed => sampling.seed == Some(7),
+        Feature::FrequencyPenalty => sampling.frequency_penalty == Some(0.5),
+        Feature::PresencePenalty => sampling.presence_penalty == Some(0.25),
+        Feature::Temperature => sampling.temperature == Some(0.5),
+        Feature::TopP => sampling.top_p == Some(0.5),
+        Feature::Tier => request.tier.is_some(),
+        Feature::User => request.user.as_deref() == Some("u-1"),
+        other => panic!("{other:?} is no knob"),
     }
 }
 
@@ -35,6 +72,12 @@ const LOST: &[(&str, Dialect, Feature)] = &[
     ("failure", Dialect::OpenAiChat, Feature::ToolError),
     ("failure", Dialect::OpenAiResponses, Feature::ToolError),
     ("failure", Dialect::Cohere, Feature::ToolError),
+    ("json", Dialect::Anthropic, Feature::JsonMode),
+    ("json", Dialect::Bedrock, Feature::JsonMode),
+    ("marks", Dialect::OpenAiChat, Feature::CacheMark),
+    ("marks", Dialect::OpenAiResponses, Feature::CacheMark),
+    ("marks", Dialect::Gemini, Feature::CacheMark),
+    ("marks", Dialect::Cohere, Feature::CacheMark),
 ];
 
 fn call(id: &str, name: &str, port: &str) -> Part {
@@ -49,7 +92,9 @@ fn reply(request: &Request) -> Answer {
     let parts = match &*case {
         _ if has_results => vec![Part::text("done")],
         "forced" | "single" => vec![call("call_2", "get_wind", "Ushant")],
-        "parse" => vec![Part::text(r#"{"port":"Brest","height":7}"#)],
+        "parse" | "streamed" => vec![Part::text(r#"{"port":"Brest","height":7}"#)],
+        "json" => vec![Part::text(r#"{"port":"Brest"}"#)],
+        "custom" => vec![noted(request)],
         "calls" | "failure" | "picture" => {
             vec![call("call_1", "get_tide", "Brest"), call("call_2", "get_wind", "Ushant")]
         }
@@ -60,6 +105,14 @@ fn reply(request: &Request) -> Answer {
     let choices = vec![Choice { parts, finish, ..Choice::default() }];
     let usage = Some(Usage { input: 9, output: 4, ..Usage::default() });
     Answer { id: "a1".into(), model: "m-1".into(), choices, usage, ..Answer::default() }
+}
+
+/// A call of the tool that takes a free text, as the model was told it.
+fn noted(request: &Request) -> Part {
+    let is_free = request.tools.iter().any(|tool| matches!(tool.kind, ToolKind::Custom { .. }));
+    let arguments = if is_free { FREE.to_owned() } else { json!({"input": FREE}).to_string() };
+    let (id, name) = ("call_1".to_owned(), "note".to_owned());
+    Part::ToolCall { id, name, arguments, custom: is_free, proof: None, cache: None }
 }
 
 fn parts(request: &Request) -> impl Iterator<Item = &Part> {
@@ -115,7 +168,18 @@ fn is_told(case: &str, asked: &[Request]) -> bool {
             _ => false,
         },
         "single" => last.parallel_tool_calls == Some(false),
-        "parse" => matches!(&last.format, Format::Schema { schema, .. }
+        "json" => last.format == Format::Json,
+        "marks" => parts(last).any(|part| part.cache().is_some()),
+        "custom" => last.tools.iter().any(|tool| {
+            let is_noted = tool.name == "note" && tool.description.as_deref() == Some("Writes it down.");
+            is_noted
+                && match &tool.kind {
+                    ToolKind::Custom { .. } => true,
+                    ToolKind::Function { parameters: Some(schema) } => schema["properties"]["input"]["type"] == "string",
+                    _ => false,
+                }
+        }),
+        "parse" | "streamed" => matches!(&last.format, Format::Schema { schema, .. }
             if schema["properties"]["height"]["type"] == "integer" && schema["required"] == json!(["port", "height"])),
         "calls" => answers_both() && results[1].1.contains("no such port"),
         "failure" => answers_both() && results[1].1.contains("no such port") && !results[0].2 && results[1].2,
@@ -204,6 +268,20 @@ fn check(sdk: &str, caller: Dialect) {
             }
             let of_case: Vec<Request> =
                 asked.iter().filter(|request| case_of(request) == case).cloned().collect();
+            if case == "knobs" {
+                let Some(asked) = of_case.last() else { continue };
+                for feature in knobs(caller) {
+                    let name = caller.feature_name(*feature);
+                    let is_named = dropped.iter().any(|word| word.ends_with(name));
+                    if is_named == is_turned(*feature, asked) {
+                        wrong.push(format!(
+                            "{what}: {name} is named {is_named}: {:?} {dropped:?}",
+                            asked.sampling
+                        ));
+                    }
+                }
+                continue;
+            }
             let lost = LOST.iter().find(|(lost, dialect, _)| *lost == case && dialect == target);
             match lost.filter(|_| *target != caller) {
                 None if case != "count" && !is_told(case, &of_case) => {

@@ -78,7 +78,7 @@ vllm               | http://localhost:8000/v1                               | no
 volcengine         | https://ark.cn-beijing.volces.com/api/v3               | bearer  | 4 | max_tokens | thinking                      | reasoning_content |
 wandb              | https://api.inference.wandb.ai/v1                      | bearer  | 6 | max_tokens | reasoning_effort              | reasoning_content |
 xai                | https://api.x.ai/v1                                    | bearer  | 6 | max_completion_tokens | reasoning_effort   | reasoning_content | top_k logit_bias
-zhipu              | https://api.z.ai/api/paas/v4                           | bearer  | 1 | max_tokens | thinking                      | reasoning_content | top_k seed frequency_penalty presence_penalty logit_bias logprobs top_logprobs n parallel_tool_calls response_format
+zhipu              | https://api.z.ai/api/paas/v4                           | bearer  | 1 | max_tokens | thinking                      | reasoning_content | top_k seed frequency_penalty presence_penalty logit_bias logprobs top_logprobs n parallel_tool_calls
 ";
 
 /// Kinds with a dialect of their own. Columns: the kind; its own address; its dialect; how it is shown who pays; the
@@ -112,7 +112,7 @@ azure-foundry | openai-responses | https://tide.services.ai.azure.com/openai/v1
 bedrock-mantle | anthropic | https://bedrock-mantle.eu-central-1.api.aws/anthropic
 bedrock-mantle | openai-responses | https://bedrock-mantle.eu-central-1.api.aws/v1
 cloudflare   | openai-responses | https://api.cloudflare.com/client/v4/accounts/tide/ai/v1
-cohere       | openai-chat | https://api.cohere.ai/compatibility/v1
+cohere       | openai-chat | https://api.cohere.com/compatibility/v1
 databricks   | anthropic | https://adb-1.test/serving-endpoints/anthropic
 databricks   | openai-responses | https://adb-1.test/serving-endpoints
 deepseek     | anthropic | https://api.deepseek.com/anthropic
@@ -470,12 +470,15 @@ fn every_kind_that_speaks_like_openai_is_asked_as_its_vendor_wants_it() {
         let (seen, body) = last(&mock, kind, shown);
         same("the path", seen.target().into(), path.clone().into());
         same("the model", named(&body), name.clone());
+        // Who has other words for thinking, and refuses OpenAI's, is told in them.
+        let is_told = matches!(kind, "qwen" | "siliconflow" | "volcengine" | "zhipu");
         let is_gone = |name: &&str| {
-            // Moonshot has a switch for thinking; what is said of it in OpenAI's words passes.
-            let is_effort = *name == "reasoning_effort" && think == "-" && kind != "moonshot";
-            refused.contains(*name) || is_effort
+            refused.contains(*name) || (*name == "reasoning_effort" && (think == "-" || is_told))
         };
-        let want = set(OF_CHAT.split(' ').filter(|name| !is_gone(name)));
+        let mut want = set(OF_CHAT.split(' ').filter(|name| !is_gone(name)));
+        if is_told {
+            want.extend(set(think.split(' ')));
+        }
         same("what is passed", json!(fields(&body, &common)), json!(want));
         same("the text", text_of(Dialect::OpenAiChat, &answer.body).into(), whole.clone().into());
         let version = if kind == "github-models" { json!("2022-11-28") } else { Value::Null };
@@ -498,9 +501,10 @@ fn every_kind_that_speaks_like_openai_is_asked_as_its_vendor_wants_it() {
         same("what is told", json!(fields(&body, &common)), json!(want));
         let count = body.get("stop").and_then(Value::as_array).map_or(0, Vec::len);
         same("the stop sequences", count.to_string().into(), stops.into());
-        let form = if refused.contains("response_format") { Value::Null } else { "json_schema".into() };
+        // Who keeps to no schema is asked for JSON.
+        let form = if kind == "zhipu" { "json_object" } else { "json_schema" };
         let told = body.get("response_format").map(|format| format["type"].clone());
-        same("the format", json!(told), form);
+        same("the format", json!(told), form.into());
         same("the text for Gemini's", text_of(Dialect::Gemini, &answer.body).into(), whole.clone().into());
 
         // As a stream, with thoughts of an earlier turn.
@@ -651,7 +655,33 @@ fn dialects_beside_the_first_are_spoken_at_their_own_paths() {
             messages
         );
         assert_eq!(asked("/ai/v1/responses", json!({"model": "smart", "input": "case: text"})), responses);
+        // Who serves Claude in its vendor's name is told its flags; others speak the dialect alone.
+        let body = json!({"model": "smart", "max_tokens": 50, "messages": turns}).to_string();
+        let answer = post(&gateway, "/ai/v1/messages?beta=true", FLAGS, &body);
+        let seen = mock.seen().pop().expect("a request");
+        let is_claudes = kind == "databricks";
+        assert_eq!(seen.header("anthropic-beta"), is_claudes.then_some("context-1m"), "{kind}");
+        assert_eq!(seen.target().ends_with("?beta=true"), is_claudes, "{kind}: {}", seen.target());
+        let dropped = (!is_claudes).then_some("?beta, anthropic-beta");
+        assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, dropped), "{kind}");
     }
+}
+
+/// What Anthropic's SDKs send beside the body.
+const FLAGS: &str = "\nanthropic-version: 2023-06-01\nanthropic-beta: context-1m";
+
+#[test]
+fn claude_at_google_is_told_its_flags() {
+    let (mock, tokens) =
+        (mock(), Tokens::start(r#"{"access_token":"ya29.x","token_type":"Bearer","expires_in":3599}"#));
+    let (account, _) = service_account(&tokens.url());
+    let gateway = everyone(Some(&mock), &account, "");
+    let body = json!({"model": "vertex-anthropic", "max_tokens": 50, "messages": [{"role": "user", "content": "case: text"}]});
+    let answer = post(&gateway, "/ai/v1/messages?beta=true", FLAGS, &body.to_string());
+    assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, None), "{}", answer.text());
+    let seen = mock.seen().pop().expect("a request");
+    assert_eq!(seen.header("anthropic-beta"), Some("context-1m"));
+    assert!(seen.target().ends_with(":rawPredict?beta=true"), "{}", seen.target());
 }
 
 /// A gateway that takes TLS off and hands on to the mock.

@@ -1,6 +1,8 @@
 //! The AI gateway over sockets: every dialect's endpoint, a provider that answers from fixtures, and official SDKs.
 
 mod again;
+mod agents;
+mod agents_said;
 mod applied;
 mod asides;
 mod batches;

@@ -121,13 +121,8 @@ fn models_are_sent_what_they_take_whoever_asks() {
             let seen = upstream.seen().pop().expect("a request");
             let spoken = if is_of_responses(&seen) { Dialect::OpenAiResponses } else { dialect };
             let got = sent(&parrot::asked(spoken, &seen).0);
-            let wanted = match caller {
-                // What passes as it is is looked at at its top, where Gemini has nothing of this.
-                _ if caller == spoken && caller == Dialect::Gemini => sent(&wishes()),
-                // Nor are lists looked into.
-                _ if caller == spoken => row[2].replace("stop=4", "stop=6"),
-                _ => row[2].to_owned(),
-            };
+            // What passes in its own dialect is fitted like what is translated.
+            let wanted = row[2];
             // Of what a caller asked and a model was not sent, something is named.
             let is_named = answer.header("x-tidegate-dropped").is_some() == (wanted != sent(&wishes()));
             if got != wanted || !is_named {

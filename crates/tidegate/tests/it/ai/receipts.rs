@@ -66,3 +66,49 @@ fn receipts_tell_cached_and_thought_tokens_to_callers_of_every_dialect() {
     let thought = |record: &&Value| record["ai"]["reasoning_tokens"].as_u64() > Some(0);
     assert!(records.iter().filter(thought).count() >= 6, "{records:?}");
 }
+
+/// Of sound the tokens have a price of their own, and Chat Completions and Gemini tell them apart.
+#[test]
+fn receipts_tell_the_tokens_of_sound() {
+    let usage =
+        ai::canon::Usage { input: 50, input_audio: 30, output: 40, output_audio: 20, ..Default::default() };
+    let tellers = [Dialect::OpenAiChat, Dialect::Gemini];
+    let upstreams: Vec<(Dialect, Upstream)> = tellers
+        .into_iter()
+        .map(|dialect| {
+            let reply = move |_: &ai::canon::Request| ai::canon::Answer {
+                usage: Some(usage),
+                ..parrot::says("heard")
+            };
+            (dialect, parrot::provider(dialect, reply))
+        })
+        .collect();
+    let all: Vec<(Dialect, &Upstream)> =
+        upstreams.iter().map(|(dialect, upstream)| (*dialect, upstream)).collect();
+    let gateway = parrot::gateway(&all, "", "");
+    for told in tellers {
+        for caller in Dialect::ALL {
+            let what = format!("{} to {}", told.name(), caller.name());
+            let whole =
+                parrot::ask_with(&gateway, caller, told.name(), &parrot::question("hm", false), KEY, "");
+            assert_eq!(whole.status, 200, "{what}: {}", whole.text());
+            let sound = ["x-tidegate-input-audio-tokens", "x-tidegate-output-audio-tokens"]
+                .map(|name| whole.header(name));
+            assert_eq!(sound, [Some("30"), Some("20")], "{what}");
+            let streamed =
+                parrot::ask_with(&gateway, caller, told.name(), &parrot::question("hm", true), KEY, "");
+            assert_eq!(streamed.status, 200, "{what}");
+        }
+    }
+    for record in gateway.records(24) {
+        let of = |name: &str| record["ai"][name].as_u64();
+        let tokens = ["input_tokens", "input_audio_tokens", "output_tokens", "output_audio_tokens"].map(of);
+        assert_eq!(tokens, [Some(50), Some(30), Some(40), Some(20)], "{record}");
+    }
+    for (kind, tokens) in [("input_audio", 30.0), ("output_audio", 20.0)] {
+        let series = format!(
+            "tidegate_ai_tokens_total{{route=\"models\",provider=\"gemini\",model=\"gemini\",kind=\"{kind}\"}}"
+        );
+        assert_eq!(gateway.metric(&series), Some(tokens * 12.0));
+    }
+}

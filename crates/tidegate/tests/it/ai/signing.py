@@ -1,7 +1,7 @@
 """Judges what a provider was sent with the vendors' own libraries, a JSON object of arguments each, a line of JSON each.
 
-{"aws": {method, url, body (base64), headers, region, service, id, secret, token}} tells the `authorization` that botocore
-gives the same request at the same moment; {"jwt": TOKEN, "key": PEM, "audience": URL} tells the claims that google-auth
+{"aws": {method, url, body (base64), headers, region, service, id, secret, token, unsigned}} tells the `authorization` that
+botocore gives the same request at the same moment; {"jwt": TOKEN, "key": PEM, "audience": URL} tells the claims that google-auth
 finds, or why it refuses the token.
 """
 
@@ -9,6 +9,7 @@ import base64
 import datetime
 import json
 import sys
+import types
 
 
 def aws(seen):
@@ -23,8 +24,14 @@ def aws(seen):
     fields = {name: seen["headers"][name] for name in signed}
     request = AWSRequest(seen["method"], seen["url"], fields, base64.b64decode(seen["body"]))
     keys = Credentials(seen["id"], seen["secret"], seen["token"])
-    botocore.auth.SigV4Auth(keys, seen["service"], seen["region"]).add_auth(request)
-    return {"authorization": request.headers["Authorization"]}
+    is_s3 = seen["service"] == "s3"
+    if is_s3:
+        signs = {"payload_signing_enabled": not seen.get("unsigned", False)}
+        request.context["client_config"] = types.SimpleNamespace(s3=signs)
+    kind = botocore.auth.S3SigV4Auth if is_s3 else botocore.auth.SigV4Auth
+    kind(keys, seen["service"], seen["region"]).add_auth(request)
+    digest = request.headers.get("X-Amz-Content-SHA256")
+    return {"authorization": request.headers["Authorization"], "digest": digest}
 
 
 def jwt(token, key, audience):

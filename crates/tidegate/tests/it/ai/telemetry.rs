@@ -137,7 +137,7 @@ fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
 
 /// What is asked for beside conversations by OpenAI's dialect, and conversations in others: the operation, the path, the
 /// body, and the dialect that its span tells.
-const OPERATIONS: [(&str, &str, &str, &str); 8] = [
+const OPERATIONS: [(&str, &str, &str, &str); 12] = [
     ("embeddings", "/ai/v1/embeddings", r#"{"model":"any","input":"tide"}"#, "openai-chat"),
     ("text_completion", "/ai/v1/completions", r#"{"model":"any","prompt":"tide"}"#, "openai-chat"),
     ("image_generation", "/ai/v1/images/generations", r#"{"model":"any","prompt":"tide"}"#, "openai-chat"),
@@ -151,7 +151,14 @@ const OPERATIONS: [(&str, &str, &str, &str); 8] = [
         "anthropic",
     ),
     ("chat", "/summary", r#"{"text":"tide"}"#, "prompt"),
+    ("transcription", "/ai/v1/audio/transcriptions", SOUND, "openai-chat"),
+    ("translation", "/ai/v1/audio/translations", SOUND, "openai-chat"),
+    ("image_edit", "/ai/v1/images/edits", PICTURE, "openai-chat"),
+    ("rerank", "/ai/v1/rerank", r#"{"model":"ranks","query":"tide","documents":["a"]}"#, "openai-chat"),
 ];
+/// Forms, whose parts `b` bounds.
+const SOUND: &str = "--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nany\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n";
+const PICTURE: &str = "--b\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nany\r\n--b\r\ncontent-disposition: form-data; name=\"prompt\"\r\n\r\ntide\r\n--b\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\nPNG\r\n--b--\r\n";
 
 #[test]
 fn every_operation_is_a_span_of_its_own_name_with_its_tokens() {
@@ -176,30 +183,44 @@ routes:
   - {{name: summary, match: [{{path: {{exact: /summary}}}}], policies: [{{keyAuth: {{}}}}], prompt: {{model: any,
       input: {{type: object, properties: {{text: {{type: string}}}}}}, messages: [{{role: user, content: \"{{{{ text }}}}\"}}]}}}}
 ai:
-  providers: [{{name: p, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]}}]
-  models: [{{name: any, targets: [{{provider: p, model: gpt-4o}}]}}]
-{}",
+  providers:
+    - {{name: p, kind: openai, baseUrl: \"http://{0}/v1\", keys: [k]}}
+    - {{name: q, kind: openai-compatible, baseUrl: \"http://{0}/v1\", keys: [k]}}
+  models:
+    - {{name: any, targets: [{{provider: p, model: gpt-4o}}]}}
+    - {{name: ranks, targets: [{{provider: q, model: gpt-4o}}]}}
+{1}",
         upstream.address,
         receiver.telemetry("http/protobuf", "interval: 200ms")
     ));
     for (operation, path, body, _) in OPERATIONS {
-        let answer = post_to(&gateway, path, KEY, body);
+        let kind =
+            if body.starts_with("--b") { "multipart/form-data; boundary=b" } else { "application/json" };
+        let head = format!(
+            "POST {path} HTTP/1.1\nhost: gw\nx-api-key: {KEY}\ncontent-type: {kind}\ncontent-length: {}",
+            body.len()
+        );
+        let answer = gateway.send(&head, body.as_bytes());
         assert_eq!(answer.status, 200, "{operation} {path}: {}", answer.text());
     }
     // Of each call there are its own span, that of the operation, and that of the try.
     let spans = receiver.spans(3 * OPERATIONS.len());
     for (operation, path, _, dialect) in OPERATIONS {
+        let model = if operation == "rerank" { "ranks" } else { "any" };
         let is_it = |span: &&Value| {
-            span["name"] == format!("{operation} any") && span["attributes"]["tidegate.ai.dialect"] == dialect
+            span["name"] == format!("{operation} {model}")
+                && span["attributes"]["tidegate.ai.dialect"] == dialect
         };
         let found =
             spans.iter().find(is_it).unwrap_or_else(|| panic!("no {operation} of {path}: {spans:#?}"));
         let facts = &found["attributes"];
         assert_eq!(facts["gen_ai.operation.name"], operation, "{path}");
-        assert_eq!(facts["gen_ai.provider.name"], "openai", "{path}");
+        if model == "any" {
+            assert_eq!(facts["gen_ai.provider.name"], "openai", "{path}");
+        }
         assert_eq!(facts["gen_ai.response.model"], "gpt-4o", "{path}");
         // What is no text has tokens only where its provider says so.
-        if !matches!(operation, "speech" | "moderation") {
+        if !matches!(operation, "speech" | "moderation" | "rerank" | "translation") {
             assert!(facts["gen_ai.usage.input_tokens"].as_u64() > Some(0), "{path}: {facts}");
         }
     }

@@ -178,6 +178,12 @@ fn pictures_and_ranks(seen: &Seen, path: &str) -> Option<Vec<u8>> {
         }
         _ if path.ends_with("/models/imagen-4.0-generate-001:predict") => {
             let count = body(seen)["parameters"]["sampleCount"].as_u64().expect("a number") as usize;
+            if says(seen, "half of them") {
+                // A filter took the other, and this one is too large to be read over twice.
+                let large =
+                    json!({"mimeType": "image/png", "bytesBase64Encoded": "cGllcg==".repeat(700_000)});
+                return told(&json!({"predictions": [large, {"raiFilteredReason": "violence"}]}));
+            }
             let one = json!({"mimeType": "image/png", "bytesBase64Encoded": "cGllcg=="});
             told(&json!({"predictions": vec![one; count]}))
         }
@@ -189,6 +195,15 @@ fn pictures_and_ranks(seen: &Seen, path: &str) -> Option<Vec<u8>> {
                 return answered(403, "application/json", "", why.as_bytes());
             }
             answered(200, "image/png", "finish-reason: SUCCESS\r\nseed: 7\r\n", b"pier")
+        }
+        "/v1/t2a_v2" if says(seen, "slow down") => {
+            told(&json!({"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}))
+        }
+        "/v1/t2a_v2" if says(seen, "no money") => {
+            told(&json!({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance of tide@x"}}))
+        }
+        "/v1/t2a_v2" if says(seen, "sensitive") => {
+            told(&json!({"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}))
         }
         "/v1/t2a_v2" if says(seen, "refuse me") => {
             told(&json!({"base_resp": {"status_code": 2013, "status_msg": "invalid params"}}))
@@ -499,6 +514,10 @@ fn what_is_lost_is_named_and_a_strict_route_refuses_it() {
     let body = r#"{"model":"gemini-image","prompt":"a pier","size":"1792x1024","quality":"high"}"#;
     let answer = post(&gateway, "/ai/v1/images/generations", "", body);
     assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, Some("quality, size")));
+    // Of two pictures one came.
+    let picture = r#"{"model":"imagen","prompt":"half of them","n":2}"#;
+    let answer = post(&gateway, "/ai/v1/images/generations", "", picture);
+    assert_eq!((answer.status, answer.header("x-tidegate-images")), (200, Some("1")));
     let answer = hear(&gateway, "nova", &[("prompt", "tides"), ("temperature", "0.5")]);
     assert_eq!((answer.status, answer.header("x-tidegate-dropped")), (200, Some("prompt, temperature")));
     let body = r#"{"model":"voyage","query":"q","documents":["a","b"],"top_n":1,"max_tokens_per_doc":9}"#;
@@ -600,6 +619,48 @@ fn letters_seconds_and_tokens_of_vendors_are_metered_and_paid() {
     .map(|(model, provider)| metric(model, provider))
     .sum();
     assert!((spent - told).abs() < 1e-9 && spent > 0.04, "{spent} {told}");
+}
+
+/// MiniMax tells its errors with status 200.
+#[test]
+fn an_error_with_a_good_status_is_an_error_that_the_next_target_may_do_better_than() {
+    let upstream = vendors();
+    let either = "    - {name: either, targets: [{provider: m, model: speech-2.6-hd}, {provider: e, model: eleven_v3, weight: 0}]}\n";
+    let filtered = either.replace("either", "filtered").replace("]}\n", "], fallbackOn: [contentFilter]}\n");
+    let budget = ", {budget: {amount: 1000, key: consumer, name: b}}";
+    let gateway = Gateway::start(&(config(&upstream, budget, "") + either + &filtered));
+    let say = |model: &str, text: &str| {
+        let body = format!(r#"{{"model":"{model}","input":"{text}","voice":"anna"}}"#);
+        post(&gateway, "/ai/v1/audio/speech", "", &body)
+    };
+    for (model, text, want) in [
+        ("filtered", "sensitive", (200, Some("e"))),
+        ("either", "sensitive", (400, Some("m"))),
+        ("either", "refuse me", (400, Some("m"))),
+        // The key is at its limit for this model.
+        ("minimax-tts", "slow down", (429, Some("m"))),
+        ("minimax-tts", "high water", (429, None)),
+        ("either", "slow down", (200, Some("e"))),
+    ] {
+        let answer = say(model, text);
+        assert_eq!(
+            (answer.status, answer.header("x-tidegate-provider")),
+            want,
+            "{model} {text}: {}",
+            answer.text()
+        );
+    }
+    // Whose money is spent is nobody's business but the operator's, and nothing was made that could be charged.
+    let fresh = Gateway::start(&(config(&upstream, budget, "") + either));
+    let body = |model: &str| format!(r#"{{"model":"{model}","input":"no money","voice":"anna"}}"#);
+    let answer = post(&fresh, "/ai/v1/audio/speech", "", &body("minimax-tts"));
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert!(!answer.text().contains("tide@x"), "{}", answer.text());
+    let record = fresh.records(1).remove(0);
+    assert!(record["ai"]["cost_usd"].is_null() || record["ai"]["cost_usd"] == 0, "{record}");
+    assert_eq!(fresh.metric("tidegate_ai_key_aside{provider=\"m\"}").unwrap_or(1.0), 1.0);
+    let answer = post(&fresh, "/ai/v1/audio/speech", "", &body("either"));
+    assert_eq!((answer.status, answer.header("x-tidegate-provider")), (200, Some("e")), "{}", answer.text());
 }
 
 #[test]

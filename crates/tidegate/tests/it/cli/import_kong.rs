@@ -95,7 +95,7 @@ fn what_has_no_counterpart_is_told_with_its_path() {
         "services[0].plugins[0].config.policy: `redis` without a host: each gateway counts for itself here",
         "consumers[0].keyauth_credentials[0].key: a key in the file is not copied: put it into the variable `ANN_KEY_1`",
         "plugins[2].config.add.json: no counterpart",
-        "plugins[3]: `bot-detection` has no counterpart",
+        "plugins[3]: `bot-detection` is not taken over: `botDetection` judges clients",
     ] {
         assert!(report.lines().any(|told| told == line), "{line}\nin\n{report}");
     }

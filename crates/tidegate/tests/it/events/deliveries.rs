@@ -437,7 +437,7 @@ fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is() {
     let settings = ", subject: \"orders.>\", maxDeliveries: 1, deadLetter: nowhere";
     let (nats, gateway) = started(&upstream, settings);
     nats.client().publish("orders.1", "payload");
-    eventually("it is told", || gateway.stderr().contains("cannot put the message 1 to `nowhere`"));
+    eventually("it is told", || gateway.stderr().contains("cannot put the message ORDERS-1 to `nowhere`"));
     pause(500);
     assert_eq!((left(&nats), count(&gateway, "dead"), count(&gateway, "dropped")), (1, 0.0, 0.0));
 }

@@ -2,7 +2,9 @@
 
 mod cloud;
 mod deliveries;
+mod kafka;
 mod listeners;
+pub(super) mod mock;
 mod publish;
 pub(super) mod server;
 mod settings;

@@ -21,8 +21,8 @@ use std::{
 pub use self::{
     client::{Answer, Client, get, raw},
     peers::{
-        Peer, agents, cache_tests, folder as peers_folder, framework, graphql_peer, identity_provider, node,
-        node_package, python, rpc_client, tokenizer,
+        Peer, agents, cache_tests, coding_agent, folder as peers_folder, framework, graphql_peer,
+        identity_provider, node, node_package, python, rpc_client, tokenizer,
     },
     redis::Redis,
     upstream::{Seen, Upstream, read_body, read_head, read_request},

@@ -47,6 +47,23 @@ pub fn agents(is_old: bool, script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A coding agent as its users have it: `claude` or `codex`.
+pub fn coding_agent(name: &str) -> Command {
+    let packages = folder().join("coding/node_modules");
+    let program = match name {
+        "claude" => packages.join("@anthropic-ai/claude-code/bin/claude.exe"),
+        _ => {
+            let folders = std::fs::read_dir(packages.join("@openai")).into_iter().flatten().flatten();
+            let vendors = folders.map(|folder| folder.path().join("vendor"));
+            let targets = vendors.filter_map(|vendor| Some(std::fs::read_dir(vendor).ok()?.flatten()));
+            let mut programs = targets.flatten().map(|target| target.path().join("bin").join(name));
+            programs.find(|program| program.exists()).unwrap_or_default()
+        }
+    };
+    assert!(program.exists(), "{name} is missing in {}: run scripts/peers.sh", packages.display());
+    Command::new(program)
+}
+
 /// A running peer that prints lines; ends with the test.
 pub struct Peer {
     child: Child,

@@ -1,6 +1,7 @@
 """aioquic, a QUIC of other hands: requests, a move to another port, a second connection with early data."""
 
 import asyncio
+import os
 import socket
 import ssl
 import sys
@@ -11,7 +12,7 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 
-HOST, PORT, CA = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+HOST, PORT, CA, GO = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 
 class Client(QuicConnectionProtocol):
@@ -46,6 +47,29 @@ class Client(QuicConnectionProtocol):
 
     async def ask(self, *args, **kwargs):
         return await asyncio.wait_for(self.begin(*args, **kwargs), 20)
+
+
+class Early(Client):
+    """Hears nothing before it is told to."""
+
+    held = None
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.held = []
+
+    def datagram_received(self, data, addr):
+        if self.held is None:
+            super().datagram_received(data, addr)
+        else:
+            self.held.append((data, addr))
+
+    async def hear(self):
+        while not os.path.exists(GO):
+            await asyncio.sleep(0.02)
+        held, self.held = self.held, None
+        for data, addr in held:
+            self.datagram_received(data, addr)
 
 
 class Elsewhere(asyncio.DatagramProtocol):
@@ -91,8 +115,10 @@ async def main():
     second = configuration()
     second.session_ticket = tickets[-1]
     second.token = tokens[-1] if tokens else b""
+    common["create_protocol"] = Early
     async with connect(HOST, PORT, configuration=second, wait_connected=False, **common) as client:
         safe, unsafe = client.begin(b"GET", b"/early"), client.begin(b"POST", b"/early", b"x")
+        await client.hear()
         show("early get", await asyncio.wait_for(safe, 20))
         show("early post", await asyncio.wait_for(unsafe, 20))
         print("accepted", client._quic.tls.early_data_accepted, flush=True)

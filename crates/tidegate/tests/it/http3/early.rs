@@ -7,25 +7,37 @@ use super::{
     Front, ONE_WORKER,
     client::{How, endpoint},
     hostile::{headers, status},
+    relay::Relay,
 };
-use crate::harness::{Upstream, h2::run};
+use crate::harness::{
+    Upstream,
+    h2::{eventually, run},
+};
 
 /// A first connection that leaves a ticket and a token, and a second one that asks at once. The status of its answer,
 /// and whether the gateway took it early.
+///
+/// A request that came early is early for as long as the handshake is not over (RFC 8470 §3), and what the gateway says is held
+/// back until it has judged the request: so there is no other answer than the one to an early one.
 async fn ask_early(front: &Front, method: &str) -> (u16, bool) {
+    let relay = Relay::to(front.gateway.address);
     let endpoint = endpoint();
     let config = How::plain(&front.authority).config();
-    let connect = || endpoint.connect_with(config.clone(), front.gateway.address, "a.test").expect("a way");
+    let connect = || endpoint.connect_with(config.clone(), relay.address, "a.test").expect("a way");
     let first = connect().await.expect("a connection");
     // Tickets and tokens come behind the handshake.
     tokio::time::sleep(Duration::from_millis(300)).await;
     first.close(0u32.into(), b"");
+    relay.hold();
     // Without a ticket that allows it there is nothing early.
     let Ok((connection, accepted)) = connect().into_0rtt() else { return (0, false) };
     let (mut send, mut recv) = connection.open_bi().await.expect("a stream");
-    let fields = [(":method", method), (":scheme", "https"), (":authority", "a.test"), (":path", "/")];
+    let path = format!("/{method}");
+    let fields = [(":method", method), (":scheme", "https"), (":authority", "a.test"), (":path", &path)];
     send.write_all(&headers(&fields)).await.expect("sent");
     send.finish().expect("sent");
+    eventually("it is judged", || front.gateway.records(0).iter().any(|record| record["path"] == path)).await;
+    relay.release();
     if accepted.await {
         return (status(&recv.read_to_end(65_536).await.expect("an answer")), true);
     }

@@ -115,6 +115,11 @@ pub(super) fn status(bytes: &[u8]) -> u16 {
     found
 }
 
+/// Asks for `/`.
+pub(super) async fn get(connection: &Connection) -> Outcome {
+    send(connection, &with(&[])).await
+}
+
 async fn raw(front: &Front) -> (quinn::Endpoint, Connection) {
     dial(front.gateway.address, &How::plain(&front.authority)).await.expect("a connection")
 }

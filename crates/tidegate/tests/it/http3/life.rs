@@ -119,6 +119,26 @@ fn a_drain_lets_requests_end_and_says_goodbye() {
     assert_eq!(front.gateway.wait().code(), Some(0));
 }
 
+/// A new connection with a request on it, whose answer has begun. Between the handshake and the request the process that the
+/// connection is with may have said goodbye: then nothing has begun, and a client makes another connection.
+async fn asked(front: &Front, path: &str) -> (Client, super::client::Stream, http::Response<()>) {
+    for _ in 0..3 {
+        let mut client = front.client().await;
+        let mut stream = match client.begin(request("GET", path)).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                assert!(error.to_string().contains("closing"), "{error}");
+                continue;
+            }
+        };
+        // What was sent is answered, whatever begins meanwhile.
+        stream.finish().await.expect("sent");
+        let head = stream.recv_response().await.expect("a head");
+        return (client, stream, head);
+    }
+    panic!("three processes in a row are about to end");
+}
+
 #[test]
 fn an_upgrade_cuts_nothing_whatever_the_number_of_workers() {
     let upstream = slow(2000);
@@ -138,21 +158,13 @@ fn an_upgrade_cuts_nothing_whatever_the_number_of_workers() {
             // Long answers on connections of the old process, which the new one has to pass on to it.
             let mut open = Vec::new();
             for _ in 0..4 {
-                let mut client = front.client().await;
-                let mut stream = client.begin(request("GET", "/old")).await.expect("a stream");
-                stream.finish().await.expect("sent");
-                let head = stream.recv_response().await.expect("a head");
-                open.push((client, stream, head));
+                open.push(asked(&front, "/old").await);
             }
             let mut next = front.gateway.again().arg("--upgrade").spawn().expect("the binary starts");
             // New connections are made all the while.
             let mut fresh = Vec::new();
             for _ in 0..10 {
-                let mut client = front.client().await;
-                let mut stream = client.begin(request("GET", "/new")).await.expect("a stream");
-                stream.finish().await.expect("sent");
-                let head = stream.recv_response().await.expect("a head");
-                fresh.push((client, stream, head));
+                fresh.push(asked(&front, "/new").await);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             for (_client, mut stream, head) in open.into_iter().chain(fresh) {

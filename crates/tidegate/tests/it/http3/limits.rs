@@ -2,7 +2,6 @@
 
 use std::{
     io::Write,
-    net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +12,7 @@ use std::{
 use super::{
     FIXED, Front, ONE_WORKER,
     client::{How, PATIENCE, dial, request},
+    relay::Relay,
 };
 use crate::harness::{Upstream, h2::run, pause, read_request};
 
@@ -82,50 +82,19 @@ fn an_idle_connection_ends_and_a_slow_answer_does_not_make_it_idle() {
     });
 }
 
-/// What is between a client and the gateway: passes datagrams on, and notes the kinds of the gateway's long headers.
-fn relay(to: SocketAddr) -> (SocketAddr, Arc<std::sync::Mutex<Vec<u8>>>) {
-    let here = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let there = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    there.connect(to).expect("a way");
-    let address = here.local_addr().expect("an address");
-    let kinds: Arc<std::sync::Mutex<Vec<u8>>> = Arc::default();
-    let (back_here, back_there) = (here.try_clone().expect("a socket"), there.try_clone().expect("a socket"));
-    let client: Arc<std::sync::Mutex<Option<SocketAddr>>> = Arc::default();
-    let (known, noted) = (client.clone(), kinds.clone());
-    std::thread::spawn(move || {
-        let mut buffer = [0; 65_536];
-        while let Ok((length, from)) = here.recv_from(&mut buffer) {
-            *known.lock().expect("not poisoned") = Some(from);
-            let _ = there.send(&buffer[..length]);
-        }
-    });
-    std::thread::spawn(move || {
-        let mut buffer = [0; 65_536];
-        while let Ok(length) = back_there.recv(&mut buffer) {
-            if buffer[0] & 0x80 != 0 {
-                noted.lock().expect("not poisoned").push(buffer[0] >> 4 & 3);
-            }
-            if let Some(client) = *client.lock().expect("not poisoned") {
-                let _ = back_here.send_to(&buffer[..length], client);
-            }
-        }
-    });
-    (address, kinds)
-}
-
 #[test]
 fn a_client_shows_that_it_has_its_address_when_it_is_asked_to() {
     const RETRY: u8 = 3;
     for (http3, is_asked) in [("{retry: always}", true), ("true", false)] {
         let front = Front::start(http3, "", FIXED);
-        let (address, kinds) = relay(front.gateway.address);
+        let relay = Relay::to(front.gateway.address);
         run(async {
             let how = How::plain(&front.authority);
-            let (endpoint, connection) = dial(address, &how).await.expect("a connection");
+            let (endpoint, connection) = dial(relay.address, &how).await.expect("a connection");
             let mut client = super::client::Client::over(endpoint, connection).await;
             assert_eq!(client.get("/").await.expect("an answer").text(), "inside");
         });
-        assert_eq!(kinds.lock().expect("not poisoned").contains(&RETRY), is_asked, "{http3}");
+        assert_eq!(relay.kinds().contains(&RETRY), is_asked, "{http3}");
     }
 }
 

@@ -1,8 +1,11 @@
 //! How clients of other versions learn of HTTP/3, and what the gateway's records and metrics say of it.
 
-use super::{FIXED, Front};
+use super::{FIXED, Front, ONE_WORKER};
 use crate::{
-    harness::h2::{self, run},
+    harness::{
+        Upstream,
+        h2::{self, run},
+    },
     wire::tls::{ask, client, dial},
 };
 
@@ -21,8 +24,25 @@ fn answers_of_other_versions_tell_of_http3() {
         let client = h2::Client::over(connector.connect(name, io).await.expect("TLS")).await;
         let request = http::Request::get("https://a.test/").body(()).expect("a request");
         assert_eq!(client.fetch(request, b"", None).await.expect("an answer").header("alt-svc"), told);
+        // Here, too: a client that speaks nothing else would have forgotten it tomorrow.
         let mut client = front.client().await;
-        assert_eq!(client.get("/").await.expect("an answer").header("alt-svc"), None);
+        assert_eq!(client.get("/").await.expect("an answer").header("alt-svc"), told);
+    });
+}
+
+#[test]
+fn what_an_upstream_tells_of_its_own_doors_is_not_passed_on() {
+    let upstream = Upstream::scripted(|_| {
+        Some(
+            b"HTTP/1.1 200 OK\r\nalt-svc: h3=\":8443\", h2=\":9443\"\r\ncontent-length: 2\r\n\r\nok".to_vec(),
+        )
+    });
+    let front = Front::before(upstream.address, "true", "", ONE_WORKER);
+    let own = format!("h3=\":{}\"; ma=86400", front.gateway.address.port());
+    run(async {
+        let answer = front.client().await.get("/").await.expect("an answer");
+        let told: Vec<_> = answer.headers.get_all("alt-svc").iter().collect();
+        assert_eq!(told, [own.as_str()]);
     });
 }
 

@@ -1,9 +1,11 @@
 //! Sessions: whose they are, what they outlive, and how they end.
 
+use std::io::{Read, Write};
+
 use serde_json::json;
 
 use super::{Client, GOLD, WEB, ask, config, gateway, said, server::Server};
-use crate::harness::{Gateway, free_port};
+use crate::harness::{Gateway, Upstream, free_port, read_request};
 
 #[test]
 fn a_session_is_its_consumers_and_nobody_elses() {
@@ -132,4 +134,104 @@ fn a_server_that_forgot_a_session_begins_a_new_one_unseen() {
     assert_eq!(said(&client.call("one_t", json!({}))), "own-2");
     assert_eq!(said(&client.call("one_t", json!({}))), "own-2");
     assert_eq!(begun.load(Ordering::Relaxed), 2);
+}
+
+/// A server that has something to say of its own: events with ids, two at a time, from where it is told to go on.
+fn talker(name: &'static str) -> Upstream {
+    Upstream::raw(move |mut reader, seen| {
+        while let Some(request) = read_request(&mut reader) {
+            seen.lock().expect("not poisoned").push(request.clone());
+            if request.line.starts_with("GET") {
+                let last = request.header("last-event-id").and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
+                let mut text = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+                for number in last + 1..last + 3 {
+                    let message = json!({"jsonrpc": "2.0", "method": "notifications/message",
+                                         "params": {"level": "info", "data": format!("{name}{number}")}});
+                    let event = format!("id: {number}\ndata: {message}\n\n");
+                    text.push_str(&format!("{:x}\r\n{event}\r\n", event.len()));
+                }
+                let is_sent = reader.get_mut().write_all(text.as_bytes()).is_ok();
+                // It is silent then, until nobody listens any more.
+                let mut rest = [0; 64];
+                while is_sent && reader.read(&mut rest).is_ok_and(|read| read > 0) {}
+                return;
+            }
+            let message: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            let (status, session, body) = match message["method"].as_str() {
+                Some("initialize") => {
+                    let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"logging": {}},
+                                        "serverInfo": {"name": name, "version": "1"}});
+                    let said = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
+                    ("200 OK", format!("mcp-session-id: {name}\r\n"), said)
+                }
+                _ => ("202 Accepted", String::new(), String::new()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{session}");
+            let text = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+            if reader.get_mut().write_all(text.as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// What the GET stream of a session brings: so many messages' words, and the id of the last event.
+fn heard(client: &Client<'_>, last: Option<&str>, count: usize) -> (Vec<String>, String) {
+    let mut listener = crate::harness::Client::connect(client.gateway.address);
+    let last = last.map_or(String::new(), |last| format!("last-event-id: {last}\r\n"));
+    let fields = client.headers().replace('\n', "\r\n");
+    let host = client.gateway.address;
+    listener.write(format!(
+        "GET /mcp HTTP/1.1\r\nhost: {host}\r\naccept: text/event-stream\r\n{last}{}\r\n\r\n",
+        fields.trim_start()
+    ));
+    assert_eq!(listener.read_head().expect("an answer").status, 200);
+    let (mut words, mut id) = (Vec::new(), String::new());
+    while words.len() < count {
+        let line = listener.read_line();
+        if let Some(found) = line.trim_end().strip_prefix("id: ") {
+            id = found.to_owned();
+        }
+        if let Some(data) = line.trim_end().strip_prefix("data: ") {
+            let message: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+            words.extend(message["params"]["data"].as_str().map(str::to_owned));
+        }
+    }
+    words.sort();
+    (words, id)
+}
+
+#[test]
+fn a_stream_of_two_servers_goes_on_from_where_both_were_over_a_restart() {
+    let servers = [talker("a"), talker("b")];
+    let [a, b] = servers.each_ref().map(|server| format!("http://{}/mcp", server.address));
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let text = format!(
+        "listeners:\n  - {{name: public, address: \"{address}\"}}\n{}",
+        config(&[("a", a, ""), ("b", b, "")], "")
+    );
+    let mut first = Gateway::from_text(&text, address, |_| {});
+    let client = Client::begin(&first, GOLD);
+    let session = client.session.clone();
+    let (words, last) = heard(&client, None, 4);
+    assert_eq!(words, ["a1", "a2", "b1", "b2"]);
+    let (words, again) = heard(&client, Some(&last), 4);
+    assert_eq!(words, ["a3", "a4", "b3", "b4"], "the id {last} says how far both had come");
+    first.signal("TERM");
+    first.wait();
+    let folder = std::mem::replace(&mut first.folder, tempfile::tempdir().expect("a folder"));
+    drop(first);
+    let second = Gateway::in_folder(folder, &text, address, |_| {});
+    let client = Client { gateway: &second, key: GOLD, session };
+    let (words, _) = heard(&client, Some(&again), 4);
+    assert_eq!(words, ["a5", "a6", "b5", "b6"], "and outlives the gateway: {again}");
+    for server in &servers {
+        let asked: Vec<Option<String>> = server
+            .seen()
+            .iter()
+            .filter(|seen| seen.line.starts_with("GET"))
+            .map(|seen| seen.header("last-event-id").map(str::to_owned))
+            .collect();
+        assert_eq!(asked, [None, Some("2".into()), Some("4".into())]);
+    }
 }

@@ -61,6 +61,26 @@ fn line<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 }
 
 #[test]
+fn headers_about_certificates_come_from_trusted_proxies_alone_whatever_the_route() {
+    let forged = "\nx-forwarded-client-cert: Hash=forged\nclient-cert: :Zm9yZ2Vk:\nclient_cert: forged\nclient-cert-chain: :Zm9yZ2Vk:";
+    for (trusted, is_there) in [("[]", false), ("[127.0.0.0/8]", true)] {
+        let upstream = telling();
+        let gateway = Gateway::start(&format!(
+            "trustedProxies: {trusted}
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}]}}]
+",
+            upstream.address
+        ));
+        let text = gateway.send(&format!("GET / HTTP/1.1\nhost: a.test{forged}"), b"").text();
+        for name in ["x-forwarded-client-cert", "client-cert", "client-cert-chain"] {
+            assert_eq!(line(&text, name).is_some(), is_there, "{name}: {text}");
+        }
+        assert_eq!(line(&text, "client_cert"), None, "{text}");
+    }
+}
+
+#[test]
 fn a_certificate_is_somebodys_by_what_it_says() {
     let policies = "
       - mtls:

@@ -137,6 +137,8 @@ fn services_verify_tokens_by_what_is_published_over_a_rotation() {
         let told = verifier.verify("orders", &old);
         assert_eq!((&told["sub"], &told["aud"]), (&json!("gold"), &json!("orders")), "{told}");
         assert_eq!(told["exp"].as_u64().zip(told["iat"].as_u64()).map(|(exp, iat)| exp - iat), Some(60));
+        let early = told["iat"].as_u64().zip(told["nbf"].as_u64()).map(|(iat, nbf)| iat - nbf);
+        assert_eq!(early, Some(60), "whoever checks it may be a moment behind");
         assert!(verifier.verify("others", &old)["error"].is_string(), "it is for another audience");
         let forged = format!("{}A", &old[..old.len() - 2]);
         assert!(verifier.verify("orders", &forged)["error"].is_string());

@@ -4,6 +4,7 @@ mod certificates;
 mod exchanged;
 mod internal;
 mod own;
+mod signed;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 

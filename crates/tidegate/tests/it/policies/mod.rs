@@ -43,6 +43,7 @@ pub(super) mod tokens;
 mod transform;
 mod validate;
 mod waf;
+mod web_socket;
 
 use super::harness::{Answer, Gateway, Seen, Upstream};
 

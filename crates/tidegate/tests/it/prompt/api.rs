@@ -78,7 +78,10 @@ fn rules_of_the_route_judge_what_goes_into_a_prompt_and_what_comes_of_it() {
     let gateway = crate::harness::Gateway::start(&text);
     for (said, asked) in [("of Acme Corp", 0), ("a rival", 1)] {
         let answer = post(&gateway, "", &json!({"text": said}).to_string());
-        assert!(answer.status >= 400, "{said}: {}", answer.text());
+        assert_eq!(answer.status, 400, "{said}: {}", answer.text());
+        let problem = answer.json();
+        assert_eq!(problem["type"], "urn:tidegate:problem:content-blocked", "{said}: {problem}");
+        assert_eq!(problem["detail"], "not here", "{said}: {problem}");
         assert_eq!(upstream.seen().len(), asked, "{said}: {}", answer.text());
         assert!(!answer.text().contains("Acme"), "{}", answer.text());
     }

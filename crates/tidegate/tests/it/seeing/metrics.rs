@@ -277,6 +277,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_mtls_",
             "tidegate_normalized_",
             "tidegate_oidc_",
+            "tidegate_sign_requests_",
             "tidegate_token_exchange_",
             "tidegate_transform_",
             "tidegate_validate_",

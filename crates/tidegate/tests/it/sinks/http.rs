@@ -103,6 +103,7 @@ fn what_may_be_sent_again_is_and_a_receiver_that_names_a_pause_gets_it() {
     eventually("it is well again", || sink(&gateway, "up", "http") == 1.0);
     let log = gateway.stderr();
     assert!(log.contains("does not take records: status 503: odd"), "{log}");
+    assert!(log.contains("the receiver takes records again"), "{log}");
     assert_eq!(collector.records().len(), 3);
 }
 
@@ -290,6 +291,32 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: u}}
     assert_eq!(collector.paths(2), paths(0..2));
     eventually("the other one fails", || sink(&gateway, "up", "doubts") == 0.0);
     assert!(collector.taken().iter().all(|seen| seen.target() == "/trusted"));
+}
+
+#[test]
+fn secrets_that_others_may_read_on_the_way_are_warned_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("tidegate.yaml").display().to_string();
+    for (url, has_secret, is_warned) in [
+        ("http://logs.example", true, true),
+        ("http://10.0.0.1:3100", true, true),
+        ("http://10.0.0.1:3100", false, false),
+        ("http://127.0.0.1:3100", true, false),
+        ("https://logs.example", true, false),
+    ] {
+        let secret = if has_secret { ", headers: {authorization: {env: PATH}}" } else { "" };
+        let text = format!(
+            "listeners: [{{name: l, address: \"127.0.0.1:0\"}}]
+accessLog: [{{kind: loki, loki: {{url: \"{url}\"{secret}}}}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{}}}}]
+"
+        );
+        std::fs::write(&config, text).expect("written");
+        let (code, out, err) = crate::harness::run(&["validate", "--config", &config]);
+        assert_eq!(code, 0, "{url}: {out} {err}");
+        let told = format!("{out}{err}");
+        assert_eq!(told.contains("secrets are shown here without TLS"), is_warned, "{url}: {told}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod collector;
 mod cost;
 mod files;
 mod http;
+mod kafka;
 mod loki;
 mod nats;
 mod otlp;

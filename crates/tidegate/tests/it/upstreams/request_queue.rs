@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -34,12 +34,34 @@ fn waiting(gateway: &Gateway, count: usize) {
     });
 }
 
+/// Answers as many calls as it is allowed to, and lets the others wait.
+#[derive(Default)]
+struct Valve {
+    allowed: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Valve {
+    fn allow(&self, more: usize) {
+        *self.allowed.lock().expect("not poisoned") += more;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let allowed = self.allowed.lock().expect("not poisoned");
+        let mut allowed = self.changed.wait_while(allowed, |allowed| *allowed == 0).expect("not poisoned");
+        *allowed -= 1;
+    }
+}
+
 #[test]
 fn calls_wait_for_an_upstream_that_starts_and_come_to_it_in_order() {
+    const CALLS: usize = 12;
+    const EVERY: Duration = Duration::from_millis(500);
     let port = free_port();
-    let gateway = cold(port, "probeInterval: 100ms");
+    let gateway = cold(port, "probeInterval: 500ms");
     let mut clients = Vec::new();
-    for number in 0..12 {
+    for number in 0..CALLS {
         let method = if number % 2 == 0 { "GET" } else { "POST" };
         clients.push(send(
             &gateway,
@@ -47,24 +69,46 @@ fn calls_wait_for_an_upstream_that_starts_and_come_to_it_in_order() {
         ));
         waiting(&gateway, number + 1);
     }
-    let upstream = Upstream::on(local(port), |_| ok());
+    let valve = Arc::<Valve>::default();
+    let gate = valve.clone();
+    let upstream = Upstream::on(local(port), move |_| {
+        gate.pass();
+        ok()
+    });
+    // Two that are let go together come in either order, on connections of their own: so it is who has come that counts.
+    let came = || {
+        let number = |seen: &Seen| seen.target().trim_start_matches('/').parse::<usize>().expect("a number");
+        let mut numbers: Vec<usize> = upstream.seen().iter().map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    eventually("the first comes", || !came().is_empty());
+    pause(3 * 500);
+    assert_eq!(came(), [0], "while it is not known whether the upstream is there, one tries");
+    let began = Instant::now();
+    for answered in 1..=CALLS {
+        valve.allow(1);
+        let least = CALLS.min(1 + 2 * answered);
+        eventually("two more come for each one that is answered, and nobody before his turn", || {
+            let came = came();
+            came.len() >= least && came == (0..came.len()).collect::<Vec<_>>()
+        });
+        // Time lets somebody go as well, though no more than one each time.
+        let ticks = 1 + usize::try_from(began.elapsed().as_nanos() / EVERY.as_nanos()).expect("few");
+        let came = came();
+        assert!(came.len() <= least + ticks, "{came:?} after {answered} answers and {ticks} ticks");
+    }
     for client in &mut clients {
         assert_eq!(client.read().map(|answer| answer.status), Some(200));
     }
     let seen = upstream.seen();
-    assert_eq!(seen.len(), 12, "each was sent once");
+    assert_eq!(seen.len(), CALLS, "each was sent once");
     assert!(seen.iter().all(|seen| seen.body == b"body"));
-    // Two that are let go together may meet at two connections in either order.
-    for (at, seen) in seen.iter().enumerate() {
-        let number: usize = seen.target().trim_start_matches('/').parse().expect("a number");
-        assert!(number.abs_diff(at) <= 4, "{number} came as number {at}");
-    }
-    assert_eq!(seen[0].target(), "/0");
     eventually("nobody is held", || queue(&gateway)["state"] == "OPEN");
     let queue = queue(&gateway);
     assert_eq!(
         (&queue["held"], &queue["released"], &queue["waiting"]),
-        (&12.into(), &12.into(), &0.into()),
+        (&CALLS.into(), &CALLS.into(), &0.into()),
         "{queue}"
     );
     for (series, value) in [
@@ -76,7 +120,21 @@ fn calls_wait_for_an_upstream_that_starts_and_come_to_it_in_order() {
     }
     let record = gateway.record("one that was held", |record| record["path"] == "/0");
     assert!(record["held_ms"].as_f64().is_some_and(|held| held > 50.0), "{record}");
+    valve.allow(1);
     assert_eq!(gateway.get("/after").status, 200);
+}
+
+#[test]
+fn clients_that_come_and_leave_cost_a_cold_upstream_nothing_each() {
+    let gateway = cold(free_port(), "probeInterval: 30s");
+    for number in 0..20 {
+        let client = send(&gateway, &format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        waiting(&gateway, number + 1);
+        drop(client);
+        eventually("nobody is held", || queue(&gateway)["state"] == "OPEN");
+    }
+    let said = gateway.stderr().matches("calls are held").count();
+    assert_eq!(said, 1, "one line, and one who asks from time to time: {}", gateway.stderr());
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod sse;
 mod streaming;
 pub(super) mod tls;
 mod trailers;
+mod tuning;
 mod unix;
 mod websocket;
 

@@ -72,6 +72,11 @@ pub(super) fn cache_mark(value: Value) -> CacheMark {
 
 fn read_block(mut block: Fields, extra: &mut Extra) -> Result<Part, Error> {
     let Some(kind) = block.peek_text("type").map(str::to_owned) else { return Err(block.missing("type")) };
+    if kind == "tool_reference" {
+        // What a search of the caller's own has found: the tool itself is among the request's.
+        let name = block.required_text("tool_name")?;
+        return Ok(Part::text(format!("The tool `{name}` can be called now.")));
+    }
     let known = [
         "text",
         "image",

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     message::{read_messages, read_system},
-    tool::{read_tool_choice, read_tools},
+    tool::{read_tool_choice, read_tools, referenced},
 };
 use crate::{
     canon::{Effort, Error, Extra, Format, Reasoning, Request, Sampling, Unasked},
@@ -37,8 +37,9 @@ pub(in crate::dialect) fn read_request(_: &Spoken, body: &[u8]) -> Result<Reques
         return Err(fields.missing("messages"));
     }
     request.messages.extend(read_system(&mut fields, &mut extra)?);
+    let found = fields.peek("messages").map(referenced).unwrap_or_default();
     read_messages(&mut fields, &mut request, &mut extra)?;
-    request.tools = read_tools(&mut fields, &mut extra)?;
+    request.tools = read_tools(&mut fields, &found, &mut extra)?;
     (request.tool_choice, request.parallel_tool_calls) = read_tool_choice(&mut fields, &mut extra)?;
     let mut reasoning = read_thinking(&mut fields, &mut extra)?;
     if let Some(mut config) = fields.object("output_config")? {

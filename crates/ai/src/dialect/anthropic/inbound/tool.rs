@@ -1,5 +1,9 @@
 //! Reads tools and what is said of their choice.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use crate::{
     canon::{Error, Extra, Tool, ToolChoice, ToolKind},
     dialect::anthropic::{ISSUER, inbound::message::cache_mark},
@@ -17,9 +21,41 @@ fn vendors(tool: Fields) -> Tool {
     Tool { kind, name, description: None, strict: None, cache: None }
 }
 
-pub(super) fn read_tools(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Tool>, Error> {
+/// Names of tools that a search of the caller's own has found: results of calls refer to them.
+pub(super) fn referenced(messages: &Value) -> BTreeSet<String> {
+    fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+        value.get(key).and_then(Value::as_array).into_iter().flatten()
+    }
+    let results = messages.as_array().into_iter().flatten().flat_map(|message| items(message, "content"));
+    let name = |block: &Value| {
+        let is_reference = block.get("type").is_some_and(|kind| kind == "tool_reference");
+        block.get("tool_name").and_then(Value::as_str).filter(|_| is_reference).map(str::to_owned)
+    };
+    results.flat_map(|result| items(result, "content")).filter_map(name).collect()
+}
+
+/// The tools. Those that are to be loaded later (`defer_loading`) are there for other vendors when a search has found them,
+/// or when Claude's own would have to, which others have not.
+pub(super) fn read_tools(
+    fields: &mut Fields,
+    found: &BTreeSet<String>,
+    extra: &mut Extra,
+) -> Result<Vec<Tool>, Error> {
     let mut tools = Vec::new();
-    for mut tool in fields.objects("tools")? {
+    let list = fields.objects("tools")?;
+    let is_search =
+        |tool: &Fields| tool.peek_text("type").is_some_and(|kind| kind.starts_with("tool_search_tool"));
+    let is_searched = list.iter().any(is_search);
+    for mut tool in list {
+        if tool.peek("defer_loading").and_then(Value::as_bool) == Some(true) {
+            let is_there = is_searched || tool.peek_text("name").is_some_and(|name| found.contains(name));
+            let place = tool.place("defer_loading");
+            tool.take("defer_loading");
+            if !is_there {
+                extra.push((place, true.into()));
+                continue;
+            }
+        }
         match tool.peek_text("type").map(str::to_owned) {
             Some(kind) if kind != "custom" => tools.push(vendors(tool)),
             _ => {

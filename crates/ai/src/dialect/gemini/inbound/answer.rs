@@ -8,7 +8,8 @@ use crate::{
         Telling,
         anthropic::input_value,
         gemini::{
-            DIALECT, ISSUER, finish_word, part::media_value, probabilities_value, signature_of, usage_value,
+            DIALECT, ISSUER, finish_word, part::media_value, probabilities_value, signature_of,
+            signature_of_all, usage_value,
         },
     },
 };
@@ -51,6 +52,7 @@ fn parts_of(parts: Vec<Part>, grounding: &mut Grounding) -> Vec<Value> {
             Part::Text { text, citations, proof, .. } => {
                 citations.iter().for_each(|citation| grounding.add(citation, written.len(), &text));
                 if !text.is_empty() || proof.is_some() {
+                    rider.said();
                     written.push(signed(json!({"text": text}), proof.as_ref()));
                 }
             }
@@ -61,8 +63,7 @@ fn parts_of(parts: Vec<Part>, grounding: &mut Grounding) -> Vec<Value> {
                 }
             }
             Part::ToolCall { id, name, arguments, custom, proof, .. } => {
-                let proof = proof.or_else(|| rider.take());
-                written.push(signed(call_value(&id, &name, &arguments, custom), proof.as_ref()));
+                written.push(rider.seat(call_value(&id, &name, &arguments, custom), proof.as_ref()));
             }
             Part::Refusal { text } => written.push(json!({"text": text})),
             other => written.extend(whole_value(other)),
@@ -71,20 +72,38 @@ fn parts_of(parts: Vec<Part>, grounding: &mut Grounding) -> Vec<Value> {
     written
 }
 
-/// The last proof that another vendor gave for the thoughts before a call. It goes on the first call as well, for callers who keep nothing of
-/// the thoughts.
+/// The proofs that another vendor gave for the thoughts before a call. They go on the call as well, all of them, for callers
+/// who keep nothing of the thoughts.
 #[derive(Default)]
-pub(super) struct Rider(Option<Proof>);
+pub(super) struct Rider {
+    waiting: Vec<Proof>,
+    /// Something was said already: what is thought from now on stands behind it.
+    said: bool,
+}
 
 impl Rider {
     pub(super) fn thought(&mut self, proof: Option<&Proof>) {
         if let Some(proof) = proof.filter(|proof| proof.issuer != ISSUER) {
-            self.0 = Some(proof.clone());
+            self.waiting.push(if self.said { proof.behind() } else { proof.clone() });
         }
     }
 
-    pub(super) fn take(&mut self) -> Option<Proof> {
-        self.0.take()
+    /// Something was said.
+    pub(super) fn said(&mut self) {
+        self.said = true;
+    }
+
+    /// A call with its own proof, else with all that have waited.
+    pub(super) fn seat(&mut self, call: Value, own: Option<&Proof>) -> Value {
+        if own.is_some() {
+            return signed(call, own);
+        }
+        let mut call = call;
+        let waiting = std::mem::take(&mut self.waiting);
+        if !waiting.is_empty() {
+            call["thoughtSignature"] = signature_of_all(&waiting).into();
+        }
+        call
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::request::text_of;
 use crate::{
     canon::{Error, Extra, Message, Part, Proof, ProofKind, Request, Role},
-    dialect::gemini::{DIALECT, ISSUER, part::read_media, proof_of},
+    dialect::gemini::{DIALECT, part::read_media, proof_of, proofs_of_others},
     fields::Fields,
 };
 
@@ -164,7 +164,10 @@ fn read_part(
             Part::Text { text, citations: Vec::new(), cache: None, proof }
         });
     } else if let Some(call) = part.object("functionCall")? {
-        read_call(call, proof, parts, calls, extra)?;
+        let mut others = signature.as_deref().map(proofs_of_others).unwrap_or_default();
+        others.retain(|other| other.kind != ProofKind::Mark);
+        let proof = proof.filter(|_| others.is_empty());
+        read_call(call, proof, others, parts, calls, extra)?;
     } else if let Some(result) = part.object("functionResponse")? {
         parts.push(read_result(result, calls, extra)?);
     } else if let Some(media) = read_media(&mut part)? {
@@ -185,6 +188,7 @@ fn read_part(
 fn read_call(
     mut call: Fields,
     proof: Option<Proof>,
+    others: Vec<Proof>,
     parts: &mut Vec<Part>,
     calls: &mut Calls,
     extra: &mut Extra,
@@ -193,31 +197,36 @@ fn read_call(
     let id = calls.begin(call.text("id")?.filter(|id| !id.is_empty()), &name);
     let arguments = Value::Object(call.map("args")?).to_string();
     call.rest(extra);
-    let proof = match proof {
-        // Thoughts of another vendor ride on the call, for callers who keep no thoughts.
-        Some(proof) if proof.issuer != ISSUER && proof.kind != ProofKind::Mark => {
-            prove(parts, proof);
-            None
-        }
-        proof => proof,
-    };
+    // Thoughts of another vendor ride on the call, for callers who keep no thoughts.
+    prove(parts, others);
     parts.push(Part::ToolCall { id, name, arguments, custom: false, proof, cache: None });
     Ok(())
 }
 
-/// Joins a proof with the thoughts that it belongs to, unless they have come with theirs.
-fn prove(parts: &mut Vec<Part>, new: Proof) {
-    let proven = |part: &Part| matches!(part, Part::Thinking { proof: Some(_), .. });
-    if parts.iter().any(proven) {
-        return;
-    }
-    let unproven = parts.iter_mut().find_map(|part| match part {
-        Part::Thinking { proof, .. } => Some(proof),
-        _ => None,
-    });
-    match unproven {
-        Some(proof) => *proof = Some(new),
-        None => parts.push(Part::Thinking { text: String::new(), proof: Some(new) }),
+/// Joins proofs with the thoughts that they belong to, unless those have come with theirs. Where a thought has not come its
+/// proof stands where it stood: before what was said, or behind it, before the call.
+fn prove(parts: &mut Vec<Part>, others: Vec<Proof>) {
+    let is_with =
+        |part: &Part, proof: &Proof| matches!(part, Part::Thinking { proof: Some(own), .. } if own == proof);
+    for mut new in others {
+        let is_behind = new.take_behind() || parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
+        if parts.iter().any(|part| is_with(part, &new)) {
+            continue;
+        }
+        // What is encrypted has come without words.
+        let is_signature = new.kind == ProofKind::Signature;
+        let unproven = parts.iter_mut().find_map(|part| match part {
+            Part::Thinking { proof: proof @ None, .. } if is_signature => Some(proof),
+            _ => None,
+        });
+        match unproven {
+            Some(proof) => *proof = Some(new),
+            None => {
+                let said = parts.iter().position(|part| !matches!(part, Part::Thinking { .. }));
+                let at = said.filter(|_| !is_behind).unwrap_or(parts.len());
+                parts.insert(at, Part::Thinking { text: String::new(), proof: Some(new) });
+            }
+        }
     }
 }
 

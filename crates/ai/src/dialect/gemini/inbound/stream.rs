@@ -103,8 +103,10 @@ impl Writer {
 
     fn add(&mut self, choice: u32, part: u32, delta: Delta, out: &mut Vec<u8>) {
         let state = self.choices.entry(choice).or_default().parts.get_mut(&part);
+        let mut is_said = false;
         let piece = match (state, delta) {
             (Some(State::Text { text, .. }), Delta::Text(more)) => {
+                is_said = true;
                 if text.len() + more.len() <= CITED_BYTES_MAX {
                     text.push_str(&more);
                 }
@@ -134,6 +136,9 @@ impl Writer {
             }
             _ => return,
         };
+        if is_said {
+            self.choices.entry(choice).or_default().rider.said();
+        }
         self.part(choice, piece, out);
     }
 
@@ -150,8 +155,7 @@ impl Writer {
                 signed(json!({"text": "", "thought": true}), Some(&proof))
             }
             Some(State::Call { id, name, custom, arguments, proof }) => {
-                let proof = proof.or_else(|| progress.rider.take());
-                signed(call_value(&id, &name, &arguments, custom), proof.as_ref())
+                progress.rider.seat(call_value(&id, &name, &arguments, custom), proof.as_ref())
             }
             Some(State::Thinking { proof: None } | State::Audio { .. }) | None => return,
         };

@@ -7,6 +7,7 @@ mod request;
 mod stream;
 mod thinking;
 
+pub(crate) use self::thinking::write_reasoning;
 pub(in crate::dialect) use self::{
     answer::read_answer,
     error::{error_of, read_error},

@@ -7,7 +7,10 @@ use crate::{
     canon::{
         AudioOutput, Error, Feature, Format, Losses, Modality, Request, Tool, ToolChoice, ToolKind, Verbosity,
     },
-    dialect::{Outgoing, openai_responses::tier_word},
+    dialect::{
+        Outgoing,
+        openai_responses::{tier_word, user_word},
+    },
     rules::{MaxTokensField, Rules, SeedField, Target},
 };
 
@@ -71,7 +74,7 @@ fn write_rest(request: &Request, body: &mut Map<String, Value>, losses: &mut Los
         Some(_) => losses.feature(Feature::Tier),
         None => {}
     }
-    put(body, "user", request.user.clone());
+    put(body, "user", request.user.as_deref().map(user_word));
     put(body, "metadata", Some(&request.metadata).filter(|map| !map.is_empty()).cloned());
     put(body, "prompt_cache_key", request.cache_key.clone());
     put(body, "store", request.store);

@@ -7,7 +7,7 @@ use crate::{
     rules::{Measure, ReasoningRule, ReasoningStyle, Rules},
 };
 
-pub(super) fn write_reasoning(
+pub(crate) fn write_reasoning(
     reasoning: &Reasoning,
     rules: &Rules,
     body: &mut Map<String, Value>,

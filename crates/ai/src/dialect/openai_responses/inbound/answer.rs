@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    canon::{Answer, Choice, Finish, Part, Source, TokenProbability, Usage},
+    canon::{Answer, Choice, Finish, Part, Source, TokenProbability, Usage, unscoped},
     dialect::{
         Telling,
         openai_chat::probability_value,
-        openai_responses::{content, echo, status_of, thought, tier_word, usage_value},
+        openai_responses::{content, echo, hands::Hand, status_of, thought, tier_word, usage_value},
     },
 };
 
@@ -15,7 +15,7 @@ pub(in crate::dialect) fn write_answer(answer: Answer, telling: &Telling) -> Vec
     // The dialect knows one answer at a time.
     let Choice { parts, finish, log_probabilities } = answer.choices.into_iter().next().unwrap_or_default();
     let id = if answer.id.is_empty() { telling.id.clone() } else { answer.id };
-    let output = output(&id, parts, log_probabilities);
+    let output = output(&id, parts, log_probabilities, telling);
     let head = Head { id: &id, created: answer.created.unwrap_or(telling.created), telling };
     let outcome =
         Outcome { finish: finish.as_ref(), usage: answer.usage.as_ref(), tier: answer.tier.as_deref() };
@@ -79,7 +79,12 @@ pub(super) fn item_id(prefix: &str, response: &str, index: usize) -> String {
     format!("{prefix}{}{tail}_{index}", thought::OWN_ID)
 }
 
-fn output(response: &str, parts: Vec<Part>, mut tokens: Vec<TokenProbability>) -> Vec<Value> {
+fn output(
+    response: &str,
+    parts: Vec<Part>,
+    mut tokens: Vec<TokenProbability>,
+    telling: &Telling,
+) -> Vec<Value> {
     let mut output: Vec<Value> = Vec::new();
     for part in parts {
         let index = output.len();
@@ -107,6 +112,11 @@ fn output(response: &str, parts: Vec<Part>, mut tokens: Vec<TokenProbability>) -
                 if let Some(proof) = proof {
                     let id = item_id("rs", response, index);
                     output.push(thought::item(&id, "", Some(proof.seal())).into());
+                }
+                if let Some(hand) = Hand::among(telling.echo.get("tools"), &name) {
+                    let item = item_id(hand.prefix(), response, output.len());
+                    output.push(hand.call(Some(&item), &id, &arguments, "completed"));
+                    continue;
                 }
                 let item = item_id(call_prefix(custom), response, output.len());
                 output.push(call_value(&item, &id, &name, &arguments, custom, "completed"));
@@ -151,17 +161,24 @@ pub(super) fn call_value(
     custom: bool,
     status: &str,
 ) -> Value {
-    if custom {
-        return json!({"id": item, "type": "custom_tool_call", "status": status, "call_id": id, "name": name, "input": arguments});
+    let (namespace, name) = unscoped(name);
+    let mut value = match custom {
+        true => {
+            json!({"id": item, "type": "custom_tool_call", "status": status, "call_id": id, "name": name, "input": arguments})
+        }
+        false => json!({
+            "id": item,
+            "type": "function_call",
+            "status": status,
+            "call_id": id,
+            "name": name,
+            "arguments": if status == "completed" { content::arguments(arguments) } else { arguments },
+        }),
+    };
+    if let Some(namespace) = namespace {
+        value["namespace"] = namespace.into();
     }
-    json!({
-        "id": item,
-        "type": "function_call",
-        "status": status,
-        "call_id": id,
-        "name": name,
-        "arguments": if status == "completed" { content::arguments(arguments) } else { arguments },
-    })
+    value
 }
 
 /// What comes whole: items of this dialect's own, and pictures.

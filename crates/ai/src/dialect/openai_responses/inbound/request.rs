@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::input::read_input;
+use super::{
+    input::{Said, read_input},
+    tool::read_tools,
+};
 use crate::{
     canon::{
         Conversation, Effort, Error, Extra, Format, Message, Reasoning, Request, Role, Sampling, Tool,
-        ToolChoice, ToolKind, Verbosity,
+        ToolChoice, Verbosity, scoped,
     },
-    dialect::{
-        Spoken,
-        openai_responses::{ISSUER, content::nested_format},
-    },
+    dialect::Spoken,
     fields::Fields,
 };
 
@@ -45,13 +45,20 @@ pub(in crate::dialect) fn read_request(_: &Spoken, body: &[u8]) -> Result<Reques
     }
     // A stored conversation or prompt may say everything.
     if fields.has("input") {
-        let (mut messages, mut places) = read_input(&mut fields, &mut extra)?;
-        request.messages.append(&mut messages);
-        request.places.append(&mut places);
+        let mut said: Said = read_input(&mut fields, &mut extra)?;
+        request.messages.append(&mut said.messages);
+        request.places.append(&mut said.places);
+        request.tools.append(&mut said.tools);
     } else if request.conversation.is_none() && !fields.has("prompt") {
         return Err(fields.missing("input"));
     }
+    // Those that are named at the top come first.
+    let named = std::mem::take(&mut request.tools);
     request.tools = read_tools(&mut fields, &mut extra)?;
+    if !named.is_empty() {
+        request.tools.extend(named);
+        once_each(&mut request.tools);
+    }
     request.tool_choice = read_tool_choice(&mut fields)?;
     read_text(&mut fields, &mut request, &mut extra)?;
     request.reasoning = read_reasoning(&mut fields, &mut extra)?;
@@ -90,37 +97,22 @@ fn read_include(fields: &mut Fields, request: &mut Request, extra: &mut Extra) -
     Ok(())
 }
 
-fn read_tools(fields: &mut Fields, extra: &mut Extra) -> Result<Vec<Tool>, Error> {
-    let mut tools = Vec::new();
-    for mut tool in fields.objects("tools")? {
-        let Some(kind) = tool.peek_text("type").map(str::to_owned) else { return Err(tool.missing("type")) };
-        if !matches!(kind.as_str(), "function" | "custom") {
-            let label = tool.peek_text("server_label").unwrap_or(&kind);
-            let name = tool.peek_text("name").unwrap_or(label).to_owned();
-            let kind = ToolKind::Vendor { vendor: ISSUER, value: tool.into_value() };
-            tools.push(Tool { kind, name, description: None, strict: None, cache: None });
-            continue;
-        }
-        tool.take("type");
-        let name = tool.required_text("name")?;
-        let description = tool.text("description")?;
-        // What is not strict here is what other dialects say by saying nothing.
-        let strict = tool.flag("strict")?.filter(|strict| *strict);
-        let kind = match kind.as_str() {
-            "function" => ToolKind::Function { parameters: tool.take("parameters") },
-            _ => ToolKind::Custom { format: tool.take("format").map(nested_format) },
-        };
-        tools.push(Tool { kind, name, description, strict, cache: None });
-        tool.rest(extra);
-    }
-    Ok(tools)
+/// A tool that is named again is what it was named last: searches find what is there already.
+fn once_each(tools: &mut Vec<Tool>) {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut keeps: Vec<bool> =
+        tools.iter().rev().map(|tool| tool.is_vendors() || seen.insert(tool.name.clone())).collect();
+    keeps.reverse();
+    let mut keeps = keeps.into_iter();
+    tools.retain(|_| keeps.next().unwrap_or(true));
 }
 
 fn read_tool_choice(fields: &mut Fields) -> Result<Option<ToolChoice>, Error> {
     const KNOWN: &str = "none, auto, required, or an object that names a tool";
     let name = |value: &Value| {
         let name = value.get("name").or_else(|| value.get("server_label")).or_else(|| value.get("type"));
-        name.and_then(Value::as_str).map(str::to_owned)
+        let namespace = value.get("namespace").and_then(Value::as_str);
+        name.and_then(Value::as_str).map(|name| scoped(namespace, name))
     };
     match fields.take("tool_choice") {
         None => Ok(None),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    canon::{Answer, Choice, Error, ErrorKind, Extra, Part, Proof, Source},
+    canon::{Answer, Choice, Error, ErrorKind, Extra, Part, Proof, Source, scoped},
     dialect::{
         openai_chat::{outbound::error_of, probability_of},
         openai_responses::{NAME, content, finish_of, thought, usage_of},
@@ -148,7 +148,8 @@ pub(super) fn call_of(item: &Value, proof: Option<Proof>) -> Option<Part> {
     let custom = item.get("type").and_then(Value::as_str) == Some("custom_tool_call");
     let arguments = text(if custom { "input" } else { "arguments" }).unwrap_or_default();
     let id = text("call_id").or_else(|| text("id")).unwrap_or_default();
-    Some(Part::ToolCall { id, name: text("name")?, arguments, custom, proof, cache: None })
+    let name = scoped(text("namespace").as_deref(), &text("name")?);
+    Some(Part::ToolCall { id, name, arguments, custom, proof, cache: None })
 }
 
 /// An item of a hosted tool: a picture, or what only this dialect knows.

@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::{
     canon::{
         CacheMark, Error, ErrorKind, Feature, Losses, Message, Part, Proof, ProofKind, Request, Role, Source,
+        Tool, unscoped,
     },
-    dialect::openai_responses::{ISSUER, NAME, content, thought},
+    dialect::openai_responses::{ISSUER, NAME, content, hands::Hand, thought},
     rules::Rules,
 };
 
@@ -27,7 +28,7 @@ pub(super) fn write_input(
         first = 1;
     }
     let (stored, sound) = (request.store != Some(false), !rules.refuses(Feature::Audio));
-    let mut input = Input { items: Vec::new(), stored, sound, losses };
+    let mut input = Input { items: Vec::new(), stored, sound, tools: &request.tools, losses };
     for (index, message) in (first..).zip(messages) {
         input.message(index, message)?;
     }
@@ -61,6 +62,8 @@ struct Input<'a> {
     stored: bool,
     /// The model hears.
     sound: bool,
+    /// What may be called.
+    tools: &'a [Tool],
     losses: &'a mut Losses,
 }
 
@@ -253,21 +256,40 @@ impl Input<'_> {
     }
 
     fn call(&mut self, id: &str, name: &str, arguments: &str, custom: bool) {
-        self.items.push(match custom {
+        if let Some(hand) = self.hand(name) {
+            return self.items.push(hand.call(None, id, arguments, "completed"));
+        }
+        let (namespace, name) = unscoped(name);
+        let mut item = match custom {
             true => json!({"type": "custom_tool_call", "call_id": id, "name": name, "input": arguments}),
-            false => json!({"type": "function_call", "call_id": id, "name": name, "arguments": content::arguments(arguments)}),
-        });
+            false => {
+                json!({"type": "function_call", "call_id": id, "name": name, "arguments": content::arguments(arguments)})
+            }
+        };
+        if let Some(namespace) = namespace {
+            item["namespace"] = namespace.into();
+        }
+        self.items.push(item);
+    }
+
+    /// The tool that is called by an item of its own. What a search finds stands in its answer, which is not made again.
+    fn hand(&self, name: &str) -> Option<Hand> {
+        Hand::among_tools(self.tools, name).filter(|hand| *hand != Hand::ToolSearch)
     }
 
     fn results(&mut self, index: usize, parts: &[Part]) -> Result<(), Error> {
         for part in parts {
-            let Part::ToolResult { id, name: _, content, is_error, custom, cache } = part else {
+            let Part::ToolResult { id, name, content, is_error, custom, cache } = part else {
                 return Err(Error::new(
                     ErrorKind::Invalid,
                     format!("messages[{index}] must hold results alone"),
                 ));
             };
             note_cache(cache.as_ref(), index, self.losses);
+            if let Some(hand) = name.as_deref().and_then(|name| self.hand(name)) {
+                self.items.push(hand.answer(id, content, *is_error));
+                continue;
+            }
             let kind = if *custom { "custom_tool_call_output" } else { "function_call_output" };
             // There is no mark for a failure; the model reads it.
             if *is_error {

@@ -4,11 +4,14 @@ use serde_json::{Map, Value, json};
 
 use super::{
     input::write_input,
-    tool::{choice_value, tool_value},
+    tool::{add_tool, choice_value},
 };
 use crate::{
     canon::{Conversation, Error, Feature, Format, Losses, Modality, Request, ToolChoice, Verbosity},
-    dialect::{Outgoing, openai_responses::tier_word},
+    dialect::{
+        Outgoing,
+        openai_responses::{tier_word, user_word},
+    },
     rules::{Measure, ReasoningRule, Rules, Target},
 };
 
@@ -68,7 +71,7 @@ impl Writer<'_> {
             if tool.cache.is_some() {
                 self.losses.feature_at(Feature::CacheMark, format_args!("tools.{}", tool.name));
             }
-            tools.push(tool_value(tool));
+            add_tool(tool, &mut tools);
         }
         let any = !tools.is_empty();
         if any {
@@ -175,7 +178,7 @@ impl Writer<'_> {
             Some(_) => self.losses.feature(Feature::Tier),
             None => {}
         }
-        self.put("safety_identifier", request.user.clone());
+        self.put("safety_identifier", request.user.as_deref().map(user_word));
         let metadata = (!request.metadata.is_empty()).then(|| request.metadata.clone());
         self.put("metadata", metadata);
         self.put("prompt_cache_key", request.cache_key.clone());

@@ -3,20 +3,39 @@
 use serde_json::{Value, json};
 
 use crate::{
-    canon::{Tool, ToolChoice, ToolKind},
+    canon::{Tool, ToolChoice, ToolKind, unscoped},
     dialect::openai_responses::content::flat_format,
 };
 
+/// Adds a tool, in its namespace if it has one.
+pub(super) fn add_tool(tool: &Tool, tools: &mut Vec<Value>) {
+    let value = tool_value(tool);
+    let Some(namespace) = unscoped(&tool.name).0.filter(|_| !tool.is_vendors()) else {
+        return tools.push(value);
+    };
+    let there = tools.iter_mut().find(|other| other["type"] == "namespace" && other["name"] == namespace);
+    match there.and_then(|there| there["tools"].as_array_mut()) {
+        Some(inner) => inner.push(value),
+        None => tools.push(json!({
+            "type": "namespace",
+            "name": namespace,
+            "description": "",
+            "tools": [value],
+        })),
+    }
+}
+
 /// A tool; other vendors' have gone before.
-pub(super) fn tool_value(tool: &Tool) -> Value {
+fn tool_value(tool: &Tool) -> Value {
+    let name = unscoped(&tool.name).1;
     let mut value = match &tool.kind {
         ToolKind::Function { parameters } => {
             // Nothing said would be strict here, and change the schema.
             let strict = tool.strict.unwrap_or(false);
-            json!({"type": "function", "name": tool.name, "parameters": parameters, "strict": strict})
+            json!({"type": "function", "name": name, "parameters": parameters, "strict": strict})
         }
         ToolKind::Custom { format } => {
-            let mut value = json!({"type": "custom", "name": tool.name});
+            let mut value = json!({"type": "custom", "name": name});
             if let Some(format) = format {
                 value["format"] = flat_format(format);
             }
@@ -26,6 +45,15 @@ pub(super) fn tool_value(tool: &Tool) -> Value {
     };
     if let Some(description) = &tool.description {
         value["description"] = description.as_str().into();
+    }
+    value
+}
+
+fn by_name(kind: &str, name: &str) -> Value {
+    let (namespace, name) = unscoped(name);
+    let mut value = json!({"type": kind, "name": name});
+    if let Some(namespace) = namespace {
+        value["namespace"] = namespace.into();
     }
     value
 }
@@ -42,8 +70,8 @@ pub(super) fn choice_value(choice: &ToolChoice, tools: &[Tool]) -> Option<Value>
                     None => json!({"type": kind}),
                 }
             }
-            Some(ToolKind::Custom { .. }) => json!({"type": "custom", "name": name}),
-            Some(ToolKind::Function { .. }) | None => json!({"type": "function", "name": name}),
+            Some(ToolKind::Custom { .. }) => by_name("custom", name),
+            Some(ToolKind::Function { .. }) | None => by_name("function", name),
         }
     };
     Some(match choice {

@@ -14,6 +14,7 @@ use std::{rc::Rc, sync::Arc};
 
 use ai::{
     canon::{Answer, Error, ErrorKind},
+    dialect::Dialect,
     guard::{
         leaves::{self, Part, Voice},
         rule::{Action, Fired, Rules},
@@ -271,12 +272,23 @@ fn refuse(
     rule: &str,
 ) -> Response<Body> {
     note(call, conversation, name);
-    answer::response(conversation.endpoint.dialect, &guard.refusal(rule))
+    blocked(conversation.endpoint.dialect, &guard.refusal(rule))
 }
 
 /// Tells the caller, in its dialect, that what was answered does not go on.
 pub(super) fn refused(conversation: &Conversation<'_>, why: &Error) -> Response<Body> {
-    answer::response(conversation.endpoint.dialect, why)
+    blocked(conversation.endpoint.dialect, why)
+}
+
+/// Marks a refusal that is a rule's, and nobody else's words.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::handler) struct Blocked;
+
+/// What a rule refuses, in the caller's dialect.
+fn blocked(dialect: Dialect, why: &Error) -> Response<Body> {
+    let mut response = answer::response(dialect, why);
+    response.extensions_mut().insert(Blocked);
+    response
 }
 
 /// Runs the rules over the `prompt` of a form, which is files above all, and has them ready for the answer. What is answered
@@ -391,7 +403,7 @@ pub(super) async fn judge(
                 }
                 return Ok(Judged::Good(Box::new(given)));
             }
-            Judged::Refused(Box::new(answer::response(caller, &guard.refusal(&rule))))
+            Judged::Refused(Box::new(blocked(caller, &guard.refusal(&rule))))
         }
     })
 }

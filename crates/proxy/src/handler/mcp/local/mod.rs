@@ -30,6 +30,9 @@ use crate::{
     worker::Worker,
 };
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use self::openapi::tools_of;
+
 /// Tools of one server.
 const TOOLS_MAX: usize = 4096;
 

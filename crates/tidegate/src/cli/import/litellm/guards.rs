@@ -106,7 +106,14 @@ impl Import {
             let per = match text {
                 "1d" | "24h" | "86400s" => "day",
                 "7d" | "1w" => "week",
-                "30d" | "31d" | "1mo" => "month",
+                "1mo" => "month",
+                "30d" | "31d" => {
+                    self.note(
+                        &format!("{section}.budget_duration"),
+                        format_args!("`{text}` became `per: month`: it begins with the calendar's month"),
+                    );
+                    "month"
+                }
                 _ => {
                     self.note(
                         &format!("{section}.budget_duration"),

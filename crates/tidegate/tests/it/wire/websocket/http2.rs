@@ -464,3 +464,18 @@ fn a_tunnel_of_http_2_counts_as_a_call_until_it_ends() {
         states["bulkhead"]["inFlight"] == 0 && states["endpoints"][0]["inFlight"] == 0
     });
 }
+
+#[test]
+fn bounds_of_frames_hold_for_streams_of_http_2() {
+    let (upstream, _) = answering(200, echo);
+    let policy = "policies: [{webSocketLimits: {request: {maxFrameSize: 200}}}]";
+    let gateway = front_with("", upstream.address, "protocol: http2", policy);
+    let mut client = upgraded(&gateway);
+    let small = [0x82, 0x83, 0, 0, 0, 0, b'a', b'b', b'c'];
+    client.stream().write_all(&small).expect("sent");
+    assert_eq!(client.read_bytes(small.len()), small, "it comes back");
+    // Its head says that it is one byte too long.
+    client.stream().write_all(&[0x82, 0xfe, 0, 201]).expect("sent");
+    client.stream().write_all(&[0; 100]).expect("sent");
+    assert_eq!(client.read_bytes(4), [0x88, 2, 0x03, 0xf1], "closed with 1009");
+}

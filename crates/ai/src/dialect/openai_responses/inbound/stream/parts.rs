@@ -7,6 +7,7 @@ use crate::{
     canon::{Opening, Proof},
     dialect::openai_responses::{
         content,
+        hands::Hand,
         inbound::answer::{call_prefix, call_value, refusal_value, text_value, whole_value},
         thought,
     },
@@ -45,6 +46,8 @@ pub(super) enum State {
         name: String,
         arguments: String,
         custom: bool,
+        /// It is told by an item of its own, in one piece.
+        hand: Option<Hand>,
     },
 }
 
@@ -120,6 +123,7 @@ impl Writer {
                 State::Text { proof, .. } | State::Thinking { proof, .. } | State::Waiting { proof, .. },
                 Delta::Proof(new),
             ) => Proof::grow(proof, *new),
+            (State::Call { arguments, hand: Some(_), .. }, Delta::Text(more)) => arguments.push_str(&more),
             (State::Call { at, arguments, custom, .. }, Delta::Text(more)) => {
                 arguments.push_str(&more);
                 let kind = call_event(*custom, "delta");
@@ -150,9 +154,16 @@ impl Writer {
             self.whole_item(thought::item(&mark, "", Some(proof.seal())).into(), out);
         }
         let at = self.place();
-        let item = self.item_id(call_prefix(custom), at);
-        self.add_item(at, &call_value(&item, &id, &name, "", custom, "in_progress"), out);
-        self.parts.insert(part, State::Call { at, id, name, arguments: String::new(), custom });
+        let hand = Hand::among(self.telling.echo.get("tools"), &name);
+        let begun = match hand {
+            Some(hand) => hand.call(Some(&self.item_id(hand.prefix(), at)), &id, "", "in_progress"),
+            None => {
+                let item = self.item_id(call_prefix(custom), at);
+                call_value(&item, &id, &name, "", custom, "in_progress")
+            }
+        };
+        self.add_item(at, &begun, out);
+        self.parts.insert(part, State::Call { at, id, name, arguments: String::new(), custom, hand });
     }
 
     pub(super) fn close(&mut self, part: u32, out: &mut Vec<u8>) {
@@ -188,7 +199,11 @@ impl Writer {
                 let item = thought::item(&self.item_id("rs", at), &text, encrypted);
                 self.item_done(at, item.into(), out);
             }
-            Some(State::Call { at, id, name, arguments, custom }) => {
+            Some(State::Call { at, id, arguments, hand: Some(hand), .. }) => {
+                let item = self.item_id(hand.prefix(), at);
+                self.item_done(at, hand.call(Some(&item), &id, &arguments, "completed"), out);
+            }
+            Some(State::Call { at, id, name, arguments, custom, hand: None }) => {
                 let item = self.item_id(call_prefix(custom), at);
                 let told = call_value(&item, &id, &name, &arguments, custom, "completed");
                 let key = if custom { "input" } else { "arguments" };

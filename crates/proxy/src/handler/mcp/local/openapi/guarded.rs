@@ -45,6 +45,7 @@ const PROTOCOL: &str = "it belongs to the protocol";
 const CALLER: &str = "it says who calls";
 
 /// Names of fields, with why they are nobody's to set.
+#[derive(Default)]
 pub(super) struct Guarded(HashMap<String, &'static str>);
 
 /// A name as an API by way of CGI reads it, which knows no difference between `_` and `-`.

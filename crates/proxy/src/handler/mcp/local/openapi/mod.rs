@@ -96,6 +96,19 @@ pub(super) fn compile(
     Ok(tools)
 }
 
+/// The tools that a document becomes, by name; those that none can be made of are left out.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::handler::mcp) fn tools_of(document: &openapi::schema::Document) -> Vec<(String, Value)> {
+    let all = operations::all(document).unwrap_or_default();
+    let base = openapi::base(&document.root).unwrap_or_default();
+    let made = all.iter().filter_map(|found| {
+        let name = found.tool_name(&Default::default());
+        let made = found.tool(document, &name, &base, &[], &Guarded::default()).ok()?;
+        Some((name, made.told))
+    });
+    made.collect()
+}
+
 /// The operations that are wanted. A rule that fits none is a mistake.
 fn choose(settings: &Settings, all: Vec<Found>) -> Result<Vec<Found>, String> {
     for (key, rules) in [("include", &settings.include), ("exclude", &settings.exclude)] {

@@ -1,0 +1,280 @@
+//! Reads a topic without a group: from places that the reader itself keeps.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    api,
+    cluster::{Cluster, WAIT},
+    connection::Connection,
+    error::{Code, Error},
+    records::{self, Record},
+};
+
+/// Where one end of a partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// Its first record.
+    First,
+    /// Behind its last record.
+    End,
+}
+
+/// The next place of a partition that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: i32,
+    /// The place.
+    pub next: i64,
+}
+
+/// What a partition had.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) partition: i32,
+    pub(crate) code: Code,
+    pub(crate) records: Vec<Record>,
+    /// Where to go on.
+    pub(crate) next: i64,
+}
+
+/// Bytes of one partition, and of all, that are asked for at a time, and what they may unfold to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) each: i32,
+    pub(crate) all: i32,
+    pub(crate) large: usize,
+}
+
+/// Fetches once.
+pub(crate) async fn fetch(
+    connection: &Connection,
+    topic: &str,
+    from: &[Position],
+    wait: Duration,
+    bounds: Bounds,
+) -> Result<Vec<Got>, Error> {
+    let places: Vec<api::From> =
+        from.iter().map(|one| api::From { partition: one.partition, offset: one.next }).collect();
+    let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    let wish = api::fetch(topic, &places, millis, bounds.all, bounds.each);
+    let mut answer = connection.call(api::FETCH, wish, wait + WAIT).await?;
+    let (said, all) = api::read_fetch(&mut answer)?;
+    said.ok()?;
+    let mut found = Vec::new();
+    for one in all {
+        let Some(place) = from.iter().find(|known| known.partition == one.partition) else { continue };
+        let batches = records::read(one.batches, place.next, one.aborted, bounds.large / from.len().max(1))?;
+        // One that is larger than what was asked for comes whole from brokers of today; where it does not it is left out,
+        // so that nothing stands still for ever.
+        let next = match batches.next {
+            Some(next) => next.max(place.next),
+            None if batches.is_cut && one.end > place.next => {
+                let (partition, offset) = (one.partition, place.next);
+                tracing::warn!(
+                    topic,
+                    partition,
+                    offset,
+                    "a batch of `{topic}` does not fit into an answer and is left out"
+                );
+                place.next + 1
+            }
+            None => place.next,
+        };
+        found.push(Got { partition: one.partition, code: one.code, records: batches.records, next });
+    }
+    Ok(found)
+}
+
+/// Where an edge of partitions is.
+pub(crate) async fn edges(
+    cluster: &Cluster,
+    topic: &str,
+    partitions: &[i32],
+    edge: Edge,
+) -> Result<Vec<Position>, Error> {
+    let time = match edge {
+        Edge::First => -2,
+        Edge::End => -1,
+    };
+    let mut found = Vec::with_capacity(partitions.len());
+    for (leader, some) in by_leader(cluster, topic, partitions).await? {
+        let connection = cluster.connection(leader).await?;
+        let mut answer =
+            connection.call(api::LIST_OFFSETS, api::list_offsets(topic, &some, time), WAIT).await?;
+        for (partition, said, next) in api::read_list_offsets(&mut answer)? {
+            if said != Code::NONE {
+                cluster.forget(topic);
+                return Err(Error::Said(said));
+            }
+            found.push(Position { partition, next });
+        }
+    }
+    Ok(found)
+}
+
+/// Partitions by who leads them.
+pub(crate) async fn by_leader(
+    cluster: &Cluster,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<Vec<(i32, Vec<i32>)>, Error> {
+    let mut all: Vec<(i32, Vec<i32>)> = Vec::new();
+    for partition in partitions {
+        let leader = cluster.leader(topic, *partition).await?;
+        match all.iter_mut().find(|(known, _)| *known == leader) {
+            Some((_, some)) => some.push(*partition),
+            None => all.push((leader, vec![*partition])),
+        }
+    }
+    Ok(all)
+}
+
+/// Reads a whole topic, every partition from a place of its own.
+pub struct Reading {
+    cluster: Arc<Cluster>,
+    topic: String,
+    positions: Vec<Position>,
+    bytes: i32,
+    /// Whether it has connections of its own, on which it may wait.
+    may_wait: bool,
+    /// Connections to the leaders, with the partitions that they lead.
+    leaders: Vec<(Arc<Connection>, Vec<i32>)>,
+}
+
+/// How long is waited for records where several brokers are waited for together.
+const WAIT_OF_MANY: Duration = Duration::from_millis(100);
+
+impl Reading {
+    /// Begins at an edge of each partition, or where it is said; partitions of which nothing is said begin at their first
+    /// record. `bytes` of a partition are asked for at a time.
+    pub async fn begin(
+        cluster: &Arc<Cluster>,
+        topic: &str,
+        edge: Edge,
+        known: &[Position],
+        bytes: usize,
+    ) -> Result<Self, Error> {
+        // One place for each partition, and none that nobody could have been told.
+        if known.iter().any(|one| one.next < 0) {
+            return Err(Error::Said(Code::OFFSET_OUT_OF_RANGE));
+        }
+        let count = cluster.partitions(topic).await?;
+        let all: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+        let is_known = |partition: &i32| known.iter().any(|one| one.partition == *partition);
+        let rest: Vec<i32> = all.iter().copied().filter(|partition| !is_known(partition)).collect();
+        let mut positions = known.to_vec();
+        positions.retain(|one| all.contains(&one.partition));
+        if !rest.is_empty() {
+            let edge = if known.is_empty() { edge } else { Edge::First };
+            positions.extend(edges(cluster, topic, &rest, edge).await?);
+        }
+        positions.sort_by_key(|one| one.partition);
+        Ok(Self {
+            cluster: cluster.clone(),
+            topic: topic.to_owned(),
+            positions,
+            bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
+            may_wait: false,
+            leaders: Vec::new(),
+        })
+    }
+
+    /// The same on connections of its own, on which it may wait.
+    pub fn waiting(mut self) -> Self {
+        self.may_wait = true;
+        self
+    }
+
+    /// Where it is.
+    pub fn positions(&self) -> &[Position] {
+        &self.positions
+    }
+
+    /// Goes back by so many records in each partition, as far as there are any.
+    pub async fn go_back(&mut self, records: i64) -> Result<(), Error> {
+        let all: Vec<i32> = self.positions.iter().map(|one| one.partition).collect();
+        let first = edges(&self.cluster, &self.topic, &all, Edge::First).await?;
+        for place in &mut self.positions {
+            let least = first.iter().find(|one| one.partition == place.partition).map_or(0, |one| one.next);
+            place.next = (place.next - records).max(least).min(place.next);
+        }
+        Ok(())
+    }
+
+    /// The next records, each with its partition; waits for some for so long at most, where it may wait. Whoever takes
+    /// one says so with [`Self::taken`].
+    pub async fn next(&mut self, wait: Duration) -> Result<Vec<(i32, Record)>, Error> {
+        if self.leaders.is_empty() {
+            let all: Vec<i32> = self.positions.iter().map(|one| one.partition).collect();
+            for (leader, some) in by_leader(&self.cluster, &self.topic, &all).await? {
+                let connection = match self.may_wait {
+                    true => Arc::new(self.cluster.own_connection(leader).await?),
+                    false => self.cluster.connection(leader).await?,
+                };
+                self.leaders.push((connection, some));
+            }
+        }
+        let wait = match (self.may_wait, self.leaders.len()) {
+            (false, _) => Duration::ZERO,
+            (true, ..=1) => wait,
+            (true, _) => wait.min(WAIT_OF_MANY),
+        };
+        let (positions, topic) = (&self.positions, self.topic.as_str());
+        let large = usize::try_from(self.bytes).unwrap_or_default().saturating_mul(4);
+        let bounds = Bounds { each: self.bytes, all: self.bytes.saturating_mul(4), large };
+        let asked = self.leaders.iter().map(|(connection, some)| {
+            let from: Vec<Position> =
+                positions.iter().filter(|one| some.contains(&one.partition)).copied().collect();
+            async move { fetch(connection, topic, &from, wait, bounds).await }
+        });
+        let told = futures_util::future::join_all(asked).await;
+        let mut found = Vec::new();
+        for one in told {
+            let all = match one {
+                Ok(all) => all,
+                Err(error) => {
+                    self.moved();
+                    return Err(error);
+                }
+            };
+            for got in all {
+                match got.code {
+                    Code::NONE => {}
+                    // What was there is not there any more: it begins with what there still is.
+                    Code::OFFSET_OUT_OF_RANGE => {
+                        let first = edges(&self.cluster, &self.topic, &[got.partition], Edge::First).await?;
+                        self.set(got.partition, first.first().map_or(0, |one| one.next));
+                        continue;
+                    }
+                    code => {
+                        self.moved();
+                        return Err(Error::Said(code));
+                    }
+                }
+                if got.records.is_empty() {
+                    self.set(got.partition, got.next);
+                }
+                found.extend(got.records.into_iter().map(|record| (got.partition, record)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A record was taken: it goes on behind it.
+    pub fn taken(&mut self, partition: i32, offset: i64) {
+        self.set(partition, offset + 1);
+    }
+
+    fn set(&mut self, partition: i32, next: i64) {
+        if let Some(place) = self.positions.iter_mut().find(|one| one.partition == partition) {
+            place.next = next;
+        }
+    }
+
+    /// Others may lead now.
+    fn moved(&mut self) {
+        self.leaders.clear();
+        self.cluster.forget(&self.topic);
+    }
+}

@@ -1,0 +1,315 @@
+//! Batches of records, as they are sent and kept (version 2 of the format, from Kafka 0.11 on).
+
+use std::collections::HashSet;
+
+#[cfg(test)]
+use bytes::BytesMut;
+use bytes::{BufMut, Bytes};
+
+use crate::{
+    check::crc32c,
+    compress::{self, Compression},
+    error::Error,
+    wire::{Malformed, Reader, Writer},
+};
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// What says which partition it belongs to.
+    pub key: Option<Bytes>,
+    /// What it says; none is what deletes a key from a compacted topic.
+    pub value: Option<Bytes>,
+    /// Its headers, in their order.
+    pub headers: Vec<(String, Bytes)>,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// Its place in its partition; of no meaning while it is sent.
+    pub offset: i64,
+}
+
+/// Bytes of a batch up to and with its own length.
+const BEFORE: usize = 12;
+/// Bytes between its length and what is checked.
+const BETWEEN: usize = 9;
+const MAGIC: i8 = 2;
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
+
+impl Record {
+    /// Bytes that it takes, or a little more.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        length(&self.key) + length(&self.value) + headers + 30
+    }
+}
+
+/// Who sends a batch, and the number of its first record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) sequence: i32,
+}
+
+/// Writes a batch of records.
+pub(crate) fn write<'r>(
+    records: impl ExactSizeIterator<Item = &'r Record> + Clone,
+    sender: Sender,
+    compression: Compression,
+) -> Bytes {
+    let count = records.len();
+    let base = records.clone().next().map_or(0, |record| record.timestamp);
+    let last = records.clone().map(|record| record.timestamp).max().unwrap_or(base);
+    let mut body = Writer::default();
+    let mut one = Writer::default();
+    for (number, record) in records.enumerate() {
+        one.0.clear();
+        one.i8(0).varlong(record.timestamp - base).varlong(number as i64);
+        one.varbytes(record.key.as_deref()).varbytes(record.value.as_deref());
+        one.varlong(record.headers.len() as i64);
+        for (name, value) in &record.headers {
+            one.varbytes(Some(name.as_bytes())).varbytes(Some(value));
+        }
+        body.varbytes(Some(&one.0));
+    }
+    let (compression, body) = match compress::compress(compression, &body.0) {
+        Some(smaller) => (compression, smaller),
+        None => (Compression::None, body.0.freeze()),
+    };
+    let mut checked = Writer::default();
+    checked.i16(compression.number()).i32(count as i32 - 1).i64(base).i64(last);
+    checked.i64(sender.id).i16(sender.epoch).i32(sender.sequence).length(count);
+    checked.0.put_slice(&body);
+    let mut batch = Writer::default();
+    batch.i64(0).length(checked.0.len() + BETWEEN).i32(-1).i8(MAGIC);
+    batch.0.put_u32(crc32c(&checked.0));
+    batch.0.put_slice(&checked.0);
+    batch.0.freeze()
+}
+
+/// What a fetch of a partition brought.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    pub(crate) records: Vec<Record>,
+    /// Where to go on; nothing when there was no whole batch.
+    pub(crate) next: Option<i64>,
+    /// There was the beginning of a batch, and nothing before it.
+    pub(crate) is_cut: bool,
+}
+
+/// Reads batches from an offset on, until they have unfolded to so many bytes. What was aborted is left out: these are the
+/// producers and the offsets from which on they had to take back what they wrote.
+pub(crate) fn read(
+    bytes: Bytes,
+    from: i64,
+    mut aborted: Vec<(i64, i64)>,
+    most: usize,
+) -> Result<Batches, Error> {
+    let mut unfolded = 0;
+    let mut found = Batches::default();
+    let mut reader = Reader::new(bytes);
+    aborted.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
+    let mut aborting: HashSet<i64> = HashSet::new();
+    while reader.left() >= BEFORE && unfolded <= most {
+        let base = reader.i64()?;
+        let length = usize::try_from(reader.i32()?).map_err(|_| Malformed)?;
+        if reader.left() < length {
+            // The broker cuts where there is no more room.
+            found.is_cut = found.next.is_none();
+            break;
+        }
+        let mut batch = Reader::new(reader.take(length)?);
+        batch.i32()?;
+        if batch.i8()? != MAGIC {
+            return Err(Error::Away(
+                "the topic has records of before Kafka 0.11, which are not read here".to_owned(),
+            ));
+        }
+        let check = batch.u32()?;
+        if crc32c(&batch.rest()) != check {
+            return Err(Malformed.into());
+        }
+        let attributes = batch.i16()?;
+        let last = base.saturating_add(i64::from(batch.i32()?));
+        let (first_time, last_time) = (batch.i64()?, batch.i64()?);
+        let producer = batch.i64()?;
+        batch.i16()?;
+        batch.i32()?;
+        found.next = Some(last.saturating_add(1));
+        if attributes & TRANSACTIONAL != 0 {
+            while let Some((producer, _)) = aborted.pop_if(|(_, first)| *first <= last) {
+                aborting.insert(producer);
+            }
+        }
+        if attributes & CONTROL != 0 {
+            // It is a marker of the end of what a producer wrote, kept or taken back.
+            aborting.remove(&producer);
+            continue;
+        }
+        if attributes & TRANSACTIONAL != 0 && aborting.contains(&producer) {
+            continue;
+        }
+        let count = batch.i32()?;
+        let body = compress::decompress(attributes & 7, batch.rest())?;
+        unfolded += body.len();
+        // The time may be that of the broker, which is the batch's.
+        let time = (attributes & 8 != 0).then_some(last_time);
+        records(body, count, base, first_time, time, from, &mut found.records)?;
+    }
+    Ok(found)
+}
+
+fn records(
+    body: Bytes,
+    count: i32,
+    base: i64,
+    first_time: i64,
+    time: Option<i64>,
+    from: i64,
+    found: &mut Vec<Record>,
+) -> Result<(), Malformed> {
+    let mut body = Reader::new(body);
+    for _ in 0..count {
+        let length = usize::try_from(body.varint()?).map_err(|_| Malformed)?;
+        let mut one = Reader::new(body.take(length)?);
+        one.i8()?;
+        let timestamp = time.unwrap_or(first_time.saturating_add(one.varlong()?));
+        if time.is_some() {
+            one.varlong()?;
+        }
+        let offset = base.saturating_add(i64::from(one.varint()?));
+        let (key, value) = (one.varbytes()?, one.varbytes()?);
+        let mut headers = Vec::new();
+        for _ in 0..one.varint()? {
+            let name = one.varbytes()?.ok_or(Malformed)?;
+            let name = String::from_utf8_lossy(&name).into_owned();
+            headers.push((name, one.varbytes()?.unwrap_or_default()));
+        }
+        if offset >= from {
+            found.push(Record { key, value, headers, timestamp, offset });
+        }
+    }
+    Ok(())
+}
+
+/// A batch that is the end of what a producer wrote.
+#[cfg(test)]
+fn marker(base: i64, producer: i64) -> BytesMut {
+    let record = Record { key: Some(Bytes::from_static(&[0, 0, 0, 0])), ..Default::default() };
+    let sender = Sender { id: producer, epoch: 0, sequence: -1 };
+    changed(write([&record].into_iter(), sender, Compression::None), base, TRANSACTIONAL | CONTROL)
+}
+
+/// The same batch at another place, with other attributes.
+#[cfg(test)]
+fn changed(batch: Bytes, base: i64, attributes: i16) -> BytesMut {
+    let mut batch = BytesMut::from(&batch[..]);
+    batch[..8].copy_from_slice(&base.to_be_bytes());
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    let check = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&check.to_be_bytes());
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(value: &str) -> Record {
+        Record {
+            key: Some(Bytes::from_static(b"k")),
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+            headers: vec![("a".to_owned(), Bytes::from_static(b"b")), ("a".to_owned(), Bytes::new())],
+            timestamp: 1_700_000_000_000,
+            offset: 0,
+        }
+    }
+
+    const MOST: usize = 1 << 20;
+    const SENDER: Sender = Sender { id: 7, epoch: 1, sequence: 3 };
+
+    fn values(found: &Batches) -> Vec<String> {
+        let value =
+            |record: &Record| String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into();
+        found.records.iter().map(value).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_whatever_it_is_compressed_by() {
+        let long = "x".repeat(5000);
+        for compression in [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+            let mut all = [record("one"), record(&long), Record::default()];
+            all[1].timestamp += 5;
+            let batch = write(all.iter(), SENDER, compression);
+            assert_eq!(batch.len() < 1000, compression != Compression::None, "{compression:?}");
+            let found = read(batch, 0, Vec::new(), MOST).expect("records");
+            for (number, one) in all.iter_mut().enumerate() {
+                one.offset = number as i64;
+            }
+            assert_eq!(found.records, all, "{compression:?}");
+            assert_eq!(found.next, Some(3));
+        }
+    }
+
+    #[test]
+    fn reading_begins_where_it_is_wanted_and_ends_where_the_broker_cut() {
+        let batch = changed(write([record("a"), record("b")].iter(), SENDER, Compression::None), 10, 0);
+        let mut bytes = BytesMut::from(&batch[..]);
+        bytes.extend_from_slice(&batch[..30]);
+        let found = read(bytes.freeze(), 11, Vec::new(), MOST).expect("records");
+        assert_eq!((values(&found), found.next, found.is_cut), (vec!["b".to_owned()], Some(12), false));
+        let found = read(batch.freeze().slice(..40), 11, Vec::new(), MOST).expect("nothing");
+        assert!(found.is_cut && found.next.is_none());
+    }
+
+    #[test]
+    fn no_more_is_unfolded_than_may_be_and_the_rest_comes_with_the_next_fetch() {
+        let large = "x".repeat(1000);
+        let of = |base| changed(write([record(&large)].iter(), SENDER, Compression::Zstd), base, 4);
+        let mut bytes = of(0);
+        bytes.extend_from_slice(&of(1));
+        bytes.extend_from_slice(&of(2));
+        let found = read(bytes.freeze(), 0, Vec::new(), 1500).expect("records");
+        assert_eq!((found.records.len(), found.next), (2, Some(2)));
+    }
+
+    #[test]
+    fn what_was_taken_back_is_left_out() {
+        let of = |value: &str, base| {
+            changed(write([record(value)].iter(), SENDER, Compression::None), base, TRANSACTIONAL)
+        };
+        let mut bytes = of("aborted", 0);
+        bytes.extend_from_slice(&changed(write([record("plain")].iter(), SENDER, Compression::None), 1, 0));
+        bytes.extend_from_slice(&marker(2, 7));
+        bytes.extend_from_slice(&of("kept", 3));
+        bytes.extend_from_slice(&marker(4, 7));
+        let found = read(bytes.freeze(), 0, vec![(7, 0)], MOST).expect("records");
+        assert_eq!((values(&found), found.next), (vec!["plain".to_owned(), "kept".to_owned()], Some(5)));
+    }
+
+    #[test]
+    fn what_is_damaged_is_refused() {
+        let batch = write([record("a")].iter(), SENDER, Compression::None);
+        for place in 17..batch.len() {
+            let mut bytes = BytesMut::from(&batch[..]);
+            bytes[place] ^= 1;
+            assert!(read(bytes.freeze(), 0, Vec::new(), MOST).is_err(), "{place}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(Bytes::from(bytes), 0, Vec::new(), MOST);
+        }
+
+        #[test]
+        fn no_records_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..100), count in any::<i32>()) {
+            let _ = records(Bytes::from(bytes), count, 0, 0, None, 0, &mut Vec::new());
+        }
+    }
+}

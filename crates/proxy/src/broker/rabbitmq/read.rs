@@ -1,0 +1,138 @@
+//! A queue, for a subscription: as many messages as there is room for are taken without a word, and each is acknowledged
+//! by itself.
+//!
+//! A queue keeps nothing for later: one that fails is held here until it is tried again.
+
+use std::{
+    hash::{BuildHasher, Hash, Hasher},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, future::BoxFuture};
+use lapin::{
+    Acker, Connection,
+    message::Delivery,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions},
+    types::{FieldTable, ShortString},
+};
+
+use super::{properties, short};
+use crate::broker::{
+    link::{Message, Receipt, Settled},
+    subscription::Reader,
+};
+
+/// How long one is held at most: RabbitMQ itself ends a channel on which one was held for half an hour.
+const HELD_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Reads while there is a connection; good when it is stopped.
+pub(super) async fn read(connection: &Connection, reader: &Reader) -> Result<(), String> {
+    let told = |error: lapin::Error| error.to_string();
+    let settings = reader.settings();
+    let channel = connection.create_channel().await.map_err(told)?;
+    let room = u16::try_from(reader.room_of_all()).unwrap_or(u16::MAX);
+    channel.basic_qos(room, BasicQosOptions::default()).await.map_err(told)?;
+    let queue = short(&settings.stream).ok_or("the name of the queue is too long")?;
+    let tag = ShortString::from("");
+    let consuming = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = consuming.await.map_err(told)?;
+    reader.has_begun();
+    loop {
+        let next = tokio::select! {
+            () = reader.stopped() => None,
+            next = consumer.next() => match next {
+                Some(Ok(delivery)) => Some(delivery),
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Err("the queue is not there any more".to_owned()),
+            },
+        };
+        let Some(delivery) = next else { break };
+        let message = made(reader, delivery);
+        // There is room for as many as the broker gives at a time; held ones of a channel that broke may have some of it.
+        match reader.room().await {
+            Some(room) => reader.take(message, room),
+            None => {
+                let _ = message.receipt.settle(Settled::Back).await;
+                break;
+            }
+        }
+    }
+    // The channel has to live for as long as something is held of it. What was taken in advance goes back with its end.
+    while reader.holds() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if !channel.status().connected() {
+            break;
+        }
+    }
+    let _ = channel.close(200, ShortString::from("OK")).await;
+    Ok(())
+}
+
+fn made(reader: &Reader, delivery: Delivery) -> Message {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let settings = reader.settings();
+    let read = properties::read(&delivery.properties);
+    let subject = delivery.routing_key.as_str().to_owned();
+    // Queues do not number messages: they are known again by their ids, and those without one are not.
+    static STATE: Mutex<Option<std::hash::RandomState>> = Mutex::new(None);
+    let state = STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone();
+    let mut hasher = state.build_hasher();
+    (&read.id, &subject).hash(&mut hasher);
+    if read.id.is_none() {
+        number.hash(&mut hasher);
+    }
+    let id = read.id.clone().unwrap_or_else(|| format!("{:016x}{number:016x}", state.hash_one(number)));
+    Message {
+        place: (-1, number),
+        counted: hasher.finish(),
+        id: format!("{}-{id}", settings.stream),
+        subject,
+        partition: None,
+        sequence: None,
+        key: read.key,
+        headers: read.headers,
+        payload: delivery.data.into(),
+        given: read.given,
+        receipt: Arc::new(Taken {
+            acker: delivery.acker,
+            since: Instant::now(),
+            is_put_elsewhere: settings.dead_letter.is_some(),
+        }),
+    }
+}
+
+/// A message that was taken.
+struct Taken {
+    acker: Acker,
+    since: Instant,
+    /// What is given up goes where the configuration says, and else where the queue's own settings say.
+    is_put_elsewhere: bool,
+}
+
+impl Receipt for Taken {
+    fn can_wait(&self) -> bool {
+        false
+    }
+
+    fn is_lost(&self) -> bool {
+        self.acker.poisoned() || self.since.elapsed() > HELD_MAX
+    }
+
+    fn settle(&self, what: Settled) -> BoxFuture<'_, Result<(), String>> {
+        let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        Box::pin(async move {
+            let told = match what {
+                Settled::Delivered => self.acker.ack(BasicAckOptions::default()).await,
+                Settled::GivenUp if self.is_put_elsewhere => self.acker.ack(BasicAckOptions::default()).await,
+                Settled::GivenUp => self.acker.reject(BasicRejectOptions { requeue: false }).await,
+                Settled::Later(_) | Settled::Back => self.acker.nack(back).await,
+            };
+            told.map(drop).map_err(|error| error.to_string())
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! Listeners, and under which names a server is seen on which of them.
+
+use serde_json::{Value, json};
+
+use super::{Import, Scope, syntax::Directive, words};
+
+/// A socket that servers share.
+pub(super) struct Listener {
+    name: String,
+    address: String,
+    is_tls: bool,
+    tls: Value,
+    limits: Value,
+    has_http3: bool,
+    has_proxy: bool,
+}
+
+/// Names of a server that weigh the same, on the listeners where they do.
+#[derive(Clone, Debug)]
+pub(super) struct Face {
+    /// None is any name.
+    pub(super) hosts: Vec<String>,
+    pub(super) listeners: Vec<String>,
+    /// A condition, where a name is a regular expression.
+    pub(super) when: Option<String>,
+    /// How it goes before others whose routes have priorities.
+    pub(super) rank: i64,
+}
+
+impl Listener {
+    pub(super) fn written(&self) -> Value {
+        let mut listener = json!({"name": self.name, "address": self.address});
+        if self.is_tls {
+            listener["tls"] = self.tls.clone();
+        }
+        if self.has_http3 {
+            listener["http3"] = json!(true);
+        }
+        if self.has_proxy {
+            listener["proxyProtocol"] = json!("require");
+        }
+        if self.limits.as_object().is_some_and(|limits| !limits.is_empty()) {
+            listener["limits"] = self.limits.clone();
+        }
+        listener
+    }
+}
+
+/// Where a server listens, as ours; nginx's own port when it does not say.
+fn listens(server: &Directive) -> Vec<(Option<&Directive>, String)> {
+    let own: Vec<&Directive> = server.inside().iter().filter(|one| one.name == "listen").collect();
+    if own.is_empty() {
+        return vec![(None, "0.0.0.0:80".to_owned())];
+    }
+    own.into_iter().filter_map(|one| Some((Some(one), words::listen(one.arg(0))?))).collect()
+}
+
+fn has(listen: Option<&Directive>, word: &str) -> bool {
+    listen.is_some_and(|listen| listen.args.iter().skip(1).any(|arg| arg == word))
+}
+
+/// All listeners of the servers.
+pub(super) fn listeners<'a>(
+    import: &mut Import<'a>,
+    scope: &Scope<'a>,
+    servers: &[&'a Directive],
+) -> Vec<Listener> {
+    let mut all: Vec<Listener> = Vec::new();
+    for server in servers {
+        let scope = scope.with(server.inside());
+        for one in server.inside().iter().filter(|one| one.name == "listen") {
+            one.seen.set(true);
+            if words::listen(one.arg(0)).is_none() {
+                import.note(one, format_args!("`{}` is no address to listen on here; left out", one.arg(0)));
+            }
+        }
+        for (listen, address) in listens(server) {
+            let is_quic = has(listen, "quic");
+            let place = all.iter().position(|known| known.address == address).unwrap_or_else(|| {
+                all.push(Listener {
+                    name: String::new(),
+                    address: address.clone(),
+                    is_tls: false,
+                    tls: json!({"certificates": []}),
+                    limits: limits(&scope),
+                    has_http3: false,
+                    has_proxy: false,
+                });
+                all.len() - 1
+            });
+            all[place].has_http3 |= is_quic;
+            all[place].has_proxy |= has(listen, "proxy_protocol");
+            if has(listen, "ssl") || is_quic || scope.is_on("ssl") {
+                all[place].is_tls = true;
+                certificates(import, &scope, &mut all[place].tls);
+            }
+        }
+    }
+    let names: Vec<String> = all.iter().map(|one| named(one, &all)).collect();
+    for (listener, name) in all.iter_mut().zip(names) {
+        listener.name = name;
+        let is_bare = listener.tls["certificates"].as_array().is_none_or(Vec::is_empty);
+        if listener.is_tls && is_bare {
+            import.notes.push(format!(
+                "listen {}: it speaks TLS, and no server on it has an `ssl_certificate`: write `tls.certificates`",
+                listener.address
+            ));
+        }
+    }
+    all
+}
+
+fn named(listener: &Listener, all: &[Listener]) -> String {
+    let name = match listener.address.rsplit_once(':') {
+        _ if listener.address.starts_with("unix:") => words::name(&listener.address),
+        Some((_, port)) => format!("{}-{port}", if listener.is_tls { "https" } else { "http" }),
+        None => words::name(&listener.address),
+    };
+    let port = listener.address.rsplit(':').next();
+    let is_shared = all.iter().filter(|other| other.address.rsplit(':').next() == port).count() > 1;
+    if is_shared { format!("{name}-{}", words::name(&listener.address)) } else { name }
+}
+
+fn certificates<'a>(import: &mut Import<'a>, scope: &Scope<'a>, tls: &mut Value) {
+    let (files, keys) = (scope.all("ssl_certificate"), scope.all("ssl_certificate_key"));
+    for (file, key) in files.iter().zip(&keys) {
+        let made = json!({"certFile": import.path(file.arg(0)), "keyFile": import.path(key.arg(0))});
+        if let Some(all) = tls["certificates"].as_array_mut().filter(|all| !all.contains(&made)) {
+            all.push(made);
+        }
+    }
+    if let Some(versions) = scope.one("ssl_protocols") {
+        let old = versions.args.iter().any(|version| !["TLSv1.2", "TLSv1.3"].contains(&version.as_str()));
+        if old {
+            import.note(versions, "older versions than TLS 1.2 are not spoken here");
+        } else if versions.args == ["TLSv1.3"] {
+            tls["minVersion"] = json!("1.3");
+        }
+    }
+    let mode = match scope.arg("ssl_verify_client") {
+        Some("on") => "required",
+        Some("optional") => "optional",
+        _ => return,
+    };
+    if let Some(authority) = scope.arg("ssl_client_certificate") {
+        tls["clientAuth"] = json!({"mode": mode, "caFile": import.path(authority)});
+        if let Some(list) = scope.arg("ssl_crl") {
+            tls["clientAuth"]["crlFiles"] = json!([import.path(list)]);
+        }
+    }
+}
+
+fn limits(scope: &Scope<'_>) -> Value {
+    let mut limits = serde_json::Map::new();
+    for (theirs, ours) in [
+        ("client_header_timeout", "headerTimeout"),
+        ("client_body_timeout", "bodyTimeout"),
+        ("keepalive_timeout", "idleTimeout"),
+    ] {
+        if let Some(time) = scope.arg(theirs).and_then(words::time).filter(|time| time != "0s") {
+            limits.insert(ours.to_owned(), json!(time));
+        }
+    }
+    for (theirs, ours) in [
+        ("keepalive_requests", "maxRequestsPerConnection"),
+        ("http2_max_concurrent_streams", "maxConcurrentStreams"),
+    ] {
+        if let Some(count) = scope.arg(theirs).and_then(|count| count.parse::<u64>().ok()) {
+            limits.insert(ours.to_owned(), json!(count));
+        }
+    }
+    if let Some(buffers) = scope.one("large_client_header_buffers") {
+        let size = words::size(buffers.arg(1)).unwrap_or_default();
+        let split = size.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(size.len());
+        let count = buffers.arg(0).parse::<u64>().ok();
+        let each = size[..split].parse::<u64>().ok();
+        if let (Some(count), Some(each)) = (count, each) {
+            limits.insert("maxHeaderSize".to_owned(), json!(format!("{}{}", count * each, &size[split..])));
+        }
+    }
+    limits.into()
+}
+
+/// Under which names a server is seen, and where. The first server of a listener answers for all names that no other has,
+/// unless another one says that it does.
+pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[&'a Directive]) -> Vec<Face> {
+    let (mut default, mut others) = (Vec::new(), Vec::new());
+    for (_, address) in listens(server) {
+        let on_it = |one: &&&Directive| listens(one).iter().any(|(_, other)| *other == address);
+        let says = |one: &&&Directive| {
+            let mut all = listens(one).into_iter().filter(|(_, other)| *other == address);
+            all.any(|(listen, _)| has(listen, "default_server") || has(listen, "default"))
+        };
+        let chosen = servers.iter().filter(on_it).find(says).or_else(|| servers.iter().find(on_it));
+        let Some(listener) = import.listeners.iter().find(|known| known.address == address) else { continue };
+        let list =
+            if chosen.is_some_and(|one| std::ptr::eq(*one, server)) { &mut default } else { &mut others };
+        if !list.contains(&listener.name) {
+            list.push(listener.name.clone());
+        }
+    }
+    let mut faces = Vec::new();
+    if !default.is_empty() {
+        faces.push(Face { hosts: Vec::new(), listeners: default, when: None, rank: 0 });
+    }
+    let names: Vec<&Directive> = server.inside().iter().filter(|one| one.name == "server_name").collect();
+    for one in &names {
+        one.seen.set(true);
+    }
+    if others.is_empty() {
+        return faces;
+    }
+    let (mut exact, mut wildcards, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    for (directive, name) in
+        names.iter().flat_map(|one| one.args.iter().map(move |name| (*one, name.as_str())))
+    {
+        match name {
+            "" | "_" => {}
+            _ if name.starts_with('~') => match words::whole(&name[1..], true) {
+                Some(regex) => {
+                    conditions.push(format!("request.host.matches({})", quoted(&format!("^{regex}$"))))
+                }
+                None => {
+                    import.note(directive, format_args!("`{name}` is no regular expression here; left out"))
+                }
+            },
+            _ if name.ends_with(".*") => {
+                let regex = format!("^{}[.][^.]+$", name[..name.len() - 2].replace('.', "[.]"));
+                conditions.push(format!("request.host.matches({})", quoted(&regex)));
+            }
+            _ => match name.strip_prefix('.') {
+                Some(bare) => {
+                    exact.push(bare.to_owned());
+                    wildcards.push(format!("*.{bare}"));
+                }
+                None if name.starts_with("*.") => wildcards.push(name.to_owned()),
+                None => exact.push(name.to_owned()),
+            },
+        }
+    }
+    let face = |hosts, when, rank| Face { hosts, listeners: others.clone(), when, rank };
+    if import.has_levels {
+        faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, 30)));
+        faces.extend(Some(wildcards).filter(|all| !all.is_empty()).map(|all| face(all, None, 20)));
+    } else {
+        exact.extend(wildcards);
+        faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, 0)));
+    }
+    faces.extend(
+        Some(conditions)
+            .filter(|all| !all.is_empty())
+            .map(|all| face(Vec::new(), Some(all.join(" || ")), 10)),
+    );
+    faces
+}
+
+/// A text in CEL.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_text_of_cel_keeps_what_it_says() {
+        assert_eq!(super::quoted("^\\d+\"$"), "\"^\\\\d+\\\"$\"");
+    }
+}
