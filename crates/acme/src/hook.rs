@@ -1,6 +1,6 @@
 //! Sets and clears records in the domain name system, by a program or a service of the operator's.
 
-use std::{os::unix::process::ExitStatusExt, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, process::Stdio, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, header};
@@ -48,7 +48,9 @@ impl Record {
 /// Sets or clears a record, and returns when that is done. The error is for the operator.
 pub(crate) async fn run(dns: &Dns, action: Action, record: &Record) -> Result<(), String> {
     let done = match &dns.by {
-        DnsBy::Command(command) => program(command, dns.timeout, action, record).await,
+        DnsBy::Command { command, environment } => {
+            program(command, environment, dns.timeout, action, record).await
+        }
         DnsBy::Http { url, headers } => {
             let mut request = Request::builder().method(Method::POST).uri(url.as_str());
             if let Some(all) = request.headers_mut() {
@@ -112,6 +114,7 @@ impl Drop for Running {
 
 async fn program(
     command: &[String],
+    environment: &BTreeMap<String, String>,
     timeout: Duration,
     action: Action,
     record: &Record,
@@ -121,6 +124,10 @@ async fn program(
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .args([action.as_str(), &name, &record.value])
+        // The gateway's own has secrets that are not the program's.
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .envs(environment)
         .env("TIDEGATE_ACME_ACTION", action.as_str())
         .env("TIDEGATE_ACME_DOMAIN", &record.domain)
         .stdin(Stdio::null())
@@ -171,7 +178,8 @@ mod tests {
 
     fn by(script: &str) -> Dns {
         let command = ["/bin/sh", "-c", script, "hook", "own"].map(str::to_owned).to_vec();
-        Dns { by: DnsBy::Command(command), timeout: Duration::from_secs(5), propagation: Duration::ZERO }
+        let environment = BTreeMap::from([("TOKEN".to_owned(), "the-token".to_owned())]);
+        Dns { by: DnsBy::Command { command, environment }, timeout: Duration::from_secs(5), propagation: Duration::ZERO }
     }
 
     fn record() -> Record {
@@ -194,8 +202,22 @@ mod tests {
         let wrong = on_its_own(run(&by("echo no such zone >&2; exit 3"), Action::Clear, &record()));
         let wrong = wrong.expect_err("a failure");
         assert!(wrong.contains("cannot be cleared") && wrong.contains("code 3: no such zone"), "{wrong}");
-        let missing = Dns { by: DnsBy::Command(vec!["/no/such/program".into()]), ..good };
+        let nothing =
+            DnsBy::Command { command: vec!["/no/such/program".into()], environment: BTreeMap::new() };
+        let missing = Dns { by: nothing, ..good };
         assert!(on_its_own(run(&missing, Action::Set, &record())).is_err());
+    }
+
+    #[test]
+    fn a_program_has_its_own_environment_and_nothing_of_the_gateways() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().join("environment").display().to_string();
+        on_its_own(run(&by(&format!("env > {place}")), Action::Set, &record())).expect("set");
+        let told = std::fs::read_to_string(place).expect("its environment");
+        assert!(told.contains("TOKEN=the-token") && told.contains("PATH="), "{told}");
+        // The test itself has this one from cargo.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        assert!(!told.contains("CARGO_MANIFEST_DIR"), "{told}");
     }
 
     #[test]

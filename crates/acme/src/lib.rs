@@ -6,6 +6,7 @@
 //! clock passed in.
 
 mod account;
+mod busy;
 mod hook;
 mod keys;
 mod manager;
@@ -98,8 +99,13 @@ pub struct Dns {
 /// What sets and clears records.
 #[derive(Clone, PartialEq)]
 pub enum DnsBy {
-    /// A program with its arguments.
-    Command(Vec<String>),
+    /// A program.
+    Command {
+        /// Its path, and its arguments.
+        command: Vec<String>,
+        /// Its environment, whole but for `PATH`.
+        environment: BTreeMap<String, String>,
+    },
     /// A service over HTTP, with the headers that it wants.
     Http {
         /// Where it is.

@@ -12,6 +12,7 @@ use tokio::{runtime::Runtime, sync::Semaphore, task::AbortHandle};
 use crate::{
     Challenge, Front, Status, Wanted,
     account::Accounts,
+    busy::Busy,
     order::Counts,
     store::Store,
     tend::{Common, ORDERS_MAX, Tended},
@@ -51,6 +52,7 @@ impl Manager {
             accounts: Accounts::default(),
             counts: Counts::default(),
             orders: Semaphore::new(ORDERS_MAX),
+            busy: Busy::default(),
             right: Mutex::default(),
         };
         Self { common: Arc::new(common), inner: Mutex::default() }

@@ -34,11 +34,18 @@ pub(crate) struct Failure {
     pub(crate) cause: Cause,
     /// The authority does not know the account.
     is_unknown_account: bool,
+    /// The order leads to nothing any more: the next try makes another.
+    is_final: bool,
 }
 
 impl Failure {
     pub(crate) fn other(text: String) -> Self {
-        Self { text, cause: Cause::Other, is_unknown_account: false }
+        Self { text, cause: Cause::Other, is_unknown_account: false, is_final: false }
+    }
+
+    /// What the order came to cannot be used, and never will be.
+    pub(crate) fn useless(text: String) -> Self {
+        Self { is_final: true, ..Self::other(text) }
     }
 
     pub(crate) fn disk(error: std::io::Error) -> Self {
@@ -57,7 +64,23 @@ impl Failure {
             text: in_words(&error),
             cause: if is_limit { Cause::Limited(pause) } else { Cause::Other },
             is_unknown_account: kind == "accountDoesNotExist",
+            is_final: false,
         }
+    }
+
+    /// Of an error of the last step: one by which the authority refuses the request itself is final, for the same would be
+    /// asked again.
+    fn at_the_end(error: Error, wire: &Wire) -> Self {
+        let is_refused = match &error {
+            Error::Api(problem) => {
+                let kind = problem.r#type.as_deref().unwrap_or_default();
+                let kind = kind.rsplit(':').next().unwrap_or_default();
+                !matches!(kind, "rateLimited" | "serverInternal" | "badNonce" | "orderNotReady" | "accountDoesNotExist")
+            }
+            _ => false,
+        };
+        let failure = Self::of(error, wire);
+        Self { is_final: is_refused && failure.cause == Cause::Other, ..failure }
     }
 }
 
@@ -99,6 +122,8 @@ pub(crate) struct Run<'a> {
 
 impl Run<'_> {
     /// Orders a certificate. One whose account is gone makes another, once.
+    ///
+    /// The order is kept, with the key of the certificate, until [`Run::is_over`] is told.
     pub(crate) async fn run(&self) -> Result<Bundle, Failure> {
         match self.once().await {
             Err(failure) if failure.is_unknown_account => {
@@ -120,28 +145,47 @@ impl Run<'_> {
 
     async fn once(&self) -> Result<Bundle, Failure> {
         let account = self.accounts.get(&self.wanted.authority, self.wire, self.store).await?;
-        let (mut order, key) = match self.resumed(&account).await {
+        let (mut order, key) = match self.resumed(&account).await? {
             Some(resumed) => resumed,
             None => self.begun(&account).await?,
         };
         let bundle = self.carried_out(&mut order, &key).await;
-        // What has ended either way is not gone on with.
-        let is_over = bundle.is_ok() || matches!(order.state().status, OrderStatus::Invalid);
-        if is_over && let Err(error) = self.store.keep_order(&self.wanted.id, None) {
-            tracing::warn!("cannot remove what was kept of an order: {error}");
+        // What came to nothing is not gone on with.
+        let is_final = bundle.as_ref().is_err_and(|failure| failure.is_final);
+        if is_final || (bundle.is_err() && order.state().status == OrderStatus::Invalid) {
+            self.is_over();
         }
         bundle
     }
 
-    /// The order that was under way when the process ended, or when the last try broke off.
-    async fn resumed(&self, account: &Account) -> Option<(Order, KeyPair)> {
-        let begun = self.store.order(&self.wanted.id)?;
-        let key = KeyPair::from_pem(&begun.key).ok()?;
-        let mut order = account.order(begun.url).await.ok()?;
-        match order.state().status {
-            OrderStatus::Invalid => None,
-            _ => Some((order, key)),
+    /// Forgets the order: there is nothing more to be had of it.
+    pub(crate) fn is_over(&self) {
+        if let Err(error) = self.store.keep_order(&self.wanted.id, None) {
+            tracing::warn!(certificate = %self.wanted.id, "cannot remove what was kept of an order: {error}");
         }
+    }
+
+    /// The order that was under way when the process ended, or when the last try broke off.
+    async fn resumed(&self, account: &Account) -> Result<Option<(Order, KeyPair)>, Failure> {
+        let Some(begun) = self.store.order(&self.wanted.id) else { return Ok(None) };
+        let Ok(key) = KeyPair::from_pem(&begun.key) else { return Ok(None) };
+        let mut order = match account.order(begun.url).await {
+            Ok(order) => order,
+            // The authority has forgotten it, or it is another account's.
+            Err(error @ Error::Api(_)) => {
+                let failure = self.failed(error);
+                return match failure.cause {
+                    Cause::Limited(_) => Err(failure),
+                    Cause::Other => Ok(None),
+                };
+            }
+            Err(error) => return Err(self.failed(error)),
+        };
+        if order.state().status == OrderStatus::Invalid {
+            return Ok(None);
+        }
+        tracing::info!(certificate = %self.wanted.id, "goes on with the order that was begun before");
+        Ok(Some((order, key)))
     }
 
     async fn begun(&self, account: &Account) -> Result<(Order, KeyPair), Failure> {
@@ -196,11 +240,12 @@ impl Run<'_> {
         drop(laid);
         if order.state().status == OrderStatus::Ready {
             let request = keys::request(&self.wanted.names, key).map_err(Failure::other)?;
-            order.finalize_csr(&request).await.map_err(|error| self.failed(error))?;
+            let asked = order.finalize_csr(&request).await;
+            asked.map_err(|error| Failure::at_the_end(error, self.wire))?;
         }
         let chain = order.poll_certificate(&patience).await.map_err(|error| self.failed(error))?;
         let bundle = Bundle::parse(format!("{}{chain}", key.serialize_pem()).as_bytes());
-        bundle.map_err(|error| Failure::other(format!("the authority sent what is no certificate: {error}")))
+        bundle.map_err(|error| Failure::useless(format!("the authority sent what is no certificate: {error}")))
     }
 
     /// Lays out what the authority wants to find.
@@ -217,6 +262,7 @@ impl Run<'_> {
             }
             let identifier = one.identifier();
             let is_wildcard = identifier.wildcard;
+            let of = |name: &str| (name.to_owned(), is_wildcard);
             let Identifier::Dns(name) = identifier.identifier.clone() else {
                 return Err(Failure::other("the authority asks about something that is no name".to_owned()));
             };
@@ -246,17 +292,14 @@ impl Run<'_> {
                         .ok_or_else(|| Failure::other("there is no `dns`".to_owned()))?;
                     let record = Record { domain: name.clone(), value: answer.dns_value() };
                     // Before it is set, so that one that was set in part is cleared, too.
-                    laid.push(Laid {
-                        kind,
-                        front: self.front.clone(),
-                        what: Some(What::Dns(Box::new((dns.clone(), record.clone())))),
-                    });
+                    let what = Some(What::Dns(Box::new((dns.clone(), record.clone()))));
+                    laid.push(Laid { of: of(&name), kind, front: self.front.clone(), what });
                     hook::run(&dns, Action::Set, &record).await.map_err(Failure::other)?;
                     waits = waits.max(dns.propagation);
                     continue;
                 }
             };
-            laid.push(Laid { kind, front: self.front.clone(), what: Some(what) });
+            laid.push(Laid { of: of(&name), kind, front: self.front.clone(), what: Some(what) });
         }
         if !waits.is_zero() {
             tokio::time::sleep(waits).await;
@@ -266,14 +309,17 @@ impl Run<'_> {
 
     /// Tells the authority to look.
     async fn set_ready(&self, order: &mut Order, laid: &[Laid]) -> Result<(), Failure> {
-        let mut kinds = laid.iter().map(|laid| laid.kind);
         let mut all = order.authorizations();
         while let Some(one) = all.next().await {
             let mut one = one.map_err(|error| self.failed(error))?;
             if one.status != AuthorizationStatus::Pending {
                 continue;
             }
-            let Some(kind) = kinds.next() else { break };
+            // By its name: others may have become valid in between.
+            let identifier = one.identifier();
+            let (asked, is_wildcard) = (identifier.identifier.clone(), identifier.wildcard);
+            let is_it = |laid: &&Laid| matches!(&asked, Identifier::Dns(name) if laid.of == (name.clone(), is_wildcard));
+            let Some(kind) = laid.iter().find(is_it).map(|laid| laid.kind) else { continue };
             if let Some(mut challenge) = one.challenge(theirs(kind)) {
                 challenge.set_ready().await.map_err(|error| self.failed(error))?;
             }
@@ -317,6 +363,7 @@ impl Run<'_> {
             ),
             cause: pause.map_or(Cause::Other, |pause| Cause::Limited(Some(pause))),
             is_unknown_account: false,
+            is_final: true,
         }
     }
 }
@@ -364,6 +411,8 @@ enum What {
 
 /// Something that was laid out for the authority to find. It is taken back when this is dropped.
 struct Laid {
+    /// The name that it shows to be ours, and whether a wildcard of it is meant.
+    of: (String, bool),
     kind: Challenge,
     front: Arc<dyn Front>,
     what: Option<What>,
@@ -395,7 +444,7 @@ mod tests {
 
     fn authority(challenges: &[Challenge], has_dns: bool) -> Authority {
         let dns = crate::Dns {
-            by: crate::DnsBy::Command(vec!["/bin/true".into()]),
+            by: crate::DnsBy::Command { command: vec!["/bin/true".into()], environment: Default::default() },
             timeout: Duration::from_secs(1),
             propagation: Duration::ZERO,
         };

@@ -144,7 +144,12 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     // Certificates are limited: one must not be lost because the machine went down.
     file.sync_all()?;
-    fs::rename(&fresh, path)
+    fs::rename(&fresh, path)?;
+    // The name is the folder's, and the folder's name its own folder's.
+    for folder in path.ancestors().skip(1).take(2) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

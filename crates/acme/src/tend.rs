@@ -15,7 +15,8 @@ use crate::{
     Front, State, Status, Wanted,
     account::Accounts,
     keys::{Bundle, RenewalId},
-    order::{Counts, Run},
+    busy::Busy,
+    order::{Counts, Failure, Run},
     schedule::{self, Failures},
     store::Store,
     wire::{self, Wire},
@@ -41,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) accounts: Accounts,
     pub(crate) counts: Counts,
     pub(crate) orders: Semaphore,
+    /// Names that are being shown to be ours.
+    pub(crate) busy: Busy,
     /// The right to order, once this process has it.
     pub(crate) right: Mutex<Option<File>>,
 }
@@ -78,6 +81,8 @@ pub(crate) struct Known {
     followed: Option<SystemTime>,
     /// When it is asked about that again.
     ask_again: Option<SystemTime>,
+    /// The one in use is not on disk: a restart would have to order it anew.
+    is_unkept: bool,
     pub(crate) failures: Failures,
 }
 
@@ -101,8 +106,12 @@ impl Tended {
                 return;
             }
         };
-        if self.known().valid == Some(bundle.valid) {
-            return;
+        {
+            // What could not be kept is newer than what is.
+            let known = self.known();
+            if known.is_unkept || known.valid == Some(bundle.valid) {
+                return;
+            }
         }
         match front.install(&self.wanted.id, &bundle) {
             Ok(()) => self.take_up(&bundle),
@@ -116,7 +125,7 @@ impl Tended {
         let mut known = self.known();
         known.valid = Some(bundle.valid);
         known.renewal_id.clone_from(&bundle.renewal_id);
-        (known.suggested, known.ask_again) = (None, None);
+        (known.suggested, known.ask_again, known.is_unkept) = (None, None, false);
     }
 
     /// When it is ordered next.
@@ -124,6 +133,7 @@ impl Tended {
         let known = self.known();
         let wanted = match known.valid {
             None => SystemTime::UNIX_EPOCH,
+            Some(_) if known.is_unkept => SystemTime::UNIX_EPOCH,
             Some(valid) => {
                 let unit = schedule::unit(&self.wanted.id);
                 let by_age = schedule::by_age(valid, self.wanted.authority.renew_at_left, unit);
@@ -188,6 +198,7 @@ impl Tended {
                 tokio::time::sleep(LOCKED).await;
                 continue;
             }
+            let _names = common.busy.claim(&self.wanted.names).await;
             let Ok(_turn) = common.orders.acquire().await else { return };
             // The process that had the right before may have left one.
             let before = self.known().valid;
@@ -220,10 +231,19 @@ impl Tended {
         };
         let ended = run.run().await.and_then(|bundle| {
             // Used first: one that cannot be must not take the place of one that can.
-            common.front.install(id, &bundle).map_err(crate::order::Failure::other)?;
+            if let Err(error) = common.front.install(id, &bundle) {
+                run.is_over();
+                return Err(Failure::useless(error));
+            }
             self.take_up(&bundle);
-            // Without a place to keep it, it is used for as long as the process lives.
-            common.store.keep_certificate(id, &bundle).map_err(crate::order::Failure::disk)
+            // The order, which has the key, goes when the certificate is on disk and not before: a process that ends in
+            // between fetches it again, and so does this one where there is no place to keep it.
+            common.store.keep_certificate(id, &bundle).map_err(|error| {
+                self.known().is_unkept = true;
+                Failure::other(format!("there is one, and it is in use, but it cannot be kept: {error}"))
+            })?;
+            run.is_over();
+            Ok(())
         });
         let mut known = self.known();
         if was_suggested && ended.is_ok() {

@@ -116,7 +116,10 @@ fn authority(authority: &settings::AcmeAuthority, snapshot: &Snapshot) -> Author
                     url: url.clone(),
                     headers: dns.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
                 },
-                None => DnsBy::Command(dns.command.clone()),
+                None => DnsBy::Command {
+                    command: dns.command.clone(),
+                    environment: dns.env.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+                },
             },
             timeout: dns.timeout.get(),
             propagation: dns.propagation.get(),

@@ -96,6 +96,9 @@ pub struct DnsHook {
     /// A program with its arguments, to which `set` or `clear`, the record's name and its value are added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// The program's environment: of the gateway's own it has `PATH` alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Secret>,
     /// Where `{"action": "set" | "clear", "name": …, "value": …, "domain": …}` is posted to in place of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "url"))]

@@ -107,6 +107,16 @@ fn dns(dns: &DnsHook, at: &mut Context<'_, '_>) {
     if dns.url.is_none() && !dns.headers.is_empty() {
         at.field("headers", |at| at.error("a program has no headers"));
     }
+    if dns.command.is_empty() && !dns.env.is_empty() {
+        at.field("env", |at| at.error("a service has no environment: tell it with `headers`"));
+    }
+    at.field("env", |at| {
+        for name in dns.env.keys() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                at.field(name, |at| at.error(format!("`{name}` is not the name of a variable")));
+            }
+        }
+    });
     at.field("headers", |at| {
         for name in dns.headers.keys() {
             if name.parse::<http::HeaderName>().is_err() {

@@ -19,6 +19,8 @@ pub(super) struct Way<'a> {
     pub(super) bytes: &'a AtomicU64,
     /// Bytes of all.
     pub(super) total: &'a AtomicU64,
+    /// Told once, when the first bytes come.
+    pub(super) begins: Option<&'a dyn Fn()>,
 }
 
 /// One side has broken the connection off.
@@ -41,7 +43,7 @@ pub(super) async fn both(forth: Way<'_>, back: Way<'_>, idle: Duration) -> Ended
 
 impl Way<'_> {
     async fn carry(self, timer: &Timer, idle: Duration) -> Result<(), Broken> {
-        let Self { from, to, bytes, total } = self;
+        let Self { from, to, bytes, total, mut begins } = self;
         let mut out = BytesMut::new();
         loop {
             let is_waiting = !from.input.borrow().is_empty();
@@ -51,6 +53,9 @@ impl Way<'_> {
                 return Ok(());
             }
             out.unsplit(from.input.borrow_mut().split());
+            if let Some(begins) = begins.take() {
+                begins();
+            }
             let count = out.len() as u64;
             timer.arm(idle);
             poll_fn(|cx| to.poll_write(cx, &mut out)).await.map_err(|_| Broken)?;

@@ -1,8 +1,11 @@
 //! What is counted of stream routes, and told at the time of a scrape.
 
-use std::sync::{
-    Weak,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use telemetry::{Collect, Exposition};
@@ -81,6 +84,43 @@ pub(super) enum Dropped {
     Busy,
 }
 
+/// How long a change is not told of after another one, so that one that comes and goes does not fill the log.
+const CHANGES: Duration = Duration::from_secs(10);
+
+/// Why no session of datagrams can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// There is no endpoint, or none that can be reached.
+    Endpoint,
+    /// The gateway itself has no descriptor, port or memory for one.
+    Own,
+}
+
+/// What is lacking, told when it changes and not for each datagram: anybody can send as many as they like.
+#[derive(Debug, Default)]
+pub(super) struct Lacking {
+    is_any: AtomicBool,
+    /// What was told last, and when.
+    told: Mutex<(Option<Lack>, Option<Instant>)>,
+}
+
+impl Lacking {
+    /// Whether what is lacking now, if anything is, should be told.
+    pub(super) fn is_news(&self, now: Instant, lack: Option<Lack>) -> bool {
+        if lack.is_none() && !self.is_any.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_early = told.1.is_some_and(|before| now.saturating_duration_since(before) < CHANGES);
+        if told.0 == lack || is_early {
+            return false;
+        }
+        *told = (lack, Some(now));
+        self.is_any.store(lack.is_some(), Ordering::Relaxed);
+        true
+    }
+}
+
 /// The counts of one route. They go on over reloads.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -91,6 +131,7 @@ pub(super) struct Counts {
     pub(super) datagrams_received: AtomicU64,
     pub(super) datagrams_sent: AtomicU64,
     dropped: [AtomicU64; 2],
+    pub(super) lacking: Lacking,
 }
 
 impl Counts {
@@ -148,5 +189,24 @@ impl Collect for Report {
                 out.counter("tidegate_stream_datagrams_dropped_total", help, &labels, value(count));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_told_when_it_changes_and_not_each_time() {
+        let (lacking, start) = (Lacking::default(), Instant::now());
+        let news = |seconds: u64, lack| lacking.is_news(start + Duration::from_secs(seconds), lack);
+        assert!(!news(0, None), "nothing ever lacked");
+        assert!(news(0, Some(Lack::Own)));
+        assert!(!news(1, Some(Lack::Own)));
+        assert!(!news(60, Some(Lack::Own)), "however long it lasts");
+        assert!(news(61, Some(Lack::Endpoint)));
+        assert!(!news(62, None), "not each time when it comes and goes");
+        assert!(news(72, None));
+        assert!(!news(100, None));
     }
 }

@@ -88,13 +88,17 @@ pub(super) async fn reach(
         let opened = connect::raw(upstream, &endpoint, target.connector.as_ref(), patience, header).await;
         let now = Instant::now();
         let took = now.duration_since(started);
-        let (result, outcome) = match &opened {
-            Ok(_) => (TryResult::Answered { status: 200, latency: took }, Outcome::Success),
-            Err((_, Miss::Refused)) => (TryResult::ConnectRefused, Outcome::Failure),
-            Err((_, Miss::Timeout)) => (TryResult::ConnectTimeout, Outcome::Failure),
-            Err(_) => (TryResult::ConnectFailed, Outcome::Failure),
+        // What becomes of one that is open is told by whoever uses it.
+        let failed = match &opened {
+            Ok(_) => None,
+            Err((_, Miss::Refused)) => Some(TryResult::ConnectRefused),
+            Err((_, Miss::Timeout)) => Some(TryResult::ConnectTimeout),
+            Err(_) => Some(TryResult::ConnectFailed),
         };
-        upstream.cluster.report(&endpoint, now, result);
+        let outcome = if failed.is_some() { Outcome::Failure } else { Outcome::Success };
+        if let Some(failed) = failed {
+            upstream.cluster.report(&endpoint, now, failed);
+        }
         if let Some(permit) = permit {
             permit.record(now, took, outcome);
         }

@@ -1,6 +1,7 @@
 //! A connection of a stream route, from its first byte to its record.
 
 use std::{
+    cell::Cell,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
@@ -16,7 +17,7 @@ use super::{
     Shown,
     copy::{Way, both},
     report::Ended,
-    route::Route,
+    route::{Route, Target},
     target::{self, Held},
 };
 use crate::{
@@ -143,18 +144,30 @@ async fn carried(
     (told.connect, told.endpoint) = (Some(reached.took), Some(held.endpoint.label.clone()));
     let (near, far) = (Wire::new(io), Wire::new(reached.io));
     let began = Instant::now();
-    let forth = Way { from: &near, to: &far, bytes: &told.received, total: &route.counts.received };
-    let back = Way { from: &far, to: &near, bytes: &told.sent, total: &route.counts.sent };
+    // One that takes connections and breaks them off without a word is ill: that it took one says nothing yet.
+    let has_spoken = Cell::new(false);
+    let speaks = || {
+        has_spoken.set(true);
+        report(target, &held, TryResult::Answered { status: 200, latency: reached.took });
+    };
+    let counts = &route.counts;
+    let forth =
+        Way { from: &near, to: &far, bytes: &told.received, total: &counts.received, begins: None };
+    let back =
+        Way { from: &far, to: &near, bytes: &told.sent, total: &counts.sent, begins: Some(&speaks) };
     let ended = both(forth, back, route.idle).await;
-    if ended == Ended::Reset && far.is_eof() && told.sent.load(Ordering::Relaxed) == 0 {
-        broke(target, &held, began.elapsed());
+    if !has_spoken.get() {
+        let is_theirs = ended == Ended::Reset && far.is_eof();
+        report(target, &held, match is_theirs {
+            true => TryResult::Reset { waited: began.elapsed() },
+            false => TryResult::Answered { status: 200, latency: reached.took },
+        });
     }
     ended
 }
 
-/// An endpoint that takes connections and breaks them off without a word is ill.
-fn broke(target: &super::route::Target, held: &Held, waited: Duration) {
-    target.upstream.cluster.report(&held.endpoint, Instant::now(), TryResult::Reset { waited });
+fn report(target: &Target, held: &Held, result: TryResult) {
+    target.upstream.cluster.report(&held.endpoint, Instant::now(), result);
 }
 
 /// The connection as it goes on: what is inside of TLS where that ends here.

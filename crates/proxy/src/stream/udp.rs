@@ -10,7 +10,10 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Poll,
     time::Instant,
 };
@@ -19,13 +22,12 @@ use model::StreamRecord;
 use tokio::{net::UdpSocket, sync::Notify};
 
 use super::{
-    report::{Dropped, Ended},
+    report::{Dropped, Ended, Lack},
     route::{Open, Route, add},
     target,
     tcp::record,
 };
 use crate::{
-    failure::Failure,
     listener::Listener,
     timer::Timer,
     upstream::{
@@ -44,6 +46,9 @@ thread_local! {
     /// What datagrams go through: none is kept.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice());
 }
+
+/// Sessions of the process, of whatever route.
+static PLACES: AtomicU64 = AtomicU64::new(0);
 
 type Sessions = Rc<RefCell<HashMap<SocketAddr, Rc<Session>>>>;
 
@@ -133,47 +138,39 @@ impl Door {
         let listener = plan.listeners.iter().find(|known| known.name == self.listener)?.clone();
         let route = listener.streams.as_ref()?.any()?.clone();
         let client = from.ip().to_canonical();
-        let refuse = |ended: Ended, failure: Option<Failure>| {
+        // Anybody can have a record written for each datagram: those that never were a session are counted alone.
+        let refuse = |ended: Ended| {
             route.counts.ended(ended);
-            // Anybody can have one written for each datagram: those that never were a session are counted alone.
-            if let Some(failure) = failure {
-                let stream = StreamRecord {
-                    protocol: "udp",
-                    server_name: None,
-                    ended: ended.as_str(),
-                    datagrams: Some((1, 0)),
-                };
-                let mut record = record(&self.worker, &listener, Some(from), stream);
-                record.route = Some(route.name.clone());
-                record.status = ended.status();
-                record.failure = Some(failure.to_record());
-                self.worker.note(record);
-            }
             None
         };
         if !route.lets_in(client) {
-            return refuse(Ended::Denied, None);
+            return refuse(Ended::Denied);
         }
-        let Some(open) = route.open() else { return refuse(Ended::Full, None) };
-        let Some(opened) = self.worker.open(&self.listener) else { return refuse(Ended::Full, None) };
+        let Some(open) = route.open() else { return refuse(Ended::Full) };
+        let Some(opened) = self.worker.open(&self.listener) else { return refuse(Ended::Full) };
         let target = route.target()?;
         let upstream = target.upstream.clone();
-        let endpoint = match target::choose(&self.worker, &upstream, client, &[], Instant::now()) {
+        let now = Instant::now();
+        let endpoint = match target::choose(&self.worker, &upstream, client, &[], now) {
             Ok(endpoint) => endpoint,
-            Err(failure) => return refuse(Ended::Unreachable, Some(failure)),
-        };
-        let socket = match connected(&endpoint) {
-            Ok(socket) => socket,
-            Err(error) => {
-                upstream.cluster.report(&endpoint, Instant::now(), TryResult::ConnectFailed);
-                let failure = Failure::upstream(
-                    crate::failure::Stage::Connect,
-                    crate::failure::Problem::ConnectFailed,
-                    error,
-                );
-                return refuse(Ended::Unreachable, Some(failure));
+            Err(_) => {
+                told(&route, now, Some(Lack::Endpoint), "every endpoint is set aside");
+                return refuse(Ended::Unreachable);
             }
         };
+        let (place, socket) = match Place::take().and_then(|place| Ok((place, connected(&endpoint)?))) {
+            Ok(made) => made,
+            Err(NoSocket::Own(error)) => {
+                told(&route, now, Some(Lack::Own), &error);
+                return refuse(Ended::Full);
+            }
+            Err(NoSocket::Theirs(error)) => {
+                upstream.cluster.report(&endpoint, now, TryResult::ConnectFailed);
+                told(&route, now, Some(Lack::Endpoint), &format!("{}: {error}", endpoint.label));
+                return refuse(Ended::Unreachable);
+            }
+        };
+        told(&route, now, None, "");
         let timer = Timer::new();
         timer.arm(route.idle);
         let session = Rc::new(Session {
@@ -197,25 +194,80 @@ impl Door {
             picked: Picked::new(endpoint),
             _open: open,
             _opened: opened,
+            _place: place,
         };
         tokio::task::spawn_local(life.run());
         Some(session)
     }
 }
 
+/// Says that no session of a route can begin, or that they can again, when that changes.
+fn told(route: &Route, now: Instant, lack: Option<Lack>, why: &str) {
+    if !route.counts.lacking.is_news(now, lack) {
+        return;
+    }
+    let name = &*route.name;
+    match lack {
+        None => tracing::info!(route = %name, "sessions of `{name}` begin again"),
+        Some(_) => tracing::warn!(route = %name, "sessions of `{name}` cannot begin: {why}"),
+    }
+}
+
+/// Why there is no socket to an endpoint.
+enum NoSocket {
+    /// The gateway has nothing left to make one of.
+    Own(String),
+    /// The endpoint cannot be spoken to.
+    Theirs(io::Error),
+}
+
+/// One of the descriptors that sessions may have.
+struct Place;
+
+impl Place {
+    /// Takes one, if sessions have not as many as they may: connections and files need some, too.
+    fn take() -> Result<Self, NoSocket> {
+        static MAX: LazyLock<u64> = LazyLock::new(|| {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            limit.map_or(u64::MAX, |limit| limit / 2)
+        });
+        let place = Self;
+        match PLACES.fetch_add(1, Ordering::Relaxed) < *MAX {
+            true => Ok(place),
+            false => Err(NoSocket::Own(format!(
+                "they have {} descriptors, half of those that the process may have (`ulimit -n`)",
+                *MAX
+            ))),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        PLACES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A socket that speaks to one endpoint alone.
-fn connected(endpoint: &Endpoint) -> io::Result<UdpSocket> {
+fn connected(endpoint: &Endpoint) -> Result<UdpSocket, NoSocket> {
+    let own = |error: io::Error| NoSocket::Own(error.to_string());
     let Address::Socket(address) = &endpoint.address else {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "there are no datagrams at a Unix socket"));
+        let error = "there are no datagrams at a Unix socket";
+        return Err(NoSocket::Theirs(io::Error::new(io::ErrorKind::Unsupported, error)));
     };
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = std::net::UdpSocket::bind((any, 0))?;
-    socket.connect(address)?;
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
+    let socket = std::net::UdpSocket::bind((any, 0)).map_err(own)?;
+    socket.set_nonblocking(true).map_err(own)?;
+    // What this says is of the address, unless the system has no room or no port left.
+    socket.connect(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse | io::ErrorKind::OutOfMemory => own(error),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => own(error),
+        _ => NoSocket::Theirs(error),
+    })?;
+    UdpSocket::from_std(socket).map_err(own)
 }
 
 impl Session {
@@ -283,6 +335,7 @@ struct Life {
     picked: Picked,
     _open: Open,
     _opened: Opened,
+    _place: Place,
 }
 
 impl Life {

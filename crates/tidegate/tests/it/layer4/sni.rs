@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{connect, free, open, rest, shouting};
+use super::{connect, free, rest, shouting};
 use crate::{
     harness::{Gateway, Upstream, eventually, pause},
     wire::tls::{Authority, Secure, ask, client, dial, shown},
