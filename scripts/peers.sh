@@ -271,6 +271,7 @@ python_environment brokers confluent-kafka==2.16.1
 
 # Pebble, an authority for tests of ACME that looks over real sockets, and the name server that it asks.
 [ -x "$peers/pebble/usr/bin/pebble" ] || unpack pebble "$peers/pebble"
+
 # nginx, whose configurations are imported.
 [ -x "$peers/nginx/usr/sbin/nginx" ] || unpack nginx "$peers/nginx"
 

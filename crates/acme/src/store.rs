@@ -17,6 +17,8 @@ use crate::{keys::Bundle, schedule::Failures};
 const CERTIFICATE: &str = "certificate.pem";
 const FAILURES: &str = "failures.json";
 const ORDER: &str = "order.json";
+/// Folders between a file and the data directory, that one included.
+const FOLDERS: usize = 4;
 
 /// An order that was begun.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -68,8 +70,12 @@ impl Store {
         }
     }
 
+    /// The order that is to be gone on with. One whose certificate is kept has come to its end: the process ended before it
+    /// could say so.
     pub(crate) fn order(&self, id: &str) -> Option<Begun> {
-        read(&self.of(id, ORDER))
+        let begun: Begun = read(&self.of(id, ORDER))?;
+        let kept = fs::read_to_string(self.of(id, CERTIFICATE)).unwrap_or_default();
+        (!kept.contains(begun.key.trim())).then_some(begun)
     }
 
     pub(crate) fn keep_order(&self, id: &str, order: Option<&Begun>) -> io::Result<()> {
@@ -145,9 +151,12 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Certificates are limited: one must not be lost because the machine went down.
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    // The name is the folder's, and the folder's name its own folder's.
-    for folder in path.ancestors().skip(1).take(2) {
-        File::open(folder)?.sync_all()?;
+    // The name is the folder's, whose own name may be as new, and is its folder's.
+    for (depth, folder) in path.ancestors().skip(1).take(FOLDERS).enumerate() {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        if depth == 0 {
+            synced?;
+        }
     }
     Ok(())
 }
@@ -195,6 +204,25 @@ mod tests {
         assert_eq!(store.failures("a").count, 1);
         fs::write(folder.path().join("acme/certificates/a/failures.json"), "{\"count\":").expect("spoilt");
         assert_eq!(store.failures("a"), Failures::default());
+    }
+
+    #[test]
+    fn an_order_whose_certificate_is_kept_is_not_gone_on_with() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path());
+        let key = crate::keys::generate(crate::KeyType::EcdsaP256).expect("a key");
+        let begun = Begun { url: "https://ca.test/order/1".into(), key: key.serialize_pem() };
+        store.keep_order("a", Some(&begun)).expect("kept");
+        assert_eq!(store.order("a"), Some(begun.clone()));
+        let params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
+        let chain = params.self_signed(&key).expect("a certificate").pem();
+        let bundle = Bundle::parse(format!("{}{chain}", key.serialize_pem()).as_bytes()).expect("a bundle");
+        store.keep_certificate("a", &bundle).expect("kept");
+        assert_eq!(store.order("a"), None, "the process ended in between");
+        let other = crate::keys::generate(crate::KeyType::EcdsaP256).expect("a key");
+        let next = Begun { key: other.serialize_pem(), ..begun };
+        store.keep_order("a", Some(&next)).expect("kept");
+        assert_eq!(store.order("a"), Some(next), "the one that renews it");
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! What outlives the process: certificates, accounts, and who may order.
 
-use super::{Shape, file, open, pebble::Pebble};
+use std::os::unix::fs::PermissionsExt;
+
+use super::{
+    Shape, file, open, open_in,
+    pebble::{Pebble, Ways},
+};
 use crate::harness::{eventually, pause};
 
 #[test]
@@ -62,6 +67,64 @@ fn a_reload_that_names_more_gets_more_and_what_is_no_longer_named_is_forgotten()
     assert!(door.shown("new.example.test", &pebble.roots()).is_none());
     pause(100);
     assert_eq!(pebble.orders(), 2);
+}
+
+#[test]
+fn an_order_under_way_goes_on_after_a_kill_with_the_key_that_it_was_made_for() {
+    let pebble = Pebble::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    pebble.write_authority(folder.path());
+    // A program that does not return before it may: the order waits for it.
+    let (path, may) = (folder.path().join("hook.sh"), folder.path().join("may"));
+    let script = format!(
+        "#!/bin/sh\nuntil [ -e {} ]; do sleep 0.05; done\nexec curl -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" http://{}/$1-txt\n",
+        may.display(),
+        pebble.names_at
+    );
+    std::fs::write(&path, script).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its rights");
+    let authority =
+        format!(", challenges: [dns01], dns: {{command: [\"{}\"], propagation: 0s, timeout: 20s}}", path.display());
+    let shape = Shape { authority: &authority, names: "api.example.test", ..Shape::default() };
+    let mut door = open_in(folder, &pebble, shape);
+    eventually("an order", || crate::tidy::files(&door.kept(), "order.json").len() == 1);
+    let begun: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file(&door.kept(), "order.json")).expect("a file")).expect("JSON");
+    door.gateway.restart("KILL");
+    std::fs::write(may, "").expect("a file");
+    door.gets("api.example.test", &pebble);
+    assert_eq!(pebble.orders(), 1, "nothing is ordered twice\n{}", door.gateway.stderr());
+    assert!(door.gateway.stderr().contains("goes on with the order"), "{}", door.gateway.stderr());
+    let pem = std::fs::read_to_string(file(&door.kept(), "certificate.pem")).expect("a file");
+    assert!(pem.starts_with(begun["key"].as_str().expect("a key")), "the same key");
+    eventually("the order is over", || crate::tidy::files(&door.kept(), "order.json").is_empty());
+}
+
+#[test]
+fn a_certificate_that_cannot_be_kept_is_in_use_and_is_not_ordered_again() {
+    let mut pebble = Pebble::with(Ways { is_away: true, ..Ways::default() });
+    let authority = ", backoff: {initial: 200ms, max: 300ms}";
+    let mut door = open(&pebble, Shape { authority, names: "api.example.test", ..Shape::default() });
+    eventually("a failure", || door.told()[0]["failures"].as_u64() >= Some(1));
+    // Where the file should be there is a folder: nothing can be moved there.
+    let place = door.kept().join("certificates").join(door.told()[0]["id"].as_str().expect("an id")).join("certificate.pem");
+    std::fs::create_dir_all(place.join("in-the-way")).expect("a folder");
+    pebble.come();
+    let first = door.gets("api.example.test", &pebble);
+    let is_told = |door: &super::Door| {
+        door.told()[0]["error"].as_str().is_some_and(|error| error.contains("it is in use, but it cannot be kept"))
+    };
+    eventually("it is told", || is_told(&door));
+    assert_eq!(crate::tidy::files(&door.kept(), "order.json").len(), 1, "what it can be had with stays");
+    // A kill in between loses nothing.
+    door.gateway.restart("KILL");
+    assert_eq!(door.gets("api.example.test", &pebble), first);
+    eventually("it is told again", || is_told(&door));
+    std::fs::remove_dir_all(&place).expect("it is gone");
+    eventually("it is kept", || place.is_file() && door.told()[0]["failures"] == 0);
+    eventually("the order is over", || crate::tidy::files(&door.kept(), "order.json").is_empty());
+    assert_eq!(pebble.orders(), 1, "{}", door.gateway.stderr());
+    assert_eq!(door.gets("api.example.test", &pebble), first);
 }
 
 /// Asks for a certificate now.

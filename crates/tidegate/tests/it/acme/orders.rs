@@ -77,7 +77,7 @@ fn a_tls_listener_answers_the_authority_though_it_asks_clients_for_certificates(
 fn hook(pebble: &Pebble, folder: &std::path::Path) -> String {
     let (at, log) = (pebble.names_at, folder.join("hook.log").display().to_string());
     let script = format!(
-        "#!/bin/sh\necho \"$@\" >> {log}\nexec curl -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" \
+        "#!/bin/sh\necho \"$@ [$ZONE_TOKEN$TIDEGATE_ADMIN_TOKEN]\" >> {log}\nexec curl -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" \
          http://{at}/$1-txt\n"
     );
     let path = folder.join("hook.sh");
@@ -92,9 +92,10 @@ fn names_with_a_wildcard_are_shown_by_records_that_a_program_sets_and_clears() {
     let folder = tempfile::tempdir().expect("a folder");
     pebble.write_authority(folder.path());
     let authority = format!(
-        ", challenges: [dns01], dns: {{command: [\"{}\"], propagation: 0s}}",
+        ", challenges: [dns01], dns: {{command: [\"{}\"], env: {{ZONE_TOKEN: {{file: zone.txt}}}}, propagation: 0s}}",
         hook(&pebble, folder.path())
     );
+    std::fs::write(folder.path().join("zone.txt"), "of-the-zone").expect("a file");
     let names = "\"*.example.test\", example.test";
     let door = open_in(folder, &pebble, Shape { authority: &authority, names, ..Shape::default() });
     door.gets("a.example.test", &pebble);
@@ -108,6 +109,8 @@ fn names_with_a_wildcard_are_shown_by_records_that_a_program_sets_and_clears() {
     });
     let of = |action: &str| lines.iter().filter(|line| line.starts_with(action)).count();
     assert_eq!((of("set _acme-challenge.example.test "), of("clear _acme-challenge.example.test ")), (2, 2));
+    // It has what it is given, and nothing that is the gateway's own.
+    assert!(lines.iter().all(|line| line.ends_with("[of-the-zone]")), "{lines:?}");
 }
 
 #[test]
@@ -185,4 +188,26 @@ fn no_certificate_is_ordered_twice_by_listeners_that_want_the_same() {
     let beside = super::Door { gateway: door.gateway, tls: SocketAddr::from(([127, 0, 0, 1], other)) };
     assert_eq!(beside.gets("api.example.test", &pebble), one);
     assert_eq!(pebble.orders(), 1, "{}", pebble.log());
+}
+
+#[test]
+fn orders_that_have_a_name_in_common_do_not_take_each_others_answers_away() {
+    let pebble = Pebble::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    pebble.write_authority(folder.path());
+    // A name of the second is one of the first, and so on: each would answer for the other in the same handshake.
+    let names = "a.example.test, shared.example.test";
+    let more = (0..3)
+        .map(|number| format!(", {{authority: pebble, names: [shared.example.test, n{number}.example.test]}}"))
+        .collect::<String>();
+    let shape = Shape { authority: ", challenges: [tlsAlpn01]", names, ..Shape::default() };
+    let text = super::text(&pebble, shape).replacen(&format!("names: [{names}]}}"), &format!("names: [{names}]}}{more}"), 1);
+    let address = SocketAddr::from(([127, 0, 0, 1], pebble.http_port));
+    let gateway = crate::harness::Gateway::in_folder(folder, &text, address, |_| {});
+    let door = super::Door { gateway, tls: SocketAddr::from(([127, 0, 0, 1], pebble.tls_port)) };
+    for name in ["a", "n0", "n1", "n2"] {
+        door.gets(&format!("{name}.example.test"), &pebble);
+    }
+    assert_eq!(door.gateway.metric("tidegate_acme_orders_total{outcome=\"failed\"}"), Some(0.0), "{}", door.gateway.stderr());
+    assert_eq!(door.gateway.metric("tidegate_acme_orders_total{outcome=\"issued\"}"), Some(4.0));
 }

@@ -41,6 +41,7 @@ struct Scene {
     theirs: Authority,
     mixed: SocketAddr,
     plain: SocketAddr,
+    wrapped: SocketAddr,
     _peer: crate::harness::Peer,
     _upstreams: [Upstream; 2],
 }
@@ -58,14 +59,17 @@ fn scene() -> Scene {
         crate::harness::Peer::start(crate::harness::python(SERVER, &arguments.map(String::as_str)));
     assert_eq!(peer.line().as_deref(), Some("ready"));
     let upstreams = [shouting(), Upstream::fixed(200, "http")];
-    let (mixed, plain) = (free(), free());
+    std::fs::write(folder.path().join("theirs.pem"), theirs.pem()).expect("a file");
+    let [mixed, plain, wrapped] = [free(), free(), free()];
     let text = format!(
         "runtime: {{workers: 1}}
 accessLog: [{{kind: stdout, format: json}}]
 listeners:
   - {{name: mixed, address: \"{mixed}\", tls: {{certificates: [{{certFile: one.crt, keyFile: one.key}}]}}, limits: {{tlsTimeout: 1s}}}}
   - {{name: plain, address: \"{plain}\", protocol: tcp, tls: {{certificates: [{{certFile: one.crt, keyFile: one.key}}]}}, limits: {{tlsTimeout: 1s}}}}
+  - {{name: wrapped, address: \"{wrapped}\", protocol: tcp}}
 upstreams:
+  - {{name: wrapping, tls: {{caFile: theirs.pem, serverName: through.test}}, endpoints: [{{address: \"{there}\"}}]}}
   - {{name: there, endpoints: [{{address: \"{there}\"}}]}}
   - {{name: shouting, endpoints: [{{address: \"{}\"}}]}}
   - {{name: http, endpoints: [{{address: \"{}\"}}]}}
@@ -73,12 +77,13 @@ streamRoutes:
   - {{name: through, listeners: [mixed, plain], serverNames: [through.test, \"*.wild.test\"], backends: [{{upstream: there}}]}}
   - {{name: inside, listeners: [mixed], serverNames: [inside.test], tls: terminate, backends: [{{upstream: shouting}}]}}
   - {{name: inside-plain, listeners: [plain], serverNames: [inside.plain.test], tls: terminate, backends: [{{upstream: shouting}}]}}
+  - {{name: wrapped, listeners: [wrapped], backends: [{{upstream: wrapping}}]}}
 routes: [{{name: web, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: http}}]}}]
 ",
         upstreams[0].address, upstreams[1].address
     );
     let gateway = Gateway::in_folder(folder, &text, mixed, |_| {});
-    Scene { gateway, authority, theirs, mixed, plain, _peer: peer, _upstreams: upstreams }
+    Scene { gateway, authority, theirs, mixed, plain, wrapped, _peer: peer, _upstreams: upstreams }
 }
 
 fn said(stream: &mut Secure, text: &str) -> String {
@@ -113,6 +118,16 @@ fn names_go_through_untouched_end_here_or_are_http_on_one_listener() {
     drop(stream);
     let inside = scene.gateway.metric("tidegate_stream_bytes_total{route=\"inside\",direction=\"sent\"}");
     assert_eq!(inside, Some(5.0), "what is inside is counted, and no TLS");
+}
+
+#[test]
+fn plain_bytes_go_inside_of_tls_to_an_upstream_that_wants_it() {
+    let scene = scene();
+    let mut stream = connect(scene.wrapped);
+    stream.write_all(b"hello").expect("sent");
+    assert_eq!(rest(&mut stream), "None HELLO", "nothing is agreed on by ALPN");
+    let record = scene.gateway.record("what was wrapped", |record| record["route"] == "wrapped");
+    assert_eq!((&record["protocol"], record["response_bytes"].as_u64()), (&"tcp".into(), Some(10)));
 }
 
 #[test]

@@ -103,6 +103,79 @@ fn an_endpoint_that_refuses_gives_way_to_another_and_one_alone_is_told() {
     assert_eq!(record["level"], "error");
 }
 
+/// Which of the endpoints answers, by the letter that it says.
+fn speaker(letter: &'static str) -> Upstream {
+    Upstream::raw(move |mut reader, _| {
+        let _ = reader.get_mut().write_all(letter.as_bytes());
+    })
+}
+
+#[test]
+fn connections_are_balanced_over_endpoints_and_over_upstreams_by_weight() {
+    let [a, b, c] = ["a", "b", "c"].map(speaker);
+    let address = free();
+    let all = format!(
+        "listeners: [{{name: l, address: \"{address}\", protocol: tcp}}]
+upstreams: [{{name: two, endpoints: [{}, {}]}}, {{name: one, endpoints: [{}]}}]
+streamRoutes: [{{name: r, listeners: [l], backends: [{{upstream: two, weight: 2}}, {{upstream: one, weight: 1}}]}}]
+",
+        at(a.address),
+        at(b.address),
+        at(c.address)
+    );
+    let gateway = open(&all, address);
+    let mut told: Vec<String> = (0..12).map(|_| rest(&mut connect(address))).collect();
+    told.sort();
+    assert_eq!(told.concat(), "aaaabbbbcccc");
+    // A client stays where it is when the upstream hashes it.
+    let hashing = all.replacen("[{name: two,", "[{name: two, loadBalancer: {algorithm: ringHash},", 1);
+    let hashing = hashing.replace(", {upstream: one, weight: 1}", "");
+    assert_eq!(gateway.reload(&format!("runtime: {{workers: 1}}\n{hashing}"))["lastReload"], "ok");
+    let mut told: Vec<String> = (0..6).map(|_| rest(&mut connect(address))).collect();
+    told.dedup();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn an_endpoint_that_takes_connections_and_breaks_them_off_is_ejected() {
+    // Closed with something unread: that is a reset.
+    let ill = Upstream::raw(|reader, _| {
+        let _ = reader.get_ref().peek(&mut [0]);
+    });
+    let well = shouting();
+    let address = free();
+    let outliers = ", outlierDetection: {consecutiveLocalOriginFailure: 2, baseEjectionTime: 60s, maxEjectionPercent: 50}";
+    let endpoints = format!("{}, {}", at(ill.address), at(well.address));
+    let gateway = open(&text(&address.to_string(), outliers, "", &endpoints), address);
+    let talk = || {
+        let mut stream = connect(address);
+        let _ = stream.write_all(b"a");
+        let _ = stream.shutdown(Shutdown::Write);
+        rest(&mut stream)
+    };
+    let told: Vec<String> = (0..12).map(|_| talk()).collect();
+    assert_eq!(told.iter().filter(|told| told.is_empty()).count(), 2, "{told:?}\n{}", gateway.stderr());
+    let series = format!("tidegate_upstream_endpoint_ejected{{upstream=\"u\",endpoint=\"{}\"}}", ill.address);
+    assert_eq!(gateway.metric(&series), Some(1.0));
+    assert_eq!(gateway.metric("tidegate_stream_connections_total{route=\"r\",ended=\"reset\"}"), Some(2.0));
+}
+
+#[test]
+fn a_reload_sends_new_connections_elsewhere_and_leaves_those_that_there_are() {
+    let (upstream, other, address) = (shouting(), speaker("other"), free());
+    let before = text(&address.to_string(), "", "", &at(upstream.address));
+    let gateway = open(&before, address);
+    let mut stream = connect(address);
+    stream.write_all(b"a").expect("sent");
+    stream.read_exact(&mut [0]).expect("an answer");
+    let after = before.replace(&upstream.address.to_string(), &other.address.to_string());
+    assert_eq!(gateway.reload(&format!("runtime: {{workers: 1}}\n{after}"))["lastReload"], "ok");
+    assert_eq!(rest(&mut connect(address)), "other");
+    stream.write_all(b"b").expect("sent");
+    stream.shutdown(Shutdown::Write).expect("half closed");
+    assert_eq!(rest(&mut stream), "B<2>");
+}
+
 #[test]
 fn whoever_may_not_come_or_is_one_too_many_is_closed_and_silence_ends() {
     let upstream = shouting();

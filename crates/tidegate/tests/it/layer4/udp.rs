@@ -124,6 +124,54 @@ fn an_endpoint_at_which_nobody_listens_is_set_aside() {
 }
 
 #[test]
+fn a_process_without_descriptors_blames_no_endpoint_and_says_so_once() {
+    let (listen, one) = (free(), echo("e "));
+    let outliers = ", idleTimeout: 500ms";
+    let text = text(listen, &[one, echo("e ")], outliers)
+        .replacen("{name: u,", "{name: u, outlierDetection: {consecutiveLocalOriginFailure: 1, baseEjectionTime: 60s},", 1);
+    let gateway = open(&text, listen);
+    let held = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("its descriptors").count();
+    // Sessions may have half of the descriptors, which is more than are left.
+    let limit = std::process::Command::new("prlimit")
+        .args([&format!("--pid={}", gateway.pid()), &format!("--nofile={}", held + 10)])
+        .status();
+    assert!(limit.expect("prlimit runs").success());
+    let clients: Vec<UdpSocket> = (0..60).map(|_| socket(listen)).collect();
+    for client in &clients {
+        client.send(b"a").expect("sent");
+    }
+    assert_eq!(heard(&clients[0]).as_deref(), Some("e a"), "the first ones have their session");
+    eventually("their time is over", || gateway.metric("tidegate_stream_open{route=\"r\"}") == Some(0.0));
+    let ended = |how: &str| {
+        gateway.metric(&format!("tidegate_stream_connections_total{{route=\"r\",ended=\"{how}\"}}"))
+    };
+    assert!(ended("full") >= Some(45.0), "{:?}", ended("full"));
+    assert_eq!(ended("unreachable"), Some(0.0));
+    assert_eq!(gateway.metric(&format!("tidegate_upstream_endpoint_ejected{{upstream=\"u\",endpoint=\"{one}\"}}")), Some(0.0));
+    let said = gateway.stderr();
+    assert_eq!(said.matches("sessions of `r` cannot begin: ").count(), 1, "{said}");
+    clients[0].send(b"b").expect("sent");
+    assert_eq!(heard(&clients[0]).as_deref(), Some("e b"), "and they begin again");
+}
+
+#[test]
+fn a_process_that_takes_over_has_the_socket_and_a_drain_ends_sessions() {
+    let listen = free();
+    let text = format!("{}shutdown: {{drainDelay: 0s}}\n", text(listen, &[echo("e ")], ""));
+    let mut gateway = open(&text, listen);
+    let client = socket(listen);
+    client.send(b"a").expect("sent");
+    assert_eq!(heard(&client).as_deref(), Some("e a"));
+    gateway.upgrade();
+    let other = socket(listen);
+    other.send(b"b").expect("sent");
+    assert_eq!(heard(&other).as_deref(), Some("e b"));
+    gateway.record("the session of the process before", |record| record["ended"] == "drained");
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+}
+
+#[test]
 fn names_are_resolved_through_it() {
     let names = NameServer::start();
     names.addresses("service.test", 60, &["192.0.2.1", "192.0.2.2"]);
