@@ -68,7 +68,8 @@ mod tests {
     async fn whoever_has_a_name_in_common_waits_and_others_do_not() {
         let busy = Busy::default();
         let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let (first, second, third) = (names(&["a.test", "b.test"]), names(&["b.test", "c.test"]), names(&["c.test"]));
+        let (first, second, third) =
+            (names(&["a.test", "b.test"]), names(&["b.test", "c.test"]), names(&["c.test"]));
         let held = busy.claim(&first).await;
         let mut waiting = std::pin::pin!(busy.claim(&second));
         assert!(polled(waiting.as_mut()).await.is_none());

@@ -179,7 +179,11 @@ mod tests {
     fn by(script: &str) -> Dns {
         let command = ["/bin/sh", "-c", script, "hook", "own"].map(str::to_owned).to_vec();
         let environment = BTreeMap::from([("TOKEN".to_owned(), "the-token".to_owned())]);
-        Dns { by: DnsBy::Command { command, environment }, timeout: Duration::from_secs(5), propagation: Duration::ZERO }
+        Dns {
+            by: DnsBy::Command { command, environment },
+            timeout: Duration::from_secs(5),
+            propagation: Duration::ZERO,
+        }
     }
 
     fn record() -> Record {

@@ -75,7 +75,10 @@ impl Failure {
             Error::Api(problem) => {
                 let kind = problem.r#type.as_deref().unwrap_or_default();
                 let kind = kind.rsplit(':').next().unwrap_or_default();
-                !matches!(kind, "rateLimited" | "serverInternal" | "badNonce" | "orderNotReady" | "accountDoesNotExist")
+                !matches!(
+                    kind,
+                    "rateLimited" | "serverInternal" | "badNonce" | "orderNotReady" | "accountDoesNotExist"
+                )
             }
             _ => false,
         };
@@ -245,7 +248,8 @@ impl Run<'_> {
         }
         let chain = order.poll_certificate(&patience).await.map_err(|error| self.failed(error))?;
         let bundle = Bundle::parse(format!("{}{chain}", key.serialize_pem()).as_bytes());
-        bundle.map_err(|error| Failure::useless(format!("the authority sent what is no certificate: {error}")))
+        bundle
+            .map_err(|error| Failure::useless(format!("the authority sent what is no certificate: {error}")))
     }
 
     /// Lays out what the authority wants to find.

@@ -14,8 +14,8 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     Front, State, Status, Wanted,
     account::Accounts,
-    keys::{Bundle, RenewalId},
     busy::Busy,
+    keys::{Bundle, RenewalId},
     order::{Counts, Failure, Run},
     schedule::{self, Failures},
     store::Store,

@@ -126,9 +126,7 @@ pub(super) fn listener(listener: &Listener, config: &Config, at: &mut Context<'_
         |route: &StreamRoute| route.tls == StreamTls::Terminate && route.listeners.contains(&listener.name);
     if is_udp && listener.tls.is_some() {
         at.field("tls", |at| at.error("datagrams pass as they come"));
-    } else if listener.tls.is_some()
-        && !config.stream_routes.iter().any(terminates)
-    {
+    } else if listener.tls.is_some() && !config.stream_routes.iter().any(terminates) {
         at.field("tls", |at| {
             at.error_with("nothing ends here", "have a route with `tls: terminate`, or take it out");
         });

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use model::resource::balancing::{Algorithm, HashKey, LoadBalancing};
 use resilience::{BulkheadPermit, InFlight, Outcome, Permit};
 
 use super::route::Target;
@@ -45,11 +46,14 @@ pub(super) fn choose(
     tried: &[u64],
     now: Instant,
 ) -> Result<Arc<Endpoint>, Failure> {
+    // All that is known of a stream is whose it is. Where nothing is hashed, a hash would tie a client to one endpoint.
+    let LoadBalancing { algorithm, hash, .. } = &upstream.settings.load_balancing;
+    let is_hashed = matches!(algorithm, Algorithm::RingHash | Algorithm::Maglev)
+        || matches!(hash, Some(HashKey::ClientAddress));
     let request = PickRequest {
         now,
         random: worker.random(),
-        // All that is known of a stream is whose it is.
-        hash: Some(resilience::hash::hash64(client.to_string().as_bytes())),
+        hash: is_hashed.then(|| resilience::hash::hash64(client.to_string().as_bytes())),
         tried,
         sticky: None,
     };

@@ -151,17 +151,19 @@ async fn carried(
         report(target, &held, TryResult::Answered { status: 200, latency: reached.took });
     };
     let counts = &route.counts;
-    let forth =
-        Way { from: &near, to: &far, bytes: &told.received, total: &counts.received, begins: None };
-    let back =
-        Way { from: &far, to: &near, bytes: &told.sent, total: &counts.sent, begins: Some(&speaks) };
+    let forth = Way { from: &near, to: &far, bytes: &told.received, total: &counts.received, begins: None };
+    let back = Way { from: &far, to: &near, bytes: &told.sent, total: &counts.sent, begins: Some(&speaks) };
     let ended = both(forth, back, route.idle).await;
     if !has_spoken.get() {
         let is_theirs = ended == Ended::Reset && far.is_eof();
-        report(target, &held, match is_theirs {
-            true => TryResult::Reset { waited: began.elapsed() },
-            false => TryResult::Answered { status: 200, latency: reached.took },
-        });
+        report(
+            target,
+            &held,
+            match is_theirs {
+                true => TryResult::Reset { waited: began.elapsed() },
+                false => TryResult::Answered { status: 200, latency: reached.took },
+            },
+        );
     }
     ended
 }

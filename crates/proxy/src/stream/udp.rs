@@ -277,7 +277,8 @@ impl Session {
             return counts.dropped(Dropped::TooLarge);
         }
         self.timer.arm(self.route.idle);
-        match self.socket.try_send(datagram) {
+        // Without asking the runtime whether there is room: of a socket that was just made it does not know yet.
+        match socket2::SockRef::from(&self.socket).send(datagram) {
             Ok(_) => {
                 let (datagrams, bytes) = self.received.get();
                 self.received.set((datagrams + 1, bytes + datagram.len() as u64));

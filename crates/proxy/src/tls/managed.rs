@@ -100,7 +100,9 @@ pub fn answer_tls(
     name: &str,
     certificate: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
 ) -> Result<(), String> {
-    let certified = certificate.map(|(one, key)| certified(vec![one], key)).transpose()?.map(Arc::new);
+    // What is shown has what nobody else knows and whoever does not know must not take, so that it is not read here either.
+    let certified = |(one, key)| Ok::<_, String>(Arc::new(CertifiedKey::new(vec![one], signing(key)?)));
+    let certified = certificate.map(certified).transpose()?;
     MANAGED.tls.rcu(|known| {
         let mut certificates = HashMap::clone(known);
         match &certified {
@@ -131,12 +133,18 @@ fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, String> {
-    let key = super::provider().key_provider.load_private_key(key).map_err(|error| error.to_string())?;
-    let certified = CertifiedKey::new(chain, key);
+    let certified = CertifiedKey::new(chain, signing(key)?);
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
-        Err(_) => Err("the key does not belong to the certificate".to_owned()),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err("the key does not belong to the certificate".to_owned())
+        }
+        Err(error) => Err(format!("the certificate cannot be used: {error}")),
     }
+}
+
+fn signing(key: PrivateKeyDer<'static>) -> Result<Arc<dyn rustls::sign::SigningKey>, String> {
+    super::provider().key_provider.load_private_key(key).map_err(|error| error.to_string())
 }
 
 /// Whether whoever begins this handshake is an authority that looks: it offers nothing else (RFC 8737 §3).

@@ -83,13 +83,16 @@ fn an_order_under_way_goes_on_after_a_kill_with_the_key_that_it_was_made_for() {
     );
     std::fs::write(&path, script).expect("a file");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its rights");
-    let authority =
-        format!(", challenges: [dns01], dns: {{command: [\"{}\"], propagation: 0s, timeout: 20s}}", path.display());
+    let authority = format!(
+        ", challenges: [dns01], dns: {{command: [\"{}\"], propagation: 0s, timeout: 20s}}",
+        path.display()
+    );
     let shape = Shape { authority: &authority, names: "api.example.test", ..Shape::default() };
     let mut door = open_in(folder, &pebble, shape);
     eventually("an order", || crate::tidy::files(&door.kept(), "order.json").len() == 1);
     let begun: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(file(&door.kept(), "order.json")).expect("a file")).expect("JSON");
+        serde_json::from_slice(&std::fs::read(file(&door.kept(), "order.json")).expect("a file"))
+            .expect("JSON");
     door.gateway.restart("KILL");
     std::fs::write(may, "").expect("a file");
     door.gets("api.example.test", &pebble);
@@ -107,12 +110,18 @@ fn a_certificate_that_cannot_be_kept_is_in_use_and_is_not_ordered_again() {
     let mut door = open(&pebble, Shape { authority, names: "api.example.test", ..Shape::default() });
     eventually("a failure", || door.told()[0]["failures"].as_u64() >= Some(1));
     // Where the file should be there is a folder: nothing can be moved there.
-    let place = door.kept().join("certificates").join(door.told()[0]["id"].as_str().expect("an id")).join("certificate.pem");
+    let place = door
+        .kept()
+        .join("certificates")
+        .join(door.told()[0]["id"].as_str().expect("an id"))
+        .join("certificate.pem");
     std::fs::create_dir_all(place.join("in-the-way")).expect("a folder");
     pebble.come();
     let first = door.gets("api.example.test", &pebble);
     let is_told = |door: &super::Door| {
-        door.told()[0]["error"].as_str().is_some_and(|error| error.contains("it is in use, but it cannot be kept"))
+        door.told()[0]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("it is in use, but it cannot be kept"))
     };
     eventually("it is told", || is_told(&door));
     assert_eq!(crate::tidy::files(&door.kept(), "order.json").len(), 1, "what it can be had with stays");

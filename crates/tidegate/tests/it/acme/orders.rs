@@ -23,7 +23,8 @@ fn a_plain_listener_that_redirects_answers_the_authority_all_the_same() {
     assert_eq!(plain.status, 308, "everything else is redirected");
     assert_eq!(door.gateway.get("/.well-known/acme-challenge/none-of-ours").status, 308);
     assert_eq!(door.gateway.metric("tidegate_acme_orders_total{outcome=\"issued\"}"), Some(1.0));
-    assert_eq!(door.gateway.metric("tidegate_acme_answers_total{challenge=\"http-01\"}"), Some(2.0));
+    // The authority looks from several places.
+    assert!(door.gateway.metric("tidegate_acme_answers_total{challenge=\"http-01\"}") >= Some(2.0));
     let told = door.told();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0]["state"], "valid");
@@ -57,7 +58,7 @@ fn a_tls_listener_answers_the_authority_though_it_asks_clients_for_certificates(
         },
     );
     eventually(&format!("a certificate\n{}", door.gateway.stderr()), || door.told()[0]["state"] == "valid");
-    assert_eq!(door.gateway.metric("tidegate_acme_answers_total{challenge=\"tls-alpn-01\"}"), Some(1.0));
+    assert!(door.gateway.metric("tidegate_acme_answers_total{challenge=\"tls-alpn-01\"}") >= Some(1.0));
     let own = clients.issue(&["a.client"]);
     let config = client(pebble.roots(), Some(&own), &[]);
     let mut stream = dial(door.tls, &config, "api.example.test").expect("a client with a certificate");
@@ -198,16 +199,27 @@ fn orders_that_have_a_name_in_common_do_not_take_each_others_answers_away() {
     // A name of the second is one of the first, and so on: each would answer for the other in the same handshake.
     let names = "a.example.test, shared.example.test";
     let more = (0..3)
-        .map(|number| format!(", {{authority: pebble, names: [shared.example.test, n{number}.example.test]}}"))
+        .map(|number| {
+            format!(", {{authority: pebble, names: [shared.example.test, n{number}.example.test]}}")
+        })
         .collect::<String>();
     let shape = Shape { authority: ", challenges: [tlsAlpn01]", names, ..Shape::default() };
-    let text = super::text(&pebble, shape).replacen(&format!("names: [{names}]}}"), &format!("names: [{names}]}}{more}"), 1);
+    let text = super::text(&pebble, shape).replacen(
+        &format!("names: [{names}]}}"),
+        &format!("names: [{names}]}}{more}"),
+        1,
+    );
     let address = SocketAddr::from(([127, 0, 0, 1], pebble.http_port));
     let gateway = crate::harness::Gateway::in_folder(folder, &text, address, |_| {});
     let door = super::Door { gateway, tls: SocketAddr::from(([127, 0, 0, 1], pebble.tls_port)) };
     for name in ["a", "n0", "n1", "n2"] {
         door.gets(&format!("{name}.example.test"), &pebble);
     }
-    assert_eq!(door.gateway.metric("tidegate_acme_orders_total{outcome=\"failed\"}"), Some(0.0), "{}", door.gateway.stderr());
+    assert_eq!(
+        door.gateway.metric("tidegate_acme_orders_total{outcome=\"failed\"}"),
+        Some(0.0),
+        "{}",
+        door.gateway.stderr()
+    );
     assert_eq!(door.gateway.metric("tidegate_acme_orders_total{outcome=\"issued\"}"), Some(4.0));
 }

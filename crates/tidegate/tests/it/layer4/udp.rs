@@ -127,8 +127,11 @@ fn an_endpoint_at_which_nobody_listens_is_set_aside() {
 fn a_process_without_descriptors_blames_no_endpoint_and_says_so_once() {
     let (listen, one) = (free(), echo("e "));
     let outliers = ", idleTimeout: 500ms";
-    let text = text(listen, &[one, echo("e ")], outliers)
-        .replacen("{name: u,", "{name: u, outlierDetection: {consecutiveLocalOriginFailure: 1, baseEjectionTime: 60s},", 1);
+    let text = text(listen, &[one, echo("e ")], outliers).replacen(
+        "{name: u,",
+        "{name: u, outlierDetection: {consecutiveLocalOriginFailure: 1, baseEjectionTime: 60s},",
+        1,
+    );
     let gateway = open(&text, listen);
     let held = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("its descriptors").count();
     // Sessions may have half of the descriptors, which is more than are left.
@@ -147,7 +150,10 @@ fn a_process_without_descriptors_blames_no_endpoint_and_says_so_once() {
     };
     assert!(ended("full") >= Some(45.0), "{:?}", ended("full"));
     assert_eq!(ended("unreachable"), Some(0.0));
-    assert_eq!(gateway.metric(&format!("tidegate_upstream_endpoint_ejected{{upstream=\"u\",endpoint=\"{one}\"}}")), Some(0.0));
+    assert_eq!(
+        gateway.metric(&format!("tidegate_upstream_endpoint_ejected{{upstream=\"u\",endpoint=\"{one}\"}}")),
+        Some(0.0)
+    );
     let said = gateway.stderr();
     assert_eq!(said.matches("sessions of `r` cannot begin: ").count(), 1, "{said}");
     clients[0].send(b"b").expect("sent");
