@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# RabbitMQ, OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# RabbitMQ, Pebble, OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and
+# nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -277,6 +278,9 @@ python_environment brokers confluent-kafka==2.16.1 pika==1.4.4
 
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
+
+# Pebble, an authority for tests of ACME that looks over real sockets, and the name server that it asks.
+[ -x "$peers/pebble/usr/bin/pebble" ] || unpack pebble "$peers/pebble"
 
 # nginx, whose configurations are imported.
 [ -x "$peers/nginx/usr/sbin/nginx" ] || unpack nginx "$peers/nginx"

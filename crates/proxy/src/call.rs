@@ -381,6 +381,7 @@ pub(crate) fn new_record(
         fed: None,
         traffic: None,
         mirrored: None,
+        stream: None,
         sign_in: None,
         stopped_by: None,
     }
