@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# RabbitMQ, Pebble, OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and
+# nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -263,11 +264,23 @@ if [ ! -x "$peers/slapd/usr/sbin/slapd" ]; then
   for package in libargon2-1 libltdl7 libodbc2 libwrap0 libperl5.36 libsasl2-2 libldap-2.5-0 slapd; do unpack "$package" "$peers/slapd"; done
 fi
 
-# Kafka's mock cluster is librdkafka's, in a package of Python's.
-python_environment brokers confluent-kafka==2.16.1
+# RabbitMQ, and Erlang, which it runs on. Kafka's mock cluster is librdkafka's, in a package of Python's, with a client of
+# RabbitMQ's beside it.
+if ! compgen -G "$peers/rabbitmq/usr/lib/erlang/erts-*/bin/erlexec" >/dev/null ||
+  [ ! -e "$peers/rabbitmq/usr/lib/rabbitmq" ]; then
+  for package in erlang-base erlang-crypto erlang-asn1 erlang-eldap erlang-ftp erlang-inets erlang-mnesia erlang-os-mon \
+    erlang-parsetools erlang-public-key erlang-runtime-tools erlang-snmp erlang-ssl erlang-syntax-tools erlang-tftp \
+    erlang-tools erlang-xmerl rabbitmq-server; do
+    unpack "$package" "$peers/rabbitmq"
+  done
+fi
+python_environment brokers confluent-kafka==2.16.1 pika==1.4.4
 
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
+
+# Pebble, an authority for tests of ACME that looks over real sockets, and the name server that it asks.
+[ -x "$peers/pebble/usr/bin/pebble" ] || unpack pebble "$peers/pebble"
 
 # nginx, whose configurations are imported.
 [ -x "$peers/nginx/usr/sbin/nginx" ] || unpack nginx "$peers/nginx"

@@ -22,8 +22,8 @@ pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Classed, Comparison, ComposeRecord, ComposedCall, ContentRecord,
     Continued, CountsTokens, DeliveryRecord, Difference, FailureRecord, FeedRecord, GeoRecord, GraphqlRecord,
     GuardFired, Judged, McpRecord, MirrorRecord, Moved, Onward, Paced, PublishRecord, Side, Spending, Stage,
-    Timings, TokenPrices, TokenUsage, TraceContext, TrafficRecord, TranscodeRecord, TryEnd, TryRecord,
-    TrySpan, UnitUsage, WafFired, WafRecord,
+    StreamRecord, Timings, TokenPrices, TokenUsage, TraceContext, TrafficRecord, TranscodeRecord, TryEnd,
+    TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;

@@ -392,6 +392,7 @@ pub(crate) fn new_record(
         fed: None,
         traffic: None,
         mirrored: None,
+        stream: None,
         sign_in: None,
         stopped_by: None,
     }

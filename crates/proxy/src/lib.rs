@@ -44,6 +44,7 @@ mod redis;
 pub mod router;
 mod schema;
 mod server;
+mod stream;
 mod template;
 mod timer;
 mod tls;
@@ -60,7 +61,7 @@ pub use policy::cache::report::{CacheStatus, PurgeWish};
 pub use policy::mirror::report::{Field as MirroredField, MirrorStatus};
 pub use policy::strangler::report::{StranglerStatus, StranglerWish};
 pub use server::{Error, Gateway};
-pub use tls::{client::receiver as receiver_tls, server::admin as server_tls};
+pub use tls::{client::receiver as receiver_tls, managed as certificates, server::admin as server_tls};
 pub use upstream::cluster::{
     BreakerStatus, BreakerWish, BulkheadStatus, ClusterStatus, EndpointStatus, NoSuchBreaker, QueueStatus,
 };

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use model::{Diagnostics, Snapshot};
+use model::{Diagnostics, Snapshot, resource::listener::ListenerProtocol};
 use telemetry::Telemetry;
 use tokio::{runtime::Handle, sync::mpsc};
 
@@ -101,6 +101,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(crate::broker::Report(Arc::downgrade(&shared))));
         let subscriptions = subscription::Report(Arc::downgrade(&shared));
         shared.telemetry.register(Arc::new(subscriptions));
+        shared.telemetry.register(Arc::new(crate::stream::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::graphql::report::Report(Arc::downgrade(&shared))));
@@ -281,18 +282,26 @@ impl Gateway {
         let mut made = Vec::new();
         for listener in &compiled.listeners {
             let (name, address) = (&listener.name, &listener.address);
-            if bound.get(name).is_some_and(|bound| bound.address == *address) {
+            let is_udp = listener.protocol == ListenerProtocol::Udp;
+            let is_same = |bound: &Bound| {
+                bound.address == *address && bound.sockets.iter().all(|socket| socket.is_udp() == is_udp)
+            };
+            if bound.get(name).is_some_and(is_same) {
                 sockets::set_rights(address, listener.socket_file.as_ref())
                     .map_err(|error| listen_error(name, address, error))?;
                 continue;
             }
-            let taken = take_inherited(inherited, name, address);
-            let is_ours = bound.values().any(|bound| bound.address == *address);
+            let mut taken = take_inherited(inherited, name, address);
+            // A listener may have changed what it speaks.
+            taken.retain(|socket| sockets::is_of_datagrams(socket) == is_udp);
+            let is_ours = bound.values().any(is_same);
             let sockets = if !taken.is_empty() {
                 sockets::set_rights(address, listener.socket_file.as_ref())
                     .and_then(|()| sockets::adopt(address, taken))
-            } else if !is_ours && sockets::is_taken(address) {
+            } else if !is_ours && sockets::is_taken(address, is_udp) {
                 Err(io::ErrorKind::AddrInUse.into())
+            } else if is_udp {
+                sockets::bind_udp(address, self.shared.connections.len())
             } else {
                 sockets::bind(address, self.shared.connections.len(), listener.socket_file.as_ref())
             };

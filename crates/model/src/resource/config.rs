@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     a2a::A2aAgent,
     access_log::AccessLog,
+    acme::AcmeAuthority,
     admin::Admin,
     ai::Ai,
     broker::Broker,
@@ -18,6 +19,7 @@ use super::{
     route::{Handler, Route},
     runtime::Runtime,
     runtime::Shutdown,
+    stream_route::StreamRoute,
     subscription::Subscription,
     telemetry::Telemetry,
     token_issuer::TokenIssuer,
@@ -68,6 +70,9 @@ pub struct Config {
     pub consumers: Vec<Consumer>,
     /// Which requests go where, and under which policies.
     pub routes: Vec<Route>,
+    /// Which byte streams and datagrams go where, as they come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stream_routes: Vec<StreamRoute>,
     /// Policies with a name, shared by whoever writes `{use: name}`.
     pub policies: Vec<NamedPolicy>,
     /// Policies of every call, whatever its route.
@@ -95,6 +100,9 @@ pub struct Config {
     /// What the gateway signs tokens as that tell upstreams who calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub token_issuers: Vec<TokenIssuer>,
+    /// Certificate authorities that listeners' certificates come from, without anybody's doing (ACME).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acme: Vec<AcmeAuthority>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

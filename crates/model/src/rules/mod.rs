@@ -2,6 +2,7 @@
 
 mod a2a;
 mod access_log;
+mod acme;
 mod ai;
 mod broker;
 mod cached;
@@ -19,6 +20,7 @@ mod publish;
 mod redis;
 mod route;
 mod static_files;
+mod stream_route;
 mod strip_prefix;
 mod subscribe;
 mod subscription;
@@ -46,7 +48,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     listener::addresses(config, at);
     at.each("listeners", &config.listeners, |at, listener| listener::check(listener, config, at));
     if let Some(admin) = &config.admin {
-        at.field("admin", |at| listener::admin(admin, at));
+        at.field("admin", |at| listener::admin(admin, config, at));
     }
     at.each("accessLog", &config.access_log, |at, log| access_log::check(log, config, at));
     if let Some(otlp) = config.telemetry.as_ref().and_then(|telemetry| telemetry.otlp.as_ref()) {
@@ -71,6 +73,9 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
             }
         });
     }
+    at.each("streamRoutes", &config.stream_routes, |at, route| stream_route::check(route, config, at));
+    stream_route::places(config, at);
+    at.each("acme", &config.acme, |at, authority| acme::check(authority, config, at));
     at.each("brokers", &config.brokers, |at, broker| broker::check(broker, at));
     at.each("tokenIssuers", &config.token_issuers, |at, issuer| token_issuer::check(issuer, at));
     at.each("subscriptions", &config.subscriptions, |at, one| subscription::check(one, config, at));

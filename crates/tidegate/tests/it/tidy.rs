@@ -115,6 +115,8 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-graphql", &[]),
         ("tidegate-identity", &[]),
         ("tidegate-vault", &[]),
+        ("tidegate-acme", &[]),
+        ("tidegate-layer4", &[]),
         ("tidegate-kafka", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
         ("tidegate-sinks", &[]),
@@ -133,12 +135,20 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-kafka",
                 "tidegate-graphql",
                 "tidegate-identity",
+                "tidegate-layer4",
                 "tidegate-telemetry",
             ],
         ),
         (
             "tidegate",
-            &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry", "tidegate-vault"],
+            &[
+                "tidegate-model",
+                "tidegate-acme",
+                "tidegate-ai",
+                "tidegate-proxy",
+                "tidegate-telemetry",
+                "tidegate-vault",
+            ],
         ),
     ]);
     let output = Command::new(env!("CARGO"))

@@ -124,7 +124,9 @@ pub(super) async fn answer(
     if let Some(failure) = transcripts::unread(&conversation) {
         return Err(failure);
     }
-    if conversation.endpoint.operation == Operation::Completions && conversation.watch.reads_answers() {
+    // Texts without a conversation's form, and conversations that only their vendor can read.
+    let is_unread = matches!(conversation.endpoint.operation, Operation::Completions | Operation::Compact);
+    if is_unread && conversation.watch.reads_answers() {
         return Err(Failure::refused(Problem::NotImplemented).with_hint(
             "the answers of this endpoint cannot be read by the rules of this route: ask for a chat",
         ));
