@@ -279,7 +279,10 @@ async fn ask(
         // Where no target is left its first word is waited for.
         let within = asked.alias.choice.first_token(target).filter(|_| more);
         let result = match (more || again) && conversation.stream {
-            true => sending::speak(worker, call, outgoing, within, (on, conversation.answers())).await,
+            true => {
+                let choice = (on, conversation.answers());
+                sending::speak(worker, call, outgoing, within, choice, &told).await
+            }
             false => sending::send(worker, call, outgoing).await.map(Some),
         };
         awaited += began.elapsed();
@@ -304,7 +307,11 @@ async fn ask(
                         let from = From { target, model: &model, dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
-                    left => passed::why(left.err(), status),
+                    Ok((response, true)) => {
+                        receipts::unwanted(&response, dialect, &told);
+                        passed::why(None, status)
+                    }
+                    Err(failure) => passed::why(Some(failure), status),
                 };
                 bill.set_aside(status.is_success());
                 mark.passed(call, Some(status), reason);

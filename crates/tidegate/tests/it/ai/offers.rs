@@ -18,6 +18,65 @@ const LETTERS: &str = "e embeddings, c completions, i images, x image edits, s s
 
 /// Which operations each kind is asked for. All others are 501.
 const OFFERS: &str = "
+ai21               e
+anthropic
+azure-foundry      eir
+azure-openai       ecixstl
+baseten            e
+bedrock
+bedrock-mantle     e
+cerebras           ec
+cloudflare         e
+cohere             er
+databricks         ec
+deepgram           est
+deepinfra          ecist
+deepseek           ec
+elevenlabs         est
+fireworks          ecr
+gemini             eixstl
+github-models      e
+groq               estl
+huggingface        e
+hunyuan            e
+hyperbolic         ec
+jina               er
+llama-cpp          ecr
+lm-studio          ec
+minimax            eis
+mistral            ectm
+moonshot           e
+nebius             eci
+novita             ecr
+nscale             ei
+nvidia-nim         ec
+ollama             ecst
+openai             ecixstlmnk
+openai-compatible  ecixstlmr
+openrouter         ec
+ovhcloud           eit
+perplexity         e
+qianfan            eir
+qwen               eci
+sambanova          etl
+scaleway           etr
+sglang             ecr
+siliconflow        eistr
+stability          e
+stepfun            eixst
+tgi                ec
+together           ecistlr
+vercel             ei
+vertex             ixstl
+vertex-anthropic
+vertex-ranking     er
+vllm               ectlr
+volcengine         ei
+voyage             er
+wandb              e
+watsonx            ecr
+xai                ecix
+zhipu              eit
 ";
 
 /// Forms, whose parts `b` bounds.
@@ -28,6 +87,17 @@ fn form(kind: &str, more: &str) -> String {
     format!("{}{more}--b--\r\n", field("model", "", kind))
         .replace("FILE", "content-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n")
         .replace("IMAGE", "content-disposition: form-data; name=\"image\"; filename=\"a.png\"\r\ncontent-type: image/png\r\n\r\nPNG\r\n--b\r\ncontent-disposition: form-data; name=\"prompt\"\r\n\r\ntide\r\n")
+}
+
+/// A voice that a kind knows.
+fn voice(kind: &str) -> &'static str {
+    match kind {
+        "deepgram" => "aura-2-thalia-en",
+        "elevenlabs" => "21m00Tcm4TlvDq8ikWAM",
+        "gemini" | "vertex" => "Kore",
+        "minimax" => "English_expressive_narrator",
+        _ => "alloy",
+    }
 }
 
 /// Whether a kind was asked, or its lack was told; anything else is a fault.
@@ -43,7 +113,7 @@ fn is_asked(
         'c' => json("/completions", json!({"model": kind, "prompt": "hi", "max_tokens": 5})),
         'i' => json("/images/generations", json!({"model": kind, "prompt": "hi"})),
         'x' => ("/images/edits", form(kind, "--b\r\nIMAGE")),
-        's' => json("/audio/speech", json!({"model": kind, "input": "hi", "voice": "alloy"})),
+        's' => json("/audio/speech", json!({"model": kind, "input": "hi", "voice": voice(kind)})),
         't' => ("/audio/transcriptions", form(kind, "--b\r\nFILE")),
         'l' => ("/audio/translations", form(kind, "--b\r\nFILE")),
         'm' => json("/moderations", json!({"model": kind, "input": "hi"})),

@@ -237,7 +237,7 @@ fn a_body_that_is_compressed_is_judged_by_what_is_in_it() {
     }
     assert_eq!(send(&gateway, "identity", b"a=bad").status, 403);
     assert_eq!(send(&gateway, "gzip", b"a=good").status, 400, "it is no gzip");
-    let bomb = packed("gzip", &vec![b'x'; 50_000_000]);
+    let bomb = packed("gzip", &vec![b'x'; 5_000_000]);
     assert_eq!(send(&gateway, "gzip", &bomb).status, 413);
     // Nobody here reads these.
     assert_eq!(send(&gateway, "aws-chunked", b"a=good").status, 200);
