@@ -29,7 +29,10 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
 pub use layout::fmt;
 pub use load::{document, load};
-pub use policy::{Phase, Policy, PolicyUse, cache::CacheKey};
+pub use policy::{
+    Phase, Policy, PolicyUse,
+    cache::{CacheDisk, CacheKey},
+};
 pub use resource::{
     access_log::AccessLog, admin::Admin, config::Config, consumer::Consumer, listener::Listener,
     named_policy::NamedPolicy, route::Route, upstream::Upstream,

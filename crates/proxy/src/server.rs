@@ -137,7 +137,9 @@ impl Gateway {
         let fronts = self.open_fronts(&compiled, inherited)?;
         self.spawn(self.shared.connections.len())?;
         self.listen(sockets)?;
-        self.serve_fronts(&compiled, fronts)
+        self.serve_fronts(&compiled, fronts)?;
+        cache::begin(&compiled);
+        Ok(())
     }
 
     /// The listening sockets, for another process to take over.
@@ -219,6 +221,7 @@ impl Gateway {
         };
         crate::handler::mcp::reloaded(&compiled);
         self.shared.compiled.store(Arc::new(compiled));
+        cache::begin(&self.shared.compiled.load());
         self.shared.generation.fetch_add(1, Ordering::Release);
         subscription::reloaded(&previous.subscriptions, &self.shared.compiled.load().subscriptions);
         self.settle();
@@ -403,7 +406,7 @@ impl Gateway {
     }
 
     /// Purges caches; how many answers went. An error says what is wrong with the wish.
-    pub fn purge_caches(&self, wish: &cache::PurgeWish) -> Result<usize, String> {
+    pub fn purge_caches(&self, wish: &cache::PurgeWish) -> Result<cache::Purged, String> {
         wish.fulfil(&self.shared.compiled.load())
     }
 

@@ -87,6 +87,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     policies::check("globalPolicies", &config.global_policies, at);
     placement::check(config, at);
     cached::check(config, at);
+    cached::directories(config, at);
     let world = route::World::new(config);
     at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
 }

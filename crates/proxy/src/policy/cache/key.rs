@@ -37,6 +37,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// A key as it was written down: all of it, and the length of its address.
+    pub(super) fn restored(bytes: &[u8], address_bytes: usize) -> Option<Self> {
+        (address_bytes <= bytes.len()).then(|| Self { bytes: bytes.into(), address_bytes })
+    }
+
     /// Such as `http://api.example.test/a?b=c`.
     pub(super) fn address(&self) -> &[u8] {
         self.bytes.get(..self.address_bytes).unwrap_or_default()

@@ -26,7 +26,7 @@ redis: {{addresses: [\"127.0.0.1:{1}\"]}}
 postgres: {{url: \"postgresql://a@127.0.0.1:{1}/a\"}}
 routes:
   - {{name: closed, match: [{{path: {{prefix: /closed}}}}], policies: [keyAuth: {{}}], backends: [{{upstream: good}}]}}
-  - {{name: dead, match: [{{path: {{prefix: /dead}}}}], policies: [cache: {{}}], backends: [{{upstream: dead}}]}}
+  - {{name: dead, match: [{{path: {{prefix: /dead}}}}], policies: [cache: {{disk: {{}}}}], backends: [{{upstream: dead}}]}}
   - {{name: models, match: [{{path: {{prefix: /ai}}}}], policies: [budget: {{tokens: 1000000, metricKeys: 5}}, budget: {{amount: 1000, name: money, metricKeys: 5, unknownPrice: free}}, guardrails: {{rules: [{{name: w, mode: flag, on: request, words: [hello]}}]}}, aiCache: {{scope: shared}}], ai: {{stripPrefix: /ai}}}}
   - {{name: good, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: good}}]}}
 ai:
