@@ -9,7 +9,7 @@ use ai::{
 use serde_json::{Value, json};
 
 use super::{
-    KEY, Named, config, post,
+    Named, config, post,
     rounds::{PROVIDERS, dialect_of, of, sent_back, written},
 };
 use crate::harness::{Gateway, Upstream};
@@ -53,10 +53,10 @@ fn answer(dialect: Dialect, round: usize) -> Answer {
         cache: None,
     };
     let mut parts = vec![thought("The moon is full.", 0)];
-    if round % 2 == 0 && dialect != Dialect::Gemini {
+    if round.is_multiple_of(2) && dialect != Dialect::Gemini {
         parts.push(thought("", 1));
     }
-    if round % 3 != 0 {
+    if !round.is_multiple_of(3) {
         parts.push(Part::text("I shall look."));
     }
     parts.push(call(0, mark(0)));
