@@ -23,7 +23,7 @@ fn an_authority_that_is_away_is_asked_again_and_handshakes_are_refused_meanwhile
     assert!(door.gateway.metric("tidegate_acme_certificate_failures") >= Some(2.0));
     assert!(door.gateway.stderr().contains("no certificate for api.example.test"));
     let anyone = client(rustls::RootCertStore::empty(), None, &[]);
-    let refused = dial(door.tls, &anyone, "api.example.test").err().expect("no handshake");
+    let refused = dial(door.tls, &anyone, "api.example.test").expect_err("no handshake");
     assert!(refused.to_string().contains("alert"), "not a certificate that nobody trusts: {refused}");
     pebble.come();
     door.gets("api.example.test", &pebble);
