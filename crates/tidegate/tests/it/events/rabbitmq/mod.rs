@@ -175,6 +175,15 @@ impl Rabbit {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.server.id().to_string()).status();
         assert!(status.expect("kill runs").success());
+        // Each of its threads stops in its own time.
+        let tasks = format!("/proc/{}/task", self.server.id());
+        let is_stopped = |task: fs::DirEntry| {
+            let text = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            text.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        if name == "STOP" {
+            eventually("it stands still", || fs::read_dir(&tasks).expect("tasks").flatten().all(is_stopped));
+        }
     }
 
     /// Has the client do something.

@@ -91,7 +91,7 @@ fn a_message_is_kept_as_it_was_sent_and_told_when_no_queue_takes_it() {
         (&record["publish"]["exchange"], &record["publish"]["messages"]),
         (&"orders".into(), &1.into())
     );
-    for bad in ["a.b", "%2A", "a%23"] {
+    for bad in ["a.b", "*"] {
         assert_eq!(post(&gateway, &format!("/orders/{bad}"), "\nx-key: k", "x").status, 400, "{bad}");
     }
     assert_eq!(
@@ -204,7 +204,7 @@ subscriptions: [{{name: absent, broker: events, stream: absent, upstream: billin
     };
     for (begin, says) in [
         ("cannot connect to the broker `stranger`", "UnknownIssuer"),
-        ("cannot connect to the broker `no-tls`", "TLS"),
+        ("cannot connect to the broker `no-tls`", "speaks no TLS there"),
         ("cannot connect to the broker `password`", "ACCESS_REFUSED"),
         ("cannot connect to the broker `host`", "vhost another-host not found"),
         ("the subscription `absent` cannot be read", "no queue 'absent' in vhost '/'"),
