@@ -48,11 +48,7 @@ async def returned():
     return AuthorizationCodeResult(code=came_back["code"], state=came_back["state"], iss=came_back["iss"])
 
 
-async def main():
-    metadata = OAuthClientMetadata(
-        client_name="test", redirect_uris=["http://localhost:9/back"], grant_types=["authorization_code", "refresh_token"]
-    )
-    provider = OAuthClientProvider(url, metadata, Kept(), redirect_handler=browse, callback_handler=returned)
+async def use(provider):
     report = {}
     async with create_mcp_http_client(auth=provider) as http:
         async with streamable_http_client(url, http_client=http) as (read, write):
@@ -62,6 +58,19 @@ async def main():
                 report["first"] = (await session.call_tool("shop_buy", {})).content[0].text
                 await asyncio.sleep(2.3)
                 report["later"] = (await session.call_tool("shop_buy", {})).content[0].text
+    return report
+
+
+async def main():
+    metadata = OAuthClientMetadata(
+        client_name="test", redirect_uris=["http://localhost:9/back"], grant_types=["authorization_code", "refresh_token"]
+    )
+    provider = OAuthClientProvider(url, metadata, Kept(), redirect_handler=browse, callback_handler=returned)
+    # A request is sent twice at most: with a token that has too few scopes it fails, and the next asks for more.
+    try:
+        report = await use(provider)
+    except Exception:
+        report = await use(provider)
     print(json.dumps(report))
 
 
