@@ -115,6 +115,7 @@ node_packages=(
   openai@7.59.0 @anthropic-ai/sdk@1.14.0 @google/genai@3.3.0
   @a2a-js/sdk@1.3.0 express@5.3.0
   ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/anthropic@4.0.105 @ai-sdk/google@4.0.121
+  @modelcontextprotocol/server@2.4.0 voyageai@0.4.0 @ibm-cloud/watsonx-ai@1.7.16
 )
 stamp="$peers/node-$(printf '%s\n' "${node_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
@@ -160,6 +161,19 @@ if [ ! -e "$stamp" ]; then
   }
   touch "$stamp"
   say "installed ${rpc_packages[*]}"
+fi
+
+# What Jina and MiniMax publish for Python; what it needs to be imported is there, but for fuzzywuzzy.
+judges=(jina-cli==0.3.0 minimax-mcp==0.0.19 fuzzywuzzy==0.18.0)
+stamp="$peers/judges-$(printf '%s\n' "${judges[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/judges"
+  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$peers/judges" "${judges[@]}" || {
+    say "pip cannot install ${judges[*]}: is PyPI within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${judges[*]}"
 fi
 
 # Another that cuts texts as OpenAI's models do, with their vocabularies in it.

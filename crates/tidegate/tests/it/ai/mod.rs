@@ -2,6 +2,8 @@
 
 mod again;
 mod agents;
+mod agents_rounds;
+mod agents_rules;
 mod agents_said;
 mod applied;
 mod asides;
@@ -68,6 +70,7 @@ mod vendor_types;
 mod vendors;
 mod vocabulary;
 mod words;
+mod words_judges;
 
 use std::fmt::Write;
 
