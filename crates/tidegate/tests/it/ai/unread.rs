@@ -80,11 +80,8 @@ fn calls_of_a_hand_and_of_a_function_beside_it_go_where_they_belong() {
                 true => {
                     let text = answer.text();
                     let end = text.lines().filter_map(|line| line.strip_prefix("data: "));
-                    let end = end.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-                    let end = end
-                        .filter(|event| event["type"] == "response.completed")
-                        .next_back()
-                        .expect("an end");
+                    let mut end = end.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+                    let end = end.rfind(|event| event["type"] == "response.completed").expect("an end");
                     end["response"]["output"].clone()
                 }
             };

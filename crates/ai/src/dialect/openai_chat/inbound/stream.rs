@@ -219,7 +219,8 @@ impl StreamWriter for Writer {
             Event::Finish { choice, finish } => {
                 let is_refusal_told = self.choices.get(&choice).is_some_and(|one| one.is_refusal_told);
                 let reason = finish_word(&finish, is_refusal_told);
-                let choices = json!([{"index": choice, "delta": {}, "logprobs": null, "finish_reason": reason}]);
+                let choices =
+                    json!([{"index": choice, "delta": {}, "logprobs": null, "finish_reason": reason}]);
                 self.chunk(choices, out);
             }
             Event::Usage(usage) => self.usage = Some(usage),
