@@ -22,9 +22,19 @@ use crate::harness::{Gateway, Upstream, read_request};
 const MASKS: &str = ", {guardrails: {rules: [{name: pii, mode: mask, personalData: [email]}]}}";
 const ANN: &str = "ann@example.org";
 
+/// Whom the user names, as the model is told it.
+fn addressee(request: &Request) -> Option<String> {
+    let named = parts(request).find_map(|part| match part {
+        Part::Text { text, .. } => text.split_once("Leave a note to ").map(|(_, rest)| rest.to_owned()),
+        _ => None,
+    });
+    named.and_then(|rest| rest.split_once('>').map(|(mask, _)| format!("{mask}>")))
+}
+
 /// What a model does that is told of nobody's address: it writes to whom it was told of, and reads it back.
 fn reply_to_masked(request: &Request) -> Answer {
     let results = results(request);
+    let mask = addressee(request).unwrap_or_default();
     if results.len() >= 2 {
         return says(vec![Part::text(format!("done: {}", results.join(", ")))]);
     }
@@ -32,8 +42,8 @@ fn reply_to_masked(request: &Request) -> Answer {
         function(request, id, "Bash", &json!({"command": line, "description": "says it"})).expect("a shell")
     };
     says(vec![
-        Part::text("I shall write to <EMAIL_1>."),
-        shell("call_1", "printf 'to <EMAIL_1>' > NOTE.txt; cat NOTE.txt"),
+        Part::text(format!("I shall write to {mask}.")),
+        shell("call_1", &format!("printf 'to {mask}' > NOTE.txt; cat NOTE.txt")),
         shell("call_2", "printf 'bob@example.org'"),
     ])
 }
@@ -85,7 +95,7 @@ fn last(dialect: Dialect, upstream: &Upstream) -> Vec<String> {
 }
 
 #[test]
-fn agents_work_with_answers_that_are_given_again() {
+fn agents_work_past_a_cache() {
     // Namespaces of Codex's tools are in what the cache keeps, and so are Claude's signed thoughts.
     let dialect = Dialect::OpenAiResponses;
     let upstream = parrot::provider(dialect, reply_to_codex);
@@ -97,8 +107,9 @@ fn agents_work_with_answers_that_are_given_again() {
         assert!(!said.contains("unsupported call"), "{round}: {said}");
         assert_eq!(desk.file("NOTE.txt"), "ahoy", "{round}");
     }
-    let hits = |gateway: &Gateway| gateway.stdout().matches("\"cache\":\"hit\"").count();
-    assert!(hits(&gateway) > 0, "{} requests, {}", upstream.seen().len(), gateway.stdout());
+    // Its requests name the session and the turn, so that another's are never the same: they pass the cache all the same.
+    let told = |word: &str| gateway.stdout().matches(&format!("\"cache\":\"{word}\"")).count();
+    assert_eq!(told("hit") + told("miss"), 4, "{}", gateway.stdout());
 
     let dialect = Dialect::Anthropic;
     let folder = Desk::new("cached-claude");
@@ -114,7 +125,8 @@ fn agents_work_with_answers_that_are_given_again() {
             ("ahoy", "from the \"model\"\n")
         );
     }
-    assert!(hits(&gateway) > 0, "{} requests, {}", upstream.seen().len(), gateway.stdout());
+    let told = |word: &str| gateway.stdout().matches(&format!("\"cache\":\"{word}\"")).count();
+    assert!(told("hit") + told("miss") >= 6, "{}", gateway.stdout());
     assert!(last(dialect, &upstream).iter().any(|part| part.contains(agents::PROOF)));
 }
 
@@ -163,7 +175,7 @@ fn agents_work_with_streams_that_go_on_elsewhere() {
     let codex_at = |second: Dialect, model: &str| {
         let (first, other) = (breaking(Dialect::OpenAiResponses), parrot::provider(second, reply_to_codex));
         let gateway = going_on((Dialect::OpenAiResponses, &first), (second, &other), &CODEX);
-        let desk = Desk::new(&format!("goes-on-codex-{}", second.name()));
+        let desk = Desk::new(&format!("goes-on-codex-{}-{model}", second.name()));
         let (said, output) = codex(&desk, &gateway, model, "");
         assert!(
             said.contains("done: ") && said.contains("ahoy"),
@@ -191,8 +203,9 @@ fn agents_work_with_streams_that_go_on_elsewhere() {
     };
     std::thread::scope(|scope| {
         let codex = scope.spawn(|| {
+            // Elsewhere its tools would have other names, for which nobody goes on.
             codex_at(Dialect::OpenAiResponses, CODEX[0]);
-            codex_at(Dialect::Anthropic, CODEX[1]);
+            codex_at(Dialect::OpenAiResponses, CODEX[1]);
         });
         let claude = scope.spawn(|| {
             claude_at(Dialect::Anthropic);

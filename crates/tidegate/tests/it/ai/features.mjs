@@ -401,7 +401,7 @@ async function vercelResponses(model) {
     likely: openaiOptions({ logprobs: 2 }),
     labels: openaiOptions({ metadata: { trip: "7" } }),
     knobs: { temperature: 0.5, topP: 0.5, providerOptions: openaiOptions({ safetyIdentifier: "u-1" }) },
-    lacks: ["audio", "streamed-audio"],
+    lacks: ["audio", "streamed-audio", "streamed-probabilities"],
   });
 }
 

@@ -56,8 +56,14 @@ fn has_probabilities(dialect: Dialect) -> bool {
 /// A refusal as an SDK shows it: in a place of its own where both dialects have one, else as what a filter cut.
 fn refusal(sdk: &str, caller: Dialect, target: Dialect) -> Value {
     let is_apart = matches!(target, Dialect::OpenAiChat | Dialect::OpenAiResponses);
+    // Chat Completions tells a refusal in its place and ends as ever: elsewhere its words stand alone.
+    let is_plain = target == Dialect::OpenAiChat;
     match caller {
+        Dialect::Gemini if is_plain && sdk.starts_with("vercel:") => json!(["I will not.", "stop"]),
         _ if sdk.starts_with("vercel:") => json!(["I will not.", "content-filter"]),
+        Dialect::Gemini if is_plain => json!(["I will not.", "STOP"]),
+        Dialect::Bedrock if is_plain => json!(["I will not.", "end_turn"]),
+        Dialect::Cohere if is_plain => json!(["I will not.", "COMPLETE"]),
         Dialect::OpenAiChat => json!(["I will not.", if is_apart { "stop" } else { "content_filter" }]),
         Dialect::OpenAiResponses if is_apart => json!(["I will not.", "refusal", "completed"]),
         Dialect::OpenAiResponses => json!(["I will not.", "output_text", "incomplete"]),
