@@ -7,6 +7,7 @@ mod kafka;
 mod listeners;
 pub(super) mod mock;
 mod publish;
+mod rabbitmq;
 pub(super) mod server;
 mod settings;
 mod troubles;
