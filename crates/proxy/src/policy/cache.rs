@@ -132,7 +132,7 @@ impl Cache {
             );
         }
         let keys = Arc::new(Keys::new(&settings.key));
-        let disk = settings.disk.as_ref().map(|disk| below(settings, disk, &cx.owner)).transpose()?;
+        let disk = settings.disk.as_ref().and_then(|disk| below(settings, disk, &cx.owner));
         let kept = cx.keep(report::KEPT, settings, || Kept {
             tiers: Tiers::new(settings.max_size.get(), disk),
             flights: Arc::default(),
@@ -392,15 +392,13 @@ fn below(
     settings: &model::policy::Cache,
     disk: &model::policy::cache::CacheDisk,
     place: &str,
-) -> Result<Disk, String> {
+) -> Option<Disk> {
     let root = match (&disk.directory, crate::handler::mcp::session::data_dir()) {
-        (Some(directory), _) => directory.into(),
-        (None, Some(data)) => data.join(FOLDER).join(disk::folder_name(place)),
-        (None, None) => {
-            return Err("`disk` has no place: give it a `directory`, or start with `--data-dir`".into());
-        }
+        (Some(directory), _) => Some(directory.into()),
+        (None, data) => data.map(|data| data.join(FOLDER).join(disk::folder_name(place))),
     };
-    Ok(Disk::new(place, root, disk, &settings.fingerprint()))
+    // Without a data directory the configuration is only checked, and nothing is opened.
+    root.map(|root| Disk::new(place, root, disk, &settings.fingerprint()))
 }
 
 /// What a request asks of caches. `Pragma` speaks where `Cache-Control` does not (RFC 9111 §5.4).
