@@ -17,9 +17,10 @@ struct Kept {
     credentials: AccountCredentials,
 }
 
-/// The accounts of this process, each made by whoever needs it first.
+/// The accounts of this process, each made by whoever needs it first. What is kept of one are its credentials, in the
+/// store: each certificate speaks over connections of its own, by the settings that hold now.
 #[derive(Default)]
-pub(crate) struct Accounts(Mutex<HashMap<String, Arc<Mutex<Option<Account>>>>>);
+pub(crate) struct Accounts(Mutex<HashMap<String, Arc<Mutex<()>>>>);
 
 impl Accounts {
     /// The account at an authority.
@@ -31,16 +32,11 @@ impl Accounts {
     ) -> Result<Account, Failure> {
         let name = file_name(authority);
         let place = self.0.lock().await.entry(name.clone()).or_default().clone();
-        let mut place = place.lock().await;
-        if let Some(account) = &*place {
-            return Ok(account.clone());
+        let _alone = place.lock().await;
+        match store.account::<Kept>(&name) {
+            Some(kept) => known(kept, authority, wire, store, &name).await,
+            None => fresh(authority, wire, store, &name).await,
         }
-        let account = match store.account::<Kept>(&name) {
-            Some(kept) => known(kept, authority, wire, store, &name).await?,
-            None => fresh(authority, wire, store, &name).await?,
-        };
-        *place = Some(account.clone());
-        Ok(account)
     }
 
     /// Forgets an account that the authority does not know.

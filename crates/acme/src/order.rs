@@ -12,7 +12,7 @@ use std::{
 
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::KeyPair;
 
@@ -36,6 +36,12 @@ pub(crate) struct Failure {
     is_unknown_account: bool,
     /// The order leads to nothing any more: the next try makes another.
     is_final: bool,
+}
+
+/// Whether an authority that is asked for an order says that there is none.
+fn is_gone(problem: &Problem) -> bool {
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    problem.status == Some(404) || matches!(kind.rsplit(':').next(), Some("malformed" | "unauthorized"))
 }
 
 impl Failure {
@@ -174,14 +180,9 @@ impl Run<'_> {
         let Ok(key) = KeyPair::from_pem(&begun.key) else { return Ok(None) };
         let mut order = match account.order(begun.url).await {
             Ok(order) => order,
-            // The authority has forgotten it, or it is another account's.
-            Err(error @ Error::Api(_)) => {
-                let failure = self.failed(error);
-                return match failure.cause {
-                    Cause::Limited(_) => Err(failure),
-                    Cause::Other => Ok(None),
-                };
-            }
+            // The authority has forgotten it, or it is another account's. What has broken there for the moment says nothing
+            // of it, and with it would go the key of a certificate that there may be already.
+            Err(Error::Api(problem)) if is_gone(&problem) => return Ok(None),
             Err(error) => return Err(self.failed(error)),
         };
         if order.state().status == OrderStatus::Invalid {
@@ -205,12 +206,13 @@ impl Run<'_> {
             }
             order
         };
-        let mut made = account.new_order(&order(self.replaces.as_ref())).await;
+        let mut made =
+            account.new_order(&order(self.replaces.as_ref())).await.map_err(|error| self.failed(error));
         // An authority that does not take it as a renewal may take it as it is.
-        if self.replaces.is_some() && made.is_err() && self.wire.take_pause().is_none() {
-            made = account.new_order(&order(None)).await;
+        if self.replaces.is_some() && made.as_ref().is_err_and(|failure| failure.cause == Cause::Other) {
+            made = account.new_order(&order(None)).await.map_err(|error| self.failed(error));
         }
-        let made = made.map_err(|error| self.failed(error))?;
+        let made = made?;
         // RSA takes a while, and this thread has others to look after.
         let kind = self.wanted.authority.key_type;
         let key = tokio::task::spawn_blocking(move || keys::generate(kind)).await;

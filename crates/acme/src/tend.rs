@@ -208,6 +208,8 @@ impl Tended {
             }
             is_asked_for = false;
             self.order(&common, &wire).await;
+            // Whoever asked for one meanwhile has it.
+            let _ = tokio::time::timeout(Duration::ZERO, self.now.notified()).await;
         }
     }
 

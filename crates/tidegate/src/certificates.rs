@@ -168,21 +168,21 @@ impl Collect for Report {
             return;
         }
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let help = "Until when a certificate that the gateway got itself is good, in seconds since 1970; 0 while there is none.";
         for one in &all {
             let labels = [("certificate", one.id.as_str()), ("authority", one.authority.as_str())];
             let end = one.valid.map_or(0.0, |(_, end)| seconds(end));
-            let help = "Until when a certificate that the gateway got itself is good, in seconds since 1970; 0 while there is none.";
             out.gauge("tidegate_acme_certificate_not_after_timestamp_seconds", help, &labels, end);
-            if let Some(due) = one.due {
-                let help = "When a certificate is ordered next, in seconds since 1970.";
-                out.gauge(
-                    "tidegate_acme_certificate_next_order_timestamp_seconds",
-                    help,
-                    &labels,
-                    seconds(due),
-                );
-            }
-            let help = "Orders of a certificate that failed since the last one that did not.";
+        }
+        let help = "When a certificate is ordered next, in seconds since 1970.";
+        for (one, due) in all.iter().filter_map(|one| Some((one, one.due?))) {
+            let labels = [("certificate", one.id.as_str()), ("authority", one.authority.as_str())];
+            let name = "tidegate_acme_certificate_next_order_timestamp_seconds";
+            out.gauge(name, help, &labels, seconds(due));
+        }
+        let help = "Orders of a certificate that failed since the last one that did not.";
+        for one in &all {
+            let labels = [("certificate", one.id.as_str()), ("authority", one.authority.as_str())];
             out.gauge("tidegate_acme_certificate_failures", help, &labels, f64::from(one.failures));
         }
         let totals = certificates.manager.totals();

@@ -15,7 +15,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use model::StreamRecord;
@@ -41,6 +41,8 @@ use crate::{
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024 + 1;
 /// Datagrams that are read before others have their turn.
 const READ_MAX: usize = 64;
+/// How often a socket whose listener is gone looks whether its last session has ended.
+const LOOK: Duration = Duration::from_millis(500);
 
 thread_local! {
     /// What datagrams go through: none is kept.
@@ -70,9 +72,12 @@ struct Door {
     listener: Arc<str>,
     socket: Rc<UdpSocket>,
     sessions: Sessions,
+    is_closing: Cell<bool>,
 }
 
-/// Serves a listener's datagrams until it is told to close; sessions that there are go on to their end.
+/// Serves a listener's datagrams until it is told to close, and then those of sessions that there are, to their end: they
+/// answer by the same socket, which the kernel gives datagrams as long as it is open. If another listener has the address
+/// by then, new sessions are that one's.
 pub(crate) async fn run(
     worker: Rc<Worker>,
     listener: Arc<str>,
@@ -86,17 +91,24 @@ pub(crate) async fn run(
             return;
         }
     };
-    let door = Door { worker, listener, socket, sessions: Sessions::default() };
+    let door =
+        Door { worker, listener, socket, sessions: Sessions::default(), is_closing: Cell::new(false) };
     loop {
+        let is_closing = door.is_closing.get();
         tokio::select! {
             biased;
-            () = closing.notified() => return,
+            () = closing.notified(), if !is_closing => door.is_closing.set(true),
+            // The last session may have ended without a word from outside.
+            () = tokio::time::sleep(LOOK), if is_closing => {}
             ready = door.socket.readable() => {
                 if let Err(error) = ready {
                     tracing::error!(listener = %door.listener, "cannot receive datagrams: {error}");
                     return;
                 }
             }
+        }
+        if door.is_closing.get() && door.sessions.borrow().is_empty() {
+            return;
         }
         for _ in 0..READ_MAX {
             if !door.take_one() {
@@ -135,7 +147,14 @@ impl Door {
     /// Begins a session, if there may be one.
     fn begin(&self, from: SocketAddr) -> Option<Rc<Session>> {
         let plan = self.worker.plan();
-        let listener = plan.listeners.iter().find(|known| known.name == self.listener)?.clone();
+        let here = self.socket.local_addr().ok()?;
+        let is_here = |known: &Listener| known.address.parse::<SocketAddr>().is_ok_and(|own| own == here);
+        let by_name = plan.listeners.iter().find(|known| known.name == self.listener);
+        // Under another name, the address is still somebody's; under another address, the name is not this socket's.
+        let listener = by_name
+            .filter(|known| !self.is_closing.get() || is_here(known))
+            .or_else(|| plan.listeners.iter().find(|known| self.is_closing.get() && is_here(known)))?
+            .clone();
         let route = listener.streams.as_ref()?.any()?.clone();
         let client = from.ip().to_canonical();
         // Anybody can have a record written for each datagram: those that never were a session are counted alone.
@@ -147,7 +166,7 @@ impl Door {
             return refuse(Ended::Denied);
         }
         let Some(open) = route.open() else { return refuse(Ended::Full) };
-        let Some(opened) = self.worker.open(&self.listener) else { return refuse(Ended::Full) };
+        let Some(opened) = self.worker.open(&listener.name) else { return refuse(Ended::Full) };
         let target = route.target()?;
         let upstream = target.upstream.clone();
         let now = Instant::now();
@@ -380,6 +399,7 @@ impl Life {
     async fn flow(&self) -> Ended {
         let session = &self.session;
         let silent = || poll_fn(|cx| session.timer.poll(cx));
+        let mut left = std::pin::pin!(self.worker.left());
         loop {
             tokio::select! {
                 biased;
@@ -390,7 +410,7 @@ impl Life {
                     }
                 }
                 () = silent() => return Ended::Idle,
-                () = self.worker.left() => return Ended::Drained,
+                () = &mut left => return Ended::Drained,
             }
             for _ in 0..READ_MAX {
                 match session.take_answer(&self.socket, self.from) {

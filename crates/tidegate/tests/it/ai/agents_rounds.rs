@@ -59,8 +59,8 @@ fn reply(request: &Request, dialect: Dialect) -> Answer {
     );
     let shell = function(request, &id, "exec_command", &json!({"cmd": line}));
     let called = match tool(request) {
-        Some(name) if round % 2 == 0 => Some(call(&id, &name, json!({"port": "Brest"}).to_string(), false)),
-        None if round % 2 == 0 => free(request, &id, "exec", &script),
+        Some(name) if round.is_multiple_of(2) => Some(call(&id, &name, json!({"port": "Brest"}).to_string(), false)),
+        None if round.is_multiple_of(2) => free(request, &id, "exec", &script),
         _ => shell.or_else(|| free(request, &id, "exec", &script)),
     };
     let mut called = called.unwrap_or_else(|| panic!("nothing to call among {:?}", request.tools));
