@@ -91,8 +91,7 @@ pub(crate) async fn run(
             return;
         }
     };
-    let door =
-        Door { worker, listener, socket, sessions: Sessions::default(), is_closing: Cell::new(false) };
+    let door = Door { worker, listener, socket, sessions: Sessions::default(), is_closing: Cell::new(false) };
     loop {
         let is_closing = door.is_closing.get();
         tokio::select! {

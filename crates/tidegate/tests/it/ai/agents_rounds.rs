@@ -59,7 +59,9 @@ fn reply(request: &Request, dialect: Dialect) -> Answer {
     );
     let shell = function(request, &id, "exec_command", &json!({"cmd": line}));
     let called = match tool(request) {
-        Some(name) if round.is_multiple_of(2) => Some(call(&id, &name, json!({"port": "Brest"}).to_string(), false)),
+        Some(name) if round.is_multiple_of(2) => {
+            Some(call(&id, &name, json!({"port": "Brest"}).to_string(), false))
+        }
         None if round.is_multiple_of(2) => free(request, &id, "exec", &script),
         _ => shell.or_else(|| free(request, &id, "exec", &script)),
     };

@@ -281,22 +281,15 @@ fn postgresql_is_spoken_through_it() {
         }
         found.expect("PostgreSQL is missing in the peers' Python environment: run scripts/peers.sh")
     };
-    let script = "import pgserver, sys, time
-server = pgserver.get_server(sys.argv[1])
-print(server.get_uri(), flush=True)
-time.sleep(60)
-";
     let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("pg").display().to_string();
-    let mut peer = crate::harness::Peer::start(crate::harness::python(script, &[&data]));
-    let uri = peer.line().expect("where it is");
-    let socket = uri.split("host=").nth(1).expect("a socket").replace("%2F", "/");
+    let socket = folder.path().display().to_string();
+    let script = include_str!("../ai/postgres.py");
+    let mut peer = crate::harness::Peer::start(crate::harness::python(script, &[&socket]));
+    peer.line().expect("where it is");
     let address = free();
     let endpoint = format!("{{address: \"unix:{socket}/.s.PGSQL.5432\"}}");
     let gateway = open(&text(&address.to_string(), "", "", &endpoint), address);
     let psql = |query: &str| {
-        let user =
-            uri.split("//").nth(1).and_then(|rest| rest.split([':', '@']).next()).unwrap_or("postgres");
         let output = Command::new(bin.join("psql"))
             .args([
                 "-h",
@@ -304,7 +297,7 @@ time.sleep(60)
                 "-p",
                 &address.port().to_string(),
                 "-U",
-                user,
+                "postgres",
                 "-d",
                 "postgres",
                 "-Atc",

@@ -52,7 +52,7 @@ fn heard(socket: &UdpSocket) -> Option<String> {
 #[test]
 fn a_session_stays_at_its_endpoint_and_answers_come_in_order_to_whom_they_are_for() {
     let (listen, one, two) = (free(), echo("one "), echo("two "));
-    let gateway = open(&text(listen, &[one, two], ", idleTimeout: 400ms"), listen);
+    let gateway = open(&text(listen, &[one, two], ", idleTimeout: 3s"), listen);
     let clients: Vec<UdpSocket> = (0..4).map(|_| socket(listen)).collect();
     let mut names = Vec::new();
     for (number, client) in clients.iter().enumerate() {
@@ -126,7 +126,7 @@ fn an_endpoint_at_which_nobody_listens_is_set_aside() {
 #[test]
 fn a_process_without_descriptors_blames_no_endpoint_and_says_so_once() {
     let (listen, one) = (free(), echo("e "));
-    let outliers = ", idleTimeout: 500ms";
+    let outliers = ", idleTimeout: 3s";
     let text = text(listen, &[one, echo("e ")], outliers).replacen(
         "{name: u,",
         "{name: u, outlierDetection: {consecutiveLocalOriginFailure: 1, baseEjectionTime: 60s},",
@@ -203,4 +203,35 @@ print(ask("missing.test", 1)[1][3] & 15)
     assert!(is_good, "{told}");
     assert_eq!(told, "2 True\n3");
     assert_eq!(gateway.metric("tidegate_stream_datagrams_total{route=\"r\",direction=\"sent\"}"), Some(2.0));
+}
+
+#[test]
+fn sessions_outlive_the_name_of_their_listener_and_nobody_is_left_unheard() {
+    let (listen, one) = (free(), echo("e "));
+    let text = text(listen, &[one], ", idleTimeout: 2s");
+    let gateway = open(&text, listen);
+    let clients: Vec<UdpSocket> = (0..8).map(|_| socket(listen)).collect();
+    let asked = |when: &str| {
+        for client in &clients {
+            client.send(when.as_bytes()).expect("sent");
+            assert_eq!(heard(client).as_deref(), Some(&*format!("e {when}")), "{when}\n{}", gateway.stderr());
+        }
+    };
+    asked("before");
+    let renamed = text.replacen("[{name: l,", "[{name: another,", 1).replacen(
+        "listeners: [l]",
+        "listeners: [another]",
+        1,
+    );
+    assert_ne!(renamed, text);
+    assert_eq!(gateway.reload(&renamed)["lastReload"], "ok", "{}", gateway.stderr());
+    asked("after");
+    // Whoever is new is heard as well, at whichever socket the kernel hands it to.
+    for number in 0..16 {
+        let client = socket(listen);
+        client.send(b"new").expect("sent");
+        assert_eq!(heard(&client).as_deref(), Some("e new"), "{number}\n{}", gateway.stderr());
+    }
+    // And the sockets of before go when their sessions do: the address is free for who comes next.
+    eventually("all are over", || gateway.metric("tidegate_stream_open{route=\"r\"}") == Some(0.0));
 }
