@@ -44,6 +44,7 @@ fn reply_to_masked(request: &Request) -> Answer {
     says(vec![
         Part::text(format!("I shall write to {mask}.")),
         shell("call_1", &format!("printf 'to {mask}' > NOTE.txt; cat NOTE.txt")),
+        // An address that the model alone tells is masked for good.
         shell("call_2", "printf 'bob@example.org'"),
     ])
 }
@@ -63,7 +64,7 @@ fn claude_code_works_where_addresses_are_masked() {
                 }
             };
             let seen = upstream.seen();
-            want(said.starts_with(&format!("done: to {ANN}, bob@example.org")), format!("it says {output}"));
+            want(said.starts_with(&format!("done: to {ANN}, <EMAIL>")), format!("it says {output}"));
             want(
                 desk.file("NOTE.txt") == format!("to {ANN}"),
                 format!("the note is {:?}", desk.file("NOTE.txt")),

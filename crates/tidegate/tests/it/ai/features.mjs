@@ -410,7 +410,8 @@ async function vercelAnthropic(model) {
   return vercel(createAnthropic({ baseURL: `${base}/v1`, apiKey: key })(model), {
     single: { anthropic: { disableParallelToolUse: true } },
     knobs: { stopSequences: ["END"], providerOptions: { anthropic: { metadata: { userId: "u-1" } } } },
-    lacks: ["audio", "streamed-audio", "probabilities", "streamed-probabilities", "labels"],
+    // It asks models that it does not know by a tool in place of a schema.
+    lacks: ["audio", "streamed-audio", "probabilities", "streamed-probabilities", "labels", "parse", "streamed"],
   });
 }
 
