@@ -107,7 +107,11 @@ fn nowhere() -> u16 {
 
 /// The one file of a name below a folder.
 fn file(below: &Path, name: &str) -> std::path::PathBuf {
-    let found = crate::tidy::files(below, name);
-    assert_eq!(found.len(), 1, "{name} below {}: {found:?}", below.display());
+    let mut found = Vec::new();
+    // A certificate is in use a moment before it is on disk.
+    eventually(&format!("one {name} below {}", below.display()), || {
+        found = crate::tidy::files(below, name);
+        found.len() == 1
+    });
     found[0].clone()
 }
