@@ -77,11 +77,7 @@ fn an_order_under_way_goes_on_after_a_kill_with_the_key_that_it_was_made_for() {
     // A program that does not return before it may: the order waits for it.
     let (path, may) = (folder.path().join("hook.sh"), folder.path().join("may"));
     let script = format!(
-<<<<<<< HEAD
-        "#!/bin/sh\nn=0\nuntil [ -e {} ]; do n=$((n + 1)); [ $n -lt 600 ] || exit 1; sleep 0.05; done\nexec curl -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" http://{}/$1-txt\n",
-=======
         "#!/bin/sh\nn=0; until [ -e {} ] || [ $n -gt 400 ]; do n=$((n+1)); sleep 0.05; done\nexec curl -sf -d \"{{\\\"host\\\": \\\"$2.\\\", \\\"value\\\": \\\"$3\\\"}}\" http://{}/$1-txt\n",
->>>>>>> 0458bdd4a8242f74149135538ca1f5bca107f7e6
         may.display(),
         pebble.names_at
     );
