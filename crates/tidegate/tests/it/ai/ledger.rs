@@ -341,7 +341,9 @@ fn taken(gateway: &Gateway) -> (u128, u128) {
         .expect("budgets")
         .iter()
         .flat_map(|budget| budget["accounts"].as_array().cloned().unwrap_or_default());
-    accounts.fold((0, 0), |(spent, held), one| (spent + pico(&one["spent"]), held + pico(&one["held"])))
+    // What is held in Redis is not told here: it is looked for there.
+    let held = |one: &Value| one.get("held").map_or(0, pico);
+    accounts.fold((0, 0), |(all, all_held), one| (all + pico(&one["spent"]), all_held + held(&one)))
 }
 
 fn settles(gateway: &Gateway, what: &str, want: u128) {
@@ -369,6 +371,19 @@ fn each_way_by_itself_costs_what_it_cost_in_redis_and_holds_nothing_there() {
     by_itself(&gateway);
     let away = gateway.metric("tidegate_redis_fallbacks_total{how=\"local\"}");
     assert_eq!(away.unwrap_or_default(), 0.0, "all was counted there");
+    let told = redis.ask("KEYS tidegate:*");
+    let keys = told.lines().map(str::trim).filter(|line| line.starts_with("tidegate:"));
+    let keys: Vec<String> = keys.map(|key| format!("\"{}\"", key.replace('"', "\\\""))).collect();
+    let hashes: Vec<_> =
+        keys.iter().filter(|key| redis.ask(&format!("TYPE {key}")).contains("hash")).collect();
+    assert!(!hashes.is_empty(), "{told}");
+    for key in hashes {
+        let held = redis.ask(&format!("HMGET {key} hh hl"));
+        let numbers: Vec<&str> = held.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
+        assert!(numbers.iter().all(|number| *number == "0"), "{key}: {held}");
+        let fields = redis.ask(&format!("HKEYS {key}"));
+        assert!(!fields.lines().any(|field| field.starts_with("h:")), "{key}: {fields}");
+    }
 }
 
 fn by_itself(gateway: &Gateway) {

@@ -74,7 +74,7 @@ vllm               ectlr
 volcengine         ei
 voyage             er
 wandb              e
-watsonx            ecr
+watsonx            r
 xai                ecix
 zhipu              eit
 ";
