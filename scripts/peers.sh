@@ -76,7 +76,8 @@ python_environment() { # folder, package...
   shift
   stamp="$peers/$folder-$(printf '%s\n' "$@" | sha256sum | cut -c1-12)"
   if [ ! -e "$stamp" ]; then
-    rm -rf "${peers:?}/$folder"
+    # With what it says of an earlier list, to which one may come back.
+    rm -rf "${peers:?}/$folder" "${peers:?}/$folder"-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]
     python3 -m venv "$peers/$folder"
     "$peers/$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || {
       say "pip cannot install $*: is PyPI within reach?"
