@@ -3,12 +3,22 @@
 import json, sys, time
 
 import pika
+import pika.exceptions
 
 port = int(sys.argv[1])
 
 
 def connected():
-    connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port, heartbeat=0))
+    # A server that has just begun again takes connections before it speaks.
+    end = time.monotonic() + 30
+    while True:
+        try:
+            connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port, heartbeat=0))
+            break
+        except pika.exceptions.AMQPError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
     channel = connection.channel()
     channel.confirm_delivery()
     return connection, channel
