@@ -93,12 +93,9 @@ pub(crate) async fn run(
     };
     let door = Door { worker, listener, socket, sessions: Sessions::default(), is_closing: Cell::new(false) };
     loop {
-        let is_closing = door.is_closing.get();
         tokio::select! {
             biased;
-            () = closing.notified(), if !is_closing => door.is_closing.set(true),
-            // The last session may have ended without a word from outside.
-            () = tokio::time::sleep(LOOK), if is_closing => {}
+            () = closing.notified() => break,
             ready = door.socket.readable() => {
                 if let Err(error) = ready {
                     tracing::error!(listener = %door.listener, "cannot receive datagrams: {error}");
@@ -106,19 +103,40 @@ pub(crate) async fn run(
                 }
             }
         }
-        if door.is_closing.get() && door.sessions.borrow().is_empty() {
-            return;
-        }
-        for _ in 0..READ_MAX {
-            if !door.take_one() {
-                break;
-            }
-        }
+        door.take_some();
         tokio::task::yield_now().await;
     }
+    door.is_closing.set(true);
+    // Whoever told it to close waits until it has, and may tell the sessions to end after that.
+    tokio::task::spawn_local(door.linger());
 }
 
 impl Door {
+    /// Hears the sessions that there are to their end.
+    async fn linger(self) {
+        while !self.sessions.borrow().is_empty() {
+            tokio::select! {
+                ready = self.socket.readable() => {
+                    if ready.is_err() {
+                        return;
+                    }
+                }
+                // The last session may have ended without a word from outside.
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            self.take_some();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take_some(&self) {
+        for _ in 0..READ_MAX {
+            if !self.take_one() {
+                break;
+            }
+        }
+    }
+
     /// Takes a datagram; false when there is none.
     fn take_one(&self) -> bool {
         SCRATCH.with_borrow_mut(|scratch| match self.socket.try_recv_from(scratch) {
