@@ -94,16 +94,19 @@ fn when_the_primary_is_lost_its_copy_goes_on_with_what_was_counted() {
             && keys(&copy).len() == 2
     });
     primary.kill();
-    for gateway in &gateways {
-        eventually("it is away", || ask(gateway, "/", "\nx-t: b").status == 503);
-    }
     eventually("the copy is the primary", || copy.ask("ROLE").contains("master"));
+    // While it is away nobody passes who is not known to have used up what there is.
+    let mut number = 0;
     for gateway in &gateways {
-        eventually("it is counted again", || is_up(gateway) && ask(gateway, "/", "\nx-t: b").status == 429);
+        eventually("it is counted again", || {
+            number += 1;
+            ask(gateway, "/", &format!("\nx-t: new-{number}")).status == 200
+        });
+        assert_eq!(ask(gateway, "/", "\nx-t: b").status, 429);
     }
     // Of three one was left, and it is counted at the new primary.
     assert_eq!(passed(&gateways, "a", 4), 1);
-    assert_eq!(keys(&copy).len(), 2);
+    assert!(keys(&copy).len() >= 4, "{:?}", keys(&copy));
 }
 
 #[test]

@@ -244,7 +244,8 @@ fn a_body_that_is_compressed_is_judged_by_what_is_in_it() {
     assert_eq!(send(&gateway, "aws-chunked", b"a=bad").status, 403);
     let (gateway, _upstream) =
         guarded(&own.settings("requestBody: {limit: 64KiB, above: inspectBeginning}"), "");
-    let long = "x".repeat(100_000);
+    // Such as does not look like a bomb.
+    let long: String = (0..20_000).map(|number| number.to_string()).collect();
     assert_eq!(send(&gateway, "gzip", &packed("gzip", format!("b=bad&c={long}").as_bytes())).status, 403);
     assert_eq!(send(&gateway, "gzip", &packed("gzip", format!("c={long}&b=bad").as_bytes())).status, 200);
     let (gateway, _upstream) = guarded(&own.settings("mode: detect"), "");
