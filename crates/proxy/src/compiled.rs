@@ -275,9 +275,9 @@ impl Compiled {
                 let some = |need: fn(&crate::policy::Needs) -> bool| {
                     snapshot.policies().any(|policy| need(&crate::policy::needs(policy)))
                 };
-                let (measures_heads, keeps_heads) =
-                    (some(|need| need.head_size), some(|need| need.whole_head));
                 let mut compiled = Self {
+                    measures_heads: some(|need| need.head_size),
+                    keeps_heads: some(|need| need.whole_head),
                     snapshot,
                     router,
                     routes,
@@ -292,8 +292,6 @@ impl Compiled {
                     issuers: issuers.clone(),
                     protected_headers,
                     consumer_identity,
-                    measures_heads,
-                    keeps_heads,
                     warnings: Diagnostics::default(),
                     kept,
                 };

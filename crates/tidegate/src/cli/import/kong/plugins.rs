@@ -198,28 +198,7 @@ impl Import {
                 }
                 json!({"headers": {side: changes}})
             }
-            "proxy-cache" => {
-                let seconds = number(config, "cache_ttl").unwrap_or(300);
-                for key in ["strategy", "memory", "storage_ttl"] {
-                    config.remove(key);
-                }
-                defaults(
-                    config,
-                    &[
-                        ("content_type", json!(["text/plain", "application/json"])),
-                        ("request_method", json!(["GET", "HEAD"])),
-                        ("response_code", json!([200, 301, 404])),
-                    ],
-                );
-                if config.remove("cache_control") != Some(Value::Bool(true)) {
-                    self.note(
-                        &format!("{at}.config.cache_control"),
-                        "Kong keeps answers whatever their `Cache-Control` says; here `cache` heeds it (RFC 9111), \
-                         and `defaultTtl` is for those that say nothing",
-                    );
-                }
-                json!({"cache": {"defaultTtl": format!("{seconds}s")}})
-            }
+            "proxy-cache" => self.cache(at, config),
             // What it answers is looked for when the route is finished.
             "request-termination" => {
                 let taken = std::mem::take(config);
@@ -256,6 +235,29 @@ impl Import {
             }
             _ => return Made::Unknown,
         })
+    }
+
+    fn cache(&mut self, at: &str, config: &mut Fields) -> Value {
+        let seconds = number(config, "cache_ttl").unwrap_or(300);
+        for key in ["strategy", "memory", "storage_ttl"] {
+            config.remove(key);
+        }
+        defaults(
+            config,
+            &[
+                ("content_type", json!(["text/plain", "application/json"])),
+                ("request_method", json!(["GET", "HEAD"])),
+                ("response_code", json!([200, 301, 404])),
+            ],
+        );
+        if config.remove("cache_control") != Some(Value::Bool(true)) {
+            self.note(
+                &format!("{at}.config.cache_control"),
+                "Kong keeps answers whatever their `Cache-Control` says; here `cache` heeds it (RFC 9111), \
+                 and `defaultTtl` is for those that say nothing",
+            );
+        }
+        json!({"cache": {"defaultTtl": format!("{seconds}s")}})
     }
 
     fn anonymous(&mut self, at: &str, config: &mut Fields, policy: &mut Value) {
