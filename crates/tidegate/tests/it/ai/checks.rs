@@ -102,13 +102,15 @@ fn a_version_too_many_or_too_few_in_a_base_address_is_warned_of() {
             |text: &str| text.split(|one: char| one == '│' || one.is_whitespace()).collect::<String>();
         assert!(plain(&told).contains(&plain(warning.unwrap_or_default())), "{kind} {base}: {told}");
     }
-    let program = "    policies: [{keyAuth: {}}]\n    mcp: {servers: [{name: s, command: [a-server]}]}";
+    let program = "    policies: [{keyAuth: {}}]\n    mcp: {servers: [{name: s, command: [/bin/cat]}]}\nruntime: {allowedCommands: [/bin/cat]}";
     let served = "    policies: [{keyAuth: {}}, {budget: {amount: 5}}]\n    ai: {stripPrefix: /ai}";
     for (mcp, warned) in [
         (program.to_owned(), false),
         (program.replace("{keyAuth: {}}", ""), true),
         (
-            program.replace("{keyAuth: {}}", "").replace("a-server]", "a-server], process: {shared: true}"),
+            program
+                .replace("{keyAuth: {}}", "")
+                .replace("[/bin/cat]}]", "[/bin/cat], process: {shared: true}}]"),
             false,
         ),
     ] {

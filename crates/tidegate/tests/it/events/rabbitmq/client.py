@@ -74,4 +74,8 @@ def obey(connection, channel, order):
 for line in sys.stdin:
     connection, channel = connected()
     print(json.dumps(obey(connection, channel, json.loads(line))), flush=True)
-    connection.close()
+    try:
+        connection.close()
+    except pika.exceptions.AMQPError:
+        # The answer is there; a server that ends meanwhile need not hear that nothing more is asked.
+        pass
