@@ -2,12 +2,16 @@
 known for it."""
 
 import http.client
+import json
 from dataclasses import dataclass, replace
 
 import load
 from proxies.envoy_quic import EnvoyOverHttp3
 from proxies.nginx import Nginx
 from proxies.process import Setup
+from proxies.tidegate_policies import (
+    Asked, Authorized, Filed, Masked, NginxFiles, Once, Posted, Signed, Transformed, Validated,
+)
 from proxies.tidegate_parts import Cached, Composed, Limited, OverHttp2, OverHttp3, Proxied, SharedLimited, Transcoded
 from proxies.varnish import Varnish
 from scenes import Scene
@@ -86,10 +90,47 @@ class Multiplexed(PartScene):
         return (load.http3 if over_quic else load.h2load)(tools, proxy, seconds)
 
 
+class Told(PartScene):
+    """Each proxy is sent what its policy asks for: fields, a body, a key of its own for each request."""
+
+    def ask(self, tools, proxy, seconds):
+        return load.wrk(tools, proxy, seconds, path=self.path, script=script(proxy))
+
+
+def script(proxy):
+    """A script for wrk; GET without a body."""
+    name, value = lambda field: field.split(": ", 1)[0], lambda field: field.split(": ", 1)[1]
+    sends = {name(field): value(field) for field in load.FIELDS} | (proxy.sends() if hasattr(proxy, "sends") else {})
+    lines = []
+    if hasattr(proxy, "body"):
+        sends["Content-Type"] = "application/json"
+        lines += ['wrk.method = "POST"', f"wrk.body = {json.dumps(proxy.body())}"]
+    lines += [f"wrk.headers[{json.dumps(field)}] = {json.dumps(text)}" for field, text in sends.items()]
+    if getattr(proxy, "HAS_KEYS", False):
+        # wrk has a state of Lua for each thread: each begins its keys with a number of its own.
+        lines += [
+            "local threads = 0",
+            "function setup(thread) threads = threads + 1; thread:set('number', threads) end",
+            "local count, begun = 0, nil",
+            "function request()",
+            "  begun = begun or string.format('%d-%d-%d', number, os.time(), math.random(0, 2147483647))",
+            "  count = count + 1",
+            "  wrk.headers['Idempotency-Key'] = begun .. '-' .. count",
+            "  return wrk.format()",
+            "end",
+        ]
+    file = proxy.folder / "post.lua"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
 ALL = (
     Kept("cache", "an answer of 1 KiB that is kept", Setup("bare"), kinds=(Cached, NginxKeeping, Varnish), base="nginx", path="/kept"),
     PartScene("compose", "three answers of 1 KiB as one", Setup("bare"), kinds=(Proxied, Composed), base=Proxied.NAME),
     Questions("shared-limit", "a limit that is counted in Redis", Setup("bare"), kinds=(Proxied, Limited, SharedLimited), base=Limited.NAME),
     Multiplexed("http3", "a proxied call over HTTP/3", Setup("tls"), kinds=(OverHttp2, OverHttp3, EnvoyOverHttp3), base=OverHttp2.NAME),
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
+    Told("policies", "a proxied GET under one policy", Setup("bare"), kinds=(Proxied, Signed, Authorized, Transformed, Masked), base=Proxied.NAME),
+    Told("bodies", "a proxied POST of 300 bytes under one policy", Setup("bare"), kinds=(Posted, Validated, Once, Asked), base=Posted.NAME),
+    PartScene("static", "a file of 1 KiB", Setup("bare"), kinds=(Filed, NginxFiles), base="nginx", path="/app.js"),
 )

@@ -1,7 +1,8 @@
 //! The mock upstream: 1 KiB of JSON, or 1 MiB under `/1m`, over HTTP/1.1, under `/kept` for caches that go by its date;
 //! a gRPC unary answer over cleartext HTTP/2, a price under the shop's service.
 //!
-//! It trusts its clients: what arrives is a well-formed request without a body (HTTP/1.1), as the proxies send it.
+//! It trusts its clients: what arrives is a well-formed request, as the proxies send it, and over HTTP/1.1 a body has its
+//! length told and belongs to a POST.
 
 use std::{error::Error, net::SocketAddr, thread, time::SystemTime};
 
@@ -105,6 +106,11 @@ async fn answer_http1(mut stream: TcpStream, answers: Answers) {
     let mut input = BytesMut::with_capacity(READ_BYTES);
     loop {
         while let Some(at) = end.find(&input) {
+            let whole = at + end.needle().len() + body_bytes(&input[..at]);
+            if input.len() < whole {
+                input.reserve(whole - input.len());
+                break;
+            }
             let all = match &input[..] {
                 [b'G', b'E', b'T', b' ', b'/', b'1', b'm', ..] => &answers.large,
                 [b'G', b'E', b'T', b' ', b'/', b'k', b'e', b'p', b't', ..] => &answers.kept,
@@ -113,13 +119,25 @@ async fn answer_http1(mut stream: TcpStream, answers: Answers) {
             if stream.write_all(all).await.is_err() {
                 return;
             }
-            input.advance(at + 4);
+            input.advance(whole);
         }
         input.reserve(READ_BYTES);
         if !matches!(stream.read_buf(&mut input).await, Ok(1..)) {
             return;
         }
     }
+}
+
+/// How long the body is that follows this head.
+fn body_bytes(head: &[u8]) -> usize {
+    const NAME: &[u8] = b"content-length:";
+    if !head.starts_with(b"POST ") {
+        return 0;
+    }
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let line = lines.find(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)));
+    let told = line.and_then(|line| std::str::from_utf8(&line[NAME.len()..]).ok());
+    told.and_then(|told| told.trim().parse().ok()).unwrap_or(0)
 }
 
 async fn answer_h2(stream: TcpStream) {
