@@ -10,15 +10,29 @@ use std::{
 
 use rustix::fs::{self, Mode, OFlags};
 
+#[cfg(target_os = "linux")]
+use super::at_once::{self, Device};
+
 /// How often a directory that is changing is looked at again.
 #[cfg(target_os = "linux")]
 const TRIES: usize = 8;
+
+/// Whether a disk is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    ForDisks,
+    /// Only what the system has in memory is looked at; an error of the kind `WouldBlock` says that it has not. The
+    /// directory lies on this device, which answers at once for what is in memory.
+    #[cfg(target_os = "linux")]
+    Never(Device),
+}
 
 /// An open directory.
 pub(super) struct Below<'r> {
     #[cfg(target_os = "linux")]
     root: rustix::fd::OwnedFd,
     path: &'r Path,
+    wait: Wait,
 }
 
 /// What lies at a path.
@@ -29,17 +43,25 @@ pub(super) enum Found {
 }
 
 impl<'r> Below<'r> {
-    pub(super) fn of(path: &'r Path) -> io::Result<Self> {
+    pub(super) fn of(path: &'r Path, wait: Wait) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            Ok(Self { root: fs::open(path, flags, Mode::empty())?, path })
+            let root = match wait {
+                Wait::ForDisks => fs::open(path, flags, Mode::empty())?,
+                Wait::Never(device) => at_once::directory(path, device)?,
+            };
+            Ok(Self { root, path, wait })
         }
         #[cfg(not(target_os = "linux"))]
         {
             std::fs::read_dir(path)?;
-            Ok(Self { path })
+            Ok(Self { path, wait })
         }
+    }
+
+    pub(super) fn wait(&self) -> Wait {
+        self.wait
     }
 
     /// What lies at a path below it, each step of which is a name. Neither a pipe nor a device is waited for.
@@ -47,7 +69,9 @@ impl<'r> Below<'r> {
         let name = Path::new(OsStr::from_bytes(if steps.is_empty() { b"." } else { steps }));
         let file = match self.open_path(name) {
             Ok(file) => file,
-            Err(error) if is_nothing(&error) => return Ok(Found::Nothing),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && is_nothing(&error) => {
+                return Ok(Found::Nothing);
+            }
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
@@ -63,6 +87,9 @@ impl<'r> Below<'r> {
         use rustix::{fs::ResolveFlags, io::Errno};
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        if let Wait::Never(_) = self.wait {
+            return Ok(at_once::open(&self.root, name, flags, resolve)?.into());
+        }
         for _ in 0..TRIES {
             return match fs::openat2(&self.root, name, flags, Mode::empty(), resolve) {
                 Ok(file) => Ok(file.into()),
@@ -125,7 +152,7 @@ mod tests {
         let open = |name: &str| open_resolved(&root, Path::new(name)).is_ok();
         assert!(open("a/in") && open("good"));
         assert!(!open("bad") && !open("../out") && !open("none"));
-        let below = Below::of(&root).expect("a directory");
+        let below = Below::of(&root, Wait::ForDisks).expect("a directory");
         let is_file = |name: &str| matches!(below.open(name.as_bytes()), Ok(Found::File(..)));
         assert!(is_file("a/in") && is_file("good"));
         assert!(!is_file("bad") && !is_file("../out") && !is_file("none") && !is_file("a"));

@@ -15,8 +15,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::reading;
-
+use super::{below::Wait, reading};
 use crate::{
     body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
@@ -53,8 +52,16 @@ fn room(from: u64, to: u64) -> Vec<u8> {
 }
 
 /// Some bytes of a file; less than all of them is an error, for the length has been told.
-pub(super) fn read(file: &File, from: u64, to: u64) -> io::Result<Bytes> {
-    fill(file, from, room(from, to))
+pub(super) fn read(file: &File, from: u64, to: u64, wait: Wait) -> io::Result<Bytes> {
+    match wait {
+        Wait::ForDisks => fill(file, from, room(from, to)),
+        #[cfg(target_os = "linux")]
+        Wait::Never(_) => {
+            let mut room = room(from, to);
+            super::at_once::read(file, from, &mut room)?;
+            Ok(room.into())
+        }
+    }
 }
 
 fn fill(file: &File, from: u64, mut room: Vec<u8>) -> io::Result<Bytes> {
@@ -68,6 +75,8 @@ pub(super) struct Flow {
     pieces: VecDeque<Piece>,
     /// Bytes that have not been given yet.
     left: u64,
+    /// How the file was opened: what is in memory is read as it was.
+    wait: Wait,
     /// The chunk that comes next.
     reading: Option<Pin<Box<dyn Future<Output = io::Result<Bytes>>>>>,
     /// Counts it among the files that are on their way.
@@ -75,25 +84,31 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn of(file: File, pieces: Vec<Piece>, open: OwnedSemaphorePermit) -> Self {
+    pub(super) fn of(file: File, pieces: Vec<Piece>, wait: Wait, open: OwnedSemaphorePermit) -> Self {
         let left = length(&pieces);
-        Self { file: Arc::new(file), left, pieces: pieces.into(), reading: None, _open: open }
+        Self { file: Arc::new(file), left, pieces: pieces.into(), wait, reading: None, _open: open }
     }
 
-    /// Begins to read the next chunk, where one is to be read next.
-    fn read_on(&mut self) {
+    /// The next chunk, where one is to be read next and need not be waited for; otherwise begins to read it.
+    fn read_on(&mut self) -> Option<Bytes> {
         if self.reading.is_some() {
-            return;
+            return None;
         }
-        let Some(Piece::Span(from, to)) = self.pieces.front_mut() else { return };
+        let Some(Piece::Span(from, to)) = self.pieces.front_mut() else { return None };
         let (begin, end) = (*from, (*from).saturating_add(CHUNK).min(*to));
         *from = end;
         if end == *to {
             self.pieces.pop_front();
         }
+        if self.wait != Wait::ForDisks
+            && let Ok(bytes) = read(&self.file, begin, end, self.wait)
+        {
+            return Some(bytes);
+        }
         let file = self.file.clone();
         let room = room(begin, end);
         self.reading = Some(Box::pin(reading::waiting(move || fill(&file, begin, room))));
+        None
     }
 
     fn give(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
@@ -114,7 +129,9 @@ impl HttpBody for Flow {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let this = self.get_mut();
-        this.read_on();
+        if let Some(bytes) = this.read_on() {
+            return this.give(bytes);
+        }
         if let Some(reading) = &mut this.reading {
             let read = ready!(reading.as_mut().poll(cx));
             this.reading = None;

@@ -1,5 +1,7 @@
 //! `static`: files of a directory.
 
+#[cfg(target_os = "linux")]
+mod at_once;
 mod below;
 mod flow;
 mod reading;
@@ -26,7 +28,7 @@ use model::{
 use tokio::sync::Semaphore;
 
 use self::{
-    below::{Below, Found},
+    below::{Below, Found, Wait},
     flow::Flow,
     telling::{Content, Form},
 };
@@ -61,6 +63,8 @@ struct Shared {
     codings: Vec<Coding>,
     cache_control: Vec<(Option<String>, HeaderValue)>,
     types: Vec<(String, HeaderValue)>,
+    /// How files are looked for first.
+    first: Wait,
     /// One permit for each file on its way.
     open: Arc<Semaphore>,
 }
@@ -114,7 +118,8 @@ enum Answer {
 impl Files {
     pub(crate) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
         let root = settings.root.as_path();
-        Below::of(root).map_err(|error| format!("`root`: the directory {}: {error}", root.display()))?;
+        Below::of(root, Wait::ForDisks)
+            .map_err(|error| format!("`root`: the directory {}: {error}", root.display()))?;
         if let Some(file) = below_it(root, &cx.snapshot.referenced_files()) {
             return Err(format!(
                 "`root`: {} lies in it, which the configuration names: everybody could read it; name a directory of its own",
@@ -140,7 +145,8 @@ impl Files {
         }
         let open = Arc::new(Semaphore::new(settings.max_open as usize));
         let codings = settings.precompressed.iter().map(|coding| Coding::from(*coding)).collect();
-        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types, open })))
+        let first = at_first(root);
+        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types, first, open })))
     }
 
     /// The directory.
@@ -173,16 +179,22 @@ impl Files {
         let Ok(open) = self.0.open.clone().try_acquire_owned() else {
             return Err(busy("as many files are on their way as `maxOpen` allows"));
         };
-        let shared = self.0.clone();
-        let looking = reading::waiting(move || shared.look(&wish));
-        let Ok(looked) = tokio::time::timeout(PATIENCE, looking).await else {
-            return Err(busy("the disk does not answer"));
+        let looked = match self.0.look_at_once(&wish) {
+            Some(looked) => looked,
+            None => {
+                let shared = self.0.clone();
+                let looking = reading::waiting(move || shared.look(&wish, Wait::ForDisks));
+                let Ok(looked) = tokio::time::timeout(PATIENCE, looking).await else {
+                    return Err(busy("the disk does not answer"));
+                };
+                looked
+            }
         };
         match looked {
             Ok(Answer::File(response)) => Ok(response.map(|content| match content {
                 Content::Nothing => Body::Empty,
                 Content::Whole(bytes) => Body::Full(bytes),
-                Content::Flow(file, pieces) => Body::boxed(Flow::of(file, pieces, open)),
+                Content::Flow(file, pieces, wait) => Body::boxed(Flow::of(file, pieces, wait, open)),
             })),
             Ok(Answer::Directory) => redirect(call),
             Ok(Answer::Nothing) => Err(match self.0.vary() {
@@ -197,6 +209,16 @@ impl Files {
                 .with_detail(format!("below {}: {error}", self.root().display()))),
         }
     }
+}
+
+/// How files of a directory are looked for first: where they lie on this machine, in the system's memory.
+fn at_first(root: &Path) -> Wait {
+    #[cfg(target_os = "linux")]
+    if let Some(device) = at_once::Device::local(root) {
+        return Wait::Never(device);
+    }
+    let _ = root;
+    Wait::ForDisks
 }
 
 /// A file of these that lies below a directory.
@@ -283,9 +305,18 @@ impl Shared {
         Some((found, is_directory))
     }
 
-    /// Looks for what is wanted. Waits for the disk.
-    fn look(&self, wish: &Wish) -> io::Result<Answer> {
-        let root = Below::of(self.settings.root.as_path())?;
+    /// Looks for what is wanted where that need not be waited for.
+    fn look_at_once(&self, wish: &Wish) -> Option<io::Result<Answer>> {
+        if self.first == Wait::ForDisks {
+            return None;
+        }
+        let looked = self.look(wish, self.first);
+        (!matches!(&looked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)).then_some(looked)
+    }
+
+    /// Looks for what is wanted.
+    fn look(&self, wish: &Wish, wait: Wait) -> io::Result<Answer> {
+        let root = Below::of(self.settings.root.as_path(), wait)?;
         match root.open(&wish.path)? {
             Found::File(file, metadata) if !wish.is_directory => {
                 return self.tell(&root, &wish.path, (file, metadata), StatusCode::OK, wish);
@@ -327,7 +358,7 @@ impl Shared {
         status: StatusCode,
         wish: &Wish,
     ) -> io::Result<Answer> {
-        let mut form = Form { file, metadata, coding: None, kind: self.kind(path) };
+        let mut form = Form { file, metadata, coding: None, kind: self.kind(path), wait: root.wait() };
         for coding in &wish.codings {
             let end: &[u8] = match coding {
                 Coding::Gzip => b".gz",
@@ -394,6 +425,7 @@ mod tests {
             codings: Vec::new(),
             cache_control: Vec::new(),
             types: Vec::new(),
+            first: Wait::ForDisks,
             open: Arc::new(Semaphore::new(1)),
         }
     }

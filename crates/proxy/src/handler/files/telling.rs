@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
-use super::flow::{self, Piece};
+use super::{
+    below::Wait,
+    flow::{self, Piece},
+};
 use crate::{
     date,
     partial::{Ranges, names, names_strongly, ranges},
@@ -25,7 +28,7 @@ const PARTS_MAX: usize = 16;
 pub(super) enum Content {
     Nothing,
     Whole(Bytes),
-    Flow(File, Vec<Piece>),
+    Flow(File, Vec<Piece>, Wait),
 }
 
 /// A file, in one of its forms.
@@ -34,6 +37,7 @@ pub(super) struct Form {
     pub(super) metadata: Metadata,
     pub(super) coding: Option<Coding>,
     pub(super) kind: HeaderValue,
+    pub(super) wait: Wait,
 }
 
 /// Seconds since 1970 of a change that does not lie ahead.
@@ -163,8 +167,10 @@ fn give(
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     let content = match pieces.as_slice() {
         _ if *method == Method::HEAD || length == 0 => Content::Nothing,
-        [Piece::Span(from, to)] if length <= SMALL => Content::Whole(flow::read(&form.file, *from, *to)?),
-        _ => Content::Flow(form.file, pieces),
+        [Piece::Span(from, to)] if length <= SMALL => {
+            Content::Whole(flow::read(&form.file, *from, *to, form.wait)?)
+        }
+        _ => Content::Flow(form.file, pieces, form.wait),
     };
     Ok(answer(status, headers, content))
 }
