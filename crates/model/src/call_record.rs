@@ -189,6 +189,8 @@ pub struct TryRecord {
     pub status: Option<StatusCode>,
     /// Stable reason, such as `connect-refused`.
     pub reason: &'static str,
+    /// What is known beyond the reason, in words.
+    pub detail: Option<Box<str>>,
     /// How long the try took.
     pub duration: Duration,
     /// Name of the upstream, where the call went on to another one. Nothing was sent when the endpoint is empty.

@@ -205,6 +205,11 @@ impl Failure {
         self.0.stage
     }
 
+    /// What is known beyond the problem, for the operator.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref().or(self.0.hint.as_deref())
+    }
+
     /// The status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status.unwrap_or_else(|| self.0.problem.status())

@@ -176,7 +176,31 @@ fn failed(stage: Stage, error: &io::Error) -> (Failure, Miss) {
         io::ErrorKind::TimedOut => Miss::Timeout,
         _ => Miss::Other,
     };
-    (Failure::upstream(stage, Problem::ConnectFailed, error).never_sent(), miss)
+    let mut failure = Failure::upstream(stage, Problem::ConnectFailed, error).never_sent();
+    if let Some(words) = in_words(error) {
+        failure = failure.with_detail(words);
+    }
+    (failure, miss)
+}
+
+/// What a certificate lacks whose fault has a name of the library's alone.
+fn in_words(error: &io::Error) -> Option<&'static str> {
+    use rustls::{CertificateError, Error};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(CertificateError::Other(other)))
+            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+        {
+            Some(
+                "the server shows a certificate that is marked as an authority's (CA:TRUE); make it one with \
+                 basicConstraints=CA:FALSE, and sign that by the authority in `caFile`",
+            )
+        }
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Some(
+            "the server's certificate is of an authority that is not trusted; name that authority's in `caFile`",
+        ),
+        _ => None,
+    }
 }
 
 /// Whether the other side speaks none of the protocols that ALPN offered (RFC 7301 §3.2).

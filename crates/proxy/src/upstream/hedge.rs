@@ -24,7 +24,7 @@ use super::{
     signing,
     source::Source,
     span::Span,
-    tries::{Wish, choose, permit},
+    tries::{Why, Wish, choose, permit},
 };
 use crate::{body::Body, call::Call, failure::Sent, timer::Timer, worker::Worker};
 
@@ -241,6 +241,7 @@ impl<'a> Race<'a> {
             endpoint: lane.endpoint.label.clone(),
             status: None,
             reason: "hedge-lost",
+            detail: None,
             duration: waited,
             upstream: None,
         }
@@ -265,14 +266,15 @@ fn own_head(call: &Call, endpoint: &Endpoint, span: Option<Span>) -> Option<Part
 
 impl Lane<'_> {
     fn record(&self, tried: &Tried) -> TryRecord {
-        let (status, reason) = match &tried.result {
-            Ok(response) => (Some(response.status()), "status"),
-            Err(failure) => (None, failure.problem().slug()),
+        let Why { status, reason, detail } = match &tried.result {
+            Ok(response) => Why { status: Some(response.status()), reason: "status", detail: None },
+            Err(failure) => Why::of(failure),
         };
         TryRecord {
             endpoint: self.endpoint.label.clone(),
             status,
             reason,
+            detail,
             duration: self.started.elapsed(),
             upstream: None,
         }

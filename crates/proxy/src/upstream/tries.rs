@@ -169,11 +169,11 @@ pub(super) async fn tries(
                 };
             }
         };
-        let (status, reason) = match &again {
-            Again::Status(response) => (Some(response.status()), "status"),
-            Again::Failure(failure) => (None, failure.problem().slug()),
+        let why = match &again {
+            Again::Status(response) => Why { status: Some(response.status()), reason: "status", detail: None },
+            Again::Failure(failure) => Why::of(failure),
         };
-        note(call, &endpoint, status, reason, started.elapsed());
+        note(call, &endpoint, why, started.elapsed());
         drop(again);
         if hedging.is_none() {
             tried.push(endpoint.uid);
@@ -224,7 +224,7 @@ fn account(call: &mut Call, raced: Raced) -> Round {
     call.trail.reached(tried.phases);
     if let Some(after) = tried.stale {
         // A kept connection that the upstream had closed: no try at all, as far as anyone can tell.
-        note(call, &endpoint, None, TryRecord::STALE, after);
+        note(call, &endpoint, Why { status: None, reason: TryRecord::STALE, detail: None }, after);
     }
     Round { result: tried.result, endpoint, started, span }
 }
@@ -262,17 +262,27 @@ enum Again {
     Failure(Failure),
 }
 
-fn note(
-    call: &mut Call,
-    endpoint: &Endpoint,
-    status: Option<StatusCode>,
-    reason: &'static str,
-    duration: Duration,
-) {
+/// Why a try was not the last one.
+pub(super) struct Why {
+    pub(super) status: Option<StatusCode>,
+    pub(super) reason: &'static str,
+    pub(super) detail: Option<Box<str>>,
+}
+
+impl Why {
+    pub(super) fn of(failure: &Failure) -> Self {
+        let detail = failure.detail().map(Into::into);
+        Self { status: None, reason: failure.problem().slug(), detail }
+    }
+}
+
+fn note(call: &mut Call, endpoint: &Endpoint, why: Why, duration: Duration) {
+    let Why { status, reason, detail } = why;
     call.record.failed_tries.push(TryRecord {
         endpoint: endpoint.label.clone(),
         status,
         reason,
+        detail,
         duration,
         upstream: None,
     });

@@ -378,6 +378,7 @@ fn failed_tries(call: &CallRecord, out: &mut Vec<u8>) {
         if let Some(status) = failed.status {
             number("status", u64::from(status.as_u16()), out);
         }
+        optional("detail", failed.detail.as_deref(), out);
         duration("duration_ms", failed.duration, out);
         out.push(b'}');
     }

@@ -35,6 +35,7 @@ pub(crate) fn call() -> CallRecord {
             endpoint: Arc::from("127.0.0.1:7002"),
             status: None,
             reason: "connect-failed",
+            detail: Some("connection refused".into()),
             duration: Duration::from_millis(1),
             upstream: None,
         }],

@@ -35,6 +35,7 @@ fn a_line_is_json_and_says_who_asked_what_and_how_it_went() {
         assert_eq!(line[name], value, "{name}");
     }
     assert_eq!(line["failed_tries"][0]["endpoint"], "127.0.0.1:7002");
+    assert_eq!(line["failed_tries"][0]["detail"], "connection refused");
     assert!(line.get("consumer").is_none(), "what is absent is left out");
 }
 

@@ -65,6 +65,16 @@ impl Authority {
         Issued { cert: cert.der().clone(), pem: cert.pem(), key }
     }
 
+    /// A certificate by which it vouches for itself alone, marked as an authority's, as `openssl req -x509` makes them.
+    pub(crate) fn alone(names: &[&str]) -> Issued {
+        let hosts: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.self_signed(&key).expect("a certificate");
+        Issued { cert: cert.der().clone(), pem: cert.pem(), key }
+    }
+
     /// The list of what it has taken back, in PEM; it should be renewed within so many hours from now.
     pub(crate) fn revokes(&self, serials: &[u64], hours: i64) -> String {
         let at = |hours: i64| {

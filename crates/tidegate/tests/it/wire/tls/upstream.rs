@@ -140,6 +140,34 @@ fn an_upstream_is_trusted_by_its_authority_and_its_name_alone() {
     assert_eq!(gateway.get("/").text(), "secure");
 }
 
+/// The endpoint that was tried first says why it failed, too, though another was tried after it.
+#[test]
+fn why_tls_failed_is_told_in_words_and_with_every_try() {
+    let issued = Authority::alone(&["127.0.0.1"]);
+    let (address, _told) = secure(server(&issued, None, &[]));
+    let away = free_port();
+    let both = format!("{address}\"}}, {{address: \"127.0.0.1:{away}");
+    let own = |folder: &Path| issued.write(folder, "ca");
+    let policy = ", loadBalancing: {algorithm: roundRobin}, retries: {maxAttempts: 2, on: [connectFailure]}";
+    let gateway = front(&both, "caFile: ca.crt", policy, own);
+    let mut words = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/").status, 502);
+    }
+    for record in gateway.records(2) {
+        let tries = record["failed_tries"].as_array().cloned().unwrap_or_default();
+        assert_eq!(tries.len(), 1, "{record}");
+        words.push(tries[0]["detail"].as_str().unwrap_or_default().to_owned());
+        words.push(record["failure"]["detail"].as_str().unwrap_or_default().to_owned());
+    }
+    let of = |part: &str| words.iter().filter(|text| text.contains(part)).count();
+    assert_eq!((of("marked as an authority's (CA:TRUE)"), of("refused")), (2, 2), "{words:?}");
+    let gateway = front(&address.to_string(), "", "", |_| {});
+    assert_eq!(gateway.get("/").status, 502);
+    let told = gateway.records(1).remove(0)["failure"]["detail"].to_string();
+    assert!(told.contains("CA:TRUE") || told.contains("not trusted"), "{told}");
+}
+
 #[test]
 fn the_gateway_shows_its_certificate_and_new_files_are_used() {
     let (authority, clients) = (Authority::new("ca"), Authority::new("clients"));
