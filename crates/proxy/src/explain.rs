@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, Method};
-use model::Snapshot;
+use model::{Snapshot, resource::listener::ListenerProtocol};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -102,6 +102,21 @@ impl Compiled {
         if all.is_empty() { "there is none".to_owned() } else { format!("there are {}", all.join(", ")) }
     }
 
+    /// What takes the whole connection before anybody reads a request in it.
+    fn as_a_stream(&self, listener: &Listener, request: &Request, report: &mut Report) -> Option<String> {
+        let server_name = request.host.as_deref().filter(|_| request.tls);
+        let streams = listener.streams.as_ref();
+        if let Some((name, upstreams)) = streams.and_then(|streams| streams.lead_to(server_name)) {
+            let now = std::time::Instant::now();
+            report.upstreams = upstreams.iter().map(|upstream| upstream.cluster.status(now)).collect();
+            return Some(format!(
+                "streamRoutes `{name}`: the connection goes on as it comes, and no HTTP route sees it"
+            ));
+        }
+        let is_http = listener.protocol == ListenerProtocol::Http;
+        (!is_http).then(|| "none: no stream route takes the connection, which is closed".to_owned())
+    }
+
     /// Explains a request.
     pub fn explain(&self, request: &Request) -> Result<Report, String> {
         let listener = self.listener_of(request)?;
@@ -114,6 +129,11 @@ impl Compiled {
             handler: None,
             upstreams: Vec::new(),
         };
+        if let Some(handler) = self.as_a_stream(listener, request, &mut report) {
+            report.path = Ok(request.path.clone());
+            report.handler = Some(handler);
+            return Ok(report);
+        }
         // As a call would be: what no rule can allow first, and forms by the rules of what answers.
         let canonical = match path::canonical(&request.path, listener.path.merge_slashes.unwrap_or(true)) {
             Ok(canonical) => canonical,

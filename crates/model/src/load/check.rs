@@ -59,6 +59,36 @@ pub(crate) struct Checker<'s, 'd> {
     pub(crate) is_later: bool,
 }
 
+/// What to write in the place of a value of the wrong kind, where that can be told.
+fn remedy(shapes: &[Shape<'_>], expected: &str, node: &Node) -> Option<String> {
+    // In quotes it must be a good value, not another error.
+    let quoted = |text: String| {
+        let is_good = |one: &Shape<'_>| {
+            one.is_text() && one.format().is_none_or(|format| format::check(format, &text).is_ok())
+        };
+        shapes.iter().any(is_good).then(|| "put it in quotes".to_owned())
+    };
+    match &node.kind {
+        Kind::Number(number) if expected.starts_with("a duration") => {
+            // Three digits are milliseconds in most people's minds.
+            let text = number.to_string();
+            let is_large = text.parse::<f64>().is_ok_and(|number| number >= 100.0);
+            Some(if is_large { format!("write `{text}ms` or `{text}s`") } else { format!("write `{text}s`") })
+        }
+        Kind::Number(number) => quoted(number.to_string()),
+        Kind::Bool(true) if shapes.iter().any(Shape::is_map) => {
+            Some("write `{}` for the defaults".to_owned())
+        }
+        Kind::Bool(value) => quoted(value.to_string()),
+        Kind::Text(text) if expected.contains("a boolean") => match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "y" => Some("write `true`".to_owned()),
+            "no" | "off" | "n" => Some("write `false`".to_owned()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Whether a value may stay.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -106,13 +136,7 @@ impl Checker<'_, '_> {
             true => format::expectation("secret").unwrap_or_default().to_owned(),
             false => Shape::expectation(shapes),
         };
-        let quote =
-            matches!(node.kind, Kind::Number(_) | Kind::Bool(_)) && shapes.iter().any(|one| one.is_text());
-        let help = match &node.kind {
-            // Quotes alone would make no duration of it.
-            Kind::Number(number) if expected.starts_with("a duration") => Some(format!("write `{number}s`")),
-            _ => quote.then(|| "put it in quotes".to_owned()),
-        };
+        let help = remedy(shapes, &expected, node);
         if secret || leads_to_secret(self.root, schema) || self.is_confidential() {
             scalars(node, &mut self.literals);
         }

@@ -77,7 +77,7 @@ impl Settings for Rewrite {
         if let Some(name) = template.captures().find(missing) {
             at.field("path", |at| {
                 at.field("template", |at| {
-                    at.error(format!("not every match of this route captures `{name}`"))
+                    crate::rules::missing_capture(name, offered, at);
                 });
             });
         }

@@ -31,7 +31,7 @@ mod vault;
 
 pub(crate) use ai::aws;
 pub(crate) use policies::template;
-pub(crate) use publish::topic;
+pub(crate) use publish::{missing_capture, topic};
 
 use crate::{
     Config,

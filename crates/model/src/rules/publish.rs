@@ -3,7 +3,7 @@
 
 use crate::{
     Config, Route,
-    load::{Context, format::without_places, scope::Named},
+    load::{Context, format::without_places, nearest::nearest, scope::Named},
     resource::{
         broker::BrokerKind,
         publish::{CloudEventForm, Publish},
@@ -81,8 +81,17 @@ pub(super) fn captures(text: &str, route: &Route, at: &mut Context<'_, '_>) {
     let offered: Vec<Vec<String>> = route.matches.iter().map(super::route::captures).collect();
     for name in places(text).filter_map(|place| place.strip_prefix("captures.")) {
         if offered.is_empty() || offered.iter().any(|names| !names.iter().any(|one| one == name)) {
-            at.error(format!("not every match of this route captures `{name}`"));
+            missing_capture(name, &offered, at);
         }
+    }
+}
+
+/// Says that a name of the path is not there, and which one may be meant.
+pub(crate) fn missing_capture(name: &str, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
+    let message = format!("not every match of this route captures `{name}`");
+    match nearest(name, offered.iter().flatten().map(String::as_str)) {
+        Some(meant) if meant != name => at.error_with(message, format!("did you mean `{meant}`?")),
+        _ => at.error(message),
     }
 }
 

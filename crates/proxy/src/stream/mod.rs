@@ -22,6 +22,7 @@ pub(crate) use self::route::Route;
 use crate::{
     conn::wire::Io,
     listener::{Listener, accept, handshake},
+    upstream::Upstream,
     worker::Worker,
 };
 
@@ -57,6 +58,12 @@ impl Streams {
             }
         }
         (!is_empty).then_some(Self { names })
+    }
+
+    /// The name of the route that takes a connection, and the upstreams that it goes to.
+    pub(crate) fn lead_to(&self, server_name: Option<&str>) -> Option<(&str, Vec<&Arc<Upstream>>)> {
+        let route = self.names.find(server_name)?;
+        Some((&*route.name, route.targets.iter().map(|target| &target.upstream).collect()))
     }
 
     /// The route of datagrams.

@@ -170,7 +170,9 @@ pub(super) async fn tries(
             }
         };
         let why = match &again {
-            Again::Status(response) => Why { status: Some(response.status()), reason: "status", detail: None },
+            Again::Status(response) => {
+                Why { status: Some(response.status()), reason: "status", detail: None }
+            }
             Again::Failure(failure) => Why::of(failure),
         };
         note(call, &endpoint, why, started.elapsed());

@@ -39,6 +39,17 @@ pub(crate) fn table(args: &ConfigArgs) -> Done {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         show!("{}", cells.join("  ").trim_end());
     }
+    for stream in &compiled.snapshot.config.stream_routes {
+        let names =
+            if stream.server_names.is_empty() { "any".to_owned() } else { stream.server_names.join(", ") };
+        let upstreams: Vec<&str> = stream.backends.iter().map(|backend| backend.upstream.as_str()).collect();
+        let listeners = stream.listeners.join(", ");
+        show!(
+            "stream {}  server name {names}; listener {listeners}; to {}",
+            stream.name,
+            upstreams.join(", ")
+        );
+    }
     if !compiled.warnings.is_empty() {
         eprintln!("{}", compiled.warnings.render(super::color()));
     }

@@ -49,7 +49,14 @@ impl Mark {
         let was_sent = record.attempts.saturating_sub(self.attempts) > noted;
         let endpoint = record.endpoint.clone().filter(|_| was_sent).unwrap_or_else(|| "".into());
         let duration = self.began.elapsed();
-        record.failed_tries.push(TryRecord { endpoint, status, reason, detail: None, duration, upstream: Some(upstream) });
+        record.failed_tries.push(TryRecord {
+            endpoint,
+            status,
+            reason,
+            detail: None,
+            duration,
+            upstream: Some(upstream),
+        });
     }
 }
 
@@ -57,7 +64,14 @@ impl Mark {
 pub(super) fn key(call: &mut Call, status: StatusCode, began: Instant) {
     let Some(endpoint) = call.record.endpoint.clone() else { return };
     let (status, duration) = (Some(status), began.elapsed());
-    call.record.failed_tries.push(TryRecord { endpoint, status, reason: STATUS, detail: None, duration, upstream: None });
+    call.record.failed_tries.push(TryRecord {
+        endpoint,
+        status,
+        reason: STATUS,
+        detail: None,
+        duration,
+        upstream: None,
+    });
 }
 
 /// None of the targets answered, and this one's word is told: it is the call's own, and no try before it.

@@ -27,7 +27,24 @@ impl Input {
     pub(super) fn compile(schema: &Value, bytes_max: usize) -> Result<Self, String> {
         let compiled = Schema::compile(schema).map_err(|error| format!("input: {error}"))?;
         let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-        Ok(Self { schema: compiled, properties, bytes_max })
+        let input = Self { schema: compiled, properties, bytes_max };
+        input.fits_its_own_defaults()?;
+        Ok(input)
+    }
+
+    /// Callers who leave a name out are not to be told of a value that they never sent.
+    fn fits_its_own_defaults(&self) -> Result<(), String> {
+        let default =
+            |(name, schema): (&String, &Value)| Some((name.clone(), schema.get("default")?.clone()));
+        let defaults: Map<String, Value> = self.properties.iter().filter_map(default).collect();
+        let faults = self.schema.violations(&Value::Object(defaults.clone()));
+        let of_a_default = faults.iter().find_map(|(at, wanted)| {
+            let name = at.strip_prefix('/')?.split('/').next()?.replace("~1", "/").replace("~0", "~");
+            defaults
+                .contains_key(&name)
+                .then(|| format!("`{name}.default` does not fit its own schema: {wanted}"))
+        });
+        of_a_default.map_or(Ok(()), |fault| Err(format!("input: {fault}")))
     }
 
     /// The names that its schema has.
@@ -201,6 +218,21 @@ mod tests {
         let want = json!({"n": 7, "x": 1.5, "b": true, "list": [1, 2], "o": {"a": 1}, "s": "7", "maybe": null,
                           "other": "+ y", "d": "dd"});
         assert_eq!(Value::Object(read), want);
+    }
+
+    #[test]
+    fn a_default_fits_its_own_schema() {
+        let of = |default: &str| {
+            let schema = json!({
+                "type": "object",
+                "required": ["text", "tone"],
+                "properties": {"text": {"type": "string"}, "tone": {"enum": ["plain", "formal"], "default": default}},
+            });
+            Input::compile(&schema, 1024).map(|_| ())
+        };
+        assert_eq!(of("plain"), Ok(()));
+        let refused = of("plan").expect_err("no tone of that name");
+        assert!(refused.contains("`tone.default` does not fit its own schema"), "{refused}");
     }
 
     #[test]

@@ -181,3 +181,26 @@ fn the_token_for_a_running_gateway_comes_from_an_option_or_its_data_directory() 
     let (code, _, problems) = explain(&["--data-dir", &shown]);
     assert_eq!(code, 0, "{problems}");
 }
+
+/// Connections that a stream route takes are not told as if HTTP saw them.
+#[test]
+fn a_stream_route_is_told_where_it_takes_the_connection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let text = "listeners:
+  - {name: plain, address: \"127.0.0.1:8080\"}
+  - {name: db, address: \"127.0.0.1:8081\", protocol: tcp}
+upstreams: [{name: postgres, endpoints: [{address: \"127.0.0.1:5432\"}]}]
+streamRoutes: [{name: orders-db, listeners: [db], backends: [{upstream: postgres}]}]
+routes: [{name: web, match: [{path: {prefix: /}}], respond: {}}]
+";
+    std::fs::write(&path, text).expect("a file");
+    let shown = path.display().to_string();
+    let explain = |url: &str| run(&["routes", "explain", "-c", &shown, "GET", url]).1;
+    let out = explain("tcp://127.0.0.1:8081");
+    assert!(out.contains("streamRoutes `orders-db`") && out.contains("127.0.0.1:5432"), "{out}");
+    assert!(!out.contains("route web") && !out.contains("      web"), "{out}");
+    assert!(explain("http://127.0.0.1:8080/").contains("web (match[0])"));
+    let table = run(&["routes", "-c", &shown]).1;
+    assert!(table.contains("stream orders-db  server name any; listener db; to postgres"), "{table}");
+}

@@ -222,7 +222,10 @@ fn every_metric_of_the_dashboard_and_of_the_alerts_exists() {
             // What this page has not is documented by a test of its own; others of its kind look at the documents.
             let family = name.strip_suffix("_bucket").unwrap_or(&name);
             let is_documented = documents.contains(&format!("| `{family}` |"));
-            assert!(known.contains(&name) || is_documented, "{name} is neither on the page nor in the documents");
+            assert!(
+                known.contains(&name) || is_documented,
+                "{name} is neither on the page nor in the documents"
+            );
         }
     }
 }

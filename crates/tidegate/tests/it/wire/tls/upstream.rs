@@ -148,7 +148,7 @@ fn why_tls_failed_is_told_in_words_and_with_every_try() {
     let away = free_port();
     let both = format!("{address}\"}}, {{address: \"127.0.0.1:{away}");
     let own = |folder: &Path| issued.write(folder, "ca");
-    let policy = ", loadBalancing: {algorithm: roundRobin}, retries: {maxAttempts: 2, on: [connectFailure]}";
+    let policy = ", retry: {maxAttempts: 2}";
     let gateway = front(&both, "caFile: ca.crt", policy, own);
     let mut words = Vec::new();
     for _ in 0..2 {
