@@ -189,6 +189,10 @@ pub(super) async fn answer(
         }
     }
     let mut result = merged(inner, session, call, list, &good);
+    let is_whole = missing.is_empty() && good.len() == asked.len() && !result.contains("\"nextCursor\"");
+    if list == List::Tools && is_whole {
+        inner.tools.tell_unused(&inner.route);
+    }
     if !missing.is_empty() {
         result = lacking(&result, &missing);
     }
@@ -321,6 +325,7 @@ fn show(
                 tracing::warn!(server = %server.name, "a tool of `{}` can be read in two ways: it is left out", server.name);
                 continue;
             };
+            inner.tools.note(&format!("{}{name}", server.prefix));
             if !inner.tools.shows(call, server, &name, tool) {
                 continue;
             }

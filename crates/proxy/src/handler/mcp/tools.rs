@@ -1,6 +1,9 @@
 //! Rules of tools: who may call one, how often, with what, and whether it is still what was approved.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use http::Response;
 use model::resource::mcp::McpRoute;
@@ -36,6 +39,8 @@ pub(super) struct Tools {
     rules: Vec<Rule>,
     pin_all: bool,
     only_listed: bool,
+    /// Whether it was told which rules are about no tool.
+    told: AtomicBool,
 }
 
 struct Rule {
@@ -46,6 +51,14 @@ struct Rule {
     limit: Option<Box<RateLimit>>,
     validates: bool,
     pin: Option<Box<str>>,
+    /// Whether a tool was listed that it is about.
+    seen: AtomicBool,
+}
+
+impl Rule {
+    fn is_about(&self, full: &str) -> bool {
+        if self.is_pattern { full.starts_with(&*self.name) } else { *self.name == *full }
+    }
 }
 
 /// The names of members that a schema knows, at any depth.
@@ -88,9 +101,32 @@ impl Tools {
                 limit,
                 validates: rule.validate_arguments,
                 pin: rule.pin.as_deref().map(Into::into),
+                seen: AtomicBool::new(false),
             });
         }
-        Ok(Self { rules, pin_all: settings.pin_tools, only_listed: settings.only_listed_tools })
+        let told = AtomicBool::new(false);
+        Ok(Self { rules, pin_all: settings.pin_tools, only_listed: settings.only_listed_tools, told })
+    }
+
+    /// A server has listed a tool.
+    pub(super) fn note(&self, full: &str) {
+        for rule in self.rules.iter().filter(|rule| rule.is_about(full)) {
+            rule.seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// All servers have listed all their tools: a rule that is about none of them protects nothing, and is told once.
+    pub(super) fn tell_unused(&self, route: &str) {
+        let unused = self.rules.iter().filter(|rule| !rule.seen.load(Ordering::Relaxed));
+        let names: Vec<String> =
+            unused.map(|rule| format!("`{}{}`", rule.name, if rule.is_pattern { "*" } else { "" })).collect();
+        if !names.is_empty() && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %route,
+                "`tools` of route `{route}` has rules for {}, and no server has a tool of that name: nothing is held by them",
+                names.join(", ")
+            );
+        }
     }
 
     /// Whether a rule is about this very tool.
@@ -99,9 +135,7 @@ impl Tools {
     }
 
     fn rule(&self, full: &str) -> Option<&Rule> {
-        self.rules
-            .iter()
-            .find(|rule| if rule.is_pattern { full.starts_with(&*rule.name) } else { *rule.name == *full })
+        self.rules.iter().find(|rule| rule.is_about(full))
     }
 
     /// Whether what one caller is told may differ from what another is.

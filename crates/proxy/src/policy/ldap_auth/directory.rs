@@ -119,7 +119,7 @@ impl Directory {
         let now = Instant::now();
         let (well, away): (Vec<&Server>, Vec<&Server>) =
             self.servers.iter().partition(|server| !server.is_away(now));
-        let mut last = "there is no server".to_owned();
+        let mut said: Vec<String> = Vec::new();
         for server in well.into_iter().chain(away) {
             match self.ask_one(server, user, password).await {
                 Ok(answer) => {
@@ -127,12 +127,17 @@ impl Directory {
                     return Ok(answer);
                 }
                 Err(error) => {
+                    let error = format!("{}: {error}", server.url);
+                    if !server.is_away(Instant::now()) {
+                        tracing::warn!("ldapAuth: nobody can be asked about at {error}");
+                    }
                     server.note_away(Some(Instant::now() + AWAY_FOR));
-                    last = format!("{}: {error}", server.url);
+                    said.push(error);
                 }
             }
         }
-        Err(last)
+        // What the first said counts as much as what the last did.
+        Err(if said.is_empty() { "there is no server".to_owned() } else { said.join("; ") })
     }
 
     async fn ask_one(
@@ -383,8 +388,26 @@ fn is_told(rc: u32, found: usize, wanted: usize) -> bool {
 
 /// What a server said, for the log.
 fn wrong(what: &str, answer: &LdapResult) -> String {
-    let refers = if answer.rc == REFERRAL { ", and referrals are not followed" } else { "" };
-    format!("{what}: result {}{refers}", answer.rc)
+    let words = match answer.rc {
+        REFERRAL => "referral, and referrals are not followed",
+        3 => "the time limit is exceeded",
+        7 => "the way to sign in is not supported",
+        8 => "a stronger way to sign in is required",
+        11 => "the administrative limit is exceeded",
+        13 => "confidentiality is required: use ldaps or startTls",
+        16 => "no such attribute",
+        18 => "inappropriate matching",
+        32 => "no such object: is the base right?",
+        34 => "invalid syntax of a distinguished name",
+        48 => "inappropriate authentication",
+        49 => "invalid credentials: are `bindDn` and its password right?",
+        50 => "insufficient access rights",
+        51 => "the server is busy",
+        52 => "the server is unavailable",
+        53 => "the server is unwilling to perform it",
+        _ => "see RFC 4511, appendix A",
+    };
+    format!("{what}: result {}, {words}", answer.rc)
 }
 
 #[cfg(test)]

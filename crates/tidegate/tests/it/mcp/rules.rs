@@ -6,7 +6,7 @@ use super::{
     Client, GOLD, WEB, ask, config, gateway, said,
     server::{Server, tool},
 };
-use crate::harness::Gateway;
+use crate::harness::{Gateway, eventually};
 
 #[test]
 fn who_may_not_call_a_tool_is_not_told_of_it_either() {
@@ -42,6 +42,18 @@ fn only_listed_tools_can_be_all_that_there_is() {
     assert_eq!(client.tools(), ["shop_buy", "shop_look_one", "shop_look_two"]);
     assert_eq!(client.call("shop_drop_table", json!({}))["error"]["code"], -32602);
     assert_eq!(said(&client.call("shop_look_two", json!({}))), "look_two");
+}
+
+#[test]
+fn a_rule_about_no_tool_is_told_once() {
+    let shop = Server::with(&["buy", "refund"]);
+    let more = "      tools: [{name: shop_refnd, allow: \"false\"}, {name: shop_buy}, {name: \"old_*\"}]\n";
+    let gateway = gateway(&[("shop", shop.url(), "")], more);
+    let client = Client::begin(&gateway, GOLD);
+    assert_eq!(client.tools(), client.tools());
+    let told = "rules for `shop_refnd`, `old_*`, and no server has a tool of that name";
+    eventually(|| gateway.stderr().contains(told).then_some(()), "a warning");
+    assert_eq!(gateway.stderr().matches(told).count(), 1);
 }
 
 #[test]
