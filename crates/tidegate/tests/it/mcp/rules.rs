@@ -52,7 +52,7 @@ fn a_rule_about_no_tool_is_told_once() {
     let client = Client::begin(&gateway, GOLD);
     assert_eq!(client.tools(), client.tools());
     let told = "rules for `shop_refnd`, `old_*`, and no server has a tool of that name";
-    eventually(|| gateway.stderr().contains(told).then_some(()), "a warning");
+    eventually("a warning", || gateway.stderr().contains(told));
     assert_eq!(gateway.stderr().matches(told).count(), 1);
 }
 
