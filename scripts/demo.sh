@@ -50,12 +50,21 @@ read -r -a ports <<<"${TIDEGATE_DEMO_PORTS:-8080 9080 7001 7002 7003 7100 4222}"
 gateway=127.0.0.1:${ports[0]} admin=127.0.0.1:${ports[1]}
 catalog_1=127.0.0.1:${ports[2]} catalog_2=127.0.0.1:${ports[3]} orders=127.0.0.1:${ports[4]}
 provider=127.0.0.1:${ports[5]}
-# A broker is started where there is a port for it and `nats-server` is found; scripts/peers.sh installs one.
-broker='' nats=
+# A broker is started where there is a port for it: `nats-server` as it is installed, or fetched into target/peers, where
+# the tests look for it, too.
+broker='' nats='' broker_port=${ports[6]:-}
 if [ -n "${ports[6]:-}" ]; then
-  for place in "$(command -v nats-server || true)" target/peers/nats/usr/sbin/nats-server; do
-    if [ -z "$nats" ] && [ -n "$place" ] && [ -x "$place" ]; then nats=$place; fi
-  done
+  look_for_nats() {
+    for place in "$(command -v nats-server || true)" target/peers/nats/usr/sbin/nats-server; do
+      if [ -z "$nats" ] && [ -n "$place" ] && [ -x "$place" ]; then nats=$place; fi
+    done
+  }
+  look_for_nats
+  if [ -z "$nats" ]; then
+    echo "demo: fetching nats-server, for messages" >&2
+    why_no_broker=$(scripts/fetch.sh nats-server target/peers/nats 2>&1 >/dev/null) || true
+    look_for_nats
+  fi
   # Whoever has a broker there already keeps it.
   if [ -n "$nats" ] && ! (exec 3<>"/dev/tcp/127.0.0.1/${ports[6]}") 2>/dev/null; then broker=127.0.0.1:${ports[6]}; fi
   unset 'ports[6]'
@@ -244,7 +253,7 @@ if [ "${1:-}" = --check ]; then
   exit 0
 fi
 
-broker_told="none: with nats-server (a package of Debian's) the demo publishes, too"
+broker_told="none, and so nothing is published: ${why_no_broker:-${broker_port:+port $broker_port is taken}}"
 [ -z "$broker" ] || broker_told=nats://$broker
 cat <<END
 

@@ -30,20 +30,8 @@ fi
 
 # A package of Debian's, unpacked into a folder without root.
 unpack() { # package, folder
-  local downloads
-  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-    say "$1 is missing, and without apt-get it cannot be fetched: install it with your package manager"
-    exit 1
-  fi
-  downloads=$(mktemp -d)
-  if ! (cd "$downloads" && { apt-get download -qq "$1" || { apt-get update -qq && apt-get download -qq "$1"; }; }); then
-    rm -rf "$downloads"
-    say "$1 cannot be fetched: run \`apt-get update\` as root and this again, or install it: sudo apt-get install $1"
-    exit 1
-  fi
-  mkdir -p "$2"
-  dpkg-deb -x "$downloads"/*.deb "$2"
-  rm -rf "$downloads"
+  local problem
+  problem=$(scripts/fetch.sh "$1" "$2" 2>&1) || { say "$problem"; exit 1; }
   say "installed $1"
 }
 

@@ -245,7 +245,7 @@ fn the_things_of_the_readme_do_what_they_say() {
     let section = readme.split("## Things to try").nth(1).expect("the section");
     let block = section.split("```sh\n").nth(1).expect("commands").split("```").next().expect("commands");
     let commands: Vec<_> = block.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    assert_eq!(commands.len(), 11, "{block}");
+    assert_eq!(commands.len(), 13, "{block}");
     let (data, bin) = (demo.folder.path().join("data"), binaries());
     for (command, words) in commands.into_iter().zip([
         "\"Sea chart\",\"price\":1890",
@@ -258,6 +258,8 @@ fn the_things_of_the_readme_do_what_they_say() {
         "\"serverInfo\":{",
         "\"greeting\":\"Welcome aboard\"",
         "data: {",
+        "tidegate; hit",
+        "\"duplicate\":true",
         "EXPOSED: GET,HEAD */v1/products/*",
     ]) {
         let command = command
