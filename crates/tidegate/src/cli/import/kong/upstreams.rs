@@ -1,0 +1,201 @@
+//! Kong's upstreams and services: endpoints, how they are spoken to, and how they are checked.
+
+use serde_json::{Value, json};
+
+use super::super::leftovers;
+use super::{Fields, Import, Pool, Service, idle, list, name_of, number, text};
+
+impl Import {
+    pub(super) fn upstream(&mut self, at: &str, mut fields: Fields) {
+        idle(&mut fields);
+        let Some(name) = text(&mut fields, "name") else {
+            return self.note(at, "it has no name; left out");
+        };
+        let mut endpoints = Vec::new();
+        for target in list(&mut fields, "targets") {
+            let mut target = target;
+            idle(&mut target);
+            let Some(address) = text(&mut target, "target") else { continue };
+            let address = if address.contains(':') { address } else { format!("{address}:8000") };
+            let weight = number(&mut target, "weight").unwrap_or(100);
+            endpoints.push(json!({"address": address, "weight": weight}));
+            leftovers(&target.into(), &format!("{at}.targets"), &mut self.notes);
+        }
+        let mut upstream = json!({"name": name_of(&name), "endpoints": endpoints});
+        let algorithm = match text(&mut fields, "algorithm").as_deref() {
+            Some("least-connections") => Some("leastRequest"),
+            Some("latency") => Some("peakEwma"),
+            Some("consistent-hashing") => Some("ringHash"),
+            _ => None,
+        };
+        if let Some(algorithm) = algorithm {
+            upstream["loadBalancing"] = json!({"algorithm": algorithm});
+        }
+        let hash = match text(&mut fields, "hash_on").as_deref() {
+            Some("consumer") => Some(json!("consumer")),
+            Some("ip") => Some(json!("clientAddress")),
+            Some("path") => Some(json!("path")),
+            Some("header") => text(&mut fields, "hash_on_header").map(|name| json!({"header": name})),
+            Some("cookie") => text(&mut fields, "hash_on_cookie").map(|name| json!({"cookie": name})),
+            Some("query_arg") => text(&mut fields, "hash_on_query_arg").map(|name| json!({"query": name})),
+            _ => None,
+        };
+        if let Some(hash) = hash.filter(|_| algorithm == Some("ringHash")) {
+            upstream["loadBalancing"]["hash"] = hash;
+        }
+        if let Some(Value::Object(mut checks)) = fields.remove("healthchecks") {
+            if let Some(Value::Object(active)) = checks.remove("active")
+                && let Some(check) = self.health_check(&format!("{at}.healthchecks.active"), active)
+            {
+                upstream["healthCheck"] = check;
+            }
+            if checks.remove("passive").is_some() {
+                upstream["outlierDetection"] = json!({});
+                self.note(
+                    &format!("{at}.healthchecks.passive"),
+                    "became `outlierDetection` with its defaults: look at its thresholds",
+                );
+            }
+            leftovers(&checks.into(), &format!("{at}.healthchecks"), &mut self.notes);
+        }
+        leftovers(&fields.into(), at, &mut self.notes);
+        self.pools.push(Pool { host: name.to_ascii_lowercase(), upstream, is_used: false });
+    }
+
+    fn health_check(&mut self, at: &str, mut active: Fields) -> Option<Value> {
+        let part = |active: &mut Fields, key: &str| match active.remove(key) {
+            Some(Value::Object(part)) => part,
+            _ => Fields::new(),
+        };
+        let (mut good, mut bad) = (part(&mut active, "healthy"), part(&mut active, "unhealthy"));
+        let interval = number(&mut good, "interval").unwrap_or(0);
+        let other = number(&mut bad, "interval").unwrap_or(0);
+        if interval == 0 && other == 0 {
+            return None;
+        }
+        let mut check = json!({"interval": format!("{}s", interval.max(other))});
+        let kind = text(&mut active, "type").unwrap_or_else(|| "http".to_owned());
+        let path = text(&mut active, "http_path").unwrap_or_else(|| "/".to_owned());
+        match kind.as_str() {
+            "tcp" => {}
+            "grpc" | "grpcs" => check["grpc"] = json!(""),
+            _ => check["path"] = json!(path),
+        }
+        if let Some(count) = number(&mut good, "successes").filter(|count| *count > 0) {
+            check["healthyThreshold"] = json!(count);
+        }
+        let failures = ["http_failures", "tcp_failures", "timeouts"].map(|key| number(&mut bad, key));
+        if let Some(count) = failures.into_iter().flatten().filter(|count| *count > 0).min() {
+            check["unhealthyThreshold"] = json!(count);
+        }
+        if let Some(statuses) = good.remove("http_statuses") {
+            check["expectedStatuses"] = statuses;
+        }
+        bad.remove("http_statuses");
+        if let Some(seconds) = number(&mut active, "timeout") {
+            check["timeout"] = json!(format!("{seconds}s"));
+        }
+        active.remove("concurrency");
+        for (part, key) in [(active, ""), (good, ".healthy"), (bad, ".unhealthy")] {
+            leftovers(&part.into(), &format!("{at}{key}"), &mut self.notes);
+        }
+        Some(check)
+    }
+
+    pub(super) fn service(&mut self, at: &str, mut fields: Fields) {
+        idle(&mut fields);
+        let Some(name) = text(&mut fields, "name") else {
+            return self.note(at, "it has no name; left out");
+        };
+        if fields.remove("enabled") == Some(Value::Bool(false)) {
+            return self.note(at, "it is switched off; left out");
+        }
+        let (mut protocol, mut host, mut port, mut path) = (
+            text(&mut fields, "protocol").unwrap_or_else(|| "http".to_owned()),
+            text(&mut fields, "host"),
+            number(&mut fields, "port"),
+            text(&mut fields, "path").unwrap_or_default(),
+        );
+        if let Some(url) = text(&mut fields, "url") {
+            let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
+            let (authority, below) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+            let (name, number) = authority.rsplit_once(':').unwrap_or((authority, ""));
+            protocol = scheme.to_owned();
+            (host, port, path) = (Some(name.to_owned()), number.parse().ok(), below.to_owned());
+        }
+        let Some(host) = host else { return self.note(at, "it has no host; left out") };
+        let is_tls = matches!(protocol.as_str(), "https" | "grpcs" | "tls");
+        if matches!(protocol.as_str(), "tcp" | "udp" | "tls" | "tls_passthrough") {
+            return self
+                .note(&format!("{at}.protocol"), format_args!("`{protocol}` has no counterpart; left out"));
+        }
+        // A host that is the name of an upstream is never looked for in DNS, and the port beside it has no meaning.
+        let pool = self.pools.iter_mut().find(|pool| pool.host == host.to_ascii_lowercase());
+        let mut made = match pool {
+            Some(pool) => {
+                pool.is_used = true;
+                pool.upstream.clone()
+            }
+            None => {
+                let port = port.unwrap_or(if is_tls { 443 } else { 80 });
+                json!({"name": name_of(&name), "endpoints": [{"address": format!("{host}:{port}")}]})
+            }
+        };
+        if is_tls {
+            made["tls"] = json!({"serverName": host});
+        }
+        if protocol.starts_with("grpc") {
+            made["protocol"] = json!("grpc");
+        }
+        let mut timeouts = Fields::new();
+        for (theirs, ours) in
+            [("connect_timeout", "connect"), ("read_timeout", "request"), ("write_timeout", "idle")]
+        {
+            if let Some(millis) = number(&mut fields, theirs) {
+                timeouts.insert(ours.to_owned(), json!(format!("{millis}ms")));
+            }
+        }
+        if !timeouts.is_empty() {
+            made["timeouts"] = timeouts.into();
+        }
+        if let Some(retries) = number(&mut fields, "retries") {
+            made["retry"] = json!({"maxAttempts": (retries + 1).min(10)});
+        }
+        if fields.remove("tls_verify") == Some(Value::Bool(false)) && is_tls {
+            made["tls"]["verify"] = json!(false);
+        }
+        let named = self.upstream_named(made, &name);
+        let policies = self.policies(at, &mut fields);
+        let path = path.trim_end_matches('/').to_owned();
+        self.services.push((name.clone(), Service { upstream: named, path, policies }));
+        for (index, route) in list(&mut fields, "routes").into_iter().enumerate() {
+            self.route(&format!("{at}.routes[{index}]"), route, Some(&name));
+        }
+        leftovers(&fields.into(), at, &mut self.notes);
+    }
+
+    /// The name of an upstream that is like this one, which is added where there is none. Services that share
+    /// endpoints and speak to them alike share it; another gets one of its own, so that no setting of one service
+    /// becomes another's.
+    fn upstream_named(&mut self, mut made: Value, service: &str) -> String {
+        if let Some(known) = self.upstreams.iter().find(|known| {
+            let mut known = (*known).clone();
+            known["name"] = made["name"].clone();
+            known == made
+        }) {
+            return known["name"].as_str().unwrap_or_default().to_owned();
+        }
+        let is_free = |name: &str| !self.upstreams.iter().any(|known| known["name"] == name);
+        let wanted = made["name"].as_str().unwrap_or_default().to_owned();
+        let mut names = [wanted, name_of(service)].into_iter();
+        let mut name = names.find(|name| is_free(name)).unwrap_or_default();
+        let mut number = 1;
+        while !is_free(&name) || name.is_empty() {
+            number += 1;
+            name = format!("{}-{number}", name_of(service));
+        }
+        made["name"] = json!(name);
+        self.upstreams.push(made);
+        name
+    }
+}
