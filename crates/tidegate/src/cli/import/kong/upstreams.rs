@@ -177,7 +177,7 @@ impl Import {
     /// The name of an upstream that is like this one, which is added where there is none. Services that share
     /// endpoints and speak to them alike share it; another gets one of its own, so that no setting of one service
     /// becomes another's.
-    fn upstream_named(&mut self, mut made: Value, service: &str) -> String {
+    pub(super) fn upstream_named(&mut self, mut made: Value, service: &str) -> String {
         if let Some(known) = self.upstreams.iter().find(|known| {
             let mut known = (*known).clone();
             known["name"] = made["name"].clone();
