@@ -25,6 +25,25 @@ class Cached(Tidegate):
         return [{**route, "policies": [{"cache": {}}]}]
 
 
+class Plugged(Tidegate):
+    """A component that does nothing, on the way in and on the way out."""
+
+    NAME = "Tidegate, a component that does nothing"
+
+    def start(self):
+        text = ROOT / "crates/tidegate/tests/it/plugins/small.wat"
+        assemble = ["cargo", "run", "--quiet", "--release", "--package", "tidegate-wasm", "--example", "assemble", "--"]
+        subprocess.run([*assemble, text, self.folder / "no-op.wasm"], cwd=ROOT, check=True)
+        return super().start()
+
+    def config(self):
+        return {**super().config(), "plugins": [{"name": "no-op", "file": str(self.folder / "no-op.wasm")}]}
+
+    def routes(self):
+        [route] = super().routes()
+        return [{**route, "policies": [{"wasm": {"plugin": "no-op"}}]}]
+
+
 class Composed(Tidegate):
     """One answer of three calls that run at once."""
 

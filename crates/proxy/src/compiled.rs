@@ -31,6 +31,7 @@ use crate::{
         Chain,
         chain::{Beyond, GLOBAL},
     },
+    plugins::Plugins,
     postgres,
     redis::{self, Connecting, RedisStatus},
     router::Router,
@@ -61,6 +62,7 @@ pub struct Compiled {
     pub(crate) brokers: Brokers,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) issuers: Issuers,
+    pub(crate) plugins: Plugins,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// Header names that the policies of consumers say who the caller is with.
@@ -106,6 +108,8 @@ pub(crate) struct Building<'a> {
     pub(crate) brokers: Option<&'a Brokers>,
     /// Issuers of tokens, by name.
     pub(crate) issuers: Option<&'a Issuers>,
+    /// Plugins, by name.
+    pub(crate) plugins: Option<&'a Plugins>,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -133,6 +137,7 @@ impl Building<'_> {
             postgres: None,
             brokers: None,
             issuers: None,
+            plugins: None,
             previous: None,
             kept: &kept,
         };
@@ -205,6 +210,7 @@ impl Compiled {
             postgres: None,
             brokers: None,
             issuers: None,
+            plugins: None,
             previous,
             kept: &kept,
         };
@@ -212,6 +218,7 @@ impl Compiled {
         let brokers = brokers(&bare, &mut errors);
         let has_brokers = brokers.len() == config.brokers.len();
         let issuers = crate::issuers::compile(&bare, &mut errors);
+        let plugins = crate::plugins::compile(&bare, &mut errors);
         let building = |upstreams, consumers| Building {
             upstreams,
             consumers,
@@ -219,6 +226,7 @@ impl Compiled {
             postgres: postgres.as_ref(),
             brokers: Some(&brokers),
             issuers: Some(&issuers),
+            plugins: Some(&plugins),
             ..bare.of("")
         };
         let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
@@ -286,6 +294,7 @@ impl Compiled {
                     brokers: brokers.clone(),
                     subscriptions,
                     issuers: issuers.clone(),
+                    plugins: plugins.clone(),
                     protected_headers,
                     consumer_identity,
                     measures_heads,
@@ -401,6 +410,7 @@ impl Route {
             | Handler::Mcp(_)
             | Handler::Prompt(_)
             | Handler::A2a(_)
+            | Handler::Plugin(_)
             | Handler::Publish(_)
             | Handler::Subscribe(_) => Beyond::default(),
         };

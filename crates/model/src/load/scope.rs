@@ -17,6 +17,7 @@ pub(crate) enum Named {
     Model,
     Broker,
     TokenIssuer,
+    Plugin,
 }
 
 impl Named {
@@ -31,6 +32,7 @@ impl Named {
             Self::Model => "model of `ai.models`",
             Self::Broker => "broker",
             Self::TokenIssuer => "token issuer",
+            Self::Plugin => "plugin",
         }
     }
 }
@@ -47,6 +49,7 @@ pub(crate) struct Scope {
     models: BTreeSet<String>,
     brokers: BTreeSet<String>,
     token_issuers: BTreeSet<String>,
+    plugins: BTreeSet<String>,
     /// There is a `redis`.
     pub(super) redis: bool,
     /// There is a `postgres`.
@@ -69,6 +72,7 @@ impl Scope {
             models: tree.get("ai").map(|ai| names(ai, "models")).unwrap_or_default(),
             brokers: names(tree, "brokers"),
             token_issuers: names(tree, "tokenIssuers"),
+            plugins: names(tree, "plugins"),
             postgres: tree.get("postgres").is_some(),
             redis: tree.get("redis").is_some(),
         }
@@ -85,6 +89,7 @@ impl Scope {
             Named::Model => &self.models,
             Named::Broker => &self.brokers,
             Named::TokenIssuer => &self.token_issuers,
+            Named::Plugin => &self.plugins,
         }
     }
 }

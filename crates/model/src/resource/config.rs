@@ -13,6 +13,7 @@ use super::{
     listener::Listener,
     mcp::McpServer,
     named_policy::NamedPolicy,
+    plugin::Plugin,
     postgres::Postgres,
     redis::Redis,
     route::{Handler, Route},
@@ -95,6 +96,9 @@ pub struct Config {
     /// What the gateway signs tokens as that tell upstreams who calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub token_issuers: Vec<TokenIssuer>,
+    /// WebAssembly components, which `wasm` policies and routes name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<Plugin>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

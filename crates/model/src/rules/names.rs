@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Lists of resources with names, and what one of them is called.
-const NAMED: [(&str, &str); 9] = [
+const NAMED: [(&str, &str); 10] = [
     ("listeners", "listener"),
     ("accessLog", "access log"),
     ("upstreams", "upstream"),
@@ -18,6 +18,7 @@ const NAMED: [(&str, &str); 9] = [
     ("brokers", "broker"),
     ("tokenIssuers", "token issuer"),
     ("subscriptions", "subscription"),
+    ("plugins", "plugin"),
 ];
 
 pub(super) fn check(tree: &Node, found: &mut Diagnostics) {

@@ -23,6 +23,7 @@ mod mcp;
 mod oidc;
 mod onward;
 mod otlp;
+mod plugins;
 mod policies;
 mod prompt;
 mod reference;

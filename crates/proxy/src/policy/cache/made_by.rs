@@ -61,6 +61,7 @@ impl<'c> MadeBy<'c> {
             | Handler::Mcp(_)
             | Handler::Prompt(_)
             | Handler::A2a(_)
+            | Handler::Plugin(_)
             | Handler::Publish(_)
             | Handler::Subscribe(_)
             | Handler::Compose(_) => serde_json::to_string(route).unwrap_or_default().hash(&mut hasher),
