@@ -244,6 +244,8 @@ if [ "${1:-}" = --check ]; then
   exit 0
 fi
 
+broker_told="none: with nats-server (a package of Debian's) the demo publishes, too"
+[ -z "$broker" ] || broker_told=nats://$broker
 cat <<END
 
 Tidegate is running.
@@ -253,8 +255,8 @@ Tidegate is running.
   catalog          http://$catalog_1 and, slower, http://$catalog_2
   orders           http://$orders
   provider         http://$provider (of models, without a model: six dialects)
-${broker:+  broker           nats://$broker
-}  configuration    $config (edit it: it is applied at once)
+  broker           $broker_told
+  configuration    $config (edit it: it is applied at once)
   logs             $data/*.log
 
 Try, in another terminal in this folder:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests talk to, into target/peers, without root: a Python environment with
 # official clients, a Node environment with those of JavaScript, and from Debian's packages Prometheus' promtool, Redis, NATS,
-# OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and nowhere else.
+# RabbitMQ, Pebble, OpenLDAP's slapd, nginx, rsyslog, ModSecurity with the Core Rule Set, and valgrind. Versions are stated here and
+# nowhere else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
@@ -75,7 +76,8 @@ python_environment() { # folder, package...
   shift
   stamp="$peers/$folder-$(printf '%s\n' "$@" | sha256sum | cut -c1-12)"
   if [ ! -e "$stamp" ]; then
-    rm -rf "${peers:?}/$folder"
+    # With what it says of an earlier list, to which one may come back.
+    rm -rf "${peers:?}/$folder" "${peers:?}/$folder"-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]
     python3 -m venv "$peers/$folder"
     "$peers/$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" || {
       say "pip cannot install $*: is PyPI within reach?"
@@ -114,6 +116,7 @@ node_packages=(
   openai@7.59.0 @anthropic-ai/sdk@1.14.0 @google/genai@3.3.0
   @a2a-js/sdk@1.3.0 express@5.3.0
   ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/anthropic@4.0.105 @ai-sdk/google@4.0.121
+  @modelcontextprotocol/server@2.4.0 voyageai@0.4.0 @ibm-cloud/watsonx-ai@1.7.16
 )
 stamp="$peers/node-$(printf '%s\n' "${node_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
@@ -159,6 +162,19 @@ if [ ! -e "$stamp" ]; then
   }
   touch "$stamp"
   say "installed ${rpc_packages[*]}"
+fi
+
+# What Jina and MiniMax publish for Python; what it needs to be imported is there, but for fuzzywuzzy.
+judges=(jina-cli==0.3.0 minimax-mcp==0.0.19 fuzzywuzzy==0.18.0)
+stamp="$peers/judges-$(printf '%s\n' "${judges[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/judges"
+  "$peers/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$peers/judges" "${judges[@]}" || {
+    say "pip cannot install ${judges[*]}: is PyPI within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${judges[*]}"
 fi
 
 # Another that cuts texts as OpenAI's models do, with their vocabularies in it.
@@ -300,11 +316,23 @@ if [ ! -e "$stamp" ]; then
   say "built the plugins of examples/plugins"
 fi
 
-# Kafka's mock cluster is librdkafka's, in a package of Python's.
-python_environment brokers confluent-kafka==2.16.1
+# RabbitMQ, and Erlang, which it runs on. Kafka's mock cluster is librdkafka's, in a package of Python's, with a client of
+# RabbitMQ's beside it.
+if ! compgen -G "$peers/rabbitmq/usr/lib/erlang/erts-*/bin/erlexec" >/dev/null ||
+  [ ! -e "$peers/rabbitmq/usr/lib/rabbitmq" ]; then
+  for package in erlang-base erlang-crypto erlang-asn1 erlang-eldap erlang-ftp erlang-inets erlang-mnesia erlang-os-mon \
+    erlang-parsetools erlang-public-key erlang-runtime-tools erlang-snmp erlang-ssl erlang-syntax-tools erlang-tftp \
+    erlang-tools erlang-xmerl rabbitmq-server; do
+    unpack "$package" "$peers/rabbitmq"
+  done
+fi
+python_environment brokers confluent-kafka==2.16.1 pika==1.4.4
 
 # NATS with JetStream.
 [ -x "$peers/nats/usr/sbin/nats-server" ] || unpack nats-server "$peers/nats"
+
+# Pebble, an authority for tests of ACME that looks over real sockets, and the name server that it asks.
+[ -x "$peers/pebble/usr/bin/pebble" ] || unpack pebble "$peers/pebble"
 
 # nginx, whose configurations are imported.
 [ -x "$peers/nginx/usr/sbin/nginx" ] || unpack nginx "$peers/nginx"

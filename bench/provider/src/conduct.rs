@@ -34,8 +34,13 @@ impl Conduct {
             let wrong = || format!("`{pair}`: not a value of `{name}`");
             match name.trim() {
                 "ttft" => {
-                    let millis = value.trim().trim_end_matches("ms").parse().map_err(|_| wrong())?;
-                    self.first = Duration::from_millis(millis);
+                    let (number, unit) = match value.trim() {
+                        text if text.ends_with("ms") => (text.trim_end_matches("ms"), 1),
+                        text if text.ends_with('s') => (text.trim_end_matches('s'), 1000),
+                        text => (text, 1),
+                    };
+                    let number: u64 = number.parse().map_err(|_| wrong())?;
+                    self.first = Duration::from_millis(number.checked_mul(unit).ok_or_else(wrong)?);
                 }
                 "rate" => {
                     self.rate = value.trim().parse().map_err(|_| wrong())?;
@@ -87,7 +92,17 @@ mod tests {
         assert_eq!(conduct.first, Duration::from_millis(300));
         assert_eq!((conduct.pause(), conduct.tokens), (Duration::from_millis(20), 7));
         assert_eq!(conduct.with("").expect("the same"), conduct);
-        for wrong in ["x", "x=1", "rate=-1", "rate=nan", "error=200", "tokens=100001", "ttft=soon"] {
+        for wrong in [
+            "x",
+            "x=1",
+            "rate=-1",
+            "rate=nan",
+            "error=200",
+            "tokens=100001",
+            "ttft=soon",
+            "ttft=5m",
+            "ttft=s",
+        ] {
             assert!(Conduct::default().with(wrong).is_err(), "{wrong}");
         }
     }

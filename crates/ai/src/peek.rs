@@ -284,8 +284,14 @@ impl Peek {
         if !text.trim_start().starts_with('{') {
             return Err(Error::new(ErrorKind::Invalid, "the body must be a JSON object"));
         }
-        let top: Top<'_> = serde_json::from_str(text)
-            .map_err(|error| Error::new(ErrorKind::Invalid, format!("the body is not JSON: {error}")))?;
+        let top: Top<'_> = serde_json::from_str(text).map_err(|error| {
+            // What is refused of good JSON is no mistake in it.
+            let message = match error.is_data() {
+                true => error.to_string(),
+                false => format!("the body is not JSON: {error}"),
+            };
+            Error::new(ErrorKind::Invalid, message)
+        })?;
         let place = |raw: &RawValue| {
             let begin = raw.get().as_ptr() as usize - text.as_ptr() as usize;
             begin..begin + raw.get().len()

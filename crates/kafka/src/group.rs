@@ -24,7 +24,7 @@ use crate::{
     cluster::{Cluster, WAIT},
     connection::Connection,
     error::{Code, Error},
-    read::{self, Bounds, Edge, Position},
+    read::{self, Bounds, Edge, Position, Unreadable},
     records::Record,
 };
 
@@ -44,11 +44,16 @@ const LARGE_MAX: usize = 8 * 1024 * 1024;
 const AHEAD_MAX: i64 = 10_000;
 /// How long it is looked away from a partition that is too far ahead.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it is looked away from one where a batch stands that cannot be read.
+const STUCK: Duration = Duration::from_secs(5);
 /// Tries to get into a group before somebody is told.
 const JOINS_MAX: usize = 10;
 
+/// Whoever is told of a batch that cannot be read, once for each.
+pub type Tell = Arc<dyn Fn(&Unreadable) + Send + Sync>;
+
 /// What is wanted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Wish {
     /// The group.
     pub group: String,
@@ -58,6 +63,10 @@ pub struct Wish {
     pub start: Start,
     /// Bytes of a partition that are asked for at a time.
     pub bytes: usize,
+    /// Whether a batch that cannot be read is passed over. Else its partition stands still, and the others go on.
+    pub passes: bool,
+    /// Who is told of such a batch.
+    pub tell: Tell,
 }
 
 /// Where a group begins.
@@ -126,6 +135,10 @@ struct Progress {
     /// Of that, what somebody holds.
     held: usize,
     confirmed: i64,
+    /// The place of a batch that cannot be read, of which was told.
+    bad: Option<i64>,
+    /// Until when it is looked away.
+    rests: Option<Instant>,
 }
 
 impl Progress {
@@ -169,10 +182,25 @@ impl Partition {
         }
     }
 
-    /// Whether it has read so far ahead that it has to wait.
-    fn is_ahead(&self) -> bool {
+    /// Whether it has to wait: it has read too far ahead, or stands before what cannot be read.
+    fn waits(&self) -> bool {
         let progress = locked(&self.progress);
         progress.next - progress.done() > AHEAD_MAX
+            || progress.rests.is_some_and(|until| until > Instant::now())
+    }
+
+    /// Meets a batch that cannot be read: passes it over, or stands still before it. Whether that is new.
+    fn meet(&self, bad: &Unreadable, passes: bool) -> bool {
+        let mut progress = locked(&self.progress);
+        if progress.next != bad.offset {
+            return false;
+        }
+        if passes {
+            progress.next = bad.next;
+        } else {
+            progress.rests = Some(Instant::now() + STUCK);
+        }
+        progress.bad.replace(bad.offset) != Some(bad.offset)
     }
 
     fn next(&self) -> i64 {
@@ -474,17 +502,21 @@ async fn fetch(
 ) -> Error {
     let each = i32::try_from(wish.bytes).unwrap_or(i32::MAX);
     let bounds = Bounds { each, all: each.saturating_mul(4), large: LARGE_MAX.max(wish.bytes) };
+    let mut turn: usize = 0;
     loop {
         let began = Instant::now();
-        let from: Vec<Position> = own
+        let mut from: Vec<Position> = own
             .iter()
-            .filter(|one| !one.is_ahead())
+            .filter(|one| !one.waits())
             .map(|one| Position { partition: one.number, next: one.next() })
             .collect();
         if from.is_empty() {
             tokio::time::sleep(LOOK).await;
             continue;
         }
+        // Each is the first in turn: what all unfold to has a bound, and the last may find no room.
+        turn = (turn + 1) % from.len();
+        from.rotate_left(turn);
         let all = match read::fetch(&connection, &wish.topic, &from, FETCH_WAIT, bounds).await {
             Ok(all) => all,
             Err(error) => return error,
@@ -508,6 +540,12 @@ async fn fetch(
                     continue;
                 }
                 code => return Error::Said(code),
+            }
+            if let Some(bad) = &got.bad {
+                if one.meet(bad, wish.passes) {
+                    (wish.tell)(bad);
+                }
+                continue;
             }
             // What is let go meanwhile is next again: an answer from behind it is thrown away.
             let mut at =
@@ -627,9 +665,25 @@ mod tests {
         let partition = Partition::new(Position { partition: 0, next: 0 }, 0);
         let _stuck = claim(&partition, 0);
         claim(&partition, AHEAD_MAX - 1).done();
-        assert!(!partition.is_ahead());
+        assert!(!partition.waits());
         claim(&partition, AHEAD_MAX).done();
-        assert!(partition.is_ahead());
+        assert!(partition.waits());
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_read_is_told_once_and_passed_over_or_stood_before() {
+        let partition = Partition::new(Position { partition: 0, next: 5 }, 5);
+        let bad = Unreadable { partition: 0, offset: 5, next: 8, why: "" };
+        assert!(partition.meet(&bad, false), "it is new");
+        assert!(!partition.meet(&bad, false), "and then it is not");
+        assert_eq!((partition.next(), partition.waits()), (5, true));
+        let partition = Partition::new(Position { partition: 0, next: 4 }, 4);
+        assert!(!partition.meet(&bad, true), "it is read from another place by now");
+        let before = claim(&partition, 4);
+        assert!(partition.meet(&bad, true));
+        assert_eq!((partition.next(), partition.waits(), locked(&partition.progress).done()), (8, false, 4));
+        before.done();
+        assert_eq!(locked(&partition.progress).done(), 8);
     }
 
     #[test]

@@ -21,9 +21,9 @@ pub use self::{
     cluster::{Cluster, Mechanism, Sasl, Settings},
     compress::Compression,
     error::{Code, Error},
-    group::{Claim, Group, Start, Taken, Wish},
+    group::{Claim, Group, Start, Taken, Tell, Wish},
     murmur::{murmur2, partition_of},
     producer::{Placed, Producer, Unplaced},
-    read::{Edge, Position, Reading},
+    read::{Edge, Position, Reading, Unreadable},
     records::Record,
 };

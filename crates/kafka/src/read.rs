@@ -28,6 +28,19 @@ pub struct Position {
     pub next: i64,
 }
 
+/// A batch that cannot be read: it is damaged, unfolds to too much, has a format of another time, or does not come whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its partition.
+    pub partition: i32,
+    /// The place that was to be read.
+    pub offset: i64,
+    /// Where whoever passes it over goes on.
+    pub next: i64,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
 /// What a partition had.
 #[derive(Debug)]
 pub(crate) struct Got {
@@ -36,9 +49,11 @@ pub(crate) struct Got {
     pub(crate) records: Vec<Record>,
     /// Where to go on.
     pub(crate) next: i64,
+    /// What stands there cannot be read.
+    pub(crate) bad: Option<Unreadable>,
 }
 
-/// Bytes of one partition, and of all, that are asked for at a time, and what they may unfold to.
+/// Bytes of one partition, and of all, that are asked for at a time, and what all may unfold to, but for one batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) each: i32,
@@ -59,31 +74,45 @@ pub(crate) async fn fetch(
     let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let wish = api::fetch(topic, &places, millis, bounds.all, bounds.each);
     let mut answer = connection.call(api::FETCH, wish, wait + WAIT).await?;
-    let (said, all) = api::read_fetch(&mut answer)?;
+    let (said, mut all) = api::read_fetch(&mut answer)?;
     said.ok()?;
     let mut found = Vec::new();
-    for one in all {
-        let Some(place) = from.iter().find(|known| known.partition == one.partition) else { continue };
-        let batches = records::read(one.batches, place.next, one.aborted, bounds.large / from.len().max(1))?;
-        // One that is larger than what was asked for comes whole from brokers of today; where it does not it is left out,
-        // so that nothing stands still for ever.
-        let next = match batches.next {
-            Some(next) => next.max(place.next),
-            None if batches.is_cut && one.end > place.next => {
-                let (partition, offset) = (one.partition, place.next);
-                tracing::warn!(
-                    topic,
-                    partition,
-                    offset,
-                    "a batch of `{topic}` does not fit into an answer and is left out"
-                );
-                place.next + 1
-            }
-            None => place.next,
+    let mut left = bounds.large;
+    for place in from {
+        let Some(at) = all.iter().position(|one| one.partition == place.partition) else { continue };
+        let one = all.swap_remove(at);
+        let mut got = Got {
+            partition: one.partition,
+            code: one.code,
+            records: Vec::new(),
+            next: place.next,
+            bad: None,
         };
-        found.push(Got { partition: one.partition, code: one.code, records: batches.records, next });
+        // What there is no room for any more is asked for again.
+        if one.code == Code::NONE && left > 0 {
+            let read = records::read(one.batches, place.next, one.aborted, left);
+            left = left.saturating_sub(read.unfolded);
+            got.bad = unreadable(&read, *place, one.end);
+            got.next = read.next.unwrap_or_default().max(place.next);
+            got.records = read.records;
+        }
+        found.push(got);
     }
     Ok(found)
+}
+
+/// What stands at a place and cannot be read, in a partition that ends somewhere.
+fn unreadable(read: &records::Batches, place: Position, end: i64) -> Option<Unreadable> {
+    let least = place.next.saturating_add(1);
+    let (next, why) = match read.bad {
+        Some(bad) => (bad.next.unwrap_or(least), bad.why),
+        // Brokers of today give at least one batch whole, however large it is.
+        None if read.is_cut && end > place.next => (least, "it does not fit into an answer"),
+        None => return None,
+    };
+    // What a damaged batch says of itself may be anything.
+    let next = next.clamp(least, end.max(least));
+    Some(Unreadable { partition: place.partition, offset: place.next, next, why })
 }
 
 /// Where an edge of partitions is.
@@ -140,6 +169,10 @@ pub struct Reading {
     may_wait: bool,
     /// Connections to the leaders, with the partitions that they lead.
     leaders: Vec<(Arc<Connection>, Vec<i32>)>,
+    /// Which partition is read first: what all unfold to has a bound.
+    turn: usize,
+    /// What was passed over, since nobody could read it.
+    passed: Vec<Unreadable>,
 }
 
 /// How long is waited for records where several brokers are waited for together.
@@ -177,6 +210,8 @@ impl Reading {
             bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
             may_wait: false,
             leaders: Vec::new(),
+            turn: 0,
+            passed: Vec::new(),
         })
     }
 
@@ -184,6 +219,11 @@ impl Reading {
     pub fn waiting(mut self) -> Self {
         self.may_wait = true;
         self
+    }
+
+    /// What was passed over since this was last asked, because nobody could read it.
+    pub fn passed(&mut self) -> Vec<Unreadable> {
+        std::mem::take(&mut self.passed)
     }
 
     /// Where it is.
@@ -223,9 +263,13 @@ impl Reading {
         let (positions, topic) = (&self.positions, self.topic.as_str());
         let large = usize::try_from(self.bytes).unwrap_or_default().saturating_mul(4);
         let bounds = Bounds { each: self.bytes, all: self.bytes.saturating_mul(4), large };
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn;
         let asked = self.leaders.iter().map(|(connection, some)| {
-            let from: Vec<Position> =
+            let mut from: Vec<Position> =
                 positions.iter().filter(|one| some.contains(&one.partition)).copied().collect();
+            let first = turn % from.len().max(1);
+            from.rotate_left(first);
             async move { fetch(connection, topic, &from, wait, bounds).await }
         });
         let told = futures_util::future::join_all(asked).await;
@@ -251,6 +295,11 @@ impl Reading {
                         self.moved();
                         return Err(Error::Said(code));
                     }
+                }
+                if let Some(bad) = got.bad {
+                    self.set(bad.partition, bad.next);
+                    self.passed.push(bad);
+                    continue;
                 }
                 if got.records.is_empty() {
                     self.set(got.partition, got.next);

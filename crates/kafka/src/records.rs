@@ -9,7 +9,6 @@ use bytes::{BufMut, Bytes};
 use crate::{
     check::crc32c,
     compress::{self, Compression},
-    error::Error,
     wire::{Malformed, Reader, Writer},
 };
 
@@ -97,68 +96,138 @@ pub(crate) struct Batches {
     pub(crate) next: Option<i64>,
     /// There was the beginning of a batch, and nothing before it.
     pub(crate) is_cut: bool,
+    /// The first batch cannot be read.
+    pub(crate) bad: Option<Bad>,
+    /// Bytes that it has unfolded to.
+    pub(crate) unfolded: usize,
 }
 
-/// Reads batches from an offset on, until they have unfolded to so many bytes. What was aborted is left out: these are the
-/// producers and the offsets from which on they had to take back what they wrote.
-pub(crate) fn read(
-    bytes: Bytes,
-    from: i64,
-    mut aborted: Vec<(i64, i64)>,
-    most: usize,
-) -> Result<Batches, Error> {
-    let mut unfolded = 0;
-    let mut found = Batches::default();
-    let mut reader = Reader::new(bytes);
-    aborted.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
-    let mut aborting: HashSet<i64> = HashSet::new();
-    while reader.left() >= BEFORE && unfolded <= most {
-        let base = reader.i64()?;
-        let length = usize::try_from(reader.i32()?).map_err(|_| Malformed)?;
-        if reader.left() < length {
-            // The broker cuts where there is no more room.
-            found.is_cut = found.next.is_none();
-            break;
-        }
-        let mut batch = Reader::new(reader.take(length)?);
+/// A batch that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bad {
+    /// Where it begins, as far as that can be believed.
+    pub(crate) base: i64,
+    /// Where the next begins, as far as that can be believed.
+    pub(crate) next: Option<i64>,
+    pub(crate) why: &'static str,
+}
+
+/// The head of a batch, and its records as they are compressed.
+struct Opened {
+    attributes: i16,
+    last: i64,
+    first_time: i64,
+    last_time: i64,
+    producer: i64,
+    count: i32,
+    body: Bytes,
+}
+
+/// Opens a batch; what is wrong with it, and where its last record is said to be.
+fn opened(batch: Bytes, base: i64) -> Result<Opened, (&'static str, Option<i64>)> {
+    let mut batch = Reader::new(batch);
+    let mut head = || {
         batch.i32()?;
-        if batch.i8()? != MAGIC {
-            return Err(Error::Away(
-                "the topic has records of before Kafka 0.11, which are not read here".to_owned(),
-            ));
-        }
-        let check = batch.u32()?;
-        if crc32c(&batch.rest()) != check {
-            return Err(Malformed.into());
-        }
+        batch.i8()
+    };
+    match head() {
+        Ok(MAGIC) => {}
+        // Before, each was a batch of its own, named by its last record.
+        Ok(0..MAGIC) => return Err(("it has the format of before Kafka 0.11", Some(base))),
+        _ => return Err(("its head cannot be read", None)),
+    }
+    let check = batch.u32();
+    let is_whole = check.is_ok_and(|check| crc32c(&batch.rest()) == check);
+    let mut rest = || {
         let attributes = batch.i16()?;
         let last = base.saturating_add(i64::from(batch.i32()?));
         let (first_time, last_time) = (batch.i64()?, batch.i64()?);
         let producer = batch.i64()?;
         batch.i16()?;
         batch.i32()?;
-        found.next = Some(last.saturating_add(1));
-        if attributes & TRANSACTIONAL != 0 {
-            while let Some((producer, _)) = aborted.pop_if(|(_, first)| *first <= last) {
+        let count = batch.i32()?;
+        Ok::<_, Malformed>(Opened {
+            attributes,
+            last,
+            first_time,
+            last_time,
+            producer,
+            count,
+            body: batch.rest(),
+        })
+    };
+    let Ok(opened) = rest() else { return Err(("its head cannot be read", None)) };
+    if is_whole { Ok(opened) } else { Err(("its checksum is wrong", Some(opened.last))) }
+}
+
+/// Reads batches from an offset on, until they have unfolded to more than so many bytes, or one cannot be read. What was
+/// aborted is left out: these are the producers and the offsets from which on they had to take back what they wrote.
+pub(crate) fn read(bytes: Bytes, from: i64, mut aborted: Vec<(i64, i64)>, most: usize) -> Batches {
+    let mut found = Batches::default();
+    let mut reader = Reader::new(bytes);
+    aborted.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
+    let mut aborting: HashSet<i64> = HashSet::new();
+    while reader.left() >= BEFORE && found.unfolded <= most {
+        let (Ok(base), Ok(length)) = (reader.i64(), reader.i32()) else { break };
+        let Ok(length) = usize::try_from(length) else {
+            found.spoiled(base, None, "its length is none");
+            break;
+        };
+        if reader.left() < length {
+            // The broker cuts where there is no more room.
+            found.is_cut = found.next.is_none();
+            break;
+        }
+        let Ok(batch) = reader.take(length) else { break };
+        let after = || Reader::new(reader.rest()).i64().ok().filter(|next| *next > base);
+        let one = match opened(batch, base) {
+            Ok(one) => one,
+            Err((why, last)) => {
+                found.spoiled(base, after().or_else(|| last.map(|last| last.saturating_add(1))), why);
+                break;
+            }
+        };
+        let next = one.last.saturating_add(1);
+        if one.attributes & TRANSACTIONAL != 0 {
+            while let Some((producer, _)) = aborted.pop_if(|(_, first)| *first <= one.last) {
                 aborting.insert(producer);
             }
         }
-        if attributes & CONTROL != 0 {
+        if one.attributes & CONTROL != 0 {
             // It is a marker of the end of what a producer wrote, kept or taken back.
-            aborting.remove(&producer);
+            aborting.remove(&one.producer);
+            found.next = Some(next);
             continue;
         }
-        if attributes & TRANSACTIONAL != 0 && aborting.contains(&producer) {
+        if one.attributes & TRANSACTIONAL != 0 && aborting.contains(&one.producer) {
+            found.next = Some(next);
             continue;
         }
-        let count = batch.i32()?;
-        let body = compress::decompress(attributes & 7, batch.rest())?;
-        unfolded += body.len();
+        let Ok(body) = compress::decompress(one.attributes & 7, one.body) else {
+            found.spoiled(base, Some(next), "it cannot be unfolded, or only to more than 16 MiB");
+            break;
+        };
+        found.unfolded += body.len();
         // The time may be that of the broker, which is the batch's.
-        let time = (attributes & 8 != 0).then_some(last_time);
-        records(body, count, base, first_time, time, from, &mut found.records)?;
+        let time = (one.attributes & 8 != 0).then_some(one.last_time);
+        let so_far = found.records.len();
+        if records(body, one.count, base, one.first_time, time, from, &mut found.records).is_err() {
+            found.records.truncate(so_far);
+            found.spoiled(base, Some(next), "its records cannot be read");
+            break;
+        }
+        found.next = Some(next);
     }
-    Ok(found)
+    found
+}
+
+impl Batches {
+    /// A batch cannot be read. Those before it come first, and this one is met again.
+    fn spoiled(&mut self, base: i64, next: Option<i64>, why: &'static str) {
+        if self.next.is_none() {
+            self.bad = Some(Bad { base, next, why });
+        }
+    }
 }
 
 fn records(
@@ -246,7 +315,7 @@ mod tests {
             all[1].timestamp += 5;
             let batch = write(all.iter(), SENDER, compression);
             assert_eq!(batch.len() < 1000, compression != Compression::None, "{compression:?}");
-            let found = read(batch, 0, Vec::new(), MOST).expect("records");
+            let found = read(batch, 0, Vec::new(), MOST);
             for (number, one) in all.iter_mut().enumerate() {
                 one.offset = number as i64;
             }
@@ -260,9 +329,9 @@ mod tests {
         let batch = changed(write([record("a"), record("b")].iter(), SENDER, Compression::None), 10, 0);
         let mut bytes = BytesMut::from(&batch[..]);
         bytes.extend_from_slice(&batch[..30]);
-        let found = read(bytes.freeze(), 11, Vec::new(), MOST).expect("records");
+        let found = read(bytes.freeze(), 11, Vec::new(), MOST);
         assert_eq!((values(&found), found.next, found.is_cut), (vec!["b".to_owned()], Some(12), false));
-        let found = read(batch.freeze().slice(..40), 11, Vec::new(), MOST).expect("nothing");
+        let found = read(batch.freeze().slice(..40), 11, Vec::new(), MOST);
         assert!(found.is_cut && found.next.is_none());
     }
 
@@ -273,7 +342,7 @@ mod tests {
         let mut bytes = of(0);
         bytes.extend_from_slice(&of(1));
         bytes.extend_from_slice(&of(2));
-        let found = read(bytes.freeze(), 0, Vec::new(), 1500).expect("records");
+        let found = read(bytes.freeze(), 0, Vec::new(), 1500);
         assert_eq!((found.records.len(), found.next), (2, Some(2)));
     }
 
@@ -287,18 +356,42 @@ mod tests {
         bytes.extend_from_slice(&marker(2, 7));
         bytes.extend_from_slice(&of("kept", 3));
         bytes.extend_from_slice(&marker(4, 7));
-        let found = read(bytes.freeze(), 0, vec![(7, 0)], MOST).expect("records");
+        let found = read(bytes.freeze(), 0, vec![(7, 0)], MOST);
         assert_eq!((values(&found), found.next), (vec!["plain".to_owned(), "kept".to_owned()], Some(5)));
     }
 
     #[test]
-    fn what_is_damaged_is_refused() {
-        let batch = write([record("a")].iter(), SENDER, Compression::None);
+    fn what_is_damaged_is_told_with_its_place_and_what_stands_before_it_is_read() {
+        let of = |value: &str, base| {
+            changed(write([record(value), record("b")].iter(), SENDER, Compression::None), base, 0)
+        };
+        let (batch, after) = (of("a", 10), of("c", 12));
         for place in 17..batch.len() {
-            let mut bytes = BytesMut::from(&batch[..]);
+            let mut bytes = batch.clone();
             bytes[place] ^= 1;
-            assert!(read(bytes.freeze(), 0, Vec::new(), MOST).is_err(), "{place}");
+            let damaged = bytes.clone();
+            bytes.extend_from_slice(&after);
+            let found = read(bytes.freeze(), 11, Vec::new(), MOST);
+            let bad = found.bad.expect("one");
+            assert_eq!((bad.base, bad.next, bad.why), (10, Some(12), "its checksum is wrong"), "{place}");
+            assert!(found.records.is_empty() && found.next.is_none(), "{place}");
+            let mut bytes = of("whole", 8);
+            bytes.extend_from_slice(&damaged);
+            let found = read(bytes.freeze(), 8, Vec::new(), MOST);
+            assert_eq!((found.next, found.bad, values(&found).len()), (Some(10), None, 2), "{place}");
         }
+    }
+
+    #[test]
+    fn what_no_one_can_unfold_is_told_and_so_is_what_has_another_format() {
+        let large = "x".repeat(16 * 1024 * 1024 + 1);
+        let batch = changed(write([record(&large)].iter(), SENDER, Compression::Zstd), 5, 4);
+        let bad = read(batch.freeze(), 5, Vec::new(), MOST).bad.expect("one");
+        assert_eq!((bad.base, bad.next), (5, Some(6)));
+        let mut old = changed(write([record("a")].iter(), SENDER, Compression::None), 5, 0);
+        old[16] = 1;
+        let bad = read(old.freeze(), 5, Vec::new(), MOST).bad.expect("one");
+        assert_eq!((bad.next, bad.why), (Some(6), "it has the format of before Kafka 0.11"));
     }
 
     proptest! {

@@ -17,6 +17,7 @@ mod mcp;
 mod mirrored;
 mod onward;
 mod published;
+mod stream;
 mod traffic;
 mod transcode;
 mod waf;
@@ -44,6 +45,7 @@ pub use self::{
     mirrored::{Difference, MirrorRecord},
     onward::Onward,
     published::PublishRecord,
+    stream::StreamRecord,
     traffic::{Classed, Moved, Paced, TrafficRecord},
     transcode::TranscodeRecord,
     waf::{WafFired, WafRecord},
@@ -142,6 +144,8 @@ pub struct CallRecord {
     pub traffic: Option<Box<TrafficRecord>>,
     /// How the answer to a copied request differs, where the record is of such a copy.
     pub mirrored: Option<Arc<MirrorRecord>>,
+    /// The byte stream or the session of datagrams, where the record is of one: method, target and version say nothing then.
+    pub stream: Option<Box<StreamRecord>>,
     /// What became of a sign-in or a session, when something did: `begun`, `signed-in`, `renewed` and the like.
     pub sign_in: Option<&'static str>,
     /// Name of the policy that answered instead of the handler.

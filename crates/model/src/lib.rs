@@ -22,14 +22,17 @@ pub use call_record::{
     A2aRecord, AiRecord, CallRecord, Classed, Comparison, ComposeRecord, ComposedCall, ContentRecord,
     Continued, CountsTokens, DeliveryRecord, Difference, FailureRecord, FeedRecord, GeoRecord, GraphqlRecord,
     GuardFired, Judged, McpRecord, MirrorRecord, Moved, Onward, Paced, PublishRecord, Side, Spending, Stage,
-    Timings, TokenPrices, TokenUsage, TraceContext, TrafficRecord, TranscodeRecord, TryEnd, TryRecord,
-    TrySpan, UnitUsage, WafFired, WafRecord,
+    StreamRecord, Timings, TokenPrices, TokenUsage, TraceContext, TrafficRecord, TranscodeRecord, TryEnd,
+    TryRecord, TrySpan, UnitUsage, WafFired, WafRecord,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
 pub use layout::fmt;
 pub use load::{document, load};
-pub use policy::{Phase, Policy, PolicyUse, cache::CacheKey};
+pub use policy::{
+    Phase, Policy, PolicyUse,
+    cache::{CacheDisk, CacheKey},
+};
 pub use resource::{
     access_log::AccessLog, admin::Admin, config::Config, consumer::Consumer, listener::Listener,
     named_policy::NamedPolicy, route::Route, upstream::Upstream,

@@ -175,6 +175,17 @@ impl Call {
         self.plan.listeners.get(self.listener).unwrap_or(&self.peer.listener)
     }
 
+    /// Whether the client came by TLS: as a trusted proxy says, or as it came here. Of any other peer the header is the
+    /// gateway's own.
+    pub(crate) fn is_https(&self) -> bool {
+        crate::listener::forwarded::came_by_tls(&self.head.headers, self.record.tls)
+    }
+
+    /// The scheme by which the client asked.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.is_https() { "https" } else { "http" }
+    }
+
     /// The canonical path as it is now, rewrites included.
     pub(crate) fn path(&self) -> &str {
         self.head.uri.path()
@@ -381,6 +392,7 @@ pub(crate) fn new_record(
         fed: None,
         traffic: None,
         mirrored: None,
+        stream: None,
         sign_in: None,
         stopped_by: None,
     }

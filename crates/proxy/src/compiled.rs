@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::HeaderName;
-use model::{Diagnostics, Finding, Snapshot};
+use model::{Diagnostics, Finding, Snapshot, resource::stream_route::StreamRoute};
 use serde::Serialize;
 
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
     postgres,
     redis::{self, Connecting, RedisStatus},
     router::Router,
+    stream::{self, Streams},
     upstream::{
         Upstream,
         cluster::{ClusterStatus, Clusters},
@@ -53,6 +54,7 @@ pub struct Compiled {
     pub(crate) router: Router,
     pub(crate) routes: Vec<Route>,
     pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) stream_routes: Vec<Arc<stream::Route>>,
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     pub(crate) providers: Providers,
     /// What several gateways count together.
@@ -243,7 +245,7 @@ impl Compiled {
         errors.extend(wrong);
         let has_upstreams =
             has_conditions && upstreams.len() == config.upstreams.len() + others && providers.len() == wanted;
-        let listeners = listeners(&config, &cx, &mut errors);
+        let (listeners, stream_routes) = listeners(&config, has_upstreams, &cx, &mut errors);
         let global = Chain::compile(&config.global_policies, GLOBAL, &cx, &mut errors);
         let mut routes = Vec::with_capacity(config.routes.len());
         let made_by = crate::policy::cache::made_by::MadeBy::of(&config);
@@ -275,18 +277,20 @@ impl Compiled {
                     })
                     .collect();
                 odd.extend(crate::handler::ai::prices::unknown(&snapshot));
+                odd.extend(crate::handler::files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
                 let some = |need: fn(&crate::policy::Needs) -> bool| {
                     snapshot.policies().any(|policy| need(&crate::policy::needs(policy)))
                 };
-                let (measures_heads, keeps_heads) =
-                    (some(|need| need.head_size), some(|need| need.whole_head));
                 let mut compiled = Self {
+                    measures_heads: some(|need| need.head_size),
+                    keeps_heads: some(|need| need.whole_head),
                     snapshot,
                     router,
                     routes,
                     listeners,
+                    stream_routes,
                     upstreams,
                     providers,
                     accounts: accounts.clone(),
@@ -297,8 +301,6 @@ impl Compiled {
                     plugins: plugins.clone(),
                     protected_headers,
                     consumer_identity,
-                    measures_heads,
-                    keeps_heads,
                     warnings: Diagnostics::default(),
                     kept,
                 };
@@ -462,16 +464,41 @@ fn brokers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Brokers {
     brokers
 }
 
-/// All listeners that can be; what is wrong with the others is told.
-fn listeners(config: &model::Config, cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<Arc<Listener>> {
+/// All listeners that can be, and the routes of streams that they have; what is wrong with the others is told.
+fn listeners(
+    config: &model::Config,
+    has_upstreams: bool,
+    cx: &Building<'_>,
+    errors: &mut Vec<Finding>,
+) -> (Vec<Arc<Listener>>, Vec<Arc<stream::Route>>) {
+    // Without its upstreams a route would only say that they are not there.
+    let streams = if has_upstreams { stream_routes(cx, errors) } else { Vec::new() };
     let mut listeners = Vec::with_capacity(config.listeners.len());
     for (index, settings) in config.listeners.iter().enumerate() {
-        match Listener::compile(settings, index, cx, errors) {
+        let streams = Streams::of(settings, &streams);
+        match Listener::compile(settings, index, streams, cx, errors) {
             Ok(listener) => listeners.push(Arc::new(listener)),
             Err(error) => errors.push(Finding::new(format!("listeners/{}", settings.name), "tls", error)),
         }
     }
-    listeners
+    (listeners, streams.into_iter().map(|(_, route)| route).collect())
+}
+
+/// The routes of streams; those that cannot be built are told and are not among them.
+fn stream_routes<'a>(
+    cx: &Building<'a>,
+    errors: &mut Vec<Finding>,
+) -> Vec<(&'a StreamRoute, Arc<stream::Route>)> {
+    let mut routes = Vec::with_capacity(cx.snapshot.config.stream_routes.len());
+    for settings in &cx.snapshot.config.stream_routes {
+        match stream::Route::compile(settings, cx) {
+            Ok(route) => routes.push((settings, Arc::new(route))),
+            Err((key, error)) => {
+                errors.push(Finding::new(format!("streamRoutes/{}", settings.name), key, error));
+            }
+        }
+    }
+    routes
 }
 
 /// What is delivered; those that cannot be built are told and are not among them.

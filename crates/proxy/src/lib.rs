@@ -46,6 +46,7 @@ mod redis;
 pub mod router;
 mod schema;
 mod server;
+mod stream;
 mod template;
 mod timer;
 mod tls;
@@ -58,11 +59,11 @@ pub use failure::Problem;
 pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use issuers::IssuerStatus;
 pub use listener::sockets::{Inherited, take_inherited};
-pub use policy::cache::report::{CacheStatus, PurgeWish};
+pub use policy::cache::report::{CacheStatus, PurgeWish, Purged};
 pub use policy::mirror::report::{Field as MirroredField, MirrorStatus};
 pub use policy::strangler::report::{StranglerStatus, StranglerWish};
 pub use server::{Error, Gateway};
-pub use tls::{client::receiver as receiver_tls, server::admin as server_tls};
+pub use tls::{client::receiver as receiver_tls, managed as certificates, server::admin as server_tls};
 pub use upstream::cluster::{
     BreakerStatus, BreakerWish, BulkheadStatus, ClusterStatus, EndpointStatus, NoSuchBreaker, QueueStatus,
 };

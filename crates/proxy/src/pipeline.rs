@@ -73,6 +73,9 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
     let Some(listener) = plan.listeners.get(call.listener) else {
         return Err(guard::listener_gone());
     };
+    if let Some(answer) = handler::acme::answer(call, listener) {
+        return Ok(answer);
+    }
     if let Some(answer) = handler::mcp::metadata::answer(call) {
         return answer;
     }

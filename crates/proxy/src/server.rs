@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use model::{Diagnostics, Snapshot};
+use model::{Diagnostics, Snapshot, resource::listener::ListenerProtocol};
 use telemetry::Telemetry;
 use tokio::{runtime::Handle, sync::mpsc};
 
@@ -102,6 +102,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(crate::broker::Report(Arc::downgrade(&shared))));
         let subscriptions = subscription::Report(Arc::downgrade(&shared));
         shared.telemetry.register(Arc::new(subscriptions));
+        shared.telemetry.register(Arc::new(crate::stream::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(cache::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::graphql::report::Report(Arc::downgrade(&shared))));
@@ -137,7 +138,9 @@ impl Gateway {
         let fronts = self.open_fronts(&compiled, inherited)?;
         self.spawn(self.shared.connections.len())?;
         self.listen(sockets)?;
-        self.serve_fronts(&compiled, fronts)
+        self.serve_fronts(&compiled, fronts)?;
+        cache::begin(&compiled);
+        Ok(())
     }
 
     /// The listening sockets, for another process to take over.
@@ -219,6 +222,7 @@ impl Gateway {
         };
         crate::handler::mcp::reloaded(&compiled);
         self.shared.compiled.store(Arc::new(compiled));
+        cache::begin(&self.shared.compiled.load());
         self.shared.generation.fetch_add(1, Ordering::Release);
         subscription::reloaded(&previous.subscriptions, &self.shared.compiled.load().subscriptions);
         self.settle();
@@ -282,18 +286,26 @@ impl Gateway {
         let mut made = Vec::new();
         for listener in &compiled.listeners {
             let (name, address) = (&listener.name, &listener.address);
-            if bound.get(name).is_some_and(|bound| bound.address == *address) {
+            let is_udp = listener.protocol == ListenerProtocol::Udp;
+            let is_same = |bound: &Bound| {
+                bound.address == *address && bound.sockets.iter().all(|socket| socket.is_udp() == is_udp)
+            };
+            if bound.get(name).is_some_and(is_same) {
                 sockets::set_rights(address, listener.socket_file.as_ref())
                     .map_err(|error| listen_error(name, address, error))?;
                 continue;
             }
-            let taken = take_inherited(inherited, name, address);
-            let is_ours = bound.values().any(|bound| bound.address == *address);
+            let mut taken = take_inherited(inherited, name, address);
+            // A listener may have changed what it speaks.
+            taken.retain(|socket| sockets::is_of_datagrams(socket) == is_udp);
+            let is_ours = bound.values().any(is_same);
             let sockets = if !taken.is_empty() {
                 sockets::set_rights(address, listener.socket_file.as_ref())
                     .and_then(|()| sockets::adopt(address, taken))
-            } else if !is_ours && sockets::is_taken(address) {
+            } else if !is_ours && sockets::is_taken(address, is_udp) {
                 Err(io::ErrorKind::AddrInUse.into())
+            } else if is_udp {
+                sockets::bind_udp(address, self.shared.connections.len())
             } else {
                 sockets::bind(address, self.shared.connections.len(), listener.socket_file.as_ref())
             };
@@ -395,7 +407,7 @@ impl Gateway {
     }
 
     /// Purges caches; how many answers went. An error says what is wrong with the wish.
-    pub fn purge_caches(&self, wish: &cache::PurgeWish) -> Result<usize, String> {
+    pub fn purge_caches(&self, wish: &cache::PurgeWish) -> Result<cache::Purged, String> {
         wish.fulfil(&self.shared.compiled.load())
     }
 

@@ -233,7 +233,7 @@ impl Source {
             Self::Method => Some(call.head.method.as_str().into()),
             Self::Path => Some(call.path().into()),
             Self::Host => call.host.as_ref().map(|host| host.as_str().into()),
-            Self::Scheme => Some(if call.record.tls { "https" } else { "http" }.into()),
+            Self::Scheme => Some(call.scheme().into()),
             Self::Query => call.head.uri.query().map(Into::into),
             Self::Parameter(name) => query_parameter(call.head.uri.query()?, name),
             Self::Header(name) => header_text(call, name),

@@ -24,7 +24,7 @@ use model::Snapshot;
 use self::pipeline::Pipeline;
 pub use self::{
     metrics::{Collect, Exposition, Histogram, Metrics},
-    receiver::{ReceiverTls, Speaks, TlsFor, TlsWish},
+    receiver::{ReceiverTls, Speaks, TlsFor, TlsWish, retry_after},
     recorder::Recorder,
     reports::SinkStatus,
 };

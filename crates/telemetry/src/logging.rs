@@ -48,7 +48,8 @@ pub fn level() -> &'static str {
 }
 
 /// The gateway's own crates, as targets of events call them. A test holds that none is left out.
-const OURS: [&str; 16] = [
+const OURS: [&str; 18] = [
+    "acme",
     "ai",
     "events",
     "graphql",
@@ -56,6 +57,7 @@ const OURS: [&str; 16] = [
     "http3",
     "identity",
     "kafka",
+    "layer4",
     "model",
     "proxy",
     "resilience",
@@ -67,8 +69,26 @@ const OURS: [&str; 16] = [
     "waf",
 ];
 
+/// Libraries whose errors are told by whoever uses them, with what they mean here: theirs are for `debug`.
+const TOLD_HERE: [&str; 1] = ["lapin"];
+
+fn crate_of(target: &str) -> &str {
+    target.split("::").next().unwrap_or_default()
+}
+
 fn is_ours(target: &str) -> bool {
-    OURS.contains(&target.split("::").next().unwrap_or_default())
+    OURS.contains(&crate_of(target))
+}
+
+/// Up to which rank events of a target are written at a level. Libraries are quieter than the gateway: their debug output is
+/// for `trace` alone.
+fn wanted(level: u8, target: &str) -> u8 {
+    match level {
+        5 => level,
+        _ if is_ours(target) => level,
+        ..=3 if TOLD_HERE.contains(&crate_of(target)) => 0,
+        _ => level.min(2),
+    }
 }
 
 /// Writes each event as a line.
@@ -89,10 +109,7 @@ fn rank(level: &Level) -> u8 {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let wanted = LEVEL.load(Ordering::Relaxed);
-        // Libraries are quieter than the gateway: their debug output is for `trace` alone.
-        let wanted = if is_ours(metadata.target()) || wanted == 5 { wanted } else { wanted.min(2) };
-        rank(metadata.level()) <= wanted
+        rank(metadata.level()) <= wanted(LEVEL.load(Ordering::Relaxed), metadata.target())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -230,6 +247,19 @@ mod tests {
             [("sinks::lane", true), ("sinks", true), ("sinksy", false), ("hyper::proto", false)]
         {
             assert_eq!(is_ours(target), want, "{target}");
+        }
+    }
+
+    #[test]
+    fn libraries_are_quiet_and_those_that_are_told_of_here_more_so() {
+        for (level, target, want) in [
+            (3, "proxy::broker", 3),
+            (3, "hyper::proto", 2),
+            (5, "hyper::proto", 5),
+            (3, "lapin::channel", 0),
+            (4, "lapin::channel", 2),
+        ] {
+            assert_eq!(wanted(level, target), want, "{target} at {level}");
         }
     }
 }

@@ -226,7 +226,7 @@ pub(crate) fn headers(all: &BTreeMap<String, Secret>, snapshot: &Snapshot) -> Re
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

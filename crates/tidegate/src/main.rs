@@ -1,6 +1,7 @@
 //! The `tidegate` binary: command line, configuration files, admin endpoint, and the wiring between the planes.
 
 mod admin;
+mod certificates;
 mod cli;
 mod config;
 mod exit;

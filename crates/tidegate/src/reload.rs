@@ -175,8 +175,10 @@ fn apply(
     let secrets = running.admin.read(snapshot).map_err(|error| Refusal::new(&error))?;
     // Sinks first: what cannot be opened refuses the configuration before anything has changed.
     let sinks = running.telemetry.prepare(snapshot).map_err(|error| Refusal::new(&error))?;
+    running.certificates.load(snapshot);
     running.gateway.apply(snapshot.clone()).map_err(|error| Refusal::new(&error))?;
     running.vaults.follow(snapshot);
+    running.certificates.follow(snapshot);
     if acknowledged == Some(snapshot.revision.as_str()) {
         *running.reloads.accepted() = snapshot.clone();
     }

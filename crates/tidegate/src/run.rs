@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use model::resource::listener::ListenerProtocol;
 use proxy::{Gateway, ledger::Ledger};
 use telemetry::Telemetry;
 
 use crate::{
     admin::{self, Admin, Secrets},
+    certificates::{self, Certificates},
     cli::{Done, RunArgs, color},
     config::{self, Files, VaultReport, Vaults, Watch},
     exit::Exit,
@@ -30,6 +32,7 @@ pub(crate) struct Running {
     pub(crate) telemetry: Telemetry,
     pub(crate) files: Option<Files>,
     pub(crate) vaults: Arc<Vaults>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) guard_exposure: bool,
     pub(crate) reloads: Reloads,
     pub(crate) admin: Arc<Secrets>,
@@ -61,6 +64,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         Exit::Configuration
     })?;
     telemetry.register(Arc::new(VaultReport(Arc::downgrade(&vaults))));
+    let certificates = Arc::new(Certificates::new(&args.data_dir));
+    telemetry.register(Arc::new(certificates::Report(Arc::downgrade(&certificates))));
     proxy::keep_keys_in(args.data_dir.clone());
     let spent = Arc::new(Spent::new(args.data_dir.clone()));
     let ledger =
@@ -70,11 +75,14 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         .map_err(|error| refused(&error))?;
     let writer = Writer::start(ledger, spent).map_err(|error| say(&error))?;
     warn_of(&gateway.compiled().warnings);
+    // Before anybody is served: what was got before is in use from the first handshake on.
+    certificates.load(&snapshot);
     let running = Arc::new(Running {
         gateway,
         telemetry,
         files,
         vaults,
+        certificates,
         guard_exposure: args.guard_exposure,
         reloads: Reloads::new(snapshot),
         admin: Arc::new(Secrets::new(args.admin_token.clone(), args.data_dir.clone())),
@@ -174,6 +182,8 @@ async fn serve(
         tracing::info!("took over from process {}", predecessor.pid);
     }
     announce(&running, args);
+    // After the process before has been relieved: it orders nothing more, and authorities find this one.
+    running.certificates.follow(&snapshot);
     let mut waiting = wait_for_upgrade(&running, admin.as_ref(), args);
     let alive = running.clone();
     tokio::spawn(service::watchdog(move |within| alive.gateway.is_alive(within)));
@@ -195,6 +205,7 @@ async fn serve(
         }
         End::Upgraded(pid) => {
             service::succeeded_by(pid);
+            stop_ordering(&running);
             tracing::info!(pid, "a new process serves; this one ends with what it has in flight");
             if let Some(admin) = &admin {
                 admin.close();
@@ -212,12 +223,19 @@ async fn serve(
 async fn end(running: &Running, admin: Option<&Admin>) {
     let shutdown = running.gateway.compiled().snapshot.config.shutdown.clone();
     service::stopping(shutdown.drain_delay.get() + shutdown.deadline.get() + 2 * FLUSH);
+    stop_ordering(running);
     tracing::info!("shutting down: readiness fails now, draining begins in {}", shutdown.drain_delay);
     if let Some(admin) = admin {
         admin.fail_readiness();
     }
     tokio::time::sleep(shutdown.drain_delay.get()).await;
     drain(running).await;
+}
+
+/// No certificate is ordered any more; what was laid out for authorities is taken back meanwhile.
+fn stop_ordering(running: &Running) {
+    let certificates = running.certificates.clone();
+    tokio::task::spawn_blocking(move || certificates.stop());
 }
 
 /// Lets what is in flight end.
@@ -276,7 +294,11 @@ fn announce(running: &Running, args: &RunArgs) {
     let compiled = running.gateway.compiled();
     let config = &compiled.snapshot.config;
     for listener in &config.listeners {
-        let place = place(&listener.address, listener.tls.is_some());
+        let place = match listener.protocol {
+            ListenerProtocol::Http => place(&listener.address, listener.tls.is_some()),
+            ListenerProtocol::Tcp => format!("{} (TCP)", listener.address),
+            ListenerProtocol::Udp => format!("{} (UDP)", listener.address),
+        };
         tracing::info!(listener = %listener.name, address = %listener.address, "listening on {place}");
     }
     if config.listeners.is_empty() {

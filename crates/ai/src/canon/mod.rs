@@ -28,5 +28,6 @@ pub use request::{
     ToolChoice, ToolKind, Unasked, Verbosity,
 };
 pub use riders::{Riders, dismount};
+pub(crate) use scope::is_broken;
 pub use scope::{flat, scoped, unscoped};
 pub use usage::Usage;

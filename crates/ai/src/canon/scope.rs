@@ -11,7 +11,17 @@ const BETWEEN: char = '\u{1f}';
 pub fn scoped(namespace: Option<&str>, name: &str) -> String {
     match namespace {
         Some(namespace) if !namespace.is_empty() => format!("{namespace}{BETWEEN}{name}"),
+        // No name of a namespace is made of one that stands in none.
+        _ if name.contains(BETWEEN) => format!("{BETWEEN}{name}"),
         _ => name.to_owned(),
+    }
+}
+
+/// Whether somebody wrote what stands between: a caller whose dialect has namespaces, or one whose has not.
+pub(crate) fn is_broken(name: &str, has_scopes: bool) -> bool {
+    match has_scopes {
+        true => name.starts_with(BETWEEN) || name.matches(BETWEEN).count() > 1,
+        false => name.contains(BETWEEN),
     }
 }
 

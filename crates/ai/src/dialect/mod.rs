@@ -112,14 +112,19 @@ impl Dialect {
 
     /// Reads a caller's request.
     pub fn read_request(self, spoken: &Spoken, body: &[u8]) -> Result<Request, Error> {
-        match self {
+        let request = match self {
             Self::OpenAiChat => openai_chat::inbound::read_request(spoken, body),
             Self::OpenAiResponses => openai_responses::inbound::read_request(spoken, body),
             Self::Anthropic => anthropic::inbound::read_request(spoken, body),
             Self::Gemini => gemini::inbound::read_request(spoken, body),
             Self::Bedrock => bedrock::inbound::read_request(spoken, body),
             Self::Cohere => cohere::inbound::read_request(spoken, body),
+        }?;
+        // In JSON it can stand as this alone, whatever the case of its last letter.
+        if memchr::memmem::find(body, b"\\u001").is_some() {
+            fit::refuse_broken(&request, self)?;
         }
+        Ok(request)
     }
 
     /// What an answer in this dialect repeats of its request.

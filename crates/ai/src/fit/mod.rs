@@ -11,7 +11,7 @@ mod tools;
 use std::borrow::Cow;
 
 pub use self::names::Names;
-pub(crate) use self::names::{Renaming, without_scopes};
+pub(crate) use self::names::{Renaming, refuse_broken, without_scopes};
 use crate::{
     canon::{Feature, Format, Losses, Modality, Part, Request},
     dialect::Dialect,

@@ -7,9 +7,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::free;
+use super::{free, tools};
 use crate::{
-    canon::{Answer, Delta, Event, Opening, Part, Request, ToolChoice, ToolKind, flat, unscoped},
+    canon::{
+        Answer, Delta, Error, Event, Opening, Part, Request, ToolChoice, ToolKind, flat, is_broken, unscoped,
+    },
     dialect::Dialect,
 };
 
@@ -64,15 +66,23 @@ impl Grammar {
         if turn == 0 && joined != name && self.takes_plain(&joined) {
             return joined;
         }
-        const CHECKSUM_LETTERS: usize = 9;
+        self.numbered(name, crc32fast::hash(name.as_bytes()).wrapping_add(turn))
+    }
+
+    /// The letters that can stay, and a number.
+    fn numbered(&self, name: &str, number: u32) -> String {
+        const NUMBER_LETTERS: usize = 9;
+        let joined = flat(name);
         let begin = if self.begins_with_any { "" } else { "_" };
         let kept = joined.chars().map(|letter| if self.knows(letter) { letter } else { '_' });
-        let kept: String = kept.take(self.letters_max - CHECKSUM_LETTERS - begin.len()).collect();
+        let kept: String = kept.take(self.letters_max - NUMBER_LETTERS - begin.len()).collect();
         let begin = if self.takes_plain(&kept) { "" } else { begin };
-        let checksum = crc32fast::hash(name.as_bytes()).wrapping_add(turn);
-        format!("{begin}{kept}_{checksum:08x}")
+        format!("{begin}{kept}_{number:08x}")
     }
 }
+
+/// How often a checksum is gone around.
+const TURNS_MAX: u32 = 8;
 
 /// Which names are said otherwise: by the name that the target is told; and which tools take a free text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +96,10 @@ impl Names {
     /// The names of a request that a dialect refuses.
     pub(crate) fn of(request: &Request, dialect: Dialect) -> Self {
         let grammar = grammar(dialect);
+        // What is a function to the target has a name there: on the way back as on the way out.
+        let mut described = Cow::Borrowed(request);
+        tools::describe(&mut described, dialect);
+        let request = &*described;
         let is_free = |tool: &&crate::canon::Tool| matches!(tool.kind, ToolKind::Custom { .. });
         let free = request.tools.iter().filter(is_free).map(|tool| tool.name.clone()).collect();
         let strange: BTreeSet<&str> = all(request).filter(|name| !grammar.takes(name)).collect();
@@ -94,10 +108,14 @@ impl Names {
         }
         let taken: BTreeSet<&str> = all(request).filter(|name| grammar.takes(name)).collect();
         let mut names = BTreeMap::new();
+        // Checksums are the caller's choice, in the end: whoever meets too many of them has the next number that nobody
+        // has tried, so that no list of names takes more tries than a few for each.
+        let mut numbers = 0..=u32::MAX;
         for name in strange {
-            // There are more turns than names, so one is free.
-            let free = (0..)
-                .map(|turn| grammar.fitting(name, turn))
+            let by_checksum = (0..TURNS_MAX).map(|turn| grammar.fitting(name, turn));
+            let by_number = numbers.by_ref().map(|number| grammar.numbered(name, number));
+            let free = by_checksum
+                .chain(by_number)
                 .find(|told| !taken.contains(told.as_str()) && !names.contains_key(told));
             names.extend(free.map(|told| (told, name.to_owned())));
         }
@@ -192,6 +210,18 @@ impl Renaming {
     }
 }
 
+/// No caller may write what stands between a namespace and the names in it: another name would come back than was given.
+pub(crate) fn refuse_broken(request: &Request, caller: Dialect) -> Result<(), Error> {
+    let has_scopes = grammar(caller).has_scopes;
+    match all(request).find(|name| is_broken(name, has_scopes)) {
+        Some(name) => {
+            let message = format!("{name:?} is no name of a tool: U+001F may not stand in one");
+            Err(Error::invalid("tools", message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The names of a request's functions, wherever they stand.
 fn all(request: &Request) -> impl Iterator<Item = &str> {
     let tools = request.tools.iter().filter(|tool| !tool.is_vendors()).map(|tool| tool.name.as_str());
@@ -274,6 +304,29 @@ mod tests {
         let names = Names::of(&asked(&["a b", &told]), Dialect::OpenAiChat);
         assert_eq!(names.said(told.clone()), told);
         assert_eq!(names.said.len(), 1);
+    }
+
+    #[test]
+    fn who_meets_too_many_of_one_checksum_has_a_number_that_nobody_tried() {
+        let plain = grammar(Dialect::OpenAiChat);
+        let strange = format!("{} ", "x".repeat(100));
+        let mut taken: Vec<String> = (0..TURNS_MAX).map(|turn| plain.fitting(&strange, turn)).collect();
+        taken.extend((0..3).map(|number| plain.numbered(&strange, number)));
+        let mut all: Vec<&str> = taken.iter().map(String::as_str).collect();
+        all.push(&strange);
+        let names = Names::of(&asked(&all), Dialect::OpenAiChat);
+        assert_eq!(names.said, BTreeMap::from([(plain.numbered(&strange, 3), strange)]));
+    }
+
+    #[test]
+    fn what_stands_between_a_namespace_and_a_name_is_nobodys_to_write() {
+        for dialect in Dialect::ALL {
+            let is_good = |names: &[&str]| refuse_broken(&asked(names), dialect).is_ok();
+            assert!(is_good(&["a", "", "größe"]));
+            assert!(!is_good(&["a", &scoped(Some("a"), &scoped(Some("b"), "c"))]), "{}", dialect.name());
+            assert!(!is_good(&[&scoped(None, &scoped(Some("a"), "b"))]), "{}", dialect.name());
+            assert_eq!(is_good(&[&scoped(Some("a"), "b")]), dialect == Dialect::OpenAiResponses);
+        }
     }
 
     #[test]

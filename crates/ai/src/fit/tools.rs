@@ -29,7 +29,7 @@ pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect, rules: &Rule
 }
 
 /// Tools that a vendor knows and the caller runs become functions where the vendor is another.
-fn describe(request: &mut Cow<'_, Request>, dialect: Dialect) {
+pub(super) fn describe(request: &mut Cow<'_, Request>, dialect: Dialect) {
     let is_foreign = |tool: &Tool| matches!(&tool.kind, ToolKind::Vendor { vendor, .. } if !dialect.takes_tools_of(vendor));
     if !request.tools.iter().any(is_foreign) {
         return;

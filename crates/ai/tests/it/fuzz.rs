@@ -2,8 +2,8 @@
 //!
 //! A target is a dialect. The first byte of its input says which reader gets the rest: `0` that of callers' requests,
 //! `1` of whole answers, `2` of streams, `3` of errors, `4` of streams that are an array.
-//! Beside them: forms, batches, events of Realtime, sounds, what vendors have in words of their own, and what guardrails
-//! make of bodies.
+//! Beside them: forms, batches, events of Realtime, sounds, what vendors have in words of their own, embeddings, and what
+//! guardrails make of bodies.
 #![allow(unreachable_pub, reason = "`fuzz/` exports them")]
 
 use std::sync::{Arc, LazyLock};
@@ -265,6 +265,72 @@ const HEARD: &str = "--b\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\
 const EDITED: &str = "--b\r\ncontent-disposition: form-data; name=\"image\"\r\ncontent-type: image/png\r\n\r\nx\r\n--b\r\n\
     content-disposition: form-data; name=\"prompt\"\r\n\r\na\r\n--b--\r\n";
 
+/// Embeddings. The first byte says what the rest is: `0` to `2` a request of OpenAI's, Gemini's or Cohere's, which says
+/// the same when it was written for a provider and is read again; `3` to `6` an answer of these and of Bedrock's; else
+/// one of Gemini's requests that passes as it is and stays JSON, with the model named wherever it must be.
+pub fn embed(bytes: &[u8]) {
+    const SPOKEN: [Dialect; 4] = [Dialect::OpenAiChat, Dialect::Gemini, Dialect::Cohere, Dialect::Bedrock];
+    let Some((side, bytes)) = bytes.split_first() else { return };
+    let at = usize::from(side.wrapping_sub(b'0'));
+    match at {
+        0..=2 => {
+            let asked = match ai::embed::read(SPOKEN[at], bytes) {
+                Ok(asked) => asked,
+                Err(refused) => return error(&refused),
+            };
+            for to in SPOKEN {
+                for model in ["embed-v4.0", "cohere.embed-english-v3", "amazon.titan-embed-text-v2:0"] {
+                    let mut losses = Losses::default();
+                    let written = match ai::embed::write(&asked, to, model, &mut losses) {
+                        Ok(written) => written,
+                        Err(refused) => {
+                            error(&refused);
+                            continue;
+                        }
+                    };
+                    assert!(is_json(&written.body), "what is written is no JSON");
+                    if to == Dialect::Bedrock {
+                        continue;
+                    }
+                    let back = ai::embed::read(to, &written.body).expect("what is written can be read");
+                    let again = ai::embed::write(&back, to, model, &mut losses).expect("and written again");
+                    assert_eq!((&again.path, &again.body), (&written.path, &written.body));
+                }
+            }
+        }
+        3..=6 => {
+            for asked in [r#"{"input":"a"}"#, r#"{"input":["a","b"],"encoding_format":"base64"}"#] {
+                let asked = ai::embed::read(Dialect::OpenAiChat, asked.as_bytes()).expect("a request");
+                for to in &SPOKEN[..3] {
+                    match ai::embed::tell(&asked, SPOKEN[at - 3], *to, "m", bytes) {
+                        Ok(told) => assert!(is_json(&told), "what is told is no JSON"),
+                        Err(refused) => error(&refused),
+                    }
+                }
+            }
+        }
+        _ => {
+            let Ok((path, mut cuts)) = ai::embed::pass(bytes, "a-model") else { return };
+            let Ok(mut text) = String::from_utf8(bytes.to_vec()) else { return };
+            cuts.sort_by_key(|(place, _)| std::cmp::Reverse((place.start, place.end)));
+            for (place, with) in cuts {
+                text.replace_range(place, &with);
+            }
+            let Ok(Value::Object(body)) = serde_json::from_str(&text) else {
+                assert!(
+                    !matches!(serde_json::from_slice(bytes), Ok(Value::Object(_))),
+                    "it is no JSON any more"
+                );
+                return;
+            };
+            let requests = body.get("requests").and_then(Value::as_array).into_iter().flatten();
+            for one in requests.filter_map(Value::as_object) {
+                assert_eq!(one["model"], "models/a-model", "{path}");
+            }
+        }
+    }
+}
+
 /// What guardrails hide in a body leaves it JSON and comes back; and what they call clear at a glance they find nothing
 /// in when they read it. The first byte says whether it is a request or an answer.
 pub fn guard(bytes: &[u8]) {
@@ -376,6 +442,7 @@ mod short {
         realtime,
         sound,
         words,
+        embed,
         guard
     );
 }

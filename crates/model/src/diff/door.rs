@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     Listener, Route, Snapshot,
-    resource::route_match::{Match, PathMatch},
+    resource::{
+        listener::ListenerProtocol,
+        route_match::{Match, PathMatch},
+    },
 };
 
 /// All ways in, the one that is tried first in front.
@@ -55,8 +58,8 @@ impl Doors {
         let mut all = Vec::new();
         let places = config.listeners.iter().map(Place::of).collect();
         for (place, listener) in config.listeners.iter().enumerate() {
-            // A listener that redirects everything leads nowhere.
-            if listener.https_target().is_some() {
+            // A listener that redirects everything leads nowhere, and streams are told apart otherwise.
+            if listener.https_target().is_some() || listener.protocol != ListenerProtocol::Http {
                 continue;
             }
             for route in &config.routes {

@@ -8,6 +8,7 @@ mod host;
 mod identity;
 mod index;
 mod path;
+mod stream;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -107,6 +108,7 @@ impl fmt::Display for Exposure {
 /// Compares two configurations.
 pub fn diff(old: &Snapshot, new: &Snapshot) -> Diff {
     let mut exposure = exposure(&Doors::of(old), &Doors::of(new));
+    exposure.extend(stream::exposure(old, new));
     exposure.extend(ai::exposure(old, new));
     Diff { changes: changes(old, new), exposure }
 }

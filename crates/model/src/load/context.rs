@@ -186,10 +186,20 @@ impl<'t, 'd> Context<'t, 'd> {
         let message = format!("there is no {} `{name}`", named.noun());
         match nearest(name, known.iter().map(String::as_str)) {
             Some(meant) => self.error_with(message, format!("did you mean `{meant}`?")),
-            None => self.error(message),
+            None if known.is_empty() => self.error_with(message, "there are none"),
+            None => {
+                let mut names: Vec<&str> = known.iter().map(String::as_str).collect();
+                names.sort_unstable();
+                let more = if names.len() > NAMES_TOLD { ", …" } else { "" };
+                names.truncate(NAMES_TOLD);
+                self.error_with(message, format!("there are: `{}`{more}", names.join("`, `")))
+            }
         }
     }
 }
+
+/// Names that there are, of which as many are told.
+const NAMES_TOLD: usize = 8;
 
 fn first(node: &Node) -> Place {
     Place { end: (node.place.start + 1).min(node.place.end), ..node.place }

@@ -17,8 +17,16 @@ use crate::{
 /// Where a secret may stand when its key is misspelt or misplaced: a value beside a telling name. References
 /// (`{env: …}`) are not secrets, and neither is a path beside `keyFile`.
 static TELLING: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern =
-        r#"(?mi)(?:password|passwd|secret|token|api_?key|keys)["']?\s*:\s*\[?\s*([^\s{\[,#][^\n,}\]#]*)"#;
+    let pattern = r#"(?mi)(\w*(?:password|passwd|secret|token|api_?key|keys))["']?\s*:\s*\[?\s*([^\s{}\[\],#][^\n,}\]#]*)"#;
+    Regex::new(pattern).expect("a constant pattern")
+});
+
+/// Keys that end like telling ones and hold no secret.
+const PLAIN: [&str; 3] = ["firstToken", "maxKeys", "metricKeys"];
+
+/// A number, with a unit or without, and words of YAML: nobody's secret, unless a telling name stands before it.
+static HARMLESS: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"^(?:\d{1,6}(?:ms|s|m|h|d|B|KiB|MiB|GiB|%)?|true|false|null)$";
     Regex::new(pattern).expect("a constant pattern")
 });
 
@@ -42,14 +50,18 @@ fn collect(schema: &'static Value, keys: &mut HashSet<&'static str>) {
 }
 
 /// The sources with every literal secret blanked out, byte for byte so that places stay right. Of sources that could
-/// not be read to their end only keys and marks stay: what stands where in them is a guess.
+/// not be read to their end only keys, marks and what is no secret anywhere stay: what stands where in them is a guess.
 pub(super) fn hide(sources: &[Source], literals: &[(Place, String)], broken: &[usize]) -> Arc<[Source]> {
     let mut sources = sources.to_vec();
     for (index, source) in sources.iter_mut().enumerate() {
         let known = literals.iter().filter(|(place, _)| place.source as usize == index);
         let known = known.map(|(place, _)| place.range());
-        let telling =
-            TELLING.captures_iter(&source.text).filter_map(|found| found.get(1)).map(|value| value.range());
+        let is_telling = |key: &str| !PLAIN.contains(&key);
+        let telling = TELLING
+            .captures_iter(&source.text)
+            .filter(|found| found.get(1).is_some_and(|key| is_telling(key.as_str())))
+            .filter_map(|found| found.get(2))
+            .map(|value| value.range());
         let mut hidden: Vec<_> = known.chain(telling).collect();
         if broken.contains(&index) {
             hidden.extend(values(&source.text));
@@ -82,7 +94,7 @@ fn values(text: &str) -> Vec<Range<usize>> {
         let start = at + (whole.len() - whole.trim_start_matches(MARKS).len());
         let rest = &text[(start + inner.len()).min(text.len())..];
         let is_key = rest.trim_start_matches(['"', '\'']).starts_with(':') && KEYS.contains(inner);
-        if !inner.is_empty() && !is_key {
+        if !inner.is_empty() && !is_key && !HARMLESS.is_match(inner) {
             found.push(start..start + inner.len());
         }
         at += word.len();
@@ -95,6 +107,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_that_only_end_like_a_secrets_hide_nothing_and_brackets_stay() {
+        for (text, want) in [
+            ("firstToken: 2s, maxKeys: 5", "firstToken: 2s, maxKeys: 5"),
+            ("accessToken: abc, myKeys: [one", "accessToken: ***, myKeys: [***"),
+            ("hmac: {keys: [], style: paypal}", "hmac: {keys: [], style: paypal}"),
+            ("oauth: {clientSecret: }", "oauth: {clientSecret: }"),
+        ] {
+            assert_eq!(hide(&[Source::new("a", text)], &[], &[])[0].text, want);
+        }
+    }
+
+    #[test]
     fn of_a_text_that_cannot_be_read_only_keys_and_marks_stay() {
         for (text, want) in [
             ("routes: [{name: r,", "routes: [{name: *,"),
@@ -105,6 +129,10 @@ mod tests {
             ("password: name: x", "password: *******"),
             ("token: hunter2:x # n\u{f6}te\n", "token: *********** *****\n"),
             ("name:\n  |\n  a b", "name:\n  *\n  * *"),
+            (
+                "rateLimit: {limit: 5, window: 1m\nkeys: [123456, 1234567, true]\ntoken: 12",
+                "rateLimit: {limit: 5, window: 1m\nkeys: [******, *******, true]\ntoken: **",
+            ),
         ] {
             let hidden = hide(&[Source::new("a", text)], &[], &[0]);
             assert_eq!(hidden[0].text, want, "{text}");

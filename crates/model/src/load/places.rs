@@ -8,7 +8,7 @@ use crate::diagnostic::Place;
 /// Path and place of each resource, by its list and name.
 pub(crate) type Places = BTreeMap<String, (String, Place)>;
 
-const LISTS: [&str; 5] = ["listeners", "upstreams", "consumers", "routes", "policies"];
+const LISTS: [&str; 6] = ["listeners", "upstreams", "consumers", "routes", "streamRoutes", "policies"];
 
 /// Path and place of each resource, by its list and name: `routes/catalog`.
 pub(super) fn of(tree: &Node) -> Places {

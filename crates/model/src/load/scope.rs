@@ -18,6 +18,7 @@ pub(crate) enum Named {
     Broker,
     TokenIssuer,
     Plugin,
+    AcmeAuthority,
 }
 
 impl Named {
@@ -33,6 +34,7 @@ impl Named {
             Self::Broker => "broker",
             Self::TokenIssuer => "token issuer",
             Self::Plugin => "plugin",
+            Self::AcmeAuthority => "authority of `acme`",
         }
     }
 }
@@ -50,6 +52,7 @@ pub(crate) struct Scope {
     brokers: BTreeSet<String>,
     token_issuers: BTreeSet<String>,
     plugins: BTreeSet<String>,
+    acme_authorities: BTreeSet<String>,
     /// There is a `redis`.
     pub(super) redis: bool,
     /// There is a `postgres`.
@@ -73,6 +76,7 @@ impl Scope {
             brokers: names(tree, "brokers"),
             token_issuers: names(tree, "tokenIssuers"),
             plugins: names(tree, "plugins"),
+            acme_authorities: names(tree, "acme"),
             postgres: tree.get("postgres").is_some(),
             redis: tree.get("redis").is_some(),
         }
@@ -90,6 +94,7 @@ impl Scope {
             Named::Broker => &self.brokers,
             Named::TokenIssuer => &self.token_issuers,
             Named::Plugin => &self.plugins,
+            Named::AcmeAuthority => &self.acme_authorities,
         }
     }
 }

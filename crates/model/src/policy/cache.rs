@@ -40,6 +40,9 @@ pub struct Cache {
     pub set_cookie: SetCookie,
     /// Tell by `Cache-Status` what the cache did (RFC 9211).
     pub status: bool,
+    /// Keep answers on disk as well, where they outlive the process; without this they are in memory alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<CacheDisk>,
 }
 
 impl Default for Cache {
@@ -57,7 +60,44 @@ impl Default for Cache {
             targets: ["cdn-cache-control", "surrogate-control"].map(HeaderName::from_static).to_vec(),
             set_cookie: SetCookie::default(),
             status: true,
+            disk: None,
         }
+    }
+}
+
+impl Cache {
+    /// The settings that decide what is kept and how answers are told apart, as a text that is the same for the same
+    /// settings: answers that were kept by others are not given.
+    pub fn fingerprint(&self) -> String {
+        let mut settings = serde_json::to_value(self).unwrap_or_default();
+        if let Some(settings) = settings.as_object_mut() {
+            for other in ["maxSize", "maxBodySize", "collapse", "requestDirectives", "status", "disk"] {
+                settings.remove(other);
+            }
+        }
+        settings.to_string()
+    }
+}
+
+/// Answers on disk, a second tier below memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CacheDisk {
+    /// Room for all files together. Beyond it those that are not asked for go first.
+    pub max_size: Size,
+    /// Where they lie; a relative path starts at the directory of this file. No other cache may use it. Without it: a
+    /// folder of this cache's own in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "directory"))]
+    pub directory: Option<String>,
+    /// Room in memory for the index of all files, beside the cache's `maxSize`: some 400 bytes for each, and its key.
+    /// When it is full, answers go though there is room on disk.
+    pub max_index_size: Size,
+}
+
+impl Default for CacheDisk {
+    fn default() -> Self {
+        Self { max_size: Size::mib(10 * 1024), directory: None, max_index_size: Size::mib(64) }
     }
 }
 
@@ -118,12 +158,26 @@ impl Settings for Cache {
         Some(&self.key)
     }
 
+    fn cache_disk(&self) -> Option<&CacheDisk> {
+        self.disk.as_ref()
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.max_size.bytes() == 0 {
             at.field("maxSize", |at| at.error("expected more than nothing"));
         }
         if self.max_body_size.bytes() > self.max_size.bytes() {
             at.field("maxBodySize", |at| at.error("expected at most `maxSize`"));
+        }
+        if let Some(disk) = &self.disk {
+            at.field("disk", |at| {
+                if disk.max_size.bytes() < self.max_body_size.bytes().max(1) {
+                    at.field("maxSize", |at| at.error("expected at least `maxBodySize` of the cache"));
+                }
+                if disk.max_index_size.bytes() == 0 {
+                    at.field("maxIndexSize", |at| at.error("expected more than nothing"));
+                }
+            });
         }
         if let Some(heuristic) = &self.heuristic {
             at.field("heuristic", |at| {

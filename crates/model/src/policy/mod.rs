@@ -174,6 +174,11 @@ pub(crate) trait Settings {
         None
     }
 
+    /// Where on disk it keeps the answers that it gives again.
+    fn cache_disk(&self) -> Option<&crate::CacheDisk> {
+        None
+    }
+
     /// Whether it reads files that the configuration does not name, so that a reload is one though nothing else has changed.
     fn reads_folders(&self) -> bool {
         false
@@ -324,6 +329,11 @@ impl Policy {
     /// What tells the answers apart that it gives again.
     pub(crate) fn cache_key(&self) -> Option<&crate::CacheKey> {
         self.settings().cache_key()
+    }
+
+    /// Where on disk it keeps the answers that it gives again.
+    pub(crate) fn cache_disk(&self) -> Option<&crate::CacheDisk> {
+        self.settings().cache_disk()
     }
 
     /// Whether it reads files that the configuration does not name.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     a2a::A2aAgent,
     access_log::AccessLog,
+    acme::AcmeAuthority,
     admin::Admin,
     ai::Ai,
     broker::Broker,
@@ -19,6 +20,7 @@ use super::{
     route::{Handler, Route},
     runtime::Runtime,
     runtime::Shutdown,
+    stream_route::StreamRoute,
     subscription::Subscription,
     telemetry::Telemetry,
     token_issuer::TokenIssuer,
@@ -69,6 +71,9 @@ pub struct Config {
     pub consumers: Vec<Consumer>,
     /// Which requests go where, and under which policies.
     pub routes: Vec<Route>,
+    /// Which byte streams and datagrams go where, as they come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stream_routes: Vec<StreamRoute>,
     /// Policies with a name, shared by whoever writes `{use: name}`.
     pub policies: Vec<NamedPolicy>,
     /// Policies of every call, whatever its route.
@@ -99,6 +104,9 @@ pub struct Config {
     /// WebAssembly components, which `wasm` policies and routes name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<Plugin>,
+    /// Certificate authorities that listeners' certificates come from, without anybody's doing (ACME).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acme: Vec<AcmeAuthority>,
     /// Where traces, metrics and logs are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,

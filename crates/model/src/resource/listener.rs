@@ -22,6 +22,9 @@ pub struct Listener {
     /// `ip:port` or `unix:/path`.
     #[schemars(extend("format" = "socket-address"))]
     pub address: String,
+    /// What is spoken: HTTP, or byte streams or datagrams that `streamRoutes` pass on.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
     /// TLS; cleartext without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
@@ -107,6 +110,16 @@ impl Listener {
         }
     }
 
+    /// Whether names can be shown to be ours here by a file.
+    pub fn answers_http01(&self) -> bool {
+        self.protocol == ListenerProtocol::Http && self.tls.is_none() && !self.address.starts_with("unix:")
+    }
+
+    /// Whether names can be shown to be ours here by a handshake.
+    pub fn answers_tls_alpn01(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty()) && !self.address.starts_with("unix:")
+    }
+
     /// Where plain requests are redirected to, when they are.
     pub fn https_target(&self) -> Option<HttpsTarget> {
         match &self.redirect_to_https {
@@ -115,6 +128,19 @@ impl Listener {
             Some(RedirectToHttps::To(target)) => Some(target.clone()),
         }
     }
+}
+
+/// What is spoken at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ListenerProtocol {
+    /// HTTP, of all versions.
+    #[default]
+    Http,
+    /// Anything over TCP.
+    Tcp,
+    /// Anything over UDP.
+    Udp,
 }
 
 /// Whether a PROXY protocol header comes first.

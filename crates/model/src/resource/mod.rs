@@ -2,6 +2,7 @@
 
 pub mod a2a;
 pub mod access_log;
+pub mod acme;
 pub mod admin;
 pub mod ai;
 pub mod balancing;
@@ -35,6 +36,7 @@ pub mod route_match;
 pub mod runtime;
 pub mod socket_file;
 pub mod static_files;
+pub mod stream_route;
 pub mod subscribe;
 pub mod subscription;
 pub mod telemetry;

@@ -69,6 +69,10 @@ pub struct Subscription {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub dead_letter_exchange: Option<String>,
+    /// What becomes of records that nobody can read: they are damaged, unfold to more than 16 MiB, or have a format of before
+    /// Kafka 0.11. For Kafka alone, where such a batch holds up what stands behind it in its partition.
+    #[serde(default)]
+    pub when_unreadable: WhenUnreadable,
     /// Secrets that deliveries are signed with as Standard Webhooks have it: texts, or `whsec_` and base64. With several
     /// there are as many signatures, so that one can be replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -88,6 +92,17 @@ pub enum SubscriptionStart {
     New,
     /// With everything that the stream still has.
     All,
+}
+
+/// What becomes of a batch of records that nobody can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WhenUnreadable {
+    /// Its partition stands still before it, and the others go on: nothing is lost that somebody could still mend.
+    #[default]
+    Stop,
+    /// It is passed over, counted and logged.
+    Skip,
 }
 
 /// What deliveries wait for.

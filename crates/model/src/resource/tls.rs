@@ -3,15 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::acme::AcmeCertificate;
 use crate::FilePath;
 
 /// TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Certificates; the one whose names cover the client's SNI is used.
-    #[schemars(length(min = 1))]
+    /// Certificates; the one whose names cover the client's SNI is used. There is at least one here or under `acme`.
+    #[serde(default)]
     pub certificates: Vec<Certificate>,
+    /// Certificates that the gateway gets and renews itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acme: Vec<AcmeCertificate>,
     /// Oldest version spoken.
     #[serde(default)]
     pub min_version: TlsVersion,

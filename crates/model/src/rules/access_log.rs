@@ -119,7 +119,13 @@ fn buffering(log: &AccessLog, at: &mut Context<'_, '_>) {
     let queue = log.queue.clone().unwrap_or_default();
     at.field("batch", |at| {
         if batch.records > queue.records {
-            at.field("records", |at| at.error("a batch cannot be larger than `queue.records`"));
+            let (batch, queue) = (batch.records, queue.records);
+            at.field("records", |at| {
+                at.error_with(
+                    format!("a batch of {batch} records is more than `queue.records`, {queue}, has room for"),
+                    format!("such as `batch: {{records: {queue}}}`, or a larger queue"),
+                )
+            });
         }
         if batch.size > queue.size {
             at.field("size", |at| at.error("a batch cannot be larger than `queue.size`"));

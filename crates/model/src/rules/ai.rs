@@ -80,6 +80,9 @@ fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
             });
         }
     }
+    if let Some(url) = &provider.base_url {
+        version_of(&provider.kind, url.trim_end_matches('/'), at);
+    }
     credentials::check(provider, at);
     if let Some(queue) = &provider.key_queue {
         at.field("keyQueue", |at| {
@@ -107,6 +110,30 @@ fn provider(provider: &Provider, at: &mut Context<'_, '_>) {
             });
         }
     });
+}
+
+/// A base address is what the vendor's SDK is given: some add the version of their API to it, and some want it there.
+fn version_of(kind: &str, url: &str, at: &mut Context<'_, '_>) {
+    let last = url.rsplit('/').next().unwrap_or_default();
+    let is_version =
+        last.strip_prefix('v').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    let added = match kind {
+        "anthropic" => "/v1/messages",
+        "cohere" => "/v2/chat",
+        _ => "",
+    };
+    let said = match (kind, is_version) {
+        ("anthropic" | "cohere", true) => {
+            format!(
+                "`{url}{added}` would be asked: paths of `{kind}` begin with their version, which this ends with"
+            )
+        }
+        ("gemini", false) => {
+            format!("`{url}/models/…` would be asked: write the version, such as `{url}/v1beta`")
+        }
+        _ => return,
+    };
+    at.field("baseUrl", |at| at.warning(said));
 }
 
 /// Keys of a provider for which calls may wait.

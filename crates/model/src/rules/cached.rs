@@ -1,4 +1,7 @@
-//! An answer that is given again never comes to an upstream, nor to the policies that stand there.
+//! An answer that is given again never comes to an upstream, nor to the policies that stand there. And what lies on disk
+//! lies in a directory of one cache.
+
+use std::path::{Component, Path, PathBuf};
 
 use crate::{
     Config, Phase, Policy, PolicyUse, Route, load::Context, policy::cache::CacheKey, resource::route::Handler,
@@ -45,6 +48,88 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
             );
         }
     });
+}
+
+/// Refuses caches that would have one directory on disk.
+pub(super) fn directories(config: &Config, at: &mut Context<'_, '_>) {
+    let mut taken = Taken(Vec::new());
+    at.each("policies", &config.policies, |at, named| {
+        at.field("policy", |at| taken.take(&named.policy, format!("policies/{}", named.name), at));
+    });
+    let place = "globalPolicies".to_owned();
+    taken.take_all("globalPolicies", &config.global_policies, &place, at);
+    at.each("listeners", &config.listeners, |at, listener| {
+        taken.take_all("policies", &listener.policies, &format!("listeners/{}", listener.name), at);
+    });
+    at.each("consumers", &config.consumers, |at, consumer| {
+        taken.take_all("policies", &consumer.policies, &format!("consumers/{}", consumer.name), at);
+    });
+    at.each("routes", &config.routes, |at, route| {
+        taken.take_all("policies", &route.policies, &format!("routes/{}", route.name), at);
+    });
+}
+
+/// Directories of caches so far, with who has them.
+struct Taken(Vec<(Directory, String)>);
+
+#[derive(PartialEq)]
+enum Directory {
+    Named(PathBuf),
+    /// That of this place, in the data directory.
+    Own(String),
+}
+
+impl Directory {
+    /// Whether both are one, or one lies in the other.
+    fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Named(one), Self::Named(other)) => one.starts_with(other) || other.starts_with(one),
+            (one, other) => one == other,
+        }
+    }
+}
+
+impl Taken {
+    fn take_all(&mut self, key: &str, uses: &[PolicyUse], place: &str, at: &mut Context<'_, '_>) {
+        at.each(key, uses, |at, used| match used {
+            PolicyUse::Inline(policy) => self.take(policy, place.to_owned(), at),
+            PolicyUse::Shared(_) => {}
+        });
+    }
+
+    fn take(&mut self, policy: &Policy, place: String, at: &mut Context<'_, '_>) {
+        let Some(disk) = policy.cache_disk() else { return };
+        let own = match &disk.directory {
+            Some(directory) => Directory::Named(plain(Path::new(directory))),
+            None => Directory::Own(place.clone()),
+        };
+        if let Some((_, other)) = self.0.iter().find(|(taken, _)| taken.meets(&own)) {
+            at.field(policy.name(), |at| {
+                at.field("disk", |at| {
+                    at.error_with(
+                        format!("the cache of `{other}` keeps its answers in this directory, or in one around or below it"),
+                        "give each a `directory` of its own, or define one cache under `policies` and use it in both places",
+                    );
+                });
+            });
+        }
+        self.0.push((own, place));
+    }
+}
+
+/// A path without `.` and `..`, as it is written.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// The names in a template's places.

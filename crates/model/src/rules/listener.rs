@@ -6,14 +6,14 @@ use crate::{
     Admin, Config, Listener,
     load::Context,
     resource::{
-        listener::ProxyProtocol,
+        listener::{ListenerProtocol, ProxyProtocol},
         tls::{Alpn, ListenerTls},
     },
 };
 
 pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '_>) {
     if let Some(tls) = &listener.tls {
-        at.field("tls", |at| self::tls(tls, at));
+        at.field("tls", |at| self::tls(tls, config, at));
         if listener.https_target().is_some() {
             at.field("redirectToHttps", |at| at.error("this listener speaks https already"));
         }
@@ -25,6 +25,7 @@ pub(super) fn check(listener: &Listener, config: &Config, at: &mut Context<'_, '
         at.field("http2", |at| http2.check(at));
     }
     http3(listener, at);
+    super::stream_route::listener(listener, config, at);
     if let Some(file) = &listener.socket_file {
         at.field("socketFile", |at| {
             if !listener.address.starts_with("unix:") {
@@ -100,13 +101,13 @@ fn http3(listener: &Listener, at: &mut Context<'_, '_>) {
     });
 }
 
-pub(super) fn admin(admin: &Admin, at: &mut Context<'_, '_>) {
+pub(super) fn admin(admin: &Admin, config: &Config, at: &mut Context<'_, '_>) {
     if let Some(tls) = &admin.tls {
         at.field("tls", |at| {
             if admin.address.starts_with("unix:") {
                 at.error("a Unix socket is this machine's alone: TLS has no use there");
             }
-            self::tls(tls, at);
+            self::tls(tls, config, at);
         });
     }
     let open =
@@ -121,18 +122,43 @@ pub(super) fn admin(admin: &Admin, at: &mut Context<'_, '_>) {
     }
 }
 
-fn tls(tls: &ListenerTls, at: &mut Context<'_, '_>) {
-    if tls.certificates.iter().filter(|certificate| certificate.default).count() > 1 {
-        at.field("certificates", |at| at.error("expected at most one default certificate"));
+fn tls(tls: &ListenerTls, config: &Config, at: &mut Context<'_, '_>) {
+    let given = tls.certificates.iter().filter(|certificate| certificate.default).count();
+    let gotten = tls.acme.iter().filter(|certificate| certificate.default).count();
+    if given + gotten > 1 {
+        let key = if given > 1 { "certificates" } else { "acme" };
+        at.field(key, |at| at.error("expected at most one default certificate"));
     }
+    if tls.certificates.is_empty() && tls.acme.is_empty() {
+        at.error_with(
+            "there is no certificate",
+            "name files under `certificates`, or names under `acme` for which the gateway gets one",
+        );
+    }
+    super::acme::certificates(tls, config, at);
 }
 
 /// No two listeners, the admin endpoint included, want the same socket.
 pub(super) fn addresses(config: &Config, at: &mut Context<'_, '_>) {
-    let mut taken: Vec<(&str, String, crate::diagnostic::Place)> = Vec::new();
+    let mut taken: Vec<Taken<'_>> = Vec::new();
+    // UDP ports are others; HTTP/3 has the one of the same number.
+    let (mut datagrams, mut quic) = (Vec::new(), Vec::new());
     at.each("listeners", &config.listeners, |at, listener| {
         at.field("address", |at| {
-            address(&listener.address, format!("listener `{}`", listener.name), &mut taken, at)
+            let owner = format!("listener `{}`", listener.name);
+            match listener.protocol {
+                ListenerProtocol::Udp => {
+                    free(&listener.address, &quic, at);
+                    address(&listener.address, owner, &mut datagrams, at);
+                }
+                ListenerProtocol::Http | ListenerProtocol::Tcp => {
+                    if listener.http3().is_some() {
+                        free(&listener.address, &datagrams, at);
+                        quic.push((listener.address.as_str(), owner.clone(), at.place()));
+                    }
+                    address(&listener.address, owner, &mut taken, at);
+                }
+            }
         });
     });
     if let Some(admin) = &config.admin {
@@ -144,15 +170,17 @@ pub(super) fn addresses(config: &Config, at: &mut Context<'_, '_>) {
     }
 }
 
-fn address<'c>(
-    wanted: &'c str,
-    owner: String,
-    taken: &mut Vec<(&'c str, String, crate::diagnostic::Place)>,
-    at: &mut Context<'_, '_>,
-) {
+type Taken<'c> = (&'c str, String, crate::diagnostic::Place);
+
+/// Reports an address that another wants.
+fn free(wanted: &str, taken: &[Taken<'_>], at: &mut Context<'_, '_>) {
     if let Some((_, other, place)) = taken.iter().find(|(there, ..)| overlap(there, wanted)) {
         at.error_beside(format!("`{wanted}` overlaps the address of {other}"), *place, "this one");
     }
+}
+
+fn address<'c>(wanted: &'c str, owner: String, taken: &mut Vec<Taken<'c>>, at: &mut Context<'_, '_>) {
+    free(wanted, taken, at);
     taken.push((wanted, owner, at.place()));
 }
 

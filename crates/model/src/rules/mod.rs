@@ -2,6 +2,7 @@
 
 mod a2a;
 mod access_log;
+mod acme;
 mod ai;
 mod broker;
 mod cached;
@@ -20,6 +21,7 @@ mod publish;
 mod redis;
 mod route;
 mod static_files;
+mod stream_route;
 mod strip_prefix;
 mod subscribe;
 mod subscription;
@@ -47,7 +49,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     listener::addresses(config, at);
     at.each("listeners", &config.listeners, |at, listener| listener::check(listener, config, at));
     if let Some(admin) = &config.admin {
-        at.field("admin", |at| listener::admin(admin, at));
+        at.field("admin", |at| listener::admin(admin, config, at));
     }
     at.each("accessLog", &config.access_log, |at, log| access_log::check(log, config, at));
     if let Some(otlp) = config.telemetry.as_ref().and_then(|telemetry| telemetry.otlp.as_ref()) {
@@ -72,6 +74,9 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
             }
         });
     }
+    at.each("streamRoutes", &config.stream_routes, |at, route| stream_route::check(route, config, at));
+    stream_route::places(config, at);
+    at.each("acme", &config.acme, |at, authority| acme::check(authority, config, at));
     at.each("brokers", &config.brokers, |at, broker| broker::check(broker, at));
     at.each("plugins", &config.plugins, |at, plugin| plugin::check(plugin, at));
     at.each("tokenIssuers", &config.token_issuers, |at, issuer| token_issuer::check(issuer, at));
@@ -84,6 +89,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     policies::check("globalPolicies", &config.global_policies, at);
     placement::check(config, at);
     cached::check(config, at);
+    cached::directories(config, at);
     let world = route::World::new(config);
     at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
 }

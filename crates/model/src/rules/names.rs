@@ -8,15 +8,17 @@ use crate::{
 };
 
 /// Lists of resources with names, and what one of them is called.
-const NAMED: [(&str, &str); 10] = [
+const NAMED: [(&str, &str); 12] = [
     ("listeners", "listener"),
     ("accessLog", "access log"),
     ("upstreams", "upstream"),
     ("consumers", "consumer"),
     ("routes", "route"),
+    ("streamRoutes", "stream route"),
     ("policies", "shared policy"),
     ("brokers", "broker"),
     ("tokenIssuers", "token issuer"),
+    ("acme", "authority of `acme`"),
     ("subscriptions", "subscription"),
     ("plugins", "plugin"),
 ];

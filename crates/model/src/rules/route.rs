@@ -80,6 +80,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     acl_needs_identity(route, world, at);
     open_models(route, asks_models, world, at);
+    programs_of_nobody(route, world, at);
     used_captures(route, at);
     tries(route, world, at);
     if route.path.merge_slashes.is_some() {
@@ -299,6 +300,27 @@ fn open_models(route: &Route, asks_models: bool, world: &World<'_>, at: &mut Con
         at.warning(
             "no policy authenticates: this is open to everybody, at the cost of the keys that are configured",
         );
+    });
+}
+
+/// A process belongs to a session or a caller: one who has neither has it started for each call.
+fn programs_of_nobody(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    let Handler::Mcp(mcp) = &route.handler else { return };
+    if world.knows_callers(route) {
+        return;
+    }
+    at.field("mcp", |at| {
+        at.each("servers", &mcp.servers, |at, server| {
+            let is_shared = server.process.as_ref().is_some_and(|process| process.shared);
+            if !server.command.is_empty() && !is_shared {
+                at.field("command", |at| {
+                    at.warning(
+                        "no policy tells who calls: clients without sessions (MCP 2026-07-28) have this program started \
+                         anew for each call; `process: {shared: true}` or an authenticating policy keeps it",
+                    );
+                });
+            }
+        });
     });
 }
 

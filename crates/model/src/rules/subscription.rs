@@ -38,6 +38,9 @@ pub(super) fn check(subscription: &Subscription, config: &Config, at: &mut Conte
     if subscription.dead_letter_exchange.is_some() {
         super::publish::only(BrokerKind::Rabbitmq, kind, "deadLetterExchange", at);
     }
+    if at.is_written("whenUnreadable") {
+        super::publish::only(BrokerKind::Kafka, kind, "whenUnreadable", at);
+    }
     if subscription.timeout.is_zero() {
         at.field("timeout", |at| at.error("expected more than nothing"));
     }

@@ -19,7 +19,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{Broker, link::Source};
+use super::{AWAY, Broker, link::Source};
 
 /// The pauses before it is tried again.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -139,7 +139,7 @@ async fn fill(
 }
 
 async fn opened(broker: &Broker, wish: &Wish, from: &From) -> Result<Box<dyn Source>, String> {
-    let link = broker.link().ok_or("there is no connection to the broker")?;
+    let link = broker.link().ok_or(AWAY)?;
     link.listen(wish, from).await
 }
 
@@ -168,6 +168,7 @@ async fn flow(broker: &Broker, source: &mut dyn Source, wish: &Wish, sender: &mp
             next = source.next(wanted) => next,
             () = sender.closed() => return Flowed::Gone,
         };
+        broker.numbers.left_out.fetch_add(source.left_out(), Ordering::Relaxed);
         let Some(item) = next else { return Flowed::Broken { has_fed } };
         has_fed = true;
         if wish.key.as_ref().is_some_and(|key| item.key.as_deref() != Some(key.as_bytes())) {

@@ -108,6 +108,11 @@ pub(super) trait Source: Send {
     /// The next message; as many are asked for as are wanted at most. Nothing when it broke.
     fn next(&mut self, wanted: usize) -> BoxFuture<'_, Option<feed::Item>>;
 
+    /// What was left out since this was last asked, because nobody could read it.
+    fn left_out(&mut self) -> u64 {
+        0
+    }
+
     /// What it can go on behind with another connection, whatever of it the client has heard; nothing where messages
     /// are not kept for those who are away.
     fn place(&self) -> Option<String>;

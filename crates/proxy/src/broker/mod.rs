@@ -47,6 +47,26 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether a connection is still one.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What is said where there is no connection.
+const AWAY: &str = "there is no connection to the broker";
+/// Reasons that are remembered; more of them are not told.
+const REASONS_MAX: usize = 16;
+
+/// Reasons that were told: each is a line of the log, once, until it works again.
+#[derive(Default)]
+struct Told(Vec<String>);
+
+impl Told {
+    /// Whether a reason is to be told.
+    fn is_new(&mut self, why: &str) -> bool {
+        let is_new = self.0.len() < REASONS_MAX && !self.0.iter().any(|known| known == why);
+        if is_new {
+            self.0.push(why.to_owned());
+        }
+        is_new
+    }
+}
+
 /// Brokers by name.
 pub(crate) type Brokers = HashMap<Arc<str>, Arc<Broker>>;
 
@@ -247,7 +267,7 @@ fn identity(settings: &model::resource::broker::Broker, snapshot: &Snapshot) -> 
 /// Connects, and connects again.
 async fn keep(broker: Weak<Broker>) {
     let mut pause = PAUSE_FIRST;
-    let mut is_told = false;
+    let mut told = Told::default();
     loop {
         let Some(strong) = broker.upgrade() else { return };
         match strong.dial.connect(&strong.looked).await {
@@ -256,7 +276,7 @@ async fn keep(broker: Weak<Broker>) {
                 *strong.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 strong.link.store(Some(Arc::new(Current(link))));
                 tracing::info!("connected to the broker `{}`", strong.name);
-                (pause, is_told) = (PAUSE_FIRST, false);
+                (pause, told) = (PAUSE_FIRST, Told::default());
                 drop(strong);
                 if !watch(&broker).await {
                     return;
@@ -265,7 +285,7 @@ async fn keep(broker: Weak<Broker>) {
                 tokio::time::sleep(PAUSE_FIRST).await;
             }
             Err(error) => {
-                if !std::mem::replace(&mut is_told, true) {
+                if told.is_new(&error) {
                     let name = &strong.name;
                     tracing::warn!(%error, "cannot connect to the broker `{name}`, and it is tried again: {error}");
                 }
@@ -313,5 +333,19 @@ async fn watch(broker: &Weak<Broker>) -> bool {
             () = looked.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_and_so_is_the_next() {
+        let mut told = Told::default();
+        let all = ["refused", "refused", "no such user", "refused", "no such user"];
+        assert_eq!(all.map(|why| told.is_new(why)), [true, false, true, false, false]);
+        let others = (0..100).filter(|number| told.is_new(&number.to_string())).count();
+        assert_eq!(others, REASONS_MAX - 2, "a reason that is another each time fills no log");
     }
 }

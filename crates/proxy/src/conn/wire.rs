@@ -90,6 +90,17 @@ impl AsyncWrite for Io {
 }
 
 impl Io {
+    /// Where the other side has connected to, as far as the transport knows.
+    pub(crate) fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Io::Tcp(stream) => stream.local_addr().ok(),
+            Io::Unix(_) => None,
+            Io::TlsServer(stream) => stream.get_ref().0.local_addr(),
+            Io::TlsClient(stream) => stream.get_ref().0.local_addr(),
+            Io::Ahead(_, io) => io.local_addr(),
+        }
+    }
+
     fn needs_flush(&self) -> bool {
         match self {
             Io::Tcp(_) | Io::Unix(_) => false,

@@ -77,6 +77,7 @@ impl Hidden {
                     _ => {}
                 }
             }
+            (Step::Items, Value::Array(items)) if rest.is_empty() && self.removes => items.clear(),
             (Step::Items, Value::Array(items)) if rest.is_empty() => {
                 items.iter_mut().for_each(|item| *item = self.replacement.as_str().into());
             }
@@ -212,6 +213,12 @@ mod tests {
             assert_eq!(hidden(fields, false, value.clone()), want, "{fields:?}");
         }
         assert_eq!(hidden(&["a", "**.l"], true, value), json!({"password": "p"}));
+    }
+
+    #[test]
+    fn what_is_to_be_removed_leaves_nothing_in_its_place() {
+        let value = json!({"a": [{"b": 1}, 2], "c": {"d": 3, "e": 4}, "f": [[1], [2]]});
+        assert_eq!(hidden(&["a[]", "c.*", "f[][]"], true, value), json!({"a": [], "c": {}, "f": [[], []]}));
     }
 
     #[test]

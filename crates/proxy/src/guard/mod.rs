@@ -374,7 +374,7 @@ fn request_id(worker: &Worker, head: &mut Parts, trusted: bool) -> HeaderValue {
     mint_request_id(worker)
 }
 
-fn mint_request_id(worker: &Worker) -> HeaderValue {
+pub(crate) fn mint_request_id(worker: &Worker) -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
     for half in text.chunks_exact_mut(16) {

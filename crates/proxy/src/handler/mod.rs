@@ -1,6 +1,7 @@
 //! Handlers: what answers a call that came past its policies. A route has exactly one.
 
 pub(crate) mod a2a;
+pub(crate) mod acme;
 pub(crate) mod ai;
 pub(crate) mod around;
 pub(crate) mod backends;

@@ -47,6 +47,7 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: Socket, closing: Rc<Notify>)
     let accepting = match socket.kind {
         Kind::Tcp(listener) => TcpListener::from_std(listener).map(Accepting::Tcp),
         Kind::Unix(listener) => UnixListener::from_std(listener).map(Accepting::Unix),
+        Kind::Udp(udp) => return crate::stream::udp::run(worker, socket.listener, udp, closing).await,
     };
     let accepting = match accepting {
         Ok(accepting) => accepting,
@@ -195,12 +196,16 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
             None => return,
         }
     }
+    match crate::stream::enter(&worker, &listener, io, remote).await {
+        Some(rest) => io = rest,
+        None => return,
+    }
     let mut tls = None;
     let mut is_http2 = false;
     if let Some(ours) = &listener.tls {
-        let acceptor = tokio_rustls::TlsAcceptor::from(ours.config.clone());
-        match within(&worker, listener.limits.tls_timeout, acceptor.accept(Box::new(io))).await {
-            Some(Ok(stream)) => {
+        match within(&worker, listener.limits.tls_timeout, handshake::accept(ours, &ours.config, io)).await {
+            Some(Ok(None)) => return,
+            Some(Ok(Some(stream))) => {
                 let session = stream.get_ref().1;
                 is_http2 = session.alpn_protocol() == Some(b"h2");
                 tls = Some(TlsPeer {
@@ -239,7 +244,11 @@ async fn serve(worker: Rc<Worker>, listener: Arc<Listener>, mut io: Io, mut remo
 }
 
 /// What a connection says before its first request, if it says it in time; less is left when the gateway drains.
-async fn within<T>(worker: &Worker, patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(
+    worker: &Worker,
+    patience: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
         biased;
         done = work => Some(done),

@@ -82,6 +82,16 @@ fn node(text: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
+/// Whether a client came by TLS, by headers that [`rewrite`] has been over: as a trusted peer says, or as it came here.
+pub(crate) fn came_by_tls(headers: &HeaderMap, tls: bool) -> bool {
+    let mut told = headers.get_all(X_FORWARDED_PROTO).iter();
+    match (told.next().map(HeaderValue::as_bytes), told.next()) {
+        (Some(told), None) if told.eq_ignore_ascii_case(b"https") => true,
+        (Some(told), None) if told.eq_ignore_ascii_case(b"http") => false,
+        _ => tls,
+    }
+}
+
 /// States what this hop knows. A trusted peer's list is continued; anyone else's is replaced.
 pub(crate) fn rewrite(
     headers: &mut HeaderMap,

@@ -1,17 +1,47 @@
-//! Says which TLS handshakes failed and why, so many in a second at most: anyone can make them fail.
+//! TLS handshakes with clients, and with authorities that look whether names are ours.
+//!
+//! It is said which ones failed and why, so many in a second at most: anyone can make them fail.
 
 use std::{
     io,
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
+
 use super::Listener;
-use crate::worker::Worker;
+use crate::{
+    conn::wire::Io,
+    tls::{managed, server::ListenerTlsConfig},
+    worker::Worker,
+};
 
 /// Lines about failed handshakes that the process writes in a second at most.
 const LINES_MAX: u32 = 10;
+
+/// Shakes hands with whoever comes. None when it was an authority that looked whether a name is ours, which has seen all
+/// that there is.
+pub(crate) async fn accept(
+    ours: &ListenerTlsConfig,
+    config: &Arc<ServerConfig>,
+    io: Io,
+) -> io::Result<Option<TlsStream<Box<Io>>>> {
+    if !ours.answers_authorities {
+        return TlsAcceptor::from(config.clone()).accept(Box::new(io)).await.map(Some);
+    }
+    let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Box::new(io)).await?;
+    if !managed::is_challenge(&begun.client_hello()) {
+        return begun.into_stream(config.clone()).await.map(Some);
+    }
+    let shown = managed::challenge_config().map_err(io::Error::other)?;
+    let mut stream = begun.into_stream(shown).await?;
+    stream.shutdown().await?;
+    Ok(None)
+}
 
 /// Counts a handshake that failed, and says so; of a client that comes and goes without a word, as checks of a mere
 /// connection do, at level debug alone.

@@ -18,12 +18,12 @@ use std::{
 use model::{
     Cidr,
     resource::{
-        listener::{HttpsTarget, ProxyProtocol},
+        listener::{HttpsTarget, ListenerProtocol, ProxyProtocol},
         path_rules::PathRules,
     },
 };
 
-use crate::{compiled::Building, policy::Chain};
+use crate::{compiled::Building, policy::Chain, stream::Streams};
 
 /// A compiled listener.
 pub(crate) struct Listener {
@@ -31,6 +31,9 @@ pub(crate) struct Listener {
     pub name: Arc<str>,
     pub(crate) index: usize,
     pub(crate) address: String,
+    pub(crate) protocol: ListenerProtocol,
+    /// Connections that go on as they come.
+    pub(crate) streams: Option<Streams>,
     pub(crate) tls: Option<crate::tls::server::ListenerTlsConfig>,
     pub(crate) redirect_to_https: Option<HttpsTarget>,
     pub(crate) proxy_protocol: ProxyProtocol,
@@ -99,6 +102,7 @@ impl Listener {
     pub(crate) fn compile(
         settings: &model::Listener,
         index: usize,
+        streams: Option<Streams>,
         cx: &Building<'_>,
         found: &mut Vec<model::Finding>,
     ) -> Result<Self, String> {
@@ -112,6 +116,8 @@ impl Listener {
             name: settings.name.as_str().into(),
             index,
             address: settings.address.clone(),
+            protocol: settings.protocol,
+            streams,
             tls,
             redirect_to_https: settings.https_target(),
             proxy_protocol: settings.proxy_protocol,

@@ -20,6 +20,8 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// Bytes of datagrams that wait in a socket, in the kernel.
+const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes that a connection holds back beyond what is on its way.
 const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 
@@ -39,6 +41,7 @@ pub struct Inherited {
 pub(crate) enum Kind {
     Tcp(std::net::TcpListener),
     Unix(UnixListener),
+    Udp(std::net::UdpSocket),
 }
 
 /// A listening socket of one worker.
@@ -59,21 +62,35 @@ impl Kind {
         let reference = SockRef::from(&socket);
         reference.set_nonblocking(true)?;
         let is_unix = reference.local_addr()?.is_unix();
-        Ok(if is_unix { Self::Unix(socket.into()) } else { Self::Tcp(socket.into()) })
+        let is_udp = reference.r#type()? == Type::DGRAM;
+        Ok(match (is_unix, is_udp) {
+            (true, _) => Self::Unix(socket.into()),
+            (false, true) => Self::Udp(socket.into()),
+            (false, false) => Self::Tcp(socket.into()),
+        })
     }
 
     fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
             Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+            Self::Udp(socket) => socket.try_clone().map(Self::Udp),
         }
+    }
+
+    /// Whether datagrams come, and no connections.
+    pub(crate) fn is_udp(&self) -> bool {
+        matches!(self, Self::Udp(_))
     }
 }
 
 impl Bound {
-    /// The sockets by worker: each socket has at least one worker, and each worker at least one socket.
+    /// The sockets by worker: each socket has at least one worker, and each worker at least one socket. One of datagrams has
+    /// one alone, so that all of a client come to the same.
     pub(crate) fn shares(&self, listener: &Arc<str>, workers: usize) -> io::Result<Vec<(usize, Socket)>> {
-        (0..self.sockets.len().max(workers))
+        let is_udp = self.sockets.iter().any(Kind::is_udp);
+        let turns = if is_udp { self.sockets.len() } else { self.sockets.len().max(workers) };
+        (0..turns)
             .map(|turn| {
                 let kind = self.sockets[turn % self.sockets.len()].try_clone()?;
                 Ok((turn % workers, Socket { listener: listener.clone(), kind }))
@@ -87,6 +104,7 @@ impl Bound {
             let socket = match socket.try_clone()? {
                 Kind::Tcp(socket) => socket.into(),
                 Kind::Unix(socket) => socket.into(),
+                Kind::Udp(socket) => socket.into(),
             };
             Ok(Inherited { listener: listener.to_owned(), address: Some(self.address.clone()), socket })
         };
@@ -133,9 +151,17 @@ fn is_at(local: &socket2::SockAddr, address: &str) -> bool {
     }
 }
 
+/// Whether a socket is one of datagrams.
+pub(crate) fn is_of_datagrams(socket: &OwnedFd) -> bool {
+    SockRef::from(socket).r#type().is_ok_and(|kind| kind == Type::DGRAM)
+}
+
 /// Makes the sockets of a listener out of those that were taken over.
 pub(crate) fn adopt(address: &str, taken: Vec<OwnedFd>) -> io::Result<Bound> {
-    taken.iter().for_each(|socket| wake_early(&SockRef::from(socket)));
+    taken
+        .iter()
+        .filter(|socket| !is_of_datagrams(socket))
+        .for_each(|socket| wake_early(&SockRef::from(socket)));
     let sockets = taken.into_iter().map(Kind::from_fd).collect::<io::Result<_>>()?;
     Ok(Bound { address: address.to_owned(), sockets })
 }
@@ -153,6 +179,28 @@ pub(crate) fn bind(address: &str, workers: usize, file: Option<&SocketFile>) -> 
         }
     };
     Ok(Bound { address: address.to_owned(), sockets })
+}
+
+/// Binds an address for datagrams: one socket per worker.
+pub(crate) fn bind_udp(address: &str, workers: usize) -> io::Result<Bound> {
+    let address: SocketAddr = address
+        .parse()
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{address}` is not an address")))?;
+    let bind = |_| {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_nonblocking(true)?;
+        // As far as the system allows: a worker that is busy for a moment loses nothing.
+        let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
+        let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+        socket.bind(&address.into())?;
+        Ok(Kind::Udp(socket.into()))
+    };
+    let sockets = (0..workers).map(bind).collect::<io::Result<_>>()?;
+    Ok(Bound { address: address.to_string(), sockets })
 }
 
 fn bind_unix(path: &Path, file: Option<&SocketFile>) -> io::Result<UnixListener> {
@@ -244,11 +292,17 @@ fn wake_early(socket: &SockRef<'_>) {
 }
 
 /// Whether somebody else listens at an address: `SO_REUSEPORT` would share it silently.
-pub(crate) fn is_taken(address: &str) -> bool {
+pub(crate) fn is_taken(address: &str, is_udp: bool) -> bool {
     let Ok(address) = address.parse::<SocketAddr>() else { return false };
     let probe = || -> io::Result<()> {
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
+        let (kind, protocol) = match is_udp {
+            true => (Type::DGRAM, Protocol::UDP),
+            false => (Type::STREAM, Protocol::TCP),
+        };
+        let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+        if !is_udp {
+            socket.set_reuse_address(true)?;
+        }
         socket.bind(&address.into())
     };
     matches!(probe(), Err(error) if error.kind() == io::ErrorKind::AddrInUse)
@@ -311,7 +365,7 @@ mod tests {
                 .iter()
                 .map(|(_, socket)| match &socket.kind {
                     Kind::Tcp(socket) => socket.local_addr().expect("an address").port(),
-                    Kind::Unix(_) => 0,
+                    Kind::Unix(_) | Kind::Udp(_) => 0,
                 })
                 .collect();
             let busy: std::collections::BTreeSet<_> = shares.iter().map(|(worker, _)| *worker).collect();

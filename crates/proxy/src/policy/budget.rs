@@ -5,7 +5,10 @@
 
 mod statement;
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -24,7 +27,7 @@ use crate::{
         duties::{Hold, Meter, Metering, Shared, SharedMeter},
         meters::Spent,
         most::Most,
-        shared::Sharing,
+        shared::{Sharing, share_is_used},
     },
     ledger::{
         Book, Calendar, Held, Refused, Terms,
@@ -37,7 +40,7 @@ const BUDGET: HeaderName = HeaderName::from_static("x-tidegate-budget");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// When a call may be tried again that has no room only while others are on their way.
-const HELD: std::time::Duration = std::time::Duration::from_secs(3);
+const HELD: Duration = Duration::from_secs(3);
 
 /// The compiled policy.
 pub(crate) struct Budget {
@@ -244,6 +247,20 @@ impl Account {
         );
     }
 
+    /// Whether it is the part alone that this gateway may spend without the store that has no room, and the whole may have.
+    fn is_of_share(&self, refused: Refused, amount: u128, terms: Terms) -> bool {
+        let limit = self.terms.limit;
+        match refused {
+            Refused::Spent { spent, .. } => terms.limit < limit && spent.saturating_add(amount) <= limit,
+            Refused::TooMany { .. } => false,
+        }
+    }
+
+    fn refuse_share(&self) -> Failure {
+        let share = format!("{} of {}", self.unit.show(self.own.limit), self.unit.show(self.terms.limit));
+        share_is_used(&format!("the budget `{}`", self.name), &share, Duration::from_secs(u64::MAX))
+    }
+
     /// Refuses a call that may cost so much. What is only held for others will be there again when they have ended.
     fn refuse(
         &self,
@@ -284,7 +301,7 @@ impl Account {
             }
         };
         Failure::refused(Problem::BudgetSpent)
-            .with_retry_after(std::time::Duration::from_secs(ends_in))
+            .with_retry_after(Duration::from_secs(ends_in))
             .with_header(SHOULD_RETRY, HeaderValue::from_static("false"))
             .with_hint(hint)
     }
@@ -327,7 +344,10 @@ impl OfCalls {
         let mut hold = BudgetHold { account: account.clone(), amount, held: Vec::new() };
         for subject in subjects.iter().filter(|_| amount > 0 || !most.is_beyond()) {
             let held = account.book.hold(subject, amount, terms, now);
-            let held = held.map_err(|refused| account.refuse(refused, amount, most, told))?;
+            let held = held.map_err(|refused| match account.is_of_share(refused, amount, terms) {
+                true => account.refuse_share(),
+                false => account.refuse(refused, amount, most, told),
+            })?;
             hold.held.push((subject.clone(), held.period));
             account.tell(subject, held, told);
         }

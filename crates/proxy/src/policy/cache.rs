@@ -7,6 +7,7 @@
 mod answering;
 mod conditional;
 mod control;
+mod disk;
 mod entry;
 mod flights;
 mod freshness;
@@ -14,11 +15,13 @@ mod freshness;
 pub(crate) mod fuzzing;
 mod key;
 pub(crate) mod made_by;
+mod marks;
 mod outcome;
 pub(crate) mod refresh;
 pub(crate) mod report;
 mod store;
 mod storing;
+mod tiers;
 
 use std::{
     sync::{
@@ -33,12 +36,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use self::{
     conditional::Conditions,
     control::Directives,
+    disk::{Disk, Seeking},
     entry::Stored,
     flights::{Flights, Landing, Leader, Turn},
     freshness::Rules,
     key::{Key, Keys, Whom},
     outcome::{Account, Counts, Forward, Outcome},
-    store::{Epoch, Found, Memory},
+    store::Found,
+    tiers::{Below, Epochs, Tiers},
 };
 use super::{Flow, Needs, NeedsOf, Policy, Verdict};
 use crate::{
@@ -64,9 +69,14 @@ pub(crate) struct Cache {
 /// Tells an origin that a surrogate stands before it (Edge Architecture Specification, W3C Note).
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
+/// How `Cache-Status` says that an answer came from the tier on disk.
+const DISK: &str = "disk";
+/// Where the directories of caches are in the data directory.
+const FOLDER: &str = "cache";
+
 /// What goes on over a reload: the answers, and what is being fetched.
 pub(crate) struct Kept {
-    memory: Memory,
+    tiers: Tiers,
     flights: Arc<Flights>,
     counts: Counts,
     refreshing: AtomicUsize,
@@ -76,7 +86,7 @@ pub(crate) struct Kept {
 /// What the response phase must know of a request that went on.
 struct Asking {
     key: Key,
-    epoch: Epoch,
+    epoch: Epochs,
     conditions: Conditions,
     directives: Directives,
     /// The head's fields as they were compared.
@@ -122,8 +132,9 @@ impl Cache {
             );
         }
         let keys = Arc::new(Keys::new(&settings.key));
+        let disk = settings.disk.as_ref().and_then(|disk| below(settings, disk, &cx.owner));
         let kept = cx.keep(report::KEPT, settings, || Kept {
-            memory: Memory::new(settings.max_size.get()),
+            tiers: Tiers::new(settings.max_size.get(), disk),
             flights: Arc::default(),
             counts: Counts::default(),
             refreshing: AtomicUsize::new(0),
@@ -159,7 +170,7 @@ impl Cache {
         };
         Box::new(Asking {
             key,
-            epoch: Epoch::default(),
+            epoch: Epochs::default(),
             conditions: Conditions::of(&call.head.headers),
             directives,
             headers: HeaderMap::new(),
@@ -178,7 +189,7 @@ impl Cache {
     /// The answer from what is kept. Without one, what is known of it is noted.
     fn look(&self, call: &mut Call, asking: &mut Box<Asking>) -> Option<Response<Body>> {
         let now = Instant::now();
-        let stored = match self.kept.memory.find(&asking.key, &call.head.headers) {
+        let stored = match self.kept.tiers.find(&asking.key, &call.head.headers) {
             Found::Answer(stored) => stored,
             Found::OtherVariants => {
                 asking.forward = Forward::VaryMiss;
@@ -189,11 +200,24 @@ impl Cache {
                 return None;
             }
         };
+        self.use_kept(call, asking, stored, now, None)
+    }
+
+    /// The answer from one that is kept, if it may be given; `detail` says where it came from.
+    fn use_kept(
+        &self,
+        call: &mut Call,
+        asking: &mut Box<Asking>,
+        stored: Arc<Stored>,
+        now: Instant,
+        detail: Option<&'static str>,
+    ) -> Option<Response<Body>> {
+        let account = Account { detail, ..Account::default() };
         match usable(&stored, &asking.directives, now) {
-            Use::Fresh => Some(self.give(call, asking, &stored, Outcome::Hit, Account::default())),
-            Use::Stale => Some(self.give(call, asking, &stored, Outcome::Stale, Account::default())),
+            Use::Fresh => Some(self.give(call, asking, &stored, Outcome::Hit, account)),
+            Use::Stale => Some(self.give(call, asking, &stored, Outcome::Stale, account)),
             Use::StaleWhileRefreshed => {
-                let answer = self.give(call, asking, &stored, Outcome::Stale, Account::default());
+                let answer = self.give(call, asking, &stored, Outcome::Stale, account);
                 self.refresh(call, asking, stored);
                 Some(answer)
             }
@@ -241,7 +265,7 @@ impl Cache {
 
     /// Has a stale answer asked about beside the call, unless somebody does already.
     fn refresh(&self, call: &mut Call, asking: &Asking, stored: Arc<Stored>) {
-        if self.kept.memory.rests(&asking.key) {
+        if self.kept.tiers.rests(&asking.key) {
             return;
         }
         let Turn::Lead(leader) = self.kept.flights.join(&asking.key) else { return };
@@ -252,7 +276,7 @@ impl Cache {
         own.forward = Forward::Stale;
         own.validates = stored.has_validator();
         own.stale = Some(stored);
-        own.epoch = self.kept.memory.epoch(&own.key);
+        own.epoch = self.kept.tiers.epoch(&own.key);
         own.leader = Some(leader);
         let beside = self.capability.iter().map(|value| (SURROGATE_CAPABILITY, value.clone())).collect();
         refresh::leave(self, call, own, place, beside);
@@ -261,7 +285,7 @@ impl Cache {
     /// Lets a request go on to the upstream.
     fn go_on(&self, call: &mut Call, mut asking: Box<Asking>) {
         asking.sent = Instant::now();
-        asking.epoch = self.kept.memory.epoch(&asking.key);
+        asking.epoch = self.kept.tiers.epoch(&asking.key);
         asking.headers = call.head.headers.clone();
         if let Some(capability) = &self.capability {
             call.head.headers.append(SURROGATE_CAPABILITY, capability.clone());
@@ -284,7 +308,25 @@ impl Cache {
             && !asking.is_identified
             && (asking.conditions.want_all()
                 || asking.stale.as_ref().is_some_and(|kept| kept.has_validator()))
-            && !self.kept.memory.passes(&asking.key)
+            && !self.kept.tiers.passes(&asking.key)
+    }
+
+    /// Waits for an answer from the tier below memory, and does without one that does not come or may not be given.
+    async fn look_below(&self, call: &mut Call, mut asking: Box<Asking>, seeking: Seeking) -> Verdict {
+        if let Some(found) = seeking.found().await
+            && let Some(stored) = self.kept.tiers.take_up(&asking.key, found, asking.epoch)
+        {
+            let now = Instant::now();
+            if let Some(answer) = self.use_kept(call, &mut asking, stored, now, Some(DISK)) {
+                return Verdict::Answer(Box::new(answer));
+            }
+        }
+        match self.miss(call, asking) {
+            Flow::Continue => Verdict::Continue,
+            Flow::Answer(answer) => Verdict::Answer(answer),
+            Flow::Fail(failure) => Verdict::Fail(failure),
+            Flow::Wait(waiting) => waiting.await,
+        }
     }
 
     /// What is left when nothing that is kept could be given.
@@ -316,7 +358,7 @@ impl Cache {
                 let landing = follower.landed(until).await;
                 if landing == Landing::TooLate {
                     // Whoever comes next need not find out again.
-                    self.kept.memory.pass(&asking.key);
+                    self.kept.tiers.pass(&asking.key);
                 }
                 if landing != Landing::Landed {
                     break;
@@ -326,7 +368,7 @@ impl Cache {
                     self.kept.counts.collapsed.fetch_add(1, Ordering::Relaxed);
                     return Verdict::Answer(Box::new(answer));
                 }
-                if self.kept.memory.passes(&asking.key) {
+                if self.kept.tiers.passes(&asking.key) {
                     break;
                 }
                 // It has gone without an answer, or its answer is for others: one of those who waited asks now.
@@ -343,6 +385,20 @@ impl Cache {
             Verdict::Continue
         }))
     }
+}
+
+/// The tier on disk of the cache that stands at this place.
+fn below(
+    settings: &model::policy::Cache,
+    disk: &model::policy::cache::CacheDisk,
+    place: &str,
+) -> Option<Disk> {
+    let root = match (&disk.directory, crate::handler::mcp::session::data_dir()) {
+        (Some(directory), _) => Some(directory.into()),
+        (None, data) => data.map(|data| data.join(FOLDER).join(disk::folder_name(place))),
+    };
+    // Without a data directory the configuration is only checked, and nothing is opened.
+    root.map(|root| Disk::new(place, root, disk, &settings.fingerprint()))
 }
 
 /// What a request asks of caches. `Pragma` speaks where `Cache-Control` does not (RFC 9111 §5.4).
@@ -430,9 +486,21 @@ impl Policy for Cache {
             return Flow::Continue;
         }
         let mut asking = self.asking(call);
-        match self.look(call, &mut asking) {
-            Some(answer) => Flow::Answer(Box::new(answer)),
-            None => self.miss(call, asking),
+        if let Some(answer) = self.look(call, &mut asking) {
+            return Flow::Answer(Box::new(answer));
+        }
+        // Memory has the last word on what it has.
+        if asking.stale.is_some() || !self.kept.tiers.has_below() {
+            return self.miss(call, asking);
+        }
+        asking.epoch = self.kept.tiers.epoch(&asking.key);
+        match self.kept.tiers.below(&asking.key, &call.head.headers) {
+            Below::Answer(seeking) => Flow::Wait(Box::pin(self.look_below(call, asking, seeking))),
+            Below::OtherVariants => {
+                asking.forward = Forward::VaryMiss;
+                self.miss(call, asking)
+            }
+            Below::Nothing => self.miss(call, asking),
         }
     }
 

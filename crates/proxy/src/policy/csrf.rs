@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use model::{Enforcement, policy::csrf::WithoutHeaders};
 
 use super::{
@@ -34,7 +34,6 @@ const REFUSED: usize = 2;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The compiled policy.
 pub(crate) struct Csrf {
@@ -150,7 +149,7 @@ fn is_own(call: &Call, origin: &[u8]) -> bool {
     let default = match scheme {
         "https" => ":443",
         // A page that came without TLS may be anybody's on the way.
-        "http" if !is_secure(call) => ":80",
+        "http" if !call.is_https() => ":80",
         _ => return false,
     };
     let plain = |authority: &str| {
@@ -158,15 +157,6 @@ fn is_own(call: &Call, origin: &[u8]) -> bool {
         lower.strip_suffix(default).map(str::to_owned).unwrap_or(lower)
     };
     asked(&call.head.headers).is_some_and(|asked| !asked.is_empty() && plain(asked) == plain(authority))
-}
-
-/// Whether the client came by TLS, as a trusted peer says or as it came here.
-fn is_secure(call: &Call) -> bool {
-    match call.head.headers.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
-        Some(told) if told.eq_ignore_ascii_case(b"https") => true,
-        Some(told) if told.eq_ignore_ascii_case(b"http") => false,
-        _ => call.record.tls,
-    }
 }
 
 /// The host and port that the client asked for, as a trusted peer says or as they came here.

@@ -12,7 +12,7 @@ pub(crate) fn facts(call: &Call) -> Facts<'_> {
         method: call.head.method.as_str(),
         path: call.path(),
         host: call.host.as_ref().map_or("", |host| host.as_str()),
-        scheme: if call.record.tls { "https" } else { "http" },
+        scheme: call.scheme(),
         query: call.head.uri.query().unwrap_or_default(),
         headers: &call.head.headers,
         client: call.client,

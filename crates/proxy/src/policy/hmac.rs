@@ -352,12 +352,7 @@ impl Hmac {
 
 /// A call as signatures see it: over what the client, or a proxy that is trusted, says that it came by.
 fn message(call: &Call) -> Message<'_> {
-    let is_https = match call.head.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-        Some(told) if told.eq_ignore_ascii_case(b"https") => true,
-        Some(told) if told.eq_ignore_ascii_case(b"http") => false,
-        _ => call.record.tls,
-    };
-    Message::new(&call.head.method, is_https, &call.head.uri, &call.head.headers)
+    Message::new(&call.head.method, call.is_https(), &call.head.uri, &call.head.headers)
 }
 
 /// The headers in which a style shows its signature.

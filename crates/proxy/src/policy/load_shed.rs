@@ -65,7 +65,7 @@ pub(crate) struct LoadShed {
     priorities: Vec<(Expression, ShedPriority)>,
     probes: Vec<String>,
     retry_after: Duration,
-    cpu: Option<cpu::Watch>,
+    cpu: Option<Arc<cpu::Watch>>,
 }
 
 /// Goes on over reloads while its settings stay.
@@ -149,7 +149,9 @@ impl LoadShed {
             priorities: settings.priorities.iter().map(rule).collect::<Result<_, String>>()?,
             probes: settings.probes.clone(),
             retry_after: settings.retry_after.get(),
-            cpu: settings.cpu.map(|most| cpu::Watch::new(most.fraction(), cx.background)),
+            cpu: settings.cpu.map(|most| {
+                cx.keep("cpu", &settings.cpu, || cpu::Watch::new(most.fraction(), cx.background))
+            }),
         })
     }
 

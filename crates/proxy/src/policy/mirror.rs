@@ -234,7 +234,7 @@ async fn run(mirror: Arc<Copies>, mut copy: Copy) {
     };
     own.body = tokio::time::timeout(PATIENCE, body).await.ok().and_then(Result::ok);
     let found = comparing.compare(&own, &other);
-    mirrored.note(&found);
+    mirrored.note(copy.call.record.route.as_deref(), &found);
     if found.differences.is_empty() || !mirror.is_recorded {
         return;
     }

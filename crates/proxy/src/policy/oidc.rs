@@ -447,12 +447,7 @@ impl Inner {
         let headers = &call.head.headers;
         let host = headers.get(header::HOST)?.to_str().ok()?;
         // The gateway's own, or that of a trusted peer.
-        let scheme = match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
-            Some(told) if told.eq_ignore_ascii_case(b"https") => "https",
-            Some(told) if told.eq_ignore_ascii_case(b"http") => "http",
-            _ if call.record.tls => "https",
-            _ => "http",
-        };
+        let scheme = call.scheme();
         Some(format!("{scheme}://{host}"))
     }
 

@@ -15,7 +15,6 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 const EMBEDDER_POLICY: HeaderName = HeaderName::from_static("cross-origin-embedder-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const REPORTING_ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The compiled policy.
 pub(crate) struct SecurityHeaders {
@@ -86,12 +85,7 @@ impl NeedsOf for model::policy::SecurityHeaders {
 impl Policy for SecurityHeaders {
     fn request<'a>(&'a self, call: &'a mut Call, _: &'a mut Body) -> Flow<'a> {
         // Later the header may be another: it is what upstreams are told.
-        let is_secure = match call.head.headers.get(X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
-            Some(told) if told.eq_ignore_ascii_case(b"https") => true,
-            Some(told) if told.eq_ignore_ascii_case(b"http") => false,
-            _ => call.record.tls,
-        };
-        if is_secure && self.hsts.is_some() {
+        if call.is_https() && self.hsts.is_some() {
             call.keep(self, Secure);
         }
         Flow::Continue

@@ -27,7 +27,7 @@ use crate::{
         duties::{Hold, Meter, Metering, Shared, SharedMeter},
         meters::Spent,
         most::Most,
-        shared::Sharing,
+        shared::{Sharing, share_is_used},
     },
     ledger::shared::{Account, Claim, Granted, Kind, Refusal},
 };
@@ -53,6 +53,8 @@ struct Limits {
 struct Limit {
     what: What,
     tokens: u64,
+    /// What this gateway lets pass alone: all of it, or its part while the shared store is away.
+    own: u64,
     /// What every answer tells of it.
     told: Option<HeaderValue>,
     /// What its accounts are called in a shared store.
@@ -106,15 +108,15 @@ impl TokenRateLimit {
         let shape = serde_json::to_value((&settings.window, &settings.key)).unwrap_or_default();
         let all = given.map(|(what, limit)| {
             let account = format!("{}/{}{} {shape}", cx.owner, settings.name, what.suffix());
-            let tokens = if share < 1.0 { ((limit as f64 * share) as u64).max(1) } else { limit };
-            let kept_by = (tokens, settings.window, &settings.key, settings.ipv6_prefix, settings.max_keys);
+            let own = if share < 1.0 { ((limit as f64 * share) as u64).max(1) } else { limit };
+            let kept_by = (own, settings.window, &settings.key, settings.ipv6_prefix, settings.max_keys);
             let state = cx.keep(&format!("tokens{}", what.suffix()), &kept_by, || State {
                 hasher: std::hash::RandomState::new(),
-                buckets: KeyedBuckets::new(tokens, window, settings.max_keys, Instant::now()),
+                buckets: KeyedBuckets::new(own, window, settings.max_keys, Instant::now()),
             });
             let (name, seconds) = (&settings.name, window.as_secs().max(1));
             let told = format!("\"{name}{}\";q={limit};w={seconds}", what.suffix());
-            Limit { what, tokens: limit, told: HeaderValue::try_from(told).ok(), account, state }
+            Limit { what, tokens: limit, own, told: HeaderValue::try_from(told).ok(), account, state }
         });
         let this = Self {
             key: MeterKey::compile(&settings.key, settings.ipv6_prefix)?,
@@ -248,7 +250,14 @@ impl SharedMeter for Limits {
         most: &Most,
         told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Box<dyn Hold>, Failure> {
-        self.hold(subjects, most, told)
+        let held = self.hold_all(subjects, most, told);
+        held.map_err(|full| match full.wanted <= full.limit.tokens && full.limit.own < full.limit.tokens {
+            true => {
+                let share = format!("{} of {} tokens", full.limit.own, full.limit.tokens);
+                share_is_used(&format!("the limit `{}`", self.name), &share, full.wait)
+            }
+            false => self.refuse(full.limit, full.wanted, full.left, full.wait, told),
+        })
     }
 }
 
@@ -263,6 +272,38 @@ impl Meter for Limits {
         most: &Most,
         told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Box<dyn Hold>, Failure> {
+        let held = self.hold_all(subjects, most, told);
+        held.map_err(|full| self.refuse(full.limit, full.wanted, full.left, full.wait, told))
+    }
+
+    fn spend(&self, subjects: &[String], spent: &Spent) {
+        use std::hash::BuildHasher;
+        let now = Instant::now();
+        for limit in &self.all {
+            let tokens = limit.what.of(spent.input, spent.output);
+            for subject in subjects {
+                limit.state.buckets.settle(limit.state.hasher.hash_one(subject), 0, tokens, now);
+            }
+        }
+    }
+}
+
+/// A limit that has no room here.
+struct Full<'l> {
+    limit: &'l Limit,
+    wanted: u64,
+    left: u64,
+    wait: Duration,
+}
+
+impl Limits {
+    /// Holds in the buckets that are here: in all of them, or in none.
+    fn hold_all(
+        &self,
+        subjects: &[String],
+        most: &Most,
+        told: &mut Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Box<dyn Hold>, Full<'_>> {
         use std::hash::BuildHasher;
         let now = Instant::now();
         let (input, output) = most.tokens(self.assumed_output);
@@ -278,23 +319,12 @@ impl Meter for Limits {
                     }
                     Err(full) => {
                         told.clear();
-                        return Err(self.refuse(limit, wanted, full.left, full.retry_after, told));
+                        return Err(Full { limit, wanted, left: full.left, wait: full.retry_after });
                     }
                 }
             }
         }
         Ok(Box::new(taken))
-    }
-
-    fn spend(&self, subjects: &[String], spent: &Spent) {
-        use std::hash::BuildHasher;
-        let now = Instant::now();
-        for limit in &self.all {
-            let tokens = limit.what.of(spent.input, spent.output);
-            for subject in subjects {
-                limit.state.buckets.settle(limit.state.hasher.hash_one(subject), 0, tokens, now);
-            }
-        }
     }
 }
 

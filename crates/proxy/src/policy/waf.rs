@@ -6,6 +6,7 @@
 
 mod load;
 pub(crate) mod report;
+mod unpacked;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -13,11 +14,14 @@ use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use model::{
     WafFired, WafRecord,
-    policy::waf::{WafAbove, WafResponse},
+    policy::waf::{WafAbove, WafMode, WafResponse},
 };
 use waf::{Head, Phase, Progress, Rules, Transaction, Verdict as Judgement};
 
-use self::report::{Kept, Outcome};
+use self::{
+    report::{Kept, Outcome},
+    unpacked::unpacked,
+};
 use super::{Flow, Needs, NeedsOf, Policy, Verdict, held::Held};
 use crate::{
     body::Body,
@@ -38,6 +42,8 @@ pub(crate) struct Waf {
     answers: Option<WafResponse>,
     steps_max: usize,
     records_matches: bool,
+    /// It notes what it would refuse, and refuses nothing.
+    is_watching: bool,
 }
 
 impl Waf {
@@ -59,6 +65,7 @@ impl Waf {
             answers: settings.response.clone(),
             steps_max: usize::try_from(settings.max_steps).unwrap_or(usize::MAX),
             records_matches: settings.record_matches,
+            is_watching: matches!(settings.mode, WafMode::Detect),
         })
     }
 
@@ -96,7 +103,15 @@ impl Waf {
             match Held::read(body, self.limit).await {
                 Err(failure) => stopped = Some(failure),
                 Ok(held) => {
-                    if !held.is_whole() && self.above == WafAbove::Refuse {
+                    let (mut read, mut is_whole) = (held.beginning(self.limit), held.is_whole());
+                    match unpacked(&call.head.headers, (read.clone(), is_whole), self.limit).await {
+                        Ok(None) => {}
+                        Ok(Some(plain)) => (read, is_whole) = plain,
+                        // Where nothing is refused it is judged as it came.
+                        Err(_) if self.is_watching => {}
+                        Err(failure) => stopped = Some(failure),
+                    }
+                    if !is_whole && self.above == WafAbove::Refuse {
                         // Where nothing is refused, the beginning is looked at and the rest passes.
                         judging.refuse_long_body();
                     }
@@ -106,8 +121,8 @@ impl Waf {
                             self.limit
                         ));
                         stopped = Some(failure);
-                    } else {
-                        judging.body(&held.beginning(self.limit), held.is_whole());
+                    } else if stopped.is_none() {
+                        judging.body(&read, is_whole);
                     }
                     *body = held.into_body();
                 }

@@ -263,3 +263,74 @@ impl fmt::Debug for Writable {
         f.debug_struct("Writable").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, task::Waker};
+
+    use super::*;
+    use crate::quic::Share;
+
+    fn udp() -> std::net::UdpSocket {
+        std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket")
+    }
+
+    /// One look at the sockets, and what came: its first byte.
+    fn look(socket: &Socket) -> Option<u8> {
+        let (mut buffer, mut meta) = (vec![0; 2048], [RecvMeta::default()]);
+        let mut bufs = [IoSliceMut::new(&mut buffer)];
+        let mut cx = Context::from_waker(Waker::noop());
+        match socket.poll_recv(&mut cx, &mut bufs, &mut meta) {
+            Poll::Ready(Ok(1)) => bufs[0].first().copied(),
+            Poll::Ready(other) => panic!("{other:?}"),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_flood_of_what_others_hand_on_keeps_no_socket_from_being_read() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let read = [udp(), udp()];
+            let to = read.each_ref().map(|socket| socket.local_addr().expect("an address"));
+            let lanes: Arc<[Lane]> = [Lane::new()].into();
+            let socket = Socket::new(Share {
+                write: read[0].try_clone().expect("a socket"),
+                read: read.into(),
+                home: Home { epoch: 1, worker: 0 },
+                lanes: lanes.clone(),
+                earlier: Vec::new(),
+                is_spread: false,
+                listener: Arc::new(Mutex::default()),
+            })
+            .expect("a socket");
+            let client = udp();
+            for (number, to) in to.iter().enumerate() {
+                for _ in 0..40 {
+                    client.send_to(&[number as u8; 4], to).expect("sent");
+                }
+            }
+            for own in &socket.read {
+                own.io.readable().await.expect("a socket");
+            }
+            let mut seen = [0; 3];
+            for _ in 0..60 {
+                let mut meta = RecvMeta::default();
+                (meta.len, meta.stride) = (4, 4);
+                for _ in 0..10 {
+                    lanes[0].send(Datagram { meta, bytes: Bytes::from_static(&[2; 4]) });
+                }
+                // Readiness and the budget of a task are given anew at each turn alone.
+                tokio::task::yield_now().await;
+                if let Some(whose) = look(&socket) {
+                    seen[usize::from(whose)] += 1;
+                }
+            }
+            assert_eq!(seen.iter().sum::<i32>(), 60, "there is always something: {seen:?}");
+            assert!(
+                seen[2] == 30 && seen[..2].iter().all(|count| *count >= 14),
+                "{seen:?} of two sockets and others"
+            );
+        });
+    }
+}

@@ -12,7 +12,10 @@ use super::{
     pattern::Pattern,
     value::{HeaderTest, NamedTest},
 };
-use crate::expression::{Expression, Facts, Scope};
+use crate::{
+    expression::{Expression, Facts, Scope},
+    listener::forwarded::came_by_tls,
+};
 
 /// One entry of a route's `match`.
 #[derive(Debug)]
@@ -134,7 +137,7 @@ impl Rule {
             method: request.method.as_str(),
             path: request.path,
             host: request.host.unwrap_or_default(),
-            scheme: if request.tls { "https" } else { "http" },
+            scheme: if came_by_tls(request.headers, request.tls) { "https" } else { "http" },
             query: request.query.unwrap_or_default(),
             headers: request.headers,
             client: request.client,

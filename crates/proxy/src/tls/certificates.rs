@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use model::{FilePath, Snapshot, resource::tls::Certificate};
+use model::{FilePath, Snapshot, resource::tls::ListenerTls};
 use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -10,27 +10,68 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::names;
+use super::{
+    managed::{self, Slot},
+    names,
+};
 
 /// Certificates by the names that they cover.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    exact: HashMap<String, Arc<CertifiedKey>>,
+    exact: HashMap<String, Source>,
     /// By what follows the first label.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
-    default: Arc<CertifiedKey>,
+    wildcard: HashMap<String, Source>,
+    default: Source,
+}
+
+/// Where a certificate comes from.
+#[derive(Debug, Clone)]
+enum Source {
+    /// Files, read with the snapshot.
+    Read(Arc<CertifiedKey>),
+    /// Whoever gets and renews it.
+    Managed(Arc<Slot>),
+}
+
+impl Source {
+    /// The certificate; none while nobody has got it yet.
+    fn get(&self) -> Option<Arc<CertifiedKey>> {
+        match self {
+            Self::Read(key) => Some(key.clone()),
+            Self::Managed(slot) => slot.get(),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Read(one), Self::Read(other)) => Arc::ptr_eq(one, other),
+            (Self::Managed(one), Self::Managed(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 impl Certificates {
     /// Reads the certificates of a listener. One that cannot be used refuses the configuration.
     pub(super) fn load(
-        settings: &[Certificate],
+        settings: &ListenerTls,
         provider: &CryptoProvider,
         snapshot: &Snapshot,
     ) -> Result<Self, String> {
         let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
-        let mut default: Option<Arc<CertifiedKey>> = None;
-        for (index, one) in settings.iter().enumerate() {
+        let mut default: Option<Source> = None;
+        let mut add = |names: Vec<String>, source: Source, is_default: bool| {
+            for name in names {
+                match name.strip_prefix("*.") {
+                    Some(rest) => wildcard.entry(rest.to_owned()).or_insert_with(|| source.clone()),
+                    None => exact.entry(name).or_insert_with(|| source.clone()),
+                };
+            }
+            if is_default || default.is_none() {
+                default = Some(source);
+            }
+        };
+        for (index, one) in settings.certificates.iter().enumerate() {
             let wrong = |error: String| format!("tls.certificates[{index}]: {error}");
             let mut certified = pair(&one.cert_file, &one.key_file, provider, snapshot).map_err(wrong)?;
             if let Some(file) = &one.ocsp_file {
@@ -38,26 +79,21 @@ impl Certificates {
             }
             let leaf = certified.cert.first().ok_or_else(|| wrong("no certificate".into()))?;
             let covered = names::of(leaf).map_err(wrong)?;
-            let certified = Arc::new(certified);
-            for name in covered.dns {
-                match name.strip_prefix("*.") {
-                    Some(rest) => wildcard.entry(rest.to_owned()).or_insert_with(|| certified.clone()),
-                    None => exact.entry(name).or_insert_with(|| certified.clone()),
-                };
-            }
-            if one.default || default.is_none() {
-                default = Some(certified);
-            }
+            add(covered.dns, Source::Read(Arc::new(certified)), one.default);
+        }
+        for one in &settings.acme {
+            let Some(authority) = snapshot.config.acme_authority(&one.authority) else { continue };
+            add(one.covered(), Source::Managed(managed::slot(&one.id(authority))), one.default);
         }
         let default = default.ok_or("tls.certificates: at least one is needed")?;
         Ok(Self { exact, wildcard, default })
     }
 
-    fn find(&self, name: &str) -> &Arc<CertifiedKey> {
+    fn find(&self, name: &str) -> &Source {
         self.covering(name).unwrap_or(&self.default)
     }
 
-    fn covering(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+    fn covering(&self, name: &str) -> Option<&Source> {
         let name = name.to_ascii_lowercase();
         let by_wildcard = || self.wildcard.get(name.split_once('.')?.1);
         self.exact.get(&name).or_else(by_wildcard)
@@ -65,14 +101,13 @@ impl Certificates {
 
     /// Whether a connection made for `sni` may be asked for `host`: unless that has a certificate of its own.
     pub(crate) fn serve_alike(&self, sni: &str, host: &str) -> bool {
-        self.covering(host).is_none_or(|own| Arc::ptr_eq(own, self.find(sni)))
+        self.covering(host).is_none_or(|own| own.is(self.find(sni)))
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let key = hello.server_name().map_or(&self.default, |name| self.find(name));
-        Some(key.clone())
+        hello.server_name().map_or(&self.default, |name| self.find(name)).get()
     }
 }
 

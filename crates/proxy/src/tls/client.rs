@@ -76,6 +76,13 @@ impl UpstreamTls {
         }
     }
 
+    /// The same without a word about protocols, for what is no HTTP.
+    pub(crate) fn without_protocols(&self) -> TlsConnector {
+        let mut config = (**self.connector.config()).clone();
+        config.alpn_protocols.clear();
+        Arc::new(config).into()
+    }
+
     pub(crate) fn connector(&self, only_http1: bool) -> &TlsConnector {
         if only_http1 { &self.only_http1 } else { &self.connector }
     }
@@ -92,9 +99,7 @@ pub fn receiver(wish: &TlsWish<'_>, snapshot: &Snapshot) -> Result<telemetry::Re
     if wish.speaks != Speaks::Other {
         return Ok(telemetry::ReceiverTls { server_name, connector: tls.connector });
     }
-    let mut config = (**tls.connector.config()).clone();
-    config.alpn_protocols.clear();
-    Ok(telemetry::ReceiverTls { server_name, connector: Arc::new(config).into() })
+    Ok(telemetry::ReceiverTls { server_name, connector: tls.without_protocols() })
 }
 
 fn parse(name: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {

@@ -2,6 +2,7 @@
 
 mod certificates;
 pub(crate) mod client;
+pub mod managed;
 pub(crate) mod server;
 
 use std::sync::Arc;

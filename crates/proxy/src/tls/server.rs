@@ -40,6 +40,10 @@ pub(crate) struct ListenerTlsConfig {
     pub(crate) config: Arc<ServerConfig>,
     /// What `config` chooses from.
     pub(crate) certificates: Arc<Certificates>,
+    /// The same for what is no HTTP: nothing is agreed on by ALPN.
+    pub(crate) streams: Arc<ServerConfig>,
+    /// Authorities may look here whether names are ours.
+    pub(crate) answers_authorities: bool,
 }
 
 /// The TLS configuration of a listener.
@@ -49,12 +53,20 @@ pub(crate) fn compile(
     snapshot: &Snapshot,
 ) -> Result<ListenerTlsConfig, String> {
     let provider = super::with_suites(&settings.cipher_suites).map_err(|error| format!("tls.{error}"))?;
-    let certificates = Arc::new(Certificates::load(&settings.certificates, &provider, snapshot)?);
+    let certificates = Arc::new(Certificates::load(settings, &provider, snapshot)?);
     let versions = super::versions(settings.min_version);
     let mut config = config(settings, &provider, versions, &certificates, snapshot)?;
     config.alpn_protocols = alpn(settings, http2);
     config.ticketer = ticketer()?;
-    Ok(ListenerTlsConfig { config: Arc::new(config), certificates })
+    let mut streams = config.clone();
+    streams.alpn_protocols = Vec::new();
+    let answers_authorities = !settings.acme.is_empty();
+    Ok(ListenerTlsConfig {
+        config: Arc::new(config),
+        streams: Arc::new(streams),
+        certificates,
+        answers_authorities,
+    })
 }
 
 /// The TLS of a listener's HTTP/3: the same certificates, authorities and suites, by TLS 1.3 alone.

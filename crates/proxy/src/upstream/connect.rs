@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
@@ -116,6 +117,33 @@ pub(crate) async fn open(
     }
     let home = if is_own { Weak::new() } else { Rc::downgrade(pool) };
     Ok(Connected::H1(Box::new(h1::Conn::new(io, key, home))))
+}
+
+/// Opens a connection on which bytes flow as they come: after a PROXY header that speaks for a client, where one is sent,
+/// and inside of TLS, where that is spoken.
+pub(crate) async fn raw(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    connector: Option<&tokio_rustls::TlsConnector>,
+    patience: Patience,
+    (client, local): (Option<SocketAddr>, Option<SocketAddr>),
+) -> Result<Io, (Failure, Miss)> {
+    let end = Instant::now() + patience.whole;
+    let left = |bound: Duration| bound.min(end.saturating_duration_since(Instant::now()));
+    let mut io = transport(&endpoint.address, left(patience.connect)).await?;
+    if let Some(version) = upstream.proxy_protocol() {
+        let header = proxy_protocol::write(version, client, local);
+        write_all(&mut io, &header).await.map_err(|error| failed(Stage::Connect, &error))?;
+    }
+    let (Some(tls), Some(connector)) = (&upstream.tls, connector) else { return Ok(io) };
+    let name = tls.server_name(&endpoint.host).map_err(|error| {
+        (Failure::gateway(Stage::Tls, Problem::Internal).with_detail(error).never_sent(), Miss::Other)
+    })?;
+    match tokio::time::timeout(left(patience.tls), connector.connect(name, Box::new(io))).await {
+        Ok(Ok(stream)) => Ok(Io::TlsClient(Box::new(stream))),
+        Ok(Err(error)) => Err(failed(Stage::Tls, &error)),
+        Err(_) => Err(timed_out(Stage::Tls, "TLS handshake")),
+    }
 }
 
 pub(crate) async fn transport(address: &Address, patience: Duration) -> Result<Io, (Failure, Miss)> {

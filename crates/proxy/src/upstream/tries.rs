@@ -300,7 +300,7 @@ impl Next {
             return None;
         }
         let (sent, wanted, hint) = match again {
-            Again::Status(response) => (Sent::Perhaps, true, retry_after(response)),
+            Again::Status(response) => (Sent::Perhaps, true, telemetry::retry_after(response.headers())),
             Again::Failure(failure) if failure.side() == Side::Upstream => {
                 (failure.sent(), effort.wants(failure), None)
             }
@@ -330,11 +330,6 @@ impl Next {
         }
         Some(wait)
     }
-}
-
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 impl Effort {

@@ -17,6 +17,9 @@ const REDACTED: &str = "[redacted]";
 
 /// Writes a call as a JSON object.
 pub(super) fn json(call: &CallRecord, redact: &Redact, out: &mut Vec<u8>) {
+    if let Some(stream) = &call.stream {
+        return super::stream::json(call, stream, redact, out);
+    }
     out.extend_from_slice(b"{\"timestamp\":\"");
     json::time(call.started, out);
     out.push(b'"');
@@ -342,7 +345,7 @@ fn guarded(fired: &[GuardFired], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn timings(call: &CallRecord, out: &mut Vec<u8>) {
+pub(super) fn timings(call: &CallRecord, out: &mut Vec<u8>) {
     let timings = &call.timings;
     let phases = [
         ("policies_ms", timings.policies),
@@ -381,7 +384,7 @@ fn failed_tries(call: &CallRecord, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn failure(call: &CallRecord, out: &mut Vec<u8>) {
+pub(super) fn failure(call: &CallRecord, out: &mut Vec<u8>) {
     let Some(failure) = &call.failure else { return };
     key("failure", out);
     out.extend_from_slice(b"{\"side\":");

@@ -13,6 +13,7 @@ mod mirrored;
 mod published;
 #[cfg(any(test, feature = "fuzzing"))]
 mod sample;
+mod stream;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,7 @@ pub(crate) fn call() -> CallRecord {
         fed: None,
         traffic: None,
         mirrored: None,
+        stream: None,
         sign_in: None,
         stopped_by: None,
     }

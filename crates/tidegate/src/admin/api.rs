@@ -23,6 +23,7 @@ pub(crate) fn router() -> Router<State> {
         .route("/config/acknowledge", post(acknowledge))
         .route("/log-level", put(log_level).get(live_log_level))
         .route("/upstreams/{name}/breaker", put(breaker))
+        .merge(super::acme::router())
         .merge(super::budgets::router())
         .merge(super::caches::router())
         .merge(super::mirrors::router())
@@ -97,6 +98,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "subscriptions": gateway.subscriptions(),
         "sinks": sinks,
         "tokenIssuers": gateway.token_issuers(),
+        "certificates": state.running.certificates.status(),
     }))
 }
 

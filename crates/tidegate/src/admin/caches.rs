@@ -25,10 +25,16 @@ async fn list(Extract(state): Extract<State>) -> Json<Value> {
     Json(json!({"caches": state.running.gateway.caches()}))
 }
 
-/// Throws answers away, or has them asked about before they are given again.
+/// Throws answers away, or has them asked about before they are given again. 202 tells that files of them may be left.
 async fn purge(Extract(state): Extract<State>, Body(wish): Body<PurgeWish>) -> Response {
-    match state.running.gateway.purge_caches(&wish) {
-        Ok(purged) => Json(json!({"purged": purged})).into_response(),
-        Err(error) => problem(StatusCode::BAD_REQUEST, "invalid", &error),
+    // It waits for disks.
+    let purged = tokio::task::spawn_blocking(move || state.running.gateway.purge_caches(&wish)).await;
+    match purged {
+        Ok(Ok(purged)) => {
+            let status = if purged.complete { StatusCode::OK } else { StatusCode::ACCEPTED };
+            (status, Json(purged)).into_response()
+        }
+        Ok(Err(error)) => problem(StatusCode::BAD_REQUEST, "invalid", &error),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string()),
     }
 }

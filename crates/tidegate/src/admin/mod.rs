@@ -2,6 +2,7 @@
 //!
 //! Health and metrics are open; everything under `/api/v1` needs the admin token.
 
+mod acme;
 mod api;
 mod auth;
 mod budgets;

@@ -15,6 +15,9 @@ const LINE_BYTES_MAX: u64 = 4096;
 /// What to hash. It is read from standard input, never from the command line, which others may see.
 #[derive(Args)]
 pub(crate) struct HashArgs {
+    /// Refused: whoever writes a key here is told where it belongs.
+    #[arg(hide = true)]
+    given: Option<String>,
     /// Hash a password, for `consumers[].basic[].password`: with Argon2, which takes long for whoever tries words.
     #[arg(long, conflicts_with = "generate")]
     password: bool,
@@ -41,6 +44,13 @@ pub(crate) fn hash(args: &HashArgs) -> Done {
 }
 
 fn line_of(args: &HashArgs) -> Result<String, String> {
+    if args.given.is_some() {
+        return Err(
+            "what is hashed is read from standard input, never from the command line, which others may see: \
+                    `printf %s KEY | tidegate hash`"
+                .to_owned(),
+        );
+    }
     if args.generate {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if !args.prefix.bytes().all(is_plain) {

@@ -4,6 +4,7 @@
 
 mod a2a;
 mod access;
+mod acme;
 mod admin;
 mod ai;
 mod attacks;
@@ -18,6 +19,7 @@ mod files;
 mod graphql;
 mod harness;
 mod http3;
+mod layer4;
 mod life;
 mod mcp;
 mod oidc;

@@ -115,6 +115,8 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-graphql", &[]),
         ("tidegate-identity", &[]),
         ("tidegate-vault", &[]),
+        ("tidegate-acme", &[]),
+        ("tidegate-layer4", &[]),
         ("tidegate-kafka", &[]),
         ("tidegate-wasm", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
@@ -135,12 +137,20 @@ fn crates_depend_only_on_what_the_design_allows() {
                 "tidegate-graphql",
                 "tidegate-identity",
                 "tidegate-wasm",
+                "tidegate-layer4",
                 "tidegate-telemetry",
             ],
         ),
         (
             "tidegate",
-            &["tidegate-model", "tidegate-ai", "tidegate-proxy", "tidegate-telemetry", "tidegate-vault"],
+            &[
+                "tidegate-model",
+                "tidegate-acme",
+                "tidegate-ai",
+                "tidegate-proxy",
+                "tidegate-telemetry",
+                "tidegate-vault",
+            ],
         ),
     ]);
     let output = Command::new(env!("CARGO"))

@@ -57,9 +57,10 @@ pub(super) fn feature_name(feature: Feature) -> &'static str {
     }
 }
 
-/// `finish_reason`.
-fn finish_word(finish: &Finish) -> &'static str {
+/// `finish_reason`. A refusal that is told as one ends like any answer; clients take another end for a filter's.
+fn finish_word(finish: &Finish, is_refusal_told: bool) -> &'static str {
     match finish {
+        Finish::Refusal if is_refusal_told => "stop",
         Finish::Stop | Finish::StopSequence(_) | Finish::Pause | Finish::Other(_) => "stop",
         Finish::Length | Finish::ContextFull => "length",
         Finish::ToolCalls => "tool_calls",

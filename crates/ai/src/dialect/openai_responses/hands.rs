@@ -71,11 +71,22 @@ impl Hand {
     /// The one that is called by this name among a request's tools, as they are written in this dialect.
     pub(super) fn among(tools: Option<&Value>, name: &str) -> Option<Self> {
         let tools = tools.and_then(Value::as_array)?;
+        // A function of that name is what is called by it: the tool was not told beside that.
+        let is_function = |tool: &Value| {
+            let text = |key: &str| tool.get(key).and_then(Value::as_str);
+            matches!(text("type"), Some("function" | "custom")) && text("name") == Some(name)
+        };
+        if tools.iter().any(is_function) {
+            return None;
+        }
         tools.iter().filter_map(Self::of).find(|hand| hand.word() == name)
     }
 
     /// The same among tools in the canonical form.
     pub(super) fn among_tools(tools: &[Tool], name: &str) -> Option<Self> {
+        if tools.iter().any(|tool| !tool.is_vendors() && tool.name == name) {
+            return None;
+        }
         let values = tools.iter().filter_map(|tool| match &tool.kind {
             ToolKind::Vendor { value, .. } => Self::of(value),
             ToolKind::Function { .. } | ToolKind::Custom { .. } => None,
@@ -300,6 +311,18 @@ mod tests {
         }
         let found = json!({"tools": [{"type": "namespace", "name": "gh", "tools": [{"name": "list"}]}, {"name": "f"}]});
         assert_eq!(Hand::ToolSearch.said(&found).0, "These tools can be called now: gh__list, f");
+    }
+
+    #[test]
+    fn a_function_that_has_a_tools_word_as_its_name_is_what_is_called_by_it() {
+        let among = |tools: Value| Hand::among(Some(&tools), "shell");
+        let plain = json!({"type": "function", "name": "shell", "parameters": {}});
+        let elsewhere =
+            json!({"type": "namespace", "name": "shell", "tools": [{"type": "function", "name": "shell"}]});
+        assert_eq!(among(json!([{"type": "shell"}])), Some(Hand::Shell));
+        assert_eq!(among(json!([{"type": "shell"}, plain])), None);
+        assert_eq!(among(json!([{"type": "shell"}, {"type": "custom", "name": "shell"}])), None);
+        assert_eq!(among(json!([{"type": "shell"}, elsewhere])), Some(Hand::Shell));
     }
 
     #[test]

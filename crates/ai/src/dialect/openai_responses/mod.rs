@@ -74,9 +74,11 @@ pub(super) fn feature_name(feature: Feature) -> &'static str {
     }
 }
 
-/// `status` of a response, and the reason in `incomplete_details`.
-fn status_of(finish: Option<&Finish>) -> (&'static str, Option<&'static str>) {
+/// `status` of a response, and the reason in `incomplete_details`. A refusal that is told as a piece is complete; one that
+/// stands among the texts, or is silent, must show itself.
+fn status_of(finish: Option<&Finish>, is_refusal_told: bool) -> (&'static str, Option<&'static str>) {
     match finish {
+        Some(Finish::Refusal) if !is_refusal_told => ("incomplete", Some("content_filter")),
         Some(Finish::Length | Finish::ContextFull) => ("incomplete", Some("max_output_tokens")),
         Some(Finish::ContentFilter) => ("incomplete", Some("content_filter")),
         None

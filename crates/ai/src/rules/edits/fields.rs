@@ -32,10 +32,12 @@ pub(super) enum What {
     Budget,
     /// What is wanted of a stream.
     Options,
+    /// What an answer is to tell besides.
+    Include,
 }
 
 use Feature as F;
-use What::{Budget, Choice, Effort, Format, Most, Options, Plain, Schema, Stop, Switch, Thinking};
+use What::{Budget, Choice, Effort, Format, Include, Most, Options, Plain, Schema, Stop, Switch, Thinking};
 
 type Table = &'static [(&'static str, What)];
 
@@ -78,6 +80,7 @@ const RESPONSES: Table = &[
     ("temperature", Plain(F::Temperature)),
     ("top_p", Plain(F::TopP)),
     ("top_logprobs", Plain(F::LogProbabilities)),
+    ("include", Include),
     ("service_tier", Plain(F::Tier)),
     ("user", Plain(F::User)),
     ("metadata", Plain(F::Metadata)),

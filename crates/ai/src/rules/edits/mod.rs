@@ -83,6 +83,7 @@ impl Editor<'_> {
             // The usage is told of its own accord, or not at all.
             What::Options if self.rules.no_stream_options => self.take(field, None),
             What::Options => {}
+            What::Include => self.include(field),
         }
     }
 
@@ -157,6 +158,21 @@ impl Editor<'_> {
         {
             all.truncate(most);
             self.put(field, &all.into(), Some(Feature::Stop));
+        }
+    }
+
+    /// A model that tells no log probabilities refuses to be asked for them here, too.
+    fn include(&mut self, field: &Field) {
+        if !self.rules.refuses(Feature::LogProbabilities) {
+            return;
+        }
+        let Some(Value::Array(mut all)) = self.said(field) else { return };
+        let before = all.len();
+        all.retain(|word| word != "message.output_text.logprobs");
+        if all.is_empty() && before > 0 {
+            self.take(field, Some(Feature::LogProbabilities));
+        } else if all.len() < before {
+            self.put(field, &all.into(), Some(Feature::LogProbabilities));
         }
     }
 

@@ -480,3 +480,27 @@ fn what_is_there_twice_or_is_no_object_stays() {
     under(Gemini, &rules, false, (&many, None), &many, &[]);
     assert!(began.elapsed().as_secs() < 5, "it is read over once: {:?}", began.elapsed());
 }
+
+#[test]
+fn a_model_that_tells_no_log_probabilities_is_not_asked_for_them_among_other_wishes() {
+    let codex = ("openai", "gpt-5-codex");
+    let lost = &[Feature::LogProbabilities][..];
+    for (body, want) in [
+        (
+            r#"{"model":"gpt-5-codex","include":["message.output_text.logprobs"],"top_logprobs":2}"#,
+            r#"{"model":"gpt-5-codex"}"#,
+        ),
+        (
+            r#"{"model":"gpt-5-codex","include":["reasoning.encrypted_content","message.output_text.logprobs"]}"#,
+            r#"{"model":"gpt-5-codex","include":["reasoning.encrypted_content"]}"#,
+        ),
+    ] {
+        check(OpenAiResponses, codex, body, want, lost);
+    }
+    stays(OpenAiResponses, codex, r#"{"model":"gpt-5-codex","include":["reasoning.encrypted_content"]}"#);
+    stays(
+        OpenAiResponses,
+        ("openai", "gpt-4o"),
+        r#"{"model":"gpt-4o","include":["message.output_text.logprobs"]}"#,
+    );
+}

@@ -177,7 +177,15 @@ impl<'a> Draw<'a> {
     }
 
     fn thinking(&mut self) -> Part {
-        Part::Thinking { text: self.word(), proof: self.maybe(|draw| draw.proof(false)) }
+        let proof = self.maybe(|draw| draw.proof(false));
+        let Some(mut proof) = proof else { return Part::Thinking { text: self.word(), proof } };
+        // Some thoughts are told by their proof alone, and redacted ones are nothing else.
+        if proof.issuer == "anthropic" && self.chance() {
+            proof.kind = ProofKind::Encrypted;
+        }
+        let is_silent = proof.kind == ProofKind::Encrypted && proof.issuer == "anthropic" || self.chance();
+        let text = if is_silent { String::new() } else { self.word() };
+        Part::Thinking { text, proof: Some(proof) }
     }
 
     fn said(&mut self) -> Part {

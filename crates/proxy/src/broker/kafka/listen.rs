@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
-use ::kafka::{Cluster, Edge, Error, Position, Reading, Record};
+use ::kafka::{Cluster, Edge, Error, Position, Reading, Record, Unreadable};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::Kafka;
 use crate::broker::{
@@ -24,6 +25,8 @@ const WAIT: Duration = Duration::from_millis(500);
 /// Bytes of a partition that are asked for at a time, for one client and for all.
 const BYTES: usize = 64 * 1024;
 const BYTES_OF_ALL: usize = 16 * 1024;
+/// Bytes that are held for one client; one record may be more.
+const HELD_MAX: usize = 256 * 1024;
 /// How long a client believes that there is nothing new, whatever it hears.
 const LOOK: Duration = Duration::from_secs(5);
 /// The pause after something went wrong.
@@ -36,6 +39,26 @@ pub(super) struct Listening {
     /// What came and was not taken yet.
     came: VecDeque<(i32, Record)>,
     news: watch::Receiver<u64>,
+    unfolding: Arc<Semaphore>,
+    left_out: u64,
+}
+
+/// Of what came as much as a client may hold, and one record at least. It is copied: a part of a batch would hold the whole
+/// of it. The rest is read again.
+fn held(came: Vec<(i32, Record)>) -> VecDeque<(i32, Record)> {
+    let copied = |bytes: &Option<Bytes>| bytes.as_deref().map(Bytes::copy_from_slice);
+    let mut bytes = 0;
+    let fits = |(_, record): &&(i32, Record)| {
+        let before = bytes;
+        bytes += record.size();
+        before < HELD_MAX
+    };
+    let own = |(partition, record): &(i32, Record)| {
+        let record =
+            Record { key: copied(&record.key), value: copied(&record.value), headers: Vec::new(), ..*record };
+        (*partition, record)
+    };
+    came.iter().take_while(fits).map(own).collect()
 }
 
 impl Listening {
@@ -55,7 +78,8 @@ impl Listening {
         if *from == From::Last {
             reading.go_back(1).await?;
         }
-        Ok(Self { reading, topic, came: VecDeque::new(), news })
+        let unfolding = kafka.unfolding.clone();
+        Ok(Self { reading, topic, came: VecDeque::new(), news, unfolding, left_out: 0 })
     }
 
     fn id(&self) -> String {
@@ -75,7 +99,16 @@ impl Listening {
                 });
             }
             self.news.borrow_and_update();
-            self.came = self.reading.next(Duration::ZERO).await.ok()?.into();
+            let place = self.unfolding.acquire().await.ok()?;
+            let came = self.reading.next(Duration::ZERO).await.ok()?;
+            self.came = held(came);
+            drop(place);
+            let passed = self.reading.passed();
+            if !passed.is_empty() {
+                self.left_out += passed.len() as u64;
+                // There may be something behind it.
+                continue;
+            }
             if !self.came.is_empty() {
                 continue;
             }
@@ -91,6 +124,10 @@ impl Listening {
 impl Source for Listening {
     fn next(&mut self, _: usize) -> BoxFuture<'_, Option<Item>> {
         Box::pin(self.one())
+    }
+
+    fn left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
     }
 
     fn place(&self) -> Option<String> {
@@ -114,21 +151,53 @@ async fn news(kafka: &Kafka, topic: &str) -> Result<watch::Receiver<u64>, Error>
         return Ok(known.clone());
     }
     let (tell, told) = watch::channel(0);
-    tokio::spawn(hear(kafka.cluster.clone(), reading, tell));
+    tokio::spawn(hear(kafka.cluster.clone(), topic.to_owned(), reading, tell));
     all.insert(topic.to_owned(), told.clone());
     Ok(told)
 }
 
 /// Tells of what comes until nobody listens. The place in the list counts as one who does.
-async fn hear(cluster: Arc<Cluster>, mut reading: Reading, tell: watch::Sender<u64>) {
+async fn hear(cluster: Arc<Cluster>, topic: String, mut reading: Reading, tell: watch::Sender<u64>) {
     while tell.receiver_count() > 1 && cluster.is_up() {
         match reading.next(WAIT).await {
-            Ok(records) if records.is_empty() => {}
             Ok(records) => {
+                let passed = reading.passed();
+                for Unreadable { partition, offset, why, .. } in &passed {
+                    tracing::warn!(
+                        %topic,
+                        partition,
+                        offset,
+                        "what `{topic}` has at {offset} of partition {partition} cannot be read, and clients do not hear it: {why}"
+                    );
+                }
+                if records.is_empty() && passed.is_empty() {
+                    continue;
+                }
                 records.iter().for_each(|(partition, record)| reading.taken(*partition, record.offset));
                 tell.send_modify(|count| *count += 1);
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_holds_a_bound_of_what_came_and_nothing_of_the_rest() {
+        let whole = Bytes::from(vec![b'x'; 3 * HELD_MAX]);
+        let record = |from: usize, to: usize| {
+            let value = Some(whole.slice(from..to));
+            (0, Record { value, headers: vec![("a".to_owned(), Bytes::new())], ..Record::default() })
+        };
+        let half = HELD_MAX / 2;
+        let came: Vec<_> = (0..6).map(|number| record(number * half, (number + 1) * half)).collect();
+        let mine = held(came);
+        assert_eq!(mine.len(), 2);
+        let value = mine[0].1.value.as_ref().expect("a value");
+        assert!(!whole.as_ptr_range().contains(&value.as_ptr()), "it is its own");
+        assert_eq!(held(vec![record(0, 2 * HELD_MAX)]).len(), 1, "one that is larger comes by itself");
     }
 }

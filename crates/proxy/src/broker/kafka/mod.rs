@@ -17,7 +17,7 @@ use model::{
     EndpointAddress, Snapshot,
     resource::broker::{Kafka as Written, KafkaCompression, SaslMechanism},
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     feed,
@@ -29,6 +29,8 @@ use super::{
 const PREFIX: &str = "ce_";
 /// The header that a message's id is in.
 const MESSAGE_ID: &str = "message-id";
+/// Clients that read at a time. What comes for one may unfold to 256 KiB and one batch, of 16 MiB at most.
+const UNFOLDING_MAX: usize = 8;
 
 /// All that is needed to connect, secrets included.
 pub(super) struct Connecting {
@@ -75,7 +77,12 @@ impl Dial for Connecting {
         Box::pin(async move {
             let cluster = Cluster::connect(self.settings.clone()).await.map_err(|error| error.to_string())?;
             let producer = Producer::new(cluster.clone(), self.compression);
-            let link: Arc<dyn Link> = Arc::new(Kafka { cluster, producer, heard: Arc::default() });
+            let link: Arc<dyn Link> = Arc::new(Kafka {
+                cluster,
+                producer,
+                heard: Arc::default(),
+                unfolding: Arc::new(Semaphore::new(UNFOLDING_MAX)),
+            });
             Ok(link)
         })
     }
@@ -89,6 +96,8 @@ struct Kafka {
     cluster: Arc<Cluster>,
     producer: Producer,
     heard: Arc<Heard>,
+    /// Places for clients who read: what comes is large for a moment.
+    unfolding: Arc<Semaphore>,
 }
 
 impl Kafka {

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::kafka::{Claim, Cluster, Group, Start, Taken, Wish};
+use ::kafka::{Claim, Cluster, Group, Start, Taken, Unreadable, Wish};
 use futures_util::future::BoxFuture;
-use model::resource::subscription::SubscriptionStart;
+use model::resource::subscription::{SubscriptionStart, WhenUnreadable};
 use tokio::sync::mpsc;
 
 use super::headers;
@@ -32,6 +32,8 @@ pub(super) async fn read(cluster: &Arc<Cluster>, reader: &Reader) -> Result<(), 
                 SubscriptionStart::All => Start::First,
             },
             bytes: settings.max_message_size.get().max(BYTES_MIN),
+            passes: settings.when_unreadable == WhenUnreadable::Skip,
+            tell: Arc::new(telling(reader)),
         })),
     };
     // What was handed over and found no room yet is no more than this, and what one answer has.
@@ -62,6 +64,22 @@ pub(super) async fn read(cluster: &Arc<Cluster>, reader: &Reader) -> Result<(), 
         *kept = Some(group);
     }
     reads.map_err(|error| error.to_string())
+}
+
+/// Says where a batch stands that nobody can read, and what is done about it.
+fn telling(reader: &Reader) -> impl Fn(&Unreadable) + Send + Sync + use<> {
+    let (topic, wanted) = (reader.settings().stream.clone(), reader.settings().when_unreadable);
+    let counted = reader.unreadable();
+    move |bad| {
+        let Unreadable { partition, offset, next, why } = bad;
+        let what = format!("what `{topic}` has at {offset} of partition {partition} cannot be read: {why}");
+        counted(match wanted {
+            WhenUnreadable::Stop => {
+                format!("{what}; the partition stands still, until `whenUnreadable: skip` passes it over")
+            }
+            WhenUnreadable::Skip => format!("{what}; it is passed over, and {next} is next"),
+        });
+    }
 }
 
 fn made(topic: String, taken: Taken) -> Message {

@@ -17,7 +17,7 @@ const PREFIX: &str = "cloudEvents:";
 const PREFIXES: [&str; 3] = [PREFIX, "cloudEvents_", cloud::PREFIX];
 /// The header of what messages belong together.
 const PARTITION_KEY: &str = "Partition-Key";
-/// The header in which quorum queues count.
+/// The header in which quorum queues count; it is told to nobody.
 const COUNT: &str = "x-delivery-count";
 /// A message that outlasts the broker.
 const PERSISTENT: u8 = 2;
@@ -50,13 +50,18 @@ pub(super) fn written(outgoing: &Outgoing, seconds: u64) -> Option<BasicProperti
     Some(properties.with_headers(table))
 }
 
+/// How often a message came back to its queue, as quorum queues write it into one that comes again. In other queues it is
+/// what the publisher wrote.
+pub(super) fn came_back(properties: &BasicProperties) -> Option<i64> {
+    let table = properties.headers().as_ref()?;
+    table.inner().get(COUNT).and_then(number)
+}
+
 /// What is read of a message.
 pub(super) struct Read {
     pub(super) id: Option<String>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) key: Option<bytes::Bytes>,
-    /// How often the queue has given it out, where it counts that.
-    pub(super) given: u32,
 }
 
 pub(super) fn read(properties: &BasicProperties) -> Read {
@@ -64,7 +69,6 @@ pub(super) fn read(properties: &BasicProperties) -> Read {
         id: properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty()),
         headers: Vec::new(),
         key: None,
-        given: 1,
     };
     if let Some(kind) = properties.content_type() {
         found.headers.push(("content-type".to_owned(), kind.as_str().to_owned()));
@@ -72,8 +76,6 @@ pub(super) fn read(properties: &BasicProperties) -> Read {
     for (name, value) in properties.headers().iter().flat_map(|table| table.inner()) {
         let name = name.as_str();
         if name == COUNT {
-            found.given =
-                number(value).and_then(|count| u32::try_from(count).ok()).map_or(1, |count| count + 1);
             continue;
         }
         let Some(value) = text(value) else { continue };
@@ -116,6 +118,7 @@ fn number(value: &AMQPValue) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use lapin::types::ShortString;
 
     use super::*;
 
@@ -144,8 +147,13 @@ mod tests {
         found.headers.sort();
         let mut want = headers;
         want.sort();
-        assert_eq!((found.id.as_deref(), found.headers, found.given), (Some("7"), want, 1));
+        assert_eq!((found.id.as_deref(), found.headers), (Some("7"), want));
         assert_eq!(found.key.as_deref(), Some(&b"k"[..]));
+        assert_eq!(came_back(&properties), None);
+        let mut table = FieldTable::default();
+        table.insert(ShortString::from(COUNT), AMQPValue::LongLongInt(3));
+        let counted = BasicProperties::default().with_headers(table);
+        assert_eq!((came_back(&counted), read(&counted).headers.len()), (Some(3), 0));
         let long = Outgoing { id: "x".repeat(256), ..outgoing };
         assert!(written(&long, 5).is_none());
     }

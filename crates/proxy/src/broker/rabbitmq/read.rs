@@ -1,7 +1,8 @@
 //! A queue, for a subscription: as many messages as there is room for are taken without a word, and each is acknowledged
 //! by itself.
 //!
-//! A queue keeps nothing for later: one that fails is held here until it is tried again.
+//! A queue keeps nothing for later: one that fails is held here until it is tried again. Quorum queues count what comes back
+//! to them, whatever the reason, and drop what comes back too often; so that is told of in time.
 
 use std::{
     hash::{BuildHasher, Hash, Hasher},
@@ -16,7 +17,10 @@ use futures_util::{StreamExt, future::BoxFuture};
 use lapin::{
     Acker, Connection,
     message::Delivery,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions},
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+        BasicRejectOptions,
+    },
     types::{FieldTable, ShortString},
 };
 
@@ -28,6 +32,14 @@ use crate::broker::{
 
 /// How long one is held at most: RabbitMQ itself ends a channel on which one was held for half an hour.
 const HELD_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// It is told when a message has come back to a quorum queue so often: from RabbitMQ 4.0 on one that has 20 times is let go,
+/// where no other limit is set.
+const OFTEN: i64 = 10;
+/// Bytes of a message that it is known again by.
+const SAID_MAX: usize = 64 * 1024;
+/// How long what was taken in advance is waited for at the end.
+const END: Duration = Duration::from_secs(2);
 
 /// Reads while there is a connection; good when it is stopped.
 pub(super) async fn read(connection: &Connection, reader: &Reader) -> Result<(), String> {
@@ -41,6 +53,7 @@ pub(super) async fn read(connection: &Connection, reader: &Reader) -> Result<(),
     let consuming = channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default());
     let mut consumer = consuming.await.map_err(told)?;
     reader.has_begun();
+    let mut is_told = false;
     loop {
         let next = tokio::select! {
             () = reader.stopped() => None,
@@ -51,7 +64,19 @@ pub(super) async fn read(connection: &Connection, reader: &Reader) -> Result<(),
             },
         };
         let Some(delivery) = next else { break };
+        let times = properties::came_back(&delivery.properties).filter(|_| delivery.redelivered);
         let message = made(reader, delivery);
+        if let Some(times) = times.filter(|times| *times >= OFTEN)
+            && !std::mem::replace(&mut is_told, true)
+        {
+            let (name, queue) = (&settings.name, &settings.stream);
+            tracing::warn!(
+                subscription = %name, id = %message.id, times,
+                "the queue `{queue}` has had a message back {times} times, as ends of gateways and of connections give them \
+                 back: a quorum queue lets it go when its `delivery-limit` is reached, which is 20 from RabbitMQ 4.0 on if \
+                 none is set"
+            );
+        }
         // There is room for as many as the broker gives at a time; held ones of a channel that broke may have some of it.
         match reader.room().await {
             Some(room) => reader.take(message, room),
@@ -61,7 +86,17 @@ pub(super) async fn read(connection: &Connection, reader: &Reader) -> Result<(),
             }
         }
     }
-    // The channel has to live for as long as something is held of it. What was taken in advance goes back with its end.
+    // What was taken in advance goes back now, and not only when the last delivery has ended: others wait for it.
+    let ended = async {
+        channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+        while let Some(delivery) = consumer.next().await {
+            let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+            delivery?.acker.nack(back).await?;
+        }
+        Ok::<_, lapin::Error>(())
+    };
+    let _ = tokio::time::timeout(END, ended).await;
+    // The channel has to live for as long as something is held of it.
     while reader.holds() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         if !channel.status().connected() {
@@ -78,11 +113,13 @@ fn made(reader: &Reader, delivery: Delivery) -> Message {
     let settings = reader.settings();
     let read = properties::read(&delivery.properties);
     let subject = delivery.routing_key.as_str().to_owned();
-    // Queues do not number messages: they are known again by their ids, and those without one are not.
+    // Queues do not number messages: they are known again by their ids and what they say, for publishers give one id twice;
+    // those without one are not.
     static STATE: Mutex<Option<std::hash::RandomState>> = Mutex::new(None);
     let state = STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone();
     let mut hasher = state.build_hasher();
-    (&read.id, &subject).hash(&mut hasher);
+    let said = delivery.data.get(..SAID_MAX).unwrap_or(&delivery.data);
+    (&read.id, &subject, said, delivery.data.len()).hash(&mut hasher);
     if read.id.is_none() {
         number.hash(&mut hasher);
     }
@@ -97,7 +134,8 @@ fn made(reader: &Reader, delivery: Delivery) -> Message {
         key: read.key,
         headers: read.headers,
         payload: delivery.data.into(),
-        given: read.given,
+        // A quorum queue counts what came back to it, which is what was not tried: tries are counted here.
+        given: 1,
         receipt: Arc::new(Taken {
             acker: delivery.acker,
             since: Instant::now(),

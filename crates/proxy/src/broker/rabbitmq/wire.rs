@@ -40,10 +40,21 @@ pub(super) async fn open(host: &str, port: u16, tls: Option<&Arc<ClientConfig>>)
         None => Box::new(stream),
         Some(config) => {
             let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-            Box::new(TlsConnector::from(config.clone()).connect(name, stream).await?)
+            let connected = TlsConnector::from(config.clone()).connect(name, stream).await;
+            Box::new(connected.map_err(|error| of_tls(&error))?)
         }
     };
     Ok(stream.compat())
+}
+
+/// Says that it is TLS that failed, and what else may be spoken there.
+fn of_tls(error: &io::Error) -> io::Error {
+    let known = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let hint = match known {
+        Some(rustls::Error::InvalidMessage(_)) => ": the server speaks no TLS there, perhaps",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("TLS: {error}{hint}"))
 }
 
 /// The runtime of brokers, as the client wants it.

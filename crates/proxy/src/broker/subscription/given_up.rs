@@ -7,6 +7,8 @@ use crate::broker::Outgoing;
 
 /// When a message comes again that could not be put elsewhere.
 pub(super) const AGAIN: Duration = Duration::from_secs(30);
+/// Bytes of an id that every broker takes: those of a short text in AMQP.
+const ID_BYTES_MAX: usize = 255;
 /// How long the broker may take to confirm.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,17 @@ impl Why {
             Self::Failed(why) | Self::Unfit(why) => why,
         }
     }
+}
+
+/// The id of a message that is put elsewhere. That of the message may be as long as a broker allows, and more is not.
+fn own_id(durable: &str, id: &str) -> String {
+    let own = format!("dead/{durable}/{id}");
+    if own.len() <= ID_BYTES_MAX {
+        return own;
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, own.as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("dead/{hex}")
 }
 
 /// Gives a message up; false when it has to stay, because the other subject does not take it now.
@@ -71,7 +84,7 @@ pub(super) async fn end(held: &Held, why: &Why) -> bool {
         exchange: owner.settings.dead_letter_exchange.clone(),
         stream: None,
         // Whoever gives it up twice has given it up once.
-        id: format!("dead/{}/{id}", owner.settings.durable()),
+        id: own_id(&owner.settings.durable(), id),
         key: message.key.clone(),
         headers,
         payload: message.payload.clone(),
@@ -92,5 +105,19 @@ pub(super) async fn end(held: &Held, why: &Why) -> bool {
             );
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_what_is_given_up_is_the_same_each_time_and_fits_however_long_the_first_was() {
+        assert_eq!(own_id("tidegate-a", "orders-7"), "dead/tidegate-a/orders-7");
+        let long = "x".repeat(250);
+        let own = own_id("tidegate-a", &long);
+        assert_eq!((own.len(), &own), (69, &own_id("tidegate-a", &long)));
+        assert_ne!(own, own_id("tidegate-b", &long));
     }
 }

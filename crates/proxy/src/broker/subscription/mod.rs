@@ -82,6 +82,7 @@ struct Numbers {
     failed: AtomicU64,
     dead: AtomicU64,
     dropped: AtomicU64,
+    unreadable: AtomicU64,
 }
 
 /// A message that is held here.

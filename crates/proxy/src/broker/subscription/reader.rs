@@ -11,7 +11,10 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
 use super::{Held, Subscription, dispatch};
 use crate::{
-    broker::link::{Message, Receipt, Settled},
+    broker::{
+        AWAY, Told,
+        link::{Message, Receipt, Settled},
+    },
     worker::Shared,
 };
 
@@ -31,15 +34,16 @@ pub(in crate::broker) struct Reader {
 pub(super) async fn run(owner: Arc<Subscription>, shared: Weak<Shared>) {
     let reader = Reader { owner: owner.clone(), shared, kept: Mutex::default() };
     let mut pause = PAUSE_FIRST;
-    let mut is_told = false;
+    let mut told = Told::default();
     while !owner.is_stopping() {
         match reader.read().await {
             Ok(()) => break,
             Err(why) => {
                 if owner.is_up.swap(false, Atomic::Relaxed) {
-                    (pause, is_told) = (PAUSE_FIRST, false);
+                    (pause, told) = (PAUSE_FIRST, Told::default());
                 }
-                if !std::mem::replace(&mut is_told, true) {
+                // That there is no connection the broker says itself.
+                if why != AWAY && told.is_new(&why) {
                     let name = &owner.name;
                     tracing::warn!(%why, "the subscription `{name}` cannot be read, and it is tried again: {why}");
                 }
@@ -56,7 +60,7 @@ pub(super) async fn run(owner: Arc<Subscription>, shared: Weak<Shared>) {
 impl Reader {
     /// Reads while there is a connection; good when it is stopped.
     async fn read(&self) -> Result<(), String> {
-        let link = self.owner.broker.link().ok_or("there is no connection to the broker")?;
+        let link = self.owner.broker.link().ok_or(AWAY)?;
         // Workers come after subscriptions.
         if self.shared.upgrade().is_none_or(|shared| shared.inboxes.get().is_none()) {
             return Err("there are no workers yet".to_owned());
@@ -97,6 +101,16 @@ impl Reader {
     /// Room for a message, where there is some now.
     pub(in crate::broker) fn room_now(&self) -> Option<OwnedSemaphorePermit> {
         self.owner.room.clone().try_acquire_owned().ok()
+    }
+
+    /// Who counts what cannot be read, and says so.
+    pub(in crate::broker) fn unreadable(&self) -> impl Fn(String) + Send + Sync + use<> {
+        let owner = self.owner.clone();
+        move |what| {
+            owner.numbers.unreadable.fetch_add(1, Atomic::Relaxed);
+            tracing::error!(subscription = %owner.name, "`{}`: {what}", owner.name);
+            owner.set_trouble(Some(what));
+        }
     }
 
     /// For how many there is room when nothing is held.

@@ -64,9 +64,10 @@ impl Collect for Report {
                 ("failed", &numbers.failed),
                 ("dead", &numbers.dead),
                 ("dropped", &numbers.dropped),
+                ("unreadable", &numbers.unreadable),
             ] {
                 let labels = [("subscription", &*one.name), ("result", result)];
-                let help = "Deliveries by how they ended, and messages that were given up.";
+                let help = "Deliveries by how they ended, messages that were given up, and batches that nobody can read.";
                 out.counter(
                     "tidegate_subscription_deliveries_total",
                     help,

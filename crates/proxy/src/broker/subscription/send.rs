@@ -162,7 +162,5 @@ async fn answer(
     guard::clean_answer(&mut response);
     let (head, body) = response.into_parts();
     let _ = gather(body, ANSWER_BYTES_MAX).await;
-    let after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let after = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-    Ok((head.status, after))
+    Ok((head.status, telemetry::retry_after(&head.headers)))
 }

@@ -124,7 +124,9 @@ pub(super) async fn answer(
     if let Some(failure) = transcripts::unread(&conversation) {
         return Err(failure);
     }
-    if conversation.endpoint.operation == Operation::Completions && conversation.watch.reads_answers() {
+    // Texts without a conversation's form, and conversations that only their vendor can read.
+    let is_unread = matches!(conversation.endpoint.operation, Operation::Completions | Operation::Compact);
+    if is_unread && conversation.watch.reads_answers() {
         return Err(Failure::refused(Problem::NotImplemented).with_hint(
             "the answers of this endpoint cannot be read by the rules of this route: ask for a chat",
         ));
@@ -237,10 +239,9 @@ async fn ask(
     came: &HeaderMap,
 ) -> Result<Response<Body>, Failure> {
     let heard = conversation.units().and_then(|units| units.input);
-    let mut refusals = Refusals::default();
-    let (mut awaited, mut queued) = (Duration::ZERO, Duration::ZERO);
     let mut rounds = asked.alias.choice.retry.as_ref().map(Retry::begin);
-    let (mut next, mut sent) = (0, false);
+    let (mut refusals, mut next, mut sent) = (Refusals::default(), 0, false);
+    let (mut awaited, mut queued) = (Duration::ZERO, Duration::ZERO);
     loop {
         let Some(target) = targets.get(next).copied() else {
             let Some(pause) = pause(worker, rounds.as_mut(), &refusals, sent) else { break };
@@ -270,18 +271,19 @@ async fn ask(
         let (uri, body, key) = (uri(prepared.path)?, prepared.body, key.as_ref());
         let outgoing =
             Outgoing { provider, model: &model, dialect, uri, headers, body, priority, key, words };
-        let (began, mark) = (Instant::now(), passed::Mark::set(call));
-        let watch = target.standing.watch();
+        let (began, mark, watch) = (Instant::now(), passed::Mark::set(call), target.standing.watch());
         let (more, again) = (next < targets.len(), rounds.as_ref().is_some_and(Rounds::are_left));
         let on = if more { &*asked.alias.choice.fallback_on } else { &[] };
         // Where no target is left its first word is waited for.
         let within = asked.alias.choice.first_token(target).filter(|_| more);
         let result = match (more || again) && conversation.stream {
-            true => sending::speak(worker, call, outgoing, within, (on, conversation.answers())).await,
+            true => {
+                let choice = (on, conversation.answers());
+                sending::speak(worker, call, outgoing, within, choice, &told).await
+            }
             false => sending::send(worker, call, outgoing).await.map(Some),
         };
-        awaited += began.elapsed();
-        queued += told.queued();
+        (awaited, queued) = (awaited + began.elapsed(), queued + told.queued());
         told.wait_for(awaited, queued);
         if let Some(well) = fared(&result) {
             watch.answered(well);
@@ -291,8 +293,7 @@ async fn ask(
             Ok(None) => {
                 bill.set_aside(true);
                 // It would say the same again.
-                next -= 1;
-                targets.remove(next);
+                (next, _) = (next - 1, targets.remove(next - 1));
                 mark.passed(call, Some(StatusCode::OK), passed::why(None, StatusCode::OK));
             }
             Ok(Some(response)) if is_judged(conversation, &response, on) => {
@@ -302,7 +303,11 @@ async fn ask(
                         let from = From { target, model: &model, dialect, told };
                         return given(gateway, worker, call, conversation, from, response, bill).await;
                     }
-                    left => passed::why(left.err(), status),
+                    Ok((response, true)) => {
+                        receipts::unwanted(&response, dialect, &told);
+                        passed::why(None, status)
+                    }
+                    Err(failure) => passed::why(Some(failure), status),
                 };
                 bill.set_aside(status.is_success());
                 mark.passed(call, Some(status), reason);

@@ -14,7 +14,7 @@ use ai::{
     stream::{FrameReader, Framing},
 };
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{AiGateway, answer, chat, gathered::gather, reply::is_stream, unpacked::unpacked};
@@ -40,18 +40,26 @@ pub(super) async fn answer(
     let body = unpacked(call, body, gateway.body_bytes_max)?;
     let body = chat::whole(body, gateway.body_bytes_max).await?;
     let (body, betas) = door.enter(&body).map_err(answer::refused)?;
-    if let Ok(value) = HeaderValue::from_str(&betas.join(","))
-        && !betas.is_empty()
-        && !call.head.headers.contains_key(BETA)
-    {
-        call.head.headers.insert(BETA, value);
-    }
+    add_betas(&betas, &mut call.head.headers);
     let endpoint =
         Endpoint { dialect: Dialect::Anthropic, operation: door.operation, model: None, stream: door.stream };
     let response = chat::answer(gateway, worker, call, endpoint, Body::Full(body.into())).await?;
     match door.cloud {
         Cloud::Vertex => Ok(response),
         Cloud::Bedrock => as_bedrock(response).await,
+    }
+}
+
+/// The flags of a body beside those of the head: a client may say some in either.
+fn add_betas(betas: &[String], headers: &mut HeaderMap) {
+    let said = headers.get_all(BETA).iter().filter_map(|value| value.to_str().ok());
+    let said: Vec<String> =
+        said.flat_map(|value| value.split(',')).map(|flag| flag.trim().to_owned()).collect();
+    let more: Vec<&str> = betas.iter().filter(|flag| !said.contains(flag)).map(String::as_str).collect();
+    if let Ok(value) = HeaderValue::from_str(&more.join(","))
+        && !more.is_empty()
+    {
+        headers.append(BETA, value);
     }
 }
 
@@ -159,5 +167,31 @@ impl HttpBody for Chunked {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_a_body_stand_beside_those_of_the_head_each_once() {
+        for (head, body, want) in [
+            (&[][..], &["a", "b"][..], &["a,b"][..]),
+            (&["a, c"], &["a", "b"], &["a, c", "b"]),
+            (&["a", "b"], &["b", "a"], &["a", "b"]),
+            (&["a"], &[], &["a"]),
+            (&[], &["no\nflag"], &[]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in head {
+                headers.append(BETA, HeaderValue::from_static(value));
+            }
+            let body: Vec<String> = body.iter().map(|flag| (*flag).to_owned()).collect();
+            add_betas(&body, &mut headers);
+            let told: Vec<&str> =
+                headers.get_all(BETA).iter().filter_map(|value| value.to_str().ok()).collect();
+            assert_eq!(told, want);
+        }
     }
 }

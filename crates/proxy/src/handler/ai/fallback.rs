@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use model::resource::ai::FallbackOn;
 use tokio::time::Instant;
 
-use super::{gathered::gather, sending};
+use super::{Told, gathered::gather, metered, sending};
 use crate::{
     body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
@@ -46,6 +46,7 @@ pub(super) async fn spoken(
     dialect: Dialect,
     until: Option<Instant>,
     (on, answers): (&[FallbackOn], u64),
+    told: &Told,
 ) -> Result<Option<Response<Body>>, Failure> {
     let goes_on = on.contains(&FallbackOn::ContentFilter);
     let is_filtered = |finish: &Finish| goes_on && is_cut(finish, dialect, true);
@@ -88,6 +89,8 @@ pub(super) async fn spoken(
                         return Ok(None);
                     }
                 }
+                // What it told is paid, though it may say nothing more.
+                Event::Usage(ref usage) => metered::spend(told, usage),
                 // It came with fewer than were asked for.
                 Event::End if !cut.is_empty() => return Ok(None),
                 Event::Delta { .. } if declines => {}

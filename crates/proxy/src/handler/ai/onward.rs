@@ -187,7 +187,7 @@ impl Heirs {
         call.host_from_endpoint = false;
         call.head.method = Method::POST;
         call.record.ai = Some(told.clone());
-        let answer = sending::speak(&self.worker, call, outgoing, next.first_token, (&[], 1)).await;
+        let answer = sending::speak(&self.worker, call, outgoing, next.first_token, (&[], 1), &told).await;
         let response = match answer {
             Ok(Some(response)) if response.status().is_success() && is_stream(&response) => response,
             other => {

@@ -74,7 +74,14 @@ pub(super) fn is_interleaved(came: &HeaderMap) -> bool {
 /// Whether a target that is sent this body learns of it: by the header field, or at Bedrock by the body.
 pub(super) fn learns_of_interleaving(asks: bool, provider: &Provider, dialect: Dialect, body: &[u8]) -> bool {
     match dialect {
-        Dialect::Bedrock => memchr::memmem::find(body, INTERLEAVED.as_bytes()).is_some(),
+        // A text that speaks of it asks for nothing.
+        Dialect::Bedrock => {
+            memchr::memmem::find(body, INTERLEAVED.as_bytes()).is_some()
+                && serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|body| {
+                    let flags = body.pointer("/additionalModelRequestFields/anthropic_beta");
+                    flags.is_some_and(|flags| flags.to_string().contains(INTERLEAVED))
+                })
+        }
         _ => asks && CLAUDES.contains(&provider.kind.name.as_str()),
     }
 }

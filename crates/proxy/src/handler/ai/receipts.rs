@@ -85,6 +85,14 @@ pub(super) async fn read_whole(
     Ok(Response::from_parts(parts, Body::Full(whole)))
 }
 
+/// Notes what an answer cost that its provider has made and nobody is given.
+pub(super) fn unwanted(response: &Response<Body>, dialect: Dialect, told: &Told) {
+    if let (true, Body::Full(whole)) = (response.status().is_success(), response.body()) {
+        read(whole, dialect, told);
+        told.end();
+    }
+}
+
 /// Whether an answer is words alone, such as a transcript.
 fn is_text(parts: &http::response::Parts) -> bool {
     let kind = parts.headers.get(header::CONTENT_TYPE);

@@ -13,6 +13,7 @@ use model::resource::ai::FallbackOn;
 use resilience::turnstile::{Lanes, Priority};
 
 use super::{
+    Told,
     counted::Counted,
     fallback,
     fault::{ACCOUNTS, Fault, Signs},
@@ -199,13 +200,14 @@ fn anonymous(mut response: Response<Body>) -> Response<Body> {
 
 /// Sends a request for a stream, and waits until it has begun to speak: one that does not in time, or breaks off or
 /// fails before, is no answer. Nothing where all of the answers that it was asked for were cut by a filter before, and `on`
-/// says that another is asked then.
+/// says that another is asked then. What it tells of its usage by then is noted in `told`.
 pub(super) async fn speak(
     worker: &Rc<Worker>,
     call: &mut Call,
     outgoing: Outgoing<'_>,
     within: Option<Duration>,
     (on, answers): (&[FallbackOn], u64),
+    told: &Told,
 ) -> Result<Option<Response<Body>>, Unanswered> {
     let dialect = outgoing.dialect;
     let until = within.map(|within| tokio::time::Instant::now() + within);
@@ -219,7 +221,7 @@ pub(super) async fn speak(
     if !response.status().is_success() || !is_stream(&response) {
         return Ok(Some(response));
     }
-    fallback::spoken(response, dialect, until, (on, answers)).await.map_err(Unanswered::Failed)
+    fallback::spoken(response, dialect, until, (on, answers), told).await.map_err(Unanswered::Failed)
 }
 
 /// What a provider's error says, in whatever words it is asked.

@@ -38,6 +38,19 @@ pub(super) type Refused = (Failure, &'static str);
 
 type Told = Vec<(HeaderName, HeaderValue)>;
 
+/// When callers may try again where this gateway's part is used up while the store is away: it may be back in a moment.
+const SHARE_RETRY: Duration = Duration::from_secs(5);
+
+/// A refusal by what one gateway may let pass alone, for as long as nobody can say what all of them have: it is as short
+/// as the store's absence, however long the period is.
+pub(crate) fn share_is_used(what: &str, share: &str, wait: Duration) -> Failure {
+    let hint = format!(
+        "the store that counts {what} for all gateways is away, and what this one may let pass without it ({share}) has \
+         no room for the call: try again when the store is back"
+    );
+    Failure::refused(Problem::RateLimited).with_retry_after(wait.min(SHARE_RETRY)).with_hint(hint)
+}
+
 /// What is held with all of them.
 pub(super) enum Held {
     /// In the store.

@@ -15,7 +15,14 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use model::resource::static_files::StaticFiles as Settings;
+use model::{
+    Finding, Snapshot,
+    resource::{
+        route::Handler,
+        route_match::{Match, PathMatch},
+        static_files::StaticFiles as Settings,
+    },
+};
 use tokio::sync::Semaphore;
 
 use self::{
@@ -56,6 +63,32 @@ struct Shared {
     types: Vec<(String, HeaderValue)>,
     /// One permit for each file on its way.
     open: Arc<Semaphore>,
+}
+
+/// Routes whose paths lead nowhere below their directory, since the part that the route matches is looked for there, too.
+pub(crate) fn unfit(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for route in &snapshot.config.routes {
+        let Handler::Static(files) = &route.handler else { continue };
+        let says_otherwise =
+            files.strip_prefix.is_some() || files.spa_fallback.is_some() || files.not_found.is_some();
+        let begin = |one: &Match| match &one.path {
+            Some(PathMatch::Prefix(path) | PathMatch::Exact(path)) => Some(path.trim_matches('/').to_owned()),
+            _ => None,
+        };
+        let begins: Option<Vec<String>> = route.matches.iter().map(begin).collect();
+        let Some(begins) = begins.filter(|begins| !begins.is_empty() && !says_otherwise) else { continue };
+        let root = files.root.as_path();
+        if begins.iter().all(|begin| !root.join(begin).exists()) {
+            let message = format!(
+                "{} is not there, and all calls would be 404: with `stripPrefix: /{}` files are looked for without it",
+                root.join(&begins[0]).display(),
+                begins[0]
+            );
+            found.push(Finding::new(format!("routes/{}", route.name), "static", message));
+        }
+    }
+    found
 }
 
 /// What is looked for.

@@ -61,7 +61,9 @@ pub(super) async fn one(
     let begun = async {
         let knows_no_sessions = &server.known.is_stateless;
         let is_other = |failure: &Failure| failure.problem() == Problem::BadUpstreamAnswer;
-        if !revision.has_sessions() || knows_no_sessions.load(Ordering::Relaxed) {
+        // A program that knows both ways begins with a handshake: one that does not know the question need not start twice.
+        let is_program = matches!(server.place, Place::Processes(_));
+        if !(revision.has_sessions() || is_program) || knows_no_sessions.load(Ordering::Relaxed) {
             match bridge::discover(sender, server, client).await {
                 Err(failure) if is_other(&failure) => {}
                 begun => return begun,

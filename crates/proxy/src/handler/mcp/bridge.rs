@@ -6,7 +6,7 @@ use super::{
     begin::Begun,
     message::{Kind, Members, Message, quoted},
     revision::Revision,
-    server::Server,
+    server::{Place, Server},
     session::{Can, Leg},
     wire::{self, Letter, REVISION, Sender},
 };
@@ -95,6 +95,8 @@ pub(super) async fn discover(sender: &Sender, server: &Server, client: &str) -> 
     let text = super::message::request(OWN_ID, "server/discover", "{}");
     let message = Message::parse(&text).map_err(|_| bad("its own request is none"))?;
     let response = sender.send(server, None, stateless(sender, &message, client)).await?;
+    // A program has a process, which further messages are for.
+    let id = if matches!(server.place, Place::Processes(_)) { wire::session_of(&response) } else { None };
     let answer = wire::answer(wire::reply(response, false).await?, OWN_ID).await?;
     let said = std::str::from_utf8(&answer).ok().and_then(Members::parse);
     let said = said.ok_or_else(|| bad("its answer is no message"))?;
@@ -115,7 +117,7 @@ pub(super) async fn discover(sender: &Sender, server: &Server, client: &str) -> 
     let unnamed = || format!("{{\"name\":{},\"version\":\"0\"}}", quoted(&server.name));
     as_handshake.set("serverInfo", info.unwrap_or_else(unnamed));
     let can: Can = super::begin::can(&result.object("capabilities").unwrap_or_default());
-    let leg = Leg { server: server.name.clone(), id: None, revision: Revision::V2026_07_28, can };
+    let leg = Leg { server: server.name.clone(), id, revision: Revision::V2026_07_28, can };
     Ok(Begun { leg, result: as_handshake.json() })
 }
 

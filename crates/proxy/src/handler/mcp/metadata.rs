@@ -82,16 +82,25 @@ pub(crate) fn answer(call: &Call) -> Option<Result<Response<Body>, Failure>> {
     Some(Ok(response))
 }
 
-/// Adds to a refusal where a token is had.
+/// A token has too few scopes.
+fn is_short_of_scopes(response: &Response<Body>) -> bool {
+    let mut told = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+    response.status() == StatusCode::FORBIDDEN
+        && told.any(|told| told.to_str().is_ok_and(|told| told.contains("error=\"insufficient_scope\"")))
+}
+
+/// Adds to a refusal where a token, or one with more scopes, is had.
 pub(crate) fn point_out(call: &Call, response: &mut Response<Body>) {
-    if response.status() != StatusCode::UNAUTHORIZED {
+    let is_short = is_short_of_scopes(response);
+    if response.status() != StatusCode::UNAUTHORIZED && !is_short {
         return;
     }
     let route = call.route.and_then(|route| call.plan.routes.get(route));
     let Some(Handler::Mcp(gateway)) = route.map(|route| &route.handler) else { return };
     let Some(metadata) = gateway.metadata() else { return };
     let mut own = format!("resource_metadata=\"{}\"", metadata.url);
-    if !metadata.scopes.is_empty() {
+    // A refusal for want of scopes names those that are wanted.
+    if !metadata.scopes.is_empty() && !is_short {
         own.push_str(&format!(", scope=\"{}\"", metadata.scopes));
     }
     let known: Vec<HeaderValue> =

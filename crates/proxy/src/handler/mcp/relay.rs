@@ -149,8 +149,8 @@ impl OnItsWay {
 impl Drop for OnItsWay {
     fn drop(&mut self) {
         self.session.done(&self.id);
-        // Without sessions, an answer that nobody reads is a call that nobody wants.
-        if !self.is_open || !self.leg.revision.has_sessions() {
+        // Without sessions, an answer that nobody reads is a call that nobody wants: but a program has to be told.
+        if !self.is_open || !self.leg.revision.has_sessions() && self.leg.id.is_none() {
             return;
         }
         let params = format!("{{\"requestId\":{},\"reason\":{}}}", self.id, message::quoted(self.why));

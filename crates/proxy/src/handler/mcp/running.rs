@@ -23,6 +23,7 @@ use super::{
     message::{self, Kind, Members, Message, is_same, spelled},
     share::{Held, Share},
     sse::Event,
+    subscriptions::META_SUBSCRIPTION,
 };
 use crate::{
     body::{Body, Wrapper},
@@ -97,6 +98,8 @@ struct Waiting {
     token: Option<Box<str>>,
     /// It may be told what nobody asked for.
     hears: bool,
+    /// It wants to be told of changes until it ends.
+    subscribes: bool,
     to: mpsc::Sender<Said>,
 }
 
@@ -258,6 +261,7 @@ impl Running {
                 id: message.id().unwrap_or("null").into(),
                 token: token.clone(),
                 hears: message.method == "tools/call",
+                subscribes: message.method == "subscriptions/listen",
                 to,
             };
             lines.waiting.insert(own, waiting);
@@ -348,6 +352,20 @@ impl Running {
                     lines.waiting.remove(&own);
                 }
             }
+            (Kind::Notification, _) if subscription(message).is_some() => {
+                let own = subscription(message).as_deref().and_then(number);
+                let Some((own, waiting)) = own.and_then(|own| Some((own, lines.waiting.get(&own)?))) else {
+                    return;
+                };
+                let mut params = message.params();
+                let mut meta = params.object("_meta").map(Members::into_owned).unwrap_or_default();
+                meta.set(META_SUBSCRIPTION, waiting.id.to_string());
+                params.set("_meta", meta.json());
+                let said = Said::new(&waiting.share, message.with_params(&params), false);
+                if said.is_none_or(|said| waiting.to.try_send(said).is_err()) {
+                    lines.waiting.remove(&own);
+                }
+            }
             (Kind::Request, _) if self.is_shared => {
                 drop(lines);
                 let id = message.id().unwrap_or("null");
@@ -366,6 +384,11 @@ impl Running {
             _ => lines.say(&self.share, message.members.json()),
         }
     }
+}
+
+/// The request that a notification belongs to, as JSON.
+fn subscription(message: &Message<'_>) -> Option<String> {
+    Some(message.params().object("_meta")?.get(META_SUBSCRIPTION)?.to_owned())
 }
 
 impl Lines {
@@ -420,7 +443,11 @@ impl Drop for Reader {
         // What is to be cancelled is told apart from this, and needs the number until then: it goes with the answer.
         let Some(own) = self.own else { return };
         let mut lines = locked(&self.running.lines);
-        if let Some(waiting) = lines.waiting.get_mut(&own) {
+        if lines.waiting.get(&own).is_some_and(|waiting| waiting.subscribes) {
+            lines.waiting.remove(&own);
+            let params = format!("{{\"requestId\":{own},\"reason\":\"the client left\"}}");
+            self.running.write_if_free(&message::notification("notifications/cancelled", &params));
+        } else if let Some(waiting) = lines.waiting.get_mut(&own) {
             waiting.hears = false;
             // A process that never answers must not keep numbers for ever.
             let gone = lines.waiting.iter().filter(|(_, one)| one.to.is_closed()).count();

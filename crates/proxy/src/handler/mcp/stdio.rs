@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use super::{
-    answer,
+    answer, bridge,
     message::{self, Kind, Members, Message},
     process::{self, Program},
     running::{Running, WRITER_MAX, broken, locked},
@@ -138,7 +138,10 @@ impl Hub {
         let text = std::str::from_utf8(letter.body()).map_err(|_| broken("its own message is no text"))?;
         let message =
             if *letter.method() == Method::POST { Some(Message::parse(text).map_err(broken)?) } else { None };
-        if message.as_ref().is_some_and(|message| message.method == "initialize") {
+        let begins = |message: &Message<'_>| {
+            message.method == "initialize" || session.is_empty() && message.method == "server/discover"
+        };
+        if message.as_ref().is_some_and(begins) {
             return self.begin(&share, text).await;
         }
         if session.is_empty() {
@@ -159,7 +162,9 @@ impl Hub {
                 if let (true, Some((wait, failures))) = (self.is_shared, share.lasts()) {
                     return Err(paused(wait, failures));
                 }
-                running.request(&share, session, &message, self.patience).await
+                let unnamed = self.is_shared.then(|| unnamed(&message)).flatten();
+                let unnamed = unnamed.as_deref().map(Message::parse).transpose().map_err(broken)?;
+                running.request(&share, session, unnamed.as_ref().unwrap_or(&message), self.patience).await
             }
             Some(message) => {
                 running.tell(&share, &session, &message, self.patience).await?;
@@ -184,10 +189,15 @@ impl Hub {
         }
     }
 
-    /// Answers `initialize`: by a process of its own, or by the one that all share.
+    /// Answers what a process begins with, a handshake or the question what it is: by a process of its own, or by the one
+    /// that all share. One that refuses is not kept.
     async fn begin(self: &Arc<Self>, share: &Arc<Share>, text: &str) -> Result<Response<Body>, Failure> {
         if !self.is_shared {
-            return self.start(share, text).await.map(|(id, _, said)| greeted(&id, said));
+            let started = self.start(share, text).await?;
+            return Ok(match started.running {
+                Some((id, _)) => greeted(&id, started.said),
+                None => answer::json(StatusCode::OK, started.said),
+            });
         }
         let _turn = self.starting.lock().await;
         let known = locked(&self.state).all.iter().next().map(|(id, running)| (id.clone(), running.clone()));
@@ -197,13 +207,22 @@ impl Hub {
             None => {
                 // Nobody can be asked back where several share a process, and it is told of none of them.
                 let message = Message::parse(text).map_err(broken)?;
-                let mut params = message.params();
-                params.set("capabilities", "{}".to_owned());
-                let own = format!("{{\"name\":\"tidegate\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"));
-                params.set("clientInfo", own);
-                let (id, running, said) = self.start(share, &message.with_params(&params)).await?;
-                let initialized = message::notification("notifications/initialized", "{}");
-                running.write(share, &initialized, self.patience).await?;
+                let is_handshake = message.method == "initialize";
+                let told = match unnamed(&message) {
+                    Some(told) if !is_handshake => told,
+                    _ => {
+                        let mut params = message.params();
+                        params.set("capabilities", "{}".to_owned());
+                        params.set("clientInfo", own_name());
+                        message.with_params(&params)
+                    }
+                };
+                let Started { running, said } = self.start(share, &told).await?;
+                let Some((id, running)) = running else { return Ok(answer::json(StatusCode::OK, said)) };
+                if is_handshake {
+                    let initialized = message::notification("notifications/initialized", "{}");
+                    running.write(share, &initialized, self.patience).await?;
+                }
                 *locked(&running.greeting) = Some(said);
                 (id, running)
             }
@@ -217,11 +236,7 @@ impl Hub {
     }
 
     /// Starts a process and begins with it.
-    async fn start(
-        self: &Arc<Self>,
-        share: &Arc<Share>,
-        text: &str,
-    ) -> Result<(Arc<str>, Arc<Running>, String), Failure> {
+    async fn start(self: &Arc<Self>, share: &Arc<Share>, text: &str) -> Result<Started, Failure> {
         self.may_start(share)?;
         let (to, lines) = mpsc::channel(WRITER_MAX);
         let running = Arc::new(Running::new(to, share.clone(), self.is_shared));
@@ -238,10 +253,13 @@ impl Hub {
             return Err(broken("it said something else before it had begun"));
         };
         let said = String::from_utf8_lossy(&said).into_owned();
+        if Members::parse(&said).is_none_or(|said| said.get("error").is_some()) {
+            return Ok(Started { running: None, said });
+        }
         if !begun.goes_on(&id, &running) {
             return Err(broken("the server is no longer configured"));
         }
-        Ok((id, running, said))
+        Ok(Started { running: Some((id, running)), said })
     }
 
     fn may_start(&self, share: &Arc<Share>) -> Result<(), Failure> {
@@ -315,6 +333,30 @@ impl Hub {
         }
         running.heard(&message);
     }
+}
+
+/// What came of a process's beginning.
+struct Started {
+    /// The process and the id of its session; none where it refused, and was ended.
+    running: Option<(Arc<str>, Arc<Running>)>,
+    /// What it answered.
+    said: String,
+}
+
+/// The gateway as a client.
+fn own_name() -> String {
+    format!("{{\"name\":\"tidegate\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"))
+}
+
+/// A request that says who sends it, as a process that all share gets it: of nobody whom it could ask back.
+fn unnamed(message: &Message<'_>) -> Option<String> {
+    let mut params = message.params();
+    let mut meta = params.object("_meta").map(Members::into_owned)?;
+    meta.get(bridge::META_REVISION)?;
+    meta.set(bridge::META_CAPABILITIES, "{}".to_owned());
+    meta.set(bridge::META_CLIENT, own_name());
+    params.set("_meta", meta.json());
+    Some(message.with_params(&params))
 }
 
 /// A process that has not begun; it ends with this unless it has.

@@ -35,7 +35,8 @@ pub(super) struct Wish {
     uris: Vec<String>,
 }
 
-const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+/// The request that a notification belongs to.
+pub(super) const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 impl Wish {
     /// Of who wants to hear nothing, and be asked nothing.

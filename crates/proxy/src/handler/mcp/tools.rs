@@ -266,7 +266,7 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
     let place = error.instance_path().to_string();
     // The value itself may be a secret; the place and the rule are not.
     let rule = error.schema_path().to_string();
-    let place = if place.is_empty() { "the whole" } else { &place };
+    let place = if place.is_empty() { "the arguments" } else { &place };
     Some(match wanted(&error) {
         Some(wanted) => format!("{place} breaks {}: {wanted}", quoted(&rule)),
         None => format!("{place} breaks {}", quoted(&rule)),

@@ -87,6 +87,14 @@ impl Input {
             Ungathered::Failed(failure) => failure,
         })?;
         if is_form {
+            // What curl says of a body where nothing else is said.
+            if bytes.trim_ascii_start().starts_with(b"{")
+                && serde_json::from_slice::<Map<String, Value>>(&bytes).is_ok()
+            {
+                return Err(invalid(
+                    "the body is JSON and came as a form: say `content-type: application/json`".to_owned(),
+                ));
+            }
             return self.fields(&bytes);
         }
         if bytes.is_empty() {

@@ -39,11 +39,11 @@ impl Cache {
         {
             return;
         }
-        self.kept.memory.purge(&Purge::Address(key.address()), false);
+        self.kept.tiers.purge(Purge::Address(key.address()), false);
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             let named = answer.headers().get(name).and_then(|value| value.to_str().ok());
             if let Some(address) = named.and_then(|named| self.keys.address_of(call, named)) {
-                self.kept.memory.purge(&Purge::Address(&address), false);
+                self.kept.tiers.purge(Purge::Address(&address), false);
             }
         }
     }
@@ -90,14 +90,14 @@ impl Cache {
         terms.barred = barred;
         self.pass_when_asked_each_time(asking, &terms);
         let fresh = Arc::new(stored.freshened(headers, terms, clock, selecting));
-        self.kept.memory.put(&asking.key, fresh.clone(), Some(stored), asking.epoch);
+        self.kept.tiers.put(&asking.key, fresh.clone(), Some(stored), asking.epoch);
         Freshened::Kept(fresh)
     }
 
     /// Nobody waits for an answer that must be asked about again at once.
     fn pass_when_asked_each_time(&self, asking: &Asking, terms: &Terms) {
         if terms.no_cache || terms.lifetime <= terms.age {
-            self.kept.memory.pass(&asking.key);
+            self.kept.tiers.pass(&asking.key);
         }
     }
 
@@ -110,7 +110,7 @@ impl Cache {
         };
         let is_void = matches!(freshened, Freshened::Void);
         if is_void {
-            self.kept.memory.purge(&Purge::Address(asking.key.address()), false);
+            self.kept.tiers.purge(Purge::Address(asking.key.address()), false);
         }
         let account = Account {
             forward: Some(asking.forward),
@@ -167,7 +167,7 @@ impl Cache {
                 let is_void = !conditional::are_alike(&stored, answer.headers())
                     || matches!(self.freshen(call, &asking, &stored, answer.headers()), Freshened::Void);
                 if is_void {
-                    self.kept.memory.purge(&Purge::Address(asking.key.address()), false);
+                    self.kept.tiers.purge(Purge::Address(asking.key.address()), false);
                 }
             }
             return self.tell(call, answer, outcome, &account);
@@ -196,7 +196,7 @@ impl Cache {
                     leader.not_for_others();
                     // The next one may be better.
                     if !is_error(call, answer) {
-                        self.kept.memory.pass(&asking.key);
+                        self.kept.tiers.pass(&asking.key);
                     }
                 }
                 self.tell(call, answer, outcome, &account);

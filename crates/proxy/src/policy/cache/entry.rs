@@ -12,6 +12,7 @@ use super::{
     control::date,
     freshness::{Clock, Terms},
     key::combined,
+    store::{Entry, Weight},
 };
 
 /// Fields of one connection or of one client's way to it, which are not kept (RFC 9111 §3.1). Those of one hop are
@@ -77,6 +78,11 @@ impl Stored {
         Self { status, headers, body, terms, clock, selecting, tags, spent: AtomicBool::new(false) }
     }
 
+    /// Has it asked about before it is given again if this holds.
+    pub(super) fn spent_if(self, is_spent: bool) -> Self {
+        Self { spent: AtomicBool::new(is_spent), ..self }
+    }
+
     /// The head of an answer as it is kept.
     pub(super) fn head(headers: &HeaderMap, barred: &[HeaderName]) -> HeaderMap {
         let mut kept = HeaderMap::with_capacity(headers.len());
@@ -128,16 +134,6 @@ impl Stored {
         &self.selecting
     }
 
-    /// Whether an answer to this request would be the same.
-    pub(super) fn fits(&self, request: &HeaderMap) -> bool {
-        self.selecting.iter().all(|(name, wanted)| selected(request, name) == *wanted)
-    }
-
-    /// Whether it was selected by the same fields with the same values.
-    pub(super) fn replaces(&self, other: &Self) -> bool {
-        self.selecting == other.selecting
-    }
-
     /// How old it is.
     pub(super) fn age(&self, now: Instant) -> Duration {
         self.clock.age(now)
@@ -159,14 +155,9 @@ impl Stored {
         self.spent.load(Ordering::Relaxed)
     }
 
-    /// Has it asked about before it is given again.
-    pub(super) fn spend(&self) {
-        self.spent.store(true, Ordering::Relaxed);
-    }
-
     /// The tags that it is purged by.
-    pub(super) fn has_tag(&self, tag: &str) -> bool {
-        self.tags.iter().any(|known| **known == *tag)
+    pub(super) fn tags(&self) -> &[Box<str>] {
+        &self.tags
     }
 
     pub(super) fn etag(&self) -> Option<&HeaderValue> {
@@ -183,19 +174,45 @@ impl Stored {
         let of = |name| self.headers.get(name).and_then(date);
         of(header::LAST_MODIFIED).or_else(|| of(header::DATE))
     }
+}
+
+impl Entry for Stored {
+    const KEYS_COUNT_FOR: usize = 0;
+
+    fn fits(&self, request: &HeaderMap) -> bool {
+        fits(&self.selecting, request)
+    }
+
+    fn replaces(&self, other: &Self) -> bool {
+        self.selecting == other.selecting
+    }
+
+    fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|known| **known == *tag)
+    }
+
+    fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+    }
 
     /// About how much memory it takes.
-    pub(super) fn weight(&self) -> usize {
+    fn weight(&self) -> Weight {
         let fields: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
-        let selecting: usize = self
-            .selecting
-            .iter()
-            .map(|(_, value)| value.as_ref().map_or(0, |value| value.len()) + FIELD_BYTES)
-            .sum();
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
-        self.body.len() + fields + selecting + tags + OVERHEAD_BYTES
+        [self.body.len() + fields + weight_beside(&self.selecting, &self.tags) + OVERHEAD_BYTES, 0]
     }
+}
+
+/// Whether an answer that was selected so would be the same for this request.
+pub(super) fn fits(selecting: &[Selecting], request: &HeaderMap) -> bool {
+    selecting.iter().all(|(name, wanted)| selected(request, name) == *wanted)
+}
+
+/// About how much memory selecting fields and tags take.
+pub(super) fn weight_beside(selecting: &[Selecting], tags: &[Box<str>]) -> usize {
+    let selecting =
+        selecting.iter().map(|(_, value)| value.as_ref().map_or(0, |value| value.len()) + FIELD_BYTES);
+    selecting.sum::<usize>() + tags.iter().map(|tag| tag.len() + 16).sum::<usize>()
 }
 
 /// A request's value of a field that `Vary` names.
@@ -228,7 +245,7 @@ pub(super) fn selecting(answer: &HeaderMap, asked: &HeaderMap, sent: &HeaderMap)
 }
 
 /// `Surrogate-Key` parts its tags by spaces, `Cache-Tag` by commas.
-fn tags(headers: &HeaderMap) -> Vec<Box<str>> {
+pub(super) fn tags(headers: &HeaderMap) -> Vec<Box<str>> {
     /// More say more about an upstream's fault than about the answer.
     const TAGS_MAX: usize = 1_000;
     let lines = |name: &'static str| headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());

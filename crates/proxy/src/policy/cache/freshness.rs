@@ -196,6 +196,11 @@ impl Clock {
         Self { came: now, age: Duration::from_secs(age).saturating_add(on_the_way) }
     }
 
+    /// Of an answer that is so old now.
+    pub(super) fn of_age(age: Duration, now: Instant) -> Self {
+        Self { came: now, age }
+    }
+
     /// How old it is.
     pub(super) fn age(&self, now: Instant) -> Duration {
         self.age.saturating_add(now.saturating_duration_since(self.came))

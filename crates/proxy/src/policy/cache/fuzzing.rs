@@ -10,6 +10,7 @@ use super::{
     Conditions, Rules, Stored, asked_for,
     entry::selecting,
     freshness::{Asked, Clock},
+    store::Entry,
 };
 use crate::fuzzing::header_lines;
 

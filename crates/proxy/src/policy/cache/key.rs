@@ -37,6 +37,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// A key as it was written down: all of it, and the length of its address.
+    pub(super) fn restored(bytes: &[u8], address_bytes: usize) -> Option<Self> {
+        (address_bytes <= bytes.len()).then(|| Self { bytes: bytes.into(), address_bytes })
+    }
+
     /// Such as `http://api.example.test/a?b=c`.
     pub(super) fn address(&self) -> &[u8] {
         self.bytes.get(..self.address_bytes).unwrap_or_default()
@@ -57,7 +62,7 @@ impl Keys {
     pub(super) fn of(&self, call: &Call) -> Key {
         let target = call.head.uri.path_and_query().map_or("/", |target| target.as_str());
         let mut bytes = Vec::with_capacity(128 + target.len());
-        self.write_address(scheme(call), &host(call), target, &mut bytes);
+        self.write_address(call.scheme(), &host(call), target, &mut bytes);
         let address_bytes = bytes.len();
         write_way(call, &mut bytes);
         write_changes(call, &mut bytes);
@@ -107,7 +112,7 @@ impl Keys {
             Some((scheme_named, rest)) => {
                 let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
                 let (authority, target) = rest.split_at(end);
-                let is_same = scheme_named.eq_ignore_ascii_case(scheme(call))
+                let is_same = scheme_named.eq_ignore_ascii_case(call.scheme())
                     && without_port(authority).eq_ignore_ascii_case(&host(call));
                 if !is_same {
                     return None;
@@ -120,7 +125,7 @@ impl Keys {
             None => format!("{}/{named}", base.rsplit_once('/').map_or("", |(folder, _)| folder)),
         };
         let mut bytes = Vec::new();
-        self.write_address(scheme(call), &host(call), &normal(&target)?, &mut bytes);
+        self.write_address(call.scheme(), &host(call), &normal(&target)?, &mut bytes);
         Some(bytes)
     }
 
@@ -181,16 +186,6 @@ fn normal(target: &str) -> Option<String> {
     })
 }
 
-/// The scheme by which the client asked, as a trusted peer says or as it came here.
-fn scheme(call: &Call) -> &'static str {
-    match only(&call.head.headers, &X_FORWARDED_PROTO).map(HeaderValue::as_bytes) {
-        Some(told) if told.eq_ignore_ascii_case(b"https") => "https",
-        Some(told) if told.eq_ignore_ascii_case(b"http") => "http",
-        _ if call.record.tls => "https",
-        _ => "http",
-    }
-}
-
 /// The host that the client asked for, as a trusted peer says or as it came here: lower-case, without a port.
 fn host(call: &Call) -> Cow<'_, str> {
     let own = || Cow::Borrowed(call.host.as_ref().map_or("", |host| host.as_str()));
@@ -216,7 +211,7 @@ fn write_way(call: &Call, out: &mut Vec<u8>) {
     let headers = &call.head.headers;
     out.push(END);
     let asked = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
-    let default_port: &[u8] = if scheme(call) == "https" { b":443" } else { b":80" };
+    let default_port: &[u8] = if call.scheme() == "https" { b":443" } else { b":80" };
     out.extend(asked.strip_suffix(default_port).unwrap_or(asked).iter().map(u8::to_ascii_lowercase));
     out.push(END);
     if only(headers, &X_FORWARDED_HOST) != headers.get(header::HOST) {

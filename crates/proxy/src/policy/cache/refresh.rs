@@ -106,7 +106,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, call: &mut Call) {
                     reason = failure.map_or("no good answer", |failure| failure.reason),
                     "a stale answer could not be asked about",
                 );
-                place.0.memory.rest(&key);
+                place.0.tiers.rest(&key);
                 counts.failed_refreshes.fetch_add(1, Ordering::Relaxed)
             }
         };

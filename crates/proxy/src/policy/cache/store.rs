@@ -1,5 +1,5 @@
-//! Kept answers in the memory of the process, shared by its workers: bounded by weight, found by key, purged by
-//! address, its beginning, or tag.
+//! What is kept of answers in the memory of the process, shared by its workers: bounded by weight, found by key, purged
+//! by address, its beginning, or tag. The answers themselves, or where they lie.
 //!
 //! What goes first is decided as SIEVE does: a hand passes over the answers from the oldest on, spares those that were
 //! given since it last came by, and takes the first that was not. A hit then sets a mark and moves nothing.
@@ -11,7 +11,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
 };
 
 use http::HeaderMap;
@@ -23,48 +22,48 @@ const SHARDS: usize = 16;
 const VARIANTS_MAX: usize = 64;
 /// Invalidated addresses that a shard remembers, for answers that were asked for before.
 const CHANGES_MAX: usize = 1024;
-/// Keys about which something is noted for a while, by place.
-const MARKS: usize = 4096;
-/// For how many seconds nobody waits for such an answer.
-const PASS_SECONDS: u64 = 10;
-/// For how many seconds nobody asks again beside a call what could not be asked.
-const REST_SECONDS: u64 = 5;
 
-/// The answers of one policy.
-pub(super) struct Memory {
-    shards: Box<[Mutex<Shard>]>,
+/// What is kept of one answer, beside its key.
+pub(super) trait Entry {
+    /// Which of the two weights keys count for.
+    const KEYS_COUNT_FOR: usize;
+
+    /// Whether an answer to this request would be the same.
+    fn fits(&self, request: &HeaderMap) -> bool;
+
+    /// Whether it was selected by the same fields with the same values.
+    fn replaces(&self, other: &Self) -> bool;
+
+    /// Whether it is purged by this tag.
+    fn has_tag(&self, tag: &str) -> bool;
+
+    /// Has it asked about before it is given again.
+    fn spend(&self);
+
+    /// What it takes of each of the two bounds.
+    fn weight(&self) -> Weight;
+
+    /// It is no longer kept: purged, evicted, or another has its place.
+    fn gone(&self) {}
+}
+
+/// What is bounded: bytes of two kinds.
+pub(super) type Weight = [usize; 2];
+
+/// The answers of one policy that are in memory.
+pub(super) type Memory = Store<Stored>;
+
+/// What is kept of the answers of one policy.
+pub(super) struct Store<E> {
+    shards: Box<[Mutex<Shard<E>>]>,
     hasher: RandomState,
-    bytes_max: usize,
-    bytes: AtomicUsize,
-    /// Bytes of copies that are being made, beside `bytes`.
+    bounds: Weight,
+    used: [AtomicUsize; 2],
+    /// Bytes of copies that are being made, beside the first of `used`.
     copying: AtomicUsize,
     entries: AtomicUsize,
     pub(super) evicted: AtomicU64,
     purges: AtomicU64,
-    passes: Marks,
-    rests: Marks,
-    since: Instant,
-}
-
-/// Keys about which something is noted for a while. Of two at one place the later stays: a note may get lost, and none
-/// is taken for another's.
-struct Marks(Box<[AtomicU64]>);
-
-impl Marks {
-    fn new() -> Self {
-        Self((0..MARKS).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    fn set(&self, hash: u64, until: u64) {
-        if let Some(place) = self.0.get(hash as usize % MARKS) {
-            place.store((hash & !0xffff_ffff) | until, Ordering::Relaxed);
-        }
-    }
-
-    fn is_set(&self, hash: u64, now: u64) -> bool {
-        let noted = self.0.get(hash as usize % MARKS).map_or(0, |place| place.load(Ordering::Relaxed));
-        noted & !0xffff_ffff == hash & !0xffff_ffff && noted & 0xffff_ffff > now
-    }
 }
 
 /// What the copy of an answer takes while it is being made; given back when it is dropped.
@@ -85,10 +84,10 @@ impl Room {
     /// Takes more; false when there is none, and then nothing more is taken. Copies that may come to nothing drive out
     /// at most half of what is kept, or else clients that never read to the end could empty a cache.
     pub(super) fn grow(&mut self, by: usize) -> bool {
-        let memory = &self.kept.memory;
+        let memory = &self.kept.tiers.memory;
         let all = memory.copying.fetch_add(by, Ordering::Relaxed) + by;
         let own = self.bytes + by;
-        if all > memory.bytes_max.max(1) / 2 && all != own || own > memory.bytes_max {
+        if all > memory.bounds[0].max(1) / 2 && all != own || own > memory.bounds[0] {
             memory.copying.fetch_sub(by, Ordering::Relaxed);
             return false;
         }
@@ -98,7 +97,7 @@ impl Room {
     }
 
     pub(super) fn give_back(&mut self) {
-        self.kept.memory.copying.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        self.kept.tiers.memory.copying.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
     }
 }
 
@@ -118,15 +117,27 @@ pub(super) struct Epoch {
 }
 
 /// What is found of a key.
-pub(super) enum Found {
+pub(super) enum Found<E> {
     /// An answer that fits.
-    Answer(Arc<Stored>),
+    Answer(Arc<E>),
     /// Answers, and none of them fits.
     OtherVariants,
     Nothing,
 }
 
+/// What came of keeping an answer.
+pub(super) enum Placed<E> {
+    Kept,
+    /// Another stays in its place.
+    There(Arc<E>),
+    /// It takes more than there is.
+    TooLarge,
+    /// What it was asked for has been invalidated since.
+    Changed,
+}
+
 /// What is to go.
+#[derive(Clone, Copy)]
 pub(super) enum Purge<'p> {
     Address(&'p [u8]),
     Beginning(&'p [u8]),
@@ -134,13 +145,12 @@ pub(super) enum Purge<'p> {
     All,
 }
 
-#[derive(Default)]
-struct Shard {
+struct Shard<E> {
     /// The addresses that were invalidated last, by their hashes, and how many there ever were.
     changed: VecDeque<u64>,
     changes: u64,
     places: HashMap<Arc<[u8]>, usize>,
-    nodes: Vec<Option<Node>>,
+    nodes: Vec<Option<Node<E>>>,
     free: Vec<usize>,
     by_address: HashMap<u64, Vec<usize>>,
     newest: Option<usize>,
@@ -148,11 +158,27 @@ struct Shard {
     hand: Option<usize>,
 }
 
-struct Node {
+impl<E> Default for Shard<E> {
+    fn default() -> Self {
+        Self {
+            changed: VecDeque::new(),
+            changes: 0,
+            places: HashMap::new(),
+            nodes: Vec::new(),
+            free: Vec::new(),
+            by_address: HashMap::new(),
+            newest: None,
+            oldest: None,
+            hand: None,
+        }
+    }
+}
+
+struct Node<E> {
     key: Key,
     address: u64,
-    variants: Vec<Arc<Stored>>,
-    bytes: usize,
+    variants: Vec<Arc<E>>,
+    bytes: Weight,
     was_given: bool,
     newer: Option<usize>,
     older: Option<usize>,
@@ -160,31 +186,60 @@ struct Node {
 
 impl Memory {
     pub(super) fn new(bytes_max: usize) -> Self {
+        Self::bounded([bytes_max, usize::MAX])
+    }
+}
+
+impl<E: Entry> Store<E> {
+    pub(super) fn bounded(bounds: Weight) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            bytes_max,
-            bytes: AtomicUsize::new(0),
+            bounds,
+            used: Default::default(),
             copying: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             purges: AtomicU64::new(0),
-            passes: Marks::new(),
-            rests: Marks::new(),
-            since: Instant::now(),
         }
     }
 
-    /// Bytes in use, those of copies in the making included, and answers.
+    /// Bytes in use of the first kind, those of copies in the making included, and answers.
     pub(super) fn size(&self) -> (usize, usize) {
-        (self.in_use(), self.entries.load(Ordering::Relaxed))
+        (self.in_use()[0], self.entries.load(Ordering::Relaxed))
     }
 
-    fn in_use(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed).saturating_add(self.copying.load(Ordering::Relaxed))
+    /// Bytes in use of both kinds.
+    pub(super) fn in_use(&self) -> Weight {
+        let [first, second] = &self.used;
+        let copying = self.copying.load(Ordering::Relaxed);
+        [first.load(Ordering::Relaxed).saturating_add(copying), second.load(Ordering::Relaxed)]
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+    fn is_beyond(&self, weight: Weight) -> bool {
+        weight.iter().zip(self.bounds).any(|(bytes, most)| *bytes > most)
+    }
+
+    fn take(&self, weight: Weight) {
+        for (used, bytes) in self.used.iter().zip(weight) {
+            used.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn give_back(&self, weight: Weight) {
+        for (used, bytes) in self.used.iter().zip(weight) {
+            used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// What a key takes, once for all answers to it.
+    fn weight_of(key: &Key) -> Weight {
+        let mut weight = Weight::default();
+        weight[E::KEYS_COUNT_FOR] = 2 * key.bytes.len();
+        weight
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<E>> {
         let place = hash as usize % self.shards.len();
         self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,7 +255,7 @@ impl Memory {
     }
 
     /// The answer to a request of this key.
-    pub(super) fn find(&self, key: &Key, request: &HeaderMap) -> Found {
+    pub(super) fn find(&self, key: &Key, request: &HeaderMap) -> Found<E> {
         let mut shard = self.shard(self.hash(key.address()));
         let Some(node) = shard.places.get(&key.bytes).copied().and_then(|at| shard.node(at)) else {
             return Found::Nothing;
@@ -215,18 +270,38 @@ impl Memory {
         }
     }
 
+    /// Whether something has been invalidated since this epoch that this key may be of.
+    pub(super) fn has_changed(&self, key: &Key, epoch: Epoch) -> bool {
+        let address = self.hash(key.address());
+        self.shard(address).has_changed(address, epoch.changes)
+            || self.purges.load(Ordering::Acquire) != epoch.purges
+    }
+
+    /// Whether an answer to this key is kept for which this holds.
+    pub(super) fn has(&self, key: &Key, is_meant: impl Fn(&E) -> bool) -> bool {
+        let mut shard = self.shard(self.hash(key.address()));
+        let node = shard.places.get(&key.bytes).copied().and_then(|at| shard.node(at));
+        node.is_some_and(|node| node.variants.iter().any(|entry| is_meant(entry)))
+    }
+
     /// Keeps an answer, unless what it was asked for at this epoch has been invalidated since. It takes the place of the
     /// one with the same selecting fields, and of the one that it was made of, whose fields may be others.
-    pub(super) fn put(
+    pub(super) fn put(&self, key: &Key, entry: Arc<E>, made_of: Option<&Arc<E>>, epoch: Epoch) -> bool {
+        let is_source = |other: &Arc<E>| made_of.is_some_and(|source| Arc::ptr_eq(source, other));
+        matches!(self.place(key, entry, epoch, is_source, |_| false), Placed::Kept)
+    }
+
+    /// The same, with what goes for it beside, and which of those whose place it would take stay in it.
+    pub(super) fn place(
         &self,
         key: &Key,
-        stored: Arc<Stored>,
-        made_of: Option<&Arc<Stored>>,
+        entry: Arc<E>,
         epoch: Epoch,
-    ) -> bool {
-        let weight = stored.weight() + 2 * key.bytes.len();
-        if weight > self.bytes_max {
-            return false;
+        goes: impl Fn(&Arc<E>) -> bool,
+        stays: impl Fn(&Arc<E>) -> bool,
+    ) -> Placed<E> {
+        if self.is_beyond(plus(entry.weight(), Self::weight_of(key))) {
+            return Placed::TooLarge;
         }
         let address = self.hash(key.address());
         {
@@ -234,38 +309,68 @@ impl Memory {
             if self.purges.load(Ordering::Acquire) != epoch.purges
                 || shard.has_changed(address, epoch.changes)
             {
-                return false;
+                return Placed::Changed;
             }
             let at = match shard.places.get(&key.bytes) {
                 Some(at) => *at,
                 None => shard.add(key, address),
             };
-            let Some(node) = shard.node(at) else { return false };
+            let Some(node) = shard.node(at) else { return Placed::Changed };
+            if let Some(there) = node.variants.iter().find(|other| entry.replaces(other) && stays(other)) {
+                return Placed::There(there.clone());
+            }
             let before = (node.bytes, node.variants.len());
-            let is_source = |other: &Arc<Stored>| made_of.is_some_and(|source| Arc::ptr_eq(source, other));
-            node.variants.retain(|other| !stored.replaces(other) && !is_source(other));
-            if node.variants.len() >= VARIANTS_MAX {
-                node.variants.pop();
+            node.variants.retain(|other| {
+                let stays = !entry.replaces(other) && !goes(other);
+                if !stays {
+                    other.gone();
+                }
+                stays
+            });
+            if node.variants.len() >= VARIANTS_MAX
+                && let Some(oldest) = node.variants.pop()
+            {
+                oldest.gone();
             }
             // The newest first: of several that fit, it is the one (RFC 9111 §4.1).
-            node.variants.insert(0, stored);
+            node.variants.insert(0, entry);
             node.bytes =
-                node.variants.iter().map(|stored| stored.weight()).sum::<usize>() + 2 * key.bytes.len();
+                node.variants.iter().fold(Self::weight_of(key), |sum, entry| plus(sum, entry.weight()));
             let after = (node.bytes, node.variants.len());
-            self.bytes.fetch_add(after.0, Ordering::Relaxed);
-            self.bytes.fetch_sub(before.0, Ordering::Relaxed);
+            self.take(after.0);
+            self.give_back(before.0);
             self.entries.fetch_add(after.1, Ordering::Relaxed);
             self.entries.fetch_sub(before.1, Ordering::Relaxed);
         }
         self.make_room(address);
-        true
+        Placed::Kept
     }
 
-    /// Takes answers out until all have room, from the neighbours in turn. No two shards are held at once.
+    /// Takes out the answers to a key for which this holds.
+    pub(super) fn drop_of(&self, key: &Key, is_meant: impl Fn(&Arc<E>) -> bool) {
+        let mut shard = self.shard(self.hash(key.address()));
+        let places = shard.places.get(&key.bytes).copied().into_iter().collect();
+        self.purge_in(&mut shard, places, false, |_, entry| is_meant(entry), |_, _| true);
+    }
+
+    /// Takes answers out until all have room, from the neighbours in turn.
     fn make_room(&self, from: u64) {
+        self.evict(from, || !self.is_beyond(self.in_use()));
+    }
+
+    /// Takes out those that would go next until so many bytes of the first kind are free; whether any went.
+    pub(super) fn free(&self, bytes: usize) -> bool {
+        let before = self.used[0].load(Ordering::Relaxed);
+        let wanted = before.saturating_sub(bytes);
+        self.evict(0, || self.used[0].load(Ordering::Relaxed) <= wanted);
+        self.used[0].load(Ordering::Relaxed) < before
+    }
+
+    /// Takes answers out until it is enough. No two shards are held at once.
+    fn evict(&self, from: u64, is_enough: impl Fn() -> bool) {
         let mut empty = 0;
         let mut next = from.wrapping_add(1);
-        while self.in_use() > self.bytes_max && empty < 2 * SHARDS {
+        while !is_enough() && empty < 2 * SHARDS {
             let gone = {
                 let mut shard = self.shard(next);
                 // Where all were given since, another shard may have one that was not; after a round somebody has to go.
@@ -277,6 +382,7 @@ impl Memory {
                 Some(node) => {
                     empty = 0;
                     self.evicted.fetch_add(node.variants.len() as u64, Ordering::Relaxed);
+                    node.variants.iter().for_each(|entry| entry.gone());
                     self.account_for(&node);
                 }
                 None => empty += 1,
@@ -285,58 +391,64 @@ impl Memory {
         }
     }
 
-    fn account_for(&self, gone: &Node) {
-        self.bytes.fetch_sub(gone.bytes, Ordering::Relaxed);
+    fn account_for(&self, gone: &Node<E>) {
+        self.give_back(gone.bytes);
         self.entries.fetch_sub(gone.variants.len(), Ordering::Relaxed);
     }
 
     /// Takes out, or has asked about before they are given again, all answers that are meant; how many they were.
-    pub(super) fn purge(&self, what: &Purge<'_>, is_soft: bool) -> usize {
-        match what {
-            Purge::Address(address) => {
-                let hash = self.hash(address);
-                let mut shard = self.shard(hash);
-                shard.change(hash);
-                let places = shard.by_address.get(&hash).cloned().unwrap_or_default();
-                self.purge_in(&mut shard, places, is_soft, |node, _| node.key.address() == *address)
-            }
-            other => {
-                self.purges.fetch_add(1, Ordering::AcqRel);
-                let mut count = 0;
-                for shard in &self.shards {
-                    let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                    let places = shard.places.values().copied().collect();
-                    count += self.purge_in(&mut shard, places, is_soft, |node, stored| match other {
-                        Purge::Beginning(begin) => node.key.address().starts_with(begin),
-                        Purge::Tag(tag) => stored.has_tag(tag),
-                        Purge::Address(_) | Purge::All => true,
-                    });
-                }
-                count
-            }
+    pub(super) fn purge(&self, what: Purge<'_>, is_soft: bool) -> usize {
+        self.purge_counting(what, is_soft, |_, _| true)
+    }
+
+    /// The same, of which those count for which this holds.
+    pub(super) fn purge_counting(
+        &self,
+        what: Purge<'_>,
+        is_soft: bool,
+        counts: impl Fn(&Key, &E) -> bool,
+    ) -> usize {
+        if let Purge::Address(address) = what {
+            let hash = self.hash(address);
+            let mut shard = self.shard(hash);
+            shard.change(hash);
+            let places = shard.by_address.get(&hash).cloned().unwrap_or_default();
+            let is_meant = |key: &Key, entry: &Arc<E>| what.means(key, |tag| entry.has_tag(tag));
+            return self.purge_in(&mut shard, places, is_soft, is_meant, counts);
         }
+        self.purges.fetch_add(1, Ordering::AcqRel);
+        let mut count = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let places = shard.places.values().copied().collect();
+            let is_meant = |key: &Key, entry: &Arc<E>| what.means(key, |tag| entry.has_tag(tag));
+            count += self.purge_in(&mut shard, places, is_soft, is_meant, &counts);
+        }
+        count
     }
 
     fn purge_in(
         &self,
-        shard: &mut Shard,
+        shard: &mut Shard<E>,
         places: Vec<usize>,
         is_soft: bool,
-        is_meant: impl Fn(&Node, &Stored) -> bool,
+        is_meant: impl Fn(&Key, &Arc<E>) -> bool,
+        counts: impl Fn(&Key, &E) -> bool,
     ) -> usize {
         let mut count = 0;
         for at in places {
             let Some(node) = shard.node(at) else { continue };
             let (gone, left): (Vec<_>, Vec<_>) =
-                node.variants.iter().cloned().partition(|stored| is_meant(node, stored));
-            count += gone.len();
+                node.variants.iter().cloned().partition(|entry| is_meant(&node.key, entry));
+            count += gone.iter().filter(|entry| counts(&node.key, entry)).count();
             if is_soft {
-                gone.iter().for_each(|stored| stored.spend());
+                gone.iter().for_each(|entry| entry.spend());
             } else if !gone.is_empty() {
-                let bytes: usize = gone.iter().map(|stored| stored.weight()).sum();
+                let bytes = gone.iter().fold(Weight::default(), |sum, entry| plus(sum, entry.weight()));
+                gone.iter().for_each(|entry| entry.gone());
                 node.variants = left;
-                node.bytes = node.bytes.saturating_sub(bytes);
-                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                node.bytes = [0, 1].map(|kind| node.bytes[kind].saturating_sub(bytes[kind]));
+                self.give_back(bytes);
                 self.entries.fetch_sub(gone.len(), Ordering::Relaxed);
                 if node.variants.is_empty()
                     && let Some(node) = shard.remove(at)
@@ -347,30 +459,26 @@ impl Memory {
         }
         count
     }
+}
 
-    /// Notes that nobody is to wait for the next answer to this key for a while: the last one was not for others.
-    pub(super) fn pass(&self, key: &Key) {
-        self.passes.set(self.hash(&key.bytes), self.since.elapsed().as_secs() + PASS_SECONDS);
-    }
+fn plus(one: Weight, other: Weight) -> Weight {
+    [one[0].saturating_add(other[0]), one[1].saturating_add(other[1])]
+}
 
-    /// Whether the last answer to this key was not for others.
-    pub(super) fn passes(&self, key: &Key) -> bool {
-        self.passes.is_set(self.hash(&key.bytes), self.since.elapsed().as_secs())
-    }
-
-    /// Notes that what is kept of this key could not be asked about, so that it is left alone for a while.
-    pub(super) fn rest(&self, key: &Key) {
-        self.rests.set(self.hash(&key.bytes), self.since.elapsed().as_secs() + REST_SECONDS);
-    }
-
-    /// Whether what is kept of this key is left alone.
-    pub(super) fn rests(&self, key: &Key) -> bool {
-        self.rests.is_set(self.hash(&key.bytes), self.since.elapsed().as_secs())
+impl Purge<'_> {
+    /// Whether an answer to this key with these tags is meant.
+    pub(super) fn means(&self, key: &Key, has_tag: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Address(address) => key.address() == *address,
+            Self::Beginning(begin) => key.address().starts_with(begin),
+            Self::Tag(tag) => has_tag(tag),
+            Self::All => true,
+        }
     }
 }
 
-impl Shard {
-    fn node(&mut self, at: usize) -> Option<&mut Node> {
+impl<E> Shard<E> {
+    fn node(&mut self, at: usize) -> Option<&mut Node<E>> {
         self.nodes.get_mut(at)?.as_mut()
     }
 
@@ -396,7 +504,7 @@ impl Shard {
             key: key.clone(),
             address,
             variants: Vec::new(),
-            bytes: 0,
+            bytes: Weight::default(),
             was_given: false,
             newer: None,
             older,
@@ -434,7 +542,7 @@ impl Shard {
         None
     }
 
-    fn remove(&mut self, at: usize) -> Option<Node> {
+    fn remove(&mut self, at: usize) -> Option<Node<E>> {
         let node = self.nodes.get_mut(at)?.take()?;
         match node.newer {
             Some(newer) => self.node(newer)?.older = node.older,

@@ -18,7 +18,8 @@ use super::{
     flights::Leader,
     freshness::{Clock, Terms},
     key::Key,
-    store::{Epoch, Room},
+    store::Room,
+    tiers::Epochs,
 };
 use crate::{
     body::{Body, Wrapper},
@@ -29,7 +30,7 @@ use crate::{
 pub(super) struct Pending {
     pub(super) kept: Arc<Kept>,
     pub(super) key: Key,
-    pub(super) epoch: Epoch,
+    pub(super) epoch: Epochs,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) terms: Terms,
@@ -49,7 +50,7 @@ impl Pending {
         }
         headers.remove(header::TRAILER);
         let stored = Stored::new(self.status, headers, body, self.terms, self.clock, self.selecting);
-        self.kept.memory.put(&self.key, Arc::new(stored), None, self.epoch);
+        self.kept.tiers.put(&self.key, Arc::new(stored), None, self.epoch);
         // Only now may the others look.
         drop(self.leader);
     }
@@ -83,7 +84,7 @@ impl Storing {
         let Some(pending) = &self.pending else { return };
         let length = self.copy.len() + data.len();
         if length > pending.bytes_max {
-            pending.kept.memory.pass(&pending.key);
+            pending.kept.tiers.pass(&pending.key);
             if let Some(leader) = &pending.leader {
                 leader.not_for_others();
             }

@@ -210,7 +210,7 @@ impl ExtAuth {
             headers,
             path: call.head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             host: text(call.head.headers.get(header::HOST)),
-            scheme: if call.record.tls { "https" } else { "http" }.to_owned(),
+            scheme: call.scheme().to_owned(),
             size,
             protocol: format!("{:?}", call.record.version),
             body,

@@ -24,7 +24,7 @@ impl ExtAuth {
         if let Some(host) = call.head.headers.get(header::HOST) {
             headers.insert(HOST, host.clone());
         }
-        headers.insert(SCHEME, HeaderValue::from_static(if call.record.tls { "https" } else { "http" }));
+        headers.insert(SCHEME, HeaderValue::from_static(call.scheme()));
         headers.insert(CLIENT, text(&call.client.to_string())?);
         headers.insert(REQUEST_ID, call.record.request_id.clone());
         if !shown.is_empty()

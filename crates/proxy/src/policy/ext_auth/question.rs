@@ -21,7 +21,7 @@ pub(super) fn key(call: &Call, shown: &[HeaderName], by_target: bool) -> Key {
         part(call.head.method.as_str().as_bytes());
         part(call.head.headers.get(header::HOST).map_or(b"", |host| host.as_bytes()));
         part(call.head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
-        part(&[u8::from(call.record.tls)]);
+        part(&[u8::from(call.is_https())]);
     }
     for name in shown {
         let values: Vec<&[u8]> =

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use model::Difference;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Differences that are told of one comparison.
 const DIFFERENCES_MAX: usize = 32;
@@ -109,6 +109,7 @@ impl Comparing {
                 }
                 at.pop();
             }
+            (Value::Number(one), Value::Number(two)) if is_same_number(one, two) => {}
             (one, two) => found.add(field(at), text(Some(one)), text(Some(two))),
         }
     }
@@ -118,6 +119,15 @@ impl Comparing {
             let fits = |(step, name): (&String, &String)| step == name || (step == "*" && name != "[]");
             path.len() <= at.len() && path.iter().zip(at).all(fits)
         })
+    }
+}
+
+/// One number in two ways of writing it, as `1`, `1.0` and `1e0` are. Whole ones are told apart to their last digit.
+fn is_same_number(one: &Number, two: &Number) -> bool {
+    let is_whole = |number: &Number| number.is_i64() || number.is_u64();
+    match is_whole(one) && is_whole(two) {
+        true => one == two,
+        false => one.as_f64().zip(two.as_f64()).is_some_and(|(one, two)| one == two),
     }
 }
 
@@ -195,6 +205,15 @@ mod tests {
         assert_eq!(found, ["status", "json:a", "json:b.c[]", "json:b.c[].e"]);
         assert_eq!(fields(&["*"], &own, &other), ["status"]);
         assert_eq!(fields(&["b", "*.c"], &own, &other).len(), 5);
+    }
+
+    #[test]
+    fn a_number_is_the_same_however_it_is_written() {
+        let own = side(200, r#"{"a":1,"b":[100,0.5],"c":9007199254740993}"#);
+        let same = side(200, r#"{"a":1.0,"b":[1e2,5e-1],"c":9007199254740993}"#);
+        assert!(fields(&[], &own, &same).is_empty());
+        let other = side(200, r#"{"a":1.01,"b":["100",0.5],"c":9007199254740992}"#);
+        assert_eq!(fields(&[], &own, &other), ["json:a", "json:b[]", "json:c"]);
     }
 
     #[test]

@@ -18,6 +18,10 @@ use crate::{compiled::Compiled, worker::Shared};
 pub(super) const KEPT: &str = "mirrored";
 /// Fields that are told apart; the others are counted as one.
 const FIELDS_MAX: usize = 200;
+/// The same of one route, of which there may be many.
+const FIELDS_OF_ROUTE_MAX: usize = 50;
+/// Routes that are told apart.
+const ROUTES_MAX: usize = 500;
 /// What the fields beyond that are counted as.
 const OTHERS: &str = "(others)";
 
@@ -30,8 +34,17 @@ pub(crate) struct Mirrored {
     pub(super) uncompared: AtomicU64,
     same: AtomicU64,
     different: AtomicU64,
-    fields: Mutex<BTreeMap<String, Field>>,
+    found: Mutex<Differing>,
 }
+
+/// In what answers differ.
+#[derive(Default)]
+struct Differing {
+    fields: Fields,
+    routes: BTreeMap<String, OfRoute>,
+}
+
+type Fields = BTreeMap<String, Field>;
 
 /// A field that differs.
 #[derive(Debug, Clone, Serialize)]
@@ -65,33 +78,39 @@ pub struct MirrorStatus {
     pub different: u64,
     /// In what: `status`, `header:` and a name, `body`, `json:` and a path.
     pub fields: BTreeMap<String, Field>,
+    /// The same of each route whose requests were copied.
+    pub routes: BTreeMap<String, OfRoute>,
+}
+
+/// The copies of one route's requests.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfRoute {
+    /// Answers that are the same.
+    pub same: u64,
+    /// Answers that differ.
+    pub different: u64,
+    /// In what.
+    pub fields: BTreeMap<String, Field>,
 }
 
 impl Mirrored {
-    pub(super) fn note(&self, found: &Found) {
-        if found.differences.is_empty() {
-            self.same.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        self.different.fetch_add(1, Ordering::Relaxed);
-        let mut seen = Vec::with_capacity(found.differences.len());
-        let mut fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
-        for one in &found.differences {
-            let is_known = fields.contains_key(&one.field) || fields.len() < FIELDS_MAX;
-            let name = if is_known { one.field.as_str() } else { OTHERS };
-            // Of a list each item may differ in the same field: that is one answer all the same.
-            if seen.contains(&name) {
-                continue;
-            }
-            seen.push(name);
-            let empty = || Field { count: 0, own: String::new(), other: String::new() };
-            let field = fields.entry(name.to_owned()).or_insert_with(empty);
-            field.count += 1;
-            (field.own, field.other) = (one.own.clone(), one.other.clone());
-        }
+    pub(super) fn note(&self, route: Option<&str>, found: &Found) {
+        let is_same = found.differences.is_empty();
+        let counter = if is_same { &self.same } else { &self.different };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut all.fields, found, FIELDS_MAX);
+        let Some(route) = route else { return };
+        let is_known = all.routes.contains_key(route) || all.routes.len() < ROUTES_MAX;
+        let of_route = all.routes.entry(if is_known { route } else { OTHERS }.to_owned()).or_default();
+        of_route.same += u64::from(is_same);
+        of_route.different += u64::from(!is_same);
+        add(&mut of_route.fields, found, FIELDS_OF_ROUTE_MAX);
     }
 
     fn status(&self, name: String) -> MirrorStatus {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         MirrorStatus {
             name,
@@ -101,8 +120,27 @@ impl Mirrored {
             uncompared: count(&self.uncompared),
             same: count(&self.same),
             different: count(&self.different),
-            fields: self.fields.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            fields: found.fields.clone(),
+            routes: found.routes.clone(),
         }
+    }
+}
+
+/// Counts the fields in which one answer differs from another.
+fn add(fields: &mut Fields, found: &Found, fields_max: usize) {
+    let mut seen = Vec::with_capacity(found.differences.len());
+    for one in &found.differences {
+        let is_known = fields.contains_key(&one.field) || fields.len() < fields_max;
+        let name = if is_known { one.field.as_str() } else { OTHERS };
+        // Of a list each item may differ in the same field: that is one answer all the same.
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        let empty = || Field { count: 0, own: String::new(), other: String::new() };
+        let field = fields.entry(name.to_owned()).or_insert_with(empty);
+        field.count += 1;
+        (field.own, field.other) = (one.own.clone(), one.other.clone());
     }
 }
 
@@ -166,15 +204,22 @@ mod tests {
                 |field: &String| Difference { field: field.clone(), own: "1".into(), other: "2".into() };
             Found { differences: fields.iter().map(one).collect(), is_cut: false }
         };
-        mirrored.note(&found(&[]));
-        mirrored.note(&found(&["status".into(), "json:a[]".into(), "json:a[]".into()]));
+        mirrored.note(Some("r"), &found(&[]));
+        mirrored.note(Some("r"), &found(&["status".into(), "json:a[]".into(), "json:a[]".into()]));
         for number in 0..1000 {
-            mirrored.note(&found(&[format!("json:{number}")]));
+            mirrored.note(Some("r"), &found(&[format!("json:{number}")]));
         }
         let status = mirrored.status("routes/r".into());
         assert_eq!((status.same, status.different), (1, 1001));
         assert_eq!(status.fields["json:a[]"].count, 1);
         assert_eq!(status.fields.len(), FIELDS_MAX + 1);
         assert_eq!(status.fields[OTHERS].count, 1000 - (FIELDS_MAX as u64 - 2));
+        let route = &status.routes["r"];
+        assert_eq!((route.same, route.different, route.fields.len()), (1, 1001, FIELDS_OF_ROUTE_MAX + 1));
+        for number in 0..2 * ROUTES_MAX {
+            mirrored.note(Some(&format!("r{number}")), &found(&["status".into()]));
+        }
+        let routes = mirrored.status("routes/r".into()).routes;
+        assert_eq!((routes.len(), routes[OTHERS].different), (ROUTES_MAX + 1, ROUTES_MAX as u64 + 1));
     }
 }

@@ -112,13 +112,13 @@ impl Inner {
         };
         let away = || Outcome::Away("the store of sessions cannot be asked".to_owned());
         let until = tokio::time::Instant::now() + self.provider.timeout * 2;
-        loop {
+        let lock = loop {
             match shared.lock(&name, millis(self.provider.timeout * 3)).await {
-                Ok(true) => break,
-                Ok(false) if tokio::time::Instant::now() < until => tokio::time::sleep(LOOK).await,
+                Ok(Some(lock)) => break lock,
+                Ok(None) if tokio::time::Instant::now() < until => tokio::time::sleep(LOOK).await,
                 _ => return away(),
             }
-        }
+        };
         // Another gateway may have been first.
         let outcome = match shared.get(&self.seal, &name).await {
             Err(_) => away(),
@@ -140,7 +140,7 @@ impl Inner {
                 outcome => outcome,
             },
         };
-        shared.unlock(&name).await;
+        shared.unlock(&name, lock).await;
         outcome
     }
 

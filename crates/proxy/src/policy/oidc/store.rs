@@ -20,7 +20,11 @@ static AGAIN: LazyLock<Script> =
     LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], ARGV[1], 'XX', 'PX', ARGV[2])"));
 static DROP: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('DEL', KEYS[1])"));
 static LOCK: LazyLock<Script> =
-    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1])"));
+    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', ARGV[1])"));
+/// Whoever took longer than its lock lasts has none any more, and must not give free another's.
+static UNLOCK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1])")
+});
 /// Sessions of one name: who has which is told when the provider ends them. Of too many the oldest are not found.
 static LIST: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -136,22 +140,27 @@ impl Shared {
         Ok(count)
     }
 
-    /// Lets one gateway alone do something with a session for a while.
-    pub(super) async fn lock(&self, name: &str, millis: u64) -> Result<bool, Away> {
-        let locked = self.ask(&LOCK, self.key("lock", name), &[millis.to_string()]).await?;
-        Ok(!matches!(locked, Value::Nil))
+    /// Lets one gateway alone do something with a session for a while: with what it gives it free again, or `None` when
+    /// another has it.
+    pub(super) async fn lock(&self, name: &str, millis: u64) -> Result<Option<Lock>, Away> {
+        let mine = fresh_id().ok_or(Away)?;
+        let locked = self.ask(&LOCK, self.key("lock", name), &[millis.to_string(), mine.clone()]).await?;
+        Ok((!matches!(locked, Value::Nil)).then_some(Lock(mine)))
     }
 
     /// Lets others do it.
-    pub(super) async fn unlock(&self, name: &str) {
+    pub(super) async fn unlock(&self, name: &str, Lock(mine): Lock) {
         // What is not given free now is so when its time ends.
-        let _ = self.ask(&DROP, self.key("lock", name), &[]).await;
+        let _ = self.ask(&UNLOCK, self.key("lock", name), &[mine]).await;
     }
 
     fn listed_key(&self, of: Of, value: &str) -> String {
         self.key("listed", &hex(&mark(of, &format!("{}\0{value}", self.context))))
     }
 }
+
+/// Whose a lock is.
+pub(super) struct Lock(String);
 
 /// A session in one place is none in another.
 fn purpose(name: &str) -> String {

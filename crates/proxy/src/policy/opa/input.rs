@@ -71,7 +71,7 @@ impl Told<'_> {
             "path": call.path(),
             "segments": segments(call.path()),
             "host": self.host(),
-            "scheme": self.scheme(),
+            "scheme": self.call.scheme(),
             "query": self.query_lists(),
             "headers": self.headers(),
         });
@@ -101,7 +101,7 @@ impl Told<'_> {
             "method": call.head.method.as_str(),
             "path": self.target(),
             "host": self.host(),
-            "scheme": self.scheme(),
+            "scheme": self.call.scheme(),
             "protocol": format!("{:?}", call.record.version),
             "headers": self.headers(),
         });
@@ -133,7 +133,7 @@ impl Told<'_> {
         let call = self.call;
         let mut http = json!({
             "method": call.head.method.as_str(),
-            "scheme": self.scheme(),
+            "scheme": self.call.scheme(),
             "host": self.host(),
             "path": call.path(),
             "querystring": self.query(),
@@ -155,7 +155,7 @@ impl Told<'_> {
     fn apisix(&self) -> Value {
         let call = self.call;
         let mut request = json!({
-            "scheme": self.scheme(),
+            "scheme": self.call.scheme(),
             "method": call.head.method.as_str(),
             "host": self.host(),
             "path": call.path(),
@@ -176,10 +176,6 @@ impl Told<'_> {
 
     fn host(&self) -> &str {
         self.call.host.as_ref().map_or("", |host| host.as_str())
-    }
-
-    fn scheme(&self) -> &'static str {
-        if self.call.record.tls { "https" } else { "http" }
     }
 
     fn target(&self) -> &str {

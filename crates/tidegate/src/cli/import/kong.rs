@@ -20,16 +20,31 @@ type Fields = Map<String, Value>;
 /// What has been made so far.
 #[derive(Default)]
 struct Import {
+    /// Kong's own upstreams, by the names that services have as `host`.
+    pools: Vec<Pool>,
     upstreams: Vec<Value>,
-    /// Routes, with the service that each leads to.
-    routes: Vec<(Fields, Option<String>)>,
+    routes: Vec<Route>,
     consumers: Vec<Fields>,
     globals: Vec<Value>,
-    access_log: bool,
+    access_log: Vec<Value>,
     /// Where limits are counted together.
     redis: Option<Value>,
     services: Vec<(String, Service)>,
     notes: Vec<String>,
+}
+
+/// An upstream of Kong: endpoints alone. How they are spoken to is each service's own matter.
+struct Pool {
+    host: String,
+    upstream: Value,
+    is_used: bool,
+}
+
+/// A route, with the service and the upstream that it leads to.
+struct Route {
+    fields: Fields,
+    service: Option<String>,
+    upstream: Option<String>,
 }
 
 /// Where the routes of a service lead, and what they inherit.
@@ -96,6 +111,15 @@ fn texts(fields: &mut Fields, key: &str) -> Vec<String> {
     let items = fields.remove(key);
     let items = items.as_ref().and_then(Value::as_array);
     items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Takes out what is as Kong has it without being said; another value stays, and is told in the end.
+fn defaults(fields: &mut Fields, known: &[(&str, Value)]) {
+    for (key, default) in known {
+        if fields.get(*key).is_some_and(|value| value.is_null() || value == default) {
+            fields.remove(*key);
+        }
+    }
 }
 
 fn idle(fields: &mut Fields) {
@@ -172,7 +196,7 @@ impl Import {
             leftovers(&checks.into(), &format!("{at}.healthchecks"), &mut self.notes);
         }
         leftovers(&fields.into(), at, &mut self.notes);
-        self.upstreams.push(upstream);
+        self.pools.push(Pool { host: name.to_ascii_lowercase(), upstream, is_used: false });
     }
 
     fn health_check(&mut self, at: &str, mut active: Fields) -> Option<Value> {
@@ -242,17 +266,18 @@ impl Import {
             return self
                 .note(&format!("{at}.protocol"), format_args!("`{protocol}` has no counterpart; left out"));
         }
-        let upstream = match self.upstreams.iter().position(|known| known["name"] == name_of(&host)) {
-            Some(known) => known,
+        // A host that is the name of an upstream is never looked for in DNS, and the port beside it has no meaning.
+        let pool = self.pools.iter_mut().find(|pool| pool.host == host.to_ascii_lowercase());
+        let mut made = match pool {
+            Some(pool) => {
+                pool.is_used = true;
+                pool.upstream.clone()
+            }
             None => {
                 let port = port.unwrap_or(if is_tls { 443 } else { 80 });
-                let own =
-                    json!({"name": name_of(&name), "endpoints": [{"address": format!("{host}:{port}")}]});
-                self.upstreams.push(own);
-                self.upstreams.len() - 1
+                json!({"name": name_of(&name), "endpoints": [{"address": format!("{host}:{port}")}]})
             }
         };
-        let mut made = self.upstreams[upstream].clone();
         if is_tls {
             made["tls"] = json!({"serverName": host});
         }
@@ -276,8 +301,7 @@ impl Import {
         if fields.remove("tls_verify") == Some(Value::Bool(false)) && is_tls {
             made["tls"]["verify"] = json!(false);
         }
-        let named = made["name"].as_str().unwrap_or_default().to_owned();
-        self.upstreams[upstream] = made;
+        let named = self.upstream_named(made, &name);
         let policies = self.policies(at, &mut fields);
         let path = path.trim_end_matches('/').to_owned();
         self.services.push((name.clone(), Service { upstream: named, path, policies }));
@@ -285,6 +309,31 @@ impl Import {
             self.route(&format!("{at}.routes[{index}]"), route, Some(&name));
         }
         leftovers(&fields.into(), at, &mut self.notes);
+    }
+
+    /// The name of an upstream that is like this one, which is added where there is none. Services that share
+    /// endpoints and speak to them alike share it; another gets one of its own, so that no setting of one service
+    /// becomes another's.
+    fn upstream_named(&mut self, mut made: Value, service: &str) -> String {
+        if let Some(known) = self.upstreams.iter().find(|known| {
+            let mut known = (*known).clone();
+            known["name"] = made["name"].clone();
+            known == made
+        }) {
+            return known["name"].as_str().unwrap_or_default().to_owned();
+        }
+        let is_free = |name: &str| !self.upstreams.iter().any(|known| known["name"] == name);
+        let wanted = made["name"].as_str().unwrap_or_default().to_owned();
+        let mut names = [wanted, name_of(service)].into_iter();
+        let mut name = names.find(|name| is_free(name)).unwrap_or_default();
+        let mut number = 1;
+        while !is_free(&name) || name.is_empty() {
+            number += 1;
+            name = format!("{}-{number}", name_of(service));
+        }
+        made["name"] = json!(name);
+        self.upstreams.push(made);
+        name
     }
 
     /// A route of a service, which is `of` or named in it.
@@ -357,19 +406,20 @@ impl Import {
                 "Kong answers 426 to calls without TLS; here give the listener `tls`, and let one without it `redirect`",
             );
         }
-        for key in ["https_redirect_status_code", "request_buffering", "response_buffering", "path_handling"]
-        {
+        // Bodies are streamed here in any case.
+        for key in ["request_buffering", "response_buffering"] {
             fields.remove(key);
         }
+        defaults(&mut fields, &[("https_redirect_status_code", json!(426)), ("path_handling", json!("v0"))]);
         if !policies.is_empty() {
             route.insert("policies".to_owned(), policies.into());
         }
         leftovers(&fields.into(), at, &mut self.notes);
-        self.routes.push((route, upstream));
+        self.routes.push(Route { fields: route, service: name, upstream });
     }
 
     fn free_name(&self, name: &str) -> String {
-        let is_free = |name: &str| !self.routes.iter().any(|(route, _)| route["name"] == name);
+        let is_free = |name: &str| !self.routes.iter().any(|route| route.fields["name"] == name);
         let mut free = name.to_owned();
         let mut number = 1;
         while !is_free(&free) {
@@ -497,7 +547,12 @@ impl Import {
         self.known_groups();
         self.most_specific();
         let mut routes = Vec::new();
-        for (mut route, upstream) in std::mem::take(&mut self.routes) {
+        // What no service leads to is kept: a plugin or another file may name it.
+        for pool in std::mem::take(&mut self.pools).into_iter().filter(|pool| !pool.is_used) {
+            let name = pool.host.clone();
+            self.upstream_named(pool.upstream, &name);
+        }
+        for Route { fields: mut route, upstream, .. } in std::mem::take(&mut self.routes) {
             if let Some(terminated) = self.termination(&mut route) {
                 route.insert("respond".to_owned(), terminated);
                 route.remove("hostHeader");
@@ -522,8 +577,8 @@ impl Import {
             "Kong's paths are prefixes of letters, ours of segments: `/a` takes `/a` and `/a/b`, and not `/ab`",
         );
         let mut config = json!({"listeners": [{"name": "public", "address": ADDRESS}]});
-        if self.access_log {
-            config["accessLog"] = json!([{"kind": "stdout"}]);
+        if !self.access_log.is_empty() {
+            config["accessLog"] = self.access_log.into();
         }
         if let Some(redis) = self.redis {
             config["redis"] = redis;

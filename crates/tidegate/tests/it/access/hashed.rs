@@ -78,6 +78,9 @@ fn a_key_is_made_with_its_hash_and_what_is_no_hash_is_refused_without_being_show
     let key = key.strip_prefix("key: ").expect("the key");
     assert!(key.starts_with("shop_") && key.len() == 5 + 64, "{key}");
     assert_eq!(hash(&[], key), (true, line.to_owned()));
+    // Whoever writes it on the command line is told where it belongs, and it is not said again.
+    let (is_good, told) = hash(&["my-own-key"], "");
+    assert!(!is_good && told.contains("standard input") && !told.contains("my-own-key"), "{told}");
     let gateway = gateway(&format!("consumers: [{{name: gold, hashedKeys: [{{{line}}}]}}]"), "keyAuth: {}");
     assert_eq!(with_key(&gateway, key), 200);
     for (input, arguments, part) in [

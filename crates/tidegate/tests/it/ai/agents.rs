@@ -17,13 +17,13 @@ use super::{KEY, config, parrot, sdk::KINDS};
 use crate::harness::{Gateway, Peer, Upstream, coding_agent};
 
 /// What a model proves its thoughts with where its dialect has proofs.
-const PROOF: &str = "EqQBCkgIBhABGAIiQA==";
+pub(super) const PROOF: &str = "EqQBCkgIBhABGAIiQA==";
 
-fn call(id: &str, name: &str, arguments: String, custom: bool) -> Part {
+pub(super) fn call(id: &str, name: &str, arguments: String, custom: bool) -> Part {
     Part::ToolCall { id: id.into(), name: name.into(), arguments, custom, proof: None, cache: None }
 }
 
-fn says(parts: Vec<Part>) -> Answer {
+pub(super) fn says(parts: Vec<Part>) -> Answer {
     let calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
     let finish = Some(if calls { Finish::ToolCalls } else { Finish::Stop });
     let usage = Some(Usage { input: 90, output: 40, ..Usage::default() });
@@ -36,12 +36,12 @@ fn says(parts: Vec<Part>) -> Answer {
     }
 }
 
-fn parts(request: &Request) -> impl Iterator<Item = &Part> {
+pub(super) fn parts(request: &Request) -> impl Iterator<Item = &Part> {
     request.messages.iter().flat_map(|message| &message.parts)
 }
 
 /// What the calls of a conversation gave, in their order.
-fn results(request: &Request) -> Vec<String> {
+pub(super) fn results(request: &Request) -> Vec<String> {
     let text = |part: &Part| if let Part::Text { text, .. } = part { text.clone() } else { String::new() };
     parts(request)
         .filter_map(|part| match part {
@@ -58,23 +58,23 @@ fn told(request: &Request, name: &str) -> Option<(String, bool)> {
 }
 
 /// A call of a tool that the agent has as one with a free text.
-fn free(request: &Request, id: &str, name: &str, text: &str) -> Option<Part> {
+pub(super) fn free(request: &Request, id: &str, name: &str, text: &str) -> Option<Part> {
     let (name, is_free) = told(request, name)?;
     let arguments = if is_free { text.to_owned() } else { json!({"input": text}).to_string() };
     Some(call(id, &name, arguments, is_free))
 }
 
 /// A call of one of its functions.
-fn function(request: &Request, id: &str, name: &str, arguments: &Value) -> Option<Part> {
+pub(super) fn function(request: &Request, id: &str, name: &str, arguments: &Value) -> Option<Part> {
     let (name, _) = told(request, name)?;
     Some(call(id, &name, arguments.to_string(), false))
 }
 
 /// An empty folder for an agent.
-struct Desk(PathBuf);
+pub(super) struct Desk(pub(super) PathBuf);
 
 impl Desk {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tidegate-agent-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         for folder in ["home", "work", "codex"] {
@@ -83,12 +83,12 @@ impl Desk {
         Self(path)
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(super) fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.0.join("work").join(name)).unwrap_or_default()
     }
 
     /// An agent here, which is told nothing of whoever runs the test.
-    fn seat(&self, mut command: Command) -> Command {
+    pub(super) fn seat(&self, mut command: Command) -> Command {
         let path = std::env::var_os("PATH").unwrap_or_default();
         command
             .env_clear()
@@ -107,7 +107,7 @@ impl Drop for Desk {
 }
 
 /// A gateway with one provider of a dialect behind all of these models.
-fn gateway(dialect: Dialect, upstream: &Upstream, models: &[&str], policies: &str) -> Gateway {
+pub(super) fn gateway(dialect: Dialect, upstream: &Upstream, models: &[&str], policies: &str) -> Gateway {
     let (_, kind, path, model) = *KINDS.iter().find(|(known, ..)| *known == dialect).expect("a kind");
     let base = format!("http://{}{path}", upstream.address);
     let target = [("p", model, 1)];
@@ -119,7 +119,7 @@ fn gateway(dialect: Dialect, upstream: &Upstream, models: &[&str], policies: &st
 }
 
 /// What a model of Claude Code's does: it thinks and calls two tools at once, then a third, then it is done.
-fn reply_to_claude(request: &Request, folder: &Path, dialect: Dialect) -> Answer {
+pub(super) fn reply_to_claude(request: &Request, folder: &Path, dialect: Dialect) -> Answer {
     let results = results(request);
     // Claude signs what it thinks; others prove their thoughts in other ways, or not at all.
     let is_signed = matches!(dialect, Dialect::Anthropic | Dialect::Bedrock);
@@ -143,15 +143,11 @@ fn reply_to_claude(request: &Request, folder: &Path, dialect: Dialect) -> Answer
     }
 }
 
-/// What is wrong with what came of it.
-fn claude_at(dialect: Dialect) -> Vec<String> {
-    let desk = Desk::new(&format!("claude-{}", dialect.name()));
-    let folder = desk.0.join("work");
-    let upstream = parrot::provider(dialect, move |request| reply_to_claude(request, &folder, dialect));
-    let gateway = gateway(dialect, &upstream, &["claude-sonnet-4-5"], "");
+/// What Claude Code says in the end, and all that it prints.
+pub(super) fn claude(desk: &Desk, gateway: &Gateway, prompt: &str) -> (String, String) {
     let mut command = desk.seat(coding_agent("claude"));
     command
-        .args(["-p", "Leave a note.", "--model", "claude-sonnet-4-5", "--output-format", "json"])
+        .args(["-p", prompt, "--model", "claude-sonnet-4-5", "--output-format", "json"])
         .args(["--permission-mode", "acceptEdits", "--allowedTools", "Bash Write"])
         .env("ANTHROPIC_BASE_URL", format!("http://{}/ai", gateway.address))
         .env("ANTHROPIC_API_KEY", KEY)
@@ -159,6 +155,16 @@ fn claude_at(dialect: Dialect) -> Vec<String> {
         .env("DISABLE_AUTOUPDATER", "1");
     let (_, output) = Peer::start(command).finish();
     let said: Value = serde_json::from_str(&output).unwrap_or_default();
+    (said["result"].as_str().unwrap_or_default().to_owned(), output)
+}
+
+/// What is wrong with what came of it.
+fn claude_at(dialect: Dialect) -> Vec<String> {
+    let desk = Desk::new(&format!("claude-{}", dialect.name()));
+    let folder = desk.0.join("work");
+    let upstream = parrot::provider(dialect, move |request| reply_to_claude(request, &folder, dialect));
+    let gateway = gateway(dialect, &upstream, &["claude-sonnet-4-5"], "");
+    let (said, output) = claude(&desk, &gateway, "Leave a note.");
     let mut wrong = Vec::new();
     let mut want = |is_so: bool, what: String| {
         if !is_so {
@@ -166,7 +172,7 @@ fn claude_at(dialect: Dialect) -> Vec<String> {
         }
     };
     // It adds reminders of its own to what tools gave.
-    let is_done = said["result"].as_str().is_some_and(|text| text.starts_with("done: ahoy, two words"));
+    let is_done = said.starts_with("done: ahoy, two words");
     want(is_done, format!("it says {output}"));
     want(desk.file("NOTE.txt") == "ahoy", "the shell was not run".into());
     want(desk.file("OTHER.txt") == "from the \"model\"\n", "the file was not written".into());
@@ -236,14 +242,14 @@ fn everywhere(at: fn(Dialect) -> Vec<String>) -> Vec<String> {
 
 /// The models that Codex knows by name get tools of other kinds than one that it does not know: one script that calls the
 /// others (in a namespace, named in the input), a patch as a free text and a search that the agent answers, or functions.
-const CODEX: [&str; 3] = ["gpt-5.6-sol", "gpt-5.5", "house-model"];
+pub(super) const CODEX: [&str; 3] = ["gpt-5.6-sol", "gpt-5.5", "house-model"];
 
 const SCRIPT: &str = r#"const r = await tools.exec_command({cmd: "printf ahoy > NOTE.txt; cat NOTE.txt"});
 text(r.output ?? r);"#;
 const PATCH: &str = "*** Begin Patch\n*** Add File: OTHER.txt\n+from the \"model\" \\o/\n*** End Patch\n";
 
 /// What a model of Codex's does.
-fn reply_to_codex(request: &Request) -> Answer {
+pub(super) fn reply_to_codex(request: &Request) -> Answer {
     let results = results(request);
     if results.len() >= 2 {
         return says(vec![Part::text(format!("done: {}", results.join(", ")))]);
@@ -258,9 +264,10 @@ fn reply_to_codex(request: &Request) -> Answer {
     says([Part::text("I shall look.")].into_iter().chain(calls.into_iter().flatten()).collect())
 }
 
-fn codex(desk: &Desk, gateway: &Gateway, model: &str) -> (String, String) {
+/// What Codex says in the end, and all that it prints; with further settings of it.
+pub(super) fn codex(desk: &Desk, gateway: &Gateway, model: &str, more: &str) -> (String, String) {
     let settings = format!(
-        "model_provider = \"gateway\"\n[model_providers.gateway]\nname = \"gateway\"\nbase_url = \"http://{}/ai/v1\"\nenv_key = \"GATEWAY_KEY\"\nwire_api = \"responses\"\n",
+        "model_provider = \"gateway\"\n[model_providers.gateway]\nname = \"gateway\"\nbase_url = \"http://{}/ai/v1\"\nenv_key = \"GATEWAY_KEY\"\nwire_api = \"responses\"\n{more}",
         gateway.address
     );
     std::fs::write(desk.0.join("codex/config.toml"), settings).expect("written");
@@ -282,7 +289,7 @@ fn codex_at(dialect: Dialect, model: &str, policies: &str) -> Vec<String> {
     let desk = Desk::new(&format!("codex-{}-{model}-{}", dialect.name(), policies.len()));
     let upstream = parrot::provider(dialect, reply_to_codex);
     let gateway = gateway(dialect, &upstream, &CODEX, policies);
-    let (said, output) = codex(&desk, &gateway, model);
+    let (said, output) = codex(&desk, &gateway, model, "");
     let mut wrong = Vec::new();
     let mut want = |is_so: bool, what: String| {
         if !is_so {

@@ -481,3 +481,19 @@ fn tokens_are_counted_together_for_whom_a_limit_says() {
         }
     }
 }
+
+/// A text that speaks of a flag asks for nothing: what is fitted is so still.
+#[test]
+fn a_flag_that_only_a_text_names_switches_no_rule_off() {
+    let upstream = provider::of(Dialect::Bedrock);
+    let gateway = one(&upstream, "bedrock", "", "anthropic.claude-sonnet-4-5-20250929-v1:0", "");
+    for (flag, want) in [("", 1500), (r#""anthropic_beta":["interleaved-thinking-2025-05-14"],"#, 4000)] {
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":[{{"text":"case: text of interleaved-thinking"}}]}}],"inferenceConfig":{{"maxTokens":2000}},"additionalModelRequestFields":{{{flag}"thinking":{{"type":"enabled","budget_tokens":4000}}}}}}"#
+        );
+        let answer = post(&gateway, "/ai/model/smart/converse", "", &body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent = last(&upstream).1;
+        assert!(sent.contains(&format!(r#""budget_tokens":{want}"#)), "{sent}");
+    }
+}

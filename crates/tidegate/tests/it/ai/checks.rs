@@ -85,6 +85,47 @@ fn what_is_open_to_everybody_and_what_no_budget_lets_pass_is_warned_of() {
 }
 
 #[test]
+fn a_version_too_many_or_too_few_in_a_base_address_is_warned_of() {
+    for (kind, base, warning) in [
+        ("anthropic", "https://a.test/v1", Some("`https://a.test/v1/v1/messages` would be asked")),
+        ("anthropic", "https://a.test", None),
+        ("cohere", "https://a.test/v2/", Some("`https://a.test/v2/v2/chat` would be asked")),
+        ("gemini", "https://a.test", Some("such as `https://a.test/v1beta`")),
+        ("gemini", "https://a.test/v1beta", None),
+        ("openai", "https://a.test/v1", None),
+    ] {
+        let (code, told) = validated("kind: openai,", &format!("kind: {kind}, baseUrl: \"{base}\","));
+        assert_eq!(code, 0, "{kind} {base}: {told}");
+        assert_eq!(told.contains("would be asked"), warning.is_some(), "{kind} {base}: {told}");
+        // Wherever the lines are broken.
+        let plain =
+            |text: &str| text.split(|one: char| one == '│' || one.is_whitespace()).collect::<String>();
+        assert!(plain(&told).contains(&plain(warning.unwrap_or_default())), "{kind} {base}: {told}");
+    }
+    let program = "    policies: [{keyAuth: {}}]\n    mcp: {servers: [{name: s, command: [/bin/cat]}]}\nruntime: {allowedCommands: [/bin/cat]}";
+    let served = "    policies: [{keyAuth: {}}, {budget: {amount: 5}}]\n    ai: {stripPrefix: /ai}";
+    for (mcp, warned) in [
+        (program.to_owned(), false),
+        (program.replace("{keyAuth: {}}", ""), true),
+        (
+            program
+                .replace("{keyAuth: {}}", "")
+                .replace("[/bin/cat]}]", "[/bin/cat], process: {shared: true}}]"),
+            false,
+        ),
+    ] {
+        let (code, told) = validated(served, &mcp);
+        assert_eq!((code, told.contains("started")), (0, warned), "{mcp}: {told}");
+    }
+}
+
+#[test]
+fn names_that_are_none_are_told_with_those_there_are() {
+    let (code, told) = validated("provider: p, model: gpt-4o", "provider: openai, model: gpt-4o");
+    assert!(code != 0 && told.contains("there are: `p`"), "{told}");
+}
+
+#[test]
 fn mistakes_of_providers_and_conditions_are_told_where_they_are() {
     let (code, told) = validated("kind: openai,", "kind: claude,");
     assert!(code != 0 && told.contains("did you mean `anthropic`?"), "{told}");

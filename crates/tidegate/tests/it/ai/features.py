@@ -70,6 +70,51 @@ def openai_chat(model):
         with client.chat.completions.stream(model=model, messages=messages, response_format=Tide) as stream:
             return stream.get_final_completion().choices[0].message.parsed.model_dump()
 
+    def listen(case, *parts, **more):
+        messages = [{"role": "user", "content": [{"type": "text", "text": ask(case)}, *parts]}]
+        more["stream_options"] = {"include_usage": True}
+        with client.chat.completions.stream(model=model, messages=messages, **more) as stream:
+            return stream.get_final_completion()
+
+    def streamed_custom(case):
+        messages = [{"role": "user", "content": ask(case)}]
+        note = [{"type": "custom", "custom": {"name": "note", "description": "Writes it down."}}]
+        kind, name, text = "", "", ""
+        for chunk in client.chat.completions.create(model=model, messages=messages, tools=note, stream=True):
+            for call in [call for choice in chunk.choices for call in choice.delta.tool_calls or []]:
+                kind = call.type or kind
+                piece = call.model_dump().get("custom") or {}
+                name, text = name + (piece.get("name") or ""), text + (piece.get("input") or "")
+        return [kind, name, text]
+
+    def tokens(choice):
+        told = choice.logprobs.content if choice.logprobs else None
+        return [[one.token, one.logprob, [other.token for other in one.top_logprobs]] for one in told or []]
+
+    def titles(message):
+        return [message.content, [one.url_citation.title for one in message.annotations or []]]
+
+    def whole(case, **more):
+        return client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": ask(case)}], **more
+        ).choices[0]
+
+    def cached(case):
+        usage = listen(case).usage
+        return [usage.prompt_tokens, usage.prompt_tokens_details.cached_tokens]
+
+    def refusal(choice):
+        return [choice.message.refusal or choice.message.content, choice.finish_reason]
+
+    def streamed_refusal(case):
+        messages, said, reason = [{"role": "user", "content": ask(case)}], "", None
+        for chunk in client.chat.completions.create(model=model, messages=messages, stream=True):
+            for choice in chunk.choices:
+                said += choice.delta.refusal or choice.delta.content or ""
+                reason = choice.finish_reason or reason
+        return [said, reason]
+
+    likely = dict(logprobs=True, top_logprobs=2)
     knobs = dict(stop=["END"], seed=7, frequency_penalty=0.5, presence_penalty=0.25, service_tier="flex", user="u-1")
     file = {"type": "file", "file": {"filename": "tides.pdf", "file_data": "data:application/pdf;base64," + PDF}}
     sound = {"type": "input_audio", "input_audio": {"data": SOUND, "format": "wav"}}
@@ -85,6 +130,17 @@ def openai_chat(model):
         "knobs": lambda case: say(case, **knobs).content,
         "custom": custom,
         "streamed": streamed,
+        "streamed-document": lambda case: listen(case, file).choices[0].message.content,
+        "streamed-audio": lambda case: listen(case, sound).choices[0].message.content,
+        "streamed-custom": streamed_custom,
+        "streamed-cached": cached,
+        "probabilities": lambda case: tokens(whole(case, **likely)),
+        "streamed-probabilities": lambda case: tokens(listen(case, **likely).choices[0]),
+        "cited": lambda case: titles(whole(case).message),
+        "streamed-cited": lambda case: titles(listen(case).choices[0].message),
+        "refused": lambda case: refusal(whole(case)),
+        "streamed-refused": streamed_refusal,
+        "labels": lambda case: whole(case, metadata={"trip": "7"}).message.content,
     }
 
 
@@ -122,6 +178,36 @@ def openai_responses(model):
         with client.responses.stream(model=model, input=ask(case), text_format=Tide) as stream:
             return stream.get_final_response().output_parsed.model_dump()
 
+    def listen(case, *parts, **more):
+        asked = [{"role": "user", "content": [{"type": "input_text", "text": ask(case)}, *parts]}]
+        with client.responses.stream(model=model, input=asked, **more) as stream:
+            return stream.get_final_response()
+
+    def tokens(answer):
+        told = answer.output[0].content[0].logprobs
+        return [[one.token, one.logprob, [other.token for other in one.top_logprobs or []]] for one in told or []]
+
+    def titles(answer):
+        content = [one for item in answer.output for one in item.content]
+        return ["".join(one.text for one in content), [note.title for one in content for note in one.annotations]]
+
+    def refusal(answer):
+        content = answer.output[0].content[0]
+        return [content.refusal if content.type == "refusal" else content.text, content.type, answer.status]
+
+    def streamed_refusal(case):
+        events = list(say(case, stream=True))
+        return refusal(events[-1].response)
+
+    def noted(answer):
+        return [answer.output[0].type.removesuffix("_tool_call"), answer.output[0].name, answer.output[0].input]
+
+    def cached(case):
+        usage = listen(case).usage
+        return [usage.input_tokens, usage.input_tokens_details.cached_tokens]
+
+    note = [{"type": "custom", "name": "note", "description": "Writes it down."}]
+    likely = dict(include=["message.output_text.logprobs"], top_logprobs=2)
     knobs = dict(temperature=0.5, top_p=0.5, service_tier="flex", safety_identifier="u-1")
     file = {"type": "input_file", "filename": "tides.pdf", "file_data": "data:application/pdf;base64," + PDF}
     return {
@@ -137,6 +223,16 @@ def openai_responses(model):
         "knobs": lambda case: say(case, **knobs).output_text,
         "custom": custom,
         "streamed": streamed,
+        "streamed-document": lambda case: listen(case, file).output_text,
+        "streamed-custom": lambda case: noted(listen(case, tools=note)),
+        "streamed-cached": cached,
+        "probabilities": lambda case: tokens(say(case, **likely)),
+        "streamed-probabilities": lambda case: tokens(listen(case, **likely)),
+        "cited": lambda case: titles(say(case)),
+        "streamed-cited": lambda case: titles(listen(case)),
+        "refused": lambda case: refusal(say(case)),
+        "streamed-refused": streamed_refusal,
+        "labels": lambda case: say(case, metadata={"trip": "7"}).output_text,
     }
 
 
@@ -180,10 +276,28 @@ def anthropic(model):
         with client.messages.stream(**ask_for) as stream:
             return stream.get_final_message().parsed_output.model_dump()
 
+    def listen(case, *parts):
+        messages = [{"role": "user", "content": [{"type": "text", "text": ask(case)}, *parts]}]
+        with client.messages.stream(model=model, max_tokens=200, messages=messages) as stream:
+            return stream.get_final_message()
+
+    def titles(message):
+        text = "".join(block.text for block in message.content)
+        cited = [one for block in message.content for one in block.citations or []]
+        return [text, [getattr(one, "title", None) or getattr(one, "document_title", None) for one in cited]]
+
+    def refusal(message):
+        return ["".join(block.text for block in message.content), message.stop_reason]
+
+    def cached(case):
+        usage = listen(case).usage
+        return [usage.input_tokens + usage.cache_read_input_tokens, usage.cache_read_input_tokens]
+
     marked = [{"type": "text", "text": "Be terse.", "cache_control": {"type": "ephemeral"}}]
     knobs = dict(stop_sequences=["END"], metadata={"user_id": "u-1"})
     document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PDF}}
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
+    citable = {**document, "title": "Tides", "citations": {"enabled": True}}
     single = {"type": "auto", "disable_parallel_tool_use": True}
     text = {"type": "text", "text": RESULTS[0]}
     failed = [{"content": RESULTS[0]}, {"content": RESULTS[1], "is_error": True}]
@@ -198,6 +312,13 @@ def anthropic(model):
         "knobs": lambda case: say(case, **knobs).content[0].text,
         "marks": lambda case: say(case, system=marked).content[0].text,
         "streamed": streamed,
+        "citable": lambda case: say(case, citable).content[0].text,
+        "streamed-document": lambda case: listen(case, document).content[0].text,
+        "streamed-cached": cached,
+        "cited": lambda case: titles(say(case)),
+        "streamed-cited": lambda case: titles(listen(case)),
+        "refused": lambda case: refusal(say(case)),
+        "streamed-refused": lambda case: refusal(listen(case)),
     }
 
 
@@ -244,6 +365,40 @@ def gemini(model):
         chunks = client.models.generate_content_stream(model=model, contents=[ask(case)], config=config)
         return json.loads("".join(chunk.text or "" for chunk in chunks))
 
+    def listen(contents, **more):
+        config = types.GenerateContentConfig(**more)
+        return list(client.models.generate_content_stream(model=model, contents=contents, config=config))
+
+    def words(chunks):
+        parts = [part for chunk in chunks for one in chunk.candidates or [] for part in (one.content or none).parts or []]
+        return "".join(part.text or "" for part in parts)
+
+    def tokens(chunks):
+        told = [one.logprobs_result for chunk in chunks for one in chunk.candidates or [] if one.logprobs_result]
+        chosen = [one for result in told for one in result.chosen_candidates or []]
+        others = [[one.token for one in top.candidates or []] for result in told for top in result.top_candidates or []]
+        others += [[]] * (len(chosen) - len(others))
+        return [
+            [one.token, one.log_probability, [token for token in other if token != one.token]]
+            for one, other in zip(chosen, others)
+        ]
+
+    def titles(chunks):
+        told = [one.grounding_metadata for chunk in chunks for one in chunk.candidates or [] if one.grounding_metadata]
+        sources = [one.web or one.retrieved_context for result in told for one in result.grounding_chunks or []]
+        return [words(chunks), [source.title for source in sources]]
+
+    def refusal(chunks):
+        reasons = [one.finish_reason for chunk in chunks for one in chunk.candidates or [] if one.finish_reason]
+        return [words(chunks), reasons[-1].name]
+
+    def cached(case):
+        usage = [chunk.usage_metadata for chunk in listen([ask(case)]) if chunk.usage_metadata][-1]
+        return [usage.prompt_token_count, usage.cached_content_token_count]
+
+    none = types.Content(parts=[])
+    likely = dict(response_logprobs=True, logprobs=2)
+    pdf, wav = bytes_of(PDF, "application/pdf"), bytes_of(SOUND, "audio/wav")
     knobs = dict(stop_sequences=["END"], seed=7, frequency_penalty=0.5, presence_penalty=0.25)
     return {
         "json": lambda case: json.loads(say([ask(case)], response_mime_type="application/json").text),
@@ -255,6 +410,15 @@ def gemini(model):
         "parse": parse,
         "failure": calls,
         "count": lambda case: client.models.count_tokens(model=model, contents=ask(case)).total_tokens > 0,
+        "streamed-document": lambda case: words(listen([ask(case), pdf])),
+        "streamed-audio": lambda case: words(listen([ask(case), wav])),
+        "streamed-cached": cached,
+        "probabilities": lambda case: tokens([say([ask(case)], **likely)]),
+        "streamed-probabilities": lambda case: tokens(listen([ask(case)], **likely)),
+        "cited": lambda case: titles([say([ask(case)])]),
+        "streamed-cited": lambda case: titles(listen([ask(case)])),
+        "refused": lambda case: refusal([say([ask(case)])]),
+        "streamed-refused": lambda case: refusal(listen([ask(case)])),
     }
 
 
@@ -304,8 +468,39 @@ def bedrock(model):
         deltas = [event["contentBlockDelta"]["delta"] for event in stream if "contentBlockDelta" in event]
         return json.loads("".join(delta.get("text", "") for delta in deltas))
 
+    def listen(case, *parts):
+        messages = [{"role": "user", "content": [{"text": ask(case)}, *parts]}]
+        return list(client.converse_stream(modelId=model, messages=messages)["stream"])
+
+    def deltas(events):
+        return [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
+
+    def words(events):
+        return "".join(delta.get("text", "") for delta in deltas(events))
+
+    def titles(message):
+        cited = [block["citationsContent"] for block in message["content"] if "citationsContent" in block]
+        said = text(message) + "".join(one["text"] for block in cited for one in block["content"])
+        return [said, [one.get("title") for block in cited for one in block["citations"]]]
+
+    def streamed_titles(events):
+        return [words(events), [delta["citation"].get("title") for delta in deltas(events) if "citation" in delta]]
+
+    def refusal(case):
+        messages = [{"role": "user", "content": [{"text": ask(case)}]}]
+        told = client.converse(modelId=model, messages=messages)
+        return [text(told["output"]["message"]), told["stopReason"]]
+
+    def streamed_refusal(events):
+        return [words(events), [one["messageStop"]["stopReason"] for one in events if "messageStop" in one][0]]
+
+    def cached(events):
+        usage = [event["metadata"]["usage"] for event in events if "metadata" in event][-1]
+        return [usage["inputTokens"] + usage["cacheReadInputTokens"], usage["cacheReadInputTokens"]]
+
     knobs = {"stopSequences": ["END"], "topP": 0.5}
     document = {"document": {"format": "pdf", "name": "tides", "source": {"bytes": base64.b64decode(PDF)}}}
+    citable = {"document": {**document["document"], "citations": {"enabled": True}}}
     sound = {"audio": {"format": "wav", "source": {"bytes": base64.b64decode(SOUND)}}}
     image = {"image": {"format": "png", "source": {"bytes": base64.b64decode(PIXEL)}}}
     chosen = {"tools": tools, "toolChoice": {"tool": {"name": "get_wind"}}}
@@ -321,6 +516,15 @@ def bedrock(model):
         "knobs": lambda case: text(say(case, inferenceConfig=knobs)),
         "marks": lambda case: text(say(case, {"cachePoint": {"type": "default"}})),
         "streamed": streamed,
+        "citable": lambda case: text(say(case, citable)),
+        "streamed-document": lambda case: words(listen(case, document)),
+        "streamed-audio": lambda case: words(listen(case, sound)),
+        "streamed-cached": lambda case: cached(listen(case)),
+        "cited": lambda case: titles(say(case)),
+        "streamed-cited": lambda case: streamed_titles(listen(case)),
+        "refused": refusal,
+        "streamed-refused": lambda case: streamed_refusal(listen(case)),
+        "labels": lambda case: text(say(case, requestMetadata={"trip": "7"})),
     }
 
 
@@ -360,6 +564,41 @@ def cohere(model):
         deltas = [event.delta.message.content.text for event in events if event.type == "content-delta"]
         return json.loads("".join(deltas))
 
+    def listen(case, **more):
+        return list(client.chat_stream(model=model, messages=[user(case)], **more))
+
+    def words(events):
+        return "".join(event.delta.message.content.text for event in events if event.type == "content-delta")
+
+    def tokens(told):
+        return [[one.text, one.logprobs[0], []] for one in told or []]
+
+    def likely(case):
+        told = client.chat(model=model, messages=[user(case)], logprobs=True, request_options={"max_retries": 0})
+        return tokens(told.logprobs)
+
+    def titles_of(citations):
+        sources = [source for one in citations or [] for source in one.sources or []]
+        return [(source.document or {}).get("title") for source in sources if source.type == "document"]
+
+    def titles(message):
+        return [text(message), titles_of(message.citations)]
+
+    def streamed_titles(events):
+        cited = [event.delta.message.citations for event in events if event.type == "citation-start"]
+        return [words(events), titles_of(cited)]
+
+    def refusal(case):
+        told = client.chat(model=model, messages=[user(case)], request_options={"max_retries": 0})
+        return [text(told.message), told.finish_reason]
+
+    def streamed_refusal(events):
+        return [words(events), [event.delta.finish_reason for event in events if event.type == "message-end"][0]]
+
+    def cached(events):
+        usage = [event.delta.usage for event in events if event.type == "message-end"][0]
+        return [int(usage.tokens.input_tokens), int(usage.cached_tokens or 0)]
+
     knobs = dict(stop_sequences=["END"], seed=7, frequency_penalty=0.5, presence_penalty=0.25)
     return {
         "json": lambda case: json.loads(text(say([user(case)], response_format={"type": "json_object"}))),
@@ -368,6 +607,15 @@ def cohere(model):
         "forced": lambda case: made(say([user(case)], tools=tools[1:], tool_choice="REQUIRED"))[0][0],
         "parse": parse,
         "calls": calls,
+        "streamed-cached": lambda case: cached(listen(case)),
+        "probabilities": likely,
+        "streamed-probabilities": lambda case: tokens(
+            [event.logprobs for event in listen(case, logprobs=True) if getattr(event, "logprobs", None)]
+        ),
+        "cited": lambda case: titles(say([user(case)])),
+        "streamed-cited": lambda case: streamed_titles(listen(case)),
+        "refused": refusal,
+        "streamed-refused": lambda case: streamed_refusal(listen(case)),
     }
 
 

@@ -172,7 +172,7 @@ fn rows(table: &'static str) -> Vec<Vec<&'static str>> {
 }
 
 /// The kinds and their own addresses.
-fn addresses() -> BTreeMap<&'static str, &'static str> {
+pub(super) fn addresses() -> BTreeMap<&'static str, &'static str> {
     [CHAT, OWN, SILENT].into_iter().flat_map(rows).map(|row| (row[0], row[1])).collect()
 }
 
@@ -196,7 +196,7 @@ fn settings(kind: &str, base: &str, shown: &str, account: &str) -> String {
 }
 
 /// A gateway with every kind, each at a path of its own at the mock, or at its own address with `None`.
-fn everyone(mock: Option<&Upstream>, account: &str, more: &str) -> Gateway {
+pub(super) fn everyone(mock: Option<&Upstream>, account: &str, more: &str) -> Gateway {
     let mut shown: BTreeMap<&str, &str> = rows(CHAT).iter().map(|row| (row[0], row[2])).collect();
     shown.extend(rows(OWN).iter().map(|row| (row[0], row[3])));
     shown.insert("vertex-ranking", "token");
@@ -214,7 +214,7 @@ fn everyone(mock: Option<&Upstream>, account: &str, more: &str) -> Gateway {
 }
 
 /// Answers each kind in its dialect; the kind is the first part of the path.
-fn mock() -> Upstream {
+pub(super) fn mock() -> Upstream {
     let own: BTreeMap<&str, &str> = rows(OWN).iter().map(|row| (row[0], row[2])).collect();
     Upstream::scripted(move |seen| {
         let kind = seen.target().split('/').nth(1).unwrap_or_default().to_owned();

@@ -13,7 +13,7 @@ use super::{
     budgets::{INPUT, OUTPUT},
     config, post,
 };
-use crate::harness::{Answer, Client, Gateway, Upstream, free_port, pause, read_request};
+use crate::harness::{Answer, Client, Gateway, Redis, Upstream, eventually, free_port, pause, read_request};
 
 /// Picodollars of a token of a vector's text.
 const VECTOR: u128 = 20_000;
@@ -50,9 +50,13 @@ enum Way {
     Shadowed,
     /// The model refuses to be asked so.
     Refused,
+    /// The first target takes the request, tells of the prompt and is silent; the second answers.
+    Silent,
+    /// A filter cuts the first answer, which is paid; the second is given.
+    Cut,
 }
 
-const WAYS: [Way; 13] = [
+const WAYS: [Way; 15] = [
     Way::Whole,
     Way::Stream,
     Way::Leaves,
@@ -66,6 +70,8 @@ const WAYS: [Way; 13] = [
     Way::Similar,
     Way::Shadowed,
     Way::Refused,
+    Way::Silent,
+    Way::Cut,
 ];
 
 /// Answers with the tokens that the prompt tells, as `in=3 out=4`; each vector is of [`TEXT`] tokens.
@@ -92,6 +98,20 @@ fn provider() -> Upstream {
                     400,
                     &json!({"error": {"message": "odd", "type": "invalid_request_error"}}),
                 );
+            } else if request.target().starts_with("/mute") {
+                let told = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+                    "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": null}],
+                    "usage": {"prompt_tokens": usage["prompt_tokens"], "completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}});
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                let _ = write!(stream, "{head}data: {told}\n\n");
+                while stream.write_all(b": here\n\n").is_ok() {
+                    pause(5);
+                }
+                return;
+            } else if request.target().starts_with("/cut") {
+                let answer = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": usage,
+                    "choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter"}]});
+                write_json(stream, 200, &answer);
             } else if said["stream"] == true {
                 let delta = |delta: Value| {
                     json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
@@ -143,14 +163,20 @@ fn usage(prompt: &str) -> Value {
     json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
 }
 
-fn gateway(mock: &Upstream, broken: &Upstream) -> Gateway {
+/// `store` is where budgets are counted, if not here.
+fn gateway(mock: &Upstream, broken: &Upstream, store: Option<&Redis>) -> Gateway {
     let base = |upstream: &Upstream| format!("http://{}/v1", upstream.address);
+    let at = |place: &str| format!("http://{}/{place}/v1", mock.address);
     let providers = [
         ("p0", "openai", base(mock)),
         ("broken", "openai", base(broken)),
         ("away", "openai", format!("http://127.0.0.1:{}/v1", free_port())),
+        ("mute", "openai", at("mute")),
+        ("cut", "openai", at("cut")),
     ];
-    let models: [Named<'_>; 5] = [
+    let models: [Named<'_>; 7] = [
+        ("silent", &[("mute", "gpt-4o", 1), ("p0", "gpt-4o", 0)]),
+        ("filtered", &[("cut", "gpt-4o", 1), ("p0", "gpt-4o", 0)]),
         ("smart", &[("p0", "gpt-4o", 1)]),
         ("second", &[("broken", "gpt-4o", 1), ("p0", "gpt-4o", 0)]),
         ("nobody", &[("away", "gpt-4o", 1)]),
@@ -162,9 +188,14 @@ fn gateway(mock: &Upstream, broken: &Upstream) -> Gateway {
         "    - name: \"shadowed\"\n",
         "    - name: shadowed\n      shadow: [{provider: p0, model: gpt-4o}]\n",
     );
+    for (name, more) in [("silent", "firstToken: 150ms"), ("filtered", "fallbackOn: [contentFilter]")] {
+        text = text
+            .replace(&format!("    - name: \"{name}\"\n"), &format!("    - name: {name}\n      {more}\n"));
+    }
+    let shared = if store.is_some() { ", store: redis" } else { "" };
     let route = |name: &str, policy: &str| {
         format!(
-            "  - name: {name}\n    match: [{{path: {{prefix: /{name}}}}}]\n    policies: [{{keyAuth: {{}}}}, {policy}{{budget: {{amount: 1000, key: consumer, name: b}}}}]\n    ai: {{stripPrefix: /{name}}}\n"
+            "  - name: {name}\n    match: [{{path: {{prefix: /{name}}}}}]\n    policies: [{{keyAuth: {{}}}}, {policy}{{budget: {{amount: 1000, key: consumer, name: b{shared}}}}}]\n    ai: {{stripPrefix: /{name}}}\n"
         )
     };
     let routes = [
@@ -177,7 +208,13 @@ fn gateway(mock: &Upstream, broken: &Upstream) -> Gateway {
         route("alike", "{aiCache: {semantic: {model: vectors, threshold: 0.9, timeout: 10s}}}, "),
     ];
     text = text.replace("routes:\n", &format!("routes:\n{}", routes.concat()));
-    text += "  prices: [{provider: p0, model: gpt-4o, input: 2.5, output: 10}, {provider: broken, model: gpt-4o, input: 2.5, output: 10}, {provider: away, model: gpt-4o, input: 2.5, output: 10}, {provider: p0, model: text-embedding-3-small, input: 0.02}]\n";
+    let paid = ["p0", "broken", "away", "mute", "cut"];
+    let prices =
+        paid.map(|name| format!("{{provider: {name}, model: gpt-4o, input: 2.5, output: 10}}, ")).concat();
+    text += &format!("  prices: [{prices}{{provider: p0, model: text-embedding-3-small, input: 0.02}}]\n");
+    if let Some(redis) = store {
+        text += &format!("redis: {{addresses: [\"127.0.0.1:{}\"]}}\n", redis.port);
+    }
     Gateway::start(&text)
 }
 
@@ -273,6 +310,17 @@ fn call(gateway: &Gateway, way: Way, number: u64) -> u128 {
             is(&ask(gateway, "plain", &body("shadowed", false, &prompt("shadowed"), "")), 200);
             cost
         }
+        Way::Silent => {
+            let answer = ask(gateway, "plain", &body("silent", true, &prompt("silent"), ""));
+            assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+            cost + u128::from(input) * INPUT
+        }
+        Way::Cut => {
+            let answer = ask(gateway, "plain", &body("filtered", false, &prompt("cut"), ""));
+            is(&answer, 200);
+            assert_eq!(answer.header("x-tidegate-provider"), Some("p0"), "{}", answer.text());
+            2 * cost
+        }
         Way::Refused => {
             is(&ask(gateway, "plain", &body("no-such-model", false, &prompt("refused"), "")), 404);
             0
@@ -293,7 +341,9 @@ fn taken(gateway: &Gateway) -> (u128, u128) {
         .expect("budgets")
         .iter()
         .flat_map(|budget| budget["accounts"].as_array().cloned().unwrap_or_default());
-    accounts.fold((0, 0), |(spent, held), one| (spent + pico(&one["spent"]), held + pico(&one["held"])))
+    // What is held in Redis is not told here: it is looked for there.
+    let held = |one: &Value| one.get("held").map_or(0, pico);
+    accounts.fold((0, 0), |(all, all_held), one| (all + pico(&one["spent"]), all_held + held(&one)))
 }
 
 fn settles(gateway: &Gateway, what: &str, want: u128) {
@@ -309,12 +359,39 @@ fn settles(gateway: &Gateway, what: &str, want: u128) {
 #[test]
 fn each_way_by_itself_costs_what_it_cost_and_holds_nothing() {
     let (mock, broken) = (provider(), Upstream::fixed(500, r#"{"error":{"message":"no"}}"#));
-    let gateway = gateway(&mock, &broken);
+    by_itself(&gateway(&mock, &broken, None));
+}
+
+#[test]
+fn each_way_by_itself_costs_what_it_cost_in_redis_and_holds_nothing_there() {
+    let (mock, broken) = (provider(), Upstream::fixed(500, r#"{"error":{"message":"no"}}"#));
+    let redis = Redis::start();
+    let gateway = gateway(&mock, &broken, Some(&redis));
+    eventually("a connection to redis", || gateway.metric("tidegate_redis_up ") == Some(1.0));
+    by_itself(&gateway);
+    let away = gateway.metric("tidegate_redis_fallbacks_total{how=\"local\"}");
+    assert_eq!(away.unwrap_or_default(), 0.0, "all was counted there");
+    let told = redis.ask("KEYS tidegate:*");
+    let keys = told.lines().map(str::trim).filter(|line| line.starts_with("tidegate:"));
+    let keys: Vec<String> = keys.map(|key| format!("\"{}\"", key.replace('"', "\\\""))).collect();
+    let hashes: Vec<_> =
+        keys.iter().filter(|key| redis.ask(&format!("TYPE {key}")).contains("hash")).collect();
+    assert!(!hashes.is_empty(), "{told}");
+    for key in hashes {
+        let held = redis.ask(&format!("HMGET {key} hh hl"));
+        let numbers: Vec<&str> = held.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
+        assert!(numbers.iter().all(|number| *number == "0"), "{key}: {held}");
+        let fields = redis.ask(&format!("HKEYS {key}"));
+        assert!(!fields.lines().any(|field| field.starts_with("h:")), "{key}: {fields}");
+    }
+}
+
+fn by_itself(gateway: &Gateway) {
     let mut spent = 0;
     for (number, way) in WAYS.into_iter().enumerate() {
         for round in 0..2 {
-            spent += call(&gateway, way, number as u64 * 2 + round);
-            settles(&gateway, &format!("{way:?}"), spent);
+            spent += call(gateway, way, number as u64 * 2 + round);
+            settles(gateway, &format!("{way:?}"), spent);
         }
     }
     // The shadows' own calls are known, and on no budget.
@@ -325,7 +402,7 @@ fn each_way_by_itself_costs_what_it_cost_and_holds_nothing() {
 #[test]
 fn all_ways_in_any_order_and_at_once_are_settled_to_the_picodollar() {
     let (mock, broken) = (provider(), Upstream::fixed(500, r#"{"error":{"message":"no"}}"#));
-    let gateway = gateway(&mock, &broken);
+    let gateway = gateway(&mock, &broken, None);
     // One that failed is given back as TIDEGATE_LEDGER_SEED.
     let seed = match std::env::var("TIDEGATE_LEDGER_SEED") {
         Ok(seed) => seed.parse().expect("a number"),

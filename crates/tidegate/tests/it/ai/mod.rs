@@ -2,6 +2,8 @@
 
 mod again;
 mod agents;
+mod agents_rounds;
+mod agents_rules;
 mod agents_said;
 mod applied;
 mod asides;
@@ -32,6 +34,7 @@ mod limits;
 mod metadata;
 mod mock_provider;
 mod names;
+mod offers;
 mod parameters;
 mod parrot;
 mod postgres_cache;
@@ -45,6 +48,7 @@ mod receipts;
 mod recorded;
 mod redis_tls;
 mod rounds;
+mod rounds_long;
 mod routing;
 mod sdk;
 mod sdk_errors;
@@ -59,12 +63,14 @@ mod surfaces;
 mod surfaces_guarded;
 mod telemetry;
 mod units;
+mod unread;
 mod unshown;
 mod uploads;
 mod vendor_types;
 mod vendors;
 mod vocabulary;
 mod words;
+mod words_judges;
 
 use std::fmt::Write;
 

@@ -164,7 +164,21 @@ fn what_is_old_or_too_much_is_not_given_again_and_goes() {
     for number in 1..=31 {
         assert_eq!(ask(&gateway, &format!("question {number}")).0, "miss");
     }
-    eventually("they are looked through", || database.count("true") <= 20);
+    // On a busy machine one may not have been kept in time: then another is the 33rd.
+    let mut more = 31;
+    eventually("they are looked through", || {
+        let is_done = || database.count("true") <= 20;
+        if is_done() {
+            return true;
+        }
+        pause(300);
+        if is_done() {
+            return true;
+        }
+        more += 1;
+        assert_eq!(ask(&gateway, &format!("question {more}")).0, "miss");
+        false
+    });
     assert!(database.count("true") >= 19, "those that are young and few enough stay");
     assert_eq!(database.count("expires <= now() - interval '2 seconds'"), 0);
 }

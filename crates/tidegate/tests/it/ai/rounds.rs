@@ -14,7 +14,7 @@ use crate::harness::{Gateway, Peer, Seen, Upstream, node, python};
 
 /// Providers that want thoughts back: the kind, the path of the base address, and a model that thinks. The last two prove
 /// none.
-const PROVIDERS: [(&str, &str, &str); 7] = [
+pub(super) const PROVIDERS: [(&str, &str, &str); 7] = [
     ("anthropic", "", "claude-sonnet-4-5"),
     ("bedrock", "", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
     ("gemini", "/v1beta", "gemini-2.5-flash"),
@@ -65,14 +65,14 @@ fn signature() -> Proof {
 /// Kinds whose thoughts have no proof.
 const UNPROVEN: [&str; 2] = ["deepinfra", "cohere"];
 
-fn of(parts: Vec<Part>, finish: Finish) -> Answer {
+pub(super) fn of(parts: Vec<Part>, finish: Finish) -> Answer {
     let usage = Usage { input: 20, output: 30, ..Usage::default() };
     let choices = vec![Choice { parts, finish: Some(finish), ..Choice::default() }];
     Answer { id: "msg_1".to_owned(), choices, usage: Some(usage), ..Answer::default() }
 }
 
 /// Some providers speak several dialects.
-fn dialect_of(seen: &Seen) -> Dialect {
+pub(super) fn dialect_of(seen: &Seen) -> Dialect {
     let path = seen.target().split('?').next().unwrap_or_default();
     Endpoint::of(path, path.ends_with("/messages")).expect("an endpoint").dialect
 }
@@ -85,6 +85,12 @@ fn told(kind: &str, seen: &Seen) -> Option<Vec<u8>> {
         true => of(vec![Part::text("At noon.")], Finish::Stop),
         false => first(dialect, kind),
     };
+    written(dialect, seen, answer)
+}
+
+/// An answer over a socket, whole or streamed as it was asked for.
+pub(super) fn written(dialect: Dialect, seen: &Seen, answer: Answer) -> Option<Vec<u8>> {
+    let body = String::from_utf8_lossy(&seen.body);
     let telling = Telling {
         model: "m".to_owned(),
         id: "msg_1".to_owned(),
@@ -108,16 +114,16 @@ fn told(kind: &str, seen: &Seen) -> Option<Vec<u8>> {
     Some([head.as_bytes(), &bytes].concat())
 }
 
-/// What the second request says of the first answer, and whether it asks for thoughts.
-fn sent_back(dialect: Dialect, body: &Value) -> (Vec<String>, bool) {
+/// What a further request says of the answers before it, and whether it asks for thoughts.
+pub(super) fn sent_back(dialect: Dialect, body: &Value) -> (Vec<String>, bool) {
     let list = |pointer: &str| body.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
     let word = |kind: &str, proof: &Value| match proof.as_str() {
         Some(proof) => format!("{kind} {proof}"),
         None => kind.to_owned(),
     };
     let answered = |messages: Vec<Value>, of: &str, role: &str| -> Vec<Value> {
-        let found = messages.into_iter().find(|message| message["role"] == role).unwrap_or_default();
-        found[of].as_array().cloned().unwrap_or_default()
+        let found = messages.into_iter().filter(|message| message["role"] == role);
+        found.flat_map(|message| message[of].as_array().cloned().unwrap_or_default()).collect()
     };
     match dialect {
         Dialect::Anthropic => {

@@ -196,6 +196,37 @@ fn while_redis_hangs_the_choice_holds_within_the_timeout_and_then_all_is_exact_a
     assert!(refused.contains(&want), "{want}: {refused}");
 }
 
+/// While the store is away nobody knows that the day's budget is spent: who meets a gateway's share is told to come back soon.
+#[test]
+fn a_share_that_is_used_up_while_redis_is_away_is_told_as_that() {
+    let (mut redis, upstream) = (Redis::start(), told(TOKENS.0, TOKENS.1));
+    let budget = ", {budget: {amount: \"0.02\", name: day, store: redis, share: 20}}";
+    let limit = ", {tokenRateLimit: {tokens: 500, window: 10d, name: tpm, store: redis, share: 20}}";
+    let both = [budget, limit].map(|policy| sharing(&redis, policy, &upstream, ""));
+    redis.kill();
+    for (gateway, name) in both.iter().zip(["the budget `day`", "the limit `tpm`"]) {
+        let refused =
+            (0..20).map(|_| ask(gateway, 60, "")).find(|answer| answer.status != 200).expect("a share");
+        assert_eq!(refused.status, 429, "{}", refused.text());
+        assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded", "{}", refused.text());
+        let after: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
+        assert!((1..=5).contains(&after), "{after}");
+        assert_eq!(refused.header("x-should-retry"), None);
+        let said = refused.text();
+        assert!(said.contains("the store that counts") && said.contains(name), "{said}");
+        // What the whole has no room for is told as ever.
+        let large = ask(gateway, 9_000_000, "");
+        assert_eq!(large.status, 429);
+        assert!(!large.text().contains("the store that counts"), "{}", large.text());
+    }
+    let body = r#"{"model":"smart","max_tokens":60,"messages":[{"role":"user","content":"hi"}]}"#;
+    let refused = post(&both[0], "/ai/v1/messages", "\nanthropic-version: 2023-06-01", body);
+    assert_eq!(refused.json()["error"]["type"], "rate_limit_error", "{}", refused.text());
+    redis.again();
+    eventually("connections to redis", || both.iter().all(is_up));
+    assert_eq!(ask(&both[0], 60, "").status, 200, "nobody else had spent any of it");
+}
+
 #[test]
 fn what_is_spent_while_redis_is_down_is_counted_when_it_is_back() {
     let (mut redis, upstream) = (Redis::start(), told(TOKENS.0, TOKENS.1));

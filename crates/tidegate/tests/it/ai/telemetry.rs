@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{post_to, provider};
 use crate::{
-    harness::{Gateway, eventually},
+    harness::{Gateway, Peer, eventually, python},
     otlp::receiver::{PROTOCOLS, Receiver, list},
 };
 
@@ -237,4 +237,57 @@ ai:
         let wanted = OPERATIONS.iter().filter(|(other, ..)| *other == operation).count() as u64;
         assert_eq!(counted(operation), wanted, "{operation}: {points:#?}");
     }
+}
+
+/// One answer of a conversation in sound, and its end.
+const TALK: &str = r#"
+import json, sys
+from websockets.sync.client import connect
+address, key = sys.argv[1:]
+with connect(address, additional_headers={"x-api-key": key}) as connection:
+    connection.recv()
+    connection.send(json.dumps({"type": "response.create"}))
+    while json.loads(connection.recv())["type"] != "response.done":
+        pass
+"#;
+
+#[test]
+fn a_conversation_in_sound_is_a_span_with_the_tokens_of_its_answers() {
+    let (_server, base) = super::realtime::server();
+    let receiver = Receiver::start("http/protobuf");
+    let telemetry = receiver.telemetry("http/protobuf", "interval: 200ms");
+    let gateway = super::realtime::gateway_of(&[("up", base)], "", "", "", &telemetry);
+    let address = format!("ws://{}/ai/v1/realtime?model=rt", gateway.address);
+    let (well, text) = Peer::start(python(TALK, &[&address, super::KEY])).finish();
+    assert!(well, "{text}");
+    let record = gateway.record("the conversation", |record| record["ai"]["operation"] == "realtime");
+    for (name, tokens) in [
+        ("input_tokens", 200),
+        ("output_tokens", 100),
+        ("input_audio_tokens", 50),
+        ("output_audio_tokens", 60),
+        ("turns", 1),
+    ] {
+        assert_eq!(record["ai"][name], tokens, "{name}: {record}");
+    }
+    let received = receiver
+        .until("the span", |all| list(&all["spans"]).iter().any(|span| span["name"] == "realtime rt"));
+    let spans = list(&received["spans"]);
+    let call = span(spans, "realtime rt");
+    let outer = spans.iter().find(|span| span["id"] == call["parent"]).expect("a parent");
+    assert_eq!((&outer["kind"], &call["kind"]), (&json!("server"), &json!("client")));
+    let facts = &call["attributes"];
+    for (name, wanted) in [
+        ("gen_ai.operation.name", json!("realtime")),
+        ("gen_ai.provider.name", json!("openai")),
+        ("gen_ai.request.model", json!("rt")),
+        ("gen_ai.response.model", json!("gpt-realtime")),
+        ("gen_ai.usage.input_tokens", json!(200)),
+        ("gen_ai.usage.output_tokens", json!(100)),
+        ("tidegate.ai.provider", json!("up")),
+        ("tidegate.consumer", json!("app")),
+    ] {
+        assert_eq!(facts[name], wanted, "{name}: {facts}");
+    }
+    assert!(call["status"]["code"].as_u64().unwrap_or_default() == 0, "{call}");
 }

@@ -420,7 +420,7 @@ fn in_snake_case(value: Value) -> Value {
 }
 
 /// What a request says, however it is packed.
-fn said(seen: &Seen) -> (String, BTreeMap<String, String>, Value) {
+pub(super) fn said(seen: &Seen) -> (String, BTreeMap<String, String>, Value) {
     let (path, query) = target(seen);
     // Where a project's models are is the address of the provider.
     let path = path.find("/models/").map_or(path.clone(), |at| path[at..].to_owned());

@@ -37,7 +37,7 @@ consumers:
   - {username: bob, keyauth_credentials: [{key: bobs-own-key}]}
 plugins:
   - {name: prometheus}
-  - {name: file-log, config: {path: /tmp/x}}
+  - {name: file-log, config: {path: /dev/stdout}}
   - {name: response-transformer, config: {add: {headers: ["x-from:kong"], json: ["a:b"]}}}
   - {name: bot-detection}
   - {name: cors, route: orders, config: {origins: ["https://shop.test"], credentials: true, max_age: 60}}
@@ -183,5 +183,104 @@ fn what_kong_protects_in_another_way_is_closed_and_nothing_else_becomes_more_tha
         "replace.uri: no counterpart",
     ] {
         assert!(report.contains(told), "{told}\nin\n{report}");
+    }
+}
+
+const SHARED: &str = r#"
+_format_version: "3.0"
+upstreams:
+  - {name: pool, targets: [{target: "ADDRESS"}]}
+  - {name: spare, targets: [{target: "127.0.0.1:9"}]}
+services:
+  - {name: orders, host: "127.0.0.1", port: 9, routes: [{name: orders, paths: [/orders]}]}
+  - {name: admin, host: orders, port: 8080, routes: [{name: admin, paths: [/admin]}]}
+  - {name: plain, host: pool, port: 80, read_timeout: 3000, routes: [{name: plain, paths: [/plain]}]}
+  - {name: hidden, host: Pool, protocol: https, retries: 0, routes: [{name: hidden, paths: [/hidden]}]}
+  - {name: again, host: pool, read_timeout: 3000, routes: [{name: again, paths: [/again]}]}
+plugins:
+  - {name: request-size-limiting, service: again, config: {allowed_payload_size: 1}}
+"#;
+
+#[test]
+fn services_that_share_endpoints_share_nothing_else() {
+    let upstream =
+        Upstream::scripted(|_| Some(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain".to_vec()));
+    let (code, ours, report) = imported(&SHARED.replace("ADDRESS", &upstream.address.to_string()));
+    assert_eq!(code, 0, "{report}");
+    let made = model::document(&model::Source::new("ours", ours.clone())).expect("YAML");
+    let upstreams = made["upstreams"].as_array().expect("upstreams");
+    let upstream_of = |route: &str| {
+        let routes = made["routes"].as_array().expect("routes");
+        let route = routes.iter().find(|one| one["name"] == route).expect("the route");
+        let name = &route["backends"][0]["upstream"];
+        upstreams.iter().find(|one| one["name"] == *name).expect("the upstream").clone()
+    };
+    // A host that is the name of a service, not of an upstream, is a host.
+    assert_eq!(upstream_of("admin")["endpoints"][0]["address"], "orders:8080", "{ours}");
+    let (plain, hidden) = (upstream_of("plain"), upstream_of("hidden"));
+    assert_eq!((&plain["tls"], &plain["timeouts"]["request"]), (&json!(null), &json!("3000ms")), "{ours}");
+    assert!(hidden["tls"].is_object() && hidden["timeouts"].is_null(), "{ours}");
+    assert_eq!(hidden["retry"]["maxAttempts"], 1, "{ours}");
+    assert_eq!(plain, upstream_of("again"), "{ours}");
+    assert!(upstreams.iter().any(|one| one["name"] == "spare"), "{ours}");
+    // What is for one service is not for its neighbour at the same endpoints.
+    let address = format!("127.0.0.1:{}", free_port());
+    let gateway = Gateway::from_text(
+        &ours.replace("127.0.0.1:8000", &address),
+        address.parse().expect("an address"),
+        |_| {},
+    );
+    let long = vec![b'x'; (1 << 20) + 1];
+    for (path, status) in [("/plain", 200), ("/again", 413)] {
+        let head = format!("POST {path} HTTP/1.1\nhost: a.test\ncontent-length: {}", long.len());
+        assert_eq!(gateway.send(&head, &long).status, status, "{path}");
+    }
+}
+
+const SETTINGS: &str = r#"
+_format_version: "3.0"
+services:
+  - name: shop
+    url: http://127.0.0.1:9
+    routes:
+      - {name: a, paths: [/a], path_handling: v1, https_redirect_status_code: 301}
+      - {name: b, paths: [/b], path_handling: v0, https_redirect_status_code: 426, request_buffering: true}
+plugins:
+  - {name: key-auth, config: {key_in_header: false, key_in_body: false, run_on_preflight: true, realm: null}}
+  - {name: cors, config: {credentials: true}}
+  - {name: proxy-cache, config: {strategy: memory, response_code: [200, 404], content_type: [text/plain, application/json]}}
+  - {name: file-log, config: {path: /var/log/kong.log}}
+  - {name: correlation-id, config: {header_name: X-Own-Id, generator: uuid, echo_downstream: true}}
+  - {name: rate-limiting, config: {minute: 5, policy: redis, redis: {host: 127.0.0.1}, fault_tolerant: false, hide_client_headers: true, error_code: 420}}
+"#;
+
+#[test]
+fn a_setting_that_is_not_kongs_default_is_taken_over_or_told() {
+    let (code, ours, report) = imported(SETTINGS);
+    assert_eq!(code, 0, "{report}");
+    for told in [
+        "services[0].routes[0].path_handling: no counterpart",
+        "services[0].routes[0].https_redirect_status_code: no counterpart",
+        "plugins[0].config.key_in_header: no counterpart",
+        "plugins[1].config.credentials: left out: Kong lets every site read answers",
+        "plugins[2].config.response_code: no counterpart",
+        "plugins[2].config.cache_control: Kong keeps answers whatever their `Cache-Control` says",
+        "plugins[4].config.header_name: no counterpart",
+        "plugins[5].config.error_code: no counterpart",
+    ] {
+        assert!(report.contains(told), "{told}\nin\n{report}");
+    }
+    for silent in ["routes[1]", "content_type", "key_in_body", "realm", "generator", "strategy", "file-log"] {
+        assert!(!report.contains(silent), "{silent}\nin\n{report}");
+    }
+    let made = model::document(&model::Source::new("ours", ours.clone())).expect("YAML");
+    assert_eq!(made["accessLog"], json!([{"kind": "file", "path": "/var/log/kong.log"}]), "{ours}");
+    let everything = made["routes"].as_array().into_iter().flatten();
+    let of_routes = everything.filter_map(|route| route["policies"].as_array()).flatten();
+    let policies = of_routes.chain(made["globalPolicies"].as_array().into_iter().flatten());
+    let limits: Vec<_> = policies.filter_map(|policy| policy.get("rateLimit")).collect();
+    assert!(!limits.is_empty(), "{ours}");
+    for limit in limits {
+        assert_eq!((&limit["whenAway"], &limit["headers"]), (&json!("closed"), &json!(false)), "{ours}");
     }
 }

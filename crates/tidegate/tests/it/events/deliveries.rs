@@ -410,11 +410,10 @@ fn who_asks_for_time_is_given_it_and_no_more_than_the_longest_pause() {
     let noted = times.clone();
     let upstream = Upstream::scripted(move |seen| {
         noted.lock().expect("a lock").push(Instant::now());
-        let later =
-            |seconds| format!("HTTP/1.1 503 Later\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n");
+        let later = |when| format!("HTTP/1.1 503 Later\r\nretry-after: {when}\r\ncontent-length: 0\r\n\r\n");
         Some(match seen.header("x-tidegate-attempt") {
-            Some("1") => later(2).into_bytes(),
-            Some("2") => later(3600).into_bytes(),
+            Some("1") => later("2").into_bytes(),
+            Some("2") => later("Thu, 31 Dec 2099 23:59:59 GMT").into_bytes(),
             _ => OK.to_vec(),
         })
     });

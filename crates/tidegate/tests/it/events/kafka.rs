@@ -284,6 +284,61 @@ fn gateways_of_one_group_share_the_partitions_and_take_over_from_each_other() {
 }
 
 #[test]
+fn what_nobody_can_read_holds_up_its_partition_alone_and_is_passed_over_where_that_is_wanted() {
+    let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
+    let mock = Mock::start();
+    mock.topic("orders");
+    let produce = |compression: &str, records: &[Value]| {
+        mock.order(
+            &value!({"do": "produce", "topic": "orders", "compression": compression, "records": records}),
+        )
+    };
+    // A few kilobytes, which unfold to more than anybody is to hold.
+    let bomb = produce("zstd", &[value!({"key": "a", "zeros": 17 * 1024 * 1024})]);
+    let records: Vec<Value> = (0..12)
+        .map(|number| value!({"key": format!("key {number}"), "value": format!("value {number}")}))
+        .collect();
+    let places = produce("none", &records);
+    let behind = places.as_array().expect("places").iter().filter(|place| place[0] == bomb[0][0]).count();
+    assert!((1..12).contains(&behind), "{places}");
+    let port = free_port();
+    let text = delivering(&mock, &upstream, port, ", from: all");
+    let gateway = Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {});
+    eventually("the other partitions go on", || count(&gateway, "delivered") == (12 - behind) as f64);
+    eventually("it is counted", || count(&gateway, "unreadable") == 1.0);
+    let said = format!("what `orders` has at {} of partition {} cannot be read", bomb[0][1], bomb[0][0]);
+    assert!(gateway.stderr().contains(&said), "{}", gateway.stderr());
+    assert!(gateway.admin_get("/api/v1/status").text().contains(&said));
+    // It is looked at again now and then, and told once.
+    pause(6000);
+    assert_eq!((count(&gateway, "unreadable"), count(&gateway, "delivered")), (1.0, (12 - behind) as f64));
+    let skipping = delivering(&mock, &upstream, port, ", from: all, whenUnreadable: skip");
+    assert_eq!(gateway.reload(&skipping)["reloadsApplied"], 1);
+    let seen = || {
+        let all = upstream.seen();
+        all.iter().map(|one| one.body.clone()).collect::<std::collections::HashSet<_>>().len()
+    };
+    eventually("what stands behind it is delivered", || seen() == 12);
+    assert_eq!(count(&gateway, "unreadable"), 1.0);
+    eventually("the group has confirmed all", || mock.committed("tidegate-orders", "orders") == 13);
+    // Whoever listens cannot do anything about it.
+    let listening = Gateway::start(&format!(
+        "{}routes: [{{name: news, subscribe: {{broker: events, stream: orders, from: all}}}}]\n",
+        mock.broker("")
+    ));
+    is_up(&listening, 1.0);
+    let mut client = Client::connect(listening.address);
+    client.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    assert_eq!(client.read_head().expect("a head").status, 200);
+    let mut heard = 0;
+    while heard < 12 {
+        heard += usize::from(client.read_line().starts_with("data: "));
+    }
+    let left_out = "tidegate_subscribe_messages_total{broker=\"events\",result=\"left-out\"}";
+    assert_eq!(listening.metric(left_out), Some(1.0));
+}
+
+#[test]
 fn clients_hear_what_is_theirs_and_go_on_where_they_were() {
     let mock = Mock::start();
     mock.topic("news");

@@ -169,7 +169,7 @@ def topic(order):
 def produce(order):
     how = order.get("compression", "none")
     if how not in producers:
-        settings = {"bootstrap.servers": servers, "partitioner": "murmur2_random", "compression.type": how}
+        settings = {"bootstrap.servers": servers, "partitioner": "murmur2_random", "compression.type": how, "message.max.bytes": 67108864}
         producers[how] = Producer({**base, **settings, "linger.ms": 5})
     told = [None] * len(order["records"])
 
@@ -182,8 +182,9 @@ def produce(order):
     for place, one in enumerate(order["records"]):
         headers = [(name, value.encode()) for name, value in one.get("headers", [])]
         key = one.get("key")
+        value = bytes(one["zeros"]) if "zeros" in one else one["value"].encode()
         producers[how].produce(
-            order["topic"], one["value"].encode(), key=key.encode() if key is not None else None, headers=headers,
+            order["topic"], value, key=key.encode() if key is not None else None, headers=headers,
             on_delivery=deliver(place),
         )
     producers[how].flush(10)

@@ -1,4 +1,5 @@
-//! Brokers: what is published, what is delivered, what is listened to, with a real NATS server.
+//! Brokers: what is published, what is delivered, what is listened to, with real servers of NATS and RabbitMQ, and
+//! librdkafka's mock cluster.
 
 mod cloud;
 mod deliveries;
@@ -6,6 +7,7 @@ mod kafka;
 mod listeners;
 pub(super) mod mock;
 mod publish;
+mod rabbitmq;
 pub(super) mod server;
 mod settings;
 mod troubles;

@@ -261,6 +261,17 @@ fn what_is_wrong_is_told_with_its_place() {
         assert!(told.contains(words), "{settings}: {told}");
     }
     assert_eq!(check("{root: site, stripPrefix: /app}").0, 0);
+    // What the route matches is looked for in the directory, too: where that is not there, all would be 404.
+    for (settings, warned) in [
+        ("{root: site}", true),
+        ("{root: site, stripPrefix: /app}", false),
+        ("{root: site, spaFallback: index.html}", false),
+    ] {
+        let (code, told) = check(settings);
+        assert_eq!((code, told.contains("stripPrefix: /app` files")), (0, warned), "{settings}: {told}");
+    }
+    fs::create_dir(path.with_file_name("site").join("app")).expect("a directory");
+    assert!(!check("{root: site}").1.contains("404"));
 }
 
 #[test]

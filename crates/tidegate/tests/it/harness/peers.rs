@@ -28,6 +28,15 @@ pub fn python(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A Python program with the packages of vendors that judge what their mocks say and are asked.
+pub fn judge(script: &str, arguments: &[&str]) -> Command {
+    let packages = folder().join("judges");
+    assert!(packages.exists(), "{} is missing: run scripts/peers.sh", packages.display());
+    let mut command = python(script, arguments);
+    command.env("PYTHONPATH", packages);
+    command
+}
+
 /// A Python program with the frameworks' packages.
 pub fn framework(script: &str, arguments: &[&str]) -> Command {
     let python = folder().join("frameworks/bin/python");

@@ -34,16 +34,44 @@ impl Redis {
         valkey
     }
 
-    /// Starts a cluster of one node, which has all slots.
-    pub fn cluster() -> Self {
+    /// Starts a node of a cluster, without slots; and the port of its bus.
+    fn node() -> (Self, u16) {
         let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
-        let bus = free_port().to_string();
+        let bus = free_port();
+        let bus_text = bus.to_string();
         let child = spawn(
             port,
             &data,
-            &["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-announce-ip", "127.0.0.1"],
+            &["--cluster-enabled", "yes", "--cluster-port", &bus_text, "--cluster-announce-ip", "127.0.0.1"],
         );
-        let cluster = Self { child, port, data };
+        (Self { child, port, data }, bus)
+    }
+
+    /// Starts a cluster of three nodes, each of which has a third of the slots.
+    pub fn cluster_of_three() -> [Self; 3] {
+        let nodes = [Self::node(), Self::node(), Self::node()];
+        let slots = ["0 5460", "5461 10922", "10923 16383"];
+        for (at, ((node, _), slots)) in nodes.iter().zip(slots).enumerate() {
+            assert!(node.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1)).contains("OK"));
+            assert!(node.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}")).contains("OK"));
+        }
+        for (node, bus) in &nodes[1..] {
+            let met = nodes[0].0.ask(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port));
+            assert!(met.contains("OK"), "{met}");
+        }
+        let nodes = nodes.map(|(node, _)| node);
+        eventually("the cluster is ready", || {
+            nodes.iter().all(|node| {
+                let told = node.ask("CLUSTER INFO");
+                told.contains("cluster_state:ok") && told.contains("cluster_known_nodes:3")
+            })
+        });
+        nodes
+    }
+
+    /// Starts a cluster of one node, which has all slots.
+    pub fn cluster() -> Self {
+        let (cluster, _) = Self::node();
         assert!(cluster.ask("CLUSTER ADDSLOTSRANGE 0 16383").contains("OK"));
         eventually("the cluster is ready", || cluster.ask("CLUSTER INFO").contains("cluster_state:ok"));
         cluster
@@ -64,11 +92,24 @@ impl Redis {
         Self { child, port, data }
     }
 
-    /// Starts a sentinel that knows a server as `primary`.
+    /// Starts one that copies another, and waits until it does.
+    pub fn replica(of: &Self) -> Self {
+        let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
+        let child = spawn(port, &data, &["--replicaof", &format!("127.0.0.1 {}", of.port)]);
+        let replica = Self { child, port, data };
+        eventually("it copies", || replica.ask("INFO replication").contains("master_link_status:up"));
+        replica
+    }
+
+    /// Starts a sentinel that knows a server as `primary`, and puts a copy in its place half a second after it is gone.
     pub fn sentinel(of: &Self) -> Self {
         let (port, data) = (free_port(), tempfile::tempdir().expect("a folder"));
         let config = data.path().join("sentinel.conf");
-        let text = format!("port {port}\nbind 127.0.0.1\nsentinel monitor primary 127.0.0.1 {} 1\n", of.port);
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor primary 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds primary 500\nsentinel failover-timeout primary 3000\n",
+            of.port
+        );
         std::fs::write(&config, text).expect("a file");
         let child = program().arg(config).arg("--sentinel").stdout(Stdio::null()).spawn().expect("it starts");
         eventually("the sentinel answers", || ask(port, "PING").is_some_and(|told| told.contains("PONG")));

@@ -64,6 +64,10 @@ async def use(session):
     if mode == "simple":
         return
     await session.call_tool("shop_work", {}, progress_callback=progress)
+    if mode == "alone":
+        report["asked"] = text(await session.call_tool("shop_ask_here", {}))
+        await session.call_tool("shop_change", {})
+        await asyncio.sleep(0.5)
     if mode == "subscribed":
         await session.subscribe_resource("memo://shop/today")
         await session.call_tool("shop_change", {})

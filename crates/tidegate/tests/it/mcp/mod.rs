@@ -1,6 +1,7 @@
 //! Servers of tools behind one endpoint, over sockets: what is federated, who comes in, how sessions live, and official
 //! SDKs on both sides.
 
+mod alone;
 mod asked;
 mod asking;
 mod conformance;
@@ -8,6 +9,7 @@ mod door;
 mod federation;
 mod hostile;
 mod local;
+mod oauth;
 mod old;
 mod revisions;
 mod rules;

@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// Messages of this method that it saw.
-    pub(super) fn saw(&self, method: &str) -> Vec<(Seen, Value)> {
+    pub(crate) fn saw(&self, method: &str) -> Vec<(Seen, Value)> {
         let all = self.upstream.seen().into_iter().filter_map(|seen| {
             let message: Value = serde_json::from_slice(&seen.body).ok()?;
             (message["method"] == method).then_some((seen, message))

@@ -26,6 +26,30 @@ fn service() -> Upstream {
     })
 }
 
+#[test]
+fn the_service_is_told_the_scheme_that_a_trusted_proxy_tells() {
+    let (service, upstream) = (service(), telling());
+    for (trusted, want) in [("127.0.0.1/32", "https"), ("10.0.0.0/8", "http")] {
+        let gateway = Gateway::with(
+            &format!("trustedProxies: [{trusted}]"),
+            &format!(
+                "upstreams:
+  - {{name: u, endpoints: [{{address: \"{}\"}}]}}
+  - {{name: judge, endpoints: [{{address: \"{}\"}}]}}
+routes: [{{name: r, policies: [{{extAuth: {{upstream: judge}}}}], backends: [{{upstream: u}}]}}]\n",
+                upstream.address, service.address
+            ),
+        );
+        let answer = gateway.send(
+            "GET / HTTP/1.1\nhost: shop.test\nauthorization: Bearer good\nx-forwarded-proto: https",
+            b"",
+        );
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let seen = service.seen();
+        assert_eq!(seen.last().expect("a question").header("x-forwarded-proto"), Some(want), "{trusted}");
+    }
+}
+
 struct Guarded {
     gateway: Gateway,
     upstream: Upstream,

@@ -7,7 +7,7 @@ use super::{
     guarded, last, refused, with_policies,
 };
 
-fn packed(coding: &str, plain: &[u8]) -> Vec<u8> {
+pub(super) fn packed(coding: &str, plain: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     match coding {
         "gzip" => {

@@ -158,3 +158,32 @@ fn what_makes_no_sense_is_refused() {
         refused(&with_policies(&format!("[{{loadShed: {settings}}}]")), &[words, "tidegate.yaml:6:"]);
     }
 }
+
+#[test]
+fn who_uses_more_cpu_than_is_allowed_is_refused_a_share_that_outlives_a_reload() {
+    let upstream = serving(8, 0);
+    let policies = "{loadShed: {minLimit: 100, maxLimit: 200, cpu: 1, priorities: [{when: \"request.path == '/low'\", priority: low}, {when: \"request.path == '/high'\", priority: high}]}}";
+    let gateway = before(&upstream, policies);
+    assert_eq!(gateway.get("/low").status, 200);
+    // Four clients that ask as fast as they can use far more than a hundredth of any machine.
+    let told = load(&gateway, 4, "/", Duration::from_secs(4));
+    assert!(told.refused.load(Ordering::Relaxed) > 0 && !told.good.into_inner().expect("whole").is_empty());
+    let share = gauge(&gateway, "cpu_share");
+    assert!(share >= 0.3, "{share}");
+    let refused = "tidegate_load_shed_calls_total{policy=\"routes/r/loadShed\",outcome=\"refused_cpu\"}";
+    assert!(gateway.metric(refused) > Some(0.0), "{}", gateway.metrics());
+    // Another route comes: what is refused is so still. Of low priority all is, of high nothing.
+    let text = std::fs::read_to_string(gateway.config()).expect("a file");
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("admin:"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let more = text.replace(
+        "routes: [",
+        "routes: [{name: other, match: [{path: {prefix: /other}}], respond: {status: 204}}, ",
+    );
+    let state = gateway.reload(&more);
+    let after: Vec<u16> = ["/low", "/high"].map(|path| gateway.get(path).status).to_vec();
+    assert_eq!((gateway.get("/other").status, after), (204, vec![503, 200]), "{state}");
+    assert!(gauge(&gateway, "cpu_share") >= 0.1, "{}", gateway.metrics());
+}

@@ -129,6 +129,8 @@ fn what_differs_is_counted_by_field_reported_and_recorded() {
     let names: Vec<_> = fields.keys().map(String::as_str).collect();
     assert_eq!(names, ["header:content-type", "json:items[].sku", "json:total", "status"], "{report}");
     assert_eq!(report["fields"]["json:total"], serde_json::json!({"count": 3, "own": "3", "other": "4"}));
+    assert_eq!(report["routes"]["r"]["fields"], report["fields"], "{report}");
+    assert_eq!(report["routes"]["r"]["different"], 3);
     for (kind, count) in [("status", 3.0), ("header", 3.0), ("json", 6.0), ("body", 0.0)] {
         let series = format!("tidegate_mirror_differences_total{{mirror=\"routes/r\",kind=\"{kind}\"}}");
         assert_eq!(gateway.metric(&series), Some(count), "{kind}");
@@ -162,5 +164,32 @@ fn what_makes_no_sense_is_refused() {
         ("{upstream: u, diff: {ignore: [\"a..b\"]}}", "is no path"),
     ] {
         refused(&with_policies(&format!("[{{mirror: {settings}}}]")), &[words, "tidegate.yaml:6:"]);
+    }
+}
+
+#[test]
+fn a_mirror_of_all_routes_tells_them_apart() {
+    let own = answering(r#"{"a":1}"#, 200, "application/json");
+    let other = answering(r#"{"a":2}"#, 200, "application/json");
+    let gateway = Gateway::start(&format!(
+        "upstreams:
+  - {{name: u, endpoints: [{{address: \"{}\"}}]}}
+  - {{name: other, endpoints: [{{address: \"{}\"}}]}}
+globalPolicies: [{{mirror: {{upstream: other, diff: {{}}}}}}]
+routes:
+  - {{name: one, match: [{{path: {{prefix: /one}}}}], backends: [{{upstream: u}}]}}
+  - {{name: two, match: [{{path: {{prefix: /two}}}}], backends: [{{upstream: u}}]}}\n",
+        own.address, other.address
+    ));
+    for path in ["/one", "/two/a", "/two/b"] {
+        assert_eq!(gateway.get(path).status, 200);
+    }
+    let report = || gateway.admin_get("/api/v1/mirrors").json()["mirrors"][0].clone();
+    eventually("three are compared", || report()["different"] == 3);
+    let report = report();
+    for (route, count) in [("one", 1), ("two", 2)] {
+        let told = &report["routes"][route];
+        let want = serde_json::json!({"same": 0, "different": count, "fields": {"json:a": {"count": count, "own": "1", "other": "2"}}});
+        assert_eq!(*told, want, "{report}");
     }
 }

@@ -34,6 +34,7 @@ mod priority;
 mod quota;
 mod rate_limit;
 mod rate_limit_shared;
+mod redis_moves;
 mod request_limits;
 mod rewrite;
 mod security_headers;

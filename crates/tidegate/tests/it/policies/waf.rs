@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     super::harness::{Answer, Gateway, Upstream, eventually, peers_folder},
+    decompress::packed,
     guarded, last, refused, with_policies,
 };
 
@@ -208,6 +209,58 @@ fn a_body_beyond_the_bound_is_refused_or_looked_at_in_its_beginning() {
     assert_eq!(post(&gateway, FORM, &format!("c=bad&{long}")).status, 403);
     let (gateway, _upstream) = guarded(&own.settings(""), "");
     assert_eq!(post(&gateway, FORM, &long).status, 403, "a mebibyte is looked at where nothing is said");
+}
+
+#[test]
+fn a_body_that_is_compressed_is_judged_by_what_is_in_it() {
+    let own = Own::new("SecRule ARGS|REQUEST_BODY \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let send = |gateway: &Gateway, coding: &str, body: &[u8]| {
+        let head = format!(
+            "POST /a HTTP/1.1\nhost: a.test\ncontent-type: {FORM}\ncontent-encoding: {coding}\ncontent-length: {}",
+            body.len()
+        );
+        gateway.send(&head, body)
+    };
+    let (gateway, upstream) = guarded(&own.settings("requestBody: {limit: 64KiB}"), "");
+    for coding in ["gzip", "br", "zstd"] {
+        let good = packed(coding, b"a=1&b=good");
+        assert_eq!(send(&gateway, coding, &good).status, 200, "{coding}");
+        let seen = last(&upstream);
+        assert_eq!(
+            (seen.header("content-encoding"), &seen.body),
+            (Some(coding), &good),
+            "it goes on as it came"
+        );
+        assert_eq!(send(&gateway, coding, &packed(coding, b"a=1&b=bad")).status, 403, "{coding}");
+        let long = packed(coding, format!("b={}", "xy".repeat(40_000)).as_bytes());
+        assert_eq!(send(&gateway, coding, &long).status, 413, "{coding}: it is what it unfolds to");
+    }
+    assert_eq!(send(&gateway, "identity", b"a=bad").status, 403);
+    assert_eq!(send(&gateway, "gzip", b"a=good").status, 400, "it is no gzip");
+    let bomb = packed("gzip", &vec![b'x'; 5_000_000]);
+    assert_eq!(send(&gateway, "gzip", &bomb).status, 413);
+    // Nobody here reads these.
+    assert_eq!(send(&gateway, "aws-chunked", b"a=good").status, 200);
+    assert_eq!(send(&gateway, "aws-chunked", b"a=bad").status, 403);
+    let (gateway, _upstream) =
+        guarded(&own.settings("requestBody: {limit: 64KiB, above: inspectBeginning}"), "");
+    // Such as does not look like a bomb.
+    let long: String = (0..20_000).map(|number| number.to_string()).collect();
+    assert_eq!(send(&gateway, "gzip", &packed("gzip", format!("b=bad&c={long}").as_bytes())).status, 403);
+    assert_eq!(send(&gateway, "gzip", &packed("gzip", format!("c={long}&b=bad").as_bytes())).status, 200);
+    let (gateway, _upstream) = guarded(&own.settings("mode: detect"), "");
+    assert_eq!(send(&gateway, "gzip", b"a=good").status, 200, "nothing is refused");
+    // Where models are asked it is unpacked behind the rules.
+    let upstream = Upstream::fixed(200, "{}");
+    let gateway = Gateway::start(&format!(
+        "routes: [{{name: models, match: [{{path: {{prefix: /a}}}}], policies: {}, ai: {{}}}}]\nai: {{providers: [{{name: p, kind: openai, baseUrl: \"http://{}\", keys: [k]}}], models: [{{name: m, targets: [{{provider: p, model: m}}]}}]}}\n",
+        own.settings(""),
+        upstream.address
+    ));
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "bad"}]}).to_string();
+    let answer = send(&gateway, "gzip", &packed("gzip", body.as_bytes()));
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(upstream.seen().is_empty());
 }
 
 #[test]

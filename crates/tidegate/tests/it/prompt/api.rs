@@ -141,6 +141,13 @@ fn what_is_wrong_with_an_input_is_named_and_no_model_is_asked() {
         (json, "[]", 400, "invalid", "expected a JSON object"),
         (json, "{\"text\"", 400, "invalid", "not JSON"),
         (json, &long, 413, "body-too-large", "larger than 1024 bytes"),
+        (
+            "\ncontent-type: application/x-www-form-urlencoded",
+            r#"{"text": "a"}"#,
+            400,
+            "invalid",
+            "`content-type: application/json`",
+        ),
         ("\ncontent-type: text/plain", "hello", 415, "unsupported-media-type", "application/json"),
         (
             "\ncontent-type: application/json\ncontent-encoding: gzip",

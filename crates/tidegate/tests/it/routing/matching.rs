@@ -96,6 +96,25 @@ fn a_client_is_matched_by_its_true_address() {
 }
 
 #[test]
+fn a_client_comes_by_what_a_trusted_proxy_says_it_came_by() {
+    for (trusted, told, want) in [
+        ("trustedProxies: [127.0.0.1/32]", "https", "safe"),
+        ("trustedProxies: [127.0.0.1/32]", "http", "other"),
+        ("trustedProxies: [10.0.0.0/8]", "https", "other"),
+    ] {
+        let gateway = Gateway::with(
+            trusted,
+            &answering(&[
+                ("safe", "match: [{path: {prefix: /}, when: 'request.scheme == \"https\"'}]"),
+                ("other", "match: [{path: {prefix: /}}]"),
+            ]),
+        );
+        let headers = format!("\nhost: a\nx-forwarded-proto: {told}");
+        assert_eq!(taken(&gateway, "GET /", &headers), want, "{trusted} {told}");
+    }
+}
+
+#[test]
 fn a_condition_decides_over_the_request_and_its_captures() {
     let gateway = named(&[
         (

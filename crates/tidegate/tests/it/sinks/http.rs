@@ -343,7 +343,7 @@ fn settings_that_cannot_be_are_refused_with_their_place() {
         ("{kind: http, http: {url: \"http://u:p@a\"}}", "credentials have keys of their own"),
         (
             "{kind: http, http: {url: \"http://a\"}, batch: {records: 30000}}",
-            "cannot be larger than `queue.records`",
+            "more than `queue.records`, 20000, has room for",
         ),
         ("{kind: http, http: {url: \"http://a\"}, filter: {status: [6xx]}}", "a class of them such as `5xx`"),
         ("{kind: http, http: {url: \"http://a\"}, filter: {routes: [nope]}}", "there is no route `nope`"),

@@ -168,16 +168,18 @@ fn a_try_that_takes_too_long_counts_as_504_for_retries_and_goes_elsewhere() {
 
 #[test]
 fn a_retry_waits_as_long_as_it_is_told_to_up_to_the_longest_backoff() {
-    let upstream = Upstream::scripted(|_| {
-        Some(b"HTTP/1.1 503 X\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n".to_vec())
-    });
-    let gateway = gateway(&format!(
-        "{}, retry: {{maxAttempts: 2, on: [\"503\"], backoff: {{initial: 1ms, max: 300ms}}}}",
-        endpoints([&upstream])
-    ));
-    let (answer, took) = timed(|| gateway.get("/"));
-    assert_eq!((answer.status, upstream.seen().len()), (503, 2));
-    assert!(took >= Duration::from_millis(300), "{took:?}");
+    for told in ["1", "Thu, 31 Dec 2099 23:59:59 GMT"] {
+        let upstream = Upstream::scripted(move |_| {
+            Some(format!("HTTP/1.1 503 X\r\nretry-after: {told}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+        });
+        let gateway = gateway(&format!(
+            "{}, retry: {{maxAttempts: 2, on: [\"503\"], backoff: {{initial: 1ms, max: 300ms}}}}",
+            endpoints([&upstream])
+        ));
+        let (answer, took) = timed(|| gateway.get("/"));
+        assert_eq!((answer.status, upstream.seen().len()), (503, 2), "{told}");
+        assert!(took >= Duration::from_millis(300), "{told}: {took:?}");
+    }
 }
 
 #[test]

@@ -32,11 +32,13 @@ pub(in crate::dialect) fn write_answer(answer: Answer, telling: &Telling) -> Vec
 
 fn choice_value(index: u32, choice: Choice, created: u64) -> Value {
     let finish = choice.finish.as_ref().unwrap_or(&Finish::Stop);
+    let is_refusal_told =
+        choice.parts.iter().any(|part| matches!(part, Part::Refusal { text } if !text.is_empty()));
     let mut value = json!({
         "index": index,
         "message": message_value(choice.parts, created),
         "logprobs": null,
-        "finish_reason": finish_word(finish),
+        "finish_reason": finish_word(finish, is_refusal_told),
     });
     if !choice.log_probabilities.is_empty() {
         let content: Vec<Value> = choice.log_probabilities.iter().map(probability_value).collect();

@@ -34,6 +34,7 @@ struct Progress {
     images: usize,
     details: usize,
     riders: Riders,
+    is_refusal_told: bool,
 }
 
 /// What an open part is.
@@ -152,7 +153,10 @@ impl Writer {
                 Some(annotation) => json!({"annotations": [annotation]}),
                 None => return,
             },
-            (Some(State::Refusal), Delta::Text(text)) => json!({"refusal": text}),
+            (Some(State::Refusal), Delta::Text(text)) => {
+                progress.is_refusal_told |= !text.is_empty();
+                json!({"refusal": text})
+            }
             (Some(State::Thinking { .. }), Delta::Text(text)) => json!({"reasoning_content": text}),
             (Some(State::Thinking { proof, .. } | State::Waiting { proof, .. }), Delta::Proof(new)) => {
                 return Proof::grow(proof, *new);
@@ -213,7 +217,10 @@ impl StreamWriter for Writer {
                 self.chunk(choices, out);
             }
             Event::Finish { choice, finish } => {
-                let choices = json!([{"index": choice, "delta": {}, "logprobs": null, "finish_reason": finish_word(&finish)}]);
+                let is_refusal_told = self.choices.get(&choice).is_some_and(|one| one.is_refusal_told);
+                let reason = finish_word(&finish, is_refusal_told);
+                let choices =
+                    json!([{"index": choice, "delta": {}, "logprobs": null, "finish_reason": reason}]);
                 self.chunk(choices, out);
             }
             Event::Usage(usage) => self.usage = Some(usage),

@@ -56,7 +56,9 @@ impl Head<'_> {
 
     /// The response object of an answer that is complete, or as complete as it gets.
     pub(super) fn complete(&self, output: Vec<Value>, outcome: &Outcome<'_>) -> Map<String, Value> {
-        let (status, reason) = status_of(outcome.finish);
+        let pieces = output.iter().filter_map(|item| item.get("content")?.as_array()).flatten();
+        let is_refusal_told = pieces.into_iter().any(|piece| piece["type"] == "refusal");
+        let (status, reason) = status_of(outcome.finish, is_refusal_told);
         let mut value = self.response(status, output);
         if let Some(reason) = reason {
             value.insert("incomplete_details".into(), json!({"reason": reason}));

@@ -76,7 +76,7 @@ fn nothing_is_left_of_what_is_purged() {
         (Purge::All, 4, &[]),
     ] {
         fill();
-        assert_eq!(memory.purge(&what, false), want);
+        assert_eq!(memory.purge(what, false), want);
         for path in ["/a", "/a/b", "/a/c?d", "/e"] {
             assert_eq!(has(&memory, path), left.contains(&path), "{path}");
         }
@@ -88,7 +88,7 @@ fn nothing_is_left_of_what_is_purged() {
 fn a_soft_purge_only_makes_answers_stale() {
     let memory = Memory::new(1_000_000);
     put(&memory, "/a", 100, "x");
-    assert_eq!(memory.purge(&Purge::Tag("x"), true), 1);
+    assert_eq!(memory.purge(Purge::Tag("x"), true), 1);
     let Found::Answer(stored) = memory.find(&key("/a"), &HeaderMap::new()) else { panic!("it is gone") };
     assert!(stored.staleness(Instant::now()).is_some());
 }
@@ -98,11 +98,11 @@ fn a_change_of_one_address_bars_that_alone_for_as_long_as_it_is_remembered() {
     let memory = Memory::new(1_000_000);
     let (one, other) = (key("/a"), key("/b"));
     let before = [memory.epoch(&one), memory.epoch(&other)];
-    memory.purge(&Purge::Address(one.address()), false);
+    memory.purge(Purge::Address(one.address()), false);
     assert!(!memory.put(&one, stored(1, ""), None, before[0]));
     assert!(memory.put(&other, stored(1, ""), None, before[1]));
     for at in 0..SHARDS * CHANGES_MAX * 2 {
-        memory.purge(&Purge::Address(key(&format!("/{at}")).address()), false);
+        memory.purge(Purge::Address(key(&format!("/{at}")).address()), false);
     }
     assert!(!memory.put(&other, stored(1, ""), None, before[1]), "nobody knows any more");
 }
@@ -113,8 +113,24 @@ fn a_purge_bars_what_is_on_its_way() {
     let key = key("/a");
     for what in [Purge::Address(key.address()), Purge::Tag("other")] {
         let before = memory.epoch(&key);
-        memory.purge(&what, false);
+        memory.purge(what, false);
         assert!(!memory.put(&key, stored(1, ""), None, before));
         assert!(memory.put(&key, stored(1, ""), None, memory.epoch(&key)));
     }
+}
+
+#[test]
+fn room_is_made_for_what_comes_by_those_that_nobody_asked_for() {
+    let memory = Memory::new(1_000_000);
+    for at in 0..50 {
+        assert!(put(&memory, &format!("/{at}"), 4_000, ""));
+    }
+    (0..10).for_each(|at| assert!(has(&memory, &format!("/{at}"))));
+    let before = memory.size().0;
+    assert!(memory.free(20_000));
+    let freed = before - memory.size().0;
+    assert!((20_000..30_000).contains(&freed), "{freed}");
+    (0..10).for_each(|at| assert!(has(&memory, &format!("/{at}")), "{at} was asked for"));
+    assert!(memory.free(usize::MAX) && memory.size().1 == 0);
+    assert!(!memory.free(1), "nothing is left");
 }

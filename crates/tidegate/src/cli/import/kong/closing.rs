@@ -58,7 +58,7 @@ impl Import {
     pub(super) fn close(&mut self) {
         let of_all = marks(&mut self.globals);
         let mut notes = Vec::new();
-        let places = self.routes.iter_mut().map(|(route, _)| ("route", route));
+        let places = self.routes.iter_mut().map(|route| ("route", &mut route.fields));
         let consumers = self.consumers.iter_mut().map(|consumer| ("consumer", consumer));
         for (what, place) in places.chain(consumers) {
             let name = place.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -108,7 +108,7 @@ impl Import {
                 }
             }
         };
-        for (route, _) in &mut self.routes {
+        for route in self.routes.iter_mut().map(|route| &mut route.fields) {
             let name = format!("route `{}`", route.get("name").and_then(Value::as_str).unwrap_or_default());
             if let Some(all) = policies(route) {
                 look(&name, all);
@@ -117,7 +117,7 @@ impl Import {
         }
         look("plugins", &mut self.globals);
         self.globals.retain(|policy| policy["acl"] != json!({"allow": [], "deny": []}));
-        for (route, _) in &mut self.routes {
+        for route in self.routes.iter_mut().map(|route| &mut route.fields) {
             if let Some(all) = policies(route) {
                 all.retain(|policy| policy["acl"] != json!({"allow": [], "deny": []}));
             }
@@ -132,7 +132,7 @@ impl Import {
             let all = route.get("policies").and_then(Value::as_array);
             all.is_some_and(|all| all.iter().any(|policy| policy.get("rateLimit").is_some()))
         };
-        if !self.routes.iter().any(|(route, _)| has(route)) {
+        if !self.routes.iter().any(|route| has(&route.fields)) {
             return;
         }
         let (limits, others) = std::mem::take(&mut self.globals)
@@ -143,7 +143,8 @@ impl Import {
         if limits.is_empty() {
             return;
         }
-        for (route, _) in self.routes.iter_mut().filter(|(route, _)| !has(route)) {
+        let without = self.routes.iter_mut().map(|route| &mut route.fields).filter(|route| !has(route));
+        for route in without {
             if let Some(all) = policies(route) {
                 all.extend(limits.iter().cloned());
             }

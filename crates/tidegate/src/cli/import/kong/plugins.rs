@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Fields, Import, closing, list, number, text, texts};
+use super::{Fields, Import, closing, defaults, list, number, text, texts};
 use crate::cli::import::leftovers;
 
 /// Seconds of the windows of `rate-limiting`.
@@ -82,15 +82,12 @@ impl Import {
             (None, None, None) => return self.globals.push(policy),
             (_, Some(route), _) => {
                 let name = super::name_of(route);
-                places
-                    .extend(self.routes.iter_mut().map(|(route, _)| route).filter(|one| one["name"] == name));
+                let routes = self.routes.iter_mut().map(|route| &mut route.fields);
+                places.extend(routes.filter(|one| one["name"] == name));
             }
             (Some(service), None, _) => {
-                let service = self.services.iter().find(|(known, _)| known == service);
-                let upstream = service.map(|(_, service)| service.upstream.clone());
-                let of_it =
-                    self.routes.iter_mut().filter(|(_, leads)| upstream.is_some() && *leads == upstream);
-                places.extend(of_it.map(|(route, _)| route));
+                let of_it = self.routes.iter_mut().filter(|route| route.service.as_ref() == Some(service));
+                places.extend(of_it.map(|route| &mut route.fields));
             }
             (None, None, Some(consumer)) => {
                 let name = super::name_of(consumer);
@@ -149,9 +146,15 @@ impl Import {
                     key["query"] = key["headers"][0].clone();
                 }
                 key["hideCredentials"] = json!(config.remove("hide_credentials") == Some(Value::Bool(true)));
-                for key in ["key_in_header", "key_in_body", "run_on_preflight", "realm"] {
-                    config.remove(key);
-                }
+                defaults(
+                    config,
+                    &[
+                        ("key_in_header", json!(true)),
+                        ("key_in_body", json!(false)),
+                        ("run_on_preflight", json!(true)),
+                        ("realm", Value::Null),
+                    ],
+                );
                 self.anonymous(at, config, &mut key);
                 json!({"keyAuth": key})
             }
@@ -159,11 +162,12 @@ impl Import {
                 let hides = config.remove("hide_credentials") == Some(Value::Bool(true));
                 let mut basic = json!({"hideCredentials": hides});
                 self.anonymous(at, config, &mut basic);
-                config.remove("realm");
+                defaults(config, &[("realm", json!("service"))]);
                 json!({"basicAuth": basic})
             }
             "acl" => {
                 let (allow, deny) = (texts(config, "allow"), texts(config, "deny"));
+                // No group is told to upstreams here.
                 config.remove("hide_groups_header");
                 json!({"acl": {"allow": allow, "deny": deny}})
             }
@@ -171,7 +175,7 @@ impl Import {
                 let (allow, deny) = (texts(config, "allow"), texts(config, "deny"));
                 json!({"ipRestriction": {"allow": allow, "deny": deny}})
             }
-            "cors" => cors(config),
+            "cors" => self.cors(at, config),
             "rate-limiting" => match self.rate_limit(at, config) {
                 Some(policy) => policy,
                 None => return Made::Nothing,
@@ -183,7 +187,7 @@ impl Import {
                     Some("bytes") => "B",
                     _ => "MiB",
                 };
-                config.remove("require_content_length");
+                defaults(config, &[("require_content_length", json!(false))]);
                 json!({"requestLimits": {"maxBodySize": format!("{size}{unit}")}})
             }
             "request-transformer" | "response-transformer" => {
@@ -194,31 +198,66 @@ impl Import {
                 }
                 json!({"headers": {side: changes}})
             }
-            "proxy-cache" => {
-                let seconds = number(config, "cache_ttl").unwrap_or(300);
-                for key in ["strategy", "memory", "content_type", "request_method", "response_code"] {
-                    config.remove(key);
-                }
-                config.remove("cache_control");
-                json!({"cache": {"defaultTtl": format!("{seconds}s")}})
-            }
+            "proxy-cache" => self.cache(at, config),
             // What it answers is looked for when the route is finished.
             "request-termination" => {
                 let taken = std::mem::take(config);
                 json!({"request-termination": taken})
             }
             "file-log" | "stdout-log" => {
-                self.access_log = true;
+                let sink = match text(config, "path").filter(|path| !path.starts_with("/dev/")) {
+                    Some(path) => json!({"kind": "file", "path": path}),
+                    None => json!({"kind": "stdout"}),
+                };
+                if !self.access_log.contains(&sink) {
+                    self.access_log.push(sink);
+                }
+                // Files are opened anew when they are moved away.
+                config.remove("reopen");
+                return Made::Nothing;
+            }
+            // Metrics are always there.
+            "prometheus" => {
                 config.clear();
                 return Made::Nothing;
             }
-            // Metrics and request ids are always there.
-            "prometheus" | "correlation-id" => {
-                config.clear();
+            // So are the ids of requests, in a header of their own.
+            "correlation-id" => {
+                defaults(
+                    config,
+                    &[
+                        ("header_name", json!("X-Request-ID")),
+                        ("generator", json!("uuid")),
+                        ("echo_downstream", json!(true)),
+                    ],
+                );
                 return Made::Nothing;
             }
             _ => return Made::Unknown,
         })
+    }
+
+    fn cache(&mut self, at: &str, config: &mut Fields) -> Value {
+        let seconds = number(config, "cache_ttl").unwrap_or(300);
+        for key in ["strategy", "memory", "storage_ttl"] {
+            config.remove(key);
+        }
+        defaults(
+            config,
+            &[
+                ("content_type", json!(["text/plain", "application/json"])),
+                ("request_method", json!(["GET", "HEAD"])),
+                ("response_code", json!([200, 301, 404])),
+            ],
+        );
+        if config.remove("cache_control") != Some(Value::Bool(true)) {
+            self.note(
+                &format!("{at}.config.cache_control"),
+                "Kong keeps answers whatever their `Cache-Control` says; here `cache` heeds it (RFC 9111), \
+                 and `defaultTtl` is for those that say nothing",
+            );
+        }
+        json!({"cache": {"defaultTtl": format!("{seconds}s")}})
     }
 
     fn anonymous(&mut self, at: &str, config: &mut Fields, policy: &mut Value) {
@@ -256,11 +295,12 @@ impl Import {
             );
         }
         let is_shared = policy == "redis" && self.redis(at, config);
-        for key in
-            ["hide_client_headers", "fault_tolerant", "redis", "sync_rate", "error_code", "error_message"]
-        {
+        let is_silent = config.remove("hide_client_headers") == Some(Value::Bool(true));
+        let is_closed = config.remove("fault_tolerant") == Some(Value::Bool(false));
+        for key in ["redis", "sync_rate"] {
             config.remove(key);
         }
+        defaults(config, &[("error_code", json!(429)), ("error_message", json!("API rate limit exceeded"))]);
         let [first, more @ ..] = limits.as_mut_slice() else {
             self.note(at, "it has no limit; left out");
             return None;
@@ -269,6 +309,12 @@ impl Import {
         policy["key"] = by;
         if is_shared {
             policy["store"] = json!("redis");
+            if is_closed {
+                policy["whenAway"] = json!("closed");
+            }
+        }
+        if is_silent {
+            policy["headers"] = json!(false);
         }
         if !more.is_empty() {
             policy["limits"] = json!(more);
@@ -374,30 +420,38 @@ impl Import {
         leftovers(&config.into(), &format!("request-termination of {name}"), &mut self.notes);
         Some(respond)
     }
-}
 
-fn cors(config: &mut Fields) -> Value {
-    let mut cors = Fields::new();
-    let origins = texts(config, "origins");
-    let any = vec!["*".to_owned()];
-    cors.insert("allowOrigins".to_owned(), json!(if origins.is_empty() { any } else { origins }));
-    for (theirs, ours) in
-        [("methods", "allowMethods"), ("headers", "allowHeaders"), ("exposed_headers", "exposeHeaders")]
-    {
-        let values = texts(config, theirs);
-        if !values.is_empty() {
-            cors.insert(ours.to_owned(), json!(values));
+    fn cors(&mut self, at: &str, config: &mut Fields) -> Value {
+        let mut cors = Fields::new();
+        let origins = texts(config, "origins");
+        let is_any = origins.is_empty() || origins.iter().any(|origin| origin == "*");
+        cors.insert("allowOrigins".to_owned(), if is_any { json!(["*"]) } else { json!(origins) });
+        for (theirs, ours) in
+            [("methods", "allowMethods"), ("headers", "allowHeaders"), ("exposed_headers", "exposeHeaders")]
+        {
+            let values = texts(config, theirs);
+            if !values.is_empty() {
+                cors.insert(ours.to_owned(), json!(values));
+            }
         }
+        if config.remove("credentials") == Some(Value::Bool(true)) {
+            if is_any {
+                self.note(
+                    &format!("{at}.config.credentials"),
+                    "left out: Kong lets every site read answers to its visitors' own cookies with it; name the sites \
+                     in `allowOrigins`, then set `allowCredentials`",
+                );
+            } else {
+                cors.insert("allowCredentials".to_owned(), json!(true));
+            }
+        }
+        if let Some(seconds) = number(config, "max_age") {
+            cors.insert("maxAge".to_owned(), json!(format!("{seconds}s")));
+        }
+        if config.remove("private_network") == Some(Value::Bool(true)) {
+            cors.insert("allowPrivateNetwork".to_owned(), json!(true));
+        }
+        defaults(config, &[("preflight_continue", json!(false))]);
+        json!({"cors": cors})
     }
-    if config.remove("credentials") == Some(Value::Bool(true)) {
-        cors.insert("allowCredentials".to_owned(), json!(true));
-    }
-    if let Some(seconds) = number(config, "max_age") {
-        cors.insert("maxAge".to_owned(), json!(format!("{seconds}s")));
-    }
-    if config.remove("private_network") == Some(Value::Bool(true)) {
-        cors.insert("allowPrivateNetwork".to_owned(), json!(true));
-    }
-    config.remove("preflight_continue");
-    json!({"cors": cors})
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod content;
+mod disk;
 mod operators;
 mod suite;
 mod together;

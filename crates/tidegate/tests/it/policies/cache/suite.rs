@@ -105,6 +105,11 @@ fn with_defaults_no_test_of_the_public_suite_fails_that_passed() {
 }
 
 #[test]
+fn with_a_tier_on_disk_the_public_suite_has_the_same_outcome() {
+    check("{disk: {}}", HEURISTIC);
+}
+
+#[test]
 fn with_guesses_more_of_the_public_suite_passes() {
     check("{heuristic: {}}", &[]);
 }

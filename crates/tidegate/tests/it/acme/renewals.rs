@@ -1,0 +1,87 @@
+//! Renewals: by age, as the authority suggests, and without anybody noticing.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Shape,
+    kept::renew,
+    open,
+    pebble::{Pebble, Ways},
+};
+use crate::{
+    harness::{Upstream, eventually},
+    wire::tls::{ask, client, dial},
+};
+
+#[test]
+fn a_certificate_is_renewed_with_a_third_of_its_life_left_and_no_connection_is_cut() {
+    let pebble = Pebble::with(Ways { settings: r#", "certificateValidityPeriod": 15"#, ..Ways::default() });
+    let door = open(&pebble, Shape { names: "api.example.test", ..Shape::default() });
+    let before = door.gets("api.example.test", &pebble);
+    let config = client(pebble.roots(), None, &[]);
+    let mut kept = dial(door.tls, &config, "api.example.test").expect("a connection");
+    assert_eq!(ask(&mut kept, "api.example.test", "/").expect("an answer").text(), "inside");
+    let began = SystemTime::now();
+    eventually("another certificate", || {
+        door.shown("api.example.test", &pebble.roots()).is_some_and(|now| now != before)
+    });
+    let took = began.elapsed().expect("time passes");
+    assert!(took < Duration::from_secs(15), "before the end of the first: {took:?}");
+    assert_eq!(ask(&mut kept, "api.example.test", "/").expect("an answer").text(), "inside");
+}
+
+#[test]
+fn an_authority_that_suggests_a_renewal_gets_its_order() {
+    let pebble = Pebble::start();
+    // Pebble of this version suggests nothing: somebody stands before its directory who does (RFC 9773 §4.1).
+    let directory = pebble.told_directory();
+    let fake = Upstream::scripted(move |seen| {
+        let host = seen.header("host").unwrap_or_default().to_owned();
+        let body = match seen.target() {
+            "/dir" => {
+                let mut all: serde_json::Value = serde_json::from_str(&directory).ok()?;
+                all["renewalInfo"] = format!("http://{host}/info").into();
+                all.to_string()
+            }
+            _ => r#"{"suggestedWindow": {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}}"#
+                .to_owned(),
+        };
+        Some(
+            format!("HTTP/1.1 200 OK\r\nretry-after: 3600\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .into_bytes(),
+        )
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    pebble.write_authority(folder.path());
+    let shape = Shape { names: "api.example.test", ..Shape::default() };
+    let real = super::text(&pebble, shape);
+    let text = real.replace(&pebble.directory(), &format!("http://{}/dir", fake.address));
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], pebble.http_port));
+    let gateway = crate::harness::Gateway::in_folder(folder, &text, address, |_| {});
+    let door = super::Door { gateway, tls: std::net::SocketAddr::from(([127, 0, 0, 1], pebble.tls_port)) };
+    eventually(&format!("a second certificate\n{}", door.gateway.stderr()), || {
+        door.gateway.metric("tidegate_acme_orders_total{outcome=\"issued\"}") >= Some(2.0)
+    });
+    assert_eq!(
+        door.gateway.metric("tidegate_acme_orders_total{outcome=\"issued\"}"),
+        Some(2.0),
+        "once a day at most"
+    );
+    let asked = fake.seen().into_iter().find(|seen| seen.target().starts_with("/info/")).expect("a question");
+    let id = asked.target().trim_start_matches("/info/").to_owned();
+    let (signer, number) = id.split_once('.').expect("two parts");
+    assert!(signer.len() > 20 && number.len() > 5, "{id}");
+}
+
+#[test]
+fn a_renewal_that_fails_leaves_the_old_certificate_in_use() {
+    let mut pebble = Pebble::start();
+    let door = open(&pebble, Shape { names: "api.example.test", ..Shape::default() });
+    let before = door.gets("api.example.test", &pebble);
+    let roots = pebble.roots();
+    pebble.leave();
+    renew(&door);
+    eventually("a failure", || door.told()[0]["failures"] == 1);
+    assert_eq!(door.shown("api.example.test", &roots), Some(before));
+    assert_eq!(door.told()[0]["state"], "valid");
+}
