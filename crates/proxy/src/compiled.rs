@@ -248,7 +248,7 @@ impl Compiled {
         let (listeners, stream_routes) = listeners(&config, has_upstreams, &cx, &mut errors);
         let global = Chain::compile(&config.global_policies, GLOBAL, &cx, &mut errors);
         let mut routes = Vec::with_capacity(config.routes.len());
-        let made_by = crate::policy::cache::made_by::MadeBy::of(&config);
+        let made_by = crate::policy::cache::made_by::MadeBy::of(&config, &plugins);
         for settings in &config.routes {
             let chain = Route::chain(settings, &global, &cx, &mut errors);
             // Without its upstreams a route would only say that they are not there.

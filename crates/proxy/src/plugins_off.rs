@@ -19,6 +19,11 @@ pub(crate) fn compile(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Plugins {
     Plugins::new()
 }
 
+/// None runs any.
+pub(crate) fn digest<'p>(_: &'p Plugins, _: &str) -> Option<&'p str> {
+    None
+}
+
 /// How a policy or route uses a plugin.
 pub(crate) struct Wanted<'s> {
     pub(crate) plugin: &'s str,

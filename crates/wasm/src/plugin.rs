@@ -246,6 +246,8 @@ impl Plugin {
         let (asks, mut asked) = mpsc::channel(1);
         let mut store = Store::new(&engine.inner, State::new(limits, uses, asks));
         store.limiter(|state| state);
+        // Lists whose items are one and the same piece of memory may be longer than all of it.
+        store.set_hostcall_fuel(limits.memory);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().tick()?;
             Ok(UpdateDeadline::Yield(1))

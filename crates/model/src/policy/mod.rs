@@ -159,6 +159,11 @@ pub(crate) trait Settings {
         Vec::new()
     }
 
+    /// Name of the plugin whose code it runs.
+    fn runs(&self) -> Option<&str> {
+        None
+    }
+
     /// Why it is nothing for an upstream, whose policies run after all others.
     fn comes_too_late(&self) -> Option<&'static str> {
         None
@@ -314,6 +319,11 @@ impl Policy {
     /// Names of upstreams that it may send calls to in place of its route's own.
     pub fn leads_to(&self) -> Vec<&str> {
         self.settings().leads_to()
+    }
+
+    /// Name of the plugin whose code it runs.
+    pub fn runs(&self) -> Option<&str> {
+        self.settings().runs()
     }
 
     /// Its rules over texts of models.

@@ -66,6 +66,10 @@ impl Settings for Wasm {
         }
     }
 
+    fn runs(&self) -> Option<&str> {
+        Some(&self.plugin)
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.field("plugin", |at| at.refer(Named::Plugin, &self.plugin));
         at.each("upstreams", &self.upstreams, |at, upstream| at.refer(Named::Upstream, upstream));

@@ -92,6 +92,11 @@ fn load(settings: &Settings, cx: &Building<'_>) -> Result<Loaded, (&'static str,
     }
 }
 
+/// Which code a plugin runs.
+pub(crate) fn digest<'p>(plugins: &'p Plugins, name: &str) -> Option<&'p str> {
+    plugins.get(name).map(|loaded| &*loaded.digest)
+}
+
 /// How a policy or route uses a plugin.
 pub(crate) struct Wanted<'s> {
     pub(crate) plugin: &'s str,
