@@ -283,7 +283,8 @@ fi
 component_packages=(@bytecodealliance/componentize-js@0.23.0)
 stamp="$peers/componentize-$(printf '%s\n' "${component_packages[@]}" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
-  rm -rf "$peers/componentize"
+  # With what it says of an earlier list, to which one may come back.
+  rm -rf "$peers/componentize" "$peers"/componentize-[0-9a-f]*
   mkdir -p "$peers/componentize"
   echo '{"private": true, "type": "module"}' >"$peers/componentize/package.json"
   (cd "$peers/componentize" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund "${component_packages[@]}") || {
@@ -293,10 +294,11 @@ if [ ! -e "$stamp" ]; then
   touch "$stamp"
   say "installed ${component_packages[*]}"
 fi
-stamp="$peers/plugins-$(cat examples/plugins/rust/Cargo.* examples/plugins/rust/src/* examples/plugins/js/*.*js crates/wasm/wit/* | sha256sum | cut -c1-12)"
+stamp="$peers/plugins-$({ basename "$stamp" && cat examples/plugins/rust/Cargo.* examples/plugins/rust/src/* examples/plugins/js/*.*js crates/wasm/wit/*; } | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
+  rm -f "$peers"/plugins-[0-9a-f]*
   mkdir -p "$peers/plugins"
-  if ! rustc --print target-libdir --target wasm32-wasip2 >/dev/null 2>&1 || [ ! -d "$(rustc --print target-libdir --target wasm32-wasip2)" ]; then
+  if [ ! -d "$(rustc --print target-libdir --target wasm32-wasip2)" ]; then
     rustup target add wasm32-wasip2 || { say "the target wasm32-wasip2 is missing: rustup target add wasm32-wasip2"; exit 1; }
   fi
   (cd examples/plugins/rust && CARGO_TARGET_DIR="$peers/plugins/target" cargo build --quiet --release --target wasm32-wasip2) || {

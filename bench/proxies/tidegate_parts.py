@@ -30,14 +30,8 @@ class Plugged(Tidegate):
 
     NAME = "Tidegate, a component that does nothing"
 
-    def start(self):
-        text = ROOT / "crates/tidegate/tests/it/plugins/small.wat"
-        assemble = ["cargo", "run", "--quiet", "--release", "--package", "tidegate-wasm", "--example", "assemble", "--"]
-        subprocess.run([*assemble, text, self.folder / "no-op.wasm"], cwd=ROOT, check=True)
-        return super().start()
-
     def config(self):
-        return {**super().config(), "plugins": [{"name": "no-op", "file": str(self.folder / "no-op.wasm")}]}
+        return {**super().config(), "plugins": [{"name": "no-op", "file": str(ROOT / "bench/no-op.wasm")}]}
 
     def routes(self):
         [route] = super().routes()

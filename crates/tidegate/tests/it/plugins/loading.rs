@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Plugged, built, small};
-use crate::harness::{get, run};
+use crate::harness::{eventually, get, run};
 
 const ROUTE: &str = "routes: [{name: r, match: [{path: {prefix: /}}], wasm: {plugin: p}}]\n";
 
@@ -73,12 +73,14 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{headers: {{re
             gateway.replace("p.wasm", &versions[round % 3]);
             let after = gateway.reload(&rest(&round.to_string()));
             assert_eq!(after["reloadsRefused"], 0, "{after}");
-            assert_eq!(get(address, "/").expect("an answer").header("x-version"), Some(&*round.to_string()));
+            eventually("the new version", || {
+                get(address, "/").expect("an answer").header("x-version") == Some(&*round.to_string())
+            });
         }
         // A broken file refuses the configuration, and that which was lives on.
         gateway.replace("p.wasm", b"broken");
         let after = gateway.reload(&rest("broken"));
-        assert_eq!(after["reloadsRefused"], 1, "{after}");
+        assert_ne!(after["reloadsRefused"], 0, "{after}");
         assert_eq!(get(address, "/").expect("an answer").header("x-version"), Some("11"));
         assert!(gateway.gateway.stderr().contains("p.wasm"), "{}", gateway.gateway.stderr());
         is_over.store(true, Ordering::Relaxed);
@@ -87,6 +89,12 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{headers: {{re
         }
     });
     assert!(calls.load(Ordering::Relaxed) > 20, "{calls:?} calls");
+    // A file that changes is a reload by itself.
+    gateway.replace("p.wasm", &small("(i32.store16 (i32.const 16) (i32.const 203))"));
+    gateway.reload(&rest("last"));
+    eventually("the last component", || get(address, "/").expect("an answer").status == 203);
+    gateway.replace("p.wasm", &versions[0]);
+    eventually("the file that was noticed", || get(address, "/").expect("an answer").status == 200);
 }
 
 #[test]
@@ -108,4 +116,30 @@ routes: [{{name: r, priority: {priority}, match: [{{path: {{prefix: /}}}}], poli
         let instances = gateway.gateway.metric("tidegate_wasm_instances{policy=\"routes/r/wasm\"}");
         assert_eq!(instances, Some(1.0));
     }
+}
+
+#[test]
+fn kept_answers_are_left_behind_with_the_component_that_made_them() {
+    let rest = |text: &str| {
+        format!(
+            "plugins: [{{name: p, file: p.wasm}}]
+policies: [{{name: kept, policy: {{cache: {{defaultTtl: 1h}}}}}}]
+routes:
+  - {{name: judged, match: [{{path: {{prefix: /judged}}}}], policies: [{{use: kept}}, {{wasm: {{plugin: p}}}}], respond: {{}}}}
+  - {{name: other, match: [{{path: {{prefix: /other}}}}], policies: [{{use: kept}}], respond: {{body: \"{text}\"}}}}
+  - {{name: answered, match: [{{path: {{prefix: /}}}}], policies: [{{use: kept}}], wasm: {{plugin: p}}}}\n"
+        )
+    };
+    let gateway = Plugged::start(&[("p.wasm", &small(""))], &rest("one"));
+    let is_hit = |path: &str| {
+        let answer = get(gateway.gateway.address, path).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("cache-status").expect("what the cache did").contains("hit")
+    };
+    let all = || ["/judged", "/other", "/answered"].map(&is_hit);
+    assert_eq!((all(), all()), ([false; 3], [true; 3]));
+    gateway.replace("p.wasm", &small("(nop)"));
+    let after = gateway.reload(&rest("one"));
+    assert_eq!(after["reloadsRefused"], 0, "{after}");
+    assert_eq!((all(), all()), ([false, true, false], [true; 3]));
 }

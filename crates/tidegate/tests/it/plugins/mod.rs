@@ -15,6 +15,17 @@ pub(crate) fn small(code: &str) -> Vec<u8> {
     wat::parse_str(SMALL.replace("CODE", code)).expect("a component")
 }
 
+/// What the bench's gateway runs.
+#[test]
+fn the_component_of_the_bench_is_the_small_one() {
+    let path = crate::tidy::root().join("bench/no-op.wasm");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, small("")).expect("a file");
+    }
+    let kept = fs::read(&path).unwrap_or_default();
+    assert!(kept == small(""), "bench/no-op.wasm is of another text: run this test with UPDATE_GOLDEN=1");
+}
+
 /// A component that `scripts/peers.sh` has built of `examples/plugins`.
 fn built(name: &str) -> PathBuf {
     let path = peers_folder().join("plugins").join(name);
