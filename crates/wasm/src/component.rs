@@ -64,9 +64,8 @@ impl Component {
         let component = wasmtime::component::Component::new(&engine.inner, bytes)
             .map_err(|error| format!("it cannot be compiled: {}", chain(&error)))?;
         let kind = component.component_type();
-        let imports: Vec<String> = kind.imports(&engine.inner).map(|(name, _)| name.to_owned()).collect();
         let mut linker: Linker<State> = Linker::new(&engine.inner);
-        host::link(&mut linker, &imports)?;
+        host::link(&mut linker, &engine.inner, &kind)?;
         linker
             .define_unknown_imports_as_traps(&component)
             .map_err(|error| format!("its imports: {}", chain(&error)))?;

@@ -7,7 +7,13 @@ mod tools;
 pub(crate) mod types;
 pub(crate) mod wasi;
 
-use wasmtime::component::{Linker, LinkerInstance};
+use wasmtime::{
+    Engine,
+    component::{
+        Linker, LinkerInstance,
+        types::{Component, ComponentItem},
+    },
+};
 
 use crate::state::State;
 
@@ -27,8 +33,8 @@ const WORLD: [(&str, Defines); 5] = [
 ];
 
 /// Defines what a component imports, under the versions that it names. An error says which import nobody has.
-pub(crate) fn link(linker: &mut Linker<State>, imports: &[String]) -> Result<(), String> {
-    for import in imports {
+pub(crate) fn link(linker: &mut Linker<State>, engine: &Engine, component: &Component) -> Result<(), String> {
+    for (import, item) in component.imports(engine) {
         let (name, version) = import.split_once('@').unwrap_or((import, ""));
         let known = |table: &[(&str, Defines)]| {
             table.iter().find(|(known, _)| *known == name).map(|(_, defines)| *defines)
@@ -44,9 +50,20 @@ pub(crate) fn link(linker: &mut Linker<State>, imports: &[String]) -> Result<(),
                 ));
             }
         };
-        let Some(defines) = defines else { continue };
-        let mut at = linker.instance(import).map_err(|error| format!("`{import}`: {error:#}"))?;
-        defines(&mut at).map_err(|error| format!("`{import}`: {error:#}"))?;
+        let wrong = |error: wasmtime::Error| format!("`{import}`: {error:#}");
+        let mut at = linker.instance(import).map_err(wrong)?;
+        // Interfaces name resources of others again: those are the same ones, also where all the rest is a trap.
+        if let ComponentItem::ComponentInstance(instance) = &item.ty
+            && name.starts_with("wasi:")
+        {
+            let exports = instance.exports(engine);
+            for (resource, _) in exports.filter(|(_, item)| matches!(item.ty, ComponentItem::Resource(_))) {
+                wasi::resource(&mut at, resource).map_err(wrong)?;
+            }
+        }
+        if let Some(defines) = defines {
+            defines(&mut at).map_err(wrong)?;
+        }
     }
     Ok(())
 }

@@ -142,7 +142,7 @@ pub(super) fn line(message: &str) -> &str {
 }
 
 /// The interfaces that there are.
-pub(super) const INTERFACES: [(&str, Defines); 20] = [
+pub(super) const INTERFACES: [(&str, Defines); 17] = [
     ("wasi:io/error", error),
     ("wasi:io/poll", poll),
     ("wasi:io/streams", streams),
@@ -156,17 +156,32 @@ pub(super) const INTERFACES: [(&str, Defines); 20] = [
     ("wasi:cli/stdin", stdin),
     ("wasi:cli/stdout", |at| written(at, "get-stdout", OUTPUT)),
     ("wasi:cli/stderr", |at| written(at, "get-stderr", ERRORS)),
-    ("wasi:cli/terminal-input", |at| terminal(at, "terminal-input")),
-    ("wasi:cli/terminal-output", |at| terminal(at, "terminal-output")),
     ("wasi:cli/terminal-stdin", |at| no_terminal(at, "get-terminal-stdin")),
     ("wasi:cli/terminal-stdout", |at| no_terminal(at, "get-terminal-stdout")),
     ("wasi:cli/terminal-stderr", |at| no_terminal(at, "get-terminal-stderr")),
-    ("wasi:filesystem/types", files),
     ("wasi:filesystem/preopens", preopens),
 ];
 
+/// Defines a resource by the name that all interfaces have for it. Others are those of traps.
+pub(super) fn resource(at: &mut LinkerInstance<'_, State>, name: &str) -> wasmtime::Result<()> {
+    let kind = match name {
+        "pollable" => {
+            return at.resource(name, ResourceType::host::<Pollable>(), |mut store, rep| {
+                store.data_mut().wasi.forget(rep);
+                Ok(())
+            });
+        }
+        "error" | "io-error" => ResourceType::host::<IoError>(),
+        "input-stream" => ResourceType::host::<InputStream>(),
+        "output-stream" => ResourceType::host::<OutputStream>(),
+        "terminal-input" | "terminal-output" => ResourceType::host::<Terminal>(),
+        "descriptor" => ResourceType::host::<Descriptor>(),
+        _ => return Ok(()),
+    };
+    at.resource(name, kind, |_, _| Ok(()))
+}
+
 fn error(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    at.resource("error", ResourceType::host::<IoError>(), |_, _| Ok(()))?;
     at.func_wrap(
         "[method]error.to-debug-string",
         |_: Store<'_>, (_,): (Resource<IoError>,)| -> Done<String> { Ok(("error".to_owned(),)) },
@@ -174,10 +189,6 @@ fn error(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 fn poll(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    at.resource("pollable", ResourceType::host::<Pollable>(), |mut store, rep| {
-        store.data_mut().wasi.forget(rep);
-        Ok(())
-    })?;
     at.func_wrap(
         "[method]pollable.ready",
         |store: Store<'_>, (one,): (Resource<Pollable>,)| -> Done<bool> {
@@ -214,8 +225,6 @@ type Written = Done<Result<(), StreamError>>;
 type Read = Done<Result<Vec<u8>, StreamError>>;
 
 fn streams(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    at.resource("input-stream", ResourceType::host::<InputStream>(), |_, _| Ok(()))?;
-    at.resource("output-stream", ResourceType::host::<OutputStream>(), |_, _| Ok(()))?;
     for name in ["[method]input-stream.read", "[method]input-stream.blocking-read"] {
         at.func_wrap(name, |_: Store<'_>, (_, _): (Resource<InputStream>, u64)| -> Read {
             Ok((Err(StreamError::Closed),))
@@ -333,16 +342,8 @@ fn written(at: &mut LinkerInstance<'_, State>, name: &str, stream: u32) -> wasmt
     })
 }
 
-fn terminal(at: &mut LinkerInstance<'_, State>, name: &str) -> wasmtime::Result<()> {
-    at.resource(name, ResourceType::host::<Terminal>(), |_, _| Ok(()))
-}
-
 fn no_terminal(at: &mut LinkerInstance<'_, State>, name: &str) -> wasmtime::Result<()> {
     at.func_wrap(name, |_: Store<'_>, (): ()| -> Done<Option<Resource<Terminal>>> { Ok((None,)) })
-}
-
-fn files(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    at.resource("descriptor", ResourceType::host::<Descriptor>(), |_, _| Ok(()))
 }
 
 fn preopens(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {

@@ -136,3 +136,18 @@ fn instances_are_so_many_and_come_back() {
         drop(second);
     });
 }
+
+#[test]
+fn an_answer_larger_than_the_memory_that_it_lies_in_is_a_trap() {
+    // 1,000 fields at 8192, all of them with the same 60,000 bytes as their values: 60 MB out of one page of memory.
+    let code = "(local $at i32) (local.set $at (i32.const 8192))
+      (loop
+        (i32.store offset=12 (local.get $at) (i32.const 60000))
+        (local.set $at (i32.add (local.get $at) (i32.const 16)))
+        (br_if 0 (i32.lt_u (local.get $at) (i32.const 24192))))
+      (i32.store (i32.const 1096) (i32.const 8192)) (i32.store (i32.const 1100) (i32.const 1000))
+      (call $answer (i32.const 200))";
+    let tried = plugin(&on_request(code), limits());
+    let (_, said) = run(tried.plugin.on_request(subject(), &mut World::default()));
+    assert!(matches!(&said, Err(Stopped::Trapped(_))), "{said:?}");
+}

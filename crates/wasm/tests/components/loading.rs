@@ -41,6 +41,16 @@ fn an_import_that_nobody_has_is_refused_by_name() {
 #[test]
 fn files_and_sockets_trap_only_when_they_are_used() {
     let text = r#"(component
+      (import "wasi:io/error@0.2.6" (instance $error (export "error" (type (sub resource)))))
+      (alias export $error "error" (type $e))
+      (import "wasi:io/streams@0.2.6" (instance
+        (alias outer 1 $e (type $e'))
+        (export "error" (type (eq $e')))
+        (export "output-stream" (type (sub resource)))))
+      (import "wasi:http/types@0.2.6" (instance
+        (alias outer 1 $e (type $e'))
+        (export "io-error" (type (eq $e')))
+        (export "fields" (type (sub resource)))))
       (import "wasi:sockets/network@0.2.3" (instance $network (export "network" (type (sub resource)))))
       (import "wasi:filesystem/types@0.2.0" (instance $files
         (export "descriptor" (type $d (sub resource)))
@@ -53,7 +63,7 @@ fn files_and_sockets_trap_only_when_they_are_used() {
       (alias export $types "answer" (type $answer))
       (core module $m (memory (export "memory") 1) (data (i32.const 16) "\c8\00") (func (export "f") (result i32) (i32.const 16)))
       (core instance $i (instantiate $m))
-      (func (export "handle") (result $answer) (canon lift (core func $i "f") (memory $i "memory"))))"#;
+      (func (export "handle") (result $answer) (canon lift (core func $i "f") (memory (core memory $i "memory")))))"#;
     assert!(Component::load(&parsed(text), &limits()).expect("a component").handles());
 }
 

@@ -1,19 +1,19 @@
 //! The examples in Rust and JavaScript: what they change, answer, ask for and tell.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use serde_json::json;
 
 use super::{Plugged, built};
-use crate::harness::{Answer, Upstream, eventually, raw};
+use crate::harness::{Answer, Gateway, Upstream, eventually, raw};
 
-fn get(gateway: &Plugged, path: &str, headers: &str) -> Answer {
-    gateway.gateway.send(&format!("GET {path} HTTP/1.1\nhost: a{headers}"), b"")
+fn get(gateway: &Gateway, path: &str, headers: &str) -> Answer {
+    gateway.send(&format!("GET {path} HTTP/1.1\nhost: a{headers}"), b"")
 }
 
-fn post(gateway: &Plugged, path: &str, headers: &str, body: &str) -> Answer {
+fn post(gateway: &Gateway, path: &str, headers: &str, body: &str) -> Answer {
     let head = format!("POST {path} HTTP/1.1\nhost: a{headers}\ncontent-length: {}", body.len());
-    gateway.gateway.send(&head, body.as_bytes())
+    gateway.send(&head, body.as_bytes())
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_component_in_rust_judges_and_answers() {
         Some(format!("{head}\r\n\r\n{body}").into_bytes())
     });
     let rust = fs::read(built("rust.wasm")).expect("a component");
-    let gateway = Plugged::start(
+    let gateway = &Plugged::start(
         &[("rust.wasm", &rust)],
         &format!(
             "plugins: [{{name: rust, file: rust.wasm, cpuTime: 2s}}]
@@ -66,9 +66,10 @@ routes:
 ",
             service.address, accounts.address
         ),
-    );
+    )
+    .gateway;
     // Heads and bodies of requests and answers.
-    let answer = post(&gateway, "/judged/a", "\naccept-encoding: gzip", "quiet");
+    let answer = post(gateway, "/judged/a", "\naccept-encoding: gzip", "quiet");
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("x-via"), Some("rust"));
     assert_eq!(answer.header("etag"), Some("W/\"1\""), "the bytes are others than the service tagged");
@@ -76,36 +77,36 @@ routes:
     assert_eq!(service.seen()[0].header("accept-encoding"), None);
     // Answers of its own, and what it counts and logs.
     for count in 1..=2 {
-        let answer = get(&gateway, "/judged/admin/x", "");
+        let answer = get(gateway, "/judged/admin/x", "");
         assert_eq!((answer.status, answer.json()), (403, json!({"refused": count})));
     }
     assert_eq!(service.seen().len(), 1);
     let metric = "tidegate_wasm_counter_total{plugin=\"rust\",counter=\"refused\"}";
-    assert_eq!(gateway.gateway.metric(metric), Some(2.0), "{}", gateway.gateway.metrics());
+    assert_eq!(gateway.metric(metric), Some(2.0), "{}", gateway.metrics());
     assert!(
-        gateway.gateway.stderr().contains("refused /judged/admin/x of 127.0.0.1"),
+        gateway.stderr().contains("refused /judged/admin/x of 127.0.0.1"),
         "{}",
-        gateway.gateway.stderr()
+        gateway.stderr()
     );
     // Upstreams that are asked, and those that may not be.
-    assert_eq!(get(&gateway, "/asked/good", "").status, 200);
-    let answer = get(&gateway, "/asked/bad", "");
+    assert_eq!(get(gateway, "/asked/good", "").status, 200);
+    let answer = get(gateway, "/asked/bad", "");
     assert_eq!((answer.status, answer.json()), (403, json!({"said": 402})));
     assert_eq!(accounts.seen().len(), 2);
     assert!(accounts.seen()[0].header("x-request-id").is_some());
-    let answer = get(&gateway, "/forbidden/good", "");
+    let answer = get(gateway, "/forbidden/good", "");
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("not among the upstreams"), "{}", answer.text());
     assert_eq!(accounts.seen().len(), 2);
     // Bodies that are too large.
-    assert_eq!(post(&gateway, "/small", "", &"x".repeat(65)).status, 413);
+    assert_eq!(post(gateway, "/small", "", &"x".repeat(65)).status, 413);
     assert_eq!(
-        post(&gateway, "/small", "", &"x".repeat(64)).status,
+        post(gateway, "/small", "", &"x".repeat(64)).status,
         502,
         "with what is sent the answer is too large"
     );
     // The handler.
-    let answer = post(&gateway, "/some/where?b=c", "\naccept: text/plain", "hello");
+    let answer = post(gateway, "/some/where?b=c", "\naccept: text/plain", "hello");
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(
@@ -115,8 +116,8 @@ routes:
             "body": "hello", "config": {"a": [1, null]}, "random": 4,
         })
     );
-    assert!(gateway.gateway.stderr().contains("POST /some/where"), "what it prints goes to the log");
-    let head = raw(gateway.gateway.address, b"HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(gateway.stderr().contains("POST /some/where"), "what it prints goes to the log");
+    let head = raw(gateway.address, b"HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     let head = String::from_utf8(head).expect("text");
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
 }
@@ -124,11 +125,10 @@ routes:
 #[test]
 fn a_component_in_javascript_judges_and_answers() {
     let service = Upstream::echo();
-    let js = fs::read(built("js.wasm")).expect("a component");
-    let gateway = Plugged::start(
-        &[("js.wasm", &js)],
+    // Its engine, twelve megabytes of it, is compiled when the gateway starts.
+    let gateway = &Gateway::patiently(
         &format!(
-            "plugins: [{{name: js, file: js.wasm, maxMemory: 128MiB, cpuTime: 4s}}]
+            "plugins: [{{name: js, file: '{}', maxMemory: 128MiB, cpuTime: 4s}}]
 upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
 routes:
   - name: judged
@@ -137,26 +137,28 @@ routes:
     backends: [{{upstream: u}}]
   - {{name: answered, match: [{{path: {{prefix: /}}}}], wasm: {{plugin: js}}}}
 ",
+            built("js.wasm").display(),
             service.address
         ),
+        Duration::from_secs(180),
     );
-    let answer = get(&gateway, "/judged", "\nx-name: Ada");
+    let answer = get(gateway, "/judged", "\nx-name: Ada");
     assert_eq!((answer.status, answer.header("x-made-by")), (200, Some("javascript")), "{}", answer.text());
     assert_eq!(service.seen()[0].header("x-greeting"), Some("moin Ada"));
     for count in 1..=2 {
-        let answer = get(&gateway, "/judged", "");
+        let answer = get(gateway, "/judged", "");
         assert_eq!((answer.status, answer.json()), (400, json!({"title": "Who are you?", "refused": count})));
     }
-    assert!(gateway.gateway.stderr().contains("/judged came without a name"));
-    let answer = post(&gateway, "/", "\nx-name: Ada", "quiet");
+    assert!(gateway.stderr().contains("/judged came without a name"));
+    let answer = post(gateway, "/", "\nx-name: Ada", "quiet");
     assert_eq!((answer.status, answer.json()), (200, json!({"hello": "Ada", "sent": "QUIET"})));
     // What it throws ends its own call alone.
-    let answer = get(&gateway, "/?fail", "");
+    let answer = get(gateway, "/?fail", "");
     assert_eq!((answer.status, answer.problem().as_deref()), (500, Some("internal")));
     assert!(!answer.text().contains("js"), "the client is told nothing of the inside: {}", answer.text());
-    assert_eq!(get(&gateway, "/", "").status, 200);
+    assert_eq!(get(gateway, "/", "").status, 200);
     eventually("a count of what trapped", || {
         let metric = "tidegate_wasm_calls_total{policy=\"routes/answered/handler\",outcome=\"trapped\"}";
-        gateway.gateway.metric(metric) == Some(1.0)
+        gateway.metric(metric) == Some(1.0)
     });
 }

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use super::{Plugged, built, small};
+use super::{Over, Plugged, built, small};
 use crate::harness::{eventually, get, run};
 
 const ROUTE: &str = "routes: [{name: r, match: [{path: {prefix: /}}], wasm: {plugin: p}}]\n";
@@ -60,6 +60,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{headers: {{re
     let address = gateway.gateway.address;
     let (is_over, calls) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
+        let over = Over(&is_over);
         let clients = [(); 3].map(|()| {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
@@ -83,7 +84,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{headers: {{re
         assert_ne!(after["reloadsRefused"], 0, "{after}");
         assert_eq!(get(address, "/").expect("an answer").header("x-version"), Some("11"));
         assert!(gateway.gateway.stderr().contains("p.wasm"), "{}", gateway.gateway.stderr());
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         for client in clients {
             client.join().expect("no call broke");
         }

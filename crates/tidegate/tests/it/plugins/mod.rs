@@ -4,7 +4,12 @@ mod bounds;
 mod languages;
 mod loading;
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::harness::{Gateway, free_port, peers_folder};
 
@@ -31,6 +36,15 @@ fn built(name: &str) -> PathBuf {
     let path = peers_folder().join("plugins").join(name);
     assert!(path.exists(), "{} is missing: run scripts/peers.sh", path.display());
     path
+}
+
+/// Ends those who go on until it is over, also when the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A gateway with files beside its configuration, and that configuration for changes of it.
