@@ -5,7 +5,7 @@ from statistics import median
 
 import ai
 import parts
-from proxies.tidegate_parts import Cached, Composed, SharedLimited, Transcoded
+from proxies.tidegate_parts import Cached, Composed, Plugged, SharedLimited, Transcoded
 from table import ratios
 
 OURS = "Tidegate"
@@ -124,6 +124,12 @@ def beside(scene, name):
     return lambda results: ratios(results[scene], name, base)
 
 
+def beyond(scene, name):
+    """µs of CPU more than what the scene compares with."""
+    [base] = [one.base for one in parts.ALL if one.name == scene]
+    return lambda results: [ours.cpu - plain.cpu for ours, plain in zip(results[scene][name], results[scene][base], strict=True)]
+
+
 def each(scene, name, of):
     return lambda results: [of(sample) for sample in results[scene][name]]
 
@@ -133,6 +139,7 @@ TRANSCODE_MOST = 66.7
 PART_GOALS = (
     Goal("cache", "a kept answer: CPU", 1.0, " × nginx", beside("cache", Cached.NAME)),
     Goal("compose", "three calls composed: CPU", 3.5, " × one proxied call", beside("compose", Composed.NAME)),
+    Goal("wasm", "a component that does nothing, on the way in and out: CPU beside one proxied call", 5, " µs more", beyond("wasm", Plugged.NAME)),
     Goal("shared-limit", "a limit in Redis: round trips of a request", 1.01, "", each("shared-limit", SharedLimited.NAME, lambda s: s.more["questions"])),
     Goal("transcode", "REST to gRPC: CPU (30,000 requests/s on two cores)", TRANSCODE_MOST, " µs", each("transcode", Transcoded.NAME, lambda s: s.cpu)),
 )

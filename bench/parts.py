@@ -12,7 +12,7 @@ from proxies.process import Setup
 from proxies.tidegate_policies import (
     Asked, Authorized, Filed, Masked, NginxFiles, Once, Posted, Signed, Transformed, Validated,
 )
-from proxies.tidegate_parts import Cached, Composed, Limited, OverHttp2, OverHttp3, Proxied, SharedLimited, Transcoded
+from proxies.tidegate_parts import Cached, Composed, Limited, OverHttp2, OverHttp3, Plugged, Proxied, SharedLimited, Transcoded
 from proxies.varnish import Varnish
 from scenes import Scene
 
@@ -127,6 +127,7 @@ def script(proxy):
 ALL = (
     Kept("cache", "an answer of 1 KiB that is kept", Setup("bare"), kinds=(Cached, NginxKeeping, Varnish), base="nginx", path="/kept"),
     PartScene("compose", "three answers of 1 KiB as one", Setup("bare"), kinds=(Proxied, Composed), base=Proxied.NAME),
+    PartScene("wasm", "a proxied call with a WebAssembly component that does nothing", Setup("bare"), kinds=(Proxied, Plugged), base=Proxied.NAME),
     Questions("shared-limit", "a limit that is counted in Redis", Setup("bare"), kinds=(Proxied, Limited, SharedLimited), base=Limited.NAME),
     Multiplexed("http3", "a proxied call over HTTP/3", Setup("tls"), kinds=(OverHttp2, OverHttp3, EnvoyOverHttp3), base=OverHttp2.NAME),
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),

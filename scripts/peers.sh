@@ -267,6 +267,45 @@ if [ ! -x "$peers/slapd/usr/sbin/slapd" ]; then
   for package in libargon2-1 libltdl7 libodbc2 libwrap0 libperl5.36 libsasl2-2 libldap-2.5-0 slapd; do unpack "$package" "$peers/slapd"; done
 fi
 
+# Plugins: WebAssembly components of Rust's and JavaScript's toolchains, built of the examples.
+component_packages=(@bytecodealliance/componentize-js@0.23.0)
+stamp="$peers/componentize-$(printf '%s\n' "${component_packages[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  # With what it says of an earlier list, to which one may come back.
+  rm -rf "$peers/componentize" "$peers"/componentize-[0-9a-f]*
+  mkdir -p "$peers/componentize"
+  echo '{"private": true, "type": "module"}' >"$peers/componentize/package.json"
+  (cd "$peers/componentize" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund "${component_packages[@]}") || {
+    say "npm cannot install ${component_packages[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${component_packages[*]}"
+fi
+stamp="$peers/plugins-$({ basename "$stamp" && cat examples/plugins/rust/Cargo.* examples/plugins/rust/src/* examples/plugins/js/*.*js crates/wasm/wit/*; } | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -f "$peers"/plugins-[0-9a-f]*
+  mkdir -p "$peers/plugins"
+  if [ ! -d "$(rustc --print target-libdir --target wasm32-wasip2)" ]; then
+    rustup target add wasm32-wasip2 || { say "the target wasm32-wasip2 is missing: rustup target add wasm32-wasip2"; exit 1; }
+  fi
+  (cd examples/plugins/rust && CARGO_TARGET_DIR="$peers/plugins/target" cargo build --quiet --release --target wasm32-wasip2) || {
+    say "examples/plugins/rust cannot be built"
+    exit 1
+  }
+  cp "$peers/plugins/target/wasm32-wasip2/release/example_plugin.wasm" "$peers/plugins/rust.wasm"
+  # Packages are found from the folder of the script that imports them.
+  mkdir -p "$peers/componentize/examples/plugins/js" "$peers/componentize/crates/wasm/wit"
+  cp examples/plugins/js/*.*js "$peers/componentize/examples/plugins/js/"
+  cp crates/wasm/wit/* "$peers/componentize/crates/wasm/wit/"
+  (cd "$peers/componentize/examples/plugins/js" && PATH="$peers/python/bin:$PATH" node build.mjs "$peers/plugins/js.wasm") || {
+    say "examples/plugins/js cannot be built"
+    exit 1
+  }
+  touch "$stamp"
+  say "built the plugins of examples/plugins"
+fi
+
 # RabbitMQ, and Erlang, which it runs on. Kafka's mock cluster is librdkafka's, in a package of Python's, with a client of
 # RabbitMQ's beside it.
 if ! compgen -G "$peers/rabbitmq/usr/lib/erlang/erts-*/bin/erlexec" >/dev/null ||

@@ -25,6 +25,19 @@ class Cached(Tidegate):
         return [{**route, "policies": [{"cache": {}}]}]
 
 
+class Plugged(Tidegate):
+    """A component that does nothing, on the way in and on the way out."""
+
+    NAME = "Tidegate, a component that does nothing"
+
+    def config(self):
+        return {**super().config(), "plugins": [{"name": "no-op", "file": str(ROOT / "bench/no-op.wasm")}]}
+
+    def routes(self):
+        [route] = super().routes()
+        return [{**route, "policies": [{"wasm": {"plugin": "no-op"}}]}]
+
+
 class Composed(Tidegate):
     """One answer of three calls that run at once."""
 

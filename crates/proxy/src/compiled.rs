@@ -31,6 +31,7 @@ use crate::{
         Chain,
         chain::{Beyond, GLOBAL},
     },
+    plugins::Plugins,
     postgres,
     redis::{self, Connecting, RedisStatus},
     router::Router,
@@ -63,6 +64,7 @@ pub struct Compiled {
     pub(crate) brokers: Brokers,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) issuers: Issuers,
+    pub(crate) plugins: Plugins,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,
     /// Header names that the policies of consumers say who the caller is with.
@@ -108,6 +110,8 @@ pub(crate) struct Building<'a> {
     pub(crate) brokers: Option<&'a Brokers>,
     /// Issuers of tokens, by name.
     pub(crate) issuers: Option<&'a Issuers>,
+    /// Plugins, by name.
+    pub(crate) plugins: Option<&'a Plugins>,
     previous: Option<&'a Compiled>,
     kept: &'a Mutex<Kept>,
 }
@@ -135,6 +139,7 @@ impl Building<'_> {
             postgres: None,
             brokers: None,
             issuers: None,
+            plugins: None,
             previous: None,
             kept: &kept,
         };
@@ -207,6 +212,7 @@ impl Compiled {
             postgres: None,
             brokers: None,
             issuers: None,
+            plugins: None,
             previous,
             kept: &kept,
         };
@@ -214,6 +220,7 @@ impl Compiled {
         let brokers = brokers(&bare, &mut errors);
         let has_brokers = brokers.len() == config.brokers.len();
         let issuers = crate::issuers::compile(&bare, &mut errors);
+        let plugins = crate::plugins::compile(&bare, &mut errors);
         let building = |upstreams, consumers| Building {
             upstreams,
             consumers,
@@ -221,6 +228,7 @@ impl Compiled {
             postgres: postgres.as_ref(),
             brokers: Some(&brokers),
             issuers: Some(&issuers),
+            plugins: Some(&plugins),
             ..bare.of("")
         };
         let consumers = Arc::new(Consumers::compile(&building(&none, None), &mut errors));
@@ -240,7 +248,7 @@ impl Compiled {
         let (listeners, stream_routes) = listeners(&config, has_upstreams, &cx, &mut errors);
         let global = Chain::compile(&config.global_policies, GLOBAL, &cx, &mut errors);
         let mut routes = Vec::with_capacity(config.routes.len());
-        let made_by = crate::policy::cache::made_by::MadeBy::of(&config);
+        let made_by = crate::policy::cache::made_by::MadeBy::of(&config, &plugins);
         for settings in &config.routes {
             let chain = Route::chain(settings, &global, &cx, &mut errors);
             // Without its upstreams a route would only say that they are not there.
@@ -290,6 +298,7 @@ impl Compiled {
                     brokers: brokers.clone(),
                     subscriptions,
                     issuers: issuers.clone(),
+                    plugins: plugins.clone(),
                     protected_headers,
                     consumer_identity,
                     warnings: Diagnostics::default(),
@@ -403,6 +412,7 @@ impl Route {
             | Handler::Mcp(_)
             | Handler::Prompt(_)
             | Handler::A2a(_)
+            | Handler::Plugin(_)
             | Handler::Publish(_)
             | Handler::Subscribe(_) => Beyond::default(),
         };

@@ -183,6 +183,7 @@ impl Compiled {
             Handler::Subscribe(subscribe) => {
                 report.handler = Some(format!("subscribe `{}`", subscribe.broker()));
             }
+            Handler::Plugin(plugin) => report.handler = Some(format!("wasm `{}`", plugin.name())),
             Handler::Redirect(_) => report.handler = Some("redirect".into()),
             Handler::Transcode(transcode) => {
                 let upstream = transcode.upstream();

@@ -35,6 +35,8 @@ mod oauth;
 mod openapi;
 mod partial;
 mod pipeline;
+#[cfg_attr(not(feature = "wasm"), path = "plugins_off.rs")]
+mod plugins;
 mod policy;
 mod postgres;
 mod protected;

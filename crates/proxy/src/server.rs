@@ -98,6 +98,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(Report(Arc::downgrade(&ledger))));
         shared.telemetry.register(Arc::new(crate::postgres::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::redis::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::plugins::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::broker::Report(Arc::downgrade(&shared))));
         let subscriptions = subscription::Report(Arc::downgrade(&shared));
         shared.telemetry.register(Arc::new(subscriptions));

@@ -8,7 +8,8 @@ use crate::diagnostic::Place;
 /// Path and place of each resource, by its list and name.
 pub(crate) type Places = BTreeMap<String, (String, Place)>;
 
-const LISTS: [&str; 6] = ["listeners", "upstreams", "consumers", "routes", "streamRoutes", "policies"];
+const LISTS: [&str; 7] =
+    ["listeners", "upstreams", "consumers", "routes", "streamRoutes", "policies", "plugins"];
 
 /// Path and place of each resource, by its list and name: `routes/catalog`.
 pub(super) fn of(tree: &Node) -> Places {

@@ -17,6 +17,7 @@ pub(crate) enum Named {
     Model,
     Broker,
     TokenIssuer,
+    Plugin,
     AcmeAuthority,
 }
 
@@ -32,6 +33,7 @@ impl Named {
             Self::Model => "model of `ai.models`",
             Self::Broker => "broker",
             Self::TokenIssuer => "token issuer",
+            Self::Plugin => "plugin",
             Self::AcmeAuthority => "authority of `acme`",
         }
     }
@@ -49,6 +51,7 @@ pub(crate) struct Scope {
     models: BTreeSet<String>,
     brokers: BTreeSet<String>,
     token_issuers: BTreeSet<String>,
+    plugins: BTreeSet<String>,
     acme_authorities: BTreeSet<String>,
     /// There is a `redis`.
     pub(super) redis: bool,
@@ -72,6 +75,7 @@ impl Scope {
             models: tree.get("ai").map(|ai| names(ai, "models")).unwrap_or_default(),
             brokers: names(tree, "brokers"),
             token_issuers: names(tree, "tokenIssuers"),
+            plugins: names(tree, "plugins"),
             acme_authorities: names(tree, "acme"),
             postgres: tree.get("postgres").is_some(),
             redis: tree.get("redis").is_some(),
@@ -89,6 +93,7 @@ impl Scope {
             Named::Model => &self.models,
             Named::Broker => &self.brokers,
             Named::TokenIssuer => &self.token_issuers,
+            Named::Plugin => &self.plugins,
             Named::AcmeAuthority => &self.acme_authorities,
         }
     }

@@ -102,6 +102,7 @@ policies! {
     mirror: Mirror => "mirror", "Sends copies of requests to another upstream, and compares its answers.";
     validate: Validate => "validate", "Judges requests and answers by an OpenAPI document or JSON Schemas.";
     graphql: Graphql => "graphql", "Judges operations of GraphQL before they are run.";
+    wasm: Wasm => "wasm", "Has a WebAssembly component judge and change requests and answers.";
     transform: Transform => "transform", "Makes other bodies and statuses of requests and answers.";
     mask: Mask => "mask", "Hides fields and what detectors find, in bodies and in the access log.";
     normalize_errors: NormalizeErrors => "normalizeErrors", "Makes problem documents of services' errors.";
@@ -156,6 +157,11 @@ pub(crate) trait Settings {
     /// Names of upstreams that it may send calls to in place of its route's own.
     fn leads_to(&self) -> Vec<&str> {
         Vec::new()
+    }
+
+    /// Name of the plugin whose code it runs.
+    fn runs(&self) -> Option<&str> {
+        None
     }
 
     /// Why it is nothing for an upstream, whose policies run after all others.
@@ -228,7 +234,7 @@ pub(crate) struct Authentication<'s> {
 }
 
 /// Policies that later builds have: they are refused by name.
-pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "wasm", "extProc"];
+pub const NOT_IN_THIS_BUILD: &[&str] = &["soap", "extProc"];
 
 /// When a policy runs on the way in; on the way out the order is reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -313,6 +319,11 @@ impl Policy {
     /// Names of upstreams that it may send calls to in place of its route's own.
     pub fn leads_to(&self) -> Vec<&str> {
         self.settings().leads_to()
+    }
+
+    /// Name of the plugin whose code it runs.
+    pub fn runs(&self) -> Option<&str> {
+        self.settings().runs()
     }
 
     /// Its rules over texts of models.

@@ -14,6 +14,7 @@ use super::{
     listener::Listener,
     mcp::McpServer,
     named_policy::NamedPolicy,
+    plugin::Plugin,
     postgres::Postgres,
     redis::Redis,
     route::{Handler, Route},
@@ -100,6 +101,9 @@ pub struct Config {
     /// What the gateway signs tokens as that tell upstreams who calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub token_issuers: Vec<TokenIssuer>,
+    /// WebAssembly components, which `wasm` policies and routes name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<Plugin>,
     /// Certificate authorities that listeners' certificates come from, without anybody's doing (ACME).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub acme: Vec<AcmeAuthority>,

@@ -23,6 +23,8 @@ pub mod named_policy;
 pub mod oauth;
 pub mod path_rules;
 pub mod path_template;
+pub mod plugin;
+pub mod plugin_route;
 pub mod postgres;
 pub mod prompt;
 pub mod publish;

@@ -11,6 +11,7 @@ use super::{
     compose::Compose,
     mcp::McpRoute,
     path_rules::PathRules,
+    plugin_route::PluginRoute,
     prompt::Prompt,
     publish::Publish,
     route_document::RouteDocument,
@@ -94,10 +95,12 @@ pub enum Handler {
     Publish(Box<Publish>),
     /// What a broker keeps, as it comes.
     Subscribe(Box<Subscribe>),
+    /// A WebAssembly component.
+    Plugin(Box<PluginRoute>),
 }
 
 /// Keys of handlers that later builds have: they are refused by name.
-pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &["wasm"];
+pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &[];
 
 impl Handler {
     /// The key of the handler in a route.
@@ -115,6 +118,7 @@ impl Handler {
             Self::Transcode(_) => "transcode",
             Self::Publish(_) => "publish",
             Self::Subscribe(_) => "subscribe",
+            Self::Plugin(_) => "wasm",
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     compose::Compose,
     mcp::McpRoute,
     path_rules::PathRules,
+    plugin_route::PluginRoute,
     prompt::Prompt,
     publish::Publish,
     route::{Backend, Handler, Redirect, Respond, Route, Sticky},
@@ -21,7 +22,7 @@ use super::{
 use crate::policy::PolicyUse;
 
 /// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`,
-/// `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish` and `subscribe`.
+/// `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish`, `subscribe` and `wasm`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(
@@ -39,6 +40,7 @@ use crate::policy::PolicyUse;
         {"required": ["transcode"]},
         {"required": ["publish"]},
         {"required": ["subscribe"]},
+        {"required": ["wasm"]},
     ])
 )]
 pub struct RouteDocument {
@@ -115,6 +117,9 @@ pub struct RouteDocument {
     /// Handler: what a broker keeps, as it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscribe: Option<Box<Subscribe>>,
+    /// Handler: a WebAssembly component.
+    #[serde(default, rename = "wasm", skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Box<PluginRoute>>,
 }
 
 fn yes() -> bool {
@@ -138,12 +143,13 @@ impl TryFrom<RouteDocument> for Route {
             written.transcode.map(Handler::Transcode),
             written.publish.map(Handler::Publish),
             written.subscribe.map(Handler::Subscribe),
+            written.plugin.map(Handler::Plugin),
         ]
         .into_iter()
         .flatten();
         let (Some(handler), None) = (handlers.next(), handlers.next()) else {
             return Err(
-                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish` and `subscribe`"
+                "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish`, `subscribe` and `wasm`"
                     .to_owned(),
             );
         };
@@ -191,6 +197,7 @@ impl From<Route> for RouteDocument {
             transcode: None,
             publish: None,
             subscribe: None,
+            plugin: None,
         };
         match route.handler {
             Handler::Backends { backends, sticky } => {
@@ -208,6 +215,7 @@ impl From<Route> for RouteDocument {
             Handler::Transcode(transcode) => written.transcode = Some(transcode),
             Handler::Publish(publish) => written.publish = Some(publish),
             Handler::Subscribe(subscribe) => written.subscribe = Some(subscribe),
+            Handler::Plugin(plugin) => written.plugin = Some(plugin),
         }
         written
     }

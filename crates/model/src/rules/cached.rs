@@ -194,6 +194,7 @@ fn upstreams(route: &Route) -> Vec<&str> {
         | Handler::Prompt(_)
         | Handler::A2a(_)
         | Handler::Publish(_)
+        | Handler::Plugin(_)
         | Handler::Subscribe(_) => Vec::new(),
     }
 }

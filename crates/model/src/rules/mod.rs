@@ -14,6 +14,7 @@ mod mcp;
 mod mcp_local;
 mod names;
 mod placement;
+mod plugin;
 mod policies;
 mod prompt;
 mod publish;
@@ -77,6 +78,7 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     stream_route::places(config, at);
     at.each("acme", &config.acme, |at, authority| acme::check(authority, config, at));
     at.each("brokers", &config.brokers, |at, broker| broker::check(broker, at));
+    at.each("plugins", &config.plugins, |at, plugin| plugin::check(plugin, at));
     at.each("tokenIssuers", &config.token_issuers, |at, issuer| token_issuer::check(issuer, at));
     at.each("subscriptions", &config.subscriptions, |at, one| subscription::check(one, config, at));
     at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, config, at));

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Lists of resources with names, and what one of them is called.
-const NAMED: [(&str, &str); 11] = [
+const NAMED: [(&str, &str); 12] = [
     ("listeners", "listener"),
     ("accessLog", "access log"),
     ("upstreams", "upstream"),
@@ -20,6 +20,7 @@ const NAMED: [(&str, &str); 11] = [
     ("tokenIssuers", "token issuer"),
     ("acme", "authority of `acme`"),
     ("subscriptions", "subscription"),
+    ("plugins", "plugin"),
 ];
 
 pub(super) fn check(tree: &Node, found: &mut Diagnostics) {

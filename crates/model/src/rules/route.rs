@@ -126,6 +126,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             at.field("publish", |at| super::publish::check(publish, route, world.config, at))
         }
         Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
+        Handler::Plugin(handler) => at.field("wasm", |at| super::plugin::route(handler, at)),
         Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
         Handler::Prompt(prompt) => {
             at.field("prompt", |at| super::prompt::check(prompt, route, world.config, at));

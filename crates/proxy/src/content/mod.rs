@@ -7,11 +7,17 @@ mod patch;
 pub(crate) mod steps;
 mod xml;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// Fields that describe the exact bytes of a body that was.
 const OF_THE_BYTES: [&str; 6] =
     ["content-length", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"];
+
+/// Whether an answer has no body by its status.
+pub(crate) fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
 
 /// Makes fields true of a body that has become another: nothing is said of the bytes that were, and a tag is weak, for it
 /// promises the same bytes no more (RFC 9110 §8.8.1).

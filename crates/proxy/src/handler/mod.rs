@@ -8,6 +8,7 @@ pub(crate) mod backends;
 pub(crate) mod compose;
 pub(crate) mod files;
 pub(crate) mod mcp;
+pub(crate) mod plugin;
 mod posing;
 pub(crate) mod prompt;
 pub(crate) mod publish;
@@ -25,8 +26,8 @@ use http::Response;
 
 use self::{
     a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, files::Files, mcp::McpGateway,
-    prompt::PromptApi, publish::Publish, redirect::Redirect, respond::Respond, subscribe::Subscribe,
-    transcode::Transcode,
+    plugin::PluginHandler, prompt::PromptApi, publish::Publish, redirect::Redirect, respond::Respond,
+    subscribe::Subscribe, transcode::Transcode,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
@@ -44,6 +45,7 @@ pub(crate) enum Handler {
     Transcode(Box<Transcode>),
     Publish(Box<Publish>),
     Subscribe(Box<Subscribe>),
+    Plugin(Box<PluginHandler>),
 }
 
 /// Builds a route's handler. An error names the key under the route, and says what is wrong.
@@ -87,6 +89,9 @@ pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler
             let compiled = Publish::compile(settings, route, cx);
             Handler::Publish(Box::new(compiled.map_err(|error| ("publish", error))?))
         }
+        Settings::Plugin(settings) => {
+            Handler::Plugin(Box::new(PluginHandler::compile(settings, cx).map_err(|error| ("wasm", error))?))
+        }
         Settings::A2a(settings) => {
             let compiled = A2aGateway::compile(route, settings, cx);
             Handler::A2a(Box::new(compiled.map_err(|error| ("a2a", error))?))
@@ -113,6 +118,7 @@ pub(crate) async fn handle(
         Handler::Compose(compose) => Box::pin(compose.handle(worker, call, body)).await,
         Handler::Transcode(transcode) => Box::pin(transcode.handle(worker, call, body)).await,
         Handler::Subscribe(subscribe) => Box::pin(subscribe.handle(worker, call)).await,
+        Handler::Plugin(plugin) => Box::pin(plugin.handle(call, body)).await,
         Handler::Publish(publish) => Box::pin(publish.handle(call, body)).await,
         Handler::Prompt(prompt) => Box::pin(prompt.handle(worker, call, body)).await,
     }

@@ -20,15 +20,15 @@ use crate::{
 struct Question;
 
 /// What is asked.
-pub(super) struct Asking {
-    pub(super) method: Method,
-    pub(super) target: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Asking {
+    pub(crate) method: Method,
+    pub(crate) target: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// Asks an upstream. The error is for the log.
-pub(super) async fn ask(call: &Call, upstream: &str, asking: Asking) -> Result<Response<Body>, String> {
+pub(crate) async fn ask(call: &Call, upstream: &str, asking: Asking) -> Result<Response<Body>, String> {
     if call.head.extensions.get::<Question>().is_some() {
         return Err("the service would be asked about itself".to_owned());
     }
@@ -70,7 +70,7 @@ pub(super) async fn ask(call: &Call, upstream: &str, asking: Asking) -> Result<R
 }
 
 /// The part of a body that is shown, and whether that is all of it; all of it goes on as it came.
-pub(super) async fn shown(
+pub(crate) async fn shown(
     call: &mut Call,
     body: &mut Body,
     limit: usize,

@@ -7,9 +7,9 @@ mod call_key;
 pub(crate) mod chain;
 pub(crate) mod coding;
 pub(crate) mod counted;
-mod credentials;
+pub(crate) mod credentials;
 mod decided;
-mod errand;
+pub(crate) mod errand;
 pub(crate) mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -187,6 +187,7 @@ policies! {
     mirror: Mirror;
     validate: Validate;
     graphql: Graphql;
+    wasm: Wasm;
     transform: Transform;
     mask: Mask;
     normalize_errors: NormalizeErrors;

@@ -237,12 +237,6 @@ fn facts(call: &Call, status: Option<StatusCode>) -> Value {
     })
 }
 
-/// Whether an answer has no body by its status.
-fn is_bodiless(status: StatusCode) -> bool {
-    status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
 impl NeedsOf for model::policy::Transform {
     fn needs(&self) -> Needs {
         Needs::headers([header::CONTENT_TYPE, header::CONTENT_ENCODING])
@@ -286,7 +280,7 @@ impl Policy for Transform {
 
     fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
         // What the gateway says itself stays as it is.
-        if call.record.failure.is_none() && !call.is_switched_by(answer) && !is_bodiless(answer.status()) {
+        if call.record.failure.is_none() && !call.is_switched_by(answer) && !content::is_bodiless(answer.status()) {
             self.map_status(answer);
         }
     }
@@ -314,7 +308,7 @@ impl Policy for Transform {
                 content::changed(answer.headers_mut());
                 return Ok(());
             }
-            if is_bodiless(status) {
+            if content::is_bodiless(status) {
                 return Ok(());
             }
             if self.is_on(status)

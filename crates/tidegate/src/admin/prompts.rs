@@ -28,6 +28,7 @@ fn prompt(route: &model::Route) -> Option<&Prompt> {
         | Handler::A2a(_)
         | Handler::Static(_)
         | Handler::Compose(_)
+        | Handler::Plugin(_)
         | Handler::Publish(_)
         | Handler::Subscribe(_)
         | Handler::Transcode(_) => None,

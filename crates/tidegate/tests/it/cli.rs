@@ -160,7 +160,7 @@ fn the_schema_is_one_and_completions_are_scripts() {
     assert_eq!(code, 0);
     assert!(schema["properties"]["routes"]["description"].is_string());
     assert!(
-        schema["properties"]["wasm"].is_null() && !out.contains("\"wasm\""),
+        schema["properties"]["soap"].is_null() && !out.contains("\"soap\""),
         "what is not in this build is not in the schema"
     );
     assert!(schema["properties"]["telemetry"].is_object(), "and what is in it is");

@@ -25,6 +25,7 @@ mod mcp;
 mod oidc;
 mod onward;
 mod otlp;
+mod plugins;
 mod policies;
 mod prompt;
 mod reference;

@@ -8,15 +8,18 @@ use std::{
 
 use model::{Config, Phase, Policy, PolicyUse, Route, resource::route::Handler};
 
+use crate::plugins::{self, Plugins};
+
 /// Of a configuration.
 pub(crate) struct MadeBy<'c> {
     config: &'c Config,
+    plugins: &'c Plugins,
     /// Of what changes the answers of any route; none where nothing is kept.
     common: Option<u64>,
 }
 
 impl<'c> MadeBy<'c> {
-    pub(crate) fn of(config: &'c Config) -> Self {
+    pub(crate) fn of(config: &'c Config, plugins: &'c Plugins) -> Self {
         let routes = config.routes.iter().map(|route| &route.policies);
         let listeners = config.listeners.iter().map(|listener| &listener.policies);
         let consumers = config.consumers.iter().map(|consumer| &consumer.policies);
@@ -26,10 +29,10 @@ impl<'c> MadeBy<'c> {
         };
         let common = routes.chain(common()).any(keeps).then(|| {
             let mut hasher = DefaultHasher::new();
-            common().for_each(|uses| changes(config, uses, &mut hasher));
+            common().for_each(|uses| changes(config, plugins, uses, &mut hasher));
             hasher.finish()
         });
-        Self { config, common }
+        Self { config, plugins, common }
     }
 
     /// Of the answers of this route.
@@ -37,7 +40,7 @@ impl<'c> MadeBy<'c> {
         let Some(common) = self.common else { return 0 };
         let mut hasher = DefaultHasher::new();
         common.hash(&mut hasher);
-        changes(self.config, &route.policies, &mut hasher);
+        changes(self.config, self.plugins, &route.policies, &mut hasher);
         match &route.handler {
             Handler::Backends { backends, .. } => {
                 route.host_header.hash(&mut hasher);
@@ -49,9 +52,13 @@ impl<'c> MadeBy<'c> {
                     name.hash(&mut hasher);
                     let upstream = self.config.upstreams.iter().find(|upstream| upstream.name == name);
                     if let Some(upstream) = upstream {
-                        changes(self.config, &upstream.policies, &mut hasher);
+                        changes(self.config, self.plugins, &upstream.policies, &mut hasher);
                     }
                 }
+            }
+            Handler::Plugin(plugin) => {
+                plugins::digest(self.plugins, &plugin.plugin).hash(&mut hasher);
+                serde_json::to_string(route).unwrap_or_default().hash(&mut hasher);
             }
             Handler::Redirect(_)
             | Handler::Respond(_)
@@ -78,7 +85,7 @@ fn policy<'c>(config: &'c Config, used: &'c PolicyUse) -> Option<&'c Policy> {
     }
 }
 
-fn changes(config: &Config, uses: &[PolicyUse], hasher: &mut DefaultHasher) {
+fn changes(config: &Config, plugins: &Plugins, uses: &[PolicyUse], hasher: &mut DefaultHasher) {
     let all = uses.iter().filter_map(|used| policy(config, used));
     let mut all = all.filter(|policy| policy.phase() == Phase::Transform).peekable();
     // Whoever comes or goes and changes nothing is nobody here.
@@ -87,6 +94,7 @@ fn changes(config: &Config, uses: &[PolicyUse], hasher: &mut DefaultHasher) {
     }
     for policy in all {
         serde_json::to_string(policy).unwrap_or_default().hash(hasher);
+        policy.runs().map(|plugin| plugins::digest(plugins, plugin)).hash(hasher);
     }
     // One owner's end is not another's beginning.
     0xff_u8.hash(hasher);

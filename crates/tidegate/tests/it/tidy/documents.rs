@@ -93,6 +93,11 @@ fn make_files(text: &str, folder: &Path) {
                 fs::write(folder.join(name), places()).expect("a file");
                 continue;
             }
+            Some("wasm") => {
+                fs::create_dir_all(folder.join("plugins")).expect("a folder");
+                fs::write(folder.join(name), crate::plugins::small("")).expect("a file");
+                continue;
+            }
             Some("yaml") if name != "tidegate.yaml" => {
                 "openapi: 3.1.0\npaths: {/pets: {get: {operationId: listPets, tags: [pets]}, delete: {operationId: deletePets, tags: [admin]}}}\n"
                     .to_owned()

@@ -1,0 +1,125 @@
+//! The engine: compiles components, has the memory of all instances, and a clock that interrupts those that compute.
+//!
+//! Memory is reserved once, as addresses, in slots: an instance takes a slot and gives it back. A thread moves the clock
+//! on while something runs, so that whoever computes lets others run at every tick, and is counted.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    thread::Thread,
+    time::Duration,
+};
+
+use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Instances of all plugins together.
+pub(crate) const INSTANCES_MAX: u32 = 1000;
+/// Bytes of memory that an instance may be allowed.
+pub(crate) const MEMORY_BYTES_MAX: usize = 1 << 30;
+/// Core modules, memories and tables of one component.
+const PARTS_MAX: u32 = 16;
+/// Entries of a table.
+pub(crate) const TABLE_MAX: usize = 100_000;
+/// How long whoever computes is not interrupted.
+pub(crate) const TICK: Duration = Duration::from_millis(2);
+/// Ticks without work after which the clock stands still.
+const IDLE_TICKS: u32 = 50;
+
+/// What compiles and runs components; there is one in a process.
+pub struct Engine {
+    pub(crate) inner: wasmtime::Engine,
+    pub(crate) ticker: Arc<Ticker>,
+    /// Instances that there are.
+    pub(crate) live: Arc<AtomicU32>,
+    clock: Thread,
+}
+
+impl Engine {
+    /// The engine of the process.
+    pub fn shared() -> Result<&'static Self, String> {
+        static SHARED: OnceLock<Result<Engine, String>> = OnceLock::new();
+        SHARED.get_or_init(Self::new).as_ref().map_err(Clone::clone)
+    }
+
+    fn new() -> Result<Self, String> {
+        let mut pool = PoolingAllocationConfig::new();
+        let instances = INSTANCES_MAX;
+        pool.total_component_instances(instances)
+            .total_core_instances(instances * 4)
+            .total_memories(instances)
+            .total_tables(instances * 2)
+            .total_stacks(instances)
+            .max_core_instances_per_component(PARTS_MAX)
+            .max_memories_per_component(4)
+            .max_tables_per_component(PARTS_MAX)
+            .max_memory_size(MEMORY_BYTES_MAX)
+            .table_elements(TABLE_MAX)
+            .max_core_instance_size(1 << 20)
+            .max_component_instance_size(1 << 20)
+            .max_unused_warm_slots(64);
+        let mut config = Config::new();
+        config
+            .epoch_interruption(true)
+            .wasm_component_model(true)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let inner = wasmtime::Engine::new(&config)
+            .map_err(|error| format!("the system does not grant what WebAssembly needs: {error:#}"))?;
+        let ticker = Arc::new(Ticker::default());
+        let (weak, ticking) = (inner.weak(), ticker.clone());
+        let clock = std::thread::Builder::new()
+            .name("wasm-clock".to_owned())
+            .spawn(move || ticking.run(&weak))
+            .map_err(|error| format!("there is no thread for WebAssembly's clock: {error}"))?;
+        Ok(Self { inner, ticker, live: Arc::default(), clock: clock.thread().clone() })
+    }
+
+    /// Has the clock go on while the guard is held.
+    pub(crate) fn running(&self) -> Running<'_> {
+        self.ticker.running.fetch_add(1, Ordering::SeqCst);
+        if self.ticker.asleep.load(Ordering::SeqCst) {
+            self.clock.unpark();
+        }
+        Running(&self.ticker)
+    }
+}
+
+/// The clock.
+#[derive(Debug, Default)]
+pub(crate) struct Ticker {
+    running: AtomicUsize,
+    asleep: AtomicBool,
+}
+
+impl Ticker {
+    fn run(&self, engine: &EngineWeak) {
+        let mut idle = 0;
+        loop {
+            std::thread::park_timeout(TICK);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+            drop(engine);
+            idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+            if idle < IDLE_TICKS {
+                continue;
+            }
+            self.asleep.store(true, Ordering::SeqCst);
+            // Who came before that store is seen here, and who comes after it wakes this thread.
+            if self.running.load(Ordering::SeqCst) == 0 {
+                std::thread::park();
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+            idle = 0;
+        }
+    }
+}
+
+/// Something runs.
+pub(crate) struct Running<'e>(&'e Ticker);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
