@@ -68,6 +68,11 @@ impl Tiers {
         Epochs { memory: self.memory.epoch(key), disk }
     }
 
+    /// Whether something has been invalidated since this epoch that this key may be of.
+    pub(super) fn has_changed(&self, key: &Key, epoch: Epochs) -> bool {
+        self.memory.has_changed(key, epoch.memory)
+    }
+
     /// The answer to a request of this key that is in memory.
     pub(super) fn find(&self, key: &Key, request: &HeaderMap) -> Found<Stored> {
         self.memory.find(key, request)
