@@ -25,10 +25,10 @@ pub(crate) enum Sent {
 }
 
 /// A failed call. Boxed, so that a `Result` on the request path stays one word wide.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     side: Side,
     stage: Stage,

@@ -5,10 +5,12 @@
 //! What policies of later phases do to answers is kept with them; what earlier ones do is done to each.
 
 mod answering;
+mod coming;
 mod conditional;
 mod control;
 mod disk;
 mod entry;
+mod file;
 mod flights;
 mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -19,9 +21,12 @@ mod marks;
 mod outcome;
 pub(crate) mod refresh;
 pub(crate) mod report;
+mod shared;
+mod source;
 mod store;
 mod storing;
 mod tiers;
+mod waiting;
 
 use std::{
     sync::{
@@ -32,26 +37,23 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+use model::resource::redis::Store;
 
 use self::{
     conditional::Conditions,
     control::Directives,
-    disk::{Disk, Seeking},
+    disk::Disk,
     entry::Stored,
-    flights::{Flights, Landing, Leader, Turn},
+    flights::{Flights, Leader, Turn},
     freshness::Rules,
     key::{Key, Keys, Whom},
     outcome::{Account, Counts, Forward, Outcome},
-    store::Found,
+    shared::Shared,
+    store::{Found, Memory},
     tiers::{Below, Epochs, Tiers},
 };
-use super::{Flow, Needs, NeedsOf, Policy, Verdict};
-use crate::{
-    body::Body,
-    call::Call,
-    compiled::Building,
-    failure::{Failure, Problem},
-};
+use super::{Flow, Needs, NeedsOf, Policy};
+use crate::{body::Body, call::Call, compiled::Building};
 
 /// The compiled policy.
 pub(crate) struct Cache {
@@ -71,6 +73,8 @@ const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capa
 
 /// How `Cache-Status` says that an answer came from the tier on disk.
 const DISK: &str = "disk";
+/// The same of one that came from Redis.
+const REDIS: &str = "redis";
 /// Where the directories of caches are in the data directory.
 const FOLDER: &str = "cache";
 
@@ -133,8 +137,18 @@ impl Cache {
         }
         let keys = Arc::new(Keys::new(&settings.key));
         let disk = settings.disk.as_ref().and_then(|disk| below(settings, disk, &cx.owner));
-        let kept = cx.keep(report::KEPT, settings, || Kept {
-            tiers: Tiers::new(settings.max_size.get(), disk),
+        let accounts = match settings.store {
+            Store::Redis => Some(cx.accounts.ok_or("there is no `redis` in the configuration")?),
+            Store::Memory => None,
+        };
+        let memory = Arc::new(Memory::new(settings.max_size.get()));
+        let shared = accounts
+            .map(|accounts| Shared::new((&cx.owner, settings), accounts, &memory, cx.background));
+        // Another server has other answers.
+        let redis = cx.snapshot.config.redis.as_ref().filter(|_| shared.is_some());
+        let of = (settings, redis.map(|redis| crate::redis::identity(redis, cx.snapshot)));
+        let kept = cx.keep(report::KEPT, &of, || Kept {
+            tiers: Tiers::new(memory, disk, shared),
             flights: Arc::default(),
             counts: Counts::default(),
             refreshing: AtomicUsize::new(0),
@@ -242,6 +256,19 @@ impl Cache {
         let mut answer = asking.conditions.answer(stored, &call.head.method, now);
         let given = answer.body().length().unwrap_or(0);
         self.kept.counts.bytes_given.fetch_add(given, Ordering::Relaxed);
+        self.tell_given(call, asking, &mut answer, (stored, now), outcome, account);
+        answer
+    }
+
+    fn tell_given(
+        &self,
+        call: &mut Call,
+        asking: &Asking,
+        answer: &mut Response<Body>,
+        (stored, now): (&Stored, Instant),
+        outcome: Outcome,
+        account: Account,
+    ) {
         let age = i64::try_from(stored.age(now).as_secs()).unwrap_or(i64::MAX);
         let lifetime = i64::try_from(stored.terms.lifetime).unwrap_or(i64::MAX);
         let is_hit = account.forward.is_none();
@@ -251,8 +278,7 @@ impl Cache {
             is_collapsed: asking.is_collapsed,
             ..account
         };
-        self.tell(call, &mut answer, outcome, &account);
-        answer
+        self.tell(call, answer, outcome, &account);
     }
 
     fn tell(&self, call: &mut Call, answer: &mut Response<Body>, outcome: Outcome, account: &Account) {
@@ -264,11 +290,16 @@ impl Cache {
     }
 
     /// Has a stale answer asked about beside the call, unless somebody does already.
-    fn refresh(&self, call: &mut Call, asking: &Asking, stored: Arc<Stored>) {
+    fn refresh(&self, call: &mut Call, asking: &mut Asking, stored: Arc<Stored>) {
+        // Whoever leads already need not ask whether somebody does.
+        let leads = asking.leader.take();
         if self.kept.tiers.rests(&asking.key) {
             return;
         }
-        let Turn::Lead(leader) = self.kept.flights.join(&asking.key) else { return };
+        let leader = match leads.map_or_else(|| self.kept.flights.join(&asking.key, |_| true), Turn::Lead) {
+            Turn::Lead(leader) => leader,
+            Turn::Follow(_) | Turn::Alone => return,
+        };
         let Some(place) = refresh::Place::take(&self.kept) else { return };
         let mut own = self.asking(call);
         own.conditions = Conditions::default();
@@ -298,92 +329,6 @@ impl Cache {
             asking.validates = true;
         }
         call.keep(self, Note::Asking(asking));
-    }
-
-    /// Whether others may wait for the answer to this request.
-    fn collapses(&self, call: &Call, asking: &Asking) -> bool {
-        call.head.method == Method::GET
-            && !asking.directives.no_store
-            && asking.forward != Forward::Request
-            && !asking.is_identified
-            && (asking.conditions.want_all()
-                || asking.stale.as_ref().is_some_and(|kept| kept.has_validator()))
-            && !self.kept.tiers.passes(&asking.key)
-    }
-
-    /// Waits for an answer from the tier below memory, and does without one that does not come or may not be given.
-    async fn look_below(&self, call: &mut Call, mut asking: Box<Asking>, seeking: Seeking) -> Verdict {
-        if let Some(found) = seeking.found().await
-            && let Some(stored) = self.kept.tiers.take_up(&asking.key, found, asking.epoch)
-        {
-            let now = Instant::now();
-            if let Some(answer) = self.use_kept(call, &mut asking, stored, now, Some(DISK)) {
-                return Verdict::Answer(Box::new(answer));
-            }
-        }
-        match self.miss(call, asking) {
-            Flow::Continue => Verdict::Continue,
-            Flow::Answer(answer) => Verdict::Answer(answer),
-            Flow::Fail(failure) => Verdict::Fail(failure),
-            Flow::Wait(waiting) => waiting.await,
-        }
-    }
-
-    /// What is left when nothing that is kept could be given.
-    fn miss<'a>(&'a self, call: &'a mut Call, mut asking: Box<Asking>) -> Flow<'a> {
-        if asking.directives.only_if_cached {
-            self.kept.counts.note(Outcome::Refused);
-            call.record.cache = Some(Outcome::Refused.as_str());
-            return Flow::Fail(
-                Failure::refused(Problem::NotCached).with_hint(
-                    "the request asks for a kept answer alone, and none is there that may be given",
-                ),
-            );
-        }
-        let Some(patience) = self.collapse.filter(|_| self.collapses(call, &asking)) else {
-            self.go_on(call, asking);
-            return Flow::Continue;
-        };
-        let mut follower = match self.kept.flights.join(&asking.key) {
-            Turn::Lead(leader) => {
-                asking.leader = Some(leader);
-                self.go_on(call, asking);
-                return Flow::Continue;
-            }
-            Turn::Follow(follower) => follower,
-        };
-        let until = Instant::now() + patience;
-        Flow::Wait(Box::pin(async move {
-            loop {
-                let landing = follower.landed(until).await;
-                if landing == Landing::TooLate {
-                    // Whoever comes next need not find out again.
-                    self.kept.tiers.pass(&asking.key);
-                }
-                if landing != Landing::Landed {
-                    break;
-                }
-                (asking.is_collapsed, asking.stale) = (true, None);
-                if let Some(answer) = self.look(call, &mut asking) {
-                    self.kept.counts.collapsed.fetch_add(1, Ordering::Relaxed);
-                    return Verdict::Answer(Box::new(answer));
-                }
-                if self.kept.tiers.passes(&asking.key) {
-                    break;
-                }
-                // It has gone without an answer, or its answer is for others: one of those who waited asks now.
-                match self.kept.flights.join(&asking.key) {
-                    Turn::Follow(next) => follower = next,
-                    Turn::Lead(leader) => {
-                        asking.leader = Some(leader);
-                        break;
-                    }
-                }
-            }
-            asking.is_collapsed = false;
-            self.go_on(call, asking);
-            Verdict::Continue
-        }))
     }
 }
 
@@ -488,6 +433,10 @@ impl Policy for Cache {
         let mut asking = self.asking(call);
         if let Some(answer) = self.look(call, &mut asking) {
             return Flow::Answer(Box::new(answer));
+        }
+        // What is stale here may be fresh at another gateway.
+        if self.kept.tiers.shared.is_some() && asking.forward != Forward::Request {
+            return Flow::Wait(Box::pin(self.look_shared(call, asking)));
         }
         // Memory has the last word on what it has.
         if asking.stale.is_some() || !self.kept.tiers.has_below() {

@@ -16,6 +16,7 @@ use super::{
     freshness::{Asked, Clock, Terms, wall_clock},
     key::Key,
     outcome::{Account, Forward, Outcome},
+    source,
     store::Purge,
     storing::{self, Pending, Storing},
 };
@@ -173,7 +174,7 @@ impl Cache {
             return self.tell(call, answer, outcome, &account);
         }
         match self.pending(call, &mut asking, answer) {
-            Some(pending) => {
+            Some(mut pending) => {
                 self.pass_when_asked_each_time(&asking, &pending.terms);
                 account.is_stored = true;
                 account.ttl = i64::try_from(pending.terms.lifetime.saturating_sub(pending.terms.age)).ok();
@@ -188,7 +189,12 @@ impl Cache {
                         pending.keep(Bytes::new());
                         *answer.body_mut() = body;
                     }
-                    body => *answer.body_mut() = Body::boxed(Storing::new(body, pending)),
+                    body => {
+                        *answer.body_mut() = match pending.leader.take() {
+                            Some(leader) => source::fetch(body, pending, leader),
+                            None => Body::boxed(Storing::new(body, pending)),
+                        }
+                    }
                 }
             }
             None => {

@@ -56,7 +56,7 @@ impl Pending {
     }
 }
 
-/// A body of which a copy is made.
+/// A body of which a copy is made as its client reads it. Nobody else waits for it.
 pub(super) struct Storing {
     inner: Body,
     pending: Option<Pending>,
@@ -74,9 +74,6 @@ impl Storing {
     pub(super) fn new(inner: Body, pending: Pending) -> Self {
         let known = inner.length().and_then(|length| usize::try_from(length).ok());
         let room = Room::none(&pending.kept);
-        if let Some(leader) = &pending.leader {
-            leader.is_coming();
-        }
         Self { inner, pending: Some(pending), copy: Vec::new(), room, known }
     }
 
@@ -85,9 +82,6 @@ impl Storing {
         let length = self.copy.len() + data.len();
         if length > pending.bytes_max {
             pending.kept.tiers.pass(&pending.key);
-            if let Some(leader) = &pending.leader {
-                leader.not_for_others();
-            }
             self.forget();
             return;
         }

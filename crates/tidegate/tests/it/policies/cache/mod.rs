@@ -4,6 +4,8 @@ mod address;
 mod content;
 mod disk;
 mod operators;
+mod shared;
+mod streamed;
 mod suite;
 mod together;
 mod who;
