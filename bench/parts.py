@@ -8,7 +8,7 @@ import load
 from proxies.envoy_quic import EnvoyOverHttp3
 from proxies.nginx import Nginx
 from proxies.process import Setup
-from proxies.tidegate_parts import Cached, Composed, Limited, OverHttp2, OverHttp3, Proxied, SharedLimited, Transcoded
+from proxies.tidegate_parts import Cached, Composed, Guarded, Limited, OverHttp2, OverHttp3, Proxied, SharedLimited, Transcoded
 from proxies.varnish import Varnish
 from scenes import Scene
 
@@ -91,5 +91,6 @@ ALL = (
     PartScene("compose", "three answers of 1 KiB as one", Setup("bare"), kinds=(Proxied, Composed), base=Proxied.NAME),
     Questions("shared-limit", "a limit that is counted in Redis", Setup("bare"), kinds=(Proxied, Limited, SharedLimited), base=Limited.NAME),
     Multiplexed("http3", "a proxied call over HTTP/3", Setup("tls"), kinds=(OverHttp2, OverHttp3, EnvoyOverHttp3), base=OverHttp2.NAME),
+    PartScene("waf", "rules against attacks on and off", Setup("bare"), kinds=(Proxied, Guarded), base=Proxied.NAME, path="/api/v1/items?page=3&sort=name"),
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
 )

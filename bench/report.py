@@ -132,6 +132,8 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
   ran by its own count, for each request that was answered. The limit is never reached.
 - *HTTP/3*: 16 connections with ten requests each at a time, to which the upstream answers 1 KiB; over HTTP/2 by `h2load`, over HTTP/3
   by `bench-tools http3` (quinn and h3), whose own time is not counted. QUIC does in the process what TCP does in the kernel.
+- *Rules against attacks*: a GET without a body under Debian's Core Rule Set at paranoia 1. Requests of every kind, and
+  ModSecurity beside them, are in [the table](waf.md#beside-modsecurity) that the same command writes.
 - *REST to gRPC*: `GET /v1/prices/17` becomes a call, and its answer JSON, by the annotations in `examples/shop/prices.proto`.
 """
 

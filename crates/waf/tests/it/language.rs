@@ -249,6 +249,17 @@ fn each_step_is_looked_at_where_that_is_asked() {
 }
 
 #[test]
+fn a_command_line_is_looked_at_again_as_modsecurity_does() {
+    let rule = |transform| {
+        format!(
+            "SecRule ARGS \"@contains ../\" \"id:1,phase:2,pass,t:none,{transform},multiMatch,setvar:tx.anomaly_score=+5\""
+        )
+    };
+    let score = |transform| Site::new(&rule(transform)).judge(&get("/?a=../b")).scores().0;
+    assert_eq!((score("t:cmdLine"), score("t:removeNulls"), score("t:removeNulls,t:cmdLine")), (10, 5, 10));
+}
+
+#[test]
 fn negated_rules_and_patterns_with_macros_mean_what_they_say() {
     let site = Site::new(
         r#"
@@ -617,6 +628,35 @@ fn a_long_body_is_refused_or_noted_and_logging_is_bounded() {
     let mut call = Site::new(text).begin(&asked, 0);
     call.run(Phase::Logging);
     assert_eq!(fired(&call), [1]);
+}
+
+#[test]
+fn what_is_hidden_in_a_coding_is_refused_by_rules_that_can_be_left_out() {
+    type Say = fn(&mut Transaction);
+    let cases: [(Say, u32, u16); 2] = [
+        (Transaction::unread_coding, waf::UNREAD_CODING, 415),
+        (|call| call.broken_coding("it is no gzip"), 190_003, 400),
+    ];
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let asked = post(&form, "a=b");
+    for (say, rule, status) in cases {
+        let judge = |options: &Options| {
+            let site = Site::with("", options);
+            let mut call = site.begin(&asked, 100_000);
+            call.run(Phase::Head);
+            call.body(asked.body.as_bytes(), true);
+            say(&mut call);
+            call.run(Phase::Body);
+            call
+        };
+        let refused = judge(&Options::default());
+        assert_eq!((refused.verdict(), fired(&refused)), (Some(&Verdict::Deny(status)), vec![rule]));
+        let watched = judge(&Options { mode: Some(Mode::DetectionOnly), ..Options::default() });
+        assert_eq!((watched.verdict(), watched.refused_by()), (None, Some(rule)));
+        let without = Exclusion { ids: vec![(rule, rule)], ..Exclusion::default() };
+        let let_in = judge(&Options { exclusions: vec![without], ..Options::default() });
+        assert_eq!((let_in.verdict(), let_in.would()), (None, None));
+    }
 }
 
 #[test]
