@@ -463,6 +463,50 @@ SecRule TX:BLOCKING_INBOUND_ANOMALY_SCORE "@ge %{tx.threshold}" "id:41,phase:2,d
     assert!(site.is_refused(&get("/?_charset_=utf-7")) && !site.is_refused(&get("/?_charset_=UTF-8")));
 }
 
+/// What else its files have that 3.3 has not: names by patterns with bytes in them, bytes in braces, headers of parts that
+/// are put under names of their own, a share of the calls that is judged, texts over several lines.
+#[test]
+fn names_bytes_parts_and_shares_are_written_as_in_the_fourth_version() {
+    let site = Site::new(
+        r#"
+SecRule REQUEST_COOKIES:/\x22?\x24Version/ "@streq 1" "id:1,phase:1,deny,status:401,t:none,t:lowercase"
+SecRule ARGS "@rx \x{e2}\x91[\xa0-\x{bf}]" "id:2,phase:2,deny,status:402,t:none,msg:'One: \
+two=%{tx.1}, \
+three'"
+SecRule MULTIPART_PART_HEADERS "@rx ^content-type\s*:\s*(.*)$" "id:3,phase:2,pass,nolog,capture,t:none,t:lowercase,\
+    setvar:'tx.part_type_%{tx.parts}=%{tx.1}',setvar:'tx.parts=+1'"
+SecRule TX:/PART_TYPE_*/ "!@within text/plain image/png" "id:4,phase:2,deny,status:404"
+SecRule &MULTIPART_PART_HEADERS:_charset_ "!@eq 0" "id:5,phase:2,deny,status:405"
+"#,
+    );
+    let status = |asked: &Asked<'_>| match site.judge(asked).verdict() {
+        Some(Verdict::Deny(status)) => *status,
+        _ => 200,
+    };
+    assert_eq!(status(&Asked { headers: &[("Cookie", "$Version=1; a=b")], ..GET }), 401);
+    assert_eq!((status(&get("/?a=%e2%91%a0")), status(&get("/?a=%e2%92%a0"))), (402, 200));
+    let form = [("content-type", "multipart/form-data; boundary=b")];
+    let part = |name: &str, kind: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name={name}\r\nContent-Type: {kind}\r\n\r\nx\r\n")
+    };
+    for (name, kind, want) in
+        [("a", "text/plain", 200), ("a", "text/html", 404), ("_charset_", "text/plain", 405)]
+    {
+        let body = format!("{}{}--b--\r\n", part("first", "image/png"), part(name, kind));
+        assert_eq!(status(&post(&form, &body)), want, "{name} {kind}");
+    }
+    let share = |percent: &str| {
+        let variables = vec![("percent".to_owned(), percent.to_owned())];
+        let text = r#"
+SecRule UNIQUE_ID "@rx ^[a-f]*([0-9])[a-f]*([0-9])" "id:1,phase:1,pass,nolog,capture,t:sha1,t:hexEncode,setvar:'TX.drawn=%{TX.1}%{TX.2}'"
+SecRule TX:drawn "!@lt %{tx.percent}" "id:2,phase:1,pass,nolog,tag:'set',ctl:ruleRemoveByTag=set"
+SecRule ARGS "@contains bad" "id:3,phase:2,deny,tag:'set'"
+"#;
+        Site::with(text, &Options { variables, ..Options::default() }).is_refused(&get("/?a=bad"))
+    };
+    assert_eq!((share("0"), share("100")), (false, true));
+}
+
 #[test]
 fn settings_win_over_a_setup_file_and_begin_a_call() {
     let text = "SecAction \"id:1,phase:1,pass,nolog,setvar:tx.level=1\"";
