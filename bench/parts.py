@@ -12,7 +12,7 @@ from proxies.process import Setup
 from proxies.tidegate_policies import (
     Asked, Authorized, Filed, Masked, NginxFiles, Once, Posted, Signed, Transformed, Validated,
 )
-from proxies.tidegate_parts import Cached, Composed, Limited, OverHttp2, OverHttp3, Plugged, Proxied, SharedLimited, Transcoded
+from proxies.tidegate_parts import Cached, Composed, Guarded, Limited, OverHttp2, OverHttp3, Plugged, Proxied, SharedLimited, Transcoded
 from proxies.varnish import Varnish
 from scenes import Scene
 
@@ -130,6 +130,7 @@ ALL = (
     PartScene("wasm", "a proxied call with a WebAssembly component that does nothing", Setup("bare"), kinds=(Proxied, Plugged), base=Proxied.NAME),
     Questions("shared-limit", "a limit that is counted in Redis", Setup("bare"), kinds=(Proxied, Limited, SharedLimited), base=Limited.NAME),
     Multiplexed("http3", "a proxied call over HTTP/3", Setup("tls"), kinds=(OverHttp2, OverHttp3, EnvoyOverHttp3), base=OverHttp2.NAME),
+    PartScene("waf", "rules against attacks on and off", Setup("bare"), kinds=(Proxied, Guarded), base=Proxied.NAME, path="/api/v1/items?page=3&sort=name"),
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
     Told("policies", "a proxied GET under one policy", Setup("bare"), kinds=(Proxied, Signed, Authorized, Transformed, Masked), base=Proxied.NAME),
     Told("bodies", "a proxied POST of 300 bytes under one policy", Setup("bare"), kinds=(Posted, Validated, Once, Asked), base=Posted.NAME),

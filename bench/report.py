@@ -136,6 +136,8 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
   by RSA with 2,048 bits and verified in each request. The answer that jq makes another and that loses two
   fields is the upstream's kibibyte of JSON. Idempotency keys are new each time, and their answers are kept in memory.
 - *A file*: in the system's memory; nginx keeps it open (`open_file_cache`) and sends it by `sendfile`.
+- *Rules against attacks*: a GET without a body under Debian's Core Rule Set at paranoia 1. Requests of every kind, and
+  ModSecurity beside them, are in [the table](waf.md#beside-modsecurity) that the same command writes.
 - *REST to gRPC*: `GET /v1/prices/17` becomes a call, and its answer JSON, by the annotations in `examples/shop/prices.proto`.
 """
 

@@ -1,13 +1,15 @@
 """`make bench`: measures Tidegate beside its peers in interleaved rounds and writes docs/performance.md.
 
-    scripts/bench.sh [--quick] [--ai] [--parts] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
+    scripts/bench.sh [--quick] [--ai] [--parts] [--waf] [--scene NAME]... [--against REF] [--rounds N] [--seconds S]
 
 Only a full run (no option but --rounds and --seconds) writes the page and its picture, with --ai the page of the AI
-gateway's scenes, with --parts that of single policies and handlers; one with --quick or --against prints its tables alone.
+gateway's scenes, with --parts that of single policies and handlers and the table of docs/waf.md, with --waf that table
+alone; one with --quick or --against prints its tables alone.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import scenes
 import table
 from proxies import PEERS, Tidegate
 from proxies.process import Ports, free_port
-from tools import ROOT, TARGET, Tools
+from tools import DEBIAN, ROOT, TARGET, Tools
 
 FULL, QUICK = (7, 4), (3, 2)
 EVERY = (*scenes.ALL, *ai.ALL, *parts.ALL)
@@ -33,6 +35,7 @@ def arguments():
     parser.add_argument("--scene", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--ai", action="store_true", help="the scenes of the AI gateway alone; writes their page")
     parser.add_argument("--parts", action="store_true", help="the scenes of single policies and handlers; writes their page")
+    parser.add_argument("--waf", action="store_true", help="rules against attacks beside ModSecurity; writes the table of docs/waf.md")
     parser.add_argument("--against", metavar="REF", help="a revision of this repository to compare with")
     parser.add_argument("--against-binary", help=argparse.SUPPRESS)
     parser.add_argument("--no-peers", action="store_true", help="leave out all but nginx")
@@ -41,9 +44,9 @@ def arguments():
     options = parser.parse_args()
     rounds, seconds = QUICK if options.quick else FULL
     options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
-    if options.ai or options.parts:
+    if options.ai or options.parts or options.waf:
         wanted = (*(ai.ALL if options.ai else ()), *(parts.ALL if options.parts else ()))
-        options.scene = [scene.name for scene in wanted]
+        options.scene = [scene.name for scene in wanted] + ["waf"] * options.waf
     options.full = not (options.quick or options.scene or options.against or options.no_peers)
     return options
 
@@ -122,6 +125,15 @@ def main():
         report.write_ai(results, options, tools)
     if options.full or (options.parts and is_whole):
         report.write_parts(results, options, tools)
+    if options.full or ((options.parts or options.waf) and is_whole):
+        beside_modsecurity()
+
+
+def beside_modsecurity():
+    """The table of the rules against attacks: what is refused, and what that costs."""
+    environment = {**os.environ, "TIDEGATE_MODSECURITY": str(DEBIAN)}
+    command = [sys.executable, "-B", str(ROOT / "bench" / "waf.py"), "--tidegate", Tidegate.BINARY, "--write"]
+    subprocess.run(command, check=True, env=environment)
 
 
 def show(scene, samples):

@@ -9,18 +9,36 @@ the rules, for the processor's time of one request; and the engine alone (`cargo
     scripts/peers.sh                       # Apache, ModSecurity and the rules, without root
     python3 bench/waf.py                   # prints the tables
     python3 bench/waf.py --write           # puts them into docs/waf.md
+    python3 bench/waf.py --verdicts        # ModSecurity's verdicts anew, which tests hold the engine to
+    python3 bench/waf.py --rules FOLDER --setup FILE   # with other rules, such as those of the Core Rule Set 4
+
+`scripts/bench.sh --waf` builds the program and the engine first, and writes the table.
 """
 
 import argparse, json, os, pathlib, re, signal, socket, subprocess, sys, tempfile, threading, time
+from dataclasses import dataclass
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import waf_requests
+import waf_requests, waf_verdicts
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEERS = pathlib.Path(os.environ.get("TIDEGATE_PEERS", ROOT / "target/peers"))
-DEBIAN = PEERS / "modsecurity"
-RULES = DEBIAN / "usr/share/modsecurity-crs/rules"
+DEBIAN = pathlib.Path(os.environ.get("TIDEGATE_MODSECURITY", PEERS / "modsecurity"))
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A folder of the Core Rule Set's rules, and its setup."""
+
+    folder: pathlib.Path = DEBIAN / "usr/share/modsecurity-crs/rules"
+    setup: pathlib.Path = DEBIAN / "etc/modsecurity/crs/crs-setup.conf"
+
+    def version(self):
+        """Such as 3.3.4, as the rules say it."""
+        first = next(iter(sorted(self.folder.glob("*.conf"))), None)
+        found = first and re.search(r"ver:'OWASP_CRS/([0-9.]+)'", first.read_text())
+        return found[1] if found else "of no version"
 
 
 def free_port():
@@ -143,20 +161,21 @@ class Server:
         self.process.wait(20)
 
 
-def apache(folder, origin, has_rules, paranoia):
+def apache(folder, origin, rules, paranoia):
+    """Apache as a proxy, with rules when there are any."""
     port = free_port()
     folder.mkdir()
     modules = DEBIAN / "usr/lib/apache2/modules"
-    names = ["mpm_event", "authz_core", "unique_id", "proxy", "proxy_http"] + (["security2"] if has_rules else [])
+    names = ["mpm_event", "authz_core", "unique_id", "proxy", "proxy_http"] + (["security2"] if rules else [])
     lines = [f"LoadModule {name}_module {modules}/mod_{name}.so" for name in names]
     lines += [f"Listen 127.0.0.1:{port}", f"PidFile {folder}/pid", f"ServerRoot {folder}", "ServerName api.example.test",
               f"ErrorLog {folder}/error.log", "LogLevel warn", "StartServers 1", "ServerLimit 1", "ThreadsPerChild 25",
               "MaxRequestWorkers 25", "MaxKeepAliveRequests 0", "KeepAliveTimeout 60", f"DefaultRuntimeDir {folder}",
               f"Mutex file:{folder}", "AllowEncodedSlashes NoDecode", f"ProxyPass / http://127.0.0.1:{origin}/ nocanon",
               f'LogFormat "%t %>s %U" short', ]
-    if has_rules:
-        setup = (DEBIAN / "etc/modsecurity/crs/crs-setup.conf").read_text()
-        setup += (f'\nSecAction "id:900000,phase:1,nolog,pass,t:none,setvar:tx.paranoia_level={paranoia}"\n')
+    if rules:
+        levels = "".join(f",setvar:tx.{name}={paranoia}" for name in ("paranoia_level", "blocking_paranoia_level"))
+        setup = rules.setup.read_text() + f'\nSecAction "id:900000,phase:1,nolog,pass,t:none{levels}"\n'
         (folder / "setup.conf").write_text(setup)
         recommended = (DEBIAN / "etc/modsecurity/modsecurity.conf-recommended").read_text()
         recommended = recommended.replace("SecRuleEngine DetectionOnly", "SecRuleEngine On")
@@ -166,7 +185,7 @@ def apache(folder, origin, has_rules, paranoia):
         recommended = re.sub(r"(SecTmpDir|SecDataDir) .*", rf"\1 {folder}", recommended)
         recommended = re.sub(r"SecAuditLog .*", f"SecAuditLog {folder}/audit.log", recommended)
         (folder / "modsecurity.conf").write_text(recommended)
-        lines += [f"Include {folder}/modsecurity.conf", f"Include {folder}/setup.conf", f"Include {RULES}/*.conf"]
+        lines += [f"Include {folder}/modsecurity.conf", f"Include {folder}/setup.conf", f"Include {rules.folder}/*.conf"]
     (folder / "httpd.conf").write_text("\n".join(lines) + "\n")
     libraries = DEBIAN / "usr/lib/x86_64-linux-gnu"
     environment = dict(os.environ, LD_LIBRARY_PATH=str(libraries))
@@ -174,11 +193,11 @@ def apache(folder, origin, has_rules, paranoia):
     return Server(command, port, environment, open(folder / "output", "wb"))
 
 
-def tidegate(folder, program, origin, has_rules, paranoia):
+def tidegate(folder, program, origin, rules, paranoia):
     port = free_port()
     folder.mkdir()
-    waf = {"rules": [str(RULES)], "setup": str(DEBIAN / "etc/modsecurity/crs/crs-setup.conf"), "paranoia": paranoia,
-           "allowedMethods": ["GET", "HEAD", "POST", "OPTIONS"]}
+    waf = rules and {"rules": [str(rules.folder)], "setup": str(rules.setup), "paranoia": paranoia,
+                     "allowedMethods": ["GET", "HEAD", "POST", "OPTIONS"]}
     config = {
         "runtime": {"workers": 1},
         "admin": {"address": f"127.0.0.1:{free_port()}"},
@@ -186,7 +205,7 @@ def tidegate(folder, program, origin, has_rules, paranoia):
         "listeners": [{"name": "public", "address": f"127.0.0.1:{port}"}],
         "upstreams": [{"name": "origin", "endpoints": [{"address": f"127.0.0.1:{origin}"}]}],
         "routes": [{"name": "all", "match": [{"path": {"prefix": "/"}}], "backends": [{"upstream": "origin"}],
-                    "policies": [{"waf": waf}] if has_rules else []}],
+                    "policies": [{"waf": waf}] if rules else []}],
     }
     (folder / "tidegate.json").write_text(json.dumps(config))
     command = [str(program), "run", "--config", f"{folder}/tidegate.json", "--data-dir", f"{folder}/data"]
@@ -247,23 +266,21 @@ def cost(server, requests, seconds):
     return (server.cpu() - began) * 1e6 / count
 
 
-def engine(program, requests, paranoia, folder, rounds=20):
+def engine(program, requests, rules, paranoia, folder, rounds=20):
     """Verdicts, rules that fired and time of the engine alone."""
     file = folder / "requests"
-    with open(file, "wb") as out:
-        for request in requests:
-            out.write(b"%d\n" % len(request.bytes) + request.bytes)
+    file.write_bytes(waf_requests.packed(requests))
     environment = dict(os.environ, PARANOIA=str(paranoia))
-    command = [str(program), str(RULES), "--file", str(file), str(rounds)]
+    command = [str(program), str(rules.folder), "--file", str(file), str(rounds)]
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     *lines, time_of_one = output.strip().splitlines()
     return [line.partition(" ")[::2] for line in lines], float(time_of_one)
 
 
-def decide_by_engine(requests, apache_one, program, paranoia, folder):
+def decide_by_engine(requests, apache_one, program, rules, paranoia, folder):
     """The same with the engine in the place of the gateway."""
     theirs, one, rows = Log(folder / "apache/error.log"), Connection(apache_one.port), []
-    decided, _ = engine(program, requests, paranoia, folder, 1)
+    decided, _ = engine(program, requests, rules, paranoia, folder, 1)
     for request, (verdict, fired_here) in zip(requests, decided):
         status, reached = one.ask(request.bytes)
         fired = theirs.new(lambda text: reached or "[id " in text, 0.3 if not reached else 0.0)
@@ -285,56 +302,96 @@ def main():
     parser.add_argument("--paranoia", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement of time")
     parser.add_argument("--write", action="store_true", help="puts the tables into docs/waf.md")
+    parser.add_argument("--verdicts", action="store_true", help="writes what ModSecurity says, and nothing else")
+    parser.add_argument("--rules", type=pathlib.Path, default=Rules.folder, help="the folder of rules")
+    parser.add_argument("--setup", type=pathlib.Path, default=Rules.setup, help="their setup")
     options = parser.parse_args()
+    rules = Rules(options.rules.absolute(), options.setup.absolute())
     dist = ROOT / "target/dist/tidegate"
     program = options.tidegate or (dist if dist.exists() else ROOT / "target/debug/tidegate")
-    is_optimised = "debug" not in program.parts
-    for needed in (RULES, options.engine if options.engine_only else program):
-        if not needed.exists():
-            sys.exit(f"{needed} is missing: run scripts/peers.sh, and build the program")
+    needed = [rules.folder, rules.setup, DEBIAN / "usr/sbin/apache2"]
+    if not options.verdicts:
+        needed.append(options.engine if options.engine_only else program)
+    for one in needed:
+        if not one.exists():
+            sys.exit(f"{one} is missing: run scripts/peers.sh, and build the program")
+    if options.verdicts:
+        return write_verdicts(rules)
     benign, hostile = waf_requests.benign(), waf_requests.hostile()
-    origin = upstream()
     with tempfile.TemporaryDirectory() as place:
-        place = pathlib.Path(place)
-        apache_on = apache(place / "apache", origin, True, options.paranoia)
-        if options.engine_only:
-            own_on, is_optimised = None, False
-            rows = decide_by_engine(benign + hostile, apache_on, options.engine, options.paranoia, place)
-        else:
-            own_on = tidegate(place / "tidegate", program, origin, True, options.paranoia)
-            rows = decide(benign + hostile, apache_on, own_on, place)
-        text = verdicts(rows, benign, hostile, options.paranoia)
-        text += ["", "| CPU per request, µs | benign | hostile |", "|---|---|---|"]
-        apache_off = apache(place / "apache-off", origin, False, options.paranoia)
-
-        def row(name, values):
-            text.append(f"| {name} | {values[0]:.0f} | {values[1]:.0f} |")
-
-        def measured(server):
-            return [cost(server, requests, options.seconds) for requests in (benign, hostile)]
-
-        theirs, bare = measured(apache_on), measured(apache_off)
-        row("Apache with ModSecurity", theirs)
-        row("Apache without", bare)
-        row("**ModSecurity alone (the difference)**", [a - b for a, b in zip(theirs, bare)])
-        if is_optimised:
-            own_off = tidegate(place / "tidegate-off", program, origin, False, options.paranoia)
-            ours, bare = measured(own_on), measured(own_off)
-            row("Tidegate with `waf`", ours)
-            row("Tidegate without", bare)
-            row("**`waf` alone (the difference)**", [a - b for a, b in zip(ours, bare)])
-            own_off.stop()
-        if options.engine.exists():
-            alone = [engine(options.engine, requests, options.paranoia, place)[1] for requests in (benign, hostile)]
-            row("**The engine of `waf` alone, release build**", alone)
-        for server in filter(None, (apache_on, apache_off, own_on)):
-            server.stop()
+        text = compare(options, rules, program, benign, hostile, pathlib.Path(place))
     print("\n".join(text))
     if options.write:
         page = ROOT / "docs/waf.md"
         begin, end = "<!-- measured -->", "<!-- /measured -->"
         before, rest = page.read_text().split(begin)
         page.write_text(f"{before}{begin}\n" + "\n".join(text) + f"\n{end}{rest.split(end)[1]}")
+
+
+def compare(options, rules, program, benign, hostile, place):
+    """The tables: what was decided, and what it took."""
+    origin, own_on, servers = upstream(), None, []
+    is_optimised = "debug" not in program.parts and not options.engine_only
+
+    def started(server):
+        servers.append(server)
+        return server
+
+    try:
+        apache_on = started(apache(place / "apache", origin, rules, options.paranoia))
+        if options.engine_only:
+            rows = decide_by_engine(benign + hostile, apache_on, options.engine, rules, options.paranoia, place)
+        else:
+            own_on = started(tidegate(place / "tidegate", program, origin, rules, options.paranoia))
+            rows = decide(benign + hostile, apache_on, own_on, place)
+        text = verdicts(rows, benign, hostile, options.paranoia)
+        text[0] = f"{waf_verdicts.engine(place / 'apache')}, Core Rule Set {rules.version()}. {text[0]}"
+        text += ["", "| CPU per request, µs | benign | hostile |", "|---|---|---|"]
+        apache_off = started(apache(place / "apache-off", origin, None, options.paranoia))
+
+        def row(name, values):
+            text.append(f"| {name} | {values[0]:.0f} | {values[1]:.0f} |")
+
+        def measured(*both):
+            """With rules and without, one after the other, so that what else the machine does concerns both."""
+            found = [[cost(one, requests, options.seconds) for one in both] for requests in (benign, hostile)]
+            return [list(values) for values in zip(*found)]
+
+        pairs = [("Apache with ModSecurity", "Apache without", "ModSecurity", apache_on, apache_off)]
+        if is_optimised:
+            own_off = started(tidegate(place / "tidegate-off", program, origin, None, options.paranoia))
+            pairs.append(("Tidegate with `waf`", "Tidegate without", "`waf`", own_on, own_off))
+        for name_on, name_off, name, on, off in pairs:
+            with_rules, bare = measured(on, off)
+            row(name_on, with_rules)
+            row(name_off, bare)
+            row(f"**{name} alone (the difference)**", [a - b for a, b in zip(with_rules, bare)])
+        if options.engine.exists():
+            alone = [engine(options.engine, requests, rules, options.paranoia, place)[1] for requests in (benign, hostile)]
+            row("**The engine of `waf` alone, release build**", alone)
+        return text
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def write_verdicts(rules):
+    """What ModSecurity says about each request at every paranoia level, as a file of the tests."""
+    asked = [("benign", one) for one in waf_requests.benign()] + [("hostile", one) for one in waf_requests.hostile()]
+    levels, origin = [], upstream()
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        for level in range(1, 5):
+            server = apache(place / f"apache-{level}", origin, rules, level)
+            try:
+                log, connection = Log(place / f"apache-{level}/error.log"), Connection(server.port)
+                levels.append([waf_verdicts.judged(one, connection, log) for _, one in asked])
+            finally:
+                server.stop()
+        name = waf_verdicts.engine(place / "apache-1")
+    file = waf_verdicts.FOLDER / f"crs-{rules.version()}.tsv"
+    file.write_text(waf_verdicts.text(asked, levels, name, rules))
+    print(f"wrote {file.relative_to(ROOT)}")
 
 
 def verdicts(rows, benign, hostile, paranoia):

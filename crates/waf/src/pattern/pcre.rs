@@ -87,16 +87,7 @@ impl Writer {
             'e' => self.text.push_str("\\x1B"),
             'Z' if !in_class => self.text.push_str("(?:\\n?\\z)"),
             'b' if in_class => self.text.push_str("\\x08"),
-            'x' => {
-                let digits = rest.iter().skip(1).take(2).take_while(|c| c.is_ascii_hexdigit()).count();
-                if rest.get(1) != Some(&'{') {
-                    let hex: String = rest.iter().skip(1).take(digits).collect();
-                    let value = u8::from_str_radix(&hex, 16).unwrap_or_default();
-                    self.text.push_str(&format!("\\x{value:02X}"));
-                    return Ok(1 + digits);
-                }
-                self.text.push_str("\\x");
-            }
+            'x' => return self.hex(rest.get(1..).unwrap_or_default()),
             'Q' => {
                 let end = rest.windows(2).position(|two| two == ['\\', 'E']);
                 let literal: String =
@@ -129,6 +120,28 @@ impl Writer {
             c => self.text.push(c),
         }
         Ok(1)
+    }
+
+    /// What follows `\x`, in braces or without: a byte.
+    fn hex(&mut self, rest: &[char]) -> Result<usize, String> {
+        let is_hex = |c: &&char| c.is_ascii_hexdigit();
+        let in_braces = rest.strip_prefix(&['{']).and_then(|rest| {
+            let digits = rest.iter().take_while(is_hex).count();
+            (digits > 0 && rest.get(digits) == Some(&'}')).then_some(digits)
+        });
+        let (start, digits, end) = match in_braces {
+            Some(digits) => (1, digits, 1),
+            None => (0, rest.iter().take(2).take_while(is_hex).count(), 0),
+        };
+        let hex: String = rest.iter().skip(start).take(digits).collect();
+        let value = match hex.as_str() {
+            "" => Ok(0),
+            hex => u8::from_str_radix(hex, 16).map_err(|_| {
+                format!("`\\x{{{hex}}}` is no byte, and rules look at bytes; expected `\\x{{ff}}` at most")
+            }),
+        };
+        self.text.push_str(&format!("\\x{:02X}", value?));
+        Ok(1 + start + digits + end)
     }
 
     /// A class, after its opening bracket.
@@ -269,6 +282,12 @@ mod tests {
             (r"(?#note)a", b"a", true),
             (r"\x5c", b"\\", true),
             (r"[\x5c'\x22]", b"\\", true),
+            (r"^\x{e2}\x91[\xa0-\x{bf}]$", "①".as_bytes(), true),
+            (r"^[\x{a9}\x{ab}-\x{bf}]$", b"\xac", true),
+            (r"^[^\x{a9}]$", b"\xa9", false),
+            (r"^\x{00041}$", b"A", true),
+            (r"^\x$", b"\0", true),
+            (r"^\x{}$", b"\0{}", true),
             (r"^[a´]+$", "´".as_bytes(), true),
         ] {
             assert_eq!(matches(pattern, text), want, "{pattern} on {text:?}");
@@ -277,7 +296,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_said() {
-        for pattern in [r"\p{L}", "[a", r"a\", "(a", r"\y"] {
+        for pattern in [r"\p{L}", "[a", r"a\", "(a", r"\y", r"\x{100}", r"[\x{1F600}]"] {
             assert!(Pattern::new(pattern, false, 1_000).is_err(), "{pattern}");
         }
     }

@@ -25,6 +25,8 @@ use crate::{
 const FIRED_MAX: usize = 64;
 /// Bytes that are told of what matched.
 const SHOWN_BYTES_MAX: usize = 120;
+/// The built-in rule that refuses a body in a content coding that it is not unpacked from.
+pub const UNREAD_CODING: u32 = 190_006;
 /// Steps of looking at one text, beside its length.
 const TEXT_STEPS: usize = 24;
 
@@ -485,6 +487,18 @@ impl Transaction {
     /// Says that the body is longer than is looked at, where that refuses a call.
     pub fn refuse_long_body(&mut self) {
         self.refuse(Verdict::Deny(413), 0);
+    }
+
+    /// Says that the body is not what its content coding says, so that rules see it as it came; to be said after
+    /// [`Self::body`]. A built-in rule refuses such a call like any whose body cannot be taken apart.
+    pub fn broken_coding(&mut self, error: &str) {
+        self.unreadable(error);
+    }
+
+    /// Says that the body has a content coding that it is not unpacked from, so that rules see it as it came. The
+    /// built-in rule [`UNREAD_CODING`] refuses such a call.
+    pub fn unread_coding(&mut self) {
+        self.tx.set("unread_coding", b"1".to_vec());
     }
 
     /// Runs a phase to its end.

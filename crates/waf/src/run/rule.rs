@@ -10,6 +10,7 @@ use crate::{
     operator::{Answer, Operator, ask_pattern},
     pattern::Pattern,
     rules::{Bits, Chain, Disruption, Link, Looked, Rules, Selector},
+    transform::Transform,
     variable::Variable,
 };
 
@@ -221,8 +222,11 @@ impl Transaction {
             let mut is_match = self.ask(link, candidate, &text, argument, dynamic, current);
             for transform in &link.transforms {
                 self.steps += text.len();
-                if let Some(changed) = transform.apply(&text) {
-                    text = changed.into();
+                let changed = transform.apply(&text);
+                // ModSecurity takes what `cmdLine` gives for changed, always, and rules add up scores by how often it asks.
+                let is_asked = changed.is_some() || *transform == Transform::CmdLine;
+                text = changed.map_or(text, Rc::from);
+                if is_asked {
                     is_match |= self.ask(link, candidate, &text, argument, dynamic, current);
                 }
             }

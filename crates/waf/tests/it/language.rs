@@ -249,6 +249,17 @@ fn each_step_is_looked_at_where_that_is_asked() {
 }
 
 #[test]
+fn a_command_line_is_looked_at_again_as_modsecurity_does() {
+    let rule = |transform| {
+        format!(
+            "SecRule ARGS \"@contains ../\" \"id:1,phase:2,pass,t:none,{transform},multiMatch,setvar:tx.anomaly_score=+5\""
+        )
+    };
+    let score = |transform| Site::new(&rule(transform)).judge(&get("/?a=../b")).scores().0;
+    assert_eq!((score("t:cmdLine"), score("t:removeNulls"), score("t:removeNulls,t:cmdLine")), (10, 5, 10));
+}
+
+#[test]
 fn negated_rules_and_patterns_with_macros_mean_what_they_say() {
     let site = Site::new(
         r#"
@@ -452,6 +463,50 @@ SecRule TX:BLOCKING_INBOUND_ANOMALY_SCORE "@ge %{tx.threshold}" "id:41,phase:2,d
     assert!(site.is_refused(&get("/?_charset_=utf-7")) && !site.is_refused(&get("/?_charset_=UTF-8")));
 }
 
+/// What else its files have that 3.3 has not: names by patterns with bytes in them, bytes in braces, headers of parts that
+/// are put under names of their own, a share of the calls that is judged, texts over several lines.
+#[test]
+fn names_bytes_parts_and_shares_are_written_as_in_the_fourth_version() {
+    let site = Site::new(
+        r#"
+SecRule REQUEST_COOKIES:/\x22?\x24Version/ "@streq 1" "id:1,phase:1,deny,status:401,t:none,t:lowercase"
+SecRule ARGS "@rx \x{e2}\x91[\xa0-\x{bf}]" "id:2,phase:2,deny,status:402,t:none,msg:'One: \
+two=%{tx.1}, \
+three'"
+SecRule MULTIPART_PART_HEADERS "@rx ^content-type\s*:\s*(.*)$" "id:3,phase:2,pass,nolog,capture,t:none,t:lowercase,\
+    setvar:'tx.part_type_%{tx.parts}=%{tx.1}',setvar:'tx.parts=+1'"
+SecRule TX:/PART_TYPE_*/ "!@within text/plain image/png" "id:4,phase:2,deny,status:404"
+SecRule &MULTIPART_PART_HEADERS:_charset_ "!@eq 0" "id:5,phase:2,deny,status:405"
+"#,
+    );
+    let status = |asked: &Asked<'_>| match site.judge(asked).verdict() {
+        Some(Verdict::Deny(status)) => *status,
+        _ => 200,
+    };
+    assert_eq!(status(&Asked { headers: &[("Cookie", "$Version=1; a=b")], ..GET }), 401);
+    assert_eq!((status(&get("/?a=%e2%91%a0")), status(&get("/?a=%e2%92%a0"))), (402, 200));
+    let form = [("content-type", "multipart/form-data; boundary=b")];
+    let part = |name: &str, kind: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name={name}\r\nContent-Type: {kind}\r\n\r\nx\r\n")
+    };
+    for (name, kind, want) in
+        [("a", "text/plain", 200), ("a", "text/html", 404), ("_charset_", "text/plain", 405)]
+    {
+        let body = format!("{}{}--b--\r\n", part("first", "image/png"), part(name, kind));
+        assert_eq!(status(&post(&form, &body)), want, "{name} {kind}");
+    }
+    let share = |percent: &str| {
+        let variables = vec![("percent".to_owned(), percent.to_owned())];
+        let text = r#"
+SecRule UNIQUE_ID "@rx ^[a-f]*([0-9])[a-f]*([0-9])" "id:1,phase:1,pass,nolog,capture,t:sha1,t:hexEncode,setvar:'TX.drawn=%{TX.1}%{TX.2}'"
+SecRule TX:drawn "!@lt %{tx.percent}" "id:2,phase:1,pass,nolog,tag:'set',ctl:ruleRemoveByTag=set"
+SecRule ARGS "@contains bad" "id:3,phase:2,deny,tag:'set'"
+"#;
+        Site::with(text, &Options { variables, ..Options::default() }).is_refused(&get("/?a=bad"))
+    };
+    assert_eq!((share("0"), share("100")), (false, true));
+}
+
 #[test]
 fn settings_win_over_a_setup_file_and_begin_a_call() {
     let text = "SecAction \"id:1,phase:1,pass,nolog,setvar:tx.level=1\"";
@@ -617,6 +672,35 @@ fn a_long_body_is_refused_or_noted_and_logging_is_bounded() {
     let mut call = Site::new(text).begin(&asked, 0);
     call.run(Phase::Logging);
     assert_eq!(fired(&call), [1]);
+}
+
+#[test]
+fn what_is_hidden_in_a_coding_is_refused_by_rules_that_can_be_left_out() {
+    type Say = fn(&mut Transaction);
+    let cases: [(Say, u32, u16); 2] = [
+        (Transaction::unread_coding, waf::UNREAD_CODING, 415),
+        (|call| call.broken_coding("it is no gzip"), 190_003, 400),
+    ];
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let asked = post(&form, "a=b");
+    for (say, rule, status) in cases {
+        let judge = |options: &Options| {
+            let site = Site::with("", options);
+            let mut call = site.begin(&asked, 100_000);
+            call.run(Phase::Head);
+            call.body(asked.body.as_bytes(), true);
+            say(&mut call);
+            call.run(Phase::Body);
+            call
+        };
+        let refused = judge(&Options::default());
+        assert_eq!((refused.verdict(), fired(&refused)), (Some(&Verdict::Deny(status)), vec![rule]));
+        let watched = judge(&Options { mode: Some(Mode::DetectionOnly), ..Options::default() });
+        assert_eq!((watched.verdict(), watched.refused_by()), (None, Some(rule)));
+        let without = Exclusion { ids: vec![(rule, rule)], ..Exclusion::default() };
+        let let_in = judge(&Options { exclusions: vec![without], ..Options::default() });
+        assert_eq!((let_in.verdict(), let_in.would()), (None, None));
+    }
 }
 
 #[test]

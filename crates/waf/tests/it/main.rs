@@ -2,3 +2,5 @@
 
 mod fuzz;
 mod language;
+mod requests;
+mod verdicts;

@@ -44,6 +44,7 @@ pub(super) mod tokens;
 mod transform;
 mod validate;
 mod waf;
+mod waf_verdicts;
 mod web_socket;
 
 use super::harness::{Answer, Gateway, Seen, Upstream};

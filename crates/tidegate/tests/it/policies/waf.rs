@@ -214,13 +214,7 @@ fn a_body_beyond_the_bound_is_refused_or_looked_at_in_its_beginning() {
 #[test]
 fn a_body_that_is_compressed_is_judged_by_what_is_in_it() {
     let own = Own::new("SecRule ARGS|REQUEST_BODY \"@contains bad\" \"id:1,phase:2,deny\"\n");
-    let send = |gateway: &Gateway, coding: &str, body: &[u8]| {
-        let head = format!(
-            "POST /a HTTP/1.1\nhost: a.test\ncontent-type: {FORM}\ncontent-encoding: {coding}\ncontent-length: {}",
-            body.len()
-        );
-        gateway.send(&head, body)
-    };
+    let send = send_coded;
     let (gateway, upstream) = guarded(&own.settings("requestBody: {limit: 64KiB}"), "");
     for coding in ["gzip", "br", "zstd"] {
         let good = packed(coding, b"a=1&b=good");
@@ -239,17 +233,12 @@ fn a_body_that_is_compressed_is_judged_by_what_is_in_it() {
     assert_eq!(send(&gateway, "gzip", b"a=good").status, 400, "it is no gzip");
     let bomb = packed("gzip", &vec![b'x'; 5_000_000]);
     assert_eq!(send(&gateway, "gzip", &bomb).status, 413);
-    // Nobody here reads these.
-    assert_eq!(send(&gateway, "aws-chunked", b"a=good").status, 200);
-    assert_eq!(send(&gateway, "aws-chunked", b"a=bad").status, 403);
     let (gateway, _upstream) =
         guarded(&own.settings("requestBody: {limit: 64KiB, above: inspectBeginning}"), "");
     // Such as does not look like a bomb.
     let long: String = (0..20_000).map(|number| number.to_string()).collect();
     assert_eq!(send(&gateway, "gzip", &packed("gzip", format!("b=bad&c={long}").as_bytes())).status, 403);
     assert_eq!(send(&gateway, "gzip", &packed("gzip", format!("c={long}&b=bad").as_bytes())).status, 200);
-    let (gateway, _upstream) = guarded(&own.settings("mode: detect"), "");
-    assert_eq!(send(&gateway, "gzip", b"a=good").status, 200, "nothing is refused");
     // Where models are asked it is unpacked behind the rules.
     let upstream = Upstream::fixed(200, "{}");
     let gateway = Gateway::start(&format!(
@@ -261,6 +250,80 @@ fn a_body_that_is_compressed_is_judged_by_what_is_in_it() {
     let answer = send(&gateway, "gzip", &packed("gzip", body.as_bytes()));
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert!(upstream.seen().is_empty());
+}
+
+/// A form in a content coding.
+fn send_coded(gateway: &Gateway, coding: &str, body: &[u8]) -> Answer {
+    send_coded_to(gateway, "/a", coding, body)
+}
+
+fn send_coded_to(gateway: &Gateway, path: &str, coding: &str, body: &[u8]) -> Answer {
+    let head = format!(
+        "POST {path} HTTP/1.1\nhost: a.test\ncontent-type: {FORM}\ncontent-encoding: {coding}\ncontent-length: {}",
+        body.len()
+    );
+    gateway.send(&head, body)
+}
+
+/// Content codings that nobody unpacks for the rules, with bodies in them that an upstream might.
+fn hidden() -> Vec<(&'static str, Vec<u8>)> {
+    let twice = packed("gzip", &packed("gzip", b"a=bad"));
+    let split = "gzip\ncontent-encoding: gzip";
+    vec![
+        ("deflate", b"no matter".to_vec()),
+        ("gzip, gzip", twice.clone()),
+        (split, twice),
+        ("aws-chunked", b"a=1".to_vec()),
+    ]
+}
+
+#[test]
+fn a_body_in_a_coding_that_nobody_unpacks_is_refused_and_by_choice_let_through() {
+    let own = Own::new("SecRule ARGS|REQUEST_BODY \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let (gateway, upstream) = guarded(&own.settings(""), "");
+    for (coding, body) in hidden() {
+        let answer = send_coded(&gateway, coding, &body);
+        assert_eq!(
+            (answer.status, answer.problem().as_deref()),
+            (415, Some("unsupported-media-type")),
+            "{coding}"
+        );
+        assert_eq!(answer.header("accept-encoding"), Some("gzip, br, zstd"), "{coding}");
+    }
+    assert!(upstream.seen().is_empty());
+    let record = gateway.record("a refusal", |record| record["status"] == 415);
+    assert_eq!((&record["stopped_by"], &record["waf"]["by"]), (&json!("waf"), &json!(190_006)), "{record}");
+    assert_eq!(send_coded(&gateway, "identity", b"a=1").status, 200);
+    assert_eq!(ask(&gateway, "/a", "\ncontent-encoding: deflate").status, 200, "there is no body to hide in");
+    let let_in = "exclusions: [{rules: ['190006'], paths: [/a]}]";
+    let (gateway, upstream) = guarded(&own.settings(let_in), "");
+    for (coding, body) in hidden() {
+        assert_eq!(send_coded(&gateway, coding, &body).status, 200, "{coding}");
+        assert_eq!(last(&upstream).body, body, "it goes on as it came");
+    }
+    assert_eq!(send_coded(&gateway, "aws-chunked", b"a=bad").status, 403, "and is judged as it came");
+}
+
+#[test]
+fn what_the_rules_cannot_see_of_a_body_is_recorded_where_nothing_is_refused() {
+    let own = Own::new("SecRule ARGS|REQUEST_BODY \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let (gateway, upstream) = guarded(&own.settings("mode: detect, requestBody: {limit: 256KiB}"), "");
+    let numbers: String = (0..60_000).map(|number| number.to_string()).collect();
+    let long = format!("a=bad&b={numbers}");
+    let bomb = format!("a=bad&b={}", "x".repeat(255_000));
+    let mut sent: Vec<_> = hidden().into_iter().map(|(coding, body)| (coding, body, 190_006)).collect();
+    sent.push(("gzip", b"no gzip".to_vec(), 190_003));
+    sent.push(("gzip", packed("gzip", bomb.as_bytes()), 0));
+    sent.push(("gzip", packed("gzip", long.as_bytes()), 0));
+    for (at, (coding, body, by)) in sent.iter().enumerate() {
+        let path = format!("/{at}");
+        assert_eq!(send_coded_to(&gateway, &path, coding, body).status, 200, "{coding}: nothing is refused");
+        assert_eq!(&last(&upstream).body, body, "{coding}: it goes on as it came");
+        let record = gateway.record(&path, |record| record["path"] == *path);
+        let waf = &record["waf"];
+        assert_eq!((&waf["outcome"], &waf["by"]), (&json!("detected"), &json!(by)), "{coding}: {record}");
+        assert_eq!(waf["rules"].to_string().contains("[1]"), body.len() > 4_000, "{record}");
+    }
 }
 
 #[test]
