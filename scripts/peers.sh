@@ -35,7 +35,7 @@ unpack() { # package, folder
   say "installed $1"
 }
 
-# Chromium, for HTTP/3 as a browser speaks it: it needs too many libraries to be unpacked beside them.
+# Chromium, for HTTP/3 as a browser speaks it and for signing in: it needs too many libraries to be unpacked beside them.
 if ! command -v chromium >/dev/null; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "installing chromium"
@@ -95,8 +95,12 @@ python_environment webhooks slack-sdk==3.48.0
 # ClickHouse's engine; data frames, which it would bring, are not needed.
 python_environment clickhouse --no-deps chdb==4.4.0 chdb-core==26.9.0
 
-# A real engine of Rego, behind a server that speaks as the Open Policy Agent does.
-python_environment rego regopy==1.5.2
+# The Open Policy Agent's own engine as a library of Go's, behind a server that speaks as the agent does. It asks for a newer
+# Python than it needs.
+python_environment rego --ignore-requires-python --no-deps opa-golib-python-bindings==0.4.4
+# What others made to read and write standards: Envoy's messages, CloudEvents, Standard Webhooks.
+standards=(grpcio==1.85.3 xds-protos==1.85.0 cloudevents==2.2.0 standardwebhooks==1.1.0)
+python_environment standards "${standards[@]}"
 
 # JavaScript's official clients, on the Node that came with the Python environment.
 node_packages=(
@@ -212,6 +216,21 @@ if [ ! -e "$stamp" ]; then
   }
   touch "$stamp"
   say "installed ${identity_packages[*]}"
+fi
+
+# CloudEvents and Standard Webhooks as JavaScript has them, and what drives a browser.
+standards=(cloudevents@10.0.0 standardwebhooks@1.1.1 puppeteer-core@25.16.0)
+stamp="$peers/standards-js-$(printf '%s\n' "${standards[@]}" | sha256sum | cut -c1-12)"
+if [ ! -e "$stamp" ]; then
+  rm -rf "$peers/standards-js"
+  mkdir -p "$peers/standards-js"
+  echo '{"private": true, "type": "module"}' >"$peers/standards-js/package.json"
+  (cd "$peers/standards-js" && PATH="$peers/python/bin:$PATH" npm install --silent --no-audit --no-fund --ignore-scripts "${standards[@]}") || {
+    say "npm cannot install ${standards[*]}: is its registry within reach?"
+    exit 1
+  }
+  touch "$stamp"
+  say "installed ${standards[*]}"
 fi
 
 # Coding agents, as programs: they run without their vendors.

@@ -1,16 +1,13 @@
-"""A server of OPA's Data API, as its documentation has it, in front of a real engine of Rego (regopy)."""
+"""A server of OPA's Data API, as its documentation has it, in front of OPA's own engine: its library in Go, called from Python."""
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
 from time import sleep
 
-from regopy import Interpreter
+from opa_bindings import OpaEngine, OpaError, OpaUndefinedError
 
-POLICY = open(sys.argv[2]).read()
-rego = Interpreter()
-rego.add_module("policy", POLICY)
-lock = Lock()
+engine = OpaEngine()
+engine.add_policy("policy.rego", open(sys.argv[2]).read())
 mood = {"slow": 0, "fails": False, "asked": 0, "input": None}
 
 
@@ -43,13 +40,13 @@ class Agent(BaseHTTPRequestHandler):
         sleep(mood["slow"])
         if mood["fails"]:
             return self.tell(500, {"code": "internal_error", "message": "evaluation failed"})
-        with lock:
-            rego.set_input(document["input"])
-            output = rego.query("x = data." + self.path[len("/v1/data/"):].replace("/", "."))
-            if str(output) == "undefined":
-                # A document without a result.
-                return self.tell(200, {"decision_id": "1"})
-            result = json.loads(output.binding("x").json())
+        try:
+            result = engine.eval_document(self.path[len("/v1/data/"):].replace("/", "."), document["input"])
+        except OpaUndefinedError:
+            # A document without a result.
+            return self.tell(200, {"decision_id": "1"})
+        except OpaError as error:
+            return self.tell(500, {"code": "internal_error", "message": str(error)})
         self.tell(200, {"decision_id": "1", "result": result})
 
 

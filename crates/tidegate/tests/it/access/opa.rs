@@ -1,4 +1,4 @@
-//! `opa`, with a real engine of Rego behind OPA's Data API.
+//! `opa`, with OPA's own engine behind its Data API.
 
 use std::{fs, net::SocketAddr, process::Command, time::Instant};
 

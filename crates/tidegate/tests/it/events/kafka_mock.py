@@ -1,16 +1,19 @@
-"""A cluster of Kafka's: librdkafka's own mock, and librdkafka as its clients. Orders come as lines of JSON, and so do answers.
+"""A cluster of Kafka's: librdkafka's own mock, or a real one by its address, and librdkafka as its clients. Orders come as lines
+of JSON, and so do answers. In a real cluster a topic is made anew, and what groups have confirmed of it is forgotten.
 
 With a gate there is one broker behind a port of the test's own, which can be shut, speaks TLS, and asks who comes."""
 
 import base64, hashlib, hmac, json, os, socket, ssl, struct, sys, threading, time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 wish = json.loads(sys.argv[1])
 base = {"log_level": 0, "socket.timeout.ms": 5000}
-mock = Producer({"test.mock.num.brokers": wish.get("brokers", 1), "log_level": 0})
+own = {"bootstrap.servers": wish["servers"]} if "servers" in wish else {"test.mock.num.brokers": wish.get("brokers", 1)}
+mock = Producer({**own, "log_level": 0})
 brokers = sorted((b.host, b.port) for b in mock.list_topics(timeout=10).brokers.values())
-servers = ",".join(f"{host}:{port}" for host, port in brokers)
+servers = wish.get("servers") or ",".join(f"{host}:{port}" for host, port in brokers)
 producers = {}
 
 
@@ -158,7 +161,23 @@ class Scram:
         return 0, b"v=" + base64.b64encode(mac(mac(salted, b"Server Key"), whole))
 
 
+def made_anew(name):
+    admin = AdminClient(own)
+    groups = [one.group_id for one in admin.list_consumer_groups().result().valid if one.group_id.startswith("tidegate-")]
+    for asked in (admin.delete_topics([name]), admin.delete_consumer_groups(groups) if groups else {}):
+        for future in asked.values():
+            future.exception(timeout=20)
+    until = time.time() + 20
+    # It takes a while until one that was deleted is gone.
+    while admin.create_topics([NewTopic(name, num_partitions=4)])[name].exception(timeout=20):
+        if time.time() > until:
+            raise TimeoutError(name)
+        time.sleep(0.2)
+
+
 def topic(order):
+    if "servers" in wish and order.get("anew"):
+        made_anew(order["topic"])
     for _ in range(50):
         found = mock.list_topics(order["topic"], timeout=5).topics[order["topic"]].partitions
         if found:

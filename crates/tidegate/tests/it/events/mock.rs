@@ -1,4 +1,5 @@
-//! A cluster of Kafka's for one test: librdkafka's mock cluster, in a process of Python's, with librdkafka as its clients.
+//! A cluster of Kafka's for one test: librdkafka's mock cluster, in a process of Python's, with librdkafka as its clients. With
+//! `TIDEGATE_KAFKA` a real one takes its place, but where a test comes between it and its clients.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -18,9 +19,12 @@ pub struct Mock {
 }
 
 impl Mock {
-    /// Starts one of three brokers.
+    /// Starts one of three brokers; or it is the real one that `TIDEGATE_KAFKA` names, whose topics are made anew.
     pub fn start() -> Self {
-        Self::with(&json!({"brokers": 3}))
+        match std::env::var("TIDEGATE_KAFKA") {
+            Ok(servers) => Self::with(&json!({"servers": servers})),
+            Err(_) => Self::with(&json!({"brokers": 3})),
+        }
     }
 
     /// Starts one as it is wanted.
@@ -53,7 +57,7 @@ impl Mock {
 
     /// Makes a topic, of four partitions.
     pub fn topic(&self, name: &str) {
-        assert_eq!(self.order(&json!({"do": "topic", "topic": name})), 4);
+        assert_eq!(self.order(&json!({"do": "topic", "topic": name, "anew": true})), 4);
     }
 
     /// Publishes values, each with its key; says where they are.

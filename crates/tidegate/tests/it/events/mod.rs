@@ -3,6 +3,7 @@
 
 mod cloud;
 mod deliveries;
+mod judged;
 mod kafka;
 mod listeners;
 pub(super) mod mock;

@@ -37,6 +37,26 @@ pub fn judge(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A Python program with what others made to read and write standards: Envoy's messages, CloudEvents, Standard Webhooks.
+pub fn standards(script: &str, arguments: &[&str]) -> Command {
+    let python = folder().join("standards/bin/python");
+    assert!(python.exists(), "{} is missing: run scripts/peers.sh", python.display());
+    let mut command = Command::new(python);
+    command.arg("-u").arg("-c").arg(script).args(arguments);
+    command
+}
+
+/// The same of JavaScript's, and what drives a browser.
+pub fn standards_in_javascript(name: &str, script: &str, arguments: &[&str]) -> Command {
+    let folder = folder().join("standards-js");
+    assert!(folder.join("node_modules").exists(), "{} is missing: run scripts/peers.sh", folder.display());
+    let place = folder.join(format!("{name}-{}.mjs", std::process::id()));
+    std::fs::write(&place, script).expect("a file beside the packages");
+    let mut command = node_binary();
+    command.arg(place).args(arguments);
+    command
+}
+
 /// A Python program with the frameworks' packages.
 pub fn framework(script: &str, arguments: &[&str]) -> Command {
     let python = folder().join("frameworks/bin/python");

@@ -1,8 +1,11 @@
 //! Signing in at a certified OpenID provider (npm's `oidc-provider`), as a browser does it.
 
 mod asking;
+mod authz;
 mod browser;
+mod chromium;
 mod envoy;
+mod exchanged;
 mod introspection;
 mod lasting;
 mod leaving;

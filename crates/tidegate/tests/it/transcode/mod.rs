@@ -1,6 +1,7 @@
 //! `transcode`: REST, gRPC-Web and Connect in front of a gRPC server that is made with tonic.
 
 mod clients;
+mod judged;
 mod load;
 mod reflection;
 mod rest;
