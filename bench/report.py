@@ -84,7 +84,7 @@ AI_PAGE = """# Performance of the AI gateway
 
 Written by `scripts/bench.sh --ai`; do not edit. {rounds} interleaved rounds of {seconds} s per gateway and scene, all on one
 machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and ratios are measured is told with
-[the other figures](performance.md).
+[the other figures](performance.md). Bifrost, agentgateway and Busbar are not measured.
 
 ## Goals
 

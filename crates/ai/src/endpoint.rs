@@ -118,6 +118,26 @@ const GEMINI_OTHERS: [&str; 9] = [
     "interactions",
     "dynamic",
 ];
+/// What a project has at Vertex beside models and these.
+const VERTEX_OTHERS: [&str; 8] = [
+    "batchPredictionJobs",
+    "tuningJobs",
+    "endpoints",
+    "ragCorpora",
+    "ragFiles",
+    "reasoningEngines",
+    "evaluationRuns",
+    "evaluationItems",
+];
+/// Conversations in sound of Google's SDKs, over a WebSocket, at the Gemini API and at Vertex.
+const GEMINI_LIVE: [&str; 2] = ["/ws/google.ai.generativelanguage.", "/ws/google.cloud.aiplatform."];
+/// Versions of the Gemini API. What is served is the same in each.
+const GEMINI_VERSIONS: [&str; 2] = ["/v1beta/", "/v1alpha/"];
+/// Bedrock's beside models.
+const BEDROCK_OTHERS: [&str; 4] =
+    ["/model-invocation-job", "/model-invocation-jobs", "/async-invoke", "/guardrail"];
+/// What else Bedrock does with a model.
+const BEDROCK_METHODS: [&str; 1] = ["invoke-with-bidirectional-stream"];
 /// Anthropic's of these, told by its header.
 const ANTHROPIC_OTHERS: [&str; 3] = ["/skills", "/organizations", "/complete"];
 
@@ -201,14 +221,33 @@ fn claude_of_a_cloud(path: &str) -> Option<Endpoint> {
     Some(Endpoint { dialect, operation: door.operation, model: door.model, stream: door.stream })
 }
 
+/// What a vendor has and nobody serves here: it is told so in the vendor's own words.
+fn not_served(dialect: Dialect) -> Endpoint {
+    Endpoint { dialect, operation: Operation::Other, model: None, stream: false }
+}
+
+/// The path behind a version of the Gemini API's.
+fn behind_version(path: &str) -> Option<&str> {
+    GEMINI_VERSIONS.iter().find_map(|version| path.strip_prefix(version))
+}
+
+/// What belongs to a project at Vertex and is no model: `/v1beta1/projects/{project}/locations/{location}/…`.
+fn is_of_a_project(path: &str) -> bool {
+    let versions = ["/v1beta1/", "/v1/", "/v1beta/"];
+    let rest = versions.iter().find_map(|version| path.strip_prefix(version)?.strip_prefix("projects/"));
+    let named = rest.and_then(|rest| rest.split_once("/locations/")?.1.split_once('/'));
+    let among = |rest: &str, others: &[&str]| others.iter().any(|other| below(rest, other));
+    named.is_some_and(|(_, rest)| among(rest, &GEMINI_OTHERS) || among(rest, &VERTEX_OTHERS))
+}
+
 /// `/v1beta/models/{model}:{method}`; Vertex has a project, a location and a publisher before `models`.
 fn gemini(path: &str) -> Option<Endpoint> {
-    let below_version = path.strip_prefix("/upload").unwrap_or(path).strip_prefix("/v1beta/");
-    if below_version.is_some_and(|rest| GEMINI_OTHERS.iter().any(|other| below(rest, other))) {
-        let (dialect, operation) = (Dialect::Gemini, Operation::Other);
-        return Some(Endpoint { dialect, operation, model: None, stream: false });
+    let below_version = behind_version(path.strip_prefix("/upload").unwrap_or(path));
+    let is_other = below_version.is_some_and(|rest| GEMINI_OTHERS.iter().any(|other| below(rest, other)));
+    if is_other || is_of_a_project(path) || GEMINI_LIVE.iter().any(|begin| path.starts_with(begin)) {
+        return Some(not_served(Dialect::Gemini));
     }
-    let rest = path.strip_prefix("/v1beta/").or_else(|| path.strip_prefix("/v1beta1/"));
+    let rest = behind_version(path).or_else(|| path.strip_prefix("/v1beta1/"));
     let rest = rest.or_else(|| path.strip_prefix("/v1/").filter(|rest| rest.contains(':')))?;
     let rest = match rest.rsplit_once("models/") {
         Some((before, rest)) if before.is_empty() || before.ends_with('/') => rest,
@@ -246,11 +285,15 @@ fn azure(path: &str) -> Option<Endpoint> {
 
 /// `/model/{model}/converse`.
 fn bedrock(path: &str) -> Option<Endpoint> {
+    if BEDROCK_OTHERS.iter().any(|other| below(path, other)) {
+        return Some(not_served(Dialect::Bedrock));
+    }
     let (model, method) = path.strip_prefix("/model/")?.rsplit_once('/')?;
     let (operation, stream) = match method {
         "converse" => (Operation::Chat, false),
         "converse-stream" => (Operation::Chat, true),
         "count-tokens" => (Operation::CountTokens, false),
+        _ if BEDROCK_METHODS.contains(&method) => (Operation::Other, false),
         _ => return None,
     };
     Some(Endpoint { dialect: Dialect::Bedrock, operation, model: Some(decoded(model)), stream })
@@ -346,7 +389,31 @@ mod tests {
         for path in ["/openai", "/openai/deployments/gpt-4o", "/openai/deployments//chat/completions"] {
             check(path, None);
         }
-        check("/v1beta/cachedContents/c1", Some((Gemini, Other, None, false)));
+        check("/v1alpha/models/gemini-2.5-pro:generateContent", Some((Gemini, Chat, model, false)));
+        for path in [
+            "/v1beta/cachedContents/c1",
+            "/v1alpha/files",
+            "/upload/v1alpha/files",
+            "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+            "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent",
+            "/v1beta1/projects/p/locations/l/cachedContents",
+            "/v1beta1/projects/p/locations/l/batchPredictionJobs/1",
+            "/v1/projects/p/locations/l/tuningJobs",
+        ] {
+            check(path, Some((Gemini, Other, None, false)));
+        }
+        for path in [
+            "/model-invocation-job",
+            "/model-invocation-jobs",
+            "/async-invoke/a",
+            "/guardrail/g/version/1/apply",
+        ] {
+            check(path, Some((Bedrock, Other, None, false)));
+        }
+        check(
+            "/model/nova-sonic/invoke-with-bidirectional-stream",
+            Some((Bedrock, Other, Some("nova-sonic"), false)),
+        );
         check("/upload/v1beta/files", Some((Gemini, Other, None, false)));
         check("/v1/evals/e/runs", Some((OpenAiChat, Other, None, false)));
         check("/v1/threads", Some((OpenAiChat, Other, None, false)));

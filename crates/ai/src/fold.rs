@@ -8,8 +8,14 @@ use serde_json::{Value, value::RawValue};
 
 use crate::canon::{Loss, Losses};
 
-/// How such a turn is known before anything is read: those who write JSON write it so.
-const MARKS: [&[u8]; 2] = [br#""role":"system""#, br#""role": "system""#];
+/// Whether a body has such a turn as far as can be known before anything is read, however it sets its blanks.
+fn is_marked(body: &[u8]) -> bool {
+    let after = |at: usize, sign: &[u8]| body.get(at..)?.trim_ascii_start().strip_prefix(sign);
+    memmem::find_iter(body, br#""role""#).any(|at| {
+        let value = after(at + br#""role""#.len(), b":");
+        value.is_some_and(|value| value.trim_ascii_start().starts_with(br#""system""#))
+    })
+}
 
 #[derive(Deserialize)]
 struct Turns<'a> {
@@ -25,7 +31,7 @@ struct Turn<'a> {
 
 /// A body with its system turns folded into the user's, each named. `None` when there are none.
 pub fn folded(body: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
-    if !MARKS.iter().any(|mark| memmem::find(body, mark).is_some()) {
+    if !is_marked(body) {
         return None;
     }
     let text = std::str::from_utf8(body).ok()?;
@@ -46,7 +52,17 @@ pub fn folded(body: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
     // Those that stand between a call and its result: the result must come first.
     let mut waiting: Vec<String> = Vec::new();
     let mut after_model = false;
-    for (index, (item, role)) in items.iter().zip(&roles).enumerate() {
+    // Of each turn, whether the next that is none of the system's is the user's: known from behind.
+    let mut leads: Vec<bool> = Vec::with_capacity(roles.len());
+    let mut next_is_user = false;
+    for role in roles.iter().rev() {
+        leads.push(next_is_user);
+        if role != "system" {
+            next_is_user = role == "user";
+        }
+    }
+    leads.reverse();
+    for (index, ((item, role), leads_to_user)) in items.iter().zip(&roles).zip(leads).enumerate() {
         if role != "system" {
             written.push(item.get().to_owned());
             written.append(&mut waiting);
@@ -56,8 +72,7 @@ pub fn folded(body: &[u8], losses: &mut Losses) -> Option<Vec<u8>> {
         losses.add(Loss::Field(format!("messages[{index}].role")));
         let mut value: Value = serde_json::from_str(item.get()).ok()?;
         value["role"] = "user".into();
-        let next = roles.get(index + 1..)?.iter().find(|role| *role != "system");
-        match after_model && next.is_some_and(|next| next == "user") {
+        match after_model && leads_to_user {
             true => waiting.push(value.to_string()),
             false => written.push(value.to_string()),
         }
@@ -90,6 +105,11 @@ mod tests {
     fn system_turns_become_the_users_and_leave_results_first() {
         check(r#"[{"role":"user","content":"a"}]"#, None, &[]);
         check(r#"[{"role":"user","content":"\"role\":\"system\""}]"#, None, &[]);
+        check(
+            "[{\"role\" :\n \"system\",\"content\":\"b\"}]",
+            Some(r#"[{"role":"user","content":"b"}]"#),
+            &["messages[0].role"],
+        );
         check(
             r#"[{"role":"user","content":"a"}, {"role":"system","content":"b"}]"#,
             Some(r#"[{"role":"user","content":"a"},{"role":"user","content":"b"}]"#),

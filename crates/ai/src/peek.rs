@@ -185,7 +185,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut top = Top::default();
-                let mut seen = 0_u32;
+                let (mut seen, mut twice) = (0_u32, Vec::new());
                 while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
                     if &*name == "stream" {
                         once(&mut seen, 0, &name)?;
@@ -214,11 +214,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
                                 return Err(A::Error::custom(message));
                             }
                             if let Some(ruled) = edits::ruled(other) {
-                                // One that is there twice is left alone: nobody knows which of the two is read.
-                                let twice = top.ruled.iter().position(|(known, _)| *known == ruled);
+                                // One that is there more than once is left alone: nobody knows which of the two is read.
+                                let there = top.ruled.iter().position(|(known, _)| *known == ruled);
                                 let raw = map.next_value()?;
-                                match twice {
-                                    Some(at) => drop(top.ruled.remove(at)),
+                                match there {
+                                    Some(at) => twice.push(top.ruled.remove(at).0),
+                                    None if twice.contains(&ruled) => {}
                                     None => top.ruled.push((ruled, raw)),
                                 }
                                 continue;
@@ -573,6 +574,15 @@ mod tests {
         ] {
             assert_eq!(own(body), want, "{body}");
         }
+    }
+
+    #[test]
+    fn what_stands_there_more_than_once_is_left_alone() {
+        let ruled = |times: usize| {
+            let fields = r#""top_p":0.5,"#.repeat(times);
+            Peek::of(format!(r#"{{{fields}"temperature":1}}"#).as_bytes()).expect("JSON").ruled.len()
+        };
+        assert_eq!([1, 2, 3, 4].map(ruled), [2, 1, 1, 1]);
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Said {
             next: self.next,
             parts: BTreeMap::new(),
             skip: begun.skip.clone(),
+            skipped: 0,
             spent,
         }
     }
@@ -160,7 +161,9 @@ pub struct Rejoin {
     next: u32,
     /// Parts of the rest, and what they are told as; thoughts are not told.
     parts: BTreeMap<u32, Option<u32>>,
+    /// Blanks that may be said again, and how many bytes of them were.
     skip: String,
+    skipped: usize,
     spent: Usage,
 }
 
@@ -219,7 +222,7 @@ impl Rejoin {
                 self.close_open(out);
                 out.push(Event::Finish { choice: 0, finish });
             }
-            Event::Usage(usage) => out.push(Event::Usage(sum(&self.spent, &usage))),
+            Event::Usage(usage) => out.push(Event::Usage(self.spent.and(&usage))),
             event @ (Event::LogProbabilities { .. } | Event::Ping | Event::Error(_) | Event::End) => {
                 out.push(event)
             }
@@ -236,29 +239,15 @@ impl Rejoin {
     }
 
     fn skip(&mut self, text: &mut String) {
-        while let (Some(known), Some(next)) = (self.skip.chars().next(), text.chars().next()) {
-            if known != next {
-                self.skip.clear();
-                return;
-            }
-            self.skip.remove(0);
-            text.remove(0);
+        let left = self.skip.get(self.skipped..).unwrap_or_default();
+        let same = left.chars().zip(text.chars()).take_while(|(known, next)| known == next);
+        let again: usize = same.map(|(known, _)| known.len_utf8()).sum();
+        let is_over = again < left.len() && again < text.len();
+        text.drain(..again);
+        self.skipped += again;
+        if is_over {
+            self.skip.clear();
         }
-    }
-}
-
-fn sum(a: &Usage, b: &Usage) -> Usage {
-    Usage {
-        input: a.input.saturating_add(b.input),
-        cache_read: a.cache_read.saturating_add(b.cache_read),
-        cache_write: a.cache_write.saturating_add(b.cache_write),
-        cache_write_long: a.cache_write_long.saturating_add(b.cache_write_long),
-        input_audio: a.input_audio.saturating_add(b.input_audio),
-        input_image: a.input_image.saturating_add(b.input_image),
-        output: a.output.saturating_add(b.output),
-        reasoning: a.reasoning.saturating_add(b.reasoning),
-        output_audio: a.output_audio.saturating_add(b.output_audio),
-        output_image: a.output_image.saturating_add(b.output_image),
     }
 }
 

@@ -20,8 +20,23 @@ const MARKS: [&[u8]; 3] = [b"tg1.", b"dGcxL", b"_tg_"];
 
 #[derive(Deserialize)]
 struct Turns<'a> {
-    #[serde(borrow, alias = "input", alias = "contents", default)]
+    #[serde(borrow, default)]
     messages: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    contents: Option<&'a RawValue>,
+}
+
+impl<'a> Turns<'a> {
+    /// The turns, where a dialect has them. What stands under another's name beside is left to the vendor.
+    fn of(self, dialect: Dialect) -> Option<&'a RawValue> {
+        match dialect {
+            Dialect::OpenAiResponses => self.input,
+            Dialect::Gemini => self.contents,
+            Dialect::OpenAiChat | Dialect::Anthropic | Dialect::Bedrock | Dialect::Cohere => self.messages,
+        }
+    }
 }
 
 /// A body without what the gateway has put into earlier turns, and what was left out of it. `None` when there is nothing
@@ -31,7 +46,7 @@ pub fn unsealed(dialect: Dialect, body: &[u8]) -> Option<(Vec<u8>, Losses)> {
         return None;
     }
     let text = std::str::from_utf8(body).ok()?;
-    let turns = serde_json::from_str::<Turns<'_>>(text).ok()?.messages?;
+    let turns = serde_json::from_str::<Turns<'_>>(text).ok()?.of(dialect)?;
     let items: Vec<&RawValue> = serde_json::from_str(turns.get()).ok()?;
     let place = |raw: &RawValue| -> Option<Range<usize>> {
         let begin = (raw.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
@@ -334,13 +349,18 @@ mod tests {
     fn bodies_without_any_of_it_are_not_touched() {
         for dialect in Dialect::ALL {
             assert_eq!(unsealed(dialect, br#"{"messages": [{"role": "user", "content": "hm"}]}"#), None);
-            // Whoever merely speaks of it is not touched either, but for white space between turns.
-            let body = br#"{"x":1.50,"messages":[{"role":"user","content":"what is tg1.x?"}]}"#;
-            let (out, losses) = unsealed(dialect, body).expect("a look");
-            assert_eq!(
-                (String::from_utf8_lossy(&out), losses.is_empty()),
-                (String::from_utf8_lossy(body), true)
+            // Whoever merely speaks of it is not touched either, but for white space between turns; another's list
+            // beside one's own changes nothing.
+            let (list, other) = match dialect {
+                Dialect::OpenAiResponses => ("input", "messages"),
+                Dialect::Gemini => ("contents", "messages"),
+                _ => ("messages", "input"),
+            };
+            let body = format!(
+                r#"{{"x":1.50,"{list}":[{{"role":"user","content":"what is tg1.x?"}}],"{other}":[]}}"#
             );
+            let (out, losses) = unsealed(dialect, body.as_bytes()).expect("a look");
+            assert_eq!((String::from_utf8_lossy(&out).into_owned(), losses.is_empty()), (body, true));
         }
     }
 

@@ -1,5 +1,7 @@
 //! JSON Schemas, compiled, and what is said of a value that does not fit one.
 
+mod cost;
+
 use std::{collections::HashMap, sync::Arc};
 
 use base64::Engine;
@@ -21,6 +23,75 @@ const WANTED_MAX: usize = 200;
 
 /// Faults that may be gathered of one value before the first is told.
 const GATHERED_MAX: u64 = 30_000;
+
+/// Steps that may be taken to judge a value by a schema whose value or self is a stranger's, beside so many for each value in
+/// it: some milliseconds.
+const STEPS_MAX: u64 = 200_000;
+const STEPS_OF_EACH: u64 = 64;
+/// Patterns of a stranger's schema, and bytes of each of them compiled.
+const PATTERNS_MAX: usize = 64;
+const PATTERN_BYTES_MAX: usize = 64 * 1024;
+
+/// What a stranger's schema has to say of a value.
+pub(crate) enum Judged<'v> {
+    /// It fits.
+    Fits,
+    /// The first fault.
+    Breaks(Box<ValidationError<'v>>),
+    /// It does not fit, or nobody can say: judging it, or telling where it does not, would take too long.
+    Tangled,
+}
+
+/// A schema of somebody whom nobody vouches for: a caller, a server of others' tools. What it takes to judge a value by it
+/// is counted before it is done.
+pub(crate) struct Strange {
+    validator: Validator,
+    written: Value,
+    /// It offers choices: the faults of each are gathered before the first is told.
+    has_choices: bool,
+}
+
+impl Strange {
+    /// References lead into the schema alone; patterns take time in proportion to the text, and few of them little memory.
+    pub(crate) fn compile(written: Value) -> Result<Self, String> {
+        if cost::patterns(&written) > PATTERNS_MAX {
+            return Err(format!("it has more than {PATTERNS_MAX} patterns"));
+        }
+        Self::built(
+            written,
+            PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(4 * PATTERN_BYTES_MAX),
+        )
+    }
+
+    /// The same of an operator's own, whose patterns are taken as they are; but whoever asks has a say in what it judges.
+    pub(crate) fn of_operator(written: Value) -> Result<Self, String> {
+        Self::built(written, PatternOptions::regex())
+    }
+
+    fn built<E>(written: Value, patterns: PatternOptions<E>) -> Result<Self, String> {
+        let built = jsonschema::options().with_pattern_options(patterns).build(&written);
+        let has_choices = ways(&written, false) > 1;
+        Ok(Self { validator: built.map_err(|error| error.to_string())?, written, has_choices })
+    }
+
+    /// Judges a value.
+    pub(crate) fn judge<'v>(&self, value: &'v Value) -> Judged<'v> {
+        let steps = STEPS_MAX.saturating_add(STEPS_OF_EACH.saturating_mul(cost::values(value)));
+        if !cost::is_within(&self.written, value, steps) {
+            return Judged::Tangled;
+        }
+        if self.validator.is_valid(value) {
+            return Judged::Fits;
+        }
+        if self.has_choices && !cost::is_within(&self.written, value, GATHERED_MAX) {
+            return Judged::Tangled;
+        }
+        match self.validator.validate(value) {
+            Ok(()) => Judged::Fits,
+            Err(error) => Judged::Breaks(Box::new(error)),
+        }
+    }
+}
 
 /// A compiled schema.
 pub(crate) struct Schema {

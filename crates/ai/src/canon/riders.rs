@@ -4,6 +4,8 @@
 //! joined with its thought where that has come back too, and stands alone where it has not. It stands where it stood:
 //! before what was said, behind it, or behind an earlier call. A provider refuses a round whose thoughts have moved.
 
+use std::collections::HashSet;
+
 use super::{Part, Proof, ProofKind};
 
 /// Proofs of one message that are looked at: no answer has so many, and each is compared with every thought.
@@ -73,7 +75,7 @@ fn seated(mut parts: Vec<Part>, riders: Vec<Rider>) -> Vec<Part> {
     let behind = |rider: &Rider| rider.call == 0 && rider.is_behind;
     let mut at_hand = riders.iter().zip(&places).filter(|(rider, _)| behind(rider));
     let stay = at_hand.all(|(_, place)| place.is_some_and(|at| at > said && at < first_call));
-    let (mut front, mut back, mut before, mut gone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut front, mut back, mut before, mut gone) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
     for (rider, place) in riders.into_iter().zip(places) {
         let is_behind = behind(&rider);
         let mut thought = Part::Thinking { text: String::new(), proof: None };

@@ -30,6 +30,23 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            cache_write_long: self.cache_write_long.saturating_add(other.cache_write_long),
+            input_audio: self.input_audio.saturating_add(other.input_audio),
+            input_image: self.input_image.saturating_add(other.input_image),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            output_audio: self.output_audio.saturating_add(other.output_audio),
+            output_image: self.output_image.saturating_add(other.output_image),
+        }
+    }
+
     /// Everything.
     pub fn total(&self) -> u64 {
         self.input.saturating_add(self.output)

@@ -107,7 +107,9 @@ enum State {
 impl Unwrapping {
     /// More of the arguments: what they add to the text.
     pub(crate) fn push(&mut self, more: &str) -> String {
-        self.raw.push_str(more);
+        if self.state != State::After {
+            self.raw.push_str(more);
+        }
         if self.state == State::Before
             && let Some(at) = begin(&self.raw)
         {
@@ -148,25 +150,36 @@ impl Unwrapping {
         }
         let text: String = serde_json::from_str(&format!("\"{}\"", self.raw.get(..at).unwrap_or_default()))
             .unwrap_or_else(|_| self.raw.get(..at).unwrap_or_default().to_owned());
-        self.raw.drain(..at);
+        match self.state {
+            // What comes behind the text is nobody's.
+            State::After => self.raw.clear(),
+            State::Before | State::Inside => drop(self.raw.drain(..at)),
+        }
         text
     }
 }
 
 /// The bytes of the escape with which these begin; `None` when it is not there whole. Halves of a pair go together.
 fn escape(bytes: &[u8]) -> Option<usize> {
+    // Nothing while digits may still come; what is no digit never becomes one.
     let unit = |at: usize| {
-        let digits = std::str::from_utf8(bytes.get(at..at + 4)?).ok()?;
-        Some(u16::from_str_radix(digits, 16).unwrap_or(0))
+        let digit = |at: usize| Some(char::from(*bytes.get(at)?).to_digit(16));
+        let mut unit = 0;
+        for place in at..at + 4 {
+            let Some(digit) = digit(place)? else { return Some(None) };
+            unit = unit * 16 + digit;
+        }
+        Some(Some(unit))
     };
     match bytes.get(1)? {
         b'u' => match unit(2)? {
-            0xd800..=0xdbff => match (bytes.get(6), bytes.get(7)) {
-                (Some(b'\\'), Some(b'u')) => unit(8).map(|_| 12),
+            None => Some(2),
+            Some(0xd800..=0xdbff) => match (bytes.get(6), bytes.get(7)) {
+                (Some(b'\\'), Some(b'u')) => unit(8).map(|second| if second.is_some() { 12 } else { 6 }),
                 (Some(b'\\'), None) | (None, _) => None,
                 _ => Some(6),
             },
-            _ => Some(6),
+            Some(_) => Some(6),
         },
         _ => Some(2),
     }
@@ -223,5 +236,15 @@ mod tests {
             assert_eq!(pieces(arguments, 1), text, "{arguments}");
         }
         assert_eq!(pieces(r#"{"input": "a\u12"#, 1), "a", "a broken end is left out");
+        for size in 1..=20 {
+            let told = pieces("{\"input\": \"a\\u12é and\"}", size);
+            assert!(told.starts_with('a') && told.ends_with("é and"), "what is no escape is told: {told}");
+            let told = pieces("{\"input\": \"a\\ud83d\\u1é and\"}", size);
+            assert!(told.ends_with("é and"), "{told}");
+        }
+        let mut unwrapping = Unwrapping::default();
+        unwrapping.push(r#"{"input": "a"}"#);
+        (0..100).for_each(|_| drop(unwrapping.push("  ")));
+        assert!(unwrapping.raw.is_empty(), "what comes behind the text is not kept");
     }
 }

@@ -12,8 +12,9 @@ use std::borrow::Cow;
 
 pub use self::names::Names;
 pub(crate) use self::names::{Renaming, refuse_broken, without_scopes};
+pub(crate) use self::tools::Wanted;
 use crate::{
-    canon::{Feature, Format, Losses, Modality, Part, Request},
+    canon::{Feature, Format, Losses, Modality, Part, Request, flat},
     dialect::Dialect,
     rules::Rules,
 };
@@ -176,7 +177,7 @@ fn refuse_strict(request: &mut Cow<'_, Request>, losses: &mut Losses) {
     for index in 0..request.tools.len() {
         let tool = &request.tools[index];
         if tool.strict == Some(true) {
-            losses.feature_at(Feature::Strict, format_args!("tools.{}", tool.name));
+            losses.feature_at(Feature::Strict, format_args!("tools.{}", flat(&tool.name)));
         }
         if tool.strict.is_some() {
             request.to_mut().tools[index].strict = None;
@@ -206,7 +207,8 @@ fn refuse_marks(request: &mut Cow<'_, Request>, losses: &mut Losses) {
     }
     for index in 0..request.tools.len() {
         if request.tools[index].cache.is_some() {
-            losses.feature_at(Feature::CacheMark, format_args!("tools.{}", request.tools[index].name));
+            let name = flat(&request.tools[index].name);
+            losses.feature_at(Feature::CacheMark, format_args!("tools.{name}"));
             request.to_mut().tools[index].cache = None;
         }
     }

@@ -10,7 +10,8 @@ use std::{
 use super::{free, tools};
 use crate::{
     canon::{
-        Answer, Delta, Error, Event, Opening, Part, Request, ToolChoice, ToolKind, flat, is_broken, unscoped,
+        Answer, Delta, Error, Event, Message, Opening, Part, Request, Tool, ToolChoice, ToolKind, flat,
+        is_broken, unscoped,
     },
     dialect::Dialect,
 };
@@ -97,16 +98,15 @@ impl Names {
     pub(crate) fn of(request: &Request, dialect: Dialect) -> Self {
         let grammar = grammar(dialect);
         // What is a function to the target has a name there: on the way back as on the way out.
-        let mut described = Cow::Borrowed(request);
-        tools::describe(&mut described, dialect);
-        let request = &*described;
-        let is_free = |tool: &&crate::canon::Tool| matches!(tool.kind, ToolKind::Custom { .. });
-        let free = request.tools.iter().filter(is_free).map(|tool| tool.name.clone()).collect();
-        let strange: BTreeSet<&str> = all(request).filter(|name| !grammar.takes(name)).collect();
+        let tools = tools::described(&request.tools, dialect);
+        let all = || all(&tools, &request.messages);
+        let is_free = |tool: &&Tool| matches!(tool.kind, ToolKind::Custom { .. });
+        let free = tools.iter().filter(is_free).map(|tool| tool.name.clone()).collect();
+        let strange: BTreeSet<&str> = all().filter(|name| !grammar.takes(name)).collect();
         if strange.is_empty() {
             return Self { said: BTreeMap::new(), free };
         }
-        let taken: BTreeSet<&str> = all(request).filter(|name| grammar.takes(name)).collect();
+        let taken: BTreeSet<&str> = all().filter(|name| grammar.takes(name)).collect();
         let mut names = BTreeMap::new();
         // Checksums are the caller's choice, in the end: whoever meets too many of them has the next number that nobody
         // has tried, so that no list of names takes more tries than a few for each.
@@ -213,7 +213,7 @@ impl Renaming {
 /// No caller may write what stands between a namespace and the names in it: another name would come back than was given.
 pub(crate) fn refuse_broken(request: &Request, caller: Dialect) -> Result<(), Error> {
     let has_scopes = grammar(caller).has_scopes;
-    match all(request).find(|name| is_broken(name, has_scopes)) {
+    match all(&request.tools, &request.messages).find(|name| is_broken(name, has_scopes)) {
         Some(name) => {
             let message = format!("{name:?} is no name of a tool: U+001F may not stand in one");
             Err(Error::invalid("tools", message))
@@ -223,9 +223,9 @@ pub(crate) fn refuse_broken(request: &Request, caller: Dialect) -> Result<(), Er
 }
 
 /// The names of a request's functions, wherever they stand.
-fn all(request: &Request) -> impl Iterator<Item = &str> {
-    let tools = request.tools.iter().filter(|tool| !tool.is_vendors()).map(|tool| tool.name.as_str());
-    let parts = request.messages.iter().flat_map(|message| &message.parts);
+fn all<'r>(tools: &'r [Tool], messages: &'r [Message]) -> impl Iterator<Item = &'r str> {
+    let tools = tools.iter().filter(|tool| !tool.is_vendors()).map(|tool| tool.name.as_str());
+    let parts = messages.iter().flat_map(|message| &message.parts);
     tools.chain(parts.filter_map(|part| match part {
         Part::ToolCall { name, .. } => Some(name.as_str()),
         Part::ToolResult { name, .. } => name.as_deref(),

@@ -1,6 +1,9 @@
 //! Tools that a target takes, and what can be said of their choice.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use crate::{
     canon::{Feature, Losses, Request, Tool, ToolChoice, ToolKind, flat},
@@ -12,9 +15,10 @@ pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect, rules: &Rule
     describe(request, dialect);
     let lost: Vec<Option<Feature>> = request.tools.iter().map(|tool| lost(tool, dialect)).collect();
     if lost.iter().any(Option::is_some) {
+        let wanted = Wanted::of(request.tool_choice.as_ref());
         for (tool, feature) in request.tools.iter().zip(&lost) {
             if let Some(feature) = feature
-                && is_wanted(tool, request.tool_choice.as_ref())
+                && wanted.has(&tool.name)
             {
                 losses.feature_at(*feature, format_args!("tools.{}", flat(&tool.name)));
             }
@@ -29,37 +33,68 @@ pub(super) fn fit(request: &mut Cow<'_, Request>, dialect: Dialect, rules: &Rule
 }
 
 /// Tools that a vendor knows and the caller runs become functions where the vendor is another.
-pub(super) fn describe(request: &mut Cow<'_, Request>, dialect: Dialect) {
+fn describe(request: &mut Cow<'_, Request>, dialect: Dialect) {
+    let Cow::Owned(tools) = described(&request.tools, dialect) else { return };
+    request.to_mut().tools = tools;
+}
+
+/// The same of tools alone: a conversation is not copied to be asked for its names.
+pub(super) fn described(tools: &[Tool], dialect: Dialect) -> Cow<'_, [Tool]> {
     let is_foreign = |tool: &Tool| matches!(&tool.kind, ToolKind::Vendor { vendor, .. } if !dialect.takes_tools_of(vendor));
-    if !request.tools.iter().any(is_foreign) {
-        return;
+    let mut tools = Cow::Borrowed(tools);
+    if !tools.iter().any(is_foreign) {
+        return tools;
     }
     // Of two tools of one name neither could be told from the other when it is called.
     let mut named: HashMap<String, usize> = HashMap::new();
-    for tool in &request.tools {
+    for tool in tools.iter() {
         *named.entry(tool.name.clone()).or_default() += 1;
     }
-    for index in 0..request.tools.len() {
-        let tool = &request.tools[index];
+    for index in 0..tools.len() {
+        let tool = &tools[index];
         if let ToolKind::Vendor { vendor, value } = &tool.kind
             && is_foreign(tool)
             && named.get(&tool.name) == Some(&1)
             && let Some((description, parameters)) = dialect::as_function(vendor, value)
         {
-            let tool = &mut request.to_mut().tools[index];
+            let tool = &mut tools.to_mut()[index];
             tool.description = Some(description);
             tool.kind = ToolKind::Function { parameters: Some(parameters) };
         }
     }
+    tools
 }
 
-/// Whether a choice lets a tool be called at all: one that it does not is nobody's loss.
-fn is_wanted(tool: &Tool, choice: Option<&ToolChoice>) -> bool {
-    match choice {
-        Some(ToolChoice::None) => false,
-        Some(ToolChoice::Named(name)) => tool.name == *name,
-        Some(ToolChoice::Among { names, .. }) => names.contains(&tool.name),
-        Some(ToolChoice::Auto | ToolChoice::Required) | None => true,
+/// Which tools a choice lets be called at all. It is asked of each tool, and both lists are the caller's.
+pub(crate) enum Wanted<'c> {
+    All,
+    Some(HashSet<&'c str>),
+}
+
+impl<'c> Wanted<'c> {
+    /// By the choice. One that it does not want is nobody's loss.
+    fn of(choice: Option<&'c ToolChoice>) -> Self {
+        match choice {
+            Some(ToolChoice::None) => Self::Some(HashSet::new()),
+            Some(ToolChoice::Named(name)) => Self::Some(HashSet::from([name.as_str()])),
+            other => Self::among(other),
+        }
+    }
+
+    /// By a list of allowed tools alone.
+    pub(crate) fn among(choice: Option<&'c ToolChoice>) -> Self {
+        match choice {
+            Some(ToolChoice::Among { names, .. }) => Self::Some(names.iter().map(String::as_str).collect()),
+            _ => Self::All,
+        }
+    }
+
+    /// Whether this tool is one of them.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(names) => names.contains(name),
+        }
     }
 }
 
@@ -73,7 +108,8 @@ fn lost(tool: &Tool, dialect: Dialect) -> Option<Feature> {
 
 /// A choice of tools that have gone has nothing to choose.
 fn fit_choice(request: &mut Cow<'_, Request>, losses: &mut Losses) {
-    let is_there = |name: &String| request.tools.iter().any(|tool| tool.name == *name);
+    let there: HashSet<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
+    let is_there = |name: &String| there.contains(name.as_str());
     let choice = match &request.tool_choice {
         Some(ToolChoice::Named(name)) if !is_there(name) => None,
         Some(ToolChoice::Among { names, required }) if !names.iter().all(is_there) => {

@@ -96,7 +96,9 @@ fn is_machinery(name: &str) -> bool {
 /// Names below which every name is the caller's own.
 const FREE: [&str; 7] = ["input", "args", "response", "json", "arguments", "parameters", "variables"];
 /// What a tool says of itself beside its schema.
-const OF_TOOLS: [&str; 4] = ["description", "title", "definition", "instructions"];
+const OF_TOOLS: [&str; 5] = ["description", "title", "definition", "instructions", "server_description"];
+/// Whole arguments that a tool shows.
+const EXAMPLES: &str = "input_examples";
 /// Schemas, whose names, values and descriptions a model reads.
 const SCHEMAS: [&str; 9] = [
     "parameters",
@@ -172,13 +174,23 @@ fn below(of: Known, way: &[Step<'_>], step: &Step<'_>) -> Known {
         Area::Outside if way.is_empty() => top(key),
         Area::Outside | Area::Free | Area::Schema => of.area,
         Area::Tools if SCHEMAS.contains(&key) => Area::Schema,
+        Area::Tools if key == EXAMPLES => Area::Free,
         Area::Tools if OF_TOOLS.contains(&key) => Area::Text,
         Area::Tools => Area::Tools,
         Area::Conversation | Area::Text if FREE.contains(&key) => Area::Free,
+        Area::Text if key == EXAMPLES && are_tools(way) => Area::Free,
+        Area::Text if SCHEMAS.contains(&key) && are_tools(way) => Area::Schema,
+        // The grammar of a tool, which it is called by.
+        Area::Text if key == "format" && are_tools(way) => Area::Text,
         Area::Conversation | Area::Text if is_machinery(key) => Area::Outside,
         Area::Conversation | Area::Text => Area::Text,
     };
     Known { area, is_arguments: matches!(key, "arguments" | "output" | "content" | "text" | "input") }
+}
+
+/// Whether a place is one of tools that are named in the conversation: they say there what others say beside it.
+fn are_tools(way: &[Step<'_>]) -> bool {
+    way.iter().any(|step| matches!(step, Step::Key(key) if key == "tools"))
 }
 
 /// What stands under a name of the body's own.
@@ -525,6 +537,26 @@ mod tests {
                     "title/Caller",
                     "ti/Caller",
                 ],
+            ),
+            (
+                "tools of the conversation",
+                r#"{"input":[{"type":"additional_tools","tools":[{"type":"custom","name":"t","format":{"type":"grammar","syntax":"lark","definition":"g"}},{"type":"function","name":"f","parameters":{"type":"object","properties":{"p":{}}}},{"input_schema":{"properties":{"q":{"type":"string"}}},"input_examples":[{"k":"v"}]}]}]}"#,
+                &[
+                    "lark/Caller",
+                    "g/Caller",
+                    "type/Caller",
+                    "object/Caller",
+                    "properties/Caller",
+                    "p/Caller",
+                    "q/Caller",
+                    "k/Caller",
+                    "v/Caller",
+                ],
+            ),
+            (
+                "what tools say beside their schemas",
+                r#"{"tools":[{"name":"t","input_schema":{"type":"object"},"input_examples":[{"city":"c"}]},{"type":"mcp","server_label":"l","server_url":"u","server_description":"sd"}]}"#,
+                &["city/System", "c/System", "sd/System"],
             ),
             (
                 "others",

@@ -9,6 +9,7 @@ mod errors;
 mod fixtures;
 mod fuzz;
 mod law;
+mod lengths;
 mod names;
 mod noise;
 mod requests;

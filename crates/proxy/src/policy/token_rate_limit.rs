@@ -189,12 +189,25 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// The tokens that a call asks of a limit, of which `room` is all that there is. A call holds no more than that, and owes
+    /// the rest: what is asked for it later is no more than what is missing to that.
+    fn wanted(&self, what: What, most: &Most, room: u64) -> u64 {
+        if !most.is_beyond() {
+            let (input, output) = most.tokens(self.assumed_output);
+            return what.of(input, output);
+        }
+        let (held, all) = most.held_and_all(self.assumed_output);
+        let (held, all) = (what.of(held.0, held.1), what.of(all.0, all.1));
+        all.min(room).saturating_sub(held.min(room))
+    }
+}
+
 impl SharedMeter for Limits {
     fn claims(&self, subjects: &[String], most: &Most) -> Result<Vec<Claim>, Failure> {
-        let (input, output) = most.tokens(self.assumed_output);
         let mut claims = Vec::with_capacity(self.all.len() * subjects.len());
         for (mark, limit) in (0_u8..).zip(&self.all) {
-            let wanted = limit.what.of(input, output);
+            let wanted = self.wanted(limit.what, most, limit.tokens);
             for subject in subjects.iter().filter(|_| wanted > 0 || !most.is_beyond()) {
                 let account = Arc::new(Account {
                     subject: subject.clone(),
@@ -306,10 +319,9 @@ impl Limits {
     ) -> Result<Box<dyn Hold>, Full<'_>> {
         use std::hash::BuildHasher;
         let now = Instant::now();
-        let (input, output) = most.tokens(self.assumed_output);
         let mut taken = TokenHold::default();
         for limit in &self.all {
-            let wanted = limit.what.of(input, output);
+            let wanted = self.wanted(limit.what, most, limit.own);
             for subject in subjects.iter().filter(|_| wanted > 0 || !most.is_beyond()) {
                 let key = limit.state.hasher.hash_one(subject);
                 match limit.state.buckets.hold(key, wanted, now) {
@@ -388,6 +400,27 @@ mod tests {
         assert_eq!(refused.problem(), Problem::RateLimited);
         assert!(refused.retry_after().is_some());
         assert!(hold(&policy, &["b"], 100, 10).is_ok(), "others have their own");
+    }
+
+    #[test]
+    fn a_call_that_holds_the_whole_limit_may_be_asked_of_another_and_owes_the_rest() {
+        let who = ["a".to_owned()];
+        let most = || Most::in_test(100, 900, None);
+        let further = || most().beyond(most(), Spent { input: 100, output: 0, ..Spent::default() });
+        for limit in [500, 1000, 1050] {
+            let policy = policy(serde_json::json!({"tokens": limit, "window": "1m"}));
+            let mut first = policy.limits.hold(&who, &most(), &mut Vec::new()).expect("room");
+            let second = policy.limits.hold(&who, &further(), &mut Vec::new());
+            assert!(second.is_ok(), "{limit}");
+            first.settle(&Spent { input: 200, output: 900, ..Spent::default() });
+            drop(second);
+            assert!(hold(&policy, &["a"], 1, 0).is_err(), "{limit}: it owes what it took");
+        }
+        let policy = policy(serde_json::json!({"tokens": 1400, "window": "1m"}));
+        hold(&policy, &["a"], 0, 0).expect("room").settle(&Spent { input: 390, ..Spent::default() });
+        let _first = policy.limits.hold(&who, &most(), &mut Vec::new()).expect("room");
+        let second = policy.limits.hold(&who, &further(), &mut Vec::new());
+        assert!(second.is_err(), "what others took is not there for it");
     }
 
     #[test]

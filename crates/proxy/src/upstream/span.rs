@@ -30,6 +30,16 @@ pub(super) struct Phases {
 }
 
 impl Trail {
+    /// Forgets how far tries came that were made for something else.
+    pub(crate) fn begin(&self) {
+        self.reached(Phases::default());
+    }
+
+    /// Whether the try that counts has a connection, so that the upstream may have had the call.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.phases.get().connect.is_some()
+    }
+
     /// Says how far the try that counts has come.
     pub(super) fn reached(&self, phases: Phases) {
         self.phases.set(phases);

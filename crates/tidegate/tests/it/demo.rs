@@ -9,11 +9,11 @@ use std::{
     sync::Once,
 };
 
-use ai::dialect::Dialect;
+use ai::{canon::Format, dialect::Dialect};
 
 use super::{
-    ai::provider,
-    harness::{Seen, Upstream, eventually, free_port, get, pause},
+    ai::parrot,
+    harness::{eventually, free_port, get, pause},
     tidy::root,
 };
 
@@ -317,11 +317,12 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
         ("ANTHROPIC_API_KEY", Dialect::Anthropic, "", "claude-haiku-4-5", ("x-api-key", "no-real-key")),
         ("GEMINI_API_KEY", Dialect::Gemini, "/v1beta", "gemini-2.5-flash", ("x-goog-api-key", "no-real-key")),
     ] {
-        // The prompts of the demo name no case, so all are answered alike.
-        let vendor = Upstream::scripted(move |seen| {
-            let body = String::from_utf8_lossy(&seen.body).into_owned();
-            let named = Seen { body: format!("{body} case: text").into_bytes(), ..seen.clone() };
-            Some(provider::answer(dialect, &named))
+        // Whoever asks for JSON, as the prompt does, gets it.
+        let vendor = parrot::provider(dialect, |request| {
+            parrot::says(match request.format {
+                Format::Text => "The sea goes up and down.",
+                Format::Json | Format::Schema { .. } => r#"{"text": "The sea, drawn flat."}"#,
+            })
         });
         let mut demo = Demo::start([(); 7].map(|()| free_port()), |command| {
             command
@@ -331,10 +332,15 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
         });
         demo.runs();
         let out = demo.out();
-        // The prompt and its tool want JSON, which a vendor that answers all alike does not give.
-        let commands = out.lines().filter(|line| line.contains("/ai/v1/") && line.contains("curl"));
+        let asks = |line: &&str| ["/ai/v1/", "/v1/describe", "/mcp "].iter().any(|path| line.contains(path));
+        let commands = out.lines().filter(|line| line.contains("curl")).filter(asks);
         let mut asked = 0;
-        for (command, words) in commands.zip(["x-tidegate-provider: ", "event: message_stop"]) {
+        for (command, words) in commands.zip([
+            "x-tidegate-provider: ",
+            "event: message_stop",
+            r#"{"text":"The sea, drawn flat."}"#,
+            r#""tidegate/receipt":{"#,
+        ]) {
             let output =
                 Command::new("bash").args(["-c", command]).current_dir(root()).output().expect("bash");
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -347,7 +353,7 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
             assert!(format!("{last:?}{}", String::from_utf8_lossy(&last.body)).contains(model), "{last:?}");
             assert!(!format!("{last:?}").contains("demo-key"), "{last:?}");
         }
-        assert_eq!(asked, 2, "{out}");
+        assert_eq!(asked, 4, "{out}");
     }
 }
 

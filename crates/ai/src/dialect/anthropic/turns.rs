@@ -1,7 +1,7 @@
 //! Turns as Claude takes them, here and on Bedrock: user and assistant by turns, results of calls first in theirs, no
 //! empty texts, the system's instructions apart.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde_json::Value;
 
@@ -123,12 +123,12 @@ fn is_blank(part: &Part) -> bool {
 
 /// Names of functions that were called, once each: a conversation with calls must define tools.
 pub(in crate::dialect) fn called<'a>(messages: &'a [Message]) -> Vec<&'a str> {
-    let mut names: Vec<&'a str> = Vec::new();
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
     for part in messages.iter().flat_map(|message| &message.parts) {
         if let Part::ToolCall { name, .. } = part
-            && !names.contains(&name.as_str())
+            && seen.insert(name.as_str())
         {
-            names.push(name);
+            names.push(name.as_str());
         }
     }
     names

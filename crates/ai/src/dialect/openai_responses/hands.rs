@@ -82,16 +82,17 @@ impl Hand {
         tools.iter().filter_map(Self::of).find(|hand| hand.word() == name)
     }
 
-    /// The same among tools in the canonical form.
-    pub(super) fn among_tools(tools: &[Tool], name: &str) -> Option<Self> {
-        if tools.iter().any(|tool| !tool.is_vendors() && tool.name == name) {
-            return None;
-        }
-        let values = tools.iter().filter_map(|tool| match &tool.kind {
-            ToolKind::Vendor { value, .. } => Self::of(value),
-            ToolKind::Function { .. } | ToolKind::Custom { .. } => None,
-        });
-        values.into_iter().find(|hand| hand.word() == name)
+    /// All that are called by their words among tools in the canonical form: found once for a conversation of many calls.
+    pub(super) fn all_among(tools: &[Tool]) -> Vec<Self> {
+        let is_there = |hand: &Self| {
+            let is_it = |tool: &Tool| match &tool.kind {
+                ToolKind::Vendor { value, .. } => Self::of(value) == Some(*hand),
+                ToolKind::Function { .. } | ToolKind::Custom { .. } => false,
+            };
+            let is_other = |tool: &Tool| !tool.is_vendors() && tool.name == hand.word();
+            tools.iter().any(is_it) && !tools.iter().any(is_other)
+        };
+        Self::ALL.into_iter().filter(is_there).collect()
     }
 
     /// The one whose call an item is.

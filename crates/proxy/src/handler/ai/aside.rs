@@ -6,7 +6,7 @@
 use std::{rc::Rc, time::Duration};
 
 use ai::{
-    canon::{Answer, Part, Request},
+    canon::{Answer, Part, Request, Usage},
     dialect::Dialect,
     endpoint::Operation,
     rules::Target as Written,
@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::{
     AiGateway,
     gathered::{Ungathered, gather},
+    metered,
     models::Target,
     outgoing,
     sending::{self, Outgoing, Unanswered},
@@ -44,13 +45,27 @@ pub(super) struct Aside {
     pub(super) timeout: Duration,
 }
 
-/// Asks an upstream, and reads the answer whole. The error is for the log.
+/// Why there is no answer.
+pub(super) struct Silent {
+    /// For the log.
+    pub(super) text: String,
+    /// The request may have been worked on all the same, and be billed.
+    pub(super) is_due: bool,
+}
+
+impl From<String> for Silent {
+    fn from(text: String) -> Self {
+        Self { text, is_due: false }
+    }
+}
+
+/// Asks an upstream, and reads the answer whole.
 async fn ask(
     worker: &Rc<Worker>,
     call: &mut Call,
     target: &backends::Target,
     aside: Aside,
-) -> Result<(StatusCode, Bytes), String> {
+) -> Result<(StatusCode, Bytes), Silent> {
     let uri = Uri::try_from(aside.path).map_err(|error| error.to_string())?;
     let name = target.upstream.name.clone();
     apart(call, aside.timeout, async |call: &mut Call| {
@@ -58,7 +73,7 @@ async fn ask(
         call.head.headers = aside.headers;
         let (body, wish) = (Body::Full(aside.body.into()), Wish::default());
         let answer = tries::forward(worker, call, target, &wish, body).await;
-        answer.map_err(|failure| format!("{name}: {}", failure.problem().title()))
+        answer.map_err(|failure| Silent::from(format!("{name}: {}", failure.problem().title())))
     })
     .await
 }
@@ -69,7 +84,7 @@ async fn ask_provider(
     call: &mut Call,
     (target, model, dialect): (&Target, &str, Dialect),
     aside: Aside,
-) -> Result<(StatusCode, Bytes), String> {
+) -> Result<(StatusCode, Bytes), Silent> {
     let uri = Uri::try_from(aside.path).map_err(|error| error.to_string())?;
     let mut headers = aside.headers;
     target.provider.address(&mut headers);
@@ -89,9 +104,13 @@ async fn ask_provider(
             key: None,
             words: None,
         };
-        sending::send(worker, call, outgoing).await.map_err(|unanswered| match unanswered {
-            Unanswered::Away(_) => format!("{name}: none of its keys can be taken"),
-            Unanswered::Failed(failure) => format!("{name}: {}", failure.problem().title()),
+        sending::send(worker, call, outgoing).await.map_err(|unanswered| {
+            let is_due = sending::is_due(&unanswered);
+            let text = match unanswered {
+                Unanswered::Away(_) => format!("{name}: none of its keys can be taken"),
+                Unanswered::Failed(failure) => format!("{name}: {}", failure.problem().title()),
+            };
+            Silent { text, is_due }
         })
     })
     .await
@@ -101,8 +120,8 @@ async fn ask_provider(
 async fn apart(
     call: &mut Call,
     timeout: Duration,
-    ask: impl AsyncFnOnce(&mut Call) -> Result<Response<Body>, String>,
-) -> Result<(StatusCode, Bytes), String> {
+    ask: impl AsyncFnOnce(&mut Call) -> Result<Response<Body>, Silent>,
+) -> Result<(StatusCode, Bytes), Silent> {
     let mut request = http::Request::new(());
     *request.method_mut() = Method::POST;
     let own = std::mem::replace(&mut call.head, request.into_parts().0);
@@ -114,13 +133,16 @@ async fn apart(
     call.started = std::time::Instant::now();
     // Which key is used is no matter of the call's own record.
     call.record.ai = None;
+    let due = |text| Silent { text, is_due: true };
     let asked = async {
         let answer = ask(call).await?;
         let status = answer.status();
         match gather(answer.into_body(), ANSWER_BYTES_MAX).await {
             Ok(bytes) => Ok((status, bytes)),
-            Err(Ungathered::TooLarge) => Err(format!("its answer is larger than {ANSWER_BYTES_MAX} bytes")),
-            Err(Ungathered::Failed(failure)) => Err(failure.problem().title().to_owned()),
+            Err(Ungathered::TooLarge) => {
+                Err(due(format!("its answer is larger than {ANSWER_BYTES_MAX} bytes")))
+            }
+            Err(Ungathered::Failed(failure)) => Err(due(failure.problem().title().to_owned())),
         }
     };
     let result = tokio::time::timeout(timeout, Box::pin(asked)).await;
@@ -130,7 +152,7 @@ async fn apart(
     call.interim = interim;
     call.upgrade = upgrade;
     call.started = started;
-    result.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))
+    result.unwrap_or_else(|_| Err(due(format!("no answer within {timeout:?}"))))
 }
 
 fn json_headers() -> HeaderMap {
@@ -154,7 +176,7 @@ pub(super) async fn service(
     let target = backends::Target { upstream, effort, weight: 1 };
     let body = body.to_string().into_bytes();
     let aside = Aside { path: path.to_owned(), headers: json_headers(), body, timeout };
-    let (status, bytes) = ask(worker, call, &target, aside).await?;
+    let (status, bytes) = ask(worker, call, &target, aside).await.map_err(|silent| silent.text)?;
     if !status.is_success() {
         return Err(format!("it answered {status}"));
     }
@@ -194,7 +216,11 @@ pub(super) async fn endpoint(
                 Err(error) => last = format!("its answer is no JSON: {error}"),
             },
             Ok((status, _)) => last = format!("it answered {status}"),
-            Err(error) => last = error,
+            Err(silent) => {
+                let usage = estimated(operation, &model, &body).filter(|_| silent.is_due);
+                bill(call, target, &model, usage);
+                last = silent.text;
+            }
         }
     }
     Err(last)
@@ -233,7 +259,7 @@ fn vocabulary(model: &str) -> Vocabulary {
 }
 
 /// What a model was told and said, where it does not tell.
-fn counted(model: &str, request: &Request, answer: &Answer) -> TokenUsage {
+pub(super) fn counted(model: &str, request: &Request, answer: &Answer) -> Usage {
     let vocabulary = vocabulary(model);
     let texts = |parts: &[Part]| -> u64 {
         let text = |part: &Part| match part {
@@ -242,10 +268,10 @@ fn counted(model: &str, request: &Request, answer: &Answer) -> TokenUsage {
         };
         parts.iter().map(text).sum()
     };
-    TokenUsage {
+    Usage {
         input: request.messages.iter().map(|message| texts(&message.parts)).sum(),
         output: answer.choices.iter().map(|choice| texts(&choice.parts)).sum(),
-        ..TokenUsage::default()
+        ..Usage::default()
     }
 }
 
@@ -263,16 +289,16 @@ pub(super) async fn model(
     for target in asked.alias.targets() {
         match of_target(worker, call, target, &asked.model(target), request, timeout).await {
             Ok(answer) => {
-                let usage = match &answer.usage {
-                    Some(usage) => {
-                        TokenUsage { input: usage.input, output: usage.output, ..TokenUsage::default() }
-                    }
-                    None => counted(&asked.model(target), request, &answer),
-                };
-                bill(call, target, &asked.model(target), Some(usage));
+                let usage = answer.usage.unwrap_or_else(|| counted(&asked.model(target), request, &answer));
+                bill(call, target, &asked.model(target), Some(metered::counted(&usage)));
                 return Ok(answer);
             }
-            Err(error) => last = error,
+            // Nobody knows what a provider did that had the request and then was silent.
+            Err(silent) => {
+                let usage = silent.is_due.then(|| counted(&asked.model(target), request, &Answer::default()));
+                bill(call, target, &asked.model(target), usage.as_ref().map(metered::counted));
+                last = silent.text;
+            }
         }
     }
     Err(last)
@@ -286,7 +312,7 @@ pub(super) async fn of_target(
     model: &str,
     request: &Request,
     timeout: Duration,
-) -> Result<Answer, String> {
+) -> Result<Answer, Silent> {
     let dialect = target.provider.dialect_for(Dialect::OpenAiChat, model);
     let written = Written { model, rules: &target.rules(model) };
     let written = dialect.write_request(request, written).map_err(|error| error.message)?;
@@ -299,7 +325,7 @@ pub(super) async fn of_target(
     let aside = Aside { path, headers, body, timeout };
     let (status, bytes) = ask_provider(worker, call, (target, model, dialect), aside).await?;
     if !status.is_success() {
-        return Err(format!("it answered {status}"));
+        return Err(format!("it answered {status}").into());
     }
-    dialect.read_answer(&bytes).map_err(|error| error.message)
+    dialect.read_answer(&bytes).map_err(|error| Silent { text: error.message, is_due: true })
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ai::{
-    canon::{Error, ErrorKind, Loss, Losses},
+    canon::{Error, ErrorKind, Losses},
     dialect::{Dialect, Spoken},
     endpoint::{Endpoint, Operation},
     peek::Peek,
@@ -22,6 +22,7 @@ use super::{
     answer, beside, betas, cache, choice,
     counted::Counted,
     counter::Counter,
+    dropped::{listed, named},
     estimated, fallback,
     fault::Fault,
     gathered::{Ungathered, gather},
@@ -49,7 +50,8 @@ use crate::{
 
 const FORM: &[u8] = b"multipart/form-data";
 
-/// Answers a conversation, translated where caller and provider do not speak alike.
+/// Answers a conversation, or what else a model does: translated where caller and provider do not speak alike and both have
+/// words for it.
 pub(super) async fn answer(
     gateway: &AiGateway,
     worker: &Rc<Worker>,
@@ -140,17 +142,6 @@ pub(super) async fn answer(
     }
     let response = serve(gateway, worker, call, &name, &asked, &mut conversation).await?;
     Ok(recorded::keep(recording, call, &conversation, response))
-}
-
-/// Has a request answered by a provider that speaks the caller's dialect itself: what is not translated.
-pub(super) async fn pass(
-    gateway: &AiGateway,
-    worker: &Rc<Worker>,
-    call: &mut Call,
-    endpoint: Endpoint,
-    body: Body,
-) -> Result<Response<Body>, Failure> {
-    answer(gateway, worker, call, endpoint, body).await
 }
 
 /// Whether somebody beside the model may be asked for a call: a judge, a moderation, an embedding.
@@ -247,7 +238,8 @@ async fn ask(
             let Some(pause) = pause(worker, rounds.as_mut(), &refusals, sent) else { break };
             tokio::time::sleep(pause).await;
             (awaited, queued) = (awaited + pause, queued + pause);
-            (refusals, next, sent) = (Refusals::default(), 0, false);
+            refusals.begin_again();
+            (next, sent) = (0, false);
             continue;
         };
         next += 1;
@@ -277,10 +269,7 @@ async fn ask(
         // Where no target is left its first word is waited for.
         let within = asked.alias.choice.first_token(target).filter(|_| more);
         let result = match (more || again) && conversation.stream {
-            true => {
-                let choice = (on, conversation.answers());
-                sending::speak(worker, call, outgoing, within, choice, &told).await
-            }
+            true => sending::speak(worker, call, outgoing, within, (on, conversation.answers()), &told).await,
             false => sending::send(worker, call, outgoing).await.map(Some),
         };
         (awaited, queued) = (awaited + began.elapsed(), queued + told.queued());
@@ -297,7 +286,7 @@ async fn ask(
                 mark.passed(call, Some(StatusCode::OK), passed::why(None, StatusCode::OK));
             }
             Ok(Some(response)) if is_judged(conversation, &response, on) => {
-                let status = response.status();
+                let (status, is_due) = (response.status(), fallback::is_due(&response));
                 let reason = match fallback::judged(response, (dialect, words), on).await {
                     Ok((response, false)) => {
                         let from = From { target, model: &model, dialect, told };
@@ -309,11 +298,11 @@ async fn ask(
                     }
                     Err(failure) => passed::why(Some(failure), status),
                 };
-                bill.set_aside(status.is_success());
+                bill.set_aside(is_due);
                 mark.passed(call, Some(status), reason);
             }
             Ok(Some(response)) if may_go_on(&response, on, more) => {
-                bill.refused();
+                bill.set_aside(fallback::is_due(&response));
                 mark.passed(call, Some(response.status()), passed::STATUS);
                 let refused = Refused { target, model: model.clone(), dialect, words, told, response };
                 refusals.answered(refused).await;
@@ -557,21 +546,8 @@ fn is_failure(status: StatusCode) -> bool {
 }
 
 fn too_strict(losses: &Losses, dialect: Dialect) -> Failure {
-    let message =
-        format!("the model that would serve this cannot take {}", named(losses, dialect).join(", "));
+    let message = format!("the model that would serve this cannot take {}", listed(&named(losses, dialect)));
     answer::refused(Error { status: 422, ..Error::new(ErrorKind::Invalid, message) })
-}
-
-/// What was not carried, in the caller's words.
-pub(super) fn named(losses: &Losses, dialect: Dialect) -> Vec<String> {
-    losses
-        .iter()
-        .map(|loss| match loss {
-            Loss::Feature(feature, None) => dialect.feature_name(*feature).to_owned(),
-            Loss::Feature(feature, Some(place)) => format!("{place}.{}", dialect.feature_name(*feature)),
-            Loss::Field(path) => path.clone(),
-        })
-        .collect()
 }
 
 /// The record of what is asked of whom, with what counts its tokens.

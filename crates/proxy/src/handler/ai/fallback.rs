@@ -10,7 +10,7 @@ use std::{
 };
 
 use ai::{
-    canon::{Choice, ErrorKind, Event, Finish, Opening, Part},
+    canon::{Choice, Error, ErrorKind, Event, Finish, Opening, Part},
     dialect::Dialect,
     stream::FrameReader,
     words::Words,
@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use model::resource::ai::FallbackOn;
 use tokio::time::Instant;
 
-use super::{Told, gathered::gather, metered, sending};
+use super::{Told, answer, fault::Fault, gathered::gather, metered, sending};
 use crate::{
     body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
@@ -33,21 +33,33 @@ const BEGINNING_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of an answer that is looked through for why it ended.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What a stream that says nothing in time fails with.
-pub(super) fn silent() -> Failure {
+/// What a stream that says nothing in time fails with: at a provider that may have had the call, or at one to which there
+/// was no connection yet.
+pub(super) fn silent(was_there: bool) -> Failure {
     let error = "the stream had not begun to speak within `firstToken`";
-    Failure::upstream(Stage::Body, Problem::UpstreamTimeout, error)
+    let stage = if was_there { Stage::Body } else { Stage::Connect };
+    Failure::upstream(stage, Problem::UpstreamTimeout, error)
 }
 
-/// Waits until a stream has begun to speak. One that breaks off or tells an error before fails; one of which all `answers`
-/// end before, cut by a filter, is nothing where another target is asked after that.
+/// How a stream began.
+pub(super) enum Began {
+    /// With a word, or with its end.
+    Spoke(Response<Body>),
+    /// All of its answers were cut by a filter, and another target is asked after that.
+    Cut,
+    /// With an error, which may be another's matter.
+    Refused(Error),
+}
+
+/// Waits until a stream has begun to speak. One that breaks off before fails; one that tells an error before has refused;
+/// one of which all `answers` end before, cut by a filter, is nothing where another target is asked after that.
 pub(super) async fn spoken(
     response: Response<Body>,
     dialect: Dialect,
     until: Option<Instant>,
     (on, answers): (&[FallbackOn], u64),
     told: &Told,
-) -> Result<Option<Response<Body>>, Failure> {
+) -> Result<Began, Failure> {
     let goes_on = on.contains(&FallbackOn::ContentFilter);
     let is_filtered = |finish: &Finish| goes_on && is_cut(finish, dialect, true);
     // Of several answers side by side one may be cut and another be told.
@@ -62,7 +74,7 @@ pub(super) async fn spoken(
     let mut is_over_bounds = false;
     loop {
         let next = match until {
-            Some(until) => tokio::time::timeout_at(until, body.frame()).await.map_err(|_| silent())?,
+            Some(until) => tokio::time::timeout_at(until, body.frame()).await.map_err(|_| silent(true))?,
             None => body.frame().await,
         };
         let Some(frame) = next.transpose()? else { break };
@@ -78,25 +90,21 @@ pub(super) async fn spoken(
             match event {
                 // What is wrong with the request is so everywhere: the caller is told in the provider's words.
                 Event::Error(error) if is_of_request(error.kind) => {
-                    return Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))));
+                    return Ok(begun(parts, held, body));
                 }
-                Event::Error(error) => {
-                    return Err(Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error.message));
-                }
+                Event::Error(error) => return Ok(Began::Refused(error)),
                 Event::Finish { choice, ref finish } if is_filtered(finish) => {
                     cut.insert(choice);
                     if cut.len() as u64 >= answers {
-                        return Ok(None);
+                        return Ok(Began::Cut);
                     }
                 }
                 // What it told is paid, though it may say nothing more.
                 Event::Usage(ref usage) => metered::spend(told, usage),
                 // It came with fewer than were asked for.
-                Event::End if !cut.is_empty() => return Ok(None),
+                Event::End if !cut.is_empty() => return Ok(Began::Cut),
                 Event::Delta { .. } if declines => {}
-                event if speaks(&event) => {
-                    return Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))));
-                }
+                event if speaks(&event) => return Ok(begun(parts, held, body)),
                 _ => {}
             }
         }
@@ -112,9 +120,44 @@ pub(super) async fn spoken(
         events.iter().filter(|event| matches!(event, Event::Finish { finish, .. } if is_filtered(finish)));
     let is_all_cut = !cut.is_empty() || late.count() > 0;
     if is_all_cut && !is_over_bounds && !events.iter().any(is_other) {
-        return Ok(None);
+        return Ok(Began::Cut);
     }
-    Ok(Some(Response::from_parts(parts, Body::boxed(Begun { held, inner: body }))))
+    Ok(begun(parts, held, body))
+}
+
+/// A stream with what was read of it.
+fn begun(parts: http::response::Parts, held: VecDeque<Bytes>, inner: Body) -> Began {
+    Began::Spoke(Response::from_parts(parts, Body::boxed(Begun { held, inner })))
+}
+
+/// Marks an answer that is made of a stream's first event: its provider took the request, and may bill it.
+#[derive(Clone)]
+struct OfAnEvent;
+
+/// Whether an answer that nobody is given may be billed.
+pub(super) fn is_due(response: &Response<Body>) -> bool {
+    response.status().is_success() || response.extensions().get::<OfAnEvent>().is_some()
+}
+
+/// What a stream refused with, as the answer that it would have been before its head was told.
+pub(super) fn refusal(dialect: Dialect, mut error: Error, fault: Option<Fault>) -> Response<Body> {
+    error.status = status_of(&error).as_u16();
+    let mut response = answer::response(dialect, &error);
+    response.extensions_mut().insert(OfAnEvent);
+    if let Some(fault) = fault {
+        response.extensions_mut().insert(fault);
+    }
+    response
+}
+
+/// The status that an error has which was told without one: that of its kind, where its words say more than the status that
+/// stands for any failure.
+pub(super) fn status_of(error: &Error) -> StatusCode {
+    let is_any = ErrorKind::of_status(error.status) == ErrorKind::Server;
+    let told = if is_any && error.kind != ErrorKind::Server { error.kind.status() } else { error.status };
+    let told = StatusCode::from_u16(told).ok();
+    let told = told.filter(|status| status.is_client_error() || status.is_server_error());
+    told.unwrap_or(StatusCode::BAD_GATEWAY)
 }
 
 /// Whether an error says that a request is wrong.

@@ -25,6 +25,7 @@ mod counted;
 mod counter;
 mod credentials;
 mod doors;
+mod dropped;
 pub(crate) mod duties;
 mod estimated;
 mod fallback;
@@ -252,8 +253,8 @@ impl AiGateway {
         }
         match endpoint.operation {
             Operation::Models => listing::answer(self, call, endpoint.dialect),
-            Operation::Chat => chat::answer(self, worker, call, endpoint, body).await,
-            Operation::CountTokens
+            Operation::Chat
+            | Operation::CountTokens
             | Operation::Embeddings
             | Operation::Completions
             | Operation::Images
@@ -263,7 +264,7 @@ impl AiGateway {
             | Operation::Translations
             | Operation::Moderations
             | Operation::Compact
-            | Operation::Rerank => chat::pass(self, worker, call, endpoint, body).await,
+            | Operation::Rerank => chat::answer(self, worker, call, endpoint, body).await,
             Operation::Realtime => realtime::open(self, worker, call, endpoint).await,
             Operation::Files | Operation::Batches | Operation::Stored | Operation::Other => {
                 let hint = match call.path().contains("/realtime/") {

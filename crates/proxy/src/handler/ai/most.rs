@@ -173,13 +173,19 @@ impl Most {
     }
 
     /// What this needs more than `held`, of which so much is spent: what is left of that is for this, too.
-    pub(super) fn beyond(self, held: Self, spent: Spent) -> Self {
+    pub(crate) fn beyond(self, held: Self, spent: Spent) -> Self {
         Self { beyond: Some(Box::new(Beyond { held, spent })), ..self }
     }
 
     /// Whether something is held for the call already, so that this may need nothing.
     pub(crate) fn is_beyond(&self) -> bool {
         self.beyond.is_some()
+    }
+
+    /// The tokens that are held for the call already, where this follows others of it, and those of all together.
+    pub(crate) fn held_and_all(&self, assumed: Option<u64>) -> ((u64, u64), (u64, u64)) {
+        let held = self.beyond.as_ref().map(|beyond| beyond.held.all_tokens(assumed)).unwrap_or_default();
+        (held, self.all_tokens(assumed))
     }
 
     /// Most tokens of the prompt and of the answer; `assumed` stands in for the answer's where the call says nothing.

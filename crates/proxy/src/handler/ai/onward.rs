@@ -18,6 +18,7 @@ use resilience::turnstile::Priority;
 use super::{
     Told,
     counter::Counter,
+    fallback,
     meters::Room,
     models::Target,
     most::Most,
@@ -192,7 +193,10 @@ impl Heirs {
             Ok(Some(response)) if response.status().is_success() && is_stream(&response) => response,
             other => {
                 // Nobody knows what a provider did that had the request and then was silent.
-                let is_due = other.as_ref().err().is_some_and(is_due);
+                let is_due = match &other {
+                    Ok(answer) => answer.as_ref().is_some_and(fallback::is_due),
+                    Err(unanswered) => is_due(unanswered),
+                };
                 told.owe(is_due);
                 if is_due {
                     self.told.go_on(Continued { record: told, reason, has_answered: false });

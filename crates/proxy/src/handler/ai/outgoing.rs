@@ -16,31 +16,61 @@ pub(crate) const CREDENTIALS: [&str; 5] =
 const SIGNATURES: [&str; 3] = ["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
 
 /// Fields that say where a caller is, or belong to its own session: no provider's business.
-const PRIVATE: [&str; 23] = [
+const PRIVATE: [&str; 11] = [
     "cookie",
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-by",
-    "x-forwarded-client-cert",
-    "x-forwarded-server",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
-    "x-original-forwarded-for",
-    "x-originating-ip",
     "true-client-ip",
-    "cf-connecting-ip",
-    "fastly-client-ip",
-    "client-cert",
-    "client-cert-chain",
+    "cdn-loop",
     "via",
     "referer",
     "origin",
+    "x-sso-token",
 ];
+
+/// How the names begin of what proxies say of a caller: its address and its way here, and, where they have signed it in,
+/// who it is and by which token.
+const OF_PROXIES: [&str; 25] = [
+    "x-forwarded-",
+    "x-original-",
+    "x-originating-",
+    "x-auth-request-",
+    "x-authentik-",
+    "x-pomerium-",
+    "x-webauth-",
+    "x-remote-",
+    "remote-",
+    "client-cert",
+    "ssl-client-",
+    "x-client-cert",
+    "x-ssl-client-",
+    "cf-",
+    "fastly-",
+    "fly-",
+    "akamai-",
+    "cloudfront-",
+    "x-azure-",
+    "x-ms-client-",
+    "x-ms-token-",
+    "x-amzn-oidc-",
+    "x-envoy-",
+    "x-vercel-",
+    "x-appengine-",
+];
+/// The same in the words of a vendor's own cloud.
+const OF_GOOGLES_PROXY: [&str; 2] = ["x-goog-authenticated-", "x-goog-iap-"];
+/// What callers ask of Cloudflare's gateway, which is a provider.
+const OF_CLOUDFLARE: &str = "cf-aig-";
+
+/// Whether a field is between a caller and whoever stands before the gateway.
+fn is_private(name: &str) -> bool {
+    let begins = |begin: &&str| name.starts_with(*begin);
+    PRIVATE.contains(&name)
+        || OF_GOOGLES_PROXY.iter().any(|begin| begins(begin))
+        || (OF_PROXIES.iter().any(|begin| begins(begin)) && !name.starts_with(OF_CLOUDFLARE))
+}
 
 /// Fields that describe the body as it came, or what the caller itself can decode.
 const OF_THE_BODY: [&str; 5] =
@@ -104,7 +134,7 @@ pub(super) fn headers(
         let text = name.as_str();
         if CREDENTIALS.contains(&text)
             || SIGNATURES.contains(&text)
-            || PRIVATE.contains(&text)
+            || is_private(text)
             || OF_THE_BODY.contains(&text)
         {
             continue;

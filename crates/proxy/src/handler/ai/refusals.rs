@@ -11,7 +11,7 @@ use std::{
 };
 
 use ai::{canon::ErrorKind, dialect::Dialect, words::Words};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{Told, gathered::gather, keys::Away, models::Target, resets, sending};
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 
 /// Bytes of a refusal that are kept.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// What vendors' SDKs read before they ask again on their own.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// How long they may take.
 const ERROR_TIME_MAX: Duration = Duration::from_secs(2);
 /// Stands for a hint where there is none.
@@ -62,6 +64,8 @@ pub(super) struct Refusals<'t> {
     best: Option<(Rank, Verdict<'t>)>,
     away: Option<Away>,
     hope: Hope,
+    /// What they said in the round before.
+    before: Option<Box<Self>>,
 }
 
 /// When a target may do better.
@@ -110,7 +114,7 @@ impl<'t> Refusals<'t> {
                 parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
             }
             // A provider may know that asking again is of no use.
-            if parts.headers.get("x-should-retry").is_none_or(|said| said != "false") {
+            if parts.headers.get(SHOULD_RETRY).is_none_or(|said| said != "false") {
                 self.hope.note(hint);
             }
             Rank::Again(hint.unwrap_or(NEVER))
@@ -136,11 +140,27 @@ impl<'t> Refusals<'t> {
         self.add(Rank::Uncarried, Verdict::Failure(failure, None));
     }
 
-    /// Another target might have been asked, and a policy has no room for that beside what was spent.
+    /// The targets are asked once more: what they say now counts.
+    pub(super) fn begin_again(&mut self) {
+        let before = Self { before: None, ..std::mem::take(self) };
+        self.before = Some(Box::new(before));
+    }
+
+    /// Another target might have been asked, and a policy has no room for that beside what was spent. Where this round said
+    /// nothing yet, what was said in the round before is told.
     pub(super) fn no_room(&mut self, kind: &'static str) {
+        if self.best.is_none()
+            && self.away.is_none()
+            && let Some(before) = self.before.take()
+        {
+            *self = *before;
+        }
         let hint =
             format!("`{kind}` has no room for asking another model: what was asked before has cost, too");
-        let failure = Failure::refused(Problem::RateLimited).with_hint(hint);
+        // Asked again it would cost as much again.
+        let failure = Failure::refused(Problem::RateLimited)
+            .with_header(SHOULD_RETRY, HeaderValue::from_static("false"))
+            .with_hint(hint);
         self.add(Rank::Misconfigured, Verdict::Failure(failure, None));
     }
 

@@ -13,7 +13,8 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{
     Told, answer,
-    chat::named,
+    dropped::{listed, named},
+    fallback,
     fault::Fault,
     gathered::{Ungathered, gather},
     metered::Metered,
@@ -48,7 +49,7 @@ pub(super) async fn finish(
     let caller = conversation.endpoint.dialect;
     let is_good = response.status().is_success();
     if !is_good {
-        bill.refused();
+        bill.set_aside(fallback::is_due(&response));
     }
     let mut response = if !is_good && (dialect != caller || is_our_fault(&response)) {
         failed(caller, dialect, response).await?
@@ -216,7 +217,7 @@ pub(super) fn hide(
     }
     let names = named(&losses, caller);
     if conversation.is_strict {
-        let message = format!("this dialect cannot show {} of the answer", names.join(", "));
+        let message = format!("this dialect cannot show {} of the answer", listed(&names));
         let error = Error { status: 422, ..Error::new(ErrorKind::Invalid, message) };
         return Err(answer::refused(error));
     }
@@ -305,6 +306,6 @@ pub(super) fn receipt(response: &mut Response<Body>, target: &Target, told: &Tol
     }
     let dropped = told.all_dropped();
     if !dropped.is_empty() {
-        put(DROPPED, &dropped.join(", "));
+        put(DROPPED, &listed(&dropped));
     }
 }

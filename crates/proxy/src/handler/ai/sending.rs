@@ -15,7 +15,7 @@ use resilience::turnstile::{Lanes, Priority};
 use super::{
     Told,
     counted::Counted,
-    fallback,
+    fallback::{self, Began},
     fault::{ACCOUNTS, Fault, Signs},
     gathered::gather,
     keys::{Away, NoKey, Refusal, Taken},
@@ -89,6 +89,32 @@ pub(super) async fn send(
     call: &mut Call,
     outgoing: Outgoing<'_>,
 ) -> Result<Response<Body>, Unanswered> {
+    let model = outgoing.model;
+    let Sent { response, taken, .. } = sent(worker, call, outgoing, None).await?;
+    if let Some(taken) = taken {
+        taken.worked(model, Instant::now());
+    }
+    Ok(response)
+}
+
+/// An answer, and what is not settled by its head.
+struct Sent<'p> {
+    response: Response<Body>,
+    /// The key that it was asked with, where nothing was told of it yet.
+    taken: Option<Taken<'p>>,
+    /// When it must have begun to speak.
+    until: Option<tokio::time::Instant>,
+    /// The caller named an account of its own.
+    names_account: bool,
+}
+
+/// The same, `within` a time that counts from when there is a key and the provider is asked.
+async fn sent<'o>(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    outgoing: Outgoing<'o>,
+    within: Option<Duration>,
+) -> Result<Sent<'o>, Unanswered> {
     let Outgoing { provider, model, dialect, uri, headers, body, priority, key: only, words } = outgoing;
     let names_account = ACCOUNTS.iter().any(|name| headers.contains_key(*name) && !provider.sets(name));
     let mut tried: Vec<usize> = match only.and_then(Cell::get) {
@@ -105,7 +131,9 @@ pub(super) async fn send(
                 taken
             }
             (Ok(taken), None) => taken,
-            (Err(_), Some((response, _))) => return Ok(response),
+            (Err(_), Some((response, _))) => {
+                return Ok(Sent { response, taken: None, until: None, names_account });
+            }
             (Err(NoKey::Away(none)), None) => {
                 return Err(Unanswered::Away(away.map_or(none, |away| away.and(none))));
             }
@@ -136,8 +164,10 @@ pub(super) async fn send(
         let sent = if body.is_empty() { Body::Empty } else { Body::Full(body.clone()) };
         let began = Instant::now();
         call.asked = Some(began);
-        let result = tries::forward(worker, call, &provider.target, &Wish::default(), sent).await;
+        let until = within.map(|within| tokio::time::Instant::now() + within);
+        let result = in_time(worker, call, provider, sent, until).await;
         let mut response = result.map_err(Unanswered::Failed)?;
+        let told = |response| Sent { response, taken: None, until, names_account };
         if let Some(place) = place {
             response = response.map(|body| Body::boxed(Counted::new(body, place)));
         }
@@ -150,23 +180,45 @@ pub(super) async fn send(
             | StatusCode::FORBIDDEN
             | StatusCode::TOO_MANY_REQUESTS => {}
             // What is wrong with the provider says nothing of the key.
-            status if status.is_server_error() => return Ok(anonymous(response)),
-            _ => {
-                taken.worked(model, Instant::now());
-                return Ok(anonymous(response));
-            }
+            status if status.is_server_error() => return Ok(told(anonymous(response))),
+            _ => return Ok(Sent { taken: Some(taken), ..told(anonymous(response)) }),
         }
         let tokens = ai::estimate::tokens(&body);
         let (response, refused) = refusal((dialect, words), response, names_account, tokens).await;
         let response = anonymous(response);
-        let Some(fault) = refused.fault else { return Ok(response) };
+        let Some(fault) = refused.fault else { return Ok(told(response)) };
         let refusal = Refusal { model, fault, told: refused.until, caller: caller(call) };
         taken.refused(&refusal, Instant::now());
         if fault == Fault::Filtered {
             // What it says is the same with every key.
-            return Ok(response);
+            return Ok(told(response));
         }
         last = Some((response, began));
+    }
+}
+
+/// Asks a provider, and waits no longer than `until` for the head of its answer.
+async fn in_time(
+    worker: &Rc<Worker>,
+    call: &mut Call,
+    provider: &Provider,
+    body: Body,
+    until: Option<tokio::time::Instant>,
+) -> Result<Response<Body>, Failure> {
+    let wish = Wish::default();
+    let Some(until) = until else {
+        return tries::forward(worker, call, &provider.target, &wish, body).await;
+    };
+    call.trail.begin();
+    let tried = call.record.failed_tries.len();
+    let asking = tries::forward(worker, call, &provider.target, &wish, body);
+    match tokio::time::timeout_at(until, asking).await {
+        Ok(answered) => answered,
+        // Whoever was not connected to has had nothing, unless a try before went further.
+        Err(_) => {
+            let was_there = call.trail.is_connected() || call.record.failed_tries.len() > tried;
+            Err(fallback::silent(was_there))
+        }
     }
 }
 
@@ -198,8 +250,8 @@ fn anonymous(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Sends a request for a stream, and waits until it has begun to speak: one that does not in time, or breaks off or
-/// fails before, is no answer. Nothing where all of the answers that it was asked for were cut by a filter before, and `on`
+/// Sends a request for a stream, and waits until it has begun to speak: one that does not in time, or breaks off
+/// before, is no answer; one that tells an error before is a refusal like those that come with their status. Nothing where all of the answers that it was asked for were cut by a filter before, and `on`
 /// says that another is asked then. What it tells of its usage by then is noted in `told`.
 pub(super) async fn speak(
     worker: &Rc<Worker>,
@@ -209,19 +261,40 @@ pub(super) async fn speak(
     (on, answers): (&[FallbackOn], u64),
     told: &Told,
 ) -> Result<Option<Response<Body>>, Unanswered> {
-    let dialect = outgoing.dialect;
-    let until = within.map(|within| tokio::time::Instant::now() + within);
-    let sent = send(worker, call, outgoing);
-    let response = match until {
-        Some(until) => tokio::time::timeout_at(until, sent)
-            .await
-            .map_err(|_| Unanswered::Failed(fallback::silent()))??,
-        None => sent.await?,
+    let (dialect, model, body) = (outgoing.dialect, outgoing.model, outgoing.body.clone());
+    let Sent { response, taken, until, names_account } = sent(worker, call, outgoing, within).await?;
+    let works = |taken: Option<Taken<'_>>| {
+        if let Some(taken) = taken {
+            taken.worked(model, Instant::now());
+        }
     };
     if !response.status().is_success() || !is_stream(&response) {
+        works(taken);
         return Ok(Some(response));
     }
-    fallback::spoken(response, dialect, until, (on, answers), told).await.map_err(Unanswered::Failed)
+    let error = match fallback::spoken(response, dialect, until, (on, answers), told).await {
+        Ok(Began::Refused(error)) => error,
+        other => {
+            works(taken);
+            return match other {
+                Ok(Began::Spoke(response)) => Ok(Some(response)),
+                Ok(_) => Ok(None),
+                Err(failure) => Err(Unanswered::Failed(failure)),
+            };
+        }
+    };
+    // The key is told of it as of a refusal by its status.
+    let tokens = ai::estimate::tokens(&body);
+    let signs = Signs { names_account, tokens, ..Signs::default() };
+    let fault = Fault::of(fallback::status_of(&error), &error, &signs);
+    match (taken, fault) {
+        (Some(taken), Some(fault)) => {
+            let refusal = Refusal { model, fault, told: error.retry_after, caller: caller(call) };
+            taken.refused(&refusal, Instant::now());
+        }
+        (taken, _) => works(taken),
+    }
+    Ok(Some(fallback::refusal(dialect, error, fault)))
 }
 
 /// What a provider's error says, in whatever words it is asked.

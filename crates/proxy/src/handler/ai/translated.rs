@@ -16,7 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     Told,
-    chat::named,
+    dropped::named_from,
     guards::Filter,
     metered::{note, usage},
     onward::{Found, Heirs, Onward},
@@ -224,9 +224,9 @@ impl Translated {
             self.writer.write(event, &mut self.out);
         }
         let (losses, noted) = &mut self.losses;
-        if !losses.is_empty() && losses.iter().count() > *noted {
-            *noted = losses.iter().count();
-            self.told.hide(named(losses, self.caller));
+        if losses.len() > *noted {
+            self.told.hide(named_from(losses, self.caller, *noted));
+            *noted = losses.len();
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Tool {
 }
 
 /// A schema made ready, and all names that it knows.
-pub(super) type Checked = (jsonschema::Validator, Vec<Box<str>>);
+pub(super) type Checked = (crate::schema::Strange, Vec<Box<str>>);
 
 /// Where a page stands: in which walk through a list, and how many pages were before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,7 @@ use crate::{
     compiled::Building,
     failure::Failure,
     policy::{Flow, Policy, Verdict, rate_limit::RateLimit},
+    schema::{Judged, Strange},
 };
 
 /// What a tool's limit is called, like the policy that it is.
@@ -280,7 +281,7 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
         let schema = strict::unique(schema)?;
         let mut names = Vec::new();
         known_by(&schema, &mut names);
-        match jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&schema) {
+        match Strange::compile(schema) {
             Ok(validator) => Some((validator, names)),
             Err(error) => {
                 tracing::warn!("a tool's schema cannot be used to check arguments: {error}");
@@ -295,8 +296,13 @@ fn misfit(tool: &Tool, arguments: &Map<String, Value>) -> Option<String> {
     if let Some(name) = lookalike(&arguments, names) {
         return Some(format!("{} is spelled otherwise than in the schema", quoted(name)));
     }
-    // The first fault alone: all of them are gathered before any is given.
-    let error = validator.validate(&arguments).err()?;
+    let error = match validator.judge(&arguments) {
+        Judged::Fits => return None,
+        Judged::Breaks(error) => error,
+        Judged::Tangled => {
+            return Some("do not fit the tool's schema, or have too much in them to say so".to_owned());
+        }
+    };
     let place = error.instance_path().to_string();
     // The value itself may be a secret; the place and the rule are not.
     let rule = error.schema_path().to_string();

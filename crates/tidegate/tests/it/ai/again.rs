@@ -52,6 +52,10 @@ fn broken(kind: &str) -> Vec<u8> {
 
 /// A gateway with a budget, whose model is at these providers.
 fn gateway(providers: &[&Upstream], retry: &str) -> Gateway {
+    budgeted(providers, retry, "amount: 100")
+}
+
+fn budgeted(providers: &[&Upstream], retry: &str, budget: &str) -> Gateway {
     let name = |number: usize| format!("provider-{}", number + 1);
     let at = |(number, provider): (usize, &&Upstream)| {
         format!(
@@ -67,7 +71,7 @@ fn gateway(providers: &[&Upstream], retry: &str) -> Gateway {
         })
         .collect();
     Gateway::start(&format!(
-        "accessLog: [{{kind: stdout, format: json}}]\nconsumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}, {{budget: {{amount: 100, name: all}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n{listed}  models:\n    - name: smart\n      targets: [{}]\n{retry}",
+        "accessLog: [{{kind: stdout, format: json}}]\nconsumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}, {{budget: {{{budget}, name: all}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n{listed}  models:\n    - name: smart\n      targets: [{}]\n{retry}",
         targets.join(", ")
     ))
 }
@@ -273,4 +277,45 @@ fn settings_that_cannot_be_are_told_with_their_place() {
         assert_ne!(code, 0, "{settings}: {problems}");
         assert!(problems.contains(told) && problems.contains("tidegate.yaml:8"), "{settings}: {problems}");
     }
+}
+
+#[test]
+fn what_a_stream_told_before_its_first_word_is_told_when_nobody_does_better() {
+    // A key that is at its limit is set aside for it, so that nobody is asked with it again.
+    let upstream = after(vec![broken("rate_limit_exceeded"); 3]);
+    let gateway =
+        gateway(&[&upstream], &retry("maxAttempts: 3, maxWait: 300ms, backoff: {initial: 1ms, max: 5ms}"));
+    let (answer, _) = ask(&gateway, STREAM);
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    let (answer, _) = ask(&gateway, STREAM);
+    assert_eq!((answer.status, upstream.seen().len()), (429, 1), "the key is set aside: {}", answer.text());
+
+    let upstream = after(vec![broken("invalid_api_key"); 3]);
+    let gateway = gateway_of(&upstream);
+    let (answer, _) = ask(&gateway, STREAM);
+    assert_eq!((answer.status, upstream.seen().len()), (502, 1), "it is not asked again: {}", answer.text());
+}
+
+fn gateway_of(upstream: &Upstream) -> Gateway {
+    gateway(&[upstream], &retry(QUICK))
+}
+
+#[test]
+fn what_the_last_target_said_is_told_where_there_is_no_room_for_another_round() {
+    let body = WHOLE.replace("{\"model\"", "{\"max_tokens\":50,\"model\"");
+    let run = |tokens: u64| {
+        // Its connection ends after it has the request: nobody knows what that cost.
+        let upstream = after(vec![Vec::new(); 3]);
+        let gateway = budgeted(&[&upstream], &retry(QUICK), &format!("tokens: {tokens}"));
+        let answer = ask(&gateway, &body).0;
+        (answer, upstream.seen().len())
+    };
+    let refused = run(1).0.text();
+    let most = refused.split_once("up to ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
+    let most = most.unwrap_or_else(|| panic!("no number: {refused}"));
+    let (answer, asked) = run(most);
+    assert_eq!((answer.status, asked), (502, 1), "{}", answer.text());
+    assert!(!answer.text().contains("has no room"), "{}", answer.text());
+    assert_eq!(run(most * 10).1, 3);
 }

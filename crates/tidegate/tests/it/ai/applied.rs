@@ -106,6 +106,16 @@ fn parameters_inside_of_objects_are_fitted_to_the_model_in_every_dialect() {
             r#"{"model":"smart","messages":[{"role":"user","content":"case: text"}]}"#.to_owned(),
             "reasoning_effort",
         ),
+        (
+            Dialect::Cohere,
+            "cohere",
+            "",
+            "command-a-reasoning-08-2025",
+            "/ai/v2/chat",
+            r#"{"model":"smart","max_tokens":2000,"thinking":{"type":"enabled","token_budget":4000},"messages":[{"role":"user","content":"case: text"}]}"#,
+            r#"{"model":"smart","max_tokens":2000,"thinking":{"type":"enabled","token_budget":1999},"messages":[{"role":"user","content":"case: text"}]}"#.to_owned(),
+            "thinking",
+        ),
     ] {
         let upstream = provider::of(dialect);
         let gateway = one(&upstream, kind, base, model, "");
@@ -297,6 +307,29 @@ fn what_tells_of_a_callers_address_goes_no_further() {
         "referer",
         "origin",
         "cookie",
+        // Of whoever is signed in, by proxies that do that.
+        "x-forwarded-user",
+        "x-forwarded-email",
+        "x-forwarded-groups",
+        "x-forwarded-preferred-username",
+        "x-forwarded-access-token",
+        "x-auth-request-user",
+        "x-auth-request-access-token",
+        "remote-user",
+        "x-ms-client-principal-name",
+        "x-ms-token-aad-access-token",
+        "x-amzn-oidc-accesstoken",
+        "x-goog-iap-jwt-assertion",
+        "x-goog-authenticated-user-email",
+        "cf-access-jwt-assertion",
+        "cf-connecting-ipv6",
+        "x-azure-clientip",
+        "x-azure-socketip",
+        "fly-client-ip",
+        "cloudfront-viewer-address",
+        "x-envoy-external-address",
+        "x-vercel-forwarded-for",
+        "x-appengine-user-ip",
     ];
     let fields: String = names.iter().map(|name| format!("\n{name}: 203.0.113.9")).collect();
     let answer = post(&gateway, "/ai/v1/chat/completions", &format!("{fields}\nx-mine: goes on"), HI);
@@ -304,6 +337,25 @@ fn what_tells_of_a_callers_address_goes_no_further() {
     let seen = last(&upstream).0;
     assert!(!format!("{seen:?}").contains("203.0.113.9"), "{seen:?}");
     assert_eq!(seen.header("x-mine"), Some("goes on"));
+    // What is between a caller and a vendor's cloud is no word to this vendor.
+    for (kind, dialect, base) in [("gemini", Dialect::Gemini, "/v1beta"), ("bedrock", Dialect::Bedrock, "")] {
+        let (upstream, (model, path)) = (
+            provider::of(dialect),
+            match dialect {
+                Dialect::Gemini => ("gemini-2.5-flash", "/ai/v1beta/models/smart:generateContent"),
+                _ => ("amazon.nova-lite-v1:0", "/ai/model/smart/converse"),
+            },
+        );
+        let gateway = one(&upstream, kind, base, model, "");
+        let body = match dialect {
+            Dialect::Gemini => r#"{"contents":[{"role":"user","parts":[{"text":"case: text"}]}]}"#,
+            _ => r#"{"messages":[{"role":"user","content":[{"text":"case: text"}]}]}"#,
+        };
+        let answer = post(&gateway, path, &fields, body);
+        assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
+        let seen = last(&upstream).0;
+        assert!(!format!("{seen:?}").contains("203.0.113.9"), "{kind}: {seen:?}");
+    }
 }
 
 #[test]

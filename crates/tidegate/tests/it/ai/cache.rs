@@ -1,15 +1,17 @@
 //! The cache of answers: what is given again, to whom, in which form, and what never is.
 
 use ai::{
-    canon::{Finish, Message, Request, Role, Tool, ToolKind},
+    canon::{Answer, Choice, Finish, Message, Part, Request, Role, Tool, ToolKind},
     dialect::Dialect,
 };
+use serde_json::{Value, json};
 
 use super::{
     KEY,
     parrot::{self, KINDS, ask_with, heard, question, says, text},
+    post,
 };
-use crate::harness::{Answer, Gateway, Peer, Upstream, pause, python};
+use crate::harness::{Answer as Http, Gateway, Peer, Upstream, pause, python};
 
 const CHAT: Dialect = Dialect::OpenAiChat;
 const OTHER: &str = "the-others-own-key";
@@ -32,7 +34,7 @@ fn policy(settings: &str) -> String {
     format!("      - aiCache: {{{settings}}}\n")
 }
 
-fn told(dialect: Dialect, answer: &Answer) -> (String, String) {
+fn told(dialect: Dialect, answer: &Http) -> (String, String) {
     assert_eq!(answer.status, 200, "{}", answer.text());
     (answer.header("x-tidegate-cache").unwrap_or("none").to_owned(), text(&heard(dialect, answer)))
 }
@@ -77,6 +79,60 @@ fn an_answer_is_given_again_in_every_dialect_and_form() {
         assert!(spends_nothing, "nothing is spent on what is given again: {hit:?}");
         assert_eq!(gateway.metric("tidegate_ai_cache_total{result=\"hit\"}"), Some(11.0));
     }
+}
+
+#[test]
+fn calls_of_tools_in_namespaces_and_of_free_text_are_given_again_under_the_callers_names() {
+    let tools = json!([
+        {"type": "namespace", "name": "mcp__files", "description": "", "tools": [
+            {"type": "function", "name": "read", "parameters": {"type": "object", "properties": {"path": {"type": "string"}}}}]},
+        {"type": "custom", "name": "patch", "description": "Changes files."},
+    ]);
+    let upstream = parrot::provider(Dialect::Anthropic, |request| {
+        let call = |id: &str, name: &str, arguments: &str| {
+            let told = request.tools.iter().find(|tool| tool.name.contains(name)).expect("a tool");
+            Part::ToolCall {
+                id: id.into(),
+                name: told.name.clone(),
+                arguments: arguments.into(),
+                custom: false,
+                proof: None,
+                cache: None,
+            }
+        };
+        let parts = vec![call("c1", "read", r#"{"path":"a"}"#), call("c2", "patch", r#"{"input":"+ tide"}"#)];
+        let choice = Choice { parts, finish: Some(Finish::ToolCalls), ..Choice::default() };
+        Answer { choices: vec![choice], ..says("") }
+    });
+    let gateway = parrot::gateway(&[(Dialect::Anthropic, &upstream)], &policy("tools: true"), "");
+    for (round, want) in ["miss", "hit", "hit"].into_iter().enumerate() {
+        for stream in [false, true] {
+            let body = json!({"model": "anthropic", "temperature": 0, "stream": stream, "tools": tools, "input": "read it"});
+            let answer = post(&gateway, "/ai/v1/responses", "", &body.to_string());
+            let what = format!("{round} {stream}: {}", answer.text());
+            let cache = if stream { "hit" } else { want };
+            assert_eq!((answer.status, answer.header("x-tidegate-cache")), (200, Some(cache)), "{what}");
+            let output = match stream {
+                false => answer.json()["output"].clone(),
+                true => {
+                    let text = answer.text();
+                    let done = text
+                        .lines()
+                        .filter_map(|line| line.strip_prefix("data: "))
+                        .next_back()
+                        .expect("an end");
+                    let done: Value = serde_json::from_str(done).expect("JSON");
+                    done["response"]["output"].clone()
+                }
+            };
+            let items = output.as_array().expect("items");
+            let read = items.iter().find(|item| item["type"] == "function_call").expect(&what);
+            assert_eq!((&read["namespace"], &read["name"]), (&"mcp__files".into(), &"read".into()), "{what}");
+            let patch = items.iter().find(|item| item["type"] == "custom_tool_call").expect(&what);
+            assert_eq!((&patch["name"], &patch["input"]), (&"patch".into(), &"+ tide".into()), "{what}");
+        }
+    }
+    assert_eq!(upstream.seen().len(), 1);
 }
 
 #[test]

@@ -77,13 +77,35 @@ fn what_a_model_reads_is_read_wherever_it_stands() {
         assert_eq!(answer.json()["error"]["code"], "guardrail_blocked", "{what}: {}", answer.text());
         assert!(answer.text().contains(&format!("`{rule}`")), "{what}: {}", answer.text());
     }
+    // What tools say in the conversation they say to the model, and whole arguments that they show.
+    let grammar = json!({"type": "grammar", "syntax": "lark", "definition": "start: \"Acme Corp\""});
+    let free = json!({"type": "custom", "name": "t", "format": grammar});
+    let named = |item: Value| {
+        json!({"model": "openai-chat", "input": [{"role": "user", "content": "hi"}, item]}).to_string()
+    };
+    let shown = json!([{"name": "t", "input_schema": {"type": "object"}, "input_examples": [{"buyer": "Acme Corp"}]}]);
+    let served = json!([{"type": "mcp", "server_label": "s", "server_url": "https://x.org", "server_description": "of Acme Corp"}]);
+    let elsewhere = [
+        ("/ai/v1/responses", named(json!({"type": "additional_tools", "tools": [free]}))),
+        ("/ai/v1/responses", named(json!({"type": "tool_search_output", "execution": "client", "tools": [free]}))),
+        ("/ai/v1/responses", json!({"model": "openai-chat", "input": "hi", "tools": served}).to_string()),
+        (
+            "/ai/v1/messages",
+            json!({"model": "openai-chat", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "tools": shown}).to_string(),
+        ),
+    ];
+    for (path, body) in &elsewhere {
+        let answer = post(&gateway, path, "", body);
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+        assert!(answer.text().contains("`rivals`"), "{body}: {}", answer.text());
+    }
     let query = r#"{"model":"openai-chat","query":"Acme Corp","documents":["a"]}"#;
     assert_eq!(post(&gateway, "/ai/v1/rerank", "", query).status, 400);
     let stored =
         r#"{"model":"openai-chat","input":"hi","prompt":{"id":"p","variables":{"url":"Acme Corp"}}}"#;
     assert_eq!(post(&gateway, "/ai/v1/responses", "", stored).status, 400);
     assert!(upstream.seen().is_empty());
-    let records = gateway.records(cases.len() + 2);
+    let records = gateway.records(cases.len() + elsewhere.len() + 2);
     let flagged = records.iter().filter(|record| record["ai"]["guardrails"].to_string().contains("\"note\""));
     assert_eq!(flagged.count(), 1, "what is flagged is told as well");
     // JSON that says nothing of the kind passes as it is.
@@ -209,5 +231,87 @@ fn nobody_is_told_of_the_gateways_account() {
         for (name, _) in &fields[1..6] {
             assert_eq!(answer.header(name), None, "{status}");
         }
+    }
+}
+
+const CLAUDES_OK: &str = r#"{"id":"m","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"ok"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
+
+#[test]
+fn what_is_repeated_is_no_dearer_for_what_is_lost_of_it_and_few_of_it_are_named() {
+    let upstream = answering(200, &[("content-type", "application/json")], CLAUDES_OK);
+    let gateway = parrot::gateway(&[(Dialect::Anthropic, &upstream)], "", "");
+    let times = 20_000;
+    let body = |turn: Value| json!({"model": "anthropic", "messages": vec![turn; times]}).to_string();
+    let timed = |body: &str| {
+        let began = Instant::now();
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (began.elapsed(), answer.header("x-tidegate-dropped").map(str::to_owned))
+    };
+    let plain = body(json!({"role": "user", "content": "a"}));
+    timed(&plain);
+    let beside = timed(&plain).0.min(timed(&plain).0);
+    for turn in [
+        json!({"role": "user", "content": "a", "x": 1}),
+        json!({"role": "user", "content": "a", "name": "n"}),
+    ] {
+        let (took, dropped) = timed(&body(turn.clone()));
+        let most = beside * 6 + Duration::from_millis(300);
+        assert!(took < most, "{turn}: {took:?}, and {beside:?} without");
+        let dropped = dropped.expect("what is lost");
+        assert!(dropped.len() < 2200 && dropped.starts_with("messages[0]."), "{dropped}");
+        assert!(dropped.ends_with(", and more than 936 more"), "{dropped}");
+    }
+    // Turns of the system's, which become the user's where the bytes pass.
+    let body = |role: &str| json!({"model": "anthropic", "max_tokens": 9, "messages": vec![json!({"role": role, "content": "a"}); times]});
+    let asked = |role: &str| {
+        let began = Instant::now();
+        let answer =
+            post(&gateway, "/ai/v1/messages", "\nanthropic-version: 2023-06-01", &body(role).to_string());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        began.elapsed()
+    };
+    let beside = asked("user");
+    let took = asked("system");
+    assert!(took < beside * 6 + Duration::from_millis(300), "{took:?}, and {beside:?} without");
+    let records = gateway.records(7);
+    let named = records.iter().filter_map(|record| record["ai"]["dropped"].as_array().map(Vec::len)).max();
+    assert_eq!(named, Some(1001), "the record knows a thousand, and that there were more");
+
+    let strange = with(json!({"größe": 1})).replace("openai-chat", "anthropic");
+    let answer = post(&gateway, "/ai/v1/chat/completions", "", &strange);
+    assert_eq!(answer.header("x-tidegate-dropped"), Some("gr%C3%B6%C3%9Fe"), "{}", answer.text());
+}
+
+#[test]
+fn a_callers_schema_takes_no_longer_to_judge_by_than_its_answer_is_long() {
+    let nested = format!("{}{}", "[".repeat(60), "]".repeat(60));
+    let answer = OK.replace("\"ok\"", &json!(nested).to_string());
+    let upstream = answering(200, &[("content-type", "application/json")], &answer);
+    let rules = "      - guardrails: {rules: [{name: form, jsonSchema: {}}]}\n";
+    let gateway = parrot::gateway(&[(Dialect::OpenAiChat, &upstream)], rules, "");
+    let n = json!({"$ref": "#/$defs/n"});
+    let choice = json!([{"items": n, "maxItems": 0}, {"items": n, "maxItems": 0}]);
+    let patterns: Value = (0..2_000)
+        .map(|at| (format!("p{at}"), json!({"pattern": format!("\\w{{100}}a{at}")})))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    for (schema, statuses) in [
+        (json!({"$defs": {"n": {"anyOf": choice}}, "$ref": "#/$defs/n"}), &[400][..]),
+        (json!({"$defs": {"n": {"items": n, "contains": n}}, "$ref": "#/$defs/n"}), &[400]),
+        // What nobody compiles nobody judges by.
+        (json!({"type": "array", "properties": patterns}), &[200, 400]),
+        (json!({"type": "object"}), &[400]),
+        (json!({"type": "array"}), &[200]),
+    ] {
+        let body = with(
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}),
+        );
+        let began = Instant::now();
+        let answer = post(&gateway, "/ai/v1/chat/completions", "", &body);
+        let told = schema.to_string();
+        let told = &told[..told.len().min(200)];
+        assert!(statuses.contains(&answer.status), "{told}: {} {}", answer.status, answer.text());
+        assert!(began.elapsed() < Duration::from_secs(5), "{told}: {:?}", began.elapsed());
     }
 }

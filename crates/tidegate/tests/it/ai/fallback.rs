@@ -2,9 +2,12 @@
 
 use std::io::Write;
 
-use ai::dialect::Dialect;
+use ai::{
+    canon::{Error, ErrorKind, Event},
+    dialect::{Dialect, Telling},
+};
 
-use super::{KEY, post, provider};
+use super::{KEY, parrot, post, provider};
 use crate::harness::{Answer, Gateway, Upstream, pause, read_request};
 
 const STREAM: &str = r#"{"model":"smart","stream":true,"messages":[{"role":"user","content":"case: text"}]}"#;
@@ -267,5 +270,53 @@ fn of_several_refusals_the_one_that_can_be_tried_again_soonest_is_told() {
         );
         assert_eq!(answer.json()["error"]["message"], told, "{one:?} {two:?}");
         assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
+    }
+}
+
+/// A stream that tells an error before its first word, in a dialect.
+fn refusing(dialect: Dialect, kind: ErrorKind) -> Upstream {
+    let telling = Telling { model: "m-1".into(), id: "a1".into(), ..Telling::default() };
+    let (mut writer, mut body) = (dialect.stream_writer(telling), Vec::new());
+    writer.write(Event::Error(Error::new(kind, "as the provider says")), &mut body);
+    stream_of(dialect.caller_framing(Some("alt=sse")).media_type(), body)
+}
+
+#[test]
+fn where_no_stream_comes_to_a_word_the_caller_is_told_why_in_its_own_dialect() {
+    for (kind, statuses) in [
+        (ErrorKind::RateLimited, &[429][..]),
+        (ErrorKind::Overloaded, &[503, 529]),
+        (ErrorKind::Server, &[500, 502]),
+        // The gateway's own keys are no matter of the caller's.
+        (ErrorKind::Authentication, &[502]),
+    ] {
+        for (dialect, ..) in parrot::KINDS {
+            let (first, second) = (refusing(dialect, kind), refusing(dialect, kind));
+            let place = |upstream: &Upstream| {
+                let (_, kind, path, model) =
+                    *parrot::KINDS.iter().find(|(known, ..)| *known == dialect).expect("a kind");
+                (kind, format!("http://{}{path}", upstream.address), model)
+            };
+            let ((name, base, model), (_, other, _)) = (place(&first), place(&second));
+            let gateway = super::gateway(
+                &[("first", name, base), ("second", name, other)],
+                &[("smart", &[("first", model, 1), ("second", model, 0)])],
+                "",
+            );
+            for (caller, ..) in parrot::KINDS {
+                let request = parrot::question("how high?", true);
+                let answer = parrot::ask_with(&gateway, caller, "smart", &request, KEY, "");
+                let what =
+                    format!("{kind:?} of {dialect:?} for {caller:?}: {} {}", answer.status, answer.text());
+                assert!(statuses.contains(&answer.status), "{what}");
+                let told = caller.read_error(answer.status, &answer.body);
+                let want = if kind == ErrorKind::Authentication { ErrorKind::Server } else { kind };
+                // Cohere has one word for what is busy and what fails.
+                assert!(told.kind == want || ErrorKind::of_status(answer.status) == want, "{what}: {told:?}");
+                let says = told.message.contains("as the provider says");
+                assert_eq!(says, kind != ErrorKind::Authentication, "{what}");
+            }
+            assert!(!first.seen().is_empty() && !second.seen().is_empty(), "{dialect:?}: both are asked");
+        }
     }
 }

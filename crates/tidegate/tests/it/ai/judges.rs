@@ -1,6 +1,6 @@
 //! Guardrails that others judge, the form of answers, and what a configuration may not say.
 
-use ai::dialect::Dialect;
+use ai::{canon::Usage, dialect::Dialect};
 use serde_json::{Value, json};
 
 use super::{
@@ -182,6 +182,38 @@ fn an_answer_without_its_form_is_asked_for_once_more() {
             assert_eq!(text(&stream), "{\"depth\": 3}");
         }
     }
+}
+
+#[test]
+fn a_second_answer_costs_whether_it_tells_or_not() {
+    let schema = r#"schema: '{"type": "object", "required": ["depth"]}'"#;
+    let policies = format!(
+        "      - guardrails: {{rules: [{{name: form, mode: flag, jsonSchema: {{{schema}, repair: true}}}}]}}\n"
+    );
+    let prompt = format!("how deep? {}", "the water at the pier ".repeat(40));
+    // Which of the two tells its usage.
+    let spent = |first: bool, second: bool| {
+        let model = parrot::provider(CHAT, move |request| {
+            let is_second = format!("{:?}", request.messages).contains("does not have the form");
+            let told = if is_second { second } else { first };
+            let mut answer = says(if is_second { "{\"depth\": 3}" } else { "deep" });
+            answer.usage = Some(Usage { input: 1000, output: 100, ..Usage::default() }).filter(|_| told);
+            answer
+        });
+        let gateway = parrot::gateway(&[(CHAT, &model)], &policies, "");
+        let answer = ask_with(&gateway, CHAT, "openai-chat", &question(&prompt, false), KEY, "");
+        assert_eq!((answer.status, model.seen().len()), (200, 2), "{}", answer.text());
+        let ai = gateway.records(1).pop().expect("a record")["ai"].clone();
+        (ai["input_tokens"].as_u64().expect("tokens"), ai)
+    };
+    let (both, ai) = spent(true, true);
+    assert_eq!((both, &ai["output_tokens"], &ai["is_estimate"]), (2000, &200.into(), &false.into()), "{ai}");
+    for (first, second) in [(true, false), (false, true)] {
+        let (input, ai) = spent(first, second);
+        assert!(input > 1100 && input < 2000, "the one is told and the other is counted here: {ai}");
+        assert_eq!(ai["is_estimate"], true, "{ai}");
+    }
+    assert!(spent(false, false).0 > 250, "both are counted here");
 }
 
 #[test]

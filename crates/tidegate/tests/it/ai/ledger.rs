@@ -54,9 +54,11 @@ enum Way {
     Silent,
     /// A filter cuts the first answer, which is paid; the second is given.
     Cut,
+    /// The first target takes the connection and never comes to the request; the second answers.
+    Deaf,
 }
 
-const WAYS: [Way; 15] = [
+const WAYS: [Way; 16] = [
     Way::Whole,
     Way::Stream,
     Way::Leaves,
@@ -72,6 +74,7 @@ const WAYS: [Way; 15] = [
     Way::Refused,
     Way::Silent,
     Way::Cut,
+    Way::Deaf,
 ];
 
 /// Answers with the tokens that the prompt tells, as `in=3 out=4`; each vector is of [`TEXT`] tokens.
@@ -173,8 +176,11 @@ fn gateway(mock: &Upstream, broken: &Upstream, store: Option<&Redis>) -> Gateway
         ("away", "openai", format!("http://127.0.0.1:{}/v1", free_port())),
         ("mute", "openai", at("mute")),
         ("cut", "openai", at("cut")),
+        // Connections stay in its backlog: nobody answers the beginning of TLS.
+        ("deaf", "openai", format!("https://{}/v1", deaf())),
     ];
-    let models: [Named<'_>; 7] = [
+    let models: [Named<'_>; 8] = [
+        ("unheard", &[("deaf", "gpt-4o", 1), ("p0", "gpt-4o", 0)]),
         ("silent", &[("mute", "gpt-4o", 1), ("p0", "gpt-4o", 0)]),
         ("filtered", &[("cut", "gpt-4o", 1), ("p0", "gpt-4o", 0)]),
         ("smart", &[("p0", "gpt-4o", 1)]),
@@ -188,7 +194,11 @@ fn gateway(mock: &Upstream, broken: &Upstream, store: Option<&Redis>) -> Gateway
         "    - name: \"shadowed\"\n",
         "    - name: shadowed\n      shadow: [{provider: p0, model: gpt-4o}]\n",
     );
-    for (name, more) in [("silent", "firstToken: 150ms"), ("filtered", "fallbackOn: [contentFilter]")] {
+    for (name, more) in [
+        ("silent", "firstToken: 150ms"),
+        ("unheard", "firstToken: 150ms"),
+        ("filtered", "fallbackOn: [contentFilter]"),
+    ] {
         text = text
             .replace(&format!("    - name: \"{name}\"\n"), &format!("    - name: {name}\n      {more}\n"));
     }
@@ -208,7 +218,7 @@ fn gateway(mock: &Upstream, broken: &Upstream, store: Option<&Redis>) -> Gateway
         route("alike", "{aiCache: {semantic: {model: vectors, threshold: 0.9, timeout: 10s}}}, "),
     ];
     text = text.replace("routes:\n", &format!("routes:\n{}", routes.concat()));
-    let paid = ["p0", "broken", "away", "mute", "cut"];
+    let paid = ["p0", "broken", "away", "mute", "cut", "deaf"];
     let prices =
         paid.map(|name| format!("{{provider: {name}, model: gpt-4o, input: 2.5, output: 10}}, ")).concat();
     text += &format!("  prices: [{prices}{{provider: p0, model: text-embedding-3-small, input: 0.02}}]\n");
@@ -216,6 +226,13 @@ fn gateway(mock: &Upstream, broken: &Upstream, store: Option<&Redis>) -> Gateway
         text += &format!("redis: {{addresses: [\"127.0.0.1:{}\"]}}\n", redis.port);
     }
     Gateway::start(&text)
+}
+
+/// An address at which connections are taken and nothing is ever said, for as long as the tests run.
+fn deaf() -> std::net::SocketAddr {
+    static DEAF: std::sync::OnceLock<std::net::TcpListener> = std::sync::OnceLock::new();
+    let listener = DEAF.get_or_init(|| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listener.local_addr().expect("an address")
 }
 
 fn body(model: &str, stream: bool, prompt: &str, more: &str) -> String {
@@ -314,6 +331,11 @@ fn call(gateway: &Gateway, way: Way, number: u64) -> u128 {
             let answer = ask(gateway, "plain", &body("silent", true, &prompt("silent"), ""));
             assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
             cost + u128::from(input) * INPUT
+        }
+        Way::Deaf => {
+            let answer = ask(gateway, "plain", &body("unheard", true, &prompt("unheard"), ""));
+            assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+            cost
         }
         Way::Cut => {
             let answer = ask(gateway, "plain", &body("filtered", false, &prompt("cut"), ""));

@@ -36,7 +36,7 @@ mod mock_provider;
 mod names;
 mod offers;
 mod parameters;
-mod parrot;
+pub(crate) mod parrot;
 mod postgres_cache;
 mod promises;
 pub(crate) mod provider;

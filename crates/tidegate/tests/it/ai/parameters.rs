@@ -1,5 +1,5 @@
-//! What models take and refuse, as they are sent it: the same wishes from callers of three dialects and of the model's
-//! own, and tools that one vendor runs.
+//! What models take and refuse, as they are sent it: the same wishes from callers of Chat Completions and of
+//! Gemini, and tools that one vendor runs.
 
 use ai::{
     canon::{Effort, Reasoning, Request, Sampling},

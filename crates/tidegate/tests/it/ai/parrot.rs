@@ -25,7 +25,7 @@ pub(super) const KINDS: [(Dialect, &str, &str, &str); 6] = [
 ];
 
 /// An answer of one text that came to its end.
-pub(super) fn says(text: &str) -> Answer {
+pub(crate) fn says(text: &str) -> Answer {
     let choice =
         Choice { parts: vec![Part::text(text)], finish: Some(Finish::Stop), log_probabilities: Vec::new() };
     Answer {
@@ -48,7 +48,7 @@ pub(super) fn asked(dialect: Dialect, seen: &Seen) -> (Request, bool) {
 }
 
 /// A provider that answers with what `reply` makes of a request.
-pub(super) fn provider(
+pub(crate) fn provider(
     dialect: Dialect,
     reply: impl Fn(&Request) -> Answer + Send + Sync + 'static,
 ) -> Upstream {

@@ -144,3 +144,31 @@ fn each_key_has_a_bound_of_its_own() {
         assert_eq!(client.read().expect("an answer").status, 200);
     }
 }
+
+#[test]
+fn a_wait_for_a_key_is_no_silence_of_the_provider() {
+    let slow = Upstream::scripted(|seen| {
+        let is_first = said(seen) == "first";
+        pause(if is_first { 900 } else { 0 });
+        let body = r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+        Some(
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .into_bytes(),
+        )
+    });
+    let other = provider(0);
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: app, keys: [{KEY}]}}]\nroutes:\n  - name: models\n    match: [{{path: {{prefix: /ai}}}}]\n    policies: [{{keyAuth: {{}}}}]\n    ai: {{stripPrefix: /ai}}\nai:\n  providers:\n    - {{name: p, kind: openai, baseUrl: \"http://{}/v1\", keys: [k], firstToken: 300ms, keyQueue: {{maxConcurrent: 1, size: 10, timeout: 20s}}}}\n    - {{name: q, kind: openai, baseUrl: \"http://{}/v1\", keys: [k]}}\n  models: [{{name: smart, targets: [{{provider: p, model: a}}, {{provider: q, model: a, weight: 0}}]}}]\n",
+        slow.address, other.address
+    ));
+    let mut first = ask(&gateway, "first", "normal");
+    eventually("a call under way", || slow.seen().len() == 1);
+    let body = json!({"model": "smart", "stream": true, "messages": [{"role": "user", "content": "second"}]});
+    let answer = super::post(&gateway, "/ai/v1/chat/completions", "", &body.to_string());
+    assert_eq!((answer.status, answer.header("x-tidegate-provider")), (200, Some("p")), "{}", answer.text());
+    assert!(other.seen().is_empty(), "nobody was silent");
+    assert_eq!(first.read().expect("an answer").status, 200);
+}

@@ -4,15 +4,17 @@
 
 use ai::{
     canon::{Answer, Finish, Part, Proof, ProofKind},
-    dialect::Dialect,
+    dialect::{Dialect, Telling},
 };
 use serde_json::{Value, json};
 
 use super::{
-    Named, config, post,
+    Named, config,
+    parrot::heard,
+    post,
     rounds::{PROVIDERS, dialect_of, of, sent_back, written},
 };
-use crate::harness::{Gateway, Upstream};
+use crate::harness::{Answer as Http, Gateway, Upstream};
 
 /// Rounds before the last word.
 const ROUNDS: usize = 5;
@@ -167,6 +169,30 @@ impl Client {
         Self { dialect, path: format!("/ai{path}"), body }
     }
 
+    /// The same, asking for streams.
+    fn streaming(dialect: Dialect, model: &str) -> Self {
+        let mut client = Self::new(dialect, model);
+        match dialect {
+            Dialect::Gemini => {
+                client.path = client.path.replace(":generateContent", ":streamGenerateContent?alt=sse")
+            }
+            Dialect::Bedrock => client.path += "-stream",
+            _ => client.body["stream"] = true.into(),
+        }
+        client
+    }
+
+    /// An answer as the client has it when it has all of it: a stream's pieces put together, each as it came.
+    fn whole(&self, answer: &Http) -> Value {
+        let is_whole = answer.header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
+        if is_whole {
+            return answer.json();
+        }
+        let telling = Telling { model: "m".into(), id: "a".into(), ..Telling::default() };
+        let told = self.dialect.write_answer(heard(self.dialect, answer), &telling);
+        serde_json::from_slice(&told).expect("JSON")
+    }
+
     /// Keeps an answer and gives its calls' results; the ids of the calls, and the text where nothing was called.
     fn take(&mut self, told: &Value) -> (Vec<String>, String) {
         let list =
@@ -271,10 +297,11 @@ fn thoughts_of_five_rounds_come_back_in_their_order_in_every_dialect_and_ids_do_
         proving.iter().zip(&targets).map(|((kind, ..), target)| (*kind, &target[..])).collect();
     let gateway = Gateway::start(&config(&bases, &models, ""));
     let mut wrong = Vec::new();
-    for caller in Dialect::ALL {
+    for (caller, streams) in Dialect::ALL.into_iter().flat_map(|caller| [(caller, false), (caller, true)]) {
         for ((kind, ..), upstream) in proving.iter().zip(&upstreams) {
-            let mut client = Client::new(caller, kind);
-            let way = format!("{} to {kind}", caller.name());
+            let mut client =
+                if streams { Client::streaming(caller, kind) } else { Client::new(caller, kind) };
+            let way = format!("{} to {kind}, {}", caller.name(), if streams { "streamed" } else { "whole" });
             let mut lengths = Vec::new();
             for round in 1..=ROUNDS + 1 {
                 let body = client.body.to_string();
@@ -287,7 +314,7 @@ fn thoughts_of_five_rounds_come_back_in_their_order_in_every_dialect_and_ids_do_
                 if words != want || !thinks {
                     wrong.push(format!("{way}, round {round}: {words:?} for {want:?}, thinks: {thinks}"));
                 }
-                let (ids, text) = client.take(&answer.json());
+                let (ids, text) = client.take(&client.whole(&answer));
                 lengths.push(ids.iter().map(String::len).max().unwrap_or_default());
                 if round > ROUNDS {
                     assert_eq!((ids.len(), text.as_str()), (0, "At noon."), "{way}: {}", answer.text());

@@ -4,18 +4,16 @@ use serde_json::{Map, Value, json};
 
 use super::message::Blocks;
 use crate::{
-    canon::{Request, Tool, ToolChoice, ToolKind},
+    canon::{Request, Tool, ToolChoice, ToolKind, flat},
     dialect::anthropic::turns::called,
+    fit::Wanted,
 };
 
 /// `tools` and `tool_choice`.
 pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> (Option<Value>, Option<Value>) {
-    let among = |name: &str| match &request.tool_choice {
-        // There is no list of allowed tools, so the others are left out.
-        Some(ToolChoice::Among { names, .. }) => names.iter().any(|allowed| allowed == name),
-        _ => true,
-    };
-    let offered = request.tools.iter().filter(|tool| among(&tool.name));
+    // There is no list of allowed tools, so the others are left out.
+    let among = Wanted::among(request.tool_choice.as_ref());
+    let offered = request.tools.iter().filter(|tool| among.has(&tool.name));
     let tools: Vec<Value> = offered.filter_map(|tool| tool_value(tool, blocks)).collect();
     if !tools.is_empty() {
         return (Some(tools.into()), write_choice(request));
@@ -61,7 +59,7 @@ pub(in crate::dialect) fn schema(parameters: Option<&Value>) -> Value {
 }
 
 fn tool_value(tool: &Tool, blocks: &mut Blocks<'_>) -> Option<Value> {
-    let place = format!("tools.{}", tool.name);
+    let place = format!("tools.{}", flat(&tool.name));
     match &tool.kind {
         ToolKind::Function { parameters } => {
             let mut value = Map::new();

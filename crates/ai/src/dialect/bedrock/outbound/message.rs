@@ -1,5 +1,7 @@
 //! Writes turns, block by block.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -27,7 +29,8 @@ pub(super) struct Blocks<'a> {
     pub(super) losses: &'a mut Losses,
     marks: usize,
     /// Names of documents, which must differ.
-    names: Vec<String>,
+    names: HashSet<String>,
+    documents: usize,
 }
 
 pub(super) fn write_system(pieces: &[Piece<'_>], blocks: &mut Blocks<'_>) -> Option<Value> {
@@ -54,7 +57,7 @@ pub(super) fn write_turns(turns: &[Turn<'_>], blocks: &mut Blocks<'_>) -> Value 
 
 impl<'a> Blocks<'a> {
     pub(super) fn new(losses: &'a mut Losses) -> Self {
-        Self { losses, marks: 0, names: Vec::new() }
+        Self { losses, marks: 0, names: HashSet::new(), documents: 0 }
     }
 
     /// The mark for the prompt cache that stands after a block.
@@ -171,14 +174,15 @@ impl<'a> Blocks<'a> {
     fn document(&mut self, part: &Part, taken: bool, place: &str) -> Option<Value> {
         let Part::Document { source, name, context, citable, .. } = part else { return None };
         let mut block = self.media("document", Media::Document, source, taken, Feature::Document, place)?;
-        let number = self.names.len() + 1;
+        self.documents += 1;
+        let number = self.documents;
         let mut name = document_name(name.as_deref(), number);
         if self.names.contains(&name) {
             name.push_str(&format!(" ({number})"));
         }
         let document = &mut block["document"];
         document["name"] = name.as_str().into();
-        self.names.push(name);
+        self.names.insert(name);
         if let Some(context) = context {
             document["context"] = context.as_str().into();
         }

@@ -4,11 +4,12 @@ use serde_json::{Map, Value, json};
 
 use super::message::Blocks;
 use crate::{
-    canon::{Feature, Losses, Request, Tool, ToolChoice, ToolKind},
+    canon::{Feature, Losses, Request, Tool, ToolChoice, ToolKind, flat},
     dialect::{
         anthropic::{outbound::schema, turns::called},
         bedrock::{DIALECT, ISSUER},
     },
+    fit::Wanted,
 };
 
 /// `toolConfig`.
@@ -21,13 +22,10 @@ pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> Option<
         }
         blocks.losses.feature(Feature::ToolChoice);
     }
-    let among = |name: &str| match &request.tool_choice {
-        // There is no list of allowed tools, so the others are left out.
-        Some(ToolChoice::Among { names, .. }) => names.iter().any(|allowed| allowed == name),
-        _ => true,
-    };
+    // There is no list of allowed tools, so the others are left out.
+    let among = Wanted::among(request.tool_choice.as_ref());
     let mut tools = Vec::new();
-    for tool in request.tools.iter().filter(|tool| among(&tool.name)) {
+    for tool in request.tools.iter().filter(|tool| among.has(&tool.name)) {
         write_tool(tool, &mut tools, blocks);
     }
     if tools.is_empty() && request.tool_choice.as_ref().is_some_and(ToolChoice::is_forced) {
@@ -58,7 +56,7 @@ pub(super) fn write_tools(request: &Request, blocks: &mut Blocks<'_>) -> Option<
 }
 
 fn write_tool(tool: &Tool, tools: &mut Vec<Value>, blocks: &mut Blocks<'_>) {
-    let place = format!("tools.{}", tool.name);
+    let place = format!("tools.{}", flat(&tool.name));
     match &tool.kind {
         ToolKind::Function { parameters } => {
             let mut spec = json!({"name": tool.name});
@@ -93,7 +91,7 @@ pub(super) fn write_claude_tools(
         match &tool.kind {
             ToolKind::Vendor { vendor: ISSUER, value } if is_claude => tools.push(value.clone()),
             ToolKind::Vendor { vendor: ISSUER, .. } => {
-                losses.feature_at(Feature::VendorTool, format_args!("tools.{}", tool.name));
+                losses.feature_at(Feature::VendorTool, format_args!("tools.{}", flat(&tool.name)));
             }
             _ => {}
         }

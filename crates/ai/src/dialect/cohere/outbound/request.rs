@@ -8,6 +8,7 @@ use crate::{
         Effort, Error, Feature, Format, Losses, Modality, Reasoning, Request, Tool, ToolChoice, ToolKind,
     },
     dialect::Outgoing,
+    fit::Wanted,
     rules::{ReasoningRule, Rules, Target, nearest},
 };
 
@@ -167,10 +168,10 @@ fn note_rest(request: &Request, losses: &mut Losses) {
 
 /// Tools, and whether they must be called. Which one, this dialect cannot say: the others are not offered then.
 fn write_tools(request: &Request, body: &mut Map<String, Value>, losses: &mut Losses) {
+    let among = Wanted::among(request.tool_choice.as_ref());
     let offered = |tool: &&Tool| match &request.tool_choice {
         Some(ToolChoice::Named(name)) => tool.name == *name,
-        Some(ToolChoice::Among { names, .. }) => names.contains(&tool.name),
-        _ => true,
+        _ => among.has(&tool.name),
     };
     let mut tools = Vec::new();
     let mut strict = Vec::new();

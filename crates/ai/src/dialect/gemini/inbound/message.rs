@@ -2,6 +2,8 @@
 //!
 //! Calls may come without ids. Then each gets one from its place, and results are joined with calls by name and order.
 
+use std::collections::{HashMap, VecDeque};
+
 use serde_json::{Map, Value};
 
 use super::request::text_of;
@@ -52,29 +54,49 @@ fn contents(fields: &mut Fields) -> Result<Vec<Fields>, Error> {
     fields.objects("contents")
 }
 
+/// Proofs of one content that are looked at: no answer has so many, and each is compared with every thought.
+const PROOFS_MAX: usize = 256;
+
 /// Calls that wait for their results.
 #[derive(Default)]
 struct Calls {
     content: usize,
-    open: Vec<(String, String)>,
+    /// In their order; none in the place of one that was answered.
+    open: Vec<Option<String>>,
+    /// Their places, the first first.
+    by_id: HashMap<String, VecDeque<usize>>,
+    by_name: HashMap<String, VecDeque<usize>>,
     made: usize,
+    /// Proofs that came with those of this content.
+    proofs: usize,
 }
 
 impl Calls {
     fn begin(&mut self, id: Option<String>, name: &str) -> String {
         self.made += 1;
         let id = id.unwrap_or_else(|| format!("call_{}_{}", self.content, self.made));
-        self.open.push((id.clone(), name.to_owned()));
+        let at = self.open.len();
+        self.open.push(Some(id.clone()));
+        self.by_id.entry(id.clone()).or_default().push_back(at);
+        self.by_name.entry(name.to_owned()).or_default().push_back(at);
         id
     }
 
     /// The call of a result: by its id, else the first open one of its name.
     fn answer(&mut self, id: Option<String>, name: &str) -> String {
-        let at = match &id {
-            Some(id) => self.open.iter().position(|(open, _)| open == id),
-            None => self.open.iter().position(|(_, called)| called == name),
+        let places = match &id {
+            Some(id) => self.by_id.get_mut(id),
+            None => self.by_name.get_mut(name),
         };
-        let known = at.map(|at| self.open.remove(at).0);
+        let mut known = None;
+        // Those that were answered by the other way are passed over, each once.
+        if let Some(places) = places {
+            while known.is_none()
+                && let Some(at) = places.pop_front()
+            {
+                known = self.open.get_mut(at).and_then(Option::take);
+            }
+        }
         id.or(known).unwrap_or_else(|| format!("call_{name}"))
     }
 }
@@ -93,7 +115,7 @@ fn read_content(
         other => return Err(content.unknown("role", other, "user or model")),
     };
     let mut parts = Vec::new();
-    calls.made = 0;
+    (calls.made, calls.proofs) = (0, 0);
     for part in content.objects("parts")? {
         read_part(part, &mut parts, calls, extra)?;
     }
@@ -198,6 +220,9 @@ fn read_call(
     let arguments = Value::Object(call.map("args")?).to_string();
     call.rest(extra);
     // Thoughts of another vendor ride on the call, for callers who keep no thoughts.
+    let room = PROOFS_MAX.saturating_sub(calls.proofs);
+    let others: Vec<Proof> = others.into_iter().take(room).collect();
+    calls.proofs += others.len();
     prove(parts, others);
     parts.push(Part::ToolCall { id, name, arguments, custom: false, proof, cache: None });
     Ok(())

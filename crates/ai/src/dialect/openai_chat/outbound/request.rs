@@ -1,5 +1,7 @@
 //! Writes a request to `/chat/completions`.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{message::write_messages, thinking::write_reasoning};
@@ -125,11 +127,11 @@ fn write_tools(request: &Request, body: &mut Map<String, Value>, losses: &mut Lo
     if let Some(parallel) = request.parallel_tool_calls {
         body.insert("parallel_tool_calls".into(), parallel.into());
     }
-    let custom = |name: &str| {
-        request.tools.iter().any(|tool| tool.name == name && matches!(tool.kind, ToolKind::Custom { .. }))
-    };
+    let is_custom = |tool: &&Tool| matches!(tool.kind, ToolKind::Custom { .. });
+    let custom: HashSet<&str> =
+        request.tools.iter().filter(is_custom).map(|tool| tool.name.as_str()).collect();
     let named = |name: &str| {
-        let kind = if custom(name) { "custom" } else { "function" };
+        let kind = if custom.contains(name) { "custom" } else { "function" };
         let mut value = json!({"type": kind});
         value[kind] = json!({"name": name});
         value

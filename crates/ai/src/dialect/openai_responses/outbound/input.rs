@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     canon::{
         CacheMark, Error, ErrorKind, Feature, Losses, Message, Part, Proof, ProofKind, Request, Role, Source,
-        Tool, unscoped,
+        unscoped,
     },
     dialect::openai_responses::{ISSUER, NAME, content, hands::Hand, thought},
     rules::Rules,
@@ -28,7 +28,8 @@ pub(super) fn write_input(
         first = 1;
     }
     let (stored, sound) = (request.store != Some(false), !rules.refuses(Feature::Audio));
-    let mut input = Input { items: Vec::new(), stored, sound, tools: &request.tools, losses };
+    let hands = Hand::all_among(&request.tools);
+    let mut input = Input { items: Vec::new(), stored, sound, hands, losses };
     for (index, message) in (first..).zip(messages) {
         input.message(index, message)?;
     }
@@ -62,8 +63,8 @@ struct Input<'a> {
     stored: bool,
     /// The model hears.
     sound: bool,
-    /// What may be called.
-    tools: &'a [Tool],
+    /// What is called by items of its own.
+    hands: Vec<Hand>,
     losses: &'a mut Losses,
 }
 
@@ -274,7 +275,7 @@ impl Input<'_> {
 
     /// The tool that is called by an item of its own. What a search finds stands in its answer, which is not made again.
     fn hand(&self, name: &str) -> Option<Hand> {
-        Hand::among_tools(self.tools, name).filter(|hand| *hand != Hand::ToolSearch)
+        self.hands.iter().copied().find(|hand| hand.word() == name && *hand != Hand::ToolSearch)
     }
 
     fn results(&mut self, index: usize, parts: &[Part]) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Writes a request to `/responses`.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     tool::{add_tool, choice_value},
 };
 use crate::{
-    canon::{Conversation, Error, Feature, Format, Losses, Modality, Request, ToolChoice, Verbosity},
+    canon::{Conversation, Error, Feature, Format, Losses, Modality, Request, ToolChoice, Verbosity, flat},
     dialect::{
         Outgoing,
         openai_responses::{tier_word, user_word},
@@ -66,12 +68,12 @@ impl Writer<'_> {
     }
 
     fn tools(&mut self, request: &Request) {
-        let mut tools = Vec::new();
+        let (mut tools, mut namespaces) = (Vec::new(), HashMap::new());
         for tool in &request.tools {
             if tool.cache.is_some() {
-                self.losses.feature_at(Feature::CacheMark, format_args!("tools.{}", tool.name));
+                self.losses.feature_at(Feature::CacheMark, format_args!("tools.{}", flat(&tool.name)));
             }
-            add_tool(tool, &mut tools);
+            add_tool(tool, &mut tools, &mut namespaces);
         }
         let any = !tools.is_empty();
         if any {

@@ -1,5 +1,7 @@
 //! Writes tools, and which of them to call.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -7,21 +9,24 @@ use crate::{
     dialect::openai_responses::content::flat_format,
 };
 
-/// Adds a tool, in its namespace if it has one.
-pub(super) fn add_tool(tool: &Tool, tools: &mut Vec<Value>) {
+/// Adds a tool, in its namespace if it has one. `namespaces` says where each of them stands.
+pub(super) fn add_tool<'t>(tool: &'t Tool, tools: &mut Vec<Value>, namespaces: &mut HashMap<&'t str, usize>) {
     let value = tool_value(tool);
     let Some(namespace) = unscoped(&tool.name).0.filter(|_| !tool.is_vendors()) else {
         return tools.push(value);
     };
-    let there = tools.iter_mut().find(|other| other["type"] == "namespace" && other["name"] == namespace);
+    let there = namespaces.get(namespace).and_then(|at| tools.get_mut(*at));
     match there.and_then(|there| there["tools"].as_array_mut()) {
         Some(inner) => inner.push(value),
-        None => tools.push(json!({
-            "type": "namespace",
-            "name": namespace,
-            "description": "",
-            "tools": [value],
-        })),
+        None => {
+            namespaces.insert(namespace, tools.len());
+            tools.push(json!({
+                "type": "namespace",
+                "name": namespace,
+                "description": "",
+                "tools": [value],
+            }));
+        }
     }
 }
 
@@ -60,19 +65,22 @@ fn by_name(kind: &str, name: &str) -> Value {
 
 /// Which tools must be called.
 pub(super) fn choice_value(choice: &ToolChoice, tools: &[Tool]) -> Option<Value> {
-    let named = |name: &String| {
-        let kind = tools.iter().find(|tool| tool.name == *name).map(|tool| &tool.kind);
-        match kind {
-            Some(ToolKind::Vendor { value, .. }) => {
-                let kind = value.get("type").cloned().unwrap_or_default();
-                match value.get("server_label") {
-                    Some(label) => json!({"type": kind, "server_label": label}),
-                    None => json!({"type": kind}),
-                }
-            }
-            Some(ToolKind::Custom { .. }) => by_name("custom", name),
-            Some(ToolKind::Function { .. }) | None => by_name("function", name),
+    let mut kinds: HashMap<&str, &ToolKind> = HashMap::new();
+    if matches!(choice, ToolChoice::Named(_) | ToolChoice::Among { .. }) {
+        for tool in tools {
+            kinds.entry(&tool.name).or_insert(&tool.kind);
         }
+    }
+    let named = |name: &String| match kinds.get(name.as_str()) {
+        Some(ToolKind::Vendor { value, .. }) => {
+            let kind = value.get("type").cloned().unwrap_or_default();
+            match value.get("server_label") {
+                Some(label) => json!({"type": kind, "server_label": label}),
+                None => json!({"type": kind}),
+            }
+        }
+        Some(ToolKind::Custom { .. }) => by_name("custom", name),
+        Some(ToolKind::Function { .. }) | None => by_name("function", name),
     };
     Some(match choice {
         ToolChoice::Auto => "auto".into(),

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use ai::{
-    canon::{Answer, Format, Message, Part, Request, Role, Usage},
+    canon::{Answer, Format, Message, Part, Request, Role},
     dialect::Spoken,
     guard::rule::Action,
 };
@@ -14,30 +14,26 @@ use super::{
     super::{aside, metered::spend},
     Conversation, Target,
 };
-use crate::{call::Call, worker::Worker};
+use crate::{
+    call::Call,
+    schema::{Judged, Strange},
+    worker::Worker,
+};
 
 /// What is wrong with an answer is told the model up to this many characters.
 const WRONG_CHARS_MAX: usize = 2000;
 /// How long a second answer may take.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a caller's own schema.
-const SCHEMA_BYTES_MAX: usize = 256 * 1024;
+const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 
 /// A rule over the form of answers.
 pub(super) struct Form {
     pub(super) name: Arc<str>,
     pub(super) action: Action,
     /// Without it, the request's own.
-    schema: Option<jsonschema::Validator>,
+    schema: Option<Strange>,
     repair: bool,
-}
-
-fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
-    // Its patterns are matched in linear time; references lead nowhere outside.
-    jsonschema::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
-        .build(schema)
-        .map_err(|error| error.to_string())
 }
 
 impl Form {
@@ -49,7 +45,7 @@ impl Form {
     pub(super) fn compile(name: &str, action: Action, settings: &OutputSchema) -> Result<Self, String> {
         let compile = |text: &String| {
             let schema = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
-            validator(&schema)
+            Strange::of_operator(schema)
         };
         let schema = settings.schema.as_ref().map(compile).transpose()?;
         Ok(Self { name: name.into(), action, schema, repair: settings.repair })
@@ -77,7 +73,7 @@ impl Form {
                 if schema.to_string().len() > SCHEMA_BYTES_MAX {
                     return false;
                 }
-                match validator(schema) {
+                match Strange::compile(schema.clone()) {
                     Ok(compiled) => own = compiled,
                     // The provider has taken it; what it means cannot be told here.
                     Err(_) => return true,
@@ -91,21 +87,29 @@ impl Form {
         else {
             return false;
         };
+        // Both answers cost: as they tell, else as is counted here.
+        let counted = |request: &Request, answer: &Answer| {
+            record.guess();
+            aside::counted(model, request, answer)
+        };
+        let first = answer.usage.unwrap_or_else(|| counted(request, answer));
         let request = again(request, &text_of(answer), &wrong);
         match aside::of_target(worker, call, target, model, &request, REPAIR_TIMEOUT).await {
             Ok(mut second) => {
-                let usage = sum(answer.usage, second.usage);
-                if let Some(usage) = &usage {
-                    spend(record, usage);
-                }
+                let usage = first.and(&second.usage.unwrap_or_else(|| counted(&request, &second)));
+                spend(record, &usage);
                 let good = self::wrong(schema, &second).is_none();
                 if good {
-                    second.usage = usage;
+                    second.usage = Some(usage);
                     *answer = second;
                 }
                 good
             }
-            Err(error) => {
+            Err(silent) => {
+                if silent.is_due {
+                    spend(record, &first.and(&counted(&request, &Answer::default())));
+                }
+                let error = silent.text;
                 tracing::warn!(rule = %self.name, %error, "an answer could not be mended: {error}");
                 false
             }
@@ -122,7 +126,7 @@ pub(super) fn text_of(answer: &Answer) -> String {
 }
 
 /// What is wrong with an answer; nothing when it calls tools, and has not answered yet.
-fn wrong(schema: &jsonschema::Validator, answer: &Answer) -> Option<String> {
+fn wrong(schema: &Strange, answer: &Answer) -> Option<String> {
     for choice in &answer.choices {
         if choice.parts.iter().any(|part| matches!(part, Part::ToolCall { .. })) {
             continue;
@@ -136,14 +140,12 @@ fn wrong(schema: &jsonschema::Validator, answer: &Answer) -> Option<String> {
             Ok(value) => value,
             Err(error) => return Some(format!("it is no JSON: {error}")),
         };
-        let errors: Vec<String> = schema
-            .iter_errors(&value)
-            .take(5)
-            .map(|error| format!("at `{}`: {error}", error.instance_path()))
-            .collect();
-        if !errors.is_empty() {
-            return Some(errors.join("; ").chars().take(WRONG_CHARS_MAX).collect());
-        }
+        let said = match schema.judge(&value) {
+            Judged::Fits => continue,
+            Judged::Breaks(error) => format!("at `{}`: {error}", error.instance_path()),
+            Judged::Tangled => "it has too much in it to say where it does not fit the schema".to_owned(),
+        };
+        return Some(said.chars().take(WRONG_CHARS_MAX).collect());
     }
     None
 }
@@ -161,18 +163,4 @@ fn again(request: &Request, text: &str, wrong: &str) -> Request {
     }
     request.messages.push(Message::text(Role::User, complaint));
     request
-}
-
-fn sum(one: Option<Usage>, two: Option<Usage>) -> Option<Usage> {
-    match (one, two) {
-        (Some(mut one), Some(two)) => {
-            one.input = one.input.saturating_add(two.input);
-            one.output = one.output.saturating_add(two.output);
-            one.cache_read = one.cache_read.saturating_add(two.cache_read);
-            one.cache_write = one.cache_write.saturating_add(two.cache_write);
-            one.reasoning = one.reasoning.saturating_add(two.reasoning);
-            Some(one)
-        }
-        (one, two) => one.or(two),
-    }
 }
