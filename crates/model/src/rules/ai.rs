@@ -122,7 +122,18 @@ fn version_of(kind: &str, url: &str, at: &mut Context<'_, '_>) {
         "cohere" => "/v2/chat",
         _ => "",
     };
+    let is_whole = ["/chat/completions", "/completions", "/responses", "/embeddings", "/messages"];
     let said = match (kind, is_version) {
+        _ if is_whole.iter().any(|end| url.ends_with(end)) => {
+            format!(
+                "`{url}/…` would be asked: the path of each endpoint is added to this, so leave `/{last}` out"
+            )
+        }
+        ("openai", false) => {
+            format!(
+                "`{url}/chat/completions` would be asked: OpenAI's paths begin with their version; write `{url}/v1`"
+            )
+        }
         ("anthropic" | "cohere", true) => {
             format!(
                 "`{url}{added}` would be asked: paths of `{kind}` begin with their version, which this ends with"
