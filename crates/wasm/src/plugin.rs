@@ -46,6 +46,9 @@ pub struct Limits {
     pub reuse: u32,
 }
 
+/// Takes lines of a component's log.
+pub type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
+
 /// What a component finds where it is used.
 #[derive(Clone)]
 pub struct Uses {
@@ -56,7 +59,7 @@ pub struct Uses {
     /// The plugin's counters.
     pub counters: Arc<Counters>,
     /// Where lines of its log go.
-    pub log: Arc<dyn Fn(Level, &str) + Send + Sync>,
+    pub log: Log,
 }
 
 impl Default for Uses {
