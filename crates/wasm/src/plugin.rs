@@ -47,7 +47,7 @@ pub struct Limits {
 }
 
 /// Takes lines of a component's log.
-pub type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
+pub(crate) type Log = Arc<dyn Fn(Level, &str) + Send + Sync>;
 
 /// What a component finds where it is used.
 #[derive(Clone)]
