@@ -103,6 +103,8 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
   of Anthropic's.
 - LiteLLM runs with two workers and a master key, without a database; Portkey as one process, as it comes, without
   limits or guardrails. Both send OpenAI's dialect on in OpenAI's dialect.
+- Bifrost, agentgateway and Busbar are not measured: none of them comes as a package of PyPI, npm or Debian that holds its program
+  (Bifrost's of npm fetches it from elsewhere).
 - A streamed token is a chunk of its own; its CPU is that of whole streams divided by their tokens.
 - The slow streams say a token every two seconds; memory is looked at when all have begun, and again later.
 """
