@@ -27,11 +27,11 @@ use crate::{
     issuers::{IssuerStatus, Issuers},
     ledger::{Ledger, shared::Accounts},
     listener::Listener,
+    plugins::Plugins,
     policy::{
         Chain,
         chain::{Beyond, GLOBAL},
     },
-    plugins::Plugins,
     postgres,
     redis::{self, Connecting, RedisStatus},
     router::Router,

@@ -83,11 +83,7 @@ routes:
     assert_eq!(service.seen().len(), 1);
     let metric = "tidegate_wasm_counter_total{plugin=\"rust\",counter=\"refused\"}";
     assert_eq!(gateway.metric(metric), Some(2.0), "{}", gateway.metrics());
-    assert!(
-        gateway.stderr().contains("refused /judged/admin/x of 127.0.0.1"),
-        "{}",
-        gateway.stderr()
-    );
+    assert!(gateway.stderr().contains("refused /judged/admin/x of 127.0.0.1"), "{}", gateway.stderr());
     // Upstreams that are asked, and those that may not be.
     assert_eq!(get(gateway, "/asked/good", "").status, 200);
     let answer = get(gateway, "/asked/bad", "");
