@@ -54,7 +54,7 @@ mod tests {
         let meter = Meter::default();
         assert_eq!(meter.pause(), Duration::ZERO, "what has not begun takes no time");
         meter.resume();
-        std::thread::sleep(Duration::from_millis(30));
+        std::thread::park_timeout(Duration::from_millis(30));
         assert!(meter.pause() < Duration::from_millis(20));
         meter.resume();
         while now() < meter.since.load(Ordering::Relaxed) + 30_000_000 {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Over, Plugged, built, small};
-use crate::harness::{Upstream, eventually, get};
+use crate::harness::{Upstream, eventually, get, pause};
 
 #[test]
 fn what_is_stopped_is_a_500_for_its_own_call() {
@@ -79,7 +79,7 @@ routes:
 #[test]
 fn waiting_counts_and_instances_are_so_many() {
     let hang = Upstream::scripted(|_| {
-        std::thread::sleep(Duration::from_secs(3));
+        pause(3000);
         None
     });
     let rust = std::fs::read(built("rust.wasm")).expect("a component");
