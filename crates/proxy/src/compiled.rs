@@ -261,21 +261,13 @@ impl Compiled {
         let router = match Router::compile(&config.routes, &config.listeners) {
             Ok(router) => Some(router),
             Err(problems) => {
-                errors.extend(problems.into_iter().map(|problem| {
-                    Finding::new(format!("routes/{}", problem.route), problem.path, problem.message)
-                }));
+                errors.extend(problems.into_iter().map(Finding::from));
                 None
             }
         };
         match router {
             Some((router, odd)) if errors.is_empty() => {
-                let mut odd: Vec<Finding> = odd
-                    .into_iter()
-                    .map(|odd| {
-                        let key = format!("match[{}]", odd.rule);
-                        Finding::new(format!("routes/{}", odd.route), key, odd.message)
-                    })
-                    .collect();
+                let mut odd: Vec<Finding> = odd.into_iter().map(Finding::from).collect();
                 odd.extend(crate::handler::ai::prices::unknown(&snapshot));
                 odd.extend(crate::handler::files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();

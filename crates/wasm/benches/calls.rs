@@ -1,6 +1,12 @@
-//! What a call through a component costs: one that does nothing, warm and as a new instance for each call.
+//! What a call through a component costs: one that does nothing, warm and as a new instance for each call; and, where
+//! `scripts/peers.sh` has built them, the examples in Rust and JavaScript as handlers, with what compiling them takes.
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{
+    hint::black_box,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use wasm::{Answer, Component, Fetch, Limits, Outside, Plugin, Subject, Uses};
@@ -13,21 +19,28 @@ impl Outside for Nobody {
     }
 }
 
-fn calls(criterion: &mut Criterion) {
-    let text = include_str!("../../tidegate/tests/it/plugins/small.wat").replace("CODE", "");
-    let bytes = wat::parse_str(text).expect("a component");
-    let limits = Limits {
-        memory: 1 << 20,
-        cpu: Duration::from_secs(1),
-        time: Duration::from_secs(1),
+fn limits() -> Limits {
+    Limits {
+        memory: 128 << 20,
+        cpu: Duration::from_secs(10),
+        time: Duration::from_secs(20),
         fetches: 0,
         instances: 8,
         reuse: u32::MAX,
-    };
-    let component = Arc::new(Component::load(&bytes, &limits).expect("a component"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+fn calls(criterion: &mut Criterion) {
+    let text = include_str!("../../tidegate/tests/it/plugins/small.wat").replace("CODE", "");
+    let bytes = wat::parse_str(text).expect("a component");
+    let component = Arc::new(Component::load(&bytes, &limits()).expect("a component"));
+    let runtime = runtime();
     for (name, reuse) in [("no-op, warm", u32::MAX), ("no-op, a new instance", 1)] {
-        let plugin = Plugin::new(component.clone(), Limits { reuse, ..limits.clone() }, Uses::default());
+        let plugin = Plugin::new(component.clone(), Limits { reuse, ..limits() }, Uses::default());
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 runtime.block_on(async {
@@ -40,5 +53,30 @@ fn calls(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, calls);
+fn examples(criterion: &mut Criterion) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers/plugins");
+    let runtime = runtime();
+    for name in ["rust", "js"] {
+        let Ok(bytes) = std::fs::read(folder.join(format!("{name}.wasm"))) else { continue };
+        let started = Instant::now();
+        let component = Arc::new(Component::load(&bytes, &limits()).expect("a component"));
+        println!("{name}: {} KiB, compiled and tried in {:?}", bytes.len() / 1024, started.elapsed());
+        for (how, reuse) in [("warm", u32::MAX), ("a new instance", 1)] {
+            let plugin = Plugin::new(component.clone(), Limits { reuse, ..limits() }, Uses::default());
+            criterion.bench_function(&format!("example in {name}, {how}"), |bencher| {
+                bencher.iter(|| {
+                    runtime.block_on(async {
+                        let mut subject = Subject::default();
+                        subject.request.body = Some("hello".into());
+                        let (subject, said) = plugin.handle(subject, &mut Nobody).await;
+                        said.expect("an answer");
+                        black_box(subject);
+                    });
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, calls, examples);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ mod component;
 mod counters;
 mod engine;
 mod host;
+mod meter;
 mod plugin;
 mod state;
 mod stopped;

@@ -22,6 +22,7 @@ use crate::{
     counters::Counters,
     engine::INSTANCES_MAX,
     host::types::{Answer, Verdict},
+    meter::Meter,
     state::{Ask, Fetch, Level, State, Subject},
     stopped::Stopped,
 };
@@ -93,6 +94,7 @@ pub(crate) struct Instance {
     pub(crate) store: Store<State>,
     pub(crate) exports: Exports,
     asked: mpsc::Receiver<Ask>,
+    meter: Arc<Meter>,
     served: u32,
     /// Counts among those of the plugin, when it is of one.
     place: Option<Place>,
@@ -197,11 +199,11 @@ impl Plugin {
         };
         let done = {
             let running = self.component.engine.running();
-            let Instance { store, asked, .. } = &mut instance;
+            let Instance { store, asked, meter, .. } = &mut instance;
             store.data_mut().enter(subject);
             store.set_epoch_deadline(1);
             let call = function.call_async(&mut *store, ());
-            let done = drive(call, asked, outside, self.limits.time).await;
+            let done = drive(call, meter, asked, outside, self.limits.time).await;
             drop(running);
             done
         };
@@ -257,18 +259,20 @@ impl Plugin {
         });
         store.set_epoch_deadline(1);
         let running = engine.running();
+        let meter = store.data().meter.clone();
         let started = component.pre.instantiate_async(&mut store);
-        let started = drive(started, &mut asked, &mut Nobody, limits.time).await;
+        let started = drive(started, &meter, &mut asked, &mut Nobody, limits.time).await;
         drop(running);
         let started = started.inspect_err(|_| store.data_mut().flush())?;
         let exports = Exports::of(component, &started, &mut store)?;
-        Ok(Instance { store, exports, asked, served: 0, place: None, _place: place })
+        Ok(Instance { store, exports, asked, meter, served: 0, place: None, _place: place })
     }
 }
 
 /// Runs what computes until it is done, and does what it asks for, within a time.
 async fn drive<T>(
     call: impl Future<Output = wasmtime::Result<T>>,
+    meter: &Meter,
     asked: &mut mpsc::Receiver<Ask>,
     outside: &mut impl Outside,
     time: Duration,
@@ -278,11 +282,17 @@ async fn drive<T>(
     if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
         return done.map_err(|error| Stopped::of(&error));
     }
+    let mut measured = poll_fn(|cx| {
+        meter.resume();
+        let polled = call.as_mut().poll(cx);
+        meter.pause();
+        polled
+    });
     let slowly = async {
         loop {
             tokio::select! {
                 biased;
-                done = &mut call => return done.map_err(|error| Stopped::of(&error)),
+                done = &mut measured => return done.map_err(|error| Stopped::of(&error)),
                 Some(Ask { fetch, reply }) = asked.recv() => {
                     let told = Box::pin(outside.fetch(fetch)).await;
                     // Nobody waits for it any more when the call is over.

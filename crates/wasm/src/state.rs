@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use wasmtime::ResourceLimiter;
 
 use crate::{
-    engine::{TABLE_MAX, TICK},
+    engine::TABLE_MAX,
     host::{types::Answer, wasi::Wasi},
+    meter::Meter,
     plugin::{Limits, Uses},
     stopped::Stopped,
 };
@@ -123,8 +124,7 @@ pub(crate) struct State {
     fetches_max: u32,
     memory: usize,
     memory_max: usize,
-    ticks: u128,
-    ticks_max: u128,
+    pub(crate) meter: Arc<Meter>,
     cpu: Duration,
 }
 
@@ -143,9 +143,7 @@ impl State {
             fetches_max: limits.fetches,
             memory: 0,
             memory_max: limits.memory,
-            ticks: 0,
-            // The first tick may come at once.
-            ticks_max: limits.cpu.as_millis().div_ceil(TICK.as_millis()) + 1,
+            meter: Arc::default(),
             cpu: limits.cpu,
         }
     }
@@ -153,15 +151,14 @@ impl State {
     /// Begins to serve a call.
     pub(crate) fn enter(&mut self, subject: Subject) {
         self.subject = subject;
-        self.ticks = 0;
+        self.meter.reset();
         self.fetches_left = self.fetches_max;
         self.lines_left = LINES_MAX;
     }
 
     /// A tick of the clock while it computed.
     pub(crate) fn tick(&mut self) -> Result<(), Stopped> {
-        self.ticks += 1;
-        if self.ticks > self.ticks_max { Err(Stopped::Cpu(self.cpu)) } else { Ok(()) }
+        if self.meter.pause() > self.cpu { Err(Stopped::Cpu(self.cpu)) } else { Ok(()) }
     }
 
     /// Writes a line to the log, when this call may still do so.

@@ -22,7 +22,7 @@ pub struct Plugin {
     /// Memory of an instance.
     #[serde(default = "memory")]
     pub max_memory: Size,
-    /// How long an instance may compute for a call. It is measured in steps of two milliseconds, in which other calls of the
+    /// How long an instance may compute for a call: processor time, looked at about every two milliseconds, when other calls of the
     /// worker have their turn.
     #[serde(default = "cpu_time")]
     pub cpu_time: Duration,

@@ -280,7 +280,10 @@ impl Policy for Transform {
 
     fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
         // What the gateway says itself stays as it is.
-        if call.record.failure.is_none() && !call.is_switched_by(answer) && !content::is_bodiless(answer.status()) {
+        if call.record.failure.is_none()
+            && !call.is_switched_by(answer)
+            && !content::is_bodiless(answer.status())
+        {
             self.map_status(answer);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use model::{Listener, Route, resource::route_match::Match};
+use model::{Finding, Listener, Route, resource::route_match::Match};
 
 use super::{RouteId, Router, Tier, host::HostPattern, order::rank, pattern::Pattern, rule::Rule, shadow};
 
@@ -23,6 +23,12 @@ impl fmt::Display for Problem {
     }
 }
 
+impl From<Problem> for Finding {
+    fn from(problem: Problem) -> Self {
+        Self::new(format!("routes/{}", problem.route), problem.path, problem.message)
+    }
+}
+
 /// Something odd that is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -37,6 +43,12 @@ pub struct Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "route `{}`, match[{}]: {}", self.route, self.rule, self.message)
+    }
+}
+
+impl From<Warning> for Finding {
+    fn from(odd: Warning) -> Self {
+        Self::new(format!("routes/{}", odd.route), format!("match[{}]", odd.rule), odd.message)
     }
 }
 

@@ -64,9 +64,10 @@ fn what_waits_too_long_is_stopped() {
         "(call $fetch (i32.const 64) (i32.const 9) (i32.const 96) (i32.const 3) (i32.const 112) (i32.const 6)
         (i32.const 0) (i32.const 0) (i32.const 80) (i32.const 3) (i32.const 2048)) (call $next)";
     let tried = plugin(&on_request(code), Limits { time: Duration::from_millis(50), ..limits() });
-    let mut world = World { hangs: true, ..World::default() };
+    let (mut world, started) = (World { hangs: true, ..World::default() }, Instant::now());
     let (_, said) = run(tried.plugin.on_request(subject(), &mut world));
     assert_eq!(said, Err(Stopped::Time(Duration::from_millis(50))));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let (_, said) = run(tried.plugin.on_request(subject(), &mut World::default()));
     assert_eq!(said, Ok(Verdict::Next), "the next call has an instance of its own");
 }
@@ -139,10 +140,11 @@ fn instances_are_so_many_and_come_back() {
 
 #[test]
 fn an_answer_larger_than_the_memory_that_it_lies_in_is_a_trap() {
-    // 1,000 fields at 8192, all of them with the same 60,000 bytes as their values: 60 MB out of one page of memory.
+    // 1,000 fields at 8192, all of them with the same 28,784 zeros as their values: 28 MB out of one page of memory.
     let code = "(local $at i32) (local.set $at (i32.const 8192))
       (loop
-        (i32.store offset=12 (local.get $at) (i32.const 60000))
+        (i32.store offset=8 (local.get $at) (i32.const 30000))
+        (i32.store offset=12 (local.get $at) (i32.const 28784))
         (local.set $at (i32.add (local.get $at) (i32.const 16)))
         (br_if 0 (i32.lt_u (local.get $at) (i32.const 24192))))
       (i32.store (i32.const 1096) (i32.const 8192)) (i32.store (i32.const 1100) (i32.const 1000))

@@ -2,12 +2,12 @@
 //! nothing else.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use super::{Over, Plugged, built, small};
-use crate::harness::{Upstream, eventually, get};
+use crate::harness::{Upstream, eventually, get, pause};
 
 #[test]
 fn what_is_stopped_is_a_500_for_its_own_call() {
@@ -21,7 +21,7 @@ fn what_is_stopped_is_a_500_for_its_own_call() {
         ],
         "plugins:
   - {name: trap, file: trap.wasm}
-  - {name: loop, file: loop.wasm, cpuTime: 500ms}
+  - {name: loop, file: loop.wasm, cpuTime: 500ms, timeout: 1m}
   - {name: grow, file: grow.wasm, maxMemory: 1MiB}
   - {name: fine, file: fine.wasm}
 runtime: {workers: 1}
@@ -34,19 +34,19 @@ routes:
 ",
     );
     let address = gateway.gateway.address;
-    let is_over = AtomicBool::new(false);
+    // Odd while a call computes without an end.
+    let (is_over, loops) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         let over = Over(&is_over);
         // While one worker serves all of that, others' calls go on.
         let others = scope.spawn(|| {
-            let (mut calls, mut slowest) = (0, Duration::ZERO);
+            let mut beside = 0;
             while !is_over.load(Ordering::Relaxed) {
-                let started = Instant::now();
+                let before = loops.load(Ordering::SeqCst);
                 assert_eq!(get(address, "/").expect("an answer").status, 200);
-                slowest = slowest.max(started.elapsed());
-                calls += 1;
+                beside += u32::from(before % 2 == 1 && loops.load(Ordering::SeqCst) == before);
             }
-            (calls, slowest)
+            beside
         });
         for (path, outcome, reason) in [
             ("/trap", "trapped", "unreachable"),
@@ -54,7 +54,10 @@ routes:
             ("/grow", "memory", "bytes of memory"),
         ] {
             for _ in 0..3 {
+                let computing = u32::from(path == "/loop");
+                loops.fetch_add(computing, Ordering::SeqCst);
                 let answer = get(address, path).expect("an answer");
+                loops.fetch_add(computing, Ordering::SeqCst);
                 assert_eq!((answer.status, answer.problem().as_deref()), (500, Some("internal")), "{path}");
                 assert!(!answer.text().contains(&path[1..]), "{}", answer.text());
             }
@@ -67,17 +70,16 @@ routes:
         }
         assert_eq!(get(address, "/before").expect("an answer").status, 500);
         drop(over);
-        let (calls, slowest) = others.join().expect("others");
-        assert!(calls > 5, "{calls} calls");
-        // On the same worker, each of the endless loops computes for half a second.
-        assert!(slowest < Duration::from_millis(400), "{slowest:?}");
+        let beside = others.join().expect("others");
+        // On the same worker, each of the three computes for half a second.
+        assert!(beside >= 8, "{beside} calls beside those that compute");
     });
 }
 
 #[test]
 fn waiting_counts_and_instances_are_so_many() {
     let hang = Upstream::scripted(|_| {
-        std::thread::sleep(Duration::from_secs(3));
+        pause(3000);
         None
     });
     let rust = std::fs::read(built("rust.wasm")).expect("a component");

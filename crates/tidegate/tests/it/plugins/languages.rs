@@ -56,6 +56,10 @@ routes:
     match: [{{path: {{prefix: /forbidden}}}}]
     policies: [{{wasm: {{plugin: rust, config: {{ask: accounts}}}}}}]
     backends: [{{upstream: u}}]
+  - name: tiny
+    match: [{{path: {{prefix: /tiny}}}}]
+    policies: [{{wasm: {{plugin: rust, config: {{ask: accounts}}, upstreams: [accounts], maxBodySize: 1B}}}}]
+    backends: [{{upstream: u}}]
   - name: small
     match: [{{path: {{prefix: /small}}}}]
     policies: [{{wasm: {{plugin: rust, config: {{shout: true, hide: secret}}, maxBodySize: 64}}}}]
@@ -95,6 +99,9 @@ routes:
     assert!(answer.text().contains("not among the upstreams"), "{}", answer.text());
     assert_eq!(accounts.seen().len(), 2);
     // Bodies that are too large.
+    let answer = get(gateway, "/tiny/good", "");
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("more than 1 bytes"), "{}", answer.text());
     assert_eq!(post(gateway, "/small", "", &"x".repeat(65)).status, 413);
     assert_eq!(
         post(gateway, "/small", "", &"x".repeat(64)).status,

@@ -56,7 +56,7 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{headers: {{re
         )
     };
     let versions = ["", "(nop)", "(nop) (nop)"].map(small);
-    let gateway = Plugged::start(&[("p.wasm", &versions[0])], &rest("0"));
+    let gateway = Plugged::start(&[("p.wasm", &versions[0])], &rest("first"));
     let address = gateway.gateway.address;
     let (is_over, calls) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
