@@ -122,7 +122,7 @@ fn is_blank(part: &Part) -> bool {
 }
 
 /// Names of functions that were called, once each: a conversation with calls must define tools.
-pub(in crate::dialect) fn called<'a>(messages: &'a [Message]) -> Vec<&'a str> {
+pub(in crate::dialect) fn called(messages: &[Message]) -> Vec<&str> {
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     for part in messages.iter().flat_map(|message| &message.parts) {
         if let Part::ToolCall { name, .. } = part
