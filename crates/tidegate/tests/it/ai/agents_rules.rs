@@ -95,14 +95,14 @@ fn last(dialect: Dialect, upstream: &Upstream) -> Vec<String> {
     parts(&parrot::asked(dialect, &seen).0).map(|part| format!("{part:?}")).collect()
 }
 
-/// What the agent asked first of those that name tools, once more: it must be in the cache.
+/// A conversation of an agent's has so many bytes at least: what it says of itself and its tools.
+const BODY_BYTES_MIN: usize = 4000;
+
+/// What the agent asked first, once more: it must be in the cache.
 fn asked_again(gateway: &Gateway, upstream: &Upstream, path: &str, model: &str) -> Answered {
     let seen = upstream.seen();
-    let bodies = seen.iter().filter_map(|seen| serde_json::from_slice::<Value>(&seen.body).ok());
-    let mut body = bodies
-        .into_iter()
-        .find(|body| body["tools"].as_array().is_some_and(|all| !all.is_empty()))
-        .expect("a request with tools");
+    let first = seen.iter().find(|seen| seen.body.len() > BODY_BYTES_MIN).expect("a conversation");
+    let mut body: Value = serde_json::from_slice(&first.body).expect("JSON");
     body["model"] = model.into();
     let version = if path.contains("messages") { "\nanthropic-version: 2023-06-01" } else { "" };
     let answer = post(gateway, path, version, &body.to_string());

@@ -299,12 +299,21 @@ fn what_a_stream_told_before_its_first_word_is_told_in_the_callers_dialect_when_
                 (kind, format!("http://{}{path}", upstream.address), model)
             };
             let ((name, base, model), (_, other, _)) = (place(&first), place(&second));
-            let gateway = super::gateway(
-                &[("first", name, base), ("second", name, other)],
-                &[("smart", &[("first", model, 1), ("second", model, 0)])],
-                "",
-            );
+            let start = || {
+                super::gateway(
+                    &[("first", name, base.clone()), ("second", name, other.clone())],
+                    &[("smart", &[("first", model, 1), ("second", model, 0)])],
+                    "",
+                )
+            };
+            let mut gateway = start();
             for (caller, ..) in parrot::KINDS {
+                // A key that is at its limit, or refused, is set aside: the next caller would not come to it.
+                match kind {
+                    ErrorKind::RateLimited => gateway = start(),
+                    ErrorKind::Authentication if caller != dialect => continue,
+                    _ => {}
+                }
                 let request = parrot::question("how high?", true);
                 let answer = parrot::ask_with(&gateway, caller, "smart", &request, KEY, "");
                 let what =
