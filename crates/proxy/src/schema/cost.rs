@@ -17,6 +17,10 @@ const HERE_NAMED: [&str; 2] = ["dependentSchemas", "dependencies"];
 /// Words of parts that apply to all members, or to all items.
 const MEMBERS: [&str; 3] = ["additionalProperties", "unevaluatedProperties", "propertyNames"];
 const ITEMS: [&str; 5] = ["items", "additionalItems", "unevaluatedItems", "contains", "prefixItems"];
+/// Words before which all parts that apply here are judged once more, and those in them: what they have seen is not kept.
+const AFTER_ALL: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
+/// So many times, at most, of parts that lie in each other as people write them.
+const TIMES_MORE: u64 = 8;
 /// Words that lead to where nobody can tell ahead.
 const DYNAMIC: [&str; 2] = ["$dynamicRef", "$recursiveRef"];
 /// References that are followed one after the other before anything is judged.
@@ -76,6 +80,8 @@ impl<'s> Judging<'s> {
         if chain > CHAIN_MAX {
             return None;
         }
+        let is_judged_again = AFTER_ALL.iter().any(|key| members.contains_key(*key));
+        let times = if is_judged_again { times.saturating_mul(TIMES_MORE) } else { times };
         self.spend(times)?;
         let entry = parts.entry(std::ptr::from_ref(part)).or_insert((part, 0));
         entry.1 = entry.1.saturating_add(times);
@@ -194,10 +200,12 @@ mod tests {
         let choice = json!({"anyOf": [{"items": n, "maxItems": 0}, {"items": n, "maxItems": 0}]});
         let both = json!({"items": n, "contains": n});
         let all = json!({"items": {"allOf": [n, n]}});
+        let after = json!({"anyOf": [{"items": n}], "unevaluatedItems": n});
         for schema in [twice(choice), twice(both), twice(all)] {
             assert!(is_within(&schema, &nested(8), STEPS), "{schema}");
             assert!(!is_within(&schema, &nested(60), STEPS), "{schema}");
         }
+        assert!(!is_within(&twice(after), &nested(60), STEPS));
         // No level is needed where each part refers to the next one twice.
         let mut defs = Map::new();
         for at in 0..40 {

@@ -9,7 +9,7 @@ use std::{
     sync::Once,
 };
 
-use ai::{canon::Format, dialect::Dialect};
+use ai::dialect::Dialect;
 
 use super::{
     ai::parrot,
@@ -317,11 +317,12 @@ fn with_a_vendors_key_what_the_demo_prints_asks_that_vendor() {
         ("ANTHROPIC_API_KEY", Dialect::Anthropic, "", "claude-haiku-4-5", ("x-api-key", "no-real-key")),
         ("GEMINI_API_KEY", Dialect::Gemini, "/v1beta", "gemini-2.5-flash", ("x-goog-api-key", "no-real-key")),
     ] {
-        // Whoever asks for JSON, as the prompt does, gets it.
+        // The prompt wants JSON, and gets it.
         let vendor = parrot::provider(dialect, |request| {
-            parrot::says(match request.format {
-                Format::Text => "The sea goes up and down.",
-                Format::Json | Format::Schema { .. } => r#"{"text": "The sea, drawn flat."}"#,
+            let is_prompt = format!("{:?}", request.messages).contains("Sea chart");
+            parrot::says(match is_prompt {
+                true => r#"{"text": "The sea, drawn flat."}"#,
+                false => "The sea goes up and down.",
             })
         });
         let mut demo = Demo::start([(); 7].map(|()| free_port()), |command| {

@@ -68,8 +68,8 @@ const OF_CLOUDFLARE: &str = "cf-aig-";
 fn is_private(name: &str) -> bool {
     let begins = |begin: &&str| name.starts_with(*begin);
     PRIVATE.contains(&name)
-        || OF_GOOGLES_PROXY.iter().any(|begin| begins(begin))
-        || (OF_PROXIES.iter().any(|begin| begins(begin)) && !name.starts_with(OF_CLOUDFLARE))
+        || OF_GOOGLES_PROXY.iter().any(begins)
+        || (OF_PROXIES.iter().any(begins) && !name.starts_with(OF_CLOUDFLARE))
 }
 
 /// Fields that describe the body as it came, or what the caller itself can decode.

@@ -7,16 +7,16 @@ use ai::{
     canon::{Answer, Delta, Event, Opening, Part, Request},
     dialect::{Dialect, Telling},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     agents::{
         self, CODEX, Desk, claude, codex, function, parts, reply_to_claude, reply_to_codex, results, says,
     },
-    config, parrot,
+    config, parrot, post,
     sdk::KINDS,
 };
-use crate::harness::{Gateway, Upstream, read_request};
+use crate::harness::{Answer as Answered, Gateway, Upstream, read_request};
 
 /// What masks addresses.
 const MASKS: &str = ", {guardrails: {rules: [{name: pii, mode: mask, personalData: [email]}]}}";
@@ -95,6 +95,22 @@ fn last(dialect: Dialect, upstream: &Upstream) -> Vec<String> {
     parts(&parrot::asked(dialect, &seen).0).map(|part| format!("{part:?}")).collect()
 }
 
+/// A conversation of an agent's has so many bytes at least: what it says of itself and its tools.
+const BODY_BYTES_MIN: usize = 4000;
+
+/// What the agent asked first, once more: it must be in the cache.
+fn asked_again(gateway: &Gateway, upstream: &Upstream, path: &str, model: &str) -> Answered {
+    let seen = upstream.seen();
+    let first = seen.iter().find(|seen| seen.body.len() > BODY_BYTES_MIN).expect("a conversation");
+    let mut body: Value = serde_json::from_slice(&first.body).expect("JSON");
+    body["model"] = model.into();
+    let version = if path.contains("messages") { "\nanthropic-version: 2023-06-01" } else { "" };
+    let answer = post(gateway, path, version, &body.to_string());
+    assert_eq!((answer.status, answer.header("x-tidegate-cache")), (200, Some("hit")), "{}", answer.text());
+    assert_eq!(upstream.seen().len(), seen.len(), "nobody was asked");
+    answer
+}
+
 #[test]
 fn agents_work_past_a_cache() {
     // Namespaces of Codex's tools are in what the cache keeps, and so are Claude's signed thoughts.
@@ -111,6 +127,9 @@ fn agents_work_past_a_cache() {
     // Its requests name the session and the turn, so that another's are never the same: they pass the cache all the same.
     let told = |word: &str| gateway.stdout().matches(&format!("\"cache\":\"{word}\"")).count();
     assert_eq!(told("hit") + told("miss"), 4, "{}", gateway.stdout());
+    // The very request of an agent's is known when it comes again, and its calls come under the agent's names.
+    let answer = asked_again(&gateway, &upstream, "/ai/v1/responses", CODEX[0]);
+    assert!(answer.text().contains("response.completed"), "{}", answer.text());
 
     let dialect = Dialect::Anthropic;
     let folder = Desk::new("cached-claude");
@@ -128,6 +147,8 @@ fn agents_work_past_a_cache() {
     }
     let told = |word: &str| gateway.stdout().matches(&format!("\"cache\":\"{word}\"")).count();
     assert!(told("hit") + told("miss") >= 6, "{}", gateway.stdout());
+    let answer = asked_again(&gateway, &upstream, "/ai/v1/messages?beta=true", "claude-sonnet-4-5");
+    assert!(answer.text().contains("message_stop"), "{}", answer.text());
     assert!(last(dialect, &upstream).iter().any(|part| part.contains(agents::PROOF)));
 }
 
