@@ -65,7 +65,11 @@ fn send(gateway: &Gateway, path: &str, message: &Value) -> Value {
     let mut head =
         format!("POST {path} HTTP/1.1\nhost: x\nx-number: {number}\ncontent-length: {}", body.len());
     for field in message["headers"].as_array().expect("headers") {
-        head.push_str(&format!("\n{}: {}", field[0].as_str().expect("a name"), field[1].as_str().expect("a value")));
+        head.push_str(&format!(
+            "\n{}: {}",
+            field[0].as_str().expect("a name"),
+            field[1].as_str().expect("a value")
+        ));
     }
     let answer = gateway.send(&head, &body);
     assert_eq!(answer.status, 202, "{message}: {}", answer.text());
@@ -171,8 +175,7 @@ routes:
     assert_eq!(records.len(), places.len());
     let mut pairs = Vec::new();
     for record in &records {
-        let (who, original) =
-            places[&(record["partition"].as_u64(), record["offset"].as_u64())].clone();
+        let (who, original) = places[&(record["partition"].as_u64(), record["offset"].as_u64())].clone();
         let mut stored = json!({"kind": "kafka", "headers": record["headers"], "key": record["key"]});
         stored["body"] = json!(STANDARD.encode(record["value"].as_str().expect("text")));
         pairs.push((who, original, stored));
@@ -223,7 +226,14 @@ subscriptions: [{{name: orders, broker: events, stream: ORDERS, from: all, upstr
         nats.broker(),
         upstream.address
     );
-    let bodies = ["{\"total\": 1}", "[]", "{\"a\":\"gr\u{fc}\u{df}e \u{1f600}\"}", " {\"b\" : 1e3}\n", "\"text\"", "null"];
+    let bodies = [
+        "{\"total\": 1}",
+        "[]",
+        "{\"a\":\"gr\u{fc}\u{df}e \u{1f600}\"}",
+        " {\"b\" : 1e3}\n",
+        "\"text\"",
+        "null",
+    ];
     let mut client = nats.client();
     for body in bodies {
         client.publish("orders.1", body);
@@ -248,8 +258,14 @@ subscriptions: [{{name: orders, broker: events, stream: ORDERS, from: all, upstr
         jobs.push(job(&one.headers, &one.body, other, false));
         jobs.push(job(&one.headers, b"{\"total\": 2}", first, false));
         jobs.push(job(&changed(&one.headers, "webhook-id", "another"), &one.body, first, false));
-        let earlier = one.header("webhook-timestamp").and_then(|text| text.parse::<u64>().ok()).expect("a time") - 1;
-        jobs.push(job(&changed(&one.headers, "webhook-timestamp", &earlier.to_string()), &one.body, first, false));
+        let earlier =
+            one.header("webhook-timestamp").and_then(|text| text.parse::<u64>().ok()).expect("a time") - 1;
+        jobs.push(job(
+            &changed(&one.headers, "webhook-timestamp", &earlier.to_string()),
+            &one.body,
+            first,
+            false,
+        ));
     }
     let asked: Vec<Value> = jobs.iter().map(|(job, _)| job.clone()).collect();
     for judge in [Judge::Python, Judge::JavaScript] {

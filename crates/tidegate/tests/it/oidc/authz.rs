@@ -24,8 +24,7 @@ struct Judge {
 impl Judge {
     fn start() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let mut peer =
-            Peer::start(standards(include_str!("authz.py"), &[&address.port().to_string()]));
+        let mut peer = Peer::start(standards(include_str!("authz.py"), &[&address.port().to_string()]));
         assert_eq!(peer.line().as_deref(), Some("ready"));
         Self { address, peer: Mutex::new(peer) }
     }
@@ -74,7 +73,8 @@ impl Guarded {
     }
 
     fn send(&self, line: &str, headers: &str, body: &[u8]) -> Answer {
-        let length = if body.is_empty() { String::new() } else { format!("\ncontent-length: {}", body.len()) };
+        let length =
+            if body.is_empty() { String::new() } else { format!("\ncontent-length: {}", body.len()) };
         self.gateway.send(&format!("{line} HTTP/1.1\nhost: Shop.test:8080{headers}{length}"), body)
     }
 
@@ -109,7 +109,8 @@ fn envoys_own_messages_hold_every_field_of_the_question() {
     let socket = &told["source"]["address"]["socket_address"];
     assert_eq!(socket["address"], "127.0.0.1", "{told}");
     assert!(socket["port_value"].as_u64().is_some_and(|port| port > 1024), "{told}");
-    let own = json!({"socket_address": {"address": "127.0.0.1", "port_value": guarded.gateway.address.port()}});
+    let own =
+        json!({"socket_address": {"address": "127.0.0.1", "port_value": guarded.gateway.address.port()}});
     assert_eq!(told["destination"]["address"], own, "{told}");
     let time = told["request"]["time"].as_str().expect("a time");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -118,7 +119,10 @@ fn envoys_own_messages_hold_every_field_of_the_question() {
     guarded.send("POST /", "\nauthorization: good", &[0xff, 0x00]);
     let told = guarded.judge.question();
     let http = &told["request"]["http"];
-    assert_eq!((&http["raw_body"], &http["body"], &http["size"]), (&json!("/wA="), &Value::Null, &json!("2")));
+    assert_eq!(
+        (&http["raw_body"], &http["body"], &http["size"]),
+        (&json!("/wA="), &Value::Null, &json!("2"))
+    );
 }
 
 /// Seconds since 1970 of a time as protobuf's JSON has it.
@@ -126,7 +130,8 @@ fn seconds(text: &str) -> u64 {
     let number = |from: usize, to: usize| text[from..to].parse::<u64>().expect("a number");
     let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
     let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
+    let days =
+        365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day - 1 - 719_468;
     days * 86_400 + number(11, 13) * 3600 + number(14, 16) * 60 + number(17, 19)
 }
 
@@ -195,7 +200,10 @@ fn a_certificate_is_told_as_envoy_tells_it() {
         judge.question()
     };
     let told = ask(None);
-    assert_eq!((&told["source"]["principal"], &told["request"]["http"]["scheme"]), (&Value::Null, &json!("https")));
+    assert_eq!(
+        (&told["source"]["principal"], &told["request"]["http"]["scheme"]),
+        (&Value::Null, &json!("https"))
+    );
     // URIs first, then names of hosts, then the subject.
     for (names, principal) in [
         (&["cart.test", "spiffe://prod.test/cart"][..], "spiffe://prod.test/cart"),

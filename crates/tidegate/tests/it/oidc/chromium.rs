@@ -15,7 +15,8 @@ use crate::wire::tls::Authority;
 fn elsewhere() -> Upstream {
     Upstream::scripted(|_| {
         let page = "<!doctype html><title>elsewhere</title><body>elsewhere</body>";
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n", page.len());
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n", page.len());
         Some((head + page).into_bytes())
     })
 }
@@ -95,7 +96,10 @@ routes:
     // A link of another site's signs nobody out.
     assert!(text("logoutByLink").contains("403"), "{seen:#}");
 
-    assert_eq!((&seen["tabs"][0], &seen["tabs"][2]), (&json!(format!("{shop}/one")), &json!(format!("{shop}/two"))));
+    assert_eq!(
+        (&seen["tabs"][0], &seen["tabs"][2]),
+        (&json!(format!("{shop}/one")), &json!(format!("{shop}/two")))
+    );
     for at in [1, 3] {
         assert!(seen["tabs"][at].as_str().is_some_and(|page| page.contains("x-user: bob")), "{seen:#}");
     }

@@ -49,7 +49,8 @@ fn machine(world: &World) -> String {
 /// What the provider says of the token that the upstream saw.
 fn given(world: &World) -> Value {
     let seen = world.upstream.seen().pop().expect("a request");
-    let token = seen.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).expect("a token");
+    let token =
+        seen.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).expect("a token");
     form(world, "/token/introspection", MACHINE, &format!("token={token}")).json()
 }
 
@@ -91,7 +92,10 @@ fn a_token_that_has_been_taken_back_is_given_nothing_for() {
     let good = machine(&world);
     assert_eq!(ask(&good, "/x").status, 200);
     let told = given(&world);
-    assert_eq!((&told["client_id"], &told["for"], &told["was"]), (&json!("gate"), &json!(["stock"]), &json!("machine")));
+    assert_eq!(
+        (&told["client_id"], &told["for"], &told["was"]),
+        (&json!("gate"), &json!(["stock"]), &json!("machine"))
+    );
     assert_eq!(told["scope"], "orders:read orders:write", "{told}");
     // What the issuer said is kept for a while; the provider knows better when it is to give another.
     let other = machine(&world);
