@@ -30,6 +30,13 @@ pub struct Names {
     pub addresses: Vec<IpAddr>,
 }
 
+impl Names {
+    /// Who that is in one text, as Envoy says it: the first URI, else the first name of a host, else the subject.
+    pub fn principal(&self) -> &str {
+        self.uris.first().or(self.dns.first()).unwrap_or(&self.subject)
+    }
+}
+
 /// Reads the names of a certificate.
 pub fn of(der: &[u8]) -> Result<Names, String> {
     let (_, certificate) =

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, request::Parts};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, request::Parts};
 use model::{CallRecord, Side, Stage, TraceContext};
 
 use crate::{
@@ -184,6 +184,16 @@ impl Call {
     /// The scheme by which the client asked.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.is_https() { "https" } else { "http" }
+    }
+
+    /// The protocol that the client speaks, as Envoy and the access log name it.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self.record.version {
+            Version::HTTP_3 => "HTTP/3",
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        }
     }
 
     /// The canonical path as it is now, rewrites included.

@@ -155,7 +155,7 @@ fn value(field: &FieldDescriptor, text: &str, json: &Json) -> Result<Option<Valu
                 "google.protobuf.BoolValue" => serde_json::Value::Bool(boolean(text)?),
                 _ => serde_json::Value::String(text.to_owned()),
             };
-            let read = DynamicMessage::deserialize(kind, written).map_err(|error| error.to_string())?;
+            let read = json.read(&kind, written.to_string().as_bytes()).map_err(|wrong| wrong.to_string())?;
             Value::Message(read)
         }
     }))

@@ -311,12 +311,11 @@ impl Policy for ExtAuth {
             // Whoever keeps the answer would give one person's cookie to others.
             answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
+        for name in headers.keys().filter(|name| **name != header::SET_COOKIE) {
+            answer.headers_mut().remove(name);
+        }
         for (name, value) in &headers {
-            if *name == header::SET_COOKIE {
-                answer.headers_mut().append(name, value.clone());
-            } else {
-                answer.headers_mut().insert(name, value.clone());
-            }
+            answer.headers_mut().append(name, value.clone());
         }
     }
 }

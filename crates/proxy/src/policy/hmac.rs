@@ -456,7 +456,35 @@ impl Policy for Hmac {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A header of Stripe's as somebody may write it.
+    fn parts() -> impl Strategy<Value = Vec<(String, String)>> {
+        let name =
+            prop_oneof![Just("t"), Just("v1"), Just("v0"), Just(""), Just("T")].prop_map(str::to_owned);
+        let value = prop_oneof!["[0-9a-f]{64}", "[0-9A-F]{64}", "[0-9]{1,12}", "[ -~]{0,70}"];
+        prop::collection::vec((name, value), 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn of_stripes_header_no_more_is_believed_than_stands_there(parts in parts()) {
+            let text: Vec<String> = parts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let Ok(Shown::Webhook(told)) = stripe(&text.join(",")) else { return Ok(()) };
+            let all = text.iter().flat_map(|part| part.split(','));
+            let pairs: Vec<(&str, &str)> = all.filter_map(|part| part.trim().split_once('=')).collect();
+            let of = |wanted: &str| -> Vec<String> {
+                let those = pairs.iter().filter(|(name, _)| *name == wanted);
+                those.map(|(_, value)| value.to_lowercase()).collect()
+            };
+            prop_assert_eq!(vec![told.signed], of("t").iter().map(|time| format!("{time}.")).collect::<Vec<_>>());
+            let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let signatures: Vec<String> = told.signatures.iter().map(hex).collect();
+            prop_assert_eq!(signatures, of("v1").into_iter().take(8).collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn webhooks_headers_are_read_strictly() {

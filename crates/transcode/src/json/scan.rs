@@ -1,5 +1,5 @@
-//! What the reader of JSON does not refuse by itself: a name that stands twice, numbers that none of their kind holds, and
-//! `Any` within `Any` without end, each of which is read again with all that is within it.
+//! What the reader of JSON does not refuse by itself: a name that stands twice, numbers that none of their kind holds, times and
+//! spans finer than a nanosecond, and `Any` within `Any` without end, each of which is read again with all that is within it.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -10,6 +10,10 @@ use super::write::ANYS_MAX;
 
 /// Bytes that are read again for `Any` within `Any`.
 const AGAIN_BYTES: usize = 32 * 1024 * 1024;
+/// The first number that 64 bits do not hold.
+const UNSIGNED_END: f64 = 18_446_744_073_709_551_616.0;
+/// Digits of what is less than a second.
+const FRACTION_DIGITS_MAX: usize = 9;
 
 /// What stands at a place, as far as it is known.
 #[derive(Clone)]
@@ -21,6 +25,10 @@ enum Expected {
     Map(Box<Expected>),
     Float,
     Double,
+    /// A number of 64 bits without a sign: the reader takes one that is too large for the largest.
+    Unsigned,
+    Time,
+    Span,
 }
 
 /// Looks through the text of a message.
@@ -45,6 +53,9 @@ impl Expected {
             None => Self::Message(kind),
             Some("DoubleValue") => Self::Double,
             Some("FloatValue") => Self::Float,
+            Some("UInt64Value") => Self::Unsigned,
+            Some("Timestamp") => Self::Time,
+            Some("Duration") => Self::Span,
             Some(_) => Self::Something,
         }
     }
@@ -57,6 +68,7 @@ impl Expected {
             Kind::Message(kind) => Self::of_message(kind),
             Kind::Float => Self::Float,
             Kind::Double => Self::Double,
+            Kind::Uint64 | Kind::Fixed64 => Self::Unsigned,
             _ => Self::Something,
         }
     }
@@ -102,6 +114,17 @@ impl Seed<'_> {
             Err(self.refuse(format!("`{text}` is no number that fits")))
         }
     }
+
+    /// A time or a span: nanoseconds are the finest there is, and no minute has 61 seconds.
+    fn moment<E: Error>(self, text: &str) -> Result<usize, E> {
+        let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        let is_leap = matches!(self.expected, Expected::Time) && text.get(17..19) == Some("60");
+        if digits > FRACTION_DIGITS_MAX || is_leap {
+            return Err(self.refuse(format!("`{text}` is no moment that fits")));
+        }
+        Ok(0)
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -131,7 +154,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(0)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<usize, E> {
+    fn visit_f64<E: Error>(self, number: f64) -> Result<usize, E> {
+        if matches!(self.expected, Expected::Unsigned) && number >= UNSIGNED_END {
+            return Err(self.refuse(format!("`{number}` is no number that fits")));
+        }
         Ok(0)
     }
 
@@ -142,6 +168,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
         match self.expected {
             Expected::Float | Expected::Double => self.number(text),
+            Expected::Time | Expected::Span => self.moment(text),
             _ => Ok(0),
         }
     }

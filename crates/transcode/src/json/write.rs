@@ -13,6 +13,7 @@ use super::Choices;
 const DEPTH_MAX: usize = 100;
 /// `Any` within `Any`.
 pub(super) const ANYS_MAX: usize = 16;
+const NANOS_OF_A_SECOND: i64 = 1_000_000_000;
 /// What may be written of any message.
 const WRITTEN_BYTES: usize = 16 * 1024 * 1024;
 /// What may be written for each byte of a large one.
@@ -83,6 +84,7 @@ impl<'w> Writer<'w> {
                 self.value(&message.get_field(&field), &field.kind())?;
             }
             Looks::Own => {
+                fits(message)?;
                 let mut to = serde_json::Serializer::new(&mut *self.out);
                 message.serialize_with_options(&mut to, self.plain).map_err(|error| error.to_string())?;
             }
@@ -231,6 +233,24 @@ impl<'w> Writer<'w> {
         use std::io::Write as _;
         write!(self.out, "\"{value}\"").map_err(|error| error.to_string())
     }
+}
+
+/// A moment or a span whose parts do not go together would be written as another.
+fn fits(message: &DynamicMessage) -> Result<(), String> {
+    let part = |name: &str| match message.get_field_by_name(name).as_deref() {
+        Some(Value::I32(value)) => i64::from(*value),
+        Some(Value::I64(value)) => *value,
+        _ => 0,
+    };
+    let is_good = match message.descriptor().full_name() {
+        "google.protobuf.Timestamp" => (0..NANOS_OF_A_SECOND).contains(&part("nanos")),
+        "google.protobuf.Duration" => {
+            let (seconds, nanos) = (part("seconds"), part("nanos"));
+            nanos.abs() < NANOS_OF_A_SECOND && seconds.signum() * nanos.signum() >= 0
+        }
+        _ => true,
+    };
+    if is_good { Ok(()) } else { Err("a moment whose parts do not go together".to_owned()) }
 }
 
 fn not_finite(value: f64) -> &'static str {

@@ -150,3 +150,33 @@ fn any_within_any_is_read_as_deep_as_it_is_written() {
         read(nested(15, &(long + &"1,".repeat(2_000_000) + "1]}"))).expect_err("too much").to_string();
     assert!(error.contains("too deep"), "{error}");
 }
+
+#[test]
+fn a_number_or_a_moment_that_does_not_fit_is_refused_and_not_made_to_fit() {
+    let kind = schema().message("demo.Everything").expect("a message");
+    for (text, is_good) in [
+        (r#"{"uint64Value":18446744073709551615}"#, true),
+        (r#"{"uint64Value":18446744073709551616}"#, false),
+        (r#"{"fixed64Value":1e20}"#, false),
+        (r#"{"timestamp":"2026-01-01T00:00:00.123456789Z"}"#, true),
+        (r#"{"timestamp":"2026-01-01T00:00:00.1234567890Z"}"#, false),
+        (r#"{"timestamp":"2026-01-01T23:59:60Z"}"#, false),
+        (r#"{"duration":"1.123456789s"}"#, true),
+        (r#"{"duration":"1.1234567890s"}"#, false),
+    ] {
+        assert_eq!(Json::default().read(&kind, text.as_bytes()).is_ok(), is_good, "{text}");
+    }
+    // Field 24 is a time, 25 a span: its seconds are field 1, its nanoseconds field 2.
+    let minus_one = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    let of = |tag: [u8; 2], seconds: Option<u8>| {
+        let seconds = seconds.map_or(Vec::new(), |seconds| vec![0x08, seconds]);
+        let inner = [&seconds[..], &[0x10], &minus_one].concat();
+        let length = u8::try_from(inner.len()).expect("a small message");
+        let bytes = [&tag[..], &[length], &inner].concat();
+        DynamicMessage::decode(kind.clone(), &bytes[..]).expect("a message")
+    };
+    let plain = Choices::default();
+    assert_eq!(written(&of([0xca, 0x01], None), plain), Ok(serde_json::json!({"duration": "-0.000000001s"})));
+    assert!(written(&of([0xca, 0x01], Some(1)), plain).is_err());
+    assert!(written(&of([0xc2, 0x01], None), plain).is_err());
+}

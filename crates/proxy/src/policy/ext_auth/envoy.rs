@@ -1,7 +1,11 @@
 //! The question by Envoy's `ext_authz`: one gRPC call of `envoy.service.auth.v3.Authorization/Check`. The messages here have
 //! the fields that are used, with Envoy's numbers.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -29,6 +33,8 @@ struct CheckRequest {
 struct Attributes {
     #[prost(message, optional, tag = "1")]
     source: Option<Peer>,
+    #[prost(message, optional, tag = "2")]
+    destination: Option<Peer>,
     #[prost(message, optional, tag = "4")]
     request: Option<Asked>,
 }
@@ -51,6 +57,8 @@ struct Address {
 struct SocketAddress {
     #[prost(string, tag = "2")]
     address: String,
+    #[prost(uint32, optional, tag = "3")]
+    port: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -190,7 +198,8 @@ impl ExtAuth {
             headers
                 .entry(name.as_str().to_owned())
                 .and_modify(|known| {
-                    known.push(if *name == header::COOKIE { ';' } else { ',' });
+                    // RFC 9113 §8.2.3, RFC 9110 §5.3.
+                    known.push_str(if *name == header::COOKIE { "; " } else { "," });
                     known.push_str(&value);
                 })
                 .or_insert_with(|| value.into_owned());
@@ -212,7 +221,7 @@ impl ExtAuth {
             host: text(call.head.headers.get(header::HOST)),
             scheme: call.scheme().to_owned(),
             size,
-            protocol: format!("{:?}", call.record.version),
+            protocol: call.protocol().to_owned(),
             body,
             raw_body,
         };
@@ -220,12 +229,16 @@ impl ExtAuth {
             seconds: i64::try_from(now.as_secs()).unwrap_or_default(),
             nanos: i32::try_from(now.subsec_nanos()).unwrap_or_default(),
         };
-        let socket = SocketAddress { address: call.client.to_string() };
-        let principal = call.peer.tls.as_ref().and_then(|tls| tls.client.as_ref());
-        let principal = principal.map_or_else(String::new, |client| client.names.subject.to_string());
-        let source = Peer { address: Some(Address { socket_address: Some(socket) }), principal };
+        let certificate = call.peer.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        let principal = certificate.map_or_else(String::new, |client| client.names.principal().to_owned());
+        let remote = call.peer.remote.filter(|remote| remote.ip().to_canonical() == call.client);
+        let source = peer(call.client, remote.map_or(0, |remote| remote.port()), principal);
+        let own = call.peer.listener.address.parse::<SocketAddr>().ok();
+        let destination = own.map(|own| peer(own.ip(), own.port(), String::new()));
         let request = Asked { time: Some(time), http: Some(http) };
-        CheckRequest { attributes: Some(Attributes { source: Some(source), request: Some(request) }) }
+        CheckRequest {
+            attributes: Some(Attributes { source: Some(source), destination, request: Some(request) }),
+        }
     }
 
     fn read(&self, told: CheckResponse) -> Result<Said, String> {
@@ -250,6 +263,12 @@ impl ExtAuth {
         let headers = Self::named(&fields(denied.headers), &self.with_refusal);
         Ok(Said::Refused { status, headers, body })
     }
+}
+
+/// An address always has a port by Envoy's rules of validation; one that a proxy tells has 0.
+fn peer(address: IpAddr, port: u16, principal: String) -> Peer {
+    let socket = SocketAddress { address: address.to_string(), port: Some(port.into()) };
+    Peer { address: Some(Address { socket_address: Some(socket) }), principal }
 }
 
 /// Fields of a message as those of a head; what no head can hold is left out.

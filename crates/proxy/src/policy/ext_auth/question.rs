@@ -17,6 +17,7 @@ pub(super) fn key(call: &Call, shown: &[HeaderName], by_target: bool) -> Key {
     let certificate = call.peer.tls.as_ref().and_then(|tls| tls.client.as_ref());
     // Not its subject, which others may bear too: who is known by an alternative name often has none.
     part(certificate.map_or("", |client| &client.fingerprint).as_bytes());
+    part(call.peer.listener.address.as_bytes());
     if by_target {
         part(call.head.method.as_str().as_bytes());
         part(call.head.headers.get(header::HOST).map_or(b"", |host| host.as_bytes()));

@@ -60,12 +60,12 @@ pub(super) fn filled(template: &str, values: &[(&str, &str)]) -> String {
     text + rest
 }
 
-/// Without the spaces around it; one that is escaped is part of the value.
+/// Without the spaces around it, which are those of ASCII alone (RFC 4514 §3); one that is escaped is part of the value.
 fn trimmed(part: &str) -> &str {
-    let part = part.trim_start();
-    let end = part.trim_end();
+    let part = part.trim_start_matches(' ');
+    let end = part.trim_end_matches(' ');
     let is_escaped = end.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
-    let space = part[end.len()..].chars().next().filter(|_| is_escaped).map_or(0, char::len_utf8);
+    let space = usize::from(is_escaped && end.len() < part.len());
     &part[..end.len() + space]
 }
 
@@ -91,7 +91,7 @@ fn parts(dn: &str) -> Vec<&str> {
 /// A part of a DN as it is compared: small letters, and no spaces around `=`.
 fn plain(part: &str) -> String {
     let (kind, value) = part.split_once('=').unwrap_or((part, ""));
-    format!("{}={}", kind.trim(), trimmed(value)).to_lowercase()
+    format!("{}={}", trimmed(kind), trimmed(value)).to_lowercase()
 }
 
 /// Whether an entry lies below another, or is it.
@@ -110,7 +110,7 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
 pub(super) fn first_value(dn: &str) -> Option<String> {
     let (_, value) = parts(dn).first()?.split_once('=')?;
     let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.trim_start().as_bytes();
+    let mut rest = value.trim_start_matches(' ').as_bytes();
     while let [byte, after @ ..] = rest {
         rest = after;
         if *byte != b'\\' {
@@ -136,7 +136,106 @@ pub(super) fn first_value(dn: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What a server reads in a value of a filter (RFC 4515 §3); none where something in it is more than a value.
+    fn read_in_filter(text: &str) -> Option<Vec<u8>> {
+        let (mut value, mut bytes) = (Vec::new(), text.bytes());
+        while let Some(byte) = bytes.next() {
+            value.push(match byte {
+                b'\\' => {
+                    let digits = [bytes.next()?, bytes.next()?];
+                    u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+                }
+                b'*' | b'(' | b')' | 0 => return None,
+                plain => plain,
+            });
+        }
+        Some(value)
+    }
+
+    /// What a server reads in a value of a DN (RFC 4514 §3); none where something in it is more than a value.
+    fn read_in_dn(text: &str) -> Option<Vec<u8>> {
+        let (mut value, mut rest) = (Vec::new(), text.as_bytes());
+        let is_bare = |byte: &u8| !b"\"+,;<>\\\0".contains(byte);
+        if text.starts_with([' ', '#']) || text.ends_with(' ') && !text.ends_with("\\ ") {
+            return None;
+        }
+        while let [byte, after @ ..] = rest {
+            rest = match (byte, after) {
+                (b'\\', [escaped, after @ ..]) if b" \"#+,;<=>\\".contains(escaped) => {
+                    value.push(*escaped);
+                    after
+                }
+                (b'\\', [high, low, after @ ..]) => {
+                    let digits = [*high, *low];
+                    value.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+                    after
+                }
+                (byte, after) if is_bare(byte) => {
+                    value.push(*byte);
+                    after
+                }
+                _ => return None,
+            };
+        }
+        Some(value)
+    }
+
+    fn typed() -> impl Strategy<Value = String> {
+        let odd = prop::sample::select(vec![
+            "*",
+            "(",
+            ")",
+            "\\",
+            "\0",
+            "=",
+            ",",
+            "+",
+            ";",
+            "<",
+            ">",
+            "\"",
+            "#",
+            " ",
+            "\n",
+            "\u{7f}",
+            "\u{85}",
+            "\u{f6}",
+            "\u{1f600}",
+            "\u{a0}",
+            "\u{3000}",
+            "ou",
+            "{dn}",
+            "{user}",
+        ]);
+        prop::collection::vec(
+            prop_oneof![odd.prop_map(str::to_owned), any::<char>().prop_map(String::from)],
+            0..8,
+        )
+        .prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_typed_a_server_reads_it_as_one_value(typed in typed()) {
+            prop_assert_eq!(read_in_filter(&in_filter(&typed)), Some(typed.clone().into_bytes()));
+            prop_assert_eq!(read_in_dn(&in_dn(&typed)), Some(typed.clone().into_bytes()));
+            let whole = format!("uid={},ou=people,dc=test", in_dn(&typed));
+            prop_assert_eq!(parts(&whole).len(), 3);
+            prop_assert!(is_below(&whole, "ou=people,dc=test") && !is_below(&whole, "ou=admins,dc=test"));
+            prop_assert!(is_same(&whole, &whole));
+            prop_assert_eq!(first_value(&whole), Some(typed).filter(|typed| !typed.is_empty()));
+        }
+
+        #[test]
+        fn a_template_takes_each_value_as_it_is(user in typed(), dn in typed()) {
+            let values = [("dn", dn.as_str()), ("user", user.as_str())];
+            prop_assert_eq!(filled("(&(a={user})(b={dn})(c={user}))", &values), format!("(&(a={user})(b={dn})(c={user}))"));
+        }
+    }
 
     #[test]
     fn what_is_typed_is_a_value_and_nothing_else() {

@@ -102,7 +102,7 @@ impl Told<'_> {
             "path": self.target(),
             "host": self.host(),
             "scheme": self.call.scheme(),
-            "protocol": format!("{:?}", call.record.version),
+            "protocol": call.protocol(),
             "headers": self.headers(),
         });
         let mut document = json!({
@@ -119,7 +119,7 @@ impl Told<'_> {
         document["attributes"] = json!({
             "source": {
                 "address": {"socketAddress": {"address": call.client.to_string()}},
-                "principal": certificate.map(|client| client.names.subject.to_string()).unwrap_or_default(),
+                "principal": certificate.map(|client| client.names.principal().to_owned()).unwrap_or_default(),
             },
             "request": {"http": http},
             "contextExtensions": {"route": self.route(), "consumer": self.consumer()},

@@ -251,18 +251,13 @@ impl Lexer<'_> {
         }
     }
 
-    /// What stands behind a backslash: quotes, spaces and line ends lose it, regular expressions keep it.
+    /// What stands behind a backslash: quotes and backslashes lose it, three letters mean something, all others keep it.
     fn escaped(&mut self, word: &mut String) {
         match self.step() {
             Some('t') => word.push('\t'),
             Some('r') => word.push('\r'),
             Some('n') => word.push('\n'),
-            Some(letter @ ('"' | '\'' | '\\' | ' ' | ';' | '{' | '}')) => {
-                if letter == '\\' {
-                    word.push('\\');
-                }
-                word.push(letter);
-            }
+            Some(letter @ ('"' | '\'' | '\\')) => word.push(letter),
             Some(letter) => {
                 word.push('\\');
                 word.push(letter);
