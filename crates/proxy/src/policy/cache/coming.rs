@@ -141,10 +141,10 @@ impl Coming {
             Some(known) => known.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        if state.window.is_some_and(|window| state.held() >= window) {
+        if state.window.is_some() {
             state.let_go();
         }
-        match state.window {
+        match state.window() {
             Some(window) if state.held() >= window => Standing::Held,
             _ => Standing::Open,
         }
@@ -169,6 +169,16 @@ impl Coming {
         let mut state = self.lock();
         let window = state.held().max(WINDOW_BYTES_MIN);
         state.window.get_or_insert(window);
+    }
+
+    /// Makes the window as small as it can be, once all keep up; whether it is.
+    pub(super) fn narrow(&self) -> bool {
+        let mut state = self.lock();
+        let is_small = state.held() <= WINDOW_BYTES_MIN;
+        if is_small && let Some(window) = &mut state.window {
+            *window = WINDOW_BYTES_MIN;
+        }
+        is_small && state.window.is_some()
     }
 
     /// Those who read so slowly that others wait for them are told that it breaks off; how many they are.
@@ -248,6 +258,11 @@ impl State {
 
     fn held(&self) -> u64 {
         self.came - self.gone
+    }
+
+    /// How much is held at most. Who reads alone needs no more than a little.
+    fn window(&self) -> Option<u64> {
+        self.window.map(|window| if self.count == 1 { WINDOW_BYTES_MIN } else { window })
     }
 
     fn append(&mut self, data: &Bytes) {

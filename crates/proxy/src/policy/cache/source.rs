@@ -104,6 +104,9 @@ impl Source {
                 Standing::Held => return Poll::Ready(Step::Held),
                 Standing::Left => return Poll::Ready(Step::Over),
             }
+            if self.pending.is_none() && self.room.bytes() > 0 && self.coming.narrow() {
+                self.room.give_back();
+            }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let is_last = self.body.is_end_stream() || frame.is_trailers();

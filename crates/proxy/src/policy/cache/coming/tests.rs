@@ -92,6 +92,24 @@ fn what_is_not_kept_is_held_in_a_window_that_the_slowest_moves() {
 }
 
 #[test]
+fn a_window_that_was_large_is_small_once_all_keep_up_or_one_reads_alone() {
+    let coming = coming(None);
+    let (mut one, mut other) = (coming.reader(None).expect("open"), coming.reader(None).expect("open"));
+    coming.append(&bytes(0, 10 * PIECE_BYTES));
+    coming.hold_window();
+    assert!(read(&mut one).is_some());
+    coming.append(&bytes(0, PIECE_BYTES));
+    assert_eq!(coming.standing(&cx()), Standing::Held, "the window is as large as what was held");
+    assert!(!coming.narrow());
+    assert!(read(&mut one).is_some());
+    drop(one);
+    assert_eq!(coming.standing(&cx()), Standing::Held, "and small for one alone");
+    assert!(read(&mut other).is_some());
+    assert_eq!(coming.standing(&cx()), Standing::Open);
+    assert!(coming.narrow());
+}
+
+#[test]
 fn only_whoever_holds_others_up_is_cut() {
     let coming = coming(None);
     let (mut quick, mut slow) = (coming.reader(None).expect("open"), coming.reader(None).expect("open"));
