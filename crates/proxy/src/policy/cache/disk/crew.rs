@@ -77,7 +77,7 @@ impl Crew {
     }
 
     /// One thread's life.
-    fn work(&self) {
+    fn work(&'static self) {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
@@ -86,7 +86,11 @@ impl Crew {
                 state.now.push_back(job);
             }
             if let Some(job) = state.now.pop_front() {
-                drop(state);
+                match state.later.is_empty() {
+                    true => drop(state),
+                    // It may wait for a disk that hangs: somebody else has to look for what is due meanwhile.
+                    false => self.call(state),
+                }
                 if catch_unwind(AssertUnwindSafe(job)).is_err() {
                     tracing::error!("a thread of the caches' files has panicked, and goes on");
                 }
@@ -115,6 +119,19 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn what_is_for_later_comes_though_whoever_waited_for_it_hangs() {
+        static CREW: Crew = Crew::of("test", 2);
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        CREW.leave_for(Duration::from_millis(50), move || tell.send(()).expect("heard"));
+        CREW.leave(move || {
+            let _ = ended.recv();
+        });
+        told.recv_timeout(Duration::from_secs(5)).expect("it comes while the other hangs");
+        drop(end);
+    }
 
     #[test]
     fn so_many_threads_work_and_not_more_and_what_is_for_later_comes_later() {
