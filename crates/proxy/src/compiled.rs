@@ -418,8 +418,8 @@ fn accounts(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Option<Arc<Accounts
         errors.push(Finding::new("redis".to_owned(), "", error));
     }
     Some(cx.of("redis").keep("accounts", &redis::identity(settings, cx.snapshot), || {
-        let client = redis::client(settings, cx.snapshot);
-        Accounts::new(client, settings.prefix.clone(), settings.lease.get())
+        let clients = std::array::from_fn(|_| redis::client(settings, cx.snapshot));
+        Accounts::new(clients, settings.prefix.clone(), settings.lease.get())
     }))
 }
 

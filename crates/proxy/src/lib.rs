@@ -57,7 +57,7 @@ pub use failure::Problem;
 pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use issuers::IssuerStatus;
 pub use listener::sockets::{Inherited, take_inherited};
-pub use policy::cache::report::{CacheStatus, PurgeWish, Purged};
+pub use policy::cache::report::{CacheStatus, PurgeWish, Purged, SharedStatus};
 pub use policy::mirror::report::{Field as MirroredField, MirrorStatus};
 pub use policy::strangler::report::{StranglerStatus, StranglerWish};
 pub use server::{Error, Gateway};

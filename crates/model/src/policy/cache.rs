@@ -4,7 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{Duration, HeaderName, Size, load::Context};
+use crate::{
+    Duration, HeaderName, Percent, Size,
+    load::Context,
+    resource::redis::{Store, WhenAway},
+};
+
+/// The largest answer that may be kept in Redis: each takes its place on a connection that others wait for.
+const SHARED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Gives answers to GET and HEAD again, as a shared cache by RFC 9111: what upstreams say about their answers decides.
 /// `Cache-Status` tells what happened.
@@ -40,6 +47,11 @@ pub struct Cache {
     pub set_cookie: SetCookie,
     /// Tell by `Cache-Status` what the cache did (RFC 9211).
     pub status: bool,
+    /// Where answers are kept beside the memory of each gateway: nowhere (`memory`), or in the `redis` of the configuration,
+    /// together with all gateways that share it.
+    pub store: Store,
+    /// With `store: redis`: answers with a longer body stay in memory alone.
+    pub max_shared_size: Size,
     /// Keep answers on disk as well, where they outlive the process; without this they are in memory alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<CacheDisk>,
@@ -60,6 +72,8 @@ impl Default for Cache {
             targets: ["cdn-cache-control", "surrogate-control"].map(HeaderName::from_static).to_vec(),
             set_cookie: SetCookie::default(),
             status: true,
+            store: Store::Memory,
+            max_shared_size: Size::kib(1024),
             disk: None,
         }
     }
@@ -71,7 +85,8 @@ impl Cache {
     pub fn fingerprint(&self) -> String {
         let mut settings = serde_json::to_value(self).unwrap_or_default();
         if let Some(settings) = settings.as_object_mut() {
-            for other in ["maxSize", "maxBodySize", "collapse", "requestDirectives", "status", "disk"] {
+            let others = ["maxSize", "maxBodySize", "collapse", "requestDirectives", "status"];
+            for other in others.into_iter().chain(["store", "maxSharedSize", "disk"]) {
                 settings.remove(other);
             }
         }
@@ -169,6 +184,20 @@ impl Settings for Cache {
         if self.max_body_size.bytes() > self.max_size.bytes() {
             at.field("maxBodySize", |at| at.error("expected at most `maxSize`"));
         }
+        at.stored(self.store, WhenAway::Open, Percent(100.0));
+        if self.store == Store::Redis && self.disk.is_some() {
+            at.field("disk", |at| {
+                at.error_with(
+                    "expected either `disk` or `store: redis`, found both",
+                    "answers that gateways share outlive each of them as well",
+                );
+            });
+        }
+        at.field("maxSharedSize", |at| match self.max_shared_size.bytes() {
+            0 => at.error("expected more than nothing"),
+            bytes if bytes > SHARED_BYTES_MAX => at.error("expected at most 64MiB"),
+            _ => {}
+        });
         if let Some(disk) = &self.disk {
             at.field("disk", |at| {
                 if disk.max_size.bytes() < self.max_body_size.bytes().max(1) {

@@ -10,6 +10,7 @@ mod conditional;
 mod control;
 mod disk;
 mod entry;
+mod file;
 mod flights;
 mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,6 +21,7 @@ mod marks;
 mod outcome;
 pub(crate) mod refresh;
 pub(crate) mod report;
+mod shared;
 mod source;
 mod store;
 mod storing;
@@ -35,6 +37,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+use model::resource::redis::Store;
 
 use self::{
     conditional::Conditions,
@@ -45,7 +48,8 @@ use self::{
     freshness::Rules,
     key::{Key, Keys, Whom},
     outcome::{Account, Counts, Forward, Outcome},
-    store::Found,
+    shared::Shared,
+    store::{Found, Memory},
     tiers::{Below, Epochs, Tiers},
 };
 use super::{Flow, Needs, NeedsOf, Policy};
@@ -69,6 +73,8 @@ const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capa
 
 /// How `Cache-Status` says that an answer came from the tier on disk.
 const DISK: &str = "disk";
+/// The same of one that came from Redis.
+const REDIS: &str = "redis";
 /// Where the directories of caches are in the data directory.
 const FOLDER: &str = "cache";
 
@@ -131,8 +137,18 @@ impl Cache {
         }
         let keys = Arc::new(Keys::new(&settings.key));
         let disk = settings.disk.as_ref().and_then(|disk| below(settings, disk, &cx.owner));
-        let kept = cx.keep(report::KEPT, settings, || Kept {
-            tiers: Tiers::new(settings.max_size.get(), disk),
+        let accounts = match settings.store {
+            Store::Redis => Some(cx.accounts.ok_or("there is no `redis` in the configuration")?),
+            Store::Memory => None,
+        };
+        let memory = Arc::new(Memory::new(settings.max_size.get()));
+        let shared = accounts
+            .map(|accounts| Shared::new((&cx.owner, settings), accounts, &memory, cx.background));
+        // Another server has other answers.
+        let redis = cx.snapshot.config.redis.as_ref().filter(|_| shared.is_some());
+        let of = (settings, redis.map(|redis| crate::redis::identity(redis, cx.snapshot)));
+        let kept = cx.keep(report::KEPT, &of, || Kept {
+            tiers: Tiers::new(memory, disk, shared),
             flights: Arc::default(),
             counts: Counts::default(),
             refreshing: AtomicUsize::new(0),
@@ -274,11 +290,16 @@ impl Cache {
     }
 
     /// Has a stale answer asked about beside the call, unless somebody does already.
-    fn refresh(&self, call: &mut Call, asking: &Asking, stored: Arc<Stored>) {
+    fn refresh(&self, call: &mut Call, asking: &mut Asking, stored: Arc<Stored>) {
+        // Whoever leads already need not ask whether somebody does.
+        let leads = asking.leader.take();
         if self.kept.tiers.rests(&asking.key) {
             return;
         }
-        let Turn::Lead(leader) = self.kept.flights.join(&asking.key, |_| true) else { return };
+        let leader = match leads.map_or_else(|| self.kept.flights.join(&asking.key, |_| true), Turn::Lead) {
+            Turn::Lead(leader) => leader,
+            Turn::Follow(_) | Turn::Alone => return,
+        };
         let Some(place) = refresh::Place::take(&self.kept) else { return };
         let mut own = self.asking(call);
         own.conditions = Conditions::default();
@@ -412,6 +433,10 @@ impl Policy for Cache {
         let mut asking = self.asking(call);
         if let Some(answer) = self.look(call, &mut asking) {
             return Flow::Answer(Box::new(answer));
+        }
+        // What is stale here may be fresh at another gateway.
+        if self.kept.tiers.shared.is_some() && asking.forward != Forward::Request {
+            return Flow::Wait(Box::pin(self.look_shared(call, asking)));
         }
         // Memory has the last word on what it has.
         if asking.stale.is_some() || !self.kept.tiers.has_below() {

@@ -43,6 +43,8 @@ use crate::redis::{Client, Unanswered};
 /// The accounts of one store.
 pub(crate) struct Accounts {
     client: Arc<Client>,
+    /// Another to the same server, for what is large: nobody who counts waits behind that.
+    bulk: Arc<Client>,
     prefix: String,
     lease: Duration,
     /// What the ids of this process's calls begin with: nobody else's do.
@@ -88,7 +90,7 @@ pub(crate) enum NotHeld {
 }
 
 impl Accounts {
-    pub(crate) fn new(client: Arc<Client>, prefix: String, lease: Duration) -> Self {
+    pub(crate) fn new([client, bulk]: [Arc<Client>; 2], prefix: String, lease: Duration) -> Self {
         let mut random = [0_u8; 12];
         // Without random numbers there would be no TLS either; the time then tells processes apart.
         if aws_lc_rs::rand::fill(&mut random).is_err() {
@@ -102,6 +104,7 @@ impl Accounts {
         }
         Self {
             client,
+            bulk,
             prefix,
             lease,
             identity,
@@ -126,6 +129,11 @@ impl Accounts {
 
     pub(crate) fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// The client for what is large, which connects when somebody has started it.
+    pub(crate) fn bulk(&self) -> &Arc<Client> {
+        &self.bulk
     }
 
     /// Holds for a call in all accounts, or in none.

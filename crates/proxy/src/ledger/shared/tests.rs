@@ -60,7 +60,7 @@ fn keys_of_a_subject_lie_in_one_slot_and_no_name_tells_another() {
     let connecting =
         crate::policy::testing::building("", |cx| crate::redis::Connecting::of(&settings, cx.snapshot));
     let client = Arc::new(Client::new(connecting, Duration::from_millis(10)));
-    let accounts = Accounts::new(client, "tg".into(), Duration::from_secs(1));
+    let accounts = Accounts::new([client.clone(), client], "tg".into(), Duration::from_secs(1));
     let day = Calendar::new(Period::Day, "UTC").expect("a zone");
     let keys = accounts.keys([account(Kind::Book(day), 1)].iter());
     assert_eq!(keys, ["tg:{consumer:%7Bapp%7D}:b", "tg:{consumer:%7Bapp%7D}:b:leases"]);

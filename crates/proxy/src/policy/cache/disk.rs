@@ -9,7 +9,6 @@ mod attend;
 mod crew;
 mod early;
 mod errands;
-mod file;
 mod filed;
 mod folder;
 mod reads;
@@ -32,12 +31,12 @@ use self::{
     attend::Desk,
     early::Early,
     errands::{Errands, Writing},
-    file::Fingerprint,
     folder::{Folder, Look},
     reads::Reads,
 };
 use super::{
     entry::Stored,
+    file::{self, Fingerprint},
     key::Key,
     store::{Epoch, Found, Purge, Store},
     tiers::Below,

@@ -150,6 +150,16 @@ impl Stored {
         (age.as_secs() >= self.terms.lifetime).then(|| age.saturating_sub(lifetime))
     }
 
+    /// For how long it may be given from now on, fresh or stale, without being asked about first.
+    pub(super) fn usefulness(&self, now: Instant) -> Duration {
+        let terms = &self.terms;
+        if terms.no_cache || self.is_spent() {
+            return Duration::ZERO;
+        }
+        let stale = if terms.must_revalidate { 0 } else { terms.stale_while_revalidate.max(terms.stale_if_error) };
+        Duration::from_secs(terms.lifetime.saturating_add(stale)).saturating_sub(self.age(now))
+    }
+
     /// Whether somebody wants it asked about before it is given again.
     pub(super) fn is_spent(&self) -> bool {
         self.spent.load(Ordering::Relaxed)
@@ -216,7 +226,7 @@ pub(super) fn weight_beside(selecting: &[Selecting], tags: &[Box<str>]) -> usize
 }
 
 /// A request's value of a field that `Vary` names.
-fn selected(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
+pub(super) fn selected(request: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
     let mut value = Vec::new();
     combined(request, name, &mut value).then(|| value.into_boxed_slice())
 }

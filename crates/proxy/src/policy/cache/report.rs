@@ -11,9 +11,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use telemetry::{Collect, Exposition};
 
+pub use super::shared::report::SharedStatus;
 use super::{
     Kept,
     disk::{Counts as DiskCounts, Disk},
+    shared::report as shared,
     store::Purge,
 };
 use crate::{compiled::Compiled, worker::Shared};
@@ -38,6 +40,9 @@ pub struct CacheStatus {
     /// What is on disk, where answers are kept there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskStatus>,
+    /// What is shared with other gateways, where answers are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<SharedStatus>,
 }
 
 /// A cache's tier on disk as it is now.
@@ -79,12 +84,12 @@ pub struct PurgeWish {
 pub struct Purged {
     /// Answers that are gone, as far as they were known.
     pub purged: usize,
-    /// Nothing that was meant is left, on disk either. Otherwise nothing of it is given as long as this process runs, and
-    /// a process that follows may find it.
+    /// Nothing that was meant is left, on disk and in Redis either. Otherwise nothing of it is given as long as this process
+    /// runs, and a process that follows, or another gateway, may find it.
     pub complete: bool,
 }
 
-/// How long a purge waits for files.
+/// How long a purge waits for files, and for Redis.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(10);
 
 impl PurgeWish {
@@ -143,7 +148,7 @@ fn all(compiled: &Compiled) -> Vec<(String, Arc<Kept>)> {
     caches
 }
 
-/// Opens the directories of caches, now that the configuration is live.
+/// Opens the directories of caches and connects to what they share, now that the configuration is live.
 pub(crate) fn begin(compiled: &Compiled) {
     for (_, kept) in all(compiled) {
         kept.tiers.begin();
@@ -160,7 +165,8 @@ pub(crate) fn status(compiled: &Compiled) -> Vec<CacheStatus> {
             let (entries, bytes, index_bytes) = disk.size();
             DiskStatus { entries, bytes, index_bytes, evicted: disk.evicted(), complete: disk.is_known() }
         });
-        CacheStatus { name, entries, bytes, outcomes, evicted, disk }
+        let redis = kept.tiers.shared.as_ref().map(shared::status);
+        CacheStatus { name, entries, bytes, outcomes, evicted, disk, redis }
     };
     all(compiled).into_iter().map(status).collect()
 }
@@ -233,6 +239,11 @@ impl Collect for Report {
             .filter_map(|(name, kept)| Some((name.as_str(), kept.tiers.disk.as_ref()?)))
             .collect();
         of_disks(&disks, out);
+        let shared: Vec<_> = caches
+            .iter()
+            .filter_map(|(name, kept)| Some((name.as_str(), kept.tiers.shared.as_ref()?)))
+            .collect();
+        shared::collect(&shared, out);
     }
 }
 

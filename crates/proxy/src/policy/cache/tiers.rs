@@ -1,4 +1,5 @@
-//! Where answers are kept: in memory, and below it where the process ends and they do not.
+//! Where answers are kept: in memory, and below it where the process ends and they do not: on disk, or in Redis, which
+//! several gateways share.
 //!
 //! Memory is the first tier and has the word: what it keeps is offered to the one below, and what is found there comes
 //! back to memory before it is given. Whatever makes answers void goes through here and reaches both, the lower one
@@ -13,6 +14,7 @@ use super::{
     entry::Stored,
     key::Key,
     marks::Marks,
+    shared::Shared,
     store::{Epoch, Found, Memory, Placed, Purge},
 };
 
@@ -23,8 +25,9 @@ const REST_SECONDS: u64 = 5;
 
 /// All tiers of one policy's cache.
 pub(super) struct Tiers {
-    pub(super) memory: Memory,
+    pub(super) memory: Arc<Memory>,
     pub(super) disk: Option<Disk>,
+    pub(super) shared: Option<Shared>,
     passes: Marks,
     rests: Marks,
 }
@@ -34,6 +37,8 @@ pub(super) struct Tiers {
 pub(super) struct Epochs {
     memory: Epoch,
     disk: Epoch,
+    /// The time of the shared server; nothing where it is not known.
+    shared: u64,
 }
 
 /// What a tier below memory has of a key.
@@ -46,10 +51,11 @@ pub(super) enum Below {
 }
 
 impl Tiers {
-    pub(super) fn new(bytes_max: usize, disk: Option<Disk>) -> Self {
+    pub(super) fn new(memory: Arc<Memory>, disk: Option<Disk>, shared: Option<Shared>) -> Self {
         Self {
-            memory: Memory::new(bytes_max),
+            memory,
             disk,
+            shared,
             passes: Marks::of(PASS_SECONDS),
             rests: Marks::of(REST_SECONDS),
         }
@@ -60,12 +66,16 @@ impl Tiers {
         if let Some(disk) = &self.disk {
             disk.begin();
         }
+        if let Some(shared) = &self.shared {
+            shared.begin();
+        }
     }
 
     /// What has been invalidated so far.
     pub(super) fn epoch(&self, key: &Key) -> Epochs {
         let disk = self.disk.as_ref().map(|disk| disk.epoch(key)).unwrap_or_default();
-        Epochs { memory: self.memory.epoch(key), disk }
+        let shared = self.shared.as_ref().map_or(0, Shared::epoch);
+        Epochs { memory: self.memory.epoch(key), disk, shared }
     }
 
     /// Whether something has been invalidated since this epoch that this key may be of.
@@ -78,7 +88,7 @@ impl Tiers {
         self.memory.find(key, request)
     }
 
-    /// Whether there is a tier below memory.
+    /// Whether there is a tier on disk.
     pub(super) fn has_below(&self) -> bool {
         self.disk.is_some()
     }
@@ -90,8 +100,10 @@ impl Tiers {
 
     /// What came from below, in memory if it fits there. None when it has become void meanwhile.
     pub(super) fn take_up(&self, key: &Key, stored: Arc<Stored>, epoch: Epochs) -> Option<Arc<Stored>> {
-        // What came meanwhile is newer.
-        match self.memory.place(key, stored.clone(), epoch.memory, |_| false, |_| true) {
+        // What came meanwhile is newer, and so may be what other gateways have.
+        let now = Instant::now();
+        let is_younger = |other: &Arc<Stored>| other.age(now) <= stored.age(now);
+        match self.memory.place(key, stored.clone(), epoch.memory, |_| false, is_younger) {
             Placed::Kept => Some(stored),
             Placed::There(newer) => Some(newer),
             Placed::TooLarge => (!self.memory.has_changed(key, epoch.memory)).then_some(stored),
@@ -110,13 +122,19 @@ impl Tiers {
     ) -> bool {
         let is_kept = self.memory.put(key, stored.clone(), made_of, epoch.memory);
         if let Some(disk) = self.disk.as_ref().filter(|_| is_kept) {
-            disk.offer(key, stored, made_of, epoch.disk);
+            disk.offer(key, stored.clone(), made_of, epoch.disk);
+        }
+        if let Some(shared) = self.shared.as_ref().filter(|_| is_kept) {
+            shared.offer(key, stored, epoch.shared);
         }
         is_kept
     }
 
     /// Takes out, or has asked about before they are given again, all answers that are meant; how many they were.
     pub(super) fn purge(&self, what: Purge<'_>, is_soft: bool) -> usize {
+        if let Some(shared) = &self.shared {
+            shared.purge(what, is_soft);
+        }
         let Some(disk) = &self.disk else { return self.memory.purge(what, is_soft) };
         // One that is in both is one.
         let below = disk.purge(what, is_soft, |key, filed| {
@@ -128,6 +146,7 @@ impl Tiers {
     /// Waits until nothing is left below of what was purged, but not longer than this; whether nothing is. Not for workers.
     pub(super) fn settle(&self, until: Instant) -> bool {
         self.disk.as_ref().is_none_or(|disk| disk.settle(until))
+            && self.shared.as_ref().is_none_or(|shared| shared.settle(until))
     }
 
     /// Notes that nobody is to wait for the next answer to this key for a while: the last one was not for others.

@@ -8,11 +8,12 @@ use std::{
 use http::{HeaderMap, Method, Response};
 
 use super::{
-    Asking, Cache, DISK, Forward, Use,
+    Asking, Cache, DISK, Forward, REDIS, Use,
     coming::{Coming, Reader},
     disk::Seeking,
     flights::{Follower, Landing, Turn},
     outcome::{Account, Outcome},
+    shared::Sought,
     store::Entry,
     usable,
 };
@@ -58,16 +59,61 @@ impl Cache {
         }
     }
 
+    /// Waits for what another has asked for already, or else for the tier that gateways share, and does without an answer
+    /// from there that does not come or may not be given.
+    pub(super) async fn look_shared(&self, call: &mut Call, mut asking: Box<Asking>) -> Verdict {
+        // Who asks for a kept answer alone does not wait for one that is asked for.
+        let is_alone = asking.directives.only_if_cached || !self.collapses(call, &asking);
+        if let Some(patience) = self.collapse.filter(|_| !is_alone) {
+            match self.join(&asking, &call.head.headers) {
+                Turn::Lead(leader) => asking.leader = Some(leader),
+                Turn::Alone => {}
+                Turn::Follow(follower) => {
+                    let until = Instant::now() + patience;
+                    return self.follow(call, asking, follower, until).await;
+                }
+            }
+        }
+        self.ask_shared(call, asking).await
+    }
+
+    /// Asks the tier that gateways share, where there is one, and lets the request go on without an answer.
+    async fn ask_shared(&self, call: &mut Call, mut asking: Box<Asking>) -> Verdict {
+        if let Some(shared) = &self.kept.tiers.shared {
+            asking.epoch = self.kept.tiers.epoch(&asking.key);
+            match shared.find(&asking.key, &call.head.headers).await {
+                Sought::Answer(found) => {
+                    let stored = self.kept.tiers.take_up(&asking.key, found, asking.epoch);
+                    let now = Instant::now();
+                    if let Some(stored) = stored
+                        && let Some(answer) = self.use_kept(call, &mut asking, stored, now, Some(REDIS))
+                    {
+                        return Verdict::Answer(Box::new(answer));
+                    }
+                }
+                Sought::OtherVariants if asking.stale.is_none() => asking.forward = Forward::VaryMiss,
+                Sought::OtherVariants | Sought::Nothing => {}
+            }
+        }
+        if asking.directives.only_if_cached {
+            return Verdict::Fail(self.refuse(call));
+        }
+        self.go_on(call, asking);
+        Verdict::Continue
+    }
+
+    /// Only a kept answer is wanted, and there is none.
+    fn refuse(&self, call: &mut Call) -> Failure {
+        self.kept.counts.note(Outcome::Refused);
+        call.record.cache = Some(Outcome::Refused.as_str());
+        Failure::refused(Problem::NotCached)
+            .with_hint("the request asks for a kept answer alone, and none is there that may be given")
+    }
+
     /// What is left when nothing that is kept could be given.
     pub(super) fn miss<'a>(&'a self, call: &'a mut Call, mut asking: Box<Asking>) -> Flow<'a> {
         if asking.directives.only_if_cached {
-            self.kept.counts.note(Outcome::Refused);
-            call.record.cache = Some(Outcome::Refused.as_str());
-            return Flow::Fail(
-                Failure::refused(Problem::NotCached).with_hint(
-                    "the request asks for a kept answer alone, and none is there that may be given",
-                ),
-            );
+            return Flow::Fail(self.refuse(call));
         }
         let Some(patience) = self.collapse.filter(|_| self.collapses(call, &asking)) else {
             self.go_on(call, asking);
@@ -149,6 +195,10 @@ impl Cache {
             }
         }
         asking.is_collapsed = false;
+        // Who asks for others as well may find at another gateway what they want.
+        if asking.leader.is_some() {
+            return self.ask_shared(call, asking).await;
+        }
         self.go_on(call, asking);
         Verdict::Continue
     }

@@ -262,6 +262,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_authorize_",
             "tidegate_opa_",
             "tidegate_lockout_",
+            "tidegate_cache_redis_",
             "tidegate_vault_",
             "tidegate_acme_",
             "tidegate_stream_",

@@ -4,6 +4,7 @@ mod address;
 mod content;
 mod disk;
 mod operators;
+mod shared;
 mod streamed;
 mod suite;
 mod together;

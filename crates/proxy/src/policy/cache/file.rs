@@ -1,4 +1,4 @@
-//! One answer as a file: its head, its body, and digests of both, so that nothing is given that is torn or another's.
+//! One answer as bytes, as a file and elsewhere: its head, its body, and digests of both, so that nothing is given that is torn or another's.
 //!
 //! `magic | length of the meta | length of the body | digest of the body | digest of all that and of the meta | meta | body`.
 //! The meta is checked without the body, so that files can be looked through quickly; numbers are big-endian.
@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::super::{
+use super::{
     entry::{Selecting, Stored},
     freshness::{Clock, Terms},
     key::Key,
@@ -170,7 +170,8 @@ impl Meta {
         }
         let mut headers = HeaderMap::new();
         for _ in 0..rest.number()? {
-            headers.append(rest.name()?, HeaderValue::from_bytes(rest.text()?).ok()?);
+            // So many as no message has are none of ours, and a table that is full would not bear one more.
+            headers.try_append(rest.name()?, HeaderValue::from_bytes(rest.text()?).ok()?).ok()?;
         }
         let mut selecting = Vec::new();
         for _ in 0..rest.number()? {
@@ -339,6 +340,35 @@ mod tests {
         let mut longer = bytes;
         longer.push(0);
         assert!(read(longer).is_none());
+    }
+
+    #[test]
+    fn more_fields_than_a_head_can_have_are_refused() {
+        let key = key(b"http://a.test/", 14);
+        let stored = stored(&[("x-a".into(), b"b".to_vec())], Vec::new(), [60, 1, 2, 3], Duration::ZERO);
+        let bytes = whole(&stored, &key);
+        let (top, meta) = bytes.split_at(HEAD_BYTES);
+        let mut field = Vec::new();
+        text(&mut field, b"x-a");
+        text(&mut field, b"b");
+        let at = meta.windows(field.len()).position(|part| part == field).expect("the field");
+        let (before, after) = meta.split_at(at);
+        for (count, is_read) in [(1_u64, true), (1_000, true), (40_000, false)] {
+            let mut meta = before[..before.len() - 8].to_vec();
+            number(&mut meta, count);
+            (0..count).for_each(|at| {
+                text(&mut meta, format!("x-{at}").as_bytes());
+                text(&mut meta, b"b");
+            });
+            meta.extend_from_slice(&after[field.len()..]);
+            let mut other = MAGIC.to_vec();
+            other.extend_from_slice(&u32::try_from(meta.len()).expect("short").to_be_bytes());
+            other.extend_from_slice(&top[12..TOP_BYTES]);
+            let sum = sum_of_top(&other, &meta);
+            other.extend_from_slice(&sum);
+            other.extend_from_slice(&meta);
+            assert_eq!(read(other).is_some(), is_read, "{count} fields");
+        }
     }
 
     #[test]
