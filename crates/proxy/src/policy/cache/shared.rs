@@ -147,7 +147,7 @@ impl Shared {
     /// What there is for a request of this key.
     pub(super) async fn find(&self, key: &Key, request: &HeaderMap) -> Sought {
         let own = &self.own;
-        if !own.client().is_up() || own.queue.may_be_void(key) {
+        if !self.is_up() || own.queue.may_be_void(key) {
             own.counts.away.fetch_add(1, Ordering::Relaxed);
             return Sought::Nothing;
         }
@@ -172,7 +172,7 @@ impl Shared {
         }
         // When it was asked for nobody knew the server's time: nobody could say whether it is void.
         let is_waiting = since > 0
-            && self.own.client().is_up()
+            && self.is_up()
             && self.own.queue.write(Writing { key: key.clone(), stored, since, ttl });
         match is_waiting {
             true => queue::call(&self.own),
@@ -202,8 +202,9 @@ impl Shared {
         &self.own.counts
     }
 
+    /// Whether it is there, and has told what was purged: before that what it has may be void in memory.
     pub(super) fn is_up(&self) -> bool {
-        self.own.client().is_up()
+        self.own.client().is_up() && self.own.heard.load(Ordering::Relaxed) >= 0
     }
 
     /// Purges that the server does not know of yet.

@@ -13,6 +13,8 @@ use crate::policy::cache::store::Purge;
 
 /// How often the log is asked for.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How soon again before the first answer.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// And never more often than this.
 const PAUSE_LEAST: Duration = Duration::from_millis(20);
 /// How long book and log stay when no gateway asks any more: longer than any answer.
@@ -26,7 +28,9 @@ pub(super) async fn hear(own: Weak<Own>) {
             own.listen(&mut book).await;
         }
         tokio::time::sleep(PAUSE_LEAST).await;
-        let _ = tokio::time::timeout(PAUSE, own.news.notified()).await;
+        // As long as nothing is known nobody asks for answers.
+        let pause = if own.heard.load(Ordering::Relaxed) < 0 { PAUSE_FIRST } else { PAUSE };
+        let _ = tokio::time::timeout(pause, own.news.notified()).await;
     }
 }
 

@@ -78,7 +78,7 @@ impl Reading {
         while !self.head.ends_with("\r\n\r\n") {
             let line = self.client.read_line();
             assert!(!line.is_empty(), "the connection is closed");
-            self.head.push_str(&line);
+            self.head.push_str(&line.to_ascii_lowercase());
         }
         &self.head
     }
@@ -272,10 +272,10 @@ fn what_is_for_others_is_not_waited_for() {
     let mut after = begin(&gateway, "\naccept-language: de");
     assert_eq!(after.text(6), "first ");
     assert_eq!(upstream.seen().len(), 4);
-    // Who has an answer already is told so, and reads nothing along.
+    // Who may have it already asks for itself.
     let mut known = begin(&gateway, "\naccept-language: de\nif-none-match: \"1\"");
     valve.open(1);
-    assert!(known.head().starts_with("HTTP/1.1 200") || known.head().starts_with("HTTP/1.1 304"));
+    assert!(known.head().starts_with("http/1.1 200"));
     for mut reading in [german, english, after].into_iter().chain(others) {
         assert_eq!(reading.text(6), "second");
     }
