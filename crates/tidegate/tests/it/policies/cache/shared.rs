@@ -73,7 +73,8 @@ fn what_one_gateway_has_asked_for_the_other_gives() {
 fn purges_at_one_gateway_reach_redis_at_once_and_the_others_memory_within_a_second() {
     let redis = Redis::start();
     let upstream = Upstream::scripted(|seen| {
-        let tags = if seen.target().starts_with("/a") { "surrogate-key: a all" } else { "cache-tag: b c, all" };
+        let tags =
+            if seen.target().starts_with("/a") { "surrogate-key: a all" } else { "cache-tag: b c, all" };
         answer(&format!("cache-control: max-age=600\netag: \"1\"\n{tags}"), seen.target())
     });
     let (one, two) = (sharing(&redis, &upstream, ""), sharing(&redis, &upstream, ""));
@@ -99,7 +100,9 @@ fn purges_at_one_gateway_reach_redis_at_once_and_the_others_memory_within_a_seco
         for path in all {
             assert!(left.contains(&path) || !is_kept(&third, path), "{path} of redis after {wish}");
         }
-        eventually("the other has heard", || all.iter().all(|path| left.contains(path) || !is_kept(&two, path)));
+        eventually("the other has heard", || {
+            all.iter().all(|path| left.contains(path) || !is_kept(&two, path))
+        });
         assert!(begun.elapsed().as_millis() < 3_000, "{:?}", begun.elapsed());
         for path in all {
             assert_eq!(is_kept(&one, path), left.contains(&path), "{path} after {wish}");
@@ -116,7 +119,10 @@ fn purges_at_one_gateway_reach_redis_at_once_and_the_others_memory_within_a_seco
     let asked = upstream.seen().len();
     ask(&two, "/a", "");
     let seen = upstream.seen();
-    assert_eq!((seen.len(), seen.last().expect("a request").header("if-none-match")), (asked + 1, Some("\"1\"")));
+    assert_eq!(
+        (seen.len(), seen.last().expect("a request").header("if-none-match")),
+        (asked + 1, Some("\"1\""))
+    );
 }
 
 #[test]
@@ -124,7 +130,10 @@ fn a_change_at_one_gateway_makes_void_what_all_have() {
     let redis = Redis::start();
     let upstream = counting("cache-control: max-age=600");
     let (one, two) = (sharing(&redis, &upstream, ""), sharing(&redis, &upstream, ""));
-    assert_eq!((ask(&one, "/a", "").text(), ask(&one, "/b", "").text()), ("answer 1".into(), "answer 2".into()));
+    assert_eq!(
+        (ask(&one, "/a", "").text(), ask(&one, "/b", "").text()),
+        ("answer 1".into(), "answer 2".into())
+    );
     written(&one, 2.0);
     assert_eq!(ask(&two, "/a", "").text(), "answer 1");
     one.send("POST /a HTTP/1.1\nhost: a.test\ncontent-length: 0", b"");
@@ -176,9 +185,14 @@ fn answers_stay_for_as_long_as_they_are_of_use_and_large_ones_are_not_there() {
         _ => answer("cache-control: max-age=100", &"x".repeat(5_000)),
     });
     let gateway = sharing(&redis, &upstream, "maxSharedSize: 4KiB, ");
-    for (path, seconds) in
-        [("/fresh", Some(100)), ("/stale", Some(300)), ("/strict", Some(100)), ("/aged", Some(60)), ("/asked", None), ("/large", None)]
-    {
+    for (path, seconds) in [
+        ("/fresh", Some(100)),
+        ("/stale", Some(300)),
+        ("/strict", Some(100)),
+        ("/aged", Some(60)),
+        ("/asked", None),
+        ("/large", None),
+    ] {
         redis.ask("FLUSHALL");
         // The first tells of the new book, and the second is kept.
         is_kept(&gateway, "/none");
@@ -257,7 +271,11 @@ fn a_redis_that_is_slow_or_away_is_a_miss_and_hears_of_purges_when_it_is_back() 
         redis.again();
         told.join().expect("no panic")
     });
-    assert_eq!((told.status, &told.json()["complete"]), (200, &serde_json::json!(true)), "it waited for redis");
+    assert_eq!(
+        (told.status, &told.json()["complete"]),
+        (200, &serde_json::json!(true)),
+        "it waited for redis"
+    );
     assert!(!is_kept(&one, "/a"), "and redis kept the answer over its end");
     eventually("the other hears when it is back", || !is_kept(&two, "/a"));
     assert_eq!(count(&two, "purges", "missed"), 0.0);
