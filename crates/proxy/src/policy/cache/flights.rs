@@ -26,9 +26,12 @@ enum Word {
     NotForOthers,
 }
 
+/// What those hear who ask for one thing.
+type Words = Vec<watch::Receiver<Word>>;
+
 /// What is being fetched.
 #[derive(Default)]
-pub(super) struct Flights(Mutex<HashMap<Arc<[u8]>, Vec<watch::Receiver<Word>>>>);
+pub(super) struct Flights(Mutex<HashMap<Arc<[u8]>, Words>>);
 
 /// Whose turn it is to ask.
 pub(super) enum Turn {
