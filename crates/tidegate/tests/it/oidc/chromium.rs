@@ -105,6 +105,6 @@ routes:
     }
 
     assert_eq!((&seen["out"]["url"], &seen["out"]["text"]), (&json!(format!("{shop}/bye")), &json!("bye")));
-    assert_eq!(cookies("left"), [json!(0); 0], "{seen:#}");
+    assert!(cookies("left").is_empty(), "{seen:#}");
     assert!(text("asksAgain").starts_with(&format!("http://{issuer}/")), "{seen:#}");
 }
