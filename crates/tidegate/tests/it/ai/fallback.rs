@@ -291,6 +291,10 @@ fn what_a_stream_told_before_its_first_word_is_told_in_the_callers_dialect_when_
         (ErrorKind::Authentication, &[502]),
     ] {
         for (dialect, ..) in parrot::KINDS {
+            // Streams of Bedrock's have no word for a wrong key.
+            if (kind, dialect) == (ErrorKind::Authentication, Dialect::Bedrock) {
+                continue;
+            }
             // The last target's stream would be passed on with its error in it: this one has no such model, which is of less use.
             let (first, second) = (refusing(dialect, kind), Upstream::fixed(404, "{}"));
             let place = |upstream: &Upstream| {
