@@ -167,12 +167,12 @@ fn a_number_or_a_moment_that_does_not_fit_is_refused_and_not_made_to_fit() {
         assert_eq!(Json::default().read(&kind, text.as_bytes()).is_ok(), is_good, "{text}");
     }
     // Field 24 is a time, 25 a span: its seconds are field 1, its nanoseconds field 2.
-    let minus_one = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    let minus_one: [u8; 10] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     let of = |tag: [u8; 2], seconds: Option<u8>| {
         let seconds = seconds.map_or(Vec::new(), |seconds| vec![0x08, seconds]);
-        let inner = [&seconds[..], &[0x10], &minus_one].concat();
+        let inner = [&seconds[..], &[0x10][..], &minus_one[..]].concat();
         let length = u8::try_from(inner.len()).expect("a small message");
-        let bytes = [&tag[..], &[length], &inner].concat();
+        let bytes = [&tag[..], &[length][..], &inner[..]].concat();
         DynamicMessage::decode(kind.clone(), &bytes[..]).expect("a message")
     };
     let plain = Choices::default();
