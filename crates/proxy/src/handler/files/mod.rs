@@ -3,6 +3,7 @@
 mod below;
 mod flow;
 mod reading;
+pub(crate) mod report;
 mod telling;
 
 use std::{
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 use self::{
     below::{Below, Found},
     flow::Flow,
+    report::{Counts, Outcome},
     telling::{Content, Form},
 };
 use crate::{
@@ -61,8 +63,9 @@ struct Shared {
     codings: Vec<Coding>,
     cache_control: Vec<(Option<String>, HeaderValue)>,
     types: Vec<(String, HeaderValue)>,
-    /// One permit for each file on its way.
+    /// One permit for each file on its way, also over reloads.
     open: Arc<Semaphore>,
+    counts: Arc<Counts>,
 }
 
 /// Routes whose paths lead nowhere below their directory, since the part that the route matches is looked for there, too.
@@ -138,14 +141,20 @@ impl Files {
         for (end, kind) in &settings.types {
             types.push((end.clone(), HeaderValue::from_str(kind).map_err(|error| wrong("types", error))?));
         }
-        let open = Arc::new(Semaphore::new(settings.max_open as usize));
+        let most = settings.max_open as usize;
+        let open = (*cx.keep("static/open", &most, || Arc::new(Semaphore::new(most)))).clone();
+        let counts = cx.keep("static/counts", &(), Counts::default);
         let codings = settings.precompressed.iter().map(|coding| Coding::from(*coding)).collect();
-        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types, open })))
+        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types, open, counts })))
     }
 
     /// The directory.
     pub(crate) fn root(&self) -> &Path {
         self.0.settings.root.as_path()
+    }
+
+    fn on_their_way(&self) -> usize {
+        (self.0.settings.max_open as usize).saturating_sub(self.0.open.available_permits())
     }
 
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
@@ -154,7 +163,11 @@ impl Files {
             return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed)
                 .with_header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
         }
-        let Some((path, is_directory)) = self.0.path(call.path()) else { return Err(nothing()) };
+        let note = |outcome| self.0.counts.note(outcome);
+        let Some((path, is_directory)) = self.0.path(call.path()) else {
+            note(Outcome::Missing);
+            return Err(nothing());
+        };
         let all = &call.head.headers;
         let mut headers = HeaderMap::new();
         for name in &ASKED {
@@ -171,13 +184,23 @@ impl Files {
             headers,
         };
         let Ok(open) = self.0.open.clone().try_acquire_owned() else {
+            note(Outcome::Busy);
             return Err(busy("as many files are on their way as `maxOpen` allows"));
         };
         let shared = self.0.clone();
         let looking = reading::waiting(move || shared.look(&wish));
         let Ok(looked) = tokio::time::timeout(PATIENCE, looking).await else {
+            note(Outcome::Slow);
             return Err(busy("the disk does not answer"));
         };
+        note(match &looked {
+            Ok(Answer::File(response)) if response.status() == StatusCode::NOT_FOUND => Outcome::Missing,
+            Ok(Answer::File(_)) => Outcome::File,
+            Ok(Answer::Directory) => Outcome::Directory,
+            Ok(Answer::Nothing) => Outcome::Missing,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Outcome::Forbidden,
+            Err(_) => Outcome::Failed,
+        });
         match looked {
             Ok(Answer::File(response)) => Ok(response.map(|content| match content {
                 Content::Nothing => Body::Empty,
@@ -395,6 +418,7 @@ mod tests {
             cache_control: Vec::new(),
             types: Vec::new(),
             open: Arc::new(Semaphore::new(1)),
+            counts: Arc::default(),
         }
     }
 
