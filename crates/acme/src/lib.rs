@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 pub use self::{
     keys::{Bundle, ChallengeCertificate},
-    manager::{Manager, Totals},
+    manager::{FAREWELL, Manager, Totals},
 };
 
 /// Whom certificates are asked of, and how.

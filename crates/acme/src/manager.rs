@@ -3,11 +3,15 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::{runtime::Runtime, sync::Semaphore, task::AbortHandle};
+use tokio::{
+    runtime::Runtime,
+    sync::{Semaphore, watch},
+    task::AbortHandle,
+};
 
 use crate::{
     Challenge, Front, Status, Wanted,
@@ -19,11 +23,13 @@ use crate::{
 };
 
 /// How long records that were set have to be cleared at the end.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Looks after certificates. Nothing runs before something is wanted.
 pub struct Manager {
     common: Arc<Common>,
+    /// One configuration at a time is taken up; whoever only looks does not wait for that.
+    following: Mutex<()>,
     inner: Mutex<Inner>,
 }
 
@@ -54,16 +60,21 @@ impl Manager {
             orders: Semaphore::new(ORDERS_MAX),
             busy: Busy::default(),
             right: Mutex::default(),
+            unfinished: watch::Sender::new(()),
         };
-        Self { common: Arc::new(common), inner: Mutex::default() }
+        Self { common: Arc::new(common), following: Mutex::default(), inner: Mutex::default() }
     }
 
     /// Uses what is kept of those of these certificates that are not looked after yet. No authority is asked. It reads files.
     pub fn load(&self, wanted: &[Wanted]) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        for one in wanted.iter().filter(|one| !inner.tended.contains_key(&one.id)) {
+        let _alone = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        for one in wanted.iter().filter(|one| !self.inner().tended.contains_key(&one.id)) {
             Tended::new(one.clone(), &self.common.store).load(&self.common.store, &*self.common.front);
         }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks after these certificates from now on, and after no others.
@@ -71,15 +82,21 @@ impl Manager {
     /// # Errors
     /// There is no thread to be had for it.
     pub fn follow(&self, wanted: &[Wanted]) -> Result<(), String> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { runtime, tended, has_ended } = &mut *inner;
+        let _alone = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        // Files are read while nobody waits who only wants to know how things stand.
+        let mut fresh = Vec::new();
         for one in wanted {
-            if tended.get(&one.id).is_some_and(|(known, _)| known.wanted == *one) {
+            if self.inner().tended.get(&one.id).is_some_and(|(known, _)| known.wanted == *one) {
                 continue;
             }
             let next = Arc::new(Tended::new(one.clone(), &self.common.store));
             next.load(&self.common.store, &*self.common.front);
-            let before = tended.insert(one.id.clone(), (next, None));
+            fresh.push((one.id.clone(), next));
+        }
+        let mut inner = self.inner();
+        let Inner { runtime, tended, has_ended } = &mut *inner;
+        for (id, next) in fresh {
+            let before = tended.insert(id, (next, None));
             before.into_iter().filter_map(|(_, task)| task).for_each(|task| task.abort());
         }
         tended.retain(|id, (_, task)| {
@@ -104,7 +121,14 @@ impl Manager {
         let Some(runtime) = runtime else { return Ok(()) };
         for (one, task) in tended.values_mut() {
             if task.is_none() {
-                *task = Some(runtime.spawn(one.clone().run(self.common.clone())).abort_handle());
+                let (one, common) = (one.clone(), self.common.clone());
+                // Taken before it runs: whoever ends it waits until it is gone.
+                let unfinished = common.unfinished.subscribe();
+                let tends = async move {
+                    one.run(common).await;
+                    drop(unfinished);
+                };
+                *task = Some(runtime.spawn(tends).abort_handle());
             }
         }
         Ok(())
@@ -112,7 +136,7 @@ impl Manager {
 
     /// Orders a certificate now, however long the one in use is good. False when there is none of this id.
     pub fn renew(&self, id: &str) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner();
         let found = inner.tended.get(id);
         if let Some((tended, _)) = found {
             tended.now.notify_one();
@@ -122,7 +146,7 @@ impl Manager {
 
     /// How each certificate is, by id.
     pub fn status(&self) -> Vec<Status> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner();
         inner.tended.values().map(|(tended, _)| tended.status()).collect()
     }
 
@@ -141,11 +165,11 @@ impl Manager {
             .map(|kind| (kind, self.common.counts.shown[kind as usize].load(Ordering::Relaxed)))
     }
 
-    /// Orders nothing more, and leaves the right to do so to another process. It blocks its thread for as long as records
-    /// that were set take to be cleared.
+    /// Orders nothing more, and leaves the right to do so to another process. It blocks its thread until the records that were
+    /// set are cleared, for [`FAREWELL`] at most.
     pub fn stop(&self) {
         let (runtime, tasks) = {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inner = self.inner();
             inner.has_ended = true;
             let tasks: Vec<AbortHandle> =
                 inner.tended.values_mut().filter_map(|(_, task)| task.take()).collect();
@@ -153,14 +177,24 @@ impl Manager {
         };
         tasks.iter().for_each(AbortHandle::abort);
         if let Some(runtime) = runtime {
-            let until = std::time::Instant::now() + FAREWELL;
-            runtime.block_on(async {
-                while runtime.metrics().num_alive_tasks() > 0 && std::time::Instant::now() < until {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            });
+            // Connections that an authority keeps open are nobody's business any more: only what is to be cleared is waited for.
+            let cleared = async { tokio::time::timeout(FAREWELL, self.common.unfinished.closed()).await };
+            if runtime.block_on(cleared).is_err() {
+                tracing::warn!(
+                    "records that were set for authorities may be left: clearing them took longer than {FAREWELL:?}"
+                );
+            }
             runtime.shutdown_background();
         }
         self.common.right.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Drop for Manager {
+    /// Where nobody has stopped it, it ends without waiting: a runtime that waits cannot be dropped among tasks of another.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.inner().runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }

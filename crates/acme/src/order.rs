@@ -15,6 +15,7 @@ use instant_acme::{
     OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::KeyPair;
+use tokio::sync::watch;
 
 use crate::{
     Authority, Challenge, Front, Wanted,
@@ -123,6 +124,8 @@ pub(crate) struct Run<'a> {
     pub(crate) accounts: &'a Accounts,
     pub(crate) front: &'a Arc<dyn Front>,
     pub(crate) counts: &'a Counts,
+    /// Whoever has records to clear holds a receiver of it.
+    pub(crate) unfinished: &'a watch::Sender<()>,
     /// Orders in a row that failed before.
     pub(crate) failures: u32,
     /// The certificate that the new one takes the place of, where the authority wants to know.
@@ -298,7 +301,8 @@ impl Run<'_> {
                         .ok_or_else(|| Failure::other("there is no `dns`".to_owned()))?;
                     let record = Record { domain: name.clone(), value: answer.dns_value() };
                     // Before it is set, so that one that was set in part is cleared, too.
-                    let what = Some(What::Dns(Box::new((dns.clone(), record.clone()))));
+                    let what =
+                        Some(What::Dns(Box::new((dns.clone(), record.clone(), self.unfinished.subscribe()))));
                     laid.push(Laid { of: of(&name), kind, front: self.front.clone(), what });
                     hook::run(&dns, Action::Set, &record).await.map_err(Failure::other)?;
                     waits = waits.max(dns.propagation);
@@ -412,7 +416,8 @@ fn theirs(kind: Challenge) -> ChallengeType {
 enum What {
     Http(String),
     Tls(String),
-    Dns(Box<(crate::Dns, Record)>),
+    /// A record, and what the end of the process waits for until it is cleared.
+    Dns(Box<(crate::Dns, Record, watch::Receiver<()>)>),
 }
 
 /// Something that was laid out for the authority to find. It is taken back when this is dropped.
@@ -430,12 +435,14 @@ impl Drop for Laid {
             Some(What::Http(token)) => self.front.answer_http(&token, None),
             Some(What::Tls(name)) => drop(self.front.answer_tls(&name, None)),
             Some(What::Dns(set)) => {
-                // A drop cannot wait; the manager gives what was begun its time at the end.
+                // A drop cannot wait; the manager does, at the end.
                 if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                     runtime.spawn(async move {
-                        if let Err(error) = hook::run(&set.0, Action::Clear, &set.1).await {
+                        let (dns, record, unfinished) = *set;
+                        if let Err(error) = hook::run(&dns, Action::Clear, &record).await {
                             tracing::warn!("{error}");
                         }
+                        drop(unfinished);
                     });
                 }
             }

@@ -4,6 +4,7 @@
 //! Each file is written beside its place, for its owner alone, and moved there: whoever reads finds a whole one.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -22,13 +23,20 @@ const ORDER: &str = "order.json";
 const FOLDERS: usize = 4;
 
 /// An order that was begun.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Begun {
     /// Where it is at the authority.
     pub(crate) url: String,
     /// The key that the certificate is for, as PEM.
     pub(crate) key: String,
+}
+
+// The key reaches no log by way of `{:?}`.
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// The folder.
@@ -192,6 +200,7 @@ mod tests {
         let store = Store::new(folder.path());
         let order = Begun { url: "https://ca.test/1".into(), key: "secret".into() };
         store.keep_order("a", Some(&order)).expect("kept");
+        assert!(!format!("{order:?}").contains("secret"), "{order:?}");
         assert_eq!(store.order("a"), Some(order));
         let path = folder.path().join("acme/certificates/a");
         let names: Vec<_> =

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request};
 use serde::Deserialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
     Front, State, Status, Wanted,
@@ -46,6 +46,9 @@ pub(crate) struct Common {
     pub(crate) busy: Busy,
     /// The right to order, once this process has it.
     pub(crate) right: Mutex<Option<File>>,
+    /// Whoever has something to do before the end holds a receiver of it: certificates that are looked after, and records
+    /// from before they are set until they are cleared.
+    pub(crate) unfinished: watch::Sender<()>,
 }
 
 impl Common {
@@ -228,6 +231,7 @@ impl Tended {
             accounts: &common.accounts,
             front: &common.front,
             counts: &common.counts,
+            unfinished: &common.unfinished,
             failures,
             replaces,
         };

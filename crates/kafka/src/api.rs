@@ -167,16 +167,18 @@ pub(crate) fn read_produce(answer: &mut Reader) -> Result<(Code, i64), Malformed
 pub(crate) struct From {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
+    /// Bytes of it that are asked for.
+    pub(crate) bytes: i32,
 }
 
 /// Asks for what there is, and waits for it.
-pub(crate) fn fetch(topic: &str, from: &[From], wait: i32, bytes: i32, bytes_each: i32) -> Writer {
+pub(crate) fn fetch(topic: &str, from: &[From], wait: i32, bytes: i32) -> Writer {
     let mut out = Writer::default();
     // What a transaction has not committed is not read.
     out.i32(-1).i32(wait).i32(1).i32(bytes).i8(1).i32(0).i32(-1);
     out.i32(1).text(topic);
     out.list(from.iter(), |out, from| {
-        out.i32(from.partition).i32(-1).i64(from.offset).i64(-1).i32(bytes_each);
+        out.i32(from.partition).i32(-1).i64(from.offset).i64(-1).i32(from.bytes);
     });
     out.i32(0);
     out

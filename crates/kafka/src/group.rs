@@ -24,7 +24,7 @@ use crate::{
     cluster::{Cluster, WAIT},
     connection::Connection,
     error::{Code, Error},
-    read::{self, Bounds, Edge, Position, Unreadable},
+    read::{self, Bounds, Doubts, Edge, Position, Unreadable},
     records::Record,
 };
 
@@ -503,6 +503,7 @@ async fn fetch(
     let each = i32::try_from(wish.bytes).unwrap_or(i32::MAX);
     let bounds = Bounds { each, all: each.saturating_mul(4), large: LARGE_MAX.max(wish.bytes) };
     let mut turn: usize = 0;
+    let mut doubts = Doubts::default();
     loop {
         let began = Instant::now();
         let mut from: Vec<Position> = own
@@ -517,8 +518,8 @@ async fn fetch(
         // Each is the first in turn: what all unfold to has a bound, and the last may find no room.
         turn = (turn + 1) % from.len();
         from.rotate_left(turn);
-        let all = match read::fetch(&connection, &wish.topic, &from, FETCH_WAIT, bounds).await {
-            Ok(all) => all,
+        let all = match read::ask(&connection, &wish.topic, &from, FETCH_WAIT, bounds, &doubts).await {
+            Ok(all) => read::open(all, &from, bounds, &mut doubts),
             Err(error) => return error,
         };
         let is_empty = all.iter().all(|got| got.records.is_empty());

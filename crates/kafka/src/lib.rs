@@ -24,6 +24,6 @@ pub use self::{
     group::{Claim, Group, Start, Taken, Tell, Wish},
     murmur::{murmur2, partition_of},
     producer::{Placed, Producer, Unplaced},
-    read::{Edge, Position, Reading, Unreadable},
+    read::{Came, Edge, Position, Reading, Unreadable},
     records::Record,
 };

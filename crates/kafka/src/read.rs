@@ -1,13 +1,13 @@
 //! Reads a topic without a group: from places that the reader itself keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     api,
     cluster::{Cluster, WAIT},
     connection::Connection,
     error::{Code, Error},
-    records::{self, Record},
+    records::{self, Damage, Record},
 };
 
 /// Where one end of a partition is.
@@ -49,6 +49,8 @@ pub(crate) struct Got {
     pub(crate) records: Vec<Record>,
     /// Where to go on.
     pub(crate) next: i64,
+    /// What stands there looks damaged, and is to be fetched once more.
+    pub(crate) is_doubtful: bool,
     /// What stands there cannot be read.
     pub(crate) bad: Option<Unreadable>,
 }
@@ -61,21 +63,63 @@ pub(crate) struct Bounds {
     pub(crate) large: usize,
 }
 
-/// Fetches once.
-pub(crate) async fn fetch(
+/// Bytes behind a damaged batch that are asked for with it: what stands there says where it ends.
+const BEHIND: i32 = 64 * 1024;
+
+/// Batches that looked damaged, by their partitions. Each is fetched a second time before anything is done about it: bytes that
+/// were changed on the way are not so the next time.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts(HashMap<i32, (i64, Damage)>);
+
+impl Doubts {
+    /// Whether the same stood there the last time, too.
+    fn confirm(&mut self, place: Position, damage: Damage) -> bool {
+        let seen = (place.next, damage);
+        self.0.insert(place.partition, seen) == Some(seen)
+    }
+
+    /// How many bytes are asked for at a place.
+    fn bytes(&self, place: Position, each: i32) -> i32 {
+        match self.0.get(&place.partition).filter(|(at, _)| *at == place.next) {
+            Some((_, damage)) => {
+                each.max(i32::try_from(damage.bytes).unwrap_or(i32::MAX)).saturating_add(BEHIND)
+            }
+            None => each,
+        }
+    }
+}
+
+/// Asks once. What comes is as compressed as it was sent.
+pub(crate) async fn ask(
     connection: &Connection,
     topic: &str,
     from: &[Position],
     wait: Duration,
     bounds: Bounds,
-) -> Result<Vec<Got>, Error> {
-    let places: Vec<api::From> =
-        from.iter().map(|one| api::From { partition: one.partition, offset: one.next }).collect();
+    doubts: &Doubts,
+) -> Result<Vec<api::Fetched>, Error> {
+    let place = |one: &Position| api::From {
+        partition: one.partition,
+        offset: one.next,
+        bytes: doubts.bytes(*one, bounds.each),
+    };
+    let places: Vec<api::From> = from.iter().map(place).collect();
+    let more = places.iter().fold(0_i32, |sum, one| sum.saturating_add(one.bytes - bounds.each));
     let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    let wish = api::fetch(topic, &places, millis, bounds.all, bounds.each);
+    let wish = api::fetch(topic, &places, millis, bounds.all.saturating_add(more));
     let mut answer = connection.call(api::FETCH, wish, wait + WAIT).await?;
-    let (said, mut all) = api::read_fetch(&mut answer)?;
+    let (said, all) = api::read_fetch(&mut answer)?;
     said.ok()?;
+    Ok(all)
+}
+
+/// Unfolds what came from these places. It waits for nothing.
+pub(crate) fn open(
+    mut all: Vec<api::Fetched>,
+    from: &[Position],
+    bounds: Bounds,
+    doubts: &mut Doubts,
+) -> Vec<Got> {
     let mut found = Vec::new();
     let mut left = bounds.large;
     for place in from {
@@ -86,19 +130,24 @@ pub(crate) async fn fetch(
             code: one.code,
             records: Vec::new(),
             next: place.next,
+            is_doubtful: false,
             bad: None,
         };
         // What there is no room for any more is asked for again.
         if one.code == Code::NONE && left > 0 {
             let read = records::read(one.batches, place.next, one.aborted, left);
             left = left.saturating_sub(read.unfolded);
-            got.bad = unreadable(&read, *place, one.end);
+            match read.damage {
+                Some(damage) => got.is_doubtful = !doubts.confirm(*place, damage),
+                None => _ = doubts.0.remove(&place.partition),
+            }
+            got.bad = unreadable(&read, *place, one.end).filter(|_| !got.is_doubtful);
             got.next = read.next.unwrap_or_default().max(place.next);
             got.records = read.records;
         }
         found.push(got);
     }
-    Ok(found)
+    found
 }
 
 /// What stands at a place and cannot be read, in a partition that ends somewhere.
@@ -173,6 +222,16 @@ pub struct Reading {
     turn: usize,
     /// What was passed over, since nobody could read it.
     passed: Vec<Unreadable>,
+    doubts: Doubts,
+    /// Partitions whose next place is gone.
+    lost: Vec<i32>,
+    is_unsure: bool,
+}
+
+/// What leaders have answered, as it came.
+pub struct Came {
+    answers: Vec<(Vec<Position>, Vec<api::Fetched>)>,
+    bounds: Bounds,
 }
 
 /// How long is waited for records where several brokers are waited for together.
@@ -212,6 +271,9 @@ impl Reading {
             leaders: Vec::new(),
             turn: 0,
             passed: Vec::new(),
+            doubts: Doubts::default(),
+            lost: Vec::new(),
+            is_unsure: false,
         })
     }
 
@@ -245,6 +307,23 @@ impl Reading {
     /// The next records, each with its partition; waits for some for so long at most, where it may wait. Whoever takes
     /// one says so with [`Self::taken`].
     pub async fn next(&mut self, wait: Duration) -> Result<Vec<(i32, Record)>, Error> {
+        let came = self.ask(wait).await?;
+        self.open(came)
+    }
+
+    /// Whether the last answers left something open that the next ones tell: there may be more than they had.
+    pub fn is_unsure(&self) -> bool {
+        self.is_unsure
+    }
+
+    /// The first half of [`Self::next`]: asks the leaders, and holds what they answer, compressed as it is.
+    pub async fn ask(&mut self, wait: Duration) -> Result<Came, Error> {
+        // What was there is not there any more: it begins with what there still is.
+        while let Some(partition) = self.lost.last().copied() {
+            let first = edges(&self.cluster, &self.topic, &[partition], Edge::First).await?;
+            self.set(partition, first.first().map_or(0, |one| one.next));
+            self.lost.pop();
+        }
         if self.leaders.is_empty() {
             let all: Vec<i32> = self.positions.iter().map(|one| one.partition).collect();
             for (leader, some) in by_leader(&self.cluster, &self.topic, &all).await? {
@@ -270,25 +349,37 @@ impl Reading {
                 positions.iter().filter(|one| some.contains(&one.partition)).copied().collect();
             let first = turn % from.len().max(1);
             from.rotate_left(first);
-            async move { fetch(connection, topic, &from, wait, bounds).await }
+            let doubts = &self.doubts;
+            async move {
+                let all = ask(connection, topic, &from, wait, bounds, doubts).await;
+                all.map(|all| (from, all))
+            }
         });
         let told = futures_util::future::join_all(asked).await;
-        let mut found = Vec::new();
+        let mut answers = Vec::with_capacity(told.len());
         for one in told {
-            let all = match one {
-                Ok(all) => all,
+            match one {
+                Ok(answer) => answers.push(answer),
                 Err(error) => {
                     self.moved();
                     return Err(error);
                 }
-            };
-            for got in all {
+            }
+        }
+        Ok(Came { answers, bounds })
+    }
+
+    /// The second half of [`Self::next`]: unfolds. It waits for nothing.
+    pub fn open(&mut self, came: Came) -> Result<Vec<(i32, Record)>, Error> {
+        let mut found = Vec::new();
+        self.is_unsure = false;
+        for (from, all) in came.answers {
+            for got in open(all, &from, came.bounds, &mut self.doubts) {
                 match got.code {
                     Code::NONE => {}
-                    // What was there is not there any more: it begins with what there still is.
                     Code::OFFSET_OUT_OF_RANGE => {
-                        let first = edges(&self.cluster, &self.topic, &[got.partition], Edge::First).await?;
-                        self.set(got.partition, first.first().map_or(0, |one| one.next));
+                        self.lost.push(got.partition);
+                        self.is_unsure = true;
                         continue;
                     }
                     code => {
@@ -296,6 +387,7 @@ impl Reading {
                         return Err(Error::Said(code));
                     }
                 }
+                self.is_unsure |= got.is_doubtful;
                 if let Some(bad) = got.bad {
                     self.set(bad.partition, bad.next);
                     self.passed.push(bad);
@@ -325,5 +417,67 @@ impl Reading {
     fn moved(&mut self) {
         self.leaders.clear();
         self.cluster.forget(&self.topic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+
+    use super::*;
+    use crate::{compress::Compression, records::Sender};
+
+    const BOUNDS: Bounds = Bounds { each: 1024, all: 4096, large: 4096 };
+
+    /// A batch of two records.
+    fn batch(base: i64) -> BytesMut {
+        let record = Record { value: Some(Bytes::from_static(b"a")), ..Record::default() };
+        let sender = Sender { id: 7, epoch: 0, sequence: 0 };
+        let mut batch =
+            BytesMut::from(&records::write([&record, &record].into_iter(), sender, Compression::None)[..]);
+        batch[..8].copy_from_slice(&base.to_be_bytes());
+        batch
+    }
+
+    fn came(batches: BytesMut) -> Vec<api::Fetched> {
+        let batches = batches.freeze();
+        vec![api::Fetched { partition: 3, code: Code::NONE, end: 1000, aborted: Vec::new(), batches }]
+    }
+
+    #[test]
+    fn what_looks_damaged_is_fetched_again_and_passed_over_when_it_looks_the_same_twice() {
+        let place = Position { partition: 3, next: 10 };
+        let mut doubts = Doubts::default();
+        let mut look = |batches: BytesMut| {
+            let mut all = open(came(batches), &[place], BOUNDS, &mut doubts);
+            let bytes = doubts.bytes(place, BOUNDS.each);
+            (all.remove(0), bytes)
+        };
+        let damaged = |at: usize| {
+            let mut damaged = batch(10);
+            damaged[at] ^= 0x40;
+            damaged
+        };
+        let last = batch(10).len() - 1;
+        let (got, bytes) = look(damaged(last));
+        assert!(got.is_doubtful && got.bad.is_none() && got.records.is_empty());
+        assert_eq!(got.next, 10, "nothing is passed over");
+        assert_eq!(bytes, BOUNDS.each + BEHIND, "what stands behind it is asked for, too");
+        let (got, _) = look(damaged(last - 1));
+        assert!(got.is_doubtful && got.bad.is_none(), "other damage, which the way has done");
+        let (got, bytes) = look(batch(10));
+        assert_eq!(
+            (got.records.len(), got.next, got.is_doubtful),
+            (2, 12, false),
+            "it was whole all the time"
+        );
+        assert_eq!(bytes, BOUNDS.each);
+        let _ = look(damaged(last));
+        let (got, _) = look(damaged(last));
+        assert_eq!(got.bad.map(|bad| (bad.offset, bad.next)), Some((10, 12)), "that is how it lies there");
+        // Of a head that is damaged only the least is believed, and the rest looked at.
+        let _ = look(damaged(23));
+        let (got, _) = look(damaged(23));
+        assert_eq!(got.bad.map(|bad| (bad.offset, bad.next)), Some((10, 11)));
     }
 }

@@ -98,6 +98,8 @@ pub(crate) struct Batches {
     pub(crate) is_cut: bool,
     /// The first batch cannot be read.
     pub(crate) bad: Option<Bad>,
+    /// That may be the doing of the way here, and then it is not so the next time.
+    pub(crate) damage: Option<Damage>,
     /// Bytes that it has unfolded to.
     pub(crate) unfolded: usize,
 }
@@ -112,6 +114,33 @@ pub(crate) struct Bad {
     pub(crate) why: &'static str,
 }
 
+/// What bytes looked like that should have been others: the same twice is no accident of the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damage {
+    digest: u32,
+    /// Bytes up to where the next batch should begin, as far as that can be believed.
+    pub(crate) bytes: usize,
+}
+
+/// Bytes of the head of a batch.
+const HEAD: usize = 61;
+
+impl Damage {
+    fn of(bytes: &[u8], is_whole: bool) -> Self {
+        let seen = if is_whole { bytes } else { &bytes[..bytes.len().min(HEAD)] };
+        Self { digest: crc32c(seen), bytes: if is_whole { bytes.len() } else { 0 } }
+    }
+}
+
+/// What is wrong with a batch.
+struct Fault {
+    why: &'static str,
+    /// Where the next begins, as far as its head can be believed.
+    next: Option<i64>,
+    /// It may be other bytes the next time.
+    is_damage: bool,
+}
+
 /// The head of a batch, and its records as they are compressed.
 struct Opened {
     attributes: i16,
@@ -123,8 +152,9 @@ struct Opened {
     body: Bytes,
 }
 
-/// Opens a batch; what is wrong with it, and where its last record is said to be.
-fn opened(batch: Bytes, base: i64) -> Result<Opened, (&'static str, Option<i64>)> {
+/// Opens a batch.
+fn opened(batch: Bytes, base: i64) -> Result<Opened, Fault> {
+    let damaged = |why, next| Fault { why, next, is_damage: true };
     let mut batch = Reader::new(batch);
     let mut head = || {
         batch.i32()?;
@@ -133,8 +163,10 @@ fn opened(batch: Bytes, base: i64) -> Result<Opened, (&'static str, Option<i64>)
     match head() {
         Ok(MAGIC) => {}
         // Before, each was a batch of its own, named by its last record.
-        Ok(0..MAGIC) => return Err(("it has the format of before Kafka 0.11", Some(base))),
-        _ => return Err(("its head cannot be read", None)),
+        Ok(0..MAGIC) => {
+            return Err(damaged("it has the format of before Kafka 0.11", Some(base.saturating_add(1))));
+        }
+        _ => return Err(damaged("its head cannot be read", None)),
     }
     let check = batch.u32();
     let is_whole = check.is_ok_and(|check| crc32c(&batch.rest()) == check);
@@ -156,8 +188,15 @@ fn opened(batch: Bytes, base: i64) -> Result<Opened, (&'static str, Option<i64>)
             body: batch.rest(),
         })
     };
-    let Ok(opened) = rest() else { return Err(("its head cannot be read", None)) };
-    if is_whole { Ok(opened) } else { Err(("its checksum is wrong", Some(opened.last))) }
+    let Ok(opened) = rest() else { return Err(damaged("its head cannot be read", None)) };
+    if is_whole {
+        return Ok(opened);
+    }
+    // It is among the bytes that may be wrong: what it says twice, by the number of its records and by that of the last of
+    // them, is believed.
+    let records = opened.last.checked_sub(base).and_then(|last| last.checked_add(1));
+    let agrees = opened.count > 0 && records == Some(i64::from(opened.count));
+    Err(damaged("its checksum is wrong", agrees.then(|| opened.last.saturating_add(1))))
 }
 
 /// Reads batches from an offset on, until they have unfolded to more than so many bytes, or one cannot be read. What was
@@ -168,22 +207,28 @@ pub(crate) fn read(bytes: Bytes, from: i64, mut aborted: Vec<(i64, i64)>, most: 
     aborted.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
     let mut aborting: HashSet<i64> = HashSet::new();
     while reader.left() >= BEFORE && found.unfolded <= most {
-        let (Ok(base), Ok(length)) = (reader.i64(), reader.i32()) else { break };
+        let all = reader.rest();
+        let mut reading = Reader::new(all.clone());
+        let (Ok(base), Ok(length)) = (reading.i64(), reading.i32()) else { break };
         let Ok(length) = usize::try_from(length) else {
-            found.spoiled(base, None, "its length is none");
+            found.spoiled(Bad { base, next: None, why: "its length is none" }, Some(Damage::of(&all, false)));
             break;
         };
-        if reader.left() < length {
+        let Ok(batch) = reading.take(length) else {
             // The broker cuts where there is no more room.
-            found.is_cut = found.next.is_none();
+            if found.next.is_none() {
+                (found.is_cut, found.damage) = (true, Some(Damage::of(&all, false)));
+            }
             break;
-        }
-        let Ok(batch) = reader.take(length) else { break };
-        let after = || Reader::new(reader.rest()).i64().ok().filter(|next| *next > base);
+        };
+        let behind = reading.rest();
+        reader = Reader::new(behind.clone());
         let one = match opened(batch, base) {
             Ok(one) => one,
-            Err((why, last)) => {
-                found.spoiled(base, after().or_else(|| last.map(|last| last.saturating_add(1))), why);
+            Err(Fault { why, next, is_damage }) => {
+                let next = begins(behind).filter(|next| *next > from).or(next);
+                let damage = is_damage.then(|| Damage::of(&all[..BEFORE + length], true));
+                found.spoiled(Bad { base, next, why }, damage);
                 break;
             }
         };
@@ -204,7 +249,8 @@ pub(crate) fn read(bytes: Bytes, from: i64, mut aborted: Vec<(i64, i64)>, most: 
             continue;
         }
         let Ok(body) = compress::decompress(one.attributes & 7, one.body) else {
-            found.spoiled(base, Some(next), "it cannot be unfolded, or only to more than 16 MiB");
+            let why = "it cannot be unfolded, or only to more than 16 MiB";
+            found.spoiled(Bad { base, next: Some(next), why }, None);
             break;
         };
         found.unfolded += body.len();
@@ -213,7 +259,7 @@ pub(crate) fn read(bytes: Bytes, from: i64, mut aborted: Vec<(i64, i64)>, most: 
         let so_far = found.records.len();
         if records(body, one.count, base, one.first_time, time, from, &mut found.records).is_err() {
             found.records.truncate(so_far);
-            found.spoiled(base, Some(next), "its records cannot be read");
+            found.spoiled(Bad { base, next: Some(next), why: "its records cannot be read" }, None);
             break;
         }
         found.next = Some(next);
@@ -223,11 +269,18 @@ pub(crate) fn read(bytes: Bytes, from: i64, mut aborted: Vec<(i64, i64)>, most: 
 
 impl Batches {
     /// A batch cannot be read. Those before it come first, and this one is met again.
-    fn spoiled(&mut self, base: i64, next: Option<i64>, why: &'static str) {
+    fn spoiled(&mut self, bad: Bad, damage: Option<Damage>) {
         if self.next.is_none() {
-            self.bad = Some(Bad { base, next, why });
+            (self.bad, self.damage) = (Some(bad), damage);
         }
     }
+}
+
+/// Where a batch begins that is whole and as it was written: nothing else is believed.
+fn begins(bytes: Bytes) -> Option<i64> {
+    let mut reader = Reader::new(bytes);
+    let (base, length) = (reader.i64().ok()?, usize::try_from(reader.i32().ok()?).ok()?);
+    opened(reader.take(length).ok()?, base).is_ok().then_some(base)
 }
 
 fn records(
@@ -379,6 +432,40 @@ mod tests {
             bytes.extend_from_slice(&damaged);
             let found = read(bytes.freeze(), 8, Vec::new(), MOST);
             assert_eq!((found.next, found.bad, values(&found).len()), (Some(10), None, 2), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_may_be_damaged_is_believed_where_it_agrees_with_itself_and_nowhere_else() {
+        let of = |value: &str, base| {
+            changed(write([record(value), record("b")].iter(), SENDER, Compression::None), base, 0)
+        };
+        let batch = of("a", 10);
+        // Attributes, times and whoever sent it say nothing of where it ends; what does is at 23 and at 57.
+        let says = |place: usize| (23..27).contains(&place) || (57..61).contains(&place);
+        for place in 17..batch.len() {
+            for bit in 0..8 {
+                let mut bytes = batch.clone();
+                bytes[place] ^= 1 << bit;
+                let found = read(bytes.clone().freeze(), 10, Vec::new(), MOST);
+                let want = (!says(place)).then_some(12);
+                assert_eq!(found.bad.expect("one").next, want, "{place} {bit}: nothing is behind it");
+                assert!(found.damage.is_some());
+                // Nor is what is behind it, unless it is whole.
+                bytes.extend_from_slice(&of("c", 1 << 40)[..60]);
+                let found = read(bytes.freeze(), 10, Vec::new(), MOST);
+                assert_eq!(found.bad.expect("one").next, want, "{place} {bit}: what is behind it is cut");
+            }
+        }
+        // A length that is damaged leads into the middle of it, where anything may stand.
+        for bit in 0..6 {
+            let mut bytes = batch.clone();
+            bytes[11] ^= 1 << bit;
+            bytes.extend_from_slice(&of("c", 12));
+            let found = read(bytes.freeze(), 10, Vec::new(), MOST);
+            assert!(
+                found.next.is_none() && found.bad.is_none_or(|bad| bad.next.is_none_or(|next| next == 12))
+            );
         }
     }
 

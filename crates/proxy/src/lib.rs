@@ -10,6 +10,7 @@ mod body;
     allow(dead_code, reason = "there is no broker in this build")
 )]
 mod broker;
+mod by_hand;
 mod call;
 pub mod catalogue;
 pub mod compiled;
@@ -54,6 +55,7 @@ mod upstream;
 mod worker;
 
 pub use broker::{BrokerStatus, subscription::SubscriptionStatus};
+pub use by_hand::{ByHand, ByHandStatus};
 pub use consumer::hash_password;
 pub use failure::Problem;
 pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
@@ -62,7 +64,7 @@ pub use listener::sockets::{Inherited, take_inherited};
 pub use policy::cache::report::{CacheStatus, PurgeWish, Purged, SharedStatus};
 pub use policy::mirror::report::{Field as MirroredField, MirrorStatus};
 pub use policy::strangler::report::{StranglerStatus, StranglerWish};
-pub use server::{Error, Gateway};
+pub use server::{Error, Gateway, Operated};
 pub use tls::{client::receiver as receiver_tls, managed as certificates, server::admin as server_tls};
 pub use upstream::cluster::{
     BreakerStatus, BreakerWish, BulkheadStatus, ClusterStatus, EndpointStatus, NoSuchBreaker, QueueStatus,

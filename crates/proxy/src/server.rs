@@ -18,6 +18,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use crate::{
     broker::subscription,
+    by_hand::{ByHand, ByHandStatus},
     compiled::Compiled,
     handler::ai::metrics::ProviderMetrics,
     ledger::{Ledger, Report, shared::Accounts},
@@ -36,12 +37,38 @@ pub struct Gateway {
     shared: Arc<Shared>,
     clusters: Clusters,
     ledger: Arc<Ledger>,
+    by_hand: ByHand,
     background: Handle,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// What is listened on, by the name of the listener.
     bound: Mutex<HashMap<Arc<str>, Bound>>,
     /// The UDP sockets of HTTP/3, by their address.
     fronts: Mutex<Fronts>,
+}
+
+/// What became of what an operator wanted.
+#[derive(Debug)]
+pub enum Operated<S> {
+    /// How it stands then.
+    Set(S),
+    /// The same, and it cannot be kept: a restart forgets it, and this says why.
+    Unkept(S, String),
+    /// It is not there any more, and what was kept of it is forgotten; or that could not be written.
+    Forgotten(Result<(), String>),
+    /// It is not there, and nothing was kept of it.
+    Nothing,
+}
+
+impl<S> Operated<S> {
+    fn of(status: Option<S>, kept: Result<bool, String>) -> Self {
+        match (status, kept) {
+            (Some(status), Ok(_)) => Self::Set(status),
+            (Some(status), Err(error)) => Self::Unkept(status, error),
+            (None, Ok(true)) => Self::Forgotten(Ok(())),
+            (None, Ok(false)) => Self::Nothing,
+            (None, Err(error)) => Self::Forgotten(Err(error)),
+        }
+    }
 }
 
 /// Why a gateway does not start or does not take a configuration.
@@ -67,17 +94,19 @@ pub enum Error {
 
 impl Gateway {
     /// Compiles a snapshot, and does nothing more yet. `background` is the runtime for health checks, discovery and
-    /// the like; `ledger` what budgets have spent.
+    /// the like; `ledger` what budgets have spent; `by_hand` what operators have set, which holds from the first call on.
     pub fn prepare(
         snapshot: Arc<Snapshot>,
         telemetry: Telemetry,
         ledger: Arc<Ledger>,
+        by_hand: ByHand,
         background: Handle,
     ) -> Result<Self, Error> {
         let clusters = Clusters::new(background.clone());
         let workers = worker_count(&snapshot);
         let compiled =
             Compiled::build(snapshot, &clusters, &background, &ledger, None).map_err(Error::Configuration)?;
+        by_hand.apply(&compiled);
         let shared = Arc::new(Shared {
             compiled: ArcSwap::from_pointee(compiled),
             generation: AtomicU64::new(1),
@@ -107,6 +136,7 @@ impl Gateway {
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::graphql::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
+        shared.telemetry.register(Arc::new(crate::handler::files::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(mirror::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(strangler::Report(Arc::downgrade(&shared))));
         let places = crate::policy::priority::report::Report(Arc::downgrade(&shared));
@@ -121,6 +151,7 @@ impl Gateway {
             shared,
             clusters,
             ledger,
+            by_hand,
             background,
             threads: Mutex::default(),
             bound: Mutex::default(),
@@ -221,6 +252,8 @@ impl Gateway {
             gone
         };
         crate::handler::mcp::reloaded(&compiled);
+        // Of what is new in it, or there again.
+        self.by_hand.apply(&compiled);
         self.shared.compiled.store(Arc::new(compiled));
         cache::begin(&self.shared.compiled.load());
         self.shared.generation.fetch_add(1, Ordering::Release);
@@ -396,14 +429,32 @@ impl Gateway {
         strangler::status(&self.shared.compiled.load())
     }
 
-    /// Does what an operator wants of such a move; how it stands then, or none where the route has no such rule.
+    /// Does what an operator wants of such a move, and keeps it; how it stands then. Where the route has no such rule any more,
+    /// what was kept of it can be forgotten. It writes a file.
     pub fn operate_strangler(
         &self,
         route: &str,
         rule: &str,
         wish: strangler::StranglerWish,
-    ) -> Option<strangler::StranglerStatus> {
-        strangler::operate(&self.shared.compiled.load(), route, rule, wish)
+    ) -> Operated<strangler::StranglerStatus> {
+        let status = strangler::operate(&self.shared.compiled.load(), route, rule, wish);
+        if status.is_none() && wish != strangler::StranglerWish::Auto {
+            return Operated::Nothing;
+        }
+        Operated::of(status, self.by_hand.keep_strangler(route, rule, wish))
+    }
+
+    /// What operators have set by hand, here and before.
+    pub fn by_hand(&self) -> Vec<ByHandStatus> {
+        self.by_hand.status(&self.shared.compiled.load())
+    }
+
+    /// Takes up what an operator has set at the process before while this one was starting.
+    ///
+    /// # Errors
+    /// It cannot be read; what was known at the start holds.
+    pub fn set_by_hand_again(&self) -> Result<(), String> {
+        self.by_hand.again(&self.shared.compiled.load())
     }
 
     /// Purges caches; how many answers went. An error says what is wrong with the wish.
@@ -411,11 +462,28 @@ impl Gateway {
         wish.fulfil(&self.shared.compiled.load())
     }
 
-    /// What an operator wants of an upstream's circuit breaker; its state then.
-    pub fn operate_breaker(&self, upstream: &str, wish: BreakerWish) -> Result<BreakerStatus, NoSuchBreaker> {
+    /// What an operator wants of an upstream's circuit breaker, which is kept; its state then. Where there is none any more, what
+    /// was kept of it can be forgotten. It writes a file.
+    pub fn operate_breaker(
+        &self,
+        upstream: &str,
+        wish: BreakerWish,
+    ) -> Result<Operated<BreakerStatus>, NoSuchBreaker> {
         let compiled = self.shared.compiled.load();
-        let upstream = compiled.upstreams.get(upstream).ok_or(NoSuchBreaker::Upstream)?;
-        upstream.cluster.operate_breaker(wish, Instant::now()).ok_or(NoSuchBreaker::Breaker)
+        let known = compiled.upstreams.get(upstream).ok_or(NoSuchBreaker::Upstream);
+        let status = known.and_then(|known| {
+            known.cluster.operate_breaker(wish, Instant::now()).ok_or(NoSuchBreaker::Breaker)
+        });
+        if let Err(lack) = &status
+            && wish != BreakerWish::Closed
+        {
+            return Err(*lack);
+        }
+        match (Operated::of(status.as_ref().ok().cloned(), self.by_hand.keep_breaker(upstream, wish)), status)
+        {
+            (Operated::Nothing, Err(lack)) => Err(lack),
+            (operated, _) => Ok(operated),
+        }
     }
 
     /// Whether the gateway is on its way out.

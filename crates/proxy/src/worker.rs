@@ -341,7 +341,7 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
         }
     };
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async move {
+    let worker = local.block_on(&runtime, async move {
         let worker = Worker::new(id, shared);
         CURRENT.with(|current| *current.borrow_mut() = Rc::downgrade(&worker));
         tokio::task::spawn_local(timer::drive());
@@ -394,9 +394,12 @@ pub(crate) fn run(id: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedRece
             }
         }
         worker.pool.close();
-        worker.recorder.borrow_mut().flush();
+        worker
     });
+    // What was still under way is cut here, and some of it has something to say.
     drop(local);
+    worker.recorder.borrow_mut().flush();
+    drop(worker);
     // A disk that hangs must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
 }

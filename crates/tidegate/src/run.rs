@@ -7,8 +7,9 @@ use std::{
 };
 
 use model::resource::listener::ListenerProtocol;
-use proxy::{Gateway, ledger::Ledger};
+use proxy::{ByHand, Gateway, ledger::Ledger};
 use telemetry::Telemetry;
+use tokio::task::JoinHandle;
 
 use crate::{
     admin::{self, Admin, Secrets},
@@ -71,7 +72,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let ledger =
         Arc::new(Ledger::kept_by(spent.clone()).with_answers(Arc::new(Kept::new(args.data_dir.clone()))));
     let handle = runtime.handle().clone();
-    let gateway = Gateway::prepare(snapshot.clone(), telemetry.clone(), ledger.clone(), handle)
+    let by_hand = ByHand::of(args.data_dir.clone()).map_err(|error| say(&error))?;
+    let gateway = Gateway::prepare(snapshot.clone(), telemetry.clone(), ledger.clone(), by_hand, handle)
         .map_err(|error| refused(&error))?;
     let writer = Writer::start(ledger, spent).map_err(|error| say(&error))?;
     warn_of(&gateway.compiled().warnings);
@@ -180,10 +182,15 @@ async fn serve(
             return Err(say(&not_taken_over(&predecessor, &error)));
         }
         tracing::info!("took over from process {}", predecessor.pid);
+        // An operator may have spoken to it since this one has read what is set.
+        if let Err(error) = running.gateway.set_by_hand_again() {
+            tracing::error!("{error}");
+        }
     }
     announce(&running, args);
-    // After the process before has been relieved: it orders nothing more, and authorities find this one.
-    running.certificates.follow(&snapshot);
+    // After the process before has been relieved: it orders nothing more, and authorities find this one. Of what is live now:
+    // the admin endpoint may have loaded another configuration since.
+    running.certificates.follow(&running.gateway.compiled().snapshot);
     let mut waiting = wait_for_upgrade(&running, admin.as_ref(), args);
     let alive = running.clone();
     tokio::spawn(service::watchdog(move |within| alive.gateway.is_alive(within)));
@@ -205,7 +212,7 @@ async fn serve(
         }
         End::Upgraded(pid) => {
             service::succeeded_by(pid);
-            stop_ordering(&running);
+            let ordering = stop_ordering(&running);
             tracing::info!(pid, "a new process serves; this one ends with what it has in flight");
             if let Some(admin) = &admin {
                 admin.close();
@@ -213,7 +220,7 @@ async fn serve(
             tokio::select! {
                 biased;
                 exit = signals.impatient() => at_once(&running, exit).await,
-                () = drain(&running) => Ok(()),
+                () = drain(&running, ordering) => Ok(()),
             }
         }
     }
@@ -222,28 +229,31 @@ async fn serve(
 /// Fails readiness, waits until balancers have noticed, and drains.
 async fn end(running: &Running, admin: Option<&Admin>) {
     let shutdown = running.gateway.compiled().snapshot.config.shutdown.clone();
-    service::stopping(shutdown.drain_delay.get() + shutdown.deadline.get() + 2 * FLUSH);
-    stop_ordering(running);
+    let patience = (shutdown.drain_delay.get() + shutdown.deadline.get()).max(acme::FAREWELL);
+    service::stopping(patience + 2 * FLUSH);
+    let ordering = stop_ordering(running);
     tracing::info!("shutting down: readiness fails now, draining begins in {}", shutdown.drain_delay);
     if let Some(admin) = admin {
         admin.fail_readiness();
     }
     tokio::time::sleep(shutdown.drain_delay.get()).await;
-    drain(running).await;
+    drain(running, ordering).await;
 }
 
 /// No certificate is ordered any more; what was laid out for authorities is taken back meanwhile.
-fn stop_ordering(running: &Running) {
+fn stop_ordering(running: &Running) -> JoinHandle<()> {
     let certificates = running.certificates.clone();
-    tokio::task::spawn_blocking(move || certificates.stop());
+    tokio::task::spawn_blocking(move || certificates.stop())
 }
 
-/// Lets what is in flight end.
-async fn drain(running: &Running) {
+/// Lets what is in flight end, records that were set for authorities among it.
+async fn drain(running: &Running, ordering: JoinHandle<()>) {
     let deadline = running.gateway.compiled().snapshot.config.shutdown.deadline;
     if !running.gateway.drain(deadline.get()).await {
         tracing::warn!("the deadline of {deadline} ended calls that were still in flight");
     }
+    // It has a bound of its own.
+    let _ = ordering.await;
     running.telemetry.shutdown(FLUSH).await;
     tracing::info!("stopped");
 }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Authentication, Place, Settings};
 use crate::{
-    Duration, FilePath, HeaderName, Secret, Size,
+    Duration, FilePath, HeaderName, Percent, Secret, Size,
     diff::{Asked, Asks, Demand, Terms, demand},
     load::{Context, scope::Named},
+    resource::redis::{Store, WhenAway},
 };
 
 /// Lets in who has signed the request, as HTTP Message Signatures say (RFC 9421) or as GitHub, Stripe and Slack sign their
@@ -38,6 +39,10 @@ pub struct Hmac {
     pub leeway: Duration,
     /// Take a signature more than once. Without it those of `maxAge` are remembered, up to 100,000.
     pub allow_replays: bool,
+    /// Where signatures that were used are remembered. With `redis` one is good once at all gateways together.
+    pub store: Store,
+    /// With `store: redis`: what is done while it is away. With `local` each gateway knows what came to itself.
+    pub when_away: WhenAway,
     /// The largest body whose signature is looked at; a larger one is 413. It is read whole before it goes on.
     pub max_body_size: Size,
     /// Name of the consumer that good requests count as, where no consumer's `jwt` entry has the `keyid` claim.
@@ -58,6 +63,8 @@ impl Default for Hmac {
             max_age: Duration::from_secs(300),
             leeway: Duration::from_secs(10),
             allow_replays: false,
+            store: Store::Memory,
+            when_away: WhenAway::Closed,
             max_body_size: Size(1024 * 1024),
             consumer: None,
         }
@@ -144,6 +151,10 @@ impl Settings for Hmac {
         if !is_webhook && self.components.is_empty() {
             at.field("components", |at| at.error("a signature that covers nothing says nothing"));
         }
+        at.stored(self.store, self.when_away, Percent(100.0));
+        if self.allow_replays && self.store == Store::Redis {
+            at.field("store", |at| at.error("with `allowReplays` nothing is remembered"));
+        }
         if self.max_age.is_zero() {
             at.field("maxAge", |at| at.error("expected more than nothing"));
         }
@@ -174,6 +185,7 @@ impl Terms for Signed {
             && theirs.components.iter().all(|component| mine.components.contains(component))
             && (theirs.unsigned_body || !mine.unsigned_body)
             && (theirs.allow_replays || !mine.allow_replays)
+            && (theirs.store == Store::Memory || mine.store == theirs.store)
             && mine.max_age <= theirs.max_age
     }
 

@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{Cidr, Duration, load::Context};
+use crate::{
+    Cidr, Duration, Percent,
+    load::Context,
+    resource::redis::{Store, WhenAway},
+};
 
 /// Locks out who fails to sign in too often: 429, whatever they show, until their time is over. A failure is a 401 of the
 /// gateway's own to a call that shows credentials, whichever policy finds out who calls. One without credentials is none.
@@ -44,6 +48,8 @@ pub struct Lockout {
     /// Those that are counted at a time; beyond, the oldest is forgotten.
     #[schemars(range(min = 100, max = 1_000_000))]
     pub max_entries: usize,
+    /// Where failures are counted. With `redis` all gateways count together, and while it is away each counts what comes to itself.
+    pub store: Store,
 }
 
 /// Whose failures are counted.
@@ -78,6 +84,7 @@ impl Default for Lockout {
             ipv6_prefix: 64,
             upstream_statuses: Vec::new(),
             max_entries: 100_000,
+            store: Store::Memory,
         }
     }
 }
@@ -92,6 +99,7 @@ impl Settings for Lockout {
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {
+        at.stored(self.store, WhenAway::Local, Percent(100.0));
         for (key, time) in [("window", self.window), ("duration", self.duration)] {
             if time.is_zero() || time > Duration::from_secs(7 * 24 * 3600) {
                 at.field(key, |at| at.error("expected more than nothing and 7d or less"));

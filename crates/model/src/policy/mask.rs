@@ -11,7 +11,8 @@ use crate::{Size, load::Context};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Mask {
-    /// Paths in JSON such as `user.email`, `items[].card`, `meta.*`; `**.password` is one of this name anywhere.
+    /// Paths in JSON such as `user.email`, `items[].card`, `meta.*`; `**.password` is one of this name anywhere, and `[].card` is
+    /// in the items of a body that is a list. A backslash stands before what belongs to a name: `address\.line`.
     pub fields: Vec<String>,
     /// What is looked for in all texts, as the guardrails of models do.
     pub detect: Vec<PersonalData>,
@@ -65,21 +66,115 @@ impl Settings for Mask {
             at.error("hides nothing; expected `fields`, `detect` or `logQuery`");
         }
         at.each("fields", &self.fields, |at, path| {
-            let is_wrong = |name: &str| {
-                let name = name.trim_end_matches("[]");
-                name.is_empty() || name.contains(['[', ']'])
-            };
-            let names: Vec<&str> = path.split('.').collect();
-            let is_open = names.last().is_some_and(|last| *last == "**");
-            if names.iter().any(|name| is_wrong(name)) || is_open || names.len() > 64 {
+            if steps(path).is_none() {
                 at.error_with(
                     format!("`{path}` is no path"),
-                    "names with dots between them, `[]` behind a list's name, `*` for any name, `**` for any depth",
+                    "names with dots between them, `[]` behind a list's name, `*` for any name, `**` for any depth, and a \
+                     backslash before a dot, a bracket, a star or a backslash of a name",
                 );
             }
         });
         if self.max_size.bytes() == 0 {
             at.field("maxSize", |at| at.error("expected more than nothing"));
         }
+    }
+}
+
+/// Steps of a path, at most.
+const STEPS_MAX: usize = 64;
+
+/// A step of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A member of this name.
+    Name(String),
+    /// Each member.
+    Any,
+    /// Each item of a list.
+    Items,
+    /// Here, and anywhere below.
+    Deep,
+}
+
+/// What a path means; none of what is no path.
+pub fn steps(path: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut rest = path.chars();
+    loop {
+        let (mut name, mut is_plain, mut items) = (String::new(), true, 0);
+        let mut is_over = true;
+        while let Some(next) = rest.next() {
+            match next {
+                '.' => {
+                    is_over = false;
+                    break;
+                }
+                '[' => {
+                    if rest.next() != Some(']') {
+                        return None;
+                    }
+                    items += 1;
+                }
+                // Behind its items a name has come to its end.
+                _ if items > 0 => return None,
+                ']' => return None,
+                '\\' => {
+                    name.push(rest.next().filter(|next| matches!(next, '.' | '[' | ']' | '*' | '\\'))?);
+                    is_plain = false;
+                }
+                next => name.push(next),
+            }
+        }
+        match name.as_str() {
+            // A list without a name is the body itself.
+            "" if items > 0 && steps.is_empty() => {}
+            "" => return None,
+            "*" if is_plain => steps.push(Step::Any),
+            "**" if is_plain && is_over => return None,
+            "**" if is_plain => steps.push(Step::Deep),
+            _ => steps.push(Step::Name(name)),
+        }
+        steps.extend((0..items).map(|_| Step::Items));
+        if steps.len() > STEPS_MAX {
+            return None;
+        }
+        if is_over {
+            return Some(steps);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_names_and_lists_and_whatever_a_backslash_takes_into_a_name() {
+        let name = |name: &str| Step::Name(name.to_owned());
+        for (path, want) in [
+            ("a", vec![name("a")]),
+            ("a.b[].c", vec![name("a"), name("b"), Step::Items, name("c")]),
+            ("a[][]", vec![name("a"), Step::Items, Step::Items]),
+            ("[].a", vec![Step::Items, name("a")]),
+            ("[][]", vec![Step::Items, Step::Items]),
+            ("*.x", vec![Step::Any, name("x")]),
+            ("**.x", vec![Step::Deep, name("x")]),
+            ("***", vec![name("***")]),
+            (r"a\.b.c", vec![name("a.b"), name("c")]),
+            (r"\*.a\[\]", vec![name("*"), name("a[]")]),
+            (r"a\\.b", vec![name("a\\"), name("b")]),
+            (r"a\.b[].\*\*", vec![name("a.b"), Step::Items, name("**")]),
+        ] {
+            assert_eq!(steps(path), Some(want), "{path}");
+        }
+        for path in [
+            "", ".", "a.", ".a", "a..b", "a[", "a]", "a[0]", "a[]b", "a.[]", "**", "a.**", r"a\", r"a\b",
+            "a[\\]",
+        ] {
+            assert_eq!(steps(path), None, "{path}");
+        }
+        assert!(
+            steps(&["a"; STEPS_MAX].join(".")).is_some() && steps(&["a"; STEPS_MAX + 1].join(".")).is_none()
+        );
     }
 }

@@ -93,7 +93,8 @@ pub enum Challenge {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DnsHook {
-    /// A program with its arguments, to which `set` or `clear`, the record's name and its value are added.
+    /// A program by its absolute path, which `runtime.allowedCommands` lists, with its arguments, to which `set` or `clear`, the
+    /// record's name and its value are added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// The program's environment: of the gateway's own it has `PATH` alone.

@@ -17,7 +17,8 @@ pub struct Runtime {
     /// Name servers, as `ip:port`; those of the system without it.
     #[schemars(extend("items" = {"type": "string", "format": "ip-port"}))]
     pub dns_servers: Vec<String>,
-    /// Executables that servers of tools (`mcp`) may be run from, as absolute paths. None without it.
+    /// Executables that may be run, as absolute paths: by servers of tools (`mcp`), and to set records (`acme[].dns.command`).
+    /// None without it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_commands: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Rules of ACME: whom to ask, how names are shown to be ours, and which names can be.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
 use crate::{
     Config, Duration,
@@ -62,7 +62,7 @@ pub(super) fn check(authority: &AcmeAuthority, config: &Config, at: &mut Context
         }
     });
     if let Some(dns) = &authority.dns {
-        at.field("dns", |at| self::dns(dns, at));
+        at.field("dns", |at| self::dns(dns, config, at));
     }
     for (key, time, least, most) in [
         ("timeout", authority.timeout, Duration::from_millis(100), Duration::from_secs(300)),
@@ -88,7 +88,22 @@ pub(super) fn check(authority: &AcmeAuthority, config: &Config, at: &mut Context
     }
 }
 
-fn dns(dns: &DnsHook, at: &mut Context<'_, '_>) {
+/// What may be run is said in one place, so that who may write the rest starts nothing else.
+fn program(path: &str, config: &Config, at: &mut Context<'_, '_>) {
+    if !Path::new(path).is_absolute() {
+        at.error_with(
+            format!("expected the whole path of a program first, found `{path}`"),
+            "such as `/usr/local/bin/set-record`: `PATH` is not looked through",
+        );
+    } else if !config.runtime.allowed_commands.iter().any(|allowed| allowed == path) {
+        at.error_with(
+            format!("`{path}` may not be run here: `runtime.allowedCommands` lists what may"),
+            format!("add it there: `runtime: {{allowedCommands: [{path}]}}`"),
+        );
+    }
+}
+
+fn dns(dns: &DnsHook, config: &Config, at: &mut Context<'_, '_>) {
     match (dns.command.is_empty(), &dns.url) {
         (true, None) => {
             at.error_with("expected `command` or `url`", "such as `command: [/usr/local/bin/set-record]`")
@@ -101,8 +116,8 @@ fn dns(dns: &DnsHook, at: &mut Context<'_, '_>) {
         }),
         _ => {}
     }
-    if dns.command.first().is_some_and(String::is_empty) {
-        at.field("command", |at| at.error("expected the path of a program first"));
+    if let Some(program) = dns.command.first() {
+        at.field("command", |at| self::program(program, config, at));
     }
     if dns.url.is_none() && !dns.headers.is_empty() {
         at.field("headers", |at| at.error("a program has no headers"));

@@ -76,6 +76,16 @@ pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
     }
     at.each("streamRoutes", &config.stream_routes, |at, route| stream_route::check(route, config, at));
     stream_route::places(config, at);
+    at.field("runtime", |at| {
+        at.each("allowedCommands", &config.runtime.allowed_commands, |at, path| {
+            if !std::path::Path::new(path).is_absolute() {
+                at.error_with(
+                    format!("expected a whole path, found `{path}`"),
+                    "such as `/usr/bin/python3`: `PATH` is not looked through",
+                );
+            }
+        });
+    });
     at.each("acme", &config.acme, |at, authority| acme::check(authority, config, at));
     at.each("brokers", &config.brokers, |at, broker| broker::check(broker, at));
     at.each("plugins", &config.plugins, |at, plugin| plugin::check(plugin, at));

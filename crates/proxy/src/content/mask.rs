@@ -4,6 +4,7 @@ use ai::guard::{
     detect::Kind,
     scan::{At, Scanner},
 };
+use model::policy::mask::{Step, steps};
 use serde_json::Value;
 
 /// How deep JSON is looked through; what lies deeper is hidden whole.
@@ -17,14 +18,6 @@ pub(crate) struct Hidden {
     removes: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Step {
-    Name(String),
-    Any,
-    Items,
-    Deep,
-}
-
 impl Hidden {
     pub(crate) fn compile(
         fields: &[String],
@@ -34,8 +27,9 @@ impl Hidden {
     ) -> Result<Self, String> {
         let kinds: Vec<(Kind, usize)> = kinds.iter().map(|kind| (*kind, 0)).collect();
         let scanner = Scanner::compile(&kinds, &[]).map_err(|(_, error)| error)?;
+        let path = |path: &String| steps(path).ok_or_else(|| format!("`{path}` is no path"));
         Ok(Self {
-            paths: fields.iter().map(|path| steps(path)).collect(),
+            paths: fields.iter().map(path).collect::<Result<_, _>>()?,
             scanner,
             replacement: replacement.to_owned(),
             removes,
@@ -163,21 +157,6 @@ impl Hidden {
     }
 }
 
-fn steps(path: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for part in path.split('.') {
-        let name = part.trim_end_matches("[]");
-        match name {
-            "" => {}
-            "*" => steps.push(Step::Any),
-            "**" => steps.push(Step::Deep),
-            name => steps.push(Step::Name(name.to_owned())),
-        }
-        steps.extend((0..(part.len() - name.len()) / 2).map(|_| Step::Items));
-    }
-    steps
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -208,11 +187,25 @@ mod tests {
                 &["**.f", "**.password", "l[]"],
                 json!({"a": {"b": 1, "c": [{"d": "x", "e": 1}, {"d": {"f": "***"}}]}, "password": "***", "l": ["***", "***"]}),
             ),
+            (
+                &[r"x\.y", r"a.x\.y"],
+                json!({"a": {"b": 1, "c": [{"d": "x", "e": 1}, {"d": {"f": 2}}]}, "password": "p", "l": [1, 2]}),
+            ),
             (&["a.*"], json!({"a": {"b": "***", "c": "***"}, "password": "p", "l": [1, 2]})),
         ] {
             assert_eq!(hidden(fields, false, value.clone()), want, "{fields:?}");
         }
         assert_eq!(hidden(&["a", "**.l"], true, value), json!({"password": "p"}));
+    }
+
+    #[test]
+    fn names_with_dots_and_items_of_a_body_that_is_a_list_are_addressed() {
+        let value = json!([{"a.b": 1, "a": {"b": 2}, "*": 3}, {"a.b": {"c.d": [4]}}]);
+        let want = json!([{"a.b": "***", "a": {"b": 2}, "*": 3}, {"a.b": "***"}]);
+        assert_eq!(hidden(&[r"[].a\.b"], false, value.clone()), want);
+        let want = json!([{"a.b": 1, "a": {"b": 2}}, {"a.b": {}}]);
+        assert_eq!(hidden(&[r"[].\*", r"**.c\.d"], true, value.clone()), want);
+        assert_eq!(hidden(&["[]"], true, value), json!([]));
     }
 
     #[test]

@@ -28,14 +28,43 @@ pub(super) struct Decided<D> {
 }
 
 struct Side<D> {
-    decisions: HashMap<Key, (D, Instant)>,
-    /// In the order in which they came.
-    order: VecDeque<Key>,
+    decisions: HashMap<Key, Kept<D>>,
+    /// In the order in which they came, each with its number. One whose number is not that of what is kept under its key has no
+    /// meaning any more: it was decided anew.
+    order: VecDeque<(Key, u64)>,
+    count: u64,
+}
+
+struct Kept<D> {
+    decision: D,
+    until: Instant,
+    number: u64,
 }
 
 impl<D> Default for Side<D> {
     fn default() -> Self {
-        Self { decisions: HashMap::new(), order: VecDeque::new() }
+        Self { decisions: HashMap::new(), order: VecDeque::new(), count: 0 }
+    }
+}
+
+impl<D> Side<D> {
+    /// Keeps the newest `max`.
+    fn put(&mut self, key: Key, decision: D, until: Instant, max: usize) {
+        self.count += 1;
+        let number = self.count;
+        self.decisions.insert(key, Kept { decision, until, number });
+        self.order.push_back((key, number));
+        while self.decisions.len() > max {
+            let Some((oldest, number)) = self.order.pop_front() else { break };
+            if self.decisions.get(&oldest).is_some_and(|kept| kept.number == number) {
+                self.decisions.remove(&oldest);
+            }
+        }
+        // Half of it has no meaning then, so that this is seldom.
+        if self.order.len() > max.saturating_mul(2) {
+            let decisions = &self.decisions;
+            self.order.retain(|(key, number)| decisions.get(key).is_some_and(|kept| kept.number == *number));
+        }
     }
 }
 
@@ -48,7 +77,7 @@ impl<D: Clone> Decided<D> {
         let now = Instant::now();
         let sides = self.sides.lock().unwrap_or_else(PoisonError::into_inner);
         let found = sides.0.decisions.get(key).or_else(|| sides.1.decisions.get(key));
-        found.filter(|(_, until)| now < *until).map(|(decision, _)| decision.clone())
+        found.filter(|kept| now < kept.until).map(|kept| kept.decision.clone())
     }
 
     /// Keeps a decision, by which somebody is let in or is not.
@@ -65,20 +94,35 @@ impl<D: Clone> Decided<D> {
             side.decisions.remove(&key);
             return;
         }
-        if side.decisions.insert(key, (decision.clone(), Instant::now() + ttl)).is_none() {
-            side.order.push_back(key);
-        }
-        // Of what was decided otherwise meanwhile the place in the order is left.
-        while side.decisions.len() > max || side.order.len() > max.saturating_mul(2) {
-            let Some(oldest) = side.order.pop_front() else { break };
-            side.decisions.remove(&oldest);
-        }
+        side.put(key, decision.clone(), Instant::now() + ttl, max);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_decided_anew_is_new_and_what_is_old_goes_first() {
+        let lasts = Duration::from_secs(60);
+        let decided = Decided::new(Terms { ttl: lasts, negative_ttl: lasts, max: 3 });
+        let put = |key: u8, lets_in| decided.put([key; 32], &key, lets_in);
+        let are_kept = |keys: &[u8]| keys.iter().all(|key| decided.get(&[*key; 32]).is_some());
+        for key in [1, 2, 3, 1, 4] {
+            put(key, true);
+        }
+        assert!(are_kept(&[1, 3, 4]) && !are_kept(&[2]), "1 was asked about again, 2 is the oldest");
+        // It changes sides and comes back: its old place in the order is not its place.
+        put(3, false);
+        put(3, true);
+        put(5, true);
+        assert!(are_kept(&[3, 4, 5]) && !are_kept(&[1]));
+        for turn in 0..1000 {
+            put(3 + turn % 3, true);
+        }
+        let sides = decided.sides.lock().expect("whole");
+        assert!(sides.0.order.len() <= 6 && sides.0.decisions.len() == 3, "{}", sides.0.order.len());
+    }
 
     #[test]
     fn no_more_is_kept_than_there_is_room_for_and_refusals_only_by_choice() {

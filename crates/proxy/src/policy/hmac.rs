@@ -5,8 +5,13 @@
 
 mod seen;
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
+use ::redis::{Script, Value as Answered};
 use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -15,7 +20,7 @@ use identity::{
     message::{Message, combined},
     webhook,
 };
-use model::policy::hmac::SignatureStyle;
+use model::{policy::hmac::SignatureStyle, resource::redis::WhenAway};
 use serde_json::{Map, Value};
 
 use self::seen::Seen;
@@ -32,18 +37,27 @@ use crate::{
     compiled::Building,
     consumer::{Consumer, Consumers},
     failure::{Failure, Problem},
+    handler::ai::shared::Sharing,
 };
 
 static METRIC: Metric = Metric {
     name: "tidegate_hmac_total",
-    help: "Requests whose signature was looked at, by what came of it; `replayed` were let in before.",
-    outcomes: &["good", "refused", "replayed"],
+    help: "Requests whose signature was looked at, by what came of it; `replayed` were let in before, and for `away` ones the \
+           shared store was: they were refused or judged as `whenAway` says.",
+    outcomes: &["good", "refused", "replayed", "away"],
     gauges: &[],
 };
 
 const GOOD: usize = 0;
 const REFUSED: usize = 1;
 const REPLAYED: usize = 2;
+const AWAY: usize = 3;
+
+/// Notes that a signature is used, for so many milliseconds: 1 when that is for the first time.
+static ONCE: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) and 1 or 0"));
+/// When a request may be tried again whose store is away.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The algorithms of RFC 9421 §3.3 with public keys, by the names that the registry has for them.
 const ALGORITHMS: [(&str, Algorithm); 5] = [
@@ -66,6 +80,9 @@ pub(crate) struct Hmac {
     max_age: f64,
     leeway: f64,
     seen: Option<Arc<Seen>>,
+    sharing: Option<Sharing>,
+    owner: String,
+    remembered: Duration,
     body_bytes_max: usize,
     consumers: Arc<Consumers>,
     consumer: Option<Arc<Consumer>>,
@@ -105,6 +122,9 @@ impl Hmac {
             max_age: max_age.as_secs_f64(),
             leeway: settings.leeway.get().as_secs_f64(),
             seen: (!settings.allow_replays).then(|| cx.keep("seen", &remembered, || Seen::new(remembered))),
+            sharing: Sharing::of(settings.store, settings.when_away, cx)?,
+            owner: cx.owner.clone(),
+            remembered,
             body_bytes_max: settings.max_body_size.get(),
             consumer: credentials::anonymous(settings.consumer.as_deref(), &consumers)
                 .map_err(|error| error.replace("anonymous", "consumer"))?,
@@ -132,11 +152,18 @@ impl Hmac {
             Ok(good) => good,
             Err(detail) => return Verdict::Fail(self.refused(detail)),
         };
-        if let Some(seen) = &self.seen
-            && good.marks.iter().filter(|mark| !seen.is_new(mark)).count() > 0
-        {
-            self.counted.note(REPLAYED);
-            return Verdict::Fail(self.unsigned().with_detail("the signature was used before"));
+        if let Some(seen) = &self.seen {
+            match self.is_first(seen, &good.marks).await {
+                Some(true) => {}
+                Some(false) => {
+                    self.counted.note(REPLAYED);
+                    return Verdict::Fail(self.unsigned().with_detail("the signature was used before"));
+                }
+                None => {
+                    let failure = Failure::refused(Problem::Unavailable).with_retry_after(RETRY_AFTER);
+                    return Verdict::Fail(failure.with_detail("the store of used signatures is away"));
+                }
+            }
         }
         match self.enter(call, good) {
             Ok(()) => {
@@ -145,6 +172,35 @@ impl Hmac {
             }
             Err(failure) => Verdict::Fail(failure),
         }
+    }
+
+    /// Whether a message is used for the first time, at all gateways where they share a store; none where nobody can say so.
+    async fn is_first(&self, seen: &Seen, marks: &[Vec<u8>]) -> Option<bool> {
+        // Also beside a store, which may go away or forget.
+        let here = |seen: &Seen| marks.iter().filter(|mark| !seen.is_new(mark)).count() == 0;
+        let Some(sharing) = &self.sharing else { return Some(here(seen)) };
+        let lasts = self.remembered.as_millis().max(1).to_string();
+        for mark in marks {
+            let mark = hex(digest::digest(&digest::SHA256, mark).as_ref());
+            // What was signed for one place is not used at another by that.
+            let key = sharing.accounts.key(&mark, &format!("signature:{}", self.owner));
+            match sharing.accounts.client().eval(&ONCE, &[key], &[lasts.clone()]).await {
+                Ok(Answered::Int(1)) => {}
+                Ok(Answered::Int(_)) => return Some(false),
+                Ok(_) | Err(_) => {
+                    self.counted.note(AWAY);
+                    return match sharing.when_away {
+                        WhenAway::Local => Some(here(seen)),
+                        WhenAway::Open => {
+                            here(seen);
+                            Some(true)
+                        }
+                        WhenAway::Closed => None,
+                    };
+                }
+            }
+        }
+        Some(here(seen))
     }
 
     fn refused(&self, detail: &str) -> Failure {
@@ -414,6 +470,15 @@ fn stripe(told: &str) -> Result<Shown, &'static str> {
 fn seconds(text: &str) -> Result<f64, &'static str> {
     let is_number = !text.is_empty() && text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten().ok_or("the time is no number")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// The bytes of a digest of SHA-256 in hexadecimal.

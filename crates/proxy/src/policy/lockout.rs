@@ -5,6 +5,7 @@
 
 mod attempts;
 mod name;
+mod shared;
 
 use std::{
     net::IpAddr,
@@ -16,9 +17,12 @@ use aws_lc_rs::{digest, rand};
 use http::{HeaderName, Response, StatusCode, header};
 use model::policy::lockout::LockoutBy;
 
-use self::attempts::{Attempts, Bounds, Mark, Place};
+use self::{
+    attempts::{Attempts, Bounds, Mark, Place},
+    shared::Store,
+};
 use super::{
-    Flow, Needs, NeedsOf, Policy, basic_auth, chain,
+    Flow, Needs, NeedsOf, Policy, Verdict, basic_auth, chain,
     counted::{Counted, Gauge, Metric},
     credentials, judged,
 };
@@ -56,6 +60,7 @@ pub(crate) struct Lockout {
     /// Query parameters in which keys are.
     parameters: Vec<String>,
     state: Arc<State>,
+    store: Option<Store>,
     counted: Arc<Counted>,
 }
 
@@ -70,12 +75,28 @@ struct State {
 struct Trying {
     marks: Vec<(LockoutBy, Mark)>,
     place: Place,
+    /// Others may have counted failures that a good sign-in takes back.
+    is_failing: bool,
 }
 
 impl Lockout {
     pub(crate) fn compile(settings: &model::policy::Lockout, cx: &Building<'_>) -> Result<Self, String> {
         let mut salt = [0; 32];
-        rand::fill(&mut salt).map_err(|_| "the system gives no random bytes")?;
+        let store = match settings.store {
+            model::resource::redis::Store::Memory => None,
+            model::resource::redis::Store::Redis => {
+                let accounts = cx.accounts.cloned().ok_or("there is no `redis` in the configuration")?;
+                Some(Store::new(accounts, &cx.owner))
+            }
+        };
+        match store {
+            None => rand::fill(&mut salt).map_err(|_| "the system gives no random bytes")?,
+            // All who count together have the same marks.
+            Some(_) => {
+                let digest = digest::digest(&digest::SHA256, format!("lockout of {}", cx.owner).as_bytes());
+                salt.copy_from_slice(digest.as_ref());
+            }
+        }
         let bounds = |failures_max| Bounds {
             failures_max,
             window: settings.window.get(),
@@ -97,6 +118,7 @@ impl Lockout {
             upstream_statuses: settings.upstream_statuses.clone(),
             parameters: cx.snapshot.credential_parameters(),
             state,
+            store,
             counted,
         })
     }
@@ -132,7 +154,7 @@ impl Lockout {
             marks.extend(mark.map(|mark| (*by, mark)));
         }
         let place = self.mark(b"place", &[&address]);
-        Some(Trying { marks, place })
+        Some(Trying { marks, place, is_failing: false })
     }
 
     /// The beginning of the key that is shown, in a header or the query.
@@ -185,16 +207,74 @@ impl Lockout {
 
     fn fail(&self, call: &mut Call, trying: &Trying, now: Instant) {
         self.counted.note(FAILED);
+        if let Some(store) = self.store.clone() {
+            let client = call.client;
+            let all: Vec<_> = trying.marks.iter().map(|(by, mark)| (*by, *mark, self.bounds(*by))).collect();
+            let (state, counted, place) = (self.state.clone(), self.counted.clone(), trying.place);
+            // The answer does not wait for it.
+            tokio::task::spawn_local(async move {
+                let asked: Vec<(Mark, Bounds)> =
+                    all.iter().map(|(_, mark, bounds)| (*mark, *bounds)).collect();
+                let told = store.fail(&asked, &place).await;
+                let now = Instant::now();
+                for (place_of, (by, mark, bounds)) in all.into_iter().enumerate() {
+                    let lock = match &told {
+                        Some(locks) => locks.get(place_of).copied().filter(|lock| !lock.is_zero()),
+                        // It is away: what comes to this gateway counts here.
+                        None => state.attempts.fail(mark, place, now, bounds),
+                    };
+                    let Some(lock) = lock else { continue };
+                    if told.is_some() {
+                        state.attempts.lock(mark, now, lock, bounds);
+                    }
+                    counted.note(LOCKED);
+                    said(client, by, lock);
+                }
+            });
+            return;
+        }
         for (by, mark) in &trying.marks {
             if let Some(lock) = self.state.attempts.fail(*mark, trying.place, now, self.bounds(*by)) {
                 self.counted.note(LOCKED);
                 judged::note(call, "lockout", "locked", word(*by));
-                // A user's name may be what somebody typed into the wrong field.
-                tracing::warn!(client = %call.client, by = word(*by), seconds = lock.as_secs(),
-                    "too many failed sign-ins: locked out");
+                said(call.client, *by, lock);
             }
         }
     }
+
+    /// Who is locked out here is refused.
+    fn refusal(&self, call: &mut Call, trying: &Trying, now: Instant) -> Option<Failure> {
+        let left =
+            trying.marks.iter().filter_map(|(by, mark)| Some((*by, self.state.attempts.locked(mark, now)?)));
+        let (by, left) = left.max_by_key(|(_, left)| *left)?;
+        self.counted.note(REFUSED);
+        judged::note(call, "lockout", "refused", word(by));
+        Some(
+            Failure::refused(Problem::RateLimited)
+                .with_status(self.status)
+                .with_retry_after(left.max(Duration::from_secs(1)))
+                .with_hint("too many failed sign-ins: try again later")
+                .with_detail(format!("locked out by {}", word(by))),
+        )
+    }
+
+    /// Learns from the store who is locked out, and who has failed.
+    async fn learn(&self, store: &Store, trying: &mut Trying) {
+        let marks: Vec<Mark> = trying.marks.iter().map(|(_, mark)| *mark).collect();
+        let Some(all) = store.look(&marks).await else { return };
+        let now = Instant::now();
+        for ((by, mark), standing) in trying.marks.iter().zip(all) {
+            trying.is_failing |= standing.has_failures;
+            if !standing.locked.is_zero() {
+                self.state.attempts.lock(*mark, now, standing.locked, self.bounds(*by));
+            }
+        }
+    }
+}
+
+/// Says that somebody is locked out. A user's name may be what somebody typed into the wrong field.
+fn said(client: IpAddr, by: LockoutBy, lock: Duration) {
+    tracing::warn!(%client, by = word(by), seconds = lock.as_secs(), "too many failed sign-ins: locked out");
 }
 
 fn word(by: LockoutBy) -> &'static str {
@@ -218,23 +298,22 @@ impl Policy for Lockout {
         if self.exempt.iter().any(|network| network.contains(call.client)) {
             return Flow::Continue;
         }
-        let Some(trying) = self.trying(call) else { return Flow::Continue };
-        let now = Instant::now();
-        let left =
-            trying.marks.iter().filter_map(|(by, mark)| Some((*by, self.state.attempts.locked(mark, now)?)));
-        if let Some((by, left)) = left.max_by_key(|(_, left)| *left) {
-            self.counted.note(REFUSED);
-            judged::note(call, "lockout", "refused", word(by));
-            return Flow::Fail(
-                Failure::refused(Problem::RateLimited)
-                    .with_status(self.status)
-                    .with_retry_after(left.max(Duration::from_secs(1)))
-                    .with_hint("too many failed sign-ins: try again later")
-                    .with_detail(format!("locked out by {}", word(by))),
-            );
+        let Some(mut trying) = self.trying(call) else { return Flow::Continue };
+        if let Some(failure) = self.refusal(call, &trying, Instant::now()) {
+            return Flow::Fail(failure);
         }
-        call.keep(self, trying);
-        Flow::Continue
+        let Some(store) = &self.store else {
+            call.keep(self, trying);
+            return Flow::Continue;
+        };
+        Flow::Wait(Box::pin(async move {
+            self.learn(store, &mut trying).await;
+            if let Some(failure) = self.refusal(call, &trying, Instant::now()) {
+                return Verdict::Fail(failure);
+            }
+            call.keep(self, trying);
+            Verdict::Continue
+        }))
     }
 
     fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
@@ -251,11 +330,14 @@ impl Policy for Lockout {
         let is_judged_there =
             !self.upstream_statuses.is_empty() && reason.is_none() && answer.status().is_success();
         if is_known || is_judged_there {
-            for (by, mark) in trying.marks {
-                // With one password of one's own nobody tries those of others for ever.
-                if by != LockoutBy::Address {
-                    self.state.attempts.succeed(&mark, &trying.place);
-                }
+            // With one password of one's own nobody tries those of others for ever.
+            let marks = trying.marks.iter().filter(|(by, _)| *by != LockoutBy::Address);
+            let marks: Vec<Mark> = marks.map(|(_, mark)| *mark).collect();
+            marks.iter().for_each(|mark| self.state.attempts.succeed(mark, &trying.place));
+            if let Some(store) = self.store.clone()
+                && trying.is_failing
+            {
+                tokio::task::spawn_local(async move { store.forgive(&marks, &trying.place).await });
             }
         }
     }

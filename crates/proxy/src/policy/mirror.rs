@@ -1,7 +1,8 @@
 //! `mirror`: sends copies of requests to another upstream, and compares its answers with those that clients get.
 //!
 //! It stands around the handler: it listens to the request's body on its way in, sends the copy when that is whole, and
-//! listens to the answer on its way out. Clients wait for none of it; what is too large, or one too many, is left out.
+//! listens to the answer on its way out. Clients wait for none of it; what is too large, or one too many, is left out. One of the
+//! places is taken when there is something to send: clients that take their time have some of the memory, and no place.
 
 mod compare;
 mod overheard;
@@ -22,7 +23,7 @@ use tokio::sync::oneshot;
 
 use self::{
     compare::{Comparing, Side},
-    overheard::overhear,
+    overheard::{Gathered, HEAD_BYTES, Heard, Held, LeftOut, Room, overhear},
     report::Mirrored,
 };
 use super::{Flow, Needs, NeedsOf, Policy, chain, onward, rewrite::SentHost};
@@ -61,6 +62,7 @@ struct Copies {
     owner: String,
     target: Target,
     places: Arc<Bulkhead>,
+    room: Arc<Room>,
     bytes_max: usize,
     timeout: Duration,
     comparing: Option<Comparing>,
@@ -92,6 +94,10 @@ impl Mirror {
         });
         let most = settings.max_concurrent;
         let places = cx.keep("places", &most, || Bulkhead::new(most, Duration::ZERO));
+        // Of a copy on its way there are its request, its answer and the client's.
+        let each = HEAD_BYTES + 3 * settings.max_body_size.bytes();
+        let room = each.saturating_mul(most as u64);
+        let room = cx.keep("room", &room, || Room::new(room));
         Ok(Self {
             methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,
             share: (settings.percent.fraction() * u64::MAX as f64) as u64,
@@ -100,6 +106,7 @@ impl Mirror {
                 owner: cx.owner.clone(),
                 target: Target { upstream: upstream.clone(), effort, weight: 1 },
                 places: (*places).clone(),
+                room,
                 bytes_max: settings.max_body_size.get(),
                 timeout,
                 comparing,
@@ -125,11 +132,9 @@ impl Policy for Mirror {
         if !is_meant || call.upgrade.is_some() || !(self.is_always || drawn < self.share) {
             return Flow::Continue;
         }
-        match self.mirror.places.try_acquire() {
-            Some(place) => around::put(call, Box::new(Copying { mirror: self.mirror.clone(), place })),
-            None => {
-                self.mirror.mirrored.left_out.fetch_add(1, Ordering::Relaxed);
-            }
+        match self.mirror.room.take(HEAD_BYTES) {
+            Some(held) => around::put(call, Box::new(Copying { mirror: self.mirror.clone(), held })),
+            None => self.mirror.mirrored.left_out(LeftOut::Memory),
         }
         Flow::Continue
     }
@@ -138,7 +143,7 @@ impl Policy for Mirror {
 /// A request that is to be copied.
 struct Copying {
     mirror: Arc<Copies>,
-    place: BulkheadPermit,
+    held: Held,
 }
 
 impl Around for Copying {
@@ -148,26 +153,31 @@ impl Around for Copying {
         call: &'a mut Call,
     ) -> LocalBoxFuture<'a, Result<Response<Body>, Failure>> {
         Box::pin(async move {
-            let Self { mirror, place } = *self;
-            let (heard, body) = oneshot::channel();
-            next.body = overhear(next.body, mirror.bytes_max, heard);
-            let (ends, end) = oneshot::channel();
-            let copy = Copy {
-                worker: next.worker.clone(),
-                call: copied(call, mirror.sends_tokens),
-                body,
-                end,
-                _place: place,
+            let Self { mirror, held } = *self;
+            let (heard, mut body) = oneshot::channel();
+            next.body = overhear(next.body, mirror.bytes_max, held, heard);
+            // What is whole already is judged before anything is prepared for it.
+            let body = match body.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => Source::Coming(body),
+                heard => match mirror.place_for(heard.unwrap_or(Err(LeftOut::Broken))) {
+                    Some((gathered, place)) => Source::Whole(gathered, place),
+                    None => return next.go(call).await,
+                },
             };
+            let (ends, end) = oneshot::channel();
+            let copy =
+                Copy { worker: next.worker.clone(), call: copied(call, mirror.sends_tokens), body, end };
             tokio::task::spawn_local(run(mirror.clone(), copy));
             let began = Instant::now();
             let result = next.go(call).await;
             let Some(_) = &mirror.comparing else { return result };
             let mut response = result?;
+            // Without room there is nothing to compare with.
+            let Some(held) = mirror.room.take(0) else { return Ok(response) };
             let (heard, body) = oneshot::channel();
             let (status, headers) = (response.status(), response.headers().clone());
             let inner = std::mem::take(response.body_mut());
-            *response.body_mut() = overhear(inner, mirror.bytes_max, heard);
+            *response.body_mut() = overhear(inner, mirror.bytes_max, held, heard);
             let _ = ends.send((Side { status, headers, body: None }, body, began.elapsed()));
             Ok(response)
         })
@@ -198,27 +208,51 @@ fn copied(call: &Call, sends_tokens: bool) -> Box<Call> {
 }
 
 /// The client's answer, its body once that has ended, and how long its head took.
-type Ended = (Side, oneshot::Receiver<Bytes>, Duration);
+type Ended = (Side, oneshot::Receiver<Heard>, Duration);
 
 /// A copy on its way.
 struct Copy {
     worker: Rc<Worker>,
     call: Box<Call>,
-    body: oneshot::Receiver<Bytes>,
+    body: Source,
     end: oneshot::Receiver<Ended>,
-    _place: BulkheadPermit,
 }
 
-async fn run(mirror: Arc<Copies>, mut copy: Copy) {
+/// The body of a request.
+enum Source {
+    Whole(Gathered, BulkheadPermit),
+    Coming(oneshot::Receiver<Heard>),
+}
+
+impl Copies {
+    /// A place for what was heard; what has none is counted by why.
+    fn place_for(&self, heard: Heard) -> Option<(Gathered, BulkheadPermit)> {
+        let found = heard.and_then(|gathered| {
+            let place = self.places.try_acquire().ok_or(LeftOut::Busy)?;
+            Ok((gathered, place))
+        });
+        found.map_err(|why| self.mirrored.left_out(why)).ok()
+    }
+}
+
+async fn run(mirror: Arc<Copies>, copy: Copy) {
+    let Copy { worker, mut call, body, end } = copy;
     let mirrored = &mirror.mirrored;
-    // A body that broke off, or is too large, is nobody's request.
-    let Ok(Ok(body)) = tokio::time::timeout(PATIENCE, &mut copy.body).await else {
-        mirrored.left_out.fetch_add(1, Ordering::Relaxed);
-        return;
+    let (Gathered { bytes, mut held }, place) = match body {
+        Source::Whole(gathered, place) => (gathered, place),
+        Source::Coming(body) => {
+            // A body that broke off is nobody's request.
+            let heard = match tokio::time::timeout(PATIENCE, body).await {
+                Ok(heard) => heard.unwrap_or(Err(LeftOut::Broken)),
+                Err(_) => Err(LeftOut::Slow),
+            };
+            let Some(found) = mirror.place_for(heard) else { return };
+            found
+        }
     };
     mirrored.sent.fetch_add(1, Ordering::Relaxed);
     let began = Instant::now();
-    let sent = Box::pin(send(&mirror, &copy.worker, &mut copy.call, body));
+    let sent = Box::pin(send(&mirror, &worker, &mut call, bytes));
     let other = match tokio::time::timeout(mirror.timeout, sent).await {
         Ok(Ok(side)) => side,
         Ok(Err(_)) | Err(_) => {
@@ -227,18 +261,24 @@ async fn run(mirror: Arc<Copies>, mut copy: Copy) {
         }
     };
     let took = began.elapsed();
+    // The mirror has done its part. A client that reads slowly has some of the memory, and no place.
+    drop(place);
     let Some(comparing) = &mirror.comparing else { return };
-    let Ok(Ok((mut own, body, _))) = tokio::time::timeout(PATIENCE, copy.end).await else {
+    let has_room = held.grow(other.body.as_ref().map_or(0, |body| body.len() as u64));
+    let ended = tokio::time::timeout(PATIENCE, end);
+    let Some((mut own, body, _)) = (if has_room { ended.await.ok().and_then(Result::ok) } else { None })
+    else {
         mirrored.uncompared.fetch_add(1, Ordering::Relaxed);
         return;
     };
-    own.body = tokio::time::timeout(PATIENCE, body).await.ok().and_then(Result::ok);
+    let gathered = tokio::time::timeout(PATIENCE, body).await.ok().and_then(Result::ok).and_then(Result::ok);
+    own.body = gathered.as_ref().map(|gathered| gathered.bytes.clone());
     let found = comparing.compare(&own, &other);
-    mirrored.note(copy.call.record.route.as_deref(), &found);
+    mirrored.note(call.record.route.as_deref(), &found);
     if found.differences.is_empty() || !mirror.is_recorded {
         return;
     }
-    let mut record = copy.call.record;
+    let mut record = call.record;
     record.status = other.status;
     record.timings.total = took;
     record.mirrored = Some(Arc::new(MirrorRecord {
@@ -247,7 +287,7 @@ async fn run(mirror: Arc<Copies>, mut copy: Copy) {
         differences: found.differences,
         is_cut: found.is_cut,
     }));
-    copy.worker.note(record);
+    worker.note(record);
 }
 
 /// States the host that the upstream is asked for.

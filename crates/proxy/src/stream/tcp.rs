@@ -62,6 +62,39 @@ pub(super) fn refused(
     worker.note(record);
 }
 
+/// A connection from its beginning to its record. One that is dropped on the way, as the deadline of a shutdown does, has one,
+/// too.
+struct Passing {
+    worker: Rc<Worker>,
+    route: Arc<Route>,
+    started: Instant,
+    /// Taken by whoever writes it.
+    record: Option<CallRecord>,
+    told: Told,
+    ended: Ended,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let Some(mut record) = self.record.take() else { return };
+        let (told, ended) = (std::mem::take(&mut self.told), self.ended);
+        self.route.counts.ended(ended);
+        record.status = ended.status();
+        record.failure = told.failure.map(|failure| failure.to_record());
+        record.upstream = told.upstream;
+        record.endpoint = told.endpoint;
+        record.attempts = told.attempts;
+        record.request_bytes = told.received.load(Ordering::Relaxed);
+        record.response_bytes = told.sent.load(Ordering::Relaxed);
+        record.timings.connect = told.connect;
+        record.timings.total = self.started.elapsed();
+        if let Some(stream) = &mut record.stream {
+            stream.ended = ended.as_str();
+        }
+        self.worker.note(record);
+    }
+}
+
 /// What a connection came to.
 #[derive(Default)]
 struct Told {
@@ -94,22 +127,17 @@ pub(super) async fn serve(
     let mut record = record(worker, listener, remote, stream);
     record.route = Some(route.name.clone());
     record.tls = is_terminated || shown.is_tls;
-    let mut told = Told::default();
-    let ended = carried(worker, listener, route, io, (remote, record.client), &mut told).await;
-    route.counts.ended(ended);
-    record.status = ended.status();
-    record.failure = told.failure.map(|failure| failure.to_record());
-    record.upstream = told.upstream;
-    record.endpoint = told.endpoint;
-    record.attempts = told.attempts;
-    record.request_bytes = told.received.load(Ordering::Relaxed);
-    record.response_bytes = told.sent.load(Ordering::Relaxed);
-    record.timings.connect = told.connect;
-    record.timings.total = started.elapsed();
-    if let Some(stream) = &mut record.stream {
-        stream.ended = ended.as_str();
-    }
-    worker.note(record);
+    let client = record.client;
+    let mut passing = Passing {
+        worker: worker.clone(),
+        route: route.clone(),
+        started,
+        record: Some(record),
+        told: Told::default(),
+        // Unless it comes to an end of its own.
+        ended: Ended::Drained,
+    };
+    passing.ended = carried(worker, listener, route, io, (remote, client), &mut passing.told).await;
 }
 
 async fn carried(

@@ -41,6 +41,9 @@ use crate::{
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024 + 1;
 /// Datagrams that are read before others have their turn.
 const READ_MAX: usize = 64;
+/// The pause after something that may last, and how often it is told of.
+const PAUSE: Duration = Duration::from_millis(50);
+const COMPLAINTS: Duration = Duration::from_secs(60);
 /// How often a socket whose listener is gone looks whether its last session has ended.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -73,6 +76,8 @@ struct Door {
     socket: Rc<UdpSocket>,
     sessions: Sessions,
     is_closing: Cell<bool>,
+    /// When it was last told that nothing can be received.
+    complained: Cell<Option<Instant>>,
 }
 
 /// Serves a listener's datagrams until it is told to close, and then those of sessions that there are, to their end: they
@@ -91,7 +96,14 @@ pub(crate) async fn run(
             return;
         }
     };
-    let door = Door { worker, listener, socket, sessions: Sessions::default(), is_closing: Cell::new(false) };
+    let door = Door {
+        worker,
+        listener,
+        socket,
+        sessions: Sessions::default(),
+        is_closing: Cell::new(false),
+        complained: Cell::new(None),
+    };
     loop {
         tokio::select! {
             biased;
@@ -103,8 +115,7 @@ pub(crate) async fn run(
                 }
             }
         }
-        door.take_some();
-        tokio::task::yield_now().await;
+        door.take_some().await;
     }
     door.is_closing.set(true);
     // Whoever told it to close waits until it has, and may tell the sessions to end after that.
@@ -124,28 +135,28 @@ impl Door {
                 // The last session may have ended without a word from outside.
                 () = tokio::time::sleep(LOOK) => {}
             }
-            self.take_some();
-            tokio::task::yield_now().await;
+            self.take_some().await;
         }
     }
 
-    fn take_some(&self) {
-        for _ in 0..READ_MAX {
-            if !self.take_one() {
-                break;
-            }
+    /// Takes what there is, and lets others have their turn.
+    async fn take_some(&self) {
+        let Err(error) = turn(|| self.take_one()) else { return tokio::task::yield_now().await };
+        // It may last, and the socket counts as readable all the while.
+        let now = Instant::now();
+        if self.complained.get().is_none_or(|before| now.saturating_duration_since(before) >= COMPLAINTS) {
+            self.complained.set(Some(now));
+            tracing::error!(listener = %self.listener, "cannot receive datagrams: {error}; it is tried again and again");
         }
+        tokio::time::sleep(PAUSE).await;
     }
 
-    /// Takes a datagram; false when there is none.
-    fn take_one(&self) -> bool {
-        SCRATCH.with_borrow_mut(|scratch| match self.socket.try_recv_from(scratch) {
-            Ok((count, from)) => {
-                self.pass(&scratch[..count], from);
-                true
-            }
-            // What was sent to somebody who is gone comes back as an error of the next read.
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    /// Takes a datagram.
+    fn take_one(&self) -> io::Result<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (count, from) = self.socket.try_recv_from(scratch)?;
+            self.pass(&scratch[..count], from);
+            Ok(())
         })
     }
 
@@ -228,6 +239,8 @@ impl Door {
             from,
             upstream,
             picked: Picked::new(endpoint),
+            started: now,
+            ended: Cell::new(Ended::Drained),
             _open: open,
             _opened: opened,
             _place: place,
@@ -235,6 +248,27 @@ impl Door {
         tokio::task::spawn_local(life.run());
         Some(session)
     }
+}
+
+/// Takes until there is nothing more or others should have their turn. An error is one that may last.
+fn turn(mut take: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let mut last = Ok(());
+    for _ in 0..READ_MAX {
+        match take() {
+            Ok(()) => last = Ok(()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(()),
+                // What was sent to somebody who is gone comes back as an error of the next read.
+                io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::Interrupted => last = Err(error),
+                _ => return Err(error),
+            },
+        }
+    }
+    last
 }
 
 /// Says that no session of a route can begin, or that they can again, when that changes.
@@ -370,6 +404,9 @@ struct Life {
     from: SocketAddr,
     upstream: Arc<Upstream>,
     picked: Picked,
+    started: Instant,
+    /// `Drained` until it has come to an end of its own.
+    ended: Cell<Ended>,
     _open: Open,
     _opened: Opened,
     _place: Place,
@@ -377,8 +414,14 @@ struct Life {
 
 impl Life {
     async fn run(self) {
-        let started = Instant::now();
-        let ended = self.flow().await;
+        self.ended.set(self.flow().await);
+    }
+}
+
+impl Drop for Life {
+    /// Also of one that the deadline of a shutdown cuts.
+    fn drop(&mut self) {
+        let (started, ended) = (self.started, self.ended.get());
         if let Some(sessions) = self.sessions.upgrade() {
             sessions.borrow_mut().remove(&self.from);
         }
@@ -412,7 +455,9 @@ impl Life {
         record.timings.total = started.elapsed();
         self.worker.note(record);
     }
+}
 
+impl Life {
     async fn flow(&self) -> Ended {
         let session = &self.session;
         let silent = || poll_fn(|cx| session.timer.poll(cx));
@@ -455,5 +500,28 @@ impl Life {
             })
             .await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_lasts_ends_the_turn_and_one_about_somebody_else_does_not() {
+        let taken = |all: &mut dyn Iterator<Item = Option<io::ErrorKind>>| {
+            let mut count = 0;
+            let ended = turn(|| {
+                count += 1;
+                all.next().flatten().map_or(Ok(()), |kind| Err(kind.into()))
+            });
+            (count, ended.map_err(|error| error.kind()))
+        };
+        let (refused, nothing) = (Some(io::ErrorKind::ConnectionRefused), Some(io::ErrorKind::WouldBlock));
+        let lasting = Some(io::ErrorKind::InvalidInput);
+        assert_eq!(taken(&mut [refused, None, refused, nothing].into_iter()), (4, Ok(())));
+        assert_eq!(taken(&mut std::iter::repeat(lasting)), (1, Err(io::ErrorKind::InvalidInput)));
+        assert_eq!(taken(&mut std::iter::repeat(refused)), (READ_MAX, Err(io::ErrorKind::ConnectionRefused)));
+        assert_eq!(taken(&mut std::iter::repeat(None)), (READ_MAX, Ok(())), "others have their turn");
     }
 }

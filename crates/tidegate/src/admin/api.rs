@@ -5,10 +5,10 @@ use axum::{
     body::Bytes,
     extract::{FromRequest, Path, Request, State as Extract, rejection::PathRejection},
     http::{HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use proxy::{BreakerWish, NoSuchBreaker};
+use proxy::{BreakerWish, NoSuchBreaker, Operated};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -99,6 +99,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "sinks": sinks,
         "tokenIssuers": gateway.token_issuers(),
         "certificates": state.running.certificates.status(),
+        "byHand": gateway.by_hand(),
     }))
 }
 
@@ -195,8 +196,20 @@ async fn breaker(
             return problem(StatusCode::BAD_REQUEST, "invalid", &detail);
         }
     };
-    match state.running.gateway.operate_breaker(&name, wish) {
-        Ok(status) => Json(json!({"upstream": name, "breaker": status})).into_response(),
+    let (running, upstream) = (state.running.clone(), name.clone());
+    // It writes a file.
+    let done = tokio::task::spawn_blocking(move || running.gateway.operate_breaker(&upstream, wish)).await;
+    let Ok(done) = done else {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "it cannot be said what became of it");
+    };
+    match done {
+        Ok(Operated::Set(status)) => Json(json!({"upstream": name, "breaker": status})).into_response(),
+        Ok(Operated::Forgotten(Ok(()))) => Json(json!({"upstream": name, "breaker": null})).into_response(),
+        Ok(Operated::Unkept(_, error) | Operated::Forgotten(Err(error))) => {
+            tracing::error!("{error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error)
+        }
+        Ok(Operated::Nothing) => problem(StatusCode::NOT_FOUND, "no-route", &format!("no upstream `{name}`")),
         Err(NoSuchBreaker::Upstream) => {
             problem(StatusCode::NOT_FOUND, "no-route", &format!("no upstream `{name}`"))
         }
@@ -205,16 +218,4 @@ async fn breaker(
             problem(StatusCode::CONFLICT, "invalid", &detail)
         }
     }
-}
-
-/// What is here, for a person with a browser.
-pub(crate) async fn index() -> Html<&'static str> {
-    Html(concat!(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Tidegate</title>",
-        "<h1>Tidegate</h1><ul>",
-        "<li><a href=/livez>/livez</a> the process runs</li>",
-        "<li><a href=/readyz?verbose>/readyz?verbose</a> the gateway takes traffic</li>",
-        "<li><a href=/metrics>/metrics</a> Prometheus metrics</li>",
-        "<li>/api/v1/status, /api/v1/config, /api/v1/budgets, /api/v1/log-level (with the admin token)</li></ul></html>"
-    ))
 }

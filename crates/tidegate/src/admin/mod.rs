@@ -8,6 +8,7 @@ mod auth;
 mod budgets;
 mod caches;
 mod closing;
+mod console;
 mod health;
 mod mirrors;
 mod prompts;
@@ -217,7 +218,7 @@ fn listen(
 fn router(state: State) -> Router {
     let api = api::router().layer(middleware::from_fn_with_state(state.clone(), auth::require_token));
     Router::new()
-        .route("/", get(api::index))
+        .merge(console::router())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, put},
 };
-use proxy::StranglerWish;
+use proxy::{Operated, StranglerWish};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -51,9 +51,24 @@ async fn force(
             return problem(StatusCode::BAD_REQUEST, "invalid", &detail);
         }
     };
-    match state.running.gateway.operate_strangler(&route, &rule, wish) {
-        Some(status) => Json(status).into_response(),
-        None => {
+    let (running, names) = (state.running.clone(), (route.clone(), rule.clone()));
+    // It writes a file.
+    let done =
+        tokio::task::spawn_blocking(move || running.gateway.operate_strangler(&names.0, &names.1, wish))
+            .await;
+    match done {
+        Ok(Operated::Set(status)) => Json(status).into_response(),
+        Ok(Operated::Forgotten(Ok(()))) => {
+            Json(json!({"route": route, "rule": rule, "state": null})).into_response()
+        }
+        Ok(Operated::Unkept(_, error) | Operated::Forgotten(Err(error))) => {
+            tracing::error!("{error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error)
+        }
+        Err(_) => {
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "it cannot be said what became of it")
+        }
+        Ok(Operated::Nothing) => {
             let detail = format!("route `{route}` has no rule `{rule}` of a `strangler`");
             problem(StatusCode::NOT_FOUND, "no-route", &detail)
         }

@@ -29,6 +29,8 @@ const BYTES_OF_ALL: usize = 16 * 1024;
 const HELD_MAX: usize = 256 * 1024;
 /// How long a client believes that there is nothing new, whatever it hears.
 const LOOK: Duration = Duration::from_secs(5);
+/// The pause before something is fetched again that looked damaged.
+const AGAIN: Duration = Duration::from_millis(20);
 /// The pause after something went wrong.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -99,9 +101,10 @@ impl Listening {
                 });
             }
             self.news.borrow_and_update();
+            // A leader that hangs holds nobody up but those who ask it: the place is for what unfolds.
+            let came = self.reading.ask(Duration::ZERO).await.ok()?;
             let place = self.unfolding.acquire().await.ok()?;
-            let came = self.reading.next(Duration::ZERO).await.ok()?;
-            self.came = held(came);
+            self.came = held(self.reading.open(came).ok()?);
             drop(place);
             let passed = self.reading.passed();
             if !passed.is_empty() {
@@ -110,6 +113,10 @@ impl Listening {
                 continue;
             }
             if !self.came.is_empty() {
+                continue;
+            }
+            if self.reading.is_unsure() {
+                tokio::time::sleep(AGAIN).await;
                 continue;
             }
             tokio::select! {

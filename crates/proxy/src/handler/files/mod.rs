@@ -5,6 +5,7 @@ mod at_once;
 mod below;
 mod flow;
 mod reading;
+pub(crate) mod report;
 mod telling;
 
 use std::{
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use self::{
     below::{Below, Found, Wait},
     flow::Flow,
+    report::{Counts, Outcome},
     telling::{Content, Form},
 };
 use crate::{
@@ -65,8 +67,9 @@ struct Shared {
     types: Vec<(String, HeaderValue)>,
     /// How files are looked for first.
     first: Wait,
-    /// One permit for each file on its way.
+    /// One permit for each file on its way, also over reloads.
     open: Arc<Semaphore>,
+    counts: Arc<Counts>,
 }
 
 /// Routes whose paths lead nowhere below their directory, since the part that the route matches is looked for there, too.
@@ -143,15 +146,22 @@ impl Files {
         for (end, kind) in &settings.types {
             types.push((end.clone(), HeaderValue::from_str(kind).map_err(|error| wrong("types", error))?));
         }
-        let open = Arc::new(Semaphore::new(settings.max_open as usize));
+        let most = settings.max_open as usize;
+        let open = (*cx.keep("static/open", &most, || Arc::new(Semaphore::new(most)))).clone();
+        let counts = cx.keep("static/counts", &(), Counts::default);
         let codings = settings.precompressed.iter().map(|coding| Coding::from(*coding)).collect();
         let first = at_first(root);
-        Ok(Self(Arc::new(Shared { settings: settings.clone(), codings, cache_control, types, first, open })))
+        let settings = settings.clone();
+        Ok(Self(Arc::new(Shared { settings, codings, cache_control, types, first, open, counts })))
     }
 
     /// The directory.
     pub(crate) fn root(&self) -> &Path {
         self.0.settings.root.as_path()
+    }
+
+    fn on_their_way(&self) -> usize {
+        (self.0.settings.max_open as usize).saturating_sub(self.0.open.available_permits())
     }
 
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
@@ -160,7 +170,11 @@ impl Files {
             return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed)
                 .with_header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
         }
-        let Some((path, is_directory)) = self.0.path(call.path()) else { return Err(nothing()) };
+        let note = |outcome| self.0.counts.note(outcome);
+        let Some((path, is_directory)) = self.0.path(call.path()) else {
+            note(Outcome::Missing);
+            return Err(nothing());
+        };
         let all = &call.head.headers;
         let mut headers = HeaderMap::new();
         for name in &ASKED {
@@ -177,6 +191,7 @@ impl Files {
             headers,
         };
         let Ok(open) = self.0.open.clone().try_acquire_owned() else {
+            note(Outcome::Busy);
             return Err(busy("as many files are on their way as `maxOpen` allows"));
         };
         let looked = match self.0.look_at_once(&wish) {
@@ -185,11 +200,20 @@ impl Files {
                 let shared = self.0.clone();
                 let looking = reading::waiting(move || shared.look(&wish, Wait::ForDisks));
                 let Ok(looked) = tokio::time::timeout(PATIENCE, looking).await else {
+                    note(Outcome::Slow);
                     return Err(busy("the disk does not answer"));
                 };
                 looked
             }
         };
+        note(match &looked {
+            Ok(Answer::File(response)) if response.status() == StatusCode::NOT_FOUND => Outcome::Missing,
+            Ok(Answer::File(_)) => Outcome::File,
+            Ok(Answer::Directory) => Outcome::Directory,
+            Ok(Answer::Nothing) => Outcome::Missing,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Outcome::Forbidden,
+            Err(_) => Outcome::Failed,
+        });
         match looked {
             Ok(Answer::File(response)) => Ok(response.map(|content| match content {
                 Content::Nothing => Body::Empty,
@@ -427,6 +451,7 @@ mod tests {
             types: Vec::new(),
             first: Wait::ForDisks,
             open: Arc::new(Semaphore::new(1)),
+            counts: Arc::default(),
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) type Mark = [u8; 16];
 pub(super) type Place = [u8; 16];
 
 /// How long a lock is remembered for the next to last longer.
-const MEMORY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Entries that one failure looks at to find one that can go.
 const LOOKED_AT_MAX: usize = 16;
 /// Places of failures that are told apart in one entry; further ones are forgiven by nobody.
@@ -115,25 +115,19 @@ impl Attempts {
         (now < until).then(|| until.saturating_duration_since(now))
     }
 
+    /// Locks somebody out whom others have found to fail too often.
+    pub(super) fn lock(&self, mark: Mark, now: Instant, lasts: Duration, bounds: Bounds) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = inner.entry(mark, now, bounds, self.max);
+        entry.until = entry.until.max(Some(now + lasts));
+        entry.last = now + lasts;
+        self.count.store(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
     /// Counts a failure; how long the lock lasts that follows from it.
     pub(super) fn fail(&self, mark: Mark, place: Place, now: Instant, bounds: Bounds) -> Option<Duration> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inner.entries.contains_key(&mark) {
-            while inner.entries.len() >= self.max && !inner.order.is_empty() {
-                inner.make_room(now);
-            }
-            let entry = Entry {
-                failures: 0,
-                from: Vec::new(),
-                since: now,
-                last: now,
-                until: None,
-                locks: 0,
-                window: bounds.window,
-            };
-            inner.entries.insert(mark, entry);
-            inner.order.push_back(mark);
-        }
+        inner.entry(mark, now, bounds, self.max);
         self.count.store(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         let entry = inner.entries.get_mut(&mark)?;
         if entry.is_locked(now) {
@@ -182,6 +176,25 @@ impl Attempts {
 }
 
 impl Inner {
+    /// What is known of somebody; who is new has room made for.
+    fn entry(&mut self, mark: Mark, now: Instant, bounds: Bounds, max: usize) -> &mut Entry {
+        if !self.entries.contains_key(&mark) {
+            while self.entries.len() >= max && !self.order.is_empty() {
+                self.make_room(now);
+            }
+            self.order.push_back(mark);
+        }
+        self.entries.entry(mark).or_insert_with(|| Entry {
+            failures: 0,
+            from: Vec::new(),
+            since: now,
+            last: now,
+            until: None,
+            locks: 0,
+            window: bounds.window,
+        })
+    }
+
     /// Forgets one: the oldest that is not locked, as far as is looked.
     fn make_room(&mut self, now: Instant) {
         for _ in 0..LOOKED_AT_MAX {

@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use telemetry::{Collect, Exposition};
 
-use super::compare::Found;
+use super::{compare::Found, overheard::LeftOut};
 use crate::{compiled::Compiled, worker::Shared};
 
 /// The name under which compiled snapshots keep what copies came to.
@@ -29,7 +29,7 @@ const OTHERS: &str = "(others)";
 #[derive(Default)]
 pub(crate) struct Mirrored {
     pub(super) sent: AtomicU64,
-    pub(super) left_out: AtomicU64,
+    left_out: [AtomicU64; LeftOut::ALL.len()],
     pub(super) failed: AtomicU64,
     pub(super) uncompared: AtomicU64,
     same: AtomicU64,
@@ -66,8 +66,10 @@ pub struct MirrorStatus {
     pub name: String,
     /// Copies that were sent.
     pub sent: u64,
-    /// Requests that were not copied: one too many, too large, or never whole.
+    /// Requests that were not copied.
     pub left_out: u64,
+    /// The same by why: `busy`, `memory`, `too-large`, `slow`, `broken`.
+    pub left_out_by: BTreeMap<&'static str, u64>,
     /// Copies without an answer in time.
     pub failed: u64,
     /// Answers to copies whose clients got none to compare them with.
@@ -95,6 +97,10 @@ pub struct OfRoute {
 }
 
 impl Mirrored {
+    pub(super) fn left_out(&self, why: LeftOut) {
+        self.left_out[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn note(&self, route: Option<&str>, found: &Found) {
         let is_same = found.differences.is_empty();
         let counter = if is_same { &self.same } else { &self.different };
@@ -112,10 +118,13 @@ impl Mirrored {
     fn status(&self, name: String) -> MirrorStatus {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let left_out_by: BTreeMap<&'static str, u64> =
+            LeftOut::ALL.iter().map(|why| (why.as_str(), count(&self.left_out[*why as usize]))).collect();
         MirrorStatus {
             name,
             sent: count(&self.sent),
-            left_out: count(&self.left_out),
+            left_out: left_out_by.values().sum(),
+            left_out_by,
             failed: count(&self.failed),
             uncompared: count(&self.uncompared),
             same: count(&self.same),
@@ -171,6 +180,13 @@ impl Collect for Report {
             ] {
                 let labels = [("mirror", one.name.as_str()), ("outcome", outcome)];
                 out.counter("tidegate_mirror_copies_total", help, &labels, count as f64);
+            }
+        }
+        let help = "Requests that were to be copied to another upstream and were not, by why.";
+        for one in &all {
+            for (why, count) in &one.left_out_by {
+                let labels = [("mirror", one.name.as_str()), ("reason", *why)];
+                out.counter("tidegate_mirror_left_out_total", help, &labels, *count as f64);
             }
         }
         let help = "Copies that were sent to another upstream.";

@@ -3,10 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::{
-    Shape, file, open, open_in,
+    Shape, file, may_run, open, open_in,
     pebble::{Pebble, Ways},
+    seconds_until,
 };
-use crate::harness::{eventually, pause};
+use crate::harness::eventually;
 
 #[test]
 fn a_restart_serves_what_is_kept_before_anybody_is_asked() {
@@ -65,7 +66,8 @@ fn a_reload_that_names_more_gets_more_and_what_is_no_longer_named_is_forgotten()
     assert_eq!(door.gateway.reload(&super::text(&pebble, first))["lastReload"], "ok");
     assert_eq!(door.gets("api.example.test", &pebble), before, "what is kept is used again");
     assert!(door.shown("new.example.test", &pebble.roots()).is_none());
-    pause(100);
+    // What is due next is a renewal, in years: one that is ordered anew would be due at once.
+    assert!(seconds_until(&door.told()[0]["nextOrder"]) > 24.0 * 3600.0, "{:?}", door.told());
     assert_eq!(pebble.orders(), 2);
 }
 
@@ -87,7 +89,8 @@ fn an_order_under_way_goes_on_after_a_kill_with_the_key_that_it_was_made_for() {
         ", challenges: [dns01], dns: {{command: [\"{}\"], propagation: 0s, timeout: 20s}}",
         path.display()
     );
-    let shape = Shape { authority: &authority, names: "api.example.test", ..Shape::default() };
+    let rest = may_run(&path.display().to_string());
+    let shape = Shape { authority: &authority, names: "api.example.test", rest: &rest, ..Shape::default() };
     let mut door = open_in(folder, &pebble, shape);
     eventually("an order", || crate::tidy::files(&door.kept(), "order.json").len() == 1);
     let begun: serde_json::Value =
@@ -134,6 +137,56 @@ fn a_certificate_that_cannot_be_kept_is_in_use_and_is_not_ordered_again() {
     eventually("the order is over", || crate::tidy::files(&door.kept(), "order.json").is_empty());
     assert_eq!(pebble.orders(), 1, "{}", door.gateway.stderr());
     assert_eq!(door.gets("api.example.test", &pebble), first);
+}
+
+/// A gateway whose order has set its record by a program, and waits until the record is seen everywhere. Clearing takes the
+/// program a moment.
+fn in_the_middle(pebble: &Pebble) -> (super::Door, std::path::PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    pebble.write_authority(folder.path());
+    let (path, log) = (folder.path().join("hook.sh"), folder.path().join("hook.log"));
+    let script = format!("#!/bin/sh\n[ $1 = clear ] && sleep 1\necho \"$@\" >> {}\n", log.display());
+    std::fs::write(&path, script).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its rights");
+    let program = path.display().to_string();
+    let authority = format!(", challenges: [dns01], dns: {{command: [\"{program}\"], propagation: 1h}}");
+    let rest = may_run(&program);
+    let shape = Shape { authority: &authority, names: "api.example.test", rest: &rest, ..Shape::default() };
+    let door = open_in(folder, pebble, shape);
+    eventually("the record is set", || {
+        std::fs::read_to_string(&log)
+            .is_ok_and(|log| log.starts_with("set _acme-challenge.api.example.test "))
+    });
+    (door, log)
+}
+
+#[test]
+fn a_record_that_is_set_is_cleared_before_a_stop_ends_and_before_an_upgrade_does() {
+    let pebble = Pebble::start();
+    let cleared = |log: &std::path::Path| {
+        let log = std::fs::read_to_string(log).expect("a log");
+        log.lines().filter(|line| line.starts_with("clear _acme-challenge.api.example.test ")).count()
+    };
+    let (mut door, log) = in_the_middle(&pebble);
+    door.gateway.signal("TERM");
+    assert!(door.gateway.wait().success());
+    assert_eq!(cleared(&log), 1, "{}", door.gateway.stderr());
+    let (mut door, log) = in_the_middle(&pebble);
+    door.gateway.upgrade();
+    // The one that took over may have set its own by now, and clears none of that.
+    assert_eq!(cleared(&log), 1, "{}", door.gateway.stderr());
+}
+
+#[test]
+fn a_stop_waits_for_no_connection_that_the_authority_keeps() {
+    let pebble = Pebble::start();
+    let mut door = open(&pebble, Shape { names: "api.example.test", ..Shape::default() });
+    door.gets("api.example.test", &pebble);
+    eventually("the order is over", || crate::tidy::files(&door.kept(), "order.json").is_empty());
+    let began = std::time::Instant::now();
+    door.gateway.signal("TERM");
+    assert!(door.gateway.wait().success());
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 /// Asks for a certificate now.

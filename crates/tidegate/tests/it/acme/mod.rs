@@ -100,6 +100,17 @@ impl Door {
     }
 }
 
+/// How far away a time is that the admin API tells.
+fn seconds_until(time: &serde_json::Value) -> f64 {
+    let time: jiff::Timestamp = time.as_str().expect("a time").parse().expect("a time");
+    time.duration_since(jiff::Timestamp::now()).as_secs_f64()
+}
+
+/// `runtime` with a program that may be run.
+fn may_run(program: &str) -> String {
+    format!("runtime: {{allowedCommands: [\"{program}\"]}}")
+}
+
 /// A port at which nobody listens.
 fn nowhere() -> u16 {
     free_port()

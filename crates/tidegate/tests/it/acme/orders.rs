@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt};
 
 use super::{
-    Shape, file, open, open_in,
+    Shape, file, may_run, open, open_in,
     pebble::{Pebble, Ways},
 };
 use crate::{
@@ -92,13 +92,16 @@ fn names_with_a_wildcard_are_shown_by_records_that_a_program_sets_and_clears() {
     let pebble = Pebble::start();
     let folder = tempfile::tempdir().expect("a folder");
     pebble.write_authority(folder.path());
+    let program = hook(&pebble, folder.path());
     let authority = format!(
         ", challenges: [dns01], dns: {{command: [\"{}\"], env: {{ZONE_TOKEN: {{file: zone.txt}}}}, propagation: 0s}}",
-        hook(&pebble, folder.path())
+        program
     );
     std::fs::write(folder.path().join("zone.txt"), "of-the-zone").expect("a file");
     let names = "\"*.example.test\", example.test";
-    let door = open_in(folder, &pebble, Shape { authority: &authority, names, ..Shape::default() });
+    let rest = may_run(&program);
+    let door =
+        open_in(folder, &pebble, Shape { authority: &authority, names, rest: &rest, ..Shape::default() });
     door.gets("a.example.test", &pebble);
     assert_eq!(door.inside("example.test", &pebble), "inside");
     let log = door.gateway.folder.path().join("hook.log");

@@ -3,6 +3,7 @@
 use super::{
     Shape, nowhere, open,
     pebble::{Pebble, Ways},
+    seconds_until,
 };
 use crate::{
     harness::{eventually, pause},
@@ -36,10 +37,18 @@ fn what_failed_is_known_after_a_restart_and_nobody_is_asked_before_its_time() {
     let authority = ", backoff: {initial: 1h, max: 1h}";
     let mut door = open(&pebble, Shape { authority, names: "api.example.test", ..Shape::default() });
     eventually("a failure", || door.told()[0]["failures"] == 1);
+    let next = door.told()[0]["nextOrder"].clone();
+    assert!(seconds_until(&next) > 2000.0, "{next}");
     door.gateway.restart("TERM");
-    pause(300);
     let told = door.told();
-    assert_eq!(told[0]["failures"], 1);
+    assert_eq!(
+        (&told[0]["failures"], &told[0]["nextOrder"]),
+        (&1.into(), &next),
+        "what was written down holds"
+    );
+    // And it is what is gone by: a gateway that asks at once would have failed by now, and say another time.
+    pause(1000);
+    assert_eq!((&door.told()[0]["failures"], &door.told()[0]["nextOrder"]), (&1.into(), &next));
     assert_eq!(door.gateway.metric("tidegate_acme_orders_total{outcome=\"failed\"}"), Some(0.0));
 }
 
@@ -87,6 +96,11 @@ fn what_cannot_be_ordered_is_refused_with_its_place_and_the_remedy() {
     let agreed = ", termsAgreed: true";
     let plain = "  - {name: plain, address: 127.0.0.1:8080}\n";
     assert_eq!(check(agreed, own, plain).0, 0, "{}", check(agreed, own, plain).1);
+    let program = (
+        ", termsAgreed: true, dns: {command: [/bin/hook, x]}",
+        format!("{plain}runtime: {{allowedCommands: [/bin/hook]}}\n"),
+    );
+    assert_eq!(check(program.0, own, &program.1).0, 0, "{}", check(program.0, own, &program.1).1);
     for (acme, tls, plain, wanted) in [
         ("", own, plain, "acme[0].termsAgreed"),
         (agreed, "acme: [{authority: b, names: [a.test]}]", plain, "there is no authority of `acme` `b`"),
@@ -102,6 +116,20 @@ fn what_cannot_be_ordered_is_refused_with_its_place_and_the_remedy() {
         (", termsAgreed: true, challenges: [http01]", own, "", "there is no listener without `tls`"),
         (", termsAgreed: true, challenges: [dns01]", own, plain, "nobody is there to set records"),
         (", termsAgreed: true, dns: {}", own, plain, "expected `command` or `url`"),
+        (
+            ", termsAgreed: true, dns: {command: [hook.sh]}",
+            own,
+            plain,
+            "expected the whole path of a program first, found `hook.sh`",
+        ),
+        (", termsAgreed: true, dns: {command: [/bin/hook]}", own, plain, "`/bin/hook` may not be run here"),
+        (", termsAgreed: true, dns: {command: [/bin/hook]}", own, plain, "allowedCommands: [/bin/hook]"),
+        (
+            ", termsAgreed: true, dns: {command: [/bin/hook, x]}",
+            own,
+            "runtime: {allowedCommands: [hook]}\n",
+            "runtime.allowedCommands[0]",
+        ),
         (", termsAgreed: true, dns: {command: [a], url: \"https://a.test\"}", own, plain, "found both"),
         (", termsAgreed: true, directory: \"http://ca.test/dir\"", own, plain, "expected an https address"),
         (", termsAgreed: true, contacts: [\"mailto:a@b.test\"]", own, plain, "expected a mail address"),

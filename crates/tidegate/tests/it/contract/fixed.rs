@@ -16,6 +16,29 @@ fn the_old_shop_is_deprecated_and_redirects() {
 }
 
 #[test]
+fn what_has_not_moved_yet_still_goes_to_the_monolith() {
+    let (behind, monolith) = (Behind::echoes(), Upstream::fixed(200, "the monolith"));
+    // The reference's fig has grown over everything; a path that has not moved is a route beside it.
+    let beside = format!(
+        "upstreams: [{{name: monolith, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: reports, match: [{{path: {{prefix: /legacy/reports}}}}], backends: [{{upstream: monolith}}]}}]
+",
+        monolith.address
+    );
+    let served = Served::changed(&behind, &beside, |text| text);
+    let still = served.ask("GET /legacy/reports/2026?q=1", "");
+    assert_eq!((still.status, still.text().as_str()), (200, "the monolith"));
+    assert_eq!(still.header("deprecation"), None, "it is not what has a successor");
+    // What has moved is found where it went, by whoever follows.
+    let moved = served.ask("GET /legacy/products", "");
+    assert_eq!((moved.status, moved.header("location")), (308, Some("/v1/products")));
+    let there = served.ask("GET /v1/products", &format!("\nx-api-key: {GOLD}"));
+    assert_eq!((there.status, there.text().as_str()), (200, "/v1/products"));
+    assert_eq!(monolith.seen().len(), 1);
+    assert_eq!(monolith.seen()[0].target(), "/legacy/reports/2026?q=1");
+}
+
+#[test]
 fn ping_is_answered_here() {
     let behind = Behind::echoes();
     let served = Served::new(&behind);

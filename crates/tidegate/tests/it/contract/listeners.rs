@@ -106,6 +106,45 @@ fn admin_answers_where_the_comment_says() {
 }
 
 #[test]
+fn the_console_stands_at_the_root_and_shows_what_runs() {
+    let behind = Behind::echoes();
+    let served = Served::new(&behind);
+    let admin = served.gateway.admin;
+    let page = get(admin, "/").expect("an answer");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(page.header("x-frame-options"), Some("DENY"));
+    let text = page.text();
+    // All that it loads is its own, and is there.
+    let of = |begin: &str| -> Vec<String> {
+        text.split(begin).skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned)).collect()
+    };
+    let loaded = [of("src=\""), of("<link rel=\"stylesheet\" href=\"")].concat();
+    assert_eq!(loaded, ["/console.js", "/console.css"]);
+    for (path, kind) in loaded.iter().zip(["text/javascript; charset=utf-8", "text/css; charset=utf-8"]) {
+        let answer = get(admin, path).expect("an answer");
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{path}");
+    }
+    // It says nothing of the gateway before it is shown the token, and what it asks for is there.
+    assert!(!text.contains("catalog"));
+    let script = get(admin, "/console.js").expect("an answer").text();
+    let asked: Vec<&str> =
+        script.split("\"/api/v1/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    // Those with a name behind them change something.
+    let asked: Vec<&str> = asked.into_iter().filter(|path| !path.ends_with('/')).collect();
+    for part in ["status", "stranglers", "mirrors", "budgets"] {
+        assert!(asked.contains(&part), "{part}: {asked:?}");
+    }
+    for path in asked {
+        let answer = served.gateway.admin_get(&format!("/api/v1/{path}"));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    // Nothing of what it shows becomes a part of the page as markup.
+    assert!(!script.contains("innerHTML") && !script.contains("eval("), "{script}");
+}
+
+#[test]
 fn the_access_log_is_json_on_standard_output() {
     let behind = Behind::echoes();
     let served = Served::new(&behind);

@@ -1,7 +1,7 @@
 //! The reference configuration itself, `tests/contract/tidegate.yaml`, and each promise of its comments over sockets.
 //!
-//! The file is served as it is but for three things that are done to its text: what is not in this build is cut out,
-//! the ports become free ones, and 7001 to 7004 upstreams of the test. Its comments, from the top, and their tests:
+//! The file is served as it is but for three things that are done to its text: the ports become free ones, 7001 to 7004
+//! upstreams of the test, and so do the addresses of the vendors of models. Its comments, from the top, and their tests:
 //!
 //! | comment | test |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | "the certificate is chosen by SNI" | `listeners::the_certificate_is_chosen_by_sni` |
 //! | "and reloaded when the files change" | `listeners::new_certificate_files_are_shown_without_a_restart` |
 //! | 9080: "/livez /readyz /metrics, the admin API under /api/v1" | `listeners::admin_answers_where_the_comment_says` |
+//! | "the console at /" | `listeners::the_console_stands_at_the_root_and_shows_what_runs` |
 //! | (`accessLog: stdout, json`) | `listeners::the_access_log_is_json_on_standard_output` |
 //! | "twice the share under roundRobin" | `catalog::a_weight_of_two_is_twice_the_share` |
 //! | "roundRobin, leastRequest, peakEwma, …" | `catalog::each_algorithm_of_the_comment_serves` |
@@ -29,13 +30,21 @@
 //! | "within 2 % of 90/10 over 10,000 requests" | `orders::ninety_to_ten_holds_over_ten_thousand_requests` |
 //! | "one answer from three calls, in parallel" | `page::one_answer_from_three_calls_in_parallel` |
 //! | "its failure leaves null and names it in degraded", (`timeout`) | `page::what_is_optional_and_fails_is_null_and_named` |
+//! | "strangler fig: what has not moved yet still goes to the monolith" | `fixed::what_has_not_moved_yet_still_goes_to_the_monolith` |
 //! | "Deprecation, Sunset and Link headers", (`redirect`) | `fixed::the_old_shop_is_deprecated_and_redirects` |
 //! | (`respond`) | `fixed::ping_is_answered_here` |
 //! | "a prompt and a model as a REST API", (`messages`, `output`) | `translate::a_text_and_a_language_become_a_typed_translation` |
 //! | "a body that does not fit: 400 naming the field" | `translate::a_body_that_does_not_fit_is_400_naming_the_field` |
 //! | "several MCP servers as one endpoint", "its tools appear as shop_<tool>", "these keep their own names" | `tools::both_servers_are_one_endpoint` |
-//! | "two tools of one name are … found later, a clear one" | `mcp::federation::two_tools_of_one_name_are_a_clear_error_and_neither_is_listed` |
+//! | "two tools of one name are an error at load" | `tools::two_servers_whose_tools_would_have_one_name_are_an_error_at_load` |
+//! | "… or, found later, a clear one" | `mcp::federation::two_tools_of_one_name_are_a_clear_error_and_neither_is_listed` |
 //! | "RFC 9111 as the upstream's headers say; Cache-Status tells what happened" | `cached::the_upstreams_fields_decide_and_cache_status_tells` |
+//! | "every dialect's endpoints under one prefix", "/ai/v1/chat/completions, /ai/v1/responses, …" | `models::every_dialects_endpoints_stand_under_one_prefix` |
+//! | "so that every vendor's SDK works as it is" | `models::every_vendors_sdk_shows_its_key_where_it_does_and_the_vendor_gets_its_own` |
+//! | "baseUrl points any kind anywhere" | `models::base_urls_point_any_kind_anywhere` |
+//! | "the name that clients use; tried by weight" | `translate::a_text_and_a_language_become_a_typed_translation` |
+//! | "then the others in order when one fails before its first byte" | `models::a_target_that_fails_before_its_first_byte_gives_way_to_the_other` |
+//! | "any model of that provider, by its own name" | `models::any_model_of_a_provider_is_had_by_its_own_name` |
 //! | (`tokenRateLimit`) | `models::a_consumers_tokens_are_bounded_per_minute` |
 //! | "REST in, gRPC out" | `hello::rest_in_grpc_out` |
 

@@ -35,3 +35,20 @@ fn both_servers_are_one_endpoint() {
     let nobody = served.gateway.send("POST /mcp HTTP/1.1\nhost: localhost\ncontent-length: 2", b"{}");
     assert_eq!(nobody.status, 401);
 }
+
+#[test]
+fn two_servers_whose_tools_would_have_one_name_are_an_error_at_load() {
+    let behind = Behind::echoes();
+    let served = Served::new(&behind);
+    let conf = served.gateway.folder.path().join("conf");
+    let file = conf.join("tidegate.yaml");
+    let good = fs::read_to_string(&file).expect("a file");
+    let check = |text: &str| {
+        fs::write(&file, text).expect("a file");
+        crate::harness::run_with(&["validate", "-c", &conf.display().to_string()], &ENVIRONMENT)
+    };
+    assert_eq!(check(&good).0, 0);
+    let (code, _, said) = check(&replaced(&good, "prefix: \"\"}", "prefix: \"shop_\"}"));
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("has the prefix `shop_`, too") && said.contains("tidegate.yaml:"), "{said}");
+}

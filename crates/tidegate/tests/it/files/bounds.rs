@@ -187,3 +187,45 @@ fn the_gateways_own_data_is_no_directory_of_files() {
         assert!(code != 0 && told.contains("own data is in"), "{root}, {data}: {code} {told}");
     }
 }
+
+#[test]
+fn what_became_of_calls_and_files_on_their_way_are_told() {
+    let site = Site::with("maxOpen: 2, index: [index.html], notFound: lost.html", |site| {
+        let large = "x".repeat(24 * 1024 * 1024);
+        write(
+            &site,
+            &[
+                ("index.html", "home"),
+                ("sub/index.html", "sub"),
+                ("lost.html", "lost"),
+                ("large.bin", large.as_str()),
+            ],
+        );
+    });
+    let told = |outcome: &str| {
+        let series = format!("tidegate_static_answers_total{{route=\"files\",outcome=\"{outcome}\"}}");
+        site.gateway.metric(&series).expect("a series")
+    };
+    let open = || site.gateway.metric("tidegate_static_open_files{route=\"files\"}").expect("a series");
+    assert_eq!(
+        (site.get("/", "").status, site.get("/sub", "").status, site.get("/nothing", "").status),
+        (200, 301, 404)
+    );
+    assert_eq!(site.get("/../etc/passwd", "").status, 404);
+    assert_eq!((told("file"), told("directory"), told("missing")), (1.0, 1.0, 2.0));
+    assert_eq!(open(), 0.0);
+    // Two clients that read nothing have both places.
+    let slow = || {
+        let mut client = Client::connect(site.gateway.address);
+        client.write("GET /large.bin HTTP/1.1\r\nhost: a\r\n\r\n");
+        client
+    };
+    let slow = [slow(), slow()];
+    crate::harness::eventually("both are on their way", || open() == 2.0);
+    let refused = site.get("/", "");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+    assert_eq!((told("busy"), told("file")), (1.0, 3.0));
+    drop(slow);
+    crate::harness::eventually("the places are free again", || open() == 0.0);
+    assert_eq!(site.get("/", "").status, 200);
+}

@@ -45,6 +45,8 @@ struct Scene {
     theirs: Authority,
     mixed: SocketAddr,
     plain: SocketAddr,
+    /// Whoever says nothing there is closed soon.
+    short: SocketAddr,
     wrapped: SocketAddr,
     _peer: crate::harness::Peer,
     _upstreams: [Upstream; 2],
@@ -64,13 +66,14 @@ fn scene() -> Scene {
     assert_eq!(peer.line().as_deref(), Some("ready"));
     let upstreams = [shouting(), Upstream::fixed(200, "http")];
     std::fs::write(folder.path().join("theirs.pem"), theirs.pem()).expect("a file");
-    let [mixed, plain, wrapped] = [free(), free(), free()];
+    let [mixed, plain, short, wrapped] = [free(), free(), free(), free()];
     let text = format!(
         "runtime: {{workers: 1}}
 accessLog: [{{kind: stdout, format: json}}]
 listeners:
-  - {{name: mixed, address: \"{mixed}\", tls: {{certificates: [{{certFile: one.crt, keyFile: one.key}}]}}, limits: {{tlsTimeout: 1s}}}}
-  - {{name: plain, address: \"{plain}\", protocol: tcp, tls: {{certificates: [{{certFile: one.crt, keyFile: one.key}}]}}, limits: {{tlsTimeout: 1s}}}}
+  - {{name: mixed, address: \"{mixed}\", tls: {{certificates: [{{certFile: one.crt, keyFile: one.key}}]}}, limits: {{tlsTimeout: 20s}}}}
+  - {{name: plain, address: \"{plain}\", protocol: tcp, tls: {{certificates: [{{certFile: one.crt, keyFile: one.key}}]}}, limits: {{tlsTimeout: 20s}}}}
+  - {{name: short, address: \"{short}\", protocol: tcp, limits: {{tlsTimeout: 500ms}}}}
   - {{name: wrapped, address: \"{wrapped}\", protocol: tcp}}
 upstreams:
   - {{name: wrapping, tls: {{caFile: theirs.pem, serverName: through.test}}, endpoints: [{{address: \"{there}\"}}]}}
@@ -78,7 +81,7 @@ upstreams:
   - {{name: shouting, endpoints: [{{address: \"{}\"}}]}}
   - {{name: http, endpoints: [{{address: \"{}\"}}]}}
 streamRoutes:
-  - {{name: through, listeners: [mixed, plain], serverNames: [through.test, \"*.wild.test\"], backends: [{{upstream: there}}]}}
+  - {{name: through, listeners: [mixed, plain, short], serverNames: [through.test, \"*.wild.test\"], backends: [{{upstream: there}}]}}
   - {{name: inside, listeners: [mixed], serverNames: [inside.test], tls: terminate, backends: [{{upstream: shouting}}]}}
   - {{name: inside-plain, listeners: [plain], serverNames: [inside.plain.test], tls: terminate, backends: [{{upstream: shouting}}]}}
   - {{name: wrapped, listeners: [wrapped], backends: [{{upstream: wrapping}}]}}
@@ -87,7 +90,7 @@ routes: [{{name: web, match: [{{path: {{prefix: /}}}}], backends: [{{upstream: h
         upstreams[0].address, upstreams[1].address
     );
     let gateway = Gateway::in_folder(folder, &text, mixed, |_| {});
-    Scene { gateway, authority, theirs, mixed, plain, wrapped, _peer: peer, _upstreams: upstreams }
+    Scene { gateway, authority, theirs, mixed, plain, short, wrapped, _peer: peer, _upstreams: upstreams }
 }
 
 fn said(stream: &mut Secure, text: &str) -> String {
@@ -181,17 +184,20 @@ fn a_hello_in_single_bytes_is_waited_for_and_one_that_never_ends_is_not() {
     session.write_tls(&mut hello).expect("a hello");
     assert!(hello.len() > 200, "{}", hello.len());
     let mut stream = connect(scene.mixed);
-    for piece in hello.chunks(97) {
-        stream.write_all(piece).expect("sent");
-        pause(1);
+    for (number, byte) in hello.chunks(1).enumerate() {
+        stream.write_all(byte).expect("sent");
+        // So that not all of them are read at once.
+        if number % 8 == 0 {
+            pause(1);
+        }
     }
     while session.is_handshaking() {
         session.complete_io(&mut stream).expect("a handshake");
     }
-    let mut silent = connect(scene.plain);
+    let mut silent = connect(scene.short);
     silent.write_all(&hello[..50]).expect("sent");
     assert_eq!(rest(&mut silent), "", "it is closed after its time");
     eventually("it is counted", || {
-        scene.gateway.metric("tidegate_tls_handshake_failures_total{listener=\"plain\"}") >= Some(1.0)
+        scene.gateway.metric("tidegate_tls_handshake_failures_total{listener=\"short\"}") >= Some(1.0)
     });
 }

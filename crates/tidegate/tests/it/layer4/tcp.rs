@@ -270,6 +270,34 @@ fn a_drain_takes_nothing_new_and_lets_streams_end() {
 }
 
 #[test]
+fn a_stream_that_the_deadline_cuts_has_its_record_and_is_counted() {
+    let (upstream, address) = (shouting(), free());
+    let text = text(&address.to_string(), "", "", &at(upstream.address));
+    let all = format!("{text}shutdown: {{drainDelay: 0s, deadline: 500ms, idleGrace: 10ms}}\n");
+    let mut gateway = open(&all, address);
+    let mut streams: Vec<TcpStream> = (0..3).map(|_| connect(address)).collect();
+    for stream in &mut streams {
+        stream.write_all(b"abc").expect("sent");
+        stream.read_exact(&mut [0; 3]).expect("an answer");
+    }
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    // Whoever ends as a pool of connections does: not at all.
+    for stream in &mut streams {
+        assert_eq!(rest(stream), "", "it is cut");
+    }
+    let records: Vec<serde_json::Value> =
+        gateway.stdout().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let cut: Vec<_> = records.iter().filter(|record| record["ended"] == "drained").collect();
+    assert_eq!(cut.len(), 3, "{records:?}\n{}", gateway.stderr());
+    for record in cut {
+        assert_eq!((&record["route"], &record["upstream"]), (&"r".into(), &"u".into()), "{record}");
+        assert_eq!((record["request_bytes"].as_u64(), record["response_bytes"].as_u64()), (Some(3), Some(3)));
+        assert_eq!(record["endpoint"], upstream.address.to_string());
+    }
+}
+
+#[test]
 fn postgresql_is_spoken_through_it() {
     let bin = {
         let mut found = None;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    super::harness::{Answer, Gateway, Seen, Upstream, eventually, pause},
+    super::harness::{Answer, Client, Gateway, Seen, Upstream, eventually, pause},
     refused, with_policies,
 };
 
@@ -35,6 +35,43 @@ fn post(gateway: &Gateway, target: &str, body: &str) -> Answer {
 
 fn copies(gateway: &Gateway, outcome: &str) -> Option<f64> {
     gateway.metric(&format!("tidegate_mirror_copies_total{{mirror=\"routes/r\",outcome=\"{outcome}\"}}"))
+}
+
+fn left_out(gateway: &Gateway, reason: &str) -> Option<f64> {
+    gateway.metric(&format!("tidegate_mirror_left_out_total{{mirror=\"routes/r\",reason=\"{reason}\"}}"))
+}
+
+#[test]
+fn clients_that_send_slowly_have_none_of_the_places() {
+    let (own, other) = (answering("own", 200, "text/plain"), answering("own", 200, "text/plain"));
+    let gateway = before(&own, &other, ", maxConcurrent: 2, maxBodySize: 100B, diff: {}");
+    let slow = || {
+        let mut client = Client::connect(gateway.address);
+        client.write("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab".to_owned());
+        client
+    };
+    let mut clients: Vec<Client> = (0..6).map(|_| slow()).collect();
+    // They are at their upstream by now, and their copies wait for the rest.
+    pause(300);
+    for turn in 0..4 {
+        assert_eq!(post(&gateway, "/quick", "body").text(), "own");
+        eventually("each quick one is copied", || other.seen().len() == turn + 1);
+        eventually("and compared", || copies(&gateway, "same") == Some(turn as f64 + 1.0));
+    }
+    assert_eq!(copies(&gateway, "left_out"), Some(0.0));
+    // One that leaves is nobody's request; what comes whole is copied when it does.
+    drop(clients.pop());
+    eventually("it is left out, and said why", || left_out(&gateway, "broken") == Some(1.0));
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.write("cde".to_owned());
+        assert_eq!(client.read().expect("an answer").text(), "own");
+        eventually("it is copied", || other.seen().len() == 5 + number);
+    }
+    assert!(other.seen().iter().skip(4).all(|seen| seen.body == b"abcde"));
+    assert_eq!(post(&gateway, "/", &"x".repeat(101)).text(), "own");
+    eventually("what is too large is told as that", || left_out(&gateway, "too-large") == Some(1.0));
+    let told = gateway.admin_get("/api/v1/mirrors").json()["mirrors"][0].clone();
+    assert_eq!((&told["leftOut"], &told["leftOutBy"]["broken"]), (&2.into(), &1.into()), "{told}");
 }
 
 #[test]
@@ -73,7 +110,8 @@ fn a_mirror_that_hangs_costs_clients_nothing_and_no_more_than_its_places() {
         assert_eq!(post(&gateway, "/", "body").text(), "own");
     }
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
-    assert_eq!(copies(&gateway, "left_out"), Some(17.0));
+    eventually("seventeen are left out", || copies(&gateway, "left_out") == Some(17.0));
+    assert_eq!(left_out(&gateway, "busy"), Some(17.0));
     eventually("three have failed", || copies(&gateway, "failed") == Some(3.0));
     assert_eq!(hangs.seen().len(), 3);
     assert_eq!(post(&gateway, "/", "body").text(), "own");

@@ -13,7 +13,8 @@ use super::{
     ask, last, refused,
 };
 
-fn named(name: &'static str) -> Upstream {
+/// An upstream that says its name.
+pub(crate) fn named(name: &'static str) -> Upstream {
     Upstream::scripted(move |_| Some(said(200, name)))
 }
 
@@ -61,7 +62,8 @@ fn listeners(gateway: &Gateway) -> String {
     head.split_once('\n').expect("the admin endpoint").1.to_owned()
 }
 
-fn operate(gateway: &Gateway, rule: &str, body: &str) -> Answer {
+/// Sets a rule, `ROUTE/RULE`, by hand.
+pub(crate) fn force(gateway: &Gateway, rule: &str, body: &str) -> Answer {
     let request = format!(
         "PUT /api/v1/stranglers/{rule} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         gateway.admin,
@@ -226,17 +228,17 @@ fn an_operator_forces_either_side_also_over_reloads() {
     let (old, new) = (named("old"), named("new"));
     let gateway = Gateway::start(&config(&old, &new, &by_user(100, "")));
     let listeners = listeners(&gateway);
-    let answer = operate(&gateway, "shop/orders", r#"{"state":"FORCED_OLD"}"#);
+    let answer = force(&gateway, "shop/orders", r#"{"state":"FORCED_OLD"}"#);
     assert_eq!((answer.status, &answer.json()["state"]), (200, &"FORCED_OLD".into()));
     assert_eq!(ask(&gateway, "/orders", "").text(), "old");
     gateway.reload(&format!("{listeners}{}", config(&old, &new, &by_user(50, ""))));
     assert_eq!(moved(&gateway).len(), 0, "what an operator said stands");
-    operate(&gateway, "shop/orders", r#"{"state":"FORCED_NEW"}"#);
+    force(&gateway, "shop/orders", r#"{"state":"FORCED_NEW"}"#);
     assert_eq!(moved(&gateway).len(), 100);
-    operate(&gateway, "shop/orders", r#"{"state":"AUTO"}"#);
+    force(&gateway, "shop/orders", r#"{"state":"AUTO"}"#);
     assert!((30..70).contains(&moved(&gateway).len()));
-    assert_eq!(operate(&gateway, "shop/nothing", r#"{"state":"AUTO"}"#).status, 404);
-    assert_eq!(operate(&gateway, "shop/orders", r#"{"state":"NEW"}"#).status, 400);
+    assert_eq!(force(&gateway, "shop/nothing", r#"{"state":"AUTO"}"#).status, 404);
+    assert_eq!(force(&gateway, "shop/orders", r#"{"state":"NEW"}"#).status, 400);
 }
 
 #[test]

@@ -72,7 +72,8 @@ pub fn last(request: &Request) -> String {
     turns(request).pop().map(|(_, text)| text).unwrap_or_default()
 }
 
-fn written(dialect: Dialect, request: &Request, answer: Answer) -> Vec<u8> {
+/// An answer as it is sent, in the dialect and the form in which it was asked for.
+pub fn written(dialect: Dialect, request: &Request, answer: Answer) -> Vec<u8> {
     let telling = Telling { model: "m".to_owned(), include_usage: true, ..Telling::default() };
     let (kind, body) = if request.stream {
         let mut writer = dialect.stream_writer(telling);

@@ -45,7 +45,7 @@ fn breaker(gateway: &Gateway) -> String {
     state(gateway)["breaker"]["state"].as_str().expect("a breaker").to_owned()
 }
 
-pub(super) fn operate(gateway: &Gateway, upstream: &str, body: &str) -> Answer {
+pub(crate) fn operate(gateway: &Gateway, upstream: &str, body: &str) -> Answer {
     let request = format!(
         "PUT /api/v1/upstreams/{upstream}/breaker HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer test-admin-token\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         gateway.admin,

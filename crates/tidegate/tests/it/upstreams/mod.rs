@@ -1,7 +1,7 @@
 //! Upstreams that fail, move, slow down and come back. A file per idea.
 
 mod balancing;
-mod breaker;
+pub(crate) mod breaker;
 mod bulkhead;
 mod connections;
 mod dns;

@@ -131,7 +131,8 @@ fn while_the_server_is_away_it_is_told_at_once_and_what_was_confirmed_outlasts_i
     let began = Instant::now();
     let away = post(&gateway, "/queue/classic", "", "x");
     assert_eq!((away.status, away.header("retry-after")), (503, Some("1")), "{}", away.text());
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // Long before anything is waited for in vain.
+    assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
     rabbit.signal("CONT");
     is_up(&gateway, 1.0);
     eventually("what nobody knew of was kept", || rabbit.count("classic") == 3);
