@@ -184,7 +184,7 @@ impl Hmac {
             let mark = hex(digest::digest(&digest::SHA256, mark).as_ref());
             // What was signed for one place is not used at another by that.
             let key = sharing.accounts.key(&mark, &format!("signature:{}", self.owner));
-            match sharing.accounts.client().eval(&ONCE, &[key], &[lasts.clone()]).await {
+            match sharing.accounts.client().eval(&ONCE, &[key], std::slice::from_ref(&lasts)).await {
                 Ok(Answered::Int(1)) => {}
                 Ok(Answered::Int(_)) => return Some(false),
                 Ok(_) | Err(_) => {

@@ -47,7 +47,7 @@ fn clients_that_send_slowly_have_none_of_the_places() {
     let gateway = before(&own, &other, ", maxConcurrent: 2, maxBodySize: 100B, diff: {}");
     let slow = || {
         let mut client = Client::connect(gateway.address);
-        client.write("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab".to_owned());
+        client.write("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab");
         client
     };
     let mut clients: Vec<Client> = (0..6).map(|_| slow()).collect();
@@ -63,7 +63,7 @@ fn clients_that_send_slowly_have_none_of_the_places() {
     drop(clients.pop());
     eventually("it is left out, and said why", || left_out(&gateway, "broken") == Some(1.0));
     for (number, client) in clients.iter_mut().enumerate() {
-        client.write("cde".to_owned());
+        client.write("cde");
         assert_eq!(client.read().expect("an answer").text(), "own");
         eventually("it is copied", || other.seen().len() == 5 + number);
     }

@@ -41,7 +41,7 @@ fn fails(gateway: &Gateway, redis: &Redis, address: &str) {
     let sum = || -> i64 {
         let of = |key: &str, field: &str| -> i64 {
             let told = redis.ask(&format!("HGET {key} {field}"));
-            told.lines().filter_map(|line| line.trim().parse().ok()).last().unwrap_or(0)
+            told.lines().filter_map(|line| line.trim().parse().ok()).next_back().unwrap_or(0)
         };
         let keys = redis.ask("KEYS *lockout*");
         let keys = keys.lines().map(str::trim).filter(|line| line.contains("lockout:"));
