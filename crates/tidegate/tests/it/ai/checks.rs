@@ -99,10 +99,10 @@ fn a_version_too_many_or_too_few_in_a_base_address_is_warned_of() {
     ] {
         let (code, told) = validated("kind: openai,", &format!("kind: {kind}, baseUrl: \"{base}\","));
         assert_eq!(code, 0, "{kind} {base}: {told}");
-        assert_eq!(told.contains("would be asked"), warning.is_some(), "{kind} {base}: {told}");
         // Wherever the lines are broken.
         let plain =
             |text: &str| text.split(|one: char| one == '│' || one.is_whitespace()).collect::<String>();
+        assert_eq!(plain(&told).contains("wouldbeasked"), warning.is_some(), "{kind} {base}: {told}");
         assert!(plain(&told).contains(&plain(warning.unwrap_or_default())), "{kind} {base}: {told}");
     }
     let program = "    policies: [{keyAuth: {}}]\n    mcp: {servers: [{name: s, command: [/bin/cat]}]}\nruntime: {allowedCommands: [/bin/cat]}";
