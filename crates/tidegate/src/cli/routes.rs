@@ -162,6 +162,9 @@ fn print(request: &Request, report: &Report, live: Option<&serde_json::Value>) {
         if let Some(handler) = &report.handler {
             show!("handler    {handler}");
         }
+        for upstream in &report.upstreams {
+            endpoints(upstream, live);
+        }
         return;
     };
     match &explanation.found {
