@@ -142,8 +142,8 @@ impl Cache {
             Store::Memory => None,
         };
         let memory = Arc::new(Memory::new(settings.max_size.get()));
-        let shared = accounts
-            .map(|accounts| Shared::new((&cx.owner, settings), accounts, &memory, cx.background));
+        let shared =
+            accounts.map(|accounts| Shared::new((&cx.owner, settings), accounts, &memory, cx.background));
         // Another server has other answers.
         let redis = cx.snapshot.config.redis.as_ref().filter(|_| shared.is_some());
         let of = (settings, redis.map(|redis| crate::redis::identity(redis, cx.snapshot)));

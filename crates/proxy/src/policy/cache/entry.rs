@@ -156,7 +156,8 @@ impl Stored {
         if terms.no_cache || self.is_spent() {
             return Duration::ZERO;
         }
-        let stale = if terms.must_revalidate { 0 } else { terms.stale_while_revalidate.max(terms.stale_if_error) };
+        let stale =
+            if terms.must_revalidate { 0 } else { terms.stale_while_revalidate.max(terms.stale_if_error) };
         Duration::from_secs(terms.lifetime.saturating_add(stale)).saturating_sub(self.age(now))
     }
 

@@ -153,7 +153,8 @@ impl Shared {
         }
         match own.find(key, request).await {
             Ok(sought) => {
-                let count = if matches!(sought, Sought::Answer(_)) { &own.counts.hits } else { &own.counts.misses };
+                let count =
+                    if matches!(sought, Sought::Answer(_)) { &own.counts.hits } else { &own.counts.misses };
                 count.fetch_add(1, Ordering::Relaxed);
                 sought
             }
@@ -292,8 +293,7 @@ impl Own {
     /// The answer that was written, if it is what it should be.
     fn read(&self, key: &Key, selecting: &[Selecting], mut value: Vec<u8>, now: u64) -> Option<Stored> {
         let (meta, body) = file::read(value.split_off(scripts::beside(&value)?))?;
-        let is_it =
-            meta.fingerprint == self.fingerprint && meta.key == *key && meta.selecting == selecting;
+        let is_it = meta.fingerprint == self.fingerprint && meta.key == *key && meta.selecting == selecting;
         is_it.then(|| meta.with(body, now / 1000, Instant::now()))
     }
 }

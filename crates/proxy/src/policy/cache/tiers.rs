@@ -52,13 +52,7 @@ pub(super) enum Below {
 
 impl Tiers {
     pub(super) fn new(memory: Arc<Memory>, disk: Option<Disk>, shared: Option<Shared>) -> Self {
-        Self {
-            memory,
-            disk,
-            shared,
-            passes: Marks::of(PASS_SECONDS),
-            rests: Marks::of(REST_SECONDS),
-        }
+        Self { memory, disk, shared, passes: Marks::of(PASS_SECONDS), rests: Marks::of(REST_SECONDS) }
     }
 
     /// Opens what there is below memory. Until the configuration is live nothing is touched.

@@ -58,9 +58,11 @@ impl Own {
     /// Forgets what others have purged after one that is known.
     fn forget(&self, last: i64, seq: i64, news: &[Vec<u8>]) {
         let all: Option<Vec<News<'_>>> = news.iter().map(|line| News::read(line)).collect();
-        let follows = |(at, one): (usize, &News<'_>)| i64::try_from(at).is_ok_and(|at| one.number == last + 1 + at);
+        let follows =
+            |(at, one): (usize, &News<'_>)| i64::try_from(at).is_ok_and(|at| one.number == last + 1 + at);
         let all = all.filter(|all| {
-            i64::try_from(all.len()).is_ok_and(|count| count == seq - last) && all.iter().enumerate().all(follows)
+            i64::try_from(all.len()).is_ok_and(|count| count == seq - last)
+                && all.iter().enumerate().all(follows)
         });
         let Some(all) = all else {
             self.counts.purges_missed.fetch_add(1, Ordering::Relaxed);

@@ -51,7 +51,8 @@ fn answers_of_the_scripts_are_read_and_what_is_none_is_not() {
     assert_eq!(kept(&with(vec![Value::Int(2)])), Some((want.clone(), false)));
     assert_eq!(purged(&with(Vec::new())), Some(want.clone()));
     assert_eq!(heard(with(vec![Value::Array(vec![text("x")])])), Some((want, vec![b"x".to_vec()])));
-    for wrong in [Value::Nil, Value::Array(Vec::new()), with(Vec::new()), with(vec![text("1")]), Value::Okay] {
+    for wrong in [Value::Nil, Value::Array(Vec::new()), with(Vec::new()), with(vec![text("1")]), Value::Okay]
+    {
         assert!(found(wrong.clone()).is_none(), "{wrong:?}");
         assert!(kept(&wrong).is_none() && heard(wrong.clone()).is_none(), "{wrong:?}");
     }
@@ -71,7 +72,9 @@ fn what_stands_before_an_answer_tells_when_it_was_asked_for_and_its_tags() {
             assert!(value[20..].starts_with(tag_id("a").as_bytes()));
         }
     }
-    for wrong in [&b""[..], b"1700000000000001", b"17000000000000010002aaaaaaaaaaaaaaaa", b"1700000000000001x002"] {
+    for wrong in
+        [&b""[..], b"1700000000000001", b"17000000000000010002aaaaaaaaaaaaaaaa", b"1700000000000001x002"]
+    {
         assert_eq!(beside(wrong), None);
     }
 }
@@ -95,7 +98,15 @@ fn lines_of_the_log_are_read_and_what_is_none_is_not() {
     assert!(matches!(News::read(b"1\0o\0th\0a tag").expect("one").what, Purge::Tag("a tag")));
     assert!(matches!(News::read(b"1\0o\0bh\0http://").expect("one").what, Purge::Beginning(b"http://")));
     assert!(matches!(News::read(b"1\0o\0ah\0").expect("one").what, Purge::All));
-    for wrong in [&b""[..], b"1\0o\0uh", b"x\0o\0uh\0a", b"1\0o\0zh\0a", b"1\0o\0ux\0a", b"1\0o\0\0a", b"1\0o\0th\0\xff"] {
+    for wrong in [
+        &b""[..],
+        b"1\0o\0uh",
+        b"x\0o\0uh\0a",
+        b"1\0o\0zh\0a",
+        b"1\0o\0ux\0a",
+        b"1\0o\0\0a",
+        b"1\0o\0th\0\xff",
+    ] {
         assert!(News::read(wrong).is_none(), "{wrong:?}");
     }
 }
