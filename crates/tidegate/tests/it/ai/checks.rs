@@ -95,7 +95,7 @@ fn a_version_too_many_or_too_few_in_a_base_address_is_warned_of() {
         ("openai", "https://a.test/v1", None),
         ("openai", "https://a.test", Some("write `https://a.test/v1`")),
         ("openai-compatible", "https://a.test", None),
-        ("openai-compatible", "https://a.test/v1/chat/completions", Some("so leave that of an endpoint out")),
+        ("openai-compatible", "https://a.test/v1/chat/completions", Some("so leave `/completions` out")),
     ] {
         let (code, told) = validated("kind: openai,", &format!("kind: {kind}, baseUrl: \"{base}\","));
         assert_eq!(code, 0, "{kind} {base}: {told}");
