@@ -288,6 +288,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_sign_requests_",
             "tidegate_token_exchange_",
             "tidegate_transform_",
+            "tidegate_static_",
             "tidegate_validate_",
             "tidegate_wasm_",
         ];
