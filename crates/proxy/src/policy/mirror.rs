@@ -47,6 +47,8 @@ use crate::{
 const MARK: HeaderName = HeaderName::from_static("x-tidegate-mirror");
 /// How long a client's answer may go on after its copy's.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Requests whose bodies may be awaited beside those on their way.
+const AWAITED_MAX: u64 = 1024;
 
 /// The compiled policy.
 pub(crate) struct Mirror {
@@ -94,9 +96,9 @@ impl Mirror {
         });
         let most = settings.max_concurrent;
         let places = cx.keep("places", &most, || Bulkhead::new(most, Duration::ZERO));
-        // Of a copy on its way there are its request, its answer and the client's.
+        // Of a copy on its way there are its request, its answer and the client's; of a request that is awaited its head.
         let each = HEAD_BYTES + 3 * settings.max_body_size.bytes();
-        let room = each.saturating_mul(most as u64);
+        let room = each.saturating_mul(most as u64).saturating_add(HEAD_BYTES * AWAITED_MAX);
         let room = cx.keep("room", &room, || Room::new(room));
         Ok(Self {
             methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,

@@ -73,6 +73,18 @@ fn anybody() -> Upstream {
     })
 }
 
+/// The same, all of whose paths have a word before them, or `/other`.
+fn below(word: &'static str) -> Upstream {
+    Upstream::scripted(move |seen| {
+        let mut seen = seen.clone();
+        for word in [word, "/other"] {
+            seen.line = seen.line.replacen(&format!(" {word}/"), " /", 1);
+        }
+        let (dialect, request) = read(&seen);
+        Some(written(dialect, &request, answer(vec![Part::text("Hi".to_owned())], Finish::Stop)))
+    })
+}
+
 /// The reference with this provider behind all its providers.
 fn before(models: Upstream, change: impl FnOnce(String) -> String) -> (Behind, Served) {
     let behind = Behind { models, ..Behind::echoes() };
@@ -207,7 +219,7 @@ fn a_target_that_fails_before_its_first_byte_gives_way_to_the_other() {
 #[test]
 fn base_urls_point_any_kind_anywhere() {
     // `local` of the reference has no name for clients: one is put there.
-    let own = anybody();
+    let own = below("/elsewhere");
     let base = format!("http://{}/elsewhere/v1", own.address);
     let (behind, served) = before(anybody(), |text| {
         let text = replaced(&text, "http://127.0.0.1:11434/v1", &base);
