@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--waf", action="store_true", help="rules against attacks beside ModSecurity; writes the table of docs/waf.md")
     parser.add_argument("--against", metavar="REF", help="a revision of this repository to compare with")
     parser.add_argument("--against-binary", help=argparse.SUPPRESS)
+    parser.add_argument("--train", metavar="BINARY", help=argparse.SUPPRESS)
     parser.add_argument("--no-peers", action="store_true", help="leave out all but nginx")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=int)
@@ -78,9 +79,22 @@ def start_upstreams(tools):
     return processes, ports
 
 
+#: What a profile is not made of: memory at rest and reloads.
+UNTRAINED = ("idle", "reload", "ai-slow")
+
+
+def train(options, tools, ports):
+    """A round of every scene's own work for a binary that counts what it does (`scripts/dist.sh`); measures nothing."""
+    options.rounds, options.seconds = 1, 1
+    Tidegate.BINARY = options.train
+    for scene in EVERY:
+        ours = [kind for kind in getattr(scene, "kinds", [Tidegate]) if issubclass(kind, Tidegate)]
+        if scene.name not in UNTRAINED:
+            run_scene(scene, options, tools, ports, ours)
+
+
 def run_scene(scene, options, tools, ports, kinds):
     """Samples by proxy: a list with one entry per round."""
-    kinds = getattr(scene, "kinds", kinds)
     able = [kind for kind in kinds if kind.NAME not in scene.cannot]
     running = []
     try:
@@ -107,9 +121,12 @@ def main():
     upstreams, ports = start_upstreams(tools)
     results = {}
     try:
+        if options.train:
+            return train(options, tools, ports)
         for scene in EVERY:
             if not options.scene or scene.name in options.scene:
-                results[scene.name] = run_scene(scene, options, tools, ports, candidates(options))
+                kinds = getattr(scene, "kinds", None) or candidates(options)
+                results[scene.name] = run_scene(scene, options, tools, ports, kinds)
                 show(scene, results[scene.name])
     finally:
         for upstream in upstreams:
