@@ -180,6 +180,11 @@ impl Pebble {
     pub(crate) fn orders(&self) -> usize {
         self.log().matches("Added order").count()
     }
+
+    /// Certificates that it issued.
+    pub(crate) fn issued(&self) -> usize {
+        self.log().matches("Issued certificate serial").count()
+    }
 }
 
 impl Drop for Pebble {

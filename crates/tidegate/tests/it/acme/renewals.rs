@@ -71,7 +71,8 @@ fn an_authority_that_suggests_a_renewal_gets_its_order() {
         })
     });
     crate::harness::pause(1500);
-    assert_eq!(pebble.orders(), 2, "{}", door.gateway.stderr());
+    // Pebble of this version does not know what a renewal replaces: that order is left, and one without is made.
+    assert_eq!((pebble.issued(), pebble.orders()), (2, 3), "{}", door.gateway.stderr());
     let asked = fake.seen().into_iter().find(|seen| seen.target().starts_with("/info/")).expect("a question");
     let id = asked.target().trim_start_matches("/info/").to_owned();
     let (signer, number) = id.split_once('.').expect("two parts");
