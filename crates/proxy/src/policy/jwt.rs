@@ -8,6 +8,7 @@ pub(crate) mod fetch;
 pub(super) mod keys;
 pub(super) mod remote;
 pub(super) mod token;
+mod verified;
 
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::SystemTime};
 

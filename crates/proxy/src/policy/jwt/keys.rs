@@ -12,6 +12,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use model::policy::jwt::JwtAlgorithm;
 use serde::Deserialize;
 
+use super::verified::{Signed, Verified};
+
 /// Keys that one set may hold.
 const KEYS_MAX: usize = 100;
 
@@ -88,6 +90,7 @@ impl Algorithm {
 /// A parsed key set.
 pub(crate) struct Keys {
     keys: Vec<Key>,
+    verified: Verified,
 }
 
 struct Key {
@@ -140,10 +143,11 @@ impl Keys {
         if keys.is_empty() {
             return Err("the key set holds no signing key for the configured algorithms".into());
         }
-        Ok(Self { keys })
+        Ok(Self { keys, verified: Verified::default() })
     }
 
-    /// Verifies a signature with the key that the token names, or with any of the algorithm when it names none.
+    /// Verifies a signature with the key that the token names, or with any of the algorithm when it names none. A token
+    /// names both in what is signed: one that was good stays so for as long as the keys do.
     pub(crate) fn verify(
         &self,
         kid: Option<&str>,
@@ -151,6 +155,10 @@ impl Keys {
         message: &[u8],
         signature: &[u8],
     ) -> Verdict {
+        let signed = Signed::of(message, signature);
+        if self.verified.knows(&signed) {
+            return Verdict::Good;
+        }
         let mut named = false;
         for key in &self.keys {
             if kid.is_some() && key.kid.is_some() && kid != key.kid.as_deref() {
@@ -159,6 +167,7 @@ impl Keys {
             named = true;
             let verifier = key.verifiers.iter().find(|(fits, _)| *fits == algorithm);
             if verifier.is_some_and(|(_, verifier)| verifier.verify_sig(message, signature).is_ok()) {
+                self.verified.remember(&signed);
                 return Verdict::Good;
             }
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    super::harness::{Gateway, Upstream, free_port},
+    super::harness::{Gateway, Upstream, eventually, free_port},
     ask, last,
     tokens::{Signer, claims, jwks, now},
 };
@@ -74,6 +74,26 @@ fn times_are_judged_with_the_leeway_that_is_set() {
             assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
         }
     }
+}
+
+#[test]
+fn a_token_that_was_good_is_judged_anew_each_time() {
+    let (gateway, _upstream, signer) = setup(&format!("{BASE}, leeway: 0s"), "", "");
+    let ends = now() + 2;
+    let good = signer.sign(&claims(|claims| claims["exp"] = json!(ends)));
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, "/", &bearer(&good)).status, 200);
+    }
+    // Neither another signature of what was signed, nor the signature of something else.
+    let (message, signature) = good.rsplit_once('.').expect("three parts");
+    let other = signer.sign(&claims(|claims| claims["sub"] = json!("somebody-else")));
+    let (other_message, other_signature) = other.rsplit_once('.').expect("three parts");
+    for (message, signature) in [(message, other_signature), (other_message, signature)] {
+        assert_eq!(ask(&gateway, "/", &bearer(&format!("{message}.{signature}"))).status, 401);
+    }
+    assert_eq!(ask(&gateway, "/", &bearer(&good)).status, 200);
+    eventually("its end", || ask(&gateway, "/", &bearer(&good)).status == 401);
+    assert!(now() >= ends);
 }
 
 #[test]
