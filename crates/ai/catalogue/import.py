@@ -101,6 +101,22 @@ CORRECTIONS = {
     ("gemini", "imagen-3.0-generate-001"): {"deprecation_date": "2026-08-17"},
 }
 
+# What the table has no more, since Google turned it off (Vertex AI: Imagen 3, Imagen 4, "Discontinuation date: June 30,
+# 2026"; at the Gemini API see above), with what a picture cost by then (Vertex AI pricing and Gemini API pricing, Imagen):
+# whoever still names such a model under a budget hears the provider's own word for it, not that its price is unknown.
+IMAGEN = {
+    "imagen-3.0-fast-generate-001": "0.02",
+    "imagen-3.0-generate-001": "0.04",
+    "imagen-3.0-generate-002": "0.04",
+    "imagen-4.0-fast-generate-001": "0.02",
+    "imagen-4.0-generate-001": "0.04",
+    "imagen-4.0-ultra-generate-001": "0.06",
+}
+ADDED = {
+    provider: {name: {"mode": "images", "retires": day, "unit": {"image": price}} for name, price in IMAGEN.items()}
+    for provider, day in {"gemini": "2026-08-17", "vertex": "2026-06-30"}.items()
+}
+
 # Where the table's 0 means free. Everywhere else it means that nobody knew, and is left out: a price of 0 would let
 # budgets run away. (Google: Gemini API pricing, "Free of charge" for Gemma; Z.ai: Pricing, Flash models; Cloudflare:
 # Workers AI pricing, LoRA models in beta; Mistral: Labs models; what runs on one's own machine.)
@@ -282,6 +298,8 @@ def main():
                     right = CORRECTIONS[ours, name]
                     row = row | right | {"corrected": any(key.endswith("_usd_per_mtok") for key in right)}
                 models[name] = line(ours, name, row, more.get((their, row["model"]), {}))
+        for name, model in ADDED.get(ours, {}).items():
+            models.setdefault(name, toml(model))
         head = (f"# Written by import.py; see there. List prices in US dollars per million tokens, or per unit.\n"
                 f'taken = "{TAKEN}"\nsource = "{SOURCE}"\n\n[models]\n')
         body = "".join(f"{json.dumps(name, ensure_ascii=False)} = {models[name]}\n" for name in sorted(models))

@@ -15,6 +15,9 @@ use crate::{
     stream::{Frame, event_stream},
 };
 
+/// Bytes by which a request may be longer inside: the model's name, and the wish for a stream.
+const WRITTEN_MORE: usize = 256;
+
 /// Whose door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
@@ -91,9 +94,16 @@ impl Door {
                            by `/model/MODEL/converse`";
             return Err(Error { status: 501, ..Error::new(ErrorKind::Invalid, message) });
         }
-        let mut written = Vec::with_capacity(members.len() + 2);
+        // Each value is written once, at its place: values are as large as bodies are.
+        let mut written = Vec::with_capacity(body.len() + WRITTEN_MORE);
+        let mut put = |key: &str, value: &str| {
+            written.push(if written.is_empty() { b'{' } else { b',' });
+            written.extend_from_slice(Value::from(key).to_string().as_bytes());
+            written.push(b':');
+            written.extend_from_slice(value.as_bytes());
+        };
         if let Some(model) = &self.model {
-            written.push(format!("\"model\":{}", Value::from(model.as_str())));
+            put("model", &Value::from(model.as_str()).to_string());
         }
         let mut betas = Vec::new();
         for (key, raw) in &members {
@@ -108,13 +118,17 @@ impl Door {
                 "model" if self.model.is_some() => {
                     return Err(Error::invalid("model", "`model` stands in the path here"));
                 }
-                key => written.push(format!("{}:{}", Value::from(key), raw.get())),
+                key => put(key, raw.get()),
             }
         }
         if self.stream {
-            written.push("\"stream\":true".to_owned());
+            put("stream", "true");
         }
-        Ok((format!("{{{}}}", written.join(",")).into_bytes(), betas))
+        if written.is_empty() {
+            written.push(b'{');
+        }
+        written.push(b'}');
+        Ok((written, betas))
     }
 }
 
@@ -206,6 +220,10 @@ mod tests {
             r#"{"model":"a","max_tokens":1.50,"new":{"a":[ ]},"stream":true}"#
         );
         assert_eq!(betas, ["x", "y"]);
+        let count = Door::of("/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict");
+        let (entered, _) =
+            count.expect("a door").enter(br#"{"anthropic_version":"vertex-2023-10-16"}"#).expect("entered");
+        assert_eq!(entered, b"{}");
         let status = |body: &str| door.enter(body.as_bytes()).map_err(|error| error.status).err();
         assert_eq!(status(r#"{"inputText":"x"}"#), Some(501), "Titan's words");
         assert_eq!(status("[]"), Some(400));

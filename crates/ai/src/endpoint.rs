@@ -133,6 +133,10 @@ const VERTEX_OTHERS: [&str; 8] = [
 const GEMINI_LIVE: [&str; 2] = ["/ws/google.ai.generativelanguage.", "/ws/google.cloud.aiplatform."];
 /// Versions of the Gemini API. What is served is the same in each.
 const GEMINI_VERSIONS: [&str; 2] = ["/v1beta/", "/v1alpha/"];
+/// Versions that stand in base addresses, or are taken to do so.
+const VERSIONS: [&str; 4] = ["v1", "v2", "v1beta", "v1alpha"];
+/// Steps of a path among which a version too many is looked for.
+const VERSION_AT_MOST: usize = 3;
 /// Bedrock's beside models.
 const BEDROCK_OTHERS: [&str; 4] =
     ["/model-invocation-job", "/model-invocation-jobs", "/async-invoke", "/guardrail"];
@@ -163,6 +167,30 @@ impl Endpoint {
                 Some(Self { dialect, operation, model: None, stream: false })
             })
     }
+}
+
+/// What was meant by a path that has a version too many, as it comes of a base address that ends with the one which an SDK
+/// adds by itself: the dialect of that SDK, and how the address ends that it wants.
+pub fn misplaced(path: &str, anthropic: bool) -> Option<(Dialect, &'static str)> {
+    let mut begin = 0;
+    for _ in 0..VERSION_AT_MOST {
+        let rest = path.get(begin..)?.strip_prefix('/')?;
+        let end = begin + 1 + rest.find('/')?;
+        if VERSIONS.contains(&path.get(begin + 1..end)?) {
+            let meant = [path.get(..begin)?, path.get(end..)?].concat();
+            if let Some(endpoint) = Endpoint::of(&meant, anthropic) {
+                let is_openai = matches!(endpoint.dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
+                let ends = match () {
+                    () if !is_openai || meant.starts_with("/openai/deployments/") => "",
+                    () if meant.starts_with("/openai/") => "/openai/v1",
+                    () => "/v1",
+                };
+                return Some((endpoint.dialect, ends));
+            }
+        }
+        begin = end;
+    }
+    None
 }
 
 fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
@@ -331,6 +359,29 @@ mod tests {
             stream,
         });
         assert_eq!(Endpoint::of(path, false), want, "{path}");
+    }
+
+    #[test]
+    fn what_was_meant_by_a_version_too_many_is_known() {
+        for (path, anthropic, meant) in [
+            ("/v1/v1/messages", false, Some((Dialect::Anthropic, ""))),
+            ("/v1beta/v1/messages/batches", false, Some((Dialect::Anthropic, ""))),
+            ("/v1/v1/files", true, Some((Dialect::Anthropic, ""))),
+            ("/v1/v1/files", false, Some((Dialect::OpenAiChat, "/v1"))),
+            ("/v1/v1/responses/resp_1", false, Some((Dialect::OpenAiResponses, "/v1"))),
+            ("/v2/chat/completions", false, Some((Dialect::OpenAiChat, "/v1"))),
+            ("/v2/v2/rerank", false, Some((Dialect::Cohere, ""))),
+            ("/v1/model/m/converse", false, Some((Dialect::Bedrock, ""))),
+            ("/openai/v1/v1/chat/completions", false, Some((Dialect::OpenAiChat, "/openai/v1"))),
+            ("/v1/openai/deployments/m/embeddings", false, Some((Dialect::OpenAiChat, ""))),
+            ("/v1/v1/nobodys", false, None),
+            ("/v1/v1", false, None),
+            ("/v3/messages", false, None),
+            ("/a/b/c/v1/v1/messages", false, None),
+            ("", false, None),
+        ] {
+            assert_eq!(misplaced(path, anthropic), meant, "{path}");
+        }
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn read(source: u32, text: &str) -> Option<Node> {
 }
 
 /// The place of a key below a node, or of the nearest one above it that is written.
-fn walk(node: &Node, key: &str) -> Option<Place> {
+pub(crate) fn walk(node: &Node, key: &str) -> Option<Place> {
     let mut place = None;
     let mut at = node;
     for step in key.split(['.', '[']).filter(|step| !step.is_empty()) {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::error::alike;
+
 /// Something that not every model can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -66,8 +68,16 @@ impl Capabilities {
         let mut set = Self::default();
         for name in text.split([',', ' ']).filter(|name| !name.is_empty()) {
             let Some((found, _)) = Capability::NAMES.iter().find(|(_, known)| *known == name) else {
-                let known: Vec<&str> = Capability::NAMES.iter().map(|(_, name)| *name).collect();
-                return Err(format!("`{name}` is no capability: expected one of {}", known.join(", ")));
+                let known = Capability::NAMES.iter().map(|(_, name)| *name);
+                let written = name.to_ascii_lowercase().replace('_', "-");
+                let meant =
+                    alike(&written, known.clone()).map(|meant| format!("did you mean `{meant}`? There are "));
+                let known: Vec<&str> = known.collect();
+                return Err(format!(
+                    "`{name}` is no capability: {}{}",
+                    meant.as_deref().unwrap_or("there are "),
+                    known.join(", ")
+                ));
             };
             set = set.with(*found);
         }

@@ -54,8 +54,13 @@ pub(super) fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> 
     if let Some((_, called)) = CALLED.iter().find(|(other, _)| *other == wanted) {
         return Some(called);
     }
-    let near = known.map(|known| (distance(&wanted, known), known)).min()?;
-    (near.0 <= 2 || near.1.contains(&wanted) && wanted.len() > 2).then_some(near.1)
+    alike(&wanted, known)
+}
+
+/// The name that looks most like another, if any looks like it.
+pub(super) fn alike(wanted: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let near = known.map(|known| (distance(wanted, known), known)).min()?;
+    (near.0 <= 2 || near.1.contains(wanted) && wanted.len() > 2).then_some(near.1)
 }
 
 /// Letters to change, add or take away.

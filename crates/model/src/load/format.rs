@@ -39,6 +39,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), String> {
         "method" => require(method(text), "a method in capitals, such as `GET`", text),
         "url" => url(text),
         "regex" => regex(text),
+        "json-pointer" => pointer(text),
         "cel" => require(!text.trim().is_empty(), "a CEL expression", text),
         _ => Ok(()),
     }
@@ -58,6 +59,7 @@ pub(crate) fn expectation(format: &str) -> Option<&'static str> {
         "secret" => "a secret: `{env: NAME}`, `{file: path}` or `{vault: path#key}`",
         "regex" => "a regular expression",
         "url" => "an address such as `https://host/path`",
+        "json-pointer" => "a JSON pointer such as `/text`",
         "method" => "a method such as `GET`",
         _ => return None,
     })
@@ -69,6 +71,24 @@ fn parse<T: FromStr<Err = String>>(text: &str) -> Result<(), String> {
 
 fn require(holds: bool, expected: &str, text: &str) -> Result<(), String> {
     holds.then_some(()).ok_or_else(|| format!("expected {expected}, found `{text}`"))
+}
+
+/// RFC 6901: each step behind a `/`, in which `~` is written `~0` and `/` is written `~1`.
+fn pointer(text: &str) -> Result<(), String> {
+    let wrong = |remedy: String| Err(format!("`{text}` is no JSON pointer: {remedy}"));
+    if !text.is_empty() && !text.starts_with('/') {
+        // As other languages of paths have it.
+        let steps = text.trim_start_matches('$').replace(['.', '['], "/").replace([']', '"', '\''], "");
+        return wrong(format!("did you mean `/{}`?", steps.trim_start_matches(['/', '#'])));
+    }
+    let mut rest = text;
+    while let Some((_, behind)) = rest.split_once('~') {
+        if !behind.starts_with(['0', '1']) {
+            return wrong("in a step `~` is written `~0`, and `/` is written `~1`".to_owned());
+        }
+        rest = behind;
+    }
+    Ok(())
 }
 
 fn name(text: &str) -> bool {

@@ -2,6 +2,7 @@
 
 mod check;
 pub(crate) mod context;
+mod document;
 pub(crate) mod format;
 mod hide;
 mod later;
@@ -18,6 +19,7 @@ pub(crate) mod tree;
 use std::sync::Arc;
 
 pub(crate) use self::context::Context;
+pub use self::document::Document;
 use self::{
     check::{Checker, Referred, Verdict},
     path::Path,

@@ -17,11 +17,11 @@ pub(crate) struct ModelsArgs {
     /// Only this kind of provider, such as `openai`, or a provider of the configuration by its name.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// Only models that can all of this, such as `tools,vision`.
+    /// Only models that can all of this, such as `tools,vision`; docs/ai.md lists the words.
     #[arg(long, value_name = "LIST")]
     can: Option<String>,
-    /// Only models that take a prompt of so many tokens.
-    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    /// Only models that take a prompt of so many tokens: `200000`, `200k`, `1M`.
+    #[arg(long, value_name = "TOKENS", default_value = "0", value_parser = tokens)]
     context: u64,
     /// Only models whose names fit, such as `gpt-*`.
     #[arg(long, value_name = "PATTERN")]
@@ -41,6 +41,22 @@ struct Line {
     /// When the facts were taken; none when the configuration says them.
     taken: Option<Day>,
     is_ours: bool,
+}
+
+/// A number of tokens as people write it: plain, in thousands (`k`) or in millions (`M`), with a point where one is wanted.
+fn tokens(text: &str) -> Result<u64, String> {
+    let wrong = || format!("expected a number of tokens, such as 200000, 200k or 1M, found `{text}`");
+    let (number, places) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 3),
+        None => text.strip_suffix(['m', 'M']).map_or((text, 0), |number| (number, 6)),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = whole.bytes().chain(part.bytes()).all(|byte| byte.is_ascii_digit());
+    let is_written = !whole.is_empty() && number.contains('.') != part.is_empty();
+    if !is_number || !is_written || part.len() > places {
+        return Err(wrong());
+    }
+    format!("{whole}{part:0<places$}").parse().map_err(|_| wrong())
 }
 
 /// Runs the command.

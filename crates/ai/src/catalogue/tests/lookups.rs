@@ -146,6 +146,34 @@ fn capabilities_are_read_and_compared() {
 }
 
 #[test]
+fn a_capability_that_is_written_otherwise_is_meant() {
+    for (written, meant) in
+        [("tool", "tools"), ("json_schema", "json-schema"), ("Vision", "vision"), ("audio", "audio-in")]
+    {
+        let told = Capabilities::parse(written).expect_err("none");
+        assert!(told.contains(&format!("did you mean `{meant}`?")), "{told}");
+    }
+    assert!(
+        Capabilities::parse("flying")
+            .is_err_and(|told| !told.contains("did you mean") && told.contains("vision"))
+    );
+}
+
+#[test]
+fn imagen_is_turned_off_at_both_of_googles_addresses_and_has_the_price_that_it_had() {
+    for (provider, off) in [("gemini", "2026-08-17"), ("vertex", "2026-06-30")] {
+        for (model, price) in [
+            ("imagen-4.0-generate-001", 40_000_000_000_u64),
+            ("imagen-4.0-ultra-generate-001", 60_000_000_000),
+        ] {
+            let found = find(provider, model).unwrap_or_else(|| panic!("{provider} {model}"));
+            assert_eq!(found.retires.map(|day| day.to_string()).as_deref(), Some(off), "{provider} {model}");
+            assert_eq!(found.prices.units.image.map(|price| price.0), Some(price), "{provider} {model}");
+        }
+    }
+}
+
+#[test]
 fn queries_find_what_fits_and_nothing_else() {
     let can = Capabilities::parse("tools,vision").expect("known");
     let asked = Query { provider: Some("openai"), can, surface: Some(Surface::Chat), ..Query::default() };

@@ -186,6 +186,7 @@ async fn again(
     let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
     record.served.clone_from(&answer.model);
     record.is_stream = conversation.stream;
+    record.alias = call.ai.wanted.alias.clone().unwrap_or_default();
     record.cache = Some("hit");
     record.guard(conversation.watch.fired());
     let told = Arc::new(record);

@@ -38,8 +38,11 @@ pub(super) async fn answer(
     body: Body,
 ) -> Result<Response<Body>, Failure> {
     let body = unpacked(call, body, gateway.body_bytes_max)?;
-    let body = chat::whole(body, gateway.body_bytes_max).await?;
-    let (body, betas) = door.enter(&body).map_err(answer::refused)?;
+    // What came is let go of before anybody is asked: a large body is held as it is asked for alone.
+    let (body, betas) = {
+        let came = chat::whole(body, gateway.body_bytes_max).await?;
+        door.enter(&came).map_err(answer::refused)?
+    };
     add_betas(&betas, &mut call.head.headers);
     let endpoint =
         Endpoint { dialect: Dialect::Anthropic, operation: door.operation, model: None, stream: door.stream };

@@ -24,6 +24,18 @@ pub(crate) struct Duties {
     pub(crate) meters: Vec<Metering>,
     /// What those cost who are asked beside the call's own model, where it is counted.
     pub(crate) asides: Option<Asides>,
+    /// What the caller wants, as soon as it is known: the record of a call that is refused before anybody is asked says so.
+    pub(crate) wanted: Wanted,
+}
+
+/// What a caller wants of which model.
+#[derive(Default, Clone)]
+pub(crate) struct Wanted {
+    /// The model, as the caller named it.
+    pub(crate) model: Option<Arc<str>>,
+    /// The name in `ai.models` by which it was found.
+    pub(crate) alias: Option<Arc<str>>,
+    pub(crate) stream: bool,
 }
 
 /// What is asked beside a call's own model: judges, moderation, embeddings.

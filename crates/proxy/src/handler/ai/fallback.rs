@@ -3,11 +3,7 @@
 //!
 //! What was read of an answer for that is kept and goes on with the rest of it.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::collections::{BTreeSet, VecDeque};
 
 use ai::{
     canon::{Choice, Error, ErrorKind, Event, Finish, Opening, Part},
@@ -17,14 +13,13 @@ use ai::{
 };
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use model::resource::ai::FallbackOn;
 use tokio::time::Instant;
 
-use super::{Told, answer, fault::Fault, gathered::gather, metered, sending};
+use super::{Told, answer, begun::begun, fault::Fault, gathered::gather, metered, sending};
 use crate::{
-    body::{Body, Wrapper},
+    body::Body,
     failure::{Failure, Problem, Stage},
 };
 
@@ -90,7 +85,7 @@ pub(super) async fn spoken(
             match event {
                 // What is wrong with the request is so everywhere: the caller is told in the provider's words.
                 Event::Error(error) if is_of_request(error.kind) => {
-                    return Ok(begun(parts, held, body));
+                    return Ok(spoke(parts, held, body));
                 }
                 Event::Error(error) => return Ok(Began::Refused(error)),
                 Event::Finish { choice, ref finish } if is_filtered(finish) => {
@@ -104,7 +99,7 @@ pub(super) async fn spoken(
                 // It came with fewer than were asked for.
                 Event::End if !cut.is_empty() => return Ok(Began::Cut),
                 Event::Delta { .. } if declines => {}
-                event if speaks(&event) => return Ok(begun(parts, held, body)),
+                event if speaks(&event) => return Ok(spoke(parts, held, body)),
                 _ => {}
             }
         }
@@ -122,12 +117,12 @@ pub(super) async fn spoken(
     if is_all_cut && !is_over_bounds && !events.iter().any(is_other) {
         return Ok(Began::Cut);
     }
-    Ok(begun(parts, held, body))
+    Ok(spoke(parts, held, body))
 }
 
 /// A stream with what was read of it.
-fn begun(parts: http::response::Parts, held: VecDeque<Bytes>, inner: Body) -> Began {
-    Began::Spoke(Response::from_parts(parts, Body::boxed(Begun { held, inner })))
+fn spoke(parts: http::response::Parts, held: VecDeque<Bytes>, inner: Body) -> Began {
+    Began::Spoke(Response::from_parts(parts, begun(held, inner)))
 }
 
 /// Marks an answer that is made of a stream's first event: its provider took the request, and may bill it.
@@ -231,43 +226,4 @@ pub(super) async fn judged(
 /// Whether an answer is looked through: one of a choice's that is whole and may have been cut or refused.
 pub(super) fn is_judged(status: StatusCode, on: &[FallbackOn]) -> bool {
     !on.is_empty() && (status.is_success() || status == StatusCode::BAD_REQUEST)
-}
-
-/// A body whose beginning was read already.
-struct Begun {
-    held: VecDeque<Bytes>,
-    inner: Body,
-}
-
-impl Wrapper for Begun {
-    fn inner(&mut self) -> Option<&mut Body> {
-        Some(&mut self.inner)
-    }
-}
-
-impl HttpBody for Begun {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match self.held.pop_front() {
-            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            None => Pin::new(&mut self.inner).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let held: usize = self.held.iter().map(Bytes::len).sum();
-        match self.inner.length() {
-            Some(length) => SizeHint::with_exact(length.saturating_add(held as u64)),
-            None => SizeHint::default(),
-        }
-    }
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     body::{Body, Wrapper},
     call::Call,
-    failure::{Failure, Stage},
+    failure::Failure,
 };
 
 /// What a call spent.
@@ -226,26 +226,12 @@ impl Bill {
         self.now = Some(told.clone());
     }
 
-    /// It refused, or broke before it did anything.
-    pub(super) fn refused(&mut self) {
-        if let Some(told) = self.now.take() {
-            told.owe(false);
-        }
-    }
-
-    /// What it said is given to nobody: an answer, or a refusal.
-    pub(super) fn set_aside(&mut self, answered: bool) {
-        match answered {
-            true => self.before.extend(self.now.take()),
-            false => self.refused(),
-        }
-    }
-
-    /// It failed. Nobody knows what a provider did that had the request and then was silent.
-    pub(super) fn failed(&mut self, failure: &Failure) {
-        match failure.stage() {
-            Stage::FirstByte | Stage::Body => self.before.extend(self.now.take()),
-            _ => self.refused(),
+    /// The caller is given nothing of what it said. `is_due`: it took the request, and may bill it all the same.
+    pub(super) fn set_aside(&mut self, is_due: bool) {
+        match (self.now.take(), is_due) {
+            (now, true) => self.before.extend(now),
+            (Some(now), false) => now.owe(false),
+            (None, false) => {}
         }
     }
 
@@ -347,8 +333,8 @@ mod tests {
     use super::*;
     use crate::{
         body::Body as OfAnswer,
-        failure::Problem,
-        handler::ai::{duties::Meter, prices::Priced},
+        failure::{Problem, Stage},
+        handler::ai::{duties::Meter, prices::Priced, sending::may_be_due},
         ledger::{Book, Ledger},
         policy::{
             Policy,
@@ -536,11 +522,15 @@ mod tests {
             }
             Way::Error => {
                 ask(&mut bill);
-                bill.refused();
+                bill.set_aside(false);
             }
             Way::Unreached => {
                 ask(&mut bill);
-                bill.failed(&Failure::upstream(Stage::Connect, Problem::ConnectFailed, "away"));
+                bill.set_aside(may_be_due(&Failure::upstream(
+                    Stage::Connect,
+                    Problem::ConnectFailed,
+                    "away",
+                )));
             }
             Way::LeavesEarly => {
                 ask(&mut bill);
@@ -549,7 +539,7 @@ mod tests {
             Way::Whole | Way::Fallback | Way::Silent | Way::SilentTwice | Way::CutThenAnswered => {
                 if matches!(way, Way::Fallback) {
                     ask(&mut bill);
-                    bill.refused();
+                    bill.set_aside(false);
                 }
                 let silent = match way {
                     Way::Silent => 1,
@@ -558,7 +548,8 @@ mod tests {
                 };
                 for _ in 0..silent {
                     ask(&mut bill);
-                    bill.failed(&Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, "silent"));
+                    let failure = Failure::upstream(Stage::FirstByte, Problem::UpstreamTimeout, "silent");
+                    bill.set_aside(may_be_due(&failure));
                     costs += cost(prompt, 0);
                     if !has_room(&mut bill) {
                         return Some(Open { answer, bill: Some(bill), told, room, way, tokens, costs });

@@ -1,7 +1,7 @@
 //! `ai`: every model through every dialect's endpoints, below one prefix.
 //!
-//! [`chat`] answers conversations (at the [`doors`] of clouds too): where caller and provider speak alike the bytes pass ([`metered`]), else they are
-//! translated ([`translated`]); [`prepare`] and [`reply`] are the two ways. [`models`] knows what the names of models
+//! [`chat`] reads conversations (at the [`doors`] of clouds too), [`asking`] asks target after target, [`given`] gives the answer:
+//! where caller and provider speak alike the bytes pass ([`metered`]), else they are translated ([`translated`]); [`prepare`] and [`reply`] are the two ways. [`models`] knows what the names of models
 //! stand for, [`provider`] how a provider is spoken to, [`outgoing`] what it is sent, [`meters`] what is held and settled
 //! for a call, [`receipts`] what it is told to have cost, [`answer`] what callers are told when something fails.
 //!
@@ -15,7 +15,9 @@
 mod again;
 pub(crate) mod answer;
 mod aside;
+mod asking;
 mod aws;
+mod begun;
 mod beside;
 mod betas;
 pub(crate) mod cache;
@@ -33,6 +35,7 @@ mod fault;
 mod federated;
 mod files;
 pub(crate) mod gathered;
+mod given;
 mod grant;
 pub(crate) mod guards;
 mod keys;
@@ -84,7 +87,7 @@ use std::{rc::Rc, sync::Arc};
 use ai::{
     dialect::Dialect,
     door::Door,
-    endpoint::{Endpoint, Operation},
+    endpoint::{Endpoint, Operation, misplaced},
 };
 use http::{HeaderMap, Method, Response};
 use model::resource::ai::AiRoute;
@@ -186,7 +189,30 @@ impl AiGateway {
     ) -> Result<Response<Body>, Failure> {
         let (dialect, operation) = (Dialect::OpenAiChat, Operation::Chat);
         let endpoint = Endpoint { dialect, operation, model: None, stream: false };
-        chat::answer(self, worker, call, endpoint, Body::Full(body)).await
+        let answer = chat::answer(self, worker, call, endpoint, Body::Full(body)).await;
+        self.noted(call, operation, answer)
+    }
+
+    /// Has the record of a call that was refused before anybody was asked say what it was for.
+    fn noted(
+        &self,
+        call: &mut Call,
+        operation: Operation,
+        answer: Result<Response<Body>, Failure>,
+    ) -> Result<Response<Body>, Failure> {
+        let is_call = !matches!(operation, Operation::Models | Operation::Other);
+        if answer.is_err() && is_call && call.record.ai.is_none() {
+            let spoken = match call.dialect {
+                Some(dialect) if !self.composes => dialect.name(),
+                _ => "prompt",
+            };
+            let duties::Wanted { model, alias, stream } = std::mem::take(&mut call.ai.wanted);
+            let mut record = model::AiRecord::new(operation.name(), spoken, model.unwrap_or_default());
+            record.alias = alias.unwrap_or_default();
+            record.is_stream = stream;
+            call.record.ai = Some(Arc::new(record));
+        }
+        answer
     }
 
     /// A path below the route's prefix.
@@ -208,7 +234,32 @@ impl AiGateway {
 
     /// The dialect that a request speaks, for telling it what went wrong.
     pub(crate) fn dialect(&self, path: &str, headers: &HeaderMap) -> Dialect {
-        self.endpoint(path, headers).map_or(Dialect::OpenAiChat, |endpoint| endpoint.dialect)
+        match self.endpoint(path, headers) {
+            Some(endpoint) => endpoint.dialect,
+            None => self.misplaced(path, headers).map_or(Dialect::OpenAiChat, |(dialect, _)| dialect),
+        }
+    }
+
+    /// Whose SDK looks for an endpoint where there is none, and how the base address ends that it should have been given.
+    fn misplaced(&self, path: &str, headers: &HeaderMap) -> Option<(Dialect, String)> {
+        let (dialect, ends) = misplaced(self.below(path)?, headers.contains_key(ANTHROPIC_VERSION))?;
+        Some((dialect, format!("{}{ends}", self.strip.as_deref().unwrap_or_default())))
+    }
+
+    /// Nobody has an endpoint where a call looks for one.
+    fn lost(&self, call: &mut Call) -> Failure {
+        let meant = self.misplaced(call.path(), &call.head.headers);
+        let hint = match &meant {
+            Some((_, ends)) if ends.is_empty() => {
+                "the base address of the SDK has a version too many: leave its path away".to_owned()
+            }
+            Some((_, ends)) => {
+                format!("the base address of the SDK has a version too many: let it end with `{ends}`")
+            }
+            None => "no vendor's API has an endpoint at this path".to_owned(),
+        };
+        call.dialect = Some(meant.map_or(Dialect::OpenAiChat, |(dialect, _)| dialect));
+        Failure::client(Stage::Router, Problem::NoRoute).with_hint(hint)
     }
 
     pub(crate) async fn handle(
@@ -218,11 +269,21 @@ impl AiGateway {
         body: Body,
     ) -> Result<Response<Body>, Failure> {
         let Some(endpoint) = self.endpoint(call.path(), &call.head.headers) else {
-            call.dialect = Some(Dialect::OpenAiChat);
-            return Err(Failure::client(Stage::Router, Problem::NoRoute)
-                .with_hint("no vendor's API has an endpoint at this path"));
+            return Err(self.lost(call));
         };
         call.dialect = Some(endpoint.dialect);
+        let operation = endpoint.operation;
+        let answer = self.answer(worker, call, endpoint, body).await;
+        self.noted(call, operation, answer)
+    }
+
+    async fn answer(
+        &self,
+        worker: &Rc<Worker>,
+        call: &mut Call,
+        endpoint: Endpoint,
+        body: Body,
+    ) -> Result<Response<Body>, Failure> {
         if matches!(endpoint.operation, Operation::Files | Operation::Batches) {
             return files::answer(self, worker, call, endpoint, body).await;
         }

@@ -21,9 +21,25 @@ use super::{
 /// Tokens of a prompt that goes on from something unseen, where nobody knows how long the model's may be.
 const UNSEEN_TOKENS: u64 = 128_000;
 
-/// The most that a call may spend, over all targets that may be asked.
+/// The most that a call may spend: what is asked now, and whoever was asked for it before.
 #[derive(Debug, Clone)]
 pub(crate) struct Most {
+    /// In their order.
+    before: Vec<Round>,
+    now: Round,
+}
+
+/// Something that is asked for a call.
+#[derive(Debug, Clone)]
+struct Round {
+    one: Arc<One>,
+    /// What the call had spent when this was asked.
+    spent: Spent,
+}
+
+/// The most that one request may spend, over all targets that may be asked.
+#[derive(Debug, Clone)]
+struct One {
     ask: Ask,
     targets: Vec<MostOfTarget>,
     /// It answers with text; else with vectors, whose tokens are those of the prompt alone.
@@ -34,17 +50,6 @@ pub(crate) struct Most {
     sum: Option<Sum>,
     /// Who may be asked beside the model.
     beside: Vec<Beside>,
-    /// It follows others of the same call.
-    beyond: Option<Box<Beyond>>,
-}
-
-/// What a call holds already when somebody is asked to go on with its answer.
-#[derive(Debug, Clone)]
-struct Beyond {
-    /// The most that was held for it.
-    held: Most,
-    /// What of it is spent.
-    spent: Spent,
 }
 
 /// The most that many requests may take together.
@@ -76,6 +81,13 @@ impl MostOfTarget {
     }
 }
 
+impl From<One> for Most {
+    fn from(one: One) -> Self {
+        let now = Round { one: Arc::new(one), spent: Spent::default() };
+        Self { before: Vec::new(), now }
+    }
+}
+
 impl Most {
     pub(super) fn of(conversation: &Conversation<'_>, asked: &Asked<'_>) -> Self {
         let targets = asked.alias.targets().iter().map(|target| {
@@ -89,7 +101,7 @@ impl Most {
         let units = conversation.units();
         let mut ask = Ask::peeked(conversation.endpoint.dialect, &conversation.peek, &conversation.body);
         ask.input = units.as_ref().and_then(|units| units.input).unwrap_or(ask.input);
-        Self {
+        One {
             ask,
             targets: targets.collect(),
             has_output: matches!(
@@ -99,8 +111,8 @@ impl Most {
             units,
             sum: None,
             beside: conversation.beside.clone(),
-            beyond: None,
         }
+        .into()
     }
 
     /// Of one request to one target.
@@ -118,92 +130,100 @@ impl Most {
             let facts = ai::catalogue::find(&target.provider.kind.name, &model);
             MostOfTarget::of(target, model, facts)
         });
-        Self {
-            ask,
-            targets: targets.collect(),
-            has_output,
-            units: None,
-            sum: None,
-            beside: Vec::new(),
-            beyond: None,
-        }
-    }
-
-    /// What somebody beside the model is asked at most, where the model answers with so many tokens.
-    fn of_beside(&self, output: u64) -> impl Iterator<Item = Self> {
-        self.beside.iter().map(move |one| {
-            let mut most = one.most.clone();
-            if one.reads_answer {
-                most.ask.input = most.ask.input.saturating_add(output);
-            }
-            most
-        })
+        One { ask, targets: targets.collect(), has_output, units: None, sum: None, beside: Vec::new() }.into()
     }
 
     /// The same for another request to the same target.
     pub(super) fn with(&self, ask: Ask) -> Self {
-        Self { ask, ..self.clone() }
+        One { ask, ..One::clone(&self.now.one) }.into()
     }
 
     /// Of the requests of a batch together. `unpriced` is a model whose price nobody knows.
     pub(super) fn of_batch(tokens: (u64, u64), cost: Cost, unpriced: Option<String>) -> Self {
         let sum = Some(Sum { tokens, cost, unpriced });
-        Self {
-            ask: Ask::default(),
-            targets: Vec::new(),
-            has_output: true,
-            units: None,
-            sum,
-            beside: Vec::new(),
-            beyond: None,
-        }
+        let (ask, targets, beside) = (Ask::default(), Vec::new(), Vec::new());
+        One { ask, targets, has_output: true, units: None, sum, beside }.into()
     }
 
     /// What the call's own request may spend at this one of its models, without what was asked before.
     pub(super) fn of_one(&self, model: &str) -> Self {
-        let mut first = self;
-        while let Some(beyond) = &first.beyond {
-            first = &beyond.held;
-        }
-        let mut one = first.clone();
+        let mut one = One::clone(&self.before.first().unwrap_or(&self.now).one);
         if one.targets.iter().any(|target| target.name == model) {
             one.targets.retain(|target| target.name == model);
         }
-        one
+        one.into()
     }
 
     /// What this needs more than `held`, of which so much is spent: what is left of that is for this, too.
     pub(crate) fn beyond(self, held: Self, spent: Spent) -> Self {
-        Self { beyond: Some(Box::new(Beyond { held, spent })), ..self }
+        let mut before = held.before;
+        before.push(held.now);
+        Self { before, now: Round { spent, ..self.now } }
     }
 
     /// Whether something is held for the call already, so that this may need nothing.
     pub(crate) fn is_beyond(&self) -> bool {
-        self.beyond.is_some()
+        !self.before.is_empty()
     }
 
     /// The tokens that are held for the call already, where this follows others of it, and those of all together.
     pub(crate) fn held_and_all(&self, assumed: Option<u64>) -> ((u64, u64), (u64, u64)) {
-        let held = self.beyond.as_ref().map(|beyond| beyond.held.all_tokens(assumed)).unwrap_or_default();
-        (held, self.all_tokens(assumed))
+        let with = |held: (u64, u64), round: &Round| {
+            let own = round.one.tokens(assumed);
+            let needed = |spent: u64, own: u64, held: u64| held.max(spent.saturating_add(own));
+            (needed(round.spent.input, own.0, held.0), needed(round.spent.output, own.1, held.1))
+        };
+        let held = self.before.iter().fold((0, 0), with);
+        (held, with(held, &self.now))
     }
 
     /// Most tokens of the prompt and of the answer; `assumed` stands in for the answer's where the call says nothing.
     pub(crate) fn tokens(&self, assumed: Option<u64>) -> (u64, u64) {
-        let all = self.all_tokens(assumed);
-        let held = self.beyond.as_ref().map(|beyond| beyond.held.all_tokens(assumed)).unwrap_or_default();
+        let (held, all) = self.held_and_all(assumed);
         (all.0 - held.0.min(all.0), all.1 - held.1.min(all.1))
     }
 
-    /// The same with what is held already.
-    fn all_tokens(&self, assumed: Option<u64>) -> (u64, u64) {
-        let own = self.own_tokens(assumed);
-        let Some(beyond) = &self.beyond else { return own };
-        let (held, spent) = (beyond.held.all_tokens(assumed), beyond.spent);
-        (held.0.max(spent.input.saturating_add(own.0)), held.1.max(spent.output.saturating_add(own.1)))
+    /// How many tokens are taken for the answer's where the call says nothing of them.
+    pub(crate) fn assumed(&self, assumed: Option<u64>) -> Option<u64> {
+        self.now.one.assumed(assumed)
     }
 
-    fn own_tokens(&self, assumed: Option<u64>) -> (u64, u64) {
+    /// The most that it can cost. An error names a model that has no price.
+    pub(crate) fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
+        let with =
+            |held: Cost, round: &Round, own: Cost| held.max(Cost(round.spent.cost.0.saturating_add(own.0)));
+        let own = self.now.one.cost(assumed, takes_unknown)?;
+        let held =
+            self.before.iter().fold(Cost::ZERO, |held, round| match round.one.cost(assumed, takes_unknown) {
+                Ok(own) => with(held, round, own),
+                // Nothing is held by whoever does not know what it costs.
+                Err(_) => Cost::ZERO,
+            });
+        Ok(Cost(with(held, &self.now, own).0.saturating_sub(held.0)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
+        let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
+        let ask = Ask { input, answers: 1, ..Ask::default() };
+        One { ask, targets: vec![target], has_output: true, units: None, sum: None, beside: Vec::new() }
+            .into()
+    }
+}
+
+impl One {
+    /// What somebody beside the model is asked at most, where the model answers with so many tokens.
+    fn of_beside(&self, output: u64) -> impl Iterator<Item = Self> {
+        self.beside.iter().map(move |beside| {
+            let mut one = One::clone(&beside.most.now.one);
+            if beside.reads_answer {
+                one.ask.input = one.ask.input.saturating_add(output);
+            }
+            one
+        })
+    }
+
+    fn tokens(&self, assumed: Option<u64>) -> (u64, u64) {
         if let Some(sum) = &self.sum {
             return sum.tokens;
         }
@@ -214,30 +234,15 @@ impl Most {
             .fold(own, |sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)))
     }
 
-    /// How many tokens are taken for the answer's where the call says nothing of them.
-    pub(crate) fn assumed(&self, assumed: Option<u64>) -> Option<u64> {
+    fn assumed(&self, assumed: Option<u64>) -> Option<u64> {
         let is_open =
             self.ask.output.is_none() && self.has_output && self.units.is_none() && self.sum.is_none();
         let most = self.targets.iter().map(|target| assumed.unwrap_or(target.output)).max();
         most.filter(|_| is_open)
     }
 
-    /// The most that it can cost. An error names a model that has no price.
-    pub(crate) fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
-        let all = self.all_cost(assumed, takes_unknown)?;
-        let held = self.beyond.as_ref().and_then(|beyond| beyond.held.all_cost(assumed, takes_unknown).ok());
-        Ok(Cost(all.0.saturating_sub(held.unwrap_or_default().0)))
-    }
-
-    /// The same with what is held already.
-    fn all_cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
-        let own = self.own_cost(assumed, takes_unknown)?;
-        let Some(beyond) = &self.beyond else { return Ok(own) };
-        let held = beyond.held.all_cost(assumed, takes_unknown).unwrap_or_default();
-        Ok(held.max(Cost(beyond.spent.cost.0.saturating_add(own.0))))
-    }
-
-    fn own_cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
+    /// An error names a model that has no price.
+    fn cost(&self, assumed: Option<u64>, takes_unknown: bool) -> Result<Cost, &str> {
         if let Some(sum) = &self.sum {
             let unpriced = sum.unpriced.as_deref().filter(|_| !takes_unknown);
             return unpriced.map_or(Ok(sum.cost), Err);
@@ -292,21 +297,6 @@ impl Most {
         };
         (self.ask.input.max(unseen), output)
     }
-
-    #[cfg(test)]
-    pub(crate) fn in_test(input: u64, output: u64, prices: Option<Priced>) -> Self {
-        let target = MostOfTarget { name: "m".into(), output, context: None, prices: prices.map(Arc::new) };
-        let ask = Ask { input, answers: 1, ..Ask::default() };
-        Self {
-            ask,
-            targets: vec![target],
-            has_output: true,
-            units: None,
-            sum: None,
-            beside: Vec::new(),
-            beyond: None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -321,8 +311,9 @@ mod tests {
             context: None,
             prices: Some(Arc::new(Priced::in_test(price, price))),
         };
-        let mut call = Most::in_test(100, 10, None);
-        call.targets = vec![priced("a", 1_000_000), priced("b", 2_000_000), priced("c", 3_000_000)];
+        let mut one = One::clone(&Most::in_test(100, 10, None).now.one);
+        one.targets = vec![priced("a", 1_000_000), priced("b", 2_000_000), priced("c", 3_000_000)];
+        let call = Most::from(one);
         let of = |most: &Most| most.cost(None, false).map(|cost| cost.0).ok();
         assert_eq!(of(&call), Some(330_000_000));
         // The first took 300 and gave nothing; the second is in what is left of the dearest.
@@ -331,6 +322,13 @@ mod tests {
         assert_eq!(of(&second), Some(0));
         let third = second.of_one("c").beyond(second.clone(), silent(300_000_000));
         assert_eq!(of(&third), Some(300_000_000));
+        // However many were asked, no round is kept twice.
+        let mut many = call.clone();
+        for round in 1..=40 {
+            many = many.of_one("b").beyond(many.clone(), silent(round * 200_000_000));
+        }
+        assert_eq!((many.before.len(), of(&many)), (40, Some(200_000_000)));
+        assert!(many.before.iter().all(|round| Arc::strong_count(&round.one) <= 2));
         // One that nobody named is the dearest.
         assert_eq!(of(&call.of_one("d")), Some(330_000_000));
     }

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use memchr::memmem::Finder;
 use model::Usd;
 
-use super::{Told, metered, reply, units};
+use super::{Told, begun::begun, metered, reply, units};
 use crate::{
     body::{Body, Wrapper},
     call::Call,
@@ -72,8 +72,8 @@ pub(super) async fn read_whole(
         }
         let length = read.len() + first.as_ref().map_or(0, Bytes::len);
         if length > READ_BYTES_MAX {
-            let begun = first.unwrap_or_else(|| read.freeze());
-            return Ok(Response::from_parts(parts, self::begun(begun, body)));
+            let first = first.unwrap_or_else(|| read.freeze());
+            return Ok(Response::from_parts(parts, begun([first], body)));
         }
     }
     let whole = first.unwrap_or_else(|| read.freeze());
@@ -231,46 +231,5 @@ impl HttpBody for Followed {
 
     fn is_end_stream(&self) -> bool {
         self.is_over
-    }
-}
-
-/// A body with something before it.
-pub(super) fn begun(first: Bytes, rest: Body) -> Body {
-    Body::boxed(Begun { first: Some(first), rest })
-}
-
-/// A body whose beginning was read already.
-struct Begun {
-    first: Option<Bytes>,
-    rest: Body,
-}
-
-impl Wrapper for Begun {
-    fn inner(&mut self) -> Option<&mut Body> {
-        Some(&mut self.rest)
-    }
-}
-
-impl HttpBody for Begun {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // Only bodies of unknown length come here.
-        SizeHint::default()
     }
 }

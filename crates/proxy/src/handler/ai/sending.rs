@@ -64,7 +64,13 @@ pub(super) enum Unanswered {
 
 /// Whether a target that gave no answer may have worked on the request all the same.
 pub(super) fn is_due(unanswered: &Unanswered) -> bool {
-    matches!(unanswered, Unanswered::Failed(failure) if matches!(failure.stage(), Stage::FirstByte | Stage::Body))
+    matches!(unanswered, Unanswered::Failed(failure) if may_be_due(failure))
+}
+
+/// Whether a target may have worked on a request that failed so. Nobody knows what a provider did that had it and then was
+/// silent.
+pub(super) fn may_be_due(failure: &Failure) -> bool {
+    matches!(failure.stage(), Stage::FirstByte | Stage::Body)
 }
 
 /// What providers tell of who asks.

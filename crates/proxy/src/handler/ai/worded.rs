@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use model::{AiRecord, UnitUsage};
 
 use super::{
-    answer, metered,
+    answer,
+    begun::begun,
+    metered,
     models::Target,
     outgoing,
     prepare::{Conversation, Prepared},
-    receipts,
     reply::{ANSWER_BYTES_MAX, plain, provided, refused},
 };
 use crate::{
@@ -107,7 +108,7 @@ fn passing(response: Response<Body>, kind: &'static str, head: Vec<u8>) -> Resul
     if let Some(length) = length {
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let body = if head.is_empty() { body } else { receipts::begun(Bytes::from(head), body) };
+    let body = if head.is_empty() { body } else { begun([Bytes::from(head)], body) };
     Ok(Response::from_parts(parts, body))
 }
 

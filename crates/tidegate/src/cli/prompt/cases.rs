@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use model::{Document, Source};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,13 +11,14 @@ use super::super::color;
 use crate::exit::Exit;
 
 /// A file of cases.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct File {
     /// Where the prompt is: a URL, or a path below `--url`.
     pub(super) url: String,
     /// The key of whoever may call, as a reference: `{env: NAME}` or `{file: path}`.
     #[serde(default)]
+    #[schemars(schema_with = "reference")]
     pub(super) key: Option<Reference>,
     /// The header field that carries the key.
     #[serde(default = "key_header")]
@@ -30,6 +33,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) judge: Judge,
     /// The cases.
+    #[schemars(length(min = 1))]
     pub(super) cases: Vec<Case>,
 }
 
@@ -47,8 +51,25 @@ pub(super) enum Reference {
     File(String),
 }
 
+/// Exactly one of the two.
+fn reference(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": {"env": {"type": "string"}, "file": {"type": "string"}},
+        "additionalProperties": false,
+        "minProperties": 1,
+        "maxProperties": 1,
+    })
+}
+
+/// One regular expression or several.
+fn patterns(_: &mut SchemaGenerator) -> Schema {
+    let one = serde_json::json!({"type": "string", "format": "regex"});
+    json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
+}
+
 /// Who judges answers.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Judge {
     /// Address of OpenAI's chat endpoint, or a path below `--url`; `/ai/v1/chat/completions` of the prompt's own
@@ -59,7 +80,7 @@ pub(super) struct Judge {
 }
 
 /// One case.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Case {
     /// What it shows.
@@ -72,6 +93,7 @@ pub(super) struct Case {
     pub(super) version: Option<String>,
     /// How often it is sent: models do not always say the same.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub(super) repeat: u32,
     /// How many of these must pass; all without it.
     #[serde(default)]
@@ -91,12 +113,14 @@ fn one() -> u32 {
 
 /// What must be so of an answer. Texts are looked for in the answer's `text` when it has nothing else, else in all of
 /// its JSON.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Expect {
     /// The status; 200 without it.
+    #[schemars(range(min = 100, max = 599))]
     pub(super) status: Option<u16>,
     /// A JSON pointer to the part of the answer that the others look at.
+    #[schemars(extend("format" = "json-pointer"))]
     pub(super) at: Option<String>,
     /// It has all of these.
     pub(super) contains: Several,
@@ -105,6 +129,7 @@ pub(super) struct Expect {
     /// It is this.
     pub(super) equals: Option<Value>,
     /// It matches all of these regular expressions.
+    #[schemars(schema_with = "patterns")]
     pub(super) matches: Several,
     /// It fits this JSON Schema.
     pub(super) schema: Option<Value>,
@@ -115,7 +140,7 @@ pub(super) struct Expect {
 }
 
 /// One text or several.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Several {
     /// None.
@@ -138,7 +163,7 @@ impl Several {
 }
 
 /// Something that a model judges.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Criterion {
     /// What must be so, in words.
@@ -149,7 +174,7 @@ pub(super) struct Criterion {
 }
 
 /// One criterion or several.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Criteria {
     /// None.
@@ -171,53 +196,50 @@ impl Criteria {
     }
 }
 
-/// Reads a file of cases, or says what is wrong with it.
+/// Reads a file of cases, or says all that is wrong with it, line by line.
 pub(super) fn read(path: &Path) -> Result<File, Exit> {
     let shown = path.display();
     let refused = |what: String| {
         eprintln!("error: {shown}: {what}");
         Exit::Configuration
     };
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-    let source = model::Source::new(shown.to_string(), text);
-    let mut value = model::document(&source).map_err(|found| {
+    let drawn = |found: model::Diagnostics| {
         eprintln!("{}", found.render(color()));
         Exit::Configuration
-    })?;
-    // Each case is read by itself, so that what is wrong has its place.
-    let cases = value.get_mut("cases").map(Value::take).unwrap_or_default();
-    let Value::Array(cases) = cases else {
-        return Err(refused("cases: expected a list".to_owned()));
     };
-    value["cases"] = Value::Array(Vec::new());
-    let mut file: File = serde_json::from_value(value).map_err(|error| refused(error.to_string()))?;
-    for (index, case) in cases.into_iter().enumerate() {
-        let case: Case =
-            serde_json::from_value(case).map_err(|error| refused(format!("cases[{index}]: {error}")))?;
-        check(&case, &file.judge)
-            .map_err(|what| refused(format!("cases[{index}] ({}): {what}", case.name)))?;
-        file.cases.push(case);
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<File>().to_value();
+    let mut document = Document::read(Source::new(shown.to_string(), text), &schema).map_err(drawn)?;
+    let judge =
+        document.get("judge").and_then(|judge| serde_json::from_value(judge).ok()).unwrap_or_default();
+    for (index, case) in document.items("cases") {
+        // What does not fit was told already.
+        let Ok(case) = serde_json::from_value::<Case>(case) else { continue };
+        for (below, what) in check(&case, &judge) {
+            document.error(&format!("cases[{index}].{below}"), what);
+        }
     }
-    match file.cases.is_empty() {
-        true => Err(refused("cases: expected at least one".to_owned())),
-        false => Ok(file),
-    }
+    let value = document.finish().map_err(drawn)?;
+    serde_json::from_value(value).map_err(|error| refused(error.to_string()))
 }
 
-fn check(case: &Case, judge: &Judge) -> Result<(), String> {
-    if case.repeat == 0 || case.at_least.is_some_and(|least| least == 0 || least > case.repeat) {
-        return Err("`repeat` is at least 1, and `atLeast` from 1 to `repeat`".to_owned());
+/// What is wrong with a case that its schema cannot say, and where.
+fn check(case: &Case, judge: &Judge) -> Vec<(&'static str, String)> {
+    let mut wrong = Vec::new();
+    if let Some(least) = case.at_least.filter(|least| *least == 0 || *least > case.repeat) {
+        let what = format!("expected from 1 to `repeat`, which is {}, found {least}", case.repeat);
+        wrong.push(("atLeast", what));
     }
-    for pattern in case.expect.matches.all() {
-        regex::Regex::new(pattern).map_err(|error| format!("expect.matches: {error}"))?;
-    }
-    if let Some(schema) = &case.expect.schema {
-        jsonschema::draft202012::new(schema).map_err(|error| format!("expect.schema: {error}"))?;
+    if let Some(schema) = &case.expect.schema
+        && let Err(error) = jsonschema::draft202012::new(schema)
+    {
+        wrong.push(("expect.schema", error.to_string()));
     }
     if case.expect.judge.all().iter().any(|one| one.model.is_none() && judge.model.is_none()) {
-        return Err("expect.judge: no `model` judges; give one here or in `judge` at the top".to_owned());
+        let what = "no `model` judges: give one here, or in `judge` at the top";
+        wrong.push(("expect.judge", what.to_owned()));
     }
-    Ok(())
+    wrong
 }
 
 impl Reference {

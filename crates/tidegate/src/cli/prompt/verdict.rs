@@ -12,6 +12,8 @@ use super::{
     judge,
 };
 
+/// Steps of an answer that are told where a pointer leads to none.
+const STEPS_TOLD: usize = 8;
 /// Letters of an answer that a report shows.
 const SHOWN_MAX: usize = 200;
 
@@ -73,7 +75,8 @@ async fn faults(run: &Run, case: &Case, reply: &Reply, whole: &str) -> Vec<Strin
     let json: Value = serde_json::from_str(whole).unwrap_or_else(|_| Value::String(whole.to_owned()));
     let Some(part) = expect.at.as_ref().map_or(Some(&json), |pointer| json.pointer(pointer)) else {
         let pointer = expect.at.as_deref().unwrap_or_default();
-        faults.push(format!("at: the answer has nothing at {pointer}: {}", shortened(whole)));
+        let there = beside(&json, pointer);
+        faults.push(format!("at: the answer has nothing at {pointer}; {there}: {}", shortened(whole)));
         return faults;
     };
     let text = text(part);
@@ -85,6 +88,44 @@ async fn faults(run: &Run, case: &Case, reply: &Reply, whole: &str) -> Vec<Strin
         }
     }
     faults
+}
+
+/// What there is in the place of what a pointer leads to: the step that was meant, else those that there are.
+fn beside(answer: &Value, pointer: &str) -> String {
+    let (mut at, mut before) = (answer, String::new());
+    for step in pointer.split('/').skip(1) {
+        let plain = step.replace("~1", "/").replace("~0", "~");
+        let within = format!("{before}/{step}");
+        if let Some(next) = answer.pointer(&within) {
+            (at, before) = (next, within);
+            continue;
+        }
+        return match at {
+            Value::Object(fields) => match model::nearest(&plain, fields.keys().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{before}/{}`?", written(meant)),
+                None => among(&before, fields.keys().map(|key| written(key))),
+            },
+            Value::Array(items) => among(&before, (0..items.len()).map(|at| at.to_string())),
+            Value::String(_) => format!("there is a text at `{before}`"),
+            _ => format!("there is no more below `{before}`"),
+        };
+    }
+    "there is nothing".to_owned()
+}
+
+/// A name as a step of a pointer.
+fn written(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// The first few steps that there are.
+fn among(before: &str, steps: impl Iterator<Item = String>) -> String {
+    let known: Vec<String> = steps.take(STEPS_TOLD + 1).map(|step| format!("`{before}/{step}`")).collect();
+    match known.len() {
+        0 => format!("there is nothing below `{before}/`"),
+        1..=STEPS_TOLD => format!("there is {}", known.join(", ")),
+        _ => format!("there are {}, …", known[..STEPS_TOLD].join(", ")),
+    }
 }
 
 /// What a text is looked for in: the answer's `text` when it has nothing else, else all of its JSON.

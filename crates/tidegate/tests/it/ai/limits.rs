@@ -108,6 +108,65 @@ fn a_reload_forgets_nothing_and_a_consumers_own_limit_counts_beside_the_routes()
 }
 
 #[test]
+fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
+    let upstream = told(300, 300);
+    let budget = ", {budget: {amount: 0.001, per: day, key: consumer, name: b}}";
+    let limit = ", {tokenRateLimit: {tokens: 20, window: 1h, name: t}}";
+    let rules = ", {guardrails: {rules: [{name: no, words: [Acme]}]}}";
+    let more = "    - {name: other, targets: [{provider: p0, model: gpt-4o}]}
+    - {name: free, targets: [{provider: p0, model: gpt-nobody-knows}]}
+";
+    let stream = r#"{"model":"smart","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let chat = |model: &str| format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}]}}"#);
+    let messages = r#"{"model":"smart","max_tokens":500,"messages":[{"role":"user","content":"hi"}]}"#;
+    let picture = r#"{"model":"smart","messages":[{"role":"user","content":[{"type":"text","text":"Acme"}]}]}"#;
+    let (openai, anthropic) = ("/ai/v1/chat/completions", "/ai/v1/messages");
+    for (what, policies, path, body, want) in [
+        ("a budget", budget, openai, stream, (429, "smart", true, Some("budget"))),
+        ("a budget, of Anthropic's", budget, anthropic, messages, (429, "smart", false, Some("budget"))),
+        ("no price", budget, openai, &*chat("free"), (403, "free", false, Some("budget"))),
+        ("a limit", limit, openai, stream, (200, "smart", true, None)),
+        ("no such model", "", openai, &*chat("smrat"), (404, "smrat", false, None)),
+        ("another's model", "", openai, &*chat("other"), (403, "other", false, None)),
+        ("a rule", rules, openai, picture, (400, "smart", false, Some("guardrails"))),
+        ("what is no request", "", openai, r#"{"model":"smart"}"#, (400, "smart", false, None)),
+        ("no model", "", openai, "{}", (400, "", false, None)),
+        ("no JSON", "", anthropic, "{", (400, "", false, None)),
+    ] {
+        let gateway = metered(", models: [smart, free]", policies, &[&base(&upstream)], more);
+        let (status, model, streams, stopped) = want;
+        if what == "a limit" {
+            // A call may hold all of it; what it has taken is what the next has no room for.
+            assert_eq!(post(&gateway, path, "", messages).status, 200, "{what}");
+            let refused = post(&gateway, path, "", stream);
+            assert_eq!(refused.status, 429, "{what}: {}", refused.text());
+            let record = gateway.records(2).pop().expect("a record");
+            assert_eq!((&record["ai"]["model"], &record["stopped_by"]), (&json!("smart"), &json!("tokenRateLimit")), "{record}");
+            continue;
+        }
+        let answer = post(&gateway, path, "", body);
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        let record = gateway.records(1).remove(0);
+        let ai = &record["ai"];
+        assert_eq!(ai["operation"], "chat", "{what}: {record}");
+        assert_eq!(ai["dialect"], if path == openai { "openai-chat" } else { "anthropic" }, "{what}: {record}");
+        assert_eq!(ai["model"].as_str().unwrap_or_default(), model, "{what}: {record}");
+        assert_eq!(ai["stream"], streams, "{what}: {record}");
+        assert_eq!(record["stopped_by"].as_str(), stopped, "{what}: {record}");
+        // Why, in a word that can be counted and a sentence that can be read.
+        let told = &record["failure"];
+        assert!(stopped == Some("guardrails") || told["reason"].is_string() && told["detail"].is_string(), "{what}: {record}");
+        assert!(ai["provider"].is_null() && ai["input_tokens"].is_null() && ai["cost_usd"].is_null(), "{what}: {record}");
+        // Whatever a caller names, it makes no series of its own; what the configuration names does.
+        let is_configured = ["smart", "other", "free"].contains(&model);
+        let series = format!("gen_ai_request_model=\"{model}\"");
+        assert!(!is_configured || gateway.metrics().contains(&series), "{what}: {}", gateway.metrics());
+        assert!(!gateway.metrics().contains("smrat"), "{what}");
+    }
+    assert!(upstream.seen().len() <= 1, "who is refused is asked of nobody");
+}
+
+#[test]
 fn virtual_keys_expire_and_are_for_some_models() {
     let upstream = provider::of(Dialect::OpenAiChat);
     let more = "    - {name: other, targets: [{provider: p0, model: gpt-4o}]}

@@ -1,5 +1,6 @@
-// Two turns of a tool round through one official SDK of JavaScript: what came of the first goes back as the SDK's users
-// send it, and prints the text of the second. Vercel's SDK goes the round by itself.
+// Tool rounds through one official SDK of JavaScript: what came of each turn goes back as the SDK's users send it, with the
+// results of its calls, until the model calls nothing more. Prints the text of that last turn. Vercel's SDK goes the rounds
+// by itself.
 //
 // usage: rounds.mjs SDK BASE KEY MODEL...
 
@@ -20,15 +21,17 @@ async function openaiChat(model, stream) {
       : await client.chat.completions.create(asked);
     return answer.choices[0].message;
   };
-  const message = await turn();
-  const calls = message.tool_calls.map(({ id, type, function: { name, arguments: text } }) => (
-    { id, type, function: { name, arguments: text } }
-  ));
-  // As with Python's: of models without proofs the whole message goes back.
-  const kept = { role: "assistant", content: message.content, tool_calls: calls };
-  messages.push(unproven.includes(model) ? { ...message, parsed: undefined } : kept);
-  messages.push(...calls.map(({ id }) => ({ role: "tool", tool_call_id: id, content: told })));
-  return (await turn()).content;
+  for (;;) {
+    const message = await turn();
+    if (!message.tool_calls?.length) return message.content;
+    const calls = message.tool_calls.map(({ id, type, function: { name, arguments: text } }) => (
+      { id, type, function: { name, arguments: text } }
+    ));
+    // As with Python's: of models without proofs the whole message goes back.
+    const kept = { role: "assistant", content: message.content, tool_calls: calls };
+    messages.push(unproven.includes(model) ? { ...message, parsed: undefined } : kept);
+    messages.push(...calls.map(({ id }) => ({ role: "tool", tool_call_id: id, content: told })));
+  }
 }
 
 async function anthropic(model, stream) {
@@ -41,12 +44,13 @@ async function anthropic(model, stream) {
     const asked = { model, max_tokens: 4000, messages, tools, thinking };
     return stream ? client.messages.stream(asked).finalMessage() : client.messages.create(asked);
   };
-  const { content } = await turn();
-  messages.push({ role: "assistant", content });
-  const uses = content.filter((block) => block.type === "tool_use");
-  const results = uses.map(({ id }) => ({ type: "tool_result", tool_use_id: id, content: told }));
-  messages.push({ role: "user", content: results });
-  return (await turn()).content.map((block) => block.text ?? "").join("");
+  for (;;) {
+    const { content } = await turn();
+    const uses = content.filter((block) => block.type === "tool_use");
+    if (!uses.length) return content.map((block) => block.text ?? "").join("");
+    const results = uses.map(({ id }) => ({ type: "tool_result", tool_use_id: id, content: told }));
+    messages.push({ role: "assistant", content }, { role: "user", content: results });
+  }
 }
 
 async function gemini(model, stream) {
@@ -63,19 +67,20 @@ async function gemini(model, stream) {
     const all = chunks.flatMap((chunk) => chunk.candidates ?? []).flatMap(({ content }) => content?.parts ?? []);
     return all.filter((part) => part.text !== "");
   };
-  const parts = await turn();
-  contents.push({ role: "model", parts });
-  const calls = parts.flatMap(({ functionCall }) => functionCall ?? []);
-  const results = calls.map(({ id, name }) => ({ functionResponse: { id, name, response: { result: told } } }));
-  contents.push({ role: "user", parts: results });
-  return (await turn()).filter((part) => !part.thought).map((part) => part.text ?? "").join("");
+  for (;;) {
+    const parts = await turn();
+    const calls = parts.flatMap(({ functionCall }) => functionCall ?? []);
+    if (!calls.length) return parts.filter((part) => !part.thought).map((part) => part.text ?? "").join("");
+    const results = calls.map(({ id, name }) => ({ functionResponse: { id, name, response: { result: told } } }));
+    contents.push({ role: "model", parts }, { role: "user", parts: results });
+  }
 }
 
 // Vercel's SDK, by each of its providers for the vendors' dialects.
 async function vercel(model, stream, providerOptions) {
   const { generateText, streamText, jsonSchema, tool, isStepCount } = await import("ai");
   const get_tide = tool({ description: "The tide at a port", inputSchema: jsonSchema(port), execute: () => told });
-  const asked = { model, prompt: ask, tools: { get_tide }, stopWhen: isStepCount(3), maxRetries: 0, providerOptions };
+  const asked = { model, prompt: ask, tools: { get_tide }, stopWhen: isStepCount(9), maxRetries: 0, providerOptions };
   if (!stream) return (await generateText(asked)).text;
   let failed;
   const answer = streamText({ ...asked, onError: ({ error }) => (failed = error) });

@@ -1,5 +1,5 @@
-"""Two turns of a tool round through one official SDK: what came of the first goes back as the SDK's users send it, and
-prints the text of the second.
+"""Tool rounds through one official SDK: what came of each turn goes back as the SDK's users send it, with the results of
+its calls, until the model calls nothing more. Prints the text of that last turn.
 
 usage: rounds.py SDK BASE KEY MODEL...
 """
@@ -31,15 +31,15 @@ def openai_chat(model, stream):
 
     # What OpenAI's reference says that a message has, and nothing else; of models without proofs the whole message, as
     # their vendors ask for it.
-    message = turn()
-    calls = [
-        {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
-        for c in message.tool_calls
-    ]
-    kept = {"role": "assistant", "content": message.content, "tool_calls": calls}
-    messages.append(message.model_dump(exclude_none=True) if model in UNPROVEN else kept)
-    messages.extend({"role": "tool", "tool_call_id": c["id"], "content": TOLD} for c in calls)
-    return turn().content
+    while (message := turn()).tool_calls:
+        calls = [
+            {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
+            for c in message.tool_calls
+        ]
+        kept = {"role": "assistant", "content": message.content, "tool_calls": calls}
+        messages.append(message.model_dump(exclude_none=True) if model in UNPROVEN else kept)
+        messages.extend({"role": "tool", "tool_call_id": c["id"], "content": TOLD} for c in calls)
+    return message.content
 
 
 def openai_responses(model, stream):
@@ -60,12 +60,13 @@ def openai_responses(model, stream):
             return events.get_final_response()
 
     answer = turn()
-    items.extend(item.model_dump(exclude_none=True) for item in answer.output)
-    calls = [item for item in answer.output if item.type == "function_call"]
-    for item in items:
-        item.pop("parsed_arguments", None) if isinstance(item, dict) else None
-    items.extend({"type": "function_call_output", "call_id": c.call_id, "output": TOLD} for c in calls)
-    return turn().output_text
+    while calls := [item for item in answer.output if item.type == "function_call"]:
+        items.extend(item.model_dump(exclude_none=True) for item in answer.output)
+        for item in items:
+            item.pop("parsed_arguments", None)
+        items.extend({"type": "function_call_output", "call_id": c.call_id, "output": TOLD} for c in calls)
+        answer = turn()
+    return answer.output_text
 
 
 def anthropic(model, stream):
@@ -84,11 +85,12 @@ def anthropic(model, stream):
             return events.get_final_message()
 
     answer = turn()
-    messages.append({"role": "assistant", "content": answer.content})
-    calls = [block for block in answer.content if block.type == "tool_use"]
-    results = [{"type": "tool_result", "tool_use_id": c.id, "content": TOLD} for c in calls]
-    messages.append({"role": "user", "content": results})
-    return "".join(block.text for block in turn().content if block.type == "text")
+    while calls := [block for block in answer.content if block.type == "tool_use"]:
+        messages.append({"role": "assistant", "content": answer.content})
+        results = [{"type": "tool_result", "tool_use_id": c.id, "content": TOLD} for c in calls]
+        messages.append({"role": "user", "content": results})
+        answer = turn()
+    return "".join(block.text for block in answer.content if block.type == "text")
 
 
 def gemini(model, stream):
@@ -113,14 +115,15 @@ def gemini(model, stream):
         return [part for part in parts if part.text != ""]
 
     parts = turn()
-    contents.append(types.Content(role="model", parts=parts))
-    calls = [part.function_call for part in parts if part.function_call]
-    results = [
-        types.Part(function_response=types.FunctionResponse(id=c.id, name=c.name, response={"result": TOLD}))
-        for c in calls
-    ]
-    contents.append(types.Content(role="user", parts=results))
-    return "".join(part.text for part in turn() if part.text and not part.thought)
+    while calls := [part.function_call for part in parts if part.function_call]:
+        contents.append(types.Content(role="model", parts=parts))
+        results = [
+            types.Part(function_response=types.FunctionResponse(id=c.id, name=c.name, response={"result": TOLD}))
+            for c in calls
+        ]
+        contents.append(types.Content(role="user", parts=results))
+        parts = turn()
+    return "".join(part.text for part in parts if part.text and not part.thought)
 
 
 def bedrock(model, stream):
@@ -168,11 +171,12 @@ def bedrock(model, stream):
         return {"role": "assistant", "content": [blocks[at] for at in sorted(blocks)]}
 
     message = turn()
-    messages.append(message)
-    uses = [block["toolUse"] for block in message["content"] if "toolUse" in block]
-    results = [{"toolResult": {"toolUseId": u["toolUseId"], "content": [{"text": TOLD}]}} for u in uses]
-    messages.append({"role": "user", "content": results})
-    return "".join(block.get("text", "") for block in turn()["content"])
+    while uses := [block["toolUse"] for block in message["content"] if "toolUse" in block]:
+        messages.append(message)
+        results = [{"toolResult": {"toolUseId": u["toolUseId"], "content": [{"text": TOLD}]}} for u in uses]
+        messages.append({"role": "user", "content": results})
+        message = turn()
+    return "".join(block.get("text", "") for block in message["content"])
 
 
 def cohere(model, stream):
@@ -201,11 +205,12 @@ def cohere(model, stream):
                 calls[-1][2] += event.delta.message.tool_calls.function.arguments
         return text, calls
 
-    text, calls = turn()
-    told = [{"id": i, "type": "function", "function": {"name": n, "arguments": a}} for i, n, a in calls]
-    messages.append({"role": "assistant", "content": text, "tool_calls": told})
-    messages.extend({"role": "tool", "tool_call_id": call["id"], "content": TOLD} for call in told)
-    return turn()[0]
+    while (turned := turn())[1]:
+        text, calls = turned
+        told = [{"id": i, "type": "function", "function": {"name": n, "arguments": a}} for i, n, a in calls]
+        messages.append({"role": "assistant", "content": text, "tool_calls": told})
+        messages.extend({"role": "tool", "tool_call_id": call["id"], "content": TOLD} for call in told)
+    return turned[0]
 
 
 for model in models:

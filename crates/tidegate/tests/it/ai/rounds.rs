@@ -9,7 +9,7 @@ use ai::{
 };
 use serde_json::{Value, json};
 
-use super::{KEY, Named, config};
+use super::{KEY, Named, config, sdk::Program};
 use crate::harness::{Gateway, Peer, Seen, Upstream, node, python};
 
 /// Providers that want thoughts back: the kind, the path of the base address, and a model that thinks. The last two prove
@@ -213,31 +213,38 @@ fn wanted(dialect: Dialect, kind: &str) -> Vec<String> {
     thoughts.into_iter().chain([text.to_owned(), first, second.to_owned()]).collect()
 }
 
+/// The SDKs of the two programs.
+pub(super) const IN_PYTHON: [&str; 6] =
+    ["openai-chat", "openai-responses", "anthropic", "gemini", "bedrock", "cohere"];
+pub(super) const IN_JAVASCRIPT: [&str; 7] = [
+    "openai-chat",
+    "anthropic",
+    "gemini",
+    "vercel:openai-chat",
+    "vercel:openai-responses",
+    "vercel:anthropic",
+    "vercel:gemini",
+];
+
+pub(super) fn in_python(arguments: &[&str]) -> std::process::Command {
+    python(include_str!("rounds.py"), arguments)
+}
+
+pub(super) fn in_javascript(arguments: &[&str]) -> std::process::Command {
+    node("rounds", include_str!("rounds.mjs"), arguments)
+}
+
 #[test]
 fn thoughts_come_back_to_who_had_them_through_every_sdk() {
-    check(
-        |arguments| python(include_str!("rounds.py"), arguments),
-        &["openai-chat", "openai-responses", "anthropic", "gemini", "bedrock", "cohere"],
-    );
+    check(in_python, &IN_PYTHON);
 }
 
 #[test]
 fn thoughts_come_back_to_who_had_them_through_every_sdk_of_javascripts() {
-    check(
-        |arguments| node("rounds", include_str!("rounds.mjs"), arguments),
-        &[
-            "openai-chat",
-            "anthropic",
-            "gemini",
-            "vercel:openai-chat",
-            "vercel:openai-responses",
-            "vercel:anthropic",
-            "vercel:gemini",
-        ],
-    );
+    check(in_javascript, &IN_JAVASCRIPT);
 }
 
-fn check(program: fn(&[&str]) -> std::process::Command, sdks: &[&str]) {
+fn check(program: Program, sdks: &[&str]) {
     let upstreams: Vec<Upstream> =
         Vec::from(PROVIDERS.map(|(kind, ..)| Upstream::scripted(move |seen| told(kind, seen))));
     let bases: Vec<(&str, &str, String)> = PROVIDERS

@@ -9,12 +9,15 @@ use ai::{
 use serde_json::{Value, json};
 
 use super::{
-    Named, config,
+    KEY, Named, config,
     parrot::heard,
     post,
-    rounds::{PROVIDERS, dialect_of, of, sent_back, written},
+    rounds::{IN_JAVASCRIPT, IN_PYTHON, PROVIDERS, dialect_of, in_javascript, in_python, of, sent_back, written},
 };
-use crate::harness::{Answer as Http, Gateway, Upstream};
+use crate::harness::{Answer as Http, Gateway, Peer, Upstream};
+
+/// Those that prove their thoughts.
+const PROVING: &[(&str, &str, &str)] = PROVIDERS.split_at(4).0;
 
 /// Rounds before the last word.
 const ROUNDS: usize = 5;
@@ -285,20 +288,24 @@ impl Client {
     }
 }
 
-#[test]
-fn thoughts_of_five_rounds_come_back_in_their_order_in_every_dialect_and_ids_do_not_grow() {
-    let proving = &PROVIDERS[..4];
-    let upstreams: Vec<Upstream> = proving.iter().map(|_| provider()).collect();
-    let bases: Vec<(&str, &str, String)> = (proving.iter().zip(&upstreams))
+/// Those that prove their thoughts, each behind the model of its name.
+fn proving() -> (Gateway, Vec<Upstream>) {
+    let upstreams: Vec<Upstream> = PROVING.iter().map(|_| provider()).collect();
+    let bases: Vec<(&str, &str, String)> = (PROVING.iter().zip(&upstreams))
         .map(|((kind, path, _), upstream)| (*kind, *kind, format!("http://{}{path}", upstream.address)))
         .collect();
-    let targets: Vec<_> = proving.iter().map(|(kind, _, model)| [(*kind, *model, 1)]).collect();
+    let targets: Vec<_> = PROVING.iter().map(|(kind, _, model)| [(*kind, *model, 1)]).collect();
     let models: Vec<Named<'_>> =
-        proving.iter().zip(&targets).map(|((kind, ..), target)| (*kind, &target[..])).collect();
-    let gateway = Gateway::start(&config(&bases, &models, ""));
+        PROVING.iter().zip(&targets).map(|((kind, ..), target)| (*kind, &target[..])).collect();
+    (Gateway::start(&config(&bases, &models, "")), upstreams)
+}
+
+#[test]
+fn thoughts_of_five_rounds_come_back_in_their_order_in_every_dialect_and_ids_do_not_grow() {
+    let (gateway, upstreams) = proving();
     let mut wrong = Vec::new();
     for (caller, streams) in Dialect::ALL.into_iter().flat_map(|caller| [(caller, false), (caller, true)]) {
-        for ((kind, ..), upstream) in proving.iter().zip(&upstreams) {
+        for ((kind, ..), upstream) in PROVING.iter().zip(&upstreams) {
             let mut client =
                 if streams { Client::streaming(caller, kind) } else { Client::new(caller, kind) };
             let way = format!("{} to {kind}, {}", caller.name(), if streams { "streamed" } else { "whole" });
@@ -323,6 +330,50 @@ fn thoughts_of_five_rounds_come_back_in_their_order_in_every_dialect_and_ids_do_
             // A round's own proofs may ride on its ids, and no earlier round's.
             if lengths[4] > lengths[0] + 4 || lengths[3] > lengths[1] + 4 {
                 wrong.push(format!("{way}: ids grow: {lengths:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn thoughts_of_five_rounds_come_back_through_every_sdk_whole_and_streamed() {
+    through_sdks(in_python, &IN_PYTHON);
+}
+
+#[test]
+fn thoughts_of_five_rounds_come_back_through_every_sdk_of_javascripts_whole_and_streamed() {
+    through_sdks(in_javascript, &IN_JAVASCRIPT);
+}
+
+fn through_sdks(program: super::sdk::Program, sdks: &[&str]) {
+    let (gateway, upstreams) = proving();
+    let base = format!("http://{}/ai", gateway.address);
+    let mut wrong = Vec::new();
+    for sdk in sdks {
+        let mut arguments = vec![*sdk, base.as_str(), KEY];
+        arguments.extend(PROVING.iter().map(|(kind, ..)| *kind));
+        let before: Vec<usize> = upstreams.iter().map(|upstream| upstream.seen().len()).collect();
+        let (well, output) = Peer::start(program(&arguments)).finish();
+        assert!(well, "{output}");
+        for line in output.lines().filter(|line| !line.ends_with("\"At noon.\"]")) {
+            wrong.push(format!("{sdk}: {line}"));
+        }
+        for (((kind, ..), upstream), before) in PROVING.iter().zip(&upstreams).zip(before) {
+            let seen = upstream.seen().split_off(before);
+            if seen.len() != 2 * (ROUNDS + 1) {
+                wrong.push(format!("{sdk} to {kind}: {} turns", seen.len()));
+            }
+            for (at, seen) in seen.iter().enumerate() {
+                let (streams, rounds) = (at > ROUNDS, at % (ROUNDS + 1));
+                let way = if streams { "streamed" } else { "whole" };
+                let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
+                let dialect = dialect_of(seen);
+                let (words, thinks) = sent_back(dialect, &body);
+                let want = wanted(dialect, rounds);
+                if words != want || !thinks {
+                    wrong.push(format!("{sdk} to {kind}, {way}, {rounds}: {words:?} for {want:?}, thinks: {thinks}"));
+                }
             }
         }
     }

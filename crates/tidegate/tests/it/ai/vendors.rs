@@ -137,6 +137,37 @@ fn endpoints_that_vendors_have_and_the_gateway_has_not_are_501() {
     assert_eq!(get(&gateway, "/ai/v1/nobodys", &format!("\nx-api-key: {KEY}")).status, 404);
 }
 
+#[test]
+fn a_base_address_with_a_version_too_many_is_told_in_the_words_of_whose_sdk_it_is() {
+    let gateway = start("http://127.0.0.1:1/v1".to_owned());
+    type IsOwn = fn(&Value) -> bool;
+    let anthropics: IsOwn = |error| error["type"] == "error" && error["error"]["type"] == "not_found_error";
+    let flat: IsOwn = |error| error["message"].is_string() && error["error"].is_null();
+    let openais: IsOwn = |error| error["error"]["type"].is_string() && error["type"].is_null();
+    for (path, right, is_own) in [
+        ("/ai/v1/v1/messages", "`/ai`", anthropics),
+        ("/ai/v1/v1/messages/count_tokens?beta=true", "`/ai`", anthropics),
+        ("/ai/v1/v1/messages/batches", "`/ai`", anthropics),
+        ("/ai/v2/v2/embed", "`/ai`", flat),
+        ("/ai/v1/model/smart/converse", "`/ai`", flat),
+        ("/ai/v1/v1/chat/completions", "`/ai/v1`", openais),
+        ("/ai/v2/responses", "`/ai/v1`", openais),
+        ("/ai/openai/v1/v1/chat/completions", "`/ai/openai/v1`", openais),
+        ("/ai/v1/openai/deployments/smart/chat/completions", "`/ai`", openais),
+    ] {
+        let answer = post(&gateway, path, "", "{}");
+        let text = answer.text();
+        assert_eq!(answer.status, 404, "{path}: {text}");
+        assert!(text.contains(right) && text.contains("base address"), "{path}: {text}");
+        assert!(is_own(&answer.json()), "{path}: {text}");
+    }
+    let nobodys = post(&gateway, "/ai/v1/v1/nobodys", "", "{}");
+    assert_eq!(nobodys.status, 404);
+    assert!(!nobodys.text().contains("base address"), "{}", nobodys.text());
+    // Other versions of one vendor are nobody's mistake.
+    assert_eq!(post(&gateway, "/ai/v1/chat/completions", "", "{}").status, 400);
+}
+
 fn gateway_of_gemini(upstream: &Upstream) -> Gateway {
     gateway(
         &[("p", "gemini", format!("http://{}/v1beta", upstream.address))],

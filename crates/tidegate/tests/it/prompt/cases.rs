@@ -143,7 +143,7 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_sent() {
     let gateway = gateway(&model);
     for (cases, says) in [
         ("url: /v1/summary\ncases: []\n".to_owned(), "expected at least one"),
-        (format!("{HEAD}  - {{name: a, expect: {{contain: x}}}}\n"), "cases[0]: unknown field `contain`"),
+        (format!("{HEAD}  - {{name: a, expect: {{contain: x}}}}\n"), "cases[0].expect: unknown key `contain`"),
         (format!("{HEAD}  - {{name: a, expect: {{matches: '('}}}}\n"), "cases[0] (a): expect.matches"),
         (
             format!("{HEAD}  - {{name: a, expect: {{schema: {{type: strin}}}}}}\n"),
@@ -162,6 +162,78 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_sent() {
         assert!(problems.contains(says), "{cases}: {problems}");
     }
     assert!(model.seen().is_empty());
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_told_all_at_once_with_its_line_and_what_was_meant() {
+    let cases = "url: /v1/summary
+keyheader: x-api-key
+judge: {modle: smart}
+cases:
+  - name: a
+    inputs: {text: you}
+    expect:
+      contain: Moin
+      at: text
+  - name: b
+    repeat: two
+    expect: {at: $.text, maxLatency: 10}
+  - name: c
+    expects: {}
+    expect: {at: /a~2b, status: 2000}
+  - {name: d, repeat: 2, atLeast: 3, expect: {matches: ['^ok$', '('], schema: {type: strin}}}
+  - input: {text: you}
+";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cases.yaml");
+    fs::write(&path, cases).expect("a file");
+    let (code, out, problems) = run_with(&["prompt", "test", &path.display().to_string(), "--check"], &[]);
+    assert_eq!((code, out.as_str()), (3, ""), "{problems}");
+    // Of what is drawn each piece stands with its line and its remedy.
+    let told: Vec<&str> = problems.split("cases.yaml:").skip(1).collect();
+    for (line, column, what, meant) in [
+        (2, 1, "keyheader: unknown key `keyheader`", "did you mean `keyHeader`?"),
+        (3, 9, "judge.modle: unknown key `modle`", "did you mean `model`?"),
+        (6, 5, "cases[0].inputs: unknown key `inputs`", "did you mean `input`?"),
+        (8, 7, "cases[0].expect.contain: unknown key `contain`", "did you mean `contains`?"),
+        (9, 11, "cases[0].expect.at: `text` is no JSON pointer", "did you mean `/text`?"),
+        (11, 13, "cases[1].repeat: expected a whole number, found a text", ""),
+        (12, 18, "cases[1].expect.at: `$.text` is no JSON pointer", "did you mean `/text`?"),
+        (12, 38, "cases[1].expect.maxLatency: expected a duration", "write `10s`"),
+        (14, 5, "cases[2].expects: unknown key `expects`", "did you mean `expect`?"),
+        (15, 18, "cases[2].expect.at: `/a~2b` is no JSON pointer", "`~0`"),
+        (15, 33, "cases[2].expect.status: expected", "2000"),
+        (16, 33, "cases[3].atLeast: expected from 1 to `repeat`, which is 2, found 3", ""),
+        (16, 65, "cases[3].expect.matches", "unclosed group"),
+        (16, 78, "cases[3].expect.schema", "strin"),
+        (17, 5, "cases[4]: the key `name` is missing", ""),
+    ] {
+        let place = format!("{line}:{column}]");
+        let is_it = |told: &&str| told.starts_with(&place);
+        assert!(told.iter().any(is_it), "nothing at {place} {what}: {problems}");
+        assert!(problems.contains(what), "{what}: {problems}");
+        assert!(problems.contains(meant), "{what}, {meant}: {problems}");
+    }
+    assert_eq!(told.len(), 15, "{problems}");
+}
+
+#[test]
+fn a_pointer_that_leads_nowhere_is_told_what_there_is() {
+    let model = model();
+    let gateway = gateway(&model);
+    let cases = format!(
+        "{HEAD}  - {{name: near, input: {{text: you}}, expect: {{at: /txt}}}}
+  - {{name: far, input: {{text: you}}, expect: {{at: /choices/0}}}}
+  - {{name: deep, input: {{text: you}}, expect: {{at: /text/0}}}}
+"
+    );
+    let (code, out, _) = tested(&gateway, &cases, &["--format", "json"]);
+    assert_eq!(code, 1, "{out}");
+    let told: Value = serde_json::from_str(&out).expect("JSON");
+    let fault = |index: usize| told["cases"][index]["calls"][0]["faults"][0].as_str().unwrap_or_default().to_owned();
+    assert!(fault(0).starts_with("at: the answer has nothing at /txt; did you mean `/text`?"), "{}", fault(0));
+    assert!(fault(1).starts_with("at: the answer has nothing at /choices/0; there is `/text`"), "{}", fault(1));
+    assert!(fault(2).starts_with("at: the answer has nothing at /text/0; there is a text at `/text`"), "{}", fault(2));
 }
 
 #[test]

@@ -327,6 +327,7 @@ fn note(call: &mut Call, conversation: &Conversation<'_>, name: &str) {
     let endpoint = conversation.endpoint;
     let mut record = AiRecord::new(endpoint.operation.name(), endpoint.dialect.name(), name.into());
     record.is_stream = conversation.stream;
+    record.alias = call.ai.wanted.alias.clone().unwrap_or_default();
     record.guard(conversation.watch.fired());
     call.record.ai = Some(Arc::new(record));
     call.record.stopped_by = Some("guardrails");

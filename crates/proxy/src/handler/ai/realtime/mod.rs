@@ -30,6 +30,7 @@ use resilience::turnstile::Priority;
 
 use super::{
     AiGateway, answer, choice,
+    duties::Wanted,
     most::Most,
     outgoing, passed, prepare, reply,
     sending::{self, Outgoing, Unanswered},
@@ -63,9 +64,11 @@ pub(super) async fn open(
     let Some(name) = name else {
         return Err(answer::refused(Error::invalid("model", "`model` is required in the query")));
     };
+    call.ai.wanted = Wanted { model: Some(name.as_str().into()), alias: None, stream: true };
     let Some(asked) = gateway.models.find(&name) else {
         return Err(answer::refused(Error::new(ErrorKind::NotFound, format!("no model `{name}` here"))));
     };
+    call.ai.wanted.alias = Some(asked.alias.full_name().clone());
     if call.consumer.as_ref().is_some_and(|consumer| !consumer.may_use(&name)) {
         return Err(Failure::refused(Problem::Forbidden)
             .with_hint(format!("the key that was shown is not for the model `{name}`")));
