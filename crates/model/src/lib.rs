@@ -28,7 +28,7 @@ pub use call_record::{
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 pub use finding::Finding;
 pub use layout::fmt;
-pub use load::{document, load};
+pub use load::{document, load, nearest::nearest};
 pub use policy::{
     Phase, Policy, PolicyUse,
     cache::{CacheDisk, CacheKey},

@@ -4,7 +4,7 @@
 const COMPARED_LENGTH_MAX: usize = 64;
 
 /// The nearest of `known` when it is near enough to be meant.
-pub(crate) fn nearest<'k>(unknown: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(unknown: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let unknown = unknown.to_lowercase();
     if unknown.len() > COMPARED_LENGTH_MAX {
         return None;

@@ -219,8 +219,7 @@ impl AiGateway {
     ) -> Result<Response<Body>, Failure> {
         let Some(endpoint) = self.endpoint(call.path(), &call.head.headers) else {
             call.dialect = Some(Dialect::OpenAiChat);
-            return Err(Failure::client(Stage::Router, Problem::NoRoute)
-                .with_hint("no vendor's API has an endpoint at this path"));
+            return Err(Failure::client(Stage::Router, Problem::NoRoute).with_hint(no_endpoint(call.path())));
         };
         call.dialect = Some(endpoint.dialect);
         if matches!(endpoint.operation, Operation::Files | Operation::Batches) {
@@ -281,3 +280,39 @@ impl AiGateway {
 
 /// What the record says of a call to a model.
 pub(crate) type Told = Arc<model::AiRecord>;
+
+/// What is told of a path that no vendor's API has.
+fn no_endpoint(path: &str) -> &'static str {
+    let mut steps = path.split('/');
+    let mut before = steps.next();
+    let is_twice = steps.any(|step| {
+        let is_same = before == Some(step) && step.len() > 1 && step.starts_with('v');
+        before = Some(step);
+        is_same
+    });
+    match is_twice {
+        true => {
+            "no vendor's API has an endpoint at this path: the version is in it twice, for this client adds it itself; \
+                 leave it out of the base address that the client is given"
+        }
+        false => "no vendor's API has an endpoint at this path",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::no_endpoint;
+
+    #[test]
+    fn a_version_that_the_client_adds_once_more_is_told() {
+        for (path, is_twice) in [
+            ("/ai/v1/v1/messages", true),
+            ("/v1beta/v1beta/models/m:generateContent", true),
+            ("/v1/nothing", false),
+            ("/v/v", false),
+            ("//v1", false),
+        ] {
+            assert_eq!(no_endpoint(path).contains("twice"), is_twice, "{path}");
+        }
+    }
+}
