@@ -60,7 +60,7 @@ pub use consumer::hash_password;
 pub use failure::Problem;
 pub use handler::{ai::provider::ProviderStatus, mcp::session::keep_keys_in};
 pub use issuers::IssuerStatus;
-pub use listener::sockets::{Inherited, take_inherited};
+pub use listener::sockets::{Inherited, take_inherited, unknown_names};
 pub use policy::cache::report::{CacheStatus, PurgeWish, Purged, SharedStatus};
 pub use policy::mirror::report::{Field as MirroredField, MirrorStatus};
 pub use policy::strangler::report::{StranglerStatus, StranglerWish};

@@ -173,13 +173,7 @@ impl Schema {
     /// References lead into the schema alone, and patterns take time in proportion to the text.
     pub(crate) fn compile(written: &Value) -> Result<Self, String> {
         let options = jsonschema::draft202012::options().with_pattern_options(PatternOptions::regex());
-        let validator = options.build(written).map_err(|error| {
-            let place = error.instance_path().to_string();
-            match place.is_empty() {
-                true => error.to_string(),
-                false => format!("{place}: {error}"),
-            }
-        })?;
+        let validator = options.build(written).map_err(|error| refused(&error))?;
         Ok(Self {
             validator: Arc::new(validator),
             written: Arc::new(written.clone()),
@@ -199,13 +193,7 @@ impl Schema {
     }
 
     fn built(options: ValidationOptions<'_>, written: &Value) -> Result<Self, String> {
-        let validator = options.build(written).map_err(|error| {
-            let place = error.instance_path().to_string();
-            match place.is_empty() {
-                true => error.to_string(),
-                false => format!("{place}: {error}"),
-            }
-        })?;
+        let validator = options.build(written).map_err(|error| refused(&error))?;
         Ok(Self {
             validator: Arc::new(validator),
             written: Arc::new(written.clone()),
@@ -295,6 +283,54 @@ impl Schema {
     fn kind(&self, name: &str) -> Option<&str> {
         self.written.get("properties")?.get(name)?.get("type")?.as_str()
     }
+}
+
+/// The types of JSON, as schemas call them.
+const TYPES: [&str; 7] = ["object", "array", "string", "number", "integer", "boolean", "null"];
+
+/// What holds schemas by names of somebody's own, of which one may be called like a word of schemas.
+const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+
+/// Why a schema is none, with the place in it first. Of a type that there is not the library says what the schema of schemas
+/// says, which nobody has read.
+fn refused(error: &ValidationError<'_>) -> String {
+    let pointer = error.instance_path().to_string();
+    let steps: Vec<String> =
+        pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+    let is_type = match steps.as_slice() {
+        [.., before, last] => last == "type" && !NAMED.contains(&before.as_str()),
+        [only] => only == "type",
+        [] => false,
+    };
+    let unknown = |value: &Value| {
+        let names = match value {
+            Value::Array(names) => names.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let unknown = names.iter().filter_map(Value::as_str).find(|name| !TYPES.contains(name));
+        unknown.map(str::to_owned)
+    };
+    let said = match unknown(error.instance()).filter(|_| is_type) {
+        Some(name) => {
+            let meant = model::nearest(&name, TYPES).map(|meant| format!("; did you mean `{meant}`?"));
+            format!(
+                "there is no type `{name}`: there are `{}`{}",
+                TYPES.join("`, `"),
+                meant.unwrap_or_default()
+            )
+        }
+        None => error.to_string(),
+    };
+    let mut place = String::new();
+    for step in steps {
+        let is_number = !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
+        match (is_number, place.is_empty()) {
+            (true, _) => place.push_str(&format!("[{step}]")),
+            (false, true) => place.push_str(&step),
+            (false, false) => place.push_str(&format!(".{step}")),
+        }
+    }
+    if place.is_empty() { said } else { format!("{place}: {said}") }
 }
 
 fn judge<'o>(options: ValidationOptions<'o>) -> ValidationOptions<'o> {

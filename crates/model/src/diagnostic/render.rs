@@ -13,12 +13,14 @@ use super::{Diagnostic, Diagnostics, Place, Severity};
 const DRAWN_MAX: usize = 100;
 
 impl Diagnostics {
-    /// All findings as text for a terminal, with colours or without.
+    /// All findings as text for a terminal, with colours or without: errors first, and how many there are when there are both.
     pub fn render(&self, color: bool) -> String {
         let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_links(false);
         let mut text = String::new();
-        for item in self.items.iter().take(DRAWN_MAX) {
+        let of = |severity| self.items.iter().filter(move |item| item.severity == severity);
+        // What keeps it from being used stands before what is merely odd.
+        for item in of(Severity::Error).chain(of(Severity::Warning)).take(DRAWN_MAX) {
             let report = Report { all: self, item, source: self.source(item.place) };
             if handler.render_report(&mut text, &report).is_err() {
                 text.push_str(&item.message);
@@ -26,6 +28,15 @@ impl Diagnostics {
         }
         if let Some(more) = self.items.len().checked_sub(DRAWN_MAX).filter(|more| *more > 0) {
             text.push_str(&format!("and {more} more\n"));
+        }
+        let (errors, warnings) = (of(Severity::Error).count(), of(Severity::Warning).count());
+        if errors > 0 && warnings > 0 {
+            let plural = |count: usize| if count == 1 { "" } else { "s" };
+            text.push_str(&format!(
+                "{errors} error{}, {warnings} warning{}\n",
+                plural(errors),
+                plural(warnings)
+            ));
         }
         text
     }

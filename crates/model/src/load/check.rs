@@ -48,11 +48,23 @@ impl Referred {
     }
 }
 
+/// An expression where it is written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) text: String,
+    pub(crate) path: String,
+    pub(crate) place: Place,
+    /// The list of the document that it is in, and the number of the item there, in its source.
+    pub(crate) item: Option<(String, usize)>,
+}
+
 pub(crate) struct Checker<'s, 'd> {
     pub(crate) root: &'s Value,
     pub(crate) path: Path,
     pub(crate) found: &'d mut Diagnostics,
     pub(crate) referred: Vec<Referred>,
+    /// Expressions, for what they name is judged when everything is known.
+    pub(crate) expressions: Vec<Written>,
     /// Places of literal secrets, which must not be drawn.
     pub(crate) literals: Vec<(Place, String)>,
     /// Whether something in it is for a later build.
@@ -75,7 +87,17 @@ fn remedy(shapes: &[Shape<'_>], expected: &str, node: &Node) -> Option<String> {
             let is_large = text.parse::<f64>().is_ok_and(|number| number >= 100.0);
             Some(if is_large { format!("write `{text}ms` or `{text}s`") } else { format!("write `{text}s`") })
         }
-        Kind::Number(number) => quoted(number.to_string()),
+        Kind::Number(number) => quoted(number.to_string()).or_else(|| {
+            let is_address = |one: &Shape<'_>| {
+                matches!(one.format(), Some("socket-address" | "ip-port" | "endpoint-address"))
+            };
+            let is_port = number.as_u64().is_some_and(|port| (1..=65535).contains(&port));
+            let here = format!("write `127.0.0.1:{number}`");
+            (is_port && shapes.iter().any(is_address)).then(|| match shapes.iter().any(Shape::is_listened_at) {
+                true => format!("{here}, or `0.0.0.0:{number}` for every address of this machine"),
+                false => here,
+            })
+        }),
         Kind::Bool(true) if shapes.iter().any(Shape::is_map) => {
             Some("write `{}` for the defaults".to_owned())
         }
@@ -205,6 +227,11 @@ impl Checker<'_, '_> {
                     self.error(place, wrong, None);
                     return Verdict::Bad;
                 }
+                if format == "cel" {
+                    let item = self.path.item().map(|(list, index)| (list.to_owned(), index));
+                    let (text, path) = (text.clone(), self.path.to_string());
+                    self.expressions.push(Written { text, path, place, item });
+                }
                 if matches!(format, "file" | "path" | "directory") {
                     *text = self.beside_its_source(place, text);
                 }
@@ -328,7 +355,11 @@ impl Checker<'_, '_> {
         }
         let known: Vec<&str> = shape.keys().collect();
         if known.is_empty() {
-            self.error(entry.place, format!("`{key}` is not the name of a header"), None);
+            let wrong = match shape.is_of_headers() {
+                true => format!("`{key}` is not the name of a header"),
+                false => format!("unknown key `{key}`: there is nothing to be set here"),
+            };
+            self.error(entry.place, wrong, None);
             return;
         }
         let help = match nearest(key, known.iter().copied()) {

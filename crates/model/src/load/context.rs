@@ -141,6 +141,12 @@ impl<'t, 'd> Context<'t, 'd> {
         self.report(odd);
     }
 
+    /// Reports a warning here, with advice.
+    pub(crate) fn warning_with(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        let odd = Diagnostic::warning(self.path(), message).at(self.place()).help(help);
+        self.report(odd);
+    }
+
     /// Reports an error here that has to do with a second place.
     pub(crate) fn error_beside(&mut self, message: impl Into<String>, other: Place, what: &str) {
         let mut wrong = Diagnostic::error(self.path(), message).at(self.place());

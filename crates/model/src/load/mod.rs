@@ -1,6 +1,6 @@
 //! From texts to a snapshot: parse, check, merge, validate, resolve; every finding is reported at once.
 
-mod check;
+pub(crate) mod check;
 pub(crate) mod context;
 mod document;
 pub(crate) mod format;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub(crate) use self::context::Context;
 pub use self::document::Document;
 use self::{
-    check::{Checker, Referred, Verdict},
+    check::{Checker, Referred, Verdict, Written},
     path::Path,
     tree::{Kind, Node},
 };
@@ -42,7 +42,7 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
     let read = read(sources, &mut found);
     let config = deserialize(&read.tree, &mut found).map(Arc::new);
     if let Some(config) = &config {
-        rules::check(config, &read.tree, &mut found);
+        rules::check(config, &read.tree, &read.expressions, &mut found);
     }
     found.widen();
     found.sources = hide::hide(sources, &read.literals, &read.broken);
@@ -73,6 +73,7 @@ pub fn load(sources: &[Source], resolver: &dyn Resolver) -> Result<Snapshot, Dia
 struct Reading {
     tree: Node,
     referred: Vec<Referred>,
+    expressions: Vec<Written>,
     literals: Vec<(Place, String)>,
     /// Sources that could not be read to their end.
     broken: Vec<usize>,
@@ -84,6 +85,7 @@ fn read(sources: &[Source], found: &mut Diagnostics) -> Reading {
     let mut trees = Vec::new();
     let (mut referred, mut literals, mut is_later) = (Vec::new(), Vec::new(), false);
     let mut broken = Vec::new();
+    let mut expressions = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         let parsed = parse::parse(u32::try_from(index).unwrap_or(u32::MAX), &source.text, found);
         if parsed.is_broken {
@@ -96,18 +98,20 @@ fn read(sources: &[Source], found: &mut Diagnostics) -> Reading {
             path: Path::default(),
             found,
             referred: Vec::new(),
+            expressions: Vec::new(),
             literals: Vec::new(),
             is_later: false,
         };
         let verdict = checker.check(&SCHEMA, &mut tree);
         referred.append(&mut checker.referred);
+        expressions.append(&mut checker.expressions);
         literals.append(&mut checker.literals);
         is_later |= checker.is_later;
         if verdict != Verdict::Bad {
             trees.push(tree);
         }
     }
-    Reading { tree: merge::merge(trees, found), referred, literals, broken, is_later }
+    Reading { tree: merge::merge(trees, found), referred, expressions, literals, broken, is_later }
 }
 
 /// The typed configuration of what was not left out. The checker knows all that the types know; should it miss

@@ -34,6 +34,14 @@ impl Path {
         }
     }
 
+    /// The list of the document that it begins with, and the number of the item.
+    pub(crate) fn item(&self) -> Option<(&str, usize)> {
+        match self.steps.as_slice() {
+            [Step::Key(list), Step::Index(index), ..] => Some((list, *index)),
+            _ => None,
+        }
+    }
+
     /// Whether it leads to a key of the document itself.
     pub(crate) fn is_top(&self) -> bool {
         self.steps.len() == 1

@@ -8,8 +8,20 @@ use crate::diagnostic::Place;
 /// Path and place of each resource, by its list and name.
 pub(crate) type Places = BTreeMap<String, (String, Place)>;
 
-const LISTS: [&str; 7] =
-    ["listeners", "upstreams", "consumers", "routes", "streamRoutes", "policies", "plugins"];
+const LISTS: [&str; 12] = [
+    "listeners",
+    "upstreams",
+    "consumers",
+    "routes",
+    "streamRoutes",
+    "policies",
+    "plugins",
+    "brokers",
+    "subscriptions",
+    "tokenIssuers",
+    "accessLog",
+    "acme",
+];
 
 /// Path and place of each resource, by its list and name: `routes/catalog`.
 pub(super) fn of(tree: &Node) -> Places {

@@ -94,7 +94,8 @@ pub(super) fn ask_vault(
         let count = names.len();
         let (what, were) = if count == 1 { ("secret", "was") } else { ("secrets", "were") };
         let text = format!("the vault was not asked: {count} {what} of it {were} neither read nor checked");
-        found.push(Diagnostic::warning(&first.path, text).at(first.place));
+        let odd = Diagnostic::warning(&first.path, text).at(first.place);
+        found.push(odd.help("`tidegate validate --vault` reads and checks them"));
         snapshot.unread = count;
         snapshot.vault = names.into_iter().map(|name| (name.clone(), stand_in(&name))).collect();
         return;

@@ -137,6 +137,16 @@ impl<'s> Shape<'s> {
         self.schema.get("maxProperties").is_some()
     }
 
+    /// Whether it is an address of this machine's.
+    pub(crate) fn is_listened_at(&self) -> bool {
+        self.format() == Some("socket-address")
+    }
+
+    /// Whether its keys are names of headers.
+    pub(crate) fn is_of_headers(&self) -> bool {
+        self.schema.get("patternProperties").is_some()
+    }
+
     /// The known keys.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'s str> + use<'s> {
         self.schema

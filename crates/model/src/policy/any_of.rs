@@ -8,6 +8,7 @@ use crate::{
     HeaderName,
     diff::{Asked, Asks, Demand, Terms, demand},
     load::{Context, scope::Named},
+    rules::Around,
 };
 
 /// Several ways to show who calls, of which one is enough: they are tried as written, and the first that fits lets in. When
@@ -40,6 +41,16 @@ impl Settings for AnyOf {
             parameter: self.ways().find_map(|way| way.parameter),
             asks: self,
         })
+    }
+
+    fn tells_claims(&self) -> bool {
+        self.policies.iter().any(Policy::tells_claims)
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        at.each("policies", &self.policies, |at, policy| {
+            at.field(policy.name(), |at| policy.validate_around(around, at));
+        });
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

@@ -33,7 +33,7 @@ pub struct AuthorizeRule {
     /// What the client is told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The status that it gets.
+    /// The status that it gets; with 404 it reads what is said of a path that no route matches.
     #[serde(default = "forbidden")]
     #[schemars(range(min = 400, max = 499))]
     pub status: u16,

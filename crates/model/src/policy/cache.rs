@@ -8,6 +8,7 @@ use crate::{
     Duration, HeaderName, Percent, Size,
     load::Context,
     resource::redis::{Store, WhenAway},
+    rules::Around,
 };
 
 /// The largest answer that may be kept in Redis: each takes its place on a connection that others wait for.
@@ -171,6 +172,13 @@ impl Settings for Cache {
 
     fn cache_key(&self) -> Option<&CacheKey> {
         Some(&self.key)
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        // A shared one is told by such a route which of its answers have changed.
+        if !around.is_shared && !around.may_take(&["GET", "HEAD"]) {
+            at.warning("the route takes neither GET nor HEAD, whose answers alone are kept: this keeps none");
+        }
     }
 
     fn cache_disk(&self) -> Option<&CacheDisk> {

@@ -125,6 +125,10 @@ impl Settings for ClientCredentials {
         true
     }
 
+    fn is_for_upstreams(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         let server = (self.token_endpoint.as_str(), &self.client);
         check(server, &self.header, self.timeout, &self.parameters, at);

@@ -184,6 +184,10 @@ impl Settings for ExtAuth {
         true
     }
 
+    fn tells_claims(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.field("upstream", |at| at.refer(Named::Upstream, &self.upstream));
         if !self.path.starts_with('/') || self.path.parse::<http::uri::PathAndQuery>().is_err() {

@@ -9,6 +9,7 @@ use super::{Place, Settings};
 use crate::{
     FilePath, Size,
     load::{Context, scope::Named},
+    rules::Around,
 };
 
 /// Tokens of a document that may be read.
@@ -238,6 +239,13 @@ impl GraphqlLimits {
         }
         if self.cost.is_some_and(|cost| !cost.is_finite() || cost < 0.0) {
             at.field("cost", |at| at.error("expected a number that is not below nothing"));
+        } else if self.cost == Some(0.0) {
+            at.field("cost", |at| {
+                at.warning_with(
+                    "every operation that costs anything is refused",
+                    "leave it out where operations may cost what they like",
+                );
+            });
         }
     }
 }
@@ -251,6 +259,12 @@ impl Settings for Graphql {
 
     fn place(&self) -> Place<'_> {
         Place::Validation
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        if !around.may_take(&["GET", "POST"]) {
+            at.warning("the route takes neither GET nor POST, by which operations are sent: nothing is judged");
+        }
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

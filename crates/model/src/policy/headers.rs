@@ -6,7 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{HeaderName, load::Context, rules::template};
+use crate::{
+    HeaderName,
+    load::Context,
+    rules::{missing_capture, places, template},
+};
 
 /// Changes headers of requests and answers. Values are templates: `{{ request.path }}`, `{{ consumer.name }}`,
 /// `{{ jwt.sub }}`, `{{ captures.id }}`, `{{ client.address }}`; a text one of whose places has no value
@@ -64,9 +68,30 @@ impl Settings for Headers {
             at.error("nothing is changed here");
         }
     }
+
+    fn validate_captures(&self, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
+        for (key, changes) in [("request", &self.request), ("response", &self.response)] {
+            at.field(key, |at| changes.validate_captures(offered, at));
+        }
+    }
 }
 
 impl HeaderChanges {
+    /// A value made of a capture is never there where no match has that.
+    fn validate_captures(&self, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
+        for (key, values) in [("set", &self.set), ("add", &self.add)] {
+            at.field(key, |at| {
+                for (name, value) in values {
+                    let mut captures = places(value).filter_map(|place| place.strip_prefix("captures."));
+                    let is_there = |name: &str| offered.iter().flatten().any(|known| known == name);
+                    if let Some(capture) = captures.find(|capture| !is_there(capture)) {
+                        at.field(name, |at| missing_capture(capture, offered, at));
+                    }
+                }
+            });
+        }
+    }
+
     pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
         for (key, values) in [("set", &self.set), ("add", &self.add)] {
             at.field(key, |at| {

@@ -122,6 +122,10 @@ impl Settings for Hmac {
         })
     }
 
+    fn tells_claims(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         let is_webhook = self.style != SignatureStyle::HttpSignatures;
         if is_webhook && self.secrets.is_empty() {

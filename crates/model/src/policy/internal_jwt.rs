@@ -35,6 +35,7 @@ pub struct InternalJwt {
     pub claims: BTreeMap<String, String>,
     /// Further claims, each in CEL over `consumer`, `jwt`, `request` and `client`: a text, a number or a truth value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("additionalProperties" = {"type": "string", "format": "cel"}))]
     pub expressions: BTreeMap<String, String>,
     /// What becomes of calls from nobody: no consumer, and no `sub`.
     #[serde(default)]
@@ -72,6 +73,10 @@ const OWN: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 impl Settings for InternalJwt {
     fn place(&self) -> Place<'_> {
         Place::Transform
+    }
+
+    fn is_for_upstreams(&self) -> bool {
+        true
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

@@ -151,6 +151,10 @@ impl Settings for Jwt {
         })
     }
 
+    fn tells_claims(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.field("jwks", |at| self.jwks.validate(at));
         if let Some(consumer) = &self.anonymous {

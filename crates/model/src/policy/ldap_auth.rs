@@ -240,6 +240,10 @@ impl Settings for LdapAuth {
         })
     }
 
+    fn tells_claims(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.each("servers", &self.servers, |at, url| {
             if let Err(wrong) = is_server(url, self.start_tls) {

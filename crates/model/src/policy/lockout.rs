@@ -8,6 +8,7 @@ use crate::{
     Cidr, Duration, Percent,
     load::Context,
     resource::redis::{Store, WhenAway},
+    rules::Around,
 };
 
 /// Locks out who fails to sign in too often: 429, whatever they show, until their time is over. A failure is a 401 of the
@@ -96,6 +97,15 @@ impl Settings for Lockout {
 
     fn judges_arrivals(&self) -> bool {
         true
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        if self.upstream_statuses.is_empty() && !around.authenticates() {
+            at.warning_with(
+                "nothing finds out who calls here, so that no sign-in ever fails: this locks nobody out",
+                "where upstreams judge credentials themselves, `upstreamStatuses: [401]`",
+            );
+        }
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{Duration, HeaderName, Percent, Size, load::Context};
+use crate::{
+    Duration, HeaderName, Percent, Size, load::Context, resource::route::Handler, rules::Around,
+};
 
 /// Sends copies of requests to another upstream, beside the one that answers: clients never wait for it and never see
 /// anything of it. With `diff` its answers are compared with those that clients get, and what differs is counted by
@@ -80,6 +82,15 @@ impl Default for Diff {
 impl Settings for Mirror {
     fn place(&self) -> Place<'_> {
         Place::Around
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        let Handler::Backends { backends, .. } = &around.route.handler else { return };
+        if backends.iter().any(|backend| backend.upstream == self.upstream) {
+            at.field("upstream", |at| {
+                at.warning("this is the route's own upstream: it gets each copied request twice");
+            });
+        }
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

@@ -12,6 +12,7 @@ use crate::{
     HeaderName,
     diff::{Asks, GuardRule},
     load::Context,
+    rules::Around,
 };
 
 /// Makes of each line a module, a variant and its place in everything that is asked of every policy.
@@ -126,6 +127,21 @@ pub(crate) trait Settings {
     /// Applies the rules that depend on what each match of its route captures.
     fn validate_captures(&self, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
         let _ = (offered, at);
+    }
+
+    /// Applies the rules that depend on the route that it is attached to, and on what else runs there.
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        let _ = (around, at);
+    }
+
+    /// Whether it tells more of a caller than its name: the claims of a token, or what is like them.
+    fn tells_claims(&self) -> bool {
+        false
+    }
+
+    /// Whether all that it does is for the upstreams that are asked.
+    fn is_for_upstreams(&self) -> bool {
+        false
     }
 
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
@@ -383,6 +399,20 @@ impl Policy {
 
     pub(crate) fn validate_captures(&self, offered: &[Vec<String>], at: &mut Context<'_, '_>) {
         self.settings().validate_captures(offered, at);
+    }
+
+    pub(crate) fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        self.settings().validate_around(around, at);
+    }
+
+    /// Whether it tells more of a caller than its name.
+    pub(crate) fn tells_claims(&self) -> bool {
+        self.settings().tells_claims()
+    }
+
+    /// Whether all that it does is for the upstreams that are asked.
+    pub(crate) fn is_for_upstreams(&self) -> bool {
+        self.settings().is_for_upstreams()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     HeaderName,
     diff::{Asked, Asks, Demand, Terms, demand},
     load::{Context, scope::Named},
+    rules::Around,
 };
 
 /// Finds out who calls by the client's certificate, which the listener's `tls.clientAuth` has asked for and checked, or
@@ -154,6 +155,19 @@ impl Settings for Mtls {
             parameter: None,
             asks: self,
         })
+    }
+
+    fn tells_claims(&self) -> bool {
+        true
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        if self.trusted_header.is_none() && !around.asks_for_certificates() {
+            at.warning_with(
+                "no listener of this route asks clients for a certificate, so that nobody ever shows one",
+                "`tls: {clientAuth: {caFile: …}}` at the listener, or `trustedHeader` behind a proxy",
+            );
+        }
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

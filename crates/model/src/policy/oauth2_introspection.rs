@@ -117,6 +117,10 @@ impl Settings for Oauth2Introspection {
         })
     }
 
+    fn tells_claims(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.url.is_none() && self.issuer.is_none() {
             at.error("expected `url` or `issuer`, found neither");

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Authentication, Place, Settings,
+    Authentication, Place, Policy, Settings,
     headers::FRAMING,
     jwt::{JwtAlgorithm, is_private_enough},
 };
@@ -15,6 +15,7 @@ use crate::{
     diff::{Asked, Asks, Demand, Terms, demand},
     load::{Context, scope::Named},
     resource::redis::WhenAway,
+    rules::Around,
 };
 
 /// The most that a session may take, so that what is remembered of ended ones has an end.
@@ -242,6 +243,27 @@ impl Settings for Oidc {
         true
     }
 
+    fn tells_claims(&self) -> bool {
+        true
+    }
+
+    /// Whoever has signed in returns to an address below `path`: some route of this client's has to match it.
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        let callback = format!("{}/callback", self.path);
+        let matches = |route: &crate::Route| {
+            let paths = || route.matches.iter().map(|one| one.path.as_ref());
+            route.matches.is_empty() || paths().any(|path| path.is_none_or(|path| path.may_match(&callback)))
+        };
+        if !around.routes_with(|policy| self.is_same_client(policy)).any(matches) {
+            at.field("path", |at| {
+                at.error_with(
+                    format!("no route with this policy matches `{callback}`, where a sign-in ends: none would ever end"),
+                    format!("add `- path: {{prefix: {}}}` to the route's `match`, or set `path` below what it matches", self.path),
+                );
+            });
+        }
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if !is_private_enough(&self.issuer) || self.issuer.contains(['?', '#']) {
             at.field("issuer", |at| {
@@ -309,6 +331,17 @@ fn is_taken(name: &HeaderName) -> bool {
 }
 
 impl Oidc {
+    /// Whether a policy ends sign-ins that this one has begun.
+    fn is_same_client(&self, policy: &Policy) -> bool {
+        match policy {
+            Policy::Oidc(other) => {
+                (&other.issuer, &other.client_id, &other.path) == (&self.issuer, &self.client_id, &self.path)
+            }
+            Policy::AnyOf(several) => several.policies.iter().any(|one| self.is_same_client(one)),
+            _ => false,
+        }
+    }
+
     fn validate_times(&self, at: &mut Context<'_, '_>) {
         for (key, time) in [
             ("maxAge", Some(self.max_age)),

@@ -32,6 +32,7 @@ pub struct Opa {
     pub shape: OpaShape,
     /// More of the input document: names at its top, with expressions (CEL) whose value is a text, a number or a truth value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("additionalProperties" = {"type": "string", "format": "cel"}))]
     pub with: BTreeMap<String, String>,
     /// The client's headers that it is shown; all without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

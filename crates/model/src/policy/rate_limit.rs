@@ -8,6 +8,7 @@ use crate::{
     Duration, HeaderName, Percent,
     load::Context,
     resource::redis::{Store, WhenAway},
+    rules::Around,
 };
 
 /// The most calls that a sliding window remembers.
@@ -148,6 +149,25 @@ pub enum RateLimitKey {
 impl Settings for RateLimit {
     fn place(&self) -> Place<'_> {
         Place::RateLimit
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        let warn = |at: &mut Context<'_, '_>, key: &RateLimitKey| {
+            if let RateLimitKey::Claim(claim) = key {
+                at.field("key", |at| {
+                    at.warning(format!("no policy tells claims here: without `{claim}` all calls count as one"));
+                });
+            }
+        };
+        if around.has_claims() {
+            return;
+        }
+        warn(at, &self.key);
+        at.each("limits", &self.limits, |at, limit| {
+            if let Some(key) = &limit.key {
+                warn(at, key);
+            }
+        });
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{load::Context, resource::path_template::PathTemplate};
+use crate::{load::Context, resource::path_template::PathTemplate, rules::Around};
 
 /// Changes the path and the host that the upstream sees. A path that is not its own normal form afterwards is 400.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +63,23 @@ impl Settings for Rewrite {
             .is_some_and(|host| http::HeaderValue::from_str(host).is_err() || host.is_empty())
         {
             at.field("host", |at| at.error("expected a host"));
+        }
+    }
+
+    /// A prefix that no path of the route begins with is never removed.
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        let Some(PathRewrite::StripPrefix(prefix)) = self.path.as_ref().filter(|_| !around.is_second) else {
+            return;
+        };
+        if let Some(path) = crate::rules::off_the_route(prefix, around.matches()) {
+            at.field("path", |at| {
+                at.field("stripPrefix", |at| {
+                    at.warning_with(
+                        format!("no path that the route matches begins with `{prefix}`: nothing is removed"),
+                        format!("such as `stripPrefix: {path}`"),
+                    );
+                });
+            });
         }
     }
 

@@ -199,6 +199,10 @@ impl Settings for SignRequests {
         Place::Transform
     }
 
+    fn is_for_upstreams(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         let all = [RequestSignature::HttpSignatures, RequestSignature::AwsSigV4, RequestSignature::Github];
         let own = self.style.keys();

@@ -8,6 +8,7 @@ use crate::{
     Duration, HeaderName, Percent,
     load::{Context, scope::Named},
     resource::route_match::PathMatch,
+    rules::Around,
 };
 
 /// Moves paths from the upstreams of its route, the old system, to others: of those who call a path, a share by percent,
@@ -150,6 +151,10 @@ impl Settings for Strangler {
         self.rules.iter().map(|rule| rule.to.as_str()).collect()
     }
 
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        at.each("rules", &self.rules, |at, rule| rule.validate_around(around, at));
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.rules.is_empty() {
             at.error_with("expected `rules`, found none", "each says what moves, and where `to`");
@@ -182,6 +187,19 @@ impl Settings for Strangler {
             if cookie.name.is_empty() || !cookie.name.bytes().all(is_token) {
                 at.field("sticky", |at| at.error(format!("`{}` is not the name of a cookie", cookie.name)));
             }
+        }
+    }
+}
+
+impl StranglerRule {
+    /// A rule that no call of the route fits moves nobody.
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        if self.path.as_ref().is_some_and(|path| !around.may_match(path)) {
+            at.field("path", |at| at.warning("the route matches no such path: this rule moves nobody"));
+        }
+        let methods: Vec<&str> = self.methods.iter().map(String::as_str).collect();
+        if !methods.is_empty() && !around.may_take(&methods) {
+            at.field("methods", |at| at.warning("the route takes none of these methods: this rule moves nobody"));
         }
     }
 }

@@ -63,11 +63,36 @@ pub struct TransformStep {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// XML becomes JSON: attributes are `@name`, text is `#text`, children of one name a list.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub xml_to_json: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xml_to_json: Option<UseXmlToJson>,
     /// JSON becomes XML in the same way.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub json_to_xml: Option<JsonToXml>,
+    pub json_to_xml: Option<UseJsonToXml>,
+}
+
+/// XML becomes JSON: `true` and `{}` say the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum UseXmlToJson {
+    /// On or off.
+    Switch(bool),
+    /// On.
+    With(XmlToJson),
+}
+
+/// How XML becomes JSON: there is one way.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct XmlToJson {}
+
+/// JSON becomes XML: `true` and `{}` say the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum UseJsonToXml {
+    /// On or off.
+    Switch(bool),
+    /// On, in this way.
+    With(JsonToXml),
 }
 
 /// How JSON becomes XML.
@@ -100,14 +125,32 @@ pub fn status(text: &str) -> Option<u16> {
 }
 
 impl TransformStep {
+    /// Whether XML becomes JSON.
+    pub fn makes_json(&self) -> bool {
+        match &self.xml_to_json {
+            Some(UseXmlToJson::Switch(is_on)) => *is_on,
+            Some(UseXmlToJson::With(_)) => true,
+            None => false,
+        }
+    }
+
+    /// How JSON becomes XML, where it does.
+    pub fn makes_xml(&self) -> Option<JsonToXml> {
+        match &self.json_to_xml {
+            Some(UseJsonToXml::Switch(is_on)) => is_on.then(JsonToXml::default),
+            Some(UseJsonToXml::With(settings)) => Some(settings.clone()),
+            None => None,
+        }
+    }
+
     fn check(&self, at: &mut Context<'_, '_>) {
         let all = [
             self.jq.is_some(),
             self.patch.is_some(),
             self.merge_patch.is_some(),
             self.template.is_some(),
-            self.xml_to_json,
-            self.json_to_xml.is_some(),
+            self.makes_json(),
+            self.makes_xml().is_some(),
         ];
         if all.into_iter().filter(|is_there| *is_there).count() != 1 {
             at.error("expected exactly one of `jq`, `patch`, `mergePatch`, `template`, `xmlToJson` and `jsonToXml`");

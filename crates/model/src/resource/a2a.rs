@@ -122,6 +122,7 @@ pub struct A2aRule {
     /// Who may call, in CEL over `consumer`, `jwt`, `request`, `client`, `tool` (`AGENT/METHOD`) and `arguments` (the
     /// parameters, with ids as the client wrote them).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "cel"))]
     pub allow: Option<String>,
     /// Bounds calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -245,6 +245,7 @@ pub struct ModelTarget {
     /// `ai.tools`, `ai.images`, `ai.inputTokens`, `ai.maxTokens`). Where it holds the target goes before those without
     /// one; where it does not, it is not asked at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "cel"))]
     pub when: Option<String>,
     /// A name for the record of calls that it answers, to tell variants of a test or a canary apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,6 +275,7 @@ pub struct AiRoute {
     /// `request`, `client`, `consumer`, `jwt` and `ai` that yields one of these, as in
     /// `'gold' in consumer.groups ? 'high' : 'low'`. `normal` without it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "cel"))]
     pub priority: Option<String>,
     /// When a stream breaks off after it has said something, ask the next target for the rest, and go on as one answer.
     /// Streams of such a route are read and told anew: fields that the gateway does not know are left out. What cannot

@@ -44,6 +44,15 @@ impl BrokerKind {
             Self::Kafka => "kafka",
         }
     }
+
+    /// What keeps messages there.
+    pub fn keeper(self) -> &'static str {
+        match self {
+            Self::Nats => "stream",
+            Self::Rabbitmq => "queue or exchange",
+            Self::Kafka => "topic",
+        }
+    }
 }
 
 impl Broker {

@@ -293,6 +293,7 @@ pub struct McpTool {
     /// Who may call it, in CEL over `consumer`, `jwt`, `request`, `client`, `tool` (its name) and `arguments`. Who may
     /// not is not told of it either, as far as that can be known without arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "cel"))]
     pub allow: Option<String>,
     /// Bounds its calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -106,6 +106,50 @@ pub enum ValueTest<'a> {
     Regex(&'a str),
 }
 
+impl PathMatch {
+    /// Whether some path may be matched by both. Of a regular expression nobody can say, unless the other is one path.
+    pub fn may_meet(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(path), other) | (other, Self::Exact(path)) => other.may_match(path),
+            (Self::Regex(_), _) | (_, Self::Regex(_)) => true,
+            (one, other) => {
+                let (one, other) = (one.head(), other.head());
+                is_below(one, other) || is_below(other, one)
+            }
+        }
+    }
+
+    /// Whether it may match a path; of a template only what stands before its first capture is looked at.
+    pub fn may_match(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(own) => own == path,
+            Self::Prefix(_) | Self::Template(_) => is_below(path, self.head()),
+            Self::Regex(pattern) => {
+                let whole = format!("^(?:{pattern})$");
+                let built =
+                    regex::RegexBuilder::new(&whole).size_limit(crate::load::format::REGEX_BYTES_MAX).build();
+                // What is no expression is told elsewhere.
+                built.map_or(true, |regex| regex.is_match(path))
+            }
+        }
+    }
+
+    /// What every path begins with that it matches.
+    fn head(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Template(template) => template.split('{').next().unwrap_or_default(),
+            Self::Regex(_) => "/",
+        }
+    }
+}
+
+/// Whether a path is another or below it.
+fn is_below(path: &str, parent: &str) -> bool {
+    let rest = path.strip_prefix(parent.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 impl HeaderMatch {
     /// The choice that was made.
     pub fn test(&self) -> ValueTest<'_> {

@@ -122,6 +122,7 @@ fn version_of(kind: &str, url: &str, at: &mut Context<'_, '_>) {
         "cohere" => "/v2/chat",
         _ => "",
     };
+    let is_bare = url.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     let is_whole = ["/chat/completions", "/completions", "/responses", "/embeddings", "/messages"];
     let said = match (kind, is_version) {
         _ if is_whole.iter().any(|end| url.ends_with(end)) => {
@@ -137,6 +138,15 @@ fn version_of(kind: &str, url: &str, at: &mut Context<'_, '_>) {
         ("anthropic" | "cohere", true) => {
             format!(
                 "`{url}{added}` would be asked: paths of `{kind}` begin with their version, which this ends with"
+            )
+        }
+        _ if is_version && url.rsplit('/').nth(1) == Some(last) => {
+            format!("`{url}/…` would be asked, with `/{last}` twice: leave one out")
+        }
+        ("ollama" | "mistral" | "groq" | "openai-compatible", false) if is_bare => {
+            format!(
+                "`{url}/chat/completions` would be asked: servers of this kind have their version in the path; write \
+                 such as `{url}/v1`"
             )
         }
         ("gemini", false) => {

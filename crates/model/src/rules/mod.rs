@@ -4,8 +4,10 @@ mod a2a;
 mod access_log;
 mod acme;
 mod ai;
+mod around;
 mod broker;
 mod cached;
+mod captures;
 mod compose;
 mod consumer;
 pub(crate) mod credentials;
@@ -31,18 +33,21 @@ mod upstream;
 mod vault;
 
 pub(crate) use ai::aws;
+pub(crate) use around::Around;
 pub(crate) use policies::template;
-pub(crate) use publish::{missing_capture, topic};
+pub(crate) use strip_prefix::off as off_the_route;
+pub(crate) use publish::{missing_capture, places, topic};
 
 use crate::{
     Config,
     diagnostic::Diagnostics,
-    load::{Context, scope::Scope, tree::Node},
+    load::{Context, check::Written, scope::Scope, tree::Node},
 };
 
 /// Applies every rule to what could be read of a configuration.
-pub(crate) fn check(config: &Config, tree: &Node, found: &mut Diagnostics) {
+pub(crate) fn check(config: &Config, tree: &Node, expressions: &[Written], found: &mut Diagnostics) {
     names::check(tree, found);
+    captures::check(config, tree, expressions, found);
     let scope = Scope::new(tree);
     let mut at = Context::new(tree, &scope, found);
     let at = &mut at;

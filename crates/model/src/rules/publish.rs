@@ -72,7 +72,7 @@ pub(super) fn check(publish: &Publish, route: &Route, config: &Config, at: &mut 
 }
 
 /// What stands between `{{` and `}}`.
-fn places(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn places(text: &str) -> impl Iterator<Item = &str> {
     text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(place, _)| place.trim())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::Around;
 use crate::{
     Config, Listener, Phase, Policy, PolicyUse, Route, Upstream,
     load::{Context, scope::Named},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// What the rules of a route look up, prepared once for all routes.
-pub(super) struct World<'c> {
+pub(crate) struct World<'c> {
     config: &'c Config,
     upstreams: HashMap<&'c str, &'c Upstream>,
     policies: HashMap<&'c str, &'c Policy>,
@@ -28,7 +29,11 @@ impl<'c> World<'c> {
         }
     }
 
-    fn policy<'p>(&self, used: &'p PolicyUse) -> Option<&'p Policy>
+    pub(super) fn config(&self) -> &'c Config {
+        self.config
+    }
+
+    pub(super) fn policy<'p>(&self, used: &'p PolicyUse) -> Option<&'p Policy>
     where
         'c: 'p,
     {
@@ -81,7 +86,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     acl_needs_identity(route, world, at);
     open_models(route, asks_models, world, at);
     programs_of_nobody(route, world, at);
-    used_captures(route, at);
+    fitting(route, world, at);
     tries(route, world, at);
     if route.path.merge_slashes.is_some() {
         at.field("path", |at| {
@@ -342,12 +347,29 @@ fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>
     }
 }
 
-/// What a policy takes from the match, each match must have.
-fn used_captures(route: &Route, at: &mut Context<'_, '_>) {
+/// What a policy takes from the match, each match must have, and what it says must be of use here.
+fn fitting(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     let offered: Vec<Vec<String>> = route.matches.iter().map(captures).collect();
+    let mut before: Vec<&str> = Vec::new();
     at.each("policies", &route.policies, |at, used| {
-        if let PolicyUse::Inline(policy) = used {
-            at.field(policy.name(), |at| policy.validate_captures(&offered, at));
+        let Some(policy) = world.policy(used) else { return };
+        let around = Around::new(world, route, used, before.contains(&policy.name()));
+        before.push(policy.name());
+        match used {
+            PolicyUse::Inline(_) => at.field(policy.name(), |at| {
+                policy.validate_captures(&offered, at);
+                policy.validate_around(&around, at);
+            }),
+            PolicyUse::Shared(_) => at.field("use", |at| policy.validate_around(&around, at)),
+        }
+        let answers_itself =
+            matches!(route.handler, Handler::Respond(_) | Handler::Redirect(_) | Handler::Static(_));
+        if policy.is_for_upstreams() && answers_itself {
+            at.warning(format!(
+                "`{}` has no effect here: `{}` asks no upstream",
+                policy.name(),
+                route.handler.name()
+            ));
         }
     });
 }

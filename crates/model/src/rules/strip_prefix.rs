@@ -17,22 +17,24 @@ pub(super) fn check(prefix: Option<&str>, matches: &[Match], at: &mut Context<'_
 }
 
 fn fits(prefix: &str, matches: &[Match], at: &mut Context<'_, '_>) {
-    let below = |path: &str, parent: &str| {
-        path.strip_prefix(parent.trim_end_matches('/'))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    if let Some(path) = off(prefix, matches) {
+        at.error_with(
+            format!("no path that the route matches begins with `{prefix}`: every call would be 404"),
+            format!("such as `stripPrefix: {path}`"),
+        );
+    }
+}
+
+/// A path that the route matches, when none begins with the prefix.
+pub(crate) fn off<'m>(prefix: &str, matches: &'m [Match]) -> Option<&'m str> {
+    let prefix = PathMatch::Prefix(prefix.to_owned());
     let may_fit = |one: &Match| match &one.path {
-        Some(PathMatch::Prefix(path)) => below(path, prefix) || below(prefix, path),
-        Some(PathMatch::Exact(path)) => below(path, prefix),
+        Some(path @ (PathMatch::Prefix(_) | PathMatch::Exact(_))) => path.may_meet(&prefix),
         _ => true,
     };
-    let Some(first) = matches.first().and_then(|one| one.path.as_ref()) else { return };
-    if matches.iter().any(may_fit) {
-        return;
+    let first = matches.first().and_then(|one| one.path.as_ref())?;
+    match first {
+        PathMatch::Prefix(path) | PathMatch::Exact(path) if !matches.iter().any(may_fit) => Some(path),
+        _ => None,
     }
-    let (PathMatch::Prefix(path) | PathMatch::Exact(path)) = first else { return };
-    at.error_with(
-        format!("no path that the route matches begins with `{prefix}`: every call would be 404"),
-        format!("such as `stripPrefix: {path}`"),
-    );
 }

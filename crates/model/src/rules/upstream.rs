@@ -6,7 +6,7 @@ use crate::{
     resource::{
         balancing::Algorithm,
         tries::{Backoff, RetryOn, Timeouts},
-        upstream::{Discovery, DnsDiscovery, DnsType},
+        upstream::{Discovery, DnsDiscovery, DnsType, Protocol},
     },
 };
 
@@ -23,6 +23,19 @@ pub(super) fn check(upstream: &Upstream, at: &mut Context<'_, '_>) {
     request_queue(upstream, at);
     pool(upstream, at);
     at.field("http2", |at| upstream.http2.check(at));
+    let is_http1 = match upstream.protocol {
+        Protocol::Http1 => true,
+        Protocol::Auto => upstream.tls.is_none(),
+        Protocol::Http2 | Protocol::Grpc => false,
+    };
+    if at.is_written("http2") && is_http1 {
+        at.field("http2", |at| {
+            at.warning_with(
+                "this upstream is spoken to by HTTP/1.1 alone",
+                "`protocol: http2`, or leave this out",
+            );
+        });
+    }
     tls(upstream, at);
     at.field("hostHeader", |at| host_header(&upstream.host_header, at));
     super::policies::check("policies", &upstream.policies, at);

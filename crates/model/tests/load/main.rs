@@ -9,3 +9,4 @@ mod laws;
 mod reference;
 mod support;
 mod vault;
+mod warnings;

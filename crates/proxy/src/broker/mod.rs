@@ -84,6 +84,8 @@ pub(crate) struct Broker {
     looked: Arc<Notify>,
     /// Why it is away, for the status.
     trouble: Mutex<Option<String>>,
+    /// It was told that nothing there keeps some messages, since the last one that was kept.
+    is_unkept: AtomicBool,
     /// Of the messages that its subscriptions have given back.
     tries: subscription::Tries,
     numbers: Numbers,
@@ -127,6 +129,7 @@ impl Broker {
             started: AtomicBool::new(false),
             looked: Arc::new(Notify::new()),
             trouble: Mutex::default(),
+            is_unkept: AtomicBool::new(false),
             tries: subscription::Tries::default(),
             numbers: Numbers::default(),
         }))
@@ -184,7 +187,9 @@ impl Broker {
         timeout: Duration,
     ) -> Result<Confirmed, Unconfirmed> {
         let began = Instant::now();
+        let subject = outgoing.subject.clone();
         let result = self.sent(outgoing, timeout).await;
+        self.tell_unkept(&subject, &result);
         let numbers = &self.numbers;
         let count = match &result {
             Ok(confirmed) => {
@@ -204,6 +209,22 @@ impl Broker {
         };
         count.fetch_add(1, Ordering::Relaxed);
         result
+    }
+
+    /// Says once in the process's log that nothing keeps some messages, until something is kept again.
+    fn tell_unkept(&self, subject: &str, result: &Result<Confirmed, Unconfirmed>) {
+        match result {
+            Ok(_) if self.is_unkept.load(Ordering::Relaxed) => self.is_unkept.store(false, Ordering::Relaxed),
+            Err(Unconfirmed::NoStream) if !self.is_unkept.swap(true, Ordering::Relaxed) => {
+                let (broker, missing) = (&*self.name, self.kind.keeper());
+                tracing::warn!(
+                    broker,
+                    subject,
+                    "nothing at the broker `{broker}` keeps messages of `{subject}`: there is no {missing} for it"
+                );
+            }
+            _ => {}
+        }
     }
 
     async fn sent(&self, outgoing: Outgoing, timeout: Duration) -> Result<Confirmed, Unconfirmed> {

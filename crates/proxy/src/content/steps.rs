@@ -274,11 +274,11 @@ impl Step {
         if let Some(merged) = &settings.merge_patch {
             return Ok(Self::Merge(merged.clone()));
         }
-        if settings.xml_to_json {
+        if settings.makes_json() {
             return Ok(Self::XmlToJson);
         }
-        if let Some(json_to_xml) = &settings.json_to_xml {
-            return Ok(Self::JsonToXml(json_to_xml.root.clone()));
+        if let Some(json_to_xml) = settings.makes_xml() {
+            return Ok(Self::JsonToXml(json_to_xml.root));
         }
         let text = settings.template.as_ref().ok_or("expected one step")?;
         let mut environment = Environment::new();

@@ -25,7 +25,7 @@ pub(crate) fn answer(
     method: &Method,
     request_id: &HeaderValue,
 ) -> Response<Body> {
-    let problem = failure.problem();
+    let problem = failure.told();
     let mut response = match told(request) {
         Told::Document => document(failure, method, request_id),
         Told::Grpc(content_type) => grpc(failure, content_type),
@@ -74,7 +74,7 @@ fn told(request: &HeaderMap) -> Told {
 
 /// An error as Connect has it (connectrpc.com/docs/protocol): its codes are those of gRPC in words.
 fn connect(failure: &Failure, stream: Option<&'static str>) -> Response<Body> {
-    let problem = failure.problem();
+    let problem = failure.told();
     let code = CONNECT_CODES.get(usize::from(problem.grpc_status())).copied().unwrap_or("unknown");
     let message = failure.0.hint.as_deref().unwrap_or(problem.title());
     let error = serde_json::json!({"code": code, "message": message});
@@ -119,7 +119,7 @@ const CONNECT_CODES: [&str; 17] = [
 
 /// The problem document of a failure, as text.
 pub(crate) fn problem_text(failure: &Failure, request_id: &HeaderValue) -> String {
-    let problem = failure.problem();
+    let problem = failure.told();
     let mut fields = serde_json::Map::new();
     fields.insert("type".into(), format!("urn:tidegate:problem:{}", problem.slug()).into());
     fields.insert("title".into(), problem.title().into());
@@ -149,7 +149,7 @@ fn document(failure: &Failure, method: &Method, request_id: &HeaderValue) -> Res
 
 /// A gRPC "Trailers-Only" answer: the status stands in the one head, with HTTP status 200.
 fn grpc(failure: &Failure, content_type: &'static str) -> Response<Body> {
-    let problem = failure.problem();
+    let problem = failure.told();
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -11,7 +11,7 @@ const JSON: &str = "application/json";
 
 /// The answer to a call whose operations are known or were to be.
 pub(crate) fn answer(failure: &Failure, call: &Call) -> Response<Body> {
-    let problem = failure.problem();
+    let problem = failure.told();
     let code = match failure.code() {
         Some(code) => code.to_owned(),
         None => problem.slug().to_ascii_uppercase().replace('-', "_"),

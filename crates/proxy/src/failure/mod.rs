@@ -215,9 +215,18 @@ impl Failure {
         self.0.status.unwrap_or_else(|| self.0.problem.status())
     }
 
-    /// What the client is told.
+    /// What happened.
     pub(crate) fn problem(&self) -> Problem {
         self.0.problem
+    }
+
+    /// The problem that the client reads of. Where an operator has 404 said in place of 403 nobody is to know that something
+    /// is there: it is the answer of a path that no route matches.
+    pub(crate) fn told(&self) -> Problem {
+        match self.0.problem {
+            Problem::Forbidden if self.status() == StatusCode::NOT_FOUND => Problem::NoRoute,
+            problem => problem,
+        }
     }
 
     /// How much of the request may have reached the upstream.

@@ -118,8 +118,10 @@ problems! {
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, 14, "More requests than can be served are on their way";
     /// The gateway is shutting down or has no room.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, 14, "The gateway cannot take the request now";
-    /// The broker cannot be reached, or nothing there keeps such messages.
+    /// The broker cannot be reached.
     BrokerAway = "broker-away", SERVICE_UNAVAILABLE, 14, "The broker cannot take the message now";
+    /// Nothing at the broker keeps such messages.
+    NotKept = "not-kept", SERVICE_UNAVAILABLE, 14, "Nothing keeps such messages";
     /// The broker does not want the message.
     BrokerRefused = "broker-refused", BAD_GATEWAY, 13, "The broker refused the message";
     /// The broker did not confirm in time: whether the message is kept is unknown.

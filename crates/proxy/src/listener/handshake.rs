@@ -16,7 +16,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 use super::Listener;
 use crate::{
     conn::wire::Io,
-    tls::{managed, server::ListenerTlsConfig},
+    tls::{certificates, managed, server::ListenerTlsConfig},
     worker::Worker,
 };
 
@@ -48,7 +48,9 @@ pub(crate) async fn accept(
 pub(crate) fn failed(worker: &Worker, listener: &Listener, remote: Option<SocketAddr>, why: &io::Error) {
     static LINES: Mutex<Lines> = Mutex::new(Lines { began: None, said: 0, left_out: 0 });
     worker.handshake_failed(&listener.name);
-    if why.kind() == io::ErrorKind::UnexpectedEof {
+    let is_mere_look = why.kind() == io::ErrorKind::UnexpectedEof;
+    let why = in_words(&why.to_string(), certificates::lack());
+    if is_mere_look {
         tracing::debug!(listener = %listener.name, "TLS handshake failed: {why}");
         return;
     }
@@ -70,6 +72,12 @@ pub(crate) fn failed(worker: &Worker, listener: &Listener, remote: Option<Socket
             listener.name
         ),
     }
+}
+
+/// Why a handshake failed, in words of ours where the library's say little.
+fn in_words(why: &str, lack: Option<String>) -> String {
+    let is_lack = why.contains("no server certificate chain resolved");
+    lack.filter(|_| is_lack).unwrap_or_else(|| why.to_owned())
 }
 
 /// The lines of the current second.
@@ -99,6 +107,15 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_lacks_a_certificate_is_told_and_other_failures_keep_their_words() {
+        let lack = || Some("there is no certificate for `a.test` yet".to_owned());
+        let librarys = "unexpected error: no server certificate chain resolved";
+        assert_eq!(in_words(librarys, lack()), "there is no certificate for `a.test` yet");
+        assert_eq!(in_words(librarys, None), librarys);
+        assert_eq!(in_words("received fatal alert: BadCertificate", lack()), "received fatal alert: BadCertificate");
+    }
 
     #[test]
     fn a_second_has_so_many_lines_and_the_next_one_tells_of_the_rest() {

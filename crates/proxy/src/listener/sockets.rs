@@ -251,6 +251,16 @@ pub(crate) fn set_rights(address: &str, file: Option<&SocketFile>) -> io::Result
     }
 }
 
+/// Which of the owner and the group of a socket's file this system does not know, by their keys, and why.
+pub fn unknown_names(file: &SocketFile) -> Vec<(&'static str, String)> {
+    let all = [("owner", &file.owner, "/etc/passwd"), ("group", &file.group, "/etc/group")];
+    let told = all.into_iter().filter_map(|(key, name, list)| {
+        let wrong = super::owner::id(name.as_deref()?, Path::new(list)).err()?;
+        Some((key, wrong.to_string()))
+    });
+    told.collect()
+}
+
 fn give_rights(path: &Path, file: &SocketFile) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let id = |wanted: &Option<String>, list: &str| {

@@ -45,7 +45,9 @@ impl CallKey {
             RateLimitKey::Global => Kind::Global,
             RateLimitKey::Header(name) => Kind::Header(name.to_http()),
             RateLimitKey::Claim(path) => Kind::Claim(path.split('.').map(Into::into).collect()),
-            RateLimitKey::Cel(text) => Kind::Cel(Expression::scalar(text, Scope::Call)?),
+            RateLimitKey::Cel(text) => Kind::Cel(
+                Expression::scalar(text, Scope::Call).map_err(|error| format!("`key.cel`: {error}"))?,
+            ),
         };
         Ok(Self { kind, ipv6_prefix })
     }

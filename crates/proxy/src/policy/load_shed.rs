@@ -138,15 +138,15 @@ impl LoadShed {
             tolerance: settings.tolerance.clamp(1.1, 10.0),
             remeasure: settings.remeasure.get(),
         };
-        let rule = |rule: &model::policy::load_shed::PriorityRule| {
-            let when =
-                Expression::condition(&rule.when, Scope::Call).map_err(|error| format!("when: {error}"))?;
+        let rule = |(index, rule): (usize, &model::policy::load_shed::PriorityRule)| {
+            let when = Expression::condition(&rule.when, Scope::Call)
+                .map_err(|error| format!("`priorities[{index}].when`: {error}"))?;
             Ok((when, rule.priority))
         };
         let counted = Counted::of(&METRIC, cx);
         Ok(Self {
             state: cx.keep("limit", settings, || State::new(bounds, counted)),
-            priorities: settings.priorities.iter().map(rule).collect::<Result<_, String>>()?,
+            priorities: settings.priorities.iter().enumerate().map(rule).collect::<Result<_, String>>()?,
             probes: settings.probes.clone(),
             retry_after: settings.retry_after.get(),
             cpu: settings.cpu.map(|most| {

@@ -65,7 +65,9 @@ impl MeterKey {
             Settings::Global => Kind::Global,
             Settings::Header(name) => Kind::Header(name.to_http()),
             Settings::Claim(path) => Kind::Claim(path.split('.').map(Into::into).collect()),
-            Settings::Cel(text) => Kind::Cel(Expression::scalar(text, Scope::Call)?),
+            Settings::Cel(text) => Kind::Cel(
+                Expression::scalar(text, Scope::Call).map_err(|error| format!("`key.cel`: {error}"))?,
+            ),
         };
         Ok(Self { kind, ipv6_prefix })
     }

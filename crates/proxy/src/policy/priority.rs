@@ -76,7 +76,10 @@ impl Priority {
         Ok(Self {
             classes: compiled.collect::<Result<_, _>>()?,
             callers: match &settings.fair_by {
-                Some(key) => Some(CallKey::compile(key, settings.ipv6_prefix)?),
+                Some(key) => {
+                    let compiled = CallKey::compile(key, settings.ipv6_prefix);
+                    Some(compiled.map_err(|error| error.replacen("`key.", "`fairBy.", 1))?)
+                }
                 None => None,
             },
             divided,

@@ -90,8 +90,14 @@ impl RateLimit {
                 name.unwrap_or_else(|| if index == 0 { "default".into() } else { format!("limit-{index}") });
             let window = limit.window.get();
             announced.push(format!("\"{name}\";q={};w={}", limit.limit, window.as_secs().max(1)));
+            // The short form comes first, and is none of `limits`.
+            let place = index.checked_sub(usize::from(settings.limit.is_some())).filter(|_| limit.key.is_some());
+            let wrong = |error: String| match place {
+                Some(place) => format!("`limits[{place}]`: {error}"),
+                None => error,
+            };
             limits.push(Limit {
-                key: CallKey::compile(key, settings.ipv6_prefix)?,
+                key: CallKey::compile(key, settings.ipv6_prefix).map_err(wrong)?,
                 name,
                 state: cx.keep(
                     &format!("limit-{index}"),

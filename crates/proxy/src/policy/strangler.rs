@@ -103,7 +103,7 @@ impl Strangler {
 impl Choice {
     fn compile(settings: &StranglerOverride) -> Result<Self, String> {
         let condition = |text: &String| {
-            Expression::condition(text, Scope::Call).map_err(|error| format!("override.when: {error}"))
+            Expression::condition(text, Scope::Call).map_err(|error| format!("`override.when`: {error}"))
         };
         Ok(Self {
             header: settings.header.to_http(),

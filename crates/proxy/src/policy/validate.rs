@@ -375,7 +375,8 @@ fn of_schemas(settings: &ValidateSchemas, wanted: Wanted, cx: &Building<'_>) -> 
 /// A schema as it is written, and compiled.
 fn schema(source: &SchemaSource, cx: &Building<'_>) -> Result<(serde_json::Value, Schema), String> {
     if let Some(written) = &source.schema {
-        return Ok((written.clone(), Schema::judging(written)?));
+        let compiled = Schema::judging(written).map_err(|error| format!("schema: {error}"))?;
+        return Ok((written.clone(), compiled));
     }
     let file = source.file.as_ref().ok_or("expected `file` or `schema`")?;
     let wrong = |error: String| format!("`{file}`: {error}");

@@ -86,7 +86,10 @@ impl Client {
         });
         Self {
             // What is wrong with an address is told, the address is not: it may hold a password.
-            config: config.map_err(|_| "`postgres.url` is no address of PostgreSQL".to_owned()),
+            config: config.map_err(|_| {
+                "this is no address of PostgreSQL: expected one such as `postgres://user:password@db.internal:5432/tidegate`"
+                    .to_owned()
+            }),
             plan,
             timeout: settings.timeout.get(),
             connections: settings.connections.clamp(1, 64),

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::resource::balancing::{Algorithm, HashKey, LoadBalancing};
+use model::{
+    TryRecord,
+    resource::balancing::{Algorithm, HashKey, LoadBalancing},
+};
 use resilience::{BulkheadPermit, InFlight, Outcome, Permit};
 
 use super::route::Target;
@@ -60,12 +63,14 @@ pub(super) fn choose(
     upstream.cluster.choose(&request).ok_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint))
 }
 
-/// Opens a connection to an endpoint, and tries others while none of the client's bytes can have reached any.
+/// Opens a connection to an endpoint, and tries others while none of the client's bytes can have reached any. Each that fails
+/// is noted.
 pub(super) async fn reach(
     worker: &Worker,
     target: &Target,
     client: IpAddr,
     header: (Option<SocketAddr>, Option<SocketAddr>),
+    failed_tries: &mut Vec<TryRecord>,
 ) -> (Result<Reached, Failure>, u16) {
     let upstream = &*target.upstream;
     let timeouts = &upstream.settings.timeouts;
@@ -113,6 +118,14 @@ pub(super) async fn reach(
             }
             Err((failure, _)) => {
                 tried.push(endpoint.uid);
+                failed_tries.push(TryRecord {
+                    endpoint: endpoint.label.clone(),
+                    status: None,
+                    reason: failure.problem().slug(),
+                    detail: failure.detail().map(Into::into),
+                    duration: took,
+                    upstream: None,
+                });
                 if u32::from(attempts) >= upstream.settings.retry.max_attempts || now >= end {
                     return (Err(failure), attempts);
                 }

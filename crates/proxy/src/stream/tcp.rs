@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{CallRecord, StreamRecord, resource::stream_route::StreamTls};
+use model::{CallRecord, StreamRecord, TryRecord, resource::stream_route::StreamTls};
 
 use super::{
     Shown,
@@ -26,7 +26,7 @@ use crate::{
         peer::Peer,
         wire::{Io, Wire},
     },
-    failure::Failure,
+    failure::{Failure, Stage},
     guard,
     listener::{Listener, accept, handshake},
     upstream::cluster::TryResult,
@@ -84,6 +84,7 @@ impl Drop for Passing {
         record.upstream = told.upstream;
         record.endpoint = told.endpoint;
         record.attempts = told.attempts;
+        record.failed_tries = told.failed_tries;
         record.request_bytes = told.received.load(Ordering::Relaxed);
         record.response_bytes = told.sent.load(Ordering::Relaxed);
         record.timings.connect = told.connect;
@@ -102,6 +103,8 @@ struct Told {
     upstream: Option<Arc<str>>,
     endpoint: Option<Arc<str>>,
     attempts: u16,
+    /// Tries before the last one, oldest first.
+    failed_tries: Vec<TryRecord>,
     connect: Option<Duration>,
     received: AtomicU64,
     sent: AtomicU64,
@@ -159,11 +162,16 @@ async fn carried(
     };
     let Some(target) = route.target() else { return Ended::Unreachable };
     told.upstream = Some(target.upstream.name.clone());
-    let (reached, attempts) = target::reach(worker, target, client, (remote, local)).await;
+    let tries = &mut told.failed_tries;
+    let (reached, attempts) = target::reach(worker, target, client, (remote, local), tries).await;
     told.attempts = attempts;
     let reached = match reached {
         Ok(reached) => reached,
         Err(failure) => {
+            // What the last try failed with is told of the connection itself.
+            if failure.stage() != Stage::Pick {
+                told.endpoint = told.failed_tries.pop().map(|last| last.endpoint);
+            }
             told.failure = Some(failure);
             return Ended::Unreachable;
         }

@@ -1,6 +1,6 @@
 //! Certificates of a listener, and the choice among them by the name that the client asks for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::Cell, collections::HashMap, sync::Arc};
 
 use model::{FilePath, Snapshot, resource::tls::ListenerTls};
 use rustls::{
@@ -107,8 +107,26 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        hello.server_name().map_or(&self.default, |name| self.find(name)).get()
+        let name = hello.server_name();
+        let found = name.map_or(&self.default, |name| self.find(name)).get();
+        if found.is_none() {
+            LACKING.set(Some(name.unwrap_or_default().into()));
+        }
+        found
     }
+}
+
+thread_local! {
+    /// The name of the last handshake on this thread that there was no certificate for. Such a handshake fails before its
+    /// thread does anything else.
+    static LACKING: Cell<Option<Box<str>>> = const { Cell::new(None) };
+}
+
+/// What a handshake that has just failed on this thread failed for, when it was want of a certificate.
+pub(crate) fn lack() -> Option<String> {
+    let name = LACKING.take()?;
+    let whose = if name.is_empty() { "whoever names no host".to_owned() } else { format!("`{}`", name.escape_debug()) };
+    Some(format!("there is no certificate for {whose} yet: `acme` has not got it"))
 }
 
 /// Reads a chain and the key that belongs to it.

@@ -1,6 +1,6 @@
 //! TLS on both sides, by rustls. Certificates and keys come from the snapshot, so a reload brings new ones whole.
 
-mod certificates;
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub mod managed;
 pub(crate) mod server;

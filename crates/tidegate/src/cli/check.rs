@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Done, ValidateArgs, color, load_with};
+use super::{Done, ValidateArgs, color, here, load_with};
 use crate::{config::Vaults, exit::Exit};
 
 /// Checks a configuration as `run` would, without serving it: certificates are read, expressions compiled.
@@ -14,13 +14,17 @@ pub(crate) fn validate(args: &ValidateArgs) -> Done {
              TIDEGATE_CONFIG"
         );
     }
-    let vaults = args.vault.then(Vaults::default);
+    let vaults = args.vault.then(Vaults::of_a_check);
     let snapshot = load_with(files.as_ref(), vaults.as_ref())?;
     let unread = snapshot.unread_secrets();
     if !snapshot.warnings.is_empty() {
         eprintln!("{}", snapshot.warnings.render(color()));
     }
     let config = snapshot.config.clone();
+    let odd = snapshot.oddities(&here::oddities(&config));
+    if !odd.is_empty() {
+        eprintln!("{}", odd.render(color()));
+    }
     let background = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         eprintln!("error: {error}");
         Exit::Failed

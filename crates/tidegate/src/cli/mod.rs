@@ -9,6 +9,7 @@ mod completions;
 mod diff;
 mod fmt;
 mod hash;
+mod here;
 mod import;
 mod models;
 mod names;

@@ -15,9 +15,16 @@ pub(crate) struct Vaults {
     keeper: Keeper,
     /// A configuration is live: from now on nobody waits long.
     is_serving: AtomicBool,
+    /// Somebody waits at a terminal for the answer.
+    is_watched: bool,
 }
 
 impl Vaults {
+    /// For whoever checks a configuration and waits: it is told what for.
+    pub(crate) fn of_a_check() -> Self {
+        Self { is_watched: true, ..Self::default() }
+    }
+
     /// A value for each name, or what to do about it. What was read before is told as it was.
     pub(crate) fn read(&self, snapshot: &Snapshot, names: &[VaultName]) -> Vec<Result<String, String>> {
         let Some(settings) = settings(snapshot) else {
@@ -26,6 +33,10 @@ impl Vaults {
         let start = snapshot.config.vault.as_ref().map_or(Duration::ZERO, |vault| vault.start_timeout.get());
         let patience = if self.is_serving.load(Ordering::Acquire) { settings.timeout } else { start };
         let paths = paths(names.iter());
+        if self.is_watched {
+            let patience = model::Duration(patience);
+            eprintln!("asking the vault at {}, which may take up to {patience} …", settings.address);
+        }
         let told = self.keeper.need(&settings, &paths, patience);
         let of = |path: &str| paths.iter().position(|one| one == path).and_then(|place| told.get(place));
         let value = |name: &VaultName| match of(name.path()) {

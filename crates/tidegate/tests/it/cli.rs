@@ -8,6 +8,7 @@ mod import_nginx;
 mod import_whole;
 mod models;
 mod start;
+mod told;
 
 use std::fs;
 

@@ -45,7 +45,7 @@ pub(crate) fn failed(dialect: Dialect, failure: &Failure) -> Response<Body> {
 }
 
 fn error_of(failure: &Failure) -> Error {
-    let problem = failure.problem();
+    let problem = failure.told();
     let kind = match problem {
         _ if failure.code() == Some(TOO_LONG) => ErrorKind::ContextLength,
         Problem::Unauthenticated => ErrorKind::Authentication,

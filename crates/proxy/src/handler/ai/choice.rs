@@ -90,7 +90,7 @@ impl Urgency {
             return Ok(Self::Always(priority));
         }
         let expression = Expression::scalar(text, Scope::Model);
-        expression.map(Self::By).map_err(|error| format!("`ai.priority`: {error}"))
+        expression.map(Self::By).map_err(|error| format!("`priority`: {error}"))
     }
 
     /// Of a call. What yields no word of a class is of the usual one.

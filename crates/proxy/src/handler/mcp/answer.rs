@@ -85,7 +85,7 @@ pub(super) fn refusal(status: StatusCode, code: i32, hint: &str) -> Failure {
 
 /// A failure as a JSON-RPC error.
 pub(crate) fn failed(id: &str, failure: &Failure) -> Response<Body> {
-    let problem = failure.problem();
+    let problem = failure.told();
     let code = failure.rpc_code().unwrap_or(match problem {
         Problem::Forbidden | Problem::RateLimited | Problem::ConcurrencyLimited => REFUSED,
         Problem::Invalid | Problem::BadRequest | Problem::BodyTooLarge => INVALID_REQUEST,

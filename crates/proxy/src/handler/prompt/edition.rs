@@ -79,7 +79,7 @@ impl Edition {
         for tool in settings.tools {
             if let Some(parameters) = &tool.parameters {
                 crate::schema::Schema::compile(parameters)
-                    .map_err(|error| format!("tools.{}: {error}", tool.name))?;
+                    .map_err(|error| format!("tools.{}.parameters: {error}", tool.name))?;
             }
         }
         let name = settings.name.map(Arc::from);

@@ -276,7 +276,7 @@ fn failure(why: Unconfirmed, subject: &str, confirmed: usize, all: usize) -> Fai
                 .with_retry_after(RETRY_AFTER)
         }
         Unconfirmed::NoStream => {
-            upstream(Stage::FirstByte, Problem::BrokerAway, format!("nothing keeps messages of `{subject}`"))
+            upstream(Stage::FirstByte, Problem::NotKept, format!("nothing keeps messages of `{subject}`"))
                 .with_retry_after(RETRY_AFTER)
         }
         Unconfirmed::Full => {

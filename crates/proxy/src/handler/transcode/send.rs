@@ -163,7 +163,7 @@ pub(super) fn not_grpc(head: &Parts) -> Option<Status> {
 
 /// How a failure of the gateway's is told within a stream.
 pub(super) fn of_failure(failure: &Failure) -> Status {
-    let problem = failure.problem();
+    let problem = failure.told();
     let text = failure.hint().unwrap_or(problem.title());
     Status::new(Code::of(u32::from(problem.grpc_status())), text)
 }

@@ -128,7 +128,14 @@ impl Remote {
                 true
             }
             Err(error) => {
-                warn!(url = %self.target, error, "the key set of {} stays as it was: {error}", self.target);
+                match self.keys.load().is_none() {
+                    true => {
+                        warn!(url = %self.target, error, "there is no key set of {} yet: {error}", self.target);
+                    }
+                    false => {
+                        warn!(url = %self.target, error, "the key set of {} stays as it was: {error}", self.target);
+                    }
+                }
                 false
             }
         };

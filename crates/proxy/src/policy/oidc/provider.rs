@@ -335,10 +335,9 @@ async fn run(provider: Weak<Provider>) {
                 REFRESH
             }
             Err(error) => {
-                warn!(
-                    issuer = strong.issuer,
-                    error, "nothing new of the provider {}: {error}", strong.issuer
-                );
+                let was_known = strong.known.load().is_some();
+                let what = if was_known { "nothing new" } else { "nothing is known yet" };
+                warn!(issuer = strong.issuer, error, "{what} of the provider {}: {error}", strong.issuer);
                 let wait = backoff;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
                 wait

@@ -39,11 +39,20 @@ fn the_condition_that_is_not_met_says_what_the_client_is_told() {
             assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         }
     }
+    // What is hidden by 404 is not told beside it: it reads as what is not there at all.
+    let problem = |path: &str| {
+        let told: serde_json::Value =
+            serde_json::from_str(&ask(&gateway, path, &basic("ann:pass:word")).text()).expect("JSON");
+        (told["type"].clone(), told["title"].clone())
+    };
+    assert_eq!(problem("/orders/web"), problem("/no/such/path"));
+    let record = gateway.record("a hidden one", |record| record["status"] == 404 && record["route"] == "orders");
+    assert_eq!((&record["stopped_by"], &record["failure"]["reason"]), (&"authorize".into(), &"forbidden".into()));
     let record = gateway.record("a refusal", |record| record["status"] == 403);
     assert_eq!(record["stopped_by"], "authorize");
     assert_eq!(
         gateway.metric("tidegate_authorize_total{policy=\"routes/orders/authorize\",outcome=\"refused\"}"),
-        Some(2.0)
+        Some(3.0)
     );
     assert_eq!(ask(&gateway, "/trial", "\nx-plan: gold").status, 200);
     assert_eq!(ask(&gateway, "/trial", "").status, 200);

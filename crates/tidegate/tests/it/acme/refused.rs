@@ -77,6 +77,11 @@ fn a_name_that_the_authority_does_not_take_is_told_with_its_reason() {
     eventually("a failure", || door.told()[0]["failures"] == 1);
     let error = door.told()[0]["error"].as_str().expect("a reason").to_owned();
     assert!(error.contains("rejectedIdentifier") && error.contains("blocked.test"), "{error}");
+    // Whoever looks why a page does not come up reads it in the log.
+    assert!(door.shown("blocked.test", &pebble.roots()).is_none());
+    eventually("the handshake is told", || {
+        door.gateway.stderr().contains("there is no certificate for `blocked.test` yet: `acme` has not got it")
+    });
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn while_the_cluster_is_away_it_is_told_at_once_and_what_nobody_knows_is_a_504()
     let gateway = publishing(&mock, ", maxInFlight: 2", ", timeout: 1s, key: k");
     assert_eq!(json(&post(&gateway, "/orders/orders", "", "1"))["sequence"], 0);
     let none = post(&gateway, "/orders/nowhere", "", "x");
-    assert_eq!((none.status, none.problem().as_deref()), (503, Some("broker-away")), "{}", none.text());
+    assert_eq!((none.status, none.problem().as_deref()), (503, Some("not-kept")), "{}", none.text());
     mock.gate(false);
     is_up(&gateway, 0.0);
     let began = Instant::now();

@@ -115,7 +115,13 @@ fn what_nothing_keeps_and_what_another_stream_keeps_is_told_apart() {
     is_up(&gateway, 1.0);
     nats.stream("OTHER", &["other"]);
     let answer = post(&gateway, "/orders", "", "x");
-    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("broker-away")), "{}", answer.text());
+    assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("not-kept")), "{}", answer.text());
+    assert!(!answer.text().contains("orders.placed"), "nothing of the inside: {}", answer.text());
+    let told = || gateway.stderr().matches("nothing at the broker `events` keeps messages of").count();
+    assert_eq!(post(&gateway, "/orders", "", "x").status, 503);
+    assert_eq!(told(), 1, "once: {}", gateway.stderr());
+    let record = gateway.record("what is not kept", |record| record["failure"]["reason"] == "not-kept");
+    assert!(record["failure"]["detail"].as_str().is_some_and(|told| told.contains("nothing keeps")), "{record}");
     nats.stream("WRONG", &["orders.>"]);
     let answer = post(&gateway, "/orders", "", "x");
     assert_eq!(

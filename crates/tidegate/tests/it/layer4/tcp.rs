@@ -101,6 +101,19 @@ fn an_endpoint_that_refuses_gives_way_to_another_and_one_alone_is_told() {
     let record = gateway.record("the connection", |record| record["ended"] == "unreachable");
     assert_eq!(record["failure"]["reason"], "connect-failed");
     assert_eq!(record["level"], "error");
+    assert_eq!(record["endpoint"], dead.to_string());
+    let (both, other) = (free(), free());
+    let endpoints = format!("{}, {}", at(dead), at(other));
+    let gateway = open(&text(&both.to_string(), ", retry: {maxAttempts: 2}", "", &endpoints), both);
+    assert_eq!(rest(&mut connect(both)), "");
+    let record = gateway.record("both tries", |record| record["ended"] == "unreachable");
+    let tried = [&record["failed_tries"][0]["endpoint"], &record["endpoint"]];
+    let mut tried = tried.map(|one| one.as_str().unwrap_or_default().to_owned());
+    tried.sort();
+    let mut all = [dead.to_string(), other.to_string()];
+    all.sort();
+    assert_eq!((tried, &record["attempts"]), (all, &2.into()), "{record}");
+    assert!(record["failed_tries"][0]["detail"].as_str().is_some_and(|told| told.contains("refused")), "{record}");
 }
 
 /// Which of the endpoints answers, by the letter that it says.

@@ -65,6 +65,20 @@ fn requests_become_what_the_service_expects() {
             r#"{"id":"5","item":["a","b"]}"#,
         ),
         (
+            "[{xmlToJson: {}}, {jq: .order.item}]",
+            "text/xml",
+            xml,
+            JSON,
+            r#"["a","b"]"#,
+        ),
+        (
+            "[{jsonToXml: true}]",
+            JSON,
+            r#"{"order":{"item":"a"}}"#,
+            "application/xml",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><order><item>a</item></order>",
+        ),
+        (
             "[{jsonToXml: {root: order}}]",
             JSON,
             r#"{"item":["a","<"]}"#,

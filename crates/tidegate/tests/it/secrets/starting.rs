@@ -167,6 +167,7 @@ fn validate_asks_nobody_and_says_so_unless_it_is_told_to() {
     assert_eq!(code, 0, "{told}");
     for part in [
         "the vault was not asked: 2 secrets of it were neither read nor checked",
+        "`tidegate validate --vault` reads and checks them",
         "consumers[0].keys[0]",
         "ok: 1 listener",
     ] {
@@ -175,6 +176,7 @@ fn validate_asks_nobody_and_says_so_unless_it_is_told_to() {
     assert!(vault.seen().is_empty());
     let (code, told) = end_of("validate --vault", &of("{vault: 'secret/shop#key'}"), &ENVIRONMENT);
     assert!(code == 0 && !told.contains("not asked"), "{told}");
+    assert!(told.contains("asking the vault at http://127.0.0.1") && told.contains("up to 300ms"), "{told}");
     let (code, told) = end_of("validate --vault", &of("{vault: 'secret/x#y'}"), &ENVIRONMENT);
     assert!(code == 3 && told.contains("nothing lies there"), "{told}");
     // Without a vault, and with one that is opened by what lies in it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ai::guard::{
     detect::Kind,
-    patterns::Wanted,
+    patterns::{Patterns, Wanted},
     rule::{Action, Check, Rule, Rules},
 };
 use model::policy::guardrails::{GuardMode, GuardRule, GuardSide, OnGuardError, PersonalData};
@@ -34,13 +34,16 @@ impl Guard {
             if let Some(form) = &rule.json_schema {
                 forms.push(
                     Form::compile(&rule.name, action(rule.mode), form)
-                        .map_err(|error| format!("`{}`: jsonSchema: {error}", rule.name))?,
+                        .map_err(|error| format!("`rules.{}.jsonSchema`: {error}", rule.name))?,
                 );
             }
         }
         let names: Vec<Arc<str>> = rules.iter().map(|rule| rule.name.clone()).collect();
         let rules = Rules::compile(rules, settings.hold_back.get())
-            .map_err(|(at, error)| format!("`{}`: {error}", names.get(at).map_or("rules", |name| name)))?;
+            .map_err(|(at, error)| match names.get(at) {
+                Some(name) => format!("`{}`: {error}", place(settings, name)),
+                None => format!("`rules`: {error}"),
+            })?;
         Ok(Self {
             rules: Arc::new(rules),
             outside,
@@ -49,6 +52,17 @@ impl Guard {
             message: settings.message.clone(),
             judge_at_most: usize::try_from(settings.judge_at_most.bytes()).unwrap_or(usize::MAX),
         })
+    }
+}
+
+/// Where a rule is wrong: the pattern, where one by itself cannot be compiled.
+fn place(settings: &model::policy::Guardrails, name: &str) -> String {
+    let rule = settings.rules.iter().find(|rule| rule.name == name);
+    let mut patterns = rule.and_then(|rule| rule.patterns.as_ref()).into_iter().flatten();
+    let is_wrong = |pattern: &String| Patterns::compile(&[Wanted::Pattern(pattern.clone())]).is_err();
+    match patterns.position(is_wrong) {
+        Some(index) => format!("rules.{name}.patterns[{index}]"),
+        None => format!("rules.{name}"),
     }
 }
 

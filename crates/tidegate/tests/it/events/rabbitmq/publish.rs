@@ -79,7 +79,7 @@ fn a_message_is_kept_as_it_was_sent_and_told_when_no_queue_takes_it() {
     // No queue has that name, or there is no such exchange: that is told, and does not disturb others.
     for path in ["/queue/none", "/nowhere"] {
         let answer = post(&gateway, path, "", "x");
-        assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("broker-away")), "{path}");
+        assert_eq!((answer.status, answer.problem().as_deref()), (503, Some("not-kept")), "{path}");
     }
     assert_eq!(published(&gateway, "no-stream"), 2.0);
     assert_eq!(json(&post(&gateway, "/queue/small", "", "first"))["exchange"], "");

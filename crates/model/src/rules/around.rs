@@ -1,0 +1,95 @@
+//! What is around a policy on its route, for rules about settings that do nothing there.
+
+use super::route::World;
+use crate::{
+    Config, Listener, Phase, Policy, PolicyUse, Route,
+    resource::route_match::{Match, PathMatch},
+};
+
+/// A policy's route, and what else runs for it.
+pub(crate) struct Around<'w> {
+    world: &'w World<'w>,
+    /// The route.
+    pub(crate) route: &'w Route,
+    /// Whether a policy of the same kind runs before it, after which a path may be another.
+    pub(crate) is_second: bool,
+    /// Whether it is a shared one, which may run for other routes, too.
+    pub(crate) is_shared: bool,
+}
+
+impl<'w> Around<'w> {
+    pub(super) fn new(world: &'w World<'w>, route: &'w Route, used: &PolicyUse, is_second: bool) -> Self {
+        Self { world, route, is_second, is_shared: matches!(used, PolicyUse::Shared(_)) }
+    }
+
+    /// What the route matches; everything when empty.
+    pub(crate) fn matches(&self) -> &'w [Match] {
+        &self.route.matches
+    }
+
+    /// Whether the route can match a path that this one matches, too.
+    pub(crate) fn may_match(&self, path: &PathMatch) -> bool {
+        let meets = |one: &Match| one.path.as_ref().is_none_or(|own| own.may_meet(path));
+        self.matches().is_empty() || self.matches().iter().any(meets)
+    }
+
+    /// Whether the route takes one of these methods.
+    pub(crate) fn may_take(&self, methods: &[&str]) -> bool {
+        let takes = |one: &Match| {
+            one.methods.is_empty() || one.methods.iter().any(|own| methods.contains(&own.as_str()))
+        };
+        self.matches().is_empty() || self.matches().iter().any(takes)
+    }
+
+    /// Whether something finds out who calls, anywhere before the handler.
+    pub(crate) fn authenticates(&self) -> bool {
+        self.all().any(|policy| policy.is_none_or(|policy| policy.phase() == Phase::Authentication))
+    }
+
+    /// Whether something tells more of a caller than its name: the claims of a token, or what is like them.
+    pub(crate) fn has_claims(&self) -> bool {
+        self.all().any(|policy| policy.is_none_or(Policy::tells_claims))
+    }
+
+    /// Whether some listener of the route asks clients for certificates.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+        self.listeners().any(asks)
+    }
+
+    /// All routes that a policy runs for which is like this.
+    pub(crate) fn routes_with<'a>(
+        &'a self,
+        is_like: impl Fn(&Policy) -> bool + 'a,
+    ) -> impl Iterator<Item = &'w Route> + 'a {
+        self.config().routes.iter().filter(move |route| {
+            let of = Around { route, ..*self };
+            of.all().flatten().any(&is_like)
+        })
+    }
+
+    fn config(&self) -> &'w Config {
+        self.world.config()
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = &'w Listener> {
+        let names = &self.route.listeners;
+        let is_here =
+            |one: &&Listener| names.as_ref().is_none_or(|names| names.iter().any(|name| *name == one.name));
+        self.config().listeners.iter().filter(is_here)
+    }
+
+    /// The policies that may run for the route before its upstreams are asked; nothing in place of one that is not known.
+    fn all(&self) -> impl Iterator<Item = Option<&'w Policy>> {
+        let global = &self.config().global_policies;
+        let uses: Vec<&'w PolicyUse> = self
+            .route
+            .policies
+            .iter()
+            .chain(global)
+            .chain(self.listeners().flat_map(|listener| &listener.policies))
+            .collect();
+        let world = self.world;
+        uses.into_iter().map(move |used| world.policy(used))
+    }
+}

@@ -1,0 +1,160 @@
+//! Settings that do nothing where they stand are told, and their like that do something are not.
+
+use crate::support::load;
+
+const LISTENER: &str = "listeners: [{name: web, address: \"127.0.0.1:8080\"}]";
+const UPSTREAMS: &str = "upstreams: [{name: a, endpoints: [{address: \"127.0.0.1:1\"}]}, {name: b, endpoints: [{address: \"127.0.0.1:2\"}]}]";
+
+/// The warnings about a configuration whose one route has a match and policies.
+fn route(matches: &str, policies: &str, handler: &str) -> String {
+    whole(LISTENER, &format!("routes: [{{name: r, match: [{matches}], policies: [{policies}], {handler}}}]"))
+}
+
+fn whole(listener: &str, rest: &str) -> String {
+    match load(&format!("{listener}\n{UPSTREAMS}\n{rest}\n")) {
+        Ok(snapshot) => snapshot.warnings.to_string(),
+        Err(wrong) => format!("refused: {wrong}"),
+    }
+}
+
+const BACKENDS: &str = "backends: [{upstream: a}]";
+const KEYS: &str = "{keyAuth: {}}";
+
+/// Each with what is said of it at which key, and what the same says elsewhere: nothing.
+#[test]
+fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
+    let orders = "{path: {prefix: /orders}, methods: [GET]}";
+    let rule = |rule: &str| format!("{{strangler: {{rules: [{{name: n, to: b, percent: 5, {rule}}}]}}}}");
+    let rewrite = |prefix: &str| format!("{{rewrite: {{path: {{stripPrefix: {prefix}}}}}}}");
+    for (policies, key, message) in [
+        (rule("path: {prefix: /items}"), "strangler.rules[0].path", Some("this rule moves nobody")),
+        (rule("path: {exact: /orders/7}"), "", None),
+        (rule("path: {template: \"/{any}\"}"), "", None),
+        (rule("path: {template: \"/items/{id}\"}"), "strangler.rules[0].path", Some("moves nobody")),
+        (rule("methods: [POST]"), "strangler.rules[0].methods", Some("this rule moves nobody")),
+        (rule("methods: [POST, GET]"), "", None),
+        (rewrite("/api"), "rewrite.path.stripPrefix", Some("(such as `stripPrefix: /orders`)")),
+        (rewrite("/orders"), "", None),
+        (rewrite("/orders/eu"), "", None),
+        (format!("{}, {}", rewrite("/orders"), rewrite("/eu")), "", None),
+        ("{lockout: {}}".into(), "lockout", Some("this locks nobody out")),
+        (format!("{{lockout: {{}}}}, {KEYS}"), "", None),
+        ("{lockout: {upstreamStatuses: [401]}}".into(), "", None),
+        ("{mtls: {}}".into(), "mtls", Some("asks clients for a certificate")),
+        ("{mtls: {trustedHeader: xfcc}}".into(), "", None),
+        ("{graphql: {limits: {cost: 0}}}".into(), "graphql.limits.cost", Some("that costs anything")),
+        ("{graphql: {limits: {cost: 1}}}".into(), "", None),
+        ("{mirror: {upstream: a}}".into(), "mirror.upstream", Some("gets each copied request twice")),
+        ("{mirror: {upstream: b}}".into(), "", None),
+        ("{rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}".into(), "rateLimit.key", Some("count as one")),
+        ("{rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}, {mtls: {trustedHeader: xfcc}}".into(), "", None),
+    ] {
+        let told = route(orders, &policies, BACKENDS);
+        match message {
+            Some(message) => assert!(
+                told.contains(&format!("routes[0].policies[0].{key}: ")) && told.contains(message),
+                "{policies}: {told}"
+            ),
+            None => assert_eq!(told, "", "{policies}"),
+        }
+    }
+}
+
+#[test]
+fn policies_of_other_methods_and_handlers_are_told() {
+    for (matches, policies, handler, message) in [
+        ("{methods: [POST]}", "{cache: {}}", BACKENDS, Some("this keeps none")),
+        ("{methods: [POST]}, {methods: [HEAD]}", "{cache: {}}", BACKENDS, None),
+        ("{methods: [DELETE]}", "{graphql: {}}", BACKENDS, Some("nothing is judged")),
+        ("{methods: [POST]}", "{graphql: {}}", BACKENDS, None),
+        (
+            "{}",
+            "{signRequests: {style: github, secrets: [{env: A}]}}",
+            "respond: {status: 204}",
+            Some("`signRequests` has no effect here: `respond` asks no upstream"),
+        ),
+        ("{}", "{signRequests: {style: github, secrets: [{env: A}]}}", BACKENDS, None),
+    ] {
+        let told = route(matches, policies, handler);
+        match message {
+            Some(message) => assert!(told.contains(message), "{policies}: {told}"),
+            None => assert_eq!(told, "", "{policies}"),
+        }
+    }
+    let asks = "listeners: [{name: web, address: \"127.0.0.1:8080\", tls: {certificates: [{certFile: c, keyFile: k}], \
+                clientAuth: {caFile: ca}}}]";
+    let mtls = format!("routes: [{{name: r, policies: [{{mtls: {{}}}}], {BACKENDS}}}]");
+    assert_eq!(whole(asks, &mtls), "");
+    let others = format!("{mtls}\n").replace("name: r,", "name: r, listeners: [web],");
+    assert_eq!(whole(asks, &others), "");
+}
+
+#[test]
+fn http2_of_an_upstream_that_speaks_http1_is_told() {
+    for (protocol, is_told) in [
+        ("protocol: http1", true),
+        ("protocol: auto", true),
+        ("protocol: auto, tls: {}", false),
+        ("protocol: http2", false),
+    ] {
+        let text = format!(
+            "{LISTENER}\nupstreams: [{{name: a, {protocol}, http2: {{}}, endpoints: [{{address: \"127.0.0.1:1\"}}]}}]"
+        );
+        let told = load(&text).expect("good").warnings.to_string();
+        assert_eq!(told.contains("upstreams[0].http2: this upstream is spoken to by HTTP/1.1 alone"), is_told, "{told}");
+    }
+}
+
+const OIDC: &str = "{oidc: {issuer: \"https://idp.test\", clientId: shop, secret: {env: S}}}";
+
+#[test]
+fn a_sign_in_that_could_not_end_is_refused_and_one_that_ends_on_another_route_is_not() {
+    let refused = |told: &str| told.contains("routes[0].policies[0].oidc.path: no route with this policy matches `/oidc/callback`");
+    assert!(refused(&route("{path: {prefix: /shop}}", OIDC, BACKENDS)));
+    for matches in [
+        "{path: {prefix: /shop}}, {path: {prefix: /oidc}}",
+        "{path: {prefix: /}}",
+        "{path: {exact: /oidc/callback}}",
+        "{path: {template: \"/oidc/{what}\"}}",
+        "{path: {regex: \"/oidc/.*\"}}",
+        "{methods: [GET]}",
+    ] {
+        assert_eq!(route(matches, OIDC, BACKENDS), "", "{matches}");
+    }
+    assert!(refused(&route("{path: {regex: \"/shop/.*\"}}", OIDC, BACKENDS)));
+    assert!(refused(&route("{path: {exact: /oidc}}", OIDC, BACKENDS)));
+    let two = |second: &str| {
+        whole(
+            LISTENER,
+            &format!(
+                "routes: [{{name: shop, match: [{{path: {{prefix: /shop}}}}], policies: [{OIDC}], {BACKENDS}}}, \
+                 {{name: own, match: [{{path: {{prefix: /oidc}}}}], policies: [{second}], {BACKENDS}}}]"
+            ),
+        )
+    };
+    assert_eq!(two(OIDC), "");
+    assert_eq!(two(&format!("{{anyOf: {{policies: [{KEYS}, {OIDC}]}}}}")), "");
+    assert!(refused(&two(&OIDC.replace("shop", "other"))), "another client's");
+    let any = format!("{{anyOf: {{policies: [{KEYS}, {OIDC}]}}}}");
+    let told = route("{path: {prefix: /shop}}", &any, BACKENDS);
+    assert!(told.contains("anyOf.policies[1].oidc.path: no route"), "{told}");
+}
+
+#[test]
+fn a_base_address_with_its_version_twice_or_without_one_is_told() {
+    for (kind, url, message) in [
+        ("openai", "https://api.test/v1/v1", Some("with `/v1` twice")),
+        ("openai", "https://api.test/v1", None),
+        ("openai-compatible", "http://127.0.0.1:11434", Some("write such as `http://127.0.0.1:11434/v1`")),
+        ("openai-compatible", "https://api.test/custom", None),
+        ("ollama", "http://127.0.0.1:11434/", Some("write such as")),
+    ] {
+        let text =
+            format!("{LISTENER}\nai: {{providers: [{{name: p, kind: {kind}, keys: [{{env: K}}], baseUrl: \"{url}\"}}]}}");
+        let told = load(&text).map_or_else(|wrong| wrong.to_string(), |good| good.warnings.to_string());
+        match message {
+            Some(message) => assert!(told.contains(message), "{kind} {url}: {told}"),
+            None => assert!(!told.contains("baseUrl"), "{kind} {url}: {told}"),
+        }
+    }
+}
