@@ -85,7 +85,8 @@ fn a_context_is_written_as_people_write_it() {
 #[test]
 fn the_document_names_every_capability() {
     let document = fs::read_to_string(crate::tidy::root().join("docs/ai.md")).expect("docs/ai.md");
-    let section = document.split("\n## ").find(|section| section.starts_with("The catalogue\n")).expect("a section");
+    let section =
+        document.split("\n## ").find(|section| section.starts_with("The catalogue\n")).expect("a section");
     for (_, name) in ai::catalogue::Capability::NAMES {
         assert!(section.contains(&format!("`{name}`")), "{name}");
     }
