@@ -131,7 +131,7 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
         ("no such model", "", openai, &*chat("smrat"), (404, "smrat", false, None)),
         ("another's model", "", openai, &*chat("other"), (403, "other", false, None)),
         ("a rule", rules, openai, picture, (400, "smart", false, Some("guardrails"))),
-        ("what is no request", "", openai, r#"{"model":"smart"}"#, (400, "smart", false, None)),
+        ("what is no request", "", anthropic, r#"{"model":"smart"}"#, (400, "smart", false, None)),
         ("no model", "", openai, "{}", (400, "", false, None)),
         ("no JSON", "", anthropic, "{", (400, "", false, None)),
     ] {
