@@ -180,10 +180,12 @@ pub fn misplaced(path: &str, anthropic: bool) -> Option<(Dialect, &'static str)>
             let meant = [path.get(..begin)?, path.get(end..)?].concat();
             if let Some(endpoint) = Endpoint::of(&meant, anthropic) {
                 let is_openai = matches!(endpoint.dialect, Dialect::OpenAiChat | Dialect::OpenAiResponses);
-                let ends = match () {
-                    () if !is_openai || meant.starts_with("/openai/deployments/") => "",
-                    () if meant.starts_with("/openai/") => "/openai/v1",
-                    () => "/v1",
+                let ends = if !is_openai || meant.starts_with("/openai/deployments/") {
+                    ""
+                } else if meant.starts_with("/openai/") {
+                    "/openai/v1"
+                } else {
+                    "/v1"
                 };
                 return Some((endpoint.dialect, ends));
             }

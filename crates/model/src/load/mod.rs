@@ -2,7 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod context;
-mod document;
+mod checked;
 pub(crate) mod format;
 mod hide;
 mod later;
@@ -19,7 +19,7 @@ pub(crate) mod tree;
 use std::sync::Arc;
 
 pub(crate) use self::context::Context;
-pub use self::document::Document;
+pub use self::checked::Document;
 use self::{
     check::{Checker, Referred, Verdict, Written},
     path::Path,

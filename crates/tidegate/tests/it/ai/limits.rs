@@ -117,9 +117,11 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
     - {name: free, targets: [{provider: p0, model: gpt-nobody-knows}]}
 ";
     let stream = r#"{"model":"smart","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
-    let chat = |model: &str| format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}]}}"#);
+    let chat =
+        |model: &str| format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}]}}"#);
     let messages = r#"{"model":"smart","max_tokens":500,"messages":[{"role":"user","content":"hi"}]}"#;
-    let picture = r#"{"model":"smart","messages":[{"role":"user","content":[{"type":"text","text":"Acme"}]}]}"#;
+    let picture =
+        r#"{"model":"smart","messages":[{"role":"user","content":[{"type":"text","text":"Acme"}]}]}"#;
     let (openai, anthropic) = ("/ai/v1/chat/completions", "/ai/v1/messages");
     for (what, policies, path, body, want) in [
         ("a budget", budget, openai, stream, (429, "smart", true, Some("budget"))),
@@ -129,7 +131,7 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
         ("no such model", "", openai, &*chat("smrat"), (404, "smrat", false, None)),
         ("another's model", "", openai, &*chat("other"), (403, "other", false, None)),
         ("a rule", rules, openai, picture, (400, "smart", false, Some("guardrails"))),
-        ("what is no request", "", openai, r#"{"model":"smart"}"#, (400, "smart", false, None)),
+        ("what is no request", "", anthropic, r#"{"model":"smart"}"#, (400, "smart", false, None)),
         ("no model", "", openai, "{}", (400, "", false, None)),
         ("no JSON", "", anthropic, "{", (400, "", false, None)),
     ] {
@@ -141,7 +143,11 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
             let refused = post(&gateway, path, "", stream);
             assert_eq!(refused.status, 429, "{what}: {}", refused.text());
             let record = gateway.records(2).pop().expect("a record");
-            assert_eq!((&record["ai"]["model"], &record["stopped_by"]), (&json!("smart"), &json!("tokenRateLimit")), "{record}");
+            assert_eq!(
+                (&record["ai"]["model"], &record["stopped_by"]),
+                (&json!("smart"), &json!("tokenRateLimit")),
+                "{record}"
+            );
             continue;
         }
         let answer = post(&gateway, path, "", body);
@@ -149,14 +155,24 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
         let record = gateway.records(1).remove(0);
         let ai = &record["ai"];
         assert_eq!(ai["operation"], "chat", "{what}: {record}");
-        assert_eq!(ai["dialect"], if path == openai { "openai-chat" } else { "anthropic" }, "{what}: {record}");
+        assert_eq!(
+            ai["dialect"],
+            if path == openai { "openai-chat" } else { "anthropic" },
+            "{what}: {record}"
+        );
         assert_eq!(ai["model"].as_str().unwrap_or_default(), model, "{what}: {record}");
         assert_eq!(ai["stream"], streams, "{what}: {record}");
         assert_eq!(record["stopped_by"].as_str(), stopped, "{what}: {record}");
         // Why, in a word that can be counted and a sentence that can be read.
         let told = &record["failure"];
-        assert!(stopped == Some("guardrails") || told["reason"].is_string() && told["detail"].is_string(), "{what}: {record}");
-        assert!(ai["provider"].is_null() && ai["input_tokens"].is_null() && ai["cost_usd"].is_null(), "{what}: {record}");
+        assert!(
+            stopped == Some("guardrails") || told["reason"].is_string() && told["detail"].is_string(),
+            "{what}: {record}"
+        );
+        assert!(
+            ai["provider"].is_null() && ai["input_tokens"].is_null() && ai["cost_usd"].is_null(),
+            "{what}: {record}"
+        );
         // Whatever a caller names, it makes no series of its own; what the configuration names does.
         let is_configured = ["smart", "other", "free"].contains(&model);
         let series = format!("gen_ai_request_model=\"{model}\"");

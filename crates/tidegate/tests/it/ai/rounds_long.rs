@@ -12,7 +12,9 @@ use super::{
     KEY, Named, config,
     parrot::heard,
     post,
-    rounds::{IN_JAVASCRIPT, IN_PYTHON, PROVIDERS, dialect_of, in_javascript, in_python, of, sent_back, written},
+    rounds::{
+        IN_JAVASCRIPT, IN_PYTHON, PROVIDERS, dialect_of, in_javascript, in_python, of, sent_back, written,
+    },
 };
 use crate::harness::{Answer as Http, Gateway, Peer, Upstream};
 
@@ -372,7 +374,9 @@ fn through_sdks(program: super::sdk::Program, sdks: &[&str]) {
                 let (words, thinks) = sent_back(dialect, &body);
                 let want = wanted(dialect, rounds);
                 if words != want || !thinks {
-                    wrong.push(format!("{sdk} to {kind}, {way}, {rounds}: {words:?} for {want:?}, thinks: {thinks}"));
+                    wrong.push(format!(
+                        "{sdk} to {kind}, {way}, {rounds}: {words:?} for {want:?}, thinks: {thinks}"
+                    ));
                 }
             }
         }

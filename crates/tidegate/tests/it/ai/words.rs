@@ -535,7 +535,8 @@ fn what_is_lost_is_named_and_a_strict_route_refuses_it() {
 #[test]
 fn who_still_reaches_imagen_pays_what_it_cost() {
     let upstream = vendors();
-    let gateway = Gateway::start(&config(&upstream, ", {budget: {amount: 1000, key: consumer, name: b}}", ""));
+    let gateway =
+        Gateway::start(&config(&upstream, ", {budget: {amount: 1000, key: consumer, name: b}}", ""));
     let body = r#"{"model":"imagen","prompt":"a pier","n":2}"#;
     let answer = post(&gateway, "/ai/v1/images/generations", "", body);
     assert_eq!((answer.status, answer.header("x-tidegate-cost")), (200, Some("0.08")), "{}", answer.text());

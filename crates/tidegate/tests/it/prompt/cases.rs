@@ -142,14 +142,17 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_sent() {
     let model = model();
     let gateway = gateway(&model);
     for (cases, says) in [
-        ("url: /v1/summary\ncases: []\n".to_owned(), "expected at least one"),
-        (format!("{HEAD}  - {{name: a, expect: {{contain: x}}}}\n"), "cases[0].expect: unknown key `contain`"),
-        (format!("{HEAD}  - {{name: a, expect: {{matches: '('}}}}\n"), "cases[0] (a): expect.matches"),
+        ("url: /v1/summary\ncases: []\n".to_owned(), "expected at least 1"),
         (
-            format!("{HEAD}  - {{name: a, expect: {{schema: {{type: strin}}}}}}\n"),
-            "cases[0] (a): expect.schema",
+            format!("{HEAD}  - {{name: a, expect: {{contain: x}}}}\n"),
+            "cases[0].expect.contain: unknown key `contain`",
         ),
-        (format!("{HEAD}  - {{name: a, repeat: 0}}\n"), "`repeat`"),
+        (
+            format!("{HEAD}  - {{name: a, expect: {{matches: '('}}}}\n"),
+            "cases[0].expect.matches: not a regular expression",
+        ),
+        (format!("{HEAD}  - {{name: a, expect: {{schema: {{type: strin}}}}}}\n"), "cases[0].expect.schema"),
+        (format!("{HEAD}  - {{name: a, repeat: 0}}\n"), "cases[0].repeat: expected a number from 1, found 0"),
         (HEAD.replace("TEST_PROMPT_KEY", "TEST_NO_SUCH") + "  - {name: a}\n", "is not in the environment"),
         (
             HEAD.replace("judge: {model: smart}\n", "") + "  - {name: a, expect: {judge: {criterion: b}}}\n",
@@ -203,9 +206,9 @@ cases:
         (14, 5, "cases[2].expects: unknown key `expects`", "did you mean `expect`?"),
         (15, 18, "cases[2].expect.at: `/a~2b` is no JSON pointer", "`~0`"),
         (15, 33, "cases[2].expect.status: expected", "2000"),
-        (16, 33, "cases[3].atLeast: expected from 1 to `repeat`, which is 2, found 3", ""),
+        (16, 35, "cases[3].atLeast: expected from 1 to `repeat`, which is 2, found 3", ""),
         (16, 65, "cases[3].expect.matches", "unclosed group"),
-        (16, 78, "cases[3].expect.schema", "strin"),
+        (16, 71, "cases[3].expect.schema", "strin"),
         (17, 5, "cases[4]: the key `name` is missing", ""),
     ] {
         let place = format!("{line}:{column}]");
@@ -230,10 +233,23 @@ fn a_pointer_that_leads_nowhere_is_told_what_there_is() {
     let (code, out, _) = tested(&gateway, &cases, &["--format", "json"]);
     assert_eq!(code, 1, "{out}");
     let told: Value = serde_json::from_str(&out).expect("JSON");
-    let fault = |index: usize| told["cases"][index]["calls"][0]["faults"][0].as_str().unwrap_or_default().to_owned();
-    assert!(fault(0).starts_with("at: the answer has nothing at /txt; did you mean `/text`?"), "{}", fault(0));
-    assert!(fault(1).starts_with("at: the answer has nothing at /choices/0; there is `/text`"), "{}", fault(1));
-    assert!(fault(2).starts_with("at: the answer has nothing at /text/0; there is a text at `/text`"), "{}", fault(2));
+    let fault =
+        |index: usize| told["cases"][index]["calls"][0]["faults"][0].as_str().unwrap_or_default().to_owned();
+    assert!(
+        fault(0).starts_with("at: the answer has nothing at /txt; did you mean `/text`?"),
+        "{}",
+        fault(0)
+    );
+    assert!(
+        fault(1).starts_with("at: the answer has nothing at /choices/0; there is `/text`"),
+        "{}",
+        fault(1)
+    );
+    assert!(
+        fault(2).starts_with("at: the answer has nothing at /text/0; there is a text at `/text`"),
+        "{}",
+        fault(2)
+    );
 }
 
 #[test]
