@@ -64,7 +64,9 @@ fn offered(route: &Route) -> impl Iterator<Item = String> {
 fn help(name: &str, known: &BTreeSet<String>) -> String {
     match nearest(name, known.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None if known.is_empty() => format!("a path such as `{{template: \"/orders/{{{name}}}\"}}` captures it"),
+        None if known.is_empty() => {
+            format!("a path such as `{{template: \"/orders/{{{name}}}\"}}` captures it")
+        }
         None => {
             let more = if known.len() > NAMES_TOLD { ", …" } else { "" };
             let names: Vec<&str> = known.iter().map(String::as_str).take(NAMES_TOLD).collect();
@@ -128,13 +130,13 @@ mod tests {
     fn names_are_found_in_both_forms_and_not_in_texts_or_other_members() {
         for (text, want) in [
             ("captures.id == jwt.sub", &["id"][..]),
-            ("has(captures.a) && captures [ 'b' ] == \"captures.c\"", &["a", "b"]),
-            ("captures . x_1.startsWith('a')", &["x_1"]),
-            ("jwt.captures.id == 'a\\'captures.b'", &[]),
-            ("'captures.id' in captures && captures[jwt.sub] == '1'", &[]),
-            ("my_captures.id == captures", &[]),
-            ("captures.", &[]),
-            ("captures['open", &[]),
+            ("has(captures.a) && captures [ 'b' ] == \"captures.c\"", &["a", "b"][..]),
+            ("captures . x_1.startsWith('a')", &["x_1"][..]),
+            ("jwt.captures.id == 'a\\'captures.b'", &[][..]),
+            ("'captures.id' in captures && captures[jwt.sub] == '1'", &[][..]),
+            ("my_captures.id == captures", &[][..]),
+            ("captures.", &[][..]),
+            ("captures['open", &[][..]),
         ] {
             assert_eq!(names(text), want, "{text}");
         }
