@@ -69,6 +69,15 @@ fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
 }
 
 #[test]
+fn who_signs_in_at_an_upstream_may_be_locked_out() {
+    let text = format!(
+        "{LISTENER}\nupstreams: [{{name: a, endpoints: [{{address: \"127.0.0.1:1\"}}], policies: [{KEYS}]}}]\n\
+         routes: [{{name: r, policies: [{{lockout: {{}}}}], {BACKENDS}}}]\n"
+    );
+    assert_eq!(load(&text).expect("good").warnings.to_string(), "");
+}
+
+#[test]
 fn policies_of_other_methods_and_handlers_are_told() {
     for (matches, policies, handler, message) in [
         ("{methods: [POST]}", "{cache: {}}", BACKENDS, Some("this keeps none")),
