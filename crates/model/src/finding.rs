@@ -76,7 +76,9 @@ impl Snapshot {
             let path = path.collect::<Vec<_>>().join(".");
             let all = 0..u32::try_from(self.warnings.sources.len()).unwrap_or_default();
             for source in all {
-                let Some(way) = self.tree(source, trees).map(|tree| Way::below(tree, &path)) else { continue };
+                let Some(way) = self.tree(source, trees).map(|tree| Way::below(tree, &path)) else {
+                    continue;
+                };
                 if way.place.is_some() {
                     return told(path, way.place).below(way);
                 }
@@ -108,10 +110,13 @@ impl Snapshot {
 /// A text as a tree, as far as it can be read: what was blanked out in it must not be taken for an alias.
 fn read(source: u32, text: &str) -> Option<Node> {
     let mut text = text.to_owned().into_bytes();
-    let is_end = |byte: Option<&u8>| byte.is_none_or(|byte| byte.is_ascii_whitespace() || b",]}".contains(byte));
+    let is_end =
+        |byte: Option<&u8>| byte.is_none_or(|byte| byte.is_ascii_whitespace() || b",]}".contains(byte));
     let blank = |text: &[u8], at: usize| {
         text[at] == b'*'
-            && (text.get(at + 1) == Some(&b'*') || (at > 0 && text[at - 1] == b'x') || is_end(text.get(at + 1)))
+            && (text.get(at + 1) == Some(&b'*')
+                || (at > 0 && text[at - 1] == b'x')
+                || is_end(text.get(at + 1)))
     };
     for at in 0..text.len() {
         if blank(&text, at) {

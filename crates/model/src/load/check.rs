@@ -93,9 +93,11 @@ fn remedy(shapes: &[Shape<'_>], expected: &str, node: &Node) -> Option<String> {
             };
             let is_port = number.as_u64().is_some_and(|port| (1..=65535).contains(&port));
             let here = format!("write `127.0.0.1:{number}`");
-            (is_port && shapes.iter().any(is_address)).then(|| match shapes.iter().any(Shape::is_listened_at) {
-                true => format!("{here}, or `0.0.0.0:{number}` for every address of this machine"),
-                false => here,
+            (is_port && shapes.iter().any(is_address)).then(|| {
+                match shapes.iter().any(Shape::is_listened_at) {
+                    true => format!("{here}, or `0.0.0.0:{number}` for every address of this machine"),
+                    false => here,
+                }
             })
         }),
         Kind::Bool(true) if shapes.iter().any(Shape::is_map) => {

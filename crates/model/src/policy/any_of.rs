@@ -43,6 +43,10 @@ impl Settings for AnyOf {
         })
     }
 
+    fn parts(&self) -> &[Policy] {
+        &self.policies
+    }
+
     fn tells_claims(&self) -> bool {
         self.policies.iter().any(Policy::tells_claims)
     }

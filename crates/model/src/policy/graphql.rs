@@ -263,7 +263,9 @@ impl Settings for Graphql {
 
     fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
         if !around.may_take(&["GET", "POST"]) {
-            at.warning("the route takes neither GET nor POST, by which operations are sent: nothing is judged");
+            at.warning(
+                "the route takes neither GET nor POST, by which operations are sent: nothing is judged",
+            );
         }
     }
 

@@ -4,9 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
-use crate::{
-    Duration, HeaderName, Percent, Size, load::Context, resource::route::Handler, rules::Around,
-};
+use crate::{Duration, HeaderName, Percent, Size, load::Context, resource::route::Handler, rules::Around};
 
 /// Sends copies of requests to another upstream, beside the one that answers: clients never wait for it and never see
 /// anything of it. With `diff` its answers are compared with those that clients get, and what differs is counted by

@@ -144,6 +144,11 @@ pub(crate) trait Settings {
         false
     }
 
+    /// The policies that it is made of.
+    fn parts(&self) -> &[Policy] {
+        &[]
+    }
+
     /// Whether one that is attached nearer to the call takes the place of one further out. Otherwise both run.
     fn gives_way(&self) -> bool {
         false
@@ -408,6 +413,11 @@ impl Policy {
     /// Whether it tells more of a caller than its name.
     pub(crate) fn tells_claims(&self) -> bool {
         self.settings().tells_claims()
+    }
+
+    /// The policies that it is made of.
+    pub(crate) fn parts(&self) -> &[Policy] {
+        self.settings().parts()
     }
 
     /// Whether all that it does is for the upstreams that are asked.

@@ -165,7 +165,7 @@ impl Settings for Mtls {
         if self.trusted_header.is_none() && !around.asks_for_certificates() {
             at.warning_with(
                 "no listener of this route asks clients for a certificate, so that nobody ever shows one",
-                "`tls: {clientAuth: {caFile: …}}` at the listener, or `trustedHeader` behind a proxy",
+                "`tls: {clientAuth: {mode: optional, caFile: …}}` at the listener, or `trustedHeader` behind a proxy",
             );
         }
     }

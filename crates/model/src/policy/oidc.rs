@@ -337,8 +337,7 @@ impl Oidc {
             Policy::Oidc(other) => {
                 (&other.issuer, &other.client_id, &other.path) == (&self.issuer, &self.client_id, &self.path)
             }
-            Policy::AnyOf(several) => several.policies.iter().any(|one| self.is_same_client(one)),
-            _ => false,
+            other => other.parts().iter().any(|one| self.is_same_client(one)),
         }
     }
 

@@ -155,7 +155,9 @@ impl Settings for RateLimit {
         let warn = |at: &mut Context<'_, '_>, key: &RateLimitKey| {
             if let RateLimitKey::Claim(claim) = key {
                 at.field("key", |at| {
-                    at.warning(format!("no policy tells claims here: without `{claim}` all calls count as one"));
+                    at.warning(format!(
+                        "no policy tells claims here: without `{claim}` all calls count as one"
+                    ));
                 });
             }
         };

@@ -199,7 +199,9 @@ impl StranglerRule {
         }
         let methods: Vec<&str> = self.methods.iter().map(String::as_str).collect();
         if !methods.is_empty() && !around.may_take(&methods) {
-            at.field("methods", |at| at.warning("the route takes none of these methods: this rule moves nobody"));
+            at.field("methods", |at| {
+                at.warning("the route takes none of these methods: this rule moves nobody")
+            });
         }
     }
 }

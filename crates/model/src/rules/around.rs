@@ -3,7 +3,10 @@
 use super::route::World;
 use crate::{
     Config, Listener, Phase, Policy, PolicyUse, Route,
-    resource::route_match::{Match, PathMatch},
+    resource::{
+        route::Handler,
+        route_match::{Match, PathMatch},
+    },
 };
 
 /// A policy's route, and what else runs for it.
@@ -41,9 +44,18 @@ impl<'w> Around<'w> {
         self.matches().is_empty() || self.matches().iter().any(takes)
     }
 
-    /// Whether something finds out who calls, anywhere before the handler.
+    /// Whether something finds out who calls: of the route's, or of an upstream that it may ask.
     pub(crate) fn authenticates(&self) -> bool {
-        self.all().any(|policy| policy.is_none_or(|policy| policy.phase() == Phase::Authentication))
+        let asked: Vec<&str> = match &self.route.handler {
+            Handler::Backends { backends, .. } => backends.iter().map(|one| one.upstream.as_str()).collect(),
+            Handler::Compose(compose) => compose.calls.values().map(|call| call.upstream.as_str()).collect(),
+            Handler::Transcode(transcode) => vec![&transcode.upstream],
+            _ => Vec::new(),
+        };
+        let upstreams = self.config().upstreams.iter().filter(|one| asked.contains(&one.name.as_str()));
+        let theirs = upstreams.flat_map(|one| &one.policies).map(|used| self.world.policy(used));
+        let finds = |policy: Option<&Policy>| policy.is_none_or(|one| one.phase() == Phase::Authentication);
+        self.all().chain(theirs).any(finds)
     }
 
     /// Whether something tells more of a caller than its name: the claims of a token, or what is like them.

@@ -3,7 +3,10 @@
 //! A route's own expressions see what its matches capture, and those of a match what that one does. All others run for several
 //! routes, so that a name is enough that one of them has.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cell::LazyCell,
+    collections::{BTreeSet, HashMap},
+};
 
 use crate::{
     Config, Route,
@@ -22,7 +25,7 @@ pub(super) fn check(config: &Config, tree: &Node, expressions: &[Written], found
     let kept = nodes.iter().filter(|node| !node.pruned).zip(&config.routes);
     let routes: HashMap<(u32, usize), (&Node, &Route)> =
         kept.map(|(node, route)| ((node.place.source, node.index), (node, route))).collect();
-    let everywhere: BTreeSet<String> = config.routes.iter().flat_map(offered).collect();
+    let everywhere = LazyCell::new(|| config.routes.iter().flat_map(offered).collect::<BTreeSet<_>>());
     for one in expressions {
         let names = names(&one.text);
         if names.is_empty() {
@@ -39,7 +42,7 @@ pub(super) fn check(config: &Config, tree: &Node, expressions: &[Written], found
                 None => (offered(route).collect(), "match of this route"),
             },
             None if !all_are_known || config.routes.is_empty() => continue,
-            None => (everywhere.clone(), "route"),
+            None => (BTreeSet::clone(&everywhere), "route"),
         };
         for name in names.iter().filter(|name| !known.contains(**name)) {
             let message = format!("no {whose} captures `{name}`");
@@ -64,7 +67,9 @@ fn offered(route: &Route) -> impl Iterator<Item = String> {
 fn help(name: &str, known: &BTreeSet<String>) -> String {
     match nearest(name, known.iter().map(String::as_str)) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None if known.is_empty() => format!("a path such as `{{template: \"/orders/{{{name}}}\"}}` captures it"),
+        None if known.is_empty() => {
+            format!("a path such as `{{template: \"/orders/{{{name}}}\"}}` captures it")
+        }
         None => {
             let more = if known.len() > NAMES_TOLD { ", …" } else { "" };
             let names: Vec<&str> = known.iter().map(String::as_str).take(NAMES_TOLD).collect();
@@ -128,13 +133,13 @@ mod tests {
     fn names_are_found_in_both_forms_and_not_in_texts_or_other_members() {
         for (text, want) in [
             ("captures.id == jwt.sub", &["id"][..]),
-            ("has(captures.a) && captures [ 'b' ] == \"captures.c\"", &["a", "b"]),
-            ("captures . x_1.startsWith('a')", &["x_1"]),
-            ("jwt.captures.id == 'a\\'captures.b'", &[]),
-            ("'captures.id' in captures && captures[jwt.sub] == '1'", &[]),
-            ("my_captures.id == captures", &[]),
-            ("captures.", &[]),
-            ("captures['open", &[]),
+            ("has(captures.a) && captures [ 'b' ] == \"captures.c\"", &["a", "b"][..]),
+            ("captures . x_1.startsWith('a')", &["x_1"][..]),
+            ("jwt.captures.id == 'a\\'captures.b'", &[][..]),
+            ("'captures.id' in captures && captures[jwt.sub] == '1'", &[][..]),
+            ("my_captures.id == captures", &[][..]),
+            ("captures.", &[][..]),
+            ("captures['open", &[][..]),
         ] {
             assert_eq!(names(text), want, "{text}");
         }

@@ -35,8 +35,8 @@ mod vault;
 pub(crate) use ai::aws;
 pub(crate) use around::Around;
 pub(crate) use policies::template;
-pub(crate) use strip_prefix::off as off_the_route;
 pub(crate) use publish::{missing_capture, places, topic};
+pub(crate) use strip_prefix::off as off_the_route;
 
 use crate::{
     Config,

@@ -46,8 +46,16 @@ fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
         ("{graphql: {limits: {cost: 1}}}".into(), "", None),
         ("{mirror: {upstream: a}}".into(), "mirror.upstream", Some("gets each copied request twice")),
         ("{mirror: {upstream: b}}".into(), "", None),
-        ("{rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}".into(), "rateLimit.key", Some("count as one")),
-        ("{rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}, {mtls: {trustedHeader: xfcc}}".into(), "", None),
+        (
+            "{rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}".into(),
+            "rateLimit.key",
+            Some("count as one"),
+        ),
+        (
+            "{rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}, {mtls: {trustedHeader: xfcc}}".into(),
+            "",
+            None,
+        ),
     ] {
         let told = route(orders, &policies, BACKENDS);
         match message {
@@ -58,6 +66,15 @@ fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
             None => assert_eq!(told, "", "{policies}"),
         }
     }
+}
+
+#[test]
+fn who_signs_in_at_an_upstream_may_be_locked_out() {
+    let text = format!(
+        "{LISTENER}\nupstreams: [{{name: a, endpoints: [{{address: \"127.0.0.1:1\"}}], policies: [{KEYS}]}}]\n\
+         routes: [{{name: r, policies: [{{lockout: {{}}}}], {BACKENDS}}}]\n"
+    );
+    assert_eq!(load(&text).expect("good").warnings.to_string(), "");
 }
 
 #[test]
@@ -82,7 +99,7 @@ fn policies_of_other_methods_and_handlers_are_told() {
         }
     }
     let asks = "listeners: [{name: web, address: \"127.0.0.1:8080\", tls: {certificates: [{certFile: c, keyFile: k}], \
-                clientAuth: {caFile: ca}}}]";
+                clientAuth: {mode: optional, caFile: ca}}}]";
     let mtls = format!("routes: [{{name: r, policies: [{{mtls: {{}}}}], {BACKENDS}}}]");
     assert_eq!(whole(asks, &mtls), "");
     let others = format!("{mtls}\n").replace("name: r,", "name: r, listeners: [web],");
@@ -101,7 +118,11 @@ fn http2_of_an_upstream_that_speaks_http1_is_told() {
             "{LISTENER}\nupstreams: [{{name: a, {protocol}, http2: {{}}, endpoints: [{{address: \"127.0.0.1:1\"}}]}}]"
         );
         let told = load(&text).expect("good").warnings.to_string();
-        assert_eq!(told.contains("upstreams[0].http2: this upstream is spoken to by HTTP/1.1 alone"), is_told, "{told}");
+        assert_eq!(
+            told.contains("upstreams[0].http2: this upstream is spoken to by HTTP/1.1 alone"),
+            is_told,
+            "{told}"
+        );
     }
 }
 
@@ -109,7 +130,9 @@ const OIDC: &str = "{oidc: {issuer: \"https://idp.test\", clientId: shop, secret
 
 #[test]
 fn a_sign_in_that_could_not_end_is_refused_and_one_that_ends_on_another_route_is_not() {
-    let refused = |told: &str| told.contains("routes[0].policies[0].oidc.path: no route with this policy matches `/oidc/callback`");
+    let refused = |told: &str| {
+        told.contains("routes[0].policies[0].oidc.path: no route with this policy matches `/oidc/callback`")
+    };
     assert!(refused(&route("{path: {prefix: /shop}}", OIDC, BACKENDS)));
     for matches in [
         "{path: {prefix: /shop}}, {path: {prefix: /oidc}}",
@@ -149,8 +172,9 @@ fn a_base_address_with_its_version_twice_or_without_one_is_told() {
         ("openai-compatible", "https://api.test/custom", None),
         ("ollama", "http://127.0.0.1:11434/", Some("write such as")),
     ] {
-        let text =
-            format!("{LISTENER}\nai: {{providers: [{{name: p, kind: {kind}, keys: [{{env: K}}], baseUrl: \"{url}\"}}]}}");
+        let text = format!(
+            "{LISTENER}\nai: {{providers: [{{name: p, kind: {kind}, keys: [{{env: K}}], baseUrl: \"{url}\"}}]}}"
+        );
         let told = load(&text).map_or_else(|wrong| wrong.to_string(), |good| good.warnings.to_string());
         match message {
             Some(message) => assert!(told.contains(message), "{kind} {url}: {told}"),

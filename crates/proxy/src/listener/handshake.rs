@@ -114,7 +114,10 @@ mod tests {
         let librarys = "unexpected error: no server certificate chain resolved";
         assert_eq!(in_words(librarys, lack()), "there is no certificate for `a.test` yet");
         assert_eq!(in_words(librarys, None), librarys);
-        assert_eq!(in_words("received fatal alert: BadCertificate", lack()), "received fatal alert: BadCertificate");
+        assert_eq!(
+            in_words("received fatal alert: BadCertificate", lack()),
+            "received fatal alert: BadCertificate"
+        );
     }
 
     #[test]

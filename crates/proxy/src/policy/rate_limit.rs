@@ -91,7 +91,8 @@ impl RateLimit {
             let window = limit.window.get();
             announced.push(format!("\"{name}\";q={};w={}", limit.limit, window.as_secs().max(1)));
             // The short form comes first, and is none of `limits`.
-            let place = index.checked_sub(usize::from(settings.limit.is_some())).filter(|_| limit.key.is_some());
+            let place =
+                index.checked_sub(usize::from(settings.limit.is_some())).filter(|_| limit.key.is_some());
             let wrong = |error: String| match place {
                 Some(place) => format!("`limits[{place}]`: {error}"),
                 None => error,

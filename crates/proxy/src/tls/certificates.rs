@@ -125,7 +125,11 @@ thread_local! {
 /// What a handshake that has just failed on this thread failed for, when it was want of a certificate.
 pub(crate) fn lack() -> Option<String> {
     let name = LACKING.take()?;
-    let whose = if name.is_empty() { "whoever names no host".to_owned() } else { format!("`{}`", name.escape_debug()) };
+    let whose = if name.is_empty() {
+        "whoever names no host".to_owned()
+    } else {
+        format!("`{}`", name.escape_debug())
+    };
     Some(format!("there is no certificate for {whose} yet: `acme` has not got it"))
 }
 

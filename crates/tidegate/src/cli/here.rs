@@ -46,6 +46,7 @@ fn folder_of_socket(address: &str) -> Option<String> {
 fn missing_folder(file: &Path) -> Option<String> {
     // A name alone is in the folder that this was started in.
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-    (!folder.is_dir())
-        .then(|| format!("there is no folder `{}` here: `run` ends with that, and makes none", folder.display()))
+    (!folder.is_dir()).then(|| {
+        format!("there is no folder `{}` here: `run` ends with that, and makes none", folder.display())
+    })
 }

@@ -49,9 +49,10 @@ impl model::Resolver for System<'_> {
     fn file(&self, path: &Path) -> std::io::Result<Bytes> {
         std::fs::read(path).map(Bytes::from).map_err(|error| match std::path::absolute(path) {
             // Where a relative path begins is the first thing to go wrong.
-            Ok(whole) if path.is_relative() => {
-                std::io::Error::new(error.kind(), format!("{error}; it was looked for at `{}`", whole.display()))
-            }
+            Ok(whole) if path.is_relative() => std::io::Error::new(
+                error.kind(),
+                format!("{error}; it was looked for at `{}`", whole.display()),
+            ),
             _ => error,
         })
     }

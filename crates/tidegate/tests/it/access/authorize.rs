@@ -46,8 +46,12 @@ fn the_condition_that_is_not_met_says_what_the_client_is_told() {
         (told["type"].clone(), told["title"].clone())
     };
     assert_eq!(problem("/orders/web"), problem("/no/such/path"));
-    let record = gateway.record("a hidden one", |record| record["status"] == 404 && record["route"] == "orders");
-    assert_eq!((&record["stopped_by"], &record["failure"]["reason"]), (&"authorize".into(), &"forbidden".into()));
+    let record =
+        gateway.record("a hidden one", |record| record["status"] == 404 && record["route"] == "orders");
+    assert_eq!(
+        (&record["stopped_by"], &record["failure"]["reason"]),
+        (&"authorize".into(), &"forbidden".into())
+    );
     let record = gateway.record("a refusal", |record| record["status"] == 403);
     assert_eq!(record["stopped_by"], "authorize");
     assert_eq!(

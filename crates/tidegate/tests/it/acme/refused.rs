@@ -80,7 +80,9 @@ fn a_name_that_the_authority_does_not_take_is_told_with_its_reason() {
     // Whoever looks why a page does not come up reads it in the log.
     assert!(door.shown("blocked.test", &pebble.roots()).is_none());
     eventually("the handshake is told", || {
-        door.gateway.stderr().contains("there is no certificate for `blocked.test` yet: `acme` has not got it")
+        door.gateway
+            .stderr()
+            .contains("there is no certificate for `blocked.test` yet: `acme` has not got it")
     });
 }
 

@@ -119,9 +119,13 @@ fn what_nothing_keeps_and_what_another_stream_keeps_is_told_apart() {
     assert!(!answer.text().contains("orders.placed"), "nothing of the inside: {}", answer.text());
     let told = || gateway.stderr().matches("nothing at the broker `events` keeps messages of").count();
     assert_eq!(post(&gateway, "/orders", "", "x").status, 503);
+    eventually("it is told", || told() > 0);
     assert_eq!(told(), 1, "once: {}", gateway.stderr());
     let record = gateway.record("what is not kept", |record| record["failure"]["reason"] == "not-kept");
-    assert!(record["failure"]["detail"].as_str().is_some_and(|told| told.contains("nothing keeps")), "{record}");
+    assert!(
+        record["failure"]["detail"].as_str().is_some_and(|told| told.contains("nothing keeps")),
+        "{record}"
+    );
     nats.stream("WRONG", &["orders.>"]);
     let answer = post(&gateway, "/orders", "", "x");
     assert_eq!(

@@ -113,7 +113,10 @@ fn an_endpoint_that_refuses_gives_way_to_another_and_one_alone_is_told() {
     let mut all = [dead.to_string(), other.to_string()];
     all.sort();
     assert_eq!((tried, &record["attempts"]), (all, &2.into()), "{record}");
-    assert!(record["failed_tries"][0]["detail"].as_str().is_some_and(|told| told.contains("refused")), "{record}");
+    assert!(
+        record["failed_tries"][0]["detail"].as_str().is_some_and(|told| told.contains("refused")),
+        "{record}"
+    );
 }
 
 /// Which of the endpoints answers, by the letter that it says.

@@ -64,13 +64,7 @@ fn requests_become_what_the_service_expects() {
             JSON,
             r#"{"id":"5","item":["a","b"]}"#,
         ),
-        (
-            "[{xmlToJson: {}}, {jq: .order.item}]",
-            "text/xml",
-            xml,
-            JSON,
-            r#"["a","b"]"#,
-        ),
+        ("[{xmlToJson: {}}, {jq: .order.item}]", "text/xml", xml, JSON, r#"["a","b"]"#),
         (
             "[{jsonToXml: true}]",
             JSON,

@@ -39,8 +39,8 @@ impl Guard {
             }
         }
         let names: Vec<Arc<str>> = rules.iter().map(|rule| rule.name.clone()).collect();
-        let rules = Rules::compile(rules, settings.hold_back.get())
-            .map_err(|(at, error)| match names.get(at) {
+        let rules =
+            Rules::compile(rules, settings.hold_back.get()).map_err(|(at, error)| match names.get(at) {
                 Some(name) => format!("`{}`: {error}", place(settings, name)),
                 None => format!("`rules`: {error}"),
             })?;
