@@ -17,6 +17,7 @@ use crate::{
 
 /// Has a call answered. Every outcome is a response: a failure becomes the answer that its caller understands.
 pub(crate) async fn handle(worker: &Rc<Worker>, call: &mut Call, mut body: Body) -> Response<Body> {
+    let asked_by = call.head.method.clone();
     let mut response = match answer(worker, call, &mut body).await {
         Ok(response) => response,
         Err(failure) => fail(call, &failure),
@@ -26,6 +27,8 @@ pub(crate) async fn handle(worker: &Rc<Worker>, call: &mut Call, mut body: Body)
             response = fail(call, &failure);
         }
     }
+    // Whatever an upstream was asked by: whether an answer has a body is a matter of what its client has sent.
+    call.head.method = asked_by;
     complete(call, &mut response);
     response
 }

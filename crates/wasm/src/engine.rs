@@ -1,18 +1,21 @@
 //! The engine: compiles components, has the memory of all instances, and a clock that interrupts those that compute.
 //!
 //! Memory is reserved once, as addresses, in slots: an instance takes a slot and gives it back. A thread moves the clock
-//! on while something runs, so that whoever computes lets others run at every tick, and is counted.
+//! on while something runs, so that whoever computes lets others run at every tick, and is counted. It also drops instances
+//! that nobody has needed for long.
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     thread::Thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::warm::Ages;
 
 /// Instances of all plugins together.
 pub(crate) const INSTANCES_MAX: u32 = 1000;
@@ -26,6 +29,8 @@ pub(crate) const TABLE_MAX: usize = 100_000;
 pub(crate) const TICK: Duration = Duration::from_millis(2);
 /// Ticks without work after which the clock stands still.
 const IDLE_TICKS: u32 = 50;
+/// How often it is looked at whether instances have waited for too long.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What compiles and runs components; there is one in a process.
 pub struct Engine {
@@ -86,32 +91,62 @@ impl Engine {
 }
 
 /// The clock.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Ticker {
     running: AtomicUsize,
     asleep: AtomicBool,
+    /// Where instances wait.
+    warm: Mutex<Vec<Weak<dyn Ages>>>,
 }
 
 impl Ticker {
     fn run(&self, engine: &EngineWeak) {
-        let mut idle = 0;
+        let (mut idle, mut looks_at) = (0, Instant::now() + LOOK);
         loop {
             std::thread::park_timeout(TICK);
             let Some(engine) = engine.upgrade() else { return };
             engine.increment_epoch();
             drop(engine);
+            // One at a tick: to give back a large memory takes a while.
+            if Instant::now() >= looks_at && !self.drop_aged(Instant::now()) {
+                looks_at = Instant::now() + LOOK;
+            }
             idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
             if idle < IDLE_TICKS {
                 continue;
             }
             self.asleep.store(true, Ordering::SeqCst);
             // Who came before that store is seen here, and who comes after it wakes this thread.
-            if self.running.load(Ordering::SeqCst) == 0 {
-                std::thread::park();
-            }
+            while self.running.load(Ordering::SeqCst) == 0 && self.sleep() {}
             self.asleep.store(false, Ordering::SeqCst);
             idle = 0;
         }
+    }
+
+    /// Sleeps until somebody wakes this thread, or until it is time to look for those who have waited for too long; whether
+    /// it was that.
+    fn sleep(&self) -> bool {
+        let until = Instant::now() + LOOK;
+        std::thread::park_timeout(LOOK);
+        let is_time = Instant::now() >= until;
+        while is_time && self.drop_aged(Instant::now()) {}
+        is_time
+    }
+
+    /// From now on those who wait there go when they have waited for too long.
+    pub(crate) fn watch(&self, warm: Weak<dyn Ages>) {
+        let mut all = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| one.strong_count() > 0);
+        all.push(warm);
+    }
+
+    /// Drops an instance that has waited for too long; whether there was one.
+    pub(crate) fn drop_aged(&self, now: Instant) -> bool {
+        let all: Vec<_> = {
+            let all = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
+        all.iter().any(|warm| warm.drop_aged(now))
     }
 }
 

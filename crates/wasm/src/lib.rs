@@ -12,6 +12,7 @@ mod meter;
 mod plugin;
 mod state;
 mod stopped;
+mod warm;
 
 pub use self::host::types::{Answer, Verdict};
 pub use self::{

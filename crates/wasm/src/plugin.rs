@@ -1,17 +1,17 @@
 //! A component where it is used: its bounds, its configuration, its warm instances, and the way of a call through one.
 //!
 //! An instance serves one call at a time, and goes back warm when it came to its end. One that was stopped, or whose call
-//! was given up, is dropped with all that it had.
+//! was given up, is dropped with all that it had, and so is one that waits for a call for long.
 
 use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
@@ -25,6 +25,7 @@ use crate::{
     meter::Meter,
     state::{Ask, Fetch, Level, State, Subject},
     stopped::Stopped,
+    warm::{Ages, Warm},
 };
 
 /// The share of all instances that may be kept warm: the rest is for whoever needs one now.
@@ -85,7 +86,7 @@ pub struct Plugin {
     component: Arc<Component>,
     limits: Limits,
     uses: Uses,
-    idle: Mutex<Vec<Instance>>,
+    warm: Arc<Warm<Instance>>,
     live: Arc<AtomicU32>,
 }
 
@@ -131,7 +132,10 @@ impl Outside for Nobody {
 impl Plugin {
     /// A component, where it is used with these bounds.
     pub fn new(component: Arc<Component>, limits: Limits, uses: Uses) -> Self {
-        Self { component, limits, uses, idle: Mutex::default(), live: Arc::default() }
+        let warm: Arc<Warm<Instance>> = Arc::default();
+        let ages: Weak<dyn Ages> = Arc::downgrade(&(warm.clone() as Arc<dyn Ages>));
+        component.engine.ticker.watch(ages);
+        Self { component, limits, uses, warm, live: Arc::default() }
     }
 
     /// Its component.
@@ -220,8 +224,7 @@ impl Plugin {
     }
 
     async fn take(&self) -> Result<Instance, Stopped> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(instance) = idle {
+        if let Some(instance) = self.warm.take() {
             return Ok(instance);
         }
         let place = Place::take(&self.live, self.limits.instances)?;
@@ -237,7 +240,7 @@ impl Plugin {
             return;
         }
         instance.store.data_mut().rest();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        self.warm.put(instance, Instant::now());
     }
 
     /// Starts an instance.
@@ -255,7 +258,8 @@ impl Plugin {
         store.set_hostcall_fuel(limits.memory);
         store.epoch_deadline_callback(|mut store| {
             store.data_mut().tick()?;
-            Ok(UpdateDeadline::Yield(1))
+            // One that would only wake itself is run again dozens of times before anybody looks at a socket.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store.set_epoch_deadline(1);
         let running = engine.running();
@@ -307,5 +311,50 @@ async fn drive<T>(
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plugin").field("component", &self.component).field("limits", &self.limits).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warm::WAITS;
+
+    /// Answers with 200.
+    const HANDLER: &str = r#"(component
+      (import "tidegate:plugin/types@0.1.0" (instance $types
+        (type $f (tuple string string))
+        (export "field" (type $field (eq $f)))
+        (type $a (record (field "status" u16) (field "headers" (list $field)) (field "body" (list u8))))
+        (export "answer" (type $answer (eq $a)))))
+      (alias export $types "answer" (type $answer))
+      (core module $m (memory (export "memory") 1) (data (i32.const 16) "\c8\00") (func (export "f") (result i32) (i32.const 16)))
+      (core instance $i (instantiate $m))
+      (func (export "handle") (result $answer) (canon lift (core func $i "f") (memory (core memory $i "memory")))))"#;
+
+    #[test]
+    fn an_instance_that_nobody_needs_goes_and_the_next_call_has_another() {
+        let limits = Limits {
+            memory: 1 << 20,
+            cpu: Duration::from_secs(5),
+            time: Duration::from_secs(20),
+            fetches: 0,
+            instances: 4,
+            reuse: 1000,
+        };
+        let bytes = wat::parse_str(HANDLER).expect("a component");
+        let component = Component::load(&bytes, &limits).expect("it loads");
+        let plugin = Plugin::new(Arc::new(component), limits, Uses::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let call = || {
+            let (_, said) = runtime.block_on(plugin.handle(Subject::default(), &mut Nobody));
+            assert_eq!(said.map(|answer| answer.status), Ok(200));
+            plugin.instances().load(Ordering::Relaxed)
+        };
+        assert_eq!((call(), call()), (1, 1), "it stays warm");
+        let ticker = &plugin.component.engine.ticker;
+        assert!(!ticker.drop_aged(Instant::now()), "it has just served");
+        assert!(ticker.drop_aged(Instant::now() + WAITS));
+        assert_eq!(plugin.instances().load(Ordering::Relaxed), 0, "what it had is given back");
+        assert_eq!(call(), 1);
     }
 }

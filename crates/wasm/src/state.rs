@@ -45,6 +45,8 @@ pub struct Request {
     pub body: Option<Bytes>,
     /// Whether the body is another than came.
     pub has_new_body: bool,
+    /// Whether its body is one half of a switched protocol: then neither that nor the method is changed.
+    pub is_tunnel: bool,
 }
 
 /// The answer to a call, as a component is shown it and may change it.

@@ -172,29 +172,36 @@ impl Used {
             let subject = shown::request(call, read.clone());
             let mut world = World::new(call, &subject, self.bytes_max);
             let (subject, said) = self.plugin.on_request(subject, &mut world).await;
+            let said = match said {
+                Ok(said) => said,
+                // What it had changed by then is half of what it meant to.
+                Err(stopped) => {
+                    call.head.headers = subject.request.headers;
+                    return Verdict::Fail(self.stopped(call, stopped));
+                }
+            };
             if let Err(failure) = shown::take_back(call, subject, body) {
                 return Verdict::Fail(failure);
             }
             match said {
-                Ok(Said::Next) => {
+                Said::Next => {
                     self.counted.note(PASSED);
                     return Verdict::Continue;
                 }
-                Ok(Said::Answer(answer)) => {
+                Said::Answer(answer) => {
                     return match self.answer(call, answer) {
                         Ok(answer) => Verdict::Answer(Box::new(answer)),
                         Err(failure) => Verdict::Fail(failure),
                     };
                 }
-                Ok(Said::ReadBody) if read.is_none() => {
+                Said::ReadBody if read.is_none() => {
                     // No instance waits for a client that is slow.
                     match errand::shown(call, body, self.bytes_max, false).await {
                         Ok((bytes, _)) => read = Some(bytes),
                         Err(failure) => return Verdict::Fail(failure),
                     }
                 }
-                Ok(Said::ReadBody) => return Verdict::Fail(self.stopped(call, twice())),
-                Err(stopped) => return Verdict::Fail(self.stopped(call, stopped)),
+                Said::ReadBody => return Verdict::Fail(self.stopped(call, twice())),
             }
         }
     }
@@ -283,14 +290,17 @@ impl Used {
     fn stopped(&self, call: &Call, stopped: Stopped) -> Failure {
         self.counted.note(outcome(&stopped));
         let reason = stopped.to_string();
-        tracing::warn!(
-            plugin = &*self.name,
-            place = &*self.place,
-            request_id = call.record.request_id.to_str().unwrap_or_default(),
-            reason,
-            "the component of a plugin was stopped"
-        );
         let problem = if stopped == Stopped::Full { Problem::Overloaded } else { Problem::Internal };
+        // Where there is too much to do no lines are written of it.
+        if stopped != Stopped::Full {
+            tracing::warn!(
+                plugin = &*self.name,
+                place = &*self.place,
+                request_id = call.record.request_id.to_str().unwrap_or_default(),
+                reason,
+                "the component of a plugin was stopped"
+            );
+        }
         Failure::gateway(Stage::Policy, problem).with_detail(format!("plugin `{}`: {reason}", self.name))
     }
 }

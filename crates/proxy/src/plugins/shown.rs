@@ -3,7 +3,7 @@
 //! Heads are lent, not copied: while a component has one, the call has none.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use wasm::{Request, Subject};
 
 use crate::{
@@ -25,6 +25,7 @@ pub(super) fn request(call: &mut Call, body: Option<Bytes>) -> Subject {
             headers: std::mem::take(&mut call.head.headers),
             body,
             has_new_body: false,
+            is_tunnel: call.body_is_tunnel(),
         },
         response: None,
         client: call.client,
@@ -48,7 +49,7 @@ pub(super) fn response(call: &mut Call, answer: &mut Response<Body>, body: Optio
 
 /// Takes back a request. A path that is not in its normal form is the client's mistake as much as the component's: it does not go on.
 pub(super) fn take_back(call: &mut Call, subject: Subject, body: &mut Body) -> Result<(), Failure> {
-    let Request { method, uri, headers, body: shown, has_new_body } = subject.request;
+    let Request { method, uri, headers, body: shown, has_new_body, is_tunnel: _ } = subject.request;
     call.head.headers = headers;
     call.head.method = method;
     if has_new_body {
@@ -80,11 +81,11 @@ pub(super) fn take_back_answer(call: &mut Call, subject: Subject, answer: &mut R
     *answer.status_mut() = shown.status;
     *answer.headers_mut() = shown.headers;
     if content::is_bodiless(shown.status) {
-        // A status without a body, which the answer may have had before.
+        // A status without a body, which the answer may have had before. A 304 alone tells a length: that of a 200.
         if !answer.body().is_empty() {
             *answer.body_mut() = Body::Empty;
         }
-        if shown.has_new_body {
+        if shown.has_new_body || shown.status != StatusCode::NOT_MODIFIED {
             answer.headers_mut().remove(header::CONTENT_LENGTH);
         }
     } else if shown.has_new_body {
@@ -93,5 +94,39 @@ pub(super) fn take_back_answer(call: &mut Call, subject: Subject, answer: &mut R
         answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         let is_empty = bytes.is_empty() || call.head.method == Method::HEAD;
         *answer.body_mut() = if is_empty { Body::Empty } else { Body::Full(bytes) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::policy::testing::call;
+
+    #[test]
+    fn a_status_without_a_body_has_no_length_of_the_one_that_was() {
+        for (status, new_body, length) in [
+            (StatusCode::OK, false, Some("5")),
+            (StatusCode::OK, true, Some("3")),
+            (StatusCode::NO_CONTENT, false, None),
+            (StatusCode::RESET_CONTENT, false, None),
+            (StatusCode::NOT_MODIFIED, false, Some("5")),
+            (StatusCode::NOT_MODIFIED, true, None),
+        ] {
+            let mut call = call("GET", "/");
+            let mut answer = Response::new(Body::Full(Bytes::from_static(b"hello")));
+            answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+            let mut subject = response(&mut call, &mut answer, None);
+            let shown = subject.response.as_mut().expect("an answer");
+            shown.status = status;
+            if new_body {
+                (shown.body, shown.has_new_body) = (Some(Bytes::from_static(b"new")), true);
+            }
+            take_back_answer(&mut call, subject, &mut answer);
+            let told = answer.headers().get(header::CONTENT_LENGTH).map(|told| told.to_str().expect("text"));
+            assert_eq!((answer.status(), told), (status, length), "{new_body}");
+            assert_eq!(answer.body().is_empty(), content::is_bodiless(status));
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Policy for Wasm {
             }
             call.keep(self, accepted);
         }
-        if !self.used.sees_requests() || call.body_is_tunnel() {
+        if !self.used.sees_requests() {
             return Flow::Continue;
         }
         Flow::Wait(Box::pin(self.used.on_request(call, body)))

@@ -57,10 +57,7 @@ pub(super) fn request(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
         Ok((store.data().subject.request.body.as_ref().map(|body| body.to_vec()),))
     })?;
     at.func_wrap("set-body", |mut store: Store<'_>, (body,): (Vec<u8>,)| -> Changed {
-        Ok((open(&mut store).map(|request| {
-            request.body = Some(body.into());
-            request.has_new_body = true;
-        }),))
+        Ok((open(&mut store).and_then(|request| set_body(request, body)),))
     })?;
     at.func_wrap("client-address", |store: Store<'_>, (): ()| -> Done<String> {
         Ok((store.data().subject.client.to_string(),))
@@ -131,7 +128,19 @@ fn set_method(request: &mut Request, method: &str) -> Result<(), String> {
     if parsed == Method::CONNECT || request.method == Method::CONNECT {
         return Err("CONNECT is no method to change from or to".to_owned());
     }
+    if request.is_tunnel {
+        return Err("a request that switches protocols has the method that it has".to_owned());
+    }
     request.method = parsed;
+    Ok(())
+}
+
+fn set_body(request: &mut Request, body: Vec<u8>) -> Result<(), String> {
+    if request.is_tunnel {
+        return Err("a request that switches protocols has no body".to_owned());
+    }
+    request.body = Some(body.into());
+    request.has_new_body = true;
     Ok(())
 }
 

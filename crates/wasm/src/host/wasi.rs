@@ -246,6 +246,12 @@ fn streams(at: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         at.func_wrap(
             name,
             |mut store: Store<'_>, (stream, bytes): (Resource<OutputStream>, Vec<u8>)| -> Written {
+                if bytes.len() as u64 > WRITE_BYTES_MAX {
+                    return Err(Stopped::Wrong(format!(
+                        "it wrote more than the {WRITE_BYTES_MAX} bytes at a time that it was granted"
+                    ))
+                    .into());
+                }
                 store.data_mut().write(stream.rep(), &bytes);
                 Ok((Ok(()),))
             },

@@ -2,13 +2,14 @@
 
 use std::{
     cell::Cell,
+    rc::Rc,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use wasm::{Limits, Stopped, Verdict};
 
-use super::world::{World, component, limits, on_request, plugin, run, subject};
+use super::world::{World, component, limits, on_request, plugin, run, subject, writing};
 
 #[test]
 fn a_trap_ends_its_own_call_alone() {
@@ -56,6 +57,49 @@ fn a_loop_without_an_end_is_stopped_and_lets_others_run() {
         assert!(took >= Duration::from_millis(30) && took < Duration::from_secs(10), "{took:?}");
         assert!(turns.get() >= 5, "others had {} turns", turns.get());
     });
+}
+
+#[test]
+fn who_computes_lets_the_worker_look_at_its_timers_at_every_tick() {
+    let tried = plugin(
+        &on_request("(loop (br 0)) (call $next)"),
+        Limits { cpu: Duration::from_millis(300), ..limits() },
+    );
+    let local = tokio::task::LocalSet::new();
+    run(local.run_until(async {
+        let turns = Rc::new(Cell::new(0));
+        let counted = turns.clone();
+        // A task of its own, as another call of the worker is.
+        let others = tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                counted.set(counted.get() + 1);
+            }
+        });
+        let looping = tokio::task::spawn_local(async move {
+            let started = Instant::now();
+            let (_, said) = tried.plugin.on_request(subject(), &mut World::default()).await;
+            (said, started.elapsed())
+        });
+        let (said, took) = looping.await.expect("no panic");
+        others.abort();
+        assert_eq!(said, Err(Stopped::Cpu(Duration::from_millis(300))));
+        // A tick and a pause are three milliseconds; a machine that is busy has ticks that are longer.
+        let least = took.as_millis() / 30;
+        assert!(turns.get() >= least, "another had {} turns in {took:?}", turns.get());
+    }));
+}
+
+#[test]
+fn more_output_than_was_granted_stops_it() {
+    for (bytes, is_fine) in [(4_096, true), (4_097, false)] {
+        let tried = plugin(&writing(bytes), limits());
+        let (_, said) = run(tried.plugin.handle(subject(), &mut World::default()));
+        match is_fine {
+            true => assert_eq!(said.map(|answer| answer.status), Ok(200)),
+            false => assert!(matches!(&said, Err(Stopped::Wrong(why)) if why.contains("4096")), "{said:?}"),
+        }
+    }
 }
 
 #[test]

@@ -86,6 +86,21 @@ fn a_policy_sees_the_body_when_it_asks_for_it() {
 }
 
 #[test]
+fn half_of_a_switched_protocol_is_no_body_to_set() {
+    // The result of `set-body` is an error: its first byte is 1.
+    let code = "(call $set-body (i32.const 80) (i32.const 3) (i32.const 2064))
+      (call $answer (i32.add (i32.const 500) (i32.load8_u (i32.const 2064))))";
+    let tried = plugin(&on_request(code), limits());
+    for (is_tunnel, status) in [(false, 500), (true, 501)] {
+        let mut subject = subject();
+        subject.request.is_tunnel = is_tunnel;
+        let (subject, said) = run(tried.plugin.on_request(subject, &mut World::default()));
+        assert_eq!(said, Ok(Verdict::Answer(Answer { status, ..Answer::default() })));
+        assert_eq!(subject.request.has_new_body, !is_tunnel);
+    }
+}
+
+#[test]
 fn a_policy_changes_the_answer() {
     // 200 becomes 201, with another body.
     let code = "(func (export \"on-response\") (result i32)

@@ -144,6 +144,52 @@ pub(super) fn on_request(code: &str) -> Vec<u8> {
     component("on-request", &format!("(func (export \"on-request\") (result i32) {code})"))
 }
 
+/// A handler that writes so many bytes to its output at once.
+pub(super) fn writing(bytes: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+      (import "wasi:io/error@0.2.0" (instance $errors (export "error" (type (sub resource)))))
+      (alias export $errors "error" (type $error))
+      (import "wasi:io/streams@0.2.0" (instance $streams
+        (export "output-stream" (type $o (sub resource)))
+        (alias outer 1 $error (type $e'))
+        (export "error" (type $e (eq $e')))
+        (type $s (variant (case "last-operation-failed" (own $e)) (case "closed")))
+        (export "stream-error" (type $failed (eq $s)))
+        (export "[method]output-stream.write" (func (param "self" (borrow $o)) (param "contents" (list u8))
+          (result (result (error $failed)))))))
+      (alias export $streams "output-stream" (type $output))
+      (import "wasi:cli/stdout@0.2.0" (instance $stdout
+        (alias outer 1 $output (type $o'))
+        (export "output-stream" (type $o (eq $o')))
+        (export "get-stdout" (func (result (own $o))))))
+      (import "tidegate:plugin/types@0.1.0" (instance $types
+        (type $f (tuple string string))
+        (export "field" (type $field (eq $f)))
+        (type $a (record (field "status" u16) (field "headers" (list $field)) (field "body" (list u8))))
+        (export "answer" (type $answer (eq $a)))))
+      (alias export $types "answer" (type $answer))
+      (core module $library (memory (export "memory") 1))
+      (core instance $library (instantiate $library))
+      (alias core export $library "memory" (core memory $memory))
+      (core func $get (canon lower (func $stdout "get-stdout")))
+      (core func $write (canon lower (func $streams "[method]output-stream.write") (memory $memory)))
+      (core module $m
+        (import "library" "memory" (memory 1))
+        (import "world" "get" (func $get (result i32)))
+        (import "world" "write" (func $write (param i32 i32 i32 i32)))
+        (data (i32.const 16) "\c8\00")
+        (func (export "f") (result i32)
+          (call $write (call $get) (i32.const 1024) (i32.const {bytes}) (i32.const 64))
+          (i32.const 16)))
+      (core instance $i (instantiate $m
+        (with "library" (instance (export "memory" (memory $memory))))
+        (with "world" (instance (export "get" (func $get)) (export "write" (func $write))))))
+      (func (export "handle") (result $answer) (canon lift (core func $i "f") (memory $memory))))"#
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Bounds that no test meets by chance.
 pub(super) fn limits() -> Limits {
     Limits {

@@ -294,7 +294,9 @@ impl Own {
     fn read(&self, key: &Key, selecting: &[Selecting], mut value: Vec<u8>, now: u64) -> Option<Stored> {
         let (meta, body) = file::read(value.split_off(scripts::beside(&value)?))?;
         let is_it = meta.fingerprint == self.fingerprint && meta.key == *key && meta.selecting == selecting;
-        is_it.then(|| meta.with(body, now / 1000, Instant::now()))
+        let stored = is_it.then(|| meta.with(body, now / 1000, Instant::now()))?;
+        // By other tags it would not have been purged.
+        scripts::has_its_tags(&value, &stored).then_some(stored)
     }
 }
 

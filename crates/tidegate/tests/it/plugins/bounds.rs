@@ -71,8 +71,8 @@ routes:
         assert_eq!(get(address, "/before").expect("an answer").status, 500);
         drop(over);
         let beside = others.join().expect("others");
-        // On the same worker, each of the three computes for half a second.
-        assert!(beside >= 8, "{beside} calls beside those that compute");
+        // On the same worker, each of the three computes for half a second, and the sockets are looked at every few milliseconds.
+        assert!(beside >= 40, "{beside} calls beside those that compute");
     });
 }
 
@@ -114,4 +114,7 @@ routes:
         assert_eq!(gateway.gateway.metric(&metric), Some(count), "{}", gateway.gateway.metrics());
     }
     assert_eq!(gateway.gateway.metric("tidegate_wasm_instances{policy=\"routes/asked/wasm\"}"), Some(0.0));
+    // Under a load that is too much nobody writes a line for each call that is refused.
+    let log = gateway.gateway.stderr();
+    assert!(log.contains("it took more than") && !log.contains("as many instances"), "{log}");
 }

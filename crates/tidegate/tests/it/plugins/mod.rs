@@ -1,6 +1,7 @@
 //! Plugins: components of Rust's and JavaScript's toolchains and small ones by hand, as policies and as handlers.
 
 mod bounds;
+mod heads;
 mod languages;
 mod loading;
 
@@ -14,10 +15,16 @@ use std::{
 use super::harness::{Gateway, free_port, peers_folder};
 
 const SMALL: &str = include_str!("small.wat");
+const CHANGING: &str = include_str!("changing.wat");
 
 /// A component that does this before it lets a call go on or answers it.
 pub(crate) fn small(code: &str) -> Vec<u8> {
     wat::parse_str(SMALL.replace("CODE", code)).expect("a component")
+}
+
+/// A policy that does this to a request before it lets it go on.
+fn changing(code: &str) -> Vec<u8> {
+    wat::parse_str(CHANGING.replace("CODE", code)).expect("a component")
 }
 
 /// What the bench's gateway runs.

@@ -31,7 +31,7 @@ local function judge(value, place, address)
   local since = tonumber(string.sub(value, 1, 16))
   if not since or since < tonumber(born) then return 0 end
   local fields = { 'ha', 'sa', 'hb', 'sb', 'hu:' .. place, 'su:' .. place }
-  for at = 1, tonumber(string.sub(value, 17, 20)) do
+  for at = 1, tonumber(string.sub(value, 17, 20)) or 0 do
     local tag = string.sub(value, 5 + 16 * at, 20 + 16 * at)
     fields[#fields + 1] = 'ht:' .. tag
     fields[#fields + 1] = 'st:' .. tag

@@ -28,6 +28,8 @@ const PURGES_MAX: usize = 1_000;
 /// What is told at once.
 const PURGES_AT_ONCE: usize = 64;
 const WRITES_AT_ONCE: usize = 8;
+/// What is written at once has to be there within the server's `timeout`, and others wait behind it. A larger one goes alone.
+const WRITE_BYTES_AT_ONCE: usize = 1 << 20;
 /// How long until a server that did not take a purge is told again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What a book may hold, beginnings of addresses, and what a log may hold.
@@ -177,15 +179,32 @@ impl Queue {
         if !all.purges.is_empty() {
             return Task::Purge(all.purges.iter().take(PURGES_AT_ONCE).cloned().collect());
         }
-        let count = all.writings.len().min(WRITES_AT_ONCE);
-        if count > 0 {
-            let next: Vec<Writing> = all.writings.drain(..count).collect();
-            let bytes: usize = next.iter().map(|writing| writing.stored.weight()[0]).sum();
+        let (mut next, mut bytes) = (Vec::new(), 0_usize);
+        while next.len() < WRITES_AT_ONCE
+            && let Some(writing) = all.writings.front()
+        {
+            let more = bytes.saturating_add(writing.stored.weight()[0]);
+            if more > WRITE_BYTES_AT_ONCE && !next.is_empty() {
+                break;
+            }
+            bytes = more;
+            next.extend(all.writings.pop_front());
+        }
+        if !next.is_empty() {
             all.bytes = all.bytes.saturating_sub(bytes);
             return Task::Write(next);
         }
         all.is_attended = false;
         Task::Nothing
+    }
+
+    /// How many answers would be written next.
+    #[cfg(test)]
+    pub(super) fn next_writings(&self) -> Option<usize> {
+        match self.next() {
+            Task::Write(next) => Some(next.len()),
+            Task::Purge(_) | Task::Nothing => None,
+        }
     }
 
     /// The server knows of all purges up to this number.

@@ -125,6 +125,11 @@ pub(super) fn prefix(stored: &Stored, since: u64) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// Whether the tags that stand before an answer are those that it has.
+pub(super) fn has_its_tags(beside: &[u8], stored: &Stored) -> bool {
+    beside.get(SINCE_DIGITS..) == prefix(stored, 0).get(SINCE_DIGITS..)
+}
+
 /// What a tag is known by.
 pub(super) fn tag_id(tag: &str) -> String {
     let mut id = hex(&file::sum(tag.as_bytes()));

@@ -148,6 +148,23 @@ fn purges_are_remembered_until_they_are_told_and_too_many_are_one_of_all() {
 }
 
 #[test]
+fn so_much_is_written_at_once_as_comes_through_in_time() {
+    let queue = Queue::new();
+    let write = |size: usize| {
+        let terms = stored("", 60, 0, false).terms.clone();
+        let clock = Clock::of_age(Duration::ZERO, Instant::now());
+        let body = Bytes::from(vec![0; size]);
+        let stored = Arc::new(Stored::new(StatusCode::OK, HeaderMap::new(), body, terms, clock, Vec::new()));
+        queue.write(Writing { key: key("/a"), stored, since: 1, ttl: Duration::from_secs(1) })
+    };
+    assert!((0..10).all(|_| write(100)));
+    assert!(write(700_000) && write(700_000) && write(3_000_000) && write(100));
+    let written = std::iter::from_fn(|| queue.next_writings()).collect::<Vec<_>>();
+    assert_eq!(written, [8, 3, 1, 1, 1], "small ones together, large ones alone");
+    assert!(write(100) && write(15_000_000), "what was taken makes room");
+}
+
+#[test]
 fn what_waits_to_be_written_is_bounded() {
     let queue = Queue::new();
     let write = |size: usize| {

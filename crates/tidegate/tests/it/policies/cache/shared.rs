@@ -212,6 +212,39 @@ fn answers_stay_for_as_long_as_they_are_of_use_and_large_ones_are_not_there() {
 }
 
 #[test]
+fn what_is_damaged_in_redis_is_a_miss_and_is_written_anew() {
+    let redis = Redis::start();
+    let upstream = counting("cache-control: max-age=600\nsurrogate-key: t");
+    let (one, mut asked) = (sharing(&redis, &upstream, ""), 0.0);
+    // Its count of tags, the digest of its tag, a byte of its head, and the last one of its body.
+    for (at, place) in ["16", "20", "150", "-1"].into_iter().enumerate() {
+        redis.ask("FLUSHALL");
+        is_kept(&one, "/none");
+        let path = format!("/{at}");
+        ask(&one, &path, "");
+        asked += 1.0;
+        written(&one, asked);
+        let key = keys(&redis).pop().expect("an answer");
+        let place = match place {
+            "-1" => {
+                let told = redis.ask(&format!("STRLEN {key}"));
+                let length: usize = told.trim().trim_start_matches(':').parse().expect("a number");
+                (length - 1).to_string()
+            }
+            place => place.to_owned(),
+        };
+        redis.ask(&format!("SETRANGE {key} {place} ~"));
+        let two = sharing(&redis, &upstream, "");
+        let answer = ask(&two, &path, "");
+        assert!(status(&answer).contains("fwd=uri-miss; ttl=600; stored"), "{at}: {}", status(&answer));
+        assert_eq!((count(&two, "reads", "refused"), count(&two, "reads", "away")), (1.0, 0.0), "{at}");
+        written(&two, 1.0);
+        let three = sharing(&redis, &upstream, "");
+        assert!(status(&ask(&three, &path, "")).ends_with("detail=redis"), "{at}: it is whole again");
+    }
+}
+
+#[test]
 fn a_stale_answer_in_memory_gives_way_to_a_newer_one_of_another_gateway() {
     let redis = Redis::start();
     let upstream = counting("cache-control: max-age=2\netag: \"1\"");

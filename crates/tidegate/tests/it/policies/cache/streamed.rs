@@ -137,6 +137,27 @@ fn who_waits_reads_along_from_the_first_byte_whenever_they_come() {
 }
 
 #[test]
+fn what_is_for_the_first_alone_is_not_for_those_who_read_along() {
+    let head = "cache-control: max-age=60, private=\"x-mine\"\nset-cookie: session=1\nx-mine: 1\nx-all: 1\ncontent-length: 12";
+    let (upstream, valve) = in_parts(head, vec![b"first ".to_vec(), b"second".to_vec()], true);
+    let gateway = cached(&upstream, "{setCookie: strip}");
+    let mut first = begin(&gateway, "");
+    assert_eq!(first.text(6), "first ");
+    let mut other = begin(&gateway, "");
+    assert_eq!(other.text(6), "first ");
+    for (reading, is_first) in [(&mut first, true), (&mut other, false)] {
+        let head = reading.head();
+        assert!(head.contains("x-all: 1"), "{head}");
+        for name in ["set-cookie: session=1", "x-mine: 1"] {
+            assert_eq!(head.contains(name), is_first, "{name}: {head}");
+        }
+    }
+    valve.open(1);
+    assert!(first.text(6) == "second" && other.text(6) == "second");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
 fn when_the_first_leaves_while_it_reads_the_others_get_all_of_it() {
     let (upstream, valve) = in_parts(KEPT, vec![b"first ".to_vec(), b"second".to_vec()], true);
     let gateway = cached(&upstream, "{}");
