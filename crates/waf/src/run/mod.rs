@@ -234,7 +234,7 @@ impl Transaction {
         self.single(Variable::UrlencodedError, if pairs.is_badly_encoded { b"1" } else { b"0" });
         let size = self.arguments(&pairs.found, [Variable::ArgsGet, Variable::ArgsGetNames]);
         self.single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
-        let mut length = line.len() + 4;
+        let (mut length, mut kinds) = (line.len() + 4, 0);
         for (name, value) in headers {
             length += name.len() + value.len() + 4;
             let (name, text): (Rc<[u8]>, u32) = (name.into(), self.texts.add(value));
@@ -247,6 +247,7 @@ impl Transaction {
                 }
             }
             if name.eq_ignore_ascii_case(b"content-type") {
+                kinds += 1;
                 let value = value.to_ascii_lowercase();
                 let is = |kind: &[u8]| value.starts_with(kind);
                 self.processor = match () {
@@ -271,6 +272,10 @@ impl Transaction {
         }
         if let Some(error) = pairs.error {
             self.unreadable(&error);
+        }
+        // Whoever reads the body goes by the first, or by the last.
+        if kinds > 1 {
+            self.unreadable("the request has more than one Content-Type");
         }
         self.name_processor();
     }
