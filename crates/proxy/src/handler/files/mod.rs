@@ -389,9 +389,15 @@ impl Shared {
                 Coding::Brotli => b".br",
                 Coding::Zstd => b".zst",
             };
-            if let Found::File(file, metadata) = root.open(&[path, end].concat())? {
-                form = Form { file, metadata, coding: Some(*coding), ..form };
-                break;
+            match root.open(&[path, end].concat()) {
+                Ok(Found::File(file, metadata)) => {
+                    form = Form { file, metadata, coding: Some(*coding), ..form };
+                    break;
+                }
+                Ok(Found::Directory | Found::Nothing) => {}
+                // A form that may not be read takes nothing from the file itself.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
             }
         }
         let mut headers = HeaderMap::new();
