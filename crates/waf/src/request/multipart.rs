@@ -112,6 +112,11 @@ impl<'b> Part<'b> {
             return Ok(());
         }
         parts.faults.lf_line |= !has_cr;
+        // Where it ends a text, a name is another one.
+        if bare.contains(&0) {
+            parts.faults.invalid_part = true;
+            return Err("a part has a NUL byte among its headers".into());
+        }
         if bare.is_empty() {
             self.content = Some(start + line.len());
             return Ok(());
@@ -350,6 +355,10 @@ mod tests {
             (TYPE, "--xyz\r\nContent-Disposition: form-data; name=a\r\n\r\nb"),
             (TYPE, "--xyz\r\nno header\r\n\r\n--xyz--\r\n"),
             (TYPE, "--xyz\r\nA: b\r\n\r\n--xyz--\r\n"),
+            (
+                TYPE,
+                "--xyz\r\nContent-Disposition: form-data; name=\"a\0\"; filename=\"b\"\r\n\r\nc\r\n--xyz--\r\n",
+            ),
             (
                 TYPE,
                 "--xyz\r\nContent-Disposition: form-data; name=a; filename=b\r\ncontent-disposition : form-data; \
