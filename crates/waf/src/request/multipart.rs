@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn names_are_not_copied_without_bound() {
-        let headers = "A: b\r\n".repeat(31);
+        let headers: String = (0..31).map(|number| format!("A{number}: b\r\n")).collect();
         let name = "n".repeat(400_000);
         let body =
             format!("--xyz\r\n{headers}Content-Disposition: form-data; name={name}\r\n\r\nb\r\n--xyz--\r\n");

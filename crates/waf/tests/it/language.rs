@@ -120,6 +120,8 @@ fn a_body_that_cannot_be_read_is_refused_with_400() {
     let site = Site::new("");
     for (kind, body) in [
         ("application/json", "{"),
+        ("application/vnd.a_b+json", "{"),
+        ("text/json", "{"),
         ("text/xml", "<a>"),
         ("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx"),
         (
