@@ -201,6 +201,14 @@ impl ByHand {
 }
 
 impl What {
+    /// Whether an operator can set it to this.
+    fn has_state(&self, state: &str) -> bool {
+        match self {
+            Self::Breaker { .. } => matches!(state, "FORCED_OPEN" | "DISABLED"),
+            Self::Strangler { .. } => matches!(state, "FORCED_OLD" | "FORCED_NEW"),
+        }
+    }
+
     fn in_words(&self) -> String {
         match self {
             Self::Breaker { upstream } => format!("the circuit breaker of `{upstream}`"),
@@ -263,6 +271,9 @@ fn read(folder: &Path) -> Result<Vec<Set>, String> {
         Err(error) => return Err(wrong(&error)),
     };
     let kept: Kept = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+    if let Some(set) = kept.sets.iter().find(|set| !set.what.has_state(&set.state)) {
+        return Err(wrong(&format!("`{}` is no state of {}", set.state, set.what.in_words())));
+    }
     Ok(kept.sets)
 }
 
@@ -306,6 +317,10 @@ mod tests {
         let states: Vec<String> = of().expect("a file").sets().iter().map(|set| set.state.clone()).collect();
         assert_eq!(states, ["DISABLED"]);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing lies beside it");
+        let text = fs::read_to_string(folder.path().join(FILE)).expect("a file");
+        fs::write(folder.path().join(FILE), text.replace("DISABLED", "CLOSE")).expect("written");
+        let wrong = of().err().expect("an error");
+        assert!(wrong.contains("`CLOSE` is no state of the circuit breaker of `orders`"), "{wrong}");
         fs::write(folder.path().join(FILE), "{\"sets\": [{\"kind\"").expect("written");
         let wrong = of().err().expect("an error");
         assert!(wrong.contains(FILE) && wrong.contains("remove it"), "{wrong}");
