@@ -140,6 +140,29 @@ def hostile():
         add("upload", "file name", filename, build("POST", "/upload", body=body, kind=kind))
     for text in ["%c0%ae%c0%ae/", "%00", "a%0d%0ab", "%u0000", "%ff%fe"]:
         add("encoding", "query", text, build("GET", f"/search?q={text}"))
+    found += read_in_two_ways()
+    return found
+
+
+def read_in_two_ways():
+    """Bodies that hold an attack for some who read them, and none for others."""
+    attack, disposition, found = "1' UNION SELECT password FROM users--", 'Content-Disposition: form-data; name="q"', []
+
+    def part(name, *headers):
+        body = "--xyz\r\n" + "\r\n".join(headers) + f"\r\n\r\n{attack}\r\n--xyz--\r\n"
+        found.append(Request("evasion", "multipart", name, build("POST", "/upload", body=body.encode(),
+                                                                 kind="multipart/form-data; boundary=xyz")))
+
+    part("an empty file name", disposition + '; filename=""')
+    part("an extended file name", disposition + "; filename*=a")
+    part("an extended file name with its encoding", disposition + "; filename*=UTF-8''a")
+    part("two dispositions", disposition + '; filename="a.txt"', disposition)
+    part("a NUL in a name", disposition.replace("q", "q\0") + '; filename="a.txt"')
+    both = build("POST", "/upload", body=f'--xyz\r\n{disposition}\r\n\r\n{attack}\r\n--xyz--\r\n'.encode(),
+                 kind="multipart/form-data; boundary=xyz\r\nContent-Type: application/x-www-form-urlencoded")
+    found.append(Request("evasion", "content type", "two of them", both))
+    hidden = "<?xml version='1.0' encoding='UTF-7'?><a>+ADw-script+AD4-alert(1)+ADw-/script+AD4-</a>".encode()
+    found.append(Request("evasion", "XML", "UTF-7", build("POST", "/soap", body=hidden, kind="text/xml")))
     return found
 
 

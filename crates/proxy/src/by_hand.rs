@@ -8,7 +8,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -75,6 +78,8 @@ struct Kept {
 pub struct ByHand {
     folder: Option<PathBuf>,
     sets: Mutex<Vec<Set>>,
+    /// The last change could not be written: the file says something else. Changed with `sets` alone.
+    is_unsaved: AtomicBool,
 }
 
 impl BreakerWish {
@@ -106,7 +111,7 @@ impl ByHand {
     /// There is something that cannot be read: whoever starts without it might send calls where an operator wants none.
     pub fn of(folder: PathBuf) -> Result<Self, String> {
         let sets = Mutex::new(read(&folder)?);
-        Ok(Self { folder: Some(folder), sets })
+        Ok(Self { folder: Some(folder), sets, is_unsaved: AtomicBool::new(false) })
     }
 
     fn sets(&self) -> MutexGuard<'_, Vec<Set>> {
@@ -132,7 +137,10 @@ impl ByHand {
     fn keep(&self, what: What, state: Option<&str>) -> Result<bool, String> {
         let mut sets = self.sets();
         let before = sets.clone();
-        if state.is_some_and(|state| sets.iter().any(|one| one.what == what && one.state == state)) {
+        // Whoever says it once more after an error wants it written.
+        let is_unsaved = self.is_unsaved.load(Ordering::Relaxed);
+        let is_same = |one: &Set| one.what == what && state == Some(one.state.as_str());
+        if !is_unsaved && sets.iter().any(is_same) {
             return Ok(false);
         }
         sets.retain(|one| one.what != what);
@@ -142,14 +150,15 @@ impl ByHand {
             }
             sets.push(Set { what, state: state.to_owned(), since: Timestamp::now().to_string() });
         }
-        if *sets == before {
+        let is_changed = *sets != before;
+        if !is_changed && !is_unsaved {
             return Ok(false);
         }
         // What is set holds in this process all the same.
-        match &self.folder {
-            Some(folder) => write(folder, &sets).map(|()| true),
-            None => Ok(true),
-        }
+        let Some(folder) = &self.folder else { return Ok(is_changed) };
+        let written = write(folder, &sets);
+        self.is_unsaved.store(written.is_err(), Ordering::Relaxed);
+        written.map(|()| is_changed)
     }
 
     /// Sets all of it in a configuration that is about to be live.
@@ -192,6 +201,14 @@ impl ByHand {
 }
 
 impl What {
+    /// Whether an operator can set it to this.
+    fn has_state(&self, state: &str) -> bool {
+        match self {
+            Self::Breaker { .. } => matches!(state, "FORCED_OPEN" | "DISABLED"),
+            Self::Strangler { .. } => matches!(state, "FORCED_OLD" | "FORCED_NEW"),
+        }
+    }
+
     fn in_words(&self) -> String {
         match self {
             Self::Breaker { upstream } => format!("the circuit breaker of `{upstream}`"),
@@ -254,6 +271,9 @@ fn read(folder: &Path) -> Result<Vec<Set>, String> {
         Err(error) => return Err(wrong(&error)),
     };
     let kept: Kept = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+    if let Some(set) = kept.sets.iter().find(|set| !set.what.has_state(&set.state)) {
+        return Err(wrong(&format!("`{}` is no state of {}", set.state, set.what.in_words())));
+    }
     Ok(kept.sets)
 }
 
@@ -297,6 +317,10 @@ mod tests {
         let states: Vec<String> = of().expect("a file").sets().iter().map(|set| set.state.clone()).collect();
         assert_eq!(states, ["DISABLED"]);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing lies beside it");
+        let text = fs::read_to_string(folder.path().join(FILE)).expect("a file");
+        fs::write(folder.path().join(FILE), text.replace("DISABLED", "CLOSE")).expect("written");
+        let wrong = of().err().expect("an error");
+        assert!(wrong.contains("`CLOSE` is no state of the circuit breaker of `orders`"), "{wrong}");
         fs::write(folder.path().join(FILE), "{\"sets\": [{\"kind\"").expect("written");
         let wrong = of().err().expect("an error");
         assert!(wrong.contains(FILE) && wrong.contains("remove it"), "{wrong}");
@@ -306,10 +330,24 @@ mod tests {
     fn a_folder_that_takes_nothing_is_told_and_the_state_holds() {
         let folder = tempfile::tempdir().expect("a folder");
         let in_the_way = folder.path().join("data");
-        let by_hand = ByHand { folder: Some(in_the_way.clone()), sets: Mutex::default() };
+        let by_hand = ByHand { folder: Some(in_the_way.clone()), ..ByHand::default() };
         fs::write(&in_the_way, "a file").expect("written");
         let wrong = by_hand.keep_breaker("orders", BreakerWish::ForcedOpen).expect_err("no folder");
         assert!(wrong.contains("a restart will forget it"), "{wrong}");
         assert_eq!(by_hand.sets().len(), 1);
+        let again = || by_hand.keep_breaker("orders", BreakerWish::ForcedOpen);
+        assert!(again().is_err(), "the same once more is not kept, either");
+        fs::remove_file(&in_the_way).expect("it goes");
+        assert_eq!(again(), Ok(true));
+        assert_eq!(again(), Ok(false), "now it is");
+        assert_eq!(ByHand::of(in_the_way.clone()).expect("a file").sets().len(), 1);
+        // Nor is it forgotten before the file says so.
+        fs::remove_dir_all(&in_the_way).expect("it goes");
+        fs::write(&in_the_way, "a file").expect("written");
+        let forget = || by_hand.keep_breaker("orders", BreakerWish::Closed);
+        assert!(forget().is_err() && forget().is_err());
+        fs::remove_file(&in_the_way).expect("it goes");
+        assert_eq!(forget(), Ok(false), "nothing changes here, and the file is written");
+        assert!(in_the_way.join(FILE).exists());
     }
 }

@@ -21,5 +21,5 @@ pub use self::{
     collections::Collections,
     finding::{Finding, Place},
     rules::{Exclusion, Files, Mode, Options, Rules, Source, Target},
-    run::{Fired, Head, Phase, Progress, Transaction, UNREAD_CODING, Verdict},
+    run::{Apart, Cut, Fired, Head, Phase, Progress, Transaction, UNREAD_CODING, Verdict},
 };

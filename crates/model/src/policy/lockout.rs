@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Place, Settings};
 use crate::{
-    Cidr, Duration, Percent,
+    Cidr, Duration, Percent, Secret,
     load::Context,
     resource::redis::{Store, WhenAway},
     rules::Around,
@@ -51,6 +51,9 @@ pub struct Lockout {
     pub max_entries: usize,
     /// Where failures are counted. With `redis` all gateways count together, and while it is away each counts what comes to itself.
     pub store: Store,
+    /// With `store: redis`, what the names there are digests with: who reads the store cannot try which they are. The password of
+    /// `redis` without it, if it has one. Gateways that count together have the same.
+    pub secret: Option<Secret>,
 }
 
 /// Whose failures are counted.
@@ -86,6 +89,7 @@ impl Default for Lockout {
             upstream_statuses: Vec::new(),
             max_entries: 100_000,
             store: Store::Memory,
+            secret: None,
         }
     }
 }
@@ -110,6 +114,11 @@ impl Settings for Lockout {
 
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.stored(self.store, WhenAway::Local, Percent(100.0));
+        if self.secret.is_some() && self.store == Store::Memory {
+            at.field("secret", |at| {
+                at.error("what is counted in memory needs none: expected `store: redis` with it")
+            });
+        }
         for (key, time) in [("window", self.window), ("duration", self.duration)] {
             if time.is_zero() || time > Duration::from_secs(7 * 24 * 3600) {
                 at.field(key, |at| at.error("expected more than nothing and 7d or less"));

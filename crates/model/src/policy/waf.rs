@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{Place, Settings};
 use crate::{FilePath, Size, load::Context};
 
+/// Mebibytes of a body that may be held and looked at.
+const LIMIT_MIB_MAX: u64 = 32;
+
 /// Judges requests, and answers by choice, by rules in ModSecurity's language: 403 for what they refuse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -94,7 +97,7 @@ pub struct WafExclusion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WafRequestBody {
-    /// Bytes that are held and looked at.
+    /// Bytes that are held and looked at, 32MiB at most: each call that is judged holds as many.
     pub limit: Size,
     /// What is done with a longer body.
     pub above: WafAbove,
@@ -115,7 +118,7 @@ pub enum WafAbove {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WafResponse {
-    /// Bytes of the beginning that are held and looked at; what is longer passes from there on.
+    /// Bytes of the beginning that are held and looked at, 32MiB at most; what is longer passes from there on.
     pub limit: Size,
     /// Media types whose bodies are looked at; of others only the head is.
     pub mime_types: Vec<String>,
@@ -196,6 +199,17 @@ impl Settings for Waf {
         }
         if self.request_body.limit.bytes() == 0 {
             at.field("requestBody", |at| at.error("expected a limit of more than nothing"));
+        }
+        let limits = [
+            ("requestBody", Some(self.request_body.limit)),
+            ("response", self.response.as_ref().map(|response| response.limit)),
+        ];
+        for (key, limit) in limits {
+            if limit.is_some_and(|limit| limit > Size::mib(LIMIT_MIB_MAX)) {
+                at.field(key, |at| {
+                    at.error(format!("expected a `limit` of {LIMIT_MIB_MAX}MiB or less: each call holds as much, and what it is taken apart into"))
+                });
+            }
         }
         if self.allowed_methods.is_empty() {
             at.field("allowedMethods", |at| at.error("expected at least one method"));

@@ -41,6 +41,11 @@ pub struct StreamRoute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_connections: Option<u64>,
+    /// Those of them that one client address may have, an IPv6 network of 64 bits being one; unbounded for connections and
+    /// 1000 for sessions without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_per_address: Option<u64>,
     /// Bytes of a datagram, either way; larger ones are dropped.
     #[serde(default = "datagram", skip_serializing_if = "is_datagram")]
     pub max_datagram_size: Size,

@@ -40,6 +40,11 @@ pub(crate) struct Target {
 }
 
 impl Backends {
+    /// Whether HTTP/2 is spoken to all of them.
+    pub(crate) fn are_all_http2(&self) -> bool {
+        self.targets.iter().all(|target| target.upstream.is_http2())
+    }
+
     pub(crate) fn compile(
         route: &Route,
         backends: &[Backend],

@@ -25,6 +25,10 @@ impl Transcode {
         match *self {}
     }
 
+    pub(crate) fn passes_grpc(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) async fn handle(
         &self,
         _: &Rc<Worker>,

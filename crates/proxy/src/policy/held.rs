@@ -16,9 +16,14 @@ use crate::{
     failure::Failure,
 };
 
+/// Pieces of fewer bytes are put together: each takes memory of its own, and a client may send one for every byte.
+const SMALL: usize = 4 * 1024;
+
 /// What has been read of a body.
 pub(crate) struct Held {
     chunks: VecDeque<Bytes>,
+    /// Small pieces that are put together.
+    small: BytesMut,
     bytes: usize,
     trailers: Option<HeaderMap>,
     rest: Option<Body>,
@@ -28,13 +33,13 @@ impl Held {
     /// Reads a body up to a bound: to its end, or to the first piece that is over.
     pub(crate) async fn read(body: &mut Body, limit: usize) -> Result<Self, Failure> {
         let mut source = std::mem::take(body);
-        let mut held = Self { chunks: VecDeque::new(), bytes: 0, trailers: None, rest: None };
+        let mut held = Self::new();
         while let Some(frame) = source.frame().await {
             match frame?.into_data() {
                 Ok(data) => {
-                    held.bytes += data.len();
-                    held.chunks.push_back(data);
+                    held.put(data);
                     if held.bytes > limit {
+                        held.settle();
                         held.rest = Some(source);
                         return Ok(held);
                     }
@@ -42,7 +47,35 @@ impl Held {
                 Err(frame) => held.trailers = frame.into_trailers().ok(),
             }
         }
+        held.settle();
         Ok(held)
+    }
+
+    fn new() -> Self {
+        Self { chunks: VecDeque::new(), small: BytesMut::new(), bytes: 0, trailers: None, rest: None }
+    }
+
+    /// Adds a piece.
+    fn put(&mut self, data: Bytes) {
+        self.bytes += data.len();
+        // Most bodies are one piece, which is kept as it is.
+        let is_first = self.chunks.is_empty() && self.small.is_empty();
+        if is_first || data.len() >= SMALL {
+            self.settle();
+            self.chunks.push_back(data);
+            return;
+        }
+        self.small.extend_from_slice(&data);
+        if self.small.len() >= SMALL {
+            self.settle();
+        }
+    }
+
+    /// Makes a piece of what was put together.
+    fn settle(&mut self) {
+        if !self.small.is_empty() {
+            self.chunks.push_back(std::mem::take(&mut self.small).freeze());
+        }
     }
 
     /// Whether all of it is held.
@@ -112,5 +145,26 @@ impl HttpBody for Held {
             hint.set_upper(upper.saturating_add(held));
         }
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_byte_are_put_together_and_none_is_lost() {
+        let mut held = Held::new();
+        for byte in (0..=255).cycle().take(100_000) {
+            held.put(Bytes::copy_from_slice(&[byte]));
+        }
+        held.put(Bytes::from(vec![7; 2 * SMALL]));
+        held.put(Bytes::from_static(b"end"));
+        held.settle();
+        assert!(held.chunks.len() <= 100_000 / SMALL + 8, "{}", held.chunks.len());
+        let all = held.beginning(usize::MAX);
+        assert_eq!((all.len(), held.bytes), (100_000 + 2 * SMALL + 3, all.len()));
+        assert!(all[..100_000].iter().zip((0..=255).cycle()).all(|(one, byte): (&u8, u8)| *one == byte));
+        assert!(all.ends_with(b"end"));
     }
 }

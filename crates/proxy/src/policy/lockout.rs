@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::{digest, hmac, rand};
 use http::{HeaderName, Response, StatusCode, header};
 use model::policy::lockout::LockoutBy;
 
@@ -91,11 +91,7 @@ impl Lockout {
         };
         match store {
             None => rand::fill(&mut salt).map_err(|_| "the system gives no random bytes")?,
-            // All who count together have the same marks.
-            Some(_) => {
-                let digest = digest::digest(&digest::SHA256, format!("lockout of {}", cx.owner).as_bytes());
-                salt.copy_from_slice(digest.as_ref());
-            }
+            Some(_) => salt = shared_salt(settings, cx),
         }
         let bounds = |failures_max| Bounds {
             failures_max,
@@ -104,8 +100,10 @@ impl Lockout {
             lock_max: settings.max_duration.get(),
         };
         let counted = Counted::of(&METRIC, cx);
+        // With another secret the marks are others. In memory they are made of what is kept.
+        let terms = (settings.clone(), store.as_ref().map(|_| salt));
         let state =
-            cx.keep("attempts", settings, || State { attempts: Attempts::new(settings.max_entries), salt });
+            cx.keep("attempts", &terms, || State { attempts: Attempts::new(settings.max_entries), salt });
         counted.watch(ENTRIES, state.attempts.count());
         Ok(Self {
             by: settings.by.clone(),
@@ -272,6 +270,17 @@ impl Lockout {
     }
 }
 
+/// All who count together have the same marks, and nobody who reads them the secret.
+fn shared_salt(settings: &model::policy::Lockout, cx: &Building<'_>) -> [u8; 32] {
+    let redis = cx.snapshot.config.redis.as_ref().and_then(|redis| redis.password.as_ref());
+    let secret = settings.secret.as_ref().or(redis).map_or("", |secret| cx.snapshot.secret(secret));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, format!("lockout of {}", cx.owner).as_bytes());
+    let mut salt = [0; 32];
+    salt.copy_from_slice(tag.as_ref());
+    salt
+}
+
 /// Says that somebody is locked out. A user's name may be what somebody typed into the wrong field.
 fn said(client: IpAddr, by: LockoutBy, lock: Duration) {
     tracing::warn!(%client, by = word(by), seconds = lock.as_secs(), "too many failed sign-ins: locked out");
@@ -360,5 +369,22 @@ mod tests {
             assert_ne!(policy.mark(b"user", &[b"ab", b"c"]), policy.mark(b"user", &[b"a", b"bc"]));
             assert_ne!(policy.mark(b"user", &[b"a"]), policy.mark(b"key", &[b"a"]));
         });
+    }
+
+    #[test]
+    fn marks_in_a_store_are_of_the_secret_that_gateways_share() {
+        let salt = |password: &str, secret: Option<&str>| {
+            let redis = format!("redis: {{addresses: [\"127.0.0.1:1\"]{password}}}\n");
+            building(&redis, |cx| {
+                let secret = secret.map(|text| model::Secret::Literal(text.to_owned()));
+                let store = model::resource::redis::Store::Redis;
+                shared_salt(&model::policy::Lockout { store, secret, ..Default::default() }, cx)
+            })
+        };
+        let with = ", password: \"a-password\"";
+        assert_eq!(salt(with, None), salt(with, None), "gateways count together");
+        assert_ne!(salt("", None), salt(with, None));
+        assert_ne!(salt(with, Some("a-secret")), salt(with, None));
+        assert_eq!(salt("", Some("a-secret")), salt(with, Some("a-secret")));
     }
 }

@@ -4,12 +4,14 @@
 //! done. It runs in slices, between which the worker does others' work. A client is told that it was refused and no
 //! more; which rules fired is in the record.
 
+mod apart;
 mod load;
 pub(crate) mod report;
 mod unpacked;
 
 use std::{sync::Arc, time::SystemTime};
 
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use model::{
@@ -28,10 +30,13 @@ use crate::{
     call::Call,
     compiled::Building,
     failure::{Failure, Problem, Side, Stage},
+    handler::Handler,
 };
 
 /// Steps between which the worker looks after others: about a millisecond.
 const SLICE: usize = 250_000;
+/// Steps of the phase of logging where nobody can look after others between them.
+const LOGGING: usize = 10 * SLICE;
 
 /// The compiled policy.
 pub(crate) struct Waf {
@@ -94,7 +99,8 @@ impl Waf {
         let mut judging = self.begin(call);
         run(&mut judging, Phase::Head).await;
         // What goes on in both directions cannot be held; nor can what is no body at all.
-        let is_open = call.body_is_tunnel() || is_grpc(call.head.version, &call.head.headers);
+        let is_open =
+            call.body_is_tunnel() || (is_grpc(call.head.version, &call.head.headers) && speaks_grpc(call));
         let mut stopped = None;
         if judging.wants_body() && !is_open && !body.is_empty() {
             match Held::read(body, self.limit).await {
@@ -110,8 +116,10 @@ impl Waf {
         }
         let verdict = self.refusal(&judging, true);
         if self.answers.is_some() {
-            // What is looked at must be readable.
-            call.head.headers.remove(header::ACCEPT_ENCODING);
+            // What is looked at must be readable, and whole: nobody gets past a pattern in small ranges.
+            for name in [header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE] {
+                call.head.headers.remove(name);
+            }
         }
         if self.answers.is_some() && matches!(verdict, Verdict::Continue) && stopped.is_none() {
             judging.rest();
@@ -150,7 +158,11 @@ impl Waf {
             };
             return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));
         }
-        judging.body(&read, is_whole);
+        let apart = match judging.cut(&read) {
+            Some(cut) => Some(apart::apart(cut, read.clone()).await?),
+            None => None,
+        };
+        judging.body_apart(&read, is_whole, apart);
         match found {
             Unpacked::Broken(why) => judging.broken_coding(&why),
             Unpacked::Unread => judging.unread_coding(),
@@ -238,7 +250,18 @@ impl Waf {
             judging.wants_answer() && is_listed(answers, answer.headers()) && !answer.body().is_empty();
         if is_read {
             let held = Held::read(answer.body_mut(), limit).await?;
-            judging.answer_body(&held.beginning(limit), held.is_whole());
+            let came = (held.beginning(limit), held.is_whole());
+            // Some compress without being asked.
+            let (read, is_whole) = match unpacked(answer.headers(), came.clone(), limit).await? {
+                Unpacked::AsItCame => came,
+                Unpacked::Plain(plain, is_whole) => (plain, is_whole),
+                Unpacked::Bomb(plain) => (plain, false),
+                Unpacked::Broken(_) | Unpacked::Unread => {
+                    self.kept.unread();
+                    (Bytes::new(), false)
+                }
+            };
+            judging.answer_body(&read, is_whole);
             *answer.body_mut() = held.into_body();
         }
         run(judging, Phase::AnswerBody).await;
@@ -292,12 +315,22 @@ fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
         && (kind == b"application/grpc" || kind.starts_with(b"application/grpc+"))
 }
 
+/// Whether all that a call may be sent to by its route is spoken to in HTTP/2: what is called gRPC is so by the client's word
+/// alone, and other servers take such a body for what it looks like.
+fn speaks_grpc(call: &Call) -> bool {
+    let route = call.route.and_then(|route| call.plan.routes.get(route));
+    match route.map(|route| &route.handler) {
+        Some(Handler::Backends(backends)) => backends.are_all_http2(),
+        Some(Handler::Transcode(transcode)) => transcode.passes_grpc(),
+        _ => false,
+    }
+}
+
 /// Whether an answer's body is one that is looked at.
 fn is_listed(answers: &WafResponse, headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    let is_plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
-    is_plain && answers.mime_types.iter().any(|listed| listed.eq_ignore_ascii_case(kind))
+    answers.mime_types.iter().any(|listed| listed.eq_ignore_ascii_case(kind))
 }
 
 impl NeedsOf for model::policy::Waf {
@@ -313,7 +346,8 @@ impl Policy for Waf {
 
     fn response(&self, call: &mut Call, _: &mut Response<Body>) {
         if let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) {
-            judging.run(Phase::Logging);
+            judging.begin(Phase::Logging);
+            judging.advance(LOGGING);
             self.close(call, &judging);
         }
     }
@@ -353,5 +387,35 @@ impl Policy for Waf {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::policy::testing::{building, call, outcome};
+
+    #[test]
+    fn what_is_logged_where_nobody_can_wait_is_bounded() {
+        let rule =
+            |id| format!("SecRule ARGS \"@validateByteRange 0-255\" \"id:{id},phase:5,pass,nolog,t:none\"\n");
+        let path = std::env::temp_dir().join(format!("tidegate-waf-logging-{}.conf", std::process::id()));
+        fs::write(&path, (1..100).map(rule).collect::<String>()).expect("a file");
+        let settings = format!("{{\"rules\": [{path:?}], \"response\": {{}}}}");
+        let settings: model::policy::Waf = serde_json::from_str(&settings).expect("settings");
+        let target = format!("/?a={}", "b".repeat(60_000));
+        let steps = building("", |cx| {
+            let policy = Waf::compile(&settings, cx).expect("compiles");
+            let mut call = call("GET", &target);
+            outcome(&policy, &mut call).expect("it passes");
+            // Something failed before there was an answer to look at.
+            policy.response(&mut call, &mut Response::new(Body::Empty));
+            policy.kept.steps()
+        });
+        fs::remove_file(&path).expect("a file");
+        // Each rule looks at 60,000 bytes.
+        assert!((LOGGING..2 * LOGGING).contains(&steps), "{steps} steps");
     }
 }

@@ -1,6 +1,8 @@
 //! What is counted of stream routes, and told at the time of a scrape.
 
 use std::{
+    collections::HashMap,
+    net::IpAddr,
     sync::{
         Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -121,10 +123,40 @@ impl Lacking {
     }
 }
 
+/// Connections and sessions by whose they are.
+#[derive(Debug, Default)]
+pub(super) struct ByClient(Mutex<HashMap<IpAddr, u64>>);
+
+impl ByClient {
+    /// Counts one of a client's, unless there are as many as it may have.
+    pub(super) fn enter(&self, client: IpAddr, max: u64) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(client).or_default();
+        let has_room = *count < max;
+        *count += u64::from(has_room);
+        if *count == 0 {
+            all.remove(&client);
+        }
+        has_room
+    }
+
+    /// One is over. Who has none is forgotten.
+    pub(super) fn leave(&self, client: IpAddr) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                all.remove(&client);
+            }
+        }
+    }
+}
+
 /// The counts of one route. They go on over reloads.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) open: AtomicU64,
+    pub(super) by_client: ByClient,
     ended: [AtomicU64; ENDED.len()],
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,

@@ -154,7 +154,7 @@ async fn carried(
     if !route.lets_in(client) {
         return Ended::Denied;
     }
-    let Some(_open) = route.open() else { return Ended::Full };
+    let Some(_open) = route.open(client) else { return Ended::Full };
     let local = io.local_addr();
     let io = match terminated(worker, listener, route, io, remote).await {
         Ok(io) => io,

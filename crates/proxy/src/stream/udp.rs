@@ -64,8 +64,8 @@ struct Session {
     timer: Timer,
     received: Cell<(u64, u64)>,
     sent: Cell<(u64, u64)>,
-    /// Nobody listens at the endpoint.
-    is_refused: Cell<bool>,
+    /// The endpoint has answered: it knows of the session. Until then what the client sends does not prolong it.
+    is_answered: Cell<bool>,
     refused: Notify,
 }
 
@@ -193,7 +193,7 @@ impl Door {
         if !route.lets_in(client) {
             return refuse(Ended::Denied);
         }
-        let Some(open) = route.open() else { return refuse(Ended::Full) };
+        let Some(open) = route.open(client) else { return refuse(Ended::Full) };
         let Some(opened) = self.worker.open(&listener.name) else { return refuse(Ended::Full) };
         let target = route.target()?;
         let upstream = target.upstream.clone();
@@ -226,7 +226,7 @@ impl Door {
             timer,
             received: Cell::default(),
             sent: Cell::default(),
-            is_refused: Cell::new(false),
+            is_answered: Cell::new(false),
             refused: Notify::new(),
         });
         self.sessions.borrow_mut().insert(from, session.clone());
@@ -346,7 +346,9 @@ impl Session {
         if datagram.len() > self.route.datagram_bytes {
             return counts.dropped(Dropped::TooLarge);
         }
-        self.timer.arm(self.route.idle);
+        if self.is_answered.get() {
+            self.timer.arm(self.route.idle);
+        }
         // Without asking the runtime whether there is room: of a socket that was just made it does not know yet.
         match socket2::SockRef::from(&self.socket).send(datagram) {
             Ok(_) => {
@@ -355,14 +357,10 @@ impl Session {
                 add(&counts.datagrams_received, 1);
                 add(&counts.received, datagram.len() as u64);
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.refuse(),
+            // Nobody listens there.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.refused.notify_one(),
             Err(_) => counts.dropped(Dropped::Busy),
         }
-    }
-
-    fn refuse(&self) {
-        self.is_refused.set(true);
-        self.refused.notify_one();
     }
 
     /// One answer, to be sent when the client's side takes no more at the moment.
@@ -374,6 +372,7 @@ impl Session {
                 counts.dropped(Dropped::TooLarge);
                 return Ok(None);
             }
+            self.is_answered.set(true);
             self.timer.arm(self.route.idle);
             match to.try_send_to(&scratch[..count], client) {
                 Ok(_) => self.sent_one(count),

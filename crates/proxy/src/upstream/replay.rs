@@ -16,6 +16,9 @@ use crate::{
     failure::Failure,
 };
 
+/// Pieces that are kept: each takes memory of its own, and a client may send one for every byte.
+const CHUNKS_MAX: usize = 4096;
+
 /// A body that can be sent more than once while it is small.
 pub(crate) struct Replay(Rc<RefCell<Kept>>);
 
@@ -123,9 +126,9 @@ impl HttpBody for Replayed {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     kept.bytes += data.len();
-                    if kept.bytes > kept.limit {
+                    if kept.over || kept.bytes > kept.limit || kept.chunks.len() >= CHUNKS_MAX {
                         kept.over = true;
-                        kept.chunks.clear();
+                        kept.chunks = Vec::new();
                         this.next = 0;
                     } else {
                         kept.chunks.push(data.clone());

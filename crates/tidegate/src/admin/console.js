@@ -27,6 +27,8 @@ const BAD = new Set(["OPEN", "FORCED_OPEN", "DISABLED", "RETURNED", "FORCED_OLD"
 const at = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("tidegate-token");
 let timer;
+// Which look is the last one: an earlier one that is still on its way shows nothing, and is not followed by another.
+let looks = 0;
 
 function made(tag, text) {
   const one = document.createElement(tag);
@@ -37,9 +39,15 @@ function made(tag, text) {
 async function ask(path, method, body) {
   const headers = { authorization: "Bearer " + token };
   const answer = await fetch(path, { method: method || "GET", headers, body, cache: "no-store" });
-  if (answer.status === 401) throw new Error("the token is not the gateway's");
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.detail || answer.statusText);
+  if (answer.status === 401) {
+    const error = new Error("the token is not the gateway's");
+    error.isRefused = true;
+    throw error;
+  }
+  // Whoever stands between may answer something else.
+  const told = await answer.json().catch(() => null);
+  if (!answer.ok) throw new Error((told && told.detail) || answer.status + " " + answer.statusText);
+  if (told === null) throw new Error("the answer of " + path + " is no JSON");
   return told;
 }
 
@@ -60,7 +68,12 @@ function button(text, path, state) {
     try {
       await ask(path, "PUT", JSON.stringify({ state }));
     } catch (error) {
+      // It stays to be read: the next look would take it away at once.
+      clearTimeout(timer);
+      looks += 1;
       trouble(error);
+      timer = setTimeout(show, EVERY);
+      return;
     }
     show();
   });
@@ -122,11 +135,13 @@ function trouble(error) {
 async function show() {
   clearTimeout(timer);
   if (!token) return;
+  const look = ++looks;
   try {
     const status = await ask("/api/v1/status");
     const lists = await Promise.all(
       LISTS.map(async ([title, path, key]) => [title, (await ask(path))[key]])
     );
+    if (look !== looks) return;
     at("trouble").hidden = true;
     at("door").hidden = true;
     at("leave").hidden = false;
@@ -138,8 +153,15 @@ async function show() {
     at("parts").replaceChildren(...shown.map(([title, rows]) => part(title, rows)));
     sessionStorage.setItem("tidegate-token", token);
   } catch (error) {
+    if (look !== looks) return;
     trouble(error);
-    if (at("parts").childElementCount === 0) at("door").hidden = false;
+    if (error.isRefused || at("parts").childElementCount === 0) at("door").hidden = false;
+    // Nobody asks again with what was refused.
+    if (error.isRefused) {
+      token = null;
+      sessionStorage.removeItem("tidegate-token");
+      return;
+    }
   }
   timer = setTimeout(show, EVERY);
 }

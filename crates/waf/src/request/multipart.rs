@@ -112,6 +112,11 @@ impl<'b> Part<'b> {
             return Ok(());
         }
         parts.faults.lf_line |= !has_cr;
+        // Where it ends a text, a name is another one.
+        if bare.contains(&0) {
+            parts.faults.invalid_part = true;
+            return Err("a part has a NUL byte among its headers".into());
+        }
         if bare.is_empty() {
             self.content = Some(start + line.len());
             return Ok(());
@@ -133,6 +138,11 @@ impl<'b> Part<'b> {
             return Err(format!("a part has more than {HEADERS_MAX} headers"));
         }
         let (name, value) = bare.split_at(colon);
+        // Of two some read the first and some the last.
+        if self.headers.iter().any(|(known, _)| known.trim_ascii().eq_ignore_ascii_case(name.trim_ascii())) {
+            parts.faults.invalid_part = true;
+            return Err("a part has a header twice".into());
+        }
         self.headers.push((name, value.get(1..).unwrap_or_default().trim_ascii().to_vec()));
         Ok(())
     }
@@ -165,9 +175,12 @@ impl<'b> Part<'b> {
             }
             parts.headers.push((name.clone(), [header, &b": "[..], value].concat()));
         }
-        match described.filename {
-            Some(filename) => parts.files.push((name, filename, content.len())),
-            None => parts.arguments.push((name, content.to_vec())),
+        // A name of a file that is empty, or told in the extended form alone, makes a field of it to some.
+        if !described.is_surely_file && !(described.filename.is_some() && content.is_empty()) {
+            parts.arguments.push((name.clone(), content.to_vec()));
+        }
+        if let Some(filename) = described.filename {
+            parts.files.push((name, filename, content.len()));
         }
         Ok(())
     }
@@ -176,11 +189,13 @@ impl<'b> Part<'b> {
 struct Described {
     name: Option<Vec<u8>>,
     filename: Option<Vec<u8>>,
+    /// Everybody takes it for a file.
+    is_surely_file: bool,
 }
 
 /// Name and file name of a Content-Disposition.
 fn describe(text: &[u8], parts: &mut Parts) -> Result<Described, String> {
-    let mut described = Described { name: None, filename: None };
+    let mut described = Described { name: None, filename: None, is_surely_file: false };
     let start = memchr::memchr(b';', text).unwrap_or(text.len());
     if !text.get(..start).unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"form-data") {
         parts.faults.invalid_part = true;
@@ -204,6 +219,7 @@ fn describe(text: &[u8], parts: &mut Parts) -> Result<Described, String> {
         let after = rest.get(equals + 1..).unwrap_or_default().trim_ascii_start();
         let value;
         (value, rest) = parameter(after, parts)?;
+        described.is_surely_file |= key == b"filename" && !value.is_empty();
         let kept = match key.as_slice() {
             b"name" => &mut described.name,
             b"filename" | b"filename*" => &mut described.filename,
@@ -272,6 +288,31 @@ mod tests {
     }
 
     #[test]
+    fn what_only_some_take_for_a_file_is_looked_at_as_a_field_too() {
+        let part = |more: &str, content: &str| {
+            format!(
+                "--xyz\r\nContent-Disposition: form-data; name=\"q\"{more}\r\n\r\n{content}\r\n--xyz--\r\n"
+            )
+        };
+        for (more, is_field) in [
+            ("", true),
+            ("; filename=\"\"", true),
+            ("; filename*=UTF-8''a.txt", true),
+            ("; filename=\"a.txt\"", false),
+            ("; filename=\"a.txt\"; filename*=UTF-8''a.txt", false),
+        ] {
+            let (result, parts) = read_all(TYPE, &part(more, "1 OR 1"));
+            result.expect("well-formed");
+            let fields = Vec::from_iter(is_field.then(|| (b"q".to_vec(), b"1 OR 1".to_vec())));
+            assert_eq!(parts.arguments, fields, "{more}");
+            assert_eq!(parts.files.len(), usize::from(!more.is_empty()), "{more}");
+        }
+        // What browsers send where no file was chosen.
+        let (_, parts) = read_all(TYPE, &part("; filename=\"\"", ""));
+        assert!(parts.arguments.is_empty() && parts.files.len() == 1);
+    }
+
+    #[test]
     fn what_is_not_strict_is_noted() {
         type Fault = fn(&super::super::Faults) -> bool;
         let cases: [(&[u8], &str, Fault); 8] = [
@@ -298,7 +339,7 @@ mod tests {
 
     #[test]
     fn names_are_not_copied_without_bound() {
-        let headers = "A: b\r\n".repeat(31);
+        let headers: String = (0..31).map(|number| format!("A{number}: b\r\n")).collect();
         let name = "n".repeat(400_000);
         let body =
             format!("--xyz\r\n{headers}Content-Disposition: form-data; name={name}\r\n\r\nb\r\n--xyz--\r\n");
@@ -314,6 +355,15 @@ mod tests {
             (TYPE, "--xyz\r\nContent-Disposition: form-data; name=a\r\n\r\nb"),
             (TYPE, "--xyz\r\nno header\r\n\r\n--xyz--\r\n"),
             (TYPE, "--xyz\r\nA: b\r\n\r\n--xyz--\r\n"),
+            (
+                TYPE,
+                "--xyz\r\nContent-Disposition: form-data; name=\"a\0\"; filename=\"b\"\r\n\r\nc\r\n--xyz--\r\n",
+            ),
+            (
+                TYPE,
+                "--xyz\r\nContent-Disposition: form-data; name=a; filename=b\r\ncontent-disposition : form-data; \
+                 name=a\r\n\r\nc\r\n--xyz--\r\n",
+            ),
             (b"multipart/form-data", ""),
             (b"multipart/form-data; boundary=a; boundary=b", "--a--"),
             (b"multipart/form-data; boundary=\x7f", ""),

@@ -39,6 +39,9 @@ fn walk(body: &[u8], text: &mut Vec<u8>, parts: &mut Parts) -> Result<(), String
             rest = after.get(end + 3..).unwrap_or_default();
         } else if let Some(after) = from.strip_prefix(b"<?") {
             rest = after_mark(after, b"?>")?;
+            if after.starts_with(b"xml") {
+                encoding(after.get(..after.len() - rest.len()).unwrap_or_default())?;
+            }
         } else if let Some(after) = from.strip_prefix(b"<!DOCTYPE") {
             if has_root {
                 return Err("a DOCTYPE stands behind the root's beginning".into());
@@ -78,6 +81,36 @@ fn walk(body: &[u8], text: &mut Vec<u8>, parts: &mut Parts) -> Result<(), String
         (true, true, true) => Ok(()),
         (true, false, true) => Err("the XML has no root".into()),
         _ => Err("the XML ends before its root".into()),
+    }
+}
+
+/// Encodings, by how their names begin, in which the signs of XML and of ASCII are these signs. UTF-16 is said of texts that were
+/// UTF-16 once; what is so itself is no XML here.
+const LIKE_ASCII: [&[u8]; 12] = [
+    b"utf-8",
+    b"utf-16",
+    b"us-ascii",
+    b"ascii",
+    b"iso-8859-",
+    b"windows-125",
+    b"cp125",
+    b"koi8-",
+    b"gb",
+    b"big5",
+    b"euc-",
+    b"shift_jis",
+];
+
+/// Whoever reads the XML decodes it as it says: in UTF-7 and the like texts are written so that no rule knows them.
+fn encoding(declared: &[u8]) -> Result<(), String> {
+    let lower = declared.to_ascii_lowercase();
+    let Some(at) = memchr::memmem::find(&lower, b"encoding") else { return Ok(()) };
+    let value = lower.get(at + 8..).unwrap_or_default().trim_ascii_start();
+    let value = value.strip_prefix(b"=").unwrap_or_default().trim_ascii_start();
+    let name = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or_default();
+    match LIKE_ASCII.iter().any(|known| name.starts_with(known)) {
+        true => Ok(()),
+        false => Err("the XML is in an encoding that is not read here".into()),
     }
 }
 
@@ -188,6 +221,9 @@ mod tests {
                     <b/><c><![CDATA[<raw>]]></c>&#0000000000000098;</a>\n";
         let want = ("t&u<raw>b".to_owned(), vec!["1 < 2".to_owned(), "'".to_owned()]);
         assert_eq!(texts(body).expect("XML"), want);
+        for name in ["UTF-8", "utf-16", "ISO-8859-15", "GB2312"] {
+            texts(&format!("<?xml version='1.0' encoding='{name}'?><a/>")).expect(name);
+        }
     }
 
     #[test]
@@ -212,6 +248,9 @@ mod tests {
             "<!DOCTYPE a SYSTEM 'x' [<!ENTITY b 'c'>]><a/>",
             "<a/><!DOCTYPE a>",
             "<!ENTITY b 'c'><a/>",
+            "<?xml version='1.0' encoding='UTF-7'?><a>+ADw-script+AD4-</a>",
+            "<?xml version=\"1.0\" encoding = \"ISO-2022-JP\" ?><a/>",
+            "<?xml version='1.0' encoding=''?><a/>",
         ] {
             assert!(texts(body).is_err(), "{body}");
         }

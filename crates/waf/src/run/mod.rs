@@ -99,6 +99,25 @@ pub struct Head<'h> {
     pub now: u64,
 }
 
+/// How a body is to be taken apart. That is linear in its length and in one piece, and may be done on another thread.
+#[derive(Debug)]
+pub struct Cut {
+    processor: Processor,
+    content_type: Vec<u8>,
+    most: usize,
+}
+
+/// A body that was taken apart.
+#[derive(Debug)]
+pub struct Apart(request::Parts);
+
+impl Cut {
+    /// Does it.
+    pub fn apart(self, body: &[u8]) -> Apart {
+        Apart(request::take_apart(self.processor, &self.content_type, body, self.most))
+    }
+}
+
 /// Where something was found, and what.
 type Match = (Rc<[u8]>, Rc<[u8]>);
 
@@ -234,7 +253,7 @@ impl Transaction {
         self.single(Variable::UrlencodedError, if pairs.is_badly_encoded { b"1" } else { b"0" });
         let size = self.arguments(&pairs.found, [Variable::ArgsGet, Variable::ArgsGetNames]);
         self.single(Variable::ArgsCombinedSize, size.to_string().as_bytes());
-        let mut length = line.len() + 4;
+        let (mut length, mut kinds) = (line.len() + 4, 0);
         for (name, value) in headers {
             length += name.len() + value.len() + 4;
             let (name, text): (Rc<[u8]>, u32) = (name.into(), self.texts.add(value));
@@ -247,6 +266,7 @@ impl Transaction {
                 }
             }
             if name.eq_ignore_ascii_case(b"content-type") {
+                kinds += 1;
                 let value = value.to_ascii_lowercase();
                 let is = |kind: &[u8]| value.starts_with(kind);
                 self.processor = match () {
@@ -271,6 +291,10 @@ impl Transaction {
         }
         if let Some(error) = pairs.error {
             self.unreadable(&error);
+        }
+        // Whoever reads the body goes by the first, or by the last.
+        if kinds > 1 {
+            self.unreadable("the request has more than one Content-Type");
         }
         self.name_processor();
     }
@@ -306,6 +330,24 @@ impl Transaction {
 
     /// Takes the request's body, or its beginning when `is_whole` is not so.
     pub fn body(&mut self, body: &[u8], is_whole: bool) {
+        let apart = self.cut(body).map(|cut| cut.apart(body));
+        self.body_apart(body, is_whole, apart);
+    }
+
+    /// How this body is to be taken apart; nothing when it is not. What comes of it is for [`Self::body_apart`].
+    pub fn cut(&self, body: &[u8]) -> Option<Cut> {
+        let processor = self.processor.filter(|_| !body.is_empty())?;
+        let header = self
+            .list(Variable::RequestHeaders)
+            .iter()
+            .find(|entry| entry.name.eq_ignore_ascii_case(b"content-type"));
+        let content_type = header.map(|entry| self.texts.bytes(entry.text).to_vec()).unwrap_or_default();
+        let most = self.rules.arguments_max.saturating_sub(self.list(Variable::ArgsGet).len());
+        Some(Cut { processor, content_type, most })
+    }
+
+    /// Takes the request's body, and what it was taken apart into by [`Self::cut`].
+    pub fn body_apart(&mut self, body: &[u8], is_whole: bool, apart: Option<Apart>) {
         self.steps += body.len();
         self.single(Variable::RequestBodyLength, body.len().to_string().as_bytes());
         if !is_whole {
@@ -315,15 +357,7 @@ impl Transaction {
         if is_shown || !is_whole {
             self.single(Variable::RequestBody, body);
         }
-        let Some(processor) = self.processor.filter(|_| !body.is_empty()) else { return };
-        let header = self
-            .list(Variable::RequestHeaders)
-            .iter()
-            .find(|entry| entry.name.eq_ignore_ascii_case(b"content-type"));
-        let content_type =
-            header.map(|entry| self.texts.bytes(entry.text)).unwrap_or_else(|| Rc::from(&b""[..]));
-        let most = self.rules.arguments_max.saturating_sub(self.list(Variable::ArgsGet).len());
-        let parts = request::take_apart(processor, &content_type, body, most);
+        let Some(Apart(parts)) = apart else { return };
         let get: usize = self
             .list(Variable::ArgsGet)
             .iter()

@@ -120,6 +120,8 @@ fn a_body_that_cannot_be_read_is_refused_with_400() {
     let site = Site::new("");
     for (kind, body) in [
         ("application/json", "{"),
+        ("application/vnd.a_b+json", "{"),
+        ("text/json", "{"),
         ("text/xml", "<a>"),
         ("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx"),
         (
@@ -129,6 +131,13 @@ fn a_body_that_cannot_be_read_is_refused_with_400() {
     ] {
         let call = site.judge(&post(&[("content-type", kind)], body));
         assert_eq!(call.verdict(), Some(&Verdict::Deny(400)), "{kind} {body}");
+    }
+    for kinds in [
+        [("content-type", "application/json"), ("content-type", "application/json")],
+        [("content-type", "text/plain"), ("Content-Type", "application/x-www-form-urlencoded")],
+    ] {
+        let call = site.judge(&post(&kinds, "1"));
+        assert_eq!(call.verdict(), Some(&Verdict::Deny(400)), "nobody knows which of them counts: {kinds:?}");
     }
     let quoted = [("content-type", "multipart/form-data; boundary=\"b\"")];
     assert!(

@@ -5,6 +5,8 @@
 
 use std::{
     collections::VecDeque,
+    future::Future,
+    pin::pin,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -12,7 +14,7 @@ use std::{
 use ::kafka::{Cluster, Edge, Error, Position, Reading, Record, Unreadable};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::Kafka;
 use crate::broker::{
@@ -27,6 +29,8 @@ const BYTES: usize = 64 * 1024;
 const BYTES_OF_ALL: usize = 16 * 1024;
 /// Bytes that are held for one client; one record may be more.
 const HELD_MAX: usize = 256 * 1024;
+/// How long a client who waits for a leader keeps its place from others: one that hangs holds up nobody but those who ask it.
+const NEAR: Duration = Duration::from_millis(100);
 /// How long a client believes that there is nothing new, whatever it hears.
 const LOOK: Duration = Duration::from_secs(5);
 /// The pause before something is fetched again that looked damaged.
@@ -41,8 +45,24 @@ pub(super) struct Listening {
     /// What came and was not taken yet.
     came: VecDeque<(i32, Record)>,
     news: watch::Receiver<u64>,
+    fetching: Arc<Semaphore>,
     unfolding: Arc<Semaphore>,
     left_out: u64,
+}
+
+/// Asks with a place, and gives what was told with it. So few hold at a time what they have fetched; only what a leader takes long
+/// for comes without one.
+async fn placed<T>(
+    places: &Semaphore,
+    ask: impl Future<Output = T>,
+) -> Option<(T, Option<SemaphorePermit<'_>>)> {
+    let place = places.acquire().await.ok()?;
+    let mut ask = pin!(ask);
+    if let Ok(told) = tokio::time::timeout(NEAR, &mut ask).await {
+        return Some((told, Some(place)));
+    }
+    drop(place);
+    Some((ask.await, None))
 }
 
 /// Of what came as much as a client may hold, and one record at least. It is copied: a part of a batch would hold the whole
@@ -80,8 +100,8 @@ impl Listening {
         if *from == From::Last {
             reading.go_back(1).await?;
         }
-        let unfolding = kafka.unfolding.clone();
-        Ok(Self { reading, topic, came: VecDeque::new(), news, unfolding, left_out: 0 })
+        let (fetching, unfolding) = (kafka.fetching.clone(), kafka.unfolding.clone());
+        Ok(Self { reading, topic, came: VecDeque::new(), news, fetching, unfolding, left_out: 0 })
     }
 
     fn id(&self) -> String {
@@ -101,11 +121,11 @@ impl Listening {
                 });
             }
             self.news.borrow_and_update();
-            // A leader that hangs holds nobody up but those who ask it: the place is for what unfolds.
-            let came = self.reading.ask(Duration::ZERO).await.ok()?;
-            let place = self.unfolding.acquire().await.ok()?;
+            let (came, place) = placed(&self.fetching, self.reading.ask(Duration::ZERO)).await?;
+            let came = came.ok()?;
+            let unfolding = self.unfolding.acquire().await.ok()?;
             self.came = held(self.reading.open(came).ok()?);
-            drop(place);
+            drop((unfolding, place));
             let passed = self.reading.passed();
             if !passed.is_empty() {
                 self.left_out += passed.len() as u64;
@@ -190,7 +210,37 @@ async fn hear(cluster: Arc<Cluster>, topic: String, mut reading: Reading, tell: 
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn few_hold_what_they_fetched_and_who_hangs_holds_up_nobody_for_long() {
+        let (places, inside, most) = (Semaphore::new(4), Cell::new(0), Cell::new(0));
+        let one = || async {
+            let ask = async {
+                inside.set(inside.get() + 1);
+                most.set(most.get().max(inside.get()));
+            };
+            let (_, place) = placed(&places, ask).await.expect("a place");
+            tokio::task::yield_now().await;
+            inside.set(inside.get() - 1);
+            drop(place);
+        };
+        futures_util::future::join_all((0..50).map(|_| one())).await;
+        assert_eq!((inside.get(), most.get()), (0, 4));
+        let hanging = || placed(&places, std::future::pending::<()>());
+        let mut hung = Box::pin(futures_util::future::join_all((0..8).map(|_| hanging())));
+        assert!(futures_util::poll!(&mut hung).is_pending());
+        let began = tokio::time::Instant::now();
+        tokio::select! {
+            biased;
+            _ = hung => panic!("they hang"),
+            () = one() => {}
+        }
+        // After those who were there before it.
+        assert!((2 * NEAR..3 * NEAR).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
 
     #[test]
     fn a_client_holds_a_bound_of_what_came_and_nothing_of_the_rest() {

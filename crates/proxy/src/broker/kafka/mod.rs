@@ -31,6 +31,8 @@ const PREFIX: &str = "ce_";
 const MESSAGE_ID: &str = "message-id";
 /// Clients that read at a time. What comes for one may unfold to 256 KiB and one batch, of 16 MiB at most.
 const UNFOLDING_MAX: usize = 8;
+/// Clients who hold what they fetched at a time, or wait for it.
+const FETCHING_MAX: usize = 64;
 
 /// All that is needed to connect, secrets included.
 pub(super) struct Connecting {
@@ -81,6 +83,7 @@ impl Dial for Connecting {
                 cluster,
                 producer,
                 heard: Arc::default(),
+                fetching: Arc::new(Semaphore::new(FETCHING_MAX)),
                 unfolding: Arc::new(Semaphore::new(UNFOLDING_MAX)),
             });
             Ok(link)
@@ -98,6 +101,8 @@ struct Kafka {
     heard: Arc<Heard>,
     /// Places for clients who read: what comes is large for a moment.
     unfolding: Arc<Semaphore>,
+    /// Places for clients who fetch, and then wait for one of those.
+    fetching: Arc<Semaphore>,
 }
 
 impl Kafka {

@@ -9,13 +9,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{below::Wait, reading};
+use super::{
+    below::Wait,
+    reading,
+    report::{Counts, How},
+};
 use crate::{
     body::{Body, Wrapper},
     failure::{Failure, Problem, Stage},
@@ -23,6 +28,10 @@ use crate::{
 
 /// Bytes that are read at once.
 const CHUNK: u64 = 128 * 1024;
+/// How long a disk may take for them.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Chunks that are in memory and are given before others have their turn.
+const TURN: u32 = 8;
 
 /// A part of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +86,10 @@ pub(super) struct Flow {
     left: u64,
     /// How the file was opened: what is in memory is read as it was.
     wait: Wait,
+    disk: reading::Disk,
+    counts: Arc<Counts>,
+    /// Chunks that nobody waited for, since others had their turn.
+    at_once: u32,
     /// The chunk that comes next.
     reading: Option<Pin<Box<dyn Future<Output = io::Result<Bytes>>>>>,
     /// Counts it among the files that are on their way.
@@ -84,9 +97,23 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn of(file: File, pieces: Vec<Piece>, wait: Wait, open: OwnedSemaphorePermit) -> Self {
+    pub(super) fn of(
+        (file, pieces, wait): (File, Vec<Piece>, Wait),
+        (disk, counts): (reading::Disk, Arc<Counts>),
+        open: OwnedSemaphorePermit,
+    ) -> Self {
         let left = length(&pieces);
-        Self { file: Arc::new(file), left, pieces: pieces.into(), wait, reading: None, _open: open }
+        Self {
+            file: Arc::new(file),
+            left,
+            pieces: pieces.into(),
+            wait,
+            disk,
+            counts,
+            at_once: 0,
+            reading: None,
+            _open: open,
+        }
     }
 
     /// The next chunk, where one is to be read next and need not be waited for; otherwise begins to read it.
@@ -103,11 +130,19 @@ impl Flow {
         if self.wait != Wait::ForDisks
             && let Ok(bytes) = read(&self.file, begin, end, self.wait)
         {
+            self.counts.read(How::AtOnce);
+            self.at_once += 1;
             return Some(bytes);
         }
+        self.counts.read(How::Waiting);
+        self.at_once = 0;
         let file = self.file.clone();
         let room = room(begin, end);
-        self.reading = Some(Box::pin(reading::waiting(move || fill(&file, begin, room))));
+        let reading = reading::waiting(self.disk.clone(), move || fill(&file, begin, room));
+        self.reading = Some(Box::pin(async move {
+            let hung = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+            tokio::time::timeout(PATIENCE, reading).await.unwrap_or_else(hung)
+        }));
         None
     }
 
@@ -129,6 +164,11 @@ impl HttpBody for Flow {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let this = self.get_mut();
+        if this.at_once >= TURN {
+            this.at_once = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(bytes) = this.read_on() {
             return this.give(bytes);
         }

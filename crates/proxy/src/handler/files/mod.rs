@@ -26,12 +26,14 @@ use model::{
         static_files::StaticFiles as Settings,
     },
 };
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use self::{
     below::{Below, Found, Wait},
     flow::Flow,
-    report::{Counts, Outcome},
+    reading::Disk,
+    report::{Counts, How, Outcome},
     telling::{Content, Form},
 };
 use crate::{
@@ -67,6 +69,8 @@ struct Shared {
     types: Vec<(String, HeaderValue)>,
     /// How files are looked for first.
     first: Wait,
+    /// Who waits for it shares its threads.
+    disk: Disk,
     /// One permit for each file on its way, also over reloads.
     open: Arc<Semaphore>,
     counts: Arc<Counts>,
@@ -150,9 +154,9 @@ impl Files {
         let open = (*cx.keep("static/open", &most, || Arc::new(Semaphore::new(most)))).clone();
         let counts = cx.keep("static/counts", &(), Counts::default);
         let codings = settings.precompressed.iter().map(|coding| Coding::from(*coding)).collect();
-        let first = at_first(root);
+        let (first, disk) = (at_first(root), Disk::of(root));
         let settings = settings.clone();
-        Ok(Self(Arc::new(Shared { settings, codings, cache_control, types, first, open, counts })))
+        Ok(Self(Arc::new(Shared { settings, codings, cache_control, types, first, disk, open, counts })))
     }
 
     /// The directory.
@@ -194,44 +198,53 @@ impl Files {
             note(Outcome::Busy);
             return Err(busy("as many files are on their way as `maxOpen` allows"));
         };
-        let looked = match self.0.look_at_once(&wish) {
-            Some(looked) => looked,
-            None => {
-                let shared = self.0.clone();
-                let looking = reading::waiting(move || shared.look(&wish, Wait::ForDisks));
-                let Ok(looked) = tokio::time::timeout(PATIENCE, looking).await else {
-                    note(Outcome::Slow);
-                    return Err(busy("the disk does not answer"));
-                };
-                looked
-            }
-        };
-        note(match &looked {
-            Ok(Answer::File(response)) if response.status() == StatusCode::NOT_FOUND => Outcome::Missing,
-            Ok(Answer::File(_)) => Outcome::File,
-            Ok(Answer::Directory) => Outcome::Directory,
-            Ok(Answer::Nothing) => Outcome::Missing,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Outcome::Forbidden,
-            Err(_) => Outcome::Failed,
-        });
+        let looked = self.0.clone().find(wish).await;
+        let outcome = outcome(&looked);
+        note(outcome);
         match looked {
             Ok(Answer::File(response)) => Ok(response.map(|content| match content {
                 Content::Nothing => Body::Empty,
                 Content::Whole(bytes) => Body::Full(bytes),
-                Content::Flow(file, pieces, wait) => Body::boxed(Flow::of(file, pieces, wait, open)),
+                Content::Flow(file, pieces, wait) => {
+                    let whose = (self.0.disk.clone(), self.0.counts.clone());
+                    Body::boxed(Flow::of((file, pieces, wait), whose, open))
+                }
             })),
             Ok(Answer::Directory) => redirect(call),
             Ok(Answer::Nothing) => Err(match self.0.vary() {
                 Some(vary) => nothing().with_header(header::VARY, vary),
                 None => nothing(),
             }),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(Failure::refused(Problem::Forbidden)
-                    .with_detail(format!("the gateway may not read it: {error}")))
+            Err(error) if outcome == Outcome::Forbidden => Err(Failure::refused(Problem::Forbidden)
+                .with_detail(format!("the gateway may not read it: {error}"))),
+            Err(_) if outcome == Outcome::Slow => Err(busy("the disk does not answer")),
+            Err(_) if outcome == Outcome::Busy => {
+                Err(busy("the process has as many files open as it may (`ulimit -n`)"))
             }
             Err(error) => Err(Failure::gateway(Stage::Body, Problem::Internal)
                 .with_detail(format!("below {}: {error}", self.root().display()))),
         }
+    }
+}
+
+/// What became of a call by what was found for it.
+fn outcome(looked: &io::Result<Answer>) -> Outcome {
+    match looked {
+        Ok(Answer::File(response)) if response.status() == StatusCode::NOT_FOUND => Outcome::Missing,
+        Ok(Answer::File(_)) => Outcome::File,
+        Ok(Answer::Directory) => Outcome::Directory,
+        Ok(Answer::Nothing) => Outcome::Missing,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Outcome::Forbidden,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Outcome::Slow,
+        // It passes as soon as others have closed theirs.
+        Err(error)
+            if [Errno::MFILE, Errno::NFILE]
+                .iter()
+                .any(|no| error.raw_os_error() == Some(no.raw_os_error())) =>
+        {
+            Outcome::Busy
+        }
+        Err(_) => Outcome::Failed,
     }
 }
 
@@ -275,6 +288,10 @@ fn nothing() -> Failure {
 fn redirect(call: &Call) -> Result<Response<Body>, Failure> {
     let (path, query) = (call.record.uri.path(), call.record.uri.query());
     let last = path.rsplit('/').next().unwrap_or_default();
+    // It was rewritten, and would be again wherever this leads.
+    if last.is_empty() {
+        return Err(nothing());
+    }
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let location = HeaderValue::try_from(format!("./{last}/{query}")).map_err(|_| nothing())?;
     let mut response = Response::new(Body::Empty);
@@ -327,6 +344,19 @@ impl Shared {
             found.extend_from_slice(&name);
         }
         Some((found, is_directory))
+    }
+
+    /// Looks for what is wanted: where that need not be waited for, or by a thread that may wait, for a while.
+    async fn find(self: Arc<Self>, wish: Wish) -> io::Result<Answer> {
+        if let Some(looked) = self.look_at_once(&wish) {
+            self.counts.read(How::AtOnce);
+            return looked;
+        }
+        self.counts.read(How::Waiting);
+        let disk = self.disk.clone();
+        let looking = reading::waiting(disk, move || self.look(&wish, Wait::ForDisks));
+        let hung = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+        tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(hung)
     }
 
     /// Looks for what is wanted where that need not be waited for.
@@ -389,9 +419,15 @@ impl Shared {
                 Coding::Brotli => b".br",
                 Coding::Zstd => b".zst",
             };
-            if let Found::File(file, metadata) = root.open(&[path, end].concat())? {
-                form = Form { file, metadata, coding: Some(*coding), ..form };
-                break;
+            match root.open(&[path, end].concat()) {
+                Ok(Found::File(file, metadata)) => {
+                    form = Form { file, metadata, coding: Some(*coding), ..form };
+                    break;
+                }
+                Ok(Found::Directory | Found::Nothing) => {}
+                // A form that may not be read takes nothing from the file itself.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
             }
         }
         let mut headers = HeaderMap::new();
@@ -450,6 +486,7 @@ mod tests {
             cache_control: Vec::new(),
             types: Vec::new(),
             first: Wait::ForDisks,
+            disk: reading::tests::disk(),
             open: Arc::new(Semaphore::new(1)),
             counts: Arc::default(),
         }
@@ -482,6 +519,55 @@ mod tests {
         assert_eq!(hidden.path("/.git/config"), Some((b".git/config".to_vec(), false)));
         assert_eq!(hidden.path("/.."), None);
         assert_eq!(hidden.path("/"), Some((Vec::new(), true)));
+    }
+
+    #[test]
+    fn what_was_not_found_is_told_apart_by_why() {
+        let of = |error: io::Error| outcome(&Err(error));
+        assert_eq!(of(io::ErrorKind::PermissionDenied.into()), Outcome::Forbidden);
+        assert_eq!(of(Errno::ACCESS.into()), Outcome::Forbidden);
+        assert_eq!(of(Errno::IO.into()), Outcome::Failed);
+        assert_eq!(of(Errno::MFILE.into()), Outcome::Busy);
+        assert_eq!(outcome(&Ok(Answer::Nothing)), Outcome::Missing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_is_given_up() {
+        let files = Arc::new(shared(""));
+        let gates: Vec<_> = (0..reading::OF_ONE_DISK).map(|_| std::sync::mpsc::channel::<()>()).collect();
+        let mut held = Vec::new();
+        let mut open = Vec::new();
+        for (opens, gate) in gates {
+            let mut waits = Box::pin(reading::waiting(files.disk.clone(), move || Ok(gate.recv().is_err())));
+            assert!(futures_util::poll!(&mut waits).is_pending());
+            held.push(waits);
+            open.push(opens);
+        }
+        let wish = Wish {
+            path: Vec::new(),
+            is_directory: true,
+            is_head: false,
+            accepts_html: false,
+            codings: Vec::new(),
+            headers: HeaderMap::new(),
+        };
+        let began = tokio::time::Instant::now();
+        let looked = files.clone().find(wish).await;
+        assert_eq!(outcome(&looked), Outcome::Slow);
+        assert!((PATIENCE..2 * PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+        // A file on its way is cut as well.
+        let permit = files.open.clone().try_acquire_owned().expect("a place");
+        let file = std::fs::File::open("/proc/self/stat").expect("a file");
+        let content = (file, vec![flow::Piece::Span(0, 10)], Wait::ForDisks);
+        let mut body = Flow::of(content, (files.disk.clone(), files.counts.clone()), permit);
+        let frame = http_body_util::BodyExt::frame(&mut body).await.expect("a word");
+        assert!(frame.is_err() && began.elapsed() > 2 * PATIENCE);
+        drop(body);
+        assert_eq!(files.open.available_permits(), 1, "others may come");
+        drop(open);
+        for one in held {
+            assert!(one.await.expect("read"));
+        }
     }
 
     proptest! {

@@ -38,13 +38,31 @@ const OUTCOMES: [(Outcome, &str); 7] = [
     (Outcome::Slow, "slow"),
 ];
 
+/// How something was looked for or read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// It was in memory.
+    AtOnce,
+    /// A thread waited for the disk.
+    Waiting,
+}
+
+const HOWS: [(How, &str); 2] = [(How::AtOnce, "memory"), (How::Waiting, "disk")];
+
 /// The counts of one route. They go on over reloads.
 #[derive(Debug, Default)]
-pub(super) struct Counts([AtomicU64; OUTCOMES.len()]);
+pub(super) struct Counts {
+    answers: [AtomicU64; OUTCOMES.len()],
+    reads: [AtomicU64; HOWS.len()],
+}
 
 impl Counts {
     pub(super) fn note(&self, outcome: Outcome) {
-        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.answers[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, how: How) {
+        self.reads[how as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -71,13 +89,20 @@ impl Collect for Report {
         let help = "Calls of a route of files, by what became of them.";
         for (route, files) in &all {
             for (outcome, name) in OUTCOMES {
-                let count = files.0.counts.0[outcome as usize].load(Ordering::Relaxed) as f64;
+                let count = files.0.counts.answers[outcome as usize].load(Ordering::Relaxed) as f64;
                 out.counter(
                     "tidegate_static_answers_total",
                     help,
                     &[("route", route), ("outcome", name)],
                     count,
                 );
+            }
+        }
+        let help = "Files of a route that were looked for and parts of them that were read, by whether a disk was waited for.";
+        for (route, files) in &all {
+            for (how, name) in HOWS {
+                let count = files.0.counts.reads[how as usize].load(Ordering::Relaxed) as f64;
+                out.counter("tidegate_static_reads_total", help, &[("route", route), ("how", name)], count);
             }
         }
     }

@@ -157,9 +157,7 @@ fn give(
                 (StatusCode::PARTIAL_CONTENT, vec![Piece::Span(*first, last + 1)])
             }
             // Parts that overlap could make much of a little.
-            several if several.iter().map(|(first, last)| last - first + 1).sum::<u64>() > whole => {
-                (status, vec![Piece::Span(0, whole)])
-            }
+            several if sum(several).is_none_or(|sum| sum > whole) => (status, vec![Piece::Span(0, whole)]),
             several => (StatusCode::PARTIAL_CONTENT, parted(several, whole, &form.kind, &mut headers)),
         },
     };
@@ -173,6 +171,11 @@ fn give(
         _ => Content::Flow(form.file, pieces, form.wait),
     };
     Ok(answer(status, headers, content))
+}
+
+/// Bytes of all parts; nothing when nobody could count them.
+fn sum(parts: &[(u64, u64)]) -> Option<u64> {
+    parts.iter().try_fold(0_u64, |sum, (first, last)| sum.checked_add(last - first)?.checked_add(1))
 }
 
 /// Several parts as one body (RFC 9110 §14.6).

@@ -93,6 +93,11 @@ impl Transcode {
         &self.target.upstream
     }
 
+    /// Whether what is called gRPC goes on as gRPC.
+    pub(crate) fn passes_grpc(&self) -> bool {
+        self.protocols.contains(&TranscodeProtocol::Grpc)
+    }
+
     pub(crate) async fn handle(
         &self,
         worker: &Rc<Worker>,

@@ -40,17 +40,22 @@ impl Room {
 
     /// Some of it, where there is as much.
     pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Option<Held> {
-        let mut held = Held { room: self.clone(), bytes: 0 };
+        let mut held = self.nothing();
         held.grow(bytes).then_some(held)
+    }
+
+    /// Nothing of it yet.
+    pub(super) fn nothing(self: &Arc<Self>) -> Held {
+        Held { room: self.clone(), bytes: 0 }
     }
 }
 
 impl Held {
     /// Takes more; false where there is not as much.
     pub(super) fn grow(&mut self, more: u64) -> bool {
-        let before = self.room.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.room.max {
-            self.room.used.fetch_sub(more, Ordering::Relaxed);
+        // Of two at a time neither is refused for what the other does not get.
+        let fits = |used: u64| used.checked_add(more).filter(|all| *all <= self.room.max);
+        if self.room.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             return false;
         }
         self.bytes += more;

@@ -46,6 +46,7 @@ pub(super) struct Kept {
     outcomes: [AtomicU64; 4],
     steps: AtomicU64,
     out_of_steps: AtomicU64,
+    unread: AtomicU64,
     rules: Mutex<BTreeMap<u32, u64>>,
     /// What of the rules has no effect, as of their last compilation.
     pub(super) warnings: Mutex<Arc<Vec<String>>>,
@@ -58,9 +59,20 @@ impl Kept {
             outcomes: Default::default(),
             steps: AtomicU64::new(0),
             out_of_steps: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             rules: Mutex::default(),
             warnings: Mutex::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> usize {
+        usize::try_from(self.steps.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    /// Counts an answer that rules could not look into.
+    pub(super) fn unread(&self) {
+        self.unread.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn note(
@@ -147,6 +159,11 @@ impl Collect for Report {
             let count = kept.out_of_steps.load(Ordering::Relaxed) as f64;
             let help = "Calls that the rules would have taken more steps for than they may.";
             out.counter("tidegate_waf_out_of_steps_total", help, &[("policy", name)], count);
+        }
+        for (name, kept) in &policies {
+            let count = kept.unread.load(Ordering::Relaxed) as f64;
+            let help = "Answers that rules should have looked into and that are not what their coding says, or in one that is not unpacked.";
+            out.counter("tidegate_waf_unread_answers_total", help, &[("policy", name)], count);
         }
     }
 }

@@ -64,6 +64,8 @@ pub(super) async fn unpacked(
             plain.truncate(limit);
             return Ok(Unpacked::Plain(plain.freeze(), false));
         }
+        // All of it is there, so that nothing else lets others have their turn.
+        tokio::task::yield_now().await;
     }
     Ok(Unpacked::Plain(plain.freeze(), is_whole))
 }

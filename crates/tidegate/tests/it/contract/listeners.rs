@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 
 use super::{
     super::{
-        harness::{Client, eventually, get, h2},
+        harness::{Client, eventually, get, h2, node_binary},
         wire::tls::{ask, client, dial, shown},
     },
     *,
@@ -140,6 +140,12 @@ fn the_console_stands_at_the_root_and_shows_what_runs() {
         let answer = served.gateway.admin_get(&format!("/api/v1/{path}"));
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
+    // What no browser could read would be a page without anything.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("console.js");
+    std::fs::write(&file, &script).expect("a file");
+    let checked = node_binary().arg("--check").arg(&file).output().expect("Node runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     // Nothing of what it shows becomes a part of the page as markup.
     assert!(!script.contains("innerHTML") && !script.contains("eval("), "{script}");
 }

@@ -228,4 +228,26 @@ fn what_became_of_calls_and_files_on_their_way_are_told() {
     drop(slow);
     crate::harness::eventually("the places are free again", || open() == 0.0);
     assert_eq!(site.get("/", "").status, 200);
+    // Without the directory itself nothing can be looked for.
+    fs::rename(site.path(""), site.path("../moved")).expect("it moves");
+    assert_eq!((site.get("/", "").status, told("failed")), (500, 1.0));
+}
+
+#[test]
+fn what_is_in_memory_is_read_without_a_thread() {
+    let site = Site::with("", |site| {
+        fs::write(site.join("small.txt"), "small").expect("a file");
+        fs::write(site.join("large.bin"), large(1_000_000)).expect("a file");
+    });
+    let read = |how: &str| {
+        let series = format!("tidegate_static_reads_total{{route=\"files\",how=\"{how}\"}}");
+        site.gateway.metric(&series).expect("a series")
+    };
+    assert_eq!(site.get("/nothing", "").status, 404);
+    assert_eq!(site.get("/small.txt", "").text(), "small");
+    assert_eq!(site.get("/large.bin", "").body, large(1_000_000));
+    // Three were looked for; the large one is eight pieces. Kernels and file systems that know no reads without waiting
+    // leave those to threads, and names all the same are looked for at once.
+    assert_eq!(read("memory") + read("disk"), 11.0);
+    assert!(read("memory") >= 2.0, "{} of 11 at once", read("memory"));
 }

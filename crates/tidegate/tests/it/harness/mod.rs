@@ -22,8 +22,8 @@ pub use self::{
     client::{Answer, Client, get, raw},
     peers::{
         Peer, agents, cache_tests, coding_agent, folder as peers_folder, framework, graphql_peer,
-        identity_provider, judge, node, node_package, python, rpc_client, standards, standards_in_javascript,
-        tokenizer,
+        identity_provider, judge, node, node_binary, node_package, python, rpc_client, standards,
+        standards_in_javascript, tokenizer,
     },
     redis::Redis,
     upstream::{Seen, Upstream, read_body, read_head, read_request},

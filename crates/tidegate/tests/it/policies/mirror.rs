@@ -75,6 +75,22 @@ fn clients_that_send_slowly_have_none_of_the_places() {
 }
 
 #[test]
+fn what_there_is_no_memory_for_is_left_out_and_told_as_that() {
+    let (own, other) = (answering("own", 200, "text/plain"), answering("own", 200, "text/plain"));
+    // Room for one head and three small bodies.
+    let gateway = before(&own, &other, ", maxConcurrent: 1, maxBodySize: 100B");
+    let mut slow = Client::connect(gateway.address);
+    slow.write("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab");
+    eventually("it has the room", || {
+        assert_eq!(post(&gateway, "/quick", "body").text(), "own");
+        left_out(&gateway, "memory") >= Some(1.0)
+    });
+    slow.write("cde");
+    assert_eq!(slow.read().expect("an answer").text(), "own");
+    eventually("it is copied", || other.seen().iter().any(|seen| seen.body == b"abcde"));
+}
+
+#[test]
 fn copies_are_the_request_and_never_touch_the_clients_answer() {
     let (own, other) = (answering("own", 200, "text/plain"), answering("other", 500, "text/plain"));
     let gateway = before(&own, &other, "");

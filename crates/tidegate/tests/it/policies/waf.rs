@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde_json::json;
 
 use super::{
-    super::harness::{Answer, Gateway, Upstream, eventually, peers_folder},
+    super::harness::{Answer, Gateway, Upstream, eventually, h2, peers_folder},
     decompress::packed,
     guarded, last, refused, with_policies,
 };
@@ -327,6 +327,106 @@ fn what_the_rules_cannot_see_of_a_body_is_recorded_where_nothing_is_refused() {
 }
 
 #[test]
+fn a_body_of_a_byte_at_a_time_takes_memory_for_its_bytes() {
+    let own = Own::new("SecRule ARGS|REQUEST_BODY \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let rules = own.settings("");
+    let policies = format!("[{{keyAuth: {{}}}}, {}", rules.trim_start_matches('['));
+    let (gateway, _upstream) = guarded(&policies, super::CONSUMERS);
+    let peak = || -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the most there was");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    };
+    let send = |count: usize| {
+        let head =
+            format!("POST /a HTTP/1.1\nhost: a.test\ncontent-type: {FORM}\ntransfer-encoding: chunked");
+        gateway.send(&head, &[b"1\r\na\r\n".repeat(count), b"0\r\n\r\n".to_vec()].concat()).status
+    };
+    assert_eq!(send(1_000), 401);
+    let before = peak();
+    assert_eq!(send(500_000), 401, "it is not known who calls");
+    let more = peak() - before;
+    assert!(more < 10 * 1024 * 1024, "{more} bytes for half a million");
+}
+
+#[test]
+fn what_is_called_grpc_is_looked_at_where_it_may_be_something_else() {
+    let own = Own::new(
+        "SecAction \"id:1,phase:1,pass,nolog,ctl:forceRequestBodyVariable=On\"\n\
+         SecRule REQUEST_BODY \"@contains bad\" \"id:2,phase:2,deny\"\n",
+    );
+    let plain = Upstream::echo();
+    let grpc = h2::Upstream::echo();
+    let gateway = Gateway::start(&format!(
+        "globalPolicies: {}
+upstreams:
+  - {{name: plain, endpoints: [{{address: \"{}\"}}]}}
+  - {{name: grpc, protocol: grpc, endpoints: [{{address: \"{}\"}}]}}
+routes:
+  - {{name: p, match: [{{path: {{prefix: /plain}}}}], backends: [{{upstream: plain}}]}}
+  - {{name: b, match: [{{path: {{prefix: /both}}}}], backends: [{{upstream: plain}}, {{upstream: grpc}}]}}
+  - {{name: g, match: [{{path: {{prefix: /grpc}}}}], backends: [{{upstream: grpc}}]}}
+",
+        own.settings(""),
+        plain.address,
+        grpc.address
+    ));
+    h2::run(async {
+        let client = h2::Client::connect(gateway.address).await;
+        for (path, refused) in [("/plain", true), ("/both", true), ("/grpc", false)] {
+            for kind in ["application/grpc", "application/grpc+json; charset=utf-8"] {
+                let mut request = h2::request("POST", path);
+                request.headers_mut().insert("content-type", kind.parse().expect("a value"));
+                let answer = client.fetch(request, b"{\"a\": \"bad\"}", None).await.expect("an answer");
+                let told = answer.headers.get("grpc-status").map(|status| status.as_bytes().to_vec());
+                let is_refused = answer.status == 403 || told.as_deref() == Some(b"7");
+                assert_eq!(is_refused, refused, "{path} {kind}: {} {told:?}", answer.status);
+            }
+        }
+    });
+    assert_eq!((plain.seen().len(), grpc.seen().len()), (0, 2));
+}
+
+#[test]
+fn answers_are_judged_by_what_is_in_them_and_as_a_whole() {
+    let own = Own::new("SecRule RESPONSE_BODY \"@contains leak\" \"id:1,phase:4,deny\"\n");
+    let upstream = Upstream::scripted(move |seen| {
+        let (coding, body) = match seen.target() {
+            "/deflate" => ("deflate", b"no matter".to_vec()),
+            "/broken" => ("gzip", b"a leak that is no gzip".to_vec()),
+            target => match target.split_once('-').expect("a coding and a text") {
+                (coding, text) => {
+                    (coding.trim_start_matches('/'), packed(coding.trim_start_matches('/'), text.as_bytes()))
+                }
+            },
+        };
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-encoding: {coding}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        Some([head.into_bytes(), body].concat())
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {}, backends: [{{upstream: u}}]}}]",
+        upstream.address,
+        own.settings("response: {}")
+    ));
+    for coding in ["gzip", "br", "zstd"] {
+        let ranged = "\nrange: bytes=0-1\nif-range: \"a\"";
+        assert_eq!(ask(&gateway, &format!("/{coding}-leak"), ranged).status, 403, "{coding}");
+        let seen = last(&upstream);
+        assert_eq!((seen.header("range"), seen.header("if-range")), (None, None), "nobody gets it in parts");
+        let fine = ask(&gateway, &format!("/{coding}-fine"), "");
+        assert_eq!((fine.status, fine.body), (200, packed(coding, b"fine")), "it goes on as it came");
+    }
+    let unread = || gateway.metric("tidegate_waf_unread_answers_total{policy=\"routes/r\"}");
+    assert_eq!(unread(), Some(0.0));
+    assert_eq!((ask(&gateway, "/deflate", "").status, ask(&gateway, "/broken", "").status), (200, 200));
+    assert_eq!(unread(), Some(2.0), "what nobody could look into is told");
+}
+
+#[test]
 fn answers_are_judged_by_choice_and_by_media_type() {
     let own = Own::new(
         "SecRule RESPONSE_BODY \"@rx SQL syntax.*MySQL\" \"id:1,phase:4,deny\"\n\
@@ -467,6 +567,8 @@ fn rules_that_cannot_be_used_refuse_the_configuration_by_file_and_line() {
     refused(&with_policies("[{waf: {rules: [rules]}}]"), &["absolute path"]);
     refused(&with_policies("[{waf: {rules: [/nowhere/at/all]}}]"), &["/nowhere/at/all"]);
     refused(&with_policies(&settings("paranoia: 5")), &["paranoia"]);
+    refused(&with_policies(&settings("requestBody: {limit: 33MiB}")), &["32MiB or less"]);
+    refused(&with_policies(&settings("response: {limit: 1GiB}")), &["32MiB or less"]);
     refused(&with_policies(&settings("paranoia: 2, detectionParanoia: 1")), &["at least `paranoia`"]);
     refused(&with_policies(&settings("exclusions: [{rules: [x]}]")), &["the id of a rule"]);
     refused(&with_policies(&settings("exclusions: [{paths: [/a]}]")), &["`rules` or `tags`"]);
