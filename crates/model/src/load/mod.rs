@@ -1,8 +1,8 @@
 //! From texts to a snapshot: parse, check, merge, validate, resolve; every finding is reported at once.
 
 pub(crate) mod check;
-pub(crate) mod context;
 mod checked;
+pub(crate) mod context;
 pub(crate) mod format;
 mod hide;
 mod later;
@@ -18,8 +18,8 @@ pub(crate) mod tree;
 
 use std::sync::Arc;
 
-pub(crate) use self::context::Context;
 pub use self::checked::Document;
+pub(crate) use self::context::Context;
 use self::{
     check::{Checker, Referred, Verdict, Written},
     path::Path,

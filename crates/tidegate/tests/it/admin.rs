@@ -48,8 +48,7 @@ fn the_page_at_the_top_says_where_things_are() {
     let page = get(gateway.admin, "/").expect("an answer");
     assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{page:?}");
     let text = page.text();
-    let links: Vec<&str> =
-        text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let links: Vec<&str> = text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(links, ["/console.css", "/livez", "/readyz?verbose", "/metrics"]);
     for link in links {
         assert_eq!(get(gateway.admin, link).expect("an answer").status, 200, "{link}");
