@@ -34,8 +34,15 @@ impl Document {
             return Err(found);
         };
         let (path, referred, literals) = (Path::default(), Vec::new(), Vec::new());
-        let mut checker =
-            Checker { root: schema, path, found: &mut found, referred, literals, is_later: false };
+        let mut checker = Checker {
+            root: schema,
+            path,
+            found: &mut found,
+            referred,
+            expressions: Vec::new(),
+            literals,
+            is_later: false,
+        };
         let verdict = checker.check(schema, &mut tree);
         let literals = checker.literals;
         tree.pruned = verdict == Verdict::Bad;
