@@ -12,7 +12,7 @@ use std::{
 use ai::{canon::Answer, dialect::Dialect};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
 use memchr::memmem::Finder;
 use model::Usd;
