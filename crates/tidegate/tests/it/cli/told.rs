@@ -150,7 +150,7 @@ accessLog: [{{kind: file, path: /no/such/logs/access.log}}]
         .replace("/no/such/program", "/bin/sh")
         .replace("owner: nobody-at-all, group: nogrp-at-all", "owner: root, group: root");
     let (code, told) = validated(&good);
-    assert!(code == 0 && !told.contains("here"), "{told}");
+    assert!(code == 0 && !told.contains("there is no"), "{told}");
 }
 
 #[test]
