@@ -101,12 +101,13 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{headers: {{re
 #[test]
 fn what_has_not_changed_is_not_compiled_again_and_counts_on() {
     let rust = fs::read(built("rust.wasm")).expect("a component");
-    let rest = |priority: u8| {
+    let rest_with = |priority: u8, more: &str| {
         format!(
             "plugins: [{{name: p, file: p.wasm, cpuTime: 2s}}]
-routes: [{{name: r, priority: {priority}, match: [{{path: {{prefix: /}}}}], policies: [{{wasm: {{plugin: p, config: {{refuse: /}}}}}}], respond: {{}}}}]\n"
+routes: [{{name: r, priority: {priority}, match: [{{path: {{prefix: /}}}}], policies: [{{wasm: {{plugin: p, config: {{refuse: /{more}}}}}}}], respond: {{}}}}]\n"
         )
     };
+    let rest = |priority: u8| rest_with(priority, "");
     let gateway = Plugged::start(&[("p.wasm", &rust)], &rest(0));
     for count in 1..4 {
         let answer = gateway.gateway.get("/");
@@ -117,6 +118,12 @@ routes: [{{name: r, priority: {priority}, match: [{{path: {{prefix: /}}}}], poli
         let instances = gateway.gateway.metric("tidegate_wasm_instances{policy=\"routes/r/wasm\"}");
         assert_eq!(instances, Some(1.0));
     }
+    // Other instances of the same plugin count on where the first have stopped, and so do the metrics.
+    let after = gateway.reload(&rest_with(4, ", via: other"));
+    assert_eq!(after["reloadsRefused"], 0, "{after}");
+    let counted = "tidegate_wasm_counter_total{plugin=\"p\",counter=\"refused\"}";
+    assert_eq!(gateway.gateway.metric(counted), Some(3.0), "{}", gateway.gateway.metrics());
+    assert_eq!(gateway.gateway.get("/").json()["refused"].as_u64(), Some(4));
 }
 
 #[test]

@@ -62,8 +62,13 @@ fn what_one_gateway_has_asked_for_the_other_gives() {
     assert_eq!(ask(&two, "/a", "\nx-lang: en\nif-none-match: \"1\"").status, 304);
     assert_eq!(upstream.seen().len(), 3);
     assert_eq!(count(&two, "reads", "hit"), 2.0);
+    // It was kept by other settings, whether these make keys or not.
+    ask(&one, "/plain", "");
+    written(&one, 3.0);
+    assert!(is_kept(&sharing(&redis, &upstream, ""), "/plain"));
     let other = sharing(&redis, &upstream, "key: {headers: [x-tenant]}, ");
-    assert!(!is_kept(&other, "/a"), "it was kept by other settings");
+    assert!(!is_kept(&other, "/plain"));
+    assert!(!is_kept(&sharing(&redis, &upstream, "setCookie: store, "), "/plain"));
     // Its cache stands at the same place: what one purges the others forget.
     assert_eq!(purge(&other, r#"{"everything": true}"#).status, 200);
     eventually("all have heard", || !is_kept(&one, "/a") && !is_kept(&two, "/a"));
@@ -123,6 +128,17 @@ fn purges_at_one_gateway_reach_redis_at_once_and_the_others_memory_within_a_seco
         (seen.len(), seen.last().expect("a request").header("if-none-match")),
         (asked + 1, Some("\"1\""))
     );
+    // So is all of it, also by one that has it from Redis alone.
+    pause(20);
+    let told = count(&one, "writes", "written");
+    ask(&one, "/b/new", "");
+    written(&one, told + 1.0);
+    assert_eq!(purge(&one, r#"{"everything": true, "soft": true}"#).status, 200);
+    ask(&sharing(&redis, &upstream, ""), "/b/new", "");
+    assert_eq!(
+        upstream.seen().last().and_then(|seen| seen.header("if-none-match").map(str::to_owned)),
+        Some("\"1\"".into())
+    );
 }
 
 #[test]
@@ -148,8 +164,8 @@ fn a_change_at_one_gateway_makes_void_what_all_have() {
 #[test]
 fn what_was_asked_for_before_a_purge_elsewhere_is_void_when_it_comes() {
     let redis = Redis::start();
-    let upstream = Upstream::scripted(|_| {
-        pause(700);
+    let upstream = Upstream::scripted(|seen| {
+        pause(if seen.target() == "/a" { 700 } else { 150 });
         answer("cache-control: max-age=600\nsurrogate-key: t", "old")
     });
     let (one, two) = (sharing(&redis, &upstream, ""), sharing(&redis, &upstream, ""));
@@ -161,6 +177,18 @@ fn what_was_asked_for_before_a_purge_elsewhere_is_void_when_it_comes() {
     });
     pause(100);
     assert!(!is_kept(&two, "/a"), "it was asked for before");
+    assert_eq!(count(&one, "writes", "written"), 0.0);
+    // Nor does Redis take what comes before this gateway has heard of the purge, which takes it up to a second.
+    for round in 0..5 {
+        let asked = upstream.seen().len();
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| ask(&one, &format!("/quick/{round}"), ""));
+            eventually("it is asked for", || upstream.seen().len() > asked);
+            assert_eq!(purge(&two, r#"{"tags": ["t"]}"#).status, 200);
+            assert_eq!(asks.join().expect("no panic").text(), "old");
+        });
+    }
+    eventually("redis has refused some", || count(&one, "writes", "outdated") > 0.0);
     assert_eq!(count(&one, "writes", "written"), 0.0);
     // One that has lost what was purged makes all void that was there.
     pause(1_100);
@@ -258,6 +286,45 @@ fn a_stale_answer_in_memory_gives_way_to_a_newer_one_of_another_gateway() {
     let given = ask(&two, "/a", "");
     assert_eq!(given.text(), "answer 2", "{}", status(&given));
     assert_eq!(upstream.seen().len(), 2);
+}
+
+#[test]
+fn the_last_that_was_asked_for_is_the_one_that_is_there() {
+    let redis = Redis::start();
+    let count_of = std::sync::atomic::AtomicUsize::new(0);
+    let upstream = Upstream::scripted(move |seen| {
+        match (seen.target(), count_of.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            ("/a", 0) => {
+                pause(600);
+                answer("cache-control: max-age=600", "old")
+            }
+            ("/a", _) => answer("cache-control: max-age=600", "new"),
+            ("/b", 2) => answer("cache-control: max-age=600", "old"),
+            _ => answer("cache-control: max-age=600\nvary: x-lang", "new"),
+        }
+    });
+    let (one, two) = (sharing(&redis, &upstream, ""), sharing(&redis, &upstream, ""));
+    // One that was asked for before comes after it.
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| ask(&one, "/a", "").text());
+        eventually("it is asked for", || upstream.seen().len() == 1);
+        pause(20);
+        assert_eq!(ask(&two, "/a", "").text(), "new");
+        written(&two, 1.0);
+        assert_eq!(asks.join().expect("no panic"), "old");
+    });
+    eventually("redis has refused it", || count(&one, "writes", "outdated") == 1.0);
+    // One that is for all gives way to one that is for some.
+    assert_eq!(ask(&one, "/b", "\nx-lang: de").text(), "old");
+    written(&one, 1.0);
+    assert_eq!(ask(&one, "/b", "\nx-lang: de\ncache-control: no-cache").text(), "new");
+    written(&one, 2.0);
+    let third = sharing(&redis, &upstream, "");
+    assert_eq!(
+        (ask(&third, "/a", "").text(), ask(&third, "/b", "\nx-lang: de").text()),
+        ("new".into(), "new".into())
+    );
+    assert_eq!(upstream.seen().len(), 4);
 }
 
 #[test]
