@@ -176,7 +176,8 @@ impl<'b> Part<'b> {
             parts.headers.push((name.clone(), [header, &b": "[..], value].concat()));
         }
         // A name of a file that is empty, or told in the extended form alone, makes a field of it to some.
-        if !described.is_surely_file && !(described.filename.is_some() && content.is_empty()) {
+        let is_no_file_chosen = described.filename.is_some() && content.is_empty();
+        if !(described.is_surely_file || is_no_file_chosen) {
             parts.arguments.push((name.clone(), content.to_vec()));
         }
         if let Some(filename) = described.filename {

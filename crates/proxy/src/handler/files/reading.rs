@@ -132,6 +132,8 @@ impl Pool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     /// A disk that nobody else has.
@@ -161,7 +163,7 @@ pub(super) mod tests {
             })
             .collect();
         for one in &mut asked {
-            assert!(futures_util::poll!(one).is_pending());
+            assert!(one.now_or_never().is_none());
         }
         let other = tokio::time::timeout(Duration::from_secs(5), waiting(disk(), || Ok(7)));
         assert_eq!(other.await.expect("it waits for nobody").expect("read"), 7);
