@@ -86,8 +86,7 @@ impl<'w> Around<'w> {
 
     fn listeners(&self) -> impl Iterator<Item = &'w Listener> {
         let names = &self.route.listeners;
-        let is_here =
-            |one: &&Listener| names.as_ref().is_none_or(|names| names.iter().any(|name| *name == one.name));
+        let is_here = |one: &&Listener| names.as_ref().is_none_or(|names| names.contains(&one.name));
         self.config().listeners.iter().filter(is_here)
     }
 

@@ -360,7 +360,7 @@ pub(super) fn timings(call: &CallRecord, out: &mut Vec<u8>) {
     }
 }
 
-fn failed_tries(call: &CallRecord, out: &mut Vec<u8>) {
+pub(super) fn failed_tries(call: &CallRecord, out: &mut Vec<u8>) {
     if call.failed_tries.is_empty() {
         return;
     }

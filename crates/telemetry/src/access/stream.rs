@@ -2,7 +2,7 @@
 
 use model::{CallRecord, StreamRecord, resource::access_log::Redact};
 
-use super::line::{client, duration, failure, field, number, optional, timings};
+use super::line::{client, duration, failed_tries, failure, field, number, optional, timings};
 use crate::json;
 
 /// Writes it as a JSON object.
@@ -29,6 +29,7 @@ pub(super) fn json(record: &CallRecord, stream: &StreamRecord, redact: &Redact, 
     duration("duration_ms", record.timings.total, out);
     timings(record, out);
     number("attempts", u64::from(record.attempts), out);
+    failed_tries(record, out);
     failure(record, out);
     out.push(b'}');
 }

@@ -66,6 +66,10 @@ struct Tried<'q> {
 }
 
 /// What becomes of a target that was asked.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of them lives for a moment, and an answer is the usual one"
+)]
 enum Outcome {
     /// The caller is given its answer.
     Given(Response<Body>),
@@ -82,7 +86,7 @@ enum Left {
     /// Its answer was looked through, and is none to pass on.
     Unwanted { status: StatusCode, is_due: bool, reason: &'static str },
     /// It answered with a status that another may do better than.
-    Refused(Response<Body>),
+    Refused(Box<Response<Body>>),
     /// None of its keys can be taken.
     Away(Away),
     /// It could not be reached, or broke off.
@@ -195,6 +199,7 @@ pub(super) async fn ask(
             Left::Unwanted { .. } => {}
             Left::Refused(response) => {
                 let Tried { target, model, dialect, words, told } = tried;
+                let response = *response;
                 refusals.answered(Refused { target, model, dialect, words, told, response }).await;
             }
             Left::Away(away) => refusals.away(away),
@@ -269,7 +274,7 @@ async fn outcome(
         return Outcome::Left(Left::Unwanted { status, is_due, reason });
     }
     match may_go_on(&response, on, more) {
-        true => Outcome::Left(Left::Refused(response)),
+        true => Outcome::Left(Left::Refused(Box::new(response))),
         false => Outcome::Given(response),
     }
 }

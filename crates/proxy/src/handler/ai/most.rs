@@ -328,7 +328,8 @@ mod tests {
             many = many.of_one("b").beyond(many.clone(), silent(round * 200_000_000));
         }
         assert_eq!((many.before.len(), of(&many)), (40, Some(200_000_000)));
-        assert!(many.before.iter().all(|round| Arc::strong_count(&round.one) <= 2));
+        // The first is also in the other calls above.
+        assert!(many.before.iter().skip(1).all(|round| Arc::strong_count(&round.one) <= 2));
         // One that nobody named is the dearest.
         assert_eq!(of(&call.of_one("d")), Some(330_000_000));
     }

@@ -94,7 +94,7 @@ fn a_version_too_many_or_too_few_in_a_base_address_is_warned_of() {
         ("gemini", "https://a.test/v1beta", None),
         ("openai", "https://a.test/v1", None),
         ("openai", "https://a.test", Some("write `https://a.test/v1`")),
-        ("openai-compatible", "https://a.test", None),
+        ("openai-compatible", "https://a.test", Some("such as `https://a.test/v1`")),
         ("openai-compatible", "https://a.test/v1/chat/completions", Some("so leave `/completions` out")),
     ] {
         let (code, told) = validated("kind: openai,", &format!("kind: {kind}, baseUrl: \"{base}\","));

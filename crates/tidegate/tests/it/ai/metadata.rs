@@ -170,8 +170,11 @@ fn a_metadata_service_is_link_local_and_of_the_providers_own_cloud() {
             "kind: bedrock, values: {region: r}, metadata: {cloud: aws, endpoint: \"http://192.0.2.1\"}",
             "no metadata service",
         ),
-        ("kind: bedrock, values: {region: r}, metadata: {cloud: google}", "`metadata.cloud`"),
-        ("kind: openai, metadata: {cloud: azure}", "`metadata.cloud`"),
+        (
+            "kind: bedrock, values: {region: r}, metadata: {cloud: google}",
+            "metadata.cloud: a provider of kind",
+        ),
+        ("kind: openai, metadata: {cloud: azure}", "metadata.cloud: a provider of kind"),
         ("kind: bedrock, values: {region: r}, keys: [k], metadata: {cloud: aws}", "in one way"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");

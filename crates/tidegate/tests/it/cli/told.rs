@@ -73,7 +73,7 @@ fn what_does_not_compile_is_told_at_its_own_line() {
             "there is no `Europe/Berin`",
         ),
         (
-            "    policies:\n      - validate:\n          schemas:\n            body: {schema: {type: object}}\n            answer: {schema: {items: {type: [string, nul]}}}\n    backends: [{upstream: a}]\n",
+            "    policies:\n      - validate:\n          schemas:\n            body: {schema: {type: object}}\n            answer: {schema: {items: {type: [string, nul]}}}\n          answers: report\n    backends: [{upstream: a}]\n",
             "policies[0].validate.schemas.answer.schema.items.type",
             5,
             "there is no type `nul`",
@@ -99,7 +99,7 @@ fn what_does_not_compile_is_told_at_its_own_line() {
 fn a_database_that_is_none_has_a_line_and_an_example_and_a_file_that_is_not_there_a_folder() {
     let (code, told) = validated("listeners: []\npostgres:\n  url: x\n");
     assert_eq!(code, 3, "{told}");
-    for part in ["postgres.url: ", "such as `postgres://user:password@", "tidegate.yaml:3:"] {
+    for part in ["postgres.url: ", "such as `postgres://", "tidegate.yaml:3:"] {
         assert!(told.contains(part), "lacks {part}: {told}");
     }
     // As it is run most: from elsewhere, with a relative name.

@@ -77,17 +77,27 @@ fn clients_that_send_slowly_have_none_of_the_places() {
 #[test]
 fn what_there_is_no_memory_for_is_left_out_and_told_as_that() {
     let (own, other) = (answering("own", 200, "text/plain"), answering("own", 200, "text/plain"));
-    // Room for one head and three small bodies.
-    let gateway = before(&own, &other, ", maxConcurrent: 1, maxBodySize: 100B");
-    let mut slow = Client::connect(gateway.address);
-    slow.write("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab");
-    eventually("it has the room", || {
-        assert_eq!(post(&gateway, "/quick", "body").text(), "own");
-        left_out(&gateway, "memory") >= Some(1.0)
-    });
-    slow.write("cde");
-    assert_eq!(slow.read().expect("an answer").text(), "own");
-    eventually("it is copied", || other.seen().iter().any(|seen| seen.body == b"abcde"));
+    // Room for three bodies of 1 MiB, one head, and 8 MiB for the heads of others.
+    let gateway = before(&own, &other, ", maxConcurrent: 1, maxBodySize: 1MiB");
+    let most = 1 << 20;
+    let mut slow: Vec<Client> = (0..12)
+        .map(|_| {
+            let mut client = Client::connect(gateway.address);
+            client.write(format!("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: {most}\r\n\r\n"));
+            client.write("x".repeat(most - 2));
+            client
+        })
+        .collect();
+    eventually("one has found no room", || left_out(&gateway, "memory") >= Some(1.0));
+    let whole = other.seen().len();
+    for client in &mut slow {
+        client.write("yz");
+        assert_eq!(client.read().expect("an answer").text(), "own");
+        pause(50);
+    }
+    eventually("others are copied", || other.seen().len() >= whole + 8);
+    assert!(other.seen().iter().all(|seen| seen.body.len() == most && seen.body.ends_with(b"xyz")));
+    assert!(other.seen().len() < 12, "{}", other.seen().len());
 }
 
 #[test]

@@ -394,11 +394,11 @@ fn answers_are_judged_by_what_is_in_them_and_as_a_whole() {
         let (coding, body) = match seen.target() {
             "/deflate" => ("deflate", b"no matter".to_vec()),
             "/broken" => ("gzip", b"a leak that is no gzip".to_vec()),
-            target => match target.split_once('-').expect("a coding and a text") {
-                (coding, text) => {
-                    (coding.trim_start_matches('/'), packed(coding.trim_start_matches('/'), text.as_bytes()))
-                }
-            },
+            target => {
+                let (coding, text) = target.split_once('-').expect("a coding and a text");
+                let coding = coding.trim_start_matches('/');
+                (coding, packed(coding, text.as_bytes()))
+            }
         };
         let length = body.len();
         let head = format!(

@@ -48,7 +48,7 @@ fn mistakes_are_named_with_their_place() {
         (good("").replace("{{ text }}", "{{ texd }}"), "prompt", "messages[0].content: `texd` is no property of `input`, which has text"),
         (good("").replace("{{ text }}", "{% if text %}"), "prompt", "messages[0].content: line 1:"),
         (good("").replace("{type: object,", "{type: array,"), "prompt.input", "begin with `type: object`"),
-        (good("").replace("{type: string}", "{type: strin}"), "prompt", "input: /properties/text"),
+        (good("").replace("{type: string}", "{type: strin}"), "prompt.input.properties.text.type", "did you mean `string`"),
         (good("").replace("{type: string}", "{$ref: \"http://127.0.0.1:9/x\"}"), "prompt", "input:"),
         (good(", output: {type: string}"), "prompt.output", "type: object"),
         (good(", output: {type: object, required: 7}"), "prompt", "output:"),

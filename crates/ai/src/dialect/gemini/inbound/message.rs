@@ -233,7 +233,8 @@ fn read_call(
 fn prove(parts: &mut Vec<Part>, others: Vec<Proof>) {
     let is_with =
         |part: &Part, proof: &Proof| matches!(part, Part::Thinking { proof: Some(own), .. } if own == proof);
-    for mut new in others {
+    let mut others = VecDeque::from(others);
+    while let Some(mut new) = others.pop_front() {
         let is_behind = new.take_behind() || parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
         if parts.iter().any(|part| is_with(part, &new)) {
             continue;
@@ -244,15 +245,33 @@ fn prove(parts: &mut Vec<Part>, others: Vec<Proof>) {
             Part::Thinking { proof: proof @ None, .. } if is_signature => Some(proof),
             _ => None,
         });
-        match unproven {
-            Some(proof) => *proof = Some(new),
-            None => {
-                let said = parts.iter().position(|part| !matches!(part, Part::Thinking { .. }));
-                let at = said.filter(|_| !is_behind).unwrap_or(parts.len());
-                parts.insert(at, Part::Thinking { text: String::new(), proof: Some(new) });
+        if let Some(proof) = unproven {
+            *proof = Some(new);
+        } else if let Some((at, proof)) = parts.iter_mut().enumerate().find_map(|(at, part)| match part {
+            Part::Thinking { text, proof: Some(proof) } if is_signature && !text.is_empty() => {
+                is_of_a_later(&others, proof).then_some((at, proof))
             }
+            _ => None,
+        }) {
+            // An SDK has put it over the signature of the words before it, as it does with a part that has no words.
+            let wordless = std::mem::replace(proof, new);
+            parts.insert(at + 1, Part::Thinking { text: String::new(), proof: Some(wordless) });
+        } else {
+            let said = parts.iter().position(|part| !matches!(part, Part::Thinking { .. }));
+            let at = said.filter(|_| !is_behind).unwrap_or(parts.len());
+            parts.insert(at, Part::Thinking { text: String::new(), proof: Some(new) });
         }
     }
+}
+
+/// Whether a proof is of a thought without words that came after others.
+fn is_of_a_later(others: &VecDeque<Proof>, proof: &Proof) -> bool {
+    proof.kind == ProofKind::Encrypted
+        && others.iter().any(|other| {
+            let mut other = other.clone();
+            other.take_behind();
+            other == *proof
+        })
 }
 
 /// `functionResponse`. Its object says `output` or `error`, or is the output itself.
