@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the executable of profile `dist`, arranged by what it was seen to do.
 # A first build counts what it does in one short round of each scene of `scripts/bench.sh` (installed before), a second
-# one uses the counts: what is executed together stands together, which a program of many small parts gains most by.
+# one uses the counts: what is executed together stands together.
 # `--plain` leaves the counting out. Ends with target/dist/tidegate; some 45 minutes on two cores, 20 with `--plain`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
