@@ -301,7 +301,7 @@ fn steps_that_cannot_be_compiled_are_told_when_they_are_loaded() {
         ("{request: {body: [{}]}}", &["expected exactly one of"]),
         ("{request: {body: [{jq: '.a', xmlToJson: true}]}}", &["expected exactly one of"]),
         ("{request: {body: [{jq: '.a |'}]}}", &["request.body[0].jq:", "expected"]),
-        ("{answer: {body: [{jq: 'env'}]}}", &["answer.body[0].jq:", "nothing of the process"]),
+        ("{answer: {body: [{jq: 'env'}]}}", &["answer.body[0].jq:", "programs here know nothing"]),
         ("{answer: {body: [{template: '{{ body'}]}}", &["answer.body[0].template: line 1"]),
         (
             "{answer: {body: [{patch: [{op: add, path: a, value: 1}]}]}}",
