@@ -22,8 +22,9 @@ impl ServerClock {
         Self { begun: Instant::now(), ahead: AtomicI64::new(0), told: AtomicU64::new(0) }
     }
 
+    /// Never nothing, and as much more as time went on: one is added at every time.
     fn elapsed(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// The server has just told its time, in microseconds since 1970. The way here took a while, so that it is later
