@@ -38,7 +38,6 @@ def arguments():
     parser.add_argument("--waf", action="store_true", help="rules against attacks beside ModSecurity; writes the table of docs/waf.md")
     parser.add_argument("--against", metavar="REF", help="a revision of this repository to compare with")
     parser.add_argument("--against-binary", help=argparse.SUPPRESS)
-    parser.add_argument("--train", metavar="BINARY", help=argparse.SUPPRESS)
     parser.add_argument("--no-peers", action="store_true", help="leave out all but nginx")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=int)
@@ -79,20 +78,6 @@ def start_upstreams(tools):
     return processes, ports
 
 
-#: What a profile is not made of: memory at rest and reloads.
-UNTRAINED = ("idle", "reload", "ai-slow")
-
-
-def train(options, tools, ports):
-    """A round of every scene's own work for a binary that counts what it does (`scripts/dist.sh`); measures nothing."""
-    options.rounds, options.seconds = 1, 1
-    Tidegate.BINARY = options.train
-    for scene in EVERY:
-        ours = [kind for kind in getattr(scene, "kinds", [Tidegate]) if issubclass(kind, Tidegate)]
-        if scene.name not in UNTRAINED:
-            run_scene(scene, options, tools, ports, ours)
-
-
 def run_scene(scene, options, tools, ports, kinds):
     """Samples by proxy: a list with one entry per round."""
     able = [kind for kind in kinds if kind.NAME not in scene.cannot]
@@ -121,8 +106,6 @@ def main():
     upstreams, ports = start_upstreams(tools)
     results = {}
     try:
-        if options.train:
-            return train(options, tools, ports)
         for scene in EVERY:
             if not options.scene or scene.name in options.scene:
                 kinds = getattr(scene, "kinds", None) or candidates(options)
