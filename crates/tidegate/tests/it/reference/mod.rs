@@ -3,6 +3,7 @@
 
 mod examples;
 mod page;
+mod running;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
