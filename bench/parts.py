@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 
 import load
 from proxies.envoy_quic import EnvoyOverHttp3
+from proxies.haproxy import HAProxy
 from proxies.nginx import Nginx
-from proxies.process import Setup
+from proxies.process import WORKERS, Setup
 from proxies.tidegate_policies import (
-    Asked, Authorized, Filed, Masked, NginxFiles, Once, Posted, Signed, Transformed, Validated,
+    Asked, Authorized, Filed, Fresh, Hardened, Listed, Masked, NginxFiles, Once, Posted, Signed, Transformed, Validated, Watched,
 )
-from proxies.tidegate_parts import Cached, Composed, Guarded, Limited, OverHttp2, OverHttp3, Plugged, Proxied, SharedLimited, Transcoded
+from proxies.tidegate_parts import (
+    Cached, Composed, Guarded, Limited, OverHttp2, OverHttp3, Passed, Plugged, Proxied, SharedLimited, Transcoded,
+)
 from proxies.varnish import Varnish
 from scenes import Scene
 
@@ -27,6 +30,30 @@ class NginxKeeping(Nginx):
 
     def locations(self):
         return [one.replace("proxy_pass", "proxy_cache kept;\n      proxy_pass", 1) for one in super().locations()]
+
+
+class HAProxyPassing(HAProxy):
+    """`mode tcp`: nothing of HTTP is read."""
+
+    NAME = "HAProxy in TCP mode"
+
+    def write(self):
+        (self.folder / "haproxy.cfg").write_text(
+            f"""
+global
+  nbthread {WORKERS}
+  no strict-limits
+  maxconn 10500
+defaults
+  mode tcp
+  timeout client 600s
+  timeout server 600s
+  timeout connect 1s
+listen bench
+  bind 127.0.0.1:{self.port} backlog 4096
+  server one 127.0.0.1:{self.upstream.http1}
+"""
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +133,7 @@ def script(proxy):
         sends["Content-Type"] = "application/json"
         lines += ['wrk.method = "POST"', f"wrk.body = {json.dumps(proxy.body())}"]
     lines += [f"wrk.headers[{json.dumps(field)}] = {json.dumps(text)}" for field, text in sends.items()]
-    if getattr(proxy, "HAS_KEYS", False):
+    if getattr(proxy, "KEY_FIELD", ""):
         # wrk has a state of Lua for each thread: each begins its keys with a number of its own.
         lines += [
             "local threads = 0",
@@ -115,7 +142,8 @@ def script(proxy):
             "function request()",
             "  begun = begun or string.format('%d-%d-%d', number, os.time(), math.random(0, 2147483647))",
             "  count = count + 1",
-            "  wrk.headers['Idempotency-Key'] = begun .. '-' .. count",
+            f"  wrk.headers['{proxy.KEY_FIELD}'] = begun .. '-' .. count",
+            "  wrk.headers['X-Timestamp'] = tostring(os.time())" if proxy.IS_TIMED else "",
             "  return wrk.format()",
             "end",
         ]
@@ -134,5 +162,7 @@ ALL = (
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
     Told("policies", "a proxied GET under one policy", Setup("bare"), kinds=(Proxied, Signed, Authorized, Transformed, Masked), base=Proxied.NAME),
     Told("bodies", "a proxied POST of 300 bytes under one policy", Setup("bare"), kinds=(Posted, Validated, Once, Asked), base=Posted.NAME),
+    Told("defence", "a proxied GET under one policy of defence", Setup("bare"), kinds=(Proxied, Hardened, Listed, Watched, Fresh), base=Proxied.NAME),
+    PartScene("tcp", "the same bytes over a listener of TCP", Setup("bare"), kinds=(Proxied, Passed, HAProxyPassing), base=HAProxyPassing.NAME),
     PartScene("static", "a file of 1 KiB", Setup("bare"), kinds=(Filed, NginxFiles), base="nginx", path="/app.js"),
 )

@@ -135,8 +135,12 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
 - *HTTP/3*: 16 connections with ten requests each at a time, to which the upstream answers 1 KiB; over HTTP/2 by `h2load`, over HTTP/3
   by `bench-tools http3` (quinn and h3), whose own time is not counted. QUIC does in the process what TCP does in the kernel.
 - *Under one policy*: what the policy is told stands in `bench/proxies/tidegate_policies.py`. The token is signed
-  by RSA with 2,048 bits; that it is good is known after the first request, and its claims are judged in each. The answer that jq makes another and that loses two
+  by RSA with 2,048 bits; that it is good is known after the first request, and its claims are judged in each. The answer that jq makes another
+  and that loses two
   fields is the upstream's kibibyte of JSON. Idempotency keys are new each time, and their answers are kept in memory.
+- *Under one policy of defence*: in the same file. The client is on none of the networks, and says that it is a browser where bots are
+  looked for. A nonce is new each time, and remembered for some seconds; it comes with a key.
+- *Over a listener of TCP*: the same requests, of which nothing is read; HAProxy has `mode tcp`.
 - *A component that does nothing* (`bench/no-op.wasm`) is called on the way in and on the way out.
 - *A file*: in the system's memory; nginx keeps it open (`open_file_cache`) and sends it by `sendfile`.
 - *Rules against attacks*: a GET without a body under Debian's Core Rule Set at paranoia 1. Requests of every kind, and
@@ -191,7 +195,7 @@ def write_parts(results, options, tools):
         seconds=options.seconds,
         machine=machine(),
         revision=revision(),
-        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("nginx", "Varnish", "Redis", "Envoy")),
+        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("nginx", "HAProxy", "Varnish", "Redis", "Envoy")),
         goals=markdown(["what", "goal", "measured", ""], goals.part_rows(results)),
         scenes="\n\n".join(section(scene, results[scene.name]) for scene in parts.ALL if scene.name in results),
     )

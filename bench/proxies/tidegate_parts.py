@@ -130,6 +130,19 @@ class OverHttp3(Tidegate):
         return config
 
 
+class Passed(Tidegate):
+    """Bytes that go on as they come, at a listener of TCP."""
+
+    NAME = "Tidegate, bytes passed on"
+
+    def config(self):
+        config = super().config()
+        config["listeners"][0]["protocol"] = "tcp"
+        del config["routes"]
+        config["streamRoutes"] = [{"name": "all", "listeners": ["bench"], "backends": [{"upstream": "mock"}]}]
+        return config
+
+
 class Transcoded(Tidegate):
     """REST for a gRPC server, by the annotations of its descriptor set."""
 

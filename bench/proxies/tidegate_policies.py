@@ -149,7 +149,7 @@ class Once(Posted):
     """The same with a key of its own each time, whose answer is kept in memory."""
 
     NAME = "Tidegate, an idempotency key each"
-    HAS_KEYS = True
+    KEY_FIELD, IS_TIMED = "Idempotency-Key", False
 
     def policies(self):
         return [{"idempotency": {"required": True, "ttl": "1m", "key": "clientAddress"}}]
@@ -167,6 +167,54 @@ class Asked(Posted):
         (self.folder / "types.graphql").write_text(TYPES)
         limits = {"depth": 8, "cost": 500, "aliases": 10}
         return [{"graphql": {"schema": str(self.folder / "types.graphql"), "limits": limits}}]
+
+
+class Hardened(WithPolicy):
+    """What browsers are told beside each answer."""
+
+    NAME = "Tidegate, headers for browsers"
+
+    def policies(self):
+        return [{"securityHeaders": {}}]
+
+
+class Listed(WithPolicy):
+    """A list of 50,000 bad networks, on none of which the client is."""
+
+    NAME = "Tidegate, 50,000 bad networks"
+
+    def policies(self):
+        # Every other network, so that no two of them are one.
+        lines = [f"{20 + (n >> 15)}.{n >> 7 & 255}.{(n & 127) * 2}.0/24\n" for n in range(50_000)]
+        (self.folder / "networks.txt").write_text("".join(lines))
+        return [{"ipReputation": {"lists": [{"name": "bad", "file": str(self.folder / "networks.txt")}]}}]
+
+
+class Watched(WithPolicy):
+    """A browser that is looked at for signs of a program."""
+
+    NAME = "Tidegate, bots looked for"
+
+    def policies(self):
+        return [{"botDetection": {}}]
+
+    def sends(self):
+        agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
+        return {"User-Agent": agent, "Accept-Language": "en"}
+
+
+class Fresh(WithPolicy):
+    """A consumer's requests, each with a nonce of its own."""
+
+    NAME = "Tidegate, a key and a nonce each"
+    KEY_FIELD, IS_TIMED = "X-Nonce", True
+
+    def config(self):
+        return {**super().config(), "consumers": [{"name": "bench", "keys": [{"file": self.tools.key_file}]}]}
+
+    def policies(self):
+        places = {"maxNonces": 4_000_000, "maxNoncesPerKey": 4_000_000}
+        return [{"keyAuth": {"header": "x-api-key"}}, {"antiReplay": {"window": "5s", **places}}]
 
 
 def serve_file(folder):
