@@ -57,6 +57,10 @@ fn other_codings_are_415_and_broken_ones_400() {
         assert_eq!(post(&gateway, coding, &body).status, status, "{coding} {body:?}");
     }
     assert!(upstream.seen().is_empty(), "no upstream saw a whole request of these");
+    let record = gateway.record("another coding", |record| record["status"] == 415);
+    assert_eq!(record["stopped_by"], "decompress", "{record}");
+    let stops = "tidegate_policy_stops_total{listener=\"public\",route=\"r\",policy=\"decompress\"}";
+    assert!(gateway.metric(stops) >= Some(2.0), "{}", gateway.metrics());
 }
 
 #[test]
