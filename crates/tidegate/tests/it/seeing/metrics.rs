@@ -274,6 +274,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_bot_",
             "tidegate_client_credentials_",
             "tidegate_csrf_",
+            "tidegate_decompress_",
             "tidegate_etag_",
             "tidegate_ext_auth_",
             "tidegate_geo_",
