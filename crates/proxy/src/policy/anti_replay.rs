@@ -386,4 +386,21 @@ mod tests {
         assert_eq!(seconds(&[b'1'; 10_000]), None);
         assert_eq!(seconds(b"\xff"), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_time_is_a_number_of_seconds_or_none(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+            made in "[-+0-9TZ:. ]{0,40}",
+            second in 0_u64..99_999_999_999,
+        ) {
+            for text in [bytes.as_slice(), made.as_bytes()] {
+                assert!(seconds(text).is_none_or(f64::is_finite), "{made}");
+            }
+            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+            for text in [second.to_string(), date] {
+                assert_eq!(seconds(text.as_bytes()), Some(second as f64), "{text}");
+            }
+        }
+    }
 }

@@ -265,6 +265,36 @@ mod tests {
         assert!(!passes(&policy, &secure), "a page that came in the clear");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_but_ones_own_origin_passes_however_it_is_written(
+            made in "(https?|ftp)?(://)?(api\\.example\\.test)?(:80|:443)?[:/@?#.a-z0-9-]{0,20}",
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+        ) {
+            const OWN: [&str; 4] = [
+                "http://api.example.test",
+                "http://api.example.test:80",
+                "https://api.example.test",
+                "https://api.example.test:443",
+            ];
+            let policy = policy(serde_json::json!({}));
+            for value in [made.as_bytes(), bytes.as_slice()] {
+                let Ok(value) = http::HeaderValue::from_bytes(value) else { continue };
+                let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+                for name in [header::ORIGIN, header::REFERER] {
+                    // Of a referer the origin counts.
+                    let ends = if name == header::ORIGIN { "" } else { "/?#" };
+                    let is_own = OWN.iter().any(|own| {
+                        text.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with(|letter: char| ends.contains(letter)))
+                    });
+                    let mut asked = call("POST", "/");
+                    asked.head.headers.insert(name, value.clone());
+                    assert!(outcome(&policy, &mut asked).is_err() || is_own, "{text}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_referer_stands_in_for_an_origin() {
         let policy = policy(serde_json::json!({"withoutHeaders": "refuse"}));

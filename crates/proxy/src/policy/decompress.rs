@@ -3,11 +3,14 @@
 //! The caps on size and ratio bind while the body unfolds; a body beyond them is 413, and never reaches anyone as
 //! if it were whole.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, header};
 
 use super::{
     Flow, Needs, NeedsOf, Policy,
     coding::{Caps, Coding, Decoded, content_codings},
+    counted::{Counted, Metric},
 };
 use crate::{
     body::Body,
@@ -20,16 +23,26 @@ use crate::{
 const OF_THE_CODED_BYTES: [&str; 6] =
     ["content-encoding", "content-length", "content-md5", "digest", "content-digest", "repr-digest"];
 
+static METRIC: Metric = Metric {
+    name: "tidegate_decompress_requests_total",
+    help: "Requests whose body is in a content coding, by whether it is one that is undone.",
+    outcomes: &["unpacked", "refused"],
+    gauges: &[],
+};
+const UNPACKED: usize = 0;
+const REFUSED: usize = 1;
+
 /// The compiled policy.
 pub(crate) struct Decompress {
     codings: Vec<Coding>,
     caps: Caps,
     /// What a client that used another coding is told (RFC 9110 §15.5.16).
     accept: HeaderValue,
+    counted: Arc<Counted>,
 }
 
 impl Decompress {
-    pub(crate) fn compile(settings: &model::policy::Decompress, _: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &model::policy::Decompress, cx: &Building<'_>) -> Result<Self, String> {
         let codings: Vec<Coding> = settings.algorithms.iter().map(|coding| Coding::from(*coding)).collect();
         let names: Vec<_> = codings.iter().map(|coding| coding.name()).collect();
         let accept = HeaderValue::from_str(&names.join(", ")).map_err(|error| error.to_string())?;
@@ -37,10 +50,11 @@ impl Decompress {
         if caps.ratio == 0 {
             return Err("`maxRatio` is 0; expected at least 1".into());
         }
-        Ok(Self { codings, caps, accept })
+        Ok(Self { codings, caps, accept, counted: Counted::of(&METRIC, cx) })
     }
 
     fn unsupported(&self, hint: &str) -> Failure {
+        self.counted.note(REFUSED);
         Failure::refused(Problem::UnsupportedMedia)
             .with_header(header::ACCEPT_ENCODING, self.accept.clone())
             .with_hint(hint)
@@ -69,6 +83,7 @@ impl Policy for Decompress {
         };
         let inner = std::mem::take(body);
         if !inner.is_empty() {
+            self.counted.note(UNPACKED);
             *body = match Decoded::new(inner, coding, self.caps) {
                 Ok(decoded) => Body::boxed(decoded),
                 Err(error) => {

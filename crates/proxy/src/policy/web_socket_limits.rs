@@ -14,7 +14,10 @@ use bytes::BytesMut;
 use http::{Response, header};
 use model::policy::web_socket_limits::SocketBounds;
 
-use super::{Flow, Needs, NeedsOf, Policy};
+use super::{
+    Flow, Needs, NeedsOf, Policy,
+    counted::{Counted, Metric},
+};
 use crate::{
     body::Body,
     call::{Call, Upgrade},
@@ -34,10 +37,25 @@ const AGAIN: Duration = Duration::from_millis(100);
 const GOING_AWAY: u16 = 1001;
 const TOO_LARGE: u16 = 1009;
 
+static METRIC: Metric = Metric {
+    name: "tidegate_web_socket_closed_total",
+    help: "WebSockets that the gateway closed, by what they went beyond.",
+    outcomes: &["request-too-large", "response-too-large", "idle", "max-duration", "no-pong"],
+    gauges: &[],
+};
+/// What the log says of each outcome.
+const WHY: [&str; 5] = ["request too large", "response too large", "idle", "max duration", "no pong"];
+const REQUEST: usize = 0;
+const RESPONSE: usize = 1;
+const IDLE: usize = 2;
+const OLD: usize = 3;
+const SILENT: usize = 4;
+
 /// The compiled policy.
 pub(crate) struct WebSocketLimits {
     terms: Terms,
     compression: bool,
+    counted: Arc<Counted>,
 }
 
 /// What a connection is held to.
@@ -66,12 +84,13 @@ struct Socket {
     is_owed: Option<Instant>,
     random: u64,
     told: Arc<OnceLock<&'static str>>,
+    counted: Arc<Counted>,
 }
 
 impl WebSocketLimits {
     pub(crate) fn compile(
         settings: &model::policy::WebSocketLimits,
-        _: &Building<'_>,
+        cx: &Building<'_>,
     ) -> Result<Self, String> {
         let bounds = |bounds: &Option<SocketBounds>| {
             let of = |size: Option<model::Size>| size.map_or(u64::MAX, model::Size::bytes);
@@ -89,6 +108,7 @@ impl WebSocketLimits {
                 ping: settings.ping.as_ref().map(|ping| (ping.interval.get(), ping.timeout.get())),
             },
             compression: settings.compression,
+            counted: Counted::of(&METRIC, cx),
         })
     }
 }
@@ -119,12 +139,20 @@ impl Policy for WebSocketLimits {
         }
         let told = call.traffic().socket_end.get_or_insert_default().clone();
         let inner = std::mem::take(answer.body_mut());
-        *answer.body_mut() = Overseen::by(inner, Socket::new(self.terms, call.random, told, Instant::now()));
+        let counted = self.counted.clone();
+        let socket = Socket::new(self.terms, call.random, told, counted, Instant::now());
+        *answer.body_mut() = Overseen::by(inner, socket);
     }
 }
 
 impl Socket {
-    fn new(terms: Terms, random: u64, told: Arc<OnceLock<&'static str>>, now: Instant) -> Self {
+    fn new(
+        terms: Terms,
+        random: u64,
+        told: Arc<OnceLock<&'static str>>,
+        counted: Arc<Counted>,
+        now: Instant,
+    ) -> Self {
         Self {
             forth: Follower::new(terms.request),
             back: Follower::new(terms.response),
@@ -136,12 +164,16 @@ impl Socket {
             is_owed: None,
             random,
             told,
+            counted,
         }
     }
 
     /// Ends the connection: each side is told, unless it is in the middle of a frame.
-    fn close(&mut self, code: u16, why: &'static str, on: &mut Onward) {
-        let _ = self.told.set(why);
+    fn close(&mut self, code: u16, outcome: usize, on: &mut Onward) {
+        // The first reason is the one that counts.
+        if WHY.get(outcome).is_some_and(|why| self.told.set(*why).is_ok()) {
+            self.counted.note(outcome);
+        }
         let payload = code.to_be_bytes();
         if self.back.is_between() {
             control(CLOSE, &payload, None, &mut on.to_client);
@@ -185,7 +217,7 @@ impl Watch for Socket {
         match self.forth.take(data, &mut on.to_upstream) {
             Ok(passed) if passed.is_message => self.moved = now,
             Ok(_) => {}
-            Err(TooLarge) => self.close(TOO_LARGE, "request too large", on),
+            Err(TooLarge) => self.close(TOO_LARGE, REQUEST, on),
         }
     }
 
@@ -194,7 +226,7 @@ impl Watch for Socket {
         match self.back.take(data, &mut on.to_client) {
             Ok(passed) if passed.is_message => self.moved = now,
             Ok(_) => {}
-            Err(TooLarge) => return self.close(TOO_LARGE, "response too large", on),
+            Err(TooLarge) => return self.close(TOO_LARGE, RESPONSE, on),
         }
         if self.is_owed.is_some() {
             self.ask(now, &mut on.to_client);
@@ -221,14 +253,14 @@ impl Watch for Socket {
     fn time_out(&mut self, on: &mut Onward) {
         let now = Instant::now();
         if self.terms.lifetime.is_some_and(|lifetime| self.began + lifetime <= now) {
-            return self.close(GOING_AWAY, "max duration", on);
+            return self.close(GOING_AWAY, OLD, on);
         }
         if self.terms.idle.is_some_and(|idle| self.moved + idle <= now) {
-            return self.close(GOING_AWAY, "idle", on);
+            return self.close(GOING_AWAY, IDLE, on);
         }
         if self.patience().is_some_and(|patience| patience <= now) {
             match self.asked {
-                Some(_) => self.close(GOING_AWAY, "no pong", on),
+                Some(_) => self.close(GOING_AWAY, SILENT, on),
                 None => self.ask(now, &mut on.to_client),
             }
         }

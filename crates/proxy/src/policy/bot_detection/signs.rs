@@ -179,6 +179,25 @@ pub(super) mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_client_says_it_has_signs_that_add_up(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000),
+            text in "(Mozilla/[45]\\.0 )?(Chrome/|Firefox/|Version/)?[0-9.a-zA-Z /;()]{0,40}(Safari/)?[0-9.]{0,9}",
+            hints in "[\"a-zA-Z;=0-9, ]{0,100}",
+        ) {
+            for agent in [bytes.as_slice(), text.as_bytes()] {
+                let mut headers = HeaderMap::new();
+                headers.insert(SEC_CH_UA, hints.parse().expect("a value"));
+                let found = Signs::of(&headers, Some(agent), false, OldestBrowsers::default());
+                let words = found.words();
+                assert_eq!(found.empty_agent, agent.trim_ascii().is_empty());
+                assert!(!found.empty_agent || words == "empty-agent", "{words}");
+                assert_eq!(found.score(&BotScores::default()) == 0, words.is_empty(), "{words}");
+            }
+        }
+    }
+
     #[test]
     fn each_sign_is_found() {
         let chrome = BROWSERS[0];

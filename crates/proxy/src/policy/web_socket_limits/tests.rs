@@ -10,7 +10,8 @@ fn policy(settings: serde_json::Value) -> WebSocketLimits {
 
 fn socket(settings: serde_json::Value, began: Instant) -> (Socket, Arc<OnceLock<&'static str>>) {
     let told = Arc::<OnceLock<_>>::default();
-    (Socket::new(policy(settings).terms, 7, told.clone(), began), told)
+    let policy = policy(settings);
+    (Socket::new(policy.terms, 7, told.clone(), policy.counted.clone(), began), told)
 }
 
 const HELLO: &[u8] = &[0x81, 5, b'h', b'e', b'l', b'l', b'o'];

@@ -5,7 +5,8 @@
 //!
 //! | comment | test |
 //! |---|---|
-//! | "`validate` accepts it, `run` serves it" | `reference::validate_accepts_it_and_run_serves_it` |
+//! | "`tidegate validate` accepts it, `tidegate run --config` serves it" | `reference::validate_accepts_it_and_run_serves_it` |
+//! | "comment is a promise that a black-box test can check" | `reference::each_comment_has_a_row_and_each_row_a_test` |
 //! | "environment references are resolved when it is loaded" | `reference::keys_of_the_environment_are_resolved_when_it_is_loaded` |
 //! | 8080: "HTTP/1.1 and cleartext HTTP/2 (prior knowledge) on one port" | `listeners::one_port_speaks_http1_and_cleartext_http2` |
 //! | 8443: "ALPN h2 and http/1.1" | `listeners::tls_agrees_on_h2_or_http1` |
@@ -42,7 +43,7 @@
 //! | "every dialect's endpoints under one prefix", "/ai/v1/chat/completions, /ai/v1/responses, …" | `models::every_dialects_endpoints_stand_under_one_prefix` |
 //! | "so that every vendor's SDK works as it is" | `models::every_vendors_sdk_shows_its_key_where_it_does_and_the_vendor_gets_its_own` |
 //! | "baseUrl points any kind anywhere" | `models::base_urls_point_any_kind_anywhere` |
-//! | "the name that clients use; tried by weight" | `translate::a_text_and_a_language_become_a_typed_translation` |
+//! | "the name that clients use", "tried by weight" | `translate::a_text_and_a_language_become_a_typed_translation` |
 //! | "then the others in order when one fails before its first byte" | `models::a_target_that_fails_before_its_first_byte_gives_way_to_the_other` |
 //! | "any model of that provider, by its own name" | `models::any_model_of_a_provider_is_had_by_its_own_name` |
 //! | (`tokenRateLimit`) | `models::a_consumers_tokens_are_bounded_per_minute` |

@@ -77,3 +77,40 @@ fn every_copy_of_it_in_the_tree_is_the_same() {
         assert!(text == whole, "{} differs from tests/contract/tidegate.yaml", path.display());
     }
 }
+
+/// Letters and digits alone.
+fn plain(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+}
+
+#[test]
+fn each_comment_has_a_row_and_each_row_a_test() {
+    let table = include_str!("mod.rs").lines();
+    let rows: Vec<(&str, &str)> =
+        table.filter_map(|line| line.strip_prefix("//! | ")?.split_once(" | ")).skip(1).collect();
+    let quoted: Vec<String> =
+        rows.iter().flat_map(|(said, _)| said.split('"').skip(1).step_by(2)).map(plain).collect();
+    let whole = whole();
+    let comments = whole.lines().filter_map(|line| match line.strip_prefix("# ") {
+        Some(comment) => Some(comment),
+        None => line.split_once(" # ").map(|(_, comment)| comment),
+    });
+    let mut count = 0;
+    for comment in comments {
+        let text = plain(comment);
+        let is_there = quoted.iter().any(|piece| !piece.is_empty() && text.contains(piece.as_str()));
+        assert!(is_there, "no row of the table in mod.rs quotes `{comment}`");
+        count += 1;
+    }
+    assert!(count > 30, "{count} comments");
+    let tests = root().join("crates/tidegate/tests/it");
+    for (said, named) in rows {
+        let named = named.trim_end_matches(" |").trim_matches('`');
+        let (module, name) = named.rsplit_once("::").expect("a module");
+        let file = format!("{}.rs", module.replace("::", "/"));
+        let places = [tests.join("contract").join(&file), tests.join(&file)];
+        let text = places.into_iter().find_map(|place| fs::read_to_string(place).ok());
+        let is_there = text.is_some_and(|text| text.contains(&format!("\nfn {name}()")));
+        assert!(is_there, "{said}: there is no test `{named}`");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{
     super::harness::{Gateway, Upstream},
-    CONSUMERS, ask, last, refused, with_policies,
+    CONSUMERS, ask, guarded, last, refused, with_policies,
 };
 
 /// A policy that adds its place's name to a list that the upstream and the client see.
@@ -41,6 +41,37 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{}, {{keyAuth: 
     assert_eq!(seen, want);
     want.reverse();
     assert_eq!(order(&answer.headers), want);
+}
+
+#[test]
+fn phases_run_in_their_order_whatever_the_order_in_the_file() {
+    // Each would stop these calls, the limit the second one.
+    let all = [
+        ("ipRestriction", "{deny: [127.0.0.0/8]}"),
+        ("botDetection", "{}"),
+        ("keyAuth", "{}"),
+        ("authorize", "{rules: [{require: \"request.path == '/nowhere'\"}]}"),
+        ("rateLimit", "{limit: 1, window: 1h, key: global}"),
+        ("validate", "{schemas: {query: {schema: {type: object, required: [id]}}}}"),
+        ("cache", "{}"),
+    ];
+    for (at, (first, _)) in all.iter().enumerate() {
+        let written = all[at..].iter().rev().map(|(name, settings)| format!("{{{name}: {settings}}}"));
+        let policies = format!("[{}]", written.collect::<Vec<_>>().join(", "));
+        let (gateway, upstream) = guarded(&policies, CONSUMERS);
+        for _ in 0..2 {
+            ask(&gateway, "/a", "\ncache-control: only-if-cached");
+        }
+        gateway.record(&format!("what {first} stops"), |record| record["stopped_by"] == *first);
+        assert!(upstream.seen().is_empty(), "{first}");
+    }
+    // A preflight has no credentials, and is answered before anything else is asked.
+    let policies =
+        "[{keyAuth: {}}, {ipRestriction: {deny: [127.0.0.0/8]}}, {cors: {allowOrigins: ['https://a.test']}}]";
+    let (gateway, _upstream) = guarded(policies, CONSUMERS);
+    let preflight =
+        "OPTIONS /a HTTP/1.1\nhost: a.test\norigin: https://a.test\naccess-control-request-method: GET";
+    assert_eq!(gateway.send(preflight, b"").status, 204);
 }
 
 #[test]

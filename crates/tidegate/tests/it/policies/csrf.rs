@@ -1,9 +1,11 @@
-//! `csrf`.
+//! `csrf`, and what a browser says of where its requests come from.
+
+use std::process::Command;
 
 use serde_json::json;
 
 use super::{
-    super::harness::{Answer, Gateway, eventually},
+    super::harness::{Answer, Gateway, Upstream, eventually},
     guarded, refused, routed, with_policies,
 };
 
@@ -123,4 +125,66 @@ fn behind_a_trusted_proxy_the_origin_is_the_one_that_it_was_asked_for() {
         post(&gateway, &format!("{proxied}\norigin: {origin}")).status
     };
     assert_eq!((by("https://www.test"), by("https://shop.test"), by("http://www.test")), (200, 403, 403));
+}
+
+/// Posts to the address in its query, and says what it may know of the answer.
+const PAGE: &str = "<!doctype html><title>t</title><body><script>
+fetch(location.search.slice(1), {method: 'POST', mode: 'no-cors', body: 'x'}).then(
+  (answer) => { document.body.textContent = `said ${answer.type} ${answer.status}`; },
+  (error) => { document.body.textContent = `failed: ${error}`; });
+</script>";
+
+/// What Chromium shows of a page.
+fn visit(address: &str) -> String {
+    let profile = tempfile::tempdir().expect("a folder");
+    let output = Command::new("chromium")
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg("--host-resolver-rules=MAP *.test 127.0.0.1")
+        .args(["--virtual-time-budget=20000", "--timeout=30000", "--dump-dom"])
+        .arg(address)
+        .output()
+        .expect("chromium is missing: run scripts/peers.sh");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn chromium_is_told_apart_by_what_it_says_of_the_page() {
+    let site = Upstream::scripted(|seen| {
+        let is_page = seen.line.starts_with("GET");
+        let (kind, body) = if is_page { ("text/html", PAGE) } else { ("text/plain", "ok") };
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+        Some((head + body).into_bytes())
+    });
+    let gateway = Gateway::start(&format!(
+        "accessLog: [{{kind: stdout}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{csrf: {{}}}}], backends: [{{upstream: u}}]}}]\n",
+        site.address
+    ));
+    let (own, theirs) = (gateway.address.port(), site.address.port());
+    for (page, to, reason) in [
+        (format!("http://127.0.0.1:{own}"), "/one".to_owned(), None),
+        (
+            format!("http://localhost:{theirs}"),
+            format!("http://127.0.0.1:{own}/two"),
+            Some("`Sec-Fetch-Site` is cross-site".to_owned()),
+        ),
+        // Without TLS and off this machine a browser says the origin alone.
+        (format!("http://shop.test:{own}"), "/three".to_owned(), None),
+        (
+            format!("http://evil.test:{theirs}"),
+            format!("http://shop.test:{own}/four"),
+            Some(format!("`Origin` is http://evil.test:{theirs}")),
+        ),
+    ] {
+        let shown = visit(&format!("{page}/page?{to}"));
+        let said = if reason.is_none() { "said basic 200" } else { "said opaque 0" };
+        assert!(shown.contains(said), "{page}: {shown}");
+        let path = &to[to.rfind('/').expect("a path")..];
+        let record = gateway.record(path, |record| record["path"] == path);
+        assert_eq!(record["status"], if reason.is_none() { 200 } else { 403 }, "{record}");
+        assert_eq!(record["judged"][0]["reason"].as_str(), reason.as_deref(), "{record}");
+    }
 }

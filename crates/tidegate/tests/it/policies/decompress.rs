@@ -57,6 +57,14 @@ fn other_codings_are_415_and_broken_ones_400() {
         assert_eq!(post(&gateway, coding, &body).status, status, "{coding} {body:?}");
     }
     assert!(upstream.seen().is_empty(), "no upstream saw a whole request of these");
+    let record = gateway.record("another coding", |record| record["status"] == 415);
+    assert_eq!(record["stopped_by"], "decompress", "{record}");
+    let count = |outcome: &str| {
+        let of = format!("policy=\"routes/r/decompress\",outcome=\"{outcome}\"");
+        gateway.metric(&format!("tidegate_decompress_requests_total{{{of}}}"))
+    };
+    // What is broken is found out on the way.
+    assert_eq!((count("refused"), count("unpacked")), (Some(2.0), Some(2.0)));
 }
 
 #[test]

@@ -48,6 +48,12 @@ fn what_is_too_large_closes_both_sides_with_1009() {
         assert_eq!(server.line().as_deref(), Some("closed 1009"));
     }
     assert_eq!(reasons(&gateway, 3), ["request too large", "request too large", "response too large"]);
+    let count = |outcome: &str| {
+        let of = format!("policy=\"routes/r/webSocketLimits\",outcome=\"{outcome}\"");
+        gateway.metric(&format!("tidegate_web_socket_closed_total{{{of}}}"))
+    };
+    assert_eq!((count("request-too-large"), count("response-too-large")), (Some(2.0), Some(1.0)));
+    assert_eq!(count("idle"), Some(0.0));
 }
 
 #[test]

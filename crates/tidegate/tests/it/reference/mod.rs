@@ -3,6 +3,7 @@
 
 mod examples;
 mod page;
+mod running;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,4 +75,18 @@ fn every_setting_that_the_comparison_names_is_in_the_reference() {
     };
     let missing: Vec<_> = named.iter().filter(|name| !is_told(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_policy_and_handler_is_in_the_comparison() {
+    let page = fs::read_to_string(root().join("docs/compare.md")).expect("a page");
+    let named = named(&page);
+    let ours = written().into_keys().filter_map(|name| {
+        let (folder, name) = name.trim_end_matches(".md").split_once('/')?;
+        ["policies", "handlers"].contains(&folder).then(|| name.to_owned())
+    });
+    let ours: Vec<String> = ours.collect();
+    assert!(ours.len() > 60, "{ours:?}");
+    let missing: Vec<_> = ours.iter().filter(|name| !named.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} have no row");
 }

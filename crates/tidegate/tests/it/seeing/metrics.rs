@@ -274,6 +274,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_bot_",
             "tidegate_client_credentials_",
             "tidegate_csrf_",
+            "tidegate_decompress_",
             "tidegate_etag_",
             "tidegate_ext_auth_",
             "tidegate_geo_",
@@ -291,6 +292,7 @@ fn the_list_of_metrics_in_the_documents_is_complete_and_right() {
             "tidegate_static_",
             "tidegate_validate_",
             "tidegate_wasm_",
+            "tidegate_web_socket_",
         ];
         if elsewhere.iter().any(|begin| cells[1].contains(begin)) {
             continue;

@@ -74,8 +74,14 @@ fn completed(block: &str) -> String {
     text
 }
 
+/// The same with Debian's rules against attacks where scripts/peers.sh puts them.
+pub(crate) fn whole(block: &str) -> String {
+    let rules = peers().join("modsecurity/usr/share/modsecurity-crs/rules");
+    completed(block).replace("/usr/share/modsecurity-crs/rules", &rules.display().to_string())
+}
+
 /// Makes the certificates and keys that a text names, one pair for all.
-fn make_files(text: &str, folder: &Path) {
+pub(crate) fn make_files(text: &str, folder: &Path) {
     let mut params = CertificateParams::new(vec!["example.test".to_owned()]).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");
@@ -146,7 +152,7 @@ fn places() -> Vec<u8> {
 }
 
 /// The variables that a text names.
-fn variables(text: &str) -> Vec<(&str, &str)> {
+pub(crate) fn variables(text: &str) -> Vec<(&str, &str)> {
     let named = text.split("{env: ").skip(1).filter_map(|rest| rest.split(['}', ',']).next());
     let value = |name: &str| match name {
         "DATABASE_URL" => "postgresql://of-the-test/of-the-test",
@@ -176,9 +182,7 @@ fn refused(block: &str) -> Option<String> {
         let (code, _, problems) = run(&["prompt", "test", "--check", &path.display().to_string()]);
         return (code != 0).then_some(problems);
     }
-    // Debian's rules against attacks are where scripts/peers.sh puts them.
-    let rules = peers().join("modsecurity/usr/share/modsecurity-crs/rules");
-    let text = completed(block).replace("/usr/share/modsecurity-crs/rules", &rules.display().to_string());
+    let text = whole(block);
     make_files(&text, folder.path());
     let file = folder.path().join("tidegate.yaml");
     fs::write(&file, &text).expect("a file");

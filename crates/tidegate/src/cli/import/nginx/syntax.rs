@@ -355,6 +355,28 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_cut_or_has_a_letter_more_anywhere_is_read_or_told_with_its_line() {
+        let whole = "a b 'c;d';\nlocation ~ \\.x$ { y ${z}; }\nm { ~^\\d+$ \"a{1}\"; }\nx_by_lua_block { t = {1} }\n# e;\n";
+        let mut read_well = 0;
+        for at in 0..=whole.len() {
+            let (before, after) = whole.split_at(at);
+            for more in ["", ";", "{", "}", "'", "\"", "\\", "#", "$", "\n"] {
+                for text in [format!("{before}{more}"), format!("{before}{more}{after}")] {
+                    let Err(told) = read(&text) else {
+                        read_well += 1;
+                        continue;
+                    };
+                    let line = told.strip_prefix("nginx.conf:").and_then(|rest| rest.split_once(':'));
+                    let line = line.and_then(|(line, _)| line.parse::<usize>().ok());
+                    let is_there = line.is_some_and(|line| (1..=text.lines().count() + 1).contains(&line));
+                    assert!(is_there, "{told} in {text}");
+                }
+            }
+        }
+        assert!(read_well > 100, "{read_well}");
+    }
+
+    #[test]
     fn code_in_another_language_is_passed_over() {
         let all = read("content_by_lua_block { local a = {b = 1}; ngx.say(a) }\nc d;").expect("it reads");
         assert_eq!((all.len(), all[1].arg(0)), (2, "d"));
