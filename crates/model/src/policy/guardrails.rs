@@ -191,7 +191,8 @@ pub struct ModerationGuard {
     pub on_error: OnGuardError,
 }
 
-/// A service that is sent `{"side", "dialect", "model", "text"}` and answers `{"verdict": "pass" | "block"}`.
+/// A service that is sent `{"side", "dialect", "model", "consumer", "text"}` and answers
+/// `{"verdict": "pass" | "block"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookGuard {
