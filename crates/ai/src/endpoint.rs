@@ -142,6 +142,18 @@ const BEDROCK_OTHERS: [&str; 4] =
     ["/model-invocation-job", "/model-invocation-jobs", "/async-invoke", "/guardrail"];
 /// What else Bedrock does with a model.
 const BEDROCK_METHODS: [&str; 1] = ["invoke-with-bidirectional-stream"];
+/// Cohere's below `/v1`. Its old client's `/chat` and `/embed` are not among them: they are exact, for other paths begin so.
+const COHERE_OTHERS: [&str; 9] = [
+    "/tokenize",
+    "/detokenize",
+    "/classify",
+    "/summarize",
+    "/embed-jobs",
+    "/datasets",
+    "/connectors",
+    "/finetuning",
+    "/check-api-key",
+];
 /// Anthropic's of these, told by its header.
 const ANTHROPIC_OTHERS: [&str; 3] = ["/skills", "/organizations", "/complete"];
 
@@ -233,6 +245,8 @@ fn fixed(path: &str, anthropic: bool) -> Option<(Dialect, Operation)> {
         _ if OPENAI_OTHERS.iter().any(|other| below(openai, other)) => {
             (Dialect::OpenAiChat, Operation::Other)
         }
+        "/chat" | "/embed" => (Dialect::Cohere, Operation::Other),
+        _ if COHERE_OTHERS.iter().any(|other| below(openai, other)) => (Dialect::Cohere, Operation::Other),
         _ => return None,
     };
     Some(found)
@@ -473,6 +487,9 @@ mod tests {
         assert_eq!(Endpoint::of("/v1/skills", true).map(|endpoint| endpoint.dialect), Some(Anthropic));
         assert_eq!(Endpoint::of_google("/v1/models").map(|endpoint| endpoint.dialect), Some(Gemini));
         check("/v2/chat", Some((Cohere, Chat, None, false)));
+        for path in ["/v1/chat", "/v1/embed", "/v1/tokenize", "/v1/embed-jobs/j/cancel"] {
+            check(path, Some((Cohere, Other, None, false)));
+        }
         assert_eq!(
             Endpoint::of("/v1/models", true).map(|endpoint| endpoint.dialect),
             Some(Anthropic),
@@ -483,7 +500,7 @@ mod tests {
     #[test]
     fn other_paths_are_nobodys() {
         for path in
-            ["/", "", "/v1", "/v1/chat", "/v1/chatcompletions", "/v1beta/x", "/model/x", "/v1/messagesx"]
+            ["/", "", "/v1", "/v1/chat/x", "/v1/chatcompletions", "/v1beta/x", "/model/x", "/v1/messagesx"]
         {
             check(path, None);
         }

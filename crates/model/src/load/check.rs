@@ -432,11 +432,14 @@ impl Checker<'_, '_> {
             }
             let warning =
                 Diagnostic::warning(self.path.to_string(), "a literal secret stands in the configuration");
-            self.found.push(
-                warning
-                    .at(node.place)
-                    .help("write `{env: NAME}`, `{file: path}` or `{vault: path#key}` instead"),
-            );
+            // As other programs write a variable.
+            let is_variable =
+                (text.starts_with("${") && text.ends_with('}')) || text.starts_with("os.environ/");
+            let help = match is_variable {
+                true => "a text is taken as it is, and names no variable: write `{env: NAME}`",
+                false => "write `{env: NAME}`, `{file: path}` or `{vault: path#key}` instead",
+            };
+            self.found.push(warning.at(node.place).help(help));
             return;
         }
         if verdict != Verdict::Good {

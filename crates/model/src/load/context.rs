@@ -164,6 +164,18 @@ impl<'t, 'd> Context<'t, 'd> {
                 );
             });
         }
+        for key in ["whenAway", "share"] {
+            if store != Store::Redis && self.is_written(key) {
+                self.field(key, |at| {
+                    at.warning_with(
+                        format!(
+                            "`{key}` says what is done while a shared store is away, and there is none here"
+                        ),
+                        "add `store: redis`, or leave it out",
+                    );
+                });
+            }
+        }
         if store == Store::Redis && when_away == WhenAway::Local && share.get() <= 0.0 {
             self.field("share", |at| {
                 at.error_with("expected more than nothing", "`whenAway: closed` lets nobody pass");

@@ -135,6 +135,10 @@ impl Settings for Budget {
         true
     }
 
+    fn account(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
     fn asks_prices(&self) -> bool {
         self.amount.is_some() && self.unknown_price != UnknownPrice::Free
     }

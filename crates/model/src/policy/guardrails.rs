@@ -57,7 +57,8 @@ pub struct GuardRule {
     /// Looks for regular expressions (of the `regex` crate; `\b` looks at ASCII letters).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patterns: Option<Vec<String>>,
-    /// Of `words` and `patterns`, refuse only when so many are found: a topic is more than one word.
+    /// With `mode: block`, refuse only when `words` or `patterns` are found so often, in all of a request (its earlier
+    /// turns, too) or of an answer; one that is there twice counts twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub at_least: Option<u32>,
@@ -191,7 +192,8 @@ pub struct ModerationGuard {
     pub on_error: OnGuardError,
 }
 
-/// A service that is sent `{"side", "dialect", "model", "text"}` and answers `{"verdict": "pass" | "block"}`.
+/// A service that is sent `{"side", "dialect", "model", "consumer", "text"}` and answers
+/// `{"verdict": "pass" | "block"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookGuard {

@@ -195,6 +195,11 @@ pub(crate) trait Settings {
         false
     }
 
+    /// What its accounts are kept under, beside its place: two of one name at one place would be one.
+    fn account(&self) -> Option<&str> {
+        None
+    }
+
     /// What tells the answers apart that it gives again.
     fn cache_key(&self) -> Option<&crate::CacheKey> {
         None
@@ -355,6 +360,11 @@ impl Policy {
     /// Whether it refuses models whose price nobody knows.
     pub fn asks_prices(&self) -> bool {
         self.settings().asks_prices()
+    }
+
+    /// What its accounts are kept under, beside its place.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.settings().account()
     }
 
     /// What tells the answers apart that it gives again.

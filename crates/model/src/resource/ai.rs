@@ -222,9 +222,8 @@ pub struct Model {
     /// Asks the targets again when none has answered; off without it, and `{}` turns it on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<ModelRetry>,
-    /// Pass over targets that cannot take a request, as far as the catalogue knows: images, PDF documents, sound, tools,
-    /// a JSON schema, a prompt longer than the context, an answer longer than the most. With none left the request is
-    /// refused with 400 before anything is sent.
+    /// Pass over targets that cannot take a request, as far as the catalogue knows: images, PDF documents, sound, video,
+    /// tools, a prompt longer than the context. With none left the request is refused with 400 before anything is sent.
     #[serde(default = "yes")]
     pub check_capabilities: bool,
 }

@@ -194,6 +194,9 @@ const OWN_HEADERS: [&str; 9] = [
     "grpc-timeout",
 ];
 
+/// Paths of OTLP over HTTP, which stand in what other programs are given as an address.
+const SIGNALS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
+
 fn endpoint(otlp: &Otlp, at: &mut Context<'_, '_>) {
     // What is no address at all, the schema has refused.
     let Ok(uri) = otlp.endpoint.parse::<http::Uri>() else { return };
@@ -203,6 +206,11 @@ fn endpoint(otlp: &Otlp, at: &mut Context<'_, '_>) {
         }
         if otlp.protocol == OtlpProtocol::Grpc && !matches!(uri.path(), "" | "/") {
             at.error("with `grpc` the address of a receiver has no path");
+        }
+        let path = uri.path().trim_end_matches('/');
+        if let Some(signal) = SIGNALS.into_iter().find(|signal| path.ends_with(signal)) {
+            let wrong = format!("`{path}{signal}` would be asked: the path of each signal is added to this");
+            at.warning_with(wrong, format!("leave `{signal}` out"));
         }
     });
     if otlp.tls.is_some() && uri.scheme_str() != Some("https") {

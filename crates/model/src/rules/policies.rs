@@ -7,10 +7,29 @@ use crate::{
 
 /// Checks the policies under a key.
 pub(super) fn check(key: &str, policies: &[PolicyUse], at: &mut Context<'_, '_>) {
+    let mut accounts: Vec<(&str, &str)> = Vec::new();
     at.each(key, policies, |at, policy| match policy {
         PolicyUse::Shared(shared) => at.field("use", |at| at.refer(Named::Policy, &shared.name)),
-        PolicyUse::Inline(policy) => one(policy, at),
+        PolicyUse::Inline(policy) => {
+            one(policy, at);
+            if let Some(name) = policy.account() {
+                let account = (policy.name(), name);
+                if accounts.contains(&account) {
+                    at.field(policy.name(), |at| same_account(name, at));
+                }
+                accounts.push(account);
+            }
+        }
     });
+}
+
+/// Two of one name are hard to tell apart, and one account where they count the same.
+fn same_account(name: &str, at: &mut Context<'_, '_>) {
+    let message = format!(
+        "`{name}` is the name of another one here: headers and metrics do not tell the two apart, and where \
+         only the limit differs they are one account, in which each call counts twice"
+    );
+    at.warning_with(message, "write a `name` each, such as `name: daily`");
 }
 
 /// Checks one policy's settings.

@@ -182,8 +182,11 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
 fn of_ai(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     at.each("policies", &route.policies, |at, used| {
         if let Some(policy) = world.policy(used).filter(|policy| policy.is_of_ai()) {
-            let message = format!("`{}` has no effect on a route without `ai` or `prompt`", policy.name());
-            at.error_with(message, "attach it to a route with `ai` or `prompt`, or to a consumer");
+            let message = format!(
+                "`{}` has no effect on a route without `ai`, `prompt`, or `mcp` with `models` or `prompts`",
+                policy.name()
+            );
+            at.error_with(message, "attach it to a route with one of these, or to a consumer");
         }
     });
 }

@@ -169,18 +169,26 @@ impl Limits {
         wanted: u64,
         left: u64,
         wait: Duration,
+        most: &Most,
         told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Failure {
         self.tell(limit, left, seconds(wait), told);
-        let hint = format!(
-            "the call may take up to {wanted} {}tokens, {left} of {} are left: ask for a shorter answer, or wait",
-            match limit.what {
-                What::Total => "",
-                What::Input => "input ",
-                What::Output => "output ",
-            },
-            limit.tokens
+        let (kind, way) = match limit.what {
+            What::Total => ("", "ask for a shorter answer"),
+            What::Input => ("input ", "send less"),
+            What::Output => ("output ", "ask for a shorter answer"),
+        };
+        let all = limit.tokens;
+        let mut hint = format!(
+            "the call may take up to {wanted} {kind}tokens, {left} of {all} are left: {way}, or wait"
         );
+        let assumed = most.assumed(self.assumed_output).filter(|_| limit.what != What::Input);
+        if let Some(tokens) = assumed {
+            hint += &format!(
+                "; {tokens} tokens of the answer are assumed, for it names no `max_tokens`: give one, or the limit a \
+                 smaller `assumedOutput`"
+            );
+        }
         Failure::refused(Problem::RateLimited).with_retry_after(wait).with_hint(hint)
     }
 
@@ -242,7 +250,7 @@ impl SharedMeter for Limits {
             return Failure::refused(Problem::RateLimited).with_retry_after(refusal.wait);
         };
         let left = u64::try_from(refusal.left).unwrap_or(u64::MAX);
-        self.refuse(limit, limit.what.of(input, output), left, refusal.wait, told)
+        self.refuse(limit, limit.what.of(input, output), left, refusal.wait, most, told)
     }
 
     fn cost(&self, claim: &Claim, spent: &Spent) -> u128 {
@@ -269,7 +277,7 @@ impl SharedMeter for Limits {
                 let share = format!("{} of {} tokens", full.limit.own, full.limit.tokens);
                 share_is_used(&format!("the limit `{}`", self.name), &share, full.wait)
             }
-            false => self.refuse(full.limit, full.wanted, full.left, full.wait, told),
+            false => self.refuse(full.limit, full.wanted, full.left, full.wait, most, told),
         })
     }
 }
@@ -286,7 +294,7 @@ impl Meter for Limits {
         told: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Box<dyn Hold>, Failure> {
         let held = self.hold_all(subjects, most, told);
-        held.map_err(|full| self.refuse(full.limit, full.wanted, full.left, full.wait, told))
+        held.map_err(|full| self.refuse(full.limit, full.wanted, full.left, full.wait, most, told))
     }
 
     fn spend(&self, subjects: &[String], spent: &Spent) {

@@ -26,7 +26,8 @@ use crate::{
     run,
 };
 
-/// The front door of a microservice system in one binary: an API gateway for HTTP/1.1, HTTP/2, gRPC and WebSocket.
+/// The front door of a microservice system in one binary: an API gateway for HTTP/1.1, HTTP/2, HTTP/3, gRPC and WebSocket,
+/// and an AI gateway.
 #[derive(Parser)]
 #[command(name = "tidegate", version, about, max_term_width = 100)]
 struct Cli {

@@ -70,8 +70,8 @@ pub enum Sticky {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum FallbackOn {
-    /// The provider's filter refused the request or cut the whole answer. Answers that are not streams alone: what a
-    /// stream has said cannot be taken back.
+    /// The provider's filter refused the request or cut the answer: of streams those that were cut before their first
+    /// word, of several answers side by side when all of them were.
     ContentFilter,
     /// The prompt is longer than the model's context, as the provider says.
     ContextLength,

@@ -43,7 +43,11 @@ fn mint() -> Result<[u8; 32], String> {
 
 /// The key in a file, which is made when it is not there.
 pub(crate) fn kept(path: &std::path::Path) -> Result<Vec<u8>, String> {
-    use std::{fs, io::Write, os::unix::fs::OpenOptionsExt};
+    use std::{
+        fs,
+        io::Write,
+        os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    };
     let wrong =
         |error: std::io::Error| format!("cannot keep the key of sessions in {}: {error}", path.display());
     match fs::read(path) {
@@ -53,7 +57,7 @@ pub(crate) fn kept(path: &std::path::Path) -> Result<Vec<u8>, String> {
     }
     let key = mint()?;
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(wrong)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong)?;
     }
     let fresh = path.with_extension(format!("{}.tmp", std::process::id()));
     let _ = fs::remove_file(&fresh);
@@ -62,4 +66,18 @@ pub(crate) fn kept(path: &std::path::Path) -> Result<Vec<u8>, String> {
     file.write_all(&key).map_err(wrong)?;
     fs::rename(&fresh, path).map_err(wrong)?;
     Ok(key.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    #[test]
+    fn a_folder_that_is_made_for_a_key_is_for_nobody_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data/own.key");
+        super::kept(&path).expect("a key");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!((mode(&folder.path().join("data")), mode(&path)), (0o700, 0o600));
+    }
 }

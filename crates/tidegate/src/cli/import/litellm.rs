@@ -279,13 +279,15 @@ impl Import {
     /// `*` for `*`: a pattern for each provider that is there so far.
     fn everything(&mut self) {
         let Some(place) = self.everything.take() else { return };
-        let named: Vec<(String, String)> = self
+        let mut named: Vec<(String, String)> = self
             .providers
             .iter()
             .filter_map(|one| {
                 Some((one.get("name")?.as_str()?.to_owned(), one.get("kind")?.as_str()?.to_owned()))
             })
             .collect();
+        // `openai/…` is OpenAI's own where the list has it, and no server's that speaks like it.
+        named.sort_by_key(|(_, kind)| kind == "openai-compatible");
         let mut made = Vec::new();
         for (provider, kind) in named {
             let name = format!("{}/*", providers::theirs(&kind));

@@ -46,7 +46,8 @@ pub(super) fn split(model: &str) -> Option<(&'static str, &str)> {
 /// What they call a kind of ours.
 pub(super) fn theirs(kind: &str) -> &str {
     match kind {
-        "openai-compatible" => "openai",
+        "openai" | "openai-compatible" => "openai",
+        "cohere" => "cohere",
         "vertex-anthropic" => "vertex_ai",
         kind => NAMES.iter().find(|(_, ours)| *ours == kind).map_or(kind, |(theirs, _)| theirs),
     }

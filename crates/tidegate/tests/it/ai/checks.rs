@@ -71,6 +71,10 @@ fn what_is_open_to_everybody_and_what_no_budget_lets_pass_is_warned_of() {
     for (from, to, warning) in [
         ("{keyAuth: {}}, ", "", "open to everybody"),
         ("model: gpt-4o", "model: our-own", "nobody knows what `our-own` costs"),
+        ("{amount: 5}", "{amount: 5, share: 20}", "`share` says what is done"),
+        ("a-key-of-a-provider", "\"${OPENAI_API_KEY}\"", "names no variable: write `{env: NAME}`"),
+        ("{amount: 5}}]", "{amount: 5}}, {budget: {amount: 9}}]", "`budget` is the name of another one here"),
+        ("{amount: 5}", "{amount: 5, whenAway: open}", "add `store: redis`, or leave it out"),
     ] {
         let (code, told) = validated(from, to);
         assert!(code == 0 && told.contains(warning), "{from} → {to}: {code} {told}");

@@ -185,3 +185,25 @@ model_list:
     ];
     assert_eq!(keys, want, "{report}");
 }
+
+#[test]
+fn a_star_leads_to_the_vendor_of_that_name_and_to_no_server_that_speaks_like_it() {
+    let theirs = r#"
+model_list:
+  - {model_name: own, litellm_params: {model: openai/llama-3, api_base: "http://127.0.0.1:1/v1"}}
+  - {model_name: small, litellm_params: {model: openai/gpt-4o-mini, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: ranks, litellm_params: {model: cohere/rerank-v3.5, api_key: os.environ/COHERE_API_KEY}}
+  - {model_name: "*", litellm_params: {model: "*"}}
+"#;
+    let (code, ours, report, _folder) = imported(theirs);
+    assert_eq!(code, 0, "{report}");
+    let ours = model::document(&model::Source::new("ours", ours)).expect("YAML");
+    let stars: Vec<(&str, &str)> = ours["ai"]["models"]
+        .as_array()
+        .expect("models")
+        .iter()
+        .filter_map(|one| Some((one["name"].as_str()?, one["targets"][0]["provider"].as_str()?)))
+        .filter(|(name, _)| name.ends_with('*'))
+        .collect();
+    assert_eq!(stars, [("openai/*", "openai"), ("cohere/*", "cohere")], "{report}");
+}

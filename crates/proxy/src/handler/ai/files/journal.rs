@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -35,7 +35,7 @@ impl Journal {
     /// Reads what was written, and goes on with it.
     pub(super) fn open(path: &Path, shelves: &Arc<Mutex<Shelves>>) -> std::io::Result<Self> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let mut count = 0_usize;
         if let Ok(text) = fs::read_to_string(path) {
