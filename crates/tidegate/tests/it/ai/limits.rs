@@ -183,6 +183,28 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
 }
 
 #[test]
+fn a_name_that_is_longer_than_any_models_is_not_repeated() {
+    let upstream = told(300, 300);
+    let gateway = metered("", "", &[&base(&upstream)], "");
+    let name = "ö".repeat(20_000);
+    let body = format!(r#"{{"model":"{name}","messages":[{{"role":"user","content":"hi"}}]}}"#);
+    let refused = post(&gateway, "/ai/v1/chat/completions", "", &body);
+    assert_eq!(refused.status, 404);
+    assert_eq!(refused.json()["error"]["code"], "model_not_found", "{}", refused.text());
+    assert!(refused.text().len() < 1000, "{} bytes", refused.text().len());
+    let record = gateway.records(1).remove(0);
+    let model = record["ai"]["model"].as_str().unwrap_or_default();
+    assert!(model.starts_with('ö') && model.len() < 1000, "{} bytes", model.len());
+    assert!(record.to_string().len() < 4000, "{} bytes", record.to_string().len());
+    // So it is with whatever else a refusal repeats.
+    let body = json!({"model": "smart", "input": "hi", "previous_response_id": name}).to_string();
+    assert_eq!(post(&gateway, "/ai/v1/responses", "", &body).status, 400);
+    let record = gateway.record("the answer that nobody has", |record| record["status"] == 400).to_string();
+    assert!(record.contains("öö") && record.len() < 8000, "{} bytes", record.len());
+    assert!(upstream.seen().is_empty());
+}
+
+#[test]
 fn virtual_keys_expire_and_are_for_some_models() {
     let upstream = provider::of(Dialect::OpenAiChat);
     let more = "    - {name: other, targets: [{provider: p0, model: gpt-4o}]}
