@@ -412,6 +412,11 @@ impl AiRecord {
         self.charge().is_due = is_due;
     }
 
+    /// Whether a provider has the request, as far as is known.
+    pub fn is_due(&self) -> bool {
+        self.charge().is_due
+    }
+
     /// Notes that the answer came to its end.
     pub fn end(&self) {
         self.charge().has_ended = true;

@@ -9,7 +9,7 @@ use std::{
 use ai::{dialect::Dialect, words::Words};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::RETRY_AFTER};
-use model::resource::ai::FallbackOn;
+use model::{AiRecord, resource::ai::FallbackOn};
 use resilience::turnstile::{Lanes, Priority};
 
 use super::{
@@ -324,9 +324,15 @@ async fn waited<'p>(
     priority: Priority,
 ) -> Result<Option<Taken<'p>>, Unanswered> {
     let Some(queue) = &provider.keys.queue else { return Ok(None) };
-    let began = Instant::now();
+    let (began, record) = (Instant::now(), call.record.ai.as_deref());
+    // Nothing has been sent: whoever leaves the line owes nothing.
+    let is_due = record.is_some_and(AiRecord::is_due);
+    if let Some(record) = record {
+        record.owe(false);
+    }
     let waited = queue.wait(lanes, priority).await;
-    if let Some(record) = &call.record.ai {
+    if let Some(record) = record {
+        record.owe(is_due);
         record.queue(began.elapsed());
     }
     let (place, _) = waited.map_err(Unanswered::Away)?;
