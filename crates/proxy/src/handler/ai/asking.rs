@@ -83,8 +83,8 @@ enum Outcome {
 enum Left {
     /// A filter cut its stream before the first word. It would say the same again.
     Cut,
-    /// Its answer was looked through, and is none to pass on.
-    Unwanted { status: StatusCode, is_due: bool, reason: &'static str },
+    /// Its answer was looked through, and is none to pass on. It would say the same again, unless it broke off.
+    Unwanted { status: StatusCode, is_due: bool, reason: &'static str, broke: bool },
     /// It answered with a status that another may do better than.
     Refused(Box<Response<Body>>),
     /// None of its keys can be taken.
@@ -192,7 +192,8 @@ pub(super) async fn ask(
         let (status, reason) = left.told();
         mark.passed(call, status, reason);
         match left {
-            Left::Cut => {
+            // Another was there to be asked after it, so some are left for a further round.
+            Left::Cut | Left::Unwanted { broke: false, .. } => {
                 next -= 1;
                 targets.remove(next);
             }
@@ -270,8 +271,8 @@ async fn outcome(
             }
             Err(failure) => Some(failure),
         };
-        let reason = passed::why(why, status);
-        return Outcome::Left(Left::Unwanted { status, is_due, reason });
+        let (broke, reason) = (why.is_some(), passed::why(why, status));
+        return Outcome::Left(Left::Unwanted { status, is_due, reason, broke });
     }
     match may_go_on(&response, on, more) {
         true => Outcome::Left(Left::Refused(Box::new(response))),

@@ -319,3 +319,37 @@ fn what_the_last_target_said_is_told_where_there_is_no_room_for_another_round() 
     assert!(!answer.text().contains("has no room"), "{}", answer.text());
     assert_eq!(run(most * 10).1, 3);
 }
+
+/// An answer of which a filter has left nothing, whole or streamed.
+fn filtered(streams: bool) -> Vec<u8> {
+    let choice = r#""index":0,"finish_reason":"content_filter""#;
+    let (kind, body) = match streams {
+        false => (
+            "application/json",
+            format!(
+                r#"{{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{{{choice},"message":{{"role":"assistant","content":""}}}}],"usage":{{"prompt_tokens":3,"completion_tokens":0,"total_tokens":3}}}}"#
+            ),
+        ),
+        true => (
+            "text/event-stream",
+            format!(
+                "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{{choice},\"delta\":{{}}}}]}}\n\ndata: [DONE]\n\n"
+            ),
+        ),
+    };
+    format!("HTTP/1.1 200 X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+#[test]
+fn who_says_what_a_filter_cuts_is_not_paid_to_say_it_again() {
+    for (body, streams) in [(WHOLE, false), (STREAM, true)] {
+        let (first, second) = (after(vec![filtered(streams); 3]), after(vec![away(); 2]));
+        let more = retry(QUICK) + "      fallbackOn: [contentFilter]\n";
+        let gateway = gateway(&[&first, &second], &more);
+        let (answer, _) = ask(&gateway, body);
+        let provider = answer.header("x-tidegate-provider");
+        assert_eq!((answer.status, provider), (200, Some("provider-2")), "{}", answer.text());
+        assert_eq!((first.seen().len(), second.seen().len()), (1, 3), "{body}");
+    }
+}
