@@ -83,8 +83,9 @@ enum Outcome {
 enum Left {
     /// A filter cut its stream before the first word. It would say the same again.
     Cut,
-    /// Its answer was looked through, and is none to pass on. It would say the same again, unless it broke off.
-    Unwanted { status: StatusCode, is_due: bool, reason: &'static str, broke: bool },
+    /// Its answer was looked through, and is none to pass on while another may do better: nothing where it broke off. Else it
+    /// would say the same again.
+    Unwanted { status: StatusCode, is_due: bool, reason: &'static str, response: Option<Box<Response<Body>>> },
     /// It answered with a status that another may do better than.
     Refused(Box<Response<Body>>),
     /// None of its keys can be taken.
@@ -193,11 +194,18 @@ pub(super) async fn ask(
         mark.passed(call, status, reason);
         match left {
             // Another was there to be asked after it, so some are left for a further round.
-            Left::Cut | Left::Unwanted { broke: false, .. } => {
+            Left::Cut => {
                 next -= 1;
                 targets.remove(next);
             }
-            Left::Unwanted { .. } => {}
+            Left::Unwanted { response: Some(response), .. } => {
+                next -= 1;
+                targets.remove(next);
+                let Tried { target, model, dialect, words, told } = tried;
+                let response = *response;
+                refusals.unwanted(Refused { target, model, dialect, words, told, response });
+            }
+            Left::Unwanted { response: None, .. } => {}
             Left::Refused(response) => {
                 let Tried { target, model, dialect, words, told } = tried;
                 let response = *response;
@@ -263,16 +271,16 @@ async fn outcome(
     };
     if is_looked_through(conversation, &response, on) {
         let (status, is_due) = (response.status(), fallback::is_due(&response));
-        let why = match fallback::judged(response, (tried.dialect, tried.words), on).await {
+        let (response, why) = match fallback::judged(response, (tried.dialect, tried.words), on).await {
             Ok((response, false)) => return Outcome::Given(response),
             Ok((response, true)) => {
                 receipts::unwanted(&response, tried.dialect, &tried.told);
-                None
+                (Some(Box::new(response)), None)
             }
-            Err(failure) => Some(failure),
+            Err(failure) => (None, Some(failure)),
         };
-        let (broke, reason) = (why.is_some(), passed::why(why, status));
-        return Outcome::Left(Left::Unwanted { status, is_due, reason, broke });
+        let reason = passed::why(why, status);
+        return Outcome::Left(Left::Unwanted { status, is_due, reason, response });
     }
     match may_go_on(&response, on, more) {
         true => Outcome::Left(Left::Refused(Box::new(response))),

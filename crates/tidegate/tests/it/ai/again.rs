@@ -353,3 +353,32 @@ fn who_says_what_a_filter_cuts_is_not_paid_to_say_it_again() {
         assert_eq!((first.seen().len(), second.seen().len()), (1, 3), "{body}");
     }
 }
+
+#[test]
+fn what_a_filter_cut_is_told_where_nobody_else_can_be_asked() {
+    let body = WHOLE.replace("{\"model\"", "{\"max_tokens\":50,\"model\"");
+    let run = |tokens: u64| {
+        let (first, second) = (after(vec![filtered(false)]), after(Vec::new()));
+        let gateway =
+            budgeted(&[&first, &second], "      fallbackOn: [contentFilter]\n", &format!("tokens: {tokens}"));
+        let answer = ask(&gateway, &body).0;
+        let record = gateway.records(1).remove(0);
+        (answer, record, first.seen().len(), second.seen().len())
+    };
+    let refused = run(1).0.text();
+    let most = refused.split_once("up to ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
+    let most = most.unwrap_or_else(|| panic!("no number: {refused}"));
+    // The first has cost, so that there is no room for a second.
+    let (answer, record, first, second) = run(most);
+    assert_eq!((answer.status, first, second), (200, 1, 0), "{}", answer.text());
+    assert_eq!(answer.header("x-tidegate-provider"), Some("provider-1"), "{answer:?}");
+    assert_eq!(answer.json()["choices"][0]["finish_reason"], "content_filter", "{}", answer.text());
+    assert_eq!(
+        (&record["stopped_by"], &record["ai"]["input_tokens"]),
+        (&"budget".into(), &3.into()),
+        "{record}"
+    );
+    assert!(record["failed_tries"].is_null(), "it is the answer: {record}");
+    let (answer, _, first, second) = run(most * 10);
+    assert_eq!((first, second, answer.header("x-tidegate-provider")), (1, 1, Some("provider-2")));
+}
