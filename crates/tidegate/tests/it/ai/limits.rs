@@ -123,9 +123,12 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
     let picture =
         r#"{"model":"smart","messages":[{"role":"user","content":[{"type":"text","text":"Acme"}]}]}"#;
     let (openai, anthropic) = ("/ai/v1/chat/completions", "/ai/v1/messages");
+    let door = "/ai/model/smart/invoke";
+    let invoked = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":500,"messages":[{"role":"user","content":"hi"}]}"#;
     for (what, policies, path, body, want) in [
         ("a budget", budget, openai, stream, (429, "smart", true, Some("budget"))),
         ("a budget, of Anthropic's", budget, anthropic, messages, (429, "smart", false, Some("budget"))),
+        ("a budget, at a cloud's door", budget, door, invoked, (429, "smart", false, Some("budget"))),
         ("no price", budget, openai, &*chat("free"), (403, "free", false, Some("budget"))),
         ("a limit", limit, openai, stream, (200, "smart", true, None)),
         ("no such model", "", openai, &*chat("smrat"), (404, "smrat", false, None)),
