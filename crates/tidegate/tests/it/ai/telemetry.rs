@@ -85,6 +85,18 @@ fn a_call_to_a_model_is_a_span_between_the_call_and_its_tries() {
 }
 
 #[test]
+fn a_model_that_there_is_not_names_no_span() {
+    let receiver = Receiver::start("http/protobuf");
+    let (gateway, _upstreams) = setup(&receiver.telemetry("http/protobuf", "interval: 200ms"));
+    assert_eq!(chat(&gateway, "smrat", false), 404);
+    let spans = receiver.spans(2);
+    let facts = &span(&spans, "chat")["attributes"];
+    assert_eq!((&facts["gen_ai.request.model"], &facts["error.type"]), (&"smrat".into(), &"404".into()));
+    assert!(facts.get("gen_ai.provider.name").is_none(), "nobody was asked: {facts}");
+    assert!(!spans.iter().any(|span| span["name"].to_string().contains("smrat")), "{spans:#?}");
+}
+
+#[test]
 fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
     let receiver = Receiver::start("http/protobuf");
     let (gateway, _upstreams) = setup(&receiver.telemetry("http/protobuf", "interval: 200ms"));
