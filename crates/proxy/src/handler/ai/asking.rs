@@ -14,7 +14,6 @@ use ai::{
     canon::{Error, ErrorKind, Losses},
     dialect::{Dialect, Spoken},
     endpoint::Operation,
-    words::Words,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side, resource::ai::FallbackOn};
@@ -28,7 +27,7 @@ use super::{
     dropped::{listed, named},
     fallback,
     fault::Fault,
-    given::{Answered, conclude, given},
+    given::{Tried, conclude, given},
     keys::Away,
     meters::Bill,
     models::{Asked, Target},
@@ -54,15 +53,6 @@ pub(super) struct Asking<'q> {
     pub(super) bill: Bill,
     /// The head as it came.
     pub(super) came: &'q HeaderMap,
-}
-
-/// A target that is asked, and how.
-struct Tried<'q> {
-    target: &'q Target,
-    model: String,
-    dialect: Dialect,
-    words: Option<Words>,
-    told: Told,
 }
 
 /// What becomes of a target that was asked.
@@ -177,9 +167,7 @@ pub(super) async fn ask(
                     let rest = targets.iter().skip(next).filter_map(|target| next_of(asked, target));
                     conversation.heirs = heirs(worker, call, conversation, rest, came, &tried, &mut bill);
                 }
-                let Tried { model, dialect, told, .. } = tried;
-                let answered = Answered { target, model: &model, dialect, told };
-                let response = given(gateway, worker, call, conversation, answered, response, bill).await?;
+                let response = given(gateway, worker, call, conversation, tried, response, bill).await?;
                 let counted = |body| Body::boxed(Counted::new(body, watch.in_flight));
                 return Ok(if choice.counts() { response.map(counted) } else { response });
             }
@@ -201,16 +189,10 @@ pub(super) async fn ask(
             Left::Unwanted { response: Some(response), .. } => {
                 next -= 1;
                 targets.remove(next);
-                let Tried { target, model, dialect, words, told } = tried;
-                let response = *response;
-                refusals.unwanted(Refused { target, model, dialect, words, told, response });
+                refusals.unwanted(Refused { tried, response: *response });
             }
             Left::Unwanted { response: None, .. } => {}
-            Left::Refused(response) => {
-                let Tried { target, model, dialect, words, told } = tried;
-                let response = *response;
-                refusals.answered(Refused { target, model, dialect, words, told, response }).await;
-            }
+            Left::Refused(response) => refusals.answered(Refused { tried, response: *response }).await,
             Left::Away(away) => refusals.away(away),
             Left::Failed(failure) => {
                 refusals.failed(failure, tried.told, target.provider.target.upstream.name.clone());

@@ -11,10 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ai::{canon::ErrorKind, dialect::Dialect, words::Words};
+use ai::canon::ErrorKind;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{Told, gathered::gather, keys::Away, models::Target, resets, sending};
+use super::{Told, gathered::gather, given::Tried, keys::Away, resets, sending};
 use crate::{
     body::Body,
     failure::{Failure, Problem, Stage},
@@ -44,12 +44,7 @@ enum Rank {
 
 /// What one target said.
 pub(super) struct Refused<'t> {
-    pub(super) target: &'t Target,
-    pub(super) model: String,
-    pub(super) dialect: Dialect,
-    /// The words of its own in which it refuses, where it was asked in such.
-    pub(super) words: Option<Words>,
-    pub(super) told: Told,
+    pub(super) tried: Tried<'t>,
     pub(super) response: Response<Body>,
 }
 
@@ -109,7 +104,8 @@ impl<'t> Refusals<'t> {
                 bytes
             }
         };
-        let error = sending::read_error((refused.dialect, refused.words), parts.status, &body);
+        let tried = &refused.tried;
+        let error = sending::read_error((tried.dialect, tried.words), parts.status, &body);
         let rank = if is_for_later(parts.status) && error.kind != ErrorKind::Quota {
             let hint = resets::told(&parts.headers, SystemTime::now()).or(error.retry_after);
             if let Some(hint) = hint.filter(|_| !parts.headers.contains_key(header::RETRY_AFTER)) {
