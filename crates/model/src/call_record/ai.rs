@@ -383,6 +383,11 @@ impl AiRecord {
         }
     }
 
+    /// Forgets what text came by: all of it is heard once more.
+    pub fn hear_anew(&self) {
+        self.charge().heard = Heard::default();
+    }
+
     /// Notes the class in which it is served.
     pub fn serve_in(&self, tier: &str) {
         self.charge().tier = Some(tier.to_owned());

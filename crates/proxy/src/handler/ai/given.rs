@@ -92,6 +92,8 @@ pub(super) async fn conclude(
             call.record.upstream = Some(tried.target.provider.target.upstream.name.clone());
             call.record.ai = Some(tried.told.clone());
             passed::tells(call, Ok(response.status()));
+            // A whole answer that was looked through is read again on its way.
+            tried.told.hear_anew();
             given(gateway, worker, call, conversation, tried, response, bill).await
         }
         Verdict::Failure(failure, of) => {
