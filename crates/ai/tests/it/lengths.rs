@@ -141,6 +141,11 @@ fn bodies(number: usize) -> Vec<(&'static str, Dialect, Value)> {
             ]}),
         ),
         (
+            "contents of one turn",
+            Dialect::Gemini,
+            json!({"contents": list(number, |_| json!({"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]}))}),
+        ),
+        (
             "proofs on calls",
             Dialect::OpenAiChat,
             json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": list(number, |at| {

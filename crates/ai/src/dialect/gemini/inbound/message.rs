@@ -124,8 +124,11 @@ fn read_content(
         // SDKs that keep a streamed answer send back every piece of it, in contents of their own.
         match messages.last_mut().filter(|last| last.role == Role::Assistant) {
             Some(last) => {
-                last.parts.append(&mut parts);
-                join_pieces(&mut last.parts);
+                // All but its last is joined already, and there may be as many contents as pieces.
+                let mut more = last.parts.split_off(last.parts.len().saturating_sub(1));
+                more.append(&mut parts);
+                join_pieces(&mut more);
+                last.parts.append(&mut more);
             }
             None => {
                 join_pieces(&mut parts);
