@@ -341,6 +341,20 @@ fn where_the_route_does_not_say_so_a_broken_stream_ends_with_an_error() {
 }
 
 #[test]
+fn what_came_of_a_stream_that_rules_read_whole_is_counted_when_it_breaks_off() {
+    let first = breaks(Dialect::Anthropic, words(), Break::Cut);
+    let second = goes_on(Dialect::OpenAiChat);
+    let (first, other) = ((Dialect::Anthropic, &first), (Dialect::OpenAiChat, &second));
+    let rules = ", {guardrails: {rules: [{name: form, jsonSchema: {}}]}}";
+    let gateway = metered(first, other, "", "", rules, "");
+    let answer = ask(&gateway, Dialect::Anthropic);
+    assert!(answer.status >= 500, "{} {}", answer.status, answer.text());
+    let ai = gateway.records(1).remove(0)["ai"].clone();
+    assert_eq!((&ai["provider"], &ai["is_estimate"]), (&json!("first"), &json!(true)), "{ai}");
+    assert!(ai["output_tokens"].as_u64() > Some(1), "{ai}");
+}
+
+#[test]
 fn half_a_call_is_never_gone_on_with() {
     let call = Opening::ToolCall { id: "c1".into(), name: "f".into(), custom: false };
     let mut events = words();
