@@ -139,12 +139,16 @@ fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
     let page = gateway.metrics();
     let line = "gen_ai_client_operation_duration_seconds_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"anthropic\",gen_ai_request_model=\"any/*\"} 3";
     assert!(page.contains(line), "{page}");
+    assert_eq!(chat(&gateway, "smrat", false), 404);
+    let is_counted = || gateway.metrics().contains("gen_ai_request_model=\"\"");
+    eventually("a call of no model is counted", is_counted);
     // A model that is configured no more has no series.
     let text = std::fs::read_to_string(gateway.config()).expect("the configuration");
     let text: String =
         text.lines().filter(|line| !line.starts_with("admin:")).map(|line| format!("{line}\n")).collect();
     assert_eq!(gateway.reload(&text.replace("any/*", "some/*"))["reloadsApplied"], 1);
     eventually("the series is gone", || !gateway.metrics().contains("\"any/*\""));
+    assert!(is_counted(), "what is of no model stays");
 }
 
 /// What is asked for beside conversations by OpenAI's dialect, and conversations in others: the operation, the path, the
