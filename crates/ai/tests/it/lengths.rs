@@ -10,6 +10,7 @@ use ai::{
     rules::{Rules, Target},
     sealed,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 /// How often things are repeated, and how many times as often for the comparison.
@@ -140,6 +141,11 @@ fn bodies(number: usize) -> Vec<(&'static str, Dialect, Value)> {
             ]}),
         ),
         (
+            "contents of one turn",
+            Dialect::Gemini,
+            json!({"contents": list(number, |_| json!({"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]}))}),
+        ),
+        (
             "proofs on calls",
             Dialect::OpenAiChat,
             json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": list(number, |at| {
@@ -196,4 +202,43 @@ fn what_is_taken_out_where_bytes_pass_costs_what_its_bytes_cost() {
         sealed::unsealed(Dialect::Anthropic, body.as_bytes()).expect("a look");
     });
     assert_eq!((folded, sealed), (None, None));
+}
+
+/// Proofs that ride on one call, as many as are looked at.
+const RIDERS: usize = 256;
+
+/// So many thoughts, each with the proof of a thought without words, and a call on which proofs of others ride.
+fn proofs_over_proofs(number: usize, rides: bool) -> Vec<u8> {
+    let sealed = |kind: ProofKind, at: usize| {
+        Proof { issuer: "anthropic".to_owned(), kind, value: at.to_string(), id: None }.seal()
+    };
+    let thought = |at: usize| {
+        let proof = STANDARD.encode(sealed(ProofKind::Encrypted, at));
+        json!({"thought": true, "text": "a", "thoughtSignature": proof})
+    };
+    let rider = |at: usize| {
+        let kind = if at < RIDERS / 2 { ProofKind::Signature } else { ProofKind::Encrypted };
+        sealed(kind, number + at)
+    };
+    let riders: Vec<String> = (0..RIDERS).map(rider).collect();
+    let mut call = json!({"functionCall": {"name": "f", "args": {}}});
+    if rides {
+        call["thoughtSignature"] = STANDARD.encode(riders.join(".")).into();
+    }
+    let parts: Value = (0..number).map(thought).chain([call]).collect();
+    json!({"contents": [{"role": "model", "parts": parts}]}).to_string().into_bytes()
+}
+
+#[test]
+fn proofs_on_a_call_are_not_compared_with_each_other_at_every_thought() {
+    let spoken = Spoken { model: Some("m".to_owned()), stream: false };
+    let read = |body: &[u8]| Dialect::Gemini.read_request(&spoken, body).expect("a request");
+    let [plain, ridden] = [false, true].map(|rides| proofs_over_proofs(3000, rides));
+    let beside = timed(|| drop(read(&plain)));
+    let began = Instant::now();
+    let request = read(&ridden);
+    let took = began.elapsed();
+    assert!(took < beside * 10 + 4 * PAUSE, "{took:?} beside {beside:?}");
+    // None of them is any thought's, so all stand by themselves.
+    assert_eq!(request.messages[0].parts.len(), 3000 + RIDERS + 1);
 }

@@ -383,6 +383,11 @@ impl AiRecord {
         }
     }
 
+    /// Forgets what text came by: all of it is heard once more.
+    pub fn hear_anew(&self) {
+        self.charge().heard = Heard::default();
+    }
+
     /// Notes the class in which it is served.
     pub fn serve_in(&self, tier: &str) {
         self.charge().tier = Some(tier.to_owned());
@@ -410,6 +415,11 @@ impl AiRecord {
     /// Notes whether a provider has the request, as far as is known, and has not refused it.
     pub fn owe(&self, is_due: bool) {
         self.charge().is_due = is_due;
+    }
+
+    /// Whether a provider has the request, as far as is known.
+    pub fn is_due(&self) -> bool {
+        self.charge().is_due
     }
 
     /// Notes that the answer came to its end.

@@ -15,6 +15,9 @@ pub(crate) use model::{FailureRecord, Side, Stage};
 pub(crate) use self::answer::{answer, is_grpc, problem_text};
 pub use self::problem::Problem;
 
+/// Bytes of what happened that a record keeps: it may repeat what a caller sent, which is as long as bodies are.
+const DETAIL_BYTES_MAX: usize = 4096;
+
 /// How much of a request may have reached an upstream before its try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -245,8 +248,16 @@ impl Failure {
             side: self.0.side,
             stage: self.0.stage,
             reason: self.0.problem.slug(),
-            detail: self.0.detail.clone().or_else(|| self.0.hint.clone()),
+            detail: self.detail().map(kept),
         }
+    }
+}
+
+/// As much of what happened as a record keeps.
+fn kept(detail: &str) -> String {
+    match detail.get(..detail.floor_char_boundary(DETAIL_BYTES_MAX)) {
+        Some(begin) if begin.len() < detail.len() => format!("{begin}…"),
+        _ => detail.to_owned(),
     }
 }
 

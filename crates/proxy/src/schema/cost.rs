@@ -152,7 +152,10 @@ impl<'s> Judging<'s> {
                         }
                     }
                 }
+                // Each part is asked for each name.
+                let each = (parts.len() as u64).saturating_add(any.len() as u64);
                 for (name, member) in members {
+                    self.spend(each)?;
                     let mut inner = any.clone();
                     for (part, times) in parts.values() {
                         if let Some(one) = part.get("properties").and_then(|properties| properties.get(name))
@@ -214,6 +217,16 @@ mod tests {
         }
         defs.insert("d40".to_owned(), json!({"type": "integer"}));
         assert!(!is_within(&json!({"$defs": defs, "$ref": "#/$defs/d0"}), &json!(1), STEPS));
+    }
+
+    #[test]
+    fn many_parts_are_counted_for_each_name_that_none_of_them_knows() {
+        let parts: Vec<Value> = (0..2000).map(|_| json!({"properties": {"a": {}}})).collect();
+        let schema = json!({"allOf": parts});
+        let members =
+            |count: usize| Value::Object((0..count).map(|at| (format!("b{at}"), json!(1))).collect());
+        assert!(is_within(&schema, &members(20), STEPS));
+        assert!(!is_within(&schema, &members(2000), STEPS));
     }
 
     #[test]

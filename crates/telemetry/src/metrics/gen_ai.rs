@@ -102,9 +102,10 @@ impl GenAi {
         }
     }
 
-    /// Forgets models that are not configured any more.
+    /// Forgets models that are not configured any more. What is of no model (files, names that there are not) is as few as
+    /// operations and kinds of providers, and stays.
     pub(super) fn prune(&mut self, is_live: impl Fn(&str) -> bool) {
-        self.0.retain(|key, _| is_live(&key.model));
+        self.0.retain(|key, _| key.model.is_empty() || is_live(&key.model));
     }
 
     pub(super) fn render(&self, out: &mut Exposition) {

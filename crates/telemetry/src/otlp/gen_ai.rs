@@ -33,12 +33,22 @@ pub(super) fn span(call: &CallRecord, ai: &AiRecord, trace: &TraceContext, flags
         span_id: id(trace).to_vec(),
         parent_span_id: trace.span_id.to_vec(),
         flags,
-        name: format!("{} {}", ai.operation, ai.model),
+        name: name(ai),
         kind: SpanKind::Client as i32,
         start_time_unix_nano: start,
         end_time_unix_nano: after(start, call.timings.total),
         attributes,
         status: error.map(|message| Status { message, code: 2 }),
+    }
+}
+
+/// With the model, where it is one of the configuration's: what a caller calls one that there is not is its own word, and
+/// whoever reads traces groups them by name.
+fn name(ai: &AiRecord) -> String {
+    let is_unknown = ai.alias.is_empty() && ai.kind.is_empty();
+    match ai.model.is_empty() || is_unknown {
+        true => ai.operation.to_owned(),
+        false => format!("{} {}", ai.operation, ai.model),
     }
 }
 
@@ -66,7 +76,9 @@ fn attributes(call: &CallRecord, ai: &AiRecord) -> Vec<KeyValue> {
     if !ai.kind.is_empty() {
         out.push(text("gen_ai.provider.name", provider_name(ai.kind)));
     }
-    out.push(text("gen_ai.request.model", &*ai.model));
+    if !ai.model.is_empty() {
+        out.push(text("gen_ai.request.model", &*ai.model));
+    }
     if !ai.served.is_empty() {
         out.push(text("gen_ai.response.model", ai.served.as_str()));
     }

@@ -228,15 +228,22 @@ fn every_proof_of_the_thoughts_before_a_call_rides_on_it() {
             }
         }
     }
-    // An SDK that lays the proof of a part without words over the one before it.
-    let whole = vec![signed("hm"), redacted("R1"), Part::text("said"), call("1")];
-    let choices = vec![Choice { parts: whole.clone(), ..Choice::default() }];
-    let mut parts = parts_told(&Answer { choices, ..Answer::default() }, false);
-    let at = parts.iter().position(|part| part["text"] == "").expect("a part without words");
-    let wordless = parts.remove(at);
-    parts[at - 1]["thoughtSignature"] = wordless["thoughtSignature"].clone();
-    let request = read(&json!({"contents": [{"role": "model", "parts": parts}]}));
-    assert_eq!(request.messages[0].parts, whole);
+    // An SDK that lays the proof of a part without words over the one before it, of one such part and of two.
+    let other = thought("ho", ProofKind::Signature, "b3RoZXI");
+    for whole in [
+        vec![signed("hm"), redacted("R1"), Part::text("said"), call("1")],
+        vec![signed("hm"), redacted("R1"), other, redacted("R2"), Part::text("said"), call("1")],
+    ] {
+        let choices = vec![Choice { parts: whole.clone(), ..Choice::default() }];
+        let mut parts = parts_told(&Answer { choices, ..Answer::default() }, false);
+        while let Some(at) = parts.iter().position(|part| part["text"] == "") {
+            let wordless = parts.remove(at);
+            parts[at - 1]["thoughtSignature"] = wordless["thoughtSignature"].clone();
+        }
+        assert!(parts.len() < whole.len(), "a part without words");
+        let request = read(&json!({"contents": [{"role": "model", "parts": parts}]}));
+        assert_eq!(request.messages[0].parts, whole);
+    }
     // To Gemini's own servers none of it goes.
     let body = json!({"contents": [{"role": "model", "parts": parts_told(&Answer {
         choices: vec![Choice { parts: vec![signed("hm"), redacted("R1"), call("1")], ..Choice::default() }],

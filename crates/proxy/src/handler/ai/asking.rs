@@ -14,7 +14,6 @@ use ai::{
     canon::{Error, ErrorKind, Losses},
     dialect::{Dialect, Spoken},
     endpoint::Operation,
-    words::Words,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use model::{AiRecord, Side, resource::ai::FallbackOn};
@@ -28,7 +27,7 @@ use super::{
     dropped::{listed, named},
     fallback,
     fault::Fault,
-    given::{Answered, conclude, given},
+    given::{Tried, conclude, given},
     keys::Away,
     meters::Bill,
     models::{Asked, Target},
@@ -56,15 +55,6 @@ pub(super) struct Asking<'q> {
     pub(super) came: &'q HeaderMap,
 }
 
-/// A target that is asked, and how.
-struct Tried<'q> {
-    target: &'q Target,
-    model: String,
-    dialect: Dialect,
-    words: Option<Words>,
-    told: Told,
-}
-
 /// What becomes of a target that was asked.
 #[expect(
     clippy::large_enum_variant,
@@ -83,8 +73,9 @@ enum Outcome {
 enum Left {
     /// A filter cut its stream before the first word. It would say the same again.
     Cut,
-    /// Its answer was looked through, and is none to pass on.
-    Unwanted { status: StatusCode, is_due: bool, reason: &'static str },
+    /// Its answer was looked through, and is none to pass on while another may do better: nothing where it broke off. Else it
+    /// would say the same again.
+    Unwanted { status: StatusCode, is_due: bool, reason: &'static str, response: Option<Box<Response<Body>>> },
     /// It answered with a status that another may do better than.
     Refused(Box<Response<Body>>),
     /// None of its keys can be taken.
@@ -176,9 +167,7 @@ pub(super) async fn ask(
                     let rest = targets.iter().skip(next).filter_map(|target| next_of(asked, target));
                     conversation.heirs = heirs(worker, call, conversation, rest, came, &tried, &mut bill);
                 }
-                let Tried { model, dialect, told, .. } = tried;
-                let answered = Answered { target, model: &model, dialect, told };
-                let response = given(gateway, worker, call, conversation, answered, response, bill).await?;
+                let response = given(gateway, worker, call, conversation, tried, response, bill).await?;
                 let counted = |body| Body::boxed(Counted::new(body, watch.in_flight));
                 return Ok(if choice.counts() { response.map(counted) } else { response });
             }
@@ -192,16 +181,18 @@ pub(super) async fn ask(
         let (status, reason) = left.told();
         mark.passed(call, status, reason);
         match left {
+            // Another was there to be asked after it, so some are left for a further round.
             Left::Cut => {
                 next -= 1;
                 targets.remove(next);
             }
-            Left::Unwanted { .. } => {}
-            Left::Refused(response) => {
-                let Tried { target, model, dialect, words, told } = tried;
-                let response = *response;
-                refusals.answered(Refused { target, model, dialect, words, told, response }).await;
+            Left::Unwanted { response: Some(response), .. } => {
+                next -= 1;
+                targets.remove(next);
+                refusals.unwanted(Refused { tried, response: *response });
             }
+            Left::Unwanted { response: None, .. } => {}
+            Left::Refused(response) => refusals.answered(Refused { tried, response: *response }).await,
             Left::Away(away) => refusals.away(away),
             Left::Failed(failure) => {
                 refusals.failed(failure, tried.told, target.provider.target.upstream.name.clone());
@@ -262,16 +253,16 @@ async fn outcome(
     };
     if is_looked_through(conversation, &response, on) {
         let (status, is_due) = (response.status(), fallback::is_due(&response));
-        let why = match fallback::judged(response, (tried.dialect, tried.words), on).await {
+        let (response, why) = match fallback::judged(response, (tried.dialect, tried.words), on).await {
             Ok((response, false)) => return Outcome::Given(response),
             Ok((response, true)) => {
                 receipts::unwanted(&response, tried.dialect, &tried.told);
-                None
+                (Some(Box::new(response)), None)
             }
-            Err(failure) => Some(failure),
+            Err(failure) => (None, Some(failure)),
         };
         let reason = passed::why(why, status);
-        return Outcome::Left(Left::Unwanted { status, is_due, reason });
+        return Outcome::Left(Left::Unwanted { status, is_due, reason, response });
     }
     match may_go_on(&response, on, more) {
         true => Outcome::Left(Left::Refused(Box::new(response))),

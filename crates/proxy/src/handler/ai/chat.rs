@@ -14,6 +14,7 @@ use super::{
     AiGateway, answer,
     asking::{Asking, ask},
     beside, cache, choice,
+    dropped::cut,
     duties::Wanted,
     estimated,
     gathered::{Ungathered, gather},
@@ -33,6 +34,8 @@ use crate::{
 };
 
 const FORM: &[u8] = b"multipart/form-data";
+/// Bytes of a model's name. No model is called by more, and records, spans and refusals repeat what a caller calls it.
+const MODEL_BYTES_MAX: usize = 1024;
 
 /// Answers a conversation, or what else a model does: translated where caller and provider do not speak alike and both have
 /// words for it.
@@ -57,6 +60,11 @@ pub(super) async fn answer(
         return Err(answer::refused(Error::invalid("model", "`model` is required")));
     };
     let stream = endpoint.stream || peek.stream;
+    if name.len() > MODEL_BYTES_MAX {
+        let name = cut(name);
+        call.ai.wanted = Wanted { model: Some(name.as_str().into()), alias: None, stream };
+        return Err(no_model(&name));
+    }
     call.ai.wanted = Wanted { model: Some(name.as_str().into()), alias: None, stream };
     let Some(asked) = gateway.models.find(&name) else {
         return Err(no_model(&name));

@@ -8,6 +8,7 @@ use std::{
 };
 
 use ai::{
+    canon::Error,
     dialect::Dialect,
     door::{Chunks, Cloud, Door},
     endpoint::Endpoint,
@@ -28,6 +29,9 @@ use crate::{
 /// Bytes of a refusal that are read to be told otherwise.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 const BETA: &str = "anthropic-beta";
+/// Bytes of the flags of a body, which go on in the head: no head is longer than servers read because of them, for those who
+/// share a connection would lose theirs.
+const BETAS_BYTES_MAX: usize = 8 * 1024;
 
 /// Answers what is asked at a door.
 pub(super) async fn answer(
@@ -43,6 +47,10 @@ pub(super) async fn answer(
         let came = chat::whole(body, gateway.body_bytes_max).await?;
         door.enter(&came).map_err(answer::refused)?
     };
+    if betas.iter().map(|flag| flag.len() + 1).sum::<usize>() > BETAS_BYTES_MAX {
+        let message = format!("`anthropic_beta` has flags of more than {BETAS_BYTES_MAX} bytes");
+        return Err(answer::refused(Error::invalid("anthropic_beta", message)));
+    }
     add_betas(&betas, &mut call.head.headers);
     let endpoint =
         Endpoint { dialect: Dialect::Anthropic, operation: door.operation, model: None, stream: door.stream };

@@ -34,7 +34,7 @@ pub(super) fn named_from(losses: &Losses, dialect: Dialect, known: usize) -> Vec
 }
 
 /// A name that is no longer than anybody reads.
-fn cut(mut name: String) -> String {
+pub(super) fn cut(mut name: String) -> String {
     if name.len() > NAME_BYTES_MAX {
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
         name.push('…');

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ai::{dialect::Dialect, endpoint::Operation};
+use ai::{dialect::Dialect, endpoint::Operation, words::Words};
 use http::Response;
 
 use super::{
@@ -19,11 +19,13 @@ use super::{
 };
 use crate::{body::Body, call::Call, failure::Failure, worker::Worker};
 
-/// Who answered.
-pub(super) struct Answered<'f> {
-    pub(super) target: &'f Target,
-    pub(super) model: &'f str,
+/// A target that is asked, and how.
+pub(super) struct Tried<'t> {
+    pub(super) target: &'t Target,
+    pub(super) model: String,
     pub(super) dialect: Dialect,
+    /// The words of its own in which it is asked, if it is, and in which it refuses.
+    pub(super) words: Option<Words>,
     pub(super) told: Told,
 }
 
@@ -33,21 +35,21 @@ pub(super) async fn given(
     worker: &Rc<Worker>,
     call: &mut Call,
     conversation: &mut Conversation<'_>,
-    from: Answered<'_>,
+    tried: Tried<'_>,
     response: Response<Body>,
     bill: Bill,
 ) -> Result<Response<Body>, Failure> {
-    let Answered { target, model, mut dialect, told } = from;
+    let Tried { target, model, mut dialect, words, told } = tried;
     let mut response = response;
     if response.status().is_success() {
         units::note(conversation, &told);
         let caller = conversation.endpoint.dialect;
         if conversation.endpoint.operation == Operation::Embeddings && dialect != caller {
-            response = Box::pin(vectors::told(conversation, dialect, model, response)).await?;
+            response = Box::pin(vectors::told(conversation, dialect, &model, response)).await?;
             dialect = caller;
         }
     }
-    if let Some(words) = target.provider.words(conversation.endpoint.operation) {
+    if let Some(words) = words {
         response = Box::pin(worded::told(call, conversation, words, response, &told)).await?;
         dialect = conversation.endpoint.dialect;
     }
@@ -66,7 +68,7 @@ pub(super) async fn given(
         }
         Looked::Unsure(response) => response,
     };
-    let of = Some((target, model));
+    let of = Some((target, &*model));
     let read =
         Box::pin(read::finish(gateway, worker, call, conversation, dialect, of, response, told.clone()));
     let mut response = read.await?;
@@ -86,12 +88,13 @@ pub(super) async fn conclude(
 ) -> Result<Response<Body>, Failure> {
     match refusals.verdict() {
         Verdict::Answer(refused) => {
-            let Refused { target, model, dialect, told, response, .. } = *refused;
-            call.record.upstream = Some(target.provider.target.upstream.name.clone());
-            call.record.ai = Some(told.clone());
+            let Refused { tried, response } = *refused;
+            call.record.upstream = Some(tried.target.provider.target.upstream.name.clone());
+            call.record.ai = Some(tried.told.clone());
             passed::tells(call, Ok(response.status()));
-            let from = Answered { target, model: &model, dialect, told };
-            given(gateway, worker, call, conversation, from, response, bill).await
+            // A whole answer that was looked through is read again on its way.
+            tried.told.hear_anew();
+            given(gateway, worker, call, conversation, tried, response, bill).await
         }
         Verdict::Failure(failure, of) => {
             if let Some((told, upstream)) = of {

@@ -202,9 +202,13 @@ impl AiGateway {
     ) -> Result<Response<Body>, Failure> {
         let is_call = !matches!(operation, Operation::Models | Operation::Other);
         if answer.is_err() && is_call && call.record.ai.is_none() {
+            let is_door = self.below(call.path()).and_then(Door::of).is_some();
             let spoken = match call.dialect {
-                Some(dialect) if !self.composes => dialect.name(),
-                _ => "prompt",
+                _ if self.composes => "prompt",
+                // At a cloud's door Claude's own words are spoken, as the record of a call says that is answered.
+                _ if is_door => Dialect::Anthropic.name(),
+                Some(dialect) => dialect.name(),
+                None => "prompt",
             };
             let duties::Wanted { model, alias, stream } = std::mem::take(&mut call.ai.wanted);
             let mut record = model::AiRecord::new(operation.name(), spoken, model.unwrap_or_default());

@@ -122,6 +122,25 @@ impl Onward {
     }
 }
 
+/// A target that is asked to go on. However that ends, also where nobody waits for it any more, what it may have cost is part
+/// of the call.
+struct Going {
+    /// The record of the call.
+    of: Told,
+    told: Told,
+    reason: &'static str,
+    has_answered: bool,
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if self.told.is_due() {
+            let (record, reason, has_answered) = (self.told.clone(), self.reason, self.has_answered);
+            self.of.go_on(Continued { record, reason, has_answered });
+        }
+    }
+}
+
 impl Heirs {
     async fn ask(
         mut self: Box<Self>,
@@ -188,6 +207,7 @@ impl Heirs {
         call.host_from_endpoint = false;
         call.head.method = Method::POST;
         call.record.ai = Some(told.clone());
+        let mut going = Going { of: self.told.clone(), told: told.clone(), reason, has_answered: false };
         let answer = sending::speak(&self.worker, call, outgoing, next.first_token, (&[], 1), &told).await;
         let response = match answer {
             Ok(Some(response)) if response.status().is_success() && is_stream(&response) => response,
@@ -198,13 +218,11 @@ impl Heirs {
                     Err(unanswered) => is_due(unanswered),
                 };
                 told.owe(is_due);
-                if is_due {
-                    self.told.go_on(Continued { record: told, reason, has_answered: false });
-                }
                 return None;
             }
         };
-        self.told.go_on(Continued { record: told.clone(), reason, has_answered: true });
+        going.has_answered = true;
+        drop(going);
         let found = Found { body: response.into_body(), dialect, told, between: next.between };
         Some((found, begun))
     }

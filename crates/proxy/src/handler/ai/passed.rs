@@ -78,7 +78,7 @@ pub(super) fn key(call: &mut Call, status: StatusCode, began: Instant) {
 pub(super) fn tells(call: &mut Call, said: Result<StatusCode, &Failure>) {
     let record = &mut call.record;
     let (status, reason) = match said {
-        Ok(status) => (Some(status), STATUS),
+        Ok(status) => (Some(status), why(None, status)),
         Err(failure) => (None, failure.problem().slug()),
     };
     let is_it = |tried: &TryRecord| {

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use super::{
     AiGateway, Told,
     guards::{self, Judged},
+    metered::note,
     models::Target,
     prepare::Conversation,
     receipts,
@@ -83,7 +84,10 @@ pub(super) async fn finish(
         return Ok(pieces(call, conversation, dialect, response, told));
     }
     let answer = if is_stream(&response) {
-        assembled(dialect, response.into_body()).await?
+        let answer = assembled(dialect, response.into_body(), &told).await?;
+        // All of it is heard below.
+        told.hear_anew();
+        answer
     } else {
         let bytes = provided(response.into_body(), ANSWER_BYTES_MAX).await?;
         dialect.read_answer(&bytes).map_err(unread)?
@@ -166,8 +170,8 @@ fn pieces(
     response
 }
 
-/// A stream as the answer that it tells.
-async fn assembled(dialect: Dialect, mut body: Body) -> Result<Answer, Failure> {
+/// A stream as the answer that it tells. What comes is noted as it does, for it may break off, or its client leave.
+async fn assembled(dialect: Dialect, mut body: Body, told: &Told) -> Result<Answer, Failure> {
     let broken = |error: String| Failure::upstream(Stage::Body, Problem::BadUpstreamAnswer, error);
     let mut frames = FrameReader::new(dialect.provider_framing());
     let (mut whole, mut events, mut bytes) = (Vec::new(), Vec::new(), 0_usize);
@@ -181,7 +185,10 @@ async fn assembled(dialect: Dialect, mut body: Body) -> Result<Answer, Failure> 
         }
         frames.push(&data, &mut whole).map_err(|error| broken(error.to_string()))?;
         whole.drain(..).for_each(|frame| reader.read(frame, &mut events));
-        events.drain(..).for_each(|event| assembler.push(event));
+        events.drain(..).for_each(|event| {
+            note(told, &event);
+            assembler.push(event);
+        });
     }
     frames.finish(&mut whole);
     whole.drain(..).for_each(|frame| reader.read(frame, &mut events));

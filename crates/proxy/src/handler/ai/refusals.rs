@@ -1,19 +1,20 @@
 //! What a caller is told when no target answered: the most useful of what they said.
 //!
 //! First comes what can be tried again, soonest first: a limit or an overload that tells until when, then one that does
-//! not, a time-out, a provider that is away. Then what the gateway itself could not carry, and only then what is wrong
-//! with a target and not with the call (a refused key, a model that is not there). The first of equals is told. A
-//! request that a provider finds wrong is no matter for this: it is told at once.
+//! not, a time-out, a provider that is away. Then an answer that a filter cut, or a context that was too short, where
+//! another was wanted for that; then what the gateway itself could not carry, and only then what is wrong with a target
+//! and not with the call (a refused key, a model that is not there). The first of equals is told. A request that a
+//! provider finds wrong is no matter for this: it is told at once.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use ai::{canon::ErrorKind, dialect::Dialect, words::Words};
+use ai::canon::ErrorKind;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{Told, gathered::gather, keys::Away, models::Target, resets, sending};
+use super::{Told, gathered::gather, given::Tried, keys::Away, resets, sending};
 use crate::{
     body::Body,
     failure::{Failure, Problem, Stage},
@@ -33,6 +34,8 @@ const NEVER: Duration = Duration::MAX;
 enum Rank {
     /// It can be tried again, after so long.
     Again(Duration),
+    /// It is an answer, or says why there is none, and another was to do better.
+    Unwanted,
     /// It could not be carried.
     Uncarried,
     /// A target is not as it should be.
@@ -41,12 +44,7 @@ enum Rank {
 
 /// What one target said.
 pub(super) struct Refused<'t> {
-    pub(super) target: &'t Target,
-    pub(super) model: String,
-    pub(super) dialect: Dialect,
-    /// The words of its own in which it refuses, where it was asked in such.
-    pub(super) words: Option<Words>,
-    pub(super) told: Told,
+    pub(super) tried: Tried<'t>,
     pub(super) response: Response<Body>,
 }
 
@@ -106,7 +104,8 @@ impl<'t> Refusals<'t> {
                 bytes
             }
         };
-        let error = sending::read_error((refused.dialect, refused.words), parts.status, &body);
+        let tried = &refused.tried;
+        let error = sending::read_error((tried.dialect, tried.words), parts.status, &body);
         let rank = if is_for_later(parts.status) && error.kind != ErrorKind::Quota {
             let hint = resets::told(&parts.headers, SystemTime::now()).or(error.retry_after);
             if let Some(hint) = hint.filter(|_| !parts.headers.contains_key(header::RETRY_AFTER)) {
@@ -133,6 +132,11 @@ impl<'t> Refusals<'t> {
         }
         let rank = Rank::Again(failure.retry_after().unwrap_or(NEVER));
         self.add(rank, Verdict::Failure(failure, Some((told, upstream))));
+    }
+
+    /// A target's answer is whole, and none to pass on as long as another may do better.
+    pub(super) fn unwanted(&mut self, answered: Refused<'t>) {
+        self.add(Rank::Unwanted, Verdict::Answer(Box::new(answered)));
     }
 
     /// The request could not be carried to a target.

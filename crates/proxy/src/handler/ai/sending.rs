@@ -9,7 +9,7 @@ use std::{
 use ai::{dialect::Dialect, words::Words};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header::RETRY_AFTER};
-use model::resource::ai::FallbackOn;
+use model::{AiRecord, resource::ai::FallbackOn};
 use resilience::turnstile::{Lanes, Priority};
 
 use super::{
@@ -121,7 +121,8 @@ async fn sent<'o>(
     outgoing: Outgoing<'o>,
     within: Option<Duration>,
 ) -> Result<Sent<'o>, Unanswered> {
-    let Outgoing { provider, model, dialect, uri, headers, body, priority, key: only, words } = outgoing;
+    let Outgoing { provider, model, dialect, mut uri, mut headers, body, priority, key: only, words } =
+        outgoing;
     let names_account = ACCOUNTS.iter().any(|name| headers.contains_key(*name) && !provider.sets(name));
     let mut tried: Vec<usize> = match only.and_then(Cell::get) {
         Some(only) => provider.keys.others(only),
@@ -154,7 +155,11 @@ async fn sent<'o>(
         if let Some(used) = only {
             used.set(Some(taken.index()));
         }
-        let (mut uri, mut headers) = (uri.clone(), headers.clone());
+        // One key alone is tried once: nothing of the head is kept for another.
+        let (mut uri, mut headers) = match provider.keys.are_several() {
+            true => (uri.clone(), headers.clone()),
+            false => (std::mem::take(&mut uri), std::mem::take(&mut headers)),
+        };
         if let Some(key) = taken.key() {
             if let Err(error) = key.proof.add(method.as_str(), &mut uri, &mut headers, &body).await {
                 tracing::warn!(provider = %provider.name, key = %key.place, error, "a call cannot show who pays: {error}");
@@ -324,9 +329,15 @@ async fn waited<'p>(
     priority: Priority,
 ) -> Result<Option<Taken<'p>>, Unanswered> {
     let Some(queue) = &provider.keys.queue else { return Ok(None) };
-    let began = Instant::now();
+    let (began, record) = (Instant::now(), call.record.ai.as_deref());
+    // Nothing has been sent: whoever leaves the line owes nothing.
+    let is_due = record.is_some_and(AiRecord::is_due);
+    if let Some(record) = record {
+        record.owe(false);
+    }
     let waited = queue.wait(lanes, priority).await;
-    if let Some(record) = &call.record.ai {
+    if let Some(record) = record {
+        record.owe(is_due);
         record.queue(began.elapsed());
     }
     let (place, _) = waited.map_err(Unanswered::Away)?;

@@ -319,3 +319,66 @@ fn what_the_last_target_said_is_told_where_there_is_no_room_for_another_round() 
     assert!(!answer.text().contains("has no room"), "{}", answer.text());
     assert_eq!(run(most * 10).1, 3);
 }
+
+/// An answer of which a filter has left nothing, whole or streamed.
+fn filtered(streams: bool) -> Vec<u8> {
+    let choice = r#""index":0,"finish_reason":"content_filter""#;
+    let (kind, body) = match streams {
+        false => (
+            "application/json",
+            format!(
+                r#"{{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{{{choice},"message":{{"role":"assistant","content":""}}}}],"usage":{{"prompt_tokens":3,"completion_tokens":0,"total_tokens":3}}}}"#
+            ),
+        ),
+        true => (
+            "text/event-stream",
+            format!(
+                "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{{choice},\"delta\":{{}}}}]}}\n\ndata: [DONE]\n\n"
+            ),
+        ),
+    };
+    format!("HTTP/1.1 200 X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+#[test]
+fn who_says_what_a_filter_cuts_is_not_paid_to_say_it_again() {
+    for (body, streams) in [(WHOLE, false), (STREAM, true)] {
+        let (first, second) = (after(vec![filtered(streams); 3]), after(vec![away(); 2]));
+        let more = retry(QUICK) + "      fallbackOn: [contentFilter]\n";
+        let gateway = gateway(&[&first, &second], &more);
+        let (answer, _) = ask(&gateway, body);
+        let provider = answer.header("x-tidegate-provider");
+        assert_eq!((answer.status, provider), (200, Some("provider-2")), "{}", answer.text());
+        assert_eq!((first.seen().len(), second.seen().len()), (1, 3), "{body}");
+    }
+}
+
+#[test]
+fn what_a_filter_cut_is_told_where_nobody_else_can_be_asked() {
+    let body = WHOLE.replace("{\"model\"", "{\"max_tokens\":50,\"model\"");
+    let run = |tokens: u64| {
+        let (first, second) = (after(vec![filtered(false)]), after(Vec::new()));
+        let gateway =
+            budgeted(&[&first, &second], "      fallbackOn: [contentFilter]\n", &format!("tokens: {tokens}"));
+        let answer = ask(&gateway, &body).0;
+        let record = gateway.records(1).remove(0);
+        (answer, record, first.seen().len(), second.seen().len())
+    };
+    let refused = run(1).0.text();
+    let most = refused.split_once("up to ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
+    let most = most.unwrap_or_else(|| panic!("no number: {refused}"));
+    // The first has cost, so that there is no room for a second.
+    let (answer, record, first, second) = run(most);
+    assert_eq!((answer.status, first, second), (200, 1, 0), "{}", answer.text());
+    assert_eq!(answer.header("x-tidegate-provider"), Some("provider-1"), "{answer:?}");
+    assert_eq!(answer.json()["choices"][0]["finish_reason"], "content_filter", "{}", answer.text());
+    assert_eq!(
+        (&record["stopped_by"], &record["ai"]["input_tokens"]),
+        (&"budget".into(), &3.into()),
+        "{record}"
+    );
+    assert!(record["failed_tries"].is_null(), "it is the answer: {record}");
+    let (answer, _, first, second) = run(most * 10);
+    assert_eq!((first, second, answer.header("x-tidegate-provider")), (1, 1, Some("provider-2")));
+}

@@ -389,6 +389,16 @@ fn anthropics_clients_for_clouds_reach_models_of_every_vendor() {
         "{}",
         titan.text()
     );
+    // Flags go on in the head, which is as long as heads may be.
+    let asked = claude.seen().len();
+    for (flags, status) in [(10, 200), (1000, 400)] {
+        let flags: Vec<String> = (0..flags).map(|at| format!("flag-{at:04}")).collect();
+        let body = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "anthropic_beta": flags,
+                          "messages": [{"role": "user", "content": "hi"}]});
+        let answer = post(&gateway, "/ai/model/anthropic/invoke", "", &body.to_string());
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    assert_eq!(claude.seen().len(), asked + 1);
     // Without a key the failure is told as the cloud tells it.
     let head = "POST /ai/model/bedrock/invoke HTTP/1.1\nhost: gw\ncontent-length: 2";
     assert_eq!(gateway.send(head, b"{}").json()["__type"], "UnrecognizedClientException");

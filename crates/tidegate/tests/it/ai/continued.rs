@@ -13,7 +13,7 @@ use super::{
     KEY,
     parrot::{self, ask_with, heard, question, says, text},
 };
-use crate::harness::{Answer, Gateway, Redis, Upstream, eventually, pause, read_request};
+use crate::harness::{Answer, Client, Gateway, Redis, Upstream, eventually, pause, read_request};
 
 const CALLERS: [Dialect; 6] = Dialect::ALL;
 
@@ -241,6 +241,46 @@ fn a_stream_goes_on_only_where_there_is_room_for_that_too() {
 }
 
 #[test]
+fn who_was_asked_to_go_on_costs_also_where_the_client_leaves_before_it_speaks() {
+    let taken = |second: &Upstream, leaves: bool| {
+        let first = breaks(Dialect::Anthropic, words(), Break::Cut);
+        let (first, other) = ((Dialect::Anthropic, &first), (Dialect::OpenAiChat, second));
+        let budget = ", {budget: {tokens: 10000000, name: b}}";
+        let gateway = metered(first, other, ", continueStreams: true", "", budget, "");
+        let body = r#"{"model":"smart","max_tokens":60,"stream":true,"messages":[{"role":"user","content":"how high?"}]}"#;
+        let mut client = Client::connect(gateway.address);
+        client.write(format!(
+            "POST /ai/v1/messages HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\nanthropic-version: 2023-06-01\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        eventually("the second is asked", || second.seen().len() == 1);
+        if leaves {
+            drop(client);
+        } else {
+            assert!(client.read().expect("an answer").text().contains("broke off"));
+        }
+        let mut account = serde_json::Value::Null;
+        eventually("the budget is settled", || {
+            account =
+                gateway.admin_get("/api/v1/budgets?policy=b").json()["budgets"][0]["accounts"][0].clone();
+            account["spent"].as_u64() > Some(0) && account["held"].as_u64().unwrap_or_default() == 0
+        });
+        account["spent"].as_u64().expect("tokens")
+    };
+    // An error costs nothing, so that this is what the first has cost.
+    let alone = taken(&Upstream::fixed(500, r#"{"error":{"message":"no"}}"#), false);
+    let silent = Upstream::raw(|mut reader, seen| {
+        while let Some(request) = read_request(&mut reader) {
+            seen.lock().expect("not poisoned").push(request);
+            pause(3000);
+        }
+    });
+    let both = taken(&silent, true);
+    // The second was told all that the first was, and what that had said.
+    assert!(both >= 2 * alone - 4, "{both} beside {alone}");
+}
+
+#[test]
 fn on_a_strict_route_a_stream_goes_on_only_where_nothing_is_left_out() {
     let mut request = question("how high?", true);
     request.sampling.seed = Some(7);
@@ -298,6 +338,20 @@ fn where_the_route_does_not_say_so_a_broken_stream_ends_with_an_error() {
             assert_eq!(record["ai"]["broke"], "upstream-timeout", "{record}");
         }
     }
+}
+
+#[test]
+fn what_came_of_a_stream_that_rules_read_whole_is_counted_when_it_breaks_off() {
+    let first = breaks(Dialect::Anthropic, words(), Break::Cut);
+    let second = goes_on(Dialect::OpenAiChat);
+    let (first, other) = ((Dialect::Anthropic, &first), (Dialect::OpenAiChat, &second));
+    let rules = ", {guardrails: {rules: [{name: form, jsonSchema: {}}]}}";
+    let gateway = metered(first, other, "", "", rules, "");
+    let answer = ask(&gateway, Dialect::Anthropic);
+    assert!(answer.status >= 500, "{} {}", answer.status, answer.text());
+    let ai = gateway.records(1).remove(0)["ai"].clone();
+    assert_eq!((&ai["provider"], &ai["is_estimate"]), (&json!("first"), &json!(true)), "{ai}");
+    assert!(ai["output_tokens"].as_u64() > Some(1), "{ai}");
 }
 
 #[test]

@@ -123,9 +123,12 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
     let picture =
         r#"{"model":"smart","messages":[{"role":"user","content":[{"type":"text","text":"Acme"}]}]}"#;
     let (openai, anthropic) = ("/ai/v1/chat/completions", "/ai/v1/messages");
+    let door = "/ai/model/smart/invoke";
+    let invoked = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":500,"messages":[{"role":"user","content":"hi"}]}"#;
     for (what, policies, path, body, want) in [
         ("a budget", budget, openai, stream, (429, "smart", true, Some("budget"))),
         ("a budget, of Anthropic's", budget, anthropic, messages, (429, "smart", false, Some("budget"))),
+        ("a budget, at a cloud's door", budget, door, invoked, (429, "smart", false, Some("budget"))),
         ("no price", budget, openai, &*chat("free"), (403, "free", false, Some("budget"))),
         ("a limit", limit, openai, stream, (200, "smart", true, None)),
         ("no such model", "", openai, &*chat("smrat"), (404, "smrat", false, None)),
@@ -180,6 +183,28 @@ fn the_record_of_a_refused_call_says_which_model_it_was_for_and_why() {
         assert!(!gateway.metrics().contains("smrat"), "{what}");
     }
     assert!(upstream.seen().len() <= 1, "who is refused is asked of nobody");
+}
+
+#[test]
+fn a_name_that_is_longer_than_any_models_is_not_repeated() {
+    let upstream = told(300, 300);
+    let gateway = metered("", "", &[&base(&upstream)], "");
+    let name = "ö".repeat(20_000);
+    let body = format!(r#"{{"model":"{name}","messages":[{{"role":"user","content":"hi"}}]}}"#);
+    let refused = post(&gateway, "/ai/v1/chat/completions", "", &body);
+    assert_eq!(refused.status, 404);
+    assert_eq!(refused.json()["error"]["code"], "model_not_found", "{}", refused.text());
+    assert!(refused.text().len() < 1000, "{} bytes", refused.text().len());
+    let record = gateway.records(1).remove(0);
+    let model = record["ai"]["model"].as_str().unwrap_or_default();
+    assert!(model.starts_with('ö') && model.len() < 1000, "{} bytes", model.len());
+    assert!(record.to_string().len() < 4000, "{} bytes", record.to_string().len());
+    // So it is with whatever else a refusal repeats.
+    let body = json!({"model": "smart", "input": "hi", "previous_response_id": name}).to_string();
+    assert_eq!(post(&gateway, "/ai/v1/responses", "", &body).status, 400);
+    let record = gateway.record("the answer that nobody has", |record| record["status"] == 400).to_string();
+    assert!(record.contains("öö") && record.len() < 8000, "{} bytes", record.len());
+    assert!(upstream.seen().is_empty());
 }
 
 #[test]

@@ -124,6 +124,11 @@ fn a_client_that_leaves_leaves_the_queue() {
     assert_eq!(first.read().expect("an answer").status, 200);
     pause(200);
     assert_eq!(upstream.seen().len(), 1, "nobody asks for who has left");
+    let left = gateway.record("who has left", |record| record["status"] == 499);
+    assert_eq!(left["ai"]["provider"], "p", "{left}");
+    assert!(left["ai"]["input_tokens"].is_null(), "nothing was sent, so nothing is owed: {left}");
+    let asked = gateway.record("who was asked", |record| record["status"] == 200);
+    assert_eq!(asked["ai"]["input_tokens"], 1, "{asked}");
 }
 
 #[test]

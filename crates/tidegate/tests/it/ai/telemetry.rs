@@ -85,6 +85,18 @@ fn a_call_to_a_model_is_a_span_between_the_call_and_its_tries() {
 }
 
 #[test]
+fn a_model_that_there_is_not_names_no_span() {
+    let receiver = Receiver::start("http/protobuf");
+    let (gateway, _upstreams) = setup(&receiver.telemetry("http/protobuf", "interval: 200ms"));
+    assert_eq!(chat(&gateway, "smrat", false), 404);
+    let spans = receiver.spans(2);
+    let facts = &span(&spans, "chat")["attributes"];
+    assert_eq!((&facts["gen_ai.request.model"], &facts["error.type"]), (&"smrat".into(), &"404".into()));
+    assert!(facts.get("gen_ai.provider.name").is_none(), "nobody was asked: {facts}");
+    assert!(!spans.iter().any(|span| span["name"].to_string().contains("smrat")), "{spans:#?}");
+}
+
+#[test]
 fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
     let receiver = Receiver::start("http/protobuf");
     let (gateway, _upstreams) = setup(&receiver.telemetry("http/protobuf", "interval: 200ms"));
@@ -127,12 +139,16 @@ fn metrics_have_the_names_of_the_conventions_and_models_the_configurations() {
     let page = gateway.metrics();
     let line = "gen_ai_client_operation_duration_seconds_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"anthropic\",gen_ai_request_model=\"any/*\"} 3";
     assert!(page.contains(line), "{page}");
+    assert_eq!(chat(&gateway, "smrat", false), 404);
+    let is_counted = || gateway.metrics().contains("gen_ai_request_model=\"\"");
+    eventually("a call of no model is counted", is_counted);
     // A model that is configured no more has no series.
     let text = std::fs::read_to_string(gateway.config()).expect("the configuration");
     let text: String =
         text.lines().filter(|line| !line.starts_with("admin:")).map(|line| format!("{line}\n")).collect();
     assert_eq!(gateway.reload(&text.replace("any/*", "some/*"))["reloadsApplied"], 1);
     eventually("the series is gone", || !gateway.metrics().contains("\"any/*\""));
+    assert!(is_counted(), "what is of no model stays");
 }
 
 /// What is asked for beside conversations by OpenAI's dialect, and conversations in others: the operation, the path, the

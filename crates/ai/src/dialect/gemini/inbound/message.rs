@@ -2,7 +2,7 @@
 //!
 //! Calls may come without ids. Then each gets one from its place, and results are joined with calls by name and order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::{Map, Value};
 
@@ -54,7 +54,7 @@ fn contents(fields: &mut Fields) -> Result<Vec<Fields>, Error> {
     fields.objects("contents")
 }
 
-/// Proofs of one content that are looked at: no answer has so many, and each is compared with every thought.
+/// Proofs of one content that are looked at: no answer has so many.
 const PROOFS_MAX: usize = 256;
 
 /// Calls that wait for their results.
@@ -124,8 +124,11 @@ fn read_content(
         // SDKs that keep a streamed answer send back every piece of it, in contents of their own.
         match messages.last_mut().filter(|last| last.role == Role::Assistant) {
             Some(last) => {
-                last.parts.append(&mut parts);
-                join_pieces(&mut last.parts);
+                // All but its last is joined already, and there may be as many contents as pieces.
+                let mut more = last.parts.split_off(last.parts.len().saturating_sub(1));
+                more.append(&mut parts);
+                join_pieces(&mut more);
+                last.parts.append(&mut more);
             }
             None => {
                 join_pieces(&mut parts);
@@ -229,49 +232,109 @@ fn read_call(
 }
 
 /// Joins proofs with the thoughts that they belong to, unless those have come with theirs. Where a thought has not come its
-/// proof stands where it stood: before what was said, or behind it, before the call.
+/// proof stands where it stood: before what was said, or behind it, before the call. Thoughts and proofs are both the
+/// caller's, and as many as it likes: each is looked at once.
 fn prove(parts: &mut Vec<Part>, others: Vec<Proof>) {
-    let is_with =
-        |part: &Part, proof: &Proof| matches!(part, Part::Thinking { proof: Some(own), .. } if own == proof);
-    let mut others = VecDeque::from(others);
-    while let Some(mut new) = others.pop_front() {
-        let is_behind = new.take_behind() || parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
-        if parts.iter().any(|part| is_with(part, &new)) {
+    if others.is_empty() {
+        return;
+    }
+    let stripped = |mut proof: Proof| {
+        let is_behind = proof.take_behind();
+        (proof, is_behind)
+    };
+    let others: Vec<(Proof, bool)> = others.into_iter().map(stripped).collect();
+    // The last place of each among them.
+    let places: HashMap<&Proof, usize> =
+        others.iter().enumerate().map(|(turn, (proof, _))| (proof, turn)).collect();
+    let mut seats = Seats::of(parts, &places);
+    // In the order of where they go, and of those that go to one place in the order of their finding.
+    let mut inserted: Vec<(usize, bool, Part)> = Vec::new();
+    let wordless = |proof| Part::Thinking { text: String::new(), proof };
+    for (turn, (new, is_behind)) in others.iter().enumerate() {
+        if !seats.there.insert(new) {
             continue;
         }
         // What is encrypted has come without words.
         let is_signature = new.kind == ProofKind::Signature;
-        let unproven = parts.iter_mut().find_map(|part| match part {
-            Part::Thinking { proof: proof @ None, .. } if is_signature => Some(proof),
-            _ => None,
-        });
-        if let Some(proof) = unproven {
-            *proof = Some(new);
-        } else if let Some((at, proof)) = parts.iter_mut().enumerate().find_map(|(at, part)| match part {
-            Part::Thinking { text, proof: Some(proof) } if is_signature && !text.is_empty() => {
-                is_of_a_later(&others, proof).then_some((at, proof))
-            }
-            _ => None,
-        }) {
-            // An SDK has put it over the signature of the words before it, as it does with a part that has no words.
-            let wordless = std::mem::replace(proof, new);
-            parts.insert(at + 1, Part::Thinking { text: String::new(), proof: Some(wordless) });
+        let unproven = if is_signature { seats.unproven.pop_front() } else { None };
+        // An SDK has put a later one over the signature of the words before it, as it does with a part that has no words.
+        let laid = || seats.laid.iter().position(|(_, last)| is_signature && *last > turn);
+        if let Some(at) = unproven {
+            sign(parts, at, new);
+        } else if let Some(found) = laid() {
+            let (at, _) = seats.laid.remove(found);
+            inserted.push((at + 1, false, wordless(sign(parts, at, new))));
         } else {
-            let said = parts.iter().position(|part| !matches!(part, Part::Thinking { .. }));
-            let at = said.filter(|_| !is_behind).unwrap_or(parts.len());
-            parts.insert(at, Part::Thinking { text: String::new(), proof: Some(new) });
+            let at = seats.said.filter(|_| !is_behind && !seats.has_call).unwrap_or(parts.len());
+            inserted.push((at, true, wordless(Some(new.clone()))));
         }
+    }
+    insert(parts, inserted);
+}
+
+/// Where proofs can go among the parts of a content.
+struct Seats<'p> {
+    /// Those that stand at a thought.
+    there: HashSet<&'p Proof>,
+    /// Thoughts that have none.
+    unproven: VecDeque<usize>,
+    /// Thoughts with words at which the proof of one without words stands, and the last place of that among all.
+    laid: Vec<(usize, usize)>,
+    has_call: bool,
+    /// The first part that is no thought.
+    said: Option<usize>,
+}
+
+impl<'p> Seats<'p> {
+    /// `places` has those that are looked for.
+    fn of(parts: &[Part], places: &HashMap<&'p Proof, usize>) -> Self {
+        let (there, unproven, laid) = (HashSet::new(), VecDeque::new(), Vec::new());
+        let mut seats = Self { there, unproven, laid, has_call: false, said: None };
+        for (at, part) in parts.iter().enumerate() {
+            let Part::Thinking { text, proof } = part else {
+                seats.has_call |= matches!(part, Part::ToolCall { .. });
+                seats.said = seats.said.or(Some(at));
+                continue;
+            };
+            let Some(proof) = proof else {
+                seats.unproven.push_back(at);
+                continue;
+            };
+            if let Some((known, last)) = places.get_key_value(proof) {
+                seats.there.insert(*known);
+                if known.kind == ProofKind::Encrypted && !text.is_empty() {
+                    seats.laid.push((at, *last));
+                }
+            }
+        }
+        seats
     }
 }
 
-/// Whether a proof is of a thought without words that came after others.
-fn is_of_a_later(others: &VecDeque<Proof>, proof: &Proof) -> bool {
-    proof.kind == ProofKind::Encrypted
-        && others.iter().any(|other| {
-            let mut other = other.clone();
-            other.take_behind();
-            other == *proof
-        })
+/// Gives a thought its proof; the one that it had.
+fn sign(parts: &mut [Part], at: usize, new: &Proof) -> Option<Proof> {
+    match parts.get_mut(at) {
+        Some(Part::Thinking { proof, .. }) => proof.replace(new.clone()),
+        _ => None,
+    }
+}
+
+/// Puts parts before those at these places, or behind all.
+fn insert(parts: &mut Vec<Part>, mut inserted: Vec<(usize, bool, Part)>) {
+    if inserted.is_empty() {
+        return;
+    }
+    inserted.sort_by_key(|(at, is_next, _)| (*at, *is_next));
+    let mut all = Vec::with_capacity(parts.len() + inserted.len());
+    let mut inserted = inserted.into_iter().peekable();
+    for (at, part) in parts.drain(..).enumerate() {
+        while let Some((.., new)) = inserted.next_if(|(before, ..)| *before <= at) {
+            all.push(new);
+        }
+        all.push(part);
+    }
+    all.extend(inserted.map(|(.., new)| new));
+    *parts = all;
 }
 
 /// `functionResponse`. Its object says `output` or `error`, or is the output itself.
