@@ -3,18 +3,20 @@ known for it."""
 
 import http.client
 import json
+import time
 from dataclasses import dataclass, replace
 
 import load
 from proxies.envoy_quic import EnvoyOverHttp3
 from proxies.nginx import Nginx
 from proxies.process import Setup
+from proxies.tidegate_events import LISTENERS, Delivered, DeliveredSigned, Listened, ListenedByWebSocket, Published
 from proxies.tidegate_policies import (
     Asked, Authorized, Filed, Masked, NginxFiles, Once, Posted, Signed, Transformed, Validated,
 )
 from proxies.tidegate_parts import Cached, Composed, Guarded, Limited, OverHttp2, OverHttp3, Plugged, Proxied, SharedLimited, Transcoded
 from proxies.varnish import Varnish
-from scenes import Scene
+from scenes import Sample, Scene
 
 
 class NginxKeeping(Nginx):
@@ -97,6 +99,49 @@ class Told(PartScene):
         return load.wrk(tools, proxy, seconds, path=self.path, script=script(proxy))
 
 
+def used_for(proxy, count, work):
+    """What the proxy used for each of so many pieces of work."""
+    before, started = proxy.cpu(), time.monotonic()
+    work()
+    took, used, each = time.monotonic() - started, proxy.cpu() - before, 1e6 / count
+    return Sample(used.user * each, used.system * each, per_second=count / took, rss=proxy.rss() / 1e6)
+
+
+class Deliveries(PartScene):
+    """As many messages as are delivered in about the time of a round are published at once, and waited for."""
+
+    EACH_SECOND = 10_000
+
+    def warm(self, tools, proxy):
+        self.deliver(proxy, 1000)
+
+    def deliver(self, proxy, count):
+        proxy.nats.publish(count)
+        proxy.wait_until_delivered()
+
+    def measure(self, tools, proxy, seconds):
+        count = self.EACH_SECOND * seconds
+        return used_for(proxy, count, lambda: self.deliver(proxy, count))
+
+
+class Listeners(PartScene):
+    """Messages of a stream that each of many clients gets."""
+
+    EACH_SECOND = 1000
+
+    def warm(self, tools, proxy):
+        proxy.listen()
+        self.tell(proxy, 100)
+
+    def tell(self, proxy, count):
+        proxy.nats.publish(count)
+        proxy.hear(count * LISTENERS)
+
+    def measure(self, tools, proxy, seconds):
+        count = self.EACH_SECOND * seconds
+        return used_for(proxy, count * LISTENERS, lambda: self.tell(proxy, count))
+
+
 def script(proxy):
     """A script for wrk; GET without a body."""
     name, value = lambda field: field.split(": ", 1)[0], lambda field: field.split(": ", 1)[1]
@@ -134,5 +179,8 @@ ALL = (
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
     Told("policies", "a proxied GET under one policy", Setup("bare"), kinds=(Proxied, Signed, Authorized, Transformed, Masked), base=Proxied.NAME),
     Told("bodies", "a proxied POST of 300 bytes under one policy", Setup("bare"), kinds=(Posted, Validated, Once, Asked), base=Posted.NAME),
+    Told("publish", "a POST of 300 bytes that a broker keeps", Setup("bare"), kinds=(Posted, Published), base=Posted.NAME),
+    Deliveries("deliver", "a message of 300 bytes that an upstream gets", Setup("bare"), kinds=(Delivered, DeliveredSigned), base=Delivered.NAME),
+    Listeners("subscribe", f"a message of 300 bytes that one of {LISTENERS} clients gets", Setup("bare"), kinds=(Listened, ListenedByWebSocket), base=Listened.NAME),
     PartScene("static", "a file of 1 KiB", Setup("bare"), kinds=(Filed, NginxFiles), base="nginx", path="/app.js"),
 )

