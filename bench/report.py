@@ -137,6 +137,9 @@ machine: {machine}. Tidegate {revision} beside {versions}. How CPU, memory and r
 - *Under one policy*: what the policy is told stands in `bench/proxies/tidegate_policies.py`. The token is signed
   by RSA with 2,048 bits and verified in each request. The answer that jq makes another and that loses two
   fields is the upstream's kibibyte of JSON. Idempotency keys are new each time, and their answers are kept in memory.
+- *Somebody who is known*, *a signature* and *one bound*: what stands in `bench/proxies/tidegate_callers.py` and
+  `bench/proxies/tidegate_traffic.py`. Keys, tokens and bodies are the same in every request, so that what may be known from before
+  is known. Who is asked each time is the upstream itself, with an answer of 1 KiB.
 - *Brokers*: a NATS server of each gateway's on the same machine, whose streams are in memory and whose own time is not counted. A
   POST is answered when the server has confirmed that it keeps the message. What is delivered is posted to the upstream, 64 at a
   time, and confirmed; a round is as many messages as are published at once, until the last one is confirmed. What clients listen
