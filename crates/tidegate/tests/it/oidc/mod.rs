@@ -6,6 +6,7 @@ mod browser;
 mod chromium;
 mod envoy;
 mod exchanged;
+mod forged;
 mod introspection;
 mod lasting;
 mod leaving;
