@@ -3,22 +3,38 @@
 import base64
 import hashlib
 import hmac
+import http.client
 import http.server
 import json
+import re
 import threading
+import time
 
 from proxies.process import KEY
-from proxies.tidegate_policies import ORDER, Posted, WithPolicy
+from proxies.tidegate_policies import ORDER, Key, Posted, WithPolicy
 
 SECRET = "the-secret-of-the-hooks"
 
 
 class Issuer(http.server.BaseHTTPRequestHandler):
-    """Says of every token that it is good, and decides for everybody."""
+    """Says of every token that it is good, decides for everybody, and is what signs people in."""
+
+    def do_GET(self):
+        own = f"http://{self.headers['host']}"
+        told = {"issuer": own, "authorization_endpoint": f"{own}/auth", "token_endpoint": f"{own}/token", "jwks_uri": f"{own}/keys"}
+        self.say(self.server.key.web_keys if self.path == "/keys" else told)
 
     def do_POST(self):
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        answer = json.dumps({"active": True, "sub": "ann", "scope": "orders.read", "result": True}).encode()
+        if self.path != "/token":
+            return self.say({"active": True, "sub": "ann", "scope": "orders.read", "result": True})
+        now = int(time.time())
+        claims = {"iss": f"http://{self.headers['host']}", "aud": "bench", "sub": "ann", "iat": now, "exp": now + 3600}
+        id_token = self.server.key.token({**claims, "nonce": self.server.nonce})
+        return self.say({"access_token": "a", "token_type": "Bearer", "id_token": id_token})
+
+    def say(self, what):
+        answer = json.dumps(what).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
@@ -72,6 +88,7 @@ class Asking(WithPolicy):
 
     def start(self):
         self.issuer = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Issuer)
+        self.issuer.key = Key(self.folder)
         threading.Thread(target=self.issuer.serve_forever, daemon=True).start()
         return super().start()
 
@@ -109,6 +126,51 @@ class Decided(Asking):
 
     def policies(self):
         return [{"opa": {"upstream": "asked", "decision": "bench/allow", "requestHeaders": ["accept"], "cache": {"ttl": "1h"}}}]
+
+
+class SignedIn(Asking):
+    """Somebody who has signed in, and shows the cookie of the session."""
+
+    NAME = "Tidegate, a session"
+
+    def policies(self):
+        return [{"oidc": {"issuer": f"http://{self.asked()}", "clientId": "bench", "clientSecret": SECRET, "secret": SECRET * 2}}]
+
+    def start(self):
+        super().start()
+        end = time.monotonic() + 20
+        while not self.asks("/", {}).getheader("location"):
+            if time.monotonic() > end:
+                self.stop()
+                raise RuntimeError(f"{self.NAME}: nobody is sent to sign in")
+            time.sleep(0.2)
+        begun = self.asks("/", {})
+        place = begun.getheader("location") + "&"
+        self.issuer.nonce, state = (re.search(rf"[?&]{name}=([^&]*)&", place)[1] for name in ("nonce", "state"))
+        answer = self.asks(f"/oidc/callback?state={state}&code=c", {"Cookie": cookies(begun)})
+        self.session = cookies(answer)
+        if answer.status != 303 or not self.session:
+            self.stop()
+            raise RuntimeError(f"{self.NAME}: nobody is signed in: {answer.status}")
+        return self
+
+    def asks(self, path, fields):
+        """What somebody gets who follows a link."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        client.request("GET", path, headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none", **fields})
+        answer = client.getresponse()
+        answer.read()
+        client.close()
+        return answer
+
+    def sends(self):
+        return {"Cookie": self.session}
+
+
+def cookies(answer):
+    """What is kept of an answer's cookies."""
+    lines = [value for name, value in answer.getheaders() if name.lower() == "set-cookie" and "Max-Age=0" not in value]
+    return "; ".join(line.split(";")[0] for line in lines)
 
 
 class Judged(WithPolicy):

@@ -74,19 +74,9 @@ class Signed(WithPolicy):
     NAME = "Tidegate, a token"
 
     def start(self):
-        key = self.folder / "token.pem"
-        command = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", str(key)]
-        subprocess.run(command, check=True, capture_output=True)
-        told = subprocess.run(["openssl", "rsa", "-in", str(key), "-noout", "-modulus"], check=True, capture_output=True, text=True).stdout
-        modulus = bytes.fromhex(re.search(r"Modulus=([0-9A-F]+)", told)[1])
-        web_key = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": KEY_ID, "n": encoded(modulus), "e": "AQAB"}
-        (self.folder / "jwks.json").write_text(json.dumps({"keys": [web_key]}))
-        head = {"alg": "RS256", "kid": KEY_ID, "typ": "JWT"}
-        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": int(time.time()) + 86_400, "scope": "orders.read"}
-        signed = ".".join(encoded(json.dumps(part).encode()) for part in (head, claims))
-        command = ["openssl", "dgst", "-sha256", "-sign", str(key)]
-        signature = subprocess.run(command, input=signed.encode(), check=True, capture_output=True).stdout
-        self.token = f"{signed}.{encoded(signature)}"
+        key = Key(self.folder)
+        (self.folder / "jwks.json").write_text(json.dumps(key.web_keys))
+        self.token = key.token({"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": int(time.time()) + 86_400, "scope": "orders.read"})
         return super().start()
 
     def policies(self):
@@ -198,6 +188,27 @@ class NginxFiles(Nginx):
 
     def locations(self):
         return [f"location / {{ root {serve_file(self.folder)}; }}"]
+
+
+class Key:
+    """A key of RSA's with 2,048 bits, in a folder."""
+
+    def __init__(self, folder):
+        self.file = str(folder / "token.pem")
+        command = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", self.file]
+        subprocess.run(command, check=True, capture_output=True)
+        command = ["openssl", "rsa", "-in", self.file, "-noout", "-modulus"]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        modulus = bytes.fromhex(re.search(r"Modulus=([0-9A-F]+)", told)[1])
+        web_key = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": KEY_ID, "n": encoded(modulus), "e": "AQAB"}
+        self.web_keys = {"keys": [web_key]}
+
+    def token(self, claims):
+        head = {"alg": "RS256", "kid": KEY_ID, "typ": "JWT"}
+        signed = ".".join(encoded(json.dumps(part).encode()) for part in (head, claims))
+        command = ["openssl", "dgst", "-sha256", "-sign", self.file]
+        signature = subprocess.run(command, input=signed.encode(), check=True, capture_output=True).stdout
+        return f"{signed}.{encoded(signature)}"
 
 
 def encoded(data):
