@@ -14,7 +14,7 @@ from proxies.tidegate_events import LISTENERS, Delivered, DeliveredSigned, Liste
 from proxies.tidegate_policies import (
     Asked, Authorized, Filed, Masked, NginxFiles, Once, Posted, Signed, Transformed, Validated,
 )
-from proxies.tidegate_callers import AnyWay, Decided, Hooked, Introduced, Introspected, Judged, JudgedBefore, Keyed, Resigned, SignedIn
+from proxies.tidegate_callers import AnyWay, Credited, Decided, Hooked, Introduced, Introspected, Judged, JudgedBefore, Keyed, Resigned, SignedIn
 from proxies.tidegate_traffic import Counted, Divided, Mirrored, Moved, Shed, Slowed
 from proxies.tidegate_parts import Cached, Composed, Guarded, Limited, OverHttp2, OverHttp3, Plugged, Proxied, SharedLimited, Transcoded
 from proxies.varnish import Varnish
@@ -181,7 +181,7 @@ ALL = (
     PartScene("transcode", "a unary call, REST to gRPC", Setup("grpc"), kinds=(Transcoded,), base=Transcoded.NAME, path="/v1/prices/17"),
     Told("policies", "a proxied GET under one policy", Setup("bare"), kinds=(Proxied, Signed, Authorized, Transformed, Masked), base=Proxied.NAME),
     Told("bodies", "a proxied POST of 300 bytes under one policy", Setup("bare"), kinds=(Posted, Validated, Once, Asked), base=Posted.NAME),
-    Told("callers", "a proxied GET of somebody who is known", Setup("bare"), kinds=(Proxied, Keyed, AnyWay, Introduced, Introspected, SignedIn, Decided, JudgedBefore, Judged), base=Proxied.NAME),
+    Told("callers", "a proxied GET of somebody who is known", Setup("bare"), kinds=(Proxied, Keyed, AnyWay, Introduced, Introspected, SignedIn, Credited, Decided, JudgedBefore, Judged), base=Proxied.NAME),
     Told("signatures", "a proxied POST of 300 bytes with a signature", Setup("bare"), kinds=(Posted, Hooked, Resigned), base=Posted.NAME),
     Told("traffic", "a proxied GET under one bound that is not reached", Setup("bare"), kinds=(Proxied, Counted, Shed, Divided, Slowed, Moved, Mirrored), base=Proxied.NAME),
     Told("publish", "a POST of 300 bytes that a broker keeps", Setup("bare"), kinds=(Posted, Published), base=Posted.NAME),

@@ -30,8 +30,8 @@ class Issuer(http.server.BaseHTTPRequestHandler):
             return self.say({"active": True, "sub": "ann", "scope": "orders.read", "result": True})
         now = int(time.time())
         claims = {"iss": f"http://{self.headers['host']}", "aud": "bench", "sub": "ann", "iat": now, "exp": now + 3600}
-        id_token = self.server.key.token({**claims, "nonce": self.server.nonce})
-        return self.say({"access_token": "a", "token_type": "Bearer", "id_token": id_token})
+        id_token = self.server.key.token({**claims, "nonce": getattr(self.server, "nonce", "")})
+        return self.say({"access_token": "a", "token_type": "Bearer", "expires_in": 3600, "id_token": id_token})
 
     def say(self, what):
         answer = json.dumps(what).encode()
@@ -43,6 +43,13 @@ class Issuer(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class Issuers(http.server.ThreadingHTTPServer):
+    """As many may come at once as a load has clients."""
+
+    request_queue_size = 128
+    daemon_threads = True
 
 
 class WithKey(WithPolicy):
@@ -84,13 +91,27 @@ class Introduced(WithKey):
 
 
 class Asking(WithPolicy):
-    """Somebody in the bench's own process is asked, whose time is not counted."""
+    """Somebody in the bench's own process is asked, whose time is not counted: once, before there is any load."""
 
     def start(self):
-        self.issuer = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Issuer)
+        self.issuer = Issuers(("127.0.0.1", 0), Issuer)
         self.issuer.key = Key(self.folder)
         threading.Thread(target=self.issuer.serve_forever, daemon=True).start()
-        return super().start()
+        super().start()
+        self.begin()
+        return self
+
+    def begin(self):
+        wait_until(self, lambda: self.asks("/", self.sends()).status == 200)
+
+    def asks(self, path, fields):
+        """One GET."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        client.request("GET", path, headers={"Accept": "application/json", **fields})
+        answer = client.getresponse()
+        answer.read()
+        client.close()
+        return answer
 
     def stop(self):
         super().stop()
@@ -128,6 +149,16 @@ class Decided(Asking):
         return [{"opa": {"upstream": "asked", "decision": "bench/allow", "requestHeaders": ["accept"], "cache": {"ttl": "1h"}}}]
 
 
+class Credited(Asking):
+    """The gateway's own token for the upstream, which it was given before."""
+
+    NAME = "Tidegate, a token of its own"
+
+    def policies(self):
+        client = {"id": "bench", "secret": SECRET}
+        return [{"clientCredentials": {"tokenEndpoint": f"http://{self.asked()}/token", "client": client}}]
+
+
 class SignedIn(Asking):
     """Somebody who has signed in, and shows the cookie of the session."""
 
@@ -136,35 +167,29 @@ class SignedIn(Asking):
     def policies(self):
         return [{"oidc": {"issuer": f"http://{self.asked()}", "clientId": "bench", "clientSecret": SECRET, "secret": SECRET * 2}}]
 
-    def start(self):
-        super().start()
-        end = time.monotonic() + 20
-        while not self.asks("/", {}).getheader("location"):
-            if time.monotonic() > end:
-                self.stop()
-                raise RuntimeError(f"{self.NAME}: nobody is sent to sign in")
-            time.sleep(0.2)
-        begun = self.asks("/", {})
+    def begin(self):
+        wait_until(self, lambda: self.follows("/", {}).getheader("location"))
+        begun = self.follows("/", {})
         place = begun.getheader("location") + "&"
         self.issuer.nonce, state = (re.search(rf"[?&]{name}=([^&]*)&", place)[1] for name in ("nonce", "state"))
-        answer = self.asks(f"/oidc/callback?state={state}&code=c", {"Cookie": cookies(begun)})
-        self.session = cookies(answer)
-        if answer.status != 303 or not self.session:
-            self.stop()
-            raise RuntimeError(f"{self.NAME}: nobody is signed in: {answer.status}")
-        return self
+        self.session = cookies(self.follows(f"/oidc/callback?state={state}&code=c", {"Cookie": cookies(begun)}))
+        super().begin()
 
-    def asks(self, path, fields):
+    def follows(self, path, fields):
         """What somebody gets who follows a link."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        client.request("GET", path, headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none", **fields})
-        answer = client.getresponse()
-        answer.read()
-        client.close()
-        return answer
+        return self.asks(path, {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none", **fields})
 
     def sends(self):
         return {"Cookie": self.session}
+
+
+def wait_until(proxy, is_so, seconds=20):
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            proxy.stop()
+            raise RuntimeError(f"{proxy.NAME}: whoever comes is not let in after {seconds} s")
+        time.sleep(0.1)
 
 
 def cookies(answer):
