@@ -10,6 +10,7 @@ mod forged;
 mod introspection;
 mod lasting;
 mod leaving;
+mod settings;
 mod signed;
 mod signing_in;
 mod ways;
