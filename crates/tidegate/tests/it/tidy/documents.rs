@@ -4,20 +4,13 @@
 //! where it has none, a policy alone is placed among the global ones, and the files and variables that it refers to
 //! are made. A block that begins with the name of another program's file is judged by that program.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{fs, path::Path, process::Command};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use serde_json::Value;
 
 use super::{files, root};
 use crate::{
-    harness::{Gateway, free_port, get, run, run_with},
+    harness::{run, run_with},
     otlp::receiver::peers,
 };
 
@@ -212,78 +205,6 @@ fn every_block_of_the_documents_loads() {
     }
     assert!(checked >= 10, "{checked} blocks");
     assert!(bad.is_empty(), "{}", bad.join("\n"));
-}
-
-/// Starts a gateway on a block, with ports of the test's own, and asks for what its first route has; says whether it did. What
-/// waits for a vault when it starts, or orders certificates, is started where these are.
-fn runs(page: &str, block: &str) -> bool {
-    let folder = tempfile::tempdir().expect("a folder");
-    let home = folder.path().to_path_buf();
-    let rules = peers().join("modsecurity/usr/share/modsecurity-crs/rules");
-    let text = completed(block)
-        .replace("/usr/share/modsecurity-crs/rules", &rules.display().to_string())
-        // Nobody of the world outside is asked for anything.
-        .replace("www.spamhaus.org", "nobody.invalid");
-    make_files(&text, &home);
-    let Ok(mut document) = model::document(&model::Source::new("a block", text.clone())) else {
-        panic!("{page} is no document:\n{text}");
-    };
-    if document.get("vault").is_some() || document.get("acme").is_some() {
-        return false;
-    }
-    let local = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let (admin, mut public) = (local(), None);
-    document["admin"]["address"] = Value::from(admin.to_string());
-    for listener in document["listeners"].as_array_mut().expect("a list") {
-        if listener["address"].as_str().is_some_and(|address| address.starts_with("unix:")) {
-            listener["address"] = Value::from(format!("unix:{}", home.join("socket").display()));
-            // Whoever runs the tests may not give files away.
-            listener.as_object_mut().expect("a listener").remove("socketFile");
-            continue;
-        }
-        let address = local();
-        listener["address"] = Value::from(address.to_string());
-        if listener.get("tls").is_none() && listener.get("protocol").is_none() {
-            public = public.or(Some(address));
-        }
-    }
-    let variables = variables(&text);
-    let gateway =
-        Gateway::with_admin(folder, &document.to_string(), public.unwrap_or(admin), admin, |command| {
-            command.envs(variables).current_dir(&home);
-        });
-    let Some(public) = public else { return true };
-    let path = &document["routes"][0]["match"][0]["path"];
-    let path =
-        ["exact", "prefix", "template"].into_iter().find_map(|kind| path[kind].as_str()).unwrap_or("/");
-    // Each capture is 1.
-    let mut parts = path.split('{');
-    let first = parts.next().unwrap_or_default().to_owned();
-    let path = parts.fold(first, |all, part| all + "1" + part.split_once('}').map_or("", |(_, rest)| rest));
-    let answer = get(public, &path).unwrap_or_else(|| panic!("{page}: no answer\n{}", gateway.stderr()));
-    assert_ne!(answer.status, 500, "{page}: {path}: {}\n{}", answer.text(), gateway.stderr());
-    true
-}
-
-#[test]
-fn every_example_of_the_reference_runs_and_answers() {
-    let pages = files(&root().join("docs/reference"), ".md");
-    let (next, ran) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while let Some(path) = pages.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let page = fs::read_to_string(path).expect("a page");
-                    if let Some(block) = blocks(&page).first() {
-                        let did = runs(&path.display().to_string(), block);
-                        ran.fetch_add(usize::from(did), Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let ran = ran.into_inner();
-    assert!(ran >= 80, "{ran} of {} pages have an example that was run", pages.len());
 }
 
 #[test]
