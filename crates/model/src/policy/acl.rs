@@ -29,6 +29,10 @@ impl Settings for Acl {
         Place::Authorization(self)
     }
 
+    fn lets_in_nobody_unknown(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.allow.is_empty() && self.deny.is_empty() && self.allow_claims.is_empty() {
             at.error("expected names under `allow` or `deny`, or claims under `allowClaims`, found none");

@@ -139,6 +139,11 @@ pub(crate) trait Settings {
         false
     }
 
+    /// Whether it lets in nobody of whom nothing tells who that is.
+    fn lets_in_nobody_unknown(&self) -> bool {
+        false
+    }
+
     /// Whether all that it does is for the upstreams that are asked.
     fn is_for_upstreams(&self) -> bool {
         false
@@ -423,6 +428,11 @@ impl Policy {
     /// Whether it tells more of a caller than its name.
     pub(crate) fn tells_claims(&self) -> bool {
         self.settings().tells_claims()
+    }
+
+    /// Whether it lets in nobody of whom nothing tells who that is.
+    pub(crate) fn lets_in_nobody_unknown(&self) -> bool {
+        self.settings().lets_in_nobody_unknown()
     }
 
     /// The policies that it is made of.

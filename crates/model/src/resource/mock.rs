@@ -19,11 +19,15 @@ pub struct Mock {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_path: Option<String>,
     /// Refuse requests that do not fit the document.
-    #[serde(default)]
+    #[serde(default = "yes")]
     pub validate: bool,
     /// Bytes of a request's body that is judged; a larger one is 413.
     #[serde(default = "max_body_size")]
     pub max_body_size: Size,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn max_body_size() -> Size {

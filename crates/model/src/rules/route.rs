@@ -332,12 +332,12 @@ fn programs_of_nobody(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>
     });
 }
 
-/// An access list without anything that tells who calls would refuse everybody.
+/// An access list without anything that tells who calls would refuse everybody; what judges by conditions need not know who
+/// that is.
 fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     let policies: Vec<Option<&Policy>> = route.policies.iter().map(|used| world.policy(used)).collect();
-    let Some(position) = policies
-        .iter()
-        .position(|policy| policy.is_some_and(|policy| policy.phase() == Phase::Authorization))
+    let Some(position) =
+        policies.iter().position(|policy| policy.is_some_and(Policy::lets_in_nobody_unknown))
     else {
         return;
     };

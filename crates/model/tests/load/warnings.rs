@@ -78,6 +78,20 @@ fn who_signs_in_at_an_upstream_may_be_locked_out() {
 }
 
 #[test]
+fn a_list_of_names_wants_callers_that_are_known_and_a_condition_does_not() {
+    let acl = "{acl: {allowClaims: {role: [admin]}}}";
+    let told = route("{}", acl, BACKENDS);
+    assert!(told.contains("routes[0].policies[0]: ") && told.contains("it refuses everybody"), "{told}");
+    for policies in [
+        &*format!("{{mtls: {{trustedHeader: xfcc}}}}, {acl}"),
+        "{authorize: {rules: [{require: \"request.method == 'GET'\"}]}}",
+        "{opa: {upstream: a, decision: shop/allow}}",
+    ] {
+        assert_eq!(route("{}", policies, BACKENDS), "", "{policies}");
+    }
+}
+
+#[test]
 fn policies_of_other_methods_and_handlers_are_told() {
     for (matches, policies, handler, message) in [
         ("{methods: [POST]}", "{cache: {}}", BACKENDS, Some("this keeps none")),

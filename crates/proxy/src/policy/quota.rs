@@ -4,7 +4,10 @@
 //! gateways share, and then the ledger has this gateway's own part of it.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -49,6 +52,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When to come again while the store is away.
 const AWAY_AGAIN: Duration = Duration::from_secs(5);
 
+/// What a period's length in seconds has room in, beside its beginning: the longest month needs 22 of them.
+const LENGTH_BITS: u32 = 24;
+
 /// The compiled policy.
 pub(crate) struct Quota {
     key: MeterKey,
@@ -56,6 +62,8 @@ pub(crate) struct Quota {
     headers: bool,
     limit: u64,
     calendar: Calendar,
+    /// The period that was looked up last: its beginning, and in the lower bits its length.
+    period: AtomicI64,
     book: Arc<Book>,
     terms: Terms,
     /// What this gateway may let pass alone, while the store is away.
@@ -95,6 +103,7 @@ impl Quota {
             limit,
             book: cx.ledger.book(&format!("{NOT_OF_MODELS}{account}"), &calendar)?,
             calendar,
+            period: AtomicI64::new(0),
             terms: Terms { limit: u128::from(limit), max_keys },
             own: Terms { limit: u128::from(own), max_keys },
             shared: sharing.map(|sharing| Shared { sharing, account, over: over() }),
@@ -102,15 +111,30 @@ impl Quota {
         })
     }
 
+    /// Seconds of the period that holds a moment. Calendars of zones are slow, and nearly all calls are of one period.
+    fn lasts(&self, now: Timestamp) -> i64 {
+        let known = self.period.load(Ordering::Relaxed);
+        let (begin, length) = (known >> LENGTH_BITS, known & ((1 << LENGTH_BITS) - 1));
+        if (begin..begin + length).contains(&now.as_second()) {
+            return length;
+        }
+        let (begin, end) = self.calendar.around(now);
+        let length = end.saturating_sub(begin);
+        if begin >= 0 && length < (1 << LENGTH_BITS) {
+            self.period.store((begin << LENGTH_BITS) | length, Ordering::Relaxed);
+        }
+        length
+    }
+
     fn tell(&self, call: &mut Call, left: &Left) {
         if !self.headers {
             return;
         }
-        let (begin, end) = self.calendar.around(Timestamp::now());
+        let length = self.lasts(Timestamp::now());
         let (name, limit) = (&self.name, self.limit);
         let texts = [
             (RATE_LIMIT, format!("\"{name}\";r={};t={}", left.calls, left.ends_in)),
-            (RATE_LIMIT_POLICY, format!("\"{name}\";q={limit};w={}", end - begin)),
+            (RATE_LIMIT_POLICY, format!("\"{name}\";q={limit};w={length}")),
         ];
         for (name, text) in texts {
             if let Ok(value) = HeaderValue::try_from(text) {
@@ -287,5 +311,24 @@ mod tests {
         };
         assert!(from(1).is_ok(), "others have their own");
         assert!(from(2).is_err(), "one more than there are places");
+    }
+
+    #[test]
+    fn a_period_lasts_as_long_as_its_days_whichever_was_looked_up_before() {
+        let settings = serde_json::json!({"limit": 2, "per": "month", "timeZone": "Europe/Berlin"});
+        let settings = serde_json::from_value(settings).expect("good settings");
+        let policy = building("", |cx| Quota::compile(&settings, cx)).expect("compiles");
+        let day = 86_400;
+        for (moment, lasts) in [
+            ("2026-02-10T12:00:00Z", 28 * day),
+            ("2026-02-28T22:59:59Z", 28 * day),
+            // In Berlin it is March, which has an hour less.
+            ("2026-02-28T23:00:00Z", 31 * day - 3600),
+            ("2026-02-28T22:59:59Z", 28 * day),
+            ("2026-10-31T12:00:00Z", 31 * day + 3600),
+            ("2026-11-01T12:00:00Z", 30 * day),
+        ] {
+            assert_eq!(policy.lasts(moment.parse().expect("a moment")), lasts, "{moment}");
+        }
     }
 }

@@ -348,6 +348,8 @@ fn concrete(range: MediaRange) -> MediaRange {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -367,6 +369,22 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("prefer", HeaderValue::from_static(text));
             assert_eq!(Wish::of(&headers), want, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_wished_than_stands_there(
+            text in "[a-z=\",; ]{0,40}|((code|example|dynamic|x)=(true|404|\"a b\")[,;]? ?){0,4}",
+        ) {
+            let mut headers = HeaderMap::new();
+            headers.insert("prefer", HeaderValue::try_from(text.as_str()).expect("a value"));
+            let wish = Wish::of(&headers);
+            for (name, taken) in [("code", &wish.code), ("example", &wish.example)] {
+                let stands = |taken: &String| text.contains(name) && text.contains(taken.as_str());
+                prop_assert!(taken.as_ref().is_none_or(stands), "{} {:?}", name, taken);
+            }
+            prop_assert!(!wish.is_dynamic || text.contains("dynamic"));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The question over HTTP: a request of its own, in whose head stands what the client asked for.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::BodyExt;
 
@@ -33,8 +36,9 @@ impl ExtAuth {
             headers.insert(header::CONTENT_TYPE, kind.clone());
         }
         let answer = self.send(call, self.method.clone(), self.target.clone(), headers, shown).await?;
-        let (head, body) = answer.into_parts();
+        let (head, mut body) = answer.into_parts();
         if head.status.is_success() {
+            read_out(body, self.timeout);
             return Ok(Said::Allowed {
                 headers: self.for_upstream(&head.headers),
                 removed: Vec::new(),
@@ -42,9 +46,10 @@ impl ExtAuth {
             });
         }
         if head.status.is_server_error() || head.status.as_u16() < 300 {
+            read_out(body, self.timeout);
             return Err(format!("it answered {}", head.status));
         }
-        let body = gathered(body).await.unwrap_or_default();
+        let body = gathered(&mut body).await.unwrap_or_default();
         Ok(Said::Refused {
             status: head.status,
             headers: Self::named(&head.headers, &self.with_refusal),
@@ -64,8 +69,18 @@ impl ExtAuth {
     }
 }
 
+/// Reads a body that nobody wants to its end, for a connection on which a part of one is left cannot be asked on again. What has
+/// come already is read here; the rest, for so long, beside the call, which does not wait for it.
+fn read_out(mut body: Body, patience: Duration) {
+    if gathered(&mut body).now_or_never().is_none() {
+        tokio::task::spawn_local(async move {
+            let _ = tokio::time::timeout(patience, gathered(&mut body)).await;
+        });
+    }
+}
+
 /// A refusal's body; none where it is too large or breaks off.
-async fn gathered(mut body: Body) -> Option<Bytes> {
+async fn gathered(body: &mut Body) -> Option<Bytes> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.ok()?.into_data() else { continue };

@@ -88,6 +88,7 @@ fn headers(result: &Map<String, Value>) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -133,6 +134,55 @@ mod tests {
                 panic!("allowed")
             };
             assert_eq!(status, None);
+        }
+    }
+
+    /// Members of a result, as they may stand in JSON.
+    fn members() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+        let names = vec!["allow", "allowed", "status", "http_status", "headers", "body", "reason", "x"];
+        let values = vec![
+            "true",
+            "false",
+            "null",
+            "1",
+            "200",
+            "403",
+            "99999",
+            "\"true\"",
+            "\"\"",
+            "[]",
+            "[true]",
+            "{}",
+            "{\"x-a\": [\"b\", 1, {}], \"bad name\": \"a\\nb\"}",
+        ];
+        let one = (prop::sample::select(names), prop::sample::select(values));
+        prop::collection::vec(one, 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn a_result_lets_in_when_it_says_so_and_never_else(members in members()) {
+            let inside: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+            let answer = format!("{{\"result\": {{{}}}}}", inside.join(", "));
+            let Ok(decision) = read(answer.as_bytes()) else { return Ok(()) };
+            // Of what is there twice the last counts.
+            let last = |wanted: &str| {
+                members.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| *value)
+            };
+            let says = last("allow").or(last("allowed"));
+            match decision {
+                Decision::Allowed { .. } => prop_assert_eq!(says, Some("true")),
+                Decision::Undefined => prop_assert_eq!(says, None),
+                Decision::Refused { status, .. } => {
+                    prop_assert_eq!(says, Some("false"));
+                    prop_assert!(status.is_none_or(|status| (300..600).contains(&status.as_u16())));
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `extAuth`: a service of one's own says who is let in, over HTTP and by Envoy's `ext_authz`.
 
+use std::io::Write;
+
 use super::{
-    super::harness::{Answer, Client, Gateway, Upstream, eventually, free_port, pause},
+    super::harness::{Answer, Client, Gateway, Upstream, eventually, free_port, pause, read_request},
     envoy::Authorizer,
     telling,
 };
@@ -376,4 +378,29 @@ fn a_body_beside_a_wish_to_switch_is_shown_like_any_other() {
     ask("0123456789");
     assert_eq!(service.seen().pop().expect("a question").body, b"0123456789");
     assert_eq!(ask("0123456789a"), 413);
+}
+
+#[test]
+fn a_connection_to_the_service_is_used_again_whatever_it_says_beside_its_head() {
+    for pauses in [0, 30] {
+        let service = Upstream::raw(move |mut reader, _| {
+            while let Some(seen) = read_request(&mut reader) {
+                let status = if seen.header("authorization") == Some("Bearer broken") { 500 } else { 200 };
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 2000\r\n\r\n");
+                let whole = reader.get_mut().write_all(head.as_bytes());
+                pause(pauses);
+                if whole.and_then(|()| reader.get_mut().write_all(&[b'x'; 2000])).is_err() {
+                    return;
+                }
+            }
+        });
+        let guarded = guarded(service.address, "", "", "runtime: {workers: 1}\n");
+        for _ in 0..6 {
+            assert_eq!(guarded.ask("/", "\nauthorization: Bearer good").status, 200);
+            pause(100);
+            assert_eq!(guarded.ask("/", "\nauthorization: Bearer broken").status, 503);
+            pause(100);
+        }
+        assert_eq!(service.connections(), 1, "for twelve questions");
+    }
 }

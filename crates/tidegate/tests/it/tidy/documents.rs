@@ -105,7 +105,7 @@ pub(crate) fn make_files(text: &str, folder: &Path) {
                 continue;
             }
             Some("yaml") if name != "tidegate.yaml" => {
-                "openapi: 3.1.0\npaths: {/pets: {get: {operationId: listPets, tags: [pets]}, delete: {operationId: deletePets, tags: [admin]}}}\n"
+                "openapi: 3.1.0\npaths: {/pets: {get: {operationId: listPets, tags: [pets], responses: {'200': {description: pets}}}, delete: {operationId: deletePets, tags: [admin], responses: {'204': {description: gone}}}}}\n"
                     .to_owned()
             }
             Some("graphql") => {
