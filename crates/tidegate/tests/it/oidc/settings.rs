@@ -215,13 +215,11 @@ fn what_is_wrong_with_directories_is_told() {
     are_refused(
         "ldapAuth",
         "",
-        &[
-            (
-                "servers: ['ldap://d.test'], userDn: 'uid={user},dc=a'",
-                "servers[0]",
-                "passwords go over `ldaps`",
-            ),
-        ],
+        &[(
+            "servers: ['ldap://d.test'], userDn: 'uid={user},dc=a'",
+            "servers[0]",
+            "passwords go over `ldaps`",
+        )],
     );
     are_refused(
         "ldapAuth",
