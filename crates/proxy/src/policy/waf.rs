@@ -315,15 +315,16 @@ fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
         && (kind == b"application/grpc" || kind.starts_with(b"application/grpc+"))
 }
 
-/// Whether all that a call may be sent to by its route is spoken to in HTTP/2: what is called gRPC is so by the client's word
-/// alone, and other servers take such a body for what it looks like.
+/// Whether all that a call may be sent to by its route and the policies there is spoken to in HTTP/2: what is called gRPC is so by
+/// the client's word alone, and other servers take such a body for what it looks like.
 fn speaks_grpc(call: &Call) -> bool {
-    let route = call.route.and_then(|route| call.plan.routes.get(route));
-    match route.map(|route| &route.handler) {
-        Some(Handler::Backends(backends)) => backends.are_all_http2(),
-        Some(Handler::Transcode(transcode)) => transcode.passes_grpc(),
+    let Some(route) = call.route.and_then(|route| call.plan.routes.get(route)) else { return false };
+    let is_of_handler = match &route.handler {
+        Handler::Backends(backends) => backends.are_all_http2(),
+        Handler::Transcode(transcode) => transcode.passes_grpc(),
         _ => false,
-    }
+    };
+    is_of_handler && route.chain.leads_to().iter().all(|upstream| upstream.is_http2())
 }
 
 /// Whether an answer's body is one that is looked at.

@@ -367,6 +367,10 @@ routes:
   - {{name: p, match: [{{path: {{prefix: /plain}}}}], backends: [{{upstream: plain}}]}}
   - {{name: b, match: [{{path: {{prefix: /both}}}}], backends: [{{upstream: plain}}, {{upstream: grpc}}]}}
   - {{name: g, match: [{{path: {{prefix: /grpc}}}}], backends: [{{upstream: grpc}}]}}
+  - name: m
+    match: [{{path: {{prefix: /moved}}}}]
+    policies: [{{strangler: {{sticky: {{header: x-user}}, rules: [{{name: all, to: plain, percent: 100}}]}}}}]
+    backends: [{{upstream: grpc}}]
 ",
         own.settings(""),
         plain.address,
@@ -374,7 +378,7 @@ routes:
     ));
     h2::run(async {
         let client = h2::Client::connect(gateway.address).await;
-        for (path, refused) in [("/plain", true), ("/both", true), ("/grpc", false)] {
+        for (path, refused) in [("/plain", true), ("/both", true), ("/moved", true), ("/grpc", false)] {
             for kind in ["application/grpc", "application/grpc+json; charset=utf-8"] {
                 let mut request = h2::request("POST", path);
                 request.headers_mut().insert("content-type", kind.parse().expect("a value"));
