@@ -129,7 +129,8 @@ impl Ticker {
         let until = Instant::now() + LOOK;
         std::thread::park_timeout(LOOK);
         let is_time = Instant::now() >= until;
-        while is_time && self.drop_aged(Instant::now()) {}
+        // Who computes meanwhile is to be interrupted: the rest goes at the ticks.
+        while is_time && self.running.load(Ordering::SeqCst) == 0 && self.drop_aged(Instant::now()) {}
         is_time
     }
 
