@@ -69,6 +69,16 @@ fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
 }
 
 #[test]
+fn what_an_expression_for_all_routes_asks_for_first_need_not_be_there() {
+    let with = |when: &str| {
+        let policies = format!("[{{loadShed: {{priorities: [{{when: \"{when}\", priority: high}}]}}}}]");
+        whole(LISTENER, &format!("globalPolicies: {policies}\nroutes: [{{name: r, {BACKENDS}}}]"))
+    };
+    assert_eq!(with("has(captures.tenant) && captures.tenant == 'x'"), "");
+    assert!(with("captures.tenant == 'x'").contains("no route captures `tenant`"));
+}
+
+#[test]
 fn who_signs_in_at_an_upstream_may_be_locked_out() {
     let text = format!(
         "{LISTENER}\nupstreams: [{{name: a, endpoints: [{{address: \"127.0.0.1:1\"}}], policies: [{KEYS}]}}]\n\
