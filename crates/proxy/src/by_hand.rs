@@ -158,7 +158,11 @@ impl ByHand {
         let Some(folder) = &self.folder else { return Ok(is_changed) };
         let written = write(folder, &sets);
         self.is_unsaved.store(written.is_err(), Ordering::Relaxed);
-        written.map(|()| is_changed)
+        let becomes = match state {
+            Some(_) => "it is set, and a restart will forget it",
+            None => "it is taken back, and a restart will set it again",
+        };
+        written.map(|()| is_changed).map_err(|error| format!("{becomes}: {error}"))
     }
 
     /// Sets all of it in a configuration that is about to be live.
@@ -291,9 +295,7 @@ fn write(folder: &Path, sets: &[Set]) -> Result<(), String> {
         fs::rename(&fresh, &path)?;
         File::open(folder)?.sync_all()
     };
-    written().map_err(|error| {
-        format!("it is set, and a restart will forget it: {} cannot be written: {error}", path.display())
-    })
+    written().map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -345,7 +347,9 @@ mod tests {
         fs::remove_dir_all(&in_the_way).expect("it goes");
         fs::write(&in_the_way, "a file").expect("written");
         let forget = || by_hand.keep_breaker("orders", BreakerWish::Closed);
-        assert!(forget().is_err() && forget().is_err());
+        let wrong = forget().expect_err("no folder");
+        assert!(wrong.contains("taken back, and a restart will set it again"), "{wrong}");
+        assert!(forget().is_err());
         fs::remove_file(&in_the_way).expect("it goes");
         assert_eq!(forget(), Ok(false), "nothing changes here, and the file is written");
         assert!(in_the_way.join(FILE).exists());
