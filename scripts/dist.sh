@@ -10,10 +10,12 @@ say() { echo "dist: $*" >&2; }
 
 build() { CARGO_INCREMENTAL=0 cargo build --profile dist --quiet --package tidegate "$@"; }
 
-if [ "${1:-}" = --plain ]; then
-  CARGO_TARGET_DIR="$root/target" build
-  exit
-fi
+case "${1:-}" in
+  '') ;;
+  --plain) CARGO_TARGET_DIR="$root/target" build; exit ;;
+  -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$root/scripts/dist.sh"; exit ;;
+  *) say "unknown argument $1; --plain and --help are known"; exit 2 ;;
+esac
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 profdata=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
