@@ -307,12 +307,10 @@ fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
 }
 
-/// Whether both sides may send at once: what is only called so is held like any other.
+/// Whether both sides may send at once: what is only called so is held like any other. Handlers ask the same, so that none reads
+/// as something else what was let pass as gRPC.
 fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    matches!(version, Version::HTTP_2 | Version::HTTP_3)
-        && (kind == b"application/grpc" || kind.starts_with(b"application/grpc+"))
+    matches!(version, Version::HTTP_2 | Version::HTTP_3) && crate::failure::is_grpc(headers)
 }
 
 /// Whether all that a call may be sent to by its route and the policies there is spoken to in HTTP/2: what is called gRPC is so by
@@ -397,6 +395,23 @@ mod tests {
 
     use super::*;
     use crate::policy::testing::{building, call, outcome};
+
+    #[test]
+    fn what_is_called_grpc_in_another_spelling_is_held() {
+        let of = |version, kind: &'static str| {
+            let value = HeaderValue::from_static(kind);
+            is_grpc(version, &HeaderMap::from_iter([(header::CONTENT_TYPE, value)]))
+        };
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc+json; charset=utf-8"] {
+            assert!(of(Version::HTTP_2, kind) && of(Version::HTTP_3, kind), "{kind}");
+            assert!(!of(Version::HTTP_11, kind), "{kind}");
+        }
+        // `transcode` takes these for the body of a method that wants any.
+        for kind in ["application/grpc ;a=b", "application/grpc-web", "Application/grpc", "application/grpcs"]
+        {
+            assert!(!of(Version::HTTP_2, kind), "{kind}");
+        }
+    }
 
     #[test]
     fn what_is_logged_where_nobody_can_wait_is_bounded() {
